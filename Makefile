@@ -1,0 +1,90 @@
+# One entry for each need; `make` alone lists them. The first use of a target installs what it needs into .venv,
+# again when pyproject.toml changes, and otherwise loses no time on it.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The Python that .venv is made with. Default: python3 if it fits, else the newest that does.
+PYTHON ?=
+FITS := (3, 11) <= sys.version_info < (3, 14)
+# What else to give pytest, the demo or the benchmark, for instance: make test ARGS='-k batcher'
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+.PHONY: demo
+demo: $(VENV)/.stamp-demo ## Fine-tune and predict, from nothing to an answer.
+	@$(BIN)/python tests/benchmarks/demo.py $(ARGS)
+
+.PHONY: test
+test: $(VENV)/.stamp-dev ## Run all tests.
+	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: check
+check: $(VENV)/.stamp-dev ## Check format, lint, types, rooms, contract and Dockerfile.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/python protos/contract.py lint
+	$(BIN)/python protos/contract.py breaking
+	$(BIN)/python protos/contract.py compare
+	$(BIN)/hadolint Dockerfile
+
+.PHONY: bench
+bench: $(VENV)/.stamp-demo ## Measure; prints the table the documentation quotes.
+	@$(BIN)/python tests/benchmarks/bench.py $(ARGS)
+
+.PHONY: protos
+protos: $(VENV)/.stamp-dev ## Write the stubs anew from protos/.
+	$(BIN)/python protos/contract.py generate
+
+.PHONY: format
+format: $(VENV)/.stamp-dev ## Format the code and mend what ruff can.
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+.PHONY: clean
+clean: ## Remove what was built or cached, but not .venv.
+	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find client protos server tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.stamp-demo: $(BIN)/python pyproject.toml
+	$(call install,demo,about 1 GB with TensorFlow)
+	@touch $@
+
+# `dev` holds all of `demo`.
+$(VENV)/.stamp-dev: $(BIN)/python pyproject.toml
+	$(call install,dev,2 GB or more with TensorFlow and PyTorch)
+	@touch $(VENV)/.stamp-demo $@
+
+# Of what pip says, a line for each large file: quiet, but nobody wonders whether it hangs.
+define install
+@echo "Installing .[$(1)] into $(VENV) ($(2); minutes the first time)"
+@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --editable '.[$(1)]' | \
+	while read -r word file rest; do \
+		case "$$word $$file $$rest" in \
+			"Downloading "*" MB)"*) echo "  $$file $$rest" ;; \
+			"Installing collected "*) echo "  unpacking" ;; \
+		esac; \
+	done
+endef
+
+# No prerequisites: an environment that is there is used as it is.
+$(BIN)/python:
+	@for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11); do \
+		if "$$python" -c 'import ensurepip, sys, venv; sys.exit(not $(FITS))' 2>/dev/null; then \
+			echo "Making $(VENV) with $$("$$python" --version), $$(command -v "$$python")"; \
+			exec "$$python" -m venv $(VENV); \
+		fi; \
+	done; \
+	echo "Expected Python 3.11, 3.12 or 3.13 with its venv module (TensorFlow has no wheels for others). Received" \
+		"none as $(or $(PYTHON),python3 or python3.11 to python3.13). Install one (Debian: apt-get install python3" \
+		"python3-venv) or name it: make PYTHON=/path/to/python3" >&2; \
+	exit 1

@@ -1,0 +1,1 @@
+"""Reads the contract's messages into results."""

@@ -1,0 +1,77 @@
+"""Jobs, their events and findings, from messages."""
+
+from headstart.answers.enums import read_enum
+from headstart.answers.times import milliseconds, moment
+from headstart.results import ExampleFault, JobEvent, JobState, JobStatus, JobStep, Progress, Validation
+from headstart.spec_message import read_spec
+from headstart.status import details_from_status
+from headstart.v1 import fine_tuning_service_pb2, job_pb2
+
+__all__ = ["read_event", "read_job", "read_validation"]
+
+
+def read_job(job: job_pb2.Job) -> JobStatus:
+    """Reads a job."""
+    return JobStatus(
+        id=job.job_id,
+        state=_state(job.state),
+        spec=read_spec(job.spec),
+        progress=_progress(job.progress) if job.HasField("progress") else None,
+        version=job.version or None,
+        error=details_from_status(job.error) if job.HasField("error") else None,
+        example_count=job.example_count,
+        class_count=job.class_count,
+        dataset_digest=job.dataset_digest,
+        dropped=tuple(_fault(fault) for fault in job.dropped),
+        dropped_count=job.dropped_count,
+        create_time=moment(job.create_time),
+        start_time=moment(job.start_time) if job.HasField("start_time") else None,
+        finish_time=moment(job.finish_time) if job.HasField("finish_time") else None,
+        step_times={step: milliseconds(count) for step, count in job.step_milliseconds.items()},
+        last_event=job.last_event,
+        queue_position=job.queue_position,
+    )
+
+
+def read_event(event: job_pb2.JobEvent) -> JobEvent:
+    """Reads an event."""
+    return JobEvent(
+        job_id=event.job_id,
+        number=event.number,
+        time=moment(event.event_time),
+        state=_state(event.state),
+        progress=_progress(event.progress) if event.HasField("progress") else None,
+    )
+
+
+def read_validation(validation: fine_tuning_service_pb2.Validation) -> Validation:
+    """Reads findings."""
+    return Validation(
+        valid=validation.valid,
+        example_count=validation.example_count,
+        class_counts=dict(sorted(validation.class_counts.items())),
+        faults=tuple(_fault(fault) for fault in validation.faults),
+        fault_count=validation.fault_count,
+        warnings=tuple(validation.warnings),
+        message=validation.message,
+    )
+
+
+def _state(state: int) -> JobState:
+    return read_enum(state, job_pb2.JobState.DESCRIPTOR, JobState)
+
+
+def _progress(progress: job_pb2.Progress) -> Progress:
+    return Progress(
+        step=read_enum(progress.step, job_pb2.JobStep.DESCRIPTOR, JobStep),
+        fraction=progress.fraction,
+        done=progress.done,
+        total=progress.total,
+        loss=progress.loss if progress.HasField("loss") else None,
+        accuracy=progress.accuracy if progress.HasField("accuracy") else None,
+        message=progress.message,
+    )
+
+
+def _fault(fault: job_pb2.ExampleFault) -> ExampleFault:
+    return ExampleFault(index=fault.index, id=fault.id, reason=fault.reason, message=fault.message)

@@ -1,0 +1,243 @@
+"""The asynchronous client: `Client` on the event loop."""
+
+import uuid
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from types import TracebackType
+from typing import Any, TypeVar, Unpack, overload
+
+from numpy.typing import NDArray
+
+from headstart import calls
+from headstart.answers.jobs import read_validation
+from headstart.async_connection import AsyncConnection
+from headstart.async_job import AsyncJob
+from headstart.channel import TlsConfig
+from headstart.chunks import listed
+from headstart.connection import UploadReport
+from headstart.errors import DeadlineExceeded, Unavailable
+from headstart.examples import Examples, open_examples
+from headstart.inputs import Content
+from headstart.results import (
+    Alias,
+    Backbone,
+    JobState,
+    JobStatus,
+    Model,
+    Prediction,
+    Predictions,
+    Validation,
+)
+from headstart.retries import RetryPolicy
+from headstart.runs import EmbeddingRun, PredictionRun, features_of, predictions_of
+from headstart.settings import DEFAULT_TARGET, connection_settings, seconds
+from headstart.spec import SpecSettings, make_spec
+from headstart.targets import Target, parse_target
+from headstart.upload import Upload
+from headstart.versions import joined_model
+
+__all__ = ["AsyncClient"]
+
+Many = TypeVar("Many", bound=Content)
+
+
+class AsyncClient:
+    """Fine-tunes models on a Headstart server and asks them, on one event loop.
+
+    Arguments, results and errors of every method are those of `Client`. Files are read in threads; callbacks
+    are called on the event loop.
+
+    Args:
+        target: ``host:port``, or a gRPC target such as ``dns:///headstart:8765``.
+        tls: True or a `TlsConfig` for a secured connection. None: plain text.
+        timeout: seconds each call may take, 60 by default. None: no limit. Uploads are not bound by it.
+        metadata: sent along with each call.
+        token: sent along as ``authorization: Bearer``; use it over TLS only.
+        retries: how often a call that no server answered is repeated, or a whole `RetryPolicy`. 0: never.
+
+    Raises:
+        OSError: a certificate or key cannot be read.
+        ValueError: a certificate came without its key, or a key without its certificate.
+
+    Example:
+        >>> async with AsyncClient("localhost:8765") as client:
+        ...     job = await client.fine_tune("pets/", model="pets")
+        ...     version = await job.wait()
+        ...     prediction = await client.predict("cat.jpg", model="pets")
+    """
+
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        tls: bool | TlsConfig | None = None,
+        timeout: float | timedelta | None = 60.0,
+        metadata: Mapping[str, str] | None = None,
+        token: str | None = None,
+        retries: int | RetryPolicy = RetryPolicy(),  # noqa: B008  # frozen
+    ) -> None:
+        settings = connection_settings(
+            target, tls=tls, timeout=timeout, metadata=metadata, token=token, retries=retries
+        )
+        self._connection = AsyncConnection(settings)
+
+    def __repr__(self) -> str:
+        return f"AsyncClient({self._connection.settings.target!r})"
+
+    async def __aenter__(self) -> "AsyncClient":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends calls in flight and the connection. Jobs go on."""
+        await self._connection.close()
+
+    async def ready(self, timeout: float = 5.0) -> bool:
+        """True if a server answers within so many seconds and says that it serves."""
+        try:
+            return await self._connection.send(calls.health(), timeout)
+        except (Unavailable, DeadlineExceeded):
+            return False
+
+    async def fine_tune(
+        self,
+        examples: Examples,
+        *,
+        model: str,
+        request_id: str | None = None,
+        on_upload: UploadReport | None = None,
+        **settings: Unpack[SpecSettings],
+    ) -> AsyncJob:
+        """Sends examples and starts a job; as `Client.fine_tune`."""
+        spec = make_spec(model, settings, request_id=request_id or str(uuid.uuid4()))
+        response = await self._connection.upload(Upload(spec=spec, source=open_examples(examples)), on_upload)
+        return self.job(response.job.job_id)
+
+    async def validate(
+        self,
+        examples: Examples,
+        *,
+        model: str,
+        on_upload: UploadReport | None = None,
+        **settings: Unpack[SpecSettings],
+    ) -> Validation:
+        """Sends examples to be checked only; as `Client.validate`."""
+        upload = Upload(spec=make_spec(model, settings), source=open_examples(examples), validate_only=True)
+        response = await self._connection.upload(upload, on_upload)
+        return read_validation(response.validation)
+
+    def job(self, job_id: str) -> AsyncJob:
+        """Takes up a job by its id, without asking the server."""
+        return AsyncJob(job_id, self._connection)
+
+    def jobs(
+        self, model: str | None = None, states: Collection[JobState | str] | None = None
+    ) -> AsyncIterator[JobStatus]:
+        """Lists jobs, the newest first, a page at a time; as `Client.jobs`."""
+        return self._connection.pages(partial(calls.job_page, model, states))
+
+    @overload
+    async def predict(
+        self,
+        inputs: Content,
+        *,
+        model: str,
+        version: int | None = None,
+        alias: str | None = None,
+        top_k: int | None = 5,
+        timeout: float | timedelta | None = None,
+    ) -> Prediction: ...
+    @overload
+    async def predict(
+        self,
+        inputs: list[Many] | tuple[Many, ...],
+        *,
+        model: str,
+        version: int | None = None,
+        alias: str | None = None,
+        top_k: int | None = 5,
+        timeout: float | timedelta | None = None,
+    ) -> list[Prediction]: ...
+    async def predict(
+        self,
+        inputs: Content | Sequence[Content],
+        *,
+        model: str,
+        version: int | None = None,
+        alias: str | None = None,
+        top_k: int | None = 5,
+        timeout: float | timedelta | None = None,
+    ) -> Prediction | list[Prediction]:
+        """Classifies one input, or a list or tuple of them; as `Client.predict`."""
+        targets = [Target(model, version=version, alias=alias)]
+        return predictions_of(inputs, await self.predict_many(inputs, targets, top_k=top_k, timeout=timeout))
+
+    async def predict_many(
+        self,
+        inputs: Content | Sequence[Content],
+        targets: Sequence[Target | str],
+        *,
+        top_k: int | None = 5,
+        return_features: bool = False,
+        timeout: float | timedelta | None = None,
+    ) -> Predictions:
+        """Classifies inputs by versions of several models; as `Client.predict_many`."""
+        run = PredictionRun(
+            [parse_target(target) for target in targets], top_k=top_k, return_features=return_features
+        )
+        await self._connection.send_all(run, listed(inputs), None if timeout is None else seconds(timeout))
+        return run.result()
+
+    async def embed(
+        self,
+        inputs: Content | Sequence[Content],
+        *,
+        backbone: str | None = None,
+        views: Sequence[str] = ("last",),
+        timeout: float | timedelta | None = None,
+    ) -> dict[str, NDArray[Any]]:
+        """Gives the features of inputs; as `Client.embed`."""
+        run = EmbeddingRun(backbone, views)
+        await self._connection.send_all(run, listed(inputs), None if timeout is None else seconds(timeout))
+        return features_of(inputs, run.result())
+
+    async def models(self) -> list[Model]:
+        """Lists all models by name, without their versions."""
+        return [model async for model in self._connection.pages(calls.model_page)]
+
+    async def model(self, name: str, *, max_versions: int | None = None) -> Model:
+        """Gets a model with its versions, the newest first; as `Client.model`."""
+        pages: list[Model] = []
+        async for page in self._connection.pages(lambda token: calls.version_page(name, token)):
+            pages.append(page)
+            if max_versions is not None and sum(len(each.versions) for each in pages) >= max_versions:
+                break
+        return joined_model(pages, max_versions)
+
+    async def set_alias(self, model: str, alias: str, version: int, etag: str | None = None) -> Alias:
+        """Sets or moves an alias, in one step for all readers; as `Client.set_alias`."""
+        return await self._connection.send(calls.alias_setting(model, alias, version, etag))
+
+    async def remove_alias(self, model: str, alias: str, etag: str | None = None) -> None:
+        """Removes an alias."""
+        await self._connection.send(calls.alias_removal(model, alias, etag))
+
+    async def delete_version(self, model: str, version: int, *, force: bool = False) -> None:
+        """Deletes a version; as `Client.delete_version`."""
+        await self._connection.send(calls.version_deletion(model, version, force))
+
+    async def delete_model(self, model: str) -> int:
+        """Deletes a model and gives the number of versions that were deleted."""
+        return await self._connection.send(calls.model_deletion(model))
+
+    async def backbones(self) -> list[Backbone]:
+        """Lists the backbones of the server."""
+        return [backbone async for backbone in self._connection.pages(calls.backbone_page)]

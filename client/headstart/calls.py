@@ -1,0 +1,219 @@
+"""The calls of the contract as values: what is sent, where to, and how its answer is read."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import Message
+from google.protobuf.wrappers_pb2 import Int32Value
+
+from headstart.answers.jobs import read_event, read_job
+from headstart.answers.models import read_alias, read_backbone, read_model, read_version
+from headstart.results import Alias, Backbone, JobEvent, JobState, JobStatus, Model
+from headstart.v1 import fine_tuning_service_pb2 as tuning
+from headstart.v1 import model_service_pb2 as keeping
+
+__all__ = [
+    "Call",
+    "Page",
+    "alias_removal",
+    "alias_setting",
+    "backbone_page",
+    "health",
+    "job_cancellation",
+    "job_events",
+    "job_page",
+    "job_status",
+    "model_deletion",
+    "model_page",
+    "version_deletion",
+    "version_page",
+]
+
+Result = TypeVar("Result")
+Item = TypeVar("Item")
+
+_TUNING = "/headstart.v1.FineTuningService/"
+_KEEPING = "/headstart.v1.ModelService/"
+_PAGE_SIZE = 100
+_SERVING = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Call(Generic[Result]):
+    """A call that is ready to be sent, by a synchronous channel or an asynchronous one.
+
+    Attributes:
+        path: the full name of the method.
+        request: what is sent.
+        response: the type of what comes back, once or many times.
+        read: makes a response a result.
+        extra_seconds: how long the server was asked to wait; added to the call's deadline.
+    """
+
+    path: str
+    request: Message
+    response: type[Message]
+    read: Callable[[Any], Result]
+    extra_seconds: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page(Generic[Item]):
+    """Part of a list.
+
+    Attributes:
+        items: the items of this page.
+        next_token: names the next page; empty on the last.
+    """
+
+    items: tuple[Item, ...]
+    next_token: str
+
+
+def job_status(job_id: str, wait: float = 0.0) -> Call[JobStatus]:
+    """Status, answered at once or when the job has ended, `wait` seconds later at most."""
+    request = tuning.StatusRequest(job_id=job_id)
+    if wait > 0:
+        request.wait.FromNanoseconds(int(wait * 1e9))
+    return Call(
+        path=_TUNING + "Status",
+        request=request,
+        response=tuning.StatusResponse,
+        read=lambda response: read_job(response.job),
+        extra_seconds=wait,
+    )
+
+
+def job_events(job_id: str, after: int) -> Call[JobEvent]:
+    """Watch, from the event after this number."""
+    return Call(
+        path=_TUNING + "Watch",
+        request=tuning.WatchRequest(job_id=job_id, after_event=after),
+        response=tuning.WatchResponse,
+        read=lambda response: read_event(response.event),
+    )
+
+
+def job_cancellation(job_id: str) -> Call[JobStatus]:
+    """Cancel."""
+    return Call(
+        path=_TUNING + "Cancel",
+        request=tuning.CancelRequest(job_id=job_id),
+        response=tuning.CancelResponse,
+        read=lambda response: read_job(response.job),
+    )
+
+
+def job_page(
+    model: str | None, states: Collection[JobState | str] | None, token: str
+) -> Call[Page[JobStatus]]:
+    """ListJobs.
+
+    Raises:
+        ValueError: a state is unknown.
+    """
+    return Call(
+        path=_TUNING + "ListJobs",
+        request=tuning.ListJobsRequest(
+            model=model or "",
+            states=[f"JOB_STATE_{JobState(state).value}" for state in states or ()],
+            page_size=_PAGE_SIZE,
+            page_token=token,
+        ),
+        response=tuning.ListJobsResponse,
+        read=lambda response: Page(
+            items=tuple(read_job(job) for job in response.jobs), next_token=response.next_page_token
+        ),
+    )
+
+
+def model_page(token: str) -> Call[Page[Model]]:
+    """ListModels."""
+    return Call(
+        path=_KEEPING + "ListModels",
+        request=keeping.ListModelsRequest(page_size=_PAGE_SIZE, page_token=token),
+        response=keeping.ListModelsResponse,
+        read=lambda response: Page(
+            items=tuple(read_model(model) for model in response.models), next_token=response.next_page_token
+        ),
+    )
+
+
+def version_page(model: str, token: str, size: int = _PAGE_SIZE) -> Call[Page[Model]]:
+    """GetModel; the page has one item, the model with some of its versions."""
+    return Call(
+        path=_KEEPING + "GetModel",
+        request=keeping.GetModelRequest(model=model, page_size=size, page_token=token),
+        response=keeping.GetModelResponse,
+        read=lambda response: Page(
+            items=(read_model(response.model, map(read_version, response.versions)),),
+            next_token=response.next_page_token,
+        ),
+    )
+
+
+def backbone_page(token: str) -> Call[Page[Backbone]]:
+    """ListBackbones."""
+    return Call(
+        path=_KEEPING + "ListBackbones",
+        request=keeping.ListBackbonesRequest(page_size=_PAGE_SIZE, page_token=token),
+        response=keeping.ListBackbonesResponse,
+        read=lambda response: Page(
+            items=tuple(read_backbone(backbone) for backbone in response.backbones),
+            next_token=response.next_page_token,
+        ),
+    )
+
+
+def alias_setting(model: str, alias: str, version: int, etag: str | None) -> Call[Alias]:
+    """SetAlias, which sets or moves it."""
+    return Call(
+        path=_KEEPING + "SetAlias",
+        request=keeping.SetAliasRequest(model=model, alias=alias, version=version, etag=etag or ""),
+        response=keeping.SetAliasResponse,
+        read=lambda response: read_alias(response.alias),
+    )
+
+
+def alias_removal(model: str, alias: str, etag: str | None) -> Call[None]:
+    """SetAlias, which removes it."""
+    return Call(
+        path=_KEEPING + "SetAlias",
+        request=keeping.SetAliasRequest(model=model, alias=alias, etag=etag or ""),
+        response=keeping.SetAliasResponse,
+        read=lambda _: None,
+    )
+
+
+def version_deletion(model: str, version: int, force: bool) -> Call[None]:
+    """DeleteVersion."""
+    return Call(
+        path=_KEEPING + "DeleteVersion",
+        request=keeping.DeleteVersionRequest(model=model, version=version, force=force),
+        response=keeping.DeleteVersionResponse,
+        read=lambda _: None,
+    )
+
+
+def model_deletion(model: str) -> Call[int]:
+    """DeleteModel; gives the number of versions that were deleted."""
+    return Call(
+        path=_KEEPING + "DeleteModel",
+        request=keeping.DeleteModelRequest(model=model),
+        response=keeping.DeleteModelResponse,
+        read=lambda response: int(response.deleted_versions),
+    )
+
+
+def health() -> Call[bool]:
+    """The standard health check of the whole server: true if it serves."""
+    # HealthCheckRequest without a service is an empty message, and HealthCheckResponse has one field, an
+    # enum of number 1: on the wire that is what these two are, which every protobuf brings along.
+    return Call(
+        path="/grpc.health.v1.Health/Check",
+        request=Empty(),
+        response=Int32Value,
+        read=lambda response: bool(response.value == _SERVING),
+    )

@@ -1,0 +1,127 @@
+"""The gRPC channel: where it leads, how it is secured, balanced, kept alive and retried."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+
+from headstart.retries import RetryPolicy
+
+__all__ = ["MAX_MESSAGE_BYTES", "TlsConfig", "channel_options", "credentials", "service_config", "target_uri"]
+
+MAX_MESSAGE_BYTES: Final = 64 * 2**20
+"""The largest message that is sent or received."""
+
+# Repeating one of these does no harm: gRPC itself tries them again.
+_REPEATABLE: Final = {
+    "headstart.v1.PredictionService": ("Predict", "Embed"),
+    "headstart.v1.FineTuningService": ("Status", "Cancel", "ListJobs"),
+    "headstart.v1.ModelService": ("ListModels", "GetModel", "ListBackbones"),
+}
+_UPLOAD: Final = {"service": "headstart.v1.FineTuningService", "method": "FineTune"}
+_MAX_GRPC_ATTEMPTS: Final = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TlsConfig:
+    """What a secured connection needs beyond the system's certificates. Paths or PEM bytes.
+
+    Attributes:
+        ca: certificates that the server's must be signed by. None: those gRPC comes with.
+        cert: the client's own certificate chain, for mutual TLS.
+        key: the private key of `cert`.
+    """
+
+    ca: str | os.PathLike[str] | bytes | None = None
+    cert: str | os.PathLike[str] | bytes | None = None
+    key: str | os.PathLike[str] | bytes | None = None
+
+
+def credentials(tls: bool | TlsConfig | None) -> grpc.ChannelCredentials | None:
+    """Reads certificates and keys.
+
+    Args:
+        tls: None or False for plain text, True for TLS with gRPC's own root certificates.
+
+    Returns:
+        The credentials; None for plain text.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: there is a certificate without its key, or a key without its certificate.
+    """
+    if not tls:
+        return None
+    config = TlsConfig() if tls is True else tls
+    if (config.cert is None) != (config.key is None):
+        raise ValueError("cert and key go together. Received: one of them")
+    return grpc.ssl_channel_credentials(
+        root_certificates=_pem(config.ca),
+        private_key=_pem(config.key),
+        certificate_chain=_pem(config.cert),
+    )
+
+
+def target_uri(target: str) -> str:
+    """The target as gRPC resolves it: ``host:port`` by DNS, so that all addresses of a name are used."""
+    schemes = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:", "xds:")
+    return target if target.startswith(schemes) else f"dns:///{target}"
+
+
+def channel_options(policy: RetryPolicy) -> Sequence[tuple[str, Any]]:
+    """The options of every channel, synchronous or not."""
+    return [
+        ("grpc.service_config", json.dumps(service_config(policy))),
+        ("grpc.enable_retries", int(policy.attempts > 1)),
+        # gRPC keeps what it may have to send again; the default of 256 KiB would give up on most pictures.
+        ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        # Finds out within 80 s that a peer vanished without a word, as with a power cut or a lost NAT entry.
+        ("grpc.keepalive_time_ms", 60_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+        # A restarted server is found again after seconds, not after gRPC's two minutes.
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", 5_000),
+        ("grpc.dns_min_time_between_resolutions_ms", 5_000),
+        ("grpc.primary_user_agent", f"headstart-python/{_version()}"),
+    ]
+
+
+def service_config(policy: RetryPolicy) -> dict[str, Any]:
+    """The gRPC service config: round robin, retries of what may be repeated, a bound for uploads."""
+    retried: dict[str, Any] = {
+        "name": [
+            {"service": service, "method": method}
+            for service, methods in _REPEATABLE.items()
+            for method in methods
+        ],
+    }
+    if policy.attempts > 1:
+        retried["retryPolicy"] = {
+            "maxAttempts": min(policy.attempts, _MAX_GRPC_ATTEMPTS),
+            "initialBackoff": f"{policy.initial_seconds}s",
+            "maxBackoff": f"{policy.maximum_seconds}s",
+            "backoffMultiplier": policy.multiplier,
+            "retryableStatusCodes": ["UNAVAILABLE"],
+        }
+    return {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "methodConfig": [retried, {"name": [_UPLOAD], "timeout": "3600s"}],
+    }
+
+
+def _pem(source: str | os.PathLike[str] | bytes | None) -> bytes | None:
+    return source if source is None or isinstance(source, bytes) else Path(source).read_bytes()
+
+
+def _version() -> str:
+    try:
+        return metadata.version("headstart")
+    except metadata.PackageNotFoundError:
+        return "0"

@@ -1,0 +1,361 @@
+"""The synchronous client: the whole service in a few methods."""
+
+import uuid
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import timedelta
+from functools import partial
+from types import TracebackType
+from typing import Any, TypeVar, Unpack, overload
+
+from numpy.typing import NDArray
+
+from headstart import calls
+from headstart.answers.jobs import read_validation
+from headstart.channel import TlsConfig
+from headstart.chunks import listed
+from headstart.connection import Connection, UploadReport
+from headstart.errors import DeadlineExceeded, Unavailable
+from headstart.examples import Examples, open_examples
+from headstart.inputs import Content
+from headstart.job import Job
+from headstart.results import (
+    Alias,
+    Backbone,
+    JobState,
+    JobStatus,
+    Model,
+    Prediction,
+    Predictions,
+    Validation,
+)
+from headstart.retries import RetryPolicy
+from headstart.runs import EmbeddingRun, PredictionRun, features_of, predictions_of
+from headstart.settings import DEFAULT_TARGET, connection_settings, seconds
+from headstart.spec import SpecSettings, make_spec
+from headstart.targets import Target, parse_target
+from headstart.upload import Upload
+from headstart.versions import joined_model
+
+__all__ = ["Client"]
+
+Many = TypeVar("Many", bound=Content)
+
+
+class Client:
+    """Fine-tunes models on a Headstart server and asks them.
+
+    Safe to use from many threads. Close it when done, or use it in a `with` statement. Every method raises a
+    `HeadstartError` of the kind that fits what went wrong.
+
+    Args:
+        target: ``host:port``, or a gRPC target such as ``dns:///headstart:8765``. All addresses of the name
+            take turns.
+        tls: True or a `TlsConfig` for a secured connection. None: plain text.
+        timeout: seconds each call may take, 60 by default. None: no limit. Uploads are not bound by it.
+        metadata: sent along with each call.
+        token: sent along as ``authorization: Bearer``; use it over TLS only.
+        retries: how often a call that no server answered is repeated, or a whole `RetryPolicy`. 0: never.
+
+    Raises:
+        OSError: a certificate or key cannot be read.
+        ValueError: a certificate came without its key, or a key without its certificate.
+
+    Example:
+        >>> with Client("localhost:8765") as client:
+        ...     client.fine_tune("pets/", model="pets").wait()
+        ...     client.predict("cat.jpg", model="pets").label
+    """
+
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        tls: bool | TlsConfig | None = None,
+        timeout: float | timedelta | None = 60.0,
+        metadata: Mapping[str, str] | None = None,
+        token: str | None = None,
+        retries: int | RetryPolicy = RetryPolicy(),  # noqa: B008  # frozen
+    ) -> None:
+        settings = connection_settings(
+            target, tls=tls, timeout=timeout, metadata=metadata, token=token, retries=retries
+        )
+        self._connection = Connection(settings)
+
+    def __repr__(self) -> str:
+        return f"Client({self._connection.settings.target!r})"
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends calls in flight and the connection. Jobs go on."""
+        self._connection.close()
+
+    def ready(self, timeout: float = 5.0) -> bool:
+        """True if a server answers within so many seconds and says that it serves."""
+        try:
+            return self._connection.send(calls.health(), timeout)
+        except (Unavailable, DeadlineExceeded):
+            return False
+
+    def fine_tune(
+        self,
+        examples: Examples,
+        *,
+        model: str,
+        request_id: str | None = None,
+        on_upload: UploadReport | None = None,
+        **settings: Unpack[SpecSettings],
+    ) -> Job:
+        """Sends examples and starts a job that makes a new version of a model.
+
+        Args:
+            examples: a folder with one sub-folder for each class; a ``.csv`` or ``.jsonl`` file; a mapping
+                from labels to contents; or any iterable of `Example` or ``(content, label)``. Files are read
+                while they are sent.
+            model: the model that gets the version; made if there is none of that name.
+            request_id: makes it safe to call again: the same id and examples give the same job. Default: a
+                new one, which covers what this call itself repeats.
+            on_upload: called with the examples sent so far and how many there are, None where unknown. After
+                a lost connection the count begins anew.
+            **settings: ``backbone``, ``recipe``, ``held_out_share``, ``seed``, ``display_name``, ``labels``,
+                ``alias``, ``time_to_live``, ``max_dropped_share``; see `SpecSettings`.
+
+        Returns:
+            The accepted job.
+
+        Raises:
+            InvalidArgument: a setting or an example is wrong.
+            ResourceExhausted: the dataset is too large, or too many jobs are queued.
+            Unavailable: no server took it, though it was tried again.
+            OSError: a file cannot be read.
+            TypeError: a setting is unknown, or an example is none of the kinds there are.
+            ValueError: an example or a table is malformed.
+        """
+        spec = make_spec(model, settings, request_id=request_id or str(uuid.uuid4()))
+        response = self._connection.upload(Upload(spec=spec, source=open_examples(examples)), on_upload)
+        return self.job(response.job.job_id)
+
+    def validate(
+        self,
+        examples: Examples,
+        *,
+        model: str,
+        on_upload: UploadReport | None = None,
+        **settings: Unpack[SpecSettings],
+    ) -> Validation:
+        """Sends examples to be checked only; arguments and errors as in `fine_tune`."""
+        upload = Upload(spec=make_spec(model, settings), source=open_examples(examples), validate_only=True)
+        return read_validation(self._connection.upload(upload, on_upload).validation)
+
+    def job(self, job_id: str) -> Job:
+        """Takes up a job by its id, without asking the server."""
+        return Job(job_id, self._connection)
+
+    def jobs(
+        self, model: str | None = None, states: Collection[JobState | str] | None = None
+    ) -> Iterator[JobStatus]:
+        """Lists jobs, the newest first, a page at a time.
+
+        Args:
+            model: only jobs of this model. None: of all.
+            states: only jobs in one of these states, such as ``RUNNING``. None: in any.
+
+        Raises:
+            ValueError: a state is unknown.
+        """
+        return self._connection.pages(partial(calls.job_page, model, states))
+
+    @overload
+    def predict(
+        self,
+        inputs: Content,
+        *,
+        model: str,
+        version: int | None = None,
+        alias: str | None = None,
+        top_k: int | None = 5,
+        timeout: float | timedelta | None = None,
+    ) -> Prediction: ...
+    @overload
+    def predict(
+        self,
+        inputs: list[Many] | tuple[Many, ...],
+        *,
+        model: str,
+        version: int | None = None,
+        alias: str | None = None,
+        top_k: int | None = 5,
+        timeout: float | timedelta | None = None,
+    ) -> list[Prediction]: ...
+    def predict(
+        self,
+        inputs: Content | Sequence[Content],
+        *,
+        model: str,
+        version: int | None = None,
+        alias: str | None = None,
+        top_k: int | None = 5,
+        timeout: float | timedelta | None = None,
+    ) -> Prediction | list[Prediction]:
+        """Classifies one input, or a list or tuple of them; long lists go in several calls.
+
+        Args:
+            inputs: a path, the bytes of a picture's file, an array, a `Text`; or a list or tuple of these. An
+                array is always one input.
+            model: the model to ask.
+            version: the number of its version. None: by the alias, or the newest.
+            alias: an alias of the version, such as ``stable``.
+            top_k: the most classes for each input, the likeliest first. None: all.
+            timeout: seconds for all inputs together. None: the client's timeout for each call.
+
+        Returns:
+            For one input its prediction, for a list or tuple a list in its order. All come from one version.
+
+        Raises:
+            NotFound: there is no such model, version or alias.
+            FailedPrecondition: the model has no version yet.
+            InvalidArgument: an input cannot be used; ``field_violations`` names it.
+            ResourceExhausted: too many inputs wait for the backbone; try again after ``retry_after``.
+            OSError: a file cannot be read.
+            TypeError: an input is none of the kinds there are.
+            ValueError: both a version and an alias are given, or an array does not fit the contract.
+        """
+        targets = [Target(model, version=version, alias=alias)]
+        return predictions_of(inputs, self.predict_many(inputs, targets, top_k=top_k, timeout=timeout))
+
+    def predict_many(
+        self,
+        inputs: Content | Sequence[Content],
+        targets: Sequence[Target | str],
+        *,
+        top_k: int | None = 5,
+        return_features: bool = False,
+        timeout: float | timedelta | None = None,
+    ) -> Predictions:
+        """Classifies inputs by versions of several models; those on one backbone share its pass.
+
+        Args:
+            inputs: as in `predict`.
+            targets: a `Target` for each version, or ``pets``, ``pets@3``, ``pets@stable``.
+            top_k: the most classes for each input. None: all.
+            return_features: True returns the features too, every view of each backbone that was run.
+            timeout: seconds for all inputs together. None: the client's timeout for each call.
+
+        Returns:
+            One result for each target, in order.
+
+        Raises:
+            HeadstartError: as in `predict`.
+            ValueError: there is no target.
+        """
+        run = PredictionRun(
+            [parse_target(target) for target in targets], top_k=top_k, return_features=return_features
+        )
+        self._connection.send_all(run, listed(inputs), None if timeout is None else seconds(timeout))
+        return run.result()
+
+    def embed(
+        self,
+        inputs: Content | Sequence[Content],
+        *,
+        backbone: str | None = None,
+        views: Sequence[str] = ("last",),
+        timeout: float | timedelta | None = None,
+    ) -> dict[str, NDArray[Any]]:
+        """Gives the features of inputs.
+
+        Args:
+            inputs: as in `predict`.
+            backbone: its name. None: the server's default backbone.
+            views: the views to return, of `Backbone.views`.
+            timeout: seconds for all inputs together. None: the client's timeout for each call.
+
+        Returns:
+            By view a float32 array: of shape [size of the view] for one input, [inputs, size of the view]
+            for a list or tuple; nothing for an empty list.
+
+        Raises:
+            NotFound: there is no such backbone.
+            InvalidArgument: an input cannot be used, or the backbone has no such view.
+        """
+        run = EmbeddingRun(backbone, views)
+        self._connection.send_all(run, listed(inputs), None if timeout is None else seconds(timeout))
+        return features_of(inputs, run.result())
+
+    def models(self) -> list[Model]:
+        """Lists all models by name, without their versions."""
+        return list(self._connection.pages(calls.model_page))
+
+    def model(self, name: str, *, max_versions: int | None = None) -> Model:
+        """Gets a model with its versions, the newest first.
+
+        Args:
+            name: the model.
+            max_versions: the most versions to get. None: all.
+
+        Raises:
+            NotFound: there is no such model.
+        """
+        pages: list[Model] = []
+        for page in self._connection.pages(lambda token: calls.version_page(name, token)):
+            pages.append(page)
+            if max_versions is not None and sum(len(each.versions) for each in pages) >= max_versions:
+                break
+        return joined_model(pages, max_versions)
+
+    def set_alias(self, model: str, alias: str, version: int, etag: str | None = None) -> Alias:
+        """Sets or moves an alias, in one step for all readers.
+
+        Args:
+            model: the model.
+            alias: the alias, such as ``stable``.
+            version: the number of the version it shall name.
+            etag: act only if the alias has this etag now. None: act anyway.
+
+        Raises:
+            NotFound: there is no such model or version.
+            Aborted: someone else moved the alias since its etag was read.
+        """
+        return self._connection.send(calls.alias_setting(model, alias, version, etag))
+
+    def remove_alias(self, model: str, alias: str, etag: str | None = None) -> None:
+        """Removes an alias; arguments and errors as in `set_alias`."""
+        self._connection.send(calls.alias_removal(model, alias, etag))
+
+    def delete_version(self, model: str, version: int, *, force: bool = False) -> None:
+        """Deletes a version.
+
+        Args:
+            model: the model.
+            version: the number of the version.
+            force: True removes the aliases that name it too.
+
+        Raises:
+            NotFound: there is no such model or version.
+            FailedPrecondition: aliases name it and `force` is not set.
+        """
+        self._connection.send(calls.version_deletion(model, version, force))
+
+    def delete_model(self, model: str) -> int:
+        """Deletes a model with all its versions and aliases.
+
+        Returns:
+            The number of versions that were deleted.
+
+        Raises:
+            NotFound: there is no such model.
+        """
+        return self._connection.send(calls.model_deletion(model))
+
+    def backbones(self) -> list[Backbone]:
+        """Lists the backbones of the server."""
+        return list(self._connection.pages(calls.backbone_page))

@@ -1,0 +1,150 @@
+"""Sends calls over one synchronous channel, and turns what fails into this package's errors."""
+
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any, TypeVar, cast
+
+import grpc
+
+from headstart.calls import Call, Page
+from headstart.channel import channel_options, target_uri
+from headstart.chunks import chunks, relocated
+from headstart.errors import Cancelled, ErrorDetails, HeadstartError, Unavailable
+from headstart.following import Deadline
+from headstart.inputs import Content
+from headstart.pipe import Pipe
+from headstart.retries import Backoff
+from headstart.runs import Run
+from headstart.settings import ConnectionSettings
+from headstart.status import RpcFailure, error_from_rpc
+from headstart.upload import Upload
+from headstart.v1 import fine_tuning_service_pb2 as pb
+
+__all__ = ["Connection", "UploadReport"]
+
+Result = TypeVar("Result")
+UploadReport = Callable[[int, int | None], object]
+"""Called with the examples sent so far and how many there are, or None where that is not known beforehand."""
+
+
+class Connection:
+    """A channel to a server. Safe to use from many threads.
+
+    Args:
+        settings: how the server is reached.
+    """
+
+    def __init__(self, settings: ConnectionSettings) -> None:
+        self.settings = settings
+        options = channel_options(settings.retries)
+        target = target_uri(settings.target)
+        if settings.credentials is None:
+            self._channel = grpc.insecure_channel(target, options)
+        else:
+            self._channel = grpc.secure_channel(target, settings.credentials, options)
+
+    def close(self) -> None:
+        """Ends all calls and the connection."""
+        self._channel.close()
+
+    def send(self, call: Call[Result], timeout: float | None = None) -> Result:
+        """Sends a call and reads its answer.
+
+        Args:
+            call: the call.
+            timeout: seconds. None: as the settings say.
+        """
+        method = self._channel.unary_unary(
+            call.path,
+            request_serializer=type(call.request).SerializeToString,
+            response_deserializer=call.response.FromString,
+        )
+        try:
+            response = method(
+                call.request, timeout=self._timeout(call, timeout), metadata=self.settings.metadata
+            )
+        except grpc.RpcError as error:
+            raise self._error(error) from None
+        return call.read(response)
+
+    def receive(self, call: Call[Result], timeout: float | None = None) -> Generator[Result, None, None]:
+        """Sends a call and reads its answers as they come. Timeout in seconds, None: no limit."""
+        method = self._channel.unary_stream(
+            call.path,
+            request_serializer=type(call.request).SerializeToString,
+            response_deserializer=call.response.FromString,
+        )
+        responses = method(call.request, timeout=timeout, metadata=self.settings.metadata)
+        try:
+            for response in responses:
+                yield call.read(response)
+        except grpc.RpcError as error:
+            raise self._error(error) from None
+        finally:
+            responses.cancel()
+
+    def send_all(self, run: Run[Any], contents: Iterable[Content], timeout: float | None) -> None:
+        """Sends inputs through as many calls as they need, within so many seconds in all."""
+        deadline = Deadline(timeout)
+        for chunk in chunks(contents):
+            try:
+                run.take(self.send(run.call(chunk), deadline.remaining()))
+            except HeadstartError as error:
+                raise relocated(error, chunk.first) from None
+
+    def pages(self, page: Callable[[str], Call[Page[Result]]]) -> Iterator[Result]:
+        """Gives the items of all pages, asking for a page when it is needed."""
+        token = ""
+        while True:
+            answer = self.send(page(token))
+            yield from answer.items
+            token = answer.next_token
+            if not token:
+                return
+
+    def upload(self, upload: Upload, report: UploadReport | None) -> pb.FineTuneResponse:
+        """Sends a fine-tune's stream, again from its beginning as long as no server answers."""
+        backoff = Backoff(self.settings.retries, tries=self.settings.retries.attempts)
+        while True:
+            try:
+                return self._upload(upload, report)
+            except Unavailable as error:
+                time.sleep(backoff.delay_after(error))
+
+    def _upload(self, upload: Upload, report: UploadReport | None) -> pb.FineTuneResponse:
+        method = self._channel.stream_unary(
+            "/headstart.v1.FineTuningService/FineTune",
+            request_serializer=pb.FineTuneRequest.SerializeToString,
+            response_deserializer=pb.FineTuneResponse.FromString,
+        )
+        pipe = Pipe[pb.FineTuneRequest]()
+        future = method.future(pipe, metadata=self.settings.metadata)
+        future.add_done_callback(lambda _: pipe.close())
+        try:
+            _fill(pipe, upload, report)
+            return future.result()
+        except grpc.RpcError as error:
+            raise self._error(error) from None
+        except grpc.FutureCancelledError:
+            details = ErrorDetails(code=grpc.StatusCode.CANCELLED, message="The client was closed.")
+            raise Cancelled(details) from None
+        except BaseException:
+            # Cancelled before the pipe ends, or the server would take what it has for the whole dataset.
+            future.cancel()
+            raise
+
+    def _timeout(self, call: Call[Any], timeout: float | None) -> float | None:
+        limit = self.settings.timeout if timeout is None else timeout
+        return None if limit is None else limit + call.extra_seconds
+
+    def _error(self, error: grpc.RpcError) -> HeadstartError:
+        return error_from_rpc(cast(RpcFailure, error), self.settings.target)
+
+
+def _fill(pipe: Pipe[pb.FineTuneRequest], upload: Upload, report: UploadReport | None) -> None:
+    for part in upload:
+        if not pipe.put(part.message):
+            return  # the call has ended early; its result says why
+        if report is not None:
+            report(part.count, upload.source.total)
+    pipe.finish()

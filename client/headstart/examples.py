@@ -1,0 +1,133 @@
+"""Labelled examples from wherever a caller has them: a folder, a table, a mapping or any iterable."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from headstart.folders import Folder
+from headstart.inputs import Content, Example, example_message
+from headstart.spool import Spool
+from headstart.tables import TABLE_SUFFIXES, Table
+from headstart.v1 import input_pb2
+
+__all__ = ["ExampleSource", "Examples", "open_examples"]
+
+Examples: TypeAlias = (
+    str | os.PathLike[str] | Mapping[str, Iterable[Content]] | Iterable[Example | tuple[Content, str]]
+)
+"""Examples to learn from.
+
+A path: a folder with one sub-folder for each class, or a ``.csv`` or ``.jsonl`` file with the columns
+``path`` (from the file's folder) or ``text``, ``label``, and if you like ``id`` and ``held_out``. A mapping
+from labels to contents. Or any iterable of `Example` or ``(content, label)``; one that can be iterated only
+once will do.
+"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExampleSource:
+    """Examples as messages, as often as they are iterated; files are read when it is their turn.
+
+    Attributes:
+        messages: the messages; each iteration gives the same ones.
+        total: how many there are; None if that is not known beforehand.
+    """
+
+    messages: Iterable[input_pb2.Example]
+    total: int | None
+
+    def __iter__(self) -> Iterator[input_pb2.Example]:
+        return iter(self.messages)
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    examples: Iterable[Example | tuple[Content, str]]
+
+    def __iter__(self) -> Iterator[input_pb2.Example]:
+        for index, item in enumerate(self.examples):
+            try:
+                message = example_message(_example(item))
+            except TypeError as error:
+                raise TypeError(f"examples[{index}]: {error}") from error
+            except ValueError as error:
+                raise ValueError(f"examples[{index}]: {error}") from error
+            yield message
+
+
+@dataclass(frozen=True, slots=True)
+class _ByLabel:
+    contents: Mapping[str, Iterable[Content]]
+
+    def __iter__(self) -> Iterator[Example]:
+        for label, contents in self.contents.items():
+            for content in contents:
+                yield Example(content, label)
+
+
+def open_examples(examples: Examples) -> ExampleSource:
+    """Finds out what kind of examples these are.
+
+    Raises:
+        OSError: the path does not exist or cannot be read.
+        ValueError: the folder has no sub-folders, or the table lacks a column.
+        TypeError: the examples are none of the kinds there are.
+    """
+    if isinstance(examples, str | os.PathLike):
+        stored = _open_path(Path(examples))
+        return ExampleSource(messages=_Encoded(stored), total=len(stored))
+    if isinstance(examples, Mapping):
+        return _open_mapping(examples)
+    if not isinstance(examples, Iterable) or isinstance(examples, bytes | bytearray | memoryview):
+        raise TypeError(
+            "examples must be a path, a mapping from labels to contents, or an iterable of Example or "
+            f"(content, label). Received: {type(examples).__qualname__}"
+        )
+    if isinstance(examples, Iterator):
+        return ExampleSource(messages=Spool(iter(_Encoded(examples))), total=None)
+    return ExampleSource(messages=_Encoded(examples), total=_length(examples))
+
+
+def _open_path(path: Path) -> Folder | Table:
+    if path.is_dir():
+        return Folder(path)
+    if not path.exists():
+        raise FileNotFoundError(f"There is no folder or file {path}")
+    if path.suffix in TABLE_SUFFIXES:
+        return Table(path)
+    raise ValueError(
+        "Examples must be in a folder with one sub-folder for each class, or listed in a file that ends in "
+        f"{' or '.join(TABLE_SUFFIXES)}. Received: {path}"
+    )
+
+
+def _open_mapping(contents: Mapping[str, Iterable[Content]]) -> ExampleSource:
+    encoded = _Encoded(_ByLabel(contents))
+    lengths = [_length(each) for each in contents.values()]
+    if any(isinstance(each, Iterator) for each in contents.values()):
+        return ExampleSource(messages=Spool(iter(encoded)), total=None)
+    known = [length for length in lengths if length is not None]
+    return ExampleSource(messages=encoded, total=sum(known) if len(known) == len(lengths) else None)
+
+
+def _example(item: Example | tuple[Content, str]) -> Example:
+    match item:
+        case Example():
+            return item
+        case (content, str(label)):
+            return Example(content, label)
+    raise TypeError(f"Expected an Example or (content, label) with a str as label. Received: {_kinds(item)}")
+
+
+def _kinds(item: object) -> str:
+    kind = type(item).__qualname__
+    return f"({', '.join(map(_kinds, item))})" if isinstance(item, tuple) else kind
+
+
+def _length(iterable: object) -> int | None:
+    try:
+        return len(iterable)  # type: ignore[arg-type]
+    except TypeError:
+        return None

@@ -1,0 +1,63 @@
+"""Examples in a folder: one sub-folder for each class, named like it."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from headstart.inputs import Example
+
+__all__ = ["Folder"]
+
+_MAX_ID_BYTES = 256
+
+
+class Folder:
+    """The examples of a folder, sorted by class and name; names that begin with a dot are skipped.
+
+    Folders inside a class's folder belong to the class. An example's id is its path from the folder.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        ValueError: it has no sub-folders.
+    """
+
+    def __init__(self, path: Path) -> None:
+        classes = sorted(entry.name for entry in path.iterdir() if entry.is_dir() and _visible(entry.name))
+        if not classes:
+            raise ValueError(
+                f"A folder of examples must have one sub-folder for each class. Received: {path}"
+            )
+        self._path = path
+        # Names only: a million of them take less room than one batch of pictures.
+        self._files = [(file, label) for label in classes for file in _files(path / label)]
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __iter__(self) -> Iterator[Example]:
+        for file, label in self._files:
+            yield Example(file, label, id=_example_id(file.relative_to(self._path)))
+
+
+def _files(folder: Path) -> list[Path]:
+    found: list[Path] = []
+    for where, folders, files in os.walk(folder, onerror=_stop):
+        folders[:] = filter(_visible, folders)
+        found += (Path(where, name) for name in files if _visible(name))
+    return sorted(found)
+
+
+def _stop(error: OSError) -> None:
+    raise error
+
+
+def _visible(name: str) -> bool:
+    return not name.startswith(".")
+
+
+def _example_id(path: Path) -> str:
+    """The path, or where it is too long its end, which tells files apart better than its beginning."""
+    encoded = path.as_posix().encode(errors="replace")
+    return encoded[-_MAX_ID_BYTES:].decode(errors="ignore")

@@ -1,0 +1,121 @@
+"""How a job is followed to its end through lost connections: the decisions, without the waiting."""
+
+import time
+from collections.abc import Callable
+
+import grpc
+
+from headstart.calls import Call, job_events
+from headstart.errors import ErrorDetails, HeadstartError, JobCancelled, JobFailed, Unavailable
+from headstart.results import JobEvent, JobState, JobStatus
+from headstart.retries import Backoff, RetryPolicy
+
+__all__ = ["STATUS_SLICE_SECONDS", "Deadline", "EventCursor", "finished_version", "still_going"]
+
+STATUS_SLICE_SECONDS = 30.0
+"""How long one Status call waits. Proxies end calls that are silent for a minute."""
+
+
+class Deadline:
+    """A moment until which something may take.
+
+    Args:
+        seconds: from now. None: for ever.
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, seconds: float | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._end = None if seconds is None else clock() + seconds
+
+    @property
+    def passed(self) -> bool:
+        """True if there is no time left."""
+        return self.remaining() == 0.0
+
+    def remaining(self) -> float | None:
+        """The seconds left, 0 or more. None: for ever."""
+        return None if self._end is None else max(self._end - self._clock(), 0.0)
+
+    def within(self, seconds: float) -> float:
+        """So many seconds, or what is left if that is less."""
+        remaining = self.remaining()
+        return seconds if remaining is None else min(seconds, remaining)
+
+
+class EventCursor:
+    """Where a watcher is among the events of a job.
+
+    Args:
+        job_id: the job.
+        after: the number of the last event that was seen.
+        policy: how long it bears with a server that does not answer.
+    """
+
+    def __init__(self, job_id: str, after: int, policy: RetryPolicy) -> None:
+        self.ended = False
+        self._job_id = job_id
+        self._after = after
+        self._policy = policy
+        self._backoff = Backoff(policy, seconds=policy.outage_seconds)
+
+    def call(self) -> Call[JobEvent]:
+        """Asks for the events that have not been seen."""
+        return job_events(self._job_id, self._after)
+
+    def accept(self, event: JobEvent) -> bool:
+        """Notes an event. False if it was seen before."""
+        self._backoff.reset()
+        self.ended = event.state.ended
+        is_new = event.number > self._after
+        self._after = max(event.number, self._after)
+        return is_new
+
+    def settle(self, status: JobStatus) -> float:
+        """Decides after a stream ended in order but without a last event, as when a server is stopped.
+
+        Returns:
+            The seconds to wait before watching again.
+        """
+        self._backoff.reset()
+        self.ended = status.state.ended and status.last_event <= self._after
+        return self._policy.delay(1)
+
+    def interrupted(self, error: Unavailable) -> float:
+        """Decides after a connection was lost.
+
+        Returns:
+            The seconds to wait before watching again.
+
+        Raises:
+            Unavailable: the error itself, if no server has answered for too long.
+        """
+        return self._backoff.delay_after(error)
+
+
+def finished_version(status: JobStatus) -> int:
+    """The number of the version that an ended job published.
+
+    Raises:
+        JobFailed: the job failed; the details are its own error.
+        JobCancelled: the job was cancelled.
+    """
+    if status.state is JobState.SUCCEEDED and status.version is not None:
+        return status.version
+    raise _failure(status)
+
+
+def still_going(status: JobStatus | None, job_id: str) -> TimeoutError:
+    """The error for a caller who will wait no longer; the job goes on."""
+    state = status.state if status else "not known to have ended"
+    return TimeoutError(f"Job {job_id} is {state} and goes on. Wait for it again, or cancel it.")
+
+
+def _failure(status: JobStatus) -> HeadstartError:
+    if status.state is JobState.CANCELLED:
+        message = f"Job {status.id} was cancelled."
+        return JobCancelled(ErrorDetails(code=grpc.StatusCode.CANCELLED, message=message, reason="CANCELLED"))
+    unknown = ErrorDetails(
+        code=grpc.StatusCode.UNKNOWN, message=f"Job {status.id} failed without saying why."
+    )
+    return JobFailed(status.error or unknown)

@@ -1,0 +1,146 @@
+"""One job as a synchronous caller holds it."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import timedelta
+from typing import TypeVar
+
+from headstart import calls
+from headstart.connection import Connection
+from headstart.errors import DeadlineExceeded, Unavailable
+from headstart.following import STATUS_SLICE_SECONDS, Deadline, EventCursor, finished_version, still_going
+from headstart.results import JobEvent, JobStatus, Version
+from headstart.retries import Backoff
+from headstart.settings import seconds
+from headstart.versions import found_version
+
+__all__ = ["Job"]
+
+Result = TypeVar("Result")
+
+
+class Job:
+    """A fine-tune on its way. It belongs to the server: it goes on when the client is gone.
+
+    Args:
+        job_id: its name, given by the server.
+        connection: to the server.
+    """
+
+    def __init__(self, job_id: str, connection: Connection) -> None:
+        self._id = job_id
+        self._connection = connection
+
+    def __repr__(self) -> str:
+        return f"Job({self._id!r})"
+
+    @property
+    def id(self) -> str:
+        """Its name; `Client.job` takes it up again."""
+        return self._id
+
+    def status(self, wait: float | timedelta | None = None) -> JobStatus:
+        """Asks where the job stands.
+
+        Args:
+            wait: let the server answer only when the job has ended, or after so many seconds. None: at once.
+
+        Raises:
+            NotFound: there is no such job.
+        """
+        return self._connection.send(calls.job_status(self._id, seconds(wait or 0.0)))
+
+    def wait(
+        self,
+        timeout: float | timedelta | None = None,
+        on_event: Callable[[JobEvent], object] | None = None,
+    ) -> Version:
+        """Waits until the job has ended, also through lost connections and restarts of the server.
+
+        Args:
+            timeout: seconds. None: as long as it takes.
+            on_event: called with each event of the job, the past ones first.
+
+        Returns:
+            The version it published.
+
+        Raises:
+            JobFailed: it failed; reason and message are its own.
+            JobCancelled: it was cancelled.
+            TimeoutError: it has not ended in time. It goes on.
+            NotFound: there is no such job, or its version is deleted already.
+            Unavailable: no server has answered for too long.
+        """
+        deadline = Deadline(None if timeout is None else seconds(timeout))
+        if on_event is not None:
+            for event in self._events(0, deadline):
+                on_event(event)
+        status = self._end(deadline)
+        number = finished_version(status)
+        token = ""
+        while True:
+            page = self._persist(calls.version_page(status.spec.model, token), deadline)
+            version, token = found_version(page, number)
+            if version is not None:
+                return version
+
+    def watch(self, after: int = 0) -> Iterator[JobEvent]:
+        """Gives the job's events as they happen, until it has ended.
+
+        After a lost connection it takes up again where it was.
+
+        Args:
+            after: only events with a higher number. 0: the past ones first.
+
+        Raises:
+            NotFound: there is no such job.
+            Unavailable: no server has answered for too long.
+        """
+        return self._events(after, Deadline(None))
+
+    def cancel(self) -> JobStatus:
+        """Asks to cancel the job. A queued one ends at once, a running one at its next batch.
+
+        Raises:
+            NotFound: there is no such job.
+        """
+        return self._connection.send(calls.job_cancellation(self._id))
+
+    def _events(self, after: int, deadline: Deadline) -> Iterator[JobEvent]:
+        cursor = EventCursor(self._id, after, self._connection.settings.retries)
+        while not cursor.ended:
+            try:
+                with closing(self._connection.receive(cursor.call(), deadline.remaining())) as events:
+                    yield from filter(cursor.accept, events)
+                pause = 0.0 if cursor.ended else cursor.settle(self.status())
+            except Unavailable as error:
+                pause = cursor.interrupted(error)
+            except DeadlineExceeded:
+                if deadline.passed:
+                    raise still_going(None, self._id) from None
+                raise
+            if not cursor.ended:
+                time.sleep(deadline.within(pause))
+
+    def _end(self, deadline: Deadline) -> JobStatus:
+        while True:
+            call = calls.job_status(self._id, deadline.within(STATUS_SLICE_SECONDS))
+            status = self._persist(call, deadline)
+            if status.state.ended:
+                return status
+            if deadline.passed:
+                raise still_going(status, self._id)
+            # A server that stops answers before the time is over; do not besiege it.
+            time.sleep(deadline.within(self._connection.settings.retries.initial_seconds))
+
+    def _persist(self, call: calls.Call[Result], deadline: Deadline) -> Result:
+        policy = self._connection.settings.retries
+        backoff = Backoff(policy, seconds=policy.outage_seconds)
+        while True:
+            try:
+                return self._connection.send(call)
+            except Unavailable as error:
+                if deadline.passed:
+                    raise still_going(None, self._id) from error
+                time.sleep(deadline.within(backoff.delay_after(error)))

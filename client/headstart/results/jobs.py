@@ -1,0 +1,170 @@
+"""A job as it stands, how far it is and what happened to it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from headstart.errors import ErrorDetails
+from headstart.spec import FineTuneSpec
+
+__all__ = [
+    "ExampleFault",
+    "JobEvent",
+    "JobState",
+    "JobStatus",
+    "JobStep",
+    "Progress",
+    "Validation",
+]
+
+
+class JobState(StrEnum):
+    """Where a job stands on its way. UNSPECIFIED is a state that this client does not know yet."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    QUEUED = "QUEUED"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def ended(self) -> bool:
+        """True if the job will not change any more."""
+        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+
+class JobStep(StrEnum):
+    """The step a running job is on."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    FEATURES = "FEATURES"
+    FIT = "FIT"
+    EVALUATE = "EVALUATE"
+    PUBLISH = "PUBLISH"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """How far a job is.
+
+    Attributes:
+        step: the step it is on.
+        fraction: the part of the whole job that is done, 0 to 1.
+        done: items of this step that are done; examples for FEATURES.
+        total: items of this step in all; 0 where it cannot be counted.
+        loss: out-of-fold or held-out log loss in nats; None until known.
+        accuracy: out-of-fold or held-out accuracy, 0 to 1; None until known.
+        message: a remark for people; may be empty.
+    """
+
+    step: JobStep
+    fraction: float
+    done: int
+    total: int
+    loss: float | None
+    accuracy: float | None
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExampleFault:
+    """An example that cannot be used.
+
+    Attributes:
+        index: its place among the examples, from 0.
+        id: your name for it; may be empty.
+        reason: a value of the contract's ``ErrorReason``, such as ``UNDECODABLE_INPUT``.
+        message: what was expected and what came.
+    """
+
+    index: int
+    id: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobStatus:
+    """A job as it stood when the server answered.
+
+    Attributes:
+        id: its name, given by the server.
+        state: where it stands.
+        spec: what it was asked to do.
+        progress: the last progress reported; None before it runs.
+        version: the number of the version it published; None unless SUCCEEDED.
+        error: why it failed; None unless FAILED.
+        example_count: the examples received.
+        class_count: the classes received.
+        dataset_digest: SHA-256 of examples and labels, hexadecimal.
+        dropped: examples that were left out, at most 100 of them.
+        dropped_count: how many were left out.
+        create_time: when it was accepted.
+        start_time: when a worker first took it; None while QUEUED.
+        finish_time: when it ended; None before.
+        step_times: wall time of each finished step, by name.
+        last_event: the number of its newest event.
+        queue_position: the jobs queued before it; 0 unless QUEUED.
+    """
+
+    id: str
+    state: JobState
+    spec: FineTuneSpec
+    progress: Progress | None
+    version: int | None
+    error: ErrorDetails | None
+    example_count: int
+    class_count: int
+    dataset_digest: str
+    dropped: tuple[ExampleFault, ...]
+    dropped_count: int
+    create_time: datetime
+    start_time: datetime | None
+    finish_time: datetime | None
+    step_times: Mapping[str, timedelta]
+    last_event: int
+    queue_position: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobEvent:
+    """One thing that happened to a job.
+
+    Attributes:
+        job_id: the job.
+        number: 1 for a job's first event, then one more for each.
+        time: when it happened.
+        state: the job's state from this event on.
+        progress: how far the job was; None for events of a queued job.
+    """
+
+    job_id: str
+    number: int
+    time: datetime
+    state: JobState
+    progress: Progress | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Validation:
+    """What was found in examples that were only to be checked.
+
+    Attributes:
+        valid: True if a fine-tune of them would be accepted and would not fail for its data.
+        example_count: the examples.
+        class_counts: the examples of each class, by name.
+        faults: examples that cannot be used, at most 100 of them.
+        fault_count: how many cannot be used.
+        warnings: remarks that do not stop a fine-tune.
+        message: why it is not valid, in a sentence; empty if it is.
+    """
+
+    valid: bool
+    example_count: int
+    class_counts: Mapping[str, int]
+    faults: tuple[ExampleFault, ...]
+    fault_count: int
+    warnings: tuple[str, ...]
+    message: str

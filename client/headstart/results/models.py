@@ -1,0 +1,210 @@
+"""Models, their versions and aliases, and the backbones under them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.spec import Recipe
+
+__all__ = [
+    "Alias",
+    "Backbone",
+    "ConfusionCell",
+    "Lineage",
+    "Metrics",
+    "MetricsSource",
+    "Modality",
+    "Model",
+    "Version",
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Alias:
+    """A movable name for a version.
+
+    Attributes:
+        name: such as ``stable``.
+        version: the number of the version it names.
+        etag: changes with every move; give it to `set_alias` to move it only if nobody else did.
+        update_time: when it was last moved.
+    """
+
+    name: str
+    version: int
+    etag: str
+    update_time: datetime
+
+
+class MetricsSource(StrEnum):
+    """The examples that metrics were measured on. UNSPECIFIED: not measured."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    OUT_OF_FOLD = "OUT_OF_FOLD"
+    HELD_OUT = "HELD_OUT"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConfusionCell:
+    """How often one class was taken for another, or for itself.
+
+    Attributes:
+        actual: index of the true class.
+        predicted: index of the class that was predicted.
+        count: the examples.
+    """
+
+    actual: int
+    predicted: int
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metrics:
+    """How good a version is, measured on examples that its head was not fitted on.
+
+    Attributes:
+        source: how it was measured.
+        example_count: the examples it was measured on; 0 if there was no way to measure.
+        accuracy: the share classified right, 0 to 1; None if it could not be measured.
+        accuracy_low: lower end of its 95 % interval.
+        accuracy_high: upper end of its 95 % interval.
+        log_loss: mean negative log-likelihood of the right class, in nats.
+        confusion: the cells of the confusion matrix that are not zero.
+    """
+
+    source: MetricsSource
+    example_count: int
+    accuracy: float | None
+    accuracy_low: float | None
+    accuracy_high: float | None
+    log_loss: float | None
+    confusion: tuple[ConfusionCell, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lineage:
+    """Where a version came from: all that is needed to make it again.
+
+    Attributes:
+        job_id: the job that published it.
+        backbone: the backbone's name.
+        backbone_digest: SHA-256 of its weights, architecture and preprocessing, hexadecimal.
+        dataset_digest: SHA-256 of examples and labels, hexadecimal.
+        recipe: as it was carried out, with every choice made.
+        seed: of every random choice.
+        example_count: the examples that were trained on.
+        software: the version of Headstart that made it.
+    """
+
+    job_id: str
+    backbone: str
+    backbone_digest: str
+    dataset_digest: str
+    recipe: Recipe
+    seed: int
+    example_count: int
+    software: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Version:
+    """One immutable fitted head, and where it came from.
+
+    Attributes:
+        model: the model.
+        number: 1 for a model's first version, then one more for each.
+        create_time: when it was published.
+        expire_time: when it will be deleted; None: never.
+        display_name: a title for people.
+        labels: key-value pairs given with the fine-tune.
+        class_names: in the order of `ClassProbability.index`.
+        metrics: how good it is.
+        lineage: where it came from.
+        size_bytes: the size of its files.
+        aliases: the aliases that name it.
+    """
+
+    model: str
+    number: int
+    create_time: datetime
+    expire_time: datetime | None
+    display_name: str
+    labels: Mapping[str, str]
+    class_names: tuple[str, ...]
+    metrics: Metrics
+    lineage: Lineage
+    size_bytes: int
+    aliases: tuple[str, ...]
+
+    def confusion_matrix(self) -> NDArray[np.int64]:
+        """Counts of shape [classes, classes]: the true class by row, the predicted one by column."""
+        matrix = np.zeros((len(self.class_names),) * 2, np.int64)
+        for cell in self.metrics.confusion:
+            matrix[cell.actual, cell.predicted] = cell.count
+        return matrix
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Model:
+    """A name under which versions are kept.
+
+    Attributes:
+        name: the name.
+        create_time: when its first version was published.
+        newest_version: the number of its newest version; None if all were deleted.
+        version_count: the number of its versions.
+        aliases: its aliases, by name.
+        versions: its versions, the newest first; empty in a list of models.
+    """
+
+    name: str
+    create_time: datetime
+    newest_version: int | None
+    version_count: int
+    aliases: tuple[Alias, ...]
+    versions: tuple[Version, ...] = ()
+
+
+class Modality(StrEnum):
+    """What a backbone takes."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    IMAGE = "IMAGE"
+    TEXT = "TEXT"
+    TENSOR = "TENSOR"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Backbone:
+    """A frozen pretrained network that heads are fitted on.
+
+    Attributes:
+        name: the name.
+        modality: what it takes.
+        digest: SHA-256 of weights, architecture and preprocessing; empty before it is first loaded.
+        views: the views it gives and the size of each.
+        input_size: what pictures are brought to, in pixels; empty for other modalities.
+        parameter_count: its parameters.
+        source: where its weights come from.
+        license: of its weights, an SPDX identifier.
+        ready: True if it is loaded and warm.
+        default: True if it is used where none is named.
+        description: what it is, in a sentence.
+    """
+
+    name: str
+    modality: Modality
+    digest: str
+    views: Mapping[str, int]
+    input_size: tuple[int, ...]
+    parameter_count: int
+    source: str
+    license: str
+    ready: bool
+    default: bool
+    description: str

@@ -1,0 +1,160 @@
+"""What is asked about many inputs, and one result out of the answers of several calls."""
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.answers.predictions import read_features, read_predictions
+from headstart.calls import Call
+from headstart.chunks import Chunk
+from headstart.inputs import Content
+from headstart.results import ModelPredictions, Prediction, Predictions, StageTimes
+from headstart.targets import Target, selector
+from headstart.v1 import prediction_service_pb2 as pb
+
+__all__ = [
+    "EmbeddingRun",
+    "PredictionRun",
+    "Run",
+    "features_of",
+    "predictions_of",
+]
+
+Answer = TypeVar("Answer")
+
+
+class Run(Protocol[Answer]):
+    """Calls that follow each other: the next one is made when the last was answered."""
+
+    def call(self, chunk: Chunk) -> Call[Answer]:
+        """The call for some of the inputs."""
+
+    def take(self, answer: Answer) -> None:
+        """Takes the answer of the last call."""
+
+
+class PredictionRun:
+    """Predict, by one version or several.
+
+    All inputs are answered by the same versions: what the first call finds under ``newest`` or an alias is
+    what the others ask for, though it may be moved meanwhile.
+
+    Args:
+        targets: the versions to ask, at least one.
+        top_k: the most classes for each input. None: all.
+        return_features: True asks for the backbones' features too.
+
+    Raises:
+        ValueError: there is no target.
+    """
+
+    def __init__(self, targets: Sequence[Target], *, top_k: int | None, return_features: bool) -> None:
+        if not targets:
+            raise ValueError("targets must name at least one model. Received: none")
+        self._targets = tuple(targets)
+        self._top_k = top_k or 0
+        self._return_features = return_features
+        self._answers: list[Predictions] = []
+
+    def call(self, chunk: Chunk) -> Call[Predictions]:
+        """The call for some of the inputs."""
+        target, *others = map(selector, self._targets)
+        return Call(
+            path="/headstart.v1.PredictionService/Predict",
+            request=pb.PredictRequest(
+                target=target,
+                inputs=chunk.inputs,
+                top_k=self._top_k,
+                additional_targets=others,
+                return_features=self._return_features,
+            ),
+            response=pb.PredictResponse,
+            read=read_predictions,
+        )
+
+    def take(self, answer: Predictions) -> None:
+        """Takes the answer of the last call."""
+        self._answers.append(answer)
+        self._targets = tuple(Target(result.model, version=result.version) for result in answer.results)
+
+    def result(self) -> Predictions:
+        """All answers as one."""
+        if not self._answers:
+            return Predictions(results=(), features={}, times=None)
+        return Predictions(
+            results=tuple(map(_joined, zip(*(answer.results for answer in self._answers), strict=True))),
+            features={
+                backbone: _stacked([answer.features[backbone] for answer in self._answers])
+                for backbone in self._answers[0].features
+            },
+            times=_summed([answer.times for answer in self._answers if answer.times]),
+        )
+
+
+class EmbeddingRun:
+    """Embed, by one backbone.
+
+    Args:
+        backbone: its name. None: the server's default backbone.
+        views: the views to return.
+    """
+
+    def __init__(self, backbone: str | None, views: Sequence[str]) -> None:
+        self._backbone = backbone or ""
+        self._views = tuple(views)
+        self._answers: list[dict[str, NDArray[Any]]] = []
+
+    def call(self, chunk: Chunk) -> Call[dict[str, NDArray[Any]]]:
+        """The call for some of the inputs."""
+        return Call(
+            path="/headstart.v1.PredictionService/Embed",
+            request=pb.EmbedRequest(backbone=self._backbone, inputs=chunk.inputs, views=self._views),
+            response=pb.EmbedResponse,
+            read=lambda response: read_features(response.features),
+        )
+
+    def take(self, answer: dict[str, NDArray[Any]]) -> None:
+        """Takes the answer of the last call."""
+        self._answers.append(answer)
+
+    def result(self) -> dict[str, NDArray[Any]]:
+        """The features of all inputs by view, each of shape [inputs, size of the view]; or nothing."""
+        return _stacked(self._answers) if self._answers else {}
+
+
+def predictions_of(
+    inputs: Content | Sequence[Content], predictions: Predictions
+) -> Prediction | list[Prediction]:
+    """What one version said: a prediction for one input, a list for a list or a tuple."""
+    found = [each for result in predictions.results for each in result.predictions]
+    return found if isinstance(inputs, list | tuple) else found[0]
+
+
+def features_of(
+    inputs: Content | Sequence[Content], features: dict[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """Features by view: of shape [size] for one input, [inputs, size] for a list or a tuple."""
+    if isinstance(inputs, list | tuple):
+        return features
+    return {view: array[0] for view, array in features.items()}
+
+
+def _joined(parts: Sequence[ModelPredictions]) -> ModelPredictions:
+    return replace(parts[0], predictions=tuple(each for part in parts for each in part.predictions))
+
+
+def _stacked(parts: Sequence[Any]) -> dict[str, NDArray[Any]]:
+    if len(parts) == 1:
+        return dict(parts[0])
+    return {view: np.concatenate([part[view] for part in parts]) for view in parts[0]}
+
+
+def _summed(times: Sequence[StageTimes]) -> StageTimes:
+    total = times[0]
+    for each in times[1:]:
+        names = [field.name for field in fields(StageTimes)]
+        total = StageTimes(**{name: getattr(total, name) + getattr(each, name) for name in names})
+    return total

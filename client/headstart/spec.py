@@ -1,0 +1,114 @@
+"""What a fine-tune shall do: the recipe and everything else that can be set."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Literal, TypeAlias, TypedDict
+
+__all__ = ["Auto", "FineTuneSpec", "Recipe", "RecipeName", "Ridge", "SpecSettings", "make_spec"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Auto:
+    """The server chooses the recipe and its settings from the examples."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ridge:
+    """One-hot ridge regression in closed form; what is not given is chosen by cross-validation.
+
+    Attributes:
+        regularization: above 0. None: chosen.
+        temperature: what scores are divided by before the softmax, above 0. None: chosen.
+        folds: of the cross-validation, 2 to 20. 0: by the number of examples.
+        view: the backbone's view the head is fitted on. Empty: ``last``.
+    """
+
+    regularization: float | None = None
+    temperature: float | None = None
+    folds: int = 0
+    view: str = ""
+
+
+Recipe: TypeAlias = Auto | Ridge
+RecipeName: TypeAlias = Literal["auto", "ridge"]
+
+_RECIPES: dict[str, type[Auto] | type[Ridge]] = {"auto": Auto, "ridge": Ridge}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FineTuneSpec:
+    """What a fine-tune was asked to do. Fields as in `SpecSettings`.
+
+    Attributes:
+        model: the model that gets a new version.
+        request_id: names the request, so that a repeated one makes no second job.
+    """
+
+    model: str
+    backbone: str = ""
+    recipe: Recipe = field(default_factory=Auto)
+    held_out_share: float = 0.0
+    seed: int = 0
+    display_name: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    alias: str = ""
+    time_to_live: timedelta | None = None
+    max_dropped_share: float = 0.0
+    request_id: str = ""
+
+
+class SpecSettings(TypedDict, total=False):
+    """What can be set for a fine-tune, besides its model; all of it may be left out.
+
+    Attributes:
+        backbone: its name. None: the server's default backbone.
+        recipe: an `Auto` or a `Ridge`, or the name of one. None: ``auto``.
+        held_out_share: the share of the examples, 0 to 0.9, kept out of training to measure accuracy. Default
+            0: all are trained on, and accuracy is estimated out of fold.
+        seed: of every random choice. Default 0.
+        display_name: a title for people, at most 256 bytes.
+        labels: free key-value pairs, kept with the version.
+        alias: moved to the new version when the job succeeds. None: none.
+        time_to_live: how long the version is kept, a timedelta or seconds. None: for ever.
+        max_dropped_share: the share of the examples, 0 to 1, that may be dropped as unusable. Default 0: one
+            unusable example fails the job.
+    """
+
+    backbone: str | None
+    recipe: Recipe | RecipeName | None
+    held_out_share: float
+    seed: int
+    display_name: str
+    labels: Mapping[str, str] | None
+    alias: str | None
+    time_to_live: timedelta | float | None
+    max_dropped_share: float
+
+
+def make_spec(model: str, settings: SpecSettings, *, request_id: str = "") -> FineTuneSpec:
+    """Fills in the defaults.
+
+    Raises:
+        ValueError: the recipe's name is unknown.
+        TypeError: a setting is unknown.
+    """
+    unknown = settings.keys() - SpecSettings.__annotations__.keys()
+    if unknown:
+        known = ", ".join(SpecSettings.__annotations__)
+        raise TypeError(f"A fine-tune's settings are {known}. Received: {', '.join(sorted(unknown))}")
+    given = {name: value for name, value in settings.items() if value is not None}
+    given["recipe"] = _recipe(settings.get("recipe"))
+    lifetime = settings.get("time_to_live")
+    if lifetime is not None and not isinstance(lifetime, timedelta):
+        given["time_to_live"] = timedelta(seconds=lifetime)
+    return FineTuneSpec(model=model, request_id=request_id, **given)  # type: ignore[arg-type]  # checked above
+
+
+def _recipe(recipe: Recipe | str | None) -> Recipe:
+    if not isinstance(recipe, str | None):
+        return recipe
+    kind = _RECIPES.get(recipe or "auto")
+    if kind is None:
+        raise ValueError(f"recipe must be one of {', '.join(_RECIPES)}. Received: {recipe!r}")
+    return kind()

@@ -1,0 +1,69 @@
+"""The spec of a fine-tune and its message, both ways."""
+
+from headstart.spec import Auto, FineTuneSpec, Recipe, Ridge
+from headstart.v1 import job_pb2 as pb
+
+__all__ = ["read_recipe", "read_spec", "spec_message"]
+
+
+def spec_message(spec: FineTuneSpec, *, validate_only: bool = False) -> pb.FineTuneSpec:
+    """Writes a spec as a message."""
+    message = pb.FineTuneSpec(
+        model=spec.model,
+        backbone=spec.backbone,
+        recipe=_recipe_message(spec.recipe),
+        held_out_share=spec.held_out_share,
+        seed=spec.seed,
+        display_name=spec.display_name,
+        labels=spec.labels,
+        alias=spec.alias,
+        request_id=spec.request_id,
+        validate_only=validate_only,
+        max_dropped_share=spec.max_dropped_share,
+    )
+    if spec.time_to_live is not None:
+        message.time_to_live.FromTimedelta(spec.time_to_live)
+    return message
+
+
+def read_spec(message: pb.FineTuneSpec) -> FineTuneSpec:
+    """Reads a spec from its message."""
+    return FineTuneSpec(
+        model=message.model,
+        backbone=message.backbone,
+        recipe=read_recipe(message.recipe),
+        held_out_share=message.held_out_share,
+        seed=message.seed,
+        display_name=message.display_name,
+        labels=dict(message.labels),
+        alias=message.alias,
+        time_to_live=message.time_to_live.ToTimedelta() if message.HasField("time_to_live") else None,
+        max_dropped_share=message.max_dropped_share,
+        request_id=message.request_id,
+    )
+
+
+def read_recipe(message: pb.Recipe) -> Recipe:
+    """Reads a recipe from its message; one that this client does not know yet reads as `Auto`."""
+    if message.WhichOneof("recipe") != "ridge":
+        return Auto()
+    ridge = message.ridge
+    return Ridge(
+        regularization=ridge.regularization if ridge.HasField("regularization") else None,
+        temperature=ridge.temperature if ridge.HasField("temperature") else None,
+        folds=ridge.folds,
+        view=ridge.view,
+    )
+
+
+def _recipe_message(recipe: Recipe) -> pb.Recipe:
+    if isinstance(recipe, Auto):
+        return pb.Recipe(auto=pb.AutoRecipe())
+    return pb.Recipe(
+        ridge=pb.RidgeRecipe(
+            regularization=recipe.regularization,
+            temperature=recipe.temperature,
+            folds=recipe.folds,
+            view=recipe.view,
+        )
+    )

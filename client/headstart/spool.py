@@ -1,0 +1,39 @@
+"""Makes examples that can be iterated only once repeatable, so that a broken upload can be sent again."""
+
+import struct
+import tempfile
+import weakref
+from collections.abc import Iterator
+
+from headstart.v1 import input_pb2
+
+__all__ = ["Spool"]
+
+_MEMORY_BYTES = 64 * 2**20
+_LENGTH = struct.Struct("<Q")
+
+
+class Spool:
+    """Keeps what came out of an iterator, up to 64 MiB in memory and beyond that in a temporary file.
+
+    Each iteration first repeats what was kept, then goes on with the iterator where it stands. One iteration
+    at a time.
+
+    Args:
+        messages: what is read once.
+    """
+
+    def __init__(self, messages: Iterator[input_pb2.Example]) -> None:
+        self._messages = messages
+        self._file = tempfile.SpooledTemporaryFile(max_size=_MEMORY_BYTES)  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
+
+    def __iter__(self) -> Iterator[input_pb2.Example]:
+        self._file.seek(0)
+        while header := self._file.read(_LENGTH.size):
+            (length,) = _LENGTH.unpack(header)
+            yield input_pb2.Example.FromString(self._file.read(length))
+        for message in self._messages:
+            data = message.SerializeToString()
+            self._file.write(_LENGTH.pack(len(data)) + data)
+            yield message

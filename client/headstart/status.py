@@ -1,0 +1,120 @@
+"""Reads gRPC failures and `google.rpc.Status` into this package's errors."""
+
+from typing import Final, Protocol, TypeAlias, TypeVar
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+from google.rpc import error_details_pb2, status_pb2
+
+from headstart import errors
+
+__all__ = ["RpcFailure", "details_from_status", "error_from_rpc", "error_from_status"]
+
+Detail = TypeVar("Detail", bound=Message)
+
+_DETAILS_KEY: Final = "grpc-status-details-bin"
+_DOMAIN: Final = "headstart"
+
+_CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
+_KINDS: Final[dict[grpc.StatusCode, type[errors.HeadstartError]]] = {
+    grpc.StatusCode.INVALID_ARGUMENT: errors.InvalidArgument,
+    grpc.StatusCode.NOT_FOUND: errors.NotFound,
+    grpc.StatusCode.FAILED_PRECONDITION: errors.FailedPrecondition,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: errors.ResourceExhausted,
+    grpc.StatusCode.UNAVAILABLE: errors.Unavailable,
+    grpc.StatusCode.DEADLINE_EXCEEDED: errors.DeadlineExceeded,
+    grpc.StatusCode.ABORTED: errors.Aborted,
+    grpc.StatusCode.DATA_LOSS: errors.DataLoss,
+    grpc.StatusCode.UNAUTHENTICATED: errors.Unauthenticated,
+    grpc.StatusCode.PERMISSION_DENIED: errors.PermissionDenied,
+    grpc.StatusCode.INTERNAL: errors.Internal,
+    grpc.StatusCode.CANCELLED: errors.Cancelled,
+}
+
+_Metadata: TypeAlias = "tuple[tuple[str, str | bytes], ...] | grpc.aio.Metadata | None"
+
+
+class RpcFailure(Protocol):
+    """What a failed call of `grpc` and one of `grpc.aio` have in common."""
+
+    def code(self) -> grpc.StatusCode:
+        """The canonical code."""
+
+    def details(self) -> str | None:
+        """The message."""
+
+    def trailing_metadata(self) -> _Metadata:
+        """The metadata that came with the status."""
+
+
+def error_from_rpc(failure: RpcFailure, target: str) -> errors.HeadstartError:
+    """Makes a caught gRPC failure an error of this package.
+
+    Args:
+        failure: the caught `grpc.RpcError`, which is a call too.
+        target: the server as the caller named it, for the message where no server answered.
+    """
+    status = _status(failure)
+    if status is not None:
+        return error_from_status(status)
+    message = failure.details() or failure.code().name
+    if failure.code() is grpc.StatusCode.UNAVAILABLE:
+        message = f"No server answers at {target}: {message}"
+    return _error(errors.ErrorDetails(code=failure.code(), message=message))
+
+
+def error_from_status(status: status_pb2.Status) -> errors.HeadstartError:
+    """Makes a `google.rpc.Status` the error of its code's kind."""
+    return _error(details_from_status(status))
+
+
+def _error(details: errors.ErrorDetails) -> errors.HeadstartError:
+    return _KINDS.get(details.code, errors.HeadstartError)(details)
+
+
+def _status(failure: RpcFailure) -> status_pb2.Status | None:
+    for key, value in failure.trailing_metadata() or ():
+        if key == _DETAILS_KEY and isinstance(value, bytes):
+            try:
+                status = status_pb2.Status.FromString(value)
+            except DecodeError:
+                return None
+            # A proxy may pass details on with a status of its own; then the call's code is what counts.
+            return status if _CODES.get(status.code) is failure.code() else None
+    return None
+
+
+def details_from_status(status: status_pb2.Status) -> errors.ErrorDetails:
+    """Reads a `google.rpc.Status` and the details it carries; details of other kinds are ignored."""
+    code = _CODES.get(status.code, grpc.StatusCode.UNKNOWN)
+    info = _unpacked(status, error_details_pb2.ErrorInfo())
+    ours = info is not None and info.domain == _DOMAIN
+    request = _unpacked(status, error_details_pb2.BadRequest())
+    quota = _unpacked(status, error_details_pb2.QuotaFailure())
+    retry = _unpacked(status, error_details_pb2.RetryInfo())
+    return errors.ErrorDetails(
+        code=code,
+        message=status.message or code.name,
+        reason=info.reason if info and ours else "",
+        metadata=dict(info.metadata) if info else {},
+        field_violations=tuple(
+            errors.FieldViolation(field=violation.field, description=violation.description)
+            for violation in (request.field_violations if request else ())
+        ),
+        quota_violations=tuple(
+            errors.QuotaViolation(subject=violation.subject, description=violation.description)
+            for violation in (quota.violations if quota else ())
+        ),
+        retry_after=retry.retry_delay.ToTimedelta() if retry else None,
+    )
+
+
+def _unpacked(status: status_pb2.Status, detail: Detail) -> Detail | None:
+    for packed in status.details:
+        if packed.Is(detail.DESCRIPTOR):
+            try:
+                packed.Unpack(detail)
+            except DecodeError:
+                return None
+            return detail
+    return None

@@ -1,0 +1,107 @@
+"""Examples listed in a file: CSV with a header, or one JSON object in each line."""
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from headstart.inputs import Content, Example, Text
+
+__all__ = ["TABLE_SUFFIXES", "Table"]
+
+_TRUE = frozenset({"true", "1", "yes"})
+_FALSE = frozenset({"false", "0", "no", ""})
+
+
+class Table:
+    """The examples a file lists, in its order; paths are from the file's own folder.
+
+    Columns: ``label`` and one of ``path`` and ``text``; if wanted ``id`` and ``held_out`` (true or false).
+        Others
+    are ignored.
+
+    Args:
+        path: the file, ending in ``.csv`` or ``.jsonl``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._read = _READERS[path.suffix]
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Example]:
+        for line, row in self._read(self._path):
+            try:
+                yield self._example(row)
+            except ValueError as error:
+                raise ValueError(f"{self._path}, line {line}: {error}") from None
+
+    @cached_property
+    def _count(self) -> int:
+        return sum(1 for _ in self)  # reads the list, not what it names; so it also finds a bad row at once
+
+    def _example(self, row: Mapping[str, Any]) -> Example:
+        label = row.get("label")
+        if not isinstance(label, str) or not label:
+            raise ValueError(f"a label is expected in the column `label`. Received: {label!r}")
+        return Example(
+            self._content(row),
+            label,
+            id=str(row.get("id") or ""),
+            held_out=_truth(row.get("held_out")),
+        )
+
+    def _content(self, row: Mapping[str, Any]) -> Content:
+        path, text = row.get("path"), row.get("text")
+        if isinstance(path, str) and path and not text:
+            return self._path.parent / path
+        if isinstance(text, str) and text and not path:
+            return Text(text)
+        columns = ", ".join(str(name) for name in row)
+        raise ValueError(f"either a `path` or a `text` is expected. Received the columns: {columns}")
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    # Spreadsheets begin their files with a byte order mark; utf-8-sig takes it off.
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file)
+        try:
+            for row in reader:
+                yield reader.line_num, row
+        except csv.Error as error:
+            raise ValueError(f"{path}, line {reader.line_num}: {error}") from None
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    with path.open(encoding="utf-8-sig") as file:
+        for line, text in enumerate(file, start=1):
+            if not text.strip():
+                continue
+            try:
+                row = json.loads(text)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{path}, line {line}: a JSON object is expected. {error}") from None
+            if not isinstance(row, dict):
+                raise ValueError(f"{path}, line {line}: a JSON object is expected. Received: {text.strip()}")
+            yield line, row
+
+
+def _truth(value: object) -> bool:
+    word = str("" if value is None else value).strip().lower()
+    if word in _TRUE:
+        return True
+    if word in _FALSE:
+        return False
+    raise ValueError(f"`held_out` must be true or false. Received: {value!r}")
+
+
+_READERS: dict[str, Callable[[Path], Iterator[tuple[int, Mapping[str, Any]]]]] = {
+    ".csv": _csv_rows,
+    ".jsonl": _json_rows,
+}
+TABLE_SUFFIXES = tuple(_READERS)
+"""The endings of files that list examples."""

@@ -1,0 +1,91 @@
+"""The one codec between numpy arrays and the contract's `Tensor`, shared by client and server."""
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart.v1 import input_pb2
+
+__all__ = ["MAX_DIMENSIONS", "decode", "encode"]
+
+MAX_DIMENSIONS = 32
+"""The most dimensions of a tensor: what every numpy can hold."""
+
+# Little endian by contract, whatever the host is.
+_DTYPES: dict[input_pb2.DataType, np.dtype[Any]] = {
+    input_pb2.DATA_TYPE_UINT8: np.dtype("u1"),
+    input_pb2.DATA_TYPE_INT32: np.dtype("<i4"),
+    input_pb2.DATA_TYPE_INT64: np.dtype("<i8"),
+    input_pb2.DATA_TYPE_FLOAT16: np.dtype("<f2"),
+    input_pb2.DATA_TYPE_FLOAT32: np.dtype("<f4"),
+    input_pb2.DATA_TYPE_FLOAT64: np.dtype("<f8"),
+}
+_DATA_TYPES = {dtype: data_type for data_type, dtype in _DTYPES.items()}
+_NAMES = ", ".join(dtype.name for dtype in _DTYPES.values())
+
+
+def encode(array: NDArray[Any]) -> input_pb2.Tensor:
+    """Writes an array as a tensor.
+
+    Args:
+        array: any shape, strides and byte order; its elements uint8, int32, int64, float16, float32 or
+            float64.
+
+    Returns:
+        The tensor with the same shape, row-major and little endian. The bytes are copied once.
+
+    Raises:
+        ValueError: the element type is not one of the contract's, or there are more than 32 dimensions.
+    """
+    dtype = array.dtype.newbyteorder("<")
+    data_type = _DATA_TYPES.get(dtype)
+    if data_type is None:
+        raise ValueError(f"A tensor's elements must be one of {_NAMES}. Received: {array.dtype}")
+    if array.ndim > MAX_DIMENSIONS:
+        raise ValueError(f"A tensor must have at most {MAX_DIMENSIONS} dimensions. Received: {array.ndim}")
+    data = array.astype(dtype, copy=False).tobytes(order="C")
+    return input_pb2.Tensor(data_type=data_type, shape=array.shape, data=data)
+
+
+def decode(tensor: input_pb2.Tensor) -> NDArray[Any]:
+    """Reads a tensor as an array, checking everything before it believes anything.
+
+    Args:
+        tensor: any message, also a hostile one.
+
+    Returns:
+        A read-only array that shares the bytes of the message's `data`; little endian.
+
+    Raises:
+        ValueError: the element type is unknown, a dimension is negative, there are more than 32, or shape and
+            element type do not give the length of the data. It says what was expected and what came.
+    """
+    dtype = _DTYPES.get(tensor.data_type)
+    if dtype is None:
+        raise ValueError(f"A tensor's data_type must be one of {_NAMES}. Received: {tensor.data_type}")
+    data = tensor.data
+    shape = _checked_shape(tensor, dtype, len(data))
+    return np.frombuffer(data, dtype).reshape(shape)
+
+
+def _checked_shape(tensor: input_pb2.Tensor, dtype: np.dtype[Any], size: int) -> tuple[int, ...]:
+    if len(tensor.shape) > MAX_DIMENSIONS:  # before it is copied or printed: it may have millions
+        raise ValueError(
+            f"A tensor must have at most {MAX_DIMENSIONS} dimensions. Received: {len(tensor.shape)}"
+        )
+    shape = tuple(tensor.shape)
+    if any(dimension < 0 for dimension in shape):
+        raise ValueError(f"A tensor's dimensions must be 0 or more. Received: {list(shape)}")
+    # Python's integers do not overflow. Beside a zero the other dimensions still have to fit numpy's.
+    strides = math.prod(max(dimension, 1) for dimension in shape) * dtype.itemsize
+    expected = math.prod(shape) * dtype.itemsize
+    if expected != size:
+        raise ValueError(
+            f"A {dtype.name} tensor of shape {list(shape)} must have {expected} bytes of data. "
+            f"Received: {size}"
+        )
+    if strides > np.iinfo(np.intp).max:
+        raise ValueError(f"A tensor's dimensions must multiply to less than 2^63. Received: {list(shape)}")
+    return shape

@@ -1,0 +1,1 @@
+"""Generated code of the contract, package ``headstart.v1``: messages and gRPC stubs."""

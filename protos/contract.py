@@ -1,0 +1,152 @@
+"""Turns the protos beside this file into Python stubs, and checks both.
+
+``generate`` writes the stubs into the client, ``compare`` tells whether the committed ones are what the
+protos give, ``lint`` and ``breaking`` run buf. A command that finds a promise broken says so and ends with
+status 1.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib.resources import files
+from pathlib import Path
+
+from google import rpc
+from grpc_tools import protoc
+
+PROTOS = Path(__file__).resolve().parent
+ROOT = PROTOS.parent
+CLIENT = ROOT / "client"
+PACKAGE = Path("headstart/v1")
+
+#: Where the imports of the protos live: google/protobuf/*.proto and google/rpc/*.proto.
+INCLUDES = (str(files("grpc_tools") / "_proto"), str(Path(next(iter(rpc.__path__))).parents[1]))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="contract.py", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands.add_parser("generate", help="write the stubs").set_defaults(run=lambda _: generate(CLIENT))
+    commands.add_parser("compare", help="compare the stubs").set_defaults(run=lambda _: compare())
+    commands.add_parser("lint", help="lint the protos").set_defaults(run=lambda _: lint())
+    against = commands.add_parser("breaking", help="find changes that break callers")
+    against.add_argument(
+        "--against", metavar="REF", help="default: origin/main where there is one, else main"
+    )
+    against.set_defaults(run=lambda options: breaking(options.against))
+    options = parser.parse_args(arguments)
+    try:
+        options.run(options)
+    except ContractError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+class ContractError(Exception):
+    """The protos or their stubs are not as they should be."""
+
+
+def generate(target: Path) -> None:
+    """Writes messages, their types and the gRPC stubs of all protos below ``target``."""
+    protos = _protos(PROTOS)
+    _protoc(PROTOS, protos, f"--python_out={target}", f"--pyi_out={target}")
+    # Only files that declare services: the others would give modules that hold nothing.
+    services = [proto for proto in protos if proto.endswith("_service.proto")]
+    _protoc(PROTOS, services, f"--grpc_python_out={target}")
+
+
+def compare() -> None:
+    """Raises ContractError unless the committed stubs are exactly what the protos give."""
+    with tempfile.TemporaryDirectory() as folder:
+        generate(Path(folder))
+        expected = _stubs(Path(folder))
+    found = _stubs(CLIENT)
+    differing = sorted(name for name in expected | found if expected.get(name) != found.get(name))
+    if differing:
+        raise ContractError(
+            f"Expected client/{PACKAGE} to hold what the protos give. "
+            f"Received other content, or none, in: {', '.join(differing)}. "
+            "Run `make protos` and commit the result."
+        )
+
+
+def lint() -> None:
+    """Raises ContractError unless the protos keep the rules of buf.yaml."""
+    with tempfile.TemporaryDirectory() as folder:
+        _buf("lint", str(_image(PROTOS, Path(folder) / "now.binpb")))
+
+
+def breaking(ref: str | None) -> None:
+    """Raises ContractError if callers built on the protos of a git reference would break."""
+    ref = ref or next((name for name in ("origin/main", "main") if _commit(name)), None)
+    if ref is None or not _commit(ref):
+        sys.stdout.write(f"breaking: skipped, there is no commit {ref or 'on main'} to compare with\n")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        before = Path(folder) / "before"
+        _check_out(ref, before)
+        if not _protos(before / "protos"):
+            sys.stdout.write(f"breaking: skipped, {ref} has no protos yet\n")
+            return
+        image = _image(PROTOS, Path(folder) / "now.binpb")
+        _buf(
+            "breaking", str(image), "--against", str(_image(before / "protos", Path(folder) / "before.binpb"))
+        )
+
+
+def _protos(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in (root / PACKAGE).glob("*.proto"))
+
+
+def _stubs(root: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (root / PACKAGE).glob("*_pb2*.py*")}
+
+
+def _protoc(root: Path, protos: Sequence[str], *outputs: str) -> None:
+    # Paths relative to the include folder, as they will stand in the descriptors.
+    includes = [f"-I{folder}" for folder in (root, *INCLUDES)]
+    if protoc.main(["protoc", *includes, *outputs, *protos]) != 0:
+        raise ContractError("Expected protoc to accept the protos. Received the errors above.")
+
+
+def _image(root: Path, target: Path) -> Path:
+    """Compiles the protos below ``root`` into one descriptor set, which buf reads as an image."""
+    _protoc(
+        root, _protos(root), "--include_imports", "--include_source_info", f"--descriptor_set_out={target}"
+    )
+    return target
+
+
+def _buf(*arguments: str) -> None:
+    buf = Path(sys.executable).with_name("buf")
+    command = [str(buf), *arguments, "--config", str(PROTOS / "buf.yaml")]
+    if subprocess.run(command, check=False).returncode != 0:  # noqa: S603 (our own arguments)
+        raise ContractError(f"Expected `buf {arguments[0]}` to find nothing. Received the findings above.")
+
+
+def _commit(ref: str) -> str:
+    """Returns the hash of the commit that ``ref`` names, or an empty string."""
+    answer = _git("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", check=False)
+    return answer.stdout.decode().strip()
+
+
+def _check_out(ref: str, target: Path) -> None:
+    """Writes the protos of a commit below ``target``; nothing if it has none."""
+    listed = _git("ls-tree", "-r", "--name-only", ref, "--", f"protos/{PACKAGE}").stdout.decode()
+    for name in listed.splitlines():
+        path = target / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(_git("show", f"{ref}:{name}").stdout)
+
+
+def _git(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[bytes]:
+    command = ["git", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, check=check, capture_output=True)  # noqa: S603 (our own arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,263 @@
+"""The command ``headstart-server``. What is slow to import is imported late: --help answers at once."""
+
+import dataclasses
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from headstart_server.config import Config
+
+_CALLS, _FILES, _JOBS = "Calls", "Files and TLS", "Fine-tuning"
+_PREDICT, _LIMITS, _LOGS = "Prediction", "Limits of input", "Logs"
+
+
+def main() -> None:
+    """Run the command."""
+    command(prog_name="headstart-server")
+
+
+command = typer.Typer(
+    help="Fine-tunes models on demand and serves them over gRPC.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _env(name: str) -> str:
+    return f"HEADSTART_{name.upper()}"
+
+
+def _option(name: str, help: str, panel: str, **more: Any) -> Any:
+    return typer.Option(
+        f"--{name.replace('_', '-')}", envvar=_env(name), help=help, rich_help_panel=panel, **more
+    )
+
+
+def _read_config(context: typer.Context, path: Path | None) -> Path | None:
+    """Make the settings of a TOML file the defaults of the flags."""
+    if path is None:
+        return None
+    try:
+        settings = tomllib.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise typer.BadParameter(f"{path} cannot be read as TOML: {error}") from None
+    settings = {name.replace("-", "_"): value for name, value in settings.items()}
+    known = {field.name for field in dataclasses.fields(Config)}
+    unknown = sorted(set(settings) - known)
+    if unknown:
+        raise typer.BadParameter(
+            f"{path} has no known setting {unknown[0]!r}. Known: {', '.join(sorted(known))}."
+        )
+    context.default_map = {**(context.default_map or {}), **settings}
+    return path
+
+
+@command.command()
+def serve(
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            "-c",
+            envvar=_env("config"),
+            callback=_read_config,
+            is_eager=True,
+            help="TOML file of settings, named like the flags; flags and environment go first.",
+        ),
+    ] = None,
+    host: Annotated[str, _option("host", "Address to listen on; 0.0.0.0 for all.", _CALLS)] = Config.host,
+    port: Annotated[
+        int, _option("port", "Port of the gRPC services; 0 takes a free one.", _CALLS, min=0, max=65535)
+    ] = Config.port,
+    metrics_port: Annotated[
+        int,
+        _option("metrics_port", "Port of Prometheus metrics; -1: none.", _CALLS, min=-1, max=65535),
+    ] = 9090,
+    reflection: Annotated[
+        bool, _option("reflection", "Let clients read the contract from the server.", _CALLS)
+    ] = Config.reflection,
+    max_message_mib: Annotated[
+        int, _option("max_message_mib", "Most MiB of one message.", _CALLS, min=1, max=1024)
+    ] = Config.max_message_mib,
+    max_calls: Annotated[int, _option("max_calls", "Most calls at once.", _CALLS, min=1)] = Config.max_calls,
+    keepalive_seconds: Annotated[
+        float, _option("keepalive_seconds", "Quiet connections are probed this often.", _CALLS, min=10)
+    ] = Config.keepalive_seconds,
+    max_connection_age_seconds: Annotated[
+        float,
+        _option(
+            "max_connection_age_seconds",
+            "Close connections, gracefully, at this age, so that clients spread over new replicas; 0: never.",
+            _CALLS,
+            min=0,
+        ),
+    ] = Config.max_connection_age_seconds,
+    grace_seconds: Annotated[
+        float,
+        _option("grace_seconds", "What running calls and jobs get to end after SIGTERM.", _CALLS, min=0),
+    ] = Config.grace_seconds,
+    data: Annotated[
+        Path, _option("data", "Folder of database, datasets and versions; for one server only.", _FILES)
+    ] = Config.data,
+    tls_cert: Annotated[
+        Path | None,
+        _option("tls_cert", "Certificate chain (PEM), with --tls-key: the port speaks TLS.", _FILES),
+    ] = None,
+    tls_key: Annotated[Path | None, _option("tls_key", "Private key (PEM).", _FILES)] = None,
+    tls_client_ca: Annotated[
+        Path | None,
+        _option("tls_client_ca", "Certificates that sign clients' (PEM): clients must show one.", _FILES),
+    ] = None,
+    backbone: Annotated[
+        str, _option("backbone", "Default backbone, loaded at start. See: headstart-server backbones.", _JOBS)
+    ] = Config.backbone,
+    workers: Annotated[int, _option("workers", "Jobs that run at once.", _JOBS, min=1)] = Config.workers,
+    train_slice: Annotated[
+        int,
+        _option(
+            "train_slice",
+            "Rows of a training batch. A Predict waits for one such batch at most.",
+            _JOBS,
+            min=1,
+            max=1024,
+        ),
+    ] = Config.train_slice,
+    max_queued_jobs: Annotated[
+        int, _option("max_queued_jobs", "Most jobs that wait; further ones are refused.", _JOBS, min=1)
+    ] = Config.max_queued_jobs,
+    job_retention_hours: Annotated[
+        float, _option("job_retention_hours", "How long ended jobs are remembered.", _JOBS, min=0)
+    ] = Config.job_retention_hours,
+    feature_cache_mib: Annotated[
+        int, _option("feature_cache_mib", "MiB of features kept for pictures seen before.", _JOBS, min=0)
+    ] = Config.feature_cache_mib,
+    max_inputs: Annotated[
+        int, _option("max_inputs", "Most inputs of one call.", _PREDICT, min=1)
+    ] = Config.max_inputs,
+    max_pending_inputs: Annotated[
+        int,
+        _option(
+            "max_pending_inputs",
+            "Most inputs that wait; further ones are refused.",
+            _PREDICT,
+            min=1,
+        ),
+    ] = Config.max_pending_inputs,
+    max_batch: Annotated[
+        int, _option("max_batch", "Most rows of a Predict batch.", _PREDICT, min=1, max=1024)
+    ] = Config.max_batch,
+    decode_threads: Annotated[
+        int,
+        _option(
+            "decode_threads",
+            "Threads that decode, for each lane; 0: one a core.",
+            _PREDICT,
+            min=0,
+        ),
+    ] = Config.decode_threads,
+    cache_predictions: Annotated[
+        bool, _option("cache_predictions", "Use the feature cache for Predict, too.", _PREDICT)
+    ] = Config.cache_predictions,
+    resident_heads_mib: Annotated[
+        int, _option("resident_heads_mib", "MiB of heads kept in memory.", _PREDICT, min=1)
+    ] = Config.resident_heads_mib,
+    max_examples: Annotated[
+        int, _option("max_examples", "Most examples of one fine-tune.", _LIMITS, min=2)
+    ] = Config.max_examples,
+    max_dataset_mib: Annotated[
+        int, _option("max_dataset_mib", "Most MiB of the examples of one fine-tune.", _LIMITS, min=1)
+    ] = Config.max_dataset_mib,
+    max_input_mib: Annotated[
+        int, _option("max_input_mib", "Most MiB of one input.", _LIMITS, min=1)
+    ] = Config.max_input_mib,
+    max_classes: Annotated[
+        int, _option("max_classes", "Most classes of one fine-tune.", _LIMITS, min=2)
+    ] = Config.max_classes,
+    max_pixels: Annotated[
+        int, _option("max_pixels", "Most pixels of one picture.", _LIMITS, min=1)
+    ] = Config.max_pixels,
+    log_level: Annotated[
+        str, _option("log_level", "Lowest level logged: debug, info, warning or error.", _LOGS)
+    ] = Config.log_level,
+    log_format: Annotated[
+        str, _option("log_format", "text, json, or auto: text on a terminal, else JSON.", _LOGS)
+    ] = Config.log_format,
+) -> None:
+    """Run the server until SIGTERM or Ctrl-C; then it finishes what runs and stops.
+
+    Health checks answer NOT_SERVING until the default backbone is loaded and warm.
+    """
+    settings = {name: value for name, value in locals().items() if name != "config"}
+    settings["metrics_port"] = None if metrics_port < 0 else metrics_port
+    for name, allowed in (("log_level", _LEVELS), ("log_format", _FORMATS)):
+        if settings[name] not in allowed:
+            raise typer.BadParameter(
+                f"Expected one of: {', '.join(allowed)}. Received: {settings[name]!r}.",
+                param_hint=f"--{name.replace('_', '-')}",
+            )
+    try:
+        chosen = Config(**settings)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+    from headstart_server.app import serve as run
+    from headstart_server.errors import HeadstartError
+
+    try:
+        run(chosen)
+    except (OSError, HeadstartError) as error:
+        typer.echo(f"headstart-server: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+_LEVELS = ("debug", "info", "warning", "error")
+_FORMATS = ("auto", "text", "json")
+
+
+@command.command()
+def backbones() -> None:
+    """List the backbones this server can load."""
+    from headstart_server.backbones.catalog import DEFAULT, Catalog
+
+    for info in Catalog().list():
+        mark = " (default)" if info.name == DEFAULT else ""
+        views = ", ".join(f"{view} {size}" for view, size in info.views.items())
+        typer.echo(f"{info.name}{mark}\n  {info.description}\n  views: {views}; licence: {info.license}")
+
+
+@command.command()
+def health(
+    target: Annotated[
+        str, typer.Option(envvar=_env("target"), help="Address of the server to ask.")
+    ] = f"localhost:{Config.port}",
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.", min=0.1)] = 5.0,
+    ca: Annotated[
+        Path | None, typer.Option(help="Certificates to trust (PEM); given, the call goes over TLS.")
+    ] = None,
+) -> None:
+    """Ask a server whether it is serving; exits with 0 if it is, else with 1."""
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    channel = (
+        grpc.insecure_channel(target)
+        if ca is None
+        else grpc.secure_channel(target, grpc.ssl_channel_credentials(ca.read_bytes()))
+    )
+    with channel:
+        try:
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout)
+        except grpc.RpcError as error:
+            typer.echo(f"{target}: {error.code().name}: {error.details()}", err=True)
+            raise typer.Exit(1) from None
+    name = health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+    typer.echo(f"{target}: {name}")
+    raise typer.Exit(0 if answer.status == health_pb2.HealthCheckResponse.SERVING else 1)
+
+
+if __name__ == "__main__":
+    main()

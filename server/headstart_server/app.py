@@ -1,0 +1,309 @@
+"""The composition root: builds each object once, passes it down, and runs the server to its end."""
+
+import asyncio
+import fcntl
+import os
+import signal
+import socket
+import sys
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import IO
+
+import structlog
+from prometheus_client import start_http_server
+from threadpoolctl import threadpool_limits
+
+from headstart_server.backbones.backbone import Backbone
+from headstart_server.backbones.catalog import Catalog
+from headstart_server.config import Config
+from headstart_server.database.database import Database
+from headstart_server.embedding.batcher import Batcher
+from headstart_server.embedding.cache import FeatureCache
+from headstart_server.embedding.embedder import Embedder
+from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.queue import Lane, RowQueue
+from headstart_server.jobs.changes import Changes
+from headstart_server.jobs.datasets import DatasetStore
+from headstart_server.jobs.fine_tune import FineTuneRun, FineTuneTools
+from headstart_server.jobs.intake import Intake
+from headstart_server.jobs.job import Job, JobState
+from headstart_server.jobs.ledger import Ledger
+from headstart_server.jobs.workers import WorkerPool
+from headstart_server.learning.dataset import DatasetLimits
+from headstart_server.models.registry import Registry
+from headstart_server.models.resident import ResidentVersions
+from headstart_server.models.store import VersionStore
+from headstart_server.prediction.predictor import Predictor
+from headstart_server.rpc.calls import CallInterceptor
+from headstart_server.rpc.fine_tuning_service import FineTuningService
+from headstart_server.rpc.follow import Follower
+from headstart_server.rpc.model_service import ModelService
+from headstart_server.rpc.prediction_service import PredictionService
+from headstart_server.rpc.server import Server, ServerSettings, TlsFiles
+from headstart_server.telemetry import Telemetry, configure_logs
+
+log = structlog.get_logger(__name__)
+
+#: Seconds between two rounds of cleaning up.
+CLEAN_SECONDS = 30.0
+
+_MIB = 1 << 20
+
+
+class App:
+    """One server over one data folder.
+
+    Args:
+        config: its settings.
+
+    Raises:
+        BlockingIOError: another server uses the data folder.
+        BackboneNotFound: there is no backbone of the default's name.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._began = time.monotonic()
+        # Solvers and heads are small products that many threads make at once: more BLAS threads only contend.
+        threadpool_limits(1, user_api="blas")
+        software = package_version("headstart")
+        self.telemetry = Telemetry(software)
+        config.data.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(config.data)
+        self._database = Database(config.data / "headstart.sqlite3")
+        self._versions = VersionStore(config.data / "versions")
+        self._resident = ResidentVersions(config.resident_heads_mib * _MIB)
+        self.registry = Registry(self._database, self._versions, self._resident)
+        self.changes = Changes()
+        self.ledger = Ledger(
+            self._database,
+            self.registry,
+            self.changes,
+            owner=f"{socket.gethostname()}/{uuid.uuid4().hex}",
+            max_queued=config.max_queued_jobs,
+        )
+        self.datasets = DatasetStore(config.data / "datasets", _dataset_limits(config))
+        self._cache = FeatureCache(config.feature_cache_mib * _MIB)
+        threads = config.decode_threads or len(os.sched_getaffinity(0))
+        self._pools = {lane: ThreadPoolExecutor(threads, f"decode-{lane.value}") for lane in Lane}
+        self.engine = Engine(Catalog(max_pixels=config.max_pixels), self._embedder, config.backbone)
+        tools = FineTuneTools(
+            ledger=self.ledger,
+            datasets=self.datasets,
+            engine=self.engine,
+            versions=self._versions,
+            observer=self.telemetry,
+            window=2 * config.train_slice + threads,
+            software=f"headstart {software}",
+        )
+        self.workers = WorkerPool(
+            self.ledger,
+            lambda job, checkpoint: FineTuneRun(job, tools, checkpoint),
+            self.datasets.remove,
+            self.telemetry,
+            size=config.workers,
+        )
+        self.intake = Intake(self.ledger, self.datasets, self.engine, self.workers.wake)
+        self._follower = Follower(self.ledger, self.changes)
+        self._add_gauges()
+
+    async def run(self, stop: asyncio.Event | None = None) -> None:
+        """Serve until told to stop by SIGTERM, SIGINT or the event; then stop gracefully.
+
+        Raises:
+            OSError: a port cannot be had, or a TLS file cannot be read.
+            Exception: whatever loading the default backbone raises.
+        """
+        stop = stop or asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(32, "store"))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        self._recover()
+        server = self._server()
+        await server.start()
+        self._serve_metrics()
+        self.workers.start()
+        self.port = server.port
+        log.info("listening", address=f"{self._config.host}:{server.port}", data=str(self._config.data))
+        cleaning = asyncio.create_task(self._clean_repeatedly())
+        warming = asyncio.create_task(self._warm(server))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait({warming, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if warming.done():
+                warming.result()
+                await stopping
+        finally:
+            cleaning.cancel()
+            warming.cancel()
+            stopping.cancel()
+            await self._stop(server)
+
+    async def _stop(self, server: Server) -> None:
+        grace = self._config.grace_seconds
+        log.info("stopping", grace_seconds=grace)
+        self.intake.close()
+        await server.set_serving(False)
+        self._follower.drain()
+        # Jobs give themselves back at their next batch while the last calls end.
+        workers = asyncio.create_task(asyncio.to_thread(self.workers.stop, grace))
+        await server.stop(grace)
+        await workers
+        self.engine.close()
+        for pool in self._pools.values():
+            pool.shutdown(wait=False, cancel_futures=True)
+        self._database.close()
+        self._lock.close()
+        log.info("stopped")
+
+    def cancel(self, job_id: str) -> Job:
+        """Cancel a job wherever it stands.
+
+        Raises:
+            JobNotFound: there is no such job.
+        """
+        job = self.ledger.cancel(job_id)
+        if job.state is JobState.RUNNING:
+            self.workers.cancel(job_id)
+        else:
+            self.datasets.remove(job_id)
+        return job
+
+    def _recover(self) -> None:
+        recovered = self.ledger.recover()
+        if recovered:
+            log.warning("jobs_recovered", jobs=[job.job_id for job in recovered])
+        self.datasets.remove_all_but(self.ledger.unfinished())
+        self.registry.remove_leftovers()
+
+    async def _warm(self, server: Server) -> None:
+        await asyncio.to_thread(self.engine.load, self._config.backbone)
+        await server.set_serving(True)
+        seconds = round(time.monotonic() - self._began, 2)
+        log.info("serving", backbone=self.engine.default, seconds_since_start=seconds)
+
+    async def _clean_repeatedly(self) -> None:
+        while True:
+            await asyncio.sleep(CLEAN_SECONDS)
+            try:
+                await asyncio.to_thread(self._clean)
+            except Exception:
+                log.exception("cleaning_failed")
+
+    def _clean(self) -> None:
+        expired = self.registry.delete_expired()
+        forgotten = self.ledger.forget(time.time() - self._config.job_retention_hours * 3600)
+        if expired or forgotten:
+            log.info("cleaned", expired_versions=expired, forgotten_jobs=forgotten)
+
+    def _embedder(self, backbone: Backbone) -> Embedder:
+        config, name = self._config, backbone.info.name
+        queue = RowQueue(max_batch=config.max_batch, train_slice=config.train_slice)
+        batcher = Batcher(backbone.run, queue, self.telemetry, name=f"backbone-{name}")
+        batcher.start()
+        return Embedder(
+            backbone,
+            batcher,
+            self._cache,
+            self._pools,
+            max_pending=config.max_pending_inputs,
+            cache_predictions=config.cache_predictions,
+        )
+
+    def _server(self) -> Server:
+        config = self._config
+        tls = None
+        if config.tls_cert is not None and config.tls_key is not None:
+            tls = TlsFiles(cert=config.tls_cert, key=config.tls_key, client_ca=config.tls_client_ca)
+        settings = ServerSettings(
+            address=f"{config.host}:{config.port}",
+            tls=tls,
+            max_message_bytes=config.max_message_mib * _MIB,
+            max_concurrent_calls=config.max_calls,
+            keepalive_seconds=config.keepalive_seconds,
+            max_connection_age_seconds=config.max_connection_age_seconds,
+            reflection=config.reflection,
+        )
+        predictor = Predictor(
+            self.registry, self.engine, self.ledger.is_under_way, max_inputs=config.max_inputs
+        )
+        return Server(
+            settings,
+            CallInterceptor(self.telemetry),
+            fine_tuning=FineTuningService(self.intake, self.ledger, self._follower, self.cancel),
+            prediction=PredictionService(predictor, self.telemetry),
+            models=ModelService(self.registry, self.engine),
+        )
+
+    def _serve_metrics(self) -> None:
+        if self._config.metrics_port is None:
+            return
+        server, _ = start_http_server(
+            self._config.metrics_port, self._config.host, registry=self.telemetry.registry
+        )
+        self.metrics_port = server.server_port
+        log.info("metrics", address=f"{self._config.host}:{self.metrics_port}/metrics")
+
+    def _add_gauges(self) -> None:
+        gauge = self.telemetry.gauge
+        gauge("headstart_queue_rows", "Rows that wait for a backbone.", "lane", self._queued_rows)
+        gauge(
+            "headstart_jobs",
+            "Jobs, by state.",
+            "state",
+            lambda: {state.value: count for state, count in self.ledger.count().items()},
+        )
+        gauge(
+            "headstart_memory_held_bytes",
+            "Bytes held, by what holds them.",
+            "holder",
+            lambda: {"feature_cache": self._cache.nbytes, "resident_heads": self._resident.nbytes},
+        )
+        gauge(
+            "headstart_resident_versions",
+            "Versions in memory.",
+            "holder",
+            lambda: {"resident_heads": len(self._resident)},
+        )
+
+    def _queued_rows(self) -> dict[str, float]:
+        embedders = self.engine.all_loaded()
+        return {lane.value: sum(embedder.waiting(lane) for embedder in embedders) for lane in Lane}
+
+
+def serve(config: Config) -> None:
+    """Run a server in this process until it is told to stop.
+
+    Raises:
+        Exception: as `App` and `App.run`.
+    """
+    as_json = config.log_format == "json" or (config.log_format == "auto" and not sys.stderr.isatty())
+    configure_logs(level=config.log_level, json=as_json)
+    asyncio.run(App(config).run())
+
+
+def _lock(data: Path) -> IO[str]:
+    """Hold a data folder for this process: SQLite takes one server only."""
+    file = (data / "lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise BlockingIOError(
+            f"Another headstart-server uses the data folder {data}. Stop it, or choose another with --data."
+        ) from None
+    return file
+
+
+def _dataset_limits(config: Config) -> DatasetLimits:
+    return DatasetLimits(
+        max_examples=config.max_examples,
+        max_bytes=config.max_dataset_mib * _MIB,
+        max_input_bytes=config.max_input_mib * _MIB,
+        max_classes=config.max_classes,
+    )

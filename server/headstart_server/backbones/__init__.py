@@ -1,0 +1,1 @@
+"""Pretrained networks with their preprocessing, and what executes them."""

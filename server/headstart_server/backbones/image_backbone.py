@@ -1,0 +1,114 @@
+"""A loaded network for pictures: decoding, the network on its runtime, and the proof that both are right."""
+
+import json
+from collections.abc import Mapping
+from importlib import resources
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from headstart_server.backbones.backbone import BackboneInfo, Content, Views
+from headstart_server.backbones.pictures import PictureDecoder
+
+#: Largest error of a golden feature, relative to the largest of its view.
+_TOLERANCE = 1e-3
+
+#: How many values of each view are kept.
+_GOLDEN_VALUES = 16
+
+
+class GoldenMismatch(RuntimeError):
+    """A loaded backbone does not give the features its weights are known to give."""
+
+
+class Runtime(Protocol):
+    """What executes the network."""
+
+    def run(self, rows: NDArray[np.generic]) -> Views:
+        """Features of rows [n, ...]."""
+
+
+class ImageBackbone:
+    """A `Backbone` that takes pictures.
+
+    Args:
+        info: its facts.
+        digest: SHA-256 over weights, architecture and preprocessing.
+        pictures: turns content into rows.
+        runtime: turns rows into views.
+    """
+
+    def __init__(
+        self, info: BackboneInfo, *, digest: str, pictures: PictureDecoder, runtime: Runtime
+    ) -> None:
+        self._info = info
+        self._digest = digest
+        self._pictures = pictures
+        self._runtime = runtime
+
+    def __repr__(self) -> str:
+        return f"ImageBackbone({self._info.name!r}, digest={self._digest[:12]!r})"
+
+    @property
+    def info(self) -> BackboneInfo:
+        """Its facts."""
+        return self._info
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 in hexadecimal over weights, architecture and preprocessing."""
+        return self._digest
+
+    def decode(self, content: Content) -> NDArray[np.uint8]:
+        """Turn one picture into RGB pixels, uint8 [height, width, 3]; see `PictureDecoder.decode`."""
+        return self._pictures.decode(content)
+
+    def run(self, rows: NDArray[np.generic]) -> Views:
+        """Features of rows, uint8 [n, height, width, 3]. Called from one thread at a time."""
+        return self._runtime.run(rows)
+
+    def check_golden(self) -> None:
+        """Compare the features of one made picture with those the original network gives.
+
+        A wrong order of colours, scale or crop raises no error by itself; it only costs accuracy.
+
+        Raises:
+            GoldenMismatch: they differ by more than rounding.
+        """
+        views = self.run(self.decode(golden_picture())[None])
+        for view, expected in _golden_features()[self._info.name].items():
+            received = summarise(views[view][0])
+            error = max(_relative_error(received[fact], expected[fact]) for fact in expected)
+            if not error <= _TOLERANCE:  # a NaN fails too
+                raise GoldenMismatch(
+                    f"Expected {self._info.name} to give the golden features of view {view!r} within "
+                    f"{_TOLERANCE:g}. Received: a relative error of {error:.2g}. The preprocessing, the "
+                    "weights or the runtime are not those this release was tested with."
+                )
+
+
+def golden_picture() -> NDArray[np.uint8]:
+    """A made picture, uint8 [300, 400, 3], that no flip, crop or order of colours leaves alike."""
+    y, x = np.mgrid[0:300, 0:400]
+    red = 255 * x / 399
+    green = 127.5 + 127.5 * np.sin(x * y / 2500)
+    blue = np.where((x // 40 + y // 30) % 3 == 0, 220, 255 * (y / 299) ** 2)
+    return np.stack([red, green, blue], axis=-1).astype(np.uint8)
+
+
+def summarise(features: NDArray[np.float32]) -> dict[str, ArrayLike]:
+    """What is kept as golden of one row of features: its norm, and the means of 16 equal stretches."""
+    exact = features.astype(np.float64)
+    means = [stretch.mean() for stretch in np.array_split(exact, _GOLDEN_VALUES)]
+    return {"norm": float(np.linalg.norm(exact)), "values": means}
+
+
+def _relative_error(received: ArrayLike, expected: ArrayLike) -> float:
+    """Largest difference, relative to the largest expected value."""
+    return float(np.max(np.abs(np.subtract(received, expected))) / np.max(np.abs(expected)))
+
+
+def _golden_features() -> Mapping[str, Mapping[str, Mapping[str, ArrayLike]]]:
+    text = resources.files(__package__).joinpath("golden.json").read_text(encoding="utf-8")
+    return json.loads(text)  # type: ignore[no-any-return]

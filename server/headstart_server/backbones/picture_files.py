@@ -1,0 +1,160 @@
+"""Opens picture files of the five formats the web is made of, whatever their bytes, under a budget of pixels.
+
+Pillow's classes for each format are used without `Image.open`, whose limits and warnings are global to the
+process.
+"""
+
+import io
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from headstart_server.errors import InputTooLarge, UndecodableInput
+
+Size = tuple[int, int]
+
+_ORIENTATION = 0x0112
+
+
+def open_picture(data: bytes, *, max_pixels: int) -> ImageFile:
+    """Read the header of a picture file; no pixel is decoded yet.
+
+    Args:
+        data: the bytes of a JPEG, PNG, WebP, GIF or BMP file.
+        max_pixels: the most pixels that decoding may give.
+
+    Raises:
+        UndecodableInput: the bytes are no picture in one of these formats.
+        InputTooLarge: the header announces more pixels than that.
+        Exception: whatever Pillow raises for a damaged header, from struct.error to MemoryError.
+    """
+    kind = _kind_of(data)
+    if kind is None:
+        raise UndecodableInput(
+            f"Expected a JPEG, PNG, WebP, GIF or BMP picture. Received: {describe_bytes(data)}."
+        )
+    if kind.announced is not None:
+        check_size(kind.announced(data), max_pixels=max_pixels)
+    picture = kind.opener(io.BytesIO(data))
+    check_size(picture.size, max_pixels=max_pixels)
+    return picture
+
+
+def check_size(size: Size, *, max_pixels: int) -> None:
+    """Refuse pictures without pixels, or with too many.
+
+    Raises:
+        UndecodableInput: a side is zero.
+        InputTooLarge: there are more than `max_pixels`.
+    """
+    width, height = size
+    if width < 1 or height < 1:
+        raise UndecodableInput(f"Expected a picture with pixels. Received: {width} x {height} pixels.")
+    if width * height > max_pixels:
+        raise InputTooLarge(
+            f"Expected a picture of at most {max_pixels:,} pixels. Received: {width:,} x {height:,} pixels.",
+            metadata={"max_pixels": str(max_pixels), "width": str(width), "height": str(height)},
+        )
+
+
+def describe_bytes(data: bytes) -> str:
+    """How many bytes, and the first ones, for a message."""
+    return f"{len(data)} bytes beginning with {data[:12]!r}" if data else "no bytes"
+
+
+def exif_orientation(picture: ImageFile) -> int:
+    """How a camera was held, 1 (upright) to 8, of a loaded picture; 1 where its EXIF says nothing sensible.
+
+    Reads the one tag from the first directory of the embedded TIFF header (CIPA DC-008, section 4.6.4).
+    Pillow would parse all directories, and warn of faults in them.
+    """
+    exif = picture.info.get("exif")
+    if not isinstance(exif, bytes):
+        return 1
+    tiff = exif.removeprefix(b"Exif\0\0")
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
+    if order is None:
+        return 1
+    try:
+        (start,) = struct.unpack_from(order + "I", tiff, 4)
+        (count,) = struct.unpack_from(order + "H", tiff, start)
+        for entry in range(start + 2, start + 2 + 12 * count, 12):
+            tag, _, _, orientation = struct.unpack_from(order + "HHIH", tiff, entry)
+            if tag == _ORIENTATION:
+                return orientation if 1 <= orientation <= 8 else 1
+    except struct.error:
+        pass
+    return 1
+
+
+class _JpegFile(JpegImageFile):
+    def _read_dpi_from_exif(self) -> None:
+        """Not needed, slow, and warns of faulty EXIF."""
+
+
+def _webp_size(data: bytes) -> Size:
+    """Canvas size from the header: the decoder allocates the canvas before it can be asked for its size.
+
+    RFC 9649, sections 2.5 to 2.7.
+    """
+    chunk = data[12:16]
+    if chunk == b"VP8 ":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    if chunk == b"VP8L":
+        (bits,) = struct.unpack_from("<I", data, 21)
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if chunk == b"VP8X":
+        wide, width, high, height = struct.unpack_from("<HBHB", data, 24)
+        return (wide | width << 16) + 1, (high | height << 16) + 1
+    raise UndecodableInput(f"Expected a WebP picture. Received: an unknown first chunk, {chunk!r}.")
+
+
+def _gif_size(data: bytes) -> Size:
+    """Logical screen, grown to hold the first frame, as Pillow grows it while it opens the file.
+
+    GIF89a specification, sections 18 to 26.
+    """
+    width, height, flags = struct.unpack_from("<HHB", data, 6)
+    offset = 13 + _colour_table_size(flags)
+    while data[offset : offset + 1] == b"!":
+        offset += 2
+        while length := data[offset]:
+            offset += 1 + length
+        offset += 1
+    if data[offset : offset + 1] == b",":
+        left, top, frame_width, frame_height = struct.unpack_from("<HHHH", data, offset + 1)
+        return max(width, left + frame_width), max(height, top + frame_height)
+    return width, height
+
+
+def _colour_table_size(flags: int) -> int:
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    begins: Callable[[bytes], bool]
+    opener: Callable[[io.BytesIO], ImageFile]
+    #: The size that the header announces, where opening the file would already allocate or warn.
+    announced: Callable[[bytes], Size] | None = None
+
+
+_KINDS = (
+    _Kind(lambda data: data.startswith(b"\xff\xd8\xff"), _JpegFile),
+    _Kind(lambda data: data.startswith(b"\x89PNG\r\n\x1a\n"), PngImageFile),
+    _Kind(lambda data: data.startswith(b"RIFF") and data[8:12] == b"WEBP", WebPImageFile, _webp_size),
+    _Kind(lambda data: data.startswith((b"GIF87a", b"GIF89a")), GifImageFile, _gif_size),
+    _Kind(lambda data: data.startswith(b"BM"), BmpImageFile),
+)
+
+
+def _kind_of(data: bytes) -> _Kind | None:
+    return next((kind for kind in _KINDS if kind.begins(data)), None)

@@ -1,0 +1,144 @@
+"""From the bytes of a picture file, or an array of pixels, to the square of RGB pixels a network takes."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.ImageFile import ImageFile
+
+from headstart_server.backbones.backbone import Content
+from headstart_server.backbones.picture_files import (
+    check_size,
+    describe_bytes,
+    exif_orientation,
+    open_picture,
+)
+from headstart_server.errors import HeadstartError, UndecodableInput, WrongModality
+
+#: The largest picture that is decoded unless a server says otherwise: 8,000 x 8,000.
+MAX_PIXELS = 64_000_000
+
+#: Part of the shorter side that the centre crop keeps, as ImageNet networks are evaluated.
+CROP = 0.875
+
+_RESAMPLING = Image.Resampling.BICUBIC
+
+#: JPEGs are decoded at the smallest of 1/1, 1/2, 1/4 and 1/8 that leaves this many times the pixels needed.
+_DRAFT_MARGIN = 2
+
+#: Changes whenever the same content becomes other pixels.
+PREPROCESSING = f"pictures/1: centre crop {CROP}, bicubic, jpeg draft {_DRAFT_MARGIN}, alpha over white"
+
+_TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class PictureDecoder:
+    """Decodes pictures for a network; the same for training and serving, and safe to share between threads.
+
+    Args:
+        side: height and width of the result, in pixels.
+        max_pixels: the most pixels a picture may have.
+    """
+
+    def __init__(self, side: int, *, max_pixels: int = MAX_PIXELS) -> None:
+        self._side = side
+        self._max_pixels = max_pixels
+
+    def decode(self, content: Content) -> NDArray[np.uint8]:
+        """Decode, crop and scale one picture.
+
+        Args:
+            content: the bytes of a JPEG, PNG, WebP, GIF (its first frame) or BMP file, or an array of uint8
+                pixels [height, width, 3] (RGB), [height, width, 1] or [height, width] (grey).
+
+        Returns:
+            RGB pixels, uint8 [side, side, 3].
+
+        Raises:
+            WrongModality: the content is no bytes and no array of pixels.
+            UndecodableInput: the bytes are no picture, or a damaged one.
+            InputTooLarge: the picture has too many pixels.
+        """
+        if isinstance(content, np.ndarray):
+            return self._square(_from_pixels(content, max_pixels=self._max_pixels), orientation=1)
+        if not isinstance(content, bytes):
+            kind = "a text" if isinstance(content, str) else type(content).__name__
+            raise WrongModality(f"Expected a picture: encoded bytes or pixels. Received: {kind}.")
+        try:
+            return self._decode_file(content)
+        except HeadstartError:
+            raise
+        # Pillow's readers end in nearly any exception on damaged bytes: OSError, SyntaxError, struct.error,
+        # ValueError, IndexError, OverflowError, MemoryError and more.
+        except Exception as error:
+            raise UndecodableInput(
+                f"Expected a whole, readable picture. Received: {describe_bytes(content)}, which cannot be "
+                f"decoded: {error or type(error).__name__}"
+            ) from error
+
+    def _decode_file(self, data: bytes) -> NDArray[np.uint8]:
+        with open_picture(data, max_pixels=self._max_pixels) as picture:
+            needed = math.ceil(self._side / CROP) * _DRAFT_MARGIN
+            picture.draft(None, (needed, needed))
+            picture.load()
+            return self._square(_resizable(picture), orientation=exif_orientation(picture))
+
+    def _square(self, picture: Image.Image, *, orientation: int) -> NDArray[np.uint8]:
+        """Crop and scale in one pass, then turn: the crop is central, so turning last does as well."""
+        width, height = picture.size
+        kept = CROP * min(width, height)
+        left, top = (width - kept) / 2, (height - kept) / 2
+        square = picture.resize(
+            (self._side, self._side), _RESAMPLING, box=(left, top, left + kept, top + kept)
+        )
+        square = _rgb(square)
+        if orientation in _TRANSPOSITIONS:
+            square = square.transpose(_TRANSPOSITIONS[orientation])
+        return np.asarray(square)
+
+
+def _from_pixels(pixels: NDArray[np.generic], *, max_pixels: int) -> Image.Image:
+    match pixels.shape:
+        case (height, width) | (height, width, 1 | 3) if pixels.dtype == np.uint8:
+            check_size((width, height), max_pixels=max_pixels)
+            plane = pixels if pixels.shape[-1] == 3 and pixels.ndim == 3 else pixels.reshape(height, width)
+            return Image.fromarray(plane)
+    raise WrongModality(
+        "Expected pixels: uint8 of shape [height, width, 3], [height, width, 1] or [height, width]. "
+        f"Received: {pixels.dtype} of shape {list(pixels.shape)}."
+    )
+
+
+def _resizable(picture: ImageFile) -> Image.Image:
+    """Bring a loaded picture to a mode whose values may be averaged: no palette indexes, alpha as a band."""
+    if picture.mode.startswith("I"):
+        return _grey_from_16_bits(picture)
+    if picture.has_transparency_data:
+        return picture.convert("RGBA")
+    if picture.mode == "P":
+        return picture.convert("RGB")
+    if picture.mode == "1":
+        return picture.convert("L")
+    return picture
+
+
+def _grey_from_16_bits(picture: Image.Image) -> Image.Image:
+    values = np.asarray(picture)
+    return Image.fromarray((np.clip(values, 0, 0xFFFF) >> 8).astype(np.uint8))
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode == "RGBA":
+        canvas = Image.new("RGB", picture.size, "white")
+        canvas.paste(picture, mask=picture)
+        return canvas
+    return picture.convert("RGB")

@@ -1,0 +1,83 @@
+"""The settings of a server."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Every setting, with its default. The flags of ``headstart-server serve`` describe them.
+
+    Attributes:
+        host: address to listen on.
+        port: port of the gRPC services; 0 takes a free one.
+        metrics_port: port of the Prometheus metrics; None serves none, 0 takes a free one.
+        data: folder of database, datasets and versions.
+        backbone: the default backbone, loaded at start.
+        workers: jobs that run at once.
+        decode_threads: threads that decode for Predict, and as many for training; 0 takes one for each core.
+        max_queued_jobs: jobs that may wait.
+        max_pending_inputs: Predict inputs that may be held for each backbone.
+        max_inputs: inputs of one Predict or Embed call.
+        max_batch: rows of a Predict batch.
+        train_slice: rows of a training batch: a Predict waits for one of them at most.
+        max_message_mib: MiB of one gRPC message.
+        max_calls: calls at once.
+        max_examples: examples of one fine-tune.
+        max_dataset_mib: MiB of the examples of one fine-tune.
+        max_input_mib: MiB of one input.
+        max_classes: classes of one fine-tune.
+        max_pixels: pixels of one picture.
+        feature_cache_mib: MiB of cached features.
+        cache_predictions: whether Predict uses the feature cache, too.
+        resident_heads_mib: MiB of heads kept in memory.
+        tls_cert: the server's certificate chain; with `tls_key` the port speaks TLS.
+        tls_key: its private key.
+        tls_client_ca: certificates that sign clients'; clients must then show one.
+        reflection: whether the contract can be read from the server.
+        keepalive_seconds: a quiet connection is asked this often whether it still lives.
+        max_connection_age_seconds: a connection is closed, gracefully, at this age; 0 for never.
+        grace_seconds: what running calls and jobs get to end when the server stops.
+        job_retention_hours: how long ended jobs are remembered.
+        log_level: lowest level logged.
+        log_format: `text`, `json`, or `auto`: text on a terminal, else JSON.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8765
+    metrics_port: int | None = 9090
+    data: Path = Path("headstart-data")
+    backbone: str = "efficientnet-lite0"
+    workers: int = 2
+    decode_threads: int = 0
+    max_queued_jobs: int = 100
+    max_pending_inputs: int = 512
+    max_inputs: int = 256
+    max_batch: int = 32
+    train_slice: int = 8
+    max_message_mib: int = 64
+    max_calls: int = 1024
+    max_examples: int = 50_000
+    max_dataset_mib: int = 4096
+    max_input_mib: int = 32
+    max_classes: int = 1000
+    max_pixels: int = 64_000_000
+    feature_cache_mib: int = 256
+    cache_predictions: bool = False
+    resident_heads_mib: int = 256
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    reflection: bool = False
+    keepalive_seconds: float = 60.0
+    max_connection_age_seconds: float = 0.0
+    grace_seconds: float = 30.0
+    job_retention_hours: float = 168.0
+    log_level: str = "info"
+    log_format: str = "auto"
+
+    def __post_init__(self) -> None:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("Expected both --tls-cert and --tls-key, or neither. Received: one of them.")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise ValueError("Expected --tls-cert and --tls-key with --tls-client-ca. Received: neither.")

@@ -1,0 +1,108 @@
+"""The tables: jobs and their events, models, versions and aliases.
+
+Times are seconds since 1970 in UTC. Columns are only ever added: old and new servers share the tables.
+"""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+)
+
+#: Raised with every change of the tables; each change adds a step to `migrations`.
+SCHEMA_VERSION = 1
+
+metadata = MetaData()
+
+schema_version = Table("schema_version", metadata, Column("version", Integer, primary_key=True))
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("job_id", String(64), primary_key=True),
+    Column("kind", String(32), nullable=False),
+    Column("tenant", String(128), nullable=False, default=""),
+    Column("priority", Integer, nullable=False, default=0),
+    Column("state", String(16), nullable=False),
+    Column("model", String(128), nullable=False),
+    # What was asked for, as it was accepted.
+    Column("payload", JSON, nullable=False),
+    # The last finished step and what it found, so that a job taken up again need not repeat it.
+    Column("checkpoint", JSON, nullable=False, default=dict),
+    Column("result", JSON),
+    Column("error", JSON),
+    Column("request_id", String(128)),
+    Column("request_hash", String(64)),
+    Column("cancel", Integer, nullable=False, default=0),
+    # Host name and a uuid of the process that runs it: a restarted host keeps its name, not its uuid.
+    Column("owner", String(256)),
+    # The fence: raised at every claim and never lowered; each write of a run names the attempt it belongs to.
+    Column("attempt", Integer, nullable=False, default=0),
+    # Raised only when the job is taken from a dead owner.
+    Column("crashes", Integer, nullable=False, default=0),
+    Column("lease_until", Float),
+    # Number of its last event.
+    Column("seq", Integer, nullable=False, default=0),
+    Column("created", Float, nullable=False),
+    Column("started", Float),
+    Column("finished", Float),
+    UniqueConstraint("tenant", "request_id", name="jobs_request"),
+    Index("jobs_queue", "state", "priority", "created"),
+    Index("jobs_by_time", "created", "job_id"),
+)
+
+job_events = Table(
+    "job_events",
+    metadata,
+    Column("job_id", String(64), ForeignKey("jobs.job_id", ondelete="CASCADE"), primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("time", Float, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("data", JSON, nullable=False),
+)
+
+models = Table(
+    "models",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("created", Float, nullable=False),
+    # The number that the next version gets; it only goes up, so a number is never used twice.
+    Column("next_number", BigInteger, nullable=False, default=1),
+    # When it was deleted. The row stays, for its numbers; a new version brings the model back.
+    Column("deleted", Float),
+)
+
+versions = Table(
+    "versions",
+    metadata,
+    Column("model", String(128), ForeignKey("models.name", ondelete="CASCADE"), primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    # The job that made it: unique, so that a job publishes one version at most, ever.
+    Column("job_id", String(64), nullable=False, unique=True),
+    # Where its files lie in the version store.
+    Column("artifact", String(128), nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("created", Float, nullable=False),
+    Column("expires", Float),
+    Column("manifest", JSON, nullable=False),
+    Index("versions_expiry", "expires"),
+)
+
+aliases = Table(
+    "aliases",
+    metadata,
+    Column("model", String(128), ForeignKey("models.name", ondelete="CASCADE"), primary_key=True),
+    Column("name", String(128), primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    # Raised with every move; part of the etag.
+    Column("moves", BigInteger, nullable=False),
+    Column("updated", Float, nullable=False),
+)

@@ -1,0 +1,1 @@
+"""Inputs to features for everybody: lanes, batches, decoding and the feature cache."""

@@ -1,0 +1,228 @@
+"""What can go wrong, in the words of the domain.
+
+Each class is one reason of the contract's ``ErrorReason``; the gRPC code of each reason stands in one table
+in ``rpc``. A job that fails stores reason and message, so an error reads the same from a call and from a job.
+"""
+
+from collections.abc import Mapping
+
+
+class HeadstartError(Exception):
+    """Base of every error that is the caller's to know.
+
+    Args:
+        message: what was expected, what came, and what to do.
+        field: the path of the request field at fault, such as ``inputs[3].image``; None where there is none.
+        metadata: facts for programs, such as the limit that was passed.
+        retry_after: seconds after which another try may succeed; None where waiting does not help.
+    """
+
+    reason: str = "INTERNAL"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        field: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.metadata = dict(metadata or {})
+        self.retry_after = retry_after
+
+
+class InvalidField(HeadstartError):
+    """A field of a request is missing, malformed or out of range."""
+
+    reason = "INVALID_FIELD"
+
+
+class InvalidStream(HeadstartError):
+    """A FineTune stream has no spec, a second one, or examples before it."""
+
+    reason = "INVALID_STREAM"
+
+
+class RequestIdReused(HeadstartError):
+    """A request id came again with other content."""
+
+    reason = "REQUEST_ID_REUSED"
+
+
+class EmptyDataset(HeadstartError):
+    """There is no example to train on."""
+
+    reason = "EMPTY_DATASET"
+
+
+class TooFewClasses(HeadstartError):
+    """All training examples are of one class."""
+
+    reason = "TOO_FEW_CLASSES"
+
+
+class TooManyClasses(HeadstartError):
+    """A dataset has more classes than the server takes."""
+
+    reason = "TOO_MANY_CLASSES"
+
+
+class DatasetTooLarge(HeadstartError):
+    """A dataset has more examples or bytes than the server takes."""
+
+    reason = "DATASET_TOO_LARGE"
+
+
+class InvalidLabel(HeadstartError):
+    """A label is empty, too long or has control characters."""
+
+    reason = "INVALID_LABEL"
+
+
+class UndecodableInput(HeadstartError):
+    """The bytes are no picture in a known format, or a damaged one."""
+
+    reason = "UNDECODABLE_INPUT"
+
+
+class InputTooLarge(HeadstartError):
+    """An input has more bytes or pixels than the server takes."""
+
+    reason = "INPUT_TOO_LARGE"
+
+
+class WrongModality(HeadstartError):
+    """The backbone does not take inputs of this kind."""
+
+    reason = "WRONG_MODALITY"
+
+
+class ContradictingLabels(HeadstartError):
+    """The same content came with different labels."""
+
+    reason = "CONTRADICTING_LABELS"
+
+
+class UnusableExamples(HeadstartError):
+    """More examples of a dataset are at fault than may be dropped; the reason is that of the first."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class ModelNotFound(HeadstartError):
+    """No model of this name."""
+
+    reason = "MODEL_NOT_FOUND"
+
+
+class VersionNotFound(HeadstartError):
+    """The model has no such version."""
+
+    reason = "VERSION_NOT_FOUND"
+
+
+class AliasNotFound(HeadstartError):
+    """The model has no such alias."""
+
+    reason = "ALIAS_NOT_FOUND"
+
+
+class JobNotFound(HeadstartError):
+    """No job of this id."""
+
+    reason = "JOB_NOT_FOUND"
+
+
+class BackboneNotFound(HeadstartError):
+    """No backbone of this name on this server."""
+
+    reason = "BACKBONE_NOT_FOUND"
+
+
+class ModelNotReady(HeadstartError):
+    """The model has no version yet, but a job for it is on its way."""
+
+    reason = "MODEL_NOT_READY"
+
+
+class VersionInUse(HeadstartError):
+    """Aliases name the version."""
+
+    reason = "VERSION_IN_USE"
+
+
+class BackboneMismatch(HeadstartError):
+    """The version was fitted on another digest of the backbone than the one loaded."""
+
+    reason = "BACKBONE_MISMATCH"
+
+
+class EtagMismatch(HeadstartError):
+    """The alias was changed since its etag was read."""
+
+    reason = "ETAG_MISMATCH"
+
+
+class JobQueueFull(HeadstartError):
+    """As many jobs are queued as the server takes."""
+
+    reason = "JOB_QUEUE_FULL"
+
+
+class BackboneQueueFull(HeadstartError):
+    """As many rows wait for the backbone as the server takes."""
+
+    reason = "BACKBONE_QUEUE_FULL"
+
+
+class Loading(HeadstartError):
+    """The backbone is still being loaded."""
+
+    reason = "LOADING"
+
+
+class Draining(HeadstartError):
+    """The server is stopping."""
+
+    reason = "DRAINING"
+
+
+class DeadlineExceeded(HeadstartError):
+    """The deadline passed before the work was done."""
+
+    reason = "DEADLINE_EXCEEDED"
+
+
+class ArtifactDamaged(HeadstartError):
+    """A stored version or dataset is damaged or missing."""
+
+    reason = "ARTIFACT_DAMAGED"
+
+
+class CrashedRepeatedly(HeadstartError):
+    """The job ended its worker's process each time it was tried."""
+
+    reason = "CRASHED_REPEATEDLY"
+
+
+class Cancelled(HeadstartError):
+    """The job or the call was cancelled."""
+
+    reason = "CANCELLED"
+
+
+class StorageFull(HeadstartError):
+    """The disk is full."""
+
+    reason = "STORAGE_FULL"
+
+
+class MessageTooLarge(HeadstartError):
+    """A message is larger than the server takes."""
+
+    reason = "MESSAGE_TOO_LARGE"

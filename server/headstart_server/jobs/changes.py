@@ -1,0 +1,34 @@
+"""Tells whoever follows a job that there is something new to read."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+class Changes:
+    """Wakes the followers of a job after each commit that changed it. Safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._followers: dict[str, list[Callable[[], None]]] = {}
+
+    def publish(self, job_id: str) -> None:
+        """Wake the followers of a job; called after the commit, so that they find it."""
+        with self._lock:
+            followers = list(self._followers.get(job_id, ()))
+        for wake in followers:
+            wake()
+
+    @contextmanager
+    def follow(self, job_id: str, wake: Callable[[], None]) -> Iterator[None]:
+        """Call `wake` for each change of a job while the block runs; it must be quick and must not raise."""
+        with self._lock:
+            self._followers.setdefault(job_id, []).append(wake)
+        try:
+            yield
+        finally:
+            with self._lock:
+                followers = self._followers[job_id]
+                followers.remove(wake)
+                if not followers:
+                    del self._followers[job_id]

@@ -1,0 +1,314 @@
+"""The steps of a fine-tune: features, fit, evaluate, publish."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart_server.backbones.backbone import Content
+from headstart_server.embedding.embedder import Embedder
+from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.queue import RowFeatures
+from headstart_server.errors import HeadstartError, UnusableExamples
+from headstart_server.jobs.datasets import Dataset, DatasetStore, StoredExample
+from headstart_server.jobs.job import Findings, Job, JobStep, Progress
+from headstart_server.jobs.ledger import Ledger
+from headstart_server.learning.dataset import ExampleFault, check_trainable
+from headstart_server.learning.evaluation import Metrics, measure_held_out
+from headstart_server.learning.findings import contradictions
+from headstart_server.learning.head import Float32, Head
+from headstart_server.learning.recipe import Fitted, Ridge, fit, view_of
+from headstart_server.learning.split import Ints, held_out
+from headstart_server.models.store import VersionStore
+from headstart_server.models.version import Manifest
+
+#: Faulty examples that are listed; further ones are counted.
+MAX_LISTED_FAULTS = 100
+#: Seconds between two progress events of one step: each is a commit, with its wait for the disk.
+REPORT_SECONDS = 0.5
+#: The part of a job that is done when each step begins.
+_BEGINS = {JobStep.FEATURES: 0.0, JobStep.FIT: 0.85, JobStep.EVALUATE: 0.95, JobStep.PUBLISH: 0.97}
+
+
+class TrainingObserver(Protocol):
+    """Who is told of finished steps and published versions."""
+
+    def step_finished(self, step: str, seconds: float) -> None:
+        """A step took some seconds."""
+
+    def version_published(self, model: str, version: int, metrics: Metrics, example_count: int) -> None:
+        """A version was published."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FineTuneTools:
+    """What a run works with.
+
+    Attributes:
+        ledger: where progress and the end are written.
+        datasets: where examples are read.
+        engine: where features come from.
+        versions: where heads are written.
+        observer: is told of steps and versions.
+        window: most examples under way between archive and backbone at once.
+        software: name and version of this software, for manifests.
+        clock: seconds that only go up.
+        now: seconds since 1970.
+    """
+
+    ledger: Ledger
+    datasets: DatasetStore
+    engine: Engine
+    versions: VersionStore
+    observer: TrainingObserver
+    window: int
+    software: str
+    clock: Callable[[], float] = time.monotonic
+    now: Callable[[], float] = time.time
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Table:
+    """Usable examples as arrays: row i of each belongs together."""
+
+    views: Mapping[str, Float32]
+    labels: Ints
+    groups: Sequence[str]
+    class_names: tuple[str, ...]
+
+    def part(self, chosen: NDArray[np.bool_]) -> "_Table":
+        return replace(
+            self,
+            views={name: matrix[chosen] for name, matrix in self.views.items()},
+            labels=self.labels[chosen],
+            groups=[self.groups[place] for place in np.flatnonzero(chosen).tolist()],
+        )
+
+
+class FineTuneRun:
+    """One attempt at one job.
+
+    Args:
+        job: the job as it was claimed.
+        tools: what to work with.
+        checkpoint: called between pieces of work; raises to stop.
+    """
+
+    def __init__(self, job: Job, tools: FineTuneTools, checkpoint: Callable[[], None]) -> None:
+        self._job = job
+        self._tools = tools
+        self._checkpoint = checkpoint
+        self._last_report = float("-inf")
+        #: What was found so far; it goes with the job's end, whatever that is.
+        self.findings = Findings()
+
+    def execute(self) -> int:
+        """Carry out the job to its published version.
+
+        Returns:
+            The version's number.
+
+        Raises:
+            HeadstartError: why the job failed.
+            JobCancelledError or JobLostError: the ledger's, or the checkpoint's.
+        """
+        embedder = self._tools.engine.load(self._job.spec.backbone)
+        with self._step(JobStep.FEATURES):
+            examples, table = self._features(embedder)
+        trained, kept_out = self._split(examples, table)
+        with self._step(JobStep.FIT):
+            fitted = self._fit(trained)
+        with self._step(JobStep.EVALUATE):
+            metrics = self._evaluate(fitted, kept_out)
+        with self._step(JobStep.PUBLISH):
+            manifest = self._manifest(embedder, fitted.recipe, metrics, trained)
+            number = self._publish(fitted.head, manifest)
+        self._tools.observer.version_published(self._job.spec.model, number, metrics, manifest.example_count)
+        return number
+
+    # Steps
+
+    def _features(self, embedder: Embedder) -> tuple[list[StoredExample], _Table]:
+        with closing(self._tools.datasets.open(self._job.job_id)) as dataset:
+            faults = {fault.index: fault for fault in _contradictions(dataset)}
+            rows = self._extract(embedder, dataset, faults)
+        self._drop(faults, len(dataset))
+        usable = [index for index in range(len(dataset)) if index not in faults]
+        examples = [dataset.examples[index] for index in usable]
+        check_trainable((example.label for example in examples if not example.held_out), len(examples))
+        class_names = tuple(sorted({example.label for example in examples}))
+        class_index = {name: index for index, name in enumerate(class_names)}
+        views = {
+            name: np.stack([rows[example.digest][name] for example in examples])
+            for name in {view_of(self._job.spec.recipe)}
+        }
+        labels = np.array([class_index[example.label] for example in examples], np.int64)
+        groups = [example.digest for example in examples]
+        return examples, _Table(views=views, labels=labels, groups=groups, class_names=class_names)
+
+    def _extract(
+        self, embedder: Embedder, dataset: Dataset, faults: dict[int, ExampleFault]
+    ) -> dict[str, Mapping[str, Float32]]:
+        """Features by content digest; examples that cannot be decoded are added to the faults."""
+        usable = [index for index in range(len(dataset)) if index not in faults]
+        places: dict[str, list[int]] = {}
+        for index in usable:
+            places.setdefault(dataset.examples[index].digest, []).append(index)
+        first = [indexes[0] for indexes in places.values()]
+        wanted = view_of(self._job.spec.recipe)
+        rows: dict[str, Mapping[str, Float32]] = {}
+        done = 0
+
+        def read(place: int) -> Content:
+            return dataset.read(first[place])
+
+        for place, outcome in embedder.extract(
+            list(places), read, window=self._tools.window, checkpoint=self._checkpoint
+        ):
+            digest = dataset.examples[first[place]].digest
+            if isinstance(outcome, RowFeatures):
+                rows[digest] = {wanted: outcome.views[wanted]}
+                self._add_seconds("decode", outcome.decoded)
+                self._add_seconds("backbone", outcome.ran / outcome.batch_rows)
+            else:
+                for index in places[digest]:
+                    faults[index] = _fault(index, dataset.examples[index], outcome)
+            done += len(places[digest])
+            self._report(JobStep.FEATURES, done, len(usable))
+        return rows
+
+    def _drop(self, faults: Mapping[int, ExampleFault], count: int) -> None:
+        """Note faulty examples, and fail if there are more of them than the spec allows."""
+        listed = [faults[index] for index in sorted(faults)]
+        self.findings = replace(
+            self.findings, dropped=tuple(listed[:MAX_LISTED_FAULTS]), dropped_count=len(listed)
+        )
+        allowed = int(self._job.spec.max_dropped_share * count)
+        if len(listed) <= allowed:
+            return
+        first = listed[0]
+        name = f" ({first.id!r})" if first.id else ""
+        raise UnusableExamples(
+            f"{len(listed)} of {count} examples cannot be used, and max_dropped_share allows {allowed}. "
+            f"The first is example {first.index}{name}: {first.message}",
+            reason=first.reason,
+        )
+
+    def _split(self, examples: Sequence[StoredExample], table: _Table) -> tuple[_Table, _Table]:
+        spec = self._job.spec
+        chosen = np.array([example.held_out for example in examples], np.bool_)
+        if spec.held_out_share > 0:
+            chosen = held_out(table.labels, table.groups, share=spec.held_out_share, seed=spec.seed)
+        return table.part(~chosen), table.part(chosen)
+
+    def _fit(self, table: _Table) -> Fitted:
+        spec = self._job.spec
+        self._report(JobStep.FIT, 0, 0, force=True)
+        return fit(
+            spec.recipe,
+            table.views,
+            table.labels,
+            table.groups,
+            table.class_names,
+            seed=spec.seed,
+            checkpoint=self._checkpoint,
+        )
+
+    def _evaluate(self, fitted: Fitted, kept_out: _Table) -> Metrics:
+        metrics = fitted.metrics
+        if len(kept_out.labels):
+            metrics = measure_held_out(fitted.head, kept_out.views[fitted.head.view], kept_out.labels)
+        self._report(JobStep.EVALUATE, metrics.example_count, metrics.example_count, metrics, force=True)
+        return metrics
+
+    def _publish(self, head: Head, manifest: Manifest) -> int:
+        versions, job = self._tools.versions, self._job
+        artifact = f"{job.job_id}.{job.attempt}"
+        manifest, size_bytes = versions.write(artifact, head, manifest)
+        try:
+            return self._tools.ledger.succeed(
+                job,
+                _progress(JobStep.PUBLISH, 1, 1, manifest.metrics),
+                self.findings,
+                artifact=artifact,
+                size_bytes=size_bytes,
+                manifest=manifest,
+            )
+        except BaseException:
+            versions.remove(artifact)
+            raise
+
+    def _manifest(self, embedder: Embedder, recipe: Ridge, metrics: Metrics, table: _Table) -> Manifest:
+        spec = self._job.spec
+        return Manifest(
+            model=spec.model,
+            job_id=self._job.job_id,
+            backbone=embedder.info.name,
+            backbone_digest=embedder.digest,
+            dataset_digest=self._job.dataset_digest,
+            recipe=recipe,
+            seed=spec.seed,
+            example_count=len(table.labels),
+            class_names=table.class_names,
+            metrics=metrics,
+            display_name=spec.display_name,
+            labels=spec.labels,
+            created=self._tools.now(),
+            software=self._tools.software,
+        )
+
+    # Telling
+
+    @contextmanager
+    def _step(self, step: JobStep) -> Iterator[None]:
+        self._checkpoint()
+        started = self._tools.clock()
+        yield
+        seconds = self._tools.clock() - started
+        self._add_seconds(step.value, seconds)
+        self._tools.observer.step_finished(step.value, seconds)
+
+    def _add_seconds(self, name: str, seconds: float) -> None:
+        times = dict(self.findings.step_seconds)
+        times[name] = times.get(name, 0.0) + seconds
+        self.findings = replace(self.findings, step_seconds=times)
+
+    def _report(
+        self, step: JobStep, done: int, total: int, metrics: Metrics | None = None, *, force: bool = False
+    ) -> None:
+        now = self._tools.clock()
+        if not force and now - self._last_report < REPORT_SECONDS:
+            return
+        self._last_report = now
+        self._tools.ledger.report(self._job, _progress(step, done, total, metrics), self.findings)
+
+
+def _contradictions(dataset: Dataset) -> list[ExampleFault]:
+    examples = dataset.examples
+    return contradictions(
+        [example.digest for example in examples],
+        [example.label for example in examples],
+        [example.id for example in examples],
+    )
+
+
+def _fault(index: int, example: StoredExample, error: HeadstartError) -> ExampleFault:
+    return ExampleFault(index=index, id=example.id, reason=error.reason, message=error.message)
+
+
+def _progress(step: JobStep, done: int, total: int, metrics: Metrics | None = None) -> Progress:
+    ends = {JobStep.FEATURES: _BEGINS[JobStep.FIT]}.get(step, _BEGINS[step])
+    part = done / total if total else 0.0
+    fraction = 1.0 if step is JobStep.PUBLISH else _BEGINS[step] + part * (ends - _BEGINS[step])
+    return Progress(
+        step=step,
+        fraction=fraction,
+        done=done,
+        total=total,
+        loss=metrics.log_loss if metrics else None,
+        accuracy=metrics.accuracy if metrics else None,
+    )

@@ -1,0 +1,265 @@
+"""Takes in a fine-tune: the spec, then the examples, then the job is accepted or the findings are told."""
+
+import json
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from hashlib import sha256
+
+from headstart_server.backbones.backbone import BackboneInfo
+from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.modality import check_modality
+from headstart_server.errors import Cancelled, Draining, HeadstartError, InvalidField
+from headstart_server.jobs.datasets import DatasetStore
+from headstart_server.jobs.fine_tune import MAX_LISTED_FAULTS
+from headstart_server.jobs.job import Job
+from headstart_server.jobs.ledger import Ledger, Submission
+from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.learning.dataset import DatasetSummary, Example, ExampleFault, check_trainable
+from headstart_server.learning.findings import contradictions
+from headstart_server.learning.recipe import view_of
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Validation:
+    """What was found in the examples of a fine-tune.
+
+    Attributes:
+        valid: whether it would be accepted and not fail for its data.
+        example_count: number of examples.
+        class_counts: number of examples of each class, by name.
+        faults: examples that cannot be used, at most 100.
+        fault_count: number of examples that cannot be used.
+        warnings: remarks that do not stop it.
+        message: why it is not valid; empty if it is.
+    """
+
+    valid: bool
+    example_count: int
+    class_counts: dict[str, int]
+    faults: tuple[ExampleFault, ...]
+    fault_count: int
+    warnings: tuple[str, ...]
+    message: str
+
+
+class Upload:
+    """The examples of one fine-tune on their way in. Used by one caller.
+
+    Args:
+        intake: whose upload it is.
+        spec: what to do, checked.
+        info: the backbone's facts.
+        request_id: the caller's id; empty for none.
+    """
+
+    def __init__(self, intake: "Intake", spec: FineTuneSpec, info: BackboneInfo, request_id: str) -> None:
+        self._intake = intake
+        self._spec = spec
+        self._info = info
+        self._request_id = request_id
+        self._job_id = uuid.uuid4().hex
+        self._writer = intake.datasets.writer(self._job_id)
+        self._count = 0
+        self._accepted = False
+        self._closed = False
+        # A caller may leave, and so close, while its last piece of work is still going in another thread.
+        self._turn = threading.Lock()
+
+    def add(self, examples: Sequence[Example]) -> None:
+        """Check and store some examples.
+
+        Raises:
+            HeadstartError: names the first example that cannot be taken, and what was expected.
+        """
+        with self._working():
+            for index, example in enumerate(examples, start=self._count):
+                self._check(example, index)
+            self._writer.add(examples)
+            self._count += len(examples)
+
+    def accept(self) -> Job:
+        """Accept the job, once all examples have come.
+
+        Returns:
+            The job; an earlier one if the request id was accepted before.
+
+        Raises:
+            HeadstartError: the examples cannot be trained on, or the ledger refuses the job.
+        """
+        with self._working():
+            summary = self._writer.finish()
+            job = self._intake.ledger.submit(
+                Submission(
+                    job_id=self._job_id,
+                    spec=self._spec,
+                    summary=summary,
+                    request_id=self._request_id or None,
+                    request_hash=_request_hash(self._spec, summary),
+                )
+            )
+            self._accepted = job.job_id == self._job_id
+        if self._accepted:
+            self._intake.on_accepted()
+        return job
+
+    def validate(self) -> Validation:
+        """Decode every example and tell what was found; no job comes of it.
+
+        Raises:
+            HeadstartError: the examples cannot be trained on whatever they hold.
+        """
+        with self._working():
+            return self._validate()
+
+    def _validate(self) -> Validation:
+        summary = self._writer.finish()
+        decode = self._intake.engine.load(self._info.name).decode
+        with closing(self._intake.datasets.open(self._job_id)) as dataset:
+            examples = dataset.examples
+            faults = {
+                fault.index: fault
+                for fault in contradictions(
+                    [example.digest for example in examples],
+                    [example.label for example in examples],
+                    [example.id for example in examples],
+                )
+            }
+            for index, example in enumerate(examples):
+                try:
+                    decode(dataset.read(index))
+                except HeadstartError as error:
+                    faults.setdefault(
+                        index,
+                        ExampleFault(index=index, id=example.id, reason=error.reason, message=error.message),
+                    )
+            kept = [
+                example.label
+                for index, example in enumerate(examples)
+                if index not in faults and not example.held_out
+            ]
+        return self._verdict(summary, [faults[index] for index in sorted(faults)], kept)
+
+    def close(self) -> None:
+        """Remove what was stored, unless it was accepted."""
+        with self._turn:
+            self._closed = True
+            if not self._accepted:
+                self._writer.discard()
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        with self._turn:
+            if self._closed:
+                raise Cancelled("The caller left before its examples had all come.")
+            yield
+
+    def _verdict(
+        self, summary: DatasetSummary, faults: Sequence[ExampleFault], kept: Sequence[str]
+    ) -> Validation:
+        allowed = int(self._spec.max_dropped_share * summary.example_count)
+        message = ""
+        if len(faults) > allowed:
+            message = (
+                f"{len(faults)} of {summary.example_count} examples cannot be used, and max_dropped_share "
+                f"allows {allowed}."
+            )
+        else:
+            try:
+                check_trainable(kept, summary.example_count, summary.held_out_count)
+            except HeadstartError as error:
+                message = error.message
+        return Validation(
+            valid=not message,
+            example_count=summary.example_count,
+            class_counts=summary.class_counts,
+            faults=tuple(faults[:MAX_LISTED_FAULTS]),
+            fault_count=len(faults),
+            warnings=tuple(_warnings(summary)),
+            message=message,
+        )
+
+    def _check(self, example: Example, index: int) -> None:
+        check_modality(self._info, example.content, f"examples[{index}].input")
+        if example.held_out and self._spec.held_out_share > 0:
+            raise InvalidField(
+                f"Expected held_out_share or examples marked held_out, not both. Received: held_out_share "
+                f"{self._spec.held_out_share} and example {index} marked.",
+                field=f"examples[{index}].held_out",
+            )
+
+
+class Intake:
+    """Opens uploads and accepts jobs.
+
+    Args:
+        ledger: where jobs are accepted.
+        datasets: where examples are stored.
+        engine: which backbones there are.
+        on_accepted: called after each job that was accepted.
+    """
+
+    def __init__(
+        self, ledger: Ledger, datasets: DatasetStore, engine: Engine, on_accepted: Callable[[], None]
+    ) -> None:
+        self.ledger = ledger
+        self.datasets = datasets
+        self.engine = engine
+        self.on_accepted = on_accepted
+        self._closed = threading.Event()
+
+    def open(self, spec: FineTuneSpec, request_id: str, *, validate_only: bool) -> Upload:
+        """Open an upload; close it whatever comes.
+
+        Args:
+            spec: what to do; an empty backbone means the default one.
+            request_id: the caller's id; empty for none.
+            validate_only: whether no job shall come of it.
+
+        Raises:
+            InvalidField: a part of the spec is not in its range.
+            BackboneNotFound: there is no such backbone.
+            JobQueueFull: too many jobs are queued.
+            Draining: the server is stopping.
+        """
+        if self._closed.is_set():
+            raise Draining("The server is stopping and takes no new jobs. Try again at another replica.")
+        spec = spec.check()
+        info = self.engine.info(spec.backbone)
+        view = view_of(spec.recipe)
+        if view not in info.views:
+            raise InvalidField(
+                f"Expected a view of backbone '{info.name}': {', '.join(sorted(info.views))}. "
+                f"Received: {view!r}.",
+                field="spec.recipe.ridge.view",
+            )
+        if len(request_id.encode()) > 128:
+            raise InvalidField(
+                f"Expected a request id of at most 128 bytes. Received: {len(request_id.encode())}.",
+                field="spec.request_id",
+            )
+        if not validate_only and not request_id:
+            # Told before the examples are sent. With a request id the job may be there already.
+            self.ledger.check_room()
+        return Upload(self, replace(spec, backbone=info.name), info, request_id)
+
+    def close(self) -> None:
+        """Take no further uploads."""
+        self._closed.set()
+
+
+def _warnings(summary: DatasetSummary) -> list[str]:
+    single = [name for name, count in summary.class_counts.items() if count == 1]
+    if not single:
+        return []
+    return [
+        f"{len(single)} of {len(summary.class_counts)} classes have a single example, such as {single[0]!r}: "
+        "their accuracy cannot be estimated."
+    ]
+
+
+def _request_hash(spec: FineTuneSpec, summary: DatasetSummary) -> str:
+    content = json.dumps([spec.to_json(), summary.digest], sort_keys=True)
+    return sha256(content.encode()).hexdigest()

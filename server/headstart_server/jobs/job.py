@@ -1,0 +1,157 @@
+"""The job: one accepted fine-tune on its way, and the states it may pass through."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.learning.dataset import ExampleFault
+
+
+class JobState(Enum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a job in this state has ended."""
+        return not TRANSITIONS[self]
+
+
+#: The states that may follow each state. RUNNING to QUEUED is a job given back by a server that stops.
+TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
+    JobState.QUEUED: frozenset({JobState.RUNNING, JobState.FAILED, JobState.CANCELLED}),
+    JobState.RUNNING: frozenset({JobState.QUEUED, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.SUCCEEDED: frozenset(),
+    JobState.FAILED: frozenset(),
+    JobState.CANCELLED: frozenset(),
+}
+
+
+class JobStep(Enum):
+    """The steps of a job, in order."""
+
+    FEATURES = "features"
+    FIT = "fit"
+    EVALUATE = "evaluate"
+    PUBLISH = "publish"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Progress:
+    """How far a job is.
+
+    Attributes:
+        step: the step it is on.
+        fraction: part of the whole job that is done, 0 to 1.
+        done: items of this step that are done.
+        total: items of this step in all; 0 where they cannot be counted.
+        loss: log loss in nats, once known.
+        accuracy: accuracy, once known.
+        message: a remark for people.
+    """
+
+    step: JobStep
+    fraction: float
+    done: int = 0
+    total: int = 0
+    loss: float | None = None
+    accuracy: float | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobError:
+    """Why a job failed.
+
+    Attributes:
+        reason: a reason of the contract.
+        message: for people.
+        metadata: facts for programs.
+    """
+
+    reason: str
+    message: str
+    metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Findings:
+    """What a run found, whether or not it succeeded.
+
+    Attributes:
+        dropped: examples left out, at most 100.
+        dropped_count: number of examples left out.
+        step_seconds: seconds of each finished step, and of `decode` and `backbone` summed over threads.
+    """
+
+    dropped: tuple[ExampleFault, ...] = ()
+    dropped_count: int = 0
+    step_seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """One accepted fine-tune.
+
+    Attributes:
+        job_id: its name.
+        state: where it stands.
+        spec: what it was asked to do.
+        attempt: how often it was claimed; each write of a run names its attempt.
+        cancel: whether it was asked to cancel.
+        example_count: number of examples received.
+        class_count: number of classes received.
+        dataset_digest: SHA-256 over examples and labels.
+        created: when it was accepted, in seconds since 1970.
+        started: when it was first claimed; None before.
+        finished: when it ended; None before.
+        progress: the last reported; None before it runs.
+        findings: what it found.
+        error: why it failed; None otherwise.
+        version: number of the version it published; 0 otherwise.
+        last_event: number of its newest event.
+        queue_position: number of jobs before it; 0 unless queued.
+    """
+
+    job_id: str
+    state: JobState
+    spec: FineTuneSpec
+    attempt: int
+    cancel: bool
+    example_count: int
+    class_count: int
+    dataset_digest: str
+    created: float
+    started: float | None
+    finished: float | None
+    progress: Progress | None
+    findings: Findings
+    error: JobError | None
+    version: int
+    last_event: int
+    queue_position: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobEvent:
+    """One thing that happened to a job.
+
+    Attributes:
+        job_id: the job.
+        number: 1 for its first event, then one more for each.
+        time: when, in seconds since 1970.
+        state: its state from then on.
+        progress: how far it was; None while queued.
+    """
+
+    job_id: str
+    number: int
+    time: float
+    state: JobState
+    progress: Progress | None

@@ -1,0 +1,111 @@
+"""Between rows of the tables and the values of the ledger."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, select, tuple_
+
+from headstart_server.database.tables import job_events, jobs
+from headstart_server.errors import JobNotFound
+from headstart_server.jobs.job import Findings, Job, JobError, JobState, JobStep, Progress
+from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.learning.dataset import ExampleFault
+
+
+def under_way() -> ColumnElement[bool]:
+    """The condition that a job has not ended."""
+    return or_(jobs.c.state == JobState.QUEUED.value, jobs.c.state == JobState.RUNNING.value)
+
+
+def count(connection: Connection, state: JobState) -> int:
+    """Number of jobs in a state."""
+    query = select(func.count()).select_from(jobs).where(jobs.c.state == state.value)
+    return int(connection.execute(query).scalar_one())
+
+
+def add_event(
+    connection: Connection,
+    job_id: str,
+    number: int,
+    *,
+    now: float,
+    attempt: int,
+    state: JobState,
+    progress: Progress | None,
+) -> None:
+    """Write one event."""
+    data = {"state": state.value, "progress": _progress_json(progress)}
+    connection.execute(
+        insert(job_events).values(job_id=job_id, seq=number, time=now, attempt=attempt, data=data)
+    )
+
+
+def checkpoint(progress: Progress | None, findings: Findings) -> dict[str, Any]:
+    """What a run has found so far, as JSON values."""
+    return {"progress": _progress_json(progress), "findings": asdict(findings)}
+
+
+def _progress_json(progress: Progress | None) -> dict[str, Any] | None:
+    return None if progress is None else {**asdict(progress), "step": progress.step.value}
+
+
+def progress_of(fields: Mapping[str, Any] | None) -> Progress | None:
+    """The progress that `add_event` or `checkpoint` wrote."""
+    return None if fields is None else Progress(**{**fields, "step": JobStep(fields["step"])})
+
+
+def _findings(fields: Mapping[str, Any] | None) -> Findings:
+    if fields is None:
+        return Findings()
+    return Findings(**{**fields, "dropped": tuple(ExampleFault(**fault) for fault in fields["dropped"])})
+
+
+def get(connection: Connection, job_id: str) -> Job:
+    """A job.
+
+    Raises:
+        JobNotFound: there is no such job.
+    """
+    row = connection.execute(select(jobs).where(jobs.c.job_id == job_id)).one_or_none()
+    if row is None:
+        raise JobNotFound(
+            f"There is no job '{job_id[:80]}'. List the jobs there are.", metadata={"job_id": job_id[:80]}
+        )
+    return job(connection, row)
+
+
+def job(connection: Connection, row: Row[Any]) -> Job:
+    """The job of a row."""
+    state = JobState(row.state)
+    return Job(
+        job_id=row.job_id,
+        state=state,
+        spec=FineTuneSpec.from_json(row.payload["spec"]),
+        attempt=row.attempt,
+        cancel=bool(row.cancel),
+        example_count=row.payload["example_count"],
+        class_count=row.payload["class_count"],
+        dataset_digest=row.payload["dataset_digest"],
+        created=row.created,
+        started=row.started,
+        finished=row.finished,
+        progress=progress_of(row.checkpoint.get("progress")),
+        findings=_findings(row.checkpoint.get("findings")),
+        error=None if row.error is None else JobError(**row.error),
+        version=0 if row.result is None else int(row.result["version"]),
+        last_event=row.seq,
+        queue_position=_position(connection, row) if state is JobState.QUEUED else 0,
+    )
+
+
+def _position(connection: Connection, row: Row[Any]) -> int:
+    earlier = or_(
+        jobs.c.priority > row.priority,
+        and_(
+            jobs.c.priority == row.priority,
+            tuple_(jobs.c.created, jobs.c.job_id) < (row.created, row.job_id),
+        ),
+    )
+    query = select(func.count()).select_from(jobs).where(jobs.c.state == JobState.QUEUED.value, earlier)
+    return int(connection.execute(query).scalar_one())

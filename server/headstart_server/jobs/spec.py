@@ -1,0 +1,100 @@
+"""What a fine-tune shall do, and what its parts may be."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from headstart_server.errors import InvalidField
+from headstart_server.learning.recipe import Auto, Recipe, Ridge
+from headstart_server.models.names import check_alias_name, check_model_name
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FineTuneSpec:
+    """What a fine-tune shall do.
+
+    Attributes:
+        model: the model that gets a new version.
+        backbone: name of the backbone.
+        recipe: how the head is fitted.
+        held_out_share: share of the examples kept out of training to measure accuracy, 0 to 0.9.
+        seed: seeds every random choice.
+        display_name: a title for people.
+        labels: free key-value pairs.
+        alias: the alias to move on success; None for none.
+        time_to_live: seconds the version is kept; None for ever.
+        max_dropped_share: share of the examples that may be dropped for faults, 0 to 1.
+    """
+
+    model: str
+    backbone: str
+    recipe: Recipe = field(default_factory=Auto)
+    held_out_share: float = 0.0
+    seed: int = 0
+    display_name: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    alias: str | None = None
+    time_to_live: float | None = None
+    max_dropped_share: float = 0.0
+
+    def check(self) -> "FineTuneSpec":
+        """Return the spec if each of its parts is in its range.
+
+        Raises:
+            InvalidField: names the first that is not.
+        """
+        check_model_name(self.model, "spec.model")
+        if self.alias is not None:
+            check_alias_name(self.alias, "spec.alias")
+        _check_range("spec.held_out_share", self.held_out_share, 0.0, 0.9)
+        _check_range("spec.max_dropped_share", self.max_dropped_share, 0.0, 1.0)
+        if self.time_to_live is not None:
+            _check_range("spec.time_to_live", self.time_to_live, 1.0, 315_576_000_000.0)
+        _check_bytes("spec.display_name", self.display_name, 0, 256)
+        if len(self.labels) > 64:
+            raise InvalidField(
+                f"Expected at most 64 labels. Received: {len(self.labels)}.", field="spec.labels"
+            )
+        for key, value in self.labels.items():
+            _check_bytes("spec.labels", key, 1, 63)
+            _check_bytes(f"spec.labels[{key!r}]", value, 0, 256)
+        _check_recipe(self.recipe)
+        return self
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        kind = "auto" if isinstance(self.recipe, Auto) else "ridge"
+        return {**asdict(self), "recipe": {kind: asdict(self.recipe)}}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "FineTuneSpec":
+        """The spec that `to_json` wrote."""
+        recipe = fields["recipe"]
+        return cls(**{**fields, "recipe": Ridge(**recipe["ridge"]) if "ridge" in recipe else Auto()})
+
+
+def _check_recipe(recipe: Recipe) -> None:
+    if isinstance(recipe, Auto):
+        return
+    for name, value in (("regularization", recipe.regularization), ("temperature", recipe.temperature)):
+        if value is not None and not 0 < value < float("inf"):
+            raise InvalidField(
+                f"Expected a {name} above 0. Received: {value}.", field=f"spec.recipe.ridge.{name}"
+            )
+    if recipe.folds and not 2 <= recipe.folds <= 20:
+        raise InvalidField(
+            f"Expected 2 to 20 folds, or 0 to choose. Received: {recipe.folds}.",
+            field="spec.recipe.ridge.folds",
+        )
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    # Written so that NaN fails.
+    if not low <= value <= high:
+        raise InvalidField(f"Expected {name} from {low:g} to {high:g}. Received: {value}.", field=name)
+
+
+def _check_bytes(name: str, value: str, low: int, high: int) -> None:
+    size = len(value.encode())
+    if not low <= size <= high:
+        raise InvalidField(f"Expected {low} to {high} bytes in {name}. Received: {size}.", field=name)

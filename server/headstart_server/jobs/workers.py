@@ -1,0 +1,173 @@
+"""The threads that run jobs."""
+
+import threading
+import uuid
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from headstart_server.errors import HeadstartError
+from headstart_server.jobs.job import Findings, Job, JobError
+from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
+
+log = structlog.get_logger(__name__)
+
+#: Seconds between two looks into the queue when nobody wakes the pool.
+POLL_SECONDS = 1.0
+
+
+class Run(Protocol):
+    """One attempt at a job."""
+
+    findings: Findings
+
+    def execute(self) -> int:
+        """Carry it out; returns the number of the version published."""
+
+
+class InterruptedRunError(Exception):
+    """The server stops: the job goes back to the queue."""
+
+
+class JobObserver(Protocol):
+    """Who is told of ended runs."""
+
+    def job_ended(self, outcome: str) -> None:
+        """A run ended as succeeded, failed, cancelled, given_back or lost."""
+
+
+class WorkerPool:
+    """Claims jobs and runs each in a thread. No job can end a thread of it.
+
+    Args:
+        ledger: where jobs are claimed and ended.
+        make_run: makes the run of a claimed job; its second argument is the checkpoint that the run must call
+            between pieces of work, and that raises to stop it.
+        on_end: called with the id of each job that reached its end.
+        observer: is told how runs ended.
+        size: number of threads, and so of jobs that run at once.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        make_run: Callable[[Job, Callable[[], None]], Run],
+        on_end: Callable[[str], None],
+        observer: JobObserver,
+        *,
+        size: int,
+    ) -> None:
+        self._ledger = ledger
+        self._make_run = make_run
+        self._on_end = on_end
+        self._observer = observer
+        self._changed = threading.Condition()
+        self._wakes = 0
+        self._stopping = False
+        self._cancelled: set[str] = set()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"worker-{place}", daemon=True) for place in range(size)
+        ]
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def wake(self) -> None:
+        """Tell that a job was queued."""
+        with self._changed:
+            self._wakes += 1
+            self._changed.notify()
+
+    def cancel(self, job_id: str) -> None:
+        """Tell the run of a job, if it is here, that the ledger has its cancel."""
+        self._cancelled.add(job_id)
+
+    def stop(self, timeout: float) -> None:
+        """Claim no more, give running jobs back at their next checkpoint, and wait for the threads.
+
+        Args:
+            timeout: most seconds to wait. A run that is still going then keeps its claim; the next start of
+                the server takes its job up.
+        """
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(timeout)
+
+    def _work(self) -> None:
+        while not self._stopping:
+            with self._changed:
+                seen = self._wakes
+            job = self._claim()
+            if job is not None:
+                self._attempt(job)
+                continue
+            with self._changed:
+                # A wake between the look into the queue and here must not be slept through.
+                if self._wakes == seen and not self._stopping:
+                    self._changed.wait(POLL_SECONDS)
+
+    def _claim(self) -> Job | None:
+        try:
+            return self._ledger.claim()
+        except Exception:
+            log.exception("claim_failed")
+            return None
+
+    def _attempt(self, job: Job) -> None:
+        def checkpoint() -> None:
+            if job.job_id in self._cancelled:
+                raise JobCancelledError(job.job_id)
+            if self._stopping:
+                raise InterruptedRunError(job.job_id)
+
+        run = self._make_run(job, checkpoint)
+        try:
+            outcome = self._outcome(job, run)
+        except Exception:
+            # The end could not be written; the job is still running to the ledger, and the next start of the
+            # server takes it up.
+            log.exception("job_end_not_written", job_id=job.job_id)
+            outcome = "lost"
+        finally:
+            self._cancelled.discard(job.job_id)
+        self._observer.job_ended(outcome)
+        if outcome in ("succeeded", "failed", "cancelled"):
+            self._on_end(job.job_id)
+
+    def _outcome(self, job: Job, run: Run) -> str:
+        try:
+            try:
+                number = run.execute()
+            except HeadstartError as error:
+                self._fail(job, run, error.reason, error.message, error.metadata)
+                return "failed"
+            except (JobCancelledError, JobLostError, InterruptedRunError):
+                raise
+            except Exception:
+                fault = uuid.uuid4().hex
+                log.exception("job_failed", job_id=job.job_id, model=job.spec.model, fault=fault)
+                self._fail(job, run, "INTERNAL", f"A fault of the server; its log has id {fault}.", {})
+                return "failed"
+            log.info("job_succeeded", job_id=job.job_id, model=job.spec.model, version=number)
+            return "succeeded"
+        except JobCancelledError:
+            self._ledger.end_cancelled(job)
+            log.info("job_cancelled", job_id=job.job_id, model=job.spec.model)
+            return "cancelled"
+        except InterruptedRunError:
+            self._ledger.give_back(job)
+            log.info("job_given_back", job_id=job.job_id, model=job.spec.model)
+            return "given_back"
+        except JobLostError:
+            log.warning("job_lost", job_id=job.job_id, model=job.spec.model)
+            return "lost"
+
+    def _fail(self, job: Job, run: Run, reason: str, message: str, metadata: dict[str, str]) -> None:
+        self._ledger.fail(job, JobError(reason=reason, message=message, metadata=metadata), run.findings)
+        log.warning("job_refused", job_id=job.job_id, model=job.spec.model, reason=reason, message=message)

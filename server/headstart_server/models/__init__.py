@@ -1,0 +1,1 @@
+"""Versions, their artifacts, and the registry of names and aliases."""

@@ -1,0 +1,43 @@
+"""How models and aliases may be called."""
+
+import re
+
+from headstart_server.errors import InvalidField
+
+# \Z, not $: the latter would let a trailing newline pass.
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+_ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,127}\Z")
+
+
+def check_model_name(name: str, field: str = "model") -> str:
+    """Return the name if it may be a model's.
+
+    Raises:
+        InvalidField: it may not.
+    """
+    if not _MODEL.match(name):
+        raise InvalidField(
+            "Expected a model name of 1 to 128 of the characters a-z A-Z 0-9 . _ - that begins with a letter "
+            f"or a digit. Received: {_shown(name)}.",
+            field=field,
+        )
+    return name
+
+
+def check_alias_name(name: str, field: str = "alias") -> str:
+    """Return the name if it may be an alias's.
+
+    Raises:
+        InvalidField: it may not.
+    """
+    if not _ALIAS.match(name):
+        raise InvalidField(
+            "Expected an alias of 1 to 128 of the characters a-z A-Z 0-9 . _ - that begins with a letter. "
+            f"Received: {_shown(name)}.",
+            field=field,
+        )
+    return name
+
+
+def _shown(name: str) -> str:
+    return repr(name) if len(name) <= 140 else f"{name[:40]!r}... ({len(name)} characters)"

@@ -1,0 +1,436 @@
+"""The registry of models: their versions, aliases, and which of them is meant."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
+
+from headstart_server.database.database import Database
+from headstart_server.database.tables import aliases, models, versions
+from headstart_server.errors import (
+    AliasNotFound,
+    EtagMismatch,
+    ModelNotFound,
+    VersionInUse,
+    VersionNotFound,
+)
+from headstart_server.models.resident import ResidentVersion, ResidentVersions
+from headstart_server.models.store import VersionStore
+from headstart_server.models.version import Alias, Manifest, Model, Selector, Version
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Route:
+    """What is needed to find a version of a model without the database."""
+
+    # Expiry by number, ascending; None for never.
+    numbers: dict[int, float | None]
+    aliases: Mapping[str, int]
+
+
+class Registry:
+    """Finds, lists, names and deletes versions.
+
+    Rows in the database are the truth. Routes (numbers and aliases, no heads) are kept in memory as well, so
+    that a Predict of a resident version reads neither database nor disk.
+
+    Args:
+        database: holds the rows.
+        store: holds the files.
+        resident: holds the heads in memory.
+        clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        store: VersionStore,
+        resident: ResidentVersions,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._database = database
+        self._store = store
+        self._resident = resident
+        self._clock = clock
+        self._routes: dict[str, _Route] = {}
+        with database.read() as connection:
+            names = (
+                connection.execute(select(models.c.name).where(models.c.deleted.is_(None))).scalars().all()
+            )
+        for name in names:
+            self.refresh(name)
+
+    # Finding
+
+    def resolve(self, selector: Selector) -> int:
+        """The number of the version that is meant. Reads memory only.
+
+        Raises:
+            ModelNotFound: no such model, or it has no version.
+            AliasNotFound: the model has no such alias.
+            VersionNotFound: the model has no such version, or it has expired.
+        """
+        route = self._routes.get(selector.model)
+        newest = self._newest(route) if route is not None else None
+        if route is None or newest is None:
+            raise _no_model(selector.model)
+        number = selector.number
+        if selector.alias is not None:
+            number = route.aliases.get(selector.alias)
+            if number is None:
+                raise AliasNotFound(
+                    f"Model '{selector.model}' has no alias '{selector.alias}'. "
+                    f"Its aliases: {', '.join(sorted(route.aliases)) or 'none'}.",
+                    metadata={"model": selector.model, "alias": selector.alias},
+                )
+        if number is None:
+            return newest
+        if number not in route.numbers or not self._is_live(route.numbers[number]):
+            raise _no_version(selector.model, number, newest=newest)
+        return number
+
+    def resident(self, model: str, number: int) -> ResidentVersion | None:
+        """A version that `resolve` found, if it is in memory."""
+        return self._resident.get(model, number)
+
+    def load(self, model: str, number: int) -> ResidentVersion:
+        """A version that `resolve` found, read from disk if it is not in memory.
+
+        Raises:
+            VersionNotFound: it was deleted meanwhile.
+            ArtifactDamaged: its files are damaged or missing.
+        """
+        found = self._resident.get(model, number)
+        if found is not None:
+            return found
+        version = self.version(model, number)
+        loaded = ResidentVersion(
+            model=model,
+            number=number,
+            backbone=version.manifest.backbone,
+            backbone_digest=version.manifest.backbone_digest,
+            head=self._store.read(version.artifact, version.manifest),
+        )
+        self._resident.put(loaded)
+        return loaded
+
+    # Reading
+
+    def model(self, name: str) -> Model:
+        """A model.
+
+        Raises:
+            ModelNotFound: there is none of this name.
+        """
+        with self._database.snapshot() as connection:
+            row = connection.execute(
+                select(models).where(models.c.name == name, models.c.deleted.is_(None))
+            ).one_or_none()
+            if row is None:
+                raise _no_model(name)
+            return _model(connection, row)
+
+    def models(self, *, after: str, limit: int) -> list[Model]:
+        """Models by name, those after a name."""
+        with self._database.snapshot() as connection:
+            rows = connection.execute(
+                select(models)
+                .where(models.c.name > after, models.c.deleted.is_(None))
+                .order_by(models.c.name)
+                .limit(limit)
+            ).all()
+            return [_model(connection, row) for row in rows]
+
+    def version(self, model: str, number: int) -> Version:
+        """A version.
+
+        Raises:
+            VersionNotFound: there is none of this number.
+        """
+        with self._database.snapshot() as connection:
+            row = connection.execute(
+                select(versions).where(versions.c.model == model, versions.c.number == number)
+            ).one_or_none()
+            if row is None:
+                raise _no_version(model, number)
+            return _version(row, _aliases(connection, model))
+
+    def versions(self, model: str, *, before: int | None, limit: int) -> list[Version]:
+        """Versions of a model, the newest first, those before a number."""
+        query = select(versions).where(versions.c.model == model)
+        if before is not None:
+            query = query.where(versions.c.number < before)
+        with self._database.snapshot() as connection:
+            rows = connection.execute(query.order_by(versions.c.number.desc()).limit(limit)).all()
+            named = _aliases(connection, model)
+            return [_version(row, named) for row in rows]
+
+    # Changing
+
+    def insert(
+        self,
+        connection: Connection,
+        *,
+        artifact: str,
+        size_bytes: int,
+        manifest: Manifest,
+        expires: float | None,
+        alias: str | None,
+    ) -> int:
+        """Add a version within the transaction that ends its job; call `refresh` after the commit.
+
+        Returns:
+            Its number.
+        """
+        now = self._clock()
+        row = connection.execute(select(models).where(models.c.name == manifest.model)).one_or_none()
+        if row is None:
+            connection.execute(insert(models).values(name=manifest.model, created=now, next_number=1))
+        number = 1 if row is None else int(row.next_number)
+        connection.execute(
+            update(models).where(models.c.name == manifest.model).values(next_number=number + 1, deleted=None)
+        )
+        connection.execute(
+            insert(versions).values(
+                model=manifest.model,
+                number=number,
+                job_id=manifest.job_id,
+                artifact=artifact,
+                size_bytes=size_bytes,
+                created=now,
+                expires=expires,
+                manifest=manifest.to_json(),
+            )
+        )
+        if alias is not None:
+            _move_alias(connection, manifest.model, alias, number, now)
+        return number
+
+    def refresh(self, model: str) -> None:
+        """Bring the route of a model up to date with its rows."""
+        with self._database.snapshot() as connection:
+            numbers = connection.execute(
+                select(versions.c.number, versions.c.expires)
+                .where(versions.c.model == model)
+                .order_by(versions.c.number)
+            ).all()
+            named = _aliases(connection, model)
+        route = _Route(
+            numbers={int(row.number): row.expires for row in numbers},
+            aliases={alias.name: alias.number for alias in named},
+        )
+        self._routes[model] = route
+
+    def set_alias(self, model: str, alias: str, number: int | None, *, etag: str = "") -> Alias | None:
+        """Set, move or remove an alias.
+
+        Args:
+            model: the model.
+            alias: the alias.
+            number: the version it shall name; None removes it.
+            etag: act only if the alias has this etag now; empty acts anyway.
+
+        Returns:
+            The alias as it is now, None if it was removed.
+
+        Raises:
+            ModelNotFound, VersionNotFound or AliasNotFound: what is named is not there.
+            EtagMismatch: the alias has another etag.
+        """
+        with self._database.write() as connection:
+            _require_model(connection, model)
+            current = {found.name: found for found in _aliases(connection, model)}.get(alias)
+            if etag and (current is None or current.etag != etag):
+                raise EtagMismatch(
+                    f"Alias '{alias}' of model '{model}' was changed meanwhile. Expected etag {etag!r}. "
+                    f"Received: {current.etag if current else 'no such alias'!r}. Read it again and retry.",
+                    metadata={"model": model, "alias": alias},
+                )
+            if number is None:
+                if current is None:
+                    raise AliasNotFound(
+                        f"Model '{model}' has no alias '{alias}'.", metadata={"model": model, "alias": alias}
+                    )
+                connection.execute(delete(aliases).where(aliases.c.model == model, aliases.c.name == alias))
+                moved = None
+            else:
+                _require_version(connection, model, number)
+                moved = _move_alias(connection, model, alias, number, self._clock())
+        self.refresh(model)
+        return moved
+
+    def delete_version(self, model: str, number: int, *, force: bool) -> None:
+        """Delete a version.
+
+        Raises:
+            VersionNotFound: there is none of this number.
+            VersionInUse: aliases name it and `force` is not set.
+        """
+        with self._database.write() as connection:
+            artifact = _require_version(connection, model, number)
+            named = [alias.name for alias in _aliases(connection, model) if alias.number == number]
+            if named and not force:
+                raise VersionInUse(
+                    f"Version {number} of model '{model}' is named by: {', '.join(named)}. "
+                    "Move these aliases first, or delete with force.",
+                    metadata={"model": model, "version": str(number)},
+                )
+            _delete_rows(connection, model, number)
+        self._forget([(model, number, artifact)])
+
+    def delete_model(self, model: str) -> int:
+        """Delete a model with its versions and aliases; its version numbers are not used again.
+
+        Returns:
+            The number of versions deleted.
+
+        Raises:
+            ModelNotFound: there is none of this name.
+        """
+        with self._database.write() as connection:
+            _require_model(connection, model)
+            rows = connection.execute(
+                select(versions.c.number, versions.c.artifact).where(versions.c.model == model)
+            ).all()
+            connection.execute(delete(aliases).where(aliases.c.model == model))
+            connection.execute(delete(versions).where(versions.c.model == model))
+            connection.execute(update(models).where(models.c.name == model).values(deleted=self._clock()))
+        self._forget([(model, row.number, row.artifact) for row in rows])
+        self._routes.pop(model, None)
+        return len(rows)
+
+    def delete_expired(self) -> int:
+        """Delete the versions whose time to live has passed, with the aliases that name them.
+
+        Returns:
+            The number of versions deleted.
+        """
+        with self._database.write() as connection:
+            rows = connection.execute(
+                select(versions.c.model, versions.c.number, versions.c.artifact).where(
+                    versions.c.expires <= self._clock()
+                )
+            ).all()
+            for row in rows:
+                _delete_rows(connection, row.model, row.number)
+        self._forget([(row.model, row.number, row.artifact) for row in rows])
+        return len(rows)
+
+    def remove_leftovers(self) -> int:
+        """Remove files that no version's row names. Only while no job is running.
+
+        Returns:
+            The number of folders removed.
+        """
+        with self._database.read() as connection:
+            known = set(connection.execute(select(versions.c.artifact)).scalars())
+        leftovers = [artifact for artifact in self._store.artifacts() if artifact not in known]
+        for artifact in leftovers:
+            self._store.remove(artifact)
+        return len(leftovers)
+
+    def _forget(self, deleted: Sequence[tuple[str, int, str]]) -> None:
+        for model in {model for model, _, _ in deleted}:
+            self.refresh(model)
+        for model, number, artifact in deleted:
+            self._resident.drop(model, number)
+            self._store.remove(artifact)
+
+    def _newest(self, route: _Route) -> int | None:
+        return next(
+            (number for number in reversed(route.numbers) if self._is_live(route.numbers[number])), None
+        )
+
+    def _is_live(self, expires: float | None) -> bool:
+        return expires is None or expires > self._clock()
+
+
+def _no_model(name: str) -> ModelNotFound:
+    return ModelNotFound(
+        f"There is no model '{name}'. Fine-tune it first, or list the models there are.",
+        metadata={"model": name},
+    )
+
+
+def _no_version(model: str, number: int, newest: int | None = None) -> VersionNotFound:
+    hint = f" Its newest is {newest}." if newest is not None else ""
+    return VersionNotFound(
+        f"Model '{model}' has no version {number}.{hint}", metadata={"model": model, "version": str(number)}
+    )
+
+
+def _require_model(connection: Connection, name: str) -> None:
+    query = select(models.c.name).where(models.c.name == name, models.c.deleted.is_(None))
+    if connection.execute(query).one_or_none() is None:
+        raise _no_model(name)
+
+
+def _require_version(connection: Connection, model: str, number: int) -> str:
+    """The artifact of a version."""
+    _require_model(connection, model)
+    query = select(versions.c.artifact).where(versions.c.model == model, versions.c.number == number)
+    artifact: str | None = connection.execute(query).scalar()
+    if artifact is None:
+        raise _no_version(model, number)
+    return artifact
+
+
+def _delete_rows(connection: Connection, model: str, number: int) -> None:
+    connection.execute(delete(aliases).where(aliases.c.model == model, aliases.c.number == number))
+    connection.execute(delete(versions).where(versions.c.model == model, versions.c.number == number))
+
+
+def _move_alias(connection: Connection, model: str, alias: str, number: int, now: float) -> Alias:
+    here = (aliases.c.model == model, aliases.c.name == alias)
+    moves = connection.execute(select(aliases.c.moves).where(*here)).scalar()
+    if moves is None:
+        moves = 1
+        connection.execute(
+            insert(aliases).values(model=model, name=alias, number=number, moves=moves, updated=now)
+        )
+    else:
+        moves += 1
+        connection.execute(update(aliases).where(*here).values(number=number, moves=moves, updated=now))
+    return Alias(name=alias, number=number, etag=_etag(moves, now), updated=now)
+
+
+def _etag(moves: int, updated: float) -> str:
+    # The time tells an alias from a later one of the same name whose moves are counted anew.
+    return f"{moves:x}-{int(updated * 1e6):x}"
+
+
+def _aliases(connection: Connection, model: str) -> tuple[Alias, ...]:
+    rows = connection.execute(select(aliases).where(aliases.c.model == model).order_by(aliases.c.name)).all()
+    return tuple(
+        Alias(name=row.name, number=int(row.number), etag=_etag(row.moves, row.updated), updated=row.updated)
+        for row in rows
+    )
+
+
+def _model(connection: Connection, row: Row[Any]) -> Model:
+    count, newest = connection.execute(
+        select(func.count(), func.max(versions.c.number)).where(versions.c.model == row.name)
+    ).one()
+    return Model(
+        name=row.name,
+        created=row.created,
+        newest=int(newest or 0),
+        version_count=int(count),
+        aliases=_aliases(connection, row.name),
+    )
+
+
+def _version(row: Row[Any], named: tuple[Alias, ...]) -> Version:
+    return Version(
+        model=row.model,
+        number=int(row.number),
+        artifact=row.artifact,
+        size_bytes=int(row.size_bytes),
+        created=row.created,
+        expires=row.expires,
+        manifest=Manifest.from_json(row.manifest),
+        aliases=tuple(alias.name for alias in named if alias.number == row.number),
+    )

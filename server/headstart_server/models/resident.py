@@ -1,0 +1,75 @@
+"""The heads in memory, under a bound of bytes."""
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from headstart_server.learning.head import Head
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ResidentVersion:
+    """A version ready to answer.
+
+    Attributes:
+        model: the model.
+        number: the version's number.
+        backbone: name of the backbone it was fitted on.
+        backbone_digest: digest of that backbone.
+        head: the head.
+    """
+
+    model: str
+    number: int
+    backbone: str
+    backbone_digest: str
+    head: Head
+
+
+class ResidentVersions:
+    """The versions used last. Safe to use from many threads.
+
+    Args:
+        max_bytes: most bytes of heads to keep; the one used last stays whatever its size.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[tuple[str, int], ResidentVersion] = OrderedDict()
+        self._nbytes = 0
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the heads it holds."""
+        return self._nbytes
+
+    def get(self, model: str, number: int) -> ResidentVersion | None:
+        """The version if it is in memory."""
+        with self._lock:
+            version = self._entries.get((model, number))
+            if version is not None:
+                self._entries.move_to_end((model, number))
+            return version
+
+    def put(self, version: ResidentVersion) -> None:
+        """Keep a version, and drop those used longest ago while there are too many bytes."""
+        key = (version.model, version.number)
+        with self._lock:
+            if key in self._entries:
+                return
+            self._entries[key] = version
+            self._nbytes += version.head.nbytes
+            while self._nbytes > self._max_bytes and len(self._entries) > 1:
+                _, dropped = self._entries.popitem(last=False)
+                self._nbytes -= dropped.head.nbytes
+
+    def drop(self, model: str, number: int) -> None:
+        """Forget a version that was deleted."""
+        with self._lock:
+            version = self._entries.pop((model, number), None)
+            if version is not None:
+                self._nbytes -= version.head.nbytes

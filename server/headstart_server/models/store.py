@@ -1,0 +1,129 @@
+"""The files of versions: a head in safetensors and a manifest in JSON, written once and never changed."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from headstart_server.errors import ArtifactDamaged
+from headstart_server.learning.head import Head
+from headstart_server.models.version import Manifest
+
+HEAD_FILE = "head.safetensors"
+MANIFEST_FILE = "manifest.json"
+
+
+class VersionStore:
+    """Keeps each version's files in a folder of its own.
+
+    A folder is written aside, synced and then renamed, so it is whole or not there. Whether it is a version
+    is for the registry's rows to say: a folder without a row is left over from a run that did not publish.
+
+    Args:
+        root: the folder of all; made if need be.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._staging = root / ".staging"
+        shutil.rmtree(self._staging, ignore_errors=True)
+        self._staging.mkdir(parents=True)
+
+    def write(self, artifact: str, head: Head, manifest: Manifest) -> tuple[Manifest, int]:
+        """Store a head and its manifest under a name.
+
+        Args:
+            artifact: the name, unique to the attempt of the job that writes it.
+            head: the head.
+            manifest: its manifest; `head_digest` is filled in here.
+
+        Returns:
+            The manifest as it was written, and the size of the files in bytes.
+        """
+        tensors: dict[str, NDArray[Any]] = {
+            "weights": np.ascontiguousarray(head.weights),
+            "bias": np.ascontiguousarray(head.bias),
+            "temperature": np.array([head.temperature], np.float64),
+        }
+        head_bytes = save_tensors(tensors, metadata={"view": head.view})
+        manifest = replace(manifest, head_digest=sha256(head_bytes).hexdigest())
+        manifest_bytes = json.dumps(manifest.to_json(), indent=1, ensure_ascii=False).encode()
+        aside, final = self._staging / artifact, self._root / artifact
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir()
+        _write_synced(aside / HEAD_FILE, head_bytes)
+        _write_synced(aside / MANIFEST_FILE, manifest_bytes)
+        _sync_folder(aside)
+        shutil.rmtree(final, ignore_errors=True)
+        os.rename(aside, final)
+        _sync_folder(self._root)
+        return manifest, len(head_bytes) + len(manifest_bytes)
+
+    def read(self, artifact: str, manifest: Manifest) -> Head:
+        """Load the head of a version, checked against its manifest.
+
+        Raises:
+            ArtifactDamaged: the file is missing, or not the one that was published.
+        """
+        path = self._root / artifact / HEAD_FILE
+        try:
+            head_bytes = path.read_bytes()
+        except OSError as error:
+            raise _damaged(manifest, f"its head cannot be read ({error.strerror})") from error
+        if sha256(head_bytes).hexdigest() != manifest.head_digest:
+            raise _damaged(manifest, "the digest of its head is not the one that was published")
+        try:
+            tensors = load_tensors(head_bytes)
+            weights, bias = tensors["weights"], tensors["bias"]
+            temperature = float(tensors["temperature"][0])
+        except (SafetensorError, KeyError, IndexError) as error:
+            raise _damaged(manifest, "its head is not a head file") from error
+        if weights.shape[1:] != (len(manifest.class_names),) or bias.shape != weights.shape[1:]:
+            raise _damaged(manifest, "its head does not fit its class names")
+        return Head(
+            view=manifest.recipe.view,
+            weights=weights,
+            bias=bias,
+            temperature=temperature,
+            class_names=manifest.class_names,
+        )
+
+    def remove(self, artifact: str) -> None:
+        """Remove a version's files; nothing happens if there are none."""
+        shutil.rmtree(self._root / artifact, ignore_errors=True)
+
+    def artifacts(self) -> Iterator[str]:
+        """The names of all folders that are whole, versions or left over."""
+        return (path.name for path in self._root.iterdir() if path != self._staging)
+
+
+def _damaged(manifest: Manifest, what: str) -> ArtifactDamaged:
+    return ArtifactDamaged(
+        f"A stored version of model '{manifest.model}' is damaged: {what}. Delete it and fine-tune again.",
+        metadata={"model": manifest.model, "job_id": manifest.job_id},
+    )
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,149 @@
+"""A version: one immutable fitted head, and the manifest that says where it came from."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from headstart_server.learning.evaluation import Metrics, MetricsSource
+from headstart_server.learning.recipe import Ridge
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """All that is known about a version, and all that is needed to make it again.
+
+    Attributes:
+        model: the model.
+        job_id: the job that made it.
+        backbone: the backbone's name.
+        backbone_digest: SHA-256 over its weights, architecture and preprocessing.
+        dataset_digest: SHA-256 over examples and labels.
+        recipe: as it was carried out.
+        seed: the seed.
+        example_count: number of examples trained on.
+        class_names: the classes, in the order of the head's columns.
+        metrics: how good it is.
+        display_name: a title for people.
+        labels: the caller's key-value pairs.
+        created: when it was made, in seconds since 1970.
+        software: the Headstart that made it.
+        head_digest: SHA-256 of the head's file.
+    """
+
+    model: str
+    job_id: str
+    backbone: str
+    backbone_digest: str
+    dataset_digest: str
+    recipe: Ridge
+    seed: int
+    example_count: int
+    class_names: tuple[str, ...]
+    metrics: Metrics
+    display_name: str
+    labels: Mapping[str, str]
+    created: float
+    software: str
+    head_digest: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        fields = asdict(self)
+        fields["recipe"] = {"ridge": asdict(self.recipe)}
+        fields["metrics"]["source"] = self.metrics.source.value
+        return fields
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "Manifest":
+        """The manifest that `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError or ValueError: the fields are not those of a manifest.
+        """
+        metrics = dict(fields["metrics"])
+        metrics["source"] = MetricsSource(metrics["source"])
+        metrics["confusion"] = tuple(tuple(cell) for cell in metrics["confusion"])
+        return cls(
+            **{
+                **fields,
+                "recipe": Ridge(**fields["recipe"]["ridge"]),
+                "metrics": Metrics(**metrics),
+                "class_names": tuple(fields["class_names"]),
+            }
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Version:
+    """A published version.
+
+    Attributes:
+        model: the model.
+        number: 1 for the first version of a model, then one more for each; never used again.
+        artifact: where its files lie in the store.
+        size_bytes: their size.
+        created: when it was published, in seconds since 1970.
+        expires: when it will be deleted; None for never.
+        manifest: where it came from.
+        aliases: the aliases that name it.
+    """
+
+    model: str
+    number: int
+    artifact: str
+    size_bytes: int
+    created: float
+    expires: float | None
+    manifest: Manifest
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Alias:
+    """A movable name for a version.
+
+    Attributes:
+        name: the name.
+        number: the version's number.
+        etag: changes with every move.
+        updated: when it was last moved, in seconds since 1970.
+    """
+
+    name: str
+    number: int
+    etag: str
+    updated: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Model:
+    """A name that holds versions and aliases.
+
+    Attributes:
+        name: the name.
+        created: when its first version was published, in seconds since 1970.
+        newest: number of its newest version; 0 if all were deleted.
+        version_count: number of its versions.
+        aliases: its aliases, by name.
+    """
+
+    name: str
+    created: float
+    newest: int
+    version_count: int
+    aliases: tuple[Alias, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Selector:
+    """Names a version: by number, by alias, or, with neither, the newest.
+
+    Attributes:
+        model: the model.
+        number: a version's number, or None.
+        alias: an alias, or None.
+    """
+
+    model: str
+    number: int | None = None
+    alias: str | None = None

@@ -1,0 +1,1 @@
+"""From a resolved version and features to calibrated answers."""

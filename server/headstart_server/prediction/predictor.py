@@ -1,0 +1,302 @@
+"""From inputs and the versions that are asked, to calibrated answers and the time of each stage."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart_server.backbones.backbone import LAST, Content
+from headstart_server.embedding.embedder import Embedder
+from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.modality import check_modality
+from headstart_server.embedding.queue import RowFeatures
+from headstart_server.errors import (
+    BackboneMismatch,
+    HeadstartError,
+    InvalidField,
+    ModelNotFound,
+    ModelNotReady,
+    UndecodableInput,
+)
+from headstart_server.learning.head import Float32
+from headstart_server.models.registry import Registry
+from headstart_server.models.resident import ResidentVersion
+from headstart_server.models.version import Selector
+
+#: Multiplications of a head above which it runs in a thread instead of holding up the event loop.
+HEAD_WORK_IN_LOOP = 20_000_000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Answer:
+    """What one version answered.
+
+    Attributes:
+        version: the version.
+        indexes: for each input the class indexes asked for, the likeliest first, [n, k].
+        probabilities: their probabilities, [n, k].
+    """
+
+    version: ResidentVersion
+    indexes: NDArray[np.int64]
+    probabilities: Float32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class BackboneFeatures:
+    """What one backbone gave for all inputs of a call.
+
+    Attributes:
+        backbone: its name.
+        views: by view, [n, D].
+    """
+
+    backbone: str
+    views: Mapping[str, Float32]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StageTimes:
+    """Where the time of a call went, in seconds.
+
+    Attributes:
+        total: from the call to the finished answer.
+        resolve: finding the versions, and loading those that were not in memory.
+        decode: decoding, the longest of the inputs.
+        queue: waiting for the device, the longest of the inputs.
+        backbone: the backbone, the longest of the inputs' batches.
+        head: heads, calibration and choosing the top classes.
+    """
+
+    total: float = 0.0
+    resolve: float = 0.0
+    decode: float = 0.0
+    queue: float = 0.0
+    backbone: float = 0.0
+    head: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Predicted:
+    """The answers of a call.
+
+    Attributes:
+        answers: one for each selector, in order.
+        features: one for each backbone that was run.
+        times: where the time went.
+    """
+
+    answers: Sequence[Answer]
+    features: Sequence[BackboneFeatures]
+    times: StageTimes
+
+
+class Predictor:
+    """Answers Predict and Embed. Runs in an event loop; nothing in it blocks.
+
+    Args:
+        registry: finds versions.
+        engine: gives features.
+        is_under_way: tells whether a job for a model is queued or running.
+        max_inputs: most inputs of one call.
+        clock: seconds that only go up; the embedders'.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        engine: Engine,
+        is_under_way: Callable[[str], bool],
+        *,
+        max_inputs: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._registry = registry
+        self._engine = engine
+        self._is_under_way = is_under_way
+        self._max_inputs = max_inputs
+        self._clock = clock
+
+    async def predict(
+        self,
+        selectors: Sequence[Selector],
+        contents: Sequence[Content],
+        *,
+        top_k: int,
+        deadline: float | None,
+    ) -> Predicted:
+        """Answer inputs by one or several versions; versions on one backbone share its pass.
+
+        Args:
+            selectors: the versions to ask.
+            contents: the inputs.
+            top_k: most classes for each input; 0 for all.
+            deadline: when the caller stops waiting, on the clock; None for never.
+
+        Raises:
+            HeadstartError: names what cannot be found, read or answered.
+        """
+        started = self._clock()
+        self._check_inputs(contents)
+        if top_k < 0:
+            raise InvalidField(
+                f"Expected a top_k of 1 or more, or 0 for all classes. Received: {top_k}.", field="top_k"
+            )
+        versions = [await self._resolve(selector) for selector in selectors]
+        embedders = {version.backbone: self._embedder(version) for version in versions}
+        resolved = self._clock()
+        rows = await self._rows(embedders.values(), contents, deadline)
+        embedded = self._clock()
+        answers = [await self._answer(version, rows[version.backbone], top_k) for version in versions]
+        finished = self._clock()
+        times = _times([row for of_backbone in rows.values() for row in of_backbone])
+        return Predicted(
+            answers=answers,
+            features=[BackboneFeatures(backbone=name, views=_stacked(rows[name])) for name in rows],
+            times=StageTimes(
+                total=finished - started,
+                resolve=resolved - started,
+                decode=times.decode,
+                queue=times.queue,
+                backbone=times.backbone,
+                head=finished - embedded,
+            ),
+        )
+
+    async def embed(
+        self, backbone: str, contents: Sequence[Content], *, views: Sequence[str], deadline: float | None
+    ) -> tuple[BackboneFeatures, StageTimes]:
+        """Features of inputs.
+
+        Args:
+            backbone: its name; empty for the default.
+            contents: the inputs.
+            views: the views to return; empty for `last`.
+            deadline: when the caller stops waiting, on the clock; None for never.
+
+        Raises:
+            HeadstartError: names what cannot be found or read.
+        """
+        started = self._clock()
+        self._check_inputs(contents)
+        info = self._engine.info(backbone)
+        wanted = list(views) or [LAST]
+        for place, view in enumerate(wanted):
+            if view not in info.views:
+                raise InvalidField(
+                    f"Expected views of backbone '{info.name}': {', '.join(sorted(info.views))}. "
+                    f"Received: {view!r}.",
+                    field=f"views[{place}]",
+                )
+        embedder = self._engine.get(backbone)
+        rows = (await self._rows([embedder], contents, deadline))[info.name]
+        stacked = _stacked(rows)
+        times = _times(rows)
+        features = BackboneFeatures(backbone=info.name, views={view: stacked[view] for view in wanted})
+        return features, StageTimes(
+            total=self._clock() - started, decode=times.decode, queue=times.queue, backbone=times.backbone
+        )
+
+    def _check_inputs(self, contents: Sequence[Content]) -> None:
+        if not 1 <= len(contents) <= self._max_inputs:
+            raise InvalidField(
+                f"Expected 1 to {self._max_inputs} inputs. Received: {len(contents)}.", field="inputs"
+            )
+
+    async def _resolve(self, selector: Selector) -> ResidentVersion:
+        try:
+            number = self._registry.resolve(selector)
+        except ModelNotFound:
+            if await asyncio.to_thread(self._is_under_way, selector.model):
+                raise ModelNotReady(
+                    f"Model '{selector.model}' has no version yet; a job for it is under way. "
+                    "Wait for it to succeed.",
+                    metadata={"model": selector.model},
+                ) from None
+            raise
+        version = self._registry.resident(selector.model, number)
+        if version is None:
+            version = await asyncio.to_thread(self._registry.load, selector.model, number)
+        return version
+
+    def _embedder(self, version: ResidentVersion) -> Embedder:
+        embedder = self._engine.get(version.backbone)
+        if embedder.digest != version.backbone_digest:
+            raise BackboneMismatch(
+                f"Version {version.number} of model '{version.model}' was fitted on digest "
+                f"{version.backbone_digest[:12]} of backbone '{version.backbone}'; this server has "
+                f"{embedder.digest[:12]}. Fine-tune it again, or run the server it was made with.",
+                metadata={"model": version.model, "version": str(version.number)},
+            )
+        return embedder
+
+    async def _rows(
+        self, embedders: Iterable[Embedder], contents: Sequence[Content], deadline: float | None
+    ) -> dict[str, list[RowFeatures]]:
+        rows = {}
+        for embedder in embedders:
+            for place, content in enumerate(contents):
+                check_modality(embedder.info, content, f"inputs[{place}]")
+            rows[embedder.info.name] = await _gathered(embedder.predict(contents, deadline))
+        return rows
+
+    async def _answer(self, version: ResidentVersion, rows: Sequence[RowFeatures], top_k: int) -> Answer:
+        features = np.stack([row.views[version.head.view] for row in rows])
+        if features.shape[0] * version.head.weights.size > HEAD_WORK_IN_LOOP:
+            return await asyncio.to_thread(_answer, version, features, top_k)
+        return _answer(version, features, top_k)
+
+
+async def _gathered(futures: Sequence["Future[RowFeatures]"]) -> list[RowFeatures]:
+    """The features of all inputs, or one error that names every input at fault."""
+    try:
+        outcomes = await asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True)
+    except asyncio.CancelledError:
+        for future in futures:
+            future.cancel()
+        raise
+    faults = {place: error for place, error in enumerate(outcomes) if isinstance(error, BaseException)}
+    if faults:
+        raise _fault(faults, len(outcomes))
+    return [outcome for outcome in outcomes if isinstance(outcome, RowFeatures)]
+
+
+def _fault(faults: Mapping[int, BaseException], count: int) -> BaseException:
+    place, first = next(iter(faults.items()))
+    if not isinstance(first, HeadstartError) or isinstance(first.retry_after, float):
+        return first
+    others = f" ({len(faults)} of {count} inputs are at fault.)" if len(faults) > 1 else ""
+    if isinstance(first, UndecodableInput) or first.field is None:
+        return type(first)(
+            f"Input {place}: {first.message}{others}", field=f"inputs[{place}]", metadata=first.metadata
+        )
+    return first
+
+
+def _answer(version: ResidentVersion, features: Float32, top_k: int) -> Answer:
+    probabilities = version.head.probabilities(features)
+    classes = probabilities.shape[1]
+    wanted = min(top_k or classes, classes)
+    # Stable, so that equal probabilities come in the order of the classes.
+    indexes = np.argsort(-probabilities, axis=1, kind="stable")[:, :wanted]
+    return Answer(
+        version=version,
+        indexes=indexes,
+        probabilities=np.take_along_axis(probabilities, indexes, axis=1),
+    )
+
+
+def _stacked(rows: Sequence[RowFeatures]) -> dict[str, Float32]:
+    return {view: np.stack([row.views[view] for row in rows]) for view in rows[0].views}
+
+
+def _times(rows: Sequence[RowFeatures]) -> StageTimes:
+    return StageTimes(
+        decode=max(row.decoded for row in rows),
+        queue=max(row.queued for row in rows),
+        backbone=max(row.ran for row in rows),
+    )

@@ -1,0 +1,105 @@
+"""What happens around every call: it is counted, timed, and its errors become statuses."""
+
+# Annotations stay unread: grpc's handler class takes its type arguments in the stubs only.
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import structlog
+from grpc_status import rpc_status
+
+from headstart_server.rpc.status import status_of
+from headstart_server.telemetry import Telemetry
+
+log = structlog.get_logger(__name__)
+
+if TYPE_CHECKING:
+    Context = grpc.aio.ServicerContext[Any, Any]
+else:
+    Context = grpc.aio.ServicerContext
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Counts and times calls, and turns what their handlers raise into statuses.
+
+    Args:
+        telemetry: is told of each call.
+    """
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
+        """Wrap the handler of a method."""
+        handler = await continuation(details)
+        if handler is None:
+            return None
+        method = details.method
+        codec = {
+            "request_deserializer": handler.request_deserializer,
+            "response_serializer": handler.response_serializer,
+        }
+        if handler.request_streaming and handler.response_streaming:
+            # Only reflection has such a method; it reports its errors in its answers.
+            return handler
+        if handler.response_streaming:
+            make = grpc.unary_stream_rpc_method_handler
+            return make(self._streaming(method, handler.unary_stream), **codec)
+        if handler.request_streaming:
+            make = grpc.stream_unary_rpc_method_handler
+            return make(self._unary(method, handler.stream_unary), **codec)
+        make = grpc.unary_unary_rpc_method_handler
+        return make(self._unary(method, handler.unary_unary), **codec)
+
+    def _unary(self, method: str, inner: Any) -> Any:
+        async def call(request: Any, context: Context) -> Any:
+            async with self._watched(method, context):
+                return await inner(request, context)
+
+        return call
+
+    def _streaming(self, method: str, inner: Any) -> Any:
+        async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+            async with self._watched(method, context):
+                async for response in inner(request, context):
+                    yield response
+
+        return call
+
+    @asynccontextmanager
+    async def _watched(self, method: str, context: Context) -> AsyncIterator[None]:
+        started = time.perf_counter()
+        self._telemetry.call_started(method)
+        code = grpc.StatusCode.OK
+        try:
+            yield
+        except (asyncio.CancelledError, GeneratorExit):
+            # The caller left, or its deadline passed: gRPC tells it so itself.
+            code = grpc.StatusCode.CANCELLED
+            raise
+        except grpc.aio.AbortError:
+            code = _code_of(context)
+            raise
+        except Exception as error:  # noqa: BLE001 - told to the caller, and logged by `status_of`
+            status = rpc_status.to_status(status_of(error))
+            code = status.code
+            await context.abort_with_status(status)
+        finally:
+            seconds = time.perf_counter() - started
+            self._telemetry.call_ended(method, code.name, seconds)
+            log.debug("call", method=method, code=code.name, seconds=round(seconds, 6))
+
+
+def _code_of(context: Context) -> grpc.StatusCode:
+    """The code a handler aborted with; grpc.aio gives it as a number."""
+    number: Any = context.code()
+    return next((code for code in grpc.StatusCode if code.value[0] == number), grpc.StatusCode.UNKNOWN)

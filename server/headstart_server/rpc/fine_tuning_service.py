@@ -1,0 +1,128 @@
+"""FineTuningService: jobs from labelled examples."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+
+from headstart.v1 import fine_tuning_service_pb2 as pb
+from headstart.v1 import fine_tuning_service_pb2_grpc as stubs
+
+from headstart_server.errors import InvalidField, InvalidStream
+from headstart_server.jobs.intake import Intake, Upload
+from headstart_server.jobs.job import Job, JobState
+from headstart_server.jobs.ledger import Ledger
+from headstart_server.rpc.calls import Context
+from headstart_server.rpc.follow import Follower
+from headstart_server.rpc.job_messages import STATES, event_message, job_message, validation_message
+from headstart_server.rpc.messages import (
+    examples_of,
+    page_key,
+    page_size_of,
+    page_token,
+    seconds_of,
+    spec_of,
+)
+
+#: Most seconds of one Status call; a caller that waits longer asks again.
+MAX_WAIT_SECONDS = 3600.0
+
+_STATES_BY_NUMBER: dict[int, JobState] = {number: state for state, number in STATES.items()}
+
+
+class FineTuningService(stubs.FineTuningServiceServicer):
+    """Decodes, calls and encodes; all work is the `jobs` room's.
+
+    Args:
+        intake: accepts jobs.
+        ledger: knows jobs.
+        follower: waits for them.
+        cancel: asks a job to cancel, wherever it stands.
+    """
+
+    def __init__(
+        self, intake: Intake, ledger: Ledger, follower: Follower, cancel: Callable[[str], Job]
+    ) -> None:
+        self._intake = intake
+        self._ledger = ledger
+        self._follower = follower
+        self._cancel = cancel
+
+    async def FineTune(
+        self, request_iterator: AsyncIterator[pb.FineTuneRequest], context: Context
+    ) -> pb.FineTuneResponse:
+        upload: Upload | None = None
+        validate_only = False
+        count = 0
+        try:
+            async for request in request_iterator:
+                part = request.WhichOneof("part")
+                if upload is None:
+                    if part != "spec":
+                        raise InvalidStream(
+                            "Expected the spec in the first message of a FineTune stream. "
+                            f"Received: {part or 'an empty message'}."
+                        )
+                    validate_only = request.spec.validate_only
+                    spec = spec_of(request.spec)
+                    upload = await asyncio.to_thread(
+                        self._intake.open, spec, request.spec.request_id, validate_only=validate_only
+                    )
+                elif part == "examples":
+                    examples = examples_of(request.examples.examples, count)
+                    await asyncio.to_thread(upload.add, examples)
+                    count += len(examples)
+                else:
+                    raise InvalidStream(
+                        "Expected examples in every message of a FineTune stream after the first. "
+                        f"Received: {part or 'an empty message'}."
+                    )
+            if upload is None:
+                raise InvalidStream(
+                    "Expected a spec and examples in a FineTune stream. Received: an empty stream."
+                )
+            if validate_only:
+                validation = await asyncio.to_thread(upload.validate)
+                return pb.FineTuneResponse(validation=validation_message(validation))
+            # Shielded: a caller that leaves now must not tear the acceptance apart.
+            job = await asyncio.shield(asyncio.to_thread(upload.accept))
+            return pb.FineTuneResponse(job=job_message(job))
+        finally:
+            if upload is not None:
+                await asyncio.shield(asyncio.to_thread(upload.close))
+
+    async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusResponse:
+        wait = seconds_of(request.wait)
+        if not 0 <= wait <= MAX_WAIT_SECONDS:
+            raise InvalidField(
+                f"Expected a wait of 0 to {MAX_WAIT_SECONDS:g} seconds. Received: {wait:g}.", field="wait"
+            )
+        return pb.StatusResponse(job=job_message(await self._follower.ended(request.job_id, wait)))
+
+    async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:
+        async with aclosing(self._follower.events(request.job_id, request.after_event)) as events:
+            async for event in events:
+                yield pb.WatchResponse(event=event_message(event))
+
+    async def Cancel(self, request: pb.CancelRequest, context: Context) -> pb.CancelResponse:
+        return pb.CancelResponse(job=job_message(await asyncio.to_thread(self._cancel, request.job_id)))
+
+    async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
+        size = page_size_of(request.page_size)
+        key = page_key(request.page_token, float, str)
+        found = await asyncio.to_thread(
+            self._ledger.list,
+            model=request.model,
+            states=[_state_of(number) for number in request.states],
+            before=None if key is None else (key[0], key[1]),
+            limit=size + 1,
+        )
+        jobs = found[:size]
+        token = page_token(jobs[-1].created, jobs[-1].job_id) if len(found) > size else ""
+        return pb.ListJobsResponse(jobs=[job_message(job) for job in jobs], next_page_token=token)
+
+
+def _state_of(number: int) -> JobState:
+    try:
+        return _STATES_BY_NUMBER[number]
+    except KeyError:
+        raise InvalidField(f"Expected states of a job. Received: {number}.", field="states") from None

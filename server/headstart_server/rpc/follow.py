@@ -1,0 +1,104 @@
+"""Waiting, in the event loop, for what happens to a job or to the server."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+
+from headstart_server.errors import Draining
+from headstart_server.jobs.changes import Changes
+from headstart_server.jobs.job import Job, JobEvent
+from headstart_server.jobs.ledger import Ledger
+
+#: Seconds after which a job is read again though nobody told of a change.
+POLL_SECONDS = 15.0
+
+
+class Follower:
+    """Follows jobs for callers that wait.
+
+    Args:
+        ledger: where jobs are read.
+        changes: tells of their changes.
+    """
+
+    def __init__(self, ledger: Ledger, changes: Changes) -> None:
+        self._ledger = ledger
+        self._changes = changes
+        self._draining = False
+        self._waiting: set[asyncio.Event] = set()
+
+    def drain(self) -> None:
+        """End every wait with `Draining`, so that its caller goes on at another replica."""
+        self._draining = True
+        for wake in self._waiting:
+            wake.set()
+
+    async def events(self, job_id: str, after: int) -> AsyncGenerator[JobEvent, None]:
+        """The events of a job with a number above `after`, as they come, until it has ended.
+
+        Raises:
+            JobNotFound: there is no such job.
+            Draining: the server stops.
+        """
+        wake = asyncio.Event()
+        with self._changes.follow(job_id, _waker(wake)):
+            while True:
+                wake.clear()
+                events: Sequence[JobEvent] = await asyncio.to_thread(self._ledger.events, job_id, after)
+                for event in events:
+                    after = event.number
+                    yield event
+                if await self._has_ended(job_id, events):
+                    return
+                await self._wait(wake, POLL_SECONDS)
+
+    async def ended(self, job_id: str, seconds: float) -> Job:
+        """The job as it stands once it has ended, or after some seconds.
+
+        Raises:
+            JobNotFound: there is no such job.
+            Draining: the server stops.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + seconds
+        wake = asyncio.Event()
+        with self._changes.follow(job_id, _waker(wake)):
+            while True:
+                wake.clear()
+                job = await asyncio.to_thread(self._ledger.get, job_id)
+                left = deadline - loop.time()
+                if job.state.is_terminal or left <= 0:
+                    return job
+                await self._wait(wake, min(left, POLL_SECONDS))
+
+    async def _has_ended(self, job_id: str, events: Sequence[JobEvent]) -> bool:
+        if events:
+            return events[-1].state.is_terminal
+        # A caller may resume after the last event of an ended job.
+        return (await asyncio.to_thread(self._ledger.get, job_id)).state.is_terminal
+
+    async def _wait(self, wake: asyncio.Event, seconds: float) -> None:
+        self._waiting.add(wake)
+        try:
+            if not self._draining:
+                await asyncio.wait_for(wake.wait(), seconds)
+        except TimeoutError:
+            pass
+        finally:
+            self._waiting.discard(wake)
+        if self._draining:
+            raise Draining("The server is stopping. Ask again: another replica, or the restarted one, knows.")
+
+
+def _waker(wake: asyncio.Event) -> "_Waker":
+    return _Waker(asyncio.get_running_loop(), wake)
+
+
+class _Waker:
+    """Sets an event of a loop from any thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, wake: asyncio.Event) -> None:
+        self._loop, self._wake = loop, wake
+
+    def __call__(self) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._wake.set)

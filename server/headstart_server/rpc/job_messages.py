@@ -1,0 +1,93 @@
+"""The messages of jobs, their events and findings."""
+
+from google.rpc import status_pb2
+from headstart.v1 import fine_tuning_service_pb2, job_pb2
+
+from headstart_server.jobs.intake import Validation
+from headstart_server.jobs.job import Job, JobError, JobEvent, JobState, JobStep, Progress
+from headstart_server.learning.dataset import ExampleFault
+from headstart_server.rpc.messages import spec_message, timestamp
+from headstart_server.rpc.status import reason_status
+
+STATES = {
+    JobState.QUEUED: job_pb2.JOB_STATE_QUEUED,
+    JobState.RUNNING: job_pb2.JOB_STATE_RUNNING,
+    JobState.SUCCEEDED: job_pb2.JOB_STATE_SUCCEEDED,
+    JobState.FAILED: job_pb2.JOB_STATE_FAILED,
+    JobState.CANCELLED: job_pb2.JOB_STATE_CANCELLED,
+}
+STEPS = {
+    JobStep.FEATURES: job_pb2.JOB_STEP_FEATURES,
+    JobStep.FIT: job_pb2.JOB_STEP_FIT,
+    JobStep.EVALUATE: job_pb2.JOB_STEP_EVALUATE,
+    JobStep.PUBLISH: job_pb2.JOB_STEP_PUBLISH,
+}
+
+
+def job_message(job: Job) -> job_pb2.Job:
+    """The message of a job."""
+    return job_pb2.Job(
+        job_id=job.job_id,
+        state=STATES[job.state],
+        spec=spec_message(job.spec),
+        progress=_progress_message(job.progress),
+        version=job.version,
+        error=_error_message(job.error),
+        example_count=job.example_count,
+        class_count=job.class_count,
+        dataset_digest=job.dataset_digest,
+        dropped=[_fault_message(fault) for fault in job.findings.dropped],
+        dropped_count=job.findings.dropped_count,
+        create_time=timestamp(job.created),
+        start_time=timestamp(job.started),
+        finish_time=timestamp(job.finished),
+        step_milliseconds={step: seconds * 1e3 for step, seconds in job.findings.step_seconds.items()},
+        last_event=job.last_event,
+        queue_position=job.queue_position,
+    )
+
+
+def event_message(event: JobEvent) -> job_pb2.JobEvent:
+    """The message of an event."""
+    return job_pb2.JobEvent(
+        job_id=event.job_id,
+        number=event.number,
+        event_time=timestamp(event.time),
+        state=STATES[event.state],
+        progress=_progress_message(event.progress),
+    )
+
+
+def validation_message(validation: Validation) -> fine_tuning_service_pb2.Validation:
+    """The message of what `validate_only` found."""
+    return fine_tuning_service_pb2.Validation(
+        valid=validation.valid,
+        example_count=validation.example_count,
+        class_counts=validation.class_counts,
+        faults=[_fault_message(fault) for fault in validation.faults],
+        fault_count=validation.fault_count,
+        warnings=validation.warnings,
+        message=validation.message,
+    )
+
+
+def _progress_message(progress: Progress | None) -> job_pb2.Progress | None:
+    if progress is None:
+        return None
+    return job_pb2.Progress(
+        step=STEPS[progress.step],
+        fraction=progress.fraction,
+        done=progress.done,
+        total=progress.total,
+        loss=progress.loss,
+        accuracy=progress.accuracy,
+        message=progress.message,
+    )
+
+
+def _error_message(error: JobError | None) -> status_pb2.Status | None:
+    return None if error is None else reason_status(error.reason, error.message, dict(error.metadata))
+
+
+def _fault_message(fault: ExampleFault) -> job_pb2.ExampleFault:
+    return job_pb2.ExampleFault(index=fault.index, id=fault.id, reason=fault.reason, message=fault.message)

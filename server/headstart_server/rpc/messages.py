@@ -1,0 +1,201 @@
+"""Between the contract's messages and the values of the domain: inputs, specs, times and pages."""
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+from headstart import tensors
+from headstart.v1 import input_pb2, job_pb2, prediction_service_pb2
+
+from headstart_server.backbones.backbone import LAST, Content
+from headstart_server.errors import InvalidField
+from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.learning.dataset import Example
+from headstart_server.learning.recipe import Auto, Recipe, Ridge
+from headstart_server.models.version import Selector
+
+MAX_PAGE = 1000
+DEFAULT_PAGE = 50
+
+
+def content_of(message: input_pb2.Input, field: str) -> Content:
+    """The content of an input.
+
+    Raises:
+        InvalidField: it has none, or its tensor is malformed.
+    """
+    kind = message.WhichOneof("content")
+    if kind == "image":
+        return message.image
+    if kind == "text":
+        return message.text
+    if kind == "tensor":
+        try:
+            return tensors.decode(message.tensor)
+        except ValueError as error:
+            raise InvalidField(f"{field}.tensor: {error}", field=f"{field}.tensor") from None
+    raise InvalidField(
+        f"Expected an image, a text or a tensor in {field}. Received: an input without content.", field=field
+    )
+
+
+def contents_of(messages: Sequence[input_pb2.Input]) -> list[Content]:
+    """The contents of the inputs of a call.
+
+    Raises:
+        InvalidField: names the first that has none.
+    """
+    return [content_of(message, f"inputs[{place}]") for place, message in enumerate(messages)]
+
+
+def examples_of(messages: Sequence[input_pb2.Example], start: int) -> list[Example]:
+    """The examples of a batch whose first has the index `start`.
+
+    Raises:
+        InvalidField: names the first that has no content.
+    """
+    return [
+        Example(
+            content=content_of(message.input, f"examples[{index}].input"),
+            label=message.label,
+            id=message.id,
+            held_out=message.held_out,
+        )
+        for index, message in enumerate(messages, start)
+    ]
+
+
+def spec_of(message: job_pb2.FineTuneSpec) -> FineTuneSpec:
+    """The spec of a message; its ranges are checked by `FineTuneSpec.check`."""
+    time_to_live = None
+    if message.HasField("time_to_live"):
+        time_to_live = seconds_of(message.time_to_live)
+    return FineTuneSpec(
+        model=message.model,
+        backbone=message.backbone,
+        recipe=_recipe_of(message.recipe),
+        held_out_share=message.held_out_share,
+        seed=message.seed,
+        display_name=message.display_name,
+        labels=dict(message.labels),
+        alias=message.alias or None,
+        time_to_live=time_to_live,
+        max_dropped_share=message.max_dropped_share,
+    )
+
+
+def spec_message(spec: FineTuneSpec) -> job_pb2.FineTuneSpec:
+    """The message of a spec."""
+    message = job_pb2.FineTuneSpec(
+        model=spec.model,
+        backbone=spec.backbone,
+        recipe=recipe_message(spec.recipe),
+        held_out_share=spec.held_out_share,
+        seed=spec.seed,
+        display_name=spec.display_name,
+        labels=spec.labels,
+        alias=spec.alias or "",
+        max_dropped_share=spec.max_dropped_share,
+    )
+    if spec.time_to_live is not None:
+        message.time_to_live.FromNanoseconds(int(spec.time_to_live * 1e9))
+    return message
+
+
+def recipe_message(recipe: Recipe) -> job_pb2.Recipe:
+    """The message of a recipe."""
+    if isinstance(recipe, Auto):
+        return job_pb2.Recipe(auto=job_pb2.AutoRecipe())
+    return job_pb2.Recipe(
+        ridge=job_pb2.RidgeRecipe(
+            regularization=recipe.regularization,
+            temperature=recipe.temperature,
+            folds=recipe.folds,
+            view=recipe.view,
+        )
+    )
+
+
+def selector_of(message: prediction_service_pb2.VersionSelector, field: str) -> Selector:
+    """The selector of a message.
+
+    Raises:
+        InvalidField: it names no model.
+    """
+    if not message.model:
+        raise InvalidField(f"Expected a model in {field}. Received: none.", field=f"{field}.model")
+    kind = message.WhichOneof("selector")
+    return Selector(
+        model=message.model,
+        number=message.version if kind == "version" else None,
+        alias=message.alias if kind == "alias" else None,
+    )
+
+
+def seconds_of(duration: Duration) -> float:
+    """A duration in seconds."""
+    return duration.seconds + duration.nanos / 1e9
+
+
+def timestamp(seconds: float | None) -> Timestamp | None:
+    """The message of a time in seconds since 1970; None for None."""
+    if seconds is None:
+        return None
+    message = Timestamp()
+    message.FromNanoseconds(int(seconds * 1e6) * 1000)
+    return message
+
+
+def page_size_of(size: int) -> int:
+    """The page size that is meant.
+
+    Raises:
+        InvalidField: it is not in its range.
+    """
+    if not 0 <= size <= MAX_PAGE:
+        raise InvalidField(
+            f"Expected a page_size of 1 to {MAX_PAGE}, or 0 for {DEFAULT_PAGE}. Received: {size}.",
+            field="page_size",
+        )
+    return size or DEFAULT_PAGE
+
+
+def page_token(*key: Any) -> str:
+    """The token of the page that follows a key."""
+    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode()
+
+
+def page_key(token: str, *types: type) -> list[Any] | None:
+    """The key in a page token, None for the first page.
+
+    Raises:
+        InvalidField: the token is none that `page_token` made for such a key.
+    """
+    if not token:
+        return None
+    try:
+        key = json.loads(base64.urlsafe_b64decode(token.encode()))
+    except (ValueError, binascii.Error, RecursionError):
+        key = None
+    if not isinstance(key, list) or [type(part) for part in key] != list(types):
+        raise InvalidField(
+            f"Expected the next_page_token of an earlier answer of this method. Received: {token[:80]!r}.",
+            field="page_token",
+        )
+    return key
+
+
+def _recipe_of(message: job_pb2.Recipe) -> Recipe:
+    if message.WhichOneof("recipe") != "ridge":
+        return Auto()
+    ridge = message.ridge
+    return Ridge(
+        regularization=ridge.regularization if ridge.HasField("regularization") else None,
+        temperature=ridge.temperature if ridge.HasField("temperature") else None,
+        folds=ridge.folds,
+        view=ridge.view or LAST,
+    )

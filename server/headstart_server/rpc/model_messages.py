@@ -1,0 +1,96 @@
+"""The messages of models, versions, aliases and backbones."""
+
+from headstart.v1 import model_pb2
+
+from headstart_server.backbones.backbone import BackboneInfo, Modality
+from headstart_server.learning.evaluation import Metrics, MetricsSource
+from headstart_server.models.version import Alias, Model, Version
+from headstart_server.rpc.messages import recipe_message, timestamp
+
+MODALITIES = {
+    Modality.IMAGE: model_pb2.MODALITY_IMAGE,
+    Modality.TEXT: model_pb2.MODALITY_TEXT,
+    Modality.TENSOR: model_pb2.MODALITY_TENSOR,
+}
+SOURCES = {
+    MetricsSource.NONE: model_pb2.METRICS_SOURCE_UNSPECIFIED,
+    MetricsSource.OUT_OF_FOLD: model_pb2.METRICS_SOURCE_OUT_OF_FOLD,
+    MetricsSource.HELD_OUT: model_pb2.METRICS_SOURCE_HELD_OUT,
+}
+
+
+def model_message(model: Model) -> model_pb2.Model:
+    """The message of a model."""
+    return model_pb2.Model(
+        name=model.name,
+        create_time=timestamp(model.created),
+        newest_version=model.newest,
+        version_count=model.version_count,
+        aliases=[alias_message(alias) for alias in model.aliases],
+    )
+
+
+def alias_message(alias: Alias) -> model_pb2.Alias:
+    """The message of an alias."""
+    return model_pb2.Alias(
+        name=alias.name, version=alias.number, etag=alias.etag, update_time=timestamp(alias.updated)
+    )
+
+
+def version_message(version: Version) -> model_pb2.Version:
+    """The message of a version."""
+    manifest = version.manifest
+    return model_pb2.Version(
+        model=version.model,
+        number=version.number,
+        create_time=timestamp(version.created),
+        expire_time=timestamp(version.expires),
+        display_name=manifest.display_name,
+        labels=manifest.labels,
+        class_names=manifest.class_names,
+        metrics=_metrics_message(manifest.metrics),
+        lineage=model_pb2.Lineage(
+            job_id=manifest.job_id,
+            backbone=manifest.backbone,
+            backbone_digest=manifest.backbone_digest,
+            dataset_digest=manifest.dataset_digest,
+            recipe=recipe_message(manifest.recipe),
+            seed=manifest.seed,
+            example_count=manifest.example_count,
+            software=manifest.software,
+        ),
+        size_bytes=version.size_bytes,
+        aliases=version.aliases,
+    )
+
+
+def backbone_message(info: BackboneInfo, *, digest: str | None, is_default: bool) -> model_pb2.Backbone:
+    """The message of a backbone; without a digest it is not loaded."""
+    return model_pb2.Backbone(
+        name=info.name,
+        modality=MODALITIES[info.modality],
+        digest=digest or "",
+        views=info.views,
+        input_size=info.input_size,
+        parameter_count=info.parameter_count,
+        source=info.source,
+        license=info.license,
+        ready=digest is not None,
+        default=is_default,
+        description=info.description,
+    )
+
+
+def _metrics_message(metrics: Metrics) -> model_pb2.Metrics:
+    return model_pb2.Metrics(
+        source=SOURCES[metrics.source],
+        example_count=metrics.example_count,
+        accuracy=metrics.accuracy,
+        accuracy_low=metrics.accuracy_low,
+        accuracy_high=metrics.accuracy_high,
+        log_loss=metrics.log_loss,
+        confusion=[
+            model_pb2.ConfusionCell(actual=actual, predicted=predicted, count=count)
+            for actual, predicted, count in metrics.confusion
+        ],
+    )

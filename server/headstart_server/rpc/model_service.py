@@ -1,0 +1,97 @@
+"""ModelService: models, versions, aliases and backbones."""
+
+import asyncio
+
+from headstart.v1 import model_service_pb2 as pb
+from headstart.v1 import model_service_pb2_grpc as stubs
+
+from headstart_server.embedding.engine import Engine
+from headstart_server.models.names import check_alias_name
+from headstart_server.models.registry import Registry
+from headstart_server.rpc.calls import Context
+from headstart_server.rpc.messages import page_key, page_size_of, page_token
+from headstart_server.rpc.model_messages import (
+    alias_message,
+    backbone_message,
+    model_message,
+    version_message,
+)
+
+
+class ModelService(stubs.ModelServiceServicer):
+    """Decodes, calls and encodes; all work is the `models` room's.
+
+    Args:
+        registry: knows models and versions.
+        engine: knows backbones.
+    """
+
+    def __init__(self, registry: Registry, engine: Engine) -> None:
+        self._registry = registry
+        self._engine = engine
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
+        size = page_size_of(request.page_size)
+        key = page_key(request.page_token, str)
+        found = await asyncio.to_thread(self._registry.models, after=key[0] if key else "", limit=size + 1)
+        models = found[:size]
+        return pb.ListModelsResponse(
+            models=[model_message(model) for model in models],
+            next_page_token=page_token(models[-1].name) if len(found) > size else "",
+        )
+
+    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
+        size = page_size_of(request.page_size)
+        key = page_key(request.page_token, int)
+        model = await asyncio.to_thread(self._registry.model, request.model)
+        found = await asyncio.to_thread(
+            self._registry.versions, request.model, before=key[0] if key else None, limit=size + 1
+        )
+        versions = found[:size]
+        return pb.GetModelResponse(
+            model=model_message(model),
+            versions=[version_message(version) for version in versions],
+            next_page_token=page_token(versions[-1].number) if len(found) > size else "",
+        )
+
+    async def SetAlias(self, request: pb.SetAliasRequest, context: Context) -> pb.SetAliasResponse:
+        alias = await asyncio.to_thread(
+            self._registry.set_alias,
+            request.model,
+            check_alias_name(request.alias),
+            request.version if request.HasField("version") else None,
+            etag=request.etag,
+        )
+        return pb.SetAliasResponse(alias=None if alias is None else alias_message(alias))
+
+    async def DeleteVersion(
+        self, request: pb.DeleteVersionRequest, context: Context
+    ) -> pb.DeleteVersionResponse:
+        await asyncio.to_thread(
+            self._registry.delete_version, request.model, request.version, force=request.force
+        )
+        return pb.DeleteVersionResponse()
+
+    async def DeleteModel(self, request: pb.DeleteModelRequest, context: Context) -> pb.DeleteModelResponse:
+        deleted = await asyncio.to_thread(self._registry.delete_model, request.model)
+        return pb.DeleteModelResponse(deleted_versions=deleted)
+
+    async def ListBackbones(
+        self, request: pb.ListBackbonesRequest, context: Context
+    ) -> pb.ListBackbonesResponse:
+        size = page_size_of(request.page_size)
+        key = page_key(request.page_token, str)
+        found = [info for info in self._engine.infos() if key is None or info.name > key[0]]
+        page = found[:size]
+        backbones = []
+        for info in page:
+            embedder = self._engine.loaded(info.name)
+            backbones.append(
+                backbone_message(
+                    info,
+                    digest=embedder.digest if embedder else None,
+                    is_default=info.name == self._engine.default,
+                )
+            )
+        token = page_token(page[-1].name) if len(found) > size else ""
+        return pb.ListBackbonesResponse(backbones=backbones, next_page_token=token)

@@ -1,0 +1,158 @@
+"""The gRPC server: its port, its limits, its services, and its health."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1.health import aio as health_aio
+from grpc_reflection.v1alpha import reflection
+from headstart.v1 import (
+    fine_tuning_service_pb2,
+    fine_tuning_service_pb2_grpc,
+    model_service_pb2,
+    model_service_pb2_grpc,
+    prediction_service_pb2,
+    prediction_service_pb2_grpc,
+)
+
+from headstart_server.rpc.calls import CallInterceptor
+
+SERVICE_NAMES = tuple(
+    module.DESCRIPTOR.services_by_name[name].full_name
+    for module, name in (
+        (fine_tuning_service_pb2, "FineTuningService"),
+        (prediction_service_pb2, "PredictionService"),
+        (model_service_pb2, "ModelService"),
+    )
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TlsFiles:
+    """PEM files of a TLS port.
+
+    Attributes:
+        cert: the server's certificate chain.
+        key: its private key.
+        client_ca: certificates that sign clients'; None takes clients without certificates.
+    """
+
+    cert: Path
+    key: Path
+    client_ca: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServerSettings:
+    """How the port behaves.
+
+    Attributes:
+        address: host and port; port 0 takes a free one.
+        tls: None for a plain port.
+        max_message_bytes: most bytes of one message, in either direction.
+        max_concurrent_calls: most calls at once; further ones are refused with RESOURCE_EXHAUSTED.
+        keepalive_seconds: a quiet connection is asked this often whether it still lives.
+        max_connection_age_seconds: a connection is closed, gracefully, at this age; 0 for never.
+        reflection: whether the contract can be read from the server.
+    """
+
+    address: str
+    tls: TlsFiles | None
+    max_message_bytes: int
+    max_concurrent_calls: int
+    keepalive_seconds: float
+    max_connection_age_seconds: float
+    reflection: bool
+
+
+class Server:
+    """Serves the three services, and their health.
+
+    Args:
+        settings: how the port behaves.
+        interceptor: what happens around every call.
+        fine_tuning: the FineTuningService.
+        prediction: the PredictionService.
+        models: the ModelService.
+
+    Raises:
+        OSError: the port cannot be had, or a TLS file cannot be read.
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        interceptor: CallInterceptor,
+        *,
+        fine_tuning: fine_tuning_service_pb2_grpc.FineTuningServiceServicer,
+        prediction: prediction_service_pb2_grpc.PredictionServiceServicer,
+        models: model_service_pb2_grpc.ModelServiceServicer,
+    ) -> None:
+        self._health = health_aio.HealthServicer()
+        self._server = grpc.aio.server(
+            interceptors=[interceptor],
+            options=_options(settings),
+            maximum_concurrent_rpcs=settings.max_concurrent_calls,
+        )
+        fine_tuning_service_pb2_grpc.add_FineTuningServiceServicer_to_server(fine_tuning, self._server)
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, self._server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if settings.reflection:
+            names = (*SERVICE_NAMES, "grpc.health.v1.Health", reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, self._server)
+        self.port = self._bind(settings)
+
+    async def start(self) -> None:
+        """Open the port; every service is NOT_SERVING until `set_serving`."""
+        await self.set_serving(False)
+        await self._server.start()
+
+    async def set_serving(self, serving: bool) -> None:
+        """Tell health checks whether this server answers."""
+        status = (
+            health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        )
+        for name in ("", *SERVICE_NAMES):
+            await self._health.set(name, status)
+
+    async def stop(self, grace: float) -> None:
+        """Refuse new calls, give running ones some seconds to end, then end them."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace)
+
+    def _bind(self, settings: ServerSettings) -> int:
+        try:
+            if settings.tls is None:
+                return self._server.add_insecure_port(settings.address)
+            return self._server.add_secure_port(settings.address, _credentials(settings.tls))
+        except RuntimeError as error:
+            raise OSError(f"Cannot listen on {settings.address}: {error}") from error
+
+
+def _credentials(files: TlsFiles) -> grpc.ServerCredentials:
+    client_ca = files.client_ca.read_bytes() if files.client_ca else None
+    return grpc.ssl_server_credentials(
+        [(files.key.read_bytes(), files.cert.read_bytes())],
+        root_certificates=client_ca,
+        require_client_auth=client_ca is not None,
+    )
+
+
+def _options(settings: ServerSettings) -> list[tuple[str, int]]:
+    options = [
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        ("grpc.keepalive_time_ms", int(settings.keepalive_seconds * 1000)),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        # Clients may ask as often as the server does, with no call open, too.
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # Two servers on one port would share its calls without a word.
+        ("grpc.so_reuseport", 0),
+    ]
+    if settings.max_connection_age_seconds:
+        options.append(("grpc.max_connection_age_ms", int(settings.max_connection_age_seconds * 1000)))
+        options.append(("grpc.max_connection_age_grace_ms", 60_000))
+    return options

@@ -1,0 +1,96 @@
+"""The one table from domain error to gRPC status, and the details every error carries."""
+
+import uuid
+
+import grpc
+import structlog
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.rpc import code_pb2, error_details_pb2, status_pb2
+
+from headstart_server.errors import HeadstartError
+
+log = structlog.get_logger(__name__)
+
+#: The domain of every `ErrorInfo`.
+DOMAIN = "headstart"
+
+_INVALID = grpc.StatusCode.INVALID_ARGUMENT
+_MISSING = grpc.StatusCode.NOT_FOUND
+_UNREADY = grpc.StatusCode.FAILED_PRECONDITION
+_FULL = grpc.StatusCode.RESOURCE_EXHAUSTED
+_AWAY = grpc.StatusCode.UNAVAILABLE
+
+#: The gRPC code of each reason of the contract's `ErrorReason`.
+CODES: dict[str, grpc.StatusCode] = {
+    "INVALID_FIELD": _INVALID,
+    "INVALID_STREAM": _INVALID,
+    "REQUEST_ID_REUSED": _INVALID,
+    "EMPTY_DATASET": _INVALID,
+    "TOO_FEW_CLASSES": _INVALID,
+    "TOO_MANY_CLASSES": _INVALID,
+    "DATASET_TOO_LARGE": _FULL,
+    "INVALID_LABEL": _INVALID,
+    "UNDECODABLE_INPUT": _INVALID,
+    "INPUT_TOO_LARGE": _INVALID,
+    "WRONG_MODALITY": _INVALID,
+    "CONTRADICTING_LABELS": _INVALID,
+    "MODEL_NOT_FOUND": _MISSING,
+    "VERSION_NOT_FOUND": _MISSING,
+    "ALIAS_NOT_FOUND": _MISSING,
+    "JOB_NOT_FOUND": _MISSING,
+    "BACKBONE_NOT_FOUND": _MISSING,
+    "MODEL_NOT_READY": _UNREADY,
+    "VERSION_IN_USE": _UNREADY,
+    "BACKBONE_MISMATCH": _UNREADY,
+    "ETAG_MISMATCH": grpc.StatusCode.ABORTED,
+    "JOB_QUEUE_FULL": _FULL,
+    "BACKBONE_QUEUE_FULL": _FULL,
+    "LOADING": _AWAY,
+    "DRAINING": _AWAY,
+    "DEADLINE_EXCEEDED": grpc.StatusCode.DEADLINE_EXCEEDED,
+    "ARTIFACT_DAMAGED": grpc.StatusCode.DATA_LOSS,
+    "CRASHED_REPEATEDLY": grpc.StatusCode.INTERNAL,
+    "INTERNAL": grpc.StatusCode.INTERNAL,
+    "CANCELLED": grpc.StatusCode.CANCELLED,
+    "STORAGE_FULL": _FULL,
+    "MESSAGE_TOO_LARGE": _FULL,
+}
+
+
+def status_of(error: Exception) -> status_pb2.Status:
+    """The status of an error of a call; an unknown one becomes INTERNAL with an id that the log has too."""
+    if not isinstance(error, HeadstartError):
+        fault = uuid.uuid4().hex
+        log.error("call_failed", fault=fault, exc_info=error)
+        return reason_status("INTERNAL", f"A fault of the server; its log has id {fault}.", {"fault": fault})
+    details: list[Message] = []
+    if error.field is not None:
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=error.field, description=error.message, reason=error.reason
+        )
+        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+    if CODES[error.reason] is _FULL:
+        limit = error_details_pb2.QuotaFailure.Violation(
+            subject=error.metadata.get("subject", error.reason.lower()), description=error.message
+        )
+        details.append(error_details_pb2.QuotaFailure(violations=[limit]))
+    if error.retry_after is not None:
+        delay = Duration()
+        delay.FromMilliseconds(int(error.retry_after * 1000))
+        details.append(error_details_pb2.RetryInfo(retry_delay=delay))
+    return reason_status(error.reason, error.message, error.metadata, *details)
+
+
+def reason_status(
+    reason: str, message: str, metadata: dict[str, str], *details: Message
+) -> status_pb2.Status:
+    """The status of a reason, with its `ErrorInfo` and further details."""
+    info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)
+    packed = []
+    for detail in (info, *details):
+        wrapped = AnyMessage()
+        wrapped.Pack(detail)
+        packed.append(wrapped)
+    return status_pb2.Status(code=code_pb2.Code.Value(CODES[reason].name), message=message, details=packed)

