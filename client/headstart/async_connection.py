@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
-from functools import cached_property
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, partial
 from typing import Any, TypeVar, cast
 
 import grpc
@@ -11,14 +12,13 @@ from grpc import aio
 from headstart.calls import Call, Page
 from headstart.channel import channel_options, target_uri
 from headstart.chunks import chunks, relocated
-from headstart.connection import UploadReport
-from headstart.errors import HeadstartError, Unavailable
+from headstart.connection import Connection, UploadReport
+from headstart.errors import HeadstartError
 from headstart.following import Deadline
 from headstart.inputs import Content
-from headstart.retries import Backoff
 from headstart.runs import Run
 from headstart.settings import ConnectionSettings
-from headstart.status import RpcFailure, error_from_rpc
+from headstart.status import RpcFailure, deadline_passed, error_from_rpc
 from headstart.upload import Upload
 from headstart.v1 import fine_tuning_service_pb2 as pb
 
@@ -26,6 +26,8 @@ __all__ = ["AsyncConnection"]
 
 Result = TypeVar("Result")
 Item = TypeVar("Item")
+
+_MAX_UPLOADS = 16
 
 
 class AsyncConnection:
@@ -41,6 +43,9 @@ class AsyncConnection:
     async def close(self) -> None:
         """Ends all calls and the connection."""
         await self._channel.close()
+        if "_uploads" in self.__dict__:
+            self._uploads.close()
+            self._threads.shutdown(wait=False)
 
     async def send(self, call: Call[Result], timeout: float | None = None) -> Result:
         """Sends a call and reads its answer.
@@ -83,7 +88,9 @@ class AsyncConnection:
     async def send_all(self, run: Run[Any], contents: Iterable[Content], timeout: float | None) -> None:
         """Sends inputs through as many calls as they need, within so many seconds in all."""
         deadline = Deadline(timeout)
-        async for chunk in _threaded(chunks(contents)):
+        async for chunk in _in_thread(chunks(contents)):
+            if deadline.passed:  # gRPC may still send a call with no time left
+                raise deadline_passed()
             try:
                 run.take(await self.send(run.call(chunk), deadline.remaining()))
             except HeadstartError as error:
@@ -101,36 +108,27 @@ class AsyncConnection:
                 return
 
     async def upload(self, upload: Upload, report: UploadReport | None) -> pb.FineTuneResponse:
-        """Sends a fine-tune's stream, again from its beginning as long as no server answers."""
-        backoff = Backoff(self.settings.retries, tries=self.settings.retries.attempts)
-        while True:
-            try:
-                return await self._upload(upload, report)
-            except Unavailable as error:
-                await asyncio.sleep(backoff.delay_after(error))
+        """Sends a fine-tune's stream, again from its beginning as long as no server answers.
 
-    async def _upload(self, upload: Upload, report: UploadReport | None) -> pb.FineTuneResponse:
-        method = self._channel.stream_unary(
-            "/headstart.v1.FineTuningService/FineTune",
-            request_serializer=pb.FineTuneRequest.SerializeToString,
-            response_deserializer=pb.FineTuneResponse.FromString,
-        )
-        call = method(metadata=self.settings.metadata)
+        It goes over a synchronous channel in a thread: a write of `grpc.aio` that fails because the server has
+        ended the call replaces the server's status by an internal error (seen with grpcio 1.85).
+        """
+        loop = asyncio.get_running_loop()
+        relay = None if report is None else partial(loop.call_soon_threadsafe, report)
         try:
-            async for part in _threaded(iter(upload)):
-                if not await _written(call, part.message):
-                    break  # the call has ended early; its result says why
-                if report is not None:
-                    report(part.count, upload.source.total)
-            else:
-                await call.done_writing()
-            return await call
-        except grpc.RpcError as error:
-            raise self._error(error) from None
-        finally:
-            # Does nothing to a call that has ended. Any other is given up before it could be taken for
-            # complete.
-            call.cancel()
+            return await loop.run_in_executor(self._threads, self._uploads.upload, upload, relay)
+        except asyncio.CancelledError:
+            upload.abandoned.set()
+            raise
+
+    @cached_property
+    def _uploads(self) -> Connection:
+        return Connection(self.settings)
+
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        # Its own, so that long uploads do not take the threads that other parts of the program wait for.
+        return ThreadPoolExecutor(_MAX_UPLOADS, "headstart-upload")
 
     @cached_property
     def _channel(self) -> aio.Channel:
@@ -148,15 +146,7 @@ class AsyncConnection:
         return error_from_rpc(cast(RpcFailure, error), self.settings.target)
 
 
-async def _written(call: Any, message: pb.FineTuneRequest) -> bool:
-    try:
-        await call.write(message)
-    except (grpc.RpcError, asyncio.InvalidStateError):
-        return False
-    return True
-
-
-async def _threaded(items: Iterator[Item]) -> AsyncIterator[Item]:
+async def _in_thread(items: Iterator[Item]) -> AsyncIterator[Item]:
     """Takes each item in a thread: reading files must not hold up the event loop."""
     end = object()
     while (item := await asyncio.to_thread(next, items, end)) is not end:

@@ -25,6 +25,9 @@ _REPEATABLE: Final = {
 }
 _UPLOAD: Final = {"service": "headstart.v1.FineTuningService", "method": "FineTune"}
 _MAX_GRPC_ATTEMPTS: Final = 5
+# Seen with grpcio 1.85: a call whose backoff, spread at random, comes to less than 1 ms is never tried again
+# and hangs until its deadline.
+_MIN_GRPC_BACKOFF: Final = 0.01
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,8 +108,8 @@ def service_config(policy: RetryPolicy) -> dict[str, Any]:
     if policy.attempts > 1:
         retried["retryPolicy"] = {
             "maxAttempts": min(policy.attempts, _MAX_GRPC_ATTEMPTS),
-            "initialBackoff": f"{policy.initial_seconds}s",
-            "maxBackoff": f"{policy.maximum_seconds}s",
+            "initialBackoff": f"{max(policy.initial_seconds, _MIN_GRPC_BACKOFF):f}s",
+            "maxBackoff": f"{max(policy.maximum_seconds, _MIN_GRPC_BACKOFF):f}s",
             "backoffMultiplier": policy.multiplier,
             "retryableStatusCodes": ["UNAVAILABLE"],
         }

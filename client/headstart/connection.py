@@ -1,6 +1,5 @@
 """Sends calls over one synchronous channel, and turns what fails into this package's errors."""
 
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, TypeVar, cast
 
@@ -16,7 +15,7 @@ from headstart.pipe import Pipe
 from headstart.retries import Backoff
 from headstart.runs import Run
 from headstart.settings import ConnectionSettings
-from headstart.status import RpcFailure, error_from_rpc
+from headstart.status import RpcFailure, deadline_passed, error_from_rpc
 from headstart.upload import Upload
 from headstart.v1 import fine_tuning_service_pb2 as pb
 
@@ -87,6 +86,8 @@ class Connection:
         """Sends inputs through as many calls as they need, within so many seconds in all."""
         deadline = Deadline(timeout)
         for chunk in chunks(contents):
+            if deadline.passed:  # gRPC may still send a call with no time left
+                raise deadline_passed()
             try:
                 run.take(self.send(run.call(chunk), deadline.remaining()))
             except HeadstartError as error:
@@ -109,7 +110,7 @@ class Connection:
             try:
                 return self._upload(upload, report)
             except Unavailable as error:
-                time.sleep(backoff.delay_after(error))
+                upload.abandoned.wait(backoff.delay_after(error))
 
     def _upload(self, upload: Upload, report: UploadReport | None) -> pb.FineTuneResponse:
         method = self._channel.stream_unary(

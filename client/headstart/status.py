@@ -8,7 +8,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from headstart import errors
 
-__all__ = ["RpcFailure", "details_from_status", "error_from_rpc", "error_from_status"]
+__all__ = ["RpcFailure", "deadline_passed", "details_from_status", "error_from_rpc", "error_from_status"]
 
 Detail = TypeVar("Detail", bound=Message)
 
@@ -61,6 +61,14 @@ def error_from_rpc(failure: RpcFailure, target: str) -> errors.HeadstartError:
     if failure.code() is grpc.StatusCode.UNAVAILABLE:
         message = f"No server answers at {target}: {message}"
     return _error(errors.ErrorDetails(code=failure.code(), message=message))
+
+
+def deadline_passed() -> errors.DeadlineExceeded:
+    """The error of a call for which there is no time left, so that it is not even sent."""
+    details = errors.ErrorDetails(
+        code=grpc.StatusCode.DEADLINE_EXCEEDED, message="The time allowed was over before the call was sent."
+    )
+    return errors.DeadlineExceeded(details)
 
 
 def error_from_status(status: status_pb2.Status) -> errors.HeadstartError:

@@ -1,7 +1,8 @@
 """A fine-tune's stream: the spec, then the examples in batches."""
 
+import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from headstart.examples import ExampleSource
@@ -10,11 +11,15 @@ from headstart.spec_message import spec_message
 from headstart.v1 import fine_tuning_service_pb2 as pb
 from headstart.v1 import input_pb2
 
-__all__ = ["MAX_BATCH_BYTES", "MAX_BATCH_EXAMPLES", "Part", "Upload", "batches"]
+__all__ = ["MAX_BATCH_BYTES", "MAX_BATCH_EXAMPLES", "Part", "Upload", "UploadAbandoned", "batches"]
 
 MAX_BATCH_BYTES: Final = 2**20
 MAX_BATCH_EXAMPLES: Final = 256
 _FIELD_BYTES: Final = 6  # the tag and the length of one example in its batch, at most
+
+
+class UploadAbandoned(Exception):  # nobody sees it but the thread that is to stop
+    """Whoever wanted the upload wants it no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,17 +43,24 @@ class Upload:
         spec: what to do.
         source: the examples.
         validate_only: True asks for findings instead of a job.
+        abandoned: set by another thread to give the upload up; the next part is then an error.
+
+    Raises:
+        UploadAbandoned: while it is iterated, if it was given up.
     """
 
     spec: FineTuneSpec
     source: ExampleSource
     validate_only: bool = False
+    abandoned: threading.Event = field(default_factory=threading.Event)
 
     def __iter__(self) -> Iterator[Part]:
         spec = spec_message(self.spec, validate_only=self.validate_only)
         yield Part(pb.FineTuneRequest(spec=spec), 0)
         count = 0
         for batch in batches(self.source):
+            if self.abandoned.is_set():
+                raise UploadAbandoned
             count += len(batch)
             yield Part(pb.FineTuneRequest(examples=pb.ExampleBatch(examples=batch)), count)
 

@@ -87,7 +87,7 @@ class App:
             max_queued=config.max_queued_jobs,
         )
         self.datasets = DatasetStore(config.data / "datasets", _dataset_limits(config))
-        self._cache = FeatureCache(config.feature_cache_mib * _MIB)
+        self._cache = FeatureCache(config.feature_cache_mib * _MIB, self.telemetry.cache_looked_up)
         threads = config.decode_threads or len(os.sched_getaffinity(0))
         self._pools = {lane: ThreadPoolExecutor(threads, f"decode-{lane.value}") for lane in Lane}
         self.engine = Engine(Catalog(max_pixels=config.max_pixels), self._embedder, config.backbone)

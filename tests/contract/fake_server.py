@@ -1,5 +1,7 @@
 """A server that answers what a test tells it to, over a real loopback connection."""
 
+# ruff: noqa: N802  # gRPC names the methods
+
 import itertools
 import threading
 from collections import defaultdict, deque
@@ -13,7 +15,6 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import fine_tuning_service_pb2_grpc as tuning_grpc
 from headstart.v1 import job_pb2, model_pb2
@@ -71,8 +72,9 @@ UNAVAILABLE = Fault(code=grpc.StatusCode.UNAVAILABLE, message="draining", reason
 class FakeServer:
     """Answers each method with the next step of its script, or with the standing answer.
 
-    A step is a response, a `Fault`, or a callable that takes the request and gives one of these. For Watch it is a
-    list of events and Faults. Requests are kept in `requests`, by method; for FineTune each is a list of messages.
+    A step is a response, a `Fault`, or a callable that takes the request and gives one of these. For Watch
+    it is a list of events and Faults. Requests are kept in `requests`, by method; for FineTune each is a
+    list of messages.
     """
 
     def __init__(self) -> None:
@@ -80,6 +82,7 @@ class FakeServer:
         self.metadata: dict[str, list[dict[str, Any]]] = defaultdict(list)
         self.remaining: dict[str, list[float | None]] = defaultdict(list)
         self.received: list[list[tuning.FineTuneRequest]] = []  # streams as far as they were wanted
+        self.started = threading.Event()  # a stream has begun
         self.broken = threading.Event()  # a stream was given up by its sender
         self.standing: dict[str, Any] = dict(_STANDING)
         self._script: dict[str, deque[Any]] = defaultdict(deque)
@@ -139,6 +142,7 @@ class _FineTuning(tuning_grpc.FineTuningServiceServicer):
         messages: list[tuning.FineTuneRequest] = []
         step = self._fake.step("FineTune", messages, context)
         limit = step.after_messages if isinstance(step, Fault) else None
+        self._fake.started.set()
         try:
             messages.extend(itertools.islice(request_iterator, limit))
         except Exception:
@@ -273,9 +277,7 @@ def model(name: str = "pets", **fields: Any) -> model_pb2.Model:
 
 
 def alias(name: str, number: int) -> model_pb2.Alias:
-    return model_pb2.Alias(
-        name=name, version=number, etag="e1", update_time=Timestamp(seconds=1_700_000_000)
-    )
+    return model_pb2.Alias(name=name, version=number, etag="e1", update_time=Timestamp(seconds=1_700_000_000))
 
 
 def predicted(request: predicting.PredictRequest) -> predicting.PredictResponse:

@@ -4,7 +4,7 @@ from datetime import timedelta
 import grpc
 import numpy as np
 import pytest
-from contract.fake_server import UNAVAILABLE, Fault, FakeServer, job
+from contract.fake_server import UNAVAILABLE, FakeServer, Fault, job
 from headstart import (
     Client,
     Example,
@@ -174,6 +174,7 @@ def test_a_fault_of_the_caller_s_own_is_raised_as_it_is_and_the_server_gets_no_h
 
     def examples():
         yield b"1", "a"
+        assert server.started.wait(10)
         raise Broken
 
     with pytest.raises(Broken):

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -88,6 +89,15 @@ class Catalog:
         )
         backbone.check_golden()
         return backbone
+
+    def network(self, name: str = DEFAULT) -> Any:
+        """A backbone as a plain Keras model, from uint8 pictures [n, height, width, 3] to its views.
+
+        Raises:
+            BackboneNotFound: none is named so, or its weights are not installed.
+            CheckpointError: its weights are damaged.
+        """
+        return build(_entry(name).scaling, read_checkpoint(_weights_path(name)).tensors)
 
 
 def _entry(name: str) -> _Entry:

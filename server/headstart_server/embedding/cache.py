@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 
 import numpy as np
@@ -32,10 +32,12 @@ class FeatureCache:
 
     Args:
         max_bytes: most bytes to keep; 0 keeps nothing.
+        looked_up: told of each look-up whether it found something.
     """
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, looked_up: Callable[[bool], None] = lambda _: None) -> None:
         self._max_bytes = max_bytes
+        self._looked_up = looked_up
         self._lock = threading.Lock()
         self._entries: OrderedDict[tuple[str, str], Vectors] = OrderedDict()
         self._nbytes = 0
@@ -55,7 +57,8 @@ class FeatureCache:
             vectors = self._entries.get(key)
             if vectors is not None:
                 self._entries.move_to_end(key)
-            return vectors
+        self._looked_up(vectors is not None)
+        return vectors
 
     def put(self, backbone_digest: str, digest: str, vectors: Vectors) -> None:
         """Keep vectors, and drop what was used longest ago while there are too many bytes."""

@@ -124,9 +124,8 @@ class FineTuneRun:
             fitted = self._fit(trained)
         with self._step(JobStep.EVALUATE):
             metrics = self._evaluate(fitted, kept_out)
-        with self._step(JobStep.PUBLISH):
-            manifest = self._manifest(embedder, fitted.recipe, metrics, trained)
-            number = self._publish(fitted.head, manifest)
+        manifest = self._manifest(embedder, fitted.recipe, metrics, trained)
+        number = self._publish(fitted.head, manifest)
         self._tools.observer.version_published(self._job.spec.model, number, metrics, manifest.example_count)
         return number
 
@@ -228,7 +227,9 @@ class FineTuneRun:
     def _publish(self, head: Head, manifest: Manifest) -> int:
         versions, job = self._tools.versions, self._job
         artifact = f"{job.job_id}.{job.attempt}"
-        manifest, size_bytes = versions.write(artifact, head, manifest)
+        # The commit that ends the job carries the time of the step, so its own part is not in it.
+        with self._step(JobStep.PUBLISH):
+            manifest, size_bytes = versions.write(artifact, head, manifest)
         try:
             return self._tools.ledger.succeed(
                 job,

@@ -12,7 +12,7 @@ from headstart_server.backbones.backbone import BackboneInfo
 from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.modality import check_modality
 from headstart_server.errors import Cancelled, Draining, HeadstartError, InvalidField
-from headstart_server.jobs.datasets import DatasetStore
+from headstart_server.jobs.datasets import DatasetStore, DatasetWriter
 from headstart_server.jobs.fine_tune import MAX_LISTED_FAULTS
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.ledger import Ledger, Submission
@@ -61,7 +61,8 @@ class Upload:
         self._info = info
         self._request_id = request_id
         self._job_id = uuid.uuid4().hex
-        self._writer = intake.datasets.writer(self._job_id)
+        # Opened with the first piece of work: an upload whose caller left before leaves nothing behind.
+        self._writer: DatasetWriter | None = None
         self._count = 0
         self._accepted = False
         self._closed = False
@@ -74,10 +75,10 @@ class Upload:
         Raises:
             HeadstartError: names the first example that cannot be taken, and what was expected.
         """
-        with self._working():
+        with self._working() as writer:
             for index, example in enumerate(examples, start=self._count):
                 self._check(example, index)
-            self._writer.add(examples)
+            writer.add(examples)
             self._count += len(examples)
 
     def accept(self) -> Job:
@@ -89,8 +90,8 @@ class Upload:
         Raises:
             HeadstartError: the examples cannot be trained on, or the ledger refuses the job.
         """
-        with self._working():
-            summary = self._writer.finish()
+        with self._working() as writer:
+            summary = writer.finish()
             job = self._intake.ledger.submit(
                 Submission(
                     job_id=self._job_id,
@@ -111,11 +112,10 @@ class Upload:
         Raises:
             HeadstartError: the examples cannot be trained on whatever they hold.
         """
-        with self._working():
-            return self._validate()
+        with self._working() as writer:
+            return self._validate(writer.finish())
 
-    def _validate(self) -> Validation:
-        summary = self._writer.finish()
+    def _validate(self, summary: DatasetSummary) -> Validation:
         decode = self._intake.engine.load(self._info.name).decode
         with closing(self._intake.datasets.open(self._job_id)) as dataset:
             examples = dataset.examples
@@ -146,15 +146,17 @@ class Upload:
         """Remove what was stored, unless it was accepted."""
         with self._turn:
             self._closed = True
-            if not self._accepted:
+            if not self._accepted and self._writer is not None:
                 self._writer.discard()
 
     @contextmanager
-    def _working(self) -> Iterator[None]:
+    def _working(self) -> Iterator[DatasetWriter]:
         with self._turn:
             if self._closed:
                 raise Cancelled("The caller left before its examples had all come.")
-            yield
+            if self._writer is None:
+                self._writer = self._intake.datasets.writer(self._job_id)
+            yield self._writer
 
     def _verdict(
         self, summary: DatasetSummary, faults: Sequence[ExampleFault], kept: Sequence[str]

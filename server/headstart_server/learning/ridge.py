@@ -73,7 +73,10 @@ def fit_ridge(
     """
     mean = features.mean(axis=0)
     rows = features - mean
-    scale = 1.0 / max(float(np.linalg.norm(rows, axis=1).mean()), np.finfo(np.float64).tiny)
+    length = float(np.linalg.norm(rows, axis=1).mean())
+    # Features are float32: rows that differ by its rounding only are alike, and must not be blown up.
+    alike = length <= np.finfo(np.float32).eps * float(np.linalg.norm(features, axis=1).max())
+    scale = 0.0 if alike else 1.0 / length
     rows = rows * scale
     system: _Dual | _Primal = (_Dual if len(rows) <= rows.shape[1] else _Primal)(rows, labels, classes)
 

@@ -44,10 +44,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if handler is None:
             return None
         method = details.method
-        codec = {
-            "request_deserializer": handler.request_deserializer,
-            "response_serializer": handler.response_serializer,
-        }
+        parse = handler.request_deserializer
         if handler.request_streaming and handler.response_streaming:
             # Only reflection has such a method; it reports its errors in its answers.
             return handler
@@ -58,7 +55,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             make = grpc.stream_unary_rpc_method_handler
             return make(self._unary(method, handler.stream_unary), **codec)
         make = grpc.unary_unary_rpc_method_handler
-        return make(self._unary(method, handler.unary_unary), **codec)
+        return make(self._unary(method, _parsing(handler.unary_unary, parse)), **codec)
 
     def _unary(self, method: str, inner: Any) -> Any:
         async def call(request: Any, context: Context) -> Any:
@@ -67,10 +64,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         return call
 
-    def _streaming(self, method: str, inner: Any) -> Any:
-        async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+    def _streaming(self, method: str, inner: Any, parse: Any) -> Any:
+        async def call(request: bytes, context: Context) -> AsyncIterator[Any]:
             async with self._watched(method, context):
-                async for response in inner(request, context):
+                async for response in inner(parse(request), context):
                     yield response
 
         return call

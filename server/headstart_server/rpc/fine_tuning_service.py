@@ -1,11 +1,13 @@
 """FineTuningService: jobs from labelled examples."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 
+import grpc
 from headstart.v1 import fine_tuning_service_pb2 as pb
 from headstart.v1 import fine_tuning_service_pb2_grpc as stubs
+from headstart.v1.input_pb2 import Example
 
 from headstart_server.errors import InvalidField, InvalidStream
 from headstart_server.jobs.intake import Intake, Upload
@@ -68,9 +70,10 @@ class FineTuningService(stubs.FineTuningServiceServicer):
                         self._intake.open, spec, request.spec.request_id, validate_only=validate_only
                     )
                 elif part == "examples":
-                    examples = examples_of(request.examples.examples, count)
-                    await asyncio.to_thread(upload.add, examples)
-                    count += len(examples)
+                    batch = request.examples.examples
+                    # Converted in the thread, too: a large message holds enough of them to hold up the loop.
+                    await asyncio.to_thread(_add, upload, batch, count)
+                    count += len(batch)
                 else:
                     raise InvalidStream(
                         "Expected examples in every message of a FineTune stream after the first. "
@@ -80,6 +83,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
                 raise InvalidStream(
                     "Expected a spec and examples in a FineTune stream. Received: an empty stream."
                 )
+            await _check_complete(context)
             if validate_only:
                 validation = await asyncio.to_thread(upload.validate)
                 return pb.FineTuneResponse(validation=validation_message(validation))
@@ -119,6 +123,23 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         jobs = found[:size]
         token = page_token(jobs[-1].created, jobs[-1].job_id) if len(found) > size else ""
         return pb.ListJobsResponse(jobs=[job_message(job) for job in jobs], next_page_token=token)
+
+
+def _add(upload: Upload, messages: Sequence[Example], start: int) -> None:
+    upload.add(examples_of(messages, start))
+
+
+async def _check_complete(context: Context) -> None:
+    """Check that a request stream ended because its caller ended it.
+
+    grpc.aio ends the iterator of a stream that broke off (cancelled, deadline passed, connection lost) like
+    that of a complete one, and cancels the handler only a moment later: what came so far would be taken for
+    all. But nothing can be sent on a call that is over, so sending tells the two apart.
+    """
+    try:
+        await context.send_initial_metadata(())
+    except grpc.aio.InternalError:
+        raise asyncio.CancelledError from None
 
 
 def _state_of(number: int) -> JobState:

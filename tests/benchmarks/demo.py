@@ -1,0 +1,117 @@
+"""The main job on real pictures: handwritten digits become a model that reads digits.
+
+Starts a server of its own on a free port, and leaves nothing running.
+"""
+
+import argparse
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from headstart import Client, Job, JobStatus, Prediction
+from local_server import local_server
+from pictures import Picture, digits, split
+
+
+def main() -> None:
+    """Run the demo."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--examples", type=int, default=10, help="examples of each digit to train on")
+    parser.add_argument("--held-out", type=int, default=50, help="examples of each digit to predict")
+    arguments = parser.parse_args()
+    console = Console()
+    train, test = split(digits(), train=arguments.examples, test=arguments.held_out)
+    with tempfile.TemporaryDirectory(prefix="headstart-demo-") as folder:
+        console.print("Starting a server; it loads TensorFlow and a pretrained network ...")
+        with local_server(Path(folder)) as server, Client(server.target) as client:
+            console.print(f"Serving on {server.target} after {server.start_seconds:.1f} s.\n")
+            run(console, client, train, test)
+    console.print("\nThe server has stopped; nothing is left behind.")
+
+
+def run(console: Console, client: Client, train: Sequence[Picture], test: Sequence[Picture]) -> None:
+    """Fine-tune on some pictures, predict the others, and print what came of it."""
+    console.print(f"[bold]Fine-tuning[/] 'digits' on {len(train)} pictures it has never seen.")
+    began = time.perf_counter()
+    job = client.fine_tune([(picture.png, picture.label) for picture in train], model="digits")
+    follow(console, job)
+    client.predict(test[0].png, model="digits")
+    to_first = time.perf_counter() - began
+    status = job.status()
+
+    began = time.perf_counter()
+    predictions = client.predict([picture.png for picture in test], model="digits")
+    seconds = time.perf_counter() - began
+    labels = [picture.label for picture in test]
+    right = sum(prediction.label == label for prediction, label in zip(predictions, labels, strict=True))
+    version = client.model("digits").versions[0]
+
+    console.print(f"\n[bold]Predicted[/] {len(test)} pictures that were held back:")
+    console.print(f"  accuracy {right / len(test):.1%}  ({right} of {len(test)})")
+    metrics = version.metrics
+    if metrics.accuracy is not None:
+        console.print(
+            f"  estimated before, by cross-validation on the training pictures: {metrics.accuracy:.1%} "
+            f"({metrics.accuracy_low:.1%} to {metrics.accuracy_high:.1%})"
+        )
+    console.print(confusion_table(labels, predictions))
+    console.print(times_table(status, to_first, seconds / len(test)))
+
+
+def follow(console: Console, job: Job) -> None:
+    """Show the progress of a job until it has succeeded."""
+    columns = (TextColumn("  {task.description:10}"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"))
+    with Progress(*columns, TimeElapsedColumn(), console=console) as bars:
+        bar = bars.add_task("queued", total=1.0)
+        for event in job.watch():
+            if event.progress is not None:
+                step = event.progress.step.value.lower()
+                bars.update(bar, description=step, completed=event.progress.fraction)
+    job.wait()
+
+
+def confusion_table(labels: Sequence[str], predictions: Sequence[Prediction]) -> Table:
+    """What each digit was taken for."""
+    names = sorted(set(labels))
+    cells = Counter((label, prediction.label) for label, prediction in zip(labels, predictions, strict=True))
+    table = Table(title="\nRows: the digit it is; columns: the digit it was taken for", box=None)
+    table.add_column("", style="bold")
+    for name in names:
+        table.add_column(name, justify="right", header_style="bold")
+    for actual in names:
+        row = []
+        for predicted in names:
+            count = cells[actual, predicted]
+            style = "green" if actual == predicted else "red"
+            row.append(f"[{style}]{count}[/]" if count else "[dim].[/]")
+        table.add_row(actual, *row)
+    return table
+
+
+def times_table(status: JobStatus, to_first: float, each: float) -> Table:
+    """Where the time went."""
+    table = Table(title="\nWhere the time went", box=None, show_header=False)
+    table.add_column(justify="right")
+    table.add_column()
+    steps = {step: spent.total_seconds() for step, spent in status.step_times.items()}
+    about = {
+        "features": "to decode the pictures and pass each through the backbone once",
+        "fit": "to fit the head, settings chosen by cross-validation",
+        "evaluate": "to measure it",
+        "publish": "to store and publish the version",
+    }
+    for step, text in about.items():
+        table.add_row(f"{steps.get(step, 0.0):.3f} s", text)
+    table.add_row(f"[bold]{to_first:.3f} s[/]", "[bold]from the FineTune call to the first prediction[/]")
+    table.add_row(f"{each * 1e3:.1f} ms", "for each picture predicted afterwards")
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,204 @@
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+
+import grpc
+import numpy as np
+import pytest
+from contract.conftest import QUICK
+from contract.fake_server import UNAVAILABLE, FakeServer, Fault, event, job
+from headstart import AsyncClient, InvalidArgument, JobFailed, JobState, NotFound, Unavailable, tensors
+from headstart.v1 import fine_tuning_service_pb2 as tuning
+from headstart.v1 import prediction_service_pb2 as predicting
+
+LOST = Fault(code=grpc.StatusCode.UNAVAILABLE)
+
+
+@pytest.fixture
+async def client(server: FakeServer) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(server.target, retries=QUICK, timeout=20) as client:
+        yield client
+
+
+async def test_a_folder_is_fine_tuned_and_waited_for(client: AsyncClient, server: FakeServer, tmp_path):
+    for label in ("cat", "dog"):
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "1.jpg").write_bytes(label.encode())
+    reports, numbers = [], []
+
+    job = await client.fine_tune(tmp_path, model="pets", on_upload=lambda *report: reports.append(report))
+    version = await job.wait(on_event=lambda each: numbers.append(each.number))
+
+    spec, batch = server.requests["FineTune"][0]
+    assert spec.spec.model == "pets"
+    assert [each.label for each in batch.examples.examples] == ["cat", "dog"]
+    assert reports[-1] == (2, 2)
+    assert numbers == [1, 2, 3]
+    assert version.number == 3
+
+
+async def test_a_broken_upload_is_sent_again_with_the_same_request_id(
+    client: AsyncClient, server: FakeServer
+):
+    server.script("FineTune", Fault(code=grpc.StatusCode.UNAVAILABLE, after_messages=1), UNAVAILABLE)
+
+    await client.fine_tune(((bytes(5000), "ab"[n % 2]) for n in range(1000)), model="m")
+
+    assert len(server.requests["FineTune"]) == 3
+    assert len({stream[0].spec.request_id for stream in server.requests["FineTune"]}) == 1
+    assert sum(len(each.examples.examples) for each in server.requests["FineTune"][-1]) == 1000
+
+
+async def test_an_error_before_the_end_of_the_stream_stops_the_upload(
+    client: AsyncClient, server: FakeServer
+):
+    server.script(
+        "FineTune", Fault(code=grpc.StatusCode.INVALID_ARGUMENT, reason="INVALID_FIELD", after_messages=1)
+    )
+
+    def endless():
+        while True:
+            yield bytes(100_000), "a"
+
+    with pytest.raises(InvalidArgument):
+        await client.fine_tune(endless(), model="m")
+
+
+async def test_a_fault_of_the_caller_s_own_leaves_no_half_dataset(client: AsyncClient, server: FakeServer):
+    def examples():
+        yield b"1", "a"
+        assert server.started.wait(10)
+        yield "nowhere.jpg", "a"
+
+    with pytest.raises(FileNotFoundError):
+        await client.fine_tune(examples(), model="m")
+
+    assert await asyncio.to_thread(server.broken.wait, 10)
+    assert server.received == []
+
+
+async def test_validation_gives_the_findings(client: AsyncClient, server: FakeServer):
+    server.script(
+        "FineTune", tuning.FineTuneResponse(validation=tuning.Validation(valid=True, example_count=1))
+    )
+
+    found = await client.validate([(b"1", "a")], model="m")
+
+    assert found.valid
+    assert server.requests["FineTune"][0][0].spec.validate_only
+
+
+async def test_watching_takes_up_where_the_connection_was_lost(client: AsyncClient, server: FakeServer):
+    server.script("Watch", [event(1), LOST], [event(1), event(2)], [event(3, "SUCCEEDED")])
+    server.script("Status", tuning.StatusResponse(job=job("RUNNING", last_event=2)))
+
+    assert [each.number async for each in client.job("job-1").watch()] == [1, 2, 3]
+
+
+async def test_waiting_bears_with_an_outage_and_raises_the_job_s_error(
+    client: AsyncClient, server: FakeServer
+):
+    failed = tuning.StatusResponse(job=job("FAILED", error={"code": 13, "message": "broke"}))
+    server.script("Status", *[UNAVAILABLE] * 12, tuning.StatusResponse(job=job("RUNNING")), failed)
+
+    with pytest.raises(JobFailed, match="broke"):
+        await client.job("job-1").wait()
+
+
+async def test_waiting_too_long_is_a_timeout(client: AsyncClient, server: FakeServer):
+    server.standing["Status"] = tuning.StatusResponse(job=job("RUNNING"))
+
+    with pytest.raises(TimeoutError, match="goes on"):
+        await client.job("job-1").wait(timeout=0.01)
+
+
+async def test_many_inputs_go_in_several_calls(client: AsyncClient, server: FakeServer):
+    predictions = await client.predict([str(n).encode() for n in range(300)], model="pets")
+
+    assert [each.label for each in predictions] == [str(n) for n in range(300)]
+    assert len(server.requests["Predict"]) == 2
+    assert (await client.predict(b"cat", model="pets")).label == "cat"
+    assert (await client.predict_many(b"cat", ["pets", "breeds"])).results[1].model == "breeds"
+
+
+async def test_features_come_by_view(client: AsyncClient, server: FakeServer):
+    server.standing["Embed"] = lambda request: predicting.EmbedResponse(
+        features=predicting.Features(
+            views={"last": tensors.encode(np.zeros((len(request.inputs), 4), np.float32))}
+        )
+    )
+
+    assert (await client.embed([b"1", b"2"]))["last"].shape == (2, 4)
+    assert (await client.embed(b"1"))["last"].shape == (4,)
+
+
+async def test_the_rest_of_the_service_is_there(client: AsyncClient, server: FakeServer):
+    assert await client.ready()
+    assert [each.name for each in await client.models()] == ["pets"]
+    assert (await client.model("pets", max_versions=2)).versions[-1].number == 2
+    assert (await client.set_alias("pets", "stable", 2)).version == 2
+    await client.remove_alias("pets", "stable")
+    await client.delete_version("pets", 1)
+    assert await client.delete_model("pets") == 3
+    assert (await client.backbones())[0].default
+    assert [each.id async for each in client.jobs(states=["QUEUED"])] == ["job-1"]
+    assert (await client.job("job-1").cancel()).state is JobState.CANCELLED
+    assert (await client.job("job-1").status()).version == 3
+
+
+async def test_errors_are_those_of_the_package(client: AsyncClient, server: FakeServer):
+    server.script("DeleteModel", Fault(code=grpc.StatusCode.NOT_FOUND, reason="MODEL_NOT_FOUND"))
+
+    with pytest.raises(NotFound, match="MODEL_NOT_FOUND"):
+        await client.delete_model("nope")
+    async with AsyncClient("127.0.0.1:1", retries=0) as nowhere:
+        with pytest.raises(Unavailable, match=r"No server answers at 127\.0\.0\.1:1"):
+            await nowhere.models()
+        with pytest.raises(Unavailable):
+            await nowhere.fine_tune([(b"1", "a")], model="m")
+        assert not await nowhere.ready()
+
+
+async def test_many_calls_run_at_the_same_time(client: AsyncClient):
+    predictions = await asyncio.gather(*(client.predict(str(n).encode(), model="m") for n in range(50)))
+
+    assert [each.label for each in predictions] == [str(n) for n in range(50)]
+
+
+def test_a_client_can_be_made_outside_the_event_loop(server: FakeServer):
+    client = AsyncClient(server.target)
+
+    async def use() -> int:
+        async with client:
+            return len(await client.models())
+
+    assert asyncio.run(use()) == 1
+
+
+async def test_a_cancelled_upload_makes_no_job(client: AsyncClient, server: FakeServer):
+    going_on = threading.Event()
+
+    def endless():
+        while True:
+            yield bytes(100_000), "a"
+            if server.started.is_set():
+                going_on.set()
+
+    upload = asyncio.create_task(client.fine_tune(endless(), model="m"))
+    assert await asyncio.to_thread(going_on.wait, 10)
+    upload.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await upload
+
+    assert await asyncio.to_thread(server.broken.wait, 10)
+    assert server.received == []
+
+
+async def test_what_is_reported_is_reported_on_the_event_loop(client: AsyncClient):
+    threads = set()
+
+    await client.fine_tune(
+        [(b"1", "a")], model="m", on_upload=lambda *_: threads.add(threading.current_thread())
+    )
+
+    assert threads == {threading.current_thread()}

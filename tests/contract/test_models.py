@@ -1,0 +1,167 @@
+import gc
+
+import grpc
+import pytest
+from contract.fake_server import FakeServer, Fault, model, version
+from grpc_health.v1 import health_pb2
+from headstart import (
+    Aborted,
+    Cancelled,
+    Client,
+    DataLoss,
+    FailedPrecondition,
+    HeadstartError,
+    Internal,
+    InvalidArgument,
+    MetricsSource,
+    Modality,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    Unauthenticated,
+    Unavailable,
+)
+from headstart.v1 import model_service_pb2 as keeping
+
+
+def test_models_are_listed_through_all_pages(client: Client, server: FakeServer):
+    server.script(
+        "ListModels",
+        keeping.ListModelsResponse(models=[model("a")], next_page_token="p2"),
+        keeping.ListModelsResponse(models=[model("b")]),
+    )
+
+    models = client.models()
+
+    assert [each.name for each in models] == ["a", "b"]
+    assert models[0].aliases[0].name == "stable"
+    assert models[0].versions == ()
+
+
+def test_a_model_comes_with_the_versions_of_all_pages(client: Client, server: FakeServer):
+    server.script(
+        "GetModel",
+        keeping.GetModelResponse(model=model(), versions=[version(3)], next_page_token="p2"),
+        keeping.GetModelResponse(model=model(), versions=[version(2, aliases=["stable"]), version(1)]),
+    )
+
+    found = client.model("pets")
+
+    assert [each.number for each in found.versions] == [3, 2, 1]
+    assert found.versions[1].aliases == ("stable",)
+    assert found.versions[0].metrics.source is MetricsSource.OUT_OF_FOLD
+    assert found.versions[0].expire_time is None
+
+
+def test_no_more_pages_are_asked_for_than_the_versions_that_are_wanted(client: Client, server: FakeServer):
+    server.script(
+        "GetModel",
+        keeping.GetModelResponse(model=model(), versions=[version(3), version(2)], next_page_token="p2"),
+    )
+
+    assert [each.number for each in client.model("pets", max_versions=1).versions] == [3]
+    assert len(server.requests["GetModel"]) == 1
+
+
+def test_an_alias_is_set_and_removed(client: Client, server: FakeServer):
+    assert client.set_alias("pets", "stable", 2, etag="e0").version == 2
+    client.remove_alias("pets", "stable")
+
+    moved, removed = server.requests["SetAlias"]
+    assert (moved.model, moved.alias, moved.version, moved.etag) == ("pets", "stable", 2, "e0")
+    assert not removed.HasField("version")
+
+
+def test_versions_and_models_are_deleted(client: Client, server: FakeServer):
+    client.delete_version("pets", 2, force=True)
+
+    assert client.delete_model("pets") == 3
+    assert server.requests["DeleteVersion"][0].force
+
+
+def test_backbones_have_views_and_sizes(client: Client):
+    (backbone,) = client.backbones()
+
+    assert backbone.modality is Modality.IMAGE
+    assert backbone.views == {"last": 1280, "taps": 528}
+    assert backbone.input_size == (224, 224)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (grpc.StatusCode.INVALID_ARGUMENT, InvalidArgument),
+        (grpc.StatusCode.NOT_FOUND, NotFound),
+        (grpc.StatusCode.FAILED_PRECONDITION, FailedPrecondition),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, ResourceExhausted),
+        (grpc.StatusCode.ABORTED, Aborted),
+        (grpc.StatusCode.DATA_LOSS, DataLoss),
+        (grpc.StatusCode.UNAUTHENTICATED, Unauthenticated),
+        (grpc.StatusCode.PERMISSION_DENIED, PermissionDenied),
+        (grpc.StatusCode.INTERNAL, Internal),
+        (grpc.StatusCode.CANCELLED, Cancelled),
+        (grpc.StatusCode.UNIMPLEMENTED, HeadstartError),
+    ],
+)
+def test_each_code_is_an_error_of_its_own_kind(client: Client, server: FakeServer, code, kind):
+    server.script("DeleteModel", Fault(code=code, message="Expected this.", reason="SOME_REASON"))
+
+    with pytest.raises(HeadstartError) as caught:
+        client.delete_model("pets")
+
+    assert type(caught.value) is kind
+    assert caught.value.code is code
+    assert caught.value.reason == "SOME_REASON"
+    assert caught.value.message == "Expected this."
+    assert caught.value.__cause__ is None
+
+
+def test_details_of_an_error_can_be_read(client: Client, server: FakeServer):
+    server.script(
+        "DeleteModel",
+        Fault(
+            code=grpc.StatusCode.INVALID_ARGUMENT,
+            reason="INVALID_FIELD",
+            metadata={"limit": "128"},
+            violations={"model": "too long"},
+            quotas={"jobs": "at most 8"},
+        ),
+    )
+
+    with pytest.raises(InvalidArgument) as caught:
+        client.delete_model("pets")
+
+    error = caught.value
+    assert error.metadata == {"limit": "128"}
+    assert [(each.field, each.description) for each in error.field_violations] == [("model", "too long")]
+    assert [(each.subject, each.description) for each in error.quota_violations] == [("jobs", "at most 8")]
+    assert error.retry_after is None
+
+
+def test_where_no_server_is_the_error_says_so():
+    with Client("127.0.0.1:1", retries=0) as client, pytest.raises(Unavailable) as caught:
+        client.models()
+
+    assert "No server answers at 127.0.0.1:1" in caught.value.message
+    assert caught.value.reason == ""
+
+
+def test_uploads_to_no_server_are_unavailable_too():
+    with Client("127.0.0.1:1", retries=0) as client, pytest.raises(Unavailable):
+        client.fine_tune([(b"x", "a")], model="m")
+
+
+def test_a_server_tells_whether_it_is_ready(client: Client, server: FakeServer):
+    server.script("Check", health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.NOT_SERVING))
+
+    assert not client.ready()
+    assert client.ready()
+    server.stop()
+    assert not client.ready()
+
+
+def test_a_closed_client_leaves_nothing_behind(server: FakeServer):
+    with Client(server.target) as client:
+        client.models()
+    del client
+    gc.collect()

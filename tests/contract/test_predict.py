@@ -1,0 +1,222 @@
+import grpc
+import numpy as np
+import pytest
+from contract.fake_server import UNAVAILABLE, FakeServer, Fault
+from headstart import (
+    Client,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InvalidArgument,
+    StageTimes,
+    Target,
+    Text,
+    Unavailable,
+    tensors,
+)
+from headstart.v1 import prediction_service_pb2 as predicting
+
+
+def embedded(request: predicting.EmbedRequest) -> predicting.EmbedResponse:
+    """Each input's feature vector is its length, twice."""
+    features = np.array([[len(each.image)] * 2 for each in request.inputs], np.float32)
+    views = {view: tensors.encode(features) for view in request.views}
+    return predicting.EmbedResponse(features=predicting.Features(backbone="b", views=views))
+
+
+def test_one_input_gives_one_prediction(client: Client):
+    prediction = client.predict(b"cat", model="pets")
+
+    assert prediction.label == "cat"
+    assert prediction.probability == 0.75
+    assert [each.name for each in prediction.classes] == ["cat", "other"]
+    assert prediction.classes[0].index == 1
+    assert (prediction.model, prediction.version) == ("pets", 3)
+
+
+def test_a_list_gives_a_list_in_its_order(client: Client, tmp_path):
+    (tmp_path / "dog.jpg").write_bytes(b"dog")
+
+    predictions = client.predict([b"cat", tmp_path / "dog.jpg", Text("a fox")], model="pets")
+
+    assert [each.label for each in predictions] == ["cat", "dog", "a fox"]
+
+
+def test_an_array_is_one_input_however_long(client: Client, server: FakeServer):
+    assert client.predict(np.zeros((300, 4), np.float32), model="m").label == "array"
+    assert len(server.requests["Predict"][0].inputs) == 1
+
+
+def test_an_empty_list_gives_an_empty_one_without_asking(client: Client, server: FakeServer):
+    assert client.predict([], model="m") == []
+    assert not server.requests["Predict"]
+
+
+@pytest.mark.parametrize(
+    ("which", "field"), [({"version": 2}, "version"), ({"alias": "stable"}, "alias"), ({}, None)]
+)
+def test_a_version_is_named_by_number_alias_or_not_at_all(client: Client, server: FakeServer, which, field):
+    client.predict(b"x", model="pets", **which)
+
+    target = server.requests["Predict"][0].target
+    assert target.model == "pets"
+    assert target.WhichOneof("selector") == field
+
+
+def test_a_version_and_an_alias_together_are_refused(client: Client):
+    with pytest.raises(ValueError, match="not both"):
+        client.predict(b"x", model="pets", version=1, alias="stable")
+
+
+@pytest.mark.parametrize(("asked", "sent"), [(1, 1), (None, 0)])
+def test_the_number_of_classes_is_sent_and_none_means_all(client: Client, server: FakeServer, asked, sent):
+    client.predict(b"x", model="m", top_k=asked)
+
+    assert server.requests["Predict"][0].HasField("top_k")
+    assert server.requests["Predict"][0].top_k == sent
+
+
+def test_a_long_list_goes_in_several_calls_to_one_version(client: Client, server: FakeServer):
+    inputs = [str(n).encode() for n in range(600)]
+
+    predictions = client.predict(inputs, model="pets", alias="stable")
+
+    assert [each.label.encode() for each in predictions] == inputs
+    assert [len(request.inputs) for request in server.requests["Predict"]] == [256, 256, 88]
+    selectors = [request.target.WhichOneof("selector") for request in server.requests["Predict"]]
+    assert selectors == ["alias", "version", "version"]  # though the alias may be moved meanwhile
+
+
+def test_large_inputs_go_in_messages_that_the_server_takes(client: Client, server: FakeServer):
+    client.predict([bytes(6 * 2**20)] * 5, model="m")
+
+    assert [len(request.inputs) for request in server.requests["Predict"]] == [2, 2, 1]
+
+
+def test_an_input_at_fault_is_named_by_its_place_in_the_whole_list(client: Client, server: FakeServer):
+    fault = Fault(
+        code=grpc.StatusCode.INVALID_ARGUMENT,
+        message="inputs[3] is no picture.",
+        reason="UNDECODABLE_INPUT",
+        violations={"inputs[3].image": "inputs[3] is no picture."},
+    )
+    server.script("Predict", server.standing["Predict"], fault)
+
+    with pytest.raises(InvalidArgument) as caught:
+        client.predict([b"x"] * 300, model="m")
+
+    assert caught.value.message == "inputs[259] is no picture."
+    assert caught.value.field_violations[0].field == "inputs[259].image"
+
+
+def test_an_input_of_the_wrong_kind_is_named(client: Client):
+    with pytest.raises(TypeError, match=r"inputs\[1\]: An input must be a path.*Received: int"):
+        client.predict([b"x", 3], model="m")
+
+
+def test_calls_that_no_server_answered_are_repeated_by_grpc(client: Client, server: FakeServer):
+    server.script("Predict", UNAVAILABLE, UNAVAILABLE)
+
+    assert client.predict(b"cat", model="pets").label == "cat"
+    assert len(server.requests["Predict"]) == 3
+
+
+def test_large_calls_are_repeated_too(client: Client, server: FakeServer):
+    server.script("Predict", UNAVAILABLE)
+
+    client.predict(bytes(10 * 2**20), model="pets")
+
+    assert len(server.requests["Predict"]) == 2
+
+
+def test_without_retries_the_first_failure_is_raised(server: FakeServer):
+    server.script("Predict", UNAVAILABLE)
+
+    with Client(server.target, retries=0) as client, pytest.raises(Unavailable):
+        client.predict(b"cat", model="pets")
+
+
+def test_a_call_carries_the_deadline_of_the_client_or_its_own(client: Client, server: FakeServer):
+    client.predict(b"x", model="m")
+    client.predict(b"x", model="m", timeout=5)
+
+    first, second = server.remaining["Predict"]
+    assert 19 < first < 20.1
+    assert 4 < second < 5.1
+
+
+def test_a_deadline_that_passes_is_an_error_of_its_own(client: Client):
+    with pytest.raises(DeadlineExceeded):
+        client.predict(b"x", model="m", timeout=0)
+
+
+def test_a_model_without_a_version_is_told_apart(client: Client, server: FakeServer):
+    server.script("Predict", Fault(code=grpc.StatusCode.FAILED_PRECONDITION, reason="MODEL_NOT_READY"))
+
+    with pytest.raises(FailedPrecondition, match="MODEL_NOT_READY"):
+        client.predict(b"x", model="m")
+
+
+def test_several_models_answer_the_same_inputs(client: Client, server: FakeServer):
+    answer = client.predict_many([b"a", b"b"], ["pets", "pets@2", "breeds@stable", Target("x", version=4)])
+
+    assert [(each.model, each.version) for each in answer.results] == [
+        ("pets", 3),
+        ("pets", 2),
+        ("breeds", 3),
+        ("x", 4),
+    ]
+    assert [each.label for each in answer.results[3].predictions] == ["a", "b"]
+    assert isinstance(answer.times, StageTimes)
+    assert answer.features == {}
+    request = server.requests["Predict"][0]
+    assert [each.WhichOneof("selector") for each in request.additional_targets] == [
+        "version",
+        "alias",
+        "version",
+    ]
+
+
+def test_features_come_along_if_asked_for_and_are_joined_over_calls(client: Client, server: FakeServer):
+    def with_features(request):
+        response = server_predict(request)
+        features = np.full((len(request.inputs), 2), len(server.requests["Predict"]), np.float32)
+        response.features.add(backbone="b", views={"last": tensors.encode(features)})
+        return response
+
+    server_predict = server.standing["Predict"]
+    server.standing["Predict"] = with_features
+
+    answer = client.predict_many([b"x"] * 300, ["pets", "breeds"], return_features=True)
+
+    assert server.requests["Predict"][0].return_features
+    assert answer.features["b"]["last"].shape == (300, 2)
+    assert answer.features["b"]["last"][[0, 299], 0].tolist() == [1, 2]
+    assert [len(each.predictions) for each in answer.results] == [300, 300]
+    assert answer.times.total.total_seconds() == 0.004
+
+
+def test_no_target_is_refused(client: Client):
+    with pytest.raises(ValueError, match="at least one model"):
+        client.predict_many([b"a"], [])
+
+
+def test_features_of_a_list_have_a_row_for_each_input(client: Client, server: FakeServer):
+    server.standing["Embed"] = embedded
+
+    features = client.embed([bytes(n) for n in range(300)], backbone="b", views=["last", "taps"])
+
+    assert features["last"].shape == (300, 2)
+    assert features["last"].dtype == np.float32
+    assert features["taps"][299].tolist() == [299, 299]
+    assert server.requests["Embed"][0].backbone == "b"
+    assert len(server.requests["Embed"]) == 2
+
+
+def test_features_of_one_input_are_a_vector(client: Client, server: FakeServer):
+    server.standing["Embed"] = embedded
+
+    assert client.embed(b"123")["last"].tolist() == [3, 3]
+
+
+def test_features_of_nothing_are_nothing(client: Client):
+    assert client.embed([]) == {}

@@ -1,0 +1,181 @@
+"""Stand-ins for what is slow or uncertain: time, networks, threads."""
+
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+from headstart_server.backbones.backbone import BackboneInfo, Content, Modality
+from headstart_server.embedding.queue import Lane
+from headstart_server.errors import UndecodableInput
+from headstart_server.learning.evaluation import Metrics
+from headstart_server.learning.head import Head
+from headstart_server.learning.recipe import Ridge
+from headstart_server.models.version import Manifest
+from numpy.typing import NDArray
+
+#: Seconds after which a test gives up on a thread; never waited for when the code is right.
+PATIENCE = 20.0
+
+
+class ManualClock:
+    """A clock that only the test moves."""
+
+    def __init__(self, now: float = 1_700_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class InlineExecutor(Executor):
+    """Does everything at once, in the caller's thread."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        fn(*args, **kwargs)
+        return Future()
+
+
+class HeldExecutor(Executor):
+    """Keeps what it is given until the test lets it go on."""
+
+    def __init__(self) -> None:
+        self.held: deque[Callable[[], Any]] = deque()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
+        self.held.append(lambda: fn(*args, **kwargs))
+        return Future()
+
+    def run_all(self) -> None:
+        while self.held:
+            self.held.popleft()()
+
+
+class FakeBackbone:
+    """Features that follow from the content alone: contents with the same word before their colon lie close.
+
+    Contents that begin with `broken` cannot be decoded.
+    """
+
+    def __init__(
+        self, name: str = "fake", *, modality: Modality = Modality.IMAGE, size: int = 12, digest: str = "b" * 64
+    ) -> None:
+        self.info = BackboneInfo(
+            name=name,
+            modality=modality,
+            views={"last": size, "taps": 3},
+            input_size=(),
+            parameter_count=0,
+            source="a test",
+            license="Apache-2.0",
+            description="A fake.",
+        )
+        self.digest = digest
+        self.decoded: Counter[bytes] = Counter()
+        self.batches: list[int] = []
+        #: Called with the rows of each batch before it is answered; may block or raise.
+        self.before_run: Callable[[NDArray[np.generic]], None] = lambda rows: None
+        self._lock = threading.Lock()
+
+    def decode(self, content: Content) -> NDArray[np.float32]:
+        raw = content if isinstance(content, bytes) else np.asarray(content).tobytes()
+        with self._lock:
+            self.decoded[raw] += 1
+        if raw.startswith(b"broken"):
+            raise UndecodableInput(f"Expected a picture. Received: {raw[:20]!r}.")
+        size = self.info.views["last"]
+        return (vector_of(raw.split(b":")[0], size) + 0.3 * vector_of(raw, size)).astype(np.float32)
+
+    def run(self, rows: NDArray[np.generic]) -> dict[str, NDArray[np.float32]]:
+        self.before_run(rows)
+        self.batches.append(len(rows))
+        values = rows.astype(np.float32)
+        return {"last": values, "taps": values[:, :3] * 2}
+
+
+def vector_of(seed: bytes, size: int) -> NDArray[np.float64]:
+    """Normal numbers that follow from the seed alone."""
+    return np.random.default_rng(list(sha256(seed).digest())).normal(size=size)
+
+
+class FakeSource:
+    """Backbones by name, loaded without delay."""
+
+    def __init__(self, *backbones: FakeBackbone) -> None:
+        self.backbones = {backbone.info.name: backbone for backbone in backbones}
+        self.loads: list[str] = []
+        #: Called at each load; may block or raise.
+        self.before_load: Callable[[str], None] = lambda name: None
+
+    def list(self) -> Sequence[BackboneInfo]:
+        return [backbone.info for backbone in self.backbones.values()]
+
+    def load(self, name: str) -> FakeBackbone:
+        self.loads.append(name)
+        self.before_load(name)
+        return self.backbones[name]
+
+
+class Recorder:
+    """Observes batches, training and the ends of jobs, and keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[Lane, int]] = []
+        self.dropped: list[tuple[Lane, int, str]] = []
+        self.steps: list[str] = []
+        self.published: list[tuple[str, int]] = []
+        self.outcomes: list[str] = []
+
+    def batch_ran(self, lane: Lane, rows: int, seconds: float) -> None:
+        self.batches.append((lane, rows))
+
+    def rows_dropped(self, lane: Lane, rows: int, cause: str) -> None:
+        self.dropped.append((lane, rows, cause))
+
+    def step_finished(self, step: str, seconds: float) -> None:
+        self.steps.append(step)
+
+    def version_published(self, model: str, version: int, metrics: Metrics, example_count: int) -> None:
+        self.published.append((model, version))
+
+    def job_ended(self, outcome: str) -> None:
+        self.outcomes.append(outcome)
+
+
+def make_head(*, classes: int = 3, size: int = 12, seed: int = 0, view: str = "last") -> Head:
+    """A head of random weights."""
+    rng = np.random.default_rng(seed)
+    return Head(
+        view=view,
+        weights=rng.normal(size=(size, classes)).astype(np.float32),
+        bias=rng.normal(size=classes).astype(np.float32),
+        temperature=0.5,
+        class_names=tuple(f"class {index}" for index in range(classes)),
+    )
+
+
+def make_manifest(model: str = "pets", job_id: str = "job-1", **changes: Any) -> Manifest:
+    """The manifest of a version of `make_head`."""
+    fields: dict[str, Any] = {
+        "model": model,
+        "job_id": job_id,
+        "backbone": "fake",
+        "backbone_digest": "b" * 64,
+        "dataset_digest": "d" * 64,
+        "recipe": Ridge(regularization=0.1, temperature=0.5, folds=3),
+        "seed": 0,
+        "example_count": 9,
+        "class_names": ("class 0", "class 1", "class 2"),
+        "metrics": Metrics(),
+        "display_name": "",
+        "labels": {},
+        "created": 1_700_000_000.0,
+        "software": "headstart test",
+    }
+    return Manifest(**{**fields, **changes})

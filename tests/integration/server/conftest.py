@@ -1,0 +1,86 @@
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+from integration.server.calls import TIMEOUT, Api, digits
+from server_process import START_SECONDS, ServerProcess, running
+
+SERVICES = (
+    "",
+    "headstart.v1.FineTuningService",
+    "headstart.v1.PredictionService",
+    "headstart.v1.ModelService",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What was seen of a server while it started.
+
+    Attributes:
+        checks: the health of each service while the backbone was being loaded.
+        watches: the healths that a Watch of each service gave, until it served.
+        predicted: what a Predict was told meanwhile.
+    """
+
+    checks: dict[str, int]
+    watches: dict[str, list[int]]
+
+
+@pytest.fixture(scope="session")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProcess, Start]]:
+    data = tmp_path_factory.mktemp("server") / "data"
+    flags = ("--reflection", "--max-message-mib", "16", "--max-pending-inputs", "64", "--workers", "2")
+    with running(data, *flags) as server:
+        server.event("listening")
+        with Api.connect(server.target) as api:
+            seen = _seen(api)
+        yield server, seen
+
+
+def _seen(api: Api) -> Start:
+    request = health_pb2.HealthCheckRequest
+    checks = {name: api.health.Check(request(service=name), timeout=TIMEOUT).status for name in SERVICES}
+    streams = {name: api.health.Watch(request(service=name), timeout=START_SECONDS) for name in SERVICES}
+    watches = {name: list(_until_serving(stream)) for name, stream in streams.items()}
+    return Start(checks=checks, watches=watches)
+
+
+def _until_serving(stream: grpc.Call) -> Iterator[int]:
+    for response in stream:
+        yield response.status
+        if response.status == health_pb2.HealthCheckResponse.SERVING:
+            stream.cancel()
+            return
+
+
+@pytest.fixture(scope="session")
+def server(started: tuple[ServerProcess, Start]) -> ServerProcess:
+    """The one server of these tests, warm."""
+    return started[0]
+
+
+@pytest.fixture(scope="session")
+def api(server: ServerProcess) -> Iterator[Api]:
+    with Api.connect(server.target) as api:
+        yield api
+
+
+@pytest.fixture(scope="session")
+def digits_model(api: Api) -> str:
+    """A model with one version that tells three digits apart."""
+    return api.published(digits((0, 1, 7), 8), model="digits").spec.model
+
+
+@pytest.fixture
+def model(request: pytest.FixtureRequest) -> str:
+    """A name for a model that no other test uses."""
+    return request.node.name.split("[")[0][:100] + f"-{abs(hash(request.node.nodeid)) % 10000}"
+
+
+@pytest.fixture
+def data(server: ServerProcess) -> Path:
+    return server.data

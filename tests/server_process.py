@@ -1,0 +1,133 @@
+"""A real server in a process of its own: the command as users run it, on free ports of the loopback."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import psutil
+
+Result = TypeVar("Result")
+
+#: Seconds that a server gets to load and warm its backbone; it takes about 7 alone on two cores.
+START_SECONDS = 90.0
+HOST = "127.0.0.1"
+
+
+class ServerProcess:
+    """One ``headstart-server serve``.
+
+    Args:
+        data: its data folder.
+        flags: further flags.
+        port: port of the gRPC services; 0 takes a free one.
+    """
+
+    def __init__(self, data: Path, *flags: str, port: int = 0) -> None:
+        self.data = data
+        self._log = data.parent / f"{data.name}-{time.monotonic_ns()}.log"
+        # A setting of whoever runs the tests must not reach the server.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("HEADSTART_")}
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                serve_command(data, *flags, port=port), stdout=log, stderr=log, env=environment
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def rss(self) -> int:
+        """Bytes of memory it holds."""
+        return psutil.Process(self.pid).memory_info().rss
+
+    @property
+    def target(self) -> str:
+        return f"{HOST}:{self.port}"
+
+    @property
+    def port(self) -> int:
+        return _port_of(self.event("listening"))
+
+    @property
+    def metrics_port(self) -> int:
+        return _port_of(self.event("metrics").removesuffix("/metrics"))
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def event(self, name: str, timeout: float = START_SECONDS) -> str:
+        """Wait for a line of the log; returns its address, if it has one."""
+        return eventually(lambda: self._find(name), timeout, f"the event {name!r}")["address"]
+
+    def wait_until_serving(self) -> None:
+        """Wait until the backbone is warm."""
+        eventually(lambda: self._find("serving"), START_SECONDS, "a warm server")
+
+    def kill(self) -> None:
+        """End it at once, as the kernel or a power cut does."""
+        self._process.kill()
+        self._process.wait(30)
+
+    def terminate(self, timeout: float = 60.0) -> int:
+        """Ask it to stop; returns its exit code."""
+        self.begin_to_stop()
+        return self._process.wait(timeout)
+
+    def begin_to_stop(self) -> None:
+        """Ask it to stop, without waiting for it."""
+        self._process.send_signal(signal.SIGTERM)
+
+    @property
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def _find(self, name: str) -> dict[str, str] | None:
+        assert self.is_running, f"The server ended with {self._process.returncode}:\n{self.log}"
+        for line in self.log.splitlines():
+            # TensorFlow's own lines are no JSON, and the last one may be half written.
+            if line.startswith("{") and line.endswith("}"):
+                entry = json.loads(line)
+                if entry["event"] == name:
+                    return {"address": "", **entry}
+        return None
+
+
+def serve_command(data: Path, *flags: str, port: int = 0) -> list[str]:
+    """The command that starts a server on a data folder."""
+    ports = ["--port", str(port)] if "--metrics-port" in flags else ["--port", str(port), "--metrics-port", "0"]
+    fixed = ["--host", HOST, "--data", str(data), "--log-format", "json"]
+    return [sys.executable, "-m", "headstart_server", "serve", *fixed, *ports, *flags]
+
+
+@contextmanager
+def running(data: Path, *flags: str, port: int = 0) -> Iterator[ServerProcess]:
+    """A server that is killed at the end of the block, if it still runs."""
+    server = ServerProcess(data, *flags, port=port)
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
+def eventually(find: Callable[[], Result | None], timeout: float, what: str) -> Result:
+    """What `find` gives, once that is not None or False; fails after `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while True:
+        found = find()
+        if found is not None and found is not False:
+            return found
+        assert time.monotonic() < deadline, f"Waited {timeout:g} seconds in vain for {what}."
+        time.sleep(0.02)
+
+
+def _port_of(address: str) -> int:
+    return int(address.rpartition(":")[2])

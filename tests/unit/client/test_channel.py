@@ -1,0 +1,110 @@
+import json
+from datetime import timedelta
+
+import pytest
+from headstart.channel import TlsConfig, channel_options, credentials, service_config, target_uri
+from headstart.retries import RetryPolicy
+from headstart.settings import connection_settings
+from headstart.v1 import fine_tuning_service_pb2, model_service_pb2, prediction_service_pb2
+
+SERVICES = {
+    service.full_name: service
+    for file in (fine_tuning_service_pb2, model_service_pb2, prediction_service_pb2)
+    for service in file.DESCRIPTOR.services_by_name.values()
+}
+
+
+@pytest.mark.parametrize(
+    ("target", "uri"),
+    [
+        ("localhost:8765", "dns:///localhost:8765"),
+        ("[::1]:8765", "dns:///[::1]:8765"),
+        ("dns:///headstart:8765", "dns:///headstart:8765"),
+        ("unix:/run/headstart.sock", "unix:/run/headstart.sock"),
+        ("ipv4:10.0.0.1:8765,10.0.0.2:8765", "ipv4:10.0.0.1:8765,10.0.0.2:8765"),
+    ],
+)
+def test_a_plain_target_is_resolved_by_dns(target, uri):
+    assert target_uri(target) == uri
+
+
+def test_the_addresses_of_a_name_take_turns():
+    assert service_config(RetryPolicy())["loadBalancingConfig"] == [{"round_robin": {}}]
+
+
+def test_each_method_that_the_service_config_names_is_one_of_the_contract_s():
+    for config in service_config(RetryPolicy())["methodConfig"]:
+        for name in config["name"]:
+            assert name["method"] in SERVICES[name["service"]].methods_by_name
+
+
+def test_only_what_may_be_repeated_is_retried():
+    (retried, upload) = service_config(RetryPolicy())["methodConfig"]
+
+    names = {name["method"] for name in retried["name"]}
+    assert names == {
+        "Predict",
+        "Embed",
+        "Status",
+        "Cancel",
+        "ListJobs",
+        "ListModels",
+        "GetModel",
+        "ListBackbones",
+    }
+    assert retried["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
+    assert "retryPolicy" not in upload
+
+
+@pytest.mark.parametrize(("attempts", "sent"), [(2, 2), (5, 5), (50, 5)])
+def test_grpc_s_own_attempts_stay_within_its_limit(attempts, sent):
+    (retried, _) = service_config(RetryPolicy(attempts=attempts))["methodConfig"]
+
+    assert retried["retryPolicy"]["maxAttempts"] == sent
+
+
+def test_one_attempt_turns_retries_off():
+    options = dict(channel_options(RetryPolicy(attempts=1)))
+
+    assert options["grpc.enable_retries"] == 0
+    assert "retryPolicy" not in options["grpc.service_config"]
+
+
+def test_a_backoff_is_never_so_short_that_grpc_stumbles_over_it():
+    config = json.loads(
+        dict(channel_options(RetryPolicy(initial_seconds=0.0, maximum_seconds=1e-9)))["grpc.service_config"]
+    )
+
+    policy = config["methodConfig"][0]["retryPolicy"]
+    assert (policy["initialBackoff"], policy["maxBackoff"]) == ("0.010000s", "0.010000s")
+
+
+def test_without_tls_there_are_no_credentials():
+    assert credentials(None) is None
+    assert credentials(False) is None
+    assert credentials(True) is not None
+
+
+def test_a_certificate_without_its_key_is_refused():
+    with pytest.raises(ValueError, match="cert and key go together"):
+        credentials(TlsConfig(cert=b"x"))
+
+
+def test_a_certificate_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"ca\.pem"):
+        credentials(TlsConfig(ca=tmp_path / "ca.pem"))
+
+
+def test_settings_come_in_many_forms():
+    settings = connection_settings(
+        "here:1",
+        tls=None,
+        timeout=timedelta(minutes=1),
+        metadata={"X-A": "b"},
+        token="t",
+        retries=2,
+    )
+
+    assert settings.timeout == 60
+    assert settings.retries.attempts == 3
+    assert settings.metadata == (("x-a", "b"), ("authorization", "Bearer t"))

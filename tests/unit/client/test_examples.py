@@ -1,0 +1,203 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from headstart.examples import open_examples
+from headstart.inputs import Example, Text
+
+
+def write(path: Path, content: str | bytes = b"x") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return path
+
+
+def labels(examples) -> list[tuple[str, str]]:
+    return [(each.id, each.label) for each in open_examples(examples)]
+
+
+def test_a_folder_has_one_class_for_each_sub_folder_in_sorted_order(tmp_path):
+    for name in ("dog/b.jpg", "dog/a.jpg", "cat/10.jpg", "cat/deep/er/9.jpg"):
+        write(tmp_path / name, name)
+
+    source = open_examples(tmp_path)
+
+    assert source.total == 4
+    assert [(each.id, each.label, each.input.image) for each in source] == [
+        ("cat/10.jpg", "cat", b"cat/10.jpg"),
+        ("cat/deep/er/9.jpg", "cat", b"cat/deep/er/9.jpg"),
+        ("dog/a.jpg", "dog", b"dog/a.jpg"),
+        ("dog/b.jpg", "dog", b"dog/b.jpg"),
+    ]
+
+
+def test_hidden_files_and_folders_are_skipped(tmp_path):
+    for name in ("cat/1.jpg", "cat/.DS_Store", "cat/.thumbs/1.jpg", ".git/config", "README"):
+        write(tmp_path / name)
+
+    assert labels(str(tmp_path)) == [("cat/1.jpg", "cat")]
+
+
+def test_an_empty_class_folder_gives_no_examples(tmp_path):
+    (tmp_path / "cat").mkdir()
+
+    assert open_examples(tmp_path).total == 0
+
+
+def test_a_folder_without_sub_folders_is_refused(tmp_path):
+    write(tmp_path / "1.jpg")
+
+    with pytest.raises(ValueError, match=r"one sub-folder for each class\. Received: .*"):
+        open_examples(tmp_path)
+
+
+def test_an_id_that_would_be_too_long_keeps_its_end(tmp_path):
+    write(tmp_path / "cat" / ("d" * 200) / ("é" * 100 + "7.jpg"))
+
+    ((example_id, _),) = labels(tmp_path)
+
+    assert len(example_id.encode()) <= 256
+    assert example_id.endswith("é7.jpg")
+
+
+def test_a_folder_can_be_read_again(tmp_path):
+    write(tmp_path / "cat" / "1.jpg")
+    source = open_examples(tmp_path)
+
+    assert list(source) == list(source) != []
+
+
+def test_files_are_read_when_it_is_their_turn(tmp_path):
+    write(tmp_path / "cat" / "1.jpg")
+    second = write(tmp_path / "cat" / "2.jpg")
+    messages = iter(open_examples(tmp_path))
+
+    next(messages)
+    second.unlink()
+    with pytest.raises(FileNotFoundError):
+        next(messages)
+
+
+def test_a_csv_lists_paths_from_its_own_folder(tmp_path):
+    write(tmp_path / "pictures" / "a.jpg", b"A")
+    write(tmp_path / "pictures" / "b.jpg", b"B")
+    table = write(
+        tmp_path / "list.csv",
+        "﻿path,label,id,held_out,note\npictures/a.jpg,cat,first,true,x\npictures/b.jpg,dog,,,\n",
+    )
+
+    source = open_examples(table)
+
+    assert source.total == 2
+    first, second = source
+    assert (first.input.image, first.label, first.id, first.held_out) == (b"A", "cat", "first", True)
+    assert (second.input.image, second.label, second.id, second.held_out) == (b"B", "dog", "", False)
+
+
+def test_a_csv_may_hold_texts_with_line_breaks(tmp_path):
+    table = write(tmp_path / "list.csv", 'label,text\ngood,"nice,\nvery"\nbad,awful\n')
+
+    assert [(each.input.text, each.label) for each in open_examples(str(table))] == [
+        ("nice,\nvery", "good"),
+        ("awful", "bad"),
+    ]
+
+
+def test_a_jsonl_has_an_object_in_each_line(tmp_path):
+    picture = write(tmp_path / "elsewhere" / "a.jpg", b"A")
+    rows = [
+        {"path": str(picture), "label": "cat", "held_out": True},
+        {"text": "hello", "label": "dog", "id": 7, "held_out": False},
+    ]
+    table = write(tmp_path / "list.jsonl", "\n\n".join(map(json.dumps, rows)) + "\n")
+
+    first, second = open_examples(table)
+
+    assert (first.input.image, first.held_out) == (b"A", True)
+    assert (second.input.text, second.id, second.held_out) == ("hello", "7", False)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("l.csv", "path,class\na.jpg,cat\n", r"l\.csv, line 2: a label is expected in the column `label`"),
+        ("l.csv", "file,label\na.jpg,cat\n", "line 2: either a `path` or a `text`.* columns: file, label"),
+        ("l.csv", "path,text,label\na,b,cat\n", "line 2: either a `path` or a `text`"),
+        ("l.csv", "path,label,held_out\na,cat,maybe\n", "line 2: `held_out` must be true or false.*'maybe'"),
+        ("l.csv", "text,label\n" + "x" * 200_000 + ",a\n", "line 2: field larger than field limit"),
+        ("l.jsonl", '{"path": "a"\n', r"l\.jsonl, line 1: a JSON object is expected"),
+        ("l.jsonl", "\n[1]\n", r"line 2: a JSON object is expected\. Received: \[1\]"),
+        ("l.jsonl", '{"path": "a", "label": 3}\n', "line 1: a label is expected.*Received: 3"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_named_before_anything_is_sent(tmp_path, name, content, message):
+    with pytest.raises(ValueError, match=message):
+        open_examples(write(tmp_path / name, content))
+
+
+def test_a_path_that_is_not_there_or_no_list_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match="There is no folder or file"):
+        open_examples(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"ends in \.csv or \.jsonl\. Received: .*\.jpg"):
+        open_examples(write(tmp_path / "a.jpg"))
+
+
+def test_a_mapping_goes_from_labels_to_contents():
+    source = open_examples({"a": [b"1", b"2"], "b": (Text("x"),)})
+
+    assert source.total == 3
+    assert [each.label for each in source] == ["a", "a", "b"]
+
+
+def test_a_mapping_of_generators_can_be_read_again():
+    source = open_examples({"a": (bytes([n]) for n in range(3)), "b": [b"x"]})
+
+    assert source.total is None
+    assert list(source) == list(source)
+    assert len(list(source)) == 4
+
+
+def test_an_iterator_can_be_read_again_and_is_read_only_once():
+    read = []
+
+    def examples():
+        for n in range(5):
+            read.append(n)
+            yield Example(np.full((2, 2), n, np.uint8), "ab"[n % 2], id=str(n))
+
+    source = open_examples(examples())
+    half = [message.id for message, _ in zip(source, range(3), strict=False)]
+
+    assert half == ["0", "1", "2"]
+    assert [message.id for message in source] == ["0", "1", "2", "3", "4"]
+    assert [message.id for message in source] == ["0", "1", "2", "3", "4"]
+    assert read == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        (
+            (3, "cat"),
+            r"examples\[1\]: An input must be a path, bytes, a numpy array or a Text\. Received: int",
+        ),
+        ((b"x", 3), r"examples\[1\]: Expected an Example or .* Received: \(bytes, int\)"),
+        (b"x", r"examples\[1\]: Expected an Example or .* Received: bytes"),
+        (Example(b"x", 3), r"examples\[1\]: A label must be a str\. Received: 3"),
+    ],
+)
+def test_an_example_of_the_wrong_kind_is_named(item, message):
+    with pytest.raises(TypeError, match=message):
+        list(open_examples([(b"x", "a"), item]))
+
+
+def test_an_array_that_does_not_fit_is_named():
+    with pytest.raises(ValueError, match=r"examples\[0\]: A tensor's elements must be one of"):
+        list(open_examples([(np.zeros(3, bool), "a")]))
+
+
+@pytest.mark.parametrize("examples", [3, b"x", None])
+def test_what_is_no_examples_at_all_is_refused(examples):
+    with pytest.raises(TypeError, match="examples must be a path, a mapping"):
+        open_examples(examples)

@@ -1,0 +1,57 @@
+import inspect
+import subprocess
+import sys
+
+import headstart
+import pytest
+from headstart import AsyncClient, AsyncJob, Client, Job
+
+PUBLIC = """
+    Alias Aborted AsyncClient AsyncJob Auto Backbone Cancelled ClassProbability Client ConfusionCell
+    DataLoss DeadlineExceeded ErrorDetails Example ExampleFault FailedPrecondition FieldViolation
+    FineTuneSpec HeadstartError Internal InvalidArgument Job JobCancelled JobEvent JobFailed JobState
+    JobStatus JobStep Lineage Metrics MetricsSource Modality Model ModelPredictions NotFound
+    PermissionDenied Prediction Predictions Progress QuotaViolation ResourceExhausted RetryPolicy Ridge
+    StageTimes Target Text TlsConfig Unauthenticated Unavailable Validation Version
+"""
+
+
+def test_the_public_names_are_these():
+    assert sorted(headstart.__all__) == sorted(PUBLIC.split())
+
+
+@pytest.mark.parametrize("name", headstart.__all__)
+def test_each_public_name_is_there_and_documented(name):
+    assert inspect.getdoc(getattr(headstart, name))
+
+
+@pytest.mark.parametrize(("one", "other"), [(Client, AsyncClient), (Job, AsyncJob)])
+def test_the_asynchronous_twin_has_the_same_methods_and_arguments(one, other):
+    def public(kind):
+        return {
+            name: list(inspect.signature(member).parameters)
+            for name, member in inspect.getmembers(kind, inspect.isfunction)
+            if not name.startswith("_")
+        }
+
+    assert public(one) == public(other)
+
+
+def test_importing_it_pulls_in_no_framework_no_server_and_no_command_line():
+    heavy = [
+        "keras",
+        "tensorflow",
+        "torch",
+        "jax",
+        "typer",
+        "rich",
+        "click",
+        "headstart_server",
+        "grpc_status",
+        "PIL",
+    ]
+    script = f"import sys, headstart; print([name for name in {heavy} if name in sys.modules])"
+
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert result.stdout.strip() == "[]"

@@ -1,0 +1,66 @@
+from dataclasses import fields
+from datetime import timedelta
+
+import pytest
+from headstart.spec import Auto, FineTuneSpec, Ridge, SpecSettings, make_spec
+from headstart.spec_message import read_spec, spec_message
+from headstart.targets import Target, parse_target
+
+
+def test_every_field_of_a_spec_is_a_setting_or_an_argument():
+    names = {field.name for field in fields(FineTuneSpec)}
+
+    assert names == SpecSettings.__annotations__.keys() | {"model", "request_id"}
+
+
+def test_none_means_the_default():
+    settings = dict.fromkeys(("backbone", "recipe", "labels", "alias", "time_to_live"))
+
+    assert make_spec("m", settings) == FineTuneSpec(model="m")
+
+
+def test_a_lifetime_may_be_given_in_seconds():
+    assert make_spec("m", {"time_to_live": 90}).time_to_live == timedelta(seconds=90)
+
+
+@pytest.mark.parametrize(("recipe", "made"), [("auto", Auto()), ("ridge", Ridge()), (Ridge(folds=3),) * 2])
+def test_a_recipe_may_be_given_by_name(recipe, made):
+    assert make_spec("m", {"recipe": recipe}).recipe == made
+
+
+def test_an_unknown_recipe_is_refused_with_those_there_are():
+    with pytest.raises(ValueError, match=r"recipe must be one of auto, ridge. Received: 'svm'"):
+        make_spec("m", {"recipe": "svm"})
+
+
+def test_a_spec_comes_back_from_its_message():
+    spec = make_spec(
+        "m",
+        {
+            "backbone": "b",
+            "recipe": Ridge(regularization=0.5, temperature=2.0, folds=4, view="taps"),
+            "held_out_share": 0.2,
+            "seed": 2**64 - 1,
+            "display_name": "D",
+            "labels": {"a": "b"},
+            "alias": "stable",
+            "time_to_live": timedelta(hours=1),
+            "max_dropped_share": 0.5,
+        },
+        request_id="r",
+    )
+
+    assert read_spec(spec_message(spec)) == spec
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("pets", Target("pets")),
+        ("pets@12", Target("pets", version=12)),
+        ("pets@stable", Target("pets", alias="stable")),
+        ("pets@v2", Target("pets", alias="v2")),
+    ],
+)
+def test_a_target_may_be_written_in_one_word(text, target):
+    assert parse_target(text) == target

@@ -1,0 +1,278 @@
+"""The closed forms of ridge against plain refits and against scikit-learn."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from headstart_server.learning.ridge import (
+    REGULARIZATIONS,
+    SINGLE_SHOT_REGULARIZATION,
+    SINGLE_SHOT_TEMPERATURE,
+    RidgeFit,
+    fit_ridge,
+)
+from headstart_server.learning.split import Folds, assign_folds
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn.linear_model import Ridge as SklearnRidge
+
+Floats = NDArray[np.float64]
+
+#: Where the reference's best two scores are nearer than this, rounding may choose either.
+TIE = 1e-7
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """Features, labels and folds of a small classification task."""
+
+    features: Floats
+    labels: NDArray[np.int64]
+    classes: int
+    folds: Folds
+
+    def fit(self, **choices: float) -> RidgeFit:
+        return fit_ridge(self.features, self.labels, self.classes, self.folds, **choices)
+
+
+def problem(seed: int, *, n: int, d: int, classes: int, folds: int = 0, noise: float = 1.0) -> Problem:
+    """Gaussian classes with a few exact duplicates, far from the origin and of odd scale."""
+    rng = np.random.default_rng(seed)
+    labels = np.concatenate([np.arange(classes), rng.integers(0, classes, n - classes)])
+    groups = [f"{label}/{index if index % 5 else 0}" for index, label in enumerate(labels)]
+    centres = rng.normal(size=(classes, d))
+    by_group = {group: rng.normal(size=d) for group in sorted(set(groups))}
+    rows = np.stack(
+        [centres[label] + noise * by_group[group] for label, group in zip(labels, groups, strict=True)]
+    )
+    return Problem(
+        features=7.0 + 3.0 * rows,
+        labels=labels,
+        classes=classes,
+        folds=assign_folds(labels, groups, folds=folds, seed=seed),
+    )
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> Problem:
+    classes = draw(st.integers(2, 4))
+    return problem(
+        draw(st.integers(0, 10_000)),
+        n=draw(st.integers(2 * classes, 24)),
+        d=draw(st.integers(1, 30)),
+        classes=classes,
+        folds=draw(st.sampled_from([0, 2, 3, 7])),
+        noise=draw(st.sampled_from([0.2, 1.0])),
+    )
+
+
+def scaled(features: Floats) -> tuple[Floats, Floats, float]:
+    """Features brought to mean length 1 around their centre, as the penalty's unit is defined."""
+    mean = features.mean(axis=0)
+    scale = 1.0 / np.linalg.norm(features - mean, axis=1).mean()
+    return (features - mean) * scale, mean, scale
+
+
+def refit(rows: Floats, targets: Floats, regularization: float) -> tuple[Floats, Floats]:
+    """Ridge with a free intercept as one least-squares problem: penalties are further rows, the intercept
+    a further column of ones that no penalty touches."""
+    n, d = rows.shape
+    system = np.zeros((n + d, d + 1))
+    system[:n, :d], system[:n, d] = rows, 1.0
+    system[n:, :d] = np.sqrt(regularization) * np.eye(d)
+    wanted = np.vstack([targets, np.zeros((d, targets.shape[1]))])
+    solution = np.linalg.lstsq(system, wanted, rcond=None)[0]
+    return solution[:d], solution[d]
+
+
+def refitted_scores(task: Problem, regularization: float) -> Floats:
+    """Out-of-fold scores, from one real refit without each fold."""
+    rows, _, _ = scaled(task.features)
+    targets = np.eye(task.classes)[task.labels]
+    scores = np.zeros((len(rows), task.classes))
+    for fold in range(task.folds.count):
+        inside = task.folds.of == fold
+        weights, bias = refit(rows[~inside], targets[~inside], regularization)
+        scores[inside] = rows[inside] @ weights + bias
+    return scores
+
+
+def mean_log_loss(scores: Floats, task: Problem, temperature: float) -> float:
+    counted = task.folds.counted
+    logits = scores[counted] / temperature
+    logits -= logits.max(axis=1, keepdims=True)
+    right = logits[np.arange(counted.sum()), task.labels[counted]]
+    return float((np.log(np.exp(logits).sum(axis=1)) - right).mean())
+
+
+def is_clear(scores: Floats) -> NDArray[np.bool_]:
+    best = np.sort(scores, axis=1)
+    return best[:, -1] - best[:, -2] > TIE
+
+
+@given(problems(), st.sampled_from([1e-3, 0.03, 1.0, 30.0]), st.sampled_from([0.05, 0.3, 1.0]))
+@settings(max_examples=120, deadline=None)
+def test_cross_validation_in_closed_form_equals_refitting_without_each_fold(
+    task: Problem, regularization: float, temperature: float
+) -> None:
+    fitted = task.fit(regularization=regularization, temperature=temperature)
+    scores = refitted_scores(task, regularization)
+    assert fitted.log_loss == pytest.approx(mean_log_loss(scores, task, temperature), rel=1e-6, abs=1e-9)
+    clear = is_clear(scores)
+    assert fitted.predicted is not None
+    assert fitted.predicted[clear].tolist() == scores.argmax(axis=1)[clear].tolist()
+
+
+@pytest.mark.parametrize(("n", "d"), [(20, 40), (40, 12)], ids=["dual", "primal"])
+def test_both_forms_are_cross_validated_as_refits_are(n: int, d: int) -> None:
+    task = problem(3, n=n, d=d, classes=3)
+    fitted = task.fit(regularization=0.1, temperature=0.2)
+    assert fitted.log_loss == pytest.approx(
+        mean_log_loss(refitted_scores(task, 0.1), task, 0.2), rel=1e-9
+    )
+
+
+@given(problems(), st.sampled_from([1e-3, 0.1, 1.0, 100.0]))
+@settings(max_examples=80, deadline=None)
+def test_the_solution_is_the_one_of_scikit_learn(task: Problem, regularization: float) -> None:
+    fitted = task.fit(regularization=regularization, temperature=1.0)
+    rows, mean, scale = scaled(task.features)
+    theirs = SklearnRidge(alpha=regularization, solver="svd").fit(rows, np.eye(task.classes)[task.labels])
+    weights = theirs.coef_.T * scale
+    bound = 1e-4 * np.abs(weights).max()
+    np.testing.assert_allclose(fitted.weights, weights, rtol=1e-4, atol=bound)
+    np.testing.assert_allclose(fitted.bias, theirs.intercept_ - mean @ weights, rtol=1e-4, atol=1e-6)
+
+
+@given(st.integers(0, 10_000), st.integers(2, 4), st.integers(1, 8))
+@settings(max_examples=40, deadline=None)
+def test_the_dual_form_equals_the_primal_form(seed: int, classes: int, d: int) -> None:
+    primal = problem(seed, n=24, d=d, classes=classes)
+    # Columns of zeros change nothing but the shape, and so the form.
+    wide = np.hstack([primal.features, np.zeros((24, 30 - d))])
+    dual = Problem(features=wide, labels=primal.labels, classes=classes, folds=primal.folds)
+    for choices in ({"regularization": 0.1, "temperature": 0.3}, {}):
+        one, other = primal.fit(**choices), dual.fit(**choices)
+        assert one.regularization == other.regularization
+        assert one.temperature == pytest.approx(other.temperature, rel=1e-5)
+        assert one.log_loss == pytest.approx(other.log_loss, rel=1e-5)
+        np.testing.assert_allclose(other.weights[:d], one.weights, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(other.weights[d:], 0.0, atol=1e-9)
+        np.testing.assert_allclose(other.bias, one.bias, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("n", "d"), [(24, 40), (80, 10)], ids=["dual", "primal"])
+@pytest.mark.parametrize("seed", range(4))
+def test_regularization_and_temperature_are_those_of_the_lowest_out_of_fold_log_loss(
+    n: int, d: int, seed: int
+) -> None:
+    task = problem(seed, n=n, d=d, classes=3)
+    fitted = task.fit()
+    fine = np.geomspace(0.01, 2.0, 800)
+    losses = {
+        tried: min(mean_log_loss(refitted_scores(task, tried), task, temperature) for temperature in fine)
+        for tried in REGULARIZATIONS
+    }
+    assert fitted.regularization in REGULARIZATIONS
+    best = min(losses.values())
+    assert losses[fitted.regularization] <= best * 1.01
+    at_choice = mean_log_loss(refitted_scores(task, fitted.regularization), task, fitted.temperature)
+    assert at_choice <= losses[fitted.regularization] * 1.003
+    assert fitted.log_loss == pytest.approx(at_choice, rel=0.01)
+
+
+def test_a_given_regularization_still_has_its_temperature_chosen() -> None:
+    task = problem(1, n=30, d=10, classes=3)
+    fitted = task.fit(regularization=1.0)
+    assert fitted.regularization == 1.0
+    at_choice = mean_log_loss(refitted_scores(task, 1.0), task, fitted.temperature)
+    for factor in (0.8, 1.25):
+        assert at_choice < mean_log_loss(refitted_scores(task, 1.0), task, fitted.temperature * factor)
+
+
+def test_classes_with_a_single_example_do_not_count_for_the_log_loss() -> None:
+    rng = np.random.default_rng(5)
+    features = rng.normal(size=(13, 6))
+    labels = np.array([0] * 6 + [1] * 6 + [2])
+    folds = assign_folds(labels, [str(index) for index in range(13)], folds=3, seed=0)
+    task = Problem(features=features, labels=labels, classes=3, folds=folds)
+    assert folds.counted.tolist() == [True] * 12 + [False]
+    fitted = task.fit(regularization=0.1, temperature=0.3)
+    assert fitted.log_loss == pytest.approx(mean_log_loss(refitted_scores(task, 0.1), task, 0.3), rel=1e-9)
+
+
+def test_a_single_shot_takes_the_constants_and_claims_nothing() -> None:
+    features = np.eye(3, 5)
+    labels = np.arange(3)
+    folds = assign_folds(labels, ["a", "b", "c"], folds=0, seed=0)
+    fitted = fit_ridge(features, labels, 3, folds)
+    assert fitted.regularization == SINGLE_SHOT_REGULARIZATION
+    assert fitted.temperature == SINGLE_SHOT_TEMPERATURE
+    assert fitted.log_loss is None
+    assert fitted.predicted is None
+    assert (features @ fitted.weights + fitted.bias).argmax(axis=1).tolist() == [0, 1, 2]
+
+
+def test_a_single_shot_keeps_what_was_given() -> None:
+    labels = np.arange(2)
+    folds = assign_folds(labels, ["a", "b"], folds=0, seed=0)
+    fitted = fit_ridge(np.eye(2), labels, 2, folds, regularization=3.0, temperature=0.7)
+    assert (fitted.regularization, fitted.temperature) == (3.0, 0.7)
+
+
+@pytest.mark.parametrize(("n", "d"), [(20, 30), (30, 8)], ids=["dual", "primal"])
+def test_repeated_runs_give_the_same_bits(n: int, d: int) -> None:
+    task = problem(9, n=n, d=d, classes=4)
+    one, other = task.fit(), task.fit()
+    assert one.weights.tobytes() == other.weights.tobytes()
+    assert one.bias.tobytes() == other.bias.tobytes()
+    assert (one.regularization, one.temperature, one.log_loss) == (
+        other.regularization,
+        other.temperature,
+        other.log_loss,
+    )
+
+
+class StopError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(("n", "d"), [(20, 30), (30, 8)], ids=["dual", "primal"])
+def test_the_checkpoint_is_called_between_folds_and_can_stop(n: int, d: int) -> None:
+    task = problem(2, n=n, d=d, classes=2)
+    calls = 0
+
+    def checkpoint() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            raise StopError
+
+    with pytest.raises(StopError):
+        fit_ridge(task.features, task.labels, 2, task.folds, checkpoint=checkpoint)
+    assert calls == 4
+
+    fit_ridge(task.features, task.labels, 2, task.folds, checkpoint=checkpoint)
+    assert calls > 4 + task.folds.count
+
+
+@pytest.mark.parametrize("d", [3, 40], ids=["primal", "dual"])
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.1, 1 / 3])
+def test_examples_that_all_look_the_same_give_the_shares_of_the_classes(d: int, value: float) -> None:
+    labels = np.array([0] * 6 + [1] * 3)
+    folds = assign_folds(labels, [str(index) for index in range(9)], folds=3, seed=0)
+    features = np.full((9, d), value / np.sqrt(d))
+    fitted = fit_ridge(features, labels, 2, folds)
+    assert np.abs(fitted.weights).max() < 1e-3
+    np.testing.assert_allclose(features @ fitted.weights + fitted.bias, [[2 / 3, 1 / 3]] * 9, atol=1e-6)
+
+
+@given(problems(), st.sampled_from([1e-300, 1e-30, 1e-12, 1e12, 1e300]))
+@settings(max_examples=60, deadline=None)
+def test_any_regularization_above_zero_gives_finite_numbers(task: Problem, regularization: float) -> None:
+    fitted = task.fit(regularization=regularization)
+    assert np.isfinite(fitted.weights).all()
+    assert np.isfinite(fitted.bias).all()
+    assert fitted.log_loss is not None
+    assert np.isfinite(fitted.log_loss)
