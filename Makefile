@@ -20,7 +20,7 @@ help: ## List the targets.
 
 .PHONY: demo
 demo: $(VENV)/.stamp-demo ## Fine-tune and predict, from nothing to an answer.
-	@$(BIN)/python tests/benchmarks/demo.py $(ARGS)
+	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/demo.py $(ARGS)
 
 .PHONY: test
 test: $(VENV)/.stamp-dev ## Run all tests.
@@ -39,7 +39,7 @@ check: $(VENV)/.stamp-dev ## Check format, lint, types, rooms, contract and Dock
 
 .PHONY: bench
 bench: $(VENV)/.stamp-demo ## Measure; prints the table the documentation quotes.
-	@$(BIN)/python tests/benchmarks/bench.py $(ARGS)
+	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/bench.py $(ARGS)
 
 .PHONY: protos
 protos: $(VENV)/.stamp-dev ## Write the stubs anew from protos/.

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, TypeVar, cast
 
 import grpc
@@ -110,11 +110,15 @@ class AsyncConnection:
     async def upload(self, upload: Upload, report: UploadReport | None) -> pb.FineTuneResponse:
         """Sends a fine-tune's stream, again from its beginning as long as no server answers.
 
-        It goes over a synchronous channel in a thread: a write of `grpc.aio` that fails because the server has
-        ended the call replaces the server's status by an internal error (seen with grpcio 1.85).
+        It goes over a synchronous channel, in a thread: a write of `grpc.aio` that fails because the server
+        has ended the call replaces the server's status by an internal error (seen with grpcio 1.85).
         """
         loop = asyncio.get_running_loop()
-        relay = None if report is None else partial(loop.call_soon_threadsafe, report)
+
+        def relay(count: int, total: int | None) -> None:
+            if report is not None:
+                loop.call_soon_threadsafe(report, count, total)
+
         try:
             return await loop.run_in_executor(self._threads, self._uploads.upload, upload, relay)
         except asyncio.CancelledError:

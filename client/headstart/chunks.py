@@ -13,7 +13,8 @@ __all__ = ["MAX_CALL_BYTES", "MAX_CALL_INPUTS", "Chunk", "chunks", "listed", "re
 
 MAX_CALL_BYTES: Final = 16 * 2**20
 MAX_CALL_INPUTS: Final = 256
-_INPUT_PATH: Final = re.compile(r"\binputs\[(\d+)\]")
+# As a field's path names an input, and as a message for people does.
+_INPUT_INDEX: Final = re.compile(r"(\binputs\[|\b[Ii]nput )(\d+)\b")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +69,7 @@ def relocated(error: HeadstartError, first: int) -> HeadstartError:
         return error
 
     def shifted(text: str) -> str:
-        return _INPUT_PATH.sub(lambda found: f"inputs[{int(found[1]) + first}]", text)
+        return _INPUT_INDEX.sub(lambda found: f"{found[1]}{int(found[2]) + first}", text)
 
     violations = tuple(
         FieldViolation(field=shifted(each.field), description=shifted(each.description))

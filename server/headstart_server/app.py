@@ -124,9 +124,10 @@ class App:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         self._recover()
+        # First: a gRPC server that was made has to be stopped.
+        self._serve_metrics()
         server = self._server()
         await server.start()
-        self._serve_metrics()
         self.workers.start()
         self.port = server.port
         log.info("listening", address=f"{self._config.host}:{server.port}", data=str(self._config.data))
@@ -241,13 +242,15 @@ class App:
         )
 
     def _serve_metrics(self) -> None:
-        if self._config.metrics_port is None:
+        host, port = self._config.host, self._config.metrics_port
+        if port is None:
             return
-        server, _ = start_http_server(
-            self._config.metrics_port, self._config.host, registry=self.telemetry.registry
-        )
+        try:
+            server, _ = start_http_server(port, host, registry=self.telemetry.registry)
+        except OSError as error:
+            raise OSError(f"Cannot listen on {host}:{port} for metrics: {error.strerror}") from error
         self.metrics_port = server.server_port
-        log.info("metrics", address=f"{self._config.host}:{self.metrics_port}/metrics")
+        log.info("metrics", address=f"{host}:{self.metrics_port}/metrics")
 
     def _add_gauges(self) -> None:
         gauge = self.telemetry.gauge

@@ -19,8 +19,8 @@ import numpy as np
 import psutil
 
 from headstart import Client
-from local_server import LocalServer, local_server
 from pictures import Picture, digits, photographs, split
+from server_process import ServerProcess, running
 
 HERE = Path(__file__).parent
 MODEL = "bench"
@@ -34,17 +34,19 @@ def main() -> None:
     print(f"Machine: {machine()}\nSoftware: {software()}\n")
     train, test = split(digits(), train=20, test=40)
     with tempfile.TemporaryDirectory(prefix="headstart-bench-") as folder:
-        with local_server(Path(folder) / "data") as server, Client(server.target, timeout=300) as client:
-            resident = memory_mib(server)
-            trained = fine_tune_rows(client, train, test)
-            loads = predict_rows(server, arguments.seconds)
-            loaded = memory_mib(server)
-            ours = trained.pop("seconds"), trained.pop("accuracy")
-            rows = {
-                "process start to SERVING": f"{server.start_seconds:.1f} s",
-                "resident memory once SERVING": f"{resident:.0f} MiB",
-                "resident memory after the load": f"{loaded:.0f} MiB",
+        began = time.perf_counter()
+        with running(Path(folder) / "data", "--metrics-port", "-1") as server:
+            server.wait_until_serving()
+            start = {
+                "process start to SERVING": f"{time.perf_counter() - began:.1f} s",
+                "resident memory once SERVING": f"{server.rss >> 20} MiB",
             }
+            with Client(server.target, timeout=300) as client:
+                trained = fine_tune_rows(client, train, test)
+            ours = trained.pop("seconds"), trained.pop("accuracy")
+            loads = predict_rows(server, arguments.seconds)
+            start["resident memory after the load"] = f"{server.rss >> 20} MiB"
+            server.terminate()
         keras = keras_recipe(Path(folder), train, test)
     print_table("Fine-tune", ("what", "measured"), list(trained.items()))
     print_table(
@@ -65,7 +67,7 @@ def main() -> None:
         ],
     )
     print_table("Predict, one 640 x 480 JPEG a call", ("callers", "calls/s", "p50", "p99"), loads)
-    print_table("Start and memory", ("what", "measured"), list(rows.items()))
+    print_table("Start and memory", ("what", "measured"), list(start.items()))
 
 
 def fine_tune_rows(client: Client, train: Sequence[Picture], test: Sequence[Picture]) -> dict[str, object]:
@@ -99,7 +101,7 @@ def timed_fine_tune(client: Client, examples: Sequence[tuple[bytes, str]]) -> fl
     return time.perf_counter() - began
 
 
-def predict_rows(server: LocalServer, seconds: float) -> list[tuple[str, ...]]:
+def predict_rows(server: ServerProcess, seconds: float) -> list[tuple[str, ...]]:
     """Throughput and latency of Predict at several concurrencies."""
     rows = []
     for concurrency in (1, 8, 32):
@@ -140,11 +142,6 @@ def decoded(pictures: Sequence[Picture]) -> np.ndarray:
 
     decoder = PictureDecoder(Catalog().info(DEFAULT).input_size[0])
     return np.stack([decoder.decode(picture.png) for picture in pictures])
-
-
-def memory_mib(server: LocalServer) -> float:
-    """Resident memory of a server's process."""
-    return float(psutil.Process(server.pid).memory_info().rss) / (1 << 20)
 
 
 def machine() -> str:

@@ -15,8 +15,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from headstart import Client, Job, JobStatus, Prediction
-from local_server import local_server
 from pictures import Picture, digits, split
+from server_process import running
 
 
 def main() -> None:
@@ -29,9 +29,13 @@ def main() -> None:
     train, test = split(digits(), train=arguments.examples, test=arguments.held_out)
     with tempfile.TemporaryDirectory(prefix="headstart-demo-") as folder:
         console.print("Starting a server; it loads TensorFlow and a pretrained network ...")
-        with local_server(Path(folder)) as server, Client(server.target) as client:
-            console.print(f"Serving on {server.target} after {server.start_seconds:.1f} s.\n")
-            run(console, client, train, test)
+        began = time.perf_counter()
+        with running(Path(folder) / "data", "--metrics-port", "-1") as server:
+            server.wait_until_serving()
+            console.print(f"Serving on {server.target} after {time.perf_counter() - began:.1f} s.\n")
+            with Client(server.target) as client:
+                run(console, client, train, test)
+            server.terminate()
     console.print("\nThe server has stopped; nothing is left behind.")
 
 

@@ -1,6 +1,7 @@
 from collections.abc import Iterator
 
 import pytest
+
 from contract.fake_server import FakeServer
 from headstart import Client, RetryPolicy
 

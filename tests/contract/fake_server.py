@@ -2,6 +2,7 @@
 
 # ruff: noqa: N802  # gRPC names the methods
 
+import copy
 import itertools
 import threading
 from collections import defaultdict, deque
@@ -15,6 +16,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import fine_tuning_service_pb2_grpc as tuning_grpc
 from headstart.v1 import job_pb2, model_pb2
@@ -84,7 +86,7 @@ class FakeServer:
         self.received: list[list[tuning.FineTuneRequest]] = []  # streams as far as they were wanted
         self.started = threading.Event()  # a stream has begun
         self.broken = threading.Event()  # a stream was given up by its sender
-        self.standing: dict[str, Any] = dict(_STANDING)
+        self.standing: dict[str, Any] = copy.deepcopy(_STANDING)
         self._script: dict[str, deque[Any]] = defaultdict(deque)
         self._lock = threading.Lock()
         self._server = self._built()

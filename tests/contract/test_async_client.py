@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 import grpc
 import numpy as np
 import pytest
+
 from contract.conftest import QUICK
 from contract.fake_server import UNAVAILABLE, FakeServer, Fault, event, job
 from headstart import AsyncClient, InvalidArgument, JobFailed, JobState, NotFound, Unavailable, tensors

@@ -4,6 +4,7 @@ from datetime import timedelta
 import grpc
 import numpy as np
 import pytest
+
 from contract.fake_server import UNAVAILABLE, FakeServer, Fault, job
 from headstart import (
     Client,

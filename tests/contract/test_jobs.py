@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import grpc
 import pytest
-from contract.fake_server import UNAVAILABLE, FakeServer, Fault, event, job, model, version
 from google.rpc import error_details_pb2, status_pb2
+
+from contract.fake_server import UNAVAILABLE, FakeServer, Fault, event, job, model, version
 from headstart import (
     Client,
     JobCancelled,
@@ -41,7 +42,7 @@ def test_a_status_has_times_durations_and_the_spec(client: Client, server: FakeS
         "RUNNING",
         spec=spec,
         progress=job_pb2.Progress(step="JOB_STEP_FEATURES", fraction=0.25, done=5, total=20),
-        step_milliseconds={"features": 1500.0},
+        step_milliseconds={"publish": 1, "features": 1500.0, "newer": 2},
         dropped=[job_pb2.ExampleFault(index=2, reason="UNDECODABLE_INPUT", message="no")],
         dropped_count=1,
     )
@@ -61,7 +62,8 @@ def test_a_status_has_times_durations_and_the_spec(client: Client, server: FakeS
     assert status.spec.time_to_live == timedelta(days=1)
     assert status.progress.step is JobStep.FEATURES
     assert status.progress.accuracy is None
-    assert status.step_times == {"features": timedelta(seconds=1.5)}
+    assert status.step_times["features"] == timedelta(seconds=1.5)
+    assert list(status.step_times) == ["features", "publish", "newer"]
     assert status.dropped[0].index == 2
 
 

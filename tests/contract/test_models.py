@@ -2,8 +2,9 @@ import gc
 
 import grpc
 import pytest
-from contract.fake_server import FakeServer, Fault, model, version
 from grpc_health.v1 import health_pb2
+
+from contract.fake_server import FakeServer, Fault, model, version
 from headstart import (
     Aborted,
     Cancelled,

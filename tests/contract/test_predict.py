@@ -1,6 +1,7 @@
 import grpc
 import numpy as np
 import pytest
+
 from contract.fake_server import UNAVAILABLE, FakeServer, Fault
 from headstart import (
     Client,
@@ -95,7 +96,7 @@ def test_large_inputs_go_in_messages_that_the_server_takes(client: Client, serve
 def test_an_input_at_fault_is_named_by_its_place_in_the_whole_list(client: Client, server: FakeServer):
     fault = Fault(
         code=grpc.StatusCode.INVALID_ARGUMENT,
-        message="inputs[3] is no picture.",
+        message="Input 3: no picture of 2 bytes.",
         reason="UNDECODABLE_INPUT",
         violations={"inputs[3].image": "inputs[3] is no picture."},
     )
@@ -104,7 +105,7 @@ def test_an_input_at_fault_is_named_by_its_place_in_the_whole_list(client: Clien
     with pytest.raises(InvalidArgument) as caught:
         client.predict([b"x"] * 300, model="m")
 
-    assert caught.value.message == "inputs[259] is no picture."
+    assert caught.value.message == "Input 259: no picture of 2 bytes."
     assert caught.value.field_violations[0].field == "inputs[259].image"
 
 

@@ -9,6 +9,8 @@ from headstart.v1 import fine_tuning_service_pb2, job_pb2
 
 __all__ = ["read_event", "read_job", "read_validation"]
 
+_STEPS = ("decode", "backbone", "features", "fit", "evaluate", "publish")
+
 
 def read_job(job: job_pb2.Job) -> JobStatus:
     """Reads a job."""
@@ -27,7 +29,10 @@ def read_job(job: job_pb2.Job) -> JobStatus:
         create_time=moment(job.create_time),
         start_time=moment(job.start_time) if job.HasField("start_time") else None,
         finish_time=moment(job.finish_time) if job.HasField("finish_time") else None,
-        step_times={step: milliseconds(count) for step, count in job.step_milliseconds.items()},
+        step_times={
+            step: milliseconds(job.step_milliseconds[step])
+            for step in sorted(job.step_milliseconds, key=_order)
+        },
         last_event=job.last_event,
         queue_position=job.queue_position,
     )
@@ -71,6 +76,11 @@ def _progress(progress: job_pb2.Progress) -> Progress:
         accuracy=progress.accuracy if progress.HasField("accuracy") else None,
         message=progress.message,
     )
+
+
+def _order(step: str) -> tuple[int, str]:
+    """Steps as they follow each other; those that are newer than this client come last."""
+    return (_STEPS.index(step) if step in _STEPS else len(_STEPS), step)
 
 
 def _fault(fault: job_pb2.ExampleFault) -> ExampleFault:

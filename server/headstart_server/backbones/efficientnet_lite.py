@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.backbones.backbone import LAST
+from headstart_server.backbones.keras_import import load_keras
 from headstart_server.backbones.torch_checkpoint import CheckpointError
 
 #: Concatenated global averages of the seven stages' outputs.
@@ -85,7 +86,7 @@ def build(scaling: Scaling, state: Mapping[str, NDArray[np.generic]]) -> Any:
     Raises:
         CheckpointError: a weight is missing or has another shape than the network needs.
     """
-    import keras  # noqa: PLC0415 - takes seconds, and the facts above must not
+    keras = load_keras()
 
     network = _Network(keras.layers, state)
     pictures = keras.Input((scaling.input_size, scaling.input_size, 3), dtype="uint8")

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.backbones.backbone import Views
+from headstart_server.backbones.keras_import import load_keras
 
 #: The most rows of one pass; longer batches are cut. Larger ones are no faster on a CPU.
 MAX_BATCH = 32
@@ -92,7 +93,7 @@ def _filled(rows: NDArray[np.generic], size: int) -> NDArray[np.generic]:
 
 
 def _compile(model: Any) -> _Executor:
-    import keras  # noqa: PLC0415 - takes seconds
+    keras = load_keras()
 
     backends: Mapping[str, Callable[[Any], _Executor]] = {
         "tensorflow": _tensorflow,
@@ -107,6 +108,11 @@ def _compile(model: Any) -> _Executor:
 
 def _tensorflow(model: Any) -> _Executor:
     import tensorflow as tf  # noqa: PLC0415 - one backend of three
+
+    # On GPUs the default is faster and coarser: TF32 products, and kernels whose sums vary from run to run.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    if tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.enable_op_determinism()
 
     # XLA is many times slower than plain kernels on a CPU.
     @tf.function(  # type: ignore[untyped-decorator]
@@ -129,7 +135,9 @@ def _jax(model: Any) -> _Executor:
 
     @jax.jit  # type: ignore[untyped-decorator]
     def forward(trainable: Any, fixed: Any, rows: Any) -> Any:
-        return model.stateless_call(trainable, fixed, rows, training=False)[0]
+        # On GPUs the default is TF32, whose features would not be those of the other runtimes.
+        with jax.default_matmul_precision("float32"):
+            return model.stateless_call(trainable, fixed, rows, training=False)[0]
 
     def execute(rows: NDArray[np.generic]) -> Views:
         views = forward(trainable, fixed, rows)
@@ -141,6 +149,8 @@ def _jax(model: Any) -> _Executor:
 
 def _torch(model: Any) -> _Executor:
     import torch  # noqa: PLC0415 - one backend of three
+
+    torch.backends.cudnn.allow_tf32 = False
 
     def execute(rows: NDArray[np.generic]) -> Views:
         with torch.no_grad():

@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, create_engine, event, insert, select
+from sqlalchemy import URL, Connection, create_engine, event, insert, select
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import OperationalError
 
 from headstart_server.database.tables import SCHEMA_VERSION, metadata, schema_version
 
@@ -31,7 +32,7 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         # Transactions are begun by hand below: the driver would begin them late, and reads need none.
-        self._engine = create_engine(f"sqlite:///{path}", isolation_level="AUTOCOMMIT")
+        self._engine = create_engine(URL.create("sqlite", database=str(path)), isolation_level="AUTOCOMMIT")
         event.listen(self._engine, "connect", _configure)
         self._turn = threading.Lock()
         with self.write() as connection:
@@ -68,10 +69,12 @@ class Database:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             try:
                 yield connection
+                connection.exec_driver_sql("COMMIT")
             except BaseException:
-                connection.exec_driver_sql("ROLLBACK")
+                # SQLite has undone it by itself where the disk is full; the first error is the one to tell.
+                with suppress(OperationalError):
+                    connection.exec_driver_sql("ROLLBACK")
                 raise
-            connection.exec_driver_sql("COMMIT")
 
     def close(self) -> None:
         """Close every connection."""

@@ -122,15 +122,18 @@ class Batcher:
         started = self._clock()
         try:
             views = self._run(np.stack([entry.row for entry in batch.entries]))
+            seconds = self._clock() - started
+            # Copied, so that a cached row does not keep its whole batch in memory.
+            answers = [
+                {name: matrix[place].copy() for name, matrix in views.items()}
+                for place in range(len(batch.entries))
+            ]
         except Exception as error:  # noqa: BLE001 - whatever the runtime raises belongs to these callers
             for entry in batch.entries:
                 entry.future.set_exception(error)
             return
-        seconds = self._clock() - started
         self._observer.batch_ran(batch.lane, len(batch.entries), seconds)
-        for place, entry in enumerate(batch.entries):
-            # Copied, so that a cached row does not keep its whole batch in memory.
-            vectors = {name: matrix[place].copy() for name, matrix in views.items()}
+        for entry, vectors in zip(batch.entries, answers, strict=True):
             entry.future.set_result(
                 RowFeatures(
                     views=vectors,

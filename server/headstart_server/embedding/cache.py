@@ -19,11 +19,14 @@ OVERHEAD = 600
 def content_digest(content: Content) -> str:
     """SHA-256 in hexadecimal of an input, different for different kinds, types and shapes of content."""
     if isinstance(content, bytes):
-        return sha256(content).hexdigest()
-    if isinstance(content, str):
-        return sha256(b"text\0" + content.encode()).hexdigest()
-    digest = sha256(f"tensor\0{content.dtype.str}{content.shape}\0".encode())
-    digest.update(np.ascontiguousarray(content).data)
+        digest = sha256(b"image\0")
+        digest.update(content)
+    elif isinstance(content, str):
+        digest = sha256(b"text\0")
+        digest.update(content.encode())
+    else:
+        digest = sha256(f"tensor\0{content.dtype.str}{content.shape}\0".encode())
+        digest.update(np.ascontiguousarray(content).data)
     return digest.hexdigest()
 
 

@@ -4,8 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future
-from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures import Executor, Future, wait
 from dataclasses import replace
 from functools import partial
 
@@ -121,9 +120,11 @@ class Embedder:
                 started = self._start(partial(read, place), Lane.TRAIN, digest=digests[place])
                 under_way.append((place, started))
                 if len(under_way) >= window:
-                    yield _settled(*under_way.popleft(), checkpoint)
+                    yield _settled(*under_way[0], checkpoint)
+                    under_way.popleft()
             while under_way:
-                yield _settled(*under_way.popleft(), checkpoint)
+                yield _settled(*under_way[0], checkpoint)
+                under_way.popleft()
         finally:
             for _, future in under_way:
                 future.cancel()
@@ -242,13 +243,12 @@ def _settle(outcome: "Future[RowFeatures]", result: RowFeatures | BaseException)
 def _settled(
     place: int, future: "Future[RowFeatures]", checkpoint: Callable[[], None]
 ) -> tuple[int, RowFeatures | HeadstartError]:
-    while True:
+    checkpoint()
+    while not wait([future], timeout=CHECK_SECONDS).done:
         checkpoint()
-        try:
-            return place, future.result(timeout=CHECK_SECONDS)
-        except FutureTimeout:
-            continue
-        except HeadstartError as error:
-            if error.retry_after is not None or error.reason == "DRAINING":
-                raise
-            return place, error
+    try:
+        return place, future.result()
+    except HeadstartError as error:
+        if error.retry_after is not None or error.reason == "DRAINING":
+            raise
+        return place, error

@@ -177,7 +177,7 @@ class FineTuneRun:
                 for index in places[digest]:
                     faults[index] = _fault(index, dataset.examples[index], outcome)
             done += len(places[digest])
-            self._report(JobStep.FEATURES, done, len(usable))
+            self._report(JobStep.FEATURES, done, len(usable), force=done == len(usable))
         return rows
 
     def _drop(self, faults: Mapping[int, ExampleFault], count: int) -> None:

@@ -8,6 +8,12 @@ from headstart_server.errors import InvalidField
 from headstart_server.learning.recipe import Auto, Recipe, Ridge
 from headstart_server.models.names import check_alias_name, check_model_name
 
+#: Seconds of a hundred years. The times of the contract end with the year 9999.
+MAX_TIME_TO_LIVE = 3_155_760_000.0
+#: Beyond these the solver's or the softmax's numbers overflow, and probabilities are none.
+REGULARIZATIONS = (1e-9, 1e9)
+TEMPERATURES = (1e-6, 1e6)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FineTuneSpec:
@@ -49,7 +55,7 @@ class FineTuneSpec:
         _check_range("spec.held_out_share", self.held_out_share, 0.0, 0.9)
         _check_range("spec.max_dropped_share", self.max_dropped_share, 0.0, 1.0)
         if self.time_to_live is not None:
-            _check_range("spec.time_to_live", self.time_to_live, 1.0, 315_576_000_000.0)
+            _check_range("spec.time_to_live", self.time_to_live, 1.0, MAX_TIME_TO_LIVE)
         _check_bytes("spec.display_name", self.display_name, 0, 256)
         if len(self.labels) > 64:
             raise InvalidField(
@@ -76,11 +82,12 @@ class FineTuneSpec:
 def _check_recipe(recipe: Recipe) -> None:
     if isinstance(recipe, Auto):
         return
-    for name, value in (("regularization", recipe.regularization), ("temperature", recipe.temperature)):
-        if value is not None and not 0 < value < float("inf"):
-            raise InvalidField(
-                f"Expected a {name} above 0. Received: {value}.", field=f"spec.recipe.ridge.{name}"
-            )
+    for name, value, (low, high) in (
+        ("regularization", recipe.regularization, REGULARIZATIONS),
+        ("temperature", recipe.temperature, TEMPERATURES),
+    ):
+        if value is not None:
+            _check_range(f"spec.recipe.ridge.{name}", value, low, high)
     if recipe.folds and not 2 <= recipe.folds <= 20:
         raise InvalidField(
             f"Expected 2 to 20 folds, or 0 to choose. Received: {recipe.folds}.",

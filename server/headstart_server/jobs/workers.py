@@ -1,6 +1,7 @@
 """The threads that run jobs."""
 
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from typing import Protocol
@@ -95,9 +96,10 @@ class WorkerPool:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
+        deadline = time.monotonic() + timeout
         for thread in self._threads:
             if thread.is_alive():
-                thread.join(timeout)
+                thread.join(max(0.0, deadline - time.monotonic()))
 
     def _work(self) -> None:
         while not self._stopping:
@@ -143,7 +145,7 @@ class WorkerPool:
     def _outcome(self, job: Job, run: Run) -> str:
         try:
             try:
-                number = run.execute()
+                number = self._number(job, run)
             except HeadstartError as error:
                 self._fail(job, run, error.reason, error.message, error.metadata)
                 return "failed"
@@ -167,6 +169,18 @@ class WorkerPool:
         except JobLostError:
             log.warning("job_lost", job_id=job.job_id, model=job.spec.model)
             return "lost"
+
+    def _number(self, job: Job, run: Run) -> int:
+        try:
+            return run.execute()
+        except (JobCancelledError, JobLostError):
+            raise
+        except Exception as error:
+            if self._stopping:
+                # What the run leans on may be closed beneath it once the grace is over. The job is not to
+                # blame, and the next start of the server tells whether it fails.
+                raise InterruptedRunError(job.job_id) from error
+            raise
 
     def _fail(self, job: Job, run: Run, reason: str, message: str, metadata: dict[str, str]) -> None:
         self._ledger.fail(job, JobError(reason=reason, message=message, metadata=metadata), run.findings)

@@ -77,4 +77,5 @@ def wilson_interval(right: int, count: int) -> tuple[float, float]:
     share, spread = right / count, Z_95**2 / count
     centre = (share + spread / 2) / (1 + spread)
     half = Z_95 * sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # The share is within, whatever the rounding: at none or all right it is an end of the interval.
+    return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))

@@ -1,5 +1,6 @@
 """The registry of models: their versions, aliases, and which of them is meant."""
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,8 @@ class Registry:
         self._resident = resident
         self._clock = clock
         self._routes: dict[str, _Route] = {}
+        # Of two refreshes at once the one that read first must not write last.
+        self._refreshing = threading.Lock()
         with database.read() as connection:
             names = (
                 connection.execute(select(models.c.name).where(models.c.deleted.is_(None))).scalars().all()
@@ -211,6 +214,10 @@ class Registry:
 
     def refresh(self, model: str) -> None:
         """Bring the route of a model up to date with its rows."""
+        with self._refreshing:
+            self._refresh(model)
+
+    def _refresh(self, model: str) -> None:
         with self._database.snapshot() as connection:
             numbers = connection.execute(
                 select(versions.c.number, versions.c.expires)
@@ -222,7 +229,10 @@ class Registry:
             numbers={int(row.number): row.expires for row in numbers},
             aliases={alias.name: alias.number for alias in named},
         )
-        self._routes[model] = route
+        if route.numbers:
+            self._routes[model] = route
+        else:
+            self._routes.pop(model, None)
 
     def set_alias(self, model: str, alias: str, number: int | None, *, etag: str = "") -> Alias | None:
         """Set, move or remove an alias.
@@ -299,7 +309,6 @@ class Registry:
             connection.execute(delete(versions).where(versions.c.model == model))
             connection.execute(update(models).where(models.c.name == model).values(deleted=self._clock()))
         self._forget([(model, row.number, row.artifact) for row in rows])
-        self._routes.pop(model, None)
         return len(rows)
 
     def delete_expired(self) -> int:

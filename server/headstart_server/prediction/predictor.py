@@ -29,6 +29,8 @@ from headstart_server.models.version import Selector
 
 #: Multiplications of a head above which it runs in a thread instead of holding up the event loop.
 HEAD_WORK_IN_LOOP = 20_000_000
+#: Versions of one call: each is found and answers in the event loop, where every other call waits meanwhile.
+MAX_TARGETS = 100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -142,6 +144,11 @@ class Predictor:
         """
         started = self._clock()
         self._check_inputs(contents)
+        if len(selectors) > MAX_TARGETS:
+            raise InvalidField(
+                f"Expected at most {MAX_TARGETS - 1} additional targets. Received: {len(selectors) - 1}.",
+                field="additional_targets",
+            )
         if top_k < 0:
             raise InvalidField(
                 f"Expected a top_k of 1 or more, or 0 for all classes. Received: {top_k}.", field="top_k"

@@ -7,12 +7,15 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from inspect import isasyncgenfunction
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
+from headstart_server.errors import InvalidField
 from headstart_server.rpc.status import status_of
 from headstart_server.telemetry import Telemetry
 
@@ -43,29 +46,34 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         handler = await continuation(details)
         if handler is None:
             return None
-        method = details.method
-        parse = handler.request_deserializer
         if handler.request_streaming and handler.response_streaming:
             # Only reflection has such a method; it reports its errors in its answers.
             return handler
-        if handler.response_streaming:
-            make = grpc.unary_stream_rpc_method_handler
-            return make(self._streaming(method, handler.unary_stream), **codec)
+        method = details.method
+        parse: Any = handler.request_deserializer
+        serializer = {"response_serializer": handler.response_serializer}
         if handler.request_streaming:
             make = grpc.stream_unary_rpc_method_handler
-            return make(self._unary(method, handler.stream_unary), **codec)
+            return make(self._unary(method, handler.stream_unary), request_deserializer=parse, **serializer)
+        # A single request is parsed below, where errors are turned into statuses: bytes that are no message
+        # would else end the call as UNKNOWN, and uncounted.
+        if handler.response_streaming:
+            make = grpc.unary_stream_rpc_method_handler
+            # grpc.aio takes generators and, as health's Watch is, coroutines that write to the context.
+            wrap = self._streaming if isasyncgenfunction(handler.unary_stream) else self._unary
+            return make(wrap(method, handler.unary_stream, parse), **serializer)
         make = grpc.unary_unary_rpc_method_handler
-        return make(self._unary(method, _parsing(handler.unary_unary, parse)), **codec)
+        return make(self._unary(method, handler.unary_unary, parse), **serializer)
 
-    def _unary(self, method: str, inner: Any) -> Any:
+    def _unary(self, method: str, inner: Any, parse: Callable[[Any], Any] = lambda request: request) -> Any:
         async def call(request: Any, context: Context) -> Any:
             async with self._watched(method, context):
-                return await inner(request, context)
+                return await inner(parse(request), context)
 
         return call
 
-    def _streaming(self, method: str, inner: Any, parse: Any) -> Any:
-        async def call(request: bytes, context: Context) -> AsyncIterator[Any]:
+    def _streaming(self, method: str, inner: Any, parse: Callable[[Any], Any]) -> Any:
+        async def call(request: Any, context: Context) -> AsyncIterator[Any]:
             async with self._watched(method, context):
                 async for response in inner(parse(request), context):
                     yield response
@@ -87,6 +95,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             code = _code_of(context)
             raise
         except Exception as error:  # noqa: BLE001 - told to the caller, and logged by `status_of`
+            if isinstance(error, DecodeError):
+                error = InvalidField(f"Expected the contract's message for {method}. Received: other bytes.")
             status = rpc_status.to_status(status_of(error))
             code = status.code
             await context.abort_with_status(status)

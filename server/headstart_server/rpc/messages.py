@@ -181,12 +181,23 @@ def page_key(token: str, *types: type) -> list[Any] | None:
         key = json.loads(base64.urlsafe_b64decode(token.encode()))
     except (ValueError, binascii.Error, RecursionError):
         key = None
-    if not isinstance(key, list) or [type(part) for part in key] != list(types):
+    if (
+        not isinstance(key, list)
+        or [type(part) for part in key] != list(types)
+        or not all(map(_is_storable, key))
+    ):
         raise InvalidField(
             f"Expected the next_page_token of an earlier answer of this method. Received: {token[:80]!r}.",
             field="page_token",
         )
     return key
+
+
+def _is_storable(part: object) -> bool:
+    """Whether a database could hold it: JSON has integers of any length, and halves of characters."""
+    if isinstance(part, int):
+        return -(2**63) <= part < 2**63
+    return not isinstance(part, str) or not any("\ud800" <= char <= "\udfff" for char in part)
 
 
 def _recipe_of(message: job_pb2.Recipe) -> Recipe:

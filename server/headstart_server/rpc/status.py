@@ -13,6 +13,9 @@ from headstart_server.errors import HeadstartError
 
 log = structlog.get_logger(__name__)
 
+#: Statuses travel in trailers, which hold a message up to three times and should stay below 8 KiB.
+MAX_MESSAGE_BYTES = 1024
+MAX_METADATA_BYTES = 256
 #: The domain of every `ErrorInfo`.
 DOMAIN = "headstart"
 
@@ -68,12 +71,15 @@ def status_of(error: Exception) -> status_pb2.Status:
     details: list[Message] = []
     if error.field is not None:
         violation = error_details_pb2.BadRequest.FieldViolation(
-            field=error.field, description=error.message, reason=error.reason
+            field=_shortened(error.field, MAX_METADATA_BYTES),
+            description=_shortened(error.message, MAX_MESSAGE_BYTES),
+            reason=error.reason,
         )
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
     if CODES[error.reason] is _FULL:
         limit = error_details_pb2.QuotaFailure.Violation(
-            subject=error.metadata.get("subject", error.reason.lower()), description=error.message
+            subject=error.metadata.get("subject", error.reason.lower()),
+            description=_shortened(error.message, MAX_MESSAGE_BYTES),
         )
         details.append(error_details_pb2.QuotaFailure(violations=[limit]))
     if error.retry_after is not None:
@@ -87,10 +93,22 @@ def reason_status(
     reason: str, message: str, metadata: dict[str, str], *details: Message
 ) -> status_pb2.Status:
     """The status of a reason, with its `ErrorInfo` and further details."""
-    info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata)
+    short = {name: _shortened(value, MAX_METADATA_BYTES) for name, value in metadata.items()}
+    info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=short)
     packed = []
     for detail in (info, *details):
         wrapped = AnyMessage()
         wrapped.Pack(detail)
         packed.append(wrapped)
-    return status_pb2.Status(code=code_pb2.Code.Value(CODES[reason].name), message=message, details=packed)
+    return status_pb2.Status(
+        code=code_pb2.Code.Value(CODES[reason].name),
+        message=_shortened(message, MAX_MESSAGE_BYTES),
+        details=packed,
+    )
+
+
+def _shortened(text: str, most: int) -> str:
+    encoded = text.encode()
+    if len(encoded) <= most:
+        return text
+    return f"{encoded[:most].decode(errors='ignore')}... ({len(encoded)} bytes)"

@@ -1,6 +1,6 @@
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import grpc
 import pytest
@@ -15,6 +15,8 @@ SERVICES = (
     "headstart.v1.ModelService",
 )
 
+_numbers = itertools.count(1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
@@ -23,7 +25,6 @@ class Start:
     Attributes:
         checks: the health of each service while the backbone was being loaded.
         watches: the healths that a Watch of each service gave, until it served.
-        predicted: what a Predict was told meanwhile.
     """
 
     checks: dict[str, int]
@@ -53,8 +54,13 @@ def _until_serving(stream: grpc.Call) -> Iterator[int]:
     for response in stream:
         yield response.status
         if response.status == health_pb2.HealthCheckResponse.SERVING:
-            stream.cancel()
-            return
+            break
+    stream.cancel()
+
+
+@pytest.fixture(scope="session")
+def start(started: tuple[ServerProcess, Start]) -> Start:
+    return started[1]
 
 
 @pytest.fixture(scope="session")
@@ -76,11 +82,6 @@ def digits_model(api: Api) -> str:
 
 
 @pytest.fixture
-def model(request: pytest.FixtureRequest) -> str:
+def model() -> str:
     """A name for a model that no other test uses."""
-    return request.node.name.split("[")[0][:100] + f"-{abs(hash(request.node.nodeid)) % 10000}"
-
-
-@pytest.fixture
-def data(server: ServerProcess) -> Path:
-    return server.data
+    return f"model-{next(_numbers)}"

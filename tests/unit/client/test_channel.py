@@ -2,6 +2,7 @@ import json
 from datetime import timedelta
 
 import pytest
+
 from headstart.channel import TlsConfig, channel_options, credentials, service_config, target_uri
 from headstart.retries import RetryPolicy
 from headstart.settings import connection_settings

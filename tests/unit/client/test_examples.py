@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from headstart.examples import open_examples
 from headstart.inputs import Example, Text
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from headstart import tensors
 from headstart.inputs import Text, input_message
 

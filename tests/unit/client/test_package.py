@@ -2,8 +2,9 @@ import inspect
 import subprocess
 import sys
 
-import headstart
 import pytest
+
+import headstart
 from headstart import AsyncClient, AsyncJob, Client, Job
 
 PUBLIC = """

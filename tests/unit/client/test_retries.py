@@ -3,6 +3,7 @@ from datetime import timedelta
 
 import grpc
 import pytest
+
 from headstart.errors import ErrorDetails, Unavailable
 from headstart.retries import Backoff, RetryPolicy
 

@@ -2,6 +2,7 @@ from dataclasses import fields
 from datetime import timedelta
 
 import pytest
+
 from headstart.spec import Auto, FineTuneSpec, Ridge, SpecSettings, make_spec
 from headstart.spec_message import read_spec, spec_message
 from headstart.targets import Target, parse_target

@@ -3,10 +3,11 @@ import contextlib
 import hypothesis.extra.numpy as arrays
 import numpy as np
 import pytest
-from headstart import tensors
-from headstart.v1 import input_pb2
 from hypothesis import given
 from hypothesis import strategies as st
+
+from headstart import tensors
+from headstart.v1 import input_pb2
 
 DTYPES = ["uint8", "int32", "int64", "float16", "float32", "float64"]
 

@@ -1,0 +1,52 @@
+"""Results as JSON: the names of their fields, times in ISO 8601, durations in seconds, arrays as lists."""
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any
+
+import grpc
+import numpy as np
+
+from headstart.results import Prediction
+from headstart.spec import Auto, Ridge
+
+__all__ = ["document"]
+
+
+def document(value: Any) -> Any:
+    """Makes a result something that `json.dumps` takes."""
+    if isinstance(value, Mapping):
+        return {key: document(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [document(item) for item in value]
+    if is_dataclass(value):
+        return _head(value) | {each.name: document(getattr(value, each.name)) for each in fields(value)}
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    plain = value
+    match value:
+        case grpc.StatusCode():
+            plain = value.name
+        case Enum():
+            plain = value.value
+        case datetime():
+            plain = value.isoformat()
+        case timedelta():
+            plain = value.total_seconds()
+        case np.ndarray():
+            plain = value.tolist()
+    return plain
+
+
+def _head(value: object) -> dict[str, Any]:
+    """What a result says by its type or by a property."""
+    match value:
+        case Auto() | Ridge():
+            return {"name": type(value).__name__.lower()}
+        case Prediction():
+            return {"label": value.label, "probability": value.probability}
+    return {}

@@ -1,0 +1,122 @@
+"""The command that makes a new version of a model."""
+
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headstart.cli import spec_options as options
+from headstart.cli.exits import ExitCode
+from headstart.cli.progress import progress_view
+from headstart.cli.session import Session, session_of
+from headstart.cli.tables import job_facts, validation_view, version_summary
+from headstart.client import Client
+from headstart.job import Job
+from headstart.spec import SpecSettings
+
+__all__ = ["fine_tune"]
+
+_SOURCE = (
+    "A folder with one sub-folder for each class, or a .csv or .jsonl file with the columns path (or text) "
+    "and label, and if you like id and held_out."
+)
+
+
+def fine_tune(
+    context: typer.Context,
+    *,
+    source: Annotated[Path, typer.Argument(help=_SOURCE, show_default=False)],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="The model that gets a new version.", show_default=False)
+    ],
+    backbone: options.BackboneOption = None,
+    held_out_share: options.HeldOutOption = 0.0,
+    seed: options.SeedOption = 0,
+    display_name: options.DisplayNameOption = "",
+    label: options.LabelOption = None,
+    alias: options.AliasOption = None,
+    time_to_live: options.LifetimeOption = None,
+    max_dropped_share: options.MaxDroppedOption = 0.0,
+    request_id: options.RequestIdOption = None,
+    recipe: options.RecipeOption = None,
+    regularization: options.RegularizationOption = None,
+    temperature: options.TemperatureOption = None,
+    folds: options.FoldsOption = None,
+    view: options.ViewOption = None,
+    wait: Annotated[bool, typer.Option(help="Wait until the job has ended.")] = True,
+    validate_only: Annotated[
+        bool, typer.Option("--validate-only", help="Check the examples and make no job.")
+    ] = False,
+) -> None:
+    """Makes a new version of a model from labelled examples.
+
+    Ctrl-C while it waits leaves the job running on the server.
+
+    Example: `headstart fine-tune pets/ --model pets --alias stable`
+    """
+    session = session_of(context)
+    settings = SpecSettings(
+        backbone=backbone,
+        recipe=options.recipe_of(recipe, regularization, temperature, folds, view),
+        held_out_share=held_out_share,
+        seed=seed,
+        display_name=display_name,
+        labels=options.labels_of(label),
+        alias=alias,
+        time_to_live=options.lifetime_of(time_to_live),
+        max_dropped_share=max_dropped_share,
+    )
+    with session.client() as client:
+        if validate_only:
+            _validate(session, client, source, model, settings)
+        else:
+            _run(session, client, source, model, settings, request_id=request_id, wait=wait)
+
+
+def _validate(session: Session, client: Client, source: Path, model: str, settings: SpecSettings) -> None:
+    with progress_view(session.err) as view:
+        found = client.validate(source, model=model, on_upload=view.upload, **settings)
+    session.show(found, validation_view(found))
+    if not found.valid:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _run(
+    session: Session,
+    client: Client,
+    source: Path,
+    model: str,
+    settings: SpecSettings,
+    *,
+    request_id: str | None,
+    wait: bool,
+) -> None:
+    job: Job | None = None
+    try:
+        with progress_view(session.err) as view:
+            begin = time.monotonic()
+            job = client.fine_tune(
+                source, model=model, request_id=request_id, on_upload=view.upload, **settings
+            )
+            upload = timedelta(seconds=time.monotonic() - begin)
+            version = job.wait(on_event=view.event) if wait else None
+    except KeyboardInterrupt:
+        _say_what_goes_on(session, job)
+        raise typer.Exit(ExitCode.INTERRUPTED) from None
+    status = job.status()
+    if version is None:
+        session.show({"job": status}, job_facts(status))
+        session.note(f"Follow it: {session.command(f'watch {job.id}')}")
+        return
+    session.show({"job": status, "version": version}, version_summary(version, status, upload))
+    session.note(f"Try it: {session.command(f'predict {model} PICTURE.jpg')}")
+
+
+def _say_what_goes_on(session: Session, job: Job | None) -> None:
+    if job is None:
+        session.note("Interrupted before the server took the job. Nothing was started.")
+        return
+    session.note(f"The job goes on. Come back to it: {session.command(f'watch {job.id}')}")
+    session.note(f"Or end it: {session.command(f'cancel {job.id}')}")

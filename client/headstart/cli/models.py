@@ -1,0 +1,114 @@
+"""Commands about models, versions, aliases and backbones."""
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from headstart.cli.session import session_of
+from headstart.cli.tables import backbone_table, model_table, model_view
+
+__all__ = ["alias", "backbones", "delete", "list_models", "model"]
+
+
+def list_models(context: typer.Context) -> None:
+    """Lists the models.
+
+    Example: `headstart models`
+    """
+    session = session_of(context)
+    with session.client() as client:
+        found = client.models()
+    session.show({"models": found}, model_table(found))
+
+
+def model(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="The model.", show_default=False)],
+    limit: Annotated[int, typer.Option(min=1, help="The most versions to list, the newest first.")] = 20,
+) -> None:
+    """Shows a model with its versions, aliases and metrics.
+
+    Example: `headstart model pets`
+    """
+    session = session_of(context)
+    with session.client() as client:
+        found = client.model(name, max_versions=limit)
+    session.show(found, model_view(found))
+
+
+def alias(
+    context: typer.Context,
+    *,
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="The model.", show_default=False)],
+    alias: Annotated[str, typer.Argument(help="The alias, such as stable.", show_default=False)],
+    version: Annotated[
+        int | None, typer.Argument(help="The number of the version it shall name.", show_default=False)
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Remove the alias.")] = False,
+    etag: Annotated[
+        str | None, typer.Option(help="Act only if the alias has this etag now.", show_default=False)
+    ] = None,
+) -> None:
+    """Sets, moves or removes an alias of a model.
+
+    Example: `headstart alias pets stable 3`
+    """
+    if remove == (version is not None):
+        raise typer.BadParameter("give a version, or --remove, and not both", param_hint="VERSION")
+    session = session_of(context)
+    with session.client() as client:
+        if version is None:
+            client.remove_alias(name, alias, etag)
+            session.show({"removed": alias}, Text(f"{name} has no alias {alias} now."))
+            return
+        moved = client.set_alias(name, alias, version, etag)
+    session.show(moved, Text(f"{name}@{moved.name} is version {moved.version} now."))
+
+
+def delete(
+    context: typer.Context,
+    *,
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="The model.", show_default=False)],
+    version: Annotated[
+        int | None,
+        typer.Argument(help="The number of a version. Default: the whole model.", show_default=False),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Remove the aliases that name the version too.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Deletes a version, or a model with all its versions.
+
+    Example: `headstart delete pets 2`
+    """
+    what = f"model {name} with all its versions" if version is None else f"version {version} of model {name}"
+    if not yes:
+        _confirm(what)
+    session = session_of(context)
+    with session.client() as client:
+        if version is None:
+            count = client.delete_model(name)
+        else:
+            client.delete_version(name, version, force=force)
+            count = 1
+    session.show({"deleted_versions": count}, Text(f"Deleted {what}."))
+
+
+def backbones(context: typer.Context) -> None:
+    """Lists the backbones of the server.
+
+    Example: `headstart backbones`
+    """
+    session = session_of(context)
+    with session.client() as client:
+        found = client.backbones()
+    session.show({"backbones": found}, backbone_table(found))
+
+
+def _confirm(what: str) -> None:
+    if not sys.stdin.isatty():
+        raise ValueError(f"There is nobody to ask whether to delete {what}. Confirm it with --yes.")
+    typer.confirm(f"Delete {what}?", abort=True, err=True)

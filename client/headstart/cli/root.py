@@ -1,0 +1,58 @@
+"""The command's root: global options that may stand anywhere, and the one place where errors end."""
+
+from typing import Any
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from headstart.cli.exits import ExitCode, exit_code, explain
+from headstart.errors import HeadstartError
+
+__all__ = ["RootGroup"]
+
+_FLAGS = frozenset({"--json", "--tls"})
+_VALUES = frozenset({"--server", "--ca", "--token", "--timeout"})
+
+
+class RootGroup(TyperGroup):
+    """Takes global options wherever they stand, and turns errors into exit codes."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Moves global options to the front."""
+        return super().parse_args(ctx, _fronted(args))
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command; what goes wrong is shown in a line or two."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # the reader of a pipe has seen enough
+        except (HeadstartError, OSError, ValueError, TypeError) as error:
+            what, *advice = explain(error)
+            for line in (f"error: {what}", *advice):
+                _stderr().print(line, soft_wrap=True)
+            raise typer.Exit(exit_code(error)) from None
+        except KeyboardInterrupt:
+            _stderr().print("interrupted")
+            raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+def _stderr() -> Console:
+    return Console(stderr=True, markup=False, highlight=False, emoji=False)
+
+
+def _fronted(args: list[str]) -> list[str]:
+    front: list[str] = []
+    rest: list[str] = []
+    waiting = iter(args)
+    for arg in waiting:
+        if arg == "--":
+            return [*front, *rest, arg, *waiting]
+        if arg in _FLAGS or arg.partition("=")[0] in _VALUES:
+            front.append(arg)
+            if arg in _VALUES:
+                front += [value for value in [next(waiting, None)] if value is not None]
+        else:
+            rest.append(arg)
+    return front + rest

@@ -1,0 +1,379 @@
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import threading
+
+import grpc
+import numpy as np
+import pytest
+from google.rpc import status_pb2
+from typer.testing import CliRunner
+
+from contract.fake_server import FakeServer, Fault, event, job, version
+from headstart import tensors
+from headstart.cli.app import app
+from headstart.v1 import fine_tuning_service_pb2 as tuning
+from headstart.v1 import job_pb2
+from headstart.v1 import model_service_pb2 as keeping
+from headstart.v1 import prediction_service_pb2 as predicting
+
+COMMANDS = [command.name or command.callback.__name__ for command in app.registered_commands]
+COMMAND = [sys.executable, "-c", "from headstart.cli import main; main()"]
+
+
+@pytest.fixture
+def run(server: FakeServer):
+    """Runs the command against the server."""
+
+    def run(*arguments, code: int = 0):
+        result = CliRunner().invoke(app, list(map(str, arguments)), env={"HEADSTART_SERVER": server.target})
+        assert result.exit_code == code, (result.output, result.exception)
+        return result
+
+    return run
+
+
+@pytest.fixture
+def pets(tmp_path):
+    for label in ("cat", "dog"):
+        (tmp_path / "pets" / label).mkdir(parents=True)
+        for n in range(2):
+            (tmp_path / "pets" / label / f"{n}.jpg").write_bytes(f"{label}{n}".encode())
+    return tmp_path / "pets"
+
+
+def test_help_names_every_command_and_the_exit_codes(run):
+    output = run("--help").stdout
+
+    assert all(name in output for name in COMMANDS)
+    assert "Exit codes: 0" in output
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_s_help_has_an_example(run, name):
+    assert f"Example: headstart {name}" in " ".join(run(name, "--help").stdout.split())
+
+
+def test_a_fine_tune_shows_its_way_and_then_the_version(run, server, pets):
+    finished = job("SUCCEEDED", version=3, last_event=3, step_milliseconds={"features": 1500, "fit": 20})
+    server.standing["Status"] = tuning.StatusResponse(job=finished)
+
+    result = run("fine-tune", pets, "--model", "pets")
+
+    assert "pets, version 3 is ready." in result.stdout
+    assert "95.0% (95 % interval 84.0% to 99.0%), measured out of fold on 40 examples" in result.stdout
+    assert "features 1.5 s, fit 0.02 s" in result.stdout
+    assert "upload: 4 of 4 examples\nqueued\nfit\nsucceeded\n" in result.stderr
+    assert f"Try it: headstart --server {server.target} predict pets PICTURE.jpg" in result.stderr
+
+
+def test_every_setting_of_a_fine_tune_is_an_option(run, server, pets):
+    run(
+        "fine-tune", pets, "-m", "pets", "--backbone", "b", "--held-out-share", "0.2", "--seed", "7",
+        "--display-name", "Pets", "--label", "team=vision", "--label", "a=b=c", "--alias", "stable",
+        "--time-to-live", "1.5h", "--max-dropped-share", "0.1", "--request-id", "r", "--view", "taps",
+        "--regularization", "0.5", "--temperature", "2", "--folds", "3", "--no-wait",
+    )  # fmt: skip
+
+    spec = server.requests["FineTune"][0][0].spec
+    ridge = job_pb2.RidgeRecipe(regularization=0.5, temperature=2, folds=3, view="taps")
+    expected = job_pb2.FineTuneSpec(
+        model="pets", backbone="b", recipe=job_pb2.Recipe(ridge=ridge), held_out_share=0.2, seed=7,
+        display_name="Pets", labels={"team": "vision", "a": "b=c"}, alias="stable", max_dropped_share=0.1,
+        request_id="r",
+    )  # fmt: skip
+    expected.time_to_live.seconds = 5400
+    assert spec == expected
+
+
+def test_without_waiting_it_says_how_to_follow_the_job(run, server, pets):
+    server.standing["Status"] = tuning.StatusResponse(job=job("QUEUED", queue_position=2))
+
+    result = run("fine-tune", pets, "-m", "pets", "--no-wait")
+
+    assert "job-1" in result.stdout
+    assert "queued" in result.stdout
+    assert "watch job-1" in result.stderr
+    assert not server.requests["Watch"]
+
+
+def test_a_fine_tune_as_json_is_one_document(run, pets):
+    document = json.loads(run("fine-tune", pets, "-m", "pets", "--json").stdout)
+
+    assert document["job"]["state"] == "SUCCEEDED"
+    assert document["job"]["create_time"] == "2023-11-14T22:13:20+00:00"
+    assert document["version"]["metrics"]["accuracy"] == 0.95
+    assert document["version"]["lineage"]["recipe"]["name"] == "ridge"
+
+
+def test_a_failed_job_is_told_in_a_line(run, server, pets):
+    error = status_pb2.Status(code=3, message="Example 3 (dog/1.jpg): no picture.")
+    server.standing["Status"] = tuning.StatusResponse(job=job("FAILED", error=error))
+
+    result = run("fine-tune", pets, "-m", "pets", code=1)
+
+    assert result.stderr.endswith(
+        "error: The job failed: Example 3 (dog/1.jpg): no picture. (INVALID_ARGUMENT)\n"
+    )
+    assert "Traceback" not in result.output
+
+
+def test_validation_shows_the_findings_and_fails_if_they_stop_a_fine_tune(run, server, pets):
+    validation = tuning.Validation(
+        valid=False,
+        example_count=4,
+        class_counts={"cat": 2, "dog": 2},
+        faults=[{"index": 1, "id": "cat/1.jpg", "message": "no picture"}],
+        fault_count=3,
+        warnings=["Few examples."],
+        message="3 examples cannot be used.",
+    )
+    server.standing["FineTune"] = tuning.FineTuneResponse(validation=validation)
+
+    result = run("fine-tune", pets, "-m", "pets", "--validate-only", code=1)
+
+    assert "Not usable: 3 examples cannot be used." in result.stdout
+    assert "example 1 (cat/1.jpg): no picture\n  and 2 more" in result.stdout
+    assert "warning: Few examples." in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere", "-m", "m"], "There is no folder or file nowhere"),
+        ([".", "-m", "m", "--label", "x"], "expected KEY=VALUE. Received: x"),
+        ([".", "-m", "m", "--time-to-live", "soon"], "expected a number with s, m, h or d. Received: soon"),
+        ([".", "-m", "m", "--recipe", "auto", "--folds", "3"], "use ridge to set them"),
+        ([".", "-m", "m", "--held-out-share", "2"], "--held-out-share"),
+        (["."], "--model"),
+    ],
+)
+def test_wrong_usage_ends_with_2_and_says_what_was_expected(run, tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    assert message in run("fine-tune", *arguments, code=2).stderr
+
+
+def test_predictions_are_a_table(run, pets):
+    output = run("predict", "pets", pets / "cat" / "0.jpg", pets / "dog" / "1.jpg", "--top-k", "2").stdout
+
+    rows = [line.split() for line in output.splitlines()]
+    assert ["input", "class", "probability", "others"] in rows
+    assert [str(pets / "dog" / "1.jpg"), "dog1", "75.0%", "other", "25.0%"] in rows
+    assert "pets, version 3" in output
+
+
+def test_predictions_as_json_name_their_inputs(run, pets):
+    path = pets / "cat" / "0.jpg"
+
+    document = json.loads(run("predict", "pets", path, "--alias", "stable", "--json").stdout)
+
+    (prediction,) = document["predictions"]
+    assert prediction["input"] == str(path)
+    assert prediction["label"] == "cat0"
+    assert prediction["classes"][0] == {"name": "cat0", "probability": 0.75, "index": 1}
+
+
+def test_texts_may_be_given_as_they_are(run, server):
+    run("predict", "reviews", "--text", "very nice", "awful")
+
+    assert [each.text for each in server.requests["Predict"][0].inputs] == ["very nice", "awful"]
+
+
+def test_a_file_that_is_not_there_is_named(run):
+    assert "nowhere.jpg" in run("predict", "pets", "nowhere.jpg", code=2).stderr
+
+
+def test_features_are_written_to_a_file(run, server, pets, tmp_path):
+    server.standing["Embed"] = lambda request: predicting.EmbedResponse(
+        features=predicting.Features(
+            views={view: tensors.encode(np.ones((1, 4), "f4")) for view in request.views}
+        )
+    )
+    target = tmp_path / "features.out"
+
+    output = run("embed", pets / "cat" / "0.jpg", "--view", "last", "--view", "taps", "-o", target).stdout
+
+    assert "last: 1 inputs, 4 numbers each" in output
+    assert np.load(target)["taps"].tolist() == [[1, 1, 1, 1]]
+    document = json.loads(run("embed", pets / "cat" / "0.jpg", "--json").stdout)
+    assert document["features"] == {"last": [[1, 1, 1, 1]]}
+
+
+def test_a_status_tells_why_a_job_failed(run, server):
+    error = status_pb2.Status(code=13, message="It broke.")
+    server.standing["Status"] = tuning.StatusResponse(job=job("FAILED", error=error))
+
+    assert "It broke. (INTERNAL)" in run("status", "job-1").stdout
+
+
+def test_watching_as_json_is_a_line_for_each_event(run):
+    lines = run("--json", "watch", "job-1").stdout.splitlines()
+
+    assert [json.loads(line)["number"] for line in lines] == [1, 2, 3]
+
+
+def test_watching_a_job_that_fails_ends_with_1(run, server):
+    error = status_pb2.Status(code=13, message="It broke.")
+    server.standing["Watch"] = [event(1, step="FEATURES", done=5, total=9), event(2, "FAILED")]
+    server.standing["Status"] = tuning.StatusResponse(job=job("FAILED", error=error))
+
+    result = run("watch", "job-1", code=1)
+
+    assert "features, 5 of 9" in result.stdout
+    assert "It broke." in result.stderr
+
+
+def test_jobs_are_a_table_of_the_newest(run, server):
+    jobs = [
+        job("RUNNING", job_id=f"j{n}", progress={"step": "JOB_STEP_FIT", "fraction": 0.5}) for n in range(9)
+    ]
+    server.standing["ListJobs"] = tuning.ListJobsResponse(jobs=jobs)
+
+    output = run("jobs", "--model", "pets", "--state", "running", "--limit", "3").stdout
+
+    assert "j2" in output
+    assert "j3" not in output
+    assert "fit 50%" in output
+    assert list(server.requests["ListJobs"][0].states) == [job_pb2.JOB_STATE_RUNNING]
+
+
+def test_an_unknown_state_names_those_there_are(run, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+
+    assert "queued, running, succeeded, failed, cancelled" in run("jobs", "--state", "done", code=2).stderr
+
+
+def test_a_job_is_cancelled(run):
+    assert "cancelled" in run("cancel", "job-1").stdout
+
+
+def test_a_model_shows_its_versions_and_aliases(run, server):
+    server.standing["GetModel"].MergeFrom(keeping.GetModelResponse(versions=[version(0, aliases=["canary"])]))
+
+    output = run("model", "pets").stdout
+
+    assert "stable → 2" in output
+    assert "95.0% (95 % interval 84.0% to 99.0%)" in output
+    assert "canary" in output
+
+
+def test_models_and_backbones_are_tables(run):
+    assert "pets" in run("models").stdout
+    output = run("backbones").stdout
+    assert "image 224 x 224" in output
+    assert "last 1280, taps 528" in output
+
+
+def test_an_alias_is_moved_or_removed(run, server):
+    assert "pets@stable is version 2 now." in run("alias", "pets", "stable", 2).stdout
+    assert json.loads(run("alias", "pets", "stable", "--remove", "--json").stdout) == {"removed": "stable"}
+    assert not server.requests["SetAlias"][1].HasField("version")
+    run("alias", "pets", "stable", code=2)
+    run("alias", "pets", "stable", 2, "--remove", code=2)
+
+
+def test_nothing_is_deleted_unless_somebody_confirms_it(run, server):
+    result = run("delete", "pets", code=2)
+
+    assert "Confirm it with --yes" in result.stderr
+    assert not server.requests["DeleteModel"]
+    assert "Deleted model pets with all its versions." in run("delete", "pets", "--yes").stdout
+    assert json.loads(run("delete", "pets", 2, "--force", "-y", "--json").stdout) == {"deleted_versions": 1}
+    assert server.requests["DeleteVersion"][0].force
+
+
+@pytest.mark.parametrize(("answer", "deleted"), [(b"y\n", 1), (b"n\n", 0)])
+def test_on_a_terminal_it_asks_before_it_deletes(server, answer, deleted):
+    ours, theirs = pty.openpty()
+    arguments = [*COMMAND, "--server", server.target, "delete", "pets", "2"]
+    with subprocess.Popen(arguments, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        os.write(ours, answer)
+        _, errors = process.communicate(timeout=60)
+    os.close(ours)
+    os.close(theirs)
+
+    assert b"Delete version 2 of model pets?" in errors
+    assert len(server.requests["DeleteVersion"]) == deleted
+    assert process.returncode == (0 if deleted else 1)
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "message"),
+    [
+        (Fault(code=grpc.StatusCode.NOT_FOUND, message="No model pets.", reason="MODEL_NOT_FOUND"), 4,
+         "error: No model pets. (MODEL_NOT_FOUND)\n"),
+        (Fault(code=grpc.StatusCode.INTERNAL, message="Fault 7.", reason="INTERNAL"), 1,
+         "error: Fault 7. (INTERNAL)\n"),
+        (Fault(code=grpc.StatusCode.UNAVAILABLE, message="Stopping.", reason="DRAINING", retry_after=2), 3,
+         "error: Stopping. (DRAINING)\nTry again in 2 s.\n"),
+        (Fault(code=grpc.StatusCode.INVALID_ARGUMENT, message="Wrong.", reason="INVALID_FIELD",
+               violations={"model": "too long"}), 1, "error: Wrong. (INVALID_FIELD)\nmodel: too long\n"),
+    ],
+)  # fmt: skip
+def test_each_kind_of_failure_has_an_exit_code_and_a_line(run, server, fault, code, message):
+    server.standing["DeleteModel"] = fault
+
+    assert run("delete", "pets", "--yes", "--json", code=code).stderr == message
+
+
+def test_where_no_server_is_it_says_what_to_do():
+    result = CliRunner().invoke(app, ["models", "--server", "127.0.0.1:1", "--timeout=30"])
+
+    assert result.exit_code == 3
+    assert result.stderr.startswith("error: No server answers at 127.0.0.1:1")
+    assert "headstart-server" in result.stderr
+    assert result.stdout == ""
+
+
+def test_interrupting_leaves_the_job_running_and_says_how_to_come_back(server, pets):
+    watching = threading.Event()
+    over = threading.Event()
+
+    def hang(_request):
+        watching.set()
+        over.wait(30)
+        return []
+
+    server.standing["Watch"] = hang
+    arguments = [*COMMAND, "--server", server.target, "fine-tune", str(pets), "--model", "pets"]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert watching.wait(60)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    over.set()
+
+    assert process.returncode == 130
+    assert f"The job goes on. Come back to it: headstart --server {server.target} watch job-1" in errors
+    assert "Traceback" not in errors
+    assert output == ""
+    assert not server.requests["Cancel"]
+
+
+def test_without_its_extra_it_says_how_to_install_it():
+    script = "import sys; sys.modules['typer'] = None; from headstart.cli import main; main()"
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+
+    assert process.returncode == 2
+    assert process.stderr == "The command `headstart` needs typer and rich: pip install 'headstart[cli]'\n"
+
+
+def test_live_bars_show_the_upload_and_each_step(server, pets):
+    ours, theirs = pty.openpty()
+    arguments = [*COMMAND, "--server", server.target, "fine-tune", str(pets), "--model", "pets"]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=theirs, env=environment) as process:
+        output, _ = process.communicate(timeout=60)
+    os.close(theirs)
+    shown = os.read(ours, 1 << 20).decode()
+    os.close(ours)
+
+    assert process.returncode == 0
+    assert b"version 3 is ready" in output
+    assert "upload" in shown
+    assert "4 of 4" in shown
+    assert "fit" in shown

@@ -1,0 +1,78 @@
+"""What README tells a newcomer to do, done."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.pictures import digits, split
+from server_process import running
+
+README = Path(__file__).parents[2] / "README.md"
+ADDRESS = "localhost:8765"
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running(tmp_path_factory.mktemp("server") / "data") as server:
+        server.wait_until_serving()
+        yield server.target
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files that README speaks of: a folder of photos, and two pictures more."""
+    folder = tmp_path_factory.mktemp("newcomer")
+    train, test = split([each for each in digits() if each.label in "01"], train=5, test=1)
+    for picture in train:
+        path = folder / "photos" / {"0": "cat", "1": "dog"}[picture.label] / f"{picture.id}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture.png)
+    for name, picture in zip(("cat.jpg", "dog.jpg"), test, strict=True):
+        (folder / name).write_bytes(picture.png)
+    return folder
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    lines = [line.partition("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    return [line for line in lines if line.startswith("headstart ")]
+
+
+def run(command: list[str], folder: Path, target: str) -> str:
+    environment = {**os.environ, "HEADSTART_SERVER": target}
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_readme_shows_the_command_and_both_ways_from_python() -> None:
+    assert len(commands()) >= 3
+    assert len(blocks("python")) == 2
+
+
+def test_the_commands_of_readme_work_as_written(folder: Path, target: str) -> None:
+    program = str(Path(sys.executable).with_name("headstart"))
+    outputs = [run([program, *shlex.split(command)[1:]], folder, target) for command in commands()]
+    assert "cat" in outputs[1]
+    assert "pets" in outputs[2]
+
+
+def test_the_python_of_readme_works_as_written(folder: Path, target: str) -> None:
+    outputs = [
+        run([sys.executable, "-c", block.replace(ADDRESS, target)], folder, target)
+        for block in blocks("python")
+    ]
+    assert "estimated by cross-validation" in outputs[0]
+    assert outputs[0].split()[-2:] == ["cat", "dog"]
+    assert outputs[1].split()[-1] == "cat"

@@ -1,0 +1,693 @@
+"""Whatever comes, callers are told what was wrong with it, and the server goes on."""
+
+import base64
+import json
+import struct
+import subprocess
+import sys
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from functools import cache
+
+import grpc
+import numpy as np
+import pytest
+from integration.server.calls import (
+    Api,
+    Refusal,
+    digit,
+    digits,
+    duration,
+    example,
+    examples_message,
+    noise,
+    photograph,
+    prediction_request,
+    refused,
+    stream,
+)
+from integration.server.test_operations import scrape, value
+from server_process import ServerProcess, eventually
+
+from headstart import tensors
+from headstart.v1 import fine_tuning_service_pb2 as tuning
+from headstart.v1 import input_pb2, job_pb2
+from headstart.v1 import model_service_pb2 as keeping
+from headstart.v1 import prediction_service_pb2 as predicting
+
+INVALID = grpc.StatusCode.INVALID_ARGUMENT
+NOT_FOUND = grpc.StatusCode.NOT_FOUND
+EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
+FAILED = job_pb2.JOB_STATE_FAILED
+
+
+@pytest.fixture(autouse=True)
+def still_answers(api: Api, digits_model: str) -> Iterator[None]:
+    """After each test a good call is answered as ever."""
+    yield
+    assert len(api.predict(digits_model, digit(0, 30)).result.predictions[0].classes) == 3
+
+
+@pytest.fixture
+def no_trace(api: Api, server: ServerProcess, model: str) -> Iterator[None]:
+    """Afterwards there is no job of the model, and no file of one in the data folder."""
+    yield
+    assert not api.fine_tuning.ListJobs(tuning.ListJobsRequest(model=model)).jobs
+    eventually(lambda: not list((server.data / "datasets").iterdir()), 10, "an empty folder of datasets")
+
+
+# Pictures
+
+
+@cache
+def bomb() -> bytes:
+    """A whole and valid PNG of 50,000 x 50,000 pixels in some 300 kB."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        check = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + check
+
+    side = 50_000
+    packer = zlib.compressobj(1)
+    rows = bytes((1 + side // 8) * 1000)
+    pixels = b"".join(packer.compress(rows) for _ in range(side // 1000)) + packer.flush()
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def cut(picture: bytes, share: float) -> bytes:
+    return picture[: int(len(picture) * share)]
+
+
+@pytest.mark.parametrize(
+    ("picture", "expected"),
+    [
+        (b"", "no bytes"),
+        (b"%PDF-1.7 and so on", "18 bytes beginning with b'%PDF-1.7 and"),
+        (b"\x89PNG\r\n\x1a\n", "Expected"),
+        (cut(photograph("china"), 0.5), "Expected"),
+        (cut(photograph("china"), 0.002), "Expected"),
+        (cut(digit(0, 0), 0.7), "Expected"),
+        (bytes(1_000_000), "1000000 bytes"),
+    ],
+    ids=["nothing", "another file", "signature", "half a JPEG", "head of a JPEG", "cut PNG", "zeros"],
+)
+def test_bytes_that_are_no_whole_picture_are_refused_by_their_place(
+    api: Api, digits_model: str, picture: bytes, expected: str
+):
+    refusal = refused(lambda: api.predict(digits_model, digit(0, 0), digit(0, 1), picture))
+
+    assert (refusal.code, refusal.reason) == (INVALID, "UNDECODABLE_INPUT")
+    assert list(refusal.fields) == ["inputs[2]"]
+    assert refusal.message.startswith("Input 2: ")
+    assert expected in refusal.message
+    assert "Received: " in refusal.message
+
+
+def test_a_refusal_counts_all_inputs_at_fault(api: Api, digits_model: str):
+    refusal = refused(lambda: api.predict(digits_model, b"a", digit(0, 0), b"b"))
+
+    assert list(refusal.fields) == ["inputs[0]"]
+    assert "2 of 3 inputs" in refusal.message
+
+
+def test_a_picture_of_too_many_pixels_is_refused_and_takes_no_memory(
+    api: Api, server: ServerProcess, digits_model: str, model: str
+):
+    before = server.rss
+    for _ in range(8):
+        refusal = refused(lambda: api.predict(digits_model, bomb()))
+        assert (refusal.code, refusal.reason) == (INVALID, "INPUT_TOO_LARGE")
+        assert list(refusal.fields) == ["inputs[0]"]
+        assert "50,000 x 50,000" in refusal.message
+        assert "64,000,000" in refusal.message
+    job = api.ended(api.fine_tune([*digits((0, 1), 2), example(bomb(), "0", id="bomb")], model=model).job_id)
+    assert job.state == FAILED
+    assert "example 4 ('bomb')" in job.error.message
+    assert server.rss - before < 150 << 20
+
+
+@pytest.mark.parametrize(
+    ("tensor", "reason", "field"),
+    [
+        (tensors.encode(np.zeros((4, 4, 3), np.float32)), "WRONG_MODALITY", "inputs[0]"),
+        (tensors.encode(np.zeros((4, 4, 4), np.uint8)), "WRONG_MODALITY", "inputs[0]"),
+        (tensors.encode(np.zeros((0, 4, 3), np.uint8)), "UNDECODABLE_INPUT", "inputs[0]"),
+        (input_pb2.Tensor(data_type=1, shape=[4, 4, 3], data=b"short"), "INVALID_FIELD", "inputs[0].tensor"),
+        (input_pb2.Tensor(data_type=1, shape=[-4, -4], data=b"x" * 16), "INVALID_FIELD", "inputs[0].tensor"),
+        (input_pb2.Tensor(data_type=99, shape=[1], data=b"x"), "INVALID_FIELD", "inputs[0].tensor"),
+        (input_pb2.Tensor(data_type=1, shape=[2**62, 4], data=b""), "INVALID_FIELD", "inputs[0].tensor"),
+    ],
+    ids=["floats", "four channels", "no pixels", "too few bytes", "negative", "unknown type", "huge"],
+)
+def test_arrays_that_are_no_picture_are_refused(
+    api: Api, digits_model: str, tensor: input_pb2.Tensor, reason: str, field: str
+):
+    request = predicting.PredictRequest(
+        target=predicting.VersionSelector(model=digits_model), inputs=[input_pb2.Input(tensor=tensor)]
+    )
+    refusal = refused(lambda: api.prediction.Predict(request))
+
+    assert (refusal.code, refusal.reason) == (INVALID, reason)
+    assert list(refusal.fields) == [field]
+    assert "Received: " in refusal.message
+
+
+def test_a_text_is_refused_by_a_backbone_for_pictures(api: Api, digits_model: str, model: str):
+    text = input_pb2.Input(text="a cat")
+    request = prediction_request(digits_model)
+    request.inputs.append(text)
+    examples = [*digits((0, 1), 2), input_pb2.Example(input=text, label="0")]
+    calls: dict[str, Callable[[], object]] = {
+        "inputs[0]": lambda: api.prediction.Predict(request),
+        "examples[4].input": lambda: api.fine_tune(examples, model=model),
+    }
+
+    for field, call in calls.items():
+        refusal = refused(call)
+        assert (refusal.code, refusal.reason) == (INVALID, "WRONG_MODALITY")
+        assert list(refusal.fields) == [field]
+        assert f"Expected image or tensor in {field}. Received: text." in refusal.message
+    embedded = refused(lambda: api.prediction.Embed(predicting.EmbedRequest(inputs=[text])))
+    assert embedded.reason == "WRONG_MODALITY"
+
+
+# Calls of Predict and Embed
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"target": predicting.VersionSelector()}, "target.model"),
+        ({"additional_targets": [predicting.VersionSelector(version=1)]}, "additional_targets[0].model"),
+        ({"additional_targets": [predicting.VersionSelector(model="m")] * 1000}, "additional_targets"),
+        ({"top_k": -1}, "top_k"),
+        ({"inputs": []}, "inputs"),
+        ({"inputs": [input_pb2.Input(image=b"x")] * 257}, "inputs"),
+        ({"inputs": [input_pb2.Input()]}, "inputs[0]"),
+    ],
+    ids=lambda change: next(iter(change)) if isinstance(change, dict) else change,
+)
+def test_fields_of_a_prediction_that_are_out_of_range_are_named(
+    api: Api, digits_model: str, change: dict, field: str
+):
+    good = {
+        "target": predicting.VersionSelector(model=digits_model),
+        "inputs": [input_pb2.Input(image=digit(0, 0))],
+    }
+    refusal = refused(lambda: api.prediction.Predict(predicting.PredictRequest(**{**good, **change})))
+
+    assert (refusal.code, refusal.reason) == (INVALID, "INVALID_FIELD")
+    assert list(refusal.fields) == [field]
+    assert "Expected " in refusal.message
+    assert "Received: " in refusal.message
+
+
+def test_an_unknown_view_is_refused_with_those_there_are(api: Api):
+    request = predicting.EmbedRequest(
+        inputs=[input_pb2.Input(image=digit(0, 0))], views=["last", "first"]
+    )
+    refusal = refused(lambda: api.prediction.Embed(request))
+
+    assert (refusal.reason, list(refusal.fields)) == ("INVALID_FIELD", ["views[1]"])
+    assert "last, taps" in refusal.message
+
+
+@pytest.mark.parametrize("name", ["nobody", "../digits", "x" * 100_000, "ü" * 20_000, "a\nb\0c", ""])
+def test_what_is_not_there_is_not_found_whatever_its_name(api: Api, digits_model: str, name: str):
+    picture = input_pb2.Input(image=digit(0, 0))
+    calls: dict[str, Callable[[], object]] = {
+        "MODEL_NOT_FOUND": lambda: api.models.GetModel(keeping.GetModelRequest(model=name)),
+        "ALIAS_NOT_FOUND": lambda: api.predict(digits_model, digit(0, 0), alias=name),
+        "JOB_NOT_FOUND": lambda: api.status(name),
+    }
+    if name:
+        calls |= {
+            "MODEL_NOT_FOUND ": lambda: api.predict(name, digit(0, 0)),
+            "BACKBONE_NOT_FOUND": lambda: api.prediction.Embed(
+                predicting.EmbedRequest(backbone=name, inputs=[picture])
+            ),
+            "BACKBONE_NOT_FOUND ": lambda: api.fine_tune(digits((0, 1), 2), model="new", backbone=name),
+            "JOB_NOT_FOUND ": lambda: list(api.watch(name)),
+            " JOB_NOT_FOUND": lambda: api.fine_tuning.Cancel(tuning.CancelRequest(job_id=name)),
+            " MODEL_NOT_FOUND": lambda: api.models.DeleteModel(keeping.DeleteModelRequest(model=name)),
+        }
+
+    for reason, call in calls.items():
+        refusal = refused(call)
+        assert (refusal.code, refusal.reason) == (NOT_FOUND, reason.strip())
+        assert name[:20] in refusal.message
+        assert len(refusal.message.encode()) < 2000
+
+
+@pytest.mark.parametrize("number", [0, -1, 2, 2**63 - 1, -(2**63)])
+def test_a_version_that_is_not_there_is_not_found(api: Api, digits_model: str, number: int):
+    for call in (
+        lambda: api.predict(digits_model, digit(0, 0), version=number),
+        lambda: api.models.DeleteVersion(keeping.DeleteVersionRequest(model=digits_model, version=number)),
+        lambda: api.models.SetAlias(
+            keeping.SetAliasRequest(model=digits_model, alias="stable", version=number)
+        ),
+    ):
+        refusal = refused(call)
+        assert (refusal.code, refusal.reason) == (NOT_FOUND, "VERSION_NOT_FOUND")
+        assert refusal.metadata == {"model": digits_model, "version": str(number)}
+
+
+# Specs
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"model": "../x"}, "spec.model"),
+        ({"model": ""}, "spec.model"),
+        ({"model": "a/b"}, "spec.model"),
+        ({"model": ".hidden"}, "spec.model"),
+        ({"model": "a\n"}, "spec.model"),
+        ({"model": "x" * 129}, "spec.model"),
+        ({"model": "x" * 1_000_000}, "spec.model"),
+        ({"alias": "7"}, "spec.alias"),
+        ({"alias": "a b"}, "spec.alias"),
+        ({"held_out_share": float("nan")}, "spec.held_out_share"),
+        ({"held_out_share": -0.1}, "spec.held_out_share"),
+        ({"held_out_share": 0.91}, "spec.held_out_share"),
+        ({"max_dropped_share": float("nan")}, "spec.max_dropped_share"),
+        ({"max_dropped_share": float("inf")}, "spec.max_dropped_share"),
+        ({"time_to_live": duration(0)}, "spec.time_to_live"),
+        ({"time_to_live": duration(-5)}, "spec.time_to_live"),
+        ({"time_to_live": duration(10_000 * 365 * 86400)}, "spec.time_to_live"),
+        ({"display_name": "x" * 257}, "spec.display_name"),
+        ({"labels": {"": "x"}}, "spec.labels"),
+        ({"labels": {"k" * 64: "x"}}, "spec.labels"),
+        ({"labels": {"k": "x" * 257}}, "spec.labels['k']"),
+        ({"labels": {str(number): "" for number in range(65)}}, "spec.labels"),
+        ({"request_id": "x" * 129}, "spec.request_id"),
+        ({"recipe": {"ridge": {"regularization": float("nan")}}}, "spec.recipe.ridge.regularization"),
+        ({"recipe": {"ridge": {"regularization": 0.0}}}, "spec.recipe.ridge.regularization"),
+        ({"recipe": {"ridge": {"regularization": -1.0}}}, "spec.recipe.ridge.regularization"),
+        ({"recipe": {"ridge": {"regularization": 1e-300}}}, "spec.recipe.ridge.regularization"),
+        ({"recipe": {"ridge": {"temperature": float("inf")}}}, "spec.recipe.ridge.temperature"),
+        ({"recipe": {"ridge": {"temperature": 1e-320}}}, "spec.recipe.ridge.temperature"),
+        ({"recipe": {"ridge": {"folds": -2}}}, "spec.recipe.ridge.folds"),
+        ({"recipe": {"ridge": {"folds": 1}}}, "spec.recipe.ridge.folds"),
+        ({"recipe": {"ridge": {"view": "first"}}}, "spec.recipe.ridge.view"),
+    ],
+    ids=lambda spec: str(spec)[:60] if isinstance(spec, dict) else "",
+)
+@pytest.mark.usefixtures("no_trace")
+def test_parts_of_a_spec_that_are_out_of_range_are_named(api: Api, model: str, spec: dict, field: str):
+    refusal = refused(lambda: api.fine_tune(digits((0, 1), 2), **{"model": model, **spec}))
+
+    assert (refusal.code, refusal.reason) == (INVALID, "INVALID_FIELD")
+    assert list(refusal.fields) == [field]
+    assert "Expected " in refusal.message
+    assert "Received: " in refusal.message
+
+
+@pytest.mark.parametrize(("regularization", "temperature"), [(1e-9, 1e-6), (1e9, 1e6)])
+def test_the_most_extreme_recipe_still_gives_probabilities(
+    api: Api, model: str, regularization: float, temperature: float
+):
+    ridge = job_pb2.RidgeRecipe(regularization=regularization, temperature=temperature)
+    api.published(digits((0, 1), 4), model=model, recipe=job_pb2.Recipe(ridge=ridge))
+    (prediction,) = api.predict(model, digit(0, 30)).result.predictions
+
+    assert sum(each.probability for each in prediction.classes) == pytest.approx(1, abs=1e-5)
+
+
+# Examples
+
+
+def refused_examples(api: Api, model: str, *examples: input_pb2.Example, **spec) -> Refusal:
+    return refused(lambda: api.fine_tune([*digits((0, 1), 2), *examples], model=model, **spec))
+
+
+@pytest.mark.usefixtures("no_trace")
+def test_an_empty_dataset_is_refused(api: Api, model: str):
+    refusal = refused(lambda: api.fine_tune([], model=model))
+
+    assert (refusal.code, refusal.reason) == (INVALID, "EMPTY_DATASET")
+    assert "Received: no example" in refusal.message
+
+
+@pytest.mark.usefixtures("no_trace")
+def test_a_dataset_of_one_class_is_refused(api: Api, model: str):
+    refusal = refused(lambda: api.fine_tune(digits((7,), 3), model=model))
+
+    assert (refusal.code, refusal.reason) == (INVALID, "TOO_FEW_CLASSES")
+    assert "Received: 3 examples, all of class '7'" in refusal.message
+
+
+@pytest.mark.usefixtures("no_trace")
+def test_a_dataset_that_is_all_held_out_is_refused(api: Api, model: str):
+    refusal = refused(lambda: api.fine_tune(digits((0, 1), 3, held_out=True), model=model))
+
+    assert (refusal.code, refusal.reason) == (INVALID, "EMPTY_DATASET")
+
+
+@pytest.mark.usefixtures("no_trace")
+def test_a_class_with_held_out_examples_only_is_refused(api: Api, model: str):
+    refusal = refused_examples(api, model, example(digit(7, 0), "7", held_out=True))
+
+    assert (refusal.code, refusal.reason) == (INVALID, "INVALID_FIELD")
+    assert "class '7'" in refusal.message
+
+
+@pytest.mark.usefixtures("no_trace")
+def test_a_held_out_share_and_marked_examples_are_refused_together(api: Api, model: str):
+    refusal = refused_examples(api, model, example(digit(0, 9), "0", held_out=True), held_out_share=0.2)
+
+    assert (refusal.code, list(refusal.fields)) == (INVALID, ["examples[4].held_out"])
+
+
+def test_a_class_with_one_example_is_learned(api: Api, model: str):
+    api.published([*digits((0, 1), 5), example(digit(7, 0), "7")], model=model)
+
+    assert api.names(model, digit(7, 0)) == ["7"]
+
+
+@pytest.mark.parametrize(
+    ("label", "received"),
+    [
+        ("", "an empty label"),
+        (" \u2003", "a blank label"),
+        ("x" * 10_000, "10000"),
+        ("ü" * 129, "258"),
+        ("a\nb", r"'a\nb'"),
+        ("\0", r"'\x00'"),
+    ],
+    ids=["empty", "blank", "10 kB", "too long in UTF-8", "newline", "NUL"],
+)
+@pytest.mark.usefixtures("no_trace")
+def test_a_label_that_is_none_is_refused_by_its_place(api: Api, model: str, label: str, received: str):
+    refusal = refused_examples(api, model, example(digit(0, 9), label))
+
+    assert (refusal.code, refusal.reason) == (INVALID, "INVALID_LABEL")
+    assert list(refusal.fields) == ["examples[4].label"]
+    assert f"Received: {received}" in refusal.message
+
+
+@pytest.mark.parametrize("label", ["x" * 256, "ü" * 128, "日本語", "../../etc", "a b", "O'Brien; --"])
+def test_any_other_label_is_a_class(api: Api, model: str, label: str):
+    api.published([*digits((0,), 3), *[example(digit(1, place), label) for place in range(3)]], model=model)
+
+    assert api.names(model, digit(1, 0)) == [label]
+
+
+@pytest.mark.usefixtures("no_trace")
+def test_an_id_that_is_too_long_is_refused_by_its_place(api: Api, model: str):
+    refusal = refused_examples(api, model, example(digit(0, 9), "0", id="x" * 257))
+
+    assert (refusal.code, list(refusal.fields)) == (INVALID, ["examples[4].id"])
+
+
+@pytest.mark.usefixtures("no_trace")
+def test_an_example_without_input_is_refused_by_its_place(api: Api, model: str):
+    refusal = refused_examples(api, model, input_pb2.Example(label="0"))
+
+    assert (refusal.code, list(refusal.fields)) == (INVALID, ["examples[4].input"])
+
+
+@pytest.mark.usefixtures("no_trace")
+def test_a_hundred_thousand_classes_are_refused_at_the_first_too_many(
+    api: Api, server: ServerProcess, model: str
+):
+    picture, count = digit(0, 0), 100_000
+    made = 0
+
+    def examples() -> Iterator[input_pb2.Example]:
+        nonlocal made
+        for made in range(1, count + 1):
+            yield example(picture, f"class {made}")
+
+    before = server.rss
+    refusal = refused(lambda: api.fine_tune(examples(), model=model, batch=100))
+
+    assert (refusal.code, refusal.reason) == (INVALID, "TOO_MANY_CLASSES")
+    assert "at most 1000. Received: example 1000 opens class 1001" in refusal.message
+    assert refusal.metadata == {"limit": "1000"}
+    # What was on its way when the refusal came was still sent.
+    assert made < count / 2
+    assert server.rss - before < 100 << 20
+
+
+@pytest.mark.usefixtures("no_trace")
+def test_a_hundred_thousand_classes_in_one_message_are_refused_too(
+    api: Api, server: ServerProcess, model: str
+):
+    message = examples_message([example(b"x", f"class {number}") for number in range(100_000)])
+    before = server.rss
+    refusal = refused(
+        lambda: api.fine_tuning.FineTune(iter([*stream([], model=model), message]))
+    )
+
+    assert refusal.reason == "TOO_MANY_CLASSES"
+    assert server.rss - before < 150 << 20
+
+
+def test_the_same_content_with_different_labels_fails_the_job_by_its_places(api: Api, model: str):
+    examples = [*digits((0, 1), 3), example(digit(0, 1), "1", id="twin")]
+    job = api.ended(api.fine_tune(examples, model=model).job_id)
+    kept = api.published(examples, model=model, max_dropped_share=0.4)
+
+    assert job.state == FAILED
+    assert "example 2: Expected one label for the same content. Received: '0' here and '1' at example 6" in (
+        job.error.message
+    )
+    assert [(fault.index, fault.id, fault.reason) for fault in kept.dropped] == [
+        (2, "", "CONTRADICTING_LABELS"),
+        (6, "twin", "CONTRADICTING_LABELS"),
+    ]
+
+
+def test_the_same_content_with_the_same_label_is_no_fault(api: Api, model: str):
+    job = api.published([*digits((0, 1), 3), *digits((0, 1), 3)], model=model)
+
+    assert (job.example_count, job.dropped_count) == (12, 0)
+
+
+def test_without_leave_one_example_that_cannot_be_read_fails_the_job(api: Api, model: str):
+    examples = [*digits((0, 1), 3), example(b"not a picture", "0", id="notes/readme.txt")]
+    job = api.ended(api.fine_tune(examples, model=model).job_id)
+
+    assert job.state == FAILED
+    assert job.error.code == INVALID.value[0]
+    assert "1 of 7 examples cannot be used, and max_dropped_share allows 0" in job.error.message
+    assert "example 6 ('notes/readme.txt'): Expected a JPEG" in job.error.message
+    assert job.version == 0
+    assert [(fault.index, fault.id) for fault in job.dropped] == [(6, "notes/readme.txt")]
+    assert refused(lambda: api.predict(model, digit(0, 0))).reason == "MODEL_NOT_FOUND"
+
+
+def test_with_leave_examples_that_cannot_be_read_are_left_out_and_listed(api: Api, model: str):
+    broken = [
+        example(b"not a picture", "0", id="a"),
+        example(cut(photograph("china"), 0.3), "1", id="b"),
+        example(bomb(), "1", id="c"),
+    ]
+    job = api.published([*broken, *digits((0, 1), 3)], model=model, max_dropped_share=0.5)
+
+    assert [(fault.index, fault.id, fault.reason) for fault in job.dropped] == [
+        (0, "a", "UNDECODABLE_INPUT"),
+        (1, "b", "UNDECODABLE_INPUT"),
+        (2, "c", "INPUT_TOO_LARGE"),
+    ]
+    assert all("Received: " in fault.message for fault in job.dropped)
+    assert job.dropped_count == 3
+    version = api.models.GetModel(keeping.GetModelRequest(model=model)).versions[0]
+    assert version.lineage.example_count == 6
+
+
+def test_a_job_whose_last_good_class_is_dropped_fails_for_it(api: Api, model: str):
+    examples = [*digits((0,), 3), *[example(b"broken %d" % place, "1") for place in range(3)]]
+    job = api.ended(api.fine_tune(examples, model=model, max_dropped_share=1.0).job_id)
+
+    assert job.state == FAILED
+    assert "all of class '0'" in job.error.message
+
+
+# Streams
+
+
+@pytest.mark.parametrize(
+    ("parts", "received"),
+    [
+        ([], "an empty stream"),
+        (["nothing"], "an empty message"),
+        (["examples", "spec"], "examples"),
+        (["spec", "examples", "spec"], "spec"),
+        (["spec", "nothing"], "an empty message"),
+    ],
+    ids=" ".join,
+)
+@pytest.mark.usefixtures("no_trace")
+def test_a_stream_in_another_order_is_refused(api: Api, model: str, parts: list[str], received: str):
+    messages = {
+        "spec": next(stream([], model=model)),
+        "examples": examples_message(digits((0, 1), 2)),
+        "nothing": tuning.FineTuneRequest(),
+    }
+    refusal = refused(lambda: api.fine_tuning.FineTune(iter([messages[part] for part in parts])))
+
+    assert (refusal.code, refusal.reason) == (INVALID, "INVALID_STREAM")
+    assert f"Received: {received}" in refusal.message
+
+
+@pytest.mark.parametrize("end", ["cancel", "deadline"])
+@pytest.mark.usefixtures("no_trace")
+def test_a_stream_that_breaks_off_is_never_taken_for_a_complete_one(api: Api, model: str, end: str):
+    examples = digits((0, 1), 20)
+
+    for place in range(40):
+        sent, given_up = threading.Event(), threading.Event()
+
+        def requests(
+            batches: int = place % 4, sent: threading.Event = sent, given_up: threading.Event = given_up
+        ) -> Iterator[tuning.FineTuneRequest]:
+            messages = stream(examples, model=model, batch=10)
+            for _ in range(1 + batches):
+                yield next(messages)
+            sent.set()
+            given_up.wait(10)
+
+        call = api.fine_tuning.FineTune.future(requests(), timeout=0.02 if end == "deadline" else 30)
+        assert sent.wait(10)
+        if end == "cancel":
+            call.cancel()
+        with pytest.raises((grpc.RpcError, grpc.FutureCancelledError)):
+            call.result(10)
+        given_up.set()
+
+
+#: Sends a spec and some examples, says so, and dies.
+DYING_CALLER = """
+import os, sys, threading, grpc
+messages = [bytes.fromhex(line) for line in sys.stdin.read().split()]
+def requests():
+    yield from messages
+    print("sent", flush=True)
+    threading.Event().wait()
+channel = grpc.insecure_channel(sys.argv[1])
+call = channel.stream_unary("/headstart.v1.FineTuningService/FineTune").future(requests())
+threading.Event().wait()
+"""
+
+
+@pytest.mark.usefixtures("no_trace")
+def test_a_caller_that_dies_amid_its_examples_leaves_nothing(api: Api, server: ServerProcess, model: str):
+    messages = "\n".join(
+        message.SerializeToString().hex() for message in stream(digits((0, 1), 5), model=model, batch=5)
+    )
+    command = [sys.executable, "-c", DYING_CALLER, server.target]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as caller:
+        caller.stdin.write(messages)
+        caller.stdin.close()
+        assert caller.stdout.readline() == "sent\n"
+        eventually(lambda: list((server.data / "datasets").glob("*.part")), 10, "the first examples")
+        caller.kill()
+
+
+# Messages, pages, deadlines, callers that leave
+
+
+@pytest.mark.usefixtures("no_trace")
+def test_an_example_over_the_message_limit_is_refused(api: Api, model: str):
+    refusal = refused(lambda: api.fine_tune([example(bytes(17 << 20), "0")], model=model))
+
+    assert refusal.code == EXHAUSTED
+    assert str(16 << 20) in refusal.message
+
+
+def token(*key: object) -> str:
+    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"page_size": -1},
+        {"page_size": 1001},
+        {"page_size": 2**31 - 1},
+        {"page_token": "garbage"},
+        {"page_token": "ü" * 5000},
+        {"page_token": token({})},
+        {"page_token": token(10**30)},
+        {"page_token": token("\ud800")},
+        {"page_token": token(True)},
+        {"page_token": base64.urlsafe_b64encode(b"[" * 100_000).decode()},
+    ],
+    ids=lambda fields: str(fields)[:40],
+)
+def test_pages_that_no_answer_named_are_refused_by_every_list(api: Api, digits_model: str, fields: dict):
+    calls: list[Callable[[], object]] = [
+        lambda: api.fine_tuning.ListJobs(tuning.ListJobsRequest(**fields)),
+        lambda: api.models.ListModels(keeping.ListModelsRequest(**fields)),
+        lambda: api.models.GetModel(keeping.GetModelRequest(model=digits_model, **fields)),
+        lambda: api.models.ListBackbones(keeping.ListBackbonesRequest(**fields)),
+    ]
+    for call in calls:
+        refusal = refused(call)
+        assert (refusal.code, refusal.reason) == (INVALID, "INVALID_FIELD")
+        assert list(refusal.fields) == list(fields)
+        assert "Received: " in refusal.message
+
+
+@pytest.mark.parametrize("wait", [-1.0, 3601.0])
+def test_a_wait_out_of_range_is_refused(api: Api, wait: float):
+    refusal = refused(
+        lambda: api.fine_tuning.Status(tuning.StatusRequest(job_id="any", wait=duration(wait)))
+    )
+
+    assert (refusal.code, list(refusal.fields)) == (INVALID, ["wait"])
+
+
+def test_an_unknown_state_is_refused(api: Api):
+    refusal = refused(lambda: api.fine_tuning.ListJobs(tuning.ListJobsRequest(states=[3, 77])))
+
+    assert (refusal.code, list(refusal.fields)) == (INVALID, ["states"])
+    assert "77" in refusal.message
+
+
+@pytest.mark.parametrize("alias", ["", "7", "a b", "../x", "x" * 1000])
+def test_an_alias_that_may_not_be_called_so_is_refused(api: Api, digits_model: str, alias: str):
+    request = keeping.SetAliasRequest(model=digits_model, alias=alias, version=1)
+    refusal = refused(lambda: api.models.SetAlias(request))
+
+    assert (refusal.code, list(refusal.fields)) == (INVALID, ["alias"])
+
+
+def test_an_expired_deadline_ends_the_call(api: Api, server: ServerProcess, digits_model: str):
+    for timeout in (0.0, 0.001, 0.005):
+        refusal = refused(lambda timeout=timeout: api.predict(digits_model, *[digit(0, 0)] * 64, timeout=timeout))
+        assert refusal.code == grpc.StatusCode.DEADLINE_EXCEEDED
+    eventually(lambda: held(server) == 0, 10, "an empty queue")
+
+
+def held(server: ServerProcess) -> float:
+    return value(scrape(server), "headstart_queue_rows", lane="predict")
+
+
+def test_callers_that_leave_free_their_place(api: Api, server: ServerProcess, digits_model: str):
+    pictures = [item.input.image for item in noise(16, seed=300)]
+    request = prediction_request(digits_model, *pictures)
+
+    for place in range(60):
+        calls = [api.prediction.Predict.future(request, timeout=30) for _ in range(4)]
+        if place % 2:
+            eventually(lambda calls=calls: held(server) > 0 or calls[0].done(), 10, "a queue")
+        for call in calls:
+            call.cancel()
+    eventually(lambda: held(server) == 0, 10, "an empty queue")
+
+    # The server holds 64 inputs at most, so this is answered only if every place is free again.
+    def answered() -> bool:
+        try:
+            return len(api.predict(digits_model, *[digit(0, 0)] * 64).result.predictions) == 64
+        except grpc.RpcError as error:
+            assert error.code() == EXHAUSTED
+            return False
+
+    eventually(answered, 10, "all places to be free")

@@ -1,0 +1,188 @@
+"""What operators see and set: health, reflection, metrics, ports and limits."""
+
+import subprocess
+import urllib.request
+from pathlib import Path
+
+import grpc
+import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from integration.server.calls import TIMEOUT, Api, digit, digits, example, refused
+from integration.server.conftest import SERVICES, Start
+from prometheus_client.parser import text_string_to_metric_families
+from server_process import ServerProcess, serve_command
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+def scrape(server: ServerProcess) -> dict[tuple[str, frozenset], float]:
+    """The samples of the metrics, by name and labels."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.metrics_port}/metrics", timeout=TIMEOUT) as answer:
+        text = answer.read().decode()
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def value(samples: dict[tuple[str, frozenset], float], name: str, **labels: str) -> float:
+    return samples.get((name, frozenset(labels.items())), 0.0)
+
+
+# Health
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_service_is_serving_before_the_backbone_is_warm(start: Start, service: str):
+    assert start.checks[service] == NOT_SERVING
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_watch_of_a_service_s_health_tells_when_it_begins_to_serve(start: Start, service: str):
+    assert start.watches[service] == [NOT_SERVING, SERVING]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_every_service_is_serving_once_it_is_warm(api: Api, service: str):
+    assert api.health.Check(health_pb2.HealthCheckRequest(service=service)).status == SERVING
+
+
+def test_the_health_of_an_unknown_service_is_not_found(api: Api):
+    refusal = refused(lambda: api.health.Check(health_pb2.HealthCheckRequest(service="other")))
+
+    assert refusal.code == grpc.StatusCode.NOT_FOUND
+
+
+def test_the_health_command_tells_whether_a_server_is_serving(server: ServerProcess):
+    command = [*serve_command(server.data)[:3], "health", "--target"]
+    serving = subprocess.run([*command, server.target], capture_output=True, text=True, check=False)
+    nobody = subprocess.run(
+        [*command, "127.0.0.1:1", "--timeout", "5"], capture_output=True, text=True, check=False
+    )
+
+    assert (serving.returncode, serving.stdout) == (0, f"{server.target}: SERVING\n")
+    assert nobody.returncode == 1
+    assert "127.0.0.1:1: UNAVAILABLE" in nobody.stderr
+
+
+# Reflection
+
+
+def test_the_contract_can_be_read_from_a_server_with_reflection(api: Api):
+    stub = reflection_pb2_grpc.ServerReflectionStub(api.channel)
+    request = reflection_pb2.ServerReflectionRequest
+    listed, found = stub.ServerReflectionInfo(
+        iter([request(list_services=""), request(file_containing_symbol="headstart.v1.PredictionService")])
+    )
+    files = [FileDescriptorProto.FromString(file) for file in found.file_descriptor_response.file_descriptor_proto]
+
+    assert {service.name for service in listed.list_services_response.service} >= {*SERVICES[1:], "grpc.health.v1.Health"}
+    assert [method.name for method in files[0].service[0].method] == ["Predict", "Embed"]
+
+
+# Metrics
+
+
+def test_calls_and_predictions_are_counted(api: Api, server: ServerProcess, digits_model: str):
+    method = "/headstart.v1.PredictionService/Predict"
+    before = scrape(server)
+    for _ in range(3):
+        api.predict(digits_model, digit(0, 30), digit(1, 30))
+    refused(lambda: api.predict("nobody", digit(0, 30)))
+    after = scrape(server)
+
+    def grew(name: str, **labels: str) -> float:
+        return value(after, name, **labels) - value(before, name, **labels)
+
+    assert grew("grpc_server_started_total", grpc_method=method) == 4
+    assert grew("grpc_server_handled_total", grpc_method=method, grpc_code="OK") == 3
+    assert grew("grpc_server_handled_total", grpc_method=method, grpc_code="NOT_FOUND") == 1
+    assert grew("grpc_server_handling_seconds_count", grpc_method=method) == 4
+    assert grew("headstart_predictions_total", model=digits_model, version="1") == 6
+    assert grew("headstart_batch_rows_sum", lane="predict") == 6
+    assert grew("headstart_predict_stage_seconds_count", stage="backbone") == 3
+    assert value(after, "headstart_queue_rows", lane="predict") == 0
+
+
+def test_jobs_and_versions_are_counted(api: Api, server: ServerProcess, model: str):
+    before = scrape(server)
+    api.published(digits((0, 1), 5, start=100), model=model)
+    api.ended(api.fine_tune([example(b"none", "0"), *digits((0, 1), 2)], model=model).job_id)
+    after = scrape(server)
+
+    def grew(name: str, **labels: str) -> float:
+        return value(after, name, **labels) - value(before, name, **labels)
+
+    assert grew("headstart_versions_published_total", model=model) == 1
+    assert grew("headstart_job_runs_total", outcome="succeeded") == 1
+    assert grew("headstart_job_runs_total", outcome="failed") == 1
+    assert grew("headstart_jobs", state="succeeded") == 1
+    assert grew("headstart_jobs", state="failed") == 1
+    assert value(after, "headstart_version_examples", model=model) == 10
+    assert 0 <= value(after, "headstart_version_accuracy", model=model) <= 1
+    assert grew("headstart_batch_rows_sum", lane="train") == 10
+    assert grew("headstart_feature_cache_total", outcome="miss") >= 10
+    assert value(after, "headstart_memory_held_bytes", holder="feature_cache") > 0
+
+
+def test_every_metric_has_a_type_and_a_description(server: ServerProcess):
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.metrics_port}/metrics", timeout=TIMEOUT) as answer:
+        families = list(text_string_to_metric_families(answer.read().decode()))
+    names = {family.name for family in families}
+
+    assert len(families) == len(names) >= 15
+    assert all(family.documentation and family.type != "unknown" for family in families)
+    assert {"headstart_build_info", "headstart_jobs", "headstart_queue_rows"} <= names
+
+
+# Ports, folders and limits
+
+
+def test_a_message_over_the_limit_is_refused_with_the_limit(api: Api, digits_model: str):
+    refusal = refused(lambda: api.predict(digits_model, bytes(17 << 20)))
+
+    assert refusal.code == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert str(16 << 20) in refusal.message
+    assert api.predict(digits_model, digit(0, 30)).result.version == 1
+
+
+def failed_start(data: Path, *flags: str, port: int = 0) -> str:
+    """What a server says that cannot start."""
+    done = subprocess.run(
+        serve_command(data, *flags, port=port), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr.splitlines()[-1]
+
+
+def test_a_second_server_on_a_data_folder_is_refused(server: ServerProcess):
+    said = failed_start(server.data)
+
+    assert str(server.data) in said
+    assert "Another headstart-server uses the data folder" in said
+
+
+def test_a_port_in_use_is_refused(server: ServerProcess, tmp_path: Path):
+    said = failed_start(tmp_path / "data", port=server.port)
+
+    assert said.startswith("headstart-server: Cannot listen on")
+    assert server.target in said
+
+
+def test_a_metrics_port_in_use_is_refused(server: ServerProcess, tmp_path: Path):
+    said = failed_start(tmp_path / "data", "--metrics-port", str(server.metrics_port))
+
+    assert said.startswith("headstart-server: Cannot listen on")
+    assert f"127.0.0.1:{server.metrics_port}" in said
+
+
+def test_an_unknown_backbone_is_refused_at_start(tmp_path: Path):
+    said = failed_start(tmp_path / "data", "--backbone", "resnet")
+
+    assert "'resnet'" in said
+    assert "efficientnet-lite0" in said

@@ -1,0 +1,129 @@
+"""TLS on the port: who may talk to whom."""
+
+import datetime
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+import grpc
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from integration.server.calls import TIMEOUT, refused
+from server_process import ServerProcess, running
+
+PEM = serialization.Encoding.PEM
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A certificate and its key, both in PEM."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    @property
+    def chain(self) -> bytes:
+        return self.certificate.public_bytes(PEM)
+
+    @property
+    def private(self) -> bytes:
+        return self.key.private_bytes(
+            PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+
+
+def identity(name: str, issuer: Identity | None = None) -> Identity:
+    """A certificate for the loopback; its own issuer if none is given."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.certificate.subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+    )
+    return Identity(builder.sign(issuer.key if issuer else key, hashes.SHA256()), key)
+
+
+AUTHORITY = identity("authority")
+STRANGER = identity("stranger")
+
+
+@dataclass(frozen=True)
+class Ports:
+    """A server that shows a certificate, and one that wants to see one as well."""
+
+    tls: ServerProcess
+    mutual: ServerProcess
+
+
+@pytest.fixture(scope="module")
+def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
+    folder = tmp_path_factory.mktemp("tls")
+    shown = identity("server", AUTHORITY)
+    files = {"cert": shown.chain, "key": shown.private, "client-ca": AUTHORITY.chain}
+    for name, content in files.items():
+        (folder / f"{name}.pem").write_bytes(content)
+    flags = {name: (f"--tls-{name}", str(folder / f"{name}.pem")) for name in files}
+    plain = (*flags["cert"], *flags["key"])
+    with (
+        running(folder / "one", *plain) as tls,
+        running(folder / "two", *plain, *flags["client-ca"]) as mutual,
+    ):
+        # They need not be warm: health answers from the first moment.
+        for server in (tls, mutual):
+            server.event("listening")
+        yield Ports(tls, mutual)
+
+
+def health(server: ServerProcess, *, trusted: Identity = AUTHORITY, shown: Identity | None = None) -> int:
+    credentials = grpc.ssl_channel_credentials(
+        trusted.chain, shown.private if shown else None, shown.chain if shown else None
+    )
+    with grpc.secure_channel(server.target, credentials) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        return stub.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT).status
+
+
+def test_a_client_that_trusts_the_authority_is_answered(ports: Ports):
+    assert health(ports.tls) in (health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.HealthCheckResponse.SERVING)
+
+
+def test_a_client_that_trusts_another_authority_refuses_the_server(ports: Ports):
+    refusal = refused(lambda: health(ports.tls, trusted=STRANGER))
+
+    assert refusal.code == grpc.StatusCode.UNAVAILABLE
+    assert "CERTIFICATE_VERIFY_FAILED" in refusal.message
+
+
+def test_a_client_without_tls_is_not_answered(ports: Ports):
+    with grpc.insecure_channel(ports.tls.target) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        refusal = refused(lambda: stub.Check(health_pb2.HealthCheckRequest(), timeout=TIMEOUT))
+
+    assert refusal.code == grpc.StatusCode.UNAVAILABLE
+
+
+def test_a_client_with_a_certificate_of_the_authority_is_answered_by_a_mutual_port(ports: Ports):
+    assert health(ports.mutual, shown=identity("client", AUTHORITY)) in (
+        health_pb2.HealthCheckResponse.NOT_SERVING,
+        health_pb2.HealthCheckResponse.SERVING,
+    )
+
+
+@pytest.mark.parametrize("shown", [None, STRANGER, identity("client", STRANGER)])
+def test_a_mutual_port_refuses_clients_without_a_certificate_of_the_authority(
+    ports: Ports, shown: Identity | None
+):
+    assert refused(lambda: health(ports.mutual, shown=shown)).code == grpc.StatusCode.UNAVAILABLE

@@ -1,0 +1,385 @@
+"""Inputs to features: admission, decoding, the cache, and every way out."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError, Future
+
+import numpy as np
+import pytest
+from fakes import FakeBackbone, HeldExecutor, InlineExecutor, ManualClock, Recorder
+from headstart_server.backbones.backbone import Content
+from headstart_server.embedding.batcher import Batcher
+from headstart_server.embedding.cache import FeatureCache, content_digest
+from headstart_server.embedding.embedder import Embedder
+from headstart_server.embedding.queue import Lane, RowFeatures, RowQueue
+from headstart_server.errors import (
+    ArtifactDamaged,
+    BackboneQueueFull,
+    DeadlineExceeded,
+    Draining,
+    UndecodableInput,
+)
+
+
+class Bench:
+    """An embedder whose threads are the test: `pump` is the batcher's, `decode` the pools'."""
+
+    def __init__(self, *, held: bool = False, cache_predictions: bool = False, cache_bytes: int = 1 << 20) -> None:
+        self.clock = ManualClock()
+        self.backbone = FakeBackbone()
+        self.seen = Recorder()
+        self.queue = RowQueue(max_batch=4, train_slice=2)
+        self.batcher = Batcher(self.backbone.run, self.queue, self.seen, clock=self.clock)
+        self.pools = {lane: HeldExecutor() if held else InlineExecutor() for lane in Lane}
+        self.cache = FeatureCache(cache_bytes)
+        self.embedder = Embedder(
+            self.backbone,
+            self.batcher,
+            self.cache,
+            self.pools,
+            max_pending=4,
+            cache_predictions=cache_predictions,
+            clock=self.clock,
+        )
+
+    def decode(self, lane: Lane) -> None:
+        pool = self.pools[lane]
+        assert isinstance(pool, HeldExecutor)
+        pool.run_all()
+
+    def pump(self) -> None:
+        while len(self.queue):
+            self.batcher.execute(self.queue.take(self.clock()))
+
+    def extract(
+        self, contents: Sequence[Content], window: int = 3
+    ) -> Iterator[tuple[int, RowFeatures | Exception]]:
+        return self.embedder.extract(
+            [content_digest(content) for content in contents],
+            lambda place: contents[place],
+            window=window,
+            checkpoint=self.pump,
+        )
+
+
+def values(future: "Future[RowFeatures]") -> list[float]:
+    return future.result(0).views["last"].tolist()
+
+
+def expected(content: bytes) -> list[float]:
+    backbone = FakeBackbone()
+    return backbone.run(backbone.decode(content)[None])["last"][0].tolist()
+
+
+# Predict
+
+
+def test_each_input_gets_its_own_features_in_order() -> None:
+    bench = Bench()
+    futures = bench.embedder.predict([b"a", b"b", b"a"])
+    bench.pump()
+    assert [values(future) for future in futures] == [expected(b"a"), expected(b"b"), expected(b"a")]
+    assert bench.seen.batches == [(Lane.PREDICT, 3)]
+    assert bench.embedder.pending == 0
+
+
+def test_a_call_is_taken_whole_or_not_at_all() -> None:
+    bench = Bench(held=True)
+    bench.embedder.predict([b"a", b"b", b"c"])
+    with pytest.raises(BackboneQueueFull) as caught:
+        bench.embedder.predict([b"d", b"e"])
+    assert bench.embedder.pending == 3
+    assert caught.value.message == (
+        "Backbone 'fake' holds 3 inputs and takes 4 at most. Received: 2 more. Try again in a second, or "
+        "send fewer in one call."
+    )
+    assert caught.value.retry_after == 1.0
+    bench.embedder.predict([b"d"])
+    assert bench.embedder.pending == 4
+    bench.decode(Lane.PREDICT)
+    bench.pump()
+    assert bench.embedder.pending == 0
+    assert sum(bench.backbone.batches) == 4
+
+
+def test_a_call_larger_than_the_bound_is_refused_even_when_nothing_waits() -> None:
+    bench = Bench()
+    with pytest.raises(BackboneQueueFull):
+        bench.embedder.predict([b"a"] * 5)
+    assert bench.embedder.pending == 0
+
+
+def test_inputs_are_released_when_they_cannot_be_decoded() -> None:
+    bench = Bench()
+    broken, fine = bench.embedder.predict([b"broken", b"fine"])
+    bench.pump()
+    assert isinstance(broken.exception(0), UndecodableInput)
+    assert values(fine) == expected(b"fine")
+    assert bench.embedder.pending == 0
+
+
+def test_inputs_are_released_when_they_expire() -> None:
+    bench = Bench()
+    (late,) = bench.embedder.predict([b"a"], deadline=bench.clock() + 1)
+    bench.clock.advance(1)
+    bench.pump()
+    assert isinstance(late.exception(0), DeadlineExceeded)
+    assert bench.embedder.pending == 0
+    assert bench.backbone.batches == []
+
+
+def test_inputs_are_released_when_the_runtime_fails() -> None:
+    bench = Bench()
+
+    def fail(rows: object) -> None:
+        raise RuntimeError("no memory")
+
+    bench.backbone.before_run = fail
+    futures = bench.embedder.predict([b"a", b"b"])
+    bench.pump()
+    assert all(isinstance(future.exception(0), RuntimeError) for future in futures)
+    assert bench.embedder.pending == 0
+
+
+def test_inputs_are_released_when_their_caller_leaves_before_they_are_decoded() -> None:
+    bench = Bench(held=True)
+    futures = bench.embedder.predict([b"a", b"b"])
+    assert all(future.cancel() for future in futures)
+    assert bench.embedder.pending == 0
+    bench.decode(Lane.PREDICT)
+    assert not bench.backbone.decoded
+    assert len(bench.queue) == 0
+
+
+def test_inputs_are_released_when_their_caller_leaves_while_they_wait() -> None:
+    bench = Bench()
+    (left,) = bench.embedder.predict([b"a"])
+    assert len(bench.queue) == 1
+    assert left.cancel()
+    assert bench.embedder.pending == 0
+    bench.pump()
+    assert bench.backbone.batches == []
+    assert bench.seen.dropped == [(Lane.PREDICT, 1, "abandoned")]
+
+
+def test_inputs_are_released_when_their_caller_leaves_while_they_run() -> None:
+    bench = Bench()
+    (left,) = bench.embedder.predict([b"a"])
+    bench.backbone.before_run = lambda rows: left.cancel()
+    bench.pump()
+    with pytest.raises(CancelledError):
+        left.result(0)
+    assert bench.embedder.pending == 0
+
+
+def test_inputs_are_released_when_the_server_stops() -> None:
+    bench = Bench(held=True)
+    (waiting,) = bench.embedder.predict([b"a"])
+    bench.decode(Lane.PREDICT)
+    (undecoded,) = bench.embedder.predict([b"b"])
+    bench.embedder.close()
+    bench.decode(Lane.PREDICT)
+    assert isinstance(waiting.exception(0), Draining)
+    assert isinstance(undecoded.exception(0), Draining)
+    assert bench.embedder.pending == 0
+
+
+def test_predictions_leave_the_cache_alone_unless_told_otherwise() -> None:
+    bench = Bench()
+    for _ in range(2):
+        bench.embedder.predict([b"a"])
+        bench.pump()
+    assert bench.backbone.batches == [1, 1]
+    assert len(bench.cache) == 0
+
+
+def test_predictions_that_may_be_cached_run_once_and_are_shared_with_training() -> None:
+    bench = Bench(cache_predictions=True)
+    bench.embedder.predict([b"a"])
+    bench.pump()
+    (again,) = bench.embedder.predict([b"a"])
+    assert values(again) == expected(b"a")
+    assert (again.result().ran, again.result().decoded) == (0.0, 0.0)
+    ((_, trained),) = bench.extract([b"a"])
+    assert trained.views is again.result().views
+    assert bench.backbone.batches == [1]
+    assert bench.embedder.pending == 0
+
+
+def test_the_time_of_decoding_is_told() -> None:
+    bench = Bench()
+    decode = bench.backbone.decode
+
+    def slowly(content: Content) -> object:
+        bench.clock.advance(0.25)
+        return decode(content)
+
+    bench.backbone.decode = slowly
+    (future,) = bench.embedder.predict([b"a"])
+    bench.pump()
+    assert future.result(0).decoded == 0.25
+
+
+def test_decode_only_checks() -> None:
+    bench = Bench()
+    bench.embedder.decode(b"fine")
+    with pytest.raises(UndecodableInput):
+        bench.embedder.decode(b"broken")
+    assert len(bench.queue) == 0
+
+
+# Training
+
+
+def test_each_different_content_is_decoded_and_run_once() -> None:
+    bench = Bench()
+    contents = [b"a", b"b", b"a", b"c", b"b"]
+    found = dict(bench.extract(contents))
+    assert list(found) == [0, 1, 3]
+    assert [found[place].views["last"].tolist() for place in (0, 1, 3)] == [
+        expected(b"a"),
+        expected(b"b"),
+        expected(b"c"),
+    ]
+    assert bench.backbone.decoded == {b"a": 1, b"b": 1, b"c": 1}
+    assert sum(bench.backbone.batches) == 3
+    assert all(lane is Lane.TRAIN for lane, _ in bench.seen.batches)
+
+
+def test_what_was_seen_before_is_neither_read_nor_run_again() -> None:
+    bench = Bench()
+    first = dict(bench.extract([b"a", b"b"]))
+    runs = list(bench.backbone.batches)
+
+    def read(place: int) -> Content:
+        raise AssertionError(f"read {place}")
+
+    digests = [content_digest(content) for content in (b"b", b"a")]
+    second = dict(bench.embedder.extract(digests, read, window=2))
+    assert second[0].views is first[1].views
+    assert second[1].views is first[0].views
+    assert (second[0].queued, second[0].ran, second[0].decoded) == (0.0, 0.0, 0.0)
+    assert bench.backbone.batches == runs
+
+
+def test_features_of_another_backbone_are_not_taken_for_this_ones() -> None:
+    bench = Bench()
+    bench.cache.put("another digest", content_digest(b"a"), {"last": np.zeros(12, np.float32)})
+    ((_, found),) = bench.extract([b"a"])
+    assert found.views["last"].tolist() == expected(b"a")
+
+
+@pytest.mark.parametrize("window", [1, 2, 5])
+def test_no_more_items_are_under_way_than_the_window(window: int) -> None:
+    bench = Bench()
+    contents = [f"{place}".encode() for place in range(12)]
+    read, yielded, most = 0, 0, 0
+
+    def counted(place: int) -> Content:
+        nonlocal read, most
+        read += 1
+        most = max(most, read - yielded)
+        return contents[place]
+
+    digests = [content_digest(content) for content in contents]
+    for place, _ in bench.embedder.extract(digests, counted, window=window, checkpoint=bench.pump):
+        assert place == yielded
+        yielded += 1
+    assert yielded == read == 12
+    assert most == window
+
+
+def test_an_item_that_cannot_be_decoded_is_told_in_its_place_and_the_others_go_on() -> None:
+    bench = Bench()
+    found = dict(bench.extract([b"a", b"broken", b"c"]))
+    assert list(found) == [0, 1, 2]
+    assert isinstance(found[1], UndecodableInput)
+    assert found[2].views["last"].tolist() == expected(b"c")
+
+
+def test_an_item_that_cannot_be_read_is_told_too() -> None:
+    bench = Bench()
+
+    def read(place: int) -> Content:
+        raise ArtifactDamaged("gone")
+
+    ((place, found),) = bench.embedder.extract(["x"], read, window=1)
+    assert place == 0
+    assert isinstance(found, ArtifactDamaged)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no memory"), TimeoutError("no answer")])
+def test_a_fault_of_the_runtime_ends_it(error: Exception) -> None:
+    bench = Bench()
+    looks = 0
+
+    def fail(rows: object) -> None:
+        raise error
+
+    def checkpoint() -> None:
+        nonlocal looks
+        looks += 1
+        assert looks < 20, "it waits for what has failed"
+        bench.pump()
+
+    bench.backbone.before_run = fail
+    with pytest.raises(type(error)):
+        list(bench.embedder.extract(["x"], lambda _: b"a", window=1, checkpoint=checkpoint))
+
+
+def test_a_server_that_stops_ends_it() -> None:
+    bench = Bench()
+    bench.embedder.close()
+    with pytest.raises(Draining):
+        list(bench.extract([b"a", b"b"]))
+
+
+class StopError(Exception):
+    pass
+
+
+def test_a_checkpoint_that_raises_stops_it_and_takes_its_rows_out_of_the_queue() -> None:
+    bench = Bench()
+
+    def stop() -> None:
+        raise StopError
+
+    digests = [str(place) for place in range(10)]
+    found = bench.embedder.extract(digests, lambda place: b"%d" % place, window=4, checkpoint=stop)
+    with pytest.raises(StopError):
+        next(found)
+    assert len(bench.queue) == 4
+    bench.pump()
+    assert sum(rows for _, rows, cause in bench.seen.dropped if cause == "abandoned") == 4
+    assert bench.backbone.batches == []
+
+
+def test_leaving_it_half_way_takes_its_rows_out_of_the_queue() -> None:
+    bench = Bench(held=True)
+    found = bench.embedder.extract(
+        [str(place) for place in range(10)],
+        lambda place: b"%d" % place,
+        window=4,
+        checkpoint=lambda: (bench.decode(Lane.TRAIN), bench.pump()),
+    )
+    next(found)
+    found.close()
+    bench.decode(Lane.TRAIN)
+    bench.pump()
+    assert sum(bench.backbone.batches) == 4
+
+
+def test_training_decodes_in_its_own_threads() -> None:
+    bench = Bench(held=True)
+    bench.embedder.predict([b"a"])
+    bench.decode(Lane.TRAIN)
+    assert not bench.backbone.decoded
+    bench.decode(Lane.PREDICT)
+    assert bench.backbone.decoded == {b"a": 1}
+
+
+def test_it_tells_the_facts_of_its_backbone_and_what_waits() -> None:
+    bench = Bench()
+    bench.embedder.predict([b"a", b"b"])
+    assert bench.embedder.info is bench.backbone.info
+    assert bench.embedder.digest == bench.backbone.digest
+    assert (bench.embedder.waiting(Lane.PREDICT), bench.embedder.waiting(Lane.TRAIN)) == (2, 0)

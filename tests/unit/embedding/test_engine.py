@@ -1,0 +1,153 @@
+"""Loading backbones: once, on demand, and again after a failure."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+from fakes import PATIENCE, FakeBackbone, FakeSource, InlineExecutor, Recorder
+from headstart_server.embedding.batcher import Batcher
+from headstart_server.embedding.cache import FeatureCache
+from headstart_server.embedding.embedder import Embedder
+from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.queue import Lane, RowQueue
+from headstart_server.errors import BackboneNotFound, Draining, Loading
+
+
+def make_embedder(backbone: FakeBackbone) -> Embedder:
+    batcher = Batcher(backbone.run, RowQueue(max_batch=2, train_slice=1), Recorder())
+    pools = {lane: InlineExecutor() for lane in Lane}
+    return Embedder(backbone, batcher, FeatureCache(0), pools, max_pending=2)
+
+
+@pytest.fixture
+def source() -> FakeSource:
+    return FakeSource(FakeBackbone("small"), FakeBackbone("large"))
+
+
+@pytest.fixture
+def engine(source: FakeSource) -> Engine:
+    return Engine(source, make_embedder, "small")
+
+
+def blocked(source: FakeSource) -> tuple[threading.Event, threading.Event]:
+    """Make loads wait; gives the event that one has begun and the event that lets it go on."""
+    begun, may_end = threading.Event(), threading.Event()
+
+    def wait(name: str) -> None:
+        begun.set()
+        assert may_end.wait(PATIENCE)
+
+    source.before_load = wait
+    return begun, may_end
+
+
+def at_once(count: int, work: Callable[[], object]) -> list[object]:
+    results: list[object] = []
+    threads = [threading.Thread(target=lambda: results.append(work())) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    return results
+
+
+def test_a_backbone_is_loading_when_first_asked_for_and_ready_then(
+    engine: Engine, source: FakeSource
+) -> None:
+    begun, may_end = blocked(source)
+    with pytest.raises(Loading) as caught:
+        engine.get("large")
+    assert caught.value.retry_after == 2.0
+    assert begun.wait(PATIENCE)
+    for _ in range(3):
+        with pytest.raises(Loading):
+            engine.get("large")
+    assert engine.loaded("large") is None
+    may_end.set()
+    loaded = engine.load("large")
+    assert engine.get("large") is loaded is engine.loaded("large")
+    assert source.loads == ["large"]
+
+
+def test_an_empty_name_means_the_default(engine: Engine) -> None:
+    loaded = engine.load("")
+    assert loaded.info.name == "small"
+    assert engine.get("") is engine.get("small") is engine.loaded("") is loaded
+    assert engine.info("").name == "small"
+
+
+def test_an_unknown_name_is_told_with_those_there_are(engine: Engine, source: FakeSource) -> None:
+    for ask in (engine.get, engine.load, engine.info):
+        with pytest.raises(BackboneNotFound) as caught:
+            ask("huge")
+        assert caught.value.message == "There is no backbone 'huge'. Expected one of: large, small."
+    assert source.loads == []
+
+
+def test_an_unknown_default_is_told_at_once(source: FakeSource) -> None:
+    with pytest.raises(BackboneNotFound):
+        Engine(source, make_embedder, "huge")
+
+
+def test_many_who_load_at_once_load_once(engine: Engine, source: FakeSource) -> None:
+    ready = threading.Barrier(6)
+
+    def load() -> Embedder:
+        ready.wait(PATIENCE)
+        return engine.load("large")
+
+    assert len(set(map(id, at_once(6, load)))) == 1
+    assert source.loads == ["large"]
+
+
+def test_two_backbones_load_beside_each_other(engine: Engine, source: FakeSource) -> None:
+    both = threading.Barrier(2)
+    source.before_load = lambda name: both.wait(PATIENCE) and None
+    names = iter(["small", "large"])
+    assert {loaded.info.name for loaded in at_once(2, lambda: engine.load(next(names)))} == {
+        "small",
+        "large",
+    }
+
+
+def test_a_load_that_failed_is_tried_again(engine: Engine, source: FakeSource) -> None:
+    def fail(name: str) -> None:
+        raise RuntimeError("no memory")
+
+    source.before_load = fail
+    with pytest.raises(RuntimeError, match="no memory"):
+        engine.load("large")
+    assert engine.loaded("large") is None
+    source.before_load = lambda name: None
+    assert engine.load("large").info.name == "large"
+    assert source.loads == ["large", "large"]
+
+
+def test_a_load_that_failed_in_the_background_is_tried_again(engine: Engine, source: FakeSource) -> None:
+    failing = threading.Event()
+
+    def fail(name: str) -> None:
+        source.before_load = lambda name: None
+        failing.set()
+        raise RuntimeError("no memory")
+
+    source.before_load = fail
+    with pytest.raises(Loading):
+        engine.get("large")
+    assert failing.wait(PATIENCE)
+    assert engine.load("large") is engine.get("large")
+
+
+def test_infos_are_known_without_loading(engine: Engine, source: FakeSource) -> None:
+    assert [info.name for info in engine.infos()] == ["large", "small"]
+    assert source.loads == []
+    assert engine.all_loaded() == []
+
+
+def test_closing_stops_every_loaded_embedder(engine: Engine) -> None:
+    loaded = [engine.load("small"), engine.load("large")]
+    assert engine.all_loaded() == loaded
+    engine.close()
+    for embedder in loaded:
+        (future,) = embedder.predict([b"a"])
+        assert isinstance(future.exception(0), Draining)

@@ -1,0 +1,43 @@
+"""Contents that came with several labels."""
+
+from headstart_server.learning.findings import contradictions
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def test_each_side_of_a_contradiction_is_told_with_an_example_of_the_other() -> None:
+    faults = contradictions(
+        ["x", "y", "x", "z", "x"], ["cat", "cat", "dog", "dog", "cat"], ["a", "b", "c", "d", "e"]
+    )
+    assert [(fault.index, fault.id, fault.reason) for fault in faults] == [
+        (0, "a", "CONTRADICTING_LABELS"),
+        (2, "c", "CONTRADICTING_LABELS"),
+        (4, "e", "CONTRADICTING_LABELS"),
+    ]
+    expected = "Expected one label for the same content. Received: {} here and {} at example {}."
+    assert [fault.message for fault in faults] == [
+        expected.format("'cat'", "'dog'", 2),
+        expected.format("'dog'", "'cat'", 0),
+        expected.format("'cat'", "'dog'", 2),
+    ]
+
+
+def test_equal_content_with_equal_labels_is_none() -> None:
+    assert contradictions(["x", "x", "y"], ["cat", "cat", "dog"], ["", "", ""]) == []
+
+
+@given(st.lists(st.tuples(st.sampled_from("xyz"), st.sampled_from("abc")), max_size=12))
+def test_exactly_the_contents_with_several_labels_are_found(examples: list[tuple[str, str]]) -> None:
+    labels: dict[str, set[str]] = {}
+    for digest, label in examples:
+        labels.setdefault(digest, set()).add(label)
+    faults = contradictions(
+        [digest for digest, _ in examples], [label for _, label in examples], [""] * len(examples)
+    )
+    expected = [place for place, (digest, _) in enumerate(examples) if len(labels[digest]) > 1]
+    assert [fault.index for fault in faults] == expected
+    for fault in faults:
+        digest, label = examples[fault.index]
+        named = int(fault.message.rsplit(" ", 1)[1].rstrip("."))
+        assert examples[named][0] == digest
+        assert examples[named][1] != label

@@ -1,0 +1,88 @@
+"""Scores to probabilities, for every number a head can meet."""
+
+import numpy as np
+import pytest
+from fakes import make_head
+from headstart_server.learning.head import Head, normalized, softmax
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from numpy.typing import NDArray
+
+ROWS = arrays(np.float64, array_shapes(min_dims=2, max_dims=2, max_side=6), elements=st.floats(-1e6, 1e6))
+
+
+@given(ROWS)
+def test_probabilities_sum_to_one_and_keep_the_order_of_the_scores(scores: NDArray[np.float64]) -> None:
+    rows = softmax(scores)
+    assert (rows >= 0).all()
+    np.testing.assert_allclose(rows.sum(axis=1), 1.0, rtol=1e-9)
+    np.testing.assert_array_equal(np.take_along_axis(rows, scores.argmax(axis=1)[:, None], 1)[:, 0], rows.max(1))
+
+
+def test_softmax_is_the_share_of_the_powers() -> None:
+    rows = softmax(np.log(np.array([[1.0, 2.0, 5.0]])))
+    np.testing.assert_allclose(rows, [[0.125, 0.25, 0.625]])
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [1e30, -1e30])
+def test_huge_scores_neither_overflow_nor_warn(kind: type, size: float) -> None:
+    np.testing.assert_array_equal(softmax(np.array([[size, size]], kind)), [[0.5, 0.5]])
+    assert softmax(np.array([[size, -size]], kind)).max() == 1.0
+
+
+@given(ROWS)
+def test_normalized_rows_have_length_one_and_the_same_direction(rows: NDArray[np.float64]) -> None:
+    for row, length in zip(rows, np.linalg.norm(rows, axis=1), strict=True):
+        if length > 1e-100:
+            np.testing.assert_allclose(normalized(row[None])[0] * length, row, rtol=1e-9, atol=1e-9 * length)
+            assert np.linalg.norm(normalized(row[None])) == pytest.approx(1.0)
+
+
+def test_a_row_of_zeros_stays_one() -> None:
+    zeros = np.zeros((2, 4), np.float32)
+    np.testing.assert_array_equal(normalized(zeros), zeros)
+
+
+def test_features_are_scaled_scored_cooled_and_made_probabilities() -> None:
+    head = Head(
+        view="last",
+        weights=np.array([[1.0, 0.0], [0.0, 2.0]], np.float32),
+        bias=np.array([0.0, 0.5], np.float32),
+        temperature=0.5,
+        class_names=("a", "b"),
+    )
+    features = np.array([[30.0, 40.0]], np.float32)
+    np.testing.assert_allclose(head.scores(features), [[0.6, 2.1]], rtol=1e-6)
+    powers = np.exp(np.array([1.2, 4.2]))
+    np.testing.assert_allclose(head.probabilities(features), [powers / powers.sum()], rtol=1e-5)
+
+
+def test_zero_features_give_the_probabilities_of_the_bias() -> None:
+    head = make_head()
+    expected = softmax(head.bias[None] / np.float32(head.temperature))
+    np.testing.assert_allclose(head.probabilities(np.zeros((1, 12), np.float32)), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [1e-6, 1e6])
+def test_the_most_extreme_temperatures_give_probabilities(temperature: float) -> None:
+    fitted = make_head()
+    head = Head(
+        view="last",
+        weights=fitted.weights,
+        bias=fitted.bias,
+        temperature=temperature,
+        class_names=fitted.class_names,
+    )
+    features = np.random.default_rng(1).normal(size=(5, 12)).astype(np.float32)
+    rows = head.probabilities(features)
+    assert rows.dtype == np.float32
+    np.testing.assert_allclose(rows.sum(axis=1), 1.0, rtol=1e-6)
+    if temperature < 1:
+        assert rows.argmax(axis=1).tolist() == head.scores(features).argmax(axis=1).tolist()
+
+
+def test_its_bytes_are_its_arrays_and_its_names() -> None:
+    head = make_head(classes=2, size=10)
+    assert head.nbytes == 10 * 2 * 4 + 2 * 4 + 2 * (len("class 0") + 80)

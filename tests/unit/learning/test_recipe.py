@@ -1,0 +1,142 @@
+"""Carrying out a recipe: the same head for the same examples, and honest metrics."""
+
+import numpy as np
+import pytest
+from headstart_server.learning.evaluation import Metrics, MetricsSource
+from headstart_server.learning.head import Float32
+from headstart_server.learning.recipe import Auto, Fitted, Recipe, Ridge, fit, view_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+CLASSES = 3
+NAMES = ("ant", "bee", "cat")
+
+
+def examples(seed: int, *, each: int = 6, d: int = 8) -> tuple[dict[str, Float32], np.ndarray, list[str]]:
+    """Gaussian classes, float32 as a backbone gives them, with some duplicates within each class."""
+    rng = np.random.default_rng(seed)
+    labels = np.repeat(np.arange(CLASSES), each)
+    groups = [f"{label}/{max(place, 1)}" for label in range(CLASSES) for place in range(each)]
+    by_group = {group: rng.normal(size=d) for group in sorted(set(groups))}
+    rows = 2 * np.eye(CLASSES, d)[labels] + np.stack([by_group[group] for group in groups])
+    last = rows.astype(np.float32)
+    return {"last": last, "taps": last[:, ::-1].copy()}, labels.astype(np.int64), groups
+
+
+def fitted(seed: int = 0, *, order: np.ndarray | None = None, recipe: Recipe | None = None, **size: int) -> Fitted:
+    views, labels, groups = examples(seed, **size)
+    order = np.arange(len(labels)) if order is None else order
+    moved = {name: rows[order] for name, rows in views.items()}
+    return fit(recipe or Auto(), moved, labels[order], [groups[place] for place in order], NAMES, seed=7)
+
+
+@given(st.integers(0, 1000), st.sampled_from([4, 30]), st.randoms(use_true_random=False))
+@settings(max_examples=40, deadline=None)
+def test_the_order_of_the_examples_changes_no_bit(seed: int, d: int, random) -> None:
+    order = list(range(CLASSES * 6))
+    random.shuffle(order)
+    one, other = fitted(seed, d=d), fitted(seed, d=d, order=np.array(order))
+    assert one.head.weights.tobytes() == other.head.weights.tobytes()
+    assert one.head.bias.tobytes() == other.head.bias.tobytes()
+    assert one.head.temperature == other.head.temperature
+    assert (one.recipe, one.metrics) == (other.recipe, other.metrics)
+
+
+@given(st.integers(0, 1000), st.permutations(range(CLASSES)))
+@settings(max_examples=30, deadline=None)
+def test_renaming_the_classes_moves_the_columns(seed: int, places: list[int]) -> None:
+    recipe = Ridge(regularization=0.1, temperature=0.3)
+    views, labels, groups = examples(seed)
+    one = fit(recipe, views, labels, groups, NAMES, seed=1)
+    names = [""] * CLASSES
+    for place, name in zip(places, NAMES, strict=True):
+        names[place] = name
+    other = fit(recipe, views, np.array(places)[labels], groups, tuple(names), seed=1)
+    np.testing.assert_allclose(other.head.weights[:, places], one.head.weights, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(other.head.bias[places], one.head.bias, rtol=1e-4, atol=1e-6)
+
+
+def test_the_head_knows_its_examples_and_the_recipe_says_what_was_chosen() -> None:
+    found = fitted(d=40)
+    views, labels, _ = examples(0, d=40)
+    assert found.head.probabilities(views["last"]).argmax(axis=1).tolist() == labels.tolist()
+    assert found.head.class_names == NAMES
+    assert found.head.weights.dtype == found.head.bias.dtype == np.float32
+    assert found.recipe.regularization is not None
+    assert found.recipe.temperature == found.head.temperature
+    # Six examples of a class, of which two are one group.
+    assert found.recipe.folds == 5
+
+
+def test_metrics_are_out_of_fold_and_not_those_on_the_training_examples() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 30)
+    views = {"last": rng.normal(size=(60, 100)).astype(np.float32)}
+    found = fit(Auto(), views, labels, [f"{index:02d}" for index in range(60)], ("a", "b"), seed=0)
+    metrics = found.metrics
+    assert metrics.source is MetricsSource.OUT_OF_FOLD
+    assert metrics.example_count == 60
+    # Noise: it fits its examples, and knows that it will not know others.
+    assert metrics.accuracy is not None
+    assert metrics.accuracy < 0.75
+    assert metrics.log_loss is not None
+    assert metrics.log_loss > 0.5
+    assert sum(count for _, _, count in metrics.confusion) == 60
+
+
+def test_metrics_leave_out_classes_of_a_single_example() -> None:
+    views, labels, groups = examples(0)
+    labels = np.append(labels, [3])
+    last = np.vstack([views["last"], np.ones((1, 8), np.float32)])
+    found = fit(Auto(), {"last": last}, labels, [*groups, "x"], (*NAMES, "dog"), seed=0)
+    assert found.metrics.example_count == len(labels) - 1
+    assert all(actual != 3 for actual, _, _ in found.metrics.confusion)
+    assert found.head.weights.shape == (8, 4)
+
+
+def test_a_single_shot_has_no_metrics() -> None:
+    views, labels, groups = examples(0, each=1)
+    found = fit(Auto(), views, labels, groups, NAMES, seed=0)
+    assert found.metrics == Metrics()
+    assert found.recipe == Ridge(regularization=1e-2, temperature=0.1, folds=0)
+
+
+def test_ridge_fits_on_the_view_it_names() -> None:
+    on_taps = fitted(recipe=Ridge(view="taps"))
+    assert on_taps.head.view == on_taps.recipe.view == "taps"
+    assert not np.array_equal(on_taps.head.weights, fitted().head.weights)
+    assert (view_of(Ridge(view="taps")), view_of(Auto())) == ("taps", "last")
+
+
+def test_what_is_given_is_carried_out() -> None:
+    given_recipe = Ridge(regularization=0.5, temperature=0.25, folds=2)
+    assert fitted(recipe=given_recipe).recipe == given_recipe
+
+
+def test_features_of_zeros_give_a_head_of_the_classes_shares() -> None:
+    labels = np.array([0, 0, 0, 1])
+    groups = list("abcd")
+    found = fit(Auto(), {"last": np.zeros((4, 5), np.float32)}, labels, groups, ("x", "y"), seed=0)
+    assert not found.head.weights.any()
+    np.testing.assert_allclose(found.head.bias, [0.75, 0.25])
+
+
+def test_another_length_of_a_row_changes_nothing_because_rows_are_normalised() -> None:
+    views, labels, groups = examples(0)
+    longer = views["last"] * np.linspace(1, 50, len(labels)).astype(np.float32)[:, None]
+    one = fit(Auto(), views, labels, groups, NAMES, seed=0)
+    other = fit(Auto(), {"last": longer}, labels, groups, NAMES, seed=0)
+    np.testing.assert_allclose(other.head.weights, one.head.weights, rtol=1e-3, atol=1e-5)
+
+
+class StopError(Exception):
+    pass
+
+
+def test_the_checkpoint_can_stop_it() -> None:
+    def checkpoint() -> None:
+        raise StopError
+
+    views, labels, groups = examples(0)
+    with pytest.raises(StopError):
+        fit(Auto(), views, labels, groups, NAMES, seed=0, checkpoint=checkpoint)

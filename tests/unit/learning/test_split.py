@@ -1,0 +1,141 @@
+"""How examples are dealt into folds and held out: whole groups, class by class, whatever their order."""
+
+from collections import Counter
+
+import numpy as np
+from headstart_server.learning.split import assign_folds, held_out
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+Table = tuple[NDArray[np.int64], list[str]]
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> Table:
+    """Labels and groups; a group is of one class and may come several times."""
+    members = draw(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 9)), min_size=1, max_size=60))
+    present = sorted({label for label, _ in members})
+    labels = np.array([present.index(label) for label, _ in members], np.int64)
+    return labels, [f"{label}/{name}" for label, name in members]
+
+
+SEEDS = st.integers(0, 2**64 - 1)
+FOLDS = st.sampled_from([0, 2, 3, 5, 20])
+
+
+def groups_of(labels: NDArray[np.int64], groups: list[str]) -> dict[int, set[str]]:
+    found: dict[int, set[str]] = {}
+    for label, group in zip(labels.tolist(), groups, strict=True):
+        found.setdefault(label, set()).add(group)
+    return found
+
+
+@given(tables(), FOLDS, SEEDS)
+def test_a_group_is_never_divided_between_folds(table: Table, folds: int, seed: int) -> None:
+    labels, groups = table
+    dealt = assign_folds(labels, groups, folds=folds, seed=seed)
+    homes: dict[str, set[int]] = {}
+    for group, fold in zip(groups, dealt.of.tolist(), strict=True):
+        homes.setdefault(group, set()).add(fold)
+    assert all(len(home) == 1 for home in homes.values())
+
+
+@given(tables(), FOLDS, SEEDS)
+def test_folds_are_of_equal_size_in_all_and_in_each_class(table: Table, folds: int, seed: int) -> None:
+    labels, groups = table
+    dealt = assign_folds(labels, groups, folds=folds, seed=seed)
+    assume(dealt.count)
+    fold_of = dict(zip(groups, dealt.of.tolist(), strict=True))
+    in_all = Counter({fold: 0 for fold in range(dealt.count)})
+    for names in groups_of(labels, groups).values():
+        in_class = Counter({fold: 0 for fold in range(dealt.count)})
+        in_class.update(fold_of[name] for name in names)
+        assert max(in_class.values()) - min(in_class.values()) <= 1
+        in_all.update(in_class)
+    assert max(in_all.values()) - min(in_all.values()) <= 1
+    assert min(in_all.values()) >= 1
+
+
+@given(tables(), SEEDS)
+def test_the_number_of_folds_is_the_median_class_size_between_two_and_five(table: Table, seed: int) -> None:
+    labels, groups = table
+    sizes = sorted(len(names) for names in groups_of(labels, groups).values())
+    dealt = assign_folds(labels, groups, folds=0, seed=seed)
+    if sizes[-1] < 2:
+        assert dealt.count == 0
+    else:
+        middle = (sizes[(len(sizes) - 1) // 2] + sizes[len(sizes) // 2]) / 2
+        assert dealt.count == min(max(int(middle), 2), 5)
+
+
+@given(tables(), st.sampled_from([2, 3, 20]), SEEDS)
+def test_a_given_number_of_folds_is_kept_where_there_are_groups_enough(
+    table: Table, folds: int, seed: int
+) -> None:
+    labels, groups = table
+    dealt = assign_folds(labels, groups, folds=folds, seed=seed)
+    assume(dealt.count)
+    assert dealt.count == min(folds, len(set(groups)))
+
+
+@given(tables(), FOLDS, SEEDS)
+def test_counted_are_the_examples_whose_class_is_in_another_fold_too(
+    table: Table, folds: int, seed: int
+) -> None:
+    labels, groups = table
+    dealt = assign_folds(labels, groups, folds=folds, seed=seed)
+    for label, fold, counted in zip(labels, dealt.of, dealt.counted, strict=True):
+        assert counted == bool(((labels == label) & (dealt.of != fold)).any())
+
+
+@given(tables(), FOLDS, SEEDS, st.randoms(use_true_random=False))
+def test_the_order_of_the_examples_does_not_matter(table: Table, folds: int, seed: int, random) -> None:
+    labels, groups = table
+    order = list(range(len(groups)))
+    random.shuffle(order)
+    moved = [groups[place] for place in order]
+    one = assign_folds(labels, groups, folds=folds, seed=seed)
+    other = assign_folds(labels[order], moved, folds=folds, seed=seed)
+    assert other.of.tolist() == one.of[order].tolist()
+    assert other.counted.tolist() == one.counted[order].tolist()
+    chosen = held_out(labels, groups, share=0.3, seed=seed)
+    assert held_out(labels[order], moved, share=0.3, seed=seed).tolist() == chosen[order].tolist()
+
+
+def test_another_seed_deals_otherwise_and_the_same_seed_the_same() -> None:
+    labels = np.repeat([0, 1], 40)
+    groups = [str(index) for index in range(80)]
+    deals = [assign_folds(labels, groups, folds=5, seed=seed).of.tolist() for seed in (1, 1, 2)]
+    assert deals[0] == deals[1] != deals[2]
+    chosen = [held_out(labels, groups, share=0.5, seed=seed).tolist() for seed in (1, 1, 2)]
+    assert chosen[0] == chosen[1] != chosen[2]
+
+
+def test_classes_of_one_group_give_no_folds() -> None:
+    dealt = assign_folds(np.array([0, 0, 1]), ["a", "a", "b"], folds=5, seed=0)
+    assert dealt.count == 0
+    assert not dealt.counted.any()
+    assert dealt.of.shape == (3,)
+
+
+def test_a_class_with_one_group_beside_larger_ones_is_not_counted() -> None:
+    labels = np.array([0, 0, 0, 1, 1, 1, 2, 2])
+    dealt = assign_folds(labels, ["a", "b", "c", "d", "e", "f", "g", "g"], folds=3, seed=0)
+    assert dealt.counted.tolist() == [True] * 6 + [False] * 2
+
+
+@given(tables(), st.floats(0.01, 0.9), SEEDS)
+def test_held_out_takes_whole_groups_and_the_wanted_share_of_each_class(
+    table: Table, share: float, seed: int
+) -> None:
+    labels, groups = table
+    chosen = held_out(labels, groups, share=share, seed=seed)
+    kept_out = {group for group, out in zip(groups, chosen, strict=True) if out}
+    trained = {group for group, out in zip(groups, chosen, strict=True) if not out}
+    assert not kept_out & trained
+    for names in groups_of(labels, groups).values():
+        out = len(names & kept_out)
+        assert len(names) - out >= 1
+        assert out >= min(1, len(names) - 1)
+        assert abs(out - share * len(names)) <= 1

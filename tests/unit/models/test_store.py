@@ -1,0 +1,157 @@
+"""The files of versions: whole or not there, and never something else than was published."""
+
+import json
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fakes import make_head, make_manifest
+from headstart_server.errors import ArtifactDamaged
+from headstart_server.models.store import HEAD_FILE, MANIFEST_FILE, VersionStore
+from headstart_server.models.version import Manifest
+from safetensors.numpy import save
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "versions"
+
+
+@pytest.fixture
+def store(root: Path) -> VersionStore:
+    return VersionStore(root)
+
+
+@pytest.fixture
+def written(store: VersionStore) -> Manifest:
+    manifest, _ = store.write("job-1.1", make_head(), make_manifest())
+    return manifest
+
+
+def test_a_head_comes_back_bit_for_bit(store: VersionStore, written: Manifest) -> None:
+    head, found = make_head(), store.read("job-1.1", written)
+    assert found.weights.tobytes() == head.weights.tobytes()
+    assert found.bias.tobytes() == head.bias.tobytes()
+    assert found.weights.dtype == np.float32
+    assert (found.view, found.temperature, found.class_names) == (
+        head.view,
+        head.temperature,
+        head.class_names,
+    )
+
+
+def test_the_manifest_names_the_digest_of_the_head_and_lies_beside_it(
+    store: VersionStore, root: Path
+) -> None:
+    manifest, size = store.write("a", make_head(), make_manifest(display_name="Größe"))
+    head_bytes = (root / "a" / HEAD_FILE).read_bytes()
+    manifest_bytes = (root / "a" / MANIFEST_FILE).read_bytes()
+    assert manifest.head_digest == sha256(head_bytes).hexdigest()
+    assert Manifest.from_json(json.loads(manifest_bytes)) == manifest
+    assert size == len(head_bytes) + len(manifest_bytes)
+
+
+def test_a_temperature_is_kept_in_full_precision(store: VersionStore) -> None:
+    manifest, _ = store.write("a", replace(make_head(), temperature=0.1), make_manifest())
+    assert store.read("a", manifest).temperature == 0.1
+
+
+def refusal(store: VersionStore, manifest: Manifest) -> str:
+    with pytest.raises(ArtifactDamaged) as caught:
+        store.read("job-1.1", manifest)
+    assert caught.value.metadata == {"model": "pets", "job_id": "job-1"}
+    return caught.value.message
+
+
+def test_a_missing_head_is_told(store: VersionStore, root: Path, written: Manifest) -> None:
+    (root / "job-1.1" / HEAD_FILE).unlink()
+    assert refusal(store, written) == (
+        "A stored version of model 'pets' is damaged: its head cannot be read (No such file or directory). "
+        "Delete it and fine-tune again."
+    )
+    store.remove("job-1.1")
+    assert "cannot be read" in refusal(store, written)
+
+
+@pytest.mark.parametrize("kept", [0, 7, 8, 100, -1])
+def test_a_torn_head_is_told(store: VersionStore, root: Path, written: Manifest, kept: int) -> None:
+    path = root / "job-1.1" / HEAD_FILE
+    path.write_bytes(path.read_bytes()[:kept])
+    assert "the digest of its head is not the one that was published" in refusal(store, written)
+
+
+def test_a_head_with_one_bit_changed_is_told(store: VersionStore, root: Path, written: Manifest) -> None:
+    path = root / "job-1.1" / HEAD_FILE
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1
+    path.write_bytes(raw)
+    assert "the digest of its head" in refusal(store, written)
+
+
+@pytest.mark.parametrize(
+    "head_bytes",
+    [
+        b"",
+        b"no head at all",
+        save({"weights": np.zeros((12, 3), np.float32)}),
+        save({"weights": np.zeros((12, 3)), "bias": np.zeros(3), "temperature": np.zeros(0)}),
+    ],
+    ids=["empty", "another file", "without a bias", "without a temperature"],
+)
+def test_a_file_that_is_no_head_is_told(
+    store: VersionStore, root: Path, written: Manifest, head_bytes: bytes
+) -> None:
+    (root / "job-1.1" / HEAD_FILE).write_bytes(head_bytes)
+    manifest = replace(written, head_digest=sha256(head_bytes).hexdigest())
+    assert "its head is not a head file" in refusal(store, manifest)
+
+
+@pytest.mark.parametrize(
+    ("weights", "bias"), [((12, 2), 2), ((12, 3), 2), ((36,), 3), ((12, 3, 1), 3)]
+)
+def test_a_head_of_another_shape_is_told(
+    store: VersionStore, root: Path, written: Manifest, weights: tuple[int, ...], bias: int
+) -> None:
+    head_bytes = save(
+        {
+            "weights": np.zeros(weights, np.float32),
+            "bias": np.zeros(bias, np.float32),
+            "temperature": np.ones(1),
+        }
+    )
+    (root / "job-1.1" / HEAD_FILE).write_bytes(head_bytes)
+    manifest = replace(written, head_digest=sha256(head_bytes).hexdigest())
+    assert "does not fit its class names" in refusal(store, manifest)
+
+
+def test_what_a_broken_off_write_left_is_no_artifact_and_goes_at_the_next_start(
+    store: VersionStore, root: Path, written: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def torn(source: object, target: object) -> None:
+        raise OSError("power")
+
+    monkeypatch.setattr("headstart_server.models.store.os.rename", torn)
+    with pytest.raises(OSError, match="power"):
+        store.write("job-2.1", make_head(), make_manifest())
+    assert list(store.artifacts()) == ["job-1.1"]
+    monkeypatch.undo()
+    again = VersionStore(root)
+    assert list(again.artifacts()) == ["job-1.1"]
+    assert [path.name for path in root.rglob("*.safetensors")] == [HEAD_FILE]
+    again.write("job-2.1", make_head(), make_manifest())
+    assert sorted(again.artifacts()) == ["job-1.1", "job-2.1"]
+
+
+def test_writing_a_name_again_replaces_what_an_earlier_attempt_left(store: VersionStore) -> None:
+    store.write("a", make_head(seed=1), make_manifest())
+    manifest, _ = store.write("a", make_head(seed=2), make_manifest())
+    assert store.read("a", manifest).weights.tobytes() == make_head(seed=2).weights.tobytes()
+
+
+def test_removing_what_is_not_there_does_nothing(store: VersionStore, written: Manifest) -> None:
+    store.remove("unknown")
+    store.remove("job-1.1")
+    store.remove("job-1.1")
+    assert list(store.artifacts()) == []

@@ -1,0 +1,45 @@
+"""Manifests as JSON."""
+
+import json
+
+import pytest
+from fakes import make_manifest
+from headstart_server.learning.evaluation import Metrics, MetricsSource
+from headstart_server.learning.recipe import Ridge
+from headstart_server.models.version import Manifest
+from hypothesis import given
+from hypothesis import strategies as st
+
+PROPORTIONS = st.none() | st.floats(0, 1)
+METRICS = st.builds(
+    Metrics,
+    source=st.sampled_from(MetricsSource),
+    example_count=st.integers(0, 10**6),
+    accuracy=PROPORTIONS,
+    accuracy_low=PROPORTIONS,
+    accuracy_high=PROPORTIONS,
+    log_loss=PROPORTIONS,
+    confusion=st.lists(st.tuples(*[st.integers(0, 99)] * 3), max_size=3).map(tuple),
+)
+
+
+@given(
+    METRICS,
+    st.builds(Ridge, regularization=st.none() | st.floats(1e-9, 1e9), folds=st.integers(0, 20)),
+    st.lists(st.text(), max_size=4).map(tuple),
+    st.dictionaries(st.text(), st.text(), max_size=3),
+    st.integers(0, 2**64 - 1),
+)
+def test_a_manifest_comes_back_from_json_as_it_was(
+    metrics: Metrics, recipe: Ridge, names: tuple[str, ...], labels: dict[str, str], seed: int
+) -> None:
+    manifest = make_manifest(metrics=metrics, recipe=recipe, class_names=names, labels=labels, seed=seed)
+    assert Manifest.from_json(json.loads(json.dumps(manifest.to_json()))) == manifest
+
+
+@pytest.mark.parametrize("lacking", ["recipe", "metrics", "class_names", "seed"])
+def test_fields_that_are_no_manifest_are_refused(lacking: str) -> None:
+    fields = make_manifest().to_json()
+    del fields[lacking]
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        Manifest.from_json(fields)
