@@ -62,6 +62,14 @@ class Backbone(Protocol):
     def digest(self) -> str:
         """SHA-256 in hexadecimal over weights, architecture and preprocessing."""
 
+    @property
+    def runtime(self) -> str:
+        """What executes it, and in which precision: equal names give equal features, bit by bit."""
+
+    @property
+    def streams(self) -> int:
+        """Batches that it runs at once; `run` may be called from so many threads."""
+
     def decode(self, content: Content) -> NDArray[np.generic]:
         """Turn one input into one row for `run`. Safe to call from many threads.
 
@@ -72,4 +80,4 @@ class Backbone(Protocol):
         """
 
     def run(self, rows: NDArray[np.generic]) -> Views:
-        """Features of the rows, [n, ...] as `decode` made each. Called from one thread at a time."""
+        """Features of the rows, [n, ...] as `decode` made each. Called from `streams` threads at once at most."""

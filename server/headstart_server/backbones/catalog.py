@@ -13,10 +13,12 @@ import numpy as np
 from headstart_server.backbones import pictures
 from headstart_server.backbones.backbone import Backbone, BackboneInfo, Modality
 from headstart_server.backbones.efficientnet_lite import ARCHITECTURE, Scaling, build
-from headstart_server.backbones.image_backbone import ImageBackbone
+from headstart_server.backbones.image_backbone import ImageBackbone, Runtime
 from headstart_server.backbones.keras_runtime import MAX_BATCH, KerasRuntime
+from headstart_server.backbones.openvino_runtime import openvino_runtime
 from headstart_server.backbones.pictures import PictureDecoder
-from headstart_server.backbones.torch_checkpoint import read_checkpoint
+from headstart_server.backbones.runtimes import RuntimeKind, RuntimeSettings
+from headstart_server.backbones.torch_checkpoint import file_digest, read_checkpoint
 from headstart_server.errors import BackboneNotFound
 
 #: What a request that names no backbone gets.
@@ -49,10 +51,14 @@ class Catalog:
 
     Args:
         max_pixels: the most pixels a picture may have.
+        runtimes: makes what executes a network.
     """
 
-    def __init__(self, *, max_pixels: int = pictures.MAX_PIXELS) -> None:
+    def __init__(
+        self, *, max_pixels: int = pictures.MAX_PIXELS, runtimes: RuntimeSettings = RuntimeSettings()  # noqa: B008 - frozen
+    ) -> None:
         self._max_pixels = max_pixels
+        self._runtimes = runtimes
 
     def list(self) -> Sequence[BackboneInfo]:
         """The facts about each backbone, the default one first."""
@@ -78,17 +84,24 @@ class Catalog:
             GoldenMismatch: it gives other features than it should.
         """
         entry = _entry(name)
-        checkpoint = read_checkpoint(_weights_path(name))
+        weights = _weights_path(name)
+        digest = _digest(file_digest(weights), entry.scaling)
         side = entry.scaling.input_size
-        example = np.random.default_rng(0).integers(0, 256, (MAX_BATCH, side, side, 3), dtype=np.uint8)
         backbone = ImageBackbone(
             _info(name, entry),
-            digest=_digest(checkpoint.digest, entry.scaling),
+            digest=digest,
             pictures=PictureDecoder(side, max_pixels=self._max_pixels),
-            runtime=KerasRuntime(build(entry.scaling, checkpoint.tensors), example),
+            runtime=self._runtime(name, digest, side),
         )
         backbone.check_golden()
         return backbone
+
+    def _runtime(self, name: str, digest: str, side: int) -> Runtime:
+        settings = self._runtimes.settled()
+        if settings.kind is RuntimeKind.OPENVINO:
+            return openvino_runtime(settings, digest, ["-m", "headstart_server.backbones.convert", name])
+        example = np.random.default_rng(0).integers(0, 256, (MAX_BATCH, side, side, 3), dtype=np.uint8)
+        return KerasRuntime(self.network(name), example)
 
     def network(self, name: str = DEFAULT) -> Any:
         """A backbone as a plain Keras model, from uint8 pictures [n, height, width, 3] to its views.

@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from headstart_server.backbones.backbone import BackboneInfo, Content, Views
 from headstart_server.backbones.pictures import PictureDecoder
+from headstart_server.backbones.runtimes import Precision
 
-#: Largest error of a golden feature, relative to the largest of its view.
-_TOLERANCE = 1e-3
+#: Largest error of a golden feature, relative to the largest of its view, for each precision.
+_TOLERANCES = {Precision.FLOAT32: 1e-3, Precision.BFLOAT16: 3e-2}
 
 #: How many values of each view are kept.
 _GOLDEN_VALUES = 16
@@ -23,7 +24,17 @@ class GoldenMismatch(RuntimeError):
 
 
 class Runtime(Protocol):
-    """What executes the network."""
+    """What executes the network.
+
+    Attributes:
+        name: what it is and what it computes in; features of runtimes with one name are equal, bit by bit.
+        precision: what it computes in.
+        streams: batches that it runs at once.
+    """
+
+    name: str
+    precision: Precision
+    streams: int
 
     def run(self, rows: NDArray[np.generic]) -> Views:
         """Features of rows [n, ...]."""
@@ -60,12 +71,22 @@ class ImageBackbone:
         """SHA-256 in hexadecimal over weights, architecture and preprocessing."""
         return self._digest
 
+    @property
+    def runtime(self) -> str:
+        """What executes it, and in which precision."""
+        return self._runtime.name
+
+    @property
+    def streams(self) -> int:
+        """Batches that it runs at once."""
+        return self._runtime.streams
+
     def decode(self, content: Content) -> NDArray[np.uint8]:
         """Turn one picture into RGB pixels, uint8 [height, width, 3]; see `PictureDecoder.decode`."""
         return self._pictures.decode(content)
 
     def run(self, rows: NDArray[np.generic]) -> Views:
-        """Features of rows, uint8 [n, height, width, 3]. Called from one thread at a time."""
+        """Features of rows, uint8 [n, height, width, 3]. Called from `streams` threads at once at most."""
         return self._runtime.run(rows)
 
     def check_golden(self) -> None:
@@ -80,10 +101,11 @@ class ImageBackbone:
         for view, expected in _golden_features()[self._info.name].items():
             received = summarise(views[view][0])
             error = max(_relative_error(received[fact], expected[fact]) for fact in expected)
-            if not error <= _TOLERANCE:  # a NaN fails too
+            tolerance = _TOLERANCES[self._runtime.precision]
+            if not error <= tolerance:  # a NaN fails too
                 raise GoldenMismatch(
                     f"Expected {self._info.name} to give the golden features of view {view!r} within "
-                    f"{_TOLERANCE:g}. Received: a relative error of {error:.2g}. The preprocessing, the "
+                    f"{tolerance:g}. Received: a relative error of {error:.2g}. The preprocessing, the "
                     "weights or the runtime are not those this release was tested with."
                 )
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from headstart_server.backbones.backbone import Views
 from headstart_server.backbones.keras_import import load_keras
+from headstart_server.backbones.runtimes import Precision
 
 #: The most rows of one pass; longer batches are cut. Larger ones are no faster on a CPU.
 MAX_BATCH = 32
@@ -43,6 +44,9 @@ class KerasRuntime:
     """
 
     def __init__(self, model: Any, example: NDArray[np.generic]) -> None:
+        self.name = f"keras {load_keras().backend.backend()} float32"
+        self.precision = Precision.FLOAT32
+        self.streams = 1
         self._executor = _compile(model)
         self._steady_batch = _steady_batch(self._executor, example)
 

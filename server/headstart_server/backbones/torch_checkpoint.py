@@ -80,6 +80,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(tensors=tensors, digest=hashlib.sha256(data).hexdigest())
 
 
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file in hexadecimal; `Checkpoint.digest` without reading what the file holds.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def parse_checkpoint(data: bytes) -> dict[str, NDArray[np.generic]]:
     """Read the state dict in the bytes of a checkpoint file, legacy or zip.
 

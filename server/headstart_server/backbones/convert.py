@@ -1,0 +1,14 @@
+"""Converts a backbone of the catalog to OpenVINO: ``python -m headstart_server.backbones.convert NAME PATH``."""
+
+import sys
+
+from headstart_server.backbones.catalog import Catalog
+
+
+def main(name: str, path: str) -> None:
+    """Write the network of a backbone to an ``.xml`` file, with its weights in a ``.bin`` beside it."""
+    Catalog().network(name).export(path, format="openvino", verbose=False)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,109 @@
+"""Executes a network in OpenVINO, the fastest runtime on CPUs, without importing Keras or TensorFlow."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from importlib.metadata import version as package_version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart_server.backbones.backbone import Views
+from headstart_server.backbones.runtimes import Precision, RuntimeSettings
+
+#: Seconds that a conversion may take; it takes about ten on two cores.
+CONVERSION_SECONDS = 600.0
+#: The converted network's file; its weights lie beside it.
+NETWORK_FILE = "network.xml"
+
+
+class ConversionError(RuntimeError):
+    """A network could not be converted."""
+
+
+class OpenVinoRuntime:
+    """Runs a converted network. A row's features do not depend on its batch, bit by bit.
+
+    Args:
+        path: the converted network.
+        settings: precision and streams, with every choice made.
+    """
+
+    def __init__(self, path: Path, settings: RuntimeSettings) -> None:
+        import openvino  # noqa: PLC0415 - only where this runtime is chosen
+
+        precision = settings.precision or Precision.FLOAT32
+        core = openvino.Core()
+        self._network = core.compile_model(
+            core.read_model(path),
+            "CPU",
+            {
+                # Always named: on some processors OpenVINO would choose bfloat16 by itself.
+                "INFERENCE_PRECISION_HINT": "bf16" if precision is Precision.BFLOAT16 else "f32",
+                "NUM_STREAMS": settings.streams,
+                "INFERENCE_NUM_THREADS": len(os.sched_getaffinity(0)),
+            },
+        )
+        self._names = [output.get_any_name() for output in self._network.outputs]
+        self._requests = threading.local()
+        self.precision = precision
+        self.streams = settings.streams
+        self.name = f"openvino {precision.value}"
+
+    def run(self, rows: NDArray[np.generic]) -> Views:
+        """Features of rows.
+
+        Args:
+            rows: [n, ...] in the network's input dtype, n >= 1. May be called from as many threads at once as
+                there are streams.
+
+        Returns:
+            For each output its name and float32 [n, size].
+        """
+        request: Any = getattr(self._requests, "request", None)
+        if request is None:
+            request = self._requests.request = self._network.create_infer_request()
+        request.infer({0: rows}, share_inputs=True)
+        # Copied: the request's own memory is written anew by the next call.
+        return {
+            name: request.get_output_tensor(place).data.copy() for place, name in enumerate(self._names)
+        }
+
+
+def openvino_runtime(settings: RuntimeSettings, digest: str, program: list[str]) -> OpenVinoRuntime:
+    """The runtime of a network, which is converted first if its conversion is not in the cache.
+
+    Args:
+        settings: with every choice made.
+        digest: the backbone's digest.
+        program: arguments of Python that convert the network to the path that is added as the last one.
+
+    Raises:
+        ConversionError: the conversion failed; the message has its last words.
+    """
+    folder = settings.cache / f"{digest[:32]}-openvino-{package_version('openvino')}"
+    if not (folder / NETWORK_FILE).exists():
+        _convert_into(folder, program)
+    return OpenVinoRuntime(folder / NETWORK_FILE, settings)
+
+
+def _convert_into(folder: Path, program: list[str]) -> None:
+    """Convert beside the folder and rename, in a process of its own: this one stays without TensorFlow."""
+    aside = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    command = [sys.executable, *program, str(aside / NETWORK_FILE)]
+    try:
+        done = subprocess.run(  # noqa: S603 - our own program
+            command, capture_output=True, text=True, timeout=CONVERSION_SECONDS, check=False
+        )
+        if done.returncode != 0:
+            raise ConversionError(f"The network could not be converted:\n{done.stderr[-2000:]}")
+        if not folder.exists():
+            os.rename(aside, folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)

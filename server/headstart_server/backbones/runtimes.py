@@ -1,0 +1,67 @@
+"""Which runtime executes networks on this machine, how precisely, and how many batches at once."""
+
+import importlib.util
+import os
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+
+
+class RuntimeKind(Enum):
+    """What executes a network."""
+
+    KERAS = "keras"
+    OPENVINO = "openvino"
+
+
+class Precision(Enum):
+    """What a network computes in."""
+
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RuntimeSettings:
+    """How networks are executed.
+
+    Attributes:
+        kind: the runtime; None chooses OpenVINO where it is installed and there is no GPU, else Keras.
+        precision: what it computes in; None chooses bfloat16 where the processor multiplies it, else float32.
+            Keras always computes in float32.
+        streams: batches that run at once; 0 takes one for each core. Keras always runs one.
+        cache: folder of converted networks; each is made when it is first needed.
+    """
+
+    kind: RuntimeKind | None = None
+    precision: Precision | None = None
+    streams: int = 0
+    cache: Path = Path(".headstart-backbones")
+
+    def settled(self) -> "RuntimeSettings":
+        """These settings with every choice made for this machine."""
+        kind = self.kind
+        if kind is None:
+            installed = importlib.util.find_spec("openvino") is not None
+            kind = RuntimeKind.OPENVINO if installed and not has_gpu() else RuntimeKind.KERAS
+        if kind is RuntimeKind.KERAS:
+            return replace(self, kind=kind, precision=Precision.FLOAT32, streams=1)
+        precision = self.precision
+        if precision is None:
+            precision = Precision.BFLOAT16 if has_bfloat16() else Precision.FLOAT32
+        streams = self.streams or len(os.sched_getaffinity(0))
+        return replace(self, kind=kind, precision=precision, streams=streams)
+
+
+def has_gpu() -> bool:
+    """Whether an NVIDIA GPU can be reached from this process."""
+    return Path("/dev/nvidiactl").exists()
+
+
+def has_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 by itself."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
