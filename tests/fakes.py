@@ -5,17 +5,29 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
 from hashlib import sha256
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from headstart_server.backbones.backbone import BackboneInfo, Content, Modality
+from headstart_server.database.database import Database
 from headstart_server.embedding.queue import Lane
 from headstart_server.errors import UndecodableInput
+from headstart_server.jobs.changes import Changes
+from headstart_server.jobs.job import Findings, Job, JobEvent, JobStep, Progress
+from headstart_server.jobs.ledger import Ledger, Submission
+from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.learning.dataset import DatasetSummary
 from headstart_server.learning.evaluation import Metrics
 from headstart_server.learning.head import Head
 from headstart_server.learning.recipe import Ridge
+from headstart_server.models.registry import Registry
+from headstart_server.models.resident import ResidentVersions
+from headstart_server.models.store import VersionStore
 from headstart_server.models.version import Manifest
-from numpy.typing import NDArray
 
 #: Seconds after which a test gives up on a thread; never waited for when the code is right.
 PATIENCE = 20.0
@@ -64,7 +76,12 @@ class FakeBackbone:
     """
 
     def __init__(
-        self, name: str = "fake", *, modality: Modality = Modality.IMAGE, size: int = 12, digest: str = "b" * 64
+        self,
+        name: str = "fake",
+        *,
+        modality: Modality = Modality.IMAGE,
+        size: int = 12,
+        digest: str = "b" * 64,
     ) -> None:
         self.info = BackboneInfo(
             name=name,
@@ -179,3 +196,120 @@ def make_manifest(model: str = "pets", job_id: str = "job-1", **changes: Any) ->
         "software": "headstart test",
     }
     return Manifest(**{**fields, **changes})
+
+
+class Shelf:
+    """A registry with its database and files in a folder, to publish versions without jobs."""
+
+    def __init__(self, folder: Path, clock: ManualClock, *, resident_bytes: int = 1 << 20) -> None:
+        self.folder = folder
+        self.clock = clock
+        self.resident_bytes = resident_bytes
+        self.database = Database(folder / "headstart.sqlite3")
+        self.store = VersionStore(folder / "versions")
+        self.resident = ResidentVersions(resident_bytes)
+        self.registry = Registry(self.database, self.store, self.resident, clock=clock)
+        self._jobs = count(1)
+
+    def publish(
+        self,
+        model: str = "pets",
+        *,
+        alias: str | None = None,
+        expires: float | None = None,
+        head: Head | None = None,
+        job_id: str = "",
+        **manifest: Any,
+    ) -> int:
+        """Publish a version, as a job does; returns its number."""
+        head = head or make_head()
+        job_id = job_id or f"job-{next(self._jobs)}"
+        fields = {"class_names": head.class_names, **manifest}
+        written, size = self.store.write(f"{job_id}.1", head, make_manifest(model, job_id, **fields))
+        with self.database.write() as connection:
+            number = self.registry.insert(
+                connection,
+                artifact=f"{job_id}.1",
+                size_bytes=size,
+                manifest=written,
+                expires=expires,
+                alias=alias,
+            )
+        self.registry.refresh(model)
+        return number
+
+    def reopened(self) -> Registry:
+        """The registry of a server that was just started on the same files."""
+        return Registry(self.database, self.store, ResidentVersions(self.resident_bytes), clock=self.clock)
+
+    def close(self) -> None:
+        self.database.close()
+
+
+SUMMARY = DatasetSummary(
+    example_count=9, class_counts={"cat": 4, "dog": 5}, held_out_count=0, digest="d" * 64
+)
+
+
+class Desk:
+    """A ledger, with short ways to do what jobs and callers do."""
+
+    def __init__(self, shelf: Shelf, *, max_queued: int = 100) -> None:
+        self.shelf = shelf
+        self.clock = shelf.clock
+        self.changes = Changes()
+        self.max_queued = max_queued
+        self.ledger = self.restarted()
+        self._ids = count(1)
+
+    def restarted(self) -> Ledger:
+        """The ledger of another process on the same database."""
+        return Ledger(
+            self.shelf.database,
+            self.shelf.registry,
+            self.changes,
+            owner="host/1",
+            max_queued=self.max_queued,
+            clock=self.clock,
+        )
+
+    def submission(
+        self, job_id: str = "", *, request_id: str | None = None, request_hash: str = "h", **spec: Any
+    ) -> Submission:
+        return Submission(
+            job_id=job_id or f"job-{next(self._ids)}",
+            spec=FineTuneSpec(**{"model": "pets", "backbone": "fake", **spec}),
+            summary=SUMMARY,
+            request_id=request_id,
+            request_hash=request_hash,
+        )
+
+    def submit(self, job_id: str = "", **fields: Any) -> Job:
+        return self.ledger.submit(self.submission(job_id, **fields))
+
+    def claim(self) -> Job:
+        job = self.ledger.claim()
+        assert job is not None
+        return job
+
+    def running(self, job_id: str = "", **fields: Any) -> Job:
+        self.submit(job_id, **fields)
+        return self.claim()
+
+    def report(self, job: Job, fraction: float = 0.5) -> None:
+        self.ledger.report(job, Progress(step=JobStep.FEATURES, fraction=fraction), Findings())
+
+    def succeed(self, job: Job) -> int:
+        head, artifact = make_head(), f"{job.job_id}.{job.attempt}"
+        manifest, size = self.shelf.store.write(artifact, head, make_manifest(job.spec.model, job.job_id))
+        return self.ledger.succeed(
+            job,
+            Progress(step=JobStep.PUBLISH, fraction=1.0),
+            Findings(),
+            artifact=artifact,
+            size_bytes=size,
+            manifest=manifest,
+        )
+
+    def events(self, job_id: str) -> list[JobEvent]:
+        return list(self.ledger.events(job_id, 0))

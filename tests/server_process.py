@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
 import psutil
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 Result = TypeVar("Result")
 
@@ -64,6 +67,16 @@ class ServerProcess:
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 
+    def scrape(self) -> str:
+        """Its metrics as text."""
+        with urllib.request.urlopen(f"http://{HOST}:{self.metrics_port}/metrics", timeout=30) as answer:
+            return answer.read().decode()
+
+    def metrics(self) -> "Samples":
+        """Its metrics now."""
+        families = text_string_to_metric_families(self.scrape())
+        return Samples([sample for family in families for sample in family.samples])
+
     def event(self, name: str, timeout: float = START_SECONDS) -> str:
         """Wait for a line of the log; returns its address, if it has one."""
         return eventually(lambda: self._find(name), timeout, f"the event {name!r}")["address"]
@@ -101,9 +114,26 @@ class ServerProcess:
         return None
 
 
+class Samples:
+    """The samples of one scrape.
+
+    Args:
+        samples: each with a name, labels and a value.
+    """
+
+    def __init__(self, samples: Iterable[Sample]) -> None:
+        self._values = {(sample.name, frozenset(sample.labels.items())): sample.value for sample in samples}
+
+    def value(self, name: str, **labels: str) -> float:
+        """The value of a sample with exactly these labels; 0 if there is none yet."""
+        return self._values.get((name, frozenset(labels.items())), 0.0)
+
+
 def serve_command(data: Path, *flags: str, port: int = 0) -> list[str]:
     """The command that starts a server on a data folder."""
-    ports = ["--port", str(port)] if "--metrics-port" in flags else ["--port", str(port), "--metrics-port", "0"]
+    ports = (
+        ["--port", str(port)] if "--metrics-port" in flags else ["--port", str(port), "--metrics-port", "0"]
+    )
     fixed = ["--host", HOST, "--data", str(data), "--log-format", "json"]
     return [sys.executable, "-m", "headstart_server", "serve", *fixed, *ports, *flags]
 

@@ -1,6 +1,7 @@
 """Sends calls over one synchronous channel, and turns what fails into this package's errors."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import partial
 from typing import Any, TypeVar, cast
 
 import grpc
@@ -11,6 +12,7 @@ from headstart.chunks import chunks, relocated
 from headstart.errors import Cancelled, ErrorDetails, HeadstartError, Unavailable
 from headstart.following import Deadline
 from headstart.inputs import Content
+from headstart.interrupts import uninterrupted
 from headstart.pipe import Pipe
 from headstart.retries import Backoff
 from headstart.runs import Run
@@ -73,7 +75,8 @@ class Connection:
             request_serializer=type(call.request).SerializeToString,
             response_deserializer=call.response.FromString,
         )
-        responses = method(call.request, timeout=timeout, metadata=self.settings.metadata)
+        start = partial(method, call.request, timeout=timeout, metadata=self.settings.metadata)
+        responses = uninterrupted(start)
         try:
             for response in responses:
                 yield call.read(response)
@@ -119,7 +122,7 @@ class Connection:
             response_deserializer=pb.FineTuneResponse.FromString,
         )
         pipe = Pipe[pb.FineTuneRequest]()
-        future = method.future(pipe, metadata=self.settings.metadata)
+        future = uninterrupted(partial(method.future, pipe, metadata=self.settings.metadata))
         future.add_done_callback(lambda _: pipe.close())
         try:
             _fill(pipe, upload, report)

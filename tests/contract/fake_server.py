@@ -2,6 +2,7 @@
 
 # ruff: noqa: N802  # gRPC names the methods
 
+import contextlib
 import copy
 import itertools
 import threading
@@ -85,7 +86,8 @@ class FakeServer:
         self.remaining: dict[str, list[float | None]] = defaultdict(list)
         self.received: list[list[tuning.FineTuneRequest]] = []  # streams as far as they were wanted
         self.started = threading.Event()  # a stream has begun
-        self.broken = threading.Event()  # a stream was given up by its sender
+        self.expects_broken = False
+        self.broken = threading.Event()  # a stream that was expected to be given up by its sender was
         self.standing: dict[str, Any] = copy.deepcopy(_STANDING)
         self._script: dict[str, deque[Any]] = defaultdict(deque)
         self._lock = threading.Lock()
@@ -144,12 +146,16 @@ class _FineTuning(tuning_grpc.FineTuningServiceServicer):
         messages: list[tuning.FineTuneRequest] = []
         step = self._fake.step("FineTune", messages, context)
         limit = step.after_messages if isinstance(step, Fault) else None
+        over = threading.Event()
+        context.add_callback(over.set)
         self._fake.started.set()
-        try:
+        # To the iterator a cancelled stream may look like a finished one. But only a cancelled call is over
+        # before it is answered.
+        with contextlib.suppress(Exception):
             messages.extend(itertools.islice(request_iterator, limit))
-        except Exception:
+        if self._fake.expects_broken and over.wait(10):
             self._fake.broken.set()
-            raise
+            return None
         self._fake.received.append(messages)
         if callable(step):
             step = step(messages)

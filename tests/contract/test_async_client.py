@@ -71,10 +71,11 @@ async def test_a_fault_of_the_caller_s_own_leaves_no_half_dataset(client: AsyncC
         assert server.started.wait(10)
         yield "nowhere.jpg", "a"
 
+    server.expects_broken = True
     with pytest.raises(FileNotFoundError):
         await client.fine_tune(examples(), model="m")
 
-    assert await asyncio.to_thread(server.broken.wait, 10)
+    assert await asyncio.to_thread(server.broken.wait, 15)
     assert server.received == []
 
 
@@ -185,13 +186,14 @@ async def test_a_cancelled_upload_makes_no_job(client: AsyncClient, server: Fake
             if server.started.is_set():
                 going_on.set()
 
+    server.expects_broken = True
     upload = asyncio.create_task(client.fine_tune(endless(), model="m"))
     assert await asyncio.to_thread(going_on.wait, 10)
     upload.cancel()
     with pytest.raises(asyncio.CancelledError):
         await upload
 
-    assert await asyncio.to_thread(server.broken.wait, 10)
+    assert await asyncio.to_thread(server.broken.wait, 15)
     assert server.received == []
 
 

@@ -5,27 +5,18 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from benchmarks.pictures import digits, split
-from server_process import running
 
 README = Path(__file__).parents[2] / "README.md"
 ADDRESS = "localhost:8765"
 
 
-@pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with running(tmp_path_factory.mktemp("server") / "data") as server:
-        server.wait_until_serving()
-        yield server.target
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", name="folder")
+def files_of_readme(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The files that README speaks of: a folder of photos, and two pictures more."""
     folder = tmp_path_factory.mktemp("newcomer")
     train, test = split([each for each in digits() if each.label in "01"], train=5, test=1)

@@ -137,7 +137,7 @@ def _jax(model: Any) -> _Executor:
     trainable = [variable.value for variable in model.trainable_variables]
     fixed = [variable.value for variable in model.non_trainable_variables]
 
-    @jax.jit  # type: ignore[untyped-decorator]
+    @jax.jit
     def forward(trainable: Any, fixed: Any, rows: Any) -> Any:
         # On GPUs the default is TF32, whose features would not be those of the other runtimes.
         with jax.default_matmul_precision("float32"):

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import ZIP_STORED, BadZipFile, ZipFile
+from zipfile import ZIP_STORED, ZipFile
 
 import numpy as np
 
@@ -149,7 +149,8 @@ class Dataset:
     def _damage_reported(self) -> Iterator[None]:
         try:
             yield
-        except (OSError, BadZipFile, KeyError, ValueError, TypeError) as error:
+        except Exception as error:
+            # A damaged header leads zipfile anywhere, to RuntimeError ("is encrypted") among others.
             raise ArtifactDamaged(
                 f"The stored examples of job {self._path.stem} are damaged or missing ({error}). "
                 "Send the fine-tune again.",

@@ -16,8 +16,8 @@ from headstart_server.embedding.queue import RowFeatures
 from headstart_server.errors import HeadstartError, UnusableExamples
 from headstart_server.jobs.datasets import Dataset, DatasetStore, StoredExample
 from headstart_server.jobs.job import Findings, Job, JobStep, Progress
-from headstart_server.jobs.ledger import Ledger
-from headstart_server.learning.dataset import ExampleFault, check_trainable
+from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
+from headstart_server.learning.dataset import ExampleFault, check_held_out, check_trainable
 from headstart_server.learning.evaluation import Metrics, measure_held_out
 from headstart_server.learning.findings import contradictions
 from headstart_server.learning.head import Float32, Head
@@ -138,8 +138,10 @@ class FineTuneRun:
         self._drop(faults, len(dataset))
         usable = [index for index in range(len(dataset)) if index not in faults]
         examples = [dataset.examples[index] for index in usable]
-        check_trainable((example.label for example in examples if not example.held_out), len(examples))
+        trained = [example.label for example in examples if not example.held_out]
+        check_trainable(trained, len(examples), len(examples) - len(trained))
         class_names = tuple(sorted({example.label for example in examples}))
+        check_held_out(class_names, trained)
         class_index = {name: index for index, name in enumerate(class_names)}
         views = {
             name: np.stack([rows[example.digest][name] for example in examples])
@@ -186,7 +188,7 @@ class FineTuneRun:
         self.findings = replace(
             self.findings, dropped=tuple(listed[:MAX_LISTED_FAULTS]), dropped_count=len(listed)
         )
-        allowed = int(self._job.spec.max_dropped_share * count)
+        allowed = self._job.spec.droppable(count)
         if len(listed) <= allowed:
             return
         first = listed[0]
@@ -239,7 +241,8 @@ class FineTuneRun:
                 size_bytes=size_bytes,
                 manifest=manifest,
             )
-        except BaseException:
+        except (JobCancelledError, JobLostError):
+            # After any other error the version may be published; if not, the next start removes its files.
             versions.remove(artifact)
             raise
 

@@ -12,12 +12,18 @@ from headstart_server.backbones.backbone import BackboneInfo
 from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.modality import check_modality
 from headstart_server.errors import Cancelled, Draining, HeadstartError, InvalidField
-from headstart_server.jobs.datasets import DatasetStore, DatasetWriter
+from headstart_server.jobs.datasets import DatasetStore, DatasetWriter, StoredExample
 from headstart_server.jobs.fine_tune import MAX_LISTED_FAULTS
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.ledger import Ledger, Submission
 from headstart_server.jobs.spec import FineTuneSpec
-from headstart_server.learning.dataset import DatasetSummary, Example, ExampleFault, check_trainable
+from headstart_server.learning.dataset import (
+    DatasetSummary,
+    Example,
+    ExampleFault,
+    check_held_out,
+    check_trainable,
+)
 from headstart_server.learning.findings import contradictions
 from headstart_server.learning.recipe import view_of
 
@@ -135,11 +141,7 @@ class Upload:
                         index,
                         ExampleFault(index=index, id=example.id, reason=error.reason, message=error.message),
                     )
-            kept = [
-                example.label
-                for index, example in enumerate(examples)
-                if index not in faults and not example.held_out
-            ]
+            kept = [example for index, example in enumerate(examples) if index not in faults]
         return self._verdict(summary, [faults[index] for index in sorted(faults)], kept)
 
     def close(self) -> None:
@@ -159,9 +161,9 @@ class Upload:
             yield self._writer
 
     def _verdict(
-        self, summary: DatasetSummary, faults: Sequence[ExampleFault], kept: Sequence[str]
+        self, summary: DatasetSummary, faults: Sequence[ExampleFault], kept: Sequence[StoredExample]
     ) -> Validation:
-        allowed = int(self._spec.max_dropped_share * summary.example_count)
+        allowed = self._spec.droppable(summary.example_count)
         message = ""
         if len(faults) > allowed:
             message = (
@@ -169,8 +171,10 @@ class Upload:
                 f"allows {allowed}."
             )
         else:
+            trained = [example.label for example in kept if not example.held_out]
             try:
-                check_trainable(kept, summary.example_count, summary.held_out_count)
+                check_trainable(trained, len(kept), len(kept) - len(trained))
+                check_held_out((example.label for example in kept), trained)
             except HeadstartError as error:
                 message = error.message
         return Validation(

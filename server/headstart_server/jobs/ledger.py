@@ -245,6 +245,15 @@ class Ledger:
         spec = job.spec
         expires = None if spec.time_to_live is None else self._clock() + spec.time_to_live
         with self._database.write() as connection:
+            # The fence comes first: a run that lost its job must hear so, not that its job has a version.
+            self._fenced(
+                connection,
+                job,
+                JobState.SUCCEEDED,
+                progress,
+                checkpoint=rows.checkpoint(progress, findings),
+                finished=self._clock(),
+            )
             number = self._registry.insert(
                 connection,
                 artifact=artifact,
@@ -253,14 +262,8 @@ class Ledger:
                 expires=expires,
                 alias=spec.alias,
             )
-            self._fenced(
-                connection,
-                job,
-                JobState.SUCCEEDED,
-                progress,
-                checkpoint=rows.checkpoint(progress, findings),
-                result={"version": number},
-                finished=self._clock(),
+            connection.execute(
+                update(jobs).where(jobs.c.job_id == job.job_id).values(result={"version": number})
             )
         self._registry.refresh(manifest.model)
         self._changes.publish(job.job_id)
@@ -288,17 +291,31 @@ class Ledger:
 
     def end_cancelled(self, job: Job) -> None:
         """End a running job that was asked to cancel; nothing happens if it is lost."""
-        self._hand_over(job, JobState.CANCELLED, finished=self._clock())
+        self._hand_over(job, JobState.CANCELLED)
 
     def give_back(self, job: Job) -> None:
-        """Put a running job back into the queue, for a server that stops; nothing happens if it is lost."""
-        self._hand_over(job, JobState.QUEUED, owner=None)
+        """Put a running job back into the queue, for a server that stops; nothing happens if it is lost.
 
-    def _hand_over(self, job: Job, state: JobState, **values: Any) -> None:
+        A job that was asked to cancel ends instead: it must not be run again.
+        """
+        self._hand_over(job, JobState.QUEUED)
+
+    def _hand_over(self, job: Job, state: JobState) -> None:
         with self._database.write() as connection:
-            progress = rows.get(connection, job.job_id).progress if state.is_terminal else None
+            now = rows.get(connection, job.job_id)
+            if now.cancel:
+                state = JobState.CANCELLED
+            ended = state.is_terminal
+            values = {"finished": self._clock()} if ended else {"owner": None}
             try:
-                self._fenced(connection, job, state, progress, unless_cancelled=False, **values)
+                self._fenced(
+                    connection,
+                    job,
+                    state,
+                    now.progress if ended else None,
+                    unless_cancelled=False,
+                    **values,
+                )
             except JobLostError:
                 return
         self._changes.publish(job.job_id)

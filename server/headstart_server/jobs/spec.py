@@ -67,6 +67,11 @@ class FineTuneSpec:
         _check_recipe(self.recipe)
         return self
 
+    def droppable(self, count: int) -> int:
+        """How many of so many examples may be dropped for faults."""
+        # 0.29 * 100 falls short of 29 by a rounding error.
+        return int(self.max_dropped_share * count + 1e-9)
+
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
         kind = "auto" if isinstance(self.recipe, Auto) else "ridge"

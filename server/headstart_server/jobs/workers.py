@@ -128,8 +128,8 @@ class WorkerPool:
             if self._stopping:
                 raise InterruptedRunError(job.job_id)
 
-        run = self._make_run(job, checkpoint)
         try:
+            run = self._make_run(job, checkpoint)
             outcome = self._outcome(job, run)
         except Exception:
             # The end could not be written; the job is still running to the ledger, and the next start of the
@@ -138,9 +138,13 @@ class WorkerPool:
             outcome = "lost"
         finally:
             self._cancelled.discard(job.job_id)
-        self._observer.job_ended(outcome)
-        if outcome in ("succeeded", "failed", "cancelled"):
-            self._on_end(job.job_id)
+        try:
+            self._observer.job_ended(outcome)
+            if outcome in ("succeeded", "failed", "cancelled"):
+                self._on_end(job.job_id)
+        except Exception:
+            # What it left behind goes at the next start of the server.
+            log.exception("job_not_cleared_away", job_id=job.job_id)
 
     def _outcome(self, job: Job, run: Run) -> str:
         try:

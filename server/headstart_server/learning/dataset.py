@@ -139,13 +139,7 @@ class DatasetCount:
             EmptyDataset or TooFewClasses: it cannot be trained on.
         """
         check_trainable(self._trained_classes, self._count, self._held_out)
-        unknown = sorted(set(self._classes) - self._trained_classes)
-        if unknown:
-            raise InvalidField(
-                "Every held-out class needs examples to train on. "
-                f"Received: class {unknown[0]!r} with held-out examples only.",
-                field="examples",
-            )
+        check_held_out(self._classes, self._trained_classes)
         return DatasetSummary(
             example_count=self._count,
             class_counts=dict(sorted(self._classes.items())),
@@ -187,6 +181,21 @@ def check_trainable(classes: Iterable[str], count: int, held_out: int = 0) -> No
         raise TooFewClasses(
             "Expected examples of at least two classes to train on. "
             f"Received: {count - held_out} examples, all of class {names[0]!r}."
+        )
+
+
+def check_held_out(classes: Iterable[str], trained: Iterable[str]) -> None:
+    """Check that every class has examples to train on, not held-out ones only.
+
+    Raises:
+        InvalidField: names the first that has not.
+    """
+    unknown = sorted(set(classes) - set(trained))
+    if unknown:
+        raise InvalidField(
+            "Every held-out class needs examples to train on. "
+            f"Received: class {unknown[0]!r} with held-out examples only.",
+            field="examples",
         )
 
 

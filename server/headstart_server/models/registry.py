@@ -12,6 +12,7 @@ from headstart_server.database.database import Database
 from headstart_server.database.tables import aliases, models, versions
 from headstart_server.errors import (
     AliasNotFound,
+    ArtifactDamaged,
     EtagMismatch,
     ModelNotFound,
     VersionInUse,
@@ -110,12 +111,18 @@ class Registry:
         if found is not None:
             return found
         version = self.version(model, number)
+        try:
+            head = self._store.read(version.artifact, version.manifest)
+        except ArtifactDamaged:
+            # Its row goes before its files: if that is gone by now, it was deleted and not damaged.
+            self.version(model, number)
+            raise
         loaded = ResidentVersion(
             model=model,
             number=number,
             backbone=version.manifest.backbone,
             backbone_digest=version.manifest.backbone_digest,
-            head=self._store.read(version.artifact, version.manifest),
+            head=head,
         )
         self._resident.put(loaded)
         return loaded

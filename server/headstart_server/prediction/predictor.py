@@ -16,11 +16,12 @@ from headstart_server.embedding.modality import check_modality
 from headstart_server.embedding.queue import RowFeatures
 from headstart_server.errors import (
     BackboneMismatch,
-    HeadstartError,
+    InputTooLarge,
     InvalidField,
     ModelNotFound,
     ModelNotReady,
     UndecodableInput,
+    WrongModality,
 )
 from headstart_server.learning.head import Float32
 from headstart_server.models.registry import Registry
@@ -29,6 +30,8 @@ from headstart_server.models.version import Selector
 
 #: Multiplications of a head above which it runs in a thread instead of holding up the event loop.
 HEAD_WORK_IN_LOOP = 20_000_000
+#: What `Backbone.decode` raises for an input that is not as it must be.
+_FAULTS_OF_INPUTS = (UndecodableInput, InputTooLarge, WrongModality)
 #: Versions of one call: each is found and answers in the event loop, where every other call waits meanwhile.
 MAX_TARGETS = 100
 
@@ -274,14 +277,14 @@ async def _gathered(futures: Sequence["Future[RowFeatures]"]) -> list[RowFeature
 
 def _fault(faults: Mapping[int, BaseException], count: int) -> BaseException:
     place, first = next(iter(faults.items()))
-    if not isinstance(first, HeadstartError) or isinstance(first.retry_after, float):
+    if not isinstance(first, _FAULTS_OF_INPUTS):
+        # A deadline, a stop of the server or a fault of the runtime: no input is to blame.
         return first
-    others = f" ({len(faults)} of {count} inputs are at fault.)" if len(faults) > 1 else ""
-    if isinstance(first, UndecodableInput) or first.field is None:
-        return type(first)(
-            f"Input {place}: {first.message}{others}", field=f"inputs[{place}]", metadata=first.metadata
-        )
-    return first
+    faulty = sum(isinstance(fault, _FAULTS_OF_INPUTS) for fault in faults.values())
+    others = f" ({faulty} of {count} inputs are at fault.)" if faulty > 1 else ""
+    return type(first)(
+        f"Input {place}: {first.message}{others}", field=f"inputs[{place}]", metadata=first.metadata
+    )
 
 
 def _answer(version: ResidentVersion, features: Float32, top_k: int) -> Answer:

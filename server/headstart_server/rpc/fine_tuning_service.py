@@ -5,10 +5,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 
 import grpc
+
 from headstart.v1 import fine_tuning_service_pb2 as pb
 from headstart.v1 import fine_tuning_service_pb2_grpc as stubs
 from headstart.v1.input_pb2 import Example
-
 from headstart_server.errors import InvalidField, InvalidStream
 from headstart_server.jobs.intake import Intake, Upload
 from headstart_server.jobs.job import Job, JobState

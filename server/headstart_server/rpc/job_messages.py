@@ -1,8 +1,8 @@
 """The messages of jobs, their events and findings."""
 
 from google.rpc import status_pb2
-from headstart.v1 import fine_tuning_service_pb2, job_pb2
 
+from headstart.v1 import fine_tuning_service_pb2, job_pb2
 from headstart_server.jobs.intake import Validation
 from headstart_server.jobs.job import Job, JobError, JobEvent, JobState, JobStep, Progress
 from headstart_server.learning.dataset import ExampleFault

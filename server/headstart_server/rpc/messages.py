@@ -8,9 +8,9 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+
 from headstart import tensors
 from headstart.v1 import input_pb2, job_pb2, prediction_service_pb2
-
 from headstart_server.backbones.backbone import LAST, Content
 from headstart_server.errors import InvalidField
 from headstart_server.jobs.spec import FineTuneSpec

@@ -1,7 +1,6 @@
 """The messages of models, versions, aliases and backbones."""
 
 from headstart.v1 import model_pb2
-
 from headstart_server.backbones.backbone import BackboneInfo, Modality
 from headstart_server.learning.evaluation import Metrics, MetricsSource
 from headstart_server.models.version import Alias, Model, Version

@@ -4,7 +4,6 @@ import asyncio
 
 from headstart.v1 import model_service_pb2 as pb
 from headstart.v1 import model_service_pb2_grpc as stubs
-
 from headstart_server.embedding.engine import Engine
 from headstart_server.models.names import check_alias_name
 from headstart_server.models.registry import Registry

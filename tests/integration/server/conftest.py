@@ -1,34 +1,14 @@
 import itertools
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
-from integration.server.calls import TIMEOUT, Api, digits
+
+from integration.server.calls import SERVICES, TIMEOUT, Api, Start, digits
 from server_process import START_SECONDS, ServerProcess, running
 
-SERVICES = (
-    "",
-    "headstart.v1.FineTuningService",
-    "headstart.v1.PredictionService",
-    "headstart.v1.ModelService",
-)
-
 _numbers = itertools.count(1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Start:
-    """What was seen of a server while it started.
-
-    Attributes:
-        checks: the health of each service while the backbone was being loaded.
-        watches: the healths that a Watch of each service gave, until it served.
-    """
-
-    checks: dict[str, int]
-    watches: dict[str, list[int]]
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,10 @@ import time
 
 import grpc
 import pytest
+
+from headstart.v1 import fine_tuning_service_pb2 as tuning
+from headstart.v1 import job_pb2, model_pb2
+from headstart.v1 import model_service_pb2 as keeping
 from integration.server.calls import (
     TERMINAL,
     Api,
@@ -17,10 +21,6 @@ from integration.server.calls import (
     stream,
 )
 from server_process import eventually
-
-from headstart.v1 import fine_tuning_service_pb2 as tuning
-from headstart.v1 import job_pb2, model_pb2
-from headstart.v1 import model_service_pb2 as keeping
 
 SUCCEEDED = job_pb2.JOB_STATE_SUCCEEDED
 
@@ -57,7 +57,9 @@ def test_a_fine_tune_is_accepted_watched_awaited_and_then_answers(api: Api, mode
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1
     assert (job.state, job.version, job.last_event) == (SUCCEEDED, 1, events[-1].number)
-    assert job.create_time.ToNanoseconds() <= job.start_time.ToNanoseconds() <= job.finish_time.ToNanoseconds()
+    assert (
+        job.create_time.ToNanoseconds() <= job.start_time.ToNanoseconds() <= job.finish_time.ToNanoseconds()
+    )
     assert set(job.step_milliseconds) >= {"features", "fit", "evaluate"}
     right = sum(name == label for name, label in zip(names, "000001111177777", strict=True))
     assert right >= 9  # by chance 5

@@ -1,10 +1,10 @@
 import grpc
 import pytest
-from integration.server.calls import Api, digit, digits, refused
-from server_process import ServerProcess
 
 from headstart.v1 import model_pb2
 from headstart.v1 import model_service_pb2 as keeping
+from integration.server.calls import Api, digit, digits, refused
+from server_process import ServerProcess
 
 
 def get(api: Api, model: str, **fields) -> keeping.GetModelResponse:

@@ -1,7 +1,6 @@
 """What operators see and set: health, reflection, metrics, ports and limits."""
 
 import subprocess
-import urllib.request
 from pathlib import Path
 
 import grpc
@@ -9,28 +8,13 @@ import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from integration.server.calls import TIMEOUT, Api, digit, digits, example, refused
-from integration.server.conftest import SERVICES, Start
 from prometheus_client.parser import text_string_to_metric_families
+
+from integration.server.calls import SERVICES, Api, Start, digit, digits, example, refused
 from server_process import ServerProcess, serve_command
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
-
-
-def scrape(server: ServerProcess) -> dict[tuple[str, frozenset], float]:
-    """The samples of the metrics, by name and labels."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.metrics_port}/metrics", timeout=TIMEOUT) as answer:
-        text = answer.read().decode()
-    return {
-        (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
-
-
-def value(samples: dict[tuple[str, frozenset], float], name: str, **labels: str) -> float:
-    return samples.get((name, frozenset(labels.items())), 0.0)
 
 
 # Health
@@ -78,9 +62,14 @@ def test_the_contract_can_be_read_from_a_server_with_reflection(api: Api):
     listed, found = stub.ServerReflectionInfo(
         iter([request(list_services=""), request(file_containing_symbol="headstart.v1.PredictionService")])
     )
-    files = [FileDescriptorProto.FromString(file) for file in found.file_descriptor_response.file_descriptor_proto]
+    files = [
+        FileDescriptorProto.FromString(file) for file in found.file_descriptor_response.file_descriptor_proto
+    ]
 
-    assert {service.name for service in listed.list_services_response.service} >= {*SERVICES[1:], "grpc.health.v1.Health"}
+    assert {service.name for service in listed.list_services_response.service} >= {
+        *SERVICES[1:],
+        "grpc.health.v1.Health",
+    }
     assert [method.name for method in files[0].service[0].method] == ["Predict", "Embed"]
 
 
@@ -89,14 +78,14 @@ def test_the_contract_can_be_read_from_a_server_with_reflection(api: Api):
 
 def test_calls_and_predictions_are_counted(api: Api, server: ServerProcess, digits_model: str):
     method = "/headstart.v1.PredictionService/Predict"
-    before = scrape(server)
+    before = server.metrics()
     for _ in range(3):
         api.predict(digits_model, digit(0, 30), digit(1, 30))
     refused(lambda: api.predict("nobody", digit(0, 30)))
-    after = scrape(server)
+    after = server.metrics()
 
     def grew(name: str, **labels: str) -> float:
-        return value(after, name, **labels) - value(before, name, **labels)
+        return after.value(name, **labels) - before.value(name, **labels)
 
     assert grew("grpc_server_started_total", grpc_method=method) == 4
     assert grew("grpc_server_handled_total", grpc_method=method, grpc_code="OK") == 3
@@ -105,33 +94,32 @@ def test_calls_and_predictions_are_counted(api: Api, server: ServerProcess, digi
     assert grew("headstart_predictions_total", model=digits_model, version="1") == 6
     assert grew("headstart_batch_rows_sum", lane="predict") == 6
     assert grew("headstart_predict_stage_seconds_count", stage="backbone") == 3
-    assert value(after, "headstart_queue_rows", lane="predict") == 0
+    assert after.value("headstart_queue_rows", lane="predict") == 0
 
 
 def test_jobs_and_versions_are_counted(api: Api, server: ServerProcess, model: str):
-    before = scrape(server)
+    before = server.metrics()
     api.published(digits((0, 1), 5, start=100), model=model)
     api.ended(api.fine_tune([example(b"none", "0"), *digits((0, 1), 2)], model=model).job_id)
-    after = scrape(server)
+    after = server.metrics()
 
     def grew(name: str, **labels: str) -> float:
-        return value(after, name, **labels) - value(before, name, **labels)
+        return after.value(name, **labels) - before.value(name, **labels)
 
     assert grew("headstart_versions_published_total", model=model) == 1
     assert grew("headstart_job_runs_total", outcome="succeeded") == 1
     assert grew("headstart_job_runs_total", outcome="failed") == 1
     assert grew("headstart_jobs", state="succeeded") == 1
     assert grew("headstart_jobs", state="failed") == 1
-    assert value(after, "headstart_version_examples", model=model) == 10
-    assert 0 <= value(after, "headstart_version_accuracy", model=model) <= 1
+    assert after.value("headstart_version_examples", model=model) == 10
+    assert 0 <= after.value("headstart_version_accuracy", model=model) <= 1
     assert grew("headstart_batch_rows_sum", lane="train") == 10
     assert grew("headstart_feature_cache_total", outcome="miss") >= 10
-    assert value(after, "headstart_memory_held_bytes", holder="feature_cache") > 0
+    assert after.value("headstart_memory_held_bytes", holder="feature_cache") > 0
 
 
 def test_every_metric_has_a_type_and_a_description(server: ServerProcess):
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.metrics_port}/metrics", timeout=TIMEOUT) as answer:
-        families = list(text_string_to_metric_families(answer.read().decode()))
+    families = list(text_string_to_metric_families(server.scrape()))
     names = {family.name for family in families}
 
     assert len(families) == len(names) >= 15

@@ -4,7 +4,6 @@ import datetime
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
-from pathlib import Path
 
 import grpc
 import pytest
@@ -13,6 +12,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from integration.server.calls import TIMEOUT, refused
 from server_process import ServerProcess, running
 
@@ -32,9 +32,7 @@ class Identity:
 
     @property
     def private(self) -> bytes:
-        return self.key.private_bytes(
-            PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        return self.key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
 
 def identity(name: str, issuer: Identity | None = None) -> Identity:
@@ -97,7 +95,10 @@ def health(server: ServerProcess, *, trusted: Identity = AUTHORITY, shown: Ident
 
 
 def test_a_client_that_trusts_the_authority_is_answered(ports: Ports):
-    assert health(ports.tls) in (health_pb2.HealthCheckResponse.NOT_SERVING, health_pb2.HealthCheckResponse.SERVING)
+    assert health(ports.tls) in (
+        health_pb2.HealthCheckResponse.NOT_SERVING,
+        health_pb2.HealthCheckResponse.SERVING,
+    )
 
 
 def test_a_client_that_trusts_another_authority_refuses_the_server(ports: Ports):

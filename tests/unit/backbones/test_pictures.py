@@ -10,12 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from headstart_server.backbones.pictures import PictureDecoder
-from headstart_server.errors import InputTooLarge, UndecodableInput, WrongModality
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+
+from headstart_server.backbones.pictures import PictureDecoder
+from headstart_server.errors import InputTooLarge, UndecodableInput, WrongModality
 
 SIDE = 32
 DECODER = PictureDecoder(SIDE)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from headstart_server.backbones.torch_checkpoint import CheckpointError, parse_checkpoint, read_checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from headstart_server.backbones.torch_checkpoint import CheckpointError, parse_checkpoint, read_checkpoint
 
 MAGIC = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2)
 SYSTEM = pickle.dumps({"protocol_version": 1001, "little_endian": True, "type_sizes": {}}, 2)

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy.exc import IntegrityError, OperationalError
+
 from fakes import PATIENCE
 from headstart_server.database.database import Database, SchemaError
 from headstart_server.database.tables import SCHEMA_VERSION, job_events, jobs, models, schema_version
-from sqlalchemy import Connection, delete, func, insert, select, update
-from sqlalchemy.exc import IntegrityError, OperationalError
 
 
 @pytest.fixture
@@ -160,7 +161,8 @@ def test_a_file_of_a_newer_headstart_is_refused_and_left_as_it_was(database: Dat
     with pytest.raises(SchemaError) as caught:
         Database(path)
     assert str(caught.value) == (
-        f"The database {path} has schema {SCHEMA_VERSION + 1}; this Headstart knows {SCHEMA_VERSION} at most. "
+        f"The database {path} has schema {SCHEMA_VERSION + 1}; "
+        f"this Headstart knows {SCHEMA_VERSION} at most. "
         "Start it with the Headstart that wrote it, or a newer one."
     )
     with database.read() as connection:

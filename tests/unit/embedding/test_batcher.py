@@ -6,11 +6,12 @@ from concurrent.futures import Future
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
 from fakes import PATIENCE, FakeBackbone, ManualClock, Recorder
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.queue import Entry, Lane, RowFeatures, RowQueue
 from headstart_server.errors import DeadlineExceeded, Draining
-from numpy.typing import NDArray
 
 
 def row(value: float, size: int = 4) -> NDArray[np.float32]:

@@ -5,10 +5,11 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
-from headstart_server.backbones.backbone import Content
-from headstart_server.embedding.cache import OVERHEAD, FeatureCache, Vectors, content_digest
 from hypothesis import given
 from hypothesis import strategies as st
+
+from headstart_server.backbones.backbone import Content
+from headstart_server.embedding.cache import OVERHEAD, FeatureCache, Vectors, content_digest
 
 
 def vectors(size: int, value: float = 0.0) -> Vectors:

@@ -5,6 +5,7 @@ from concurrent.futures import CancelledError, Future
 
 import numpy as np
 import pytest
+
 from fakes import FakeBackbone, HeldExecutor, InlineExecutor, ManualClock, Recorder
 from headstart_server.backbones.backbone import Content
 from headstart_server.embedding.batcher import Batcher
@@ -23,7 +24,9 @@ from headstart_server.errors import (
 class Bench:
     """An embedder whose threads are the test: `pump` is the batcher's, `decode` the pools'."""
 
-    def __init__(self, *, held: bool = False, cache_predictions: bool = False, cache_bytes: int = 1 << 20) -> None:
+    def __init__(
+        self, *, held: bool = False, cache_predictions: bool = False, cache_bytes: int = 1 << 20
+    ) -> None:
         self.clock = ManualClock()
         self.backbone = FakeBackbone()
         self.seen = Recorder()

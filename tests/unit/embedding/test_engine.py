@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
+
 from fakes import PATIENCE, FakeBackbone, FakeSource, InlineExecutor, Recorder
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache

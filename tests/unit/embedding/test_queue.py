@@ -3,11 +3,12 @@
 from collections import Counter
 
 import numpy as np
-from fakes import ManualClock
-from headstart_server.embedding.queue import Batch, Entry, Lane, RowQueue
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from fakes import ManualClock
+from headstart_server.embedding.queue import Batch, Entry, Lane, RowQueue
 
 ROW = np.zeros(1, np.float32)
 OTHER = {Lane.PREDICT: Lane.TRAIN, Lane.TRAIN: Lane.PREDICT}

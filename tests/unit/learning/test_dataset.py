@@ -4,6 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import (
     DatasetTooLarge,
@@ -16,8 +19,6 @@ from headstart_server.errors import (
     TooManyClasses,
 )
 from headstart_server.learning.dataset import DatasetCount, DatasetLimits, DatasetSummary, Example
-from hypothesis import given
-from hypothesis import strategies as st
 
 SMALL = DatasetLimits(max_examples=5, max_bytes=100, max_input_bytes=40, max_classes=3)
 
@@ -101,9 +102,7 @@ def test_inputs_of_exactly_the_limits_pass() -> None:
 
 def test_too_many_examples_are_refused() -> None:
     error = refusal(DatasetTooLarge, *[example(bytes([place]), "ab"[place % 2]) for place in range(6)])
-    assert error.message == (
-        "The dataset is too large. Expected at most 5 examples. Received: 6 and more."
-    )
+    assert error.message == ("The dataset is too large. Expected at most 5 examples. Received: 6 and more.")
     assert error.metadata == {"limit": "5", "subject": "examples"}
 
 
@@ -123,9 +122,7 @@ def test_too_many_classes_are_refused_with_the_example_that_opens_one_too_many()
 
 def test_no_example_is_refused() -> None:
     error = refusal(EmptyDataset)
-    assert error.message == (
-        "Expected examples of at least two classes to train on. Received: no example."
-    )
+    assert error.message == ("Expected examples of at least two classes to train on. Received: no example.")
 
 
 def test_examples_that_are_all_held_out_are_refused() -> None:
@@ -145,8 +142,7 @@ def test_one_class_is_refused() -> None:
 def test_a_class_with_held_out_examples_only_is_refused() -> None:
     error = refusal(InvalidField, CAT, DOG, example(b"3", "emu", held_out=True))
     assert error.message == (
-        "Every held-out class needs examples to train on. "
-        "Received: class 'emu' with held-out examples only."
+        "Every held-out class needs examples to train on. Received: class 'emu' with held-out examples only."
     )
     assert error.field == "examples"
 

@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fakes import make_head
 from headstart_server.learning.evaluation import (
     Metrics,
@@ -11,8 +14,6 @@ from headstart_server.learning.evaluation import (
     wilson_interval,
 )
 from headstart_server.learning.head import Head
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """Contents that came with several labels."""
 
-from headstart_server.learning.findings import contradictions
 from hypothesis import given
 from hypothesis import strategies as st
+
+from headstart_server.learning.findings import contradictions
 
 
 def test_each_side_of_a_contradiction_is_told_with_an_example_of_the_other() -> None:

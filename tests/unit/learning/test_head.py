@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from fakes import make_head
-from headstart_server.learning.head import Head, normalized, softmax
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
+
+from fakes import make_head
+from headstart_server.learning.head import Head, normalized, softmax
 
 ROWS = arrays(np.float64, array_shapes(min_dims=2, max_dims=2, max_side=6), elements=st.floats(-1e6, 1e6))
 
@@ -17,7 +18,9 @@ def test_probabilities_sum_to_one_and_keep_the_order_of_the_scores(scores: NDArr
     rows = softmax(scores)
     assert (rows >= 0).all()
     np.testing.assert_allclose(rows.sum(axis=1), 1.0, rtol=1e-9)
-    np.testing.assert_array_equal(np.take_along_axis(rows, scores.argmax(axis=1)[:, None], 1)[:, 0], rows.max(1))
+    np.testing.assert_array_equal(
+        np.take_along_axis(rows, scores.argmax(axis=1)[:, None], 1)[:, 0], rows.max(1)
+    )
 
 
 def test_softmax_is_the_share_of_the_powers() -> None:

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from headstart_server.learning.evaluation import Metrics, MetricsSource
 from headstart_server.learning.head import Float32
 from headstart_server.learning.recipe import Auto, Fitted, Recipe, Ridge, fit, view_of
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 CLASSES = 3
 NAMES = ("ant", "bee", "cat")
@@ -23,7 +24,9 @@ def examples(seed: int, *, each: int = 6, d: int = 8) -> tuple[dict[str, Float32
     return {"last": last, "taps": last[:, ::-1].copy()}, labels.astype(np.int64), groups
 
 
-def fitted(seed: int = 0, *, order: np.ndarray | None = None, recipe: Recipe | None = None, **size: int) -> Fitted:
+def fitted(
+    seed: int = 0, *, order: np.ndarray | None = None, recipe: Recipe | None = None, **size: int
+) -> Fitted:
     views, labels, groups = examples(seed, **size)
     order = np.arange(len(labels)) if order is None else order
     moved = {name: rows[order] for name, rows in views.items()}

@@ -4,6 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn.linear_model import Ridge as SklearnRidge
+
 from headstart_server.learning.ridge import (
     REGULARIZATIONS,
     SINGLE_SHOT_REGULARIZATION,
@@ -12,10 +17,6 @@ from headstart_server.learning.ridge import (
     fit_ridge,
 )
 from headstart_server.learning.split import Folds, assign_folds
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from numpy.typing import NDArray
-from sklearn.linear_model import Ridge as SklearnRidge
 
 Floats = NDArray[np.float64]
 
@@ -132,9 +133,7 @@ def test_cross_validation_in_closed_form_equals_refitting_without_each_fold(
 def test_both_forms_are_cross_validated_as_refits_are(n: int, d: int) -> None:
     task = problem(3, n=n, d=d, classes=3)
     fitted = task.fit(regularization=0.1, temperature=0.2)
-    assert fitted.log_loss == pytest.approx(
-        mean_log_loss(refitted_scores(task, 0.1), task, 0.2), rel=1e-9
-    )
+    assert fitted.log_loss == pytest.approx(mean_log_loss(refitted_scores(task, 0.1), task, 0.2), rel=1e-9)
 
 
 @given(problems(), st.sampled_from([1e-3, 0.1, 1.0, 100.0]))

@@ -3,10 +3,11 @@
 from collections import Counter
 
 import numpy as np
-from headstart_server.learning.split import assign_folds, held_out
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+
+from headstart_server.learning.split import assign_folds, held_out
 
 Table = tuple[NDArray[np.int64], list[str]]
 
@@ -47,9 +48,9 @@ def test_folds_are_of_equal_size_in_all_and_in_each_class(table: Table, folds: i
     dealt = assign_folds(labels, groups, folds=folds, seed=seed)
     assume(dealt.count)
     fold_of = dict(zip(groups, dealt.of.tolist(), strict=True))
-    in_all = Counter({fold: 0 for fold in range(dealt.count)})
+    in_all = Counter(dict.fromkeys(range(dealt.count), 0))
     for names in groups_of(labels, groups).values():
-        in_class = Counter({fold: 0 for fold in range(dealt.count)})
+        in_class = Counter(dict.fromkeys(range(dealt.count), 0))
         in_class.update(fold_of[name] for name in names)
         assert max(in_class.values()) - min(in_class.values()) <= 1
         in_all.update(in_class)

@@ -2,19 +2,18 @@
 
 from collections import OrderedDict
 
-from fakes import make_head
-from headstart_server.models.resident import ResidentVersion, ResidentVersions
 from hypothesis import given
 from hypothesis import strategies as st
+
+from fakes import make_head
+from headstart_server.models.resident import ResidentVersion, ResidentVersions
 
 SIZES = {number: 4 * (number + 1) for number in range(6)}
 
 
 def resident(number: int, model: str = "pets") -> ResidentVersion:
     head = make_head(classes=2, size=SIZES[number])
-    return ResidentVersion(
-        model=model, number=number, backbone="fake", backbone_digest="b" * 64, head=head
-    )
+    return ResidentVersion(model=model, number=number, backbone="fake", backbone_digest="b" * 64, head=head)
 
 
 OPERATIONS = st.lists(

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
+
 from fakes import make_head, make_manifest
 from headstart_server.errors import ArtifactDamaged
 from headstart_server.models.store import HEAD_FILE, MANIFEST_FILE, VersionStore
 from headstart_server.models.version import Manifest
-from safetensors.numpy import save
 
 
 @pytest.fixture
@@ -108,9 +109,7 @@ def test_a_file_that_is_no_head_is_told(
     assert "its head is not a head file" in refusal(store, manifest)
 
 
-@pytest.mark.parametrize(
-    ("weights", "bias"), [((12, 2), 2), ((12, 3), 2), ((36,), 3), ((12, 3, 1), 3)]
-)
+@pytest.mark.parametrize(("weights", "bias"), [((12, 2), 2), ((12, 3), 2), ((36,), 3), ((12, 3, 1), 3)])
 def test_a_head_of_another_shape_is_told(
     store: VersionStore, root: Path, written: Manifest, weights: tuple[int, ...], bias: int
 ) -> None:

@@ -3,12 +3,13 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fakes import make_manifest
 from headstart_server.learning.evaluation import Metrics, MetricsSource
 from headstart_server.learning.recipe import Ridge
 from headstart_server.models.version import Manifest
-from hypothesis import given
-from hypothesis import strategies as st
 
 PROPORTIONS = st.none() | st.floats(0, 1)
 METRICS = st.builds(

@@ -133,7 +133,9 @@ def test_a_backbone_has_minutes_to_get_warm(container: Document) -> None:
 
 
 def test_a_stopping_server_has_longer_than_its_grace(documents: dict[str, Document], pod: Document) -> None:
-    assert pod["terminationGracePeriodSeconds"] > float(documents["ConfigMap"]["data"]["HEADSTART_GRACE_SECONDS"])
+    assert pod["terminationGracePeriodSeconds"] > float(
+        documents["ConfigMap"]["data"]["HEADSTART_GRACE_SECONDS"]
+    )
 
 
 def test_it_runs_without_root_in_a_read_only_root_without_capabilities(

@@ -1,0 +1,53 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchmarks.pictures import Picture, digits, split
+from headstart import Client
+from server_process import running
+
+#: Pictures to learn from, and others to ask about.
+Split = tuple[list[Picture], list[Picture]]
+
+#: What the digits are called here.
+NAMES = {"0": "zero", "1": "one", "7": "seven"}
+
+
+@pytest.fixture(scope="session")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of one server for all of these tests."""
+    with running(tmp_path_factory.mktemp("server") / "data") as server:
+        server.wait_until_serving()
+        yield server.target
+
+
+@pytest.fixture(scope="session")
+def client(target: str) -> Iterator[Client]:
+    with Client(target) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def pictures() -> Split:
+    return split([each for each in digits() if each.label in NAMES], train=8, test=4)
+
+
+@pytest.fixture(scope="session")
+def folder(pictures: Split, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a sub-folder of pictures for each class."""
+    folder = tmp_path_factory.mktemp("digits")
+    for picture in pictures[0]:
+        path = folder / NAMES[picture.label] / f"{picture.id}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(picture.png)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def asked(pictures: Split, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Files of pictures that were not learned from."""
+    folder = tmp_path_factory.mktemp("asked")
+    for picture in pictures[1]:
+        (folder / f"{picture.id}.png").write_bytes(picture.png)
+    return sorted(folder.iterdir())

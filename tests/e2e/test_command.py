@@ -1,0 +1,126 @@
+"""The command `headstart` against a real server, as a shell script uses it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROGRAM = str(Path(sys.executable).with_name("headstart"))
+
+
+@pytest.fixture(scope="module")
+def command(target: str):
+    """Run the command; returns its exit code, what it printed and what it said on stderr."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HEADSTART_")}
+
+    def run(*arguments: object, server: str = target) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [PROGRAM, "--server", server, *map(str, arguments)],
+            capture_output=True,
+            env=environment,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def document(command):
+    """Run the command with --json; returns the one document it prints."""
+
+    def run(*arguments: object) -> Any:
+        code, printed, said = command("--json", *arguments)
+        assert code == 0, said
+        return json.loads(printed)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def made(document, folder: Path) -> dict[str, Any]:
+    """What fine-tuning a folder printed."""
+    return document("fine-tune", folder, "--model", "shell", "--alias", "stable", "--label", "team=post")
+
+
+def test_fine_tuning_prints_the_job_and_the_version(made: dict[str, Any]):
+    assert made["job"]["state"] == "SUCCEEDED"
+    assert made["job"]["example_count"] == 24
+    assert made["version"]["model"] == "shell"
+    assert made["version"]["number"] == 1
+    assert made["version"]["class_names"] == ["one", "seven", "zero"]
+    assert made["version"]["labels"] == {"team": "post"}
+    assert made["version"]["aliases"] == ["stable"]
+    assert 0 <= made["version"]["metrics"]["accuracy"] <= 1
+
+
+def test_predicting_prints_an_answer_for_each_file(document, made: dict[str, Any], asked: list[Path]):
+    found = document("predict", "shell", *asked[:3], "--alias", "stable", "--top-k", "2")["predictions"]
+
+    assert [each["input"] for each in found] == [str(path) for path in asked[:3]]
+    for each in found:
+        assert each["label"] == each["classes"][0]["name"]
+        assert each["version"] == 1
+        assert len(each["classes"]) == 2
+
+
+def test_the_status_and_the_list_of_jobs_tell_of_the_job(document, made: dict[str, Any]):
+    job_id = made["job"]["id"]
+
+    assert document("status", job_id) == made["job"]
+    assert [job["id"] for job in document("jobs", "--model", "shell")["jobs"]] == [job_id]
+
+
+def test_watching_prints_a_line_for_each_event(command, made: dict[str, Any]):
+    code, printed, _ = command("--json", "watch", made["job"]["id"])
+    events = [json.loads(line) for line in printed.splitlines()]
+
+    assert code == 0
+    assert [event["number"] for event in events] == list(range(1, len(events) + 1))
+    assert events[-1]["state"] == "SUCCEEDED"
+
+
+def test_models_aliases_and_deletion(document, command, folder: Path, made: dict[str, Any]):
+    waited = document("fine-tune", folder, "--model", "brief", "--seed", "3")
+    document("fine-tune", folder, "--model", "brief", "--seed", "4")
+    number = waited["version"]["number"]
+
+    assert {model["name"] for model in document("models")["models"]} >= {"shell", "brief"}
+    assert document("alias", "brief", "old", number)["version"] == number
+    assert [each["number"] for each in document("model", "brief")["versions"]] == [number + 1, number]
+    code, _, said = command("delete", "brief", number, "--yes")
+    assert code == 1
+    assert "old" in said
+    assert document("delete", "brief", number, "--yes", "--force") == {"deleted_versions": 1}
+    assert document("delete", "brief", "--yes") == {"deleted_versions": 1}
+    assert "brief" not in {model["name"] for model in document("models")["models"]}
+
+
+def test_without_json_people_can_read_it(command, made: dict[str, Any], asked: list[Path]):
+    code, printed, _ = command("predict", "shell", asked[0])
+
+    assert code == 0
+    assert asked[0].name in printed
+    assert any(name in printed for name in ("one", "seven", "zero"))
+
+
+def test_exit_codes_tell_what_kind_of_thing_went_wrong(
+    command, made: dict[str, Any], asked: list[Path], tmp_path
+):
+    (tmp_path / "text.png").write_text("no picture")
+    codes = {
+        4: command("predict", "nobody", asked[0]),
+        1: command("predict", "shell", tmp_path / "text.png"),
+        2: command("predict", "shell", tmp_path / "missing.png"),
+        3: command("models", server="127.0.0.1:1"),
+    }
+
+    for expected, (code, _, said) in codes.items():
+        assert (code, "Traceback" in said) == (expected, False), said
+        assert said

@@ -1,0 +1,172 @@
+"""The Python client against a real server: what another service does with it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks.pictures import Picture
+from headstart import (
+    AsyncClient,
+    Client,
+    Example,
+    FailedPrecondition,
+    InvalidArgument,
+    JobEvent,
+    JobFailed,
+    JobState,
+    JobStep,
+    NotFound,
+    Target,
+    Unavailable,
+    Version,
+)
+
+Split = tuple[list[Picture], list[Picture]]
+
+
+@pytest.fixture(scope="module")
+def version(client: Client, folder: Path) -> Version:
+    """The first version of `letters`, which the alias `stable` names."""
+    return client.fine_tune(folder, model="letters", alias="stable", labels={"team": "post"}).wait(60)
+
+
+def test_a_folder_of_pictures_becomes_a_model_that_names_others(
+    client: Client, version: Version, asked: list[Path], pictures: Split
+):
+    answers = client.predict(asked, model="letters")
+    names = {f"{picture.id}.png": picture.label for picture in pictures[1]}
+    right = sum(
+        {"0": "zero", "1": "one", "7": "seven"}[names[path.name]] == answer.label
+        for path, answer in zip(asked, answers, strict=True)
+    )
+
+    assert (version.model, version.number) == ("letters", 1)
+    assert version.class_names == ("one", "seven", "zero")
+    assert version.labels == {"team": "post"}
+    assert version.metrics.accuracy is not None
+    assert right >= 9  # of 12
+    assert {(answer.model, answer.version) for answer in answers} == {("letters", 1)}
+
+
+def test_a_job_tells_how_far_it_is(client: Client, folder: Path):
+    events: list[JobEvent] = []
+    uploads: list[tuple[int, int | None]] = []
+    job = client.fine_tune(folder, model="followed", on_upload=lambda *counts: uploads.append(counts))
+    job.wait(60, on_event=events.append)
+
+    assert uploads[-1] == (24, 24)
+    assert [event.number for event in events] == list(range(1, len(events) + 1))
+    assert (events[0].state, events[-1].state) == (JobState.QUEUED, JobState.SUCCEEDED)
+    assert {event.progress.step for event in events if event.progress} >= {JobStep.FIT, JobStep.EVALUATE}
+    assert job.status().state is JobState.SUCCEEDED
+    assert next(client.jobs(model="followed")).id == job.id
+
+
+def test_examples_come_from_anywhere(client: Client, pictures: Split):
+    def once() -> Iterator[Example]:
+        for picture in pictures[0]:
+            yield Example(picture.png, picture.label, id=picture.id)
+
+    by_label: dict[str, list[bytes]] = {}
+    for picture in pictures[0]:
+        by_label.setdefault(picture.label, []).append(picture.png)
+    jobs = [client.fine_tune(source, model="anywhere") for source in (once(), by_label)]
+    versions = [job.wait(60) for job in jobs]
+
+    assert versions[0].lineage.dataset_digest == versions[1].lineage.dataset_digest
+    assert client.predict(pictures[0][0].png, model="anywhere").label == pictures[0][0].label
+
+
+def test_validating_names_what_cannot_be_used(client: Client, folder: Path, tmp_path: Path):
+    examples = [*((path, path.parent.name) for path in sorted(folder.rglob("*.png"))), (b"none", "zero")]
+    found = client.validate(examples, model="never")
+
+    assert not found.valid
+    assert [(fault.index, fault.reason) for fault in found.faults] == [(24, "UNDECODABLE_INPUT")]
+    with pytest.raises(NotFound):
+        client.model("never")
+
+
+def test_several_versions_are_asked_with_one_pass(client: Client, version: Version, asked: list[Path]):
+    found = client.predict_many(
+        asked[:2], ["letters", Target("letters", alias="stable")], return_features=True
+    )
+
+    assert found.results[0] == found.results[1]
+    assert found.features["efficientnet-lite0"]["last"].shape == (2, 1280)
+    assert np.array_equal(client.embed(asked[:2])["last"], found.features["efficientnet-lite0"]["last"])
+
+
+def test_more_inputs_than_a_call_takes_go_in_several(client: Client, version: Version, asked: list[Path]):
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    answers = client.predict([*[pixels] * 300, asked[0]], model="letters")
+
+    assert len(answers) == 301
+    alone = client.predict(asked[0], model="letters")
+    assert answers[300].label == alone.label
+    assert answers[300].probability == pytest.approx(alone.probability, rel=1e-5)
+
+
+def test_aliases_move_and_versions_go(client: Client, version: Version, folder: Path, asked: list[Path]):
+    second = client.fine_tune(folder, model="moved", seed=1).wait(60)
+    third = client.fine_tune(folder, model="moved", seed=2, alias="stable").wait(60)
+    first = client.set_alias("moved", "stable", second.number)
+
+    assert client.predict(asked[0], model="moved", alias="stable").version == second.number
+    with pytest.raises(FailedPrecondition, match="stable"):
+        client.delete_version("moved", second.number)
+    client.set_alias("moved", "stable", third.number, etag=first.etag)
+    client.delete_version("moved", second.number)
+    assert [each.number for each in client.model("moved").versions] == [third.number]
+    assert client.delete_model("moved") == 1
+    assert "moved" not in [model.name for model in client.models()]
+
+
+def test_what_goes_wrong_is_caught_by_kind_and_says_what(client: Client, version: Version, asked: list[Path]):
+    with pytest.raises(NotFound, match="nobody") as missing:
+        client.predict(asked[0], model="nobody")
+    with pytest.raises(InvalidArgument) as unreadable:
+        client.predict([asked[0], b"no picture"], model="letters")
+    with pytest.raises(InvalidArgument, match=r"\.\./x"):
+        client.fine_tune([(b"a", "a")], model="../x")
+
+    assert missing.value.reason == "MODEL_NOT_FOUND"
+    assert unreadable.value.reason == "UNDECODABLE_INPUT"
+    assert [violation.field for violation in unreadable.value.field_violations] == ["inputs[1]"]
+
+
+def test_a_job_that_fails_raises_why(client: Client, pictures: Split):
+    examples = [Example(each.png, each.label) for each in pictures[0]] + [Example(b"none", "0", id="bad.png")]
+    job = client.fine_tune(examples, model="failing")
+
+    with pytest.raises(JobFailed, match=r"bad\.png") as failed:
+        job.wait(60)
+    assert failed.value.reason == "UNDECODABLE_INPUT"
+    assert job.status().state is JobState.FAILED
+
+
+def test_a_request_id_makes_a_fine_tune_safe_to_repeat(client: Client, folder: Path):
+    first = client.fine_tune(folder, model="repeated", request_id="once")
+    first.wait(60)
+
+    assert client.fine_tune(folder, model="repeated", request_id="once").id == first.id
+
+
+def test_a_client_tells_whether_its_server_is_ready(client: Client):
+    assert client.ready()
+    with Client("127.0.0.1:1", retries=0, timeout=5) as nobody:
+        assert not nobody.ready(timeout=1)
+        with pytest.raises(Unavailable):
+            nobody.models()
+
+
+async def test_the_asynchronous_client_does_the_same(target: str, folder: Path, asked: list[Path]):
+    async with AsyncClient(target) as client:
+        job = await client.fine_tune(folder, model="asynchronous")
+        version = await job.wait(60)
+        answers = await client.predict(asked, model="asynchronous")
+
+    assert version.number == 1
+    assert len(answers) == len(asked)

@@ -1,0 +1,65 @@
+"""Serving and training share one backbone: neither may starve the other. The bounds are generous."""
+
+import time
+
+import numpy as np
+
+from headstart.v1 import job_pb2
+from integration.server.calls import (
+    Api,
+    constant_predictions,
+    digit,
+    example,
+    examples_message,
+    noise,
+    refused,
+    stream,
+)
+from server_process import ServerProcess
+
+SUCCEEDED = job_pb2.JOB_STATE_SUCCEEDED
+
+
+def test_a_predict_waits_for_one_slice_of_training_at_most(
+    api: Api, server: ServerProcess, digits_model: str, model: str
+):
+    with constant_predictions(server.target, digits_model, digit(0, 30), threads=1) as seconds:
+        jobs = [api.fine_tune(noise(150, seed=400 + place), model=model) for place in range(2)]
+        seconds.clear()
+        ended = [api.ended(job.job_id) for job in jobs]
+        during = list(seconds)
+
+    assert [job.state for job in ended] == [SUCCEEDED] * 2
+    assert len(during) >= 5
+    # A slice of 8 rows takes about 80 ms on two cores.
+    assert np.median(during) < 0.5
+    assert max(during) < 2
+
+
+def test_training_goes_on_under_constant_predictions(
+    api: Api, server: ServerProcess, digits_model: str, model: str
+):
+    pictures = [digit(label, place) for label in (0, 1, 7) for place in range(4)]
+    with constant_predictions(server.target, digits_model, *pictures, threads=4) as seconds:
+        started = time.monotonic()
+        job = api.ended(api.fine_tune(noise(24, seed=500), model=model).job_id)
+        took = time.monotonic() - started
+
+    assert job.state == SUCCEEDED
+    assert took < 30
+    assert len(seconds) >= 10
+
+
+def test_a_predict_does_not_wait_for_a_large_upload(
+    api: Api, server: ServerProcess, digits_model: str, model: str
+):
+    message = examples_message([example(b"x", "label")] * 200_000)
+    with constant_predictions(server.target, digits_model, digit(0, 30), threads=1) as seconds:
+        refusal = refused(
+            lambda: api.fine_tuning.FineTune(iter([*stream([], model=model), message]), timeout=60)
+        )
+        during = list(seconds)
+
+    assert refusal.reason == "DATASET_TOO_LARGE"
+    assert refusal.metadata == {"limit": "50000", "subject": "examples"}
+    assert max(during, default=0.0) < 1.5

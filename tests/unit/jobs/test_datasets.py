@@ -1,0 +1,267 @@
+"""Stored examples: what comes back is what came, or it is called damaged."""
+
+import errno
+import json
+import shutil
+import zipfile
+from collections.abc import Collection
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from headstart_server.backbones.backbone import Content
+from headstart_server.embedding.cache import content_digest
+from headstart_server.errors import ArtifactDamaged, InvalidLabel, StorageFull, TooFewClasses
+from headstart_server.jobs.datasets import INDEX, DatasetStore, StoredExample
+from headstart_server.learning.dataset import DatasetLimits, DatasetSummary, Example
+
+CAT, DOG = Example(content=b"1" * 500, label="cat"), Example(content="two", label="dog", id="d")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> DatasetStore:
+    return DatasetStore(tmp_path / "datasets", DatasetLimits(max_examples=100))
+
+
+def write(store: DatasetStore, examples: Collection[Example], job_id: str = "job") -> DatasetSummary:
+    writer = store.writer(job_id)
+    writer.add(examples)
+    return writer.finish()
+
+
+def files(store: DatasetStore, tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in (tmp_path / "datasets").iterdir())
+
+
+CONTENTS: list[Content] = [
+    b"",
+    b"\x89PNG\r\n\x1a\n\0",
+    "",
+    "Grüße\n\0 👩‍👩‍👧",
+    np.float32(3.5).reshape(()),
+    np.arange(6, dtype="<i2").reshape(2, 3),
+    np.arange(6, dtype=">f8").reshape(3, 2).T,
+    np.array([True, False]),
+    np.zeros((0, 4), np.uint8),
+    np.frombuffer(b"\n{}\n\n", np.uint8),
+]
+
+
+def test_each_kind_of_content_comes_back_as_it_came(store: DatasetStore) -> None:
+    labels = ["cat", "dog"] * 5
+    examples = [
+        Example(content=content, label=label, id=f"#{place}", held_out=place > 7)
+        for place, (content, label) in enumerate(zip(CONTENTS, labels, strict=True))
+    ]
+    summary = write(store, examples)
+    assert (summary.example_count, summary.held_out_count) == (10, 2)
+    with closing(store.open("job")) as dataset:
+        assert len(dataset) == 10
+        for place, example in enumerate(examples):
+            found = dataset.read(place)
+            assert type(found) is type(example.content) or isinstance(found, np.ndarray)
+            assert content_digest(found) == content_digest(example.content)
+            stored = dataset.examples[place]
+            assert (stored.label, stored.id, stored.held_out) == (example.label, example.id, example.held_out)
+            assert stored.digest == content_digest(example.content)
+
+
+def test_examples_may_come_in_several_parts(store: DatasetStore) -> None:
+    writer = store.writer("job")
+    for example in (CAT, DOG):
+        writer.add([example])
+    writer.add([])
+    writer.finish()
+    with closing(store.open("job")) as dataset:
+        assert [dataset.read(0), dataset.read(1)] == [CAT.content, DOG.content]
+        assert dataset.examples[1] == StoredExample(
+            label="dog", id="d", held_out=False, digest=content_digest("two"), kind="text"
+        )
+
+
+def test_it_is_there_only_once_it_is_whole(store: DatasetStore, tmp_path: Path) -> None:
+    writer = store.writer("job")
+    writer.add([CAT, DOG])
+    assert files(store, tmp_path) == ["job.part"]
+    with pytest.raises(ArtifactDamaged):
+        store.open("job")
+    writer.finish()
+    assert files(store, tmp_path) == ["job.zip"]
+
+
+def test_what_is_refused_names_its_example_and_can_be_discarded(store: DatasetStore, tmp_path: Path) -> None:
+    writer = store.writer("job")
+    writer.add([CAT])
+    with pytest.raises(InvalidLabel) as caught:
+        writer.add([DOG, Example(content=b"3", label="")])
+    assert caught.value.field == "examples[2].label"
+    writer.discard()
+    assert files(store, tmp_path) == []
+
+
+def test_a_dataset_that_cannot_be_trained_on_is_not_finished(store: DatasetStore, tmp_path: Path) -> None:
+    writer = store.writer("job")
+    writer.add([CAT])
+    with pytest.raises(TooFewClasses):
+        writer.finish()
+    writer.discard()
+    assert files(store, tmp_path) == []
+
+
+def test_discarding_removes_it_at_any_time_and_any_number_of_times(
+    store: DatasetStore, tmp_path: Path
+) -> None:
+    writer = store.writer("job")
+    writer.discard()
+    writer.discard()
+    finished = store.writer("job")
+    finished.add([CAT, DOG])
+    finished.finish()
+    finished.discard()
+    assert files(store, tmp_path) == []
+
+
+# Damage
+
+
+def test_a_missing_dataset_is_told(store: DatasetStore) -> None:
+    with pytest.raises(ArtifactDamaged) as caught:
+        store.open("job")
+    assert caught.value.metadata == {"job_id": "job"}
+    assert caught.value.message.startswith("The stored examples of job job are damaged or missing (")
+    assert caught.value.message.endswith("Send the fine-tune again.")
+
+
+@pytest.mark.parametrize(
+    "index",
+    [b"", b"no json", b"{}x", b"[1]", b'[{"label": "cat"}]', b"\xff", b"3"],
+)
+def test_an_index_that_is_none_is_told(store: DatasetStore, tmp_path: Path, index: bytes) -> None:
+    with zipfile.ZipFile(tmp_path / "datasets" / "job.zip", "w") as archive:
+        archive.writestr(INDEX, index)
+    with pytest.raises(ArtifactDamaged):
+        store.open("job")
+
+
+def test_an_input_that_is_missing_is_told(store: DatasetStore, tmp_path: Path) -> None:
+    fields = {"label": "cat", "id": "", "held_out": False, "digest": "x", "kind": "image"}
+    with zipfile.ZipFile(tmp_path / "datasets" / "job.zip", "w") as archive:
+        archive.writestr(INDEX, json.dumps([fields]))
+    with closing(store.open("job")) as dataset, pytest.raises(ArtifactDamaged):
+        dataset.read(0)
+
+
+def test_a_dataset_that_was_closed_meanwhile_is_told(store: DatasetStore) -> None:
+    write(store, [CAT, DOG])
+    dataset = store.open("job")
+    dataset.close()
+    with pytest.raises(ArtifactDamaged):
+        dataset.read(0)
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_damaged_bytes_are_told_or_do_no_harm(
+    store: DatasetStore, tmp_path: Path, data: st.DataObject
+) -> None:
+    examples = [CAT, DOG, Example(content=np.arange(4), label="dog")]
+    whole = tmp_path / "whole.zip"
+    if not whole.exists():
+        write(store, examples)
+        shutil.copy(tmp_path / "datasets" / "job.zip", whole)
+    raw = bytearray(whole.read_bytes())
+    if data.draw(st.booleans()):
+        del raw[data.draw(st.integers(0, len(raw) - 1)) :]
+    else:
+        for _ in range(data.draw(st.integers(1, 3))):
+            raw[data.draw(st.integers(-400, -1)) % len(raw)] = data.draw(st.integers(0, 255))
+    (tmp_path / "datasets" / "job.zip").write_bytes(raw)
+    try:
+        with closing(store.open("job")) as dataset:
+            for place, example in enumerate(examples):
+                assert content_digest(dataset.read(place)) == content_digest(example.content)
+    except ArtifactDamaged:
+        pass
+
+
+# A full disk
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(store: DatasetStore, tmp_path: Path) -> None:
+    (tmp_path / "datasets" / "job.part").symlink_to("/dev/full")
+    writer = store.writer("job")
+    with pytest.raises(StorageFull) as caught:
+        writer.add([Example(content=bytes(1 << 20), label="cat")])
+    assert caught.value.retry_after == 60.0
+    writer.discard()
+    assert files(store, tmp_path) == []
+
+
+def test_a_disk_that_is_full_at_the_end_is_told_and_leaves_nothing(
+    store: DatasetStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    writer = store.writer("job")
+    writer.add([CAT, DOG])
+    monkeypatch.setattr("headstart_server.jobs.datasets.os.fsync", full)
+    with pytest.raises(StorageFull):
+        writer.finish()
+    writer.discard()
+    assert files(store, tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_quota_is_a_full_disk_too(
+    store: DatasetStore, tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object) -> None:
+        raise OSError(number, "full")
+
+    writer = store.writer("job")
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", full)
+    with pytest.raises(StorageFull):
+        writer.add([CAT])
+    writer.discard()
+    assert files(store, tmp_path) == []
+
+
+def test_any_other_fault_of_the_disk_is_not_called_full(
+    store: DatasetStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: object) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    writer = store.writer("job")
+    monkeypatch.setattr(zipfile.ZipFile, "writestr", broken)
+    with pytest.raises(OSError, match="broken"):
+        writer.add([CAT])
+    writer.discard()
+
+
+# The store
+
+
+def test_a_removed_dataset_is_gone_and_removing_it_again_does_nothing(store: DatasetStore) -> None:
+    write(store, [CAT, DOG])
+    store.remove("job")
+    store.remove("job")
+    with pytest.raises(ArtifactDamaged):
+        store.open("job")
+
+
+def test_what_belongs_to_no_job_is_removed_broken_off_uploads_among_it(
+    store: DatasetStore, tmp_path: Path
+) -> None:
+    write(store, [CAT, DOG], "kept")
+    write(store, [CAT, DOG], "ended")
+    store.writer("kept-no-more").add([CAT])
+    upload = store.writer("kept2")
+    upload.add([CAT])
+    assert store.remove_all_but({"kept", "kept2"}) == 3
+    assert files(store, tmp_path) == ["kept.zip"]

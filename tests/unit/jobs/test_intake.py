@@ -1,0 +1,394 @@
+"""Uploads: accepted whole, refused by name, or gone without a trace."""
+
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from fakes import PATIENCE, Desk, FakeBackbone, FakeSource, ManualClock, Shelf
+from headstart_server.backbones.backbone import Modality
+from headstart_server.embedding.engine import Engine
+from headstart_server.errors import (
+    BackboneNotFound,
+    Cancelled,
+    Draining,
+    HeadstartError,
+    InvalidField,
+    JobQueueFull,
+    RequestIdReused,
+    TooFewClasses,
+    WrongModality,
+)
+from headstart_server.jobs.datasets import DatasetStore
+from headstart_server.jobs.intake import Intake, Upload, Validation
+from headstart_server.jobs.job import Job, JobState
+from headstart_server.jobs.ledger import Ledger, Submission
+from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.learning.dataset import DatasetLimits, Example
+from headstart_server.learning.recipe import Ridge
+
+
+class DecodingOnly:
+    """What an engine needs of an embedder here: uploads are decoded and never run."""
+
+    def __init__(self, backbone: FakeBackbone) -> None:
+        self.decode = backbone.decode
+
+    def close(self) -> None:
+        pass
+
+
+class Counter:
+    """An intake that counts what it accepted, and its folder."""
+
+    def __init__(self, folder: Path, ledger: Ledger) -> None:
+        self.folder = folder / "datasets"
+        self.datasets = DatasetStore(self.folder, DatasetLimits(max_examples=1000))
+        words = FakeBackbone("words", modality=Modality.TEXT)
+        engine = Engine(FakeSource(FakeBackbone("fake"), words), DecodingOnly, "fake")
+        self.accepted = 0
+        self.intake = Intake(ledger, self.datasets, engine, self.count)
+
+    def count(self) -> None:
+        self.accepted += 1
+
+    def open(self, request_id: str = "", *, validate_only: bool = False, **spec: object) -> Upload:
+        fields = {"model": "pets", "backbone": "", **spec}
+        return self.intake.open(FineTuneSpec(**fields), request_id, validate_only=validate_only)
+
+    def files(self) -> list[str]:
+        return sorted(path.name for path in self.folder.iterdir())
+
+
+@pytest.fixture
+def counter(tmp_path: Path, desk: Desk) -> Counter:
+    return Counter(tmp_path, desk.ledger)
+
+
+def examples(*contents: bytes, label: str = "") -> list[Example]:
+    return [
+        Example(content=content, label=label or content.split(b":")[0].decode(), id=f"id{place}")
+        for place, content in enumerate(contents)
+    ]
+
+
+PETS = examples(b"cat:1", b"dog:1", b"cat:2", b"dog:2")
+
+
+# Accepting
+
+
+def test_an_accepted_upload_is_a_queued_job_with_its_dataset(counter: Counter, desk: Desk) -> None:
+    upload = counter.open(alias="stable")
+    upload.add(PETS[:1])
+    upload.add(PETS[1:])
+    job = upload.accept()
+    upload.close()
+    assert (job.state, job.example_count, job.class_count) == (JobState.QUEUED, 4, 2)
+    assert job.spec.backbone == "fake"
+    assert counter.files() == [f"{job.job_id}.zip"]
+    assert counter.accepted == 1
+    assert desk.claim().job_id == job.job_id
+    dataset = counter.datasets.open(job.job_id)
+    assert [dataset.read(place) for place in range(4)] == [example.content for example in PETS]
+    dataset.close()
+
+
+def test_an_upload_that_is_closed_before_it_was_accepted_leaves_nothing(counter: Counter, desk: Desk) -> None:
+    upload = counter.open()
+    upload.add(PETS)
+    upload.close()
+    assert counter.files() == []
+    for late in (upload.accept, upload.validate, lambda: upload.add(PETS)):
+        with pytest.raises(Cancelled):
+            late()
+    assert counter.files() == []
+    assert desk.ledger.count()[JobState.QUEUED] == 0
+    upload.close()
+
+
+def test_an_upload_that_was_never_used_leaves_nothing(counter: Counter) -> None:
+    counter.open().close()
+    assert counter.files() == []
+
+
+class SlowLedger(Ledger):
+    """Keeps a submission, accepted by then, from returning."""
+
+    committed = threading.Event()
+    may_return = threading.Event()
+
+    def submit(self, submission: Submission) -> Job:
+        job = super().submit(submission)
+        self.committed.set()
+        assert self.may_return.wait(PATIENCE)
+        return job
+
+
+def test_a_caller_that_leaves_while_its_job_is_accepted_does_not_take_the_dataset_with_it(
+    tmp_path: Path, shelf: Shelf, desk: Desk, clock: ManualClock
+) -> None:
+    ledger = SlowLedger(shelf.database, shelf.registry, desk.changes, owner="x", max_queued=9, clock=clock)
+    counter = Counter(tmp_path, ledger)
+    upload = counter.open()
+    upload.add(PETS)
+    accepting = threading.Thread(target=upload.accept)
+    accepting.start()
+    assert ledger.committed.wait(PATIENCE)
+    closing = threading.Thread(target=upload.close)
+    closing.start()
+    # In vain: closing has to wait for what is being accepted.
+    closing.join(0.2)
+    ledger.may_return.set()
+    for thread in (accepting, closing):
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+    job = desk.claim()
+    counter.datasets.open(job.job_id).close()
+    assert counter.accepted == 1
+
+
+def test_the_same_request_in_any_order_gets_the_first_job_and_stores_no_second_dataset(
+    counter: Counter,
+) -> None:
+    jobs = []
+    for order in (PETS, PETS[::-1]):
+        upload = counter.open("r")
+        upload.add(order)
+        jobs.append(upload.accept().job_id)
+        upload.close()
+    assert jobs[0] == jobs[1]
+    assert counter.files() == [f"{jobs[0]}.zip"]
+    assert counter.accepted == 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "sent"),
+    [({"seed": 1}, PETS), ({}, PETS[:3]), ({}, [*PETS, *examples(b"cat:1")]), ({"backbone": "fake"}, None)],
+)
+def test_a_request_id_stands_for_its_spec_and_its_examples(
+    counter: Counter, spec: dict[str, object], sent: Sequence[Example] | None
+) -> None:
+    first = counter.open("r")
+    first.add(PETS)
+    accepted = first.accept()
+    first.close()
+    upload = counter.open("r", **spec)
+    upload.add(sent or PETS)
+    if sent is None:
+        # The default backbone by name is the default backbone.
+        assert upload.accept().job_id == accepted.job_id
+    else:
+        with pytest.raises(RequestIdReused):
+            upload.accept()
+    upload.close()
+    assert counter.files() == [f"{accepted.job_id}.zip"]
+
+
+def test_a_job_that_is_refused_leaves_nothing(tmp_path: Path, shelf: Shelf) -> None:
+    counter = Counter(tmp_path, Desk(shelf, max_queued=1).ledger)
+    first, second = counter.open(), counter.open()
+    for upload in (first, second):
+        upload.add(PETS)
+    kept = first.accept()
+    with pytest.raises(JobQueueFull):
+        second.accept()
+    for upload in (first, second):
+        upload.close()
+    assert counter.files() == [f"{kept.job_id}.zip"]
+
+
+def test_a_dataset_that_cannot_be_trained_on_is_refused_and_leaves_nothing(counter: Counter) -> None:
+    upload = counter.open()
+    upload.add(PETS[:1])
+    with pytest.raises(TooFewClasses):
+        upload.accept()
+    upload.close()
+    assert counter.files() == []
+
+
+# Opening
+
+
+def test_a_full_queue_is_told_before_the_examples_are_sent(tmp_path: Path, shelf: Shelf) -> None:
+    desk = Desk(shelf, max_queued=1)
+    counter = Counter(tmp_path, desk.ledger)
+    desk.submit()
+    with pytest.raises(JobQueueFull):
+        counter.open()
+    counter.open("r").close()
+    counter.open(validate_only=True).close()
+
+
+@pytest.mark.parametrize(
+    ("spec", "kind", "field"),
+    [
+        ({"model": "../x"}, InvalidField, "spec.model"),
+        ({"held_out_share": 2.0}, InvalidField, "spec.held_out_share"),
+        ({"backbone": "huge"}, BackboneNotFound, None),
+        ({"recipe": Ridge(view="nose")}, InvalidField, "spec.recipe.ridge.view"),
+    ],
+)
+def test_a_spec_that_cannot_be_is_told_before_the_examples_are_sent(
+    counter: Counter, spec: dict[str, object], kind: type[HeadstartError], field: str | None
+) -> None:
+    with pytest.raises(kind) as caught:
+        counter.open(**spec)
+    assert caught.value.field == field
+
+
+def test_a_request_id_has_a_bound_in_bytes(counter: Counter) -> None:
+    counter.open("ä" * 64).close()
+    with pytest.raises(InvalidField) as caught:
+        counter.open("ä" * 64 + "x")
+    assert caught.value.message == "Expected a request id of at most 128 bytes. Received: 129."
+
+
+def test_a_server_that_stops_opens_no_upload_and_lets_those_under_way_end(counter: Counter) -> None:
+    upload = counter.open()
+    upload.add(PETS)
+    counter.intake.close()
+    with pytest.raises(Draining):
+        counter.open()
+    assert upload.accept().state is JobState.QUEUED
+    upload.close()
+
+
+# Adding
+
+
+def test_a_wrong_kind_of_input_is_refused_with_its_place_in_the_whole_stream(counter: Counter) -> None:
+    upload = counter.open()
+    upload.add(PETS)
+    with pytest.raises(WrongModality) as caught:
+        upload.add([*PETS[:1], Example(content="a text", label="cat")])
+    assert caught.value.field == "examples[5].input"
+    upload.close()
+    words = counter.open(backbone="words")
+    with pytest.raises(WrongModality) as caught:
+        words.add(PETS)
+    assert caught.value.field == "examples[0].input"
+    words.close()
+
+
+def test_a_share_to_hold_out_and_marked_examples_are_refused_together(counter: Counter) -> None:
+    upload = counter.open(held_out_share=0.2)
+    upload.add(PETS)
+    with pytest.raises(InvalidField) as caught:
+        upload.add([Example(content=b"cat:3", label="cat", held_out=True)])
+    assert caught.value.field == "examples[4].held_out"
+    assert caught.value.message == (
+        "Expected held_out_share or examples marked held_out, not both. Received: held_out_share 0.2 and "
+        "example 4 marked."
+    )
+    upload.close()
+
+
+# Validating
+
+
+def validated(counter: Counter, sent: Sequence[Example], **spec: object) -> Validation:
+    upload = counter.open(validate_only=True, **spec)
+    upload.add(sent)
+    found = upload.validate()
+    upload.close()
+    assert counter.files() == []
+    assert counter.accepted == 0
+    return found
+
+
+def test_what_is_in_order_is_valid_and_no_job_comes_of_it(counter: Counter, desk: Desk) -> None:
+    found = validated(counter, PETS)
+    assert found == Validation(
+        valid=True,
+        example_count=4,
+        class_counts={"cat": 2, "dog": 2},
+        faults=(),
+        fault_count=0,
+        warnings=(),
+        message="",
+    )
+    assert desk.ledger.count()[JobState.QUEUED] == 0
+
+
+FAULTY = [
+    *PETS,
+    *examples(b"broken:1", label="cat"),
+    *examples(b"dog:9", b"dog:9", label="dog"),
+    *examples(b"dog:9", label="cat"),
+]
+
+
+def test_faults_and_contradictions_are_listed_in_order(counter: Counter) -> None:
+    found = validated(counter, FAULTY)
+    assert [(fault.index, fault.reason) for fault in found.faults] == [
+        (4, "UNDECODABLE_INPUT"),
+        (5, "CONTRADICTING_LABELS"),
+        (6, "CONTRADICTING_LABELS"),
+        (7, "CONTRADICTING_LABELS"),
+    ]
+    assert found.fault_count == 4
+    assert not found.valid
+    assert found.message == "4 of 8 examples cannot be used, and max_dropped_share allows 0."
+
+
+def test_faults_that_may_be_dropped_leave_it_valid(counter: Counter) -> None:
+    assert validated(counter, FAULTY, max_dropped_share=0.5).valid
+    refused = validated(counter, FAULTY, max_dropped_share=0.49)
+    assert not refused.valid
+    assert refused.message == "4 of 8 examples cannot be used, and max_dropped_share allows 3."
+
+
+@pytest.mark.parametrize("percent", [7, 14, 28, 29, 55, 57, 58])
+def test_a_share_that_is_no_binary_number_allows_what_it_says(counter: Counter, percent: int) -> None:
+    sent = [*examples(*[b"broken:%d" % place for place in range(percent)], label="cat")]
+    sent += examples(*[b"%s:%d" % ([b"cat", b"dog"][place % 2], place) for place in range(100 - percent)])
+    assert validated(counter, sent, max_dropped_share=percent / 100).valid
+
+
+def test_what_is_left_must_still_be_trainable(counter: Counter) -> None:
+    sent = [*examples(b"cat:1", b"cat:2"), *examples(b"broken", label="dog")]
+    found = validated(counter, sent, max_dropped_share=1.0)
+    assert not found.valid
+    assert found.message == (
+        "Expected examples of at least two classes to train on. Received: 2 examples, all of class 'cat'."
+    )
+
+
+def test_a_class_that_is_left_with_held_out_examples_only_is_told(counter: Counter) -> None:
+    sent = [
+        *PETS,
+        *examples(b"broken", label="emu"),
+        Example(content=b"emu:1", label="emu", held_out=True),
+    ]
+    found = validated(counter, sent, max_dropped_share=1.0)
+    assert not found.valid
+    assert found.message == (
+        "Every held-out class needs examples to train on. Received: class 'emu' with held-out examples only."
+    )
+
+
+def test_many_faults_are_counted_and_the_first_hundred_listed(counter: Counter) -> None:
+    sent = [*PETS, *examples(*[b"broken:%d" % place for place in range(130)], label="cat")]
+    found = validated(counter, sent)
+    assert found.fault_count == 130
+    assert [fault.index for fault in found.faults] == list(range(4, 104))
+    assert found.faults[0].id == "id0"
+
+
+def test_classes_of_a_single_example_are_remarked_on(counter: Counter) -> None:
+    found = validated(counter, [*PETS, *examples(b"emu:1", b"fox:1")])
+    assert found.valid
+    assert found.warnings == (
+        "2 of 4 classes have a single example, such as 'emu': their accuracy cannot be estimated.",
+    )
+
+
+def test_what_can_never_be_trained_on_is_an_error_of_the_call(counter: Counter) -> None:
+    upload = counter.open(validate_only=True)
+    upload.add(PETS[:1])
+    with pytest.raises(TooFewClasses):
+        upload.validate()
+    upload.close()
+    assert counter.files() == []

@@ -1,0 +1,103 @@
+"""The range of each part of a spec, and specs as JSON."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headstart_server.errors import InvalidField
+from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.learning.recipe import Auto, Ridge
+
+SPEC = FineTuneSpec(model="pets", backbone="fake")
+NAN, INFINITY = float("nan"), float("inf")
+
+GOOD: list[dict[str, Any]] = [
+    {"held_out_share": 0.0},
+    {"held_out_share": 0.9},
+    {"max_dropped_share": 1.0},
+    {"time_to_live": None},
+    {"time_to_live": 1.0},
+    {"time_to_live": 3_155_760_000.0},
+    {"display_name": "ä" * 128},
+    {"labels": {f"{number}": "v" * 256 for number in range(64)}},
+    {"labels": {"k" * 63: ""}},
+    {"alias": "a" * 128},
+    {"model": "9"},
+    {"recipe": Ridge()},
+    {"recipe": Ridge(regularization=1e-9, temperature=1e-6, folds=2)},
+    {"recipe": Ridge(regularization=1e9, temperature=1e6, folds=20)},
+    {"seed": 2**64 - 1},
+]
+BAD: list[tuple[dict[str, Any], str]] = [
+    ({"model": ""}, "spec.model"),
+    ({"model": "../x"}, "spec.model"),
+    ({"alias": ""}, "spec.alias"),
+    ({"alias": "9"}, "spec.alias"),
+    *[({"held_out_share": share}, "spec.held_out_share") for share in (-0.1, 0.91, NAN, INFINITY)],
+    *[({"max_dropped_share": share}, "spec.max_dropped_share") for share in (-0.1, 1.01, NAN)],
+    *[({"time_to_live": value}, "spec.time_to_live") for value in (0.0, 0.99, -1.0, 3.2e9, NAN, INFINITY)],
+    ({"display_name": "ä" * 129}, "spec.display_name"),
+    ({"labels": {f"{number}": "" for number in range(65)}}, "spec.labels"),
+    ({"labels": {"": "v"}}, "spec.labels"),
+    ({"labels": {"k" * 64: "v"}}, "spec.labels"),
+    ({"labels": {"k": "v" * 257}}, "spec.labels['k']"),
+    *[
+        ({"recipe": Ridge(**{name: value})}, f"spec.recipe.ridge.{name}")
+        for name in ("regularization", "temperature")
+        for value in (0.0, -1.0, 1e-300, 1e300, NAN, INFINITY)
+    ],
+    *[({"recipe": Ridge(folds=folds)}, "spec.recipe.ridge.folds") for folds in (-1, 1, 21)],
+]
+
+
+@pytest.mark.parametrize("changes", GOOD)
+def test_what_is_in_its_range_passes(changes: dict[str, Any]) -> None:
+    spec = replace(SPEC, **changes)
+    assert spec.check() is spec
+
+
+@pytest.mark.parametrize(("changes", "field"), BAD)
+def test_what_is_out_of_its_range_is_refused_by_name(changes: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidField) as caught:
+        replace(SPEC, **changes).check()
+    assert caught.value.field == field
+    assert "Expected" in caught.value.message
+    assert "Received" in caught.value.message
+
+
+def test_a_refusal_tells_the_range_and_what_came() -> None:
+    with pytest.raises(InvalidField) as caught:
+        replace(SPEC, held_out_share=1.5).check()
+    assert caught.value.message == "Expected spec.held_out_share from 0 to 0.9. Received: 1.5."
+
+
+NUMBERS = st.none() | st.floats(1e-6, 1e6)
+SPECS = st.builds(
+    FineTuneSpec,
+    model=st.just("pets"),
+    backbone=st.text(),
+    recipe=st.just(Auto())
+    | st.builds(Ridge, regularization=NUMBERS, temperature=NUMBERS, folds=st.integers(0, 20), view=st.text()),
+    held_out_share=st.floats(0, 0.9),
+    seed=st.integers(0, 2**64 - 1),
+    display_name=st.text(),
+    labels=st.dictionaries(st.text(), st.text(), max_size=3),
+    alias=st.none() | st.text(),
+    time_to_live=st.none() | st.floats(1, 1e9),
+    max_dropped_share=st.floats(0, 1),
+)
+
+
+@given(SPECS)
+def test_a_spec_comes_back_from_json_as_it_was(spec: FineTuneSpec) -> None:
+    assert FineTuneSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+def test_a_spec_of_an_older_server_gets_the_defaults() -> None:
+    fields = SPEC.to_json()
+    del fields["max_dropped_share"]
+    assert FineTuneSpec.from_json(fields) == SPEC

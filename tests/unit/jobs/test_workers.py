@@ -1,0 +1,381 @@
+"""Workers: every run ends in the ledger, and no run ends a worker."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+import structlog
+
+from fakes import PATIENCE, Desk, Recorder, Shelf
+from headstart_server.errors import Draining, TooFewClasses
+from headstart_server.jobs.changes import Changes
+from headstart_server.jobs.job import Findings, Job, JobState
+from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
+from headstart_server.jobs.workers import WorkerPool
+
+Checkpoint = Callable[[], None]
+
+
+class FakeRun:
+    """Does what its factory tells it to, once for each attempt."""
+
+    def __init__(self, job: Job, checkpoint: Checkpoint, work: Callable[[Job, Checkpoint], int]) -> None:
+        self.findings = Findings(dropped_count=7)
+        self._work = lambda: work(job, checkpoint)
+
+    def execute(self) -> int:
+        return self._work()
+
+
+class Shop:
+    """A pool of workers, with ways to wait for what it does."""
+
+    def __init__(self, desk: Desk, ledger: Ledger | None = None, *, size: int = 1) -> None:
+        self.desk = desk
+        self.seen = Recorder()
+        self.ended: list[str] = []
+        self.work: Callable[[Job, Checkpoint], int] = lambda job, _: desk.succeed(job)
+        self.on_end: Callable[[str], None] = self.ended.append
+        self._told = threading.Condition()
+        self.pool = WorkerPool(
+            ledger or desk.ledger,
+            lambda job, checkpoint: FakeRun(job, checkpoint, self.work),
+            self.on_end,
+            self,
+            size=size,
+        )
+
+    def job_ended(self, outcome: str) -> None:
+        with self._told:
+            self.seen.job_ended(outcome)
+            self._told.notify_all()
+
+    def outcomes(self, count: int) -> list[str]:
+        """How runs ended, once so many have."""
+        with self._told:
+            assert self._told.wait_for(lambda: len(self.seen.outcomes) >= count, PATIENCE)
+        return self.seen.outcomes
+
+    def submit(self, job_id: str = "") -> Job:
+        job = self.desk.submit(job_id)
+        self.pool.wake()
+        return job
+
+    def stop(self) -> None:
+        self.pool.stop(PATIENCE)
+
+
+@pytest.fixture(autouse=True)
+def logs() -> Iterator[list[dict[str, object]]]:
+    with structlog.testing.capture_logs() as events:
+        yield events
+
+
+@pytest.fixture
+def shop(desk: Desk) -> Iterator[Shop]:
+    shop = Shop(desk)
+    shop.pool.start()
+    yield shop
+    shop.stop()
+
+
+def in_checkpoints(entered: threading.Event) -> Callable[[Job, Checkpoint], int]:
+    """Work that goes on until a checkpoint stops it."""
+
+    def work(job: Job, checkpoint: Checkpoint) -> int:
+        entered.set()
+        pause = threading.Event()
+        give_up = time.monotonic() + PATIENCE
+        while time.monotonic() < give_up:
+            checkpoint()
+            pause.wait(0.001)
+        raise AssertionError("nobody stopped it")
+
+    return work
+
+
+def test_a_run_that_ends_well_is_cleared_away(shop: Shop) -> None:
+    shop.submit("a")
+    assert shop.outcomes(1) == ["succeeded"]
+    shop.stop()
+    assert shop.ended == ["a"]
+    assert shop.desk.ledger.get("a").version == 1
+
+
+def test_jobs_wait_for_a_free_worker_and_are_all_run(shop: Shop) -> None:
+    for _ in range(5):
+        shop.submit()
+    assert shop.outcomes(5) == ["succeeded"] * 5
+    assert shop.desk.ledger.count()[JobState.SUCCEEDED] == 5
+
+
+def test_several_workers_run_jobs_beside_each_other(desk: Desk) -> None:
+    shop = Shop(desk, size=3)
+    together = threading.Barrier(3)
+
+    def work(job: Job, checkpoint: Checkpoint) -> int:
+        together.wait(PATIENCE)
+        return desk.succeed(job)
+
+    shop.work = work
+    shop.pool.start()
+    for _ in range(3):
+        shop.submit()
+    assert shop.outcomes(3) == ["succeeded"] * 3
+    shop.stop()
+
+
+def test_a_job_that_cannot_succeed_fails_with_its_reason_and_findings(shop: Shop) -> None:
+    def work(job: Job, checkpoint: Checkpoint) -> int:
+        raise TooFewClasses("one class", metadata={"class": "cat"})
+
+    shop.work = work
+    shop.submit("a")
+    assert shop.outcomes(1) == ["failed"]
+    job = shop.desk.ledger.get("a")
+    assert job.error is not None
+    assert (job.error.reason, job.error.message) == ("TOO_FEW_CLASSES", "one class")
+    assert job.error.metadata == {"class": "cat"}
+    assert job.findings.dropped_count == 7
+    shop.stop()
+    assert shop.ended == ["a"]
+
+
+def test_a_fault_of_the_server_is_told_by_an_id_that_the_log_has_and_the_worker_lives_on(
+    shop: Shop, logs: list[dict[str, object]]
+) -> None:
+    def work(job: Job, checkpoint: Checkpoint) -> int:
+        raise ZeroDivisionError("secret")
+
+    shop.work = work
+    shop.submit("a")
+    assert shop.outcomes(1) == ["failed"]
+    error = shop.desk.ledger.get("a").error
+    assert error is not None
+    assert error.reason == "INTERNAL"
+    assert "secret" not in error.message
+    (logged,) = [event for event in logs if event["event"] == "job_failed"]
+    assert error.message == f"A fault of the server; its log has id {logged['fault']}."
+    shop.work = lambda job, _: shop.desk.succeed(job)
+    shop.submit("b")
+    assert shop.outcomes(2) == ["failed", "succeeded"]
+
+
+def test_a_cancelled_run_ends_at_its_next_checkpoint(shop: Shop) -> None:
+    entered = threading.Event()
+    shop.work = in_checkpoints(entered)
+    shop.submit("a")
+    assert entered.wait(PATIENCE)
+    shop.desk.ledger.cancel("a")
+    shop.pool.cancel("a")
+    assert shop.outcomes(1) == ["cancelled"]
+    assert shop.desk.ledger.get("a").state is JobState.CANCELLED
+    shop.stop()
+    assert shop.ended == ["a"]
+
+
+def test_a_cancel_that_the_ledger_tells_first_ends_it_too(shop: Shop) -> None:
+    def work(job: Job, checkpoint: Checkpoint) -> int:
+        shop.desk.ledger.cancel(job.job_id)
+        return shop.desk.succeed(job)
+
+    shop.work = work
+    shop.submit("a")
+    assert shop.outcomes(1) == ["cancelled"]
+    assert shop.desk.ledger.get("a").state is JobState.CANCELLED
+
+
+def test_a_failure_after_a_cancel_ends_as_cancelled(shop: Shop) -> None:
+    def work(job: Job, checkpoint: Checkpoint) -> int:
+        shop.desk.ledger.cancel(job.job_id)
+        raise TooFewClasses("one class")
+
+    shop.work = work
+    shop.submit("a")
+    assert shop.outcomes(1) == ["cancelled"]
+    assert shop.desk.ledger.get("a").error is None
+
+
+def test_the_cancel_of_another_job_changes_nothing(shop: Shop) -> None:
+    shop.pool.cancel("other")
+
+    def work(job: Job, checkpoint: Checkpoint) -> int:
+        checkpoint()
+        return shop.desk.succeed(job)
+
+    shop.work = work
+    shop.submit("a")
+    assert shop.outcomes(1) == ["succeeded"]
+
+
+def test_stopping_gives_running_jobs_back_and_claims_no_more(shop: Shop) -> None:
+    entered = threading.Event()
+    shop.work = in_checkpoints(entered)
+    shop.submit("a")
+    shop.submit("b")
+    assert entered.wait(PATIENCE)
+    shop.stop()
+    assert shop.outcomes(1) == ["given_back"]
+    assert [shop.desk.ledger.get(job_id).state for job_id in "ab"] == [JobState.QUEUED] * 2
+    # Its dataset is still needed.
+    assert shop.ended == []
+
+
+@pytest.mark.parametrize("error", [Draining("stopping"), RuntimeError("cannot schedule new futures")])
+def test_what_breaks_because_the_server_stops_is_not_the_jobs_fault(shop: Shop, error: Exception) -> None:
+    entered, may_fail = threading.Event(), threading.Event()
+
+    def work(job: Job, checkpoint: Checkpoint) -> int:
+        entered.set()
+        assert may_fail.wait(PATIENCE)
+        raise error
+
+    shop.work = work
+    shop.submit("a")
+    assert entered.wait(PATIENCE)
+    shop.pool.stop(0.0)
+    may_fail.set()
+    assert shop.outcomes(1) == ["given_back"]
+    shop.stop()
+    assert shop.desk.ledger.get("a").state is JobState.QUEUED
+
+
+def test_a_stop_does_not_wait_longer_than_it_was_told(desk: Desk) -> None:
+    shop = Shop(desk, size=4)
+    entered, may_end = threading.Barrier(5), threading.Event()
+
+    def work(job: Job, checkpoint: Checkpoint) -> int:
+        entered.wait(PATIENCE)
+        assert may_end.wait(PATIENCE)
+        return desk.succeed(job)
+
+    shop.work = work
+    shop.pool.start()
+    for _ in range(4):
+        shop.submit()
+    entered.wait(PATIENCE)
+    began = time.monotonic()
+    shop.pool.stop(0.2)
+    assert time.monotonic() - began < 0.7
+    may_end.set()
+    shop.stop()
+    assert shop.outcomes(4) == ["succeeded"] * 4
+
+
+def test_a_stop_before_the_start_and_twice_does_no_harm(desk: Desk) -> None:
+    shop = Shop(desk)
+    shop.stop()
+    shop.pool.start()
+    shop.stop()
+    assert shop.seen.outcomes == []
+
+
+def test_a_run_that_lost_its_job_leaves_it_alone(shop: Shop) -> None:
+    def work(job: Job, checkpoint: Checkpoint) -> int:
+        raise JobLostError(job.job_id)
+
+    shop.work = work
+    shop.submit("a")
+    assert shop.outcomes(1) == ["lost"]
+    shop.stop()
+    assert shop.desk.ledger.get("a").state is JobState.RUNNING
+    assert shop.ended == []
+
+
+class BrokenLedger(Ledger):
+    """Fails as a full disk makes it, as often as it is told to."""
+
+    claims_to_fail = 0
+    ends_to_fail = 0
+
+    def claim(self) -> Job | None:
+        if self.claims_to_fail:
+            self.claims_to_fail -= 1
+            raise OSError("disk full")
+        return super().claim()
+
+    def fail(self, *args: object) -> None:
+        if self.ends_to_fail:
+            self.ends_to_fail -= 1
+            raise OSError("disk full")
+        super().fail(*args)
+
+
+@pytest.fixture
+def broken(shelf: Shelf, desk: Desk) -> BrokenLedger:
+    return BrokenLedger(shelf.database, shelf.registry, Changes(), owner="x", max_queued=9, clock=shelf.clock)
+
+
+def test_a_claim_that_fails_does_not_end_the_worker(
+    desk: Desk, broken: BrokenLedger, logs: list[dict[str, object]]
+) -> None:
+    broken.claims_to_fail = 1
+    shop = Shop(desk, broken)
+    shop.desk.submit("a")
+    shop.pool.start()
+    shop.pool.wake()
+    assert shop.outcomes(1) == ["succeeded"]
+    assert [event["event"] for event in logs].count("claim_failed") == 1
+    shop.stop()
+
+
+def test_an_end_that_cannot_be_written_leaves_the_job_to_the_next_start(
+    desk: Desk, broken: BrokenLedger
+) -> None:
+    broken.ends_to_fail = 1
+    shop = Shop(desk, broken)
+
+    def work(job: Job, checkpoint: Checkpoint) -> int:
+        if job.job_id == "a":
+            raise TooFewClasses("one class")
+        return desk.succeed(job)
+
+    shop.work = work
+    shop.pool.start()
+    shop.submit("a")
+    shop.submit("b")
+    assert shop.outcomes(2) == ["lost", "succeeded"]
+    shop.stop()
+    assert shop.ended == ["b"]
+    assert desk.restarted().recover()[0].job_id == "a"
+
+
+def test_a_run_that_cannot_be_made_does_not_end_the_worker(desk: Desk) -> None:
+    shop = Shop(desk)
+    made: list[str] = []
+
+    def make_run(job: Job, checkpoint: Checkpoint) -> FakeRun:
+        made.append(job.job_id)
+        if job.job_id == "a":
+            raise RuntimeError("no")
+        return FakeRun(job, checkpoint, lambda job, _: desk.succeed(job))
+
+    pool = WorkerPool(desk.ledger, make_run, shop.ended.append, shop, size=1)
+    pool.start()
+    for job_id in "ab":
+        desk.submit(job_id)
+        pool.wake()
+    assert shop.outcomes(2) == ["lost", "succeeded"]
+    pool.stop(PATIENCE)
+    assert made == ["a", "b"]
+
+
+def test_leftovers_that_cannot_be_removed_do_not_end_the_worker(shop: Shop) -> None:
+    def on_end(job_id: str) -> None:
+        raise OSError("not permitted")
+
+    shop.on_end = on_end
+    shop.submit("a")
+    shop.submit("b")
+    assert shop.outcomes(2) == ["succeeded", "succeeded"]
+
+
+def test_a_cancel_inside_the_run_is_believed_without_the_ledger_having_it(shop: Shop) -> None:
+    def work(job: Job, checkpoint: Checkpoint) -> int:
+        raise JobCancelledError(job.job_id)
+
+    shop.work = work
+    shop.submit("a")
+    assert shop.outcomes(1) == ["cancelled"]
+    assert shop.desk.ledger.get("a").state is JobState.CANCELLED

@@ -1,0 +1,466 @@
+"""Which version is meant, what may be deleted, and what an alias names."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+from sqlalchemy.exc import IntegrityError
+
+from fakes import PATIENCE, ManualClock, Shelf, make_head
+from headstart_server.database.database import Database
+from headstart_server.errors import (
+    AliasNotFound,
+    ArtifactDamaged,
+    EtagMismatch,
+    ModelNotFound,
+    VersionInUse,
+    VersionNotFound,
+)
+from headstart_server.learning.head import Head
+from headstart_server.models.registry import Registry
+from headstart_server.models.resident import ResidentVersions
+from headstart_server.models.store import VersionStore
+from headstart_server.models.version import Alias, Manifest, Selector
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, clock: ManualClock) -> Iterator[Shelf]:
+    shelf = Shelf(tmp_path, clock)
+    yield shelf
+    shelf.close()
+
+
+@pytest.fixture
+def registry(shelf: Shelf) -> Registry:
+    return shelf.registry
+
+
+def newest(registry: Registry, model: str = "pets") -> int:
+    return registry.resolve(Selector(model=model))
+
+
+# Numbers
+
+
+def test_numbers_count_from_one_for_each_model(shelf: Shelf) -> None:
+    assert [shelf.publish(), shelf.publish(), shelf.publish("cars"), shelf.publish()] == [1, 2, 1, 3]
+
+
+def test_the_number_of_a_deleted_version_is_never_used_again(shelf: Shelf) -> None:
+    shelf.publish()
+    shelf.publish()
+    shelf.registry.delete_version("pets", 2, force=False)
+    assert newest(shelf.registry) == 1
+    assert shelf.publish() == 3
+
+
+def test_the_numbers_of_a_deleted_model_are_never_used_again(shelf: Shelf) -> None:
+    shelf.publish()
+    shelf.publish()
+    assert shelf.registry.delete_model("pets") == 2
+    assert shelf.publish() == 3
+    assert newest(shelf.registry) == 3
+    assert newest(shelf.reopened()) == 3
+
+
+def test_a_job_publishes_one_version_at_most(shelf: Shelf) -> None:
+    shelf.publish(job_id="twice")
+    with pytest.raises(IntegrityError):
+        shelf.publish(job_id="twice")
+    assert shelf.registry.model("pets").version_count == 1
+
+
+# Finding
+
+
+def test_a_version_is_found_by_number_by_alias_and_as_the_newest(shelf: Shelf) -> None:
+    shelf.publish(alias="stable")
+    shelf.publish()
+    for registry in (shelf.registry, shelf.reopened()):
+        assert registry.resolve(Selector(model="pets", number=1)) == 1
+        assert registry.resolve(Selector(model="pets", alias="stable")) == 1
+        assert registry.resolve(Selector(model="pets")) == 2
+
+
+def test_what_is_not_there_is_told(shelf: Shelf) -> None:
+    shelf.publish(alias="stable")
+    shelf.publish(alias="canary")
+    with pytest.raises(ModelNotFound) as no_model:
+        shelf.registry.resolve(Selector(model="cars", number=1))
+    with pytest.raises(VersionNotFound) as no_version:
+        shelf.registry.resolve(Selector(model="pets", number=7))
+    with pytest.raises(AliasNotFound) as no_alias:
+        shelf.registry.resolve(Selector(model="pets", alias="prod"))
+    assert no_model.value.message == (
+        "There is no model 'cars'. Fine-tune it first, or list the models there are."
+    )
+    assert no_version.value.message == "Model 'pets' has no version 7. Its newest is 2."
+    assert no_alias.value.message == "Model 'pets' has no alias 'prod'. Its aliases: canary, stable."
+
+
+def test_a_version_is_found_by_nobody_once_its_time_has_passed(shelf: Shelf, clock: ManualClock) -> None:
+    shelf.publish()
+    shelf.publish(expires=clock() + 10, alias="canary")
+    assert newest(shelf.registry) == 2
+    clock.advance(9.999)
+    assert newest(shelf.registry) == 2
+    clock.advance(0.001)
+    assert newest(shelf.registry) == 1
+    for selector in (Selector(model="pets", number=2), Selector(model="pets", alias="canary")):
+        with pytest.raises(VersionNotFound):
+            shelf.registry.resolve(selector)
+
+
+def test_a_model_whose_versions_have_all_expired_is_not_found(shelf: Shelf, clock: ManualClock) -> None:
+    shelf.publish(expires=clock() + 10)
+    clock.advance(10)
+    with pytest.raises(ModelNotFound):
+        newest(shelf.registry)
+
+
+def test_expired_versions_are_deleted_with_their_aliases_and_files(shelf: Shelf, clock: ManualClock) -> None:
+    shelf.publish()
+    shelf.publish(expires=clock() + 10, alias="canary")
+    shelf.publish("cars", expires=clock() + 20)
+    assert shelf.registry.delete_expired() == 0
+    clock.advance(10)
+    assert shelf.registry.delete_expired() == 1
+    assert shelf.registry.model("pets").aliases == ()
+    assert [version.number for version in shelf.registry.versions("pets", before=None, limit=9)] == [1]
+    assert sorted(shelf.store.artifacts()) == ["job-1.1", "job-3.1"]
+    clock.advance(10)
+    assert shelf.registry.delete_expired() == 1
+    assert shelf.publish("cars") == 2
+
+
+# Memory
+
+
+def test_a_version_is_read_once_and_kept(shelf: Shelf) -> None:
+    shelf.publish(head=make_head(seed=5))
+    assert shelf.registry.resident("pets", 1) is None
+    loaded = shelf.registry.load("pets", 1)
+    assert loaded.head.weights.tobytes() == make_head(seed=5).weights.tobytes()
+    assert (loaded.backbone, loaded.backbone_digest) == ("fake", "b" * 64)
+    shelf.store.remove("job-1.1")
+    assert shelf.registry.load("pets", 1) is shelf.registry.resident("pets", 1) is loaded
+
+
+def test_versions_beyond_the_bytes_are_dropped_and_read_again(tmp_path: Path, clock: ManualClock) -> None:
+    shelf = Shelf(tmp_path, clock, resident_bytes=2 * make_head().nbytes)
+    for seed in (1, 2, 3):
+        shelf.publish(head=make_head(seed=seed))
+        shelf.registry.load("pets", seed)
+    assert shelf.registry.resident("pets", 1) is None
+    assert shelf.resident.nbytes == 2 * make_head().nbytes
+    again = shelf.registry.load("pets", 1)
+    assert again.head.weights.tobytes() == make_head(seed=1).weights.tobytes()
+    assert shelf.registry.resident("pets", 2) is None
+    shelf.close()
+
+
+def test_a_deleted_version_leaves_memory_disk_and_rows(shelf: Shelf) -> None:
+    shelf.publish()
+    shelf.publish()
+    shelf.registry.load("pets", 1)
+    shelf.registry.delete_version("pets", 1, force=False)
+    assert shelf.registry.resident("pets", 1) is None
+    assert list(shelf.store.artifacts()) == ["job-2.1"]
+    for look in (shelf.registry.load, shelf.registry.version):
+        with pytest.raises(VersionNotFound):
+            look("pets", 1)
+    with pytest.raises(VersionNotFound):
+        shelf.registry.resolve(Selector(model="pets", number=1))
+
+
+class DeletingStore(VersionStore):
+    """Loses the files of a version between the look at its row and the read, as a delete by another does."""
+
+    registry: Registry
+
+    def read(self, artifact: str, manifest: Manifest) -> Head:
+        self.registry.delete_version(manifest.model, 1, force=True)
+        return super().read(artifact, manifest)
+
+
+def test_a_version_deleted_while_it_is_read_is_not_called_damaged(
+    shelf: Shelf, tmp_path: Path, clock: ManualClock
+) -> None:
+    shelf.publish()
+    store = DeletingStore(tmp_path / "versions")
+    store.registry = Registry(shelf.database, store, ResidentVersions(1000), clock=clock)
+    with pytest.raises(VersionNotFound):
+        store.registry.load("pets", 1)
+
+
+def test_damaged_files_are_told_as_such(shelf: Shelf) -> None:
+    shelf.publish()
+    shelf.store.remove("job-1.1")
+    with pytest.raises(ArtifactDamaged):
+        shelf.registry.load("pets", 1)
+    assert shelf.registry.resident("pets", 1) is None
+
+
+# Deleting
+
+
+def test_a_version_that_aliases_name_is_deleted_by_force_only(shelf: Shelf) -> None:
+    shelf.publish(alias="stable")
+    shelf.registry.set_alias("pets", "canary", 1)
+    shelf.publish()
+    with pytest.raises(VersionInUse) as caught:
+        shelf.registry.delete_version("pets", 1, force=False)
+    assert caught.value.message == (
+        "Version 1 of model 'pets' is named by: canary, stable. "
+        "Move these aliases first, or delete with force."
+    )
+    assert shelf.registry.resolve(Selector(model="pets", alias="stable")) == 1
+    shelf.registry.delete_version("pets", 1, force=True)
+    assert shelf.registry.model("pets").aliases == ()
+    with pytest.raises(AliasNotFound):
+        shelf.registry.resolve(Selector(model="pets", alias="stable"))
+
+
+def test_a_deleted_model_is_gone_until_it_is_fine_tuned_again(shelf: Shelf) -> None:
+    shelf.publish(alias="stable")
+    shelf.publish("cars")
+    shelf.registry.load("pets", 1)
+    shelf.registry.delete_model("pets")
+    assert shelf.registry.resident("pets", 1) is None
+    assert list(shelf.store.artifacts()) == ["job-2.1"]
+    for registry in (shelf.registry, shelf.reopened()):
+        with pytest.raises(ModelNotFound):
+            newest(registry)
+        with pytest.raises(ModelNotFound):
+            registry.model("pets")
+        with pytest.raises(ModelNotFound):
+            registry.set_alias("pets", "stable", 1)
+        assert [model.name for model in registry.models(after="", limit=9)] == ["cars"]
+    with pytest.raises(ModelNotFound):
+        shelf.registry.delete_model("pets")
+    with pytest.raises(ModelNotFound):
+        shelf.registry.delete_version("pets", 1, force=True)
+    shelf.publish()
+    assert shelf.registry.model("pets").version_count == 1
+    assert shelf.registry.model("pets").aliases == ()
+
+
+def test_a_model_without_versions_stays_listed(shelf: Shelf) -> None:
+    shelf.publish()
+    shelf.registry.delete_version("pets", 1, force=False)
+    model = shelf.registry.model("pets")
+    assert (model.newest, model.version_count) == (0, 0)
+    with pytest.raises(ModelNotFound):
+        newest(shelf.registry)
+
+
+def test_deleting_what_is_not_there_is_told(shelf: Shelf) -> None:
+    shelf.publish()
+    with pytest.raises(ModelNotFound):
+        shelf.registry.delete_version("cars", 1, force=False)
+    with pytest.raises(VersionNotFound):
+        shelf.registry.delete_version("pets", 2, force=False)
+
+
+def test_files_without_a_row_are_left_over_and_removed(shelf: Shelf) -> None:
+    shelf.publish()
+    manifest = shelf.registry.version("pets", 1).manifest
+    shelf.store.write("lost.1", make_head(), manifest)
+    assert shelf.registry.remove_leftovers() == 1
+    assert list(shelf.store.artifacts()) == ["job-1.1"]
+    assert shelf.registry.load("pets", 1)
+    assert shelf.registry.remove_leftovers() == 0
+
+
+# Aliases
+
+
+def moved(registry: Registry, number: int | None, etag: str = "", alias: str = "stable") -> Alias | None:
+    return registry.set_alias("pets", alias, number, etag=etag)
+
+
+def test_an_alias_is_set_moved_and_removed(shelf: Shelf, clock: ManualClock) -> None:
+    shelf.publish()
+    shelf.publish()
+    first = moved(shelf.registry, 1)
+    assert first is not None
+    assert (first.name, first.number, first.updated) == ("stable", 1, clock())
+    clock.advance(5)
+    second = moved(shelf.registry, 2)
+    assert second is not None
+    assert (second.number, second.updated) == (2, clock())
+    assert shelf.registry.model("pets").aliases == (second,)
+    assert shelf.registry.version("pets", 2).aliases == ("stable",)
+    assert shelf.registry.version("pets", 1).aliases == ()
+    assert moved(shelf.registry, None) is None
+    with pytest.raises(AliasNotFound):
+        shelf.registry.resolve(Selector(model="pets", alias="stable"))
+
+
+def test_an_alias_moves_for_the_etag_it_has_now_and_no_other(shelf: Shelf, clock: ManualClock) -> None:
+    shelf.publish()
+    shelf.publish()
+    first = moved(shelf.registry, 1)
+    assert first is not None
+    second = moved(shelf.registry, 2, etag=first.etag)
+    assert second is not None
+    assert second.etag != first.etag
+    for number in (1, None):
+        with pytest.raises(EtagMismatch):
+            moved(shelf.registry, number, etag=first.etag)
+    assert shelf.registry.resolve(Selector(model="pets", alias="stable")) == 2
+    moved(shelf.registry, None, etag=second.etag)
+    with pytest.raises(EtagMismatch) as caught:
+        moved(shelf.registry, 1, etag=second.etag)
+    assert "Received: 'no such alias'" in caught.value.message
+
+
+def test_an_etag_does_not_come_back_with_its_version(shelf: Shelf) -> None:
+    shelf.publish()
+    shelf.publish()
+    first = moved(shelf.registry, 1)
+    moved(shelf.registry, 2)
+    again = moved(shelf.registry, 1)
+    assert first is not None
+    assert again is not None
+    assert again.etag != first.etag
+    with pytest.raises(EtagMismatch):
+        moved(shelf.registry, 2, etag=first.etag)
+
+
+def test_an_etag_does_not_come_back_with_an_alias_made_anew(shelf: Shelf, clock: ManualClock) -> None:
+    shelf.publish()
+    first = moved(shelf.registry, 1)
+    clock.advance(1e-3)
+    moved(shelf.registry, None)
+    clock.advance(1e-3)
+    again = moved(shelf.registry, 1)
+    assert first is not None
+    assert again is not None
+    with pytest.raises(EtagMismatch):
+        moved(shelf.registry, 1, etag=first.etag)
+    assert moved(shelf.registry, 1, etag=again.etag) is not None
+
+
+def test_of_many_who_move_with_one_etag_one_wins(shelf: Shelf) -> None:
+    for _ in range(5):
+        shelf.publish()
+    first = moved(shelf.registry, 1)
+    assert first is not None
+    outcomes: list[object] = []
+    ready = threading.Barrier(4)
+
+    def move(number: int) -> None:
+        ready.wait(PATIENCE)
+        try:
+            outcomes.append(moved(shelf.registry, number, etag=first.etag))
+        except EtagMismatch:
+            outcomes.append(None)
+
+    threads = [threading.Thread(target=move, args=(number,)) for number in (2, 3, 4, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    (winner,) = [outcome for outcome in outcomes if outcome is not None]
+    assert isinstance(winner, Alias)
+    assert shelf.registry.resolve(Selector(model="pets", alias="stable")) == winner.number
+
+
+def test_an_alias_names_versions_there_are(shelf: Shelf) -> None:
+    shelf.publish()
+    with pytest.raises(VersionNotFound):
+        moved(shelf.registry, 2)
+    with pytest.raises(AliasNotFound):
+        moved(shelf.registry, None)
+    with pytest.raises(ModelNotFound):
+        shelf.registry.set_alias("cars", "stable", 1)
+    assert shelf.registry.model("pets").aliases == ()
+
+
+# Listing
+
+
+def test_models_come_by_name_in_pages(shelf: Shelf) -> None:
+    for name in ("cars", "Pets", "birds", "ants-2", "ants"):
+        shelf.publish(name)
+    pages, after = [], ""
+    while page := shelf.registry.models(after=after, limit=2):
+        pages.append([model.name for model in page])
+        after = page[-1].name
+    assert pages == [["Pets", "ants"], ["ants-2", "birds"], ["cars"]]
+
+
+def test_versions_come_newest_first_in_pages(shelf: Shelf) -> None:
+    for _ in range(5):
+        shelf.publish()
+    shelf.publish("cars")
+    pages, before = [], None
+    while page := shelf.registry.versions("pets", before=before, limit=2):
+        pages.append([version.number for version in page])
+        before = page[-1].number
+    assert pages == [[5, 4], [3, 2], [1]]
+
+
+def test_a_version_tells_where_it_came_from(shelf: Shelf, clock: ManualClock) -> None:
+    clock.advance(3)
+    shelf.publish(alias="stable", expires=clock() + 60, display_name="Our pets", seed=2**64 - 1)
+    version = shelf.registry.version("pets", 1)
+    assert (version.model, version.number, version.aliases) == ("pets", 1, ("stable",))
+    assert (version.created, version.expires) == (clock(), clock() + 60)
+    assert (version.manifest.display_name, version.manifest.seed) == ("Our pets", 2**64 - 1)
+    assert version.size_bytes > make_head().weights.nbytes
+
+
+# Routes in memory
+
+
+class PausingDatabase(Database):
+    """Holds the first snapshot of a chosen thread after it was read, until let go or for a moment."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.slow: threading.Thread | None = None
+        self.read_old = threading.Event()
+        self.let_go = threading.Event()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        with super().snapshot() as connection:
+            yield connection
+            if threading.current_thread() is self.slow:
+                self.slow = None
+                self.read_old.set()
+                # In vain where refreshes take turns: the other one waits for this one.
+                self.let_go.wait(0.2)
+
+
+def test_of_two_refreshes_at_once_the_later_commit_is_what_stays(tmp_path: Path, clock: ManualClock) -> None:
+    shelf = Shelf(tmp_path, clock)
+    shelf.publish()
+    database = PausingDatabase(tmp_path / "headstart.sqlite3")
+    registry = Registry(database, shelf.store, ResidentVersions(1000), clock=clock)
+
+    def commit_and_refresh() -> None:
+        registry.set_alias("pets", "stable", 1)
+        database.let_go.set()
+
+    slow = threading.Thread(target=registry.refresh, args=("pets",))
+    database.slow = slow
+    slow.start()
+    assert database.read_old.wait(PATIENCE)
+    fast = threading.Thread(target=commit_and_refresh)
+    fast.start()
+    for thread in (slow, fast):
+        thread.join(PATIENCE)
+    assert registry.resolve(Selector(model="pets", alias="stable")) == 1
+    database.close()
+    shelf.close()

@@ -1,0 +1,468 @@
+"""From inputs and selectors to answers: one pass for all, and errors that name the input."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fakes import FakeBackbone, FakeSource, HeldExecutor, ManualClock, Recorder, Shelf, make_head
+from headstart_server.backbones.backbone import Content, Modality
+from headstart_server.embedding.batcher import Batcher
+from headstart_server.embedding.cache import FeatureCache
+from headstart_server.embedding.embedder import Embedder
+from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.queue import Lane, RowQueue
+from headstart_server.errors import (
+    AliasNotFound,
+    BackboneMismatch,
+    BackboneNotFound,
+    BackboneQueueFull,
+    DeadlineExceeded,
+    Draining,
+    HeadstartError,
+    InputTooLarge,
+    InvalidField,
+    Loading,
+    ModelNotFound,
+    ModelNotReady,
+    UndecodableInput,
+    VersionNotFound,
+    WrongModality,
+)
+from headstart_server.models.version import Selector
+from headstart_server.prediction.predictor import Predicted, Predictor
+
+PETS = [Selector(model="pets")]
+
+
+class Stall:
+    """A predictor with versions to ask; what would be threads is done when the test says so."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = ManualClock(100.0)
+        self.shelf = Shelf(folder, ManualClock())
+        self.backbones = {
+            name: FakeBackbone(name, modality=modality, digest=digit * 64)
+            for name, modality, digit in (
+                ("fake", Modality.IMAGE, "b"),
+                ("other", Modality.IMAGE, "c"),
+                ("table", Modality.TENSOR, "e"),
+            )
+        }
+        self.queues: dict[str, RowQueue] = {}
+        self.batchers: dict[str, Batcher] = {}
+        self.decoding = HeldExecutor()
+        self.engine = Engine(FakeSource(*self.backbones.values()), self._embedder, "fake")
+        self.under_way: set[str] = set()
+        self.predictor = Predictor(
+            self.shelf.registry,
+            self.engine,
+            self.under_way.__contains__,
+            max_inputs=8,
+            clock=self.clock,
+        )
+
+    def _embedder(self, backbone: FakeBackbone) -> Embedder:
+        name = backbone.info.name
+        self.queues[name] = RowQueue(max_batch=8, train_slice=1)
+        self.batchers[name] = Batcher(backbone.run, self.queues[name], Recorder(), clock=self.clock)
+        pools = dict.fromkeys(Lane, self.decoding)
+        return Embedder(
+            backbone, self.batchers[name], FeatureCache(0), pools, max_pending=10, clock=self.clock
+        )
+
+    def load(self, *names: str) -> None:
+        for name in names or self.backbones:
+            self.engine.load(name)
+
+    def work(self) -> None:
+        """What the threads of a server would do by now."""
+        self.decoding.run_all()
+        for name, queue in self.queues.items():
+            while len(queue):
+                self.batchers[name].execute(queue.take(self.clock()))
+
+    @property
+    def pending(self) -> int:
+        return sum(embedder.pending for embedder in self.engine.all_loaded())
+
+    async def predict(
+        self,
+        contents: Sequence[Content],
+        selectors: Sequence[Selector] = PETS,
+        *,
+        top_k: int = 0,
+        deadline: float | None = None,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> Predicted:
+        """Predict, with the threads' work done whenever the call waits for it."""
+        call = asyncio.create_task(
+            self.predictor.predict(selectors, contents, top_k=top_k, deadline=deadline)
+        )
+        while not call.done():
+            await asyncio.wait([call], timeout=0.001)
+            meanwhile()
+            self.work()
+        return call.result()
+
+
+@pytest.fixture
+def stall(tmp_path: Path) -> Iterator[Stall]:
+    stall = Stall(tmp_path)
+    yield stall
+    stall.shelf.close()
+
+
+async def refusal(
+    stall: Stall, kind: type[HeadstartError], contents: Sequence[Content], *args: object, **fields: object
+) -> HeadstartError:
+    with pytest.raises(kind) as caught:
+        await stall.predict(contents, *args, **fields)
+    assert type(caught.value) is kind
+    assert stall.pending == 0
+    return caught.value
+
+
+# Answers
+
+
+async def test_an_answer_is_the_heads_on_the_features_of_each_input(stall: Stall) -> None:
+    stall.load()
+    stall.shelf.publish(head=make_head(seed=4))
+    contents = [b"a", b"b", b"c"]
+    predicted = await stall.predict(contents)
+    backbone, head = stall.backbones["fake"], make_head(seed=4)
+    features = backbone.run(np.stack([backbone.decode(content) for content in contents]))
+    (answer,) = predicted.answers
+    expected = head.probabilities(features["last"])
+    order = np.argsort(-expected, axis=1)
+    np.testing.assert_array_equal(answer.indexes, order)
+    np.testing.assert_allclose(answer.probabilities, np.take_along_axis(expected, order, 1), rtol=1e-5)
+    assert (answer.version.model, answer.version.number) == ("pets", 1)
+    (given,) = predicted.features
+    assert given.backbone == "fake"
+    np.testing.assert_array_equal(given.views["last"], features["last"])
+    np.testing.assert_array_equal(given.views["taps"], features["taps"])
+    assert stall.pending == 0
+
+
+async def test_several_versions_on_one_backbone_share_one_pass(stall: Stall) -> None:
+    stall.load()
+    stall.shelf.publish(head=make_head(seed=1), alias="stable")
+    stall.shelf.publish(head=make_head(seed=2, classes=5, view="taps", size=3), recipe=_on_taps())
+    stall.shelf.publish("cars", head=make_head(seed=3))
+    selectors = [
+        Selector(model="pets"),
+        Selector(model="cars"),
+        Selector(model="pets", alias="stable"),
+        Selector(model="pets", number=1),
+    ]
+    predicted = await stall.predict([b"a", b"b"], selectors)
+    assert [(answer.version.model, answer.version.number) for answer in predicted.answers] == [
+        ("pets", 2),
+        ("cars", 1),
+        ("pets", 1),
+        ("pets", 1),
+    ]
+    assert stall.backbones["fake"].batches == [2]
+    assert set(stall.backbones["fake"].decoded.values()) == {1}
+    assert len(predicted.features) == 1
+    assert [answer.indexes.shape for answer in predicted.answers] == [(2, 5), (2, 3), (2, 3), (2, 3)]
+    np.testing.assert_array_equal(predicted.answers[2].probabilities, predicted.answers[3].probabilities)
+
+
+def _on_taps() -> object:
+    from headstart_server.learning.recipe import Ridge
+
+    return Ridge(view="taps")
+
+
+async def test_versions_on_several_backbones_run_each_once(stall: Stall) -> None:
+    stall.load()
+    stall.shelf.publish()
+    stall.shelf.publish("cars", backbone="other", backbone_digest="c" * 64)
+    predicted = await stall.predict([b"a"], [Selector(model="pets"), Selector(model="cars")])
+    assert [stall.backbones[name].batches for name in ("fake", "other")] == [[1], [1]]
+    assert [features.backbone for features in predicted.features] == ["fake", "other"]
+
+
+@pytest.mark.parametrize(("top_k", "wanted"), [(1, 1), (2, 2), (3, 3), (99, 3), (0, 3)])
+async def test_as_many_classes_are_given_as_asked_for_the_likeliest_first(
+    stall: Stall, top_k: int, wanted: int
+) -> None:
+    stall.load()
+    stall.shelf.publish()
+    (answer,) = (await stall.predict([b"a", b"b"], top_k=top_k)).answers
+    assert answer.indexes.shape == answer.probabilities.shape == (2, wanted)
+    assert (np.diff(answer.probabilities, axis=1) <= 0).all()
+    if wanted == 3:
+        np.testing.assert_allclose(answer.probabilities.sum(axis=1), 1.0, rtol=1e-6)
+
+
+async def test_equal_probabilities_come_in_the_order_of_the_classes(stall: Stall) -> None:
+    stall.load()
+    head = make_head(classes=4)
+    head.weights[:] = 0
+    head.bias[:] = [0, 1, 0, 1]
+    stall.shelf.publish(head=head)
+    (answer,) = (await stall.predict([b"a"])).answers
+    assert answer.indexes.tolist() == [[1, 3, 0, 2]]
+
+
+async def test_a_head_too_large_for_the_event_loop_answers_the_same(
+    stall: Stall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stall.load()
+    stall.shelf.publish()
+    (small,) = (await stall.predict([b"a"])).answers
+    monkeypatch.setattr("headstart_server.prediction.predictor.HEAD_WORK_IN_LOOP", 0)
+    (large,) = (await stall.predict([b"a"])).answers
+    np.testing.assert_array_equal(large.probabilities, small.probabilities)
+
+
+async def test_a_version_in_memory_is_not_read_again(stall: Stall) -> None:
+    stall.load()
+    stall.shelf.publish()
+    first = await stall.predict([b"a"])
+    stall.shelf.store.remove("job-1.1")
+    again = await stall.predict([b"a"])
+    assert again.answers[0].version is first.answers[0].version
+
+
+async def test_the_time_of_each_stage_is_told(stall: Stall) -> None:
+    stall.load()
+    stall.shelf.publish()
+    decode = stall.backbones["fake"].decode
+
+    def slowly(content: Content) -> object:
+        stall.clock.advance(0.25)
+        return decode(content)
+
+    stall.backbones["fake"].decode = slowly
+    stall.backbones["fake"].before_run = lambda rows: stall.clock.advance(2.0)
+    times = (await stall.predict([b"a"])).times
+    assert (times.decode, times.backbone, times.queue) == (0.25, 2.0, 0.0)
+    assert (times.total, times.resolve, times.head) == (2.25, 0.0, 0.0)
+
+
+# Refusals
+
+
+async def test_an_input_that_cannot_be_read_is_named(stall: Stall) -> None:
+    stall.load()
+    stall.shelf.publish()
+    error = await refusal(stall, UndecodableInput, [b"a", b"b", b"broken"])
+    assert error.field == "inputs[2]"
+    assert error.message == "Input 2: Expected a picture. Received: b'broken'."
+
+
+async def test_of_several_faulty_inputs_the_first_is_named_and_the_others_counted(stall: Stall) -> None:
+    stall.load()
+    stall.shelf.publish()
+    error = await refusal(stall, UndecodableInput, [b"a", b"broken1", b"b", b"broken2"])
+    assert error.field == "inputs[1]"
+    assert error.message == (
+        "Input 1: Expected a picture. Received: b'broken1'. (2 of 4 inputs are at fault.)"
+    )
+
+
+async def test_an_input_too_large_is_named_with_its_limits(stall: Stall) -> None:
+    stall.load()
+    stall.shelf.publish()
+
+    def decode(content: Content) -> object:
+        raise InputTooLarge("Expected at most 9 pixels.", metadata={"limit": "9"})
+
+    stall.backbones["fake"].decode = decode
+    error = await refusal(stall, InputTooLarge, [b"a"])
+    assert (error.field, error.metadata) == ("inputs[0]", {"limit": "9"})
+
+
+async def test_a_wrong_kind_of_input_is_named_before_anything_runs(stall: Stall) -> None:
+    stall.load()
+    stall.shelf.publish()
+    error = await refusal(stall, WrongModality, [b"a", "a text"])
+    assert error.field == "inputs[1]"
+    assert stall.backbones["fake"].batches == []
+
+
+@pytest.mark.parametrize("count", [0, 9])
+async def test_the_number_of_inputs_has_bounds(stall: Stall, count: int) -> None:
+    stall.load()
+    stall.shelf.publish()
+    error = await refusal(stall, InvalidField, [b"a"] * count)
+    assert (error.field, error.message) == ("inputs", f"Expected 1 to 8 inputs. Received: {count}.")
+
+
+async def test_a_negative_number_of_classes_is_refused(stall: Stall) -> None:
+    error = await refusal(stall, InvalidField, [b"a"], top_k=-1)
+    assert error.field == "top_k"
+
+
+async def test_a_model_whose_first_job_is_under_way_is_not_ready_and_another_is_not_found(
+    stall: Stall,
+) -> None:
+    stall.load()
+    stall.under_way.add("pets")
+    error = await refusal(stall, ModelNotReady, [b"a"])
+    assert error.message == (
+        "Model 'pets' has no version yet; a job for it is under way. Wait for it to succeed."
+    )
+    await refusal(stall, ModelNotFound, [b"a"], [Selector(model="cars")])
+
+
+async def test_a_job_under_way_does_not_hide_that_a_version_is_missing(stall: Stall) -> None:
+    stall.load()
+    stall.shelf.publish()
+    stall.under_way.add("pets")
+    await refusal(stall, VersionNotFound, [b"a"], [Selector(model="pets", number=7)])
+    await refusal(stall, AliasNotFound, [b"a"], [Selector(model="pets", alias="stable")])
+    assert (await stall.predict([b"a"])).answers[0].version.number == 1
+
+
+async def test_a_version_of_another_digest_of_the_backbone_is_refused(stall: Stall) -> None:
+    stall.load()
+    stall.shelf.publish(backbone_digest="f" * 64)
+    error = await refusal(stall, BackboneMismatch, [b"a"])
+    assert error.message == (
+        "Version 1 of model 'pets' was fitted on digest ffffffffffff of backbone 'fake'; this server has "
+        "bbbbbbbbbbbb. Fine-tune it again, or run the server it was made with."
+    )
+    assert error.metadata == {"model": "pets", "version": "1"}
+    assert stall.backbones["fake"].batches == []
+
+
+async def test_a_backbone_that_is_not_loaded_yet_is_told_with_when_to_retry(stall: Stall) -> None:
+    stall.shelf.publish()
+    error = await refusal(stall, Loading, [b"a"])
+    assert error.retry_after == 2.0
+    stall.load()
+    assert (await stall.predict([b"a"])).answers
+
+
+async def test_a_version_of_a_backbone_this_server_lacks_is_told(stall: Stall) -> None:
+    stall.shelf.publish(backbone="gone")
+    await refusal(stall, BackboneNotFound, [b"a"])
+
+
+async def test_a_full_queue_is_told_with_when_to_retry_and_names_no_input(stall: Stall) -> None:
+    stall.load()
+    stall.shelf.publish()
+    held = stall.engine.get("fake").predict([b"x"] * 9)
+    with pytest.raises(BackboneQueueFull) as caught:
+        await stall.predictor.predict(PETS, [b"a", b"b"], top_k=0, deadline=None)
+    assert (caught.value.retry_after, caught.value.field) == (1.0, None)
+    stall.work()
+    assert all(future.done() for future in held)
+    assert (await stall.predict([b"a", b"b"])).answers
+
+
+async def test_a_deadline_that_passes_in_the_queue_is_told_and_is_no_inputs_fault(stall: Stall) -> None:
+    stall.load()
+    stall.shelf.publish()
+    error = await refusal(
+        stall,
+        DeadlineExceeded,
+        [b"a", b"b"],
+        deadline=stall.clock() + 1,
+        meanwhile=lambda: stall.clock.advance(1),
+    )
+    assert error.field is None
+    assert error.message == "The deadline passed while the input waited for the backbone."
+    assert stall.backbones["fake"].batches == []
+
+
+async def test_a_server_that_stops_is_told_and_is_no_inputs_fault(stall: Stall) -> None:
+    stall.load()
+    stall.shelf.publish()
+    error = await refusal(stall, Draining, [b"a", b"b"], meanwhile=stall.engine.close)
+    assert error.field is None
+    assert error.message == "The server is stopping. Try again at another replica."
+
+
+async def test_a_fault_of_the_runtime_is_passed_on_as_it_is(stall: Stall) -> None:
+    stall.load()
+    stall.shelf.publish()
+
+    def fail(rows: object) -> None:
+        raise RuntimeError("no memory")
+
+    stall.backbones["fake"].before_run = fail
+    with pytest.raises(RuntimeError, match="no memory"):
+        await stall.predict([b"a"])
+    assert stall.pending == 0
+
+
+async def test_a_caller_that_leaves_takes_its_rows_out_of_the_queue(stall: Stall) -> None:
+    stall.load()
+    stall.shelf.publish()
+    await stall.predict([b"warm"])
+    call = asyncio.create_task(stall.predictor.predict(PETS, [b"a", b"b"], top_k=0, deadline=None))
+    while not stall.pending:
+        await asyncio.sleep(0)
+    stall.decoding.run_all()
+    assert len(stall.queues["fake"]) == 2
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert stall.pending == 0
+    stall.work()
+    assert stall.backbones["fake"].batches == [1]
+
+
+async def test_a_caller_that_leaves_before_its_inputs_are_decoded_saves_the_decoding(stall: Stall) -> None:
+    stall.load()
+    stall.shelf.publish()
+    await stall.predict([b"warm"])
+    call = asyncio.create_task(stall.predictor.predict(PETS, [b"a", b"b"], top_k=0, deadline=None))
+    while not stall.pending:
+        await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    stall.work()
+    assert dict(stall.backbones["fake"].decoded) == {b"warm": 1}
+
+
+# Embed
+
+
+async def embedded(
+    stall: Stall, backbone: str, contents: Sequence[Content], *views: str
+) -> dict[str, object]:
+    call = asyncio.create_task(stall.predictor.embed(backbone, contents, views=views, deadline=None))
+    while not call.done():
+        await asyncio.wait([call], timeout=0.001)
+        stall.work()
+    features, _ = call.result()
+    return {"backbone": features.backbone, **features.views}
+
+
+async def test_embed_gives_the_views_asked_for_in_the_order_of_the_inputs(stall: Stall) -> None:
+    stall.load()
+    backbone = stall.backbones["fake"]
+    expected = backbone.run(np.stack([backbone.decode(content) for content in (b"a", b"b")]))
+    found = await embedded(stall, "", [b"a", b"b"], "taps", "last")
+    assert list(found) == ["backbone", "taps", "last"]
+    assert found["backbone"] == "fake"
+    np.testing.assert_array_equal(found["taps"], expected["taps"])
+    np.testing.assert_array_equal(found["last"], expected["last"])
+    assert list(await embedded(stall, "other", [b"a"])) == ["backbone", "last"]
+    assert stall.pending == 0
+
+
+async def test_embed_refuses_what_it_cannot_give(stall: Stall) -> None:
+    stall.load()
+    with pytest.raises(InvalidField) as caught:
+        await embedded(stall, "", [b"a"], "last", "nose")
+    assert caught.value.field == "views[1]"
+    assert caught.value.message == "Expected views of backbone 'fake': last, taps. Received: 'nose'."
+    with pytest.raises(InvalidField, match="Expected 1 to 8 inputs"):
+        await embedded(stall, "", [])
+    with pytest.raises(BackboneNotFound):
+        await embedded(stall, "huge", [b"a"])
+    with pytest.raises(WrongModality) as kind:
+        await embedded(stall, "table", [np.zeros(2), b"a"])
+    assert kind.value.field == "inputs[1]"
