@@ -94,6 +94,9 @@ class FakeBackbone:
             description="A fake.",
         )
         self.digest = digest
+        self.runtime = "fake float32"
+        self.streams = 1
+        self.batch = 8
         self.decoded: Counter[bytes] = Counter()
         self.batches: list[int] = []
         #: Called with the rows of each batch before it is answered; may block or raise.

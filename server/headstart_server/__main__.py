@@ -10,7 +10,7 @@ import typer
 from headstart_server.config import Config
 
 _CALLS, _FILES, _JOBS = "Calls", "Files and TLS", "Fine-tuning"
-_PREDICT, _LIMITS, _LOGS = "Prediction", "Limits of input", "Logs"
+_PREDICT, _LIMITS, _LOGS, _BACKBONE = "Prediction", "Limits of input", "Logs", "Backbone"
 
 
 def main() -> None:
@@ -112,16 +112,39 @@ def serve(
         _option("tls_client_ca", "Certificates that sign clients' (PEM): clients must show one.", _FILES),
     ] = None,
     backbone: Annotated[
-        str, _option("backbone", "Default backbone, loaded at start. See: headstart-server backbones.", _JOBS)
+        str,
+        _option("backbone", "Default backbone, loaded at start. See: headstart-server backbones.", _BACKBONE),
     ] = Config.backbone,
+    runtime: Annotated[
+        str, _option("runtime", "keras, openvino, or auto: OpenVINO on CPU, Keras on a GPU.", _BACKBONE)
+    ] = Config.runtime,
+    precision: Annotated[
+        str,
+        _option(
+            "precision",
+            "What OpenVINO computes in: float32, bfloat16, or auto: bfloat16 if the processor has it.",
+            _BACKBONE,
+        ),
+    ] = Config.precision,
+    streams: Annotated[
+        int, _option("streams", "Batches that OpenVINO runs at once; 0: one a core.", _BACKBONE, min=0)
+    ] = Config.streams,
+    backbone_cache: Annotated[
+        Path | None,
+        _option(
+            "backbone_cache",
+            "Folder of converted networks; by default ~/.cache/headstart.",
+            _BACKBONE,
+        ),
+    ] = None,
     workers: Annotated[int, _option("workers", "Jobs that run at once.", _JOBS, min=1)] = Config.workers,
     train_slice: Annotated[
         int,
         _option(
             "train_slice",
-            "Rows of a training batch. A Predict waits for one such batch at most.",
+            "Rows of a training batch. A Predict waits for one of them at most; 0: what suits.",
             _JOBS,
-            min=1,
+            min=0,
             max=1024,
         ),
     ] = Config.train_slice,
@@ -147,7 +170,7 @@ def serve(
         ),
     ] = Config.max_pending_inputs,
     max_batch: Annotated[
-        int, _option("max_batch", "Most rows of a Predict batch.", _PREDICT, min=1, max=1024)
+        int, _option("max_batch", "Most rows of a Predict batch; 0: what suits.", _PREDICT, min=0, max=1024)
     ] = Config.max_batch,
     decode_threads: Annotated[
         int,
@@ -192,7 +215,12 @@ def serve(
     """
     settings = {name: value for name, value in locals().items() if name != "config"}
     settings["metrics_port"] = None if metrics_port < 0 else metrics_port
-    for name, allowed in (("log_level", _LEVELS), ("log_format", _FORMATS)):
+    for name, allowed in (
+        ("log_level", _LEVELS),
+        ("log_format", _FORMATS),
+        ("runtime", _RUNTIMES),
+        ("precision", _PRECISIONS),
+    ):
         if settings[name] not in allowed:
             raise typer.BadParameter(
                 f"Expected one of: {', '.join(allowed)}. Received: {settings[name]!r}.",
@@ -215,6 +243,8 @@ def serve(
 
 _LEVELS = ("debug", "info", "warning", "error")
 _FORMATS = ("auto", "text", "json")
+_RUNTIMES = ("auto", "keras", "openvino")
+_PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @command.command()

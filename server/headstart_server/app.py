@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from headstart_server.backbones.backbone import Backbone
 from headstart_server.backbones.catalog import Catalog
+from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
 from headstart_server.config import Config
 from headstart_server.database.database import Database
 from headstart_server.embedding.batcher import Batcher
@@ -50,6 +51,11 @@ log = structlog.get_logger(__name__)
 
 #: Seconds between two rounds of cleaning up.
 CLEAN_SECONDS = 30.0
+
+#: Most rows of a training batch unless a setting says otherwise: some tens of milliseconds on a CPU.
+TRAIN_SLICE = 8
+#: Training rows on their way from archive to backbone at once.
+TRAIN_WINDOW = 32
 
 _MIB = 1 << 20
 
@@ -90,14 +96,15 @@ class App:
         self._cache = FeatureCache(config.feature_cache_mib * _MIB, self.telemetry.cache_looked_up)
         threads = config.decode_threads or len(os.sched_getaffinity(0))
         self._pools = {lane: ThreadPoolExecutor(threads, f"decode-{lane.value}") for lane in Lane}
-        self.engine = Engine(Catalog(max_pixels=config.max_pixels), self._embedder, config.backbone)
+        catalog = Catalog(max_pixels=config.max_pixels, runtimes=_runtime_settings(config))
+        self.engine = Engine(catalog, self._embedder, config.backbone)
         tools = FineTuneTools(
             ledger=self.ledger,
             datasets=self.datasets,
             engine=self.engine,
             versions=self._versions,
             observer=self.telemetry,
-            window=2 * config.train_slice + threads,
+            window=TRAIN_WINDOW + threads,
             software=f"headstart {software}",
         )
         self.workers = WorkerPool(
@@ -183,10 +190,15 @@ class App:
         self.registry.remove_leftovers()
 
     async def _warm(self, server: Server) -> None:
-        await asyncio.to_thread(self.engine.load, self._config.backbone)
+        embedder = await asyncio.to_thread(self.engine.load, self._config.backbone)
         await server.set_serving(True)
         seconds = round(time.monotonic() - self._began, 2)
-        log.info("serving", backbone=self.engine.default, seconds_since_start=seconds)
+        log.info(
+            "serving",
+            backbone=self.engine.default,
+            runtime=embedder.runtime,
+            seconds_since_start=seconds,
+        )
 
     async def _clean_repeatedly(self) -> None:
         while True:
@@ -204,8 +216,13 @@ class App:
 
     def _embedder(self, backbone: Backbone) -> Embedder:
         config, name = self._config, backbone.info.name
-        queue = RowQueue(max_batch=config.max_batch, train_slice=config.train_slice)
-        batcher = Batcher(backbone.run, queue, self.telemetry, name=f"backbone-{name}")
+        queue = RowQueue(
+            max_batch=config.max_batch or backbone.batch,
+            train_slice=config.train_slice or min(backbone.batch, TRAIN_SLICE),
+        )
+        batcher = Batcher(
+            backbone.run, queue, self.telemetry, streams=backbone.streams, name=f"backbone-{name}"
+        )
         batcher.start()
         return Embedder(
             backbone,
@@ -301,6 +318,19 @@ def _lock(data: Path) -> IO[str]:
             f"Another headstart-server uses the data folder {data}. Stop it, or choose another with --data."
         ) from None
     return file
+
+
+def _runtime_settings(config: Config) -> RuntimeSettings:
+    cache = config.backbone_cache
+    if cache is None:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        cache = Path(home) / "headstart"
+    return RuntimeSettings(
+        kind=None if config.runtime == "auto" else RuntimeKind(config.runtime),
+        precision=None if config.precision == "auto" else Precision(config.precision),
+        streams=config.streams,
+        cache=cache,
+    )
 
 
 def _dataset_limits(config: Config) -> DatasetLimits:

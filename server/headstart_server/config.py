@@ -14,13 +14,18 @@ class Config:
         metrics_port: port of the Prometheus metrics; None serves none, 0 takes a free one.
         data: folder of database, datasets and versions.
         backbone: the default backbone, loaded at start.
+        runtime: what executes backbones: `keras`, `openvino`, or `auto`: OpenVINO on CPU, Keras on a GPU.
+        precision: what OpenVINO computes in: `float32`, `bfloat16`, or `auto`: bfloat16 where the processor
+            multiplies it.
+        streams: batches that OpenVINO runs at once; 0 takes one for each core.
+        backbone_cache: folder of converted networks; None takes `headstart` in the user's cache folder.
         workers: jobs that run at once.
         decode_threads: threads that decode for Predict, and as many for training; 0 takes one for each core.
         max_queued_jobs: jobs that may wait.
         max_pending_inputs: Predict inputs that may be held for each backbone.
         max_inputs: inputs of one Predict or Embed call.
-        max_batch: rows of a Predict batch.
-        train_slice: rows of a training batch: a Predict waits for one of them at most.
+        max_batch: rows of a Predict batch; 0 takes what suits the runtime.
+        train_slice: rows of a training batch: a Predict waits for one of them at most; 0 takes what suits.
         max_message_mib: MiB of one gRPC message.
         max_calls: calls at once.
         max_examples: examples of one fine-tune.
@@ -48,13 +53,17 @@ class Config:
     metrics_port: int | None = 9090
     data: Path = Path("headstart-data")
     backbone: str = "efficientnet-lite0"
+    runtime: str = "auto"
+    precision: str = "auto"
+    streams: int = 0
+    backbone_cache: Path | None = None
     workers: int = 2
     decode_threads: int = 0
     max_queued_jobs: int = 100
     max_pending_inputs: int = 512
     max_inputs: int = 256
-    max_batch: int = 32
-    train_slice: int = 8
+    max_batch: int = 0
+    train_slice: int = 0
     max_message_mib: int = 64
     max_calls: int = 1024
     max_examples: int = 50_000

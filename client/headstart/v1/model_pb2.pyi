@@ -119,7 +119,7 @@ class ConfusionCell(_message.Message):
     def __init__(self, actual: _Optional[int] = ..., predicted: _Optional[int] = ..., count: _Optional[int] = ...) -> None: ...
 
 class Lineage(_message.Message):
-    __slots__ = ("job_id", "backbone", "backbone_digest", "dataset_digest", "recipe", "seed", "example_count", "software")
+    __slots__ = ("job_id", "backbone", "backbone_digest", "dataset_digest", "recipe", "seed", "example_count", "software", "runtime")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     BACKBONE_FIELD_NUMBER: _ClassVar[int]
     BACKBONE_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -128,6 +128,7 @@ class Lineage(_message.Message):
     SEED_FIELD_NUMBER: _ClassVar[int]
     EXAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     backbone: str
     backbone_digest: str
@@ -136,10 +137,11 @@ class Lineage(_message.Message):
     seed: int
     example_count: int
     software: str
-    def __init__(self, job_id: _Optional[str] = ..., backbone: _Optional[str] = ..., backbone_digest: _Optional[str] = ..., dataset_digest: _Optional[str] = ..., recipe: _Optional[_Union[_job_pb2.Recipe, _Mapping]] = ..., seed: _Optional[int] = ..., example_count: _Optional[int] = ..., software: _Optional[str] = ...) -> None: ...
+    runtime: str
+    def __init__(self, job_id: _Optional[str] = ..., backbone: _Optional[str] = ..., backbone_digest: _Optional[str] = ..., dataset_digest: _Optional[str] = ..., recipe: _Optional[_Union[_job_pb2.Recipe, _Mapping]] = ..., seed: _Optional[int] = ..., example_count: _Optional[int] = ..., software: _Optional[str] = ..., runtime: _Optional[str] = ...) -> None: ...
 
 class Backbone(_message.Message):
-    __slots__ = ("name", "modality", "digest", "views", "input_size", "parameter_count", "source", "license", "ready", "default", "description")
+    __slots__ = ("name", "modality", "digest", "views", "input_size", "parameter_count", "source", "license", "ready", "default", "description", "runtime")
     class ViewsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -158,6 +160,7 @@ class Backbone(_message.Message):
     READY_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    RUNTIME_FIELD_NUMBER: _ClassVar[int]
     name: str
     modality: Modality
     digest: str
@@ -169,4 +172,5 @@ class Backbone(_message.Message):
     ready: bool
     default: bool
     description: str
-    def __init__(self, name: _Optional[str] = ..., modality: _Optional[_Union[Modality, str]] = ..., digest: _Optional[str] = ..., views: _Optional[_Mapping[str, int]] = ..., input_size: _Optional[_Iterable[int]] = ..., parameter_count: _Optional[int] = ..., source: _Optional[str] = ..., license: _Optional[str] = ..., ready: bool = ..., default: bool = ..., description: _Optional[str] = ...) -> None: ...
+    runtime: str
+    def __init__(self, name: _Optional[str] = ..., modality: _Optional[_Union[Modality, str]] = ..., digest: _Optional[str] = ..., views: _Optional[_Mapping[str, int]] = ..., input_size: _Optional[_Iterable[int]] = ..., parameter_count: _Optional[int] = ..., source: _Optional[str] = ..., license: _Optional[str] = ..., ready: bool = ..., default: bool = ..., description: _Optional[str] = ..., runtime: _Optional[str] = ...) -> None: ...

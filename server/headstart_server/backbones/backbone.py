@@ -70,6 +70,10 @@ class Backbone(Protocol):
     def streams(self) -> int:
         """Batches that it runs at once; `run` may be called from so many threads."""
 
+    @property
+    def batch(self) -> int:
+        """Rows of a batch that make the most of a stream; longer batches only make others wait."""
+
     def decode(self, content: Content) -> NDArray[np.generic]:
         """Turn one input into one row for `run`. Safe to call from many threads.
 
@@ -80,4 +84,4 @@ class Backbone(Protocol):
         """
 
     def run(self, rows: NDArray[np.generic]) -> Views:
-        """Features of the rows, [n, ...] as `decode` made each. Called from `streams` threads at once at most."""
+        """Features of rows, [n, ...] as `decode` made each. Called from `streams` threads at once at most."""

@@ -55,7 +55,10 @@ class Catalog:
     """
 
     def __init__(
-        self, *, max_pixels: int = pictures.MAX_PIXELS, runtimes: RuntimeSettings = RuntimeSettings()  # noqa: B008 - frozen
+        self,
+        *,
+        max_pixels: int = pictures.MAX_PIXELS,
+        runtimes: RuntimeSettings = RuntimeSettings(),  # noqa: B008 - frozen
     ) -> None:
         self._max_pixels = max_pixels
         self._runtimes = runtimes

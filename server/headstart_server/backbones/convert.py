@@ -1,5 +1,6 @@
-"""Converts a backbone of the catalog to OpenVINO: ``python -m headstart_server.backbones.convert NAME PATH``."""
+"""Converts a backbone to OpenVINO: ``python -m headstart_server.backbones.convert NAME PATH``."""
 
+import os
 import sys
 
 from headstart_server.backbones.catalog import Catalog
@@ -7,6 +8,8 @@ from headstart_server.backbones.catalog import Catalog
 
 def main(name: str, path: str) -> None:
     """Write the network of a backbone to an ``.xml`` file, with its weights in a ``.bin`` beside it."""
+    # Keras exports to OpenVINO from TensorFlow only; it is imported below, and reads this then.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     Catalog().network(name).export(path, format="openvino", verbose=False)
 
 

@@ -30,11 +30,13 @@ class Runtime(Protocol):
         name: what it is and what it computes in; features of runtimes with one name are equal, bit by bit.
         precision: what it computes in.
         streams: batches that it runs at once.
+        batch: rows of a batch that make the most of a stream.
     """
 
     name: str
     precision: Precision
     streams: int
+    batch: int
 
     def run(self, rows: NDArray[np.generic]) -> Views:
         """Features of rows [n, ...]."""
@@ -80,6 +82,11 @@ class ImageBackbone:
     def streams(self) -> int:
         """Batches that it runs at once."""
         return self._runtime.streams
+
+    @property
+    def batch(self) -> int:
+        """Rows of a batch that make the most of a stream."""
+        return self._runtime.batch
 
     def decode(self, content: Content) -> NDArray[np.uint8]:
         """Turn one picture into RGB pixels, uint8 [height, width, 3]; see `PictureDecoder.decode`."""

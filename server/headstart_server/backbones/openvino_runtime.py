@@ -17,6 +17,8 @@ from headstart_server.backbones.runtimes import Precision, RuntimeSettings
 
 #: Seconds that a conversion may take; it takes about ten on two cores.
 CONVERSION_SECONDS = 600.0
+#: Rows of a batch. Longer ones are no faster on a CPU, where the streams fill the cores.
+BATCH = 2
 #: The converted network's file; its weights lie beside it.
 NETWORK_FILE = "network.xml"
 
@@ -52,6 +54,7 @@ class OpenVinoRuntime:
         self._requests = threading.local()
         self.precision = precision
         self.streams = settings.streams
+        self.batch = BATCH
         self.name = f"openvino {precision.value}"
 
     def run(self, rows: NDArray[np.generic]) -> Views:
@@ -69,9 +72,7 @@ class OpenVinoRuntime:
             request = self._requests.request = self._network.create_infer_request()
         request.infer({0: rows}, share_inputs=True)
         # Copied: the request's own memory is written anew by the next call.
-        return {
-            name: request.get_output_tensor(place).data.copy() for place, name in enumerate(self._names)
-        }
+        return {name: request.get_output_tensor(place).data.copy() for place, name in enumerate(self._names)}
 
 
 def openvino_runtime(settings: RuntimeSettings, digest: str, program: list[str]) -> OpenVinoRuntime:

@@ -1,4 +1,4 @@
-"""One thread for each backbone that runs whatever waits, in batches, serving before training."""
+"""Threads for each backbone that run whatever waits, in batches, serving before training."""
 
 import threading
 import time
@@ -27,14 +27,15 @@ class BatchObserver(Protocol):
 class Batcher:
     """Runs rows of concurrent callers together.
 
-    It adds no delay: a batch is what waits when the device is free.
+    It adds no delay: a batch is what waits when the device, or one of its streams, is free.
 
     Args:
-        run: the backbone, from rows [n, ...] to views [n, D]; called from one thread only.
+        run: the backbone, from rows [n, ...] to views [n, D]; called from a thread for each stream.
         queue: holds the rows and decides whose turn it is.
         observer: is told of batches and drops.
+        streams: batches that run at once.
         clock: seconds that only go up; deadlines are on it.
-        name: of the thread.
+        name: of the threads.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Batcher:
         queue: RowQueue,
         observer: BatchObserver,
         *,
+        streams: int = 1,
         clock: Callable[[], float] = time.monotonic,
         name: str = "batcher",
     ) -> None:
@@ -52,23 +54,28 @@ class Batcher:
         self._clock = clock
         self._changed = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._threads = [
+            threading.Thread(target=self._serve, name=f"{name}-{place}", daemon=True)
+            for place in range(streams)
+        ]
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
-        """Finish the batch that runs, fail what waits with `Draining`, and end the thread."""
+        """Finish the batches that run, fail what waits with `Draining`, and end the threads."""
         with self._changed:
             self._closed = True
             left = self._queue.drain()
-            self._changed.notify()
+            self._changed.notify_all()
         for entry in left:
             if entry.future.set_running_or_notify_cancel():
                 entry.future.set_exception(Draining("The server is stopping. Try again at another replica."))
-        if self._thread.is_alive():
-            self._thread.join()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
 
     def submit(
         self, row: NDArray[np.generic], lane: Lane, deadline: float | None = None

@@ -53,9 +53,14 @@ class FeatureCache:
         """Bytes it holds, overhead included."""
         return self._nbytes
 
-    def get(self, backbone_digest: str, digest: str) -> Vectors | None:
-        """The vectors of a content on a backbone, or None."""
-        key = (backbone_digest, digest)
+    def get(self, backbone: str, digest: str) -> Vectors | None:
+        """The vectors of a content on a backbone, or None.
+
+        Args:
+            backbone: digest and runtime of the backbone.
+            digest: digest of the content.
+        """
+        key = (backbone, digest)
         with self._lock:
             vectors = self._entries.get(key)
             if vectors is not None:
@@ -63,9 +68,9 @@ class FeatureCache:
         self._looked_up(vectors is not None)
         return vectors
 
-    def put(self, backbone_digest: str, digest: str, vectors: Vectors) -> None:
+    def put(self, backbone: str, digest: str, vectors: Vectors) -> None:
         """Keep vectors, and drop what was used longest ago while there are too many bytes."""
-        key = (backbone_digest, digest)
+        key = (backbone, digest)
         size = _size(vectors)
         if size > self._max_bytes:
             return

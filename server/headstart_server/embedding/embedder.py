@@ -51,6 +51,8 @@ class Embedder:
         self._clock = clock
         self._lock = threading.Lock()
         self._pending = 0
+        # Another runtime's features differ in their last bits; a head must not depend on which came first.
+        self._cache_key = f"{backbone.digest} {backbone.runtime}"
 
     @property
     def info(self) -> BackboneInfo:
@@ -61,6 +63,11 @@ class Embedder:
     def digest(self) -> str:
         """The backbone's digest."""
         return self._backbone.digest
+
+    @property
+    def runtime(self) -> str:
+        """What executes the backbone, and in which precision."""
+        return self._backbone.runtime
 
     @property
     def pending(self) -> int:
@@ -150,7 +157,7 @@ class Embedder:
         deadline: float | None = None,
     ) -> "Future[RowFeatures]":
         outcome: Future[RowFeatures] = Future()
-        if digest is not None and (vectors := self._cache.get(self.digest, digest)) is not None:
+        if digest is not None and (vectors := self._cache.get(self._cache_key, digest)) is not None:
             outcome.set_result(RowFeatures(views=vectors))
         else:
             self._pools[lane].submit(self._decode_and_queue, read, lane, digest, deadline, outcome)
@@ -171,7 +178,7 @@ class Embedder:
             content = read()
             if digest is None and self._cache_predictions:
                 digest = content_digest(content)
-                if (vectors := self._cache.get(self.digest, digest)) is not None:
+                if (vectors := self._cache.get(self._cache_key, digest)) is not None:
                     _settle(outcome, RowFeatures(views=vectors))
                     return
             row = self._backbone.decode(content)
@@ -199,7 +206,7 @@ class Embedder:
             return
         features = replace(queued.result(), decoded=decoded)
         if digest is not None:
-            self._cache.put(self.digest, digest, features.views)
+            self._cache.put(self._cache_key, digest, features.views)
         _settle(outcome, features)
 
     def _admit(self, count: int) -> None:

@@ -263,6 +263,7 @@ class FineTuneRun:
             labels=spec.labels,
             created=self._tools.now(),
             software=self._tools.software,
+            runtime=embedder.runtime,
         )
 
     # Telling

@@ -27,6 +27,7 @@ class Manifest:
         labels: the caller's key-value pairs.
         created: when it was made, in seconds since 1970.
         software: the Headstart that made it.
+        runtime: what executed the backbone, and in which precision.
         head_digest: SHA-256 of the head's file.
     """
 
@@ -44,6 +45,7 @@ class Manifest:
     labels: Mapping[str, str]
     created: float
     software: str
+    runtime: str = ""
     head_digest: str = ""
 
     def to_json(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from headstart.v1 import model_pb2
 from headstart_server.backbones.backbone import BackboneInfo, Modality
+from headstart_server.embedding.embedder import Embedder
 from headstart_server.learning.evaluation import Metrics, MetricsSource
 from headstart_server.models.version import Alias, Model, Version
 from headstart_server.rpc.messages import recipe_message, timestamp
@@ -57,24 +58,26 @@ def version_message(version: Version) -> model_pb2.Version:
             seed=manifest.seed,
             example_count=manifest.example_count,
             software=manifest.software,
+            runtime=manifest.runtime,
         ),
         size_bytes=version.size_bytes,
         aliases=version.aliases,
     )
 
 
-def backbone_message(info: BackboneInfo, *, digest: str | None, is_default: bool) -> model_pb2.Backbone:
-    """The message of a backbone; without a digest it is not loaded."""
+def backbone_message(info: BackboneInfo, *, loaded: Embedder | None, is_default: bool) -> model_pb2.Backbone:
+    """The message of a backbone."""
     return model_pb2.Backbone(
         name=info.name,
         modality=MODALITIES[info.modality],
-        digest=digest or "",
+        digest=loaded.digest if loaded else "",
+        runtime=loaded.runtime if loaded else "",
         views=info.views,
         input_size=info.input_size,
         parameter_count=info.parameter_count,
         source=info.source,
         license=info.license,
-        ready=digest is not None,
+        ready=loaded is not None,
         default=is_default,
         description=info.description,
     )

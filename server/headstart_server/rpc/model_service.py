@@ -82,15 +82,13 @@ class ModelService(stubs.ModelServiceServicer):
         key = page_key(request.page_token, str)
         found = [info for info in self._engine.infos() if key is None or info.name > key[0]]
         page = found[:size]
-        backbones = []
-        for info in page:
-            embedder = self._engine.loaded(info.name)
-            backbones.append(
-                backbone_message(
-                    info,
-                    digest=embedder.digest if embedder else None,
-                    is_default=info.name == self._engine.default,
-                )
+        backbones = [
+            backbone_message(
+                info,
+                loaded=self._engine.loaded(info.name),
+                is_default=info.name == self._engine.default,
             )
+            for info in page
+        ]
         token = page_token(page[-1].name) if len(found) > size else ""
         return pb.ListBackbonesResponse(backbones=backbones, next_page_token=token)

@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from headstart_server.backbones.backbone import LAST, Backbone, Content, Views
+from headstart_server.backbones.backbone import LAST, Backbone, Content
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.efficientnet_lite import TAPS
 from headstart_server.backbones.image_backbone import GoldenMismatch, ImageBackbone, golden_picture, summarise
 from headstart_server.backbones.pictures import PictureDecoder
+from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
 from headstart_server.errors import BackboneNotFound
 
 # PyTorch and TensorFlow warn of their own parts at import; nothing here depends on them.
@@ -86,7 +87,7 @@ def reference(name: str, rows: NDArray[np.uint8]) -> Reference:
 
 @cache
 def load(name: str) -> Backbone:
-    return Catalog().load(name)
+    return Catalog(runtimes=RuntimeSettings(kind=RuntimeKind.KERAS)).load(name)
 
 
 @pytest.fixture(params=NAMES)
@@ -137,6 +138,22 @@ def test_the_golden_features_are_those_of_the_reference_network(backbone: Backbo
             np.testing.assert_allclose(stored[backbone.info.name][view][fact], value, rtol=1e-3, atol=1e-5)
 
 
+class Borrowed:
+    """The runtime of a loaded backbone."""
+
+    name, precision, streams, batch = "borrowed float32", Precision.FLOAT32, 1, 8
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.run = backbone.run
+
+
+class Lost(Borrowed):
+    """A runtime whose features are no numbers."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.run = lambda rows: {view: np.nan * features for view, features in backbone.run(rows).items()}
+
+
 class Broken(PictureDecoder):
     """A decoder with one of the mistakes that raise no error."""
 
@@ -161,20 +178,19 @@ class Broken(PictureDecoder):
 )
 def test_a_mistake_in_preprocessing_is_found_at_load(backbone: Backbone, mistake: str) -> None:
     broken = ImageBackbone(
-        backbone.info, digest="", pictures=Broken(backbone.info.input_size[0], mistake), runtime=backbone
+        backbone.info,
+        digest="",
+        pictures=Broken(backbone.info.input_size[0], mistake),
+        runtime=Borrowed(backbone),
     )
     with pytest.raises(GoldenMismatch, match="Received: a relative error of"):
         broken.check_golden()
 
 
 def test_features_that_are_no_numbers_are_found_at_load(backbone: Backbone) -> None:
-    class Lost:
-        def run(self, rows: NDArray[np.generic]) -> Views:
-            return {view: features * np.float32("nan") for view, features in backbone.run(rows).items()}
-
     decoder = PictureDecoder(backbone.info.input_size[0])
     with pytest.raises(GoldenMismatch):
-        ImageBackbone(backbone.info, digest="", pictures=decoder, runtime=Lost()).check_golden()
+        ImageBackbone(backbone.info, digest="", pictures=decoder, runtime=Lost(backbone)).check_golden()
 
 
 def test_features_do_not_depend_on_the_batch_a_row_is_in() -> None:
@@ -213,7 +229,8 @@ def test_other_keras_backends_give_the_same_features(backend: str, tmp_path: Pat
     code = """
 import sys, numpy as np
 from headstart_server.backbones.catalog import Catalog
-backbone = Catalog().load("efficientnet-lite0")
+from headstart_server.backbones.runtimes import RuntimeKind, RuntimeSettings
+backbone = Catalog(runtimes=RuntimeSettings(kind=RuntimeKind.KERAS)).load("efficientnet-lite0")
 rows = np.load(sys.argv[1])
 assert backbone.__class__.__name__ == "ImageBackbone" and "tensorflow" not in sys.modules
 views = backbone.run(rows)

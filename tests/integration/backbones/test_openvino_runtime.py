@@ -1,0 +1,118 @@
+"""The converted networks in OpenVINO, against Keras and against themselves."""
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from headstart_server.backbones.backbone import Backbone
+from headstart_server.backbones.catalog import Catalog
+from headstart_server.backbones.image_backbone import golden_picture
+from headstart_server.backbones.openvino_runtime import NETWORK_FILE, ConversionError, openvino_runtime
+from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
+
+# TensorFlow warns of its own parts at import; nothing here depends on them.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+NAME = "efficientnet-lite0"
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache") / "networks"
+
+
+@pytest.fixture(scope="module")
+def rows() -> NDArray[np.uint8]:
+    """The golden picture, and 16 more of smooth colours: as natural as can be made."""
+    base = golden_picture()[38:262, 88:312]
+    return np.stack([np.roll(base, (7 * place, 11 * place), axis=(0, 1)) for place in range(17)])
+
+
+def load(cache: Path, precision: Precision, *, streams: int = 2) -> Backbone:
+    settings = RuntimeSettings(kind=RuntimeKind.OPENVINO, precision=precision, streams=streams, cache=cache)
+    return Catalog(runtimes=settings).load(NAME)
+
+
+def test_float32_features_equal_those_of_keras(cache: Path, rows: NDArray[np.uint8]) -> None:
+    expected = Catalog(runtimes=RuntimeSettings(kind=RuntimeKind.KERAS)).load(NAME).run(rows)
+    received = load(cache, Precision.FLOAT32).run(rows)
+    assert received.keys() == expected.keys()
+    for view, features in received.items():
+        assert features.dtype == np.float32
+        assert np.abs(features - expected[view]).max() <= 1e-4 * np.abs(expected[view]).max()
+
+
+def test_bfloat16_features_point_the_same_way(cache: Path, rows: NDArray[np.uint8]) -> None:
+    exact = load(cache, Precision.FLOAT32).run(rows)
+    rounded = load(cache, Precision.BFLOAT16).run(rows)
+    for view, features in rounded.items():
+        products = (features * exact[view]).sum(axis=1)
+        cosines = products / np.linalg.norm(features, axis=1) / np.linalg.norm(exact[view], axis=1)
+        assert cosines.min() >= 0.98
+
+
+@pytest.mark.parametrize("precision", Precision)
+def test_a_rows_features_do_not_depend_on_its_batch_or_stream(
+    cache: Path, rows: NDArray[np.uint8], precision: Precision
+) -> None:
+    backbone = load(cache, precision)
+    together = backbone.run(rows)
+    with ThreadPoolExecutor(4) as threads:
+        for size in (1, 2, 3, 5, 8):
+            starts = range(0, len(rows), size)
+            parts = list(threads.map(backbone.run, [rows[start : start + size] for start in starts]))
+            for view, features in together.items():
+                assert np.array_equal(np.concatenate([part[view] for part in parts]), features)
+
+
+def test_a_runtime_says_what_it_is(cache: Path) -> None:
+    backbone = load(cache, Precision.FLOAT32, streams=1)
+    assert (backbone.runtime, backbone.streams) == ("openvino float32", 1)
+
+
+def test_a_converted_network_is_loaded_without_keras_and_tensorflow(cache: Path) -> None:
+    load(cache, Precision.FLOAT32)
+    code = """
+import sys
+from pathlib import Path
+from headstart_server.backbones.catalog import Catalog
+from headstart_server.backbones.runtimes import RuntimeKind, RuntimeSettings
+import headstart_server.backbones.openvino_runtime as runtime
+runtime._convert_into = None  # what is in the cache must not be converted again
+Catalog(runtimes=RuntimeSettings(kind=RuntimeKind.OPENVINO, cache=Path(sys.argv[1]))).load()
+assert not {"keras", "tensorflow"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code, str(cache)], check=True)
+
+
+def test_a_failed_conversion_is_told_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    settings = RuntimeSettings(
+        kind=RuntimeKind.OPENVINO, precision=Precision.FLOAT32, streams=1, cache=tmp_path
+    )
+    with pytest.raises(ConversionError, match="no such network"):
+        openvino_runtime(settings, "d" * 64, ["-c", "raise SystemExit('no such network')"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_file_of_a_network_is_never_there_half_written(cache: Path) -> None:
+    load(cache, Precision.FLOAT32)
+    folders = list(cache.iterdir())
+    assert [folder.suffix for folder in folders if folder.suffix == ".part"] == []
+    assert all((folder / NETWORK_FILE).with_suffix(".bin").exists() for folder in folders)
+
+
+def test_the_machine_chooses_where_nothing_is_said() -> None:
+    settled = RuntimeSettings().settled()
+    assert settled.kind is not None
+    assert settled.precision is not None
+    assert settled.streams >= 1
+
+
+def test_keras_always_runs_one_batch_in_float32() -> None:
+    settled = RuntimeSettings(kind=RuntimeKind.KERAS, precision=Precision.BFLOAT16, streams=8).settled()
+    assert (settled.precision, settled.streams) == (Precision.FLOAT32, 1)
