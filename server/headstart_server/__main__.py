@@ -2,6 +2,7 @@
 
 import dataclasses
 import tomllib
+from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,10 +31,21 @@ def _env(name: str) -> str:
     return f"HEADSTART_{name.upper()}"
 
 
+def _switch(name: str, help: str, panel: str) -> Any:
+    flag = name.replace("_", "-")
+    return typer.Option(f"--{flag}/--no-{flag}", envvar=_env(name), help=help, rich_help_panel=panel)
+
+
 def _option(name: str, help: str, panel: str, **more: Any) -> Any:
     return typer.Option(
         f"--{name.replace('_', '-')}", envvar=_env(name), help=help, rich_help_panel=panel, **more
     )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"headstart {package_version('headstart')}")
+        raise typer.Exit
 
 
 def _read_config(context: typer.Context, path: Path | None) -> Path | None:
@@ -53,6 +65,15 @@ def _read_config(context: typer.Context, path: Path | None) -> Path | None:
         )
     context.default_map = {**(context.default_map or {}), **settings}
     return path
+
+
+@command.callback()
+def _command(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Show the version.")
+    ] = False,
+) -> None:
+    """Fine-tunes models on demand and serves them over gRPC."""
 
 
 @command.command()
@@ -77,7 +98,7 @@ def serve(
         _option("metrics_port", "Port of Prometheus metrics; -1: none.", _CALLS, min=-1, max=65535),
     ] = 9090,
     reflection: Annotated[
-        bool, _option("reflection", "Let clients read the contract from the server.", _CALLS)
+        bool, _switch("reflection", "Let clients read the contract from the server.", _CALLS)
     ] = Config.reflection,
     max_message_mib: Annotated[
         int, _option("max_message_mib", "Most MiB of one message.", _CALLS, min=1, max=1024)
@@ -97,7 +118,7 @@ def serve(
     ] = Config.max_connection_age_seconds,
     grace_seconds: Annotated[
         float,
-        _option("grace_seconds", "What running calls and jobs get to end after SIGTERM.", _CALLS, min=0),
+        _option("grace_seconds", "What running calls get to end after SIGTERM.", _CALLS, min=0),
     ] = Config.grace_seconds,
     data: Annotated[
         Path, _option("data", "Folder of database, datasets and versions; for one server only.", _FILES)
@@ -182,7 +203,7 @@ def serve(
         ),
     ] = Config.decode_threads,
     cache_predictions: Annotated[
-        bool, _option("cache_predictions", "Use the feature cache for Predict, too.", _PREDICT)
+        bool, _switch("cache_predictions", "Use the feature cache for Predict, too.", _PREDICT)
     ] = Config.cache_predictions,
     resident_heads_mib: Annotated[
         int, _option("resident_heads_mib", "MiB of heads kept in memory.", _PREDICT, min=1)
@@ -209,7 +230,7 @@ def serve(
         str, _option("log_format", "text, json, or auto: text on a terminal, else JSON.", _LOGS)
     ] = Config.log_format,
 ) -> None:
-    """Run the server until SIGTERM or Ctrl-C; then it finishes what runs and stops.
+    """Run the server until SIGTERM or Ctrl-C; then calls end, and running jobs wait for the next start.
 
     Health checks answer NOT_SERVING until the default backbone is loaded and warm.
     """
@@ -259,9 +280,30 @@ def backbones() -> None:
 
 
 @command.command()
+def prepare(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Backbones to prepare; by default all.", metavar="BACKBONE...")
+    ] = None,
+    backbone_cache: Annotated[
+        Path | None,
+        typer.Option(envvar=_env("backbone_cache"), help="Folder to fill; by default ~/.cache/headstart."),
+    ] = None,
+) -> None:
+    """Convert backbones for OpenVINO ahead of time, so that no server needs to; for building images."""
+    from headstart_server.backbones.catalog import Catalog
+    from headstart_server.backbones.runtimes import RuntimeKind, RuntimeSettings, default_cache
+
+    settings = RuntimeSettings(kind=RuntimeKind.OPENVINO, cache=backbone_cache or default_cache())
+    catalog = Catalog(runtimes=settings)
+    for name in names or [info.name for info in catalog.list()]:
+        backbone = catalog.load(name)
+        typer.echo(f"{name}: {backbone.runtime}, checked, in {settings.cache}")
+
+
+@command.command()
 def health(
     target: Annotated[
-        str, typer.Option(envvar=_env("target"), help="Address of the server to ask.")
+        str, typer.Option("--server", "--target", envvar=_env("server"), help="Address of the server to ask.")
     ] = f"localhost:{Config.port}",
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.", min=0.1)] = 5.0,
     ca: Annotated[

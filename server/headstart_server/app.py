@@ -19,7 +19,12 @@ from threadpoolctl import threadpool_limits
 
 from headstart_server.backbones.backbone import Backbone
 from headstart_server.backbones.catalog import Catalog
-from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
+from headstart_server.backbones.runtimes import (
+    Precision,
+    RuntimeKind,
+    RuntimeSettings,
+    default_cache,
+)
 from headstart_server.config import Config
 from headstart_server.database.database import Database
 from headstart_server.embedding.batcher import Batcher
@@ -78,7 +83,6 @@ class App:
         threadpool_limits(1, user_api="blas")
         software = package_version("headstart")
         self.telemetry = Telemetry(software)
-        config.data.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(config.data)
         self._database = Database(config.data / "headstart.sqlite3")
         self._versions = VersionStore(config.data / "versions")
@@ -137,6 +141,7 @@ class App:
         await server.start()
         self.workers.start()
         self.port = server.port
+        log.info("loading", backbone=self.engine.default)
         log.info("listening", address=f"{self._config.host}:{server.port}", data=str(self._config.data))
         cleaning = asyncio.create_task(self._clean_repeatedly())
         warming = asyncio.create_task(self._warm(server))
@@ -309,7 +314,11 @@ def serve(config: Config) -> None:
 
 def _lock(data: Path) -> IO[str]:
     """Hold a data folder for this process: SQLite takes one server only."""
-    file = (data / "lock").open("w")
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        file = (data / "lock").open("w")
+    except OSError as error:
+        raise OSError(f"Cannot use {data} as the data folder: {error.strerror}.") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -321,15 +330,11 @@ def _lock(data: Path) -> IO[str]:
 
 
 def _runtime_settings(config: Config) -> RuntimeSettings:
-    cache = config.backbone_cache
-    if cache is None:
-        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-        cache = Path(home) / "headstart"
     return RuntimeSettings(
         kind=None if config.runtime == "auto" else RuntimeKind(config.runtime),
         precision=None if config.precision == "auto" else Precision(config.precision),
         streams=config.streams,
-        cache=cache,
+        cache=config.backbone_cache or default_cache(),
     )
 
 

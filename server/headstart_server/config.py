@@ -42,7 +42,7 @@ class Config:
         reflection: whether the contract can be read from the server.
         keepalive_seconds: a quiet connection is asked this often whether it still lives.
         max_connection_age_seconds: a connection is closed, gracefully, at this age; 0 for never.
-        grace_seconds: what running calls and jobs get to end when the server stops.
+        grace_seconds: what running calls get to end when the server stops; running jobs go back to the queue.
         job_retention_hours: how long ended jobs are remembered.
         log_level: lowest level logged.
         log_format: `text`, `json`, or `auto`: text on a terminal, else JSON.

@@ -8,6 +8,8 @@ from headstart_server.backbones.catalog import Catalog
 
 def main(name: str, path: str) -> None:
     """Write the network of a backbone to an ``.xml`` file, with its weights in a ``.bin`` beside it."""
+    # OpenVINO's converter would tell its maker of its use; without this package it does not.
+    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     # Keras exports to OpenVINO from TensorFlow only; it is imported below, and reads this then.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     Catalog().network(name).export(path, format="openvino", verbose=False)

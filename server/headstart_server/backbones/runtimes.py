@@ -53,6 +53,11 @@ class RuntimeSettings:
         return replace(self, kind=kind, precision=precision, streams=streams)
 
 
+def default_cache() -> Path:
+    """``headstart`` in the user's cache folder."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "headstart"
+
+
 def has_gpu() -> bool:
     """Whether an NVIDIA GPU can be reached from this process."""
     return Path("/dev/nvidiactl").exists()

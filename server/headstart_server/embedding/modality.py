@@ -11,7 +11,7 @@ _TAKES = {
 }
 
 
-def check_modality(info: BackboneInfo, content: Content, field: str) -> None:
+def check_modality(info: BackboneInfo, content: Content, field: str, name: str = "") -> None:
     """Check that a backbone takes content of this kind.
 
     Raises:
@@ -22,7 +22,7 @@ def check_modality(info: BackboneInfo, content: Content, field: str) -> None:
     if kind not in takes:
         raise WrongModality(
             f"Backbone '{info.name}' takes {info.modality.value} inputs. Expected {' or '.join(takes)} "
-            f"in {field}. Received: {kind}.",
+            f"in {field}{f' ({name!r})' if name else ''}. Received: {kind}.",
             field=field,
             metadata={"backbone": info.name},
         )

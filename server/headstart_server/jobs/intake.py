@@ -188,7 +188,7 @@ class Upload:
         )
 
     def _check(self, example: Example, index: int) -> None:
-        check_modality(self._info, example.content, f"examples[{index}].input")
+        check_modality(self._info, example.content, f"examples[{index}].input", example.id)
         if example.held_out and self._spec.held_out_share > 0:
             raise InvalidField(
                 f"Expected held_out_share or examples marked held_out, not both. Received: held_out_share "

@@ -128,7 +128,10 @@ class Server:
                 return self._server.add_insecure_port(settings.address)
             return self._server.add_secure_port(settings.address, _credentials(settings.tls))
         except RuntimeError as error:
-            raise OSError(f"Cannot listen on {settings.address}: {error}") from error
+            hint = ", or its TLS files are no PEM certificate and key" if settings.tls else ""
+            raise OSError(
+                f"Cannot listen on {settings.address}: the address is taken or not of this machine{hint}."
+            ) from error
 
 
 def _credentials(files: TlsFiles) -> grpc.ServerCredentials:
