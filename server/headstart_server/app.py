@@ -2,7 +2,6 @@
 
 import asyncio
 import fcntl
-import os
 import signal
 import socket
 import sys
@@ -19,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from headstart_server.backbones.backbone import Backbone
 from headstart_server.backbones.catalog import Catalog
+from headstart_server.backbones.cores import available_cores
 from headstart_server.backbones.runtimes import (
     Precision,
     RuntimeKind,
@@ -98,7 +98,7 @@ class App:
         )
         self.datasets = DatasetStore(config.data / "datasets", _dataset_limits(config))
         self._cache = FeatureCache(config.feature_cache_mib * _MIB, self.telemetry.cache_looked_up)
-        threads = config.decode_threads or len(os.sched_getaffinity(0))
+        threads = config.decode_threads or available_cores()
         self._pools = {lane: ThreadPoolExecutor(threads, f"decode-{lane.value}") for lane in Lane}
         catalog = Catalog(max_pixels=config.max_pixels, runtimes=_runtime_settings(config))
         self.engine = Engine(catalog, self._embedder, config.backbone)

@@ -221,6 +221,11 @@ class StorageFull(HeadstartError):
 
     reason = "STORAGE_FULL"
 
+    def __init__(self) -> None:
+        super().__init__(
+            "The server's disk is full. Delete versions, or give it more room.", retry_after=60.0
+        )
+
 
 class MessageTooLarge(HeadstartError):
     """A message is larger than the server takes."""

@@ -4,14 +4,14 @@ import os
 import sys
 
 from headstart_server.backbones.catalog import Catalog
+from headstart_server.backbones.openvino_import import load_openvino
 
 
 def main(name: str, path: str) -> None:
     """Write the network of a backbone to an ``.xml`` file, with its weights in a ``.bin`` beside it."""
-    # OpenVINO's converter would tell its maker of its use; without this package it does not.
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     # Keras exports to OpenVINO from TensorFlow only; it is imported below, and reads this then.
     os.environ["KERAS_BACKEND"] = "tensorflow"
+    load_openvino()
     Catalog().network(name).export(path, format="openvino", verbose=False)
 
 

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.backbones.backbone import Views
+from headstart_server.backbones.cores import available_cores
+from headstart_server.backbones.openvino_import import load_openvino
 from headstart_server.backbones.runtimes import Precision, RuntimeSettings
 
 #: Seconds that a conversion may take; it takes about ten on two cores.
@@ -36,10 +38,8 @@ class OpenVinoRuntime:
     """
 
     def __init__(self, path: Path, settings: RuntimeSettings) -> None:
-        import openvino  # noqa: PLC0415 - only where this runtime is chosen
-
         precision = settings.precision or Precision.FLOAT32
-        core = openvino.Core()
+        core = load_openvino().Core()
         self._network = core.compile_model(
             core.read_model(path),
             "CPU",
@@ -47,7 +47,7 @@ class OpenVinoRuntime:
                 # Always named: on some processors OpenVINO would choose bfloat16 by itself.
                 "INFERENCE_PRECISION_HINT": "bf16" if precision is Precision.BFLOAT16 else "f32",
                 "NUM_STREAMS": settings.streams,
-                "INFERENCE_NUM_THREADS": len(os.sched_getaffinity(0)),
+                "INFERENCE_NUM_THREADS": max(available_cores(), settings.streams),
             },
         )
         self._names = [output.get_any_name() for output in self._network.outputs]

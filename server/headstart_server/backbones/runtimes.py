@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
+from headstart_server.backbones.cores import available_cores
+
 
 class RuntimeKind(Enum):
     """What executes a network."""
@@ -49,7 +51,7 @@ class RuntimeSettings:
         precision = self.precision
         if precision is None:
             precision = Precision.BFLOAT16 if has_bfloat16() else Precision.FLOAT32
-        streams = self.streams or len(os.sched_getaffinity(0))
+        streams = self.streams or available_cores()
         return replace(self, kind=kind, precision=precision, streams=streams)
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import OperationalError
 
 from headstart_server.database.tables import SCHEMA_VERSION, metadata, schema_version
+from headstart_server.errors import StorageFull
 
 
 class SchemaError(RuntimeError):
@@ -64,16 +65,22 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """One transaction: on disk when the block ends, undone if it raises."""
+        """One transaction: on disk when the block ends, undone if it raises.
+
+        Raises:
+            StorageFull: the disk is full.
+        """
         with self._turn, self._engine.connect() as connection:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
             try:
                 yield connection
                 connection.exec_driver_sql("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 # SQLite has undone it by itself where the disk is full; the first error is the one to tell.
                 with suppress(OperationalError):
                     connection.exec_driver_sql("ROLLBACK")
+                if isinstance(error, OperationalError) and "disk is full" in str(error.orig):
+                    raise StorageFull from error
                 raise
 
     def close(self) -> None:

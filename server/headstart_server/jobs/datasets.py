@@ -3,7 +3,6 @@
 An archive holds each input as a member of its own and a list of labels; both are plain files to any ZIP tool.
 """
 
-import errno
 import json
 import os
 import threading
@@ -17,8 +16,9 @@ import numpy as np
 
 from headstart_server.backbones.backbone import Content
 from headstart_server.embedding.cache import content_digest
-from headstart_server.errors import ArtifactDamaged, StorageFull
+from headstart_server.errors import ArtifactDamaged
 from headstart_server.learning.dataset import DatasetCount, DatasetLimits, DatasetSummary, Example
+from headstart_server.models.storage import storage_errors, sync_folder
 
 INDEX = "examples.json"
 
@@ -55,7 +55,7 @@ class DatasetWriter:
         self._aside = path.with_suffix(".part")
         self._count = DatasetCount(limits=limits)
         self._index: list[dict[str, object]] = []
-        with _storage_errors():
+        with storage_errors():
             self._archive = ZipFile(self._aside, "w", ZIP_STORED)
 
     def add(self, examples: Collection[Example]) -> None:
@@ -69,7 +69,7 @@ class DatasetWriter:
             digest = content_digest(example.content)
             self._count.add(example, digest)
             kind, content = _encode(example.content)
-            with _storage_errors():
+            with storage_errors():
                 self._archive.writestr(_member(len(self._index)), content)
             self._index.append(
                 {
@@ -92,17 +92,13 @@ class DatasetWriter:
             StorageFull: the disk is full.
         """
         summary = self._count.summary()
-        with _storage_errors():
+        with storage_errors():
             self._archive.writestr(INDEX, json.dumps(self._index))
             self._archive.close()
             with self._aside.open("rb") as file:
                 os.fsync(file.fileno())
             os.rename(self._aside, self._path)
-            folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
+            sync_folder(self._path.parent)
         return summary
 
     def discard(self) -> None:
@@ -206,18 +202,6 @@ class DatasetStore:
 
     def _path(self, job_id: str) -> Path:
         return self._root / f"{job_id}.zip"
-
-
-@contextmanager
-def _storage_errors() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageFull(
-                "The server's disk is full. Delete versions, or give it more room.", retry_after=60.0
-            ) from error
-        raise
 
 
 def _member(index: int) -> str:

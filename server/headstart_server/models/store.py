@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +17,7 @@ from safetensors.numpy import save as save_tensors
 
 from headstart_server.errors import ArtifactDamaged
 from headstart_server.learning.head import Head
+from headstart_server.models.storage import storage_errors, sync_folder
 from headstart_server.models.version import Manifest
 
 HEAD_FILE = "head.safetensors"
@@ -49,6 +50,9 @@ class VersionStore:
 
         Returns:
             The manifest as it was written, and the size of the files in bytes.
+
+        Raises:
+            StorageFull: the disk is full.
         """
         tensors: dict[str, NDArray[Any]] = {
             "weights": np.ascontiguousarray(head.weights),
@@ -58,16 +62,20 @@ class VersionStore:
         head_bytes = save_tensors(tensors, metadata={"view": head.view})
         manifest = replace(manifest, head_digest=sha256(head_bytes).hexdigest())
         manifest_bytes = json.dumps(manifest.to_json(), indent=1, ensure_ascii=False).encode()
+        with storage_errors():
+            self._place(artifact, {HEAD_FILE: head_bytes, MANIFEST_FILE: manifest_bytes})
+        return manifest, len(head_bytes) + len(manifest_bytes)
+
+    def _place(self, artifact: str, files: Mapping[str, bytes]) -> None:
         aside, final = self._staging / artifact, self._root / artifact
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir()
-        _write_synced(aside / HEAD_FILE, head_bytes)
-        _write_synced(aside / MANIFEST_FILE, manifest_bytes)
-        _sync_folder(aside)
+        for name, content in files.items():
+            _write_synced(aside / name, content)
+        sync_folder(aside)
         shutil.rmtree(final, ignore_errors=True)
         os.rename(aside, final)
-        _sync_folder(self._root)
-        return manifest, len(head_bytes) + len(manifest_bytes)
+        sync_folder(self._root)
 
     def read(self, artifact: str, manifest: Manifest) -> Head:
         """Load the head of a version, checked against its manifest.
@@ -119,11 +127,3 @@ def _write_synced(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

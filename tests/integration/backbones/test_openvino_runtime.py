@@ -90,6 +90,22 @@ assert not {"keras", "tensorflow"} & set(sys.modules)
     subprocess.run([sys.executable, "-c", code, str(cache)], check=True)
 
 
+def test_openvino_tells_nobody_of_its_use(tmp_path: Path) -> None:
+    code = """
+from headstart_server.backbones.openvino_import import load_openvino
+load_openvino().Core()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, env={"HOME": str(tmp_path)})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_backbone_passes_its_golden_check_in_bfloat16(cache: Path) -> None:
+    settings = RuntimeSettings(kind=RuntimeKind.OPENVINO, precision=Precision.BFLOAT16, cache=cache)
+    catalog = Catalog(runtimes=settings)
+    for info in catalog.list():
+        assert catalog.load(info.name).runtime == "openvino bfloat16"
+
+
 def test_a_failed_conversion_is_told_and_leaves_nothing_behind(tmp_path: Path) -> None:
     settings = RuntimeSettings(
         kind=RuntimeKind.OPENVINO, precision=Precision.FLOAT32, streams=1, cache=tmp_path

@@ -185,11 +185,9 @@ class Start:
     """What was seen of a server while it started.
 
     Attributes:
-        checks: the health of each service while the backbone was being loaded.
         watches: the healths that a Watch of each service gave, until it served.
     """
 
-    checks: dict[str, int]
     watches: dict[str, list[int]]
 
 

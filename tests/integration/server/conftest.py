@@ -5,7 +5,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
-from integration.server.calls import SERVICES, TIMEOUT, Api, Start, digits
+from integration.server.calls import SERVICES, Api, Start, digits
 from server_process import START_SECONDS, ServerProcess, running
 
 _numbers = itertools.count(1)
@@ -24,10 +24,9 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerPr
 
 def _seen(api: Api) -> Start:
     request = health_pb2.HealthCheckRequest
-    checks = {name: api.health.Check(request(service=name), timeout=TIMEOUT).status for name in SERVICES}
     streams = {name: api.health.Watch(request(service=name), timeout=START_SECONDS) for name in SERVICES}
     watches = {name: list(_until_serving(stream)) for name, stream in streams.items()}
-    return Start(checks=checks, watches=watches)
+    return Start(watches=watches)
 
 
 def _until_serving(stream: grpc.Call) -> Iterator[int]:

@@ -66,14 +66,14 @@ def test_a_fine_tune_is_accepted_watched_awaited_and_then_answers(api: Api, mode
 
 
 def test_a_status_without_wait_answers_at_once(api: Api, model: str):
-    job_id = api.fine_tune(noise(60, seed=1), model=model).job_id
+    job_id = api.fine_tune(noise(200, seed=1), model=model).job_id
 
     assert api.status(job_id).state in (job_pb2.JOB_STATE_QUEUED, job_pb2.JOB_STATE_RUNNING)
     assert api.ended(job_id).state == SUCCEEDED
 
 
 def test_a_status_that_waits_answers_after_its_wait_though_the_job_goes_on(api: Api, model: str):
-    job_id = api.fine_tune(noise(200, seed=2), model=model).job_id
+    job_id = api.fine_tune(noise(400, seed=2), model=model).job_id
     started = time.monotonic()
     job = api.status(job_id, wait=0.2)
     waited = time.monotonic() - started
@@ -92,7 +92,7 @@ def test_a_watch_resumes_after_a_number(api: Api, model: str):
 
 
 def test_a_watch_that_is_given_up_and_taken_up_again_misses_and_repeats_nothing(api: Api, model: str):
-    job_id = api.fine_tune(noise(120, seed=3), model=model).job_id
+    job_id = api.fine_tune(noise(150, seed=3), model=model).job_id
     first = list(itertools.islice(api.watch(job_id), 3))
     rest = list(api.watch(job_id, after=first[-1].number))
 
@@ -268,7 +268,7 @@ def test_jobs_are_listed_by_page_the_newest_first(api: Api, model: str):
 
 
 def test_a_queued_job_is_cancelled_at_once_and_a_running_one_soon(api: Api, model: str):
-    jobs = [api.fine_tune(noise(400, seed=10 + place), model=model) for place in range(3)]
+    jobs = [api.fine_tune(noise(800, seed=10 + place), model=model) for place in range(3)]
     queued = api.fine_tuning.Cancel(tuning.CancelRequest(job_id=jobs[2].job_id)).job
     for job in jobs[:2]:
         eventually(lambda job=job: api.status(job.job_id).progress.done > 0, 30, "progress")

@@ -24,7 +24,7 @@ def test_a_predict_waits_for_one_slice_of_training_at_most(
     api: Api, server: ServerProcess, digits_model: str, model: str
 ):
     with constant_predictions(server.target, digits_model, digit(0, 30), threads=1) as seconds:
-        jobs = [api.fine_tune(noise(150, seed=400 + place), model=model) for place in range(2)]
+        jobs = [api.fine_tune(noise(200, seed=400 + place), model=model) for place in range(2)]
         seconds.clear()
         ended = [api.ended(job.job_id) for job in jobs]
         during = list(seconds)
@@ -42,7 +42,7 @@ def test_training_goes_on_under_constant_predictions(
     pictures = [digit(label, place) for label in (0, 1, 7) for place in range(4)]
     with constant_predictions(server.target, digits_model, *pictures, threads=4) as seconds:
         started = time.monotonic()
-        job = api.ended(api.fine_tune(noise(24, seed=500), model=model).job_id)
+        job = api.ended(api.fine_tune(noise(48, seed=500), model=model).job_id)
         took = time.monotonic() - started
 
     assert job.state == SUCCEEDED

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, delete, func, insert, select, update
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import IntegrityError
 
 from fakes import PATIENCE
 from headstart_server.database.database import Database, SchemaError
 from headstart_server.database.tables import SCHEMA_VERSION, job_events, jobs, models, schema_version
+from headstart_server.errors import StorageFull
 
 
 @pytest.fixture
@@ -68,7 +69,7 @@ def test_a_statement_that_is_refused_undoes_its_transaction(database: Database) 
 
 
 def test_a_full_disk_undoes_its_transaction_and_the_next_one_goes_on(database: Database) -> None:
-    with pytest.raises(OperationalError, match="full"), database.write() as connection:
+    with pytest.raises(StorageFull, match="disk is full"), database.write() as connection:
         connection.exec_driver_sql("PRAGMA max_page_count = 30")
         for number in range(10_000):
             add(connection, f"{number}-{'x' * 100}")

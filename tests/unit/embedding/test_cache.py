@@ -5,7 +5,7 @@ from collections import OrderedDict
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart_server.backbones.backbone import Content
@@ -30,6 +30,7 @@ OPERATIONS = st.lists(st.tuples(st.sampled_from(["get", "put"]), KEYS, st.intege
 
 
 @given(OPERATIONS, st.integers(0, 4000))
+@settings(deadline=None)
 def test_it_keeps_what_was_used_last_within_its_bytes(
     operations: list[tuple[str, int, int]], max_bytes: int
 ) -> None:
@@ -116,6 +117,7 @@ def described(content: Content) -> tuple[object, ...]:
 
 
 @given(contents(), contents())
+@settings(deadline=None)
 def test_digests_are_equal_for_equal_contents_only(one: Content, other: Content) -> None:
     same = described(one) == described(other)
     assert (content_digest(one) == content_digest(other)) == same

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart_server.errors import InvalidField
@@ -93,6 +93,7 @@ SPECS = st.builds(
 
 
 @given(SPECS)
+@settings(deadline=None)
 def test_a_spec_comes_back_from_json_as_it_was(spec: FineTuneSpec) -> None:
     assert FineTuneSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 

@@ -379,3 +379,25 @@ def test_a_cancel_inside_the_run_is_believed_without_the_ledger_having_it(shop: 
     shop.submit("a")
     assert shop.outcomes(1) == ["cancelled"]
     assert shop.desk.ledger.get("a").state is JobState.CANCELLED
+
+
+def test_a_job_that_comes_between_a_look_into_the_queue_and_the_wait_is_not_slept_through(
+    shelf: Shelf, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headstart_server.jobs.workers.POLL_SECONDS", 2 * PATIENCE)
+
+    class LateLedger(Ledger):
+        looked = False
+
+        def claim(self) -> Job | None:
+            job = super().claim()
+            if not self.looked:
+                self.looked = True
+                shop.submit("a")
+            return job
+
+    ledger = LateLedger(shelf.database, shelf.registry, Changes(), owner="x", max_queued=9, clock=shelf.clock)
+    shop = Shop(desk, ledger)
+    shop.pool.start()
+    assert shop.outcomes(1) == ["succeeded"]
+    shop.stop()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart_server.embedding.cache import content_digest
@@ -166,6 +166,7 @@ EXAMPLES = st.lists(
 
 
 @given(EXAMPLES, st.randoms(use_true_random=False))
+@settings(deadline=None)
 def test_the_digest_does_not_depend_on_the_order_nor_on_ids(examples: list[Example], random) -> None:
     moved = [
         Example(content=one.content, label=one.label, held_out=one.held_out, id=str(place))

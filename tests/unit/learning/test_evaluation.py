@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes import make_head
@@ -32,6 +32,7 @@ def test_the_interval_is_that_of_wilson(right: int, count: int, low: float, high
 
 
 @given(st.integers(1, 5000).flatmap(lambda count: st.tuples(st.integers(0, count), st.just(count))))
+@settings(deadline=None)
 def test_the_interval_holds_the_share_and_lies_between_zero_and_one(counts: tuple[int, int]) -> None:
     right, count = counts
     low, high = wilson_interval(right, count)

@@ -1,6 +1,6 @@
 """Contents that came with several labels."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart_server.learning.findings import contradictions
@@ -28,6 +28,7 @@ def test_equal_content_with_equal_labels_is_none() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("xyz"), st.sampled_from("abc")), max_size=12))
+@settings(deadline=None)
 def test_exactly_the_contents_with_several_labels_are_found(examples: list[tuple[str, str]]) -> None:
     labels: dict[str, set[str]] = {}
     for digest, label in examples:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ ROWS = arrays(np.float64, array_shapes(min_dims=2, max_dims=2, max_side=6), elem
 
 
 @given(ROWS)
+@settings(deadline=None)
 def test_probabilities_sum_to_one_and_keep_the_order_of_the_scores(scores: NDArray[np.float64]) -> None:
     rows = softmax(scores)
     assert (rows >= 0).all()
@@ -36,6 +37,7 @@ def test_huge_scores_neither_overflow_nor_warn(kind: type, size: float) -> None:
 
 
 @given(ROWS)
+@settings(deadline=None)
 def test_normalized_rows_have_length_one_and_the_same_direction(rows: NDArray[np.float64]) -> None:
     for row, length in zip(rows, np.linalg.norm(rows, axis=1), strict=True):
         if length > 1e-100:

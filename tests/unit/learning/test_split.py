@@ -3,7 +3,7 @@
 from collections import Counter
 
 import numpy as np
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -33,6 +33,7 @@ def groups_of(labels: NDArray[np.int64], groups: list[str]) -> dict[int, set[str
 
 
 @given(tables(), FOLDS, SEEDS)
+@settings(deadline=None)
 def test_a_group_is_never_divided_between_folds(table: Table, folds: int, seed: int) -> None:
     labels, groups = table
     dealt = assign_folds(labels, groups, folds=folds, seed=seed)
@@ -43,6 +44,7 @@ def test_a_group_is_never_divided_between_folds(table: Table, folds: int, seed: 
 
 
 @given(tables(), FOLDS, SEEDS)
+@settings(deadline=None)
 def test_folds_are_of_equal_size_in_all_and_in_each_class(table: Table, folds: int, seed: int) -> None:
     labels, groups = table
     dealt = assign_folds(labels, groups, folds=folds, seed=seed)
@@ -59,6 +61,7 @@ def test_folds_are_of_equal_size_in_all_and_in_each_class(table: Table, folds: i
 
 
 @given(tables(), SEEDS)
+@settings(deadline=None)
 def test_the_number_of_folds_is_the_median_class_size_between_two_and_five(table: Table, seed: int) -> None:
     labels, groups = table
     sizes = sorted(len(names) for names in groups_of(labels, groups).values())
@@ -71,6 +74,7 @@ def test_the_number_of_folds_is_the_median_class_size_between_two_and_five(table
 
 
 @given(tables(), st.sampled_from([2, 3, 20]), SEEDS)
+@settings(deadline=None)
 def test_a_given_number_of_folds_is_kept_where_there_are_groups_enough(
     table: Table, folds: int, seed: int
 ) -> None:
@@ -81,6 +85,7 @@ def test_a_given_number_of_folds_is_kept_where_there_are_groups_enough(
 
 
 @given(tables(), FOLDS, SEEDS)
+@settings(deadline=None)
 def test_counted_are_the_examples_whose_class_is_in_another_fold_too(
     table: Table, folds: int, seed: int
 ) -> None:
@@ -91,6 +96,7 @@ def test_counted_are_the_examples_whose_class_is_in_another_fold_too(
 
 
 @given(tables(), FOLDS, SEEDS, st.randoms(use_true_random=False))
+@settings(deadline=None)
 def test_the_order_of_the_examples_does_not_matter(table: Table, folds: int, seed: int, random) -> None:
     labels, groups = table
     order = list(range(len(groups)))
@@ -127,6 +133,7 @@ def test_a_class_with_one_group_beside_larger_ones_is_not_counted() -> None:
 
 
 @given(tables(), st.floats(0.01, 0.9), SEEDS)
+@settings(deadline=None)
 def test_held_out_takes_whole_groups_and_the_wanted_share_of_each_class(
     table: Table, share: float, seed: int
 ) -> None:

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes import make_head
@@ -22,6 +22,7 @@ OPERATIONS = st.lists(
 
 
 @given(OPERATIONS, st.integers(0, 2000))
+@settings(deadline=None)
 def test_it_keeps_what_was_used_last_within_its_bytes_but_always_the_last(
     operations: list[tuple[str, int]], max_bytes: int
 ) -> None:

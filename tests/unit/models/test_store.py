@@ -1,6 +1,8 @@
 """The files of versions: whole or not there, and never something else than was published."""
 
+import errno
 import json
+import os
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 from safetensors.numpy import save
 
 from fakes import make_head, make_manifest
-from headstart_server.errors import ArtifactDamaged
+from headstart_server.errors import ArtifactDamaged, StorageFull
 from headstart_server.models.store import HEAD_FILE, MANIFEST_FILE, VersionStore
 from headstart_server.models.version import Manifest
 
@@ -153,4 +155,16 @@ def test_removing_what_is_not_there_does_nothing(store: VersionStore, written: M
     store.remove("unknown")
     store.remove("job-1.1")
     store.remove("job-1.1")
+    assert list(store.artifacts()) == []
+
+
+def test_a_full_disk_is_told_and_leaves_no_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = VersionStore(tmp_path)
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StorageFull, match="disk is full"):
+        store.write("job-1.1", make_head(), make_manifest())
     assert list(store.artifacts()) == []

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes import make_manifest
@@ -31,6 +31,7 @@ METRICS = st.builds(
     st.dictionaries(st.text(), st.text(), max_size=3),
     st.integers(0, 2**64 - 1),
 )
+@settings(deadline=None)
 def test_a_manifest_comes_back_from_json_as_it_was(
     metrics: Metrics, recipe: Ridge, names: tuple[str, ...], labels: dict[str, str], seed: int
 ) -> None:

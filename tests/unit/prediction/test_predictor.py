@@ -31,6 +31,7 @@ from headstart_server.errors import (
     VersionNotFound,
     WrongModality,
 )
+from headstart_server.learning.recipe import Ridge
 from headstart_server.models.version import Selector
 from headstart_server.prediction.predictor import Predicted, Predictor
 
@@ -151,7 +152,7 @@ async def test_an_answer_is_the_heads_on_the_features_of_each_input(stall: Stall
 async def test_several_versions_on_one_backbone_share_one_pass(stall: Stall) -> None:
     stall.load()
     stall.shelf.publish(head=make_head(seed=1), alias="stable")
-    stall.shelf.publish(head=make_head(seed=2, classes=5, view="taps", size=3), recipe=_on_taps())
+    stall.shelf.publish(head=make_head(seed=2, classes=5, view="taps", size=3), recipe=Ridge(view="taps"))
     stall.shelf.publish("cars", head=make_head(seed=3))
     selectors = [
         Selector(model="pets"),
@@ -171,12 +172,6 @@ async def test_several_versions_on_one_backbone_share_one_pass(stall: Stall) -> 
     assert len(predicted.features) == 1
     assert [answer.indexes.shape for answer in predicted.answers] == [(2, 5), (2, 3), (2, 3), (2, 3)]
     np.testing.assert_array_equal(predicted.answers[2].probabilities, predicted.answers[3].probabilities)
-
-
-def _on_taps() -> object:
-    from headstart_server.learning.recipe import Ridge
-
-    return Ridge(view="taps")
 
 
 async def test_versions_on_several_backbones_run_each_once(stall: Stall) -> None:
@@ -203,12 +198,12 @@ async def test_as_many_classes_are_given_as_asked_for_the_likeliest_first(
 
 async def test_equal_probabilities_come_in_the_order_of_the_classes(stall: Stall) -> None:
     stall.load()
-    head = make_head(classes=4)
+    head = make_head(classes=60)
     head.weights[:] = 0
-    head.bias[:] = [0, 1, 0, 1]
+    head.bias[:] = [0, 1] * 30
     stall.shelf.publish(head=head)
     (answer,) = (await stall.predict([b"a"])).answers
-    assert answer.indexes.tolist() == [[1, 3, 0, 2]]
+    assert answer.indexes.tolist() == [[*range(1, 60, 2), *range(0, 60, 2)]]
 
 
 async def test_a_head_too_large_for_the_event_loop_answers_the_same(

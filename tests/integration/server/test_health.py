@@ -1,0 +1,75 @@
+"""The health of the services, on a port of its own and with nothing behind it."""
+
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from headstart.v1 import (
+    fine_tuning_service_pb2_grpc,
+    model_service_pb2_grpc,
+    prediction_service_pb2_grpc,
+)
+from headstart_server.rpc.calls import CallInterceptor
+from headstart_server.rpc.server import Server, ServerSettings
+from headstart_server.telemetry import Telemetry
+from integration.server.calls import SERVICES
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+SETTINGS = ServerSettings(
+    address="127.0.0.1:0",
+    tls=None,
+    max_message_bytes=1 << 20,
+    max_concurrent_calls=100,
+    keepalive_seconds=60.0,
+    max_connection_age_seconds=0.0,
+    reflection=False,
+)
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[Server]:
+    server = Server(
+        SETTINGS,
+        CallInterceptor(Telemetry("0")),
+        fine_tuning=fine_tuning_service_pb2_grpc.FineTuningServiceServicer(),
+        prediction=prediction_service_pb2_grpc.PredictionServiceServicer(),
+        models=model_service_pb2_grpc.ModelServiceServicer(),
+    )
+    await server.start()
+    yield server
+    await server.stop(0)
+
+
+@pytest.fixture
+async def health(server: Server) -> AsyncIterator[health_pb2_grpc.HealthStub]:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
+        yield health_pb2_grpc.HealthStub(channel)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_service_is_serving_only_once_the_server_is_warm(
+    server: Server, health: health_pb2_grpc.HealthStub, service: str
+):
+    request = health_pb2.HealthCheckRequest(service=service)
+    before = await health.Check(request)
+    await server.set_serving(True)
+    after = await health.Check(request)
+
+    assert (before.status, after.status) == (NOT_SERVING, SERVING)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+async def test_a_watch_tells_when_a_service_begins_and_ceases_to_serve(
+    server: Server, health: health_pb2_grpc.HealthStub, service: str
+):
+    watch = health.Watch(health_pb2.HealthCheckRequest(service=service))
+    seen = [(await watch.read()).status]
+    for serving in (True, False):
+        await server.set_serving(serving)
+        seen.append((await watch.read()).status)
+    watch.cancel()
+
+    assert seen == [NOT_SERVING, SERVING, NOT_SERVING]
