@@ -26,6 +26,7 @@ from headstart.errors import (
 )
 from headstart.inputs import Example, Text
 from headstart.job import Job
+from headstart.release import installed_version
 from headstart.results import (
     Alias,
     Backbone,
@@ -50,7 +51,7 @@ from headstart.results import (
     Version,
 )
 from headstart.retries import RetryPolicy
-from headstart.spec import Auto, FineTuneSpec, Ridge
+from headstart.spec import Auto, FineTuneSpec, Ridge, SpecSettings
 from headstart.targets import Target
 
 __all__ = [
@@ -97,6 +98,7 @@ __all__ = [
     "ResourceExhausted",
     "RetryPolicy",
     "Ridge",
+    "SpecSettings",
     "StageTimes",
     "Target",
     "Text",
@@ -106,3 +108,5 @@ __all__ = [
     "Validation",
     "Version",
 ]
+
+__version__ = installed_version()

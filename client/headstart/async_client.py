@@ -139,7 +139,7 @@ class AsyncClient:
         return AsyncJob(job_id, self._connection)
 
     def jobs(
-        self, model: str | None = None, states: Collection[JobState | str] | None = None
+        self, model: str | None = None, states: Collection[JobState | str] | str | None = None
     ) -> AsyncIterator[JobStatus]:
         """Lists jobs, the newest first, a page at a time; as `Client.jobs`."""
         return self._connection.pages(partial(calls.job_page, model, states))

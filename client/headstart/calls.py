@@ -107,18 +107,19 @@ def job_cancellation(job_id: str) -> Call[JobStatus]:
 
 
 def job_page(
-    model: str | None, states: Collection[JobState | str] | None, token: str
+    model: str | None, states: Collection[JobState | str] | str | None, token: str
 ) -> Call[Page[JobStatus]]:
     """ListJobs.
 
     Raises:
         ValueError: a state is unknown.
     """
+    listed = [states] if isinstance(states, str) else states or ()
     return Call(
         path=_TUNING + "ListJobs",
         request=tuning.ListJobsRequest(
             model=model or "",
-            states=[f"JOB_STATE_{JobState(state).value}" for state in states or ()],
+            states=[f"JOB_STATE_{JobState(state).value}" for state in listed],
             page_size=_PAGE_SIZE,
             page_token=token,
         ),

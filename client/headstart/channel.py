@@ -4,18 +4,29 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
 import grpc
 
+from headstart.release import installed_version
 from headstart.retries import RetryPolicy
 
-__all__ = ["MAX_MESSAGE_BYTES", "TlsConfig", "channel_options", "credentials", "service_config", "target_uri"]
+__all__ = [
+    "MAX_MESSAGE_BYTES",
+    "TARGET_SCHEMES",
+    "TlsConfig",
+    "channel_options",
+    "credentials",
+    "service_config",
+    "target_uri",
+]
 
 MAX_MESSAGE_BYTES: Final = 64 * 2**20
 """The largest message that is sent or received."""
+
+TARGET_SCHEMES: Final = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:", "xds:")
+"""What a target begins with that is no ``host:port`` but says itself how it is resolved."""
 
 # Repeating one of these does no harm: gRPC itself tries them again.
 _REPEATABLE: Final = {
@@ -72,8 +83,7 @@ def credentials(tls: bool | TlsConfig | None) -> grpc.ChannelCredentials | None:
 
 def target_uri(target: str) -> str:
     """The target as gRPC resolves it: ``host:port`` by DNS, so that all addresses of a name are used."""
-    schemes = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:", "xds:")
-    return target if target.startswith(schemes) else f"dns:///{target}"
+    return target if target.startswith(TARGET_SCHEMES) else f"dns:///{target}"
 
 
 def channel_options(policy: RetryPolicy) -> Sequence[tuple[str, Any]]:
@@ -92,7 +102,7 @@ def channel_options(policy: RetryPolicy) -> Sequence[tuple[str, Any]]:
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 5_000),
         ("grpc.dns_min_time_between_resolutions_ms", 5_000),
-        ("grpc.primary_user_agent", f"headstart-python/{_version()}"),
+        ("grpc.primary_user_agent", f"headstart-python/{installed_version()}"),
     ]
 
 
@@ -121,10 +131,3 @@ def service_config(policy: RetryPolicy) -> dict[str, Any]:
 
 def _pem(source: str | os.PathLike[str] | bytes | None) -> bytes | None:
     return source if source is None or isinstance(source, bytes) else Path(source).read_bytes()
-
-
-def _version() -> str:
-    try:
-        return metadata.version("headstart")
-    except metadata.PackageNotFoundError:
-        return "0"

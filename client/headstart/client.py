@@ -118,9 +118,11 @@ class Client:
         """Sends examples and starts a job that makes a new version of a model.
 
         Args:
-            examples: a folder with one sub-folder for each class; a ``.csv`` or ``.jsonl`` file; a mapping
-                from labels to contents; or any iterable of `Example` or ``(content, label)``. Files are read
-                while they are sent.
+            examples: a folder with one sub-folder for each class, whose files all count, those of its
+                sub-folders too, but no hidden ones; a ``.csv`` or ``.jsonl`` file with the columns ``path``
+                (from the file's own folder) or ``text``, ``label``, and if you like ``id`` and ``held_out``
+                (true or false); a mapping from labels to contents; or any iterable of `Example` or
+                ``(content, label)``. Files are read while they are sent.
             model: the model that gets the version; made if there is none of that name.
             request_id: makes it safe to call again: the same id and examples give the same job. Default: a
                 new one, which covers what this call itself repeats.
@@ -161,13 +163,13 @@ class Client:
         return Job(job_id, self._connection)
 
     def jobs(
-        self, model: str | None = None, states: Collection[JobState | str] | None = None
+        self, model: str | None = None, states: Collection[JobState | str] | str | None = None
     ) -> Iterator[JobStatus]:
         """Lists jobs, the newest first, a page at a time.
 
         Args:
             model: only jobs of this model. None: of all.
-            states: only jobs in one of these states, such as ``RUNNING``. None: in any.
+            states: only jobs in this state, such as ``RUNNING``, or in one of several. None: in any.
 
         Raises:
             ValueError: a state is unknown.

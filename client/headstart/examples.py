@@ -19,8 +19,9 @@ Examples: TypeAlias = (
 )
 """Examples to learn from.
 
-A path: a folder with one sub-folder for each class, or a ``.csv`` or ``.jsonl`` file with the columns
-``path`` (from the file's folder) or ``text``, ``label``, and if you like ``id`` and ``held_out``. A mapping
+A path: a folder with one sub-folder for each class, whose files all count, those of its sub-folders too,
+but no hidden ones; or a ``.csv`` or ``.jsonl`` file with the columns ``path`` (from the file's own folder)
+or ``text``, ``label``, and if you like ``id`` and ``held_out`` (true or false). A mapping
 from labels to contents. Or any iterable of `Example` or ``(content, label)``; one that can be iterated only
 once will do.
 """
@@ -58,6 +59,21 @@ class _Encoded:
 
 
 @dataclass(frozen=True, slots=True)
+class _EncodedTable:
+    table: Table
+
+    def __iter__(self) -> Iterator[input_pb2.Example]:
+        for place, example in self.table.rows():
+            try:
+                message = example_message(example)
+            except OSError as error:
+                raise OSError(error.errno, f"{place}: {error.strerror}", error.filename) from None
+            except ValueError as error:
+                raise ValueError(f"{place}: {error}") from error
+            yield message
+
+
+@dataclass(frozen=True, slots=True)
 class _ByLabel:
     contents: Mapping[str, Iterable[Content]]
 
@@ -77,7 +93,8 @@ def open_examples(examples: Examples) -> ExampleSource:
     """
     if isinstance(examples, str | os.PathLike):
         stored = _open_path(Path(examples))
-        return ExampleSource(messages=_Encoded(stored), total=len(stored))
+        messages = _EncodedTable(stored) if isinstance(stored, Table) else _Encoded(stored)
+        return ExampleSource(messages=messages, total=len(stored))
     if isinstance(examples, Mapping):
         return _open_mapping(examples)
     if not isinstance(examples, Iterable) or isinstance(examples, bytes | bytearray | memoryview):

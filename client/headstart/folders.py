@@ -9,10 +9,13 @@ from headstart.inputs import Example
 __all__ = ["Folder"]
 
 _MAX_ID_BYTES = 256
+_CLUTTER = frozenset({"thumbs.db", "desktop.ini"})  # Windows leaves these where somebody looked at pictures
 
 
 class Folder:
-    """The examples of a folder, sorted by class and name; names that begin with a dot are skipped.
+    """The examples of a folder, sorted by class and name.
+
+    Names that begin with a dot are skipped, and so are Thumbs.db and desktop.ini.
 
     Folders inside a class's folder belong to the class. An example's id is its path from the folder.
 
@@ -54,7 +57,7 @@ def _stop(error: OSError) -> None:
 
 
 def _visible(name: str) -> bool:
-    return not name.startswith(".")
+    return not name.startswith(".") and name.lower() not in _CLUTTER
 
 
 def _example_id(path: Path) -> str:

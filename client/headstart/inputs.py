@@ -66,7 +66,7 @@ def input_message(content: Content) -> input_pb2.Input:
     if isinstance(content, np.ndarray):
         return input_pb2.Input(tensor=tensors.encode(content))
     if isinstance(content, str | os.PathLike):
-        return _file_message(Path(content))
+        return _file_message(Path(content), is_text=isinstance(content, str))
     raise TypeError(
         f"An input must be a path, bytes, a numpy array or a Text. Received: {type(content).__qualname__}"
     )
@@ -90,7 +90,7 @@ def example_message(example: Example) -> input_pb2.Example:
     )
 
 
-def _file_message(path: Path) -> input_pb2.Input:
+def _file_message(path: Path, *, is_text: bool) -> input_pb2.Input:
     try:
         if path.suffix == ".npy":
             return input_pb2.Input(tensor=tensors.encode(np.load(path, allow_pickle=False)))
@@ -98,5 +98,5 @@ def _file_message(path: Path) -> input_pb2.Input:
             return input_pb2.Input(text=path.read_text(encoding="utf-8"))
         return input_pb2.Input(image=path.read_bytes())
     except FileNotFoundError as error:
-        hint = "No such file (a str is a path; wrap a text as headstart.Text)"
-        raise FileNotFoundError(error.errno, hint, str(path)) from None
+        hint = " (a str is a path; wrap a text as headstart.Text)" if is_text else ""
+        raise FileNotFoundError(error.errno, f"No such file{hint}", str(path)) from None

@@ -91,12 +91,15 @@ def make_spec(model: str, settings: SpecSettings, *, request_id: str = "") -> Fi
 
     Raises:
         ValueError: the recipe's name is unknown.
-        TypeError: a setting is unknown.
+        TypeError: a setting is unknown, or a label's key or value is no `str`.
     """
     unknown = settings.keys() - SpecSettings.__annotations__.keys()
     if unknown:
         known = ", ".join(SpecSettings.__annotations__)
         raise TypeError(f"A fine-tune's settings are {known}. Received: {', '.join(sorted(unknown))}")
+    for key, value in (settings.get("labels") or {}).items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise TypeError(f"labels[{key!r}] must be a str, and so must its key. Received: {value!r}")
     given = {name: value for name, value in settings.items() if value is not None}
     given["recipe"] = _recipe(settings.get("recipe"))
     lifetime = settings.get("time_to_live")

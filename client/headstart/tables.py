@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,7 @@ class Table:
     """The examples a file lists, in its order; paths are from the file's own folder.
 
     Columns: ``label`` and one of ``path`` and ``text``; if wanted ``id`` and ``held_out`` (true or false).
-        Others
-    are ignored.
+    Others are ignored.
 
     Args:
         path: the file, ending in ``.csv`` or ``.jsonl``.
@@ -34,11 +33,17 @@ class Table:
         return self._count
 
     def __iter__(self) -> Iterator[Example]:
+        return (example for _, example in self.rows())
+
+    def rows(self) -> Iterator[tuple[str, Example]]:
+        """The examples, each with the place where it is listed, such as ``list.csv, line 3``."""
         for line, row in self._read(self._path):
+            place = f"{self._path}, line {line}"
             try:
-                yield self._example(row)
+                example = self._example(row)
             except ValueError as error:
-                raise ValueError(f"{self._path}, line {line}: {error}") from None
+                raise ValueError(f"{place}: {error}") from None
+            yield place, example
 
     @cached_property
     def _count(self) -> int:
@@ -70,10 +75,18 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         try:
+            _check_columns(path, reader.fieldnames or ())
             for row in reader:
                 yield reader.line_num, row
         except csv.Error as error:
             raise ValueError(f"{path}, line {reader.line_num + 1}: {error}") from None
+
+
+def _check_columns(path: Path, columns: Collection[str]) -> None:
+    if "label" in columns and ("path" in columns or "text" in columns):
+        return
+    received = f"the columns {', '.join(columns)}" if columns else "no columns"
+    raise ValueError(f"{path} has {received}. Expected path (or text) and label. Is the separator a comma?")
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:

@@ -267,6 +267,7 @@ def version(number: int, **fields: Any) -> model_pb2.Version:
             recipe=job_pb2.Recipe(ridge=job_pb2.RidgeRecipe(regularization=0.1, folds=5, view="last")),
             seed=7,
             example_count=40,
+            runtime="openvino bfloat16",
         ),
         size_bytes=4096,
         **fields,
@@ -340,6 +341,7 @@ _STANDING: dict[str, Any] = {
                 ready=True,
                 default=True,
                 description="A small network for pictures.",
+                runtime="openvino bfloat16",
             )
         ]
     ),

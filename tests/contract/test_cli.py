@@ -12,7 +12,8 @@ import pytest
 from google.rpc import status_pb2
 from typer.testing import CliRunner
 
-from contract.fake_server import FakeServer, Fault, event, job, version
+import headstart
+from contract.fake_server import FakeServer, Fault, event, job, model, version
 from headstart import tensors
 from headstart.cli.app import app
 from headstart.v1 import fine_tuning_service_pb2 as tuning
@@ -64,7 +65,7 @@ def test_a_fine_tune_shows_its_way_and_then_the_version(run, server, pets):
     result = run("fine-tune", pets, "--model", "pets")
 
     assert "pets, version 3 is ready." in result.stdout
-    assert "95.0% (95 % interval 84.0% to 99.0%), measured out of fold on 40 examples" in result.stdout
+    assert "95.0% (95% interval 84-99%), measured out of fold on 40 examples" in result.stdout
     assert "features 1.5 s, fit 0.02 s" in result.stdout
     assert "upload: 4 of 4 examples\nqueued\nfit\nsucceeded\n" in result.stderr
     assert f"Try it: headstart --server {server.target} predict pets PICTURE.jpg" in result.stderr
@@ -258,13 +259,15 @@ def test_a_model_shows_its_versions_and_aliases(run, server):
     output = run("model", "pets").stdout
 
     assert "stable → 2" in output
-    assert "95.0% (95 % interval 84.0% to 99.0%)" in output
+    assert "95.0% (84-99)" in output
     assert "canary" in output
 
 
-def test_models_and_backbones_are_tables(run):
+def test_models_are_a_table_and_backbones_a_list(run):
     assert "pets" in run("models").stdout
     output = run("backbones").stdout
+    assert "efficientnet-lite0 (default, ready)\n" in output
+    assert "openvino bfloat16" in output
     assert "image 224 x 224" in output
     assert "last 1280, taps 528" in output
 
@@ -306,7 +309,7 @@ def test_on_a_terminal_it_asks_before_it_deletes(server, answer, deleted):
     ("fault", "code", "message"),
     [
         (Fault(code=grpc.StatusCode.NOT_FOUND, message="No model pets.", reason="MODEL_NOT_FOUND"), 4,
-         "error: No model pets. (MODEL_NOT_FOUND)\n"),
+         "error: No model pets. (MODEL_NOT_FOUND)\nList them with: headstart --server SERVER models\n"),
         (Fault(code=grpc.StatusCode.INTERNAL, message="Fault 7.", reason="INTERNAL"), 1,
          "error: Fault 7. (INTERNAL)\n"),
         (Fault(code=grpc.StatusCode.UNAVAILABLE, message="Stopping.", reason="DRAINING", retry_after=2), 3,
@@ -318,7 +321,12 @@ def test_on_a_terminal_it_asks_before_it_deletes(server, answer, deleted):
 def test_each_kind_of_failure_has_an_exit_code_and_a_line(run, server, fault, code, message):
     server.standing["DeleteModel"] = fault
 
-    assert run("delete", "pets", "--yes", "--json", code=code).stderr == message
+    result = run("delete", "pets", "--yes", "--json", code=code)
+
+    assert result.stderr == message.replace("SERVER", server.target)
+    assert json.loads(result.stdout) == {
+        "error": {"code": fault.code.name, "reason": fault.reason, "message": fault.message}
+    }
 
 
 def test_where_no_server_is_it_says_what_to_do():
@@ -326,7 +334,8 @@ def test_where_no_server_is_it_says_what_to_do():
 
     assert result.exit_code == 3
     assert result.stderr.startswith("error: No server answers at 127.0.0.1:1")
-    assert "headstart-server" in result.stderr
+    assert "`headstart-server serve`" in result.stderr
+    assert "needs --tls" in result.stderr
     assert result.stdout == ""
 
 
@@ -377,3 +386,205 @@ def test_live_bars_show_the_upload_and_each_step(server, pets):
     assert "upload" in shown
     assert "4 of 4" in shown
     assert "fit" in shown
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def test_on_a_narrow_terminal_the_id_of_a_job_stays_whole(run, server, narrow):
+    job_id = "d59b75513ddd4b73bc140ffdaa540871"
+    running = job("RUNNING", job_id=job_id, progress={"step": "JOB_STEP_FEATURES", "fraction": 0.5})
+    running.spec.model = "a-model-with-a-long-name"
+    server.standing["ListJobs"] = tuning.ListJobsResponse(jobs=[running])
+
+    lines = run("jobs").stdout.splitlines()
+
+    assert any(job_id in line for line in lines)
+    assert max(map(len, lines)) <= 80
+
+
+def test_on_a_narrow_terminal_a_version_has_one_line(run, server, narrow):
+    lines = run("model", "pets").stdout.splitlines()
+
+    assert [line.split()[:7] for line in lines if "95.0" in line] == [
+        [str(number), "95.0%", "(84-99)", "by", "folds", "40", "2"] for number in (3, 2, 1)
+    ]
+    assert max(map(len, lines)) <= 80
+
+
+def test_on_a_narrow_terminal_backbones_can_be_read(run, narrow):
+    lines = run("backbones").stdout.splitlines()
+
+    assert [line.split()[0] for line in lines] == [
+        "efficientnet-lite0", "takes", "views", "parameters", "licence", "runtime", "description",
+    ]  # fmt: skip
+
+
+def test_a_model_shows_the_titles_labels_and_lifetimes_of_its_versions(run, server):
+    kept = version(3, display_name="Nice pets", labels={"team": "a"}, expire_time={"seconds": 1_700_100_000})
+    server.standing["GetModel"] = keeping.GetModelResponse(model=model(), versions=[kept])
+
+    assert "version 3: Nice pets; team=a; kept until 2023-11-1" in run("model", "pets").stdout
+
+
+@pytest.mark.parametrize(
+    ("source", "counted", "told"),
+    [
+        ("HELD_OUT", 6, ["measured on 6 held-out examples"]),
+        (
+            "OUT_OF_FOLD",
+            39,
+            ["measured out of fold on 39 examples", "39 of 40 examples counted: a class with"],
+        ),
+        ("UNSPECIFIED", 0, ["not measured: too few examples"]),
+    ],
+)
+def test_it_tells_on_what_a_version_was_measured(run, server, pets, source, counted, told):
+    made = version(3)
+    made.metrics.source = f"METRICS_SOURCE_{source}"
+    made.metrics.example_count = counted
+    server.standing["GetModel"] = keeping.GetModelResponse(model=model(), versions=[made])
+
+    output = run("fine-tune", pets, "-m", "pets").stdout
+
+    assert [words for words in told if words not in output] == []
+    assert ("counted" in output) == (source == "OUT_OF_FOLD")
+
+
+def test_what_features_took_holds_what_decoding_and_the_backbone_took(run, server):
+    times = {"decode": 500, "backbone": 900, "features": 1500, "fit": 20}
+    server.standing["Status"] = tuning.StatusResponse(job=job("SUCCEEDED", step_milliseconds=times))
+
+    output = " ".join(run("status", "job-1").stdout.split())
+
+    assert "features 1.5 s (decode 0.5 s, backbone 0.9 s), fit 0.02 s" in output
+
+
+@pytest.mark.parametrize(
+    "address", ["", "localhost", "localhost:", "h:0", "h:65536", "http://h:80", "h:80/x"]
+)
+def test_an_address_that_is_none_is_refused_before_anything_is_sent(address):
+    result = CliRunner().invoke(app, ["models", "--json", "--server", address])
+
+    message = f"Expected host:port, such as localhost:8765. Received: {address!r}"
+    assert result.exit_code == 2
+    assert result.stderr == f"error: {message}\n"
+    assert json.loads(result.stdout)["error"] == {
+        "code": "INVALID_ARGUMENT",
+        "reason": "",
+        "message": message,
+    }
+
+
+@pytest.mark.parametrize("form", ["{}", "dns:///{}", "ipv4:{}"])
+def test_an_address_may_be_a_target_of_grpc(server, form):
+    assert CliRunner().invoke(app, ["models", "--server", form.format(server.target)]).exit_code == 0
+
+
+def test_where_tls_is_not_spoken_it_says_so_without_the_lines_of_grpc_s_core(server):
+    environment = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+    arguments = [*COMMAND, "--server", server.target, "--tls", "models"]
+    process = subprocess.run(arguments, capture_output=True, text=True, env=environment, check=False)
+
+    first, second = process.stderr.splitlines()
+    assert first.startswith("error: No server answers at ")
+    assert second == "Perhaps the server does not speak TLS, or its certificate needs --ca."
+    assert process.returncode == 3
+
+
+def test_an_input_at_fault_is_named_by_its_file(run, server, pets):
+    message = "Input 1: Expected a picture."
+    server.standing["Predict"] = Fault(
+        code=grpc.StatusCode.INVALID_ARGUMENT,
+        message=message,
+        reason="UNDECODABLE_INPUT",
+        violations={"inputs[1]": message},
+    )
+    files = [pets / "cat" / "0.jpg", pets / "dog" / "1.jpg"]
+
+    result = run("predict", "pets", *files, code=1)
+
+    assert result.stderr == f"error: {files[1]}: Expected a picture. (UNDECODABLE_INPUT)\n"
+    assert "error: Input 1: Expected" in run("predict", "pets", "--text", "a", "b", code=1).stderr
+
+
+def test_an_array_s_file_at_fault_is_named(run, tmp_path):
+    (tmp_path / "a.npy").write_bytes(b"no array")
+
+    assert f"error: {tmp_path / 'a.npy'}: " in run("predict", "pets", tmp_path / "a.npy", code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "selected"), [("pets@stable", ("pets", 0, "stable")), ("pets@2", ("pets", 2, ""))]
+)
+def test_a_version_may_be_named_with_its_model(run, server, pets, name, selected):
+    run("predict", name, pets / "cat" / "0.jpg")
+
+    target = server.requests["Predict"][0].target
+    assert (target.model, target.version, target.alias) == selected
+
+
+def test_broken_pictures_come_with_a_way_out(run, server, pets):
+    broken = Fault(code=grpc.StatusCode.INVALID_ARGUMENT, message="No picture.", reason="UNDECODABLE_INPUT")
+    server.standing["Status"] = tuning.StatusResponse(job=job("FAILED", error=broken.status()))
+
+    assert run("fine-tune", pets, "-m", "pets", code=1).stderr.endswith(
+        "error: The job failed: No picture. (UNDECODABLE_INPUT)\n"
+        "Leave them out with --max-dropped-share 0.2, or list all with --validate-only.\n"
+    )
+
+
+def test_a_missing_file_is_told_in_plain_words(run, tmp_path):
+    (tmp_path / "list.csv").write_text("path,label\nno.jpg,cat\n")
+
+    assert run("predict", "pets", "no.jpg", code=2).stderr == "error: No such file: no.jpg\n"
+    said = run("fine-tune", tmp_path / "list.csv", "-m", "pets", code=2).stderr
+    assert said.endswith(f"error: {tmp_path / 'list.csv'}, line 2: No such file: {tmp_path / 'no.jpg'}\n")
+
+
+def test_wrong_usage_is_told_to_programs_too(run):
+    result = run("jobs", "--state", "done", "--json", code=2)
+
+    assert json.loads(result.stdout)["error"]["code"] == "INVALID_ARGUMENT"
+
+
+def test_a_document_has_no_request_id(run):
+    assert "request_id" not in json.loads(run("status", "job-1", "--json").stdout)["spec"]
+
+
+def test_a_call_without_an_answer_in_time_says_what_to_raise(run, server):
+    over = threading.Event()
+    server.standing["ListModels"] = lambda _: over.wait(20) and None
+
+    said = run("models", "--timeout", "0.2", code=1).stderr
+    over.set()
+
+    assert said == "error: No answer within 0.2 s. Raise --timeout. (DEADLINE_EXCEEDED)\n"
+
+
+def test_empty_lists_say_so(run, server):
+    server.standing["ListModels"] = keeping.ListModelsResponse()
+    server.standing["ListJobs"] = tuning.ListJobsResponse()
+
+    assert run("jobs").stdout == "No jobs.\n"
+    assert run("models").stdout.startswith("No models yet. Make one: headstart fine-tune FOLDER --model NAME")
+
+
+def test_a_running_job_ends_a_little_after_it_was_cancelled(run, server):
+    server.standing["Cancel"] = tuning.CancelResponse(job=job("RUNNING"))
+
+    assert run("cancel", "job-1").stdout == "Cancel accepted; the job ends at its next batch.\n"
+
+
+@pytest.mark.parametrize("command", [COMMAND, [sys.executable, "-m", "headstart"]])
+def test_it_tells_its_version(command):
+    process = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False)
+
+    assert process.stdout == f"headstart {headstart.__version__}\n"
+    assert process.returncode == 0
+
+
+def test_help_has_a_short_option(run):
+    assert run("-h").stdout == run("--help").stdout

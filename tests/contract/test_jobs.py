@@ -271,3 +271,9 @@ def test_jobs_are_listed_page_by_page_as_they_are_wanted(client: Client, server:
 def test_an_unknown_state_is_refused(client: Client):
     with pytest.raises(ValueError, match="DONE"):
         list(client.jobs(states=["DONE"]))
+
+
+def test_a_single_state_needs_no_list(client, server):
+    list(client.jobs(states="RUNNING"))
+
+    assert list(server.requests["ListJobs"][0].states) == [job_pb2.JOB_STATE_RUNNING]

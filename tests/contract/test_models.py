@@ -88,6 +88,11 @@ def test_backbones_have_views_and_sizes(client: Client):
     assert backbone.input_size == (224, 224)
 
 
+def test_backbones_and_versions_tell_what_executed_them(client: Client):
+    assert client.backbones()[0].runtime == "openvino bfloat16"
+    assert client.model("pets").versions[0].lineage.runtime == "openvino bfloat16"
+
+
 @pytest.mark.parametrize(
     ("code", "kind"),
     [

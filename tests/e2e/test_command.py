@@ -124,3 +124,17 @@ def test_exit_codes_tell_what_kind_of_thing_went_wrong(
     for expected, (code, _, said) in codes.items():
         assert (code, "Traceback" in said) == (expected, False), said
         assert said
+
+
+def test_a_failure_is_told_to_programs_too(command, made: dict[str, Any], asked: list[Path]):
+    code, printed, said = command("--json", "predict", "shell@nowhere", asked[0])
+
+    assert code == 4
+    assert json.loads(printed)["error"]["reason"] == "ALIAS_NOT_FOUND"
+    assert said.startswith("error: ")
+
+
+def test_an_alias_may_be_named_with_its_model(document, made: dict[str, Any], asked: list[Path]):
+    (found,) = document("predict", "shell@stable", asked[0])["predictions"]
+
+    assert found["version"] == made["version"]["number"]

@@ -74,6 +74,7 @@ def read_backbone(backbone: model_pb2.Backbone) -> Backbone:
         ready=backbone.ready,
         default=backbone.default,
         description=backbone.description,
+        runtime=backbone.runtime,
     )
 
 
@@ -102,4 +103,5 @@ def _lineage(lineage: model_pb2.Lineage) -> Lineage:
         seed=lineage.seed,
         example_count=lineage.example_count,
         software=lineage.software,
+        runtime=lineage.runtime,
     )

@@ -1,5 +1,6 @@
 """The command `headstart`, an extra of the client: `pip install 'headstart[cli]'`."""
 
+import os
 import sys
 
 __all__ = ["main"]
@@ -16,4 +17,21 @@ def main() -> None:
             raise
         print("The command `headstart` needs typer and rich: pip install 'headstart[cli]'", file=sys.stderr)
         raise SystemExit(2) from None
+    if os.environ.setdefault("GRPC_VERBOSITY", "NONE") == "NONE":
+        _part_from_file_descriptor_2()
     app()
+
+
+def _part_from_file_descriptor_2() -> None:
+    """Keeps stderr for Python alone.
+
+    What gRPC's core logs about connections would stand between the command's own lines. It reads its
+    verbosity when it is imported, and `headstart` itself, which imports it, comes before this command.
+    """
+    if sys.stderr is None:  # closed by whoever started the command
+        return
+    own = os.dup(2)
+    sys.stderr = os.fdopen(own, "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)

@@ -8,7 +8,8 @@ import typer
 from headstart.channel import TlsConfig
 from headstart.cli import fine_tune, jobs, models, prediction
 from headstart.cli.root import RootGroup
-from headstart.cli.session import Session
+from headstart.cli.session import Session, checked_server
+from headstart.release import installed_version
 from headstart.settings import DEFAULT_TARGET
 
 __all__ = ["app"]
@@ -26,7 +27,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     epilog=_EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"headstart {installed_version()}")
+        raise typer.Exit
 
 
 @app.callback()
@@ -49,7 +57,15 @@ def root(
     ] = None,
     timeout: Annotated[float, typer.Option(min=0.001, help="Seconds a call may take.")] = 60.0,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")
+        bool,
+        typer.Option(
+            "--json",
+            help="Print one JSON document on stdout and nothing else there; of a failure "
+            '{"error": {"code", "reason", "message"}}.',
+        ),
+    ] = False,
+    version: Annotated[  # noqa: ARG001  # its callback has done all there is to do
+        bool, typer.Option("--version", help="Print the version and end.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
     """Fine-tunes models on a few labelled examples, and asks them.
@@ -58,7 +74,11 @@ def root(
     class; then `headstart predict pets cat.jpg`.
     """
     context.obj = Session(
-        server=server, tls=TlsConfig(ca=ca) if ca else tls, token=token, timeout=timeout, as_json=as_json
+        server=checked_server(server),
+        tls=TlsConfig(ca=ca) if ca else tls,
+        token=token,
+        timeout=timeout,
+        as_json=as_json,
     )
 
 

@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 
 from headstart.results import Prediction
-from headstart.spec import Auto, Ridge
+from headstart.spec import Auto, FineTuneSpec, Ridge
 
 __all__ = ["document"]
 
@@ -22,8 +22,14 @@ def document(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [document(item) for item in value]
     if is_dataclass(value):
-        return _head(value) | {each.name: document(getattr(value, each.name)) for each in fields(value)}
+        told = [each.name for each in fields(value) if _told(value, each.name)]
+        return _head(value) | {name: document(getattr(value, name)) for name in told}
     return _plain(value)
+
+
+def _told(value: object, name: str) -> bool:
+    # The server keeps the id of a request to itself: in its answers it is always empty.
+    return not (isinstance(value, FineTuneSpec) and name == "request_id")
 
 
 def _plain(value: Any) -> Any:

@@ -1,10 +1,22 @@
 """How the command ends: exit codes, and errors in a line or two that a person can act on."""
 
+from dataclasses import dataclass
 from enum import IntEnum
 
-from headstart.errors import HeadstartError, JobCancelled, JobFailed, NotFound, Unavailable
+from headstart.cli.session import Session
+from headstart.errors import (
+    DeadlineExceeded,
+    HeadstartError,
+    JobCancelled,
+    JobFailed,
+    NotFound,
+    Unavailable,
+)
 
-__all__ = ["ExitCode", "exit_code", "explain"]
+__all__ = ["ExitCode", "Failure", "exit_code", "explain"]
+
+_BROKEN_EXAMPLES = frozenset({"UNDECODABLE_INPUT", "INPUT_TOO_LARGE"})
+_LISTS = {"JOB_NOT_FOUND": "jobs", "MODEL_NOT_FOUND": "models", "BACKBONE_NOT_FOUND": "backbones"}
 
 
 class ExitCode(IntEnum):
@@ -16,6 +28,36 @@ class ExitCode(IntEnum):
     UNAVAILABLE = 3
     NOT_FOUND = 4
     INTERRUPTED = 130
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """An error as it is shown.
+
+    Attributes:
+        code: the canonical gRPC code; INVALID_ARGUMENT for what is wrong on this side of the network.
+        reason: the contract's reason; may be empty.
+        message: what happened.
+        advice: what to do; may be empty.
+        is_remote: True if it came from a call; then the lines for people name its reason or code.
+    """
+
+    code: str
+    reason: str
+    message: str
+    advice: str = ""
+    is_remote: bool = False
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines for people."""
+        told = f" ({self.reason or self.code})" if self.is_remote else ""
+        return [f"error: {self.message}{told}", *([self.advice] if self.advice else [])]
+
+    @property
+    def document(self) -> dict[str, dict[str, str]]:
+        """The JSON document for programs."""
+        return {"error": {"code": self.code, "reason": self.reason, "message": self.message}}
 
 
 def exit_code(error: Exception) -> ExitCode:
@@ -30,23 +72,51 @@ def exit_code(error: Exception) -> ExitCode:
     return ExitCode.USAGE
 
 
-def explain(error: Exception) -> list[str]:
-    """The lines to show: what happened, and what to do where that is known."""
-    if isinstance(error, OSError) and error.filename is not None:
-        return [f"{error.strerror}: {error.filename}"]
-    if not isinstance(error, HeadstartError):
-        return [str(error)]
-    prefix = "The job failed: " if isinstance(error, JobFailed) else ""
-    advice = _advice(error)
-    return [f"{prefix}{error}", *([advice] if advice else [])]
+def explain(error: Exception, session: Session | None) -> Failure:
+    """What happened, and what to do where that is known; without a session its options were wrong."""
+    if isinstance(error, HeadstartError):
+        return Failure(
+            code=error.code.name,
+            reason=error.reason,
+            message=_message(error, session),
+            advice=_advice(error, session),
+            is_remote=True,
+        )
+    named = isinstance(error, OSError) and error.filename is not None
+    message = f"{error.strerror}: {error.filename}" if named else str(error)  # type: ignore[attr-defined]
+    return Failure(code="INVALID_ARGUMENT", reason="", message=message)
 
 
-def _advice(error: HeadstartError) -> str:
-    if isinstance(error, JobFailed | JobCancelled):
-        return ""
+def _message(error: HeadstartError, session: Session | None) -> str:
+    match error:
+        case JobFailed():
+            return f"The job failed: {error.message}"
+        case DeadlineExceeded() if session is not None:
+            return f"No answer within {session.timeout:g} s. Raise --timeout."
+    return error.message
+
+
+def _advice(error: HeadstartError, session: Session | None) -> str:
+    match error:
+        case JobFailed() if error.reason in _BROKEN_EXAMPLES:
+            return "Leave them out with --max-dropped-share 0.2, or list all with --validate-only."
+        case JobFailed() | JobCancelled():
+            return ""
+        case NotFound() if session is not None and error.reason in _LISTS:
+            return f"List them with: {session.command(_LISTS[error.reason])}"
     if error.retry_after is not None:
         return f"Try again in {error.retry_after.total_seconds():g} s."
     if isinstance(error, Unavailable) and not error.reason:
-        return "Is the server running? Start it with `headstart-server`, or name another one with --server."
+        return _reaching_a_server(error, session)
     news = [each for each in error.field_violations if each.description not in error.message]
     return "; ".join(f"{each.field}: {each.description}" for each in news[:3])
+
+
+def _reaching_a_server(error: Unavailable, session: Session | None) -> str:
+    if "handshake" in error.message.lower():  # gRPC tells this in words only
+        return "Perhaps the server does not speak TLS, or its certificate needs --ca."
+    advice = (
+        "Is the server running? Start it with `headstart-server serve`, or name another one with --server."
+    )
+    # Of a name's addresses gRPC tells about the last one only, so that its words do not show this case.
+    return advice if session is not None and session.tls else f"{advice} One that speaks TLS needs --tls."

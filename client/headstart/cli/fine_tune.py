@@ -9,9 +9,10 @@ import typer
 
 from headstart.cli import spec_options as options
 from headstart.cli.exits import ExitCode
+from headstart.cli.model_tables import version_summary
 from headstart.cli.progress import progress_view
 from headstart.cli.session import Session, session_of
-from headstart.cli.tables import job_facts, validation_view, version_summary
+from headstart.cli.tables import job_facts, validation_view
 from headstart.client import Client
 from headstart.job import Job
 from headstart.spec import SpecSettings
@@ -20,7 +21,7 @@ __all__ = ["fine_tune"]
 
 _SOURCE = (
     "A folder with one sub-folder for each class, or a .csv or .jsonl file with the columns path (or text) "
-    "and label, and if you like id and held_out."
+    "and label, and if you like id and held_out (true or false)."
 )
 
 
@@ -51,6 +52,9 @@ def fine_tune(
     ] = False,
 ) -> None:
     """Makes a new version of a model from labelled examples.
+
+    In a folder all files of a class's sub-folder count, those of its own sub-folders too; hidden ones are
+    skipped. In a file that lists examples, paths are relative to that file.
 
     Ctrl-C while it waits leaves the job running on the server.
 

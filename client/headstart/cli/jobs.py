@@ -4,6 +4,7 @@ from itertools import islice
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from headstart.cli.progress import describe
 from headstart.cli.session import session_of
@@ -72,7 +73,10 @@ def cancel(context: typer.Context, job: JobArgument) -> None:
     session = session_of(context)
     with session.client() as client:
         found = client.job(job).cancel()
-    session.show(found, job_facts(found))
+    running = found.state is JobState.RUNNING
+    session.show(
+        found, Text("Cancel accepted; the job ends at its next batch.") if running else job_facts(found)
+    )
 
 
 def _state(name: str) -> JobState:

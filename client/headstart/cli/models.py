@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from headstart.cli.model_tables import backbone_list, model_table, model_view
 from headstart.cli.session import session_of
-from headstart.cli.tables import backbone_table, model_table, model_view
 
 __all__ = ["alias", "backbones", "delete", "list_models", "model"]
 
@@ -105,7 +105,7 @@ def backbones(context: typer.Context) -> None:
     session = session_of(context)
     with session.client() as client:
         found = client.backbones()
-    session.show({"backbones": found}, backbone_table(found))
+    session.show({"backbones": found}, backbone_list(found))
 
 
 def _confirm(what: str) -> None:

@@ -1,12 +1,13 @@
 """The command's root: global options that may stand anywhere, and the one place where errors end."""
 
+import json
 from typing import Any
 
 import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
-from headstart.cli.exits import ExitCode, exit_code, explain
+from headstart.cli.exits import ExitCode, Failure, exit_code, explain
 from headstart.errors import HeadstartError
 
 __all__ = ["RootGroup"]
@@ -29,13 +30,22 @@ class RootGroup(TyperGroup):
         except BrokenPipeError:
             raise  # the reader of a pipe has seen enough
         except (HeadstartError, OSError, ValueError, TypeError) as error:
-            what, *advice = explain(error)
-            for line in (f"error: {what}", *advice):
+            failure = explain(error, ctx.obj)
+            for line in failure.lines:
                 _stderr().print(line, soft_wrap=True)
+            _tell_programs(ctx, failure)
             raise typer.Exit(exit_code(error)) from None
+        except typer.BadParameter as error:  # shown by typer itself
+            _tell_programs(ctx, Failure(code="INVALID_ARGUMENT", reason="", message=error.format_message()))
+            raise
         except KeyboardInterrupt:
             _stderr().print("interrupted")
             raise typer.Exit(ExitCode.INTERRUPTED) from None
+
+
+def _tell_programs(ctx: Any, failure: Failure) -> None:
+    if ctx.params.get("as_json"):
+        print(json.dumps(failure.document, ensure_ascii=False), flush=True)
 
 
 def _stderr() -> Console:

@@ -1,22 +1,27 @@
 """What all commands share: the client, where output goes and in which form."""
 
 import json
+import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import typer
 from rich.console import Console, RenderableType
 
-from headstart.channel import TlsConfig
+from headstart.channel import TARGET_SCHEMES, TlsConfig
 from headstart.cli.documents import document
 from headstart.client import Client
 from headstart.settings import DEFAULT_TARGET
 
-__all__ = ["Session", "session_of"]
+__all__ = ["Session", "checked_server", "session_of"]
 
+_HOST_PORT = re.compile(r"(?:\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]@]+):(\d{1,5})")
+_LAST_PORT = 65_535
 _PIPE_WIDTH = 240  # a table in a pipe shall not be cut to the 80 columns of a terminal that is not there
 
 
@@ -64,7 +69,23 @@ class Session:
     def command(self, arguments: str) -> str:
         """A command line to try next on the same server."""
         server = "" if self.server == DEFAULT_TARGET else f"--server {self.server} "
-        return f"headstart {server}{arguments}"
+        tls = "--tls " if self.tls else ""
+        if isinstance(self.tls, TlsConfig) and isinstance(self.tls.ca, Path):
+            tls = f"--ca {self.tls.ca} "
+        return f"headstart {server}{tls}{arguments}"
+
+
+def checked_server(server: str) -> str:
+    """The address of a server.
+
+    Raises:
+        ValueError: it is neither host:port nor a target of gRPC's own form.
+    """
+    found = _HOST_PORT.fullmatch(server)
+    known = server.startswith(TARGET_SCHEMES) and not server.endswith(":")
+    if not known and (found is None or not 0 < int(found[1]) <= _LAST_PORT):
+        raise ValueError(f"Expected host:port, such as {DEFAULT_TARGET}. Received: {server!r}")
+    return server
 
 
 def session_of(context: typer.Context) -> Session:
@@ -74,5 +95,5 @@ def session_of(context: typer.Context) -> Session:
 
 def _console(*, stderr: bool) -> Console:
     stream = sys.stderr if stderr else sys.stdout
-    options: dict[str, Any] = {} if stream.isatty() else {"width": _PIPE_WIDTH}
+    options: dict[str, Any] = {} if stream.isatty() or "COLUMNS" in os.environ else {"width": _PIPE_WIDTH}
     return Console(stderr=stderr, markup=False, highlight=False, emoji=False, **options)

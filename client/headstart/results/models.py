@@ -99,6 +99,7 @@ class Lineage:
         seed: of every random choice.
         example_count: the examples that were trained on.
         software: the version of Headstart that made it.
+        runtime: what executed the backbone and in which precision, such as ``openvino bfloat16``.
     """
 
     job_id: str
@@ -109,6 +110,7 @@ class Lineage:
     seed: int
     example_count: int
     software: str
+    runtime: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -195,6 +197,7 @@ class Backbone:
         ready: True if it is loaded and warm.
         default: True if it is used where none is named.
         description: what it is, in a sentence.
+        runtime: what executes it and in which precision; empty before it is first loaded.
     """
 
     name: str
@@ -208,3 +211,4 @@ class Backbone:
     ready: bool
     default: bool
     description: str
+    runtime: str

@@ -34,7 +34,15 @@ def test_a_folder_has_one_class_for_each_sub_folder_in_sorted_order(tmp_path):
 
 
 def test_hidden_files_and_folders_are_skipped(tmp_path):
-    for name in ("cat/1.jpg", "cat/.DS_Store", "cat/.thumbs/1.jpg", ".git/config", "README"):
+    for name in (
+        "cat/1.jpg",
+        "cat/.DS_Store",
+        "cat/.thumbs/1.jpg",
+        ".git/config",
+        "README",
+        "cat/Thumbs.db",
+        "cat/desktop.ini",
+    ):
         write(tmp_path / name)
 
     assert labels(str(tmp_path)) == [("cat/1.jpg", "cat")]
@@ -122,8 +130,15 @@ def test_a_jsonl_has_an_object_in_each_line(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("l.csv", "path,class\na.jpg,cat\n", r"l\.csv, line 2: a label is expected in the column `label`"),
-        ("l.csv", "file,label\na.jpg,cat\n", "line 2: either a `path` or a `text`.* columns: file, label"),
+        (
+            "l.csv",
+            "path,class\na.jpg,cat\n",
+            r"l\.csv has the columns path, class\. Expected path \(or text\) and label\.",
+        ),
+        ("l.csv", "file,label\na.jpg,cat\n", "columns file, label. Expected path"),
+        ("l.csv", "path;label\na;b\n", r"columns path;label\..* Is the separator a comma\?"),
+        ("l.csv", "", "has no columns"),
+        ("l.csv", "path,label\na.jpg,\n", r"l\.csv, line 2: a label is expected in the column `label`"),
         ("l.csv", "path,text,label\na,b,cat\n", "line 2: either a `path` or a `text`"),
         ("l.csv", "path,label,held_out\na,cat,maybe\n", "line 2: `held_out` must be true or false.*'maybe'"),
         ("l.csv", "text,label\n" + "x" * 200_000 + ",a\n", "line 2: field larger than field limit"),
@@ -135,6 +150,24 @@ def test_a_jsonl_has_an_object_in_each_line(tmp_path):
 def test_a_row_that_cannot_be_used_is_named_before_anything_is_sent(tmp_path, name, content, message):
     with pytest.raises(ValueError, match=message):
         open_examples(write(tmp_path / name, content))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [("l.csv", "path,label\n\nno.jpg,cat\n", 3), ("l.jsonl", '{"path": "no.jpg", "label": "cat"}\n', 1)],
+)
+def test_a_file_that_a_list_names_and_that_is_not_there_is_told_with_its_line(tmp_path, name, content, line):
+    source = open_examples(write(tmp_path / name, content))
+
+    with pytest.raises(FileNotFoundError, match=rf"{name}, line {line}: No such file: .*no\.jpg"):
+        list(source)
+
+
+def test_an_array_that_a_list_names_and_that_cannot_be_read_is_told_with_its_line(tmp_path):
+    write(tmp_path / "a.npy", b"no array")
+
+    with pytest.raises(ValueError, match=r"l\.csv, line 2: "):
+        list(open_examples(write(tmp_path / "l.csv", "path,label\na.npy,cat\n")))
 
 
 def test_a_path_that_is_not_there_or_no_list_is_refused(tmp_path):

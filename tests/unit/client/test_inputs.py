@@ -34,3 +34,8 @@ def test_a_text_is_a_text():
 def test_a_text_that_was_not_wrapped_gets_a_hint():
     with pytest.raises(FileNotFoundError, match=r"wrap a text as headstart\.Text.*what a nice day"):
         input_message("what a nice day")
+
+
+def test_a_path_that_cannot_be_a_text_gets_no_hint(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"No such file: .*a\.jpg"):
+        input_message(tmp_path / "a.jpg")

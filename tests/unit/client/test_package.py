@@ -1,6 +1,7 @@
 import inspect
 import subprocess
 import sys
+from importlib import metadata
 
 import pytest
 
@@ -13,7 +14,7 @@ PUBLIC = """
     FineTuneSpec HeadstartError Internal InvalidArgument Job JobCancelled JobEvent JobFailed JobState
     JobStatus JobStep Lineage Metrics MetricsSource Modality Model ModelPredictions NotFound
     PermissionDenied Prediction Predictions Progress QuotaViolation ResourceExhausted RetryPolicy Ridge
-    StageTimes Target Text TlsConfig Unauthenticated Unavailable Validation Version
+    SpecSettings StageTimes Target Text TlsConfig Unauthenticated Unavailable Validation Version
 """
 
 
@@ -24,6 +25,10 @@ def test_the_public_names_are_these():
 @pytest.mark.parametrize("name", headstart.__all__)
 def test_each_public_name_is_there_and_documented(name):
     assert inspect.getdoc(getattr(headstart, name))
+
+
+def test_it_tells_its_version():
+    assert headstart.__version__ == metadata.version("headstart")
 
 
 @pytest.mark.parametrize(("one", "other"), [(Client, AsyncClient), (Job, AsyncJob)])

@@ -65,3 +65,8 @@ def test_a_spec_comes_back_from_its_message():
 )
 def test_a_target_may_be_written_in_one_word(text, target):
     assert parse_target(text) == target
+
+
+def test_a_label_that_is_no_text_is_named():
+    with pytest.raises(TypeError, match=r"labels\['a'\] must be a str.* Received: 1"):
+        make_spec("m", {"labels": {"b": "c", "a": 1}})

@@ -1,0 +1,7 @@
+"""`python -m headstart` is the command `headstart`."""
+
+from importlib import import_module
+
+if __name__ == "__main__":
+    # Not an import statement: the library itself must never need the command line, which is an extra.
+    import_module("headstart.cli").main()

@@ -1,0 +1,152 @@
+"""How models, versions and backbones look to people."""
+
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from headstart.cli.layout import add_row, duration, facts_grid, moment, new_table, short_moment
+from headstart.cli.tables import class_list, fault_lines, step_list
+from headstart.results import Backbone, JobStatus, Metrics, MetricsSource, Model, Version
+
+__all__ = ["backbone_list", "model_table", "model_view", "version_summary"]
+
+_SHORT_SOURCES = {MetricsSource.OUT_OF_FOLD: "by folds", MetricsSource.HELD_OUT: "held out"}
+_ACCURACY = "accuracy\n(95% interval)"
+
+
+def model_table(models: Sequence[Model]) -> RenderableType:
+    """A row for each model."""
+    if not models:
+        return Text("No models yet. Make one: headstart fine-tune FOLDER --model NAME")
+    table = new_table("model", "newest", "versions", "aliases", "created", whole=("created",))
+    for model in models:
+        newest = model.newest_version or "none"
+        add_row(
+            table, model.name, newest, model.version_count, _aliases(model), short_moment(model.create_time)
+        )
+    return table
+
+
+def model_view(model: Model) -> RenderableType:
+    """A model with a row for each version."""
+    backbones = {version.lineage.backbone for version in model.versions}
+    common = next(iter(backbones)) if len(backbones) == 1 else None
+    facts = [
+        ("newest", model.newest_version or "none"),
+        ("versions", model.version_count),
+        ("aliases", _aliases(model) or None),
+        ("backbone", common),
+        ("created", moment(model.create_time)),
+    ]
+    return Group(
+        Text(model.name),
+        facts_grid(facts),
+        _version_table(model.versions, with_backbone=common is None),
+        *_remarks(model.versions),
+    )
+
+
+def backbone_list(backbones: Iterable[Backbone]) -> RenderableType:
+    """A paragraph for each backbone."""
+    parts: list[RenderableType] = []
+    for each in backbones:
+        marks = [name for name, marked in (("default", each.default), ("ready", each.ready)) if marked]
+        size = " x ".join(map(str, each.input_size))
+        facts = [
+            ("takes", f"{each.modality.lower()} {size}".strip()),
+            ("views", ", ".join(f"{name} {size}" for name, size in each.views.items())),
+            ("parameters", f"{each.parameter_count / 1e6:.1f} M"),
+            ("licence", each.license),
+            ("runtime", each.runtime or None if each.ready else None),
+            ("description", each.description or None),
+        ]
+        parts += [Text(f"{each.name} ({', '.join(marks)})" if marks else each.name), facts_grid(facts)]
+    return Group(*parts)
+
+
+def version_summary(version: Version, job: JobStatus, upload: timedelta) -> RenderableType:
+    """A version that was just published: how good it is and what took how long."""
+    steps = step_list(job)
+    facts = [
+        ("accuracy", _measured(version.metrics)),
+        ("note", _uncounted(version)),
+        ("classes", class_list(version.class_names)),
+        ("seconds", f"upload {duration(upload)}" + (f", {steps}" if steps else "")),
+        ("dropped", job.dropped_count or None),
+    ]
+    return Group(
+        Text(f"{version.model}, version {version.number} is ready."),
+        facts_grid(facts),
+        *fault_lines(job.dropped, job.dropped_count),
+    )
+
+
+def _version_table(versions: Iterable[Version], *, with_backbone: bool) -> RenderableType:
+    backbone = ["backbone"] if with_backbone else []
+    columns = ["version", _ACCURACY, "measured", "trained\non", "classes", *backbone, "created", "aliases"]
+    table = new_table(*columns, whole=[*columns[:5], "created"])
+    for version in versions:
+        add_row(
+            table,
+            version.number,
+            _short_accuracy(version.metrics),
+            _SHORT_SOURCES.get(version.metrics.source, "no"),
+            version.lineage.example_count,
+            len(version.class_names),
+            *([version.lineage.backbone] if with_backbone else []),
+            short_moment(version.create_time),
+            ", ".join(version.aliases),
+        )
+    return table
+
+
+def _remarks(versions: Iterable[Version]) -> Iterable[Text]:
+    for version in versions:
+        labels = ", ".join(f"{key}={value}" for key, value in sorted(version.labels.items()))
+        kept = f"kept until {moment(version.expire_time)}" if version.expire_time else ""
+        remarks = [remark for remark in (version.display_name, labels, kept, _uncounted(version)) if remark]
+        if remarks:
+            yield Text(f"version {version.number}: {'; '.join(remarks)}")
+
+
+def _aliases(model: Model) -> str:
+    return ", ".join(f"{alias.name} → {alias.version}" for alias in model.aliases)
+
+
+def _measured(metrics: Metrics) -> str:
+    count = metrics.example_count
+    match metrics.source:
+        case MetricsSource.OUT_OF_FOLD:
+            return f"{_accuracy(metrics)}, measured out of fold on {count} examples"
+        case MetricsSource.HELD_OUT:
+            return f"{_accuracy(metrics)}, measured on {count} held-out examples"
+    return "not measured: too few examples"
+
+
+def _uncounted(version: Version) -> str | None:
+    counted, trained = version.metrics.example_count, version.lineage.example_count
+    if version.metrics.source is not MetricsSource.OUT_OF_FOLD or counted >= trained:
+        return None
+    return f"{counted} of {trained} examples counted: a class with a single example cannot be measured"
+
+
+def _accuracy(metrics: Metrics) -> str:
+    if metrics.accuracy is None:
+        return ""
+    interval = _interval(metrics)
+    return f"{metrics.accuracy:.1%}" + (f" (95% interval {interval}%)" if interval else "")
+
+
+def _short_accuracy(metrics: Metrics) -> str:
+    if metrics.accuracy is None:
+        return ""
+    interval = _interval(metrics)
+    return f"{metrics.accuracy:.1%}" + (f" ({interval})" if interval else "")
+
+
+def _interval(metrics: Metrics) -> str:
+    if metrics.accuracy_low is None or metrics.accuracy_high is None:
+        return ""
+    return f"{100 * metrics.accuracy_low:.0f}-{100 * metrics.accuracy_high:.0f}"
