@@ -19,6 +19,8 @@ import numpy as np
 import psutil
 
 from headstart import Client
+from headstart_server.backbones.catalog import DEFAULT, Catalog
+from headstart_server.backbones.pictures import PictureDecoder
 from pictures import Picture, digits, photographs, split
 from server_process import ServerProcess, running
 
@@ -34,11 +36,15 @@ def main() -> None:
     print(f"Machine: {machine()}\nSoftware: {software()}\n")
     train, test = split(digits(), train=20, test=40)
     with tempfile.TemporaryDirectory(prefix="headstart-bench-") as folder:
+        # A converted network is in the cache from a server's second start on: that is what is measured.
+        subprocess.run(
+            [sys.executable, "-m", "headstart_server", "prepare", DEFAULT], check=True, capture_output=True
+        )
         began = time.perf_counter()
         with running(Path(folder) / "data", "--metrics-port", "-1") as server:
             server.wait_until_serving()
             start = {
-                "process start to SERVING": f"{time.perf_counter() - began:.1f} s",
+                "process start to SERVING, converted network in the cache": f"{time.perf_counter() - began:.1f} s",
                 "resident memory once SERVING": f"{server.rss >> 20} MiB",
             }
             with Client(server.target, timeout=300) as client:
@@ -137,9 +143,6 @@ def keras_recipe(folder: Path, train: Sequence[Picture], test: Sequence[Picture]
 
 def decoded(pictures: Sequence[Picture]) -> np.ndarray:
     """The rows that the default backbone takes, made by the server's own preprocessing."""
-    from headstart_server.backbones.catalog import DEFAULT, Catalog
-    from headstart_server.backbones.pictures import PictureDecoder
-
     decoder = PictureDecoder(Catalog().info(DEFAULT).input_size[0])
     return np.stack([decoder.decode(picture.png) for picture in pictures])
 
@@ -157,7 +160,7 @@ def machine() -> str:
 
 def software() -> str:
     """The versions that matter, in a line."""
-    names = ("headstart", "tensorflow", "keras", "grpcio", "numpy")
+    names = ("headstart", "openvino", "tensorflow", "keras", "grpcio", "numpy")
     return (
         ", ".join(f"{name} {package_version(name)}" for name in names)
         + f", Python {platform.python_version()}"

@@ -144,8 +144,10 @@ def second_server(story: Story, server: ServerProcess, api: Api) -> threading.Th
     fit(story, server, api, "other-seed", seed=SEED + 1)
     story.given_back = submit(api, "given-back", count=2)
     story.watched = wait_until_at_work(api, story.given_back[0])
-    watch = threading.Thread(target=watch_on, args=(story, api))
+    watching = threading.Event()
+    watch = threading.Thread(target=watch_on, args=(story, api, watching))
     watch.start()
+    assert watching.wait(30)
     waiting = threading.Thread(target=wait_with_client, args=(story, server.target), daemon=True)
     waiting.start()
     started = time.monotonic()
@@ -156,9 +158,13 @@ def second_server(story: Story, server: ServerProcess, api: Api) -> threading.Th
     return waiting
 
 
-def watch_on(story: Story, api: Api) -> None:
+def watch_on(story: Story, api: Api, watching: threading.Event) -> None:
+    """Watch on; the last event comes once more, to tell that the server has the call."""
+    events = api.watch(story.given_back[0].job_id, after=story.watched[-1].number - 1)
     try:
-        story.watched += api.watch(story.given_back[0].job_id, after=story.watched[-1].number)
+        assert next(events) == story.watched[-1]
+        watching.set()
+        story.watched += events
     except grpc.RpcError as error:
         story.watch_ended_with = error.code()
 
