@@ -44,7 +44,7 @@ def main() -> None:
         with running(Path(folder) / "data", "--metrics-port", "-1") as server:
             server.wait_until_serving()
             start = {
-                "process start to SERVING, converted network in the cache": f"{time.perf_counter() - began:.1f} s",
+                "process start to SERVING, network converted": f"{time.perf_counter() - began:.1f} s",
                 "resident memory once SERVING": f"{server.rss >> 20} MiB",
             }
             with Client(server.target, timeout=300) as client:

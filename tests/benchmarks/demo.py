@@ -28,7 +28,7 @@ def main() -> None:
     console = Console()
     train, test = split(digits(), train=arguments.examples, test=arguments.held_out)
     with tempfile.TemporaryDirectory(prefix="headstart-demo-") as folder:
-        console.print("Starting a server; it loads TensorFlow and a pretrained network ...")
+        console.print("Starting a server; the first start on a machine converts the pretrained network ...")
         began = time.perf_counter()
         with running(Path(folder) / "data", "--metrics-port", "-1") as server:
             server.wait_until_serving()
