@@ -4,20 +4,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, insert, select, update
 
 from headstart_server.database.database import Database
 from headstart_server.database.tables import aliases, models, versions
-from headstart_server.errors import (
-    AliasNotFound,
-    ArtifactDamaged,
-    EtagMismatch,
-    ModelNotFound,
-    VersionInUse,
-    VersionNotFound,
-)
+from headstart_server.errors import AliasNotFound, ArtifactDamaged, EtagMismatch, VersionInUse
+from headstart_server.models import rows
 from headstart_server.models.resident import ResidentVersion, ResidentVersions
 from headstart_server.models.store import VersionStore
 from headstart_server.models.version import Alias, Manifest, Model, Selector, Version
@@ -80,7 +73,7 @@ class Registry:
         route = self._routes.get(selector.model)
         newest = self._newest(route) if route is not None else None
         if route is None or newest is None:
-            raise _no_model(selector.model)
+            raise rows.no_model(selector.model)
         number = selector.number
         if selector.alias is not None:
             number = route.aliases.get(selector.alias)
@@ -93,7 +86,7 @@ class Registry:
         if number is None:
             return newest
         if number not in route.numbers or not self._is_live(route.numbers[number]):
-            raise _no_version(selector.model, number, newest=newest)
+            raise rows.no_version(selector.model, number, newest=newest)
         return number
 
     def resident(self, model: str, number: int) -> ResidentVersion | None:
@@ -140,19 +133,19 @@ class Registry:
                 select(models).where(models.c.name == name, models.c.deleted.is_(None))
             ).one_or_none()
             if row is None:
-                raise _no_model(name)
-            return _model(connection, row)
+                raise rows.no_model(name)
+            return rows.model_of(connection, row)
 
     def models(self, *, after: str, limit: int) -> list[Model]:
         """Models by name, those after a name."""
         with self._database.snapshot() as connection:
-            rows = connection.execute(
+            found = connection.execute(
                 select(models)
                 .where(models.c.name > after, models.c.deleted.is_(None))
                 .order_by(models.c.name)
                 .limit(limit)
             ).all()
-            return [_model(connection, row) for row in rows]
+            return [rows.model_of(connection, row) for row in found]
 
     def version(self, model: str, number: int) -> Version:
         """A version.
@@ -165,8 +158,8 @@ class Registry:
                 select(versions).where(versions.c.model == model, versions.c.number == number)
             ).one_or_none()
             if row is None:
-                raise _no_version(model, number)
-            return _version(row, _aliases(connection, model))
+                raise rows.no_version(model, number)
+            return rows.version_of(row, rows.aliases_of(connection, model))
 
     def versions(self, model: str, *, before: int | None, limit: int) -> list[Version]:
         """Versions of a model, the newest first, those before a number."""
@@ -174,9 +167,9 @@ class Registry:
         if before is not None:
             query = query.where(versions.c.number < before)
         with self._database.snapshot() as connection:
-            rows = connection.execute(query.order_by(versions.c.number.desc()).limit(limit)).all()
-            named = _aliases(connection, model)
-            return [_version(row, named) for row in rows]
+            found = connection.execute(query.order_by(versions.c.number.desc()).limit(limit)).all()
+            named = rows.aliases_of(connection, model)
+            return [rows.version_of(row, named) for row in found]
 
     # Changing
 
@@ -216,7 +209,7 @@ class Registry:
             )
         )
         if alias is not None:
-            _move_alias(connection, manifest.model, alias, number, now)
+            rows.move_alias(connection, manifest.model, alias, number, now)
         return number
 
     def refresh(self, model: str) -> None:
@@ -231,7 +224,7 @@ class Registry:
                 .where(versions.c.model == model)
                 .order_by(versions.c.number)
             ).all()
-            named = _aliases(connection, model)
+            named = rows.aliases_of(connection, model)
         route = _Route(
             numbers={int(row.number): row.expires for row in numbers},
             aliases={alias.name: alias.number for alias in named},
@@ -258,8 +251,8 @@ class Registry:
             EtagMismatch: the alias has another etag.
         """
         with self._database.write() as connection:
-            _require_model(connection, model)
-            current = {found.name: found for found in _aliases(connection, model)}.get(alias)
+            rows.require_model(connection, model)
+            current = {found.name: found for found in rows.aliases_of(connection, model)}.get(alias)
             if etag and (current is None or current.etag != etag):
                 raise EtagMismatch(
                     f"Alias '{alias}' of model '{model}' was changed meanwhile. Expected etag {etag!r}. "
@@ -274,8 +267,8 @@ class Registry:
                 connection.execute(delete(aliases).where(aliases.c.model == model, aliases.c.name == alias))
                 moved = None
             else:
-                _require_version(connection, model, number)
-                moved = _move_alias(connection, model, alias, number, self._clock())
+                rows.artifact_of(connection, model, number)
+                moved = rows.move_alias(connection, model, alias, number, self._clock())
         self.refresh(model)
         return moved
 
@@ -287,15 +280,15 @@ class Registry:
             VersionInUse: aliases name it and `force` is not set.
         """
         with self._database.write() as connection:
-            artifact = _require_version(connection, model, number)
-            named = [alias.name for alias in _aliases(connection, model) if alias.number == number]
+            artifact = rows.artifact_of(connection, model, number)
+            named = [alias.name for alias in rows.aliases_of(connection, model) if alias.number == number]
             if named and not force:
                 raise VersionInUse(
                     f"Version {number} of model '{model}' is named by: {', '.join(named)}. "
                     "Move these aliases first, or delete with force.",
                     metadata={"model": model, "version": str(number)},
                 )
-            _delete_rows(connection, model, number)
+            rows.delete_version(connection, model, number)
         self._forget([(model, number, artifact)])
 
     def delete_model(self, model: str) -> int:
@@ -308,15 +301,15 @@ class Registry:
             ModelNotFound: there is none of this name.
         """
         with self._database.write() as connection:
-            _require_model(connection, model)
-            rows = connection.execute(
+            rows.require_model(connection, model)
+            found = connection.execute(
                 select(versions.c.number, versions.c.artifact).where(versions.c.model == model)
             ).all()
             connection.execute(delete(aliases).where(aliases.c.model == model))
             connection.execute(delete(versions).where(versions.c.model == model))
             connection.execute(update(models).where(models.c.name == model).values(deleted=self._clock()))
-        self._forget([(model, row.number, row.artifact) for row in rows])
-        return len(rows)
+        self._forget([(model, row.number, row.artifact) for row in found])
+        return len(found)
 
     def delete_expired(self) -> int:
         """Delete the versions whose time to live has passed, with the aliases that name them.
@@ -325,15 +318,15 @@ class Registry:
             The number of versions deleted.
         """
         with self._database.write() as connection:
-            rows = connection.execute(
+            found = connection.execute(
                 select(versions.c.model, versions.c.number, versions.c.artifact).where(
                     versions.c.expires <= self._clock()
                 )
             ).all()
-            for row in rows:
-                _delete_rows(connection, row.model, row.number)
-        self._forget([(row.model, row.number, row.artifact) for row in rows])
-        return len(rows)
+            for row in found:
+                rows.delete_version(connection, row.model, row.number)
+        self._forget([(row.model, row.number, row.artifact) for row in found])
+        return len(found)
 
     def remove_leftovers(self) -> int:
         """Remove files that no version's row names. Only while no job is running.
@@ -362,91 +355,3 @@ class Registry:
 
     def _is_live(self, expires: float | None) -> bool:
         return expires is None or expires > self._clock()
-
-
-def _no_model(name: str) -> ModelNotFound:
-    return ModelNotFound(
-        f"There is no model '{name}'. Fine-tune it first, or list the models there are.",
-        metadata={"model": name},
-    )
-
-
-def _no_version(model: str, number: int, newest: int | None = None) -> VersionNotFound:
-    hint = f" Its newest is {newest}." if newest is not None else ""
-    return VersionNotFound(
-        f"Model '{model}' has no version {number}.{hint}", metadata={"model": model, "version": str(number)}
-    )
-
-
-def _require_model(connection: Connection, name: str) -> None:
-    query = select(models.c.name).where(models.c.name == name, models.c.deleted.is_(None))
-    if connection.execute(query).one_or_none() is None:
-        raise _no_model(name)
-
-
-def _require_version(connection: Connection, model: str, number: int) -> str:
-    """The artifact of a version."""
-    _require_model(connection, model)
-    query = select(versions.c.artifact).where(versions.c.model == model, versions.c.number == number)
-    artifact: str | None = connection.execute(query).scalar()
-    if artifact is None:
-        raise _no_version(model, number)
-    return artifact
-
-
-def _delete_rows(connection: Connection, model: str, number: int) -> None:
-    connection.execute(delete(aliases).where(aliases.c.model == model, aliases.c.number == number))
-    connection.execute(delete(versions).where(versions.c.model == model, versions.c.number == number))
-
-
-def _move_alias(connection: Connection, model: str, alias: str, number: int, now: float) -> Alias:
-    here = (aliases.c.model == model, aliases.c.name == alias)
-    moves = connection.execute(select(aliases.c.moves).where(*here)).scalar()
-    if moves is None:
-        moves = 1
-        connection.execute(
-            insert(aliases).values(model=model, name=alias, number=number, moves=moves, updated=now)
-        )
-    else:
-        moves += 1
-        connection.execute(update(aliases).where(*here).values(number=number, moves=moves, updated=now))
-    return Alias(name=alias, number=number, etag=_etag(moves, now), updated=now)
-
-
-def _etag(moves: int, updated: float) -> str:
-    # The time tells an alias from a later one of the same name whose moves are counted anew.
-    return f"{moves:x}-{int(updated * 1e6):x}"
-
-
-def _aliases(connection: Connection, model: str) -> tuple[Alias, ...]:
-    rows = connection.execute(select(aliases).where(aliases.c.model == model).order_by(aliases.c.name)).all()
-    return tuple(
-        Alias(name=row.name, number=int(row.number), etag=_etag(row.moves, row.updated), updated=row.updated)
-        for row in rows
-    )
-
-
-def _model(connection: Connection, row: Row[Any]) -> Model:
-    count, newest = connection.execute(
-        select(func.count(), func.max(versions.c.number)).where(versions.c.model == row.name)
-    ).one()
-    return Model(
-        name=row.name,
-        created=row.created,
-        newest=int(newest or 0),
-        version_count=int(count),
-        aliases=_aliases(connection, row.name),
-    )
-
-
-def _version(row: Row[Any], named: tuple[Alias, ...]) -> Version:
-    return Version(
-        model=row.model,
-        number=int(row.number),
-        artifact=row.artifact,
-        size_bytes=int(row.size_bytes),
-        created=row.created,
-        expires=row.expires,
-        manifest=Manifest.from_json(row.manifest),
-        aliases=tuple(alias.name for alias in named if alias.number == row.number),
-    )

@@ -1,0 +1,113 @@
+"""Between rows of the tables and the values of the registry."""
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
+
+from headstart_server.database.tables import aliases, models, versions
+from headstart_server.errors import ModelNotFound, VersionNotFound
+from headstart_server.models.version import Alias, Manifest, Model, Version
+
+
+def no_model(name: str) -> ModelNotFound:
+    """The error that there is no such model."""
+    return ModelNotFound(
+        f"There is no model '{name}'. Fine-tune it first, or list the models there are.",
+        metadata={"model": name},
+    )
+
+
+def no_version(model: str, number: int, newest: int | None = None) -> VersionNotFound:
+    """The error that a model has no such version."""
+    hint = f" Its newest is {newest}." if newest is not None else ""
+    return VersionNotFound(
+        f"Model '{model}' has no version {number}.{hint}", metadata={"model": model, "version": str(number)}
+    )
+
+
+def require_model(connection: Connection, name: str) -> None:
+    """Check that there is a model.
+
+    Raises:
+        ModelNotFound: there is none of this name.
+    """
+    query = select(models.c.name).where(models.c.name == name, models.c.deleted.is_(None))
+    if connection.execute(query).one_or_none() is None:
+        raise no_model(name)
+
+
+def artifact_of(connection: Connection, model: str, number: int) -> str:
+    """The artifact of a version.
+
+    Raises:
+        ModelNotFound or VersionNotFound: there is none.
+    """
+    require_model(connection, model)
+    query = select(versions.c.artifact).where(versions.c.model == model, versions.c.number == number)
+    artifact: str | None = connection.execute(query).scalar()
+    if artifact is None:
+        raise no_version(model, number)
+    return artifact
+
+
+def delete_version(connection: Connection, model: str, number: int) -> None:
+    """Delete the rows of a version and of the aliases that name it."""
+    connection.execute(delete(aliases).where(aliases.c.model == model, aliases.c.number == number))
+    connection.execute(delete(versions).where(versions.c.model == model, versions.c.number == number))
+
+
+def move_alias(connection: Connection, model: str, alias: str, number: int, now: float) -> Alias:
+    """Set or move an alias."""
+    here = (aliases.c.model == model, aliases.c.name == alias)
+    moves = connection.execute(select(aliases.c.moves).where(*here)).scalar()
+    if moves is None:
+        moves = 1
+        connection.execute(
+            insert(aliases).values(model=model, name=alias, number=number, moves=moves, updated=now)
+        )
+    else:
+        moves += 1
+        connection.execute(update(aliases).where(*here).values(number=number, moves=moves, updated=now))
+    return Alias(name=alias, number=number, etag=_etag(moves, now), updated=now)
+
+
+def _etag(moves: int, updated: float) -> str:
+    # The time tells an alias from a later one of the same name whose moves are counted anew.
+    return f"{moves:x}-{int(updated * 1e6):x}"
+
+
+def aliases_of(connection: Connection, model: str) -> tuple[Alias, ...]:
+    """The aliases of a model, by name."""
+    rows = connection.execute(select(aliases).where(aliases.c.model == model).order_by(aliases.c.name)).all()
+    return tuple(
+        Alias(name=row.name, number=int(row.number), etag=_etag(row.moves, row.updated), updated=row.updated)
+        for row in rows
+    )
+
+
+def model_of(connection: Connection, row: Row[Any]) -> Model:
+    """The model of a row."""
+    count, newest = connection.execute(
+        select(func.count(), func.max(versions.c.number)).where(versions.c.model == row.name)
+    ).one()
+    return Model(
+        name=row.name,
+        created=row.created,
+        newest=int(newest or 0),
+        version_count=int(count),
+        aliases=aliases_of(connection, row.name),
+    )
+
+
+def version_of(row: Row[Any], named: tuple[Alias, ...]) -> Version:
+    """The version of a row, given the aliases of its model."""
+    return Version(
+        model=row.model,
+        number=int(row.number),
+        artifact=row.artifact,
+        size_bytes=int(row.size_bytes),
+        created=row.created,
+        expires=row.expires,
+        manifest=Manifest.from_json(row.manifest),
+        aliases=tuple(alias.name for alias in named if alias.number == row.number),
+    )
