@@ -51,7 +51,7 @@ class Catalog:
 
     Args:
         max_pixels: the most pixels a picture may have.
-        runtimes: makes what executes a network.
+        runtimes: how networks are executed.
     """
 
     def __init__(

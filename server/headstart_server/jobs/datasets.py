@@ -16,8 +16,15 @@ import numpy as np
 
 from headstart_server.backbones.backbone import Content
 from headstart_server.embedding.cache import content_digest
-from headstart_server.errors import ArtifactDamaged
-from headstart_server.learning.dataset import DatasetCount, DatasetLimits, DatasetSummary, Example
+from headstart_server.errors import ArtifactDamaged, HeadstartError
+from headstart_server.learning.dataset import (
+    DatasetCount,
+    DatasetLimits,
+    DatasetSummary,
+    Example,
+    ExampleFault,
+)
+from headstart_server.learning.findings import contradictions
 from headstart_server.models.storage import storage_errors, sync_folder
 
 INDEX = "examples.json"
@@ -136,6 +143,20 @@ class Dataset:
         with self._damage_reported(), self._lock:
             content = self._archive.read(_member(index))
         return _decode(self.examples[index].kind, content)
+
+    def contradictions(self) -> list[ExampleFault]:
+        """The examples whose content came with another label as well, in order."""
+        return contradictions(
+            [example.digest for example in self.examples],
+            [example.label for example in self.examples],
+            [example.id for example in self.examples],
+        )
+
+    def fault(self, index: int, error: HeadstartError) -> ExampleFault:
+        """What is wrong with an example, as its decoding told."""
+        return ExampleFault(
+            index=index, id=self.examples[index].id, reason=error.reason, message=error.message
+        )
 
     def close(self) -> None:
         """Close the archive."""

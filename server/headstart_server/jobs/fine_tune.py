@@ -13,13 +13,12 @@ from headstart_server.backbones.backbone import Content
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.queue import RowFeatures
-from headstart_server.errors import HeadstartError, UnusableExamples
+from headstart_server.errors import UnusableExamples
 from headstart_server.jobs.datasets import Dataset, DatasetStore, StoredExample
 from headstart_server.jobs.job import Findings, Job, JobStep, Progress
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
 from headstart_server.learning.dataset import ExampleFault, check_held_out, check_trainable
 from headstart_server.learning.evaluation import Metrics, measure_held_out
-from headstart_server.learning.findings import contradictions
 from headstart_server.learning.head import Float32, Head
 from headstart_server.learning.recipe import Fitted, Ridge, fit, view_of
 from headstart_server.learning.split import Ints, held_out
@@ -133,7 +132,7 @@ class FineTuneRun:
 
     def _features(self, embedder: Embedder) -> tuple[list[StoredExample], _Table]:
         with closing(self._tools.datasets.open(self._job.job_id)) as dataset:
-            faults = {fault.index: fault for fault in _contradictions(dataset)}
+            faults = {fault.index: fault for fault in dataset.contradictions()}
             rows = self._extract(embedder, dataset, faults)
         self._drop(faults, len(dataset))
         usable = [index for index in range(len(dataset)) if index not in faults]
@@ -177,7 +176,7 @@ class FineTuneRun:
                 self._add_seconds("backbone", outcome.ran / outcome.batch_rows)
             else:
                 for index in places[digest]:
-                    faults[index] = _fault(index, dataset.examples[index], outcome)
+                    faults[index] = dataset.fault(index, outcome)
             done += len(places[digest])
             self._report(JobStep.FEATURES, done, len(usable), force=done == len(usable))
         return rows
@@ -290,19 +289,6 @@ class FineTuneRun:
             return
         self._last_report = now
         self._tools.ledger.report(self._job, _progress(step, done, total, metrics), self.findings)
-
-
-def _contradictions(dataset: Dataset) -> list[ExampleFault]:
-    examples = dataset.examples
-    return contradictions(
-        [example.digest for example in examples],
-        [example.label for example in examples],
-        [example.id for example in examples],
-    )
-
-
-def _fault(index: int, example: StoredExample, error: HeadstartError) -> ExampleFault:
-    return ExampleFault(index=index, id=example.id, reason=error.reason, message=error.message)
 
 
 def _progress(step: JobStep, done: int, total: int, metrics: Metrics | None = None) -> Progress:

@@ -24,7 +24,6 @@ from headstart_server.learning.dataset import (
     check_held_out,
     check_trainable,
 )
-from headstart_server.learning.findings import contradictions
 from headstart_server.learning.recipe import view_of
 
 
@@ -125,22 +124,12 @@ class Upload:
         decode = self._intake.engine.load(self._info.name).decode
         with closing(self._intake.datasets.open(self._job_id)) as dataset:
             examples = dataset.examples
-            faults = {
-                fault.index: fault
-                for fault in contradictions(
-                    [example.digest for example in examples],
-                    [example.label for example in examples],
-                    [example.id for example in examples],
-                )
-            }
-            for index, example in enumerate(examples):
+            faults = {fault.index: fault for fault in dataset.contradictions()}
+            for index in range(len(examples)):
                 try:
                     decode(dataset.read(index))
                 except HeadstartError as error:
-                    faults.setdefault(
-                        index,
-                        ExampleFault(index=index, id=example.id, reason=error.reason, message=error.message),
-                    )
+                    faults.setdefault(index, dataset.fault(index, error))
             kept = [example for index, example in enumerate(examples) if index not in faults]
         return self._verdict(summary, [faults[index] for index in sorted(faults)], kept)
 
