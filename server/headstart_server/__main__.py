@@ -169,6 +169,16 @@ def serve(
             max=1024,
         ),
     ] = Config.train_slice,
+    train_share: Annotated[
+        float,
+        _option(
+            "train_share",
+            "Part of the time that training gets while Predicts wait; alone it gets all.",
+            _JOBS,
+            min=0.0,
+            max=0.9,
+        ),
+    ] = Config.train_share,
     max_queued_jobs: Annotated[
         int, _option("max_queued_jobs", "Most jobs that wait; further ones are refused.", _JOBS, min=1)
     ] = Config.max_queued_jobs,
@@ -197,7 +207,7 @@ def serve(
         int,
         _option(
             "decode_threads",
-            "Threads that decode, for each lane; 0: one a core.",
+            "Threads that decode; 0: one a core.",
             _PREDICT,
             min=0,
         ),

@@ -31,7 +31,7 @@ from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
-from headstart_server.embedding.queue import Lane, RowQueue
+from headstart_server.embedding.queue import Lane, LaneQueue
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.datasets import DatasetStore
 from headstart_server.jobs.fine_tune import FineTuneRun, FineTuneTools
@@ -98,8 +98,6 @@ class App:
         )
         self.datasets = DatasetStore(config.data / "datasets", _dataset_limits(config))
         self._cache = FeatureCache(config.feature_cache_mib * _MIB, self.telemetry.cache_looked_up)
-        threads = config.decode_threads or available_cores()
-        self._pools = {lane: ThreadPoolExecutor(threads, f"decode-{lane.value}") for lane in Lane}
         catalog = Catalog(max_pixels=config.max_pixels, runtimes=_runtime_settings(config))
         self.engine = Engine(catalog, self._embedder, config.backbone)
         tools = FineTuneTools(
@@ -108,7 +106,7 @@ class App:
             engine=self.engine,
             versions=self._versions,
             observer=self.telemetry,
-            window=TRAIN_WINDOW + threads,
+            window=TRAIN_WINDOW,
             software=f"headstart {software}",
         )
         self.workers = WorkerPool(
@@ -168,8 +166,6 @@ class App:
         await server.stop(grace)
         await workers
         self.engine.close()
-        for pool in self._pools.values():
-            pool.shutdown(wait=False, cancel_futures=True)
         self._database.close()
         self._lock.close()
         log.info("stopped")
@@ -221,19 +217,21 @@ class App:
 
     def _embedder(self, backbone: Backbone) -> Embedder:
         config, name = self._config, backbone.info.name
-        queue = RowQueue(
+        decoders = config.decode_threads or available_cores()
+        threads = max(decoders, backbone.streams) if backbone.stream_per_core else decoders + backbone.streams
+        queue = LaneQueue(
             max_batch=config.max_batch or backbone.batch,
             train_slice=config.train_slice or min(backbone.batch, TRAIN_SLICE),
+            streams=backbone.streams,
+            train_share=config.train_share,
+            train_turns=max(1, int(config.train_share * threads)),
         )
-        batcher = Batcher(
-            backbone.run, queue, self.telemetry, streams=backbone.streams, name=f"backbone-{name}"
-        )
+        batcher = Batcher(backbone.run, queue, self.telemetry, threads=threads, name=f"backbone-{name}")
         batcher.start()
         return Embedder(
             backbone,
             batcher,
             self._cache,
-            self._pools,
             max_pending=config.max_pending_inputs,
             cache_predictions=config.cache_predictions,
         )

@@ -20,12 +20,13 @@ class Config:
         streams: batches that OpenVINO runs at once; 0 takes one for each core.
         backbone_cache: folder of converted networks; None takes `headstart` in the user's cache folder.
         workers: jobs that run at once.
-        decode_threads: threads that decode for Predict, and as many for training; 0 takes one for each core.
+        decode_threads: threads that decode; 0 takes one for each core.
         max_queued_jobs: jobs that may wait.
         max_pending_inputs: Predict inputs that may be held for each backbone.
         max_inputs: inputs of one Predict or Embed call.
         max_batch: rows of a Predict batch; 0 takes what suits the runtime.
         train_slice: rows of a training batch: a Predict waits for one of them at most; 0 takes what suits.
+        train_share: part of the time that training gets while Predicts wait; alone it gets all.
         max_message_mib: MiB of one gRPC message.
         max_calls: calls at once.
         max_examples: examples of one fine-tune.
@@ -64,6 +65,7 @@ class Config:
     max_inputs: int = 256
     max_batch: int = 0
     train_slice: int = 0
+    train_share: float = 0.2
     max_message_mib: int = 64
     max_calls: int = 1024
     max_examples: int = 50_000

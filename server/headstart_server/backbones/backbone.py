@@ -71,6 +71,10 @@ class Backbone(Protocol):
         """Batches that it runs at once; `run` may be called from so many threads."""
 
     @property
+    def stream_per_core(self) -> bool:
+        """Whether a batch takes one core for its time; else it takes a device, or all cores."""
+
+    @property
     def batch(self) -> int:
         """Rows of a batch that make the most of a stream; longer batches only make others wait."""
 

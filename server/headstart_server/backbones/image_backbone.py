@@ -30,12 +30,14 @@ class Runtime(Protocol):
         name: what it is and what it computes in; features of runtimes with one name are equal, bit by bit.
         precision: what it computes in.
         streams: batches that it runs at once.
+        stream_per_core: whether each of them takes one core for its time.
         batch: rows of a batch that make the most of a stream.
     """
 
     name: str
     precision: Precision
     streams: int
+    stream_per_core: bool
     batch: int
 
     def run(self, rows: NDArray[np.generic]) -> Views:
@@ -82,6 +84,11 @@ class ImageBackbone:
     def streams(self) -> int:
         """Batches that it runs at once."""
         return self._runtime.streams
+
+    @property
+    def stream_per_core(self) -> bool:
+        """Whether a batch takes one core for its time."""
+        return self._runtime.stream_per_core
 
     @property
     def batch(self) -> int:

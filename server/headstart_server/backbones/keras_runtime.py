@@ -47,6 +47,7 @@ class KerasRuntime:
         self.name = f"keras {load_keras().backend.backend()} float32"
         self.precision = Precision.FLOAT32
         self.streams = 1
+        self.stream_per_core = False
         self.batch = MAX_BATCH
         self._executor = _compile(model)
         self._steady_batch = _steady_batch(self._executor, example)

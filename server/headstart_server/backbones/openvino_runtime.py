@@ -54,6 +54,7 @@ class OpenVinoRuntime:
         self._requests = threading.local()
         self.precision = precision
         self.streams = settings.streams
+        self.stream_per_core = settings.streams >= available_cores()
         self.batch = BATCH
         self.name = f"openvino {precision.value}"
 

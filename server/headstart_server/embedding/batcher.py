@@ -1,16 +1,15 @@
-"""Threads for each backbone that run whatever waits, in batches, serving before training."""
+"""Threads for each backbone that decode and run whatever waits, in batches, serving before training."""
 
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.backbones.backbone import Views
-from headstart_server.embedding.queue import Batch, Entry, Lane, RowFeatures, RowQueue
+from headstart_server.embedding.queue import Entry, Lane, LaneQueue, RowFeatures, Turn
 from headstart_server.errors import DeadlineExceeded, Draining
 
 
@@ -25,15 +24,18 @@ class BatchObserver(Protocol):
 
 
 class Batcher:
-    """Runs rows of concurrent callers together.
+    """Prepares and runs the inputs of concurrent callers together.
 
-    It adds no delay: a batch is what waits when the device, or one of its streams, is free.
+    It adds no delay: a batch is what waits when the device, or one of its streams, is free. Its threads do
+    either kind of work. On a CPU there is one for each core, so that decoding and network never contend;
+    where the device works beside the CPU there are more, and the next batch is prepared while one runs.
 
     Args:
-        run: the backbone, from rows [n, ...] to views [n, D]; called from a thread for each stream.
-        queue: holds the rows and decides whose turn it is.
+        run: the backbone, from rows [n, ...] to views [n, D]; called for as many batches at once as the queue
+            allows.
+        queue: holds the inputs and decides what is done next.
         observer: is told of batches and drops.
-        streams: batches that run at once.
+        threads: how many work.
         clock: seconds that only go up; deadlines are on it.
         name: of the threads.
     """
@@ -41,10 +43,10 @@ class Batcher:
     def __init__(
         self,
         run: Callable[[NDArray[np.generic]], Views],
-        queue: RowQueue,
+        queue: LaneQueue,
         observer: BatchObserver,
         *,
-        streams: int = 1,
+        threads: int = 1,
         clock: Callable[[], float] = time.monotonic,
         name: str = "batcher",
     ) -> None:
@@ -52,11 +54,12 @@ class Batcher:
         self._queue = queue
         self._observer = observer
         self._clock = clock
-        self._changed = threading.Condition()
+        self._changed = threading.Condition(threading.Lock())
+        self._idle = 0
         self._closed = False
         self._threads = [
             threading.Thread(target=self._serve, name=f"{name}-{place}", daemon=True)
-            for place in range(streams)
+            for place in range(threads)
         ]
 
     def start(self) -> None:
@@ -65,87 +68,144 @@ class Batcher:
             thread.start()
 
     def close(self) -> None:
-        """Finish the batches that run, fail what waits with `Draining`, and end the threads."""
+        """Finish what is being done, fail what waits with `Draining`, and end the threads."""
         with self._changed:
             self._closed = True
             left = self._queue.drain()
             self._changed.notify_all()
         for entry in left:
-            if entry.future.set_running_or_notify_cancel():
-                entry.future.set_exception(Draining("The server is stopping. Try again at another replica."))
+            _fail(entry, _draining())
         for thread in self._threads:
             if thread.is_alive():
                 thread.join()
 
-    def submit(
-        self, row: NDArray[np.generic], lane: Lane, deadline: float | None = None
-    ) -> "Future[RowFeatures]":
-        """Queue one row.
+    def submit(self, entry: Entry) -> None:
+        """Queue one input. Its future is answered, with `Draining` if the batcher is closed.
 
-        Args:
-            row: what `Backbone.decode` made.
-            lane: its priority.
-            deadline: when the caller stops waiting, on the batcher's clock; None for never.
-
-        Returns:
-            Its features to come. Cancelling the future takes the row out when its batch forms.
-
-        Raises:
-            Draining: the batcher is closed.
+        Cancelling the future takes the input out when its turn comes.
         """
-        entry = Entry(row=row, lane=lane, queued_at=self._clock(), deadline=deadline)
         with self._changed:
-            if self._closed:
-                raise Draining("The server is stopping. Try again at another replica.")
-            self._queue.put(entry)
-            self._changed.notify()
-        return entry.future
+            closed = self._closed
+            if not closed:
+                self._queue.put(entry)
+                if self._idle:
+                    self._changed.notify()
+        if closed:
+            _fail(entry, _draining())
 
     def waiting(self, lane: Lane) -> int:
-        """Number of rows that wait in a lane."""
+        """Number of inputs that wait in a lane."""
         return self._queue.waiting(lane)
+
+    def step(self) -> bool:
+        """Do one turn in the caller's thread.
+
+        Returns:
+            Whether there was one.
+        """
+        with self._changed:
+            turn = self._queue.take(self._clock())
+        if turn is None:
+            return False
+        self._finish(turn, *self._do(turn))
+        return True
 
     def _serve(self) -> None:
         while True:
             with self._changed:
-                while not self._queue and not self._closed:
+                while (turn := self._next_turn()) is None:
+                    if self._closed:
+                        return
+                    self._idle += 1
                     self._changed.wait()
-                if self._closed:
-                    return
-                batch = self._queue.take(self._clock())
-            self.execute(batch)
+                    self._idle -= 1
+            self._finish(turn, *self._do(turn))
 
-    def execute(self, batch: Batch) -> None:
-        """Run a batch and answer each of its entries exactly once."""
-        for cause, count in (("expired", len(batch.expired)), ("abandoned", batch.abandoned)):
+    def _next_turn(self) -> Turn | None:
+        return None if self._closed else self._queue.take(self._clock())
+
+    def _finish(self, turn: Turn, prepared: Entry | None, seconds: float) -> None:
+        with self._changed:
+            self._queue.finish(turn, seconds)
+            if prepared is not None and not self._closed:
+                self._queue.put(prepared)
+                prepared = None
+            # This thread goes on by itself; another one may now do what was not allowed before.
+            if self._idle and len(self._queue) > 1:
+                self._changed.notify()
+        if prepared is not None:
+            _fail(prepared, _draining())
+
+    def _do(self, turn: Turn) -> tuple[Entry | None, float]:
+        """Do a turn; the entry whose row may run now, if any, and the seconds it took."""
+        started = self._clock()
+        self._drop(turn)
+        prepared = None
+        if turn.prepare is not None and self._prepare(turn.prepare, started):
+            prepared = turn.prepare
+        if turn.batch:
+            self._execute(turn.lane, turn.batch, started)
+        return prepared, self._clock() - started
+
+    def _drop(self, turn: Turn) -> None:
+        for cause, count in (("expired", len(turn.expired)), ("abandoned", turn.abandoned)):
             if count:
-                self._observer.rows_dropped(batch.lane, count, cause)
-        for entry in batch.expired:
+                self._observer.rows_dropped(turn.lane, count, cause)
+        for entry in turn.expired:
             entry.future.set_exception(
                 DeadlineExceeded("The deadline passed while the input waited for the backbone.")
             )
-        if not batch.entries:
-            return
-        started = self._clock()
+
+    def _prepare(self, entry: Entry, started: float) -> bool:
+        """Get an entry's row; False if the entry is answered instead."""
         try:
-            views = self._run(np.stack([entry.row for entry in batch.entries]))
+            prepared = entry.prepare()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to this caller
+            _fail(entry, error)
+            return False
+        if isinstance(prepared, RowFeatures):
+            if entry.future.set_running_or_notify_cancel():
+                entry.future.set_result(prepared)
+            return False
+        now = self._clock()
+        entry.row = prepared
+        entry.queued, entry.decoded, entry.since = started - entry.since, now - started, now
+        return True
+
+    def _execute(self, lane: Lane, batch: tuple[Entry, ...], started: float) -> None:
+        try:
+            views = self._run(_stacked(batch))
             seconds = self._clock() - started
             # Copied, so that a cached row does not keep its whole batch in memory.
             answers = [
-                {name: matrix[place].copy() for name, matrix in views.items()}
-                for place in range(len(batch.entries))
+                {name: matrix[place].copy() for name, matrix in views.items()} for place in range(len(batch))
             ]
         except Exception as error:  # noqa: BLE001 - whatever the runtime raises belongs to these callers
-            for entry in batch.entries:
+            for entry in batch:
                 entry.future.set_exception(error)
             return
-        self._observer.batch_ran(batch.lane, len(batch.entries), seconds)
-        for entry, vectors in zip(batch.entries, answers, strict=True):
+        self._observer.batch_ran(lane, len(batch), seconds)
+        for entry, vectors in zip(batch, answers, strict=True):
             entry.future.set_result(
                 RowFeatures(
                     views=vectors,
-                    queued=started - entry.queued_at,
+                    decoded=entry.decoded,
+                    queued=entry.queued + started - entry.since,
                     ran=seconds,
-                    batch_rows=len(batch.entries),
+                    batch_rows=len(batch),
                 )
             )
+
+
+def _stacked(batch: tuple[Entry, ...]) -> NDArray[np.generic]:
+    rows = [entry.row for entry in batch if entry.row is not None]
+    return rows[0][np.newaxis] if len(rows) == 1 else np.stack(rows)
+
+
+def _fail(entry: Entry, error: BaseException) -> None:
+    if entry.future.set_running_or_notify_cancel():
+        entry.future.set_exception(error)
+
+
+def _draining() -> Draining:
+    return Draining("The server is stopping. Try again at another replica.")

@@ -1,17 +1,16 @@
-"""Inputs to features on one backbone: decoded in threads, looked up or queued, and answered as futures."""
+"""Inputs to features on one backbone: looked up, or queued, and answered as futures."""
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, wait
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from functools import partial
 
 from headstart_server.backbones.backbone import Backbone, BackboneInfo, Content
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache, content_digest
-from headstart_server.embedding.queue import Lane, RowFeatures
+from headstart_server.embedding.queue import Entry, Lane, Row, RowFeatures
 from headstart_server.errors import BackboneQueueFull, HeadstartError
 
 #: Seconds between two looks at the checkpoint while a training row is awaited.
@@ -23,9 +22,8 @@ class Embedder:
 
     Args:
         backbone: decodes inputs and has the facts.
-        batcher: runs rows on the backbone.
+        batcher: decodes and runs them.
         cache: features by content; shared by all backbones.
-        pools: the threads that decode, for each lane its own, so that training never takes Predict's.
         max_pending: most Predict inputs to hold at once, decoded or not; further ones are refused.
         cache_predictions: whether Predict looks into the cache and fills it, too.
         clock: seconds that only go up; the batcher's.
@@ -36,7 +34,6 @@ class Embedder:
         backbone: Backbone,
         batcher: Batcher,
         cache: FeatureCache,
-        pools: Mapping[Lane, Executor],
         *,
         max_pending: int,
         cache_predictions: bool = False,
@@ -45,7 +42,6 @@ class Embedder:
         self._backbone = backbone
         self._batcher = batcher
         self._cache = cache
-        self._pools = pools
         self._max_pending = max_pending
         self._cache_predictions = cache_predictions
         self._clock = clock
@@ -75,7 +71,7 @@ class Embedder:
         return self._pending
 
     def waiting(self, lane: Lane) -> int:
-        """Number of rows that wait for the backbone in a lane."""
+        """Number of inputs that wait for the backbone in a lane."""
         return self._batcher.waiting(lane)
 
     def predict(
@@ -114,7 +110,7 @@ class Embedder:
 
         Args:
             digests: the content digest of each item; only the first item of a digest is looked at.
-            read: gives the content of an item by its place; called from a decoding thread.
+            read: gives the content of an item by its place; called from a thread of the batcher.
             window: most items under way at once, which bounds the memory for decoded rows.
             checkpoint: called at least every `CHECK_SECONDS`; may raise to stop.
 
@@ -156,58 +152,34 @@ class Embedder:
         digest: str | None = None,
         deadline: float | None = None,
     ) -> "Future[RowFeatures]":
-        outcome: Future[RowFeatures] = Future()
         if digest is not None and (vectors := self._cache.get(self._cache_key, digest)) is not None:
-            outcome.set_result(RowFeatures(views=vectors))
-        else:
-            self._pools[lane].submit(self._decode_and_queue, read, lane, digest, deadline, outcome)
-        return outcome
+            known: Future[RowFeatures] = Future()
+            known.set_result(RowFeatures(views=vectors))
+            return known
+        entry = Entry(prepare=partial(self._prepare, read), lane=lane, since=self._clock(), deadline=deadline)
+        if lane is Lane.TRAIN or self._cache_predictions:
+            entry.prepare = partial(self._prepare_cached, entry, read, digest)
+        self._batcher.submit(entry)
+        return entry.future
 
-    def _decode_and_queue(
-        self,
-        read: Callable[[], Content],
-        lane: Lane,
-        digest: str | None,
-        deadline: float | None,
-        outcome: "Future[RowFeatures]",
-    ) -> None:
-        if outcome.cancelled():
-            return
-        try:
-            started = self._clock()
-            content = read()
-            if digest is None and self._cache_predictions:
-                digest = content_digest(content)
-                if (vectors := self._cache.get(self._cache_key, digest)) is not None:
-                    _settle(outcome, RowFeatures(views=vectors))
-                    return
-            row = self._backbone.decode(content)
-            decoded = self._clock() - started
-            queued = self._batcher.submit(row, lane, deadline)
-        except Exception as error:  # noqa: BLE001 - a pool thread has no caller to raise to
-            _settle(outcome, error)
-            return
-        # The outcome stays cancellable while the row waits: the caller's leaving must reach the queue.
-        outcome.add_done_callback(lambda done: queued.cancel() if done.cancelled() else None)
-        queued.add_done_callback(lambda done: self._finish(done, outcome, decoded, digest))
+    def _prepare(self, read: Callable[[], Content]) -> Row:
+        return self._backbone.decode(read())
 
-    def _finish(
-        self,
-        queued: "Future[RowFeatures]",
-        outcome: "Future[RowFeatures]",
-        decoded: float,
-        digest: str | None,
-    ) -> None:
-        if queued.cancelled():
-            return
-        error = queued.exception()
-        if error is not None:
-            _settle(outcome, error)
-            return
-        features = replace(queued.result(), decoded=decoded)
-        if digest is not None:
-            self._cache.put(self._cache_key, digest, features.views)
-        _settle(outcome, features)
+    def _prepare_cached(
+        self, entry: Entry, read: Callable[[], Content], digest: str | None
+    ) -> Row | RowFeatures:
+        content = read()
+        if digest is None:
+            digest = content_digest(content)
+            if (vectors := self._cache.get(self._cache_key, digest)) is not None:
+                return RowFeatures(views=vectors)
+        row = self._backbone.decode(content)
+        entry.future.add_done_callback(partial(self._keep, digest))
+        return row
+
+    def _keep(self, digest: str, done: "Future[RowFeatures]") -> None:
+        if not done.cancelled() and done.exception() is None:
+            self._cache.put(self._cache_key, digest, done.result().views)
 
     def _admit(self, count: int) -> None:
         with self._lock:
@@ -236,15 +208,6 @@ def _first_places(digests: Sequence[str]) -> list[int]:
     for place, digest in enumerate(digests):
         first.setdefault(digest, place)
     return list(first.values())
-
-
-def _settle(outcome: "Future[RowFeatures]", result: RowFeatures | BaseException) -> None:
-    if not outcome.set_running_or_notify_cancel():
-        return
-    if isinstance(result, BaseException):
-        outcome.set_exception(result)
-    else:
-        outcome.set_result(result)
 
 
 def _settled(

@@ -1,7 +1,7 @@
-"""The rows that wait for a backbone, in two lanes, and the decision which of them go next."""
+"""The inputs that wait for a backbone, in two lanes, and the decision what is done next."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum
@@ -9,9 +9,11 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
+Row = NDArray[np.generic]
+
 
 class Lane(Enum):
-    """The priority at which rows enter a backbone's queue."""
+    """The priority at which inputs enter a backbone's queue."""
 
     PREDICT = "predict"
     TRAIN = "train"
@@ -19,14 +21,14 @@ class Lane(Enum):
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class RowFeatures:
-    """What a backbone gave for one row.
+    """What a backbone gave for one input.
 
     Attributes:
         views: a feature vector for each view, [D].
-        queued: seconds the row waited for the device; 0 if it came from the cache.
+        decoded: seconds its decoding took; 0 if it came from the cache.
+        queued: seconds it waited, for its decoding and for the device; 0 if it came from the cache.
         ran: seconds its batch took; 0 if it came from the cache.
         batch_rows: number of rows in its batch.
-        decoded: seconds its decoding took; 0 if it came from the cache.
     """
 
     views: Mapping[str, NDArray[np.float32]]
@@ -36,116 +38,200 @@ class RowFeatures:
     batch_rows: int = 1
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+@dataclass(kw_only=True, slots=True, eq=False)
 class Entry:
-    """One waiting row.
+    """One input on its way to its features.
 
     Attributes:
-        row: what `Backbone.decode` made.
+        prepare: gives its row, what `Backbone.decode` makes, or features that are known already.
         lane: its priority.
-        queued_at: when it was put, on the queue's clock.
+        since: when it began to wait for its next turn, on the queue's clock.
         deadline: when its caller stops waiting, on the same clock; None for never.
         future: where its features go.
+        row: its row, once it is prepared.
+        decoded: seconds that took.
+        queued: seconds it had waited before.
     """
 
-    row: NDArray[np.generic]
+    prepare: Callable[[], "Row | RowFeatures"]
     lane: Lane
-    queued_at: float
+    since: float
     deadline: float | None = None
     future: "Future[RowFeatures]" = field(default_factory=Future)
+    row: Row | None = None
+    decoded: float = 0.0
+    queued: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Batch:
-    """What `RowQueue.take` decided.
+class Turn:
+    """What `LaneQueue.take` decided: one entry to prepare, or a batch of rows to run, or neither.
 
     Attributes:
-        lane: whose rows they are.
-        entries: the rows to run together, oldest first.
-        expired: rows whose deadline passed before their turn.
-        abandoned: number of rows whose caller left.
+        lane: whose entries they are.
+        prepare: the entry to prepare.
+        batch: the entries to run together, oldest first.
+        expired: entries whose deadline passed before their turn.
+        abandoned: number of entries whose caller left.
     """
 
     lane: Lane
-    entries: tuple[Entry, ...]
-    expired: tuple[Entry, ...]
-    abandoned: int
+    prepare: Entry | None = None
+    batch: tuple[Entry, ...] = ()
+    expired: tuple[Entry, ...] = ()
+    abandoned: int = 0
 
 
-class RowQueue:
-    """Two first-in-first-out lanes with one rule for whose turn it is. Not locked: the batcher does that.
+class _LaneState:
+    """What waits in one lane, and what is being done for it."""
+
+    def __init__(self) -> None:
+        self.raw: deque[Entry] = deque()
+        self.rows: deque[Entry] = deque()
+        self.turns = 0
+        self.spent = 0.0
+
+    def __len__(self) -> int:
+        return len(self.raw) + len(self.rows)
+
+
+class LaneQueue:
+    """Two first-in-first-out lanes with one rule for what is done next. Not locked: the batcher does that.
+
+    An entry has two turns: it is prepared (read and decoded), then its row runs in a batch. In a lane rows run
+    before further entries are prepared, so that what was begun first is answered first.
 
     Serving goes first and alone: a Predict never shares its batch with training rows, which would only make
-    it longer, so it waits for one training slice at most. When training has been passed over `patience` times
-    in a row it gets one slice, so that it ends under any load.
+    it longer, so it waits for one training turn at most. While both lanes wait, training is given turns up to
+    `train_share` of the time spent, so that it ends under any load; alone it takes everything.
 
     Args:
         max_batch: most rows of a Predict batch.
         train_slice: most rows of a training batch.
-        patience: predict batches in a row before waiting training rows get a slice.
+        streams: batches that may run at once.
+        train_share: part of the time that training gets while Predicts wait, from 0 to below 1.
+        train_turns: most training turns at once while Predicts wait.
     """
 
-    def __init__(self, *, max_batch: int, train_slice: int, patience: int = 8) -> None:
-        self._lanes: dict[Lane, deque[Entry]] = {lane: deque() for lane in Lane}
+    def __init__(
+        self,
+        *,
+        max_batch: int,
+        train_slice: int,
+        streams: int = 1,
+        train_share: float = 0.2,
+        train_turns: int = 1,
+    ) -> None:
+        self._lanes = {lane: _LaneState() for lane in Lane}
         self._sizes = {Lane.PREDICT: max_batch, Lane.TRAIN: train_slice}
-        self._patience = patience
-        self._passed_over = 0
+        self._free = streams
+        self._train_weight = train_share / (1.0 - train_share)
+        self._train_turns = train_turns
 
     def __repr__(self) -> str:
-        waiting = ", ".join(f"{lane.value}={len(entries)}" for lane, entries in self._lanes.items())
-        return f"RowQueue({waiting}, passed_over={self._passed_over})"
+        waiting = ", ".join(
+            f"{lane.value}={len(state.raw)}+{len(state.rows)}" for lane, state in self._lanes.items()
+        )
+        return f"LaneQueue({waiting}, free={self._free})"
 
     def __len__(self) -> int:
         return sum(map(len, self._lanes.values()))
 
     def waiting(self, lane: Lane) -> int:
-        """Number of rows that wait in a lane."""
+        """Number of entries that wait in a lane, for either turn."""
         return len(self._lanes[lane])
 
     def put(self, entry: Entry) -> None:
-        """Add a row at the end of its lane."""
-        self._lanes[entry.lane].append(entry)
+        """Add an entry at the end of its lane: to be prepared, or to be run if it has its row."""
+        state = self._lanes[entry.lane]
+        (state.raw if entry.row is None else state.rows).append(entry)
 
-    def take(self, now: float) -> Batch:
-        """Take the rows whose turn it is, dropping those that nobody waits for any more.
+    def take(self, now: float) -> Turn | None:
+        """Decide what is done next, dropping what nobody waits for any more.
 
         Args:
             now: the time on the clock that deadlines are on.
 
         Returns:
-            The decision. Its entries are marked as running; they are empty only if nothing usable waits.
+            The turn, to be given back by `finish`; None if nothing can be done now. Entries that run or that
+            expired are marked as running. It may be of dropped entries alone.
         """
         lane = self._next_lane()
-        expired: list[Entry] = []
-        entries: list[Entry] = []
-        abandoned = 0
-        waiting = self._lanes[lane]
-        while waiting and len(entries) < self._sizes[lane]:
-            entry = waiting.popleft()
-            if not entry.future.set_running_or_notify_cancel():
-                abandoned += 1
-            elif entry.deadline is not None and entry.deadline <= now:
-                expired.append(entry)
-            else:
-                entries.append(entry)
-        return Batch(lane=lane, entries=tuple(entries), expired=tuple(expired), abandoned=abandoned)
+        if lane is None:
+            return None
+        state = self._lanes[lane]
+        turn = self._batch(lane, now) if state.rows and self._free else self._preparation(lane, now)
+        state.turns += 1
+        self._free -= bool(turn.batch)
+        return turn
+
+    def finish(self, turn: Turn, seconds: float) -> None:
+        """Give back a turn that took some seconds."""
+        state = self._lanes[turn.lane]
+        state.turns -= 1
+        state.spent += seconds
+        self._free += bool(turn.batch)
 
     def drain(self) -> list[Entry]:
-        """Take out everything, for a batcher that stops."""
-        entries = [entry for waiting in self._lanes.values() for entry in waiting]
-        for waiting in self._lanes.values():
-            waiting.clear()
+        """Take out everything that waits, for a batcher that stops."""
+        entries = [entry for state in self._lanes.values() for entry in (*state.rows, *state.raw)]
+        for state in self._lanes.values():
+            state.rows.clear()
+            state.raw.clear()
         return entries
 
-    def _next_lane(self) -> Lane:
-        if not self._lanes[Lane.PREDICT]:
-            self._passed_over = 0
-            return Lane.TRAIN
-        if not self._lanes[Lane.TRAIN]:
-            self._passed_over = 0
-            return Lane.PREDICT
-        if self._passed_over >= self._patience:
-            self._passed_over = 0
-            return Lane.TRAIN
-        self._passed_over += 1
-        return Lane.PREDICT
+    def _batch(self, lane: Lane, now: float) -> Turn:
+        rows = self._lanes[lane].rows
+        expired: list[Entry] = []
+        batch: list[Entry] = []
+        abandoned = 0
+        while rows and len(batch) < self._sizes[lane]:
+            entry = rows.popleft()
+            if not entry.future.set_running_or_notify_cancel():
+                abandoned += 1
+            elif _is_late(entry, now):
+                expired.append(entry)
+            else:
+                batch.append(entry)
+        return Turn(lane=lane, batch=tuple(batch), expired=tuple(expired), abandoned=abandoned)
+
+    def _preparation(self, lane: Lane, now: float) -> Turn:
+        raw = self._lanes[lane].raw
+        expired: list[Entry] = []
+        chosen = None
+        abandoned = 0
+        while raw and chosen is None:
+            entry = raw.popleft()
+            if entry.future.cancelled():
+                entry.future.set_running_or_notify_cancel()
+                abandoned += 1
+            elif not _is_late(entry, now):
+                # Not marked as running: its caller may leave until its row runs.
+                chosen = entry
+            elif entry.future.set_running_or_notify_cancel():
+                expired.append(entry)
+            else:
+                abandoned += 1
+        return Turn(lane=lane, prepare=chosen, expired=tuple(expired), abandoned=abandoned)
+
+    def _next_lane(self) -> Lane | None:
+        predict, train = self._lanes[Lane.PREDICT], self._lanes[Lane.TRAIN]
+        if not predict or not train:
+            predict.spent = train.spent = 0.0
+        for lane in (Lane.TRAIN, Lane.PREDICT) if self._is_trains_turn() else (Lane.PREDICT, Lane.TRAIN):
+            if self._can(lane):
+                return lane
+        return None
+
+    def _is_trains_turn(self) -> bool:
+        return self._lanes[Lane.TRAIN].spent < self._train_weight * self._lanes[Lane.PREDICT].spent
+
+    def _can(self, lane: Lane) -> bool:
+        state = self._lanes[lane]
+        if lane is Lane.TRAIN and self._lanes[Lane.PREDICT] and state.turns >= self._train_turns:
+            return False
+        return bool(state.raw or (state.rows and self._free))
+
+
+def _is_late(entry: Entry, now: float) -> bool:
+    return entry.deadline is not None and entry.deadline <= now

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,7 +92,7 @@ class Predicted:
 
     Attributes:
         answers: one for each selector, in order.
-        features: one for each backbone that was run.
+        features: one for each backbone that was run; none unless asked for.
         times: where the time went.
     """
 
@@ -133,6 +134,7 @@ class Predictor:
         *,
         top_k: int,
         deadline: float | None,
+        with_features: bool = False,
     ) -> Predicted:
         """Answer inputs by one or several versions; versions on one backbone share its pass.
 
@@ -141,6 +143,7 @@ class Predictor:
             contents: the inputs.
             top_k: most classes for each input; 0 for all.
             deadline: when the caller stops waiting, on the clock; None for never.
+            with_features: whether the features are wanted too.
 
         Raises:
             HeadstartError: names what cannot be found, read or answered.
@@ -164,9 +167,10 @@ class Predictor:
         answers = [await self._answer(version, rows[version.backbone], top_k) for version in versions]
         finished = self._clock()
         times = _times([row for of_backbone in rows.values() for row in of_backbone])
+        wanted = rows if with_features else {}
         return Predicted(
             answers=answers,
-            features=[BackboneFeatures(backbone=name, views=_stacked(rows[name])) for name in rows],
+            features=[BackboneFeatures(backbone=name, views=_stacked(rows[name])) for name in wanted],
             times=StageTimes(
                 total=finished - started,
                 resolve=resolved - started,
@@ -264,15 +268,37 @@ class Predictor:
 async def _gathered(futures: Sequence["Future[RowFeatures]"]) -> list[RowFeatures]:
     """The features of all inputs, or one error that names every input at fault."""
     try:
-        outcomes = await asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True)
+        await _all_done(futures)
     except asyncio.CancelledError:
         for future in futures:
             future.cancel()
         raise
-    faults = {place: error for place, error in enumerate(outcomes) if isinstance(error, BaseException)}
+    faults = {
+        place: error for place, future in enumerate(futures) if (error := future.exception()) is not None
+    }
     if faults:
-        raise _fault(faults, len(outcomes))
-    return [outcome for outcome in outcomes if isinstance(outcome, RowFeatures)]
+        raise _fault(faults, len(futures))
+    return [future.result() for future in futures]
+
+
+async def _all_done(futures: Sequence["Future[RowFeatures]"]) -> None:
+    """Wait for all, with one waking of the event loop: each takes a system call and a turn of the loop."""
+    loop = asyncio.get_running_loop()
+    all_done = loop.create_future()
+    # `next` of a C iterator is atomic: the futures end in many threads.
+    ended = count(1)
+
+    def wake() -> None:
+        if not all_done.done():
+            all_done.set_result(None)
+
+    def end(_: "Future[RowFeatures]") -> None:
+        if next(ended) == len(futures):
+            loop.call_soon_threadsafe(wake)
+
+    for future in futures:
+        future.add_done_callback(end)
+    await all_done
 
 
 def _fault(faults: Mapping[int, BaseException], count: int) -> BaseException:

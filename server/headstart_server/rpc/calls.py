@@ -36,20 +36,26 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
+        self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
         details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """Wrap the handler of a method."""
-        handler = await continuation(details)
-        if handler is None:
-            return None
+        """Wrap the handler of a method; the same for each of its calls."""
+        wrapped = self._wrapped.get(details.method)
+        if wrapped is None:
+            handler = await continuation(details)
+            if handler is None:
+                return None
+            wrapped = self._wrapped[details.method] = self._wrap(handler, details.method)
+        return wrapped
+
+    def _wrap(self, handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcMethodHandler[Any, Any]:
         if handler.request_streaming and handler.response_streaming:
             # Only reflection has such a method; it reports its errors in its answers.
             return handler
-        method = details.method
         parse: Any = handler.request_deserializer
         serializer = {"response_serializer": handler.response_serializer}
         if handler.request_streaming:

@@ -49,15 +49,14 @@ class PredictionService(stubs.PredictionServiceServicer):
             contents_of(request.inputs),
             top_k=request.top_k if request.HasField("top_k") else DEFAULT_TOP_K,
             deadline=self._deadline(context),
+            with_features=request.return_features,
         )
         self._tell(predicted, len(request.inputs))
         results = [_predictions_message(answer) for answer in predicted.answers]
         return pb.PredictResponse(
             result=results[0],
             additional_results=results[1:],
-            features=[_features_message(features) for features in predicted.features]
-            if request.return_features
-            else None,
+            features=map(_features_message, predicted.features),
             times=_times_message(predicted.times),
         )
 
