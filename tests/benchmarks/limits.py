@@ -1,0 +1,198 @@
+"""What this machine could do at best: the network alone, decoding and network alone, an empty gRPC method.
+
+Run as a program of its own, so that nothing else is in its process: prints one figure as JSON.
+"""
+
+import argparse
+import asyncio
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import grpc
+import numpy as np
+import openvino
+
+from headstart.v1 import prediction_service_pb2 as pb
+from headstart.v1 import prediction_service_pb2_grpc as stubs
+from headstart_server.backbones.backbone import Backbone
+from headstart_server.backbones.catalog import Catalog
+from headstart_server.backbones.cores import available_cores
+from headstart_server.backbones.openvino_runtime import NETWORK_FILE
+from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings, default_cache
+from headstart_server.embedding.batcher import Batcher
+from headstart_server.embedding.cache import FeatureCache
+from headstart_server.embedding.embedder import Embedder
+from headstart_server.embedding.queue import Lane, LaneQueue
+from pictures import photographs
+
+#: Rows of the batch that OpenVINO alone is given: what the runtime is given by the engine, too.
+BATCH = 2
+
+
+def network_and_engine(seconds: float) -> dict[str, float]:
+    """Rows a second of OpenVINO in process, and of the engine around it, in turns; decoded beforehand."""
+    backbone = _backbone()
+    rows = [backbone.decode(file) for file in photographs(64)]
+    alone, engine = _OpenVino(backbone, np.stack(rows[:BATCH])), _Engine(backbone, rows)
+    rates: dict[str, list[float]] = {"alone": [], "engine": []}
+    for measure in (alone.rate, engine.rate):
+        measure(seconds / 4)
+    for _ in range(4):
+        rates["alone"].append(alone.rate(seconds / 4))
+        rates["engine"].append(engine.rate(seconds / 4))
+    engine.close()
+    return {name: float(np.median(found)) for name, found in rates.items()}
+
+
+def decode_and_network(seconds: float) -> dict[str, float]:
+    """Pictures a second of decoding and network alone, in a thread for each core."""
+    backbone = _backbone()
+    files = photographs(64)
+
+    def work(number: int) -> int:
+        backbone.run(backbone.decode(files[number % len(files)])[None])
+        return 1
+
+    _in_threads(work, seconds / 4)
+    return {"rate": _in_threads(work, seconds)}
+
+
+class _OpenVino:
+    """OpenVINO and nothing else: as many requests in flight as streams."""
+
+    def __init__(self, backbone: Backbone, rows: np.ndarray) -> None:
+        settings = _settings()
+        (path,) = settings.cache.glob(f"{backbone.digest[:32]}-openvino-*/{NETWORK_FILE}")
+        precision = "bf16" if settings.precision is Precision.BFLOAT16 else "f32"
+        core = openvino.Core()
+        self._network = core.compile_model(
+            core.read_model(path),
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": precision,
+                "NUM_STREAMS": settings.streams,
+                "INFERENCE_NUM_THREADS": settings.streams,
+            },
+        )
+        self._rows = rows
+
+    def rate(self, seconds: float) -> float:
+        queue = openvino.AsyncInferQueue(self._network, _settings().streams)
+        began, count = time.perf_counter(), 0
+        while time.perf_counter() < began + seconds:
+            queue.start_async({0: self._rows}, share_inputs=True)
+            count += len(self._rows)
+        queue.wait_all()
+        return count / (time.perf_counter() - began)
+
+
+class _Engine:
+    """Lanes, batches, futures and all: what training's features go through, without decoding."""
+
+    def __init__(self, backbone: Backbone, rows: list[np.ndarray]) -> None:
+        queue = LaneQueue(max_batch=backbone.batch, train_slice=backbone.batch, streams=backbone.streams)
+        batcher = Batcher(backbone.run, queue, self, threads=max(backbone.streams, available_cores()))
+        batcher.start()
+        self._rows = rows
+        self._embedder = Embedder(_Decoded(backbone), batcher, FeatureCache(0), max_pending=1)
+
+    def rate(self, seconds: float) -> float:
+        began, count = time.perf_counter(), 0
+        digests = map(str, range(10**9))
+        while time.perf_counter() < began + seconds:
+            part = [next(digests) for _ in range(256)]
+            for _ in self._embedder.extract(part, lambda place: self._rows[place % 64], window=32):
+                count += 1
+        return count / (time.perf_counter() - began)
+
+    def close(self) -> None:
+        self._embedder.close()
+
+    def batch_ran(self, lane: Lane, rows: int, seconds: float) -> None:
+        """As an observer of batches: looks away."""
+
+    def rows_dropped(self, lane: Lane, rows: int, cause: str) -> None:
+        """As an observer of batches: looks away."""
+
+
+class _Decoded:
+    """A backbone whose inputs are rows already."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self._backbone = backbone
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._backbone, name)
+
+    def decode(self, row: np.ndarray) -> np.ndarray:
+        return row
+
+
+def _in_threads(work: Callable[[int], int], seconds: float) -> float:
+    """What a thread for each core gets done in a second."""
+    cores = available_cores()
+    counts = [0] * cores
+    began = time.perf_counter()
+
+    def repeat(place: int) -> None:
+        number = place
+        while time.perf_counter() < began + seconds:
+            counts[place] += work(number)
+            number += cores
+
+    threads = [threading.Thread(target=repeat, args=(place,)) for place in range(cores)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(counts) / (time.perf_counter() - began)
+
+
+def _settings() -> RuntimeSettings:
+    return RuntimeSettings(kind=RuntimeKind.OPENVINO, cache=default_cache()).settled()
+
+
+def _backbone() -> Backbone:
+    return Catalog(runtimes=_settings()).load()
+
+
+class _Echo(stubs.PredictionServiceServicer):
+    """Takes what Predict takes, does nothing, and answers what Predict answers."""
+
+    def __init__(self) -> None:
+        classes = [pb.ClassProbability(name=str(place), probability=0.1, index=place) for place in range(5)]
+        predictions = pb.VersionPredictions(model="bench", predictions=[pb.Prediction(classes=classes)])
+        self._response = pb.PredictResponse(result=predictions)
+
+    async def Predict(self, request: pb.PredictRequest, context: object) -> pb.PredictResponse:  # noqa: N802
+        return self._response
+
+
+async def serve_echo() -> None:
+    """Serve the empty method on a free port, which is printed, until killed."""
+    server = grpc.aio.server()
+    stubs.add_PredictionServiceServicer_to_server(_Echo(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    print(port, flush=True)
+    await server.wait_for_termination()
+
+
+def main() -> None:
+    """Measure one limit and print it, or serve the empty method."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("network", "decode", "echo"))
+    parser.add_argument("--seconds", type=float, default=6.0)
+    arguments = parser.parse_args()
+    if arguments.what == "echo":
+        asyncio.run(serve_echo())
+        return
+    measure = {"network": network_and_engine, "decode": decode_and_network}[arguments.what]
+    json.dump(measure(arguments.seconds), sys.stdout)
+
+
+if __name__ == "__main__":
+    main()
