@@ -88,7 +88,7 @@ class PictureDecoder:
         scale = self._jpeg_scale(header)
         pixels = decode_jpeg(data, header, scale)
         if pixels is not None:
-            return self._square(Image.fromarray(pixels), exif=header.exif)
+            return self._square(_from_array(pixels), exif=header.exif)
         with open_picture(data, max_pixels=self._max_pixels) as picture:
             picture.draft(None, (header.width // scale, header.height // scale))
             picture.load()
@@ -117,11 +117,18 @@ def _from_pixels(pixels: NDArray[np.generic], *, max_pixels: int) -> Image.Image
         case (height, width) | (height, width, 1 | 3) if pixels.dtype == np.uint8:
             check_size((width, height), max_pixels=max_pixels)
             plane = pixels if pixels.shape[-1] == 3 and pixels.ndim == 3 else pixels.reshape(height, width)
-            return Image.fromarray(plane)
+            return _from_array(plane)
     raise WrongModality(
         "Expected pixels: uint8 of shape [height, width, 3], [height, width, 1] or [height, width]. "
         f"Received: {pixels.dtype} of shape {list(pixels.shape)}."
     )
+
+
+def _from_array(pixels: NDArray[np.uint8]) -> Image.Image:
+    """The middle square of pixels: the crop and what resampling needs around it, without copying the rest."""
+    height, width = pixels.shape[:2]
+    top, left = max(0, height - width) // 2, max(0, width - height) // 2
+    return Image.fromarray(pixels[top : height - top, left : width - left])
 
 
 def _resizable(picture: ImageFile) -> Image.Image:
