@@ -154,4 +154,4 @@ def _rgb(picture: Image.Image) -> Image.Image:
         canvas = Image.new("RGB", picture.size, "white")
         canvas.paste(picture, mask=picture)
         return canvas
-    return picture.convert("RGB")
+    return picture if picture.mode == "RGB" else picture.convert("RGB")
