@@ -124,7 +124,7 @@ def _from_pixels(pixels: NDArray[np.generic], *, max_pixels: int) -> Image.Image
     )
 
 
-def _from_array(pixels: NDArray[np.uint8]) -> Image.Image:
+def _from_array(pixels: NDArray[np.generic]) -> Image.Image:
     """The middle square of pixels: the crop and what resampling needs around it, without copying the rest."""
     height, width = pixels.shape[:2]
     top, left = max(0, height - width) // 2, max(0, width - height) // 2
