@@ -20,8 +20,6 @@ from headstart_server.errors import InputTooLarge, UndecodableInput
 
 Size = tuple[int, int]
 
-_ORIENTATION = 0x0112
-
 
 def open_picture(data: bytes, *, max_pixels: int) -> ImageFile:
     """Read the header of a picture file; no pixel is decoded yet.
@@ -67,31 +65,6 @@ def check_size(size: Size, *, max_pixels: int) -> None:
 def describe_bytes(data: bytes) -> str:
     """How many bytes, and the first ones, for a message."""
     return f"{len(data)} bytes beginning with {data[:12]!r}" if data else "no bytes"
-
-
-def exif_orientation(picture: ImageFile) -> int:
-    """How a camera was held, 1 (upright) to 8, of a loaded picture; 1 where its EXIF says nothing sensible.
-
-    Reads the one tag from the first directory of the embedded TIFF header (CIPA DC-008, section 4.6.4).
-    Pillow would parse all directories, and warn of faults in them.
-    """
-    exif = picture.info.get("exif")
-    if not isinstance(exif, bytes):
-        return 1
-    tiff = exif.removeprefix(b"Exif\0\0")
-    order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
-    if order is None:
-        return 1
-    try:
-        (start,) = struct.unpack_from(order + "I", tiff, 4)
-        (count,) = struct.unpack_from(order + "H", tiff, start)
-        for entry in range(start + 2, start + 2 + 12 * count, 12):
-            tag, _, _, orientation = struct.unpack_from(order + "HHIH", tiff, entry)
-            if tag == _ORIENTATION:
-                return orientation if 1 <= orientation <= 8 else 1
-    except struct.error:
-        pass
-    return 1
 
 
 class _JpegFile(JpegImageFile):

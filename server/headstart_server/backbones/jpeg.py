@@ -1,0 +1,109 @@
+"""JPEGs by libjpeg-turbo, decoded at a fraction of their size where that is enough.
+
+Asked for a fraction of a lossless JPEG, libjpeg-turbo before 3.2 writes the whole of it, past the memory it
+was given. So the header is read here first, and what is not of the ordinary kinds is left to Pillow, at full
+size.
+"""
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+_APP1, _SOS = 0xE1, 0xDA
+
+#: Frames of DCT coefficients in Huffman codes: baseline, extended and progressive (ITU-T T.81, table B.1).
+_FRAMES = {0xC0, 0xC1, 0xC2}
+
+#: What else may stand before the first scan: tables, restart interval, comments and applications' data.
+_OTHERS = {0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JpegHeader:
+    """What the header of an ordinary JPEG announces.
+
+    Attributes:
+        width: in pixels.
+        height: in pixels.
+        components: 1 is grey, 3 are YCbCr or RGB, 4 are CMYK or YCCK.
+        exif: the data of its EXIF segment, beginning with `Exif`; may be empty.
+    """
+
+    width: int
+    height: int
+    components: int
+    exif: bytes
+
+    def scaled(self, scale: int) -> tuple[int, int]:
+        """Width and height when it is decoded at 1/`scale`."""
+        return -(-self.width // scale), -(-self.height // scale)
+
+
+def read_jpeg_header(data: bytes) -> JpegHeader | None:
+    """Read the segments before the first scan (ITU-T T.81, section B.2).
+
+    Args:
+        data: any bytes.
+
+    Returns:
+        None for what is no JPEG, for kinds without DCT or Huffman codes, for other than 8 bits, and wherever
+        the segments do not follow each other as they should: libjpeg could see another header than this.
+    """
+    if not data.startswith(b"\xff\xd8\xff"):
+        return None
+    frame, exif = b"", b""
+    end = 2
+    while end + 4 <= len(data):
+        start = end + 4
+        prefix, marker, length = struct.unpack_from(">BBH", data, end)
+        end += 2 + length
+        if prefix != 0xFF or length < 2 or end > len(data):
+            return None
+        if marker == _SOS:
+            return _header(frame, exif)
+        if marker in _FRAMES and not frame:
+            frame = data[start:end]
+        elif marker not in _OTHERS:
+            return None
+        elif marker == _APP1 and not exif and data.startswith(b"Exif\0\0", start):
+            exif = data[start:end]
+    return None
+
+
+def _header(frame: bytes, exif: bytes) -> JpegHeader | None:
+    if len(frame) < 6:
+        return None
+    bits, height, width, components = struct.unpack_from(">BHHB", frame)
+    if bits != 8 or components not in (1, 3, 4):
+        return None
+    return JpegHeader(width=width, height=height, components=components, exif=exif)
+
+
+def decode_jpeg(data: bytes, header: JpegHeader, scale: int) -> NDArray[np.uint8] | None:
+    """Decode a grey or coloured JPEG without a fault; the interpreter's lock is free meanwhile.
+
+    Args:
+        data: the bytes of a JPEG.
+        header: its header.
+        scale: 1, 2, 4 or 8: the pixels are decoded at 1/`scale` of the size.
+
+    Returns:
+        Pixels [height, width, 3] (RGB) or [height, width] (grey), or None where libjpeg-turbo finds the least
+        fault or does not know the kind: how much of it to tolerate is Pillow's to judge.
+    """
+    if header.components == 4:
+        return None
+    grey = header.components == 1
+    width, height = header.scaled(scale)
+    try:
+        pixels: NDArray[np.uint8] = simplejpeg.decode_jpeg(
+            data, "GRAY" if grey else "RGB", min_height=height, min_width=width
+        )
+    except ValueError:
+        return None
+    if pixels.shape[:2] != (height, width):
+        return None
+    return pixels[..., 0] if grey else pixels
