@@ -1,9 +1,8 @@
 """Stand-ins for what is slow or uncertain: time, networks, threads."""
 
 import threading
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, Future
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -46,29 +45,6 @@ class ManualClock:
         self.now += seconds
 
 
-class InlineExecutor(Executor):
-    """Does everything at once, in the caller's thread."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
-        fn(*args, **kwargs)
-        return Future()
-
-
-class HeldExecutor(Executor):
-    """Keeps what it is given until the test lets it go on."""
-
-    def __init__(self) -> None:
-        self.held: deque[Callable[[], Any]] = deque()
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
-        self.held.append(lambda: fn(*args, **kwargs))
-        return Future()
-
-    def run_all(self) -> None:
-        while self.held:
-            self.held.popleft()()
-
-
 class FakeBackbone:
     """Features that follow from the content alone: contents with the same word before their colon lie close.
 
@@ -96,6 +72,7 @@ class FakeBackbone:
         self.digest = digest
         self.runtime = "fake float32"
         self.streams = 1
+        self.stream_per_core = False
         self.batch = 8
         self.decoded: Counter[bytes] = Counter()
         self.batches: list[int] = []

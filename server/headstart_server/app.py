@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import math
 import signal
 import socket
 import sys
@@ -225,7 +226,8 @@ class App:
             train_slice=config.train_slice or min(backbone.batch, TRAIN_SLICE),
             streams=backbone.streams,
             train_share=config.train_share,
-            train_turns=max(1, int(config.train_share * threads)),
+            # Rounded up: fewer turns at once than that could never reach the share.
+            train_turns=max(1, math.ceil(config.train_share * threads)),
         )
         batcher = Batcher(backbone.run, queue, self.telemetry, threads=threads, name=f"backbone-{name}")
         batcher.start()

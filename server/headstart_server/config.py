@@ -26,7 +26,8 @@ class Config:
         max_inputs: inputs of one Predict or Embed call.
         max_batch: rows of a Predict batch; 0 takes what suits the runtime.
         train_slice: rows of a training batch: a Predict waits for one of them at most; 0 takes what suits.
-        train_share: part of the time that training gets while Predicts wait; alone it gets all.
+        train_share: part of the time that training gets while Predicts wait, 0 or more and below 1; alone it
+            gets all.
         max_message_mib: MiB of one gRPC message.
         max_calls: calls at once.
         max_examples: examples of one fine-tune.
@@ -88,6 +89,10 @@ class Config:
     log_format: str = "auto"
 
     def __post_init__(self) -> None:
+        if not 0 <= self.train_share < 1:
+            raise ValueError(
+                f"Expected a --train-share of 0 or more and below 1. Received: {self.train_share:g}."
+            )
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("Expected both --tls-cert and --tls-key, or neither. Received: one of them.")
         if self.tls_client_ca is not None and self.tls_cert is None:

@@ -88,8 +88,7 @@ class Batcher:
             closed = self._closed
             if not closed:
                 self._queue.put(entry)
-                if self._idle:
-                    self._changed.notify()
+                self._wake()
         if closed:
             _fail(entry, _draining())
 
@@ -104,37 +103,52 @@ class Batcher:
             Whether there was one.
         """
         with self._changed:
-            turn = self._queue.take(self._clock())
-        if turn is None:
-            return False
-        self._finish(turn, *self._do(turn))
-        return True
+            turn = self._take()
+        return self._carry_out(turn)
 
     def _serve(self) -> None:
-        while True:
-            with self._changed:
-                while (turn := self._next_turn()) is None:
-                    if self._closed:
-                        return
-                    self._idle += 1
-                    self._changed.wait()
-                    self._idle -= 1
-            self._finish(turn, *self._do(turn))
+        # Without a name for the turn: a thread that waits must not keep its last batch in memory.
+        while self._carry_out(self._next_turn()):
+            pass
 
     def _next_turn(self) -> Turn | None:
-        return None if self._closed else self._queue.take(self._clock())
+        """The next turn, once there is one; None when the batcher is closed."""
+        with self._changed:
+            while (turn := self._take()) is None and not self._closed:
+                self._idle += 1
+                self._changed.wait()
+                self._idle -= 1
+            return turn
 
-    def _finish(self, turn: Turn, prepared: Entry | None, seconds: float) -> None:
+    def _take(self) -> Turn | None:
+        turn = None if self._closed else self._queue.take(self._clock())
+        if turn is not None:
+            self._wake()
+        return turn
+
+    def _wake(self) -> None:
+        """Wake a thread if it finds something to do.
+
+        Called whenever an entry was added or a turn was taken; a thread that ends a turn looks for its next
+        one itself. So who leaves more to do behind wakes another, that one the next, and none sleeps while
+        something can be done.
+        """
+        if self._idle and self._queue.has_turn():
+            self._changed.notify()
+
+    def _carry_out(self, turn: Turn | None) -> bool:
+        """Do a turn and give it back; False if there is none."""
+        if turn is None:
+            return False
+        prepared, seconds = self._do(turn)
         with self._changed:
             self._queue.finish(turn, seconds)
-            if prepared is not None and not self._closed:
+            closed = self._closed
+            if prepared is not None and not closed:
                 self._queue.put(prepared)
-                prepared = None
-            # This thread goes on by itself; another one may now do what was not allowed before.
-            if self._idle and len(self._queue) > 1:
-                self._changed.notify()
-        if prepared is not None:
+        if prepared is not None and closed:
             _fail(prepared, _draining())
+        return True
 
     def _do(self, turn: Turn) -> tuple[Entry | None, float]:
         """Do a turn; the entry whose row may run now, if any, and the seconds it took."""

@@ -156,17 +156,21 @@ class Embedder:
             known: Future[RowFeatures] = Future()
             known.set_result(RowFeatures(views=vectors))
             return known
-        entry = Entry(prepare=partial(self._prepare, read), lane=lane, since=self._clock(), deadline=deadline)
+        future: Future[RowFeatures] = Future()
+        prepare: Callable[[], Row | RowFeatures] = partial(self._prepare, read)
         if lane is Lane.TRAIN or self._cache_predictions:
-            entry.prepare = partial(self._prepare_cached, entry, read, digest)
-        self._batcher.submit(entry)
-        return entry.future
+            # Not of the entry: if its own `prepare` held it, its row would wait for the garbage collector.
+            prepare = partial(self._prepare_cached, future, read, digest)
+        self._batcher.submit(
+            Entry(prepare=prepare, lane=lane, since=self._clock(), deadline=deadline, future=future)
+        )
+        return future
 
     def _prepare(self, read: Callable[[], Content]) -> Row:
         return self._backbone.decode(read())
 
     def _prepare_cached(
-        self, entry: Entry, read: Callable[[], Content], digest: str | None
+        self, future: "Future[RowFeatures]", read: Callable[[], Content], digest: str | None
     ) -> Row | RowFeatures:
         content = read()
         if digest is None:
@@ -174,7 +178,7 @@ class Embedder:
             if (vectors := self._cache.get(self._cache_key, digest)) is not None:
                 return RowFeatures(views=vectors)
         row = self._backbone.decode(content)
-        entry.future.add_done_callback(partial(self._keep, digest))
+        future.add_done_callback(partial(self._keep, digest))
         return row
 
     def _keep(self, digest: str, done: "Future[RowFeatures]") -> None:

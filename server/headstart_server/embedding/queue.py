@@ -73,6 +73,7 @@ class Turn:
         batch: the entries to run together, oldest first.
         expired: entries whose deadline passed before their turn.
         abandoned: number of entries whose caller left.
+        contended: whether entries of the other lane waited, too, when it was taken.
     """
 
     lane: Lane
@@ -80,6 +81,7 @@ class Turn:
     batch: tuple[Entry, ...] = ()
     expired: tuple[Entry, ...] = ()
     abandoned: int = 0
+    contended: bool = False
 
 
 class _LaneState:
@@ -89,7 +91,6 @@ class _LaneState:
         self.raw: deque[Entry] = deque()
         self.rows: deque[Entry] = deque()
         self.turns = 0
-        self.spent = 0.0
 
     def __len__(self) -> int:
         return len(self.raw) + len(self.rows)
@@ -103,7 +104,8 @@ class LaneQueue:
 
     Serving goes first and alone: a Predict never shares its batch with training rows, which would only make
     it longer, so it waits for one training turn at most. While both lanes wait, training is given turns up to
-    `train_share` of the time spent, so that it ends under any load; alone it takes everything.
+    `train_share` of the time spent, so that it ends under any load; alone it takes everything, which is not
+    held against it.
 
     Args:
         max_batch: most rows of a Predict batch.
@@ -127,6 +129,8 @@ class LaneQueue:
         self._free = streams
         self._train_weight = train_share / (1.0 - train_share)
         self._train_turns = train_turns
+        #: Seconds that training may take while Predicts wait; below 0 it had more than its share.
+        self._owed = 0.0
 
     def __repr__(self) -> str:
         waiting = ", ".join(
@@ -165,12 +169,22 @@ class LaneQueue:
         self._free -= bool(turn.batch)
         return turn
 
+    def has_turn(self) -> bool:
+        """Whether `take` would give a turn now."""
+        return self._next_lane() is not None
+
     def finish(self, turn: Turn, seconds: float) -> None:
         """Give back a turn that took some seconds."""
-        state = self._lanes[turn.lane]
-        state.turns -= 1
-        state.spent += seconds
+        self._lanes[turn.lane].turns -= 1
         self._free += bool(turn.batch)
+        if turn.lane is Lane.PREDICT:
+            self._owed += self._train_weight * seconds if turn.contended else 0.0
+        elif turn.contended:
+            self._owed -= seconds
+        else:
+            # What it did alone is no debt, but for the turn that a Predict may have come in: otherwise each
+            # that comes in a gap would wait for a second one.
+            self._owed = min(self._owed, -seconds)
 
     def drain(self) -> list[Entry]:
         """Take out everything that waits, for a batcher that stops."""
@@ -185,6 +199,7 @@ class LaneQueue:
         expired: list[Entry] = []
         batch: list[Entry] = []
         abandoned = 0
+        contended = self._is_contended()
         while rows and len(batch) < self._sizes[lane]:
             entry = rows.popleft()
             if not entry.future.set_running_or_notify_cancel():
@@ -193,13 +208,20 @@ class LaneQueue:
                 expired.append(entry)
             else:
                 batch.append(entry)
-        return Turn(lane=lane, batch=tuple(batch), expired=tuple(expired), abandoned=abandoned)
+        return Turn(
+            lane=lane,
+            batch=tuple(batch),
+            expired=tuple(expired),
+            abandoned=abandoned,
+            contended=contended,
+        )
 
     def _preparation(self, lane: Lane, now: float) -> Turn:
         raw = self._lanes[lane].raw
         expired: list[Entry] = []
         chosen = None
         abandoned = 0
+        contended = self._is_contended()
         while raw and chosen is None:
             entry = raw.popleft()
             if entry.future.cancelled():
@@ -212,19 +234,18 @@ class LaneQueue:
                 expired.append(entry)
             else:
                 abandoned += 1
-        return Turn(lane=lane, prepare=chosen, expired=tuple(expired), abandoned=abandoned)
+        return Turn(
+            lane=lane, prepare=chosen, expired=tuple(expired), abandoned=abandoned, contended=contended
+        )
+
+    def _is_contended(self) -> bool:
+        return all(map(len, self._lanes.values()))
 
     def _next_lane(self) -> Lane | None:
-        predict, train = self._lanes[Lane.PREDICT], self._lanes[Lane.TRAIN]
-        if not predict or not train:
-            predict.spent = train.spent = 0.0
-        for lane in (Lane.TRAIN, Lane.PREDICT) if self._is_trains_turn() else (Lane.PREDICT, Lane.TRAIN):
+        for lane in (Lane.TRAIN, Lane.PREDICT) if self._owed > 0 else (Lane.PREDICT, Lane.TRAIN):
             if self._can(lane):
                 return lane
         return None
-
-    def _is_trains_turn(self) -> bool:
-        return self._lanes[Lane.TRAIN].spent < self._train_weight * self._lanes[Lane.PREDICT].spent
 
     def _can(self, lane: Lane) -> bool:
         state = self._lanes[lane]

@@ -287,13 +287,15 @@ async def _all_done(futures: Sequence["Future[RowFeatures]"]) -> None:
     all_done = loop.create_future()
     # `next` of a C iterator is atomic: the futures end in many threads.
     ended = count(1)
+    # Not the futures: they hold `end`, and would wait for the garbage collector.
+    last = len(futures)
 
     def wake() -> None:
         if not all_done.done():
             all_done.set_result(None)
 
     def end(_: "Future[RowFeatures]") -> None:
-        if next(ended) == len(futures):
+        if next(ended) == last:
             loop.call_soon_threadsafe(wake)
 
     for future in futures:

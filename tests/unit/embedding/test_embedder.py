@@ -1,17 +1,19 @@
 """Inputs to features: admission, decoding, the cache, and every way out."""
 
+import gc
+import weakref
 from collections.abc import Iterator, Sequence
-from concurrent.futures import CancelledError, Future
+from concurrent.futures import Future
 
 import numpy as np
 import pytest
 
-from fakes import FakeBackbone, HeldExecutor, InlineExecutor, ManualClock, Recorder
+from fakes import FakeBackbone, ManualClock, Recorder
 from headstart_server.backbones.backbone import Content
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache, content_digest
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.queue import Lane, RowFeatures, RowQueue
+from headstart_server.embedding.queue import Lane, LaneQueue, RowFeatures
 from headstart_server.errors import (
     ArtifactDamaged,
     BackboneQueueFull,
@@ -22,36 +24,27 @@ from headstart_server.errors import (
 
 
 class Bench:
-    """An embedder whose threads are the test: `pump` is the batcher's, `decode` the pools'."""
+    """An embedder whose threads are the test: `pump` does all that waits, `batcher.step` one turn of it."""
 
-    def __init__(
-        self, *, held: bool = False, cache_predictions: bool = False, cache_bytes: int = 1 << 20
-    ) -> None:
+    def __init__(self, *, cache_predictions: bool = False, cache_bytes: int = 1 << 20) -> None:
         self.clock = ManualClock()
         self.backbone = FakeBackbone()
         self.seen = Recorder()
-        self.queue = RowQueue(max_batch=4, train_slice=2)
+        self.queue = LaneQueue(max_batch=4, train_slice=2)
         self.batcher = Batcher(self.backbone.run, self.queue, self.seen, clock=self.clock)
-        self.pools = {lane: HeldExecutor() if held else InlineExecutor() for lane in Lane}
         self.cache = FeatureCache(cache_bytes)
         self.embedder = Embedder(
             self.backbone,
             self.batcher,
             self.cache,
-            self.pools,
             max_pending=4,
             cache_predictions=cache_predictions,
             clock=self.clock,
         )
 
-    def decode(self, lane: Lane) -> None:
-        pool = self.pools[lane]
-        assert isinstance(pool, HeldExecutor)
-        pool.run_all()
-
     def pump(self) -> None:
-        while len(self.queue):
-            self.batcher.execute(self.queue.take(self.clock()))
+        while self.batcher.step():
+            pass
 
     def extract(
         self, contents: Sequence[Content], window: int = 3
@@ -81,12 +74,12 @@ def test_each_input_gets_its_own_features_in_order() -> None:
     futures = bench.embedder.predict([b"a", b"b", b"a"])
     bench.pump()
     assert [values(future) for future in futures] == [expected(b"a"), expected(b"b"), expected(b"a")]
-    assert bench.seen.batches == [(Lane.PREDICT, 3)]
+    assert bench.seen.batches == [(Lane.PREDICT, 1)] * 3
     assert bench.embedder.pending == 0
 
 
 def test_a_call_is_taken_whole_or_not_at_all() -> None:
-    bench = Bench(held=True)
+    bench = Bench()
     bench.embedder.predict([b"a", b"b", b"c"])
     with pytest.raises(BackboneQueueFull) as caught:
         bench.embedder.predict([b"d", b"e"])
@@ -98,7 +91,6 @@ def test_a_call_is_taken_whole_or_not_at_all() -> None:
     assert caught.value.retry_after == 1.0
     bench.embedder.predict([b"d"])
     assert bench.embedder.pending == 4
-    bench.decode(Lane.PREDICT)
     bench.pump()
     assert bench.embedder.pending == 0
     assert sum(bench.backbone.batches) == 4
@@ -144,18 +136,37 @@ def test_inputs_are_released_when_the_runtime_fails() -> None:
 
 
 def test_inputs_are_released_when_their_caller_leaves_before_they_are_decoded() -> None:
-    bench = Bench(held=True)
+    bench = Bench()
     futures = bench.embedder.predict([b"a", b"b"])
     assert all(future.cancel() for future in futures)
     assert bench.embedder.pending == 0
-    bench.decode(Lane.PREDICT)
+    bench.pump()
     assert not bench.backbone.decoded
     assert len(bench.queue) == 0
+    assert bench.seen.dropped == [(Lane.PREDICT, 2, "abandoned")]
 
 
-def test_inputs_are_released_when_their_caller_leaves_while_they_wait() -> None:
+def test_inputs_are_released_when_their_caller_leaves_while_they_are_decoded() -> None:
+    bench = Bench()
+    decode = bench.backbone.decode
+
+    def leave_meanwhile(content: Content) -> object:
+        assert left.cancel()
+        assert bench.embedder.pending == 0
+        return decode(content)
+
+    bench.backbone.decode = leave_meanwhile
+    (left,) = bench.embedder.predict([b"a"])
+    bench.pump()
+    assert bench.backbone.batches == []
+    assert bench.embedder.pending == 0
+
+
+def test_inputs_are_released_when_their_caller_leaves_while_they_wait_for_the_device() -> None:
     bench = Bench()
     (left,) = bench.embedder.predict([b"a"])
+    assert bench.batcher.step()
+    assert bench.backbone.decoded == {b"a": 1}
     assert len(bench.queue) == 1
     assert left.cancel()
     assert bench.embedder.pending == 0
@@ -164,25 +175,60 @@ def test_inputs_are_released_when_their_caller_leaves_while_they_wait() -> None:
     assert bench.seen.dropped == [(Lane.PREDICT, 1, "abandoned")]
 
 
-def test_inputs_are_released_when_their_caller_leaves_while_they_run() -> None:
+def test_inputs_whose_caller_leaves_while_they_run_are_released_when_they_ran() -> None:
     bench = Bench()
     (left,) = bench.embedder.predict([b"a"])
-    bench.backbone.before_run = lambda rows: left.cancel()
+    pending: list[int] = []
+
+    def leave_meanwhile(rows: object) -> None:
+        assert not left.cancel()
+        pending.append(bench.embedder.pending)
+
+    bench.backbone.before_run = leave_meanwhile
     bench.pump()
-    with pytest.raises(CancelledError):
-        left.result(0)
+    assert pending == [1]
     assert bench.embedder.pending == 0
 
 
 def test_inputs_are_released_when_the_server_stops() -> None:
-    bench = Bench(held=True)
-    (waiting,) = bench.embedder.predict([b"a"])
-    bench.decode(Lane.PREDICT)
+    bench = Bench()
+    (decoded,) = bench.embedder.predict([b"a"])
+    assert bench.batcher.step()
     (undecoded,) = bench.embedder.predict([b"b"])
     bench.embedder.close()
-    bench.decode(Lane.PREDICT)
-    assert isinstance(waiting.exception(0), Draining)
+    assert isinstance(decoded.exception(0), Draining)
     assert isinstance(undecoded.exception(0), Draining)
+    (late,) = bench.embedder.predict([b"c"])
+    assert isinstance(late.exception(0), Draining)
+    assert bench.embedder.pending == 0
+    assert bench.backbone.decoded == {b"a": 1}
+
+
+def test_inputs_are_released_when_the_server_stops_while_they_are_decoded() -> None:
+    bench = Bench()
+    decode = bench.backbone.decode
+
+    def stop_meanwhile(content: Content) -> object:
+        bench.embedder.close()
+        return decode(content)
+
+    bench.backbone.decode = stop_meanwhile
+    (caught,) = bench.embedder.predict([b"a"])
+    bench.pump()
+    assert isinstance(caught.exception(0), Draining)
+    assert bench.embedder.pending == 0
+
+
+@pytest.mark.parametrize("content", [b"known", b"broken"])
+def test_inputs_that_never_run_are_released_too(content: bytes) -> None:
+    bench = Bench(cache_predictions=True)
+    bench.embedder.predict([b"known"])
+    bench.pump()
+    (future,) = bench.embedder.predict([content])
+    assert bench.embedder.pending == 1
+    bench.pump()
+    assert future.done()
+    assert bench.backbone.batches == [1]
     assert bench.embedder.pending == 0
 
 
@@ -200,6 +246,7 @@ def test_predictions_that_may_be_cached_run_once_and_are_shared_with_training() 
     bench.embedder.predict([b"a"])
     bench.pump()
     (again,) = bench.embedder.predict([b"a"])
+    bench.pump()
     assert values(again) == expected(b"a")
     assert (again.result().ran, again.result().decoded) == (0.0, 0.0)
     ((_, trained),) = bench.extract([b"a"])
@@ -305,7 +352,7 @@ def test_an_item_that_cannot_be_read_is_told_too() -> None:
     def read(place: int) -> Content:
         raise ArtifactDamaged("gone")
 
-    ((place, found),) = bench.embedder.extract(["x"], read, window=1)
+    ((place, found),) = bench.embedder.extract(["x"], read, window=1, checkpoint=bench.pump)
     assert place == 0
     assert isinstance(found, ArtifactDamaged)
 
@@ -357,27 +404,66 @@ def test_a_checkpoint_that_raises_stops_it_and_takes_its_rows_out_of_the_queue()
 
 
 def test_leaving_it_half_way_takes_its_rows_out_of_the_queue() -> None:
-    bench = Bench(held=True)
+    bench = Bench()
+    pumped = False
+
+    def pump_once() -> None:
+        nonlocal pumped
+        if not pumped:
+            bench.pump()
+        pumped = True
+
     found = bench.embedder.extract(
         [str(place) for place in range(10)],
         lambda place: b"%d" % place,
         window=4,
-        checkpoint=lambda: (bench.decode(Lane.TRAIN), bench.pump()),
+        checkpoint=pump_once,
     )
     next(found)
+    next(found)
+    assert len(bench.queue) == 1
     found.close()
-    bench.decode(Lane.TRAIN)
     bench.pump()
+    assert bench.seen.dropped == [(Lane.TRAIN, 1, "abandoned")]
     assert sum(bench.backbone.batches) == 4
 
 
-def test_training_decodes_in_its_own_threads() -> None:
-    bench = Bench(held=True)
-    bench.embedder.predict([b"a"])
-    bench.decode(Lane.TRAIN)
-    assert not bench.backbone.decoded
-    bench.decode(Lane.PREDICT)
-    assert bench.backbone.decoded == {b"a": 1}
+def test_a_predict_that_comes_later_is_decoded_before_training() -> None:
+    bench = Bench()
+    came: list[Future[RowFeatures]] = []
+
+    def checkpoint() -> None:
+        if not came:
+            came.extend(bench.embedder.predict([b"asked"]))
+        bench.pump()
+
+    dict(
+        bench.embedder.extract(["a", "b"], lambda place: [b"a", b"b"][place], window=2, checkpoint=checkpoint)
+    )
+    assert next(iter(bench.backbone.decoded)) == b"asked"
+    assert next(lane for lane, _ in bench.seen.batches) is Lane.PREDICT
+
+
+@pytest.mark.parametrize("cache_predictions", [False, True])
+def test_what_was_answered_leaves_nothing_to_the_garbage_collector(cache_predictions: bool) -> None:
+    bench = Bench(cache_predictions=cache_predictions)
+    decode, alive = bench.backbone.decode, []
+
+    def watched(content: Content) -> object:
+        row = decode(content)
+        alive.append(weakref.ref(row))
+        return row
+
+    bench.backbone.decode = watched
+    gc.collect()
+    gc.disable()
+    try:
+        bench.embedder.predict([b"a", b"b"])
+        bench.pump()
+        dict(bench.extract([b"c", b"d", b"e"]))
+        assert [row() is None for row in alive] == [True] * 5
+    finally:
+        gc.enable()
 
 
 def test_it_tells_the_facts_of_its_backbone_and_what_waits() -> None:

@@ -5,19 +5,18 @@ from collections.abc import Callable
 
 import pytest
 
-from fakes import PATIENCE, FakeBackbone, FakeSource, InlineExecutor, Recorder
+from fakes import PATIENCE, FakeBackbone, FakeSource, Recorder
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
-from headstart_server.embedding.queue import Lane, RowQueue
+from headstart_server.embedding.queue import LaneQueue
 from headstart_server.errors import BackboneNotFound, Draining, Loading
 
 
 def make_embedder(backbone: FakeBackbone) -> Embedder:
-    batcher = Batcher(backbone.run, RowQueue(max_batch=2, train_slice=1), Recorder())
-    pools = {lane: InlineExecutor() for lane in Lane}
-    return Embedder(backbone, batcher, FeatureCache(0), pools, max_pending=2)
+    batcher = Batcher(backbone.run, LaneQueue(max_batch=2, train_slice=1), Recorder())
+    return Embedder(backbone, batcher, FeatureCache(0), max_pending=2)
 
 
 @pytest.fixture

@@ -1,62 +1,107 @@
-"""Whose turn it is: every row exactly once, serving first, training never starved."""
+"""What is done next: every entry ends once, in order, serving first, and no thread idles without a reason."""
 
 from collections import Counter
+from dataclasses import dataclass, field
 
 import numpy as np
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from fakes import ManualClock
-from headstart_server.embedding.queue import Batch, Entry, Lane, RowQueue
+from headstart_server.embedding.queue import Entry, Lane, LaneQueue, RowFeatures, Turn
 
 ROW = np.zeros(1, np.float32)
-OTHER = {Lane.PREDICT: Lane.TRAIN, Lane.TRAIN: Lane.PREDICT}
+PREDICT, TRAIN = Lane.PREDICT, Lane.TRAIN
 
 
-def entry(lane: Lane, *, deadline: float | None = None) -> Entry:
-    return Entry(row=ROW, lane=lane, queued_at=0.0, deadline=deadline)
+def never() -> RowFeatures:
+    raise AssertionError("the queue prepares nothing itself")
 
 
-def filled(predict: int, train: int, **bounds: int) -> RowQueue:
-    queue = RowQueue(**{"max_batch": 4, "train_slice": 2, **bounds})
-    for lane, count in ((Lane.PREDICT, predict), (Lane.TRAIN, train)):
-        for _ in range(count):
-            queue.put(entry(lane))
+def entry(lane: Lane, *, row: bool = False, deadline: float | None = None) -> Entry:
+    return Entry(prepare=never, lane=lane, since=0.0, deadline=deadline, row=ROW if row else None)
+
+
+def filled(lane: Lane, raw: int = 0, rows: int = 0, *, queue: LaneQueue | None = None) -> LaneQueue:
+    if queue is None:
+        queue = LaneQueue(max_batch=4, train_slice=2)
+    for place in range(raw + rows):
+        queue.put(entry(lane, row=place >= raw))
     return queue
 
 
+def taken(queue: LaneQueue, now: float = 0.0) -> Turn:
+    turn = queue.take(now)
+    assert turn is not None
+    return turn
+
+
+def kind(turn: Turn | None) -> tuple[Lane, str, int] | None:
+    if turn is None:
+        return None
+    return turn.lane, "prepare" if turn.prepare else "run", len(turn.batch)
+
+
+@dataclass
+class Waiting:
+    """What waits in one lane, by the model."""
+
+    raw: list[Entry] = field(default_factory=list)
+    rows: list[Entry] = field(default_factory=list)
+    turns: int = 0
+
+    def __len__(self) -> int:
+        return len(self.raw) + len(self.rows)
+
+
 class QueueMachine(RuleBasedStateMachine):
-    """Any order of puts, takes, leaving callers and passing time, against two plain lists."""
+    """Any order of puts, takes, ends, leaving callers and passing time, against plain lists."""
 
-    @initialize(max_batch=st.integers(1, 5), train_slice=st.integers(1, 4), patience=st.integers(1, 4))
-    def begin(self, max_batch: int, train_slice: int, patience: int) -> None:
-        self.queue = RowQueue(max_batch=max_batch, train_slice=train_slice, patience=patience)
-        self.bounds = {Lane.PREDICT: max_batch, Lane.TRAIN: train_slice}
-        self.patience = patience
+    @initialize(
+        sizes=st.tuples(st.integers(1, 5), st.integers(1, 4)),
+        streams=st.integers(1, 3),
+        train_share=st.sampled_from([0.0, 0.2, 0.5, 0.75]),
+        train_turns=st.integers(1, 3),
+    )
+    def begin(self, sizes: tuple[int, int], streams: int, train_share: float, train_turns: int) -> None:
+        self.queue = LaneQueue(
+            max_batch=sizes[0],
+            train_slice=sizes[1],
+            streams=streams,
+            train_share=train_share,
+            train_turns=train_turns,
+        )
+        self.sizes = dict(zip((PREDICT, TRAIN), sizes, strict=True))
+        self.streams, self.train_share, self.train_turns = streams, train_share, train_turns
         self.clock = ManualClock(0.0)
-        self.lanes: dict[Lane, list[Entry]] = {Lane.PREDICT: [], Lane.TRAIN: []}
+        self.lanes = {lane: Waiting() for lane in Lane}
+        self.out: list[Turn] = []
+        self.owed = 0.0
         self.came: list[Entry] = []
-        self.left: set[int] = set()
-        self.outcomes: Counter[int] = Counter()
-        self.predict_batches_while_training_waits = 0
+        self.ends: Counter[int] = Counter()
 
-    @rule(lane=st.sampled_from(Lane), count=st.integers(1, 6), patience=st.none() | st.integers(0, 5))
-    def put(self, lane: Lane, count: int, patience: int | None) -> None:
+    @rule(
+        lane=st.sampled_from(Lane),
+        row=st.booleans(),
+        count=st.integers(1, 6),
+        patience=st.none() | st.integers(0, 5),
+    )
+    def put(self, lane: Lane, row: bool, count: int, patience: int | None) -> None:
         deadline = None if patience is None else self.clock() + patience
         for _ in range(count):
-            new = entry(lane, deadline=deadline)
+            new = entry(lane, row=row, deadline=deadline)
             self.queue.put(new)
-            self.lanes[lane].append(new)
+            (self.lanes[lane].rows if row else self.lanes[lane].raw).append(new)
             self.came.append(new)
 
+    @precondition(lambda self: self.came)
     @rule(data=st.data())
     def leave(self, data: st.DataObject) -> None:
-        waiting = [one for lane in Lane for one in self.lanes[lane] if id(one) not in self.left]
-        if waiting:
-            one = data.draw(st.sampled_from(waiting))
-            assert one.future.cancel()
-            self.left.add(id(one))
+        one = data.draw(st.sampled_from(self.came))
+        could = not (one.future.running() or one.future.done())
+        assert one.future.cancel() == (could or one.future.cancelled())
 
     @rule(seconds=st.integers(1, 3))
     def wait(self, seconds: int) -> None:
@@ -64,105 +109,170 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule()
     def take(self) -> None:
-        if not len(self.queue):
+        can = {lane: self.can(lane) for lane in Lane}
+        assert self.queue.has_turn() == any(can.values())
+        waited = {lane: len(self.lanes[lane]) > 0 for lane in Lane}
+        turn = self.queue.take(self.clock())
+        if turn is None:
+            # Nothing is left undone but for these reasons.
+            assert not any(can.values())
             return
-        training_waited = bool(self.lanes[Lane.TRAIN])
-        predicts_waited = bool(self.lanes[Lane.PREDICT])
-        batch = self.queue.take(self.clock())
-        self.check_turn(batch, training_waited, predicts_waited)
-        self.check_entries(batch)
+        assert can[turn.lane]
+        if all(can.values()):
+            assert turn.lane is (TRAIN if self.owed > 0 else PREDICT)
+        assert turn.contended == all(waited.values())
+        self.check_entries(turn)
+        self.lanes[turn.lane].turns += 1
+        self.out.append(turn)
+
+    def can(self, lane: Lane) -> bool:
+        """Whether a lane may have a turn: one is there, and beside Predicts training is within its bound."""
+        waiting = self.lanes[lane]
+        if lane is TRAIN and self.lanes[PREDICT] and waiting.turns >= self.train_turns:
+            return False
+        return bool(waiting.raw or (waiting.rows and self.free()))
+
+    def free(self) -> int:
+        return self.streams - sum(bool(turn.batch) for turn in self.out)
+
+    def check_entries(self, turn: Turn) -> None:
+        waiting = self.lanes[turn.lane]
+        runs = bool(waiting.rows) and self.free() > 0
+        stage, size = (waiting.rows, self.sizes[turn.lane]) if runs else (waiting.raw, 1)
+        chosen = turn.batch if runs else (turn.prepare,) if turn.prepare else ()
+        assert not (turn.prepare if runs else turn.batch)
+        gone = [stage.pop(0) for _ in range(len(chosen) + len(turn.expired) + turn.abandoned)]
+        there = [one for one in gone if not one.future.cancelled()]
+        late = [one for one in there if one.deadline is not None and one.deadline <= self.clock()]
+        assert list(map(id, chosen)) == [id(one) for one in there if one not in late]
+        assert list(map(id, turn.expired)) == list(map(id, late))
+        assert len(chosen) <= size
+        # Full, as long as usable entries wait.
+        assert len(chosen) == size or not stage
+        assert all(one.future.running() for one in turn.expired)
+        # Who is prepared may still leave; who runs may not.
+        assert all(one.future.running() == runs for one in chosen)
+        self.ends.update(id(one) for one in gone if one not in chosen)
+
+    @precondition(lambda self: self.out)
+    @rule(data=st.data(), seconds=st.integers(0, 9), answered=st.booleans())
+    def finish(self, data: st.DataObject, seconds: int, answered: bool) -> None:
+        turn = self.out.pop(data.draw(st.integers(0, len(self.out) - 1)))
+        self.queue.finish(turn, float(seconds))
+        self.lanes[turn.lane].turns -= 1
+        self.charge(turn, seconds)
+        self.ends.update(map(id, turn.batch))
+        if turn.prepare is None:
+            return
+        if answered:
+            self.ends[id(turn.prepare)] += 1
+        else:
+            turn.prepare.row = ROW
+            self.queue.put(turn.prepare)
+            self.lanes[turn.lane].rows.append(turn.prepare)
+
+    def charge(self, turn: Turn, seconds: int) -> None:
+        if turn.lane is PREDICT and turn.contended:
+            self.owed += seconds * self.train_share / (1 - self.train_share)
+        elif turn.lane is TRAIN:
+            self.owed = self.owed - seconds if turn.contended else min(self.owed, -seconds)
 
     @rule()
     def drain(self) -> None:
-        drained = self.queue.drain()
-        assert {id(one) for one in drained} == {id(one) for lane in Lane for one in self.lanes[lane]}
-        self.outcomes.update(id(one) for one in drained)
-        self.lanes = {Lane.PREDICT: [], Lane.TRAIN: []}
-
-    def check_turn(self, batch: Batch, training_waited: bool, predicts_waited: bool) -> None:
-        if batch.lane is Lane.PREDICT:
-            assert predicts_waited
-            self.predict_batches_while_training_waits += training_waited
-            if not training_waited:
-                self.predict_batches_while_training_waits = 0
-        else:
-            assert training_waited
-            # Training goes only if no Predict waits, or when its patience is at an end.
-            assert not predicts_waited or self.predict_batches_while_training_waits == self.patience
-            self.predict_batches_while_training_waits = 0
-        assert self.predict_batches_while_training_waits <= self.patience
-
-    def check_entries(self, batch: Batch) -> None:
-        gone = len(batch.entries) + len(batch.expired) + batch.abandoned
-        taken, self.lanes[batch.lane] = self.lanes[batch.lane][:gone], self.lanes[batch.lane][gone:]
-        usable = [one for one in taken if id(one) not in self.left]
-        late = [one for one in usable if one.deadline is not None and one.deadline <= self.clock()]
-        in_time = [one for one in usable if one not in late]
-        assert list(map(id, batch.entries)) == list(map(id, in_time))
-        assert list(map(id, batch.expired)) == list(map(id, late))
-        assert batch.abandoned == len(taken) - len(usable)
-        assert len(batch.entries) <= self.bounds[batch.lane]
-        assert all(one.future.running() for one in (*batch.entries, *batch.expired))
-        # A batch is full as long as usable rows wait.
-        assert len(batch.entries) == self.bounds[batch.lane] or not self.lanes[batch.lane]
-        self.outcomes.update(map(id, taken))
+        drained = Counter(map(id, self.queue.drain()))
+        assert drained == Counter(id(one) for lane in self.lanes.values() for one in (*lane.raw, *lane.rows))
+        self.ends += drained
+        for lane in self.lanes.values():
+            lane.raw, lane.rows = [], []
 
     @invariant()
-    def every_row_waits_or_was_answered_once(self) -> None:
-        if hasattr(self, "queue"):
-            waiting = Counter(id(one) for lane in Lane for one in self.lanes[lane])
-            assert waiting + self.outcomes == Counter(map(id, self.came))
-            for lane in Lane:
-                assert self.queue.waiting(lane) == len(self.lanes[lane])
-            assert len(self.queue) == sum(map(len, self.lanes.values()))
+    def every_entry_is_at_one_place_or_ended_once(self) -> None:
+        if not hasattr(self, "queue"):
+            return
+        waiting = Counter(id(one) for lane in self.lanes.values() for one in (*lane.raw, *lane.rows))
+        busy = Counter(id(one) for turn in self.out for one in (*turn.batch, turn.prepare) if one is not None)
+        assert waiting + busy + self.ends == Counter(map(id, self.came))
+        assert len(self.queue) == waiting.total()
+        for lane in Lane:
+            assert self.queue.waiting(lane) == len(self.lanes[lane])
+        assert self.free() >= 0
 
 
-QueueMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+QueueMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 TestAnyOrderOfOperations = QueueMachine.TestCase
 
 
 def test_serving_goes_before_training_and_alone() -> None:
-    queue = filled(predict=3, train=5)
-    batch = queue.take(0.0)
-    assert (batch.lane, len(batch.entries)) == (Lane.PREDICT, 3)
-    assert all(one.lane is Lane.PREDICT for one in batch.entries)
+    queue = filled(PREDICT, rows=3, queue=filled(TRAIN, rows=5))
+    turn = taken(queue)
+    assert kind(turn) == (PREDICT, "run", 3)
+    assert all(one.lane is PREDICT for one in turn.batch)
 
 
-def test_training_fills_the_gaps_slice_by_slice() -> None:
-    queue = filled(predict=0, train=5)
-    assert [len(queue.take(0.0).entries) for _ in range(3)] == [2, 2, 1]
+def test_rows_run_before_further_entries_are_prepared() -> None:
+    queue = filled(PREDICT, raw=2, rows=1)
+    assert [kind(queue.take(0.0)) for _ in range(4)] == [
+        (PREDICT, "run", 1),
+        (PREDICT, "prepare", 0),
+        (PREDICT, "prepare", 0),
+        None,
+    ]
 
 
-def test_under_constant_load_training_gets_one_slice_after_each_patience() -> None:
-    queue = filled(predict=0, train=100, patience=3)
-    turns = []
-    for _ in range(12):
-        queue.put(entry(Lane.PREDICT))
-        turns.append(queue.take(0.0).lane)
-    assert turns == ([Lane.PREDICT] * 3 + [Lane.TRAIN]) * 3
+def test_while_no_stream_is_free_entries_are_prepared_and_rows_wait() -> None:
+    queue = filled(PREDICT, raw=1, rows=5)
+    first = taken(queue)
+    assert kind(first) == (PREDICT, "run", 4)
+    assert kind(queue.take(0.0)) == (PREDICT, "prepare", 0)
+    assert queue.take(0.0) is None
+    queue.finish(first, 1.0)
+    assert kind(queue.take(0.0)) == (PREDICT, "run", 1)
 
 
-def test_passing_over_is_counted_anew_after_a_gap() -> None:
-    queue = filled(predict=0, train=100, patience=2)
-    turns = []
-    for predict_comes in (True, False, True, True, True):
-        if predict_comes:
-            queue.put(entry(Lane.PREDICT))
-        turns.append(queue.take(0.0).lane)
-    assert turns == [Lane.PREDICT, Lane.TRAIN, Lane.PREDICT, Lane.PREDICT, Lane.TRAIN]
+def test_training_prepares_while_predicts_wait_for_a_stream() -> None:
+    queue = filled(PREDICT, rows=5, queue=filled(TRAIN, raw=2))
+    taken(queue)
+    assert kind(queue.take(0.0)) == (TRAIN, "prepare", 0)
+    # The second of them waits: beside Predicts there is one training turn at once.
+    assert queue.take(0.0) is None
 
 
-def test_a_row_expires_at_its_deadline_and_not_before() -> None:
-    queue = RowQueue(max_batch=4, train_slice=2)
-    early, late = entry(Lane.PREDICT, deadline=10.0), entry(Lane.PREDICT, deadline=10.1)
+def test_training_alone_takes_every_turn_slice_by_slice() -> None:
+    queue = filled(TRAIN, raw=2, rows=5, queue=LaneQueue(max_batch=4, train_slice=2, streams=3))
+    assert [kind(queue.take(0.0)) for _ in range(6)] == [
+        (TRAIN, "run", 2),
+        (TRAIN, "run", 2),
+        (TRAIN, "run", 1),
+        (TRAIN, "prepare", 0),
+        (TRAIN, "prepare", 0),
+        None,
+    ]
+
+
+def test_what_ends_of_itself_takes_no_stream() -> None:
+    queue = LaneQueue(max_batch=4, train_slice=2)
+    late, left, fine = entry(PREDICT, row=True, deadline=1.0), entry(PREDICT, row=True), entry(PREDICT)
+    for one in (late, left, fine):
+        queue.put(one)
+    left.future.cancel()
+    turn = taken(queue, 1.0)
+    assert (turn.batch, turn.expired, turn.abandoned) == ((), (late,), 1)
+    filled(PREDICT, rows=1, queue=queue)
+    assert kind(queue.take(1.0)) == (PREDICT, "run", 1)
+
+
+@pytest.mark.parametrize("row", [False, True])
+def test_an_entry_expires_at_its_deadline_and_not_before(row: bool) -> None:
+    queue = LaneQueue(max_batch=4, train_slice=2)
+    early, late = entry(PREDICT, row=row, deadline=10.0), entry(PREDICT, row=row, deadline=10.1)
     queue.put(early)
     queue.put(late)
-    batch = queue.take(10.0)
-    assert batch.expired == (early,)
-    assert batch.entries == (late,)
+    turn = taken(queue, 10.0)
+    assert turn.expired == (early,)
+    assert (turn.prepare or turn.batch[0]) is late
 
 
 def test_its_repr_tells_what_waits() -> None:
-    queue = filled(predict=5, train=1)
+    queue = filled(PREDICT, raw=2, rows=5, queue=filled(TRAIN, raw=1))
     queue.take(0.0)
-    assert repr(queue) == "RowQueue(predict=1, train=1, passed_over=1)"
+    assert repr(queue) == "LaneQueue(predict=2+1, train=1+0, free=0)"

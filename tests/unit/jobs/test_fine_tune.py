@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fakes import Desk, FakeBackbone, FakeSource, InlineExecutor, ManualClock, Recorder, Shelf
+from fakes import Desk, FakeBackbone, FakeSource, ManualClock, Recorder, Shelf
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
-from headstart_server.embedding.queue import Lane, RowQueue
+from headstart_server.embedding.queue import Lane, LaneQueue
 from headstart_server.errors import ArtifactDamaged, InvalidField, TooFewClasses, UnusableExamples
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.datasets import DatasetStore
@@ -35,7 +35,7 @@ class Rig:
         self.clock = ManualClock(0.0)
         self.seen = Recorder()
         self.backbone = FakeBackbone()
-        self.queue = RowQueue(max_batch=4, train_slice=3)
+        self.queue = LaneQueue(max_batch=4, train_slice=3)
         self.batcher = Batcher(self.backbone.run, self.queue, self.seen, clock=self.clock)
         self.batcher.start()
         self.cache = FeatureCache(1 << 20)
@@ -53,8 +53,7 @@ class Rig:
         )
 
     def _embedder(self, backbone: FakeBackbone) -> Embedder:
-        pools = {lane: InlineExecutor() for lane in Lane}
-        return Embedder(backbone, self.batcher, self.cache, pools, max_pending=10, clock=self.clock)
+        return Embedder(backbone, self.batcher, self.cache, max_pending=10, clock=self.clock)
 
     def job(self, examples: Sequence[Example], job_id: str = "job", **spec: object) -> Job:
         """A claimed job for these examples."""

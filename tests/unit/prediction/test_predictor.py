@@ -1,19 +1,22 @@
 """From inputs and selectors to answers: one pass for all, and errors that name the input."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fakes import FakeBackbone, FakeSource, HeldExecutor, ManualClock, Recorder, Shelf, make_head
+from fakes import PATIENCE, FakeBackbone, FakeSource, ManualClock, Recorder, Shelf, make_head
 from headstart_server.backbones.backbone import Content, Modality
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
-from headstart_server.embedding.queue import Lane, RowQueue
+from headstart_server.embedding.queue import LaneQueue, RowFeatures
 from headstart_server.errors import (
     AliasNotFound,
     BackboneMismatch,
@@ -39,9 +42,15 @@ PETS = [Selector(model="pets")]
 
 
 class Stall:
-    """A predictor with versions to ask; what would be threads is done when the test says so."""
+    """A predictor with versions to ask; what would be threads is done when the test says so.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: of its versions.
+        threads: of each batcher; 0 leaves its turns to the test.
+    """
+
+    def __init__(self, folder: Path, *, threads: int = 0) -> None:
+        self.threads = threads
         self.clock = ManualClock(100.0)
         self.shelf = Shelf(folder, ManualClock())
         self.backbones = {
@@ -52,9 +61,8 @@ class Stall:
                 ("table", Modality.TENSOR, "e"),
             )
         }
-        self.queues: dict[str, RowQueue] = {}
+        self.queues: dict[str, LaneQueue] = {}
         self.batchers: dict[str, Batcher] = {}
-        self.decoding = HeldExecutor()
         self.engine = Engine(FakeSource(*self.backbones.values()), self._embedder, "fake")
         self.under_way: set[str] = set()
         self.predictor = Predictor(
@@ -67,12 +75,12 @@ class Stall:
 
     def _embedder(self, backbone: FakeBackbone) -> Embedder:
         name = backbone.info.name
-        self.queues[name] = RowQueue(max_batch=8, train_slice=1)
-        self.batchers[name] = Batcher(backbone.run, self.queues[name], Recorder(), clock=self.clock)
-        pools = dict.fromkeys(Lane, self.decoding)
-        return Embedder(
-            backbone, self.batchers[name], FeatureCache(0), pools, max_pending=10, clock=self.clock
+        self.queues[name] = LaneQueue(max_batch=8, train_slice=1)
+        self.batchers[name] = Batcher(
+            backbone.run, self.queues[name], Recorder(), threads=self.threads, clock=self.clock
         )
+        self.batchers[name].start()
+        return Embedder(backbone, self.batchers[name], FeatureCache(0), max_pending=10, clock=self.clock)
 
     def load(self, *names: str) -> None:
         for name in names or self.backbones:
@@ -80,10 +88,9 @@ class Stall:
 
     def work(self) -> None:
         """What the threads of a server would do by now."""
-        self.decoding.run_all()
-        for name, queue in self.queues.items():
-            while len(queue):
-                self.batchers[name].execute(queue.take(self.clock()))
+        for batcher in self.batchers.values():
+            while batcher.step():
+                pass
 
     @property
     def pending(self) -> int:
@@ -96,11 +103,14 @@ class Stall:
         *,
         top_k: int = 0,
         deadline: float | None = None,
+        with_features: bool = False,
         meanwhile: Callable[[], None] = lambda: None,
     ) -> Predicted:
         """Predict, with the threads' work done whenever the call waits for it."""
         call = asyncio.create_task(
-            self.predictor.predict(selectors, contents, top_k=top_k, deadline=deadline)
+            self.predictor.predict(
+                selectors, contents, top_k=top_k, deadline=deadline, with_features=with_features
+            )
         )
         while not call.done():
             await asyncio.wait([call], timeout=0.001)
@@ -133,7 +143,7 @@ async def test_an_answer_is_the_heads_on_the_features_of_each_input(stall: Stall
     stall.load()
     stall.shelf.publish(head=make_head(seed=4))
     contents = [b"a", b"b", b"c"]
-    predicted = await stall.predict(contents)
+    predicted = await stall.predict(contents, with_features=True)
     backbone, head = stall.backbones["fake"], make_head(seed=4)
     features = backbone.run(np.stack([backbone.decode(content) for content in contents]))
     (answer,) = predicted.answers
@@ -160,14 +170,14 @@ async def test_several_versions_on_one_backbone_share_one_pass(stall: Stall) -> 
         Selector(model="pets", alias="stable"),
         Selector(model="pets", number=1),
     ]
-    predicted = await stall.predict([b"a", b"b"], selectors)
+    predicted = await stall.predict([b"a", b"b"], selectors, with_features=True)
     assert [(answer.version.model, answer.version.number) for answer in predicted.answers] == [
         ("pets", 2),
         ("cars", 1),
         ("pets", 1),
         ("pets", 1),
     ]
-    assert stall.backbones["fake"].batches == [2]
+    assert sum(stall.backbones["fake"].batches) == 2
     assert set(stall.backbones["fake"].decoded.values()) == {1}
     assert len(predicted.features) == 1
     assert [answer.indexes.shape for answer in predicted.answers] == [(2, 5), (2, 3), (2, 3), (2, 3)]
@@ -178,9 +188,19 @@ async def test_versions_on_several_backbones_run_each_once(stall: Stall) -> None
     stall.load()
     stall.shelf.publish()
     stall.shelf.publish("cars", backbone="other", backbone_digest="c" * 64)
-    predicted = await stall.predict([b"a"], [Selector(model="pets"), Selector(model="cars")])
+    predicted = await stall.predict(
+        [b"a"], [Selector(model="pets"), Selector(model="cars")], with_features=True
+    )
     assert [stall.backbones[name].batches for name in ("fake", "other")] == [[1], [1]]
     assert [features.backbone for features in predicted.features] == ["fake", "other"]
+
+
+async def test_features_are_given_only_if_asked_for(stall: Stall) -> None:
+    stall.load()
+    stall.shelf.publish()
+    assert not (await stall.predict([b"a"])).features
+    (features,) = (await stall.predict([b"a"], with_features=True)).features
+    assert set(features.views) == {"last", "taps"}
 
 
 @pytest.mark.parametrize(("top_k", "wanted"), [(1, 1), (2, 2), (3, 3), (99, 3), (0, 3)])
@@ -397,7 +417,8 @@ async def test_a_caller_that_leaves_takes_its_rows_out_of_the_queue(stall: Stall
     call = asyncio.create_task(stall.predictor.predict(PETS, [b"a", b"b"], top_k=0, deadline=None))
     while not stall.pending:
         await asyncio.sleep(0)
-    stall.decoding.run_all()
+    assert stall.batchers["fake"].step()
+    assert stall.backbones["fake"].decoded == {b"warm": 1, b"a": 1}
     assert len(stall.queues["fake"]) == 2
     call.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -419,6 +440,135 @@ async def test_a_caller_that_leaves_before_its_inputs_are_decoded_saves_the_deco
         await call
     stall.work()
     assert dict(stall.backbones["fake"].decoded) == {b"warm": 1}
+
+
+# Many futures
+
+
+async def asked(
+    stall: Stall, contents: Sequence[Content]
+) -> tuple["asyncio.Task[Predicted]", list["Future[RowFeatures]"]]:
+    """A call that waits, and the futures of its inputs."""
+    embedder, futures = stall.engine.get("fake"), []
+    predict = embedder.predict
+
+    def seen(contents: Sequence[Content], deadline: float | None) -> list["Future[RowFeatures]"]:
+        embedder.predict = predict
+        futures.extend(predict(contents, deadline))
+        return list(futures)
+
+    embedder.predict = seen
+    call = asyncio.create_task(stall.predictor.predict(PETS, contents, top_k=0, deadline=None))
+    while not futures:
+        await asyncio.sleep(0)
+    return call, futures
+
+
+async def test_inputs_that_end_in_many_threads_are_all_awaited_and_in_order(tmp_path: Path) -> None:
+    stall = Stall(tmp_path, threads=4)
+    stall.load()
+    stall.shelf.publish()
+    contents = [b"%d" % place for place in range(8)]
+    alone = [(await stall.predict([content])).answers[0].probabilities.tolist() for content in contents]
+    for _ in range(50):
+        (answer,) = (await asyncio.wait_for(stall.predict(contents), PATIENCE)).answers
+        assert [[each] for each in answer.probabilities.tolist()] == alone
+        assert stall.pending == 0
+    stall.engine.close()
+    stall.shelf.close()
+
+
+async def test_the_event_loop_is_woken_once_for_a_call(stall: Stall, monkeypatch: pytest.MonkeyPatch) -> None:
+    stall.load()
+    stall.shelf.publish()
+    await stall.predict([b"warm"])
+    call, _ = await asked(stall, [b"%d" % place for place in range(8)])
+    loop, wakings = asyncio.get_running_loop(), 0
+    wake = loop.call_soon_threadsafe
+
+    def counted(*args: object) -> object:
+        nonlocal wakings
+        wakings += 1
+        return wake(*args)
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", counted)
+    stall.work()
+    assert wakings == 1
+    assert (await asyncio.wait_for(call, PATIENCE)).answers
+
+
+async def test_inputs_that_ended_before_anybody_waits_are_answered_too(
+    stall: Stall, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stall.load()
+    stall.shelf.publish()
+    embedder = stall.engine.get("fake")
+    predict = embedder.predict
+
+    def at_once(contents: Sequence[Content], deadline: float | None) -> list["Future[RowFeatures]"]:
+        futures = predict(contents, deadline)
+        stall.work()
+        assert all(future.done() for future in futures)
+        return futures
+
+    monkeypatch.setattr(embedder, "predict", at_once)
+    call = stall.predictor.predict(PETS, [b"a", b"b"], top_k=0, deadline=None)
+    assert len((await asyncio.wait_for(call, PATIENCE)).answers[0].indexes) == 2
+
+
+async def test_an_input_that_somebody_else_took_out_fails_its_call_instead_of_leaving_it_to_wait(
+    stall: Stall,
+) -> None:
+    stall.load()
+    stall.shelf.publish()
+    await stall.predict([b"warm"])
+    call, futures = await asked(stall, [b"a", b"b", b"c"])
+    assert futures[1].cancel()
+    stall.work()
+    # Not asyncio's: nobody cancelled the call, and its caller is told of a fault of the server.
+    with pytest.raises(CancelledError):
+        await asyncio.wait_for(call, PATIENCE)
+    assert not call.cancelled()
+    assert stall.pending == 0
+
+
+async def test_a_caller_that_leaves_while_some_inputs_run_leaves_nothing_held(stall: Stall) -> None:
+    stall.load()
+    stall.shelf.publish()
+    await stall.predict([b"warm"])
+    call, futures = await asked(stall, [b"a", b"b"])
+
+    def leave_meanwhile(rows: object) -> None:
+        stall.backbones["fake"].before_run = lambda rows: None
+        asyncio.get_running_loop().call_soon(call.cancel)
+
+    stall.backbones["fake"].before_run = leave_meanwhile
+    assert stall.batchers["fake"].step()
+    assert stall.batchers["fake"].step()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert [future.cancelled() for future in futures] == [False, True]
+    stall.work()
+    assert stall.pending == 0
+    assert stall.backbones["fake"].decoded == {b"warm": 1, b"a": 1}
+
+
+async def test_an_answered_call_leaves_nothing_to_the_garbage_collector(stall: Stall) -> None:
+    stall.load()
+    stall.shelf.publish()
+    await stall.predict([b"warm"])
+    gc.collect()
+    gc.disable()
+    try:
+        call, futures = await asked(stall, [b"a", b"b"])
+        alive = [weakref.ref(future) for future in futures]
+        del futures
+        stall.work()
+        await call
+        del call
+        assert [future() is None for future in alive] == [True, True]
+    finally:
+        gc.enable()
 
 
 # Embed

@@ -1,0 +1,92 @@
+"""Many callers, many versions and a fine-tune at once: every answer is the one that a lonely caller gets."""
+
+import asyncio
+import random
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations
+
+import grpc
+import pytest
+
+from headstart.v1 import job_pb2
+from headstart.v1 import prediction_service_pb2 as predicting
+from headstart.v1 import prediction_service_pb2_grpc as stubs
+from integration.server.calls import (
+    TIMEOUT,
+    Api,
+    digit,
+    example,
+    noise,
+    prediction_request,
+)
+from server_process import ServerProcess
+
+MODELS, VERSIONS = 40, 5
+#: Versions of one call, the first and the additional ones.
+TARGETS = 100
+CALLS, AT_ONCE = 500, 64
+
+#: A version: its model and number.
+Version = tuple[str, int]
+
+
+@pytest.fixture(scope="module")
+def versions(api: Api) -> list[Version]:
+    """Two hundred versions, each of two classes of digits that it saw two pictures of."""
+    pairs = list(combinations(range(10), 2))
+
+    def publish(place: int) -> Version:
+        chance = random.Random(place)
+        labels = pairs[place % len(pairs)]
+        chosen = [(label, number) for label in labels for number in chance.sample(range(5), 2)]
+        examples = [example(digit(label, number), str(label)) for label, number in chosen]
+        job = api.published(examples, model=f"crowd-{place % MODELS}")
+        return job.spec.model, job.version
+
+    with ThreadPoolExecutor(8) as pool:
+        return list(pool.map(publish, range(MODELS * VERSIONS)))
+
+
+def alone(api: Api, versions: list[Version], picture: bytes) -> Iterator[predicting.VersionPredictions]:
+    """What each version answers about a picture while nobody else asks."""
+    for start in range(0, len(versions), TARGETS):
+        first, *further = versions[start : start + TARGETS]
+        additional = [predicting.VersionSelector(model=model, version=number) for model, number in further]
+        response = api.predict(first[0], picture, version=first[1], additional_targets=additional)
+        yield response.result
+        yield from response.additional_results
+
+
+async def test_under_load_every_answer_is_to_the_bit_that_of_a_lonely_call(
+    api: Api, server: ServerProcess, versions: list[Version], model: str
+):
+    assert len(set(versions)) == MODELS * VERSIONS
+    pictures = [digit(label, 30) for label in (0, 3, 5, 8)]
+    expected = {
+        (version, picture): answer
+        for picture in pictures
+        for version, answer in zip(versions, alone(api, versions, picture), strict=True)
+    }
+    # The versions differ, so that the answer of another one would be seen.
+    assert len({str(answer.predictions) for answer in expected.values()}) > 0.9 * len(expected)
+    chance = random.Random(1)
+    asked = [(chance.choice(versions), chance.choice(pictures)) for _ in range(CALLS)]
+    job = api.fine_tune(noise(60, seed=600), model=model)
+
+    async with grpc.aio.insecure_channel(server.target) as channel:
+        service, room = stubs.PredictionServiceStub(channel), asyncio.Semaphore(AT_ONCE)
+
+        async def ask(version: Version, picture: bytes) -> predicting.VersionPredictions:
+            async with room:
+                request = prediction_request(version[0], picture, version=version[1])
+                return (await service.Predict(request, timeout=TIMEOUT)).result
+
+        began = time.time()
+        answers = await asyncio.gather(*(ask(version, picture) for version, picture in asked))
+
+    assert answers == [expected[question] for question in asked]
+    ended = api.ended(job.job_id)
+    assert ended.state == job_pb2.JOB_STATE_SUCCEEDED
+    assert ended.finish_time.ToNanoseconds() > began * 1e9

@@ -1,0 +1,306 @@
+"""A batcher's threads: none sleeps while something can be done, and everybody is answered once."""
+
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from fakes import PATIENCE, ManualClock, Recorder
+from headstart_server.embedding.batcher import Batcher
+from headstart_server.embedding.queue import Entry, Lane, LaneQueue, Row, RowFeatures, Turn
+from headstart_server.errors import DeadlineExceeded, Draining
+
+PREDICT, TRAIN = Lane.PREDICT, Lane.TRAIN
+#: What a thread is doing: preparing an input, or running some.
+Work = tuple[str, tuple[int, ...]]
+
+
+class UnreadableError(Exception):
+    """What preparing raises."""
+
+
+class RuntimeFault(Exception):
+    """What running raises."""
+
+
+class ToldQueue(LaneQueue):
+    """A queue that tells of each change."""
+
+    def __init__(self, changed: threading.Condition, **bounds: float) -> None:
+        super().__init__(**bounds)
+        self._changed = changed
+
+    def put(self, entry: Entry) -> None:
+        super().put(entry)
+        self._tell()
+
+    def finish(self, turn: Turn, seconds: float) -> None:
+        super().finish(turn, seconds)
+        self._tell()
+
+    def _tell(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
+
+
+class Held:
+    """A batcher whose threads stop in each turn until the test lets them go on.
+
+    Beside it a second queue is told the same: what as many threads would do at once is what they must do.
+    """
+
+    def __init__(self, threads: int, **bounds: float) -> None:
+        self.threads = threads
+        self.changed = threading.Condition()
+        self.held: set[Work] = set()
+        self.entries: list[Entry] = []
+        self.queue = ToldQueue(self.changed, **bounds)
+        self.batcher = Batcher(
+            self.run, self.queue, Recorder(), threads=threads, clock=ManualClock(0.0), name="held"
+        )
+        self.twin = LaneQueue(**bounds)
+        self.twins: list[Entry] = []
+        self.expected: dict[Work, Turn] = {}
+        self.batcher.start()
+
+    def hold(self, work: Work) -> None:
+        with self.changed:
+            self.held.add(work)
+            self.changed.notify_all()
+            assert self.changed.wait_for(lambda: work not in self.held, PATIENCE)
+
+    def prepare(self, number: int) -> Row:
+        self.hold(("prepare", (number,)))
+        return np.array([number])
+
+    def run(self, rows: NDArray[np.generic]) -> dict[str, NDArray[np.float32]]:
+        self.hold(("run", tuple(rows[:, 0].tolist())))
+        return {"last": rows.astype(np.float32)}
+
+    def submit(self, lane: Lane, count: int = 1) -> None:
+        """Inputs come, one by one."""
+        for _ in range(count):
+            number = len(self.entries)
+            entry = Entry(prepare=lambda number=number: self.prepare(number), lane=lane, since=0.0)
+            twin = Entry(prepare=lambda: np.zeros(1), lane=lane, since=0.0)
+            self.entries.append(entry)
+            self.twins.append(twin)
+            self.twin.put(twin)
+            self.batcher.submit(entry)
+            self.settle()
+
+    def release(self, work: Work) -> None:
+        """End one turn."""
+        turn = self.expected.pop(work)
+        self.twin.finish(turn, 0.0)
+        if turn.prepare is not None:
+            turn.prepare.row = np.zeros(1)
+            self.twin.put(turn.prepare)
+        with self.changed:
+            self.held.remove(work)
+            self.changed.notify_all()
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until every thread that can do something does it, and check that it is the right thing."""
+        while len(self.expected) < self.threads and (turn := self.twin.take(0.0)) is not None:
+            self.expected[self.work_of(turn)] = turn
+        with self.changed:
+            done = self.changed.wait_for(self.is_settled, PATIENCE)
+            assert done, (
+                f"Expected {sorted(self.expected)} and {self.twin}. "
+                f"Received: {sorted(self.held)} and {self.queue}."
+            )
+
+    def is_settled(self) -> bool:
+        # Of the second queue too: a thread that was let go on may not have given its turn back yet.
+        return self.held == set(self.expected) and repr(self.queue) == repr(self.twin)
+
+    def work_of(self, turn: Turn) -> Work:
+        numbers = {id(twin): number for number, twin in enumerate(self.twins)}
+        if turn.prepare is not None:
+            return "prepare", (numbers[id(turn.prepare)],)
+        return "run", tuple(numbers[id(twin)] for twin in turn.batch)
+
+    def end(self) -> None:
+        """End every turn until all inputs are answered."""
+        while self.expected:
+            self.release(min(self.expected))
+        answers = [entry.future.result(PATIENCE).views["last"].tolist() for entry in self.entries]
+        assert answers == [[number] for number in range(len(self.entries))]
+        self.batcher.close()
+
+
+@pytest.mark.parametrize("time", range(5))
+def test_a_turn_that_makes_room_for_several_wakes_a_thread_for_each(time: int) -> None:
+    held = Held(4, max_batch=4, train_slice=1, streams=1, train_turns=1)
+    held.submit(TRAIN)
+    held.release(("prepare", (0,)))
+    held.submit(TRAIN, 2)
+    held.submit(PREDICT)
+    held.submit(TRAIN, 4)
+    for number in (3, 1, 2):
+        held.release(("prepare", (number,)))
+    # The stream is taken, the Predict's row waits for it, and beside a Predict training has one turn at once:
+    # three threads sleep. When the batch ends the Predict runs, and all of training's inputs are free.
+    assert held.held == {("run", (0,))}
+    held.release(("run", (0,)))
+    assert held.held == {("run", (3,)), ("prepare", (4,)), ("prepare", (5,)), ("prepare", (6,))}
+    held.end()
+
+
+@given(
+    threads=st.integers(1, 4),
+    bounds=st.fixed_dictionaries(
+        {
+            "max_batch": st.integers(1, 3),
+            "train_slice": st.integers(1, 2),
+            "streams": st.integers(1, 3),
+            "train_turns": st.integers(1, 3),
+        }
+    ),
+    script=st.lists(st.sampled_from(Lane) | st.integers(0, 3), max_size=30),
+)
+@settings(max_examples=100)
+def test_no_thread_sleeps_while_something_can_be_done(
+    threads: int, bounds: dict[str, int], script: Sequence[Lane | int]
+) -> None:
+    held = Held(threads, **bounds)
+    for action in script:
+        if isinstance(action, Lane):
+            held.submit(action)
+        elif held.expected:
+            held.release(sorted(held.expected)[action % len(held.expected)])
+    held.end()
+
+
+@pytest.fixture
+def restless() -> Iterator[None]:
+    """Python's threads give way to one another as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """Many callers at once."""
+
+    threads: int
+    streams: int
+    train_turns: int
+    callers: int
+    each: int
+    closes_after: int | None
+
+
+crowds = st.builds(
+    Crowd,
+    threads=st.integers(1, 6),
+    streams=st.integers(1, 3),
+    train_turns=st.integers(1, 3),
+    callers=st.integers(1, 6),
+    each=st.integers(1, 30),
+    closes_after=st.none() | st.integers(0, 60),
+)
+
+
+@given(crowd=crowds, seed=st.integers(0, 2**32 - 1))
+@settings(max_examples=100)
+@pytest.mark.usefixtures("restless")
+def test_with_many_threads_and_callers_every_input_ends_exactly_once(crowd: Crowd, seed: int) -> None:
+    busy = Busy(crowd, seed)
+    busy.batcher.start()
+    callers = [threading.Thread(target=busy.call, args=(place,)) for place in range(crowd.callers)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(PATIENCE)
+        assert not caller.is_alive()
+    busy.batcher.close()
+    assert not busy.faults
+    assert busy.ends.total() == crowd.callers * crowd.each
+    assert set(busy.ends.values()) == {1}
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("crowd")]
+
+
+class Busy:
+    """A batcher with threads, and callers that wait for each answer or leave."""
+
+    def __init__(self, crowd: Crowd, seed: int) -> None:
+        self.crowd, self.seed = crowd, seed
+        queue = LaneQueue(
+            max_batch=3, train_slice=2, streams=crowd.streams, train_turns=crowd.train_turns, train_share=0.3
+        )
+        self.batcher = Batcher(self.run, queue, Recorder(), threads=crowd.threads, name="crowd")
+        self.running = threading.BoundedSemaphore(crowd.streams)
+        self.ends: Counter[tuple[int, int]] = Counter()
+        self.left = crowd.closes_after
+        self.faults: list[object] = []
+        self.lock = threading.Lock()
+
+    def run(self, rows: NDArray[np.generic]) -> dict[str, NDArray[np.float32]]:
+        assert self.running.acquire(blocking=False), "more batches at once than there are streams"
+        try:
+            if rows[0, 0] % 7 == 6:
+                raise RuntimeFault
+            return {"last": rows.astype(np.float32)}
+        finally:
+            self.running.release()
+
+    def call(self, place: int) -> None:
+        chance = np.random.default_rng([self.seed, place])
+        waiting = [self.submit(place, number, chance) for number in range(self.crowd.each)]
+        for value, entry, fate in waiting:
+            try:
+                answer = entry.future.result(PATIENCE).views["last"].tolist()
+                if answer != [value]:
+                    self.faults.append((value, answer))
+            except (CancelledError, UnreadableError, RuntimeFault, DeadlineExceeded):
+                pass
+            except Draining:
+                if self.crowd.closes_after is None:
+                    self.faults.append((value, fate, "drained"))
+            except BaseException as error:  # noqa: BLE001 - told by the test
+                self.faults.append((value, fate, error))
+
+    def submit(self, place: int, number: int, chance: np.random.Generator) -> tuple[float, Entry, str]:
+        value, key = float(place * 1000 + number), (place, number)
+        fate = str(chance.choice(["row", "row", "row", "known", "error", "leaves", "late"]))
+
+        def prepare() -> Row | RowFeatures:
+            if fate == "error":
+                raise UnreadableError
+            made = np.array([value], np.float32)
+            return RowFeatures(views={"last": made}) if fate == "known" else made
+
+        lane = list(Lane)[chance.integers(2)]
+        entry = Entry(prepare=prepare, lane=lane, since=0.0, deadline=0.0 if fate == "late" else None)
+        entry.future.add_done_callback(lambda _: self.count(key))
+        self.batcher.submit(entry)
+        if fate == "leaves":
+            entry.future.cancel()
+        self.close_in_time()
+        return value, entry, fate
+
+    def count(self, key: tuple[int, int]) -> None:
+        with self.lock:
+            self.ends[key] += 1
+
+    def close_in_time(self) -> None:
+        with self.lock:
+            if self.left is None:
+                return
+            self.left -= 1
+            closes = self.left == 0
+        if closes:
+            self.batcher.close()

@@ -1,0 +1,74 @@
+"""The interceptor: a handler is wrapped once for each method, and nothing is kept for unknown ones."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import pytest
+
+from headstart_server.rpc.calls import CallInterceptor
+from headstart_server.telemetry import Telemetry
+
+
+async def answer(request: Any, context: Any) -> Any:
+    return request
+
+
+@dataclass
+class Server:
+    """The handlers of a server, and which of them were asked for."""
+
+    handlers: dict[str, grpc.RpcMethodHandler] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    async def find(self, details: "Details") -> grpc.RpcMethodHandler | None:
+        self.asked.append(details.method)
+        return self.handlers.get(details.method)
+
+
+@dataclass
+class Details:
+    """What is known of a call before it is handled."""
+
+    method: str
+
+
+@pytest.fixture
+def server() -> Server:
+    make = grpc.unary_unary_rpc_method_handler
+    return Server({name: make(answer) for name in ("/a/Predict", "/a/Embed")})
+
+
+@pytest.fixture
+def interceptor() -> CallInterceptor:
+    return CallInterceptor(Telemetry("test"))
+
+
+async def test_a_handler_is_wrapped_once_for_all_calls_of_its_method(
+    interceptor: CallInterceptor, server: Server
+) -> None:
+    first = await interceptor.intercept_service(server.find, Details("/a/Predict"))
+    again = await interceptor.intercept_service(server.find, Details("/a/Predict"))
+    other = await interceptor.intercept_service(server.find, Details("/a/Embed"))
+    assert first is again
+    assert first.unary_unary is not answer
+    assert other.unary_unary is not first.unary_unary
+    assert server.asked == ["/a/Predict", "/a/Embed"]
+
+
+async def test_a_method_there_is_not_is_asked_for_each_time_and_nothing_is_kept(
+    interceptor: CallInterceptor, server: Server
+) -> None:
+    for _ in range(2):
+        assert await interceptor.intercept_service(server.find, Details("/a/Unknown")) is None
+    assert server.asked == ["/a/Unknown"] * 2
+    server.handlers["/a/Unknown"] = server.handlers["/a/Predict"]
+    assert await interceptor.intercept_service(server.find, Details("/a/Unknown")) is not None
+
+
+async def test_a_method_with_both_sides_streaming_is_left_as_it_is(
+    interceptor: CallInterceptor, server: Server
+) -> None:
+    handler = server.handlers["/a/Reflect"] = grpc.stream_stream_rpc_method_handler(answer)
+    for _ in range(2):
+        assert await interceptor.intercept_service(server.find, Details("/a/Reflect")) is handler

@@ -1,0 +1,85 @@
+"""Settings: each a flag, a variable and a line of TOML, with bounds that hold whatever way it comes."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from headstart_server.__main__ import command
+from headstart_server.config import Config
+
+
+class Command:
+    """``headstart-server serve`` that only keeps the settings it would run with."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.chosen: Config | None = None
+
+    def keep(self, config: Config) -> None:
+        self.chosen = config
+
+    def serve(self, *flags: str, toml: str = "", **variables: str) -> Config:
+        result = self.invoke(*flags, toml=toml, **variables)
+        assert result == (0, ""), result
+        assert self.chosen is not None
+        return self.chosen
+
+    def invoke(self, *flags: str, toml: str = "", **variables: str) -> tuple[int, str]:
+        """Its exit code and what it said."""
+        file = self.folder / "headstart.toml"
+        file.write_text(toml)
+        # A terminal as wide as its messages, which would else be broken into lines.
+        environment = {"COLUMNS": "500", **variables}
+        result = CliRunner().invoke(command, ["serve", "--config", str(file), *flags], env=environment)
+        return result.exit_code, result.output
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    command = Command(tmp_path)
+    monkeypatch.setattr("headstart_server.app.serve", command.keep)
+    for name in ("CONFIG", *(field.name.upper() for field in dataclasses.fields(Config))):
+        monkeypatch.delenv(f"HEADSTART_{name}", raising=False)
+    return command
+
+
+def test_without_flags_every_setting_has_its_documented_default(settings: Command) -> None:
+    assert settings.serve() == Config()
+
+
+def test_every_setting_has_a_flag() -> None:
+    flags = {option.name for option in get_command(command).commands["serve"].params}
+    assert flags == {field.name for field in dataclasses.fields(Config)} | {"config"}
+
+
+def test_flags_go_before_variables_and_these_before_the_file(settings: Command) -> None:
+    toml = "train-share = 0.1\nworkers = 7\nmax_batch = 3"
+    chosen = settings.serve("--workers", "9", toml=toml, HEADSTART_WORKERS="8", HEADSTART_MAX_BATCH="4")
+    assert (chosen.train_share, chosen.workers, chosen.max_batch) == (0.1, 9, 4)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.9])
+def test_trainings_share_may_be_from_nothing_to_nine_tenths(settings: Command, share: float) -> None:
+    assert settings.serve("--train-share", str(share)).train_share == share
+
+
+@pytest.mark.parametrize("share", ["-0.1", "0.95", "1", "nan", "inf", "much"])
+def test_any_other_share_is_refused_whatever_way_it_comes(settings: Command, share: str) -> None:
+    toml = f'train_share = "{share}"' if share == "much" else f"train_share = {share}"
+    for told in (
+        settings.invoke("--train-share", share),
+        settings.invoke(HEADSTART_TRAIN_SHARE=share),
+        settings.invoke(toml=toml),
+    ):
+        assert told[0] == 2
+        assert "train-share" in told[1]
+    assert settings.chosen is None
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, 1.5, float("nan")])
+def test_a_share_that_cannot_be_kept_is_refused_without_flags_too(share: float) -> None:
+    with pytest.raises(ValueError, match=f"0 or more and below 1. Received: {share:g}"):
+        Config(train_share=share)
