@@ -203,6 +203,16 @@ def serve(
     max_batch: Annotated[
         int, _option("max_batch", "Most rows of a Predict batch; 0: what suits.", _PREDICT, min=0, max=1024)
     ] = Config.max_batch,
+    batch_delay_ms: Annotated[
+        float,
+        _option(
+            "batch_delay_ms",
+            "Milliseconds that a Predict may wait for its batch to fill; 0 adds no delay.",
+            _PREDICT,
+            min=0.0,
+            max=1000.0,
+        ),
+    ] = Config.batch_delay_ms,
     decode_threads: Annotated[
         int,
         _option(

@@ -25,6 +25,7 @@ class Config:
         max_pending_inputs: Predict inputs that may be held for each backbone.
         max_inputs: inputs of one Predict or Embed call.
         max_batch: rows of a Predict batch; 0 takes what suits the runtime.
+        batch_delay_ms: milliseconds that a Predict may wait for its batch to fill; 0 adds no delay.
         train_slice: rows of a training batch: a Predict waits for one of them at most; 0 takes what suits.
         train_share: part of the time that training gets while Predicts wait, 0 or more and below 1; alone it
             gets all.
@@ -65,6 +66,7 @@ class Config:
     max_pending_inputs: int = 512
     max_inputs: int = 256
     max_batch: int = 0
+    batch_delay_ms: float = 0.0
     train_slice: int = 0
     train_share: float = 0.2
     max_message_mib: int = 64

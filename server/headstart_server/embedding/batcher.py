@@ -26,9 +26,10 @@ class BatchObserver(Protocol):
 class Batcher:
     """Prepares and runs the inputs of concurrent callers together.
 
-    It adds no delay: a batch is what waits when the device, or one of its streams, is free. Its threads do
-    either kind of work. On a CPU there is one for each core, so that decoding and network never contend;
-    where the device works beside the CPU there are more, and the next batch is prepared while one runs.
+    It adds no delay unless the queue is told to: a batch is what waits when the device, or one of its
+    streams, is free. Its threads do either kind of work. On a CPU there is one for each core, so that
+    decoding and network never contend; where the device works beside the CPU there are more, and the next
+    batch is prepared while one runs.
 
     Args:
         run: the backbone, from rows [n, ...] to views [n, D]; called for as many batches at once as the queue
@@ -116,7 +117,7 @@ class Batcher:
         with self._changed:
             while (turn := self._take()) is None and not self._closed:
                 self._idle += 1
-                self._changed.wait()
+                self._changed.wait(self._queue.delay(self._clock()))
                 self._idle -= 1
             return turn
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -113,6 +114,7 @@ class LaneQueue:
         streams: batches that may run at once.
         train_share: part of the time that training gets while Predicts wait, from 0 to below 1.
         train_turns: most training turns at once while Predicts wait.
+        max_delay: seconds that a Predict's row may wait for its batch to fill although the device is free.
     """
 
     def __init__(
@@ -123,12 +125,14 @@ class LaneQueue:
         streams: int = 1,
         train_share: float = 0.2,
         train_turns: int = 1,
+        max_delay: float = 0.0,
     ) -> None:
         self._lanes = {lane: _LaneState() for lane in Lane}
         self._sizes = {Lane.PREDICT: max_batch, Lane.TRAIN: train_slice}
         self._free = streams
         self._train_weight = train_share / (1.0 - train_share)
         self._train_turns = train_turns
+        self._max_delay = max_delay
         #: Seconds that training may take while Predicts wait; below 0 it had more than its share.
         self._owed = 0.0
 
@@ -160,18 +164,25 @@ class LaneQueue:
             The turn, to be given back by `finish`; None if nothing can be done now. Entries that run or that
             expired are marked as running. It may be of dropped entries alone.
         """
-        lane = self._next_lane()
+        lane = self._next_lane(now)
         if lane is None:
             return None
         state = self._lanes[lane]
-        turn = self._batch(lane, now) if state.rows and self._free else self._preparation(lane, now)
+        turn = self._batch(lane, now) if self._may_run(lane, now) else self._preparation(lane, now)
         state.turns += 1
         self._free -= bool(turn.batch)
         return turn
 
     def has_turn(self) -> bool:
-        """Whether `take` would give a turn now."""
-        return self._next_lane() is not None
+        """Whether `take` would give a turn now, or will when `delay` has passed."""
+        return self._next_lane(inf) is not None
+
+    def delay(self, now: float) -> float | None:
+        """Seconds until a batch that waits to be filled goes as it is; None if none waits for that."""
+        rows = self._lanes[Lane.PREDICT].rows
+        if not rows or not self._free or self._may_run(Lane.PREDICT, now):
+            return None
+        return self._max_delay - (now - rows[0].since)
 
     def finish(self, turn: Turn, seconds: float) -> None:
         """Give back a turn that took some seconds."""
@@ -241,17 +252,24 @@ class LaneQueue:
     def _is_contended(self) -> bool:
         return all(map(len, self._lanes.values()))
 
-    def _next_lane(self) -> Lane | None:
+    def _next_lane(self, now: float) -> Lane | None:
         for lane in (Lane.TRAIN, Lane.PREDICT) if self._owed > 0 else (Lane.PREDICT, Lane.TRAIN):
-            if self._can(lane):
+            if self._can(lane, now):
                 return lane
         return None
 
-    def _can(self, lane: Lane) -> bool:
+    def _can(self, lane: Lane, now: float) -> bool:
         state = self._lanes[lane]
         if lane is Lane.TRAIN and self._lanes[Lane.PREDICT] and state.turns >= self._train_turns:
             return False
-        return bool(state.raw or (state.rows and self._free))
+        return bool(state.raw) or self._may_run(lane, now)
+
+    def _may_run(self, lane: Lane, now: float) -> bool:
+        rows = self._lanes[lane].rows
+        if not rows or not self._free:
+            return False
+        filled = lane is Lane.TRAIN or len(rows) >= self._sizes[lane]
+        return filled or now - rows[0].since >= self._max_delay
 
 
 def _is_late(entry: Entry, now: float) -> bool:

@@ -394,3 +394,20 @@ def test_who_runs_can_no_longer_leave_so_that_nobody_is_answered_twice(bench: Be
     bench.work()
     assert left == [False]
     assert first_of(future, 0) == 1
+
+
+def test_a_batch_that_may_wait_goes_when_it_is_full_or_has_waited() -> None:
+    backbone = FakeBackbone()
+
+    def entry(value: float) -> Entry:
+        return Entry(prepare=lambda: row(value), lane=Lane.PREDICT, since=0.0)
+
+    queue = LaneQueue(max_batch=3, train_slice=2, max_delay=0.05)
+    batcher = Batcher(backbone.run, queue, Recorder(), threads=2)
+    entries = [entry(value) for value in range(4)]
+    for one in entries:
+        batcher.submit(one)
+    batcher.start()
+    assert [first_of(one.future) for one in entries] == [0, 1, 2, 3]
+    assert backbone.batches == [3, 1]
+    batcher.close()

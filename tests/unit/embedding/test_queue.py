@@ -272,6 +272,31 @@ def test_an_entry_expires_at_its_deadline_and_not_before(row: bool) -> None:
     assert (turn.prepare or turn.batch[0]) is late
 
 
+def test_a_batch_waits_to_be_filled_no_longer_than_it_may() -> None:
+    queue = filled(PREDICT, rows=3, queue=LaneQueue(max_batch=4, train_slice=2, max_delay=2.0))
+    assert queue.take(1.5) is None
+    assert queue.delay(1.5) == 0.5
+    # A thread that waits is to look again then.
+    assert queue.has_turn()
+    assert kind(queue.take(2.0)) == (PREDICT, "run", 3)
+    assert queue.delay(2.0) is None
+
+
+def test_a_full_batch_and_training_wait_for_nothing() -> None:
+    queue = filled(PREDICT, rows=4, queue=LaneQueue(max_batch=4, train_slice=2, max_delay=2.0))
+    first = taken(queue)
+    assert kind(first) == (PREDICT, "run", 4)
+    queue.finish(first, 0.0)
+    filled(TRAIN, rows=1, queue=queue)
+    assert kind(queue.take(0.0)) == (TRAIN, "run", 1)
+
+
+def test_while_a_batch_waits_further_entries_are_prepared() -> None:
+    queue = filled(PREDICT, raw=1, rows=1, queue=LaneQueue(max_batch=4, train_slice=2, max_delay=2.0))
+    assert kind(queue.take(0.0)) == (PREDICT, "prepare", 0)
+    assert queue.take(0.0) is None
+
+
 def test_its_repr_tells_what_waits() -> None:
     queue = filled(PREDICT, raw=2, rows=5, queue=filled(TRAIN, raw=1))
     queue.take(0.0)
