@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart_server.backbones.backbone import Content
-from headstart_server.embedding.cache import OVERHEAD, FeatureCache, Vectors, content_digest
+from headstart_server.embedding.cache import FeatureCache, content_digest
+from headstart_server.embedding.feature_rows import Vectors
+from headstart_server.embedding.memory_tier import OVERHEAD
 
 
 def vectors(size: int, value: float = 0.0) -> Vectors:
@@ -46,8 +48,8 @@ def test_it_keeps_what_was_used_last_within_its_bytes(
                 model.move_to_end(key)
         else:
             cache.put("b", key, vectors(size))
+            model.pop(key, None)
             if OVERHEAD + 4 * size <= max_bytes:
-                model.pop(key, None)
                 model[key] = size
                 while sum(OVERHEAD + 4 * kept for kept in model.values()) > max_bytes:
                     model.popitem(last=False)
