@@ -43,7 +43,7 @@ class FeatureFile:
 
     Raises:
         ValueError: the bound is too small.
-        sqlite3.Error: the file cannot be opened or is not one of these; so does every method when it fails.
+        Exception: one of `FAULTS`, if the file cannot be opened or is not one of these. So does every method.
     """
 
     def __init__(self, path: Path, max_bytes: int) -> None:

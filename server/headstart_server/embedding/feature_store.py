@@ -1,6 +1,5 @@
 """Features on disk: written by a thread of its own, and never anybody's error."""
 
-import sqlite3
 import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
@@ -11,7 +10,7 @@ import structlog
 
 from headstart_server.embedding.feature_file import FeatureFile
 from headstart_server.embedding.feature_rows import Key, Vectors
-from headstart_server.embedding.sqlite_file import delete, is_damage
+from headstart_server.embedding.sqlite_file import FAULTS, delete, is_damage
 
 log = structlog.get_logger(__name__)
 
@@ -49,7 +48,7 @@ class FeatureStore:
         self._file: FeatureFile | None = None
         try:
             self._file = FeatureFile(path, max_bytes)
-        except (sqlite3.Error, OSError) as error:
+        except FAULTS as error:
             self._begin_anew(error)
         self._thread = threading.Thread(target=self._write_repeatedly, name="feature-store", daemon=True)
         self._thread.start()
@@ -76,7 +75,7 @@ class FeatureStore:
             return found
         try:
             stored, damaged = file.get_many(backbone, [digest for digest in keys if digest not in found])
-        except sqlite3.Error as error:
+        except FAULTS as error:
             self._fail(file, error, reading=True)
             return found
         if damaged:
@@ -115,7 +114,7 @@ class FeatureStore:
                     delete(self._path)
                 else:
                     file.remove(gone, backbone)
-            except (sqlite3.Error, OSError) as error:
+            except FAULTS as error:
                 # Rather lose all than find again what was to be removed.
                 self._begin_anew(error)
 
@@ -179,7 +178,7 @@ class FeatureStore:
             if file is not self._file:
                 # Another thread has seen the fault first.
                 return
-            if isinstance(error, sqlite3.Error) and is_damage(error):
+            if isinstance(error, FAULTS) and is_damage(error):
                 self._begin_anew(error)
             elif reading:
                 self._switch_off(error)
@@ -193,7 +192,7 @@ class FeatureStore:
             self._replace_file(None)
             delete(self._path)
             self._replace_file(FeatureFile(self._path, self._max_bytes))
-        except (sqlite3.Error, OSError) as fault:
+        except FAULTS as fault:
             self._switch_off(fault)
 
     def _switch_off(self, error: Exception) -> None:
@@ -212,5 +211,5 @@ class FeatureStore:
         before, self._file = self._file, file
         if before is not None:
             # Nothing that matters is left to do for a file that is damaged or whose disk fails.
-            with suppress(sqlite3.Error):
+            with suppress(*FAULTS):
                 before.close()

@@ -16,6 +16,8 @@ PAGE_BYTES = 4096
 _MAX_VALUE_BYTES = 16 << 20
 #: Seconds to wait for a lock, which only a stranger can hold for long.
 _BUSY_SECONDS = 5.0
+#: What any use of a file may raise. The driver decodes SQLite's messages, which may quote damaged text.
+FAULTS = (sqlite3.Error, UnicodeDecodeError, OSError)
 #: Errors which say that the disk or the machine has a fault, and not the file.
 _OUTER_FAULTS = {
     sqlite3.SQLITE_FULL,
@@ -40,7 +42,7 @@ class SqliteFile:
         log_bytes: the log of writes is brought into the file when it is longer.
 
     Raises:
-        sqlite3.Error: the file cannot be opened or is not one of these; so does every method when it fails.
+        Exception: one of `FAULTS`, if the file cannot be opened or is not one of these. So does every method.
     """
 
     def __init__(self, path: Path, *, marks: tuple[int, int], tables: Sequence[str], log_bytes: int) -> None:
@@ -161,8 +163,10 @@ def delete(path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def is_damage(error: sqlite3.Error) -> bool:
+def is_damage(error: Exception) -> bool:
     """Whether an error says that the file is damaged or not ours, and not that the disk is at fault."""
+    if isinstance(error, OSError):
+        return False
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
     # The low byte is the kind of error, the others its details.
     return code & 0xFF not in _OUTER_FAULTS
