@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Future
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from headstart_server.backbones.backbone import Content
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache, content_digest
 from headstart_server.embedding.embedder import Embedder
+from headstart_server.embedding.feature_store import FeatureStore
 from headstart_server.embedding.queue import Lane, RowFeatures, RowQueue
 from headstart_server.errors import (
     ArtifactDamaged,
@@ -25,7 +27,12 @@ class Bench:
     """An embedder whose threads are the test: `pump` is the batcher's, `decode` the pools'."""
 
     def __init__(
-        self, *, held: bool = False, cache_predictions: bool = False, cache_bytes: int = 1 << 20
+        self,
+        *,
+        held: bool = False,
+        cache_predictions: bool = False,
+        cache_bytes: int = 1 << 20,
+        store: FeatureStore | None = None,
     ) -> None:
         self.clock = ManualClock()
         self.backbone = FakeBackbone()
@@ -33,7 +40,7 @@ class Bench:
         self.queue = RowQueue(max_batch=4, train_slice=2)
         self.batcher = Batcher(self.backbone.run, self.queue, self.seen, clock=self.clock)
         self.pools = {lane: HeldExecutor() if held else InlineExecutor() for lane in Lane}
-        self.cache = FeatureCache(cache_bytes)
+        self.cache = FeatureCache(cache_bytes, store)
         self.embedder = Embedder(
             self.backbone,
             self.batcher,
@@ -208,6 +215,20 @@ def test_predictions_that_may_be_cached_run_once_and_are_shared_with_training() 
     assert bench.embedder.pending == 0
 
 
+@pytest.mark.parametrize("cache_predictions", [True, False])
+def test_after_a_restart_predictions_that_may_be_cached_come_from_the_disk(
+    tmp_path: Path, cache_predictions: bool
+) -> None:
+    for expected_batches in ([2], [] if cache_predictions else [2]):
+        store = FeatureStore(tmp_path / "features.sqlite3", 1 << 20)
+        bench = Bench(cache_predictions=cache_predictions, store=store)
+        futures = bench.embedder.predict([b"a", b"b"])
+        bench.pump()
+        assert [values(future) for future in futures] == [expected(b"a"), expected(b"b")]
+        assert bench.backbone.batches == expected_batches
+        bench.cache.close()
+
+
 def test_the_time_of_decoding_is_told() -> None:
     bench = Bench()
     decode = bench.backbone.decode
@@ -262,6 +283,18 @@ def test_what_was_seen_before_is_neither_read_nor_run_again() -> None:
     assert second[1].views is first[0].views
     assert (second[0].queued, second[0].ran, second[0].decoded) == (0.0, 0.0, 0.0)
     assert bench.backbone.batches == runs
+
+
+def test_after_a_restart_only_what_is_new_is_read_and_run(tmp_path: Path) -> None:
+    for contents, expected_batches in (([b"a", b"b", b"c"], [2, 1]), ([b"d", b"c", b"a", b"e", b"b"], [2])):
+        store = FeatureStore(tmp_path / "features.sqlite3", 1 << 20)
+        bench = Bench(store=store)
+        found = dict(bench.extract(contents, window=5))
+        assert [found[place].views["last"].tolist() for place in range(len(contents))] == [
+            expected(content) for content in contents
+        ]
+        assert bench.backbone.batches == expected_batches
+        bench.cache.close()
 
 
 def test_features_of_another_backbone_are_not_taken_for_this_ones() -> None:
