@@ -10,7 +10,7 @@ import structlog
 
 from headstart_server.embedding.feature_file import FeatureFile
 from headstart_server.embedding.feature_rows import Key, Vectors
-from headstart_server.embedding.sqlite_file import FAULTS, delete, is_damage
+from headstart_server.embedding.sqlite_file import FAULTS, delete, described, is_damage
 
 log = structlog.get_logger(__name__)
 
@@ -18,6 +18,8 @@ log = structlog.get_logger(__name__)
 MAX_WAITING = 2048
 #: Most uses that wait to be noted; what comes beyond them looks older than it is.
 MAX_TOUCHED = 8192
+#: Files begun anew before it is the disk that is taken to be at fault.
+MAX_BEGINNINGS = 10
 #: Features that the writer takes at once.
 BATCH = 128
 
@@ -44,6 +46,7 @@ class FeatureStore:
         self._waiting: dict[Key, Vectors] = {}
         self._touched: set[Key] = set()
         self._closed = False
+        self._beginnings = 0
         self._writable = True
         self._file: FeatureFile | None = None
         try:
@@ -152,12 +155,12 @@ class FeatureStore:
                 touched, self._touched = self._touched, set()
             written = self._write(rows, touched)
             with self._changed:
-                for key, vectors in rows.items():
-                    # Another value may have come meanwhile.
-                    if self._waiting.get(key) is vectors:
-                        del self._waiting[key]
+                # Of a key there may be another value by now.
+                done = [key for key, vectors in rows.items() if self._waiting.get(key) is vectors]
+                for key in done:
+                    del self._waiting[key]
         if not written:
-            self._dropped(len(rows))
+            self._dropped(len(done))
 
     def _write(self, rows: Mapping[Key, Vectors], touched: Collection[Key]) -> bool:
         file = self._file
@@ -178,7 +181,7 @@ class FeatureStore:
             if file is not self._file:
                 # Another thread has seen the fault first.
                 return
-            if isinstance(error, FAULTS) and is_damage(error):
+            if isinstance(error, FAULTS) and is_damage(error, reading=reading):
                 self._begin_anew(error)
             elif reading:
                 self._switch_off(error)
@@ -187,13 +190,17 @@ class FeatureStore:
                 self._drop_waiting("feature_store_read_only", error)
 
     def _begin_anew(self, error: Exception) -> None:
-        log.warning("feature_store_begun_anew", path=str(self._path), error=str(error))
+        self._replace_file(None)
         try:
-            self._replace_file(None)
             delete(self._path)
-            self._replace_file(FeatureFile(self._path, self._max_bytes))
+            if self._beginnings < MAX_BEGINNINGS:
+                self._beginnings += 1
+                self._replace_file(FeatureFile(self._path, self._max_bytes))
+                log.warning("feature_store_begun_anew", path=str(self._path), error=described(error))
+                return
         except FAULTS as fault:
-            self._switch_off(fault)
+            error = fault
+        self._switch_off(error)
 
     def _switch_off(self, error: Exception) -> None:
         self._writable = False
@@ -205,7 +212,8 @@ class FeatureStore:
             count = len(self._waiting)
             self._waiting.clear()
         self._dropped(count)
-        log.warning(event, path=str(self._path), error=str(error or ""), dropped=count)
+        said = described(error) if error else ""
+        log.warning(event, path=str(self._path), error=said, dropped=count)
 
     def _replace_file(self, file: FeatureFile | None) -> None:
         before, self._file = self._file, file

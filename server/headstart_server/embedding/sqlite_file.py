@@ -14,6 +14,8 @@ PAGE_BYTES = 4096
 
 #: Most bytes of a value: a damaged length must not take more memory.
 _MAX_VALUE_BYTES = 16 << 20
+#: Memory of a connection. There may be a reader for each thread, and the system caches the file anyway.
+_READER_CACHE_KIB, _WRITER_CACHE_KIB = 256, 4096
 #: Seconds to wait for a lock, which only a stranger can hold for long.
 _BUSY_SECONDS = 5.0
 #: What any use of a file may raise. The driver decodes SQLite's messages, which may quote damaged text.
@@ -51,7 +53,7 @@ class SqliteFile:
         self._lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
         self._closed = False
-        self._writer = self._connect()
+        self._writer = self._connect(_WRITER_CACHE_KIB)
         try:
             self._prepare(marks, tables)
         except BaseException:
@@ -75,7 +77,7 @@ class SqliteFile:
             if self._closed:
                 raise sqlite3.ProgrammingError("expected an open file, received: a closed one")
             connection = self._idle.pop() if self._idle else None
-        connection = connection or self._connect()
+        connection = connection or self._connect(_READER_CACHE_KIB)
         try:
             yield connection
         finally:
@@ -119,13 +121,14 @@ class SqliteFile:
         for connection in (*idle, self._writer):
             connection.close()
 
-    def _connect(self) -> sqlite3.Connection:
+    def _connect(self, cache_kib: int) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
         # Text where none is expected is damage; it need not be valid text either.
         connection.text_factory = bytes
+        connection.execute(f"PRAGMA cache_size = {-cache_kib}")
         return connection
 
     def _prepare(self, marks: tuple[int, int], tables: Sequence[str]) -> None:
@@ -163,10 +166,21 @@ def delete(path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def is_damage(error: Exception) -> bool:
-    """Whether an error says that the file is damaged or not ours, and not that the disk is at fault."""
+def is_damage(error: Exception, *, reading: bool) -> bool:
+    """Whether an error says that the file is of no use, and not that the disk is full, forbidden or at fault.
+
+    Args:
+        error: one of `FAULTS`.
+        reading: whether it came of reading: what cannot be read is as good as damaged.
+    """
     if isinstance(error, OSError):
         return False
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
     # The low byte is the kind of error, the others its details.
-    return code & 0xFF not in _OUTER_FAULTS
+    kind = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    return kind not in _OUTER_FAULTS or (reading and kind == sqlite3.SQLITE_IOERR)
+
+
+def described(error: Exception) -> str:
+    """What an error says, with SQLite's name for it, which tells more."""
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    return f"{error} ({name})"

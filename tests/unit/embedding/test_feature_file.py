@@ -156,7 +156,7 @@ def test_a_file_of_something_else_is_refused_and_left_as_it_is(path: Path) -> No
         connection.execute("CREATE TABLE features (digest, backbone, used, row)")
     with pytest.raises(sqlite3.DatabaseError, match="expected a file with the marks") as caught:
         FeatureFile(path, MIN_BYTES)
-    assert is_damage(caught.value)
+    assert is_damage(caught.value, reading=False)
 
 
 @pytest.mark.parametrize("newest", [-1, 1 << 62, "text"])
@@ -167,7 +167,7 @@ def test_a_count_of_uses_that_cannot_be_is_damage(file: FeatureFile, path: Path,
         connection.execute("UPDATE features SET used = ?", (newest,))
     with pytest.raises(sqlite3.DatabaseError, match="expected a count of uses") as caught:
         FeatureFile(path, MIN_BYTES)
-    assert is_damage(caught.value)
+    assert is_damage(caught.value, reading=False)
 
 
 def test_a_closed_file_is_not_made_anew_by_a_late_reader(file: FeatureFile, path: Path) -> None:
