@@ -186,8 +186,20 @@ def serve(
         float, _option("job_retention_hours", "How long ended jobs are remembered.", _JOBS, min=0)
     ] = Config.job_retention_hours,
     feature_cache_mib: Annotated[
-        int, _option("feature_cache_mib", "MiB of features kept for pictures seen before.", _JOBS, min=0)
+        int,
+        _option(
+            "feature_cache_mib", "MiB of features kept in memory for pictures seen before.", _JOBS, min=0
+        ),
     ] = Config.feature_cache_mib,
+    feature_cache_disk_mib: Annotated[
+        int,
+        _option(
+            "feature_cache_disk_mib",
+            "MiB of them kept in the data folder, over restarts; 0: none.",
+            _JOBS,
+            min=0,
+        ),
+    ] = Config.feature_cache_disk_mib,
     max_inputs: Annotated[
         int, _option("max_inputs", "Most inputs of one call.", _PREDICT, min=1)
     ] = Config.max_inputs,

@@ -32,7 +32,9 @@ from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import BackboneSource, Engine
+from headstart_server.embedding.feature_store import FeatureStore
 from headstart_server.embedding.queue import Lane, LaneQueue
+from headstart_server.embedding.sqlite_file import delete
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.datasets import DatasetStore
 from headstart_server.jobs.fine_tune import FineTuneRun, FineTuneTools
@@ -99,7 +101,11 @@ class App:
             max_queued=config.max_queued_jobs,
         )
         self.datasets = DatasetStore(config.data / "datasets", _dataset_limits(config))
-        self._cache = FeatureCache(config.feature_cache_mib * _MIB, self.telemetry.cache_looked_up)
+        self._cache = FeatureCache(
+            config.feature_cache_mib * _MIB,
+            _feature_store(config, self.telemetry),
+            self.telemetry.cache_looked_up,
+        )
         source = source or Catalog(max_pixels=config.max_pixels, runtimes=_runtime_settings(config))
         self.engine = Engine(source, self._embedder, config.backbone)
         tools = FineTuneTools(
@@ -168,6 +174,7 @@ class App:
         await server.stop(grace)
         await workers
         self.engine.close()
+        self._cache.close()
         self._database.close()
         self._lock.close()
         log.info("stopped")
@@ -292,6 +299,12 @@ class App:
             lambda: {"feature_cache": self._cache.nbytes, "resident_heads": self._resident.nbytes},
         )
         gauge(
+            "headstart_disk_held_bytes",
+            "Bytes held on disk, by what holds them.",
+            "holder",
+            lambda: {"feature_cache": self._cache.disk_nbytes},
+        )
+        gauge(
             "headstart_resident_versions",
             "Versions in memory.",
             "holder",
@@ -333,6 +346,15 @@ def _lock(data: Path) -> IO[str]:
             f"Another headstart-server uses the data folder {data}. Stop it, or choose another with --data."
         ) from None
     return file
+
+
+def _feature_store(config: Config, telemetry: Telemetry) -> FeatureStore | None:
+    path = config.data / "features.sqlite3"
+    if config.feature_cache_disk_mib:
+        return FeatureStore(path, config.feature_cache_disk_mib * _MIB, telemetry.cache_writes_dropped)
+    # Of an earlier start.
+    delete(path)
+    return None
 
 
 def _runtime_settings(config: Config) -> RuntimeSettings:

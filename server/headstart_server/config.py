@@ -36,7 +36,8 @@ class Config:
         max_input_mib: MiB of one input.
         max_classes: classes of one fine-tune.
         max_pixels: pixels of one picture.
-        feature_cache_mib: MiB of cached features.
+        feature_cache_mib: MiB of cached features in memory.
+        feature_cache_disk_mib: MiB of cached features in the data folder, over restarts; 0 keeps none.
         cache_predictions: whether Predict uses the feature cache, too.
         resident_heads_mib: MiB of heads kept in memory.
         tls_cert: the server's certificate chain; with `tls_key` the port speaks TLS.
@@ -77,6 +78,7 @@ class Config:
     max_classes: int = 1000
     max_pixels: int = 64_000_000
     feature_cache_mib: int = 256
+    feature_cache_disk_mib: int = 1024
     cache_predictions: bool = False
     resident_heads_mib: int = 256
     tls_cert: Path | None = None

@@ -87,8 +87,13 @@ class Telemetry:
         )
         self._cache = Counter(
             "headstart_feature_cache_total",
-            "Look-ups in the feature cache, by outcome.",
+            "Look-ups in the feature cache, by outcome: found in memory, on disk, or not.",
             ["outcome"],
+            registry=registry,
+        )
+        self._cache_dropped = Counter(
+            "headstart_feature_cache_writes_dropped_total",
+            "Features that were not written to disk: too many waited, or the disk is full or fails.",
             registry=registry,
         )
         self._job_ends = Counter(
@@ -163,9 +168,13 @@ class Telemetry:
         """Rows left a queue unrun."""
         self._dropped.labels(lane.value, cause).inc(rows)
 
-    def cache_looked_up(self, hit: bool) -> None:
-        """The feature cache was asked."""
-        self._cache.labels("hit" if hit else "miss").inc()
+    def cache_looked_up(self, outcome: _Named, count: int) -> None:
+        """The feature cache was asked for some features, with the same outcome."""
+        self._cache.labels(outcome.value).inc(count)
+
+    def cache_writes_dropped(self, count: int) -> None:
+        """Some features were not written to disk."""
+        self._cache_dropped.inc(count)
 
     def job_ended(self, outcome: str) -> None:
         """A run of a job ended."""

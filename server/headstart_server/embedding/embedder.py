@@ -10,6 +10,7 @@ from functools import partial
 from headstart_server.backbones.backbone import Backbone, BackboneInfo, Content
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache, content_digest
+from headstart_server.embedding.feature_rows import Vectors
 from headstart_server.embedding.queue import Entry, Lane, Row, RowFeatures
 from headstart_server.errors import BackboneQueueFull, HeadstartError
 
@@ -119,8 +120,8 @@ class Embedder:
         """
         under_way: deque[tuple[int, Future[RowFeatures]]] = deque()
         try:
-            for place in _first_places(digests):
-                started = self._start(partial(read, place), Lane.TRAIN, digest=digests[place])
+            for place, cached in self._look_up(digests, window):
+                started = self._start(partial(read, place), Lane.TRAIN, digest=digests[place], cached=cached)
                 under_way.append((place, started))
                 if len(under_way) >= window:
                     yield _settled(*under_way[0], checkpoint)
@@ -144,19 +145,28 @@ class Embedder:
         """Stop the batcher; inputs that wait fail with `Draining`."""
         self._batcher.close()
 
+    def _look_up(self, digests: Sequence[str], window: int) -> Iterator[tuple[int, Vectors | None]]:
+        """The first place of each digest and what is cached for it, looked up by the window."""
+        places = _first_places(digests)
+        for start in range(0, len(places), window):
+            part = places[start : start + window]
+            cached = self._cache.get_many(self._cache_key, [digests[place] for place in part])
+            for place in part:
+                yield place, cached.get(digests[place])
+
     def _start(
         self,
         read: Callable[[], Content],
         lane: Lane,
         *,
         digest: str | None = None,
+        cached: Vectors | None = None,
         deadline: float | None = None,
     ) -> "Future[RowFeatures]":
-        if digest is not None and (vectors := self._cache.get(self._cache_key, digest)) is not None:
-            known: Future[RowFeatures] = Future()
-            known.set_result(RowFeatures(views=vectors))
-            return known
         future: Future[RowFeatures] = Future()
+        if cached is not None:
+            future.set_result(RowFeatures(views=cached))
+            return future
         prepare: Callable[[], Row | RowFeatures] = partial(self._prepare, read)
         if lane is Lane.TRAIN or self._cache_predictions:
             # Not of the entry: if its own `prepare` held it, its row would wait for the garbage collector.

@@ -196,7 +196,8 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     story = Story()
     with serving(data) as (server, api):
         first_server(story, server, api)
-    with serving(data) as (server, api):
+    # Without the features that the first server left on disk: it must come to the same ones by itself.
+    with serving(data, "--feature-cache-disk-mib", "0") as (server, api):
         port = server.port
         waiting = second_server(story, server, api)
     with serving(data, "--grace-seconds", "0", "--port", str(port)) as (server, api):

@@ -4,6 +4,7 @@ import gc
 import weakref
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from headstart_server.backbones.backbone import Content
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache, content_digest
 from headstart_server.embedding.embedder import Embedder
+from headstart_server.embedding.feature_store import FeatureStore
 from headstart_server.embedding.queue import Lane, LaneQueue, RowFeatures
 from headstart_server.errors import (
     ArtifactDamaged,
@@ -26,13 +28,19 @@ from headstart_server.errors import (
 class Bench:
     """An embedder whose threads are the test: `pump` does all that waits, `batcher.step` one turn of it."""
 
-    def __init__(self, *, cache_predictions: bool = False, cache_bytes: int = 1 << 20) -> None:
+    def __init__(
+        self,
+        *,
+        cache_predictions: bool = False,
+        cache_bytes: int = 1 << 20,
+        store: FeatureStore | None = None,
+    ) -> None:
         self.clock = ManualClock()
         self.backbone = FakeBackbone()
         self.seen = Recorder()
         self.queue = LaneQueue(max_batch=4, train_slice=2)
         self.batcher = Batcher(self.backbone.run, self.queue, self.seen, clock=self.clock)
-        self.cache = FeatureCache(cache_bytes)
+        self.cache = FeatureCache(cache_bytes, store)
         self.embedder = Embedder(
             self.backbone,
             self.batcher,
@@ -255,6 +263,20 @@ def test_predictions_that_may_be_cached_run_once_and_are_shared_with_training() 
     assert bench.embedder.pending == 0
 
 
+@pytest.mark.parametrize("cache_predictions", [True, False])
+def test_after_a_restart_predictions_that_may_be_cached_come_from_the_disk(
+    tmp_path: Path, cache_predictions: bool
+) -> None:
+    for run in (2, 0 if cache_predictions else 2):
+        store = FeatureStore(tmp_path / "features.sqlite3", 1 << 20)
+        bench = Bench(cache_predictions=cache_predictions, store=store)
+        futures = bench.embedder.predict([b"a", b"b"])
+        bench.pump()
+        assert [values(future) for future in futures] == [expected(b"a"), expected(b"b")]
+        assert sum(bench.backbone.batches) == run
+        bench.cache.close()
+
+
 def test_the_time_of_decoding_is_told() -> None:
     bench = Bench()
     decode = bench.backbone.decode
@@ -309,6 +331,18 @@ def test_what_was_seen_before_is_neither_read_nor_run_again() -> None:
     assert second[1].views is first[0].views
     assert (second[0].queued, second[0].ran, second[0].decoded) == (0.0, 0.0, 0.0)
     assert bench.backbone.batches == runs
+
+
+def test_after_a_restart_only_what_is_new_is_read_and_run(tmp_path: Path) -> None:
+    for contents, new in (([b"a", b"b", b"c"], 3), ([b"d", b"c", b"a", b"e", b"b"], 2)):
+        store = FeatureStore(tmp_path / "features.sqlite3", 1 << 20)
+        bench = Bench(store=store)
+        found = dict(bench.extract(contents, window=5))
+        assert [found[place].views["last"].tolist() for place in range(len(contents))] == [
+            expected(content) for content in contents
+        ]
+        assert sum(bench.backbone.batches) == new
+        bench.cache.close()
 
 
 def test_features_of_another_backbone_are_not_taken_for_this_ones() -> None:

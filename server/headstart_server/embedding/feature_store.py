@@ -1,0 +1,223 @@
+"""Features on disk: written by a thread of its own, and never anybody's error."""
+
+import threading
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+
+import structlog
+
+from headstart_server.embedding.feature_file import FeatureFile
+from headstart_server.embedding.feature_rows import Key, Vectors
+from headstart_server.embedding.sqlite_file import FAULTS, delete, described, is_damage
+
+log = structlog.get_logger(__name__)
+
+#: Most features that wait to be written, some 17 MB of those of the default backbone.
+MAX_WAITING = 2048
+#: Most uses that wait to be noted; what comes beyond them looks older than it is.
+MAX_TOUCHED = 8192
+#: Files begun anew before it is the disk that is taken to be at fault.
+MAX_BEGINNINGS = 10
+#: Features that the writer takes at once.
+BATCH = 128
+
+
+class FeatureStore:
+    """Keeps features in a file, under a bound of bytes. Safe to use from many threads.
+
+    It is a cache: whatever happens to the file, callers see features missing, never wrong ones nor an error.
+    A damaged file is begun anew. When the disk is full or fails, nothing is written until the next start.
+
+    Args:
+        path: the file, made if need be.
+        max_bytes: most bytes of it, at least `feature_file.MIN_BYTES`.
+        dropped: told how many features were not written, because too many waited or the disk failed.
+    """
+
+    def __init__(self, path: Path, max_bytes: int, dropped: Callable[[int], None] = lambda _: None) -> None:
+        self._path = path
+        self._max_bytes = max_bytes
+        self._dropped = dropped
+        # Held while the file is written or replaced. The other lock is held for moments only: `put` takes it.
+        self._turn = threading.RLock()
+        self._changed = threading.Condition()
+        self._waiting: dict[Key, Vectors] = {}
+        self._touched: set[Key] = set()
+        self._closed = False
+        self._beginnings = 0
+        self._writable = True
+        self._file: FeatureFile | None = None
+        try:
+            self._file = FeatureFile(path, max_bytes)
+        except FAULTS as error:
+            self._begin_anew(error)
+        self._thread = threading.Thread(target=self._write_repeatedly, name="feature-store", daemon=True)
+        self._thread.start()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the file."""
+        file = self._file
+        return 0 if file is None else file.nbytes
+
+    @property
+    def waiting(self) -> int:
+        """Number of features that wait to be written."""
+        return len(self._waiting)
+
+    def get_many(self, backbone: str, digests: Collection[str]) -> dict[str, Vectors]:
+        """The features of contents on a backbone, by digest, as far as they are there."""
+        with self._changed:
+            keys = {digest: (backbone, digest) for digest in digests}
+            found = {digest: self._waiting[key] for digest, key in keys.items() if key in self._waiting}
+        # After the look at what waits: rows are in the file before they stop waiting.
+        file = self._file
+        if file is None:
+            return found
+        try:
+            stored, damaged = file.get_many(backbone, [digest for digest in keys if digest not in found])
+        except FAULTS as error:
+            self._fail(file, error, reading=True)
+            return found
+        if damaged:
+            log.warning("feature_rows_damaged", path=str(self._path), rows=len(damaged))
+            self.remove(damaged, backbone)
+        self.touch(backbone, stored)
+        return found | stored
+
+    def put(self, backbone: str, digest: str, vectors: Vectors) -> None:
+        """Have features written soon; not at all if too many wait. They must not be changed any more."""
+        key = (backbone, digest)
+        with self._changed:
+            taken = self._writable and (len(self._waiting) < MAX_WAITING or key in self._waiting)
+            if taken:
+                self._waiting[key] = vectors
+                self._changed.notify()
+        if not taken:
+            self._dropped(1)
+
+    def touch(self, backbone: str, digests: Collection[str]) -> None:
+        """Note that features were used, wherever they were found, so that they stay longer than others."""
+        with self._changed:
+            if len(self._touched) < MAX_TOUCHED:
+                self._touched.update((backbone, digest) for digest in digests)
+
+    def remove(self, digests: Collection[str], backbone: str | None = None) -> None:
+        """Remove the features of contents, of one backbone or of all; no restart brings them back."""
+        gone = set(digests)
+        with self._turn:
+            with self._changed:
+                for key in [key for key in self._waiting if key[1] in gone and backbone in (None, key[0])]:
+                    del self._waiting[key]
+            file = self._file
+            try:
+                if file is None:
+                    delete(self._path)
+                else:
+                    file.remove(gone, backbone)
+            except FAULTS as error:
+                # Rather lose all than find again what was to be removed.
+                self._begin_anew(error)
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Write what waits, for so many seconds at most, and close the file."""
+        with self._changed:
+            self._closed, self._writable = True, False
+            self._changed.notify()
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            # The thread ends with the process, or after the rows it has in hand.
+            self._drop_waiting("feature_store_not_written_out")
+            return
+        with self._turn:
+            self._replace_file(None)
+
+    # The writer
+
+    def _write_repeatedly(self) -> None:
+        # Nothing yet, but a bound that is lower than at the last start holds from now on.
+        self._write_some()
+        while self._await_work():
+            self._write_some()
+
+    def _await_work(self) -> bool:
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            # Uses go with the next rows: until there are some, nothing is evicted.
+            return bool(self._waiting or self._touched)
+
+    def _write_some(self) -> None:
+        with self._turn:
+            with self._changed:
+                rows = dict(islice(self._waiting.items(), BATCH))
+                touched, self._touched = self._touched, set()
+            written = self._write(rows, touched)
+            with self._changed:
+                # Of a key there may be another value by now.
+                done = [key for key, vectors in rows.items() if self._waiting.get(key) is vectors]
+                for key in done:
+                    del self._waiting[key]
+        if not written:
+            self._dropped(len(done))
+
+    def _write(self, rows: Mapping[Key, Vectors], touched: Collection[Key]) -> bool:
+        file = self._file
+        if file is None:
+            return False
+        try:
+            file.touch(touched)
+            file.put(rows)
+        except Exception as error:  # noqa: BLE001 - nobody waits for this thread that it could raise to
+            self._fail(file, error, reading=False)
+            return False
+        return True
+
+    # Faults
+
+    def _fail(self, file: FeatureFile, error: Exception, *, reading: bool) -> None:
+        with self._turn:
+            if file is not self._file:
+                # Another thread has seen the fault first.
+                return
+            if isinstance(error, FAULTS) and is_damage(error, reading=reading):
+                self._begin_anew(error)
+            elif reading:
+                self._switch_off(error)
+            else:
+                self._writable = False
+                self._drop_waiting("feature_store_read_only", error)
+
+    def _begin_anew(self, error: Exception) -> None:
+        self._replace_file(None)
+        try:
+            delete(self._path)
+            if self._beginnings < MAX_BEGINNINGS:
+                self._beginnings += 1
+                self._replace_file(FeatureFile(self._path, self._max_bytes))
+                log.warning("feature_store_begun_anew", path=str(self._path), error=described(error))
+                return
+        except FAULTS as fault:
+            error = fault
+        self._switch_off(error)
+
+    def _switch_off(self, error: Exception) -> None:
+        self._writable = False
+        self._drop_waiting("feature_store_off", error)
+        self._replace_file(None)
+
+    def _drop_waiting(self, event: str, error: Exception | None = None) -> None:
+        with self._changed:
+            count = len(self._waiting)
+            self._waiting.clear()
+        self._dropped(count)
+        said = described(error) if error else ""
+        log.warning(event, path=str(self._path), error=said, dropped=count)
+
+    def _replace_file(self, file: FeatureFile | None) -> None:
+        before, self._file = self._file, file
+        if before is not None:
+            # Nothing that matters is left to do for a file that is damaged or whose disk fails.
+            with suppress(*FAULTS):
+                before.close()

@@ -1,0 +1,186 @@
+"""One SQLite file: a writer, any number of readers, and a log of writes that stays short."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+#: Bytes of a page that SQLite puts into its log, which has a header for each.
+LOGGED_PAGE_BYTES = 4096 + 32
+#: Bytes of a page of the file.
+PAGE_BYTES = 4096
+
+#: Most bytes of a value: a damaged length must not take more memory.
+_MAX_VALUE_BYTES = 16 << 20
+#: Memory of a connection. There may be a reader for each thread, and the system caches the file anyway.
+_READER_CACHE_KIB, _WRITER_CACHE_KIB = 256, 4096
+#: Seconds to wait for a lock, which only a stranger can hold for long.
+_BUSY_SECONDS = 5.0
+#: What any use of a file may raise. The driver decodes SQLite's messages, which may quote damaged text.
+FAULTS = (sqlite3.Error, UnicodeDecodeError, OSError)
+#: Errors which say that the disk or the machine has a fault, and not the file.
+_OUTER_FAULTS = {
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_NOMEM,
+}
+
+
+class SqliteFile:
+    """A file that many threads may read at once, while writers take turns. A kill loses no transaction.
+
+    Args:
+        path: the file, made if need be. Not on a network file system, where SQLite's locks do not hold.
+        marks: the application's number and the version of its tables; a file with others is refused.
+        tables: the statements that make the tables of a new file.
+        log_bytes: the log of writes is brought into the file when it is longer.
+
+    Raises:
+        Exception: one of `FAULTS`, if the file cannot be opened or is not one of these. So does every method.
+    """
+
+    def __init__(self, path: Path, *, marks: tuple[int, int], tables: Sequence[str], log_bytes: int) -> None:
+        self._path = path
+        self._log_bytes = log_bytes
+        self._lock = threading.Lock()
+        self._idle: list[sqlite3.Connection] = []
+        self._closed = False
+        self._writer = self._connect(_WRITER_CACHE_KIB)
+        try:
+            self._prepare(marks, tables)
+        except BaseException:
+            self._writer.close()
+            raise
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes it takes on the disk, with its log."""
+        total = 0
+        for part in parts(self._path):
+            # The log comes and goes.
+            with suppress(FileNotFoundError):
+                total += part.stat().st_size
+        return total
+
+    @contextmanager
+    def reader(self) -> Iterator[sqlite3.Connection]:
+        """A connection for one thread; each statement sees the last commit, and is to be read to its end."""
+        with self._lock:
+            if self._closed:
+                raise sqlite3.ProgrammingError("expected an open file, received: a closed one")
+            connection = self._idle.pop() if self._idle else None
+        connection = connection or self._connect(_READER_CACHE_KIB)
+        try:
+            yield connection
+        finally:
+            with self._lock:
+                kept = not self._closed
+                if kept:
+                    self._idle.append(connection)
+            if not kept:
+                connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, undone if the block raises. For one thread at a time."""
+        self._writer.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._writer
+            self._writer.execute("COMMIT")
+        except BaseException:
+            # SQLite has undone it by itself where the disk is full; the first error is the one to tell.
+            with suppress(sqlite3.Error):
+                self._writer.execute("ROLLBACK")
+            raise
+        _, log, _ = parts(self._path)
+        if log.exists() and log.stat().st_size > self._log_bytes:
+            self.empty_log()
+
+    def empty_log(self) -> None:
+        """Bring what is in the log into the file, and cut off what the file does not need any more."""
+        self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def value(self, query: str) -> Any:
+        """The one value that a query gives. For the thread whose turn it is to write."""
+        ((value,),) = self._writer.execute(query).fetchall()
+        return value
+
+    def close(self) -> None:
+        """Close it; what is being read is read to its end."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in (*idle, self._writer):
+            connection.close()
+
+    def _connect(self, cache_kib: int) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
+        # Text where none is expected is damage; it need not be valid text either.
+        connection.text_factory = bytes
+        connection.execute(f"PRAGMA cache_size = {-cache_kib}")
+        return connection
+
+    def _prepare(self, marks: tuple[int, int], tables: Sequence[str]) -> None:
+        is_new = self.value("PRAGMA page_count") == 0
+        if is_new:
+            self._writer.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+            self._writer.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        self._writer.execute("PRAGMA journal_mode = WAL")
+        # A power cut loses at most what is in the log.
+        self._writer.execute("PRAGMA synchronous = NORMAL")
+        if is_new:
+            application, version = marks
+            with self.transaction() as connection:
+                for statement in tables:
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA application_id = {application}")
+                connection.execute(f"PRAGMA user_version = {version}")
+        found = self.value("PRAGMA application_id"), self.value("PRAGMA user_version")
+        if found != marks:
+            raise sqlite3.DatabaseError(f"expected a file with the marks {marks}, received: {found}")
+
+
+def parts(path: Path) -> tuple[Path, Path, Path]:
+    """The files of a database: itself, its log of writes, and the log's index."""
+    return path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
+
+
+def delete(path: Path) -> None:
+    """Delete a file with its log.
+
+    Raises:
+        OSError: it cannot be deleted.
+    """
+    for part in parts(path):
+        part.unlink(missing_ok=True)
+
+
+def is_damage(error: Exception, *, reading: bool) -> bool:
+    """Whether an error says that the file is of no use, and not that the disk is full, forbidden or at fault.
+
+    Args:
+        error: one of `FAULTS`.
+        reading: whether it came of reading: what cannot be read is as good as damaged.
+    """
+    if isinstance(error, OSError):
+        return False
+    # The low byte is the kind of error, the others its details.
+    kind = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    return kind not in _OUTER_FAULTS or (reading and kind == sqlite3.SQLITE_IOERR)
+
+
+def described(error: Exception) -> str:
+    """What an error says, with SQLite's name for it, which tells more."""
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    return f"{error} ({name})"
