@@ -133,6 +133,9 @@ class SqliteFile:
 
     def _prepare(self, marks: tuple[int, int], tables: Sequence[str]) -> None:
         is_new = self.value("PRAGMA page_count") == 0
+        found = self.value("PRAGMA application_id"), self.value("PRAGMA user_version")
+        if not is_new and found != marks:
+            raise sqlite3.DatabaseError(f"expected a file with the marks {marks}, received: {found}")
         if is_new:
             self._writer.execute(f"PRAGMA page_size = {PAGE_BYTES}")
             self._writer.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -140,15 +143,11 @@ class SqliteFile:
         # A power cut loses at most what is in the log.
         self._writer.execute("PRAGMA synchronous = NORMAL")
         if is_new:
-            application, version = marks
             with self.transaction() as connection:
                 for statement in tables:
                     connection.execute(statement)
-                connection.execute(f"PRAGMA application_id = {application}")
-                connection.execute(f"PRAGMA user_version = {version}")
-        found = self.value("PRAGMA application_id"), self.value("PRAGMA user_version")
-        if found != marks:
-            raise sqlite3.DatabaseError(f"expected a file with the marks {marks}, received: {found}")
+                connection.execute(f"PRAGMA application_id = {marks[0]}")
+                connection.execute(f"PRAGMA user_version = {marks[1]}")
 
 
 def parts(path: Path) -> tuple[Path, Path, Path]:

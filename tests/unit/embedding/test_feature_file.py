@@ -154,9 +154,11 @@ def test_a_bound_that_is_too_small_is_refused(path: Path) -> None:
 def test_a_file_of_something_else_is_refused_and_left_as_it_is(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("CREATE TABLE features (digest, backbone, used, row)")
+    before = path.read_bytes()
     with pytest.raises(sqlite3.DatabaseError, match="expected a file with the marks") as caught:
         FeatureFile(path, MIN_BYTES)
     assert is_damage(caught.value, reading=False)
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("newest", [-1, 1 << 62, "text"])
