@@ -143,12 +143,12 @@ def serve(
         str,
         _option(
             "precision",
-            "What OpenVINO computes in: float32, bfloat16, or auto: bfloat16 if the processor has it.",
+            "What networks compute in: float32, bfloat16, or auto: bfloat16 if the device has it.",
             _BACKBONE,
         ),
     ] = Config.precision,
     streams: Annotated[
-        int, _option("streams", "Batches that OpenVINO runs at once; 0: one a core.", _BACKBONE, min=0)
+        int, _option("streams", "Batches that run at once; 0: what suits.", _BACKBONE, min=0)
     ] = Config.streams,
     backbone_cache: Annotated[
         Path | None,

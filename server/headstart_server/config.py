@@ -15,9 +15,9 @@ class Config:
         data: folder of database, datasets and versions.
         backbone: the default backbone, loaded at start.
         runtime: what executes backbones: `keras`, `openvino`, or `auto`: OpenVINO on CPU, Keras on a GPU.
-        precision: what OpenVINO computes in: `float32`, `bfloat16`, or `auto`: bfloat16 where the processor
+        precision: what networks compute in: `float32`, `bfloat16`, or `auto`: bfloat16 where the device
             multiplies it.
-        streams: batches that OpenVINO runs at once; 0 takes one for each core.
+        streams: batches that run at once; 0 takes one for each core, with Keras one, on a GPU three.
         backbone_cache: folder of converted networks; None takes `headstart` in the user's cache folder.
         workers: jobs that run at once.
         decode_threads: threads that decode; 0 takes one for each core.
