@@ -229,7 +229,7 @@ def serve(
         int,
         _option(
             "decode_threads",
-            "Threads that decode; 0: one a core.",
+            "Threads that decode; 0: what suits.",
             _PREDICT,
             min=0,
         ),

@@ -226,8 +226,12 @@ class App:
 
     def _embedder(self, backbone: Backbone) -> Embedder:
         config, name = self._config, backbone.info.name
-        decoders = config.decode_threads or available_cores()
-        threads = max(decoders, backbone.streams) if backbone.stream_per_core else decoders + backbone.streams
+        cores = available_cores()
+        if backbone.stream_per_core:
+            # One more than the cores: it goes on while another waits for the interpreter's lock.
+            threads = max(config.decode_threads or cores + 1, backbone.streams)
+        else:
+            threads = (config.decode_threads or cores) + backbone.streams
         queue = LaneQueue(
             max_batch=config.max_batch or backbone.batch,
             train_slice=config.train_slice or min(backbone.batch, TRAIN_SLICE),

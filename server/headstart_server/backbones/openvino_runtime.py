@@ -4,9 +4,9 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from importlib.metadata import version as package_version
 from pathlib import Path
+from queue import LifoQueue
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,9 @@ class ConversionError(RuntimeError):
 class OpenVinoRuntime:
     """Runs a converted network. A row's features do not depend on its batch, bit by bit.
 
+    Each stream is a compiled network of its own whose batches run in the thread that brings them. Streams of
+    one compiled network hand them to threads of OpenVINO, pinned to cores that the rest of a server needs too.
+
     Args:
         path: the converted network.
         settings: precision and streams, with every choice made.
@@ -39,22 +42,24 @@ class OpenVinoRuntime:
 
     def __init__(self, path: Path, settings: RuntimeSettings) -> None:
         precision = settings.precision or Precision.FLOAT32
+        cores = available_cores()
         core = load_openvino().Core()
-        self._network = core.compile_model(
-            core.read_model(path),
-            "CPU",
-            {
-                # Always named: on some processors OpenVINO would choose bfloat16 by itself.
-                "INFERENCE_PRECISION_HINT": "bf16" if precision is Precision.BFLOAT16 else "f32",
-                "NUM_STREAMS": settings.streams,
-                "INFERENCE_NUM_THREADS": max(available_cores(), settings.streams),
-            },
-        )
-        self._names = [output.get_any_name() for output in self._network.outputs]
-        self._requests = threading.local()
+        network = core.read_model(path)
+        properties = {
+            # Always named: on some processors OpenVINO would choose bfloat16 by itself.
+            "INFERENCE_PRECISION_HINT": "bf16" if precision is Precision.BFLOAT16 else "f32",
+            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": max(1, cores // settings.streams),
+            "ENABLE_CPU_PINNING": False,
+        }
+        self._names = [output.get_any_name() for output in network.outputs]
+        #: Infer requests that are free; last in, first out, so that one caller alone finds its caches warm.
+        self._free: LifoQueue[Any] = LifoQueue()
+        for _ in range(settings.streams):
+            self._free.put(core.compile_model(network, "CPU", properties).create_infer_request())
         self.precision = precision
         self.streams = settings.streams
-        self.stream_per_core = settings.streams >= available_cores()
+        self.stream_per_core = settings.streams >= cores
         self.batch = BATCH
         self.name = f"openvino {precision.value}"
 
@@ -62,18 +67,21 @@ class OpenVinoRuntime:
         """Features of rows.
 
         Args:
-            rows: [n, ...] in the network's input dtype, n >= 1. May be called from as many threads at once as
-                there are streams.
+            rows: [n, ...] in the network's input dtype, n >= 1. May be called from many threads; as many run
+                at once as there are streams.
 
         Returns:
             For each output its name and float32 [n, size].
         """
-        request: Any = getattr(self._requests, "request", None)
-        if request is None:
-            request = self._requests.request = self._network.create_infer_request()
-        request.infer({0: rows}, share_inputs=True)
-        # Copied: the request's own memory is written anew by the next call.
-        return {name: request.get_output_tensor(place).data.copy() for place, name in enumerate(self._names)}
+        request = self._free.get()
+        try:
+            request.infer({0: rows}, share_inputs=True)
+            # Copied: the request's own memory is written anew by the next call.
+            return {
+                name: request.get_output_tensor(place).data.copy() for place, name in enumerate(self._names)
+            }
+        finally:
+            self._free.put(request)
 
 
 def openvino_runtime(settings: RuntimeSettings, digest: str, program: list[str]) -> OpenVinoRuntime:

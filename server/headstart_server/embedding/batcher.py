@@ -27,9 +27,9 @@ class Batcher:
     """Prepares and runs the inputs of concurrent callers together.
 
     It adds no delay unless the queue is told to: a batch is what waits when the device, or one of its
-    streams, is free. Its threads do either kind of work. On a CPU there is one for each core, so that
-    decoding and network never contend; where the device works beside the CPU there are more, and the next
-    batch is prepared while one runs.
+    streams, is free. Its threads do either kind of work. On a CPU there is one more than
+    cores, so that decoding and network hardly contend; where the device works beside the CPU there are more,
+    and the next batch is prepared while one runs.
 
     Args:
         run: the backbone, from rows [n, ...] to views [n, D]; called for as many batches at once as the queue
