@@ -20,7 +20,8 @@ class Config:
         streams: batches that run at once; 0 takes one for each core, with Keras one, on a GPU three.
         backbone_cache: folder of converted networks; None takes `headstart` in the user's cache folder.
         workers: jobs that run at once.
-        decode_threads: threads that decode, and on a CPU run batches; 0 takes one for each core, and one more.
+        decode_threads: threads that decode, and on a CPU run batches; 0 takes one for each core, there one
+            more.
         max_queued_jobs: jobs that may wait.
         max_pending_inputs: Predict inputs that may be held for each backbone.
         max_inputs: inputs of one Predict or Embed call.

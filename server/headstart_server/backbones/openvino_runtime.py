@@ -33,7 +33,7 @@ class OpenVinoRuntime:
     """Runs a converted network. A row's features do not depend on its batch, bit by bit.
 
     Each stream is a compiled network of its own whose batches run in the thread that brings them. Streams of
-    one compiled network hand them to threads of OpenVINO, pinned to cores that the rest of a server needs too.
+    one compiled network hand them to OpenVINO's threads, pinned to cores that the rest of a server needs too.
 
     Args:
         path: the converted network.
