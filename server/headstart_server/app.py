@@ -289,7 +289,12 @@ class App:
 
     def _add_gauges(self) -> None:
         gauge = self.telemetry.gauge
-        gauge("headstart_queue_rows", "Rows that wait for a backbone.", "lane", self._queued_rows)
+        gauge(
+            "headstart_queue_rows",
+            "Inputs that wait for a backbone, decoded or not.",
+            "lane",
+            self._queued_rows,
+        )
         gauge(
             "headstart_jobs",
             "Jobs, by state.",

@@ -81,7 +81,7 @@ class Telemetry:
         )
         self._dropped = Counter(
             "headstart_rows_dropped_total",
-            "Rows that left a queue unrun, by cause.",
+            "Inputs that left a queue unrun, by cause.",
             ["lane", "cause"],
             registry=registry,
         )

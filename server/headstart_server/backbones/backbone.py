@@ -68,7 +68,7 @@ class Backbone(Protocol):
 
     @property
     def streams(self) -> int:
-        """Batches that it runs at once; `run` may be called from so many threads."""
+        """Batches that it runs at once: `run` may be called so many times at once, from any threads."""
 
     @property
     def stream_per_core(self) -> bool:

@@ -122,7 +122,7 @@ class Batcher:
             return turn
 
     def _take(self) -> Turn | None:
-        turn = None if self._closed else self._queue.take(self._clock())
+        turn = self._queue.take(self._clock())
         if turn is not None:
             self._wake()
         return turn

@@ -13,6 +13,11 @@ from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.queue import Entry, Lane, LaneQueue, Row, RowFeatures
 from headstart_server.errors import DeadlineExceeded, Draining
 
+#: Turns that may be under way at once, each inside another: Python's stack has an end.
+MAX_OVERLAPPING = 6
+#: Inputs of one play: what an input brings along comes when it is prepared and again when it runs.
+MAX_INPUTS = 80
+
 
 class UnreadableError(Exception):
     """What preparing raises."""
@@ -72,14 +77,17 @@ class Play:
         self.batcher = Batcher(self.run, self.queue, Recorder(), clock=self.clock)
         self.inputs: list[Input] = []
         self.streams, self.running = streams, 0
+        self.overlapping = 0
         self.closed = False
 
     def act(self, action: object) -> None:
         match action:
-            case Submit():
+            case Submit() if len(self.inputs) < MAX_INPUTS:
                 self.submit(action)
-            case "step":
+            case "step" if self.overlapping < MAX_OVERLAPPING:
+                self.overlapping += 1
                 self.batcher.step()
+                self.overlapping -= 1
             case "cancel":
                 for one in self.inputs[::2]:
                     one.entry.future.cancel()
