@@ -30,7 +30,7 @@ from headstart_server.database.database import Database
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.engine import BackboneSource, Engine
 from headstart_server.embedding.queue import Lane, RowQueue
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.datasets import DatasetStore
@@ -70,13 +70,14 @@ class App:
 
     Args:
         config: its settings.
+        source: where its backbones come from; None takes the `Catalog`.
 
     Raises:
         BlockingIOError: another server uses the data folder.
         BackboneNotFound: there is no backbone of the default's name.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, source: BackboneSource | None = None) -> None:
         self._config = config
         self._began = time.monotonic()
         # Solvers and heads are small products that many threads make at once: more BLAS threads only contend.
@@ -100,8 +101,8 @@ class App:
         self._cache = FeatureCache(config.feature_cache_mib * _MIB, self.telemetry.cache_looked_up)
         threads = config.decode_threads or available_cores()
         self._pools = {lane: ThreadPoolExecutor(threads, f"decode-{lane.value}") for lane in Lane}
-        catalog = Catalog(max_pixels=config.max_pixels, runtimes=_runtime_settings(config))
-        self.engine = Engine(catalog, self._embedder, config.backbone)
+        source = source or Catalog(max_pixels=config.max_pixels, runtimes=_runtime_settings(config))
+        self.engine = Engine(source, self._embedder, config.backbone)
         tools = FineTuneTools(
             ledger=self.ledger,
             datasets=self.datasets,
@@ -301,15 +302,19 @@ class App:
         return {lane.value: sum(embedder.waiting(lane) for embedder in embedders) for lane in Lane}
 
 
-def serve(config: Config) -> None:
+def serve(config: Config, source: BackboneSource | None = None) -> None:
     """Run a server in this process until it is told to stop.
+
+    Args:
+        config: its settings.
+        source: where its backbones come from; None takes the `Catalog`.
 
     Raises:
         Exception: as `App` and `App.run`.
     """
     as_json = config.log_format == "json" or (config.log_format == "auto" and not sys.stderr.isatty())
     configure_logs(level=config.log_level, json=as_json)
-    asyncio.run(App(config).run())
+    asyncio.run(App(config, source).run())
 
 
 def _lock(data: Path) -> IO[str]:
