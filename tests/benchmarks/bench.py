@@ -5,23 +5,20 @@ Everything is measured in one run, so that ratios hold on noisy machines.
 
 import argparse
 import json
-import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from importlib.metadata import version as package_version
 from pathlib import Path
 
 import numpy as np
-import psutil
 
 from headstart import Client
 from headstart_server.backbones.catalog import DEFAULT, Catalog
 from headstart_server.backbones.pictures import PictureDecoder
 from pictures import Picture, digits, photographs, split
+from report import machine, print_table, software
 from server_process import ServerProcess, running
 
 HERE = Path(__file__).parent
@@ -145,34 +142,6 @@ def decoded(pictures: Sequence[Picture]) -> np.ndarray:
     """The rows that the default backbone takes, made by the server's own preprocessing."""
     decoder = PictureDecoder(Catalog().info(DEFAULT).input_size[0])
     return np.stack([decoder.decode(picture.png) for picture in pictures])
-
-
-def machine() -> str:
-    """This machine, in a line."""
-    cores = len(os.sched_getaffinity(0))
-    model = platform.processor() or platform.machine()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            model = line.partition(":")[2].strip()
-            break
-    return f"{cores} cores of {model}, {psutil.virtual_memory().total / (1 << 30):.0f} GiB"
-
-
-def software() -> str:
-    """The versions that matter, in a line."""
-    names = ("headstart", "openvino", "tensorflow", "keras", "grpcio", "numpy")
-    return (
-        ", ".join(f"{name} {package_version(name)}" for name in names)
-        + f", Python {platform.python_version()}"
-    )
-
-
-def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table in Markdown."""
-    print(f"**{title}**\n")
-    for row in (head, ["---"] * len(head), *rows):
-        print(f"| {' | '.join(map(str, row))} |")
-    print(flush=True)
 
 
 if __name__ == "__main__":
