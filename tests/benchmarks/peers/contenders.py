@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import Distribution
 from pathlib import Path
 
 from peers.protocols import Asking, FormAsking, HeadstartAsking, InferenceAsking
@@ -48,6 +49,7 @@ class Contender:
         name: of its program, requirements and environment; "headstart" for ours.
         flavour: what runs the network.
         protocol: how it is asked.
+        package: what PyPI calls it.
         processes: whether each core gets a process that loads every network; else one process loads them.
     """
 
@@ -55,6 +57,7 @@ class Contender:
     name: str
     flavour: str
     protocol: str
+    package: str
     processes: bool
 
     @property
@@ -67,7 +70,15 @@ class Contender:
         if self.name == "headstart" or (ENVIRONMENTS / self.name / ".stamp").exists():
             return None
         reason = ENVIRONMENTS / f"{self.name}.failed"
-        return reason.read_text().strip() if reason.exists() else "not installed: run make bench-peers"
+        if reason.exists():
+            return f"not installed: {reason.read_text().strip().splitlines()[-1]}"
+        return "not installed: run make bench-peers"
+
+    def version(self) -> str:
+        """Of its package, as installed."""
+        places = [str(place) for place in (ENVIRONMENTS / self.name).glob("lib/python*/site-packages")]
+        found = Distribution.discover(name=self.package, path=places)
+        return next((one.version for one in found), "not installed")
 
     def loads(self, job: Job) -> int:
         """Networks that are loaded once it is ready."""
@@ -95,7 +106,6 @@ class Contender:
             "port": job.ports[0],
             "spare_ports": list(job.ports[1:]),
             "workers": job.cores,
-            "threads": THREADS,
             "loaded": str(job.loaded),
             "work": str(job.folder),
         }
@@ -105,27 +115,33 @@ class Contender:
             "TF_CPP_MIN_LOG_LEVEL": "3",
         }
 
-THREADS = int(os.environ.get("TFT", "0"))
 
 HEADSTART = Contender(
-    server="Headstart", name="headstart", flavour="openvino", protocol="headstart", processes=False
+    server="Headstart",
+    name="headstart",
+    flavour="openvino",
+    protocol="headstart",
+    package="headstart",
+    processes=False,
 )
 
-#: Name, title, protocol, and whether each core gets a process of its own.
+#: Name, title, package, protocol, and whether each core gets a process of its own.
 _PEERS = (
-    ("pytriton", "Triton (PyTriton)", "inference-batched", False),
-    ("litserve", "LitServe", "form-variant", True),
-    ("mlserver", "MLServer", "inference-batched", True),
-    ("bentoml", "BentoML", "form-path", True),
-    ("kserve", "KServe", "inference", False),
+    ("pytriton", "Triton (PyTriton)", "nvidia-pytriton", "inference-batched", False),
+    ("litserve", "LitServe", "litserve", "form-variant", True),
+    ("mlserver", "MLServer", "mlserver", "inference-batched", True),
+    ("bentoml", "BentoML", "bentoml", "form-path", True),
+    ("kserve", "KServe", "kserve", "inference", False),
 )
 
 
 def peers() -> list[Contender]:
     """Every peer in every flavour."""
     return [
-        Contender(server=title, name=name, flavour=flavour, protocol=protocol, processes=processes)
-        for name, title, protocol, processes in _PEERS
+        Contender(
+            server=title, name=name, flavour=flavour, protocol=protocol, package=package, processes=processes
+        )
+        for name, title, package, protocol, processes in _PEERS
         for flavour in FLAVOURS
     ]
 

@@ -23,7 +23,7 @@ SEED = 0
 #: Pictures that the normalisation is calibrated on.
 CALIBRATION = 16
 #: Standard deviation of the logits: probabilities differ from class to class, and from variant to variant.
-SPREAD = 2.0
+SPREAD = 1.0
 
 
 def main(folder: str, variants: str) -> None:

@@ -67,6 +67,15 @@ class ProcessGroup:
                 total += process.memory_full_info().pss
         return total
 
+    def cpu_seconds(self) -> float:
+        """Seconds of all cores together that its running processes have used."""
+        total = 0.0
+        for process in self._processes():
+            with suppress(psutil.Error):
+                times = process.cpu_times()
+                total += times.user + times.system
+        return total
+
     def end(self) -> None:
         """End every process of it: politely, then not."""
         self._stopped.set()
@@ -96,7 +105,9 @@ class ProcessGroup:
     def _guard_memory(self) -> None:
         while not self._stopped.wait(0.5):
             if psutil.virtual_memory().available < MEMORY_FLOOR:
-                self._ended_for = f"ended because it took the machine's memory: {self.memory() / 2**30:.1f} GiB"
+                self._ended_for = (
+                    f"ended because it took the machine's memory: {self.memory() / 2**30:.1f} GiB"
+                )
                 self._signal(signal.SIGKILL)
                 return
 

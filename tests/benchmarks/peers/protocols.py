@@ -40,9 +40,7 @@ class HeadstartAsking:
 
     def __init__(self, variants: Sequence[str], files: Sequence[bytes]) -> None:
         self._targets = {
-            name: pb.PredictRequest(
-                target=pb.VersionSelector(model=name), top_k=CLASSES
-            ).SerializeToString()
+            name: pb.PredictRequest(target=pb.VersionSelector(model=name), top_k=CLASSES).SerializeToString()
             for name in variants
         }
         self._inputs = [
@@ -109,7 +107,7 @@ class FormAsking:
         self._bodies = [
             b"--frontier\r\n" + part.encode() + b"\r\n\r\n" + file + b"\r\n--frontier" for file in files
         ]
-        self._ends = {name: b"--\r\n" for name in variants}
+        self._ends = dict.fromkeys(variants, b"--\r\n")
         if "{}" not in path:
             named = "\r\n" + disposition.format("variant") + "\r\n\r\n{}\r\n--frontier--\r\n"
             self._ends = {name: named.format(name).encode() for name in variants}

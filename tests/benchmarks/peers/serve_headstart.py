@@ -1,4 +1,4 @@
-"""Starts a Headstart server whose one backbone is a Keras file: ``python -m peers.serve_headstart --help``."""
+"""A Headstart server whose one backbone is a Keras file: ``python -m peers.serve_headstart --help``."""
 
 import argparse
 import hashlib

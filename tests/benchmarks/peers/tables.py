@@ -24,6 +24,8 @@ def print_tables(measured: Sequence[Measured], callers: Sequence[int]) -> None:
     if counts[1:]:
         _print_variants([groups[title, count] for count in counts for title in titles], callers[1:])
     _print_ratios(measured, counts, callers[1:])
+    for note in sorted({note for one in measured for note in one.notes}):
+        print(f"The peers said: {note}.")
 
 
 def _print_speed(groups: Sequence[Sequence[Measured]], callers: Sequence[int]) -> None:

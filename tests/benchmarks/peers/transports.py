@@ -16,6 +16,10 @@ class BadAnswer(Exception):
     """The server answered, but not with success."""
 
 
+#: What a call raises that is not answered as it should be; a connection that ends is an `EOFError`.
+FAILURES = (BadAnswer, EOFError, OSError, grpc.RpcError)
+
+
 @asynccontextmanager
 async def connected(target: str, method: str | None) -> AsyncIterator[Call]:
     """What sends one request and gives its answer; many may be under way at once.

@@ -1,4 +1,4 @@
-"""What every peer runs, in its own environment: the settings, decoding, and a whole network for each variant."""
+"""What every peer runs in its own environment: settings, decoding, a whole network for each variant."""
 
 import io
 import json
@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 SIDE = 224
-#: Rows of the largest batch that a peer may form.
-MAX_BATCH = 32
+#: Rows of the largest batch that a peer may form: on a CPU larger ones take longer for each row.
+MAX_BATCH = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,6 @@ class Settings:
         port: where to serve.
         spare_ports: further free ports, for what a peer opens beside.
         workers: processes or instances to serve with.
-        threads: threads that TensorFlow gives each of them; 0 for its default.
         loaded: folder that gets an empty file for each loaded network of each process.
         work: folder for whatever a peer writes.
     """
@@ -37,7 +36,6 @@ class Settings:
     port: int
     spare_ports: list[int]
     workers: int
-    threads: int
     loaded: str
     work: str
 
@@ -63,7 +61,7 @@ class Network:
 
     def __init__(self, name: str, settings: Settings) -> None:
         load = {"keras": _load_keras, "openvino": _load_openvino}[settings.flavour]
-        self._run = load(Path(settings.networks) / name, settings.threads)
+        self._run = load(Path(settings.networks) / name)
         self.predict(np.zeros((1, SIDE, SIDE, 3), np.float32))
         (Path(settings.loaded) / f"{os.getpid()}-{name}").touch()
 
@@ -76,13 +74,13 @@ class Network:
         return self.predict(np.stack([decode(file) for file in files]))
 
 
-def _load_keras(path: Path, threads: int):
+def _load_keras(path: Path):
     import keras
     import tensorflow as tf
     from keras.applications.mobilenet_v2 import preprocess_input
 
-    if threads:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
+    # There are as many workers as cores: more threads in each only contend.
+    tf.config.threading.set_intra_op_parallelism_threads(1)
     model = keras.models.load_model(f"{path}.keras", compile=False)
 
     # Faster than model.predict for small batches, and traced once for all sizes.
@@ -93,7 +91,7 @@ def _load_keras(path: Path, threads: int):
     return lambda pixels: forward(tf.constant(preprocess_input(pixels))).numpy()
 
 
-def _load_openvino(path: Path, threads: int):
+def _load_openvino(path: Path):
     # It would tell its maker of each import, over the network.
     sys.modules.setdefault("openvino_telemetry", None)
     import openvino

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import bentoml
 import numpy as np
+from network import MAX_BATCH, SIDE, Network, read_settings
 from PIL.Image import Image
-
-from network import MAX_BATCH, Network, SIDE, read_settings
 
 settings = read_settings()
 

@@ -8,7 +8,6 @@ from collections import defaultdict
 
 import litserve
 import numpy as np
-
 from network import MAX_BATCH, Network, decode, read_settings
 
 

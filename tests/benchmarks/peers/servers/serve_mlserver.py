@@ -12,7 +12,6 @@ import numpy as np
 from mlserver import MLModel
 from mlserver.codecs import NumpyCodec
 from mlserver.types import InferenceRequest, InferenceResponse
-
 from network import MAX_BATCH, Network, Settings, read_settings
 
 

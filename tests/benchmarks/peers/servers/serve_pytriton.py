@@ -1,18 +1,18 @@
 """Serves the variants with NVIDIA Triton through PyTriton.
 
-As its examples for pictures and for several instances do: files as bytes, a batcher that waits for 5 ms, and a
-list of inference callables, one for each core.
+As its examples for pictures and for several instances do: files as bytes, a batcher that waits for 5 ms, and
+a list of inference callables, one for each core. Of many variants each has one callable: together they fill
+the cores, and the instances of a model race for a socket at its start, which fails now and then.
 """
 
 import os
 import sysconfig
 
 import numpy as np
+from network import MAX_BATCH, Network, Settings, read_settings
 from pytriton.decorators import batch
 from pytriton.model_config import DynamicBatcher, ModelConfig, Tensor
 from pytriton.triton import Triton, TritonConfig
-
-from network import MAX_BATCH, Network, Settings, read_settings
 
 
 def main() -> None:
@@ -37,6 +37,7 @@ def main() -> None:
 def bind(triton: Triton, name: str, settings: Settings) -> None:
     """Give Triton one variant."""
     network = Network(name, settings)
+    instances = settings.workers if len(settings.variants) == 1 else 1
 
     @batch
     def infer(image: np.ndarray) -> dict[str, np.ndarray]:
@@ -44,7 +45,7 @@ def bind(triton: Triton, name: str, settings: Settings) -> None:
 
     triton.bind(
         model_name=name,
-        infer_func=[infer] * settings.workers,
+        infer_func=[infer] * instances,
         # Not np.bytes_, which would lose zeros at a file's end.
         inputs=[Tensor(name="image", dtype=object, shape=(1,))],
         outputs=[Tensor(name="probabilities", dtype=np.float32, shape=(10,))],
