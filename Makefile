@@ -8,15 +8,19 @@ SHELL := bash
 # The Python that .venv is made with. Default: python3 if it fits, else the newest that does.
 PYTHON ?=
 FITS := (3, 11) <= sys.version_info < (3, 14)
-# What else to give pytest, the demo or the benchmark, for instance: make test ARGS='-k batcher'
+# What else to give pytest, the demo or a benchmark, for instance: make test ARGS='-k batcher'
 ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
+# Other servers to measure beside, each in an environment of its own.
+PEERS := pytriton litserve mlserver bentoml kserve
+PEER_VENVS := .venv-peers
+PEER_FILES := tests/benchmarks/peers/servers
 
 .PHONY: help
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 .PHONY: demo
 demo: $(VENV)/.stamp-demo ## Fine-tune and predict, from nothing to an answer.
@@ -41,6 +45,10 @@ check: $(VENV)/.stamp-dev ## Check format, lint, types, rooms, contract and Dock
 bench: $(VENV)/.stamp-demo ## Measure; prints the table the documentation quotes.
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/bench.py $(ARGS)
 
+.PHONY: bench-peers
+bench-peers: $(VENV)/.stamp-demo $(PEERS:%=$(PEER_VENVS)/%/.stamp) ## Measure beside other model servers; minutes.
+	@PYTHONPATH=tests:tests/benchmarks $(BIN)/python -m peers $(ARGS)
+
 .PHONY: protos
 protos: $(VENV)/.stamp-dev ## Write the stubs anew from protos/.
 	$(BIN)/python protos/contract.py generate
@@ -64,17 +72,32 @@ $(VENV)/.stamp-dev: $(BIN)/python pyproject.toml
 	$(call install,dev,2 GB or more with TensorFlow and PyTorch)
 	@touch $(VENV)/.stamp-demo $@
 
-# Of what pip says, a line for each large file: quiet, but nobody wonders whether it hangs.
+# One that cannot be installed does not stop the others: the benchmark says so in its row. MLServer has no wheel for
+# Python 3.13 yet, so older ones come first.
+$(PEER_VENVS)/%/.stamp: $(PEER_FILES)/%.txt $(PEER_FILES)/networks.txt
+	@echo "Installing $* into $(@D) (2 GB with TensorFlow; minutes)"
+	@mkdir -p $(PEER_VENVS)
+	@for python in $(or $(PYTHON),python3.12 python3.11 $(abspath $(BIN)/python)); do \
+		if "$$python" -c 'import ensurepip, sys, venv; sys.exit(not $(FITS))' 2>/dev/null; then break; fi; \
+	done; \
+	if "$$python" -m venv --clear $(@D) && \
+		$(@D)/bin/python -m $(PIP_INSTALL) --requirement $< 2>$(PEER_VENVS)/$*.failed | $(LARGE_FILES); \
+	then rm -f $(PEER_VENVS)/$*.failed; touch $@; \
+	else echo "  could not be installed: $$(tail -n 1 $(PEER_VENVS)/$*.failed)" >&2; fi
+
 define install
 @echo "Installing .[$(1)] into $(VENV) ($(2); minutes the first time)"
-@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --editable '.[$(1)]' | \
-	while read -r word file rest; do \
+@$(BIN)/python -m $(PIP_INSTALL) --editable '.[$(1)]' | $(LARGE_FILES)
+endef
+
+PIP_INSTALL := pip install --disable-pip-version-check --progress-bar off
+# Of what pip says, a line for each large file: quiet, but nobody wonders whether it hangs.
+LARGE_FILES := while read -r word file rest; do \
 		case "$$word $$file $$rest" in \
 			"Downloading "*" MB)"*) echo "  $$file $$rest" ;; \
 			"Installing collected "*) echo "  unpacking" ;; \
 		esac; \
 	done
-endef
 
 # No prerequisites: an environment that is there is used as it is.
 $(BIN)/python:

@@ -1,0 +1,1 @@
+"""Headstart measured against the servers that people would otherwise take, in one run."""

@@ -1,0 +1,128 @@
+"""Measures Headstart against other servers on this machine, in one run: ``python -m peers``.
+
+Prints tables in Markdown that the documentation quotes.
+"""
+
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from peers.contenders import HEADSTART, Contender, Job, peers
+from peers.measuring import Measured, Plan, measure
+from peers.publishing import publish
+from peers.tables import print_tables
+from peers.variants import names
+from pictures import photographs
+from report import machine, software
+
+CALLERS = (1, 8, 32)
+VARIANTS = (1, 10, 50)
+PICTURES = 64
+#: Times that a server is started which ends before it is ready.
+ATTEMPTS = 2
+
+
+def main() -> None:
+    """Measure and print."""
+    # A server is ended on the way out, so also on this way.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    arguments = _arguments()
+    chosen = [peer for peer in peers() if not arguments.only or peer.name in arguments.only]
+    print(f"Machine: {machine()}\nSoftware: {software()}")
+    versions = dict.fromkeys(f"{peer.server} {peer.version()}" for peer in chosen)
+    print(f"Peers: {', '.join(versions)}\n", flush=True)
+    measured: list[Measured] = []
+    with tempfile.TemporaryDirectory(prefix="headstart-peers-") as place:
+        networks, pictures = _prepared(Path(place), max(arguments.variants))
+        for count in arguments.variants:
+            callers = CALLERS if count == arguments.variants[0] else CALLERS[1:]
+            plan = Plan(callers=callers, seconds=arguments.seconds, bound=arguments.bound, pictures=pictures)
+            # Ours first and last: what else the machine does meanwhile then shows as their difference.
+            for contender in (HEADSTART, *chosen, HEADSTART):
+                measured.append(_measured(contender, plan, names(count), networks))
+                if arguments.json is not None:
+                    arguments.json.write_text(json.dumps([asdict(one) for one in measured], indent=1))
+    print()
+    print_tables(measured, CALLERS)
+
+
+def _arguments() -> argparse.Namespace:
+    names_of_peers = sorted({peer.name for peer in peers()})
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", action="append", choices=names_of_peers, help="a peer; may be repeated")
+    parser.add_argument("--seconds", type=float, help="seconds of each load (default: 3)")
+    parser.add_argument("--variants", type=int, nargs="+", help="numbers of variants (default: 1 10 50)")
+    parser.add_argument("--bound", type=float, default=300.0, help="seconds a server gets to become ready")
+    parser.add_argument("--quick", action="store_true", help="loads of 1 s, and 1 and 3 variants")
+    parser.add_argument("--json", type=Path, help="file that gets everything measured")
+    arguments = parser.parse_args()
+    arguments.seconds = arguments.seconds or (1.0 if arguments.quick else 3.0)
+    arguments.variants = sorted(arguments.variants or ((1, 3) if arguments.quick else VARIANTS))
+    return arguments
+
+
+def _prepared(place: Path, variants: int) -> tuple[Path, Path]:
+    """The folders of the networks and of the pictures."""
+    networks, pictures = place / "networks", place / "pictures"
+    networks.mkdir()
+    pictures.mkdir()
+    for number, file in enumerate(photographs(PICTURES)):
+        (pictures / f"{number:03}.jpg").write_bytes(file)
+    print(f"Building {variants} networks ...", file=sys.stderr, flush=True)
+    command = [sys.executable, "-m", "peers.networks", str(networks), str(variants)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"The networks could not be built:\n{done.stderr[-2000:]}")
+    return networks, pictures
+
+
+def _measured(contender: Contender, plan: Plan, variants: Sequence[str], networks: Path) -> Measured:
+    """What it did, at the second attempt if it ended at the first before it was ready."""
+    began = time.monotonic()
+    for attempt in range(ATTEMPTS):
+        with tempfile.TemporaryDirectory(prefix="server-", dir=networks.parent) as folder:
+            job = Job(
+                variants=variants,
+                networks=networks,
+                folder=Path(folder),
+                cores=len(os.sched_getaffinity(0)),
+                ports=_ports(),
+            )
+            if contender is HEADSTART:
+                publish(job)
+            one = measure(contender, job, plan)
+        one.attempts = attempt + 1
+        if not one.ended_early:
+            break
+    rates = {callers: round(load["per_second"]) for callers, load in one.loads.items()}
+    print(
+        f"{one.title}, {one.variants} variants: {one.fault or rates} ({time.monotonic() - began:.0f} s)",
+        file=sys.stderr,
+        flush=True,
+    )
+    return one
+
+
+def _ports() -> Sequence[int]:
+    """Ports that are free now."""
+    sockets = [socket.socket() for _ in range(4)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""What is compared: each server with what it runs, how it is started, and how it is asked."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import Distribution
+from pathlib import Path
+
+from peers.protocols import Asking, FormAsking, HeadstartAsking, InferenceAsking
+from peers.variants import body_path
+
+HERE = Path(__file__).parent
+ENVIRONMENTS = HERE.parents[2] / ".venv-peers"
+FLAVOURS = ("keras", "openvino")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """What a server is started for.
+
+    Attributes:
+        variants: their names.
+        networks: folder of the peers' networks and of the body.
+        folder: an empty folder for what the server writes; Headstart's holds the published versions already.
+        cores: of this machine.
+        ports: free ones; the first is to be served on.
+    """
+
+    variants: Sequence[str]
+    networks: Path
+    folder: Path
+    cores: int
+    ports: Sequence[int]
+
+    @property
+    def loaded(self) -> Path:
+        """Where a peer leaves a file for each network that a process of it has loaded."""
+        return self.folder / "loaded"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contender:
+    """A peer, or Headstart.
+
+    Attributes:
+        server: its name in the tables.
+        name: of its program, requirements and environment; "headstart" for ours.
+        flavour: what runs the network.
+        protocol: how it is asked.
+        package: what PyPI calls it.
+        processes: whether each core gets a process that loads every network; else one process loads them.
+    """
+
+    server: str
+    name: str
+    flavour: str
+    protocol: str
+    package: str
+    processes: bool
+
+    @property
+    def title(self) -> str:
+        """Its name and what runs the network."""
+        return f"{self.server}, {self.flavour}"
+
+    def missing(self) -> str | None:
+        """Why it cannot be started; None if it can."""
+        if self.name == "headstart" or (ENVIRONMENTS / self.name / ".stamp").exists():
+            return None
+        reason = ENVIRONMENTS / f"{self.name}.failed"
+        if reason.exists():
+            return f"not installed: {reason.read_text().strip().splitlines()[-1]}"
+        return "not installed: run make bench-peers"
+
+    def version(self) -> str:
+        """Of its package, as installed."""
+        places = [str(place) for place in (ENVIRONMENTS / self.name).glob("lib/python*/site-packages")]
+        found = Distribution.discover(name=self.package, path=places)
+        return next((one.version for one in found), "not installed")
+
+    def loads(self, job: Job) -> int:
+        """Networks that are loaded once it is ready."""
+        return 0 if self.name == "headstart" else len(job.variants) * (job.cores if self.processes else 1)
+
+    def command(self, job: Job) -> list[str]:
+        """What starts it."""
+        if self.name == "headstart":
+            files = ["--body", str(body_path(job.networks)), "--cache", str(job.networks / "cache")]
+            place = ["--data", str(job.folder / "data"), "--port", str(job.ports[0])]
+            return [sys.executable, "-m", "peers.serve_headstart", *files, *place]
+        python = ENVIRONMENTS / self.name / "bin" / "python"
+        return [str(python), str(HERE / "servers" / f"serve_{self.name}.py")]
+
+    def environment(self, job: Job) -> dict[str, str]:
+        """The variables it is started with: without settings of whoever measures."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("HEADSTART_")}
+        if self.name == "headstart":
+            return kept
+        kept.pop("PYTHONPATH", None)
+        settings = {
+            "flavour": self.flavour,
+            "networks": str(job.networks),
+            "variants": list(job.variants),
+            "port": job.ports[0],
+            "spare_ports": list(job.ports[1:]),
+            "workers": job.cores,
+            "loaded": str(job.loaded),
+            "work": str(job.folder),
+        }
+        return kept | {
+            "PEER": json.dumps(settings),
+            "KERAS_BACKEND": "tensorflow",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+        }
+
+
+HEADSTART = Contender(
+    server="Headstart",
+    name="headstart",
+    flavour="openvino",
+    protocol="headstart",
+    package="headstart",
+    processes=False,
+)
+
+#: Name, title, package, protocol, and whether each core gets a process of its own.
+_PEERS = (
+    ("pytriton", "Triton (PyTriton)", "nvidia-pytriton", "inference-batched", False),
+    ("litserve", "LitServe", "litserve", "form-variant", True),
+    ("mlserver", "MLServer", "mlserver", "inference-batched", True),
+    ("bentoml", "BentoML", "bentoml", "form-path", True),
+    ("kserve", "KServe", "kserve", "inference", False),
+)
+
+
+def peers() -> list[Contender]:
+    """Every peer in every flavour."""
+    return [
+        Contender(
+            server=title, name=name, flavour=flavour, protocol=protocol, package=package, processes=processes
+        )
+        for name, title, package, protocol, processes in _PEERS
+        for flavour in FLAVOURS
+    ]
+
+
+def asking_of(protocol: str, variants: Sequence[str], files: Sequence[bytes]) -> Asking:
+    """How a server of this protocol is asked."""
+    ways: Mapping[str, object] = {
+        "headstart": lambda: HeadstartAsking(variants, files),
+        "inference": lambda: InferenceAsking(variants, files, [1]),
+        "inference-batched": lambda: InferenceAsking(variants, files, [1, 1]),
+        "form-variant": lambda: FormAsking(variants, files, field="image", path="/predict"),
+        "form-path": lambda: FormAsking(variants, files, field="images", path="/{}"),
+    }
+    return ways[protocol]()

@@ -1,0 +1,157 @@
+"""One contender with so many variants: started, awaited until all of them answer, checked, loaded, ended."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from peers.contenders import Contender, Job, asking_of
+from peers.process_group import ProcessGroup, ServerEnded, listens, started, wait_until
+from peers.transports import FAILURES, connected
+from peers.variants import CLASSES, expected_path
+
+#: Largest difference of a probability from the one that Keras gives in float32.
+TOLERANCE = 0.15
+
+
+class WrongAnswer(Exception):
+    """A server does not answer what its network gives."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Measured:
+    """What one contender did with so many variants.
+
+    Attributes:
+        title: of the contender.
+        variants: how many.
+        ready_seconds: from its start until every variant was loaded everywhere and had answered.
+        memory: bytes held after the loads.
+        loads: by the number of callers, what `peers.load` printed.
+        fault: why something is missing.
+        ended_early: whether it ended by itself before it was ready.
+        attempts: how often it was started.
+        notes: what it said about itself.
+    """
+
+    title: str
+    variants: int
+    ready_seconds: float | None = None
+    memory: int | None = None
+    loads: dict[int, dict[str, Any]] = field(default_factory=dict)
+    fault: str | None = None
+    ended_early: bool = False
+    attempts: int = 1
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """How to measure.
+
+    Attributes:
+        callers: numbers of callers at once, one after the other.
+        seconds: of each load.
+        bound: seconds a server gets until it is ready.
+        pictures: folder of the picture files.
+    """
+
+    callers: Sequence[int]
+    seconds: float
+    bound: float
+    pictures: Path
+
+
+def measure(contender: Contender, job: Job, plan: Plan) -> Measured:
+    """Start, check, load and end one contender; what goes wrong is part of what was measured."""
+    measured = Measured(title=contender.title, variants=len(job.variants))
+    measured.fault = contender.missing()
+    if measured.fault:
+        return measured
+    job.loaded.mkdir(parents=True)
+    began = time.monotonic()
+    with started(contender.command(job), contender.environment(job), folder=job.folder) as group:
+        try:
+            first = plan.pictures.joinpath("000.jpg").read_bytes()
+            _wait_until_ready(contender, job, group, first, began + plan.bound)
+            measured.ready_seconds = time.monotonic() - began
+            for callers in plan.callers:
+                before = group.cpu_seconds()
+                load = measured.loads[callers] = _load(contender, job, plan, callers)
+                load["server_cpu_ms"] = 1e3 * (group.cpu_seconds() - before) / max(1, load["answered"])
+                group.check()
+            measured.memory = group.memory()
+        except (ServerEnded, TimeoutError, WrongAnswer) as error:
+            measured.fault = str(error)
+            measured.ended_early = isinstance(error, ServerEnded) and measured.ready_seconds is None
+            measured.memory = measured.memory or group.memory()
+        said = {line for line in group.log.splitlines() if line.startswith("OpenVINO computes")}
+        measured.notes = sorted(said)
+    return measured
+
+
+def _wait_until_ready(
+    contender: Contender, job: Job, group: ProcessGroup, file: bytes, deadline: float
+) -> None:
+    loads = contender.loads(job)
+    wait_until(lambda: len(list(job.loaded.iterdir())) >= loads, group, deadline, "loaded")
+    wait_until(lambda: listens(job.ports[0]), group, deadline, "listening")
+    expected = json.loads(expected_path(job.networks).read_text())
+    for variant in job.variants:
+        answer = asyncio.run(_first_answer(contender, job, group, file, variant, deadline))
+        _check(contender, variant, answer, expected)
+
+
+async def _first_answer(
+    contender: Contender, job: Job, group: ProcessGroup, file: bytes, variant: str, deadline: float
+) -> Sequence[float]:
+    """The answer of one variant, asked again until there is one: a port may be open before all is ready."""
+    asking = asking_of(contender.protocol, [variant], [file])
+    while True:
+        try:
+            async with connected(f"127.0.0.1:{job.ports[0]}", asking.method) as call:
+                return asking.probabilities(await call(asking.request(variant, 0)))
+        except FAILURES as error:
+            group.check()
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{variant} did not answer in time: {error}"[:300]) from None
+            await asyncio.sleep(0.1)
+
+
+def _check(
+    contender: Contender, variant: str, answer: Sequence[float], expected: dict[str, Sequence[float]]
+) -> None:
+    if len(answer) != CLASSES or abs(sum(answer) - 1) > 0.01:
+        raise WrongAnswer(f"{variant} answered {answer}, no probabilities of {CLASSES} classes")
+    if contender.name == "headstart":
+        return  # its heads were fitted, not given
+    errors = {name: float(np.abs(np.subtract(answer, values)).max()) for name, values in expected.items()}
+    if min(errors, key=errors.__getitem__) != variant or errors[variant] > TOLERANCE:
+        raise WrongAnswer(f"{variant} answered {answer} for {expected[variant]}")
+
+
+def _load(contender: Contender, job: Job, plan: Plan, callers: int) -> dict[str, Any]:
+    task = {
+        "protocol": contender.protocol,
+        "target": f"127.0.0.1:{job.ports[0]}",
+        "variants": list(job.variants),
+        "callers": callers,
+        "seconds": plan.seconds,
+        "pictures": str(plan.pictures),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "peers.load"],
+        input=json.dumps(task),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result

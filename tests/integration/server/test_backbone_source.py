@@ -1,0 +1,22 @@
+"""An app and where its backbones come from."""
+
+import asyncio
+from pathlib import Path
+
+from fakes import FakeBackbone, FakeSource
+from headstart_server.app import App
+from headstart_server.config import Config
+
+
+async def test_an_app_loads_the_backbone_of_the_source_it_is_given(tmp_path: Path):
+    source = FakeSource(FakeBackbone("mine"))
+    app = App(Config(data=tmp_path / "data", backbone="mine", port=0, metrics_port=None), source)
+    stop = asyncio.Event()
+    # The event is set by the load itself: the app stops once it is warm.
+    loop = asyncio.get_running_loop()
+    source.before_load = lambda name: loop.call_soon_threadsafe(stop.set)
+
+    await app.run(stop)
+
+    assert [info.name for info in app.engine.infos()] == ["mine"]
+    assert source.loads == ["mine"]
