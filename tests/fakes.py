@@ -172,7 +172,7 @@ def make_head(*, classes: int = 3, size: int = 12, seed: int = 0, view: str = "l
     """A head of random weights."""
     rng = np.random.default_rng(seed)
     return Head(
-        view=view,
+        views=(view,),
         weights=rng.normal(size=(size, classes)).astype(np.float32),
         bias=rng.normal(size=classes).astype(np.float32),
         temperature=0.5,

@@ -5,7 +5,19 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, TypeAlias, TypedDict
 
-__all__ = ["Auto", "FineTuneSpec", "Recipe", "RecipeName", "Ridge", "SpecSettings", "make_spec"]
+__all__ = [
+    "Auto",
+    "FineTuneSpec",
+    "Recipe",
+    "RecipeName",
+    "Ridge",
+    "ScalingName",
+    "SpecSettings",
+    "make_spec",
+]
+
+
+ScalingName: TypeAlias = Literal["unit", "root", "standard"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,13 +33,21 @@ class Ridge:
         regularization: above 0. None: chosen.
         temperature: what scores are divided by before the softmax, above 0. None: chosen.
         folds: of the cross-validation, 2 to 20. 0: by the number of examples.
-        view: the backbone's view the head is fitted on. Empty: ``last``.
+        view: the backbone's view the head is fitted on. Empty: ``last``, or `views`.
+        views: several views to be fitted on side by side, instead of `view`.
+        scaling: how features are brought to a common scale: ``unit`` (each input's to length 1), ``root``
+            (their square roots to length 1) or ``standard`` (each feature by its deviation). None: ``unit``.
+        balanced: whether each class counts as much as any other. None: if the largest has more than 3 times
+            the examples of the smallest.
     """
 
     regularization: float | None = None
     temperature: float | None = None
     folds: int = 0
     view: str = ""
+    views: tuple[str, ...] = ()
+    scaling: ScalingName | None = None
+    balanced: bool | None = None
 
 
 Recipe: TypeAlias = Auto | Ridge

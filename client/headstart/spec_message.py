@@ -1,9 +1,15 @@
 """The spec of a fine-tune and its message, both ways."""
 
-from headstart.spec import Auto, FineTuneSpec, Recipe, Ridge
+from headstart.spec import Auto, FineTuneSpec, Recipe, Ridge, ScalingName
 from headstart.v1 import job_pb2 as pb
 
 __all__ = ["read_recipe", "read_spec", "spec_message"]
+
+_SCALINGS: dict[pb.FeatureScaling, ScalingName] = {
+    pb.FEATURE_SCALING_UNIT: "unit",
+    pb.FEATURE_SCALING_ROOT: "root",
+    pb.FEATURE_SCALING_STANDARD: "standard",
+}
 
 
 def spec_message(spec: FineTuneSpec, *, validate_only: bool = False) -> pb.FineTuneSpec:
@@ -53,17 +59,34 @@ def read_recipe(message: pb.Recipe) -> Recipe:
         temperature=ridge.temperature if ridge.HasField("temperature") else None,
         folds=ridge.folds,
         view=ridge.view,
+        views=tuple(ridge.views),
+        scaling=_SCALINGS.get(ridge.scaling),
+        balanced=ridge.balanced if ridge.HasField("balanced") else None,
     )
 
 
 def _recipe_message(recipe: Recipe) -> pb.Recipe:
     if isinstance(recipe, Auto):
         return pb.Recipe(auto=pb.AutoRecipe())
-    return pb.Recipe(
+    message = pb.Recipe(
         ridge=pb.RidgeRecipe(
             regularization=recipe.regularization,
             temperature=recipe.temperature,
             folds=recipe.folds,
             view=recipe.view,
+            views=recipe.views,
+            scaling=_scaling_number(recipe.scaling),
         )
     )
+    if recipe.balanced is not None:
+        message.ridge.balanced = recipe.balanced
+    return message
+
+
+def _scaling_number(name: ScalingName | None) -> pb.FeatureScaling:
+    if name is None:
+        return pb.FEATURE_SCALING_UNSPECIFIED
+    for number, known in _SCALINGS.items():
+        if known == name:
+            return number
+    raise ValueError(f"scaling must be one of {', '.join(_SCALINGS.values())}. Received: {name!r}")

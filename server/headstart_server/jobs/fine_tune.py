@@ -19,8 +19,9 @@ from headstart_server.jobs.job import Findings, Job, JobStep, Progress
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
 from headstart_server.learning.dataset import ExampleFault, check_held_out, check_trainable
 from headstart_server.learning.evaluation import Metrics, measure_held_out
+from headstart_server.learning.fitting import Fitted, fit
 from headstart_server.learning.head import Float32, Head
-from headstart_server.learning.recipe import Fitted, Ridge, fit, view_of
+from headstart_server.learning.recipe import CarriedOut, views_of
 from headstart_server.learning.split import Ints, held_out
 from headstart_server.models.store import VersionStore
 from headstart_server.models.version import Manifest
@@ -80,6 +81,8 @@ class _Table:
     class_names: tuple[str, ...]
 
     def part(self, chosen: NDArray[np.bool_]) -> "_Table":
+        if chosen.all():
+            return self
         return replace(
             self,
             views={name: matrix[chosen] for name, matrix in self.views.items()},
@@ -144,7 +147,7 @@ class FineTuneRun:
         class_index = {name: index for index, name in enumerate(class_names)}
         views = {
             name: np.stack([rows[example.digest][name] for example in examples])
-            for name in {view_of(self._job.spec.recipe)}
+            for name in self._views(embedder)
         }
         labels = np.array([class_index[example.label] for example in examples], np.int64)
         groups = [example.digest for example in examples]
@@ -159,7 +162,7 @@ class FineTuneRun:
         for index in usable:
             places.setdefault(dataset.examples[index].digest, []).append(index)
         first = [indexes[0] for indexes in places.values()]
-        wanted = view_of(self._job.spec.recipe)
+        wanted = self._views(embedder)
         rows: dict[str, Mapping[str, Float32]] = {}
         done = 0
 
@@ -171,7 +174,7 @@ class FineTuneRun:
         ):
             digest = dataset.examples[first[place]].digest
             if isinstance(outcome, RowFeatures):
-                rows[digest] = {wanted: outcome.views[wanted]}
+                rows[digest] = {name: outcome.views[name] for name in wanted}
                 self._add_seconds("decode", outcome.decoded)
                 self._add_seconds("backbone", outcome.ran / outcome.batch_rows)
             else:
@@ -180,6 +183,9 @@ class FineTuneRun:
             done += len(places[digest])
             self._report(JobStep.FEATURES, done, len(usable), force=done == len(usable))
         return rows
+
+    def _views(self, embedder: Embedder) -> tuple[str, ...]:
+        return views_of(self._job.spec.recipe, embedder.info.views)
 
     def _drop(self, faults: Mapping[int, ExampleFault], count: int) -> None:
         """Note faulty examples, and fail if there are more of them than the spec allows."""
@@ -221,7 +227,7 @@ class FineTuneRun:
     def _evaluate(self, fitted: Fitted, kept_out: _Table) -> Metrics:
         metrics = fitted.metrics
         if len(kept_out.labels):
-            metrics = measure_held_out(fitted.head, kept_out.views[fitted.head.view], kept_out.labels)
+            metrics = measure_held_out(fitted.head, kept_out.views, kept_out.labels)
         self._report(JobStep.EVALUATE, metrics.example_count, metrics.example_count, metrics, force=True)
         return metrics
 
@@ -245,7 +251,7 @@ class FineTuneRun:
             versions.remove(artifact)
             raise
 
-    def _manifest(self, embedder: Embedder, recipe: Ridge, metrics: Metrics, table: _Table) -> Manifest:
+    def _manifest(self, embedder: Embedder, recipe: CarriedOut, metrics: Metrics, table: _Table) -> Manifest:
         spec = self._job.spec
         return Manifest(
             model=spec.model,

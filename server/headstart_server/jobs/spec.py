@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from headstart_server.errors import InvalidField
-from headstart_server.learning.recipe import Auto, Recipe, Ridge
+from headstart_server.learning.recipe import Auto, Recipe, recipe_from_json, recipe_json
 from headstart_server.models.names import check_alias_name, check_model_name
 
 #: Seconds of a hundred years. The times of the contract end with the year 9999.
@@ -74,14 +74,12 @@ class FineTuneSpec:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
-        kind = "auto" if isinstance(self.recipe, Auto) else "ridge"
-        return {**asdict(self), "recipe": {kind: asdict(self.recipe)}}
+        return {**asdict(self), "recipe": recipe_json(self.recipe)}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "FineTuneSpec":
         """The spec that `to_json` wrote."""
-        recipe = fields["recipe"]
-        return cls(**{**fields, "recipe": Ridge(**recipe["ridge"]) if "ridge" in recipe else Auto()})
+        return cls(**{**fields, "recipe": recipe_from_json(fields["recipe"])})
 
 
 def _check_recipe(recipe: Recipe) -> None:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from headstart_server.learning.evaluation import Metrics, MetricsSource
-from headstart_server.learning.recipe import Ridge
+from headstart_server.learning.recipe import Auto, CarriedOut, recipe_from_json, recipe_json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +36,7 @@ class Manifest:
     backbone: str
     backbone_digest: str
     dataset_digest: str
-    recipe: Ridge
+    recipe: CarriedOut
     seed: int
     example_count: int
     class_names: tuple[str, ...]
@@ -51,7 +51,7 @@ class Manifest:
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
         fields = asdict(self)
-        fields["recipe"] = {"ridge": asdict(self.recipe)}
+        fields["recipe"] = recipe_json(self.recipe)
         fields["metrics"]["source"] = self.metrics.source.value
         return fields
 
@@ -62,13 +62,16 @@ class Manifest:
         Raises:
             KeyError, TypeError or ValueError: the fields are not those of a manifest.
         """
+        recipe = recipe_from_json(fields["recipe"])
+        if isinstance(recipe, Auto):
+            raise ValueError("Expected a recipe as it was carried out. Received: auto.")
         metrics = dict(fields["metrics"])
         metrics["source"] = MetricsSource(metrics["source"])
         metrics["confusion"] = tuple(tuple(cell) for cell in metrics["confusion"])
         return cls(
             **{
                 **fields,
-                "recipe": Ridge(**fields["recipe"]["ridge"]),
+                "recipe": recipe,
                 "metrics": Metrics(**metrics),
                 "class_names": tuple(fields["class_names"]),
             }

@@ -85,7 +85,7 @@ class Rig:
     def answer(self, content: bytes, number: int = 1) -> str:
         head = self.desk.shelf.registry.load("pets", number).head
         views = self.backbone.run(self.backbone.decode(content)[None])
-        return head.class_names[int(head.probabilities(views[head.view]).argmax())]
+        return head.class_names[int(head.probabilities(views).argmax())]
 
 
 @pytest.fixture
@@ -169,12 +169,12 @@ def test_each_different_content_passes_the_backbone_once_ever(rig: Rig) -> None:
 
 
 def test_a_recipe_is_carried_out_on_the_view_it_names(rig: Rig, desk: Desk) -> None:
-    rig.fine_tune(pets(), recipe=Ridge(view="taps", regularization=0.5, folds=3))
+    rig.fine_tune(pets(), recipe=Ridge(views=("taps",), regularization=0.5, folds=3))
     version = desk.shelf.registry.load("pets", 1)
-    assert version.head.view == "taps"
+    assert version.head.views == ("taps",)
     assert version.head.weights.shape == (3, 3)
     recipe = desk.shelf.registry.version("pets", 1).manifest.recipe
-    assert (recipe.view, recipe.regularization, recipe.folds) == ("taps", 0.5, 3)
+    assert (recipe.views, recipe.regularization, recipe.folds) == (("taps",), 0.5, 3)
 
 
 # Metrics

@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart_server.learning.evaluation import Metrics, MetricsSource
+from headstart_server.learning.fitting import Fitted, fit
 from headstart_server.learning.head import Float32
-from headstart_server.learning.recipe import Auto, Fitted, Recipe, Ridge, fit, view_of
+from headstart_server.learning.recipe import Auto, Recipe, Ridge, views_of
+from headstart_server.learning.rows import Scaling
 
 CLASSES = 3
 NAMES = ("ant", "bee", "cat")
@@ -62,7 +64,7 @@ def test_renaming_the_classes_moves_the_columns(seed: int, places: list[int]) ->
 def test_the_head_knows_its_examples_and_the_recipe_says_what_was_chosen() -> None:
     found = fitted(d=40)
     views, labels, _ = examples(0, d=40)
-    assert found.head.probabilities(views["last"]).argmax(axis=1).tolist() == labels.tolist()
+    assert found.head.probabilities(views).argmax(axis=1).tolist() == labels.tolist()
     assert found.head.class_names == NAMES
     assert found.head.weights.dtype == found.head.bias.dtype == np.float32
     assert found.recipe.regularization is not None
@@ -101,18 +103,29 @@ def test_a_single_shot_has_no_metrics() -> None:
     views, labels, groups = examples(0, each=1)
     found = fit(Auto(), views, labels, groups, NAMES, seed=0)
     assert found.metrics == Metrics()
-    assert found.recipe == Ridge(regularization=1e-2, temperature=0.1, folds=0)
+    assert found.recipe == Ridge(
+        regularization=1e-2, temperature=0.1, folds=0, scaling=Scaling.ROOT, balanced=False
+    )
 
 
 def test_ridge_fits_on_the_view_it_names() -> None:
-    on_taps = fitted(recipe=Ridge(view="taps"))
-    assert on_taps.head.view == on_taps.recipe.view == "taps"
+    on_taps = fitted(recipe=Ridge(views=("taps",)))
+    assert on_taps.head.views == on_taps.recipe.views == ("taps",)
     assert not np.array_equal(on_taps.head.weights, fitted().head.weights)
-    assert (view_of(Ridge(view="taps")), view_of(Auto())) == ("taps", "last")
+    assert views_of(Ridge(views=("taps",)), {"last", "taps"}) == ("taps",)
+    assert views_of(Auto(), ["last", "taps", "other"]) == ("taps", "last")
+    assert views_of(Auto(), ["last"]) == ("last",)
 
 
 def test_what_is_given_is_carried_out() -> None:
-    given_recipe = Ridge(regularization=0.5, temperature=0.25, folds=2)
+    given_recipe = Ridge(
+        regularization=0.5,
+        temperature=0.25,
+        folds=2,
+        views=("last", "taps"),
+        scaling=Scaling.STANDARD,
+        balanced=True,
+    )
     assert fitted(recipe=given_recipe).recipe == given_recipe
 
 
@@ -127,8 +140,8 @@ def test_features_of_zeros_give_a_head_of_the_classes_shares() -> None:
 def test_another_length_of_a_row_changes_nothing_because_rows_are_normalised() -> None:
     views, labels, groups = examples(0)
     longer = views["last"] * np.linspace(1, 50, len(labels)).astype(np.float32)[:, None]
-    one = fit(Auto(), views, labels, groups, NAMES, seed=0)
-    other = fit(Auto(), {"last": longer}, labels, groups, NAMES, seed=0)
+    one = fit(Ridge(), views, labels, groups, NAMES, seed=0)
+    other = fit(Ridge(), {"last": longer}, labels, groups, NAMES, seed=0)
     np.testing.assert_allclose(other.head.weights, one.head.weights, rtol=1e-3, atol=1e-5)
 
 
