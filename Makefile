@@ -16,7 +16,7 @@ BIN := $(VENV)/bin
 
 .PHONY: help
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 .PHONY: demo
 demo: $(VENV)/.stamp-demo ## Fine-tune and predict, from nothing to an answer.
@@ -41,6 +41,10 @@ check: $(VENV)/.stamp-dev ## Check format, lint, types, rooms, contract and Dock
 bench: $(VENV)/.stamp-demo ## Measure; prints the table the documentation quotes.
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/bench.py $(ARGS)
 
+.PHONY: bench-recipes
+bench-recipes: $(VENV)/.stamp-bench ## Measure the recipes on labelled pictures.
+	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/recipes.py $(ARGS)
+
 .PHONY: protos
 protos: $(VENV)/.stamp-dev ## Write the stubs anew from protos/.
 	$(BIN)/python protos/contract.py generate
@@ -54,6 +58,10 @@ format: $(VENV)/.stamp-dev ## Format the code and mend what ruff can.
 clean: ## Remove what was built or cached, but not .venv.
 	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find client protos server tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.stamp-bench: $(BIN)/python pyproject.toml
+	$(call install,bench,about 1 GB with TensorFlow)
+	@touch $(VENV)/.stamp-demo $@
 
 $(VENV)/.stamp-demo: $(BIN)/python pyproject.toml
 	$(call install,demo,about 1 GB with TensorFlow)

@@ -13,7 +13,7 @@ from headstart_server.backbones.backbone import Content
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.queue import RowFeatures
-from headstart_server.errors import UnusableExamples
+from headstart_server.errors import UndecodableInput, UnusableExamples
 from headstart_server.jobs.datasets import Dataset, DatasetStore, StoredExample
 from headstart_server.jobs.job import Findings, Job, JobStep, Progress
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
@@ -169,10 +169,11 @@ class FineTuneRun:
         def read(place: int) -> Content:
             return dataset.read(first[place])
 
-        for place, outcome in embedder.extract(
+        for place, came in embedder.extract(
             list(places), read, window=self._tools.window, checkpoint=self._checkpoint
         ):
             digest = dataset.examples[first[place]].digest
+            outcome = _checked(came, wanted) if isinstance(came, RowFeatures) else came
             if isinstance(outcome, RowFeatures):
                 rows[digest] = {name: outcome.views[name] for name in wanted}
                 self._add_seconds("decode", outcome.decoded)
@@ -295,6 +296,15 @@ class FineTuneRun:
             return
         self._last_report = now
         self._tools.ledger.report(self._job, _progress(step, done, total, metrics), self.findings)
+
+
+def _checked(row: RowFeatures, views: Sequence[str]) -> RowFeatures | UndecodableInput:
+    """The row, or what is wrong with it: one number that is none would spoil the whole head."""
+    if all(np.isfinite(row.views[name]).all() for name in views):
+        return row
+    return UndecodableInput(
+        "Expected an input whose features are finite numbers. Received: features with NaN or infinity."
+    )
 
 
 def _progress(step: JobStep, done: int, total: int, metrics: Metrics | None = None) -> Progress:

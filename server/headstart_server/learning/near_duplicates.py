@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from headstart_server.learning.rows import BLOCK, Float32, Float64, Ints, Scaling, prepared
+from headstart_server.learning.rows import Float32, Float64, Ints, Scaling, prepared
 
 #: Squared distance of near-duplicates, as a share of the mean squared distance of two examples of one class.
 #: A picture saved again at another size lies within 0.01 to 0.1 of it; of 5,000 different handwritten digits
@@ -12,6 +12,8 @@ from headstart_server.learning.rows import BLOCK, Float32, Float64, Ints, Scalin
 SHARE = 0.05
 #: Squared distance that float32's rounding gives to equal rows of length 1.
 _ROUNDING = 1e-10
+#: Distances that are held at once: 16 MB of them.
+_DISTANCES = 1 << 22
 #: Above so many different contents, pairs are first looked for in random projections of this size, where
 #: squared distances keep within a factor of two (Johnson and Lindenstrauss 1984).
 _PROJECT_ABOVE, _PROJECTED, _SLACK = 2000, 128, 2.0
@@ -46,9 +48,11 @@ def group_near_duplicates(
     if len(rows) > _PROJECT_ABOVE:
         directions = np.random.default_rng(0).normal(size=(rows.shape[1], _PROJECTED)) / np.sqrt(_PROJECTED)
         search, bound = rows @ directions.astype(np.float32), _SLACK * limit
-    for start in range(0, len(rows), BLOCK):
+    squares = np.square(search).sum(axis=1)
+    size = max(_DISTANCES // len(rows), 1)
+    for start in range(0, len(rows), size):
         checkpoint()
-        for place, near in _neighbours(search, start, bound):
+        for place, near in _neighbours(search, squares, slice(start, start + size), bound):
             others = near[np.square(rows[near] - rows[place]).sum(axis=1) <= limit]
             joined = np.unique(root[np.append(others, place)])
             if len(joined) > 1:
@@ -57,19 +61,19 @@ def group_near_duplicates(
     return found
 
 
-def _neighbours(rows: Float32, start: int, bound: float) -> list[tuple[int, Ints]]:
+def _neighbours(rows: Float32, squares: Float32, block: slice, bound: float) -> list[tuple[int, Ints]]:
     """For each row of a block the earlier rows within a squared distance, where there are any."""
-    block = rows[start : start + BLOCK]
-    earlier = rows[: start + len(block)]
-    squares = np.square(earlier).sum(axis=1)
+    products = rows[block] @ rows[: block.stop].T
+    products *= -2
+    products += squares[: block.stop]
+    products += squares[block, None]
     # Products of float32 rows are exact to about 1e-6 of their size: what is equal must not be missed.
-    distances = squares[start:, None] + squares[None] - 2 * (block @ earlier.T)
-    near = distances <= bound + 1e-5
+    near = products <= bound + 1e-5
     found = []
-    for offset in np.flatnonzero(near.sum(axis=1) > 1).tolist():
-        places = np.flatnonzero(near[offset, : start + offset])
+    for offset in np.flatnonzero(np.count_nonzero(near, axis=1) > 1).tolist():
+        places = np.flatnonzero(near[offset, : block.start + offset])
         if len(places):
-            found.append((start + offset, places))
+            found.append((block.start + offset, places))
     return found
 
 

@@ -59,9 +59,8 @@ class VersionStore:
             "bias": np.ascontiguousarray(head.bias),
             "temperature": np.array([head.temperature], np.float64),
         }
-        head_bytes = save_tensors(
-            tensors, metadata={"views": json.dumps(head.views), "scaling": head.scaling}
-        )
+        # One entry: several would come in any order, and equal heads must be equal files.
+        head_bytes = save_tensors(tensors, metadata={"input": f"{head.scaling} {' '.join(head.views)}"})
         manifest = replace(manifest, head_digest=sha256(head_bytes).hexdigest())
         manifest_bytes = json.dumps(manifest.to_json(), indent=1, ensure_ascii=False).encode()
         with storage_errors():
