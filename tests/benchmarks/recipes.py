@@ -21,7 +21,7 @@ from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.runtimes import RuntimeSettings, default_cache
 from headstart_server.learning.fitting import fit
 from headstart_server.learning.head import Float32, normalized, softmax
-from headstart_server.learning.recipe import Auto, Recipe, Ridge
+from headstart_server.learning.recipe import Auto, Logistic, Recipe, Ridge
 from headstart_server.learning.split import Ints
 from recipe_sets import FeatureSet, feature_sets
 from report import machine, print_table, software
@@ -251,6 +251,7 @@ def by_adam(epochs: int) -> Method:
 
 METHODS: Mapping[str, Method] = {
     "auto": by_recipe(Auto()),
+    "logistic": by_recipe(Logistic()),
     "ridge, last": by_recipe(Ridge()),
     "scikit-learn logistic": by_scikit_learn,
     "Adam 20": by_adam(20),

@@ -21,7 +21,7 @@ from headstart_server.learning.dataset import ExampleFault, check_held_out, chec
 from headstart_server.learning.evaluation import Metrics, measure_held_out
 from headstart_server.learning.fitting import Fitted, fit
 from headstart_server.learning.head import Float32, Head
-from headstart_server.learning.recipe import CarriedOut, views_of
+from headstart_server.learning.recipe import views_of
 from headstart_server.learning.split import Ints, held_out
 from headstart_server.models.store import VersionStore
 from headstart_server.models.version import Manifest
@@ -126,7 +126,7 @@ class FineTuneRun:
             fitted = self._fit(trained)
         with self._step(JobStep.EVALUATE):
             metrics = self._evaluate(fitted, kept_out)
-        manifest = self._manifest(embedder, fitted.recipe, metrics, trained)
+        manifest = self._manifest(embedder, fitted, metrics, trained)
         number = self._publish(fitted.head, manifest)
         self._tools.observer.version_published(self._job.spec.model, number, metrics, manifest.example_count)
         return number
@@ -252,7 +252,7 @@ class FineTuneRun:
             versions.remove(artifact)
             raise
 
-    def _manifest(self, embedder: Embedder, recipe: CarriedOut, metrics: Metrics, table: _Table) -> Manifest:
+    def _manifest(self, embedder: Embedder, fitted: Fitted, metrics: Metrics, table: _Table) -> Manifest:
         spec = self._job.spec
         return Manifest(
             model=spec.model,
@@ -260,7 +260,7 @@ class FineTuneRun:
             backbone=embedder.info.name,
             backbone_digest=embedder.digest,
             dataset_digest=self._job.dataset_digest,
-            recipe=recipe,
+            recipe=fitted.recipe,
             seed=spec.seed,
             example_count=len(table.labels),
             class_names=table.class_names,
@@ -270,6 +270,8 @@ class FineTuneRun:
             created=self._tools.now(),
             software=self._tools.software,
             runtime=embedder.runtime,
+            stop_reason=fitted.stop_reason or "",
+            fit_seconds=self.findings.step_seconds[JobStep.FIT.value],
         )
 
     # Telling

@@ -228,7 +228,7 @@ class Intake:
             raise InvalidField(
                 f"Expected a view of backbone '{info.name}': {', '.join(sorted(info.views))}. "
                 f"Received: {unknown[0]!r}.",
-                field="spec.recipe.ridge.view",
+                field=f"spec.recipe.{type(spec.recipe).__name__.lower()}.view",
             )
         if len(request_id.encode()) > 128:
             raise InvalidField(

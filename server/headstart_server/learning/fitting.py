@@ -8,8 +8,10 @@ import numpy as np
 from headstart_server.backbones.backbone import LAST
 from headstart_server.learning.evaluation import Metrics, MetricsSource, measure
 from headstart_server.learning.head import Head
+from headstart_server.learning.lbfgs import StopReason
+from headstart_server.learning.logistic import LogisticFit, fit_logistic
 from headstart_server.learning.near_duplicates import group_near_duplicates
-from headstart_server.learning.recipe import Recipe, Ridge, views_of
+from headstart_server.learning.recipe import Auto, CarriedOut, Logistic, Recipe, Ridge, views_of
 from headstart_server.learning.ridge import RidgeFit, fit_ridge
 from headstart_server.learning.rows import Float32, Float64, Ints, Rows, Scaling
 from headstart_server.learning.split import Folds, assign_folds
@@ -28,11 +30,13 @@ class Fitted:
         head: the head.
         recipe: the recipe as it was carried out, with every choice made.
         metrics: out-of-fold metrics; empty where nothing could be validated.
+        stop_reason: why the solver ended; None for a closed form.
     """
 
     head: Head
-    recipe: Ridge
+    recipe: CarriedOut
     metrics: Metrics
+    stop_reason: StopReason | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -45,6 +49,10 @@ class _Examples:
     classes: int
     groups: Sequence[str]
     seed: int
+
+
+#: A candidate with its choices made, its fit and its folds.
+_Tried = tuple[CarriedOut, RidgeFit | LogisticFit, Folds]
 
 
 def fit(
@@ -102,16 +110,17 @@ def fit(
         temperature=solved.temperature,
         class_names=class_names,
     )
-    return Fitted(head=head, recipe=chosen, metrics=metrics)
+    reason = solved.stop_reason if isinstance(solved, LogisticFit) else None
+    return Fitted(head=head, recipe=chosen, metrics=metrics, stop_reason=reason)
 
 
-def _candidates(recipe: Recipe, examples: _Examples) -> list[Ridge]:
+def _candidates(recipe: Recipe, examples: _Examples) -> Sequence[CarriedOut]:
     """What `auto` chooses between: the last view by itself, and all views with each feature on one scale.
 
     On photographs like those of the backbone's own training the last view is best, elsewhere what the layers
     below it saw helps. With few examples, or one of each class, there is no telling: the last view it is.
     """
-    if isinstance(recipe, Ridge):
+    if not isinstance(recipe, Auto):
         return [recipe]
     last = Ridge(views=(LAST,), scaling=Scaling.ROOT)
     if len(examples.labels) < CHOOSE_FROM or np.bincount(examples.labels).max() < 2:
@@ -119,30 +128,43 @@ def _candidates(recipe: Recipe, examples: _Examples) -> list[Ridge]:
     return [last, Ridge(views=views_of(recipe, examples.views), scaling=Scaling.STANDARD)]
 
 
-def _best(
-    candidates: Sequence[Ridge], examples: _Examples, checkpoint: Callable[[], None]
-) -> tuple[Ridge, RidgeFit, Folds]:
+def _best(candidates: Sequence[CarriedOut], examples: _Examples, checkpoint: Callable[[], None]) -> _Tried:
     """Fit each candidate, and keep the one of the lowest out-of-fold loss."""
     tried = [_try(candidate, examples, checkpoint) for candidate in candidates]
     # The first of equals; where nothing could be validated there is one candidate.
     return min(tried, key=lambda one: one[1].loss or 0.0)
 
 
-def _try(
-    candidate: Ridge, examples: _Examples, checkpoint: Callable[[], None]
-) -> tuple[Ridge, RidgeFit, Folds]:
-    folds = assign_folds(examples.labels, examples.groups, folds=candidate.folds, seed=examples.seed)
-    balanced = is_imbalanced(examples.labels) if candidate.balanced is None else candidate.balanced
-    solved = fit_ridge(
-        Rows(examples.views, candidate.views, candidate.scaling, order=examples.order, checkpoint=checkpoint),
-        examples.labels,
-        examples.classes,
-        folds,
-        weights=balancing(examples.labels) if balanced else None,
-        regularization=candidate.regularization,
-        temperature=candidate.temperature,
-        checkpoint=checkpoint,
+def _try(candidate: CarriedOut, examples: _Examples, checkpoint: Callable[[], None]) -> _Tried:
+    labels, classes = examples.labels, examples.classes
+    folds = assign_folds(labels, examples.groups, folds=candidate.folds, seed=examples.seed)
+    balanced = is_imbalanced(labels) if candidate.balanced is None else candidate.balanced
+    rows = Rows(
+        examples.views, candidate.views, candidate.scaling, order=examples.order, checkpoint=checkpoint
     )
+    solved: RidgeFit | LogisticFit
+    if isinstance(candidate, Logistic):
+        solved = fit_logistic(
+            rows,
+            np.eye(classes)[labels],
+            folds,
+            regularization=candidate.regularization,
+            temperature=candidate.temperature,
+            balanced=balanced,
+            time_budget=candidate.time_budget,
+            checkpoint=checkpoint,
+        )
+    else:
+        solved = fit_ridge(
+            rows,
+            labels,
+            classes,
+            folds,
+            weights=balancing(labels) if balanced else None,
+            regularization=candidate.regularization,
+            temperature=candidate.temperature,
+            checkpoint=checkpoint,
+        )
     chosen = replace(
         candidate,
         regularization=solved.regularization,

@@ -35,8 +35,31 @@ class Ridge:
     balanced: bool | None = None
 
 
-#: A recipe without open choices.
-CarriedOut = Ridge
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Logistic:
+    """Multinomial logistic regression.
+
+    Attributes:
+        regularization: above 0; None chooses by out-of-fold log loss.
+        temperature: above 0; None chooses by out-of-fold log loss.
+        folds: as for `Ridge`.
+        views: the backbone's views to fit on, side by side.
+        scaling: how features are brought to a common scale.
+        balanced: whether the shares of the classes are taken off; None as for `Ridge`.
+        time_budget: seconds after which the best so far is taken; None for no limit.
+    """
+
+    regularization: float | None = None
+    temperature: float | None = None
+    folds: int = 0
+    views: tuple[str, ...] = (LAST,)
+    scaling: Scaling = Scaling.ROOT
+    balanced: bool | None = None
+    time_budget: float | None = None
+
+
+#: A recipe that can be without open choices.
+CarriedOut = Ridge | Logistic
 Recipe = Auto | CarriedOut
 
 
@@ -49,7 +72,7 @@ def views_of(recipe: Recipe, available: Collection[str]) -> tuple[str, ...]:
 
 def recipe_json(recipe: Recipe) -> dict[str, Any]:
     """A recipe as JSON values."""
-    return {"auto" if isinstance(recipe, Auto) else "ridge": asdict(recipe)}
+    return {type(recipe).__name__.lower(): asdict(recipe)}
 
 
 def recipe_from_json(fields: Mapping[str, Any]) -> Recipe:
@@ -60,9 +83,10 @@ def recipe_from_json(fields: Mapping[str, Any]) -> Recipe:
     """
     if "auto" in fields:
         return Auto()
-    ridge = dict(fields["ridge"])
-    if "view" in ridge:
-        ridge["views"] = [ridge.pop("view")]
-    ridge["views"] = tuple(ridge["views"])
-    ridge["scaling"] = Scaling(ridge.get("scaling", Scaling.UNIT))
-    return Ridge(**ridge)
+    kind: type[CarriedOut] = Logistic if "logistic" in fields else Ridge
+    settings = dict(fields[kind.__name__.lower()])
+    if "view" in settings:
+        settings["views"] = [settings.pop("view")]
+    settings["views"] = tuple(settings["views"])
+    settings["scaling"] = Scaling(settings.get("scaling", Scaling.UNIT))
+    return kind(**settings)

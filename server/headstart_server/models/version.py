@@ -28,6 +28,8 @@ class Manifest:
         created: when it was made, in seconds since 1970.
         software: the Headstart that made it.
         runtime: what executed the backbone, and in which precision.
+        stop_reason: why the solver ended: converged, steps or time; empty for a closed form.
+        fit_seconds: how long it took to fit the head.
         head_digest: SHA-256 of the head's file.
     """
 
@@ -46,6 +48,8 @@ class Manifest:
     created: float
     software: str
     runtime: str = ""
+    stop_reason: str = ""
+    fit_seconds: float = 0.0
     head_digest: str = ""
 
     def to_json(self) -> dict[str, Any]:

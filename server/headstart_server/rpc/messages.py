@@ -15,7 +15,7 @@ from headstart_server.backbones.backbone import LAST, Content
 from headstart_server.errors import InvalidField
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import Example
-from headstart_server.learning.recipe import Auto, Recipe, Ridge
+from headstart_server.learning.recipe import Auto, Logistic, Recipe, Ridge
 from headstart_server.learning.rows import Scaling
 from headstart_server.models.version import Selector
 
@@ -117,6 +117,8 @@ def recipe_message(recipe: Recipe) -> job_pb2.Recipe:
     """The message of a recipe."""
     if isinstance(recipe, Auto):
         return job_pb2.Recipe(auto=job_pb2.AutoRecipe())
+    if isinstance(recipe, Logistic):
+        return _logistic_message(recipe)
     message = job_pb2.Recipe(
         ridge=job_pb2.RidgeRecipe(
             regularization=recipe.regularization,
@@ -213,7 +215,10 @@ def _is_storable(part: object) -> bool:
 
 
 def _recipe_of(message: job_pb2.Recipe) -> Recipe:
-    if message.WhichOneof("recipe") != "ridge":
+    kind = message.WhichOneof("recipe")
+    if kind == "logistic":
+        return _logistic_of(message.logistic)
+    if kind != "ridge":
         return Auto()
     ridge = message.ridge
     return Ridge(
@@ -248,4 +253,34 @@ def _scaling_of(value: int, default: Scaling, field: str) -> Scaling:
             return scaling
     raise InvalidField(
         f"Expected a scaling of 1 to {len(SCALINGS)}. Received: {value}.", field=f"{field}.scaling"
+    )
+
+
+def _logistic_message(recipe: Logistic) -> job_pb2.Recipe:
+    message = job_pb2.Recipe(
+        logistic=job_pb2.LogisticRecipe(
+            regularization=recipe.regularization,
+            temperature=recipe.temperature,
+            folds=recipe.folds,
+            views=recipe.views,
+            scaling=SCALINGS[recipe.scaling],
+        )
+    )
+    if recipe.balanced is not None:
+        message.logistic.balanced = recipe.balanced
+    if recipe.time_budget is not None:
+        message.logistic.time_budget.FromNanoseconds(round(recipe.time_budget * 1e9))
+    return message
+
+
+def _logistic_of(message: job_pb2.LogisticRecipe) -> Logistic:
+    field = "spec.recipe.logistic"
+    return Logistic(
+        regularization=message.regularization if message.HasField("regularization") else None,
+        temperature=message.temperature if message.HasField("temperature") else None,
+        folds=message.folds,
+        views=_views_of("", message.views, field),
+        scaling=_scaling_of(message.scaling, Scaling.ROOT, field),
+        balanced=message.balanced if message.HasField("balanced") else None,
+        time_budget=seconds_of(message.time_budget) if message.HasField("time_budget") else None,
     )

@@ -30,7 +30,7 @@ def test_a_recipe_may_be_given_by_name(recipe, made):
 
 
 def test_an_unknown_recipe_is_refused_with_those_there_are():
-    with pytest.raises(ValueError, match=r"recipe must be one of auto, ridge. Received: 'svm'"):
+    with pytest.raises(ValueError, match=r"recipe must be one of auto, ridge, logistic. Received: 'svm'"):
         make_spec("m", {"recipe": "svm"})
 
 
