@@ -95,6 +95,8 @@ def main() -> None:
     parser.add_argument("--methods", nargs="*", default=list(METHODS), choices=list(METHODS))
     options = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
+    # At one shot scikit-learn takes the labels for numbers to be predicted, and says so.
+    warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
     print(f"Machine: {machine()}\nSoftware: {software()}\n", flush=True)
     backbone = Catalog(runtimes=RuntimeSettings(cache=default_cache())).load()
     sets = feature_sets(backbone, options.cache)

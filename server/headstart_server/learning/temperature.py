@@ -6,6 +6,8 @@ from headstart_server.learning.rows import BLOCK, Float64, Ints
 
 #: The temperatures it may take.
 LOWEST, HIGHEST = 0.01, 2.0
+#: Examples of no known class that smooth the labels of all others.
+SMOOTHING = 0.5
 #: Where every class has a single example and nothing can be validated.
 SINGLE_SHOT_TEMPERATURE = 0.1
 _STEPS = 40
@@ -17,8 +19,8 @@ def fit_temperature(scores: Float64, labels: Ints, weights: Float64) -> tuple[fl
 
     Temperature scaling after Guo et al. 2017. Where few scores are all right the likelihood has no optimum:
     it grows with every fall of the temperature, and the next mistake would be made with certainty. So, as
-    Platt 1999 does for two classes, the labels are smoothed by one further example that could be of any
-    class: each of n examples takes 1 / (n + 1) of it. It says little where there are many examples.
+    Platt 1999 does for two classes, the labels are smoothed: by half an example that could be of any class
+    (Krichevsky and Trofimov 1981), of which each takes its part. It says little where there are many.
 
     Args:
         scores: out-of-fold scores, [n, C].
@@ -63,7 +65,7 @@ def mean_log_loss(scores: Float64, labels: Ints, temperature: float) -> float:
 
 def _slopes(scores: Float64, labels: Ints, weights: Float64, inverse: float) -> tuple[float, float, float]:
     """Mean smoothed log loss at 1 / temperature, and its first two derivatives."""
-    smoothing = 1.0 / (len(labels) + 1)
+    smoothing = SMOOTHING / (len(labels) + SMOOTHING)
     totals = np.zeros(3)
     for start in range(0, len(labels), BLOCK):
         part = slice(start, start + BLOCK)

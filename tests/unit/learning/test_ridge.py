@@ -118,7 +118,7 @@ def mean_log_losses(scores: Floats, task: Problem, temperatures: Floats, *, smoo
     logits = scores[counted][None] / temperatures[:, None, None]
     logits -= logits.max(axis=2, keepdims=True)
     right = logits[:, np.arange(counted.sum()), task.labels[counted]]
-    smoothing = 1 / (counted.sum() + 1) if smoothed else 0.0
+    smoothing = 0.5 / (counted.sum() + 0.5) if smoothed else 0.0
     wanted = (1 - smoothing) * right + smoothing * logits.mean(axis=2)
     return (np.log(np.exp(logits).sum(axis=2)) - wanted).mean(axis=1)
 

@@ -32,14 +32,14 @@ def test_few_separable_examples_do_not_make_it_certain() -> None:
     temperature, _ = fit_temperature(scores, labels, np.ones(10))
     # The log loss alone falls until the lowest temperature.
     assert mean_log_loss(scores, labels, LOWEST) < mean_log_loss(scores, labels, temperature)
-    # One of eleven could be of any class: half of it of the other one.
-    assert 1 / (1 + np.exp(-1 / temperature)) == pytest.approx(1 - 0.5 / 11)
+    # Half an example of ten and a half could be of any class: half of it of the other one.
+    assert 1 / (1 + np.exp(-1 / temperature)) == pytest.approx(1 - 0.25 / 10.5)
 
 
 def test_many_separable_examples_make_it_surer() -> None:
     labels = np.repeat([0, 1], 5000)
     temperature, _ = fit_temperature(np.eye(2)[labels], labels, np.ones(10_000))
-    assert 1 / (1 + np.exp(-1 / temperature)) == pytest.approx(1 - 0.5 / 10_001)
+    assert 1 / (1 + np.exp(-1 / temperature)) == pytest.approx(1 - 0.25 / 10_000.5)
 
 
 @pytest.mark.parametrize("scores", [np.zeros((4, 3)), np.full((4, 3), 1e30), -1e6 * np.eye(4, 3)])
