@@ -45,14 +45,18 @@ def group_near_duplicates(
     limit = max(SHARE * _spread(rows, labels[first]), _ROUNDING)
     root = np.arange(len(names))
     search, bound = rows, limit
-    if len(rows) > _PROJECT_ABOVE:
+    if len(rows) > _PROJECT_ABOVE and rows.shape[1] > _PROJECTED:
         directions = np.random.default_rng(0).normal(size=(rows.shape[1], _PROJECTED)) / np.sqrt(_PROJECTED)
         search, bound = rows @ directions.astype(np.float32), _SLACK * limit
-    squares = np.square(search).sum(axis=1)
+    squares = np.square(search).sum(axis=1, keepdims=True)
+    ones = np.ones_like(squares)
+    # |a|^2 - 2 a b + |b|^2 as one product of matrices.
+    left, right = np.hstack([-2 * search, squares, ones]), np.hstack([search, ones, squares])
     size = max(_DISTANCES // len(rows), 1)
     for start in range(0, len(rows), size):
         checkpoint()
-        for place, near in _neighbours(search, squares, slice(start, start + size), bound):
+        distances = left[start : start + size] @ right[: start + size].T
+        for place, near in _neighbours(distances, start, bound):
             others = near[np.square(rows[near] - rows[place]).sum(axis=1) <= limit]
             joined = np.unique(root[np.append(others, place)])
             if len(joined) > 1:
@@ -61,20 +65,16 @@ def group_near_duplicates(
     return found
 
 
-def _neighbours(rows: Float32, squares: Float32, block: slice, bound: float) -> list[tuple[int, Ints]]:
-    """For each row of a block the earlier rows within a squared distance, where there are any."""
-    products = rows[block] @ rows[: block.stop].T
-    products *= -2
-    products += squares[: block.stop]
-    products += squares[block, None]
+def _neighbours(distances: Float32, start: int, bound: float) -> list[tuple[int, Ints]]:
+    """For each row of a block that begins at `start` the others within a squared distance, if there are any."""
+    own = np.arange(len(distances))
+    distances[own, start + own] = np.inf
     # Products of float32 rows are exact to about 1e-6 of their size: what is equal must not be missed.
-    near = products <= bound + 1e-5
-    found = []
-    for offset in np.flatnonzero(np.count_nonzero(near, axis=1) > 1).tolist():
-        places = np.flatnonzero(near[offset, : block.start + offset])
-        if len(places):
-            found.append((block.start + offset, places))
-    return found
+    bound = bound + 1e-5
+    return [
+        (start + offset, np.flatnonzero(distances[offset] <= bound))
+        for offset in np.flatnonzero(distances.min(axis=1) <= bound).tolist()
+    ]
 
 
 def _spread(rows: Float32, labels: Ints) -> float:

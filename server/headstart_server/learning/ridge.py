@@ -26,7 +26,7 @@ REGULARIZATIONS = tuple(float(value) for value in 10.0 ** np.arange(-4.5, 0.51, 
 SINGLE_SHOT_REGULARIZATION = 1e-2
 #: Examples above which the regularisations are walked downhill on some folds, instead of trying each on all:
 #: the loss is smooth, and hundreds of examples tell it well enough.
-WALK_ABOVE = 1000
+WALK_ABOVE = 500
 _WALK_FROM, _WALK_FOLDS = 6, 2
 
 

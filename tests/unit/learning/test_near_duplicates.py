@@ -65,7 +65,7 @@ def test_equal_content_is_one_group_already_and_equal_features_become_one() -> N
 
 
 def test_many_are_searched_through_projections_and_found_all_the_same() -> None:
-    features, labels = pictures(2, each=900)
+    features, labels = pictures(2, each=900, d=200)
     rng = np.random.default_rng(3)
     again = np.arange(0, len(features), 90)
     changed = features[again] * (1 + 0.01 * rng.normal(size=features[again].shape))

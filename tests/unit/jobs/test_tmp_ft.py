@@ -1,0 +1,428 @@
+"""A fine-tune from stored examples to a published version, with a backbone that needs no network."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fakes import Desk, FakeBackbone, FakeSource, ManualClock, Recorder, Shelf
+from headstart_server.embedding.batcher import Batcher
+from headstart_server.embedding.cache import FeatureCache
+from headstart_server.embedding.embedder import Embedder
+from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.queue import Lane, LaneQueue
+from headstart_server.errors import ArtifactDamaged, InvalidField, TooFewClasses, UnusableExamples
+from headstart_server.jobs.changes import Changes
+from headstart_server.jobs.datasets import DatasetStore
+from headstart_server.jobs.fine_tune import REPORT_SECONDS, FineTuneRun, FineTuneTools
+from headstart_server.jobs.job import Job, JobState, JobStep
+from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger, Submission
+from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.learning.dataset import DatasetLimits, Example
+from headstart_server.learning.evaluation import MetricsSource
+from headstart_server.learning.recipe import Ridge
+from headstart_server.models.registry import Registry
+from headstart_server.models.resident import ResidentVersions
+from headstart_server.models.version import Manifest, Selector
+
+
+class Rig:
+    """All that a run works with; its backbone runs in a thread of its own, as in the server."""
+
+    def __init__(self, folder: Path, desk: Desk, ledger: Ledger | None = None) -> None:
+        self.desk = desk
+        self.clock = ManualClock(0.0)
+        self.seen = Recorder()
+        self.backbone = FakeBackbone()
+        self.queue = LaneQueue(max_batch=4, train_slice=3)
+        self.batcher = Batcher(self.backbone.run, self.queue, self.seen, clock=self.clock)
+        self.batcher.start()
+        self.cache = FeatureCache(1 << 20)
+        self.datasets = DatasetStore(folder / "datasets", DatasetLimits())
+        self.tools = FineTuneTools(
+            ledger=ledger or desk.ledger,
+            datasets=self.datasets,
+            engine=Engine(FakeSource(self.backbone), self._embedder, "fake"),
+            versions=desk.shelf.store,
+            observer=self.seen,
+            window=5,
+            software="headstart test",
+            clock=self.clock,
+            now=desk.clock,
+        )
+
+    def _embedder(self, backbone: FakeBackbone) -> Embedder:
+        return Embedder(backbone, self.batcher, self.cache, max_pending=10, clock=self.clock)
+
+    def job(self, examples: Sequence[Example], job_id: str = "job", **spec: object) -> Job:
+        """A claimed job for these examples."""
+        writer = self.datasets.writer(job_id)
+        writer.add(examples)
+        summary = writer.finish()
+        fields = {"model": "pets", "backbone": "fake", **spec}
+        self.desk.ledger.submit(
+            Submission(
+                job_id=job_id,
+                spec=FineTuneSpec(**fields),
+                summary=summary,
+                request_id=None,
+                request_hash=job_id,
+            )
+        )
+        return self.desk.claim()
+
+    def run(self, job: Job, checkpoint: Callable[[], None] = lambda: None) -> FineTuneRun:
+        return FineTuneRun(job, self.tools, checkpoint)
+
+    def fine_tune(self, examples: Sequence[Example], job_id: str = "job", **spec: object) -> Manifest:
+        """Fine-tune, and give the manifest of the version."""
+        job = self.job(examples, job_id, **spec)
+        number = self.run(job).execute()
+        return self.desk.shelf.registry.version(job.spec.model, number).manifest
+
+    def answer(self, content: bytes, number: int = 1) -> str:
+        head = self.desk.shelf.registry.load("pets", number).head
+        views = self.backbone.run(self.backbone.decode(content)[None])
+        return head.class_names[int(head.probabilities(views).argmax())]
+
+
+@pytest.fixture
+def rig(tmp_path: Path, desk: Desk) -> Iterator[Rig]:
+    rig = Rig(tmp_path, desk)
+    yield rig
+    rig.batcher.close()
+
+
+def pets(each: int = 6, *, held_out: int = 0) -> list[Example]:
+    """Examples of three classes; the last few of each class are held out."""
+    return [
+        Example(
+            content=f"{label}:{place}".encode(),
+            label=label,
+            id=f"{label}{place}",
+            held_out=place >= each - held_out,
+        )
+        for place in range(each)
+        for label in ("cat", "dog", "emu")
+    ]
+
+
+BROKEN = [Example(content=b"broken:%d" % place, label="cat", id=f"b{place}") for place in range(2)]
+
+
+def test_labelled_examples_become_a_version_that_knows_new_ones(rig: Rig, desk: Desk) -> None:
+    manifest = rig.fine_tune(pets(), alias="stable", seed=5, display_name="Our pets", labels={"team": "x"})
+    assert [rig.answer(content) for content in (b"cat:new", b"dog:new", b"emu:new")] == ["cat", "dog", "emu"]
+    assert (manifest.model, manifest.job_id, manifest.backbone) == ("pets", "job", "fake")
+    assert manifest.backbone_digest == rig.backbone.digest
+    assert manifest.dataset_digest == desk.ledger.get("job").dataset_digest
+    assert (manifest.seed, manifest.example_count) == (5, 18)
+    assert manifest.class_names == ("cat", "dog", "emu")
+    assert (manifest.display_name, manifest.labels) == ("Our pets", {"team": "x"})
+    assert (manifest.created, manifest.software) == (desk.clock(), "headstart test")
+    assert manifest.recipe.regularization is not None
+    assert desk.shelf.registry.resolve(Selector(model="pets", alias="stable")) == 1
+    job = desk.ledger.get("job")
+    assert (job.state, job.version) == (JobState.SUCCEEDED, 1)
+    assert rig.seen.published == [("pets", 1)]
+    assert rig.seen.steps == ["features", "fit", "evaluate", "publish"]
+    assert {"features", "fit", "evaluate", "decode", "backbone"} <= set(job.findings.step_seconds)
+
+
+def test_the_next_fine_tune_moves_the_alias_and_a_time_to_live_ends_a_version(rig: Rig, desk: Desk) -> None:
+    rig.fine_tune(pets(), "one", alias="stable", time_to_live=60.0)
+    rig.fine_tune(pets(), "two", alias="stable")
+    registry = desk.shelf.registry
+    assert registry.resolve(Selector(model="pets", alias="stable")) == 2
+    assert registry.version("pets", 1).expires == desk.clock() + 60
+    assert registry.version("pets", 2).expires is None
+
+
+def test_the_same_examples_in_any_order_give_the_same_head_to_the_bit(tmp_path: Path, shelf: Shelf) -> None:
+    digests = []
+    examples = [*pets(), *pets()[:4]]
+    for place, order in enumerate((examples, examples[::-1], examples[7:] + examples[:7])):
+        # Each with a cold cache, so that batches differ as well.
+        rig = Rig(tmp_path, Desk(shelf))
+        digests.append(rig.fine_tune(order, f"job-{place}", seed=3, held_out_share=0.2).head_digest)
+        rig.batcher.close()
+    assert len(digests) == 3
+    assert len(set(digests)) == 1
+
+
+def test_another_seed_deals_otherwise(rig: Rig) -> None:
+    manifests = [rig.fine_tune(pets(), f"job-{seed}", seed=seed, held_out_share=0.3) for seed in (1, 2)]
+    assert manifests[0].head_digest != manifests[1].head_digest
+
+
+def test_each_different_content_passes_the_backbone_once_ever(rig: Rig) -> None:
+    examples = [*pets(), *pets()]
+    manifest = rig.fine_tune(examples, "one")
+    assert manifest.example_count == len(examples)
+    assert sum(rig.backbone.batches) == len(examples) // 2
+    assert set(rig.backbone.decoded.values()) == {1}
+    rig.fine_tune(examples, "two", seed=1)
+    assert sum(rig.backbone.batches) == len(examples) // 2
+    assert all(lane is Lane.TRAIN and rows <= 3 for lane, rows in rig.seen.batches)
+
+
+def test_an_example_whose_features_are_no_numbers_is_a_faulty_one(rig: Rig) -> None:
+    examples = [*pets(), Example(content=b"endless", label="cat", id="nan")]
+    with pytest.raises(UnusableExamples) as caught:
+        rig.fine_tune(examples)
+    assert caught.value.reason == "UNDECODABLE_INPUT"
+    assert "Received: features with NaN or infinity." in caught.value.message
+    manifest = rig.fine_tune(examples, "second", max_dropped_share=0.1)
+    assert manifest.example_count == len(examples) - 1
+
+
+def test_auto_takes_all_views_and_its_recipe_can_be_carried_out_again(rig: Rig, desk: Desk) -> None:
+    chosen = rig.fine_tune(pets(12), "first").recipe
+    again = rig.fine_tune(pets(12), "second", recipe=chosen)
+    one, other = (desk.shelf.registry.load("pets", number).head for number in (1, 2))
+    assert again.recipe == chosen
+    assert other.weights.tobytes() == one.weights.tobytes()
+    assert other.temperature == one.temperature
+
+
+def test_a_recipe_is_carried_out_on_the_view_it_names(rig: Rig, desk: Desk) -> None:
+    rig.fine_tune(pets(), recipe=Ridge(views=("taps",), regularization=0.5, folds=3))
+    version = desk.shelf.registry.load("pets", 1)
+    assert version.head.views == ("taps",)
+    assert version.head.weights.shape == (3, 3)
+    recipe = desk.shelf.registry.version("pets", 1).manifest.recipe
+    assert (recipe.views, recipe.regularization, recipe.folds) == (("taps",), 0.5, 3)
+
+
+# Metrics
+
+
+def test_without_held_out_examples_metrics_are_out_of_fold(rig: Rig) -> None:
+    metrics = rig.fine_tune(pets()).metrics
+    assert (metrics.source, metrics.example_count) == (MetricsSource.OUT_OF_FOLD, 18)
+
+
+def test_marked_examples_are_measured_on_and_not_trained_on(rig: Rig) -> None:
+    without = rig.fine_tune([example for example in pets(6, held_out=2) if not example.held_out], "one")
+    manifest = rig.fine_tune(pets(6, held_out=2), "two")
+    assert (manifest.metrics.source, manifest.metrics.example_count) == (MetricsSource.HELD_OUT, 6)
+    assert manifest.example_count == 12
+    assert manifest.head_digest == without.head_digest
+    assert manifest.metrics.accuracy == 1.0
+
+
+def test_a_share_is_held_out_class_by_class(rig: Rig) -> None:
+    manifest = rig.fine_tune(pets(10), held_out_share=0.2)
+    assert (manifest.metrics.source, manifest.metrics.example_count) == (MetricsSource.HELD_OUT, 6)
+    assert manifest.example_count == 24
+    assert {actual: count for actual, _, count in manifest.metrics.confusion} == {0: 2, 1: 2, 2: 2}
+
+
+def test_one_example_of_each_class_is_enough_and_claims_no_accuracy(rig: Rig) -> None:
+    manifest = rig.fine_tune(pets(1))
+    assert manifest.metrics.source is MetricsSource.NONE
+    assert manifest.metrics.accuracy is None
+    assert rig.answer(b"dog:0") == "dog"
+
+
+# Faults
+
+
+def test_faulty_examples_within_the_share_are_dropped_and_listed(rig: Rig, desk: Desk) -> None:
+    manifest = rig.fine_tune([*pets()[:9], *BROKEN, *pets()[9:]], max_dropped_share=0.1)
+    assert manifest.example_count == 18
+    findings = desk.ledger.get("job").findings
+    assert findings.dropped_count == 2
+    assert [(fault.index, fault.id, fault.reason) for fault in findings.dropped] == [
+        (9, "b0", "UNDECODABLE_INPUT"),
+        (10, "b1", "UNDECODABLE_INPUT"),
+    ]
+    assert findings.dropped[0].message == "Expected a picture. Received: b'broken:0'."
+
+
+def test_dropped_examples_leave_no_trace_in_the_head(rig: Rig) -> None:
+    clean = rig.fine_tune(pets(), "one")
+    dropped = rig.fine_tune([*BROKEN, *pets()], "two", max_dropped_share=0.1)
+    assert dropped.head_digest == clean.head_digest
+    assert dropped.dataset_digest != clean.dataset_digest
+
+
+def test_more_faulty_examples_than_allowed_fail_with_the_first_of_them(rig: Rig, desk: Desk) -> None:
+    run = rig.run(rig.job([*pets()[:3], *BROKEN, *pets()[3:]], max_dropped_share=0.05))
+    with pytest.raises(UnusableExamples) as caught:
+        run.execute()
+    assert caught.value.reason == "UNDECODABLE_INPUT"
+    assert caught.value.message == (
+        "2 of 20 examples cannot be used, and max_dropped_share allows 1. The first is example 3 ('b0'): "
+        "Expected a picture. Received: b'broken:0'."
+    )
+    assert run.findings.dropped_count == 2
+    assert [fault.index for fault in run.findings.dropped] == [3, 4]
+    assert list(desk.shelf.store.artifacts()) == []
+
+
+def test_contradicting_labels_fail_or_are_dropped_on_every_side_and_never_decoded(rig: Rig) -> None:
+    sent = [
+        *pets(),
+        Example(content=b"cat:x", label="cat"),
+        Example(content=b"cat:x", label="dog"),
+    ]
+    with pytest.raises(UnusableExamples) as caught:
+        rig.run(rig.job(sent, "one")).execute()
+    assert caught.value.reason == "CONTRADICTING_LABELS"
+    assert caught.value.message == (
+        "2 of 20 examples cannot be used, and max_dropped_share allows 0. The first is example 18: Expected "
+        "one label for the same content. Received: 'cat' here and 'dog' at example 19."
+    )
+    assert rig.fine_tune(sent, "two", max_dropped_share=0.1).example_count == 18
+    assert rig.backbone.decoded[b"cat:x"] == 0
+
+
+def test_every_copy_of_a_faulty_content_is_dropped(rig: Rig, desk: Desk) -> None:
+    copies = [Example(content=b"broken", label="cat", id=str(place)) for place in range(3)]
+    rig.fine_tune([*copies, *pets()], max_dropped_share=0.2)
+    assert [fault.id for fault in desk.ledger.get("job").findings.dropped] == ["0", "1", "2"]
+    assert rig.backbone.decoded[b"broken"] == 1
+
+
+def test_many_faults_are_counted_and_the_first_hundred_listed(rig: Rig) -> None:
+    broken = [Example(content=b"broken:%d" % place, label="cat") for place in range(120)]
+    run = rig.run(rig.job([*pets(), *broken]))
+    with pytest.raises(UnusableExamples, match="120 of 138"):
+        run.execute()
+    assert len(run.findings.dropped) == 100
+    assert run.findings.dropped_count == 120
+
+
+def test_a_class_that_loses_all_its_examples_may_leave_too_few(rig: Rig) -> None:
+    sent = [
+        *[example for example in pets(4, held_out=1) if example.label == "cat"],
+        Example(content=b"broken", label="dog"),
+    ]
+    with pytest.raises(TooFewClasses) as caught:
+        rig.run(rig.job(sent, max_dropped_share=1.0)).execute()
+    assert caught.value.message == (
+        "Expected examples of at least two classes to train on. Received: 3 examples, all of class 'cat'."
+    )
+
+
+def test_a_class_that_is_left_with_held_out_examples_only_fails(rig: Rig) -> None:
+    sent = [
+        *pets(),
+        Example(content=b"broken", label="fox"),
+        Example(content=b"fox:1", label="fox", held_out=True),
+    ]
+    with pytest.raises(InvalidField, match="Received: class 'fox' with held-out examples only"):
+        rig.run(rig.job(sent, max_dropped_share=1.0)).execute()
+
+
+def test_a_dataset_that_is_gone_is_told(rig: Rig) -> None:
+    job = rig.job(pets())
+    rig.datasets.remove("job")
+    with pytest.raises(ArtifactDamaged):
+        rig.run(job).execute()
+
+
+def test_a_fault_of_the_runtime_ends_the_run(rig: Rig) -> None:
+    def fail(rows: object) -> None:
+        raise RuntimeError("no memory")
+
+    rig.backbone.before_run = fail
+    with pytest.raises(RuntimeError, match="no memory"):
+        rig.run(rig.job(pets())).execute()
+
+
+# Telling
+
+
+def test_progress_goes_through_the_steps_and_only_rises(rig: Rig, desk: Desk) -> None:
+    rig.backbone.before_run = lambda rows: rig.clock.advance(REPORT_SECONDS)
+    rig.fine_tune(pets(10))
+    told = [event.progress for event in desk.events("job") if event.progress is not None]
+    assert list(dict.fromkeys(progress.step for progress in told)) == [
+        JobStep.FEATURES,
+        JobStep.FIT,
+        JobStep.EVALUATE,
+        JobStep.PUBLISH,
+    ]
+    fractions = [progress.fraction for progress in told]
+    assert fractions == sorted(fractions)
+    assert fractions[0] > 0
+    assert fractions[-1] == 1.0
+    features = [progress for progress in told if progress.step is JobStep.FEATURES]
+    assert len(features) >= 5
+    assert all(progress.total == 30 for progress in features)
+    assert [progress.done for progress in features] == sorted({progress.done for progress in features})
+    assert told[-1].accuracy is not None
+    assert told[-1].loss is not None
+    assert told[-2].accuracy == told[-1].accuracy
+
+
+def test_features_are_reported_no_more_often_than_twice_a_second(rig: Rig, desk: Desk) -> None:
+    rig.fine_tune(pets(10))
+    told = [event.progress for event in desk.events("job") if event.progress is not None]
+    # The first and the last, between which the clock stands still.
+    assert [progress.done for progress in told if progress.step is JobStep.FEATURES] == [1, 30]
+
+
+def test_the_checkpoint_stops_it_between_examples_and_empties_the_queue(rig: Rig, desk: Desk) -> None:
+    calls = 0
+
+    def checkpoint() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            raise JobCancelledError("job")
+
+    with pytest.raises(JobCancelledError):
+        rig.run(rig.job(pets(20)), checkpoint).execute()
+    assert sum(rig.backbone.decoded.values()) <= 3 + rig.tools.window
+    assert list(desk.shelf.store.artifacts()) == []
+
+
+def test_a_cancel_found_in_the_ledger_stops_it_without_a_version(rig: Rig, desk: Desk) -> None:
+    job = rig.job(pets())
+    desk.ledger.cancel("job")
+    with pytest.raises(JobCancelledError):
+        rig.run(job).execute()
+    assert list(desk.shelf.store.artifacts()) == []
+
+
+# Publishing
+
+
+def test_a_run_that_lost_its_job_publishes_nothing_and_removes_its_files(rig: Rig, desk: Desk) -> None:
+    first = rig.job(pets())
+    desk.restarted().recover()
+    second = desk.claim()
+    rig.run(second).execute()
+    with pytest.raises(JobLostError):
+        rig.run(first).execute()
+    assert desk.shelf.registry.model("pets").version_count == 1
+    assert list(desk.shelf.store.artifacts()) == ["job.2"]
+
+
+class ForgetfulRegistry(Registry):
+    """Cannot read the database just after a version was committed."""
+
+    def refresh(self, model: str) -> None:
+        if self.version_is_there(model):
+            raise OSError("the database is away")
+        super().refresh(model)
+
+    def version_is_there(self, model: str) -> bool:
+        return bool(self.versions(model, before=None, limit=1))
+
+
+def test_a_fault_after_the_commit_does_not_take_the_files_of_the_version(
+    tmp_path: Path, shelf: Shelf, desk: Desk
+) -> None:
+    registry = ForgetfulRegistry(shelf.database, shelf.store, ResidentVersions(1000), clock=shelf.clock)
+    ledger = Ledger(shelf.database, registry, Changes(), owner="x", max_queued=9, clock=shelf.clock)
+    rig = Rig(tmp_path, desk, ledger)
+    with pytest.raises(OSError, match="away"):
+        rig.run(rig.job(pets())).execute()
+    rig.batcher.close()
+    assert desk.ledger.get("job").state is JobState.SUCCEEDED
+    assert np.isfinite(shelf.reopened().load("pets", 1).head.weights).all()
