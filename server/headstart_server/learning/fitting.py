@@ -90,7 +90,7 @@ def fit(
         order=order,
         labels=labels[order],
         classes=len(class_names),
-        groups=group_near_duplicates(views[alike][order], labels[order], names, checkpoint=checkpoint),
+        groups=group_near_duplicates(views[alike], labels[order], names, order=order, checkpoint=checkpoint),
         seed=seed,
     )
     chosen, solved, folds = _best(_candidates(recipe, examples), examples, checkpoint)
