@@ -20,7 +20,7 @@ PEER_FILES := tests/benchmarks/peers/servers
 
 .PHONY: help
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 .PHONY: demo
 demo: $(VENV)/.stamp-demo ## Fine-tune and predict, from nothing to an answer.
@@ -49,6 +49,10 @@ bench: $(VENV)/.stamp-demo ## Measure; prints the table the documentation quotes
 bench-peers: $(VENV)/.stamp-demo $(PEERS:%=$(PEER_VENVS)/%/.stamp) ## Measure beside other model servers; minutes.
 	@PYTHONPATH=tests:tests/benchmarks $(BIN)/python -m peers $(ARGS)
 
+.PHONY: bench-recipes
+bench-recipes: $(VENV)/.stamp-bench ## Measure the recipes on labelled pictures.
+	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/recipes.py $(ARGS)
+
 .PHONY: protos
 protos: $(VENV)/.stamp-dev ## Write the stubs anew from protos/.
 	$(BIN)/python protos/contract.py generate
@@ -62,6 +66,10 @@ format: $(VENV)/.stamp-dev ## Format the code and mend what ruff can.
 clean: ## Remove what was built or cached, but not .venv.
 	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find client protos server tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.stamp-bench: $(BIN)/python pyproject.toml
+	$(call install,bench,about 1 GB with TensorFlow)
+	@touch $(VENV)/.stamp-demo $@
 
 $(VENV)/.stamp-demo: $(BIN)/python pyproject.toml
 	$(call install,demo,about 1 GB with TensorFlow)

@@ -48,7 +48,7 @@ class ManualClock:
 class FakeBackbone:
     """Features that follow from the content alone: contents with the same word before their colon lie close.
 
-    Contents that begin with `broken` cannot be decoded.
+    Contents that begin with `broken` cannot be decoded; features of those with `endless` are no numbers.
     """
 
     def __init__(
@@ -87,6 +87,8 @@ class FakeBackbone:
         if raw.startswith(b"broken"):
             raise UndecodableInput(f"Expected a picture. Received: {raw[:20]!r}.")
         size = self.info.views["last"]
+        if raw.startswith(b"endless"):
+            return np.full(size, np.inf, np.float32)
         return (vector_of(raw.split(b":")[0], size) + 0.3 * vector_of(raw, size)).astype(np.float32)
 
     def run(self, rows: NDArray[np.generic]) -> dict[str, NDArray[np.float32]]:
@@ -149,7 +151,7 @@ def make_head(*, classes: int = 3, size: int = 12, seed: int = 0, view: str = "l
     """A head of random weights."""
     rng = np.random.default_rng(seed)
     return Head(
-        view=view,
+        views=(view,),
         weights=rng.normal(size=(size, classes)).astype(np.float32),
         bias=rng.normal(size=classes).astype(np.float32),
         temperature=0.5,

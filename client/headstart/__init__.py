@@ -47,11 +47,12 @@ from headstart.results import (
     Predictions,
     Progress,
     StageTimes,
+    StopReason,
     Validation,
     Version,
 )
 from headstart.retries import RetryPolicy
-from headstart.spec import Auto, FineTuneSpec, Ridge, SpecSettings
+from headstart.spec import Auto, FineTuneSpec, Logistic, Ridge, SpecSettings
 from headstart.targets import Target
 
 __all__ = [
@@ -84,6 +85,7 @@ __all__ = [
     "JobStatus",
     "JobStep",
     "Lineage",
+    "Logistic",
     "Metrics",
     "MetricsSource",
     "Modality",
@@ -100,6 +102,7 @@ __all__ = [
     "Ridge",
     "SpecSettings",
     "StageTimes",
+    "StopReason",
     "Target",
     "Text",
     "TlsConfig",

@@ -5,7 +5,20 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Literal, TypeAlias, TypedDict
 
-__all__ = ["Auto", "FineTuneSpec", "Recipe", "RecipeName", "Ridge", "SpecSettings", "make_spec"]
+__all__ = [
+    "Auto",
+    "FineTuneSpec",
+    "Logistic",
+    "Recipe",
+    "RecipeName",
+    "Ridge",
+    "ScalingName",
+    "SpecSettings",
+    "make_spec",
+]
+
+
+ScalingName: TypeAlias = Literal["unit", "root", "standard"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,19 +34,51 @@ class Ridge:
         regularization: above 0. None: chosen.
         temperature: what scores are divided by before the softmax, above 0. None: chosen.
         folds: of the cross-validation, 2 to 20. 0: by the number of examples.
-        view: the backbone's view the head is fitted on. Empty: ``last``.
+        view: the backbone's view the head is fitted on. Empty: ``last``, or `views`.
+        views: several views to be fitted on side by side, instead of `view`.
+        scaling: how features are brought to a common scale: ``unit`` (each input's to length 1), ``root``
+            (their square roots to length 1) or ``standard`` (each feature by its deviation). None: ``unit``.
+        balanced: whether each class counts as much as any other. None: if the largest has more than 3 times
+            the examples of the smallest.
     """
 
     regularization: float | None = None
     temperature: float | None = None
     folds: int = 0
     view: str = ""
+    views: tuple[str, ...] = ()
+    scaling: ScalingName | None = None
+    balanced: bool | None = None
 
 
-Recipe: TypeAlias = Auto | Ridge
-RecipeName: TypeAlias = Literal["auto", "ridge"]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Logistic:
+    """Multinomial logistic regression; what is not given is chosen by cross-validation.
 
-_RECIPES: dict[str, type[Auto] | type[Ridge]] = {"auto": Auto, "ridge": Ridge}
+    Attributes:
+        regularization: above 0. None: chosen.
+        temperature: what scores are divided by before the softmax, above 0. None: chosen.
+        folds: of the cross-validation, 2 to 20. 0: by the number of examples.
+        views: the backbone's views the head is fitted on, side by side. Empty: ``last``.
+        scaling: how features are brought to a common scale, as for `Ridge`. None: ``root``.
+        balanced: whether classes are told as if all were equally frequent. None: if the largest has more than
+            3 times the examples of the smallest.
+        time_budget: after which the best head so far is taken, at most a day. None: no limit.
+    """
+
+    regularization: float | None = None
+    temperature: float | None = None
+    folds: int = 0
+    views: tuple[str, ...] = ()
+    scaling: ScalingName | None = None
+    balanced: bool | None = None
+    time_budget: timedelta | None = None
+
+
+Recipe: TypeAlias = Auto | Ridge | Logistic
+RecipeName: TypeAlias = Literal["auto", "ridge", "logistic"]
+
+_RECIPES: dict[str, type[Recipe]] = {"auto": Auto, "ridge": Ridge, "logistic": Logistic}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +108,7 @@ class SpecSettings(TypedDict, total=False):
 
     Attributes:
         backbone: its name. None: the server's default backbone.
-        recipe: an `Auto` or a `Ridge`, or the name of one. None: ``auto``.
+        recipe: an `Auto`, a `Ridge` or a `Logistic`, or the name of one. None: ``auto``.
         held_out_share: the share of the examples, 0 to 0.9, kept out of training to measure accuracy. Default
             0: all are trained on, and accuracy is estimated out of fold.
         seed: of every random choice. Default 0.

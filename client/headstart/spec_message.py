@@ -1,9 +1,15 @@
 """The spec of a fine-tune and its message, both ways."""
 
-from headstart.spec import Auto, FineTuneSpec, Recipe, Ridge
+from headstart.spec import Auto, FineTuneSpec, Logistic, Recipe, Ridge, ScalingName
 from headstart.v1 import job_pb2 as pb
 
 __all__ = ["read_recipe", "read_spec", "spec_message"]
+
+_SCALINGS: dict[pb.FeatureScaling, ScalingName] = {
+    pb.FEATURE_SCALING_UNIT: "unit",
+    pb.FEATURE_SCALING_ROOT: "root",
+    pb.FEATURE_SCALING_STANDARD: "standard",
+}
 
 
 def spec_message(spec: FineTuneSpec, *, validate_only: bool = False) -> pb.FineTuneSpec:
@@ -45,7 +51,10 @@ def read_spec(message: pb.FineTuneSpec) -> FineTuneSpec:
 
 def read_recipe(message: pb.Recipe) -> Recipe:
     """Reads a recipe from its message; one that this client does not know yet reads as `Auto`."""
-    if message.WhichOneof("recipe") != "ridge":
+    kind = message.WhichOneof("recipe")
+    if kind == "logistic":
+        return _read_logistic(message.logistic)
+    if kind != "ridge":
         return Auto()
     ridge = message.ridge
     return Ridge(
@@ -53,17 +62,65 @@ def read_recipe(message: pb.Recipe) -> Recipe:
         temperature=ridge.temperature if ridge.HasField("temperature") else None,
         folds=ridge.folds,
         view=ridge.view,
+        views=tuple(ridge.views),
+        scaling=_SCALINGS.get(ridge.scaling),
+        balanced=ridge.balanced if ridge.HasField("balanced") else None,
     )
 
 
 def _recipe_message(recipe: Recipe) -> pb.Recipe:
     if isinstance(recipe, Auto):
         return pb.Recipe(auto=pb.AutoRecipe())
-    return pb.Recipe(
+    if isinstance(recipe, Logistic):
+        return _logistic_message(recipe)
+    message = pb.Recipe(
         ridge=pb.RidgeRecipe(
             regularization=recipe.regularization,
             temperature=recipe.temperature,
             folds=recipe.folds,
             view=recipe.view,
+            views=recipe.views,
+            scaling=_scaling_number(recipe.scaling),
         )
     )
+    if recipe.balanced is not None:
+        message.ridge.balanced = recipe.balanced
+    return message
+
+
+def _read_logistic(message: pb.LogisticRecipe) -> Logistic:
+    return Logistic(
+        regularization=message.regularization if message.HasField("regularization") else None,
+        temperature=message.temperature if message.HasField("temperature") else None,
+        folds=message.folds,
+        views=tuple(message.views),
+        scaling=_SCALINGS.get(message.scaling),
+        balanced=message.balanced if message.HasField("balanced") else None,
+        time_budget=message.time_budget.ToTimedelta() if message.HasField("time_budget") else None,
+    )
+
+
+def _logistic_message(recipe: Logistic) -> pb.Recipe:
+    message = pb.Recipe(
+        logistic=pb.LogisticRecipe(
+            regularization=recipe.regularization,
+            temperature=recipe.temperature,
+            folds=recipe.folds,
+            views=recipe.views,
+            scaling=_scaling_number(recipe.scaling),
+        )
+    )
+    if recipe.balanced is not None:
+        message.logistic.balanced = recipe.balanced
+    if recipe.time_budget is not None:
+        message.logistic.time_budget.FromTimedelta(recipe.time_budget)
+    return message
+
+
+def _scaling_number(name: ScalingName | None) -> pb.FeatureScaling:
+    if name is None:
+        return pb.FEATURE_SCALING_UNSPECIFIED
+    for number, known in _SCALINGS.items():
+        if known == name:
+            return number
+    raise ValueError(f"scaling must be one of {', '.join(_SCALINGS.values())}. Received: {name!r}")

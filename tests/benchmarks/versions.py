@@ -34,7 +34,7 @@ def publish(data: Path, model: str, count: int, backbone_digest: str) -> None:
     names = tuple(f"class {place}" for place in range(CLASSES))
     for number in range(count):
         head = Head(
-            view="last",
+            views=("last",),
             weights=rng.normal(size=(FEATURES, CLASSES)).astype(np.float32),
             bias=np.zeros(CLASSES, np.float32),
             temperature=0.1,

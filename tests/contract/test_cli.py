@@ -90,6 +90,32 @@ def test_every_setting_of_a_fine_tune_is_an_option(run, server, pets):
     assert spec == expected
 
 
+def test_every_setting_of_a_logistic_recipe_is_an_option(run, server, pets):
+    run(
+        "fine-tune", pets, "-m", "pets", "--recipe", "logistic", "--view", "taps", "--view", "last",
+        "--scaling", "standard", "--not-balanced", "--time-budget", "1.5m", "--regularization", "0.01",
+        "--no-wait",
+    )  # fmt: skip
+
+    logistic = job_pb2.LogisticRecipe(
+        regularization=0.01,
+        views=["taps", "last"],
+        scaling=job_pb2.FEATURE_SCALING_STANDARD,
+        balanced=False,
+    )
+    logistic.time_budget.seconds = 90
+    assert server.requests["FineTune"][0][0].spec.recipe == job_pb2.Recipe(logistic=logistic)
+
+
+def test_a_time_budget_alone_means_logistic_and_several_views_ridge(run, server, pets):
+    run("fine-tune", pets, "-m", "pets", "--time-budget", "5s", "--no-wait")
+    run("fine-tune", pets, "-m", "pets", "--view", "taps", "--view", "last", "--balanced", "--no-wait")
+
+    recipes = [messages[0].spec.recipe for messages in server.requests["FineTune"]]
+    assert recipes[0].logistic.time_budget.seconds == 5
+    assert recipes[1] == job_pb2.Recipe(ridge=job_pb2.RidgeRecipe(views=["taps", "last"], balanced=True))
+
+
 def test_without_waiting_it_says_how_to_follow_the_job(run, server, pets):
     server.standing["Status"] = tuning.StatusResponse(job=job("QUEUED", queue_position=2))
 
@@ -148,6 +174,8 @@ def test_validation_shows_the_findings_and_fails_if_they_stop_a_fine_tune(run, s
         ([".", "-m", "m", "--label", "x"], "expected KEY=VALUE. Received: x"),
         ([".", "-m", "m", "--time-to-live", "soon"], "expected a number with s, m, h or d. Received: soon"),
         ([".", "-m", "m", "--recipe", "auto", "--folds", "3"], "use ridge to set them"),
+        ([".", "-m", "m", "--recipe", "ridge", "--time-budget", "3s"], "only logistic takes it"),
+        ([".", "-m", "m", "--time-budget", "soon"], "--time-budget"),
         ([".", "-m", "m", "--held-out-share", "2"], "--held-out-share"),
         (["."], "--model"),
     ],

@@ -13,6 +13,7 @@ from headstart.results import (
     MetricsSource,
     Modality,
     Model,
+    StopReason,
     Version,
 )
 from headstart.spec_message import read_recipe
@@ -104,4 +105,6 @@ def _lineage(lineage: model_pb2.Lineage) -> Lineage:
         example_count=lineage.example_count,
         software=lineage.software,
         runtime=lineage.runtime,
+        stop_reason=read_enum(lineage.stop_reason, model_pb2.StopReason.DESCRIPTOR, StopReason),
+        fit_time=lineage.fit_time.ToTimedelta() if lineage.HasField("fit_time") else None,
     )

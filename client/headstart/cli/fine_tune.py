@@ -46,6 +46,9 @@ def fine_tune(
     temperature: options.TemperatureOption = None,
     folds: options.FoldsOption = None,
     view: options.ViewOption = None,
+    scaling: options.ScalingOption = None,
+    balanced: options.BalancedOption = None,
+    time_budget: options.TimeBudgetOption = None,
     wait: Annotated[bool, typer.Option(help="Wait until the job has ended.")] = True,
     validate_only: Annotated[
         bool, typer.Option("--validate-only", help="Check the examples and make no job.")
@@ -63,7 +66,16 @@ def fine_tune(
     session = session_of(context)
     settings = SpecSettings(
         backbone=backbone,
-        recipe=options.recipe_of(recipe, regularization, temperature, folds, view),
+        recipe=options.recipe_of(
+            recipe,
+            regularization=regularization,
+            temperature=temperature,
+            folds=folds,
+            view=view,
+            scaling=scaling,
+            balanced=balanced,
+            time_budget=time_budget,
+        ),
         held_out_share=held_out_share,
         seed=seed,
         display_name=display_name,

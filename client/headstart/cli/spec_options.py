@@ -3,15 +3,16 @@
 import re
 from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from headstart.spec import Auto, Recipe, Ridge
+from headstart.spec import Auto, Logistic, Recipe, Ridge
 
 __all__ = [
     "AliasOption",
     "BackboneOption",
+    "BalancedOption",
     "DisplayNameOption",
     "FoldsOption",
     "HeldOutOption",
@@ -22,8 +23,11 @@ __all__ = [
     "RecipeOption",
     "RegularizationOption",
     "RequestIdOption",
+    "ScalingChoice",
+    "ScalingOption",
     "SeedOption",
     "TemperatureOption",
+    "TimeBudgetOption",
     "ViewOption",
     "labels_of",
     "lifetime_of",
@@ -36,10 +40,11 @@ class RecipeChoice(StrEnum):
 
     AUTO = "auto"
     RIDGE = "ridge"
+    LOGISTIC = "logistic"
 
 
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
-_RIDGE = "Ridge recipe"
+_SETTINGS = "Ridge and logistic recipes"
 
 BackboneOption: TypeAlias = Annotated[
     str | None, typer.Option("--backbone", "-b", help="The backbone. Default: the server's default.")
@@ -72,44 +77,97 @@ MaxDroppedOption: TypeAlias = Annotated[
 RequestIdOption: TypeAlias = Annotated[
     str | None, typer.Option(help="Makes it safe to repeat: the same id gives the same job.")
 ]
+
+
+class ScalingChoice(StrEnum):
+    """How features may be scaled."""
+
+    UNIT = "unit"
+    ROOT = "root"
+    STANDARD = "standard"
+
+
 RecipeOption: TypeAlias = Annotated[
     RecipeChoice | None, typer.Option(help="How the head is fitted. Default: auto.")
 ]
 RegularizationOption: TypeAlias = Annotated[
-    float | None, typer.Option(help="Above 0. Default: chosen.", rich_help_panel=_RIDGE)
+    float | None, typer.Option(help="Above 0. Default: chosen.", rich_help_panel=_SETTINGS)
 ]
 TemperatureOption: TypeAlias = Annotated[
-    float | None, typer.Option(help="Above 0. Default: chosen.", rich_help_panel=_RIDGE)
+    float | None, typer.Option(help="Above 0. Default: chosen.", rich_help_panel=_SETTINGS)
 ]
 FoldsOption: TypeAlias = Annotated[
-    int | None, typer.Option(help="2 to 20. Default: by the number of examples.", rich_help_panel=_RIDGE)
+    int | None, typer.Option(help="2 to 20. Default: by the number of examples.", rich_help_panel=_SETTINGS)
 ]
 ViewOption: TypeAlias = Annotated[
-    str | None, typer.Option(help="The backbone's view. Default: last.", rich_help_panel=_RIDGE)
+    list[str] | None,
+    typer.Option(
+        help="The backbone's view; may be given more than once. Default: last.", rich_help_panel=_SETTINGS
+    ),
+]
+ScalingOption: TypeAlias = Annotated[
+    ScalingChoice | None,
+    typer.Option(
+        help="How features are scaled. Default: unit for ridge, root for logistic.", rich_help_panel=_SETTINGS
+    ),
+]
+BalancedOption: TypeAlias = Annotated[
+    bool | None,
+    typer.Option(
+        "--balanced/--not-balanced",
+        help="Whether each class counts the same. Default: if sizes differ more than threefold.",
+        rich_help_panel=_SETTINGS,
+    ),
+]
+TimeBudgetOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DURATION",
+        help="Logistic only: when to take the best so far. Default: no limit.",
+        rich_help_panel=_SETTINGS,
+    ),
 ]
 
 
 def recipe_of(
     choice: RecipeChoice | None,
+    *,
     regularization: float | None,
     temperature: float | None,
     folds: int | None,
-    view: str | None,
+    view: list[str] | None,
+    scaling: ScalingChoice | None,
+    balanced: bool | None,
+    time_budget: str | None,
 ) -> Recipe:
-    """The recipe; a setting of ridge means ridge.
+    """The recipe; a setting without a recipe means ridge, a time budget logistic.
 
     Raises:
-        typer.BadParameter: auto is named and a setting of ridge is given.
+        typer.BadParameter: the recipe named has no such setting.
     """
-    tuned = any(setting is not None for setting in (regularization, temperature, folds, view))
-    if choice is RecipeChoice.AUTO and tuned:
+    given: dict[str, Any] = {
+        "regularization": regularization,
+        "temperature": temperature,
+        "folds": folds,
+        "views": tuple(view) if view else None,
+        "scaling": scaling.value if scaling else None,
+        "balanced": balanced,
+        "time_budget": lifetime_of(time_budget, "--time-budget"),
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    if choice is RecipeChoice.AUTO and given:
         raise typer.BadParameter(
             "auto chooses its settings by itself; use ridge to set them", param_hint="--recipe"
         )
-    if choice is RecipeChoice.RIDGE or tuned:
-        return Ridge(
-            regularization=regularization, temperature=temperature, folds=folds or 0, view=view or ""
+    if choice is RecipeChoice.RIDGE and "time_budget" in given:
+        raise typer.BadParameter(
+            "ridge is solved in one step; only logistic takes it", param_hint="--time-budget"
         )
+    if choice is RecipeChoice.LOGISTIC or "time_budget" in given:
+        return Logistic(**given)
+    if choice is RecipeChoice.RIDGE or given:
+        views = given.pop("views", ())
+        return Ridge(**given, **({"view": views[0]} if len(views) == 1 else {"views": views}))
     return Auto()
 
 
@@ -128,7 +186,7 @@ def labels_of(pairs: list[str] | None) -> dict[str, str]:
     return labels
 
 
-def lifetime_of(text: str | None) -> timedelta | None:
+def lifetime_of(text: str | None, option: str = "--time-to-live") -> timedelta | None:
     """A duration from a number with a unit; seconds without one.
 
     Raises:
@@ -138,7 +196,5 @@ def lifetime_of(text: str | None) -> timedelta | None:
         return None
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
     if found is None:
-        raise typer.BadParameter(
-            f"expected a number with s, m, h or d. Received: {text}", param_hint="--time-to-live"
-        )
+        raise typer.BadParameter(f"expected a number with s, m, h or d. Received: {text}", param_hint=option)
     return timedelta(seconds=float(found[1]) * _SECONDS[found[2]])

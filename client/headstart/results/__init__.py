@@ -10,6 +10,7 @@ from headstart.results.models import (
     MetricsSource,
     Modality,
     Model,
+    StopReason,
     Version,
 )
 from headstart.results.predictions import (
@@ -40,6 +41,7 @@ __all__ = [
     "Predictions",
     "Progress",
     "StageTimes",
+    "StopReason",
     "Validation",
     "Version",
 ]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 import numpy as np
@@ -19,6 +19,7 @@ __all__ = [
     "MetricsSource",
     "Modality",
     "Model",
+    "StopReason",
     "Version",
 ]
 
@@ -86,6 +87,15 @@ class Metrics:
     confusion: tuple[ConfusionCell, ...]
 
 
+class StopReason(StrEnum):
+    """Why a solver ended: at its optimum, or its steps or time used up. UNSPECIFIED: a closed form."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    CONVERGED = "CONVERGED"
+    STEPS = "STEPS"
+    TIME = "TIME"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lineage:
     """Where a version came from: all that is needed to make it again.
@@ -100,6 +110,8 @@ class Lineage:
         example_count: the examples that were trained on.
         software: the version of Headstart that made it.
         runtime: what executed the backbone and in which precision, such as ``openvino bfloat16``.
+        stop_reason: why the solver ended.
+        fit_time: how long it took to fit the head. None for versions of 0.1.
     """
 
     job_id: str
@@ -111,6 +123,8 @@ class Lineage:
     example_count: int
     software: str
     runtime: str
+    stop_reason: StopReason = StopReason.UNSPECIFIED
+    fit_time: timedelta | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

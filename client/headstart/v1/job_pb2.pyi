@@ -12,6 +12,13 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class FeatureScaling(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    FEATURE_SCALING_UNSPECIFIED: _ClassVar[FeatureScaling]
+    FEATURE_SCALING_UNIT: _ClassVar[FeatureScaling]
+    FEATURE_SCALING_ROOT: _ClassVar[FeatureScaling]
+    FEATURE_SCALING_STANDARD: _ClassVar[FeatureScaling]
+
 class JobState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     JOB_STATE_UNSPECIFIED: _ClassVar[JobState]
@@ -28,6 +35,10 @@ class JobStep(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     JOB_STEP_FIT: _ClassVar[JobStep]
     JOB_STEP_EVALUATE: _ClassVar[JobStep]
     JOB_STEP_PUBLISH: _ClassVar[JobStep]
+FEATURE_SCALING_UNSPECIFIED: FeatureScaling
+FEATURE_SCALING_UNIT: FeatureScaling
+FEATURE_SCALING_ROOT: FeatureScaling
+FEATURE_SCALING_STANDARD: FeatureScaling
 JOB_STATE_UNSPECIFIED: JobState
 JOB_STATE_QUEUED: JobState
 JOB_STATE_RUNNING: JobState
@@ -76,28 +87,54 @@ class FineTuneSpec(_message.Message):
     def __init__(self, model: _Optional[str] = ..., backbone: _Optional[str] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., held_out_share: _Optional[float] = ..., seed: _Optional[int] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., alias: _Optional[str] = ..., time_to_live: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: bool = ..., max_dropped_share: _Optional[float] = ...) -> None: ...
 
 class Recipe(_message.Message):
-    __slots__ = ("auto", "ridge")
+    __slots__ = ("auto", "ridge", "logistic")
     AUTO_FIELD_NUMBER: _ClassVar[int]
     RIDGE_FIELD_NUMBER: _ClassVar[int]
+    LOGISTIC_FIELD_NUMBER: _ClassVar[int]
     auto: AutoRecipe
     ridge: RidgeRecipe
-    def __init__(self, auto: _Optional[_Union[AutoRecipe, _Mapping]] = ..., ridge: _Optional[_Union[RidgeRecipe, _Mapping]] = ...) -> None: ...
+    logistic: LogisticRecipe
+    def __init__(self, auto: _Optional[_Union[AutoRecipe, _Mapping]] = ..., ridge: _Optional[_Union[RidgeRecipe, _Mapping]] = ..., logistic: _Optional[_Union[LogisticRecipe, _Mapping]] = ...) -> None: ...
 
 class AutoRecipe(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class RidgeRecipe(_message.Message):
-    __slots__ = ("regularization", "temperature", "folds", "view")
+    __slots__ = ("regularization", "temperature", "folds", "view", "views", "scaling", "balanced")
     REGULARIZATION_FIELD_NUMBER: _ClassVar[int]
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
     FOLDS_FIELD_NUMBER: _ClassVar[int]
     VIEW_FIELD_NUMBER: _ClassVar[int]
+    VIEWS_FIELD_NUMBER: _ClassVar[int]
+    SCALING_FIELD_NUMBER: _ClassVar[int]
+    BALANCED_FIELD_NUMBER: _ClassVar[int]
     regularization: float
     temperature: float
     folds: int
     view: str
-    def __init__(self, regularization: _Optional[float] = ..., temperature: _Optional[float] = ..., folds: _Optional[int] = ..., view: _Optional[str] = ...) -> None: ...
+    views: _containers.RepeatedScalarFieldContainer[str]
+    scaling: FeatureScaling
+    balanced: bool
+    def __init__(self, regularization: _Optional[float] = ..., temperature: _Optional[float] = ..., folds: _Optional[int] = ..., view: _Optional[str] = ..., views: _Optional[_Iterable[str]] = ..., scaling: _Optional[_Union[FeatureScaling, str]] = ..., balanced: bool = ...) -> None: ...
+
+class LogisticRecipe(_message.Message):
+    __slots__ = ("regularization", "temperature", "folds", "views", "scaling", "balanced", "time_budget")
+    REGULARIZATION_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    FOLDS_FIELD_NUMBER: _ClassVar[int]
+    VIEWS_FIELD_NUMBER: _ClassVar[int]
+    SCALING_FIELD_NUMBER: _ClassVar[int]
+    BALANCED_FIELD_NUMBER: _ClassVar[int]
+    TIME_BUDGET_FIELD_NUMBER: _ClassVar[int]
+    regularization: float
+    temperature: float
+    folds: int
+    views: _containers.RepeatedScalarFieldContainer[str]
+    scaling: FeatureScaling
+    balanced: bool
+    time_budget: _duration_pb2.Duration
+    def __init__(self, regularization: _Optional[float] = ..., temperature: _Optional[float] = ..., folds: _Optional[int] = ..., views: _Optional[_Iterable[str]] = ..., scaling: _Optional[_Union[FeatureScaling, str]] = ..., balanced: bool = ..., time_budget: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Job(_message.Message):
     __slots__ = ("job_id", "state", "spec", "progress", "version", "error", "example_count", "class_count", "dataset_digest", "dropped", "dropped_count", "create_time", "start_time", "finish_time", "step_milliseconds", "last_event", "queue_position")

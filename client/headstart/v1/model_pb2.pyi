@@ -1,5 +1,6 @@
 import datetime
 
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from headstart.v1 import job_pb2 as _job_pb2
 from google.protobuf.internal import containers as _containers
@@ -17,6 +18,13 @@ class MetricsSource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     METRICS_SOURCE_OUT_OF_FOLD: _ClassVar[MetricsSource]
     METRICS_SOURCE_HELD_OUT: _ClassVar[MetricsSource]
 
+class StopReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    STOP_REASON_UNSPECIFIED: _ClassVar[StopReason]
+    STOP_REASON_CONVERGED: _ClassVar[StopReason]
+    STOP_REASON_STEPS: _ClassVar[StopReason]
+    STOP_REASON_TIME: _ClassVar[StopReason]
+
 class Modality(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     MODALITY_UNSPECIFIED: _ClassVar[Modality]
@@ -26,6 +34,10 @@ class Modality(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 METRICS_SOURCE_UNSPECIFIED: MetricsSource
 METRICS_SOURCE_OUT_OF_FOLD: MetricsSource
 METRICS_SOURCE_HELD_OUT: MetricsSource
+STOP_REASON_UNSPECIFIED: StopReason
+STOP_REASON_CONVERGED: StopReason
+STOP_REASON_STEPS: StopReason
+STOP_REASON_TIME: StopReason
 MODALITY_UNSPECIFIED: Modality
 MODALITY_IMAGE: Modality
 MODALITY_TEXT: Modality
@@ -119,7 +131,7 @@ class ConfusionCell(_message.Message):
     def __init__(self, actual: _Optional[int] = ..., predicted: _Optional[int] = ..., count: _Optional[int] = ...) -> None: ...
 
 class Lineage(_message.Message):
-    __slots__ = ("job_id", "backbone", "backbone_digest", "dataset_digest", "recipe", "seed", "example_count", "software", "runtime")
+    __slots__ = ("job_id", "backbone", "backbone_digest", "dataset_digest", "recipe", "seed", "example_count", "software", "runtime", "stop_reason", "fit_time")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     BACKBONE_FIELD_NUMBER: _ClassVar[int]
     BACKBONE_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -129,6 +141,8 @@ class Lineage(_message.Message):
     EXAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
     RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    STOP_REASON_FIELD_NUMBER: _ClassVar[int]
+    FIT_TIME_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     backbone: str
     backbone_digest: str
@@ -138,7 +152,9 @@ class Lineage(_message.Message):
     example_count: int
     software: str
     runtime: str
-    def __init__(self, job_id: _Optional[str] = ..., backbone: _Optional[str] = ..., backbone_digest: _Optional[str] = ..., dataset_digest: _Optional[str] = ..., recipe: _Optional[_Union[_job_pb2.Recipe, _Mapping]] = ..., seed: _Optional[int] = ..., example_count: _Optional[int] = ..., software: _Optional[str] = ..., runtime: _Optional[str] = ...) -> None: ...
+    stop_reason: StopReason
+    fit_time: _duration_pb2.Duration
+    def __init__(self, job_id: _Optional[str] = ..., backbone: _Optional[str] = ..., backbone_digest: _Optional[str] = ..., dataset_digest: _Optional[str] = ..., recipe: _Optional[_Union[_job_pb2.Recipe, _Mapping]] = ..., seed: _Optional[int] = ..., example_count: _Optional[int] = ..., software: _Optional[str] = ..., runtime: _Optional[str] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., fit_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Backbone(_message.Message):
     __slots__ = ("name", "modality", "digest", "views", "input_size", "parameter_count", "source", "license", "ready", "default", "description", "runtime")

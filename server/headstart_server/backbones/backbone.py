@@ -17,6 +17,9 @@ Views = Mapping[str, NDArray[np.float32]]
 #: The view every backbone has: its last, pooled features.
 LAST = "last"
 
+#: The concatenated global averages of its stages' outputs, which some backbones have.
+TAPS = "taps"
+
 
 class Modality(Enum):
     """What a backbone takes."""

@@ -12,12 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.backbones.backbone import LAST
+from headstart_server.backbones.backbone import LAST, TAPS
 from headstart_server.backbones.keras_import import load_keras
 from headstart_server.backbones.torch_checkpoint import CheckpointError
-
-#: Concatenated global averages of the seven stages' outputs.
-TAPS = "taps"
 
 #: Changes whenever the network, its preprocessing or its views compute something else.
 ARCHITECTURE = "efficientnet-lite/1: rgb uint8, (x - 127) / 128, views last and taps"

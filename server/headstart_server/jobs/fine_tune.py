@@ -13,14 +13,15 @@ from headstart_server.backbones.backbone import Content
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.queue import RowFeatures
-from headstart_server.errors import UnusableExamples
+from headstart_server.errors import UndecodableInput, UnusableExamples
 from headstart_server.jobs.datasets import Dataset, DatasetStore, StoredExample
 from headstart_server.jobs.job import Findings, Job, JobStep, Progress
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
 from headstart_server.learning.dataset import ExampleFault, check_held_out, check_trainable
 from headstart_server.learning.evaluation import Metrics, measure_held_out
+from headstart_server.learning.fitting import Fitted, fit
 from headstart_server.learning.head import Float32, Head
-from headstart_server.learning.recipe import Fitted, Ridge, fit, view_of
+from headstart_server.learning.recipe import views_of
 from headstart_server.learning.split import Ints, held_out
 from headstart_server.models.store import VersionStore
 from headstart_server.models.version import Manifest
@@ -80,6 +81,8 @@ class _Table:
     class_names: tuple[str, ...]
 
     def part(self, chosen: NDArray[np.bool_]) -> "_Table":
+        if chosen.all():
+            return self
         return replace(
             self,
             views={name: matrix[chosen] for name, matrix in self.views.items()},
@@ -123,7 +126,7 @@ class FineTuneRun:
             fitted = self._fit(trained)
         with self._step(JobStep.EVALUATE):
             metrics = self._evaluate(fitted, kept_out)
-        manifest = self._manifest(embedder, fitted.recipe, metrics, trained)
+        manifest = self._manifest(embedder, fitted, metrics, trained)
         number = self._publish(fitted.head, manifest)
         self._tools.observer.version_published(self._job.spec.model, number, metrics, manifest.example_count)
         return number
@@ -144,7 +147,7 @@ class FineTuneRun:
         class_index = {name: index for index, name in enumerate(class_names)}
         views = {
             name: np.stack([rows[example.digest][name] for example in examples])
-            for name in {view_of(self._job.spec.recipe)}
+            for name in self._views(embedder)
         }
         labels = np.array([class_index[example.label] for example in examples], np.int64)
         groups = [example.digest for example in examples]
@@ -159,19 +162,20 @@ class FineTuneRun:
         for index in usable:
             places.setdefault(dataset.examples[index].digest, []).append(index)
         first = [indexes[0] for indexes in places.values()]
-        wanted = view_of(self._job.spec.recipe)
+        wanted = self._views(embedder)
         rows: dict[str, Mapping[str, Float32]] = {}
         done = 0
 
         def read(place: int) -> Content:
             return dataset.read(first[place])
 
-        for place, outcome in embedder.extract(
+        for place, came in embedder.extract(
             list(places), read, window=self._tools.window, checkpoint=self._checkpoint
         ):
             digest = dataset.examples[first[place]].digest
+            outcome = _checked(came, wanted) if isinstance(came, RowFeatures) else came
             if isinstance(outcome, RowFeatures):
-                rows[digest] = {wanted: outcome.views[wanted]}
+                rows[digest] = {name: outcome.views[name] for name in wanted}
                 self._add_seconds("decode", outcome.decoded)
                 self._add_seconds("backbone", outcome.ran / outcome.batch_rows)
             else:
@@ -180,6 +184,9 @@ class FineTuneRun:
             done += len(places[digest])
             self._report(JobStep.FEATURES, done, len(usable), force=done == len(usable))
         return rows
+
+    def _views(self, embedder: Embedder) -> tuple[str, ...]:
+        return views_of(self._job.spec.recipe, embedder.info.views)
 
     def _drop(self, faults: Mapping[int, ExampleFault], count: int) -> None:
         """Note faulty examples, and fail if there are more of them than the spec allows."""
@@ -221,7 +228,7 @@ class FineTuneRun:
     def _evaluate(self, fitted: Fitted, kept_out: _Table) -> Metrics:
         metrics = fitted.metrics
         if len(kept_out.labels):
-            metrics = measure_held_out(fitted.head, kept_out.views[fitted.head.view], kept_out.labels)
+            metrics = measure_held_out(fitted.head, kept_out.views, kept_out.labels)
         self._report(JobStep.EVALUATE, metrics.example_count, metrics.example_count, metrics, force=True)
         return metrics
 
@@ -245,7 +252,7 @@ class FineTuneRun:
             versions.remove(artifact)
             raise
 
-    def _manifest(self, embedder: Embedder, recipe: Ridge, metrics: Metrics, table: _Table) -> Manifest:
+    def _manifest(self, embedder: Embedder, fitted: Fitted, metrics: Metrics, table: _Table) -> Manifest:
         spec = self._job.spec
         return Manifest(
             model=spec.model,
@@ -253,7 +260,7 @@ class FineTuneRun:
             backbone=embedder.info.name,
             backbone_digest=embedder.digest,
             dataset_digest=self._job.dataset_digest,
-            recipe=recipe,
+            recipe=fitted.recipe,
             seed=spec.seed,
             example_count=len(table.labels),
             class_names=table.class_names,
@@ -263,6 +270,8 @@ class FineTuneRun:
             created=self._tools.now(),
             software=self._tools.software,
             runtime=embedder.runtime,
+            stop_reason=fitted.stop_reason or "",
+            fit_seconds=self.findings.step_seconds[JobStep.FIT.value],
         )
 
     # Telling
@@ -289,6 +298,15 @@ class FineTuneRun:
             return
         self._last_report = now
         self._tools.ledger.report(self._job, _progress(step, done, total, metrics), self.findings)
+
+
+def _checked(row: RowFeatures, views: Sequence[str]) -> RowFeatures | UndecodableInput:
+    """The row, or what is wrong with it: one number that is none would spoil the whole head."""
+    if all(np.isfinite(row.views[name]).all() for name in views):
+        return row
+    return UndecodableInput(
+        "Expected an input whose features are finite numbers. Received: features with NaN or infinity."
+    )
 
 
 def _progress(step: JobStep, done: int, total: int, metrics: Metrics | None = None) -> Progress:

@@ -24,7 +24,7 @@ from headstart_server.learning.dataset import (
     check_held_out,
     check_trainable,
 )
-from headstart_server.learning.recipe import view_of
+from headstart_server.learning.recipe import views_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -223,12 +223,12 @@ class Intake:
             raise Draining("The server is stopping and takes no new jobs. Try again at another replica.")
         spec = spec.check()
         info = self.engine.info(spec.backbone)
-        view = view_of(spec.recipe)
-        if view not in info.views:
+        unknown = [view for view in views_of(spec.recipe, info.views) if view not in info.views]
+        if unknown:
             raise InvalidField(
                 f"Expected a view of backbone '{info.name}': {', '.join(sorted(info.views))}. "
-                f"Received: {view!r}.",
-                field="spec.recipe.ridge.view",
+                f"Received: {unknown[0]!r}.",
+                field=f"spec.recipe.{type(spec.recipe).__name__.lower()}.view",
             )
         if len(request_id.encode()) > 128:
             raise InvalidField(

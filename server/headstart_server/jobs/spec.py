@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from headstart_server.errors import InvalidField
-from headstart_server.learning.recipe import Auto, Recipe, Ridge
+from headstart_server.learning.recipe import Auto, Logistic, Recipe, recipe_from_json, recipe_json
 from headstart_server.models.names import check_alias_name, check_model_name
 
 #: Seconds of a hundred years. The times of the contract end with the year 9999.
@@ -13,6 +13,8 @@ MAX_TIME_TO_LIVE = 3_155_760_000.0
 #: Beyond these the solver's or the softmax's numbers overflow, and probabilities are none.
 REGULARIZATIONS = (1e-9, 1e9)
 TEMPERATURES = (1e-6, 1e6)
+#: Seconds.
+TIME_BUDGETS = (0.001, 86_400.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,30 +76,31 @@ class FineTuneSpec:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
-        kind = "auto" if isinstance(self.recipe, Auto) else "ridge"
-        return {**asdict(self), "recipe": {kind: asdict(self.recipe)}}
+        return {**asdict(self), "recipe": recipe_json(self.recipe)}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "FineTuneSpec":
         """The spec that `to_json` wrote."""
-        recipe = fields["recipe"]
-        return cls(**{**fields, "recipe": Ridge(**recipe["ridge"]) if "ridge" in recipe else Auto()})
+        return cls(**{**fields, "recipe": recipe_from_json(fields["recipe"])})
 
 
 def _check_recipe(recipe: Recipe) -> None:
     if isinstance(recipe, Auto):
         return
+    field = f"spec.recipe.{type(recipe).__name__.lower()}"
     for name, value, (low, high) in (
         ("regularization", recipe.regularization, REGULARIZATIONS),
         ("temperature", recipe.temperature, TEMPERATURES),
     ):
         if value is not None:
-            _check_range(f"spec.recipe.ridge.{name}", value, low, high)
+            _check_range(f"{field}.{name}", value, low, high)
     if recipe.folds and not 2 <= recipe.folds <= 20:
         raise InvalidField(
             f"Expected 2 to 20 folds, or 0 to choose. Received: {recipe.folds}.",
-            field="spec.recipe.ridge.folds",
+            field=f"{field}.folds",
         )
+    if isinstance(recipe, Logistic) and recipe.time_budget is not None:
+        _check_range(f"{field}.time_budget", recipe.time_budget, *TIME_BUDGETS)
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:

@@ -1,6 +1,7 @@
 """How good a head is, measured on examples it was not fitted on."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from math import sqrt
@@ -63,9 +64,9 @@ def measure(labels: Ints, predicted: Ints, *, log_loss: float, source: MetricsSo
     )
 
 
-def measure_held_out(head: Head, features: Float32, labels: Ints) -> Metrics:
-    """Metrics of a head on features [N, D] of held-out examples with labels [N]."""
-    probabilities = head.probabilities(features)
+def measure_held_out(head: Head, views: Mapping[str, Float32], labels: Ints) -> Metrics:
+    """Metrics of a head on held-out examples: features [N, D] by view, and labels [N]."""
+    probabilities = head.probabilities(views)
     likelihood = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     log_loss = float(-np.log(np.maximum(likelihood, np.finfo(np.float32).tiny)).mean())
     predicted = probabilities.argmax(axis=1)

@@ -1,20 +1,16 @@
-"""How a head is fitted: the recipes, their settings, and carrying one out."""
+"""The recipes a head can be fitted by, their settings, and the views they need."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
-import numpy as np
-
-from headstart_server.backbones.backbone import LAST
-from headstart_server.learning.evaluation import Metrics, MetricsSource, measure
-from headstart_server.learning.head import Float32, Head, normalized
-from headstart_server.learning.ridge import fit_ridge
-from headstart_server.learning.split import Ints, assign_folds
+from headstart_server.backbones.backbone import LAST, TAPS
+from headstart_server.learning.rows import Scaling
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Auto:
-    """Chooses by itself: ridge on the last view, its settings by cross-validation."""
+    """Chooses by itself: views, scaling and settings of ridge by cross-validation."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,98 +21,72 @@ class Ridge:
         regularization: above 0; None chooses by out-of-fold log loss.
         temperature: above 0; None chooses by out-of-fold log loss.
         folds: 2 to 20; 0 takes the median number of examples of a class, at least 2 and at most 5.
-        view: the backbone's view to fit on.
+        views: the backbone's views to fit on, side by side.
+        scaling: how features are brought to a common scale.
+        balanced: whether each class counts as much as any other; None if the largest has more than three
+            times the examples of the smallest.
     """
 
     regularization: float | None = None
     temperature: float | None = None
     folds: int = 0
-    view: str = LAST
+    views: tuple[str, ...] = (LAST,)
+    scaling: Scaling = Scaling.UNIT
+    balanced: bool | None = None
 
 
-Recipe = Auto | Ridge
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Fitted:
-    """A fitted head.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Logistic:
+    """Multinomial logistic regression.
 
     Attributes:
-        head: the head.
-        recipe: the recipe as it was carried out, with every choice made.
-        metrics: out-of-fold metrics; empty where nothing could be validated.
+        regularization: above 0; None chooses by out-of-fold log loss.
+        temperature: above 0; None chooses by out-of-fold log loss.
+        folds: as for `Ridge`.
+        views: the backbone's views to fit on, side by side.
+        scaling: how features are brought to a common scale.
+        balanced: whether the shares of the classes are taken off; None as for `Ridge`.
+        time_budget: seconds after which the best so far is taken; None for no limit.
     """
 
-    head: Head
-    recipe: Ridge
-    metrics: Metrics
+    regularization: float | None = None
+    temperature: float | None = None
+    folds: int = 0
+    views: tuple[str, ...] = (LAST,)
+    scaling: Scaling = Scaling.ROOT
+    balanced: bool | None = None
+    time_budget: float | None = None
 
 
-def view_of(recipe: Recipe) -> str:
-    """The backbone's view that a recipe needs."""
-    return recipe.view if isinstance(recipe, Ridge) else LAST
+#: A recipe that can be without open choices.
+CarriedOut = Ridge | Logistic
+Recipe = Auto | CarriedOut
 
 
-def fit(
-    recipe: Recipe,
-    views: Mapping[str, Float32],
-    labels: Ints,
-    groups: Sequence[str],
-    class_names: tuple[str, ...],
-    *,
-    seed: int,
-    checkpoint: Callable[[], None] = lambda: None,
-) -> Fitted:
-    """Carry out a recipe.
+def views_of(recipe: Recipe, available: Collection[str]) -> tuple[str, ...]:
+    """The views that a recipe needs of a backbone that has some."""
+    if isinstance(recipe, Auto):
+        return tuple(name for name in (TAPS, LAST) if name in available)
+    return recipe.views
 
-    The result does not depend on the order of the examples: they are sorted by content first.
 
-    Args:
-        recipe: what to do.
-        views: features [N, D] of each view the recipe needs.
-        labels: class index of each example, [N].
-        groups: names what must not straddle folds: the content digest of each example, [N].
-        class_names: the C classes.
-        seed: seeds the folds.
-        checkpoint: called between pieces of work; may raise to stop.
+def recipe_json(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as JSON values."""
+    return {type(recipe).__name__.lower(): asdict(recipe)}
 
-    Returns:
-        The head, the recipe with its choices, and out-of-fold metrics.
+
+def recipe_from_json(fields: Mapping[str, Any]) -> Recipe:
+    """The recipe that `recipe_json` wrote, now or in version 0.1, which knew one view.
+
+    Raises:
+        KeyError, TypeError or ValueError: the fields are not those of a recipe.
     """
-    settings = Ridge() if isinstance(recipe, Auto) else recipe
-    order = np.array(sorted(range(len(groups)), key=lambda place: (groups[place], int(labels[place]))))
-    labels = labels[order]
-    groups = [groups[place] for place in order]
-    features = normalized(views[settings.view][order].astype(np.float64))
-    folds = assign_folds(labels, groups, folds=settings.folds, seed=seed)
-    solved = fit_ridge(
-        features,
-        labels,
-        len(class_names),
-        folds,
-        regularization=settings.regularization,
-        temperature=settings.temperature,
-        checkpoint=checkpoint,
-    )
-    metrics = Metrics()
-    if solved.predicted is not None and solved.log_loss is not None:
-        metrics = measure(
-            labels[folds.counted],
-            solved.predicted[folds.counted],
-            log_loss=solved.log_loss,
-            source=MetricsSource.OUT_OF_FOLD,
-        )
-    head = Head(
-        view=settings.view,
-        weights=solved.weights.astype(np.float32),
-        bias=solved.bias.astype(np.float32),
-        temperature=solved.temperature,
-        class_names=class_names,
-    )
-    chosen = replace(
-        settings,
-        regularization=solved.regularization,
-        temperature=solved.temperature,
-        folds=folds.count,
-    )
-    return Fitted(head=head, recipe=chosen, metrics=metrics)
+    if "auto" in fields:
+        return Auto()
+    kind: type[CarriedOut] = Logistic if "logistic" in fields else Ridge
+    settings = dict(fields[kind.__name__.lower()])
+    if "view" in settings:
+        settings["views"] = [settings.pop("view")]
+    settings["views"] = tuple(settings["views"])
+    settings["scaling"] = Scaling(settings.get("scaling", Scaling.UNIT))
+    return kind(**settings)

@@ -59,7 +59,8 @@ class VersionStore:
             "bias": np.ascontiguousarray(head.bias),
             "temperature": np.array([head.temperature], np.float64),
         }
-        head_bytes = save_tensors(tensors, metadata={"view": head.view})
+        # One entry: several would come in any order, and equal heads must be equal files.
+        head_bytes = save_tensors(tensors, metadata={"input": f"{head.scaling} {' '.join(head.views)}"})
         manifest = replace(manifest, head_digest=sha256(head_bytes).hexdigest())
         manifest_bytes = json.dumps(manifest.to_json(), indent=1, ensure_ascii=False).encode()
         with storage_errors():
@@ -99,7 +100,8 @@ class VersionStore:
         if weights.shape[1:] != (len(manifest.class_names),) or bias.shape != weights.shape[1:]:
             raise _damaged(manifest, "its head does not fit its class names")
         return Head(
-            view=manifest.recipe.view,
+            views=manifest.recipe.views,
+            scaling=manifest.recipe.scaling,
             weights=weights,
             bias=bias,
             temperature=temperature,

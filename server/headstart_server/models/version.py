@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from headstart_server.learning.evaluation import Metrics, MetricsSource
-from headstart_server.learning.recipe import Ridge
+from headstart_server.learning.recipe import Auto, CarriedOut, recipe_from_json, recipe_json
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +28,8 @@ class Manifest:
         created: when it was made, in seconds since 1970.
         software: the Headstart that made it.
         runtime: what executed the backbone, and in which precision.
+        stop_reason: why the solver ended: converged, steps or time; empty for a closed form.
+        fit_seconds: how long it took to fit the head.
         head_digest: SHA-256 of the head's file.
     """
 
@@ -36,7 +38,7 @@ class Manifest:
     backbone: str
     backbone_digest: str
     dataset_digest: str
-    recipe: Ridge
+    recipe: CarriedOut
     seed: int
     example_count: int
     class_names: tuple[str, ...]
@@ -46,12 +48,14 @@ class Manifest:
     created: float
     software: str
     runtime: str = ""
+    stop_reason: str = ""
+    fit_seconds: float = 0.0
     head_digest: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
         fields = asdict(self)
-        fields["recipe"] = {"ridge": asdict(self.recipe)}
+        fields["recipe"] = recipe_json(self.recipe)
         fields["metrics"]["source"] = self.metrics.source.value
         return fields
 
@@ -62,13 +66,16 @@ class Manifest:
         Raises:
             KeyError, TypeError or ValueError: the fields are not those of a manifest.
         """
+        recipe = recipe_from_json(fields["recipe"])
+        if isinstance(recipe, Auto):
+            raise ValueError("Expected a recipe as it was carried out. Received: auto.")
         metrics = dict(fields["metrics"])
         metrics["source"] = MetricsSource(metrics["source"])
         metrics["confusion"] = tuple(tuple(cell) for cell in metrics["confusion"])
         return cls(
             **{
                 **fields,
-                "recipe": Ridge(**fields["recipe"]["ridge"]),
+                "recipe": recipe,
                 "metrics": Metrics(**metrics),
                 "class_names": tuple(fields["class_names"]),
             }

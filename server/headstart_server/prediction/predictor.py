@@ -259,8 +259,8 @@ class Predictor:
         return rows
 
     async def _answer(self, version: ResidentVersion, rows: Sequence[RowFeatures], top_k: int) -> Answer:
-        features = np.stack([row.views[version.head.view] for row in rows])
-        if features.shape[0] * version.head.weights.size > HEAD_WORK_IN_LOOP:
+        features = {view: np.stack([row.views[view] for row in rows]) for view in version.head.views}
+        if len(rows) * version.head.weights.size > HEAD_WORK_IN_LOOP:
             return await asyncio.to_thread(_answer, version, features, top_k)
         return _answer(version, features, top_k)
 
@@ -315,7 +315,7 @@ def _fault(faults: Mapping[int, BaseException], count: int) -> BaseException:
     )
 
 
-def _answer(version: ResidentVersion, features: Float32, top_k: int) -> Answer:
+def _answer(version: ResidentVersion, features: Mapping[str, Float32], top_k: int) -> Answer:
     probabilities = version.head.probabilities(features)
     classes = probabilities.shape[1]
     wanted = min(top_k or classes, classes)

@@ -15,11 +15,18 @@ from headstart_server.backbones.backbone import LAST, Content
 from headstart_server.errors import InvalidField
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import Example
-from headstart_server.learning.recipe import Auto, Recipe, Ridge
+from headstart_server.learning.recipe import Auto, Logistic, Recipe, Ridge
+from headstart_server.learning.rows import Scaling
 from headstart_server.models.version import Selector
 
 MAX_PAGE = 1000
 DEFAULT_PAGE = 50
+MAX_VIEWS = 16
+SCALINGS = {
+    Scaling.UNIT: job_pb2.FEATURE_SCALING_UNIT,
+    Scaling.ROOT: job_pb2.FEATURE_SCALING_ROOT,
+    Scaling.STANDARD: job_pb2.FEATURE_SCALING_STANDARD,
+}
 
 
 def content_of(message: input_pb2.Input, field: str) -> Content:
@@ -110,14 +117,21 @@ def recipe_message(recipe: Recipe) -> job_pb2.Recipe:
     """The message of a recipe."""
     if isinstance(recipe, Auto):
         return job_pb2.Recipe(auto=job_pb2.AutoRecipe())
-    return job_pb2.Recipe(
+    if isinstance(recipe, Logistic):
+        return _logistic_message(recipe)
+    message = job_pb2.Recipe(
         ridge=job_pb2.RidgeRecipe(
             regularization=recipe.regularization,
             temperature=recipe.temperature,
             folds=recipe.folds,
-            view=recipe.view,
+            view=recipe.views[0] if len(recipe.views) == 1 else "",
+            views=recipe.views if len(recipe.views) > 1 else (),
+            scaling=SCALINGS[recipe.scaling],
         )
     )
+    if recipe.balanced is not None:
+        message.ridge.balanced = recipe.balanced
+    return message
 
 
 def selector_of(message: prediction_service_pb2.VersionSelector, field: str) -> Selector:
@@ -201,12 +215,72 @@ def _is_storable(part: object) -> bool:
 
 
 def _recipe_of(message: job_pb2.Recipe) -> Recipe:
-    if message.WhichOneof("recipe") != "ridge":
+    kind = message.WhichOneof("recipe")
+    if kind == "logistic":
+        return _logistic_of(message.logistic)
+    if kind != "ridge":
         return Auto()
     ridge = message.ridge
     return Ridge(
         regularization=ridge.regularization if ridge.HasField("regularization") else None,
         temperature=ridge.temperature if ridge.HasField("temperature") else None,
         folds=ridge.folds,
-        view=ridge.view or LAST,
+        views=_views_of(ridge.view, ridge.views, "spec.recipe.ridge"),
+        scaling=_scaling_of(ridge.scaling, Scaling.UNIT, "spec.recipe.ridge"),
+        balanced=ridge.balanced if ridge.HasField("balanced") else None,
+    )
+
+
+def _views_of(view: str, views: Sequence[str], field: str) -> tuple[str, ...]:
+    if view and views:
+        raise InvalidField(
+            f"Expected either view or views. Received: view {view!r} and {len(views)} views.",
+            field=f"{field}.views",
+        )
+    if len(views) > MAX_VIEWS or len(set(views)) < len(views):
+        raise InvalidField(
+            f"Expected at most {MAX_VIEWS} views, each once. Received: {', '.join(views)[:200]}.",
+            field=f"{field}.views",
+        )
+    return tuple(views) or (view or LAST,)
+
+
+def _scaling_of(value: int, default: Scaling, field: str) -> Scaling:
+    if value == job_pb2.FEATURE_SCALING_UNSPECIFIED:
+        return default
+    for scaling, number in SCALINGS.items():
+        if number == value:
+            return scaling
+    raise InvalidField(
+        f"Expected a scaling of 1 to {len(SCALINGS)}. Received: {value}.", field=f"{field}.scaling"
+    )
+
+
+def _logistic_message(recipe: Logistic) -> job_pb2.Recipe:
+    message = job_pb2.Recipe(
+        logistic=job_pb2.LogisticRecipe(
+            regularization=recipe.regularization,
+            temperature=recipe.temperature,
+            folds=recipe.folds,
+            views=recipe.views,
+            scaling=SCALINGS[recipe.scaling],
+        )
+    )
+    if recipe.balanced is not None:
+        message.logistic.balanced = recipe.balanced
+    if recipe.time_budget is not None:
+        message.logistic.time_budget.FromNanoseconds(round(recipe.time_budget * 1e9))
+    return message
+
+
+def _logistic_of(message: job_pb2.LogisticRecipe) -> Logistic:
+    field = "spec.recipe.logistic"
+    return Logistic(
+        regularization=message.regularization if message.HasField("regularization") else None,
+        temperature=message.temperature if message.HasField("temperature") else None,
+        folds=message.folds,
+        views=_views_of("", message.views, field),
+        scaling=_scaling_of(message.scaling, Scaling.ROOT, field),
+        balanced=message.balanced if message.HasField("balanced") else None,
+        time_budget=seconds_of(message.time_budget) if message.HasField("time_budget") else None,
     )

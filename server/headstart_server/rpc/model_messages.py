@@ -1,9 +1,12 @@
 """The messages of models, versions, aliases and backbones."""
 
+from google.protobuf.duration_pb2 import Duration
+
 from headstart.v1 import model_pb2
 from headstart_server.backbones.backbone import BackboneInfo, Modality
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.learning.evaluation import Metrics, MetricsSource
+from headstart_server.learning.lbfgs import StopReason
 from headstart_server.models.version import Alias, Model, Version
 from headstart_server.rpc.messages import recipe_message, timestamp
 
@@ -16,6 +19,12 @@ SOURCES = {
     MetricsSource.NONE: model_pb2.METRICS_SOURCE_UNSPECIFIED,
     MetricsSource.OUT_OF_FOLD: model_pb2.METRICS_SOURCE_OUT_OF_FOLD,
     MetricsSource.HELD_OUT: model_pb2.METRICS_SOURCE_HELD_OUT,
+}
+STOP_REASONS = {
+    "": model_pb2.STOP_REASON_UNSPECIFIED,
+    StopReason.CONVERGED: model_pb2.STOP_REASON_CONVERGED,
+    StopReason.STEPS: model_pb2.STOP_REASON_STEPS,
+    StopReason.TIME: model_pb2.STOP_REASON_TIME,
 }
 
 
@@ -59,6 +68,8 @@ def version_message(version: Version) -> model_pb2.Version:
             example_count=manifest.example_count,
             software=manifest.software,
             runtime=manifest.runtime,
+            stop_reason=STOP_REASONS[manifest.stop_reason],
+            fit_time=_duration(manifest.fit_seconds),
         ),
         size_bytes=version.size_bytes,
         aliases=version.aliases,
@@ -81,6 +92,14 @@ def backbone_message(info: BackboneInfo, *, loaded: Embedder | None, is_default:
         default=is_default,
         description=info.description,
     )
+
+
+def _duration(seconds: float) -> Duration | None:
+    if not seconds:
+        return None
+    message = Duration()
+    message.FromNanoseconds(round(seconds * 1e9))
+    return message
 
 
 def _metrics_message(metrics: Metrics) -> model_pb2.Metrics:

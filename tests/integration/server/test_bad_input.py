@@ -290,6 +290,13 @@ def test_a_version_that_is_not_there_is_not_found(api: Api, digits_model: str, n
         ({"recipe": {"ridge": {"folds": -2}}}, "spec.recipe.ridge.folds"),
         ({"recipe": {"ridge": {"folds": 1}}}, "spec.recipe.ridge.folds"),
         ({"recipe": {"ridge": {"view": "first"}}}, "spec.recipe.ridge.view"),
+        ({"recipe": {"ridge": {"view": "last", "views": ["taps"]}}}, "spec.recipe.ridge.views"),
+        ({"recipe": {"ridge": {"views": ["taps", "taps"]}}}, "spec.recipe.ridge.views"),
+        ({"recipe": {"ridge": {"scaling": 9}}}, "spec.recipe.ridge.scaling"),
+        ({"recipe": {"logistic": {"regularization": -1.0}}}, "spec.recipe.logistic.regularization"),
+        ({"recipe": {"logistic": {"folds": 1}}}, "spec.recipe.logistic.folds"),
+        ({"recipe": {"logistic": {"views": ["first"]}}}, "spec.recipe.logistic.view"),
+        ({"recipe": {"logistic": {"time_budget": {"seconds": 0}}}}, "spec.recipe.logistic.time_budget"),
     ],
     ids=lambda spec: str(spec)[:60] if isinstance(spec, dict) else "",
 )

@@ -233,6 +233,32 @@ def test_a_version_keeps_what_it_was_made_with(api: Api, model: str):
     assert version.size_bytes > 0
 
 
+def test_auto_tells_what_it_chose_and_it_can_be_carried_out_again(api: Api, model: str):
+    first = version_of(api, api.published(digits((0, 1, 2), 7), model=model))
+    ridge = first.lineage.recipe.ridge
+    assert ridge.regularization > 0
+    assert ridge.temperature > 0
+    assert ridge.HasField("balanced")
+    assert ridge.scaling in {job_pb2.FEATURE_SCALING_ROOT, job_pb2.FEATURE_SCALING_STANDARD}
+    assert first.lineage.stop_reason == model_pb2.STOP_REASON_UNSPECIFIED
+    assert first.lineage.fit_time.ToMilliseconds() >= 0
+    again = api.published(digits((0, 1, 2), 7), model=model, recipe=first.lineage.recipe)
+    assert version_of(api, again).lineage.recipe == first.lineage.recipe
+    one, other = (api.predict(model, digit(0, 9), version=number).result for number in (1, 2))
+    assert one.predictions == other.predictions
+
+
+def test_a_logistic_head_says_why_its_solver_ended(api: Api, model: str):
+    recipe = job_pb2.Recipe(logistic=job_pb2.LogisticRecipe(views=["taps", "last"]))
+    lineage = version_of(api, api.published(digits((0, 1), 5), model=model, recipe=recipe)).lineage
+    assert lineage.stop_reason == model_pb2.STOP_REASON_CONVERGED
+    assert lineage.fit_time.ToMicroseconds() > 0
+    assert lineage.recipe.logistic.views == ["taps", "last"]
+    assert lineage.recipe.logistic.scaling == job_pb2.FEATURE_SCALING_ROOT
+    assert lineage.recipe.logistic.regularization > 0
+    assert api.predict(model, digit(1, 9)).result.predictions[0].classes[0].name == "1"
+
+
 def test_a_version_is_not_found_once_its_time_to_live_has_passed(api: Api, model: str):
     api.published(digits((0, 1), 3), model=model)
     job = api.published(digits((0, 1), 4), model=model, time_to_live=duration(1), alias="brief")

@@ -185,11 +185,23 @@ recipe = st.builds(
         job_pb2.RidgeRecipe, regularization=floats, temperature=floats, folds=small, view=st.text(max_size=4)
     ),
 )
+logistic = st.builds(
+    job_pb2.Recipe,
+    logistic=st.builds(
+        job_pb2.LogisticRecipe,
+        regularization=floats,
+        temperature=floats,
+        folds=small,
+        views=st.lists(st.sampled_from(["last", "taps", "x"]), max_size=3),
+        scaling=st.sampled_from(sorted(job_pb2.FeatureScaling.values())),
+        balanced=st.booleans(),
+    ),
+)
 spec = st.builds(
     job_pb2.FineTuneSpec,
     model=st.one_of(st.just("fuzzed"), st.text(max_size=6)),
     backbone=st.sampled_from(["", "", "efficientnet-lite0", "other"]),
-    recipe=st.one_of(st.just(job_pb2.Recipe()), recipe),
+    recipe=st.one_of(st.just(job_pb2.Recipe()), recipe, logistic),
     held_out_share=st.one_of(st.floats(0, 0.9), floats),
     seed=st.integers(0, 2**64 - 1),
     labels=st.dictionaries(st.text(max_size=4), st.text(max_size=4), max_size=2),

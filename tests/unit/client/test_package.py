@@ -12,9 +12,9 @@ PUBLIC = """
     Alias Aborted AsyncClient AsyncJob Auto Backbone Cancelled ClassProbability Client ConfusionCell
     DataLoss DeadlineExceeded ErrorDetails Example ExampleFault FailedPrecondition FieldViolation
     FineTuneSpec HeadstartError Internal InvalidArgument Job JobCancelled JobEvent JobFailed JobState
-    JobStatus JobStep Lineage Metrics MetricsSource Modality Model ModelPredictions NotFound
+    JobStatus JobStep Lineage Logistic Metrics MetricsSource Modality Model ModelPredictions NotFound
     PermissionDenied Prediction Predictions Progress QuotaViolation ResourceExhausted RetryPolicy Ridge
-    SpecSettings StageTimes Target Text TlsConfig Unauthenticated Unavailable Validation Version
+    SpecSettings StageTimes StopReason Target Text TlsConfig Unauthenticated Unavailable Validation Version
 """
 
 

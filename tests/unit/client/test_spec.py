@@ -3,7 +3,7 @@ from datetime import timedelta
 
 import pytest
 
-from headstart.spec import Auto, FineTuneSpec, Ridge, SpecSettings, make_spec
+from headstart.spec import Auto, FineTuneSpec, Logistic, Ridge, SpecSettings, make_spec
 from headstart.spec_message import read_spec, spec_message
 from headstart.targets import Target, parse_target
 
@@ -24,13 +24,16 @@ def test_a_lifetime_may_be_given_in_seconds():
     assert make_spec("m", {"time_to_live": 90}).time_to_live == timedelta(seconds=90)
 
 
-@pytest.mark.parametrize(("recipe", "made"), [("auto", Auto()), ("ridge", Ridge()), (Ridge(folds=3),) * 2])
+@pytest.mark.parametrize(
+    ("recipe", "made"),
+    [("auto", Auto()), ("ridge", Ridge()), ("logistic", Logistic()), (Ridge(folds=3),) * 2],
+)
 def test_a_recipe_may_be_given_by_name(recipe, made):
     assert make_spec("m", {"recipe": recipe}).recipe == made
 
 
 def test_an_unknown_recipe_is_refused_with_those_there_are():
-    with pytest.raises(ValueError, match=r"recipe must be one of auto, ridge. Received: 'svm'"):
+    with pytest.raises(ValueError, match=r"recipe must be one of auto, ridge, logistic. Received: 'svm'"):
         make_spec("m", {"recipe": "svm"})
 
 
@@ -52,6 +55,25 @@ def test_a_spec_comes_back_from_its_message():
     )
 
     assert read_spec(spec_message(spec)) == spec
+
+
+@pytest.mark.parametrize("scaling", [None, "unit", "root", "standard"])
+@pytest.mark.parametrize("balanced", [None, False, True])
+def test_a_recipe_comes_back_from_its_message(scaling, balanced):
+    for recipe in (
+        Ridge(views=("taps", "last"), scaling=scaling, balanced=balanced),
+        Logistic(scaling=scaling, balanced=balanced),
+        Logistic(
+            regularization=0.1, temperature=1.0, folds=3, views=("last",), time_budget=timedelta(seconds=2.5)
+        ),
+    ):
+        spec = make_spec("m", {"recipe": recipe})
+        assert read_spec(spec_message(spec)) == spec
+
+
+def test_an_unknown_scaling_is_refused_with_those_there_are():
+    with pytest.raises(ValueError, match=r"scaling must be one of unit, root, standard. Received: 'log'"):
+        spec_message(make_spec("m", {"recipe": Ridge(scaling="log")}))
 
 
 @pytest.mark.parametrize(

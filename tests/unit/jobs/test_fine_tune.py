@@ -84,7 +84,7 @@ class Rig:
     def answer(self, content: bytes, number: int = 1) -> str:
         head = self.desk.shelf.registry.load("pets", number).head
         views = self.backbone.run(self.backbone.decode(content)[None])
-        return head.class_names[int(head.probabilities(views[head.view]).argmax())]
+        return head.class_names[int(head.probabilities(views).argmax())]
 
 
 @pytest.fixture
@@ -167,13 +167,32 @@ def test_each_different_content_passes_the_backbone_once_ever(rig: Rig) -> None:
     assert all(lane is Lane.TRAIN and rows <= 3 for lane, rows in rig.seen.batches)
 
 
+def test_an_example_whose_features_are_no_numbers_is_a_faulty_one(rig: Rig) -> None:
+    examples = [*pets(), Example(content=b"endless", label="cat", id="nan")]
+    with pytest.raises(UnusableExamples) as caught:
+        rig.fine_tune(examples)
+    assert caught.value.reason == "UNDECODABLE_INPUT"
+    assert "Received: features with NaN or infinity." in caught.value.message
+    manifest = rig.fine_tune(examples, "second", max_dropped_share=0.1)
+    assert manifest.example_count == len(examples) - 1
+
+
+def test_auto_takes_all_views_and_its_recipe_can_be_carried_out_again(rig: Rig, desk: Desk) -> None:
+    chosen = rig.fine_tune(pets(12), "first").recipe
+    again = rig.fine_tune(pets(12), "second", recipe=chosen)
+    one, other = (desk.shelf.registry.load("pets", number).head for number in (1, 2))
+    assert again.recipe == chosen
+    assert other.weights.tobytes() == one.weights.tobytes()
+    assert other.temperature == one.temperature
+
+
 def test_a_recipe_is_carried_out_on_the_view_it_names(rig: Rig, desk: Desk) -> None:
-    rig.fine_tune(pets(), recipe=Ridge(view="taps", regularization=0.5, folds=3))
+    rig.fine_tune(pets(), recipe=Ridge(views=("taps",), regularization=0.5, folds=3))
     version = desk.shelf.registry.load("pets", 1)
-    assert version.head.view == "taps"
+    assert version.head.views == ("taps",)
     assert version.head.weights.shape == (3, 3)
     recipe = desk.shelf.registry.version("pets", 1).manifest.recipe
-    assert (recipe.view, recipe.regularization, recipe.folds) == ("taps", 0.5, 3)
+    assert (recipe.views, recipe.regularization, recipe.folds) == (("taps",), 0.5, 3)
 
 
 # Metrics

@@ -227,7 +227,7 @@ def test_a_full_queue_is_told_before_the_examples_are_sent(tmp_path: Path, shelf
         ({"model": "../x"}, InvalidField, "spec.model"),
         ({"held_out_share": 2.0}, InvalidField, "spec.held_out_share"),
         ({"backbone": "huge"}, BackboneNotFound, None),
-        ({"recipe": Ridge(view="nose")}, InvalidField, "spec.recipe.ridge.view"),
+        ({"recipe": Ridge(views=("last", "nose"))}, InvalidField, "spec.recipe.ridge.view"),
     ],
 )
 def test_a_spec_that_cannot_be_is_told_before_the_examples_are_sent(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from headstart_server.errors import InvalidField
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.recipe import Auto, Ridge
+from headstart_server.learning.rows import Scaling
 
 SPEC = FineTuneSpec(model="pets", backbone="fake")
 NAN, INFINITY = float("nan"), float("inf")
@@ -81,7 +82,15 @@ SPECS = st.builds(
     model=st.just("pets"),
     backbone=st.text(),
     recipe=st.just(Auto())
-    | st.builds(Ridge, regularization=NUMBERS, temperature=NUMBERS, folds=st.integers(0, 20), view=st.text()),
+    | st.builds(
+        Ridge,
+        regularization=NUMBERS,
+        temperature=NUMBERS,
+        folds=st.integers(0, 20),
+        views=st.tuples(st.text()),
+        balanced=st.none() | st.booleans(),
+        scaling=st.sampled_from(Scaling),
+    ),
     held_out_share=st.floats(0, 0.9),
     seed=st.integers(0, 2**64 - 1),
     display_name=st.text(),

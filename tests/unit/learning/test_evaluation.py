@@ -68,7 +68,7 @@ def test_held_out_metrics_are_those_of_the_head_on_the_examples() -> None:
     logits = features / np.linalg.norm(features, axis=1, keepdims=True) @ head.weights + head.bias
     powers = np.exp(logits / head.temperature)
     likelihood = (powers / powers.sum(axis=1, keepdims=True))[np.arange(50), labels]
-    metrics = measure_held_out(head, features, labels)
+    metrics = measure_held_out(head, {"last": features}, labels)
     assert metrics.source is MetricsSource.HELD_OUT
     assert metrics.accuracy == (logits.argmax(axis=1) == labels).mean()
     assert metrics.log_loss == pytest.approx(-np.log(likelihood).mean(), rel=1e-4)
@@ -76,12 +76,12 @@ def test_held_out_metrics_are_those_of_the_head_on_the_examples() -> None:
 
 def test_a_class_held_impossible_costs_much_but_not_everything() -> None:
     head = Head(
-        view="last",
+        views=("last",),
         weights=np.eye(2, dtype=np.float32),
         bias=np.zeros(2, np.float32),
         temperature=1e-4,
         class_names=("a", "b"),
     )
-    metrics = measure_held_out(head, np.array([[1.0, 0.0]], np.float32), np.array([1]))
+    metrics = measure_held_out(head, {"last": np.array([[1.0, 0.0]], np.float32)}, np.array([1]))
     assert metrics.accuracy == 0.0
     assert metrics.log_loss == pytest.approx(-np.log(np.finfo(np.float32).tiny))

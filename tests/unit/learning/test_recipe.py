@@ -1,13 +1,17 @@
 """Carrying out a recipe: the same head for the same examples, and honest metrics."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart_server.learning.evaluation import Metrics, MetricsSource
+from headstart_server.learning.fitting import Fitted, fit
 from headstart_server.learning.head import Float32
-from headstart_server.learning.recipe import Auto, Fitted, Recipe, Ridge, fit, view_of
+from headstart_server.learning.recipe import Auto, Recipe, Ridge, views_of
+from headstart_server.learning.rows import Scaling
 
 CLASSES = 3
 NAMES = ("ant", "bee", "cat")
@@ -62,7 +66,7 @@ def test_renaming_the_classes_moves_the_columns(seed: int, places: list[int]) ->
 def test_the_head_knows_its_examples_and_the_recipe_says_what_was_chosen() -> None:
     found = fitted(d=40)
     views, labels, _ = examples(0, d=40)
-    assert found.head.probabilities(views["last"]).argmax(axis=1).tolist() == labels.tolist()
+    assert found.head.probabilities(views).argmax(axis=1).tolist() == labels.tolist()
     assert found.head.class_names == NAMES
     assert found.head.weights.dtype == found.head.bias.dtype == np.float32
     assert found.recipe.regularization is not None
@@ -101,18 +105,29 @@ def test_a_single_shot_has_no_metrics() -> None:
     views, labels, groups = examples(0, each=1)
     found = fit(Auto(), views, labels, groups, NAMES, seed=0)
     assert found.metrics == Metrics()
-    assert found.recipe == Ridge(regularization=1e-2, temperature=0.1, folds=0)
+    assert found.recipe == Ridge(
+        regularization=1e-2, temperature=0.1, folds=0, scaling=Scaling.ROOT, balanced=False
+    )
 
 
 def test_ridge_fits_on_the_view_it_names() -> None:
-    on_taps = fitted(recipe=Ridge(view="taps"))
-    assert on_taps.head.view == on_taps.recipe.view == "taps"
+    on_taps = fitted(recipe=Ridge(views=("taps",)))
+    assert on_taps.head.views == on_taps.recipe.views == ("taps",)
     assert not np.array_equal(on_taps.head.weights, fitted().head.weights)
-    assert (view_of(Ridge(view="taps")), view_of(Auto())) == ("taps", "last")
+    assert views_of(Ridge(views=("taps",)), {"last", "taps"}) == ("taps",)
+    assert views_of(Auto(), ["last", "taps", "other"]) == ("taps", "last")
+    assert views_of(Auto(), ["last"]) == ("last",)
 
 
 def test_what_is_given_is_carried_out() -> None:
-    given_recipe = Ridge(regularization=0.5, temperature=0.25, folds=2)
+    given_recipe = Ridge(
+        regularization=0.5,
+        temperature=0.25,
+        folds=2,
+        views=("last", "taps"),
+        scaling=Scaling.STANDARD,
+        balanced=True,
+    )
     assert fitted(recipe=given_recipe).recipe == given_recipe
 
 
@@ -127,8 +142,8 @@ def test_features_of_zeros_give_a_head_of_the_classes_shares() -> None:
 def test_another_length_of_a_row_changes_nothing_because_rows_are_normalised() -> None:
     views, labels, groups = examples(0)
     longer = views["last"] * np.linspace(1, 50, len(labels)).astype(np.float32)[:, None]
-    one = fit(Auto(), views, labels, groups, NAMES, seed=0)
-    other = fit(Auto(), {"last": longer}, labels, groups, NAMES, seed=0)
+    one = fit(Ridge(), views, labels, groups, NAMES, seed=0)
+    other = fit(Ridge(), {"last": longer}, labels, groups, NAMES, seed=0)
     np.testing.assert_allclose(other.head.weights, one.head.weights, rtol=1e-3, atol=1e-5)
 
 
@@ -143,3 +158,101 @@ def test_the_checkpoint_can_stop_it() -> None:
     views, labels, groups = examples(0)
     with pytest.raises(StopError):
         fit(Auto(), views, labels, groups, NAMES, seed=0, checkpoint=checkpoint)
+
+
+@pytest.mark.parametrize("each", [1, 4, 12])
+def test_what_auto_chose_can_be_carried_out_again_to_the_bit(each: int) -> None:
+    one = fitted(each=each, d=20)
+    again = fitted(each=each, d=20, recipe=one.recipe)
+    assert again.recipe == one.recipe
+    assert again.head.weights.tobytes() == one.head.weights.tobytes()
+    assert again.head.bias.tobytes() == one.head.bias.tobytes()
+    assert (again.head.views, again.head.scaling) == (one.head.views, one.head.scaling)
+
+
+def blurred(*, informative: str) -> tuple[dict[str, Float32], np.ndarray, list[str]]:
+    """Two views, of which one alone tells the classes apart."""
+    rng = np.random.default_rng(0)
+    labels = np.repeat(np.arange(CLASSES), 10)
+    views = {name: np.abs(rng.normal(size=(len(labels), 30))) for name in ("last", "taps")}
+    views[informative] += 3 * np.eye(CLASSES, 30)[labels]
+    groups = [f"{place:02d}" for place in range(len(labels))]
+    return {name: rows.astype(np.float32) for name, rows in views.items()}, labels, groups
+
+
+def test_auto_looks_at_all_views_where_the_last_one_says_little() -> None:
+    views, labels, groups = blurred(informative="taps")
+    found = fit(Auto(), views, labels, groups, NAMES, seed=0)
+    assert found.recipe.views == found.head.views == ("taps", "last")
+    assert found.recipe.scaling is Scaling.STANDARD
+    assert found.metrics.accuracy is not None
+    assert found.metrics.accuracy > 0.8
+
+
+def test_auto_keeps_to_the_last_view_where_the_others_only_blur() -> None:
+    views, labels, groups = blurred(informative="last")
+    rng = np.random.default_rng(1)
+    views["taps"] = rng.normal(size=(len(labels), 3000)).astype(np.float32)
+    assert fit(Auto(), views, labels, groups, NAMES, seed=0).recipe.views == ("last",)
+
+
+def test_a_feature_that_seldom_differs_does_not_rule_the_others() -> None:
+    views, labels, groups = examples(3, each=8, d=20)
+    last = np.hstack([views["last"], np.full((len(labels), 1), 1e-3, np.float32)])
+    last[0, -1] += 1e-4
+    recipe = Ridge(scaling=Scaling.STANDARD, regularization=0.01, temperature=0.1)
+    head = fit(recipe, {"last": last}, labels, groups, NAMES, seed=0).head
+    tried = np.tile(last[:1], (2, 1))
+    tried[1, -1] = 1.0
+    # Ten thousand times its deviation from what was seen moves no score beyond a usual one.
+    one, other = head.scores({"last": tried})
+    np.testing.assert_allclose(other, one, atol=1.0)
+
+
+def test_a_small_class_counts_as_much_as_a_large_one_where_sizes_differ_much() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], [60, 6])
+    last = (rng.normal(size=(66, 10)) + 1.2 * np.eye(2, 10)[labels]).astype(np.float32)
+    groups = [f"{place:02d}" for place in range(66)]
+    tested = np.repeat([0, 1], 500)
+    test = {"last": (rng.normal(size=(1000, 10)) + 1.2 * np.eye(2, 10)[tested]).astype(np.float32)}
+    right = {}
+    for balanced in (None, False):
+        found = fit(Ridge(balanced=balanced), {"last": last}, labels, groups, ("a", "b"), seed=0)
+        right[found.recipe.balanced] = (found.head.probabilities(test).argmax(axis=1) == tested)[500:].mean()
+    assert right[True] > right[False] + 0.1
+
+
+def test_all_duplicates_of_each_class_are_a_single_shot() -> None:
+    labels = np.repeat(np.arange(CLASSES), 4)
+    last = np.eye(CLASSES, 6, dtype=np.float32)[labels] + 1
+    found = fit(Auto(), {"last": last}, labels, [f"{place:02d}" for place in range(12)], NAMES, seed=0)
+    assert found.metrics == Metrics()
+    assert found.head.probabilities({"last": last}).argmax(axis=1).tolist() == labels.tolist()
+
+
+def test_many_classes_of_one_example_beside_two_of_two_still_give_a_head() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.append(np.arange(40), [0, 1])
+    last = rng.normal(size=(42, 30)).astype(np.float32)
+    names = tuple(f"{place:02d}" for place in range(40))
+    found = fit(Auto(), {"last": last}, labels, [f"{place:02d}" for place in range(42)], names, seed=0)
+    probabilities = found.head.probabilities({"last": last})
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=1e-5)
+    assert found.metrics.example_count == 4
+
+
+def test_memory_beside_the_features_does_not_grow_with_them() -> None:
+    rng = np.random.default_rng(0)
+    peaks = []
+    for count in (3_000, 9_000):
+        labels = np.arange(count) % 4
+        last = (rng.normal(size=(count, 256)) + np.eye(4, 256)[labels]).astype(np.float32)
+        groups = [f"{place:06d}" for place in range(count)]
+        tracemalloc.start()
+        fit(Ridge(regularization=0.1), {"last": last}, labels, groups, ("a", "b", "c", "d"), seed=0)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # Projections, labels, names and out-of-fold scores: 4 kB for each further example, whatever the size of
+    # its features; and no row of 72 kB of a Gram matrix.
+    assert (peaks[1] - peaks[0]) / 6_000 < 4096

@@ -38,8 +38,9 @@ def test_a_head_comes_back_bit_for_bit(store: VersionStore, written: Manifest) -
     assert found.weights.tobytes() == head.weights.tobytes()
     assert found.bias.tobytes() == head.bias.tobytes()
     assert found.weights.dtype == np.float32
-    assert (found.view, found.temperature, found.class_names) == (
-        head.view,
+    assert (found.views, found.scaling, found.temperature, found.class_names) == (
+        head.views,
+        head.scaling,
         head.temperature,
         head.class_names,
     )

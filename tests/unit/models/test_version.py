@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from fakes import make_manifest
 from headstart_server.learning.evaluation import Metrics, MetricsSource
 from headstart_server.learning.recipe import Ridge
+from headstart_server.learning.rows import Scaling
 from headstart_server.models.version import Manifest
 
 PROPORTIONS = st.none() | st.floats(0, 1)
@@ -26,7 +27,14 @@ METRICS = st.builds(
 
 @given(
     METRICS,
-    st.builds(Ridge, regularization=st.none() | st.floats(1e-9, 1e9), folds=st.integers(0, 20)),
+    st.builds(
+        Ridge,
+        regularization=st.none() | st.floats(1e-9, 1e9),
+        folds=st.integers(0, 20),
+        views=st.sampled_from([("last",), ("taps", "last")]),
+        scaling=st.sampled_from(Scaling),
+        balanced=st.none() | st.booleans(),
+    ),
     st.lists(st.text(), max_size=4).map(tuple),
     st.dictionaries(st.text(), st.text(), max_size=3),
     st.integers(0, 2**64 - 1),
@@ -45,3 +53,16 @@ def test_fields_that_are_no_manifest_are_refused(lacking: str) -> None:
     del fields[lacking]
     with pytest.raises((KeyError, TypeError, ValueError)):
         Manifest.from_json(fields)
+
+
+def test_a_manifest_of_the_first_release_still_reads() -> None:
+    fields = make_manifest().to_json()
+    fields["recipe"] = {"ridge": {"regularization": 0.1, "temperature": 0.5, "folds": 3, "view": "taps"}}
+    recipe = Manifest.from_json(fields).recipe
+    assert recipe == Ridge(regularization=0.1, temperature=0.5, folds=3, views=("taps",))
+    assert recipe.scaling is Scaling.UNIT
+
+
+def test_a_manifest_whose_recipe_left_choices_open_is_none() -> None:
+    with pytest.raises(ValueError, match="as it was carried out"):
+        Manifest.from_json({**make_manifest().to_json(), "recipe": {"auto": {}}})

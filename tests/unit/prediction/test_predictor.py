@@ -162,7 +162,7 @@ async def test_an_answer_is_the_heads_on_the_features_of_each_input(stall: Stall
 async def test_several_versions_on_one_backbone_share_one_pass(stall: Stall) -> None:
     stall.load()
     stall.shelf.publish(head=make_head(seed=1), alias="stable")
-    stall.shelf.publish(head=make_head(seed=2, classes=5, view="taps", size=3), recipe=Ridge(view="taps"))
+    stall.shelf.publish(head=make_head(seed=2, classes=5, view="taps", size=3), recipe=Ridge(views=("taps",)))
     stall.shelf.publish("cars", head=make_head(seed=3))
     selectors = [
         Selector(model="pets"),

@@ -1,0 +1,221 @@
+"""Multinomial logistic regression, with its regularisation by cross-validation along a path of warm starts.
+
+Takes weights and soft labels. The intercept is not penalised.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from headstart_server.learning.lbfgs import Minimum, StopReason, minimize
+from headstart_server.learning.rows import Float64, Ints, Rows
+from headstart_server.learning.split import Folds
+from headstart_server.learning.temperature import fit_temperature, mean_log_loss, smoothed_log_loss
+
+#: Regularisations tried where none is given, on rows around their centre with a mean length of 1.
+REGULARIZATIONS = tuple(float(value) for value in 10.0 ** -np.arange(2.0, 6.01, 0.5))
+#: What is used where every class has a single example and nothing can be validated.
+SINGLE_SHOT_REGULARIZATION = 1e-3
+#: Largest part of the gradient at the end, and most steps, while regularisations are compared.
+_ROUGH, _ROUGH_STEPS = 1e-4, 100
+#: The same for the head. A gradient of a share of the regularisation leaves the weights wrong by that share.
+_FINE, _FINEST, _FINE_STEPS = 1e-5, 1e-7, 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class LogisticFit:
+    """A fitted logistic head and what cross-validation said of it.
+
+    Attributes:
+        weights: [D, C], for prepared features.
+        bias: [C].
+        regularization: as given or chosen.
+        temperature: as given or chosen.
+        stop_reason: why the solver ended.
+        loss: mean out-of-fold log loss on smoothed labels, by which choices are made; None where nothing
+            could be validated.
+        log_loss: mean out-of-fold log loss in nats; None where nothing could be validated.
+        predicted: out-of-fold class of each example, [N]; None where nothing could be validated.
+    """
+
+    weights: Float64
+    bias: Float64
+    regularization: float
+    temperature: float
+    stop_reason: StopReason
+    loss: float | None = None
+    log_loss: float | None = None
+    predicted: Ints | None = None
+
+
+def fit_logistic(
+    rows: Rows,
+    targets: Float64,
+    folds: Folds,
+    *,
+    weights: Float64 | None = None,
+    regularization: float | None = None,
+    temperature: float | None = None,
+    balanced: bool = False,
+    time_budget: float | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    checkpoint: Callable[[], None] = lambda: None,
+) -> LogisticFit:
+    """Fit multinomial logistic regression.
+
+    Args:
+        rows: N examples.
+        targets: probability of each class for each example, [N, C]; one-hot where labels are certain.
+        folds: the cross-validation partition.
+        weights: of each example, [N], above 0; None for 1.
+        regularization: half of it times the squared weights is added to the mean loss, for features scaled to
+            a mean length of 1 around their centre; None chooses among `REGULARIZATIONS` by out-of-fold loss.
+        temperature: None chooses by out-of-fold loss; 1 where nothing can be validated.
+        balanced: whether classes are told as if all were equally frequent: the logarithms of their shares are
+            taken off the bias (logit adjustment, Menon et al. 2021), and choices weigh each class the same.
+        time_budget: seconds after which the best found so far is taken; None for no limit.
+        clock: seconds that only go up.
+        checkpoint: called at each evaluation of the loss; may raise to stop.
+    """
+    task = _Path(rows, targets, weights, folds, balanced=balanced, checkpoint=checkpoint)
+    late = clock() + time_budget if time_budget is not None else float("inf")
+    tried = REGULARIZATIONS if regularization is None else (regularization,)
+    best: _Trial | None = None
+    if folds.count and folds.counted.any():
+        for one in tried:
+            if best is not None and clock() >= late:
+                break
+            trial = task.at(one, temperature, lambda: clock() >= late)
+            if best is not None and trial.loss >= best.loss:
+                # Less and less regularised, it would only get worse.
+                break
+            best = trial
+    if regularization is None:
+        regularization = best.regularization if best else SINGLE_SHOT_REGULARIZATION
+    found = task.whole(regularization, best.whole if best else None, lambda: clock() >= late)
+    solution, bias = task.unfolded(found.point)
+    of_features = rows.multiplier[:, None] * solution
+    return LogisticFit(
+        weights=of_features,
+        bias=bias - rows.mean @ of_features,
+        regularization=regularization,
+        temperature=best.temperature if best else temperature or 1.0,
+        stop_reason=found.reason,
+        loss=best.loss if best else None,
+        log_loss=best.log_loss if best else None,
+        predicted=best.predicted if best else None,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Trial:
+    regularization: float
+    temperature: float
+    loss: float
+    log_loss: float
+    predicted: Ints
+    whole: Float64
+
+
+class _Path:
+    """Solves for one regularisation after another, on all examples and without each fold."""
+
+    def __init__(
+        self,
+        rows: Rows,
+        targets: Float64,
+        weights: Float64 | None,
+        folds: Folds,
+        *,
+        balanced: bool,
+        checkpoint: Callable[[], None],
+    ) -> None:
+        self._targets, self._folds, self._checkpoint = targets, folds, checkpoint
+        self._weights = np.ones(len(rows)) if weights is None else weights
+        self._labels = targets.argmax(axis=1)
+        shares = self._weights @ targets / self._weights.sum()
+        self._shift = np.log(np.maximum(shares, np.finfo(np.float64).tiny)) if balanced else 0.0 * shares
+        self._judged = self._weights / (shares[self._labels] if balanced else 1.0)
+        matrix = np.concatenate([block for _, block in rows.blocks()])
+        # The optimum lies in the span of the rows: with fewer rows than features, their coordinates do.
+        self._basis: Float64 | None = None
+        if len(matrix) < matrix.shape[1]:
+            values, vectors = np.linalg.eigh(matrix @ matrix.T)
+            kept = values > np.finfo(np.float64).eps * len(matrix) * max(
+                values[-1], np.finfo(np.float64).tiny
+            )
+            roots = np.sqrt(values[kept])
+            self._basis = matrix.T @ (vectors[:, kept] / roots)
+            matrix = vectors[:, kept] * roots
+        self._matrix = np.hstack([matrix, np.ones((len(matrix), 1))])
+        self._starts: dict[int, Float64] = {}
+
+    def at(self, regularization: float, temperature: float | None, is_late: Callable[[], bool]) -> _Trial:
+        """Solve on all and without each fold, from where the last regularisation ended."""
+        whole = self._solve(-1, regularization, is_late).point
+        scores = np.zeros_like(self._targets)
+        for fold in range(self._folds.count):
+            inside = self._folds.of == fold
+            solution = self._solve(fold, regularization, is_late).point
+            scores[inside] = self._matrix[inside] @ solution.reshape(-1, scores.shape[1]) - self._shift
+        counted, judged = self._folds.counted, self._judged[self._folds.counted]
+        labels = self._labels[counted]
+        if temperature is None:
+            temperature, loss = fit_temperature(scores[counted], labels, judged)
+        else:
+            loss = smoothed_log_loss(scores[counted], labels, judged, temperature)
+        return _Trial(
+            regularization=regularization,
+            temperature=temperature,
+            loss=loss,
+            log_loss=mean_log_loss(scores[counted], labels, temperature),
+            predicted=scores.argmax(axis=1),
+            whole=whole,
+        )
+
+    def whole(self, regularization: float, start: Float64 | None, is_late: Callable[[], bool]) -> Minimum:
+        """Solve on all examples, finely."""
+        if start is not None:
+            self._starts[-1] = start
+        return self._solve(-1, regularization, is_late, fine=True)
+
+    def unfolded(self, point: Float64) -> tuple[Float64, Float64]:
+        """Weights [D, C] of the rows and bias [C] of a solution."""
+        solution = point.reshape(-1, self._targets.shape[1])
+        weights = solution[:-1] if self._basis is None else self._basis @ solution[:-1]
+        return weights, solution[-1] - self._shift
+
+    def _solve(
+        self, fold: int, regularization: float, is_late: Callable[[], bool], *, fine: bool = False
+    ) -> Minimum:
+        """Solve without a fold; -1 leaves out none."""
+        kept = self._folds.of != fold if fold >= 0 else slice(None)
+        matrix, targets, weights = self._matrix[kept], self._targets[kept], self._weights[kept]
+        weights = weights / weights.sum()
+        shape = matrix.shape[1], targets.shape[1]
+
+        def evaluate(point: Float64) -> tuple[float, Float64]:
+            self._checkpoint()
+            solution = point.reshape(shape)
+            scores = matrix @ solution
+            scores -= scores.max(axis=1, keepdims=True)
+            powers = np.exp(scores)
+            sums = powers.sum(axis=1, keepdims=True)
+            losses = targets.sum(axis=1) * np.log(sums[:, 0]) - (targets * scores).sum(axis=1)
+            errors = targets.sum(axis=1, keepdims=True) * powers / sums - targets
+            slope = matrix.T @ (weights[:, None] * errors)
+            slope[:-1] += regularization * solution[:-1]
+            penalty = 0.5 * regularization * float(np.square(solution[:-1]).sum())
+            return float(weights @ losses) + penalty, slope.ravel()
+
+        found = minimize(
+            evaluate,
+            self._starts.get(fold, np.zeros(shape).ravel()),
+            tolerance=max(_FINE * regularization, _FINEST) if fine else _ROUGH,
+            max_steps=_FINE_STEPS if fine else _ROUGH_STEPS,
+            is_late=is_late,
+        )
+        self._starts[fold] = found.point
+        return found

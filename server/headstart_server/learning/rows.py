@@ -1,0 +1,132 @@
+"""Features as a solver takes them: brought to a common scale, centred, in blocks that bound the memory."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+Ints = NDArray[np.int64]
+T = TypeVar("T", np.float32, np.float64)
+
+#: Rows that are turned into float64 at once: 2,064 features of them are 34 MB.
+BLOCK = 2048
+
+
+class Scaling(StrEnum):
+    """How features are brought to a common scale.
+
+    UNIT: each row to Euclidean length 1.
+    ROOT: the square root of each feature, its sign kept, then each row to length 1. The root evens out
+        features that are mostly small and seldom large (Tukey's ladder of powers; for few examples on frozen
+        features Yang, Liu and Xu 2021).
+    STANDARD: each feature less its mean, by its deviation plus the median deviation of all features.
+        Without the median a feature that hardly varies among few examples would count beyond measure
+        (Tusher, Tibshirani and Chu 2001). A head carries it in its weights and bias.
+    """
+
+    UNIT = "unit"
+    ROOT = "root"
+    STANDARD = "standard"
+
+
+def prepared(features: NDArray[T], scaling: Scaling) -> NDArray[T]:
+    """Features [n, D] as the head's weights take them: each row by itself."""
+    if scaling is Scaling.STANDARD:
+        return features
+    return normalized(signed_root(features) if scaling is Scaling.ROOT else features)
+
+
+def normalized(features: NDArray[T]) -> NDArray[T]:
+    """Rows scaled to Euclidean length 1; a row of zeros stays one."""
+    norms = np.linalg.norm(features, axis=-1, keepdims=True)
+    rows: NDArray[T] = features / np.maximum(norms, np.finfo(features.dtype).tiny)
+    return rows
+
+
+def signed_root(features: NDArray[T]) -> NDArray[T]:
+    """The square root of each number's size, with its sign."""
+    roots: NDArray[T] = np.copysign(np.sqrt(np.abs(features)), features)
+    return roots
+
+
+def side_by_side(views: Mapping[str, NDArray[T]], names: Sequence[str]) -> NDArray[T]:
+    """The named views of n inputs as one matrix [n, D]."""
+    return views[names[0]] if len(names) == 1 else np.concatenate([views[name] for name in names], axis=1)
+
+
+class Rows:
+    """Examples as rows around their centre with a mean length of 1, made in blocks from float32 features.
+
+    A row is ``(prepared(features) - mean) * multiplier``: weights for rows become weights for features by a
+    multiplication, and nothing but the features of all examples is ever held.
+
+    Args:
+        views: features [N, D of the view] by view.
+        names: the views to put side by side.
+        scaling: how they are brought to a common scale.
+        checkpoint: called between blocks; may raise to stop.
+        order: the places to take, in this order; None for all as they come.
+
+    Attributes:
+        mean: of the prepared features, [D].
+        multiplier: of each feature, [D]; 0 where nothing can be learned from it.
+    """
+
+    def __init__(
+        self,
+        views: Mapping[str, NDArray[np.floating]],
+        names: Sequence[str],
+        scaling: Scaling,
+        *,
+        order: Ints | None = None,
+        checkpoint: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._views = [views[name] for name in names]
+        self._scaling = scaling
+        self._order = np.arange(len(self._views[0])) if order is None else order
+        self._checkpoint = checkpoint
+        self.size = sum(view.shape[1] for view in self._views)
+        self.mean = np.zeros(self.size)
+        self.multiplier = np.ones(self.size)
+        self.mean = self._sum(lambda rows: rows.sum(axis=0)) / len(self)
+        if scaling is Scaling.STANDARD:
+            deviation = np.sqrt(self._sum(lambda rows: np.square(rows).sum(axis=0)) / len(self))
+            self.multiplier = _inverse(deviation, np.abs(self.mean))
+        length = float(self._sum(lambda rows: np.linalg.norm(rows, axis=1).sum())) / len(self)
+        # Features are float32: rows that differ by its rounding only are alike, and must not be blown up.
+        largest = 1.0 if scaling is Scaling.STANDARD else float(np.linalg.norm(self.mean))
+        alike = length <= 2 * np.finfo(np.float32).eps * largest
+        self.multiplier = self.multiplier * (0.0 if alike else 1.0 / length)
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def block(self, places: slice | Ints) -> Float64:
+        """The rows of some places of the order, [n, D]."""
+        chosen = self._order[places]
+        features = np.concatenate([view[chosen] for view in self._views], axis=1, dtype=np.float64)
+        rows: Float64 = (prepared(features, self._scaling) - self.mean) * self.multiplier
+        return rows
+
+    def blocks(self, places: Ints | None = None) -> Iterator[tuple[Ints, Float64]]:
+        """All rows, or those of some places, in blocks: the places of each and its rows."""
+        places = np.arange(len(self)) if places is None else places
+        for start in range(0, len(places), BLOCK):
+            self._checkpoint()
+            part = places[start : start + BLOCK]
+            yield part, self.block(part)
+
+    def _sum(self, of: Callable[[Float64], Float64]) -> Float64:
+        return np.asarray(sum(of(rows) for _, rows in self.blocks()), np.float64)
+
+
+def _inverse(deviation: Float64, size: Float64) -> Float64:
+    """1 / (deviation + median deviation), 0 for features that differ by float32's rounding only."""
+    varies = deviation > 2 * np.finfo(np.float32).eps * size
+    if not varies.any():
+        return np.zeros_like(deviation)
+    return np.where(varies, 1.0 / (deviation + np.median(deviation[varies])), 0.0)

@@ -1,0 +1,83 @@
+"""The temperature that makes out-of-fold scores into probabilities that mean what they say."""
+
+import numpy as np
+
+from headstart_server.learning.rows import BLOCK, Float64, Ints
+
+#: The temperatures it may take.
+LOWEST, HIGHEST = 0.01, 2.0
+#: Examples of no known class that smooth the labels of all others.
+SMOOTHING = 0.5
+#: Where every class has a single example and nothing can be validated.
+SINGLE_SHOT_TEMPERATURE = 0.1
+_STEPS = 40
+_CLOSE = 1e-6
+
+
+def fit_temperature(scores: Float64, labels: Ints, weights: Float64) -> tuple[float, float]:
+    """The temperature of the lowest log loss on smoothed labels, and that loss.
+
+    Temperature scaling after Guo et al. 2017. Where few scores are all right the likelihood has no optimum:
+    it grows with every fall of the temperature, and the next mistake would be made with certainty. So, as
+    Platt 1999 does for two classes, the labels are smoothed: by half an example that could be of any class
+    (Krichevsky and Trofimov 1981), of which each takes its part. It says little where there are many.
+
+    Args:
+        scores: out-of-fold scores, [n, C].
+        labels: class index of each, [n].
+        weights: of each, [n].
+
+    Returns:
+        The temperature from `LOWEST` to `HIGHEST`, and the mean smoothed log loss in nats.
+    """
+    # The loss is convex in 1 / temperature: Newton's method, kept within a bracket that only shrinks.
+    low, high = 1.0 / HIGHEST, 1.0 / LOWEST
+    if _slopes(scores, labels, weights, high)[1] <= 0:
+        low = high
+    elif _slopes(scores, labels, weights, low)[1] >= 0:
+        high = low
+    inverse = np.sqrt(low * high)
+    for _ in range(_STEPS):
+        if high - low <= _CLOSE * low:
+            break
+        _, slope, curvature = _slopes(scores, labels, weights, inverse)
+        low, high = (inverse, high) if slope < 0 else (low, inverse)
+        step = inverse - slope / curvature if curvature > 0 else high
+        moved = step if low < step < high else np.sqrt(low * high)
+        if abs(moved - inverse) <= _CLOSE * inverse:
+            inverse = moved
+            break
+        inverse = moved
+    return float(1.0 / inverse), _slopes(scores, labels, weights, inverse)[0]
+
+
+def smoothed_log_loss(scores: Float64, labels: Ints, weights: Float64, temperature: float) -> float:
+    """What `fit_temperature` makes small, at a given temperature."""
+    return _slopes(scores, labels, weights, 1.0 / temperature)[0]
+
+
+def mean_log_loss(scores: Float64, labels: Ints, temperature: float) -> float:
+    """Mean negative log-likelihood of the labels, in nats."""
+    shifted = (scores - scores.max(axis=1, keepdims=True)) / temperature
+    right = shifted[np.arange(len(labels)), labels]
+    return float((np.log(np.exp(shifted).sum(axis=1)) - right).mean())
+
+
+def _slopes(scores: Float64, labels: Ints, weights: Float64, inverse: float) -> tuple[float, float, float]:
+    """Mean smoothed log loss at 1 / temperature, and its first two derivatives."""
+    smoothing = SMOOTHING / (len(labels) + SMOOTHING)
+    totals = np.zeros(3)
+    for start in range(0, len(labels), BLOCK):
+        part = slice(start, start + BLOCK)
+        block = scores[part].astype(np.float64, copy=False)
+        shifted = block - block.max(axis=1, keepdims=True)
+        powers = np.exp(shifted * inverse)
+        sums = powers.sum(axis=1)
+        right = shifted[np.arange(len(shifted)), labels[part]]
+        wanted = (1 - smoothing) * right + smoothing * shifted.mean(axis=1)
+        mean = (powers * shifted).sum(axis=1) / sums
+        variance = (powers * shifted * shifted).sum(axis=1) / sums - mean * mean
+        losses = np.log(sums) - inverse * wanted
+        totals += weights[part] @ np.stack([losses, mean - wanted, variance], axis=1)
+    loss, slope, curvature = (totals / weights.sum()).tolist()
+    return loss, slope, curvature

