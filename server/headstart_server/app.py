@@ -62,6 +62,9 @@ CLEAN_SECONDS = 30.0
 
 #: Most rows of a training batch unless a setting says otherwise: some tens of milliseconds on a CPU.
 TRAIN_SLICE = 8
+#: Seconds that features wait to be written to disk: those that a killed server loses.
+FEATURE_STORE_REST = 1.0
+
 #: Training rows on their way from archive to backbone at once.
 TRAIN_WINDOW = 32
 
@@ -360,7 +363,12 @@ def _lock(data: Path) -> IO[str]:
 def _feature_store(config: Config, telemetry: Telemetry) -> FeatureStore | None:
     path = config.data / "features.sqlite3"
     if config.feature_cache_disk_mib:
-        return FeatureStore(path, config.feature_cache_disk_mib * _MIB, telemetry.cache_writes_dropped)
+        return FeatureStore(
+            path,
+            config.feature_cache_disk_mib * _MIB,
+            telemetry.cache_writes_dropped,
+            rest=FEATURE_STORE_REST,
+        )
     # Of an earlier start.
     delete(path)
     return None

@@ -201,9 +201,9 @@ def predict_part(server: ServerProcess, seconds: float) -> tuple[list[tuple[str,
     with echo() as echo_target:
         empty = load(echo_target, MODEL, 32, seconds)["per_second"]
     best, ours = [], []
-    for _ in range(3):
-        best.append(program("limits.py", "decode", "--seconds", str(seconds / 2))["rate"])
-        ours.append(load(server.target, MODEL, 32, seconds / 2)["per_second"])
+    for _ in range(5):
+        best.append(program("limits.py", "decode", "--seconds", str(seconds / 3))["rate"])
+        ours.append(load(server.target, MODEL, 32, seconds / 3)["per_second"])
     limit = min(statistics.median(best), empty)
     reached = statistics.median(ours) / limit
     rows = []
@@ -279,9 +279,9 @@ def version_targets(data: Path, seconds: float) -> list[Target]:
     with running(data, "--metrics-port", "-1") as server:
         server.wait_until_serving()
         load(server.target, MODEL, 8, seconds / 2, models=1)
-        for _ in range(3):
-            one.append(load(server.target, MODEL, 8, seconds / 2, models=1)["per_second"])
-            many.append(load(server.target, MODEL, 8, seconds / 2, models=VERSIONS)["per_second"])
+        for _ in range(6):
+            one.append(load(server.target, MODEL, 8, seconds / 3, models=1)["per_second"])
+            many.append(load(server.target, MODEL, 8, seconds / 3, models=VERSIONS)["per_second"])
         server.terminate()
     share = statistics.median(many) / statistics.median(one)
     return [

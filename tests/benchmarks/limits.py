@@ -94,7 +94,7 @@ class _Engine:
 
     def __init__(self, backbone: Backbone, rows: list[np.ndarray]) -> None:
         queue = LaneQueue(max_batch=backbone.batch, train_slice=backbone.batch, streams=backbone.streams)
-        batcher = Batcher(backbone.run, queue, self, threads=max(backbone.streams, available_cores()))
+        batcher = Batcher(backbone.run, queue, self, threads=available_cores() + 1)
         batcher.start()
         self._rows = rows
         self._embedder = Embedder(_Decoded(backbone), batcher, FeatureCache(0), max_pending=1)

@@ -34,12 +34,21 @@ class FeatureStore:
         path: the file, made if need be.
         max_bytes: most bytes of it, at least `feature_file.MIN_BYTES`.
         dropped: told how many features were not written, because too many waited or the disk failed.
+        rest: seconds that the first of some features waits for others to be written with.
     """
 
-    def __init__(self, path: Path, max_bytes: int, dropped: Callable[[int], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        max_bytes: int,
+        dropped: Callable[[int], None] = lambda _: None,
+        *,
+        rest: float = 0.0,
+    ) -> None:
         self._path = path
         self._max_bytes = max_bytes
         self._dropped = dropped
+        self._rest = rest
         # Held while the file is written or replaced. The other lock is held for moments only: `put` takes it.
         self._turn = threading.RLock()
         self._changed = threading.Condition()
@@ -145,8 +154,14 @@ class FeatureStore:
     def _await_work(self) -> bool:
         with self._changed:
             self._changed.wait_for(lambda: self._waiting or self._closed)
+            if len(self._waiting) < BATCH:
+                # Writing takes the processor from whoever computes features: a short job is not held up.
+                self._changed.wait_for(self._is_urgent, self._rest)
             # Uses go with the next rows: until there are some, nothing is evicted.
             return bool(self._waiting or self._touched)
+
+    def _is_urgent(self) -> bool:
+        return self._closed or len(self._waiting) >= MAX_WAITING // 4
 
     def _write_some(self) -> None:
         with self._turn:

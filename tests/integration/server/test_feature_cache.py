@@ -17,9 +17,9 @@ pytestmark = pytest.mark.timeout(300)
 
 EXAMPLES = noise(150, seed=31)
 #: Enough to be killed half way.
-MANY = noise(900, seed=32)
-#: Features that a kill may take with it: those on their way to the disk.
-ON_THEIR_WAY = 100
+MANY = noise(1500, seed=32)
+#: Features that a kill may take with it: those of a second or so, on their way to the disk.
+ON_THEIR_WAY = 450
 
 
 @dataclass(kw_only=True)
