@@ -47,7 +47,7 @@ bench: $(VENV)/.stamp-demo ## Measure; prints the table the documentation quotes
 
 .PHONY: bench-peers
 bench-peers: $(VENV)/.stamp-demo $(PEERS:%=$(PEER_VENVS)/%/.stamp) ## Measure beside other model servers; minutes.
-	@PYTHONPATH=tests:tests/benchmarks $(BIN)/python -m peers $(ARGS)
+	@PYTHONPATH=$(CURDIR)/tests:$(CURDIR)/tests/benchmarks $(BIN)/python -m peers $(ARGS)
 
 .PHONY: bench-recipes
 bench-recipes: $(VENV)/.stamp-bench ## Measure the recipes on labelled pictures.
