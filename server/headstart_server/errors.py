@@ -231,3 +231,33 @@ class MessageTooLarge(HeadstartError):
     """A message is larger than the server takes."""
 
     reason = "MESSAGE_TOO_LARGE"
+
+
+class WrongTask(HeadstartError):
+    """An example shows another kind of thing than the others, or than the version tells."""
+
+    reason = "WRONG_TASK"
+
+
+class ExamplesNotKept(HeadstartError):
+    """The examples of the version were not kept."""
+
+    reason = "EXAMPLES_NOT_KEPT"
+
+
+class ExampleNotFound(HeadstartError):
+    """The version was not trained on such an example."""
+
+    reason = "EXAMPLE_NOT_FOUND"
+
+
+class NoCommonExamples(HeadstartError):
+    """There is nothing that two versions can be compared on."""
+
+    reason = "NO_COMMON_EXAMPLES"
+
+
+class TrainerDied(HeadstartError):
+    """The process that trained a head ended by itself."""
+
+    reason = "TRAINER_DIED"

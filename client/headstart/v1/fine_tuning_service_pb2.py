@@ -23,11 +23,12 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from headstart.v1 import evaluation_pb2 as headstart_dot_v1_dot_evaluation__pb2
 from headstart.v1 import input_pb2 as headstart_dot_v1_dot_input__pb2
 from headstart.v1 import job_pb2 as headstart_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&headstart/v1/fine_tuning_service.proto\x12\x0cheadstart.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18headstart/v1/input.proto\x1a\x16headstart/v1/job.proto\"u\n\x0f\x46ineTuneRequest\x12*\n\x04spec\x18\x01 \x01(\x0b\x32\x1a.headstart.v1.FineTuneSpecH\x00\x12.\n\x08\x65xamples\x18\x02 \x01(\x0b\x32\x1a.headstart.v1.ExampleBatchH\x00\x42\x06\n\x04part\"7\n\x0c\x45xampleBatch\x12\'\n\x08\x65xamples\x18\x01 \x03(\x0b\x32\x15.headstart.v1.Example\"`\n\x10\x46ineTuneResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\x12,\n\nvalidation\x18\x02 \x01(\x0b\x32\x18.headstart.v1.Validation\"\x8b\x02\n\nValidation\x12\r\n\x05valid\x18\x01 \x01(\x08\x12\x15\n\rexample_count\x18\x02 \x01(\x03\x12?\n\x0c\x63lass_counts\x18\x03 \x03(\x0b\x32).headstart.v1.Validation.ClassCountsEntry\x12*\n\x06\x66\x61ults\x18\x04 \x03(\x0b\x32\x1a.headstart.v1.ExampleFault\x12\x13\n\x0b\x66\x61ult_count\x18\x05 \x01(\x03\x12\x10\n\x08warnings\x18\x06 \x03(\t\x12\x0f\n\x07message\x18\x07 \x01(\t\x1a\x32\n\x10\x43lassCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"H\n\rStatusRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\'\n\x04wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"0\n\x0eStatusResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\"3\n\x0cWatchRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x13\n\x0b\x61\x66ter_event\x18\x02 \x01(\x03\"6\n\rWatchResponse\x12%\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x16.headstart.v1.JobEvent\"\x1f\n\rCancelRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"0\n\x0e\x43\x61ncelResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\"o\n\x0fListJobsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12&\n\x06states\x18\x02 \x03(\x0e\x32\x16.headstart.v1.JobState\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"L\n\x10ListJobsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.headstart.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xf9\x02\n\x11\x46ineTuningService\x12K\n\x08\x46ineTune\x12\x1d.headstart.v1.FineTuneRequest\x1a\x1e.headstart.v1.FineTuneResponse(\x01\x12\x43\n\x06Status\x12\x1b.headstart.v1.StatusRequest\x1a\x1c.headstart.v1.StatusResponse\x12\x42\n\x05Watch\x12\x1a.headstart.v1.WatchRequest\x1a\x1b.headstart.v1.WatchResponse0\x01\x12\x43\n\x06\x43\x61ncel\x12\x1b.headstart.v1.CancelRequest\x1a\x1c.headstart.v1.CancelResponse\x12I\n\x08ListJobs\x12\x1d.headstart.v1.ListJobsRequest\x1a\x1e.headstart.v1.ListJobsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&headstart/v1/fine_tuning_service.proto\x12\x0cheadstart.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dheadstart/v1/evaluation.proto\x1a\x18headstart/v1/input.proto\x1a\x16headstart/v1/job.proto\"u\n\x0f\x46ineTuneRequest\x12*\n\x04spec\x18\x01 \x01(\x0b\x32\x1a.headstart.v1.FineTuneSpecH\x00\x12.\n\x08\x65xamples\x18\x02 \x01(\x0b\x32\x1a.headstart.v1.ExampleBatchH\x00\x42\x06\n\x04part\"7\n\x0c\x45xampleBatch\x12\'\n\x08\x65xamples\x18\x01 \x03(\x0b\x32\x15.headstart.v1.Example\"`\n\x10\x46ineTuneResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\x12,\n\nvalidation\x18\x02 \x01(\x0b\x32\x18.headstart.v1.Validation\"\xea\x02\n\nValidation\x12\r\n\x05valid\x18\x01 \x01(\x08\x12\x15\n\rexample_count\x18\x02 \x01(\x03\x12?\n\x0c\x63lass_counts\x18\x03 \x03(\x0b\x32).headstart.v1.Validation.ClassCountsEntry\x12*\n\x06\x66\x61ults\x18\x04 \x03(\x0b\x32\x1a.headstart.v1.ExampleFault\x12\x13\n\x0b\x66\x61ult_count\x18\x05 \x01(\x03\x12\x10\n\x08warnings\x18\x06 \x03(\t\x12\x0f\n\x07message\x18\x07 \x01(\t\x12/\n\x08\x66indings\x18\x08 \x01(\x0b\x32\x1d.headstart.v1.DatasetFindings\x12,\n\nevaluation\x18\t \x01(\x0b\x32\x18.headstart.v1.Evaluation\x1a\x32\n\x10\x43lassCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"H\n\rStatusRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\'\n\x04wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"0\n\x0eStatusResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\"3\n\x0cWatchRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x13\n\x0b\x61\x66ter_event\x18\x02 \x01(\x03\"6\n\rWatchResponse\x12%\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x16.headstart.v1.JobEvent\"\x1f\n\rCancelRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"0\n\x0e\x43\x61ncelResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\"o\n\x0fListJobsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12&\n\x06states\x18\x02 \x03(\x0e\x32\x16.headstart.v1.JobState\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"L\n\x10ListJobsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.headstart.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xf9\x02\n\x11\x46ineTuningService\x12K\n\x08\x46ineTune\x12\x1d.headstart.v1.FineTuneRequest\x1a\x1e.headstart.v1.FineTuneResponse(\x01\x12\x43\n\x06Status\x12\x1b.headstart.v1.StatusRequest\x1a\x1c.headstart.v1.StatusResponse\x12\x42\n\x05Watch\x12\x1a.headstart.v1.WatchRequest\x1a\x1b.headstart.v1.WatchResponse0\x01\x12\x43\n\x06\x43\x61ncel\x12\x1b.headstart.v1.CancelRequest\x1a\x1c.headstart.v1.CancelResponse\x12I\n\x08ListJobs\x12\x1d.headstart.v1.ListJobsRequest\x1a\x1e.headstart.v1.ListJobsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,32 +37,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_VALIDATION_CLASSCOUNTSENTRY']._loaded_options = None
   _globals['_VALIDATION_CLASSCOUNTSENTRY']._serialized_options = b'8\001'
-  _globals['_FINETUNEREQUEST']._serialized_start=138
-  _globals['_FINETUNEREQUEST']._serialized_end=255
-  _globals['_EXAMPLEBATCH']._serialized_start=257
-  _globals['_EXAMPLEBATCH']._serialized_end=312
-  _globals['_FINETUNERESPONSE']._serialized_start=314
-  _globals['_FINETUNERESPONSE']._serialized_end=410
-  _globals['_VALIDATION']._serialized_start=413
-  _globals['_VALIDATION']._serialized_end=680
-  _globals['_VALIDATION_CLASSCOUNTSENTRY']._serialized_start=630
-  _globals['_VALIDATION_CLASSCOUNTSENTRY']._serialized_end=680
-  _globals['_STATUSREQUEST']._serialized_start=682
-  _globals['_STATUSREQUEST']._serialized_end=754
-  _globals['_STATUSRESPONSE']._serialized_start=756
-  _globals['_STATUSRESPONSE']._serialized_end=804
-  _globals['_WATCHREQUEST']._serialized_start=806
-  _globals['_WATCHREQUEST']._serialized_end=857
-  _globals['_WATCHRESPONSE']._serialized_start=859
-  _globals['_WATCHRESPONSE']._serialized_end=913
-  _globals['_CANCELREQUEST']._serialized_start=915
-  _globals['_CANCELREQUEST']._serialized_end=946
-  _globals['_CANCELRESPONSE']._serialized_start=948
-  _globals['_CANCELRESPONSE']._serialized_end=996
-  _globals['_LISTJOBSREQUEST']._serialized_start=998
-  _globals['_LISTJOBSREQUEST']._serialized_end=1109
-  _globals['_LISTJOBSRESPONSE']._serialized_start=1111
-  _globals['_LISTJOBSRESPONSE']._serialized_end=1187
-  _globals['_FINETUNINGSERVICE']._serialized_start=1190
-  _globals['_FINETUNINGSERVICE']._serialized_end=1567
+  _globals['_FINETUNEREQUEST']._serialized_start=169
+  _globals['_FINETUNEREQUEST']._serialized_end=286
+  _globals['_EXAMPLEBATCH']._serialized_start=288
+  _globals['_EXAMPLEBATCH']._serialized_end=343
+  _globals['_FINETUNERESPONSE']._serialized_start=345
+  _globals['_FINETUNERESPONSE']._serialized_end=441
+  _globals['_VALIDATION']._serialized_start=444
+  _globals['_VALIDATION']._serialized_end=806
+  _globals['_VALIDATION_CLASSCOUNTSENTRY']._serialized_start=756
+  _globals['_VALIDATION_CLASSCOUNTSENTRY']._serialized_end=806
+  _globals['_STATUSREQUEST']._serialized_start=808
+  _globals['_STATUSREQUEST']._serialized_end=880
+  _globals['_STATUSRESPONSE']._serialized_start=882
+  _globals['_STATUSRESPONSE']._serialized_end=930
+  _globals['_WATCHREQUEST']._serialized_start=932
+  _globals['_WATCHREQUEST']._serialized_end=983
+  _globals['_WATCHRESPONSE']._serialized_start=985
+  _globals['_WATCHRESPONSE']._serialized_end=1039
+  _globals['_CANCELREQUEST']._serialized_start=1041
+  _globals['_CANCELREQUEST']._serialized_end=1072
+  _globals['_CANCELRESPONSE']._serialized_start=1074
+  _globals['_CANCELRESPONSE']._serialized_end=1122
+  _globals['_LISTJOBSREQUEST']._serialized_start=1124
+  _globals['_LISTJOBSREQUEST']._serialized_end=1235
+  _globals['_LISTJOBSRESPONSE']._serialized_start=1237
+  _globals['_LISTJOBSRESPONSE']._serialized_end=1313
+  _globals['_FINETUNINGSERVICE']._serialized_start=1316
+  _globals['_FINETUNINGSERVICE']._serialized_end=1693
 # @@protoc_insertion_point(module_scope)

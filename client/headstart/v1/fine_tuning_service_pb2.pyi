@@ -1,6 +1,7 @@
 import datetime
 
 from google.protobuf import duration_pb2 as _duration_pb2
+from headstart.v1 import evaluation_pb2 as _evaluation_pb2
 from headstart.v1 import input_pb2 as _input_pb2
 from headstart.v1 import job_pb2 as _job_pb2
 from google.protobuf.internal import containers as _containers
@@ -34,7 +35,7 @@ class FineTuneResponse(_message.Message):
     def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., validation: _Optional[_Union[Validation, _Mapping]] = ...) -> None: ...
 
 class Validation(_message.Message):
-    __slots__ = ("valid", "example_count", "class_counts", "faults", "fault_count", "warnings", "message")
+    __slots__ = ("valid", "example_count", "class_counts", "faults", "fault_count", "warnings", "message", "findings", "evaluation")
     class ClassCountsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -49,6 +50,8 @@ class Validation(_message.Message):
     FAULT_COUNT_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
+    EVALUATION_FIELD_NUMBER: _ClassVar[int]
     valid: bool
     example_count: int
     class_counts: _containers.ScalarMap[str, int]
@@ -56,7 +59,9 @@ class Validation(_message.Message):
     fault_count: int
     warnings: _containers.RepeatedScalarFieldContainer[str]
     message: str
-    def __init__(self, valid: bool = ..., example_count: _Optional[int] = ..., class_counts: _Optional[_Mapping[str, int]] = ..., faults: _Optional[_Iterable[_Union[_job_pb2.ExampleFault, _Mapping]]] = ..., fault_count: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ..., message: _Optional[str] = ...) -> None: ...
+    findings: _evaluation_pb2.DatasetFindings
+    evaluation: _evaluation_pb2.Evaluation
+    def __init__(self, valid: bool = ..., example_count: _Optional[int] = ..., class_counts: _Optional[_Mapping[str, int]] = ..., faults: _Optional[_Iterable[_Union[_job_pb2.ExampleFault, _Mapping]]] = ..., fault_count: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ..., message: _Optional[str] = ..., findings: _Optional[_Union[_evaluation_pb2.DatasetFindings, _Mapping]] = ..., evaluation: _Optional[_Union[_evaluation_pb2.Evaluation, _Mapping]] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
     __slots__ = ("job_id", "wait")

@@ -16,6 +16,13 @@ class DataType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DATA_TYPE_FLOAT16: _ClassVar[DataType]
     DATA_TYPE_FLOAT32: _ClassVar[DataType]
     DATA_TYPE_FLOAT64: _ClassVar[DataType]
+
+class Task(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    TASK_UNSPECIFIED: _ClassVar[Task]
+    TASK_SINGLE_LABEL: _ClassVar[Task]
+    TASK_MULTI_LABEL: _ClassVar[Task]
+    TASK_REGRESSION: _ClassVar[Task]
 DATA_TYPE_UNSPECIFIED: DataType
 DATA_TYPE_UINT8: DataType
 DATA_TYPE_INT32: DataType
@@ -23,6 +30,10 @@ DATA_TYPE_INT64: DataType
 DATA_TYPE_FLOAT16: DataType
 DATA_TYPE_FLOAT32: DataType
 DATA_TYPE_FLOAT64: DataType
+TASK_UNSPECIFIED: Task
+TASK_SINGLE_LABEL: Task
+TASK_MULTI_LABEL: Task
+TASK_REGRESSION: Task
 
 class Input(_message.Message):
     __slots__ = ("image", "text", "tensor")
@@ -45,13 +56,40 @@ class Tensor(_message.Message):
     def __init__(self, data_type: _Optional[_Union[DataType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class Example(_message.Message):
-    __slots__ = ("input", "label", "id", "held_out")
+    __slots__ = ("input", "label", "id", "held_out", "label_set", "value", "soft_label", "weight")
     INPUT_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
     ID_FIELD_NUMBER: _ClassVar[int]
     HELD_OUT_FIELD_NUMBER: _ClassVar[int]
+    LABEL_SET_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    SOFT_LABEL_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_FIELD_NUMBER: _ClassVar[int]
     input: Input
     label: str
     id: str
     held_out: bool
-    def __init__(self, input: _Optional[_Union[Input, _Mapping]] = ..., label: _Optional[str] = ..., id: _Optional[str] = ..., held_out: bool = ...) -> None: ...
+    label_set: LabelSet
+    value: float
+    soft_label: SoftLabel
+    weight: float
+    def __init__(self, input: _Optional[_Union[Input, _Mapping]] = ..., label: _Optional[str] = ..., id: _Optional[str] = ..., held_out: bool = ..., label_set: _Optional[_Union[LabelSet, _Mapping]] = ..., value: _Optional[float] = ..., soft_label: _Optional[_Union[SoftLabel, _Mapping]] = ..., weight: _Optional[float] = ...) -> None: ...
+
+class LabelSet(_message.Message):
+    __slots__ = ("labels",)
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    labels: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, labels: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class SoftLabel(_message.Message):
+    __slots__ = ("probabilities",)
+    class ProbabilitiesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+    PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
+    probabilities: _containers.ScalarMap[str, float]
+    def __init__(self, probabilities: _Optional[_Mapping[str, float]] = ...) -> None: ...

@@ -3,6 +3,8 @@ import datetime
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.rpc import status_pb2 as _status_pb2
+from headstart.v1 import comparison_pb2 as _comparison_pb2
+from headstart.v1 import input_pb2 as _input_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -52,7 +54,7 @@ JOB_STEP_EVALUATE: JobStep
 JOB_STEP_PUBLISH: JobStep
 
 class FineTuneSpec(_message.Message):
-    __slots__ = ("model", "backbone", "recipe", "held_out_share", "seed", "display_name", "labels", "alias", "time_to_live", "request_id", "validate_only", "max_dropped_share")
+    __slots__ = ("model", "backbone", "recipe", "held_out_share", "seed", "display_name", "labels", "alias", "time_to_live", "request_id", "validate_only", "max_dropped_share", "task", "promote_if", "parent_version", "parent_alias", "removed_example_ids", "discard_examples")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -72,6 +74,12 @@ class FineTuneSpec(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
     MAX_DROPPED_SHARE_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    PROMOTE_IF_FIELD_NUMBER: _ClassVar[int]
+    PARENT_VERSION_FIELD_NUMBER: _ClassVar[int]
+    PARENT_ALIAS_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_EXAMPLE_IDS_FIELD_NUMBER: _ClassVar[int]
+    DISCARD_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     model: str
     backbone: str
     recipe: Recipe
@@ -84,17 +92,27 @@ class FineTuneSpec(_message.Message):
     request_id: str
     validate_only: bool
     max_dropped_share: float
-    def __init__(self, model: _Optional[str] = ..., backbone: _Optional[str] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., held_out_share: _Optional[float] = ..., seed: _Optional[int] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., alias: _Optional[str] = ..., time_to_live: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: bool = ..., max_dropped_share: _Optional[float] = ...) -> None: ...
+    task: _input_pb2.Task
+    promote_if: _comparison_pb2.PromotionGate
+    parent_version: int
+    parent_alias: str
+    removed_example_ids: _containers.RepeatedScalarFieldContainer[str]
+    discard_examples: bool
+    def __init__(self, model: _Optional[str] = ..., backbone: _Optional[str] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., held_out_share: _Optional[float] = ..., seed: _Optional[int] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., alias: _Optional[str] = ..., time_to_live: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: bool = ..., max_dropped_share: _Optional[float] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., promote_if: _Optional[_Union[_comparison_pb2.PromotionGate, _Mapping]] = ..., parent_version: _Optional[int] = ..., parent_alias: _Optional[str] = ..., removed_example_ids: _Optional[_Iterable[str]] = ..., discard_examples: bool = ...) -> None: ...
 
 class Recipe(_message.Message):
-    __slots__ = ("auto", "ridge", "logistic")
+    __slots__ = ("auto", "ridge", "logistic", "mlp", "partial")
     AUTO_FIELD_NUMBER: _ClassVar[int]
     RIDGE_FIELD_NUMBER: _ClassVar[int]
     LOGISTIC_FIELD_NUMBER: _ClassVar[int]
+    MLP_FIELD_NUMBER: _ClassVar[int]
+    PARTIAL_FIELD_NUMBER: _ClassVar[int]
     auto: AutoRecipe
     ridge: RidgeRecipe
     logistic: LogisticRecipe
-    def __init__(self, auto: _Optional[_Union[AutoRecipe, _Mapping]] = ..., ridge: _Optional[_Union[RidgeRecipe, _Mapping]] = ..., logistic: _Optional[_Union[LogisticRecipe, _Mapping]] = ...) -> None: ...
+    mlp: MlpRecipe
+    partial: PartialRecipe
+    def __init__(self, auto: _Optional[_Union[AutoRecipe, _Mapping]] = ..., ridge: _Optional[_Union[RidgeRecipe, _Mapping]] = ..., logistic: _Optional[_Union[LogisticRecipe, _Mapping]] = ..., mlp: _Optional[_Union[MlpRecipe, _Mapping]] = ..., partial: _Optional[_Union[PartialRecipe, _Mapping]] = ...) -> None: ...
 
 class AutoRecipe(_message.Message):
     __slots__ = ()
@@ -136,8 +154,52 @@ class LogisticRecipe(_message.Message):
     time_budget: _duration_pb2.Duration
     def __init__(self, regularization: _Optional[float] = ..., temperature: _Optional[float] = ..., folds: _Optional[int] = ..., views: _Optional[_Iterable[str]] = ..., scaling: _Optional[_Union[FeatureScaling, str]] = ..., balanced: bool = ..., time_budget: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
+class MlpRecipe(_message.Message):
+    __slots__ = ("hidden_units", "dropout", "weight_decay", "learning_rate", "max_epochs", "patience", "temperature", "folds", "views", "balanced", "time_budget")
+    HIDDEN_UNITS_FIELD_NUMBER: _ClassVar[int]
+    DROPOUT_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_DECAY_FIELD_NUMBER: _ClassVar[int]
+    LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    MAX_EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    PATIENCE_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    FOLDS_FIELD_NUMBER: _ClassVar[int]
+    VIEWS_FIELD_NUMBER: _ClassVar[int]
+    BALANCED_FIELD_NUMBER: _ClassVar[int]
+    TIME_BUDGET_FIELD_NUMBER: _ClassVar[int]
+    hidden_units: int
+    dropout: float
+    weight_decay: float
+    learning_rate: float
+    max_epochs: int
+    patience: int
+    temperature: float
+    folds: int
+    views: _containers.RepeatedScalarFieldContainer[str]
+    balanced: bool
+    time_budget: _duration_pb2.Duration
+    def __init__(self, hidden_units: _Optional[int] = ..., dropout: _Optional[float] = ..., weight_decay: _Optional[float] = ..., learning_rate: _Optional[float] = ..., max_epochs: _Optional[int] = ..., patience: _Optional[int] = ..., temperature: _Optional[float] = ..., folds: _Optional[int] = ..., views: _Optional[_Iterable[str]] = ..., balanced: bool = ..., time_budget: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class PartialRecipe(_message.Message):
+    __slots__ = ("blocks", "learning_rate", "max_epochs", "patience", "temperature", "balanced", "time_budget")
+    BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    MAX_EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    PATIENCE_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    BALANCED_FIELD_NUMBER: _ClassVar[int]
+    TIME_BUDGET_FIELD_NUMBER: _ClassVar[int]
+    blocks: int
+    learning_rate: float
+    max_epochs: int
+    patience: int
+    temperature: float
+    balanced: bool
+    time_budget: _duration_pb2.Duration
+    def __init__(self, blocks: _Optional[int] = ..., learning_rate: _Optional[float] = ..., max_epochs: _Optional[int] = ..., patience: _Optional[int] = ..., temperature: _Optional[float] = ..., balanced: bool = ..., time_budget: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
 class Job(_message.Message):
-    __slots__ = ("job_id", "state", "spec", "progress", "version", "error", "example_count", "class_count", "dataset_digest", "dropped", "dropped_count", "create_time", "start_time", "finish_time", "step_milliseconds", "last_event", "queue_position")
+    __slots__ = ("job_id", "state", "spec", "progress", "version", "error", "example_count", "class_count", "dataset_digest", "dropped", "dropped_count", "create_time", "start_time", "finish_time", "step_milliseconds", "last_event", "queue_position", "task", "promotion")
     class StepMillisecondsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -162,6 +224,8 @@ class Job(_message.Message):
     STEP_MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
     LAST_EVENT_FIELD_NUMBER: _ClassVar[int]
     QUEUE_POSITION_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    PROMOTION_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     state: JobState
     spec: FineTuneSpec
@@ -179,7 +243,9 @@ class Job(_message.Message):
     step_milliseconds: _containers.ScalarMap[str, float]
     last_event: int
     queue_position: int
-    def __init__(self, job_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., spec: _Optional[_Union[FineTuneSpec, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., version: _Optional[int] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., example_count: _Optional[int] = ..., class_count: _Optional[int] = ..., dataset_digest: _Optional[str] = ..., dropped: _Optional[_Iterable[_Union[ExampleFault, _Mapping]]] = ..., dropped_count: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finish_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., step_milliseconds: _Optional[_Mapping[str, float]] = ..., last_event: _Optional[int] = ..., queue_position: _Optional[int] = ...) -> None: ...
+    task: _input_pb2.Task
+    promotion: _comparison_pb2.Promotion
+    def __init__(self, job_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., spec: _Optional[_Union[FineTuneSpec, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., version: _Optional[int] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., example_count: _Optional[int] = ..., class_count: _Optional[int] = ..., dataset_digest: _Optional[str] = ..., dropped: _Optional[_Iterable[_Union[ExampleFault, _Mapping]]] = ..., dropped_count: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finish_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., step_milliseconds: _Optional[_Mapping[str, float]] = ..., last_event: _Optional[int] = ..., queue_position: _Optional[int] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., promotion: _Optional[_Union[_comparison_pb2.Promotion, _Mapping]] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("step", "fraction", "done", "total", "loss", "accuracy", "message")

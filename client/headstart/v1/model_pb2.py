@@ -24,10 +24,12 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from headstart.v1 import comparison_pb2 as headstart_dot_v1_dot_comparison__pb2
+from headstart.v1 import input_pb2 as headstart_dot_v1_dot_input__pb2
 from headstart.v1 import job_pb2 as headstart_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18headstart/v1/model.proto\x12\x0cheadstart.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16headstart/v1/job.proto\"\x9b\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0enewest_version\x18\x03 \x01(\x03\x12\x15\n\rversion_count\x18\x04 \x01(\x03\x12$\n\x07\x61liases\x18\x05 \x03(\x0b\x32\x13.headstart.v1.Alias\"e\n\x05\x41lias\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12/\n\x0bupdate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x8c\x03\n\x07Version\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\x12\x31\n\x06labels\x18\x06 \x03(\x0b\x32!.headstart.v1.Version.LabelsEntry\x12\x13\n\x0b\x63lass_names\x18\x07 \x03(\t\x12&\n\x07metrics\x18\x08 \x01(\x0b\x32\x15.headstart.v1.Metrics\x12&\n\x07lineage\x18\t \x01(\x0b\x32\x15.headstart.v1.Lineage\x12\x12\n\nsize_bytes\x18\n \x01(\x03\x12\x0f\n\x07\x61liases\x18\x0b \x03(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x9f\x02\n\x07Metrics\x12+\n\x06source\x18\x01 \x01(\x0e\x32\x1b.headstart.v1.MetricsSource\x12\x15\n\rexample_count\x18\x02 \x01(\x03\x12\x15\n\x08\x61\x63\x63uracy\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x0c\x61\x63\x63uracy_low\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x1a\n\raccuracy_high\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x15\n\x08log_loss\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12.\n\tconfusion\x18\x07 \x03(\x0b\x32\x1b.headstart.v1.ConfusionCellB\x0b\n\t_accuracyB\x0f\n\r_accuracy_lowB\x10\n\x0e_accuracy_highB\x0b\n\t_log_loss\"A\n\rConfusionCell\x12\x0e\n\x06\x61\x63tual\x18\x01 \x01(\x05\x12\x11\n\tpredicted\x18\x02 \x01(\x05\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\"\xa6\x02\n\x07Lineage\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x02 \x01(\t\x12\x17\n\x0f\x62\x61\x63kbone_digest\x18\x03 \x01(\t\x12\x16\n\x0e\x64\x61taset_digest\x18\x04 \x01(\t\x12$\n\x06recipe\x18\x05 \x01(\x0b\x32\x14.headstart.v1.Recipe\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x12\x15\n\rexample_count\x18\x07 \x01(\x03\x12\x10\n\x08software\x18\x08 \x01(\t\x12\x0f\n\x07runtime\x18\t \x01(\t\x12-\n\x0bstop_reason\x18\n \x01(\x0e\x32\x18.headstart.v1.StopReason\x12+\n\x08\x66it_time\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\"\xc6\x02\n\x08\x42\x61\x63kbone\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x08modality\x18\x02 \x01(\x0e\x32\x16.headstart.v1.Modality\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x30\n\x05views\x18\x04 \x03(\x0b\x32!.headstart.v1.Backbone.ViewsEntry\x12\x12\n\ninput_size\x18\x05 \x03(\x05\x12\x17\n\x0fparameter_count\x18\x06 \x01(\x03\x12\x0e\n\x06source\x18\x07 \x01(\t\x12\x0f\n\x07license\x18\x08 \x01(\t\x12\r\n\x05ready\x18\t \x01(\x08\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\n \x01(\x08\x12\x13\n\x0b\x64\x65scription\x18\x0b \x01(\t\x12\x0f\n\x07runtime\x18\x0c \x01(\t\x1a,\n\nViewsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01*l\n\rMetricsSource\x12\x1e\n\x1aMETRICS_SOURCE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aMETRICS_SOURCE_OUT_OF_FOLD\x10\x01\x12\x1b\n\x17METRICS_SOURCE_HELD_OUT\x10\x02*q\n\nStopReason\x12\x1b\n\x17STOP_REASON_UNSPECIFIED\x10\x00\x12\x19\n\x15STOP_REASON_CONVERGED\x10\x01\x12\x15\n\x11STOP_REASON_STEPS\x10\x02\x12\x14\n\x10STOP_REASON_TIME\x10\x03*`\n\x08Modality\x12\x18\n\x14MODALITY_UNSPECIFIED\x10\x00\x12\x12\n\x0eMODALITY_IMAGE\x10\x01\x12\x11\n\rMODALITY_TEXT\x10\x02\x12\x13\n\x0fMODALITY_TENSOR\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18headstart/v1/model.proto\x12\x0cheadstart.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dheadstart/v1/comparison.proto\x1a\x18headstart/v1/input.proto\x1a\x16headstart/v1/job.proto\"\x9b\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12/\n\x0b\x63reate_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0enewest_version\x18\x03 \x01(\x03\x12\x15\n\rversion_count\x18\x04 \x01(\x03\x12$\n\x07\x61liases\x18\x05 \x03(\x0b\x32\x13.headstart.v1.Alias\"e\n\x05\x41lias\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\x0c\n\x04\x65tag\x18\x03 \x01(\t\x12/\n\x0bupdate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x84\x04\n\x07Version\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06number\x18\x02 \x01(\x03\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0c\x64isplay_name\x18\x05 \x01(\t\x12\x31\n\x06labels\x18\x06 \x03(\x0b\x32!.headstart.v1.Version.LabelsEntry\x12\x13\n\x0b\x63lass_names\x18\x07 \x03(\t\x12&\n\x07metrics\x18\x08 \x01(\x0b\x32\x15.headstart.v1.Metrics\x12&\n\x07lineage\x18\t \x01(\x0b\x32\x15.headstart.v1.Lineage\x12\x12\n\nsize_bytes\x18\n \x01(\x03\x12\x0f\n\x07\x61liases\x18\x0b \x03(\t\x12 \n\x04task\x18\x0c \x01(\x0e\x32\x12.headstart.v1.Task\x12\x12\n\nthresholds\x18\r \x03(\x02\x12*\n\tpromotion\x18\x0e \x01(\x0b\x32\x17.headstart.v1.Promotion\x12\x14\n\x0chas_examples\x18\x0f \x01(\x08\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf5\x04\n\x07Metrics\x12+\n\x06source\x18\x01 \x01(\x0e\x32\x1b.headstart.v1.MetricsSource\x12\x15\n\rexample_count\x18\x02 \x01(\x03\x12\x15\n\x08\x61\x63\x63uracy\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x19\n\x0c\x61\x63\x63uracy_low\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x1a\n\raccuracy_high\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x15\n\x08log_loss\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12.\n\tconfusion\x18\x07 \x03(\x0b\x32\x1b.headstart.v1.ConfusionCell\x12\x1e\n\x11\x62\x61lanced_accuracy\x18\x08 \x01(\x01H\x04\x88\x01\x01\x12\x15\n\x08macro_f1\x18\t \x01(\x01H\x05\x88\x01\x01\x12\x15\n\x08micro_f1\x18\n \x01(\x01H\x06\x88\x01\x01\x12\x1e\n\x11\x63\x61libration_error\x18\x0b \x01(\x01H\x07\x88\x01\x01\x12 \n\x13mean_absolute_error\x18\x0c \x01(\x01H\x08\x88\x01\x01\x12$\n\x17root_mean_squared_error\x18\r \x01(\x01H\t\x88\x01\x01\x12\x16\n\tr_squared\x18\x0e \x01(\x01H\n\x88\x01\x01\x42\x0b\n\t_accuracyB\x0f\n\r_accuracy_lowB\x10\n\x0e_accuracy_highB\x0b\n\t_log_lossB\x14\n\x12_balanced_accuracyB\x0b\n\t_macro_f1B\x0b\n\t_micro_f1B\x14\n\x12_calibration_errorB\x16\n\x14_mean_absolute_errorB\x1a\n\x18_root_mean_squared_errorB\x0c\n\n_r_squared\"A\n\rConfusionCell\x12\x0e\n\x06\x61\x63tual\x18\x01 \x01(\x05\x12\x11\n\tpredicted\x18\x02 \x01(\x05\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\"\xfa\x02\n\x07Lineage\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x02 \x01(\t\x12\x17\n\x0f\x62\x61\x63kbone_digest\x18\x03 \x01(\t\x12\x16\n\x0e\x64\x61taset_digest\x18\x04 \x01(\t\x12$\n\x06recipe\x18\x05 \x01(\x0b\x32\x14.headstart.v1.Recipe\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x12\x15\n\rexample_count\x18\x07 \x01(\x03\x12\x10\n\x08software\x18\x08 \x01(\t\x12\x0f\n\x07runtime\x18\t \x01(\t\x12-\n\x0bstop_reason\x18\n \x01(\x0e\x32\x18.headstart.v1.StopReason\x12+\n\x08\x66it_time\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x16\n\x0eparent_version\x18\x0c \x01(\x03\x12\x1b\n\x13\x61\x64\x64\x65\x64_example_count\x18\r \x01(\x03\x12\x1d\n\x15removed_example_count\x18\x0e \x01(\x03\"\xc6\x02\n\x08\x42\x61\x63kbone\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\x08modality\x18\x02 \x01(\x0e\x32\x16.headstart.v1.Modality\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x30\n\x05views\x18\x04 \x03(\x0b\x32!.headstart.v1.Backbone.ViewsEntry\x12\x12\n\ninput_size\x18\x05 \x03(\x05\x12\x17\n\x0fparameter_count\x18\x06 \x01(\x03\x12\x0e\n\x06source\x18\x07 \x01(\t\x12\x0f\n\x07license\x18\x08 \x01(\t\x12\r\n\x05ready\x18\t \x01(\x08\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\n \x01(\x08\x12\x13\n\x0b\x64\x65scription\x18\x0b \x01(\t\x12\x0f\n\x07runtime\x18\x0c \x01(\t\x1a,\n\nViewsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x05:\x02\x38\x01*l\n\rMetricsSource\x12\x1e\n\x1aMETRICS_SOURCE_UNSPECIFIED\x10\x00\x12\x1e\n\x1aMETRICS_SOURCE_OUT_OF_FOLD\x10\x01\x12\x1b\n\x17METRICS_SOURCE_HELD_OUT\x10\x02*q\n\nStopReason\x12\x1b\n\x17STOP_REASON_UNSPECIFIED\x10\x00\x12\x19\n\x15STOP_REASON_CONVERGED\x10\x01\x12\x15\n\x11STOP_REASON_STEPS\x10\x02\x12\x14\n\x10STOP_REASON_TIME\x10\x03*`\n\x08Modality\x12\x18\n\x14MODALITY_UNSPECIFIED\x10\x00\x12\x12\n\x0eMODALITY_IMAGE\x10\x01\x12\x11\n\rMODALITY_TEXT\x10\x02\x12\x13\n\x0fMODALITY_TENSOR\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,28 +40,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VERSION_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_BACKBONE_VIEWSENTRY']._loaded_options = None
   _globals['_BACKBONE_VIEWSENTRY']._serialized_options = b'8\001'
-  _globals['_METRICSSOURCE']._serialized_start=1774
-  _globals['_METRICSSOURCE']._serialized_end=1882
-  _globals['_STOPREASON']._serialized_start=1884
-  _globals['_STOPREASON']._serialized_end=1997
-  _globals['_MODALITY']._serialized_start=1999
-  _globals['_MODALITY']._serialized_end=2095
-  _globals['_MODEL']._serialized_start=132
-  _globals['_MODEL']._serialized_end=287
-  _globals['_ALIAS']._serialized_start=289
-  _globals['_ALIAS']._serialized_end=390
-  _globals['_VERSION']._serialized_start=393
-  _globals['_VERSION']._serialized_end=789
-  _globals['_VERSION_LABELSENTRY']._serialized_start=744
-  _globals['_VERSION_LABELSENTRY']._serialized_end=789
-  _globals['_METRICS']._serialized_start=792
-  _globals['_METRICS']._serialized_end=1079
-  _globals['_CONFUSIONCELL']._serialized_start=1081
-  _globals['_CONFUSIONCELL']._serialized_end=1146
-  _globals['_LINEAGE']._serialized_start=1149
-  _globals['_LINEAGE']._serialized_end=1443
-  _globals['_BACKBONE']._serialized_start=1446
-  _globals['_BACKBONE']._serialized_end=1772
-  _globals['_BACKBONE_VIEWSENTRY']._serialized_start=1728
-  _globals['_BACKBONE_VIEWSENTRY']._serialized_end=1772
+  _globals['_METRICSSOURCE']._serialized_start=2377
+  _globals['_METRICSSOURCE']._serialized_end=2485
+  _globals['_STOPREASON']._serialized_start=2487
+  _globals['_STOPREASON']._serialized_end=2600
+  _globals['_MODALITY']._serialized_start=2602
+  _globals['_MODALITY']._serialized_end=2698
+  _globals['_MODEL']._serialized_start=189
+  _globals['_MODEL']._serialized_end=344
+  _globals['_ALIAS']._serialized_start=346
+  _globals['_ALIAS']._serialized_end=447
+  _globals['_VERSION']._serialized_start=450
+  _globals['_VERSION']._serialized_end=966
+  _globals['_VERSION_LABELSENTRY']._serialized_start=921
+  _globals['_VERSION_LABELSENTRY']._serialized_end=966
+  _globals['_METRICS']._serialized_start=969
+  _globals['_METRICS']._serialized_end=1598
+  _globals['_CONFUSIONCELL']._serialized_start=1600
+  _globals['_CONFUSIONCELL']._serialized_end=1665
+  _globals['_LINEAGE']._serialized_start=1668
+  _globals['_LINEAGE']._serialized_end=2046
+  _globals['_BACKBONE']._serialized_start=2049
+  _globals['_BACKBONE']._serialized_end=2375
+  _globals['_BACKBONE_VIEWSENTRY']._serialized_start=2331
+  _globals['_BACKBONE_VIEWSENTRY']._serialized_end=2375
 # @@protoc_insertion_point(module_scope)

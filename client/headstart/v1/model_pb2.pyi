@@ -2,6 +2,8 @@ import datetime
 
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from headstart.v1 import comparison_pb2 as _comparison_pb2
+from headstart.v1 import input_pb2 as _input_pb2
 from headstart.v1 import job_pb2 as _job_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -70,7 +72,7 @@ class Alias(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., etag: _Optional[str] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Version(_message.Message):
-    __slots__ = ("model", "number", "create_time", "expire_time", "display_name", "labels", "class_names", "metrics", "lineage", "size_bytes", "aliases")
+    __slots__ = ("model", "number", "create_time", "expire_time", "display_name", "labels", "class_names", "metrics", "lineage", "size_bytes", "aliases", "task", "thresholds", "promotion", "has_examples")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -89,6 +91,10 @@ class Version(_message.Message):
     LINEAGE_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     ALIASES_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLDS_FIELD_NUMBER: _ClassVar[int]
+    PROMOTION_FIELD_NUMBER: _ClassVar[int]
+    HAS_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     model: str
     number: int
     create_time: _timestamp_pb2.Timestamp
@@ -100,10 +106,14 @@ class Version(_message.Message):
     lineage: Lineage
     size_bytes: int
     aliases: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, model: _Optional[str] = ..., number: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., class_names: _Optional[_Iterable[str]] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., lineage: _Optional[_Union[Lineage, _Mapping]] = ..., size_bytes: _Optional[int] = ..., aliases: _Optional[_Iterable[str]] = ...) -> None: ...
+    task: _input_pb2.Task
+    thresholds: _containers.RepeatedScalarFieldContainer[float]
+    promotion: _comparison_pb2.Promotion
+    has_examples: bool
+    def __init__(self, model: _Optional[str] = ..., number: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., class_names: _Optional[_Iterable[str]] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., lineage: _Optional[_Union[Lineage, _Mapping]] = ..., size_bytes: _Optional[int] = ..., aliases: _Optional[_Iterable[str]] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., thresholds: _Optional[_Iterable[float]] = ..., promotion: _Optional[_Union[_comparison_pb2.Promotion, _Mapping]] = ..., has_examples: bool = ...) -> None: ...
 
 class Metrics(_message.Message):
-    __slots__ = ("source", "example_count", "accuracy", "accuracy_low", "accuracy_high", "log_loss", "confusion")
+    __slots__ = ("source", "example_count", "accuracy", "accuracy_low", "accuracy_high", "log_loss", "confusion", "balanced_accuracy", "macro_f1", "micro_f1", "calibration_error", "mean_absolute_error", "root_mean_squared_error", "r_squared")
     SOURCE_FIELD_NUMBER: _ClassVar[int]
     EXAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
     ACCURACY_FIELD_NUMBER: _ClassVar[int]
@@ -111,6 +121,13 @@ class Metrics(_message.Message):
     ACCURACY_HIGH_FIELD_NUMBER: _ClassVar[int]
     LOG_LOSS_FIELD_NUMBER: _ClassVar[int]
     CONFUSION_FIELD_NUMBER: _ClassVar[int]
+    BALANCED_ACCURACY_FIELD_NUMBER: _ClassVar[int]
+    MACRO_F1_FIELD_NUMBER: _ClassVar[int]
+    MICRO_F1_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_ERROR_FIELD_NUMBER: _ClassVar[int]
+    MEAN_ABSOLUTE_ERROR_FIELD_NUMBER: _ClassVar[int]
+    ROOT_MEAN_SQUARED_ERROR_FIELD_NUMBER: _ClassVar[int]
+    R_SQUARED_FIELD_NUMBER: _ClassVar[int]
     source: MetricsSource
     example_count: int
     accuracy: float
@@ -118,7 +135,14 @@ class Metrics(_message.Message):
     accuracy_high: float
     log_loss: float
     confusion: _containers.RepeatedCompositeFieldContainer[ConfusionCell]
-    def __init__(self, source: _Optional[_Union[MetricsSource, str]] = ..., example_count: _Optional[int] = ..., accuracy: _Optional[float] = ..., accuracy_low: _Optional[float] = ..., accuracy_high: _Optional[float] = ..., log_loss: _Optional[float] = ..., confusion: _Optional[_Iterable[_Union[ConfusionCell, _Mapping]]] = ...) -> None: ...
+    balanced_accuracy: float
+    macro_f1: float
+    micro_f1: float
+    calibration_error: float
+    mean_absolute_error: float
+    root_mean_squared_error: float
+    r_squared: float
+    def __init__(self, source: _Optional[_Union[MetricsSource, str]] = ..., example_count: _Optional[int] = ..., accuracy: _Optional[float] = ..., accuracy_low: _Optional[float] = ..., accuracy_high: _Optional[float] = ..., log_loss: _Optional[float] = ..., confusion: _Optional[_Iterable[_Union[ConfusionCell, _Mapping]]] = ..., balanced_accuracy: _Optional[float] = ..., macro_f1: _Optional[float] = ..., micro_f1: _Optional[float] = ..., calibration_error: _Optional[float] = ..., mean_absolute_error: _Optional[float] = ..., root_mean_squared_error: _Optional[float] = ..., r_squared: _Optional[float] = ...) -> None: ...
 
 class ConfusionCell(_message.Message):
     __slots__ = ("actual", "predicted", "count")
@@ -131,7 +155,7 @@ class ConfusionCell(_message.Message):
     def __init__(self, actual: _Optional[int] = ..., predicted: _Optional[int] = ..., count: _Optional[int] = ...) -> None: ...
 
 class Lineage(_message.Message):
-    __slots__ = ("job_id", "backbone", "backbone_digest", "dataset_digest", "recipe", "seed", "example_count", "software", "runtime", "stop_reason", "fit_time")
+    __slots__ = ("job_id", "backbone", "backbone_digest", "dataset_digest", "recipe", "seed", "example_count", "software", "runtime", "stop_reason", "fit_time", "parent_version", "added_example_count", "removed_example_count")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     BACKBONE_FIELD_NUMBER: _ClassVar[int]
     BACKBONE_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -143,6 +167,9 @@ class Lineage(_message.Message):
     RUNTIME_FIELD_NUMBER: _ClassVar[int]
     STOP_REASON_FIELD_NUMBER: _ClassVar[int]
     FIT_TIME_FIELD_NUMBER: _ClassVar[int]
+    PARENT_VERSION_FIELD_NUMBER: _ClassVar[int]
+    ADDED_EXAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_EXAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     backbone: str
     backbone_digest: str
@@ -154,7 +181,10 @@ class Lineage(_message.Message):
     runtime: str
     stop_reason: StopReason
     fit_time: _duration_pb2.Duration
-    def __init__(self, job_id: _Optional[str] = ..., backbone: _Optional[str] = ..., backbone_digest: _Optional[str] = ..., dataset_digest: _Optional[str] = ..., recipe: _Optional[_Union[_job_pb2.Recipe, _Mapping]] = ..., seed: _Optional[int] = ..., example_count: _Optional[int] = ..., software: _Optional[str] = ..., runtime: _Optional[str] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., fit_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    parent_version: int
+    added_example_count: int
+    removed_example_count: int
+    def __init__(self, job_id: _Optional[str] = ..., backbone: _Optional[str] = ..., backbone_digest: _Optional[str] = ..., dataset_digest: _Optional[str] = ..., recipe: _Optional[_Union[_job_pb2.Recipe, _Mapping]] = ..., seed: _Optional[int] = ..., example_count: _Optional[int] = ..., software: _Optional[str] = ..., runtime: _Optional[str] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., fit_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., parent_version: _Optional[int] = ..., added_example_count: _Optional[int] = ..., removed_example_count: _Optional[int] = ...) -> None: ...
 
 class Backbone(_message.Message):
     __slots__ = ("name", "modality", "digest", "views", "input_size", "parameter_count", "source", "license", "ready", "default", "description", "runtime")

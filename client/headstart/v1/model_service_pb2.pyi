@@ -1,11 +1,25 @@
+from headstart.v1 import evaluation_pb2 as _evaluation_pb2
 from headstart.v1 import model_pb2 as _model_pb2
+from headstart.v1 import prediction_service_pb2 as _prediction_service_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class ReportFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REPORT_FORMAT_UNSPECIFIED: _ClassVar[ReportFormat]
+    REPORT_FORMAT_HTML: _ClassVar[ReportFormat]
+    REPORT_FORMAT_JSON: _ClassVar[ReportFormat]
+    REPORT_FORMAT_TEXT: _ClassVar[ReportFormat]
+REPORT_FORMAT_UNSPECIFIED: ReportFormat
+REPORT_FORMAT_HTML: ReportFormat
+REPORT_FORMAT_JSON: ReportFormat
+REPORT_FORMAT_TEXT: ReportFormat
 
 class ListModelsRequest(_message.Message):
     __slots__ = ("page_size", "page_token")
@@ -86,6 +100,40 @@ class DeleteModelResponse(_message.Message):
     DELETED_VERSIONS_FIELD_NUMBER: _ClassVar[int]
     deleted_versions: int
     def __init__(self, deleted_versions: _Optional[int] = ...) -> None: ...
+
+class GetEvaluationRequest(_message.Message):
+    __slots__ = ("target",)
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    target: _prediction_service_pb2.VersionSelector
+    def __init__(self, target: _Optional[_Union[_prediction_service_pb2.VersionSelector, _Mapping]] = ...) -> None: ...
+
+class GetEvaluationResponse(_message.Message):
+    __slots__ = ("version", "evaluation", "findings")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    EVALUATION_FIELD_NUMBER: _ClassVar[int]
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
+    version: _model_pb2.Version
+    evaluation: _evaluation_pb2.Evaluation
+    findings: _evaluation_pb2.DatasetFindings
+    def __init__(self, version: _Optional[_Union[_model_pb2.Version, _Mapping]] = ..., evaluation: _Optional[_Union[_evaluation_pb2.Evaluation, _Mapping]] = ..., findings: _Optional[_Union[_evaluation_pb2.DatasetFindings, _Mapping]] = ...) -> None: ...
+
+class GetReportRequest(_message.Message):
+    __slots__ = ("target", "format")
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    target: _prediction_service_pb2.VersionSelector
+    format: ReportFormat
+    def __init__(self, target: _Optional[_Union[_prediction_service_pb2.VersionSelector, _Mapping]] = ..., format: _Optional[_Union[ReportFormat, str]] = ...) -> None: ...
+
+class GetReportResponse(_message.Message):
+    __slots__ = ("content", "media_type", "version")
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    MEDIA_TYPE_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    content: bytes
+    media_type: str
+    version: int
+    def __init__(self, content: _Optional[bytes] = ..., media_type: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
 
 class ListBackbonesRequest(_message.Message):
     __slots__ = ("page_size", "page_token")

@@ -60,6 +60,16 @@ class ModelServiceStub(object):
                 request_serializer=headstart_dot_v1_dot_model__service__pb2.DeleteModelRequest.SerializeToString,
                 response_deserializer=headstart_dot_v1_dot_model__service__pb2.DeleteModelResponse.FromString,
                 _registered_method=True)
+        self.GetEvaluation = channel.unary_unary(
+                '/headstart.v1.ModelService/GetEvaluation',
+                request_serializer=headstart_dot_v1_dot_model__service__pb2.GetEvaluationRequest.SerializeToString,
+                response_deserializer=headstart_dot_v1_dot_model__service__pb2.GetEvaluationResponse.FromString,
+                _registered_method=True)
+        self.GetReport = channel.unary_unary(
+                '/headstart.v1.ModelService/GetReport',
+                request_serializer=headstart_dot_v1_dot_model__service__pb2.GetReportRequest.SerializeToString,
+                response_deserializer=headstart_dot_v1_dot_model__service__pb2.GetReportResponse.FromString,
+                _registered_method=True)
         self.ListBackbones = channel.unary_unary(
                 '/headstart.v1.ModelService/ListBackbones',
                 request_serializer=headstart_dot_v1_dot_model__service__pb2.ListBackbonesRequest.SerializeToString,
@@ -106,6 +116,20 @@ class ModelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetEvaluation(self, request, context):
+        """Gets how good a version is in all detail, and what was found in its examples.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetReport(self, request, context):
+        """Gets all that is known about a version as a document for people or programs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListBackbones(self, request, context):
         """Lists the backbones of this server.
         """
@@ -140,6 +164,16 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.DeleteModel,
                     request_deserializer=headstart_dot_v1_dot_model__service__pb2.DeleteModelRequest.FromString,
                     response_serializer=headstart_dot_v1_dot_model__service__pb2.DeleteModelResponse.SerializeToString,
+            ),
+            'GetEvaluation': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetEvaluation,
+                    request_deserializer=headstart_dot_v1_dot_model__service__pb2.GetEvaluationRequest.FromString,
+                    response_serializer=headstart_dot_v1_dot_model__service__pb2.GetEvaluationResponse.SerializeToString,
+            ),
+            'GetReport': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetReport,
+                    request_deserializer=headstart_dot_v1_dot_model__service__pb2.GetReportRequest.FromString,
+                    response_serializer=headstart_dot_v1_dot_model__service__pb2.GetReportResponse.SerializeToString,
             ),
             'ListBackbones': grpc.unary_unary_rpc_method_handler(
                     servicer.ListBackbones,
@@ -283,6 +317,60 @@ class ModelService(object):
             '/headstart.v1.ModelService/DeleteModel',
             headstart_dot_v1_dot_model__service__pb2.DeleteModelRequest.SerializeToString,
             headstart_dot_v1_dot_model__service__pb2.DeleteModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetEvaluation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headstart.v1.ModelService/GetEvaluation',
+            headstart_dot_v1_dot_model__service__pb2.GetEvaluationRequest.SerializeToString,
+            headstart_dot_v1_dot_model__service__pb2.GetEvaluationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetReport(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headstart.v1.ModelService/GetReport',
+            headstart_dot_v1_dot_model__service__pb2.GetReportRequest.SerializeToString,
+            headstart_dot_v1_dot_model__service__pb2.GetReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,11 +1,21 @@
 from headstart.v1 import input_pb2 as _input_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class AbstentionReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ABSTENTION_REASON_UNSPECIFIED: _ClassVar[AbstentionReason]
+    ABSTENTION_REASON_UNLIKE_TRAINING: _ClassVar[AbstentionReason]
+    ABSTENTION_REASON_LOW_PROBABILITY: _ClassVar[AbstentionReason]
+ABSTENTION_REASON_UNSPECIFIED: AbstentionReason
+ABSTENTION_REASON_UNLIKE_TRAINING: AbstentionReason
+ABSTENTION_REASON_LOW_PROBABILITY: AbstentionReason
 
 class VersionSelector(_message.Message):
     __slots__ = ("model", "version", "alias")
@@ -18,18 +28,40 @@ class VersionSelector(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., alias: _Optional[str] = ...) -> None: ...
 
 class PredictRequest(_message.Message):
-    __slots__ = ("target", "inputs", "top_k", "additional_targets", "return_features")
+    __slots__ = ("target", "inputs", "top_k", "additional_targets", "return_features", "abstention", "neighbors", "saliency")
     TARGET_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
     ADDITIONAL_TARGETS_FIELD_NUMBER: _ClassVar[int]
     RETURN_FEATURES_FIELD_NUMBER: _ClassVar[int]
+    ABSTENTION_FIELD_NUMBER: _ClassVar[int]
+    NEIGHBORS_FIELD_NUMBER: _ClassVar[int]
+    SALIENCY_FIELD_NUMBER: _ClassVar[int]
     target: VersionSelector
     inputs: _containers.RepeatedCompositeFieldContainer[_input_pb2.Input]
     top_k: int
     additional_targets: _containers.RepeatedCompositeFieldContainer[VersionSelector]
     return_features: bool
-    def __init__(self, target: _Optional[_Union[VersionSelector, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[_input_pb2.Input, _Mapping]]] = ..., top_k: _Optional[int] = ..., additional_targets: _Optional[_Iterable[_Union[VersionSelector, _Mapping]]] = ..., return_features: bool = ...) -> None: ...
+    abstention: Abstention
+    neighbors: int
+    saliency: SaliencyRequest
+    def __init__(self, target: _Optional[_Union[VersionSelector, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[_input_pb2.Input, _Mapping]]] = ..., top_k: _Optional[int] = ..., additional_targets: _Optional[_Iterable[_Union[VersionSelector, _Mapping]]] = ..., return_features: bool = ..., abstention: _Optional[_Union[Abstention, _Mapping]] = ..., neighbors: _Optional[int] = ..., saliency: _Optional[_Union[SaliencyRequest, _Mapping]] = ...) -> None: ...
+
+class Abstention(_message.Message):
+    __slots__ = ("false_alarm_rate", "min_probability")
+    FALSE_ALARM_RATE_FIELD_NUMBER: _ClassVar[int]
+    MIN_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    false_alarm_rate: float
+    min_probability: float
+    def __init__(self, false_alarm_rate: _Optional[float] = ..., min_probability: _Optional[float] = ...) -> None: ...
+
+class SaliencyRequest(_message.Message):
+    __slots__ = ("class_name", "overlay")
+    CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
+    OVERLAY_FIELD_NUMBER: _ClassVar[int]
+    class_name: str
+    overlay: bool
+    def __init__(self, class_name: _Optional[str] = ..., overlay: bool = ...) -> None: ...
 
 class PredictResponse(_message.Message):
     __slots__ = ("result", "additional_results", "features", "times")
@@ -54,20 +86,62 @@ class VersionPredictions(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ...) -> None: ...
 
 class Prediction(_message.Message):
-    __slots__ = ("classes",)
+    __slots__ = ("classes", "value", "value_low", "value_high", "abstained", "abstention_reason", "typicality", "neighbors", "saliency")
     CLASSES_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    VALUE_LOW_FIELD_NUMBER: _ClassVar[int]
+    VALUE_HIGH_FIELD_NUMBER: _ClassVar[int]
+    ABSTAINED_FIELD_NUMBER: _ClassVar[int]
+    ABSTENTION_REASON_FIELD_NUMBER: _ClassVar[int]
+    TYPICALITY_FIELD_NUMBER: _ClassVar[int]
+    NEIGHBORS_FIELD_NUMBER: _ClassVar[int]
+    SALIENCY_FIELD_NUMBER: _ClassVar[int]
     classes: _containers.RepeatedCompositeFieldContainer[ClassProbability]
-    def __init__(self, classes: _Optional[_Iterable[_Union[ClassProbability, _Mapping]]] = ...) -> None: ...
+    value: float
+    value_low: float
+    value_high: float
+    abstained: bool
+    abstention_reason: AbstentionReason
+    typicality: float
+    neighbors: _containers.RepeatedCompositeFieldContainer[Neighbor]
+    saliency: Saliency
+    def __init__(self, classes: _Optional[_Iterable[_Union[ClassProbability, _Mapping]]] = ..., value: _Optional[float] = ..., value_low: _Optional[float] = ..., value_high: _Optional[float] = ..., abstained: bool = ..., abstention_reason: _Optional[_Union[AbstentionReason, str]] = ..., typicality: _Optional[float] = ..., neighbors: _Optional[_Iterable[_Union[Neighbor, _Mapping]]] = ..., saliency: _Optional[_Union[Saliency, _Mapping]] = ...) -> None: ...
+
+class Neighbor(_message.Message):
+    __slots__ = ("id", "index", "labels", "value", "distance")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    DISTANCE_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    index: int
+    labels: _containers.RepeatedScalarFieldContainer[str]
+    value: float
+    distance: float
+    def __init__(self, id: _Optional[str] = ..., index: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., value: _Optional[float] = ..., distance: _Optional[float] = ...) -> None: ...
+
+class Saliency(_message.Message):
+    __slots__ = ("map", "class_name", "overlay")
+    MAP_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NAME_FIELD_NUMBER: _ClassVar[int]
+    OVERLAY_FIELD_NUMBER: _ClassVar[int]
+    map: _input_pb2.Tensor
+    class_name: str
+    overlay: bytes
+    def __init__(self, map: _Optional[_Union[_input_pb2.Tensor, _Mapping]] = ..., class_name: _Optional[str] = ..., overlay: _Optional[bytes] = ...) -> None: ...
 
 class ClassProbability(_message.Message):
-    __slots__ = ("name", "probability", "index")
+    __slots__ = ("name", "probability", "index", "selected")
     NAME_FIELD_NUMBER: _ClassVar[int]
     PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
+    SELECTED_FIELD_NUMBER: _ClassVar[int]
     name: str
     probability: float
     index: int
-    def __init__(self, name: _Optional[str] = ..., probability: _Optional[float] = ..., index: _Optional[int] = ...) -> None: ...
+    selected: bool
+    def __init__(self, name: _Optional[str] = ..., probability: _Optional[float] = ..., index: _Optional[int] = ..., selected: bool = ...) -> None: ...
 
 class StageTimes(_message.Message):
     __slots__ = ("total_milliseconds", "resolve_milliseconds", "decode_milliseconds", "queue_milliseconds", "backbone_milliseconds", "head_milliseconds")

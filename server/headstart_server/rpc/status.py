@@ -59,6 +59,11 @@ CODES: dict[str, grpc.StatusCode] = {
     "CANCELLED": grpc.StatusCode.CANCELLED,
     "STORAGE_FULL": _FULL,
     "MESSAGE_TOO_LARGE": _FULL,
+    "WRONG_TASK": _INVALID,
+    "EXAMPLES_NOT_KEPT": _UNREADY,
+    "EXAMPLE_NOT_FOUND": _MISSING,
+    "NO_COMMON_EXAMPLES": _UNREADY,
+    "TRAINER_DIED": grpc.StatusCode.INTERNAL,
 }
 
 

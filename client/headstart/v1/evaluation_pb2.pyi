@@ -1,0 +1,202 @@
+from headstart.v1 import model_pb2 as _model_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class RemarkKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REMARK_KIND_UNSPECIFIED: _ClassVar[RemarkKind]
+    REMARK_KIND_TOO_FEW_EXAMPLES: _ClassVar[RemarkKind]
+    REMARK_KIND_IMBALANCE: _ClassVar[RemarkKind]
+    REMARK_KIND_DUPLICATES: _ClassVar[RemarkKind]
+    REMARK_KIND_LEAKAGE: _ClassVar[RemarkKind]
+    REMARK_KIND_CONTRADICTIONS: _ClassVar[RemarkKind]
+    REMARK_KIND_SUSPECTS: _ClassVar[RemarkKind]
+    REMARK_KIND_OUTLIERS: _ClassVar[RemarkKind]
+    REMARK_KIND_MORE_DATA: _ClassVar[RemarkKind]
+    REMARK_KIND_FAULTS: _ClassVar[RemarkKind]
+REMARK_KIND_UNSPECIFIED: RemarkKind
+REMARK_KIND_TOO_FEW_EXAMPLES: RemarkKind
+REMARK_KIND_IMBALANCE: RemarkKind
+REMARK_KIND_DUPLICATES: RemarkKind
+REMARK_KIND_LEAKAGE: RemarkKind
+REMARK_KIND_CONTRADICTIONS: RemarkKind
+REMARK_KIND_SUSPECTS: RemarkKind
+REMARK_KIND_OUTLIERS: RemarkKind
+REMARK_KIND_MORE_DATA: RemarkKind
+REMARK_KIND_FAULTS: RemarkKind
+
+class Evaluation(_message.Message):
+    __slots__ = ("metrics", "classes", "reliability", "confused", "worst", "interval_coverage")
+    METRICS_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    RELIABILITY_FIELD_NUMBER: _ClassVar[int]
+    CONFUSED_FIELD_NUMBER: _ClassVar[int]
+    WORST_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_COVERAGE_FIELD_NUMBER: _ClassVar[int]
+    metrics: _model_pb2.Metrics
+    classes: _containers.RepeatedCompositeFieldContainer[ClassMetrics]
+    reliability: _containers.RepeatedCompositeFieldContainer[ReliabilityBin]
+    confused: _containers.RepeatedCompositeFieldContainer[ConfusedPair]
+    worst: _containers.RepeatedCompositeFieldContainer[ExampleOutcome]
+    interval_coverage: float
+    def __init__(self, metrics: _Optional[_Union[_model_pb2.Metrics, _Mapping]] = ..., classes: _Optional[_Iterable[_Union[ClassMetrics, _Mapping]]] = ..., reliability: _Optional[_Iterable[_Union[ReliabilityBin, _Mapping]]] = ..., confused: _Optional[_Iterable[_Union[ConfusedPair, _Mapping]]] = ..., worst: _Optional[_Iterable[_Union[ExampleOutcome, _Mapping]]] = ..., interval_coverage: _Optional[float] = ...) -> None: ...
+
+class ClassMetrics(_message.Message):
+    __slots__ = ("name", "support", "precision", "recall", "f1", "average_precision", "roc_auc", "thresholds")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SUPPORT_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    RECALL_FIELD_NUMBER: _ClassVar[int]
+    F1_FIELD_NUMBER: _ClassVar[int]
+    AVERAGE_PRECISION_FIELD_NUMBER: _ClassVar[int]
+    ROC_AUC_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLDS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    support: int
+    precision: float
+    recall: float
+    f1: float
+    average_precision: float
+    roc_auc: float
+    thresholds: _containers.RepeatedCompositeFieldContainer[ThresholdPoint]
+    def __init__(self, name: _Optional[str] = ..., support: _Optional[int] = ..., precision: _Optional[float] = ..., recall: _Optional[float] = ..., f1: _Optional[float] = ..., average_precision: _Optional[float] = ..., roc_auc: _Optional[float] = ..., thresholds: _Optional[_Iterable[_Union[ThresholdPoint, _Mapping]]] = ...) -> None: ...
+
+class ThresholdPoint(_message.Message):
+    __slots__ = ("threshold", "precision", "recall")
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    RECALL_FIELD_NUMBER: _ClassVar[int]
+    threshold: float
+    precision: float
+    recall: float
+    def __init__(self, threshold: _Optional[float] = ..., precision: _Optional[float] = ..., recall: _Optional[float] = ...) -> None: ...
+
+class ReliabilityBin(_message.Message):
+    __slots__ = ("low", "high", "count", "confidence", "accuracy")
+    LOW_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    ACCURACY_FIELD_NUMBER: _ClassVar[int]
+    low: float
+    high: float
+    count: int
+    confidence: float
+    accuracy: float
+    def __init__(self, low: _Optional[float] = ..., high: _Optional[float] = ..., count: _Optional[int] = ..., confidence: _Optional[float] = ..., accuracy: _Optional[float] = ...) -> None: ...
+
+class ConfusedPair(_message.Message):
+    __slots__ = ("actual", "predicted", "count")
+    ACTUAL_FIELD_NUMBER: _ClassVar[int]
+    PREDICTED_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    actual: str
+    predicted: str
+    count: int
+    def __init__(self, actual: _Optional[str] = ..., predicted: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
+
+class ExampleReference(_message.Message):
+    __slots__ = ("index", "id", "label")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    ID_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    id: str
+    label: str
+    def __init__(self, index: _Optional[int] = ..., id: _Optional[str] = ..., label: _Optional[str] = ...) -> None: ...
+
+class ExampleOutcome(_message.Message):
+    __slots__ = ("example", "predicted", "probability", "value", "loss")
+    EXAMPLE_FIELD_NUMBER: _ClassVar[int]
+    PREDICTED_FIELD_NUMBER: _ClassVar[int]
+    PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    LOSS_FIELD_NUMBER: _ClassVar[int]
+    example: ExampleReference
+    predicted: str
+    probability: float
+    value: float
+    loss: float
+    def __init__(self, example: _Optional[_Union[ExampleReference, _Mapping]] = ..., predicted: _Optional[str] = ..., probability: _Optional[float] = ..., value: _Optional[float] = ..., loss: _Optional[float] = ...) -> None: ...
+
+class DatasetFindings(_message.Message):
+    __slots__ = ("duplicates", "duplicate_count", "suspects", "suspect_count", "outliers", "outlier_count", "learning_curve", "imbalance", "estimated_seconds", "remarks")
+    DUPLICATES_FIELD_NUMBER: _ClassVar[int]
+    DUPLICATE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SUSPECTS_FIELD_NUMBER: _ClassVar[int]
+    SUSPECT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    OUTLIERS_FIELD_NUMBER: _ClassVar[int]
+    OUTLIER_COUNT_FIELD_NUMBER: _ClassVar[int]
+    LEARNING_CURVE_FIELD_NUMBER: _ClassVar[int]
+    IMBALANCE_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    REMARKS_FIELD_NUMBER: _ClassVar[int]
+    duplicates: _containers.RepeatedCompositeFieldContainer[DuplicateGroup]
+    duplicate_count: int
+    suspects: _containers.RepeatedCompositeFieldContainer[LabelSuspect]
+    suspect_count: int
+    outliers: _containers.RepeatedCompositeFieldContainer[Outlier]
+    outlier_count: int
+    learning_curve: _containers.RepeatedCompositeFieldContainer[LearningPoint]
+    imbalance: float
+    estimated_seconds: float
+    remarks: _containers.RepeatedCompositeFieldContainer[Remark]
+    def __init__(self, duplicates: _Optional[_Iterable[_Union[DuplicateGroup, _Mapping]]] = ..., duplicate_count: _Optional[int] = ..., suspects: _Optional[_Iterable[_Union[LabelSuspect, _Mapping]]] = ..., suspect_count: _Optional[int] = ..., outliers: _Optional[_Iterable[_Union[Outlier, _Mapping]]] = ..., outlier_count: _Optional[int] = ..., learning_curve: _Optional[_Iterable[_Union[LearningPoint, _Mapping]]] = ..., imbalance: _Optional[float] = ..., estimated_seconds: _Optional[float] = ..., remarks: _Optional[_Iterable[_Union[Remark, _Mapping]]] = ...) -> None: ...
+
+class DuplicateGroup(_message.Message):
+    __slots__ = ("examples", "count", "exact", "contradicting", "across_held_out")
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    EXACT_FIELD_NUMBER: _ClassVar[int]
+    CONTRADICTING_FIELD_NUMBER: _ClassVar[int]
+    ACROSS_HELD_OUT_FIELD_NUMBER: _ClassVar[int]
+    examples: _containers.RepeatedCompositeFieldContainer[ExampleReference]
+    count: int
+    exact: bool
+    contradicting: bool
+    across_held_out: bool
+    def __init__(self, examples: _Optional[_Iterable[_Union[ExampleReference, _Mapping]]] = ..., count: _Optional[int] = ..., exact: bool = ..., contradicting: bool = ..., across_held_out: bool = ...) -> None: ...
+
+class LabelSuspect(_message.Message):
+    __slots__ = ("example", "suggested_label", "suggested_probability", "given_probability")
+    EXAMPLE_FIELD_NUMBER: _ClassVar[int]
+    SUGGESTED_LABEL_FIELD_NUMBER: _ClassVar[int]
+    SUGGESTED_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    GIVEN_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
+    example: ExampleReference
+    suggested_label: str
+    suggested_probability: float
+    given_probability: float
+    def __init__(self, example: _Optional[_Union[ExampleReference, _Mapping]] = ..., suggested_label: _Optional[str] = ..., suggested_probability: _Optional[float] = ..., given_probability: _Optional[float] = ...) -> None: ...
+
+class Outlier(_message.Message):
+    __slots__ = ("example", "distance_ratio")
+    EXAMPLE_FIELD_NUMBER: _ClassVar[int]
+    DISTANCE_RATIO_FIELD_NUMBER: _ClassVar[int]
+    example: ExampleReference
+    distance_ratio: float
+    def __init__(self, example: _Optional[_Union[ExampleReference, _Mapping]] = ..., distance_ratio: _Optional[float] = ...) -> None: ...
+
+class LearningPoint(_message.Message):
+    __slots__ = ("example_count", "score", "extrapolated")
+    EXAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    EXTRAPOLATED_FIELD_NUMBER: _ClassVar[int]
+    example_count: int
+    score: float
+    extrapolated: bool
+    def __init__(self, example_count: _Optional[int] = ..., score: _Optional[float] = ..., extrapolated: bool = ...) -> None: ...
+
+class Remark(_message.Message):
+    __slots__ = ("kind", "message")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    kind: RemarkKind
+    message: str
+    def __init__(self, kind: _Optional[_Union[RemarkKind, str]] = ..., message: _Optional[str] = ...) -> None: ...
