@@ -40,13 +40,16 @@ class VersionStore:
         shutil.rmtree(self._staging, ignore_errors=True)
         self._staging.mkdir(parents=True)
 
-    def write(self, artifact: str, head: Head, manifest: Manifest) -> tuple[Manifest, int]:
-        """Store a head and its manifest under a name.
+    def write(
+        self, artifact: str, head: Head, manifest: Manifest, files: Mapping[str, bytes] | None = None
+    ) -> tuple[Manifest, int]:
+        """Store a head, its manifest and what else belongs to the version under a name.
 
         Args:
             artifact: the name, unique to the attempt of the job that writes it.
             head: the head.
-            manifest: its manifest; `head_digest` is filled in here.
+            manifest: its manifest; `head_digest` and `files` are filled in here.
+            files: further files of the version by their names.
 
         Returns:
             The manifest as it was written, and the size of the files in bytes.
@@ -61,11 +64,17 @@ class VersionStore:
         }
         # One entry: several would come in any order, and equal heads must be equal files.
         head_bytes = save_tensors(tensors, metadata={"input": f"{head.scaling} {' '.join(head.views)}"})
-        manifest = replace(manifest, head_digest=sha256(head_bytes).hexdigest())
+        further = dict(files or {})
+        manifest = replace(
+            manifest,
+            head_digest=sha256(head_bytes).hexdigest(),
+            files={name: sha256(content).hexdigest() for name, content in further.items()},
+        )
         manifest_bytes = json.dumps(manifest.to_json(), indent=1, ensure_ascii=False).encode()
+        contents = {HEAD_FILE: head_bytes, MANIFEST_FILE: manifest_bytes, **further}
         with storage_errors():
-            self._place(artifact, {HEAD_FILE: head_bytes, MANIFEST_FILE: manifest_bytes})
-        return manifest, len(head_bytes) + len(manifest_bytes)
+            self._place(artifact, contents)
+        return manifest, sum(map(len, contents.values()))
 
     def _place(self, artifact: str, files: Mapping[str, bytes]) -> None:
         aside, final = self._staging / artifact, self._root / artifact
@@ -84,13 +93,7 @@ class VersionStore:
         Raises:
             ArtifactDamaged: the file is missing, or not the one that was published.
         """
-        path = self._root / artifact / HEAD_FILE
-        try:
-            head_bytes = path.read_bytes()
-        except OSError as error:
-            raise _damaged(manifest, f"its head cannot be read ({error.strerror})") from error
-        if sha256(head_bytes).hexdigest() != manifest.head_digest:
-            raise _damaged(manifest, "the digest of its head is not the one that was published")
+        head_bytes = self._checked(artifact, manifest, HEAD_FILE, manifest.head_digest)
         try:
             tensors = load_tensors(head_bytes)
             weights, bias = tensors["weights"], tensors["bias"]
@@ -107,6 +110,24 @@ class VersionStore:
             temperature=temperature,
             class_names=manifest.class_names,
         )
+
+    def read_file(self, artifact: str, manifest: Manifest, name: str) -> bytes | None:
+        """A further file of a version, checked against its manifest; None if it has none of this name.
+
+        Raises:
+            ArtifactDamaged: the file is missing, or not the one that was published.
+        """
+        digest = manifest.files.get(name)
+        return None if digest is None else self._checked(artifact, manifest, name, digest)
+
+    def _checked(self, artifact: str, manifest: Manifest, name: str, digest: str) -> bytes:
+        try:
+            content = (self._root / artifact / name).read_bytes()
+        except OSError as error:
+            raise _damaged(manifest, f"its {name} cannot be read ({error.strerror})") from error
+        if sha256(content).hexdigest() != digest:
+            raise _damaged(manifest, f"the digest of its {name} is not the one that was published")
+        return content
 
     def remove(self, artifact: str) -> None:
         """Remove a version's files; nothing happens if there are none."""

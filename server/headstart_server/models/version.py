@@ -1,7 +1,7 @@
 """A version: one immutable fitted head, and the manifest that says where it came from."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from headstart_server.learning.evaluation import Metrics, MetricsSource
@@ -31,6 +31,7 @@ class Manifest:
         stop_reason: why the solver ended: converged, steps or time; empty for a closed form.
         fit_seconds: how long it took to fit the head.
         head_digest: SHA-256 of the head's file.
+        files: SHA-256 of each further file of the version, by its name.
     """
 
     model: str
@@ -51,6 +52,7 @@ class Manifest:
     stop_reason: str = ""
     fit_seconds: float = 0.0
     head_digest: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""

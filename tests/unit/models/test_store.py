@@ -72,7 +72,7 @@ def refusal(store: VersionStore, manifest: Manifest) -> str:
 def test_a_missing_head_is_told(store: VersionStore, root: Path, written: Manifest) -> None:
     (root / "job-1.1" / HEAD_FILE).unlink()
     assert refusal(store, written) == (
-        "A stored version of model 'pets' is damaged: its head cannot be read (No such file or directory). "
+        "A stored version of model 'pets' is damaged: its head.safetensors cannot be read (No such file or directory). "
         "Delete it and fine-tune again."
     )
     store.remove("job-1.1")
@@ -83,7 +83,7 @@ def test_a_missing_head_is_told(store: VersionStore, root: Path, written: Manife
 def test_a_torn_head_is_told(store: VersionStore, root: Path, written: Manifest, kept: int) -> None:
     path = root / "job-1.1" / HEAD_FILE
     path.write_bytes(path.read_bytes()[:kept])
-    assert "the digest of its head is not the one that was published" in refusal(store, written)
+    assert "the digest of its head.safetensors is not the one that was published" in refusal(store, written)
 
 
 def test_a_head_with_one_bit_changed_is_told(store: VersionStore, root: Path, written: Manifest) -> None:
@@ -169,3 +169,20 @@ def test_a_full_disk_is_told_and_leaves_no_version(tmp_path: Path, monkeypatch: 
     with pytest.raises(StorageFull, match="disk is full"):
         store.write("job-1.1", make_head(), make_manifest())
     assert list(store.artifacts()) == []
+
+
+def test_further_files_of_a_version_are_kept_and_proven(tmp_path: Path) -> None:
+    store = VersionStore(tmp_path)
+    manifest, _ = store.write("job.1", make_head(), make_manifest(), {"evaluation.json": b"{}"})
+
+    assert store.read_file("job.1", manifest, "evaluation.json") == b"{}"
+    assert store.read_file("job.1", manifest, "tail.safetensors") is None
+
+
+def test_a_changed_further_file_is_damage_of_its_version(tmp_path: Path) -> None:
+    store = VersionStore(tmp_path)
+    manifest, _ = store.write("job.1", make_head(), make_manifest(), {"evaluation.json": b"{}"})
+    (tmp_path / "job.1" / "evaluation.json").write_bytes(b"[]")
+
+    with pytest.raises(ArtifactDamaged, match="digest of its evaluation"):
+        store.read_file("job.1", manifest, "evaluation.json")
