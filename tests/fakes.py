@@ -19,6 +19,7 @@ from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.job import Findings, Job, JobEvent, JobStep, Progress
 from headstart_server.jobs.ledger import Ledger, Submission
 from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.learning.calibration import Calibration
 from headstart_server.learning.dataset import DatasetSummary
 from headstart_server.learning.evaluation import Metrics
 from headstart_server.learning.head import Head
@@ -154,7 +155,7 @@ def make_head(*, classes: int = 3, size: int = 12, seed: int = 0, view: str = "l
         views=(view,),
         weights=rng.normal(size=(size, classes)).astype(np.float32),
         bias=rng.normal(size=classes).astype(np.float32),
-        temperature=0.5,
+        calibration=Calibration(temperature=0.5),
         class_names=tuple(f"class {index}" for index in range(classes)),
     )
 

@@ -23,6 +23,7 @@ from headstart_server.learning.fitting import fit
 from headstart_server.learning.head import Float32, normalized, softmax
 from headstart_server.learning.recipe import Auto, Logistic, Recipe, Ridge
 from headstart_server.learning.split import Ints
+from headstart_server.learning.targets import Targets
 from recipe_sets import FeatureSet, feature_sets
 from report import machine, print_table, software
 
@@ -201,7 +202,7 @@ def by_recipe(recipe: Recipe) -> Method:
         others: Mapping[str, Float32],
     ) -> NDArray[np.floating]:
         names = tuple(str(label) for label in range(int(labels.max()) + 1))
-        return fit(recipe, views, labels, groups, names, seed=seed).head.probabilities(others)
+        return fit(recipe, views, Targets.of_labels(labels, names), groups, seed=seed).head.outputs(others)
 
     return method
 

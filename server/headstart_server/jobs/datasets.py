@@ -1,15 +1,17 @@
 """The stored examples of jobs that have not ended: one ZIP archive for each job.
 
-An archive holds each input as a member of its own and a list of labels; both are plain files to any ZIP tool.
+An archive holds each input as a member of its own and a list of what they show; both are plain files to any
+ZIP tool.
 """
 
 import json
 import os
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from zipfile import ZIP_STORED, ZipFile
 
 import numpy as np
@@ -25,6 +27,8 @@ from headstart_server.learning.dataset import (
     ExampleFault,
 )
 from headstart_server.learning.findings import contradictions
+from headstart_server.learning.target import Target
+from headstart_server.learning.task import Task
 from headstart_server.models.storage import storage_errors, sync_folder
 
 INDEX = "examples.json"
@@ -35,18 +39,31 @@ class StoredExample:
     """An example without its input.
 
     Attributes:
-        label: the name of its class.
+        target: what it shows.
         id: the caller's name for it.
         held_out: whether it is kept out of training.
         digest: digest of its content.
         kind: image, text or tensor.
+        weight: how much it counts.
     """
 
-    label: str
+    target: Target
     id: str
     held_out: bool
     digest: str
     kind: str
+    weight: float = 1.0
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "StoredExample":
+        """The example that a writer put on the list, of this release or the first, which knew labels only.
+
+        Raises:
+            KeyError, TypeError or ValueError: it is none.
+        """
+        settings = dict(fields)
+        shown = settings.pop("label") if "label" in settings else settings.pop("target")
+        return cls(target=Target.from_json(shown), **settings)
 
 
 class DatasetWriter:
@@ -55,12 +72,13 @@ class DatasetWriter:
     Args:
         path: the archive to be; it is written beside and renamed by `finish`.
         limits: how large the dataset may be.
+        task: the kind of task; None for that of the first example.
     """
 
-    def __init__(self, path: Path, limits: DatasetLimits) -> None:
+    def __init__(self, path: Path, limits: DatasetLimits, task: Task | None = None) -> None:
         self._path = path
         self._aside = path.with_suffix(".part")
-        self._count = DatasetCount(limits=limits)
+        self._count = DatasetCount(limits=limits, task=task)
         self._index: list[dict[str, object]] = []
         with storage_errors():
             self._archive = ZipFile(self._aside, "w", ZIP_STORED)
@@ -72,19 +90,20 @@ class DatasetWriter:
             HeadstartError: as `DatasetCount.add`.
             StorageFull: the disk is full.
         """
-        for example in examples:
-            digest = content_digest(example.content)
-            self._count.add(example, digest)
+        for sent in examples:
+            digest = content_digest(sent.content)
+            example = self._count.add(sent, digest)
             kind, content = _encode(example.content)
             with storage_errors():
                 self._archive.writestr(_member(len(self._index)), content)
             self._index.append(
                 {
-                    "label": example.label,
+                    "target": example.target.to_json(),
                     "id": example.id,
                     "held_out": example.held_out,
                     "digest": digest,
                     "kind": kind,
+                    "weight": example.weight,
                 }
             )
 
@@ -129,7 +148,9 @@ class Dataset:
         self._lock = threading.Lock()
         with self._damage_reported():
             self._archive = ZipFile(path)
-            self.examples = [StoredExample(**fields) for fields in json.loads(self._archive.read(INDEX))]
+            self.examples = [
+                StoredExample.from_json(fields) for fields in json.loads(self._archive.read(INDEX))
+            ]
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -145,10 +166,10 @@ class Dataset:
         return _decode(self.examples[index].kind, content)
 
     def contradictions(self) -> list[ExampleFault]:
-        """The examples whose content came with another label as well, in order."""
+        """The examples whose content came with another target as well, in order."""
         return contradictions(
             [example.digest for example in self.examples],
-            [example.label for example in self.examples],
+            [example.target for example in self.examples],
             [example.id for example in self.examples],
         )
 
@@ -188,13 +209,13 @@ class DatasetStore:
         self._limits = limits
         root.mkdir(parents=True, exist_ok=True)
 
-    def writer(self, job_id: str) -> DatasetWriter:
-        """A writer for the dataset of a job to be.
+    def writer(self, job_id: str, task: Task | None = None) -> DatasetWriter:
+        """A writer for the dataset of a job to be, of a task or that of its first example.
 
         Raises:
             StorageFull: the disk is full.
         """
-        return DatasetWriter(self._path(job_id), self._limits)
+        return DatasetWriter(self._path(job_id), self._limits, task)
 
     def open(self, job_id: str) -> Dataset:
         """The dataset of a job.

@@ -17,12 +17,14 @@ from headstart_server.errors import UndecodableInput, UnusableExamples
 from headstart_server.jobs.datasets import Dataset, DatasetStore, StoredExample
 from headstart_server.jobs.job import Findings, Job, JobStep, Progress
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
-from headstart_server.learning.dataset import ExampleFault, check_held_out, check_trainable
-from headstart_server.learning.evaluation import Metrics, measure_held_out
+from headstart_server.learning.dataset import ExampleFault
+from headstart_server.learning.evaluation import Metrics, MetricsSource, measure
 from headstart_server.learning.fitting import Fitted, fit
 from headstart_server.learning.head import Float32, Head
 from headstart_server.learning.recipe import views_of
-from headstart_server.learning.split import Ints, held_out
+from headstart_server.learning.split import held_out, strata
+from headstart_server.learning.target_count import check_trainable
+from headstart_server.learning.targets import Targets
 from headstart_server.models.store import VersionStore
 from headstart_server.models.version import Manifest
 
@@ -76,9 +78,8 @@ class _Table:
     """Usable examples as arrays: row i of each belongs together."""
 
     views: Mapping[str, Float32]
-    labels: Ints
+    targets: Targets
     groups: Sequence[str]
-    class_names: tuple[str, ...]
 
     def part(self, chosen: NDArray[np.bool_]) -> "_Table":
         if chosen.all():
@@ -86,7 +87,7 @@ class _Table:
         return replace(
             self,
             views={name: matrix[chosen] for name, matrix in self.views.items()},
-            labels=self.labels[chosen],
+            targets=self.targets.take(chosen),
             groups=[self.groups[place] for place in np.flatnonzero(chosen).tolist()],
         )
 
@@ -140,18 +141,16 @@ class FineTuneRun:
         self._drop(faults, len(dataset))
         usable = [index for index in range(len(dataset)) if index not in faults]
         examples = [dataset.examples[index] for index in usable]
-        trained = [example.label for example in examples if not example.held_out]
-        check_trainable(trained, len(examples), len(examples) - len(trained))
-        class_names = tuple(sorted({example.label for example in examples}))
-        check_held_out(class_names, trained)
-        class_index = {name: index for index, name in enumerate(class_names)}
+        check_trainable((example.target, example.held_out) for example in examples)
         views = {
             name: np.stack([rows[example.digest][name] for example in examples])
             for name in self._views(embedder)
         }
-        labels = np.array([class_index[example.label] for example in examples], np.int64)
+        targets = Targets.of(
+            [example.target for example in examples], [example.weight for example in examples]
+        )
         groups = [example.digest for example in examples]
-        return examples, _Table(views=views, labels=labels, groups=groups, class_names=class_names)
+        return examples, _Table(views=views, targets=targets, groups=groups)
 
     def _extract(
         self, embedder: Embedder, dataset: Dataset, faults: dict[int, ExampleFault]
@@ -209,7 +208,7 @@ class FineTuneRun:
         spec = self._job.spec
         chosen = np.array([example.held_out for example in examples], np.bool_)
         if spec.held_out_share > 0:
-            chosen = held_out(table.labels, table.groups, share=spec.held_out_share, seed=spec.seed)
+            chosen = held_out(strata(table.targets), table.groups, share=spec.held_out_share, seed=spec.seed)
         return table.part(~chosen), table.part(chosen)
 
     def _fit(self, table: _Table) -> Fitted:
@@ -218,17 +217,17 @@ class FineTuneRun:
         return fit(
             spec.recipe,
             table.views,
-            table.labels,
+            table.targets,
             table.groups,
-            table.class_names,
             seed=spec.seed,
             checkpoint=self._checkpoint,
         )
 
     def _evaluate(self, fitted: Fitted, kept_out: _Table) -> Metrics:
         metrics = fitted.metrics
-        if len(kept_out.labels):
-            metrics = measure_held_out(fitted.head, kept_out.views, kept_out.labels)
+        if len(kept_out.targets):
+            outputs, thresholds = fitted.head.outputs(kept_out.views), fitted.head.thresholds
+            metrics = measure(kept_out.targets, outputs, thresholds, source=MetricsSource.HELD_OUT)
         self._report(JobStep.EVALUATE, metrics.example_count, metrics.example_count, metrics, force=True)
         return metrics
 
@@ -262,8 +261,8 @@ class FineTuneRun:
             dataset_digest=self._job.dataset_digest,
             recipe=fitted.recipe,
             seed=spec.seed,
-            example_count=len(table.labels),
-            class_names=table.class_names,
+            example_count=len(table.targets),
+            class_names=table.targets.class_names,
             metrics=metrics,
             display_name=spec.display_name,
             labels=spec.labels,
@@ -272,6 +271,7 @@ class FineTuneRun:
             runtime=embedder.runtime,
             stop_reason=fitted.stop_reason or "",
             fit_seconds=self.findings.step_seconds[JobStep.FIT.value],
+            task=table.targets.task,
         )
 
     # Telling

@@ -17,14 +17,9 @@ from headstart_server.jobs.fine_tune import MAX_LISTED_FAULTS
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.ledger import Ledger, Submission
 from headstart_server.jobs.spec import FineTuneSpec
-from headstart_server.learning.dataset import (
-    DatasetSummary,
-    Example,
-    ExampleFault,
-    check_held_out,
-    check_trainable,
-)
-from headstart_server.learning.recipe import views_of
+from headstart_server.learning.dataset import DatasetSummary, Example, ExampleFault
+from headstart_server.learning.recipe import check_task, views_of
+from headstart_server.learning.target_count import check_trainable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +92,7 @@ class Upload:
         """
         with self._working() as writer:
             summary = writer.finish()
+            check_task(self._spec.recipe, summary.task)
             job = self._intake.ledger.submit(
                 Submission(
                     job_id=self._job_id,
@@ -118,7 +114,9 @@ class Upload:
             HeadstartError: the examples cannot be trained on whatever they hold.
         """
         with self._working() as writer:
-            return self._validate(writer.finish())
+            summary = writer.finish()
+            check_task(self._spec.recipe, summary.task)
+            return self._validate(summary)
 
     def _validate(self, summary: DatasetSummary) -> Validation:
         decode = self._intake.engine.load(self._info.name).decode
@@ -146,7 +144,7 @@ class Upload:
             if self._closed:
                 raise Cancelled("The caller left before its examples had all come.")
             if self._writer is None:
-                self._writer = self._intake.datasets.writer(self._job_id)
+                self._writer = self._intake.datasets.writer(self._job_id, self._spec.task)
             yield self._writer
 
     def _verdict(
@@ -160,10 +158,8 @@ class Upload:
                 f"allows {allowed}."
             )
         else:
-            trained = [example.label for example in kept if not example.held_out]
             try:
-                check_trainable(trained, len(kept), len(kept) - len(trained))
-                check_held_out((example.label for example in kept), trained)
+                check_trainable((example.target, example.held_out) for example in kept)
             except HeadstartError as error:
                 message = error.message
         return Validation(

@@ -1,24 +1,32 @@
 """Examples, what they must be like, and the identity of a dataset."""
 
+import json
+import math
 import unicodedata
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
 from headstart_server.backbones.backbone import Content
 from headstart_server.errors import (
     DatasetTooLarge,
-    EmptyDataset,
     InputTooLarge,
     InvalidField,
     InvalidLabel,
-    TooFewClasses,
     TooManyClasses,
+    WrongTask,
 )
+from headstart_server.learning.target import Target
+from headstart_server.learning.target_count import TargetCount
+from headstart_server.learning.task import Task
 
 #: Bytes of a label or an id, in UTF-8.
 MAX_LABEL_BYTES = 256
+#: How far from 1 the shares of a soft label may sum up: what rounding leaves.
+SHARES_TOLERANCE = 1e-6
+#: The largest weight of an example.
+MAX_WEIGHT = 1e6
+#: The largest size of a number to learn; its square stays far within double precision.
+MAX_VALUE = 1e100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,15 +52,17 @@ class Example:
 
     Attributes:
         content: what is learned from.
-        label: the name of its class.
+        target: what it shows.
         id: the caller's name for it; may be empty.
         held_out: True keeps it out of training.
+        weight: how much it counts, above 0.
     """
 
     content: Content
-    label: str
+    target: Target
     id: str = ""
     held_out: bool = False
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,15 +88,17 @@ class DatasetSummary:
 
     Attributes:
         example_count: number of examples.
-        class_counts: number of examples of each class, by name.
+        class_counts: number of examples of each class, by name; empty for regression.
         held_out_count: number of examples marked as held out.
-        digest: SHA-256 over contents and labels, the same for any order of the examples.
+        digest: SHA-256 over contents, targets and weights, the same for any order of the examples.
+        task: the kind of task.
     """
 
     example_count: int
     class_counts: dict[str, int]
     held_out_count: int
     digest: str
+    task: Task = Task.SINGLE_LABEL
 
 
 @dataclass(kw_only=True, slots=True)
@@ -95,62 +107,71 @@ class DatasetCount:
 
     Attributes:
         limits: how large the dataset may be.
+        task: the kind of task; None for that of the first example.
     """
 
     limits: DatasetLimits
-    _count: int = 0
+    task: Task | None = None
     _nbytes: int = 0
-    _held_out: int = 0
-    _classes: Counter[str] = field(default_factory=Counter)
-    _trained_classes: set[str] = field(default_factory=set)
+    _targets: TargetCount = field(default_factory=TargetCount)
     _members: list[bytes] = field(default_factory=list)
 
-    def add(self, example: Example, content_digest: str) -> None:
+    def add(self, example: Example, content_digest: str) -> Example:
         """Count one example.
 
+        Returns:
+            The example as it is to be kept: shares of a soft label sum up to 1, and none is 0.
+
         Raises:
-            InvalidLabel, InvalidField, InputTooLarge, DatasetTooLarge or TooManyClasses: names the example.
+            InvalidLabel, InvalidField, WrongTask, InputTooLarge, DatasetTooLarge or TooManyClasses: names
+                the example.
         """
-        index, limits = self._count, self.limits
+        index, limits = self._targets.total, self.limits
         size = _content_bytes(example.content)
-        check_label(example.label, index)
+        example = replace(example, target=checked_target(example.target, index))
+        self._check_task(example.target, index)
         check_id(example.id, index)
+        check_weight(example.weight, index)
         if size > limits.max_input_bytes:
             raise InputTooLarge(
                 f"Example {index} is too large. Expected at most {limits.max_input_bytes} bytes. "
                 f"Received: {size}.",
                 field=f"examples[{index}].input",
             )
-        self._count += 1
         self._nbytes += size
-        self._held_out += example.held_out
-        self._classes[example.label] += 1
-        if not example.held_out:
-            self._trained_classes.add(example.label)
-        self._members.append(
-            sha256(f"{content_digest}\0{example.label}\0{int(example.held_out)}".encode()).digest()
-        )
+        self._targets.add(example.target, held_out=example.held_out)
+        self._members.append(_member(example, content_digest))
         self._check_totals()
+        return example
 
     def summary(self) -> DatasetSummary:
         """What came, once all has come.
 
         Raises:
-            EmptyDataset or TooFewClasses: it cannot be trained on.
+            EmptyDataset, TooFewClasses or InvalidField: it cannot be trained on.
         """
-        check_trainable(self._trained_classes, self._count, self._held_out)
-        check_held_out(self._classes, self._trained_classes)
+        self._targets.check()
         return DatasetSummary(
-            example_count=self._count,
-            class_counts=dict(sorted(self._classes.items())),
-            held_out_count=self._held_out,
+            example_count=self._targets.total,
+            class_counts=dict(sorted(self._targets.class_counts.items())),
+            held_out_count=self._targets.held_out,
             digest=sha256(b"".join(sorted(self._members))).hexdigest(),
+            task=self._targets.task or Task.SINGLE_LABEL,
         )
+
+    def _check_task(self, target: Target, index: int) -> None:
+        task = self.task or self._targets.task
+        if task is not None and target.task is not task:
+            like = "as the task is" if self.task else "as for the first example"
+            raise WrongTask(
+                f"Expected {_KINDS[task]} for example {index}, {like}. Received: {_KINDS[target.task]}.",
+                field=f"examples[{index}].{FIELDS[target.task]}",
+            )
 
     def _check_totals(self) -> None:
         limits = self.limits
         for what, count, limit in (
-            ("examples", self._count, limits.max_examples),
+            ("examples", self._targets.total, limits.max_examples),
             ("bytes", self._nbytes, limits.max_bytes),
         ):
             if count > limit:
@@ -158,55 +179,89 @@ class DatasetCount:
                     f"The dataset is too large. Expected at most {limit} {what}. Received: {count} and more.",
                     metadata={"limit": str(limit), "subject": what},
                 )
-        if len(self._classes) > limits.max_classes:
+        if len(self._targets.class_counts) > limits.max_classes:
             raise TooManyClasses(
                 f"The dataset has too many classes. Expected at most {limits.max_classes}. "
-                f"Received: example {self._count - 1} opens class {len(self._classes)}.",
+                f"Received: example {self._targets.total - 1} opens class {limits.max_classes + 1}.",
                 metadata={"limit": str(limits.max_classes)},
             )
 
 
-def check_trainable(classes: Iterable[str], count: int, held_out: int = 0) -> None:
-    """Check that the classes of the examples to train on can be told apart.
+_KINDS = {
+    Task.SINGLE_LABEL: "one label of many",
+    Task.MULTI_LABEL: "a set of labels",
+    Task.REGRESSION: "a number",
+}
+#: The contract's field of a target of each kind.
+FIELDS = {Task.SINGLE_LABEL: "label", Task.MULTI_LABEL: "label_set", Task.REGRESSION: "value"}
+
+
+def checked_target(target: Target, index: int) -> Target:
+    """A target in its normal form: shares sum up to 1, and none is 0.
 
     Raises:
-        EmptyDataset: there is none.
-        TooFewClasses: there is one.
+        InvalidLabel or InvalidField: what is wrong with it.
     """
-    names = sorted(set(classes))
-    if not names:
-        came = f"{count} examples, {held_out} of them held out" if count else "no example"
-        raise EmptyDataset(f"Expected examples of at least two classes to train on. Received: {came}.")
-    if len(names) == 1:
-        raise TooFewClasses(
-            "Expected examples of at least two classes to train on. "
-            f"Received: {count - held_out} examples, all of class {names[0]!r}."
-        )
+    if target.task is Task.REGRESSION:
+        if target.value is None or not abs(target.value) <= MAX_VALUE:
+            raise InvalidField(
+                f"Expected a finite number up to {MAX_VALUE:g} as the value of example {index}. "
+                f"Received: {target.value}.",
+                field=f"examples[{index}].value",
+            )
+        return target
+    hard = all(share == 1.0 for share in target.shares.values())
+    field = FIELDS[target.task] if hard else "soft_label"
+    if target.task is Task.SINGLE_LABEL and not target.shares:
+        check_label("", index)
+    for name in target.shares:
+        check_label(name, index, field)
+    if target.task is Task.MULTI_LABEL or (hard and len(target.shares) == 1):
+        return target
+    return _checked_shares(target, index)
 
 
-def check_held_out(classes: Iterable[str], trained: Iterable[str]) -> None:
-    """Check that every class has examples to train on, not held-out ones only.
-
-    Raises:
-        InvalidField: names the first that has not.
-    """
-    unknown = sorted(set(classes) - set(trained))
-    if unknown:
+def _checked_shares(target: Target, index: int) -> Target:
+    field = f"examples[{index}].soft_label"
+    for name, share in target.shares.items():
+        # Written so that NaN fails.
+        if not 0 <= share < math.inf:
+            raise InvalidField(
+                f"Expected shares of 0 or more in the soft label of example {index}. "
+                f"Received: {share} for {name!r}.",
+                field=field,
+            )
+    total = math.fsum(target.shares.values())
+    if abs(total - 1) > SHARES_TOLERANCE:
         raise InvalidField(
-            "Every held-out class needs examples to train on. "
-            f"Received: class {unknown[0]!r} with held-out examples only.",
-            field="examples",
+            f"Expected shares that sum up to 1 in the soft label of example {index}. Received: {total:g}.",
+            field=field,
+        )
+    return Target.of_shares({name: share / total for name, share in target.shares.items() if share})
+
+
+def check_weight(weight: float, index: int) -> None:
+    """Check how much an example counts.
+
+    Raises:
+        InvalidField: it is not above 0, or too large.
+    """
+    # Written so that NaN fails.
+    if not 0 < weight <= MAX_WEIGHT:
+        raise InvalidField(
+            f"Expected a weight above 0 and up to {MAX_WEIGHT:g} for example {index}. Received: {weight}.",
+            field=f"examples[{index}].weight",
         )
 
 
-def check_label(label: str, index: int) -> None:
-    """Check a label.
+def check_label(label: str, index: int, name: str = "label") -> None:
+    """Check a label in the field `name` of an example.
 
     Raises:
         InvalidLabel: it is empty, too long or has control characters.
     """
     size = len(label.encode())
-    field = f"examples[{index}].label"
+    field = f"examples[{index}].{name}"
     if not label.strip():
         came = "an empty label" if not label else "a blank label"
         raise InvalidLabel(
@@ -244,3 +299,12 @@ def _content_bytes(content: Content) -> int:
     if isinstance(content, bytes):
         return len(content)
     return len(content.encode()) if isinstance(content, str) else content.nbytes
+
+
+def _member(example: Example, content_digest: str) -> bytes:
+    """The digest of an example: of plain labels without weights that of the first release."""
+    target, use = example.target, int(example.held_out)
+    if target.is_hard and example.weight == 1:
+        return sha256(f"{content_digest}\0{target.label}\0{use}".encode()).digest()
+    shown = json.dumps(target.to_json(), ensure_ascii=False)
+    return sha256(f"{content_digest}\0{shown}\0{example.weight!r}\0{use}".encode()).digest()

@@ -1,20 +1,29 @@
 """Carrying out a recipe: from features to a head and what cross-validation says of it."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headstart_server.backbones.backbone import LAST
 from headstart_server.learning.evaluation import Metrics, MetricsSource, measure
 from headstart_server.learning.head import Head
 from headstart_server.learning.lbfgs import StopReason
-from headstart_server.learning.logistic import LogisticFit, fit_logistic
+from headstart_server.learning.logistic import fit_logistic
 from headstart_server.learning.near_duplicates import group_near_duplicates
-from headstart_server.learning.recipe import Auto, CarriedOut, Logistic, Recipe, Ridge, views_of
-from headstart_server.learning.ridge import RidgeFit, fit_ridge
+from headstart_server.learning.out_of_fold import decided
+from headstart_server.learning.recipe import Auto, CarriedOut, Logistic, Recipe, Ridge, check_task, views_of
+from headstart_server.learning.ridge import fit_ridge
 from headstart_server.learning.rows import Float32, Float64, Ints, Rows, Scaling
-from headstart_server.learning.split import Folds, assign_folds
+from headstart_server.learning.solved import Solved
+from headstart_server.learning.split import Folds, folds_for, strata
+from headstart_server.learning.targets import Targets
+from headstart_server.learning.task import Task
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 #: Examples below which nothing is chosen between views: the estimate is too noisy.
 CHOOSE_FROM = 16
@@ -31,36 +40,60 @@ class Fitted:
         recipe: the recipe as it was carried out, with every choice made.
         metrics: out-of-fold metrics; empty where nothing could be validated.
         stop_reason: why the solver ended; None for a closed form.
+        outputs: calibrated out-of-fold outputs of the examples in the order they were given, [N, C]; None
+            where nothing could be validated.
+        counted: whether the output of each says something about the head, [N].
     """
 
     head: Head
     recipe: CarriedOut
     metrics: Metrics
-    stop_reason: StopReason | None = None
+    stop_reason: StopReason | None
+    outputs: Float32 | None
+    counted: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Examples:
-    """Examples sorted by content: row i of the sorted table is row `order[i]` of `views`."""
+class Examples:
+    """Examples sorted by content: row i of all but `views` is row `order[i]` of `views`.
+
+    Attributes:
+        views: features [N, D] by view, as they were given.
+        order: the row of `views` of each example, [N].
+        targets: what each shows; weights have a mean of 1.
+        groups: what must not straddle folds, [N].
+        seed: seeds the folds.
+    """
 
     views: Mapping[str, Float32]
     order: Ints
-    labels: Ints
-    classes: int
+    targets: Targets
     groups: Sequence[str]
     seed: int
 
 
-#: A candidate with its choices made, its fit and its folds.
-_Tried = tuple[CarriedOut, RidgeFit | LogisticFit, Folds]
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Tried:
+    """A candidate that was carried out.
+
+    Attributes:
+        recipe: with its choices made.
+        solved: what its solver gave.
+        folds: the folds it was validated on.
+        weights: how much each example counted, [N].
+    """
+
+    recipe: CarriedOut
+    solved: Solved
+    folds: Folds
+    weights: Float64
 
 
 def fit(
     recipe: Recipe,
     views: Mapping[str, Float32],
-    labels: Ints,
+    targets: Targets,
     groups: Sequence[str],
-    class_names: tuple[str, ...],
     *,
     seed: int,
     checkpoint: Callable[[], None] = lambda: None,
@@ -72,49 +105,76 @@ def fit(
     Args:
         recipe: what to do.
         views: features [N, D] of each view the recipe needs.
-        labels: class index of each example, [N].
+        targets: what each example shows, [N].
         groups: names what must not straddle folds: the content digest of each example, [N]. Groups whose
             features are all but the same are joined.
-        class_names: the C classes.
         seed: seeds the folds.
         checkpoint: called between pieces of work; may raise to stop.
 
     Returns:
-        The head, the recipe with its choices, and out-of-fold metrics.
+        The head, the recipe with its choices, and what cross-validation says.
+
+    Raises:
+        InvalidField: the recipe is not for this task.
     """
-    order = np.array(sorted(range(len(groups)), key=lambda place: (groups[place], int(labels[place]))))
-    names = [groups[place] for place in order]
-    alike = next(iter(views)) if LAST not in views else LAST
-    examples = _Examples(
-        views=views,
-        order=order,
-        labels=labels[order],
-        classes=len(class_names),
-        groups=group_near_duplicates(views[alike], labels[order], names, order=order, checkpoint=checkpoint),
-        seed=seed,
-    )
-    chosen, solved, folds = _best(_candidates(recipe, examples), examples, checkpoint)
-    metrics = Metrics()
-    if solved.predicted is not None and solved.log_loss is not None:
-        metrics = measure(
-            examples.labels[folds.counted],
-            solved.predicted[folds.counted],
-            log_loss=solved.log_loss,
-            source=MetricsSource.OUT_OF_FOLD,
-        )
+    check_task(recipe, targets.task)
+    examples = _sorted(views, targets, groups, seed, checkpoint)
+    best = _best(_candidates(recipe, examples), examples, checkpoint)
+    solved, counted = best.solved, best.folds.counted
+    calibration, outputs, metrics = solved.calibration, None, Metrics()
+    if solved.scores is not None:
+        shown = examples.targets.take(counted)
+        calibration = decided(calibration, solved.scores[counted], shown, best.weights[counted])
+        answered = calibration.outputs(solved.scores).astype(np.float32)
+        metrics = measure(shown, answered[counted], calibration.thresholds, source=MetricsSource.OUT_OF_FOLD)
+        outputs = _as_given(answered, examples.order)
     head = Head(
-        views=chosen.views,
-        scaling=chosen.scaling,
+        views=best.recipe.views,
+        scaling=best.recipe.scaling,
         weights=solved.weights.astype(np.float32),
         bias=solved.bias.astype(np.float32),
-        temperature=solved.temperature,
-        class_names=class_names,
+        calibration=calibration,
+        class_names=targets.class_names,
+        hidden=solved.hidden,
     )
-    reason = solved.stop_reason if isinstance(solved, LogisticFit) else None
-    return Fitted(head=head, recipe=chosen, metrics=metrics, stop_reason=reason)
+    return Fitted(
+        head=head,
+        recipe=best.recipe,
+        metrics=metrics,
+        stop_reason=solved.stop_reason,
+        outputs=outputs,
+        counted=_as_given(counted, examples.order),
+    )
 
 
-def _candidates(recipe: Recipe, examples: _Examples) -> Sequence[CarriedOut]:
+def _sorted(
+    views: Mapping[str, Float32],
+    targets: Targets,
+    groups: Sequence[str],
+    seed: int,
+    checkpoint: Callable[[], None],
+) -> Examples:
+    often = Counter(groups)
+
+    def key(place: int) -> tuple[str, list[float], float]:
+        shown = targets.matrix[place].tolist() if often[groups[place]] > 1 else []
+        return groups[place], [-share for share in shown], float(targets.weights[place])
+
+    order = np.array(sorted(range(len(groups)), key=key))
+    names = [groups[place] for place in order]
+    shown = targets.take(order)
+    shown = replace(shown, weights=shown.weights / shown.weights.mean())
+    alike = next(iter(views)) if LAST not in views else LAST
+    return Examples(
+        views=views,
+        order=order,
+        targets=shown,
+        groups=group_near_duplicates(views[alike], strata(shown), names, order=order, checkpoint=checkpoint),
+        seed=seed,
+    )
+
+
+def _candidates(recipe: Recipe, examples: Examples) -> Sequence[CarriedOut]:
     """What `auto` chooses between: the last view by itself, and all views with each feature on one scale.
 
     On photographs like those of the backbone's own training the last view is best, elsewhere what the layers
@@ -123,31 +183,33 @@ def _candidates(recipe: Recipe, examples: _Examples) -> Sequence[CarriedOut]:
     if not isinstance(recipe, Auto):
         return [recipe]
     last = Ridge(views=(LAST,), scaling=Scaling.ROOT)
-    if len(examples.labels) < CHOOSE_FROM or np.bincount(examples.labels).max() < 2:
+    if len(examples.targets) < CHOOSE_FROM or np.bincount(strata(examples.targets)).max() < 2:
         return [last]
     return [last, Ridge(views=views_of(recipe, examples.views), scaling=Scaling.STANDARD)]
 
 
-def _best(candidates: Sequence[CarriedOut], examples: _Examples, checkpoint: Callable[[], None]) -> _Tried:
-    """Fit each candidate, and keep the one of the lowest out-of-fold loss."""
+def _best(candidates: Sequence[CarriedOut], examples: Examples, checkpoint: Callable[[], None]) -> Tried:
+    """Carry out each candidate, and keep the one of the lowest out-of-fold loss."""
     tried = [_try(candidate, examples, checkpoint) for candidate in candidates]
     # The first of equals; where nothing could be validated there is one candidate.
-    return min(tried, key=lambda one: one[1].loss or 0.0)
+    return min(tried, key=lambda one: one.solved.loss or 0.0)
 
 
-def _try(candidate: CarriedOut, examples: _Examples, checkpoint: Callable[[], None]) -> _Tried:
-    labels, classes = examples.labels, examples.classes
-    folds = assign_folds(labels, examples.groups, folds=candidate.folds, seed=examples.seed)
-    balanced = is_imbalanced(labels) if candidate.balanced is None else candidate.balanced
+def _try(candidate: CarriedOut, examples: Examples, checkpoint: Callable[[], None]) -> Tried:
+    """Carry out a candidate: a branch for each kind of recipe."""
+    targets = examples.targets
+    folds = folds_for(targets, examples.groups, folds=candidate.folds, seed=examples.seed)
+    balanced = is_imbalanced(targets) if candidate.balanced is None else candidate.balanced
     rows = Rows(
         examples.views, candidate.views, candidate.scaling, order=examples.order, checkpoint=checkpoint
     )
-    solved: RidgeFit | LogisticFit
+    weights = targets.weights
     if isinstance(candidate, Logistic):
         solved = fit_logistic(
             rows,
-            np.eye(classes)[labels],
+            targets,
             folds,
+            weights=weights,
             regularization=candidate.regularization,
             temperature=candidate.temperature,
             balanced=balanced,
@@ -155,12 +217,12 @@ def _try(candidate: CarriedOut, examples: _Examples, checkpoint: Callable[[], No
             checkpoint=checkpoint,
         )
     else:
+        weights = weights * balancing(targets) if balanced else weights
         solved = fit_ridge(
             rows,
-            labels,
-            classes,
+            targets,
             folds,
-            weights=balancing(labels) if balanced else None,
+            weights=weights,
             regularization=candidate.regularization,
             temperature=candidate.temperature,
             checkpoint=checkpoint,
@@ -168,21 +230,32 @@ def _try(candidate: CarriedOut, examples: _Examples, checkpoint: Callable[[], No
     chosen = replace(
         candidate,
         regularization=solved.regularization,
-        temperature=solved.temperature,
+        temperature=solved.calibration.temperature if targets.task is Task.SINGLE_LABEL else None,
         folds=folds.count,
         balanced=balanced,
     )
-    return chosen, solved, folds
+    return Tried(recipe=chosen, solved=solved, folds=folds, weights=weights)
 
 
-def is_imbalanced(labels: Ints) -> bool:
-    """Whether the largest class has more than `IMBALANCE` times the examples of the smallest."""
-    counts = np.bincount(labels)
-    return bool(counts.max() > IMBALANCE * counts[counts > 0].min())
+def _as_given(rows: NDArray[Scalar], order: Ints) -> NDArray[Scalar]:
+    """Rows of sorted examples in the order in which the examples were given."""
+    given = np.empty_like(rows)
+    given[order] = rows
+    return given
 
 
-def balancing(labels: Ints) -> Float64:
-    """Weights of mean 1 that give each class the same sum, [N]."""
-    counts = np.bincount(labels)
-    weights: Float64 = len(labels) / (np.count_nonzero(counts) * counts[labels])
-    return weights
+def is_imbalanced(targets: Targets) -> bool:
+    """Whether the largest class of a single label outweighs the smallest by more than `IMBALANCE`."""
+    if targets.task is not Task.SINGLE_LABEL:
+        return False
+    masses = targets.weights @ targets.matrix
+    return bool(masses.max() > IMBALANCE * masses[masses > 0].min())
+
+
+def balancing(targets: Targets) -> Float64:
+    """Factors of the weights of a single label that give each class the same sum, [N]."""
+    masses = targets.weights @ targets.matrix
+    present = masses > 0
+    inverse = np.divide(1.0, masses, out=np.zeros_like(masses), where=present)
+    factors: Float64 = targets.weights.sum() / present.sum() * (targets.matrix @ inverse)
+    return factors

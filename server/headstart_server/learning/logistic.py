@@ -1,4 +1,4 @@
-"""Multinomial logistic regression, with its regularisation by cross-validation along a path of warm starts.
+"""Logistic regression, with its regularisation by cross-validation along a path of warm starts.
 
 Takes weights and soft labels. The intercept is not penalised.
 """
@@ -9,10 +9,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from headstart_server.learning.lbfgs import Minimum, StopReason, minimize
-from headstart_server.learning.rows import Float64, Ints, Rows
+from headstart_server.learning.calibration import Calibration, sigmoid
+from headstart_server.learning.lbfgs import Minimum, minimize
+from headstart_server.learning.out_of_fold import calibrate, uncalibrated
+from headstart_server.learning.rows import Float64, Rows
+from headstart_server.learning.solved import Solved
 from headstart_server.learning.split import Folds
-from headstart_server.learning.temperature import fit_temperature, mean_log_loss, smoothed_log_loss
+from headstart_server.learning.targets import Targets
+from headstart_server.learning.task import Task
 
 #: Regularisations tried where none is given, on rows around their centre with a mean length of 1.
 REGULARIZATIONS = tuple(float(value) for value in 10.0 ** -np.arange(2.0, 6.01, 0.5))
@@ -24,35 +28,9 @@ _ROUGH, _ROUGH_STEPS = 1e-4, 100
 _FINE, _FINEST, _FINE_STEPS = 1e-5, 1e-7, 1000
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class LogisticFit:
-    """A fitted logistic head and what cross-validation said of it.
-
-    Attributes:
-        weights: [D, C], for prepared features.
-        bias: [C].
-        regularization: as given or chosen.
-        temperature: as given or chosen.
-        stop_reason: why the solver ended.
-        loss: mean out-of-fold log loss on smoothed labels, by which choices are made; None where nothing
-            could be validated.
-        log_loss: mean out-of-fold log loss in nats; None where nothing could be validated.
-        predicted: out-of-fold class of each example, [N]; None where nothing could be validated.
-    """
-
-    weights: Float64
-    bias: Float64
-    regularization: float
-    temperature: float
-    stop_reason: StopReason
-    loss: float | None = None
-    log_loss: float | None = None
-    predicted: Ints | None = None
-
-
 def fit_logistic(
     rows: Rows,
-    targets: Float64,
+    targets: Targets,
     folds: Folds,
     *,
     weights: Float64 | None = None,
@@ -62,19 +40,20 @@ def fit_logistic(
     time_budget: float | None = None,
     clock: Callable[[], float] = time.monotonic,
     checkpoint: Callable[[], None] = lambda: None,
-) -> LogisticFit:
-    """Fit multinomial logistic regression.
+) -> Solved:
+    """Fit logistic regression: multinomial for a single label, of each class by itself for several.
 
     Args:
         rows: N examples.
-        targets: probability of each class for each example, [N, C]; one-hot where labels are certain.
+        targets: what they show; no regression.
         folds: the cross-validation partition.
-        weights: of each example, [N], above 0; None for 1.
+        weights: of each example, [N], above 0; None for those of the targets.
         regularization: half of it times the squared weights is added to the mean loss, for features scaled to
             a mean length of 1 around their centre; None chooses among `REGULARIZATIONS` by out-of-fold loss.
-        temperature: None chooses by out-of-fold loss; 1 where nothing can be validated.
-        balanced: whether classes are told as if all were equally frequent: the logarithms of their shares are
-            taken off the bias (logit adjustment, Menon et al. 2021), and choices weigh each class the same.
+        temperature: for a single label; None chooses by out-of-fold loss; 1 where nothing can be validated.
+        balanced: for a single label, whether classes are told as if all were equally frequent: the logarithms
+            of their shares are taken off the bias (logit adjustment, Menon et al. 2021), and choices weigh
+            each class the same.
         time_budget: seconds after which the best found so far is taken; None for no limit.
         clock: seconds that only go up.
         checkpoint: called at each evaluation of the loss; may raise to stop.
@@ -97,25 +76,25 @@ def fit_logistic(
     found = task.whole(regularization, best.whole if best else None, lambda: clock() >= late)
     solution, bias = task.unfolded(found.point)
     of_features = rows.multiplier[:, None] * solution
-    return LogisticFit(
+    calibration = best.calibration if best else None
+    return Solved(
         weights=of_features,
         bias=bias - rows.mean @ of_features,
+        calibration=calibration
+        or uncalibrated(targets, temperature=temperature or 1.0, slope=1.0, offset=0.0),
         regularization=regularization,
-        temperature=best.temperature if best else temperature or 1.0,
-        stop_reason=found.reason,
         loss=best.loss if best else None,
-        log_loss=best.log_loss if best else None,
-        predicted=best.predicted if best else None,
+        scores=best.scores if best else None,
+        stop_reason=found.reason,
     )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Trial:
     regularization: float
-    temperature: float
+    calibration: Calibration
     loss: float
-    log_loss: float
-    predicted: Ints
+    scores: Float64
     whole: Float64
 
 
@@ -125,19 +104,21 @@ class _Path:
     def __init__(
         self,
         rows: Rows,
-        targets: Float64,
+        targets: Targets,
         weights: Float64 | None,
         folds: Folds,
         *,
         balanced: bool,
         checkpoint: Callable[[], None],
     ) -> None:
-        self._targets, self._folds, self._checkpoint = targets, folds, checkpoint
-        self._weights = np.ones(len(rows)) if weights is None else weights
-        self._labels = targets.argmax(axis=1)
-        shares = self._weights @ targets / self._weights.sum()
-        self._shift = np.log(np.maximum(shares, np.finfo(np.float64).tiny)) if balanced else 0.0 * shares
-        self._judged = self._weights / (shares[self._labels] if balanced else 1.0)
+        self._shown, self._targets = targets, targets.matrix
+        self._folds, self._checkpoint = folds, checkpoint
+        self._weights = targets.weights if weights is None else weights
+        self._loss = _binary_losses if targets.task is Task.MULTI_LABEL else _losses
+        shares = self._weights @ self._targets / self._weights.sum()
+        shares = np.maximum(shares, np.finfo(np.float64).tiny)
+        self._shift = np.log(shares) if balanced else 0.0 * shares
+        self._judged = self._weights * (self._targets @ (1 / shares) if balanced else 1.0)
         matrix = np.concatenate([block for _, block in rows.blocks()])
         # The optimum lies in the span of the rows: with fewer rows than features, their coordinates do.
         self._basis: Float64 | None = None
@@ -161,18 +142,11 @@ class _Path:
             solution = self._solve(fold, regularization, is_late).point
             scores[inside] = self._matrix[inside] @ solution.reshape(-1, scores.shape[1]) - self._shift
         counted, judged = self._folds.counted, self._judged[self._folds.counted]
-        labels = self._labels[counted]
-        if temperature is None:
-            temperature, loss = fit_temperature(scores[counted], labels, judged)
-        else:
-            loss = smoothed_log_loss(scores[counted], labels, judged, temperature)
+        calibration, loss = calibrate(
+            scores[counted], self._shown.take(counted), judged, temperature=temperature
+        )
         return _Trial(
-            regularization=regularization,
-            temperature=temperature,
-            loss=loss,
-            log_loss=mean_log_loss(scores[counted], labels, temperature),
-            predicted=scores.argmax(axis=1),
-            whole=whole,
+            regularization=regularization, calibration=calibration, loss=loss, scores=scores, whole=whole
         )
 
     def whole(self, regularization: float, start: Float64 | None, is_late: Callable[[], bool]) -> Minimum:
@@ -200,11 +174,7 @@ class _Path:
             self._checkpoint()
             solution = point.reshape(shape)
             scores = matrix @ solution
-            scores -= scores.max(axis=1, keepdims=True)
-            powers = np.exp(scores)
-            sums = powers.sum(axis=1, keepdims=True)
-            losses = targets.sum(axis=1) * np.log(sums[:, 0]) - (targets * scores).sum(axis=1)
-            errors = targets.sum(axis=1, keepdims=True) * powers / sums - targets
+            losses, errors = self._loss(scores, targets)
             slope = matrix.T @ (weights[:, None] * errors)
             slope[:-1] += regularization * solution[:-1]
             penalty = 0.5 * regularization * float(np.square(solution[:-1]).sum())
@@ -219,3 +189,18 @@ class _Path:
         )
         self._starts[fold] = found.point
         return found
+
+
+def _losses(scores: Float64, targets: Float64) -> tuple[Float64, Float64]:
+    """Log loss of each example under a softmax, [n], and its gradient for the scores, [n, C]."""
+    scores -= scores.max(axis=1, keepdims=True)
+    powers = np.exp(scores)
+    sums = powers.sum(axis=1, keepdims=True)
+    losses = targets.sum(axis=1) * np.log(sums[:, 0]) - (targets * scores).sum(axis=1)
+    return losses, targets.sum(axis=1, keepdims=True) * powers / sums - targets
+
+
+def _binary_losses(scores: Float64, targets: Float64) -> tuple[Float64, Float64]:
+    """Log loss of each example summed over its classes, [n], and its gradient for the scores, [n, C]."""
+    losses = np.maximum(scores, 0) - targets * scores + np.log1p(np.exp(-np.abs(scores)))
+    return losses.sum(axis=1), sigmoid(scores) - targets

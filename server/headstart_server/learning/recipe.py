@@ -5,7 +5,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from headstart_server.backbones.backbone import LAST, TAPS
+from headstart_server.errors import InvalidField
 from headstart_server.learning.rows import Scaling
+from headstart_server.learning.task import Task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +70,33 @@ def views_of(recipe: Recipe, available: Collection[str]) -> tuple[str, ...]:
     if isinstance(recipe, Auto):
         return tuple(name for name in (TAPS, LAST) if name in available)
     return recipe.views
+
+
+def check_task(recipe: Recipe, task: Task) -> None:
+    """Check that a recipe can fit a head to a task.
+
+    Raises:
+        InvalidField: the recipe, or a setting of it, is for other tasks.
+    """
+    field = f"spec.recipe.{type(recipe).__name__.lower()}"
+    if isinstance(recipe, Logistic) and task is Task.REGRESSION:
+        raise InvalidField(
+            "Expected the recipe auto or ridge for examples with numbers. Received: logistic.", field=field
+        )
+    if isinstance(recipe, Auto) or task is Task.SINGLE_LABEL:
+        return
+    if recipe.temperature is not None:
+        raise InvalidField(
+            "Expected a temperature for examples of one label only. "
+            f"Received: {recipe.temperature:g} for {task.value.replace('_', '-')} examples.",
+            field=f"{field}.temperature",
+        )
+    if recipe.balanced:
+        raise InvalidField(
+            "Expected balanced for examples of one label only. "
+            f"Received: balanced for {task.value.replace('_', '-')} examples.",
+            field=f"{field}.balanced",
+        )
 
 
 def recipe_json(recipe: Recipe) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Ridge regression on one-hot labels, with regularisation and temperature by closed-form cross-validation.
+"""Ridge regression on what examples show, with its settings by closed-form cross-validation.
 
 Out-of-fold residuals need no refit: for any linear smoother with hat matrix H the residuals of a left-out
 block g are ``(I - H_gg)^-1 r_g`` (the block form of the PRESS identity, Allen 1974; Golub, Heath and Wahba
@@ -6,19 +6,19 @@ block g are ``(I - H_gg)^-1 r_g`` (the block form of the PRESS identity, Allen 1
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from headstart_server.learning.calibration import Calibration
+from headstart_server.learning.out_of_fold import calibrate, uncalibrated
 from headstart_server.learning.ridge_forms import DualForm, PrimalForm, RidgeTask
-from headstart_server.learning.rows import Float64, Ints, Rows
+from headstart_server.learning.rows import Float64, Rows
+from headstart_server.learning.solved import Solved
 from headstart_server.learning.split import Folds
-from headstart_server.learning.temperature import (
-    SINGLE_SHOT_TEMPERATURE,
-    fit_temperature,
-    mean_log_loss,
-    smoothed_log_loss,
-)
+from headstart_server.learning.targets import Targets
+from headstart_server.learning.task import Task
+from headstart_server.learning.temperature import SINGLE_SHOT_TEMPERATURE
 
 #: Regularisations tried where none is given, on rows around their centre with a mean length of 1.
 REGULARIZATIONS = tuple(float(value) for value in 10.0 ** np.arange(-4.5, 0.51, 0.5))
@@ -30,102 +30,109 @@ WALK_ABOVE = 500
 _WALK_FROM, _WALK_FOLDS = 6, 2
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class RidgeFit:
-    """A fitted ridge head and what cross-validation said of it.
-
-    Attributes:
-        weights: [D, C], for prepared features.
-        bias: [C].
-        regularization: as given or chosen.
-        temperature: as given or chosen.
-        loss: mean out-of-fold log loss on smoothed labels, by which choices are made; None where nothing
-            could be validated.
-        log_loss: mean out-of-fold log loss in nats; None where nothing could be validated.
-        predicted: out-of-fold class of each example, [N]; None where nothing could be validated.
-    """
-
-    weights: Float64
-    bias: Float64
-    regularization: float
-    temperature: float
-    loss: float | None = None
-    log_loss: float | None = None
-    predicted: Ints | None = None
-
-
 def fit_ridge(
     rows: Rows,
-    labels: Ints,
-    classes: int,
+    targets: Targets,
     folds: Folds,
     *,
     weights: Float64 | None = None,
     regularization: float | None = None,
     temperature: float | None = None,
     checkpoint: Callable[[], None] = lambda: None,
-) -> RidgeFit:
-    """Fit one-hot ridge.
+) -> Solved:
+    """Fit ridge on one-hot labels, soft labels, columns of 0 and 1, or numbers.
 
     Args:
         rows: N examples.
-        labels: class index of each example, [N].
-        classes: number of classes C.
+        targets: what they show.
         folds: the cross-validation partition.
-        weights: of each example in all sums, [N], above 0; None for 1.
+        weights: of each example in all sums and choices, [N], above 0; None for those of the targets.
         regularization: the penalty on the squared weights, for features scaled to a mean length of 1 around
-            their centre; None chooses among `REGULARIZATIONS` by out-of-fold log loss.
-        temperature: None chooses by out-of-fold log loss.
+            their centre; None chooses among `REGULARIZATIONS` by the out-of-fold loss of the task.
+        temperature: for a single label; None chooses by out-of-fold log loss.
         checkpoint: called between pieces of work; may raise to stop.
 
     Returns:
         The fit. Where `folds` is empty the single-shot constants take the place of choices.
     """
-    weights = np.ones(len(rows)) if weights is None else weights
-    task = RidgeTask(
-        rows=rows, labels=labels, classes=classes, weights=weights, folds=folds, checkpoint=checkpoint
-    )
+    weights = targets.weights if weights is None else weights
+    unit = _Unit.of(targets, weights)
+    targets = unit.scaled(targets)
+    task = RidgeTask(rows=rows, targets=targets.matrix, weights=weights, folds=folds, checkpoint=checkpoint)
     system = DualForm(task) if len(rows) <= rows.size else PrimalForm(task)
     trial = None
     if folds.count and folds.counted.any():
-        search = _Search(system, task, temperature)
+        search = _Search(system, task, targets, temperature)
         if regularization is not None:
             trial = search.at(regularization)
         elif len(rows) <= WALK_ABOVE:
             trial = min(map(search.at, REGULARIZATIONS), key=lambda trial: trial.loss)
         else:
             trial = search.walk(REGULARIZATIONS)
-        regularization, temperature = trial.regularization, trial.temperature
+        regularization = trial.regularization
     if regularization is None:
         regularization = SINGLE_SHOT_REGULARIZATION
-    solution, label_mean, row_mean = system.solve(regularization)
-    solution_of_features = rows.multiplier[:, None] * solution
-    return RidgeFit(
-        weights=solution_of_features,
-        bias=label_mean - row_mean @ solution - rows.mean @ solution_of_features,
+    solution, target_mean, row_mean = system.solve(regularization)
+    of_features = rows.multiplier[:, None] * solution
+    bias = target_mean - row_mean @ solution - rows.mean @ of_features
+    return Solved(
+        weights=of_features * unit.scale,
+        bias=bias * unit.scale + unit.shift,
+        calibration=trial.calibration if trial else _single_shot(targets, temperature),
         regularization=regularization,
-        temperature=SINGLE_SHOT_TEMPERATURE if temperature is None else temperature,
         loss=trial.loss if trial else None,
-        log_loss=trial.log_loss if trial else None,
-        predicted=trial.predicted if trial else None,
+        scores=trial.scores * unit.scale + unit.shift if trial else None,
     )
+
+
+def _single_shot(targets: Targets, temperature: float | None) -> Calibration:
+    return uncalibrated(
+        targets,
+        temperature=SINGLE_SHOT_TEMPERATURE if temperature is None else temperature,
+        slope=1 / SINGLE_SHOT_TEMPERATURE,
+        offset=-0.5 / SINGLE_SHOT_TEMPERATURE,
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Unit:
+    """The unit in which numbers are learned: their deviation, around their mean; classes stay as they are."""
+
+    shift: float = 0.0
+    scale: float = 1.0
+
+    @classmethod
+    def of(cls, targets: Targets, weights: Float64) -> "_Unit":
+        if targets.task is not Task.REGRESSION:
+            return cls()
+        values = targets.matrix[:, 0]
+        mean = float(weights @ values / weights.sum())
+        deviation = float(np.sqrt(weights @ np.square(values - mean) / weights.sum()))
+        return cls(shift=mean, scale=deviation or 1.0)
+
+    def scaled(self, targets: Targets) -> Targets:
+        if self == _Unit():
+            return targets
+        return replace(targets, matrix=(targets.matrix - self.shift) / self.scale)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class _Trial:
     regularization: float
-    temperature: float
+    calibration: Calibration
     loss: float
-    log_loss: float
-    predicted: Ints
+    scores: Float64
 
 
 class _Search:
     """Looks for the regularisation, each with its best temperature, of the lowest out-of-fold loss."""
 
-    def __init__(self, system: DualForm | PrimalForm, task: RidgeTask, temperature: float | None) -> None:
+    def __init__(
+        self, system: DualForm | PrimalForm, task: RidgeTask, targets: Targets, temperature: float | None
+    ) -> None:
         self._system = system
         self._task = task
+        self._targets = targets
         self._temperature = temperature
 
     def at(self, regularization: float, folds: int | None = None) -> _Trial:
@@ -134,19 +141,13 @@ class _Search:
         folds = task.folds.count if folds is None else folds
         scores = self._system.out_of_fold(regularization, folds)
         inside = task.folds.counted & (task.folds.of < folds)
-        counted, labels, weights = scores[inside], task.labels[inside], task.weights[inside]
-        if self._temperature is None:
-            temperature, loss = fit_temperature(counted, labels, weights)
-        else:
-            temperature = self._temperature
-            loss = smoothed_log_loss(counted, labels, weights, temperature)
-        return _Trial(
-            regularization=regularization,
-            temperature=temperature,
-            loss=loss,
-            log_loss=mean_log_loss(counted, labels, temperature),
-            predicted=scores.argmax(axis=1),
+        calibration, loss = calibrate(
+            scores[inside],
+            self._targets.take(inside),
+            task.weights[inside],
+            temperature=self._temperature,
         )
+        return _Trial(regularization=regularization, calibration=calibration, loss=loss, scores=scores)
 
     def walk(self, tried: Sequence[float]) -> _Trial:
         """The first one, from the middle on, that is better than both its neighbours on the first folds."""

@@ -19,16 +19,14 @@ class RidgeTask:
 
     Attributes:
         rows: N examples.
-        labels: class index of each, [N].
-        classes: number of classes C.
+        targets: what each shows, [N, C].
         weights: of each example in all sums, [N].
         folds: the cross-validation partition.
         checkpoint: called between pieces of work; may raise to stop.
     """
 
     rows: Rows
-    labels: Ints
-    classes: int
+    targets: Float64
     weights: Float64
     folds: Folds
     checkpoint: Callable[[], None]
@@ -50,9 +48,8 @@ class DualForm:
         matrix = np.concatenate([block for _, block in task.rows.blocks()])
         self._row_mean = weights @ matrix / weights.sum()
         self._rows = (matrix - self._row_mean) * self._roots[:, None]
-        one_hot = np.eye(task.classes)[task.labels]
-        self._label_mean = weights @ one_hot / weights.sum()
-        self._targets = (one_hot - self._label_mean) * self._roots[:, None]
+        self._target_mean = weights @ task.targets / weights.sum()
+        self._targets = (task.targets - self._target_mean) * self._roots[:, None]
         task.checkpoint()
         values, self._vectors = np.linalg.eigh(self._rows @ self._rows.T)
         self._values = np.maximum(values, 0.0)
@@ -67,15 +64,15 @@ class DualForm:
             vectors, share = self._vectors[inside], self._share[inside]
             hat = (vectors * shrink) @ vectors.T + np.outer(share, share)
             residuals[inside] = np.linalg.solve(np.eye(len(inside)) - hat, residuals[inside])
-        scores: Float64 = (self._targets - residuals) / self._roots[:, None] + self._label_mean
+        scores: Float64 = (self._targets - residuals) / self._roots[:, None] + self._target_mean
         return scores
 
     def solve(self, regularization: float) -> tuple[Float64, Float64, Float64]:
-        """Weights [D, C] of the rows, mean label [C] and mean row [D]."""
+        """Weights [D, C] of the rows, mean target [C] and mean row [D]."""
         self._checkpoint()
         inverse = 1.0 / (self._values + regularization)
         solution = self._rows.T @ (self._vectors @ (inverse[:, None] * self._projected))
-        return solution, self._label_mean, self._row_mean
+        return solution, self._target_mean, self._row_mean
 
 
 class PrimalForm:
@@ -87,7 +84,7 @@ class PrimalForm:
     def __init__(self, task: RidgeTask) -> None:
         self._task = task
         self._members = task.members()
-        parts = [_Sums.of(task, places) for places in self._members or [np.arange(len(task.labels))]]
+        parts = [_Sums.of(task, places) for places in self._members or [np.arange(len(task.targets))]]
         whole = parts[0]
         for part in parts[1:]:
             whole = whole.plus(part, 1.0)
@@ -99,18 +96,18 @@ class PrimalForm:
 
     def out_of_fold(self, regularization: float, folds: int) -> Float64:
         """Scores [N, C] of each example of the first folds, by a head fitted without its fold."""
-        scores = np.zeros((len(self._task.labels), self._task.classes))
+        scores = np.zeros_like(self._task.targets)
         for inside, without in list(zip(self._members, self._without, strict=True))[:folds]:
             self._task.checkpoint()
             solution = without.solve(regularization)
             for places, block in self._task.rows.blocks(inside):
-                scores[places] = (block - without.row_mean) @ solution + without.label_mean
+                scores[places] = (block - without.row_mean) @ solution + without.target_mean
         return scores
 
     def solve(self, regularization: float) -> tuple[Float64, Float64, Float64]:
-        """Weights [D, C] of the rows, mean label [C] and mean row [D]."""
+        """Weights [D, C] of the rows, mean target [C] and mean row [D]."""
         self._task.checkpoint()
-        return self._whole.solve(regularization), self._whole.label_mean, self._whole.row_mean
+        return self._whole.solve(regularization), self._whole.target_mean, self._whole.row_mean
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -119,29 +116,35 @@ class _Sums:
 
     weight: float
     rows: Float64
-    labels: Float64
+    targets: Float64
     gram: Float64
     cross: Float64
 
     @classmethod
     def of(cls, task: RidgeTask, places: Ints) -> "_Sums":
         size = task.rows.size
-        gram, cross, rows = np.zeros((size, size)), np.zeros((size, task.classes)), np.zeros(size)
+        columns = task.targets.shape[1]
+        gram, cross, rows = np.zeros((size, size)), np.zeros((size, columns)), np.zeros(size)
         for part, block in task.rows.blocks(places):
             weights = task.weights[part]
             rooted = block * np.sqrt(weights)[:, None]
             gram += rooted.T @ rooted
             rows += weights @ block
-            cross += block.T @ (weights[:, None] * np.eye(task.classes)[task.labels[part]])
-        counts = np.bincount(task.labels[places], task.weights[places], minlength=task.classes)
-        weight = float(task.weights[places].sum())
-        return cls(weight=weight, rows=rows, labels=np.asarray(counts, np.float64), gram=gram, cross=cross)
+            cross += block.T @ (weights[:, None] * task.targets[part])
+        weights = task.weights[places]
+        return cls(
+            weight=float(weights.sum()),
+            rows=rows,
+            targets=weights @ task.targets[places],
+            gram=gram,
+            cross=cross,
+        )
 
     def plus(self, part: "_Sums", sign: float) -> "_Sums":
         return _Sums(
             weight=self.weight + sign * part.weight,
             rows=self.rows + sign * part.rows,
-            labels=self.labels + sign * part.labels,
+            targets=self.targets + sign * part.targets,
             gram=self.gram + part.gram if sign > 0 else self.gram - part.gram,
             cross=self.cross + sign * part.cross,
         )
@@ -152,7 +155,7 @@ class _System:
     """The normal equations around the means, but for the regularisation."""
 
     row_mean: Float64
-    label_mean: Float64
+    target_mean: Float64
     gram: Float64
     cross: Float64
 
@@ -161,9 +164,9 @@ class _System:
         mean = sums.rows / sums.weight
         return cls(
             row_mean=mean,
-            label_mean=sums.labels / sums.weight,
+            target_mean=sums.targets / sums.weight,
             gram=sums.gram - np.outer(sums.weight * mean, mean),
-            cross=sums.cross - np.outer(mean, sums.labels),
+            cross=sums.cross - np.outer(mean, sums.targets),
         )
 
     def solve(self, regularization: float) -> Float64:

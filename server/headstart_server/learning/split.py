@@ -1,12 +1,19 @@
 """Which examples are held out, and which fold each training example is in."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-Ints = NDArray[np.int64]
+from headstart_server.learning.rows import Ints
+from headstart_server.learning.targets import Targets
+from headstart_server.learning.task import Task
+
+__all__ = ["Folds", "Ints", "assign_folds", "folds_for", "held_out", "strata"]
+
+#: Examples of one stratum of a regression, about: so many parts of the range are dealt evenly.
+_STRATUM = 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -23,6 +30,32 @@ class Folds:
     count: int
     of: Ints
     counted: NDArray[np.bool_]
+
+
+def strata(targets: Targets) -> Ints:
+    """The stratum of each example, [N]: what shall be spread evenly between folds.
+
+    The class of a single label; the rarest class that applies of several; of numbers those next to each
+    other, about five in each stratum.
+    """
+    matrix = targets.matrix
+    if targets.task is Task.SINGLE_LABEL:
+        return targets.labels
+    if targets.task is Task.REGRESSION:
+        edges = np.quantile(matrix[:, 0], np.linspace(0, 1, max(len(matrix) // _STRATUM, 1) + 1)[1:-1])
+        return np.searchsorted(edges, matrix[:, 0], side="right")
+    counts = np.append(matrix.sum(axis=0), np.inf)
+    rarity = np.where(np.pad(matrix, ((0, 0), (0, 1)), constant_values=1.0) > 0, counts, np.nan)
+    rarest: Ints = np.nanargmin(rarity, axis=1)
+    return rarest
+
+
+def folds_for(targets: Targets, groups: Sequence[str], *, folds: int, seed: int) -> Folds:
+    """Deal the examples of a task into folds; arguments as for `assign_folds`."""
+    dealt = assign_folds(strata(targets), groups, folds=folds, seed=seed)
+    if targets.task is Task.SINGLE_LABEL or not dealt.count:
+        return dealt
+    return replace(dealt, counted=np.ones(len(targets), np.bool_))
 
 
 def assign_folds(labels: Ints, groups: Sequence[str], *, folds: int, seed: int) -> Folds:

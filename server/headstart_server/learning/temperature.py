@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from headstart_server.learning.rows import BLOCK, Float64, Ints
+from headstart_server.learning.rows import BLOCK, Float64
 
 #: The temperatures it may take.
 LOWEST, HIGHEST = 0.01, 2.0
@@ -14,7 +14,7 @@ _STEPS = 40
 _CLOSE = 1e-6
 
 
-def fit_temperature(scores: Float64, labels: Ints, weights: Float64) -> tuple[float, float]:
+def fit_temperature(scores: Float64, shares: Float64, weights: Float64) -> tuple[float, float]:
     """The temperature of the lowest log loss on smoothed labels, and that loss.
 
     Temperature scaling after Guo et al. 2017. Where few scores are all right the likelihood has no optimum:
@@ -24,23 +24,23 @@ def fit_temperature(scores: Float64, labels: Ints, weights: Float64) -> tuple[fl
 
     Args:
         scores: out-of-fold scores, [n, C].
-        labels: class index of each, [n].
-        weights: of each, [n].
+        shares: probability of each class, [n, C]; one-hot where labels are certain.
+        weights: of each example, [n].
 
     Returns:
         The temperature from `LOWEST` to `HIGHEST`, and the mean smoothed log loss in nats.
     """
     # The loss is convex in 1 / temperature: Newton's method, kept within a bracket that only shrinks.
     low, high = 1.0 / HIGHEST, 1.0 / LOWEST
-    if _slopes(scores, labels, weights, high)[1] <= 0:
+    if _slopes(scores, shares, weights, high)[1] <= 0:
         low = high
-    elif _slopes(scores, labels, weights, low)[1] >= 0:
+    elif _slopes(scores, shares, weights, low)[1] >= 0:
         high = low
     inverse = np.sqrt(low * high)
     for _ in range(_STEPS):
         if high - low <= _CLOSE * low:
             break
-        _, slope, curvature = _slopes(scores, labels, weights, inverse)
+        _, slope, curvature = _slopes(scores, shares, weights, inverse)
         low, high = (inverse, high) if slope < 0 else (low, inverse)
         step = inverse - slope / curvature if curvature > 0 else high
         moved = step if low < step < high else np.sqrt(low * high)
@@ -48,32 +48,31 @@ def fit_temperature(scores: Float64, labels: Ints, weights: Float64) -> tuple[fl
             inverse = moved
             break
         inverse = moved
-    return float(1.0 / inverse), _slopes(scores, labels, weights, inverse)[0]
+    return float(1.0 / inverse), _slopes(scores, shares, weights, inverse)[0]
 
 
-def smoothed_log_loss(scores: Float64, labels: Ints, weights: Float64, temperature: float) -> float:
+def smoothed_log_loss(scores: Float64, shares: Float64, weights: Float64, temperature: float) -> float:
     """What `fit_temperature` makes small, at a given temperature."""
-    return _slopes(scores, labels, weights, 1.0 / temperature)[0]
+    return _slopes(scores, shares, weights, 1.0 / temperature)[0]
 
 
-def mean_log_loss(scores: Float64, labels: Ints, temperature: float) -> float:
+def mean_log_loss(scores: Float64, shares: Float64, temperature: float) -> float:
     """Mean negative log-likelihood of the labels, in nats."""
     shifted = (scores - scores.max(axis=1, keepdims=True)) / temperature
-    right = shifted[np.arange(len(labels)), labels]
-    return float((np.log(np.exp(shifted).sum(axis=1)) - right).mean())
+    return float((np.log(np.exp(shifted).sum(axis=1)) - (shares * shifted).sum(axis=1)).mean())
 
 
-def _slopes(scores: Float64, labels: Ints, weights: Float64, inverse: float) -> tuple[float, float, float]:
+def _slopes(scores: Float64, shares: Float64, weights: Float64, inverse: float) -> tuple[float, float, float]:
     """Mean smoothed log loss at 1 / temperature, and its first two derivatives."""
-    smoothing = SMOOTHING / (len(labels) + SMOOTHING)
+    smoothing = SMOOTHING / (len(shares) + SMOOTHING)
     totals = np.zeros(3)
-    for start in range(0, len(labels), BLOCK):
+    for start in range(0, len(shares), BLOCK):
         part = slice(start, start + BLOCK)
         block = scores[part].astype(np.float64, copy=False)
         shifted = block - block.max(axis=1, keepdims=True)
         powers = np.exp(shifted * inverse)
         sums = powers.sum(axis=1)
-        right = shifted[np.arange(len(shifted)), labels[part]]
+        right = np.einsum("nc,nc->n", shares[part], shifted)
         wanted = (1 - smoothing) * right + smoothing * shifted.mean(axis=1)
         mean = (powers * shifted).sum(axis=1) / sums
         variance = (powers * shifted * shifted).sum(axis=1) / sums - mean * mean

@@ -7,16 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from headstart_server.errors import ArtifactDamaged
-from headstart_server.learning.head import Head
+from headstart_server.learning.head import Head, HeadFacts
 from headstart_server.models.storage import storage_errors, sync_folder
 from headstart_server.models.version import Manifest
 
@@ -57,13 +54,10 @@ class VersionStore:
         Raises:
             StorageFull: the disk is full.
         """
-        tensors: dict[str, NDArray[Any]] = {
-            "weights": np.ascontiguousarray(head.weights),
-            "bias": np.ascontiguousarray(head.bias),
-            "temperature": np.array([head.temperature], np.float64),
-        }
         # One entry: several would come in any order, and equal heads must be equal files.
-        head_bytes = save_tensors(tensors, metadata={"input": f"{head.scaling} {' '.join(head.views)}"})
+        head_bytes = save_tensors(
+            head.tensors(), metadata={"input": f"{head.scaling} {' '.join(head.views)}"}
+        )
         further = dict(files or {})
         manifest = replace(
             manifest,
@@ -94,22 +88,18 @@ class VersionStore:
             ArtifactDamaged: the file is missing, or not the one that was published.
         """
         head_bytes = self._checked(artifact, manifest, HEAD_FILE, manifest.head_digest)
-        try:
-            tensors = load_tensors(head_bytes)
-            weights, bias = tensors["weights"], tensors["bias"]
-            temperature = float(tensors["temperature"][0])
-        except (SafetensorError, KeyError, IndexError) as error:
-            raise _damaged(manifest, "its head is not a head file") from error
-        if weights.shape[1:] != (len(manifest.class_names),) or bias.shape != weights.shape[1:]:
-            raise _damaged(manifest, "its head does not fit its class names")
-        return Head(
+        facts = HeadFacts(
+            task=manifest.task,
             views=manifest.recipe.views,
             scaling=manifest.recipe.scaling,
-            weights=weights,
-            bias=bias,
-            temperature=temperature,
             class_names=manifest.class_names,
         )
+        try:
+            return Head.from_tensors(load_tensors(head_bytes), facts)
+        except (SafetensorError, KeyError, IndexError) as error:
+            raise _damaged(manifest, "its head is not a head file") from error
+        except ValueError as error:
+            raise _damaged(manifest, "its head does not fit its class names") from error
 
     def read_file(self, artifact: str, manifest: Manifest, name: str) -> bytes | None:
         """A further file of a version, checked against its manifest; None if it has none of this name.

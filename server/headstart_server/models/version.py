@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from headstart_server.learning.evaluation import Metrics, MetricsSource
+from headstart_server.learning.evaluation import Metrics
 from headstart_server.learning.recipe import Auto, CarriedOut, recipe_from_json, recipe_json
+from headstart_server.learning.task import Task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +33,7 @@ class Manifest:
         fit_seconds: how long it took to fit the head.
         head_digest: SHA-256 of the head's file.
         files: SHA-256 of each further file of the version, by its name.
+        task: the kind of task.
     """
 
     model: str
@@ -53,12 +55,13 @@ class Manifest:
     fit_seconds: float = 0.0
     head_digest: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
+    task: Task = Task.SINGLE_LABEL
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
         fields = asdict(self)
         fields["recipe"] = recipe_json(self.recipe)
-        fields["metrics"]["source"] = self.metrics.source.value
+        fields["metrics"] = self.metrics.to_json()
         return fields
 
     @classmethod
@@ -71,15 +74,13 @@ class Manifest:
         recipe = recipe_from_json(fields["recipe"])
         if isinstance(recipe, Auto):
             raise ValueError("Expected a recipe as it was carried out. Received: auto.")
-        metrics = dict(fields["metrics"])
-        metrics["source"] = MetricsSource(metrics["source"])
-        metrics["confusion"] = tuple(tuple(cell) for cell in metrics["confusion"])
         return cls(
             **{
                 **fields,
                 "recipe": recipe,
-                "metrics": Metrics(**metrics),
+                "metrics": Metrics.from_json(fields["metrics"]),
                 "class_names": tuple(fields["class_names"]),
+                "task": Task(fields.get("task", Task.SINGLE_LABEL)),
             }
         )
 

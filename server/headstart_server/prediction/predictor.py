@@ -25,6 +25,7 @@ from headstart_server.errors import (
     WrongModality,
 )
 from headstart_server.learning.head import Float32
+from headstart_server.learning.task import Task
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion
 from headstart_server.models.version import Selector
@@ -45,11 +46,13 @@ class Answer:
         version: the version.
         indexes: for each input the class indexes asked for, the likeliest first, [n, k].
         probabilities: their probabilities, [n, k].
+        values: of a regression the number for each input, [n]; there are no classes then.
     """
 
     version: ResidentVersion
     indexes: NDArray[np.int64]
     probabilities: Float32
+    values: Float32 | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -260,7 +263,7 @@ class Predictor:
 
     async def _answer(self, version: ResidentVersion, rows: Sequence[RowFeatures], top_k: int) -> Answer:
         features = {view: np.stack([row.views[view] for row in rows]) for view in version.head.views}
-        if len(rows) * version.head.weights.size > HEAD_WORK_IN_LOOP:
+        if len(rows) * version.head.work > HEAD_WORK_IN_LOOP:
             return await asyncio.to_thread(_answer, version, features, top_k)
         return _answer(version, features, top_k)
 
@@ -316,15 +319,23 @@ def _fault(faults: Mapping[int, BaseException], count: int) -> BaseException:
 
 
 def _answer(version: ResidentVersion, features: Mapping[str, Float32], top_k: int) -> Answer:
-    probabilities = version.head.probabilities(features)
-    classes = probabilities.shape[1]
+    outputs = version.head.outputs(features)
+    if version.head.task is Task.REGRESSION:
+        none = np.zeros((len(outputs), 0))
+        return Answer(
+            version=version,
+            indexes=none.astype(np.int64),
+            probabilities=none.astype(np.float32),
+            values=outputs[:, 0],
+        )
+    classes = outputs.shape[1]
     wanted = min(top_k or classes, classes)
     # Stable, so that equal probabilities come in the order of the classes.
-    indexes = np.argsort(-probabilities, axis=1, kind="stable")[:, :wanted]
+    indexes = np.argsort(-outputs, axis=1, kind="stable")[:, :wanted]
     return Answer(
         version=version,
         indexes=indexes,
-        probabilities=np.take_along_axis(probabilities, indexes, axis=1),
+        probabilities=np.take_along_axis(outputs, indexes, axis=1),
     )
 
 

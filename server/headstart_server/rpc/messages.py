@@ -17,6 +17,8 @@ from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import Example
 from headstart_server.learning.recipe import Auto, Logistic, Recipe, Ridge
 from headstart_server.learning.rows import Scaling
+from headstart_server.learning.target import Target
+from headstart_server.learning.task import Task
 from headstart_server.models.version import Selector
 
 MAX_PAGE = 1000
@@ -26,6 +28,11 @@ SCALINGS = {
     Scaling.UNIT: job_pb2.FEATURE_SCALING_UNIT,
     Scaling.ROOT: job_pb2.FEATURE_SCALING_ROOT,
     Scaling.STANDARD: job_pb2.FEATURE_SCALING_STANDARD,
+}
+TASKS = {
+    Task.SINGLE_LABEL: input_pb2.TASK_SINGLE_LABEL,
+    Task.MULTI_LABEL: input_pb2.TASK_MULTI_LABEL,
+    Task.REGRESSION: input_pb2.TASK_REGRESSION,
 }
 
 
@@ -63,17 +70,61 @@ def examples_of(messages: Sequence[input_pb2.Example], start: int) -> list[Examp
     """The examples of a batch whose first has the index `start`.
 
     Raises:
-        InvalidField: names the first that has no content.
+        InvalidField: names the first that has no content, or shows two things at once.
     """
     return [
         Example(
             content=content_of(message.input, f"examples[{index}].input"),
-            label=message.label,
+            target=target_of(message, index),
             id=message.id,
             held_out=message.held_out,
+            weight=message.weight if message.HasField("weight") else 1.0,
         )
         for index, message in enumerate(messages, start)
     ]
+
+
+def target_of(message: input_pb2.Example, index: int) -> Target:
+    """What an example shows; without anything a label without a name, which is refused where it is counted.
+
+    Raises:
+        InvalidField: it shows two things at once, or a label twice.
+    """
+    kind = message.WhichOneof("target")
+    if kind is not None and message.label:
+        raise InvalidField(
+            f"Expected either a label or a {kind} in example {index}. Received: both, "
+            f"with label {message.label[:24]!r}.",
+            field=f"examples[{index}].{kind}",
+        )
+    if kind == "value":
+        return Target.of_value(message.value)
+    if kind == "soft_label":
+        return Target.of_shares(message.soft_label.probabilities)
+    if kind is None:
+        return Target.of_label(message.label)
+    labels = message.label_set.labels
+    if len(set(labels)) < len(labels):
+        twice = next(label for label in labels if labels.count(label) > 1)
+        raise InvalidField(
+            f"Expected each label of example {index} once. Received: {twice[:24]!r} twice.",
+            field=f"examples[{index}].label_set",
+        )
+    return Target.of_labels(labels)
+
+
+def task_of(value: int, field: str) -> Task | None:
+    """The kind of task of a message; None where it is left to the first example.
+
+    Raises:
+        InvalidField: there is no such kind.
+    """
+    if value == input_pb2.TASK_UNSPECIFIED:
+        return None
+    for task, number in TASKS.items():
+        if number == value:
+            return task
+    raise InvalidField(f"Expected a task of 1 to {len(TASKS)}. Received: {value}.", field=field)
 
 
 def spec_of(message: job_pb2.FineTuneSpec) -> FineTuneSpec:
@@ -92,6 +143,7 @@ def spec_of(message: job_pb2.FineTuneSpec) -> FineTuneSpec:
         alias=message.alias or None,
         time_to_live=time_to_live,
         max_dropped_share=message.max_dropped_share,
+        task=task_of(message.task, "spec.task"),
     )
 
 
@@ -107,6 +159,7 @@ def spec_message(spec: FineTuneSpec) -> job_pb2.FineTuneSpec:
         labels=spec.labels,
         alias=spec.alias or "",
         max_dropped_share=spec.max_dropped_share,
+        task=TASKS[spec.task] if spec.task else input_pb2.TASK_UNSPECIFIED,
     )
     if spec.time_to_live is not None:
         message.time_to_live.FromNanoseconds(int(spec.time_to_live * 1e9))

@@ -18,8 +18,12 @@ from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import ArtifactDamaged, InvalidLabel, StorageFull, TooFewClasses
 from headstart_server.jobs.datasets import INDEX, DatasetStore, StoredExample
 from headstart_server.learning.dataset import DatasetLimits, DatasetSummary, Example
+from headstart_server.learning.target import Target
 
-CAT, DOG = Example(content=b"1" * 500, label="cat"), Example(content="two", label="dog", id="d")
+CAT, DOG = (
+    Example(content=b"1" * 500, target=Target.of_label("cat")),
+    Example(content="two", target=Target.of_label("dog"), id="d"),
+)
 
 
 @pytest.fixture
@@ -54,7 +58,7 @@ CONTENTS: list[Content] = [
 def test_each_kind_of_content_comes_back_as_it_came(store: DatasetStore) -> None:
     labels = ["cat", "dog"] * 5
     examples = [
-        Example(content=content, label=label, id=f"#{place}", held_out=place > 7)
+        Example(content=content, target=Target.of_label(label), id=f"#{place}", held_out=place > 7)
         for place, (content, label) in enumerate(zip(CONTENTS, labels, strict=True))
     ]
     summary = write(store, examples)
@@ -66,7 +70,8 @@ def test_each_kind_of_content_comes_back_as_it_came(store: DatasetStore) -> None
             assert type(found) is type(example.content) or isinstance(found, np.ndarray)
             assert content_digest(found) == content_digest(example.content)
             stored = dataset.examples[place]
-            assert (stored.label, stored.id, stored.held_out) == (example.label, example.id, example.held_out)
+            assert (stored.target, stored.id) == (example.target, example.id)
+            assert (stored.held_out, stored.weight) == (example.held_out, example.weight)
             assert stored.digest == content_digest(example.content)
 
 
@@ -79,7 +84,7 @@ def test_examples_may_come_in_several_parts(store: DatasetStore) -> None:
     with closing(store.open("job")) as dataset:
         assert [dataset.read(0), dataset.read(1)] == [CAT.content, DOG.content]
         assert dataset.examples[1] == StoredExample(
-            label="dog", id="d", held_out=False, digest=content_digest("two"), kind="text"
+            target=Target.of_label("dog"), id="d", held_out=False, digest=content_digest("two"), kind="text"
         )
 
 
@@ -97,7 +102,7 @@ def test_what_is_refused_names_its_example_and_can_be_discarded(store: DatasetSt
     writer = store.writer("job")
     writer.add([CAT])
     with pytest.raises(InvalidLabel) as caught:
-        writer.add([DOG, Example(content=b"3", label="")])
+        writer.add([DOG, Example(content=b"3", target=Target.of_label(""))])
     assert caught.value.field == "examples[2].label"
     writer.discard()
     assert files(store, tmp_path) == []
@@ -168,7 +173,7 @@ def test_a_dataset_that_was_closed_meanwhile_is_told(store: DatasetStore) -> Non
 def test_damaged_bytes_are_told_or_do_no_harm(
     store: DatasetStore, tmp_path: Path, data: st.DataObject
 ) -> None:
-    examples = [CAT, DOG, Example(content=np.arange(4), label="dog")]
+    examples = [CAT, DOG, Example(content=np.arange(4), target=Target.of_label("dog"))]
     whole = tmp_path / "whole.zip"
     if not whole.exists():
         write(store, examples)
@@ -195,7 +200,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(store: DatasetStore, tmp_path: P
     (tmp_path / "datasets" / "job.part").symlink_to("/dev/full")
     writer = store.writer("job")
     with pytest.raises(StorageFull) as caught:
-        writer.add([Example(content=bytes(1 << 20), label="cat")])
+        writer.add([Example(content=bytes(1 << 20), target=Target.of_label("cat"))])
     assert caught.value.retry_after == 60.0
     writer.discard()
     assert files(store, tmp_path) == []

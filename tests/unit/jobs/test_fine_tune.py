@@ -22,6 +22,7 @@ from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import DatasetLimits, Example
 from headstart_server.learning.evaluation import MetricsSource
 from headstart_server.learning.recipe import Ridge
+from headstart_server.learning.target import Target
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.version import Manifest, Selector
@@ -84,7 +85,7 @@ class Rig:
     def answer(self, content: bytes, number: int = 1) -> str:
         head = self.desk.shelf.registry.load("pets", number).head
         views = self.backbone.run(self.backbone.decode(content)[None])
-        return head.class_names[int(head.probabilities(views).argmax())]
+        return head.class_names[int(head.outputs(views).argmax())]
 
 
 @pytest.fixture
@@ -99,7 +100,7 @@ def pets(each: int = 6, *, held_out: int = 0) -> list[Example]:
     return [
         Example(
             content=f"{label}:{place}".encode(),
-            label=label,
+            target=Target.of_label(label),
             id=f"{label}{place}",
             held_out=place >= each - held_out,
         )
@@ -108,7 +109,9 @@ def pets(each: int = 6, *, held_out: int = 0) -> list[Example]:
     ]
 
 
-BROKEN = [Example(content=b"broken:%d" % place, label="cat", id=f"b{place}") for place in range(2)]
+BROKEN = [
+    Example(content=b"broken:%d" % place, target=Target.of_label("cat"), id=f"b{place}") for place in range(2)
+]
 
 
 def test_labelled_examples_become_a_version_that_knows_new_ones(rig: Rig, desk: Desk) -> None:
@@ -168,7 +171,7 @@ def test_each_different_content_passes_the_backbone_once_ever(rig: Rig) -> None:
 
 
 def test_an_example_whose_features_are_no_numbers_is_a_faulty_one(rig: Rig) -> None:
-    examples = [*pets(), Example(content=b"endless", label="cat", id="nan")]
+    examples = [*pets(), Example(content=b"endless", target=Target.of_label("cat"), id="nan")]
     with pytest.raises(UnusableExamples) as caught:
         rig.fine_tune(examples)
     assert caught.value.reason == "UNDECODABLE_INPUT"
@@ -265,8 +268,8 @@ def test_more_faulty_examples_than_allowed_fail_with_the_first_of_them(rig: Rig,
 def test_contradicting_labels_fail_or_are_dropped_on_every_side_and_never_decoded(rig: Rig) -> None:
     sent = [
         *pets(),
-        Example(content=b"cat:x", label="cat"),
-        Example(content=b"cat:x", label="dog"),
+        Example(content=b"cat:x", target=Target.of_label("cat")),
+        Example(content=b"cat:x", target=Target.of_label("dog")),
     ]
     with pytest.raises(UnusableExamples) as caught:
         rig.run(rig.job(sent, "one")).execute()
@@ -280,14 +283,14 @@ def test_contradicting_labels_fail_or_are_dropped_on_every_side_and_never_decode
 
 
 def test_every_copy_of_a_faulty_content_is_dropped(rig: Rig, desk: Desk) -> None:
-    copies = [Example(content=b"broken", label="cat", id=str(place)) for place in range(3)]
+    copies = [Example(content=b"broken", target=Target.of_label("cat"), id=str(place)) for place in range(3)]
     rig.fine_tune([*copies, *pets()], max_dropped_share=0.2)
     assert [fault.id for fault in desk.ledger.get("job").findings.dropped] == ["0", "1", "2"]
     assert rig.backbone.decoded[b"broken"] == 1
 
 
 def test_many_faults_are_counted_and_the_first_hundred_listed(rig: Rig) -> None:
-    broken = [Example(content=b"broken:%d" % place, label="cat") for place in range(120)]
+    broken = [Example(content=b"broken:%d" % place, target=Target.of_label("cat")) for place in range(120)]
     run = rig.run(rig.job([*pets(), *broken]))
     with pytest.raises(UnusableExamples, match="120 of 138"):
         run.execute()
@@ -297,8 +300,8 @@ def test_many_faults_are_counted_and_the_first_hundred_listed(rig: Rig) -> None:
 
 def test_a_class_that_loses_all_its_examples_may_leave_too_few(rig: Rig) -> None:
     sent = [
-        *[example for example in pets(4, held_out=1) if example.label == "cat"],
-        Example(content=b"broken", label="dog"),
+        *[example for example in pets(4, held_out=1) if example.target.label == "cat"],
+        Example(content=b"broken", target=Target.of_label("dog")),
     ]
     with pytest.raises(TooFewClasses) as caught:
         rig.run(rig.job(sent, max_dropped_share=1.0)).execute()
@@ -310,8 +313,8 @@ def test_a_class_that_loses_all_its_examples_may_leave_too_few(rig: Rig) -> None
 def test_a_class_that_is_left_with_held_out_examples_only_fails(rig: Rig) -> None:
     sent = [
         *pets(),
-        Example(content=b"broken", label="fox"),
-        Example(content=b"fox:1", label="fox", held_out=True),
+        Example(content=b"broken", target=Target.of_label("fox")),
+        Example(content=b"fox:1", target=Target.of_label("fox"), held_out=True),
     ]
     with pytest.raises(InvalidField, match="Received: class 'fox' with held-out examples only"):
         rig.run(rig.job(sent, max_dropped_share=1.0)).execute()

@@ -27,6 +27,7 @@ from headstart_server.jobs.ledger import Ledger, Submission
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import DatasetLimits, Example
 from headstart_server.learning.recipe import Ridge
+from headstart_server.learning.target import Target
 
 
 class DecodingOnly:
@@ -68,7 +69,9 @@ def counter(tmp_path: Path, desk: Desk) -> Counter:
 
 def examples(*contents: bytes, label: str = "") -> list[Example]:
     return [
-        Example(content=content, label=label or content.split(b":")[0].decode(), id=f"id{place}")
+        Example(
+            content=content, target=Target.of_label(label or content.split(b":")[0].decode()), id=f"id{place}"
+        )
         for place, content in enumerate(contents)
     ]
 
@@ -262,7 +265,7 @@ def test_a_wrong_kind_of_input_is_refused_with_its_place_in_the_whole_stream(cou
     upload = counter.open()
     upload.add(PETS)
     with pytest.raises(WrongModality) as caught:
-        upload.add([*PETS[:1], Example(content="a text", label="cat")])
+        upload.add([*PETS[:1], Example(content="a text", target=Target.of_label("cat"))])
     assert caught.value.field == "examples[5].input"
     upload.close()
     words = counter.open(backbone="words")
@@ -276,7 +279,7 @@ def test_a_share_to_hold_out_and_marked_examples_are_refused_together(counter: C
     upload = counter.open(held_out_share=0.2)
     upload.add(PETS)
     with pytest.raises(InvalidField) as caught:
-        upload.add([Example(content=b"cat:3", label="cat", held_out=True)])
+        upload.add([Example(content=b"cat:3", target=Target.of_label("cat"), held_out=True)])
     assert caught.value.field == "examples[4].held_out"
     assert caught.value.message == (
         "Expected held_out_share or examples marked held_out, not both. Received: held_out_share 0.2 and "
@@ -360,7 +363,7 @@ def test_a_class_that_is_left_with_held_out_examples_only_is_told(counter: Count
     sent = [
         *PETS,
         *examples(b"broken", label="emu"),
-        Example(content=b"emu:1", label="emu", held_out=True),
+        Example(content=b"emu:1", target=Target.of_label("emu"), held_out=True),
     ]
     found = validated(counter, sent, max_dropped_share=1.0)
     assert not found.valid

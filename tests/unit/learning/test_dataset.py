@@ -1,6 +1,7 @@
 """What a dataset may be, what is said when it is not, and its digest."""
 
 from collections.abc import Sequence
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -17,14 +18,17 @@ from headstart_server.errors import (
     InvalidLabel,
     TooFewClasses,
     TooManyClasses,
+    WrongTask,
 )
 from headstart_server.learning.dataset import DatasetCount, DatasetLimits, DatasetSummary, Example
+from headstart_server.learning.target import Target
+from headstart_server.learning.task import Task
 
 SMALL = DatasetLimits(max_examples=5, max_bytes=100, max_input_bytes=40, max_classes=3)
 
 
 def example(content: object = b"picture", label: str = "cat", **fields: object) -> Example:
-    return Example(content=content, label=label, **fields)
+    return Example(content=content, target=Target.of_label(label), **fields)
 
 
 def counted(examples: Sequence[Example], limits: DatasetLimits = SMALL) -> DatasetCount:
@@ -158,7 +162,7 @@ EXAMPLES = st.lists(
     st.builds(
         Example,
         content=st.sampled_from([b"1", b"2", b"3", "1"]),
-        label=st.sampled_from(["cat", "dog", "emu"]),
+        target=st.sampled_from(["cat", "dog", "emu"]).map(Target.of_label),
         held_out=st.booleans(),
     ),
     max_size=8,
@@ -169,7 +173,7 @@ EXAMPLES = st.lists(
 @settings(deadline=None)
 def test_the_digest_does_not_depend_on_the_order_nor_on_ids(examples: list[Example], random) -> None:
     moved = [
-        Example(content=one.content, label=one.label, held_out=one.held_out, id=str(place))
+        Example(content=one.content, target=one.target, held_out=one.held_out, id=str(place))
         for place, one in enumerate(examples)
     ]
     random.shuffle(moved)
@@ -192,3 +196,91 @@ def test_the_digest_depends_on_content_label_and_use(changed: Example) -> None:
 
 def test_the_digest_tells_how_often_an_example_came() -> None:
     assert summary(CAT, DOG, DOG).digest != summary(CAT, CAT, DOG).digest != summary(CAT, DOG).digest
+
+
+def test_a_mix_of_tasks_is_refused_with_the_example_that_differs() -> None:
+    error = refusal(WrongTask, CAT, Example(content=b"2", target=Target.of_labels(["dog"])))
+    assert error.message == (
+        "Expected one label of many for example 1, as for the first example. Received: a set of labels."
+    )
+    assert error.field == "examples[1].label_set"
+    with pytest.raises(WrongTask, match="Expected a number for example 0, as the task is"):
+        DatasetCount(limits=SMALL, task=Task.REGRESSION).add(CAT, "d")
+
+
+@pytest.mark.parametrize(
+    ("target", "message", "field"),
+    [
+        (Target.of_value(float("nan")), "Expected a finite number", "value"),
+        (Target.of_value(float("inf")), "Expected a finite number", "value"),
+        (Target.of_shares({"a": 0.5, "b": 0.4}), "Expected shares that sum up to 1", "soft_label"),
+        (Target.of_shares({"a": 1.5, "b": -0.5}), "Expected shares of 0 or more", "soft_label"),
+        (Target.of_shares({"a": float("nan"), "b": 0.5}), "Expected shares of 0 or more", "soft_label"),
+    ],
+)
+def test_targets_that_cannot_be_are_refused(target: Target, message: str, field: str) -> None:
+    error = refusal(InvalidField, Example(content=b"1", target=target))
+    assert message in error.message
+    assert error.field == f"examples[0].{field}"
+
+
+@pytest.mark.parametrize("target", [Target.of_labels(["ok", " "]), Target.of_shares({"a": 0.5, "": 0.5})])
+def test_each_name_of_a_class_is_checked(target: Target) -> None:
+    assert "Example 0 has no label." in refusal(InvalidLabel, Example(content=b"1", target=target)).message
+
+
+def test_no_share_at_all_is_a_missing_label() -> None:
+    assert refusal(InvalidLabel, Example(content=b"1", target=Target.of_shares({}))).field == (
+        "examples[0].label"
+    )
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), 1.1e6])
+def test_a_weight_that_cannot_be_is_refused(weight: float) -> None:
+    error = refusal(InvalidField, example(b"1", "cat", weight=weight))
+    assert "Expected a weight above 0" in error.message
+    assert error.field == "examples[0].weight"
+
+
+def test_shares_are_brought_to_a_sum_of_one_and_none_is_zero() -> None:
+    sent = Example(content=b"1", target=Target.of_shares({"a": 0.5, "b": 0.5 + 5e-7, "c": 0.0}))
+    kept = DatasetCount(limits=SMALL).add(sent, "d").target
+    assert set(kept.shares) == {"a", "b"}
+    assert sum(kept.shares.values()) == pytest.approx(1.0, abs=1e-15)
+
+
+def test_nothing_to_learn_is_refused_for_each_task() -> None:
+    both = [Example(content=bytes([place]), target=Target.of_labels(["a", "b"])) for place in range(2)]
+    assert "some examples to train on have and others lack" in refusal(TooFewClasses, *both).message
+    same = [Example(content=bytes([place]), target=Target.of_value(2.5)) for place in range(2)]
+    assert refusal(InvalidField, *same).message == (
+        "Expected examples of at least two different values to train on. "
+        "Received: 2 examples, all of value 2.5."
+    )
+    none = [Example(content=b"1", target=Target.of_labels([])), both[0]]
+    assert counted(none).summary().class_counts == {"a": 1, "b": 1}
+
+
+def test_the_digest_of_plain_labels_is_that_of_the_first_release() -> None:
+    assert (
+        summary(CAT, DOG).digest
+        == sha256(
+            b"".join(
+                sorted(
+                    sha256(f"{content_digest(content)}\0{label}\x000".encode()).digest()
+                    for content, label in ((b"1", "cat"), (b"2", "dog"))
+                )
+            )
+        ).hexdigest()
+    )
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        example(b"3", "cat", weight=2.0),
+        Example(content=b"3", target=Target.of_shares({"cat": 0.9, "dog": 0.1})),
+    ],
+)
+def test_the_digest_depends_on_weights_and_shares(changed: Example) -> None:
+    assert summary(CAT, DOG, changed).digest != summary(CAT, DOG, example(b"3", "cat")).digest

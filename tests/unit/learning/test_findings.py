@@ -4,11 +4,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart_server.learning.findings import contradictions
+from headstart_server.learning.target import Target
 
 
 def test_each_side_of_a_contradiction_is_told_with_an_example_of_the_other() -> None:
     faults = contradictions(
-        ["x", "y", "x", "z", "x"], ["cat", "cat", "dog", "dog", "cat"], ["a", "b", "c", "d", "e"]
+        ["x", "y", "x", "z", "x"],
+        list(map(Target.of_label, ["cat", "cat", "dog", "dog", "cat"])),
+        ["a", "b", "c", "d", "e"],
     )
     assert [(fault.index, fault.id, fault.reason) for fault in faults] == [
         (0, "a", "CONTRADICTING_LABELS"),
@@ -24,7 +27,9 @@ def test_each_side_of_a_contradiction_is_told_with_an_example_of_the_other() -> 
 
 
 def test_equal_content_with_equal_labels_is_none() -> None:
-    assert contradictions(["x", "x", "y"], ["cat", "cat", "dog"], ["", "", ""]) == []
+    assert (
+        contradictions(["x", "x", "y"], list(map(Target.of_label, ["cat", "cat", "dog"])), ["", "", ""]) == []
+    )
 
 
 @given(st.lists(st.tuples(st.sampled_from("xyz"), st.sampled_from("abc")), max_size=12))
@@ -34,7 +39,9 @@ def test_exactly_the_contents_with_several_labels_are_found(examples: list[tuple
     for digest, label in examples:
         labels.setdefault(digest, set()).add(label)
     faults = contradictions(
-        [digest for digest, _ in examples], [label for _, label in examples], [""] * len(examples)
+        [digest for digest, _ in examples],
+        [Target.of_label(label) for _, label in examples],
+        [""] * len(examples),
     )
     expected = [place for place, (digest, _) in enumerate(examples) if len(labels[digest]) > 1]
     assert [fault.index for fault in faults] == expected

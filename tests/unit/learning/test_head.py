@@ -8,6 +8,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
 from fakes import make_head
+from headstart_server.learning.calibration import Calibration
 from headstart_server.learning.head import Head, softmax
 from headstart_server.learning.rows import Scaling, normalized
 
@@ -56,21 +57,19 @@ def test_features_are_scaled_scored_cooled_and_made_probabilities() -> None:
         views=("last",),
         weights=np.array([[1.0, 0.0], [0.0, 2.0]], np.float32),
         bias=np.array([0.0, 0.5], np.float32),
-        temperature=0.5,
+        calibration=Calibration(temperature=0.5),
         class_names=("a", "b"),
     )
     features = np.array([[30.0, 40.0]], np.float32)
     np.testing.assert_allclose(head.scores({"last": features}), [[0.6, 2.1]], rtol=1e-6)
     powers = np.exp(np.array([1.2, 4.2]))
-    np.testing.assert_allclose(head.probabilities({"last": features}), [powers / powers.sum()], rtol=1e-5)
+    np.testing.assert_allclose(head.outputs({"last": features}), [powers / powers.sum()], rtol=1e-5)
 
 
 def test_zero_features_give_the_probabilities_of_the_bias() -> None:
     head = make_head()
     expected = softmax(head.bias[None] / np.float32(head.temperature))
-    np.testing.assert_allclose(
-        head.probabilities({"last": np.zeros((1, 12), np.float32)}), expected, rtol=1e-6
-    )
+    np.testing.assert_allclose(head.outputs({"last": np.zeros((1, 12), np.float32)}), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("temperature", [1e-6, 1e6])
@@ -80,11 +79,11 @@ def test_the_most_extreme_temperatures_give_probabilities(temperature: float) ->
         views=("last",),
         weights=fitted.weights,
         bias=fitted.bias,
-        temperature=temperature,
+        calibration=Calibration(temperature=temperature),
         class_names=fitted.class_names,
     )
     features = np.random.default_rng(1).normal(size=(5, 12)).astype(np.float32)
-    rows = head.probabilities({"last": features})
+    rows = head.outputs({"last": features})
     assert rows.dtype == np.float32
     np.testing.assert_allclose(rows.sum(axis=1), 1.0, rtol=1e-6)
     if temperature < 1:
@@ -102,7 +101,7 @@ def test_a_head_may_take_several_views_side_by_side_and_roots_of_their_features(
         scaling=Scaling.ROOT,
         weights=np.eye(3, 2, dtype=np.float32),
         bias=np.zeros(2, np.float32),
-        temperature=1.0,
+        calibration=Calibration(temperature=1.0),
         class_names=("a", "b"),
     )
     views = {"last": np.array([[9.0]], np.float32), "taps": np.array([[-4.0, 12.0]], np.float32)}
@@ -116,7 +115,7 @@ def test_standardised_features_are_taken_as_they_are_for_the_weights_hold_the_sc
         scaling=Scaling.STANDARD,
         weights=np.array([[2.0], [0.5]], np.float32),
         bias=np.array([1.0], np.float32),
-        temperature=1.0,
+        calibration=Calibration(temperature=1.0),
         class_names=("a",),
     )
     np.testing.assert_array_equal(head.scores({"last": np.array([[3.0, 4.0]], np.float32)}), [[9.0]])

@@ -9,12 +9,20 @@ from sklearn.linear_model import LogisticRegression
 
 from headstart_server.learning.head import softmax
 from headstart_server.learning.lbfgs import StopReason, minimize
-from headstart_server.learning.logistic import REGULARIZATIONS, LogisticFit, fit_logistic
+from headstart_server.learning.logistic import REGULARIZATIONS, fit_logistic
 from headstart_server.learning.rows import Rows, Scaling, normalized
+from headstart_server.learning.solved import Solved
 from headstart_server.learning.split import Folds, assign_folds
+from headstart_server.learning.targets import Targets
+from headstart_server.learning.task import Task
 
 Floats = NDArray[np.float64]
 NO_FOLDS = Folds(count=0, of=np.zeros(0, np.int64), counted=np.zeros(0, np.bool_))
+
+
+def soft(shares: Floats) -> Targets:
+    names = tuple(str(place) for place in range(shares.shape[1]))
+    return Targets(task=Task.SINGLE_LABEL, matrix=shares, weights=np.ones(len(shares)), class_names=names)
 
 
 def problem(seed: int, *, n: int, d: int, classes: int = 3) -> tuple[Rows, Floats, NDArray[np.int64]]:
@@ -47,7 +55,9 @@ def test_the_solution_is_the_one_of_scikit_learn(
 ) -> None:
     rows, features, labels = problem(seed, n=shape[0], d=shape[1])
     weights = np.random.default_rng(seed).uniform(0.3, 3.0, len(labels)) if seed % 2 else None
-    fitted = fit_logistic(rows, np.eye(3)[labels], NO_FOLDS, weights=weights, regularization=regularization)
+    fitted = fit_logistic(
+        rows, soft(np.eye(3)[labels]), NO_FOLDS, weights=weights, regularization=regularization
+    )
     coefficients, intercept = theirs(features, labels, regularization, weights)
     assert fitted.stop_reason is StopReason.CONVERGED
     bound = 1e-4 * np.abs(coefficients).max()
@@ -58,18 +68,18 @@ def test_the_solution_is_the_one_of_scikit_learn(
 def test_a_soft_label_is_worth_its_parts_as_weighted_examples() -> None:
     rows, features, _ = problem(1, n=12, d=6)
     targets = np.random.default_rng(0).dirichlet(np.ones(3), 12)
-    soft = fit_logistic(rows, targets, NO_FOLDS, regularization=0.01)
+    one = fit_logistic(rows, soft(targets), NO_FOLDS, regularization=0.01)
     parts = Rows({"last": np.repeat(features, 3, axis=0)}, ("last",), Scaling.UNIT)
     hard = fit_logistic(
-        parts, np.tile(np.eye(3), (12, 1)), NO_FOLDS, weights=targets.ravel(), regularization=0.01
+        parts, soft(np.tile(np.eye(3), (12, 1))), NO_FOLDS, weights=targets.ravel(), regularization=0.01
     )
-    np.testing.assert_allclose(soft.weights, hard.weights, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(one.weights, hard.weights, rtol=1e-4, atol=1e-6)
 
 
-def chosen(seed: int = 0, **settings: object) -> tuple[LogisticFit, Floats, NDArray[np.int64]]:
+def chosen(seed: int = 0, **settings: object) -> tuple[Solved, Floats, NDArray[np.int64]]:
     rows, features, labels = problem(seed, n=60, d=10)
     folds = assign_folds(labels, [f"{place:02d}" for place in range(60)], folds=5, seed=seed)
-    return fit_logistic(rows, np.eye(3)[labels], folds, **settings), features, labels
+    return fit_logistic(rows, soft(np.eye(3)[labels]), folds, **settings), features, labels
 
 
 def test_cross_validation_is_that_of_refits() -> None:
@@ -83,22 +93,23 @@ def test_cross_validation_is_that_of_refits() -> None:
         model = LogisticRegression(C=1 / (0.01 * kept.sum()), tol=1e-8, max_iter=1000)
         answered = model.fit(rows[kept], labels[kept]).predict_proba(rows[~kept])
         likelihood[~kept] = answered[np.arange((~kept).sum()), labels[~kept]]
-    assert fitted.log_loss == pytest.approx(-np.log(likelihood).mean(), rel=1e-3)
+    answered = fitted.calibration.outputs(fitted.scores)[np.arange(60), labels]
+    assert -np.log(answered).mean() == pytest.approx(-np.log(likelihood).mean(), rel=1e-3)
 
 
 def test_what_is_not_given_is_chosen_and_chosen_again() -> None:
     one, other = chosen()[0], chosen()[0]
     assert one.regularization in REGULARIZATIONS
     assert one.weights.tobytes() == other.weights.tobytes()
-    assert one.temperature == other.temperature
-    assert one.predicted is not None
+    assert one.calibration.temperature == other.calibration.temperature
+    assert one.scores is not None
 
 
 def test_a_balanced_head_takes_the_shares_of_the_classes_off() -> None:
     rows, _, labels = problem(3, n=40, d=6)
     targets = np.eye(3)[labels]
-    plain = fit_logistic(rows, targets, NO_FOLDS, regularization=0.01)
-    balanced = fit_logistic(rows, targets, NO_FOLDS, regularization=0.01, balanced=True)
+    plain = fit_logistic(rows, soft(targets), NO_FOLDS, regularization=0.01)
+    balanced = fit_logistic(rows, soft(targets), NO_FOLDS, regularization=0.01, balanced=True)
     np.testing.assert_allclose(balanced.weights, plain.weights)
     np.testing.assert_allclose(plain.bias - balanced.bias, np.log(targets.mean(axis=0)))
 
@@ -128,8 +139,10 @@ def test_separable_examples_and_rows_all_alike_give_probabilities() -> None:
     for features in (np.eye(4), np.ones((4, 3))):
         rows = Rows({"last": features}, ("last",), Scaling.UNIT)
         folds = assign_folds(labels, list("abcd"), folds=2, seed=0)
-        fitted = fit_logistic(rows, np.eye(2)[labels], folds)
-        answered = softmax((normalized(features) @ fitted.weights + fitted.bias) / fitted.temperature)
+        fitted = fit_logistic(rows, soft(np.eye(2)[labels]), folds)
+        answered = softmax(
+            (normalized(features) @ fitted.weights + fitted.bias) / fitted.calibration.temperature
+        )
         np.testing.assert_allclose(answered.sum(axis=1), 1.0)
 
 

@@ -1,6 +1,7 @@
 """Carrying out a recipe: the same head for the same examples, and honest metrics."""
 
 import tracemalloc
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from headstart_server.learning.fitting import Fitted, fit
 from headstart_server.learning.head import Float32
 from headstart_server.learning.recipe import Auto, Recipe, Ridge, views_of
 from headstart_server.learning.rows import Scaling
+from headstart_server.learning.targets import Targets
 
 CLASSES = 3
 NAMES = ("ant", "bee", "cat")
@@ -28,13 +30,26 @@ def examples(seed: int, *, each: int = 6, d: int = 8) -> tuple[dict[str, Float32
     return {"last": last, "taps": last[:, ::-1].copy()}, labels.astype(np.int64), groups
 
 
+def fitted_to(
+    recipe: Recipe,
+    views: dict[str, Float32],
+    labels: np.ndarray,
+    groups: Sequence[str],
+    names: Sequence[str],
+    **options: object,
+) -> Fitted:
+    return fit(recipe, views, Targets.of_labels(labels, names), groups, **options)
+
+
 def fitted(
     seed: int = 0, *, order: np.ndarray | None = None, recipe: Recipe | None = None, **size: int
 ) -> Fitted:
     views, labels, groups = examples(seed, **size)
     order = np.arange(len(labels)) if order is None else order
     moved = {name: rows[order] for name, rows in views.items()}
-    return fit(recipe or Auto(), moved, labels[order], [groups[place] for place in order], NAMES, seed=7)
+    return fitted_to(
+        recipe or Auto(), moved, labels[order], [groups[place] for place in order], NAMES, seed=7
+    )
 
 
 @given(st.integers(0, 1000), st.sampled_from([4, 30]), st.randoms(use_true_random=False))
@@ -54,11 +69,11 @@ def test_the_order_of_the_examples_changes_no_bit(seed: int, d: int, random) -> 
 def test_renaming_the_classes_moves_the_columns(seed: int, places: list[int]) -> None:
     recipe = Ridge(regularization=0.1, temperature=0.3)
     views, labels, groups = examples(seed)
-    one = fit(recipe, views, labels, groups, NAMES, seed=1)
+    one = fitted_to(recipe, views, labels, groups, NAMES, seed=1)
     names = [""] * CLASSES
     for place, name in zip(places, NAMES, strict=True):
         names[place] = name
-    other = fit(recipe, views, np.array(places)[labels], groups, tuple(names), seed=1)
+    other = fitted_to(recipe, views, np.array(places)[labels], groups, tuple(names), seed=1)
     np.testing.assert_allclose(other.head.weights[:, places], one.head.weights, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(other.head.bias[places], one.head.bias, rtol=1e-4, atol=1e-6)
 
@@ -66,7 +81,7 @@ def test_renaming_the_classes_moves_the_columns(seed: int, places: list[int]) ->
 def test_the_head_knows_its_examples_and_the_recipe_says_what_was_chosen() -> None:
     found = fitted(d=40)
     views, labels, _ = examples(0, d=40)
-    assert found.head.probabilities(views).argmax(axis=1).tolist() == labels.tolist()
+    assert found.head.outputs(views).argmax(axis=1).tolist() == labels.tolist()
     assert found.head.class_names == NAMES
     assert found.head.weights.dtype == found.head.bias.dtype == np.float32
     assert found.recipe.regularization is not None
@@ -79,7 +94,7 @@ def test_metrics_are_out_of_fold_and_not_those_on_the_training_examples() -> Non
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], 30)
     views = {"last": rng.normal(size=(60, 100)).astype(np.float32)}
-    found = fit(Auto(), views, labels, [f"{index:02d}" for index in range(60)], ("a", "b"), seed=0)
+    found = fitted_to(Auto(), views, labels, [f"{index:02d}" for index in range(60)], ("a", "b"), seed=0)
     metrics = found.metrics
     assert metrics.source is MetricsSource.OUT_OF_FOLD
     assert metrics.example_count == 60
@@ -95,7 +110,7 @@ def test_metrics_leave_out_classes_of_a_single_example() -> None:
     views, labels, groups = examples(0)
     labels = np.append(labels, [3])
     last = np.vstack([views["last"], np.ones((1, 8), np.float32)])
-    found = fit(Auto(), {"last": last}, labels, [*groups, "x"], (*NAMES, "dog"), seed=0)
+    found = fitted_to(Auto(), {"last": last}, labels, [*groups, "x"], (*NAMES, "dog"), seed=0)
     assert found.metrics.example_count == len(labels) - 1
     assert all(actual != 3 for actual, _, _ in found.metrics.confusion)
     assert found.head.weights.shape == (8, 4)
@@ -103,7 +118,7 @@ def test_metrics_leave_out_classes_of_a_single_example() -> None:
 
 def test_a_single_shot_has_no_metrics() -> None:
     views, labels, groups = examples(0, each=1)
-    found = fit(Auto(), views, labels, groups, NAMES, seed=0)
+    found = fitted_to(Auto(), views, labels, groups, NAMES, seed=0)
     assert found.metrics == Metrics()
     assert found.recipe == Ridge(
         regularization=1e-2, temperature=0.1, folds=0, scaling=Scaling.ROOT, balanced=False
@@ -134,7 +149,7 @@ def test_what_is_given_is_carried_out() -> None:
 def test_features_of_zeros_give_a_head_of_the_classes_shares() -> None:
     labels = np.array([0, 0, 0, 1])
     groups = list("abcd")
-    found = fit(Auto(), {"last": np.zeros((4, 5), np.float32)}, labels, groups, ("x", "y"), seed=0)
+    found = fitted_to(Auto(), {"last": np.zeros((4, 5), np.float32)}, labels, groups, ("x", "y"), seed=0)
     assert not found.head.weights.any()
     np.testing.assert_allclose(found.head.bias, [0.75, 0.25])
 
@@ -142,8 +157,8 @@ def test_features_of_zeros_give_a_head_of_the_classes_shares() -> None:
 def test_another_length_of_a_row_changes_nothing_because_rows_are_normalised() -> None:
     views, labels, groups = examples(0)
     longer = views["last"] * np.linspace(1, 50, len(labels)).astype(np.float32)[:, None]
-    one = fit(Ridge(), views, labels, groups, NAMES, seed=0)
-    other = fit(Ridge(), {"last": longer}, labels, groups, NAMES, seed=0)
+    one = fitted_to(Ridge(), views, labels, groups, NAMES, seed=0)
+    other = fitted_to(Ridge(), {"last": longer}, labels, groups, NAMES, seed=0)
     np.testing.assert_allclose(other.head.weights, one.head.weights, rtol=1e-3, atol=1e-5)
 
 
@@ -157,7 +172,7 @@ def test_the_checkpoint_can_stop_it() -> None:
 
     views, labels, groups = examples(0)
     with pytest.raises(StopError):
-        fit(Auto(), views, labels, groups, NAMES, seed=0, checkpoint=checkpoint)
+        fitted_to(Auto(), views, labels, groups, NAMES, seed=0, checkpoint=checkpoint)
 
 
 @pytest.mark.parametrize("each", [1, 4, 12])
@@ -182,7 +197,7 @@ def blurred(*, informative: str) -> tuple[dict[str, Float32], np.ndarray, list[s
 
 def test_auto_looks_at_all_views_where_the_last_one_says_little() -> None:
     views, labels, groups = blurred(informative="taps")
-    found = fit(Auto(), views, labels, groups, NAMES, seed=0)
+    found = fitted_to(Auto(), views, labels, groups, NAMES, seed=0)
     assert found.recipe.views == found.head.views == ("taps", "last")
     assert found.recipe.scaling is Scaling.STANDARD
     assert found.metrics.accuracy is not None
@@ -193,7 +208,7 @@ def test_auto_keeps_to_the_last_view_where_the_others_only_blur() -> None:
     views, labels, groups = blurred(informative="last")
     rng = np.random.default_rng(1)
     views["taps"] = rng.normal(size=(len(labels), 3000)).astype(np.float32)
-    assert fit(Auto(), views, labels, groups, NAMES, seed=0).recipe.views == ("last",)
+    assert fitted_to(Auto(), views, labels, groups, NAMES, seed=0).recipe.views == ("last",)
 
 
 def test_a_feature_that_seldom_differs_does_not_rule_the_others() -> None:
@@ -201,7 +216,7 @@ def test_a_feature_that_seldom_differs_does_not_rule_the_others() -> None:
     last = np.hstack([views["last"], np.full((len(labels), 1), 1e-3, np.float32)])
     last[0, -1] += 1e-4
     recipe = Ridge(scaling=Scaling.STANDARD, regularization=0.01, temperature=0.1)
-    head = fit(recipe, {"last": last}, labels, groups, NAMES, seed=0).head
+    head = fitted_to(recipe, {"last": last}, labels, groups, NAMES, seed=0).head
     tried = np.tile(last[:1], (2, 1))
     tried[1, -1] = 1.0
     # Ten thousand times its deviation from what was seen moves no score beyond a usual one.
@@ -218,17 +233,17 @@ def test_a_small_class_counts_as_much_as_a_large_one_where_sizes_differ_much() -
     test = {"last": (rng.normal(size=(1000, 10)) + 1.2 * np.eye(2, 10)[tested]).astype(np.float32)}
     right = {}
     for balanced in (None, False):
-        found = fit(Ridge(balanced=balanced), {"last": last}, labels, groups, ("a", "b"), seed=0)
-        right[found.recipe.balanced] = (found.head.probabilities(test).argmax(axis=1) == tested)[500:].mean()
+        found = fitted_to(Ridge(balanced=balanced), {"last": last}, labels, groups, ("a", "b"), seed=0)
+        right[found.recipe.balanced] = (found.head.outputs(test).argmax(axis=1) == tested)[500:].mean()
     assert right[True] > right[False] + 0.1
 
 
 def test_all_duplicates_of_each_class_are_a_single_shot() -> None:
     labels = np.repeat(np.arange(CLASSES), 4)
     last = np.eye(CLASSES, 6, dtype=np.float32)[labels] + 1
-    found = fit(Auto(), {"last": last}, labels, [f"{place:02d}" for place in range(12)], NAMES, seed=0)
+    found = fitted_to(Auto(), {"last": last}, labels, [f"{place:02d}" for place in range(12)], NAMES, seed=0)
     assert found.metrics == Metrics()
-    assert found.head.probabilities({"last": last}).argmax(axis=1).tolist() == labels.tolist()
+    assert found.head.outputs({"last": last}).argmax(axis=1).tolist() == labels.tolist()
 
 
 def test_many_classes_of_one_example_beside_two_of_two_still_give_a_head() -> None:
@@ -236,8 +251,8 @@ def test_many_classes_of_one_example_beside_two_of_two_still_give_a_head() -> No
     labels = np.append(np.arange(40), [0, 1])
     last = rng.normal(size=(42, 30)).astype(np.float32)
     names = tuple(f"{place:02d}" for place in range(40))
-    found = fit(Auto(), {"last": last}, labels, [f"{place:02d}" for place in range(42)], names, seed=0)
-    probabilities = found.head.probabilities({"last": last})
+    found = fitted_to(Auto(), {"last": last}, labels, [f"{place:02d}" for place in range(42)], names, seed=0)
+    probabilities = found.head.outputs({"last": last})
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=1e-5)
     assert found.metrics.example_count == 4
 
@@ -250,7 +265,7 @@ def test_memory_beside_the_features_does_not_grow_with_them() -> None:
         last = (rng.normal(size=(count, 256)) + np.eye(4, 256)[labels]).astype(np.float32)
         groups = [f"{place:06d}" for place in range(count)]
         tracemalloc.start()
-        fit(Ridge(regularization=0.1), {"last": last}, labels, groups, ("a", "b", "c", "d"), seed=0)
+        fitted_to(Ridge(regularization=0.1), {"last": last}, labels, groups, ("a", "b", "c", "d"), seed=0)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     # Projections, labels, names and out-of-fold scores: 4 kB for each further example, whatever the size of

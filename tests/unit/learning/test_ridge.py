@@ -14,17 +14,15 @@ from headstart_server.learning.ridge import (
     REGULARIZATIONS,
     SINGLE_SHOT_REGULARIZATION,
     WALK_ABOVE,
-    RidgeFit,
     fit_ridge,
 )
 from headstart_server.learning.rows import Rows, Scaling, normalized
+from headstart_server.learning.solved import Solved
 from headstart_server.learning.split import Folds, assign_folds
+from headstart_server.learning.targets import Targets
 from headstart_server.learning.temperature import SINGLE_SHOT_TEMPERATURE
 
 Floats = NDArray[np.float64]
-
-#: Where the reference's best two scores are nearer than this, rounding may choose either.
-TIE = 1e-7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +34,16 @@ class Problem:
     classes: int
     folds: Folds
 
-    def fit(self, **choices: Any) -> RidgeFit:
-        return fit_ridge(rows_of(self.features), self.labels, self.classes, self.folds, **choices)
+    @property
+    def targets(self) -> Targets:
+        return targets_of(self.labels, self.classes)
+
+    def fit(self, **choices: Any) -> Solved:
+        return fit_ridge(rows_of(self.features), self.targets, self.folds, **choices)
+
+
+def targets_of(labels: NDArray[np.int64], classes: int) -> Targets:
+    return Targets.of_labels(labels, [str(place) for place in range(classes)])
 
 
 def rows_of(features: Floats) -> Rows:
@@ -127,11 +133,6 @@ def mean_log_loss(scores: Floats, task: Problem, temperature: float) -> float:
     return float(mean_log_losses(scores, task, np.array([temperature]))[0])
 
 
-def is_clear(scores: Floats) -> NDArray[np.bool_]:
-    best = np.sort(scores, axis=1)
-    return best[:, -1] - best[:, -2] > TIE
-
-
 @given(problems(), st.sampled_from([1e-3, 0.03, 1.0, 30.0]), st.sampled_from([0.05, 0.3, 1.0]))
 @settings(max_examples=120, deadline=None)
 def test_cross_validation_in_closed_form_equals_refitting_without_each_fold(
@@ -139,10 +140,8 @@ def test_cross_validation_in_closed_form_equals_refitting_without_each_fold(
 ) -> None:
     fitted = task.fit(regularization=regularization, temperature=temperature)
     scores = refitted_scores(task, regularization)
-    assert fitted.log_loss == pytest.approx(mean_log_loss(scores, task, temperature), rel=1e-6, abs=1e-9)
-    clear = is_clear(scores)
-    assert fitted.predicted is not None
-    assert fitted.predicted[clear].tolist() == scores.argmax(axis=1)[clear].tolist()
+    np.testing.assert_allclose(fitted.scores, scores, rtol=1e-6, atol=1e-7)
+    assert fitted.calibration.temperature == temperature
 
 
 @given(problems(), st.sampled_from([1e-3, 0.1, 3.0]))
@@ -151,7 +150,7 @@ def test_with_weights_the_closed_form_equals_refitting_too(task: Problem, regula
     weights = np.random.default_rng(len(task.labels)).uniform(0.2, 5.0, len(task.labels))
     fitted = task.fit(weights=weights, regularization=regularization, temperature=0.3)
     scores = refitted_scores(task, regularization, weights)
-    assert fitted.log_loss == pytest.approx(mean_log_loss(scores, task, 0.3), rel=1e-6, abs=1e-9)
+    np.testing.assert_allclose(fitted.scores, scores, rtol=1e-6, atol=1e-7)
     theirs = SklearnRidge(alpha=regularization, solver="svd").fit(
         scaled(task.features)[0], np.eye(task.classes)[task.labels], sample_weight=weights
     )
@@ -171,7 +170,7 @@ def test_above_some_hundred_examples_the_walk_finds_what_trying_each_finds() -> 
 def test_both_forms_are_cross_validated_as_refits_are(n: int, d: int) -> None:
     task = problem(3, n=n, d=d, classes=3)
     fitted = task.fit(regularization=0.1, temperature=0.2)
-    assert fitted.log_loss == pytest.approx(mean_log_loss(refitted_scores(task, 0.1), task, 0.2), rel=1e-9)
+    np.testing.assert_allclose(fitted.scores, refitted_scores(task, 0.1), rtol=1e-8, atol=1e-9)
 
 
 @given(problems(), st.sampled_from([1e-3, 0.1, 1.0, 100.0]))
@@ -196,8 +195,8 @@ def test_the_dual_form_equals_the_primal_form(seed: int, classes: int, d: int) -
     for choices in ({"regularization": 0.1, "temperature": 0.3}, {}):
         one, other = primal.fit(**choices), dual.fit(**choices)
         assert one.regularization == other.regularization
-        assert one.temperature == pytest.approx(other.temperature, rel=1e-5)
-        assert one.log_loss == pytest.approx(other.log_loss, rel=1e-5)
+        assert one.calibration.temperature == pytest.approx(other.calibration.temperature, rel=1e-5)
+        np.testing.assert_allclose(one.scores, other.scores, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(other.weights[:d], one.weights, rtol=1e-5, atol=1e-7)
         np.testing.assert_allclose(other.weights[d:], 0.0, atol=1e-9)
         np.testing.assert_allclose(other.bias, one.bias, rtol=1e-5, atol=1e-6)
@@ -218,10 +217,12 @@ def test_regularization_and_temperature_are_those_of_the_lowest_out_of_fold_log_
     assert fitted.regularization in REGULARIZATIONS
     chosen = fitted.regularization
     assert losses[chosen] <= min(losses.values()) * 1.01
-    at_choice = np.array([fitted.temperature])
+    at_choice = np.array([fitted.calibration.temperature])
     assert fitted.loss == pytest.approx(mean_log_losses(scores[chosen], task, at_choice, smoothed=True)[0])
     assert fitted.loss <= losses[chosen] * (1 + 1e-6)
-    assert fitted.log_loss == pytest.approx(mean_log_loss(scores[chosen], task, fitted.temperature))
+    assert mean_log_loss(fitted.scores, task, fitted.calibration.temperature) == pytest.approx(
+        mean_log_loss(scores[chosen], task, fitted.calibration.temperature)
+    )
 
 
 def test_a_given_regularization_still_has_its_temperature_chosen() -> None:
@@ -229,7 +230,7 @@ def test_a_given_regularization_still_has_its_temperature_chosen() -> None:
     fitted = task.fit(regularization=1.0)
     assert fitted.regularization == 1.0
     scores = refitted_scores(task, 1.0)
-    tried = fitted.temperature * np.array([0.98, 1.0, 1.02])
+    tried = fitted.calibration.temperature * np.array([0.98, 1.0, 1.02])
     losses = mean_log_losses(scores, task, tried, smoothed=True)
     assert losses[1] < min(losses[0], losses[2])
 
@@ -242,26 +243,28 @@ def test_classes_with_a_single_example_do_not_count_for_the_log_loss() -> None:
     task = Problem(features=features, labels=labels, classes=3, folds=folds)
     assert folds.counted.tolist() == [True] * 12 + [False]
     fitted = task.fit(regularization=0.1, temperature=0.3)
-    assert fitted.log_loss == pytest.approx(mean_log_loss(refitted_scores(task, 0.1), task, 0.3), rel=1e-9)
+    # Over those that count alone.
+    expected = mean_log_losses(refitted_scores(task, 0.1), task, np.array([0.3]), smoothed=True)[0]
+    assert fitted.loss == pytest.approx(expected, rel=1e-9)
 
 
 def test_a_single_shot_takes_the_constants_and_claims_nothing() -> None:
     features = np.eye(3, 5)
     labels = np.arange(3)
     folds = assign_folds(labels, ["a", "b", "c"], folds=0, seed=0)
-    fitted = fit_ridge(rows_of(features), labels, 3, folds)
+    fitted = fit_ridge(rows_of(features), targets_of(labels, 3), folds)
     assert fitted.regularization == SINGLE_SHOT_REGULARIZATION
-    assert fitted.temperature == SINGLE_SHOT_TEMPERATURE
-    assert fitted.log_loss is None
-    assert fitted.predicted is None
+    assert fitted.calibration.temperature == SINGLE_SHOT_TEMPERATURE
+    assert fitted.loss is None
+    assert fitted.scores is None
     assert (features @ fitted.weights + fitted.bias).argmax(axis=1).tolist() == [0, 1, 2]
 
 
 def test_a_single_shot_keeps_what_was_given() -> None:
     labels = np.arange(2)
     folds = assign_folds(labels, ["a", "b"], folds=0, seed=0)
-    fitted = fit_ridge(rows_of(np.eye(2)), labels, 2, folds, regularization=3.0, temperature=0.7)
-    assert (fitted.regularization, fitted.temperature) == (3.0, 0.7)
+    fitted = fit_ridge(rows_of(np.eye(2)), targets_of(labels, 2), folds, regularization=3.0, temperature=0.7)
+    assert (fitted.regularization, fitted.calibration.temperature) == (3.0, 0.7)
 
 
 @pytest.mark.parametrize(("n", "d"), [(20, 30), (30, 8)], ids=["dual", "primal"])
@@ -270,10 +273,10 @@ def test_repeated_runs_give_the_same_bits(n: int, d: int) -> None:
     one, other = task.fit(), task.fit()
     assert one.weights.tobytes() == other.weights.tobytes()
     assert one.bias.tobytes() == other.bias.tobytes()
-    assert (one.regularization, one.temperature, one.log_loss) == (
+    assert (one.regularization, one.calibration.temperature, one.loss) == (
         other.regularization,
-        other.temperature,
-        other.log_loss,
+        other.calibration.temperature,
+        other.loss,
     )
 
 
@@ -293,10 +296,10 @@ def test_the_checkpoint_is_called_between_folds_and_can_stop(n: int, d: int) -> 
             raise StopError
 
     with pytest.raises(StopError):
-        fit_ridge(rows_of(task.features), task.labels, 2, task.folds, checkpoint=checkpoint)
+        fit_ridge(rows_of(task.features), task.targets, task.folds, checkpoint=checkpoint)
     assert calls == 4
 
-    fit_ridge(rows_of(task.features), task.labels, 2, task.folds, checkpoint=checkpoint)
+    fit_ridge(rows_of(task.features), task.targets, task.folds, checkpoint=checkpoint)
     assert calls > 4 + task.folds.count
 
 
@@ -306,7 +309,7 @@ def test_examples_that_all_look_the_same_give_the_shares_of_the_classes(d: int, 
     labels = np.array([0] * 6 + [1] * 3)
     folds = assign_folds(labels, [str(index) for index in range(9)], folds=3, seed=0)
     features = np.full((9, d), value / np.sqrt(d))
-    fitted = fit_ridge(rows_of(features), labels, 2, folds)
+    fitted = fit_ridge(rows_of(features), targets_of(labels, 2), folds)
     assert np.abs(fitted.weights).max() < 1e-3
     np.testing.assert_allclose(features @ fitted.weights + fitted.bias, [[2 / 3, 1 / 3]] * 9, atol=1e-6)
 
@@ -317,13 +320,13 @@ def test_the_most_extreme_regularizations_give_finite_numbers(task: Problem, reg
     fitted = task.fit(regularization=regularization)
     assert np.isfinite(fitted.weights).all()
     assert np.isfinite(fitted.bias).all()
-    assert fitted.log_loss is not None
-    assert np.isfinite(fitted.log_loss)
+    assert fitted.loss is not None
+    assert np.isfinite(fitted.loss)
 
 
 @pytest.mark.parametrize("temperature", [1e-6, 1e6])
 def test_the_most_extreme_temperatures_give_finite_numbers(temperature: float) -> None:
     fitted = problem(0, n=20, d=5, classes=3).fit(temperature=temperature)
-    assert fitted.temperature == temperature
-    assert fitted.log_loss is not None
-    assert np.isfinite(fitted.log_loss)
+    assert fitted.calibration.temperature == temperature
+    assert fitted.loss is not None
+    assert np.isfinite(fitted.loss)

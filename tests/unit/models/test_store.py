@@ -13,6 +13,7 @@ from safetensors.numpy import save
 
 from fakes import make_head, make_manifest
 from headstart_server.errors import ArtifactDamaged, StorageFull
+from headstart_server.learning.calibration import Calibration
 from headstart_server.models.store import HEAD_FILE, MANIFEST_FILE, VersionStore
 from headstart_server.models.version import Manifest
 
@@ -58,7 +59,9 @@ def test_the_manifest_names_the_digest_of_the_head_and_lies_beside_it(
 
 
 def test_a_temperature_is_kept_in_full_precision(store: VersionStore) -> None:
-    manifest, _ = store.write("a", replace(make_head(), temperature=0.1), make_manifest())
+    manifest, _ = store.write(
+        "a", replace(make_head(), calibration=Calibration(temperature=0.1)), make_manifest()
+    )
     assert store.read("a", manifest).temperature == 0.1
 
 

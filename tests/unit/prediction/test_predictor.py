@@ -147,7 +147,7 @@ async def test_an_answer_is_the_heads_on_the_features_of_each_input(stall: Stall
     backbone, head = stall.backbones["fake"], make_head(seed=4)
     features = backbone.run(np.stack([backbone.decode(content) for content in contents]))
     (answer,) = predicted.answers
-    expected = head.probabilities(features)
+    expected = head.outputs(features)
     order = np.argsort(-expected, axis=1)
     np.testing.assert_array_equal(answer.indexes, order)
     np.testing.assert_allclose(answer.probabilities, np.take_along_axis(expected, order, 1), rtol=1e-5)

@@ -1,0 +1,65 @@
+"""What makes the scores of a head into answers that mean what they say."""
+
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart_server.learning.rows import Float32
+from headstart_server.learning.task import Task
+
+T = TypeVar("T", np.float32, np.float64)
+
+
+def _none() -> Float32:
+    return np.zeros(0, np.float32)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Calibration:
+    """From scores to calibrated answers; each task uses its own part.
+
+    Attributes:
+        task: the kind of task.
+        temperature: single label: what scores are divided by before the softmax, above 0.
+        slopes: multi-label: what the scores of each class are multiplied by before the sigmoid, [C].
+        offsets: multi-label: what is added then, [C].
+        thresholds: multi-label: the probability from which on each class is taken to apply, [C].
+        interval: regression: offsets from an answer between which the true number lies in 90 % of cases;
+            None where that could not be estimated.
+    """
+
+    task: Task = Task.SINGLE_LABEL
+    temperature: float = 1.0
+    slopes: Float32 = field(default_factory=_none)
+    offsets: Float32 = field(default_factory=_none)
+    thresholds: Float32 = field(default_factory=_none)
+    interval: tuple[float, float] | None = None
+
+    def outputs(self, scores: NDArray[T]) -> NDArray[T]:
+        """Probabilities [n, C] of scores [n, C]; for a regression the numbers as they are."""
+        if self.task is Task.SINGLE_LABEL:
+            return softmax(scores / scores.dtype.type(self.temperature))
+        if self.task is Task.MULTI_LABEL:
+            return sigmoid(scores * self.slopes.astype(scores.dtype) + self.offsets.astype(scores.dtype))
+        return scores
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its arrays."""
+        return self.slopes.nbytes + self.offsets.nbytes + self.thresholds.nbytes
+
+
+def softmax(scores: NDArray[T]) -> NDArray[T]:
+    """Softmax over the last axis, safe for large scores."""
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    rows: NDArray[T] = powers / powers.sum(axis=-1, keepdims=True)
+    return rows
+
+
+def sigmoid(scores: NDArray[T]) -> NDArray[T]:
+    """The logistic function, safe for large scores."""
+    powers = np.exp(-np.abs(scores))
+    rows: NDArray[T] = np.where(scores >= 0, scores.dtype.type(1), powers) / (1 + powers)
+    return rows

@@ -1,0 +1,161 @@
+"""The few figures of a head that go with it everywhere."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import Enum
+from math import sqrt
+from typing import Any
+
+import numpy as np
+
+from headstart_server.learning.rows import Float32, Float64, Ints
+from headstart_server.learning.targets import Targets
+from headstart_server.learning.task import Task
+
+#: Two-sided 95 % quantile of the normal distribution.
+Z_95 = 1.959964
+#: A class held less likely than this counts as if held so.
+LEAST = float(np.finfo(np.float32).tiny)
+
+
+class MetricsSource(Enum):
+    """The examples that metrics were measured on."""
+
+    NONE = "none"
+    OUT_OF_FOLD = "out_of_fold"
+    HELD_OUT = "held_out"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Metrics:
+    """What is known about a head. All figures but counts respect the weights of examples.
+
+    Attributes:
+        source: how it was measured; with NONE all else is empty.
+        example_count: number of examples measured on.
+        accuracy: share answered right: of several labels with exactly those that apply.
+        accuracy_low: lower end of its 95 % interval (Wilson 1927).
+        accuracy_high: upper end.
+        log_loss: mean negative log-likelihood of what the examples show, in nats; of several labels the mean
+            over classes too.
+        confusion: single label: (actual, predicted, count) of each cell that is not zero, by class index.
+        balanced_accuracy: mean over classes of the share recognised.
+        macro_f1: mean over classes of F1.
+        micro_f1: several labels: F1 over all classes together.
+        calibration_error: expected calibration error: see `reliability`.
+        mean_absolute_error: regression.
+        root_mean_squared_error: regression.
+        r_squared: regression: 1 less the share of the variance that is left.
+    """
+
+    source: MetricsSource = MetricsSource.NONE
+    example_count: int = 0
+    accuracy: float | None = None
+    accuracy_low: float | None = None
+    accuracy_high: float | None = None
+    log_loss: float | None = None
+    confusion: tuple[tuple[int, int, int], ...] = ()
+    balanced_accuracy: float | None = None
+    macro_f1: float | None = None
+    micro_f1: float | None = None
+    calibration_error: float | None = None
+    mean_absolute_error: float | None = None
+    root_mean_squared_error: float | None = None
+    r_squared: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {**asdict(self), "source": self.source.value}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "Metrics":
+        """The metrics that `to_json` wrote, in this release or an earlier one.
+
+        Raises:
+            KeyError, TypeError or ValueError: the fields are not those of metrics.
+        """
+        source, cells = MetricsSource(fields["source"]), fields["confusion"]
+        return cls(**{**fields, "source": source, "confusion": tuple(tuple(cell) for cell in cells)})
+
+
+def measure(targets: Targets, outputs: Float32, thresholds: Float32, *, source: MetricsSource) -> Metrics:
+    """Metrics of calibrated outputs [n, C] of examples, with the thresholds of several labels [C]."""
+    if not len(targets):
+        return Metrics()
+    if targets.task is Task.REGRESSION:
+        return _of_numbers(targets, outputs, source)
+    right = is_right(targets, outputs, thresholds)
+    weights = targets.weights
+    accuracy = float(weights @ right / weights.sum())
+    low, high = wilson_interval(accuracy, effective_count(weights))
+    return Metrics(
+        source=source,
+        example_count=len(targets),
+        accuracy=accuracy,
+        accuracy_low=low,
+        accuracy_high=high,
+        log_loss=float(weights @ losses(targets, outputs) / weights.sum()),
+        confusion=_confusion(targets.labels, outputs) if targets.task is Task.SINGLE_LABEL else (),
+    )
+
+
+def is_right(targets: Targets, outputs: Float32, thresholds: Float32) -> Float64:
+    """1 for each example that is answered right, 0 for the others, [n]."""
+    if targets.task is Task.SINGLE_LABEL:
+        right = outputs.argmax(axis=1) == targets.labels
+    else:
+        right = ((outputs >= thresholds) == (targets.matrix > 0)).all(axis=1)
+    return np.asarray(right, np.float64)
+
+
+def losses(targets: Targets, outputs: Float32) -> Float64:
+    """Negative log-likelihood of what each example shows, in nats, [n].
+
+    Of several labels the mean over classes; for numbers their squared error.
+    """
+    exact = outputs.astype(np.float64)
+    if targets.task is Task.REGRESSION:
+        squares: Float64 = np.square(exact - targets.matrix)[:, 0]
+        return squares
+    surprise = -targets.matrix * np.log(np.maximum(exact, LEAST))
+    if targets.task is Task.SINGLE_LABEL:
+        total: Float64 = surprise.sum(axis=1)
+        return total
+    # float32 has no number between 1 and 1 - 6e-8: what is nearer to 1 counts as that.
+    lacking = np.maximum(1 - exact, np.finfo(np.float32).epsneg)
+    mean: Float64 = (surprise - (1 - targets.matrix) * np.log(lacking)).mean(axis=1)
+    return mean
+
+
+def effective_count(weights: Float64) -> float:
+    """How many examples of equal weight say as much (Kish 1965)."""
+    return float(weights.sum() ** 2 / np.square(weights).sum())
+
+
+def wilson_interval(share: float, count: float) -> tuple[float, float]:
+    """The 95 % interval of a share of `count` (Wilson 1927)."""
+    spread = Z_95**2 / count
+    centre = (share + spread / 2) / (1 + spread)
+    half = Z_95 * sqrt(max(share * (1 - share), 0.0) / count + spread / (4 * count)) / (1 + spread)
+    # The share is within, whatever the rounding: at none or all right it is an end of the interval.
+    return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
+
+
+def _confusion(labels: Ints, outputs: Float32) -> tuple[tuple[int, int, int], ...]:
+    cells = Counter(zip(labels.tolist(), outputs.argmax(axis=1).tolist(), strict=True))
+    return tuple((actual, guess, count) for (actual, guess), count in sorted(cells.items()))
+
+
+def _of_numbers(targets: Targets, outputs: Float32, source: MetricsSource) -> Metrics:
+    weights, values = targets.weights / targets.weights.sum(), targets.matrix[:, 0]
+    errors = outputs[:, 0].astype(np.float64) - values
+    variance = float(weights @ np.square(values - weights @ values))
+    squared = float(weights @ np.square(errors))
+    return Metrics(
+        source=source,
+        example_count=len(targets),
+        mean_absolute_error=float(weights @ np.abs(errors)),
+        root_mean_squared_error=sqrt(squared),
+        r_squared=1 - squared / variance if variance > 0 else None,
+    )

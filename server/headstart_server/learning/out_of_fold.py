@@ -1,0 +1,81 @@
+"""What out-of-fold scores say: how to calibrate, and how good the head is."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from headstart_server.learning.calibration import Calibration
+from headstart_server.learning.platt import fit_platt
+from headstart_server.learning.residuals import prediction_interval
+from headstart_server.learning.rows import Float64
+from headstart_server.learning.targets import Targets
+from headstart_server.learning.task import Task
+from headstart_server.learning.temperature import fit_temperature, smoothed_log_loss
+from headstart_server.learning.thresholds import UNKNOWN, fit_thresholds
+
+
+def calibrate(
+    scores: Float64, targets: Targets, weights: Float64, *, temperature: float | None = None
+) -> tuple[Calibration, float]:
+    """The calibration of the lowest loss of the task, and that loss.
+
+    Args:
+        scores: out-of-fold scores, [n, C].
+        targets: what the examples show, [n].
+        weights: how much each counts here, [n].
+        temperature: single label: given; None chooses it.
+    """
+    task, matrix = targets.task, targets.matrix
+    if task is Task.REGRESSION:
+        errors = np.square(scores - matrix)[:, 0]
+        return Calibration(task=task), float(weights @ errors / weights.sum())
+    if task is Task.MULTI_LABEL:
+        slopes, offsets, loss = fit_platt(scores, matrix, weights)
+        return Calibration(
+            task=task, slopes=slopes.astype(np.float32), offsets=offsets.astype(np.float32)
+        ), loss
+    if temperature is None:
+        temperature, loss = fit_temperature(scores, matrix, weights)
+    else:
+        loss = smoothed_log_loss(scores, matrix, weights, temperature)
+    return Calibration(temperature=temperature), loss
+
+
+def decided(calibration: Calibration, scores: Float64, targets: Targets, weights: Float64) -> Calibration:
+    """The calibration with what only the chosen head needs: thresholds, or the interval of its answers.
+
+    Args:
+        calibration: of these scores.
+        scores: out-of-fold scores, [n, C].
+        targets: what the examples show, [n].
+        weights: how much each counts here, [n].
+    """
+    if targets.task is Task.MULTI_LABEL:
+        thresholds = fit_thresholds(calibration.outputs(scores), targets.matrix, weights)
+        return replace(calibration, thresholds=thresholds.astype(np.float32))
+    if targets.task is Task.REGRESSION:
+        interval = prediction_interval((targets.matrix - scores)[:, 0], weights)
+        return replace(calibration, interval=interval)
+    return calibration
+
+
+def uncalibrated(targets: Targets, *, temperature: float, slope: float, offset: float) -> Calibration:
+    """Where nothing could be validated: constants.
+
+    Args:
+        targets: tell task and classes.
+        temperature: single label.
+        slope: multi-label, of each class.
+        offset: multi-label, of each class.
+    """
+    if targets.task is Task.SINGLE_LABEL:
+        return Calibration(temperature=temperature)
+    if targets.task is Task.REGRESSION:
+        return Calibration(task=targets.task)
+    classes = targets.matrix.shape[1]
+    return Calibration(
+        task=targets.task,
+        slopes=np.full(classes, slope, np.float32),
+        offsets=np.full(classes, offset, np.float32),
+        thresholds=np.full(classes, UNKNOWN, np.float32),
+    )

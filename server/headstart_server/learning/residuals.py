@@ -1,0 +1,51 @@
+"""From out-of-fold residuals to an interval in which the number of a new input lies."""
+
+from math import sqrt
+
+import numpy as np
+
+from headstart_server.learning.rows import Float64
+
+#: Share of new numbers that lie in the interval.
+COVERAGE = 0.9
+#: Residuals from which on their own quantiles are taken: the 5 % ends then lie within them.
+QUANTILES_FROM = 20
+#: Two-sided 90 % quantiles of Student's t distribution for 1 to 19 degrees of freedom.
+_STUDENT = (
+    *(6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812),
+    *(1.796, 1.782, 1.771, 1.761, 1.753, 1.746, 1.740, 1.734, 1.729),
+)
+
+
+def prediction_interval(residuals: Float64, weights: Float64) -> tuple[float, float] | None:
+    """Offsets from a prediction between which 90 % of new numbers lie.
+
+    The quantiles of out-of-fold residuals with one more example beyond either end, as in CV+ (Barber, Candes,
+    Ramdas and Tibshirani 2021). With less than `QUANTILES_FROM` they would lie beyond all residuals: these
+    are then taken to be normal around 0.
+
+    Args:
+        residuals: number less out-of-fold prediction, [n].
+        weights: how much each counts, [n].
+
+    Returns:
+        The lower and the upper offset; None for less than two residuals.
+    """
+    # How many examples of equal weight say as much (Kish 1965).
+    count = float(weights.sum() ** 2 / np.square(weights).sum())
+    if len(residuals) < 2:
+        return None
+    if count < QUANTILES_FROM:
+        spread = sqrt(float(weights @ np.square(residuals) / weights.sum()))
+        half = _STUDENT[max(int(count) - 2, 0)] * spread * sqrt(1 + 1 / count)
+        return -half, half
+    return -_end(-residuals, weights, count), _end(residuals, weights, count)
+
+
+def _end(residuals: Float64, weights: Float64, count: float) -> float:
+    """The residual beyond which a new one lies in half of the cases that are not covered."""
+    order = np.argsort(residuals, kind="stable")
+    # The new example counts as much as one of these on average, and might lie beyond them all.
+    shares = np.cumsum(weights[order]) / (weights.sum() * (1 + 1 / count))
+    place = int(np.searchsorted(shares, 1 - (1 - COVERAGE) / 2 - 1e-12))
+    return float(residuals[order[min(place, len(order) - 1)]])

@@ -1,0 +1,35 @@
+"""What a solver hands back."""
+
+from dataclasses import dataclass
+
+from headstart_server.learning.calibration import Calibration
+from headstart_server.learning.head import Hidden
+from headstart_server.learning.lbfgs import StopReason
+from headstart_server.learning.rows import Float64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Solved:
+    """A head's numbers and what cross-validation said of them.
+
+    Attributes:
+        weights: [D, C] for prepared features, or [H, C] behind a hidden layer.
+        bias: [C].
+        calibration: of its scores.
+        regularization: as given or chosen; None where the solver has none.
+        loss: mean out-of-fold loss of the task after calibration, by which choices are made: log loss on
+            smoothed labels, or the squared error as a share of the variance; None where nothing could be
+            validated.
+        scores: out-of-fold scores of each example in the order of its rows, [N, C]; None likewise.
+        stop_reason: why it ended; None for a closed form.
+        hidden: the hidden layer; None for a linear head.
+    """
+
+    weights: Float64
+    bias: Float64
+    calibration: Calibration
+    regularization: float | None = None
+    loss: float | None = None
+    scores: Float64 | None = None
+    stop_reason: StopReason | None = None
+    hidden: Hidden | None = None

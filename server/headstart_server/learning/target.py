@@ -1,0 +1,88 @@
+"""What one example shows: a class, several, the shares of some, or a number."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from headstart_server.learning.task import Task
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """What one example shows.
+
+    Attributes:
+        task: the kind of task it belongs to.
+        shares: of classes by name. Single label: one class at 1, or a soft label whose shares sum to 1.
+            Multi-label: each class that applies at 1; maybe none. Regression: empty.
+        value: the number of a regression; None otherwise.
+    """
+
+    task: Task
+    shares: Mapping[str, float] = field(default_factory=dict)
+    value: float | None = None
+
+    @classmethod
+    def of_label(cls, label: str) -> "Target":
+        """The one class that an example shows."""
+        return cls(task=Task.SINGLE_LABEL, shares={label: 1.0})
+
+    @classmethod
+    def of_labels(cls, labels: Iterable[str]) -> "Target":
+        """All classes that apply to an example; maybe none."""
+        return cls(task=Task.MULTI_LABEL, shares=dict.fromkeys(labels, 1.0))
+
+    @classmethod
+    def of_shares(cls, shares: Mapping[str, float]) -> "Target":
+        """A soft label: how likely each class is."""
+        return cls(task=Task.SINGLE_LABEL, shares=dict(shares))
+
+    @classmethod
+    def of_value(cls, value: float) -> "Target":
+        """The number that belongs to an example."""
+        return cls(task=Task.REGRESSION, value=value)
+
+    @property
+    def label(self) -> str:
+        """The likeliest class of a single label, the first by name of equals; empty for other tasks."""
+        if self.task is not Task.SINGLE_LABEL:
+            return ""
+        return min(self.shares, key=lambda name: (-self.shares[name], name), default="")
+
+    @property
+    def is_hard(self) -> bool:
+        """Whether it is a single label that leaves no doubt."""
+        return self.task is Task.SINGLE_LABEL and list(self.shares.values()) == [1.0]
+
+    def to_json(self) -> Any:
+        """As JSON values; a plain string for a hard single label. Equal targets give equal JSON."""
+        if self.is_hard:
+            return self.label
+        if self.task is Task.REGRESSION:
+            return {"value": self.value}
+        if self.task is Task.MULTI_LABEL:
+            return {"labels": sorted(self.shares)}
+        return {"shares": {name: self.shares[name] for name in sorted(self.shares)}}
+
+    @classmethod
+    def from_json(cls, value: Any) -> "Target":
+        """The target that `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError or ValueError: it is none.
+        """
+        if isinstance(value, str):
+            return cls.of_label(value)
+        if "value" in value:
+            return cls.of_value(float(value["value"]))
+        return cls.of_labels(value["labels"]) if "labels" in value else cls.of_shares(value["shares"])
+
+    def __str__(self) -> str:
+        """For people: the label in quotes, all labels, the shares or the number."""
+        if self.task is Task.REGRESSION:
+            return f"{self.value:g}"
+        if self.task is Task.MULTI_LABEL:
+            return ", ".join(map(repr, sorted(self.shares))) or "no label"
+        if self.is_hard:
+            return repr(self.label)
+        return ", ".join(f"{name!r} {self.shares[name]:g}" for name in sorted(self.shares))
