@@ -1,8 +1,6 @@
 """Examples, what they must be like, and the identity of a dataset."""
 
 import json
-import math
-import unicodedata
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
@@ -10,23 +8,13 @@ from headstart_server.backbones.backbone import Content
 from headstart_server.errors import (
     DatasetTooLarge,
     InputTooLarge,
-    InvalidField,
-    InvalidLabel,
     TooManyClasses,
     WrongTask,
 )
+from headstart_server.learning.example_checks import FIELDS, check_id, check_weight, checked_target
 from headstart_server.learning.target import Target
 from headstart_server.learning.target_count import TargetCount
 from headstart_server.learning.task import Task
-
-#: Bytes of a label or an id, in UTF-8.
-MAX_LABEL_BYTES = 256
-#: How far from 1 the shares of a soft label may sum up: what rounding leaves.
-SHARES_TOLERANCE = 1e-6
-#: The largest weight of an example.
-MAX_WEIGHT = 1e6
-#: The largest size of a number to learn; its square stays far within double precision.
-MAX_VALUE = 1e100
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -192,107 +180,6 @@ _KINDS = {
     Task.MULTI_LABEL: "a set of labels",
     Task.REGRESSION: "a number",
 }
-#: The contract's field of a target of each kind.
-FIELDS = {Task.SINGLE_LABEL: "label", Task.MULTI_LABEL: "label_set", Task.REGRESSION: "value"}
-
-
-def checked_target(target: Target, index: int) -> Target:
-    """A target in its normal form: shares sum up to 1, and none is 0.
-
-    Raises:
-        InvalidLabel or InvalidField: what is wrong with it.
-    """
-    if target.task is Task.REGRESSION:
-        if target.value is None or not abs(target.value) <= MAX_VALUE:
-            raise InvalidField(
-                f"Expected a finite number up to {MAX_VALUE:g} as the value of example {index}. "
-                f"Received: {target.value}.",
-                field=f"examples[{index}].value",
-            )
-        return target
-    hard = all(share == 1.0 for share in target.shares.values())
-    field = FIELDS[target.task] if hard else "soft_label"
-    if target.task is Task.SINGLE_LABEL and not target.shares:
-        check_label("", index)
-    for name in target.shares:
-        check_label(name, index, field)
-    if target.task is Task.MULTI_LABEL or (hard and len(target.shares) == 1):
-        return target
-    return _checked_shares(target, index)
-
-
-def _checked_shares(target: Target, index: int) -> Target:
-    field = f"examples[{index}].soft_label"
-    for name, share in target.shares.items():
-        # Written so that NaN fails.
-        if not 0 <= share < math.inf:
-            raise InvalidField(
-                f"Expected shares of 0 or more in the soft label of example {index}. "
-                f"Received: {share} for {name!r}.",
-                field=field,
-            )
-    total = math.fsum(target.shares.values())
-    if abs(total - 1) > SHARES_TOLERANCE:
-        raise InvalidField(
-            f"Expected shares that sum up to 1 in the soft label of example {index}. Received: {total:g}.",
-            field=field,
-        )
-    return Target.of_shares({name: share / total for name, share in target.shares.items() if share})
-
-
-def check_weight(weight: float, index: int) -> None:
-    """Check how much an example counts.
-
-    Raises:
-        InvalidField: it is not above 0, or too large.
-    """
-    # Written so that NaN fails.
-    if not 0 < weight <= MAX_WEIGHT:
-        raise InvalidField(
-            f"Expected a weight above 0 and up to {MAX_WEIGHT:g} for example {index}. Received: {weight}.",
-            field=f"examples[{index}].weight",
-        )
-
-
-def check_label(label: str, index: int, name: str = "label") -> None:
-    """Check a label in the field `name` of an example.
-
-    Raises:
-        InvalidLabel: it is empty, too long or has control characters.
-    """
-    size = len(label.encode())
-    field = f"examples[{index}].{name}"
-    if not label.strip():
-        came = "an empty label" if not label else "a blank label"
-        raise InvalidLabel(
-            f"Example {index} has no label. Expected the name of its class. Received: {came}.", field=field
-        )
-    if size > MAX_LABEL_BYTES:
-        raise InvalidLabel(
-            f"The label of example {index} is too long. Expected at most {MAX_LABEL_BYTES} bytes. "
-            f"Received: {size}, beginning with {label[:24]!r}.",
-            field=field,
-        )
-    control = next((char for char in label if unicodedata.category(char) == "Cc"), None)
-    if control is not None:
-        raise InvalidLabel(
-            f"The label of example {index} has a control character. Received: {label!r}.", field=field
-        )
-
-
-def check_id(example_id: str, index: int) -> None:
-    """Check the caller's name for an example.
-
-    Raises:
-        InvalidField: it is too long.
-    """
-    size = len(example_id.encode())
-    if size > MAX_LABEL_BYTES:
-        raise InvalidField(
-            f"The id of example {index} is too long. Expected at most {MAX_LABEL_BYTES} bytes. "
-            f"Received: {size}.",
-            field=f"examples[{index}].id",
-        )
 
 
 def _content_bytes(content: Content) -> int:

@@ -1,5 +1,158 @@
-"""How good a head is, measured on examples it was not fitted on."""
+"""How good a head is, in all detail, measured on examples it was not fitted on."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart_server.learning.class_metrics import ClassMetrics, class_metrics
 from headstart_server.learning.metrics import Metrics, MetricsSource, measure, wilson_interval
+from headstart_server.learning.outcomes import ExampleOutcome, worst, worst_numbers
+from headstart_server.learning.ranking import ThresholdPoint
+from headstart_server.learning.reliability import ReliabilityBin, reliability
+from headstart_server.learning.rows import Float32
+from headstart_server.learning.targets import Targets
+from headstart_server.learning.task import Task
+from headstart_server.learning.told import Told
 
-__all__ = ["Metrics", "MetricsSource", "measure", "wilson_interval"]
+__all__ = [
+    "ClassMetrics",
+    "ConfusedPair",
+    "Evaluation",
+    "ExampleOutcome",
+    "Metrics",
+    "MetricsSource",
+    "ReliabilityBin",
+    "ThresholdPoint",
+    "evaluate",
+    "measure",
+    "wilson_interval",
+]
+
+#: Pairs of confused classes that are told.
+MAX_CONFUSED = 50
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConfusedPair:
+    """Two classes that are taken for each other.
+
+    Attributes:
+        actual: the true class.
+        predicted: the class that was told instead.
+        count: number of examples.
+    """
+
+    actual: str
+    predicted: str
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """How good a head is, in all detail. All figures but counts respect the weights of examples.
+
+    Attributes:
+        metrics: the figures in short.
+        classes: class by class, in the order of the head; none for regression.
+        reliability: how far probabilities can be believed; none for regression.
+        confused: the pairs of classes most often taken for each other, at most 50, the most frequent first.
+        worst: the examples of the largest loss, at most 100, the worst first.
+        interval_coverage: share of numbers within their interval of 90 %; None but for regression.
+    """
+
+    metrics: Metrics
+    classes: tuple[ClassMetrics, ...] = ()
+    reliability: tuple[ReliabilityBin, ...] = ()
+    confused: tuple[ConfusedPair, ...] = ()
+    worst: tuple[ExampleOutcome, ...] = ()
+    interval_coverage: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {**asdict(self), "metrics": self.metrics.to_json()}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "Evaluation":
+        """The evaluation that `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError or ValueError: the fields are not those of an evaluation.
+        """
+        return cls(
+            metrics=Metrics.from_json(fields["metrics"]),
+            classes=tuple(ClassMetrics.from_json(each) for each in fields["classes"]),
+            reliability=tuple(ReliabilityBin(**each) for each in fields["reliability"]),
+            confused=tuple(ConfusedPair(**each) for each in fields["confused"]),
+            worst=tuple(ExampleOutcome.from_json(each) for each in fields["worst"]),
+            interval_coverage=fields["interval_coverage"],
+        )
+
+
+def evaluate(
+    targets: Targets,
+    outputs: Float32,
+    thresholds: Float32,
+    ids: Sequence[str],
+    *,
+    source: MetricsSource,
+    counted: NDArray[np.bool_] | None = None,
+    interval: tuple[float, float] | None = None,
+) -> Evaluation:
+    """Evaluate calibrated outputs.
+
+    Args:
+        targets: what N examples show. A single label whose shares are all 0 is of a class that the head does
+            not know: it was answered wrong.
+        outputs: of each, [N, C].
+        thresholds: of several labels, [C]; empty for 0.5.
+        ids: the caller's name for each example, [N].
+        source: how the outputs came about.
+        counted: whether each example says something, [N]; None for all.
+        interval: of a regression, the head's.
+    """
+    places = np.arange(len(targets)) if counted is None else np.flatnonzero(counted)
+    targets, outputs = targets.take(places), outputs[places]
+    metrics = measure(targets, outputs, thresholds, source=source)
+    if not len(targets):
+        return Evaluation(metrics=metrics)
+    if targets.task is Task.REGRESSION:
+        return Evaluation(
+            metrics=metrics,
+            worst=worst_numbers(targets, outputs, ids, places),
+            interval_coverage=_coverage(targets, outputs, interval),
+        )
+    told = Told.of(targets, outputs, thresholds)
+    return Evaluation(
+        metrics=metrics,
+        classes=class_metrics(targets, outputs, told),
+        reliability=reliability(targets, outputs, told).bins,
+        confused=_confused(targets.class_names, told),
+        worst=worst(targets, outputs, told, ids, places),
+    )
+
+
+def _confused(names: Sequence[str], told: Told) -> tuple[ConfusedPair, ...]:
+    """Classes that were missed beside those that were told instead, in the same example."""
+    missed = (told.actual & ~told.told).astype(np.float32)
+    instead = (told.told & ~told.actual).astype(np.float32)
+    counts = np.rint(missed.T @ instead).astype(np.int64)
+    order = np.argsort(-counts, axis=None, kind="stable")[:MAX_CONFUSED]
+    pairs = (
+        (actual, predicted) for actual, predicted in zip(*np.unravel_index(order, counts.shape), strict=True)
+    )
+    return tuple(
+        ConfusedPair(actual=names[actual], predicted=names[predicted], count=int(counts[actual, predicted]))
+        for actual, predicted in pairs
+        if counts[actual, predicted]
+    )
+
+
+def _coverage(targets: Targets, outputs: Float32, interval: tuple[float, float] | None) -> float | None:
+    if interval is None:
+        return None
+    errors = targets.matrix[:, 0] - outputs[:, 0]
+    within = (errors >= interval[0]) & (errors <= interval[1])
+    return float(targets.weights @ within / targets.weights.sum())

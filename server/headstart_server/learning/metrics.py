@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from headstart_server.learning.rows import Float32, Float64, Ints
+from headstart_server.learning.reliability import reliability
+from headstart_server.learning.rows import Float32, Float64
 from headstart_server.learning.targets import Targets
 from headstart_server.learning.task import Task
+from headstart_server.learning.told import Rates, Told
 
 #: Two-sided 95 % quantile of the normal distribution.
 Z_95 = 1.959964
@@ -40,8 +42,8 @@ class Metrics:
         log_loss: mean negative log-likelihood of what the examples show, in nats; of several labels the mean
             over classes too.
         confusion: single label: (actual, predicted, count) of each cell that is not zero, by class index.
-        balanced_accuracy: mean over classes of the share recognised.
-        macro_f1: mean over classes of F1.
+        balanced_accuracy: mean over the classes that occur of the share recognised.
+        macro_f1: mean over the classes that occur of F1.
         micro_f1: several labels: F1 over all classes together.
         calibration_error: expected calibration error: see `reliability`.
         mean_absolute_error: regression.
@@ -85,10 +87,12 @@ def measure(targets: Targets, outputs: Float32, thresholds: Float32, *, source: 
         return Metrics()
     if targets.task is Task.REGRESSION:
         return _of_numbers(targets, outputs, source)
-    right = is_right(targets, outputs, thresholds)
-    weights = targets.weights
-    accuracy = float(weights @ right / weights.sum())
+    told = Told.of(targets, outputs, thresholds)
+    weights, rates = targets.weights, told.rates()
+    accuracy = float(weights @ told.right / weights.sum())
     low, high = wilson_interval(accuracy, effective_count(weights))
+    present = rates.present
+    several = targets.task is Task.MULTI_LABEL
     return Metrics(
         source=source,
         example_count=len(targets),
@@ -96,17 +100,12 @@ def measure(targets: Targets, outputs: Float32, thresholds: Float32, *, source: 
         accuracy_low=low,
         accuracy_high=high,
         log_loss=float(weights @ losses(targets, outputs) / weights.sum()),
-        confusion=_confusion(targets.labels, outputs) if targets.task is Task.SINGLE_LABEL else (),
+        confusion=() if several else _confusion(told),
+        balanced_accuracy=float(rates.recall[present].mean()) if present.any() else None,
+        macro_f1=float(rates.f1[present].mean()) if present.any() else None,
+        micro_f1=_micro_f1(rates) if several else None,
+        calibration_error=reliability(targets, outputs, told).calibration_error,
     )
-
-
-def is_right(targets: Targets, outputs: Float32, thresholds: Float32) -> Float64:
-    """1 for each example that is answered right, 0 for the others, [n]."""
-    if targets.task is Task.SINGLE_LABEL:
-        right = outputs.argmax(axis=1) == targets.labels
-    else:
-        right = ((outputs >= thresholds) == (targets.matrix > 0)).all(axis=1)
-    return np.asarray(right, np.float64)
 
 
 def losses(targets: Targets, outputs: Float32) -> Float64:
@@ -120,7 +119,9 @@ def losses(targets: Targets, outputs: Float32) -> Float64:
         return squares
     surprise = -targets.matrix * np.log(np.maximum(exact, LEAST))
     if targets.task is Task.SINGLE_LABEL:
-        total: Float64 = surprise.sum(axis=1)
+        # A class that the head does not know was held impossible.
+        known = targets.matrix.any(axis=1)
+        total: Float64 = np.where(known, surprise.sum(axis=1), -np.log(LEAST))
         return total
     # float32 has no number between 1 and 1 - 6e-8: what is nearer to 1 counts as that.
     lacking = np.maximum(1 - exact, np.finfo(np.float32).epsneg)
@@ -142,9 +143,16 @@ def wilson_interval(share: float, count: float) -> tuple[float, float]:
     return max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share))
 
 
-def _confusion(labels: Ints, outputs: Float32) -> tuple[tuple[int, int, int], ...]:
-    cells = Counter(zip(labels.tolist(), outputs.argmax(axis=1).tolist(), strict=True))
-    return tuple((actual, guess, count) for (actual, guess), count in sorted(cells.items()))
+def _confusion(told: Told) -> tuple[tuple[int, int, int], ...]:
+    known = told.actual.any(axis=1)
+    actual, guesses = told.actual[known].argmax(axis=1), told.told[known].argmax(axis=1)
+    cells = Counter(zip(actual.tolist(), guesses.tolist(), strict=True))
+    return tuple((label, guess, count) for (label, guess), count in sorted(cells.items()))
+
+
+def _micro_f1(rates: Rates) -> float | None:
+    total = float((rates.told + rates.having).sum())
+    return float(2 * rates.both.sum() / total) if total else None
 
 
 def _of_numbers(targets: Targets, outputs: Float32, source: MetricsSource) -> Metrics:

@@ -270,3 +270,34 @@ def test_what_belongs_to_no_job_is_removed_broken_off_uploads_among_it(
     upload.add([CAT])
     assert store.remove_all_but({"kept", "kept2"}) == 3
     assert files(store, tmp_path) == ["kept.zip"]
+
+
+def test_targets_of_every_kind_and_weights_come_back(store: DatasetStore) -> None:
+    for number, targets in enumerate(
+        [
+            [Target.of_labels(["a", "b"]), Target.of_labels([]), Target.of_labels(["b"])],
+            [Target.of_value(1.5), Target.of_value(-2.0), Target.of_value(0.0)],
+            [Target.of_shares({"a": 0.25, "b": 0.75}), Target.of_label("a"), Target.of_label("b")],
+        ]
+    ):
+        writer = store.writer(f"job-{number}")
+        writer.add(
+            [
+                Example(content=bytes([place]), target=target, weight=place + 0.5)
+                for place, target in enumerate(targets)
+            ]
+        )
+        assert writer.finish().task is targets[0].task
+        with closing(store.open(f"job-{number}")) as dataset:
+            assert [one.target for one in dataset.examples] == targets
+            assert [one.weight for one in dataset.examples] == [0.5, 1.5, 2.5]
+
+
+def test_an_archive_of_the_first_release_still_reads(store: DatasetStore, tmp_path: Path) -> None:
+    fields = {"label": "cat", "id": "", "held_out": False, "digest": "d", "kind": "image"}
+    with zipfile.ZipFile(tmp_path / "datasets" / "job.zip", "w") as archive:
+        archive.writestr(INDEX, json.dumps([fields]))
+    with closing(store.open("job")) as dataset:
+        assert dataset.examples == [
+            StoredExample(target=Target.of_label("cat"), id="", held_out=False, digest="d", kind="image")
+        ]

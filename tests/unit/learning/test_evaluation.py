@@ -1,15 +1,34 @@
 """Accuracy, its interval, log loss and confusion."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    balanced_accuracy_score,
+    f1_score,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
 
-from headstart_server.learning.evaluation import Metrics, MetricsSource, measure, wilson_interval
+from headstart_server.learning.calibration import softmax
+from headstart_server.learning.evaluation import (
+    Evaluation,
+    Metrics,
+    MetricsSource,
+    evaluate,
+    measure,
+    wilson_interval,
+)
 from headstart_server.learning.target import Target
 from headstart_server.learning.targets import Targets
+from headstart_server.learning.task import Task
 
 
 @pytest.mark.parametrize(
@@ -99,3 +118,148 @@ def test_numbers_are_measured_by_their_errors() -> None:
     assert metrics.root_mean_squared_error == 1.0
     assert metrics.r_squared == pytest.approx(1 - 4 / 14)
     assert metrics.accuracy is None
+
+
+# In all detail, beside scikit-learn.
+
+
+def several_labels(seed: int, count: int = 80) -> tuple[Targets, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    has = rng.uniform(size=(count, 4)) < [0.5, 0.3, 0.2, 0.05]
+    targets = Targets(
+        task=Task.MULTI_LABEL,
+        matrix=has.astype(np.float64),
+        weights=rng.uniform(0.5, 2.0, count),
+        class_names=tuple("abcd"),
+    )
+    return targets, np.round(rng.uniform(size=has.shape) * 0.6 + 0.3 * has, 2).astype(np.float32)
+
+
+def one_of_many(seed: int, count: int = 80) -> tuple[Targets, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 4, count)
+    scores = np.round(2 * np.eye(4)[labels] + rng.normal(size=(count, 4)), 1)
+    targets = replace(Targets.of_labels(labels, "abcd"), weights=rng.uniform(0.5, 2.0, count))
+    return targets, softmax(scores).astype(np.float32)
+
+
+IDS = [f"id{place}" for place in range(80)]
+HALF = np.full(4, 0.5, np.float32)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("make", [several_labels, one_of_many])
+def test_figures_of_classes_are_those_of_scikit_learn(make, seed: int) -> None:
+    targets, outputs = make(seed)
+    found = evaluate(targets, outputs, HALF, IDS, source=MetricsSource.HELD_OUT)
+    actual, weights = targets.matrix > 0, targets.weights
+    told = outputs >= 0.5 if make is several_labels else np.eye(4, dtype=bool)[outputs.argmax(axis=1)]
+    for place, one in enumerate(found.classes):
+        truth, weighed = actual[:, place], {"sample_weight": weights}
+        if not truth.any():
+            continue
+        assert one.support == truth.sum()
+        assert one.recall == pytest.approx(recall_score(truth, told[:, place], **weighed))
+        assert one.f1 == pytest.approx(f1_score(truth, told[:, place], **weighed))
+        assert one.average_precision == pytest.approx(
+            average_precision_score(truth, outputs[:, place], **weighed)
+        )
+        assert one.roc_auc == pytest.approx(roc_auc_score(truth, outputs[:, place], **weighed))
+        assert [point.threshold for point in one.thresholds] == pytest.approx(np.linspace(0, 1, 21))
+        for point in one.thresholds[:-1]:
+            reached = outputs[:, place] >= np.float32(point.threshold)
+            if reached.any():
+                assert point.precision == pytest.approx(precision_score(truth, reached, **weighed))
+                assert point.recall == pytest.approx(recall_score(truth, reached, **weighed))
+    metrics = found.metrics
+    present = np.flatnonzero(actual.any(axis=0))
+    macro = f1_score(actual, told, average="macro", labels=present, sample_weight=weights, zero_division=0)
+    assert metrics.macro_f1 == pytest.approx(macro)
+    assert metrics.accuracy == pytest.approx(accuracy_score(actual, told, sample_weight=weights))
+    if make is one_of_many:
+        truth, guess = targets.labels, outputs.argmax(axis=1)
+        balanced = balanced_accuracy_score(truth, guess, sample_weight=weights)
+        assert metrics.balanced_accuracy == pytest.approx(balanced)
+        assert metrics.micro_f1 is None
+    else:
+        micro = f1_score(actual, told, average="micro", sample_weight=weights)
+        assert metrics.micro_f1 == pytest.approx(micro)
+
+
+def test_an_evaluation_comes_back_from_json_as_it_was() -> None:
+    for targets, outputs in (several_labels(0), one_of_many(0)):
+        found = evaluate(targets, outputs, HALF, IDS, source=MetricsSource.HELD_OUT)
+        assert Evaluation.from_json(json.loads(json.dumps(found.to_json()))) == found
+    targets = Targets.of([Target.of_value(value) for value in (1.0, 4.0)])
+    outputs = np.array([[1.0], [2.0]], np.float32)
+    found = evaluate(targets, outputs, NONE, ["x", "y"], source=MetricsSource.HELD_OUT, interval=(-1.0, 1.0))
+    assert Evaluation.from_json(json.loads(json.dumps(found.to_json()))) == found
+    assert found.interval_coverage == 0.5
+    assert (found.worst[0].id, found.worst[0].loss, found.worst[0].value) == ("y", 2.0, 2.0)
+
+
+def test_reliability_tells_how_often_answers_of_some_confidence_are_right() -> None:
+    targets = Targets.of_labels(np.array([0, 0, 0, 1]), "ab")
+    outputs = sure([0, 0, 0, 0], 2, 0.8)
+    found = evaluate(targets, outputs, NONE, list("wxyz"), source=MetricsSource.HELD_OUT)
+    (only,) = found.reliability
+    assert (only.low, only.high) == (0.8, 13 / 15)
+    assert (only.count, only.accuracy) == (4, 0.75)
+    assert only.confidence == pytest.approx(0.8)
+    assert found.metrics.calibration_error == pytest.approx(0.05)
+
+
+def test_confused_pairs_come_by_their_number_and_the_worst_examples_by_their_loss() -> None:
+    targets = Targets.of_labels(np.array([0, 0, 1, 2, 2]), "abc")
+    outputs = sure([1, 1, 2, 2, 0], 3)
+    outputs[0] = [0.01, 0.9, 0.09]
+    found = evaluate(targets, outputs, NONE, list("vwxyz"), source=MetricsSource.HELD_OUT)
+    assert [(one.actual, one.predicted, one.count) for one in found.confused] == [
+        ("a", "b", 2),
+        ("b", "c", 1),
+        ("c", "a", 1),
+    ]
+    worst = found.worst[0]
+    assert (worst.index, worst.id, worst.labels, worst.predicted) == (0, "v", ("a",), ("b",))
+    assert worst.probability == pytest.approx(0.01)
+    assert worst.loss == pytest.approx(-np.log(0.01))
+    assert [one.loss for one in found.worst] == sorted((one.loss for one in found.worst), reverse=True)
+
+
+def test_of_several_labels_a_missed_one_is_confused_with_what_was_told_instead() -> None:
+    targets = Targets.of([Target.of_labels("a"), Target.of_labels("ab")])
+    outputs = np.array([[0.1, 0.9], [0.9, 0.2]], np.float32)
+    found = evaluate(targets, outputs, HALF[:2], ["x", "y"], source=MetricsSource.HELD_OUT)
+    assert [(one.actual, one.predicted, one.count) for one in found.confused] == [("a", "b", 1)]
+    assert found.worst[0].probability == pytest.approx(0.1)
+    assert found.worst[1].labels == ("a", "b")
+    assert found.worst[1].predicted == ("a",)
+
+
+def test_examples_that_do_not_count_are_left_out_and_places_stay() -> None:
+    targets = Targets.of_labels(np.array([0, 1, 1]), "ab")
+    counted = np.array([False, True, True])
+    found = evaluate(
+        targets, sure([1, 1, 0], 2), NONE, list("xyz"), source=MetricsSource.OUT_OF_FOLD, counted=counted
+    )
+    assert found.metrics.example_count == 2
+    assert (found.worst[0].index, found.worst[0].id) == (2, "z")
+    nothing = evaluate(
+        targets,
+        sure([1, 1, 0], 2),
+        NONE,
+        list("xyz"),
+        source=MetricsSource.OUT_OF_FOLD,
+        counted=~targets.labels.astype(bool) & counted,
+    )
+    assert nothing == Evaluation(metrics=Metrics())
+
+
+def test_a_class_that_the_head_does_not_know_was_answered_wrong() -> None:
+    targets = replace(Targets.of_labels(np.array([0, 0]), "ab"), matrix=np.array([[1.0, 0.0], [0.0, 0.0]]))
+    found = evaluate(targets, sure([0, 0], 2), NONE, ["x", "y"], source=MetricsSource.HELD_OUT)
+    assert found.metrics.accuracy == 0.5
+    assert found.metrics.confusion == ((0, 0, 1),)
+    assert found.worst[0].id == "y"
+    assert found.worst[0].labels == ()
+    assert found.worst[0].loss > 80

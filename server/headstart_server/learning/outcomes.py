@@ -1,0 +1,110 @@
+"""The examples that a head gets most wrong."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from headstart_server.learning.metrics import losses
+from headstart_server.learning.rows import Float32, Float64, Ints
+from headstart_server.learning.targets import Targets
+from headstart_server.learning.task import Task
+from headstart_server.learning.told import Told
+
+#: Examples that are told.
+MAX_WORST = 100
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExampleOutcome:
+    """An example and what was told about it.
+
+    Attributes:
+        index: its place among the examples, from 0.
+        id: the caller's name for it.
+        labels: its classes; none for regression, or if the head does not know them.
+        predicted: the classes that were told.
+        probability: of its true class; of several labels the lowest of all right answers, be it that a class
+            applies or that it does not; None for regression.
+        loss: log loss in nats; for regression the size of the error.
+        number: its number; None but for regression.
+        value: the number that was told; None but for regression.
+    """
+
+    index: int
+    id: str
+    labels: tuple[str, ...]
+    predicted: tuple[str, ...]
+    probability: float | None
+    loss: float
+    number: float | None = None
+    value: float | None = None
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "ExampleOutcome":
+        """The outcome that `asdict` made.
+
+        Raises:
+            KeyError or TypeError: the fields are not those of an outcome.
+        """
+        labels, predicted = tuple(fields["labels"]), tuple(fields["predicted"])
+        return cls(**{**fields, "labels": labels, "predicted": predicted})
+
+
+def worst(
+    targets: Targets, outputs: Float32, told: Told, ids: Sequence[str], places: Ints
+) -> tuple[ExampleOutcome, ...]:
+    """The examples of the largest loss, at most `MAX_WORST`, the worst first.
+
+    Args:
+        targets: what n examples show.
+        outputs: of each, calibrated, [n, C].
+        told: what those tell.
+        ids: the caller's name for each example there is, [N].
+        places: the place of each of the n among those, [n].
+    """
+    loss = losses(targets, outputs)
+    names = np.array(targets.class_names)
+    likely = _likelihood(targets, outputs, told)
+    return tuple(
+        ExampleOutcome(
+            index=int(places[row]),
+            id=ids[places[row]],
+            labels=tuple(names[told.actual[row]].tolist()),
+            predicted=tuple(names[told.told[row]].tolist()),
+            probability=float(likely[row]),
+            loss=float(loss[row]),
+        )
+        for row in np.argsort(-loss, kind="stable")[:MAX_WORST].tolist()
+    )
+
+
+def _likelihood(targets: Targets, outputs: Float32, told: Told) -> Float64:
+    """The probability of what each example shows, [n]."""
+    if targets.task is Task.SINGLE_LABEL:
+        right: Float64 = (outputs * told.actual).sum(axis=1, dtype=np.float64)
+        return right
+    lowest: Float64 = np.where(told.actual, outputs, 1 - outputs).min(axis=1).astype(np.float64)
+    return lowest
+
+
+def worst_numbers(
+    targets: Targets, outputs: Float32, ids: Sequence[str], places: Ints
+) -> tuple[ExampleOutcome, ...]:
+    """The examples of the largest error of a regression; arguments as for `worst`."""
+    values = outputs[:, 0].astype(np.float64)
+    errors = np.abs(values - targets.matrix[:, 0])
+    return tuple(
+        ExampleOutcome(
+            index=int(places[row]),
+            id=ids[places[row]],
+            labels=(),
+            predicted=(),
+            probability=None,
+            loss=float(errors[row]),
+            number=float(targets.matrix[row, 0]),
+            value=float(values[row]),
+        )
+        for row in np.argsort(-errors, kind="stable")[:MAX_WORST].tolist()
+    )
