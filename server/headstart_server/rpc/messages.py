@@ -103,7 +103,7 @@ def target_of(message: input_pb2.Example, index: int) -> Target:
         return Target.of_shares(message.soft_label.probabilities)
     if kind is None:
         return Target.of_label(message.label)
-    labels = message.label_set.labels
+    labels = list(message.label_set.labels)
     if len(set(labels)) < len(labels):
         twice = next(label for label in labels if labels.count(label) > 1)
         raise InvalidField(

@@ -42,7 +42,7 @@ def test_two_things_at_once_are_refused_with_the_example() -> None:
         examples_of([input_pb2.Example(input=INPUT, label="a", value=1.0)], 7)
     assert caught.value.field == "examples[7].value"
     twice = input_pb2.LabelSet(labels=["a", "b", "a"])
-    with pytest.raises(InvalidField, match="each label of example 3 once. Received: 'a' twice") as caught:
+    with pytest.raises(InvalidField, match="each label of example 3 once") as caught:
         examples_of([input_pb2.Example(input=INPUT, label_set=twice)], 3)
     assert caught.value.field == "examples[3].label_set"
 
@@ -56,5 +56,5 @@ def test_the_task_of_a_spec_goes_there_and_back(task: Task | None) -> None:
 
 
 def test_an_unknown_task_is_refused() -> None:
-    with pytest.raises(InvalidField, match="Expected a task of 1 to 3. Received: 9"):
+    with pytest.raises(InvalidField, match="Expected a task of 1 to 3"):
         spec_of(job_pb2.FineTuneSpec(model="m", task=9))
