@@ -1,0 +1,256 @@
+"""Two versions side by side on the same examples, and whether one is better by more than chance."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from headstart_server.errors import NoCommonExamples
+from headstart_server.learning.outcome import Outcome
+from headstart_server.learning.paired_tests import (
+    mcnemar_p,
+    mean_interval,
+    share_difference_interval,
+    signed_rank_p,
+)
+from headstart_server.learning.rows import Float64
+from headstart_server.learning.target import Target
+from headstart_server.learning.task import Task
+
+#: The p-value below which a difference is more than chance.
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pair:
+    """One example and what two versions told about it.
+
+    Attributes:
+        target: what it shows.
+        weight: how much it counts, above 0.
+        first: what the first version told.
+        second: what the second told.
+    """
+
+    target: Target
+    weight: float
+    first: Outcome
+    second: Outcome
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ComparedMetrics:
+    """How good one of the two is; what its task does not have is None.
+
+    Attributes:
+        accuracy: share told right, 0 to 1; of several labels the share with every class right.
+        balanced_accuracy: mean recall of the classes.
+        log_loss: mean negative log-likelihood of the truth, in nats.
+        mean_absolute_error: mean size of the error of a number.
+    """
+
+    accuracy: float | None = None
+    balanced_accuracy: float | None = None
+    log_loss: float | None = None
+    mean_absolute_error: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ComparedClass:
+    """Both on the examples of one class.
+
+    Attributes:
+        name: the class.
+        example_count: number of its examples.
+        first_recall: share of them that the first told to be of it.
+        second_recall: that of the second.
+    """
+
+    name: str
+    example_count: int
+    first_recall: float
+    second_recall: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """Two versions side by side. Shares and means count each example by its weight, tests count examples.
+
+    Attributes:
+        task: the kind of task.
+        example_count: number of examples that both answered.
+        first: how good the first is.
+        second: how good the second is.
+        difference: accuracy of the second less that of the first; of numbers the mean absolute error of the first
+            less that of the second. Above 0 the second is better.
+        difference_low: lower end of its 95 % interval.
+        difference_high: upper end.
+        only_first_right: examples that only the first got right.
+        only_second_right: examples that only the second got right.
+        p_value: of McNemar's exact test, of numbers of the Wilcoxon signed-rank test.
+        significant: whether the p-value is below 0.05.
+        classes: class by class, by name.
+        verdict: what it comes to, in a sentence.
+    """
+
+    task: Task
+    example_count: int
+    first: ComparedMetrics
+    second: ComparedMetrics
+    difference: float
+    difference_low: float
+    difference_high: float
+    only_first_right: int = 0
+    only_second_right: int = 0
+    p_value: float
+    significant: bool
+    classes: tuple[ComparedClass, ...] = ()
+    verdict: str
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "Comparison":
+        """The comparison that `to_json` wrote."""
+        return cls(
+            **{
+                **fields,
+                "task": Task(fields["task"]),
+                "first": ComparedMetrics(**fields["first"]),
+                "second": ComparedMetrics(**fields["second"]),
+                "classes": tuple(ComparedClass(**one) for one in fields["classes"]),
+            }
+        )
+
+
+def compare(pairs: Sequence[Pair]) -> Comparison:
+    """Put two versions side by side.
+
+    Args:
+        pairs: the examples that both answered, of one task.
+
+    Raises:
+        NoCommonExamples: there is none.
+    """
+    if not pairs:
+        raise NoCommonExamples(
+            "Expected examples that both versions know the answers to. Received: none. Send labelled examples to "
+            "compare on."
+        )
+    weights = np.array([pair.weight for pair in pairs], np.float64)
+    if pairs[0].target.task is Task.REGRESSION:
+        return _compare_numbers(pairs, weights)
+    return _compare_labels(pairs, weights)
+
+
+def is_right(target: Target, outcome: Outcome) -> bool:
+    """Whether every class was told right; of a soft label its likeliest class counts."""
+    return set(outcome.labels) == set(_classes(target))
+
+
+def _classes(target: Target) -> tuple[str, ...]:
+    return (target.label,) if target.task is Task.SINGLE_LABEL else tuple(target.shares)
+
+
+def _compare_labels(pairs: Sequence[Pair], weights: Float64) -> Comparison:
+    right = np.array(
+        [[is_right(pair.target, told) for told in (pair.first, pair.second)] for pair in pairs], np.bool_
+    )
+    losses = np.array([[pair.first.loss, pair.second.loss] for pair in pairs], np.float64)
+    classes = _compare_classes(pairs)
+    recalls = [[one.first_recall, one.second_recall] for one in classes] or [[None, None]]
+    shares = weights / weights.sum()
+    accuracies, log_losses = shares @ right, shares @ losses
+    metrics = [
+        ComparedMetrics(
+            accuracy=float(accuracies[side]),
+            balanced_accuracy=float(np.mean([both[side] for both in recalls])) if classes else None,
+            log_loss=float(log_losses[side]),
+        )
+        for side in (0, 1)
+    ]
+    only_first = int((right[:, 0] & ~right[:, 1]).sum())
+    only_second = int((right[:, 1] & ~right[:, 0]).sum())
+    if np.ptp(weights):
+        low, high = mean_interval(right[:, 1] - right[:, 0].astype(np.float64), weights)
+        low, high = max(-1.0, low), min(1.0, high)
+    else:
+        low, high = share_difference_interval(only_first, only_second, len(pairs))
+    p_value = mcnemar_p(only_first, only_second)
+    return Comparison(
+        task=pairs[0].target.task,
+        example_count=len(pairs),
+        first=metrics[0],
+        second=metrics[1],
+        difference=float(accuracies[1] - accuracies[0]),
+        difference_low=low,
+        difference_high=high,
+        only_first_right=only_first,
+        only_second_right=only_second,
+        p_value=p_value,
+        significant=p_value < SIGNIFICANT,
+        classes=classes,
+        verdict=_verdict(
+            only_second - only_first,
+            p_value,
+            [f"{accuracy:.1%} right" for accuracy in accuracies],
+            f"{only_first + only_second} of {len(pairs)} examples tell them apart",
+        ),
+    )
+
+
+def _compare_classes(pairs: Sequence[Pair]) -> tuple[ComparedClass, ...]:
+    # By class: examples, their weight, and the weight of those that each told to be of it.
+    sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0, 0.0])
+    for pair in pairs:
+        for name in _classes(pair.target):
+            total = sums[name]
+            total[0] += 1
+            total[1] += pair.weight
+            total[2] += pair.weight * (name in pair.first.labels)
+            total[3] += pair.weight * (name in pair.second.labels)
+    return tuple(
+        ComparedClass(
+            name=name, example_count=int(count), first_recall=first / weight, second_recall=second / weight
+        )
+        for name, (count, weight, first, second) in sorted(sums.items())
+    )
+
+
+def _compare_numbers(pairs: Sequence[Pair], weights: Float64) -> Comparison:
+    errors = np.array([[pair.first.loss, pair.second.loss] for pair in pairs], np.float64)
+    sizes = weights / weights.sum() @ errors
+    gains = errors[:, 0] - errors[:, 1]
+    low, high = mean_interval(gains, weights)
+    p_value = signed_rank_p(gains)
+    return Comparison(
+        task=Task.REGRESSION,
+        example_count=len(pairs),
+        first=ComparedMetrics(mean_absolute_error=float(sizes[0])),
+        second=ComparedMetrics(mean_absolute_error=float(sizes[1])),
+        difference=float(sizes[0] - sizes[1]),
+        difference_low=low,
+        difference_high=high,
+        p_value=p_value,
+        significant=p_value < SIGNIFICANT,
+        verdict=_verdict(
+            float(sizes[0] - sizes[1]),
+            p_value,
+            [f"off by {size:.4g} on average" for size in sizes],
+            f"{len(pairs)} examples",
+        ),
+    )
+
+
+def _verdict(gain: float, p_value: float, said: Sequence[str], of: str) -> str:
+    figures = f"{said[0]} against {said[1]}"
+    if not gain and p_value >= SIGNIFICANT:
+        return f"Both are equally good: {figures}; {of}."
+    better = "second" if gain > 0 else "first"
+    if p_value < SIGNIFICANT:
+        return f"The {better} is better, by more than chance: {figures} (p = {p_value:.2g}); {of}."
+    return f"The {better} is better, but it may be chance: {figures} (p = {p_value:.2g}); {of}."

@@ -1,0 +1,175 @@
+"""Whether an alias may be moved to a new version: only if that is not worse than the one it names."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from headstart_server.errors import InvalidField
+from headstart_server.learning.comparison import Comparison
+from headstart_server.learning.task import Task
+
+#: Classes that are named in the reasons; further ones are counted.
+MAX_NAMED = 5
+#: What rounding may add to a difference of shares.
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gate:
+    """When an alias is moved.
+
+    Attributes:
+        max_drop: by how much the accuracy may fall, 0 to 1; of numbers by what part the mean absolute error may rise.
+        max_class_drop: by how much the recall of any class may fall, 0 to 1.
+        min_class_examples: classes with fewer examples to compare on are not judged by themselves.
+    """
+
+    max_drop: float = 0.01
+    max_class_drop: float = 0.1
+    min_class_examples: int = 10
+
+    def check(self, field: str) -> "Gate":
+        """Return the gate if each of its parts is in its range.
+
+        Raises:
+            InvalidField: names the first that is not.
+        """
+        for name in ("max_drop", "max_class_drop"):
+            value = getattr(self, name)
+            # Written so that NaN fails.
+            if not 0 <= value <= 1:
+                raise InvalidField(
+                    f"Expected {field}.{name} from 0 to 1. Received: {value}.", field=f"{field}.{name}"
+                )
+        if self.min_class_examples < 1:
+            raise InvalidField(
+                f"Expected {field}.min_class_examples of 1 or more, or 0 for the default. "
+                f"Received: {self.min_class_examples}.",
+                field=f"{field}.min_class_examples",
+            )
+        return self
+
+
+class Decision(StrEnum):
+    """What was decided about an alias."""
+
+    PROMOTED = "promoted"
+    KEPT = "kept"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Promotion:
+    """What became of an alias that was to be moved under a condition.
+
+    Attributes:
+        alias: the alias.
+        decision: whether it was moved.
+        baseline: number of the version that the new one was compared with; 0 if the alias named none.
+        comparison: the figures, the baseline first; None where there was nothing to compare.
+        reasons: why, each in a sentence.
+    """
+
+    alias: str
+    decision: Decision
+    baseline: int
+    comparison: Comparison | None = None
+    reasons: tuple[str, ...]
+
+    @property
+    def is_promoted(self) -> bool:
+        """Whether the alias moves."""
+        return self.decision is Decision.PROMOTED
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {**asdict(self), "comparison": self.comparison.to_json() if self.comparison else None}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "Promotion":
+        """The promotion that `to_json` wrote."""
+        comparison = fields["comparison"]
+        return cls(
+            **{
+                **fields,
+                "decision": Decision(fields["decision"]),
+                "comparison": None if comparison is None else Comparison.from_json(comparison),
+                "reasons": tuple(fields["reasons"]),
+            }
+        )
+
+
+def first_of(alias: str) -> Promotion:
+    """The promotion to an alias that names no version yet."""
+    return Promotion(
+        alias=alias,
+        decision=Decision.PROMOTED,
+        baseline=0,
+        reasons=(f"Alias '{alias}' named no version, so there was nothing to be worse than.",),
+    )
+
+
+def kept(alias: str, baseline: int, reason: str, comparison: Comparison | None = None) -> Promotion:
+    """The decision that an alias stays where it is."""
+    return Promotion(
+        alias=alias, decision=Decision.KEPT, baseline=baseline, comparison=comparison, reasons=(reason,)
+    )
+
+
+def judge(gate: Gate, alias: str, baseline: int, comparison: Comparison) -> Promotion:
+    """Decide whether an alias moves from its baseline, the comparison's first, to the second.
+
+    Figures are taken as they are, not by their significance: with few examples hardly any drop is significant, and
+    the margins are what the caller is ready to lose.
+    """
+    worse = _worse_numbers(gate, comparison) if comparison.task is Task.REGRESSION else _worse(gate, comparison)
+    if worse:
+        return Promotion(
+            alias=alias,
+            decision=Decision.KEPT,
+            baseline=baseline,
+            comparison=comparison,
+            reasons=tuple(worse),
+        )
+    return Promotion(
+        alias=alias,
+        decision=Decision.PROMOTED,
+        baseline=baseline,
+        comparison=comparison,
+        reasons=(f"Not worse than version {baseline} within the margins. {comparison.verdict}",),
+    )
+
+
+def _worse(gate: Gate, comparison: Comparison) -> list[str]:
+    reasons = []
+    if comparison.difference < -gate.max_drop - _ROUNDING:
+        reasons.append(
+            f"The accuracy falls by {-comparison.difference:.2%} on {comparison.example_count} examples; "
+            f"{gate.max_drop:.2%} is allowed."
+        )
+    fallen = [
+        (one.first_recall - one.second_recall, one)
+        for one in comparison.classes
+        if one.example_count >= gate.min_class_examples
+        and one.first_recall - one.second_recall > gate.max_class_drop + _ROUNDING
+    ]
+    fallen.sort(key=lambda drop: -drop[0])
+    reasons += [
+        f"The recall of class {one.name!r} falls by {drop:.2%} on {one.example_count} examples; "
+        f"{gate.max_class_drop:.2%} is allowed."
+        for drop, one in fallen[:MAX_NAMED]
+    ]
+    if len(fallen) > MAX_NAMED:
+        reasons.append(f"The recall of {len(fallen) - MAX_NAMED} further classes falls by more than is allowed.")
+    return reasons
+
+
+def _worse_numbers(gate: Gate, comparison: Comparison) -> list[str]:
+    before = comparison.first.mean_absolute_error or 0.0
+    after = comparison.second.mean_absolute_error or 0.0
+    if after <= before * (1 + gate.max_drop + _ROUNDING):
+        return []
+    return [
+        f"The mean absolute error rises from {before:.4g} to {after:.4g} on {comparison.example_count} examples; "
+        f"a rise by {gate.max_drop:.2%} is allowed."
+    ]
