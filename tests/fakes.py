@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -23,6 +23,7 @@ from headstart_server.learning.calibration import Calibration
 from headstart_server.learning.dataset import DatasetSummary
 from headstart_server.learning.evaluation import Metrics
 from headstart_server.learning.head import Head
+from headstart_server.learning.promotion import Promotion
 from headstart_server.learning.recipe import Ridge
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
@@ -229,6 +230,25 @@ class Shelf:
         self.database.close()
 
 
+class FakeArchives:
+    """Files of archives, of which only their sizes are there."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, int] = {}
+
+    def sizes(self) -> dict[str, int]:
+        return dict(self.files)
+
+    def remove(self, job_id: str) -> None:
+        self.files.pop(job_id, None)
+
+    def remove_all_but(self, job_ids: Collection[str]) -> int:
+        gone = [job_id for job_id in self.files if job_id not in job_ids]
+        for job_id in gone:
+            del self.files[job_id]
+        return len(gone)
+
+
 SUMMARY = DatasetSummary(
     example_count=9, class_counts={"cat": 4, "dog": 5}, held_out_count=0, digest="d" * 64
 )
@@ -257,7 +277,13 @@ class Desk:
         )
 
     def submission(
-        self, job_id: str = "", *, request_id: str | None = None, request_hash: str = "h", **spec: Any
+        self,
+        job_id: str = "",
+        *,
+        request_id: str | None = None,
+        request_hash: str = "h",
+        archives: Collection[str] = (),
+        **spec: Any,
     ) -> Submission:
         return Submission(
             job_id=job_id or f"job-{next(self._ids)}",
@@ -265,6 +291,7 @@ class Desk:
             summary=SUMMARY,
             request_id=request_id,
             request_hash=request_hash,
+            archives=archives,
         )
 
     def submit(self, job_id: str = "", **fields: Any) -> Job:
@@ -282,7 +309,7 @@ class Desk:
     def report(self, job: Job, fraction: float = 0.5) -> None:
         self.ledger.report(job, Progress(step=JobStep.FEATURES, fraction=fraction), Findings())
 
-    def succeed(self, job: Job) -> int:
+    def succeed(self, job: Job, promotion: Promotion | None = None) -> int:
         head, artifact = make_head(), f"{job.job_id}.{job.attempt}"
         manifest, size = self.shelf.store.write(artifact, head, make_manifest(job.spec.model, job.job_id))
         return self.ledger.succeed(
@@ -292,6 +319,7 @@ class Desk:
             artifact=artifact,
             size_bytes=size,
             manifest=manifest,
+            promotion=promotion,
         )
 
     def events(self, job_id: str) -> list[JobEvent]:

@@ -10,6 +10,7 @@ from sqlalchemy import URL, Connection, create_engine, event, insert, select
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import OperationalError
 
+from headstart_server.database.migrations import migrate
 from headstart_server.database.tables import SCHEMA_VERSION, metadata, schema_version
 from headstart_server.errors import StorageFull
 
@@ -46,6 +47,8 @@ class Database:
                     f"The database {path} has schema {found}; this Headstart knows {SCHEMA_VERSION} at most. "
                     "Start it with the Headstart that wrote it, or a newer one."
                 )
+            else:
+                migrate(connection, found)
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

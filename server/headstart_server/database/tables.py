@@ -1,4 +1,4 @@
-"""The tables: jobs and their events, models, versions and aliases.
+"""The tables: jobs and their events, models, versions and aliases, and who needs which archive of examples.
 
 Times are seconds since 1970 in UTC. Columns are only ever added: old and new servers share the tables.
 """
@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 
 #: Raised with every change of the tables; each change adds a step to `migrations`.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 metadata = MetaData()
 
@@ -93,6 +93,9 @@ versions = Table(
     Column("created", Float, nullable=False),
     Column("expires", Float),
     Column("manifest", JSON, nullable=False),
+    # What became of an alias that was to be moved under a condition. Not of the manifest: it is decided when the
+    # version is published, and the manifest is on disk by then.
+    Column("promotion", JSON(none_as_null=True)),
     Index("versions_expiry", "expires"),
 )
 
@@ -105,4 +108,19 @@ aliases = Table(
     # Raised with every move; part of the etag.
     Column("moves", BigInteger, nullable=False),
     Column("updated", Float, nullable=False),
+)
+
+# Which archives of examples a job's dataset lies in: its own, and those of the versions it goes on from. A row counts as
+# long as the job has not ended, or its version is there, unless it was let go; an archive that no such row names is
+# removed.
+archive_uses = Table(
+    "archive_uses",
+    metadata,
+    # The job that needs the archive, for itself or for the version it made.
+    Column("holder", String(64), primary_key=True),
+    # The job whose examples are in the archive.
+    Column("archive", String(64), primary_key=True),
+    # 1 where the version shall be without its examples.
+    Column("let_go", Integer, nullable=False, default=0, server_default="0"),
+    Index("archive_uses_by_archive", "archive"),
 )

@@ -6,6 +6,7 @@ from enum import Enum
 
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import ExampleFault
+from headstart_server.learning.promotion import Promotion
 
 
 class JobState(Enum):
@@ -115,6 +116,7 @@ class Job:
         findings: what it found.
         error: why it failed; None otherwise.
         version: number of the version it published; 0 otherwise.
+        promotion: what became of the alias that was to be moved under a condition; None without one or an end.
         last_event: number of its newest event.
         queue_position: number of jobs before it; 0 unless queued.
     """
@@ -136,6 +138,7 @@ class Job:
     version: int
     last_event: int
     queue_position: int = 0
+    promotion: Promotion | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

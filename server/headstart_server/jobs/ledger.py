@@ -5,7 +5,7 @@ lost its job, or whose job was cancelled, can change nothing.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,11 +14,12 @@ from sqlalchemy import Connection, Row, and_, delete, func, insert, select, tupl
 from headstart_server.database.database import Database
 from headstart_server.database.tables import job_events, jobs
 from headstart_server.errors import JobQueueFull, RequestIdReused
-from headstart_server.jobs import rows
+from headstart_server.jobs import archives, rows
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.job import Findings, Job, JobError, JobEvent, JobState, Progress
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import DatasetSummary
+from headstart_server.learning.promotion import Promotion
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Manifest
 
@@ -48,6 +49,7 @@ class Submission:
         summary: what is known of its dataset.
         request_id: the caller's id of the request; None for none.
         request_hash: digest of all that the caller sent.
+        archives: the jobs in whose archives its examples lie beside its own.
     """
 
     job_id: str
@@ -55,6 +57,7 @@ class Submission:
     summary: DatasetSummary
     request_id: str | None
     request_hash: str
+    archives: Collection[str] = ()
 
 
 class Ledger:
@@ -97,9 +100,10 @@ class Ledger:
         Raises:
             RequestIdReused: the request id was accepted before with other content.
             JobQueueFull: too many jobs are queued.
+            ExamplesNotKept: an archive that it needs may be gone.
         """
         with self._database.write() as connection:
-            earlier = self._replayed(connection, submission)
+            earlier = self._replayed(connection, submission.request_id, submission.request_hash)
             if earlier is not None:
                 return earlier
             self._check_room(connection)
@@ -123,6 +127,7 @@ class Ledger:
                     created=now,
                 )
             )
+            archives.hold(connection, submission.job_id, submission.archives)
             rows.add_event(
                 connection, submission.job_id, 1, now=now, attempt=0, state=JobState.QUEUED, progress=None
             )
@@ -130,19 +135,34 @@ class Ledger:
         self._changes.publish(job.job_id)
         return job
 
-    def _replayed(self, connection: Connection, submission: Submission) -> Job | None:
-        if submission.request_id is None:
+    def replayed(self, request_id: str, request_hash: str | None = None) -> Job | None:
+        """The job of a request id that was accepted before; None if it was not.
+
+        Args:
+            request_id: the caller's id.
+            request_hash: digest of all that the caller sent; None if that is not known yet.
+
+        Raises:
+            RequestIdReused: it was accepted with other content.
+        """
+        with self._database.snapshot() as connection:
+            return self._replayed(connection, request_id, request_hash)
+
+    def _replayed(
+        self, connection: Connection, request_id: str | None, request_hash: str | None
+    ) -> Job | None:
+        if request_id is None:
             return None
         row = connection.execute(
             select(jobs.c.job_id, jobs.c.request_hash).where(
-                jobs.c.tenant == "", jobs.c.request_id == submission.request_id
+                jobs.c.tenant == "", jobs.c.request_id == request_id
             )
         ).one_or_none()
         if row is None:
             return None
-        if row.request_hash != submission.request_hash:
+        if request_hash is not None and row.request_hash != request_hash:
             raise RequestIdReused(
-                f"Request id {submission.request_id!r} was used before for job {row.job_id} with another "
+                f"Request id {request_id!r} was used before for job {row.job_id} with another "
                 "spec or other examples. Use a new request id for a new fine-tune.",
                 field="spec.request_id",
                 metadata={"job_id": row.job_id},
@@ -232,8 +252,18 @@ class Ledger:
         artifact: str,
         size_bytes: int,
         manifest: Manifest,
+        promotion: Promotion | None = None,
     ) -> int:
         """End a job and publish its version, in one transaction.
+
+        Args:
+            job: the job.
+            progress: where it stands at its end.
+            findings: what it found.
+            artifact: where the version's files lie.
+            size_bytes: their size.
+            manifest: where the version came from.
+            promotion: what was decided about the spec's alias; None moves it anyway.
 
         Returns:
             The version's number.
@@ -241,6 +271,7 @@ class Ledger:
         Raises:
             JobCancelledError: it was asked to cancel.
             JobLostError: it belongs to another attempt.
+            AliasMovedError: the alias names another version than the one that was judged; nothing was published.
         """
         spec = job.spec
         expires = None if spec.time_to_live is None else self._clock() + spec.time_to_live
@@ -261,10 +292,12 @@ class Ledger:
                 manifest=manifest,
                 expires=expires,
                 alias=spec.alias,
+                promotion=promotion,
             )
-            connection.execute(
-                update(jobs).where(jobs.c.job_id == job.job_id).values(result={"version": number})
-            )
+            result = {"version": number, "promotion": None if promotion is None else promotion.to_json()}
+            connection.execute(update(jobs).where(jobs.c.job_id == job.job_id).values(result=result))
+            if spec.discard_examples:
+                archives.let_go(connection, job.job_id)
         self._registry.refresh(manifest.model)
         self._changes.publish(job.job_id)
         return number

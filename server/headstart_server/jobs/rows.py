@@ -11,6 +11,7 @@ from headstart_server.errors import JobNotFound
 from headstart_server.jobs.job import Findings, Job, JobError, JobState, JobStep, Progress
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import ExampleFault
+from headstart_server.learning.promotion import Promotion
 
 
 def under_way() -> ColumnElement[bool]:
@@ -61,6 +62,11 @@ def _findings(fields: Mapping[str, Any] | None) -> Findings:
     return Findings(**{**fields, "dropped": tuple(ExampleFault(**fault) for fault in fields["dropped"])})
 
 
+def _promotion(result: Mapping[str, Any] | None) -> Promotion | None:
+    fields = None if result is None else result.get("promotion")
+    return None if fields is None else Promotion.from_json(fields)
+
+
 def get(connection: Connection, job_id: str) -> Job:
     """A job.
 
@@ -94,6 +100,7 @@ def job(connection: Connection, row: Row[Any]) -> Job:
         findings=_findings(row.checkpoint.get("findings")),
         error=None if row.error is None else JobError(**row.error),
         version=0 if row.result is None else int(row.result["version"]),
+        promotion=_promotion(row.result),
         last_event=row.seq,
         queue_position=_position(connection, row) if state is JobState.QUEUED else 0,
     )

@@ -5,10 +5,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from headstart_server.errors import InvalidField
+from headstart_server.learning.promotion import Gate
 from headstart_server.learning.recipe import Auto, Logistic, Recipe, check_task, recipe_from_json, recipe_json
 from headstart_server.learning.task import Task
 from headstart_server.models.names import check_alias_name, check_model_name
 
+#: Ids of examples that one fine-tune may leave out.
+MAX_REMOVED_IDS = 100_000
 #: Seconds of a hundred years. The times of the contract end with the year 9999.
 MAX_TIME_TO_LIVE = 3_155_760_000.0
 #: Beyond these the solver's or the softmax's numbers overflow, and probabilities are none.
@@ -34,6 +37,11 @@ class FineTuneSpec:
         time_to_live: seconds the version is kept; None for ever.
         max_dropped_share: share of the examples that may be dropped for faults, 0 to 1.
         task: the kind of task; None for that of the first example.
+        promote_if: when the alias is moved; None for always.
+        parent_version: number of the version of the model whose examples are trained on too; None for none.
+        parent_alias: an alias that stands for that number, until it is looked up; None for none.
+        removed_example_ids: ids of the parent's examples that are left out.
+        discard_examples: whether the examples are removed when the job has ended.
     """
 
     model: str
@@ -47,6 +55,16 @@ class FineTuneSpec:
     time_to_live: float | None = None
     max_dropped_share: float = 0.0
     task: Task | None = None
+    promote_if: Gate | None = None
+    parent_version: int | None = None
+    parent_alias: str | None = None
+    removed_example_ids: tuple[str, ...] = ()
+    discard_examples: bool = False
+
+    @property
+    def has_parent(self) -> bool:
+        """Whether it goes on from another version."""
+        return self.parent_version is not None or self.parent_alias is not None
 
     def check(self) -> "FineTuneSpec":
         """Return the spec if each of its parts is in its range.
@@ -72,7 +90,40 @@ class FineTuneSpec:
         _check_recipe(self.recipe)
         if self.task is not None:
             check_task(self.recipe, self.task)
+        self._check_parent()
+        if self.promote_if is not None:
+            self.promote_if.check("spec.promote_if")
+            if self.alias is None:
+                raise InvalidField(
+                    "Expected an alias that is moved if the gate of promote_if allows it. Received: no alias.",
+                    field="spec.promote_if",
+                )
         return self
+
+    def _check_parent(self) -> None:
+        if self.parent_version is not None and self.parent_version < 1:
+            raise InvalidField(
+                f"Expected a parent_version of 1 or more. Received: {self.parent_version}.",
+                field="spec.parent_version",
+            )
+        if self.parent_alias is not None:
+            check_alias_name(self.parent_alias, "spec.parent_alias")
+        removed = self.removed_example_ids
+        if removed and not self.has_parent:
+            raise InvalidField(
+                f"Expected removed_example_ids with a parent only. Received: {len(removed)} and no parent.",
+                field="spec.removed_example_ids",
+            )
+        if len(removed) > MAX_REMOVED_IDS:
+            raise InvalidField(
+                f"Expected at most {MAX_REMOVED_IDS} removed_example_ids. Received: {len(removed)}.",
+                field="spec.removed_example_ids",
+            )
+        if "" in removed:
+            raise InvalidField(
+                "Expected removed_example_ids that name examples. Received: an empty one.",
+                field="spec.removed_example_ids",
+            )
 
     def droppable(self, count: int) -> int:
         """How many of so many examples may be dropped for faults."""
@@ -80,18 +131,26 @@ class FineTuneSpec:
         return int(self.max_dropped_share * count + 1e-9)
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """As JSON values; what came with later releases only where it is set, so that digests of specs last."""
         fields = {**asdict(self), "recipe": recipe_json(self.recipe)}
-        # Left out where nothing was said: the hash of a request made before tasks were known stays the same.
-        if self.task is None:
-            del fields["task"]
-        return fields
+        unset = [name for name in _LATER if not fields[name]]
+        return {name: value for name, value in fields.items() if name not in unset}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "FineTuneSpec":
         """The spec that `to_json` wrote."""
-        task = Task(fields["task"]) if fields.get("task") else None
-        return cls(**{**fields, "recipe": recipe_from_json(fields["recipe"]), "task": task})
+        known = {**fields, "recipe": recipe_from_json(fields["recipe"])}
+        if "task" in known:
+            known["task"] = Task(known["task"])
+        if "promote_if" in known:
+            known["promote_if"] = Gate(**known["promote_if"])
+        if "removed_example_ids" in known:
+            known["removed_example_ids"] = tuple(known["removed_example_ids"])
+        return cls(**known)
+
+
+#: Fields that specs of the first release do not have.
+_LATER = ("task", "promote_if", "parent_version", "parent_alias", "removed_example_ids", "discard_examples")
 
 
 def _check_recipe(recipe: Recipe) -> None:

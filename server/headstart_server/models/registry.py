@@ -10,10 +10,15 @@ from sqlalchemy import Connection, delete, insert, select, update
 from headstart_server.database.database import Database
 from headstart_server.database.tables import aliases, models, versions
 from headstart_server.errors import AliasNotFound, ArtifactDamaged, EtagMismatch, VersionInUse
+from headstart_server.learning.promotion import Promotion
 from headstart_server.models import rows
 from headstart_server.models.resident import ResidentVersion, ResidentVersions
 from headstart_server.models.store import VersionStore
 from headstart_server.models.version import Alias, Manifest, Model, Selector, Version
+
+
+class AliasMovedError(Exception):
+    """The alias names another version than the one that was judged: judge again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +40,7 @@ class Registry:
         database: holds the rows.
         store: holds the files.
         resident: holds the heads in memory.
+        on_deleted: called after versions were deleted, once their rows are gone.
         clock: seconds since 1970.
     """
 
@@ -44,11 +50,13 @@ class Registry:
         store: VersionStore,
         resident: ResidentVersions,
         *,
+        on_deleted: Callable[[], object] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
         self._store = store
         self._resident = resident
+        self._on_deleted = on_deleted
         self._clock = clock
         self._routes: dict[str, _Route] = {}
         # Of two refreshes at once the one that read first must not write last.
@@ -155,7 +163,7 @@ class Registry:
         """
         with self._database.snapshot() as connection:
             row = connection.execute(
-                select(versions).where(versions.c.model == model, versions.c.number == number)
+                rows.select_versions().where(versions.c.model == model, versions.c.number == number)
             ).one_or_none()
             if row is None:
                 raise rows.no_version(model, number)
@@ -163,13 +171,18 @@ class Registry:
 
     def versions(self, model: str, *, before: int | None, limit: int) -> list[Version]:
         """Versions of a model, the newest first, those before a number."""
-        query = select(versions).where(versions.c.model == model)
+        query = rows.select_versions().where(versions.c.model == model)
         if before is not None:
             query = query.where(versions.c.number < before)
         with self._database.snapshot() as connection:
             found = connection.execute(query.order_by(versions.c.number.desc()).limit(limit)).all()
             named = rows.aliases_of(connection, model)
             return [rows.version_of(row, named) for row in found]
+
+    def alias_number(self, model: str, alias: str) -> int:
+        """The number of the version that an alias names now, by its row; 0 if there is no such alias."""
+        with self._database.read() as connection:
+            return rows.alias_number(connection, model, alias)
 
     # Changing
 
@@ -182,12 +195,30 @@ class Registry:
         manifest: Manifest,
         expires: float | None,
         alias: str | None,
+        promotion: Promotion | None = None,
     ) -> int:
         """Add a version within the transaction that ends its job; call `refresh` after the commit.
 
+        Args:
+            connection: of the transaction.
+            artifact: where its files lie.
+            size_bytes: their size.
+            manifest: where it came from.
+            expires: when it will be deleted; None for never.
+            alias: the alias to move to it; None for none.
+            promotion: what was decided about the alias; None moves it anyway.
+
         Returns:
             Its number.
+
+        Raises:
+            AliasMovedError: the alias was to be moved, but names another version than the one that was judged.
         """
+        if alias is not None and promotion is not None:
+            moves = promotion.is_promoted
+            if moves and rows.alias_number(connection, manifest.model, alias) != promotion.baseline:
+                raise AliasMovedError(alias)
+            alias = alias if moves else None
         now = self._clock()
         row = connection.execute(select(models).where(models.c.name == manifest.model)).one_or_none()
         if row is None:
@@ -206,6 +237,7 @@ class Registry:
                 created=now,
                 expires=expires,
                 manifest=manifest.to_json(),
+                promotion=None if promotion is None else promotion.to_json(),
             )
         )
         if alias is not None:
@@ -347,6 +379,8 @@ class Registry:
         for model, number, artifact in deleted:
             self._resident.drop(model, number)
             self._store.remove(artifact)
+        if deleted:
+            self._on_deleted()
 
     def _newest(self, route: _Route) -> int | None:
         return next(

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, delete, exists, func, insert, select, update
 
-from headstart_server.database.tables import aliases, models, versions
+from headstart_server.database.tables import aliases, archive_uses, models, versions
 from headstart_server.errors import ModelNotFound, VersionNotFound
+from headstart_server.learning.promotion import Promotion
 from headstart_server.models.version import Alias, Manifest, Model, Version
 
 
@@ -99,8 +100,20 @@ def model_of(connection: Connection, row: Row[Any]) -> Model:
     )
 
 
+def alias_number(connection: Connection, model: str, alias: str) -> int:
+    """The number of the version that an alias names; 0 if there is no such alias."""
+    query = select(aliases.c.number).where(aliases.c.model == model, aliases.c.name == alias)
+    return int(connection.execute(query).scalar() or 0)
+
+
+def select_versions() -> Select[Any]:
+    """The query of the rows that `version_of` takes."""
+    kept = exists().where(archive_uses.c.holder == versions.c.job_id, archive_uses.c.let_go == 0)
+    return select(versions, kept.label("has_examples"))
+
+
 def version_of(row: Row[Any], named: tuple[Alias, ...]) -> Version:
-    """The version of a row, given the aliases of its model."""
+    """The version of a row of `select_versions`, given the aliases of its model."""
     return Version(
         model=row.model,
         number=int(row.number),
@@ -110,4 +123,6 @@ def version_of(row: Row[Any], named: tuple[Alias, ...]) -> Version:
         expires=row.expires,
         manifest=Manifest.from_json(row.manifest),
         aliases=tuple(alias.name for alias in named if alias.number == row.number),
+        promotion=None if row.promotion is None else Promotion.from_json(row.promotion),
+        has_examples=bool(row.has_examples),
     )

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from headstart_server.learning.evaluation import Metrics
+from headstart_server.learning.promotion import Promotion
 from headstart_server.learning.recipe import Auto, CarriedOut, recipe_from_json, recipe_json
 from headstart_server.learning.task import Task
 
@@ -98,6 +99,8 @@ class Version:
         expires: when it will be deleted; None for never.
         manifest: where it came from.
         aliases: the aliases that name it.
+        promotion: what became of the alias that was to be moved to it under a condition; None without one.
+        has_examples: whether its examples are kept, so that others can go on from it.
     """
 
     model: str
@@ -108,6 +111,8 @@ class Version:
     expires: float | None
     manifest: Manifest
     aliases: tuple[str, ...] = ()
+    promotion: Promotion | None = None
+    has_examples: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
