@@ -1,0 +1,80 @@
+"""The list of examples survives its file, which stays small."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headstart_server.learning.example_list import ExampleList
+from headstart_server.learning.outcome import Outcome
+from headstart_server.learning.stored_example import StoredExample
+from headstart_server.learning.target import Target
+
+names = st.text(max_size=8)
+labels = st.text(min_size=1, max_size=6)
+finite = st.floats(0, 60_000, width=16)
+targets = st.one_of(
+    labels.map(Target.of_label),
+    st.sets(labels, max_size=3).map(Target.of_labels),
+    st.floats(allow_nan=False, allow_infinity=False).map(Target.of_value),
+    st.just(Target.of_shares({"cat": 0.25, "dog": 0.75})),
+)
+examples = st.builds(
+    StoredExample,
+    target=targets,
+    id=names,
+    held_out=st.booleans(),
+    digest=names,
+    kind=st.sampled_from(["image", "text", "tensor"]),
+    weight=st.sampled_from([1.0, 0.5, 1e6]),
+    archive=st.sampled_from(["one", "two"]),
+    member=st.integers(0, 1 << 40),
+)
+outcomes = st.builds(
+    Outcome,
+    labels=st.lists(labels, max_size=3).map(tuple),
+    value=st.none() | finite,
+    probability=st.none() | finite,
+    loss=finite,
+    held_out=st.booleans(),
+    counted=st.booleans(),
+)
+
+
+@given(st.lists(st.tuples(examples, st.none() | outcomes), max_size=6), st.frozensets(names, max_size=3))
+def test_a_list_survives_its_file(rows: list[tuple[StoredExample, Outcome | None]], left_out: frozenset[str]) -> None:
+    written = ExampleList(
+        examples=[example for example, _ in rows], outcomes=[told for _, told in rows], left_out=left_out
+    )
+    read = ExampleList.from_bytes(written.to_bytes())
+    assert list(read.examples) == list(written.examples)
+    assert list(read.outcomes) == list(written.outcomes)
+    assert read.left_out == left_out
+    assert read.to_bytes() == written.to_bytes()
+
+
+def test_fifty_thousand_examples_stay_within_a_few_megabytes() -> None:
+    rng = random.Random(0)
+    many = [
+        StoredExample(
+            target=Target.of_label(f"class {rng.randrange(100)}"),
+            id=f"folder/picture-{place}.jpg",
+            held_out=False,
+            digest=rng.randbytes(32).hex(),
+            kind="image",
+            archive="a" * 32,
+            member=place,
+        )
+        for place in range(50_000)
+    ]
+    told = [
+        Outcome(labels=(f"class {rng.randrange(100)}",), probability=rng.random(), loss=rng.random()) for _ in many
+    ]
+    assert len(ExampleList(examples=many, outcomes=told).to_bytes()) < 4 << 20
+
+
+def test_a_list_of_a_later_release_is_told_apart() -> None:
+    fields = ExampleList(examples=[]).to_json()
+    with pytest.raises(ValueError, match="format"):
+        ExampleList.from_json({**fields, "format": 2})
