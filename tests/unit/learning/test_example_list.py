@@ -13,7 +13,7 @@ from headstart_server.learning.target import Target
 
 names = st.text(max_size=8)
 labels = st.text(min_size=1, max_size=6)
-finite = st.floats(0, 60_000, width=16)
+finite = st.integers(0, 10**6).map(lambda whole: whole / 1000)
 targets = st.one_of(
     labels.map(Target.of_label),
     st.sets(labels, max_size=3).map(Target.of_labels),
