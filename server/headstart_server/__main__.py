@@ -200,6 +200,15 @@ def serve(
             min=0,
         ),
     ] = Config.feature_cache_disk_mib,
+    kept_examples_mib: Annotated[
+        int,
+        _option(
+            "kept_examples_mib",
+            "MiB of examples kept for versions, the newest and those with an alias first; 0: none.",
+            _JOBS,
+            min=0,
+        ),
+    ] = Config.kept_examples_mib,
     max_inputs: Annotated[
         int, _option("max_inputs", "Most inputs of one call.", _PREDICT, min=1)
     ] = Config.max_inputs,

@@ -35,9 +35,11 @@ from headstart_server.embedding.engine import BackboneSource, Engine
 from headstart_server.embedding.feature_store import FeatureStore
 from headstart_server.embedding.queue import Lane, LaneQueue
 from headstart_server.embedding.sqlite_file import delete
+from headstart_server.jobs.archives import Archives
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.datasets import DatasetStore
 from headstart_server.jobs.fine_tune import FineTuneRun, FineTuneTools
+from headstart_server.jobs.gate import GateKeeper
 from headstart_server.jobs.intake import Intake
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.ledger import Ledger
@@ -94,7 +96,11 @@ class App:
         self._database = Database(config.data / "headstart.sqlite3")
         self._versions = VersionStore(config.data / "versions")
         self._resident = ResidentVersions(config.resident_heads_mib * _MIB)
-        self.registry = Registry(self._database, self._versions, self._resident)
+        self.datasets = DatasetStore(config.data / "datasets", _dataset_limits(config))
+        self.archives = Archives(self._database, self.datasets, max_bytes=config.kept_examples_mib * _MIB)
+        self.registry = Registry(
+            self._database, self._versions, self._resident, on_deleted=self._sweep_archives
+        )
         self.changes = Changes()
         self.ledger = Ledger(
             self._database,
@@ -103,7 +109,6 @@ class App:
             owner=f"{socket.gethostname()}/{uuid.uuid4().hex}",
             max_queued=config.max_queued_jobs,
         )
-        self.datasets = DatasetStore(config.data / "datasets", _dataset_limits(config))
         self._cache = FeatureCache(
             config.feature_cache_mib * _MIB,
             _feature_store(config, self.telemetry),
@@ -117,17 +122,18 @@ class App:
             engine=self.engine,
             versions=self._versions,
             observer=self.telemetry,
+            gate=GateKeeper(self.registry, self.engine, self.datasets.reader, window=TRAIN_WINDOW),
             window=TRAIN_WINDOW,
             software=f"headstart {software}",
         )
         self.workers = WorkerPool(
             self.ledger,
             lambda job, checkpoint: FineTuneRun(job, tools, checkpoint),
-            self.datasets.remove,
+            lambda _: self._sweep_archives(),
             self.telemetry,
             size=config.workers,
         )
-        self.intake = Intake(self.ledger, self.datasets, self.engine, self.workers.wake)
+        self.intake = Intake(self.ledger, self.datasets, self.engine, self.registry, self.workers.wake)
         self._follower = Follower(self.ledger, self.changes)
         self._add_gauges()
 
@@ -192,14 +198,21 @@ class App:
         if job.state is JobState.RUNNING:
             self.workers.cancel(job_id)
         else:
-            self.datasets.remove(job_id)
+            self._sweep_archives()
         return job
+
+    def _sweep_archives(self) -> None:
+        """Remove the examples that are needed no more; what fails is left to the next cleaning."""
+        try:
+            self.archives.sweep()
+        except Exception:
+            log.exception("archives_not_swept")
 
     def _recover(self) -> None:
         recovered = self.ledger.recover()
         if recovered:
             log.warning("jobs_recovered", jobs=[job.job_id for job in recovered])
-        self.datasets.remove_all_but(self.ledger.unfinished())
+        self.archives.recover()
         self.registry.remove_leftovers()
 
     async def _warm(self, server: Server) -> None:
@@ -223,6 +236,7 @@ class App:
 
     def _clean(self) -> None:
         expired = self.registry.delete_expired()
+        self._sweep_archives()
         forgotten = self.ledger.forget(time.time() - self._config.job_retention_hours * 3600)
         if expired or forgotten:
             log.info("cleaned", expired_versions=expired, forgotten_jobs=forgotten)

@@ -39,6 +39,9 @@ class Config:
         max_pixels: pixels of one picture.
         feature_cache_mib: MiB of cached features in memory.
         feature_cache_disk_mib: MiB of cached features in the data folder, over restarts; 0 keeps none.
+        kept_examples_mib: MiB of examples kept for versions, so that others can go on from them; 0 keeps
+            none. Beyond it the version published longest ago loses its examples first, those with an alias
+            last.
         cache_predictions: whether Predict uses the feature cache, too.
         resident_heads_mib: MiB of heads kept in memory.
         tls_cert: the server's certificate chain; with `tls_key` the port speaks TLS.
@@ -80,6 +83,7 @@ class Config:
     max_pixels: int = 64_000_000
     feature_cache_mib: int = 256
     feature_cache_disk_mib: int = 1024
+    kept_examples_mib: int = 8192
     cache_predictions: bool = False
     resident_heads_mib: int = 256
     tls_cert: Path | None = None

@@ -93,8 +93,8 @@ versions = Table(
     Column("created", Float, nullable=False),
     Column("expires", Float),
     Column("manifest", JSON, nullable=False),
-    # What became of an alias that was to be moved under a condition. Not of the manifest: it is decided when the
-    # version is published, and the manifest is on disk by then.
+    # What became of an alias that was to be moved under a condition. Not of the manifest: it is decided when
+    # the version is published, and the manifest is on disk by then.
     Column("promotion", JSON(none_as_null=True)),
     Index("versions_expiry", "expires"),
 )
@@ -110,9 +110,9 @@ aliases = Table(
     Column("updated", Float, nullable=False),
 )
 
-# Which archives of examples a job's dataset lies in: its own, and those of the versions it goes on from. A row counts as
-# long as the job has not ended, or its version is there, unless it was let go; an archive that no such row names is
-# removed.
+# Which archives of examples a job's dataset lies in: its own, and those of the versions it goes on from. A
+# row counts as long as the job has not ended, or its version is there, unless it was let go; an archive that
+# no such row names is removed.
 archive_uses = Table(
     "archive_uses",
     metadata,

@@ -1,8 +1,8 @@
 """Which archives of examples are still needed, by whom, and the removal of the others.
 
-A job's dataset lies in its own archive and in those of the versions it goes on from. Who needs which is written down in
-the transactions that accept a job, end it and delete a version, so a crash at any instant leaves at most files that are
-needed no more, and the next start removes them.
+A job's dataset lies in its own archive and in those of the versions it goes on from. Who needs which is
+written down in the transactions that accept a job, end it and delete a version, so a crash at any instant
+leaves at most files that are needed no more, and the next start removes them.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -40,8 +40,8 @@ def hold(connection: Connection, holder: str, archives: Collection[str]) -> None
     query = select(archive_uses.c.archive).where(archive_uses.c.archive.in_(others), _is_living())
     if others - set(connection.execute(query).scalars()):
         raise ExamplesNotKept(
-            "The version that the fine-tune goes on from was deleted, or its examples were, while new ones came. "
-            "Send all examples again without a parent."
+            "The version that the fine-tune goes on from was deleted, or its examples were, while new ones "
+            "came. Send all examples again without a parent."
         )
     connection.execute(
         insert(archive_uses), [{"holder": holder, "archive": archive} for archive in {*others, holder}]
@@ -60,8 +60,8 @@ class Archives:
     Args:
         database: holds who needs which.
         files: holds the archives.
-        max_bytes: most bytes of archives to keep for versions; 0 keeps none. Beyond it the version published longest
-            ago loses its examples first, those that an alias names after all others.
+        max_bytes: most bytes of archives to keep for versions; 0 keeps none. Beyond it the version published
+            longest ago loses its examples first, those that an alias names after all others.
     """
 
     def __init__(self, database: Database, files: ArchiveFiles, *, max_bytes: int) -> None:
@@ -72,7 +72,9 @@ class Archives:
     def are_kept(self, job_id: str) -> bool:
         """Whether the examples of the version that a job made are kept."""
         with self._database.read() as connection:
-            query = select(archive_uses.c.archive).where(archive_uses.c.holder == job_id, _is_living()).limit(1)
+            query = (
+                select(archive_uses.c.archive).where(archive_uses.c.holder == job_id, _is_living()).limit(1)
+            )
             return connection.execute(query).one_or_none() is not None
 
     def sweep(self) -> int:
@@ -102,7 +104,7 @@ class Archives:
         return self._files.remove_all_but(needed)
 
     def _release(self, connection: Connection) -> set[str]:
-        """Delete the rows that count no more, and those beyond the bound; returns archives that none names now."""
+        """Delete the rows that count no more or are beyond the bound; returns what none names now."""
         dead = delete(archive_uses).where(not_(_is_living())).returning(archive_uses.c.archive)
         dropped = set(connection.execute(dead).scalars())
         for holder in self._beyond_bound(connection):

@@ -1,24 +1,25 @@
-"""The stored examples of jobs that have not ended: one ZIP archive for each job.
+"""The stored examples of jobs and versions: one ZIP archive for each job, of the examples that came with it.
 
-An archive holds each input as a member of its own and a list of what they show; both are plain files to any
-ZIP tool.
+An archive holds each input as a member of its own and the list of the whole dataset, which names the archive
+of each
+example: those of a parent stay where they are. Both are plain files to any ZIP tool.
 """
 
 import json
 import os
-import threading
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from zipfile import ZIP_STORED, ZipFile
-
-import numpy as np
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 from headstart_server.backbones.backbone import Content
 from headstart_server.embedding.cache import content_digest
-from headstart_server.errors import ArtifactDamaged, HeadstartError
+from headstart_server.errors import HeadstartError
+from headstart_server.jobs.contents import ArchiveReader, archive_path, damage_reported, encode, member_name
+from headstart_server.jobs.parents import Parent
 from headstart_server.learning.dataset import (
     DatasetCount,
     DatasetLimits,
@@ -26,44 +27,13 @@ from headstart_server.learning.dataset import (
     Example,
     ExampleFault,
 )
+from headstart_server.learning.example_list import ExampleList
 from headstart_server.learning.findings import contradictions
-from headstart_server.learning.target import Target
+from headstart_server.learning.stored_example import StoredExample
 from headstart_server.learning.task import Task
 from headstart_server.models.storage import storage_errors, sync_folder
 
 INDEX = "examples.json"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StoredExample:
-    """An example without its input.
-
-    Attributes:
-        target: what it shows.
-        id: the caller's name for it.
-        held_out: whether it is kept out of training.
-        digest: digest of its content.
-        kind: image, text or tensor.
-        weight: how much it counts.
-    """
-
-    target: Target
-    id: str
-    held_out: bool
-    digest: str
-    kind: str
-    weight: float = 1.0
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> "StoredExample":
-        """The example that a writer put on the list, of this release or the first, which knew labels only.
-
-        Raises:
-            KeyError, TypeError or ValueError: it is none.
-        """
-        settings = dict(fields)
-        shown = settings.pop("label") if "label" in settings else settings.pop("target")
-        return cls(target=Target.from_json(shown), **settings)
 
 
 class DatasetWriter:
@@ -73,13 +43,19 @@ class DatasetWriter:
         path: the archive to be; it is written beside and renamed by `finish`.
         limits: how large the dataset may be.
         task: the kind of task; None for that of the first example.
+        parent: the version that the dataset goes on from; None for none.
     """
 
-    def __init__(self, path: Path, limits: DatasetLimits, task: Task | None = None) -> None:
+    def __init__(
+        self, path: Path, limits: DatasetLimits, task: Task | None = None, parent: Parent | None = None
+    ) -> None:
         self._path = path
         self._aside = path.with_suffix(".part")
         self._count = DatasetCount(limits=limits, task=task)
-        self._index: list[dict[str, object]] = []
+        self._parent = parent
+        self._added: list[StoredExample] = []
+        #: The jobs in whose archives examples lie beside the own one, once it is finished.
+        self.archives: frozenset[str] = frozenset()
         with storage_errors():
             self._archive = ZipFile(self._aside, "w", ZIP_STORED)
 
@@ -93,39 +69,74 @@ class DatasetWriter:
         for sent in examples:
             digest = content_digest(sent.content)
             example = self._count.add(sent, digest)
-            kind, content = _encode(example.content)
+            kind, content = encode(example.content)
+            member = len(self._added)
             with storage_errors():
-                self._archive.writestr(_member(len(self._index)), content)
-            self._index.append(
-                {
-                    "target": example.target.to_json(),
-                    "id": example.id,
-                    "held_out": example.held_out,
-                    "digest": digest,
-                    "kind": kind,
-                    "weight": example.weight,
-                }
+                self._archive.writestr(member_name(member), content)
+            self._added.append(
+                StoredExample(
+                    target=example.target,
+                    id=example.id,
+                    held_out=example.held_out,
+                    digest=digest,
+                    kind=kind,
+                    weight=example.weight,
+                    archive=self._path.stem,
+                    member=member,
+                )
             )
+
+    def digest_of_added(self, *, with_ids: bool) -> str:
+        """SHA-256 over the examples that came, before `finish` adds the parent's.
+
+        Args:
+            with_ids: whether their ids count, which tell what they replace.
+        """
+        digest = self._count.digest()
+        if not with_ids:
+            return digest
+        ids = json.dumps(sorted((example.id, example.digest) for example in self._added if example.id))
+        return sha256(f"{digest}{ids}".encode()).hexdigest()
 
     def finish(self) -> DatasetSummary:
         """Make the archive whole and durable.
 
         Returns:
-            What is known of the dataset.
+            What is known of the dataset, the parent's examples among it.
 
         Raises:
             EmptyDataset, TooFewClasses or InvalidField: it cannot be trained on.
+            DatasetTooLarge or TooManyClasses: there are too many with the parent's.
             StorageFull: the disk is full.
         """
+        dataset = self._whole()
         summary = self._count.summary()
+        if self._parent is not None:
+            summary = replace(summary, added_count=len(self._added), removed_count=len(dataset.left_out))
+        self.archives = frozenset(dataset.archives - {self._path.stem})
         with storage_errors():
-            self._archive.writestr(INDEX, json.dumps(self._index))
+            content = json.dumps(dataset.to_json(), ensure_ascii=False)
+            self._archive.writestr(INDEX, content, compress_type=ZIP_DEFLATED)
             self._archive.close()
             with self._aside.open("rb") as file:
                 os.fsync(file.fileno())
             os.rename(self._aside, self._path)
             sync_folder(self._path.parent)
         return summary
+
+    def _whole(self) -> ExampleList:
+        """The list of all examples: those that came, then the parent's that none of them replaces."""
+        if self._parent is None:
+            return ExampleList(examples=self._added)
+        ids = {example.id for example in self._added if example.id}
+        replaced = [example for example in self._parent.examples if example.id in ids]
+        inherited = [example for example in self._parent.examples if example.id not in ids]
+        for example in inherited:
+            self._count.add_stored(example)
+        return ExampleList(
+            examples=[*self._added, *inherited],
+            left_out=[example.digest for example in (*self._parent.left_out, *replaced)],
+        )
 
     def discard(self) -> None:
         """Remove what was written."""
@@ -137,20 +148,21 @@ class DatasetWriter:
 
 
 class Dataset:
-    """The stored examples of a job. Contents are read one at a time, from any thread.
+    """The examples of a job. Contents are read one at a time, from any thread.
 
-    Raises:
-        ArtifactDamaged: the archive is missing or damaged.
+    Args:
+        listed: the list of all.
+        contents: reads their contents; closed with this.
+
+    Attributes:
+        examples: the examples in the order of their indexes.
+        left_out: content digests of the parent's examples that were left out or replaced.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-        with self._damage_reported():
-            self._archive = ZipFile(path)
-            self.examples = [
-                StoredExample.from_json(fields) for fields in json.loads(self._archive.read(INDEX))
-            ]
+    def __init__(self, listed: ExampleList, contents: ArchiveReader) -> None:
+        self.examples = listed.examples
+        self.left_out = listed.left_out
+        self._contents = contents
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -161,9 +173,7 @@ class Dataset:
         Raises:
             ArtifactDamaged: it is not what was stored.
         """
-        with self._damage_reported(), self._lock:
-            content = self._archive.read(_member(index))
-        return _decode(self.examples[index].kind, content)
+        return self._contents.read(self.examples[index])
 
     def contradictions(self) -> list[ExampleFault]:
         """The examples whose content came with another target as well, in order."""
@@ -180,24 +190,12 @@ class Dataset:
         )
 
     def close(self) -> None:
-        """Close the archive."""
-        self._archive.close()
-
-    @contextmanager
-    def _damage_reported(self) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:
-            # A damaged header leads zipfile anywhere, to RuntimeError ("is encrypted") among others.
-            raise ArtifactDamaged(
-                f"The stored examples of job {self._path.stem} are damaged or missing ({error}). "
-                "Send the fine-tune again.",
-                metadata={"job_id": self._path.stem},
-            ) from error
+        """Close the archives."""
+        self._contents.close()
 
 
 class DatasetStore:
-    """Keeps the datasets of jobs in a folder.
+    """Keeps the archives of jobs in a folder.
 
     Args:
         root: the folder; made if need be.
@@ -206,31 +204,54 @@ class DatasetStore:
 
     def __init__(self, root: Path, limits: DatasetLimits) -> None:
         self._root = root
-        self._limits = limits
+        self.limits = limits
         root.mkdir(parents=True, exist_ok=True)
 
-    def writer(self, job_id: str, task: Task | None = None) -> DatasetWriter:
-        """A writer for the dataset of a job to be, of a task or that of its first example.
+    def writer(self, job_id: str, task: Task | None = None, parent: Parent | None = None) -> DatasetWriter:
+        """A writer for the dataset of a job to be.
+
+        Args:
+            job_id: the job.
+            task: the kind of task; None for that of the first example.
+            parent: the version that it goes on from; None for none.
 
         Raises:
             StorageFull: the disk is full.
         """
-        return DatasetWriter(self._path(job_id), self._limits, task)
+        return DatasetWriter(archive_path(self._root, job_id), self.limits, task, parent)
 
     def open(self, job_id: str) -> Dataset:
         """The dataset of a job.
 
         Raises:
-            ArtifactDamaged: it is missing or damaged.
+            ArtifactDamaged: its archive is missing or damaged.
         """
-        return Dataset(self._path(job_id))
+        with damage_reported(job_id), ZipFile(archive_path(self._root, job_id)) as archive:
+            listed = _list_of(json.loads(archive.read(INDEX)), job_id)
+        return Dataset(listed, self.reader())
+
+    def reader(self) -> ArchiveReader:
+        """A reader of the contents of any examples; close it."""
+        return ArchiveReader(self._root)
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each archive that is whole, by its job."""
+        sizes = {}
+        with os.scandir(self._root) as entries:
+            for entry in entries:
+                job_id, suffix = os.path.splitext(entry.name)
+                # It may be removed meanwhile.
+                with suppress(FileNotFoundError):
+                    if suffix == ".zip":
+                        sizes[job_id] = entry.stat().st_size
+        return sizes
 
     def remove(self, job_id: str) -> None:
-        """Remove the dataset of a job; nothing happens if there is none."""
-        self._path(job_id).unlink(missing_ok=True)
+        """Remove the archive of a job; nothing happens if there is none."""
+        archive_path(self._root, job_id).unlink(missing_ok=True)
 
     def remove_all_but(self, job_ids: Collection[str]) -> int:
-        """Remove what belongs to no job of these, broken-off uploads among it.
+        """Remove what is no archive of these jobs, broken-off uploads among it.
 
         Returns:
             The number of files removed.
@@ -242,28 +263,11 @@ class DatasetStore:
             path.unlink()
         return len(leftovers)
 
-    def _path(self, job_id: str) -> Path:
-        return self._root / f"{job_id}.zip"
 
-
-def _member(index: int) -> str:
-    return f"{index:08d}"
-
-
-def _encode(content: Content) -> tuple[str, bytes]:
-    if isinstance(content, bytes):
-        return "image", content
-    if isinstance(content, str):
-        return "text", content.encode()
-    header = json.dumps({"dtype": content.dtype.str, "shape": content.shape}).encode()
-    return "tensor", header + b"\n" + np.ascontiguousarray(content).tobytes()
-
-
-def _decode(kind: str, content: bytes) -> Content:
-    if kind == "image":
-        return content
-    if kind == "text":
-        return content.decode()
-    header, _, data = content.partition(b"\n")
-    fields = json.loads(header)
-    return np.frombuffer(data, dtype=fields["dtype"]).reshape(fields["shape"])
+def _list_of(fields: Any, job_id: str) -> ExampleList:
+    """The list in an archive; the first release wrote an entry for each example."""
+    if isinstance(fields, list):
+        return ExampleList(
+            examples=[StoredExample.from_json(entry, job_id, place) for place, entry in enumerate(fields)]
+        )
+    return ExampleList.from_json(fields)

@@ -14,18 +14,25 @@ from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.queue import RowFeatures
 from headstart_server.errors import UndecodableInput, UnusableExamples
-from headstart_server.jobs.datasets import Dataset, DatasetStore, StoredExample
+from headstart_server.jobs.answers import Answerer
+from headstart_server.jobs.datasets import Dataset, DatasetStore
+from headstart_server.jobs.gate import MAX_JUDGEMENTS, GateKeeper, moved_too_often
 from headstart_server.jobs.job import Findings, Job, JobStep, Progress
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
+from headstart_server.jobs.measured import Measured, measured
 from headstart_server.learning.dataset import ExampleFault
-from headstart_server.learning.evaluation import Metrics, MetricsSource, measure
+from headstart_server.learning.evaluation import Metrics
+from headstart_server.learning.example_list import ExampleList
 from headstart_server.learning.fitting import Fitted, fit
-from headstart_server.learning.head import Float32, Head
+from headstart_server.learning.head import Float32
+from headstart_server.learning.promotion import Promotion
 from headstart_server.learning.recipe import views_of
 from headstart_server.learning.split import held_out, strata
+from headstart_server.learning.stored_example import StoredExample
 from headstart_server.learning.target_count import check_trainable
 from headstart_server.learning.targets import Targets
-from headstart_server.models.store import VersionStore
+from headstart_server.models.registry import AliasMovedError
+from headstart_server.models.store import EVALUATION_FILE, EXAMPLES_FILE, VersionStore
 from headstart_server.models.version import Manifest
 
 #: Faulty examples that are listed; further ones are counted.
@@ -56,6 +63,7 @@ class FineTuneTools:
         engine: where features come from.
         versions: where heads are written.
         observer: is told of steps and versions.
+        gate: judges whether an alias may be moved.
         window: most examples under way between archive and backbone at once.
         software: name and version of this software, for manifests.
         clock: seconds that only go up.
@@ -67,6 +75,7 @@ class FineTuneTools:
     engine: Engine
     versions: VersionStore
     observer: TrainingObserver
+    gate: GateKeeper
     window: int
     software: str
     clock: Callable[[], float] = time.monotonic
@@ -121,20 +130,27 @@ class FineTuneRun:
         """
         embedder = self._tools.engine.load(self._job.spec.backbone)
         with self._step(JobStep.FEATURES):
-            examples, table = self._features(embedder)
-        trained, kept_out = self._split(examples, table)
+            dataset, table = self._features(embedder)
+        kept_out = self._kept_out(dataset.examples, table)
+        trained = table.part(~kept_out)
         with self._step(JobStep.FIT):
             fitted = self._fit(trained)
         with self._step(JobStep.EVALUATE):
-            metrics = self._evaluate(fitted, kept_out)
+            found = self._evaluate(fitted, dataset.examples, table, kept_out)
+            candidate = Answerer(
+                head=fitted.head, embedder=embedder, known=replace(dataset, outcomes=found.outcomes)
+            )
+            promotion = self._judge(candidate)
+        metrics = found.evaluation.metrics
         manifest = self._manifest(embedder, fitted, metrics, trained)
-        number = self._publish(fitted.head, manifest)
+        files = {EXAMPLES_FILE: candidate.known.to_bytes(), EVALUATION_FILE: found.to_bytes()}
+        number = self._publish(candidate, manifest, files, promotion)
         self._tools.observer.version_published(self._job.spec.model, number, metrics, manifest.example_count)
         return number
 
     # Steps
 
-    def _features(self, embedder: Embedder) -> tuple[list[StoredExample], _Table]:
+    def _features(self, embedder: Embedder) -> tuple[ExampleList, _Table]:
         with closing(self._tools.datasets.open(self._job.job_id)) as dataset:
             faults = {fault.index: fault for fault in dataset.contradictions()}
             rows = self._extract(embedder, dataset, faults)
@@ -150,7 +166,8 @@ class FineTuneRun:
             [example.target for example in examples], [example.weight for example in examples]
         )
         groups = [example.digest for example in examples]
-        return examples, _Table(views=views, targets=targets, groups=groups)
+        listed = ExampleList(examples=examples, left_out=dataset.left_out)
+        return listed, _Table(views=views, targets=targets, groups=groups)
 
     def _extract(
         self, embedder: Embedder, dataset: Dataset, faults: dict[int, ExampleFault]
@@ -204,12 +221,12 @@ class FineTuneRun:
             reason=first.reason,
         )
 
-    def _split(self, examples: Sequence[StoredExample], table: _Table) -> tuple[_Table, _Table]:
+    def _kept_out(self, examples: Sequence[StoredExample], table: _Table) -> NDArray[np.bool_]:
+        """Whether each example is kept out of training, [N]."""
         spec = self._job.spec
-        chosen = np.array([example.held_out for example in examples], np.bool_)
         if spec.held_out_share > 0:
-            chosen = held_out(strata(table.targets), table.groups, share=spec.held_out_share, seed=spec.seed)
-        return table.part(~chosen), table.part(chosen)
+            return held_out(strata(table.targets), table.groups, share=spec.held_out_share, seed=spec.seed)
+        return np.array([example.held_out for example in examples], np.bool_)
 
     def _fit(self, table: _Table) -> Fitted:
         spec = self._job.spec
@@ -223,21 +240,35 @@ class FineTuneRun:
             checkpoint=self._checkpoint,
         )
 
-    def _evaluate(self, fitted: Fitted, kept_out: _Table) -> Metrics:
-        metrics = fitted.metrics
-        if len(kept_out.targets):
-            outputs, thresholds = fitted.head.outputs(kept_out.views), fitted.head.thresholds
-            metrics = measure(kept_out.targets, outputs, thresholds, source=MetricsSource.HELD_OUT)
+    def _evaluate(
+        self,
+        fitted: Fitted,
+        examples: Sequence[StoredExample],
+        table: _Table,
+        kept_out: NDArray[np.bool_],
+    ) -> Measured:
+        found = measured(fitted, table.views, table.targets, [example.id for example in examples], kept_out)
+        metrics = found.evaluation.metrics
         self._report(JobStep.EVALUATE, metrics.example_count, metrics.example_count, metrics, force=True)
-        return metrics
+        return found
 
-    def _publish(self, head: Head, manifest: Manifest) -> int:
+    def _judge(self, candidate: Answerer) -> Promotion | None:
+        return self._tools.gate.judge(self._job.spec, candidate, self._checkpoint)
+
+    def _publish(
+        self,
+        candidate: Answerer,
+        manifest: Manifest,
+        files: Mapping[str, bytes],
+        promotion: Promotion | None,
+    ) -> int:
         versions, job = self._tools.versions, self._job
         artifact = f"{job.job_id}.{job.attempt}"
         # The commit that ends the job carries the time of the step, so its own part is not in it.
         with self._step(JobStep.PUBLISH):
-            manifest, size_bytes = versions.write(artifact, head, manifest)
-        try:
+            manifest, size_bytes = versions.write(artifact, candidate.head, manifest, files)
+
+        def succeed(promotion: Promotion | None) -> int:
             return self._tools.ledger.succeed(
                 job,
                 _progress(JobStep.PUBLISH, 1, 1, manifest.metrics),
@@ -245,7 +276,16 @@ class FineTuneRun:
                 artifact=artifact,
                 size_bytes=size_bytes,
                 manifest=manifest,
+                promotion=promotion,
             )
+
+        try:
+            for _ in range(MAX_JUDGEMENTS):
+                try:
+                    return succeed(promotion)
+                except AliasMovedError:
+                    promotion = self._judge(candidate)
+            return succeed(moved_too_often(job.spec.alias or ""))
         except (JobCancelledError, JobLostError):
             # After any other error the version may be published; if not, the next start removes its files.
             versions.remove(artifact)
@@ -272,6 +312,9 @@ class FineTuneRun:
             stop_reason=fitted.stop_reason or "",
             fit_seconds=self.findings.step_seconds[JobStep.FIT.value],
             task=table.targets.task,
+            parent=spec.parent_version or 0,
+            added_count=self._job.example_count if self._job.added_count is None else self._job.added_count,
+            removed_count=self._job.removed_count,
         )
 
     # Telling

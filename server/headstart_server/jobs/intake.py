@@ -11,15 +11,18 @@ from hashlib import sha256
 from headstart_server.backbones.backbone import BackboneInfo
 from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.modality import check_modality
-from headstart_server.errors import Cancelled, Draining, HeadstartError, InvalidField
-from headstart_server.jobs.datasets import DatasetStore, DatasetWriter, StoredExample
+from headstart_server.errors import Cancelled, Draining, HeadstartError, InvalidField, JobNotFound, WrongTask
+from headstart_server.jobs.datasets import DatasetStore, DatasetWriter
 from headstart_server.jobs.fine_tune import MAX_LISTED_FAULTS
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.ledger import Ledger, Submission
+from headstart_server.jobs.parents import Parent, find_parent
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import DatasetSummary, Example, ExampleFault
 from headstart_server.learning.recipe import check_task, views_of
+from headstart_server.learning.stored_example import StoredExample
 from headstart_server.learning.target_count import check_trainable
+from headstart_server.models.registry import Registry
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,16 +53,33 @@ class Upload:
 
     Args:
         intake: whose upload it is.
-        spec: what to do, checked.
+        asked: what to do, as the caller said it: with an alias for the parent, if that was named.
+        spec: what to do, with the backbone's name and the parent's number.
         info: the backbone's facts.
         request_id: the caller's id; empty for none.
+        parent: the version that it goes on from; None for none, and for a repeated call.
+        repeated: whether the request id was accepted before: then the examples are only told apart from
+            those.
     """
 
-    def __init__(self, intake: "Intake", spec: FineTuneSpec, info: BackboneInfo, request_id: str) -> None:
+    def __init__(
+        self,
+        intake: "Intake",
+        asked: FineTuneSpec,
+        spec: FineTuneSpec,
+        info: BackboneInfo,
+        request_id: str,
+        *,
+        parent: Parent | None,
+        repeated: bool,
+    ) -> None:
         self._intake = intake
+        self._asked = asked
         self._spec = spec
         self._info = info
         self._request_id = request_id
+        self._parent = parent
+        self._repeated = repeated
         self._job_id = uuid.uuid4().hex
         # Opened with the first piece of work: an upload whose caller left before leaves nothing behind.
         self._writer: DatasetWriter | None = None
@@ -91,6 +111,11 @@ class Upload:
             HeadstartError: the examples cannot be trained on, or the ledger refuses the job.
         """
         with self._working() as writer:
+            # Of what the caller sent: what an alias names, or a parent holds, may be other things by now.
+            digest = writer.digest_of_added(with_ids=self._spec.has_parent)
+            request_hash = _request_hash(self._asked, digest)
+            if self._repeated:
+                return self._earlier(request_hash)
             summary = writer.finish()
             check_task(self._spec.recipe, summary.task)
             job = self._intake.ledger.submit(
@@ -99,12 +124,21 @@ class Upload:
                     spec=self._spec,
                     summary=summary,
                     request_id=self._request_id or None,
-                    request_hash=_request_hash(self._spec, summary),
+                    request_hash=request_hash,
+                    archives=writer.archives,
                 )
             )
             self._accepted = job.job_id == self._job_id
         if self._accepted:
             self._intake.on_accepted()
+        return job
+
+    def _earlier(self, request_hash: str) -> Job:
+        job = self._intake.ledger.replayed(self._request_id, request_hash)
+        if job is None:
+            raise JobNotFound(
+                "The job that this request id was accepted for has just been forgotten. Send the call again."
+            )
         return job
 
     def validate(self) -> Validation:
@@ -144,7 +178,8 @@ class Upload:
             if self._closed:
                 raise Cancelled("The caller left before its examples had all come.")
             if self._writer is None:
-                self._writer = self._intake.datasets.writer(self._job_id, self._spec.task)
+                task = self._spec.task if self._parent is None else self._parent.task
+                self._writer = self._intake.datasets.writer(self._job_id, task, self._parent)
             yield self._writer
 
     def _verdict(
@@ -189,13 +224,20 @@ class Intake:
         ledger: where jobs are accepted.
         datasets: where examples are stored.
         engine: which backbones there are.
+        registry: which versions there are to go on from.
         on_accepted: called after each job that was accepted.
     """
 
     def __init__(
-        self, ledger: Ledger, datasets: DatasetStore, engine: Engine, on_accepted: Callable[[], None]
+        self,
+        ledger: Ledger,
+        datasets: DatasetStore,
+        engine: Engine,
+        registry: Registry,
+        on_accepted: Callable[[], None],
     ) -> None:
         self.ledger = ledger
+        self._registry = registry
         self.datasets = datasets
         self.engine = engine
         self.on_accepted = on_accepted
@@ -205,20 +247,28 @@ class Intake:
         """Open an upload; close it whatever comes.
 
         Args:
-            spec: what to do; an empty backbone means the default one.
+            spec: what to do; an empty backbone means that of the parent, without one the default.
             request_id: the caller's id; empty for none.
             validate_only: whether no job shall come of it.
 
         Raises:
             InvalidField: a part of the spec is not in its range.
             BackboneNotFound: there is no such backbone.
+            ModelNotFound, VersionNotFound, AliasNotFound, ExamplesNotKept, ExampleNotFound or WrongTask:
+                there is no such parent, or it does not have or tell what is asked for.
             JobQueueFull: too many jobs are queued.
             Draining: the server is stopping.
         """
         if self._closed.is_set():
             raise Draining("The server is stopping and takes no new jobs. Try again at another replica.")
         spec = spec.check()
-        info = self.engine.info(spec.backbone)
+        _check_request_id(request_id)
+        earlier = self.ledger.replayed(request_id) if request_id and not validate_only else None
+        parent = None
+        if spec.has_parent and earlier is None:
+            parent = find_parent(self._registry, spec)
+            _check_inherited(spec, parent)
+        info = self.engine.info(spec.backbone or _usual_backbone(parent, earlier))
         unknown = [view for view in views_of(spec.recipe, info.views) if view not in info.views]
         if unknown:
             raise InvalidField(
@@ -226,19 +276,50 @@ class Intake:
                 f"Received: {unknown[0]!r}.",
                 field=f"spec.recipe.{type(spec.recipe).__name__.lower()}.view",
             )
-        if len(request_id.encode()) > 128:
-            raise InvalidField(
-                f"Expected a request id of at most 128 bytes. Received: {len(request_id.encode())}.",
-                field="spec.request_id",
-            )
         if not validate_only and not request_id:
             # Told before the examples are sent. With a request id the job may be there already.
             self.ledger.check_room()
-        return Upload(self, replace(spec, backbone=info.name), info, request_id)
+        full = replace(spec, backbone=info.name)
+        asked = spec if spec.has_parent else full
+        if parent is not None:
+            full = replace(full, parent_version=parent.number, parent_alias=None)
+        return Upload(self, asked, full, info, request_id, parent=parent, repeated=earlier is not None)
 
     def close(self) -> None:
         """Take no further uploads."""
         self._closed.set()
+
+
+def _check_request_id(request_id: str) -> None:
+    if len(request_id.encode()) > 128:
+        raise InvalidField(
+            f"Expected a request id of at most 128 bytes. Received: {len(request_id.encode())}.",
+            field="spec.request_id",
+        )
+
+
+def _usual_backbone(parent: Parent | None, earlier: Job | None) -> str:
+    """The backbone that is meant where none is named; empty for the default."""
+    if parent is not None:
+        return parent.backbone
+    return earlier.spec.backbone if earlier is not None else ""
+
+
+def _check_inherited(spec: FineTuneSpec, parent: Parent) -> None:
+    """Check that a spec fits what it goes on from."""
+    if spec.task not in (None, parent.task):
+        raise WrongTask(
+            f"Expected the task of the parent, version {parent.number}: {parent.task}. "
+            f"Received: {spec.task}.",
+            field="spec.task",
+        )
+    held_out = sum(example.held_out for example in parent.examples)
+    if held_out and spec.held_out_share > 0:
+        raise InvalidField(
+            "Expected held_out_share or examples marked held_out, not both. Received: held_out_share "
+            f"{spec.held_out_share}, and {held_out} examples of the parent are marked.",
+            field="spec.held_out_share",
+        )
 
 
 def _warnings(summary: DatasetSummary) -> list[str]:
@@ -251,6 +332,6 @@ def _warnings(summary: DatasetSummary) -> list[str]:
     ]
 
 
-def _request_hash(spec: FineTuneSpec, summary: DatasetSummary) -> str:
-    content = json.dumps([spec.to_json(), summary.digest], sort_keys=True)
+def _request_hash(spec: FineTuneSpec, digest: str) -> str:
+    content = json.dumps([spec.to_json(), digest], sort_keys=True)
     return sha256(content.encode()).hexdigest()

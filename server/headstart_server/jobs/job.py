@@ -7,6 +7,7 @@ from enum import Enum
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import ExampleFault
 from headstart_server.learning.promotion import Promotion
+from headstart_server.learning.task import Task
 
 
 class JobState(Enum):
@@ -106,8 +107,8 @@ class Job:
         spec: what it was asked to do.
         attempt: how often it was claimed; each write of a run names its attempt.
         cancel: whether it was asked to cancel.
-        example_count: number of examples received.
-        class_count: number of classes received.
+        example_count: number of examples, the parent's among them.
+        class_count: number of their classes.
         dataset_digest: SHA-256 over examples and labels.
         created: when it was accepted, in seconds since 1970.
         started: when it was first claimed; None before.
@@ -116,9 +117,13 @@ class Job:
         findings: what it found.
         error: why it failed; None otherwise.
         version: number of the version it published; 0 otherwise.
-        promotion: what became of the alias that was to be moved under a condition; None without one or an end.
+        promotion: what became of the alias that was to be moved under a condition; None without one or an
+            end.
         last_event: number of its newest event.
         queue_position: number of jobs before it; 0 unless queued.
+        task: the kind of task.
+        added_count: number of examples that came with it; None without a parent: all.
+        removed_count: number of the parent's examples that were left out or replaced.
     """
 
     job_id: str
@@ -139,6 +144,9 @@ class Job:
     last_event: int
     queue_position: int = 0
     promotion: Promotion | None = None
+    task: Task = Task.SINGLE_LABEL
+    added_count: int | None = None
+    removed_count: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

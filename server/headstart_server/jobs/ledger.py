@@ -6,7 +6,7 @@ lost its job, or whose job was cancelled, can change nothing.
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, delete, func, insert, select, tuple_, update
@@ -27,6 +27,8 @@ from headstart_server.models.version import Manifest
 FINE_TUNE = "fine_tune"
 #: A job whose process died this often has failed.
 MAX_CRASHES = 3
+#: Ids of examples left out that are told with a job; there may be megabytes of them.
+MAX_TOLD_IDS = 100
 #: Seconds after which a caller may try again when the queue is full.
 QUEUE_RETRY_SECONDS = 5.0
 
@@ -116,10 +118,13 @@ class Ledger:
                     state=JobState.QUEUED.value,
                     model=submission.spec.model,
                     payload={
-                        "spec": submission.spec.to_json(),
+                        "spec": _shortened(submission.spec).to_json(),
                         "example_count": summary.example_count,
                         "class_count": len(summary.class_counts),
                         "dataset_digest": summary.digest,
+                        "task": summary.task,
+                        "added_count": summary.added_count,
+                        "removed_count": summary.removed_count,
                     },
                     request_id=submission.request_id,
                     request_hash=submission.request_hash,
@@ -271,7 +276,8 @@ class Ledger:
         Raises:
             JobCancelledError: it was asked to cancel.
             JobLostError: it belongs to another attempt.
-            AliasMovedError: the alias names another version than the one that was judged; nothing was published.
+            AliasMovedError: the alias names another version than the one that was judged; nothing was
+                published.
         """
         spec = job.spec
         expires = None if spec.time_to_live is None else self._clock() + spec.time_to_live
@@ -550,3 +556,8 @@ class Ledger:
         """
         with self._database.write() as connection:
             return connection.execute(delete(jobs).where(jobs.c.finished < before)).rowcount
+
+
+def _shortened(spec: FineTuneSpec) -> FineTuneSpec:
+    """The spec as it is told with the job: the dataset's list has what was left out."""
+    return replace(spec, removed_example_ids=spec.removed_example_ids[:MAX_TOLD_IDS])

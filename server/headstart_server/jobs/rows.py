@@ -12,6 +12,7 @@ from headstart_server.jobs.job import Findings, Job, JobError, JobState, JobStep
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import ExampleFault
 from headstart_server.learning.promotion import Promotion
+from headstart_server.learning.task import Task
 
 
 def under_way() -> ColumnElement[bool]:
@@ -93,6 +94,9 @@ def job(connection: Connection, row: Row[Any]) -> Job:
         example_count=row.payload["example_count"],
         class_count=row.payload["class_count"],
         dataset_digest=row.payload["dataset_digest"],
+        task=Task(row.payload.get("task", Task.SINGLE_LABEL)),
+        added_count=row.payload.get("added_count"),
+        removed_count=row.payload.get("removed_count", 0),
         created=row.created,
         started=row.started,
         finished=row.finished,

@@ -95,7 +95,7 @@ class FineTuneSpec:
             self.promote_if.check("spec.promote_if")
             if self.alias is None:
                 raise InvalidField(
-                    "Expected an alias that is moved if the gate of promote_if allows it. Received: no alias.",
+                    "Expected an alias that is moved if promote_if allows it. Received: no alias.",
                     field="spec.promote_if",
                 )
         return self
@@ -131,7 +131,7 @@ class FineTuneSpec:
         return int(self.max_dropped_share * count + 1e-9)
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values; what came with later releases only where it is set, so that digests of specs last."""
+        """As JSON values; what came with later releases only where it is set: digests of specs last."""
         fields = {**asdict(self), "recipe": recipe_json(self.recipe)}
         unset = [name for name in _LATER if not fields[name]]
         return {name: value for name, value in fields.items() if name not in unset}

@@ -83,8 +83,8 @@ class Comparison:
         example_count: number of examples that both answered.
         first: how good the first is.
         second: how good the second is.
-        difference: accuracy of the second less that of the first; of numbers the mean absolute error of the first
-            less that of the second. Above 0 the second is better.
+        difference: accuracy of the second less that of the first; of numbers the mean absolute error of the
+            first less that of the second. Above 0 the second is better.
         difference_low: lower end of its 95 % interval.
         difference_high: upper end.
         only_first_right: examples that only the first got right.
@@ -138,8 +138,8 @@ def compare(pairs: Sequence[Pair]) -> Comparison:
     """
     if not pairs:
         raise NoCommonExamples(
-            "Expected examples that both versions know the answers to. Received: none. Send labelled examples to "
-            "compare on."
+            "Expected examples that both versions know the answers to. Received: none. "
+            "Send labelled examples to compare on."
         )
     weights = np.array([pair.weight for pair in pairs], np.float64)
     if pairs[0].target.task is Task.REGRESSION:
@@ -162,7 +162,7 @@ def _compare_labels(pairs: Sequence[Pair], weights: Float64) -> Comparison:
     )
     losses = np.array([[pair.first.loss, pair.second.loss] for pair in pairs], np.float64)
     classes = _compare_classes(pairs)
-    recalls = [[one.first_recall, one.second_recall] for one in classes] or [[None, None]]
+    recalls = [[one.first_recall, one.second_recall] for one in classes]
     shares = weights / weights.sum()
     accuracies, log_losses = shares @ right, shares @ losses
     metrics = [

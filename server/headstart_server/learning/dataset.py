@@ -12,6 +12,7 @@ from headstart_server.errors import (
     WrongTask,
 )
 from headstart_server.learning.example_checks import FIELDS, check_id, check_weight, checked_target
+from headstart_server.learning.stored_example import StoredExample
 from headstart_server.learning.target import Target
 from headstart_server.learning.target_count import TargetCount
 from headstart_server.learning.task import Task
@@ -80,6 +81,8 @@ class DatasetSummary:
         held_out_count: number of examples marked as held out.
         digest: SHA-256 over contents, targets and weights, the same for any order of the examples.
         task: the kind of task.
+        added_count: number of examples that came with the fine-tune itself; None for all.
+        removed_count: number of the parent's examples that were left out or replaced.
     """
 
     example_count: int
@@ -87,6 +90,8 @@ class DatasetSummary:
     held_out_count: int
     digest: str
     task: Task = Task.SINGLE_LABEL
+    added_count: int | None = None
+    removed_count: int = 0
 
 
 @dataclass(kw_only=True, slots=True)
@@ -127,10 +132,20 @@ class DatasetCount:
                 field=f"examples[{index}].input",
             )
         self._nbytes += size
-        self._targets.add(example.target, held_out=example.held_out)
-        self._members.append(_member(example, content_digest))
-        self._check_totals()
+        self._take(example, content_digest)
         return example
+
+    def add_stored(self, example: StoredExample) -> None:
+        """Count an example of a version that the fine-tune goes on from; it was checked when it came.
+
+        Raises:
+            DatasetTooLarge or TooManyClasses: there are too many with it.
+        """
+        self._take(example, example.digest)
+
+    def digest(self) -> str:
+        """SHA-256 over what has come so far, the same for any order."""
+        return sha256(b"".join(sorted(self._members))).hexdigest()
 
     def summary(self) -> DatasetSummary:
         """What came, once all has come.
@@ -143,9 +158,14 @@ class DatasetCount:
             example_count=self._targets.total,
             class_counts=dict(sorted(self._targets.class_counts.items())),
             held_out_count=self._targets.held_out,
-            digest=sha256(b"".join(sorted(self._members))).hexdigest(),
+            digest=self.digest(),
             task=self._targets.task or Task.SINGLE_LABEL,
         )
+
+    def _take(self, example: Example | StoredExample, content_digest: str) -> None:
+        self._targets.add(example.target, held_out=example.held_out)
+        self._members.append(_member(example, content_digest))
+        self._check_totals()
 
     def _check_task(self, target: Target, index: int) -> None:
         task = self.task or self._targets.task
@@ -188,7 +208,7 @@ def _content_bytes(content: Content) -> int:
     return len(content.encode()) if isinstance(content, str) else content.nbytes
 
 
-def _member(example: Example, content_digest: str) -> bytes:
+def _member(example: Example | StoredExample, content_digest: str) -> bytes:
     """The digest of an example: of plain labels without weights that of the first release."""
     target, use = example.target, int(example.held_out)
     if target.is_hard and example.weight == 1:

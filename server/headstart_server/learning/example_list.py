@@ -1,4 +1,4 @@
-"""The list of a dataset's examples in a compact form: as JSON, column by column, names that repeat written once.
+"""The list of a dataset's examples in a compact form: JSON by columns, names that repeat written once.
 
 A version keeps it with what was told about each example; an archive of examples keeps it for the job to come.
 """
@@ -24,13 +24,14 @@ class ExampleList:
 
     Attributes:
         examples: in the order of their indexes: those that came with the fine-tune first, then the parent's.
-        outcomes: what the version told about each; None where it was not asked. Empty before there is a version.
+        outcomes: what the version told about each; None where it was not asked. Empty before there is a
+            version.
         left_out: content digests of the parent's examples that were left out or replaced.
     """
 
     examples: Sequence[StoredExample]
     outcomes: Sequence[Outcome | None] = ()
-    left_out: frozenset[str] = frozenset()
+    left_out: Sequence[str] = ()
 
     @property
     def archives(self) -> set[str]:
@@ -52,7 +53,7 @@ class ExampleList:
         if any(example.weight != 1 for example in self.examples):
             columns["weight"] = [example.weight for example in self.examples]
         fields: dict[str, Any] = {"format": _FORMAT, "count": len(self.examples), **columns}
-        fields |= {"archives": archives.names, "kinds": kinds.names, "left_out": sorted(self.left_out)}
+        fields |= {"archives": archives.names, "kinds": kinds.names, "left_out": list(self.left_out)}
         if self.outcomes:
             fields["outcomes"] = _outcomes_json(self.outcomes)
         return fields
@@ -65,7 +66,9 @@ class ExampleList:
             KeyError, IndexError, TypeError or ValueError: it is none, or one of a later release.
         """
         if fields["format"] != _FORMAT:
-            raise ValueError(f"Expected a list of examples of format {_FORMAT}. Received: {fields['format']}.")
+            raise ValueError(
+                f"Expected a list of examples of format {_FORMAT}. Received: {fields['format']}."
+            )
         held_out = set(fields["held_out"])
         columns = (fields[name] for name in ("archive", "member", "digest", "kind", "id", "target"))
         weights: Iterable[float] = fields.get("weight") or repeat(1.0, fields["count"])
@@ -85,7 +88,7 @@ class ExampleList:
             )
         ]
         outcomes = _outcomes_of(fields["outcomes"]) if "outcomes" in fields else ()
-        return cls(examples=examples, outcomes=outcomes, left_out=frozenset(fields["left_out"]))
+        return cls(examples=examples, outcomes=outcomes, left_out=fields["left_out"])
 
     def to_bytes(self) -> bytes:
         """As the content of a file: some 60 bytes for each example. Equal lists give equal bytes."""

@@ -1,6 +1,18 @@
-"""What a version told about one example that its head was not fitted on."""
+"""What a version told about each of some examples that its head was not fitted on."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart_server.learning.metrics import losses
+from headstart_server.learning.rows import BLOCK, Float32, Float64
+from headstart_server.learning.target import Target
+from headstart_server.learning.targets import Targets
+from headstart_server.learning.task import Task
+from headstart_server.learning.told import Told
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -10,12 +22,12 @@ class Outcome:
     Attributes:
         labels: the classes that were told: of a single label one, of several any number; none for regression.
         value: the number that was told; None but for regression.
-        probability: of the true class (multi-label: the lowest of all right answers); None for regression.
-        loss: log loss in nats (multi-label: mean over the classes); for regression the size of the error.
-        held_out: whether the head answered an example held out of training; otherwise one fitted without the
-            example's fold did.
-        counted: whether it says something about the version. Not where the head that answered could not know the
-            example's class.
+        probability: of the true class (several labels: the lowest of all right answers); None for regression.
+        loss: log loss in nats (several labels: mean over the classes); for regression the size of the error.
+        held_out: whether the example was held out of training. One that was trained on was answered by a head
+            that was fitted without its fold.
+        counted: whether it says something about the version. Not where the head that answered could not know
+            the example's class.
     """
 
     labels: tuple[str, ...] = ()
@@ -24,3 +36,98 @@ class Outcome:
     loss: float
     held_out: bool = False
     counted: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Answered:
+    """Calibrated answers of a head to examples, whose classes it need not all know.
+
+    Attributes:
+        targets: what the examples show, over the head's classes and then those it does not know, [N].
+        outputs: of each; 0 for classes that the head does not know, [N, C].
+        thresholds: of several labels, [C]; beyond 1 for classes that the head does not know.
+    """
+
+    targets: Targets
+    outputs: Float32
+    thresholds: Float32
+
+    @classmethod
+    def of(
+        cls,
+        targets: Sequence[Target],
+        weights: Sequence[float],
+        outputs: Float32,
+        thresholds: Float32,
+        class_names: Sequence[str],
+    ) -> "Answered":
+        """The answers of a head.
+
+        Args:
+            targets: what the examples show, of the head's task, [N]; at least one.
+            weights: how much each counts, [N].
+            outputs: of the head, [N, C].
+            thresholds: of the head, [C] or empty.
+            class_names: of the head, [C].
+        """
+        unknown = sorted({name for target in targets for name in target.shares} - set(class_names))
+        if unknown:
+            outputs = np.pad(outputs, ((0, 0), (0, len(unknown))))
+            if len(thresholds):
+                thresholds = np.pad(thresholds, (0, len(unknown)), constant_values=np.inf)
+        shown = Targets.of(targets, weights, (*class_names, *unknown))
+        return cls(targets=shown, outputs=outputs, thresholds=thresholds)
+
+    def outcomes(
+        self, *, held_out: NDArray[np.bool_] | None = None, counted: NDArray[np.bool_] | None = None
+    ) -> Iterator[Outcome]:
+        """What was told about each example, in order.
+
+        Args:
+            held_out: whether each was held out of training, [N]; None for none.
+            counted: as in `Outcome`, [N]; None for all.
+        """
+        numbers = self.targets.task is Task.REGRESSION
+        parts = (part._of_numbers() if numbers else part._of_classes() for part in self._parts())
+        for place, outcome in enumerate(chain.from_iterable(parts)):
+            yield replace(
+                outcome,
+                held_out=held_out is not None and bool(held_out[place]),
+                counted=counted is None or bool(counted[place]),
+            )
+
+    def _parts(self) -> Iterator["Answered"]:
+        """The examples in blocks that bound the memory."""
+        for start in range(0, len(self.targets), BLOCK):
+            part = slice(start, start + BLOCK)
+            yield replace(
+                self,
+                targets=self.targets.take(np.arange(len(self.targets))[part]),
+                outputs=self.outputs[part],
+            )
+
+    def _of_numbers(self) -> Iterator[Outcome]:
+        values = self.outputs[:, 0].astype(np.float64)
+        errors = np.abs(values - self.targets.matrix[:, 0])
+        for value, error in zip(values.tolist(), errors.tolist(), strict=True):
+            yield Outcome(value=value, loss=error)
+
+    def _of_classes(self) -> Iterator[Outcome]:
+        told = Told.of(self.targets, self.outputs, self.thresholds)
+        names = self.targets.class_names
+        columns = zip(
+            told.told,
+            self._likelihood(told).tolist(),
+            losses(self.targets, self.outputs).tolist(),
+            strict=True,
+        )
+        for flags, probability, loss in columns:
+            labels = tuple(names[place] for place in np.flatnonzero(flags).tolist())
+            yield Outcome(labels=labels, probability=probability, loss=loss)
+
+    def _likelihood(self, told: Told) -> Float64:
+        if self.targets.task is Task.SINGLE_LABEL:
+            right: Float64 = (self.outputs * told.actual).sum(axis=1, dtype=np.float64)
+            return right
+        lowest: Float64 = np.where(told.actual, self.outputs, 1 - self.outputs).min(axis=1).astype(np.float64)
+        return lowest

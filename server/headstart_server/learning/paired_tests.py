@@ -51,8 +51,8 @@ def mean_interval(differences: Float64, weights: Float64 | None = None) -> tuple
 
     Args:
         differences: of each pair, [N]; at least one.
-        weights: how much each counts, [N]; None for the same. Their error is that of a ratio estimate (Cochran 1977,
-            "Sampling Techniques", section 2.11).
+        weights: how much each counts, [N]; None for the same. Their error is that of a ratio estimate
+            (Cochran 1977, "Sampling Techniques", section 2.11).
 
     Returns:
         Both ends; infinite for a single pair, of which nothing can be told.
@@ -71,8 +71,8 @@ def mean_interval(differences: Float64, weights: Float64 | None = None) -> tuple
 def t_quantile(freedom: int) -> float:
     """The two-sided 95 % quantile of Student's t.
 
-    In closed form for 1 and 2 degrees of freedom, above by its expansion around the normal quantile (Abramowitz and
-    Stegun 1964, 26.7.5), which is right to 1 % from 3 on and to 0.01 % from 8 on.
+    In closed form for 1 and 2 degrees of freedom, above by its expansion around the normal quantile
+    (Abramowitz and Stegun 1964, 26.7.5), which is right to 1 % from 3 on and to 0.01 % from 8 on.
     """
     if freedom == 1:
         return tan(pi * 0.475)
@@ -91,8 +91,8 @@ def t_quantile(freedom: int) -> float:
 def signed_rank_p(differences: Float64) -> float:
     """The p-value of the Wilcoxon signed-rank test, two-sided (Wilcoxon 1945).
 
-    Differences of zero are left out. Up to `EXACT_UP_TO` others all assignments of signs to their ranks are counted,
-    ties included; beyond, the normal approximation with its variance corrected for ties is used.
+    Differences of zero are left out. Up to `EXACT_UP_TO` others all assignments of signs to their ranks are
+    counted, ties included; beyond, the normal approximation with its variance corrected for ties is used.
 
     Args:
         differences: of each pair, [N].

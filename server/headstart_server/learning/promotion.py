@@ -20,7 +20,8 @@ class Gate:
     """When an alias is moved.
 
     Attributes:
-        max_drop: by how much the accuracy may fall, 0 to 1; of numbers by what part the mean absolute error may rise.
+        max_drop: by how much the accuracy may fall, 0 to 1; of numbers by what part the mean absolute error
+            may rise.
         max_class_drop: by how much the recall of any class may fall, 0 to 1.
         min_class_examples: classes with fewer examples to compare on are not judged by themselves.
     """
@@ -119,10 +120,12 @@ def kept(alias: str, baseline: int, reason: str, comparison: Comparison | None =
 def judge(gate: Gate, alias: str, baseline: int, comparison: Comparison) -> Promotion:
     """Decide whether an alias moves from its baseline, the comparison's first, to the second.
 
-    Figures are taken as they are, not by their significance: with few examples hardly any drop is significant, and
-    the margins are what the caller is ready to lose.
+    Figures are taken as they are, not by their significance: with few examples hardly any drop is
+    significant, and the margins are what the caller is ready to lose.
     """
-    worse = _worse_numbers(gate, comparison) if comparison.task is Task.REGRESSION else _worse(gate, comparison)
+    worse = (
+        _worse_numbers(gate, comparison) if comparison.task is Task.REGRESSION else _worse(gate, comparison)
+    )
     if worse:
         return Promotion(
             alias=alias,
@@ -160,7 +163,9 @@ def _worse(gate: Gate, comparison: Comparison) -> list[str]:
         for drop, one in fallen[:MAX_NAMED]
     ]
     if len(fallen) > MAX_NAMED:
-        reasons.append(f"The recall of {len(fallen) - MAX_NAMED} further classes falls by more than is allowed.")
+        reasons.append(
+            f"The recall of {len(fallen) - MAX_NAMED} further classes falls by more than is allowed."
+        )
     return reasons
 
 
@@ -170,6 +175,6 @@ def _worse_numbers(gate: Gate, comparison: Comparison) -> list[str]:
     if after <= before * (1 + gate.max_drop + _ROUNDING):
         return []
     return [
-        f"The mean absolute error rises from {before:.4g} to {after:.4g} on {comparison.example_count} examples; "
-        f"a rise by {gate.max_drop:.2%} is allowed."
+        f"The mean absolute error rises from {before:.4g} to {after:.4g} on {comparison.example_count} "
+        f"examples; a rise by {gate.max_drop:.2%} is allowed."
     ]

@@ -10,10 +10,11 @@ from sqlalchemy import Connection, delete, insert, select, update
 from headstart_server.database.database import Database
 from headstart_server.database.tables import aliases, models, versions
 from headstart_server.errors import AliasNotFound, ArtifactDamaged, EtagMismatch, VersionInUse
+from headstart_server.learning.example_list import ExampleList
 from headstart_server.learning.promotion import Promotion
 from headstart_server.models import rows
 from headstart_server.models.resident import ResidentVersion, ResidentVersions
-from headstart_server.models.store import VersionStore
+from headstart_server.models.store import EXAMPLES_FILE, VersionStore
 from headstart_server.models.version import Alias, Manifest, Model, Selector, Version
 
 
@@ -179,6 +180,39 @@ class Registry:
             named = rows.aliases_of(connection, model)
             return [rows.version_of(row, named) for row in found]
 
+    def examples(self, version: Version) -> ExampleList | None:
+        """The list of a version's examples with what it told about each; None for versions of 0.1.
+
+        Raises:
+            VersionNotFound: it was deleted meanwhile.
+            ArtifactDamaged: the list is damaged or missing.
+        """
+        content = self.file(version, EXAMPLES_FILE)
+        if content is None:
+            return None
+        try:
+            return ExampleList.from_bytes(content)
+        except (OSError, EOFError, KeyError, IndexError, TypeError, ValueError) as error:
+            raise ArtifactDamaged(
+                f"The list of the examples of version {version.number} of model '{version.model}' cannot be "
+                "read by this release.",
+                metadata={"model": version.model, "version": str(version.number)},
+            ) from error
+
+    def file(self, version: Version, name: str) -> bytes | None:
+        """A further file of a version; None if it has none of this name.
+
+        Raises:
+            VersionNotFound: it was deleted meanwhile.
+            ArtifactDamaged: the file is damaged or missing.
+        """
+        try:
+            return self._store.read_file(version.artifact, version.manifest, name)
+        except ArtifactDamaged:
+            # As in `load`.
+            self.version(version.model, version.number)
+            raise
+
     def alias_number(self, model: str, alias: str) -> int:
         """The number of the version that an alias names now, by its row; 0 if there is no such alias."""
         with self._database.read() as connection:
@@ -212,7 +246,8 @@ class Registry:
             Its number.
 
         Raises:
-            AliasMovedError: the alias was to be moved, but names another version than the one that was judged.
+            AliasMovedError: the alias was to be moved, but names another version than the one that was
+                judged.
         """
         if alias is not None and promotion is not None:
             moves = promotion.is_promoted

@@ -19,6 +19,10 @@ from headstart_server.models.version import Manifest
 
 HEAD_FILE = "head.safetensors"
 MANIFEST_FILE = "manifest.json"
+#: The list of the version's examples, with what it told about each.
+EXAMPLES_FILE = "examples.json.gz"
+#: How good the version is, in all detail.
+EVALUATION_FILE = "evaluation.json"
 
 
 class VersionStore:

@@ -34,6 +34,9 @@ class Manifest:
         fit_seconds: how long it took to fit the head.
         head_digest: SHA-256 of the head's file.
         files: SHA-256 of each further file of the version, by its name.
+        parent: number of the version whose examples it was trained on too; 0 for none.
+        added_count: number of examples that came with the fine-tune itself.
+        removed_count: number of the parent's examples that were left out or replaced.
         task: the kind of task.
     """
 
@@ -56,6 +59,9 @@ class Manifest:
     fit_seconds: float = 0.0
     head_digest: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
+    parent: int = 0
+    added_count: int = 0
+    removed_count: int = 0
     task: Task = Task.SINGLE_LABEL
 
     def to_json(self) -> dict[str, Any]:

@@ -216,8 +216,9 @@ def test_a_file_of_the_first_release_is_brought_up_to_date(path: Path) -> None:
     with closing(sqlite3.connect(path)) as old:
         old.executescript(Path(__file__).with_name("schema_1.sql").read_text())
         old.executemany(
-            "INSERT INTO jobs (job_id, kind, tenant, priority, state, model, payload, checkpoint, cancel, attempt, "
-            "crashes, seq, created) VALUES (?, 'fine_tune', '', 0, ?, 'pets', '{}', '{}', 0, 0, 0, 1, 1.0)",
+            "INSERT INTO jobs (job_id, kind, tenant, priority, state, model, payload, checkpoint, cancel, "
+            "attempt, crashes, seq, created) "
+            "VALUES (?, 'fine_tune', '', 0, ?, 'pets', '{}', '{}', 0, 0, 0, 1, 1.0)",
             [("waiting", "queued"), ("at-work", "running"), ("over", "succeeded")],
         )
         old.execute("INSERT INTO models (name, created, next_number) VALUES ('pets', 1.0, 2)")
@@ -241,7 +242,9 @@ def test_a_file_brought_up_to_date_has_the_columns_of_a_new_one(path: Path, tmp_
     for file in (path, fresh):
         Database(file).close()
         with closing(sqlite3.connect(file)) as database:
-            tables = [name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            tables = [
+                name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            ]
             columns.append(
                 {
                     table: {row[1]: row[2] for row in database.execute(f"PRAGMA table_info({table})")}

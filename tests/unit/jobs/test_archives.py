@@ -147,7 +147,9 @@ def test_beyond_the_bound_the_oldest_versions_lose_their_examples_first_those_wi
     assert shop.left == {"aliased", "new"}
     shop.published("newer", size=15)
     assert shop.left == {"aliased", "newer"}
-    assert [version.has_examples for version in desk.shelf.registry.versions("pets", before=None, limit=9)] == [
+    assert [
+        version.has_examples for version in desk.shelf.registry.versions("pets", before=None, limit=9)
+    ] == [
         True,
         False,
         False,
@@ -155,7 +157,9 @@ def test_beyond_the_bound_the_oldest_versions_lose_their_examples_first_those_wi
     ]
 
 
-def test_an_archive_that_several_versions_share_counts_once_and_goes_with_the_last_of_them(desk: Desk) -> None:
+def test_an_archive_that_several_versions_share_counts_once_and_goes_with_the_last_of_them(
+    desk: Desk,
+) -> None:
     shop = Shop(desk, max_bytes=25)
     shop.published("one", size=20)
     shop.published("two", "one", size=2)

@@ -1,4 +1,4 @@
-"""Any order of what callers, runs, crashes and sweeps do: no archive that is needed goes, and none stays for ever."""
+"""Any order of what callers, runs, crashes and sweeps do: no needed archive goes, and none stays for ever."""
 
 import tempfile
 from contextlib import suppress

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from headstart_server.backbones.backbone import Content
 from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import ArtifactDamaged, InvalidLabel, StorageFull, TooFewClasses
-from headstart_server.jobs.datasets import INDEX, DatasetStore, StoredExample
+from headstart_server.jobs.datasets import INDEX, DatasetStore
 from headstart_server.learning.dataset import DatasetLimits, DatasetSummary, Example
+from headstart_server.learning.stored_example import StoredExample
 from headstart_server.learning.target import Target
 
 CAT, DOG = (
@@ -84,7 +85,13 @@ def test_examples_may_come_in_several_parts(store: DatasetStore) -> None:
     with closing(store.open("job")) as dataset:
         assert [dataset.read(0), dataset.read(1)] == [CAT.content, DOG.content]
         assert dataset.examples[1] == StoredExample(
-            target=Target.of_label("dog"), id="d", held_out=False, digest=content_digest("two"), kind="text"
+            target=Target.of_label("dog"),
+            id="d",
+            held_out=False,
+            digest=content_digest("two"),
+            kind="text",
+            archive="job",
+            member=1,
         )
 
 
@@ -299,5 +306,7 @@ def test_an_archive_of_the_first_release_still_reads(store: DatasetStore, tmp_pa
         archive.writestr(INDEX, json.dumps([fields]))
     with closing(store.open("job")) as dataset:
         assert dataset.examples == [
-            StoredExample(target=Target.of_label("cat"), id="", held_out=False, digest="d", kind="image")
+            StoredExample(
+                target=Target.of_label("cat"), id="", held_out=False, digest="d", kind="image", archive="job"
+            )
         ]

@@ -16,6 +16,7 @@ from headstart_server.errors import ArtifactDamaged, InvalidField, TooFewClasses
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.datasets import DatasetStore
 from headstart_server.jobs.fine_tune import REPORT_SECONDS, FineTuneRun, FineTuneTools
+from headstart_server.jobs.gate import GateKeeper
 from headstart_server.jobs.job import Job, JobState, JobStep
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger, Submission
 from headstart_server.jobs.spec import FineTuneSpec
@@ -41,12 +42,14 @@ class Rig:
         self.batcher.start()
         self.cache = FeatureCache(1 << 20)
         self.datasets = DatasetStore(folder / "datasets", DatasetLimits())
+        engine = Engine(FakeSource(self.backbone), self._embedder, "fake")
         self.tools = FineTuneTools(
             ledger=ledger or desk.ledger,
             datasets=self.datasets,
-            engine=Engine(FakeSource(self.backbone), self._embedder, "fake"),
+            engine=engine,
             versions=desk.shelf.store,
             observer=self.seen,
+            gate=GateKeeper(desk.shelf.registry, engine, self.datasets.reader, window=5),
             window=5,
             software="headstart test",
             clock=self.clock,

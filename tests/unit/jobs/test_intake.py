@@ -28,6 +28,7 @@ from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import DatasetLimits, Example
 from headstart_server.learning.recipe import Ridge
 from headstart_server.learning.target import Target
+from headstart_server.models.registry import Registry
 
 
 class DecodingOnly:
@@ -43,13 +44,13 @@ class DecodingOnly:
 class Counter:
     """An intake that counts what it accepted, and its folder."""
 
-    def __init__(self, folder: Path, ledger: Ledger) -> None:
+    def __init__(self, folder: Path, ledger: Ledger, registry: Registry) -> None:
         self.folder = folder / "datasets"
         self.datasets = DatasetStore(self.folder, DatasetLimits(max_examples=1000))
         words = FakeBackbone("words", modality=Modality.TEXT)
         engine = Engine(FakeSource(FakeBackbone("fake"), words), DecodingOnly, "fake")
         self.accepted = 0
-        self.intake = Intake(ledger, self.datasets, engine, self.count)
+        self.intake = Intake(ledger, self.datasets, engine, registry, self.count)
 
     def count(self) -> None:
         self.accepted += 1
@@ -64,7 +65,7 @@ class Counter:
 
 @pytest.fixture
 def counter(tmp_path: Path, desk: Desk) -> Counter:
-    return Counter(tmp_path, desk.ledger)
+    return Counter(tmp_path, desk.ledger, desk.shelf.registry)
 
 
 def examples(*contents: bytes, label: str = "") -> list[Example]:
@@ -133,7 +134,7 @@ def test_a_caller_that_leaves_while_its_job_is_accepted_does_not_take_the_datase
     tmp_path: Path, shelf: Shelf, desk: Desk, clock: ManualClock
 ) -> None:
     ledger = SlowLedger(shelf.database, shelf.registry, desk.changes, owner="x", max_queued=9, clock=clock)
-    counter = Counter(tmp_path, ledger)
+    counter = Counter(tmp_path, ledger, shelf.registry)
     upload = counter.open()
     upload.add(PETS)
     accepting = threading.Thread(target=upload.accept)
@@ -190,7 +191,7 @@ def test_a_request_id_stands_for_its_spec_and_its_examples(
 
 
 def test_a_job_that_is_refused_leaves_nothing(tmp_path: Path, shelf: Shelf) -> None:
-    counter = Counter(tmp_path, Desk(shelf, max_queued=1).ledger)
+    counter = Counter(tmp_path, Desk(shelf, max_queued=1).ledger, shelf.registry)
     first, second = counter.open(), counter.open()
     for upload in (first, second):
         upload.add(PETS)
@@ -216,7 +217,7 @@ def test_a_dataset_that_cannot_be_trained_on_is_refused_and_leaves_nothing(count
 
 def test_a_full_queue_is_told_before_the_examples_are_sent(tmp_path: Path, shelf: Shelf) -> None:
     desk = Desk(shelf, max_queued=1)
-    counter = Counter(tmp_path, desk.ledger)
+    counter = Counter(tmp_path, desk.ledger, desk.shelf.registry)
     desk.submit()
     with pytest.raises(JobQueueFull):
         counter.open()

@@ -104,7 +104,9 @@ def test_an_example_counts_by_its_weight() -> None:
 
 def test_several_labels_are_right_if_all_are_and_recalls_are_of_each_class() -> None:
     pairs = [
-        Pair(target=Target.of_labels(["red", "big"]), weight=1.0, first=told("red"), second=told("big", "red")),
+        Pair(
+            target=Target.of_labels(["red", "big"]), weight=1.0, first=told("red"), second=told("big", "red")
+        ),
         Pair(target=Target.of_labels([]), weight=1.0, first=told(), second=told("red")),
         Pair(target=Target.of_labels(["red"]), weight=1.0, first=told("red"), second=told("red")),
     ]
@@ -131,7 +133,9 @@ def test_numbers_are_compared_by_the_size_of_their_errors() -> None:
     assert found.first.mean_absolute_error == pytest.approx(sizes[:, 0].mean())
     assert found.difference == pytest.approx(gains.mean())
     expected = stats.ttest_1samp(gains, 0).confidence_interval(0.95)
-    assert (found.difference_low, found.difference_high) == pytest.approx((expected.low, expected.high), rel=1e-4)
+    assert (found.difference_low, found.difference_high) == pytest.approx(
+        (expected.low, expected.high), rel=1e-4
+    )
     assert found.p_value == pytest.approx(stats.wilcoxon(gains, method="approx").pvalue)
     assert found.significant
     assert "second is better" in found.verdict
@@ -148,7 +152,9 @@ names = st.sampled_from(["cat", "dog", "bird"])
 
 
 @given(st.lists(st.tuples(names, names, names), min_size=1, max_size=40), st.randoms())
-def test_sides_and_order_of_examples_do_not_matter(answers: list[tuple[str, str, str]], random: object) -> None:
+def test_sides_and_order_of_examples_do_not_matter(
+    answers: list[tuple[str, str, str]], random: object
+) -> None:
     found = compare(pairs_of(answers))
     shuffled = list(answers)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
@@ -157,7 +163,10 @@ def test_sides_and_order_of_examples_do_not_matter(answers: list[tuple[str, str,
     assert turned.difference == pytest.approx(-found.difference)
     assert turned.p_value == pytest.approx(found.p_value)
     assert turned.difference_low == pytest.approx(-found.difference_high)
-    assert (turned.only_first_right, turned.only_second_right) == (found.only_second_right, found.only_first_right)
+    assert (turned.only_first_right, turned.only_second_right) == (
+        found.only_second_right,
+        found.only_first_right,
+    )
 
 
 @given(st.lists(st.tuples(names, names, names), min_size=1, max_size=5))

@@ -42,7 +42,9 @@ def test_the_interval_of_a_difference_is_that_of_agresti_and_min() -> None:
 
 
 @given(counts, counts, counts)
-def test_the_interval_holds_the_difference_and_turns_with_the_sides(first: int, second: int, both: int) -> None:
+def test_the_interval_holds_the_difference_and_turns_with_the_sides(
+    first: int, second: int, both: int
+) -> None:
     count = first + second + both + 1
     low, high = share_difference_interval(first, second, count)
     assert -1 <= low <= (second - first) / count <= high <= 1
@@ -61,7 +63,9 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
 
 @pytest.mark.parametrize("freedom", [1, 2, 3, 4, 5, 8, 13, 30, 100, 10_000])
 def test_quantiles_are_those_of_students_t(freedom: int) -> None:
-    assert t_quantile(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=1e-2 if freedom < 8 else 1e-4)
+    assert t_quantile(freedom) == pytest.approx(
+        stats.t.ppf(0.975, freedom), rel=1e-2 if freedom < 8 else 1e-4
+    )
 
 
 def test_the_interval_of_a_mean_is_that_of_the_t_test() -> None:

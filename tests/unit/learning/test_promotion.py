@@ -58,7 +58,9 @@ def test_a_class_must_not_be_given_up_for_others() -> None:
     comparison = compared(("cat", 100, 80, 95), ("dog", 20, 18, 14))
     promotion = judge(Gate(), "stable", 3, comparison)
     assert promotion.decision is Decision.KEPT
-    assert promotion.reasons == ("The recall of class 'dog' falls by 20.00% on 20 examples; 10.00% is allowed.",)
+    assert promotion.reasons == (
+        "The recall of class 'dog' falls by 20.00% on 20 examples; 10.00% is allowed.",
+    )
     assert promotion.comparison == comparison
     assert decision(comparison, max_class_drop=0.2) is Decision.PROMOTED
 

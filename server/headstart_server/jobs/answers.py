@@ -1,0 +1,155 @@
+"""What versions answer to stored examples: what they kept, and for others what their heads say now."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+
+from headstart_server.backbones.backbone import Content
+from headstart_server.embedding.embedder import Embedder
+from headstart_server.embedding.queue import RowFeatures
+from headstart_server.jobs.contents import ArchiveReader
+from headstart_server.learning.comparison import Pair
+from headstart_server.learning.example_list import ExampleList
+from headstart_server.learning.head import Float32, Head
+from headstart_server.learning.outcome import Answered, Outcome
+from headstart_server.learning.stored_example import StoredExample
+
+#: Examples whose features are held at once.
+BLOCK = 1024
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Answerer:
+    """A head with the examples it knows the answers to.
+
+    Attributes:
+        head: the head.
+        embedder: gives its features; None if this server has not the backbone that it was fitted on.
+        known: its examples with what was told about each.
+    """
+
+    head: Head
+    embedder: Embedder | None
+    known: ExampleList
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reading:
+    """How examples are read that a head has to be asked about.
+
+    Attributes:
+        reader: opens a reader of stored contents.
+        window: most examples under way between archive and backbone at once.
+        checkpoint: called between pieces of work; may raise to stop.
+    """
+
+    reader: Callable[[], ArchiveReader]
+    window: int
+    checkpoint: Callable[[], None] = lambda: None
+
+
+def paired(
+    first: Answerer, second: Answerer, reading: Reading, *, leave_out: Iterable[str] = ()
+) -> list[Pair]:
+    """What two heads answer to the examples that either of them knows.
+
+    A head answers an example of its own by what it told when it was not fitted on it, and any other by
+    itself. Left out are examples that one of them cannot answer, and those that show one thing to the first
+    and another to the second.
+
+    Args:
+        first: one head.
+        second: another of the same task.
+        reading: how examples are read.
+        leave_out: content digests that are left out unless the second knows them.
+    """
+    mine, theirs = _by_digest(second.known), _by_digest(first.known)
+    out = set(leave_out)
+    shared = {
+        digest: example
+        for digest, (example, _) in (theirs | mine).items()
+        if _agree(theirs.get(digest), mine.get(digest)) and (digest in mine or digest not in out)
+    }
+    before = _answers(first, theirs, shared, reading)
+    after = _answers(second, mine, shared, reading)
+    return [
+        Pair(target=example.target, weight=example.weight, first=before[digest], second=after[digest])
+        for digest, example in shared.items()
+        if digest in before and digest in after
+    ]
+
+
+_Known = Mapping[str, tuple[StoredExample, Outcome | None]]
+
+
+def _by_digest(known: ExampleList) -> dict[str, tuple[StoredExample, Outcome | None]]:
+    """The first example of each content."""
+    found: dict[str, tuple[StoredExample, Outcome | None]] = {}
+    for example, outcome in zip(known.examples, known.outcomes, strict=True):
+        found.setdefault(example.digest, (example, outcome))
+    return found
+
+
+def _agree(
+    one: tuple[StoredExample, Outcome | None] | None, other: tuple[StoredExample, Outcome | None] | None
+) -> bool:
+    return one is None or other is None or one[0].target == other[0].target
+
+
+def _answers(
+    answerer: Answerer, known: _Known, shared: Mapping[str, StoredExample], reading: Reading
+) -> dict[str, Outcome]:
+    kept = {
+        digest: outcome
+        for digest in shared
+        if digest in known and (outcome := known[digest][1]) is not None and outcome.counted
+    }
+    foreign = [example for digest, example in shared.items() if digest not in known]
+    if foreign and answerer.embedder is not None:
+        kept |= _asked(answerer.head, answerer.embedder, foreign, reading)
+    return kept
+
+
+def _asked(
+    head: Head, embedder: Embedder, examples: Sequence[StoredExample], reading: Reading
+) -> dict[str, Outcome]:
+    """What a head says about examples that it was not fitted on; those without features are left out."""
+    outcomes: dict[str, Outcome] = {}
+    with closing(reading.reader()) as contents:
+        for start in range(0, len(examples), BLOCK):
+            part = examples[start : start + BLOCK]
+
+            def read(place: int, part: Sequence[StoredExample] = part) -> Content:
+                return contents.read(part[place])
+
+            extracted = embedder.extract(
+                [example.digest for example in part],
+                read,
+                window=reading.window,
+                checkpoint=reading.checkpoint,
+            )
+            rows = {place: came for place, came in extracted if isinstance(came, RowFeatures)}
+            outcomes |= _told(head, {part[place].digest: part[place] for place in rows}, list(rows.values()))
+    return outcomes
+
+
+def _told(
+    head: Head, examples: Mapping[str, StoredExample], rows: Sequence[RowFeatures]
+) -> dict[str, Outcome]:
+    if not rows:
+        return {}
+    answered = Answered.of(
+        [example.target for example in examples.values()],
+        [example.weight for example in examples.values()],
+        head.outputs(stacked(rows, head.views)),
+        head.thresholds,
+        head.class_names,
+    )
+    return dict(zip(examples, answered.outcomes(), strict=True))
+
+
+def stacked(rows: Sequence[RowFeatures], views: Iterable[str]) -> dict[str, Float32]:
+    """Features [n, D] of n inputs by view."""
+    return {view: np.stack([row.views[view] for row in rows]) for view in views}

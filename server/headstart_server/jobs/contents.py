@@ -1,0 +1,112 @@
+"""The contents of stored examples: how they are written to archives, and read from many at once."""
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from zipfile import ZipFile
+
+import numpy as np
+
+from headstart_server.backbones.backbone import Content
+from headstart_server.errors import ArtifactDamaged
+from headstart_server.learning.stored_example import StoredExample
+
+#: Archives that are held open at once; each is a file and the list of its members in memory.
+MAX_OPEN = 8
+
+
+def archive_path(root: Path, job_id: str) -> Path:
+    """Where the archive of a job lies in the folder of all."""
+    return root / f"{job_id}.zip"
+
+
+def member_name(place: int) -> str:
+    """The name of the content of this place in an archive."""
+    return f"{place:08d}"
+
+
+def encode(content: Content) -> tuple[str, bytes]:
+    """The kind of a content, and its bytes as they are stored."""
+    if isinstance(content, bytes):
+        return "image", content
+    if isinstance(content, str):
+        return "text", content.encode()
+    header = json.dumps({"dtype": content.dtype.str, "shape": content.shape}).encode()
+    return "tensor", header + b"\n" + np.ascontiguousarray(content).tobytes()
+
+
+def decode(kind: str, content: bytes) -> Content:
+    """The content that `encode` took apart."""
+    if kind == "image":
+        return content
+    if kind == "text":
+        return content.decode()
+    header, _, data = content.partition(b"\n")
+    fields = json.loads(header)
+    return np.frombuffer(data, dtype=fields["dtype"]).reshape(fields["shape"])
+
+
+class ArchiveReader:
+    """Reads the contents of examples wherever they lie, one at a time, from any thread.
+
+    Archives are opened when they are needed; those used last stay open.
+
+    Args:
+        root: the folder of all archives.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._lock = threading.Lock()
+        self._open: OrderedDict[str, ZipFile] = OrderedDict()
+        self._closed = False
+
+    def read(self, example: StoredExample) -> Content:
+        """The content of an example.
+
+        Raises:
+            ArtifactDamaged: it is not there, or not what was stored.
+        """
+        with damage_reported(example.archive):
+            with self._lock:
+                content = self._archive(example.archive).read(member_name(example.member))
+            return decode(example.kind, content)
+
+    def close(self) -> None:
+        """Close the archives."""
+        with self._lock:
+            self._closed = True
+            while self._open:
+                self._open.popitem()[1].close()
+
+    def _archive(self, job_id: str) -> ZipFile:
+        if self._closed:
+            raise ValueError("the reader was closed")
+        archive = self._open.get(job_id)
+        if archive is None:
+            archive = self._open[job_id] = ZipFile(archive_path(self._root, job_id))
+        self._open.move_to_end(job_id)
+        while len(self._open) > MAX_OPEN:
+            self._open.popitem(last=False)[1].close()
+        return archive
+
+
+@contextmanager
+def damage_reported(job_id: str) -> Iterator[None]:
+    """Turn whatever the reading of a job's archive raises into `ArtifactDamaged`.
+
+    Raises:
+        ArtifactDamaged: the archive is missing or damaged.
+    """
+    try:
+        yield
+    except Exception as error:
+        # A damaged header leads zipfile anywhere, to RuntimeError ("is encrypted") among others.
+        raise ArtifactDamaged(
+            f"The stored examples of job {job_id} are damaged or missing ({error}). "
+            "Send the fine-tune again.",
+            metadata={"job_id": job_id},
+        ) from error

@@ -1,0 +1,119 @@
+"""The gate before an alias: the new version beside the one that the alias names, on the same examples."""
+
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from headstart_server.embedding.embedder import Embedder
+from headstart_server.embedding.engine import Engine
+from headstart_server.errors import ArtifactDamaged, BackboneNotFound, NoCommonExamples, VersionNotFound
+from headstart_server.jobs.answers import Answerer, Reading, paired
+from headstart_server.jobs.contents import ArchiveReader
+from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.learning.comparison import Pair, compare
+from headstart_server.learning.promotion import Gate, Promotion, first_of, judge, kept
+from headstart_server.models.registry import Registry
+
+log = structlog.get_logger(__name__)
+
+#: How often a version is judged anew because its alias was moved meanwhile.
+MAX_JUDGEMENTS = 5
+
+
+class GateKeeper:
+    """Judges whether an alias may be moved to a version that is about to be published.
+
+    Args:
+        registry: knows what the alias names, and how good that is.
+        engine: gives features of examples that one of the two was not fitted on.
+        reader: opens a reader of stored contents.
+        window: most examples under way between archive and backbone at once.
+    """
+
+    def __init__(
+        self, registry: Registry, engine: Engine, reader: Callable[[], ArchiveReader], *, window: int
+    ) -> None:
+        self._registry = registry
+        self._engine = engine
+        self._reader = reader
+        self._window = window
+
+    def judge(
+        self,
+        spec: FineTuneSpec,
+        candidate: Answerer,
+        checkpoint: Callable[[], None],
+    ) -> Promotion | None:
+        """Judge a candidate; None where the spec has no gate.
+
+        If the candidate has held-out examples, these are judged on: its own head answered them. Otherwise all
+        examples are that either version knows, less those that the fine-tune left out of its parent's. What
+        cannot be compared is not promoted; it never fails the job.
+        """
+        if spec.promote_if is None or spec.alias is None:
+            return None
+        for _ in range(MAX_JUDGEMENTS):
+            baseline = self._registry.alias_number(spec.model, spec.alias)
+            if not baseline:
+                return first_of(spec.alias)
+            try:
+                return self._judge(spec.promote_if, spec, baseline, candidate, checkpoint)
+            except VersionNotFound:
+                # Deleted meanwhile, and the alias with it or moved.
+                continue
+            except (ArtifactDamaged, NoCommonExamples) as error:
+                log.warning("gate_not_judged", model=spec.model, alias=spec.alias, reason=error.reason)
+                return kept(
+                    spec.alias, baseline, f"It could not be compared with version {baseline}: {error.message}"
+                )
+        return moved_too_often(spec.alias)
+
+    def _judge(
+        self,
+        gate: Gate,
+        spec: FineTuneSpec,
+        baseline: int,
+        candidate: Answerer,
+        checkpoint: Callable[[], None],
+    ) -> Promotion:
+        model, alias = spec.model, spec.alias or ""
+        before = self._registry.load(model, baseline)
+        if before.head.task is not candidate.head.task:
+            return kept(
+                alias,
+                baseline,
+                f"Version {baseline} tells another kind of thing: {before.head.task} and not "
+                f"{candidate.head.task}.",
+            )
+        known = self._registry.examples(self._registry.version(model, baseline))
+        if known is None:
+            return kept(
+                alias,
+                baseline,
+                f"Of version {baseline} it is not known what it was trained on: it is too old.",
+            )
+        embedder = self._embedder(before.backbone, before.backbone_digest)
+        pairs = paired(
+            Answerer(head=before.head, embedder=embedder, known=known),
+            candidate,
+            Reading(reader=self._reader, window=self._window, checkpoint=checkpoint),
+            leave_out=candidate.known.left_out,
+        )
+        return judge(gate, alias, baseline, compare(_judged_on(pairs)))
+
+    def _embedder(self, backbone: str, digest: str) -> Embedder | None:
+        try:
+            embedder = self._engine.load(backbone)
+        except BackboneNotFound:
+            return None
+        return embedder if embedder.digest == digest else None
+
+
+def moved_too_often(alias: str) -> Promotion:
+    """The decision about an alias that names another version each time the new one has been judged."""
+    return kept(alias, 0, f"Alias '{alias}' was moved {MAX_JUDGEMENTS} times while the version was judged.")
+
+
+def _judged_on(pairs: Sequence[Pair]) -> Sequence[Pair]:
+    held_out = [pair for pair in pairs if pair.second.held_out]
+    return held_out or pairs

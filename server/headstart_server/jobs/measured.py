@@ -1,0 +1,75 @@
+"""How good a fitted head is on each example of its dataset: what becomes of the version's further files."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart_server.learning.evaluation import Evaluation, MetricsSource, evaluate
+from headstart_server.learning.fitting import Fitted
+from headstart_server.learning.head import Float32
+from headstart_server.learning.outcome import Answered, Outcome
+from headstart_server.learning.targets import Targets
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Measured:
+    """What a head told about the examples of its dataset, each by a head that was not fitted on it.
+
+    Attributes:
+        evaluation: how good it is, on held-out examples if there are any, else out of fold.
+        outcomes: what was told about each example; None where nothing was, [N].
+    """
+
+    evaluation: Evaluation
+    outcomes: Sequence[Outcome | None]
+
+    def to_bytes(self) -> bytes:
+        """The evaluation as the content of a file."""
+        return json.dumps({"evaluation": self.evaluation.to_json()}, ensure_ascii=False).encode()
+
+
+def measured(
+    fitted: Fitted,
+    views: Mapping[str, Float32],
+    targets: Targets,
+    ids: Sequence[str],
+    kept_out: NDArray[np.bool_],
+) -> Measured:
+    """Measure a fitted head.
+
+    Args:
+        fitted: fitted on the examples that were not kept out, in their order.
+        views: features [N, D] of all examples by view.
+        targets: what they show, [N].
+        ids: the caller's names for them, [N].
+        kept_out: whether each was kept out of training, [N].
+    """
+    head = fitted.head
+    outputs = np.zeros((len(targets), head.bias.shape[0]), np.float32)
+    told, counted = kept_out.copy(), kept_out.copy()
+    if fitted.outputs is not None:
+        outputs[~kept_out], told[:] = fitted.outputs, True
+        counted[~kept_out] = fitted.counted
+    if kept_out.any():
+        outputs[kept_out] = head.outputs({name: views[name][kept_out] for name in head.views})
+    evaluation = evaluate(
+        targets,
+        outputs,
+        head.thresholds,
+        ids,
+        source=MetricsSource.HELD_OUT if kept_out.any() else MetricsSource.OUT_OF_FOLD,
+        counted=kept_out if kept_out.any() else counted,
+        interval=head.interval,
+    )
+    if not kept_out.any():
+        # Summed up in an order that does not depend on that of the examples.
+        evaluation = replace(evaluation, metrics=fitted.metrics)
+    answered = Answered(targets=targets, outputs=outputs, thresholds=head.thresholds)
+    outcomes = answered.outcomes(held_out=kept_out, counted=counted)
+    return Measured(
+        evaluation=evaluation,
+        outcomes=[outcome if was else None for outcome, was in zip(outcomes, told.tolist(), strict=True)],
+    )

@@ -1,0 +1,70 @@
+"""The versions that fine-tunes go on from, and what they hand down."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from headstart_server.errors import ExampleNotFound, ExamplesNotKept
+from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.learning.stored_example import StoredExample
+from headstart_server.learning.task import Task
+from headstart_server.models.registry import Registry
+from headstart_server.models.version import Selector
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Parent:
+    """A version that a fine-tune goes on from.
+
+    Attributes:
+        number: the version's number.
+        backbone: name of the backbone it was fitted on.
+        task: the kind of task.
+        examples: its examples but those left out.
+        left_out: its examples that are left out.
+    """
+
+    number: int
+    backbone: str
+    task: Task
+    examples: Sequence[StoredExample]
+    left_out: Sequence[StoredExample]
+
+
+def find_parent(registry: Registry, spec: FineTuneSpec) -> Parent:
+    """The parent that a spec names, at this moment where it names an alias.
+
+    Raises:
+        ModelNotFound, VersionNotFound or AliasNotFound: there is no such version.
+        ExamplesNotKept: its examples are not there any more.
+        ExampleNotFound: it was not trained on an example that shall be left out.
+    """
+    selector = Selector(model=spec.model, number=spec.parent_version, alias=spec.parent_alias)
+    version = registry.version(spec.model, registry.resolve(selector))
+    kept = registry.examples(version) if version.has_examples else None
+    if kept is None:
+        raise ExamplesNotKept(
+            f"The examples of version {version.number} of model '{spec.model}' were not kept. "
+            "Send all examples again without a parent.",
+            metadata={"model": spec.model, "version": str(version.number)},
+        )
+    removed = set(spec.removed_example_ids)
+    _check_known(removed, kept.examples, version.number)
+    return Parent(
+        number=version.number,
+        backbone=version.manifest.backbone,
+        task=version.manifest.task,
+        examples=[example for example in kept.examples if example.id not in removed],
+        left_out=[example for example in kept.examples if example.id in removed],
+    )
+
+
+def _check_known(removed: Collection[str], examples: Sequence[StoredExample], number: int) -> None:
+    unknown = sorted(set(removed) - {example.id for example in examples})
+    if unknown:
+        more = f" ({len(unknown)} of {len(removed)} ids are unknown.)" if len(unknown) > 1 else ""
+        raise ExampleNotFound(
+            f"Expected removed_example_ids of examples of version {number}. "
+            f"Received: {unknown[0][:80]!r}, which it has not.{more}",
+            field="spec.removed_example_ids",
+            metadata={"id": unknown[0], "version": str(number)},
+        )
