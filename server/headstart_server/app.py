@@ -43,6 +43,7 @@ from headstart_server.jobs.gate import GateKeeper
 from headstart_server.jobs.intake import Intake
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.ledger import Ledger
+from headstart_server.jobs.measurement import MeasuringBench
 from headstart_server.jobs.workers import WorkerPool
 from headstart_server.learning.dataset import DatasetLimits
 from headstart_server.models.registry import Registry
@@ -50,6 +51,7 @@ from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore
 from headstart_server.prediction.predictor import Predictor
 from headstart_server.rpc.calls import CallInterceptor
+from headstart_server.rpc.evaluation_service import EvaluationService
 from headstart_server.rpc.fine_tuning_service import FineTuningService
 from headstart_server.rpc.follow import Follower
 from headstart_server.rpc.model_service import ModelService
@@ -285,12 +287,21 @@ class App:
         predictor = Predictor(
             self.registry, self.engine, self.ledger.is_under_way, max_inputs=config.max_inputs
         )
+        bench = MeasuringBench(
+            self.registry,
+            self.engine,
+            self.ledger.is_under_way,
+            self.datasets.reader,
+            limits=self.datasets.limits,
+            window=TRAIN_WINDOW,
+        )
         return Server(
             settings,
             CallInterceptor(self.telemetry),
             fine_tuning=FineTuningService(self.intake, self.ledger, self._follower, self.cancel),
             prediction=PredictionService(predictor, self.telemetry),
             models=ModelService(self.registry, self.engine),
+            evaluation=EvaluationService(bench),
         )
 
     def _serve_metrics(self) -> None:

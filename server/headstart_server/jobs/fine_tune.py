@@ -14,6 +14,7 @@ from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.queue import RowFeatures
 from headstart_server.errors import UndecodableInput, UnusableExamples
+from headstart_server.jobs.answering import MAX_LISTED_FAULTS
 from headstart_server.jobs.answers import Answerer
 from headstart_server.jobs.datasets import Dataset, DatasetStore
 from headstart_server.jobs.gate import MAX_JUDGEMENTS, GateKeeper, moved_too_often
@@ -35,8 +36,6 @@ from headstart_server.models.registry import AliasMovedError
 from headstart_server.models.store import EVALUATION_FILE, EXAMPLES_FILE, VersionStore
 from headstart_server.models.version import Manifest
 
-#: Faulty examples that are listed; further ones are counted.
-MAX_LISTED_FAULTS = 100
 #: Seconds between two progress events of one step: each is a commit, with its wait for the disk.
 REPORT_SECONDS = 0.5
 #: The part of a job that is done when each step begins.
@@ -312,6 +311,7 @@ class FineTuneRun:
             stop_reason=fitted.stop_reason or "",
             fit_seconds=self.findings.step_seconds[JobStep.FIT.value],
             task=table.targets.task,
+            thresholds=tuple(fitted.head.thresholds.tolist()),
             parent=spec.parent_version or 0,
             added_count=self._job.example_count if self._job.added_count is None else self._job.added_count,
             removed_count=self._job.removed_count,

@@ -12,8 +12,8 @@ from headstart_server.backbones.backbone import BackboneInfo
 from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.modality import check_modality
 from headstart_server.errors import Cancelled, Draining, HeadstartError, InvalidField, JobNotFound, WrongTask
+from headstart_server.jobs.answering import MAX_LISTED_FAULTS
 from headstart_server.jobs.datasets import DatasetStore, DatasetWriter
-from headstart_server.jobs.fine_tune import MAX_LISTED_FAULTS
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.ledger import Ledger, Submission
 from headstart_server.jobs.parents import Parent, find_parent

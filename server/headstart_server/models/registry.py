@@ -1,5 +1,6 @@
 """The registry of models: their versions, aliases, and which of them is meant."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -10,11 +11,12 @@ from sqlalchemy import Connection, delete, insert, select, update
 from headstart_server.database.database import Database
 from headstart_server.database.tables import aliases, models, versions
 from headstart_server.errors import AliasNotFound, ArtifactDamaged, EtagMismatch, VersionInUse
+from headstart_server.learning.evaluation import Evaluation
 from headstart_server.learning.example_list import ExampleList
 from headstart_server.learning.promotion import Promotion
 from headstart_server.models import rows
 from headstart_server.models.resident import ResidentVersion, ResidentVersions
-from headstart_server.models.store import EXAMPLES_FILE, VersionStore
+from headstart_server.models.store import EVALUATION_FILE, EXAMPLES_FILE, VersionStore
 from headstart_server.models.version import Alias, Manifest, Model, Selector, Version
 
 
@@ -198,6 +200,19 @@ class Registry:
                 "read by this release.",
                 metadata={"model": version.model, "version": str(version.number)},
             ) from error
+
+    def evaluation(self, selector: Selector) -> tuple[Version, Evaluation | None]:
+        """A version and how good it is in all detail; None for versions of 0.1.
+
+        Raises:
+            ModelNotFound, AliasNotFound or VersionNotFound: there is no such version.
+            ArtifactDamaged: its evaluation is damaged or missing.
+        """
+        version = self.version(selector.model, self.resolve(selector))
+        content = self.file(version, EVALUATION_FILE)
+        if content is None:
+            return version, None
+        return version, Evaluation.from_json(json.loads(content)["evaluation"])
 
     def file(self, version: Version, name: str) -> bytes | None:
         """A further file of a version; None if it has none of this name.

@@ -4,6 +4,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from headstart_server.errors import BackboneMismatch
 from headstart_server.learning.head import Head
 
 
@@ -24,6 +25,21 @@ class ResidentVersion:
     backbone: str
     backbone_digest: str
     head: Head
+
+
+def check_backbone(version: ResidentVersion, digest: str) -> None:
+    """Check that a version was fitted on the backbone of this digest.
+
+    Raises:
+        BackboneMismatch: it was not.
+    """
+    if digest != version.backbone_digest:
+        raise BackboneMismatch(
+            f"Version {version.number} of model '{version.model}' was fitted on digest "
+            f"{version.backbone_digest[:12]} of backbone '{version.backbone}'; this server has "
+            f"{digest[:12]}. Fine-tune it again, or run the server it was made with.",
+            metadata={"model": version.model, "version": str(version.number)},
+        )
 
 
 class ResidentVersions:

@@ -35,6 +35,7 @@ class Manifest:
         head_digest: SHA-256 of the head's file.
         files: SHA-256 of each further file of the version, by its name.
         parent: number of the version whose examples it was trained on too; 0 for none.
+        thresholds: of several labels the probability of each class from which on it applies; else none.
         added_count: number of examples that came with the fine-tune itself.
         removed_count: number of the parent's examples that were left out or replaced.
         task: the kind of task.
@@ -62,6 +63,7 @@ class Manifest:
     parent: int = 0
     added_count: int = 0
     removed_count: int = 0
+    thresholds: tuple[float, ...] = ()
     task: Task = Task.SINGLE_LABEL
 
     def to_json(self) -> dict[str, Any]:
@@ -87,6 +89,7 @@ class Manifest:
                 "recipe": recipe,
                 "metrics": Metrics.from_json(fields["metrics"]),
                 "class_names": tuple(fields["class_names"]),
+                "thresholds": tuple(fields.get("thresholds", ())),
                 "task": Task(fields.get("task", Task.SINGLE_LABEL)),
             }
         )

@@ -16,7 +16,6 @@ from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.modality import check_modality
 from headstart_server.embedding.queue import RowFeatures
 from headstart_server.errors import (
-    BackboneMismatch,
     InputTooLarge,
     InvalidField,
     ModelNotFound,
@@ -27,7 +26,7 @@ from headstart_server.errors import (
 from headstart_server.learning.head import Float32
 from headstart_server.learning.task import Task
 from headstart_server.models.registry import Registry
-from headstart_server.models.resident import ResidentVersion
+from headstart_server.models.resident import ResidentVersion, check_backbone
 from headstart_server.models.version import Selector
 
 #: Multiplications of a head above which it runs in a thread instead of holding up the event loop.
@@ -242,13 +241,7 @@ class Predictor:
 
     def _embedder(self, version: ResidentVersion) -> Embedder:
         embedder = self._engine.get(version.backbone)
-        if embedder.digest != version.backbone_digest:
-            raise BackboneMismatch(
-                f"Version {version.number} of model '{version.model}' was fitted on digest "
-                f"{version.backbone_digest[:12]} of backbone '{version.backbone}'; this server has "
-                f"{embedder.digest[:12]}. Fine-tune it again, or run the server it was made with.",
-                metadata={"model": version.model, "version": str(version.number)},
-            )
+        check_backbone(version, embedder.digest)
         return embedder
 
     async def _rows(

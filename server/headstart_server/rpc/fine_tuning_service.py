@@ -4,16 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 
-import grpc
-
 from headstart.v1 import fine_tuning_service_pb2 as pb
 from headstart.v1 import fine_tuning_service_pb2_grpc as stubs
 from headstart.v1.input_pb2 import Example
-from headstart_server.errors import InvalidField, InvalidStream
+from headstart_server.errors import InvalidField
 from headstart_server.jobs.intake import Intake, Upload
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.rpc.calls import Context
+from headstart_server.rpc.example_stream import stream_parts
 from headstart_server.rpc.follow import Follower
 from headstart_server.rpc.job_messages import STATES, event_message, job_message, validation_message
 from headstart_server.rpc.messages import (
@@ -53,37 +52,18 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         self, request_iterator: AsyncIterator[pb.FineTuneRequest], context: Context
     ) -> pb.FineTuneResponse:
         upload: Upload | None = None
-        validate_only = False
-        count = 0
         try:
-            async for request in request_iterator:
-                part = request.WhichOneof("part")
-                if upload is None:
-                    if part != "spec":
-                        raise InvalidStream(
-                            "Expected the spec in the first message of a FineTune stream. "
-                            f"Received: {part or 'an empty message'}."
-                        )
-                    validate_only = request.spec.validate_only
-                    spec = spec_of(request.spec)
-                    upload = await asyncio.to_thread(
-                        self._intake.open, spec, request.spec.request_id, validate_only=validate_only
-                    )
-                elif part == "examples":
-                    batch = request.examples.examples
+            async with aclosing(stream_parts(request_iterator, "FineTune", context)) as parts:
+                message = await anext(parts)
+                validate_only = message.validate_only
+                upload = await asyncio.to_thread(
+                    self._intake.open, spec_of(message), message.request_id, validate_only=validate_only
+                )
+                count = 0
+                async for batch in parts:
                     # Converted in the thread, too: a large message holds enough of them to hold up the loop.
                     await asyncio.to_thread(_add, upload, batch, count)
                     count += len(batch)
-                else:
-                    raise InvalidStream(
-                        "Expected examples in every message of a FineTune stream after the first. "
-                        f"Received: {part or 'an empty message'}."
-                    )
-            if upload is None:
-                raise InvalidStream(
-                    "Expected a spec and examples in a FineTune stream. Received: an empty stream."
-                )
-            await _check_complete(context)
             if validate_only:
                 validation = await asyncio.to_thread(upload.validate)
                 return pb.FineTuneResponse(validation=validation_message(validation))
@@ -127,19 +107,6 @@ class FineTuningService(stubs.FineTuningServiceServicer):
 
 def _add(upload: Upload, messages: Sequence[Example], start: int) -> None:
     upload.add(examples_of(messages, start))
-
-
-async def _check_complete(context: Context) -> None:
-    """Check that a request stream ended because its caller ended it.
-
-    grpc.aio ends the iterator of a stream that broke off (cancelled, deadline passed, connection lost) like
-    that of a complete one, and cancels the handler only a moment later: what came so far would be taken for
-    all. But nothing can be sent on a call that is over, so sending tells the two apart.
-    """
-    try:
-        await context.send_initial_metadata(())
-    except grpc.aio.InternalError:
-        raise asyncio.CancelledError from None
 
 
 def _state_of(number: int) -> JobState:

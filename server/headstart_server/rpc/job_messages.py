@@ -6,7 +6,8 @@ from headstart.v1 import fine_tuning_service_pb2, job_pb2
 from headstart_server.jobs.intake import Validation
 from headstart_server.jobs.job import Job, JobError, JobEvent, JobState, JobStep, Progress
 from headstart_server.learning.dataset import ExampleFault
-from headstart_server.rpc.messages import spec_message, timestamp
+from headstart_server.rpc.comparison_messages import promotion_message
+from headstart_server.rpc.messages import TASKS, spec_message, timestamp
 from headstart_server.rpc.status import reason_status
 
 STATES = {
@@ -36,7 +37,7 @@ def job_message(job: Job) -> job_pb2.Job:
         example_count=job.example_count,
         class_count=job.class_count,
         dataset_digest=job.dataset_digest,
-        dropped=[_fault_message(fault) for fault in job.findings.dropped],
+        dropped=[fault_message(fault) for fault in job.findings.dropped],
         dropped_count=job.findings.dropped_count,
         create_time=timestamp(job.created),
         start_time=timestamp(job.started),
@@ -44,6 +45,8 @@ def job_message(job: Job) -> job_pb2.Job:
         step_milliseconds={step: seconds * 1e3 for step, seconds in job.findings.step_seconds.items()},
         last_event=job.last_event,
         queue_position=job.queue_position,
+        task=TASKS[job.task],
+        promotion=promotion_message(job.promotion),
     )
 
 
@@ -64,7 +67,7 @@ def validation_message(validation: Validation) -> fine_tuning_service_pb2.Valida
         valid=validation.valid,
         example_count=validation.example_count,
         class_counts=validation.class_counts,
-        faults=[_fault_message(fault) for fault in validation.faults],
+        faults=[fault_message(fault) for fault in validation.faults],
         fault_count=validation.fault_count,
         warnings=validation.warnings,
         message=validation.message,
@@ -89,5 +92,6 @@ def _error_message(error: JobError | None) -> status_pb2.Status | None:
     return None if error is None else reason_status(error.reason, error.message, dict(error.metadata))
 
 
-def _fault_message(fault: ExampleFault) -> job_pb2.ExampleFault:
+def fault_message(fault: ExampleFault) -> job_pb2.ExampleFault:
+    """The message of an example that cannot be used."""
     return job_pb2.ExampleFault(index=fault.index, id=fault.id, reason=fault.reason, message=fault.message)

@@ -20,6 +20,7 @@ from headstart_server.learning.rows import Scaling
 from headstart_server.learning.target import Target
 from headstart_server.learning.task import Task
 from headstart_server.models.version import Selector
+from headstart_server.rpc.comparison_messages import gate_message, gate_of
 
 MAX_PAGE = 1000
 DEFAULT_PAGE = 50
@@ -132,6 +133,7 @@ def spec_of(message: job_pb2.FineTuneSpec) -> FineTuneSpec:
     time_to_live = None
     if message.HasField("time_to_live"):
         time_to_live = seconds_of(message.time_to_live)
+    parent = message.WhichOneof("parent")
     return FineTuneSpec(
         model=message.model,
         backbone=message.backbone,
@@ -144,6 +146,11 @@ def spec_of(message: job_pb2.FineTuneSpec) -> FineTuneSpec:
         time_to_live=time_to_live,
         max_dropped_share=message.max_dropped_share,
         task=task_of(message.task, "spec.task"),
+        promote_if=gate_of(message.promote_if) if message.HasField("promote_if") else None,
+        parent_version=message.parent_version if parent == "parent_version" else None,
+        parent_alias=message.parent_alias if parent == "parent_alias" else None,
+        removed_example_ids=tuple(message.removed_example_ids),
+        discard_examples=message.discard_examples,
     )
 
 
@@ -160,6 +167,10 @@ def spec_message(spec: FineTuneSpec) -> job_pb2.FineTuneSpec:
         alias=spec.alias or "",
         max_dropped_share=spec.max_dropped_share,
         task=TASKS[spec.task] if spec.task else input_pb2.TASK_UNSPECIFIED,
+        promote_if=gate_message(spec.promote_if),
+        parent_version=spec.parent_version,
+        removed_example_ids=spec.removed_example_ids,
+        discard_examples=spec.discard_examples,
     )
     if spec.time_to_live is not None:
         message.time_to_live.FromNanoseconds(int(spec.time_to_live * 1e9))

@@ -5,20 +5,16 @@ from google.protobuf.duration_pb2 import Duration
 from headstart.v1 import model_pb2
 from headstart_server.backbones.backbone import BackboneInfo, Modality
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.learning.evaluation import Metrics, MetricsSource
 from headstart_server.learning.lbfgs import StopReason
 from headstart_server.models.version import Alias, Model, Version
-from headstart_server.rpc.messages import recipe_message, timestamp
+from headstart_server.rpc.comparison_messages import promotion_message
+from headstart_server.rpc.evaluation_messages import metrics_message
+from headstart_server.rpc.messages import TASKS, recipe_message, timestamp
 
 MODALITIES = {
     Modality.IMAGE: model_pb2.MODALITY_IMAGE,
     Modality.TEXT: model_pb2.MODALITY_TEXT,
     Modality.TENSOR: model_pb2.MODALITY_TENSOR,
-}
-SOURCES = {
-    MetricsSource.NONE: model_pb2.METRICS_SOURCE_UNSPECIFIED,
-    MetricsSource.OUT_OF_FOLD: model_pb2.METRICS_SOURCE_OUT_OF_FOLD,
-    MetricsSource.HELD_OUT: model_pb2.METRICS_SOURCE_HELD_OUT,
 }
 STOP_REASONS = {
     "": model_pb2.STOP_REASON_UNSPECIFIED,
@@ -57,7 +53,7 @@ def version_message(version: Version) -> model_pb2.Version:
         display_name=manifest.display_name,
         labels=manifest.labels,
         class_names=manifest.class_names,
-        metrics=_metrics_message(manifest.metrics),
+        metrics=metrics_message(manifest.metrics),
         lineage=model_pb2.Lineage(
             job_id=manifest.job_id,
             backbone=manifest.backbone,
@@ -70,9 +66,16 @@ def version_message(version: Version) -> model_pb2.Version:
             runtime=manifest.runtime,
             stop_reason=STOP_REASONS[manifest.stop_reason],
             fit_time=_duration(manifest.fit_seconds),
+            parent_version=manifest.parent,
+            added_example_count=manifest.added_count,
+            removed_example_count=manifest.removed_count,
         ),
         size_bytes=version.size_bytes,
         aliases=version.aliases,
+        task=TASKS[manifest.task],
+        thresholds=manifest.thresholds,
+        promotion=promotion_message(version.promotion),
+        has_examples=version.has_examples,
     )
 
 
@@ -100,18 +103,3 @@ def _duration(seconds: float) -> Duration | None:
     message = Duration()
     message.FromNanoseconds(round(seconds * 1e9))
     return message
-
-
-def _metrics_message(metrics: Metrics) -> model_pb2.Metrics:
-    return model_pb2.Metrics(
-        source=SOURCES[metrics.source],
-        example_count=metrics.example_count,
-        accuracy=metrics.accuracy,
-        accuracy_low=metrics.accuracy_low,
-        accuracy_high=metrics.accuracy_high,
-        log_loss=metrics.log_loss,
-        confusion=[
-            model_pb2.ConfusionCell(actual=actual, predicted=predicted, count=count)
-            for actual, predicted, count in metrics.confusion
-        ],
-    )

@@ -8,7 +8,8 @@ from headstart_server.embedding.engine import Engine
 from headstart_server.models.names import check_alias_name
 from headstart_server.models.registry import Registry
 from headstart_server.rpc.calls import Context
-from headstart_server.rpc.messages import page_key, page_size_of, page_token
+from headstart_server.rpc.evaluation_messages import evaluation_message
+from headstart_server.rpc.messages import page_key, page_size_of, page_token, selector_of
 from headstart_server.rpc.model_messages import (
     alias_message,
     backbone_message,
@@ -74,6 +75,16 @@ class ModelService(stubs.ModelServiceServicer):
     async def DeleteModel(self, request: pb.DeleteModelRequest, context: Context) -> pb.DeleteModelResponse:
         deleted = await asyncio.to_thread(self._registry.delete_model, request.model)
         return pb.DeleteModelResponse(deleted_versions=deleted)
+
+    async def GetEvaluation(
+        self, request: pb.GetEvaluationRequest, context: Context
+    ) -> pb.GetEvaluationResponse:
+        selector = selector_of(request.target, "target")
+        version, evaluation = await asyncio.to_thread(self._registry.evaluation, selector)
+        return pb.GetEvaluationResponse(
+            version=version_message(version),
+            evaluation=None if evaluation is None else evaluation_message(evaluation),
+        )
 
     async def ListBackbones(
         self, request: pb.ListBackbonesRequest, context: Context

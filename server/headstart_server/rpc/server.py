@@ -9,6 +9,8 @@ from grpc_health.v1.health import aio as health_aio
 from grpc_reflection.v1alpha import reflection
 
 from headstart.v1 import (
+    evaluation_service_pb2,
+    evaluation_service_pb2_grpc,
     fine_tuning_service_pb2,
     fine_tuning_service_pb2_grpc,
     model_service_pb2,
@@ -24,6 +26,7 @@ SERVICE_NAMES = tuple(
         (fine_tuning_service_pb2, "FineTuningService"),
         (prediction_service_pb2, "PredictionService"),
         (model_service_pb2, "ModelService"),
+        (evaluation_service_pb2, "EvaluationService"),
     )
 )
 
@@ -67,7 +70,7 @@ class ServerSettings:
 
 
 class Server:
-    """Serves the three services, and their health.
+    """Serves the four services, and their health.
 
     Args:
         settings: how the port behaves.
@@ -75,6 +78,7 @@ class Server:
         fine_tuning: the FineTuningService.
         prediction: the PredictionService.
         models: the ModelService.
+        evaluation: the EvaluationService.
 
     Raises:
         OSError: the port cannot be had, or a TLS file cannot be read.
@@ -88,6 +92,7 @@ class Server:
         fine_tuning: fine_tuning_service_pb2_grpc.FineTuningServiceServicer,
         prediction: prediction_service_pb2_grpc.PredictionServiceServicer,
         models: model_service_pb2_grpc.ModelServiceServicer,
+        evaluation: evaluation_service_pb2_grpc.EvaluationServiceServicer,
     ) -> None:
         self._health = health_aio.HealthServicer()
         self._server = grpc.aio.server(
@@ -98,6 +103,7 @@ class Server:
         fine_tuning_service_pb2_grpc.add_FineTuningServiceServicer_to_server(fine_tuning, self._server)
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, self._server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, self._server)
+        evaluation_service_pb2_grpc.add_EvaluationServiceServicer_to_server(evaluation, self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if settings.reflection:
             names = (*SERVICE_NAMES, "grpc.health.v1.Health", reflection.SERVICE_NAME)

@@ -1,0 +1,145 @@
+"""Versions that answer examples as they come, batch by batch, on the train lane."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart_server.embedding.cache import content_digest
+from headstart_server.embedding.embedder import Embedder
+from headstart_server.embedding.modality import check_modality
+from headstart_server.embedding.queue import RowFeatures
+from headstart_server.errors import Cancelled, HeadstartError
+from headstart_server.jobs.answers import stacked
+from headstart_server.learning.dataset import DatasetCount, DatasetLimits, Example, ExampleFault
+from headstart_server.learning.head import Float32
+from headstart_server.models.resident import ResidentVersion
+
+#: Faulty examples that are listed; further ones are counted.
+MAX_LISTED_FAULTS = 100
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Respondent:
+    """A version that is asked.
+
+    Attributes:
+        version: the version.
+        embedder: gives the features of its backbone.
+    """
+
+    version: ResidentVersion
+    embedder: Embedder
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Batch:
+    """Some examples with what each version answered.
+
+    Attributes:
+        examples: as they are counted: shares of soft labels sum up to 1, [n].
+        usable: whether each could be answered by all versions, [n].
+        outputs: of each version, [n, C]; rows of 0 where an example is not usable.
+    """
+
+    examples: Sequence[Example]
+    usable: NDArray[np.bool_]
+    outputs: Sequence[Float32]
+
+
+class Answering:
+    """Has the examples of one caller answered.
+
+    Args:
+        respondents: the versions to ask, all of one task.
+        limits: how many examples, and how large ones, to take.
+        window: most examples under way to a backbone at once.
+
+    Attributes:
+        faults: the first examples that cannot be used.
+        fault_count: how many there are.
+    """
+
+    def __init__(self, respondents: Sequence[Respondent], limits: DatasetLimits, *, window: int) -> None:
+        self.versions = [respondent.version for respondent in respondents]
+        self.faults: list[ExampleFault] = []
+        self.fault_count = 0
+        self._embedders = {one.version.backbone: one.embedder for one in respondents}
+        self._count = DatasetCount(limits=limits, task=self.versions[0].head.task)
+        self._window = window
+        self._came = 0
+        self._left = threading.Event()
+
+    def answer(self, examples: Sequence[Example]) -> Batch:
+        """Answer some examples.
+
+        Raises:
+            HeadstartError: names the first example that cannot be taken; undecodable ones are faults instead.
+        """
+        for index, example in enumerate(examples, self._came):
+            for embedder in self._embedders.values():
+                check_modality(embedder.info, example.content, f"examples[{index}].input", example.id)
+        digests = [content_digest(example.content) for example in examples]
+        counted = [self._count.add(*each) for each in zip(examples, digests, strict=True)]
+        errors: dict[str, HeadstartError] = {}
+        rows = {
+            name: self._extract(embedder, counted, digests, errors)
+            for name, embedder in self._embedders.items()
+        }
+        self._note(counted, digests, errors)
+        self._came += len(counted)
+        usable = np.array([digest not in errors for digest in digests], np.bool_)
+        places = np.flatnonzero(usable).tolist()
+        outputs = []
+        for version in self.versions:
+            answered = np.zeros((len(counted), version.head.bias.shape[0]), np.float32)
+            if places:
+                of_backbone = rows[version.backbone]
+                features = stacked([of_backbone[digests[place]] for place in places], version.head.views)
+                answered[usable] = version.head.outputs(features)
+            outputs.append(answered)
+        return Batch(examples=counted, usable=usable, outputs=outputs)
+
+    def leave(self) -> None:
+        """Stop what is under way: the caller left."""
+        self._left.set()
+
+    def _extract(
+        self,
+        embedder: Embedder,
+        examples: Sequence[Example],
+        digests: Sequence[str],
+        errors: dict[str, HeadstartError],
+    ) -> dict[str, RowFeatures]:
+        """Features by content digest; what cannot be decoded goes to the errors."""
+        rows = {}
+        for place, came in embedder.extract(
+            digests,
+            lambda place: examples[place].content,
+            window=self._window,
+            checkpoint=self._check_there,
+        ):
+            if isinstance(came, RowFeatures):
+                rows[digests[place]] = came
+            else:
+                errors.setdefault(digests[place], came)
+        return rows
+
+    def _note(
+        self, examples: Sequence[Example], digests: Sequence[str], errors: dict[str, HeadstartError]
+    ) -> None:
+        for index, (example, digest) in enumerate(zip(examples, digests, strict=True), self._came):
+            if digest not in errors:
+                continue
+            self.fault_count += 1
+            if len(self.faults) < MAX_LISTED_FAULTS:
+                error = errors[digest]
+                self.faults.append(
+                    ExampleFault(index=index, id=example.id, reason=error.reason, message=error.message)
+                )
+
+    def _check_there(self) -> None:
+        if self._left.is_set():
+            raise Cancelled("The caller left before its examples had all been answered.")

@@ -1,0 +1,232 @@
+"""Measures versions on labelled examples: one by itself, or two side by side. Nothing is stored."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from headstart_server.embedding.engine import Engine
+from headstart_server.errors import (
+    EmptyDataset,
+    ModelNotFound,
+    ModelNotReady,
+    NoCommonExamples,
+    WrongTask,
+)
+from headstart_server.jobs.answering import Answering, Batch, Respondent
+from headstart_server.jobs.answers import Answerer, Reading, paired
+from headstart_server.jobs.contents import ArchiveReader
+from headstart_server.learning.comparison import Comparison, Pair, compare
+from headstart_server.learning.dataset import DatasetLimits, Example
+from headstart_server.learning.evaluation import Evaluation, MetricsSource, evaluate
+from headstart_server.learning.example_list import ExampleList
+from headstart_server.learning.head import Float32
+from headstart_server.learning.outcome import Answered, Outcome
+from headstart_server.learning.target import Target
+from headstart_server.models.registry import Registry
+from headstart_server.models.resident import ResidentVersion, check_backbone
+from headstart_server.models.version import Selector
+
+
+class EvaluationRun:
+    """One version on the examples of one caller.
+
+    Args:
+        answering: has them answered by the version.
+    """
+
+    def __init__(self, answering: Answering) -> None:
+        self.answering = answering
+        self._targets: list[Target] = []
+        self._weights: list[float] = []
+        self._ids: list[str] = []
+        self._usable: list[np.ndarray] = []
+        self._outputs: list[Float32] = []
+
+    def add(self, examples: Sequence[Example]) -> None:
+        """Answer some examples, and keep the answers.
+
+        Raises:
+            HeadstartError: as `Answering.answer`.
+        """
+        batch = self.answering.answer(examples)
+        self._targets += [example.target for example in batch.examples]
+        self._weights += [example.weight for example in batch.examples]
+        self._ids += [example.id for example in batch.examples]
+        self._usable.append(batch.usable)
+        self._outputs.append(batch.outputs[0])
+
+    def evaluation(self) -> Evaluation:
+        """How good the version is on what came.
+
+        Raises:
+            EmptyDataset: nothing came.
+        """
+        if not self._targets:
+            raise EmptyDataset("Expected labelled examples to measure the version on. Received: no example.")
+        head = self.answering.versions[0].head
+        answered = Answered.of(
+            self._targets, self._weights, np.concatenate(self._outputs), head.thresholds, head.class_names
+        )
+        return evaluate(
+            answered.targets,
+            answered.outputs,
+            answered.thresholds,
+            self._ids,
+            source=MetricsSource.HELD_OUT,
+            counted=np.concatenate(self._usable),
+            interval=head.interval,
+        )
+
+
+class ComparisonRun:
+    """Two versions on the examples of one caller or, if none come, on those that both know.
+
+    Args:
+        answering: has them answered by the two versions.
+        known: compares them on what they know.
+    """
+
+    def __init__(self, answering: Answering, known: Callable[[], Sequence[Pair]]) -> None:
+        self.answering = answering
+        self._known = known
+        self._pairs: list[Pair] = []
+        self._came = 0
+
+    def add(self, examples: Sequence[Example]) -> None:
+        """Answer some examples, and keep what was told.
+
+        Raises:
+            HeadstartError: as `Answering.answer`.
+        """
+        batch = self.answering.answer(examples)
+        self._came += len(batch.examples)
+        places = np.flatnonzero(batch.usable).tolist()
+        if not places:
+            return
+        usable = [batch.examples[place] for place in places]
+        first, second = (self._outcomes(batch, usable, side) for side in (0, 1))
+        self._pairs += [
+            Pair(target=example.target, weight=example.weight, first=one, second=other)
+            for example, one, other in zip(usable, first, second, strict=True)
+        ]
+
+    def comparison(self) -> Comparison:
+        """The two versions side by side.
+
+        Raises:
+            NoCommonExamples: there is nothing to compare on.
+        """
+        if self._came and not self._pairs:
+            fault = self.answering.faults[0]
+            raise NoCommonExamples(
+                f"None of the {self._came} examples can be used. The first is example {fault.index}: "
+                f"{fault.message}"
+            )
+        return compare(self._pairs or self._known())
+
+    def _outcomes(self, batch: Batch, usable: Sequence[Example], side: int) -> Sequence[Outcome]:
+        head = self.answering.versions[side].head
+        answered = Answered.of(
+            [example.target for example in usable],
+            [example.weight for example in usable],
+            batch.outputs[side][batch.usable],
+            head.thresholds,
+            head.class_names,
+        )
+        return list(answered.outcomes())
+
+
+class MeasuringBench:
+    """Opens measurements of versions.
+
+    Args:
+        registry: finds versions.
+        engine: gives features.
+        is_under_way: tells whether a job for a model is queued or running.
+        reader: opens a reader of stored contents.
+        limits: how many examples, and how large ones, to take.
+        window: most examples under way to a backbone at once.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        engine: Engine,
+        is_under_way: Callable[[str], bool],
+        reader: Callable[[], ArchiveReader],
+        *,
+        limits: DatasetLimits,
+        window: int,
+    ) -> None:
+        self._registry = registry
+        self._engine = engine
+        self._is_under_way = is_under_way
+        self._reader = reader
+        self._limits = limits
+        self._window = window
+
+    def evaluation(self, target: Selector) -> EvaluationRun:
+        """Open the measurement of a version.
+
+        Raises:
+            HeadstartError: it cannot be found, or not be answered by.
+        """
+        return EvaluationRun(self._answering([self._respondent(target)]))
+
+    def comparison(self, first: Selector, second: Selector) -> ComparisonRun:
+        """Open the comparison of two versions.
+
+        Raises:
+            WrongTask: they tell different kinds of things.
+            HeadstartError: one cannot be found, or not be answered by.
+        """
+        respondents = [self._respondent(first), self._respondent(second)]
+        one, other = (respondent.version for respondent in respondents)
+        if one.head.task is not other.head.task:
+            raise WrongTask(
+                "Expected two versions of one task. "
+                f"Received: version {one.number} of model '{one.model}' of task {one.head.task}, "
+                f"and version {other.number} of model '{other.model}' of task {other.head.task}.",
+                field="spec.second",
+            )
+        answering = self._answering(respondents)
+        return ComparisonRun(answering, lambda: self._known_pairs(respondents))
+
+    def _answering(self, respondents: Sequence[Respondent]) -> Answering:
+        return Answering(respondents, self._limits, window=self._window)
+
+    def _respondent(self, selector: Selector) -> Respondent:
+        try:
+            number = self._registry.resolve(selector)
+        except ModelNotFound:
+            if self._is_under_way(selector.model):
+                raise ModelNotReady(
+                    f"Model '{selector.model}' has no version yet; a job for it is under way. "
+                    "Wait for it to succeed.",
+                    metadata={"model": selector.model},
+                ) from None
+            raise
+        version = self._registry.load(selector.model, number)
+        embedder = self._engine.get(version.backbone)
+        check_backbone(version, embedder.digest)
+        return Respondent(version=version, embedder=embedder)
+
+    def _known_pairs(self, respondents: Sequence[Respondent]) -> Sequence[Pair]:
+        first, second = (
+            Answerer(
+                head=respondent.version.head,
+                embedder=respondent.embedder,
+                known=self._examples(respondent.version),
+            )
+            for respondent in respondents
+        )
+        return paired(first, second, Reading(reader=self._reader, window=self._window))
+
+    def _examples(self, version: ResidentVersion) -> ExampleList:
+        known = self._registry.examples(self._registry.version(version.model, version.number))
+        if known is None:
+            raise NoCommonExamples(
+                f"Of version {version.number} of model '{version.model}' it is not known what it was trained "
+                "on: it is too old. Send labelled examples to compare on."
+            )
+        return known

@@ -1,0 +1,84 @@
+"""EvaluationService: versions measured on labelled examples."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import TypeVar
+
+from headstart.v1 import evaluation_service_pb2 as pb
+from headstart.v1 import evaluation_service_pb2_grpc as stubs
+from headstart.v1.input_pb2 import Example
+from headstart_server.jobs.measurement import ComparisonRun, EvaluationRun, MeasuringBench
+from headstart_server.rpc.calls import Context
+from headstart_server.rpc.comparison_messages import comparison_message
+from headstart_server.rpc.evaluation_messages import evaluation_message
+from headstart_server.rpc.example_stream import stream_parts
+from headstart_server.rpc.job_messages import fault_message
+from headstart_server.rpc.messages import examples_of, selector_of
+
+_Run = TypeVar("_Run", EvaluationRun, ComparisonRun)
+
+
+class EvaluationService(stubs.EvaluationServiceServicer):
+    """Decodes, calls and encodes; all work is the `jobs` room's.
+
+    Args:
+        bench: measures versions.
+    """
+
+    def __init__(self, bench: MeasuringBench) -> None:
+        self._bench = bench
+
+    async def Evaluate(
+        self, request_iterator: AsyncIterator[pb.EvaluateRequest], context: Context
+    ) -> pb.EvaluateResponse:
+        async with aclosing(stream_parts(request_iterator, "Evaluate", context)) as parts:
+            target = selector_of((await anext(parts)).target, "spec.target")
+            run = await asyncio.to_thread(self._bench.evaluation, target)
+            await _fed(run, parts)
+        evaluation = await asyncio.to_thread(run.evaluation)
+        version = run.answering.versions[0]
+        return pb.EvaluateResponse(
+            model=version.model,
+            version=version.number,
+            evaluation=evaluation_message(evaluation),
+            faults=[fault_message(fault) for fault in run.answering.faults],
+            fault_count=run.answering.fault_count,
+        )
+
+    async def Compare(
+        self, request_iterator: AsyncIterator[pb.CompareRequest], context: Context
+    ) -> pb.CompareResponse:
+        async with aclosing(stream_parts(request_iterator, "Compare", context)) as parts:
+            spec = await anext(parts)
+            first, second = selector_of(spec.first, "spec.first"), selector_of(spec.second, "spec.second")
+            run = await asyncio.to_thread(self._bench.comparison, first, second)
+            await _fed(run, parts)
+        comparison = await asyncio.to_thread(run.comparison)
+        one, other = run.answering.versions
+        return pb.CompareResponse(
+            first_model=one.model,
+            first_version=one.number,
+            second_model=other.model,
+            second_version=other.number,
+            comparison=comparison_message(comparison),
+            faults=[fault_message(fault) for fault in run.answering.faults],
+            fault_count=run.answering.fault_count,
+        )
+
+
+async def _fed(run: _Run, batches: AsyncIterator[Sequence[Example]]) -> None:
+    """Have all batches of a stream answered."""
+    count = 0
+    try:
+        async for batch in batches:
+            await asyncio.to_thread(_add, run, batch, count)
+            count += len(batch)
+    except asyncio.CancelledError:
+        # The thread goes on by itself: it is told to stop.
+        run.answering.leave()
+        raise
+
+
+def _add(run: _Run, messages: Sequence[Example], start: int) -> None:
+    run.add(examples_of(messages, start))

@@ -1,0 +1,53 @@
+"""Streams of a spec and examples: FineTune, Evaluate and Compare take them alike."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+import grpc
+
+from headstart_server.errors import InvalidStream
+from headstart_server.rpc.calls import Context
+
+
+async def stream_parts(
+    requests: AsyncIterator[Any], method: str, context: Context
+) -> AsyncGenerator[Any, None]:
+    """The spec of a stream, then its batches of examples; it ends only if the caller ended the stream.
+
+    Args:
+        requests: the messages, each with a oneof `part` of `spec` and `examples`.
+        method: its name, for errors.
+        context: of the call.
+
+    Raises:
+        InvalidStream: the first message has no spec, or a later one no examples.
+        CancelledError: the stream broke off.
+    """
+    begun = False
+    async for request in requests:
+        part = request.WhichOneof("part")
+        if part != ("examples" if begun else "spec"):
+            where = "every message after the first" if begun else "the first message"
+            raise InvalidStream(
+                f"Expected {'examples' if begun else 'the spec'} in {where} of a {method} stream. "
+                f"Received: {part or 'an empty message'}."
+            )
+        yield request.examples.examples if begun else request.spec
+        begun = True
+    if not begun:
+        raise InvalidStream(f"Expected a spec and examples in a {method} stream. Received: an empty stream.")
+    await _check_complete(context)
+
+
+async def _check_complete(context: Context) -> None:
+    """Check that a request stream ended because its caller ended it.
+
+    grpc.aio ends the iterator of a stream that broke off (cancelled, deadline passed, connection lost) like
+    that of a complete one, and cancels the handler only a moment later: what came so far would be taken for
+    all. But nothing can be sent on a call that is over, so sending tells the two apart.
+    """
+    try:
+        await context.send_initial_metadata(())
+    except grpc.aio.InternalError:
+        raise asyncio.CancelledError from None
