@@ -22,7 +22,7 @@ from headstart_server.learning.evaluation import Metrics, MetricsSource, measure
 from headstart_server.learning.fitting import Fitted, fit
 from headstart_server.learning.head import Float32, Head
 from headstart_server.learning.recipe import views_of
-from headstart_server.learning.split import held_out, strata
+from headstart_server.learning.split import held_out_for
 from headstart_server.learning.target_count import check_trainable
 from headstart_server.learning.targets import Targets
 from headstart_server.models.store import VersionStore
@@ -208,7 +208,7 @@ class FineTuneRun:
         spec = self._job.spec
         chosen = np.array([example.held_out for example in examples], np.bool_)
         if spec.held_out_share > 0:
-            chosen = held_out(strata(table.targets), table.groups, share=spec.held_out_share, seed=spec.seed)
+            chosen = held_out_for(table.targets, table.groups, share=spec.held_out_share, seed=spec.seed)
         return table.part(~chosen), table.part(chosen)
 
     def _fit(self, table: _Table) -> Fitted:
