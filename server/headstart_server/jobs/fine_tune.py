@@ -21,7 +21,9 @@ from headstart_server.learning.dataset import ExampleFault
 from headstart_server.learning.evaluation import Metrics, MetricsSource, measure
 from headstart_server.learning.fitting import Fitted, fit
 from headstart_server.learning.head import Float32, Head
+from headstart_server.learning.matrices import Matrices
 from headstart_server.learning.recipe import views_of
+from headstart_server.learning.ridge import NUMPY
 from headstart_server.learning.split import held_out_for
 from headstart_server.learning.target_count import check_trainable
 from headstart_server.learning.targets import Targets
@@ -58,6 +60,7 @@ class FineTuneTools:
         observer: is told of steps and versions.
         window: most examples under way between archive and backbone at once.
         software: name and version of this software, for manifests.
+        matrices: where large heads are solved.
         clock: seconds that only go up.
         now: seconds since 1970.
     """
@@ -69,6 +72,7 @@ class FineTuneTools:
     observer: TrainingObserver
     window: int
     software: str
+    matrices: Matrices = NUMPY
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
 
@@ -221,6 +225,7 @@ class FineTuneRun:
             table.groups,
             seed=spec.seed,
             checkpoint=self._checkpoint,
+            matrices=self._tools.matrices,
         )
 
     def _evaluate(self, fitted: Fitted, kept_out: _Table) -> Metrics:
