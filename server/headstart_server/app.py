@@ -20,11 +20,13 @@ from threadpoolctl import threadpool_limits
 from headstart_server.backbones.backbone import Backbone
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.cores import available_cores
+from headstart_server.backbones.keras_matrices import KerasMatrices
 from headstart_server.backbones.runtimes import (
     Precision,
     RuntimeKind,
     RuntimeSettings,
     default_cache,
+    has_gpu,
 )
 from headstart_server.config import Config
 from headstart_server.database.database import Database
@@ -46,6 +48,8 @@ from headstart_server.jobs.ledger import Ledger
 from headstart_server.jobs.measurement import MeasuringBench
 from headstart_server.jobs.workers import WorkerPool
 from headstart_server.learning.dataset import DatasetLimits
+from headstart_server.learning.matrices import DeviceFailed, Matrices
+from headstart_server.learning.ridge import NUMPY
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore
@@ -127,6 +131,7 @@ class App:
             gate=GateKeeper(self.registry, self.engine, self.datasets.reader, window=TRAIN_WINDOW),
             window=TRAIN_WINDOW,
             software=f"headstart {software}",
+            matrices=_matrices(config),
         )
         self.workers = WorkerPool(
             self.ledger,
@@ -406,6 +411,12 @@ def _runtime_settings(config: Config) -> RuntimeSettings:
         streams=config.streams,
         cache=config.backbone_cache or default_cache(),
     )
+
+
+def _matrices(config: Config) -> Matrices:
+    """Keras' device where it is a GPU: on a CPU numpy is as fast, and leaves the cores to the backbones."""
+    on_gpu = has_gpu() and _runtime_settings(config).settled().kind is RuntimeKind.KERAS
+    return KerasMatrices(DeviceFailed) if on_gpu else NUMPY
 
 
 def _dataset_limits(config: Config) -> DatasetLimits:

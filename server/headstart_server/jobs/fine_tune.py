@@ -26,9 +26,11 @@ from headstart_server.learning.evaluation import Metrics
 from headstart_server.learning.example_list import ExampleList
 from headstart_server.learning.fitting import Fitted, fit
 from headstart_server.learning.head import Float32
+from headstart_server.learning.matrices import Matrices
 from headstart_server.learning.promotion import Promotion
 from headstart_server.learning.recipe import views_of
-from headstart_server.learning.split import held_out, strata
+from headstart_server.learning.ridge import NUMPY
+from headstart_server.learning.split import held_out_for
 from headstart_server.learning.stored_example import StoredExample
 from headstart_server.learning.target_count import check_trainable
 from headstart_server.learning.targets import Targets
@@ -65,6 +67,7 @@ class FineTuneTools:
         gate: judges whether an alias may be moved.
         window: most examples under way between archive and backbone at once.
         software: name and version of this software, for manifests.
+        matrices: where large heads are solved.
         clock: seconds that only go up.
         now: seconds since 1970.
     """
@@ -77,6 +80,7 @@ class FineTuneTools:
     gate: GateKeeper
     window: int
     software: str
+    matrices: Matrices = NUMPY
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
 
@@ -224,7 +228,7 @@ class FineTuneRun:
         """Whether each example is kept out of training, [N]."""
         spec = self._job.spec
         if spec.held_out_share > 0:
-            return held_out(strata(table.targets), table.groups, share=spec.held_out_share, seed=spec.seed)
+            return held_out_for(table.targets, table.groups, share=spec.held_out_share, seed=spec.seed)
         return np.array([example.held_out for example in examples], np.bool_)
 
     def _fit(self, table: _Table) -> Fitted:
@@ -237,6 +241,7 @@ class FineTuneRun:
             table.groups,
             seed=spec.seed,
             checkpoint=self._checkpoint,
+            matrices=self._tools.matrices,
         )
 
     def _evaluate(

@@ -13,10 +13,11 @@ from headstart_server.learning.evaluation import Metrics, MetricsSource, measure
 from headstart_server.learning.head import Head
 from headstart_server.learning.lbfgs import StopReason
 from headstart_server.learning.logistic import fit_logistic
+from headstart_server.learning.matrices import Matrices
 from headstart_server.learning.near_duplicates import group_near_duplicates
 from headstart_server.learning.out_of_fold import decided
 from headstart_server.learning.recipe import Auto, CarriedOut, Logistic, Recipe, Ridge, check_task, views_of
-from headstart_server.learning.ridge import fit_ridge
+from headstart_server.learning.ridge import NUMPY, fit_ridge
 from headstart_server.learning.rows import Float32, Float64, Ints, Rows, Scaling
 from headstart_server.learning.solved import Solved
 from headstart_server.learning.split import Folds, folds_for, strata
@@ -97,6 +98,7 @@ def fit(
     *,
     seed: int,
     checkpoint: Callable[[], None] = lambda: None,
+    matrices: Matrices = NUMPY,
 ) -> Fitted:
     """Carry out a recipe.
 
@@ -110,6 +112,7 @@ def fit(
             features are all but the same are joined.
         seed: seeds the folds.
         checkpoint: called between pieces of work; may raise to stop.
+        matrices: where large products and solves are done.
 
     Returns:
         The head, the recipe with its choices, and what cross-validation says.
@@ -119,7 +122,9 @@ def fit(
     """
     check_task(recipe, targets.task)
     examples = _sorted(views, targets, groups, seed, checkpoint)
-    best = _best(_candidates(recipe, examples), examples, checkpoint)
+    tried = [_try(candidate, examples, checkpoint, matrices) for candidate in _candidates(recipe, examples)]
+    # The lowest out-of-fold loss, the first of equals; where nothing could be validated there is one.
+    best = min(tried, key=lambda one: one.solved.loss or 0.0)
     solved, counted = best.solved, best.folds.counted
     calibration, outputs, metrics = solved.calibration, None, Metrics()
     if solved.scores is not None:
@@ -188,14 +193,9 @@ def _candidates(recipe: Recipe, examples: Examples) -> Sequence[CarriedOut]:
     return [last, Ridge(views=views_of(recipe, examples.views), scaling=Scaling.STANDARD)]
 
 
-def _best(candidates: Sequence[CarriedOut], examples: Examples, checkpoint: Callable[[], None]) -> Tried:
-    """Carry out each candidate, and keep the one of the lowest out-of-fold loss."""
-    tried = [_try(candidate, examples, checkpoint) for candidate in candidates]
-    # The first of equals; where nothing could be validated there is one candidate.
-    return min(tried, key=lambda one: one.solved.loss or 0.0)
-
-
-def _try(candidate: CarriedOut, examples: Examples, checkpoint: Callable[[], None]) -> Tried:
+def _try(
+    candidate: CarriedOut, examples: Examples, checkpoint: Callable[[], None], matrices: Matrices
+) -> Tried:
     """Carry out a candidate: a branch for each kind of recipe."""
     targets = examples.targets
     folds = folds_for(targets, examples.groups, folds=candidate.folds, seed=examples.seed)
@@ -226,6 +226,7 @@ def _try(candidate: CarriedOut, examples: Examples, checkpoint: Callable[[], Non
             regularization=candidate.regularization,
             temperature=candidate.temperature,
             checkpoint=checkpoint,
+            matrices=matrices,
         )
     chosen = replace(
         candidate,

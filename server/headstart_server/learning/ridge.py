@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from headstart_server.learning.calibration import Calibration
+from headstart_server.learning.matrices import DeviceFailed, Matrices, NumpyMatrices
 from headstart_server.learning.out_of_fold import calibrate, uncalibrated
 from headstart_server.learning.ridge_forms import DualForm, PrimalForm, RidgeTask
 from headstart_server.learning.rows import Float64, Rows
@@ -28,6 +29,9 @@ SINGLE_SHOT_REGULARIZATION = 1e-2
 #: the loss is smooth, and hundreds of examples tell it well enough.
 WALK_ABOVE = 500
 _WALK_FROM, _WALK_FOLDS = 6, 2
+#: Multiplications of the largest product from which on a device is worth the way there: 0.1 s on a core.
+LARGE = 1_000_000_000
+NUMPY = NumpyMatrices()
 
 
 def fit_ridge(
@@ -39,6 +43,7 @@ def fit_ridge(
     regularization: float | None = None,
     temperature: float | None = None,
     checkpoint: Callable[[], None] = lambda: None,
+    matrices: Matrices = NUMPY,
 ) -> Solved:
     """Fit ridge on one-hot labels, soft labels, columns of 0 and 1, or numbers.
 
@@ -51,6 +56,7 @@ def fit_ridge(
             their centre; None chooses among `REGULARIZATIONS` by the out-of-fold loss of the task.
         temperature: for a single label; None chooses by out-of-fold log loss.
         checkpoint: called between pieces of work; may raise to stop.
+        matrices: where large products and solves are done; numpy does them if it fails, and all small ones.
 
     Returns:
         The fit. Where `folds` is empty the single-shot constants take the place of choices.
@@ -58,28 +64,27 @@ def fit_ridge(
     weights = targets.weights if weights is None else weights
     unit = _Unit.of(targets, weights)
     targets = unit.scaled(targets)
-    task = RidgeTask(rows=rows, targets=targets.matrix, weights=weights, folds=folds, checkpoint=checkpoint)
-    system = DualForm(task) if len(rows) <= rows.size else PrimalForm(task)
-    trial = None
-    if folds.count and folds.counted.any():
-        search = _Search(system, task, targets, temperature)
-        if regularization is not None:
-            trial = search.at(regularization)
-        elif len(rows) <= WALK_ABOVE:
-            trial = min(map(search.at, REGULARIZATIONS), key=lambda trial: trial.loss)
-        else:
-            trial = search.walk(REGULARIZATIONS)
-        regularization = trial.regularization
-    if regularization is None:
-        regularization = SINGLE_SHOT_REGULARIZATION
-    solution, target_mean, row_mean = system.solve(regularization)
-    of_features = rows.multiplier[:, None] * solution
-    bias = target_mean - row_mean @ solution - rows.mean @ of_features
+    task = RidgeTask(
+        rows=rows,
+        targets=targets.matrix,
+        weights=weights,
+        folds=folds,
+        checkpoint=checkpoint,
+        matrices=matrices if len(rows) * rows.size * min(len(rows), rows.size) >= LARGE else NUMPY,
+    )
+    choice = _Choice(targets=targets, regularization=regularization, temperature=temperature)
+    try:
+        with task.matrices.session():
+            trial, solved = choice.made(task)
+    except DeviceFailed:
+        trial, solved = choice.made(replace(task, matrices=NUMPY))
+    of_features = rows.multiplier[:, None] * solved.solution
+    bias = solved.target_mean - solved.row_mean @ solved.solution - rows.mean @ of_features
     return Solved(
         weights=of_features * unit.scale,
         bias=bias * unit.scale + unit.shift,
         calibration=trial.calibration if trial else _single_shot(targets, temperature),
-        regularization=regularization,
+        regularization=solved.regularization,
         loss=trial.loss if trial else None,
         scores=trial.scores * unit.scale + unit.shift if trial else None,
     )
@@ -122,6 +127,43 @@ class _Trial:
     calibration: Calibration
     loss: float
     scores: Float64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Solution:
+    regularization: float
+    solution: Float64
+    target_mean: Float64
+    row_mean: Float64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Choice:
+    """What is given, and what is left to choose."""
+
+    targets: Targets
+    regularization: float | None
+    temperature: float | None
+
+    def made(self, task: RidgeTask) -> tuple[_Trial | None, _Solution]:
+        """Choose what is left to choose, and solve on all examples."""
+        system = DualForm(task) if len(task.rows) <= task.rows.size else PrimalForm(task)
+        trial, regularization = None, self.regularization
+        if task.folds.count and task.folds.counted.any():
+            search = _Search(system, task, self.targets, self.temperature)
+            if regularization is not None:
+                trial = search.at(regularization)
+            elif len(task.rows) <= WALK_ABOVE:
+                trial = min(map(search.at, REGULARIZATIONS), key=lambda trial: trial.loss)
+            else:
+                trial = search.walk(REGULARIZATIONS)
+            regularization = trial.regularization
+        if regularization is None:
+            regularization = SINGLE_SHOT_REGULARIZATION
+        solution, target_mean, row_mean = system.solve(regularization)
+        return trial, _Solution(
+            regularization=regularization, solution=solution, target_mean=target_mean, row_mean=row_mean
+        )
 
 
 class _Search:

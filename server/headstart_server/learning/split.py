@@ -1,19 +1,22 @@
 """Which examples are held out, and which fold each training example is in."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.learning.rows import Ints
+from headstart_server.learning.rows import Float64, Ints
+from headstart_server.learning.stratification import choose_numbers, deal_label_sets, deal_numbers
 from headstart_server.learning.targets import Targets
 from headstart_server.learning.task import Task
 
-__all__ = ["Folds", "Ints", "assign_folds", "folds_for", "held_out", "strata"]
+__all__ = ["Folds", "Ints", "assign_folds", "folds_for", "held_out", "held_out_for", "strata"]
 
-#: Examples of one stratum of a regression, about: so many parts of the range are dealt evenly.
+#: Examples whose numbers are next to each other that are taken for one class.
 _STRATUM = 5
+#: Groups with several labels or numbers below which nothing is validated.
+LEAST_GROUPS = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -24,7 +27,8 @@ class Folds:
         count: number of folds K; 0 where there is nothing to validate on.
         of: the fold of each example, 0 to K - 1, [N].
         counted: False for examples whose class has no example in any other fold, [N]: a head fitted without
-            their fold cannot know their class, so they say nothing about the head fitted on all.
+            their fold cannot know their class, so they say nothing about the head fitted on all. Of several
+            labels and of numbers each example counts.
     """
 
     count: int
@@ -33,10 +37,10 @@ class Folds:
 
 
 def strata(targets: Targets) -> Ints:
-    """The stratum of each example, [N]: what shall be spread evenly between folds.
+    """A class for each example that is like its own in what it shows, [N].
 
     The class of a single label; the rarest class that applies of several; of numbers those next to each
-    other, about five in each stratum.
+    other, about five together.
     """
     matrix = targets.matrix
     if targets.task is Task.SINGLE_LABEL:
@@ -51,11 +55,71 @@ def strata(targets: Targets) -> Ints:
 
 
 def folds_for(targets: Targets, groups: Sequence[str], *, folds: int, seed: int) -> Folds:
-    """Deal the examples of a task into folds; arguments as for `assign_folds`."""
-    dealt = assign_folds(strata(targets), groups, folds=folds, seed=seed)
-    if targets.task is Task.SINGLE_LABEL or not dealt.count:
-        return dealt
-    return replace(dealt, counted=np.ones(len(targets), np.bool_))
+    """Deal the examples of a task into folds that are alike, keeping each group together.
+
+    Args:
+        targets: what each example shows, [N].
+        groups: what must not straddle folds. The order of the examples does not matter, only these names do.
+        folds: number of folds. 0 chooses: the median number of groups in a class, at least 2 and at most 5;
+            for numbers 5, or as many as there are groups.
+        seed: seeds the deal.
+
+    Returns:
+        The folds; `count` is 0 where there is too little to validate on: every class has a single group, or
+        there are less than `LEAST_GROUPS` with several labels or numbers.
+    """
+    if targets.task is Task.SINGLE_LABEL:
+        return assign_folds(targets.labels, groups, folds=folds, seed=seed)
+    summed, members = _by_group(targets, groups)
+    having = (summed > 0).sum(axis=0)
+    several = targets.task is Task.MULTI_LABEL
+    if len(summed) < LEAST_GROUPS or (several and having.max() < 2):
+        return Folds(count=0, of=np.zeros(len(groups), np.int64), counted=np.zeros(len(groups), np.bool_))
+    usual = float(np.median(having[having > 0])) if several else len(summed)
+    count = min(folds or int(np.clip(usual, 2, 5)), len(summed))
+    rng = np.random.default_rng(seed)
+    if several:
+        dealt = deal_label_sets(summed, [1 / count] * count, rng)
+    else:
+        dealt = deal_numbers(summed[:, 0], count, rng)
+    return Folds(count=count, of=dealt[members], counted=np.ones(len(groups), np.bool_))
+
+
+def held_out_for(targets: Targets, groups: Sequence[str], *, share: float, seed: int) -> NDArray[np.bool_]:
+    """Choose examples of a task to hold out; arguments and result as for `held_out`.
+
+    Of several labels each keeps a group for training; of numbers all parts of their range are held out of.
+    """
+    if targets.task is Task.SINGLE_LABEL:
+        return held_out(targets.labels, groups, share=share, seed=seed)
+    summed, members = _by_group(targets, groups)
+    rng = np.random.default_rng(seed)
+    chosen = np.zeros(len(summed), np.bool_)
+    if targets.task is Task.REGRESSION:
+        wanted = min(max(round(share * len(summed)), 1), len(summed) - 2)
+        if wanted > 0:
+            chosen[choose_numbers(summed[:, 0], wanted, rng)] = True
+        return chosen[members]
+    chosen = deal_label_sets(summed, [1 - share, share], rng) == 1
+    for label in range(summed.shape[1]):
+        having = np.flatnonzero(summed[:, label])
+        if len(having) and chosen[having].all():
+            chosen[having[0]] = False
+    of_examples: NDArray[np.bool_] = chosen[members]
+    return of_examples
+
+
+def _by_group(targets: Targets, groups: Sequence[str]) -> tuple[Float64, Ints]:
+    """What each group shows, by their names, and the group of each example, [N].
+
+    Groups show sums of labels or their mean number, [G, C].
+    """
+    names, members, sizes = np.unique(np.array(groups), return_inverse=True, return_counts=True)
+    summed = np.zeros((len(names), targets.matrix.shape[1]))
+    # Sorted by value: float sums must not depend on the order of the examples.
+    order = np.lexsort((targets.matrix[:, 0], members))
+    np.add.at(summed, members[order], targets.matrix[order])
+    return summed / sizes[:, None] if targets.task is Task.REGRESSION else summed, members
 
 
 def assign_folds(labels: Ints, groups: Sequence[str], *, folds: int, seed: int) -> Folds:
@@ -111,11 +175,15 @@ def held_out(labels: Ints, groups: Sequence[str], *, share: float, seed: int) ->
 
 
 def _groups_by_class(labels: Ints, groups: Sequence[str]) -> dict[int, list[str]]:
-    """The groups of each class, both sorted: equal for any order of the examples."""
+    """The groups of each class, sorted, and the classes by their first group.
+
+    So nothing depends on the order of the examples, or on the names of the classes.
+    """
     members: dict[int, set[str]] = {}
     for label, group in zip(labels.tolist(), groups, strict=True):
         members.setdefault(label, set()).add(group)
-    return {label: sorted(members[label]) for label in sorted(members)}
+    names = {label: sorted(of_class) for label, of_class in members.items()}
+    return {label: names[label] for label in sorted(names, key=lambda label: (names[label], label))}
 
 
 def _counted(labels: Ints, of: Ints) -> NDArray[np.bool_]:

@@ -1,13 +1,17 @@
 """How examples are dealt into folds and held out: whole groups, class by class, whatever their order."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from headstart_server.learning.split import assign_folds, held_out
+from headstart_server.learning.split import assign_folds, folds_for, held_out, held_out_for
+from headstart_server.learning.target import Target
+from headstart_server.learning.targets import Targets
+from headstart_server.learning.task import Task
 
 Table = tuple[NDArray[np.int64], list[str]]
 
@@ -147,3 +151,104 @@ def test_held_out_takes_whole_groups_and_the_wanted_share_of_each_class(
         assert len(names) - out >= 1
         assert out >= min(1, len(names) - 1)
         assert abs(out - share * len(names)) <= 1
+
+
+# Several labels and numbers.
+
+
+@st.composite
+def label_sets(draw: st.DrawFn) -> tuple[Targets, list[str]]:
+    """Examples with some of four labels; a group shows the same in all its examples."""
+    groups = draw(st.lists(st.integers(0, 19), min_size=1, max_size=40))
+    rows = draw(st.lists(st.tuples(*[st.booleans()] * 4), min_size=20, max_size=20))
+    return (
+        Targets(
+            task=Task.MULTI_LABEL,
+            matrix=np.array([rows[group] for group in groups], np.float64),
+            weights=np.ones(len(groups)),
+            class_names=tuple("abcd"),
+        ),
+        [f"{group:02d}" for group in groups],
+    )
+
+
+def numbers(groups: list[int]) -> tuple[Targets, list[str]]:
+    return Targets.of([Target.of_value(float(group % 7)) for group in groups]), [
+        f"{group:02d}" for group in groups
+    ]
+
+
+TABLES = label_sets() | st.lists(st.integers(0, 30), min_size=1, max_size=40).map(numbers)
+
+
+@given(TABLES, FOLDS, SEEDS, st.randoms(use_true_random=False))
+@settings(deadline=None)
+def test_groups_stay_together_and_order_does_not_matter_for_any_task(
+    table, folds: int, seed: int, random
+) -> None:
+    targets, groups = table
+    dealt = folds_for(targets, groups, folds=folds, seed=seed)
+    out = held_out_for(targets, groups, share=0.3, seed=seed)
+    homes: dict[str, set[tuple[int, bool]]] = {}
+    for group, fold, kept_out in zip(groups, dealt.of.tolist(), out.tolist(), strict=True):
+        homes.setdefault(group, set()).add((fold, kept_out))
+    assert all(len(home) == 1 for home in homes.values())
+    assert set(dealt.of.tolist()) == set(range(max(dealt.count, 1)))
+    assert dealt.counted.all() == bool(dealt.count)
+    order = list(range(len(groups)))
+    random.shuffle(order)
+    moved = [groups[place] for place in order]
+    assert (
+        folds_for(targets.take(order), moved, folds=folds, seed=seed).of.tolist() == dealt.of[order].tolist()
+    )
+    assert held_out_for(targets.take(order), moved, share=0.3, seed=seed).tolist() == out[order].tolist()
+
+
+@given(label_sets(), SEEDS, st.permutations(range(4)))
+@settings(deadline=None)
+def test_names_of_labels_change_no_fold(table, seed: int, places: list[int]) -> None:
+    targets, groups = table
+    renamed = replace(targets, matrix=targets.matrix[:, places])
+    one, other = (folds_for(each, groups, folds=0, seed=seed) for each in (targets, renamed))
+    assert one.of.tolist() == other.of.tolist()
+
+
+@given(tables(), FOLDS, SEEDS, st.permutations(range(5)))
+@settings(deadline=None)
+def test_names_of_classes_change_no_fold(table: Table, folds: int, seed: int, places: list[int]) -> None:
+    labels, groups = table
+    one = assign_folds(labels, groups, folds=folds, seed=seed)
+    other = assign_folds(np.array(places)[labels], groups, folds=folds, seed=seed)
+    assert one.of.tolist() == other.of.tolist()
+
+
+def test_each_label_is_spread_evenly_over_folds() -> None:
+    rng = np.random.default_rng(0)
+    matrix = (rng.uniform(size=(200, 6)) < [0.5, 0.3, 0.2, 0.1, 0.05, 0.025]).astype(np.float64)
+    targets = Targets(task=Task.MULTI_LABEL, matrix=matrix, weights=np.ones(200), class_names=tuple("abcdef"))
+    dealt = folds_for(targets, [f"{place:03d}" for place in range(200)], folds=5, seed=0)
+    counts = np.stack([matrix[dealt.of == fold].sum(axis=0) for fold in range(5)])
+    assert (np.abs(counts - counts.mean(axis=0)) <= 2).all()
+    assert (counts[:, -1] >= 1).all()
+    sizes = np.bincount(dealt.of)
+    assert sizes.max() - sizes.min() <= 4
+
+
+def test_each_part_of_the_range_is_spread_evenly_over_folds_and_held_out_of() -> None:
+    values = np.random.default_rng(0).lognormal(size=100)
+    targets = Targets.of([Target.of_value(value) for value in values])
+    groups = [f"{place:03d}" for place in range(100)]
+    dealt = folds_for(targets, groups, folds=0, seed=0)
+    order = np.argsort(values)
+    for start in range(0, 100, 5):
+        assert sorted(dealt.of[order[start : start + 5]].tolist()) == [0, 1, 2, 3, 4]
+    out = held_out_for(targets, groups, share=0.2, seed=0)
+    assert [int(out[order[start : start + 5]].sum()) for start in range(0, 100, 5)] == [1] * 20
+
+
+@given(label_sets(), st.floats(0.01, 0.9), SEEDS)
+@settings(deadline=None)
+def test_of_several_labels_each_keeps_a_group_for_training(table, share: float, seed: int) -> None:
+    targets, groups = table
+    out = held_out_for(targets, groups, share=share, seed=seed)
+    assert (targets.matrix[~out].any(axis=0) == targets.matrix.any(axis=0)).all()

@@ -50,7 +50,7 @@ def test_several_labels_are_told_each_by_itself(recipe: Recipe) -> None:
     assert found.head.class_names == ("cat", "dog", "emu")
     assert ((outputs >= found.head.thresholds) == (targets.matrix > 0)).mean() > 0.85
     # Probabilities mean what they say: sums over classes are those of what is there.
-    np.testing.assert_allclose(outputs.mean(axis=0), targets.matrix.mean(axis=0), atol=0.08)
+    np.testing.assert_allclose(outputs.mean(axis=0), targets.matrix.mean(axis=0), atol=0.12)
     assert found.metrics.source is MetricsSource.OUT_OF_FOLD
     assert (found.recipe.balanced, found.recipe.temperature) == (False, None)
 

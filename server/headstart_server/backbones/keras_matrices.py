@@ -1,0 +1,89 @@
+"""Linear algebra on the device that Keras runs on."""
+
+import importlib
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart_server.backbones.keras_import import load_keras
+
+Matrix = NDArray[np.float64]
+
+
+class KerasMatrices:
+    """Does linear algebra in double precision by `keras.ops`, on whichever backend Keras was started with.
+
+    In single precision the sums of thousands of rows leave nothing of small regularisations. JAX has double
+    precision only where it is asked for, so arrays are used within `session` alone.
+
+    Args:
+        failure: what to raise when the device cannot do what it was asked for.
+    """
+
+    is_device = True
+
+    def __init__(self, failure: type[Exception]) -> None:
+        self._failure = failure
+        self._keras: Any = None
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """A context of double precision; an error of the backend ends it as the failure."""
+        # Not before: the first use of Keras takes seconds.
+        self._keras = load_keras()
+        with _double_precision(self._keras.backend.backend()):
+            yield
+
+    def put(self, matrix: Matrix) -> Any:
+        """The array of a matrix."""
+        with self._failing():
+            return self._keras.ops.convert_to_tensor(matrix, dtype="float64")
+
+    def get(self, array: Any) -> Matrix:
+        """The matrix of an array."""
+        with self._failing():
+            return np.array(self._keras.ops.convert_to_numpy(array), np.float64)
+
+    def product(self, left: Any, right: Any, *, transposed: bool = False) -> Any:
+        """The product of two arrays, [m, k] and [k, n]; `transposed` takes the first as [k, m]."""
+        # Not `ops.matmul`: on PyTorch it computes in single precision.
+        with self._failing():
+            return (self._keras.ops.transpose(left) if transposed else left) @ right
+
+    def solve(self, gram: Any, right: Any, regularization: float) -> Any:
+        """The solution [D, C] of (gram + regularization I) X = right, `gram` positive semidefinite."""
+        ops = self._keras.ops
+        with self._failing():
+            # Below the rounding of the sums there is nothing to solve for.
+            trace = max(float(ops.convert_to_numpy(ops.trace(gram))), float(np.finfo(np.float64).tiny))
+            added = max(regularization, float(np.finfo(np.float64).eps) * trace)
+            system = gram + added * ops.eye(gram.shape[0], dtype="float64")
+            return ops.solve(system, right)
+
+    def eigen(self, gram: Any) -> tuple[Matrix, Matrix]:
+        """Eigenvalues [N], ascending, and eigenvectors [N, N] of a symmetric array, as matrices."""
+        with self._failing():
+            values, vectors = self._keras.ops.eigh(gram)
+        return self.get(values), self.get(vectors)
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        try:
+            yield
+        except self._failure:
+            raise
+        except Exception as error:
+            raise self._failure(f"The device could not do it: {error}") from error
+
+
+def _double_precision(backend: str) -> AbstractContextManager[Any]:
+    if backend != "jax":
+        return nullcontext()
+    jax: Any = importlib.import_module("jax")
+    # Its first home was another, before it was found worth keeping.
+    home = jax if hasattr(jax, "enable_x64") else importlib.import_module("jax.experimental")
+    context: AbstractContextManager[Any] = home.enable_x64(True)
+    return context

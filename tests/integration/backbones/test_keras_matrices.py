@@ -1,0 +1,56 @@
+"""Linear algebra by Keras equals numpy's, on each backend that is installed, in processes of their own."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import numpy as np
+from headstart_server.backbones.keras_matrices import KerasMatrices
+from headstart_server.learning import ridge
+from headstart_server.learning.matrices import DeviceFailed
+from headstart_server.learning.rows import Rows, Scaling
+from headstart_server.learning.split import folds_for
+from headstart_server.learning.targets import Targets
+
+ridge.LARGE = 0
+rng = np.random.default_rng(0)
+matrices = KerasMatrices(DeviceFailed)
+for n, d in ((300, 40), (60, 90)):
+    labels = np.arange(n) % 5
+    features = (rng.normal(size=(n, d)) + np.eye(5, d)[labels]).astype(np.float32)
+    targets = Targets.of_labels(labels, "abcde")
+    folds = folds_for(targets, [f"{place:04d}" for place in range(n)], folds=3, seed=0)
+    one, other = (
+        ridge.fit_ridge(Rows({"last": features}, ("last",), Scaling.STANDARD), targets, folds, matrices=each)
+        for each in (matrices, ridge.NUMPY)
+    )
+    assert one.regularization == other.regularization
+    for name in ("weights", "bias", "scores"):
+        np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-4, atol=1e-7)
+    # Double precision all through: single leaves differences of 1e-4 and more.
+    np.testing.assert_allclose(one.scores, other.scores, rtol=1e-8, atol=1e-10)
+with matrices.session():
+    try:
+        matrices.product(matrices.put(np.ones((2, 3))), matrices.put(np.ones((2, 3))))
+    except DeviceFailed:
+        print("equal")
+"""
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_ridge_by_keras_equals_ridge_by_numpy(backend: str) -> None:
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env={**os.environ, "KERAS_BACKEND": backend, "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.stdout.strip().endswith("equal"), done.stderr[-2000:]
