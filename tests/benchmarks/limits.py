@@ -48,7 +48,7 @@ def network_and_engine(seconds: float) -> dict[str, float]:
 
 
 def decode_and_network(seconds: float) -> dict[str, float]:
-    """Pictures a second of decoding and network alone, in a thread for each core, in batches as the engine's."""
+    """Pictures a second of decoding and network alone, in a thread for each core, in the engine's batches."""
     backbone = _backbone()
     files = photographs(64)
 
@@ -96,7 +96,10 @@ class _Engine:
     """Lanes, batches, futures and all: what training's features go through, without decoding."""
 
     def __init__(self, backbone: Backbone, rows: list[np.ndarray]) -> None:
-        queue = LaneQueue(max_batch=backbone.batch, train_slice=backbone.batch, streams=backbone.streams, pairing=True)
+        rows_at_once = backbone.batch
+        queue = LaneQueue(
+            max_batch=rows_at_once, train_slice=rows_at_once, streams=backbone.streams, pairing=True
+        )
         batcher = Batcher(backbone.run, queue, self, threads=available_cores() + 1)
         batcher.start()
         self._rows = rows

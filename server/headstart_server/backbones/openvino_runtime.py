@@ -22,8 +22,8 @@ from headstart_server.backbones.runtimes import Precision, RuntimeSettings
 CONVERSION_SECONDS = 600.0
 #: Rows of a batch. Longer ones are hardly faster on a CPU, where the streams fill the cores.
 BATCH = 2
-#: Numbers of rows that a stream is compiled for. OpenVINO computes a row in 0.91 of the time when it knows how
-#: many there are, and in 0.83 when they are two.
+#: Numbers of rows that a stream is compiled for. OpenVINO computes a row in 0.91 of the time when it knows
+#: how many there are, and in 0.83 when they are two.
 SIZES = (BATCH, 1)
 #: The converted network's file; its weights lie beside it.
 NETWORK_FILE = "network.xml"
