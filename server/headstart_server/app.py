@@ -264,6 +264,7 @@ class App:
             # Rounded up: fewer turns at once than that could never reach the share.
             train_turns=max(1, math.ceil(config.train_share * threads)),
             max_delay=config.batch_delay_ms / 1e3,
+            pairing=backbone.stream_per_core,
         )
         batcher = Batcher(backbone.run, queue, self.telemetry, threads=threads, name=f"backbone-{name}")
         batcher.start()

@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any, Protocol
 
 import structlog
@@ -38,6 +39,8 @@ class Telemetry:
     def __init__(self, software: str) -> None:
         self.registry = registry = CollectorRegistry()
         self._names = _BoundedNames(MAX_NAMED_SERIES)
+        # Finding a series by its labels takes longer than counting; there is a bounded number of them.
+        self._series: Callable[..., Any] = cache(lambda metric, *labels: metric.labels(*labels))
         build = Gauge("headstart_build_info", "1, labelled with the version.", ["version"], registry=registry)
         build.labels(software).set(1)
         self._started = Counter(
@@ -144,33 +147,33 @@ class Telemetry:
 
     def call_started(self, method: str) -> None:
         """A call of a method arrived."""
-        self._started.labels(method).inc()
+        self._series(self._started, method).inc()
 
     def call_ended(self, method: str, code: str, seconds: float) -> None:
         """A call of a method ended with a gRPC code after some seconds."""
-        self._handled.labels(method, code).inc()
-        self._handling.labels(method).observe(seconds)
+        self._series(self._handled, method, code).inc()
+        self._series(self._handling, method).observe(seconds)
 
     def predicted(self, stages: Mapping[str, float], versions: Mapping[tuple[str, int], int]) -> None:
         """A Predict call was answered: seconds of each stage, and inputs by (model, version)."""
         for stage, seconds in stages.items():
-            self._stages.labels(stage).observe(seconds)
+            self._series(self._stages, stage).observe(seconds)
         for (model, version), inputs in versions.items():
             name, number = self._names.pair(model, str(version))
-            self._predictions.labels(name, number).inc(inputs)
+            self._series(self._predictions, name, number).inc(inputs)
 
     def batch_ran(self, lane: _Named, rows: int, seconds: float) -> None:
         """A backbone batch of some rows ran for some seconds."""
-        self._batch_rows.labels(lane.value).observe(rows)
-        self._batch_seconds.labels(lane.value).observe(seconds)
+        self._series(self._batch_rows, lane.value).observe(rows)
+        self._series(self._batch_seconds, lane.value).observe(seconds)
 
     def rows_dropped(self, lane: _Named, rows: int, cause: str) -> None:
         """Rows left a queue unrun."""
-        self._dropped.labels(lane.value, cause).inc(rows)
+        self._series(self._dropped, lane.value, cause).inc(rows)
 
     def cache_looked_up(self, outcome: _Named, count: int) -> None:
         """The feature cache was asked for some features, with the same outcome."""
-        self._cache.labels(outcome.value).inc(count)
+        self._series(self._cache, outcome.value).inc(count)
 
     def cache_writes_dropped(self, count: int) -> None:
         """Some features were not written to disk."""
@@ -178,22 +181,22 @@ class Telemetry:
 
     def job_ended(self, outcome: str) -> None:
         """A run of a job ended."""
-        self._job_ends.labels(outcome).inc()
+        self._series(self._job_ends, outcome).inc()
 
     def step_finished(self, step: str, seconds: float) -> None:
         """A step of a job took some seconds."""
-        self._steps.labels(step).observe(seconds)
+        self._series(self._steps, step).observe(seconds)
 
     def version_published(self, model: str, version: int, metrics: Any, example_count: int) -> None:
         """A version was published; metrics have `accuracy` and `log_loss`, each a float or None."""
         del version  # the newest is the one that is shown
         name, _ = self._names.pair(model, "")
-        self._published.labels(name).inc()
-        self._examples.labels(name).set(example_count)
+        self._series(self._published, name).inc()
+        self._series(self._examples, name).set(example_count)
         if metrics.accuracy is not None:
-            self._accuracy.labels(name).set(metrics.accuracy)
+            self._series(self._accuracy, name).set(metrics.accuracy)
         if metrics.log_loss is not None:
-            self._loss.labels(name).set(metrics.log_loss)
+            self._series(self._loss, name).set(metrics.log_loss)
 
 
 class _BoundedNames:

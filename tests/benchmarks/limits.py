@@ -48,28 +48,31 @@ def network_and_engine(seconds: float) -> dict[str, float]:
 
 
 def decode_and_network(seconds: float) -> dict[str, float]:
-    """Pictures a second of decoding and network alone, in a thread for each core."""
+    """Pictures a second of decoding and network alone, in a thread for each core, in the engine's batches."""
     backbone = _backbone()
     files = photographs(64)
 
     def work(number: int) -> int:
-        backbone.run(backbone.decode(files[number % len(files)])[None])
-        return 1
+        places = [(number + place) % len(files) for place in range(backbone.batch)]
+        backbone.run(np.stack([backbone.decode(files[place]) for place in places]))
+        return len(places)
 
     _in_threads(work, seconds / 4)
     return {"rate": _in_threads(work, seconds)}
 
 
 class _OpenVino:
-    """OpenVINO and nothing else: as many requests in flight as streams."""
+    """OpenVINO and nothing else: compiled for this batch, as many requests in flight as streams."""
 
     def __init__(self, backbone: Backbone, rows: np.ndarray) -> None:
         settings = _settings()
         (path,) = settings.cache.glob(f"{backbone.digest[:32]}-openvino-*/{NETWORK_FILE}")
         precision = "bf16" if settings.precision is Precision.BFLOAT16 else "f32"
         core = openvino.Core()
+        network = core.read_model(path)
+        network.reshape(rows.shape)
         self._network = core.compile_model(
-            core.read_model(path),
+            network,
             "CPU",
             {
                 "INFERENCE_PRECISION_HINT": precision,
@@ -93,7 +96,10 @@ class _Engine:
     """Lanes, batches, futures and all: what training's features go through, without decoding."""
 
     def __init__(self, backbone: Backbone, rows: list[np.ndarray]) -> None:
-        queue = LaneQueue(max_batch=backbone.batch, train_slice=backbone.batch, streams=backbone.streams)
+        rows_at_once = backbone.batch
+        queue = LaneQueue(
+            max_batch=rows_at_once, train_slice=rows_at_once, streams=backbone.streams, pairing=True
+        )
         batcher = Batcher(backbone.run, queue, self, threads=available_cores() + 1)
         batcher.start()
         self._rows = rows

@@ -52,6 +52,7 @@ class Entry:
         row: its row, once it is prepared.
         decoded: seconds that took.
         queued: seconds it had waited before.
+        begun: preparations that its lane had begun when its row was ready; the queue's.
     """
 
     prepare: Callable[[], "Row | RowFeatures"]
@@ -62,6 +63,7 @@ class Entry:
     row: Row | None = None
     decoded: float = 0.0
     queued: float = 0.0
+    begun: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -92,6 +94,8 @@ class _LaneState:
         self.raw: deque[Entry] = deque()
         self.rows: deque[Entry] = deque()
         self.turns = 0
+        #: Entries whose preparation was begun.
+        self.begun = 0
 
     def __len__(self) -> int:
         return len(self.raw) + len(self.rows)
@@ -101,7 +105,9 @@ class LaneQueue:
     """Two first-in-first-out lanes with one rule for what is done next. Not locked: the batcher does that.
 
     An entry has two turns: it is prepared (read and decoded), then its row runs in a batch. In a lane rows
-    run before further entries are prepared, so that what was begun first is answered first.
+    run before further entries are prepared, so that what was begun first is answered first. Where batches
+    take a core from preparing anyway, a row may wait while one more entry is prepared (`pairing`), so that
+    two run together: that costs nothing, and they take less time than one after the other.
 
     Serving goes first and alone: a Predict never shares its batch with training rows, which would only make
     it longer, so it waits for one training turn at most. While both lanes wait, training is given turns up to
@@ -115,6 +121,7 @@ class LaneQueue:
         train_share: part of the time that training gets while Predicts wait, from 0 to below 1.
         train_turns: most training turns at once while Predicts wait.
         max_delay: seconds that a Predict's row may wait for its batch to fill although the device is free.
+        pairing: whether a row waits for one more entry to be prepared, if any is there.
     """
 
     def __init__(
@@ -126,6 +133,7 @@ class LaneQueue:
         train_share: float = 0.2,
         train_turns: int = 1,
         max_delay: float = 0.0,
+        pairing: bool = False,
     ) -> None:
         self._lanes = {lane: _LaneState() for lane in Lane}
         self._sizes = {Lane.PREDICT: max_batch, Lane.TRAIN: train_slice}
@@ -133,6 +141,7 @@ class LaneQueue:
         self._train_weight = train_share / (1.0 - train_share)
         self._train_turns = train_turns
         self._max_delay = max_delay
+        self._pairing = pairing
         #: Seconds that training may take while Predicts wait; below 0 it had more than its share.
         self._owed = 0.0
 
@@ -152,6 +161,7 @@ class LaneQueue:
     def put(self, entry: Entry) -> None:
         """Add an entry at the end of its lane: to be prepared, or to be run if it has its row."""
         state = self._lanes[entry.lane]
+        entry.begun = state.begun
         (state.raw if entry.row is None else state.rows).append(entry)
 
     def take(self, now: float) -> Turn | None:
@@ -228,7 +238,8 @@ class LaneQueue:
         )
 
     def _preparation(self, lane: Lane, now: float) -> Turn:
-        raw = self._lanes[lane].raw
+        state = self._lanes[lane]
+        raw = state.raw
         expired: list[Entry] = []
         chosen = None
         abandoned = 0
@@ -241,6 +252,7 @@ class LaneQueue:
             elif not _is_late(entry, now):
                 # Not marked as running: its caller may leave until its row runs.
                 chosen = entry
+                state.begun += 1
             elif entry.future.set_running_or_notify_cancel():
                 expired.append(entry)
             else:
@@ -265,11 +277,15 @@ class LaneQueue:
         return bool(state.raw) or self._may_run(lane, now)
 
     def _may_run(self, lane: Lane, now: float) -> bool:
-        rows = self._lanes[lane].rows
+        state = self._lanes[lane]
+        rows = state.rows
         if not rows or not self._free:
             return False
-        filled = lane is Lane.TRAIN or len(rows) >= self._sizes[lane]
-        return filled or now - rows[0].since >= self._max_delay
+        filled = len(rows) >= self._sizes[lane]
+        # At most one: a row must not wait for as long as entries come that cannot be decoded.
+        if self._pairing and not filled and state.raw and state.begun == rows[0].begun:
+            return False
+        return filled or lane is Lane.TRAIN or now - rows[0].since >= self._max_delay
 
 
 def _is_late(entry: Entry, now: float) -> bool:

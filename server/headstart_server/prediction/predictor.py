@@ -328,7 +328,7 @@ def _answer(version: ResidentVersion, features: Mapping[str, Float32], top_k: in
     return Answer(
         version=version,
         indexes=indexes,
-        probabilities=np.take_along_axis(outputs, indexes, axis=1),
+        probabilities=outputs[np.arange(len(outputs))[:, np.newaxis], indexes],
     )
 
 

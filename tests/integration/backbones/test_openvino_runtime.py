@@ -57,11 +57,12 @@ def test_bfloat16_features_point_the_same_way(cache: Path, rows: NDArray[np.uint
         assert cosines.min() >= 0.98
 
 
+@pytest.mark.parametrize("streams", [1, 2])
 @pytest.mark.parametrize("precision", Precision)
 def test_a_rows_features_do_not_depend_on_its_batch_or_stream(
-    cache: Path, rows: NDArray[np.uint8], precision: Precision
+    cache: Path, rows: NDArray[np.uint8], precision: Precision, streams: int
 ) -> None:
-    backbone = load(cache, precision)
+    backbone = load(cache, precision, streams=streams)
     together = backbone.run(rows)
     with ThreadPoolExecutor(4) as threads:
         for size in (1, 2, 3, 5, 8):

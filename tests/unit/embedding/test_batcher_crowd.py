@@ -43,6 +43,7 @@ class Crowd:
     threads: int
     streams: int
     train_turns: int
+    pairing: bool
     callers: int
     each: int
     closes_after: int | None
@@ -53,6 +54,7 @@ crowds = st.builds(
     threads=st.integers(1, 6),
     streams=st.integers(1, 3),
     train_turns=st.integers(1, 3),
+    pairing=st.booleans(),
     callers=st.integers(1, 6),
     each=st.integers(1, 30),
     closes_after=st.none() | st.integers(0, 60),
@@ -84,7 +86,12 @@ class Busy:
     def __init__(self, crowd: Crowd, seed: int) -> None:
         self.crowd, self.seed = crowd, seed
         queue = LaneQueue(
-            max_batch=3, train_slice=2, streams=crowd.streams, train_turns=crowd.train_turns, train_share=0.3
+            max_batch=3,
+            train_slice=2,
+            streams=crowd.streams,
+            train_turns=crowd.train_turns,
+            train_share=0.3,
+            pairing=crowd.pairing,
         )
         self.batcher = Batcher(self.run, queue, Recorder(), threads=crowd.threads, name="crowd")
         self.running = threading.BoundedSemaphore(crowd.streams)

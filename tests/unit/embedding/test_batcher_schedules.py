@@ -71,9 +71,11 @@ class Input:
 class Play:
     """A batcher whose threads are the calls of `step`, one inside another where turns overlap."""
 
-    def __init__(self, *, streams: int, train_share: float) -> None:
+    def __init__(self, *, streams: int, train_share: float, pairing: bool) -> None:
         self.clock = ManualClock(0.0)
-        self.queue = LaneQueue(max_batch=3, train_slice=2, streams=streams, train_share=train_share)
+        self.queue = LaneQueue(
+            max_batch=3, train_slice=2, streams=streams, train_share=train_share, pairing=pairing
+        )
         self.batcher = Batcher(self.run, self.queue, Recorder(), clock=self.clock)
         self.inputs: list[Input] = []
         self.streams, self.running = streams, 0
@@ -177,12 +179,13 @@ class Play:
     streams=st.integers(1, 2),
     train_share=st.sampled_from([0.0, 0.2, 0.6]),
     closes=st.booleans(),
+    pairing=st.booleans(),
 )
 @settings(max_examples=300)
 def test_every_input_ends_exactly_once_whatever_happens_meanwhile(
-    script: list[object], streams: int, train_share: float, closes: bool
+    script: list[object], streams: int, train_share: float, closes: bool, pairing: bool
 ) -> None:
-    play = Play(streams=streams, train_share=train_share)
+    play = Play(streams=streams, train_share=train_share, pairing=pairing)
     for action in script:
         play.act(action)
     if closes:

@@ -51,6 +51,9 @@ class Waiting:
     raw: list[Entry] = field(default_factory=list)
     rows: list[Entry] = field(default_factory=list)
     turns: int = 0
+    begun: int = 0
+    #: Preparations begun when a row was ready, by the row's id.
+    ready: dict[int, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.raw) + len(self.rows)
@@ -64,15 +67,20 @@ class QueueMachine(RuleBasedStateMachine):
         streams=st.integers(1, 3),
         train_share=st.sampled_from([0.0, 0.2, 0.5, 0.75]),
         train_turns=st.integers(1, 3),
+        pairing=st.booleans(),
     )
-    def begin(self, sizes: tuple[int, int], streams: int, train_share: float, train_turns: int) -> None:
+    def begin(
+        self, sizes: tuple[int, int], streams: int, train_share: float, train_turns: int, pairing: bool
+    ) -> None:
         self.queue = LaneQueue(
             max_batch=sizes[0],
             train_slice=sizes[1],
             streams=streams,
             train_share=train_share,
             train_turns=train_turns,
+            pairing=pairing,
         )
+        self.pairing = pairing
         self.sizes = dict(zip((PREDICT, TRAIN), sizes, strict=True))
         self.streams, self.train_share, self.train_turns = streams, train_share, train_turns
         self.clock = ManualClock(0.0)
@@ -93,8 +101,12 @@ class QueueMachine(RuleBasedStateMachine):
         for _ in range(count):
             new = entry(lane, row=row, deadline=deadline)
             self.queue.put(new)
-            (self.lanes[lane].rows if row else self.lanes[lane].raw).append(new)
+            self.put_down(new, self.lanes[lane])
             self.came.append(new)
+
+    def put_down(self, new: Entry, waiting: Waiting) -> None:
+        waiting.ready[id(new)] = waiting.begun
+        (waiting.raw if new.row is None else waiting.rows).append(new)
 
     @precondition(lambda self: self.came)
     @rule(data=st.data())
@@ -132,12 +144,19 @@ class QueueMachine(RuleBasedStateMachine):
             return False
         return bool(waiting.raw or (waiting.rows and self.free()))
 
+    def waits_for_another(self, lane: Lane) -> bool:
+        """Whether a row waits for one more entry to be prepared, and for one only."""
+        waiting = self.lanes[lane]
+        if not self.pairing or len(waiting.rows) >= self.sizes[lane] or not waiting.raw:
+            return False
+        return waiting.ready[id(waiting.rows[0])] == waiting.begun
+
     def free(self) -> int:
         return self.streams - sum(bool(turn.batch) for turn in self.out)
 
     def check_entries(self, turn: Turn) -> None:
         waiting = self.lanes[turn.lane]
-        runs = bool(waiting.rows) and self.free() > 0
+        runs = bool(waiting.rows) and self.free() > 0 and not self.waits_for_another(turn.lane)
         stage, size = (waiting.rows, self.sizes[turn.lane]) if runs else (waiting.raw, 1)
         chosen = turn.batch if runs else (turn.prepare,) if turn.prepare else ()
         assert not (turn.prepare if runs else turn.batch)
@@ -153,6 +172,7 @@ class QueueMachine(RuleBasedStateMachine):
         # Who is prepared may still leave; who runs may not.
         assert all(one.future.running() == runs for one in chosen)
         self.ends.update(id(one) for one in gone if one not in chosen)
+        waiting.begun += turn.prepare is not None
 
     @precondition(lambda self: self.out)
     @rule(data=st.data(), seconds=st.integers(0, 9), answered=st.booleans())
@@ -169,7 +189,7 @@ class QueueMachine(RuleBasedStateMachine):
         else:
             turn.prepare.row = ROW
             self.queue.put(turn.prepare)
-            self.lanes[turn.lane].rows.append(turn.prepare)
+            self.put_down(turn.prepare, self.lanes[turn.lane])
 
     def charge(self, turn: Turn, seconds: int) -> None:
         if turn.lane is PREDICT and turn.contended:
@@ -217,6 +237,25 @@ def test_rows_run_before_further_entries_are_prepared() -> None:
         (PREDICT, "prepare", 0),
         None,
     ]
+
+
+def test_a_row_may_wait_for_one_more_so_that_two_run_together() -> None:
+    queue = filled(PREDICT, raw=3, rows=1, queue=LaneQueue(max_batch=2, train_slice=2, pairing=True))
+    another = taken(queue)
+    assert kind(another) == (PREDICT, "prepare", 0)
+    assert another.prepare is not None
+    another.prepare.row = ROW
+    queue.finish(another, 0.0)
+    queue.put(another.prepare)
+    assert kind(queue.take(0.0)) == (PREDICT, "run", 2)
+
+
+def test_a_row_waits_for_no_second_one_and_for_none_that_is_not_there() -> None:
+    queue = filled(PREDICT, raw=3, rows=1, queue=LaneQueue(max_batch=2, train_slice=2, pairing=True))
+    # Whatever becomes of the first that is prepared: it may be slow, or cannot be read.
+    assert [kind(queue.take(0.0)) for _ in range(2)] == [(PREDICT, "prepare", 0), (PREDICT, "run", 1)]
+    alone = filled(PREDICT, rows=1, queue=LaneQueue(max_batch=2, train_slice=2, pairing=True))
+    assert kind(alone.take(0.0)) == (PREDICT, "run", 1)
 
 
 def test_while_no_stream_is_free_entries_are_prepared_and_rows_wait() -> None:
