@@ -26,7 +26,7 @@ def deal_label_sets(labels: Float64, shares: Sequence[float], rng: np.random.Gen
     while deal.counts.any():
         rarest = np.flatnonzero(deal.counts == deal.counts[deal.counts > 0].min())
         # Of labels that are as rare, the one whose groups come first: their names do not matter.
-        label = max(rarest.tolist(), key=lambda one: deal.left[one].tobytes())
+        label = max(rarest.tolist(), key=deal.standing)
         for group in np.flatnonzero(deal.left[label]).tolist():
             deal.give(group, label)
     for group in np.flatnonzero(deal.parts < 0).tolist():
@@ -45,6 +45,10 @@ class _Deal:
         self.left = np.ascontiguousarray(labels.T) > 0
         self.counts = self.left.sum(axis=1)
         self.parts = np.full(len(labels), -1, np.int64)
+
+    def standing(self, label: int) -> tuple[bytes, list[float]]:
+        """Which groups of a label are left and what each part lacks of it: labels that share it are alike."""
+        return self.left[label].tobytes(), self._lacking[:, label].tolist()
 
     def give(self, group: int, label: int) -> None:
         """Give a group to the part that lacks most of a label, of equals the one that lacks most groups."""
