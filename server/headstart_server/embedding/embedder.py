@@ -99,6 +99,31 @@ class Embedder:
             futures.append(future)
         return futures
 
+    def predict_rows(self, rows: Sequence[Row], deadline: float | None = None) -> list["Future[RowFeatures]"]:
+        """Features of rows that `decode` made, or like those, on the Predict lane; all are taken or none.
+
+        Args:
+            rows: the rows.
+            deadline: when the caller stops waiting, on the clock; None for never.
+
+        Raises:
+            BackboneQueueFull: too many inputs are held already.
+        """
+        self._admit(len(rows))
+        futures = []
+        for row in rows:
+            entry = Entry(
+                prepare=partial(_prepared, row),
+                lane=Lane.PREDICT,
+                since=self._clock(),
+                deadline=deadline,
+                row=row,
+            )
+            entry.future.add_done_callback(self._release)
+            self._batcher.submit(entry)
+            futures.append(entry.future)
+        return futures
+
     def extract(
         self,
         digests: Sequence[str],
@@ -133,13 +158,13 @@ class Embedder:
             for _, future in under_way:
                 future.cancel()
 
-    def decode(self, content: Content) -> None:
-        """Check that an input can be decoded, without running it.
+    def decode(self, content: Content) -> Row:
+        """Turn one input into one row, without running it.
 
         Raises:
             HeadstartError: as `Backbone.decode`.
         """
-        self._backbone.decode(content)
+        return self._backbone.decode(content)
 
     def close(self) -> None:
         """Stop the batcher; inputs that wait fail with `Draining`."""
@@ -211,6 +236,10 @@ class Embedder:
     def _release(self, _: "Future[RowFeatures]") -> None:
         with self._lock:
             self._pending -= 1
+
+
+def _prepared(row: Row) -> Row:
+    return row
 
 
 def _given(content: Content) -> Content:

@@ -9,6 +9,7 @@ import numpy as np
 from headstart_server.backbones.backbone import Content
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.queue import RowFeatures
+from headstart_server.errors import UndecodableInput
 from headstart_server.jobs.contents import ArchiveReader
 from headstart_server.learning.comparison import Pair
 from headstart_server.learning.example_list import ExampleList
@@ -153,3 +154,12 @@ def _told(
 def stacked(rows: Sequence[RowFeatures], views: Iterable[str]) -> dict[str, Float32]:
     """Features [n, D] of n inputs by view."""
     return {view: np.stack([row.views[view] for row in rows]) for view in views}
+
+
+def finite(row: RowFeatures, views: Sequence[str]) -> RowFeatures | UndecodableInput:
+    """The row, or what is wrong with it: one number that is none would spoil the whole head."""
+    if all(np.isfinite(row.views[name]).all() for name in views):
+        return row
+    return UndecodableInput(
+        "Expected an input whose features are finite numbers. Received: features with NaN or infinity."
+    )

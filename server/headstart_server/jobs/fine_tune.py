@@ -13,9 +13,10 @@ from headstart_server.backbones.backbone import Content
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.queue import RowFeatures
-from headstart_server.errors import UndecodableInput, UnusableExamples
+from headstart_server.errors import UnusableExamples
 from headstart_server.jobs.answering import MAX_LISTED_FAULTS
-from headstart_server.jobs.answers import Answerer
+from headstart_server.jobs.answers import Answerer, finite
+from headstart_server.jobs.assessment import Assessment
 from headstart_server.jobs.datasets import Dataset, DatasetStore
 from headstart_server.jobs.gate import MAX_JUDGEMENTS, GateKeeper, moved_too_often
 from headstart_server.jobs.job import Findings, Job, JobStep, Progress
@@ -144,9 +145,20 @@ class FineTuneRun:
                 head=fitted.head, embedder=embedder, known=replace(dataset, outcomes=found.outcomes)
             )
             promotion = self._judge(candidate)
+            assessment = self._assessment(fitted, dataset.examples, table, kept_out)
+            evidence = assessment.files()
+            findings = assessment.findings(
+                seed=self._job.spec.seed,
+                estimated_seconds=self._seconds_so_far(),
+                fault_count=self.findings.dropped_count,
+            )
         metrics = found.evaluation.metrics
         manifest = self._manifest(embedder, fitted, metrics, trained)
-        files = {EXAMPLES_FILE: candidate.known.to_bytes(), EVALUATION_FILE: found.to_bytes()}
+        files = {
+            EXAMPLES_FILE: candidate.known.to_bytes(),
+            EVALUATION_FILE: found.to_bytes(findings),
+            **evidence,
+        }
         number = self._publish(candidate, manifest, files, promotion)
         self._tools.observer.version_published(self._job.spec.model, number, metrics, manifest.example_count)
         return number
@@ -192,7 +204,7 @@ class FineTuneRun:
             list(places), read, window=self._tools.window, checkpoint=self._checkpoint
         ):
             digest = dataset.examples[first[place]].digest
-            outcome = _checked(came, wanted) if isinstance(came, RowFeatures) else came
+            outcome = finite(came, wanted) if isinstance(came, RowFeatures) else came
             if isinstance(outcome, RowFeatures):
                 rows[digest] = {name: outcome.views[name] for name in wanted}
                 self._add_seconds("decode", outcome.decoded)
@@ -255,6 +267,28 @@ class FineTuneRun:
         metrics = found.evaluation.metrics
         self._report(JobStep.EVALUATE, metrics.example_count, metrics.example_count, metrics, force=True)
         return found
+
+    def _assessment(
+        self,
+        fitted: Fitted,
+        examples: Sequence[StoredExample],
+        table: _Table,
+        kept_out: NDArray[np.bool_],
+    ) -> Assessment:
+        return Assessment(
+            examples=examples,
+            indexes=np.arange(len(examples)),
+            views=table.views,
+            targets=table.targets,
+            held_out=kept_out,
+            fitted=fitted,
+            checkpoint=self._checkpoint,
+        )
+
+    def _seconds_so_far(self) -> float:
+        """Seconds of the finished steps: those left are a small part."""
+        seconds = self.findings.step_seconds
+        return sum(seconds.get(step.value, 0.0) for step in JobStep)
 
     def _judge(self, candidate: Answerer) -> Promotion | None:
         return self._tools.gate.judge(self._job.spec, candidate, self._checkpoint)
@@ -346,15 +380,6 @@ class FineTuneRun:
             return
         self._last_report = now
         self._tools.ledger.report(self._job, _progress(step, done, total, metrics), self.findings)
-
-
-def _checked(row: RowFeatures, views: Sequence[str]) -> RowFeatures | UndecodableInput:
-    """The row, or what is wrong with it: one number that is none would spoil the whole head."""
-    if all(np.isfinite(row.views[name]).all() for name in views):
-        return row
-    return UndecodableInput(
-        "Expected an input whose features are finite numbers. Received: features with NaN or infinity."
-    )
 
 
 def _progress(step: JobStep, done: int, total: int, metrics: Metrics | None = None) -> Progress:

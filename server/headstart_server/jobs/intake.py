@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from headstart_server.backbones.backbone import BackboneInfo
+from headstart_server.embedding.embedder import CHECK_SECONDS
 from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.modality import check_modality
 from headstart_server.errors import Cancelled, Draining, HeadstartError, InvalidField, JobNotFound, WrongTask
@@ -17,12 +18,16 @@ from headstart_server.jobs.datasets import DatasetStore, DatasetWriter
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.ledger import Ledger, Submission
 from headstart_server.jobs.parents import Parent, find_parent
+from headstart_server.jobs.preview import Preview, Previewed
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import DatasetSummary, Example, ExampleFault
 from headstart_server.learning.recipe import check_task, views_of
 from headstart_server.learning.stored_example import StoredExample
 from headstart_server.learning.target_count import check_trainable
 from headstart_server.models.registry import Registry
+
+#: Examples under way to the backbone at once while they are looked at without a job.
+PREVIEW_WINDOW = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +42,8 @@ class Validation:
         fault_count: number of examples that cannot be used.
         warnings: remarks that do not stop it.
         message: why it is not valid; empty if it is.
+        previewed: what was found in the examples, and how good a version of them would be; None if it is not
+            valid.
     """
 
     valid: bool
@@ -46,6 +53,7 @@ class Validation:
     fault_count: int
     warnings: tuple[str, ...]
     message: str
+    previewed: Previewed | None = None
 
 
 class Upload:
@@ -88,6 +96,7 @@ class Upload:
         self._closed = False
         # A caller may leave, and so close, while its last piece of work is still going in another thread.
         self._turn = threading.Lock()
+        self._left = threading.Event()
 
     def add(self, examples: Sequence[Example]) -> None:
         """Check and store some examples.
@@ -142,9 +151,13 @@ class Upload:
         return job
 
     def validate(self) -> Validation:
-        """Decode every example and tell what was found; no job comes of it.
+        """Run every example through the backbone, fit a head and tell what was found; no job comes of it.
+
+        The features stay in the cache, so that a fine-tune of the same examples need not compute them again.
 
         Raises:
+            Cancelled: the caller left meanwhile.
+            Draining: the server stops.
             HeadstartError: the examples cannot be trained on whatever they hold.
         """
         with self._working() as writer:
@@ -153,20 +166,28 @@ class Upload:
             return self._validate(summary)
 
     def _validate(self, summary: DatasetSummary) -> Validation:
-        decode = self._intake.engine.load(self._info.name).decode
+        embedder = self._intake.engine.load(self._info.name)
         with closing(self._intake.datasets.open(self._job_id)) as dataset:
-            examples = dataset.examples
-            faults = {fault.index: fault for fault in dataset.contradictions()}
-            for index in range(len(examples)):
-                try:
-                    decode(dataset.read(index))
-                except HeadstartError as error:
-                    faults.setdefault(index, dataset.fault(index, error))
-            kept = [example for index, example in enumerate(examples) if index not in faults]
-        return self._verdict(summary, [faults[index] for index in sorted(faults)], kept)
+            preview = Preview(
+                self._spec, dataset, embedder, window=PREVIEW_WINDOW, checkpoint=self._check_awaited
+            )
+            preview.extract()
+            faults = [preview.faults[index] for index in sorted(preview.faults)]
+            verdict = self._verdict(summary, faults, [dataset.examples[index] for index in preview.usable])
+            if not verdict.valid:
+                return verdict
+            with self._intake.looking(self._check_awaited):
+                return replace(verdict, previewed=preview.look())
+
+    def _check_awaited(self) -> None:
+        if self._left.is_set():
+            raise Cancelled("The caller left while its examples were looked at.")
+        self._intake.check_open()
 
     def close(self) -> None:
         """Remove what was stored, unless it was accepted."""
+        # What is still going on ends at its next checkpoint.
+        self._left.set()
         with self._turn:
             self._closed = True
             if not self._accepted and self._writer is not None:
@@ -242,6 +263,7 @@ class Intake:
         self.engine = engine
         self.on_accepted = on_accepted
         self._closed = threading.Event()
+        self._looking = threading.Lock()
 
     def open(self, spec: FineTuneSpec, request_id: str, *, validate_only: bool) -> Upload:
         """Open an upload; close it whatever comes.
@@ -259,8 +281,7 @@ class Intake:
             JobQueueFull: too many jobs are queued.
             Draining: the server is stopping.
         """
-        if self._closed.is_set():
-            raise Draining("The server is stopping and takes no new jobs. Try again at another replica.")
+        self.check_open()
         spec = spec.check()
         _check_request_id(request_id)
         earlier = self.ledger.replayed(request_id) if request_id and not validate_only else None
@@ -285,8 +306,31 @@ class Intake:
             full = replace(full, parent_version=parent.number, parent_alias=None)
         return Upload(self, asked, full, info, request_id, parent=parent, repeated=earlier is not None)
 
+    def check_open(self) -> None:
+        """Check that uploads are taken.
+
+        Raises:
+            Draining: the server is stopping.
+        """
+        if self._closed.is_set():
+            raise Draining("The server is stopping and takes no new jobs. Try again at another replica.")
+
+    @contextmanager
+    def looking(self, checkpoint: Callable[[], None]) -> Iterator[None]:
+        """Wait for a turn to fit a head without a job: one at a time, so that jobs and Predicts get theirs.
+
+        Args:
+            checkpoint: called while it waits; may raise to stop.
+        """
+        while not self._looking.acquire(timeout=CHECK_SECONDS):
+            checkpoint()
+        try:
+            yield
+        finally:
+            self._looking.release()
+
     def close(self) -> None:
-        """Take no further uploads."""
+        """Take no further uploads, and stop looking at those that came."""
         self._closed.set()
 
 

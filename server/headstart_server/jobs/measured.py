@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart_server.learning.dataset_findings import DatasetFindings
 from headstart_server.learning.evaluation import Evaluation, MetricsSource, evaluate
 from headstart_server.learning.fitting import Fitted
 from headstart_server.learning.head import Float32
@@ -26,9 +27,10 @@ class Measured:
     evaluation: Evaluation
     outcomes: Sequence[Outcome | None]
 
-    def to_bytes(self) -> bytes:
-        """The evaluation as the content of a file."""
-        return json.dumps({"evaluation": self.evaluation.to_json()}, ensure_ascii=False).encode()
+    def to_bytes(self, findings: DatasetFindings) -> bytes:
+        """The evaluation, and what was found in the examples, as the content of a file."""
+        fields = {"evaluation": self.evaluation.to_json(), "findings": findings.to_json()}
+        return json.dumps(fields, ensure_ascii=False).encode()
 
 
 def measured(

@@ -3,18 +3,20 @@
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, delete, insert, select, update
 
 from headstart_server.database.database import Database
 from headstart_server.database.tables import aliases, models, versions
 from headstart_server.errors import AliasNotFound, ArtifactDamaged, EtagMismatch, VersionInUse
+from headstart_server.learning.dataset_findings import DatasetFindings
 from headstart_server.learning.evaluation import Evaluation
 from headstart_server.learning.example_list import ExampleList
 from headstart_server.learning.promotion import Promotion
 from headstart_server.models import rows
+from headstart_server.models.evidence import NEIGHBORS_FILE
 from headstart_server.models.resident import ResidentVersion, ResidentVersions
 from headstart_server.models.store import EVALUATION_FILE, EXAMPLES_FILE, VersionStore
 from headstart_server.models.version import Alias, Manifest, Model, Selector, Version
@@ -131,6 +133,35 @@ class Registry:
         self._resident.put(loaded)
         return loaded
 
+    def with_evidence(self, version: ResidentVersion, files: Collection[str]) -> ResidentVersion:
+        """A version with what its answers rest on, read from disk as far as it is not in memory.
+
+        It stays in memory with the version; an index of neighbours only if it is not larger than a quarter of
+        what all versions may take.
+
+        Args:
+            version: as `load` gave it.
+            files: the names of the files that are wanted.
+
+        Raises:
+            VersionNotFound: it was deleted meanwhile.
+            ArtifactDamaged: a file is damaged or missing.
+        """
+        missing = set(files) - version.evidence.files
+        if not missing:
+            return version
+        stored = self.version(version.model, version.number)
+        try:
+            evidence = self._store.read_evidence(stored.artifact, stored.manifest, version.evidence, missing)
+        except ArtifactDamaged:
+            self.version(version.model, version.number)
+            raise
+        kept = evidence
+        if evidence.nbytes > self._resident.max_bytes // 4:
+            kept = replace(evidence, neighbors=None, files=evidence.files - {NEIGHBORS_FILE})
+        self._resident.replace(replace(version, evidence=kept))
+        return replace(version, evidence=evidence)
+
     # Reading
 
     def model(self, name: str) -> Model:
@@ -201,8 +232,10 @@ class Registry:
                 metadata={"model": version.model, "version": str(version.number)},
             ) from error
 
-    def evaluation(self, selector: Selector) -> tuple[Version, Evaluation | None]:
-        """A version and how good it is in all detail; None for versions of 0.1.
+    def evaluation(self, selector: Selector) -> tuple[Version, Evaluation | None, DatasetFindings | None]:
+        """A version, how good it is in all detail, and what was found in its examples.
+
+        Both are None for versions of 0.1.
 
         Raises:
             ModelNotFound, AliasNotFound or VersionNotFound: there is no such version.
@@ -211,8 +244,10 @@ class Registry:
         version = self.version(selector.model, self.resolve(selector))
         content = self.file(version, EVALUATION_FILE)
         if content is None:
-            return version, None
-        return version, Evaluation.from_json(json.loads(content)["evaluation"])
+            return version, None, None
+        fields = json.loads(content)
+        evaluation = Evaluation.from_json(fields["evaluation"])
+        return version, evaluation, DatasetFindings.from_json(fields["findings"])
 
     def file(self, version: Version, name: str) -> bytes | None:
         """A further file of a version; None if it has none of this name.

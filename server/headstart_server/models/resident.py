@@ -1,11 +1,33 @@
-"""The heads in memory, under a bound of bytes."""
+"""The versions in memory, under a bound of bytes."""
 
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 
 from headstart_server.errors import BackboneMismatch
+from headstart_server.learning.familiarity import Familiarity
 from headstart_server.learning.head import Head
+from headstart_server.learning.neighbors import NeighborIndex
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Evidence:
+    """What a version's answers rest on, as far as it was asked for.
+
+    Attributes:
+        files: names of the files that were read or found missing.
+        familiarity: how familiar inputs are; None if the version cannot tell, or was not asked.
+        neighbors: its training examples; None likewise.
+    """
+
+    files: frozenset[str] = frozenset()
+    familiarity: Familiarity | None = None
+    neighbors: NeighborIndex | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes it takes in memory."""
+        return sum(part.nbytes for part in (self.familiarity, self.neighbors) if part is not None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -18,6 +40,7 @@ class ResidentVersion:
         backbone: name of the backbone it was fitted on.
         backbone_digest: digest of that backbone.
         head: the head.
+        evidence: what its answers rest on, as far as it was asked for.
     """
 
     model: str
@@ -25,6 +48,12 @@ class ResidentVersion:
     backbone: str
     backbone_digest: str
     head: Head
+    evidence: Evidence = Evidence()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes it takes in memory."""
+        return self.head.nbytes + self.evidence.nbytes
 
 
 def check_backbone(version: ResidentVersion, digest: str) -> None:
@@ -46,11 +75,11 @@ class ResidentVersions:
     """The versions used last. Safe to use from many threads.
 
     Args:
-        max_bytes: most bytes of heads to keep; the one used last stays whatever its size.
+        max_bytes: most bytes of versions to keep; the one used last stays whatever its size.
     """
 
     def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._lock = threading.Lock()
         self._entries: OrderedDict[tuple[str, int], ResidentVersion] = OrderedDict()
         self._nbytes = 0
@@ -60,7 +89,7 @@ class ResidentVersions:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the heads it holds."""
+        """Bytes of the versions it holds."""
         return self._nbytes
 
     def get(self, model: str, number: int) -> ResidentVersion | None:
@@ -75,17 +104,28 @@ class ResidentVersions:
         """Keep a version, and drop those used longest ago while there are too many bytes."""
         key = (version.model, version.number)
         with self._lock:
-            if key in self._entries:
-                return
-            self._entries[key] = version
-            self._nbytes += version.head.nbytes
-            while self._nbytes > self._max_bytes and len(self._entries) > 1:
-                _, dropped = self._entries.popitem(last=False)
-                self._nbytes -= dropped.head.nbytes
+            if key not in self._entries:
+                self._add(key, version)
+
+    def replace(self, version: ResidentVersion) -> None:
+        """Keep a version in the place of what was kept of it; nothing happens if nothing was."""
+        key = (version.model, version.number)
+        with self._lock:
+            kept = self._entries.pop(key, None)
+            if kept is not None:
+                self._nbytes -= kept.nbytes
+                self._add(key, version)
+
+    def _add(self, key: tuple[str, int], version: ResidentVersion) -> None:
+        self._entries[key] = version
+        self._nbytes += version.nbytes
+        while self._nbytes > self.max_bytes and len(self._entries) > 1:
+            _, dropped = self._entries.popitem(last=False)
+            self._nbytes -= dropped.nbytes
 
     def drop(self, model: str, number: int) -> None:
         """Forget a version that was deleted."""
         with self._lock:
             version = self._entries.pop((model, number), None)
             if version is not None:
-                self._nbytes -= version.head.nbytes
+                self._nbytes -= version.nbytes

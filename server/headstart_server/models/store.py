@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -14,6 +14,14 @@ from safetensors.numpy import save as save_tensors
 
 from headstart_server.errors import ArtifactDamaged
 from headstart_server.learning.head import Head, HeadFacts
+from headstart_server.models.evidence import (
+    FAMILIARITY_FILE,
+    NEIGHBORS_FILE,
+    NotEvidence,
+    familiarity_of,
+    neighbors_of,
+)
+from headstart_server.models.resident import Evidence
 from headstart_server.models.storage import storage_errors, sync_folder
 from headstart_server.models.version import Manifest
 
@@ -113,6 +121,25 @@ class VersionStore:
         """
         digest = manifest.files.get(name)
         return None if digest is None else self._checked(artifact, manifest, name, digest)
+
+    def read_evidence(
+        self, artifact: str, manifest: Manifest, known: Evidence, names: Collection[str]
+    ) -> Evidence:
+        """What a version's answers rest on: what is known of it, and some files that are read.
+
+        Raises:
+            ArtifactDamaged: a file is missing, or not the one that was published.
+        """
+        contents = {name: self.read_file(artifact, manifest, name) for name in names}
+        found = replace(known, files=known.files | set(names))
+        try:
+            if content := contents.get(FAMILIARITY_FILE):
+                found = replace(found, familiarity=familiarity_of(content))
+            if content := contents.get(NEIGHBORS_FILE):
+                found = replace(found, neighbors=neighbors_of(content))
+        except NotEvidence as error:
+            raise _damaged(manifest, str(error)) from error
+        return found
 
     def _checked(self, artifact: str, manifest: Manifest, name: str, digest: str) -> bytes:
         try:

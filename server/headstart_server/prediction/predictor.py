@@ -2,15 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 import numpy as np
-from numpy.typing import NDArray
 
-from headstart_server.backbones.backbone import LAST, Content
+from headstart_server.backbones.backbone import LAST, Content, Modality
+from headstart_server.backbones.occlusion import Pixels
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.modality import check_modality
@@ -24,10 +24,12 @@ from headstart_server.errors import (
     WrongModality,
 )
 from headstart_server.learning.head import Float32
-from headstart_server.learning.task import Task
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion, check_backbone
 from headstart_server.models.version import Selector
+from headstart_server.prediction.answers import Answer, answer, views_of, work_of
+from headstart_server.prediction.asked import Asked, SaliencyAsked
+from headstart_server.prediction.saliency import Saliency, class_index, saliency_of
 
 #: Multiplications of a head above which it runs in a thread instead of holding up the event loop.
 HEAD_WORK_IN_LOOP = 20_000_000
@@ -35,23 +37,6 @@ HEAD_WORK_IN_LOOP = 20_000_000
 _FAULTS_OF_INPUTS = (UndecodableInput, InputTooLarge, WrongModality)
 #: Versions of one call: each is found and answers in the event loop, where every other call waits meanwhile.
 MAX_TARGETS = 100
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Answer:
-    """What one version answered.
-
-    Attributes:
-        version: the version.
-        indexes: for each input the class indexes asked for, the likeliest first, [n, k].
-        probabilities: their probabilities, [n, k].
-        values: of a regression the number for each input, [n]; there are no classes then.
-    """
-
-    version: ResidentVersion
-    indexes: NDArray[np.int64]
-    probabilities: Float32
-    values: Float32 | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -133,19 +118,17 @@ class Predictor:
         self,
         selectors: Sequence[Selector],
         contents: Sequence[Content],
+        asked: Asked,
         *,
-        top_k: int,
         deadline: float | None,
-        with_features: bool = False,
     ) -> Predicted:
         """Answer inputs by one or several versions; versions on one backbone share its pass.
 
         Args:
             selectors: the versions to ask.
             contents: the inputs.
-            top_k: most classes for each input; 0 for all.
+            asked: what is asked for beside them.
             deadline: when the caller stops waiting, on the clock; None for never.
-            with_features: whether the features are wanted too.
 
         Raises:
             HeadstartError: names what cannot be found, read or answered.
@@ -157,22 +140,28 @@ class Predictor:
                 f"Expected at most {MAX_TARGETS - 1} additional targets. Received: {len(selectors) - 1}.",
                 field="additional_targets",
             )
-        if top_k < 0:
-            raise InvalidField(
-                f"Expected a top_k of 1 or more, or 0 for all classes. Received: {top_k}.", field="top_k"
-            )
-        versions = [await self._resolve(selector) for selector in selectors]
+        asked.check(len(contents))
+        versions = [await self._resolve(selector, asked.files) for selector in selectors]
         embedders = {version.backbone: self._embedder(version) for version in versions}
+        if asked.saliency is not None:
+            _check_saliency(asked.saliency, versions[0], embedders[versions[0].backbone])
         resolved = self._clock()
         rows = await self._rows(embedders.values(), contents, deadline)
         embedded = self._clock()
-        answers = [await self._answer(version, rows[version.backbone], top_k) for version in versions]
+        answers = [await self._answer(version, rows[version.backbone], asked) for version in versions]
+        if asked.saliency is not None:
+            embedder = embedders[versions[0].backbone]
+            maps = await self._saliency(asked.saliency, versions[0], embedder, contents, deadline)
+            answers[0] = replace(answers[0], saliency=maps)
         finished = self._clock()
         times = _times([row for of_backbone in rows.values() for row in of_backbone])
-        wanted = rows if with_features else {}
+        wanted = rows if asked.with_features else {}
         return Predicted(
             answers=answers,
-            features=[BackboneFeatures(backbone=name, views=_stacked(rows[name])) for name in wanted],
+            features=[
+                BackboneFeatures(backbone=name, views=_stacked(rows[name], rows[name][0].views))
+                for name in wanted
+            ],
             times=StageTimes(
                 total=finished - started,
                 resolve=resolved - started,
@@ -210,9 +199,9 @@ class Predictor:
                 )
         embedder = self._engine.get(backbone)
         rows = (await self._rows([embedder], contents, deadline))[info.name]
-        stacked = _stacked(rows)
+        stacked = _stacked(rows, wanted)
         times = _times(rows)
-        features = BackboneFeatures(backbone=info.name, views={view: stacked[view] for view in wanted})
+        features = BackboneFeatures(backbone=info.name, views=stacked)
         return features, StageTimes(
             total=self._clock() - started, decode=times.decode, queue=times.queue, backbone=times.backbone
         )
@@ -223,7 +212,7 @@ class Predictor:
                 f"Expected 1 to {self._max_inputs} inputs. Received: {len(contents)}.", field="inputs"
             )
 
-    async def _resolve(self, selector: Selector) -> ResidentVersion:
+    async def _resolve(self, selector: Selector, files: Collection[str]) -> ResidentVersion:
         try:
             number = self._registry.resolve(selector)
         except ModelNotFound:
@@ -237,6 +226,8 @@ class Predictor:
         version = self._registry.resident(selector.model, number)
         if version is None:
             version = await asyncio.to_thread(self._registry.load, selector.model, number)
+        if not version.evidence.files.issuperset(files):
+            version = await asyncio.to_thread(self._registry.with_evidence, version, files)
         return version
 
     def _embedder(self, version: ResidentVersion) -> Embedder:
@@ -254,11 +245,41 @@ class Predictor:
             rows[embedder.info.name] = await _gathered(embedder.predict(contents, deadline))
         return rows
 
-    async def _answer(self, version: ResidentVersion, rows: Sequence[RowFeatures], top_k: int) -> Answer:
-        features = {view: np.stack([row.views[view] for row in rows]) for view in version.head.views}
-        if len(rows) * version.head.work > HEAD_WORK_IN_LOOP:
-            return await asyncio.to_thread(_answer, version, features, top_k)
-        return _answer(version, features, top_k)
+    async def _answer(self, version: ResidentVersion, rows: Sequence[RowFeatures], asked: Asked) -> Answer:
+        views = _stacked(rows, views_of(version, asked))
+        if len(rows) * work_of(version, asked) > HEAD_WORK_IN_LOOP:
+            return await asyncio.to_thread(answer, version, views, asked)
+        return answer(version, views, asked)
+
+    async def _saliency(
+        self,
+        asked: SaliencyAsked,
+        version: ResidentVersion,
+        embedder: Embedder,
+        contents: Sequence[Content],
+        deadline: float | None,
+    ) -> list[Saliency]:
+        """One picture after the other, some rows at a time: other calls get their turns in between."""
+
+        async def outputs(pictures: Sequence[Pixels]) -> Float32:
+            rows = await _gathered(embedder.predict_rows(pictures, deadline))
+            return version.head.outputs(_stacked(rows, version.head.views))
+
+        maps = []
+        for content in contents:
+            row = await asyncio.to_thread(embedder.decode, content)
+            maps.append(await saliency_of(np.asarray(row, np.uint8), version.head, asked, outputs))
+        return maps
+
+
+def _check_saliency(asked: SaliencyAsked, version: ResidentVersion, embedder: Embedder) -> None:
+    if embedder.info.modality is not Modality.IMAGE:
+        raise InvalidField(
+            f"Expected saliency for a backbone that takes pictures. Received: '{embedder.info.name}', which "
+            f"takes {embedder.info.modality.value}s.",
+            field="saliency",
+        )
+    class_index(version.head, asked.class_name)
 
 
 async def _gathered(futures: Sequence["Future[RowFeatures]"]) -> list[RowFeatures]:
@@ -311,29 +332,8 @@ def _fault(faults: Mapping[int, BaseException], count: int) -> BaseException:
     )
 
 
-def _answer(version: ResidentVersion, features: Mapping[str, Float32], top_k: int) -> Answer:
-    outputs = version.head.outputs(features)
-    if version.head.task is Task.REGRESSION:
-        none = np.zeros((len(outputs), 0))
-        return Answer(
-            version=version,
-            indexes=none.astype(np.int64),
-            probabilities=none.astype(np.float32),
-            values=outputs[:, 0],
-        )
-    classes = outputs.shape[1]
-    wanted = min(top_k or classes, classes)
-    # Stable, so that equal probabilities come in the order of the classes.
-    indexes = np.argsort(-outputs, axis=1, kind="stable")[:, :wanted]
-    return Answer(
-        version=version,
-        indexes=indexes,
-        probabilities=outputs[np.arange(len(outputs))[:, np.newaxis], indexes],
-    )
-
-
-def _stacked(rows: Sequence[RowFeatures]) -> dict[str, Float32]:
-    return {view: np.stack([row.views[view] for row in rows]) for view in rows[0].views}
+def _stacked(rows: Sequence[RowFeatures], views: Iterable[str]) -> dict[str, Float32]:
+    return {view: np.stack([row.views[view] for row in rows]) for view in views}
 
 
 def _times(rows: Sequence[RowFeatures]) -> StageTimes:

@@ -7,6 +7,8 @@ from headstart_server.jobs.intake import Validation
 from headstart_server.jobs.job import Job, JobError, JobEvent, JobState, JobStep, Progress
 from headstart_server.learning.dataset import ExampleFault
 from headstart_server.rpc.comparison_messages import promotion_message
+from headstart_server.rpc.evaluation_messages import evaluation_message
+from headstart_server.rpc.finding_messages import findings_message
 from headstart_server.rpc.messages import TASKS, spec_message, timestamp
 from headstart_server.rpc.status import reason_status
 
@@ -63,6 +65,7 @@ def event_message(event: JobEvent) -> job_pb2.JobEvent:
 
 def validation_message(validation: Validation) -> fine_tuning_service_pb2.Validation:
     """The message of what `validate_only` found."""
+    previewed = validation.previewed
     return fine_tuning_service_pb2.Validation(
         valid=validation.valid,
         example_count=validation.example_count,
@@ -71,6 +74,8 @@ def validation_message(validation: Validation) -> fine_tuning_service_pb2.Valida
         fault_count=validation.fault_count,
         warnings=validation.warnings,
         message=validation.message,
+        findings=None if previewed is None else findings_message(previewed.findings),
+        evaluation=None if previewed is None else evaluation_message(previewed.evaluation),
     )
 
 

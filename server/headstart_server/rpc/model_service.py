@@ -9,6 +9,7 @@ from headstart_server.models.names import check_alias_name
 from headstart_server.models.registry import Registry
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.evaluation_messages import evaluation_message
+from headstart_server.rpc.finding_messages import findings_message
 from headstart_server.rpc.messages import page_key, page_size_of, page_token, selector_of
 from headstart_server.rpc.model_messages import (
     alias_message,
@@ -80,10 +81,11 @@ class ModelService(stubs.ModelServiceServicer):
         self, request: pb.GetEvaluationRequest, context: Context
     ) -> pb.GetEvaluationResponse:
         selector = selector_of(request.target, "target")
-        version, evaluation = await asyncio.to_thread(self._registry.evaluation, selector)
+        version, evaluation, findings = await asyncio.to_thread(self._registry.evaluation, selector)
         return pb.GetEvaluationResponse(
             version=version_message(version),
             evaluation=None if evaluation is None else evaluation_message(evaluation),
+            findings=None if findings is None else findings_message(findings),
         )
 
     async def ListBackbones(

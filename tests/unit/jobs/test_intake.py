@@ -1,14 +1,18 @@
 """Uploads: accepted whole, refused by name, or gone without a trace."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
-from fakes import PATIENCE, Desk, FakeBackbone, FakeSource, ManualClock, Shelf
+from fakes import PATIENCE, Desk, FakeBackbone, FakeSource, ManualClock, Recorder, Shelf
 from headstart_server.backbones.backbone import Modality
+from headstart_server.embedding.batcher import Batcher
+from headstart_server.embedding.cache import FeatureCache
+from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.queue import LaneQueue
 from headstart_server.errors import (
     BackboneNotFound,
     Cancelled,
@@ -31,14 +35,10 @@ from headstart_server.learning.target import Target
 from headstart_server.models.registry import Registry
 
 
-class DecodingOnly:
-    """What an engine needs of an embedder here: uploads are decoded and never run."""
-
-    def __init__(self, backbone: FakeBackbone) -> None:
-        self.decode = backbone.decode
-
-    def close(self) -> None:
-        pass
+def embedder_of(backbone: FakeBackbone) -> Embedder:
+    batcher = Batcher(backbone.run, LaneQueue(max_batch=8, train_slice=8), Recorder(), threads=1)
+    batcher.start()
+    return Embedder(backbone, batcher, FeatureCache(1 << 20), max_pending=10)
 
 
 class Counter:
@@ -48,9 +48,10 @@ class Counter:
         self.folder = folder / "datasets"
         self.datasets = DatasetStore(self.folder, DatasetLimits(max_examples=1000))
         words = FakeBackbone("words", modality=Modality.TEXT)
-        engine = Engine(FakeSource(FakeBackbone("fake"), words), DecodingOnly, "fake")
+        self.backbone = FakeBackbone("fake")
+        self.engine = Engine(FakeSource(self.backbone, words), embedder_of, "fake")
         self.accepted = 0
-        self.intake = Intake(ledger, self.datasets, engine, registry, self.count)
+        self.intake = Intake(ledger, self.datasets, self.engine, registry, self.count)
 
     def count(self) -> None:
         self.accepted += 1
@@ -64,8 +65,10 @@ class Counter:
 
 
 @pytest.fixture
-def counter(tmp_path: Path, desk: Desk) -> Counter:
-    return Counter(tmp_path, desk.ledger, desk.shelf.registry)
+def counter(tmp_path: Path, desk: Desk) -> Iterator[Counter]:
+    counter = Counter(tmp_path, desk.ledger, desk.shelf.registry)
+    yield counter
+    counter.engine.close()
 
 
 def examples(*contents: bytes, label: str = "") -> list[Example]:

@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,6 +37,7 @@ from headstart_server.errors import (
 )
 from headstart_server.learning.recipe import Ridge
 from headstart_server.models.version import Selector
+from headstart_server.prediction.asked import Asked
 from headstart_server.prediction.predictor import Predicted, Predictor
 
 PETS = [Selector(model="pets")]
@@ -101,16 +103,13 @@ class Stall:
         contents: Sequence[Content],
         selectors: Sequence[Selector] = PETS,
         *,
-        top_k: int = 0,
         deadline: float | None = None,
-        with_features: bool = False,
         meanwhile: Callable[[], None] = lambda: None,
+        **asked: Any,
     ) -> Predicted:
         """Predict, with the threads' work done whenever the call waits for it."""
         call = asyncio.create_task(
-            self.predictor.predict(
-                selectors, contents, top_k=top_k, deadline=deadline, with_features=with_features
-            )
+            self.predictor.predict(selectors, contents, Asked(**asked), deadline=deadline)
         )
         while not call.done():
             await asyncio.wait([call], timeout=0.001)
@@ -367,7 +366,7 @@ async def test_a_full_queue_is_told_with_when_to_retry_and_names_no_input(stall:
     stall.shelf.publish()
     held = stall.engine.get("fake").predict([b"x"] * 9)
     with pytest.raises(BackboneQueueFull) as caught:
-        await stall.predictor.predict(PETS, [b"a", b"b"], top_k=0, deadline=None)
+        await stall.predictor.predict(PETS, [b"a", b"b"], Asked(), deadline=None)
     assert (caught.value.retry_after, caught.value.field) == (1.0, None)
     stall.work()
     assert all(future.done() for future in held)
@@ -414,7 +413,7 @@ async def test_a_caller_that_leaves_takes_its_rows_out_of_the_queue(stall: Stall
     stall.load()
     stall.shelf.publish()
     await stall.predict([b"warm"])
-    call = asyncio.create_task(stall.predictor.predict(PETS, [b"a", b"b"], top_k=0, deadline=None))
+    call = asyncio.create_task(stall.predictor.predict(PETS, [b"a", b"b"], Asked(), deadline=None))
     while not stall.pending:
         await asyncio.sleep(0)
     assert stall.batchers["fake"].step()
@@ -432,7 +431,7 @@ async def test_a_caller_that_leaves_before_its_inputs_are_decoded_saves_the_deco
     stall.load()
     stall.shelf.publish()
     await stall.predict([b"warm"])
-    call = asyncio.create_task(stall.predictor.predict(PETS, [b"a", b"b"], top_k=0, deadline=None))
+    call = asyncio.create_task(stall.predictor.predict(PETS, [b"a", b"b"], Asked(), deadline=None))
     while not stall.pending:
         await asyncio.sleep(0)
     call.cancel()
@@ -458,7 +457,7 @@ async def asked(
         return list(futures)
 
     embedder.predict = seen
-    call = asyncio.create_task(stall.predictor.predict(PETS, contents, top_k=0, deadline=None))
+    call = asyncio.create_task(stall.predictor.predict(PETS, contents, Asked(), deadline=None))
     while not futures:
         await asyncio.sleep(0)
     return call, futures
@@ -512,7 +511,7 @@ async def test_inputs_that_ended_before_anybody_waits_are_answered_too(
         return futures
 
     monkeypatch.setattr(embedder, "predict", at_once)
-    call = stall.predictor.predict(PETS, [b"a", b"b"], top_k=0, deadline=None)
+    call = stall.predictor.predict(PETS, [b"a", b"b"], Asked(), deadline=None)
     assert len((await asyncio.wait_for(call, PATIENCE)).answers[0].indexes) == 2
 
 

@@ -1,0 +1,90 @@
+"""Pictures with a part covered, and a map of parts laid over a picture."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+Pixels = NDArray[np.uint8]
+Float32 = NDArray[np.float32]
+
+#: Deviation of the blur that stands for a covered part, as a share of the longer side.
+_BLUR = 0.1
+#: The shorter side of an overlay is at least this long, in pixels.
+_OVERLAY_SIDE = 448
+#: What speaks for the answer, and what against it; the largest value takes so much of the picture away.
+_FOR, _AGAINST, _STRONGEST = (255, 96, 0), (0, 92, 255), 0.75
+#: What is left of the picture's own colours and contrast, so that the map's colours stand out.
+_SATURATION, _CONTRAST = 0.25, 0.8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grid:
+    """Overlapping parts of a picture, row by row.
+
+    Attributes:
+        rows: number of parts from top to bottom.
+        columns: number of parts from left to right.
+        reach: sides of a part in cells of the grid: with 3 it covers its cell and those around.
+    """
+
+    rows: int = 7
+    columns: int = 7
+    reach: float = 3.0
+
+    def __len__(self) -> int:
+        return self.rows * self.columns
+
+    def part(self, place: int, height: int, width: int) -> tuple[slice, slice]:
+        """The pixels of a part, by its place in the order of rows."""
+        row, column = divmod(place, self.columns)
+        return self._span(row, self.rows, height), self._span(column, self.columns, width)
+
+    def _span(self, place: int, count: int, size: int) -> slice:
+        centre, half = (place + 0.5) * size / count, self.reach * size / count / 2
+        return slice(max(round(centre - half), 0), min(round(centre + half), size))
+
+
+def covered(picture: Pixels, grid: Grid) -> Iterator[Pixels]:
+    """The picture, uint8 [height, width, 3], with each part of a grid in turn replaced by a blur of itself.
+
+    A blur takes away what is to be seen and leaves colour and light, so that the part's edge is no new thing
+    to see, as a grey square's would be.
+    """
+    height, width = picture.shape[:2]
+    blur = ImageFilter.GaussianBlur(_BLUR * max(height, width))
+    blurred = np.asarray(Image.fromarray(picture).filter(blur))
+    for place in range(len(grid)):
+        part = grid.part(place, height, width)
+        row = picture.copy()
+        row[part] = blurred[part]
+        yield row
+
+
+def overlay(picture: Pixels, values: Float32) -> bytes:
+    """A picture with a map laid over it, as PNG.
+
+    Args:
+        picture: uint8 [height, width, 3].
+        values: the map over the whole picture, [rows, columns]; positive ones become orange, negative ones
+            blue, the largest of either strongest.
+    """
+    height, width = picture.shape[:2]
+    factor = max(1, -(-_OVERLAY_SIDE // min(height, width)))
+    size = width * factor, height * factor
+    base = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC), np.float32)
+    grey = base @ np.array([0.299, 0.587, 0.114], np.float32)
+    base = grey[..., None] + _SATURATION * (base - grey[..., None])
+    base = 255 - _CONTRAST * (255 - base)
+    largest = max(float(np.abs(values).max()), float(np.finfo(np.float32).tiny))
+    scaled = Image.fromarray((values / largest).astype(np.float32))
+    wide = np.clip(np.asarray(scaled.resize(size, Image.Resampling.BICUBIC)), -1, 1)[..., None]
+    colours = np.where(wide > 0, np.array(_FOR, np.float32), np.array(_AGAINST, np.float32))
+    strength = _STRONGEST * np.abs(wide)
+    mixed = base * (1 - strength) + colours * strength
+    file = io.BytesIO()
+    Image.fromarray(np.clip(np.rint(mixed), 0, 255).astype(np.uint8)).save(file, "PNG")
+    return file.getvalue()

@@ -1,0 +1,100 @@
+"""What is told of the examples of a fitted head: their faults, and what its answers will rest on."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart_server.learning.dataset_findings import DatasetFindings
+from headstart_server.learning.duplicates import near_groups
+from headstart_server.learning.examination import examine
+from headstart_server.learning.examined import Examined
+from headstart_server.learning.familiarity import learn_familiarity
+from headstart_server.learning.fitting import Fitted
+from headstart_server.learning.neighbors import Indexed, index_neighbors
+from headstart_server.learning.rows import Float32, Ints
+from headstart_server.learning.stored_example import StoredExample
+from headstart_server.learning.targets import Targets
+from headstart_server.models.evidence import (
+    FAMILIARITY_FILE,
+    NEIGHBORS_FILE,
+    familiarity_bytes,
+    neighbors_bytes,
+)
+
+
+class Assessment:
+    """Looks at usable examples, and at the head that was fitted on those of them that are not held out.
+
+    Args:
+        examples: the examples, [N].
+        indexes: the place of each in the list that callers know, [N].
+        views: features [N, D of the view] by view.
+        targets: what each shows, [N].
+        held_out: whether each is kept out of training, [N].
+        fitted: the head.
+        checkpoint: called between pieces of work; may raise to stop.
+    """
+
+    def __init__(
+        self,
+        *,
+        examples: Sequence[StoredExample],
+        indexes: Ints,
+        views: Mapping[str, Float32],
+        targets: Targets,
+        held_out: NDArray[np.bool_],
+        fitted: Fitted,
+        checkpoint: Callable[[], None],
+    ) -> None:
+        self._examples = examples
+        self._examined = Examined(
+            views=views,
+            targets=targets,
+            digests=[example.digest for example in examples],
+            ids=[example.id for example in examples],
+            indexes=indexes,
+            held_out=held_out,
+            fitted=fitted,
+            checkpoint=checkpoint,
+        )
+        self._groups = near_groups(self._examined)
+
+    def findings(self, *, seed: int, estimated_seconds: float, fault_count: int) -> DatasetFindings:
+        """What is found in the examples.
+
+        Args:
+            seed: the fine-tune's.
+            estimated_seconds: how long a fine-tune of them takes; 0 if unknown.
+            fault_count: number of examples beside these that cannot be used.
+        """
+        return examine(
+            self._examined,
+            self._groups,
+            seed=seed,
+            estimated_seconds=estimated_seconds,
+            fault_count=fault_count,
+        )
+
+    def files(self) -> dict[str, bytes]:
+        """The files of a version that tell how familiar inputs are, and which training examples are near."""
+        examined = self._examined
+        trained = examined.trained
+        views = {name: matrix[trained] for name, matrix in examined.views.items()}
+        names, digests = sorted(views), [examined.digests[place] for place in trained.tolist()]
+        indexed = [
+            Indexed(
+                index=int(examined.indexes[place]),
+                id=examined.ids[place],
+                target=self._examples[place].target,
+            )
+            for place in trained.tolist()
+        ]
+        groups = [self._groups[place] for place in trained.tolist()]
+        check = examined.checkpoint
+        index = index_neighbors(views, names, indexed, digests, checkpoint=check)
+        files = {NEIGHBORS_FILE: neighbors_bytes(index)}
+        familiarity = learn_familiarity(views, names, digests, groups, checkpoint=check)
+        if familiarity is not None:
+            files[FAMILIARITY_FILE] = familiarity_bytes(familiarity)
+        return files

@@ -1,0 +1,169 @@
+"""What was found in a dataset, as values that are kept with a version."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class RemarkKind(StrEnum):
+    """What a remark is about."""
+
+    TOO_FEW_EXAMPLES = "too_few_examples"
+    IMBALANCE = "imbalance"
+    DUPLICATES = "duplicates"
+    LEAKAGE = "leakage"
+    CONTRADICTIONS = "contradictions"
+    SUSPECTS = "suspects"
+    OUTLIERS = "outliers"
+    MORE_DATA = "more_data"
+    FAULTS = "faults"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExampleReference:
+    """One example.
+
+    Attributes:
+        index: its place in the list of examples.
+        id: the caller's name for it; may be empty.
+        label: its class; several are joined by a comma, a number is written out.
+    """
+
+    index: int
+    id: str
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DuplicateGroup:
+    """Examples of the same, or all but the same, content.
+
+    Attributes:
+        examples: at most 20 of them.
+        count: how many there are.
+        exact: whether the contents are equal, byte by byte.
+        contradicting: whether they are labelled differently.
+        across_held_out: whether some are trained on and others held out.
+    """
+
+    examples: tuple[ExampleReference, ...]
+    count: int
+    exact: bool
+    contradicting: bool
+    across_held_out: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LabelSuspect:
+    """An example whose label is probably wrong.
+
+    Attributes:
+        example: the example.
+        suggested_label: what it looks like; of several labels all of them, for regression the number.
+        suggested_probability: how probable that is, by a head fitted without the example.
+        given_probability: how probable its own label is.
+    """
+
+    example: ExampleReference
+    suggested_label: str
+    suggested_probability: float
+    given_probability: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outlier:
+    """An example far from all others.
+
+    Attributes:
+        example: the example.
+        distance_ratio: its distance from the nearest other, as a multiple of the median of all examples.
+    """
+
+    example: ExampleReference
+    distance_ratio: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LearningPoint:
+    """How good a version is with so many examples.
+
+    Attributes:
+        example_count: number of examples trained on.
+        score: accuracy, for regression R squared, on examples not trained on.
+        extrapolated: whether it is extrapolated and not measured.
+    """
+
+    example_count: int
+    score: float
+    extrapolated: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Remark:
+    """Something that a person should know about a dataset.
+
+    Attributes:
+        kind: what it is about.
+        message: in a sentence or two, with what to do.
+    """
+
+    kind: RemarkKind
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetFindings:
+    """What was found in a dataset; lists are bounded, counts tell how many there are.
+
+    Attributes:
+        duplicates: groups, contradicting ones first.
+        duplicate_count: number of examples that have a duplicate.
+        suspects: examples whose label is probably wrong, the most probable first.
+        suspect_count: number of suspects.
+        outliers: examples far from all others, the farthest first.
+        outlier_count: number of outliers.
+        learning_curve: by the number of examples, ascending.
+        imbalance: the largest class's number of examples by that of the smallest; 0 for regression.
+        estimated_seconds: of a fine-tune of these examples; 0 if unknown.
+        remarks: what to do about it, the most important first.
+    """
+
+    duplicates: tuple[DuplicateGroup, ...] = ()
+    duplicate_count: int = 0
+    suspects: tuple[LabelSuspect, ...] = ()
+    suspect_count: int = 0
+    outliers: tuple[Outlier, ...] = ()
+    outlier_count: int = 0
+    learning_curve: tuple[LearningPoint, ...] = ()
+    imbalance: float = 0.0
+    estimated_seconds: float = 0.0
+    remarks: tuple[Remark, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "DatasetFindings":
+        """The findings that `to_json` wrote.
+
+        Raises:
+            KeyError, TypeError or ValueError: they are none.
+        """
+        read = dict(fields)
+        read["duplicates"] = tuple(
+            DuplicateGroup(**{**group, "examples": tuple(map(_reference, group["examples"]))})
+            for group in fields["duplicates"]
+        )
+        for name, kind in (("suspects", LabelSuspect), ("outliers", Outlier)):
+            read[name] = tuple(kind(**{**one, "example": _reference(one["example"])}) for one in fields[name])
+        read["learning_curve"] = tuple(LearningPoint(**point) for point in fields["learning_curve"])
+        read["remarks"] = tuple(
+            Remark(kind=RemarkKind(remark["kind"]), message=remark["message"]) for remark in fields["remarks"]
+        )
+        return cls(**read)
+
+
+def _reference(fields: Mapping[str, Any]) -> ExampleReference:
+    return ExampleReference(**fields)

@@ -1,0 +1,73 @@
+"""Examples of the same, or all but the same, content."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from headstart_server.backbones.backbone import LAST
+from headstart_server.learning.dataset_findings import DuplicateGroup
+from headstart_server.learning.examined import Examined
+from headstart_server.learning.near_duplicates import group_near_duplicates
+from headstart_server.learning.rows import Ints
+from headstart_server.learning.split import strata
+from headstart_server.learning.task import Task
+
+#: Groups, and examples of a group, that are listed.
+MAX_GROUPS, MAX_MEMBERS = 100, 20
+#: Examples above which equal contents alone are found: every example would be held against every other.
+NEAR_UP_TO = 20_000
+#: Numbers of near-duplicates that differ by more than this share of all numbers' deviation contradict.
+_CONTRADICTING = 0.5
+
+
+def near_groups(examined: Examined) -> list[str]:
+    """For each example the name of its group of near-duplicates, held-out ones among them, [N]."""
+    if len(examined.digests) > NEAR_UP_TO:
+        return list(examined.digests)
+    view = LAST if LAST in examined.views else next(iter(examined.views))
+    return group_near_duplicates(
+        examined.views[view], strata(examined.targets), examined.digests, checkpoint=examined.checkpoint
+    )
+
+
+def find_duplicates(examined: Examined, groups: Sequence[str]) -> tuple[list[DuplicateGroup], int]:
+    """The groups of several examples, the gravest first, and the number of examples in them.
+
+    Args:
+        examined: the examples.
+        groups: of each, from `near_groups`, [N].
+    """
+    _, member = np.unique(np.array(groups), return_inverse=True)
+    order = np.argsort(member, kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(member[order])) + 1)
+    several = [_group(examined, places) for places in parts if len(places) > 1]
+    several.sort(
+        key=lambda group: (
+            not group.contradicting,
+            not group.across_held_out,
+            -group.count,
+            group.examples[0].index,
+        )
+    )
+    return several, sum(group.count for group in several)
+
+
+def _group(examined: Examined, places: Ints) -> DuplicateGroup:
+    held_out = examined.held_out[places]
+    return DuplicateGroup(
+        examples=tuple(examined.reference(place) for place in places[:MAX_MEMBERS].tolist()),
+        count=len(places),
+        exact=len({examined.digests[place] for place in places.tolist()}) == 1,
+        contradicting=_contradict(examined, places),
+        across_held_out=bool(held_out.any() and not held_out.all()),
+    )
+
+
+def _contradict(examined: Examined, places: Ints) -> bool:
+    targets = examined.targets
+    shown = targets.matrix[places]
+    if targets.task is Task.REGRESSION:
+        return bool(np.ptp(shown) > _CONTRADICTING * targets.matrix.std())
+    if targets.task is Task.SINGLE_LABEL:
+        shown = shown.argmax(axis=1, keepdims=True)
+    return bool((shown != shown[0]).any())

@@ -1,0 +1,62 @@
+"""Looks a dataset over: everything that is to be found in it, in one value."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from headstart_server.learning.dataset_findings import DatasetFindings
+from headstart_server.learning.duplicates import MAX_GROUPS, find_duplicates
+from headstart_server.learning.examined import Examined
+from headstart_server.learning.learning_curve import learning_curve
+from headstart_server.learning.outliers import find_outliers
+from headstart_server.learning.remarks import class_counts, remarks_of
+from headstart_server.learning.suspects import find_suspects
+from headstart_server.learning.task import Task
+
+
+def examine(
+    examined: Examined,
+    groups: Sequence[str],
+    *,
+    seed: int,
+    estimated_seconds: float = 0.0,
+    fault_count: int = 0,
+) -> DatasetFindings:
+    """What is found in examples and in what a head fitted on them says of them.
+
+    It takes a second for 1,000 examples and some for 100,000: duplicates are looked for among all up to
+    `NEAR_UP_TO`, outliers against a sample, the learning curve on one.
+
+    Args:
+        examined: the examples.
+        groups: of each, from `near_groups`, [N].
+        seed: seeds the parts of the learning curve.
+        estimated_seconds: how long a fine-tune of them takes; 0 if unknown.
+        fault_count: number of examples beside these that cannot be used.
+
+    Raises:
+        Exception: whatever the checkpoint raises.
+    """
+    duplicates, duplicate_count = find_duplicates(examined, groups)
+    suspects, suspect_count = find_suspects(examined)
+    outliers, outlier_count = find_outliers(examined, groups)
+    findings = DatasetFindings(
+        duplicates=tuple(duplicates[:MAX_GROUPS]),
+        duplicate_count=duplicate_count,
+        suspects=tuple(suspects),
+        suspect_count=suspect_count,
+        outliers=tuple(outliers),
+        outlier_count=outlier_count,
+        learning_curve=tuple(learning_curve(examined, groups, seed=seed)),
+        imbalance=_imbalance(examined),
+        estimated_seconds=estimated_seconds,
+    )
+    return replace(findings, remarks=remarks_of(findings, examined, fault_count))
+
+
+def _imbalance(examined: Examined) -> float:
+    trained = examined.targets.take(examined.trained)
+    if trained.task is Task.REGRESSION:
+        return 0.0
+    counts = class_counts(trained.matrix)
+    counts = counts[counts > 0]
+    return float(counts.max() / counts.min()) if len(counts) else 0.0

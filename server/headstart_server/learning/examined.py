@@ -1,0 +1,59 @@
+"""Examples with their features, and the head that was fitted on some, as findings look at them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart_server.learning.dataset_findings import ExampleReference
+from headstart_server.learning.fitting import Fitted
+from headstart_server.learning.rows import Float32, Ints
+from headstart_server.learning.targets import Targets
+from headstart_server.learning.task import Task
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Examined:
+    """N usable examples, those held out among them.
+
+    Attributes:
+        views: features [N, D of the view] by view.
+        targets: what each shows.
+        digests: content digest of each.
+        ids: the caller's name for each.
+        indexes: the place of each in the list of examples, [N].
+        held_out: whether each is kept out of training, [N].
+        fitted: the head fitted on those that are not held out, in their order.
+        checkpoint: called between pieces of work; may raise to stop.
+    """
+
+    views: Mapping[str, Float32]
+    targets: Targets
+    digests: Sequence[str]
+    ids: Sequence[str]
+    indexes: Ints
+    held_out: NDArray[np.bool_]
+    fitted: Fitted
+    checkpoint: Callable[[], None] = lambda: None
+
+    @property
+    def trained(self) -> Ints:
+        """The places of the examples that are trained on."""
+        return np.flatnonzero(~self.held_out)
+
+    def reference(self, place: int) -> ExampleReference:
+        """The example at a place."""
+        return ExampleReference(
+            index=int(self.indexes[place]), id=self.ids[place], label=written(self.targets, place)
+        )
+
+
+def written(targets: Targets, place: int) -> str:
+    """What an example shows, for people: its class, its classes joined by a comma, or its number."""
+    shown, names = targets.matrix[place], targets.class_names
+    if targets.task is Task.REGRESSION:
+        return f"{shown[0]:.6g}"
+    if targets.task is Task.SINGLE_LABEL:
+        return names[int(shown.argmax())]
+    return ", ".join(names[column] for column in np.flatnonzero(shown))

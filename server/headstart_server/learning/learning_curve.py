@@ -1,0 +1,137 @@
+"""How accuracy grows with the number of examples, and what twice as many would give."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart_server.backbones.backbone import LAST
+from headstart_server.learning.dataset_findings import LearningPoint
+from headstart_server.learning.examined import Examined
+from headstart_server.learning.fitting import balancing
+from headstart_server.learning.metrics import MetricsSource, measure
+from headstart_server.learning.recipe import CarriedOut, Ridge
+from headstart_server.learning.rows import Float32, Float64, Ints, Rows, Scaling
+from headstart_server.learning.split import Folds, assign_folds, strata
+from headstart_server.learning.targets import Targets
+from headstart_server.learning.task import Task
+
+#: Examples that parts are taken of: of more a part of so many is as good, and takes no longer.
+SAMPLE = 2000
+#: Examples, and groups of a median class, below which nothing can be told.
+_FEWEST, _FEWEST_OF_A_CLASS = 40, 4
+#: Where the recipe does not say.
+_REGULARIZATION = 0.1
+_QUARTERS = 4
+#: Errors fall at most like 1 / n.
+_STEEPEST = 1.0
+
+
+def learning_curve(examined: Examined, groups: Sequence[str], *, seed: int) -> list[LearningPoint]:
+    """The score with a quarter, a half and all of the examples, and with twice as many.
+
+    Each quarter, and each half, trains a ridge head of the version's own settings once and is tested on all
+    others; the last measured point is the version's own, out of fold. The error is taken to fall as a power
+    of the number of examples (Cortes et al. 1994; Hestness et al. 2017).
+
+    Args:
+        examined: the examples.
+        groups: of near-duplicates, which are trained on or tested on together, [N].
+        seed: seeds the parts.
+
+    Returns:
+        Points by the number of examples, ascending; empty where there is too little to tell.
+    """
+    places = examined.trained
+    score = _score_of_all(examined)
+    if score is None or len(places) < _FEWEST:
+        return []
+    chosen = np.array(sorted(places.tolist(), key=lambda place: (examined.digests[place], place))[:SAMPLE])
+    targets = examined.targets.take(chosen)
+    stratum = strata(targets)
+    names = [groups[place] for place in chosen.tolist()]
+    if np.median(np.bincount(stratum)[np.unique(stratum)]) < _FEWEST_OF_A_CLASS:
+        return []
+    quarters = assign_folds(stratum, names, folds=_QUARTERS, seed=seed)
+    if quarters.count < _QUARTERS:
+        return []
+    return _extrapolated([*_of_parts(examined, chosen, targets, quarters), score], len(places))
+
+
+def _score_of_all(examined: Examined) -> LearningPoint | None:
+    """What cross-validation says of the version: its heads were trained on all folds but one."""
+    fitted = examined.fitted
+    metrics, folds = fitted.metrics, fitted.recipe.folds
+    score = metrics.r_squared if examined.targets.task is Task.REGRESSION else metrics.accuracy
+    if score is None or folds < 2:
+        return None
+    return LearningPoint(example_count=round(len(examined.trained) * (folds - 1) / folds), score=score)
+
+
+def _of_parts(examined: Examined, chosen: Ints, targets: Targets, quarters: Folds) -> list[LearningPoint]:
+    recipe = examined.fitted.recipe
+    settings = _settings(recipe, examined.views)
+    rows = Rows(
+        examined.views, settings.views, settings.scaling, order=chosen, checkpoint=examined.checkpoint
+    )
+    matrix = np.concatenate([block.astype(np.float32) for _, block in rows.blocks()])
+    gram = (matrix @ matrix.T).astype(np.float64)
+    weights = targets.weights / targets.weights.mean()
+    weights = weights * balancing(targets) if settings.balanced else weights
+    points = []
+    for parts in ([[0], [1], [2], [3]], [[0, 1], [2, 3]]):
+        scores, count = [], 0
+        for part in parts:
+            examined.checkpoint()
+            inside = np.isin(quarters.of, part)
+            answers = _ridge_scores(
+                gram, inside, targets.matrix, weights, settings.regularization or _REGULARIZATION
+            )
+            scores.append(_score(examined, targets.take(~inside), answers))
+            count += int(inside.sum())
+        mean = float(np.mean(scores))
+        points.append(LearningPoint(example_count=round(count / len(parts)), score=mean))
+    return points
+
+
+def _settings(recipe: CarriedOut, views: Mapping[str, Float32]) -> Ridge:
+    """The ridge that stands for a recipe."""
+    if isinstance(recipe, Ridge):
+        return recipe
+    last = LAST if LAST in views else next(iter(views))
+    return Ridge(views=(last,), scaling=Scaling.ROOT)
+
+
+def _ridge_scores(
+    gram: Float64, inside: NDArray[np.bool_], shown: Float64, weights: Float64, regularization: float
+) -> Float64:
+    """Scores [outside, C] of a weighted ridge head with a free intercept, from the products of all rows."""
+    share = weights[inside] / weights[inside].sum()
+    kernel, across = gram[np.ix_(inside, inside)], gram[np.ix_(~inside, inside)]
+    mean = share @ kernel
+    kernel = kernel - mean - mean[:, None] + share @ mean
+    across = across - (across @ share)[:, None] - mean + share @ mean
+    target_mean = share @ shown[inside]
+    kernel[np.diag_indices_from(kernel)] += regularization / weights[inside]
+    scores: Float64 = across @ np.linalg.solve(kernel, shown[inside] - target_mean) + target_mean
+    return scores
+
+
+def _score(examined: Examined, targets: Targets, scores: Float64) -> float:
+    """Weighted accuracy as `Metrics` has it, or R squared, of a head's scores [n, C]."""
+    head = examined.fitted.head
+    answers = head.calibration.outputs(scores.astype(np.float32))
+    figures = measure(targets, answers, head.thresholds, source=MetricsSource.HELD_OUT)
+    return (figures.r_squared if targets.task is Task.REGRESSION else figures.accuracy) or 0.0
+
+
+def _extrapolated(points: list[LearningPoint], count: int) -> list[LearningPoint]:
+    """The points, and where a power law through their errors leads with twice as many examples."""
+    sizes = np.log([point.example_count for point in points])
+    # Where there is no error left to see, there may be half a one.
+    errors = np.log([max(1 - point.score, 0.5 / count) for point in points])
+    around = sizes - sizes.mean()
+    slope = -float(np.clip(around @ errors / (around @ around), -_STEEPEST, 0.0))
+    last = points[-1]
+    error = max(1 - last.score, 0.0) * (2 * count / last.example_count) ** -slope
+    return [*points, LearningPoint(example_count=2 * count, score=1 - error, extrapolated=True)]

@@ -1,0 +1,124 @@
+"""The training examples nearest to an input."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from headstart_server.learning.compact_rows import CompactRows
+from headstart_server.learning.likeness import likeness_rows
+from headstart_server.learning.rows import BLOCK, Float32, Ints
+from headstart_server.learning.target import Target
+
+#: Examples of an index: more would make it larger than what reads it should hold.
+MAX_INDEXED = 50_000
+#: Bytes of an example's name and label beside its features, about.
+_EXAMPLE_BYTES = 400
+#: Inputs that are compared at once.
+_AT_ONCE = 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Indexed:
+    """An example of an index.
+
+    Attributes:
+        index: its place in the list of the version's examples.
+        id: the caller's name for it; may be empty.
+        target: what it shows.
+    """
+
+    index: int
+    id: str
+    target: Target
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Neighbor:
+    """A training example near an input.
+
+    Attributes:
+        example: the example.
+        distance: 1 less the cosine of the angle between them, 0 to 2; exact to about 0.0003.
+    """
+
+    example: Indexed
+    distance: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class NeighborIndex:
+    """The features of training examples, to find the nearest among them.
+
+    Attributes:
+        views: the backbone's views that inputs are compared by.
+        rows: of the examples, [N, D]: a byte for each feature.
+        examples: the examples, in the order of the version's list, [N].
+    """
+
+    views: tuple[str, ...]
+    rows: CompactRows
+    examples: Sequence[Indexed]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes it takes, estimated for names and labels."""
+        return self.rows.nbytes + sum(_EXAMPLE_BYTES + len(example.id) for example in self.examples)
+
+    @property
+    def work(self) -> int:
+        """Multiplications for one input."""
+        return self.rows.values.size
+
+    def nearest(self, views: Mapping[str, Float32], count: int) -> list[tuple[Neighbor, ...]]:
+        """The nearest examples of each of n inputs, from their features [n, D of the view] by view.
+
+        Returns:
+            For each input at most `count`, the nearest first and of equals the first in the list.
+        """
+        found: list[tuple[Neighbor, ...]] = []
+        for start in range(0, len(views[self.views[0]]), _AT_ONCE):
+            rows = likeness_rows(views, self.views, slice(start, start + _AT_ONCE))
+            found.extend(self._neighbors(far, count) for far in self.rows.distances(rows))
+        return found
+
+    def _neighbors(self, distances: Float32, count: int) -> tuple[Neighbor, ...]:
+        order = np.argsort(distances, kind="stable")[:count]
+        return tuple(
+            Neighbor(example=self.examples[place], distance=float(distances[place]))
+            for place in order.tolist()
+        )
+
+
+def index_neighbors(
+    views: Mapping[str, Float32],
+    names: Sequence[str],
+    examples: Sequence[Indexed],
+    digests: Sequence[str],
+    *,
+    checkpoint: Callable[[], None] = lambda: None,
+) -> NeighborIndex:
+    """An index of training examples.
+
+    Args:
+        views: features [N, D of the view] by view.
+        names: the views to compare by.
+        examples: the examples, in the order of the version's list, [N].
+        digests: content digest of each, [N]; above `MAX_INDEXED` examples they choose, as good as at random.
+        checkpoint: called between blocks; may raise to stop.
+    """
+    chosen: Ints = np.arange(len(examples))
+    if len(examples) > MAX_INDEXED:
+        by_digest = sorted(range(len(digests)), key=digests.__getitem__)
+        chosen = np.sort(np.array(by_digest[:MAX_INDEXED], np.int64))
+
+    def blocks() -> Iterator[Float32]:
+        for start in range(0, len(chosen), BLOCK):
+            checkpoint()
+            yield likeness_rows(views, names, chosen[start : start + BLOCK])
+
+    return NeighborIndex(
+        views=tuple(names),
+        rows=CompactRows.of(blocks()),
+        examples=tuple(examples[place] for place in chosen.tolist()),
+    )

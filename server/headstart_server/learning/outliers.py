@@ -1,0 +1,54 @@
+"""Examples that lie far from all others."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from headstart_server.learning.compact_rows import CompactRows
+from headstart_server.learning.dataset_findings import Outlier
+from headstart_server.learning.examined import Examined
+from headstart_server.learning.familiarity import REFERENCES
+from headstart_server.learning.likeness import likeness_rows
+from headstart_server.learning.projection import projected
+from headstart_server.learning.rows import BLOCK
+
+#: Outliers that are listed.
+MAX_OUTLIERS = 100
+#: Deviations of the logarithm, robustly estimated, from which on a distance is that of an outlier (Iglewicz
+#: and Hoaglin 1993), and the least ratio to the median: among examples all alike every difference is large.
+_FAR, _LEAST_RATIO = 3.5, 1.5
+_MAD = 1.4826
+#: Groups below which nothing is told.
+_FEWEST = 8
+
+
+def find_outliers(examined: Examined, groups: Sequence[str]) -> tuple[list[Outlier], int]:
+    """Outliers, the farthest first, and their number.
+
+    Args:
+        examined: the examples.
+        groups: of near-duplicates, which do not vouch for each other, [N].
+    """
+    _, group = np.unique(np.array(groups), return_inverse=True)
+    if group.max() + 1 < _FEWEST:
+        return [], 0
+    count, names = len(group), sorted(examined.views)
+    kept = np.sort(np.array(sorted(range(count), key=examined.digests.__getitem__)[:REFERENCES], np.int64))
+    references = CompactRows.of([projected(likeness_rows(examined.views, names, kept))])
+    far = np.empty(count, np.float32)
+    for start in range(0, count, BLOCK):
+        part = slice(start, start + BLOCK)
+        rows = projected(likeness_rows(examined.views, names, part))
+        own = group[part, None] == group[None, kept]
+        far[part] = references.nearest(rows, own.__getitem__, examined.checkpoint)
+    ratios = far / max(float(np.median(far)), float(np.finfo(np.float32).tiny))
+    logs = np.log(np.maximum(ratios, np.finfo(np.float32).tiny))
+    deviation = _MAD * float(np.median(np.abs(logs - np.median(logs))))
+    outlying = (ratios > _LEAST_RATIO) & (logs - np.median(logs) > _FAR * deviation)
+    places = np.flatnonzero(outlying)
+    places = places[np.argsort(-ratios[places], kind="stable")]
+    listed = [
+        Outlier(example=examined.reference(place), distance_ratio=float(ratios[place]))
+        for place in places[:MAX_OUTLIERS].tolist()
+    ]
+    return listed, len(places)

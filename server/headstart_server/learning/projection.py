@@ -1,0 +1,29 @@
+"""A projection to fewer dimensions that every server makes alike, so that it need not be stored."""
+
+from functools import lru_cache
+from hashlib import shake_128
+
+import numpy as np
+
+from headstart_server.learning.rows import Float32, normalized
+
+#: Dimensions that are kept; rows of no more stay as they are.
+PROJECTED = 256
+
+
+def projected(rows: Float32) -> Float32:
+    """Rows [n, D] in at most `PROJECTED` dimensions, of length 1: [n, d].
+
+    Angles keep to about 1 / sqrt(2 d) (Johnson and Lindenstrauss 1984; with signs Achlioptas 2003).
+    """
+    size = rows.shape[1]
+    return rows if size <= PROJECTED else normalized(rows @ _signs(size))
+
+
+@lru_cache(maxsize=8)
+def _signs(size: int) -> Float32:
+    """Signs [size, PROJECTED], drawn from a hash: NumPy's generators may change from release to release."""
+    bits = np.frombuffer(shake_128(b"headstart projection").digest(size * PROJECTED // 8), np.uint8)
+    signs = np.unpackbits(bits).reshape(size, PROJECTED).astype(np.float32) * 2 - 1
+    signs.setflags(write=False)
+    return signs

@@ -1,0 +1,196 @@
+"""What a person should know about a dataset and do about it, the most important first."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from headstart_server.learning.dataset_findings import (
+    DatasetFindings,
+    ExampleReference,
+    LearningPoint,
+    Remark,
+    RemarkKind,
+)
+from headstart_server.learning.duplicates import NEAR_UP_TO
+from headstart_server.learning.examined import Examined
+from headstart_server.learning.fitting import IMBALANCE
+from headstart_server.learning.rows import Float64
+from headstart_server.learning.task import Task
+
+#: Examples of a class below which it is called small: the estimate of its accuracy is a guess.
+FEW = 5
+#: Examples of a regression below which it is.
+FEW_NUMBERS = 30
+#: Gain in accuracy or R squared that is worth more examples.
+WORTHWHILE = 0.02
+#: Classes or examples that a remark names.
+_NAMED = 3
+
+
+def remarks_of(findings: DatasetFindings, examined: Examined, fault_count: int) -> tuple[Remark, ...]:
+    """Remarks on findings, which have none yet, and on examples that cannot be used."""
+    told = [
+        *_on_faults(fault_count),
+        *_on_contradictions(findings),
+        *_on_leakage(findings),
+        *_on_too_few(examined),
+        *_on_suspects(findings),
+        *_on_imbalance(findings, examined),
+        *_on_outliers(findings),
+        *_on_more_data(findings, examined),
+        *_on_duplicates(findings, examined),
+    ]
+    return tuple(told)
+
+
+def _on_faults(count: int) -> Iterator[Remark]:
+    if count:
+        yield Remark(
+            kind=RemarkKind.FAULTS,
+            message=f"{count} {_plural('example', 'examples', count)} cannot be used, and "
+            f"{_plural('is', 'are', count)} left out of all that is told here. Mend those that are listed.",
+        )
+
+
+def _on_contradictions(findings: DatasetFindings) -> Iterator[Remark]:
+    groups = [group for group in findings.duplicates if group.contradicting]
+    if groups:
+        first, second = groups[0].examples[0], _other_label(groups[0].examples)
+        yield Remark(
+            kind=RemarkKind.CONTRADICTIONS,
+            message=f"{_groups(len(groups))} of all but equal examples are labelled differently, such as "
+            f"{_named(first)} as {first.label!r} and {_named(second)} as {second.label!r}. Give each group "
+            "one label, or leave it out.",
+        )
+
+
+def _on_leakage(findings: DatasetFindings) -> Iterator[Remark]:
+    groups = [group for group in findings.duplicates if group.across_held_out]
+    if groups:
+        yield Remark(
+            kind=RemarkKind.LEAKAGE,
+            message=f"{_groups(len(groups))} of equal or all but equal examples stand on both sides of the "
+            f"held-out split, the first with {_named(groups[0].examples[0])}. The accuracy is measured on "
+            "examples that were trained on: hold out whole groups.",
+        )
+
+
+def _on_too_few(examined: Examined) -> Iterator[Remark]:
+    trained = examined.targets.take(examined.trained)
+    if trained.task is Task.REGRESSION:
+        if len(trained) < FEW_NUMBERS:
+            yield Remark(
+                kind=RemarkKind.TOO_FEW_EXAMPLES,
+                message=f"{len(trained)} examples are few to learn a number from. Add some: at least "
+                f"{FEW_NUMBERS}.",
+            )
+        return
+    counts = class_counts(trained.matrix)
+    small = sorted((int(count), name) for count, name in zip(counts, trained.class_names, strict=True))
+    small = [(count, name) for count, name in small if count < FEW]
+    if small:
+        listed = ", ".join(f"{name!r} {count}" for count, name in small[:_NAMED])
+        more = f" and {len(small) - _NAMED} more" if len(small) > _NAMED else ""
+        single = " What is told of classes with a single example is not measured." if small[0][0] < 2 else ""
+        yield Remark(
+            kind=RemarkKind.TOO_FEW_EXAMPLES,
+            message=f"{len(small)} of {len(trained.class_names)} classes have fewer than {FEW} examples: "
+            f"{listed}{more}. Add examples to these first.{single}",
+        )
+
+
+def _on_suspects(findings: DatasetFindings) -> Iterator[Remark]:
+    if findings.suspects:
+        first, count = findings.suspects[0], findings.suspect_count
+        yield Remark(
+            kind=RemarkKind.SUSPECTS,
+            message=f"{count} {_plural('label looks', 'labels look', count)} wrong, first of all that of "
+            f"{_named(first.example)}: {first.example.label!r}, which looks like {first.suggested_label!r}. "
+            "Look at them in their order, and correct those that are wrong; do not leave out what is hard.",
+        )
+
+
+def _on_imbalance(findings: DatasetFindings, examined: Examined) -> Iterator[Remark]:
+    if findings.imbalance > IMBALANCE:
+        task = examined.targets.task
+        counts = class_counts(examined.targets.take(examined.trained).matrix)
+        names = examined.targets.class_names
+        least, most = names[int(counts.argmin())], names[int(counts.argmax())]
+        helped = " Classes were made to count alike;" if task is Task.SINGLE_LABEL else ""
+        yield Remark(
+            kind=RemarkKind.IMBALANCE,
+            message=f"Class {most!r} has {findings.imbalance:.3g} times the examples of {least!r}.{helped} "
+            f"More examples of {least!r} help more than any others.",
+        )
+
+
+def _on_outliers(findings: DatasetFindings) -> Iterator[Remark]:
+    if findings.outliers:
+        first = findings.outliers[0]
+        count = findings.outlier_count
+        yield Remark(
+            kind=RemarkKind.OUTLIERS,
+            message=f"{count} {_plural('example is', 'examples are', count)} unlike all others, first of all "
+            f"{_named(first.example)}. Look whether they belong here.",
+        )
+
+
+def _on_more_data(findings: DatasetFindings, examined: Examined) -> Iterator[Remark]:
+    curve = findings.learning_curve
+    if not curve or not curve[-1].extrapolated:
+        yield Remark(
+            kind=RemarkKind.MORE_DATA,
+            message="There are too few examples to tell how much more of them would help.",
+        )
+        return
+    last, twice = curve[-2], curve[-1]
+    what = "R squared" if examined.targets.task is Task.REGRESSION else "accuracy"
+    values = f"from about {_share(last, what)} to about {_share(twice, what)}"
+    if twice.score - last.score >= WORTHWHILE:
+        message = f"Twice as many examples would raise {what} {values}, if the trend goes on."
+    else:
+        message = f"Twice as many examples of the same kind would hardly help: {what} would go {values}."
+    yield Remark(kind=RemarkKind.MORE_DATA, message=message)
+
+
+def _on_duplicates(findings: DatasetFindings, examined: Examined) -> Iterator[Remark]:
+    if findings.duplicate_count:
+        yield Remark(
+            kind=RemarkKind.DUPLICATES,
+            message=f"{findings.duplicate_count} examples have an equal or all but equal one. They do no "
+            "harm to the estimate, which keeps them together, and say little that is new.",
+        )
+    if len(examined.targets) > NEAR_UP_TO:
+        yield Remark(
+            kind=RemarkKind.DUPLICATES,
+            message=f"Above {NEAR_UP_TO} examples only equal contents are listed as duplicates.",
+        )
+
+
+def class_counts(matrix: Float64) -> Float64:
+    """The number of examples of each class, from [N, C]: soft labels count by their likeliest class."""
+    hard = matrix
+    if not np.isin(matrix, (0.0, 1.0)).all():
+        hard = np.eye(matrix.shape[1])[matrix.argmax(axis=1)]
+    counts: Float64 = hard.sum(axis=0)
+    return counts
+
+
+def _other_label(examples: Sequence[ExampleReference]) -> ExampleReference:
+    return next((one for one in examples if one.label != examples[0].label), examples[-1])
+
+
+def _share(point: LearningPoint, what: str) -> str:
+    return f"{point.score:.2f}" if what == "R squared" else f"{point.score:.1%}".replace("%", " %")
+
+
+def _named(example: ExampleReference) -> str:
+    return f"example {example.index}" + (f" ({example.id!r})" if example.id else "")
+
+
+def _groups(count: int) -> str:
+    return f"{count} {_plural('group', 'groups', count)}"
+
+
+def _plural(one: str, several: str, count: int) -> str:
+    return one if count == 1 else several

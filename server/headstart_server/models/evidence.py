@@ -1,0 +1,100 @@
+"""The files of a version that tell how familiar inputs are, and which of its examples are near."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
+from safetensors.numpy import save as save_tensors
+
+from headstart_server.learning.compact_rows import CompactRows
+from headstart_server.learning.familiarity import Familiarity
+from headstart_server.learning.neighbors import Indexed, NeighborIndex
+from headstart_server.learning.target import Target
+
+FAMILIARITY_FILE = "familiarity.safetensors"
+NEIGHBORS_FILE = "neighbors.safetensors"
+
+_FACTS = "facts"
+
+
+class NotEvidence(ValueError):
+    """The content of a file is not what its name says."""
+
+
+def familiarity_bytes(familiarity: Familiarity) -> bytes:
+    """As the content of a file. Equal values give equal bytes."""
+    return _saved(
+        {
+            "references": familiarity.references.values,
+            "scales": familiarity.references.scales,
+            "distances": familiarity.distances,
+        },
+        {"views": familiarity.views},
+    )
+
+
+def familiarity_of(content: bytes) -> Familiarity:
+    """What `familiarity_bytes` wrote.
+
+    Raises:
+        NotEvidence: it did not.
+    """
+    tensors, facts = _loaded(content, "references", "scales", "distances")
+    return Familiarity(
+        views=tuple(facts["views"]),
+        references=CompactRows(values=tensors["references"], scales=tensors["scales"]),
+        distances=tensors["distances"],
+    )
+
+
+def neighbors_bytes(index: NeighborIndex) -> bytes:
+    """As the content of a file. Equal values give equal bytes."""
+    return _saved(
+        {
+            "rows": index.rows.values,
+            "scales": index.rows.scales,
+            "places": np.array([example.index for example in index.examples], np.int64),
+        },
+        {
+            "views": index.views,
+            "ids": [example.id for example in index.examples],
+            "targets": [example.target.to_json() for example in index.examples],
+        },
+    )
+
+
+def neighbors_of(content: bytes) -> NeighborIndex:
+    """What `neighbors_bytes` wrote.
+
+    Raises:
+        NotEvidence: it did not.
+    """
+    tensors, facts = _loaded(content, "rows", "scales", "places")
+    examples = zip(tensors["places"].tolist(), facts["ids"], facts["targets"], strict=True)
+    return NeighborIndex(
+        views=tuple(facts["views"]),
+        rows=CompactRows(values=tensors["rows"], scales=tensors["scales"]),
+        examples=tuple(
+            Indexed(index=place, id=name, target=Target.from_json(target)) for place, name, target in examples
+        ),
+    )
+
+
+def _saved(tensors: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> bytes:
+    # As a tensor: the order of safetensors' own metadata is any.
+    written = np.frombuffer(json.dumps(facts, ensure_ascii=False).encode(), np.uint8)
+    contents = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+    return save_tensors({**contents, _FACTS: written})
+
+
+def _loaded(content: bytes, *names: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    try:
+        tensors = load_tensors(content)
+        facts = json.loads(tensors[_FACTS].tobytes())
+        return {name: tensors[name] for name in names}, facts
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise NotEvidence(f"Expected a file of {', '.join(names)}. Received: {error!r}.") from error

@@ -1,0 +1,141 @@
+"""What a version answers, from the features of inputs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart_server.learning.head import Float32
+from headstart_server.learning.neighbors import Neighbor
+from headstart_server.learning.task import Task
+from headstart_server.models.resident import ResidentVersion
+from headstart_server.prediction.asked import Abstention, Asked
+from headstart_server.prediction.saliency import Saliency
+
+
+class AbstentionReason(Enum):
+    """Why an input is unknown."""
+
+    UNLIKE_TRAINING = "unlike_training"
+    LOW_PROBABILITY = "low_probability"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Judged:
+    """Whether inputs are known to a version.
+
+    Attributes:
+        typicality: of each input, [n]; None if the version cannot tell.
+        reasons: why each is unknown, [n]; None for one that is known.
+    """
+
+    typicality: Float32 | None
+    reasons: Sequence[AbstentionReason | None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Answer:
+    """What one version answered.
+
+    Attributes:
+        version: the version.
+        indexes: for each input the class indexes asked for, the likeliest first, [n, k].
+        probabilities: their probabilities, [n, k].
+        selected: whether each is taken to apply, [n, k]: of one label the likeliest.
+        values: of a regression the number for each input, [n]; there are no classes then.
+        judged: whether the inputs are known; None unless asked for.
+        neighbors: the nearest training examples of each input; empty unless asked for.
+        saliency: which parts of each input speak for the answer; empty unless asked for.
+    """
+
+    version: ResidentVersion
+    indexes: NDArray[np.int64]
+    probabilities: Float32
+    selected: NDArray[np.bool_]
+    values: Float32 | None = None
+    judged: Judged | None = None
+    neighbors: Sequence[Sequence[Neighbor]] = ()
+    saliency: Sequence[Saliency] = ()
+
+
+def answer(version: ResidentVersion, views: Mapping[str, Float32], asked: Asked) -> Answer:
+    """What a version answers for n inputs.
+
+    Args:
+        version: the version, with the evidence that is asked for.
+        views: features [n, D of the view] by view: those of `views_of`.
+        asked: what is asked for.
+    """
+    head, evidence = version.head, version.evidence
+    outputs = head.outputs(views)
+    indexes, selected = _classes(version, outputs, asked.top_k)
+    familiarity, index = evidence.familiarity, evidence.neighbors
+    judged = None
+    if asked.abstention is not None:
+        typicality = familiarity.typicality(views) if familiarity is not None else None
+        judged = _judged(asked.abstention, typicality, outputs, head.task)
+    return Answer(
+        version=version,
+        indexes=indexes,
+        probabilities=outputs[np.arange(len(outputs))[:, np.newaxis], indexes],
+        selected=selected,
+        values=outputs[:, 0] if head.task is Task.REGRESSION else None,
+        judged=judged,
+        neighbors=index.nearest(views, asked.neighbors) if index is not None and asked.neighbors else (),
+    )
+
+
+def views_of(version: ResidentVersion, asked: Asked) -> set[str]:
+    """The views that an answer is made from."""
+    views, evidence = set(version.head.views), version.evidence
+    if asked.abstention is not None and evidence.familiarity is not None:
+        views.update(evidence.familiarity.views)
+    if asked.neighbors and evidence.neighbors is not None:
+        views.update(evidence.neighbors.views)
+    return views
+
+
+def work_of(version: ResidentVersion, asked: Asked) -> int:
+    """Multiplications for one input, about."""
+    work, evidence = version.head.work, version.evidence
+    if asked.abstention is not None and evidence.familiarity is not None:
+        work += evidence.familiarity.work
+    if asked.neighbors and evidence.neighbors is not None:
+        work += evidence.neighbors.work
+    return work
+
+
+def _classes(
+    version: ResidentVersion, outputs: Float32, top_k: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The class indexes asked for, the likeliest first, and whether each is taken to apply, both [n, k]."""
+    task, count = version.head.task, len(outputs)
+    if task is Task.REGRESSION:
+        return np.zeros((count, 0), np.int64), np.zeros((count, 0), np.bool_)
+    classes = outputs.shape[1]
+    # Stable, so that equal probabilities come in the order of the classes.
+    indexes = np.argsort(-outputs, axis=1, kind="stable")[:, : min(top_k or classes, classes)]
+    if task is Task.MULTI_LABEL:
+        reached = outputs >= version.head.thresholds
+        return indexes, np.take_along_axis(reached, indexes, axis=1)
+    selected = np.zeros(indexes.shape, np.bool_)
+    selected[:, :1] = True
+    return indexes, selected
+
+
+def _judged(asked: Abstention, typicality: Float32 | None, outputs: Float32, task: Task) -> Judged:
+    unlike = np.zeros(len(outputs), np.bool_)
+    if typicality is not None:
+        unlike = typicality < asked.false_alarm_rate
+    unsure = np.zeros(len(outputs), np.bool_)
+    if task is not Task.REGRESSION:
+        unsure = outputs.max(axis=1) < asked.min_probability
+    return Judged(
+        typicality=typicality,
+        reasons=[
+            AbstentionReason.UNLIKE_TRAINING if far else AbstentionReason.LOW_PROBABILITY if low else None
+            for far, low in zip(unlike.tolist(), unsure.tolist(), strict=True)
+        ],
+    )

@@ -1,0 +1,109 @@
+"""Which parts of a picture speak for an answer: occlusion sensitivity (Zeiler and Fergus 2014, section 4.2).
+
+Part after part of the picture, as the backbone sees it, is covered; by how much the score falls is what that
+part says for the answer. It asks nothing of the network but passes, so it works for every backbone, runtime
+and head.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from headstart_server.backbones.occlusion import Grid, Pixels, covered, overlay
+from headstart_server.errors import InvalidField
+from headstart_server.learning.head import Float32, Head
+from headstart_server.learning.task import Task
+from headstart_server.prediction.asked import SaliencyAsked
+
+#: Rows that wait for the backbone at once: another Predict waits for no more of them.
+ROWS_AT_ONCE = 8
+#: Seven by seven parts, each over its cell and those around. Of the grids, sizes and fillings that were tried
+#: its map has its peak within the object most often (docs/design.md).
+GRID = Grid()
+#: Probabilities are kept so far from 0 and 1 that their log odds stay finite.
+_CERTAIN = 1e-7
+
+#: From rows [n, height, width, 3] to a head's outputs [n, C].
+Outputs = Callable[[Sequence[Pixels]], Awaitable[Float32]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Saliency:
+    """Which parts of a picture speak for an answer.
+
+    Attributes:
+        values: by how much the score falls when a part is covered, [rows, columns] over the square that the
+            backbone sees; below 0 the part speaks against it.
+        class_name: the class it is about; empty for regression.
+        overlay: the picture with the map laid over it, as PNG; empty unless asked for.
+    """
+
+    values: Float32
+    class_name: str
+    overlay: bytes = b""
+
+
+def class_index(head: Head, name: str) -> int | None:
+    """The class that is asked about; None for each input's likeliest. For regression the one number: 0.
+
+    Raises:
+        InvalidField: the version has no such class.
+    """
+    if head.task is Task.REGRESSION:
+        if name:
+            raise InvalidField(
+                f"Expected no class for a version that tells a number. Received: {name[:80]!r}.",
+                field="saliency.class_name",
+            )
+        return 0
+    if not name:
+        return None
+    if name not in head.class_names:
+        listed = ", ".join(map(repr, head.class_names[:20])) + (", ..." if len(head.class_names) > 20 else "")
+        raise InvalidField(
+            f"Expected a class of the version: {listed}. Received: {name[:80]!r}.",
+            field="saliency.class_name",
+        )
+    return head.class_names.index(name)
+
+
+async def saliency_of(
+    picture: Pixels, head: Head, asked: SaliencyAsked, outputs: Outputs, grid: Grid = GRID
+) -> Saliency:
+    """The saliency of one picture.
+
+    Args:
+        picture: as the backbone sees it, uint8 [height, width, 3].
+        head: whose answer it is.
+        asked: about which class.
+        outputs: gives the head's outputs for rows.
+        grid: the parts to cover.
+    """
+    whole = await outputs([picture])
+    index = class_index(head, asked.class_name)
+    index = int(whole[0].argmax()) if index is None else index
+    told = [await outputs(rows) for rows in _in_parts(covered(picture, grid), ROWS_AT_ONCE)]
+    falls = _scores(head, whole, index) - _scores(head, np.concatenate(told), index)
+    values = falls.reshape(grid.rows, grid.columns)
+    return Saliency(
+        values=values,
+        class_name="" if head.task is Task.REGRESSION else head.class_names[index],
+        overlay=overlay(picture, values) if asked.overlay else b"",
+    )
+
+
+def _scores(head: Head, outputs: Float32, index: int) -> Float32:
+    """Log odds of a class, or the number, [n]."""
+    told = outputs[:, index]
+    if head.task is Task.REGRESSION:
+        return told
+    sure = np.clip(told.astype(np.float64), _CERTAIN, 1 - _CERTAIN)
+    odds: Float32 = (np.log(sure) - np.log1p(-sure)).astype(np.float32)
+    return odds
+
+
+def _in_parts(rows: Iterator[Pixels], size: int) -> Iterator[list[Pixels]]:
+    while part := list(islice(rows, size)):
+        yield part

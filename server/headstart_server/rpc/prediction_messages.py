@@ -1,0 +1,120 @@
+"""The messages of a Predict: what is asked for, and what versions answered."""
+
+from collections.abc import Iterator
+
+from headstart import tensors
+from headstart.v1 import prediction_service_pb2 as pb
+from headstart_server.learning.neighbors import Neighbor
+from headstart_server.prediction.answers import AbstentionReason, Answer
+from headstart_server.prediction.asked import Abstention, Asked, SaliencyAsked
+from headstart_server.prediction.predictor import BackboneFeatures, StageTimes
+from headstart_server.prediction.saliency import Saliency
+
+#: Classes returned for each input where the caller does not say.
+DEFAULT_TOP_K = 5
+REASONS = {
+    AbstentionReason.UNLIKE_TRAINING: pb.ABSTENTION_REASON_UNLIKE_TRAINING,
+    AbstentionReason.LOW_PROBABILITY: pb.ABSTENTION_REASON_LOW_PROBABILITY,
+}
+
+
+def asked_of(message: pb.PredictRequest) -> Asked:
+    """What a Predict asks for; its ranges are checked by `Asked.check`."""
+    return Asked(
+        top_k=message.top_k if message.HasField("top_k") else DEFAULT_TOP_K,
+        with_features=message.return_features,
+        abstention=_abstention_of(message.abstention) if message.HasField("abstention") else None,
+        neighbors=message.neighbors,
+        saliency=_saliency_of(message.saliency) if message.HasField("saliency") else None,
+    )
+
+
+def predictions_message(answer: Answer) -> pb.VersionPredictions:
+    """The message of what a version answered."""
+    return pb.VersionPredictions(
+        model=answer.version.model,
+        version=answer.version.number,
+        predictions=_predictions(answer),
+    )
+
+
+def features_message(features: BackboneFeatures) -> pb.Features:
+    """The message of what a backbone gave."""
+    return pb.Features(
+        backbone=features.backbone,
+        views={view: tensors.encode(matrix) for view, matrix in features.views.items()},
+    )
+
+
+def times_message(times: StageTimes) -> pb.StageTimes:
+    """The message of where the time went."""
+    return pb.StageTimes(
+        total_milliseconds=times.total * 1e3,
+        resolve_milliseconds=times.resolve * 1e3,
+        decode_milliseconds=times.decode * 1e3,
+        queue_milliseconds=times.queue * 1e3,
+        backbone_milliseconds=times.backbone * 1e3,
+        head_milliseconds=times.head * 1e3,
+    )
+
+
+def _abstention_of(message: pb.Abstention) -> Abstention:
+    if not message.HasField("false_alarm_rate"):
+        return Abstention(min_probability=message.min_probability)
+    return Abstention(false_alarm_rate=message.false_alarm_rate, min_probability=message.min_probability)
+
+
+def _saliency_of(message: pb.SaliencyRequest) -> SaliencyAsked:
+    return SaliencyAsked(class_name=message.class_name, overlay=message.overlay)
+
+
+def _predictions(answer: Answer) -> Iterator[pb.Prediction]:
+    names = answer.version.head.class_names
+    told = zip(answer.indexes.tolist(), answer.probabilities.tolist(), answer.selected.tolist(), strict=True)
+    for place, (indexes, probabilities, selected) in enumerate(told):
+        message = pb.Prediction(
+            classes=[
+                pb.ClassProbability(name=names[index], probability=probability, index=index, selected=taken)
+                for index, probability, taken in zip(indexes, probabilities, selected, strict=True)
+            ]
+        )
+        _add_value(message, answer, place)
+        _add_evidence(message, answer, place)
+        yield message
+
+
+def _add_value(message: pb.Prediction, answer: Answer, place: int) -> None:
+    if answer.values is None:
+        return
+    message.value = float(answer.values[place])
+    if (interval := answer.version.head.interval) is not None:
+        message.value_low, message.value_high = (message.value + offset for offset in interval)
+
+
+def _add_evidence(message: pb.Prediction, answer: Answer, place: int) -> None:
+    if (judged := answer.judged) is not None:
+        if judged.typicality is not None:
+            message.typicality = float(judged.typicality[place])
+        if (reason := judged.reasons[place]) is not None:
+            message.abstained, message.abstention_reason = True, REASONS[reason]
+    if answer.neighbors:
+        message.neighbors.extend(map(_neighbor_message, answer.neighbors[place]))
+    if answer.saliency:
+        message.saliency.CopyFrom(_saliency_message(answer.saliency[place]))
+
+
+def _neighbor_message(neighbor: Neighbor) -> pb.Neighbor:
+    example, shares = neighbor.example, neighbor.example.target.shares
+    return pb.Neighbor(
+        id=example.id,
+        index=example.index,
+        labels=sorted(shares, key=lambda name: (-shares[name], name)),
+        value=example.target.value,
+        distance=neighbor.distance,
+    )
+
+
+def _saliency_message(saliency: Saliency) -> pb.Saliency:
+    return pb.Saliency(
+        map=tensors.encode(saliency.values), class_name=saliency.class_name, overlay=saliency.overlay
+    )
