@@ -163,8 +163,8 @@ def _compare_labels(pairs: Sequence[Pair], weights: Float64) -> Comparison:
     losses = np.array([[pair.first.loss, pair.second.loss] for pair in pairs], np.float64)
     classes = _compare_classes(pairs)
     recalls = [[one.first_recall, one.second_recall] for one in classes]
-    shares = weights / weights.sum()
-    accuracies, log_losses = shares @ right, shares @ losses
+    # Divided last: all right is exactly 1.
+    accuracies, log_losses = weights @ right / weights.sum(), weights @ losses / weights.sum()
     metrics = [
         ComparedMetrics(
             accuracy=float(accuracies[side]),

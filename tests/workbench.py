@@ -1,0 +1,155 @@
+"""The way of fine-tunes from upload to published version in one process, on a backbone without a network."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from fakes import Desk, FakeBackbone, FakeSource, ManualClock, Recorder
+from headstart_server.embedding.batcher import Batcher
+from headstart_server.embedding.cache import FeatureCache
+from headstart_server.embedding.embedder import Embedder
+from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.queue import LaneQueue
+from headstart_server.jobs.archives import Archives
+from headstart_server.jobs.datasets import DatasetStore
+from headstart_server.jobs.fine_tune import FineTuneRun, FineTuneTools
+from headstart_server.jobs.gate import GateKeeper
+from headstart_server.jobs.intake import Intake, Validation
+from headstart_server.jobs.job import Job
+from headstart_server.jobs.measurement import MeasuringBench
+from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.learning.dataset import DatasetLimits, Example
+from headstart_server.learning.example_list import ExampleList
+from headstart_server.learning.target import Target
+from headstart_server.models.version import Version
+
+
+def pet(word: str, place: int, label: str | None = None, **fields: object) -> Example:
+    """An example whose features lie close to those of the same word."""
+    content = f"{word}:{place}".encode()
+    return Example(content=content, target=Target.of_label(label or word), id=f"{word}{place}", **fields)
+
+
+def pets(each: int = 6, words: Iterable[str] = ("cat", "dog", "emu"), start: int = 0) -> list[Example]:
+    """Examples of some classes, `each` of every one."""
+    return [pet(word, place) for place in range(start, start + each) for word in words]
+
+
+class Workbench:
+    """All that a fine-tune passes; jobs run when they are told to.
+
+    Args:
+        folder: where files go.
+        desk: the ledger and the registry.
+        backbones: further ones beside `fake`.
+        limits: of datasets.
+        kept_bytes: most bytes of examples kept for versions.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        desk: Desk,
+        *backbones: FakeBackbone,
+        limits: DatasetLimits | None = None,
+        kept_bytes: int = 1 << 30,
+    ) -> None:
+        self.desk = desk
+        self.registry = desk.shelf.registry
+        self.seen = Recorder()
+        self.backbone = FakeBackbone()
+        self.cache = FeatureCache(1 << 20)
+        self._batchers: list[Batcher] = []
+        self.folder = folder / "datasets"
+        self.datasets = DatasetStore(self.folder, limits or DatasetLimits())
+        self.archives = Archives(desk.shelf.database, self.datasets, max_bytes=kept_bytes)
+        self.engine = Engine(FakeSource(self.backbone, *backbones), self._embedder, "fake")
+        for name in ("fake", *(backbone.info.name for backbone in backbones)):
+            self.engine.load(name)
+        self.intake = Intake(desk.ledger, self.datasets, self.engine, self.registry, lambda: None)
+        self.bench = MeasuringBench(
+            self.registry,
+            self.engine,
+            desk.ledger.is_under_way,
+            self.datasets.reader,
+            limits=self.datasets.limits,
+            window=5,
+        )
+        self.tools = FineTuneTools(
+            ledger=desk.ledger,
+            datasets=self.datasets,
+            engine=self.engine,
+            versions=desk.shelf.store,
+            observer=self.seen,
+            gate=GateKeeper(self.registry, self.engine, self.datasets.reader, window=5),
+            window=5,
+            software="headstart test",
+            clock=ManualClock(0.0),
+            now=desk.clock,
+        )
+
+    def _embedder(self, backbone: FakeBackbone) -> Embedder:
+        queue = LaneQueue(max_batch=4, train_slice=3)
+        clock = ManualClock(0.0)
+        batcher = Batcher(backbone.run, queue, self.seen, clock=clock)
+        batcher.start()
+        self._batchers.append(batcher)
+        return Embedder(backbone, batcher, self.cache, max_pending=10, clock=clock)
+
+    def close(self) -> None:
+        for batcher in self._batchers:
+            batcher.close()
+
+    def accept(self, examples: Sequence[Example] = (), *, request_id: str = "", **spec: object) -> Job:
+        """Send a fine-tune; returns the accepted job."""
+        upload = self.intake.open(_spec(spec), request_id, validate_only=False)
+        try:
+            upload.add(examples)
+            return upload.accept()
+        finally:
+            upload.close()
+
+    def validate(self, examples: Sequence[Example] = (), **spec: object) -> Validation:
+        """What `validate_only` finds."""
+        upload = self.intake.open(_spec(spec), "", validate_only=True)
+        try:
+            upload.add(examples)
+            return upload.validate()
+        finally:
+            upload.close()
+
+    def run(self, job: Job | None = None, checkpoint: Callable[[], None] = lambda: None) -> int:
+        """Run the next job to its version; returns the version's number."""
+        return FineTuneRun(job or self.desk.claim(), self.tools, checkpoint).execute()
+
+    def published(self, examples: Sequence[Example] = (), **spec: object) -> Version:
+        """Fine-tune, and give the version."""
+        model = self.accept(examples, **spec).spec.model
+        return self.registry.version(model, self.run())
+
+    def examples(self, version: Version) -> ExampleList:
+        """The list of a version's examples."""
+        found = self.registry.examples(version)
+        assert found is not None
+        return found
+
+    def ids(self, version: Version) -> list[str]:
+        return [example.id for example in self.examples(version).examples]
+
+    def forget_features(self) -> None:
+        """Take all features out of the cache, so that they are computed again."""
+        digests = {
+            example.digest
+            for version in self.registry.versions("pets", before=None, limit=1000)
+            for example in self.examples(version).examples
+        }
+        self.cache.remove(digests)
+        self.backbone.decoded.clear()
+
+    def files(self) -> set[str]:
+        """The jobs whose archives are there after a sweep."""
+        self.archives.sweep()
+        return {path.stem for path in self.folder.iterdir()}
+
+
+def _spec(fields: dict[str, object]) -> FineTuneSpec:
+    return FineTuneSpec(**{"model": "pets", "backbone": "", **fields})
