@@ -1,8 +1,7 @@
 """The stored examples of jobs and versions: one ZIP archive for each job, of the examples that came with it.
 
 An archive holds each input as a member of its own and the list of the whole dataset, which names the archive
-of each
-example: those of a parent stay where they are. Both are plain files to any ZIP tool.
+of each example: those of a parent stay where they are. Both are plain files to any ZIP tool.
 """
 
 import json
