@@ -1,0 +1,286 @@
+"""Versions measured on labelled examples: by themselves, side by side, and on what they know."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from fakes import Desk, FakeBackbone
+from headstart_server.errors import (
+    BackboneMismatch,
+    Cancelled,
+    DatasetTooLarge,
+    EmptyDataset,
+    InvalidLabel,
+    ModelNotFound,
+    ModelNotReady,
+    NoCommonExamples,
+    VersionNotFound,
+    WrongModality,
+    WrongTask,
+)
+from headstart_server.learning.comparison import Comparison
+from headstart_server.learning.dataset import DatasetLimits, Example
+from headstart_server.learning.evaluation import Evaluation, MetricsSource
+from headstart_server.learning.target import Target
+from headstart_server.models.version import Selector
+from workbench import Workbench, pet, pets
+
+
+@pytest.fixture
+def bench(tmp_path: Path, desk: Desk) -> Iterator[Workbench]:
+    bench = Workbench(tmp_path, desk, FakeBackbone("other", digest="c" * 64))
+    yield bench
+    bench.close()
+
+
+def version(number: int | None = None, model: str = "pets") -> Selector:
+    return Selector(model=model, number=number)
+
+
+def evaluated(bench: Workbench, *batches: Sequence[Example], target: Selector | None = None) -> Evaluation:
+    run = bench.bench.evaluation(target or version())
+    for batch in batches:
+        run.add(batch)
+    return run.evaluation()
+
+
+def compared(bench: Workbench, first: Selector, second: Selector, *batches: Sequence[Example]) -> Comparison:
+    run = bench.bench.comparison(first, second)
+    for batch in batches:
+        run.add(batch)
+    return run.comparison()
+
+
+# Evaluate
+
+
+def test_a_version_is_measured_on_new_examples_that_come_in_batches(bench: Workbench) -> None:
+    bench.published(pets(8))
+    wrong = pet("dog", 40, label="cat")
+    found = evaluated(bench, pets(3, start=20), [wrong])
+    assert found.metrics.source is MetricsSource.HELD_OUT
+    assert (found.metrics.example_count, found.metrics.accuracy) == (10, 0.9)
+    assert [(one.name, one.support) for one in found.classes] == [("cat", 4), ("dog", 3), ("emu", 3)]
+    assert (found.worst[0].index, found.worst[0].id) == (9, "dog40")
+    assert found.worst[0].predicted == ("dog",)
+
+
+def test_labels_that_the_version_does_not_know_count_as_wrong_and_are_named(bench: Workbench) -> None:
+    bench.published(pets(8))
+    found = evaluated(bench, [*pets(2, start=20), *pets(2, ("yak", "fox"), start=20)])
+    assert (found.metrics.example_count, found.metrics.accuracy) == (10, 0.6)
+    assert [one.name for one in found.classes] == ["cat", "dog", "emu", "fox", "yak"]
+    assert [one.recall for one in found.classes] == [1.0, 1.0, 1.0, 0.0, 0.0]
+    assert {outcome.labels for outcome in found.worst[:4]} == {("fox",), ("yak",)}
+
+
+def test_unknown_labels_among_several_count_as_missed(bench: Workbench) -> None:
+    sets = [
+        Example(content=f"{word}:{place}".encode(), target=Target.of_labels([word]))
+        for place in range(8)
+        for word in ("cat", "dog")
+    ]
+    bench.published(sets)
+    both = Example(content=b"cat:77", target=Target.of_labels(["cat", "red"]))
+    found = evaluated(bench, [both])
+    assert found.metrics.accuracy == 0.0
+    assert {one.name: one.recall for one in found.classes}["red"] == 0.0
+
+
+def test_examples_that_cannot_be_decoded_are_faults_with_their_places_in_the_stream(bench: Workbench) -> None:
+    bench.published(pets(8))
+    run = bench.bench.evaluation(version())
+    broken = [Example(content=b"broken:%d" % n, target=Target.of_label("cat"), id=f"b{n}") for n in (1, 2)]
+    run.add([pet("cat", 20), broken[0]])
+    run.add([broken[1], pet("dog", 20, label="cat")])
+    found = run.evaluation()
+    assert [(fault.index, fault.id) for fault in run.answering.faults] == [(1, "b1"), (2, "b2")]
+    assert run.answering.fault_count == 2
+    assert run.answering.faults[0].reason == "UNDECODABLE_INPUT"
+    assert found.metrics.example_count == 2
+    assert found.worst[0].index == 3
+
+
+def test_faults_are_listed_up_to_a_bound_and_counted_beyond(bench: Workbench) -> None:
+    bench.published(pets(8))
+    run = bench.bench.evaluation(version())
+    run.add([Example(content=b"broken:%d" % n, target=Target.of_label("cat")) for n in range(120)])
+    assert (len(run.answering.faults), run.answering.fault_count) == (100, 120)
+    assert run.evaluation().metrics.example_count == 0
+
+
+def test_the_same_content_twice_counts_twice(bench: Workbench) -> None:
+    bench.published(pets(8))
+    assert evaluated(bench, [pet("cat", 20)] * 3, [pet("cat", 20)]).metrics.example_count == 4
+
+
+def test_numbers_are_measured_with_the_coverage_of_their_interval(bench: Workbench) -> None:
+    numbers = [
+        Example(content=f"{word}:{place}".encode(), target=Target.of_value(float(value)))
+        for place in range(10)
+        for value, word in enumerate(("cat", "dog", "emu"))
+    ]
+    bench.published(numbers)
+    found = evaluated(bench, [Example(content=b"dog:90", target=Target.of_value(1.0))])
+    assert found.metrics.mean_absolute_error is not None
+    assert found.interval_coverage in (0.0, 1.0)
+
+
+@pytest.mark.parametrize("target", [Target.of_value(1.0), Target.of_labels(["cat"])])
+def test_examples_of_another_task_are_refused(bench: Workbench, target: Target) -> None:
+    bench.published(pets(8))
+    with pytest.raises(WrongTask):
+        evaluated(bench, [Example(content=b"cat:20", target=target)])
+
+
+def test_an_example_without_a_label_is_named(bench: Workbench) -> None:
+    bench.published(pets(8))
+    with pytest.raises(InvalidLabel) as caught:
+        evaluated(bench, [pet("cat", 20)], [Example(content=b"x", target=Target.of_label(""))])
+    assert caught.value.field == "examples[1].label"
+
+
+def test_a_text_for_pictures_is_refused(bench: Workbench) -> None:
+    bench.published(pets(8))
+    with pytest.raises(WrongModality):
+        evaluated(bench, [Example(content="a text", target=Target.of_label("cat"))])
+
+
+def test_no_example_is_told(bench: Workbench) -> None:
+    bench.published(pets(8))
+    with pytest.raises(EmptyDataset):
+        evaluated(bench)
+
+
+def test_a_version_that_is_not_there_is_told_before_examples_come(bench: Workbench) -> None:
+    with pytest.raises(ModelNotFound):
+        bench.bench.evaluation(version())
+    bench.accept(pets())
+    with pytest.raises(ModelNotReady):
+        bench.bench.evaluation(version())
+    bench.run()
+    with pytest.raises(VersionNotFound):
+        bench.bench.evaluation(version(7))
+
+
+def test_a_version_of_another_build_of_its_backbone_is_refused(bench: Workbench, desk: Desk) -> None:
+    desk.shelf.publish(backbone_digest="e" * 64)
+    with pytest.raises(BackboneMismatch):
+        bench.bench.evaluation(version())
+
+
+def test_more_examples_than_the_server_takes_are_refused(tmp_path: Path, desk: Desk) -> None:
+    bench = Workbench(tmp_path, desk, limits=DatasetLimits(max_examples=30))
+    with closing(bench):
+        bench.published(pets(8))
+        with pytest.raises(DatasetTooLarge):
+            evaluated(bench, pets(10, start=20), [pet("cat", 90)])
+
+
+def test_a_caller_that_left_ends_the_work_for_it(bench: Workbench) -> None:
+    bench.published(pets(8))
+    run = bench.bench.evaluation(version())
+    run.answering.leave()
+    with pytest.raises(Cancelled):
+        run.add(pets(1, start=20))
+
+
+def test_measuring_stores_nothing_but_features(bench: Workbench) -> None:
+    bench.published(pets(8))
+    before = bench.files()
+    evaluated(bench, pets(3, start=20))
+    assert bench.files() == before
+
+
+# Compare
+
+
+def test_two_versions_are_put_side_by_side_on_new_examples(bench: Workbench) -> None:
+    bench.published(pets(8, ("cat", "dog")))
+    bench.published(pets(8, ("emu",)), parent_version=1)
+    found = compared(bench, version(1), version(2), pets(4, start=20), pets(2, ("emu",), start=30))
+    assert found.example_count == 14
+    assert (found.first.accuracy, found.second.accuracy) == (8 / 14, 1.0)
+    assert (found.only_first_right, found.only_second_right) == (0, 6)
+    assert "second is better" in found.verdict
+
+
+def test_a_version_beside_itself_is_equally_good(bench: Workbench) -> None:
+    bench.published(pets(8))
+    for batches in ([], [pets(3, start=20)]):
+        found = compared(bench, version(1), version(1), *batches)
+        assert found.difference == 0.0
+        assert found.p_value == 1.0
+
+
+def test_versions_on_two_backbones_are_compared_on_what_both_could_answer(bench: Workbench) -> None:
+    bench.published(pets(8), backbone="fake")
+    bench.published(pets(8), backbone="other", model="others")
+    broken = Example(content=b"broken:1", target=Target.of_label("cat"))
+    run = bench.bench.comparison(version(1), version(1, "others"))
+    run.add([*pets(2, start=20), broken])
+    assert run.comparison().example_count == 6
+    assert run.answering.fault_count == 1
+
+
+def test_without_examples_they_are_compared_on_what_they_know(bench: Workbench) -> None:
+    bench.published(pets(8))
+    bench.published(pets(4, start=8), parent_version=1)
+    found = compared(bench, version(1), version(2))
+    assert found.example_count == 36
+    assert found.first.accuracy == 1.0
+
+
+def test_each_answers_its_own_examples_by_a_head_that_was_fitted_without_them(bench: Workbench) -> None:
+    # Labels of half of the examples are wrong: only a head that has seen them gets them right.
+    muddled = [
+        pet(word, place, label=("cat", "dog")[place % 2]) for place in range(12) for word in ("cat", "dog")
+    ]
+    trained = bench.published(muddled)
+    found = compared(bench, version(1), version(1))
+    assert found.first.accuracy == pytest.approx(trained.manifest.metrics.accuracy)
+    assert found.first.log_loss == pytest.approx(trained.manifest.metrics.log_loss, rel=1e-5)
+
+
+def test_features_that_are_gone_are_computed_again_from_the_archives(bench: Workbench) -> None:
+    bench.published(pets(8))
+    bench.published(pets(8, start=20), model="others")
+    before = compared(bench, version(1), version(1, "others"))
+    bench.forget_features()
+    bench.cache.remove(
+        [example.digest for example in bench.examples(bench.registry.version("others", 1)).examples]
+    )
+    assert compared(bench, version(1), version(1, "others")) == before
+    assert before.example_count == 48
+
+
+def test_without_the_archives_what_both_know_is_compared(bench: Workbench) -> None:
+    bench.published(pets(8), discard_examples=True)
+    bench.published([*pets(4), *pets(4, start=20)], model="others", discard_examples=True)
+    bench.files()
+    bench.forget_features()
+    bench.cache.remove(
+        [example.digest for example in bench.examples(bench.registry.version("others", 1)).examples]
+    )
+    found = compared(bench, version(1), version(1, "others"))
+    assert found.example_count == 12
+
+
+def test_nothing_in_common_is_told(bench: Workbench, desk: Desk) -> None:
+    bench.published(pets(8))
+    desk.shelf.publish("old")
+    with pytest.raises(NoCommonExamples, match="too old"):
+        compared(bench, version(1), version(1, "old"))
+    with pytest.raises(NoCommonExamples, match=r"None of the 1 examples.*example 0"):
+        broken = Example(content=b"broken:1", target=Target.of_label("cat"))
+        compared(bench, version(1), version(1), [broken])
+
+
+def test_versions_of_two_tasks_cannot_be_compared(bench: Workbench) -> None:
+    bench.published(pets(8))
+    numbers = [Example(content=b"cat:%d" % place, target=Target.of_value(place)) for place in range(6)]
+    bench.published(numbers, model="numbers")
+    with pytest.raises(WrongTask, match="numbers"):
+        bench.bench.comparison(version(1), version(1, "numbers"))
