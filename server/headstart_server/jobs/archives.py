@@ -5,7 +5,7 @@ written down in the transactions that accept a job, end it and delete a version,
 leaves at most files that are needed no more, and the next start removes them.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, insert, not_, or_, select, update
@@ -14,6 +14,9 @@ from headstart_server.database.database import Database
 from headstart_server.database.tables import aliases, archive_uses, jobs, versions
 from headstart_server.errors import ExamplesNotKept
 from headstart_server.jobs.rows import under_way
+
+#: Archives that one query asks about: SQLite bounds the values of a statement.
+CHUNK = 1000
 
 
 class ArchiveFiles(Protocol):
@@ -110,10 +113,13 @@ class Archives:
         for holder in self._beyond_bound(connection):
             query = delete(archive_uses).where(archive_uses.c.holder == holder)
             dropped.update(connection.execute(query.returning(archive_uses.c.archive)).scalars())
-        return dropped - set(connection.execute(select(archive_uses.c.archive)).scalars())
+        return dropped - _named(connection, sorted(dropped))
 
     def _beyond_bound(self, connection: Connection) -> Iterable[str]:
         """The jobs whose versions lose their examples, so that the others' are within the bound."""
+        sizes = self._files.sizes()
+        if self._max_bytes and sum(sizes.values()) <= self._max_bytes:
+            return []
         aliased = exists().where(aliases.c.model == versions.c.model, aliases.c.number == versions.c.number)
         rows = connection.execute(
             select(versions.c.job_id, archive_uses.c.archive)
@@ -123,8 +129,17 @@ class Archives:
         held: dict[str, set[str]] = {}
         for row in rows:
             held.setdefault(row.job_id, set()).add(row.archive)
-        sizes = self._files.sizes()
         return _first_to_go(held, sizes, self._max_bytes)
+
+
+def _named(connection: Connection, archives: Sequence[str]) -> set[str]:
+    """Those of some archives that a row names."""
+    found: set[str] = set()
+    for start in range(0, len(archives), CHUNK):
+        part = archives[start : start + CHUNK]
+        query = select(archive_uses.c.archive).where(archive_uses.c.archive.in_(part)).distinct()
+        found.update(connection.execute(query).scalars())
+    return found
 
 
 def _first_to_go(held: Mapping[str, set[str]], sizes: Mapping[str, int], max_bytes: int) -> list[str]:

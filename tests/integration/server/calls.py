@@ -20,14 +20,18 @@ from grpc_status import rpc_status
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from headstart.v1 import fine_tuning_service_pb2 as tuning
+from headstart.v1 import evaluation_service_pb2 as evaluating
 from headstart.v1 import (
+    evaluation_service_pb2_grpc,
     fine_tuning_service_pb2_grpc,
     input_pb2,
     job_pb2,
+    model_pb2,
+    model_service_pb2,
     model_service_pb2_grpc,
     prediction_service_pb2_grpc,
 )
+from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import prediction_service_pb2 as predicting
 
 #: Seconds that a call may take before a test gives up: far more than any takes.
@@ -37,6 +41,7 @@ SERVICES = (
     "headstart.v1.FineTuningService",
     "headstart.v1.PredictionService",
     "headstart.v1.ModelService",
+    "headstart.v1.EvaluationService",
 )
 TERMINAL = {job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED}
 
@@ -53,6 +58,7 @@ class Api:
         self.fine_tuning = fine_tuning_service_pb2_grpc.FineTuningServiceStub(channel)
         self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         self.models = model_service_pb2_grpc.ModelServiceStub(channel)
+        self.evaluation = evaluation_service_pb2_grpc.EvaluationServiceStub(channel)
         self.health = health_pb2_grpc.HealthStub(channel)
 
     @classmethod
@@ -107,6 +113,37 @@ class Api:
     ) -> predicting.PredictResponse:
         return self.prediction.Predict(prediction_request(model, *images, **fields), timeout=timeout)
 
+    def version(self, model: str, number: int) -> model_pb2.Version:
+        """A version of a model."""
+        request = model_service_pb2.GetModelRequest(model=model, page_size=1000)
+        versions = self.models.GetModel(request, timeout=TIMEOUT).versions
+        return next(version for version in versions if version.number == number)
+
+    def evaluate(
+        self,
+        examples: Sequence[input_pb2.Example],
+        model: str,
+        version: int | None = None,
+        *,
+        batch: int = 50,
+    ) -> evaluating.EvaluateResponse:
+        """Measure a version on examples."""
+        target = predicting.VersionSelector(model=model, version=version)
+        first = evaluating.EvaluateRequest(spec=evaluating.EvaluateSpec(target=target))
+        rest = [evaluating.EvaluateRequest(examples=part) for part in batches(examples, batch)]
+        return self.evaluation.Evaluate(iter([first, *rest]), timeout=TIMEOUT)
+
+    def compare(
+        self,
+        first: predicting.VersionSelector,
+        second: predicting.VersionSelector,
+        examples: Sequence[input_pb2.Example] = (),
+    ) -> evaluating.CompareResponse:
+        """Put two versions side by side."""
+        spec = evaluating.CompareRequest(spec=evaluating.CompareSpec(first=first, second=second))
+        rest = [evaluating.CompareRequest(examples=part) for part in batches(examples, 50)]
+        return self.evaluation.Compare(iter([spec, *rest]), timeout=TIMEOUT)
+
     def names(self, model: str, *images: bytes, **fields: Any) -> list[str]:
         """The likeliest class of each picture."""
         response = self.predict(model, *images, **fields)
@@ -138,6 +175,11 @@ def stream(
 
 def examples_message(examples: Sequence[input_pb2.Example]) -> tuning.FineTuneRequest:
     return tuning.FineTuneRequest(examples=tuning.ExampleBatch(examples=examples))
+
+
+def batches(examples: Sequence[input_pb2.Example], size: int) -> Iterator[tuning.ExampleBatch]:
+    for start in range(0, len(examples), size):
+        yield tuning.ExampleBatch(examples=examples[start : start + size])
 
 
 def example(image: bytes, label: str, **fields: Any) -> input_pb2.Example:

@@ -50,9 +50,11 @@ def still_answers(api: Api, digits_model: str) -> Iterator[None]:
 
 @pytest.fixture
 def no_trace(api: Api, server: ServerProcess, model: str) -> Iterator[None]:
-    """Afterwards there is no job of the model, and no file of one in the data folder."""
+    """Afterwards there is no job of the model, and no new file in the data folder."""
+    folder = server.data / "datasets"
+    before = set(folder.iterdir())
     yield
-    eventually(lambda: not list((server.data / "datasets").iterdir()), 10, "an empty folder of datasets")
+    eventually(lambda: set(folder.iterdir()) <= before, 10, "a folder of datasets without new files")
     assert not api.fine_tuning.ListJobs(tuning.ListJobsRequest(model=model)).jobs
 
 

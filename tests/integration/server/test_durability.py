@@ -20,7 +20,7 @@ from headstart.v1 import input_pb2, job_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from headstart.v1 import prediction_service_pb2 as predicting
 from integration.server.calls import TERMINAL, Api, constant_predictions, digit, digits, noise
-from server_process import ServerProcess, eventually, running
+from server_process import ServerProcess, running
 
 # Three servers start one after another, and run a few seconds of jobs each.
 pytestmark = pytest.mark.timeout(400)
@@ -178,10 +178,11 @@ def third_server(story: Story, server: ServerProcess, api: Api) -> None:
     story.watched += api.watch(story.given_back[0].job_id, after=story.watched[-1].number)
     story.given_back = [api.ended(job.job_id) for job in story.given_back]
     observe(story, api)
-    eventually(lambda: not list((server.data / "datasets").iterdir()), 10, "an empty folder of datasets")
     for model in api.models.ListModels(keeping.ListModelsRequest()).models:
         versions = api.models.GetModel(keeping.GetModelRequest(model=model.name)).versions
         story.version_jobs += [version.lineage.job_id for version in versions]
+    archives = {path.stem for path in (server.data / "datasets").iterdir()}
+    assert archives == set(story.version_jobs)
     folders = [path.name for path in (server.data / "versions").iterdir() if path.name != ".staging"]
     story.version_folders = [name.split(".")[0] for name in folders]
     jobs = submit(api, "no-grace", count=2)

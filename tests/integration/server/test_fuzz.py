@@ -62,6 +62,7 @@ METHODS = {
         "DeleteVersion",
         "DeleteModel",
         "ListBackbones",
+        "GetEvaluation",
     ),
 }
 PATHS = [f"/headstart.v1.{service}/{name}" for service, names in METHODS.items() for name in names]
@@ -73,10 +74,13 @@ def test_any_bytes_as_a_request(api: Api, path: str, message: bytes):
     outcome(lambda: api.channel.unary_unary(path)(message, timeout=TIMEOUT))
 
 
+STREAMS = ("FineTuningService/FineTune", "EvaluationService/Evaluate", "EvaluationService/Compare")
+
+
 @bounded
-@given(messages=st.lists(st.binary(max_size=300), max_size=4))
-def test_any_bytes_as_a_stream(api: Api, messages: list[bytes]):
-    send = api.channel.stream_unary("/headstart.v1.FineTuningService/FineTune")
+@given(path=st.sampled_from(STREAMS), messages=st.lists(st.binary(max_size=300), max_size=4))
+def test_any_bytes_as_a_stream(api: Api, path: str, messages: list[bytes]):
+    send = api.channel.stream_unary(f"/headstart.v1.{path}")
     outcome(lambda: send(iter(messages), timeout=TIMEOUT))
 
 

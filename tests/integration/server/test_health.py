@@ -7,6 +7,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from headstart.v1 import (
+    evaluation_service_pb2_grpc,
     fine_tuning_service_pb2_grpc,
     model_service_pb2_grpc,
     prediction_service_pb2_grpc,
@@ -37,6 +38,7 @@ async def server() -> AsyncIterator[Server]:
         fine_tuning=fine_tuning_service_pb2_grpc.FineTuningServiceServicer(),
         prediction=prediction_service_pb2_grpc.PredictionServiceServicer(),
         models=model_service_pb2_grpc.ModelServiceServicer(),
+        evaluation=evaluation_service_pb2_grpc.EvaluationServiceServicer(),
     )
     await server.start()
     yield server
