@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -203,13 +203,14 @@ class Shelf:
         expires: float | None = None,
         head: Head | None = None,
         job_id: str = "",
+        files: Mapping[str, bytes] | None = None,
         **manifest: Any,
     ) -> int:
         """Publish a version, as a job does; returns its number."""
         head = head or make_head()
         job_id = job_id or f"job-{next(self._jobs)}"
         fields = {"class_names": head.class_names, **manifest}
-        written, size = self.store.write(f"{job_id}.1", head, make_manifest(model, job_id, **fields))
+        written, size = self.store.write(f"{job_id}.1", head, make_manifest(model, job_id, **fields), files)
         with self.database.write() as connection:
             number = self.registry.insert(
                 connection,

@@ -2,7 +2,9 @@
 
 import threading
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +32,8 @@ from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.ledger import Ledger, Submission
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import DatasetLimits, Example
+from headstart_server.learning.dataset_findings import DatasetFindings, RemarkKind
+from headstart_server.learning.metrics import MetricsSource
 from headstart_server.learning.recipe import Ridge
 from headstart_server.learning.target import Target
 from headstart_server.models.registry import Registry
@@ -307,7 +311,7 @@ def validated(counter: Counter, sent: Sequence[Example], **spec: object) -> Vali
 
 def test_what_is_in_order_is_valid_and_no_job_comes_of_it(counter: Counter, desk: Desk) -> None:
     found = validated(counter, PETS)
-    assert found == Validation(
+    assert replace(found, previewed=None) == Validation(
         valid=True,
         example_count=4,
         class_counts={"cat": 2, "dog": 2},
@@ -399,3 +403,101 @@ def test_what_can_never_be_trained_on_is_an_error_of_the_call(counter: Counter) 
         upload.validate()
     upload.close()
     assert counter.files() == []
+
+
+# What is found before a job
+
+
+def shown(content: bytes, label: str, **fields: Any) -> Example:
+    return Example(content=content, target=Target.of_label(label), **fields)
+
+
+def pets(count: int) -> list[Example]:
+    return [
+        shown(b"%s:%d" % (name.encode(), place), name) for place in range(count) for name in ("cat", "dog")
+    ]
+
+
+def findings_of(counter: Counter, sent: Sequence[Example], **spec: object) -> DatasetFindings:
+    previewed = validated(counter, sent, **spec).previewed
+    assert previewed is not None
+    return previewed.findings
+
+
+def test_what_is_valid_comes_with_findings_and_an_evaluation(counter: Counter) -> None:
+    previewed = validated(counter, pets(20)).previewed
+    assert previewed is not None
+    assert previewed.evaluation.metrics.source is MetricsSource.OUT_OF_FOLD
+    assert previewed.evaluation.metrics.example_count == 40
+    assert previewed.findings.imbalance == 1.0
+    assert previewed.findings.estimated_seconds > 0
+
+
+def test_what_is_not_valid_comes_without(counter: Counter) -> None:
+    assert validated(counter, FAULTY).previewed is None
+
+
+def test_findings_name_examples_by_their_place_in_the_stream(counter: Counter) -> None:
+    sent = [shown(b"broken", "cat"), *pets(20), shown(b"dog:99", "cat", id="odd one")]
+    found = findings_of(counter, sent, max_dropped_share=0.5)
+    assert [(one.example.index, one.example.id) for one in found.suspects] == [(41, "odd one")]
+    assert found.suspects[0].suggested_label == "dog"
+    assert [remark.kind for remark in found.remarks][:2] == [RemarkKind.FAULTS, RemarkKind.SUSPECTS]
+
+
+def test_a_copy_that_is_held_out_is_found(counter: Counter) -> None:
+    sent = [*pets(10), shown(b"cat:3", "cat", held_out=True), shown(b"dog:70", "dog", held_out=True)]
+    found = findings_of(counter, sent)
+    (group,) = found.duplicates
+    assert (group.exact, group.across_held_out, group.contradicting) == (True, True, False)
+    assert [example.index for example in group.examples] == [6, 20]
+    assert RemarkKind.LEAKAGE in [remark.kind for remark in found.remarks]
+
+
+def test_a_held_out_share_is_measured_on_as_a_job_would(counter: Counter) -> None:
+    previewed = validated(counter, pets(20), held_out_share=0.25).previewed
+    assert previewed is not None
+    assert previewed.evaluation.metrics.source is MetricsSource.HELD_OUT
+    assert previewed.evaluation.metrics.example_count == 10
+
+
+def test_examples_that_were_looked_at_need_no_other_pass_for_the_job(counter: Counter) -> None:
+    validated(counter, pets(5))
+    validated(counter, pets(5))
+    assert sum(counter.backbone.batches) == 10
+
+
+def test_a_caller_that_leaves_ends_the_look_at_its_examples(counter: Counter) -> None:
+    began, go_on = threading.Event(), threading.Event()
+
+    def wait(_: object) -> None:
+        began.set()
+        assert go_on.wait(PATIENCE)
+
+    counter.backbone.before_run = wait
+    upload = counter.open(validate_only=True)
+    upload.add(pets(20))
+    refusals: list[BaseException] = []
+
+    def look() -> None:
+        try:
+            upload.validate()
+        except Cancelled as error:
+            refusals.append(error)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    assert began.wait(PATIENCE)
+    closing = threading.Thread(target=upload.close)
+    closing.start()
+    looking.join(PATIENCE)
+    go_on.set()
+    closing.join(PATIENCE)
+    assert len(refusals) == 1
+    assert counter.files() == []
+
+
+def test_a_server_that_stops_ends_the_look_at_examples(counter: Counter) -> None:
+    counter.backbone.before_run = lambda _: counter.intake.close()
+    with pytest.raises(Draining):
+        validated(counter, pets(40))

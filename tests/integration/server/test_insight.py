@@ -1,0 +1,285 @@
+"""Evidence for answers, and faults in datasets, on a real backbone."""
+
+import io
+from collections.abc import Sequence
+
+import grpc
+import numpy as np
+import pytest
+from PIL import Image
+
+from headstart import tensors
+from headstart.v1 import evaluation_pb2, input_pb2, model_service_pb2
+from headstart.v1 import prediction_service_pb2 as predicting
+from integration.server.calls import Api, digit, digits, example, photograph, png, refused
+
+UNLIKE = predicting.ABSTENTION_REASON_UNLIKE_TRAINING
+LOW = predicting.ABSTENTION_REASON_LOW_PROBABILITY
+
+
+def crops(count: int) -> list[bytes]:
+    """Parts of two photographs."""
+    pictures = [Image.open(io.BytesIO(photograph(name))) for name in ("china", "flower")]
+    corners = [(60 * place, 30 * place) for place in range(count)]
+    return [
+        png(np.asarray(picture.crop((x, y, x + 200, y + 200)))) for picture in pictures for x, y in corners
+    ]
+
+
+# Familiarity
+
+
+def test_pictures_of_another_kind_are_unknown_and_those_like_the_examples_are_not(
+    api: Api, digits_model: str
+):
+    known = [digit(label, place) for label in (0, 1, 7) for place in range(60, 80)]
+    asked = predicting.Abstention()
+    of_known = api.predict(digits_model, *known, abstention=asked).result.predictions
+    of_unknown = api.predict(digits_model, *crops(5), abstention=asked).result.predictions
+
+    assert [prediction.abstention_reason for prediction in of_unknown] == [UNLIKE] * 10
+    assert all(prediction.abstained and prediction.typicality < 0.05 for prediction in of_unknown)
+    assert all(len(prediction.classes) == 3 for prediction in of_unknown)
+    assert sum(prediction.abstained for prediction in of_known) <= 8
+    assert np.median([prediction.typicality for prediction in of_known]) > 0.2
+
+
+def test_a_rate_of_0_abstains_from_nothing_and_a_probability_only_from_what_is_unsure(
+    api: Api, digits_model: str
+):
+    never = predicting.Abstention(false_alarm_rate=0)
+    sure = predicting.Abstention(false_alarm_rate=0, min_probability=0.999999)
+    pictures = [*crops(1), digit(0, 50)]
+    of_never = api.predict(digits_model, *pictures, abstention=never).result.predictions
+    of_sure = api.predict(digits_model, *pictures, abstention=sure).result.predictions
+
+    assert not any(prediction.abstained for prediction in of_never)
+    assert all(prediction.HasField("typicality") for prediction in of_never)
+    assert [prediction.abstention_reason for prediction in of_sure] == [LOW] * 3
+
+
+def test_without_abstention_nothing_is_told_of_it(api: Api, digits_model: str):
+    (prediction,) = api.predict(digits_model, digit(0, 50)).result.predictions
+    assert not prediction.HasField("typicality")
+    assert not prediction.abstained
+    assert [one.selected for one in prediction.classes] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"abstention": predicting.Abstention(false_alarm_rate=0.6)}, "abstention.false_alarm_rate"),
+        ({"abstention": predicting.Abstention(min_probability=float("nan"))}, "abstention.min_probability"),
+        ({"neighbors": 101}, "neighbors"),
+        ({"neighbors": -1}, "neighbors"),
+        ({"saliency": predicting.SaliencyRequest(class_name="emu")}, "saliency.class_name"),
+    ],
+)
+def test_what_is_out_of_range_is_named(api: Api, digits_model: str, fields, field: str):
+    refusal = refused(lambda: api.predict(digits_model, digit(0, 0), **fields))
+    assert refusal.code == grpc.StatusCode.INVALID_ARGUMENT
+    assert list(refusal.fields) == [field]
+
+
+def test_an_unknown_class_is_told_with_those_there_are(api: Api, digits_model: str):
+    asked = predicting.SaliencyRequest(class_name="emu")
+    refusal = refused(lambda: api.predict(digits_model, digit(0, 0), saliency=asked))
+    assert "'0', '1', '7'" in refusal.message
+    assert "'emu'" in refusal.message
+
+
+# Neighbours
+
+
+def test_the_nearest_examples_are_named(api: Api, model: str):
+    examples = [
+        example(digit(label, place), str(label), id=f"{label}/{place}")
+        for place in range(8)
+        for label in (0, 1, 7)
+    ]
+    api.published(examples, model=model)
+    (of_known, of_new) = api.predict(model, digit(7, 3), digit(1, 40), neighbors=4).result.predictions
+
+    first = of_known.neighbors[0]
+    assert (first.id, first.index, list(first.labels)) == ("7/3", 11, ["7"])
+    assert first.distance == pytest.approx(0, abs=1e-3)
+    assert [len(prediction.neighbors) for prediction in (of_known, of_new)] == [4, 4]
+    far = [neighbor.distance for neighbor in of_new.neighbors]
+    assert far == sorted(far)
+    assert far[0] > 0.01
+    assert sum(neighbor.labels[0] == "1" for neighbor in of_new.neighbors) >= 3
+    assert all(examples[neighbor.index].id == neighbor.id for neighbor in of_new.neighbors)
+
+
+def test_held_out_examples_are_no_neighbours(api: Api, model: str):
+    kept_out = digits((0, 1), 2, start=20, held_out=True)
+    api.published([*digits((0, 1), 6), *kept_out], model=model)
+    (prediction,) = api.predict(model, digit(0, 20), neighbors=100).result.predictions
+    assert sorted(neighbor.index for neighbor in prediction.neighbors) == list(range(12))
+
+
+# Saliency
+
+
+def scenes(count: int, seed: int) -> list[tuple[bytes, str]]:
+    """A disc or a square anywhere on a grey ground."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for place in range(count):
+        x, y = rng.integers(10, 150, 2)
+        made.append((shape(place % 2, int(x), int(y), rng), ("disc", "square")[place % 2]))
+    return made
+
+
+def shape(kind: int, x: int, y: int, rng: np.random.Generator) -> bytes:
+    pixels = rng.integers(90, 130, (224, 224, 3)).astype(np.uint8)
+    rows, columns = np.mgrid[0:224, 0:224]
+    inside = np.hypot(rows - y - 30, columns - x - 30) < 30
+    if kind:
+        inside = (abs(rows - y - 30) < 27) & (abs(columns - x - 30) < 27)
+    pixels[inside] = (230, 40, 40)
+    return png(pixels)
+
+
+@pytest.fixture(scope="module")
+def shapes_model(api: Api) -> str:
+    examples = [example(picture, label) for picture, label in scenes(40, 1)]
+    return api.published(examples, model="shapes").spec.model
+
+
+def test_the_part_that_matters_is_where_the_object_is(api: Api, shapes_model: str):
+    hits = 0
+    for place, (x, y) in enumerate([(30, 30), (135, 30), (30, 135), (135, 135)]):
+        picture = shape(0, x, y, np.random.default_rng(place))
+        asked = predicting.SaliencyRequest(class_name="disc")
+        (prediction,) = api.predict(shapes_model, picture, saliency=asked).result.predictions
+        values = tensors.decode(prediction.saliency.map)
+        assert prediction.saliency.class_name == "disc"
+        assert not prediction.saliency.overlay
+        assert (values.dtype, values.shape) == (np.float32, (7, 7))
+        row, column = np.unravel_index(values.argmax(), values.shape)
+        hits += (row > 3, column > 3) == (y > 80, x > 80) or abs(row - 3) + abs(column - 3) == 0
+    assert hits >= 3
+
+
+def test_an_overlay_is_a_picture_of_the_square(api: Api, shapes_model: str):
+    asked = predicting.SaliencyRequest(overlay=True)
+    picture = shape(1, 30, 30, np.random.default_rng(3))
+    (prediction,) = api.predict(shapes_model, picture, saliency=asked).result.predictions
+    overlay = Image.open(io.BytesIO(prediction.saliency.overlay))
+    assert (overlay.format, overlay.size, overlay.mode) == ("PNG", (448, 448), "RGB")
+    assert prediction.saliency.class_name == prediction.classes[0].name
+
+
+def test_saliency_is_told_for_the_target_alone(api: Api, shapes_model: str, digits_model: str):
+    response = api.predict(
+        shapes_model,
+        digit(0, 0),
+        saliency=predicting.SaliencyRequest(),
+        additional_targets=[predicting.VersionSelector(model=digits_model)],
+    )
+    assert response.result.predictions[0].HasField("saliency")
+    assert not response.additional_results[0].predictions[0].HasField("saliency")
+
+
+# Findings
+
+
+def planted() -> list[input_pb2.Example]:
+    """Digits with a fault of each kind."""
+    sent = digits((0, 1, 7), 30)
+    sent += [example(digit(0, 100), "1", id="flipped"), example(digit(7, 120), "0", id="flipped too")]
+    sent += [example(digit(1, 4), "1", id="leaked", held_out=True)]
+    sent += digits((0, 1, 7), 3, start=60, held_out=True)
+    sent += [example(nearly(digit(7, 9)), "1", id="nearly 7/9")]
+    sent += [example(crops(1)[0], "0", id="odd one")]
+    sent += digits((8,), 2)
+    return sent
+
+
+def nearly(picture: bytes) -> bytes:
+    """The same picture with a mark that nobody would see."""
+    pixels = np.asarray(Image.open(io.BytesIO(picture))).copy()
+    pixels[0, 0] += 4
+    return png(pixels)
+
+
+def check_planted(findings: evaluation_pb2.DatasetFindings, sent: Sequence[input_pb2.Example]) -> None:
+    contradicting = [group for group in findings.duplicates if group.contradicting]
+    leaked = [group for group in findings.duplicates if group.across_held_out]
+    assert ["nearly 7/9" in [one.id for one in group.examples] for group in contradicting] == [True]
+    assert {one.label for one in contradicting[0].examples} == {"1", "7"}
+    assert not contradicting[0].exact
+    assert ["leaked" in [one.id for one in group.examples] for group in leaked] == [True]
+    assert leaked[0].exact
+    assert findings.duplicate_count == 4
+    suspects = [suspect.example.id for suspect in findings.suspects]
+    assert {"flipped", "flipped too"} <= set(suspects[:4])
+    assert findings.suspect_count == len(suspects) < 12
+    suggested = {suspect.example.id: suspect.suggested_label for suspect in findings.suspects}
+    assert (suggested["flipped"], suggested["flipped too"]) == ("0", "7")
+    assert findings.outliers[0].example.id == "odd one"
+    assert findings.outliers[0].distance_ratio > 3
+    for group in (*contradicting, *leaked):
+        assert all(sent[one.index].id == one.id for one in group.examples)
+    assert findings.imbalance > 10
+    points = findings.learning_curve
+    assert [point.extrapolated for point in points] == [False] * (len(points) - 1) + [True]
+    assert points[-1].example_count == 2 * 96
+    kinds = [remark.kind for remark in findings.remarks]
+    assert kinds[:2] == [
+        evaluation_pb2.REMARK_KIND_CONTRADICTIONS,
+        evaluation_pb2.REMARK_KIND_LEAKAGE,
+    ]
+    assert {
+        evaluation_pb2.REMARK_KIND_TOO_FEW_EXAMPLES,
+        evaluation_pb2.REMARK_KIND_SUSPECTS,
+        evaluation_pb2.REMARK_KIND_IMBALANCE,
+        evaluation_pb2.REMARK_KIND_OUTLIERS,
+        evaluation_pb2.REMARK_KIND_MORE_DATA,
+    } <= set(kinds)
+
+
+def test_every_planted_fault_is_found_before_and_with_training(api: Api, model: str):
+    sent = planted()
+    before = api.validate(sent, model=model)
+    job = api.published(sent, model=model)
+    request = model_service_pb2.GetEvaluationRequest(
+        target=predicting.VersionSelector(model=model, version=job.version)
+    )
+    after = api.models.GetEvaluation(request)
+
+    assert before.valid
+    check_planted(before.findings, sent)
+    check_planted(after.findings, sent)
+    assert before.evaluation == after.evaluation
+    assert before.findings.suspects == after.findings.suspects
+
+
+def test_several_labels_and_numbers_have_their_answers_and_findings(api: Api, model: str):
+    labelled, valued = [], []
+    for place in range(24):
+        for label in (0, 1, 7):
+            one = example(digit(label, place), "")
+            one.ClearField("label")
+            one.label_set.labels.extend(["round"] if label == 0 else ["straight", "tall"][: 1 + (label == 1)])
+            labelled.append(one)
+            other = input_pb2.Example(input=one.input, value=float(label))
+            valued.append(other)
+    found = api.validate(valued, model=model)
+    api.published(labelled, model=f"{model}-labels")
+    api.published(valued, model=f"{model}-number")
+    asked = {"abstention": predicting.Abstention(), "neighbors": 2}
+    (of_labels,) = api.predict(f"{model}-labels", digit(1, 50), **asked).result.predictions
+    (of_number,) = api.predict(f"{model}-number", digit(7, 50), **asked).result.predictions
+
+    assert {one.name for one in of_labels.classes if one.selected} == {"straight", "tall"}
+    assert set(of_labels.neighbors[0].labels) <= {"straight", "tall", "round"}
+    assert of_labels.typicality > 0.01
+    assert not of_number.classes
+    assert of_number.value_low < of_number.value < of_number.value_high
+    assert of_number.value_high > 4
+    assert of_number.neighbors[0].value in {0, 1, 7}
+    assert not of_number.neighbors[0].labels
+    assert found.findings.imbalance == 0
+    assert found.evaluation.metrics.HasField("r_squared")

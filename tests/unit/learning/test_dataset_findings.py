@@ -1,0 +1,296 @@
+"""What is found in datasets: each fault where it was made, and none where none was."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from headstart_server.learning import duplicates, learning_curve
+from headstart_server.learning.dataset_findings import DatasetFindings, RemarkKind
+from headstart_server.learning.duplicates import find_duplicates, near_groups
+from headstart_server.learning.examination import examine
+from headstart_server.learning.examined import Examined
+from headstart_server.learning.outliers import find_outliers
+from headstart_server.learning.suspects import find_suspects
+from unit.learning.examples import examined, features, labels_of, of_labels, of_numbers, of_several
+
+
+def found(looked_at: Examined) -> DatasetFindings:
+    return examine(looked_at, near_groups(looked_at), seed=0)
+
+
+def kinds(findings: DatasetFindings) -> list[RemarkKind]:
+    return [remark.kind for remark in findings.remarks]
+
+
+def plain(count: int = 80) -> Examined:
+    labels = labels_of(count)
+    return examined(features(labels), of_labels(labels))
+
+
+# Duplicates
+
+
+def test_examples_that_differ_are_no_duplicates() -> None:
+    assert find_duplicates(plain(), near_groups(plain())) == ([], 0)
+
+
+def test_equal_and_all_but_equal_examples_are_grouped_contradicting_ones_first() -> None:
+    labels = np.append(labels_of(40), [0, 2, 3])
+    views = features(labels)
+    for rows in views.values():
+        rows[40] = rows[4]
+        rows[41] = rows[5] * 1.001
+        rows[42] = rows[7]
+    looked_at = examined(views, of_labels(labels))
+    groups, count = find_duplicates(looked_at, near_groups(looked_at))
+    assert count == 6
+    assert [[one.index for one in group.examples] for group in groups] == [[5, 41], [4, 40], [7, 42]]
+    assert [group.contradicting for group in groups] == [True, False, False]
+    assert [group.exact for group in groups] == [False, True, True]
+    assert [one.label for one in groups[0].examples] == ["class 1", "class 2"]
+
+
+def test_copies_on_both_sides_of_the_held_out_split_are_told() -> None:
+    labels = np.append(labels_of(40), [0, 1])
+    views = features(labels)
+    for rows in views.values():
+        rows[40] = rows[4]
+        rows[41] = rows[5]
+    findings = found(examined(views, of_labels(labels), held_out=[40]))
+    assert [group.across_held_out for group in findings.duplicates] == [True, False]
+    assert RemarkKind.LEAKAGE in kinds(findings)
+
+
+def test_only_so_many_members_of_a_group_are_listed_and_all_are_counted() -> None:
+    labels = np.append(labels_of(40), np.zeros(30, int))
+    views = features(labels)
+    for rows in views.values():
+        rows[40:] = rows[0]
+    (group,) = found(examined(views, of_labels(labels))).duplicates
+    assert (len(group.examples), group.count) == (20, 31)
+
+
+def test_numbers_contradict_if_they_differ_much() -> None:
+    values = np.append(np.linspace(0, 10, 40), [0.3, 9.0])
+    views = features(np.zeros(42, int), spread=1.0)
+    for rows in views.values():
+        rows[40] = rows[0]
+        rows[41] = rows[1]
+    groups, _ = find_duplicates(looked := examined(views, of_numbers(values)), near_groups(looked))
+    assert [(group.examples[0].index, group.contradicting) for group in groups] == [(1, True), (0, False)]
+
+
+def test_above_a_bound_equal_contents_alone_are_grouped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "NEAR_UP_TO", 30)
+    labels = np.append(labels_of(40), [0, 1])
+    views = features(labels)
+    for rows in views.values():
+        rows[40] = rows[4]
+        rows[41] = rows[5] * 1.001
+    looked_at = examined(views, of_labels(labels))
+    groups, count = find_duplicates(looked_at, near_groups(looked_at))
+    assert count == 2
+    assert groups[0].exact
+
+
+# Suspects
+
+
+def test_wrong_labels_are_ranked_first_with_what_they_look_like() -> None:
+    labels = labels_of(80)
+    views = features(labels)
+    given = labels.copy()
+    given[[3, 10, 21]] = [0, 1, 3]
+    suspects, count = find_suspects(examined(views, of_labels(given)))
+    assert {suspect.example.index for suspect in suspects[:3]} == {3, 10, 21}
+    assert count == len(suspects) <= 5
+    looks = {suspect.example.index: suspect.suggested_label for suspect in suspects[:3]}
+    assert looks == {3: "class 3", 10: "class 2", 21: "class 1"}
+    assert all(suspect.suggested_probability >= 5 * suspect.given_probability for suspect in suspects)
+
+
+def test_right_labels_are_hardly_suspected() -> None:
+    assert find_suspects(plain(200))[1] <= 1
+
+
+def test_a_wrong_one_of_several_labels_is_told_once_with_all_it_looks_like() -> None:
+    rng = np.random.default_rng(3)
+    matrix = rng.integers(0, 2, (120, 3))
+    directions = rng.normal(size=(3, 40))
+    rows = (matrix @ directions + 0.2 * rng.normal(size=(120, 40))).astype(np.float32)
+    given = matrix.copy()
+    given[7, 1] = 1 - given[7, 1]
+    suspects, _ = find_suspects(examined({"last": rows, "taps": rows[:, :9]}, of_several(given)))
+    assert suspects[0].example.index == 7
+    looks = [f"class {place}" for place in np.flatnonzero(matrix[7])]
+    assert suspects[0].suggested_label == ", ".join(looks)
+
+
+def test_a_number_far_from_what_it_looks_like_is_a_suspect() -> None:
+    rng = np.random.default_rng(3)
+    rows = rng.normal(size=(120, 40)).astype(np.float32)
+    values = rows[:, 0] + 0.3 * rows[:, 1] + 5
+    given = values.copy()
+    given[17] += 6
+    suspects, count = find_suspects(examined({"last": rows, "taps": rows[:, :9]}, of_numbers(given)))
+    assert suspects[0].example.index == 17
+    assert suspects[0].given_probability < 0.001 < 0.99 < suspects[0].suggested_probability
+    assert abs(float(suspects[0].suggested_label) - values[17]) < 3
+    assert count < 6
+
+
+def test_where_nothing_could_be_validated_nobody_is_suspected() -> None:
+    labels = np.arange(4)
+    assert find_suspects(examined(features(labels), of_labels(labels))) == ([], 0)
+
+
+def test_held_out_examples_are_not_suspected_but_counted_in_the_places() -> None:
+    labels = labels_of(82)
+    views = features(labels)
+    given = labels.copy()
+    given[60] = (given[60] + 1) % 4
+    suspects, _ = find_suspects(examined(views, of_labels(given), held_out=[0, 1, 2, 3, 4]))
+    assert suspects[0].example.index == 60
+
+
+# Outliers
+
+
+def test_an_example_unlike_all_others_is_an_outlier() -> None:
+    labels = labels_of(80)
+    views = features(labels)
+    for rows in views.values():
+        rows[13] = 3 * np.random.default_rng(1).normal(size=rows.shape[1])
+    outliers, count = find_outliers(looked := examined(views, of_labels(labels)), near_groups(looked))
+    assert [outlier.example.index for outlier in outliers[:1]] == [13]
+    assert outliers[0].distance_ratio > 1.5
+    assert count <= 2
+
+
+def test_copies_of_an_outlier_do_not_hide_it() -> None:
+    labels = labels_of(80)
+    views = features(labels)
+    for rows in views.values():
+        rows[13] = rows[17] = 3 * np.random.default_rng(1).normal(size=rows.shape[1])
+    outliers, _ = find_outliers(looked := examined(views, of_labels(labels)), near_groups(looked))
+    assert {outlier.example.index for outlier in outliers[:2]} == {13, 17}
+
+
+def test_examples_all_equal_have_no_outliers() -> None:
+    labels = labels_of(40)
+    views = {name: np.ones_like(rows) for name, rows in features(labels).items()}
+    looked_at = examined(views, of_labels(labels))
+    assert find_outliers(looked_at, near_groups(looked_at)) == ([], 0)
+
+
+# The learning curve
+
+
+def test_the_curve_rises_and_ends_with_twice_as_many() -> None:
+    labels = labels_of(160)
+    curve = found(examined(features(labels, spread=3.5), of_labels(labels))).learning_curve
+    assert [point.example_count for point in curve] == [40, 80, 128, 320]
+    assert [point.extrapolated for point in curve] == [False, False, False, True]
+    scores = [point.score for point in curve]
+    assert 0.25 < scores[0] < scores[2] < scores[3] < 1
+
+
+def test_with_too_few_examples_no_curve_is_told_and_a_remark_says_so() -> None:
+    labels = labels_of(20)
+    findings = found(examined(features(labels), of_labels(labels)))
+    assert findings.learning_curve == ()
+    assert "too few examples to tell" in findings.remarks[-1].message
+
+
+def test_numbers_have_a_curve_of_r_squared() -> None:
+    rng = np.random.default_rng(3)
+    rows = rng.normal(size=(200, 40)).astype(np.float32)
+    values = rows @ rng.normal(size=40) + 2 * rng.normal(size=200)
+    curve = found(examined({"last": rows, "taps": rows[:, :9]}, of_numbers(values))).learning_curve
+    assert len(curve) == 4
+    assert curve[0].score < curve[2].score <= curve[3].score < 1
+
+
+def test_of_many_examples_parts_of_a_sample_are_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learning_curve, "SAMPLE", 100)
+    labels = labels_of(400)
+    curve = found(examined(features(labels, spread=2.0), of_labels(labels))).learning_curve
+    assert [point.example_count for point in curve] == [25, 50, 320, 800]
+
+
+# All together
+
+
+def test_a_dataset_in_order_is_told_little_of() -> None:
+    findings = found(plain(200))
+    assert kinds(findings) == [RemarkKind.MORE_DATA]
+    assert findings.imbalance == 1.0
+
+
+def test_small_classes_and_imbalance_are_remarked_on() -> None:
+    labels = np.append(np.zeros(60, int), [1] * 20 + [2] * 20 + [3])
+    findings = found(examined(features(labels), of_labels(labels)))
+    assert findings.imbalance == 60
+    by_kind = {remark.kind: remark.message for remark in findings.remarks}
+    assert "1 of 4 classes have fewer than 5 examples: 'class 3' 1" in by_kind[RemarkKind.TOO_FEW_EXAMPLES]
+    assert "'class 0' has 60 times" in by_kind[RemarkKind.IMBALANCE]
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.integers(0, 1 << 30))
+def test_the_order_of_the_examples_changes_nothing(seed: int) -> None:
+    labels = labels_of(60)
+    given = labels.copy()
+    given[5] = 3
+    views = features(labels, spread=1.0)
+    order = np.random.default_rng(seed).permutation(60)
+    one = examined(views, of_labels(given))
+    other = examined(
+        {name: rows[order] for name, rows in views.items()},
+        of_labels(given[order]),
+        ids=[f"id {place}" for place in order],
+        indexes=order,
+    )
+    first, second = found(one), found(other)
+    assert [suspect.example.id for suspect in first.suspects] == [
+        suspect.example.id for suspect in second.suspects
+    ]
+    assert [outlier.example for outlier in first.outliers] == [outlier.example for outlier in second.outliers]
+    np.testing.assert_allclose(
+        [point.score for point in first.learning_curve],
+        [point.score for point in second.learning_curve],
+        atol=1e-6,
+    )
+
+
+def test_findings_survive_being_written_as_json() -> None:
+    labels = np.append(labels_of(80), [0])
+    views = features(labels)
+    given = labels.copy()
+    given[5] = 3
+    for rows in views.values():
+        rows[80] = rows[4]
+        rows[13] = 3 * np.random.default_rng(1).normal(size=rows.shape[1])
+    findings = found(examined(views, of_labels(given)))
+    assert findings.duplicates
+    assert findings.suspects
+    assert findings.outliers
+    assert DatasetFindings.from_json(json.loads(json.dumps(findings.to_json()))) == findings
+
+
+class StoppedError(Exception):
+    pass
+
+
+def test_a_checkpoint_stops_it() -> None:
+    looked_at = plain(120)
+
+    def stop() -> None:
+        raise StoppedError
+
+    with pytest.raises(StoppedError):
+        found(replace(looked_at, checkpoint=stop))

@@ -1,0 +1,153 @@
+"""What an answer rests on: told when asked for, and only then."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fakes import make_head
+from headstart_server.errors import InvalidField
+from headstart_server.learning.calibration import Calibration
+from headstart_server.learning.familiarity import learn_familiarity
+from headstart_server.learning.head import Head
+from headstart_server.learning.neighbors import Indexed, index_neighbors
+from headstart_server.learning.target import Target
+from headstart_server.learning.task import Task
+from headstart_server.models.evidence import (
+    FAMILIARITY_FILE,
+    NEIGHBORS_FILE,
+    familiarity_bytes,
+    neighbors_bytes,
+)
+from headstart_server.models.version import Selector
+from headstart_server.prediction.answers import AbstentionReason
+from headstart_server.prediction.asked import Abstention, SaliencyAsked
+from unit.prediction.test_predictor import Stall, refusal
+
+WORDS = [b"cat:%d" % place for place in range(12)]
+
+
+@pytest.fixture
+def stall(tmp_path: Path) -> Iterator[Stall]:
+    stall = Stall(tmp_path)
+    stall.load()
+    yield stall
+    stall.shelf.close()
+
+
+def evidence_of(stall: Stall) -> dict[str, bytes]:
+    """The files of a version that was trained on the words."""
+    backbone = stall.backbones["fake"]
+    views = backbone.run(np.stack([backbone.decode(word) for word in WORDS]))
+    digests = [f"{place:02d}" for place in range(len(WORDS))]
+    examples = [
+        Indexed(index=place, id=f"id {place}", target=Target.of_label("cat")) for place in range(len(WORDS))
+    ]
+    familiarity = learn_familiarity(views, ("last", "taps"), digests, digests)
+    assert familiarity is not None
+    index = index_neighbors(views, ("last", "taps"), examples, digests)
+    return {FAMILIARITY_FILE: familiarity_bytes(familiarity), NEIGHBORS_FILE: neighbors_bytes(index)}
+
+
+async def test_an_input_unlike_the_examples_is_unknown_and_one_like_them_is_not(stall: Stall) -> None:
+    stall.shelf.publish(files=evidence_of(stall))
+    (answer,) = (await stall.predict([b"cat:90", b"emu:1"], abstention=Abstention())).answers
+    assert answer.judged is not None
+    assert answer.judged.typicality is not None
+    assert answer.judged.reasons == [None, AbstentionReason.UNLIKE_TRAINING]
+    assert answer.judged.typicality[0] > 0.1 > 0.05 > answer.judged.typicality[1]
+
+
+async def test_an_input_without_a_probable_class_is_unknown(stall: Stall) -> None:
+    stall.shelf.publish(files=evidence_of(stall))
+    asked = Abstention(false_alarm_rate=0, min_probability=1.0)
+    (answer,) = (await stall.predict([b"cat:90", b"emu:1"], abstention=asked)).answers
+    assert answer.judged is not None
+    assert answer.judged.reasons == [AbstentionReason.LOW_PROBABILITY] * 2
+
+
+async def test_a_version_without_files_cannot_tell_and_has_no_neighbours(stall: Stall) -> None:
+    stall.shelf.publish()
+    (answer,) = (await stall.predict([b"emu:1"], abstention=Abstention(), neighbors=5)).answers
+    assert answer.judged is not None
+    assert answer.judged.typicality is None
+    assert answer.judged.reasons == [None]
+    assert answer.neighbors == ()
+
+
+async def test_nothing_is_read_or_told_unless_it_is_asked_for(stall: Stall) -> None:
+    stall.shelf.publish(files=evidence_of(stall))
+    (answer,) = (await stall.predict([b"cat:90"])).answers
+    assert answer.judged is None
+    assert answer.neighbors == ()
+    assert answer.version.evidence.files == frozenset()
+
+
+async def test_what_was_read_once_stays_in_memory_with_the_version(stall: Stall) -> None:
+    stall.shelf.publish(files=evidence_of(stall))
+    alone = stall.shelf.resident.nbytes
+    await stall.predict([b"cat:90"], abstention=Abstention())
+    familiar = stall.shelf.resident.nbytes
+    await stall.predict([b"cat:90"], neighbors=1)
+    both = stall.shelf.resident.nbytes
+    stall.shelf.store.remove("job-1.1")
+    (answer,) = (await stall.predict([b"cat:90"], abstention=Abstention(), neighbors=1)).answers
+    assert alone < familiar < both == stall.shelf.resident.nbytes
+    assert len(answer.neighbors[0]) == 1
+
+
+async def test_the_nearest_examples_are_told_with_their_names(stall: Stall) -> None:
+    stall.shelf.publish(files=evidence_of(stall))
+    (answer,) = (await stall.predict([WORDS[7], b"cat:90"], neighbors=3)).answers
+    assert [len(found) for found in answer.neighbors] == [3, 3]
+    assert answer.neighbors[0][0].example.id == "id 7"
+    assert answer.neighbors[0][0].distance == pytest.approx(0, abs=2e-3)
+
+
+async def test_of_several_labels_those_that_reach_their_threshold_are_selected(stall: Stall) -> None:
+    fields = {name: getattr(make_head(), name) for name in ("views", "weights", "bias", "class_names")}
+    calibration = Calibration(
+        task=Task.MULTI_LABEL,
+        slopes=np.ones(3, np.float32),
+        offsets=np.zeros(3, np.float32),
+        thresholds=np.array([0.0, 1.1, 0.0], np.float32),
+    )
+    stall.shelf.publish(head=Head(**fields, calibration=calibration), task=Task.MULTI_LABEL)
+    (answer,) = (await stall.predict([b"a"])).answers
+    selected = dict(zip(answer.indexes[0].tolist(), answer.selected[0].tolist(), strict=True))
+    assert selected == {0: True, 1: False, 2: True}
+
+
+async def test_of_one_label_the_likeliest_is_selected(stall: Stall) -> None:
+    stall.shelf.publish()
+    (answer,) = (await stall.predict([b"a", b"b"])).answers
+    assert answer.selected.tolist() == [[True, False, False]] * 2
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({"neighbors": 101}, "neighbors"),
+        ({"neighbors": -1}, "neighbors"),
+        ({"abstention": Abstention(false_alarm_rate=0.51)}, "abstention.false_alarm_rate"),
+        ({"abstention": Abstention(false_alarm_rate=float("nan"))}, "abstention.false_alarm_rate"),
+        ({"abstention": Abstention(min_probability=-0.1)}, "abstention.min_probability"),
+        ({"saliency": SaliencyAsked(class_name="emu")}, "saliency.class_name"),
+    ],
+)
+async def test_what_is_out_of_range_is_refused_by_name(
+    stall: Stall, asked: dict[str, object], field: str
+) -> None:
+    stall.shelf.publish()
+    error = await refusal(stall, InvalidField, [b"a"], **asked)
+    assert error.field == field
+
+
+async def test_saliency_is_for_pictures(stall: Stall) -> None:
+    stall.shelf.publish("rows", backbone="table", backbone_digest="e" * 64)
+    error = await refusal(
+        stall, InvalidField, [np.zeros(3)], [Selector(model="rows")], saliency=SaliencyAsked()
+    )
+    assert error.field == "saliency"
+    assert "takes tensors" in error.message
