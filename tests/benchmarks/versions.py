@@ -107,7 +107,11 @@ def load_all(data: Path, model: str, count: int, max_mib: int) -> dict[str, floa
 def _open(data: Path, resident: ResidentVersions | None = None) -> tuple[Registry, Database, VersionStore]:
     database = Database(data / "headstart.sqlite3")
     store = VersionStore(data / "versions")
-    return Registry(database, store, ResidentVersions(1 << 20) if resident is None else resident), database, store
+    return (
+        Registry(database, store, ResidentVersions(1 << 20) if resident is None else resident),
+        database,
+        store,
+    )
 
 
 def _manifest(model: str, class_names: tuple[str, ...], backbone_digest: str) -> Manifest:
