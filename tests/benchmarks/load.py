@@ -54,6 +54,8 @@ async def measure(
                     latencies.append(finished - started)
 
         await asyncio.gather(*(call_repeatedly() for _ in range(concurrency)))
+    if not latencies:
+        raise SystemExit(f"Expected calls to begin and end within {seconds:g} seconds. Received: none.")
     p50, p99 = np.percentile(latencies, [50, 99])
     return {"per_second": len(latencies) / seconds, "p50_ms": p50 * 1e3, "p99_ms": p99 * 1e3}
 
