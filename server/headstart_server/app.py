@@ -61,7 +61,7 @@ from headstart_server.rpc.follow import Follower
 from headstart_server.rpc.model_service import ModelService
 from headstart_server.rpc.prediction_service import PredictionService
 from headstart_server.rpc.server import Server, ServerSettings, TlsFiles
-from headstart_server.telemetry import Telemetry, configure_logs
+from headstart_server.telemetry import Telemetry, configure_logs, process_age
 
 log = structlog.get_logger(__name__)
 
@@ -93,7 +93,6 @@ class App:
 
     def __init__(self, config: Config, source: BackboneSource | None = None) -> None:
         self._config = config
-        self._began = time.monotonic()
         # Solvers and heads are small products that many threads make at once: more BLAS threads only contend.
         threadpool_limits(1, user_api="blas")
         software = package_version("headstart")
@@ -225,7 +224,8 @@ class App:
     async def _warm(self, server: Server) -> None:
         embedder = await asyncio.to_thread(self.engine.load, self._config.backbone)
         await server.set_serving(True)
-        seconds = round(time.monotonic() - self._began, 2)
+        seconds = round(process_age(), 2)
+        self.telemetry.began_to_serve(seconds)
         log.info(
             "serving",
             backbone=self.engine.default,

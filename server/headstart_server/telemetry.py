@@ -1,9 +1,12 @@
 """What operators see: structured logs and Prometheus metrics."""
 
 import logging
+import os
 import sys
+import time
 from collections.abc import Callable, Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
@@ -43,6 +46,11 @@ class Telemetry:
         self._series: Callable[..., Any] = cache(lambda metric, *labels: metric.labels(*labels))
         build = Gauge("headstart_build_info", "1, labelled with the version.", ["version"], registry=registry)
         build.labels(software).set(1)
+        self._start = Gauge(
+            "headstart_start_seconds",
+            "Time from the start of the process until it served; 0 before.",
+            registry=registry,
+        )
         self._started = Counter(
             "grpc_server_started_total", "Calls that arrived.", ["grpc_method"], registry=registry
         )
@@ -145,6 +153,10 @@ class Telemetry:
         """
         self.registry.register(_ReadGauge(name, description, label, read))
 
+    def began_to_serve(self, seconds: float) -> None:
+        """The server serves, some seconds after its process was started."""
+        self._start.set(seconds)
+
     def call_started(self, method: str) -> None:
         """A call of a method arrived."""
         self._series(self._started, method).inc()
@@ -197,6 +209,13 @@ class Telemetry:
             self._series(self._accuracy, name).set(metrics.accuracy)
         if metrics.log_loss is not None:
             self._series(self._loss, name).set(metrics.log_loss)
+
+
+def process_age() -> float:
+    """Seconds since this process was started (proc(5): field 22 of /proc/PID/stat, in ticks since boot)."""
+    # The name of the program may hold anything; the fields after it are numbered from 3.
+    fields = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
 
 class _BoundedNames:

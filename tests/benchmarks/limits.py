@@ -20,7 +20,7 @@ from headstart.v1 import prediction_service_pb2_grpc as stubs
 from headstart_server.backbones.backbone import Backbone
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.cores import available_cores
-from headstart_server.backbones.openvino_runtime import NETWORK_FILE
+from headstart_server.backbones.openvino_runtime import NETWORK_FILE, network_folder
 from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings, default_cache
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
@@ -66,7 +66,7 @@ class _OpenVino:
 
     def __init__(self, backbone: Backbone, rows: np.ndarray) -> None:
         settings = _settings()
-        (path,) = settings.cache.glob(f"{backbone.digest[:32]}-openvino-*/{NETWORK_FILE}")
+        path = network_folder(settings, backbone.digest) / NETWORK_FILE
         precision = "bf16" if settings.precision is Precision.BFLOAT16 else "f32"
         core = openvino.Core()
         network = core.read_model(path)

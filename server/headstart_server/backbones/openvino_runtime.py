@@ -131,10 +131,20 @@ def openvino_runtime(settings: RuntimeSettings, digest: str, program: list[str])
     Raises:
         ConversionError: the conversion failed; the message has its last words.
     """
-    folder = settings.cache / f"{digest[:32]}-openvino-{package_version('openvino')}"
+    folder = network_folder(settings, digest)
     if not (folder / NETWORK_FILE).exists():
         _convert_into(folder, program)
     return OpenVinoRuntime(folder / NETWORK_FILE, settings)
+
+
+def network_folder(settings: RuntimeSettings, digest: str) -> Path:
+    """Where the conversion of a network lies, by this release of OpenVINO.
+
+    Args:
+        settings: with every choice made.
+        digest: the backbone's digest.
+    """
+    return settings.cache / f"{digest[:32]}-openvino-{package_version('openvino')}"
 
 
 def _convert_into(folder: Path, program: list[str]) -> None:

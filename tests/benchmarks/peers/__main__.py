@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from peers.contenders import HEADSTART, Contender, Job, peers
+from peers.contenders import FLAVOURS, HEADSTART, Contender, Job, peers
 from peers.measuring import Measured, Plan, measure
 from peers.publishing import publish
 from peers.tables import print_tables
@@ -36,11 +36,15 @@ def main() -> None:
     # A server is ended on the way out, so also on this way.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     arguments = _arguments()
-    chosen = [peer for peer in peers() if not arguments.only or peer.name in arguments.only]
+    chosen = [
+        peer
+        for peer in peers()
+        if (not arguments.only or peer.name in arguments.only) and arguments.flavour in (None, peer.flavour)
+    ]
     print(f"Machine: {machine()}\nSoftware: {software()}")
     versions = dict.fromkeys(f"{peer.server} {peer.version()}" for peer in chosen)
     print(f"Peers: {', '.join(versions)}\n", flush=True)
-    measured: list[Measured] = []
+    measured = _kept(arguments.json) if arguments.add else []
     with tempfile.TemporaryDirectory(prefix="headstart-peers-") as place:
         networks, pictures = _prepared(Path(place), max(arguments.variants))
         for count in arguments.variants:
@@ -52,7 +56,7 @@ def main() -> None:
                 if arguments.json is not None:
                     arguments.json.write_text(json.dumps([asdict(one) for one in measured], indent=1))
     print()
-    print_tables(measured, CALLERS)
+    print_tables(sorted(measured, key=_place), CALLERS)
 
 
 def _arguments() -> argparse.Namespace:
@@ -63,11 +67,30 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--variants", type=int, nargs="+", help="numbers of variants (default: 1 10 50)")
     parser.add_argument("--bound", type=float, default=300.0, help="seconds a server gets to become ready")
     parser.add_argument("--quick", action="store_true", help="loads of 1 s, and 1 and 3 variants")
+    parser.add_argument("--flavour", choices=FLAVOURS, help="what runs the peers' networks (default: both)")
     parser.add_argument("--json", type=Path, help="file that gets everything measured")
+    parser.add_argument(
+        "--add",
+        action="store_true",
+        help="keep what the file of --json holds, and print tables of all: for a run in pieces",
+    )
     arguments = parser.parse_args()
+    if arguments.add and arguments.json is None:
+        parser.error("--add needs the file to add to: --json FILE")
     arguments.seconds = arguments.seconds or (1.0 if arguments.quick else 3.0)
     arguments.variants = sorted(arguments.variants or ((1, 3) if arguments.quick else VARIANTS))
     return arguments
+
+
+def _kept(file: Path) -> list[Measured]:
+    """What earlier pieces measured."""
+    if not file.exists():
+        return []
+    found = [Measured(**one) for one in json.loads(file.read_text())]
+    for one in found:
+        # JSON's keys are texts.
+        one.loads = {int(callers): load for callers, load in one.loads.items()}
+    return found
 
 
 def _prepared(place: Path, variants: int) -> tuple[Path, Path]:
@@ -110,6 +133,11 @@ def _measured(contender: Contender, plan: Plan, variants: Sequence[str], network
         flush=True,
     )
     return one
+
+
+def _place(one: Measured) -> int:
+    """Where its row stands: the pieces of a run come in any order."""
+    return [contender.title for contender in (HEADSTART, *peers())].index(one.title)
 
 
 def _ports() -> Sequence[int]:

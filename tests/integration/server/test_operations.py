@@ -11,7 +11,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
 from integration.server.calls import SERVICES, Api, Start, digit, digits, example, refused
-from server_process import Samples, ServerProcess, eventually, serve_command
+from server_process import START_SECONDS, Samples, ServerProcess, eventually, serve_command
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -172,3 +172,10 @@ def test_an_unknown_backbone_is_refused_at_start(tmp_path: Path):
 
     assert "'resnet'" in said
     assert "efficientnet-lite0" in said
+
+
+def test_the_time_from_start_to_serving_is_told(server: ServerProcess):
+    server.wait_until_serving()
+    seconds = server.metrics().value("headstart_start_seconds")
+    assert 0 < seconds <= START_SECONDS
+    assert f'"seconds_since_start": {seconds}' in server.log
