@@ -61,6 +61,8 @@ class Evaluation:
         confused: the pairs of classes most often taken for each other, at most 50, the most frequent first.
         worst: the examples of the largest loss, at most 100, the worst first.
         interval_coverage: share of numbers within their interval of 90 %; None but for regression.
+        median_absolute_error: the size of the error that half of the numbers stay below; None but for
+            regression.
     """
 
     metrics: Metrics
@@ -69,6 +71,7 @@ class Evaluation:
     confused: tuple[ConfusedPair, ...] = ()
     worst: tuple[ExampleOutcome, ...] = ()
     interval_coverage: float | None = None
+    median_absolute_error: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -88,6 +91,7 @@ class Evaluation:
             confused=tuple(ConfusedPair(**each) for each in fields["confused"]),
             worst=tuple(ExampleOutcome.from_json(each) for each in fields["worst"]),
             interval_coverage=fields["interval_coverage"],
+            median_absolute_error=fields.get("median_absolute_error"),
         )
 
 
@@ -123,6 +127,7 @@ def evaluate(
             metrics=metrics,
             worst=worst_numbers(targets, outputs, ids, places),
             interval_coverage=_coverage(targets, outputs, interval),
+            median_absolute_error=_median_error(targets, outputs),
         )
     told = Told.of(targets, outputs, thresholds)
     return Evaluation(
@@ -156,3 +161,12 @@ def _coverage(targets: Targets, outputs: Float32, interval: tuple[float, float] 
     errors = targets.matrix[:, 0] - outputs[:, 0]
     within = (errors >= interval[0]) & (errors <= interval[1])
     return float(targets.weights @ within / targets.weights.sum())
+
+
+def _median_error(targets: Targets, outputs: Float32) -> float:
+    errors = np.abs(targets.matrix[:, 0] - outputs[:, 0])
+    order = np.argsort(errors, kind="stable")
+    shares = np.cumsum(targets.weights[order]) / targets.weights.sum()
+    # In the middle of two where just half of the weight lies below.
+    low, high = (int(np.searchsorted(shares, half)) for half in (0.5 - 1e-12, 0.5 + 1e-12))
+    return float(errors[order[low]] + errors[order[min(high, len(order) - 1)]]) / 2

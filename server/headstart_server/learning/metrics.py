@@ -19,6 +19,8 @@ from headstart_server.learning.told import Rates, Told
 Z_95 = 1.959964
 #: A class held less likely than this counts as if held so.
 LEAST = float(np.finfo(np.float32).tiny)
+#: Probabilities that are worked on at once: 8 MB.
+_BLOCK = 1 << 20
 
 
 class MetricsSource(Enum):
@@ -113,19 +115,24 @@ def losses(targets: Targets, outputs: Float32) -> Float64:
 
     Of several labels the mean over classes; for numbers their squared error.
     """
-    exact = outputs.astype(np.float64)
+    size = max(_BLOCK // outputs.shape[1], 1)
+    parts = [slice(start, start + size) for start in range(0, len(outputs), size)]
+    return np.concatenate([_losses(targets, outputs, part) for part in parts])
+
+
+def _losses(targets: Targets, outputs: Float32, part: slice) -> Float64:
+    exact, matrix = outputs[part].astype(np.float64), targets.matrix[part]
     if targets.task is Task.REGRESSION:
-        squares: Float64 = np.square(exact - targets.matrix)[:, 0]
+        squares: Float64 = np.square(exact - matrix)[:, 0]
         return squares
-    surprise = -targets.matrix * np.log(np.maximum(exact, LEAST))
+    surprise = -matrix * np.log(np.maximum(exact, LEAST))
     if targets.task is Task.SINGLE_LABEL:
         # A class that the head does not know was held impossible.
-        known = targets.matrix.any(axis=1)
-        total: Float64 = np.where(known, surprise.sum(axis=1), -np.log(LEAST))
+        total: Float64 = np.where(matrix.any(axis=1), surprise.sum(axis=1), -np.log(LEAST))
         return total
     # float32 has no number between 1 and 1 - 6e-8: what is nearer to 1 counts as that.
     lacking = np.maximum(1 - exact, np.finfo(np.float32).epsneg)
-    mean: Float64 = (surprise - (1 - targets.matrix) * np.log(lacking)).mean(axis=1)
+    mean: Float64 = (surprise - (1 - matrix) * np.log(lacking)).mean(axis=1)
     return mean
 
 

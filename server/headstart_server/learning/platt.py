@@ -4,9 +4,10 @@ Classes with few examples on either side say little about their own: they are dr
 together say.
 """
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 
-from headstart_server.learning.calibration import sigmoid
 from headstart_server.learning.rows import Float64
 
 #: Precision of the belief that a class is like all together: its slope within about half, its odds within
@@ -15,6 +16,8 @@ _SLOPE_PRECISION, _OFFSET_PRECISION = 4.0, 1.0
 #: The same for all together around 1 and 0, on scores of mean 0 and deviation 1: hardly any.
 _WEAK_PRECISION = 1e-2
 _STEPS, _CLOSE = 50, 1e-9
+#: Scores that are worked on at once: 8 MB.
+_BLOCK = 1 << 20
 
 
 def fit_platt(scores: Float64, targets: Float64, weights: Float64) -> tuple[Float64, Float64, float]:
@@ -28,70 +31,99 @@ def fit_platt(scores: Float64, targets: Float64, weights: Float64) -> tuple[Floa
         targets: 1 where a class applies, 0 where not, [n, C].
         weights: of each example, [n].
     """
-    wanted = _smoothed(targets, weights)
-    mean = float(weights @ scores.mean(axis=1) / weights.sum())
-    deviation = float(np.sqrt(weights @ np.square(scores - mean).mean(axis=1) / weights.sum()))
-    inverse = 1.0 / deviation if deviation > np.finfo(np.float64).eps * max(abs(mean), 1.0) else 0.0
-    standard = (scores - mean) * inverse
-    # All classes as one long column.
-    repeated = np.repeat(weights, scores.shape[1])[:, None]
-    slope, offset = _newton(
-        standard.reshape(-1, 1), wanted.reshape(-1, 1), repeated, _WEAK_PRECISION, _WEAK_PRECISION
-    )
-    shared = slope * standard + offset
-    slopes, offsets = _newton(shared, wanted, weights[:, None], _SLOPE_PRECISION, _OFFSET_PRECISION)
-    loss = binary_log_loss(slopes * shared + offsets, wanted, weights)
-    of_scores = slopes * slope * inverse
-    return of_scores, slopes * offset + offsets - of_scores * mean, loss
+    columns = _Columns(scores, targets, weights)
+    slope, offset = columns.shared()
+    slopes, offsets, loss = columns.own(slope, offset)
+    return slopes * slope, slopes * offset + offsets, loss
 
 
-def binary_log_loss(logits: Float64, targets: Float64, weights: Float64) -> float:
-    """Mean binary log loss over examples and classes, in nats."""
-    losses = np.maximum(logits, 0) - targets * logits + np.log1p(np.exp(-np.abs(logits)))
-    return float(weights @ losses.mean(axis=1) / weights.sum())
+class _Columns:
+    """The scores of all classes, gone through in blocks of rows: nothing of their size is held besides."""
+
+    def __init__(self, scores: Float64, targets: Float64, weights: Float64) -> None:
+        self._scores, self._targets, self._weights = scores, targets, weights
+        having = weights @ targets
+        lacking = weights.sum() - having
+        self._high, self._low = (having + 1) / (having + 2), 1 / (lacking + 2)
+        self._size = max(_BLOCK // scores.shape[1], 1)
+
+    def shared(self) -> tuple[float, float]:
+        """The slope and the offset of all classes together."""
+        means, total = self._scores.mean(axis=1), self._weights.sum()
+        mean = float(self._weights @ means / total)
+        squares = np.concatenate([np.square(block - mean).mean(axis=1) for block, _, _ in self._blocks()])
+        deviation = float(np.sqrt(self._weights @ squares / total))
+        if deviation <= np.finfo(np.float64).eps * max(abs(mean), 1.0):
+            deviation = np.inf
+        line, weak = (1 / deviation, -mean / deviation), (_WEAK_PRECISION, _WEAK_PRECISION)
+        slopes, offsets = _newton(
+            lambda slopes, offsets: self._sums(line, slopes, offsets, weak).sum(axis=1, keepdims=True), 1
+        )
+        slope, offset = float(slopes[0]), float(offsets[0])
+        return slope / deviation, offset - slope * mean / deviation
+
+    def own(self, slope: float, offset: float) -> tuple[Float64, Float64, float]:
+        """Slopes and offsets of each class on top of the shared ones, and the mean log loss with them."""
+        line, belief = (slope, offset), (_SLOPE_PRECISION, _OFFSET_PRECISION)
+        classes = self._scores.shape[1]
+        slopes, offsets = _newton(lambda slopes, offsets: self._sums(line, slopes, offsets, belief), classes)
+        losses = self._sums(line, slopes, offsets, (0.0, 0.0))[0]
+        return slopes, offsets, float(losses.sum() / (classes * self._weights.sum()))
+
+    def _sums(
+        self, line: tuple[float, float], slopes: Float64, offsets: Float64, precisions: tuple[float, float]
+    ) -> Float64:
+        """By class: the loss, its slopes and its curvatures for slopes and offsets on a line, [6, C].
+
+        Of classes together the beliefs are counted once: they are spread over the classes.
+        """
+        classes = self._scores.shape[1]
+        of_slope, of_offset = (precision * len(slopes) / classes for precision in precisions)
+        sums = np.zeros((6, classes))
+        sums[0] = 0.5 * (of_slope * (slopes - 1) ** 2 + of_offset * offsets**2)
+        sums[1], sums[2] = of_slope * (slopes - 1), of_offset * offsets
+        sums[3], sums[5] = of_slope, of_offset
+        for block, wanted, weights in self._blocks():
+            shared = line[0] * block + line[1]
+            logits = slopes * shared + offsets
+            powers = np.exp(-np.abs(logits))
+            likely = np.where(logits >= 0, 1.0, powers) / (1 + powers)
+            sums[0] += weights @ (np.maximum(logits, 0) - wanted * logits + np.log1p(powers))
+            errors, curved = likely - wanted, likely * (1 - likely)
+            sums[1] += weights @ (errors * shared)
+            sums[2] += weights @ errors
+            sums[3] += weights @ (curved * shared * shared)
+            sums[4] += weights @ (curved * shared)
+            sums[5] += weights @ curved
+        return sums
+
+    def _blocks(self) -> Iterator[tuple[Float64, Float64, Float64]]:
+        """Scores, smoothed labels and weights of some rows after the other."""
+        for start in range(0, len(self._scores), self._size):
+            part = slice(start, start + self._size)
+            wanted = self._low + self._targets[part] * (self._high - self._low)
+            yield self._scores[part], wanted, self._weights[part]
 
 
-def _smoothed(targets: Float64, weights: Float64) -> Float64:
-    having = weights @ targets
-    lacking = weights.sum() - having
-    high, low = (having + 1) / (having + 2), 1 / (lacking + 2)
-    wanted: Float64 = targets * high + (1 - targets) * low
-    return wanted
-
-
-def _newton(
-    scores: Float64, wanted: Float64, weights: Float64, slope_precision: float, offset_precision: float
-) -> tuple[Float64, Float64]:
-    """For each column the slope and offset of the lowest sum of losses and squared distances from 1 and 0."""
-    slopes, offsets = np.ones(scores.shape[1]), np.zeros(scores.shape[1])
-
-    def objective(slopes: Float64, offsets: Float64) -> Float64:
-        logits = slopes * scores + offsets
-        losses = np.maximum(logits, 0) - wanted * logits + np.log1p(np.exp(-np.abs(logits)))
-        prior = slope_precision * (slopes - 1) ** 2 + offset_precision * offsets**2
-        total: Float64 = (weights * losses).sum(axis=0) + 0.5 * prior
-        return total
-
-    best = objective(slopes, offsets)
+def _newton(sums: Callable[[Float64, Float64], Float64], columns: int) -> tuple[Float64, Float64]:
+    """For each column the slope and offset at which the first of its six sums is lowest."""
+    slopes, offsets = np.ones(columns), np.zeros(columns)
+    here = sums(slopes, offsets)
     for _ in range(_STEPS):
-        likely = sigmoid(slopes * scores + offsets)
-        errors, curved = weights * (likely - wanted), weights * likely * (1 - likely)
-        down = (errors * scores).sum(axis=0) + slope_precision * (slopes - 1)
-        across = errors.sum(axis=0) + offset_precision * offsets
-        aa = (curved * scores * scores).sum(axis=0) + slope_precision
-        ab, bb = (curved * scores).sum(axis=0), curved.sum(axis=0) + offset_precision
-        determinant = aa * bb - ab * ab
-        step = np.stack([bb * down - ab * across, aa * across - ab * down]) / determinant
+        _, down, across, aa, ab, bb = here
+        step = np.stack([bb * down - ab * across, aa * across - ab * down]) / (aa * bb - ab * ab)
         # Newton's step may go too far where the curvature is small: halved until it goes downhill.
-        size = np.ones(len(slopes))
+        size = np.ones(columns)
         for _ in range(_STEPS):
-            tried = objective(slopes - size * step[0], offsets - size * step[1])
-            worse = tried > best
+            there = sums(slopes - size * step[0], offsets - size * step[1])
+            worse = there[0] > here[0]
             if not worse.any():
                 break
             size = np.where(worse, size / 2, size)
-        moved = np.where(tried <= best, size, 0.0) * step
-        slopes, offsets, best = slopes - moved[0], offsets - moved[1], np.minimum(tried, best)
-        if np.abs(moved).max() <= _CLOSE:
+        # Where rounding allows no further fall, a column stays.
+        size = np.where(worse, 0.0, size)
+        slopes, offsets = slopes - size * step[0], offsets - size * step[1]
+        here = np.where(worse, here, there)
+        if np.abs(size * step).max() <= _CLOSE:
             break
     return slopes, offsets

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headstart_server.learning.rows import Float32, Float64
 from headstart_server.learning.targets import Targets
@@ -51,21 +52,13 @@ def reliability(targets: Targets, outputs: Float32, told: Told) -> Reliability:
 
     Of a single label the answer is the class that was told; of several each class is one, told or not.
     """
+    sums = np.zeros((4, BINS))
     if targets.task is Task.SINGLE_LABEL:
-        sure = outputs.max(axis=1).astype(np.float64)
-        true, weights = told.right.astype(np.float64), told.weights
+        sums += _sums(outputs.max(axis=1), told.right, told.weights)
     else:
-        sure, true = outputs.ravel().astype(np.float64), told.actual.ravel().astype(np.float64)
-        weights = np.repeat(told.weights, outputs.shape[1])
-    return _binned(sure, true, weights)
-
-
-def _binned(sure: Float64, true: Float64, weights: Float64) -> Reliability:
-    place = np.minimum((sure * BINS).astype(np.int64), BINS - 1)
-    count = np.bincount(place, minlength=BINS)
-    mass, believed, came = (
-        np.bincount(place, weights * what, minlength=BINS) for what in (np.ones_like(sure), sure, true)
-    )
+        for place in range(outputs.shape[1]):
+            sums += _sums(outputs[:, place], told.actual[:, place], told.weights)
+    count, mass, believed, came = sums
     bins = tuple(
         ReliabilityBin(
             low=index / BINS,
@@ -77,3 +70,15 @@ def _binned(sure: Float64, true: Float64, weights: Float64) -> Reliability:
         for index in np.flatnonzero(count).tolist()
     )
     return Reliability(bins=bins, calibration_error=float(np.abs(believed - came).sum() / mass.sum()))
+
+
+def _sums(sure: Float32, true: NDArray[np.bool_], weights: Float64) -> Float64:
+    """In each bin the number of answers, and the sums of weights, of probabilities and of what came true."""
+    exact = sure.astype(np.float64)
+    place = np.minimum((exact * BINS).astype(np.int64), BINS - 1)
+    return np.stack(
+        [
+            np.bincount(place, of, minlength=BINS)
+            for of in (np.ones(len(place)), weights, weights * exact, weights * true)
+        ]
+    )

@@ -37,7 +37,7 @@ def prediction_interval(residuals: Float64, weights: Float64) -> tuple[float, fl
         return None
     if count < QUANTILES_FROM:
         spread = sqrt(float(weights @ np.square(residuals) / weights.sum()))
-        half = _STUDENT[max(int(count) - 2, 0)] * spread * sqrt(1 + 1 / count)
+        half = _STUDENT[max(int(count) - 1, 0)] * spread * sqrt(1 + 1 / count)
         return -half, half
     return -_end(-residuals, weights, count), _end(residuals, weights, count)
 

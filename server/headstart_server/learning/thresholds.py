@@ -8,6 +8,7 @@ from headstart_server.learning.rows import Float64
 OWN_FROM = 10
 #: Where nothing could be validated.
 UNKNOWN = 0.5
+_STEPS = 1000
 
 
 def fit_thresholds(probabilities: Float64, targets: Float64, weights: Float64) -> Float64:
@@ -21,32 +22,36 @@ def fit_thresholds(probabilities: Float64, targets: Float64, weights: Float64) -
         targets: 1 where a class applies, [n, C].
         weights: of each example, [n].
     """
-    classes = probabilities.shape[1]
-    together = _best(
-        probabilities.ravel(), targets.ravel(), np.repeat(weights, classes) if classes > 1 else weights
-    )
     having = targets.sum(axis=0)
     own = (having >= OWN_FROM) & (len(targets) - having >= OWN_FROM)
+    together = UNKNOWN if own.all() else _together(probabilities, targets, weights)
     return np.array(
         [
             _best(probabilities[:, place], targets[:, place], weights) if own[place] else together
-            for place in range(classes)
+            for place in range(probabilities.shape[1])
         ]
     )
 
 
 def _best(probabilities: Float64, targets: Float64, weights: Float64) -> float:
     order = np.argsort(-probabilities, kind="stable")
-    sorted_ = probabilities[order]
-    having = weights * targets
-    total = float(having.sum())
-    if not total:
-        return UNKNOWN
-    taken = np.cumsum(weights[order])
-    right = np.cumsum(having[order])
-    scores = 2 * right / (taken + total)
+    falling = probabilities[order]
     # A threshold can only stand between two probabilities that differ.
-    last = np.append(sorted_[1:] < sorted_[:-1], True)
-    place = int(np.argmax(np.where(last, scores, -1.0)))
-    below = float(sorted_[place + 1]) if place + 1 < len(sorted_) else 0.0
-    return (float(sorted_[place]) + below) / 2
+    last = np.append(falling[1:] < falling[:-1], True)
+    taken, right = np.cumsum(weights[order])[last], np.cumsum((weights * targets)[order])[last]
+    place = int(np.argmax(2 * right / (taken + right[-1])))
+    steps = np.append(falling[last], 0.0)
+    return float(steps[place] + steps[place + 1]) / 2
+
+
+def _together(probabilities: Float64, targets: Float64, weights: Float64) -> float:
+    """The threshold of the highest F1 over all classes, one of `_STEPS`: sorting would take memory."""
+    taken, right = np.zeros(_STEPS), np.zeros(_STEPS)
+    for column, has in zip(probabilities.T, targets.T, strict=True):
+        steps = np.minimum((column * _STEPS).astype(np.int64), _STEPS - 1)
+        taken += np.bincount(steps, weights, minlength=_STEPS)
+        right += np.bincount(steps, weights * has, minlength=_STEPS)
+    taken, right = np.cumsum(taken[::-1])[::-1], np.cumsum(right[::-1])[::-1]
+    if not right[0]:
+        return UNKNOWN
+    return float(np.argmax(2 * right / (taken + right[0]))) / _STEPS

@@ -1,6 +1,7 @@
 """A fine-tune from stored examples to a published version, with a backbone that needs no network."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from headstart_server.learning.dataset import DatasetLimits, Example
 from headstart_server.learning.evaluation import MetricsSource
 from headstart_server.learning.recipe import Ridge
 from headstart_server.learning.target import Target
+from headstart_server.learning.task import Task
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.version import Manifest, Selector
@@ -432,3 +434,67 @@ def test_a_fault_after_the_commit_does_not_take_the_files_of_the_version(
     rig.batcher.close()
     assert desk.ledger.get("job").state is JobState.SUCCEEDED
     assert np.isfinite(shelf.reopened().load("pets", 1).head.weights).all()
+
+
+# Other kinds of task.
+
+
+def retargeted(targets: Mapping[str, Target], each: int = 8, **fields: object) -> list[Example]:
+    """The pets, showing something else than their label."""
+    return [replace(example, target=targets[example.target.label], **fields) for example in pets(each)]
+
+
+TRAITS = {
+    "cat": Target.of_labels(["furry", "small"]),
+    "dog": Target.of_labels(["furry"]),
+    "emu": Target.of_labels([]),
+}
+LEGS = {"cat": Target.of_value(4.0), "dog": Target.of_value(4.5), "emu": Target.of_value(2.0)}
+
+
+@pytest.mark.parametrize("held_out_share", [0.0, 0.3])
+def test_examples_of_several_labels_become_a_version_that_tells_each(
+    rig: Rig, desk: Desk, held_out_share: float
+) -> None:
+    manifest = rig.fine_tune(retargeted(TRAITS), held_out_share=held_out_share, task=Task.MULTI_LABEL)
+    assert manifest.task is Task.MULTI_LABEL
+    assert manifest.class_names == ("furry", "small")
+    assert manifest.metrics.micro_f1 > 0.9
+    head = desk.shelf.registry.load("pets", 1).head
+    told = []
+    for content in (b"cat:new", b"dog:new", b"emu:new"):
+        outputs = head.outputs(rig.backbone.run(rig.backbone.decode(content)[None]))[0]
+        told.append((outputs >= head.thresholds).tolist())
+    assert told == [[True, True], [True, False], [False, False]]
+
+
+@pytest.mark.parametrize("held_out_share", [0.0, 0.3])
+def test_examples_with_numbers_become_a_version_that_tells_the_number(
+    rig: Rig, desk: Desk, held_out_share: float
+) -> None:
+    manifest = rig.fine_tune(retargeted(LEGS), held_out_share=held_out_share)
+    assert manifest.task is Task.REGRESSION
+    assert manifest.class_names == ()
+    assert manifest.metrics.r_squared > 0.8
+    head = desk.shelf.registry.load("pets", 1).head
+    values = [
+        float(head.outputs(rig.backbone.run(rig.backbone.decode(content)[None]))[0, 0])
+        for content in (b"cat:new", b"emu:new")
+    ]
+    assert values == pytest.approx([4.0, 2.0], abs=0.7)
+    assert head.interval is not None
+
+
+def test_weights_and_soft_labels_reach_the_head(rig: Rig) -> None:
+    plain = rig.fine_tune(pets(), "plain")
+    soft = {
+        name: Target.of_shares({name: 0.8, other: 0.2})
+        for name, other in (("cat", "dog"), ("dog", "emu"), ("emu", "cat"))
+    }
+    digests = {plain.head_digest, rig.fine_tune(retargeted(soft, 6), "soft").head_digest}
+    digests.add(
+        rig.fine_tune(
+            [replace(one, weight=1.0 + place % 4) for place, one in enumerate(pets())], "w"
+        ).head_digest
+    )
+    assert len(digests) == 3

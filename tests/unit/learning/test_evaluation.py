@@ -195,6 +195,7 @@ def test_an_evaluation_comes_back_from_json_as_it_was() -> None:
     found = evaluate(targets, outputs, NONE, ["x", "y"], source=MetricsSource.HELD_OUT, interval=(-1.0, 1.0))
     assert Evaluation.from_json(json.loads(json.dumps(found.to_json()))) == found
     assert found.interval_coverage == 0.5
+    assert found.median_absolute_error == 1.0
     assert (found.worst[0].id, found.worst[0].loss, found.worst[0].value) == ("y", 2.0, 2.0)
 
 
@@ -263,3 +264,10 @@ def test_a_class_that_the_head_does_not_know_was_answered_wrong() -> None:
     assert found.worst[0].id == "y"
     assert found.worst[0].labels == ()
     assert found.worst[0].loss > 80
+
+
+@pytest.mark.parametrize(("weights", "median"), [([1, 1, 1], 2.0), ([1, 1, 5], 4.0), ([1, 1, 2], 3.0)])
+def test_half_of_the_weight_lies_below_the_median_error(weights: list[float], median: float) -> None:
+    targets = Targets.of([Target.of_value(value) for value in (1.0, 2.0, 4.0)], weights)
+    found = evaluate(targets, np.zeros((3, 1), np.float32), NONE, list("xyz"), source=MetricsSource.HELD_OUT)
+    assert found.median_absolute_error == median

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from fakes import make_head
 from headstart_server.learning.calibration import Calibration
-from headstart_server.learning.head import Head, softmax
+from headstart_server.learning.head import Head, Hidden, softmax
 from headstart_server.learning.rows import Scaling, normalized
+from headstart_server.learning.task import Task
 
 ROWS = arrays(np.float64, array_shapes(min_dims=2, max_dims=2, max_side=6), elements=st.floats(-1e6, 1e6))
 
@@ -127,3 +128,36 @@ def test_a_head_of_one_view_and_unit_rows_scores_as_it_always_did_bit_by_bit() -
     lengths = np.maximum(np.linalg.norm(features, axis=-1, keepdims=True), np.finfo(np.float32).tiny)
     expected = features / lengths @ head.weights + head.bias
     np.testing.assert_array_equal(head.scores({"last": features}), expected)
+
+
+def test_a_hidden_layer_lets_through_what_is_above_zero() -> None:
+    head = Head(
+        views=("last",),
+        scaling=Scaling.STANDARD,
+        weights=np.array([[1.0], [10.0]], np.float32),
+        bias=np.array([0.5], np.float32),
+        calibration=Calibration(task=Task.REGRESSION),
+        class_names=(),
+        hidden=Hidden(weights=np.array([[1.0, -1.0]], np.float32), bias=np.array([0.0, -2.0], np.float32)),
+    )
+    features = {"last": np.array([[3.0], [-3.0]], np.float32)}
+    np.testing.assert_array_equal(head.outputs(features), [[3.5], [10.5]])
+    assert head.work == 4
+    assert head.nbytes == 4 * (2 + 1 + 2 + 2)
+
+
+def test_each_class_of_several_has_a_line_of_its_own() -> None:
+    head = Head(
+        views=("last",),
+        scaling=Scaling.STANDARD,
+        weights=np.eye(2, dtype=np.float32),
+        bias=np.zeros(2, np.float32),
+        calibration=Calibration(
+            task=Task.MULTI_LABEL,
+            slopes=np.array([1.0, 2.0], np.float32),
+            offsets=np.array([0.0, -1.0], np.float32),
+        ),
+        class_names=("a", "b"),
+    )
+    outputs = head.outputs({"last": np.array([[0.0, 0.5], [1e30, -1e30]], np.float32)})
+    np.testing.assert_allclose(outputs, [[0.5, 0.5], [1.0, 0.0]])

@@ -14,6 +14,8 @@ from safetensors.numpy import save
 from fakes import make_head, make_manifest
 from headstart_server.errors import ArtifactDamaged, StorageFull
 from headstart_server.learning.calibration import Calibration
+from headstart_server.learning.head import Hidden
+from headstart_server.learning.task import Task
 from headstart_server.models.store import HEAD_FILE, MANIFEST_FILE, VersionStore
 from headstart_server.models.version import Manifest
 
@@ -189,3 +191,45 @@ def test_a_changed_further_file_is_damage_of_its_version(tmp_path: Path) -> None
 
     with pytest.raises(ArtifactDamaged, match="digest of its evaluation"):
         store.read_file("job.1", manifest, "evaluation.json")
+
+
+@pytest.mark.parametrize(
+    ("task", "calibration", "names"),
+    [
+        (
+            Task.MULTI_LABEL,
+            Calibration(
+                task=Task.MULTI_LABEL,
+                slopes=np.array([2.0, 3.0], np.float32),
+                offsets=np.array([-1.0, 0.5], np.float32),
+                thresholds=np.array([0.4, 0.6], np.float32),
+            ),
+            ("a", "b"),
+        ),
+        (Task.REGRESSION, Calibration(task=Task.REGRESSION, interval=(-0.5, 1.5)), ()),
+        (Task.REGRESSION, Calibration(task=Task.REGRESSION), ()),
+    ],
+)
+@pytest.mark.parametrize("hidden", [False, True])
+def test_a_head_of_another_task_or_with_a_hidden_layer_comes_back(
+    store: VersionStore, task: Task, calibration: Calibration, names: tuple[str, ...], hidden: bool
+) -> None:
+    linear = make_head(classes=len(names) or 1, size=5 if hidden else 12)
+    layer = make_head(classes=5)
+    head = replace(
+        linear,
+        calibration=calibration,
+        class_names=names,
+        hidden=Hidden(weights=layer.weights, bias=layer.bias) if hidden else None,
+    )
+    manifest, _ = store.write("a", head, make_manifest(task=task, class_names=names))
+    found = store.read("a", manifest)
+    views = {"last": np.random.default_rng(0).normal(size=(4, 12)).astype(np.float32)}
+    assert found.outputs(views).tobytes() == head.outputs(views).tobytes()
+    assert found.interval == head.interval
+    assert found.thresholds.tobytes() == head.thresholds.tobytes()
+
+
+def test_a_head_without_the_calibration_of_its_task_is_damaged(store: VersionStore) -> None:
+    manifest, _ = store.write("job-1.1", make_head(), make_manifest(task=Task.MULTI_LABEL))
+    assert "its head is not a head file" in refusal(store, manifest)
