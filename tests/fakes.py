@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.backbones.backbone import BackboneInfo, Content, Modality
+from headstart_server.backbones.tail import Cut, TailMismatch, TailPlan, TailWeights
+from headstart_server.backbones.tail_training import Loss, TailEpoch, TailRequest, TailResult, TrainingStop
 from headstart_server.database.database import Database
 from headstart_server.embedding.queue import Lane
 from headstart_server.errors import UndecodableInput
@@ -28,7 +30,8 @@ from headstart_server.learning.recipe import Ridge
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore
-from headstart_server.models.version import Manifest
+from headstart_server.models.tail_file import TAIL_FILE, encode
+from headstart_server.models.version import Manifest, TailFacts
 
 #: Seconds after which a test gives up on a thread; never waited for when the code is right.
 PATIENCE = 20.0
@@ -50,7 +53,8 @@ class ManualClock:
 class FakeBackbone:
     """Features that follow from the content alone: contents with the same word before their colon lie close.
 
-    Contents that begin with `broken` cannot be decoded; features of those with `endless` are no numbers.
+    Contents that begin with `broken` cannot be decoded; features of those with `endless` are no numbers. It
+    can be cut before its last block or before the last two; its activations are the features, three times.
     """
 
     def __init__(
@@ -70,6 +74,12 @@ class FakeBackbone:
             source="a test",
             license="Apache-2.0",
             description="A fake.",
+            tails={
+                blocks: TailPlan(
+                    blocks=blocks, cut=Cut(name=f"cut{blocks}", shape=(1, 3, size)), layers=("top",)
+                )
+                for blocks in (1, 2)
+            },
         )
         self.digest = digest
         self.runtime = "fake float32"
@@ -78,6 +88,12 @@ class FakeBackbone:
         self.batch = 8
         self.decoded: Counter[bytes] = Counter()
         self.batches: list[int] = []
+        #: The cuts that each batch was asked for.
+        self.cuts: list[frozenset[str]] = []
+        self.tails_made = 0
+        self.trained: list[TailRequest] = []
+        #: What the training of a tail comes to.
+        self.train: Callable[[TailRequest], TailResult] = trained_tail
         #: Called with the rows of each batch before it is answered; may block or raise.
         self.before_run: Callable[[NDArray[np.generic]], None] = lambda rows: None
         self._lock = threading.Lock()
@@ -93,11 +109,60 @@ class FakeBackbone:
             return np.full(size, np.inf, np.float32)
         return (vector_of(raw.split(b":")[0], size) + 0.3 * vector_of(raw, size)).astype(np.float32)
 
-    def run(self, rows: NDArray[np.generic]) -> dict[str, NDArray[np.float32]]:
+    def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> dict[str, NDArray[np.float32]]:
         self.before_run(rows)
         self.batches.append(len(rows))
+        self.cuts.append(frozenset(cuts))
         values = rows.astype(np.float32)
-        return {"last": values, "taps": values[:, :3] * 2}
+        activations = np.repeat(values[:, None, None], 3, axis=2)
+        return {"last": values, "taps": values[:, :3] * 2, **dict.fromkeys(cuts, activations)}
+
+    def tail(self, weights: TailWeights) -> "FakeTail":
+        if weights.blocks not in self.info.tails:
+            raise TailMismatch(f"Expected 1 or 2 blocks. Received: {weights.blocks}.")
+        self.tails_made += 1
+        return FakeTail(weights.tensor("top/bias"))
+
+    def train_tail(
+        self, request: TailRequest, progress: Callable[[TailEpoch], None], checkpoint: Callable[[], None]
+    ) -> TailResult:
+        checkpoint()
+        self.trained.append(request)
+        result = self.train(request)
+        for number, loss in enumerate(result.losses):
+            progress(TailEpoch(number=number, loss=loss))
+        return result
+
+
+class FakeTail:
+    """Adds its bias to the features of the backbone."""
+
+    def __init__(self, bias: NDArray[np.float32]) -> None:
+        self._bias = bias
+
+    def run(self, activations: NDArray[np.float32]) -> NDArray[np.float32]:
+        return activations.mean(axis=(1, 2)) + self._bias
+
+
+def make_tail(*, blocks: int = 1, size: int = 12, bias: float = 1.0) -> TailWeights:
+    """The weights of a `FakeTail`."""
+    return TailWeights(blocks=blocks, tensors={"top/bias": np.full(size, bias, np.float32)})
+
+
+def trained_tail(request: TailRequest) -> TailResult:
+    """A training that makes every answer right and moves the features by 1."""
+    beside = request.beside.shape[1]
+    head = request.heads[-1].copy()
+    # The tail adds 1 to its features; the bias takes it off again.
+    head[-1] -= head[beside:-1].sum(axis=0)
+    return TailResult(
+        epoch=2,
+        losses=(1.0, 0.5, 0.1),
+        stop=TrainingStop.STEPS,
+        outputs=20 * request.targets - 10 if request.loss is not Loss.SQUARED else request.targets,
+        head=head,
+        tail=make_tail(blocks=request.blocks, size=head.shape[0] - 1 - beside),
+    )
 
 
 def vector_of(seed: bytes, size: int) -> NDArray[np.float64]:
@@ -202,6 +267,7 @@ class Shelf:
         alias: str | None = None,
         expires: float | None = None,
         head: Head | None = None,
+        tail: TailWeights | None = None,
         job_id: str = "",
         files: Mapping[str, bytes] | None = None,
         **manifest: Any,
@@ -210,7 +276,11 @@ class Shelf:
         head = head or make_head()
         job_id = job_id or f"job-{next(self._jobs)}"
         fields = {"class_names": head.class_names, **manifest}
-        written, size = self.store.write(f"{job_id}.1", head, make_manifest(model, job_id, **fields), files)
+        further = dict(files or {})
+        if tail is not None:
+            fields["tail"] = TailFacts(blocks=tail.blocks, cut=f"cut{tail.blocks}")
+            further[TAIL_FILE] = encode(tail)
+        written, size = self.store.write(f"{job_id}.1", head, make_manifest(model, job_id, **fields), further)
         with self.database.write() as connection:
             number = self.registry.insert(
                 connection,

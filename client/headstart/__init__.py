@@ -52,7 +52,7 @@ from headstart.results import (
     Version,
 )
 from headstart.retries import RetryPolicy
-from headstart.spec import Auto, FineTuneSpec, Logistic, Ridge, SpecSettings
+from headstart.spec import Auto, FineTuneSpec, Logistic, Mlp, Partial, Ridge, SpecSettings
 from headstart.targets import Target
 
 __all__ = [
@@ -88,10 +88,12 @@ __all__ = [
     "Logistic",
     "Metrics",
     "MetricsSource",
+    "Mlp",
     "Modality",
     "Model",
     "ModelPredictions",
     "NotFound",
+    "Partial",
     "PermissionDenied",
     "Prediction",
     "Predictions",

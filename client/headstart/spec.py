@@ -9,6 +9,8 @@ __all__ = [
     "Auto",
     "FineTuneSpec",
     "Logistic",
+    "Mlp",
+    "Partial",
     "Recipe",
     "RecipeName",
     "Ridge",
@@ -75,10 +77,70 @@ class Logistic:
     time_budget: timedelta | None = None
 
 
-Recipe: TypeAlias = Auto | Ridge | Logistic
-RecipeName: TypeAlias = Literal["auto", "ridge", "logistic"]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mlp:
+    """A network of one hidden layer on the backbone's features; its length of training by cross-validation.
 
-_RECIPES: dict[str, type[Recipe]] = {"auto": Auto, "ridge": Ridge, "logistic": Logistic}
+    Attributes:
+        hidden_units: of the hidden layer, 1 to 4096. 0: chosen.
+        dropout: the share of hidden units left out at each step, 0 to 0.9. None: chosen.
+        weight_decay: AdamW's, 0 to 1. None: chosen.
+        learning_rate: AdamW's, 1e-6 to 1. None: 1e-3.
+        max_epochs: 1 to 10000. 0: 200.
+        patience: epochs without a better loss after which training ends, 1 to 1000. 0: 10.
+        temperature: what scores are divided by before the softmax, above 0. None: chosen.
+        folds: of the cross-validation, 2 to 20. 0: by the number of examples.
+        views: the backbone's views the head is fitted on, side by side. Empty: all.
+        balanced: as for `Ridge`.
+        time_budget: after which the best network so far is taken, at most a day. None: no limit.
+    """
+
+    hidden_units: int = 0
+    dropout: float | None = None
+    weight_decay: float | None = None
+    learning_rate: float | None = None
+    max_epochs: int = 0
+    patience: int = 0
+    temperature: float | None = None
+    folds: int = 0
+    views: tuple[str, ...] = ()
+    balanced: bool | None = None
+    time_budget: timedelta | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Partial:
+    """A linear head first, then it and the backbone's last blocks trained together.
+
+    Attributes:
+        blocks: the number of last blocks that are trained, 1 to 3. 0: 1.
+        learning_rate: Adam's, 1e-7 to 0.1. None: 1e-4.
+        max_epochs: 1 to 1000. 0: 10.
+        patience: epochs without a better loss after which training ends, 1 to 1000. 0: 3.
+        temperature: what scores are divided by before the softmax, above 0. None: chosen.
+        balanced: as for `Ridge`.
+        time_budget: after which the best found so far is taken, at most a day. None: no limit.
+    """
+
+    blocks: int = 0
+    learning_rate: float | None = None
+    max_epochs: int = 0
+    patience: int = 0
+    temperature: float | None = None
+    balanced: bool | None = None
+    time_budget: timedelta | None = None
+
+
+Recipe: TypeAlias = Auto | Ridge | Logistic | Mlp | Partial
+RecipeName: TypeAlias = Literal["auto", "ridge", "logistic", "mlp", "partial"]
+
+_RECIPES: dict[str, type[Recipe]] = {
+    "auto": Auto,
+    "ridge": Ridge,
+    "logistic": Logistic,
+    "mlp": Mlp,
+    "partial": Partial,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +170,7 @@ class SpecSettings(TypedDict, total=False):
 
     Attributes:
         backbone: its name. None: the server's default backbone.
-        recipe: an `Auto`, a `Ridge` or a `Logistic`, or the name of one. None: ``auto``.
+        recipe: an `Auto`, `Ridge`, `Logistic`, `Mlp` or `Partial`, or the name of one. None: ``auto``.
         held_out_share: the share of the examples, 0 to 0.9, kept out of training to measure accuracy. Default
             0: all are trained on, and accuracy is estimated out of fold.
         seed: of every random choice. Default 0.

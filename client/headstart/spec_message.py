@@ -1,6 +1,7 @@
 """The spec of a fine-tune and its message, both ways."""
 
-from headstart.spec import Auto, FineTuneSpec, Logistic, Recipe, Ridge, ScalingName
+from headstart.network_recipes import mlp_message, partial_message, read_mlp, read_partial
+from headstart.spec import Auto, FineTuneSpec, Logistic, Mlp, Partial, Recipe, Ridge, ScalingName
 from headstart.v1 import job_pb2 as pb
 
 __all__ = ["read_recipe", "read_spec", "spec_message"]
@@ -54,6 +55,10 @@ def read_recipe(message: pb.Recipe) -> Recipe:
     kind = message.WhichOneof("recipe")
     if kind == "logistic":
         return _read_logistic(message.logistic)
+    if kind == "mlp":
+        return read_mlp(message.mlp)
+    if kind == "partial":
+        return read_partial(message.partial)
     if kind != "ridge":
         return Auto()
     ridge = message.ridge
@@ -73,6 +78,10 @@ def _recipe_message(recipe: Recipe) -> pb.Recipe:
         return pb.Recipe(auto=pb.AutoRecipe())
     if isinstance(recipe, Logistic):
         return _logistic_message(recipe)
+    if isinstance(recipe, Mlp):
+        return mlp_message(recipe)
+    if isinstance(recipe, Partial):
+        return partial_message(recipe)
     message = pb.Recipe(
         ridge=pb.RidgeRecipe(
             regularization=recipe.regularization,

@@ -209,6 +209,15 @@ def serve(
             min=0,
         ),
     ] = Config.kept_examples_mib,
+    activations_mib: Annotated[
+        int,
+        _option(
+            "activations_mib",
+            "Most MiB on disk of the activations that one job with the recipe partial trains on.",
+            _JOBS,
+            min=1,
+        ),
+    ] = Config.activations_mib,
     max_inputs: Annotated[
         int, _option("max_inputs", "Most inputs of one call.", _PREDICT, min=1)
     ] = Config.max_inputs,
@@ -247,7 +256,7 @@ def serve(
         bool, _switch("cache_predictions", "Use the feature cache for Predict, too.", _PREDICT)
     ] = Config.cache_predictions,
     resident_heads_mib: Annotated[
-        int, _option("resident_heads_mib", "MiB of heads kept in memory.", _PREDICT, min=1)
+        int, _option("resident_heads_mib", "MiB of heads and tails kept in memory.", _PREDICT, min=1)
     ] = Config.resident_heads_mib,
     max_examples: Annotated[
         int, _option("max_examples", "Most examples of one fine-tune.", _LIMITS, min=2)

@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import math
+import shutil
 import signal
 import socket
 import sys
@@ -129,6 +130,8 @@ class App:
             observer=self.telemetry,
             gate=GateKeeper(self.registry, self.engine, self.datasets.reader, window=TRAIN_WINDOW),
             window=TRAIN_WINDOW,
+            scratch=_emptied(config.data / "scratch"),
+            max_activation_bytes=config.activations_mib * _MIB,
             software=f"headstart {software}",
             matrices=_matrices(config),
         )
@@ -389,6 +392,13 @@ def _lock(data: Path) -> IO[str]:
             f"Another headstart-server uses the data folder {data}. Stop it, or choose another with --data."
         ) from None
     return file
+
+
+def _emptied(folder: Path) -> Path:
+    """A folder without what an earlier start may have left in it."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _feature_store(config: Config, telemetry: Telemetry) -> FeatureStore | None:

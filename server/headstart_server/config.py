@@ -42,8 +42,9 @@ class Config:
         kept_examples_mib: MiB of examples kept for versions, so that others can go on from them; 0 keeps
             none. Beyond it the version published longest ago loses its examples first, those with an alias
             last.
+        activations_mib: MiB of one job's activations in the data folder while the recipe `partial` trains.
         cache_predictions: whether Predict uses the feature cache, too.
-        resident_heads_mib: MiB of heads kept in memory.
+        resident_heads_mib: MiB of heads and tails kept in memory.
         tls_cert: the server's certificate chain; with `tls_key` the port speaks TLS.
         tls_key: its private key.
         tls_client_ca: certificates that sign clients'; clients must then show one.
@@ -84,6 +85,7 @@ class Config:
     feature_cache_mib: int = 256
     feature_cache_disk_mib: int = 1024
     kept_examples_mib: int = 8192
+    activations_mib: int = 2048
     cache_predictions: bool = False
     resident_heads_mib: int = 256
     tls_cert: Path | None = None

@@ -44,6 +44,7 @@ class FeatureSet:
         groups: names what must not be divided between training and test, [N].
         shots: numbers of examples of a class to measure at; None for all.
         pictures: the PNG file of each, [N].
+        activations: a `.npy` file of activations at the cut of the last block, [N, height, width, channels].
     """
 
     name: str
@@ -52,6 +53,7 @@ class FeatureSet:
     groups: Sequence[str]
     shots: Sequence[int | None]
     pictures: Sequence[bytes]
+    activations: Path
 
     def split(self, shots: int | None, seed: int) -> tuple[Ints, Ints]:
         """Places to train on and to test on: 60 % and 40 % of the groups of each class.
@@ -108,12 +110,15 @@ def _features(
     for picture in listed:
         key.update(picture.png)
     path = cache / f"{name}-{key.hexdigest()[:16]}.npz"
-    if not path.exists():
+    activations = path.with_name(f"{path.stem}-cut.npy")
+    if not (path.exists() and activations.exists()):
+        cut = backbone.info.tails[1].cut.name
         views: dict[str, list[NDArray[np.float32]]] = {}
         for start in range(0, len(listed), BATCH):
             rows = np.stack([backbone.decode(picture.png) for picture in listed[start : start + BATCH]])
-            for view, values in backbone.run(rows).items():
+            for view, values in backbone.run(rows, (cut,)).items():
                 views.setdefault(view, []).append(np.array(values))
+        np.save(activations, np.concatenate(views.pop(cut)).astype(np.float16))
         np.savez(path, **{view: np.concatenate(parts) for view, parts in views.items()})
     with np.load(path) as file:
         stored = {view: file[view] for view in file.files}
@@ -125,6 +130,7 @@ def _features(
         groups=[picture.id for picture in listed],
         shots=shots,
         pictures=[picture.png for picture in listed],
+        activations=activations,
     )
 
 

@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,8 @@ from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.runtimes import RuntimeSettings, default_cache
 from headstart_server.learning.fitting import fit
 from headstart_server.learning.head import Float32, normalized, softmax
-from headstart_server.learning.recipe import Auto, Logistic, Recipe, Ridge
+from headstart_server.learning.partial import TailTools
+from headstart_server.learning.recipe import Auto, Logistic, Mlp, Partial, Recipe, Ridge
 from headstart_server.learning.split import Ints
 from headstart_server.learning.targets import Targets
 from recipe_sets import FeatureSet, feature_sets
@@ -52,10 +54,44 @@ BEFORE: Mapping[tuple[str, int], float] = {
     ("emoji", 5): 48.9,
     ("emoji", 0): 69.5,
 }
-#: From features by view and labels to the probabilities [n, C] of others.
-Method = Callable[
-    [Mapping[str, Float32], Ints, Sequence[str], int, Mapping[str, Float32]], NDArray[np.floating]
-]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trial:
+    """What a method is given.
+
+    Attributes:
+        one: the set.
+        train: places to train on.
+        test: places to answer.
+        seed: seeds the method.
+        backbone: what gave the features.
+    """
+
+    one: FeatureSet
+    train: Ints
+    test: Ints
+    seed: int
+    backbone: Backbone
+
+    @property
+    def views(self) -> Mapping[str, Float32]:
+        """Features to train on."""
+        return {view: rows[self.train] for view, rows in self.one.views.items()}
+
+    @property
+    def others(self) -> Mapping[str, Float32]:
+        """Features to answer."""
+        return {view: rows[self.test] for view, rows in self.one.views.items()}
+
+    @property
+    def labels(self) -> Ints:
+        """Labels to train on."""
+        return self.one.labels[self.train]
+
+
+#: From a trial to probabilities [n, C] for its test places, and the seconds that fitting took.
+Method = Callable[[Trial], tuple[NDArray[np.floating], float]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +142,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help=f"{ALL_SEEDS} seeds instead of {SEEDS}")
     parser.add_argument("--cache", type=Path, default=CACHE, help="folder for features and downloads")
-    parser.add_argument("--methods", nargs="*", default=[*METHODS, KERAS], choices=[*METHODS, KERAS])
+    default = [name for name in METHODS if name not in SLOW]
+    parser.add_argument("--methods", nargs="*", default=default, choices=list(METHODS))
+    parser.add_argument("--sets", nargs="*", help="names of the sets to measure on; all by default")
+    parser.add_argument("--from-shots", type=int, default=0, help="leave out cells of fewer shots")
     options = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
     # At one shot scikit-learn takes the labels for numbers to be predicted, and says so.
@@ -119,6 +158,7 @@ def main() -> None:
             measured(one, shots, options.methods, ALL_SEEDS if options.full else SEEDS, backbone)
             for one in sets
             for shots in one.shots
+            if one.name in (options.sets or [one.name]) and (shots is None or shots >= options.from_shots)
         ]
     print_tables(cells, options.methods)
 
@@ -131,15 +171,11 @@ def measured(
     cell = Cell(name=one.name, shots=shots, count=count)
     for seed in range(min(seeds, SEEDS_OF_MANY) if count > MANY else seeds):
         train, test = one.split(shots, seed)
-        fitted_on = {view: rows[train] for view, rows in one.views.items()}
-        tested_on = {view: rows[test] for view, rows in one.views.items()}
-        groups = [f"{place:06d}" for place in train]
-        if KERAS in methods and shots == KERAS_SHOTS and seed < KERAS_SEEDS:
-            cell.outcomes.setdefault(KERAS, []).append(by_keras(one, train, test, backbone))
-        for method in (method for method in methods if method != KERAS):
-            began = time.perf_counter()
-            answered = METHODS[method](fitted_on, one.labels[train], groups, seed, tested_on)
-            seconds = time.perf_counter() - began
+        trial = Trial(one=one, train=train, test=test, seed=seed, backbone=backbone)
+        for method in methods:
+            if method == KERAS and (shots != KERAS_SHOTS or seed >= KERAS_SEEDS):
+                continue
+            answered, seconds = METHODS[method](trial)
             cell.outcomes.setdefault(method, []).append(outcome(answered, one.labels[test], seconds))
     return cell
 
@@ -214,56 +250,61 @@ def _with_error(gains: Sequence[float]) -> str:
     return f"{np.mean(gains):+.1f} ± {np.std(gains, ddof=1) / np.sqrt(len(gains)):.1f}"
 
 
-def by_recipe(recipe: Recipe) -> Method:
-    """A recipe of the service."""
+def timed(fit_and_answer: Callable[[Trial], NDArray[np.floating]]) -> Method:
+    """A method whose seconds are those of all it does: answering takes none to speak of."""
 
-    def method(
-        views: Mapping[str, Float32],
-        labels: Ints,
-        groups: Sequence[str],
-        seed: int,
-        others: Mapping[str, Float32],
-    ) -> NDArray[np.floating]:
-        names = tuple(str(label) for label in range(int(labels.max()) + 1))
-        return fit(recipe, views, Targets.of_labels(labels, names), groups, seed=seed).head.outputs(others)
+    def method(trial: Trial) -> tuple[NDArray[np.floating], float]:
+        began = time.perf_counter()
+        answered = fit_and_answer(trial)
+        return answered, time.perf_counter() - began
 
     return method
 
 
-def by_scikit_learn(
-    views: Mapping[str, Float32],
-    labels: Ints,
-    groups: Sequence[str],
-    seed: int,
-    others: Mapping[str, Float32],
-) -> NDArray[np.floating]:
+def by_recipe(recipe: Recipe) -> Method:
+    """A recipe of the service."""
+
+    def method(trial: Trial) -> tuple[NDArray[np.floating], float]:
+        names = tuple(str(label) for label in range(int(trial.labels.max()) + 1))
+        groups = [f"{place:06d}" for place in trial.train]
+        train = partial(trial.backbone.train_tail, progress=lambda epoch: None, checkpoint=lambda: None)
+        tails = TailTools(activations=trial.one.activations, rows=trial.train, train=train)
+        targets = Targets.of_labels(trial.labels, names)
+        began = time.perf_counter()
+        fitted = fit(recipe, trial.views, targets, groups, seed=trial.seed, tails=tails)
+        seconds = time.perf_counter() - began
+        others = dict(trial.others)
+        if fitted.tail is not None:
+            cut = np.load(trial.one.activations, mmap_mode="r")[trial.test].astype(np.float32)
+            others["last"] = trial.backbone.tail(fitted.tail).run(cut)
+        return fitted.head.outputs(others), seconds
+
+    return method
+
+
+def by_scikit_learn(trial: Trial) -> NDArray[np.floating]:
     """Logistic regression on features of length 1, with scikit-learn's own settings but for its patience."""
-    model = LogisticRegression(max_iter=300).fit(normalized(views["last"]), labels)
-    return model.predict_proba(normalized(others["last"]))
+    model = LogisticRegression(max_iter=300).fit(normalized(trial.views["last"]), trial.labels)
+    return model.predict_proba(normalized(trial.others["last"]))
 
 
-def by_adam(epochs: int) -> Method:
+def by_adam(epochs: int) -> Callable[[Trial], NDArray[np.floating]]:
     """A dense layer on the features as they are, by Adam (Kingma and Ba 2015) with Keras' settings."""
 
-    def method(
-        views: Mapping[str, Float32],
-        labels: Ints,
-        groups: Sequence[str],
-        seed: int,
-        others: Mapping[str, Float32],
-    ) -> NDArray[np.floating]:
-        rng = np.random.default_rng(seed)
+    def method(trial: Trial) -> NDArray[np.floating]:
+        rng = np.random.default_rng(trial.seed)
         ones = [
-            np.hstack([part["last"], np.ones((len(part["last"]), 1), np.float32)]) for part in (views, others)
+            np.hstack([part["last"], np.ones((len(part["last"]), 1), np.float32)])
+            for part in (trial.views, trial.others)
         ]
-        one_hot = np.eye(int(labels.max()) + 1, dtype=np.float32)[labels]
+        one_hot = np.eye(int(trial.labels.max()) + 1, dtype=np.float32)[trial.labels]
         shape = ones[0].shape[1], one_hot.shape[1]
         limit = np.sqrt(6 / (shape[0] - 1 + shape[1]))
         layer = rng.uniform(-limit, limit, shape).astype(np.float32)
         layer[-1] = 0
         first, second, step = np.zeros_like(layer), np.zeros_like(layer), 0
         for _ in range(epochs):
-            order = rng.permutation(len(labels))
+            order = rng.permutation(len(one_hot))
             for start in range(0, len(order), 32):
                 part, step = order[start : start + 32], step + 1
                 gradient = ones[0][part].T @ (softmax(ones[0][part] @ layer) - one_hot[part]) / len(part)
@@ -275,28 +316,34 @@ def by_adam(epochs: int) -> Method:
     return method
 
 
-def by_keras(one: FeatureSet, train: Ints, test: Ints, backbone: Backbone) -> Outcome:
+def by_keras(trial: Trial) -> tuple[NDArray[np.floating], float]:
     """The Keras recipe with flips, rotations and dropout, in a process of its own, on all cores."""
+    one = trial.one
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pictures.npz"
         rows = {
-            name: np.stack([backbone.decode(one.pictures[place]) for place in places])
-            for name, places in (("train_rows", train), ("test_rows", test))
+            name: np.stack([trial.backbone.decode(one.pictures[place]) for place in places])
+            for name, places in (("train_rows", trial.train), ("test_rows", trial.test))
         }
-        np.savez(path, **rows, train_labels=one.labels[train], test_labels=one.labels[test])
+        np.savez(path, **rows, train_labels=one.labels[trial.train], test_labels=one.labels[trial.test])
         program = [sys.executable, str(Path(__file__).with_name("keras_recipe.py")), str(path), "augment"]
         done = subprocess.run(program, check=True, capture_output=True, text=True)
         seconds = float(json.loads(done.stdout.splitlines()[-1])["seconds"])
-        return outcome(np.load(path.with_suffix(".npy")), one.labels[test], seconds)
+        return np.load(path.with_suffix(".npy")), seconds
 
 
+#: Measured only when named: they take from seconds to minutes for a fit.
+SLOW = ("mlp", "partial")
 METHODS: Mapping[str, Method] = {
     "auto": by_recipe(Auto()),
     "logistic": by_recipe(Logistic()),
     "ridge, last": by_recipe(Ridge()),
-    "scikit-learn logistic": by_scikit_learn,
-    "Adam 20": by_adam(20),
-    "Adam 100": by_adam(100),
+    "mlp": by_recipe(Mlp()),
+    "partial": by_recipe(Partial()),
+    "scikit-learn logistic": timed(by_scikit_learn),
+    "Adam 20": timed(by_adam(20)),
+    "Adam 100": timed(by_adam(100)),
+    KERAS: by_keras,
 }
 
 if __name__ == "__main__":

@@ -174,7 +174,12 @@ def test_validation_shows_the_findings_and_fails_if_they_stop_a_fine_tune(run, s
         ([".", "-m", "m", "--label", "x"], "expected KEY=VALUE. Received: x"),
         ([".", "-m", "m", "--time-to-live", "soon"], "expected a number with s, m, h or d. Received: soon"),
         ([".", "-m", "m", "--recipe", "auto", "--folds", "3"], "use ridge to set them"),
-        ([".", "-m", "m", "--recipe", "ridge", "--time-budget", "3s"], "only logistic takes it"),
+        (
+            [".", "-m", "m", "--recipe", "ridge", "--time-budget", "3s"],
+            "only logistic, mlp and partial take it",
+        ),
+        ([".", "-m", "m", "--recipe", "mlp", "--blocks", "2"], "only partial takes it"),
+        ([".", "-m", "m", "--blocks", "2", "--dropout", "0.1"], "no recipe takes all of --dropout, --blocks"),
         ([".", "-m", "m", "--time-budget", "soon"], "--time-budget"),
         ([".", "-m", "m", "--held-out-share", "2"], "--held-out-share"),
         (["."], "--model"),

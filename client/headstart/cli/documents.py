@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 
 from headstart.results import Prediction
-from headstart.spec import Auto, FineTuneSpec, Logistic, Ridge
+from headstart.spec import Auto, FineTuneSpec, Logistic, Mlp, Partial, Ridge
 
 __all__ = ["document"]
 
@@ -51,7 +51,7 @@ def _plain(value: Any) -> Any:
 def _head(value: object) -> dict[str, Any]:
     """What a result says by its type or by a property."""
     match value:
-        case Auto() | Ridge() | Logistic():
+        case Auto() | Ridge() | Logistic() | Mlp() | Partial():
             return {"name": type(value).__name__.lower()}
         case Prediction():
             return {"label": value.label, "probability": value.probability}

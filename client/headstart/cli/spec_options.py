@@ -7,18 +7,24 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from headstart.spec import Auto, Logistic, Recipe, Ridge
+from headstart.spec import Auto, Logistic, Mlp, Partial, Recipe, Ridge
 
 __all__ = [
     "AliasOption",
     "BackboneOption",
     "BalancedOption",
+    "BlocksOption",
     "DisplayNameOption",
+    "DropoutOption",
     "FoldsOption",
     "HeldOutOption",
+    "HiddenUnitsOption",
     "LabelOption",
+    "LearningRateOption",
     "LifetimeOption",
     "MaxDroppedOption",
+    "MaxEpochsOption",
+    "PatienceOption",
     "RecipeChoice",
     "RecipeOption",
     "RegularizationOption",
@@ -29,6 +35,7 @@ __all__ = [
     "TemperatureOption",
     "TimeBudgetOption",
     "ViewOption",
+    "WeightDecayOption",
     "labels_of",
     "lifetime_of",
     "recipe_of",
@@ -41,10 +48,19 @@ class RecipeChoice(StrEnum):
     AUTO = "auto"
     RIDGE = "ridge"
     LOGISTIC = "logistic"
+    MLP = "mlp"
+    PARTIAL = "partial"
 
 
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
-_SETTINGS = "Ridge and logistic recipes"
+_SETTINGS = "Settings of recipes"
+_KINDS: dict[RecipeChoice, type[Recipe]] = {
+    RecipeChoice.AUTO: Auto,
+    RecipeChoice.RIDGE: Ridge,
+    RecipeChoice.LOGISTIC: Logistic,
+    RecipeChoice.MLP: Mlp,
+    RecipeChoice.PARTIAL: Partial,
+}
 
 BackboneOption: TypeAlias = Annotated[
     str | None, typer.Option("--backbone", "-b", help="The backbone. Default: the server's default.")
@@ -123,52 +139,89 @@ TimeBudgetOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="DURATION",
-        help="Logistic only: when to take the best so far. Default: no limit.",
+        help="When to take the best so far; logistic, mlp and partial. Default: no limit.",
+        rich_help_panel=_SETTINGS,
+    ),
+]
+HiddenUnitsOption: TypeAlias = Annotated[
+    int | None, typer.Option(help="mlp: 1 to 4096. Default: chosen.", rich_help_panel=_SETTINGS)
+]
+DropoutOption: TypeAlias = Annotated[
+    float | None, typer.Option(help="mlp: 0 to 0.9. Default: chosen.", rich_help_panel=_SETTINGS)
+]
+WeightDecayOption: TypeAlias = Annotated[
+    float | None, typer.Option(help="mlp: 0 to 1. Default: chosen.", rich_help_panel=_SETTINGS)
+]
+BlocksOption: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        help="partial: last blocks that are trained, 1 to 3. Default: 1.", rich_help_panel=_SETTINGS
+    ),
+]
+LearningRateOption: TypeAlias = Annotated[
+    float | None,
+    typer.Option(help="mlp and partial. Default: 1e-3 and 1e-4.", rich_help_panel=_SETTINGS),
+]
+MaxEpochsOption: TypeAlias = Annotated[
+    int | None, typer.Option(help="mlp and partial. Default: 200 and 10.", rich_help_panel=_SETTINGS)
+]
+PatienceOption: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        help="mlp and partial: epochs without a better loss after which it ends. Default: 10 and 3.",
         rich_help_panel=_SETTINGS,
     ),
 ]
 
 
-def recipe_of(
-    choice: RecipeChoice | None,
-    *,
-    regularization: float | None,
-    temperature: float | None,
-    folds: int | None,
-    view: list[str] | None,
-    scaling: ScalingChoice | None,
-    balanced: bool | None,
-    time_budget: str | None,
-) -> Recipe:
-    """The recipe; a setting without a recipe means ridge, a time budget logistic.
+def recipe_of(choice: RecipeChoice | None, **settings: Any) -> Recipe:
+    """The recipe; without a name the first that takes the settings given, auto if there are none.
+
+    Args:
+        choice: its name.
+        settings: by their names; None for what is not given.
 
     Raises:
-        typer.BadParameter: the recipe named has no such setting.
+        typer.BadParameter: the recipe named has no such setting, or no recipe has all of them.
     """
-    given: dict[str, Any] = {
-        "regularization": regularization,
-        "temperature": temperature,
-        "folds": folds,
-        "views": tuple(view) if view else None,
-        "scaling": scaling.value if scaling else None,
-        "balanced": balanced,
-        "time_budget": lifetime_of(time_budget, "--time-budget"),
-    }
-    given = {name: value for name, value in given.items() if value is not None}
+    given = _given(**settings)
     if choice is RecipeChoice.AUTO and given:
         raise typer.BadParameter(
             "auto chooses its settings by itself; use ridge to set them", param_hint="--recipe"
         )
-    if choice is RecipeChoice.RIDGE and "time_budget" in given:
-        raise typer.BadParameter(
-            "ridge is solved in one step; only logistic takes it", param_hint="--time-budget"
-        )
-    if choice is RecipeChoice.LOGISTIC or "time_budget" in given:
-        return Logistic(**given)
-    if choice is RecipeChoice.RIDGE or given:
-        views = given.pop("views", ())
-        return Ridge(**given, **({"view": views[0]} if len(views) == 1 else {"views": views}))
-    return Auto()
+    takers = [one for one in RecipeChoice if given.keys() <= _KINDS[one].__dataclass_fields__.keys()]
+    if choice is None and takers:
+        choice = takers[0]
+    if choice not in takers:
+        raise _refusal(choice, given)
+    if choice is RecipeChoice.RIDGE and len(given.get("views", ())) == 1:
+        (given["view"],) = given.pop("views")
+    return _KINDS[choice](**given)
+
+
+def _given(**settings: Any) -> dict[str, Any]:
+    """The settings that are there, as the recipes name and take them."""
+    view, scaling = settings.pop("view", None), settings.pop("scaling", None)
+    settings |= {
+        "views": tuple(view) if view else None,
+        "scaling": scaling.value if scaling else None,
+        "time_budget": lifetime_of(settings.get("time_budget"), "--time-budget"),
+    }
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def _refusal(choice: RecipeChoice | None, given: dict[str, Any]) -> typer.BadParameter:
+    if choice is None:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        return typer.BadParameter(f"no recipe takes all of {options}", param_hint="--recipe")
+    wrong = next(name for name in given if name not in _KINDS[choice].__dataclass_fields__)
+    takers = [one.value for one in RecipeChoice if wrong in _KINDS[one].__dataclass_fields__]
+    option = "view" if wrong == "views" else wrong.replace("_", "-")
+    only = " and ".join(", ".join(takers).rsplit(", ", 1))
+    return typer.BadParameter(
+        f"{choice.value} has no such setting; only {only} {'takes' if len(takers) == 1 else 'take'} it",
+        param_hint=f"--{option}",
+    )
 
 
 def labels_of(pairs: list[str] | None) -> dict[str, str]:

@@ -1,17 +1,21 @@
 """What a backbone is: its facts, and the two things it does."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart_server.backbones.tail import Tail, TailPlan, TailWeights
+from headstart_server.backbones.tail_training import TailEpoch, TailRequest, TailResult
+
 #: One input as it came: the bytes of a picture file, a text, or an array.
 Content = bytes | str | NDArray[np.generic]
 
-#: Features of n inputs by view name, each float32 of shape [n, size of the view].
+#: Features of n inputs by view name, each float32 of shape [n, size of the view]. An activation at a cut is
+#: among them where it was asked for, by the cut's name, [n, height, width, channels].
 Views = Mapping[str, NDArray[np.float32]]
 
 #: The view every backbone has: its last, pooled features.
@@ -42,6 +46,7 @@ class BackboneInfo:
         source: where the weights come from.
         license: SPDX identifier of the weights' licence.
         description: what it is, in a sentence.
+        tails: how its last blocks are made a tail, by their number; empty if they cannot be.
     """
 
     name: str
@@ -52,6 +57,7 @@ class BackboneInfo:
     source: str
     license: str
     description: str
+    tails: Mapping[int, TailPlan] = field(default_factory=dict)
 
 
 class Backbone(Protocol):
@@ -90,5 +96,31 @@ class Backbone(Protocol):
             InputTooLarge: it has too many pixels.
         """
 
-    def run(self, rows: NDArray[np.generic]) -> Views:
-        """Features of rows, [n, ...] as `decode` made each. Called from `streams` threads at once at most."""
+    def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> Views:
+        """Features of rows, [n, ...] as `decode` made each. Called from `streams` threads at once at most.
+
+        Args:
+            rows: the rows.
+            cuts: names of the cuts whose activations are wanted too; the views do not depend on it.
+        """
+
+    def tail(self, weights: TailWeights) -> Tail:
+        """Make a tail ready to run; takes some tens of milliseconds on a CPU.
+
+        Raises:
+            TailMismatch: the weights are not those of a tail of this backbone.
+        """
+
+    def train_tail(
+        self, request: TailRequest, progress: Callable[[TailEpoch], None], checkpoint: Callable[[], None]
+    ) -> TailResult:
+        """Train a tail with a linear head on it. Called from any thread; takes seconds to minutes.
+
+        Args:
+            request: what to train.
+            progress: told of each epoch.
+            checkpoint: called at least ten times in a second; may raise to stop.
+
+        Raises:
+            TrainerDied: the process that trained ended by itself.
+        """

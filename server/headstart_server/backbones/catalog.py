@@ -3,21 +3,25 @@
 import hashlib
 import importlib.util
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from headstart_server.backbones import pictures
 from headstart_server.backbones.backbone import Backbone, BackboneInfo, Modality
 from headstart_server.backbones.efficientnet_lite import ARCHITECTURE, Scaling, build
-from headstart_server.backbones.image_backbone import ImageBackbone, Runtime
+from headstart_server.backbones.image_backbone import ImageBackbone, Runtime, Train
 from headstart_server.backbones.keras_import import computing_in
 from headstart_server.backbones.keras_runtime import KerasRuntime
+from headstart_server.backbones.keras_training import train
 from headstart_server.backbones.openvino_runtime import openvino_runtime
 from headstart_server.backbones.pictures import PictureDecoder
 from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
+from headstart_server.backbones.tail_training import TailEpoch, TailRequest, TailResult
 from headstart_server.backbones.torch_checkpoint import file_digest, read_checkpoint
+from headstart_server.backbones.training_process import train_in_process
 from headstart_server.errors import BackboneNotFound
 
 #: What a request that names no backbone gets.
@@ -85,27 +89,47 @@ class Catalog:
             CheckpointError: its weights are damaged.
             GoldenMismatch: it gives other features than it should.
         """
-        entry = _entry(name)
+        entry, info = _entry(name), self.info(name)
         weights = _weights_path(name)
         digest = _digest(file_digest(weights), entry.scaling)
         side = entry.scaling.input_size
         backbone = ImageBackbone(
-            _info(name, entry),
+            info,
             digest=digest,
             pictures=PictureDecoder(side, max_pixels=self._max_pixels),
-            runtime=self._runtime(name, digest),
+            runtime=self._runtime(info, digest),
+            train=self._trainer(info),
         )
         backbone.check_golden()
         return backbone
 
-    def _runtime(self, name: str, digest: str) -> Runtime:
+    def _runtime(self, info: BackboneInfo, digest: str) -> Runtime:
         settings = self._runtimes.settled()
+        cuts = {plan.cut.name for plan in info.tails.values()}
         if settings.kind is RuntimeKind.OPENVINO:
-            return openvino_runtime(settings, digest, ["-m", "headstart_server.backbones.convert", name])
-        return KerasRuntime(self.network(name, settings.precision or Precision.FLOAT32), settings)
+            program = ["-m", "headstart_server.backbones.convert", info.name]
+            return openvino_runtime(settings, digest, program, cuts)
+        return KerasRuntime(self.network(info.name, settings.precision or Precision.FLOAT32), settings, cuts)
+
+    def _trainer(self, info: BackboneInfo) -> Train:
+        """Trains beside this process where it stays without Keras; where Keras runs anyway, in it."""
+        if self._runtimes.settled().kind is RuntimeKind.OPENVINO:
+            return partial(train_in_process, ["-m", "headstart_server.backbones.train", info.name])
+        return lambda request, progress, checkpoint: self.train(info.name, request, progress, checkpoint)
+
+    def train(
+        self,
+        name: str,
+        request: TailRequest,
+        progress: Callable[[TailEpoch], None],
+        checkpoint: Callable[[], None],
+    ) -> TailResult:
+        """Train a tail of a backbone in this process, in Keras; see `Backbone.train_tail`."""
+        plan = self.info(name).tails[request.blocks]
+        return train(self.network(name), plan, request, progress=progress, checkpoint=checkpoint)
 
     def network(self, name: str = DEFAULT, precision: Precision = Precision.FLOAT32) -> Any:
-        """A backbone as a plain Keras model, from uint8 pictures [n, height, width, 3] to its views.
+        """A backbone as a plain Keras model, from uint8 pictures [n, height, width, 3] to its views and cuts.
 
         Args:
             name: one of the listed names.
@@ -143,6 +167,7 @@ def _info(name: str, entry: _Entry) -> BackboneInfo:
             f"{name.replace('efficientnet-lite', 'EfficientNet-Lite')}, trained on ImageNet "
             f"({entry.top1} % top-1), for pictures of {side} x {side} pixels."
         ),
+        tails=entry.scaling.tail_plans(),
     )
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from headstart_server.backbones.backbone import LAST, TAPS
 from headstart_server.backbones.keras_import import load_keras
+from headstart_server.backbones.tail import Cut, TailPlan
 from headstart_server.backbones.torch_checkpoint import CheckpointError
 
 #: Changes whenever the network, its preprocessing or its views compute something else.
@@ -33,6 +34,12 @@ _STAGES = (
     (4, 5, 2, 6, 192),
     (1, 3, 1, 6, 320),
 )
+#: The stages after which the network can be cut, from 1. Their outputs are pooled for `taps` and so are there
+#: anyway; elsewhere in a stage an output more would change how sums are rounded, and with them the features.
+_CUTS = (5, 6)
+_HEAD_LAYER = "head"
+#: Most last blocks of a tail.
+MAX_BLOCKS = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +69,27 @@ class Scaling:
         """Size of each view."""
         return {LAST: _HEAD, TAPS: sum(self.stage_channels())}
 
+    def tail_plans(self) -> dict[int, TailPlan]:
+        """How each number of last blocks is made a tail, by the number."""
+        repeats = self.stage_repeats()
+        plans = {}
+        for blocks in range(1, MAX_BLOCKS + 1):
+            first = sum(repeats) - blocks
+            stage = max(stage for stage in _CUTS if sum(repeats[:stage]) <= first)
+            layers = [
+                _layer(block, part)
+                for block in range(first, sum(repeats))
+                for part in ("expand", "depthwise", "project")
+            ]
+            plans[blocks] = TailPlan(blocks=blocks, cut=self._cut(stage), layers=(*layers, _HEAD_LAYER))
+        return plans
+
+    def _cut(self, stage: int) -> Cut:
+        side = math.ceil(self.input_size / 2)
+        for _, _, stride, *_ in _STAGES[:stage]:
+            side = math.ceil(side / stride)
+        return Cut(name=_cut_name(stage), shape=(side, side, self.stage_channels()[stage - 1]))
+
     def _channels(self, channels: int) -> int:
         """The multiple of 8 nearest to the scaled number, but no more than a tenth below it."""
         scaled = channels * self.width
@@ -77,8 +105,8 @@ def build(scaling: Scaling, state: Mapping[str, NDArray[np.generic]]) -> Any:
         state: weights by the names of the PyTorch implementation.
 
     Returns:
-        A Keras model from uint8 pictures [n, height, width, 3], RGB, to float32 views by name: ``last``
-        [n, 1280] and ``taps`` [n, sum of stage channels].
+        A Keras model from uint8 pictures [n, height, width, 3], RGB, to float32 views by name, ``last``
+        [n, 1280] and ``taps`` [n, sum of stage channels], and to the activations at its cuts.
 
     Raises:
         CheckpointError: a weight is missing or has another shape than the network needs.
@@ -88,21 +116,22 @@ def build(scaling: Scaling, state: Mapping[str, NDArray[np.generic]]) -> Any:
     network = _Network(keras.layers, state)
     pictures = keras.Input((scaling.input_size, scaling.input_size, 3), dtype="uint8")
     x = keras.layers.Rescaling(1 / 128, offset=-127 / 128)(pictures)
-    x = network.convolution(x, "_conv_stem", "_bn0", filters=_STEM, kernel=3, stride=2)
+    x = network.convolution(x, "stem", "_conv_stem", "_bn0", filters=_STEM, kernel=3, stride=2)
     taps = []
+    cuts = {}
     block = 0
     stages = zip(_STAGES, scaling.stage_channels(), scaling.stage_repeats(), strict=True)
-    for (_, kernel, first_stride, expansion, _), channels, repeats in stages:
+    for stage, ((_, kernel, first_stride, expansion, _), channels, repeats) in enumerate(stages, 1):
         for repeat in range(repeats):
             stride = first_stride if repeat == 0 else 1
-            x = network.block(
-                x, f"_blocks.{block}", kernel=kernel, stride=stride, expansion=expansion, filters=channels
-            )
+            x = network.block(x, block, kernel=kernel, stride=stride, expansion=expansion, filters=channels)
             block += 1
+        if stage in _CUTS:
+            cuts[_cut_name(stage)] = x
         taps.append(keras.layers.GlobalAveragePooling2D()(x))
-    x = network.convolution(x, "_conv_head", "_bn1", filters=_HEAD)
+    x = network.convolution(x, _HEAD_LAYER, "_conv_head", "_bn1", filters=_HEAD)
     last = keras.layers.GlobalAveragePooling2D()(x)
-    model = keras.Model(pictures, {LAST: last, TAPS: keras.layers.Concatenate()(taps)})
+    model = keras.Model(pictures, {LAST: last, TAPS: keras.layers.Concatenate()(taps), **cuts})
     model.trainable = False
     return model
 
@@ -114,23 +143,29 @@ class _Network:
         self._layers = layers
         self._state = state
 
-    def block(self, x: Any, name: str, *, kernel: int, stride: int, expansion: int, filters: int) -> Any:
+    def block(self, x: Any, block: int, *, kernel: int, stride: int, expansion: int, filters: int) -> Any:
         """Inverted residual (Sandler et al., "MobileNetV2", 2018): expand, depthwise, project, add."""
+        name = f"_blocks.{block}"
         y = x
         if expansion != 1:
-            y = self.convolution(y, f"{name}._expand_conv", f"{name}._bn0", filters=x.shape[-1] * expansion)
-        depthwise = self._layers.DepthwiseConv2D(kernel, stride, padding="same", activation="relu6")
+            expand = f"{name}._expand_conv", f"{name}._bn0"
+            y = self.convolution(y, _layer(block, "expand"), *expand, filters=x.shape[-1] * expansion)
+        depthwise = self._layers.DepthwiseConv2D(
+            kernel, stride, padding="same", activation="relu6", name=_layer(block, "depthwise")
+        )
         y = self._weighted(y, depthwise, (2, 3, 0, 1), f"{name}._depthwise_conv", f"{name}._bn1")
-        project = self._layers.Conv2D(filters, 1, padding="same")
+        project = self._layers.Conv2D(filters, 1, padding="same", name=_layer(block, "project"))
         y = self._weighted(y, project, (2, 3, 1, 0), f"{name}._project_conv", f"{name}._bn2")
         return self._layers.Add()([y, x]) if stride == 1 and x.shape[-1] == filters else y
 
     def convolution(
-        self, x: Any, name: str, norm: str, *, filters: int, kernel: int = 1, stride: int = 1
+        self, x: Any, layer: str, name: str, norm: str, *, filters: int, kernel: int = 1, stride: int = 1
     ) -> Any:
         """Convolution, batch normalisation, ReLU6."""
-        layer = self._layers.Conv2D(filters, kernel, stride, padding="same", activation="relu6")
-        return self._weighted(x, layer, (2, 3, 1, 0), name, norm)
+        convolution = self._layers.Conv2D(
+            filters, kernel, stride, padding="same", activation="relu6", name=layer
+        )
+        return self._weighted(x, convolution, (2, 3, 1, 0), name, norm)
 
     def _weighted(self, x: Any, layer: Any, axes: tuple[int, ...], name: str, norm: str) -> Any:
         """Apply a layer that does a convolution and the batch normalisation after it in one.
@@ -156,3 +191,11 @@ class _Network:
             received = "none" if weight is None else str(weight.shape)
             raise CheckpointError(f"Expected weight {name} of shape {tuple(shape)}. Received: {received}.")
         return weight.astype(np.float64)
+
+
+def _layer(block: int, part: str) -> str:
+    return f"block{block}_{part}"
+
+
+def _cut_name(stage: int) -> str:
+    return f"cut{stage}"

@@ -1,7 +1,7 @@
 """A loaded network for pictures: decoding, the network on its runtime, and the proof that both are right."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib import resources
 from typing import Protocol
 
@@ -11,6 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from headstart_server.backbones.backbone import BackboneInfo, Content, Views
 from headstart_server.backbones.pictures import PictureDecoder
 from headstart_server.backbones.runtimes import Precision
+from headstart_server.backbones.tail import Tail, TailMismatch, TailPlan, TailWeights
+from headstart_server.backbones.tail_training import TailEpoch, TailRequest, TailResult
+
+#: Trains a tail: what, who is told of each epoch, and what is called often and may raise to stop.
+Train = Callable[[TailRequest, Callable[[TailEpoch], None], Callable[[], None]], TailResult]
 
 #: Largest error of a golden feature, relative to the largest of its view, for each precision.
 _TOLERANCES = {Precision.FLOAT32: 1e-3, Precision.BFLOAT16: 8e-2}
@@ -40,8 +45,11 @@ class Runtime(Protocol):
     stream_per_core: bool
     batch: int
 
-    def run(self, rows: NDArray[np.generic]) -> Views:
-        """Features of rows [n, ...]."""
+    def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> Views:
+        """Features of rows [n, ...], and their activations at some cuts."""
+
+    def tail(self, plan: TailPlan, weights: TailWeights) -> Tail:
+        """A tail of the network."""
 
 
 class ImageBackbone:
@@ -52,15 +60,17 @@ class ImageBackbone:
         digest: SHA-256 over weights, architecture and preprocessing.
         pictures: turns content into rows.
         runtime: turns rows into views.
+        train: trains tails.
     """
 
     def __init__(
-        self, info: BackboneInfo, *, digest: str, pictures: PictureDecoder, runtime: Runtime
+        self, info: BackboneInfo, *, digest: str, pictures: PictureDecoder, runtime: Runtime, train: Train
     ) -> None:
         self._info = info
         self._digest = digest
         self._pictures = pictures
         self._runtime = runtime
+        self._train = train
 
     def __repr__(self) -> str:
         return f"ImageBackbone({self._info.name!r}, digest={self._digest[:12]!r})"
@@ -99,9 +109,27 @@ class ImageBackbone:
         """Turn one picture into RGB pixels, uint8 [height, width, 3]; see `PictureDecoder.decode`."""
         return self._pictures.decode(content)
 
-    def run(self, rows: NDArray[np.generic]) -> Views:
+    def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> Views:
         """Features of rows, uint8 [n, height, width, 3]. Called from `streams` threads at once at most."""
-        return self._runtime.run(rows)
+        return self._runtime.run(rows, cuts)
+
+    def tail(self, weights: TailWeights) -> Tail:
+        """Make a tail ready to run.
+
+        Raises:
+            TailMismatch: the weights are not those of a tail of this backbone.
+        """
+        plan = self._info.tails.get(weights.blocks)
+        if plan is None:
+            known = ", ".join(map(str, self._info.tails)) or "none"
+            raise TailMismatch(f"Expected a tail of so many blocks: {known}. Received: {weights.blocks}.")
+        return self._runtime.tail(plan, weights)
+
+    def train_tail(
+        self, request: TailRequest, progress: Callable[[TailEpoch], None], checkpoint: Callable[[], None]
+    ) -> TailResult:
+        """Train a tail with a linear head on it; see `Backbone.train_tail`."""
+        return self._train(request, progress, checkpoint)
 
     def check_golden(self) -> None:
         """Compare the features of one made picture with those the original network gives.

@@ -1,6 +1,6 @@
 """A Keras model compiled for whichever backend Keras was started with."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from headstart_server.backbones.backbone import Views
 from headstart_server.backbones.keras_import import load_keras
 from headstart_server.backbones.runtimes import Precision, RuntimeSettings
 
-Execute = Callable[[NDArray[np.generic]], Views]
+#: From rows and the names of outputs that are not wanted to the others, brought to this machine's memory.
+Execute = Callable[[NDArray[np.generic], Collection[str]], Views]
 
 #: Bytes of weights up to which they are compiled into the program as constants. On an H100 that halves the
 #: time of a single row; larger constants make XLA compile for seconds again in spite of its cache.
@@ -24,7 +25,7 @@ class Executor:
     """A model compiled for its backend. May be called from many threads.
 
     Attributes:
-        execute: from rows to views as numpy arrays, float32.
+        execute: from rows to views as numpy arrays, float32, but for those that are not wanted.
         sizes: the batch sizes it may be called with, ascending.
     """
 
@@ -75,8 +76,9 @@ def _tensorflow(model: Any, *, on_gpu: bool) -> Execute:
         views = model(rows, training=False)
         return {name: tf.cast(features, tf.float32) for name, features in views.items()}
 
-    def execute(rows: NDArray[np.generic]) -> Views:
-        return {name: features.numpy() for name, features in forward(tf.constant(rows)).items()}
+    def execute(rows: NDArray[np.generic], unwanted: Collection[str]) -> Views:
+        views = forward(tf.constant(rows))
+        return {name: features.numpy() for name, features in views.items() if name not in unwanted}
 
     return execute
 
@@ -99,9 +101,9 @@ def _jax(model: Any, settings: RuntimeSettings) -> Execute:
 
     if sum(weight.nbytes for part in weights for weight in part) <= CLOSED_OVER_BYTES:
         closed_over = jax.jit(lambda rows: forward(weights, rows))
-        return lambda rows: _as_numpy(closed_over(rows))
+        return lambda rows, unwanted: _as_numpy(closed_over(rows), unwanted)
     passed = jax.jit(forward)
-    return lambda rows: _as_numpy(passed(weights, rows))
+    return lambda rows, unwanted: _as_numpy(passed(weights, rows), unwanted)
 
 
 def _keep_compilations(jax: Any, folder: Path) -> None:
@@ -111,8 +113,8 @@ def _keep_compilations(jax: Any, folder: Path) -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
-def _as_numpy(views: Mapping[str, Any]) -> Views:
-    return {name: np.asarray(features) for name, features in views.items()}
+def _as_numpy(views: Mapping[str, Any], unwanted: Collection[str]) -> Views:
+    return {name: np.asarray(features) for name, features in views.items() if name not in unwanted}
 
 
 def _torch(model: Any) -> Execute:
@@ -120,9 +122,10 @@ def _torch(model: Any) -> Execute:
 
     torch.backends.cudnn.allow_tf32 = False
 
-    def execute(rows: NDArray[np.generic]) -> Views:
+    def execute(rows: NDArray[np.generic], unwanted: Collection[str]) -> Views:
         with torch.no_grad():
             views = model(rows, training=False)
-            return {name: features.float().cpu().numpy() for name, features in views.items()}
+            wanted = {name: features for name, features in views.items() if name not in unwanted}
+            return {name: features.float().cpu().numpy() for name, features in wanted.items()}
 
     return execute

@@ -1,15 +1,17 @@
 """Executes a Keras model on whichever backend Keras was started with."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.backbones.backbone import Views
+from headstart_server.backbones.backbone import LAST, Views
 from headstart_server.backbones.keras_executors import Executor, compiled
 from headstart_server.backbones.keras_import import load_keras
+from headstart_server.backbones.keras_tail import put, tail_model
 from headstart_server.backbones.runtimes import Precision, RuntimeSettings, has_gpu
+from headstart_server.backbones.tail import Float32, TailPlan, TailWeights
 
 #: The most rows of one pass on a CPU; longer batches are cut. Larger ones are no faster there.
 MAX_BATCH = 32
@@ -30,15 +32,17 @@ class KerasRuntime:
     Args:
         model: a Keras model with one input, [n, ...] of integers, and named outputs, [n, size].
         settings: precision and streams, with every choice made; the model was built for the precision.
+        cuts: names of the outputs that are activations at cuts. They stay on the device unless asked for.
     """
 
-    def __init__(self, model: Any, settings: RuntimeSettings) -> None:
+    def __init__(self, model: Any, settings: RuntimeSettings, cuts: Collection[str] = ()) -> None:
         on_gpu = has_gpu()
         self.precision = settings.precision or Precision.FLOAT32
         self.name = f"keras {load_keras().backend.backend()} {self.precision.value}"
         self.streams = settings.streams
         self.stream_per_core = False
         self.batch = MAX_BATCH_GPU if on_gpu else MAX_BATCH
+        self._model, self._settings, self._cuts = model, settings, frozenset(cuts)
         self._executor = compiled(model, settings, on_gpu=on_gpu, max_batch=self.batch)
         self._steady_batch = _steady_batch(self._executor, _example(model, self.batch))
 
@@ -47,25 +51,51 @@ class KerasRuntime:
         """The size that smaller batches are filled up to; 1 where no filling is needed."""
         return self._steady_batch
 
-    def run(self, rows: NDArray[np.generic]) -> Views:
+    def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> Views:
         """Features of rows.
 
         Args:
             rows: [n, ...] in the model's input dtype, n >= 1. May be called from many threads.
+            cuts: names of the cuts whose activations are wanted too.
 
         Returns:
-            For each output its name and float32 [n, size].
+            By name float32 [n, size], and of a cut [n, height, width, channels].
         """
-        parts = list(self._passes(rows))
+        parts = list(self._passes(rows, self._cuts.difference(cuts)))
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _passes(self, rows: NDArray[np.generic]) -> Iterator[Views]:
+    def tail(self, plan: TailPlan, weights: TailWeights) -> "KerasTail":
+        """A tail of this model.
+
+        Raises:
+            TailMismatch: the weights do not fit the plan.
+        """
+        model = load_keras().models.clone_model(tail_model(self._model, plan))
+        put(model, self._model, plan, weights)
+        return KerasTail(KerasRuntime(model, self._settings))
+
+    def _passes(self, rows: NDArray[np.generic], unwanted: Collection[str]) -> Iterator[Views]:
         for start in range(0, len(rows), self.batch):
             part = rows[start : start + self.batch]
             least = max(len(part), self._steady_batch)
             size = next(size for size in self._executor.sizes if size >= least)
-            views = self._executor.execute(_filled(part, size))
+            views = self._executor.execute(_filled(part, size), unwanted)
             yield {name: features[: len(part)] for name, features in views.items()}
+
+
+class KerasTail:
+    """A `Tail` that Keras runs.
+
+    Args:
+        runtime: of a model from activations to the `last` view.
+    """
+
+    def __init__(self, runtime: KerasRuntime) -> None:
+        self._runtime = runtime
+
+    def run(self, activations: Float32) -> Float32:
+        """The tail's own `last` view, [n, size], of activations [n, height, width, channels]."""
+        return self._runtime.run(activations)[LAST]
 
 
 def _example(model: Any, count: int) -> NDArray[np.generic]:
@@ -77,10 +107,10 @@ def _example(model: Any, count: int) -> NDArray[np.generic]:
 
 def _steady_batch(executor: Executor, example: NDArray[np.generic]) -> int:
     """The least batch size tried from which on a row's features are bitwise those in the largest batch."""
-    reference = executor.execute(example)
+    reference = executor.execute(example, ())
     steady = len(example)
     for size in reversed([size for size in _TRIED if size in executor.sizes]):
-        views = executor.execute(example[:size])
+        views = executor.execute(example[:size], ())
         if any(not np.array_equal(views[name], reference[name][:size]) for name in reference):
             break
         steady = size

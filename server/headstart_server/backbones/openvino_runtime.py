@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib.metadata import version as package_version
 from pathlib import Path
 from queue import LifoQueue
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from headstart_server.backbones.backbone import Views
 from headstart_server.backbones.cores import available_cores
 from headstart_server.backbones.openvino_import import load_openvino
+from headstart_server.backbones.openvino_tail import OpenVinoTail
 from headstart_server.backbones.runtimes import Precision, RuntimeSettings
+from headstart_server.backbones.tail import TailPlan, TailWeights
 
 #: Seconds that a conversion may take; it takes about ten on two cores.
 CONVERSION_SECONDS = 600.0
@@ -25,6 +27,8 @@ BATCH = 2
 #: Numbers of rows that a stream is compiled for. OpenVINO computes a row in 0.91 of the time when it knows
 #: how many there are, and in 0.83 when they are two.
 SIZES = (BATCH, 1)
+#: Changes with what a conversion writes, so that one of an earlier release is made anew.
+FORM = "cuts"
 #: The converted network's file; its weights lie beside it.
 NETWORK_FILE = "network.xml"
 
@@ -47,9 +51,10 @@ class OpenVinoRuntime:
     Args:
         path: the converted network, from [n, ...] to outputs of [n, size].
         settings: precision and streams, with every choice made.
+        cuts: names of the outputs that are activations at cuts; given only when asked for.
     """
 
-    def __init__(self, path: Path, settings: RuntimeSettings) -> None:
+    def __init__(self, path: Path, settings: RuntimeSettings, cuts: Collection[str] = ()) -> None:
         precision = settings.precision or Precision.FLOAT32
         cores = available_cores()
         core = load_openvino().Core()
@@ -61,6 +66,7 @@ class OpenVinoRuntime:
             "INFERENCE_NUM_THREADS": max(1, cores // settings.streams),
             "ENABLE_CPU_PINNING": False,
         }
+        self._path, self._properties, self._cuts = path, properties, frozenset(cuts)
         self._names = [output.get_any_name() for output in network.outputs]
         #: Streams that are free; last in, first out, so that one caller alone finds its caches warm.
         self._free: LifoQueue[_Stream] = LifoQueue()
@@ -72,30 +78,45 @@ class OpenVinoRuntime:
         self.batch = BATCH
         self.name = f"openvino {precision.value}"
 
-    def run(self, rows: NDArray[np.generic]) -> Views:
+    def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> Views:
         """Features of rows.
 
         Args:
             rows: [n, ...] in the network's input dtype, n >= 1. May be called from many threads; as many run
                 at once as there are streams.
+            cuts: names of the cuts whose activations are wanted too. The network has them anyway, so the
+                views are the same, bit by bit.
 
         Returns:
-            For each output its name and float32 [n, size].
+            By name float32 [n, size], and of a cut [n, height, width, channels].
         """
+        unwanted = self._cuts.difference(cuts)
         stream = self._free.get()
         try:
-            parts = [self._infer(stream, part) for part in _parts(rows)]
+            parts = [self._infer(stream, part, unwanted) for part in _parts(rows)]
         finally:
             self._free.put(stream)
         if len(parts) == 1:
             return parts[0]
-        return {name: np.concatenate([part[name] for part in parts]) for name in self._names}
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _infer(self, stream: _Stream, rows: NDArray[np.generic]) -> Views:
+    def tail(self, plan: TailPlan, weights: TailWeights) -> OpenVinoTail:
+        """A tail of this network.
+
+        Raises:
+            TailMismatch: the weights do not fit the plan.
+        """
+        return OpenVinoTail(self._path, plan, weights, self._properties, streams=self.streams)
+
+    def _infer(self, stream: _Stream, rows: NDArray[np.generic], unwanted: Collection[str]) -> Views:
         request = stream[len(rows)]
         request.infer({0: rows}, share_inputs=True)
         # Copied: the request's own memory is written anew by the next call.
-        return {name: request.get_output_tensor(place).data.copy() for place, name in enumerate(self._names)}
+        return {
+            name: request.get_output_tensor(place).data.copy()
+            for place, name in enumerate(self._names)
+            if name not in unwanted
+        }
 
 
 def _streams(core: Any, network: Any, properties: Mapping[str, object], count: int) -> Iterator[_Stream]:
@@ -120,13 +141,16 @@ def _parts(rows: NDArray[np.generic]) -> Iterator[NDArray[np.generic]]:
             start += size
 
 
-def openvino_runtime(settings: RuntimeSettings, digest: str, program: list[str]) -> OpenVinoRuntime:
+def openvino_runtime(
+    settings: RuntimeSettings, digest: str, program: list[str], cuts: Collection[str] = ()
+) -> OpenVinoRuntime:
     """The runtime of a network, which is converted first if its conversion is not in the cache.
 
     Args:
         settings: with every choice made.
         digest: the backbone's digest.
         program: arguments of Python that convert the network to the path that is added as the last one.
+        cuts: names of the outputs that are activations at cuts.
 
     Raises:
         ConversionError: the conversion failed; the message has its last words.
@@ -134,7 +158,7 @@ def openvino_runtime(settings: RuntimeSettings, digest: str, program: list[str])
     folder = network_folder(settings, digest)
     if not (folder / NETWORK_FILE).exists():
         _convert_into(folder, program)
-    return OpenVinoRuntime(folder / NETWORK_FILE, settings)
+    return OpenVinoRuntime(folder / NETWORK_FILE, settings, cuts)
 
 
 def network_folder(settings: RuntimeSettings, digest: str) -> Path:
@@ -144,7 +168,7 @@ def network_folder(settings: RuntimeSettings, digest: str) -> Path:
         settings: with every choice made.
         digest: the backbone's digest.
     """
-    return settings.cache / f"{digest[:32]}-openvino-{package_version('openvino')}"
+    return settings.cache / f"{digest[:32]}-openvino-{package_version('openvino')}-{FORM}"
 
 
 def _convert_into(folder: Path, program: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +11,13 @@ from numpy.typing import NDArray
 from headstart_server.backbones.backbone import Views
 from headstart_server.embedding.queue import Entry, Lane, LaneQueue, RowFeatures, Turn
 from headstart_server.errors import DeadlineExceeded, Draining
+
+
+class Run(Protocol):
+    """A backbone's pass."""
+
+    def __call__(self, rows: NDArray[np.generic], cuts: Collection[str] = (), /) -> Views:
+        """Views of rows [n, ...], and their activations at some cuts."""
 
 
 class BatchObserver(Protocol):
@@ -32,8 +39,8 @@ class Batcher:
     and the next batch is prepared while one runs.
 
     Args:
-        run: the backbone, from rows [n, ...] to views [n, D]; called for as many batches at once as the queue
-            allows.
+        run: the backbone, from rows [n, ...] to views [n, D] and to cuts that some of them ask for; called
+            for as many batches at once as the queue allows.
         queue: holds the inputs and decides what is done next.
         observer: is told of batches and drops.
         threads: how many work.
@@ -43,7 +50,7 @@ class Batcher:
 
     def __init__(
         self,
-        run: Callable[[NDArray[np.generic]], Views],
+        run: Run,
         queue: LaneQueue,
         observer: BatchObserver,
         *,
@@ -188,12 +195,19 @@ class Batcher:
         return True
 
     def _execute(self, lane: Lane, batch: tuple[Entry, ...], started: float) -> None:
+        # One pass for all: who asks for no cut shares it with who does.
+        cuts = frozenset().union(*(entry.cuts for entry in batch))
         try:
-            views = self._run(_stacked(batch))
+            views = self._run(_stacked(batch), cuts) if cuts else self._run(_stacked(batch))
             seconds = self._clock() - started
             # Copied, so that a cached row does not keep its whole batch in memory.
             answers = [
-                {name: matrix[place].copy() for name, matrix in views.items()} for place in range(len(batch))
+                {
+                    name: matrix[place].copy()
+                    for name, matrix in views.items()
+                    if name not in cuts or name in entry.cuts
+                }
+                for place, entry in enumerate(batch)
             ]
         except Exception as error:  # noqa: BLE001 - whatever the runtime raises belongs to these callers
             for entry in batch:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from functools import partial
 
-from headstart_server.backbones.backbone import Backbone, BackboneInfo, Content
+from headstart_server.backbones.backbone import LAST, Backbone, BackboneInfo, Content
+from headstart_server.backbones.tail import Float32, Tail, TailWeights
+from headstart_server.backbones.tail_training import TailEpoch, TailRequest, TailResult
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache, content_digest
 from headstart_server.embedding.feature_rows import Vectors
@@ -16,6 +18,8 @@ from headstart_server.errors import BackboneQueueFull, HeadstartError
 
 #: Seconds between two looks at the checkpoint while a training row is awaited.
 CHECK_SECONDS = 0.1
+#: Rows of a tail's pass: more of one call are divided among the threads.
+TAIL_ROWS = 8
 
 
 class Embedder:
@@ -76,13 +80,17 @@ class Embedder:
         return self._batcher.waiting(lane)
 
     def predict(
-        self, contents: Sequence[Content], deadline: float | None = None
+        self,
+        contents: Sequence[Content],
+        deadline: float | None = None,
+        cuts: frozenset[str] = frozenset(),
     ) -> list["Future[RowFeatures]"]:
         """Features of inputs on the Predict lane; all are taken or none.
 
         Args:
             contents: the inputs.
             deadline: when the caller stops waiting, on the clock; None for never.
+            cuts: names of the cuts whose activations are wanted beside the views.
 
         Returns:
             A future for each input, in order. Its error is that of `Backbone.decode` or of the batcher.
@@ -94,17 +102,20 @@ class Embedder:
         self._admit(len(contents))
         futures = []
         for content in contents:
-            future = self._start(partial(_given, content), Lane.PREDICT, deadline=deadline)
+            future = self._start(partial(_given, content), Lane.PREDICT, deadline=deadline, cuts=cuts)
             future.add_done_callback(self._release)
             futures.append(future)
         return futures
 
-    def predict_rows(self, rows: Sequence[Row], deadline: float | None = None) -> list["Future[RowFeatures]"]:
+    def predict_rows(
+        self, rows: Sequence[Row], deadline: float | None = None, cuts: frozenset[str] = frozenset()
+    ) -> list["Future[RowFeatures]"]:
         """Features of rows that `decode` made, or like those, on the Predict lane; all are taken or none.
 
         Args:
             rows: the rows.
             deadline: when the caller stops waiting, on the clock; None for never.
+            cuts: names of the cuts whose activations are wanted beside the views.
 
         Raises:
             BackboneQueueFull: too many inputs are held already.
@@ -118,6 +129,7 @@ class Embedder:
                 since=self._clock(),
                 deadline=deadline,
                 row=row,
+                cuts=cuts,
             )
             entry.future.add_done_callback(self._release)
             self._batcher.submit(entry)
@@ -130,6 +142,7 @@ class Embedder:
         read: Callable[[int], Content],
         *,
         window: int,
+        cuts: frozenset[str] = frozenset(),
         checkpoint: Callable[[], None] = lambda: None,
     ) -> Iterator[tuple[int, RowFeatures | HeadstartError]]:
         """Features of a dataset on the train lane, each different content once.
@@ -138,6 +151,8 @@ class Embedder:
             digests: the content digest of each item; only the first item of a digest is looked at.
             read: gives the content of an item by its place; called from a thread of the batcher.
             window: most items under way at once, which bounds the memory for decoded rows.
+            cuts: names of the cuts whose activations are wanted beside the views. They are not kept, so every
+                item passes the backbone then.
             checkpoint: called at least every `CHECK_SECONDS`; may raise to stop.
 
         Yields:
@@ -145,8 +160,10 @@ class Embedder:
         """
         under_way: deque[tuple[int, Future[RowFeatures]]] = deque()
         try:
-            for place, cached in self._look_up(digests, window):
-                started = self._start(partial(read, place), Lane.TRAIN, digest=digests[place], cached=cached)
+            for place, cached in self._look_up(digests, window, cuts):
+                started = self._start(
+                    partial(read, place), Lane.TRAIN, digest=digests[place], cached=cached, cuts=cuts
+                )
                 under_way.append((place, started))
                 if len(under_way) >= window:
                     yield _settled(*under_way[0], checkpoint)
@@ -157,6 +174,48 @@ class Embedder:
         finally:
             for _, future in under_way:
                 future.cancel()
+
+    def tail(self, weights: TailWeights) -> Tail:
+        """Make a tail of the backbone ready to run.
+
+        Raises:
+            TailMismatch: the weights are not those of a tail of it.
+        """
+        return self._backbone.tail(weights)
+
+    def run_tail(
+        self, tail: Tail, activations: Float32, lane: Lane, *, deadline: float | None = None
+    ) -> list["Future[RowFeatures]"]:
+        """Run a tail in the backbone's threads, where serving goes first, before inputs that are not begun.
+
+        Args:
+            tail: the tail.
+            activations: of inputs at its cut, [n, height, width, channels].
+            lane: the inputs' lane.
+            deadline: when the caller stops waiting, on the clock; None for never.
+
+        Returns:
+            Futures of the tail's `last` view of some inputs each, [m, D], in order.
+        """
+        futures = []
+        for start in range(0, len(activations), TAIL_ROWS):
+            part = activations[start : start + TAIL_ROWS]
+            entry = Entry(
+                prepare=partial(_through, tail, part),
+                lane=lane,
+                since=self._clock(),
+                deadline=deadline,
+                goes_on=True,
+            )
+            self._batcher.submit(entry)
+            futures.append(entry.future)
+        return futures
+
+    def train_tail(
+        self, request: TailRequest, progress: Callable[[TailEpoch], None], checkpoint: Callable[[], None]
+    ) -> TailResult:
+        """Train a tail; see `Backbone.train_tail`."""
+        return self._backbone.train_tail(request, progress, checkpoint)
 
     def decode(self, content: Content) -> Row:
         """Turn one input into one row, without running it.
@@ -170,9 +229,14 @@ class Embedder:
         """Stop the batcher; inputs that wait fail with `Draining`."""
         self._batcher.close()
 
-    def _look_up(self, digests: Sequence[str], window: int) -> Iterator[tuple[int, Vectors | None]]:
+    def _look_up(
+        self, digests: Sequence[str], window: int, cuts: frozenset[str]
+    ) -> Iterator[tuple[int, Vectors | None]]:
         """The first place of each digest and what is cached for it, looked up by the window."""
         places = _first_places(digests)
+        if cuts:
+            yield from ((place, None) for place in places)
+            return
         for start in range(0, len(places), window):
             part = places[start : start + window]
             cached = self._cache.get_many(self._cache_key, [digests[place] for place in part])
@@ -187,6 +251,7 @@ class Embedder:
         digest: str | None = None,
         cached: Vectors | None = None,
         deadline: float | None = None,
+        cuts: frozenset[str] = frozenset(),
     ) -> "Future[RowFeatures]":
         future: Future[RowFeatures] = Future()
         if cached is not None:
@@ -195,9 +260,16 @@ class Embedder:
         prepare: Callable[[], Row | RowFeatures] = partial(self._prepare, read)
         if lane is Lane.TRAIN or self._cache_predictions:
             # Not of the entry: if its own `prepare` held it, its row would wait for the garbage collector.
-            prepare = partial(self._prepare_cached, future, read, digest)
+            prepare = partial(self._prepare_cached, future, read, digest, look_up=not cuts)
         self._batcher.submit(
-            Entry(prepare=prepare, lane=lane, since=self._clock(), deadline=deadline, future=future)
+            Entry(
+                prepare=prepare,
+                lane=lane,
+                since=self._clock(),
+                deadline=deadline,
+                future=future,
+                cuts=cuts,
+            )
         )
         return future
 
@@ -205,12 +277,17 @@ class Embedder:
         return self._backbone.decode(read())
 
     def _prepare_cached(
-        self, future: "Future[RowFeatures]", read: Callable[[], Content], digest: str | None
+        self,
+        future: "Future[RowFeatures]",
+        read: Callable[[], Content],
+        digest: str | None,
+        *,
+        look_up: bool,
     ) -> Row | RowFeatures:
         content = read()
         if digest is None:
             digest = content_digest(content)
-            if (vectors := self._cache.get(self._cache_key, digest)) is not None:
+            if look_up and (vectors := self._cache.get(self._cache_key, digest)) is not None:
                 return RowFeatures(views=vectors)
         row = self._backbone.decode(content)
         future.add_done_callback(partial(self._keep, digest))
@@ -218,7 +295,11 @@ class Embedder:
 
     def _keep(self, digest: str, done: "Future[RowFeatures]") -> None:
         if not done.cancelled() and done.exception() is None:
-            self._cache.put(self._cache_key, digest, done.result().views)
+            views = done.result().views
+            if len(views) > len(self.info.views):
+                # An activation is many times as large as the views.
+                views = {name: views[name] for name in self.info.views}
+            self._cache.put(self._cache_key, digest, views)
 
     def _admit(self, count: int) -> None:
         with self._lock:
@@ -242,6 +323,10 @@ def _prepared(row: Row) -> Row:
     return row
 
 
+def _through(tail: Tail, activations: Float32) -> RowFeatures:
+    return RowFeatures(views={LAST: tail.run(activations)})
+
+
 def _given(content: Content) -> Content:
     return content
 
@@ -253,15 +338,21 @@ def _first_places(digests: Sequence[str]) -> list[int]:
     return list(first.values())
 
 
-def _settled(
-    place: int, future: "Future[RowFeatures]", checkpoint: Callable[[], None]
-) -> tuple[int, RowFeatures | HeadstartError]:
+def settled(future: "Future[RowFeatures]", checkpoint: Callable[[], None]) -> RowFeatures:
+    """The result of a future, awaited with a look at the checkpoint every `CHECK_SECONDS`."""
     checkpoint()
     while not wait([future], timeout=CHECK_SECONDS).done:
         checkpoint()
+    return future.result()
+
+
+def _settled(
+    place: int, future: "Future[RowFeatures]", checkpoint: Callable[[], None]
+) -> tuple[int, RowFeatures | HeadstartError]:
     try:
-        return place, future.result()
+        return place, settled(future, checkpoint)
     except HeadstartError as error:
+        # What the checkpoint raises is none of these.
         if error.retry_after is not None or error.reason == "DRAINING":
             raise
         return place, error

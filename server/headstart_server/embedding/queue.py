@@ -25,7 +25,8 @@ class RowFeatures:
     """What a backbone gave for one input.
 
     Attributes:
-        views: a feature vector for each view, [D].
+        views: a feature vector for each view, [D], and for each cut that was asked for its activation; of a
+            tail's pass a matrix, [n, D].
         decoded: seconds its decoding took; 0 if it came from the cache.
         queued: seconds it waited, for its decoding and for the device; 0 if it came from the cache.
         ran: seconds its batch took; 0 if it came from the cache.
@@ -53,6 +54,9 @@ class Entry:
         decoded: seconds that took.
         queued: seconds it had waited before.
         begun: preparations that its lane had begun when its row was ready; the queue's.
+        cuts: names of the cuts whose activations are wanted beside its views.
+        goes_on: whether it goes on with inputs that have had their turns: it goes before all others of its
+            lane, so that what was begun first is answered first.
     """
 
     prepare: Callable[[], "Row | RowFeatures"]
@@ -64,6 +68,8 @@ class Entry:
     decoded: float = 0.0
     queued: float = 0.0
     begun: int = 0
+    cuts: frozenset[str] = frozenset()
+    goes_on: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -91,6 +97,7 @@ class _LaneState:
     """What waits in one lane, and what is being done for it."""
 
     def __init__(self) -> None:
+        self.going_on: deque[Entry] = deque()
         self.raw: deque[Entry] = deque()
         self.rows: deque[Entry] = deque()
         self.turns = 0
@@ -98,7 +105,7 @@ class _LaneState:
         self.begun = 0
 
     def __len__(self) -> int:
-        return len(self.raw) + len(self.rows)
+        return len(self.going_on) + len(self.raw) + len(self.rows)
 
 
 class LaneQueue:
@@ -147,7 +154,8 @@ class LaneQueue:
 
     def __repr__(self) -> str:
         waiting = ", ".join(
-            f"{lane.value}={len(state.raw)}+{len(state.rows)}" for lane, state in self._lanes.items()
+            f"{lane.value}={len(state.going_on) + len(state.raw)}+{len(state.rows)}"
+            for lane, state in self._lanes.items()
         )
         return f"LaneQueue({waiting}, free={self._free})"
 
@@ -159,10 +167,16 @@ class LaneQueue:
         return len(self._lanes[lane])
 
     def put(self, entry: Entry) -> None:
-        """Add an entry at the end of its lane: to be prepared, or to be run if it has its row."""
+        """Add an entry at the end of its lane: to be prepared, or to be run if it has its row.
+
+        One that goes on is never run as a row: preparing it is all there is to do.
+        """
         state = self._lanes[entry.lane]
         entry.begun = state.begun
-        (state.raw if entry.row is None else state.rows).append(entry)
+        if entry.goes_on:
+            state.going_on.append(entry)
+        else:
+            (state.raw if entry.row is None else state.rows).append(entry)
 
     def take(self, now: float) -> Turn | None:
         """Decide what is done next, dropping what nobody waits for any more.
@@ -178,7 +192,8 @@ class LaneQueue:
         if lane is None:
             return None
         state = self._lanes[lane]
-        turn = self._batch(lane, now) if self._may_run(lane, now) else self._preparation(lane, now)
+        runs = not state.going_on and self._may_run(lane, now)
+        turn = self._batch(lane, now) if runs else self._preparation(lane, now)
         state.turns += 1
         self._free -= bool(turn.batch)
         return turn
@@ -209,8 +224,11 @@ class LaneQueue:
 
     def drain(self) -> list[Entry]:
         """Take out everything that waits, for a batcher that stops."""
-        entries = [entry for state in self._lanes.values() for entry in (*state.rows, *state.raw)]
+        entries = [
+            entry for state in self._lanes.values() for entry in (*state.going_on, *state.rows, *state.raw)
+        ]
         for state in self._lanes.values():
+            state.going_on.clear()
             state.rows.clear()
             state.raw.clear()
         return entries
@@ -239,7 +257,7 @@ class LaneQueue:
 
     def _preparation(self, lane: Lane, now: float) -> Turn:
         state = self._lanes[lane]
-        raw = state.raw
+        raw = state.going_on or state.raw
         expired: list[Entry] = []
         chosen = None
         abandoned = 0
@@ -274,7 +292,7 @@ class LaneQueue:
         state = self._lanes[lane]
         if lane is Lane.TRAIN and self._lanes[Lane.PREDICT] and state.turns >= self._train_turns:
             return False
-        return bool(state.raw) or self._may_run(lane, now)
+        return bool(state.going_on or state.raw) or self._may_run(lane, now)
 
     def _may_run(self, lane: Lane, now: float) -> bool:
         state = self._lanes[lane]

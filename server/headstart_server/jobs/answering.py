@@ -12,7 +12,7 @@ from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.modality import check_modality
 from headstart_server.embedding.queue import RowFeatures
 from headstart_server.errors import Cancelled, HeadstartError
-from headstart_server.jobs.answers import stacked
+from headstart_server.jobs.answers import cuts_of, views_through
 from headstart_server.learning.dataset import DatasetCount, DatasetLimits, Example, ExampleFault
 from headstart_server.learning.head import Float32
 from headstart_server.models.resident import ResidentVersion
@@ -97,8 +97,14 @@ class Answering:
             answered = np.zeros((len(counted), version.head.bias.shape[0]), np.float32)
             if places:
                 of_backbone = rows[version.backbone]
-                features = stacked([of_backbone[digests[place]] for place in places], version.head.views)
-                answered[usable] = version.head.outputs(features)
+                views = views_through(
+                    version.tail,
+                    self._embedders[version.backbone],
+                    [of_backbone[digests[place]] for place in places],
+                    version.head.views,
+                    self._check_there,
+                )
+                answered[usable] = version.head.outputs(views)
             outputs.append(answered)
         return Batch(examples=counted, usable=usable, outputs=outputs)
 
@@ -119,6 +125,7 @@ class Answering:
             digests,
             lambda place: examples[place].content,
             window=self._window,
+            cuts=self._cuts(embedder.info.name),
             checkpoint=self._check_there,
         ):
             if isinstance(came, RowFeatures):
@@ -126,6 +133,11 @@ class Answering:
             else:
                 errors.setdefault(digests[place], came)
         return rows
+
+    def _cuts(self, backbone: str) -> frozenset[str]:
+        """The cuts that the versions on a backbone need."""
+        of_backbone = [version.tail for version in self.versions if version.backbone == backbone]
+        return frozenset().union(*map(cuts_of, of_backbone))
 
     def _note(
         self, examples: Sequence[Example], digests: Sequence[str], errors: dict[str, HeadstartError]

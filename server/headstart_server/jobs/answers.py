@@ -9,6 +9,7 @@ import numpy as np
 from headstart_server.backbones.backbone import Content
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.queue import RowFeatures
+from headstart_server.embedding.tails import VersionTail, trained_views
 from headstart_server.errors import UndecodableInput
 from headstart_server.jobs.contents import ArchiveReader
 from headstart_server.learning.comparison import Pair
@@ -27,6 +28,7 @@ class Answerer:
 
     Attributes:
         head: the head.
+        tail: its own tail; None if it takes the backbone's last view.
         embedder: gives its features; None if this server has not the backbone that it was fitted on.
         known: its examples with what was told about each.
     """
@@ -34,6 +36,7 @@ class Answerer:
     head: Head
     embedder: Embedder | None
     known: ExampleList
+    tail: VersionTail | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,12 +112,12 @@ def _answers(
     }
     foreign = [example for digest, example in shared.items() if digest not in known]
     if foreign and answerer.embedder is not None:
-        kept |= _asked(answerer.head, answerer.embedder, foreign, reading)
+        kept |= _asked(answerer, answerer.embedder, foreign, reading)
     return kept
 
 
 def _asked(
-    head: Head, embedder: Embedder, examples: Sequence[StoredExample], reading: Reading
+    answerer: Answerer, embedder: Embedder, examples: Sequence[StoredExample], reading: Reading
 ) -> dict[str, Outcome]:
     """What a head says about examples that it was not fitted on; those without features are left out."""
     outcomes: dict[str, Outcome] = {}
@@ -129,22 +132,26 @@ def _asked(
                 [example.digest for example in part],
                 read,
                 window=reading.window,
+                cuts=cuts_of(answerer.tail),
                 checkpoint=reading.checkpoint,
             )
             rows = {place: came for place, came in extracted if isinstance(came, RowFeatures)}
-            outcomes |= _told(head, {part[place].digest: part[place] for place in rows}, list(rows.values()))
+            told = {part[place].digest: part[place] for place in rows}
+            if rows:
+                views = views_through(
+                    answerer.tail, embedder, list(rows.values()), answerer.head.views, reading.checkpoint
+                )
+                outcomes |= _told(answerer.head, told, views)
     return outcomes
 
 
 def _told(
-    head: Head, examples: Mapping[str, StoredExample], rows: Sequence[RowFeatures]
+    head: Head, examples: Mapping[str, StoredExample], views: Mapping[str, Float32]
 ) -> dict[str, Outcome]:
-    if not rows:
-        return {}
     answered = Answered.of(
         [example.target for example in examples.values()],
         [example.weight for example in examples.values()],
-        head.outputs(stacked(rows, head.views)),
+        head.outputs(views),
         head.thresholds,
         head.class_names,
     )
@@ -154,6 +161,23 @@ def _told(
 def stacked(rows: Sequence[RowFeatures], views: Iterable[str]) -> dict[str, Float32]:
     """Features [n, D] of n inputs by view."""
     return {view: np.stack([row.views[view] for row in rows]) for view in views}
+
+
+def cuts_of(tail: VersionTail | None) -> frozenset[str]:
+    """The cuts that a head needs beside the views."""
+    return frozenset() if tail is None else frozenset({tail.cut})
+
+
+def views_through(
+    tail: VersionTail | None,
+    embedder: Embedder,
+    rows: Sequence[RowFeatures],
+    views: Sequence[str],
+    checkpoint: Callable[[], None],
+) -> Mapping[str, Float32]:
+    """The views [n, D] of n inputs that a head takes, through its own tail if it has one."""
+    activations = stacked(rows, [tail.cut])[tail.cut] if tail is not None else None
+    return trained_views(tail, embedder, stacked(rows, views), activations, checkpoint)
 
 
 def finite(row: RowFeatures, views: Sequence[str]) -> RowFeatures | UndecodableInput:

@@ -4,16 +4,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.backbones.backbone import Content
+from headstart_server.backbones.tail_training import TailEpoch
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.queue import RowFeatures
 from headstart_server.errors import UnusableExamples
+from headstart_server.jobs.activations import JobActivations
 from headstart_server.jobs.answering import MAX_LISTED_FAULTS
 from headstart_server.jobs.answers import Answerer, finite
 from headstart_server.jobs.assessment import Assessment
@@ -29,7 +32,7 @@ from headstart_server.learning.fitting import Fitted, fit
 from headstart_server.learning.head import Float32
 from headstart_server.learning.matrices import Matrices
 from headstart_server.learning.promotion import Promotion
-from headstart_server.learning.recipe import views_of
+from headstart_server.learning.recipe import Partial, views_of
 from headstart_server.learning.ridge import NUMPY
 from headstart_server.learning.split import held_out_for
 from headstart_server.learning.stored_example import StoredExample
@@ -37,7 +40,8 @@ from headstart_server.learning.target_count import check_trainable
 from headstart_server.learning.targets import Targets
 from headstart_server.models.registry import AliasMovedError
 from headstart_server.models.store import EVALUATION_FILE, EXAMPLES_FILE, VersionStore
-from headstart_server.models.version import Manifest
+from headstart_server.models.tail_file import TAIL_FILE, encode
+from headstart_server.models.version import Manifest, TailFacts
 
 #: Seconds between two progress events of one step: each is a commit, with its wait for the disk.
 REPORT_SECONDS = 0.5
@@ -67,6 +71,8 @@ class FineTuneTools:
         observer: is told of steps and versions.
         gate: judges whether an alias may be moved.
         window: most examples under way between archive and backbone at once.
+        scratch: folder for the files of running jobs; what is left in it may be removed at any start.
+        max_activation_bytes: most bytes of one job's activations there.
         software: name and version of this software, for manifests.
         matrices: where large heads are solved.
         clock: seconds that only go up.
@@ -80,6 +86,8 @@ class FineTuneTools:
     observer: TrainingObserver
     gate: GateKeeper
     window: int
+    scratch: Path
+    max_activation_bytes: int
     software: str
     matrices: Matrices = NUMPY
     clock: Callable[[], float] = time.monotonic
@@ -119,6 +127,7 @@ class FineTuneRun:
         self._tools = tools
         self._checkpoint = checkpoint
         self._last_report = float("-inf")
+        self._activations = JobActivations(job.spec.recipe, tools.max_activation_bytes)
         #: What was found so far; it goes with the job's end, whatever that is.
         self.findings = Findings()
 
@@ -133,16 +142,23 @@ class FineTuneRun:
             JobCancelledError or JobLostError: the ledger's, or the checkpoint's.
         """
         embedder = self._tools.engine.load(self._job.spec.backbone)
-        with self._step(JobStep.FEATURES):
-            dataset, table = self._features(embedder)
-        kept_out = self._kept_out(dataset.examples, table)
-        trained = table.part(~kept_out)
-        with self._step(JobStep.FIT):
-            fitted = self._fit(trained)
+        with self._activations.folder(self._tools.scratch, self._job.job_id):
+            with self._step(JobStep.FEATURES):
+                dataset, table = self._features(embedder)
+            kept_out = self._kept_out(dataset.examples, table)
+            trained = table.part(~kept_out)
+            with self._step(JobStep.FIT):
+                fitted = self._fit(embedder, trained)
+            tail = self._activations.tail(fitted.tail, self._job.spec.model)
+            apart = table.part(kept_out)
+            own = self._activations.own_views(tail, embedder, apart.views, apart.groups, self._checkpoint)
         with self._step(JobStep.EVALUATE):
-            found = self._evaluate(fitted, dataset.examples, table, kept_out)
+            found = self._evaluate(fitted, dataset.examples, table, kept_out, own)
             candidate = Answerer(
-                head=fitted.head, embedder=embedder, known=replace(dataset, outcomes=found.outcomes)
+                head=fitted.head,
+                tail=tail,
+                embedder=embedder,
+                known=replace(dataset, outcomes=found.outcomes),
             )
             promotion = self._judge(candidate)
             assessment = self._assessment(fitted, dataset.examples, table, kept_out)
@@ -154,10 +170,13 @@ class FineTuneRun:
             )
         metrics = found.evaluation.metrics
         manifest = self._manifest(embedder, fitted, metrics, trained)
+        if fitted.tail is not None and tail is not None:
+            manifest = replace(manifest, tail=TailFacts(blocks=fitted.tail.blocks, cut=tail.cut))
         files = {
             EXAMPLES_FILE: candidate.known.to_bytes(),
             EVALUATION_FILE: found.to_bytes(findings),
             **evidence,
+            **({TAIL_FILE: encode(fitted.tail)} if fitted.tail else {}),
         }
         number = self._publish(candidate, manifest, files, promotion)
         self._tools.observer.version_published(self._job.spec.model, number, metrics, manifest.example_count)
@@ -200,13 +219,15 @@ class FineTuneRun:
         def read(place: int) -> Content:
             return dataset.read(first[place])
 
+        cuts = self._activations.begin(embedder.info, len(places))
         for place, came in embedder.extract(
-            list(places), read, window=self._tools.window, checkpoint=self._checkpoint
+            list(places), read, window=self._tools.window, cuts=cuts, checkpoint=self._checkpoint
         ):
             digest = dataset.examples[first[place]].digest
-            outcome = finite(came, wanted) if isinstance(came, RowFeatures) else came
+            outcome = finite(came, [*wanted, *cuts]) if isinstance(came, RowFeatures) else came
             if isinstance(outcome, RowFeatures):
                 rows[digest] = {name: outcome.views[name] for name in wanted}
+                self._activations.add(digest, outcome.views)
                 self._add_seconds("decode", outcome.decoded)
                 self._add_seconds("backbone", outcome.ran / outcome.batch_rows)
             else:
@@ -214,6 +235,7 @@ class FineTuneRun:
                     faults[index] = dataset.fault(index, outcome)
             done += len(places[digest])
             self._report(JobStep.FEATURES, done, len(usable), force=done == len(usable))
+        self._activations.finish()
         return rows
 
     def _views(self, embedder: Embedder) -> tuple[str, ...]:
@@ -243,18 +265,29 @@ class FineTuneRun:
             return held_out_for(table.targets, table.groups, share=spec.held_out_share, seed=spec.seed)
         return np.array([example.held_out for example in examples], np.bool_)
 
-    def _fit(self, table: _Table) -> Fitted:
+    def _fit(self, embedder: Embedder, table: _Table) -> Fitted:
         spec = self._job.spec
         self._report(JobStep.FIT, 0, 0, force=True)
-        return fit(
+        tails = self._activations.tools(embedder, table.groups, self._tell_epoch, self._checkpoint)
+        fitted = fit(
             spec.recipe,
             table.views,
             table.targets,
             table.groups,
             seed=spec.seed,
+            tails=tails,
             checkpoint=self._checkpoint,
             matrices=self._tools.matrices,
         )
+        if fitted.remark:
+            self._report(JobStep.FIT, 1, 1, message=fitted.remark, force=True)
+        return fitted
+
+    def _tell_epoch(self, epoch: TailEpoch) -> None:
+        recipe = self._job.spec.recipe
+        epochs = recipe.max_epochs if isinstance(recipe, Partial) else 0
+        message = f"Out-of-fold loss {epoch.loss:.4g} after {epoch.number} epochs."
+        self._report(JobStep.FIT, epoch.number, epochs, message=message)
 
     def _evaluate(
         self,
@@ -262,8 +295,10 @@ class FineTuneRun:
         examples: Sequence[StoredExample],
         table: _Table,
         kept_out: NDArray[np.bool_],
+        own: Mapping[str, Float32],
     ) -> Measured:
-        found = measured(fitted, table.views, table.targets, [example.id for example in examples], kept_out)
+        ids = [example.id for example in examples]
+        found = measured(fitted, table.views, table.targets, ids, kept_out, own=own)
         metrics = found.evaluation.metrics
         self._report(JobStep.EVALUATE, metrics.example_count, metrics.example_count, metrics, force=True)
         return found
@@ -354,6 +389,7 @@ class FineTuneRun:
             parent=spec.parent_version or 0,
             added_count=self._job.example_count if self._job.added_count is None else self._job.added_count,
             removed_count=self._job.removed_count,
+            remark=fitted.remark,
         )
 
     # Telling
@@ -373,17 +409,26 @@ class FineTuneRun:
         self.findings = replace(self.findings, step_seconds=times)
 
     def _report(
-        self, step: JobStep, done: int, total: int, metrics: Metrics | None = None, *, force: bool = False
+        self,
+        step: JobStep,
+        done: int,
+        total: int,
+        metrics: Metrics | None = None,
+        *,
+        message: str = "",
+        force: bool = False,
     ) -> None:
         now = self._tools.clock()
         if not force and now - self._last_report < REPORT_SECONDS:
             return
         self._last_report = now
-        self._tools.ledger.report(self._job, _progress(step, done, total, metrics), self.findings)
+        progress = replace(_progress(step, done, total, metrics), message=message)
+        self._tools.ledger.report(self._job, progress, self.findings)
 
 
 def _progress(step: JobStep, done: int, total: int, metrics: Metrics | None = None) -> Progress:
-    ends = {JobStep.FEATURES: _BEGINS[JobStep.FIT]}.get(step, _BEGINS[step])
+    following = {JobStep.FEATURES: JobStep.FIT, JobStep.FIT: JobStep.EVALUATE}
+    ends = _BEGINS[following.get(step, step)]
     part = done / total if total else 0.0
     fraction = 1.0 if step is JobStep.PUBLISH else _BEGINS[step] + part * (ends - _BEGINS[step])
     return Progress(

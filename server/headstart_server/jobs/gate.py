@@ -94,7 +94,7 @@ class GateKeeper:
             )
         embedder = self._embedder(before.backbone, before.backbone_digest)
         pairs = paired(
-            Answerer(head=before.head, embedder=embedder, known=known),
+            Answerer(head=before.head, tail=before.tail, embedder=embedder, known=known),
             candidate,
             Reading(reader=self._reader, window=self._window, checkpoint=checkpoint),
             leave_out=candidate.known.left_out,

@@ -21,7 +21,7 @@ from headstart_server.jobs.parents import Parent, find_parent
 from headstart_server.jobs.preview import Preview, Previewed
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import DatasetSummary, Example, ExampleFault
-from headstart_server.learning.recipe import check_task, views_of
+from headstart_server.learning.recipe import Partial, check_task, views_of
 from headstart_server.learning.stored_example import StoredExample
 from headstart_server.learning.target_count import check_trainable
 from headstart_server.models.registry import Registry
@@ -296,6 +296,13 @@ class Intake:
                 f"Expected a view of backbone '{info.name}': {', '.join(sorted(info.views))}. "
                 f"Received: {unknown[0]!r}.",
                 field=f"spec.recipe.{type(spec.recipe).__name__.lower()}.view",
+            )
+        if isinstance(spec.recipe, Partial) and spec.recipe.blocks not in info.tails:
+            known = ", ".join(map(str, info.tails))
+            raise InvalidField(
+                f"Expected a number of last blocks that backbone '{info.name}' can be cut before: "
+                f"{known or 'it cannot be cut'}. Received: {spec.recipe.blocks}.",
+                field="spec.recipe.partial.blocks",
             )
         if not validate_only and not request_id:
             # Told before the examples are sent. With a request id the job may be there already.

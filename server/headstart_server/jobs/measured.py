@@ -39,6 +39,8 @@ def measured(
     targets: Targets,
     ids: Sequence[str],
     kept_out: NDArray[np.bool_],
+    *,
+    own: Mapping[str, Float32] | None = None,
 ) -> Measured:
     """Measure a fitted head.
 
@@ -48,6 +50,7 @@ def measured(
         targets: what they show, [N].
         ids: the caller's names for them, [N].
         kept_out: whether each was kept out of training, [N].
+        own: the views of those that were, as the head takes them; None for the backbone's.
     """
     head = fitted.head
     outputs = np.zeros((len(targets), head.bias.shape[0]), np.float32)
@@ -56,7 +59,7 @@ def measured(
         outputs[~kept_out], told[:] = fitted.outputs, True
         counted[~kept_out] = fitted.counted
     if kept_out.any():
-        outputs[kept_out] = head.outputs({name: views[name][kept_out] for name in head.views})
+        outputs[kept_out] = head.outputs(own or {name: views[name][kept_out] for name in head.views})
     evaluation = evaluate(
         targets,
         outputs,

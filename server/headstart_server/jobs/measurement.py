@@ -215,6 +215,7 @@ class MeasuringBench:
         first, second = (
             Answerer(
                 head=respondent.version.head,
+                tail=respondent.version.tail,
                 embedder=respondent.embedder,
                 known=self._examples(respondent.version),
             )

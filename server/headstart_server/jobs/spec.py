@@ -6,7 +6,15 @@ from typing import Any
 
 from headstart_server.errors import InvalidField
 from headstart_server.learning.promotion import Gate
-from headstart_server.learning.recipe import Auto, Logistic, Recipe, check_task, recipe_from_json, recipe_json
+from headstart_server.learning.recipe import (
+    Auto,
+    Mlp,
+    Partial,
+    Recipe,
+    check_task,
+    recipe_from_json,
+    recipe_json,
+)
 from headstart_server.learning.task import Task
 from headstart_server.models.names import check_alias_name, check_model_name
 
@@ -153,23 +161,33 @@ class FineTuneSpec:
 _LATER = ("task", "promote_if", "parent_version", "parent_alias", "removed_example_ids", "discard_examples")
 
 
+#: The range of each setting that is a number, by its name.
+_RANGES: Mapping[str, tuple[float, float]] = {
+    "regularization": REGULARIZATIONS,
+    "temperature": TEMPERATURES,
+    "time_budget": TIME_BUDGETS,
+    "dropout": (0.0, 0.9),
+    "weight_decay": (0.0, 1.0),
+    "patience": (1, 1000),
+}
+#: Those whose range depends on the recipe.
+_RANGES_OF: Mapping[type[Recipe], Mapping[str, tuple[float, float]]] = {
+    Mlp: {"hidden_units": (0, 4096), "learning_rate": (1e-6, 1.0), "max_epochs": (1, 10_000)},
+    Partial: {"blocks": (1, 3), "learning_rate": (1e-7, 0.1), "max_epochs": (1, 1000)},
+}
+
+
 def _check_recipe(recipe: Recipe) -> None:
-    if isinstance(recipe, Auto):
-        return
     field = f"spec.recipe.{type(recipe).__name__.lower()}"
-    for name, value, (low, high) in (
-        ("regularization", recipe.regularization, REGULARIZATIONS),
-        ("temperature", recipe.temperature, TEMPERATURES),
-    ):
+    for name, (low, high) in {**_RANGES, **_RANGES_OF.get(type(recipe), {})}.items():
+        value = getattr(recipe, name, None)
         if value is not None:
             _check_range(f"{field}.{name}", value, low, high)
-    if recipe.folds and not 2 <= recipe.folds <= 20:
+    folds = getattr(recipe, "folds", 0)
+    if folds and not 2 <= folds <= 20:
         raise InvalidField(
-            f"Expected 2 to 20 folds, or 0 to choose. Received: {recipe.folds}.",
-            field=f"{field}.folds",
+            f"Expected 2 to 20 folds, or 0 to choose. Received: {folds}.", field=f"{field}.folds"
         )
-    if isinstance(recipe, Logistic) and recipe.time_budget is not None:
-        _check_range(f"{field}.time_budget", recipe.time_budget, *TIME_BUDGETS)
 
 
 def _check_range(name: str, value: float, low: float, high: float) -> None:

@@ -9,14 +9,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.backbones.backbone import LAST
+from headstart_server.backbones.tail import TailWeights
 from headstart_server.learning.evaluation import Metrics, MetricsSource, measure
 from headstart_server.learning.head import Head
 from headstart_server.learning.lbfgs import StopReason
 from headstart_server.learning.logistic import fit_logistic
 from headstart_server.learning.matrices import Matrices
+from headstart_server.learning.mlp import DROPOUT, HIDDEN_UNITS, WEIGHT_DECAY, MlpSettings, fit_mlp
 from headstart_server.learning.near_duplicates import group_near_duplicates
 from headstart_server.learning.out_of_fold import decided
-from headstart_server.learning.recipe import Auto, CarriedOut, Logistic, Recipe, Ridge, check_task, views_of
+from headstart_server.learning.partial import FineTuning, TailTools, fit_partial
+from headstart_server.learning.recipe import (
+    Auto,
+    CarriedOut,
+    Logistic,
+    Mlp,
+    Partial,
+    Recipe,
+    Ridge,
+    check_task,
+    views_of,
+)
 from headstart_server.learning.ridge import NUMPY, fit_ridge
 from headstart_server.learning.rows import Float32, Float64, Ints, Rows, Scaling
 from headstart_server.learning.solved import Solved
@@ -28,6 +41,8 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 #: Examples below which nothing is chosen between views: the estimate is too noisy.
 CHOOSE_FROM = 16
+#: Folds of `partial`, at most: each costs another training.
+FINE_TUNING_FOLDS = 3
 #: Examples of the largest class for one of the smallest above which classes are balanced.
 IMBALANCE = 3
 
@@ -44,6 +59,8 @@ class Fitted:
         outputs: calibrated out-of-fold outputs of the examples in the order they were given, [N, C]; None
             where nothing could be validated.
         counted: whether the output of each says something about the head, [N].
+        tail: the weights of the head's own tail; None if it takes the backbone's `last`.
+        remark: what a person should know of how it came about; may be empty.
     """
 
     head: Head
@@ -52,6 +69,8 @@ class Fitted:
     stop_reason: StopReason | None
     outputs: Float32 | None
     counted: NDArray[np.bool_]
+    tail: TailWeights | None = None
+    remark: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -97,6 +116,7 @@ def fit(
     groups: Sequence[str],
     *,
     seed: int,
+    tails: TailTools | None = None,
     checkpoint: Callable[[], None] = lambda: None,
     matrices: Matrices = NUMPY,
 ) -> Fitted:
@@ -111,6 +131,7 @@ def fit(
         groups: names what must not straddle folds: the content digest of each example, [N]. Groups whose
             features are all but the same are joined.
         seed: seeds the folds.
+        tails: trains tails; needed by the recipe `partial` only.
         checkpoint: called between pieces of work; may raise to stop.
         matrices: where large products and solves are done.
 
@@ -122,9 +143,11 @@ def fit(
     """
     check_task(recipe, targets.task)
     examples = _sorted(views, targets, groups, seed, checkpoint)
-    tried = [_try(candidate, examples, checkpoint, matrices) for candidate in _candidates(recipe, examples)]
-    # The lowest out-of-fold loss, the first of equals; where nothing could be validated there is one.
-    best = min(tried, key=lambda one: one.solved.loss or 0.0)
+    if isinstance(recipe, Partial):
+        best = _fine_tuned(recipe, examples, tails, checkpoint, matrices)
+    else:
+        candidates = _candidates(recipe, examples)
+        best = _lowest([_try(candidate, examples, checkpoint, matrices) for candidate in candidates])
     solved, counted = best.solved, best.folds.counted
     calibration, outputs, metrics = solved.calibration, None, Metrics()
     if solved.scores is not None:
@@ -149,6 +172,8 @@ def fit(
         stop_reason=solved.stop_reason,
         outputs=outputs,
         counted=_as_given(counted, examples.order),
+        tail=solved.tail,
+        remark=solved.remark,
     )
 
 
@@ -197,6 +222,10 @@ def _try(
     candidate: CarriedOut, examples: Examples, checkpoint: Callable[[], None], matrices: Matrices
 ) -> Tried:
     """Carry out a candidate: a branch for each kind of recipe."""
+    if isinstance(candidate, Mlp):
+        return _mlp(candidate, examples, checkpoint)
+    if isinstance(candidate, Partial):
+        raise ValueError("Expected a recipe of a head alone. Received: partial.")
     targets = examples.targets
     folds = folds_for(targets, examples.groups, folds=candidate.folds, seed=examples.seed)
     balanced = is_imbalanced(targets) if candidate.balanced is None else candidate.balanced
@@ -231,11 +260,103 @@ def _try(
     chosen = replace(
         candidate,
         regularization=solved.regularization,
-        temperature=solved.calibration.temperature if targets.task is Task.SINGLE_LABEL else None,
+        temperature=_temperature(solved, targets),
         folds=folds.count,
         balanced=balanced,
     )
     return Tried(recipe=chosen, solved=solved, folds=folds, weights=weights)
+
+
+def _mlp(candidate: Mlp, examples: Examples, checkpoint: Callable[[], None]) -> Tried:
+    """Carry out `mlp`."""
+    targets = examples.targets
+    views = views_of(candidate, examples.views)
+    balanced = is_imbalanced(targets) if candidate.balanced is None else candidate.balanced
+    weights = targets.weights * balancing(targets) if balanced else targets.weights
+    folds = folds_for(targets, examples.groups, folds=candidate.folds, seed=examples.seed)
+    rows = Rows(examples.views, views, candidate.scaling, order=examples.order, checkpoint=checkpoint)
+    chosen = replace(
+        candidate,
+        hidden_units=candidate.hidden_units or HIDDEN_UNITS,
+        dropout=DROPOUT if candidate.dropout is None else candidate.dropout,
+        weight_decay=WEIGHT_DECAY if candidate.weight_decay is None else candidate.weight_decay,
+        views=views,
+        folds=folds.count,
+        balanced=balanced,
+    )
+    settings = {name: getattr(chosen, name) for name in MlpSettings.__dataclass_fields__}
+    solved = fit_mlp(
+        rows,
+        targets,
+        folds,
+        MlpSettings(**settings),
+        weights=weights,
+        seed=examples.seed,
+        checkpoint=checkpoint,
+    )
+    chosen = replace(chosen, temperature=_temperature(solved, targets))
+    return Tried(recipe=chosen, solved=solved, folds=folds, weights=weights)
+
+
+def _fine_tuned(
+    candidate: Partial,
+    examples: Examples,
+    tails: TailTools | None,
+    checkpoint: Callable[[], None],
+    matrices: Matrices,
+) -> Tried:
+    """Carry out `partial`: heads on the backbone as it is, the best of which training has to beat."""
+    if tails is None:
+        raise ValueError("Expected tools that train tails for the recipe partial. Received: none.")
+    targets = examples.targets
+    folds = folds_for(targets, examples.groups, folds=0, seed=examples.seed)
+    if folds.count > FINE_TUNING_FOLDS:
+        folds = folds_for(targets, examples.groups, folds=FINE_TUNING_FOLDS, seed=examples.seed)
+    shared = Ridge(folds=folds.count, temperature=candidate.temperature, balanced=candidate.balanced)
+    probes = [
+        _try(replace(shared, views=views, scaling=scaling), examples, checkpoint, matrices)
+        for views, scaling in (
+            ((LAST,), Scaling.ROOT),
+            ((LAST,), Scaling.STANDARD),
+            (views_of(candidate, examples.views), Scaling.STANDARD),
+        )
+    ]
+    best, start = _lowest(probes), _lowest(probes[1:])
+    solved = fit_partial(
+        candidate,
+        FineTuning(
+            views=examples.views,
+            names=start.recipe.views,
+            order=examples.order,
+            targets=targets,
+            weights=start.weights,
+            folds=folds,
+            seed=examples.seed,
+        ),
+        start.solved,
+        to_beat=best.solved,
+        tools=tails,
+        checkpoint=checkpoint,
+    )
+    won = start if solved.tail is not None else best
+    recipe = replace(
+        candidate,
+        views=won.recipe.views,
+        scaling=won.recipe.scaling,
+        folds=folds.count,
+        balanced=won.recipe.balanced,
+        temperature=_temperature(solved, targets),
+    )
+    return Tried(recipe=recipe, solved=solved, folds=folds, weights=start.weights)
+
+
+def _lowest(tried: Sequence[Tried]) -> Tried:
+    """The one of the lowest out-of-fold loss; the first of equals, and where nothing could be validated."""
+    return min(tried, key=lambda one: one.solved.loss or 0.0)
+
+
+def _temperature(solved: Solved, targets: Targets) -> float | None:
+    return solved.calibration.temperature if targets.task is Task.SINGLE_LABEL else None
 
 
 def _as_given(rows: NDArray[Scalar], order: Ints) -> NDArray[Scalar]:

@@ -60,14 +60,81 @@ class Logistic:
     time_budget: float | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mlp:
+    """A network of one hidden layer on features, each by its deviation.
+
+    Attributes:
+        hidden_units: 1 to 4096; 0 chooses.
+        dropout: share of the hidden units left out at each step, 0 to 0.9; None chooses.
+        weight_decay: of AdamW, 0 to 1; None chooses.
+        learning_rate: of AdamW.
+        max_epochs: most epochs.
+        patience: epochs without a lower loss after which training ends.
+        temperature: above 0; None chooses by out-of-fold log loss.
+        folds: as for `Ridge`.
+        views: the backbone's views to fit on, side by side; () takes all.
+        balanced: as for `Ridge`.
+        time_budget: seconds after which the best so far is taken; None for no limit.
+    """
+
+    hidden_units: int = 0
+    dropout: float | None = None
+    weight_decay: float | None = None
+    learning_rate: float = 1e-3
+    max_epochs: int = 200
+    patience: int = 10
+    temperature: float | None = None
+    folds: int = 0
+    views: tuple[str, ...] = ()
+    balanced: bool | None = None
+    time_budget: float | None = None
+
+    @property
+    def scaling(self) -> Scaling:
+        """How features are brought to a common scale."""
+        return Scaling.STANDARD
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Partial:
+    """A linear head first, then it and the last blocks of the backbone together.
+
+    Attributes:
+        blocks: number of last blocks, 1 to 3.
+        learning_rate: of Adam.
+        max_epochs: most epochs.
+        patience: epochs without a lower loss after which training ends.
+        temperature: above 0; None chooses by out-of-fold log loss.
+        balanced: as for `Ridge`.
+        time_budget: seconds after which the best so far is taken; None for no limit.
+        views: the views of the head, chosen when it is carried out; () before.
+        scaling: of the head, likewise: `STANDARD` where training was worth it.
+        folds: of the cross-validation, likewise.
+    """
+
+    blocks: int = 1
+    learning_rate: float = 1e-4
+    max_epochs: int = 10
+    patience: int = 3
+    temperature: float | None = None
+    balanced: bool | None = None
+    time_budget: float | None = None
+    views: tuple[str, ...] = ()
+    scaling: Scaling = Scaling.STANDARD
+    folds: int = 0
+
+
 #: A recipe that can be without open choices.
-CarriedOut = Ridge | Logistic
+CarriedOut = Ridge | Logistic | Mlp | Partial
 Recipe = Auto | CarriedOut
+
+_CARRIED_OUT: tuple[type[CarriedOut], ...] = (Ridge, Logistic, Mlp, Partial)
 
 
 def views_of(recipe: Recipe, available: Collection[str]) -> tuple[str, ...]:
     """The views that a recipe needs of a backbone that has some."""
-    if isinstance(recipe, Auto):
+    if isinstance(recipe, Auto | Partial) or not recipe.views:
         return tuple(name for name in (TAPS, LAST) if name in available)
     return recipe.views
 
@@ -112,10 +179,11 @@ def recipe_from_json(fields: Mapping[str, Any]) -> Recipe:
     """
     if "auto" in fields:
         return Auto()
-    kind: type[CarriedOut] = Logistic if "logistic" in fields else Ridge
+    kind = next((kind for kind in _CARRIED_OUT if kind.__name__.lower() in fields), Ridge)
     settings = dict(fields[kind.__name__.lower()])
     if "view" in settings:
         settings["views"] = [settings.pop("view")]
     settings["views"] = tuple(settings["views"])
-    settings["scaling"] = Scaling(settings.get("scaling", Scaling.UNIT))
+    if kind is not Mlp:
+        settings["scaling"] = Scaling(settings.get("scaling", Scaling.UNIT))
     return kind(**settings)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from headstart_server.backbones.tail import TailWeights
 from headstart_server.learning.calibration import Calibration
 from headstart_server.learning.head import Hidden
 from headstart_server.learning.lbfgs import StopReason
@@ -23,6 +24,9 @@ class Solved:
         scores: out-of-fold scores of each example in the order of its rows, [N, C]; None likewise.
         stop_reason: why it ended; None for a closed form.
         hidden: the hidden layer; None for a linear head.
+        epochs: epochs that the head was trained for; 0 for a solver without.
+        tail: the weights of a tail that gives the `last` view of this head; None for the backbone's own.
+        remark: what a person should know of how it came about; may be empty.
     """
 
     weights: Float64
@@ -33,3 +37,6 @@ class Solved:
     scores: Float64 | None = None
     stop_reason: StopReason | None = None
     hidden: Hidden | None = None
+    epochs: int = 0
+    tail: TailWeights | None = None
+    remark: str = ""

@@ -4,8 +4,8 @@ import numpy as np
 
 from headstart_server.learning.rows import BLOCK, Float64
 
-#: The temperatures it may take.
-LOWEST, HIGHEST = 0.01, 2.0
+#: The temperatures it may take: linear heads come out too unsure, networks too sure.
+LOWEST, HIGHEST = 0.01, 10.0
 #: Examples of no known class that smooth the labels of all others.
 SMOOTHING = 0.5
 #: Where every class has a single example and nothing can be validated.

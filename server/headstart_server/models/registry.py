@@ -119,6 +119,7 @@ class Registry:
         version = self.version(model, number)
         try:
             head = self._store.read(version.artifact, version.manifest)
+            tail = self._store.read_tail(version.artifact, version.manifest)
         except ArtifactDamaged:
             # Its row goes before its files: if that is gone by now, it was deleted and not damaged.
             self.version(model, number)
@@ -129,6 +130,7 @@ class Registry:
             backbone=version.manifest.backbone,
             backbone_digest=version.manifest.backbone_digest,
             head=head,
+            tail=tail,
         )
         self._resident.put(loaded)
         return loaded

@@ -4,6 +4,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from headstart_server.embedding.tails import VersionTail
 from headstart_server.errors import BackboneMismatch
 from headstart_server.learning.familiarity import Familiarity
 from headstart_server.learning.head import Head
@@ -40,6 +41,7 @@ class ResidentVersion:
         backbone: name of the backbone it was fitted on.
         backbone_digest: digest of that backbone.
         head: the head.
+        tail: the version's own tail; None if its head takes the backbone's last view.
         evidence: what its answers rest on, as far as it was asked for.
     """
 
@@ -48,12 +50,13 @@ class ResidentVersion:
     backbone: str
     backbone_digest: str
     head: Head
+    tail: VersionTail | None = None
     evidence: Evidence = Evidence()
 
     @property
     def nbytes(self) -> int:
         """Bytes it takes in memory."""
-        return self.head.nbytes + self.evidence.nbytes
+        return self.head.nbytes + self.evidence.nbytes + (self.tail.nbytes if self.tail else 0)
 
 
 def check_backbone(version: ResidentVersion, digest: str) -> None:

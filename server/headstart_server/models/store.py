@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
+from headstart_server.embedding.tails import VersionTail
 from headstart_server.errors import ArtifactDamaged
 from headstart_server.learning.head import Head, HeadFacts
 from headstart_server.models.evidence import (
@@ -23,6 +24,7 @@ from headstart_server.models.evidence import (
 )
 from headstart_server.models.resident import Evidence
 from headstart_server.models.storage import storage_errors, sync_folder
+from headstart_server.models.tail_file import TAIL_FILE, decode
 from headstart_server.models.version import Manifest
 
 HEAD_FILE = "head.safetensors"
@@ -112,6 +114,21 @@ class VersionStore:
             raise _damaged(manifest, "its head is not a head file") from error
         except ValueError as error:
             raise _damaged(manifest, "its head does not fit its class names") from error
+
+    def read_tail(self, artifact: str, manifest: Manifest) -> VersionTail | None:
+        """Load the tail of a version, checked against its manifest; None if it has none of its own.
+
+        Raises:
+            ArtifactDamaged: the file is missing, or not the one that was published.
+        """
+        if manifest.tail is None:
+            return None
+        content = self.read_file(artifact, manifest, TAIL_FILE)
+        try:
+            weights = decode(content or b"", manifest.tail.blocks)
+        except ValueError as error:
+            raise _damaged(manifest, "its tail is not a file of tensors") from error
+        return VersionTail(weights, manifest.tail.cut, manifest.model)
 
     def read_file(self, artifact: str, manifest: Manifest, name: str) -> bytes | None:
         """A further file of a version, checked against its manifest; None if it has none of this name.

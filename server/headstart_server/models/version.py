@@ -11,6 +11,19 @@ from headstart_server.learning.task import Task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TailFacts:
+    """What is known of a version's own tail; the digest of its weights is among those of the files.
+
+    Attributes:
+        blocks: number of last blocks that are the version's own.
+        cut: name of the backbone's cut that the tail begins at.
+    """
+
+    blocks: int
+    cut: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
     """All that is known about a version, and all that is needed to make it again.
 
@@ -39,6 +52,8 @@ class Manifest:
         added_count: number of examples that came with the fine-tune itself.
         removed_count: number of the parent's examples that were left out or replaced.
         task: the kind of task.
+        tail: what the version's own tail is; None if it takes the backbone's last view.
+        remark: what a person should know of how the head came about; may be empty.
     """
 
     model: str
@@ -65,6 +80,8 @@ class Manifest:
     removed_count: int = 0
     thresholds: tuple[float, ...] = ()
     task: Task = Task.SINGLE_LABEL
+    tail: TailFacts | None = None
+    remark: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -91,6 +108,7 @@ class Manifest:
                 "class_names": tuple(fields["class_names"]),
                 "thresholds": tuple(fields.get("thresholds", ())),
                 "task": Task(fields.get("task", Task.SINGLE_LABEL)),
+                "tail": TailFacts(**fields["tail"]) if fields.get("tail") else None,
             }
         )
 

@@ -60,16 +60,23 @@ class Answer:
     saliency: Sequence[Saliency] = ()
 
 
-def answer(version: ResidentVersion, views: Mapping[str, Float32], asked: Asked) -> Answer:
+def answer(
+    version: ResidentVersion,
+    views: Mapping[str, Float32],
+    asked: Asked,
+    own: Mapping[str, Float32] | None = None,
+) -> Answer:
     """What a version answers for n inputs.
 
     Args:
         version: the version, with the evidence that is asked for.
         views: features [n, D of the view] by view: those of `views_of`.
         asked: what is asked for.
+        own: the views that the head takes, where the version has a tail. What answers rest on is told of the
+            backbone's: the tail has seen the training examples, and would find others less like them.
     """
     head, evidence = version.head, version.evidence
-    outputs = head.outputs(views)
+    outputs = head.outputs(views if own is None else own)
     indexes, selected = _classes(version, outputs, asked.top_k)
     familiarity, index = evidence.familiarity, evidence.neighbors
     judged = None

@@ -14,7 +14,8 @@ from headstart_server.backbones.occlusion import Pixels
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.modality import check_modality
-from headstart_server.embedding.queue import RowFeatures
+from headstart_server.embedding.queue import Lane, RowFeatures
+from headstart_server.embedding.tails import with_tail
 from headstart_server.errors import (
     InputTooLarge,
     InvalidField,
@@ -62,7 +63,7 @@ class StageTimes:
         decode: decoding, the longest of the inputs.
         queue: waiting for the device, the longest of the inputs.
         backbone: the backbone, the longest of the inputs' batches.
-        head: heads, calibration and choosing the top classes.
+        head: versions' own tails, heads, calibration and choosing the top classes.
     """
 
     total: float = 0.0
@@ -146,9 +147,17 @@ class Predictor:
         if asked.saliency is not None:
             _check_saliency(asked.saliency, versions[0], embedders[versions[0].backbone])
         resolved = self._clock()
-        rows = await self._rows(embedders.values(), contents, deadline)
+        rows = await self._rows(embedders.values(), contents, deadline, _cuts(versions))
         embedded = self._clock()
-        answers = [await self._answer(version, rows[version.backbone], asked) for version in versions]
+        # All tails are under way before the first one is waited for.
+        passes = [
+            await self._begin_tail(version, embedders[version.backbone], rows[version.backbone], deadline)
+            for version in versions
+        ]
+        answers = [
+            await self._answer(version, rows[version.backbone], asked, begun)
+            for version, begun in zip(versions, passes, strict=True)
+        ]
         if asked.saliency is not None:
             embedder = embedders[versions[0].backbone]
             maps = await self._saliency(asked.saliency, versions[0], embedder, contents, deadline)
@@ -159,7 +168,7 @@ class Predictor:
         return Predicted(
             answers=answers,
             features=[
-                BackboneFeatures(backbone=name, views=_stacked(rows[name], rows[name][0].views))
+                BackboneFeatures(backbone=name, views=_stacked(rows[name], embedders[name].info.views))
                 for name in wanted
             ],
             times=StageTimes(
@@ -198,7 +207,7 @@ class Predictor:
                     field=f"views[{place}]",
                 )
         embedder = self._engine.get(backbone)
-        rows = (await self._rows([embedder], contents, deadline))[info.name]
+        rows = (await self._rows([embedder], contents, deadline, {}))[info.name]
         stacked = _stacked(rows, wanted)
         times = _times(rows)
         features = BackboneFeatures(backbone=info.name, views=stacked)
@@ -236,20 +245,48 @@ class Predictor:
         return embedder
 
     async def _rows(
-        self, embedders: Iterable[Embedder], contents: Sequence[Content], deadline: float | None
+        self,
+        embedders: Iterable[Embedder],
+        contents: Sequence[Content],
+        deadline: float | None,
+        cuts: Mapping[str, frozenset[str]],
     ) -> dict[str, list[RowFeatures]]:
         rows = {}
         for embedder in embedders:
             for place, content in enumerate(contents):
                 check_modality(embedder.info, content, f"inputs[{place}]")
-            rows[embedder.info.name] = await _gathered(embedder.predict(contents, deadline))
+            wanted = cuts.get(embedder.info.name, frozenset())
+            rows[embedder.info.name] = await _gathered(embedder.predict(contents, deadline, wanted))
         return rows
 
-    async def _answer(self, version: ResidentVersion, rows: Sequence[RowFeatures], asked: Asked) -> Answer:
+    async def _begin_tail(
+        self,
+        version: ResidentVersion,
+        embedder: Embedder,
+        rows: Sequence[RowFeatures],
+        deadline: float | None,
+    ) -> Sequence["Future[RowFeatures]"]:
+        """Begin the passes of a version's own tail over what its cut gave; none if it has no tail."""
+        tail = version.tail
+        if tail is None:
+            return []
+        if not tail.is_ready:
+            await asyncio.to_thread(tail.prepare, embedder)
+        activations = _stacked(rows, [tail.cut])[tail.cut]
+        return tail.start(embedder, activations, Lane.PREDICT, deadline=deadline)
+
+    async def _answer(
+        self,
+        version: ResidentVersion,
+        rows: Sequence[RowFeatures],
+        asked: Asked,
+        begun: Sequence["Future[RowFeatures]"],
+    ) -> Answer:
         views = _stacked(rows, views_of(version, asked))
+        own = with_tail(views, await _gathered(begun)) if begun else None
         if len(rows) * work_of(version, asked) > HEAD_WORK_IN_LOOP:
-            return await asyncio.to_thread(answer, version, views, asked)
-        return answer(version, views, asked)
+            return await asyncio.to_thread(answer, version, views, asked, own)
+        return answer(version, views, asked, own)
 
     async def _saliency(
         self,
@@ -262,8 +299,11 @@ class Predictor:
         """One picture after the other, some rows at a time: other calls get their turns in between."""
 
         async def outputs(pictures: Sequence[Pixels]) -> Float32:
-            rows = await _gathered(embedder.predict_rows(pictures, deadline))
-            return version.head.outputs(_stacked(rows, version.head.views))
+            cuts = _cuts([version]).get(version.backbone, frozenset())
+            rows = await _gathered(embedder.predict_rows(pictures, deadline, cuts))
+            begun = await self._begin_tail(version, embedder, rows, deadline)
+            views = _stacked(rows, version.head.views)
+            return version.head.outputs(with_tail(views, await _gathered(begun)) if begun else views)
 
         maps = []
         for content in contents:
@@ -280,6 +320,15 @@ def _check_saliency(asked: SaliencyAsked, version: ResidentVersion, embedder: Em
             field="saliency",
         )
     class_index(version.head, asked.class_name)
+
+
+def _cuts(versions: Sequence[ResidentVersion]) -> dict[str, frozenset[str]]:
+    """The cuts that versions' tails begin at, by backbone: one pass serves them all."""
+    cuts: dict[str, frozenset[str]] = {}
+    for version in versions:
+        if version.tail is not None:
+            cuts[version.backbone] = cuts.get(version.backbone, frozenset()) | {version.tail.cut}
+    return cuts
 
 
 async def _gathered(futures: Sequence["Future[RowFeatures]"]) -> list[RowFeatures]:

@@ -15,12 +15,13 @@ from headstart_server.backbones.backbone import LAST, Content
 from headstart_server.errors import InvalidField
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import Example
-from headstart_server.learning.recipe import Auto, Logistic, Recipe, Ridge
+from headstart_server.learning.recipe import Auto, Logistic, Mlp, Partial, Recipe, Ridge
 from headstart_server.learning.rows import Scaling
 from headstart_server.learning.target import Target
 from headstart_server.learning.task import Task
 from headstart_server.models.version import Selector
 from headstart_server.rpc.comparison_messages import gate_message, gate_of
+from headstart_server.rpc.network_recipes import mlp_message, mlp_of, partial_message, partial_of
 
 MAX_PAGE = 1000
 DEFAULT_PAGE = 50
@@ -183,6 +184,10 @@ def recipe_message(recipe: Recipe) -> job_pb2.Recipe:
         return job_pb2.Recipe(auto=job_pb2.AutoRecipe())
     if isinstance(recipe, Logistic):
         return _logistic_message(recipe)
+    if isinstance(recipe, Mlp):
+        return mlp_message(recipe)
+    if isinstance(recipe, Partial):
+        return partial_message(recipe)
     message = job_pb2.Recipe(
         ridge=job_pb2.RidgeRecipe(
             regularization=recipe.regularization,
@@ -282,6 +287,11 @@ def _recipe_of(message: job_pb2.Recipe) -> Recipe:
     kind = message.WhichOneof("recipe")
     if kind == "logistic":
         return _logistic_of(message.logistic)
+    if kind == "mlp":
+        views = _views_of("", message.mlp.views, "spec.recipe.mlp") if message.mlp.views else ()
+        return mlp_of(message.mlp, views, _budget_of(message.mlp))
+    if kind == "partial":
+        return partial_of(message.partial, _budget_of(message.partial))
     if kind != "ridge":
         return Auto()
     ridge = message.ridge
@@ -346,5 +356,9 @@ def _logistic_of(message: job_pb2.LogisticRecipe) -> Logistic:
         views=_views_of("", message.views, field),
         scaling=_scaling_of(message.scaling, Scaling.ROOT, field),
         balanced=message.balanced if message.HasField("balanced") else None,
-        time_budget=seconds_of(message.time_budget) if message.HasField("time_budget") else None,
+        time_budget=_budget_of(message),
     )
+
+
+def _budget_of(message: job_pb2.LogisticRecipe | job_pb2.MlpRecipe | job_pb2.PartialRecipe) -> float | None:
+    return seconds_of(message.time_budget) if message.HasField("time_budget") else None

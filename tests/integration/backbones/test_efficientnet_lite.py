@@ -145,13 +145,16 @@ class Borrowed:
 
     def __init__(self, backbone: Backbone) -> None:
         self.run = backbone.run
+        self.tail = backbone.tail
 
 
 class Lost(Borrowed):
     """A runtime whose features are no numbers."""
 
     def __init__(self, backbone: Backbone) -> None:
-        self.run = lambda rows: {view: np.nan * features for view, features in backbone.run(rows).items()}
+        self.run = lambda rows, cuts=(): {
+            view: np.nan * features for view, features in backbone.run(rows, cuts).items()
+        }
 
 
 class Broken(PictureDecoder):
@@ -182,6 +185,7 @@ def test_a_mistake_in_preprocessing_is_found_at_load(backbone: Backbone, mistake
         digest="",
         pictures=Broken(backbone.info.input_size[0], mistake),
         runtime=Borrowed(backbone),
+        train=backbone.train_tail,
     )
     with pytest.raises(GoldenMismatch, match="Received: a relative error of"):
         broken.check_golden()
@@ -190,7 +194,9 @@ def test_a_mistake_in_preprocessing_is_found_at_load(backbone: Backbone, mistake
 def test_features_that_are_no_numbers_are_found_at_load(backbone: Backbone) -> None:
     decoder = PictureDecoder(backbone.info.input_size[0])
     with pytest.raises(GoldenMismatch):
-        ImageBackbone(backbone.info, digest="", pictures=decoder, runtime=Lost(backbone)).check_golden()
+        ImageBackbone(
+            backbone.info, digest="", pictures=decoder, runtime=Lost(backbone), train=backbone.train_tail
+        ).check_golden()
 
 
 def test_features_do_not_depend_on_the_batch_a_row_is_in() -> None:

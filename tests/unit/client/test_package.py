@@ -12,9 +12,10 @@ PUBLIC = """
     Alias Aborted AsyncClient AsyncJob Auto Backbone Cancelled ClassProbability Client ConfusionCell
     DataLoss DeadlineExceeded ErrorDetails Example ExampleFault FailedPrecondition FieldViolation
     FineTuneSpec HeadstartError Internal InvalidArgument Job JobCancelled JobEvent JobFailed JobState
-    JobStatus JobStep Lineage Logistic Metrics MetricsSource Modality Model ModelPredictions NotFound
-    PermissionDenied Prediction Predictions Progress QuotaViolation ResourceExhausted RetryPolicy Ridge
-    SpecSettings StageTimes StopReason Target Text TlsConfig Unauthenticated Unavailable Validation Version
+    JobStatus JobStep Lineage Logistic Metrics MetricsSource Mlp Modality Model ModelPredictions NotFound
+    Partial PermissionDenied Prediction Predictions Progress QuotaViolation ResourceExhausted RetryPolicy
+    Ridge SpecSettings StageTimes StopReason Target Text TlsConfig Unauthenticated Unavailable Validation
+    Version
 """
 
 

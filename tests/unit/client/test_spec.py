@@ -3,7 +3,7 @@ from datetime import timedelta
 
 import pytest
 
-from headstart.spec import Auto, FineTuneSpec, Logistic, Ridge, SpecSettings, make_spec
+from headstart.spec import Auto, FineTuneSpec, Logistic, Mlp, Partial, Ridge, SpecSettings, make_spec
 from headstart.spec_message import read_spec, spec_message
 from headstart.targets import Target, parse_target
 
@@ -26,14 +26,23 @@ def test_a_lifetime_may_be_given_in_seconds():
 
 @pytest.mark.parametrize(
     ("recipe", "made"),
-    [("auto", Auto()), ("ridge", Ridge()), ("logistic", Logistic()), (Ridge(folds=3),) * 2],
+    [
+        ("auto", Auto()),
+        ("ridge", Ridge()),
+        ("logistic", Logistic()),
+        ("mlp", Mlp()),
+        ("partial", Partial()),
+        (Ridge(folds=3),) * 2,
+    ],
 )
 def test_a_recipe_may_be_given_by_name(recipe, made):
     assert make_spec("m", {"recipe": recipe}).recipe == made
 
 
 def test_an_unknown_recipe_is_refused_with_those_there_are():
-    with pytest.raises(ValueError, match=r"recipe must be one of auto, ridge, logistic. Received: 'svm'"):
+    with pytest.raises(
+        ValueError, match=r"recipe must be one of auto, ridge, logistic, mlp, partial. Received: 'svm'"
+    ):
         make_spec("m", {"recipe": "svm"})
 
 
@@ -69,6 +78,40 @@ def test_a_recipe_comes_back_from_its_message(scaling, balanced):
     ):
         spec = make_spec("m", {"recipe": recipe})
         assert read_spec(spec_message(spec)) == spec
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Mlp(),
+        Mlp(
+            hidden_units=64,
+            dropout=0.0,
+            weight_decay=0.01,
+            learning_rate=1e-4,
+            max_epochs=50,
+            patience=4,
+            temperature=0.5,
+            folds=3,
+            views=("last",),
+            balanced=False,
+            time_budget=timedelta(minutes=1),
+        ),
+        Partial(),
+        Partial(
+            blocks=2,
+            learning_rate=1e-5,
+            max_epochs=5,
+            patience=1,
+            temperature=2.0,
+            balanced=True,
+            time_budget=timedelta(seconds=90),
+        ),
+    ],
+)
+def test_a_recipe_that_trains_a_network_comes_back_from_its_message(recipe):
+    spec = make_spec("m", {"recipe": recipe})
+    assert read_spec(spec_message(spec)) == spec
 
 
 def test_an_unknown_scaling_is_refused_with_those_there_are():

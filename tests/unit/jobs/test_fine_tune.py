@@ -7,13 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fakes import Desk, FakeBackbone, FakeSource, ManualClock, Recorder, Shelf
+from fakes import Desk, FakeBackbone, FakeSource, ManualClock, Recorder, Shelf, trained_tail
+from headstart_server.backbones.tail_training import TailRequest, TailResult
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.queue import Lane, LaneQueue
-from headstart_server.errors import ArtifactDamaged, InvalidField, TooFewClasses, UnusableExamples
+from headstart_server.errors import (
+    ArtifactDamaged,
+    DatasetTooLarge,
+    InvalidField,
+    TooFewClasses,
+    TrainerDied,
+    UnusableExamples,
+)
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.datasets import DatasetStore
 from headstart_server.jobs.fine_tune import REPORT_SECONDS, FineTuneRun, FineTuneTools
@@ -23,18 +31,26 @@ from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import DatasetLimits, Example
 from headstart_server.learning.evaluation import MetricsSource
-from headstart_server.learning.recipe import Ridge
+from headstart_server.learning.recipe import Partial, Ridge
 from headstart_server.learning.target import Target
 from headstart_server.learning.task import Task
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
-from headstart_server.models.version import Manifest, Selector
+from headstart_server.models.tail_file import TAIL_FILE
+from headstart_server.models.version import Manifest, Selector, TailFacts
 
 
 class Rig:
     """All that a run works with; its backbone runs in a thread of its own, as in the server."""
 
-    def __init__(self, folder: Path, desk: Desk, ledger: Ledger | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        desk: Desk,
+        ledger: Ledger | None = None,
+        *,
+        max_activation_bytes: int = 1 << 20,
+    ) -> None:
         self.desk = desk
         self.clock = ManualClock(0.0)
         self.seen = Recorder()
@@ -53,6 +69,8 @@ class Rig:
             observer=self.seen,
             gate=GateKeeper(desk.shelf.registry, engine, self.datasets.reader, window=5),
             window=5,
+            scratch=folder,
+            max_activation_bytes=max_activation_bytes,
             software="headstart test",
             clock=self.clock,
             now=desk.clock,
@@ -498,3 +516,90 @@ def test_weights_and_soft_labels_reach_the_head(rig: Rig) -> None:
         ).head_digest
     )
     assert len(digests) == 3
+
+
+# Blocks of its own
+
+
+def test_a_version_with_blocks_of_its_own_is_published_with_them(rig: Rig) -> None:
+    manifest = rig.fine_tune(pets(6), recipe=Partial())
+    assert manifest.tail == TailFacts(blocks=1, cut="cut1")
+    assert list(manifest.files) == [TAIL_FILE]
+    assert manifest.remark.startswith("Blocks of its own")
+    assert manifest.metrics.source is MetricsSource.OUT_OF_FOLD
+    version = rig.desk.shelf.registry.load("pets", 1)
+    assert version.tail is not None
+    assert version.tail.cut == "cut1"
+    (request,) = rig.backbone.trained
+    assert len(request.rows) == manifest.example_count
+
+
+def test_each_example_is_trained_on_by_its_own_activations(rig: Rig) -> None:
+    seen: list[np.ndarray] = []
+
+    def train(request: TailRequest) -> TailResult:
+        seen.append(np.load(request.activations)[request.rows].mean(axis=(1, 2)))
+        seen.append(request.targets)
+        return trained_tail(request)
+
+    rig.backbone.train = train
+    # One content is there twice, and one cannot be decoded.
+    examples = [*pets(6), pets(6)[0], *BROKEN]
+    rig.fine_tune(examples, recipe=Partial(), max_dropped_share=0.5)
+    activations, targets = seen
+    expected = {tuple(np.round(rig.backbone.decode(one.content), 2)): one for one in pets(6)}
+    for row, target in zip(activations, targets, strict=True):
+        example = min(expected, key=lambda known: float(np.abs(np.array(known) - row).sum()))
+        names = sorted({one.target.label for one in pets(6)})
+        assert expected[example].target.label == names[int(target.argmax())]
+
+
+def test_held_out_examples_are_judged_through_the_versions_own_blocks(rig: Rig) -> None:
+    manifest = rig.fine_tune(pets(8, held_out=2), recipe=Partial())
+    assert manifest.tail is not None
+    assert manifest.metrics.source is MetricsSource.HELD_OUT
+    # The tail moves the features by 1 and the head takes that off: without the tail they would be wrong.
+    version = rig.desk.shelf.registry.load("pets", 1)
+    kept_out = [example for example in pets(8, held_out=2) if example.held_out]
+    rows = np.stack([rig.backbone.decode(example.content) for example in kept_out])
+    views = {"last": rows + 1, "taps": rows[:, :3] * 2}
+    right = [
+        version.head.class_names[place] == example.target.label
+        for place, example in zip(version.head.outputs(views).argmax(axis=1), kept_out, strict=True)
+    ]
+    assert manifest.metrics.accuracy == np.mean(right)
+
+
+def test_where_training_does_not_help_the_version_is_plain_and_says_so(rig: Rig) -> None:
+    rig.backbone.train = lambda request: replace(trained_tail(request), epoch=0)
+    job = rig.job(pets(6), recipe=Partial())
+    number = rig.run(job).execute()
+    manifest = rig.desk.shelf.registry.version("pets", number).manifest
+    assert (manifest.tail, manifest.files) == (None, {})
+    assert manifest.remark.startswith("No blocks of its own: ")
+    remarks = [event.progress.message for event in rig.desk.events(job.job_id) if event.progress]
+    assert manifest.remark in remarks
+
+
+def test_nothing_of_a_training_is_left_behind(rig: Rig, tmp_path: Path) -> None:
+    def fail(request: TailRequest) -> TailResult:
+        assert request.activations.exists()
+        raise TrainerDied("Expected a result. Received: signal 9.")
+
+    rig.backbone.train = fail
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(TrainerDied):
+        rig.run(rig.job(pets(6), recipe=Partial())).execute()
+    assert sorted(path for path in tmp_path.iterdir() if path.name != "datasets") == [
+        path for path in before if path.name != "datasets"
+    ]
+
+
+def test_more_activations_than_there_may_be_are_refused_before_the_backbone_runs(
+    tmp_path: Path, desk: Desk
+) -> None:
+    rig = Rig(tmp_path, desk, max_activation_bytes=100)
+    with pytest.raises(DatasetTooLarge, match="Expected at most 1 different examples"):
+        rig.run(rig.job(pets(6), recipe=Partial())).execute()
+    assert rig.backbone.batches == []
+    rig.batcher.close()

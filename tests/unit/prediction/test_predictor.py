@@ -451,9 +451,11 @@ async def asked(
     embedder, futures = stall.engine.get("fake"), []
     predict = embedder.predict
 
-    def seen(contents: Sequence[Content], deadline: float | None) -> list["Future[RowFeatures]"]:
+    def seen(
+        contents: Sequence[Content], deadline: float | None, cuts: frozenset[str]
+    ) -> list["Future[RowFeatures]"]:
         embedder.predict = predict
-        futures.extend(predict(contents, deadline))
+        futures.extend(predict(contents, deadline, cuts))
         return list(futures)
 
     embedder.predict = seen
@@ -504,8 +506,10 @@ async def test_inputs_that_ended_before_anybody_waits_are_answered_too(
     embedder = stall.engine.get("fake")
     predict = embedder.predict
 
-    def at_once(contents: Sequence[Content], deadline: float | None) -> list["Future[RowFeatures]"]:
-        futures = predict(contents, deadline)
+    def at_once(
+        contents: Sequence[Content], deadline: float | None, cuts: frozenset[str]
+    ) -> list["Future[RowFeatures]"]:
+        futures = predict(contents, deadline, cuts)
         stall.work()
         assert all(future.done() for future in futures)
         return futures

@@ -1,0 +1,43 @@
+"""The last blocks of a Keras network as a model of their own."""
+
+from typing import Any
+
+from headstart_server.backbones.backbone import LAST
+from headstart_server.backbones.keras_import import load_keras
+from headstart_server.backbones.tail import TailMismatch, TailPlan, TailWeights, bias, kernel
+
+
+def tail_model(network: Any, plan: TailPlan) -> Any:
+    """The part of a network behind a cut, from its activation to ``last``; the layers are shared."""
+    return load_keras().Model(network.output[plan.cut.name], {LAST: network.output[LAST]})
+
+
+def put(tail: Any, network: Any, plan: TailPlan, weights: TailWeights) -> None:
+    """Give a copy of a tail its weights: those of the plan's layers, the others from the network.
+
+    Raises:
+        TailMismatch: the weights do not fit the plan.
+    """
+    for layer in tail.layers:
+        if layer.name in plan.layers:
+            layer.set_weights(_fitting(layer, weights))
+        elif layer.weights:
+            layer.set_weights(network.get_layer(layer.name).get_weights())
+
+
+def taken(model: Any, plan: TailPlan) -> TailWeights:
+    """The weights of a plan's layers in a model that has them."""
+    tensors = {}
+    for name in plan.layers:
+        tensors[kernel(name)], tensors[bias(name)] = model.get_layer(name).get_weights()
+    return TailWeights(blocks=plan.blocks, tensors=tensors)
+
+
+def _fitting(layer: Any, weights: TailWeights) -> list[Any]:
+    tensors = [weights.tensor(kernel(layer.name)), weights.tensor(bias(layer.name))]
+    for tensor, variable in zip(tensors, layer.weights, strict=True):
+        if tensor.shape != tuple(variable.shape):
+            raise TailMismatch(
+                f"Expected a tensor of shape {list(variable.shape)}. Received: {list(tensor.shape)}."
+            )
+    return tensors

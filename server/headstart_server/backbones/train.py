@@ -1,0 +1,59 @@
+"""Trains a tail for another process: ``python -m headstart_server.backbones.train NAME FOLDER``.
+
+The request lies in the folder and the result is written there. Each epoch is told as a line of JSON on
+stdout. It ends when its stdin does: a server that is gone needs no tail.
+"""
+
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import IO
+
+from headstart_server.backbones.cores import available_cores
+from headstart_server.backbones.tail_training import TailEpoch, TailRequest
+
+#: Serving goes first: beside it this gets about a tenth of a core's time.
+NICE = 10
+
+
+def main(name: str, folder: str) -> None:
+    """Train, and write the result."""
+    told = _own_stdout()
+    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    os.nice(NICE)
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    cores = str(available_cores())
+    os.environ |= {"TF_NUM_INTRAOP_THREADS": cores, "TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": cores}
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow as tf  # noqa: PLC0415 - reads these when it is imported
+
+    from headstart_server.backbones.catalog import Catalog  # noqa: PLC0415 - not before TensorFlow
+
+    tf.config.experimental.enable_op_determinism()
+    tf.random.set_seed(0)
+
+    def progress(epoch: TailEpoch) -> None:
+        print(json.dumps({"number": epoch.number, "loss": epoch.loss}), file=told, flush=True)
+
+    request = TailRequest.load(Path(folder))
+    Catalog().train(name, request, progress, lambda: None).save(Path(folder))
+
+
+def _own_stdout() -> IO[str]:
+    """The stdout that this was started with; what libraries print goes to stderr instead."""
+    told = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    return told
+
+
+def _end_with_stdin() -> None:
+    # Not through `sys.stdin`: a thread that waits in it holds up the interpreter's end.
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,84 @@
+"""Trains in a process of its own, so that a server on a CPU stays without Keras and TensorFlow."""
+
+import json
+import selectors
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO
+
+from headstart_server.backbones.tail_training import TailEpoch, TailRequest, TailResult
+from headstart_server.errors import TrainerDied
+
+#: Seconds between two looks at the checkpoint.
+CHECK_SECONDS = 0.1
+
+
+def train_in_process(
+    program: Sequence[str],
+    request: TailRequest,
+    progress: Callable[[TailEpoch], None],
+    checkpoint: Callable[[], None],
+) -> TailResult:
+    """Train a tail in another process, which ends at once when this raises.
+
+    Args:
+        program: arguments of Python that train for the folder that is added as the last one; see `train`.
+        request: what to train. Its files are written beside its activations.
+        progress: told of each epoch.
+        checkpoint: called every `CHECK_SECONDS`; may raise to stop.
+
+    Raises:
+        TrainerDied: the process ended by itself without a result.
+    """
+    with TemporaryDirectory(dir=request.activations.parent) as name:
+        folder = Path(name)
+        request.save(folder)
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, *program, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+            )
+        with process:
+            try:
+                assert process.stdout is not None  # noqa: S101 - for the type checker
+                for line in _lines(process.stdout, checkpoint):
+                    progress(TailEpoch(**json.loads(line)))
+                code = process.wait()
+            finally:
+                process.kill()
+        try:
+            if code == 0:
+                return TailResult.load(folder)
+        except OSError:
+            pass
+        raise TrainerDied(_death(code, (folder / "log").read_text(errors="replace")))
+
+
+def _lines(stream: IO[bytes], checkpoint: Callable[[], None]) -> Iterator[bytes]:
+    """The lines of a stream up to its end, looking at the checkpoint while none comes."""
+    rest = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_READ)
+        while True:
+            checkpoint()
+            if not selector.select(CHECK_SECONDS):
+                continue
+            came = stream.read1()  # type: ignore[attr-defined]
+            if not came:
+                return
+            *lines, rest = (rest + came).split(b"\n")
+            yield from lines
+
+
+def _death(code: int, log: str) -> str:
+    how = f"exit code {code}" if code else "exit code 0 and no result"
+    if code < 0:
+        how = f"signal {-code} ({signal.Signals(-code).name})"
+        if -code == signal.SIGKILL:
+            how += "; the system ends processes so when memory runs out"
+    last = next((line for line in reversed(log.splitlines()) if line.strip()), "")
+    said = f" Its last words: {last[:300]}" if last else ""
+    return f"Expected the process that trains to end with a result. Received: {how}.{said}"

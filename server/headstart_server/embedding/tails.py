@@ -1,0 +1,102 @@
+"""Tails of versions, made ready on their backbone when they are first asked."""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+
+import numpy as np
+
+from headstart_server.backbones.backbone import LAST
+from headstart_server.backbones.tail import Float32, Tail, TailMismatch, TailWeights
+from headstart_server.embedding.embedder import Embedder, settled
+from headstart_server.embedding.queue import Lane, RowFeatures
+from headstart_server.errors import ArtifactDamaged
+
+#: A tail that was made ready holds its weights once more, laid out for the processor.
+_COPIES = 2
+
+
+class VersionTail:
+    """A version's own tail. Safe to use from many threads.
+
+    Args:
+        weights: its weights.
+        cut: name of the backbone's cut that it begins at.
+        model: the model that it is of, for errors.
+    """
+
+    def __init__(self, weights: TailWeights, cut: str, model: str) -> None:
+        self._weights = weights
+        self.cut = cut
+        self._model = model
+        self._lock = threading.Lock()
+        self._tail: Tail | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes it takes in memory, once it is ready."""
+        return _COPIES * self._weights.nbytes
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether `start` takes no time."""
+        return self._tail is not None
+
+    def prepare(self, embedder: Embedder) -> Tail:
+        """Make it ready, if it is not; takes some tens of milliseconds on a CPU.
+
+        Raises:
+            ArtifactDamaged: its weights are not those of a tail of this backbone.
+        """
+        with self._lock:
+            if self._tail is None:
+                try:
+                    self._tail = embedder.tail(self._weights)
+                except TailMismatch as error:
+                    raise ArtifactDamaged(
+                        f"A stored version of model '{self._model}' is damaged: its tail does not fit its "
+                        f"backbone. {error} Delete it and fine-tune again.",
+                        metadata={"model": self._model},
+                    ) from error
+            return self._tail
+
+    def start(
+        self,
+        embedder: Embedder,
+        activations: Float32,
+        lane: Lane,
+        *,
+        deadline: float | None = None,
+    ) -> list["Future[RowFeatures]"]:
+        """Start its passes over the activations of some inputs, [n, ...]; see `Embedder.run_tail`."""
+        return embedder.run_tail(self.prepare(embedder), activations, lane, deadline=deadline)
+
+
+def with_tail(views: Mapping[str, Float32], passes: Sequence[RowFeatures]) -> dict[str, Float32]:
+    """The views of some inputs, [n, D] each, with the tail's `last` in place of the backbone's."""
+    return {**views, LAST: np.concatenate([part.views[LAST] for part in passes])}
+
+
+def trained_views(
+    tail: VersionTail | None,
+    embedder: Embedder,
+    views: Mapping[str, Float32],
+    activations: Float32 | None,
+    checkpoint: Callable[[], None],
+) -> Mapping[str, Float32]:
+    """The views that a version's head takes, with the passes of its tail on the train lane.
+
+    Args:
+        tail: the version's own tail; None leaves the views as they are.
+        embedder: of the backbone.
+        views: the backbone's views of n inputs.
+        activations: of these inputs at the tail's cut; None without a tail.
+        checkpoint: called while the passes are awaited; may raise to stop.
+
+    Raises:
+        ArtifactDamaged: the tail is not one of this backbone.
+    """
+    if tail is None or activations is None:
+        return views
+    begun = tail.start(embedder, activations, Lane.TRAIN)
+    return with_tail(views, [settled(future, checkpoint) for future in begun])

@@ -1,0 +1,207 @@
+"""The activations of a job's examples at a cut, on disk while the job runs."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart_server.backbones.backbone import LAST, BackboneInfo, Views
+from headstart_server.backbones.tail import Cut, Float32, TailWeights
+from headstart_server.backbones.tail_training import Ints, TailEpoch
+from headstart_server.embedding.embedder import Embedder
+from headstart_server.embedding.tails import VersionTail, trained_views
+from headstart_server.errors import DatasetTooLarge
+from headstart_server.learning.partial import TailTools
+from headstart_server.learning.recipe import Partial, Recipe
+from headstart_server.models.storage import storage_errors
+
+#: Half the size of what the backbone gives, and more precise than the bfloat16 it mostly computes in.
+_STORED = np.dtype("<f2")
+#: Examples whose activations are read and passed through a tail at once.
+_AT_ONCE = 256
+#: Largest number of that type: what is beyond becomes it, not infinity.
+_LARGEST = np.float32(np.finfo(np.float16).max)
+
+
+def check_room(cut: Cut, count: int, max_bytes: int) -> None:
+    """Check that the activations of so many examples are not more than there may be.
+
+    Raises:
+        DatasetTooLarge: they are.
+    """
+    needed = count * cut.size * _STORED.itemsize
+    if needed > max_bytes:
+        each = cut.size * _STORED.itemsize
+        raise DatasetTooLarge(
+            f"Expected at most {max_bytes // each} different examples for the recipe partial: their "
+            f"activations of {each / 1024:.0f} KiB each may take {max_bytes / 2**20:.0f} MiB "
+            "(--activations-mib). "
+            f"Received: {count}, which take {needed / 2**20:.0f} MiB. Use auto or mlp, or fewer blocks.",
+            metadata={"limit": str(max_bytes // each)},
+        )
+
+
+class ActivationFile:
+    """Activations of different contents at a cut, written one after another as a ``.npy`` file.
+
+    Args:
+        path: the file to write.
+        cut: where they come from.
+        count: most contents.
+    """
+
+    def __init__(self, path: Path, cut: Cut, count: int) -> None:
+        self.path = path
+        self.cut = cut
+        self._count = count
+        self._row_of: dict[str, int] = {}
+        self._file: IO[bytes] = path.open("wb")
+        header = {"descr": _STORED.str, "fortran_order": False, "shape": (count, *cut.shape)}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+    def __enter__(self) -> "ActivationFile":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def add(self, digest: str, activation: Float32) -> None:
+        """Write the activation of a content, [height, width, channels].
+
+        Raises:
+            StorageFull: the disk is full.
+        """
+        with storage_errors():
+            self._file.write(np.clip(activation, -_LARGEST, _LARGEST).astype(_STORED).tobytes())
+        self._row_of[digest] = len(self._row_of)
+
+    def finish(self) -> None:
+        """End the file; contents that were not added are rows of zeros.
+
+        Raises:
+            StorageFull: the disk is full.
+        """
+        with storage_errors():
+            missing = self._count - len(self._row_of)
+            for _ in range(missing):
+                self._file.write(bytes(self.cut.size * _STORED.itemsize))
+            self._file.close()
+
+    @property
+    def rows(self) -> Mapping[str, int]:
+        """The row of each content that was added."""
+        return self._row_of
+
+    def read(self, rows: NDArray[np.int64]) -> Float32:
+        """Some rows, [n, height, width, channels]."""
+        return np.asarray(np.load(self.path, mmap_mode="r")[rows], np.float32)
+
+
+class JobActivations:
+    """The activations that a job needs: those of its recipe's cut, and none if it trains a head alone.
+
+    Args:
+        recipe: the job's.
+        max_bytes: most bytes of them.
+    """
+
+    def __init__(self, recipe: Recipe, max_bytes: int) -> None:
+        self._blocks = recipe.blocks if isinstance(recipe, Partial) else 0
+        self._max_bytes = max_bytes
+        self._folder = Path()
+        self._file: ActivationFile | None = None
+
+    @contextmanager
+    def folder(self, scratch: Path, job_id: str) -> Iterator[None]:
+        """Have a folder for them in this block."""
+        if not self._blocks:
+            yield
+            return
+        with TemporaryDirectory(dir=scratch, prefix=f"{job_id}.") as name:
+            self._folder = Path(name)
+            yield
+
+    def begin(self, info: BackboneInfo, count: int) -> frozenset[str]:
+        """Begin to collect them, of so many contents at most; gives the names of the cuts that are needed.
+
+        Raises:
+            DatasetTooLarge: they would be more than there may be.
+        """
+        if not self._blocks:
+            return frozenset()
+        cut = info.tails[self._blocks].cut
+        check_room(cut, count, self._max_bytes)
+        self._file = ActivationFile(self._folder / "activations.npy", cut, count)
+        return frozenset({cut.name})
+
+    def add(self, digest: str, views: Views) -> None:
+        """Take the activation of a content from its views.
+
+        Raises:
+            StorageFull: the disk is full.
+        """
+        if self._file is not None:
+            self._file.add(digest, views[self._file.cut.name])
+
+    def finish(self) -> None:
+        """End the collection.
+
+        Raises:
+            StorageFull: the disk is full.
+        """
+        if self._file is not None:
+            self._file.finish()
+
+    def tools(
+        self,
+        embedder: Embedder,
+        digests: Sequence[str],
+        told: Callable[[TailEpoch], None],
+        checkpoint: Callable[[], None],
+    ) -> TailTools | None:
+        """What tails are trained with on examples of these contents; None if none is."""
+        file = self._file
+        if file is None:
+            return None
+        return TailTools(
+            activations=file.path,
+            rows=self._rows(file, digests),
+            train=lambda request: embedder.train_tail(request, told, checkpoint),
+        )
+
+    def tail(self, weights: TailWeights | None, model: str) -> VersionTail | None:
+        """The tail of a model's version that has weights of its own."""
+        if weights is None or self._file is None:
+            return None
+        return VersionTail(weights, self._file.cut.name, model)
+
+    def own_views(
+        self,
+        tail: VersionTail | None,
+        embedder: Embedder,
+        views: Mapping[str, Float32],
+        digests: Sequence[str],
+        checkpoint: Callable[[], None],
+    ) -> Mapping[str, Float32]:
+        """The views of examples of these contents, as a head with this tail takes them."""
+        if tail is None or self._file is None or not digests:
+            return views
+        rows = self._rows(self._file, digests)
+        parts = []
+        for start in range(0, len(rows), _AT_ONCE):
+            part = slice(start, start + _AT_ONCE)
+            of_part = {LAST: views[LAST][part]}
+            activations = self._file.read(rows[part])
+            parts.append(trained_views(tail, embedder, of_part, activations, checkpoint)[LAST])
+        return {**views, LAST: np.concatenate(parts)}
+
+    @staticmethod
+    def _rows(file: ActivationFile, digests: Sequence[str]) -> Ints:
+        return np.array([file.rows[digest] for digest in digests], np.int64)

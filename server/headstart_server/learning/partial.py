@@ -1,0 +1,210 @@
+"""Fine-tuning of the last blocks of a backbone, from a linear head that was fitted first.
+
+LP-FT (Kumar et al. 2022): a head that is right before the blocks below it begin to move keeps them from being
+bent to a random one.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from headstart_server.backbones.backbone import LAST
+from headstart_server.backbones.tail_training import Loss, TailRequest, TailResult
+from headstart_server.learning.calibration import Calibration
+from headstart_server.learning.lbfgs import StopReason
+from headstart_server.learning.out_of_fold import calibrate
+from headstart_server.learning.recipe import Partial
+from headstart_server.learning.ridge import fit_ridge
+from headstart_server.learning.rows import Float32, Float64, Ints, Rows, Scaling
+from headstart_server.learning.solved import Solved
+from headstart_server.learning.split import Folds
+from headstart_server.learning.targets import Targets
+from headstart_server.learning.task import Task
+
+#: Examples of a step.
+BATCH = 32
+_LOSSES = {
+    Task.SINGLE_LABEL: Loss.SOFTMAX,
+    Task.MULTI_LABEL: Loss.SIGMOID,
+    Task.REGRESSION: Loss.SQUARED,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class TailTools:
+    """What tails are trained with.
+
+    Attributes:
+        activations: a ``.npy`` file of activations at the cut.
+        rows: the row of it that belongs to each example, in the order in which they were given, [N].
+        train: trains.
+    """
+
+    activations: Path
+    rows: Ints
+    train: Callable[[TailRequest], TailResult]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class FineTuning:
+    """The examples of a fine-tuning; row i of all but `views` is row `order[i]` of `views`.
+
+    Attributes:
+        views: features [N, D] by view, as they were given.
+        names: the views of the head; `LAST` is the last of them.
+        order: the row of `views` of each example, [N].
+        targets: what each shows.
+        weights: how much each counts, [N].
+        folds: the cross-validation partition.
+        seed: seeds the order of the examples.
+    """
+
+    views: Mapping[str, Float32]
+    names: Sequence[str]
+    order: Ints
+    targets: Targets
+    weights: Float64
+    folds: Folds
+    seed: int
+
+
+def fit_partial(
+    recipe: Partial,
+    examples: FineTuning,
+    start: Solved,
+    *,
+    to_beat: Solved,
+    tools: TailTools,
+    checkpoint: Callable[[], None],
+) -> Solved:
+    """Train the last blocks and the head together, and keep that if it is worth it.
+
+    Args:
+        recipe: its settings.
+        examples: the examples.
+        start: the ridge head that is begun with, on features each by its deviation.
+        to_beat: the best head on the backbone as it is, validated on the same folds.
+        tools: train tails.
+        checkpoint: called between pieces of work; may raise to stop.
+
+    Returns:
+        The head with its tail; or `to_beat`, with a remark, where its out-of-fold loss is not beaten or
+        nothing can be validated.
+    """
+    if to_beat.loss is None:
+        return _kept(to_beat, "there are too few examples to tell whether training helps")
+    scale = _Scale(examples.targets, examples.weights)
+    heads = [scale.head(one, start.calibration) for one in _heads(examples, start, checkpoint)]
+    result = tools.train(_request(recipe, examples, np.stack(heads), scale, tools))
+    scores = result.outputs.astype(np.float64) * scale.spread + scale.centre
+    counted = examples.folds.counted
+    calibration, loss = calibrate(
+        scores[counted],
+        examples.targets.take(counted),
+        examples.weights[counted],
+        temperature=recipe.temperature,
+    )
+    figures = f"out-of-fold loss {loss:.4g}, and {to_beat.loss:.4g} with the backbone as it is"
+    if result.epoch == 0 or loss >= to_beat.loss:
+        return _kept(to_beat, f"training the last blocks did not help ({figures})")
+    return Solved(
+        weights=result.head[:-1].astype(np.float64) * scale.spread,
+        bias=result.head[-1].astype(np.float64) * scale.spread + scale.centre,
+        calibration=calibration,
+        loss=loss,
+        scores=scores,
+        stop_reason=StopReason(result.stop.value),
+        epochs=result.epoch,
+        tail=result.tail,
+        remark=f"Blocks of its own, trained for {result.epoch} epochs ({figures}).",
+    )
+
+
+def _kept(solved: Solved, why: str) -> Solved:
+    """The head on the backbone as it is."""
+    return Solved(
+        weights=solved.weights,
+        bias=solved.bias,
+        calibration=solved.calibration,
+        regularization=solved.regularization,
+        loss=solved.loss,
+        scores=solved.scores,
+        remark=f"No blocks of its own: {why}.",
+    )
+
+
+def _request(
+    recipe: Partial, examples: FineTuning, heads: Float32, scale: "_Scale", tools: TailTools
+) -> TailRequest:
+    beside = [examples.views[name][examples.order] for name in examples.names if name != LAST]
+    count = len(examples.order)
+    targets = (examples.targets.matrix - scale.centre) / scale.spread
+    return TailRequest(
+        blocks=recipe.blocks,
+        activations=tools.activations,
+        rows=tools.rows[examples.order],
+        beside=np.concatenate([np.zeros((count, 0), np.float32), *beside], axis=1),
+        targets=targets.astype(np.float32),
+        weights=(examples.weights / examples.weights.mean()).astype(np.float32),
+        loss=_LOSSES[examples.targets.task],
+        folds=examples.folds.of,
+        heads=heads,
+        learning_rate=recipe.learning_rate,
+        max_epochs=recipe.max_epochs,
+        patience=recipe.patience,
+        batch=BATCH,
+        seed=examples.seed,
+        seconds=recipe.time_budget,
+    )
+
+
+def _heads(examples: FineTuning, start: Solved, checkpoint: Callable[[], None]) -> list[Solved]:
+    """The head that is begun with, fitted without each fold and, last, on all examples."""
+    none = Folds(count=0, of=np.zeros(0, np.int64), counted=np.zeros(0, np.bool_))
+    heads = []
+    for fold in range(examples.folds.count):
+        seen = np.flatnonzero(examples.folds.of != fold)
+        rows = Rows(
+            examples.views,
+            examples.names,
+            Scaling.STANDARD,
+            order=examples.order[seen],
+            checkpoint=checkpoint,
+        )
+        heads.append(
+            fit_ridge(
+                rows,
+                examples.targets.take(seen),
+                none,
+                weights=examples.weights[seen],
+                regularization=start.regularization,
+                checkpoint=checkpoint,
+            )
+        )
+    return [*heads, start]
+
+
+class _Scale:
+    """From scores to what is trained on: logits, and numbers around 0 that vary by 1."""
+
+    def __init__(self, targets: Targets, weights: Float64) -> None:
+        self.centre, self.spread = np.zeros(1), np.ones(1)
+        if targets.task is Task.REGRESSION:
+            self.centre = np.average(targets.matrix, axis=0, weights=weights)
+            variance = np.average(np.square(targets.matrix - self.centre), axis=0, weights=weights)
+            self.spread = np.where(variance > 0, np.sqrt(variance), 1.0)
+
+    def head(self, solved: Solved, calibration: Calibration) -> Float32:
+        """Weights and, in the last row, bias of a head whose outputs are on this scale, [D + 1, C]."""
+        matrix = np.vstack([solved.weights, solved.bias])
+        if calibration.task is Task.SINGLE_LABEL:
+            matrix = matrix / calibration.temperature
+        elif calibration.task is Task.MULTI_LABEL:
+            matrix = matrix * calibration.slopes
+            matrix[-1] += calibration.offsets
+        else:
+            matrix[-1] -= self.centre
+            matrix = matrix / self.spread
+        return matrix.astype(np.float32)

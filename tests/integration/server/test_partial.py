@@ -1,0 +1,164 @@
+"""Recipes that train networks, over gRPC on the real backbone: published, cancelled, killed, and served."""
+
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from headstart.v1 import fine_tuning_service_pb2 as tuning
+from headstart.v1 import job_pb2
+from headstart.v1 import prediction_service_pb2 as predicting
+from integration.server.calls import Api, digit, digits, refused
+from server_process import ServerProcess, eventually, running
+
+# TensorFlow is started for each training.
+pytestmark = pytest.mark.timeout(300)
+
+#: Enough that training the last block helps.
+EXAMPLES = digits(range(10), 12)
+LONG = job_pb2.Recipe(partial=job_pb2.PartialRecipe(max_epochs=1000, patience=1000))
+SHORT = job_pb2.Recipe(partial=job_pb2.PartialRecipe(max_epochs=6, learning_rate=3e-4))
+WAIT = 200.0
+
+
+def trainer(server: ServerProcess) -> psutil.Process | None:
+    """The process that trains for a server, if there is one."""
+    for child in psutil.Process(server.pid).children():
+        if "headstart_server.backbones.train" in child.cmdline():
+            return child
+    return None
+
+
+def training(api: Api, server: ServerProcess, model: str) -> tuple[job_pb2.Job, psutil.Process]:
+    """A job amid its training, and the process that trains."""
+    job = api.fine_tune(EXAMPLES, model=model, recipe=LONG)
+    eventually(lambda: "epochs" in api.status(job.job_id).progress.message or None, 120.0, "the first epoch")
+    process = trainer(server)
+    assert process is not None
+    return job, process
+
+
+@pytest.fixture(scope="module")
+def published(api: Api) -> job_pb2.Job:
+    job = api.ended(api.fine_tune(EXAMPLES, model="blocks", recipe=SHORT, seed=2).job_id, WAIT)
+    assert job.state == job_pb2.JOB_STATE_SUCCEEDED, job.error
+    return job
+
+
+def folder(server: ServerProcess, job: job_pb2.Job) -> Path:
+    (found,) = (server.data / "versions").glob(f"{job.job_id}.*")
+    return found
+
+
+def test_training_tells_its_loss_which_falls(api: Api, published: job_pb2.Job) -> None:
+    messages = [event.progress.message for event in api.watch(published.job_id)]
+    losses = [float(one.split()[2]) for one in messages if one.startswith("Out-of-fold loss")]
+    assert losses[-1] < losses[0]
+    fractions = [event.progress.fraction for event in api.watch(published.job_id)]
+    assert fractions == sorted(fractions)
+
+
+def test_a_version_has_its_blocks_beside_its_head_and_answers_with_them(
+    api: Api, server: ServerProcess, published: job_pb2.Job
+) -> None:
+    assert {path.name for path in folder(server, published).iterdir()} >= {
+        "head.safetensors",
+        "manifest.json",
+        "tail.safetensors",
+    }
+    pictures = [digit(label, 40) for label in range(10)]
+    names = api.names("blocks", *pictures)
+    assert sum(name == str(label) for label, name in enumerate(names)) >= 7
+    # A row's answer is the same whatever comes with it.
+    together = api.predict("blocks", *pictures).result.predictions
+    assert [api.predict("blocks", picture).result.predictions[0] for picture in pictures] == list(together)
+
+
+def test_plain_and_tailed_versions_of_one_call_share_one_pass(
+    api: Api, server: ServerProcess, published: job_pb2.Job
+) -> None:
+    plain = api.published(EXAMPLES, model="blocks-plain")
+    deep = job_pb2.Recipe(partial=job_pb2.PartialRecipe(blocks=2, max_epochs=4, learning_rate=3e-4))
+    other = api.ended(api.fine_tune(EXAMPLES, model="blocks-2", recipe=deep).job_id, WAIT)
+    assert other.state == job_pb2.JOB_STATE_SUCCEEDED, other.error
+    models = ("blocks", "blocks-2", "blocks-plain")
+    pictures = [digit(label, 41) for label in range(5)]
+    alone = [api.predict(model, *pictures).result.predictions for model in models]
+    rows = "headstart_batch_rows_sum"
+    before = server.metrics().value(rows, lane="predict")
+    more = [predicting.VersionSelector(model=model) for model in models[1:]]
+    response = api.predict(models[0], *pictures, additional_targets=more)
+    assert server.metrics().value(rows, lane="predict") - before == len(pictures)
+    together = [response.result, *response.additional_results]
+    assert [list(result.predictions) for result in together] == [list(result) for result in alone]
+    assert plain.version == 1
+
+
+def test_the_same_seed_gives_the_same_files(api: Api, server: ServerProcess, published: job_pb2.Job) -> None:
+    again = api.ended(api.fine_tune(EXAMPLES, model="blocks-again", recipe=SHORT, seed=2).job_id, WAIT)
+    for name in ("head.safetensors", "tail.safetensors"):
+        first, second = (folder(server, job) / name for job in (published, again))
+        assert first.read_bytes() == second.read_bytes()
+
+
+def test_a_cancel_amid_training_ends_it_within_a_second_or_so(
+    api: Api, server: ServerProcess, model: str
+) -> None:
+    job, process = training(api, server, model)
+    began = time.monotonic()
+    api.fine_tuning.Cancel(tuning.CancelRequest(job_id=job.job_id), timeout=30)
+    assert api.ended(job.job_id).state == job_pb2.JOB_STATE_CANCELLED
+    assert time.monotonic() - began < 5
+    assert not process.is_running()
+    assert list((server.data / "scratch").iterdir()) == []
+
+
+def test_a_trainer_that_is_killed_fails_its_job_alone(api: Api, server: ServerProcess, model: str) -> None:
+    job, process = training(api, server, model)
+    process.kill()
+    ended = api.ended(job.job_id)
+    assert ended.state == job_pb2.JOB_STATE_FAILED
+    assert "signal 9 (SIGKILL)" in ended.error.message
+    assert b"TRAINER_DIED" in ended.error.SerializeToString()
+    assert api.published(digits((0, 1), 4), model=model).version == 1
+    assert list((server.data / "scratch").iterdir()) == []
+
+
+def test_a_trainer_steps_back_for_serving_and_ends_with_its_server(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as server:
+        server.wait_until_serving()
+        with Api.connect(server.target) as api:
+            _, process = training(api, server, "blocks")
+            assert process.nice() == 10
+        server.kill()
+        eventually(lambda: not process.is_running() or None, 30.0, "the end of the trainer")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "field"),
+    [
+        (job_pb2.Recipe(partial=job_pb2.PartialRecipe(blocks=4)), "spec.recipe.partial.blocks"),
+        (
+            job_pb2.Recipe(partial=job_pb2.PartialRecipe(learning_rate=1.0)),
+            "spec.recipe.partial.learning_rate",
+        ),
+        (job_pb2.Recipe(partial=job_pb2.PartialRecipe(max_epochs=-1)), "spec.recipe.partial.max_epochs"),
+        (job_pb2.Recipe(mlp=job_pb2.MlpRecipe(hidden_units=5000)), "spec.recipe.mlp.hidden_units"),
+        (job_pb2.Recipe(mlp=job_pb2.MlpRecipe(dropout=float("nan"))), "spec.recipe.mlp.dropout"),
+        (job_pb2.Recipe(mlp=job_pb2.MlpRecipe(patience=2000)), "spec.recipe.mlp.patience"),
+        (job_pb2.Recipe(mlp=job_pb2.MlpRecipe(views=["first"])), "spec.recipe.mlp.view"),
+    ],
+)
+def test_settings_out_of_their_range_are_named(api: Api, recipe: job_pb2.Recipe, field: str) -> None:
+    refusal = refused(lambda: api.fine_tune(digits((0, 1), 4), model="never", recipe=recipe))
+    assert refusal.reason == "INVALID_FIELD"
+    assert list(refusal.fields) == [field]
+
+
+def test_an_mlp_is_published_with_its_choices_and_answers(api: Api, model: str) -> None:
+    recipe = job_pb2.Recipe(mlp=job_pb2.MlpRecipe(max_epochs=40))
+    job = api.ended(api.fine_tune(EXAMPLES, model=model, recipe=recipe).job_id, WAIT)
+    assert job.state == job_pb2.JOB_STATE_SUCCEEDED, job.error
+    names = api.names(model, *[digit(label, 40) for label in range(10)])
+    assert sum(name == str(label) for label, name in enumerate(names)) >= 6
