@@ -197,7 +197,7 @@ def hostile() -> ReportFacts:
 
 def _with_data(found: Evaluation, made: Version, names: list[str], ids: list[str]) -> ReportFacts:
     findings = _findings(names, ids)
-    pictures = {index: _picture(index) for index in pictured(found, findings)}
+    pictures = {index: picture(index) for index in pictured(found, findings)}
     return ReportFacts(version=made, evaluation=found, findings=findings, pictures=pictures)
 
 
@@ -259,7 +259,7 @@ def _findings(names: list[str], ids: list[str]) -> DatasetFindings:
     )
 
 
-def _picture(index: int) -> bytes:
+def picture(index: int) -> bytes:
     """A picture as small as the page shows them."""
     random = np.random.default_rng(index)
     height, width = (96, 72) if index % 3 else (64, 96)

@@ -13,15 +13,15 @@ _FORMAT = 1
 
 
 def document(facts: ReportFacts) -> str:
-    """The facts as one JSON object; times are seconds since 1970, shares 0 to 1. Its keys:
+    """The facts as one JSON object; times are seconds since 1970, shares 0 to 1.
 
-    ``format`` (1), ``model``, ``version``, ``aliases``, ``task``, ``created``, ``expires`` (null for never),
-    ``size_bytes``, ``display_name``, ``labels``, ``class_names``, ``thresholds`` (several labels: by class);
-    ``metrics``, ``evaluation`` and ``findings`` with the fields of the contract's messages of these names
-    (null for versions of 0.1), ``promotion`` (null without a condition), and ``lineage``: ``job_id``,
-    ``backbone``, ``backbone_digest``, ``dataset_digest``, ``head_digest``, ``recipe`` (its name with its
-    settings), ``seed``, ``example_count``, ``software``, ``runtime``, ``stop_reason``, ``fit_seconds`` and
-    what a parent brought.
+    Its keys are ``format`` (1), ``model``, ``version``, ``aliases``, ``task``, ``created``, ``expires`` (null
+    for never), ``size_bytes``, ``display_name``, ``labels``, ``class_names``, ``thresholds`` (several labels:
+    by class); ``metrics``, ``evaluation`` and ``findings`` with the fields of the contract's messages of
+    these names (null for versions of 0.1), ``promotion`` (null without a condition), and ``lineage``:
+    ``job_id``, ``backbone``, ``backbone_digest``, ``dataset_digest``, ``head_digest``, ``recipe`` (its name
+    with its settings), ``seed``, ``example_count``, ``software``, ``runtime``, ``stop_reason``,
+    ``fit_seconds``, ``parent`` (0 for none), ``added_count`` and ``removed_count``.
     """
     version, evaluation, findings = facts.version, facts.evaluation, facts.findings
     fields: dict[str, Any] = facts.manifest.to_json()

@@ -12,6 +12,8 @@ __all__ = ["error_chart", "value_chart"]
 
 #: Bars of the histogram: an odd number, so that one has no error in its middle.
 _BARS = 25
+#: Errors that are none: bars of such a width could not be told apart from each other.
+_TINY = 1e-300
 
 
 def value_chart(values: Sequence[ValuePair]) -> Markup:
@@ -45,7 +47,8 @@ def error_chart(values: Sequence[ValuePair]) -> Markup:
     """How many errors are of which size: what was told less what is true."""
     errors = [pair.predicted - pair.actual for pair in values]
     # A few large errors would leave no room for the many others: they are counted in the outermost bars.
-    reach = sorted(map(abs, errors))[math.ceil(0.99 * len(errors)) - 1] or 1.0
+    reach = sorted(map(abs, errors))[math.ceil(0.99 * len(errors)) - 1]
+    reach = reach if reach > _TINY else 1.0
     width = 2 * reach / _BARS
     counts = [0] * _BARS
     for error in errors:

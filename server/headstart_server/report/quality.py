@@ -39,7 +39,7 @@ def confusion_section(facts: ReportFacts) -> Section | None:
                 tag("div", confusion_chart(confusion), class_="scroll"),
                 tag(
                     "figcaption",
-                    f"Each row is a true class; the stronger a colour, the larger its share of the row.{others}",
+                    f"Each row is a true class; the stronger the colour, the larger its share.{others}",
                 ),
                 class_="wide",
             ),

@@ -100,7 +100,7 @@ def _read_stored(stored: bytes, manifest: Manifest) -> tuple[Evaluation | None, 
             Evaluation.from_json(evaluation) if evaluation else None,
             DatasetFindings.from_json(findings) if findings else None,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ArtifactDamaged(
             f"A stored version of model '{manifest.model}' is damaged: its {EVALUATION_FILE} cannot be read. "
             "Delete it and fine-tune again.",

@@ -52,7 +52,9 @@ def text(facts: ReportFacts) -> str:
 def _head(facts: ReportFacts) -> Iterable[str]:
     version = facts.version
     names = [*version.aliases, *([facts.manifest.display_name] if facts.manifest.display_name else [])]
-    yield _line(f"{version.model}, version {version.number}" + (f" ({', '.join(names)})" if names else ""))
+    yield from _wrapped(
+        f"{version.model}, version {version.number}{f' ({listed(tuple(names))})' if names else ''}"
+    )
     said = [verdict(facts) + ".", interval(facts.metrics) and f"{interval(facts.metrics)}."]
     yield from _wrapped(" ".join(filter(None, [*said, measured_on(facts.metrics), baseline(facts)])))
     figures = key_figures(facts)[1:]  # the first is the verdict
