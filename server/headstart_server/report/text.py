@@ -59,7 +59,7 @@ def _head(facts: ReportFacts) -> Iterable[str]:
     yield from _wrapped(" ".join(filter(None, [*said, measured_on(facts.metrics), baseline(facts)])))
     figures = key_figures(facts)[1:]  # the first is the verdict
     if figures:
-        yield from _wrapped(" | ".join(f"{name.lower()} {shown}" for name, shown, _ in figures))
+        yield from _wrapped(" | ".join(f"{name[0].lower()}{name[1:]} {shown}" for name, shown, _ in figures))
 
 
 def _promotion(facts: ReportFacts) -> Iterable[str]:

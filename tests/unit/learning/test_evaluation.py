@@ -263,3 +263,27 @@ def test_a_class_that_the_head_does_not_know_was_answered_wrong() -> None:
     assert found.worst[0].id == "y"
     assert found.worst[0].labels == ()
     assert found.worst[0].loss > 80
+
+
+@pytest.mark.parametrize("count", [1, 3, 1000, 2500])
+def test_numbers_come_with_what_was_told_spread_evenly_over_all(count: int) -> None:
+    values = np.arange(count, dtype=np.float32)
+    targets = Targets(
+        task=Task.REGRESSION, class_names=("value",), matrix=values[:, None], weights=np.ones(count)
+    )
+    evaluation = evaluate(
+        targets, values[:, None] + 0.5, NONE, [""] * count, source=MetricsSource.OUT_OF_FOLD
+    )
+
+    pairs = evaluation.values
+    assert len(pairs) == min(count, 1000)
+    assert (pairs[0].actual, pairs[-1].actual) == (0, count - 1)
+    assert all(pair.predicted == pair.actual + 0.5 for pair in pairs)
+    assert Evaluation.from_json(json.loads(json.dumps(evaluation.to_json()))) == evaluation
+
+
+def test_an_evaluation_that_was_stored_without_numbers_can_be_read() -> None:
+    fields = Evaluation(metrics=Metrics()).to_json()
+    del fields["values"]
+
+    assert Evaluation.from_json(fields).values == ()
