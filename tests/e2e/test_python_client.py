@@ -150,6 +150,22 @@ def test_a_version_goes_on_from_another_and_takes_its_place_if_it_is_not_worse(
     assert client.evaluation("growing", 2).evaluation.metrics == newer.metrics
 
 
+def test_an_answer_comes_with_what_it_rests_on(client: Client, version: Version, asked: list[Path]):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+
+    usual = client.predict(asked[0], model="letters", abstain=True, neighbors=3, saliency=True)
+    odd = client.predict(noise, model="letters", abstain=0.2)
+
+    assert usual.task is Task.SINGLE_LABEL
+    assert usual.neighbors[0].distance <= usual.neighbors[-1].distance
+    assert all(each.id.startswith(f"{each.labels[0]}/") for each in usual.neighbors)
+    assert usual.saliency.class_name == usual.label
+    assert usual.saliency.map.ndim == 2
+    assert usual.saliency.overlay.startswith(b"\x89PNG")
+    assert odd.typicality <= usual.typicality
+    assert version.has_examples
+
+
 def test_examples_may_show_several_labels_or_numbers(client: Client, pictures: Split):
     tagged = [(each.png, ["thin"] if each.label in "17" else []) for each in pictures[0]]
     tagged += [(each.png, ["round"]) for each in pictures[1] if each.label == "0"]

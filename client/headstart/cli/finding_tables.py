@@ -87,7 +87,7 @@ def _named(example: ExampleReference) -> str:
 
 
 def _suspect(suspect: LabelSuspect) -> str:
-    like = f"{suspect.suggested_label} ({percent(suspect.suggested_probability)})"
+    like = f"{suspect.suggested_label or 'no class'} ({percent(suspect.suggested_probability)})"
     return f"{_named(suspect.example)} looks like {like}"
 
 

@@ -24,7 +24,7 @@ from headstart_server.report.gallery import (
 )
 from headstart_server.report.layout import Section, note, section
 from headstart_server.report.markup import Child, Markup, named, tag
-from headstart_server.report.words import figure, listed, percent, plural
+from headstart_server.report.words import figure, listed, percent, plural, written
 
 __all__ = ["data_section", "mistakes_section", "more_section", "suspects_section"]
 
@@ -116,10 +116,10 @@ def _suspect(pictures: Mapping[int, bytes], each: LabelSuspect) -> Markup:
     return card(
         pictures,
         each.example,
-        ["labelled ", named(each.example.label), f" ({percent(each.given_probability)})"],
+        ["labelled ", named(written(each.example.label)), f" ({percent(each.given_probability)})"],
         [
             "looks like ",
-            tag("strong", named(each.suggested_label)),
+            tag("strong", named(written(each.suggested_label))),
             f" ({percent(each.suggested_probability)})",
         ],
     )
@@ -149,7 +149,7 @@ def _group(pictures: Mapping[int, bytes], group: DuplicateGroup) -> Markup:
     return tag(
         "div",
         tag("p", "equal" if group.exact else "nearly equal", marks, class_="kind"),
-        cards(card(pictures, each, named(each.label)) for each in group.examples[:MAX_GROUPED]),
+        cards(card(pictures, each, named(written(each.label))) for each in group.examples[:MAX_GROUPED]),
         _more(more, "example"),
         class_="group",
     )
@@ -165,7 +165,7 @@ def _outliers(pictures: Mapping[int, bytes], findings: DatasetFindings) -> Child
             card(
                 pictures,
                 each.example,
-                named(each.example.label),
+                named(written(each.example.label)),
                 f"{each.distance_ratio:.1f} times as far as usual",
             )
             for each in shown

@@ -18,6 +18,7 @@ from headstart_server.report.words import (
     plural,
     shortened,
     verdict,
+    written,
 )
 
 __all__ = ["MEDIA_TYPE", "text"]
@@ -104,8 +105,8 @@ def _suspects(facts: ReportFacts) -> Iterable[str]:
     if findings is None:
         return []
     lines = [
-        f"{each.example.id or each.example.index}: labelled {each.example.label}, looks like "
-        f"{each.suggested_label} ({percent(each.suggested_probability)})"
+        f"{each.example.id or each.example.index}: labelled {written(each.example.label)}, looks like "
+        f"{written(each.suggested_label)} ({percent(each.suggested_probability)})"
         for each in findings.suspects
     ]
     return _list("Labels to look at", lines, findings.suspect_count)

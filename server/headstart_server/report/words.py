@@ -37,7 +37,12 @@ def shortened(text: str, most: int) -> str:
 
 def listed(labels: tuple[str, ...]) -> str:
     """Several labels in one text."""
-    return ", ".join(labels) or "no class"
+    return written(", ".join(labels))
+
+
+def written(label: str) -> str:
+    """A label, or what is said in place of none."""
+    return label or "no class"
 
 
 def verdict(facts: ReportFacts) -> str:
