@@ -70,7 +70,7 @@ def predict(
     min_probability: Annotated[
         float | None,
         typer.Option(
-            min=0, max=1, help="Below it the likeliest class is unknown; means --abstain.", show_default=False
+            min=0, max=1, help="Below it the likeliest class is told to be unknown.", show_default=False
         ),
     ] = None,
     neighbors: Annotated[

@@ -65,8 +65,10 @@ def _interval_bar(metrics: Metrics) -> Markup | None:
         "svg",
         tag("title", told),
         tag("rect", x="0", y="7", width="300", height="4", rx="2", class_="track"),
-        tag("rect", x=place(low), y="5", width=place(max(high - low, 2)), height="8", rx="4", class_="range"),
-        tag("circle", cx=place(at), cy="9", r="6", class_="at"),
+        tag(
+            "rect", x=place(low), y="3", width=place(max(high - low, 4)), height="12", rx="3", class_="range"
+        ),
+        tag("rect", x=place(at - 1.5), y="1", width="3", height="16", rx="1.5", class_="at"),
         viewBox="-7 0 314 18",
         width="314",
         height="18",
