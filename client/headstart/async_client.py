@@ -1,5 +1,6 @@
 """The asynchronous client: `Client` on the event loop."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import timedelta
@@ -9,32 +10,36 @@ from typing import Any, TypeVar, Unpack, overload
 
 from numpy.typing import NDArray
 
-from headstart import calls
-from headstart.answers.jobs import read_validation
+from headstart import calls, upload
 from headstart.async_connection import AsyncConnection
 from headstart.async_job import AsyncJob
 from headstart.channel import TlsConfig
 from headstart.chunks import listed
 from headstart.connection import UploadReport
 from headstart.errors import DeadlineExceeded, Unavailable
+from headstart.evidence import Abstention, make_evidence
 from headstart.examples import Examples, open_examples
 from headstart.inputs import Content
 from headstart.results import (
     Alias,
     Backbone,
+    Comparison,
+    EvaluationResult,
     JobState,
     JobStatus,
     Model,
     Prediction,
     Predictions,
+    Report,
+    ReportFormat,
     Validation,
+    VersionEvaluation,
 )
 from headstart.retries import RetryPolicy
 from headstart.runs import EmbeddingRun, PredictionRun, features_of, predictions_of
 from headstart.settings import DEFAULT_TARGET, connection_settings, seconds
 from headstart.spec import SpecSettings, make_spec
 from headstart.targets import Target, parse_target
-from headstart.upload import Upload
 from headstart.versions import joined_model
 
 __all__ = ["AsyncClient"]
@@ -118,8 +123,8 @@ class AsyncClient:
     ) -> AsyncJob:
         """Sends examples and starts a job; as `Client.fine_tune`."""
         spec = make_spec(model, settings, request_id=request_id or str(uuid.uuid4()))
-        response = await self._connection.upload(Upload(spec=spec, source=open_examples(examples)), on_upload)
-        return self.job(response.job.job_id)
+        source = await asyncio.to_thread(open_examples, examples)
+        return self.job(await self._connection.upload(upload.fine_tune(spec, source), on_upload))
 
     async def validate(
         self,
@@ -130,9 +135,55 @@ class AsyncClient:
         **settings: Unpack[SpecSettings],
     ) -> Validation:
         """Sends examples to be checked only; as `Client.validate`."""
-        upload = Upload(spec=make_spec(model, settings), source=open_examples(examples), validate_only=True)
-        response = await self._connection.upload(upload, on_upload)
-        return read_validation(response.validation)
+        spec = make_spec(model, settings)
+        source = await asyncio.to_thread(open_examples, examples)
+        return await self._connection.upload(upload.validation(spec, source), on_upload)
+
+    async def evaluate(
+        self,
+        examples: Examples,
+        *,
+        model: str,
+        version: int | None = None,
+        alias: str | None = None,
+        on_upload: UploadReport | None = None,
+    ) -> EvaluationResult:
+        """Measures a version on labelled examples; as `Client.evaluate`."""
+        target = Target(model, version=version, alias=alias)
+        source = await asyncio.to_thread(open_examples, examples)
+        return await self._connection.upload(upload.evaluation(target, source), on_upload)
+
+    async def compare(
+        self,
+        first: Target | str,
+        second: Target | str,
+        examples: Examples | None = None,
+        *,
+        on_upload: UploadReport | None = None,
+    ) -> Comparison:
+        """Puts two versions side by side on the same examples; as `Client.compare`."""
+        source = await asyncio.to_thread(open_examples, () if examples is None else examples)
+        sent = upload.comparison(parse_target(first), parse_target(second), source)
+        return await self._connection.upload(sent, on_upload)
+
+    async def evaluation(
+        self, model: str, version: int | None = None, alias: str | None = None
+    ) -> VersionEvaluation:
+        """Gets what was found out about a version when it was made; as `Client.evaluation`."""
+        target = Target(model, version=version, alias=alias)
+        return await self._connection.send(calls.version_evaluation(target))
+
+    async def report(
+        self,
+        model: str,
+        version: int | None = None,
+        alias: str | None = None,
+        *,
+        format: ReportFormat = "html",
+    ) -> Report:
+        """Gets all that is known about a version as a document; as `Client.report`."""
+        target = Target(model, version=version, alias=alias)
+        return await self._connection.send(calls.version_report(target, format))
 
     def job(self, job_id: str) -> AsyncJob:
         """Takes up a job by its id, without asking the server."""
@@ -153,6 +204,9 @@ class AsyncClient:
         version: int | None = None,
         alias: str | None = None,
         top_k: int | None = 5,
+        abstain: bool | float | Abstention | None = None,
+        neighbors: int = 0,
+        saliency: bool | str = False,
         timeout: float | timedelta | None = None,
     ) -> Prediction: ...
     @overload
@@ -164,6 +218,9 @@ class AsyncClient:
         version: int | None = None,
         alias: str | None = None,
         top_k: int | None = 5,
+        abstain: bool | float | Abstention | None = None,
+        neighbors: int = 0,
+        saliency: bool | str = False,
         timeout: float | timedelta | None = None,
     ) -> list[Prediction]: ...
     async def predict(
@@ -174,11 +231,22 @@ class AsyncClient:
         version: int | None = None,
         alias: str | None = None,
         top_k: int | None = 5,
+        abstain: bool | float | Abstention | None = None,
+        neighbors: int = 0,
+        saliency: bool | str = False,
         timeout: float | timedelta | None = None,
     ) -> Prediction | list[Prediction]:
         """Classifies one input, or a list or tuple of them; as `Client.predict`."""
-        targets = [Target(model, version=version, alias=alias)]
-        return predictions_of(inputs, await self.predict_many(inputs, targets, top_k=top_k, timeout=timeout))
+        answered = await self.predict_many(
+            inputs,
+            [Target(model, version=version, alias=alias)],
+            top_k=top_k,
+            abstain=abstain,
+            neighbors=neighbors,
+            saliency=saliency,
+            timeout=timeout,
+        )
+        return predictions_of(inputs, answered)
 
     async def predict_many(
         self,
@@ -187,11 +255,17 @@ class AsyncClient:
         *,
         top_k: int | None = 5,
         return_features: bool = False,
+        abstain: bool | float | Abstention | None = None,
+        neighbors: int = 0,
+        saliency: bool | str = False,
         timeout: float | timedelta | None = None,
     ) -> Predictions:
         """Classifies inputs by versions of several models; as `Client.predict_many`."""
         run = PredictionRun(
-            [parse_target(target) for target in targets], top_k=top_k, return_features=return_features
+            [parse_target(target) for target in targets],
+            top_k=top_k,
+            return_features=return_features,
+            evidence=make_evidence(abstain, neighbors, saliency),
         )
         await self._connection.send_all(run, listed(inputs), None if timeout is None else seconds(timeout))
         return run.result()

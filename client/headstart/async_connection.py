@@ -20,7 +20,6 @@ from headstart.runs import Run
 from headstart.settings import ConnectionSettings
 from headstart.status import RpcFailure, deadline_passed, error_from_rpc
 from headstart.upload import Upload
-from headstart.v1 import fine_tuning_service_pb2 as pb
 
 __all__ = ["AsyncConnection"]
 
@@ -88,7 +87,7 @@ class AsyncConnection:
     async def send_all(self, run: Run[Any], contents: Iterable[Content], timeout: float | None) -> None:
         """Sends inputs through as many calls as they need, within so many seconds in all."""
         deadline = Deadline(timeout)
-        async for chunk in _in_thread(chunks(contents)):
+        async for chunk in _in_thread(chunks(contents, max_inputs=run.max_inputs)):
             if deadline.passed:  # gRPC may still send a call with no time left
                 raise deadline_passed()
             try:
@@ -107,8 +106,8 @@ class AsyncConnection:
             if not token:
                 return
 
-    async def upload(self, upload: Upload, report: UploadReport | None) -> pb.FineTuneResponse:
-        """Sends a fine-tune's stream, again from its beginning as long as no server answers.
+    async def upload(self, upload: Upload[Result], report: UploadReport | None) -> Result:
+        """Sends a stream of examples, again from its beginning as long as no server answers.
 
         It goes over a synchronous channel, in a thread: a write of `grpc.aio` that fails because the server
         has ended the call replaces the server's status by an internal error (seen with grpcio 1.85).

@@ -2,15 +2,27 @@
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, get_args
 
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import Int32Value
 
+from headstart.answers.evaluations import read_version_evaluation
 from headstart.answers.jobs import read_event, read_job
 from headstart.answers.models import read_alias, read_backbone, read_model, read_version
-from headstart.results import Alias, Backbone, JobEvent, JobState, JobStatus, Model
+from headstart.results import (
+    Alias,
+    Backbone,
+    JobEvent,
+    JobState,
+    JobStatus,
+    Model,
+    Report,
+    ReportFormat,
+    VersionEvaluation,
+)
+from headstart.targets import Target, selector
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import model_service_pb2 as keeping
 
@@ -28,7 +40,9 @@ __all__ = [
     "model_deletion",
     "model_page",
     "version_deletion",
+    "version_evaluation",
     "version_page",
+    "version_report",
 ]
 
 Result = TypeVar("Result")
@@ -205,6 +219,37 @@ def model_deletion(model: str) -> Call[int]:
         request=keeping.DeleteModelRequest(model=model),
         response=keeping.DeleteModelResponse,
         read=lambda response: int(response.deleted_versions),
+    )
+
+
+def version_evaluation(target: Target) -> Call[VersionEvaluation]:
+    """GetEvaluation."""
+    return Call(
+        path=_KEEPING + "GetEvaluation",
+        request=keeping.GetEvaluationRequest(target=selector(target)),
+        response=keeping.GetEvaluationResponse,
+        read=read_version_evaluation,
+    )
+
+
+def version_report(target: Target, form: ReportFormat) -> Call[Report]:
+    """GetReport.
+
+    Raises:
+        ValueError: there is no such format.
+    """
+    if form not in get_args(ReportFormat):
+        raise ValueError(f"format must be one of {', '.join(get_args(ReportFormat))}. Received: {form!r}")
+    return Call(
+        path=_KEEPING + "GetReport",
+        request=keeping.GetReportRequest(target=selector(target), format=f"REPORT_FORMAT_{form.upper()}"),
+        response=keeping.GetReportResponse,
+        read=lambda response: Report(
+            model=target.model,
+            version=response.version,
+            media_type=response.media_type,
+            content=response.content,
+        ),
     )
 
 

@@ -9,31 +9,35 @@ from typing import Any, TypeVar, Unpack, overload
 
 from numpy.typing import NDArray
 
-from headstart import calls
-from headstart.answers.jobs import read_validation
+from headstart import calls, upload
 from headstart.channel import TlsConfig
 from headstart.chunks import listed
 from headstart.connection import Connection, UploadReport
 from headstart.errors import DeadlineExceeded, Unavailable
+from headstart.evidence import Abstention, make_evidence
 from headstart.examples import Examples, open_examples
 from headstart.inputs import Content
 from headstart.job import Job
 from headstart.results import (
     Alias,
     Backbone,
+    Comparison,
+    EvaluationResult,
     JobState,
     JobStatus,
     Model,
     Prediction,
     Predictions,
+    Report,
+    ReportFormat,
     Validation,
+    VersionEvaluation,
 )
 from headstart.retries import RetryPolicy
 from headstart.runs import EmbeddingRun, PredictionRun, features_of, predictions_of
 from headstart.settings import DEFAULT_TARGET, connection_settings, seconds
 from headstart.spec import SpecSettings, make_spec
 from headstart.targets import Target, parse_target
-from headstart.upload import Upload
 from headstart.versions import joined_model
 
 __all__ = ["Client"]
@@ -120,16 +124,20 @@ class Client:
         Args:
             examples: a folder with one sub-folder for each class, whose files all count, those of its
                 sub-folders too, but no hidden ones; a ``.csv`` or ``.jsonl`` file with the columns ``path``
-                (from the file's own folder) or ``text``, ``label``, and if you like ``id`` and ``held_out``
-                (true or false); a mapping from labels to contents; or any iterable of `Example` or
-                ``(content, label)``. Files are read while they are sent.
+                (from the file's own folder) or ``text``, one of ``label``, ``labels`` (separated by ``|``, in
+                JSONL a list) and ``value`` (a number), and if you like ``id``, ``held_out`` (true or false)
+                and ``weight``; a mapping from labels to contents; or any iterable of `Example` or
+                ``(content, target)``, where the target is a label, a list or set of labels, a number, or a
+                mapping from classes to their probabilities. Files are read while they are sent. May be empty
+                with a ``parent``.
             model: the model that gets the version; made if there is none of that name.
             request_id: makes it safe to call again: the same id and examples give the same job. Default: a
                 new one, which covers what this call itself repeats.
             on_upload: called with the examples sent so far and how many there are, None where unknown. After
                 a lost connection the count begins anew.
             **settings: ``backbone``, ``recipe``, ``held_out_share``, ``seed``, ``display_name``, ``labels``,
-                ``alias``, ``time_to_live``, ``max_dropped_share``; see `SpecSettings`.
+                ``alias``, ``time_to_live``, ``max_dropped_share``, ``task``, ``promote_if``, ``parent``,
+                ``remove``, ``discard_examples``; see `SpecSettings`.
 
         Returns:
             The accepted job.
@@ -143,8 +151,7 @@ class Client:
             ValueError: an example or a table is malformed.
         """
         spec = make_spec(model, settings, request_id=request_id or str(uuid.uuid4()))
-        response = self._connection.upload(Upload(spec=spec, source=open_examples(examples)), on_upload)
-        return self.job(response.job.job_id)
+        return self.job(self._connection.upload(upload.fine_tune(spec, open_examples(examples)), on_upload))
 
     def validate(
         self,
@@ -154,9 +161,106 @@ class Client:
         on_upload: UploadReport | None = None,
         **settings: Unpack[SpecSettings],
     ) -> Validation:
-        """Sends examples to be checked only; arguments and errors as in `fine_tune`."""
-        upload = Upload(spec=make_spec(model, settings), source=open_examples(examples), validate_only=True)
-        return read_validation(self._connection.upload(upload, on_upload).validation)
+        """Sends examples to be checked only; arguments and errors as in `fine_tune`.
+
+        Returns:
+            What was found in them, and how good a version trained on them would be.
+        """
+        spec = make_spec(model, settings)
+        return self._connection.upload(upload.validation(spec, open_examples(examples)), on_upload)
+
+    def evaluate(
+        self,
+        examples: Examples,
+        *,
+        model: str,
+        version: int | None = None,
+        alias: str | None = None,
+        on_upload: UploadReport | None = None,
+    ) -> EvaluationResult:
+        """Measures a version on labelled examples; nothing of them is stored.
+
+        Args:
+            examples: as in `fine_tune`. Labels that the version does not know count as wrong.
+            model: the model to measure.
+            version: the number of its version. None: by the alias, or the newest.
+            alias: an alias of the version.
+            on_upload: as in `fine_tune`.
+
+        Raises:
+            NotFound: there is no such model, version or alias.
+            InvalidArgument: the examples show another kind of thing than the version tells, or none can be
+                used.
+            OSError, TypeError or ValueError: as in `fine_tune`.
+        """
+        target = Target(model, version=version, alias=alias)
+        return self._connection.upload(upload.evaluation(target, open_examples(examples)), on_upload)
+
+    def compare(
+        self,
+        first: Target | str,
+        second: Target | str,
+        examples: Examples | None = None,
+        *,
+        on_upload: UploadReport | None = None,
+    ) -> Comparison:
+        """Puts two versions of any models side by side on the same examples.
+
+        Args:
+            first: a `Target`, or ``pets``, ``pets@3``, ``pets@stable``.
+            second: the other one.
+            examples: as in `fine_tune`. None: those that both versions know the answers to; each answers
+                those it was trained on by a head that was fitted without them.
+            on_upload: as in `fine_tune`.
+
+        Raises:
+            NotFound: there is no such model, version or alias.
+            FailedPrecondition: there is no example that both can be compared on.
+            InvalidArgument: the versions tell different kinds of things, or no example can be used.
+            OSError, TypeError or ValueError: as in `fine_tune`.
+        """
+        source = open_examples(() if examples is None else examples)
+        sent = upload.comparison(parse_target(first), parse_target(second), source)
+        return self._connection.upload(sent, on_upload)
+
+    def evaluation(
+        self, model: str, version: int | None = None, alias: str | None = None
+    ) -> VersionEvaluation:
+        """Gets what was found out about a version when it was made: its quality, and its examples.
+
+        Args:
+            model: the model.
+            version: the number of its version. None: by the alias, or the newest.
+            alias: an alias of the version.
+
+        Raises:
+            NotFound: there is no such model, version or alias.
+        """
+        return self._connection.send(calls.version_evaluation(Target(model, version=version, alias=alias)))
+
+    def report(
+        self,
+        model: str,
+        version: int | None = None,
+        alias: str | None = None,
+        *,
+        format: ReportFormat = "html",
+    ) -> Report:
+        """Gets all that is known about a version as a document.
+
+        Args:
+            model: the model.
+            version: the number of its version. None: by the alias, or the newest.
+            alias: an alias of the version.
+            format: ``html`` for a browser, one page that loads nothing from elsewhere; ``json``; or ``text``.
+
+        Raises:
+            NotFound: there is no such model, version or alias.
+            ValueError: there is no such format.
+        """
+        return self._connection.send(
+            calls.version_report(Target(model, version=version, alias=alias), format)
+        )
 
     def job(self, job_id: str) -> Job:
         """Takes up a job by its id, without asking the server."""
@@ -185,6 +289,9 @@ class Client:
         version: int | None = None,
         alias: str | None = None,
         top_k: int | None = 5,
+        abstain: bool | float | Abstention | None = None,
+        neighbors: int = 0,
+        saliency: bool | str = False,
         timeout: float | timedelta | None = None,
     ) -> Prediction: ...
     @overload
@@ -196,6 +303,9 @@ class Client:
         version: int | None = None,
         alias: str | None = None,
         top_k: int | None = 5,
+        abstain: bool | float | Abstention | None = None,
+        neighbors: int = 0,
+        saliency: bool | str = False,
         timeout: float | timedelta | None = None,
     ) -> list[Prediction]: ...
     def predict(
@@ -206,6 +316,9 @@ class Client:
         version: int | None = None,
         alias: str | None = None,
         top_k: int | None = 5,
+        abstain: bool | float | Abstention | None = None,
+        neighbors: int = 0,
+        saliency: bool | str = False,
         timeout: float | timedelta | None = None,
     ) -> Prediction | list[Prediction]:
         """Classifies one input, or a list or tuple of them; long lists go in several calls.
@@ -217,6 +330,11 @@ class Client:
             version: the number of its version. None: by the alias, or the newest.
             alias: an alias of the version, such as ``stable``.
             top_k: the most classes for each input, the likeliest first. None: all.
+            abstain: tells inputs that are unlike the training examples to be unknown: True, the share of
+                false alarms, 0 to 0.5 (True: 0.05), or an `Abstention`. None: every input is answered.
+            neighbors: the most training examples to return for each input, the nearest first, 0 to 100.
+            saliency: shows which parts of each picture speak for the answer: True for the likeliest class, or
+                a class. It takes some 50 passes of the backbone for each input.
             timeout: seconds for all inputs together. None: the client's timeout for each call.
 
         Returns:
@@ -231,8 +349,16 @@ class Client:
             TypeError: an input is none of the kinds there are.
             ValueError: both a version and an alias are given, or an array does not fit the contract.
         """
-        targets = [Target(model, version=version, alias=alias)]
-        return predictions_of(inputs, self.predict_many(inputs, targets, top_k=top_k, timeout=timeout))
+        answered = self.predict_many(
+            inputs,
+            [Target(model, version=version, alias=alias)],
+            top_k=top_k,
+            abstain=abstain,
+            neighbors=neighbors,
+            saliency=saliency,
+            timeout=timeout,
+        )
+        return predictions_of(inputs, answered)
 
     def predict_many(
         self,
@@ -241,6 +367,9 @@ class Client:
         *,
         top_k: int | None = 5,
         return_features: bool = False,
+        abstain: bool | float | Abstention | None = None,
+        neighbors: int = 0,
+        saliency: bool | str = False,
         timeout: float | timedelta | None = None,
     ) -> Predictions:
         """Classifies inputs by versions of several models; those on one backbone share its pass.
@@ -250,6 +379,9 @@ class Client:
             targets: a `Target` for each version, or ``pets``, ``pets@3``, ``pets@stable``.
             top_k: the most classes for each input. None: all.
             return_features: True returns the features too, every view of each backbone that was run.
+            abstain: as in `predict`.
+            neighbors: as in `predict`.
+            saliency: as in `predict`; for the first target alone.
             timeout: seconds for all inputs together. None: the client's timeout for each call.
 
         Returns:
@@ -260,7 +392,10 @@ class Client:
             ValueError: there is no target.
         """
         run = PredictionRun(
-            [parse_target(target) for target in targets], top_k=top_k, return_features=return_features
+            [parse_target(target) for target in targets],
+            top_k=top_k,
+            return_features=return_features,
+            evidence=make_evidence(abstain, neighbors, saliency),
         )
         self._connection.send_all(run, listed(inputs), None if timeout is None else seconds(timeout))
         return run.result()

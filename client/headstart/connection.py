@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any, TypeVar, cast
 
 import grpc
+from google.protobuf.message import Message
 
 from headstart.calls import Call, Page
 from headstart.channel import channel_options, target_uri
@@ -19,7 +20,6 @@ from headstart.runs import Run
 from headstart.settings import ConnectionSettings
 from headstart.status import RpcFailure, deadline_passed, error_from_rpc
 from headstart.upload import Upload
-from headstart.v1 import fine_tuning_service_pb2 as pb
 
 __all__ = ["Connection", "UploadReport"]
 
@@ -88,7 +88,7 @@ class Connection:
     def send_all(self, run: Run[Any], contents: Iterable[Content], timeout: float | None) -> None:
         """Sends inputs through as many calls as they need, within so many seconds in all."""
         deadline = Deadline(timeout)
-        for chunk in chunks(contents):
+        for chunk in chunks(contents, max_inputs=run.max_inputs):
             if deadline.passed:  # gRPC may still send a call with no time left
                 raise deadline_passed()
             try:
@@ -106,8 +106,8 @@ class Connection:
             if not token:
                 return
 
-    def upload(self, upload: Upload, report: UploadReport | None) -> pb.FineTuneResponse:
-        """Sends a fine-tune's stream, again from its beginning as long as no server answers."""
+    def upload(self, upload: Upload[Result], report: UploadReport | None) -> Result:
+        """Sends a stream of examples, again from its beginning as long as no server answers."""
         backoff = Backoff(self.settings.retries, tries=self.settings.retries.attempts)
         while True:
             try:
@@ -115,18 +115,18 @@ class Connection:
             except Unavailable as error:
                 upload.abandoned.wait(backoff.delay_after(error))
 
-    def _upload(self, upload: Upload, report: UploadReport | None) -> pb.FineTuneResponse:
-        method = self._channel.stream_unary(
-            "/headstart.v1.FineTuningService/FineTune",
-            request_serializer=pb.FineTuneRequest.SerializeToString,
-            response_deserializer=pb.FineTuneResponse.FromString,
+    def _upload(self, upload: Upload[Result], report: UploadReport | None) -> Result:
+        method: Any = self._channel.stream_unary(
+            upload.path,
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=upload.response.FromString,
         )
-        pipe = Pipe[pb.FineTuneRequest]()
+        pipe = Pipe[Message]()
         future = uninterrupted(partial(method.future, pipe, metadata=self.settings.metadata))
         future.add_done_callback(lambda _: pipe.close())
         try:
             _fill(pipe, upload, report)
-            return future.result()
+            response = future.result()
         except grpc.RpcError as error:
             raise self._error(error) from None
         except grpc.FutureCancelledError:
@@ -136,6 +136,7 @@ class Connection:
             # Cancelled before the pipe ends, or the server would take what it has for the whole dataset.
             future.cancel()
             raise
+        return upload.read(response)
 
     def _timeout(self, call: Call[Any], timeout: float | None) -> float | None:
         limit = self.settings.timeout if timeout is None else timeout
@@ -145,7 +146,7 @@ class Connection:
         return error_from_rpc(cast(RpcFailure, error), self.settings.target)
 
 
-def _fill(pipe: Pipe[pb.FineTuneRequest], upload: Upload, report: UploadReport | None) -> None:
+def _fill(pipe: Pipe[Message], upload: Upload[Any], report: UploadReport | None) -> None:
     for part in upload:
         if not pipe.put(part.message):
             return  # the call has ended early; its result says why

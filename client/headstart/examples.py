@@ -3,11 +3,12 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from headstart.folders import Folder
-from headstart.inputs import Content, Example, example_message
+from headstart.inputs import Content, Example, ExampleTarget, example_message
 from headstart.spool import Spool
 from headstart.tables import TABLE_SUFFIXES, Table
 from headstart.v1 import input_pb2
@@ -15,15 +16,20 @@ from headstart.v1 import input_pb2
 __all__ = ["ExampleSource", "Examples", "open_examples"]
 
 Examples: TypeAlias = (
-    str | os.PathLike[str] | Mapping[str, Iterable[Content]] | Iterable[Example | tuple[Content, str]]
+    str
+    | os.PathLike[str]
+    | Mapping[str, Iterable[Content]]
+    | Iterable[Example | tuple[Content, ExampleTarget]]
 )
 """Examples to learn from.
 
 A path: a folder with one sub-folder for each class, whose files all count, those of its sub-folders too,
 but no hidden ones; or a ``.csv`` or ``.jsonl`` file with the columns ``path`` (from the file's own folder)
-or ``text``, ``label``, and if you like ``id`` and ``held_out`` (true or false). A mapping
-from labels to contents. Or any iterable of `Example` or ``(content, label)``; one that can be iterated only
-once will do.
+or ``text``; one of ``label``, ``labels`` (several, separated by ``|``; in JSONL a list) and ``value`` (a
+number); and if you like ``id``, ``held_out`` (true or false) and ``weight``. A mapping from labels to
+contents. Or any iterable of `Example` or ``(content, target)``, where the target is a label, a list or set of
+labels, a number, or a mapping from classes to their probabilities; one that can be iterated only once will
+do.
 """
 
 
@@ -45,7 +51,7 @@ class ExampleSource:
 
 @dataclass(frozen=True, slots=True)
 class _Encoded:
-    examples: Iterable[Example | tuple[Content, str]]
+    examples: Iterable[Example | tuple[Content, ExampleTarget]]
 
     def __iter__(self) -> Iterator[input_pb2.Example]:
         for index, item in enumerate(self.examples):
@@ -100,7 +106,7 @@ def open_examples(examples: Examples) -> ExampleSource:
     if not isinstance(examples, Iterable) or isinstance(examples, bytes | bytearray | memoryview):
         raise TypeError(
             "examples must be a path, a mapping from labels to contents, or an iterable of Example or "
-            f"(content, label). Received: {type(examples).__qualname__}"
+            f"(content, target). Received: {type(examples).__qualname__}"
         )
     if isinstance(examples, Iterator):
         return ExampleSource(messages=Spool(iter(_Encoded(examples))), total=None)
@@ -129,13 +135,22 @@ def _open_mapping(contents: Mapping[str, Iterable[Content]]) -> ExampleSource:
     return ExampleSource(messages=encoded, total=sum(known) if len(known) == len(lengths) else None)
 
 
-def _example(item: Example | tuple[Content, str]) -> Example:
+def _example(item: Example | tuple[Content, ExampleTarget]) -> Example:
     match item:
         case Example():
             return item
         case (content, str(label)):
             return Example(content, label)
-    raise TypeError(f"Expected an Example or (content, label) with a str as label. Received: {_kinds(item)}")
+        case (content, Mapping() as probabilities):
+            return Example(content, probabilities=probabilities)
+        case (content, list() | tuple() | set() | frozenset() as labels):
+            return Example(content, labels=labels)
+        case (content, Real() as value):
+            return Example(content, value=cast(float, value))
+    raise TypeError(
+        "Expected an Example or (content, target), the target a str, a list or set of them, a number or a "
+        f"mapping to probabilities. Received: {_kinds(item)}"
+    )
 
 
 def _kinds(item: object) -> str:

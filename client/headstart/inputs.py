@@ -1,7 +1,10 @@
 """Things to learn from or to predict, and how they become messages of the contract."""
 
+import math
 import os
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Set
+from dataclasses import KW_ONLY, dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -11,7 +14,7 @@ from numpy.typing import NDArray
 from headstart import tensors
 from headstart.v1 import input_pb2
 
-__all__ = ["Content", "Example", "Text", "example_message", "input_message"]
+__all__ = ["Content", "Example", "ExampleTarget", "Text", "example_message", "input_message"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,8 @@ class Text:
     text: str
 
 
+_TARGETS = ("label", "labels", "value", "probabilities")
+
 Content: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | NDArray[Any] | Text
 """One input: the path of a file, the bytes of a picture's file, an array, or a `Text`.
 
@@ -34,21 +39,37 @@ backbone's features.
 """
 
 
+ExampleTarget: TypeAlias = str | Collection[str] | float | Mapping[str, float]
+"""What an input shows: a label, a list or set of labels, a number, or classes with their probabilities."""
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One labelled input.
+    """One labelled input: exactly one of `label`, `labels`, `value` and `probabilities` says what it shows.
+
+    All examples of a fine-tune show the same kind of thing; `label` and `probabilities` may be mixed.
 
     Attributes:
         content: what is learned from.
         label: the name of its class, 1 to 256 bytes of UTF-8.
         id: your name for it, at most 256 bytes, used in reports and errors. Default: none.
         held_out: True keeps it out of training; accuracy is then measured on these examples alone.
+        labels: the names of its classes, for a multi-label version; an empty list where none applies.
+        value: its number, for a version that tells numbers.
+        probabilities: its possible classes and the probability of each, where you are not certain; they sum
+            to 1.
+        weight: how much it counts beside the others, above 0. None: 1.
     """
 
     content: Content
-    label: str
+    label: str | None = None
     id: str = ""
     held_out: bool = False
+    _: KW_ONLY
+    labels: Collection[str] | None = None
+    value: float | None = None
+    probabilities: Mapping[str, float] | None = None
+    weight: float | None = None
 
 
 def input_message(content: Content) -> input_pb2.Input:
@@ -77,17 +98,59 @@ def example_message(example: Example) -> input_pb2.Example:
 
     Raises:
         OSError: a file cannot be read.
-        ValueError: an array does not fit the contract.
-        TypeError: the content is none of the kinds there are, or the label is no `str`.
+        ValueError: an array does not fit the contract, it shows nothing or several things, or a number is
+            out of its range.
+        TypeError: the content is none of the kinds there are, or a label is no `str`, or a number none.
     """
-    if not isinstance(example.label, str):
-        raise TypeError(f"A label must be a str. Received: {example.label!r}")
-    return input_pb2.Example(
-        input=input_message(example.content),
-        label=example.label,
-        id=example.id,
-        held_out=example.held_out,
-    )
+    message = input_pb2.Example(id=example.id, held_out=example.held_out)
+    _write_target(message, example)
+    if example.weight is not None:
+        message.weight = _number(example.weight, "weight")
+        if message.weight <= 0:
+            raise ValueError(f"weight must be above 0. Received: {example.weight!r}")
+    message.input.CopyFrom(input_message(example.content))
+    return message
+
+
+def _write_target(message: input_pb2.Example, example: Example) -> None:
+    given = [name for name in _TARGETS if getattr(example, name) is not None]
+    if len(given) != 1:
+        raise ValueError(
+            f"An example must have exactly one of {', '.join(_TARGETS)}. "
+            f"Received: {', '.join(given) or 'none'}"
+        )
+    if example.label is not None:
+        message.label = _label(example.label)
+    elif example.labels is not None:
+        message.label_set.SetInParent()  # so that it is there without any label, too
+        message.label_set.labels.extend(_labels(example.labels))
+    elif example.value is not None:
+        message.value = _number(example.value, "value")
+    elif example.probabilities is not None:
+        for name, probability in example.probabilities.items():
+            key = _label(name)
+            message.soft_label.probabilities[key] = _number(probability, f"probabilities[{key!r}]")
+
+
+def _labels(labels: Collection[str]) -> list[str]:
+    if isinstance(labels, str) or not isinstance(labels, Collection):
+        raise TypeError(f"labels must be a list or a set of str. Received: {labels!r}")
+    # A set has no order of its own, and the same examples shall be the same bytes.
+    return [_label(label) for label in (sorted(labels) if isinstance(labels, Set) else labels)]
+
+
+def _label(label: object) -> str:
+    if not isinstance(label, str):
+        raise TypeError(f"A label must be a str. Received: {label!r}")
+    return label
+
+
+def _number(value: object, name: str) -> float:
+    if not isinstance(value, Real) or isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be a number. Received: {value!r}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be a finite number. Received: {value!r}")
+    return float(value)
 
 
 def _file_message(path: Path, *, is_text: bool) -> input_pb2.Input:

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from headstart.answers.predictions import read_features, read_predictions
 from headstart.calls import Call
-from headstart.chunks import Chunk
+from headstart.chunks import MAX_CALL_INPUTS, Chunk
+from headstart.evidence import MAX_SALIENCY_INPUTS, Evidence
 from headstart.inputs import Content
 from headstart.results import ModelPredictions, Prediction, Predictions, StageTimes
 from headstart.targets import Target, selector
@@ -29,6 +30,10 @@ Answer = TypeVar("Answer")
 class Run(Protocol[Answer]):
     """Calls that follow each other: the next one is made when the last was answered."""
 
+    @property
+    def max_inputs(self) -> int:
+        """The most inputs of one call."""
+
     def call(self, chunk: Chunk) -> Call[Answer]:
         """The call for some of the inputs."""
 
@@ -46,31 +51,47 @@ class PredictionRun:
         targets: the versions to ask, at least one.
         top_k: the most classes for each input. None: all.
         return_features: True asks for the backbones' features too.
+        evidence: what is asked for beside the answers.
 
     Raises:
         ValueError: there is no target.
     """
 
-    def __init__(self, targets: Sequence[Target], *, top_k: int | None, return_features: bool) -> None:
+    def __init__(
+        self,
+        targets: Sequence[Target],
+        *,
+        top_k: int | None,
+        return_features: bool = False,
+        evidence: Evidence = Evidence(),  # noqa: B008  # frozen
+    ) -> None:
         if not targets:
             raise ValueError("targets must name at least one model. Received: none")
         self._targets = tuple(targets)
         self._top_k = top_k or 0
         self._return_features = return_features
+        self._evidence = evidence
         self._answers: list[Predictions] = []
+
+    @property
+    def max_inputs(self) -> int:
+        """The most inputs of one call."""
+        return MAX_CALL_INPUTS if self._evidence.saliency is None else MAX_SALIENCY_INPUTS
 
     def call(self, chunk: Chunk) -> Call[Predictions]:
         """The call for some of the inputs."""
         target, *others = map(selector, self._targets)
+        request = pb.PredictRequest(
+            target=target,
+            inputs=chunk.inputs,
+            top_k=self._top_k,
+            additional_targets=others,
+            return_features=self._return_features,
+        )
+        self._evidence.write(request)
         return Call(
             path="/headstart.v1.PredictionService/Predict",
-            request=pb.PredictRequest(
-                target=target,
-                inputs=chunk.inputs,
-                top_k=self._top_k,
-                additional_targets=others,
-                return_features=self._return_features,
-            ),
+            request=request,
             response=pb.PredictResponse,
             read=read_predictions,
         )
@@ -106,6 +127,11 @@ class EmbeddingRun:
         self._backbone = backbone or ""
         self._views = tuple(views)
         self._answers: list[dict[str, NDArray[Any]]] = []
+
+    @property
+    def max_inputs(self) -> int:
+        """The most inputs of one call."""
+        return MAX_CALL_INPUTS
 
     def call(self, chunk: Chunk) -> Call[dict[str, NDArray[Any]]]:
         """The call for some of the inputs."""

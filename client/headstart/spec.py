@@ -1,9 +1,11 @@
 """What a fine-tune shall do: the recipe and everything else that can be set."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Literal, TypeAlias, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict
+
+from headstart.task import Task, TaskName, parse_task
 
 __all__ = [
     "Auto",
@@ -11,6 +13,7 @@ __all__ = [
     "Logistic",
     "Mlp",
     "Partial",
+    "PromotionGate",
     "Recipe",
     "RecipeName",
     "Ridge",
@@ -144,6 +147,22 @@ _RECIPES: dict[str, type[Recipe]] = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class PromotionGate:
+    """When an alias is moved: if the new version is not worse than the one it names, on the same examples.
+
+    Attributes:
+        max_drop: by how much the accuracy may fall, 0 to 1; for a number, by what part its mean absolute
+            error may rise. None: 0.01.
+        max_class_drop: by how much the recall of any class may fall, 0 to 1. None: 0.1.
+        min_class_examples: classes with fewer examples to compare on are not judged by themselves. 0: 10.
+    """
+
+    max_drop: float | None = None
+    max_class_drop: float | None = None
+    min_class_examples: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class FineTuneSpec:
     """What a fine-tune was asked to do. Fields as in `SpecSettings`.
 
@@ -162,6 +181,11 @@ class FineTuneSpec:
     alias: str = ""
     time_to_live: timedelta | None = None
     max_dropped_share: float = 0.0
+    task: Task = Task.UNSPECIFIED
+    promote_if: PromotionGate | None = None
+    parent: int | str | None = None
+    remove: tuple[str, ...] = ()
+    discard_examples: bool = False
     request_id: str = ""
 
 
@@ -180,6 +204,16 @@ class SpecSettings(TypedDict, total=False):
         time_to_live: how long the version is kept, a timedelta or seconds. None: for ever.
         max_dropped_share: the share of the examples, 0 to 1, that may be dropped as unusable. Default 0: one
             unusable example fails the job.
+        task: what is learned: ``single_label``, ``multi_label`` or ``regression``. None: what the first
+            example shows.
+        promote_if: moves `alias` only if the new version is not worse than the one it names: True, or a
+            `PromotionGate` with margins of your own. None: it is moved anyway.
+        parent: the number of a version of the same model, or an alias of it, whose examples are trained on
+            too; they are not sent again, and an example with the id of one of them takes its place. None:
+            none.
+        remove: ids of the parent's examples that are left out.
+        discard_examples: True keeps no examples once the job has ended: the version can be no parent, and its
+            report has no pictures.
     """
 
     backbone: str | None
@@ -191,14 +225,19 @@ class SpecSettings(TypedDict, total=False):
     alias: str | None
     time_to_live: timedelta | float | None
     max_dropped_share: float
+    task: Task | TaskName | None
+    promote_if: PromotionGate | bool | None
+    parent: int | str | None
+    remove: Collection[str] | None
+    discard_examples: bool
 
 
 def make_spec(model: str, settings: SpecSettings, *, request_id: str = "") -> FineTuneSpec:
     """Fills in the defaults.
 
     Raises:
-        ValueError: the recipe's name is unknown.
-        TypeError: a setting is unknown, or a label's key or value is no `str`.
+        ValueError: the name of the recipe or the task is unknown, or a setting lacks the one it is about.
+        TypeError: a setting is unknown, or a label's key or value or an id is no `str`.
     """
     unknown = settings.keys() - SpecSettings.__annotations__.keys()
     if unknown:
@@ -207,12 +246,13 @@ def make_spec(model: str, settings: SpecSettings, *, request_id: str = "") -> Fi
     for key, value in (settings.get("labels") or {}).items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise TypeError(f"labels[{key!r}] must be a str, and so must its key. Received: {value!r}")
-    given = {name: value for name, value in settings.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
     given["recipe"] = _recipe(settings.get("recipe"))
     lifetime = settings.get("time_to_live")
     if lifetime is not None and not isinstance(lifetime, timedelta):
         given["time_to_live"] = timedelta(seconds=lifetime)
-    return FineTuneSpec(model=model, request_id=request_id, **given)  # type: ignore[arg-type]  # checked above
+    given |= _task(settings) | _gate(settings) | _parent(settings)
+    return FineTuneSpec(model=model, request_id=request_id, **given)
 
 
 def _recipe(recipe: Recipe | str | None) -> Recipe:
@@ -222,3 +262,28 @@ def _recipe(recipe: Recipe | str | None) -> Recipe:
     if kind is None:
         raise ValueError(f"recipe must be one of {', '.join(_RECIPES)}. Received: {recipe!r}")
     return kind()
+
+
+def _task(settings: SpecSettings) -> dict[str, Any]:
+    task = settings.get("task")
+    return {} if task is None else {"task": parse_task(task)}
+
+
+def _gate(settings: SpecSettings) -> dict[str, Any]:
+    gate = settings.get("promote_if")
+    if gate is not None and gate is not False and not settings.get("alias"):
+        raise ValueError("promote_if needs the alias that it is about. Received: no alias")
+    if isinstance(gate, bool | None):
+        return {"promote_if": PromotionGate() if gate else None}
+    return {"promote_if": gate}
+
+
+def _parent(settings: SpecSettings) -> dict[str, Any]:
+    parent, removed = settings.get("parent"), settings.get("remove")
+    if isinstance(parent, bool) or not isinstance(parent, int | str | None):
+        raise TypeError(f"parent must be a version's number or an alias. Received: {parent!r}")
+    if isinstance(removed, str) or not all(isinstance(each, str) for each in removed or ()):
+        raise TypeError(f"remove must be a list of ids. Received: {removed!r}")
+    if removed and parent is None:
+        raise ValueError("remove needs the parent whose examples are left out. Received: no parent")
+    return {"remove": tuple(removed or ())}

@@ -1,7 +1,20 @@
 """The spec of a fine-tune and its message, both ways."""
 
+from headstart.answers.enums import read_enum
 from headstart.network_recipes import mlp_message, partial_message, read_mlp, read_partial
-from headstart.spec import Auto, FineTuneSpec, Logistic, Mlp, Partial, Recipe, Ridge, ScalingName
+from headstart.spec import (
+    Auto,
+    FineTuneSpec,
+    Logistic,
+    Mlp,
+    Partial,
+    PromotionGate,
+    Recipe,
+    Ridge,
+    ScalingName,
+)
+from headstart.task import Task
+from headstart.v1 import comparison_pb2, input_pb2
 from headstart.v1 import job_pb2 as pb
 
 __all__ = ["read_recipe", "read_spec", "spec_message"]
@@ -27,7 +40,15 @@ def spec_message(spec: FineTuneSpec, *, validate_only: bool = False) -> pb.FineT
         request_id=spec.request_id,
         validate_only=validate_only,
         max_dropped_share=spec.max_dropped_share,
+        task=f"TASK_{spec.task}",
+        promote_if=_gate_message(spec.promote_if),
+        removed_example_ids=spec.remove,
+        discard_examples=spec.discard_examples,
     )
+    if isinstance(spec.parent, int):
+        message.parent_version = spec.parent
+    elif spec.parent is not None:
+        message.parent_alias = spec.parent
     if spec.time_to_live is not None:
         message.time_to_live.FromTimedelta(spec.time_to_live)
     return message
@@ -46,6 +67,11 @@ def read_spec(message: pb.FineTuneSpec) -> FineTuneSpec:
         alias=message.alias,
         time_to_live=message.time_to_live.ToTimedelta() if message.HasField("time_to_live") else None,
         max_dropped_share=message.max_dropped_share,
+        task=read_enum(message.task, input_pb2.Task.DESCRIPTOR, Task),
+        promote_if=_read_gate(message.promote_if) if message.HasField("promote_if") else None,
+        parent=getattr(message, parent) if (parent := message.WhichOneof("parent")) else None,
+        remove=tuple(message.removed_example_ids),
+        discard_examples=message.discard_examples,
         request_id=message.request_id,
     )
 
@@ -133,3 +159,21 @@ def _scaling_number(name: ScalingName | None) -> pb.FeatureScaling:
         if known == name:
             return number
     raise ValueError(f"scaling must be one of {', '.join(_SCALINGS.values())}. Received: {name!r}")
+
+
+def _gate_message(gate: PromotionGate | None) -> comparison_pb2.PromotionGate | None:
+    if gate is None:
+        return None
+    return comparison_pb2.PromotionGate(
+        max_drop=gate.max_drop,
+        max_class_drop=gate.max_class_drop,
+        min_class_examples=gate.min_class_examples,
+    )
+
+
+def _read_gate(message: comparison_pb2.PromotionGate) -> PromotionGate:
+    return PromotionGate(
+        max_drop=message.max_drop if message.HasField("max_drop") else None,
+        max_class_drop=message.max_class_drop if message.HasField("max_class_drop") else None,
+        min_class_examples=message.min_class_examples,
+    )

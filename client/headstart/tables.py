@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -13,13 +14,17 @@ __all__ = ["TABLE_SUFFIXES", "Table"]
 
 _TRUE = frozenset({"true", "1", "yes"})
 _FALSE = frozenset({"false", "0", "no", ""})
+_TARGETS = ("label", "labels", "value")
+_SEPARATOR = "|"
 
 
 class Table:
     """The examples a file lists, in its order; paths are from the file's own folder.
 
-    Columns: ``label`` and one of ``path`` and ``text``; if wanted ``id`` and ``held_out`` (true or false).
-    Others are ignored.
+    Columns: one of ``path`` and ``text``; one of ``label``, ``labels`` and ``value``; if wanted ``id``,
+    ``held_out`` (true or false) and ``weight``. Others are ignored. In a CSV file ``labels`` are separated by
+    ``|`` and may be empty, in a JSONL file they are a list; there an example may have ``probabilities``
+    instead, an object of classes and numbers.
 
     Args:
         path: the file, ending in ``.csv`` or ``.jsonl``.
@@ -50,14 +55,12 @@ class Table:
         return sum(1 for _ in self)  # reads the list, not what it names; so it also finds a bad row at once
 
     def _example(self, row: Mapping[str, Any]) -> Example:
-        label = row.get("label")
-        if not isinstance(label, str) or not label:
-            raise ValueError(f"a label is expected in the column `label`. Received: {label!r}")
         return Example(
             self._content(row),
-            label,
             id=str(row.get("id") or ""),
             held_out=_truth(row.get("held_out")),
+            weight=None if row.get("weight") in (None, "") else _number(row["weight"], "weight"),
+            **_target(row),
         )
 
     def _content(self, row: Mapping[str, Any]) -> Content:
@@ -83,10 +86,14 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _check_columns(path: Path, columns: Collection[str]) -> None:
-    if "label" in columns and ("path" in columns or "text" in columns):
+    targets = [name for name in _TARGETS if name in columns]
+    if len(targets) == 1 and ("path" in columns or "text" in columns):
         return
     received = f"the columns {', '.join(columns)}" if columns else "no columns"
-    raise ValueError(f"{path} has {received}. Expected path (or text) and label. Is the separator a comma?")
+    raise ValueError(
+        f"{path} has {received}. Expected path (or text) and one of label, labels and value. "
+        "Is the separator a comma?"
+    )
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -103,6 +110,50 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
             yield line, row
 
 
+def _target(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a row says that its input shows, as the argument of `Example` that takes it."""
+    given = [name for name in (*_TARGETS, "probabilities") if row.get(name) is not None]
+    if len(given) > 1:
+        raise ValueError(f"only one of {', '.join(given)} is expected. Received: all of them")
+    name = given[0] if given else "label"
+    return {name: _READ_TARGETS[name](row.get(name))}
+
+
+def _label(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError(f"a label is expected in the column `label`. Received: {value!r}")
+    return value
+
+
+def _labels(value: object) -> list[str]:
+    """Several labels; in a CSV file they are one text, and spaces around them are none of theirs."""
+    labels = [label.strip() for label in value.split(_SEPARATOR)] if isinstance(value, str) else value
+    if labels == [""]:
+        return []
+    if not isinstance(labels, list) or not all(isinstance(label, str) and label for label in labels):
+        raise ValueError(f"`labels` must be labels separated by {_SEPARATOR}, or a list. Received: {value!r}")
+    return labels
+
+
+def _number(value: object, name: str) -> float:
+    try:
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise ValueError
+        number = float(value)
+    except ValueError:
+        raise ValueError(f"`{name}` must be a number. Received: {value!r}") from None
+    if not math.isfinite(number) or (name == "weight" and number <= 0):
+        expected = "a number above 0" if name == "weight" else "a finite number"
+        raise ValueError(f"`{name}` must be {expected}. Received: {value!r}")
+    return number
+
+
+def _probabilities(value: object) -> dict[str, float]:
+    if not isinstance(value, dict):
+        raise ValueError(f"`probabilities` must be an object of classes and numbers. Received: {value!r}")
+    return {name: _number(each, f"probabilities.{name}") for name, each in value.items()}
+
+
 def _truth(value: object) -> bool:
     word = str("" if value is None else value).strip().lower()
     if word in _TRUE:
@@ -112,6 +163,12 @@ def _truth(value: object) -> bool:
     raise ValueError(f"`held_out` must be true or false. Received: {value!r}")
 
 
+_READ_TARGETS: dict[str, Callable[[object], Any]] = {
+    "label": _label,
+    "labels": _labels,
+    "value": lambda value: _number(value, "value"),
+    "probabilities": _probabilities,
+}
 _READERS: dict[str, Callable[[Path], Iterator[tuple[int, Mapping[str, Any]]]]] = {
     ".csv": _csv_rows,
     ".jsonl": _json_rows,

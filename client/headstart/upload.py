@@ -1,21 +1,43 @@
-"""A fine-tune's stream: the spec, then the examples in batches."""
+"""A stream of examples: a first message that says what to do with them, then the examples in batches."""
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final, Generic, TypeVar
 
+from google.protobuf.message import Message
+
+from headstart.answers.comparisons import read_comparison
+from headstart.answers.evaluations import read_evaluation_result
+from headstart.answers.jobs import read_validation
 from headstart.examples import ExampleSource
+from headstart.results import Comparison, EvaluationResult, Validation
 from headstart.spec import FineTuneSpec
 from headstart.spec_message import spec_message
+from headstart.targets import Target, selector
+from headstart.v1 import evaluation_service_pb2 as evaluating
 from headstart.v1 import fine_tuning_service_pb2 as pb
 from headstart.v1 import input_pb2
 
-__all__ = ["MAX_BATCH_BYTES", "MAX_BATCH_EXAMPLES", "Part", "Upload", "UploadAbandoned", "batches"]
+__all__ = [
+    "MAX_BATCH_BYTES",
+    "MAX_BATCH_EXAMPLES",
+    "Part",
+    "Upload",
+    "UploadAbandoned",
+    "batches",
+    "comparison",
+    "evaluation",
+    "fine_tune",
+    "validation",
+]
 
 MAX_BATCH_BYTES: Final = 2**20
 MAX_BATCH_EXAMPLES: Final = 256
 _FIELD_BYTES: Final = 6  # the tag and the length of one example in its batch, at most
+_EVALUATION: Final = "/headstart.v1.EvaluationService/"
+
+Result = TypeVar("Result")
 
 
 class UploadAbandoned(Exception):  # nobody sees it but the thread that is to stop
@@ -31,38 +53,78 @@ class Part:
         count: the examples that have been sent once this message has.
     """
 
-    message: pb.FineTuneRequest
+    message: Message
     count: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Upload:
+class Upload(Generic[Result]):
     """The whole stream, as often as it is iterated.
 
     Attributes:
+        path: the full name of the method.
+        request: the type of its messages; each has the fields `spec` and `examples`.
         spec: what to do.
         source: the examples.
-        validate_only: True asks for findings instead of a job.
+        response: the type of what comes back.
+        read: makes the response a result.
         abandoned: set by another thread to give the upload up; the next part is then an error.
 
     Raises:
         UploadAbandoned: while it is iterated, if it was given up.
     """
 
-    spec: FineTuneSpec
+    path: str
+    request: Callable[..., Message]
+    spec: Message
     source: ExampleSource
-    validate_only: bool = False
+    response: type[Message]
+    read: Callable[[Any], Result]
     abandoned: threading.Event = field(default_factory=threading.Event)
 
     def __iter__(self) -> Iterator[Part]:
-        spec = spec_message(self.spec, validate_only=self.validate_only)
-        yield Part(pb.FineTuneRequest(spec=spec), 0)
+        yield Part(self.request(spec=self.spec), 0)
         count = 0
         for batch in batches(self.source):
             if self.abandoned.is_set():
                 raise UploadAbandoned
             count += len(batch)
-            yield Part(pb.FineTuneRequest(examples=pb.ExampleBatch(examples=batch)), count)
+            yield Part(self.request(examples=pb.ExampleBatch(examples=batch)), count)
+
+
+def fine_tune(spec: FineTuneSpec, source: ExampleSource) -> Upload[str]:
+    """FineTune; gives the id of the job."""
+    return _fine_tuning(spec_message(spec), source, lambda response: str(response.job.job_id))
+
+
+def validation(spec: FineTuneSpec, source: ExampleSource) -> Upload[Validation]:
+    """FineTune that checks only."""
+    message = spec_message(spec, validate_only=True)
+    return _fine_tuning(message, source, lambda response: read_validation(response.validation))
+
+
+def evaluation(target: Target, source: ExampleSource) -> Upload[EvaluationResult]:
+    """Evaluate."""
+    return Upload(
+        path=_EVALUATION + "Evaluate",
+        request=evaluating.EvaluateRequest,
+        spec=evaluating.EvaluateSpec(target=selector(target)),
+        source=source,
+        response=evaluating.EvaluateResponse,
+        read=read_evaluation_result,
+    )
+
+
+def comparison(first: Target, second: Target, source: ExampleSource) -> Upload[Comparison]:
+    """Compare; without any examples on those that both versions know."""
+    return Upload(
+        path=_EVALUATION + "Compare",
+        request=evaluating.CompareRequest,
+        spec=evaluating.CompareSpec(first=selector(first), second=selector(second)),
+        source=source,
+        response=evaluating.CompareResponse,
+        read=read_comparison,
+    )
 
 
 def batches(
@@ -89,3 +151,14 @@ def batches(
         size += added
     if batch:
         yield batch
+
+
+def _fine_tuning(spec: Message, source: ExampleSource, read: Callable[[Any], Result]) -> Upload[Result]:
+    return Upload(
+        path="/headstart.v1.FineTuningService/FineTune",
+        request=pb.FineTuneRequest,
+        spec=spec,
+        source=source,
+        response=pb.FineTuneResponse,
+        read=read,
+    )

@@ -45,6 +45,7 @@ from headstart_server.jobs.fine_tune import FineTuneRun, FineTuneTools
 from headstart_server.jobs.gate import GateKeeper
 from headstart_server.jobs.intake import Intake
 from headstart_server.jobs.job import Job, JobState
+from headstart_server.jobs.kept_examples import KeptExamples
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.jobs.measurement import MeasuringBench
 from headstart_server.jobs.workers import WorkerPool
@@ -55,6 +56,7 @@ from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore
 from headstart_server.prediction.predictor import Predictor
+from headstart_server.report.reporter import Reporter
 from headstart_server.rpc.calls import CallInterceptor
 from headstart_server.rpc.evaluation_service import EvaluationService
 from headstart_server.rpc.fine_tuning_service import FineTuningService
@@ -304,12 +306,14 @@ class App:
             limits=self.datasets.limits,
             window=TRAIN_WINDOW,
         )
+        kept = KeptExamples(self.registry, self.datasets.reader)
+        reporter = Reporter(self.registry, kept.contents, max_pixels=config.max_pixels)
         return Server(
             settings,
             CallInterceptor(self.telemetry),
             fine_tuning=FineTuningService(self.intake, self.ledger, self._follower, self.cancel),
             prediction=PredictionService(predictor, self.telemetry),
-            models=ModelService(self.registry, self.engine),
+            models=ModelService(self.registry, self.engine, reporter),
             evaluation=EvaluationService(bench),
         )
 

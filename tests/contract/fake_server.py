@@ -18,9 +18,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from headstart.v1 import comparison_pb2, evaluation_pb2, job_pb2, model_pb2
+from headstart.v1 import evaluation_service_pb2 as evaluating
+from headstart.v1 import evaluation_service_pb2_grpc as evaluating_grpc
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import fine_tuning_service_pb2_grpc as tuning_grpc
-from headstart.v1 import job_pb2, model_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from headstart.v1 import model_service_pb2_grpc as keeping_grpc
 from headstart.v1 import prediction_service_pb2 as predicting
@@ -134,6 +136,7 @@ class FakeServer:
         tuning_grpc.add_FineTuningServiceServicer_to_server(_FineTuning(self), server)
         keeping_grpc.add_ModelServiceServicer_to_server(_Models(self), server)
         predicting_grpc.add_PredictionServiceServicer_to_server(_Prediction(self), server)
+        evaluating_grpc.add_EvaluationServiceServicer_to_server(_Evaluation(self), server)
         health_pb2_grpc.add_HealthServicer_to_server(_Health(self), server)
         return server
 
@@ -198,6 +201,12 @@ class _Models(keeping_grpc.ModelServiceServicer):
     def DeleteModel(self, request, context):
         return self._fake.answer("DeleteModel", request, context)
 
+    def GetEvaluation(self, request, context):
+        return self._fake.answer("GetEvaluation", request, context)
+
+    def GetReport(self, request, context):
+        return self._fake.answer("GetReport", request, context)
+
     def ListBackbones(self, request, context):
         return self._fake.answer("ListBackbones", request, context)
 
@@ -211,6 +220,17 @@ class _Prediction(predicting_grpc.PredictionServiceServicer):
 
     def Embed(self, request, context):
         return self._fake.answer("Embed", request, context)
+
+
+class _Evaluation(evaluating_grpc.EvaluationServiceServicer):
+    def __init__(self, fake: FakeServer) -> None:
+        self._fake = fake
+
+    def Evaluate(self, request_iterator, context):
+        return self._fake.answer("Evaluate", list(request_iterator), context)
+
+    def Compare(self, request_iterator, context):
+        return self._fake.answer("Compare", list(request_iterator), context)
 
 
 class _Health(health_pb2_grpc.HealthServicer):
@@ -285,6 +305,126 @@ def model(name: str = "pets", **fields: Any) -> model_pb2.Model:
     )
 
 
+def reference(index: int, label: str = "cat") -> evaluation_pb2.ExampleReference:
+    return evaluation_pb2.ExampleReference(index=index, id=f"{label}/{index}.jpg", label=label)
+
+
+def evaluation(**fields: Any) -> evaluation_pb2.Evaluation:
+    return evaluation_pb2.Evaluation(
+        metrics=fields.pop("metrics", None)
+        or model_pb2.Metrics(
+            source="METRICS_SOURCE_HELD_OUT",
+            example_count=40,
+            accuracy=0.9,
+            accuracy_low=0.77,
+            accuracy_high=0.96,
+            balanced_accuracy=0.88,
+            macro_f1=0.89,
+            log_loss=0.3,
+            calibration_error=0.02,
+        ),
+        classes=[
+            evaluation_pb2.ClassMetrics(
+                name=name,
+                support=support,
+                precision=precision,
+                recall=0.9,
+                f1=0.92,
+                average_precision=0.95,
+                thresholds=[evaluation_pb2.ThresholdPoint(threshold=0.5, precision=0.75, recall=1)],
+            )
+            for name, support, precision in (("cat", 20, 0.95), ("dog", 20, None))
+        ],
+        reliability=[
+            evaluation_pb2.ReliabilityBin(low=0.5, high=0.75, count=8, confidence=0.625, accuracy=0.5)
+        ],
+        confused=[evaluation_pb2.ConfusedPair(actual="dog", predicted="cat", count=3)],
+        worst=[
+            evaluation_pb2.ExampleOutcome(
+                example=reference(7, "dog"), predicted="cat", probability=0.03125, loss=3.5
+            )
+        ],
+        **fields,
+    )
+
+
+def findings(**fields: Any) -> evaluation_pb2.DatasetFindings:
+    return evaluation_pb2.DatasetFindings(
+        duplicates=[
+            evaluation_pb2.DuplicateGroup(
+                examples=[reference(1), reference(2, "dog")], count=2, exact=False, contradicting=True
+            )
+        ],
+        duplicate_count=1,
+        suspects=[
+            evaluation_pb2.LabelSuspect(
+                example=reference(3),
+                suggested_label="dog",
+                suggested_probability=0.875,
+                given_probability=0.125,
+            )
+        ],
+        suspect_count=1,
+        outliers=[evaluation_pb2.Outlier(example=reference(4), distance_ratio=2.5)],
+        outlier_count=1,
+        learning_curve=[
+            evaluation_pb2.LearningPoint(example_count=10, score=0.75),
+            evaluation_pb2.LearningPoint(example_count=20, score=0.875),
+            evaluation_pb2.LearningPoint(example_count=40, score=0.9375, extrapolated=True),
+        ],
+        imbalance=1.5,
+        estimated_seconds=0.5,
+        remarks=[
+            evaluation_pb2.Remark(
+                kind="REMARK_KIND_SUSPECTS", message="1 example looks mislabelled: look at it."
+            )
+        ],
+        **fields,
+    )
+
+
+def comparison(**fields: Any) -> comparison_pb2.Comparison:
+    return comparison_pb2.Comparison(
+        **{
+            "example_count": 200,
+            "first": {"accuracy": 0.9, "balanced_accuracy": 0.9, "log_loss": 0.3},
+            "second": {"accuracy": 0.94, "balanced_accuracy": 0.93, "log_loss": 0.25},
+            "difference": 0.04,
+            "difference_low": 0.01,
+            "difference_high": 0.07,
+            "only_first_right": 2,
+            "only_second_right": 10,
+            "p_value": 0.039,
+            "significant": True,
+            "classes": [{"name": "cat", "example_count": 100, "first_recall": 0.95, "second_recall": 0.9}],
+            "verdict": "The second is better, by more than chance.",
+            **fields,
+        }
+    )
+
+
+def promotion(decision: str = "PROMOTED", **fields: Any) -> comparison_pb2.Promotion:
+    return comparison_pb2.Promotion(
+        **{
+            "alias": "stable",
+            "decision": f"PROMOTION_DECISION_{decision}",
+            "baseline_version": 2,
+            "comparison": comparison(),
+            "reasons": ["The accuracy rises by 4 points."],
+            **fields,
+        }
+    )
+
+
+def reported(request: keeping.GetReportRequest) -> keeping.GetReportResponse:
+    content, media_type = {
+        keeping.REPORT_FORMAT_HTML: (b"<!doctype html><title>pets</title>", "text/html; charset=utf-8"),
+        keeping.REPORT_FORMAT_JSON: (b'{"model": "pets"}', "application/json"),
+        keeping.REPORT_FORMAT_TEXT: (b"pets, version 3: 95 % right\n", "text/plain; charset=utf-8"),
+    }[request.format]
+    return keeping.GetReportResponse(content=content, media_type=media_type, version=3)
+
+
 def alias(name: str, number: int) -> model_pb2.Alias:
     return model_pb2.Alias(name=name, version=number, etag="e1", update_time=Timestamp(seconds=1_700_000_000))
 
@@ -346,5 +486,13 @@ _STANDING: dict[str, Any] = {
         ]
     ),
     "Predict": predicted,
+    "GetEvaluation": keeping.GetEvaluationResponse(
+        version=version(3), evaluation=evaluation(), findings=findings()
+    ),
+    "GetReport": reported,
+    "Evaluate": evaluating.EvaluateResponse(model="pets", version=3, evaluation=evaluation()),
+    "Compare": evaluating.CompareResponse(
+        first_model="pets", first_version=1, second_model="pets", second_version=2, comparison=comparison()
+    ),
     "Check": health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING),
 }

@@ -148,6 +148,27 @@ async def test_the_rest_of_the_service_is_there(client: AsyncClient, server: Fak
     assert (await client.job("job-1").status()).version == 3
 
 
+async def test_versions_are_measured_compared_and_reported(client: AsyncClient, server: FakeServer):
+    examples = {"cat": [b"1"], "dog": [b"2"]}
+
+    assert (await client.evaluate(examples, model="pets", version=3)).metrics.accuracy == 0.9
+    assert (await client.compare("pets@1", "pets@2")).significant
+    assert (await client.compare("pets@1", "pets@2", examples)).example_count == 200
+    assert (await client.evaluation("pets", alias="stable")).findings.suspect_count == 1
+    assert (await client.report("pets", format="json")).json() == {"model": "pets"}
+    assert server.requests["Evaluate"][0][0].spec.target.version == 3
+    assert [len(messages) for messages in server.requests["Compare"]] == [1, 2]
+
+
+async def test_evidence_is_asked_for(client: AsyncClient, server: FakeServer):
+    await client.predict(b"cat", model="pets", abstain=True, neighbors=2, saliency=True)
+
+    (request,) = server.requests["Predict"]
+    assert request.HasField("abstention")
+    assert request.neighbors == 2
+    assert request.saliency.overlay
+
+
 async def test_errors_are_those_of_the_package(client: AsyncClient, server: FakeServer):
     server.script("DeleteModel", Fault(code=grpc.StatusCode.NOT_FOUND, reason="MODEL_NOT_FOUND"))
 

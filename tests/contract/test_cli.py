@@ -209,7 +209,12 @@ def test_predictions_as_json_name_their_inputs(run, pets):
     (prediction,) = document["predictions"]
     assert prediction["input"] == str(path)
     assert prediction["label"] == "cat0"
-    assert prediction["classes"][0] == {"name": "cat0", "probability": 0.75, "index": 1}
+    assert prediction["classes"][0] == {
+        "name": "cat0",
+        "probability": 0.75,
+        "index": 1,
+        "selected": False,
+    }
 
 
 def test_texts_may_be_given_as_they_are(run, server):

@@ -10,12 +10,14 @@ from headstart import (
     Client,
     Example,
     InvalidArgument,
+    PromotionGate,
     ResourceExhausted,
     Ridge,
     Text,
     Unavailable,
 )
 from headstart.v1 import fine_tuning_service_pb2 as tuning
+from headstart.v1 import input_pb2
 
 
 def sent(server: FakeServer, call: int = -1) -> list:
@@ -56,6 +58,27 @@ def test_the_spec_comes_first_and_carries_every_setting(client: Client, server: 
     assert first.spec.max_dropped_share == 0.1
     assert first.spec.request_id == "r-1"
     assert not first.spec.validate_only
+
+
+def test_examples_may_be_added_to_those_of_a_version(client: Client, server: FakeServer):
+    client.fine_tune(
+        [],
+        model="pets",
+        parent="stable",
+        remove=("cat/1.jpg", "cat/2.jpg"),
+        alias="stable",
+        promote_if=PromotionGate(max_drop=0.0),
+        task="single_label",
+        discard_examples=True,
+    )
+
+    ((first,),) = server.requests["FineTune"]
+    assert first.spec.parent_alias == "stable"
+    assert list(first.spec.removed_example_ids) == ["cat/1.jpg", "cat/2.jpg"]
+    assert first.spec.promote_if.HasField("max_drop")
+    assert not first.spec.promote_if.HasField("max_class_drop")
+    assert first.spec.task == input_pb2.TASK_SINGLE_LABEL
+    assert first.spec.discard_examples
 
 
 def test_each_kind_of_content_goes_into_its_own_field(client: Client, server: FakeServer, tmp_path):

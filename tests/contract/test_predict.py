@@ -4,12 +4,14 @@ import pytest
 
 from contract.fake_server import UNAVAILABLE, FakeServer, Fault
 from headstart import (
+    AbstentionReason,
     Client,
     DeadlineExceeded,
     FailedPrecondition,
     InvalidArgument,
     StageTimes,
     Target,
+    Task,
     Text,
     Unavailable,
     tensors,
@@ -221,3 +223,78 @@ def test_features_of_one_input_are_a_vector(client: Client, server: FakeServer):
 
 def test_features_of_nothing_are_nothing(client: Client):
     assert client.embed([]) == {}
+
+
+def evident(request: predicting.PredictRequest) -> predicting.PredictResponse:
+    """Every input is unknown, near one example, and speaks for itself in its upper left."""
+    shown = predicting.Saliency(
+        map=tensors.encode(np.eye(2, dtype=np.float32)), class_name="cat", overlay=b"PNG"
+    )
+    prediction = predicting.Prediction(
+        classes=[predicting.ClassProbability(name="cat", probability=0.5, index=0, selected=True)],
+        abstained=True,
+        abstention_reason="ABSTENTION_REASON_UNLIKE_TRAINING",
+        typicality=0.01,
+        neighbors=[predicting.Neighbor(id="cat/1.jpg", index=4, labels=["cat"], distance=0.25)],
+        saliency=shown if request.HasField("saliency") else None,
+    )
+    result = predicting.VersionPredictions(
+        model="pets", version=3, task="TASK_SINGLE_LABEL", predictions=[prediction] * len(request.inputs)
+    )
+    return predicting.PredictResponse(result=result)
+
+
+def test_a_prediction_tells_that_an_input_is_unknown_and_what_it_rests_on(client: Client, server: FakeServer):
+    server.standing["Predict"] = evident
+
+    prediction = client.predict(b"x", model="pets", abstain=0.01, neighbors=5, saliency="cat")
+
+    request = server.requests["Predict"][0]
+    assert request.abstention.false_alarm_rate == 0.01
+    assert request.neighbors == 5
+    assert request.saliency.class_name == "cat"
+    assert prediction.abstained
+    assert prediction.abstention_reason is AbstentionReason.UNLIKE_TRAINING
+    assert prediction.typicality == pytest.approx(0.01)
+    assert prediction.label == "cat"
+    (neighbor,) = prediction.neighbors
+    assert (neighbor.id, neighbor.labels, neighbor.value, neighbor.distance) == (
+        "cat/1.jpg",
+        ("cat",),
+        None,
+        0.25,
+    )
+    assert prediction.saliency.map.tolist() == [[1, 0], [0, 1]]
+    assert prediction.saliency.overlay == b"PNG"
+
+
+def test_inputs_whose_saliency_is_asked_for_go_few_in_a_call(client: Client, server: FakeServer):
+    server.standing["Predict"] = evident
+
+    assert len(client.predict([b"x"] * 20, model="pets", saliency=True)) == 20
+    assert [len(request.inputs) for request in server.requests["Predict"]] == [8, 8, 4]
+
+
+def test_a_number_comes_with_its_interval(client: Client, server: FakeServer):
+    told = predicting.Prediction(value=2.5, value_low=2, value_high=3)
+    server.standing["Predict"] = predicting.PredictResponse(
+        result=predicting.VersionPredictions(
+            model="ages", version=1, task="TASK_REGRESSION", predictions=[told]
+        )
+    )
+
+    prediction = client.predict(b"x", model="ages")
+
+    assert (prediction.task, prediction.value) == (Task.REGRESSION, 2.5)
+    assert (prediction.value_low, prediction.value_high) == (2, 3)
+    assert prediction.classes == ()
+    assert prediction.typicality is None
+
+
+def test_evidence_is_asked_for_by_several_versions_too(client: Client, server: FakeServer):
+    client.predict_many(b"x", ["pets", "breeds"], abstain=True, neighbors=1)
+
+    (request,) = server.requests["Predict"]
+    assert request.HasField("abstention")
+    assert request.neighbors == 1
+    assert not request.HasField("saliency")

@@ -19,6 +19,7 @@ from headstart import (
     JobStep,
     NotFound,
     Target,
+    Task,
     Unavailable,
     Version,
 )
@@ -122,6 +123,64 @@ def test_aliases_move_and_versions_go(client: Client, version: Version, folder: 
     assert [each.number for each in client.model("moved").versions] == [third.number]
     assert client.delete_model("moved") == 1
     assert "moved" not in [model.name for model in client.models()]
+
+
+def test_a_version_goes_on_from_another_and_takes_its_place_if_it_is_not_worse(
+    client: Client, folder: Path, pictures: Split
+):
+    client.fine_tune(folder, model="growing", alias="stable").wait(60)
+    names = {"0": "zero", "1": "one", "7": "seven"}
+    more = [Example(each.png, names[each.label], each.id) for each in pictures[1]]
+
+    newer = client.fine_tune(more, model="growing", parent="stable", alias="stable", promote_if=True).wait(60)
+    fewer = client.fine_tune([], model="growing", parent=newer.number, remove=[more[0].id]).wait(60)
+
+    assert (newer.lineage.parent_version, newer.lineage.added_example_count) == (1, len(more))
+    assert newer.promotion.reasons
+    assert newer.promotion.comparison.second_version == Target("growing", version=2)
+    assert fewer.lineage.removed_example_count == 1
+    assert fewer.lineage.example_count == newer.lineage.example_count - 1
+    measured = client.evaluate(more, model="growing", version=1)
+    assert measured.metrics.example_count == len(more)
+    compared = client.compare("growing@1", "growing@2", more)
+    assert compared.first.accuracy == pytest.approx(measured.metrics.accuracy)
+    page = client.report("growing", newer.number)
+    assert page.text.startswith("<!doctype html>")
+    assert client.report("growing", 2, format="json").json()["lineage"]["parent"] == 1
+    assert client.evaluation("growing", 2).evaluation.metrics == newer.metrics
+
+
+def test_an_answer_comes_with_what_it_rests_on(client: Client, version: Version, asked: list[Path]):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+
+    usual = client.predict(asked[0], model="letters", abstain=True, neighbors=3, saliency=True)
+    odd = client.predict(noise, model="letters", abstain=0.2)
+
+    assert usual.task is Task.SINGLE_LABEL
+    assert usual.neighbors[0].distance <= usual.neighbors[-1].distance
+    assert all(each.id.startswith(f"{each.labels[0]}/") for each in usual.neighbors)
+    assert usual.saliency.class_name == usual.label
+    assert usual.saliency.map.ndim == 2
+    assert usual.saliency.overlay.startswith(b"\x89PNG")
+    assert odd.typicality <= usual.typicality
+    assert version.has_examples
+
+
+def test_examples_may_show_several_labels_or_numbers(client: Client, pictures: Split):
+    tagged = [(each.png, ["thin"] if each.label in "17" else []) for each in pictures[0]]
+    tagged += [(each.png, ["round"]) for each in pictures[1] if each.label == "0"]
+    numbers = [(each.png, float(each.label)) for each in pictures[0]]
+
+    tags = client.fine_tune(tagged, model="tags").wait(60)
+    values = client.fine_tune(numbers, model="values").wait(60)
+
+    assert tags.task is Task.MULTI_LABEL
+    assert tags.thresholds.keys() == {"round", "thin"}
+    assert values.task is Task.REGRESSION
+    assert values.metrics.mean_absolute_error is not None
+    assert client.evaluation("values").evaluation.values
+    with pytest.raises(InvalidArgument):
+        client.evaluate(numbers, model="tags")
 
 
 def test_what_goes_wrong_is_caught_by_kind_and_says_what(client: Client, version: Version, asked: list[Path]):

@@ -17,14 +17,17 @@ ADDRESS = "localhost:8765"
 
 @pytest.fixture(scope="module", name="folder")
 def files_of_readme(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files that README speaks of: a folder of photos, and two pictures more."""
+    """The files that README speaks of: two folders of photos, and two pictures more."""
     folder = tmp_path_factory.mktemp("newcomer")
-    train, test = split([each for each in digits() if each.label in "01"], train=5, test=1)
-    for picture in train:
-        path = folder / "photos" / {"0": "cat", "1": "dog"}[picture.label] / f"{picture.id}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(picture.png)
-    for name, picture in zip(("cat.jpg", "dog.jpg"), test, strict=True):
+    train, test = split([each for each in digits() if each.label in "01"], train=5, test=6)
+    cat, dog = test[0], test[6]
+    new = [each for each in test if each not in (cat, dog)]
+    for place, pictures in (("photos", train), ("new-photos", new)):
+        for picture in pictures:
+            path = folder / place / {"0": "cat", "1": "dog"}[picture.label] / f"{picture.id}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(picture.png)
+    for name, picture in (("cat.jpg", cat), ("dog.jpg", dog)):
         (folder / name).write_bytes(picture.png)
     return folder
 
@@ -49,7 +52,7 @@ def run(command: list[str], folder: Path, target: str) -> str:
 
 def test_readme_shows_the_command_and_both_ways_from_python() -> None:
     assert len(commands()) >= 3
-    assert len(blocks("python")) == 2
+    assert len(blocks("python")) == 3
 
 
 def test_the_commands_of_readme_work_as_written(folder: Path, target: str) -> None:
@@ -57,6 +60,10 @@ def test_the_commands_of_readme_work_as_written(folder: Path, target: str) -> No
     outputs = [run([program, *shlex.split(command)[1:]], folder, target) for command in commands()]
     assert "cat" in outputs[1]
     assert "pets" in outputs[2]
+    assert outputs[3].startswith("These examples can be used.")
+    assert outputs[4].startswith("pets, version 1")
+    assert " right (95% interval " in outputs[5]
+    assert "version 2 is ready." in outputs[6]
 
 
 def test_the_python_of_readme_works_as_written(folder: Path, target: str) -> None:
@@ -67,4 +74,6 @@ def test_the_python_of_readme_works_as_written(folder: Path, target: str) -> Non
     assert outputs[0].startswith("version ")
     assert "is right in" in outputs[0]
     assert outputs[0].split()[-2:] == ["cat", "dog"]
-    assert outputs[1].split()[-1] == "cat"
+    assert outputs[1].startswith(("PROMOTED (", "KEPT ("))
+    assert (folder / "pets.html").read_text().startswith("<!doctype html>")
+    assert outputs[2].split()[-1] == "cat"

@@ -1,11 +1,16 @@
 """Jobs, their events and findings, from messages."""
 
+from headstart.answers.comparisons import read_promotion
 from headstart.answers.enums import read_enum
+from headstart.answers.evaluations import read_evaluation
+from headstart.answers.faults import read_fault
+from headstart.answers.findings import read_findings
 from headstart.answers.times import milliseconds, moment
-from headstart.results import ExampleFault, JobEvent, JobState, JobStatus, JobStep, Progress, Validation
+from headstart.results import JobEvent, JobState, JobStatus, JobStep, Progress, Promotion, Validation
 from headstart.spec_message import read_spec
 from headstart.status import details_from_status
-from headstart.v1 import fine_tuning_service_pb2, job_pb2
+from headstart.task import Task
+from headstart.v1 import fine_tuning_service_pb2, input_pb2, job_pb2
 
 __all__ = ["read_event", "read_job", "read_validation"]
 
@@ -24,7 +29,7 @@ def read_job(job: job_pb2.Job) -> JobStatus:
         example_count=job.example_count,
         class_count=job.class_count,
         dataset_digest=job.dataset_digest,
-        dropped=tuple(_fault(fault) for fault in job.dropped),
+        dropped=tuple(read_fault(fault) for fault in job.dropped),
         dropped_count=job.dropped_count,
         create_time=moment(job.create_time),
         start_time=moment(job.start_time) if job.HasField("start_time") else None,
@@ -35,6 +40,8 @@ def read_job(job: job_pb2.Job) -> JobStatus:
         },
         last_event=job.last_event,
         queue_position=job.queue_position,
+        task=read_enum(job.task, input_pb2.Task.DESCRIPTOR, Task),
+        promotion=_promotion(job) if job.HasField("promotion") else None,
     )
 
 
@@ -55,11 +62,17 @@ def read_validation(validation: fine_tuning_service_pb2.Validation) -> Validatio
         valid=validation.valid,
         example_count=validation.example_count,
         class_counts=dict(sorted(validation.class_counts.items())),
-        faults=tuple(_fault(fault) for fault in validation.faults),
+        faults=tuple(read_fault(fault) for fault in validation.faults),
         fault_count=validation.fault_count,
         warnings=tuple(validation.warnings),
         message=validation.message,
+        findings=read_findings(validation.findings) if validation.HasField("findings") else None,
+        evaluation=read_evaluation(validation.evaluation) if validation.HasField("evaluation") else None,
     )
+
+
+def _promotion(job: job_pb2.Job) -> Promotion:
+    return read_promotion(job.promotion, job.spec.model, job.version)
 
 
 def _state(state: int) -> JobState:
@@ -81,7 +94,3 @@ def _progress(progress: job_pb2.Progress) -> Progress:
 def _order(step: str) -> tuple[int, str]:
     """Steps as they follow each other; those that are newer than this client come last."""
     return (_STEPS.index(step) if step in _STEPS else len(_STEPS), step)
-
-
-def _fault(fault: job_pb2.ExampleFault) -> ExampleFault:
-    return ExampleFault(index=fault.index, id=fault.id, reason=fault.reason, message=fault.message)

@@ -2,7 +2,9 @@
 
 from collections.abc import Iterable
 
+from headstart.answers.comparisons import read_promotion
 from headstart.answers.enums import read_enum
+from headstart.answers.optional import optional
 from headstart.answers.times import moment
 from headstart.results import (
     Alias,
@@ -17,9 +19,24 @@ from headstart.results import (
     Version,
 )
 from headstart.spec_message import read_recipe
-from headstart.v1 import model_pb2
+from headstart.task import Task
+from headstart.v1 import input_pb2, model_pb2
 
-__all__ = ["read_alias", "read_backbone", "read_model", "read_version"]
+__all__ = ["read_alias", "read_backbone", "read_metrics", "read_model", "read_version"]
+
+_FIGURES = (
+    "accuracy",
+    "accuracy_low",
+    "accuracy_high",
+    "log_loss",
+    "balanced_accuracy",
+    "macro_f1",
+    "micro_f1",
+    "calibration_error",
+    "mean_absolute_error",
+    "root_mean_squared_error",
+    "r_squared",
+)
 
 
 def read_model(model: model_pb2.Model, versions: Iterable[Version] = ()) -> Model:
@@ -54,10 +71,16 @@ def read_version(version: model_pb2.Version) -> Version:
         display_name=version.display_name,
         labels=dict(version.labels),
         class_names=tuple(version.class_names),
-        metrics=_metrics(version.metrics),
+        metrics=read_metrics(version.metrics),
         lineage=_lineage(version.lineage),
         size_bytes=version.size_bytes,
         aliases=tuple(version.aliases),
+        task=read_enum(version.task, input_pb2.Task.DESCRIPTOR, Task),
+        thresholds=dict(zip(version.class_names, version.thresholds, strict=False)),
+        promotion=read_promotion(version.promotion, version.model, version.number)
+        if version.HasField("promotion")
+        else None,
+        has_examples=version.has_examples,
     )
 
 
@@ -79,18 +102,16 @@ def read_backbone(backbone: model_pb2.Backbone) -> Backbone:
     )
 
 
-def _metrics(metrics: model_pb2.Metrics) -> Metrics:
+def read_metrics(metrics: model_pb2.Metrics) -> Metrics:
+    """Reads the figures of a version in short."""
     return Metrics(
         source=read_enum(metrics.source, model_pb2.MetricsSource.DESCRIPTOR, MetricsSource),
         example_count=metrics.example_count,
-        accuracy=metrics.accuracy if metrics.HasField("accuracy") else None,
-        accuracy_low=metrics.accuracy_low if metrics.HasField("accuracy_low") else None,
-        accuracy_high=metrics.accuracy_high if metrics.HasField("accuracy_high") else None,
-        log_loss=metrics.log_loss if metrics.HasField("log_loss") else None,
         confusion=tuple(
             ConfusionCell(actual=cell.actual, predicted=cell.predicted, count=cell.count)
             for cell in metrics.confusion
         ),
+        **optional(metrics, *_FIGURES),
     )
 
 
@@ -107,4 +128,7 @@ def _lineage(lineage: model_pb2.Lineage) -> Lineage:
         runtime=lineage.runtime,
         stop_reason=read_enum(lineage.stop_reason, model_pb2.StopReason.DESCRIPTOR, StopReason),
         fit_time=lineage.fit_time.ToTimedelta() if lineage.HasField("fit_time") else None,
+        parent_version=lineage.parent_version or None,
+        added_example_count=lineage.added_example_count,
+        removed_example_count=lineage.removed_example_count,
     )

@@ -5,8 +5,21 @@ from typing import Any
 from numpy.typing import NDArray
 
 from headstart import tensors
+from headstart.answers.enums import read_enum
+from headstart.answers.optional import optional
 from headstart.answers.times import milliseconds
-from headstart.results import ClassProbability, ModelPredictions, Prediction, Predictions, StageTimes
+from headstart.results import (
+    AbstentionReason,
+    ClassProbability,
+    ModelPredictions,
+    Neighbor,
+    Prediction,
+    Predictions,
+    Saliency,
+    StageTimes,
+)
+from headstart.task import Task
+from headstart.v1 import input_pb2
 from headstart.v1 import prediction_service_pb2 as pb
 
 __all__ = ["read_features", "read_predictions"]
@@ -34,17 +47,44 @@ def _result(result: pb.VersionPredictions) -> ModelPredictions:
     return ModelPredictions(
         model=result.model,
         version=result.version,
-        predictions=tuple(
-            Prediction(
-                classes=tuple(
-                    ClassProbability(name=each.name, probability=each.probability, index=each.index)
-                    for each in prediction.classes
-                ),
-                model=result.model,
-                version=result.version,
+        predictions=tuple(_prediction(each, result) for each in result.predictions),
+    )
+
+
+def _prediction(prediction: pb.Prediction, result: pb.VersionPredictions) -> Prediction:
+    return Prediction(
+        classes=tuple(
+            ClassProbability(
+                name=each.name, probability=each.probability, index=each.index, selected=each.selected
             )
-            for prediction in result.predictions
+            for each in prediction.classes
         ),
+        model=result.model,
+        version=result.version,
+        task=read_enum(result.task, input_pb2.Task.DESCRIPTOR, Task),
+        abstained=prediction.abstained,
+        abstention_reason=read_enum(
+            prediction.abstention_reason, pb.AbstentionReason.DESCRIPTOR, AbstentionReason
+        ),
+        neighbors=tuple(_neighbor(each) for each in prediction.neighbors),
+        saliency=_saliency(prediction.saliency) if prediction.HasField("saliency") else None,
+        **optional(prediction, "value", "value_low", "value_high", "typicality"),
+    )
+
+
+def _neighbor(neighbor: pb.Neighbor) -> Neighbor:
+    return Neighbor(
+        id=neighbor.id,
+        index=neighbor.index,
+        labels=tuple(neighbor.labels),
+        distance=neighbor.distance,
+        **optional(neighbor, "value"),
+    )
+
+
+def _saliency(saliency: pb.Saliency) -> Saliency:
+    return Saliency(
+        map=tensors.decode(saliency.map), class_name=saliency.class_name, overlay=saliency.overlay
     )
 
 

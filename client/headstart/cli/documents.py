@@ -1,5 +1,6 @@
-"""Results as JSON: the names of their fields, times in ISO 8601, durations in seconds, arrays as lists."""
+"""Results as JSON: the names of their fields, times in ISO 8601, durations in seconds, bytes in base 64."""
 
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import datetime, timedelta
@@ -11,6 +12,7 @@ import numpy as np
 
 from headstart.results import Prediction
 from headstart.spec import Auto, FineTuneSpec, Logistic, Mlp, Partial, Ridge
+from headstart.task import Task
 
 __all__ = ["document"]
 
@@ -45,6 +47,8 @@ def _plain(value: Any) -> Any:
             plain = value.total_seconds()
         case np.ndarray():
             plain = value.tolist()
+        case bytes():
+            plain = b64encode(value).decode()
     return plain
 
 
@@ -53,6 +57,8 @@ def _head(value: object) -> dict[str, Any]:
     match value:
         case Auto() | Ridge() | Logistic() | Mlp() | Partial():
             return {"name": type(value).__name__.lower()}
-        case Prediction():
+        case Prediction() if value.task is Task.MULTI_LABEL:
+            return {"labels": list(value.labels)}
+        case Prediction() if value.classes:
             return {"label": value.label, "probability": value.probability}
     return {}

@@ -9,26 +9,28 @@ import typer
 
 from headstart.cli import spec_options as options
 from headstart.cli.exits import ExitCode
+from headstart.cli.finding_tables import validation_view
 from headstart.cli.model_tables import version_summary
+from headstart.cli.options import SOURCE_HELP
 from headstart.cli.progress import progress_view
 from headstart.cli.session import Session, session_of
-from headstart.cli.tables import job_facts, validation_view
+from headstart.cli.tables import job_facts
 from headstart.client import Client
+from headstart.examples import Examples
 from headstart.job import Job
 from headstart.spec import SpecSettings
+from headstart.task import parse_task
 
 __all__ = ["fine_tune"]
-
-_SOURCE = (
-    "A folder with one sub-folder for each class, or a .csv or .jsonl file with the columns path (or text) "
-    "and label, and if you like id and held_out (true or false)."
-)
 
 
 def fine_tune(
     context: typer.Context,
     *,
-    source: Annotated[Path, typer.Argument(help=_SOURCE, show_default=False)],
+    source: Annotated[
+        Path | None,
+        typer.Argument(help=f"{SOURCE_HELP} May be left out with --parent.", show_default=False),
+    ] = None,
     model: Annotated[
         str, typer.Option("--model", "-m", help="The model that gets a new version.", show_default=False)
     ],
@@ -40,6 +42,13 @@ def fine_tune(
     alias: options.AliasOption = None,
     time_to_live: options.LifetimeOption = None,
     max_dropped_share: options.MaxDroppedOption = 0.0,
+    task: options.TaskOption = None,
+    promote_if_not_worse: options.PromoteOption = False,
+    max_drop: options.MaxDropOption = None,
+    max_class_drop: options.MaxClassDropOption = None,
+    parent: options.ParentOption = None,
+    remove: options.RemoveOption = None,
+    discard_examples: options.DiscardOption = False,
     request_id: options.RequestIdOption = None,
     recipe: options.RecipeOption = None,
     regularization: options.RegularizationOption = None,
@@ -68,7 +77,9 @@ def fine_tune(
 
     Ctrl-C while it waits leaves the job running on the server.
 
-    Example: `headstart fine-tune pets/ --model pets --alias stable`
+    Example: `headstart fine-tune pets/ --model pets --alias stable --promote-if-not-worse`
+
+    To add examples to a version: `headstart fine-tune more-pets/ --model pets --parent stable`
     """
     session = session_of(context)
     settings = SpecSettings(
@@ -97,17 +108,27 @@ def fine_tune(
         alias=alias,
         time_to_live=options.lifetime_of(time_to_live),
         max_dropped_share=max_dropped_share,
+        task=parse_task(task) if task else None,
+        promote_if=options.gate_of(promote_if_not_worse, max_drop, max_class_drop, alias),
+        parent=options.parent_of(parent, remove),
+        remove=remove,
+        discard_examples=discard_examples,
     )
+    if source is None and parent is None:
+        raise typer.BadParameter("is needed without --parent", param_hint="SOURCE")
+    examples: Examples = source if source is not None else ()
     with session.client() as client:
         if validate_only:
-            _validate(session, client, source, model, settings)
+            _validate(session, client, examples, model, settings)
         else:
-            _run(session, client, source, model, settings, request_id=request_id, wait=wait)
+            _run(session, client, examples, model, settings, request_id=request_id, wait=wait)
 
 
-def _validate(session: Session, client: Client, source: Path, model: str, settings: SpecSettings) -> None:
+def _validate(
+    session: Session, client: Client, examples: Examples, model: str, settings: SpecSettings
+) -> None:
     with progress_view(session.err) as view:
-        found = client.validate(source, model=model, on_upload=view.upload, **settings)
+        found = client.validate(examples, model=model, on_upload=view.upload, **settings)
     session.show(found, validation_view(found))
     if not found.valid:
         raise typer.Exit(ExitCode.FAILED)
@@ -116,7 +137,7 @@ def _validate(session: Session, client: Client, source: Path, model: str, settin
 def _run(
     session: Session,
     client: Client,
-    source: Path,
+    examples: Examples,
     model: str,
     settings: SpecSettings,
     *,
@@ -128,7 +149,7 @@ def _run(
         with progress_view(session.err) as view:
             begin = time.monotonic()
             job = client.fine_tune(
-                source, model=model, request_id=request_id, on_upload=view.upload, **settings
+                examples, model=model, request_id=request_id, on_upload=view.upload, **settings
             )
             upload = timedelta(seconds=time.monotonic() - begin)
             version = job.wait(on_event=view.event) if wait else None

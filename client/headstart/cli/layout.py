@@ -7,16 +7,36 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["add_row", "duration", "facts_grid", "moment", "new_table", "short_moment"]
+__all__ = [
+    "add_row",
+    "duration",
+    "facts_grid",
+    "figure",
+    "moment",
+    "new_table",
+    "percent",
+    "plural",
+    "short_moment",
+]
 
 _THIS_YEAR = timedelta(days=180)  # so that a month and a day cannot be taken for those of another year
 
 
-def new_table(*columns: str, whole: Iterable[str] = ()) -> Table:
-    """A table of these columns; those named in `whole` are never broken, so that they can be copied."""
+def new_table(*columns: str, whole: Iterable[str] = (), numbers: Iterable[str] = ()) -> Table:
+    """A table of these columns.
+
+    Those named in `whole` are never broken, so that they can be copied; those in `numbers` neither, and their
+    digits stand beneath each other.
+    """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for column in columns:
-        table.add_column(column, overflow="fold", no_wrap=column in whole)
+        is_number = column in numbers
+        table.add_column(
+            column,
+            overflow="fold",
+            no_wrap=is_number or column in whole,
+            justify="right" if is_number else "left",
+        )
     return table
 
 
@@ -33,6 +53,21 @@ def facts_grid(facts: Iterable[tuple[str, object]], indent: str = "  ") -> Table
         if value is not None:
             grid.add_row(Text(f"{indent}{name}", style="dim"), Text(str(value)))
     return grid
+
+
+def percent(share: float | None) -> str:
+    """A share as a percentage; nothing for None."""
+    return "" if share is None else f"{share:.1%}"
+
+
+def figure(number: float | None) -> str:
+    """A number to three digits; nothing for None."""
+    return "" if number is None else f"{number:.3g}"
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun, such as ``1 example`` or ``3 examples``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def duration(length: timedelta) -> str:

@@ -6,13 +6,17 @@ from datetime import timedelta
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from headstart.cli.layout import add_row, duration, facts_grid, moment, new_table, short_moment
+from headstart.cli.comparison_tables import promotion_line
+from headstart.cli.evaluation_tables import accuracy_interval, measured
+from headstart.cli.layout import add_row, duration, facts_grid, figure, moment, new_table, short_moment
 from headstart.cli.tables import class_list, fault_lines, step_list
 from headstart.results import Backbone, JobStatus, Metrics, MetricsSource, Model, Version
+from headstart.task import Task
 
 __all__ = ["backbone_list", "model_table", "model_view", "version_summary"]
 
 _SHORT_SOURCES = {MetricsSource.OUT_OF_FOLD: "by folds", MetricsSource.HELD_OUT: "held out"}
+_QUALITY = {Task.REGRESSION: "error", Task.MULTI_LABEL: "all right"}
 _ACCURACY = "accuracy\n(95% interval)"
 
 
@@ -70,9 +74,11 @@ def version_summary(version: Version, job: JobStatus, upload: timedelta) -> Rend
     """A version that was just published: how good it is and what took how long."""
     steps = step_list(job)
     facts = [
-        ("accuracy", _measured(version.metrics)),
+        (_QUALITY.get(version.task, "accuracy"), measured(version.metrics)),
         ("note", _uncounted(version)),
-        ("classes", class_list(version.class_names)),
+        ("alias", promotion_line(version.promotion) if version.promotion else None),
+        ("classes", class_list(version.class_names) if version.class_names else None),
+        ("parent", _parent(version)),
         ("seconds", f"upload {duration(upload)}" + (f", {steps}" if steps else "")),
         ("dropped", job.dropped_count or None),
     ]
@@ -91,7 +97,7 @@ def _version_table(versions: Iterable[Version], *, with_backbone: bool) -> Rende
         add_row(
             table,
             version.number,
-            _short_accuracy(version.metrics),
+            _short_quality(version.metrics),
             _SHORT_SOURCES.get(version.metrics.source, "no"),
             version.lineage.example_count,
             len(version.class_names),
@@ -106,23 +112,15 @@ def _remarks(versions: Iterable[Version]) -> Iterable[Text]:
     for version in versions:
         labels = ", ".join(f"{key}={value}" for key, value in sorted(version.labels.items()))
         kept = f"kept until {moment(version.expire_time)}" if version.expire_time else ""
-        remarks = [remark for remark in (version.display_name, labels, kept, _uncounted(version)) if remark]
+        moved = promotion_line(version.promotion) if version.promotion else ""
+        told = (version.display_name, labels, kept, moved, _parent(version), _uncounted(version))
+        remarks = [remark for remark in told if remark]
         if remarks:
             yield Text(f"version {version.number}: {'; '.join(remarks)}")
 
 
 def _aliases(model: Model) -> str:
     return ", ".join(f"{alias.name} → {alias.version}" for alias in model.aliases)
-
-
-def _measured(metrics: Metrics) -> str:
-    count = metrics.example_count
-    match metrics.source:
-        case MetricsSource.OUT_OF_FOLD:
-            return f"{_accuracy(metrics)}, measured out of fold on {count} examples"
-        case MetricsSource.HELD_OUT:
-            return f"{_accuracy(metrics)}, measured on {count} held-out examples"
-    return "not measured: too few examples"
 
 
 def _uncounted(version: Version) -> str | None:
@@ -132,21 +130,18 @@ def _uncounted(version: Version) -> str | None:
     return f"{counted} of {trained} examples counted: a class with a single example cannot be measured"
 
 
-def _accuracy(metrics: Metrics) -> str:
-    if metrics.accuracy is None:
-        return ""
-    interval = _interval(metrics)
-    return f"{metrics.accuracy:.1%}" + (f" (95% interval {interval}%)" if interval else "")
+def _parent(version: Version) -> str | None:
+    lineage = version.lineage
+    if lineage.parent_version is None:
+        return None
+    removed = f", {lineage.removed_example_count} left out" if lineage.removed_example_count else ""
+    return f"on version {lineage.parent_version}, {lineage.added_example_count} examples added{removed}"
 
 
-def _short_accuracy(metrics: Metrics) -> str:
+def _short_quality(metrics: Metrics) -> str:
+    if metrics.mean_absolute_error is not None:
+        return f"± {figure(metrics.mean_absolute_error)} (mean)"
     if metrics.accuracy is None:
         return ""
-    interval = _interval(metrics)
+    interval = accuracy_interval(metrics)
     return f"{metrics.accuracy:.1%}" + (f" ({interval})" if interval else "")
-
-
-def _interval(metrics: Metrics) -> str:
-    if metrics.accuracy_low is None or metrics.accuracy_high is None:
-        return ""
-    return f"{100 * metrics.accuracy_low:.0f}-{100 * metrics.accuracy_high:.0f}"

@@ -13,11 +13,13 @@ import typer
 from rich.text import Text as Line
 
 from headstart.cli.documents import document
+from headstart.cli.options import AliasSelector, VersionSelector, selected
+from headstart.cli.prediction_tables import prediction_view
 from headstart.cli.session import session_of
-from headstart.cli.tables import prediction_table
 from headstart.errors import HeadstartError
+from headstart.evidence import Abstention
 from headstart.inputs import Content, Text
-from headstart.targets import Target, parse_target
+from headstart.results import Prediction
 
 __all__ = ["embed", "predict"]
 
@@ -46,21 +48,58 @@ def predict(
         ),
     ],
     inputs: InputsArgument,
-    version: Annotated[
-        int | None, typer.Option("--version", "-v", help="The number of its version. Default: the newest.")
-    ] = None,
-    alias: Annotated[str | None, typer.Option("--alias", "-a", help="An alias of its version.")] = None,
+    version: VersionSelector = None,
+    alias: AliasSelector = None,
     top_k: Annotated[
         int, typer.Option("--top-k", "-k", min=0, help="The most classes for each input; 0: all.")
     ] = 5,
     text: TextOption = False,
+    abstain: Annotated[
+        bool,
+        typer.Option("--abstain", help="Tell inputs that are unlike the training examples to be unknown."),
+    ] = False,
+    abstain_rate: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=0.5,
+            metavar="RATE",
+            help="The share of ordinary inputs that may be unknown by mistake, instead of 0.05.",
+        ),
+    ] = None,
+    min_probability: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Below it the likeliest class is told to be unknown.", show_default=False
+        ),
+    ] = None,
+    neighbors: Annotated[
+        int, typer.Option(min=0, max=100, help="Show so many of the nearest training examples.")
+    ] = 0,
+    saliency: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png",
+            help="Write a picture of what speaks for the answer; of several inputs FILE-1.png and on.",
+        ),
+    ] = None,
+    saliency_class: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CLASS", help="The class it is about. Default: the likeliest.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Classifies files.
 
     Example: `headstart predict pets cat.jpg dog.jpg --alias stable`
     """
     session = session_of(context)
-    target = _target(model, version, alias)
+    target = selected(model, version, alias)
+    if saliency_class and saliency is None:
+        raise typer.BadParameter(
+            "needs the file to write to, --saliency FILE.png", param_hint="--saliency-class"
+        )
     with session.client() as client, _naming(inputs, text=text):
         found = client.predict(
             _contents(inputs, text=text),
@@ -68,9 +107,17 @@ def predict(
             version=target.version,
             alias=target.alias,
             top_k=top_k,
+            abstain=_abstention(abstain, abstain_rate, min_probability),
+            neighbors=neighbors,
+            saliency=saliency is not None and (saliency_class or True),
         )
-    named = [{"input": name, **document(each)} for name, each in zip(inputs, found, strict=True)]
-    session.show({"predictions": named}, prediction_table(inputs, found))
+    written = _write_overlays(saliency, found) if saliency else []
+    named = [
+        {"input": name, **document(_without_overlay(each))} for name, each in zip(inputs, found, strict=True)
+    ]
+    session.show({"predictions": named}, prediction_view(inputs, found))
+    for path in written:
+        session.note(f"Written to {path}.")
 
 
 def embed(
@@ -112,16 +159,34 @@ def embed(
     session.show({"inputs": inputs, "features": features}, Line("\n".join([*lines, done])))
 
 
+def _abstention(wanted: bool, rate: float | None, min_probability: float | None) -> Abstention | None:
+    if not wanted and rate is None and min_probability is None:
+        return None
+    if not wanted and rate is None:  # only for being improbable, then, not for being unlike
+        rate = 0.0
+    return Abstention(false_alarm_rate=rate, min_probability=min_probability or 0.0)
+
+
+def _write_overlays(file: Path, predictions: list[Prediction]) -> list[Path]:
+    shown = [each.saliency.overlay for each in predictions if each.saliency]
+    paths = [file.with_stem(f"{file.stem}-{place}") for place, _ in enumerate(shown, 1)]
+    paths = [file] if len(shown) == 1 else paths
+    for path, picture in zip(paths, shown, strict=True):
+        path.write_bytes(picture)
+    return paths
+
+
+def _without_overlay(prediction: Prediction) -> Prediction:
+    """A prediction whose picture went to a file, not to the document too."""
+    if prediction.saliency is None:
+        return prediction
+    return replace(prediction, saliency=replace(prediction.saliency, overlay=b""))
+
+
 def _contents(inputs: list[str], *, text: bool) -> list[Content]:
     if text:
         return [Text(each) for each in inputs]
     return [sys.stdin.buffer.read() if each == "-" else Path(each) for each in inputs]
-
-
-def _target(model: str, version: int | None, alias: str | None) -> Target:
-    if version is None and alias is None:
-        return parse_target(model)
-    return Target(model, version=version, alias=alias)
 
 
 @contextmanager

@@ -7,13 +7,14 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from headstart.spec import Auto, Logistic, Mlp, Partial, Recipe, Ridge
+from headstart.spec import Auto, Logistic, Mlp, Partial, PromotionGate, Recipe, Ridge
 
 __all__ = [
     "AliasOption",
     "BackboneOption",
     "BalancedOption",
     "BlocksOption",
+    "DiscardOption",
     "DisplayNameOption",
     "DropoutOption",
     "FoldsOption",
@@ -22,22 +23,31 @@ __all__ = [
     "LabelOption",
     "LearningRateOption",
     "LifetimeOption",
+    "MaxClassDropOption",
+    "MaxDropOption",
     "MaxDroppedOption",
     "MaxEpochsOption",
+    "ParentOption",
     "PatienceOption",
+    "PromoteOption",
     "RecipeChoice",
     "RecipeOption",
     "RegularizationOption",
+    "RemoveOption",
     "RequestIdOption",
     "ScalingChoice",
     "ScalingOption",
     "SeedOption",
+    "TaskChoice",
+    "TaskOption",
     "TemperatureOption",
     "TimeBudgetOption",
     "ViewOption",
     "WeightDecayOption",
+    "gate_of",
     "labels_of",
     "lifetime_of",
+    "parent_of",
     "recipe_of",
 ]
 
@@ -89,6 +99,70 @@ LifetimeOption: TypeAlias = Annotated[
 ]
 MaxDroppedOption: TypeAlias = Annotated[
     float, typer.Option(min=0, max=1, help="The share of unusable examples that may be dropped.")
+]
+_LATER = "Later versions"
+
+
+class TaskChoice(StrEnum):
+    """The kinds of thing that can be learned."""
+
+    SINGLE_LABEL = "single-label"
+    MULTI_LABEL = "multi-label"
+    REGRESSION = "regression"
+
+
+TaskOption: TypeAlias = Annotated[
+    TaskChoice | None, typer.Option(help="What is learned. Default: what the first example shows.")
+]
+PromoteOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--promote-if-not-worse",
+        help="Move --alias only if the new version is not worse than the one it names, on the same examples.",
+        rich_help_panel=_LATER,
+    ),
+]
+MaxDropOption: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="By how much the accuracy may fall for that; means --promote-if-not-worse. Default: 0.01.",
+        rich_help_panel=_LATER,
+    ),
+]
+MaxClassDropOption: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="By how much the recall of any class may fall; means --promote-if-not-worse. Default: 0.1.",
+        rich_help_panel=_LATER,
+    ),
+]
+ParentOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        metavar="VERSION",
+        help="A version by its number or alias, whose examples are trained on too without being sent again.",
+        rich_help_panel=_LATER,
+    ),
+]
+RemoveOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="ID",
+        help="An example of the parent to leave out; may be given more than once.",
+        rich_help_panel=_LATER,
+    ),
+]
+DiscardOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--discard-examples",
+        help="Keep no examples: the version can be no parent, and its report has no pictures.",
+        rich_help_panel=_LATER,
+    ),
 ]
 RequestIdOption: TypeAlias = Annotated[
     str | None, typer.Option(help="Makes it safe to repeat: the same id gives the same job.")
@@ -222,6 +296,34 @@ def _refusal(choice: RecipeChoice | None, given: dict[str, Any]) -> typer.BadPar
         f"{choice.value} has no such setting; only {only} {'takes' if len(takers) == 1 else 'take'} it",
         param_hint=f"--{option}",
     )
+
+
+def gate_of(
+    wanted: bool, max_drop: float | None, max_class_drop: float | None, alias: str | None
+) -> PromotionGate | None:
+    """The gate; a margin means that one is wanted.
+
+    Raises:
+        typer.BadParameter: there is no alias that it could be about.
+    """
+    if not wanted and max_drop is None and max_class_drop is None:
+        return None
+    if alias is None:
+        raise typer.BadParameter("name the alias to move, with --alias", param_hint="--promote-if-not-worse")
+    return PromotionGate(max_drop=max_drop, max_class_drop=max_class_drop)
+
+
+def parent_of(version: str | None, removed: list[str] | None) -> int | str | None:
+    """A version by its number or alias.
+
+    Raises:
+        typer.BadParameter: examples are to be left out of no parent.
+    """
+    if version is None and removed:
+        raise typer.BadParameter(
+            "name the version they are left out of, with --parent", param_hint="--remove"
+        )
+    return int(version) if version is not None and version.isdecimal() else version
 
 
 def labels_of(pairs: list[str] | None) -> dict[str, str]:

@@ -1,36 +1,25 @@
-"""How predictions, jobs and what was found in examples look to people."""
+"""How jobs, and examples that cannot be used, look to people."""
 
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from headstart.cli.comparison_tables import promotion_line
 from headstart.cli.layout import add_row, duration, facts_grid, moment, new_table, short_moment
-from headstart.results import ExampleFault, JobState, JobStatus, Prediction, Validation
+from headstart.results import ExampleFault, JobState, JobStatus
 
 __all__ = [
     "class_list",
     "fault_lines",
     "job_facts",
     "job_table",
-    "prediction_table",
     "step_list",
-    "validation_view",
 ]
 
 _MAX_FAULTS = 10
 _MAX_CLASSES = 20
 _PARTS_OF_FEATURES = ("decode", "backbone")
-
-
-def prediction_table(names: Sequence[str], predictions: Sequence[Prediction]) -> RenderableType:
-    """A row for each input: its likeliest class, how likely it is, and the others."""
-    table = new_table("input", "class", "probability", "others")
-    for name, prediction in zip(names, predictions, strict=True):
-        others = ", ".join(f"{each.name} {each.probability:.1%}" for each in prediction.classes[1:])
-        add_row(table, name, prediction.label, f"{prediction.probability:.1%}", others)
-    first = predictions[0]
-    return Group(table, Text(f"{first.model}, version {first.version}"))
 
 
 def job_table(jobs: Sequence[JobStatus]) -> RenderableType:
@@ -56,7 +45,8 @@ def job_facts(job: JobStatus) -> RenderableType:
         ("error", f"{job.error.message} ({job.error.reason or job.error.code.name})" if job.error else None),
         ("queued before it", job.queue_position or None),
         ("step", f"{job.progress.step.lower()}, {job.progress.fraction:.0%}" if job.progress else None),
-        ("examples", f"{job.example_count} of {job.class_count} classes"),
+        ("alias", promotion_line(job.promotion) if job.promotion else None),
+        ("examples", _examples(job)),
         ("dropped", job.dropped_count or None),
         ("created", moment(job.create_time)),
         ("took", duration(job.finish_time - job.start_time) if job.finish_time and job.start_time else None),
@@ -65,18 +55,8 @@ def job_facts(job: JobStatus) -> RenderableType:
     return Group(facts_grid(facts), *fault_lines(job.dropped, job.dropped_count))
 
 
-def validation_view(validation: Validation) -> RenderableType:
-    """What was found in examples."""
-    verdict = "These examples can be used." if validation.valid else f"Not usable: {validation.message}"
-    classes = [f"{name} {count}" for name, count in validation.class_counts.items()]
-    facts = [
-        ("examples", validation.example_count),
-        ("classes", class_list(classes)),
-        ("unusable", validation.fault_count or None),
-    ]
-    warnings = [Text(f"warning: {warning}") for warning in validation.warnings]
-    faults = fault_lines(validation.faults, validation.fault_count)
-    return Group(Text(verdict), facts_grid(facts), *warnings, *faults)
+def _examples(job: JobStatus) -> str:
+    return f"{job.example_count}" + (f" of {job.class_count} classes" if job.class_count else "")
 
 
 def class_list(names: Sequence[str]) -> str:

@@ -1,6 +1,35 @@
 """What calls give back: frozen values with times, shares and arrays, and no protobuf."""
 
-from headstart.results.jobs import ExampleFault, JobEvent, JobState, JobStatus, JobStep, Progress, Validation
+from headstart.results.comparisons import (
+    ComparedClass,
+    ComparedMetrics,
+    Comparison,
+    Promotion,
+    PromotionDecision,
+)
+from headstart.results.evaluations import (
+    ClassMetrics,
+    ConfusedPair,
+    Evaluation,
+    EvaluationResult,
+    ExampleOutcome,
+    ReliabilityBin,
+    ThresholdPoint,
+    ValuePair,
+    VersionEvaluation,
+)
+from headstart.results.faults import ExampleFault
+from headstart.results.findings import (
+    DatasetFindings,
+    DuplicateGroup,
+    ExampleReference,
+    LabelSuspect,
+    LearningPoint,
+    Outlier,
+    Remark,
+    RemarkKind,
+)
+from headstart.results.jobs import JobEvent, JobState, JobStatus, JobStep, Progress, Validation
 from headstart.results.models import (
     Alias,
     Backbone,
@@ -14,34 +43,65 @@ from headstart.results.models import (
     Version,
 )
 from headstart.results.predictions import (
+    AbstentionReason,
     ClassProbability,
     ModelPredictions,
+    Neighbor,
     Prediction,
     Predictions,
+    Saliency,
     StageTimes,
 )
+from headstart.results.reports import Report, ReportFormat
 
 __all__ = [
+    "AbstentionReason",
     "Alias",
     "Backbone",
+    "ClassMetrics",
     "ClassProbability",
+    "ComparedClass",
+    "ComparedMetrics",
+    "Comparison",
+    "ConfusedPair",
     "ConfusionCell",
+    "DatasetFindings",
+    "DuplicateGroup",
+    "Evaluation",
+    "EvaluationResult",
     "ExampleFault",
+    "ExampleOutcome",
+    "ExampleReference",
     "JobEvent",
     "JobState",
     "JobStatus",
     "JobStep",
+    "LabelSuspect",
+    "LearningPoint",
     "Lineage",
     "Metrics",
     "MetricsSource",
     "Modality",
     "Model",
     "ModelPredictions",
+    "Neighbor",
+    "Outlier",
     "Prediction",
     "Predictions",
     "Progress",
+    "Promotion",
+    "PromotionDecision",
+    "ReliabilityBin",
+    "Remark",
+    "RemarkKind",
+    "Report",
+    "ReportFormat",
+    "Saliency",
     "StageTimes",
     "StopReason",
+    "ThresholdPoint",
     "Validation",
+    "ValuePair",
     "Version",
+    "VersionEvaluation",
 ]

@@ -6,10 +6,14 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from headstart.errors import ErrorDetails
+from headstart.results.comparisons import Promotion
+from headstart.results.evaluations import Evaluation
+from headstart.results.faults import ExampleFault
+from headstart.results.findings import DatasetFindings
 from headstart.spec import FineTuneSpec
+from headstart.task import Task
 
 __all__ = [
-    "ExampleFault",
     "JobEvent",
     "JobState",
     "JobStatus",
@@ -69,23 +73,6 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ExampleFault:
-    """An example that cannot be used.
-
-    Attributes:
-        index: its place among the examples, from 0.
-        id: your name for it; may be empty.
-        reason: a value of the contract's ``ErrorReason``, such as ``UNDECODABLE_INPUT``.
-        message: what was expected and what came.
-    """
-
-    index: int
-    id: str
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class JobStatus:
     """A job as it stood when the server answered.
 
@@ -107,6 +94,8 @@ class JobStatus:
         step_times: wall time of each finished step, by name.
         last_event: the number of its newest event.
         queue_position: the jobs queued before it; 0 unless QUEUED.
+        task: the kind of thing that is learned.
+        promotion: what became of the alias; None without ``promote_if`` and before the job has succeeded.
     """
 
     id: str
@@ -126,6 +115,8 @@ class JobStatus:
     step_times: Mapping[str, timedelta]
     last_event: int
     queue_position: int
+    task: Task = Task.UNSPECIFIED
+    promotion: Promotion | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,11 +145,13 @@ class Validation:
     Attributes:
         valid: True if a fine-tune of them would be accepted and would not fail for its data.
         example_count: the examples.
-        class_counts: the examples of each class, by name.
+        class_counts: the examples of each class, by name; empty for numbers.
         faults: examples that cannot be used, at most 100 of them.
         fault_count: how many cannot be used.
         warnings: remarks that do not stop a fine-tune.
         message: why it is not valid, in a sentence; empty if it is.
+        findings: what was found in the examples that can be used; None if it is not valid.
+        evaluation: how good a version trained on them would be, by cross-validation; None if it is not valid.
     """
 
     valid: bool
@@ -168,3 +161,5 @@ class Validation:
     fault_count: int
     warnings: tuple[str, ...]
     message: str
+    findings: DatasetFindings | None = None
+    evaluation: Evaluation | None = None

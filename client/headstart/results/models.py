@@ -1,14 +1,16 @@
 """Models, their versions and aliases, and the backbones under them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.results.comparisons import Promotion
 from headstart.spec import Recipe
+from headstart.task import Task
 
 __all__ = [
     "Alias",
@@ -76,6 +78,14 @@ class Metrics:
         accuracy_high: upper end of its 95 % interval.
         log_loss: mean negative log-likelihood of the right class, in nats.
         confusion: the cells of the confusion matrix that are not zero.
+        balanced_accuracy: mean recall of the classes, 0 to 1.
+        macro_f1: mean F1 of the classes, 0 to 1.
+        micro_f1: F1 over all classes together, 0 to 1; multi-label only, where `accuracy` is the share of
+            inputs with every class right.
+        calibration_error: how far probabilities lie from the shares that come true (ECE), 0 to 1.
+        mean_absolute_error: mean size of the error; only of numbers, as the next two.
+        root_mean_squared_error: root of the mean squared error.
+        r_squared: the share of the variance that is explained; 1 at best.
     """
 
     source: MetricsSource
@@ -85,6 +95,26 @@ class Metrics:
     accuracy_high: float | None
     log_loss: float | None
     confusion: tuple[ConfusionCell, ...]
+    balanced_accuracy: float | None = None
+    macro_f1: float | None = None
+    micro_f1: float | None = None
+    calibration_error: float | None = None
+    mean_absolute_error: float | None = None
+    root_mean_squared_error: float | None = None
+    r_squared: float | None = None
+
+    @property
+    def summary(self) -> str:
+        """The first figure, such as ``accuracy 95.0%`` or ``mean absolute error 0.21``."""
+        if self.accuracy is not None:
+            return f"accuracy {self.accuracy:.1%}"
+        if self.mean_absolute_error is not None:
+            return f"mean absolute error {self.mean_absolute_error:.3g}"
+        return "not measured"
+
+    def __repr__(self) -> str:
+        where = self.source.lower().replace("_", " ")
+        return f"Metrics({self.summary}, {where}, {self.example_count} examples)"
 
 
 class StopReason(StrEnum):
@@ -112,6 +142,9 @@ class Lineage:
         runtime: what executed the backbone and in which precision, such as ``openvino bfloat16``.
         stop_reason: why the solver ended.
         fit_time: how long it took to fit the head. None for versions of 0.1.
+        parent_version: the version whose examples it was trained on too; None: none.
+        added_example_count: the examples that came with the fine-tune itself.
+        removed_example_count: the parent's examples that were left out or replaced.
     """
 
     job_id: str
@@ -125,6 +158,9 @@ class Lineage:
     runtime: str
     stop_reason: StopReason = StopReason.UNSPECIFIED
     fit_time: timedelta | None = None
+    parent_version: int | None = None
+    added_example_count: int = 0
+    removed_example_count: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,6 +179,10 @@ class Version:
         lineage: where it came from.
         size_bytes: the size of its files.
         aliases: the aliases that name it.
+        task: the kind of thing it tells.
+        thresholds: for a multi-label version, by class the probability from which on it is taken to apply.
+        promotion: whether and why an alias was moved to it; None without ``promote_if``.
+        has_examples: whether its examples are kept, so that it can be a parent.
     """
 
     model: str
@@ -156,6 +196,13 @@ class Version:
     lineage: Lineage
     size_bytes: int
     aliases: tuple[str, ...]
+    task: Task = Task.UNSPECIFIED
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    promotion: Promotion | None = None
+    has_examples: bool = False
+
+    def __repr__(self) -> str:
+        return f"Version({self.model}@{self.number}, {self.metrics.summary}, {len(self.class_names)} classes)"
 
     def confusion_matrix(self) -> NDArray[np.int64]:
         """Counts of shape [classes, classes]: the true class by row, the predicted one by column."""

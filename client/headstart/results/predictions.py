@@ -1,17 +1,23 @@
 """What versions say about inputs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.task import Task
+
 __all__ = [
+    "AbstentionReason",
     "ClassProbability",
     "ModelPredictions",
+    "Neighbor",
     "Prediction",
     "Predictions",
+    "Saliency",
     "StageTimes",
 ]
 
@@ -22,38 +28,151 @@ class ClassProbability:
 
     Attributes:
         name: as the examples were labelled.
-        probability: calibrated, 0 to 1; over all classes of a version they sum to 1.
+        probability: calibrated, 0 to 1; over all classes of a version they sum to 1, unless it is
+            multi-label.
         index: the class's place in `Version.class_names`.
+        selected: for a multi-label version, whether the class is taken to apply: its probability reaches the
+            class's threshold. Otherwise true for the likeliest class.
     """
 
     name: str
     probability: float
     index: int
+    selected: bool = False
+
+
+class AbstentionReason(StrEnum):
+    """Why an input is told to be unknown. UNSPECIFIED: it is not."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    UNLIKE_TRAINING = "UNLIKE_TRAINING"
+    LOW_PROBABILITY = "LOW_PROBABILITY"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Neighbor:
+    """A training example near an input.
+
+    Attributes:
+        id: your name for it; may be empty.
+        index: its place among the version's examples, from 0.
+        labels: its classes; none for a number.
+        value: its number; None for classes.
+        distance: 1 less the cosine of the angle between the features as the head sees them, 0 to 2.
+    """
+
+    id: str
+    index: int
+    labels: tuple[str, ...]
+    value: float | None
+    distance: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Saliency:
+    """Which parts of a picture speak for an answer.
+
+    Attributes:
+        map: float32 of shape [rows, columns] over the square that the backbone sees: by how much the score
+            (log odds, or the number) falls when that part is covered; below 0 it speaks against the answer.
+        class_name: the class it is about; empty for a number.
+        overlay: the picture as the backbone sees it with the map laid over it, a PNG file; empty if it was
+            not asked for.
+    """
+
+    map: NDArray[np.float32] = field(compare=False)
+    class_name: str
+    overlay: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class Prediction:
     """What a version says about one input.
 
     Attributes:
-        classes: the likeliest first, as many as were asked for.
+        classes: the likeliest first, as many as were asked for; none for a number.
         model: the model that answered.
         version: the number of its version that answered.
+        task: the kind of thing the version tells.
+        value: the number; None for classes.
+        value_low: lower end of its 90 % interval; None where there was nothing to estimate it from.
+        value_high: upper end of its 90 % interval.
+        abstained: True if the input is told to be unknown; everything else is what it would get otherwise.
+            Only with ``abstain``.
+        abstention_reason: why.
+        typicality: the share of the training examples that lie at least as far from their nearest others as
+            this input does, 0 to 1: a small one is unlike anything trained on. Only with ``abstain``; None
+            for versions that cannot tell.
+        neighbors: the nearest training examples. Only with ``neighbors``.
+        saliency: which parts of the picture speak for the answer. Only with ``saliency``.
     """
 
     classes: tuple[ClassProbability, ...]
     model: str
     version: int
+    task: Task = Task.UNSPECIFIED
+    value: float | None = None
+    value_low: float | None = None
+    value_high: float | None = None
+    abstained: bool = False
+    abstention_reason: AbstentionReason = AbstentionReason.UNSPECIFIED
+    typicality: float | None = None
+    neighbors: tuple[Neighbor, ...] = ()
+    saliency: Saliency | None = None
+
+    def __repr__(self) -> str:
+        doubt = f", abstained: {self.abstention_reason.lower()}" if self.abstained else ""
+        return f"Prediction({self._told()}{doubt}, {self.model}@{self.version})"
 
     @property
     def label(self) -> str:
-        """The name of the likeliest class."""
-        return self.classes[0].name
+        """The name of the likeliest class, whether the version abstained or not.
+
+        Raises:
+            ValueError: the version tells several classes or a number; read `labels` or `value`.
+        """
+        return self._likeliest("label").name
 
     @property
     def probability(self) -> float:
-        """How likely the likeliest class is, 0 to 1."""
-        return self.classes[0].probability
+        """How likely the likeliest class is, 0 to 1.
+
+        Raises:
+            ValueError: as for `label`.
+        """
+        return self._likeliest("probability").probability
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes that are taken to apply, among those that were asked for, the likeliest first.
+
+        For a version that tells one class of several it is the likeliest alone, for one that tells numbers
+        none.
+        """
+        if self.task is Task.MULTI_LABEL:
+            return tuple(each.name for each in self.classes if each.selected)
+        return tuple(each.name for each in self.classes[:1])
+
+    def _likeliest(self, name: str) -> ClassProbability:
+        if self.task is Task.MULTI_LABEL:
+            raise ValueError(
+                f"A version that tells any number of classes has no single {name}. Read `labels`, or "
+                f"`classes` with their probabilities. Received: {self!r}"
+            )
+        if not self.classes:
+            raise ValueError(f"A version that tells a number has no {name}. Read `value`. Received: {self!r}")
+        return self.classes[0]
+
+    def _told(self) -> str:
+        if self.value is not None:
+            interval = self.value_low is not None and self.value_high is not None
+            return f"{self.value:.6g}" + (
+                f" ({self.value_low:.6g} to {self.value_high:.6g})" if interval else ""
+            )
+        if self.task is Task.MULTI_LABEL:
+            chosen = [each for each in self.classes if each.selected]
+            return ", ".join(f"{each.name} {each.probability:.1%}" for each in chosen) or "no class"
+        return f"{self.classes[0].name} {self.classes[0].probability:.1%}" if self.classes else "nothing"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -32,20 +32,30 @@ REMARK_KIND_MORE_DATA: RemarkKind
 REMARK_KIND_FAULTS: RemarkKind
 
 class Evaluation(_message.Message):
-    __slots__ = ("metrics", "classes", "reliability", "confused", "worst", "interval_coverage")
+    __slots__ = ("metrics", "classes", "reliability", "confused", "worst", "interval_coverage", "values")
     METRICS_FIELD_NUMBER: _ClassVar[int]
     CLASSES_FIELD_NUMBER: _ClassVar[int]
     RELIABILITY_FIELD_NUMBER: _ClassVar[int]
     CONFUSED_FIELD_NUMBER: _ClassVar[int]
     WORST_FIELD_NUMBER: _ClassVar[int]
     INTERVAL_COVERAGE_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
     metrics: _model_pb2.Metrics
     classes: _containers.RepeatedCompositeFieldContainer[ClassMetrics]
     reliability: _containers.RepeatedCompositeFieldContainer[ReliabilityBin]
     confused: _containers.RepeatedCompositeFieldContainer[ConfusedPair]
     worst: _containers.RepeatedCompositeFieldContainer[ExampleOutcome]
     interval_coverage: float
-    def __init__(self, metrics: _Optional[_Union[_model_pb2.Metrics, _Mapping]] = ..., classes: _Optional[_Iterable[_Union[ClassMetrics, _Mapping]]] = ..., reliability: _Optional[_Iterable[_Union[ReliabilityBin, _Mapping]]] = ..., confused: _Optional[_Iterable[_Union[ConfusedPair, _Mapping]]] = ..., worst: _Optional[_Iterable[_Union[ExampleOutcome, _Mapping]]] = ..., interval_coverage: _Optional[float] = ...) -> None: ...
+    values: _containers.RepeatedCompositeFieldContainer[ValuePair]
+    def __init__(self, metrics: _Optional[_Union[_model_pb2.Metrics, _Mapping]] = ..., classes: _Optional[_Iterable[_Union[ClassMetrics, _Mapping]]] = ..., reliability: _Optional[_Iterable[_Union[ReliabilityBin, _Mapping]]] = ..., confused: _Optional[_Iterable[_Union[ConfusedPair, _Mapping]]] = ..., worst: _Optional[_Iterable[_Union[ExampleOutcome, _Mapping]]] = ..., interval_coverage: _Optional[float] = ..., values: _Optional[_Iterable[_Union[ValuePair, _Mapping]]] = ...) -> None: ...
+
+class ValuePair(_message.Message):
+    __slots__ = ("actual", "predicted")
+    ACTUAL_FIELD_NUMBER: _ClassVar[int]
+    PREDICTED_FIELD_NUMBER: _ClassVar[int]
+    actual: float
+    predicted: float
+    def __init__(self, actual: _Optional[float] = ..., predicted: _Optional[float] = ...) -> None: ...
 
 class ClassMetrics(_message.Message):
     __slots__ = ("name", "support", "precision", "recall", "f1", "average_precision", "roc_auc", "thresholds")

@@ -76,14 +76,16 @@ class PredictResponse(_message.Message):
     def __init__(self, result: _Optional[_Union[VersionPredictions, _Mapping]] = ..., additional_results: _Optional[_Iterable[_Union[VersionPredictions, _Mapping]]] = ..., features: _Optional[_Iterable[_Union[Features, _Mapping]]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ...) -> None: ...
 
 class VersionPredictions(_message.Message):
-    __slots__ = ("model", "version", "predictions")
+    __slots__ = ("model", "version", "predictions", "task")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     PREDICTIONS_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     predictions: _containers.RepeatedCompositeFieldContainer[Prediction]
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ...) -> None: ...
+    task: _input_pb2.Task
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ...) -> None: ...
 
 class Prediction(_message.Message):
     __slots__ = ("classes", "value", "value_low", "value_high", "abstained", "abstention_reason", "typicality", "neighbors", "saliency")

@@ -26,6 +26,7 @@ __all__ = [
     "MetricsSource",
     "ReliabilityBin",
     "ThresholdPoint",
+    "ValuePair",
     "evaluate",
     "measure",
     "wilson_interval",
@@ -33,6 +34,8 @@ __all__ = [
 
 #: Pairs of confused classes that are told.
 MAX_CONFUSED = 50
+#: Numbers that are told beside what was told instead.
+MAX_VALUES = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +54,19 @@ class ConfusedPair:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ValuePair:
+    """A number and what was told instead.
+
+    Attributes:
+        actual: the true number.
+        predicted: the number that was told.
+    """
+
+    actual: float
+    predicted: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Evaluation:
     """How good a head is, in all detail. All figures but counts respect the weights of examples.
 
@@ -63,6 +79,8 @@ class Evaluation:
         interval_coverage: share of numbers within their interval of 90 %; None but for regression.
         median_absolute_error: the size of the error that half of the numbers stay below; None but for
             regression.
+        values: true and told numbers of at most 1,000 examples, spread evenly over all; none but for
+            regression.
     """
 
     metrics: Metrics
@@ -72,6 +90,7 @@ class Evaluation:
     worst: tuple[ExampleOutcome, ...] = ()
     interval_coverage: float | None = None
     median_absolute_error: float | None = None
+    values: tuple[ValuePair, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -92,6 +111,7 @@ class Evaluation:
             worst=tuple(ExampleOutcome.from_json(each) for each in fields["worst"]),
             interval_coverage=fields["interval_coverage"],
             median_absolute_error=fields.get("median_absolute_error"),
+            values=tuple(ValuePair(**each) for each in fields.get("values", ())),
         )
 
 
@@ -128,6 +148,7 @@ def evaluate(
             worst=worst_numbers(targets, outputs, ids, places),
             interval_coverage=_coverage(targets, outputs, interval),
             median_absolute_error=_median_error(targets, outputs),
+            values=_values(targets, outputs),
         )
     told = Told.of(targets, outputs, thresholds)
     return Evaluation(
@@ -153,6 +174,13 @@ def _confused(names: Sequence[str], told: Told) -> tuple[ConfusedPair, ...]:
         for actual, predicted in pairs
         if counts[actual, predicted]
     )
+
+
+def _values(targets: Targets, outputs: Float32) -> tuple[ValuePair, ...]:
+    count = len(targets)
+    rows = np.linspace(0, count - 1, min(count, MAX_VALUES)).round().astype(np.int64)
+    told, true = outputs[rows, 0].tolist(), targets.matrix[rows, 0].tolist()
+    return tuple(ValuePair(actual=number, predicted=value) for number, value in zip(true, told, strict=True))
 
 
 def _coverage(targets: Targets, outputs: Float32, interval: tuple[float, float] | None) -> float | None:

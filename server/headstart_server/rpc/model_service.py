@@ -7,6 +7,7 @@ from headstart.v1 import model_service_pb2_grpc as stubs
 from headstart_server.embedding.engine import Engine
 from headstart_server.models.names import check_alias_name
 from headstart_server.models.registry import Registry
+from headstart_server.report.reporter import Reporter
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.evaluation_messages import evaluation_message
 from headstart_server.rpc.finding_messages import findings_message
@@ -17,6 +18,7 @@ from headstart_server.rpc.model_messages import (
     model_message,
     version_message,
 )
+from headstart_server.rpc.report_messages import report_format_of, report_message
 
 
 class ModelService(stubs.ModelServiceServicer):
@@ -25,11 +27,13 @@ class ModelService(stubs.ModelServiceServicer):
     Args:
         registry: knows models and versions.
         engine: knows backbones.
+        reporter: writes reports.
     """
 
-    def __init__(self, registry: Registry, engine: Engine) -> None:
+    def __init__(self, registry: Registry, engine: Engine, reporter: Reporter) -> None:
         self._registry = registry
         self._engine = engine
+        self._reporter = reporter
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         size = page_size_of(request.page_size)
@@ -87,6 +91,10 @@ class ModelService(stubs.ModelServiceServicer):
             evaluation=None if evaluation is None else evaluation_message(evaluation),
             findings=None if findings is None else findings_message(findings),
         )
+
+    async def GetReport(self, request: pb.GetReportRequest, context: Context) -> pb.GetReportResponse:
+        selector, form = selector_of(request.target, "target"), report_format_of(request.format)
+        return report_message(await asyncio.to_thread(self._reporter.report, selector, form))
 
     async def ListBackbones(
         self, request: pb.ListBackbonesRequest, context: Context

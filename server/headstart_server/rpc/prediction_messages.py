@@ -9,6 +9,7 @@ from headstart_server.prediction.answers import AbstentionReason, Answer
 from headstart_server.prediction.asked import Abstention, Asked, SaliencyAsked
 from headstart_server.prediction.predictor import BackboneFeatures, StageTimes
 from headstart_server.prediction.saliency import Saliency
+from headstart_server.rpc.messages import TASKS
 
 #: Classes returned for each input where the caller does not say.
 DEFAULT_TOP_K = 5
@@ -34,6 +35,7 @@ def predictions_message(answer: Answer) -> pb.VersionPredictions:
     return pb.VersionPredictions(
         model=answer.version.model,
         version=answer.version.number,
+        task=TASKS[answer.version.head.task],
         predictions=_predictions(answer),
     )
 

@@ -133,7 +133,7 @@ def test_a_jsonl_has_an_object_in_each_line(tmp_path):
         (
             "l.csv",
             "path,class\na.jpg,cat\n",
-            r"l\.csv has the columns path, class\. Expected path \(or text\) and label\.",
+            r"l\.csv has the columns path, class\. Expected path \(or text\) and one of label, labels and",
         ),
         ("l.csv", "file,label\na.jpg,cat\n", "columns file, label. Expected path"),
         ("l.csv", "path;label\na;b\n", r"columns path;label\..* Is the separator a comma\?"),
@@ -145,6 +145,20 @@ def test_a_jsonl_has_an_object_in_each_line(tmp_path):
         ("l.jsonl", '{"path": "a"\n', r"l\.jsonl, line 1: a JSON object is expected"),
         ("l.jsonl", "\n[1]\n", r"line 2: a JSON object is expected\. Received: \[1\]"),
         ("l.jsonl", '{"path": "a", "label": 3}\n', "line 1: a label is expected.*Received: 3"),
+        ("l.csv", "path,label,value\na,cat,1\n", "columns path, label, value. Expected path"),
+        ("l.csv", "path,value\na,three\n", r"l\.csv, line 2: `value` must be a number\. Received: 'three'"),
+        ("l.csv", "path,value\na,\n", "line 2: `value` must be a number. Received: ''"),
+        ("l.csv", "path,value\na,nan\n", "line 2: `value` must be a finite number. Received: 'nan'"),
+        ("l.csv", "path,labels\na,x||y\n", r"line 2: `labels` must be labels separated by \|.*'x\|\|y'"),
+        ("l.csv", "path,label,weight\na,x,0\n", "line 2: `weight` must be a number above 0. Received: '0'"),
+        (
+            "l.jsonl",
+            '{"path": "a", "labels": "", "value": 1}\n',
+            "line 1: only one of labels, value is expected",
+        ),
+        ("l.jsonl", '{"path": "a", "labels": [3]}\n', r"line 1: `labels` must be labels.*Received: \[3\]"),
+        ("l.jsonl", '{"path": "a", "value": true}\n', "line 1: `value` must be a number. Received: True"),
+        ("l.jsonl", '{"path": "a", "probabilities": 1}\n', "line 1: `probabilities` must be an object"),
     ],
 )
 def test_a_row_that_cannot_be_used_is_named_before_anything_is_sent(tmp_path, name, content, message):
@@ -216,7 +230,14 @@ def test_an_iterator_can_be_read_again_and_is_read_only_once():
             (3, "cat"),
             r"examples\[1\]: An input must be a path, bytes, a numpy array or a Text\. Received: int",
         ),
-        ((b"x", 3), r"examples\[1\]: Expected an Example or .* Received: \(bytes, int\)"),
+        ((b"x", None), r"examples\[1\]: Expected an Example or .* Received: \(bytes, NoneType\)"),
+        ((b"x", True), r"examples\[1\]: value must be a number\. Received: True"),
+        ((b"x", ["a", 3]), r"examples\[1\]: A label must be a str\. Received: 3"),
+        ((b"x", {"a": "much"}), r"examples\[1\]: probabilities\['a'\] must be a number\. Received: 'much'"),
+        (
+            Example(b"x", labels="ab"),
+            r"examples\[1\]: labels must be a list or a set of str\. Received: 'ab'",
+        ),
         (b"x", r"examples\[1\]: Expected an Example or .* Received: bytes"),
         (Example(b"x", 3), r"examples\[1\]: A label must be a str\. Received: 3"),
     ],
@@ -235,3 +256,58 @@ def test_an_array_that_does_not_fit_is_named():
 def test_what_is_no_examples_at_all_is_refused(examples):
     with pytest.raises(TypeError, match="examples must be a path, a mapping"):
         open_examples(examples)
+
+
+@pytest.mark.parametrize(
+    ("example", "message"),
+    [
+        (Example(b"x"), r"examples\[0\]: An example must have exactly one of .* Received: none"),
+        (Example(b"x", "a", value=1), r"exactly one of .* Received: label, value"),
+        ((b"x", float("inf")), r"examples\[0\]: value must be a finite number\. Received: inf"),
+        (Example(b"x", "a", weight=0), r"examples\[0\]: weight must be above 0\. Received: 0"),
+    ],
+)
+def test_an_example_that_shows_nothing_or_too_much_is_named(example, message):
+    with pytest.raises(ValueError, match=message):
+        list(open_examples([example]))
+
+
+def test_a_pair_s_target_says_what_is_learned():
+    one, several, none, number, soft = open_examples(
+        [(b"1", "a"), (b"2", {"b", "a"}), (b"3", []), (b"4", np.float32(2.5)), (b"5", {"a": 0.75, "b": 0.25})]
+    )
+
+    assert one.label == "a"
+    assert list(several.label_set.labels) == ["a", "b"]
+    assert (none.WhichOneof("target"), list(none.label_set.labels)) == ("label_set", [])
+    assert number.value == 2.5
+    assert dict(soft.soft_label.probabilities) == {"a": 0.75, "b": 0.25}
+    assert not one.HasField("weight")
+
+
+def test_the_value_zero_is_a_value():
+    (example,) = open_examples([(b"1", 0)])
+
+    assert example.WhichOneof("target") == "value"
+
+
+def test_labels_in_a_csv_are_separated_and_may_be_none(tmp_path):
+    table = write(tmp_path / "l.csv", "text,labels,weight\na,red | round,2\nb,,\n")
+
+    several, none = open_examples(table)
+
+    assert list(several.label_set.labels) == ["red", "round"]
+    assert several.weight == 2
+    assert none.WhichOneof("target") == "label_set"
+    assert not none.HasField("weight")
+
+
+def test_numbers_and_probabilities_can_be_listed(tmp_path):
+    rows = [{"text": "a", "value": -1.5}, {"text": "b", "value": 2}]
+    numbers = write(tmp_path / "l.jsonl", "\n".join(map(json.dumps, rows)))
+    soft = write(tmp_path / "s.jsonl", json.dumps({"text": "a", "probabilities": {"x": 0.5, "y": 0.5}}))
+    several = write(tmp_path / "m.jsonl", json.dumps({"text": "a", "labels": ["x|y", "z"]}))
+
+    assert [each.value for each in open_examples(numbers)] == [-1.5, 2]
+    assert [dict(each.soft_label.probabilities) for each in open_examples(soft)] == [{"x": 0.5, "y": 0.5}]
+    assert [list(each.label_set.labels) for each in open_examples(several)] == [["x|y", "z"]]

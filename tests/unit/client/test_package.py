@@ -9,13 +9,17 @@ import headstart
 from headstart import AsyncClient, AsyncJob, Client, Job
 
 PUBLIC = """
-    Alias Aborted AsyncClient AsyncJob Auto Backbone Cancelled ClassProbability Client ConfusionCell
-    DataLoss DeadlineExceeded ErrorDetails Example ExampleFault FailedPrecondition FieldViolation
-    FineTuneSpec HeadstartError Internal InvalidArgument Job JobCancelled JobEvent JobFailed JobState
-    JobStatus JobStep Lineage Logistic Metrics MetricsSource Mlp Modality Model ModelPredictions NotFound
-    Partial PermissionDenied Prediction Predictions Progress QuotaViolation ResourceExhausted RetryPolicy
-    Ridge SpecSettings StageTimes StopReason Target Text TlsConfig Unauthenticated Unavailable Validation
-    Version
+    Aborted Abstention AbstentionReason Alias AsyncClient AsyncJob Auto Backbone Cancelled
+    ClassMetrics ClassProbability Client ComparedClass ComparedMetrics Comparison ConfusedPair
+    ConfusionCell DataLoss DatasetFindings DeadlineExceeded DuplicateGroup ErrorDetails Evaluation
+    EvaluationResult Example ExampleFault ExampleOutcome ExampleReference FailedPrecondition
+    FieldViolation FineTuneSpec HeadstartError Internal InvalidArgument Job JobCancelled JobEvent
+    JobFailed JobState JobStatus JobStep LabelSuspect LearningPoint Lineage Logistic Metrics
+    MetricsSource Mlp Modality Model ModelPredictions Neighbor NotFound Outlier Partial
+    PermissionDenied Prediction Predictions Progress Promotion PromotionDecision PromotionGate
+    QuotaViolation ReliabilityBin Remark RemarkKind Report ResourceExhausted RetryPolicy Ridge
+    Saliency SpecSettings StageTimes StopReason Target Task Text ThresholdPoint TlsConfig
+    Unauthenticated Unavailable Validation ValuePair Version VersionEvaluation
 """
 
 

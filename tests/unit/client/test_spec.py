@@ -3,9 +3,20 @@ from datetime import timedelta
 
 import pytest
 
-from headstart.spec import Auto, FineTuneSpec, Logistic, Mlp, Partial, Ridge, SpecSettings, make_spec
+from headstart.spec import (
+    Auto,
+    FineTuneSpec,
+    Logistic,
+    Mlp,
+    Partial,
+    PromotionGate,
+    Ridge,
+    SpecSettings,
+    make_spec,
+)
 from headstart.spec_message import read_spec, spec_message
 from headstart.targets import Target, parse_target
+from headstart.task import Task
 
 
 def test_every_field_of_a_spec_is_a_setting_or_an_argument():
@@ -59,11 +70,51 @@ def test_a_spec_comes_back_from_its_message():
             "alias": "stable",
             "time_to_live": timedelta(hours=1),
             "max_dropped_share": 0.5,
+            "task": "multi_label",
+            "promote_if": PromotionGate(max_drop=0.0, max_class_drop=0.5, min_class_examples=3),
+            "parent": 4,
+            "remove": ["a.jpg"],
+            "discard_examples": True,
         },
         request_id="r",
     )
 
     assert read_spec(spec_message(spec)) == spec
+
+
+@pytest.mark.parametrize("parent", [7, "stable", None])
+@pytest.mark.parametrize("gate", [None, PromotionGate(), PromotionGate(max_class_drop=0.0)])
+def test_a_parent_and_a_gate_come_back_from_their_message(parent, gate):
+    spec = make_spec("m", {"parent": parent, "alias": "stable", "promote_if": gate})
+
+    assert read_spec(spec_message(spec)) == spec
+
+
+@pytest.mark.parametrize("task", ["multi_label", "MULTI_LABEL", "multi-label", Task.MULTI_LABEL])
+def test_a_task_may_be_written_in_several_ways(task):
+    assert make_spec("m", {"task": task}).task is Task.MULTI_LABEL
+
+
+def test_true_is_the_gate_with_its_defaults_and_false_is_none():
+    assert make_spec("m", {"alias": "stable", "promote_if": True}).promote_if == PromotionGate()
+    assert make_spec("m", {"promote_if": False}).promote_if is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "kind", "message"),
+    [
+        ({"task": "ranking"}, ValueError, "task must be one of single_label, multi_label, regression. Rec"),
+        ({"task": "unspecified"}, ValueError, "task must be one of"),
+        ({"promote_if": True}, ValueError, "promote_if needs the alias that it is about"),
+        ({"remove": ["a"]}, ValueError, "remove needs the parent"),
+        ({"remove": "a.jpg", "parent": 1}, TypeError, "remove must be a list of ids. Received: 'a.jpg'"),
+        ({"remove": [1], "parent": 1}, TypeError, r"remove must be a list of ids. Received: \[1\]"),
+        ({"parent": True}, TypeError, "parent must be a version's number or an alias. Received: True"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused(settings, kind, message):
+    with pytest.raises(kind, match=message):
+        make_spec("m", settings)
 
 
 @pytest.mark.parametrize("scaling", [None, "unit", "root", "standard"])

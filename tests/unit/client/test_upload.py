@@ -3,7 +3,7 @@ import threading
 from headstart.examples import open_examples
 from headstart.pipe import Pipe
 from headstart.spec import make_spec
-from headstart.upload import Upload, batches
+from headstart.upload import batches, fine_tune
 from headstart.v1 import input_pb2
 
 
@@ -28,9 +28,8 @@ def test_an_example_that_is_too_large_by_itself_gets_a_batch_of_its_own():
 
 
 def test_the_message_of_a_batch_stays_within_the_bytes():
-    upload = Upload(
-        spec=make_spec("m", {}), source=open_examples([(bytes(n), "label") for n in range(0, 9000, 7)])
-    )
+    source = open_examples([(bytes(n), "label") for n in range(0, 9000, 7)])
+    upload = fine_tune(make_spec("m", {}), source)
 
     _, *parts = upload
 

@@ -271,3 +271,27 @@ def test_half_of_the_weight_lies_below_the_median_error(weights: list[float], me
     targets = Targets.of([Target.of_value(value) for value in (1.0, 2.0, 4.0)], weights)
     found = evaluate(targets, np.zeros((3, 1), np.float32), NONE, list("xyz"), source=MetricsSource.HELD_OUT)
     assert found.median_absolute_error == median
+
+
+@pytest.mark.parametrize("count", [1, 3, 1000, 2500])
+def test_numbers_come_with_what_was_told_spread_evenly_over_all(count: int) -> None:
+    values = np.arange(count, dtype=np.float32)
+    targets = Targets(
+        task=Task.REGRESSION, class_names=("value",), matrix=values[:, None], weights=np.ones(count)
+    )
+    evaluation = evaluate(
+        targets, values[:, None] + 0.5, NONE, [""] * count, source=MetricsSource.OUT_OF_FOLD
+    )
+
+    pairs = evaluation.values
+    assert len(pairs) == min(count, 1000)
+    assert (pairs[0].actual, pairs[-1].actual) == (0, count - 1)
+    assert all(pair.predicted == pair.actual + 0.5 for pair in pairs)
+    assert Evaluation.from_json(json.loads(json.dumps(evaluation.to_json()))) == evaluation
+
+
+def test_an_evaluation_that_was_stored_without_numbers_can_be_read() -> None:
+    fields = Evaluation(metrics=Metrics()).to_json()
+    del fields["values"]
+
+    assert Evaluation.from_json(fields).values == ()

@@ -45,6 +45,8 @@ def test_it_holds_the_client_the_server_and_the_licence_and_nothing_else(wheel: 
         "headstart/v1/prediction_service_pb2_grpc.py",
         "headstart/v1/prediction_service_pb2.pyi",
         "headstart_server/py.typed",
+        "headstart_server/report/page.css",
+        "headstart_server/report/page.js",
         f"{info}/licenses/LICENSE",
     } <= set(names)
     assert not [name for name in names if "__pycache__" in name]

@@ -1,0 +1,62 @@
+"""Commands that measure versions and put them side by side."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headstart.cli.comparison_tables import comparison_view
+from headstart.cli.evaluation_tables import evaluation_view
+from headstart.cli.options import SOURCE_HELP, AliasSelector, VersionSelector, selected
+from headstart.cli.progress import progress_view
+from headstart.cli.session import session_of
+
+__all__ = ["compare", "evaluate"]
+
+
+def evaluate(
+    context: typer.Context,
+    *,
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="The model to measure; pets@3 or pets@stable names its version too.", show_default=False
+        ),
+    ],
+    source: Annotated[Path, typer.Argument(help=SOURCE_HELP, show_default=False)],
+    version: VersionSelector = None,
+    alias: AliasSelector = None,
+) -> None:
+    """Measures a version on labelled examples. Nothing of them is stored.
+
+    Example: `headstart evaluate pets ./test-folder`
+    """
+    session = session_of(context)
+    target = selected(model, version, alias)
+    with session.client() as client, progress_view(session.err) as view:
+        found = client.evaluate(
+            source, model=target.model, version=target.version, alias=target.alias, on_upload=view.upload
+        )
+    session.show(found, evaluation_view(found))
+
+
+def compare(
+    context: typer.Context,
+    *,
+    first: Annotated[str, typer.Argument(help="A version, such as pets@stable.", show_default=False)],
+    second: Annotated[str, typer.Argument(help="The other one, such as pets@7.", show_default=False)],
+    source: Annotated[
+        Path | None,
+        typer.Argument(help=f"{SOURCE_HELP} Default: what both versions know.", show_default=False),
+    ] = None,
+) -> None:
+    """Puts two versions side by side on the same examples, and says whether they differ by more than chance.
+
+    Without examples each answers those it was trained on by a head that was fitted without them.
+
+    Example: `headstart compare pets@1 pets@2`
+    """
+    session = session_of(context)
+    with session.client() as client, progress_view(session.err) as view:
+        found = client.compare(first, second, source, on_upload=view.upload)
+    session.show(found, comparison_view(found))

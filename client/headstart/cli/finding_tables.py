@@ -1,0 +1,105 @@
+"""How what was found in examples looks to people: the verdict, what to do, then the examples themselves."""
+
+from collections.abc import Iterable
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from headstart.cli.evaluation_tables import measured
+from headstart.cli.layout import facts_grid, percent
+from headstart.cli.tables import class_list, fault_lines
+from headstart.results import (
+    DatasetFindings,
+    DuplicateGroup,
+    ExampleReference,
+    LabelSuspect,
+    LearningPoint,
+    Validation,
+)
+
+__all__ = ["validation_view"]
+
+_MAX_LISTED = 10
+
+
+def validation_view(validation: Validation) -> RenderableType:
+    """What was found in examples that were only to be checked."""
+    verdict = "These examples can be used." if validation.valid else f"Not usable: {validation.message}"
+    classes = [f"{name} {count}" for name, count in validation.class_counts.items()]
+    findings, evaluation = validation.findings, validation.evaluation
+    facts = [
+        ("examples", validation.example_count),
+        ("classes", class_list(classes) if classes else None),
+        ("expected", measured(evaluation.metrics) if evaluation else None),
+        ("more data", _curve(findings.learning_curve) if findings else None),
+        ("takes about", _seconds(findings)),
+        ("unusable", validation.fault_count or None),
+    ]
+    remarks = [Text(f"• {remark.message}") for remark in findings.remarks] if findings else []
+    told = {remark.message for remark in findings.remarks} if findings else set()
+    warnings = [Text(f"warning: {warning}") for warning in validation.warnings if warning not in told]
+    faults = fault_lines(validation.faults, validation.fault_count)
+    lists = _lists(findings) if findings else ()
+    return Group(Text(verdict), facts_grid(facts), *remarks, *warnings, *faults, *lists)
+
+
+def _seconds(findings: DatasetFindings | None) -> str | None:
+    return f"{findings.estimated_seconds:.2g} s" if findings and findings.estimated_seconds else None
+
+
+def _curve(points: tuple[LearningPoint, ...]) -> str | None:
+    if not points:
+        return None
+    return ", ".join(
+        f"{'perhaps ' if point.extrapolated else ''}{point.score:.1%} with {point.example_count}"
+        for point in points[-3:]
+    )
+
+
+def _lists(findings: DatasetFindings) -> Iterable[Text]:
+    yield from _list(
+        "Labels to look at:",
+        [_suspect(each) for each in findings.suspects],
+        findings.suspect_count,
+    )
+    yield from _list(
+        "Duplicates:", [_group(group) for group in findings.duplicates], len(findings.duplicates)
+    )
+    yield from _list(
+        "Far from all others:",
+        [f"{_named(each.example)}, {each.distance_ratio:.1f} times as far" for each in findings.outliers],
+        findings.outlier_count,
+    )
+
+
+def _list(title: str, lines: list[str], count: int) -> Iterable[Text]:
+    if not lines:
+        return
+    yield Text(title)
+    yield from (Text(f"  {line}") for line in lines[:_MAX_LISTED])
+    rest = max(count, len(lines)) - _MAX_LISTED
+    if rest > 0:
+        yield Text(f"  and {rest} more; --json lists them")
+
+
+def _named(example: ExampleReference) -> str:
+    return f"{example.name} ({example.label})" if example.label else example.name
+
+
+def _suspect(suspect: LabelSuspect) -> str:
+    like = f"{suspect.suggested_label or 'no class'} ({percent(suspect.suggested_probability)})"
+    return f"{_named(suspect.example)} looks like {like}"
+
+
+def _group(group: DuplicateGroup) -> str:
+    marks = [
+        mark
+        for mark, present in (
+            ("with different labels", group.contradicting),
+            ("on both sides of the held-out split", group.across_held_out),
+        )
+        if present
+    ]
+    names = ", ".join(_named(each) for each in group.examples[:4])
+    more = f" and {group.count - 4} more" if group.count > 4 else ""
+    return f"{names}{more}: {', '.join(['equal' if group.exact else 'nearly equal', *marks])}"

@@ -1,0 +1,91 @@
+"""The command that tells all that is known about a version."""
+
+import sys
+import tempfile
+import webbrowser
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headstart.cli.options import AliasSelector, VersionSelector, selected
+from headstart.cli.session import Session, session_of
+from headstart.results import Report
+
+__all__ = ["report"]
+
+
+class FormatChoice(StrEnum):
+    """The forms of a report."""
+
+    HTML = "html"
+    JSON = "json"
+    TEXT = "text"
+
+
+_BY_ENDING = {
+    ".html": FormatChoice.HTML,
+    ".htm": FormatChoice.HTML,
+    ".json": FormatChoice.JSON,
+    ".txt": FormatChoice.TEXT,
+}
+
+
+def report(
+    context: typer.Context,
+    *,
+    model: Annotated[
+        str,
+        typer.Argument(help="The model; pets@3 or pets@stable names its version too.", show_default=False),
+    ],
+    version: VersionSelector = None,
+    alias: AliasSelector = None,
+    show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="Write the report to this file.", show_default=False)
+    ] = None,
+    form: Annotated[
+        FormatChoice | None,
+        typer.Option(
+            "--format",
+            help="Default: html with --open, else what the file's name says, else text.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Tells all that is known about a version: how good it is, what its examples hold, where it came from.
+
+    Example: `headstart report pets --open`
+    """
+    session = session_of(context)
+    target = selected(model, version, alias)
+    if show and form not in (None, FormatChoice.HTML):
+        raise typer.BadParameter("only html can be opened in the browser", param_hint="--format")
+    chosen = form or _default_form(session, show=show, output=output)
+    with session.client() as client:
+        found = client.report(target.model, target.version, target.alias, format=chosen.value)
+    if output is None and not show:
+        sys.stdout.write(found.text if found.text.endswith("\n") else f"{found.text}\n")
+        return
+    path = found.save(output or _temporary_file(found))
+    if show:
+        webbrowser.open(path.absolute().as_uri())
+    if session.as_json:
+        session.print_json({"model": found.model, "version": found.version, "file": str(path)}, indent=2)
+    else:
+        session.out.print(f"{found.model}, version {found.version}: written to {path}", soft_wrap=True)
+
+
+def _default_form(session: Session, *, show: bool, output: Path | None) -> FormatChoice:
+    if show:
+        return FormatChoice.HTML
+    if output is not None:
+        return _BY_ENDING.get(output.suffix.lower(), FormatChoice.HTML)
+    return FormatChoice.JSON if session.as_json else FormatChoice.TEXT
+
+
+def _temporary_file(report: Report) -> Path:
+    """A file that outlives the command: the browser reads it later."""
+    folder = Path(tempfile.mkdtemp(prefix="headstart-"))
+    return folder / f"{report.model}-{report.version}.html"

@@ -1,0 +1,81 @@
+"""What a prediction may tell beside its answer: whether the input is known, and what it rests on."""
+
+from dataclasses import dataclass
+from typing import Final
+
+from headstart.v1 import prediction_service_pb2 as pb
+
+__all__ = ["MAX_SALIENCY_INPUTS", "Abstention", "Evidence", "make_evidence"]
+
+MAX_SALIENCY_INPUTS: Final = 8
+"""Of one call with saliency: it takes some 50 passes of the backbone for each, and a call has a deadline."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Abstention:
+    """When an input is told to be unknown.
+
+    Attributes:
+        false_alarm_rate: the share of inputs like the training examples that may be told to be unknown by
+            mistake, 0 to 0.5. None: 0.05. 0 abstains from nothing for being unlike.
+        min_probability: the least probability that the likeliest class must have, 0 to 1.
+    """
+
+    false_alarm_rate: float | None = None
+    min_probability: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evidence:
+    """What is asked for beside the answers.
+
+    Attributes:
+        abstention: when an input is unknown; None: never.
+        neighbors: the most training examples for each input, the nearest first.
+        saliency: the class whose reasons are shown in the picture, empty for the likeliest; None: not asked
+            for.
+    """
+
+    abstention: Abstention | None = None
+    neighbors: int = 0
+    saliency: str | None = None
+
+    def write(self, request: pb.PredictRequest) -> None:
+        """Asks for it in a request."""
+        request.neighbors = self.neighbors
+        if self.abstention is not None:
+            request.abstention.min_probability = self.abstention.min_probability
+            if self.abstention.false_alarm_rate is not None:
+                request.abstention.false_alarm_rate = self.abstention.false_alarm_rate
+        if self.saliency is not None:
+            request.saliency.class_name = self.saliency
+            request.saliency.overlay = True  # beside the passes it takes, the picture costs nothing
+
+
+def make_evidence(
+    abstain: bool | float | Abstention | None, neighbors: int, saliency: bool | str
+) -> Evidence:
+    """Reads what a caller asked for.
+
+    Args:
+        abstain: True, the rate of false alarms, or an `Abstention`. False or None: every input is answered.
+        neighbors: the most training examples for each input.
+        saliency: True for the likeliest class, or a class. False or empty: not asked for.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+    match abstain:
+        case bool() | None:
+            abstention = Abstention() if abstain else None
+        case Abstention():
+            abstention = abstain
+        case rate:
+            abstention = Abstention(false_alarm_rate=float(rate))
+    rate = abstention.false_alarm_rate if abstention else None
+    if rate is not None and not 0 <= rate <= 0.5:
+        raise ValueError(f"abstain must be a rate of false alarms from 0 to 0.5. Received: {rate}")
+    if neighbors < 0:
+        raise ValueError(f"neighbors must be 0 or more. Received: {neighbors}")
+    wanted = "" if saliency is True else saliency or None
+    return Evidence(abstention=abstention, neighbors=neighbors, saliency=wanted)

@@ -1,0 +1,192 @@
+"""How good a version is, in all detail."""
+
+from dataclasses import dataclass
+
+from headstart.results.faults import ExampleFault
+from headstart.results.findings import DatasetFindings, ExampleReference
+from headstart.results.models import Metrics, Version
+
+__all__ = [
+    "ClassMetrics",
+    "ConfusedPair",
+    "Evaluation",
+    "EvaluationResult",
+    "ExampleOutcome",
+    "ReliabilityBin",
+    "ThresholdPoint",
+    "ValuePair",
+    "VersionEvaluation",
+]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ThresholdPoint:
+    """Precision and recall of a class at one threshold.
+
+    Attributes:
+        threshold: the probability from which on the class is told.
+        precision: 1 where the class is never told.
+        recall: the share of the class's examples that are found.
+    """
+
+    threshold: float
+    precision: float
+    recall: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClassMetrics:
+    """How good a version is at one class against all others; None where nothing could be measured.
+
+    Attributes:
+        name: the class.
+        support: the examples of this class.
+        precision: the share of examples told to be of this class that are.
+        recall: the share of examples of this class that were told to be.
+        f1: harmonic mean of precision and recall.
+        average_precision: area under the precision-recall curve.
+        roc_auc: area under the receiver operating characteristic.
+        thresholds: precision and recall by the probability from which on the class is told, for rising ones.
+    """
+
+    name: str
+    support: int
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    average_precision: float | None
+    roc_auc: float | None
+    thresholds: tuple[ThresholdPoint, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReliabilityBin:
+    """Answers whose probabilities lie in one range.
+
+    Attributes:
+        low: the range's lower end.
+        high: its upper end.
+        count: the answers.
+        confidence: their mean probability.
+        accuracy: the share that came true.
+    """
+
+    low: float
+    high: float
+    count: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ConfusedPair:
+    """Two classes that are taken for each other.
+
+    Attributes:
+        actual: the true class.
+        predicted: the class that was told.
+        count: the examples.
+    """
+
+    actual: str
+    predicted: str
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExampleOutcome:
+    """An example and what was told about it.
+
+    Attributes:
+        example: the example.
+        predicted: the class that was told; of a multi-label version all, joined by a comma; empty for a
+            number.
+        probability: of its true class; of a multi-label version the lowest of all right answers; None for a
+            number.
+        value: the number that was told; None for classes.
+        loss: log loss in nats; for a number the size of the error.
+    """
+
+    example: ExampleReference
+    predicted: str
+    probability: float | None
+    value: float | None
+    loss: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ValuePair:
+    """A number and what was told instead.
+
+    Attributes:
+        actual: the true number.
+        predicted: the number that was told.
+    """
+
+    actual: float
+    predicted: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evaluation:
+    """How good a version is, in all detail.
+
+    Attributes:
+        metrics: the figures in short.
+        classes: class by class, by name; none for a number.
+        reliability: how far probabilities can be believed, by ranges of them; empty ranges are left out.
+        confused: the classes that are most often taken for each other, at most 50, the most frequent first.
+        worst: the examples with the largest loss, at most 100, the worst first.
+        interval_coverage: the share of numbers within their interval of 90 %; None for classes.
+        values: true and told numbers of at most 1,000 examples; none for classes.
+    """
+
+    metrics: Metrics
+    classes: tuple[ClassMetrics, ...]
+    reliability: tuple[ReliabilityBin, ...]
+    confused: tuple[ConfusedPair, ...]
+    worst: tuple[ExampleOutcome, ...]
+    interval_coverage: float | None
+    values: tuple[ValuePair, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Evaluation({self.metrics.summary}, {len(self.classes)} classes, {len(self.worst)} worst)"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationResult:
+    """How good a version is on examples of your own.
+
+    Attributes:
+        model: the model.
+        version: the number of the version that was measured.
+        evaluation: how good it is.
+        faults: examples that could not be used, at most 100 of them.
+        fault_count: how many could not be used.
+    """
+
+    model: str
+    version: int
+    evaluation: Evaluation
+    faults: tuple[ExampleFault, ...]
+    fault_count: int
+
+    @property
+    def metrics(self) -> Metrics:
+        """The figures in short."""
+        return self.evaluation.metrics
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VersionEvaluation:
+    """What was found out about a version when it was made.
+
+    Attributes:
+        version: the version.
+        evaluation: how good it is; None for versions of 0.1, of which `Version.metrics` is all that is known.
+        findings: what was found in its examples; None for versions of 0.1.
+    """
+
+    version: Version
+    evaluation: Evaluation | None
+    findings: DatasetFindings | None

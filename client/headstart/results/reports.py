@@ -1,0 +1,49 @@
+"""All that is known about a version, as a document."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+__all__ = ["Report", "ReportFormat"]
+
+ReportFormat: TypeAlias = Literal["html", "json", "text"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """A report about a version.
+
+    Attributes:
+        model: the model.
+        version: the number of the version it is about.
+        media_type: such as ``text/html; charset=utf-8``.
+        content: the document's bytes.
+    """
+
+    model: str
+    version: int
+    media_type: str
+    content: bytes = field(repr=False)
+
+    @property
+    def text(self) -> str:
+        """The document as a text."""
+        return self.content.decode("utf-8")
+
+    def json(self) -> Any:
+        """The facts of a report in JSON.
+
+        Raises:
+            ValueError: the report has another format.
+        """
+        if not self.media_type.startswith("application/json"):
+            raise ValueError(f"Only a report of format json can be read. Received: {self.media_type}")
+        return json.loads(self.content)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Writes the document to a file, and gives its path."""
+        target = Path(path)
+        target.write_bytes(self.content)
+        return target

@@ -1,0 +1,33 @@
+"""The kind of thing that a version tells."""
+
+from enum import StrEnum
+from typing import Literal, TypeAlias
+
+__all__ = ["Task", "TaskName", "parse_task"]
+
+TaskName: TypeAlias = Literal["single_label", "multi_label", "regression"]
+
+
+class Task(StrEnum):
+    """The kind of thing that is learned: one class of several, any number of classes, or a number.
+
+    UNSPECIFIED: a server or a client that is older or newer than the other.
+    """
+
+    UNSPECIFIED = "UNSPECIFIED"
+    SINGLE_LABEL = "SINGLE_LABEL"
+    MULTI_LABEL = "MULTI_LABEL"
+    REGRESSION = "REGRESSION"
+
+
+def parse_task(task: Task | str) -> Task:
+    """Reads a task or its name, such as ``multi_label`` or ``multi-label``.
+
+    Raises:
+        ValueError: there is no such task.
+    """
+    name = task.upper().replace("-", "_")
+    if name not in Task.__members__ or name == Task.UNSPECIFIED:
+        known = ", ".join(each.lower() for each in Task if each is not Task.UNSPECIFIED)
+        raise ValueError(f"task must be one of {known}. Received: {str(task)!r}")
+    return Task(name)

@@ -1,0 +1,76 @@
+"""Small pictures of what was sent, for people to look at."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from headstart_server.backbones.backbone import Content
+from headstart_server.backbones.exif import turn_upright
+from headstart_server.backbones.picture_files import check_size, open_picture
+
+#: The longer side of a small picture, in pixels.
+SIDE = 96
+_QUALITY = 80
+
+
+def thumbnail(content: Content, *, max_pixels: int) -> bytes | None:
+    """The whole picture, upright and small, as a JPEG file; None for what is no picture that can be shown.
+
+    Args:
+        content: the bytes of a picture file, or an array of pixels as `PictureDecoder` takes it.
+        max_pixels: the most pixels that are decoded.
+    """
+    try:
+        picture = _from_array(content, max_pixels) if isinstance(content, np.ndarray) else None
+        if isinstance(content, bytes):
+            picture = _from_file(content, max_pixels)
+    # As in `PictureDecoder`: Pillow's readers end in nearly any exception on damaged bytes. A picture was
+    # decoded before it was trained on, so nobody waits to be told of this one.
+    except Exception:  # noqa: BLE001
+        return None
+    return None if picture is None else _jpeg(picture)
+
+
+def _from_file(content: bytes, max_pixels: int) -> Image.Image:
+    with open_picture(content, max_pixels=max_pixels) as picture:
+        picture.draft(None, (2 * SIDE, 2 * SIDE))  # a JPEG need not be decoded at its full size
+        picture.load()
+        exif = picture.info.get("exif")
+        small = _over_white(picture)
+        small.thumbnail((SIDE, SIDE))
+        return turn_upright(small, exif)
+
+
+def _from_array(
+    pixels: np.ndarray[tuple[int, ...], np.dtype[np.generic]], max_pixels: int
+) -> Image.Image | None:
+    is_picture = pixels.dtype == np.uint8 and (
+        pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (1, 3))
+    )
+    if not is_picture:
+        return None
+    check_size((pixels.shape[1], pixels.shape[0]), max_pixels=max_pixels)
+    picture = Image.fromarray(
+        pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+    ).convert("RGB")
+    picture.thumbnail((SIDE, SIDE))
+    return picture
+
+
+def _over_white(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I"):  # grey of 16 bits, whose upper half is what can be seen
+        values = np.clip(np.asarray(picture), 0, 0xFFFF) >> 8
+        return Image.fromarray(values.astype(np.uint8)).convert("RGB")
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    shown = picture.convert("RGBA")
+    canvas = Image.new("RGB", shown.size, "white")
+    canvas.paste(shown, mask=shown)
+    return canvas
+
+
+def _jpeg(picture: Image.Image) -> bytes:
+    out = io.BytesIO()
+    picture.save(out, "JPEG", quality=_QUALITY, optimize=True)
+    return out.getvalue()

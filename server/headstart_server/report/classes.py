@@ -1,0 +1,97 @@
+"""How good the version is at each class."""
+
+from collections.abc import Mapping, Sequence
+
+from headstart_server.learning.evaluation import ClassMetrics, Evaluation, ThresholdPoint
+from headstart_server.report.curve_charts import precision_recall_chart
+from headstart_server.report.layout import Section, note, section, table
+from headstart_server.report.markup import Child, Markup, named, tag
+from headstart_server.report.words import percent, shortened
+
+__all__ = ["class_section"]
+
+#: Classes in the table, and with a curve; of more those with the lowest F1 and the lowest precision.
+MAX_ROWS, MAX_CURVES = 300, 12
+_COLUMNS = ("examples", "precision", "recall", "F1", "avg. precision", "ROC AUC")
+#: Recalls at which a table tells the threshold.
+_RECALLS = (1.0, 0.95, 0.9, 0.8, 0.5)
+
+
+def class_section(evaluation: Evaluation, thresholds: Mapping[str, float]) -> Section | None:
+    """A table of all classes, and the curves of those that are told worst."""
+    classes = evaluation.classes
+    if not classes:
+        return None
+    return section(
+        "Classes",
+        "Class by class",
+        _table(classes, thresholds),
+        note(f"The {MAX_ROWS} classes with the lowest F1 of {len(classes):,} are listed.")
+        if len(classes) > MAX_ROWS
+        else None,
+        _curves(classes, thresholds),
+    )
+
+
+def _table(classes: Sequence[ClassMetrics], thresholds: Mapping[str, float]) -> Markup:
+    shown = (
+        classes if len(classes) <= MAX_ROWS else sorted(classes, key=lambda each: _or_one(each.f1))[:MAX_ROWS]
+    )
+    columns = ["class", *_COLUMNS, *(["told from"] if thresholds else [])]
+    return table(
+        "Each class against all others", columns, [_row(each, thresholds) for each in shown], sortable=True
+    )
+
+
+def _row(each: ClassMetrics, thresholds: Mapping[str, float]) -> Sequence[Child]:
+    figures = (each.precision, each.recall, each.f1, each.average_precision, each.roc_auc)
+    told = [percent(thresholds.get(each.name))] if thresholds else []
+    return [named(each.name), f"{each.support:,}", *map(percent, figures), *told]
+
+
+def _curves(classes: Sequence[ClassMetrics], thresholds: Mapping[str, float]) -> Child:
+    drawn = [each for each in classes if each.thresholds and each.average_precision is not None]
+    worst = sorted(drawn, key=lambda each: (_or_one(each.average_precision), each.name))[:MAX_CURVES]
+    if not worst:
+        return None
+    chosen = (
+        f"The {len(worst)} classes with the lowest average precision. " if len(drawn) > len(worst) else ""
+    )
+    mark = " The mark is the threshold in use." if thresholds else ""
+    return [
+        tag("h3", "Precision by recall"),
+        note(f"{chosen}Told from a lower probability on, more of a class is found, but more is wrong.{mark}"),
+        tag("div", [_curve(each, thresholds.get(each.name)) for each in worst], class_="curves"),
+    ]
+
+
+def _curve(each: ClassMetrics, threshold: float | None) -> Markup:
+    return tag(
+        "figure",
+        tag(
+            "figcaption",
+            tag("strong", named(shortened(each.name, 40))),
+            f" avg. precision {percent(each.average_precision)}",
+        ),
+        precision_recall_chart(each, threshold),
+        tag("details", tag("summary", "Thresholds"), _thresholds(each.thresholds)),
+    )
+
+
+def _thresholds(points: Sequence[ThresholdPoint]) -> Markup:
+    rows: dict[float, Sequence[Child]] = {}
+    for recall in _RECALLS:
+        # The highest threshold that still finds so much of the class.
+        found = [point for point in points if point.recall >= recall]
+        if found:
+            point = max(found, key=lambda each: each.threshold)
+            rows[point.threshold] = (
+                percent(point.threshold),
+                percent(point.precision),
+                percent(point.recall),
+            )
+    return table("Told from a probability on", ["from", "precision", "recall"], list(rows.values()))
+
+
+def _or_one(share: float | None) -> float:
+    return 1.0 if share is None else share

@@ -1,0 +1,50 @@
+"""The report in JSON: the same facts for programs."""
+
+import json
+from typing import Any
+
+from headstart_server.report.facts import ReportFacts
+
+__all__ = ["MEDIA_TYPE", "document"]
+
+MEDIA_TYPE = "application/json"
+#: Of the document's keys. Further keys may come without another number.
+_FORMAT = 1
+
+
+def document(facts: ReportFacts) -> str:
+    """The facts as one JSON object; times are seconds since 1970, shares 0 to 1.
+
+    Its keys are ``format`` (1), ``model``, ``version``, ``aliases``, ``task``, ``created``, ``expires`` (null
+    for never), ``size_bytes``, ``display_name``, ``labels``, ``class_names``, ``thresholds`` (several labels:
+    by class); ``metrics``, ``evaluation`` and ``findings`` with the fields of the contract's messages of
+    these names (null for versions of 0.1), ``promotion`` (null without a condition), and ``lineage``:
+    ``job_id``, ``backbone``, ``backbone_digest``, ``dataset_digest``, ``head_digest``, ``recipe`` (its name
+    with its settings), ``seed``, ``example_count``, ``software``, ``runtime``, ``stop_reason``,
+    ``fit_seconds``, ``parent`` (0 for none), ``added_count`` and ``removed_count``.
+    """
+    version, evaluation, findings = facts.version, facts.evaluation, facts.findings
+    fields: dict[str, Any] = facts.manifest.to_json()
+    # What the version's own keys tell, or what is of no use outside of the server.
+    for name in ("model", "created", "metrics", "class_names", "task", "files", "thresholds"):
+        fields.pop(name)
+    content = {
+        "format": _FORMAT,
+        "model": version.model,
+        "version": version.number,
+        "aliases": list(version.aliases),
+        "task": facts.task,
+        "created": version.created,
+        "expires": version.expires,
+        "size_bytes": version.size_bytes,
+        "display_name": fields.pop("display_name"),
+        "labels": fields.pop("labels"),
+        "class_names": list(facts.manifest.class_names),
+        "thresholds": facts.thresholds,
+        "metrics": facts.metrics.to_json(),
+        "evaluation": evaluation.to_json() if evaluation else None,
+        "findings": findings.to_json() if findings else None,
+        "promotion": facts.promotion.to_json() if facts.promotion else None,
+        "lineage": fields,
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

@@ -1,0 +1,191 @@
+"""What the examples hold: mistakes, labels to look at, duplicates, outliers; and what more would bring."""
+
+from collections.abc import Mapping, Sequence
+
+from headstart_server.learning.dataset_findings import (
+    DatasetFindings,
+    DuplicateGroup,
+    ExampleReference,
+    LabelSuspect,
+    LearningPoint,
+)
+from headstart_server.learning.evaluation import ExampleOutcome
+from headstart_server.learning.task import Task
+from headstart_server.report.curve_charts import learning_chart
+from headstart_server.report.facts import ReportFacts
+from headstart_server.report.gallery import (
+    MAX_GROUPED,
+    MAX_GROUPS,
+    MAX_OUTLIERS,
+    MAX_SUSPECTS,
+    MAX_WORST,
+    card,
+    cards,
+)
+from headstart_server.report.layout import Section, note, section
+from headstart_server.report.markup import Child, Markup, named, tag
+from headstart_server.report.words import figure, listed, percent, plural, written
+
+__all__ = ["data_section", "mistakes_section", "more_section", "suspects_section"]
+
+
+def mistakes_section(facts: ReportFacts) -> Section | None:
+    """The examples of the largest loss."""
+    if facts.evaluation is None or not facts.evaluation.worst:
+        return None
+    worst = facts.evaluation.worst
+    return section(
+        "Worst answers",
+        "The worst answers",
+        cards(_outcome(facts.pictures, each) for each in worst[:MAX_WORST]),
+        _more(len(worst) - MAX_WORST),
+    )
+
+
+def suspects_section(facts: ReportFacts) -> Section | None:
+    """Examples whose label is probably wrong."""
+    findings = facts.findings
+    if findings is None or not findings.suspects:
+        return None
+    shown = findings.suspects[:MAX_SUSPECTS]
+    return section(
+        "Suspect labels",
+        "Labels to look at",
+        note(
+            "Heads that were fitted without these examples are surer of another label than of theirs. "
+            "They were trained on as they are."
+        ),
+        cards(_suspect(facts.pictures, each) for each in shown),
+        _more(findings.suspect_count - len(shown)),
+    )
+
+
+def more_section(facts: ReportFacts) -> Section | None:
+    """What more examples would bring."""
+    points: Sequence[LearningPoint] = facts.findings.learning_curve if facts.findings else ()
+    if len(points) < 2:
+        return None
+    score = "R squared" if facts.task is Task.REGRESSION else "accuracy"
+    guesses = [point for point in points if point.extrapolated]
+    expected = [
+        tag(
+            "p",
+            f"With {plural(each.example_count, 'example')} of the same kind about {percent(each.score)} "
+            f"can be expected: {_points(each.score - _last(points).score)}.",
+        )
+        for each in guesses
+    ]
+    return section(
+        "More data",
+        "What more examples would bring",
+        tag("figure", tag("div", learning_chart(points, score), class_="scroll")),
+        expected,
+    )
+
+
+def data_section(facts: ReportFacts) -> Section | None:
+    """Duplicates and outliers."""
+    findings = facts.findings
+    if findings is None or not (findings.duplicates or findings.outliers):
+        return None
+    return section(
+        "Duplicates",
+        "Duplicates and outliers",
+        _duplicates(facts.pictures, findings),
+        _outliers(facts.pictures, findings),
+    )
+
+
+def _outcome(pictures: Mapping[int, bytes], each: ExampleOutcome) -> Markup:
+    number = each.number
+    example = ExampleReference(index=each.index, id=each.id, label="")
+    if number is not None and each.value is not None:
+        return card(
+            pictures, example, f"is {number:.4g}", f"told {each.value:.4g}, off by {figure(each.loss)}"
+        )
+    return card(
+        pictures,
+        example,
+        [_TRUE, named(listed(each.labels))],
+        [_TOLD, named(listed(each.predicted))],
+        f"{percent(each.probability)} for the truth",
+    )
+
+
+def _suspect(pictures: Mapping[int, bytes], each: LabelSuspect) -> Markup:
+    return card(
+        pictures,
+        each.example,
+        ["labelled ", named(written(each.example.label)), f" ({percent(each.given_probability)})"],
+        [
+            "looks like ",
+            tag("strong", named(written(each.suggested_label))),
+            f" ({percent(each.suggested_probability)})",
+        ],
+    )
+
+
+def _duplicates(pictures: Mapping[int, bytes], findings: DatasetFindings) -> Child:
+    if not findings.duplicates:
+        return None
+    shown = findings.duplicates[:MAX_GROUPS]
+    return [
+        tag("h3", f"{plural(findings.duplicate_count, 'example')} with a duplicate"),
+        tag("div", [_group(pictures, group) for group in shown], class_="groups"),
+        _more(len(findings.duplicates) - len(shown), "group"),
+    ]
+
+
+def _group(pictures: Mapping[int, bytes], group: DuplicateGroup) -> Markup:
+    marks = [
+        tag("span", text, class_="mark")
+        for text, present in (
+            ("different labels", group.contradicting),
+            ("trained on and held out", group.across_held_out),
+        )
+        if present
+    ]
+    more = group.count - min(len(group.examples), MAX_GROUPED)
+    return tag(
+        "div",
+        tag("p", "equal" if group.exact else "nearly equal", marks, class_="kind"),
+        cards(card(pictures, each, named(written(each.label))) for each in group.examples[:MAX_GROUPED]),
+        _more(more, "example"),
+        class_="group",
+    )
+
+
+def _outliers(pictures: Mapping[int, bytes], findings: DatasetFindings) -> Child:
+    if not findings.outliers:
+        return None
+    shown = findings.outliers[:MAX_OUTLIERS]
+    return [
+        tag("h3", f"{plural(findings.outlier_count, 'example')} far from all others"),
+        cards(
+            card(
+                pictures,
+                each.example,
+                named(written(each.example.label)),
+                f"{each.distance_ratio:.1f} times as far as usual",
+            )
+            for each in shown
+        ),
+        _more(findings.outlier_count - len(shown)),
+    ]
+
+
+def _more(count: int, noun: str = "example") -> Markup | None:
+    return note(f"and {plural(count, noun)} more") if count > 0 else None
+
+
+def _last(points: Sequence[LearningPoint]) -> LearningPoint:
+    measured = [point for point in points if not point.extrapolated]
+    return (measured or list(points))[-1]
+
+
+def _points(gain: float) -> str:
+    return f"{100 * gain:+.1f} points" if abs(gain) >= 0.0005 else "no more than now"
+
+
+_TRUE = tag("span", "is ", class_="what")
+_TOLD = tag("span", "told ", class_="what")

@@ -1,0 +1,53 @@
+"""What a report is made of."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from headstart_server.learning.dataset_findings import DatasetFindings
+from headstart_server.learning.evaluation import Evaluation, Metrics
+from headstart_server.learning.promotion import Promotion
+from headstart_server.learning.task import Task
+from headstart_server.models.version import Manifest, Version
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReportFacts:
+    """What is known about a version.
+
+    Attributes:
+        version: the version with its manifest.
+        evaluation: how good it is; None for versions of 0.1, of which the manifest's metrics are all there
+            is.
+        findings: what was found in its examples; None for versions of 0.1.
+        pictures: small JPEG files of examples by their index.
+    """
+
+    version: Version
+    evaluation: Evaluation | None = None
+    findings: DatasetFindings | None = None
+    pictures: Mapping[int, bytes] = field(default_factory=dict)
+
+    @property
+    def manifest(self) -> Manifest:
+        """Where it came from."""
+        return self.version.manifest
+
+    @property
+    def promotion(self) -> Promotion | None:
+        """What became of the alias that was to be moved to it; None without a condition."""
+        return self.version.promotion
+
+    @property
+    def task(self) -> Task:
+        """What it tells."""
+        return self.manifest.task
+
+    @property
+    def thresholds(self) -> dict[str, float]:
+        """Several labels: from which probability on each class is told; empty otherwise."""
+        return dict(zip(self.manifest.class_names, self.manifest.thresholds, strict=False))
+
+    @property
+    def metrics(self) -> Metrics:
+        """The figures in short."""
+        return self.evaluation.metrics if self.evaluation else self.manifest.metrics

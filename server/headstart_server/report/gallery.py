@@ -1,0 +1,73 @@
+"""Examples as cards: a small picture where it is kept, its name, and what is to be said about it."""
+
+from base64 import b64encode
+from collections.abc import Iterable, Mapping
+
+from headstart_server.learning.dataset_findings import DatasetFindings, ExampleReference
+from headstart_server.learning.evaluation import Evaluation
+from headstart_server.report.markup import Child, Markup, named, tag
+from headstart_server.report.words import shortened
+
+__all__ = [
+    "MAX_GROUPED",
+    "MAX_GROUPS",
+    "MAX_OUTLIERS",
+    "MAX_SUSPECTS",
+    "MAX_WORST",
+    "card",
+    "cards",
+    "pictured",
+]
+
+#: How many of each kind are shown; together they are at most a hundred pictures.
+MAX_SUSPECTS, MAX_WORST, MAX_OUTLIERS, MAX_GROUPS, MAX_GROUPED = 24, 24, 16, 12, 3
+_MAX_NAME = 60
+
+
+def pictured(evaluation: Evaluation | None, findings: DatasetFindings | None) -> list[int]:
+    """The indexes of the examples that the page shows, each once, the most telling first."""
+    indexes: list[int] = []
+    if findings is not None:
+        indexes += [each.example.index for each in findings.suspects[:MAX_SUSPECTS]]
+    if evaluation is not None:
+        indexes += [each.index for each in evaluation.worst[:MAX_WORST]]
+    if findings is not None:
+        for group in findings.duplicates[:MAX_GROUPS]:
+            indexes += [each.index for each in group.examples[:MAX_GROUPED]]
+        indexes += [each.example.index for each in findings.outliers[:MAX_OUTLIERS]]
+    return list(dict.fromkeys(indexes))
+
+
+def card(pictures: Mapping[int, bytes], example: ExampleReference, *lines: Child) -> Markup:
+    """One example with lines of what is to be said about it."""
+    name = example.id or f"example {example.index}"
+    return tag(
+        "figure",
+        _picture(pictures.get(example.index), name),
+        tag(
+            "figcaption",
+            named(shortened(name, _MAX_NAME), class_="id", title=name),
+            [tag("span", line) for line in lines],
+        ),
+        class_="card",
+    )
+
+
+def cards(content: Iterable[Markup]) -> Markup:
+    """Cards side by side."""
+    return tag("div", content, class_="cards")
+
+
+def _picture(jpeg: bytes | None, name: str) -> Markup | None:
+    if jpeg is None:
+        return None
+    return tag(
+        "div",
+        tag(
+            "img",
+            src=f"data:image/jpeg;base64,{b64encode(jpeg).decode()}",
+            alt=f"Example {name}",
+            loading="lazy",
+        ),
+        class_="frame",
+    )

@@ -1,0 +1,114 @@
+"""The head of the page: what it is about, the verdict, the figures, what was decided and what to do."""
+
+from headstart_server.learning.dataset_findings import RemarkKind
+from headstart_server.learning.evaluation import Metrics
+from headstart_server.report.facts import ReportFacts
+from headstart_server.report.markup import Markup, named, tag
+from headstart_server.report.plots import place
+from headstart_server.report.words import (
+    baseline,
+    decision,
+    interval,
+    key_figures,
+    measured_on,
+    percent,
+    verdict,
+)
+
+__all__ = ["header"]
+
+#: Remarks that say that the figures cannot be trusted as they stand.
+_ALARMING = frozenset({RemarkKind.LEAKAGE, RemarkKind.CONTRADICTIONS, RemarkKind.FAULTS})
+
+
+def header(facts: ReportFacts) -> Markup:
+    """Everything that a reader wants to know first."""
+    version, manifest = facts.version, facts.manifest
+    aliases = [tag("span", named(alias), class_="chip") for alias in version.aliases]
+    return tag(
+        "header",
+        tag("p", "Headstart report", class_="eyebrow"),
+        tag(
+            "h1",
+            named(version.model),
+            " ",
+            tag("span", f"version {version.number}", class_="number"),
+            aliases,
+        ),
+        tag("p", named(manifest.display_name), class_="title") if manifest.display_name else None,
+        _verdict(facts),
+        _tiles(facts),
+        _decision(facts),
+        _remarks(facts),
+    )
+
+
+def _verdict(facts: ReportFacts) -> Markup:
+    said = " ".join(filter(None, [measured_on(facts.metrics), baseline(facts)]))
+    between = interval(facts.metrics)
+    return tag(
+        "div",
+        tag("p", verdict(facts), class_="verdict"),
+        _interval_bar(facts.metrics),
+        tag("p", f"{between}. " if between else None, said, class_="said"),
+        class_="lead",
+    )
+
+
+def _interval_bar(metrics: Metrics) -> Markup | None:
+    """The accuracy and its interval on a line from none to all."""
+    if metrics.accuracy is None or metrics.accuracy_low is None or metrics.accuracy_high is None:
+        return None
+    low, high, at = (300 * end for end in (metrics.accuracy_low, metrics.accuracy_high, metrics.accuracy))
+    told = f"Accuracy {percent(metrics.accuracy)}, {interval(metrics)}"
+    return tag(
+        "svg",
+        tag("title", told),
+        tag("rect", x="0", y="7", width="300", height="4", rx="2", class_="track"),
+        tag(
+            "rect", x=place(low), y="3", width=place(max(high - low, 4)), height="12", rx="3", class_="range"
+        ),
+        tag("rect", x=place(at - 1.5), y="1", width="3", height="16", rx="1.5", class_="at"),
+        viewBox="-7 0 314 18",
+        width="314",
+        height="18",
+        role="img",
+        aria_label=told,
+        class_="interval",
+    )
+
+
+def _tiles(facts: ReportFacts) -> Markup:
+    tiles = [
+        tag(
+            "div",
+            tag("dt", name),
+            tag("dd", tag("strong", shown), tag("span", meaning)),
+            class_="tile",
+        )
+        for name, shown, meaning in key_figures(facts)
+    ]
+    return tag("dl", tiles, class_="tiles")
+
+
+def _decision(facts: ReportFacts) -> Markup | None:
+    promotion = facts.promotion
+    if promotion is None:
+        return None
+    return tag(
+        "div",
+        tag("p", tag("strong", named(decision(promotion)), ".")),
+        tag("ul", [tag("li", named(reason)) for reason in promotion.reasons]) if promotion.reasons else None,
+        class_=f"banner {'good' if promotion.is_promoted else 'held'}",
+        role="note",
+    )
+
+
+def _remarks(facts: ReportFacts) -> Markup | None:
+    if facts.findings is None or not facts.findings.remarks:
+        return None
+    items = [
+        tag("li", named(remark.message), class_="alarm" if remark.kind in _ALARMING else None)
+        for remark in facts.findings.remarks
+    ]
+    return tag("div", tag("h2", "What to do"), tag("ul", items), class_="remarks")

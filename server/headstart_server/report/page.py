@@ -1,0 +1,102 @@
+"""The report as one page for a browser. It loads nothing, and its names can do nothing."""
+
+from base64 import b64encode
+from hashlib import sha256
+from importlib.resources import files
+
+from headstart_server.report.classes import class_section
+from headstart_server.report.examples import data_section, mistakes_section, more_section, suspects_section
+from headstart_server.report.facts import ReportFacts
+from headstart_server.report.header import header
+from headstart_server.report.layout import Section, note
+from headstart_server.report.lineage import lineage_section
+from headstart_server.report.markup import Markup, tag, trusted
+from headstart_server.report.quality import (
+    comparison_section,
+    confusion_section,
+    number_section,
+    reliability_section,
+)
+
+__all__ = ["MEDIA_TYPE", "page"]
+
+MEDIA_TYPE = "text/html; charset=utf-8"
+
+
+def page(facts: ReportFacts) -> str:
+    """The page of a version; the same facts give the same page."""
+    sections = _sections(facts)
+    style, script = _own("page.css"), _own("page.js")
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=_policy(style, script)),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("meta", name="referrer", content="no-referrer"),
+        tag("title", f"{facts.version.model}, version {facts.version.number}"),
+        tag("style", trusted(style)),
+    )
+    body = tag(
+        "body",
+        tag("a", "To the figures", href="#main", class_="skip"),
+        header(facts),
+        _contents(sections),
+        tag("main", None if facts.evaluation else _short(), [part for _, _, part in sections], id="main"),
+        tag(
+            "footer",
+            tag("p", f"Made by {facts.manifest.software}. Nothing on this page is loaded from elsewhere."),
+        ),
+        tag("script", trusted(script)),
+    )
+    return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
+
+
+def _sections(facts: ReportFacts) -> list[Section]:
+    evaluation = facts.evaluation
+    found = [
+        comparison_section(facts.promotion),
+        confusion_section(facts),
+        number_section(evaluation) if evaluation else None,
+        suspects_section(facts),
+        mistakes_section(facts),
+        class_section(evaluation, facts.thresholds) if evaluation else None,
+        reliability_section(evaluation) if evaluation else None,
+        more_section(facts),
+        data_section(facts),
+        lineage_section(facts),
+    ]
+    return [each for each in found if each is not None]
+
+
+def _contents(sections: list[Section]) -> Markup:
+    links = [tag("li", tag("a", name, href=f"#{anchor}")) for anchor, name, _ in sections]
+    return tag("nav", tag("ul", links), aria_label="On this page")
+
+
+def _short() -> Markup:
+    return note(
+        "This version was made by a release that kept no more about it. Fine-tune again to learn more."
+    )
+
+
+def _policy(style: str, script: str) -> str:
+    """Nothing but our own style and script, by their digests, and pictures that are in the page."""
+    return "; ".join(
+        [
+            "default-src 'none'",
+            f"style-src '{_digest(style)}'",
+            f"script-src '{_digest(script)}'",
+            "img-src data:",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+
+
+def _digest(content: str) -> str:
+    return f"sha256-{b64encode(sha256(content.encode()).digest()).decode()}"
+
+
+def _own(name: str) -> str:
+    return files(__package__).joinpath(name).read_text("utf-8")

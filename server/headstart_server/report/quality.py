@@ -1,0 +1,185 @@
+"""How good it is: which classes are taken for which, how far probabilities and numbers can be believed."""
+
+from collections.abc import Sequence
+
+from headstart_server.learning.evaluation import ConfusedPair, Evaluation, ReliabilityBin
+from headstart_server.learning.promotion import Promotion
+from headstart_server.learning.task import Task
+from headstart_server.report.confusion_chart import Confusion, confusion_chart
+from headstart_server.report.facts import ReportFacts
+from headstart_server.report.layout import Section, note, panel, section, table
+from headstart_server.report.markup import Child, Markup, named, tag
+from headstart_server.report.number_charts import error_chart, value_chart
+from headstart_server.report.reliability_chart import reliability_chart
+from headstart_server.report.words import figure, percent, plural
+
+__all__ = ["comparison_section", "confusion_section", "number_section", "reliability_section"]
+
+_MAX_PAIRS = 15
+
+
+def confusion_section(facts: ReportFacts) -> Section | None:
+    """Which classes are taken for which."""
+    cells = facts.metrics.confusion
+    if facts.task is not Task.SINGLE_LABEL or not cells:
+        return None
+    confusion = Confusion.of(facts.manifest.class_names, cells)
+    others = (
+        f" The {len(confusion.names) - 1} classes with the most mistakes are shown, the others as one."
+        if confusion.others
+        else ""
+    )
+    return section(
+        "Mix-ups",
+        "Which classes are mixed up",
+        tag(
+            "div",
+            tag(
+                "figure",
+                tag("div", confusion_chart(confusion), class_="scroll"),
+                tag(
+                    "figcaption",
+                    f"Each row is a true class; the stronger the colour, the larger its share.{others}",
+                ),
+                class_="wide",
+            ),
+            _pairs(facts.evaluation.confused) if facts.evaluation else None,
+            class_="columns",
+        ),
+    )
+
+
+def reliability_section(evaluation: Evaluation) -> Section | None:
+    """How far probabilities can be believed."""
+    if not evaluation.reliability:
+        return None
+    error = evaluation.metrics.calibration_error
+    return section(
+        "Calibration",
+        "How far probabilities can be believed",
+        tag(
+            "div",
+            tag("figure", reliability_chart(evaluation.reliability)),
+            tag(
+                "div",
+                tag(
+                    "p",
+                    "A point on the diagonal: of answers told with 80%, 80% came true. Beneath it the "
+                    "version is too sure of itself, above it not sure enough.",
+                ),
+                tag("p", f"On average probabilities are off by {percent(error)}.")
+                if error is not None
+                else None,
+                _as_table(_bins(evaluation.reliability)),
+            ),
+            class_="columns even",
+        ),
+    )
+
+
+def number_section(evaluation: Evaluation) -> Section | None:
+    """How far numbers can be believed."""
+    if not evaluation.values:
+        return None
+    coverage = evaluation.interval_coverage
+    return section(
+        "Errors",
+        "How far the numbers are off",
+        tag(
+            "div",
+            tag("figure", value_chart(evaluation.values), tag("figcaption", "Each example: told by true.")),
+            tag(
+                "figure",
+                error_chart(evaluation.values),
+                tag("figcaption", "Errors; right of the middle too much was told."),
+            ),
+            class_="columns even",
+        ),
+        note(f"{percent(coverage)} of the numbers lie within their interval of 90%.")
+        if coverage is not None
+        else None,
+    )
+
+
+def comparison_section(promotion: Promotion | None) -> Section | None:
+    """The figures by which an alias was moved or not."""
+    if promotion is None or promotion.comparison is None:
+        return None
+    found = promotion.comparison
+    older, newer = f"version {promotion.baseline}", "this version"
+    rows: list[Sequence[Child]] = [
+        (name, show(before), show(after))
+        for name, before, after, show in (
+            ("Accuracy", found.first.accuracy, found.second.accuracy, percent),
+            ("Balanced accuracy", found.first.balanced_accuracy, found.second.balanced_accuracy, percent),
+            ("Log loss", found.first.log_loss, found.second.log_loss, figure),
+            (
+                "Mean absolute error",
+                found.first.mean_absolute_error,
+                found.second.mean_absolute_error,
+                figure,
+            ),
+        )
+        if before is not None and after is not None
+    ]
+    changed = sorted(
+        (each for each in found.classes if each.first_recall != each.second_recall),
+        key=lambda each: (each.second_recall - each.first_recall, each.name),
+    )
+    return section(
+        "Comparison",
+        "Beside the version before",
+        tag("p", named(found.verdict)),
+        tag(
+            "div",
+            table(
+                f"On {plural(found.example_count, 'example')} that both answered", ["", older, newer], rows
+            ),
+            table(
+                "Recall of the classes that changed",
+                ["class", "examples", older, newer],
+                [
+                    (
+                        named(each.name),
+                        f"{each.example_count:,}",
+                        percent(each.first_recall),
+                        percent(each.second_recall),
+                    )
+                    for each in changed
+                ],
+                sortable=True,
+            )
+            if changed
+            else None,
+            class_="narrow",
+        ),
+    )
+
+
+def _pairs(pairs: Sequence[ConfusedPair]) -> Markup | None:
+    if not pairs:
+        return panel("Most often mixed up", tag("p", "No class was taken for another."))
+    rows = [(named(pair.actual), named(pair.predicted), f"{pair.count:,}") for pair in pairs[:_MAX_PAIRS]]
+    more = len(pairs) - _MAX_PAIRS
+    return panel(
+        "Most often mixed up",
+        table("Pairs of classes, the most frequent first", ["true", "told", "examples"], rows, texts=2),
+        note(f"and {plural(more, 'pair')} more") if more > 0 else None,
+    )
+
+
+def _bins(bins: Sequence[ReliabilityBin]) -> Markup:
+    rows = [
+        (
+            f"{percent(each.low, 0)} to {percent(each.high, 0)}",
+            percent(each.confidence),
+            percent(each.accuracy),
+            f"{each.count:,}",
+        )
+        for each in bins
+    ]
+    return table("By range of probability", ["range", "told", "came true", "answers"], rows)
+
+
+def _as_table(content: Markup) -> Markup:
+    return tag("details", tag("summary", "As a table"), content)

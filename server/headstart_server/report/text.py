@@ -1,0 +1,193 @@
+"""The report in short as plain text of 80 columns, for a terminal."""
+
+import re
+from collections.abc import Iterable, Sequence
+from textwrap import wrap
+
+from headstart_server.report.facts import ReportFacts
+from headstart_server.report.lineage import recipe_lines
+from headstart_server.report.words import (
+    baseline,
+    decision,
+    interval,
+    key_figures,
+    listed,
+    measured_on,
+    moment,
+    percent,
+    plural,
+    shortened,
+    verdict,
+    written,
+)
+
+__all__ = ["MEDIA_TYPE", "text"]
+
+MEDIA_TYPE = "text/plain; charset=utf-8"
+WIDTH = 80
+#: Lines of each list; the page and the JSON document have more.
+_MOST = 10
+#: Classes that are all listed; of more the worst are.
+_MOST_CLASSES = 30
+#: What could move a terminal's cursor, change its colours or turn its text around.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def text(facts: ReportFacts) -> str:
+    """The text of a version; the same facts give the same text."""
+    parts = [
+        _head(facts),
+        _promotion(facts),
+        _remarks(facts),
+        _classes(facts),
+        _pairs(facts),
+        _suspects(facts),
+        _worst(facts),
+        _duplicates(facts),
+        _curve(facts),
+        _lineage(facts),
+    ]
+    return "\n\n".join("\n".join(part) for part in map(list, parts) if part) + "\n"
+
+
+def _head(facts: ReportFacts) -> Iterable[str]:
+    version = facts.version
+    names = [*version.aliases, *([facts.manifest.display_name] if facts.manifest.display_name else [])]
+    yield from _wrapped(
+        f"{version.model}, version {version.number}{f' ({listed(tuple(names))})' if names else ''}"
+    )
+    said = [verdict(facts) + ".", interval(facts.metrics) and f"{interval(facts.metrics)}."]
+    yield from _wrapped(" ".join(filter(None, [*said, measured_on(facts.metrics), baseline(facts)])))
+    figures = key_figures(facts)[1:]  # the first is the verdict
+    if figures:
+        yield from _wrapped(" | ".join(f"{name[0].lower()}{name[1:]} {shown}" for name, shown, _ in figures))
+
+
+def _promotion(facts: ReportFacts) -> Iterable[str]:
+    if facts.promotion is None:
+        return []
+    return _wrapped(" ".join([f"{decision(facts.promotion)}.", *facts.promotion.reasons]))
+
+
+def _remarks(facts: ReportFacts) -> Iterable[str]:
+    if facts.findings is None or not facts.findings.remarks:
+        return []
+    return ["What to do", *(line for each in facts.findings.remarks for line in _item(each.message))]
+
+
+def _classes(facts: ReportFacts) -> Iterable[str]:
+    classes = facts.evaluation.classes if facts.evaluation else ()
+    if not classes:
+        return
+    thresholds = facts.thresholds
+    shown = list(classes)
+    if len(shown) > _MOST_CLASSES:
+        shown = sorted(shown, key=lambda each: 2.0 if each.f1 is None else each.f1)[:_MOST_CLASSES]
+    rows = [
+        [each.name, f"{each.support:,}", *map(percent, (each.precision, each.recall, each.f1))]
+        + ([percent(thresholds.get(each.name))] if thresholds else [])
+        for each in shown
+    ]
+    columns = ["class", "examples", "precision", "recall", "F1", *(["told from"] if thresholds else [])]
+    yield from _table(columns, rows)
+    if len(classes) > len(shown):
+        yield f"the {len(shown)} classes with the lowest F1 of {len(classes):,}"
+
+
+def _pairs(facts: ReportFacts) -> Iterable[str]:
+    pairs = facts.evaluation.confused if facts.evaluation else ()
+    lines = [f"{pair.actual} told as {pair.predicted}: {pair.count:,}" for pair in pairs]
+    return _list("Most often mixed up", lines, len(lines))
+
+
+def _suspects(facts: ReportFacts) -> Iterable[str]:
+    findings = facts.findings
+    if findings is None:
+        return []
+    lines = [
+        f"{each.example.id or each.example.index}: labelled {written(each.example.label)}, looks like "
+        f"{written(each.suggested_label)} ({percent(each.suggested_probability)})"
+        for each in findings.suspects
+    ]
+    return _list("Labels to look at", lines, findings.suspect_count)
+
+
+def _worst(facts: ReportFacts) -> Iterable[str]:
+    worst = facts.evaluation.worst if facts.evaluation else ()
+    lines = [
+        f"{each.id or each.index}: is {each.number:.4g}, told {each.value:.4g}"
+        if each.number is not None and each.value is not None
+        else f"{each.id or each.index}: is {listed(each.labels)}, told {listed(each.predicted)} "
+        f"({percent(each.probability)} for the truth)"
+        for each in worst
+    ]
+    return _list("The worst answers", lines, len(lines))
+
+
+def _duplicates(facts: ReportFacts) -> Iterable[str]:
+    findings = facts.findings
+    if findings is None:
+        return []
+    lines = [
+        f"{' = '.join(each.id or str(each.index) for each in group.examples[:3])}"
+        + (f" and {group.count - 3} more" if group.count > 3 else "")
+        + (", with different labels" if group.contradicting else "")
+        + (", trained on and held out" if group.across_held_out else "")
+        for group in findings.duplicates
+    ]
+    return _list(f"{plural(findings.duplicate_count, 'example')} with a duplicate", lines, len(lines))
+
+
+def _curve(facts: ReportFacts) -> Iterable[str]:
+    points = facts.findings.learning_curve if facts.findings else ()
+    if len(points) < 2:
+        return []
+    told = [
+        f"{'perhaps ' if point.extrapolated else ''}{percent(point.score)} with {point.example_count:,}"
+        for point in points
+    ]
+    return _wrapped(f"By the number of examples: {', '.join(told)}")
+
+
+def _lineage(facts: ReportFacts) -> Iterable[str]:
+    manifest = facts.manifest
+    runtime = f" ({manifest.runtime})" if manifest.runtime else ""
+    yield from _wrapped(
+        f"Made {moment(facts.version.created)} by {manifest.software} on {manifest.backbone}{runtime} from "
+        f"{plural(manifest.example_count, 'example')}, seed {manifest.seed}."
+    )
+    yield from _wrapped(f"Recipe: {', '.join(recipe_lines(facts))}.")
+    digests = f"Dataset {manifest.dataset_digest[:16]}, backbone {manifest.backbone_digest[:16]}"
+    yield f"{digests}, job {manifest.job_id[:16]}"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str]:
+    figures = [max(len(row[place]) for row in [columns, *rows]) for place in range(1, len(columns))]
+    room = WIDTH - sum(2 + width for width in figures)
+    name = min(max(len(_line(row[0])) for row in [columns, *rows]), room)
+    for row in [columns, *rows]:
+        cells = [shortened(_line(row[0]), name).ljust(name)]
+        yield "  ".join(cells + [cell.rjust(width) for cell, width in zip(row[1:], figures, strict=True)])
+
+
+def _list(title: str, lines: Sequence[str], count: int) -> Iterable[str]:
+    if not lines:
+        return
+    yield title
+    yield from (f"  {shortened(_line(line), WIDTH - 2)}" for line in lines[:_MOST])
+    rest = max(count, len(lines)) - min(len(lines), _MOST)
+    if rest > 0:
+        yield f"  and {rest:,} more"
+
+
+def _item(message: str) -> list[str]:
+    return wrap(_line(message), WIDTH, initial_indent="  - ", subsequent_indent="    ")
+
+
+def _wrapped(sentence: str) -> list[str]:
+    return wrap(_line(sentence), WIDTH)
+
+
+def _line(name: str) -> str:
+    """A text in one line, whatever a stranger put into a name."""
+    return _UNPRINTABLE.sub("\ufffd", name)

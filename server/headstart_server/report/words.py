@@ -1,0 +1,131 @@
+"""How figures read, and what they come to in a sentence; the same words on the page and in the terminal."""
+
+from datetime import UTC, datetime
+
+from headstart_server.learning.evaluation import Metrics, MetricsSource
+from headstart_server.learning.promotion import Promotion
+from headstart_server.learning.task import Task
+from headstart_server.report.facts import ReportFacts
+
+DASH = "\N{EN DASH}"
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share as a percentage; a dash for None."""
+    return DASH if share is None else f"{100 * share:.{digits}f}%"
+
+
+def figure(number: float | None) -> str:
+    """A number to three digits; a dash for None."""
+    return DASH if number is None else f"{number:.3g}"
+
+
+def plural(count: int, noun: str, many: str = "") -> str:
+    """A count with its noun, such as ``1 example`` or ``1,200 examples``."""
+    return f"{count:,} {noun if count == 1 else many or noun + 's'}"
+
+
+def moment(seconds: float) -> str:
+    """A time in seconds since 1970 in UTC: the same on every machine."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def shortened(text: str, most: int) -> str:
+    """A text of at most so many characters; what was cut off is told by an ellipsis."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def listed(labels: tuple[str, ...]) -> str:
+    """Several labels in one text."""
+    return written(", ".join(labels))
+
+
+def written(label: str) -> str:
+    """A label, or what is said in place of none."""
+    return label or "no class"
+
+
+def verdict(facts: ReportFacts) -> str:
+    """How good the version is, in a few words."""
+    metrics = facts.metrics
+    if metrics.mean_absolute_error is not None:
+        return f"Off by {figure(metrics.mean_absolute_error)} on average"
+    if metrics.accuracy is None:
+        return "Not measured"
+    if facts.task is Task.MULTI_LABEL:
+        return f"Every class right on {percent(metrics.accuracy)} of examples"
+    return f"Right on {percent(metrics.accuracy)} of examples"
+
+
+def measured_on(metrics: Metrics) -> str:
+    """What a version was measured on, in a sentence."""
+    count = metrics.example_count
+    match metrics.source:
+        case MetricsSource.OUT_OF_FOLD:
+            return (
+                f"Measured out of fold on {plural(count, 'example')}: each was answered by a head that was "
+                "fitted without it."
+            )
+        case MetricsSource.HELD_OUT:
+            return f"Measured on {plural(count, 'example')} held out of training."
+    return "Too few examples to measure how good it is."
+
+
+def interval(metrics: Metrics) -> str:
+    """The 95 % interval of the accuracy; empty if there is none."""
+    if metrics.accuracy_low is None or metrics.accuracy_high is None:
+        return ""
+    return f"95% interval {100 * metrics.accuracy_low:.1f} to {percent(metrics.accuracy_high)}"
+
+
+def baseline(facts: ReportFacts) -> str:
+    """How good it would be to tell the most frequent class always; empty where that says nothing."""
+    if facts.evaluation is None or facts.task is not Task.SINGLE_LABEL:
+        return ""
+    counts = {each.name: each.support for each in facts.evaluation.classes}
+    total = sum(counts.values())
+    if not total:
+        return ""
+    return (
+        f"Always telling the most frequent class would be right on {percent(max(counts.values()) / total)}."
+    )
+
+
+def decision(promotion: Promotion) -> str:
+    """What became of the alias, in a sentence."""
+    if promotion.is_promoted:
+        before = f" from version {promotion.baseline}" if promotion.baseline else ""
+        return f"{promotion.alias} was moved to this version{before}"
+    return f"{promotion.alias} was not moved" + (
+        f": it stays on version {promotion.baseline}" if promotion.baseline else ""
+    )
+
+
+def key_figures(facts: ReportFacts) -> list[tuple[str, str, str]]:
+    """The figures of its task: name, value and what it means."""
+    metrics, evaluation = facts.metrics, facts.evaluation
+    coverage = evaluation.interval_coverage if evaluation else None
+    known: list[tuple[str, float | None, str, str]] = [
+        ("Accuracy", metrics.accuracy, percent(metrics.accuracy), _ACCURACY[facts.task]),
+        ("Balanced accuracy", metrics.balanced_accuracy, percent(metrics.balanced_accuracy),
+         "mean of the classes' recall"),
+        ("Macro F1", metrics.macro_f1, percent(metrics.macro_f1), "mean of the classes' F1"),
+        ("Micro F1", metrics.micro_f1, percent(metrics.micro_f1), "F1 over all classes together"),
+        ("Log loss", metrics.log_loss, figure(metrics.log_loss), "in nats; less is better"),
+        ("Calibration error", metrics.calibration_error, percent(metrics.calibration_error),
+         "how far probabilities are off"),
+        ("Mean absolute error", metrics.mean_absolute_error, figure(metrics.mean_absolute_error),
+         "mean size of the error"),
+        ("Root mean squared error", metrics.root_mean_squared_error,
+         figure(metrics.root_mean_squared_error), "large errors weigh more"),
+        ("R squared", metrics.r_squared, figure(metrics.r_squared), "share of the variance explained"),
+        ("Within its interval", coverage, percent(coverage), "of numbers, where 90% are meant to be"),
+    ]  # fmt: skip
+    return [(name, shown, meaning) for name, value, shown, meaning in known if value is not None]
+
+
+_ACCURACY = {
+    Task.SINGLE_LABEL: "share told right",
+    Task.MULTI_LABEL: "share with every class right",
+    Task.REGRESSION: "",
+}

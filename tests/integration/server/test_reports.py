@@ -1,0 +1,62 @@
+import json
+
+import grpc
+import pytest
+
+from headstart.v1 import model_service_pb2 as keeping
+from headstart.v1 import prediction_service_pb2 as predicting
+from integration.server.calls import Api, digits, refused
+
+
+def report(api: Api, model: str, form: str, **selector) -> keeping.GetReportResponse:
+    target = predicting.VersionSelector(model=model, **selector)
+    return api.models.GetReport(
+        keeping.GetReportRequest(target=target, format=f"REPORT_FORMAT_{form}"), timeout=60
+    )
+
+
+def test_a_version_has_a_page_with_pictures_of_its_examples(api: Api, digits_model: str):
+    page = report(api, digits_model, "HTML")
+
+    content = page.content.decode()
+    assert page.media_type == "text/html; charset=utf-8"
+    assert page.version == 1
+    assert content.startswith("<!doctype html>")
+    assert "data:image/jpeg;base64," in content
+    assert content == report(api, digits_model, "UNSPECIFIED", version=1).content.decode()
+
+
+def test_a_version_whose_examples_were_not_kept_has_no_pictures(api: Api, model: str):
+    api.published(digits((0, 1), 6), model=model, discard_examples=True)
+
+    assert b"data:image" not in report(api, model, "HTML").content
+
+
+def test_a_report_in_json_has_the_figures_of_the_version(api: Api, digits_model: str):
+    facts = json.loads(report(api, digits_model, "JSON").content)
+    (version,) = api.models.GetModel(keeping.GetModelRequest(model=digits_model)).versions
+
+    assert facts["metrics"]["accuracy"] == version.metrics.accuracy
+    assert facts["evaluation"]["metrics"] == facts["metrics"]
+    assert facts["lineage"]["dataset_digest"] == version.lineage.dataset_digest
+
+
+def test_a_report_in_text_begins_with_the_model(api: Api, digits_model: str):
+    text = report(api, digits_model, "TEXT").content.decode()
+
+    assert text.startswith(f"{digits_model}, version 1")
+    assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "reason"),
+    [
+        ({"target": {"model": "nobody"}}, grpc.StatusCode.NOT_FOUND, "MODEL_NOT_FOUND"),
+        ({"target": {}}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
+        ({"target": {"model": "x"}, "format": 9}, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD"),
+    ],
+)
+def test_what_cannot_be_reported_is_refused(api: Api, fields, code, reason):
+    refusal = refused(lambda: api.models.GetReport(keeping.GetReportRequest(**fields)))
+
+    assert (refusal.code, refusal.reason) == (code, reason)

@@ -1,0 +1,116 @@
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fakes import ManualClock, Shelf, make_head, make_manifest
+from headstart_server.errors import AliasNotFound, ArtifactDamaged, ModelNotFound
+from headstart_server.models.store import EVALUATION_FILE
+from headstart_server.models.version import Selector
+from headstart_server.report.gallery import pictured
+from headstart_server.report.reporter import Reporter, ReportFormat
+from report_samples import of_classes, picture
+
+FACTS = of_classes(3, 60, names=["class 0", "class 1", "class 2"])
+STORED = json.dumps({"evaluation": FACTS.evaluation.to_json(), "findings": FACTS.findings.to_json()}).encode()
+
+
+class Bench:
+    """A registry to publish versions in, and a reporter on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.shelf = Shelf(folder, ManualClock())
+        self.asked: list[int] = []
+        self.contents: dict[int, object] = {}
+        self.reporter = Reporter(self.shelf.registry, self._read, max_pixels=10_000)
+
+    def _read(self, version, indexes):
+        self.asked += indexes
+        return {index: self.contents[index] for index in indexes if index in self.contents}
+
+    def publish(self, **files: bytes) -> None:
+        named = {EVALUATION_FILE: files["evaluation"]} if files else {}
+        written, size = self.shelf.store.write("job-1.1", make_head(), make_manifest(), named)
+        with self.shelf.database.write() as connection:
+            self.shelf.registry.insert(
+                connection,
+                artifact="job-1.1",
+                size_bytes=size,
+                manifest=written,
+                expires=None,
+                alias="stable",
+            )
+        self.shelf.registry.refresh("pets")
+
+    def text(self, form: ReportFormat, **selector) -> str:
+        return self.reporter.report(Selector(model="pets", **selector), form).content.decode()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    bench = Bench(tmp_path)
+    yield bench
+    bench.shelf.close()
+
+
+@pytest.mark.parametrize(
+    ("form", "media_type", "begins"),
+    [
+        (ReportFormat.HTML, "text/html; charset=utf-8", "<!doctype html>\n"),
+        (ReportFormat.JSON, "application/json", "{\n"),
+        (ReportFormat.TEXT, "text/plain; charset=utf-8", "pets, version 1 (stable)\n"),
+    ],
+)
+def test_a_version_is_reported_in_each_form(bench: Bench, form, media_type, begins):
+    bench.publish(evaluation=STORED)
+
+    report = bench.reporter.report(Selector(model="pets", alias="stable"), form)
+
+    assert (report.number, report.media_type) == (1, media_type)
+    assert report.content.decode().startswith(begins)
+    assert report == bench.reporter.report(Selector(model="pets", number=1), form)
+
+
+def test_only_the_page_asks_for_pictures_and_only_for_those_it_shows(bench: Bench):
+    bench.publish(evaluation=STORED)
+    wanted = pictured(FACTS.evaluation, FACTS.findings)
+    bench.contents = {wanted[0]: picture(1), wanted[1]: b"no picture", wanted[2]: "a text"}
+
+    bench.text(ReportFormat.TEXT)
+    bench.text(ReportFormat.JSON)
+    assert bench.asked == []
+    page = bench.text(ReportFormat.HTML)
+
+    assert bench.asked == wanted
+    assert page.count("data:image/jpeg;base64,") >= 1
+
+
+def test_a_version_of_0_1_has_a_shorter_report(bench: Bench):
+    bench.publish()
+
+    assert "kept no more about it" in bench.text(ReportFormat.HTML)
+    assert json.loads(bench.text(ReportFormat.JSON))["evaluation"] is None
+    assert bench.asked == []
+
+
+@pytest.mark.parametrize("stored", [b"{", b"[]", b'{"evaluation": {"metrics": 3}}', b"\xff"])
+def test_an_evaluation_that_cannot_be_read_is_a_damaged_version(bench: Bench, stored):
+    bench.publish(evaluation=stored)
+
+    with pytest.raises(ArtifactDamaged, match=r"its evaluation\.json cannot be read"):
+        bench.text(ReportFormat.HTML)
+
+
+def test_findings_may_be_missing(bench: Bench):
+    bench.publish(evaluation=json.dumps({"evaluation": FACTS.evaluation.to_json()}).encode())
+
+    assert json.loads(bench.text(ReportFormat.JSON))["findings"] is None
+
+
+def test_a_version_that_is_not_there_cannot_be_reported(bench: Bench):
+    with pytest.raises(ModelNotFound):
+        bench.text(ReportFormat.HTML)
+    bench.publish()
+    with pytest.raises(AliasNotFound):
+        bench.text(ReportFormat.HTML, alias="canary")

@@ -1,0 +1,44 @@
+import unicodedata
+from dataclasses import replace
+
+import pytest
+
+from headstart_server.learning.dataset_findings import DatasetFindings, Remark, RemarkKind
+from headstart_server.report.text import text
+from report_samples import SAMPLES, of_classes
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_it_fits_a_terminal_of_80_columns(name):
+    made = text(SAMPLES[name]())
+
+    assert max(map(len, made.splitlines())) <= 80
+    assert made == text(SAMPLES[name]())
+    assert made.endswith("\n")
+    assert "\n\n\n" not in made
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("two", ["pets, version 3 (canary, stable)", "stable was moved to this version from version 2."]),
+        ("ten", ["What to do", "Most often mixed up", "Labels to look at", "The worst answers"]),
+        ("hundred", ["the 30 classes with the lowest F1 of 100"]),
+        ("several", ["Every class right on "]),
+        ("numbers", ["Off by 3.8 on average."]),
+        ("old", ["Right on 95.0% of examples. 95% interval 84.0 to 99.0%."]),
+        ("unmeasured", ["Not measured. Too few examples to measure how good it is."]),
+    ],
+)
+def test_it_says_the_verdict_and_what_to_do(name, lines):
+    made = text(SAMPLES[name]())
+
+    assert [line for line in lines if line not in made] == []
+
+
+def test_a_name_cannot_move_the_terminal_s_cursor():
+    facts = of_classes(2, 40, names=["\x1b[2Jcat", "\u202edog"])
+    remark = Remark(kind=RemarkKind.FAULTS, message="\x1b]0;title\x07 and\nanother line")
+    made = text(replace(facts, findings=DatasetFindings(remarks=(remark,))))
+
+    assert [each for each in made if unicodedata.category(each) in ("Cc", "Cf", "Cs") and each != "\n"] == []
