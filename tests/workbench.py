@@ -83,6 +83,8 @@ class Workbench:
             gate=GateKeeper(self.registry, self.engine, self.datasets.reader, window=5),
             window=5,
             software="headstart test",
+            scratch=folder,
+            max_activation_bytes=1 << 20,
             clock=ManualClock(0.0),
             now=desk.clock,
         )

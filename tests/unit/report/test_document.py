@@ -13,7 +13,7 @@ KEYS = """
 """
 LINEAGE = """
     job_id backbone backbone_digest dataset_digest recipe seed example_count software runtime stop_reason
-    fit_seconds head_digest parent added_count removed_count
+    fit_seconds head_digest parent added_count removed_count remark tail
 """
 
 
