@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 
 from fakes import FakeTail, make_tail
-from headstart_server.backbones.tail import TailMismatch
 from headstart_server.embedding.embedder import TAIL_ROWS
 from headstart_server.embedding.queue import Entry, Lane, LaneQueue, RowFeatures
 from headstart_server.embedding.tails import VersionTail, with_tail
-from headstart_server.errors import Draining
+from headstart_server.errors import ArtifactDamaged, Draining
 from unit.embedding.test_embedder import Bench
 
 CUT = frozenset({"cut1"})
@@ -137,6 +136,6 @@ def test_a_tail_asked_from_many_threads_is_made_ready_once() -> None:
 
 def test_a_tail_of_another_backbone_is_refused() -> None:
     tail = VersionTail(make_tail(blocks=3), "cut1", "pets")
-    with pytest.raises(TailMismatch, match="Received: 3"):
+    with pytest.raises(ArtifactDamaged, match="Received: 3"):
         tail.prepare(Bench().embedder)
     assert not tail.is_ready
