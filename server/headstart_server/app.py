@@ -352,7 +352,10 @@ class App:
             "headstart_disk_held_bytes",
             "Bytes held on disk, by what holds them.",
             "holder",
-            lambda: {"feature_cache": self._cache.disk_nbytes},
+            lambda: {
+                "feature_cache": self._cache.disk_nbytes,
+                "examples": sum(self.datasets.sizes().values()),
+            },
         )
         gauge(
             "headstart_resident_versions",
