@@ -42,7 +42,7 @@ def read_evaluation(evaluation: pb.Evaluation) -> Evaluation:
         ),
         worst=tuple(_outcome(each) for each in evaluation.worst),
         values=tuple(ValuePair(actual=each.actual, predicted=each.predicted) for each in evaluation.values),
-        **optional(evaluation, "interval_coverage"),
+        **optional(evaluation, "interval_coverage", "median_absolute_error"),
     )
 
 

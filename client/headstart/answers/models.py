@@ -131,4 +131,6 @@ def _lineage(lineage: model_pb2.Lineage) -> Lineage:
         parent_version=lineage.parent_version or None,
         added_example_count=lineage.added_example_count,
         removed_example_count=lineage.removed_example_count,
+        own_blocks=lineage.own_blocks,
+        remark=lineage.remark,
     )

@@ -71,6 +71,7 @@ def _facts(evaluation: Evaluation) -> Iterable[tuple[str, str | None]]:
         ("micro F1", percent(metrics.micro_f1)),
         ("log loss", figure(metrics.log_loss)),
         ("calibration error", percent(metrics.calibration_error)),
+        ("median absolute error", figure(evaluation.median_absolute_error)),
         ("root mean squared error", figure(metrics.root_mean_squared_error)),
         ("R squared", figure(metrics.r_squared)),
         ("within their 90% interval", percent(evaluation.interval_coverage)),

@@ -113,7 +113,15 @@ def _remarks(versions: Iterable[Version]) -> Iterable[Text]:
         labels = ", ".join(f"{key}={value}" for key, value in sorted(version.labels.items()))
         kept = f"kept until {moment(version.expire_time)}" if version.expire_time else ""
         moved = promotion_line(version.promotion) if version.promotion else ""
-        told = (version.display_name, labels, kept, moved, _parent(version), _uncounted(version))
+        told = (
+            version.display_name,
+            labels,
+            kept,
+            moved,
+            _parent(version),
+            version.lineage.remark.rstrip("."),
+            _uncounted(version),
+        )
         remarks = [remark for remark in told if remark]
         if remarks:
             yield Text(f"version {version.number}: {'; '.join(remarks)}")

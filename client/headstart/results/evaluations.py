@@ -138,6 +138,7 @@ class Evaluation:
         confused: the classes that are most often taken for each other, at most 50, the most frequent first.
         worst: the examples with the largest loss, at most 100, the worst first.
         interval_coverage: the share of numbers within their interval of 90 %; None for classes.
+        median_absolute_error: the size of the error that half of the numbers stay below; None for classes.
         values: true and told numbers of at most 1,000 examples; none for classes.
     """
 
@@ -147,6 +148,7 @@ class Evaluation:
     confused: tuple[ConfusedPair, ...]
     worst: tuple[ExampleOutcome, ...]
     interval_coverage: float | None
+    median_absolute_error: float | None
     values: tuple[ValuePair, ...] = ()
 
     def __repr__(self) -> str:

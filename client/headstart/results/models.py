@@ -145,6 +145,8 @@ class Lineage:
         parent_version: the version whose examples it was trained on too; None: none.
         added_example_count: the examples that came with the fine-tune itself.
         removed_example_count: the parent's examples that were left out or replaced.
+        own_blocks: the backbone's last blocks that are the version's own.
+        remark: what a person should know of how the head came about; may be empty.
     """
 
     job_id: str
@@ -161,6 +163,8 @@ class Lineage:
     parent_version: int | None = None
     added_example_count: int = 0
     removed_example_count: int = 0
+    own_blocks: int = 0
+    remark: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -25,41 +25,41 @@ _sym_db = _symbol_database.Default()
 from headstart.v1 import model_pb2 as headstart_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dheadstart/v1/evaluation.proto\x12\x0cheadstart.v1\x1a\x18headstart/v1/model.proto\"\xce\x02\n\nEvaluation\x12&\n\x07metrics\x18\x01 \x01(\x0b\x32\x15.headstart.v1.Metrics\x12+\n\x07\x63lasses\x18\x02 \x03(\x0b\x32\x1a.headstart.v1.ClassMetrics\x12\x31\n\x0breliability\x18\x03 \x03(\x0b\x32\x1c.headstart.v1.ReliabilityBin\x12,\n\x08\x63onfused\x18\x04 \x03(\x0b\x32\x1a.headstart.v1.ConfusedPair\x12+\n\x05worst\x18\x05 \x03(\x0b\x32\x1c.headstart.v1.ExampleOutcome\x12\x1e\n\x11interval_coverage\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\'\n\x06values\x18\x07 \x03(\x0b\x32\x17.headstart.v1.ValuePairB\x14\n\x12_interval_coverage\".\n\tValuePair\x12\x0e\n\x06\x61\x63tual\x18\x01 \x01(\x01\x12\x11\n\tpredicted\x18\x02 \x01(\x01\"\x95\x02\n\x0c\x43lassMetrics\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07support\x18\x02 \x01(\x03\x12\x16\n\tprecision\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x06recall\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x02\x66\x31\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x1e\n\x11\x61verage_precision\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12\x14\n\x07roc_auc\x18\x07 \x01(\x01H\x04\x88\x01\x01\x12\x30\n\nthresholds\x18\x08 \x03(\x0b\x32\x1c.headstart.v1.ThresholdPointB\x0c\n\n_precisionB\t\n\x07_recallB\x05\n\x03_f1B\x14\n\x12_average_precisionB\n\n\x08_roc_auc\"F\n\x0eThresholdPoint\x12\x11\n\tthreshold\x18\x01 \x01(\x02\x12\x11\n\tprecision\x18\x02 \x01(\x02\x12\x0e\n\x06recall\x18\x03 \x01(\x02\"`\n\x0eReliabilityBin\x12\x0b\n\x03low\x18\x01 \x01(\x02\x12\x0c\n\x04high\x18\x02 \x01(\x02\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x12\x12\n\nconfidence\x18\x04 \x01(\x02\x12\x10\n\x08\x61\x63\x63uracy\x18\x05 \x01(\x02\"@\n\x0c\x43onfusedPair\x12\x0e\n\x06\x61\x63tual\x18\x01 \x01(\t\x12\x11\n\tpredicted\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\"<\n\x10\x45xampleReference\x12\r\n\x05index\x18\x01 \x01(\x03\x12\n\n\x02id\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\"\xaa\x01\n\x0e\x45xampleOutcome\x12/\n\x07\x65xample\x18\x01 \x01(\x0b\x32\x1e.headstart.v1.ExampleReference\x12\x11\n\tpredicted\x18\x02 \x01(\t\x12\x18\n\x0bprobability\x18\x03 \x01(\x02H\x00\x88\x01\x01\x12\x12\n\x05value\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x0c\n\x04loss\x18\x05 \x01(\x01\x42\x0e\n\x0c_probabilityB\x08\n\x06_value\"\xeb\x02\n\x0f\x44\x61tasetFindings\x12\x30\n\nduplicates\x18\x01 \x03(\x0b\x32\x1c.headstart.v1.DuplicateGroup\x12\x17\n\x0f\x64uplicate_count\x18\x02 \x01(\x03\x12,\n\x08suspects\x18\x03 \x03(\x0b\x32\x1a.headstart.v1.LabelSuspect\x12\x15\n\rsuspect_count\x18\x04 \x01(\x03\x12\'\n\x08outliers\x18\x05 \x03(\x0b\x32\x15.headstart.v1.Outlier\x12\x15\n\routlier_count\x18\x06 \x01(\x03\x12\x33\n\x0elearning_curve\x18\x07 \x03(\x0b\x32\x1b.headstart.v1.LearningPoint\x12\x11\n\timbalance\x18\x08 \x01(\x01\x12\x19\n\x11\x65stimated_seconds\x18\t \x01(\x01\x12%\n\x07remarks\x18\n \x03(\x0b\x32\x14.headstart.v1.Remark\"\x90\x01\n\x0e\x44uplicateGroup\x12\x30\n\x08\x65xamples\x18\x01 \x03(\x0b\x32\x1e.headstart.v1.ExampleReference\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\r\n\x05\x65xact\x18\x03 \x01(\x08\x12\x15\n\rcontradicting\x18\x04 \x01(\x08\x12\x17\n\x0f\x61\x63ross_held_out\x18\x05 \x01(\x08\"\x92\x01\n\x0cLabelSuspect\x12/\n\x07\x65xample\x18\x01 \x01(\x0b\x32\x1e.headstart.v1.ExampleReference\x12\x17\n\x0fsuggested_label\x18\x02 \x01(\t\x12\x1d\n\x15suggested_probability\x18\x03 \x01(\x02\x12\x19\n\x11given_probability\x18\x04 \x01(\x02\"R\n\x07Outlier\x12/\n\x07\x65xample\x18\x01 \x01(\x0b\x32\x1e.headstart.v1.ExampleReference\x12\x16\n\x0e\x64istance_ratio\x18\x02 \x01(\x02\"K\n\rLearningPoint\x12\x15\n\rexample_count\x18\x01 \x01(\x03\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x14\n\x0c\x65xtrapolated\x18\x03 \x01(\x08\"A\n\x06Remark\x12&\n\x04kind\x18\x01 \x01(\x0e\x32\x18.headstart.v1.RemarkKind\x12\x0f\n\x07message\x18\x02 \x01(\t*\xa2\x02\n\nRemarkKind\x12\x1b\n\x17REMARK_KIND_UNSPECIFIED\x10\x00\x12 \n\x1cREMARK_KIND_TOO_FEW_EXAMPLES\x10\x01\x12\x19\n\x15REMARK_KIND_IMBALANCE\x10\x02\x12\x1a\n\x16REMARK_KIND_DUPLICATES\x10\x03\x12\x17\n\x13REMARK_KIND_LEAKAGE\x10\x04\x12\x1e\n\x1aREMARK_KIND_CONTRADICTIONS\x10\x05\x12\x18\n\x14REMARK_KIND_SUSPECTS\x10\x06\x12\x18\n\x14REMARK_KIND_OUTLIERS\x10\x07\x12\x19\n\x15REMARK_KIND_MORE_DATA\x10\x08\x12\x16\n\x12REMARK_KIND_FAULTS\x10\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dheadstart/v1/evaluation.proto\x12\x0cheadstart.v1\x1a\x18headstart/v1/model.proto\"\x8c\x03\n\nEvaluation\x12&\n\x07metrics\x18\x01 \x01(\x0b\x32\x15.headstart.v1.Metrics\x12+\n\x07\x63lasses\x18\x02 \x03(\x0b\x32\x1a.headstart.v1.ClassMetrics\x12\x31\n\x0breliability\x18\x03 \x03(\x0b\x32\x1c.headstart.v1.ReliabilityBin\x12,\n\x08\x63onfused\x18\x04 \x03(\x0b\x32\x1a.headstart.v1.ConfusedPair\x12+\n\x05worst\x18\x05 \x03(\x0b\x32\x1c.headstart.v1.ExampleOutcome\x12\x1e\n\x11interval_coverage\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\'\n\x06values\x18\x07 \x03(\x0b\x32\x17.headstart.v1.ValuePair\x12\"\n\x15median_absolute_error\x18\x08 \x01(\x01H\x01\x88\x01\x01\x42\x14\n\x12_interval_coverageB\x18\n\x16_median_absolute_error\".\n\tValuePair\x12\x0e\n\x06\x61\x63tual\x18\x01 \x01(\x01\x12\x11\n\tpredicted\x18\x02 \x01(\x01\"\x95\x02\n\x0c\x43lassMetrics\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07support\x18\x02 \x01(\x03\x12\x16\n\tprecision\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x06recall\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x02\x66\x31\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x1e\n\x11\x61verage_precision\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12\x14\n\x07roc_auc\x18\x07 \x01(\x01H\x04\x88\x01\x01\x12\x30\n\nthresholds\x18\x08 \x03(\x0b\x32\x1c.headstart.v1.ThresholdPointB\x0c\n\n_precisionB\t\n\x07_recallB\x05\n\x03_f1B\x14\n\x12_average_precisionB\n\n\x08_roc_auc\"F\n\x0eThresholdPoint\x12\x11\n\tthreshold\x18\x01 \x01(\x02\x12\x11\n\tprecision\x18\x02 \x01(\x02\x12\x0e\n\x06recall\x18\x03 \x01(\x02\"`\n\x0eReliabilityBin\x12\x0b\n\x03low\x18\x01 \x01(\x02\x12\x0c\n\x04high\x18\x02 \x01(\x02\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x12\x12\n\nconfidence\x18\x04 \x01(\x02\x12\x10\n\x08\x61\x63\x63uracy\x18\x05 \x01(\x02\"@\n\x0c\x43onfusedPair\x12\x0e\n\x06\x61\x63tual\x18\x01 \x01(\t\x12\x11\n\tpredicted\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\"<\n\x10\x45xampleReference\x12\r\n\x05index\x18\x01 \x01(\x03\x12\n\n\x02id\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\"\xaa\x01\n\x0e\x45xampleOutcome\x12/\n\x07\x65xample\x18\x01 \x01(\x0b\x32\x1e.headstart.v1.ExampleReference\x12\x11\n\tpredicted\x18\x02 \x01(\t\x12\x18\n\x0bprobability\x18\x03 \x01(\x02H\x00\x88\x01\x01\x12\x12\n\x05value\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x0c\n\x04loss\x18\x05 \x01(\x01\x42\x0e\n\x0c_probabilityB\x08\n\x06_value\"\xeb\x02\n\x0f\x44\x61tasetFindings\x12\x30\n\nduplicates\x18\x01 \x03(\x0b\x32\x1c.headstart.v1.DuplicateGroup\x12\x17\n\x0f\x64uplicate_count\x18\x02 \x01(\x03\x12,\n\x08suspects\x18\x03 \x03(\x0b\x32\x1a.headstart.v1.LabelSuspect\x12\x15\n\rsuspect_count\x18\x04 \x01(\x03\x12\'\n\x08outliers\x18\x05 \x03(\x0b\x32\x15.headstart.v1.Outlier\x12\x15\n\routlier_count\x18\x06 \x01(\x03\x12\x33\n\x0elearning_curve\x18\x07 \x03(\x0b\x32\x1b.headstart.v1.LearningPoint\x12\x11\n\timbalance\x18\x08 \x01(\x01\x12\x19\n\x11\x65stimated_seconds\x18\t \x01(\x01\x12%\n\x07remarks\x18\n \x03(\x0b\x32\x14.headstart.v1.Remark\"\x90\x01\n\x0e\x44uplicateGroup\x12\x30\n\x08\x65xamples\x18\x01 \x03(\x0b\x32\x1e.headstart.v1.ExampleReference\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\r\n\x05\x65xact\x18\x03 \x01(\x08\x12\x15\n\rcontradicting\x18\x04 \x01(\x08\x12\x17\n\x0f\x61\x63ross_held_out\x18\x05 \x01(\x08\"\x92\x01\n\x0cLabelSuspect\x12/\n\x07\x65xample\x18\x01 \x01(\x0b\x32\x1e.headstart.v1.ExampleReference\x12\x17\n\x0fsuggested_label\x18\x02 \x01(\t\x12\x1d\n\x15suggested_probability\x18\x03 \x01(\x02\x12\x19\n\x11given_probability\x18\x04 \x01(\x02\"R\n\x07Outlier\x12/\n\x07\x65xample\x18\x01 \x01(\x0b\x32\x1e.headstart.v1.ExampleReference\x12\x16\n\x0e\x64istance_ratio\x18\x02 \x01(\x02\"K\n\rLearningPoint\x12\x15\n\rexample_count\x18\x01 \x01(\x03\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x14\n\x0c\x65xtrapolated\x18\x03 \x01(\x08\"A\n\x06Remark\x12&\n\x04kind\x18\x01 \x01(\x0e\x32\x18.headstart.v1.RemarkKind\x12\x0f\n\x07message\x18\x02 \x01(\t*\xa2\x02\n\nRemarkKind\x12\x1b\n\x17REMARK_KIND_UNSPECIFIED\x10\x00\x12 \n\x1cREMARK_KIND_TOO_FEW_EXAMPLES\x10\x01\x12\x19\n\x15REMARK_KIND_IMBALANCE\x10\x02\x12\x1a\n\x16REMARK_KIND_DUPLICATES\x10\x03\x12\x17\n\x13REMARK_KIND_LEAKAGE\x10\x04\x12\x1e\n\x1aREMARK_KIND_CONTRADICTIONS\x10\x05\x12\x18\n\x14REMARK_KIND_SUSPECTS\x10\x06\x12\x18\n\x14REMARK_KIND_OUTLIERS\x10\x07\x12\x19\n\x15REMARK_KIND_MORE_DATA\x10\x08\x12\x16\n\x12REMARK_KIND_FAULTS\x10\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headstart.v1.evaluation_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REMARKKIND']._serialized_start=2100
-  _globals['_REMARKKIND']._serialized_end=2390
+  _globals['_REMARKKIND']._serialized_start=2162
+  _globals['_REMARKKIND']._serialized_end=2452
   _globals['_EVALUATION']._serialized_start=74
-  _globals['_EVALUATION']._serialized_end=408
-  _globals['_VALUEPAIR']._serialized_start=410
-  _globals['_VALUEPAIR']._serialized_end=456
-  _globals['_CLASSMETRICS']._serialized_start=459
-  _globals['_CLASSMETRICS']._serialized_end=736
-  _globals['_THRESHOLDPOINT']._serialized_start=738
-  _globals['_THRESHOLDPOINT']._serialized_end=808
-  _globals['_RELIABILITYBIN']._serialized_start=810
-  _globals['_RELIABILITYBIN']._serialized_end=906
-  _globals['_CONFUSEDPAIR']._serialized_start=908
-  _globals['_CONFUSEDPAIR']._serialized_end=972
-  _globals['_EXAMPLEREFERENCE']._serialized_start=974
-  _globals['_EXAMPLEREFERENCE']._serialized_end=1034
-  _globals['_EXAMPLEOUTCOME']._serialized_start=1037
-  _globals['_EXAMPLEOUTCOME']._serialized_end=1207
-  _globals['_DATASETFINDINGS']._serialized_start=1210
-  _globals['_DATASETFINDINGS']._serialized_end=1573
-  _globals['_DUPLICATEGROUP']._serialized_start=1576
-  _globals['_DUPLICATEGROUP']._serialized_end=1720
-  _globals['_LABELSUSPECT']._serialized_start=1723
-  _globals['_LABELSUSPECT']._serialized_end=1869
-  _globals['_OUTLIER']._serialized_start=1871
-  _globals['_OUTLIER']._serialized_end=1953
-  _globals['_LEARNINGPOINT']._serialized_start=1955
-  _globals['_LEARNINGPOINT']._serialized_end=2030
-  _globals['_REMARK']._serialized_start=2032
-  _globals['_REMARK']._serialized_end=2097
+  _globals['_EVALUATION']._serialized_end=470
+  _globals['_VALUEPAIR']._serialized_start=472
+  _globals['_VALUEPAIR']._serialized_end=518
+  _globals['_CLASSMETRICS']._serialized_start=521
+  _globals['_CLASSMETRICS']._serialized_end=798
+  _globals['_THRESHOLDPOINT']._serialized_start=800
+  _globals['_THRESHOLDPOINT']._serialized_end=870
+  _globals['_RELIABILITYBIN']._serialized_start=872
+  _globals['_RELIABILITYBIN']._serialized_end=968
+  _globals['_CONFUSEDPAIR']._serialized_start=970
+  _globals['_CONFUSEDPAIR']._serialized_end=1034
+  _globals['_EXAMPLEREFERENCE']._serialized_start=1036
+  _globals['_EXAMPLEREFERENCE']._serialized_end=1096
+  _globals['_EXAMPLEOUTCOME']._serialized_start=1099
+  _globals['_EXAMPLEOUTCOME']._serialized_end=1269
+  _globals['_DATASETFINDINGS']._serialized_start=1272
+  _globals['_DATASETFINDINGS']._serialized_end=1635
+  _globals['_DUPLICATEGROUP']._serialized_start=1638
+  _globals['_DUPLICATEGROUP']._serialized_end=1782
+  _globals['_LABELSUSPECT']._serialized_start=1785
+  _globals['_LABELSUSPECT']._serialized_end=1931
+  _globals['_OUTLIER']._serialized_start=1933
+  _globals['_OUTLIER']._serialized_end=2015
+  _globals['_LEARNINGPOINT']._serialized_start=2017
+  _globals['_LEARNINGPOINT']._serialized_end=2092
+  _globals['_REMARK']._serialized_start=2094
+  _globals['_REMARK']._serialized_end=2159
 # @@protoc_insertion_point(module_scope)

@@ -32,7 +32,7 @@ REMARK_KIND_MORE_DATA: RemarkKind
 REMARK_KIND_FAULTS: RemarkKind
 
 class Evaluation(_message.Message):
-    __slots__ = ("metrics", "classes", "reliability", "confused", "worst", "interval_coverage", "values")
+    __slots__ = ("metrics", "classes", "reliability", "confused", "worst", "interval_coverage", "values", "median_absolute_error")
     METRICS_FIELD_NUMBER: _ClassVar[int]
     CLASSES_FIELD_NUMBER: _ClassVar[int]
     RELIABILITY_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +40,7 @@ class Evaluation(_message.Message):
     WORST_FIELD_NUMBER: _ClassVar[int]
     INTERVAL_COVERAGE_FIELD_NUMBER: _ClassVar[int]
     VALUES_FIELD_NUMBER: _ClassVar[int]
+    MEDIAN_ABSOLUTE_ERROR_FIELD_NUMBER: _ClassVar[int]
     metrics: _model_pb2.Metrics
     classes: _containers.RepeatedCompositeFieldContainer[ClassMetrics]
     reliability: _containers.RepeatedCompositeFieldContainer[ReliabilityBin]
@@ -47,7 +48,8 @@ class Evaluation(_message.Message):
     worst: _containers.RepeatedCompositeFieldContainer[ExampleOutcome]
     interval_coverage: float
     values: _containers.RepeatedCompositeFieldContainer[ValuePair]
-    def __init__(self, metrics: _Optional[_Union[_model_pb2.Metrics, _Mapping]] = ..., classes: _Optional[_Iterable[_Union[ClassMetrics, _Mapping]]] = ..., reliability: _Optional[_Iterable[_Union[ReliabilityBin, _Mapping]]] = ..., confused: _Optional[_Iterable[_Union[ConfusedPair, _Mapping]]] = ..., worst: _Optional[_Iterable[_Union[ExampleOutcome, _Mapping]]] = ..., interval_coverage: _Optional[float] = ..., values: _Optional[_Iterable[_Union[ValuePair, _Mapping]]] = ...) -> None: ...
+    median_absolute_error: float
+    def __init__(self, metrics: _Optional[_Union[_model_pb2.Metrics, _Mapping]] = ..., classes: _Optional[_Iterable[_Union[ClassMetrics, _Mapping]]] = ..., reliability: _Optional[_Iterable[_Union[ReliabilityBin, _Mapping]]] = ..., confused: _Optional[_Iterable[_Union[ConfusedPair, _Mapping]]] = ..., worst: _Optional[_Iterable[_Union[ExampleOutcome, _Mapping]]] = ..., interval_coverage: _Optional[float] = ..., values: _Optional[_Iterable[_Union[ValuePair, _Mapping]]] = ..., median_absolute_error: _Optional[float] = ...) -> None: ...
 
 class ValuePair(_message.Message):
     __slots__ = ("actual", "predicted")

@@ -155,7 +155,7 @@ class ConfusionCell(_message.Message):
     def __init__(self, actual: _Optional[int] = ..., predicted: _Optional[int] = ..., count: _Optional[int] = ...) -> None: ...
 
 class Lineage(_message.Message):
-    __slots__ = ("job_id", "backbone", "backbone_digest", "dataset_digest", "recipe", "seed", "example_count", "software", "runtime", "stop_reason", "fit_time", "parent_version", "added_example_count", "removed_example_count")
+    __slots__ = ("job_id", "backbone", "backbone_digest", "dataset_digest", "recipe", "seed", "example_count", "software", "runtime", "stop_reason", "fit_time", "parent_version", "added_example_count", "removed_example_count", "own_blocks", "remark")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     BACKBONE_FIELD_NUMBER: _ClassVar[int]
     BACKBONE_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -170,6 +170,8 @@ class Lineage(_message.Message):
     PARENT_VERSION_FIELD_NUMBER: _ClassVar[int]
     ADDED_EXAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
     REMOVED_EXAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    OWN_BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    REMARK_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     backbone: str
     backbone_digest: str
@@ -184,7 +186,9 @@ class Lineage(_message.Message):
     parent_version: int
     added_example_count: int
     removed_example_count: int
-    def __init__(self, job_id: _Optional[str] = ..., backbone: _Optional[str] = ..., backbone_digest: _Optional[str] = ..., dataset_digest: _Optional[str] = ..., recipe: _Optional[_Union[_job_pb2.Recipe, _Mapping]] = ..., seed: _Optional[int] = ..., example_count: _Optional[int] = ..., software: _Optional[str] = ..., runtime: _Optional[str] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., fit_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., parent_version: _Optional[int] = ..., added_example_count: _Optional[int] = ..., removed_example_count: _Optional[int] = ...) -> None: ...
+    own_blocks: int
+    remark: str
+    def __init__(self, job_id: _Optional[str] = ..., backbone: _Optional[str] = ..., backbone_digest: _Optional[str] = ..., dataset_digest: _Optional[str] = ..., recipe: _Optional[_Union[_job_pb2.Recipe, _Mapping]] = ..., seed: _Optional[int] = ..., example_count: _Optional[int] = ..., software: _Optional[str] = ..., runtime: _Optional[str] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., fit_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., parent_version: _Optional[int] = ..., added_example_count: _Optional[int] = ..., removed_example_count: _Optional[int] = ..., own_blocks: _Optional[int] = ..., remark: _Optional[str] = ...) -> None: ...
 
 class Backbone(_message.Message):
     __slots__ = ("name", "modality", "digest", "views", "input_size", "parameter_count", "source", "license", "ready", "default", "description", "runtime")

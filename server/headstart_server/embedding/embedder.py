@@ -340,19 +340,24 @@ def _first_places(digests: Sequence[str]) -> list[int]:
 
 def settled(future: "Future[RowFeatures]", checkpoint: Callable[[], None]) -> RowFeatures:
     """The result of a future, awaited with a look at the checkpoint every `CHECK_SECONDS`."""
+    _await(future, checkpoint)
+    return future.result()
+
+
+def _await(future: "Future[RowFeatures]", checkpoint: Callable[[], None]) -> None:
     checkpoint()
     while not wait([future], timeout=CHECK_SECONDS).done:
         checkpoint()
-    return future.result()
 
 
 def _settled(
     place: int, future: "Future[RowFeatures]", checkpoint: Callable[[], None]
 ) -> tuple[int, RowFeatures | HeadstartError]:
+    # What the checkpoint raises is no fault of an example.
+    _await(future, checkpoint)
     try:
-        return place, settled(future, checkpoint)
+        return place, future.result()
     except HeadstartError as error:
-        # What the checkpoint raises is none of these.
         if error.retry_after is not None or error.reason == "DRAINING":
             raise
         return place, error

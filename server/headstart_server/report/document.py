@@ -21,8 +21,8 @@ def document(facts: ReportFacts) -> str:
     these names (null for versions of 0.1), ``promotion`` (null without a condition), and ``lineage``:
     ``job_id``, ``backbone``, ``backbone_digest``, ``dataset_digest``, ``head_digest``, ``recipe`` (its name
     with its settings), ``seed``, ``example_count``, ``software``, ``runtime``, ``stop_reason``,
-    ``fit_seconds``, ``parent`` (0 for none), ``added_count``, ``removed_count``, ``remark`` (how the head came
-    about; may be empty) and ``tail`` (null, or ``blocks`` and ``cut`` of the backbone's last blocks of its own).
+    ``fit_seconds``, ``parent`` (0 for none), ``added_count``, ``removed_count``, ``remark`` (how the head
+    came about; may be empty) and ``tail`` (null, or ``blocks`` and ``cut`` of blocks of its own).
     """
     version, evaluation, findings = facts.version, facts.evaluation, facts.findings
     fields: dict[str, Any] = facts.manifest.to_json()

@@ -32,6 +32,8 @@ def lineage_section(facts: ReportFacts) -> Section:
                     plural(len(manifest.class_names), "class", "classes") if manifest.class_names else None,
                 ),
                 ("recipe", [tag("span", line, class_="line") for line in recipe_lines(facts)]),
+                ("how it came about", named(manifest.remark) if manifest.remark else None),
+                ("blocks of its own", _tail(manifest)),
                 ("seed", str(manifest.seed)),
                 ("fitting took", f"{figure(manifest.fit_seconds)} s" if manifest.fit_seconds else None),
                 ("ended because", manifest.stop_reason or None),
@@ -53,6 +55,12 @@ def _parent(manifest: Manifest) -> str | None:
         return None
     removed = f", {manifest.removed_count:,} of its examples left out" if manifest.removed_count else ""
     return f"version {manifest.parent}, {plural(manifest.added_count, 'example')} added{removed}"
+
+
+def _tail(manifest: Manifest) -> str | None:
+    if manifest.tail is None:
+        return None
+    return f"the last {plural(manifest.tail.blocks, 'block')} of the backbone, trained on"
 
 
 def recipe_lines(facts: ReportFacts) -> list[str]:

@@ -157,6 +157,8 @@ def _lineage(facts: ReportFacts) -> Iterable[str]:
         f"{plural(manifest.example_count, 'example')}, seed {manifest.seed}."
     )
     yield from _wrapped(f"Recipe: {', '.join(recipe_lines(facts))}.")
+    if manifest.remark:
+        yield from _wrapped(manifest.remark)
     digests = f"Dataset {manifest.dataset_digest[:16]}, backbone {manifest.backbone_digest[:16]}"
     yield f"{digests}, job {manifest.job_id[:16]}"
 

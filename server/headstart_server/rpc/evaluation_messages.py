@@ -56,6 +56,7 @@ def evaluation_message(evaluation: Evaluation) -> evaluation_pb2.Evaluation:
         ],
         worst=[_outcome_message(outcome) for outcome in evaluation.worst],
         interval_coverage=evaluation.interval_coverage,
+        median_absolute_error=evaluation.median_absolute_error,
         values=[
             evaluation_pb2.ValuePair(actual=pair.actual, predicted=pair.predicted)
             for pair in evaluation.values

@@ -69,6 +69,8 @@ def version_message(version: Version) -> model_pb2.Version:
             parent_version=manifest.parent,
             added_example_count=manifest.added_count,
             removed_example_count=manifest.removed_count,
+            own_blocks=manifest.tail.blocks if manifest.tail else 0,
+            remark=manifest.remark,
         ),
         size_bytes=version.size_bytes,
         aliases=version.aliases,
