@@ -14,6 +14,7 @@ from headstart_server.backbones.backbone import LAST
 from headstart_server.backbones.tail_training import Loss, TailRequest, TailResult
 from headstart_server.learning.calibration import Calibration
 from headstart_server.learning.lbfgs import StopReason
+from headstart_server.learning.metrics import losses
 from headstart_server.learning.out_of_fold import calibrate
 from headstart_server.learning.recipe import Partial
 from headstart_server.learning.ridge import fit_ridge
@@ -25,6 +26,10 @@ from headstart_server.learning.task import Task
 
 #: Examples of a step.
 BATCH = 32
+#: How much more the head that is begun with is regularised than the best one. That one rests on directions in
+#: which features hardly vary, and breaks as soon as the blocks below it move; and where it fits its examples
+#: exactly, there is nothing left to learn from them.
+FIRMER = 10.0
 _LOSSES = {
     Task.SINGLE_LABEL: Loss.SOFTMAX,
     Task.MULTI_LABEL: Loss.SIGMOID,
@@ -93,10 +98,11 @@ def fit_partial(
         The head with its tail; or `to_beat`, with a remark, where its out-of-fold loss is not beaten or
         nothing can be validated.
     """
-    if to_beat.loss is None:
+    if to_beat.loss is None or start.regularization is None:
         return _kept(to_beat, "there are too few examples to tell whether training helps")
     scale = _Scale(examples.targets, examples.weights)
-    heads = [scale.head(one, start.calibration) for one in _heads(examples, start, checkpoint)]
+    begun = _heads(examples, FIRMER * start.regularization, checkpoint)
+    heads = [scale.head(one, begun[-1].calibration) for one in begun]
     result = tools.train(_request(recipe, examples, np.stack(heads), scale, tools))
     scores = result.outputs.astype(np.float64) * scale.spread + scale.centre
     counted = examples.folds.counted
@@ -107,7 +113,7 @@ def fit_partial(
         temperature=recipe.temperature,
     )
     figures = f"out-of-fold loss {loss:.4g}, and {to_beat.loss:.4g} with the backbone as it is"
-    if result.epoch == 0 or loss >= to_beat.loss:
+    if result.epoch == 0 or not _is_better(scores, calibration, to_beat, examples):
         return _kept(to_beat, f"training the last blocks did not help ({figures})")
     return Solved(
         weights=result.head[:-1].astype(np.float64) * scale.spread,
@@ -160,12 +166,32 @@ def _request(
     )
 
 
-def _heads(examples: FineTuning, start: Solved, checkpoint: Callable[[], None]) -> list[Solved]:
+def _is_better(scores: Float64, calibration: Calibration, to_beat: Solved, examples: FineTuning) -> bool:
+    """Whether scores are better than those of another head by more than the standard error of the difference.
+
+    The best of several epochs looks better than it is.
+    """
+    counted = examples.folds.counted
+    shown, weights = examples.targets.take(counted), examples.weights[counted]
+    if to_beat.scores is None:
+        return False
+    ours, theirs = (
+        losses(shown, one.outputs(of_one[counted]).astype(np.float32))
+        for one, of_one in ((calibration, scores), (to_beat.calibration, to_beat.scores))
+    )
+    gains = theirs - ours
+    mean = float(np.average(gains, weights=weights))
+    variance = float(np.average(np.square(gains - mean), weights=weights))
+    return mean > 0 and mean * mean > variance / len(gains)
+
+
+def _heads(examples: FineTuning, regularization: float, checkpoint: Callable[[], None]) -> list[Solved]:
     """The head that is begun with, fitted without each fold and, last, on all examples."""
     none = Folds(count=0, of=np.zeros(0, np.int64), counted=np.zeros(0, np.bool_))
+    everything = np.arange(len(examples.order))
     heads = []
-    for fold in range(examples.folds.count):
-        seen = np.flatnonzero(examples.folds.of != fold)
+    for fold in [*range(examples.folds.count), None]:
+        seen = everything if fold is None else np.flatnonzero(examples.folds.of != fold)
         rows = Rows(
             examples.views,
             examples.names,
@@ -177,13 +203,13 @@ def _heads(examples: FineTuning, start: Solved, checkpoint: Callable[[], None]) 
             fit_ridge(
                 rows,
                 examples.targets.take(seen),
-                none,
+                examples.folds if fold is None else none,
                 weights=examples.weights[seen],
-                regularization=start.regularization,
+                regularization=regularization,
                 checkpoint=checkpoint,
             )
         )
-    return [*heads, start]
+    return heads
 
 
 class _Scale:
