@@ -358,7 +358,8 @@ class FineTuneRun:
                     return succeed(promotion)
                 except AliasMovedError:
                     promotion = self._judge(candidate)
-            return succeed(moved_too_often(job.spec.alias or ""))
+            baseline = 0 if promotion is None else promotion.baseline
+            return succeed(moved_too_often(job.spec.alias or "", baseline))
         except (JobCancelledError, JobLostError):
             # After any other error the version may be published; if not, the next start removes its files.
             versions.remove(artifact)

@@ -52,6 +52,7 @@ class GateKeeper:
         """
         if spec.promote_if is None or spec.alias is None:
             return None
+        baseline = 0
         for _ in range(MAX_JUDGEMENTS):
             baseline = self._registry.alias_number(spec.model, spec.alias)
             if not baseline:
@@ -66,7 +67,7 @@ class GateKeeper:
                 return kept(
                     spec.alias, baseline, f"It could not be compared with version {baseline}: {error.message}"
                 )
-        return moved_too_often(spec.alias)
+        return moved_too_often(spec.alias, baseline)
 
     def _judge(
         self,
@@ -109,9 +110,16 @@ class GateKeeper:
         return embedder if embedder.digest == digest else None
 
 
-def moved_too_often(alias: str) -> Promotion:
-    """The decision about an alias that names another version each time the new one has been judged."""
-    return kept(alias, 0, f"Alias '{alias}' was moved {MAX_JUDGEMENTS} times while the version was judged.")
+def moved_too_often(alias: str, baseline: int) -> Promotion:
+    """The decision about an alias that names another version each time the new one has been judged.
+
+    Args:
+        alias: the alias.
+        baseline: the version that was judged against last.
+    """
+    return kept(
+        alias, baseline, f"Alias '{alias}' was moved {MAX_JUDGEMENTS} times while the version was judged."
+    )
 
 
 def _judged_on(pairs: Sequence[Pair]) -> Sequence[Pair]:

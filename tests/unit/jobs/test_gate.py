@@ -232,6 +232,7 @@ def test_an_alias_that_never_rests_stays_where_it_is(bench: Workbench, desk: Des
     promotion = promotion_of(gated(bench, pets(6)))
     assert promotion.decision is Decision.KEPT
     assert f"{MAX_JUDGEMENTS} times" in promotion.reasons[0]
+    assert promotion.baseline in (1, 2)
     assert named(bench) in (1, 2)
 
 
