@@ -53,6 +53,10 @@ bench-peers: $(VENV)/.stamp-demo $(PEERS:%=$(PEER_VENVS)/%/.stamp) ## Measure be
 bench-recipes: $(VENV)/.stamp-bench ## Measure the recipes on labelled pictures.
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/recipes.py $(ARGS)
 
+.PHONY: bench-insight
+bench-insight: $(VENV)/.stamp-bench ## Measure unknown inputs, label suspects and learning curves.
+	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/insight.py $(ARGS)
+
 .PHONY: protos
 protos: $(VENV)/.stamp-dev ## Write the stubs anew from protos/.
 	$(BIN)/python protos/contract.py generate

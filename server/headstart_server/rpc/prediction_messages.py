@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from headstart import tensors
 from headstart.v1 import prediction_service_pb2 as pb
+from headstart_server.learning.head import Head
 from headstart_server.learning.neighbors import Neighbor
 from headstart_server.prediction.answers import AbstentionReason, Answer
 from headstart_server.prediction.asked import Abstention, Asked, SaliencyAsked
@@ -73,6 +74,7 @@ def _saliency_of(message: pb.SaliencyRequest) -> SaliencyAsked:
 def _predictions(answer: Answer) -> Iterator[pb.Prediction]:
     names = answer.version.head.class_names
     told = zip(answer.indexes.tolist(), answer.probabilities.tolist(), answer.selected.tolist(), strict=True)
+    has_evidence = answer.judged is not None or bool(answer.neighbors) or bool(answer.saliency)
     for place, (indexes, probabilities, selected) in enumerate(told):
         message = pb.Prediction(
             classes=[
@@ -80,17 +82,17 @@ def _predictions(answer: Answer) -> Iterator[pb.Prediction]:
                 for index, probability, taken in zip(indexes, probabilities, selected, strict=True)
             ]
         )
-        _add_value(message, answer, place)
-        _add_evidence(message, answer, place)
+        if answer.values is not None:
+            _add_value(message, answer.version.head, float(answer.values[place]))
+        if has_evidence:
+            _add_evidence(message, answer, place)
         yield message
 
 
-def _add_value(message: pb.Prediction, answer: Answer, place: int) -> None:
-    if answer.values is None:
-        return
-    message.value = float(answer.values[place])
-    if (interval := answer.version.head.interval) is not None:
-        message.value_low, message.value_high = (message.value + offset for offset in interval)
+def _add_value(message: pb.Prediction, head: Head, value: float) -> None:
+    message.value = value
+    if (interval := head.interval) is not None:
+        message.value_low, message.value_high = (value + offset for offset in interval)
 
 
 def _add_evidence(message: pb.Prediction, answer: Answer, place: int) -> None:
