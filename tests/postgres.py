@@ -13,6 +13,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pg8000.dbapi
+import psutil
 import pytest
 
 HOST = "127.0.0.1"
@@ -117,11 +118,11 @@ class PostgresServer:
 
     def _signal_all(self, number: signal.Signals) -> None:
         if self._process is not None:
-            import psutil
-
             process = psutil.Process(self._process.pid)
             for each in (process, *process.children(recursive=True)):
-                each.send_signal(number)
+                # A session may just have ended.
+                with suppress(psutil.NoSuchProcess):
+                    each.send_signal(number)
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self._programs / program), "-D", str(self._data), *arguments]
