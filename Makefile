@@ -10,6 +10,8 @@ PYTHON ?=
 FITS := (3, 11) <= sys.version_info < (3, 14)
 # What else to give pytest, the demo or a benchmark, for instance: make test ARGS='-k batcher'
 ARGS ?=
+# How long chaos goes on, on each database.
+MINUTES ?= 1
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -29,6 +31,10 @@ demo: $(VENV)/.stamp-demo ## Fine-tune and predict, from nothing to an answer.
 .PHONY: test
 test: $(VENV)/.stamp-dev ## Run all tests.
 	@$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: chaos
+chaos: $(VENV)/.stamp-dev ## Kill, pause and stop servers and their database: make chaos MINUTES=10.
+	@PYTHONPATH=tests $(BIN)/python -m chaos.run --minutes $(MINUTES) $(ARGS)
 
 .PHONY: check
 check: $(VENV)/.stamp-dev ## Check format, lint, types, rooms, contract and Dockerfile.
@@ -56,6 +62,10 @@ bench-recipes: $(VENV)/.stamp-bench ## Measure the recipes on labelled pictures.
 .PHONY: bench-insight
 bench-insight: $(VENV)/.stamp-bench ## Measure unknown inputs, label suspects and learning curves.
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/insight.py $(ARGS)
+
+.PHONY: bench-durability
+bench-durability: $(VENV)/.stamp-dev ## Measure jobs, take-overs and replicas on both databases.
+	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/durability.py $(ARGS)
 
 .PHONY: protos
 protos: $(VENV)/.stamp-dev ## Write the stubs anew from protos/.

@@ -1,8 +1,12 @@
 """Settings of all tests."""
 
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from postgres import PostgresServer, need_programs
 
 # Machines are shared: how long an example takes says nothing. In CI the same examples come every time, so
 # that a change is blamed for its own faults only.
@@ -13,3 +17,23 @@ settings.register_profile(
     derandomize=bool(os.environ.get("CI")),
 )
 settings.load_profile("headstart")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL for all tests of this run; each takes a database of its own in it."""
+    server = PostgresServer(need_programs())
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def address(request: pytest.FixtureRequest) -> str | None:
+    """The address of an empty database; None for a file in the test's folder.
+
+    A file unless a module asks for both with `on_both_databases`.
+    """
+    if getattr(request, "param", "sqlite") == "sqlite":
+        return None
+    server: PostgresServer = request.getfixturevalue("postgres")
+    return server.empty_database()

@@ -19,7 +19,9 @@ from headstart_server.embedding.queue import Lane
 from headstart_server.errors import UndecodableInput
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.job import Findings, Job, JobEvent, JobStep, Progress
+from headstart_server.jobs.lease import Lease
 from headstart_server.jobs.ledger import Ledger, Submission
+from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.calibration import Calibration
 from headstart_server.learning.dataset import DatasetSummary
@@ -35,6 +37,8 @@ from headstart_server.models.version import Manifest, TailFacts
 
 #: Seconds after which a test gives up on a thread; never waited for when the code is right.
 PATIENCE = 20.0
+#: The lease of the ledgers of tests.
+LEASE = Lease(seconds=10.0, beat=1.0)
 
 
 class ManualClock:
@@ -250,11 +254,18 @@ def make_manifest(model: str = "pets", job_id: str = "job-1", **changes: Any) ->
 class Shelf:
     """A registry with its database and files in a folder, to publish versions without jobs."""
 
-    def __init__(self, folder: Path, clock: ManualClock, *, resident_bytes: int = 1 << 20) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        clock: ManualClock,
+        *,
+        resident_bytes: int = 1 << 20,
+        address: str | None = None,
+    ) -> None:
         self.folder = folder
         self.clock = clock
         self.resident_bytes = resident_bytes
-        self.database = Database(folder / "headstart.sqlite3")
+        self.database = Database(address or folder / "headstart.sqlite3", clock=clock)
         self.store = VersionStore(folder / "versions")
         self.resident = ResidentVersions(resident_bytes)
         self.registry = Registry(self.database, self.store, self.resident, clock=clock)
@@ -313,7 +324,7 @@ class FakeArchives:
     def remove(self, job_id: str) -> None:
         self.files.pop(job_id, None)
 
-    def remove_all_but(self, job_ids: Collection[str]) -> int:
+    def remove_all_but(self, job_ids: Collection[str], *, older_than: float = 0.0) -> int:
         gone = [job_id for job_id in self.files if job_id not in job_ids]
         for job_id in gone:
             del self.files[job_id]
@@ -328,11 +339,13 @@ SUMMARY = DatasetSummary(
 class Desk:
     """A ledger, with short ways to do what jobs and callers do."""
 
-    def __init__(self, shelf: Shelf, *, max_queued: int = 100) -> None:
+    def __init__(self, shelf: Shelf, *, limits: QueueLimits | None = None, slots: int = 1) -> None:
         self.shelf = shelf
         self.clock = shelf.clock
         self.changes = Changes()
-        self.max_queued = max_queued
+        self.limits = limits or QueueLimits()
+        self.slots = slots
+        self._owners = count(1)
         self.ledger = self.restarted()
         self._ids = count(1)
 
@@ -342,10 +355,16 @@ class Desk:
             self.shelf.database,
             self.shelf.registry,
             self.changes,
-            owner="host/1",
-            max_queued=self.max_queued,
-            clock=self.clock,
+            owner=f"host/{next(self._owners)}",
+            limits=self.limits,
+            slots=self.slots,
+            lease_seconds=LEASE.seconds,
         )
+
+    def crash(self) -> None:
+        """Lose the process: another one on the same database goes on, once all leases have ended."""
+        self.ledger = self.restarted()
+        self.ledger.expire_leases()
 
     def submission(
         self,
@@ -354,9 +373,11 @@ class Desk:
         request_id: str | None = None,
         request_hash: str = "h",
         archives: Collection[str] = (),
+        tenant: str = "",
         **spec: Any,
     ) -> Submission:
         return Submission(
+            tenant=tenant,
             job_id=job_id or f"job-{next(self._ids)}",
             spec=FineTuneSpec(**{"model": "pets", "backbone": "fake", **spec}),
             summary=SUMMARY,
@@ -377,16 +398,19 @@ class Desk:
         self.submit(job_id, **fields)
         return self.claim()
 
-    def report(self, job: Job, fraction: float = 0.5) -> None:
-        self.ledger.report(job, Progress(step=JobStep.FEATURES, fraction=fraction), Findings())
+    def report(self, job: Job, fraction: float = 0.5, *, staged: str | None = None) -> None:
+        progress = Progress(step=JobStep.FEATURES, fraction=fraction)
+        self.ledger.report(job, progress, Findings(), staged=staged)
 
-    def succeed(self, job: Job, promotion: Promotion | None = None) -> int:
+    def succeed(
+        self, job: Job, promotion: Promotion | None = None, *, findings: Findings | None = None
+    ) -> int:
         head, artifact = make_head(), f"{job.job_id}.{job.attempt}"
         manifest, size = self.shelf.store.write(artifact, head, make_manifest(job.spec.model, job.job_id))
         return self.ledger.succeed(
             job,
             Progress(step=JobStep.PUBLISH, fraction=1.0),
-            Findings(),
+            findings or Findings(),
             artifact=artifact,
             size_bytes=size,
             manifest=manifest,

@@ -137,7 +137,7 @@ class Client:
                 a lost connection the count begins anew.
             **settings: ``backbone``, ``recipe``, ``held_out_share``, ``seed``, ``display_name``, ``labels``,
                 ``alias``, ``time_to_live``, ``max_dropped_share``, ``task``, ``promote_if``, ``parent``,
-                ``remove``, ``discard_examples``; see `SpecSettings`.
+                ``remove``, ``discard_examples``, ``priority``; see `SpecSettings`.
 
         Returns:
             The accepted job.

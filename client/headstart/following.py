@@ -64,7 +64,7 @@ class EventCursor:
         return job_events(self._job_id, self._after)
 
     def accept(self, event: JobEvent) -> bool:
-        """Notes an event. False if it was seen before."""
+        """Notes an event. False if it was seen before, or is a mere sign of life, which has no number."""
         self._backoff.reset()
         self.ended = event.state.ended
         is_new = event.number > self._after

@@ -186,6 +186,7 @@ class FineTuneSpec:
     parent: int | str | None = None
     remove: tuple[str, ...] = ()
     discard_examples: bool = False
+    priority: int = 0
     request_id: str = ""
 
 
@@ -214,6 +215,7 @@ class SpecSettings(TypedDict, total=False):
         remove: ids of the parent's examples that are left out.
         discard_examples: True keeps no examples once the job has ended: the version can be no parent, and its
             report has no pictures.
+        priority: queued jobs of a higher one run first, -10 to 10. Default 0.
     """
 
     backbone: str | None
@@ -230,6 +232,7 @@ class SpecSettings(TypedDict, total=False):
     parent: int | str | None
     remove: Collection[str] | None
     discard_examples: bool
+    priority: int
 
 
 def make_spec(model: str, settings: SpecSettings, *, request_id: str = "") -> FineTuneSpec:

@@ -44,6 +44,7 @@ def spec_message(spec: FineTuneSpec, *, validate_only: bool = False) -> pb.FineT
         promote_if=_gate_message(spec.promote_if),
         removed_example_ids=spec.remove,
         discard_examples=spec.discard_examples,
+        priority=spec.priority,
     )
     if isinstance(spec.parent, int):
         message.parent_version = spec.parent
@@ -72,6 +73,7 @@ def read_spec(message: pb.FineTuneSpec) -> FineTuneSpec:
         parent=getattr(message, parent) if (parent := message.WhichOneof("parent")) else None,
         remove=tuple(message.removed_example_ids),
         discard_examples=message.discard_examples,
+        priority=message.priority,
         request_id=message.request_id,
     )
 

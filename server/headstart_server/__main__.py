@@ -123,6 +123,23 @@ def serve(
     data: Annotated[
         Path, _option("data", "Folder of database, datasets and versions; for one server only.", _FILES)
     ] = Config.data,
+    database: Annotated[
+        str | None,
+        _option(
+            "database",
+            "sqlite:///FILE, or postgresql://USER:PASSWORD@HOST:PORT/NAME for several replicas. "
+            "By default a file in the data folder.",
+            _FILES,
+        ),
+    ] = None,
+    artifacts: Annotated[
+        Path | None,
+        _option(
+            "artifacts",
+            "Folder of datasets and versions, shared by the replicas of a database. By default the data folder.",
+            _FILES,
+        ),
+    ] = None,
     tls_cert: Annotated[
         Path | None,
         _option("tls_cert", "Certificate chain (PEM), with --tls-key: the port speaks TLS.", _FILES),
@@ -182,6 +199,28 @@ def serve(
     max_queued_jobs: Annotated[
         int, _option("max_queued_jobs", "Most jobs that wait; further ones are refused.", _JOBS, min=1)
     ] = Config.max_queued_jobs,
+    max_queued_jobs_per_tenant: Annotated[
+        int,
+        _option("max_queued_jobs_per_tenant", "Of them, those of one tenant; 0: no limit.", _JOBS, min=0),
+    ] = Config.max_queued_jobs_per_tenant,
+    max_running_jobs: Annotated[
+        int,
+        _option("max_running_jobs", "Most jobs at once over all replicas; 0: no limit.", _JOBS, min=0),
+    ] = Config.max_running_jobs,
+    max_running_jobs_per_tenant: Annotated[
+        int,
+        _option("max_running_jobs_per_tenant", "Of them, those of one tenant; 0: no limit.", _JOBS, min=0),
+    ] = Config.max_running_jobs_per_tenant,
+    lease_seconds: Annotated[
+        float,
+        _option("lease_seconds", "After this silence a replica's jobs are taken over.", _JOBS, min=1),
+    ] = Config.lease_seconds,
+    beat_seconds: Annotated[
+        float,
+        _option(
+            "beat_seconds", "How often a replica renews its claims and hears of cancels.", _JOBS, min=0.1
+        ),
+    ] = Config.beat_seconds,
     job_retention_hours: Annotated[
         float, _option("job_retention_hours", "How long ended jobs are remembered.", _JOBS, min=0)
     ] = Config.job_retention_hours,
@@ -299,15 +338,20 @@ def serve(
             )
     try:
         chosen = Config(**settings)
+        if database is not None:
+            from headstart_server.database.address import address_of
+
+            address_of(database)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 
     from headstart_server.app import serve as run
+    from headstart_server.database.migrations import SchemaError
     from headstart_server.errors import HeadstartError
 
     try:
         run(chosen)
-    except (OSError, HeadstartError) as error:
+    except (OSError, HeadstartError, SchemaError, ModuleNotFoundError) as error:
         typer.echo(f"headstart-server: {error}", err=True)
         raise typer.Exit(1) from None
 

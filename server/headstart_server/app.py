@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import IO
@@ -30,6 +31,7 @@ from headstart_server.backbones.runtimes import (
     has_gpu,
 )
 from headstart_server.config import Config
+from headstart_server.database.address import sqlite_file
 from headstart_server.database.database import Database
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
@@ -38,16 +40,21 @@ from headstart_server.embedding.engine import BackboneSource, Engine
 from headstart_server.embedding.feature_store import FeatureStore
 from headstart_server.embedding.queue import Lane, LaneQueue
 from headstart_server.embedding.sqlite_file import delete
+from headstart_server.errors import DatabaseAway
 from headstart_server.jobs.archives import Archives
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.datasets import DatasetStore
 from headstart_server.jobs.fine_tune import FineTuneRun, FineTuneTools
 from headstart_server.jobs.gate import GateKeeper
+from headstart_server.jobs.heart import Heart
 from headstart_server.jobs.intake import Intake
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.kept_examples import KeptExamples
+from headstart_server.jobs.lease import Lease
 from headstart_server.jobs.ledger import Ledger
+from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.measurement import MeasuringBench
+from headstart_server.jobs.poller import Poller
 from headstart_server.jobs.workers import WorkerPool
 from headstart_server.learning.dataset import DatasetLimits
 from headstart_server.learning.matrices import DeviceFailed, Matrices
@@ -70,6 +77,10 @@ log = structlog.get_logger(__name__)
 
 #: Seconds between two rounds of cleaning up.
 CLEAN_SECONDS = 30.0
+#: Seconds between two looks for files that belong to nothing, and the age from which on they go.
+LEFTOVER_SECONDS = 3600.0
+#: Seconds that a start waits for a database that is not there yet.
+DATABASE_WAIT_SECONDS = 30.0
 
 #: Most rows of a training batch unless a setting says otherwise: some tens of milliseconds on a CPU.
 TRAIN_SLICE = 8
@@ -100,11 +111,12 @@ class App:
         threadpool_limits(1, user_api="blas")
         software = package_version("headstart")
         self.telemetry = Telemetry(software)
-        self._lock = _lock(config.data)
-        self._database = Database(config.data / "headstart.sqlite3")
-        self._versions = VersionStore(config.data / "versions")
+        self._locks = [_lock(config.data, "data")]
+        self._database = self._open_database()
+        artifacts = config.artifacts or config.data
+        self._versions = VersionStore(artifacts / "versions")
         self._resident = ResidentVersions(config.resident_heads_mib * _MIB)
-        self.datasets = DatasetStore(config.data / "datasets", _dataset_limits(config))
+        self.datasets = DatasetStore(artifacts / "datasets", _dataset_limits(config))
         self.archives = Archives(self._database, self.datasets, max_bytes=config.kept_examples_mib * _MIB)
         self.registry = Registry(
             self._database, self._versions, self._resident, on_deleted=self._sweep_archives
@@ -115,8 +127,13 @@ class App:
             self.registry,
             self.changes,
             owner=f"{socket.gethostname()}/{uuid.uuid4().hex}",
-            max_queued=config.max_queued_jobs,
+            limits=_queue_limits(config),
+            slots=config.workers,
+            lease_seconds=config.lease_seconds,
         )
+        lease = Lease(seconds=config.lease_seconds, beat=config.beat_seconds)
+        self._heart = Heart(self.ledger, lease, is_shared=self._database.is_shared)
+        self._poller = Poller(self.ledger, self.changes, self.registry.catch_up)
         self._cache = FeatureCache(
             config.feature_cache_mib * _MIB,
             _feature_store(config, self.telemetry),
@@ -139,6 +156,7 @@ class App:
         )
         self.workers = WorkerPool(
             self.ledger,
+            self._heart,
             lambda job, checkpoint: FineTuneRun(job, tools, checkpoint),
             lambda _: self._sweep_archives(),
             self.telemetry,
@@ -160,11 +178,13 @@ class App:
         loop.set_default_executor(ThreadPoolExecutor(32, "store"))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        self._recover()
+        self._take_over_at_once()
         # First: a gRPC server that was made has to be stopped.
         self._serve_metrics()
         server = self._server()
         await server.start()
+        self._heart.start()
+        self._poller.start()
         self.workers.start()
         self.port = server.port
         log.info("loading", backbone=self.engine.default)
@@ -193,11 +213,19 @@ class App:
         workers = asyncio.create_task(asyncio.to_thread(self.workers.stop, grace))
         await server.stop(grace)
         await workers
+        await asyncio.to_thread(self._leave)
         self.engine.close()
         self._cache.close()
         self._database.close()
-        self._lock.close()
+        for lock in self._locks:
+            lock.close()
         log.info("stopped")
+
+    def _leave(self) -> None:
+        self._poller.stop()
+        self._heart.stop()
+        with suppress(DatabaseAway):
+            self.ledger.leave()
 
     def cancel(self, job_id: str) -> Job:
         """Cancel a job wherever it stands.
@@ -207,7 +235,7 @@ class App:
         """
         job = self.ledger.cancel(job_id)
         if job.state is JobState.RUNNING:
-            self.workers.cancel(job_id)
+            self._heart.cancel(job_id)
         else:
             self._sweep_archives()
         return job
@@ -219,12 +247,34 @@ class App:
         except Exception:
             log.exception("archives_not_swept")
 
-    def _recover(self) -> None:
-        recovered = self.ledger.recover()
-        if recovered:
-            log.warning("jobs_recovered", jobs=[job.job_id for job in recovered])
-        self.archives.recover()
-        self.registry.remove_leftovers()
+    def _open_database(self) -> Database:
+        target = self._config.database or self._config.data / "headstart.sqlite3"
+        file = sqlite_file(target)
+        if file is not None and self._config.database is not None:
+            # One server for each SQLite file, whatever the data folders.
+            self._locks.append(_lock(file.parent, "database", f"{file.name}.lock"))
+        deadline = time.monotonic() + DATABASE_WAIT_SECONDS
+        while True:
+            try:
+                return Database(target)
+            except DatabaseAway as error:
+                # Whoever starts database and server together must not have to start them in order.
+                if time.monotonic() > deadline:
+                    raise
+                log.warning("waiting_for_database", why=error.message)
+                time.sleep(1.0)
+
+    def _take_over_at_once(self) -> None:
+        """Take up what a server that died left behind in an SQLite file: this one is alone with it.
+
+        With a shared database it is told from what the living are at work on by its lease.
+        """
+        if self._database.is_shared:
+            return
+        left = self.ledger.expire_leases()
+        if left:
+            log.warning("jobs_left_running", jobs=left)
+        self._remove_leftovers(older_than=0.0)
 
     async def _warm(self, server: Server) -> None:
         embedder = await asyncio.to_thread(self.engine.load, self._config.backbone)
@@ -247,11 +297,21 @@ class App:
                 log.exception("cleaning_failed")
 
     def _clean(self) -> None:
+        if not self.ledger.may_clean("rows", CLEAN_SECONDS):
+            return
         expired = self.registry.delete_expired()
         self._sweep_archives()
-        forgotten = self.ledger.forget(time.time() - self._config.job_retention_hours * 3600)
+        forgotten = self.ledger.forget(self._config.job_retention_hours * 3600)
         if expired or forgotten:
             log.info("cleaned", expired_versions=expired, forgotten_jobs=forgotten)
+        if self.ledger.may_clean("files", LEFTOVER_SECONDS):
+            self._remove_leftovers(older_than=LEFTOVER_SECONDS)
+
+    def _remove_leftovers(self, *, older_than: float) -> None:
+        datasets = self.archives.recover(older_than=older_than)
+        versions = self.registry.remove_leftovers(self.ledger.unfinished)
+        if datasets or versions:
+            log.info("leftovers_removed", datasets=datasets, versions=versions)
 
     def _embedder(self, backbone: Backbone) -> Embedder:
         config, name = self._config, backbone.info.name
@@ -384,19 +444,20 @@ def serve(config: Config, source: BackboneSource | None = None) -> None:
     asyncio.run(App(config, source).run())
 
 
-def _lock(data: Path) -> IO[str]:
-    """Hold a data folder for this process: SQLite takes one server only."""
+def _lock(data: Path, setting: str, name: str = "lock") -> IO[str]:
+    """Hold a folder for this process: SQLite takes one server only, and so does the file of features."""
     try:
         data.mkdir(parents=True, exist_ok=True)
-        file = (data / "lock").open("w")
+        file = (data / name).open("w")
     except OSError as error:
-        raise OSError(f"Cannot use {data} as the data folder: {error.strerror}.") from error
+        raise OSError(f"Cannot use {data} as the {setting} folder: {error.strerror}.") from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
         raise BlockingIOError(
-            f"Another headstart-server uses the data folder {data}. Stop it, or choose another with --data."
+            f"Another headstart-server uses the {setting} folder {data}. Stop it, or choose another with "
+            f"--{setting}."
         ) from None
     return file
 
@@ -435,6 +496,15 @@ def _matrices(config: Config) -> Matrices:
     """Keras' device where it is a GPU: on a CPU numpy is as fast, and leaves the cores to the backbones."""
     on_gpu = has_gpu() and _runtime_settings(config).settled().kind is RuntimeKind.KERAS
     return KerasMatrices(DeviceFailed) if on_gpu else NUMPY
+
+
+def _queue_limits(config: Config) -> QueueLimits:
+    return QueueLimits(
+        queued=config.max_queued_jobs,
+        queued_per_tenant=config.max_queued_jobs_per_tenant,
+        running=config.max_running_jobs,
+        running_per_tenant=config.max_running_jobs_per_tenant,
+    )
 
 
 def _dataset_limits(config: Config) -> DatasetLimits:

@@ -12,7 +12,11 @@ class Config:
         host: address to listen on.
         port: port of the gRPC services; 0 takes a free one.
         metrics_port: port of the Prometheus metrics; None serves none, 0 takes a free one.
-        data: folder of database, datasets and versions.
+        data: folder of all that this server keeps for itself, and of whatever has no place of its own.
+        database: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST:PORT/NAME`, which several replicas may
+            share; None takes an SQLite file in the data folder.
+        artifacts: folder of datasets and versions, the same for all replicas of a database; None takes the data
+            folder.
         backbone: the default backbone, loaded at start.
         runtime: what executes backbones: `keras`, `openvino`, or `auto`: OpenVINO on CPU, Keras on a GPU.
         precision: what networks compute in: `float32`, `bfloat16`, or `auto`: bfloat16 where the device
@@ -22,7 +26,12 @@ class Config:
         workers: jobs that run at once.
         decode_threads: threads that decode, and on a CPU run batches; 0 takes one for each core, there one
             more.
-        max_queued_jobs: jobs that may wait.
+        max_queued_jobs: jobs that may wait, over all replicas.
+        max_queued_jobs_per_tenant: of them, those of one tenant; 0 for no further limit.
+        max_running_jobs: jobs that run at once over all replicas; 0 for as many as their workers can.
+        max_running_jobs_per_tenant: of them, those of one tenant; 0 for no further limit.
+        lease_seconds: after which the job of a replica that is silent is taken over.
+        beat_seconds: how often a replica renews its leases, and hears of cancels asked for elsewhere.
         max_pending_inputs: Predict inputs that may be held for each backbone.
         max_inputs: inputs of one Predict or Embed call.
         max_batch: rows of a Predict batch; 0 takes what suits the runtime.
@@ -61,6 +70,8 @@ class Config:
     port: int = 8765
     metrics_port: int | None = 9090
     data: Path = Path("headstart-data")
+    database: str | None = None
+    artifacts: Path | None = None
     backbone: str = "efficientnet-lite0"
     runtime: str = "auto"
     precision: str = "auto"
@@ -69,6 +80,11 @@ class Config:
     workers: int = 2
     decode_threads: int = 0
     max_queued_jobs: int = 100
+    max_queued_jobs_per_tenant: int = 0
+    max_running_jobs: int = 0
+    max_running_jobs_per_tenant: int = 0
+    lease_seconds: float = 10.0
+    beat_seconds: float = 1.0
     max_pending_inputs: int = 512
     max_inputs: int = 256
     max_batch: int = 0
@@ -100,6 +116,11 @@ class Config:
     log_format: str = "auto"
 
     def __post_init__(self) -> None:
+        if not 0 < self.beat_seconds <= self.lease_seconds / 2:
+            raise ValueError(
+                f"Expected --beat-seconds above 0 and at most half of --lease-seconds, {self.lease_seconds:g}. "
+                f"Received: {self.beat_seconds:g}."
+            )
         if not 0 <= self.train_share < 1:
             raise ValueError(
                 f"Expected a --train-share of 0 or more and below 1. Received: {self.train_share:g}."

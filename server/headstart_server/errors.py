@@ -6,6 +6,9 @@ in ``rpc``. A job that fails stores reason and message, so an error reads the sa
 
 from collections.abc import Mapping
 
+#: Seconds after which a call may find the database back.
+DATABASE_RETRY_SECONDS = 2.0
+
 
 class HeadstartError(Exception):
     """Base of every error that is the caller's to know.
@@ -261,3 +264,21 @@ class TrainerDied(HeadstartError):
     """The process that trained a head ended by itself."""
 
     reason = "TRAINER_DIED"
+
+
+class DatabaseAway(HeadstartError):
+    """The database does not answer; what it was asked to write may be there all the same.
+
+    Args:
+        message: what is known of it.
+        is_busy: whether it does answer, but could not do this now.
+    """
+
+    reason = "DATABASE_UNAVAILABLE"
+
+    def __init__(self, message: str, *, is_busy: bool = False) -> None:
+        self.is_busy = is_busy
+        super().__init__(
+            f"{message} Try again in {DATABASE_RETRY_SECONDS:.0f} seconds.",
+            retry_after=DATABASE_RETRY_SECONDS,
+        )

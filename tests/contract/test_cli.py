@@ -76,7 +76,7 @@ def test_every_setting_of_a_fine_tune_is_an_option(run, server, pets):
         "fine-tune", pets, "-m", "pets", "--backbone", "b", "--held-out-share", "0.2", "--seed", "7",
         "--display-name", "Pets", "--label", "team=vision", "--label", "a=b=c", "--alias", "stable",
         "--time-to-live", "1.5h", "--max-dropped-share", "0.1", "--request-id", "r", "--view", "taps",
-        "--regularization", "0.5", "--temperature", "2", "--folds", "3", "--no-wait",
+        "--regularization", "0.5", "--temperature", "2", "--folds", "3", "--priority", "-3", "--no-wait",
     )  # fmt: skip
 
     spec = server.requests["FineTune"][0][0].spec
@@ -84,7 +84,7 @@ def test_every_setting_of_a_fine_tune_is_an_option(run, server, pets):
     expected = job_pb2.FineTuneSpec(
         model="pets", backbone="b", recipe=job_pb2.Recipe(ridge=ridge), held_out_share=0.2, seed=7,
         display_name="Pets", labels={"team": "vision", "a": "b=c"}, alias="stable", max_dropped_share=0.1,
-        request_id="r",
+        request_id="r", priority=-3,
     )  # fmt: skip
     expected.time_to_live.seconds = 5400
     assert spec == expected

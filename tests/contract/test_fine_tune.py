@@ -39,6 +39,7 @@ def test_the_spec_comes_first_and_carries_every_setting(client: Client, server: 
         alias="stable",
         time_to_live=timedelta(minutes=5),
         max_dropped_share=0.1,
+        priority=3,
         request_id="r-1",
     )
 
@@ -56,6 +57,7 @@ def test_the_spec_comes_first_and_carries_every_setting(client: Client, server: 
     assert first.spec.alias == "stable"
     assert first.spec.time_to_live.seconds == 300
     assert first.spec.max_dropped_share == 0.1
+    assert first.spec.priority == 3
     assert first.spec.request_id == "r-1"
     assert not first.spec.validate_only
 

@@ -1,5 +1,7 @@
 """Jobs, their events and findings, from messages."""
 
+from datetime import datetime
+
 from headstart.answers.comparisons import read_promotion
 from headstart.answers.enums import read_enum
 from headstart.answers.evaluations import read_evaluation
@@ -32,8 +34,8 @@ def read_job(job: job_pb2.Job) -> JobStatus:
         dropped=tuple(read_fault(fault) for fault in job.dropped),
         dropped_count=job.dropped_count,
         create_time=moment(job.create_time),
-        start_time=moment(job.start_time) if job.HasField("start_time") else None,
-        finish_time=moment(job.finish_time) if job.HasField("finish_time") else None,
+        start_time=_moment_of(job, "start_time"),
+        finish_time=_moment_of(job, "finish_time"),
         step_times={
             step: milliseconds(job.step_milliseconds[step])
             for step in sorted(job.step_milliseconds, key=_order)
@@ -42,6 +44,8 @@ def read_job(job: job_pb2.Job) -> JobStatus:
         queue_position=job.queue_position,
         task=read_enum(job.task, input_pb2.Task.DESCRIPTOR, Task),
         promotion=_promotion(job) if job.HasField("promotion") else None,
+        estimated_start_time=_moment_of(job, "estimated_start_time"),
+        estimated_finish_time=_moment_of(job, "estimated_finish_time"),
     )
 
 
@@ -73,6 +77,10 @@ def read_validation(validation: fine_tuning_service_pb2.Validation) -> Validatio
 
 def _promotion(job: job_pb2.Job) -> Promotion:
     return read_promotion(job.promotion, job.spec.model, job.version)
+
+
+def _moment_of(job: job_pb2.Job, field: str) -> datetime | None:
+    return moment(getattr(job, field)) if job.HasField(field) else None
 
 
 def _state(state: int) -> JobState:

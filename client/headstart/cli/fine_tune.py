@@ -49,6 +49,7 @@ def fine_tune(
     parent: options.ParentOption = None,
     remove: options.RemoveOption = None,
     discard_examples: options.DiscardOption = False,
+    priority: options.PriorityOption = 0,
     request_id: options.RequestIdOption = None,
     recipe: options.RecipeOption = None,
     regularization: options.RegularizationOption = None,
@@ -113,6 +114,7 @@ def fine_tune(
         parent=options.parent_of(parent, remove),
         remove=remove,
         discard_examples=discard_examples,
+        priority=priority,
     )
     if source is None and parent is None:
         raise typer.BadParameter("is needed without --parent", param_hint="SOURCE")

@@ -29,6 +29,7 @@ __all__ = [
     "MaxEpochsOption",
     "ParentOption",
     "PatienceOption",
+    "PriorityOption",
     "PromoteOption",
     "RecipeChoice",
     "RecipeOption",
@@ -163,6 +164,9 @@ DiscardOption: TypeAlias = Annotated[
         help="Keep no examples: the version can be no parent, and its report has no pictures.",
         rich_help_panel=_LATER,
     ),
+]
+PriorityOption: TypeAlias = Annotated[
+    int, typer.Option(min=-10, max=10, help="Queued jobs of a higher priority run first.")
 ]
 RequestIdOption: TypeAlias = Annotated[
     str | None, typer.Option(help="Makes it safe to repeat: the same id gives the same job.")

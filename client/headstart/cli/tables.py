@@ -44,6 +44,8 @@ def job_facts(job: JobStatus) -> RenderableType:
         ("version", job.version),
         ("error", f"{job.error.message} ({job.error.reason or job.error.code.name})" if job.error else None),
         ("queued before it", job.queue_position or None),
+        ("likely to start", moment(job.estimated_start_time) if job.estimated_start_time else None),
+        ("likely to end", moment(job.estimated_finish_time) if job.estimated_finish_time else None),
         ("step", f"{job.progress.step.lower()}, {job.progress.fraction:.0%}" if job.progress else None),
         ("alias", promotion_line(job.promotion) if job.promotion else None),
         ("examples", _examples(job)),

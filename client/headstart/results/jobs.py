@@ -96,6 +96,8 @@ class JobStatus:
         queue_position: the jobs queued before it; 0 unless QUEUED.
         task: the kind of thing that is learned.
         promotion: what became of the alias; None without ``promote_if`` and before the job has succeeded.
+        estimated_start_time: when it is likely to start; None unless QUEUED, or where that is not known.
+        estimated_finish_time: when it is likely to end; None once it has, or where that is not known.
     """
 
     id: str
@@ -117,6 +119,8 @@ class JobStatus:
     queue_position: int
     task: Task = Task.UNSPECIFIED
     promotion: Promotion | None = None
+    estimated_start_time: datetime | None = None
+    estimated_finish_time: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

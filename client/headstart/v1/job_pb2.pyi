@@ -54,7 +54,7 @@ JOB_STEP_EVALUATE: JobStep
 JOB_STEP_PUBLISH: JobStep
 
 class FineTuneSpec(_message.Message):
-    __slots__ = ("model", "backbone", "recipe", "held_out_share", "seed", "display_name", "labels", "alias", "time_to_live", "request_id", "validate_only", "max_dropped_share", "task", "promote_if", "parent_version", "parent_alias", "removed_example_ids", "discard_examples")
+    __slots__ = ("model", "backbone", "recipe", "held_out_share", "seed", "display_name", "labels", "alias", "time_to_live", "request_id", "validate_only", "max_dropped_share", "task", "promote_if", "parent_version", "parent_alias", "removed_example_ids", "discard_examples", "priority")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -80,6 +80,7 @@ class FineTuneSpec(_message.Message):
     PARENT_ALIAS_FIELD_NUMBER: _ClassVar[int]
     REMOVED_EXAMPLE_IDS_FIELD_NUMBER: _ClassVar[int]
     DISCARD_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
     model: str
     backbone: str
     recipe: Recipe
@@ -98,7 +99,8 @@ class FineTuneSpec(_message.Message):
     parent_alias: str
     removed_example_ids: _containers.RepeatedScalarFieldContainer[str]
     discard_examples: bool
-    def __init__(self, model: _Optional[str] = ..., backbone: _Optional[str] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., held_out_share: _Optional[float] = ..., seed: _Optional[int] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., alias: _Optional[str] = ..., time_to_live: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: bool = ..., max_dropped_share: _Optional[float] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., promote_if: _Optional[_Union[_comparison_pb2.PromotionGate, _Mapping]] = ..., parent_version: _Optional[int] = ..., parent_alias: _Optional[str] = ..., removed_example_ids: _Optional[_Iterable[str]] = ..., discard_examples: bool = ...) -> None: ...
+    priority: int
+    def __init__(self, model: _Optional[str] = ..., backbone: _Optional[str] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., held_out_share: _Optional[float] = ..., seed: _Optional[int] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., alias: _Optional[str] = ..., time_to_live: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: bool = ..., max_dropped_share: _Optional[float] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., promote_if: _Optional[_Union[_comparison_pb2.PromotionGate, _Mapping]] = ..., parent_version: _Optional[int] = ..., parent_alias: _Optional[str] = ..., removed_example_ids: _Optional[_Iterable[str]] = ..., discard_examples: bool = ..., priority: _Optional[int] = ...) -> None: ...
 
 class Recipe(_message.Message):
     __slots__ = ("auto", "ridge", "logistic", "mlp", "partial")
@@ -199,7 +201,7 @@ class PartialRecipe(_message.Message):
     def __init__(self, blocks: _Optional[int] = ..., learning_rate: _Optional[float] = ..., max_epochs: _Optional[int] = ..., patience: _Optional[int] = ..., temperature: _Optional[float] = ..., balanced: bool = ..., time_budget: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("job_id", "state", "spec", "progress", "version", "error", "example_count", "class_count", "dataset_digest", "dropped", "dropped_count", "create_time", "start_time", "finish_time", "step_milliseconds", "last_event", "queue_position", "task", "promotion")
+    __slots__ = ("job_id", "state", "spec", "progress", "version", "error", "example_count", "class_count", "dataset_digest", "dropped", "dropped_count", "create_time", "start_time", "finish_time", "step_milliseconds", "last_event", "queue_position", "task", "promotion", "estimated_start_time", "estimated_finish_time")
     class StepMillisecondsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -226,6 +228,8 @@ class Job(_message.Message):
     QUEUE_POSITION_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     PROMOTION_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_START_TIME_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_FINISH_TIME_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     state: JobState
     spec: FineTuneSpec
@@ -245,7 +249,9 @@ class Job(_message.Message):
     queue_position: int
     task: _input_pb2.Task
     promotion: _comparison_pb2.Promotion
-    def __init__(self, job_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., spec: _Optional[_Union[FineTuneSpec, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., version: _Optional[int] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., example_count: _Optional[int] = ..., class_count: _Optional[int] = ..., dataset_digest: _Optional[str] = ..., dropped: _Optional[_Iterable[_Union[ExampleFault, _Mapping]]] = ..., dropped_count: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finish_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., step_milliseconds: _Optional[_Mapping[str, float]] = ..., last_event: _Optional[int] = ..., queue_position: _Optional[int] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., promotion: _Optional[_Union[_comparison_pb2.Promotion, _Mapping]] = ...) -> None: ...
+    estimated_start_time: _timestamp_pb2.Timestamp
+    estimated_finish_time: _timestamp_pb2.Timestamp
+    def __init__(self, job_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., spec: _Optional[_Union[FineTuneSpec, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., version: _Optional[int] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., example_count: _Optional[int] = ..., class_count: _Optional[int] = ..., dataset_digest: _Optional[str] = ..., dropped: _Optional[_Iterable[_Union[ExampleFault, _Mapping]]] = ..., dropped_count: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finish_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., step_milliseconds: _Optional[_Mapping[str, float]] = ..., last_event: _Optional[int] = ..., queue_position: _Optional[int] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., promotion: _Optional[_Union[_comparison_pb2.Promotion, _Mapping]] = ..., estimated_start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., estimated_finish_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("step", "fraction", "done", "total", "loss", "accuracy", "message")

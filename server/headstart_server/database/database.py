@@ -1,70 +1,85 @@
-"""Transactions on the tables."""
+"""Transactions on the tables, the same on SQLite and on PostgreSQL."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import URL, Connection, create_engine, event, insert, select
-from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import OperationalError
+from sqlalchemy import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
-from headstart_server.database.migrations import migrate
-from headstart_server.database.tables import SCHEMA_VERSION, metadata, schema_version
-from headstart_server.errors import StorageFull
+from headstart_server.database.address import address_of
+from headstart_server.database.locks import Lock
+from headstart_server.database.migrations import SchemaError, migrate
+from headstart_server.database.outage import Outage
+from headstart_server.database.postgres import Postgres
+from headstart_server.database.sqlite import Sqlite
+from headstart_server.errors import DatabaseAway
 
-
-class SchemaError(RuntimeError):
-    """The database was written by a newer Headstart than this one."""
+__all__ = ["Database", "SchemaError"]
 
 
 class Database:
-    """A SQLite file with the tables in it, made if need be.
+    """The tables, made or migrated if need be.
 
-    Reads see the last commit and never wait for a write. Writes take turns in this process before they reach
-    SQLite's own lock, which has no queue: without the turn a writer can be passed over for seconds.
+    Reads see the last commit and never wait for a write. While the database is away its calls fail at once, but
+    for one at a time that tries whether it is back.
 
     Args:
-        path: the file. Not on a network file system, where SQLite's locks do not hold.
+        target: an SQLite file, or the address of either kind as a URL.
+        clock: seconds since 1970; None takes the database's own clock, which is the same for all replicas.
 
     Raises:
-        SchemaError: the file was written by a newer Headstart.
+        ValueError: the address is none of a database.
+        SchemaError: the tables were written by a newer Headstart.
+        DatabaseAway: no database answers there.
     """
 
-    def __init__(self, path: Path) -> None:
-        # Transactions are begun by hand below: the driver would begin them late, and reads need none.
-        self._engine = create_engine(URL.create("sqlite", database=str(path)), isolation_level="AUTOCOMMIT")
-        event.listen(self._engine, "connect", _configure)
-        self._turn = threading.Lock()
-        with self.write() as connection:
-            metadata.create_all(connection, checkfirst=True)
-            found = connection.execute(select(schema_version.c.version)).scalar()
-            if found is None:
-                connection.execute(insert(schema_version).values(version=SCHEMA_VERSION))
-            elif found > SCHEMA_VERSION:
-                raise SchemaError(
-                    f"The database {path} has schema {found}; this Headstart knows {SCHEMA_VERSION} at most. "
-                    "Start it with the Headstart that wrote it, or a newer one."
-                )
-            else:
-                migrate(connection, found)
+    def __init__(self, target: Path | str, *, clock: Callable[[], float] | None = None) -> None:
+        address = address_of(target)
+        self._backend = Sqlite(address) if address.get_backend_name() == "sqlite" else Postgres(address)
+        self._clock = clock
+        self._outage = Outage()
+        try:
+            with self.write() as connection:
+                self._backend.lock(connection, Lock.SCHEMA)
+                migrate(connection, self.name)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages and logs; without its password."""
+        return self._backend.name
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other replicas may use it at the same time."""
+        return self._backend.is_shared
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection for reading; each statement sees the last commit."""
-        with self._engine.connect() as connection:
+        """A connection for reading; each statement sees the last commit.
+
+        Raises:
+            DatabaseAway: it does not answer.
+        """
+        with self._told(), self._connection() as connection:
             yield connection
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
-        """A connection for reading whose statements all see the same commit."""
-        with self._engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN")
+        """A connection for reading whose statements all see the same commit.
+
+        Raises:
+            DatabaseAway: it does not answer.
+        """
+        with self._told(), self._connection() as connection:
+            connection.exec_driver_sql(self._backend.begin_snapshot)
             try:
                 yield connection
             finally:
-                connection.exec_driver_sql("ROLLBACK")
+                _undo(connection)
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -72,27 +87,56 @@ class Database:
 
         Raises:
             StorageFull: the disk is full.
+            DatabaseAway: it does not answer. If that is at the end, what was written may be there all the same.
         """
-        with self._turn, self._engine.connect() as connection:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        with self._told(), self._backend.turn, self._connection() as connection:
+            connection.exec_driver_sql(self._backend.begin_write)
             try:
                 yield connection
                 connection.exec_driver_sql("COMMIT")
-            except BaseException as error:
-                # SQLite has undone it by itself where the disk is full; the first error is the one to tell.
-                with suppress(OperationalError):
-                    connection.exec_driver_sql("ROLLBACK")
-                if isinstance(error, OperationalError) and "disk is full" in str(error.orig):
-                    raise StorageFull from error
+            except BaseException:
+                _undo(connection)
                 raise
+
+    def now(self, connection: Connection) -> float:
+        """The time in seconds since 1970, by the database's clock."""
+        return self._clock() if self._clock else self._backend.now(connection)
+
+    def lock(self, connection: Connection, lock: Lock) -> None:
+        """Hold a lock of the whole database to the end of the transaction."""
+        self._backend.lock(connection, lock)
 
     def close(self) -> None:
         """Close every connection."""
-        self._engine.dispose()
+        self._backend.engine.dispose()
+
+    @contextmanager
+    def _connection(self) -> Iterator[Connection]:
+        try:
+            opened = self._backend.engine.connect()
+        except OSError as error:
+            # The driver's own, from asking an idle connection whether it lives.
+            raise DatabaseAway(f"The database does not answer: {error}.") from error
+        with opened:
+            yield opened
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn what the driver raises into errors of the domain."""
+        with self._outage.watched():
+            try:
+                yield
+            except SQLAlchemyError as error:
+                fault = self._backend.fault(error)
+                if fault is None:
+                    raise
+                raise fault from error
 
 
-def _configure(connection: DBAPIConnection, _: Any) -> None:
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+def _undo(connection: Connection) -> None:
+    try:
+        connection.exec_driver_sql("ROLLBACK")
+    except SQLAlchemyError:
+        # SQLite has undone it by itself where the disk is full, and a lost connection is no more. In doubt the
+        # connection goes: its next user must not be in this transaction. The first error is the one to tell.
+        connection.invalidate()

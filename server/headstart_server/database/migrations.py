@@ -1,26 +1,80 @@
-"""Brings the tables of an earlier release up to date. New tables are made before, by themselves."""
+"""Bringing the tables of an earlier Headstart up to date, without taking anything from them.
 
-from collections.abc import Mapping, Sequence
+Tables, columns and indexes are only ever added, so servers of two releases can share them while one replaces
+the other. What is missing is found by comparing, not by counting releases.
+"""
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, Table, insert, inspect, select, update
+from sqlalchemy.schema import CreateColumn
 
-from headstart_server.database.tables import SCHEMA_VERSION, schema_version
+from headstart_server.database.tables import (
+    REGISTRY,
+    SCHEMA_VERSION,
+    archive_uses,
+    counters,
+    jobs,
+    metadata,
+    schema_version,
+)
 
-#: What each version of the schema adds to the one before. Steps are never changed once they are released.
-STEPS: Mapping[int, Sequence[str]] = {
-    2: (
-        "ALTER TABLE versions ADD COLUMN promotion JSON",
-        # Jobs that wait, or ran when the server stopped, need the archives of their own.
-        "INSERT INTO archive_uses (holder, archive) "
-        "SELECT job_id, job_id FROM jobs WHERE state IN ('queued', 'running')",
-    ),
+#: What a table gets when it is added to those of an earlier release.
+_FILLED = {
+    # Jobs that wait, or ran when the server stopped, need the archives of their own.
+    archive_uses.name: "INSERT INTO archive_uses (holder, archive) "
+    "SELECT job_id, job_id FROM jobs WHERE state IN ('queued', 'running')",
 }
 
 
-def migrate(connection: Connection, found: int) -> None:
-    """Carry out the steps from a version of the schema to this release's, within one transaction."""
-    for version in range(found + 1, SCHEMA_VERSION + 1):
-        for statement in STEPS[version]:
-            connection.exec_driver_sql(statement)
-    if found < SCHEMA_VERSION:
-        connection.execute(update(schema_version).values(version=SCHEMA_VERSION))
+class SchemaError(RuntimeError):
+    """The database was written by a newer Headstart than this one."""
+
+
+def migrate(connection: Connection, name: str) -> None:
+    """Make what is missing.
+
+    Args:
+        connection: in a transaction that nobody else migrates in.
+        name: of the database, for the message.
+
+    Raises:
+        SchemaError: the tables were written by a newer Headstart that this one cannot share them with.
+    """
+    earlier = set(inspect(connection).get_table_names())
+    if schema_version.name in earlier:
+        _check(connection, name)
+    metadata.create_all(connection, checkfirst=True)
+    if connection.execute(select(schema_version.c.version)).first() is None:
+        connection.execute(insert(schema_version).values(version=SCHEMA_VERSION))
+    if connection.execute(select(counters.c.value).where(counters.c.name == REGISTRY)).first() is None:
+        connection.execute(insert(counters).values(name=REGISTRY, value=0))
+    for table in metadata.sorted_tables:
+        if table.name in earlier:
+            _complete(connection, table)
+        elif table.name in _FILLED and jobs.name in earlier:
+            connection.exec_driver_sql(_FILLED[table.name])
+    connection.execute(
+        update(schema_version).where(schema_version.c.version < SCHEMA_VERSION).values(version=SCHEMA_VERSION)
+    )
+
+
+def _check(connection: Connection, name: str) -> None:
+    found = connection.execute(select(schema_version.c.version)).scalar()
+    if found is not None and found > SCHEMA_VERSION:
+        raise SchemaError(
+            f"The database {name} has schema {found}; this Headstart knows {SCHEMA_VERSION} at most. "
+            "Start it with the Headstart that wrote it, or a newer one."
+        )
+
+
+def _complete(connection: Connection, table: Table) -> None:
+    inspector = inspect(connection)
+    columns = {column["name"] for column in inspector.get_columns(table.name)}
+    quote = connection.dialect.identifier_preparer.format_table
+    for column in table.columns:
+        if column.name not in columns:
+            definition = CreateColumn(column).compile(dialect=connection.dialect)
+            connection.exec_driver_sql(f"ALTER TABLE {quote(table)} ADD COLUMN {definition}")
+    indexes = {index["name"] for index in inspector.get_indexes(table.name)}
+    for index in table.indexes:
+        if index.name not in indexes:
+            index.create(connection)

@@ -1,6 +1,7 @@
-"""The tables: jobs and their events, models, versions and aliases, and who needs which archive of examples.
+"""The tables: jobs, their events and examples, models, versions and aliases, and what replicas tell each other.
 
-Times are seconds since 1970 in UTC. Columns are only ever added: old and new servers share the tables.
+Times are seconds since 1970 in UTC, by the database's clock. Columns are only ever added, each nullable or with
+a server's default: old and new servers share the tables.
 """
 
 from sqlalchemy import (
@@ -17,8 +18,11 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-#: Raised with every change of the tables; each change adds a step to `migrations`.
+#: Raised only by a change that servers of an earlier release cannot live with; `migrations` adds the others.
 SCHEMA_VERSION = 2
+
+#: The counter of changes to models, versions and aliases.
+REGISTRY = "registry"
 
 metadata = MetaData()
 
@@ -48,6 +52,7 @@ jobs = Table(
     Column("attempt", Integer, nullable=False, default=0),
     # Raised only when the job is taken from a dead owner.
     Column("crashes", Integer, nullable=False, default=0),
+    # A running job whose lease has ended may be taken over.
     Column("lease_until", Float),
     # Number of its last event.
     Column("seq", Integer, nullable=False, default=0),
@@ -57,6 +62,7 @@ jobs = Table(
     UniqueConstraint("tenant", "request_id", name="jobs_request"),
     Index("jobs_queue", "state", "priority", "created"),
     Index("jobs_by_time", "created", "job_id"),
+    Index("jobs_by_end", "finished"),
 )
 
 job_events = Table(
@@ -78,6 +84,9 @@ models = Table(
     Column("next_number", BigInteger, nullable=False, default=1),
     # When it was deleted. The row stays, for its numbers; a new version brings the model back.
     Column("deleted", Float),
+    # What the counter `registry` showed when its versions or aliases last changed.
+    Column("changed", BigInteger, nullable=False, default=0, server_default="0"),
+    Index("models_by_change", "changed"),
 )
 
 versions = Table(
@@ -123,4 +132,31 @@ archive_uses = Table(
     # 1 where the version shall be without its examples.
     Column("let_go", Integer, nullable=False, default=0, server_default="0"),
     Index("archive_uses_by_archive", "archive"),
+)
+
+counters = Table(
+    "counters",
+    metadata,
+    Column("name", String(32), primary_key=True),
+    # Raised within the transaction of each change; its row is locked to the end of that, so whoever reads a
+    # number finds every change up to it.
+    Column("value", BigInteger, nullable=False),
+)
+
+replicas = Table(
+    "replicas",
+    metadata,
+    # As in `jobs.owner`.
+    Column("owner", String(256), primary_key=True),
+    # Jobs that it runs at once.
+    Column("slots", Integer, nullable=False),
+    Column("seen", Float, nullable=False),
+)
+
+turns = Table(
+    "turns",
+    metadata,
+    # What one replica at a time does, such as cleaning.
+    Column("name", String(32), primary_key=True),
+    Column("until", Float, nullable=False),
 )

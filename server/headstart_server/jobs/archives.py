@@ -11,6 +11,7 @@ from typing import Protocol
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, insert, not_, or_, select, update
 
 from headstart_server.database.database import Database
+from headstart_server.database.locks import Lock
 from headstart_server.database.tables import aliases, archive_uses, jobs, versions
 from headstart_server.errors import ExamplesNotKept
 from headstart_server.jobs.rows import under_way
@@ -28,8 +29,8 @@ class ArchiveFiles(Protocol):
     def remove(self, job_id: str) -> None:
         """Remove an archive; nothing happens if there is none."""
 
-    def remove_all_but(self, job_ids: Collection[str]) -> int:
-        """Remove every file that is no archive of these; returns their number."""
+    def remove_all_but(self, job_ids: Collection[str], *, older_than: float = 0.0) -> int:
+        """Remove every file that is no archive of these and older than some seconds; returns their number."""
 
 
 def hold(connection: Connection, holder: str, archives: Collection[str]) -> None:
@@ -89,22 +90,28 @@ class Archives:
             The number of archives removed.
         """
         with self._database.write() as connection:
+            # Shared with whoever accepts a job: it must not come to need what is just released.
+            self._database.lock(connection, Lock.QUEUE)
             released = self._release(connection)
         # After the commit: an archive without a row that counts can be found by nobody any more.
         for archive in released:
             self._files.remove(archive)
         return len(released)
 
-    def recover(self) -> int:
-        """Remove everything that is not needed. Only while no fine-tune is coming in: at the start.
+    def recover(self, *, older_than: float = 0.0) -> int:
+        """Remove everything that is not needed, what is left of broken-off uploads too.
+
+        Args:
+            older_than: leave files that were written to in so many seconds: fine-tunes that are coming in.
 
         Returns:
             The number of files removed.
         """
         with self._database.write() as connection:
+            self._database.lock(connection, Lock.QUEUE)
             self._release(connection)
             needed = set(connection.execute(select(archive_uses.c.archive)).scalars())
-        return self._files.remove_all_but(needed)
+        return self._files.remove_all_but(needed, older_than=older_than)
 
     def _release(self, connection: Connection) -> set[str]:
         """Delete the rows that count no more or are beyond the bound; returns what none names now."""

@@ -19,6 +19,11 @@ class Changes:
         for wake in followers:
             wake()
 
+    def followed(self) -> list[str]:
+        """The jobs that somebody follows."""
+        with self._lock:
+            return list(self._followers)
+
     @contextmanager
     def follow(self, job_id: str, wake: Callable[[], None]) -> Iterator[None]:
         """Call `wake` for each change of a job while the block runs; it must be quick and must not raise."""

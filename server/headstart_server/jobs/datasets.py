@@ -6,6 +6,7 @@ of each example: those of a parent stay where they are. Both are plain files to 
 
 import json
 import os
+import time
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import replace
@@ -249,18 +250,34 @@ class DatasetStore:
         """Remove the archive of a job; nothing happens if there is none."""
         archive_path(self._root, job_id).unlink(missing_ok=True)
 
-    def remove_all_but(self, job_ids: Collection[str]) -> int:
+    def remove_all_but(self, job_ids: Collection[str], *, older_than: float = 0.0) -> int:
         """Remove what is no archive of these jobs, broken-off uploads among it.
+
+        Args:
+            job_ids: the jobs.
+            older_than: leave what was written to in so many seconds: it may be an upload at another
+                replica, or have just become a job.
 
         Returns:
             The number of files removed.
         """
+        before = time.time() - older_than
         leftovers = [
-            path for path in self._root.iterdir() if path.suffix == ".part" or path.stem not in job_ids
+            path
+            for path in self._root.iterdir()
+            if (path.suffix == ".part" or path.stem not in job_ids) and _written(path) < before
         ]
         for path in leftovers:
-            path.unlink()
+            path.unlink(missing_ok=True)
         return len(leftovers)
+
+
+def _written(path: Path) -> float:
+    """When a file was last written to; for ever if it is gone."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return float("inf")
 
 
 def _list_of(fields: Any, job_id: str) -> ExampleList:

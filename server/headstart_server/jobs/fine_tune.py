@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -15,7 +15,7 @@ from headstart_server.backbones.tail_training import TailEpoch
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.queue import RowFeatures
-from headstart_server.errors import UnusableExamples
+from headstart_server.errors import DatabaseAway, UnusableExamples
 from headstart_server.jobs.activations import JobActivations
 from headstart_server.jobs.answering import MAX_LISTED_FAULTS
 from headstart_server.jobs.answers import Answerer, finite
@@ -25,6 +25,7 @@ from headstart_server.jobs.gate import MAX_JUDGEMENTS, GateKeeper, moved_too_oft
 from headstart_server.jobs.job import Findings, Job, JobStep, Progress
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
 from headstart_server.jobs.measured import Measured, measured
+from headstart_server.jobs.staged_fit import StagedFits
 from headstart_server.learning.dataset import ExampleFault
 from headstart_server.learning.evaluation import Metrics
 from headstart_server.learning.example_list import ExampleList
@@ -45,6 +46,10 @@ from headstart_server.models.version import Manifest, TailFacts
 
 #: Seconds between two progress events of one step: each is a commit, with its wait for the disk.
 REPORT_SECONDS = 0.5
+#: Seconds of a fit from which on it is put aside: what took less is sooner fitted again than written.
+STAGE_SECONDS = 1.0
+#: Seconds between two tries to publish while the database is away.
+RETRY_SECONDS = 0.25
 #: The part of a job that is done when each step begins.
 _BEGINS = {JobStep.FEATURES: 0.0, JobStep.FIT: 0.85, JobStep.EVALUATE: 0.95, JobStep.PUBLISH: 0.97}
 
@@ -77,6 +82,7 @@ class FineTuneTools:
         matrices: where large heads are solved.
         clock: seconds that only go up.
         now: seconds since 1970.
+        sleep: waits so many seconds.
     """
 
     ledger: Ledger
@@ -92,6 +98,7 @@ class FineTuneTools:
     matrices: Matrices = NUMPY
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -128,6 +135,10 @@ class FineTuneRun:
         self._checkpoint = checkpoint
         self._last_report = float("-inf")
         self._activations = JobActivations(job.spec.recipe, tools.max_activation_bytes)
+        self._staged_fits = StagedFits(tools.versions)
+        # Where the fit was put aside, and what it took if that was an earlier attempt's.
+        self._staged = job.staged
+        self._fit_seconds = 0.0
         #: What was found so far; it goes with the job's end, whatever that is.
         self.findings = Findings()
 
@@ -148,7 +159,8 @@ class FineTuneRun:
             kept_out = self._kept_out(dataset.examples, table)
             trained = table.part(~kept_out)
             with self._step(JobStep.FIT):
-                fitted = self._fit(embedder, trained)
+                fitted = self._fitted_before(trained) or self._fit(embedder, trained)
+            self._stage(embedder, fitted, trained)
             tail = self._activations.tail(fitted.tail, self._job.spec.model)
             apart = table.part(kept_out)
             own = self._activations.own_views(tail, embedder, apart.views, apart.groups, self._checkpoint)
@@ -179,6 +191,8 @@ class FineTuneRun:
             **({TAIL_FILE: encode(fitted.tail)} if fitted.tail else {}),
         }
         number = self._publish(candidate, manifest, files, promotion)
+        if self._staged is not None:
+            self._tools.versions.remove(self._staged)
         self._tools.observer.version_published(self._job.spec.model, number, metrics, manifest.example_count)
         return number
 
@@ -283,6 +297,25 @@ class FineTuneRun:
             self._report(JobStep.FIT, 1, 1, message=fitted.remark, force=True)
         return fitted
 
+    def _fitted_before(self, table: _Table) -> Fitted | None:
+        """What an earlier attempt fitted, if it lies whole where that attempt put it."""
+        found = None if self._staged is None else self._staged_fits.read(self._staged, len(table.targets))
+        if found is None:
+            self._staged = None
+            return None
+        self._fit_seconds = found.seconds
+        return found.fitted
+
+    def _stage(self, embedder: Embedder, fitted: Fitted, table: _Table) -> None:
+        """Put a fit aside that took long, so that the job's next attempt need not fit again."""
+        if self._staged is not None or self._seconds(JobStep.FIT) < STAGE_SECONDS:
+            return
+        artifact = f"{self._job.job_id}.{self._job.attempt}.fit"
+        manifest = self._manifest(embedder, fitted, fitted.metrics, table)
+        self._staged_fits.write(artifact, fitted, manifest)
+        self._staged = artifact
+        self._report(JobStep.FIT, 1, 1, message=fitted.remark, force=True)
+
     def _tell_epoch(self, epoch: TailEpoch) -> None:
         recipe = self._job.spec.recipe
         epochs = recipe.max_epochs if isinstance(recipe, Partial) else 0
@@ -342,15 +375,22 @@ class FineTuneRun:
             manifest, size_bytes = versions.write(artifact, candidate.head, manifest, files)
 
         def succeed(promotion: Promotion | None) -> int:
-            return self._tools.ledger.succeed(
-                job,
-                _progress(JobStep.PUBLISH, 1, 1, manifest.metrics),
-                self.findings,
-                artifact=artifact,
-                size_bytes=size_bytes,
-                manifest=manifest,
-                promotion=promotion,
-            )
+            while True:
+                try:
+                    return self._tools.ledger.succeed(
+                        job,
+                        _progress(JobStep.PUBLISH, 1, 1, manifest.metrics),
+                        self.findings,
+                        artifact=artifact,
+                        size_bytes=size_bytes,
+                        manifest=manifest,
+                        promotion=promotion,
+                    )
+                except DatabaseAway:
+                    # It may be published or not. The fence knows, whoever has the job by then.
+                    self._tools.sleep(RETRY_SECONDS)
+                    with suppress(JobCancelledError, JobLostError):
+                        self._checkpoint()
 
         try:
             for _ in range(MAX_JUDGEMENTS):
@@ -361,7 +401,7 @@ class FineTuneRun:
             baseline = 0 if promotion is None else promotion.baseline
             return succeed(moved_too_often(job.spec.alias or "", baseline))
         except (JobCancelledError, JobLostError):
-            # After any other error the version may be published; if not, the next start removes its files.
+            # After any other error the version may be published; if not, a cleaning removes its files.
             versions.remove(artifact)
             raise
 
@@ -384,7 +424,7 @@ class FineTuneRun:
             software=self._tools.software,
             runtime=embedder.runtime,
             stop_reason=fitted.stop_reason or "",
-            fit_seconds=self.findings.step_seconds[JobStep.FIT.value],
+            fit_seconds=self._fit_seconds or self._seconds(JobStep.FIT),
             task=table.targets.task,
             thresholds=tuple(fitted.head.thresholds.tolist()),
             parent=spec.parent_version or 0,
@@ -403,6 +443,9 @@ class FineTuneRun:
         seconds = self._tools.clock() - started
         self._add_seconds(step.value, seconds)
         self._tools.observer.step_finished(step.value, seconds)
+
+    def _seconds(self, step: JobStep) -> float:
+        return self.findings.step_seconds.get(step.value, 0.0)
 
     def _add_seconds(self, name: str, seconds: float) -> None:
         times = dict(self.findings.step_seconds)
@@ -424,7 +467,9 @@ class FineTuneRun:
             return
         self._last_report = now
         progress = replace(_progress(step, done, total, metrics), message=message)
-        self._tools.ledger.report(self._job, progress, self.findings)
+        # Without the database the work goes on, as long as the claim is not in doubt.
+        with suppress(DatabaseAway):
+            self._tools.ledger.report(self._job, progress, self.findings, staged=self._staged)
 
 
 def _progress(step: JobStep, done: int, total: int, metrics: Metrics | None = None) -> Progress:

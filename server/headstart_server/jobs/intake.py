@@ -12,7 +12,15 @@ from headstart_server.backbones.backbone import BackboneInfo
 from headstart_server.embedding.embedder import CHECK_SECONDS
 from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.modality import check_modality
-from headstart_server.errors import Cancelled, Draining, HeadstartError, InvalidField, JobNotFound, WrongTask
+from headstart_server.errors import (
+    Cancelled,
+    DatabaseAway,
+    Draining,
+    HeadstartError,
+    InvalidField,
+    JobNotFound,
+    WrongTask,
+)
 from headstart_server.jobs.answering import MAX_LISTED_FAULTS
 from headstart_server.jobs.datasets import DatasetStore, DatasetWriter
 from headstart_server.jobs.job import Job
@@ -127,16 +135,20 @@ class Upload:
                 return self._earlier(request_hash)
             summary = writer.finish()
             check_task(self._spec.recipe, summary.task)
-            job = self._intake.ledger.submit(
-                Submission(
-                    job_id=self._job_id,
-                    spec=self._spec,
-                    summary=summary,
-                    request_id=self._request_id or None,
-                    request_hash=request_hash,
-                    archives=writer.archives,
-                )
+            submission = Submission(
+                job_id=self._job_id,
+                spec=self._spec,
+                summary=summary,
+                request_id=self._request_id or None,
+                request_hash=request_hash,
+                archives=writer.archives,
             )
+            try:
+                job = self._intake.ledger.submit(submission)
+            except DatabaseAway:
+                # It may be accepted all the same: its examples stay, until a cleaning finds no job of theirs.
+                self._accepted = True
+                raise
             self._accepted = job.job_id == self._job_id
         if self._accepted:
             self._intake.on_accepted()
@@ -303,6 +315,11 @@ class Intake:
                 f"Expected a number of last blocks that backbone '{info.name}' can be cut before: "
                 f"{known or 'it cannot be cut'}. Received: {spec.recipe.blocks}.",
                 field="spec.recipe.partial.blocks",
+            )
+        if "\0" in request_id:
+            raise InvalidField(
+                f"Expected a request id without the character NUL. Received: {request_id!r}.",
+                field="spec.request_id",
             )
         if not validate_only and not request_id:
             # Told before the examples are sent. With a request id the job may be there already.

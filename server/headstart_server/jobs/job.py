@@ -25,10 +25,11 @@ class JobState(Enum):
         return not TRANSITIONS[self]
 
 
-#: The states that may follow each state. RUNNING to QUEUED is a job given back by a server that stops.
+#: The states that may follow each state. RUNNING to QUEUED is a job given back by a server that stops, and
+#: RUNNING to RUNNING one that is taken over.
 TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.FAILED, JobState.CANCELLED}),
-    JobState.RUNNING: frozenset({JobState.QUEUED, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED}),
+    JobState.RUNNING: frozenset(set(JobState)),
     JobState.SUCCEEDED: frozenset(),
     JobState.FAILED: frozenset(),
     JobState.CANCELLED: frozenset(),
@@ -124,6 +125,8 @@ class Job:
         task: the kind of task.
         added_count: number of examples that came with it; None without a parent: all.
         removed_count: number of the parent's examples that were left out or replaced.
+        crashes: how often a process died while it ran the job.
+        staged: name of the version's files that an earlier attempt wrote and could not publish; None for none.
     """
 
     job_id: str
@@ -147,6 +150,8 @@ class Job:
     task: Task = Task.SINGLE_LABEL
     added_count: int | None = None
     removed_count: int = 0
+    crashes: int = 0
+    staged: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,74 +4,49 @@ Every write of a run is fenced by the attempt of its claim and by the absence of
 lost its job, or whose job was cancelled, can change nothing.
 """
 
-import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 
-from sqlalchemy import Connection, Row, and_, delete, func, insert, select, tuple_, update
+import structlog
+from sqlalchemy import select, update
 
 from headstart_server.database.database import Database
-from headstart_server.database.tables import job_events, jobs
-from headstart_server.errors import JobQueueFull, RequestIdReused
-from headstart_server.jobs import archives, rows
+from headstart_server.database.locks import Lock
+from headstart_server.database.tables import jobs
+from headstart_server.errors import JobQueueFull
+from headstart_server.jobs import archives, asking, claiming, cleaning, rows, running, submitting
 from headstart_server.jobs.changes import Changes
+from headstart_server.jobs.claiming import MAX_CRASHES
+from headstart_server.jobs.forecast import Forecast
 from headstart_server.jobs.job import Findings, Job, JobError, JobEvent, JobState, Progress
-from headstart_server.jobs.spec import FineTuneSpec
-from headstart_server.learning.dataset import DatasetSummary
+from headstart_server.jobs.limits import QueueLimits
+from headstart_server.jobs.running import JobCancelledError, JobLostError
+from headstart_server.jobs.submitting import Full, Submission
 from headstart_server.learning.promotion import Promotion
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Manifest
 
-#: The only kind of job there is; servers claim only kinds they know.
-FINE_TUNE = "fine_tune"
-#: A job whose process died this often has failed.
-MAX_CRASHES = 3
-#: Ids of examples left out that are told with a job; there may be megabytes of them.
-MAX_TOLD_IDS = 100
-#: Seconds after which a caller may try again when the queue is full.
+__all__ = ["MAX_CRASHES", "JobCancelledError", "JobLostError", "Ledger", "Submission"]
+
+log = structlog.get_logger(__name__)
+
+#: Seconds after which a caller may try again when the queue is full and nothing is known of its pace, and at most.
 QUEUE_RETRY_SECONDS = 5.0
-
-
-class JobLostError(Exception):
-    """The job belongs to another attempt by now: nothing of this run counts."""
-
-
-class JobCancelledError(Exception):
-    """The job was asked to cancel."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Submission:
-    """A fine-tune to accept.
-
-    Attributes:
-        job_id: the name it shall have; its dataset is stored under it already.
-        spec: what to do.
-        summary: what is known of its dataset.
-        request_id: the caller's id of the request; None for none.
-        request_hash: digest of all that the caller sent.
-        archives: the jobs in whose archives its examples lie beside its own.
-    """
-
-    job_id: str
-    spec: FineTuneSpec
-    summary: DatasetSummary
-    request_id: str | None
-    request_hash: str
-    archives: Collection[str] = ()
+MAX_QUEUE_RETRY_SECONDS = 60.0
 
 
 class Ledger:
-    """Keeps jobs and their events.
+    """Keeps jobs and their events. Each method is one transaction; several replicas may share the database.
 
     Args:
         database: holds the rows.
         registry: takes the version in the transaction that ends its job.
         changes: is told of each job that changed, after the commit.
         owner: host name and a uuid of this process.
-        max_queued: most jobs to hold queued.
-        clock: seconds since 1970.
+        limits: of the queue.
+        slots: jobs that this process runs at once.
+        lease_seconds: for how long a claim holds without being renewed.
     """
 
     def __init__(
@@ -81,15 +56,18 @@ class Ledger:
         changes: Changes,
         *,
         owner: str,
-        max_queued: int,
-        clock: Callable[[], float] = time.time,
+        limits: QueueLimits | None = None,
+        slots: int = 1,
+        lease_seconds: float = 10.0,
     ) -> None:
         self._database = database
         self._registry = registry
         self._changes = changes
         self._owner = owner
-        self._max_queued = max_queued
-        self._clock = clock
+        self._limits = limits or QueueLimits()
+        self._slots = slots
+        self._lease_seconds = lease_seconds
+        self.forecast = Forecast(database, slots=slots, most=self._limits.running)
 
     # Accepting
 
@@ -103,148 +81,159 @@ class Ledger:
             RequestIdReused: the request id was accepted before with other content.
             JobQueueFull: too many jobs are queued.
             ExamplesNotKept: an archive that it needs may be gone.
+            DatabaseAway: the database does not answer; the job may be accepted all the same.
         """
+        full = None
         with self._database.write() as connection:
-            earlier = self._replayed(connection, submission.request_id, submission.request_hash)
+            # Of two replicas that are sent the same request, or the last place in the queue, one is first.
+            self._database.lock(connection, Lock.QUEUE)
+            earlier = submitting.replayed(
+                connection, submission.tenant, submission.request_id, submission.request_hash
+            )
             if earlier is not None:
                 return earlier
-            self._check_room(connection)
-            now = self._clock()
-            summary = submission.summary
-            connection.execute(
-                insert(jobs).values(
-                    job_id=submission.job_id,
-                    kind=FINE_TUNE,
-                    state=JobState.QUEUED.value,
-                    model=submission.spec.model,
-                    payload={
-                        "spec": _shortened(submission.spec).to_json(),
-                        "example_count": summary.example_count,
-                        "class_count": len(summary.class_counts),
-                        "dataset_digest": summary.digest,
-                        "task": summary.task,
-                        "added_count": summary.added_count,
-                        "removed_count": summary.removed_count,
-                    },
-                    request_id=submission.request_id,
-                    request_hash=submission.request_hash,
-                    seq=1,
-                    created=now,
-                )
-            )
-            archives.hold(connection, submission.job_id, submission.archives)
-            rows.add_event(
-                connection, submission.job_id, 1, now=now, attempt=0, state=JobState.QUEUED, progress=None
-            )
-            job = rows.get(connection, submission.job_id)
+            full = submitting.fullness(connection, self._limits, submission.tenant)
+            if full is None:
+                job = submitting.add(connection, submission, self._database.now(connection))
+        if full is not None:
+            raise self._queue_full(full)
         self._changes.publish(job.job_id)
         return job
 
-    def replayed(self, request_id: str, request_hash: str | None = None) -> Job | None:
+    def replayed(self, request_id: str, request_hash: str | None = None, tenant: str = "") -> Job | None:
         """The job of a request id that was accepted before; None if it was not.
 
         Args:
             request_id: the caller's id.
             request_hash: digest of all that the caller sent; None if that is not known yet.
+            tenant: who asks.
 
         Raises:
             RequestIdReused: it was accepted with other content.
         """
         with self._database.snapshot() as connection:
-            return self._replayed(connection, request_id, request_hash)
+            return submitting.replayed(connection, tenant, request_id, request_hash)
 
-    def _replayed(
-        self, connection: Connection, request_id: str | None, request_hash: str | None
-    ) -> Job | None:
-        if request_id is None:
-            return None
-        row = connection.execute(
-            select(jobs.c.job_id, jobs.c.request_hash).where(
-                jobs.c.tenant == "", jobs.c.request_id == request_id
-            )
-        ).one_or_none()
-        if row is None:
-            return None
-        if request_hash is not None and row.request_hash != request_hash:
-            raise RequestIdReused(
-                f"Request id {request_id!r} was used before for job {row.job_id} with another "
-                "spec or other examples. Use a new request id for a new fine-tune.",
-                field="spec.request_id",
-                metadata={"job_id": row.job_id},
-            )
-        return rows.get(connection, row.job_id)
-
-    def check_room(self) -> None:
+    def check_room(self, tenant: str = "") -> None:
         """Check that a job would be accepted now.
 
         Raises:
             JobQueueFull: too many jobs are queued.
         """
         with self._database.read() as connection:
-            self._check_room(connection)
+            full = submitting.fullness(connection, self._limits, tenant)
+        if full is not None:
+            raise self._queue_full(full)
 
-    def _check_room(self, connection: Connection) -> None:
-        queued = rows.count(connection, JobState.QUEUED)
-        if queued >= self._max_queued:
-            raise JobQueueFull(
-                f"{queued} jobs are queued and the server takes {self._max_queued} at most. "
-                f"Try again in {QUEUE_RETRY_SECONDS:.0f} seconds.",
-                metadata={"limit": str(self._max_queued), "queued": str(queued)},
-                retry_after=QUEUE_RETRY_SECONDS,
-            )
+    def _queue_full(self, full: Full) -> JobQueueFull:
+        seconds = self.forecast.seconds_to_next_start()
+        if seconds is None:
+            seconds = QUEUE_RETRY_SECONDS
+        seconds = float(min(max(1, math.ceil(seconds)), MAX_QUEUE_RETRY_SECONDS))
+        what = "the server takes" if full.whose is None else "a tenant may have"
+        return JobQueueFull(
+            f"{full.queued} jobs are queued and {what} {full.limit} at most. Try again in {seconds:.0f} s.",
+            metadata={
+                "limit": str(full.limit),
+                "queued": str(full.queued),
+                "queue_position": str(full.queued),
+            },
+            retry_after=seconds,
+        )
 
     # Running
 
-    def claim(self) -> Job | None:
+    def claim(self, held: Collection[str] = (), *, may_take_over: bool = True) -> Job | None:
         """Take the next job to run, or None if none waits.
 
-        Jobs that were asked to cancel while they waited do not come: `cancel` has ended them.
+        Jobs of owners whose lease has ended come first, then those of the highest priority, then the oldest.
+        Jobs whose turn it is and that were asked to cancel, or whose process died too often, end here.
+
+        Args:
+            held: the jobs that this process is at work on.
+            may_take_over: whether the silence of other owners means that they are dead.
+        """
+        claimant = claiming.Claimant(
+            owner=self._owner,
+            lease_seconds=self._lease_seconds,
+            limits=self._limits,
+            held=held,
+            may_take_over=may_take_over,
+        )
+        with self._database.read() as connection:
+            if not claiming.is_any(connection, claimant, self._database.now(connection)):
+                return None
+        with self._database.write() as connection:
+            self._database.lock(connection, Lock.QUEUE)
+            found = claiming.claim(connection, claimant, self._database.now(connection))
+        for job_id in (*found.ended, *([found.job.job_id] if found.job else ())):
+            self._changes.publish(job_id)
+        if found.taken_from is not None and found.job is not None:
+            log.warning(
+                "job_taken_over",
+                job_id=found.job.job_id,
+                attempt=found.job.attempt,
+                crashes=found.job.crashes,
+                owner_before=found.taken_from,
+            )
+        return found.job
+
+    def beat(self, held: Collection[Job]) -> Mapping[str, bool]:
+        """Renew the leases of the jobs that this process is at work on, and tell others that it is there.
+
+        Returns:
+            For each job that is still its own, whether it was asked to cancel.
+        """
+        if not held and not self._database.is_shared:
+            with self._database.read() as connection:
+                connection.execute(select(1)).scalar()
+            return {}
+        with self._database.write() as connection:
+            now = self._database.now(connection)
+            if self._database.is_shared:
+                claiming.show_presence(connection, self._owner, self._slots, now, self._lease_seconds)
+            if not held:
+                return {}
+            return claiming.renew(connection, held, self._owner, now + self._lease_seconds)
+
+    def expire_leases(self) -> int:
+        """Let every running job be taken over at once; only where no other process can be at work on one.
+
+        Returns:
+            The number of running jobs.
         """
         with self._database.write() as connection:
-            row = connection.execute(
-                select(jobs.c.job_id)
-                .where(jobs.c.state == JobState.QUEUED.value, jobs.c.kind == FINE_TUNE)
-                .order_by(jobs.c.priority.desc(), jobs.c.created, jobs.c.job_id)
-                .limit(1)
-            ).one_or_none()
-            if row is None:
-                return None
-            now = self._clock()
-            claimed = connection.execute(
-                update(jobs)
-                .where(jobs.c.job_id == row.job_id)
-                .values(
-                    state=JobState.RUNNING.value,
-                    owner=self._owner,
-                    attempt=jobs.c.attempt + 1,
-                    started=func.coalesce(jobs.c.started, now),
-                    seq=jobs.c.seq + 1,
-                )
-                .returning(jobs.c.seq, jobs.c.attempt)
-            ).one()
-            rows.add_event(
-                connection,
-                row.job_id,
-                claimed.seq,
-                now=now,
-                attempt=claimed.attempt,
-                state=JobState.RUNNING,
-                progress=None,
-            )
-            job = rows.get(connection, row.job_id)
-        self._changes.publish(job.job_id)
-        return job
+            return claiming.expire(connection)
 
-    def report(self, job: Job, progress: Progress, findings: Findings) -> None:
+    def leave(self) -> None:
+        """Tell the other replicas that this process claims nothing any more."""
+        if self._database.is_shared:
+            with self._database.write() as connection:
+                claiming.leave(connection, self._owner)
+
+    def report(self, job: Job, progress: Progress, findings: Findings, *, staged: str | None = None) -> None:
         """Write down how far a running job is, as its newest event.
+
+        Args:
+            job: the job as it was claimed.
+            progress: how far it is.
+            findings: what it found.
+            staged: name of the version's files, once they are written: an attempt after this one need only
+                publish them.
 
         Raises:
             JobCancelledError: it was asked to cancel.
             JobLostError: it belongs to another attempt.
+            DatabaseAway: the database does not answer.
         """
         with self._database.write() as connection:
-            self._fenced(
-                connection, job, JobState.RUNNING, progress, checkpoint=rows.checkpoint(progress, findings)
+            running.write(
+                connection,
+                job,
+                JobState.RUNNING,
+                progress,
+                now=self._database.now(connection),
+                checkpoint=rows.checkpoint(progress, findings, staged),
             )
         self._changes.publish(job.job_id)
 
@@ -259,7 +248,7 @@ class Ledger:
         manifest: Manifest,
         promotion: Promotion | None = None,
     ) -> int:
-        """End a job and publish its version, in one transaction.
+        """End a job and publish its version, in one transaction. Safe to repeat after `DatabaseAway`.
 
         Args:
             job: the job.
@@ -278,54 +267,69 @@ class Ledger:
             JobLostError: it belongs to another attempt.
             AliasMovedError: the alias names another version than the one that was judged; nothing was
                 published.
+            DatabaseAway: the database does not answer; the version may be published all the same.
         """
         spec = job.spec
-        expires = None if spec.time_to_live is None else self._clock() + spec.time_to_live
         with self._database.write() as connection:
+            now = self._database.now(connection)
             # The fence comes first: a run that lost its job must hear so, not that its job has a version.
-            self._fenced(
-                connection,
-                job,
-                JobState.SUCCEEDED,
-                progress,
-                checkpoint=rows.checkpoint(progress, findings),
-                finished=self._clock(),
-            )
-            number = self._registry.insert(
-                connection,
-                artifact=artifact,
-                size_bytes=size_bytes,
-                manifest=manifest,
-                expires=expires,
-                alias=spec.alias,
-                promotion=promotion,
-            )
-            result = {"version": number, "promotion": None if promotion is None else promotion.to_json()}
-            connection.execute(update(jobs).where(jobs.c.job_id == job.job_id).values(result=result))
-            if spec.discard_examples:
-                archives.let_go(connection, job.job_id)
+            try:
+                running.write(
+                    connection,
+                    job,
+                    JobState.SUCCEEDED,
+                    progress,
+                    now=now,
+                    checkpoint=rows.checkpoint(progress, findings),
+                )
+            except JobLostError:
+                if not running.is_written(connection, job, JobState.SUCCEEDED):
+                    raise
+                number = rows.get(connection, job.job_id).version
+            else:
+                number = self._registry.insert(
+                    connection,
+                    artifact=artifact,
+                    size_bytes=size_bytes,
+                    manifest=manifest,
+                    expires=None if spec.time_to_live is None else now + spec.time_to_live,
+                    alias=spec.alias,
+                    promotion=promotion,
+                )
+                result = {
+                    "version": number,
+                    "promotion": None if promotion is None else promotion.to_json(),
+                }
+                connection.execute(update(jobs).where(jobs.c.job_id == job.job_id).values(result=result))
+                if spec.discard_examples:
+                    archives.let_go(connection, job.job_id)
         self._registry.refresh(manifest.model)
         self._changes.publish(job.job_id)
         return number
 
     def fail(self, job: Job, error: JobError, findings: Findings) -> None:
-        """End a running job that cannot succeed.
+        """End a running job that cannot succeed. Safe to repeat after `DatabaseAway`.
 
         Raises:
             JobCancelledError: it was asked to cancel.
             JobLostError: it belongs to another attempt.
+            DatabaseAway: the database does not answer.
         """
         with self._database.write() as connection:
             progress = rows.get(connection, job.job_id).progress
-            self._fenced(
-                connection,
-                job,
-                JobState.FAILED,
-                progress,
-                checkpoint=rows.checkpoint(progress, findings),
-                error=asdict(error),
-                finished=self._clock(),
-            )
+            try:
+                running.write(
+                    connection,
+                    job,
+                    JobState.FAILED,
+                    progress,
+                    now=self._database.now(connection),
+                    checkpoint=rows.checkpoint(progress, findings),
+                    error=asdict(error),
+                )
+            except JobLostError:
+                if not running.is_written(connection, job, JobState.FAILED):
+                    raise
         self._changes.publish(job.job_id)
 
     def end_cancelled(self, job: Job) -> None:
@@ -341,100 +345,22 @@ class Ledger:
 
     def _hand_over(self, job: Job, state: JobState) -> None:
         with self._database.write() as connection:
-            now = rows.get(connection, job.job_id)
+            # Locked, so that no cancel comes between the look and the write.
+            now = rows.get(connection, job.job_id, lock=True)
             if now.cancel:
                 state = JobState.CANCELLED
-            ended = state.is_terminal
-            values = {"finished": self._clock()} if ended else {"owner": None}
             try:
-                self._fenced(
+                running.write(
                     connection,
                     job,
                     state,
-                    now.progress if ended else None,
+                    now.progress if state.is_terminal else None,
+                    now=self._database.now(connection),
                     unless_cancelled=False,
-                    **values,
                 )
             except JobLostError:
                 return
         self._changes.publish(job.job_id)
-
-    def recover(self) -> list[Job]:
-        """Take up what another process of this database left behind. Only while no other one runs.
-
-        Running jobs go back to the queue; those whose process died too often fail.
-
-        Returns:
-            The jobs that were running.
-        """
-        with self._database.write() as connection:
-            running = connection.execute(select(jobs).where(jobs.c.state == JobState.RUNNING.value)).all()
-            for row in running:
-                self._recover_one(connection, row)
-            recovered = [rows.get(connection, row.job_id) for row in running]
-        for job in recovered:
-            self._changes.publish(job.job_id)
-        return recovered
-
-    def _recover_one(self, connection: Connection, row: Row[Any]) -> None:
-        now, crashes = self._clock(), row.crashes + 1
-        values: dict[str, Any] = {"owner": None, "crashes": crashes, "seq": row.seq + 1}
-        if row.cancel:
-            state = JobState.CANCELLED
-        elif crashes >= MAX_CRASHES:
-            state = JobState.FAILED
-            values["error"] = asdict(
-                JobError(
-                    reason="CRASHED_REPEATEDLY",
-                    message=f"The server's process ended {crashes} times while it ran this job.",
-                    metadata={"crashes": str(crashes)},
-                )
-            )
-        else:
-            state = JobState.QUEUED
-        if state.is_terminal:
-            values["finished"] = now
-        connection.execute(
-            update(jobs).where(jobs.c.job_id == row.job_id).values(state=state.value, **values)
-        )
-        rows.add_event(
-            connection, row.job_id, row.seq + 1, now=now, attempt=row.attempt, state=state, progress=None
-        )
-
-    def _fenced(
-        self,
-        connection: Connection,
-        job: Job,
-        state: JobState,
-        progress: Progress | None,
-        *,
-        unless_cancelled: bool = True,
-        **values: Any,
-    ) -> None:
-        mine = and_(
-            jobs.c.job_id == job.job_id,
-            jobs.c.attempt == job.attempt,
-            jobs.c.state == JobState.RUNNING.value,
-        )
-        allowed = and_(mine, jobs.c.cancel == 0) if unless_cancelled else mine
-        row = connection.execute(
-            update(jobs)
-            .where(allowed)
-            .values(state=state.value, seq=jobs.c.seq + 1, **values)
-            .returning(jobs.c.seq)
-        ).one_or_none()
-        if row is None:
-            still_mine = connection.execute(select(jobs.c.cancel).where(mine)).scalar()
-            raise JobCancelledError(job.job_id) if still_mine else JobLostError(job.job_id)
-        rows.add_event(
-            connection,
-            job.job_id,
-            row.seq,
-            now=self._clock(),
-            attempt=job.attempt,
-            state=state,
-            progress=progress,
-        )
 
     # Asking
 
@@ -445,15 +371,15 @@ class Ledger:
             JobNotFound: there is no such job.
         """
         with self._database.write() as connection:
-            job = rows.get(connection, job_id)
+            job = rows.get(connection, job_id, lock=True)
+            mine = jobs.c.job_id == job_id
             if job.state is JobState.QUEUED:
-                now = self._clock()
+                now, number = self._database.now(connection), job.last_event + 1
                 connection.execute(
                     update(jobs)
-                    .where(jobs.c.job_id == job_id)
-                    .values(state=JobState.CANCELLED.value, cancel=1, finished=now, seq=jobs.c.seq + 1)
+                    .where(mine)
+                    .values(state=JobState.CANCELLED.value, cancel=1, finished=now, seq=number)
                 )
-                number = job.last_event + 1
                 rows.add_event(
                     connection,
                     job_id,
@@ -464,7 +390,7 @@ class Ledger:
                     progress=None,
                 )
             elif job.state is JobState.RUNNING:
-                connection.execute(update(jobs).where(jobs.c.job_id == job_id).values(cancel=1))
+                connection.execute(update(jobs).where(mine).values(cancel=1))
             job = rows.get(connection, job_id)
         self._changes.publish(job_id)
         return job
@@ -494,16 +420,8 @@ class Ledger:
             before: only those after this (created, job_id) in the list.
             limit: most jobs to return.
         """
-        query = select(jobs)
-        if model:
-            query = query.where(jobs.c.model == model)
-        if states:
-            query = query.where(jobs.c.state.in_([state.value for state in states]))
-        if before is not None:
-            query = query.where(tuple_(jobs.c.created, jobs.c.job_id) < before)
-        query = query.order_by(jobs.c.created.desc(), jobs.c.job_id.desc()).limit(limit)
         with self._database.snapshot() as connection:
-            return [rows.job(connection, row) for row in connection.execute(query).all()]
+            return asking.listed(connection, model=model, states=states, before=before, limit=limit)
 
     def events(self, job_id: str, after: int) -> Sequence[JobEvent]:
         """The events of a job with a number above `after`, in order.
@@ -512,30 +430,17 @@ class Ledger:
             JobNotFound: there is no such job.
         """
         with self._database.snapshot() as connection:
-            found = connection.execute(
-                select(job_events)
-                .where(job_events.c.job_id == job_id, job_events.c.seq > after)
-                .order_by(job_events.c.seq)
-            ).all()
-            if not found:
-                rows.get(connection, job_id)
-        return [
-            JobEvent(
-                job_id=job_id,
-                number=row.seq,
-                time=row.time,
-                state=JobState(row.data["state"]),
-                progress=rows.progress_of(row.data.get("progress")),
-            )
-            for row in found
-        ]
+            return asking.events(connection, job_id, after)
+
+    def last_events(self, job_ids: Collection[str]) -> Mapping[str, int]:
+        """The number of the newest event of each job that there is."""
+        with self._database.read() as connection:
+            return asking.last_events(connection, job_ids)
 
     def count(self) -> Mapping[JobState, int]:
         """Number of jobs in each state."""
         with self._database.read() as connection:
-            found = connection.execute(select(jobs.c.state, func.count()).group_by(jobs.c.state)).all()
-        counted = {str(state): int(number) for state, number in found}
-        return {state: counted.get(state.value, 0) for state in JobState}
+            return asking.counted(connection)
 
     def is_under_way(self, model: str) -> bool:
         """Whether a job for this model is queued or running."""
@@ -548,16 +453,20 @@ class Ledger:
         with self._database.read() as connection:
             return set(connection.execute(select(jobs.c.job_id).where(rows.under_way())).scalars())
 
-    def forget(self, before: float) -> int:
-        """Remove the jobs that ended before a time, with their events.
+    # Cleaning
+
+    def may_clean(self, what: str, seconds: float) -> bool:
+        """Whether this process is the one replica that cleans something up, for so many seconds."""
+        with self._database.write() as connection:
+            self._database.lock(connection, Lock.CLEANING)
+            now = self._database.now(connection)
+            return cleaning.take_turn(connection, what, now=now, seconds=seconds)
+
+    def forget(self, older_than: float) -> int:
+        """Remove the jobs that ended more than so many seconds ago, with their events.
 
         Returns:
             The number of jobs removed.
         """
         with self._database.write() as connection:
-            return connection.execute(delete(jobs).where(jobs.c.finished < before)).rowcount
-
-
-def _shortened(spec: FineTuneSpec) -> FineTuneSpec:
-    """The spec as it is told with the job: the dataset's list has what was left out."""
-    return replace(spec, removed_example_ids=spec.removed_example_ids[:MAX_TOLD_IDS])
+            return cleaning.forget(connection, self._database.now(connection) - older_than)

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, 
 from headstart_server.database.tables import job_events, jobs
 from headstart_server.errors import JobNotFound
 from headstart_server.jobs.job import Findings, Job, JobError, JobState, JobStep, Progress
-from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.jobs.spec import FineTuneSpec, known
 from headstart_server.learning.dataset import ExampleFault
 from headstart_server.learning.promotion import Promotion
 from headstart_server.learning.task import Task
@@ -43,9 +43,9 @@ def add_event(
     )
 
 
-def checkpoint(progress: Progress | None, findings: Findings) -> dict[str, Any]:
+def checkpoint(progress: Progress | None, findings: Findings, staged: str | None = None) -> dict[str, Any]:
     """What a run has found so far, as JSON values."""
-    return {"progress": _progress_json(progress), "findings": asdict(findings)}
+    return {"progress": _progress_json(progress), "findings": asdict(findings), "staged": staged}
 
 
 def _progress_json(progress: Progress | None) -> dict[str, Any] | None:
@@ -54,13 +54,16 @@ def _progress_json(progress: Progress | None) -> dict[str, Any] | None:
 
 def progress_of(fields: Mapping[str, Any] | None) -> Progress | None:
     """The progress that `add_event` or `checkpoint` wrote."""
-    return None if fields is None else Progress(**{**fields, "step": JobStep(fields["step"])})
+    return (
+        None if fields is None else Progress(**{**known(Progress, fields), "step": JobStep(fields["step"])})
+    )
 
 
 def _findings(fields: Mapping[str, Any] | None) -> Findings:
     if fields is None:
         return Findings()
-    return Findings(**{**fields, "dropped": tuple(ExampleFault(**fault) for fault in fields["dropped"])})
+    dropped = tuple(ExampleFault(**fault) for fault in fields["dropped"])
+    return Findings(**{**known(Findings, fields), "dropped": dropped})
 
 
 def _promotion(result: Mapping[str, Any] | None) -> Promotion | None:
@@ -68,13 +71,14 @@ def _promotion(result: Mapping[str, Any] | None) -> Promotion | None:
     return None if fields is None else Promotion.from_json(fields)
 
 
-def get(connection: Connection, job_id: str) -> Job:
-    """A job.
+def get(connection: Connection, job_id: str, *, lock: bool = False) -> Job:
+    """A job; with a lock nobody else changes it before the end of the transaction.
 
     Raises:
         JobNotFound: there is no such job.
     """
-    row = connection.execute(select(jobs).where(jobs.c.job_id == job_id)).one_or_none()
+    query = select(jobs).where(jobs.c.job_id == job_id)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
         raise JobNotFound(
             f"There is no job '{job_id[:80]}'. List the jobs there are.", metadata={"job_id": job_id[:80]}
@@ -107,6 +111,8 @@ def job(connection: Connection, row: Row[Any]) -> Job:
         promotion=_promotion(row.result),
         last_event=row.seq,
         queue_position=_position(connection, row) if state is JobState.QUEUED else 0,
+        crashes=row.crashes,
+        staged=row.checkpoint.get("staged"),
     )
 
 

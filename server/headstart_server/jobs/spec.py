@@ -1,7 +1,7 @@
 """What a fine-tune shall do, and what its parts may be."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from headstart_server.errors import InvalidField
@@ -25,6 +25,7 @@ MAX_TIME_TO_LIVE = 3_155_760_000.0
 #: Beyond these the solver's or the softmax's numbers overflow, and probabilities are none.
 REGULARIZATIONS = (1e-9, 1e9)
 TEMPERATURES = (1e-6, 1e6)
+PRIORITIES = (-10, 10)
 #: Seconds.
 TIME_BUDGETS = (0.001, 86_400.0)
 
@@ -50,6 +51,7 @@ class FineTuneSpec:
         parent_alias: an alias that stands for that number, until it is looked up; None for none.
         removed_example_ids: ids of the parent's examples that are left out.
         discard_examples: whether the examples are removed when the job has ended.
+        priority: queued jobs of a higher one run first, -10 to 10.
     """
 
     model: str
@@ -62,6 +64,7 @@ class FineTuneSpec:
     alias: str | None = None
     time_to_live: float | None = None
     max_dropped_share: float = 0.0
+    priority: int = 0
     task: Task | None = None
     promote_if: Gate | None = None
     parent_version: int | None = None
@@ -85,6 +88,7 @@ class FineTuneSpec:
             check_alias_name(self.alias, "spec.alias")
         _check_range("spec.held_out_share", self.held_out_share, 0.0, 0.9)
         _check_range("spec.max_dropped_share", self.max_dropped_share, 0.0, 1.0)
+        _check_range("spec.priority", self.priority, *PRIORITIES)
         if self.time_to_live is not None:
             _check_range("spec.time_to_live", self.time_to_live, 1.0, MAX_TIME_TO_LIVE)
         _check_bytes("spec.display_name", self.display_name, 0, 256)
@@ -140,25 +144,42 @@ class FineTuneSpec:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values; what came with later releases only where it is set: digests of specs last."""
-        fields = {**asdict(self), "recipe": recipe_json(self.recipe)}
-        unset = [name for name in _LATER if not fields[name]]
-        return {name: value for name, value in fields.items() if name not in unset}
+        values = {**asdict(self), "recipe": recipe_json(self.recipe)}
+        unset = [name for name in _LATER if not values[name]]
+        return {name: value for name, value in values.items() if name not in unset}
 
     @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> "FineTuneSpec":
-        """The spec that `to_json` wrote."""
-        known = {**fields, "recipe": recipe_from_json(fields["recipe"])}
-        if "task" in known:
-            known["task"] = Task(known["task"])
-        if "promote_if" in known:
-            known["promote_if"] = Gate(**known["promote_if"])
-        if "removed_example_ids" in known:
-            known["removed_example_ids"] = tuple(known["removed_example_ids"])
-        return cls(**known)
+    def from_json(cls, values: Mapping[str, Any]) -> "FineTuneSpec":
+        """The spec that `to_json` wrote, this or a newer one's."""
+        given = {**known(cls, values), "recipe": recipe_from_json(values["recipe"])}
+        if "task" in given:
+            given["task"] = Task(given["task"])
+        if "promote_if" in given:
+            given["promote_if"] = Gate(**known(Gate, given["promote_if"]))
+        if "removed_example_ids" in given:
+            given["removed_example_ids"] = tuple(given["removed_example_ids"])
+        return cls(**given)
+
+
+def known(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of some values that a dataclass has fields for.
+
+    A server of a newer release beside this one may write further ones.
+    """
+    names = {each.name for each in fields(kind)}
+    return {name: value for name, value in values.items() if name in names}
 
 
 #: Fields that specs of the first release do not have.
-_LATER = ("task", "promote_if", "parent_version", "parent_alias", "removed_example_ids", "discard_examples")
+_LATER = (
+    "task",
+    "promote_if",
+    "parent_version",
+    "parent_alias",
+    "removed_example_ids",
+    "discard_examples",
+    "priority",
+)
 
 
 #: The range of each setting that is a number, by its name.

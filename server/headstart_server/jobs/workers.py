@@ -1,5 +1,6 @@
 """The threads that run jobs."""
 
+import random
 import threading
 import time
 import uuid
@@ -8,14 +9,17 @@ from typing import Protocol
 
 import structlog
 
-from headstart_server.errors import HeadstartError
+from headstart_server.errors import DatabaseAway, HeadstartError
+from headstart_server.jobs.heart import Heart, Hold
 from headstart_server.jobs.job import Findings, Job, JobError
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
 
 log = structlog.get_logger(__name__)
 
-#: Seconds between two looks into the queue when nobody wakes the pool.
-POLL_SECONDS = 1.0
+#: Seconds between two looks into the queue when nobody wakes the pool, in the mean.
+POLL_SECONDS = 0.75
+#: Seconds between two tries to write down how a job ended while the database is away.
+RETRY_SECONDS = 0.25
 
 
 class Run(Protocol):
@@ -43,8 +47,10 @@ class WorkerPool:
 
     Args:
         ledger: where jobs are claimed and ended.
+        heart: keeps up the claims.
         make_run: makes the run of a claimed job; its second argument is the checkpoint that the run must call
-            between pieces of work, and that raises to stop it.
+            between pieces of work, and that raises to stop it. While the job's claim is in doubt it does not
+            return.
         on_end: called with the id of each job that reached its end.
         observer: is told how runs ended.
         size: number of threads, and so of jobs that run at once.
@@ -53,20 +59,23 @@ class WorkerPool:
     def __init__(
         self,
         ledger: Ledger,
+        heart: Heart,
         make_run: Callable[[Job, Callable[[], None]], Run],
         on_end: Callable[[str], None],
         observer: JobObserver,
         *,
         size: int,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger = ledger
+        self._heart = heart
         self._make_run = make_run
         self._on_end = on_end
         self._observer = observer
+        self._clock = clock
         self._changed = threading.Condition()
         self._wakes = 0
         self._stopping = False
-        self._cancelled: set[str] = set()
         self._threads = [
             threading.Thread(target=self._work, name=f"worker-{place}", daemon=True) for place in range(size)
         ]
@@ -82,16 +91,12 @@ class WorkerPool:
             self._wakes += 1
             self._changed.notify()
 
-    def cancel(self, job_id: str) -> None:
-        """Tell the run of a job, if it is here, that the ledger has its cancel."""
-        self._cancelled.add(job_id)
-
     def stop(self, timeout: float) -> None:
         """Claim no more, give running jobs back at their next checkpoint, and wait for the threads.
 
         Args:
-            timeout: most seconds to wait. A run that is still going then keeps its claim; the next start of
-                the server takes its job up.
+            timeout: most seconds to wait. The job of a run that is still going then is given back all the same,
+                and what the run writes afterwards counts for nothing.
         """
         with self._changed:
             self._stopping = True
@@ -100,50 +105,60 @@ class WorkerPool:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join(max(0.0, deadline - time.monotonic()))
+        self._heart.give_all_back()
 
     def _work(self) -> None:
         while not self._stopping:
             with self._changed:
                 seen = self._wakes
-            job = self._claim()
-            if job is not None:
-                self._attempt(job)
+            hold = self._claim()
+            if hold is not None:
+                self._attempt(hold)
                 continue
             with self._changed:
                 # A wake between the look into the queue and here must not be slept through.
                 if self._wakes == seen and not self._stopping:
-                    self._changed.wait(POLL_SECONDS)
+                    self._changed.wait(POLL_SECONDS * random.uniform(0.67, 1.33))  # noqa: S311 - no secret
 
-    def _claim(self) -> Job | None:
+    def _claim(self) -> Hold | None:
+        asked = self._clock()
         try:
-            return self._ledger.claim()
+            job = self._ledger.claim(self._heart.held, may_take_over=self._heart.may_take_over)
+        except DatabaseAway:
+            # The heart tells the log.
+            return None
         except Exception:
             log.exception("claim_failed")
             return None
+        return None if job is None else self._heart.hold(job, asked)
 
-    def _attempt(self, job: Job) -> None:
+    def _attempt(self, hold: Hold) -> None:
+        job = hold.job
+
         def checkpoint() -> None:
-            if job.job_id in self._cancelled:
-                raise JobCancelledError(job.job_id)
-            if self._stopping:
-                raise InterruptedRunError(job.job_id)
+            while True:
+                hold.check()
+                if self._stopping:
+                    raise InterruptedRunError(job.job_id)
+                if not hold.is_in_doubt:
+                    return
+                self._heart.ask()
 
         try:
             run = self._make_run(job, checkpoint)
             outcome = self._outcome(job, run)
         except Exception:
-            # The end could not be written; the job is still running to the ledger, and the next start of the
-            # server takes it up.
+            # The end could not be written. Its lease ends, and then some replica takes the job over.
             log.exception("job_end_not_written", job_id=job.job_id)
             outcome = "lost"
         finally:
-            self._cancelled.discard(job.job_id)
+            self._heart.let_go(hold)
         try:
             self._observer.job_ended(outcome)
             if outcome in ("succeeded", "failed", "cancelled"):
                 self._on_end(job.job_id)
         except Exception:
-            # What it left behind goes at the next start of the server.
+            # What it left behind goes with the next cleaning.
             log.exception("job_not_cleared_away", job_id=job.job_id)
 
     def _outcome(self, job: Job, run: Run) -> str:
@@ -163,11 +178,11 @@ class WorkerPool:
             log.info("job_succeeded", job_id=job.job_id, model=job.spec.model, version=number)
             return "succeeded"
         except JobCancelledError:
-            self._ledger.end_cancelled(job)
+            self._persist(lambda: self._ledger.end_cancelled(job))
             log.info("job_cancelled", job_id=job.job_id, model=job.spec.model)
             return "cancelled"
         except InterruptedRunError:
-            self._ledger.give_back(job)
+            self._persist(lambda: self._ledger.give_back(job))
             log.info("job_given_back", job_id=job.job_id, model=job.spec.model)
             return "given_back"
         except JobLostError:
@@ -179,13 +194,26 @@ class WorkerPool:
             return run.execute()
         except (JobCancelledError, JobLostError):
             raise
+        except DatabaseAway as error:
+            # No fault of the job: it waits for the database in the queue.
+            raise InterruptedRunError(job.job_id) from error
         except Exception as error:
             if self._stopping:
                 # What the run leans on may be closed beneath it once the grace is over. The job is not to
-                # blame, and the next start of the server tells whether it fails.
+                # blame, and its next attempt tells whether it fails.
                 raise InterruptedRunError(job.job_id) from error
             raise
 
     def _fail(self, job: Job, run: Run, reason: str, message: str, metadata: dict[str, str]) -> None:
-        self._ledger.fail(job, JobError(reason=reason, message=message, metadata=metadata), run.findings)
+        error = JobError(reason=reason, message=message, metadata=metadata)
+        self._persist(lambda: self._ledger.fail(job, error, run.findings))
         log.warning("job_refused", job_id=job.job_id, model=job.spec.model, reason=reason, message=message)
+
+    def _persist(self, write: Callable[[], None]) -> None:
+        """Write until the database has answered. The fence knows whether the job is still this run's."""
+        while True:
+            try:
+                write()
+                return
+            except DatabaseAway:
+                time.sleep(RETRY_SECONDS)

@@ -21,6 +21,9 @@ from headstart_server.models.resident import ResidentVersion, ResidentVersions
 from headstart_server.models.store import EVALUATION_FILE, EXAMPLES_FILE, VersionStore
 from headstart_server.models.version import Alias, Manifest, Model, Selector, Version
 
+#: Models whose routes are read in one statement.
+_MODELS_AT_ONCE = 500
+
 
 class AliasMovedError(Exception):
     """The alias names another version than the one that was judged: judge again."""
@@ -46,7 +49,7 @@ class Registry:
         store: holds the files.
         resident: holds the heads in memory.
         on_deleted: called after versions were deleted, once their rows are gone.
-        clock: seconds since 1970.
+        clock: seconds since 1970, to tell what has expired without asking the database.
     """
 
     def __init__(
@@ -66,12 +69,8 @@ class Registry:
         self._routes: dict[str, _Route] = {}
         # Of two refreshes at once the one that read first must not write last.
         self._refreshing = threading.Lock()
-        with database.read() as connection:
-            names = (
-                connection.execute(select(models.c.name).where(models.c.deleted.is_(None))).scalars().all()
-            )
-        for name in names:
-            self.refresh(name)
+        self._seen = -1
+        self.catch_up()
 
     # Finding
 
@@ -301,18 +300,20 @@ class Registry:
             AliasMovedError: the alias was to be moved, but names another version than the one that was
                 judged.
         """
+        change, now = rows.count_change(connection), self._database.now(connection)
         if alias is not None and promotion is not None:
             moves = promotion.is_promoted
             if moves and rows.alias_number(connection, manifest.model, alias) != promotion.baseline:
                 raise AliasMovedError(alias)
             alias = alias if moves else None
-        now = self._clock()
         row = connection.execute(select(models).where(models.c.name == manifest.model)).one_or_none()
         if row is None:
             connection.execute(insert(models).values(name=manifest.model, created=now, next_number=1))
         number = 1 if row is None else int(row.next_number)
         connection.execute(
-            update(models).where(models.c.name == manifest.model).values(next_number=number + 1, deleted=None)
+            update(models)
+            .where(models.c.name == manifest.model)
+            .values(next_number=number + 1, deleted=None, changed=change)
         )
         connection.execute(
             insert(versions).values(
@@ -333,25 +334,34 @@ class Registry:
 
     def refresh(self, model: str) -> None:
         """Bring the route of a model up to date with its rows."""
-        with self._refreshing:
-            self._refresh(model)
+        with self._refreshing, self._database.snapshot() as connection:
+            self._read_routes(connection, [model])
 
-    def _refresh(self, model: str) -> None:
-        with self._database.snapshot() as connection:
-            numbers = connection.execute(
-                select(versions.c.number, versions.c.expires)
-                .where(versions.c.model == model)
-                .order_by(versions.c.number)
-            ).all()
-            named = rows.aliases_of(connection, model)
-        route = _Route(
-            numbers={int(row.number): row.expires for row in numbers},
-            aliases={alias.name: alias.number for alias in named},
-        )
-        if route.numbers:
-            self._routes[model] = route
-        else:
-            self._routes.pop(model, None)
+    def catch_up(self) -> None:
+        """Bring the routes of all models up to date that any replica has changed since the last time.
+
+        Raises:
+            DatabaseAway: the database does not answer; what was known stays known.
+        """
+        with self._database.read() as connection:
+            if rows.last_change(connection) == self._seen:
+                return
+        with self._refreshing, self._database.snapshot() as connection:
+            seen = rows.last_change(connection)
+            self._read_routes(connection, rows.changed_models(connection, self._seen))
+            self._seen = seen
+
+    def _read_routes(self, connection: Connection, names: Sequence[str]) -> None:
+        for start in range(0, len(names), _MODELS_AT_ONCE):
+            part = names[start : start + _MODELS_AT_ONCE]
+            for model, (numbers, named) in rows.routes(connection, part).items():
+                before = self._routes.get(model)
+                if numbers:
+                    self._routes[model] = _Route(numbers=numbers, aliases=named)
+                else:
+                    self._routes.pop(model, None)
+                for number in before.numbers.keys() - numbers.keys() if before else ():
+                    self._resident.drop(model, number)
 
     def set_alias(self, model: str, alias: str, number: int | None, *, etag: str = "") -> Alias | None:
         """Set, move or remove an alias.
@@ -370,6 +380,7 @@ class Registry:
             EtagMismatch: the alias has another etag.
         """
         with self._database.write() as connection:
+            rows.touch(connection, [model])
             rows.require_model(connection, model)
             current = {found.name: found for found in rows.aliases_of(connection, model)}.get(alias)
             if etag and (current is None or current.etag != etag):
@@ -387,7 +398,7 @@ class Registry:
                 moved = None
             else:
                 rows.artifact_of(connection, model, number)
-                moved = rows.move_alias(connection, model, alias, number, self._clock())
+                moved = rows.move_alias(connection, model, alias, number, self._database.now(connection))
         self.refresh(model)
         return moved
 
@@ -399,6 +410,7 @@ class Registry:
             VersionInUse: aliases name it and `force` is not set.
         """
         with self._database.write() as connection:
+            rows.touch(connection, [model])
             artifact = rows.artifact_of(connection, model, number)
             named = [alias.name for alias in rows.aliases_of(connection, model) if alias.number == number]
             if named and not force:
@@ -420,13 +432,15 @@ class Registry:
             ModelNotFound: there is none of this name.
         """
         with self._database.write() as connection:
+            rows.touch(connection, [model])
             rows.require_model(connection, model)
             found = connection.execute(
                 select(versions.c.number, versions.c.artifact).where(versions.c.model == model)
             ).all()
             connection.execute(delete(aliases).where(aliases.c.model == model))
             connection.execute(delete(versions).where(versions.c.model == model))
-            connection.execute(update(models).where(models.c.name == model).values(deleted=self._clock()))
+            now = self._database.now(connection)
+            connection.execute(update(models).where(models.c.name == model).values(deleted=now))
         self._forget([(model, row.number, row.artifact) for row in found])
         return len(found)
 
@@ -439,23 +453,34 @@ class Registry:
         with self._database.write() as connection:
             found = connection.execute(
                 select(versions.c.model, versions.c.number, versions.c.artifact).where(
-                    versions.c.expires <= self._clock()
+                    versions.c.expires <= self._database.now(connection)
                 )
             ).all()
+            if found:
+                rows.touch(connection, {row.model for row in found})
             for row in found:
                 rows.delete_version(connection, row.model, row.number)
         self._forget([(row.model, row.number, row.artifact) for row in found])
         return len(found)
 
-    def remove_leftovers(self) -> int:
-        """Remove files that no version's row names. Only while no job is running.
+    def remove_leftovers(self, unfinished: Callable[[], Collection[str]]) -> int:
+        """Remove files that no version's row names and no job on its way may still publish.
+
+        Args:
+            unfinished: gives the ids of the jobs on their way.
 
         Returns:
             The number of folders removed.
         """
+        # In this order: what is written after the look belongs to a job that is on its way then, and what such
+        # a job publishes after that has its row before the rows are read or belongs to it still.
+        there = list(self._store.artifacts())
+        busy = unfinished()
         with self._database.read() as connection:
             known = set(connection.execute(select(versions.c.artifact)).scalars())
-        leftovers = [artifact for artifact in self._store.artifacts() if artifact not in known]
+        leftovers = [
+            artifact for artifact in there if artifact not in known and artifact.partition(".")[0] not in busy
+        ]
         for artifact in leftovers:
             self._store.remove(artifact)
         return len(leftovers)

@@ -1,10 +1,11 @@
 """Between rows of the tables and the values of the registry."""
 
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, delete, exists, func, insert, select, update
 
-from headstart_server.database.tables import aliases, archive_uses, models, versions
+from headstart_server.database.tables import REGISTRY, aliases, archive_uses, counters, models, versions
 from headstart_server.errors import ModelNotFound, VersionNotFound
 from headstart_server.learning.promotion import Promotion
 from headstart_server.models.version import Alias, Manifest, Model, Version
@@ -24,6 +25,56 @@ def no_version(model: str, number: int, newest: int | None = None) -> VersionNot
     return VersionNotFound(
         f"Model '{model}' has no version {number}.{hint}", metadata={"model": model, "version": str(number)}
     )
+
+
+def count_change(connection: Connection) -> int:
+    """Raise the counter that tells all replicas of a change, and return it.
+
+    Called before anything is changed: the counter's lock lets one such transaction through at a time, so who
+    sees a number sees all changes up to it.
+    """
+    return int(
+        connection.execute(
+            update(counters)
+            .where(counters.c.name == REGISTRY)
+            .values(value=counters.c.value + 1)
+            .returning(counters.c.value)
+        ).scalar_one()
+    )
+
+
+def touch(connection: Connection, names: Iterable[str]) -> None:
+    """Count a change of the versions or aliases of models; see `count_change`."""
+    number = count_change(connection)
+    connection.execute(update(models).where(models.c.name.in_(list(names))).values(changed=number))
+
+
+def last_change(connection: Connection) -> int:
+    """The number of the last change to models, versions or aliases."""
+    return int(connection.execute(select(counters.c.value).where(counters.c.name == REGISTRY)).scalar_one())
+
+
+def changed_models(connection: Connection, since: int) -> list[str]:
+    """The models that changed after a number."""
+    return list(connection.execute(select(models.c.name).where(models.c.changed > since)).scalars())
+
+
+def routes(
+    connection: Connection, names: Sequence[str]
+) -> dict[str, tuple[dict[int, float | None], dict[str, int]]]:
+    """Of each model the expiry of its versions by number, ascending, and the numbers of its aliases by name."""
+    found: dict[str, tuple[dict[int, float | None], dict[str, int]]] = {name: ({}, {}) for name in names}
+    for row in connection.execute(
+        select(versions.c.model, versions.c.number, versions.c.expires)
+        .where(versions.c.model.in_(names))
+        .order_by(versions.c.model, versions.c.number)
+    ):
+        found[row.model][0][int(row.number)] = row.expires
+    for row in connection.execute(
+        select(aliases.c.model, aliases.c.name, aliases.c.number).where(aliases.c.model.in_(names))
+    ):
+        found[row.model][1][row.name] = int(row.number)
+    return found
 
 
 def require_model(connection: Connection, name: str) -> None:

@@ -47,9 +47,9 @@ class VersionStore:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        # Never emptied as a whole: other replicas may be writing.
         self._staging = root / ".staging"
-        shutil.rmtree(self._staging, ignore_errors=True)
-        self._staging.mkdir(parents=True)
+        self._staging.mkdir(parents=True, exist_ok=True)
 
     def write(
         self, artifact: str, head: Head, manifest: Manifest, files: Mapping[str, bytes] | None = None
@@ -80,8 +80,13 @@ class VersionStore:
         )
         manifest_bytes = json.dumps(manifest.to_json(), indent=1, ensure_ascii=False).encode()
         contents = {HEAD_FILE: head_bytes, MANIFEST_FILE: manifest_bytes, **further}
-        with storage_errors():
-            self._place(artifact, contents)
+        try:
+            with storage_errors():
+                self._place(artifact, contents)
+        except Exception:
+            # A full disk needs the room.
+            shutil.rmtree(self._staging / artifact, ignore_errors=True)
+            raise
         return manifest, sum(map(len, contents.values()))
 
     def _place(self, artifact: str, files: Mapping[str, bytes]) -> None:
@@ -167,13 +172,30 @@ class VersionStore:
             raise _damaged(manifest, f"the digest of its {name} is not the one that was published")
         return content
 
+    def read_manifest(self, artifact: str) -> Manifest:
+        """The manifest of files that are no version, such as a head that a job has put aside.
+
+        Raises:
+            ArtifactDamaged: it is missing, or no manifest.
+        """
+        try:
+            return Manifest.from_json(json.loads((self._root / artifact / MANIFEST_FILE).read_bytes()))
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise ArtifactDamaged(
+                f"The files {artifact} have no manifest that can be read ({error}).",
+                metadata={"artifact": artifact},
+            ) from error
+
     def remove(self, artifact: str) -> None:
         """Remove a version's files; nothing happens if there are none."""
-        shutil.rmtree(self._root / artifact, ignore_errors=True)
+        for folder in (self._staging, self._root):
+            shutil.rmtree(folder / artifact, ignore_errors=True)
 
     def artifacts(self) -> Iterator[str]:
-        """The names of all folders that are whole, versions or left over."""
-        return (path.name for path in self._root.iterdir() if path != self._staging)
+        """The names of all folders: versions, left over, or just being written."""
+        staged = {path.name for path in self._staging.iterdir()}
+        whole = {path.name for path in self._root.iterdir() if path != self._staging}
+        return iter(staged | whole)
 
 
 def _damaged(manifest: Manifest, what: str) -> ArtifactDamaged:

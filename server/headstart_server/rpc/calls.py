@@ -15,11 +15,13 @@ import structlog
 from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
-from headstart_server.errors import InvalidField
+from headstart_server.errors import Draining, InvalidField
 from headstart_server.rpc.status import status_of
 from headstart_server.telemetry import Telemetry
 
 log = structlog.get_logger(__name__)
+
+_HEALTH = "/grpc.health.v1.Health/"
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -36,7 +38,25 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
+        self._turning_away: asyncio.Event | None = None
+        self._running: set[asyncio.Task[Any]] = set()
+        self._ended: set[asyncio.Task[Any]] = set()
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+
+    def hold_new_calls(self) -> None:
+        """Let calls that come from now on wait for `turn_away`; only health checks are answered."""
+        self._turning_away = asyncio.Event()
+
+    def turn_away(self) -> None:
+        """Fail the calls that were held, and all further ones, with `Draining`."""
+        self._turning_away = self._turning_away or asyncio.Event()
+        self._turning_away.set()
+
+    def end_calls(self) -> None:
+        """End the calls that still run, with `Draining`: gRPC would end them without a reason."""
+        for task in self._running:
+            self._ended.add(task)
+            task.cancel()
 
     async def intercept_service(
         self,
@@ -91,8 +111,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         started = time.perf_counter()
         self._telemetry.call_started(method)
         code = grpc.StatusCode.OK
+        task = asyncio.current_task()
         try:
-            yield
+            async with self._drained(task, method):
+                yield
         except (asyncio.CancelledError, GeneratorExit):
             # The caller left, or its deadline passed: gRPC tells it so itself.
             code = grpc.StatusCode.CANCELLED
@@ -110,6 +132,30 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             seconds = time.perf_counter() - started
             self._telemetry.call_ended(method, code.name, seconds)
             log.debug("call", method=method, code=code.name, seconds=round(seconds, 6))
+
+    @asynccontextmanager
+    async def _drained(self, task: asyncio.Task[Any] | None, method: str) -> AsyncIterator[None]:
+        """Turn a call away, or end it in time, when the server stops."""
+        if self._turning_away is not None and not method.startswith(_HEALTH):
+            await self._turning_away.wait()
+            raise _draining()
+        if task is None:
+            yield
+            return
+        self._running.add(task)
+        try:
+            yield
+        except asyncio.CancelledError:
+            if task not in self._ended:
+                raise
+            raise _draining() from None
+        finally:
+            self._running.discard(task)
+            self._ended.discard(task)
+
+
+def _draining() -> Draining:
+    return Draining("The server is stopping. Try again at another replica, or in a moment.")
 
 
 def _code_of(context: Context) -> grpc.StatusCode:

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from headstart.v1 import fine_tuning_service_pb2 as pb
 from headstart.v1 import fine_tuning_service_pb2_grpc as stubs
+from headstart.v1 import job_pb2
 from headstart.v1.input_pb2 import Example
-from headstart_server.errors import InvalidField
+from headstart_server.errors import DatabaseAway, InvalidField
 from headstart_server.jobs.intake import Intake, Upload
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.ledger import Ledger
@@ -69,7 +70,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
                 return pb.FineTuneResponse(validation=validation_message(validation))
             # Shielded: a caller that leaves now must not tear the acceptance apart.
             job = await asyncio.shield(asyncio.to_thread(upload.accept))
-            return pb.FineTuneResponse(job=job_message(job))
+            return pb.FineTuneResponse(job=await self._message(job))
         finally:
             if upload is not None:
                 await asyncio.shield(asyncio.to_thread(upload.close))
@@ -80,12 +81,13 @@ class FineTuningService(stubs.FineTuningServiceServicer):
             raise InvalidField(
                 f"Expected a wait of 0 to {MAX_WAIT_SECONDS:g} seconds. Received: {wait:g}.", field="wait"
             )
-        return pb.StatusResponse(job=job_message(await self._follower.ended(request.job_id, wait)))
+        job = await self._follower.ended(request.job_id, wait)
+        return pb.StatusResponse(job=await self._message(job))
 
     async def Watch(self, request: pb.WatchRequest, context: Context) -> AsyncIterator[pb.WatchResponse]:
         async with aclosing(self._follower.events(request.job_id, request.after_event)) as events:
             async for event in events:
-                yield pb.WatchResponse(event=event_message(event))
+                yield pb.WatchResponse(event=None if event is None else event_message(event))
 
     async def Cancel(self, request: pb.CancelRequest, context: Context) -> pb.CancelResponse:
         return pb.CancelResponse(job=job_message(await asyncio.to_thread(self._cancel, request.job_id)))
@@ -102,7 +104,15 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         )
         jobs = found[:size]
         token = page_token(jobs[-1].created, jobs[-1].job_id) if len(found) > size else ""
-        return pb.ListJobsResponse(jobs=[job_message(job) for job in jobs], next_page_token=token)
+        return pb.ListJobsResponse(jobs=[await self._message(job) for job in jobs], next_page_token=token)
+
+    async def _message(self, job: Job) -> job_pb2.Job:
+        """The message of a job. A forecast that cannot be had is no reason not to tell of an accepted job."""
+        likely = None
+        if not job.state.is_terminal:
+            with suppress(DatabaseAway):
+                likely = await asyncio.to_thread(self._ledger.forecast.of, job)
+        return job_message(job, likely)
 
 
 def _add(upload: Upload, messages: Sequence[Example], start: int) -> None:

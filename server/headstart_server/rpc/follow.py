@@ -10,6 +10,8 @@ from headstart_server.jobs.ledger import Ledger
 
 #: Seconds after which a job is read again though nobody told of a change.
 POLL_SECONDS = 15.0
+#: Seconds of quiet after which a sign of life is sent: proxies end streams that are silent for half a minute.
+QUIET_SECONDS = 20.0
 
 
 class Follower:
@@ -18,9 +20,11 @@ class Follower:
     Args:
         ledger: where jobs are read.
         changes: tells of their changes.
+        quiet_seconds: after which a sign of life is given.
     """
 
-    def __init__(self, ledger: Ledger, changes: Changes) -> None:
+    def __init__(self, ledger: Ledger, changes: Changes, *, quiet_seconds: float = QUIET_SECONDS) -> None:
+        self._quiet_seconds = quiet_seconds
         self._ledger = ledger
         self._changes = changes
         self._draining = False
@@ -32,14 +36,17 @@ class Follower:
         for wake in self._waiting:
             wake.set()
 
-    async def events(self, job_id: str, after: int) -> AsyncGenerator[JobEvent, None]:
+    async def events(self, job_id: str, after: int) -> AsyncGenerator[JobEvent | None, None]:
         """The events of a job with a number above `after`, as they come, until it has ended.
+
+        None is a sign of life, where nothing has happened for a while.
 
         Raises:
             JobNotFound: there is no such job.
             Draining: the server stops.
         """
-        wake = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        wake, told = asyncio.Event(), loop.time()
         with self._changes.follow(job_id, _waker(wake)):
             while True:
                 wake.clear()
@@ -49,7 +56,12 @@ class Follower:
                     yield event
                 if await self._has_ended(job_id, events):
                     return
-                await self._wait(wake, POLL_SECONDS)
+                if events:
+                    told = loop.time()
+                elif loop.time() - told >= self._quiet_seconds:
+                    yield None
+                    told = loop.time()
+                await self._wait(wake, min(POLL_SECONDS, self._quiet_seconds))
 
     async def ended(self, job_id: str, seconds: float) -> Job:
         """The job as it stands once it has ended, or after some seconds.

@@ -3,6 +3,7 @@
 from google.rpc import status_pb2
 
 from headstart.v1 import fine_tuning_service_pb2, job_pb2
+from headstart_server.jobs.forecast import Times
 from headstart_server.jobs.intake import Validation
 from headstart_server.jobs.job import Job, JobError, JobEvent, JobState, JobStep, Progress
 from headstart_server.learning.dataset import ExampleFault
@@ -27,8 +28,9 @@ STEPS = {
 }
 
 
-def job_message(job: Job) -> job_pb2.Job:
-    """The message of a job."""
+def job_message(job: Job, likely: Times | None = None) -> job_pb2.Job:
+    """The message of a job, and of when it is likely to start and end."""
+    likely = likely or Times()
     return job_pb2.Job(
         job_id=job.job_id,
         state=STATES[job.state],
@@ -49,6 +51,8 @@ def job_message(job: Job) -> job_pb2.Job:
         queue_position=job.queue_position,
         task=TASKS[job.task],
         promotion=promotion_message(job.promotion),
+        estimated_start_time=timestamp(likely.start),
+        estimated_finish_time=timestamp(likely.finish),
     )
 
 

@@ -152,6 +152,7 @@ def spec_of(message: job_pb2.FineTuneSpec) -> FineTuneSpec:
         parent_alias=message.parent_alias if parent == "parent_alias" else None,
         removed_example_ids=tuple(message.removed_example_ids),
         discard_examples=message.discard_examples,
+        priority=message.priority,
     )
 
 
@@ -172,6 +173,7 @@ def spec_message(spec: FineTuneSpec) -> job_pb2.FineTuneSpec:
         parent_version=spec.parent_version,
         removed_example_ids=spec.removed_example_ids,
         discard_examples=spec.discard_examples,
+        priority=spec.priority,
     )
     if spec.time_to_live is not None:
         message.time_to_live.FromNanoseconds(int(spec.time_to_live * 1e9))

@@ -64,6 +64,7 @@ CODES: dict[str, grpc.StatusCode] = {
     "EXAMPLE_NOT_FOUND": _MISSING,
     "NO_COMMON_EXAMPLES": _UNREADY,
     "TRAINER_DIED": grpc.StatusCode.INTERNAL,
+    "DATABASE_UNAVAILABLE": _AWAY,
 }
 
 

@@ -1,4 +1,4 @@
-"""A ledger and its registry in a folder, on a clock that only the test moves."""
+"""A ledger and its registry, on either database and on a clock that only the test moves."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +14,8 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, clock: ManualClock) -> Iterator[Shelf]:
-    shelf = Shelf(tmp_path, clock)
+def shelf(tmp_path: Path, clock: ManualClock, address: str | None) -> Iterator[Shelf]:
+    shelf = Shelf(tmp_path, clock, address=address)
     yield shelf
     shelf.close()
 

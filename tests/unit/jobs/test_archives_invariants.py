@@ -13,6 +13,7 @@ from headstart_server.errors import ExamplesNotKept, JobNotFound
 from headstart_server.jobs.archives import Archives
 from headstart_server.jobs.job import Findings, Job, JobError, JobState
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError
+from headstart_server.jobs.limits import QueueLimits
 
 ERROR = JobError(reason="INTERNAL", message="no")
 PLACE = st.integers(0, 5)
@@ -24,7 +25,7 @@ class ArchivesMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self._folder = tempfile.TemporaryDirectory()
-        self.desk = Desk(Shelf(Path(self._folder.name), ManualClock()), max_queued=1000)
+        self.desk = Desk(Shelf(Path(self._folder.name), ManualClock()), limits=QueueLimits(queued=1000))
         self.files = FakeArchives()
         self.archives = Archives(self.desk.shelf.database, self.files, max_bytes=1 << 40)
         self.count = 0
@@ -121,8 +122,7 @@ class ArchivesMachine(RuleBasedStateMachine):
     def crash(self) -> None:
         # Uploads end with the process; what they wrote goes at the start.
         self.uploads.clear()
-        self.desk.ledger = self.desk.restarted()
-        self.desk.ledger.recover()
+        self.desk.crash()
         self.archives.recover()
         needed = set().union(*(self.datasets[job] for job in self.living()))
         assert set(self.files.files) == needed

@@ -16,6 +16,7 @@ from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.queue import Lane, LaneQueue
 from headstart_server.errors import (
     ArtifactDamaged,
+    DatabaseAway,
     DatasetTooLarge,
     InvalidField,
     TooFewClasses,
@@ -24,13 +25,14 @@ from headstart_server.errors import (
 )
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.datasets import DatasetStore
-from headstart_server.jobs.fine_tune import REPORT_SECONDS, FineTuneRun, FineTuneTools
+from headstart_server.jobs.fine_tune import REPORT_SECONDS, STAGE_SECONDS, FineTuneRun, FineTuneTools
 from headstart_server.jobs.gate import GateKeeper
 from headstart_server.jobs.job import Job, JobState, JobStep
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger, Submission
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import DatasetLimits, Example
 from headstart_server.learning.evaluation import MetricsSource
+from headstart_server.learning.fitting import Fitted, fit
 from headstart_server.learning.recipe import Partial, Ridge
 from headstart_server.learning.target import Target
 from headstart_server.learning.task import Task
@@ -420,7 +422,7 @@ def test_a_cancel_found_in_the_ledger_stops_it_without_a_version(rig: Rig, desk:
 
 def test_a_run_that_lost_its_job_publishes_nothing_and_removes_its_files(rig: Rig, desk: Desk) -> None:
     first = rig.job(pets())
-    desk.restarted().recover()
+    desk.crash()
     second = desk.claim()
     rig.run(second).execute()
     with pytest.raises(JobLostError):
@@ -445,7 +447,7 @@ def test_a_fault_after_the_commit_does_not_take_the_files_of_the_version(
     tmp_path: Path, shelf: Shelf, desk: Desk
 ) -> None:
     registry = ForgetfulRegistry(shelf.database, shelf.store, ResidentVersions(1000), clock=shelf.clock)
-    ledger = Ledger(shelf.database, registry, Changes(), owner="x", max_queued=9, clock=shelf.clock)
+    ledger = Ledger(shelf.database, registry, Changes(), owner="x")
     rig = Rig(tmp_path, desk, ledger)
     with pytest.raises(OSError, match="away"):
         rig.run(rig.job(pets())).execute()
@@ -612,3 +614,98 @@ def test_more_activations_than_there_may_be_are_refused_before_the_backbone_runs
         rig.run(rig.job(pets(6), recipe=Partial())).execute()
     assert rig.backbone.batches == []
     rig.batcher.close()
+
+
+# Going on where an earlier attempt stopped
+
+
+class SlowFit:
+    """Makes fits take long on the rig's clock, and counts them."""
+
+    def __init__(self, rig: Rig, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+        self.fits = 0
+
+        def slowly(*args: object, **options: object) -> Fitted:
+            self.fits += 1
+            rig.clock.advance(seconds)
+            return fit(*args, **options)
+
+        monkeypatch.setattr("headstart_server.jobs.fine_tune.fit", slowly)
+
+
+def test_a_head_that_took_long_is_not_fitted_again(
+    rig: Rig, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = SlowFit(rig, monkeypatch, STAGE_SECONDS)
+    examples = pets(6, held_out=2)
+    reference = rig.fine_tune(examples, "whole")
+    first = rig.job(examples, "job", alias="stable")
+
+    def die_at_evaluation() -> None:
+        # The checkpoint after the head was put aside.
+        if desk.ledger.get("job").staged:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        rig.run(first, die_at_evaluation).execute()
+    assert slow.fits == 2
+    desk.crash()
+    second = desk.claim()
+    rig.run(second).execute()
+    manifest = desk.shelf.registry.version("pets", 2).manifest
+    assert slow.fits == 2
+    assert manifest.head_digest == reference.head_digest
+    assert manifest.metrics == reference.metrics
+    assert manifest.recipe == reference.recipe
+    assert manifest.fit_seconds == STAGE_SECONDS
+    assert desk.shelf.registry.version("pets", 2).artifact == "job.2"
+    assert sorted(desk.shelf.store.artifacts()) == ["job.2", "whole.1"]
+
+
+def test_a_head_that_is_damaged_where_it_lies_is_fitted_again(
+    rig: Rig, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = SlowFit(rig, monkeypatch, STAGE_SECONDS)
+    job = rig.job(pets())
+    rig.run(replace(job, staged="job.0.fit")).execute()
+    assert slow.fits == 1
+    assert desk.shelf.registry.load("pets", 1)
+
+
+def test_a_head_that_is_soon_fitted_is_not_put_aside(
+    rig: Rig, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    SlowFit(rig, monkeypatch, STAGE_SECONDS / 2)
+    rig.fine_tune(pets())
+    assert list(desk.shelf.store.artifacts()) == ["job.1"]
+
+
+class AwayLedger(Ledger):
+    """Its database is away for reports, and for the first successes: the last of them is written all the same."""
+
+    successes_without_answer = 2
+
+    def report(self, *args: object, **options: object) -> None:
+        raise DatabaseAway("gone")
+
+    def succeed(self, *args: object, **options: object) -> int:
+        if self.successes_without_answer:
+            self.successes_without_answer -= 1
+            if not self.successes_without_answer:
+                super().succeed(*args, **options)
+            raise DatabaseAway("gone")
+        return super().succeed(*args, **options)
+
+
+def test_work_goes_on_without_the_database_and_the_version_is_published_once(
+    tmp_path: Path, shelf: Shelf, desk: Desk
+) -> None:
+    ledger = AwayLedger(shelf.database, shelf.registry, Changes(), owner="x")
+    rig = Rig(tmp_path, desk, ledger)
+    slept: list[float] = []
+    rig.tools = replace(rig.tools, sleep=slept.append)
+    assert rig.run(rig.job(pets())).execute() == 1
+    rig.batcher.close()
+    assert len(slept) == 2
+    assert shelf.registry.model("pets").version_count == 1
+    assert desk.ledger.get("job").state is JobState.SUCCEEDED

@@ -247,7 +247,7 @@ def test_a_job_that_crashed_before_it_ended_is_judged_again_and_published_once(
     Meanwhile(desk, crash)
     with pytest.raises(KeyboardInterrupt):
         gated(bench, pets(6, start=6), parent_version=1)
-    desk.ledger.recover()
+    desk.crash()
     number = bench.run()
     assert number == 2
     assert promotion_of(bench.registry.version("pets", 2)).is_promoted

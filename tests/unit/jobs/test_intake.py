@@ -30,6 +30,7 @@ from headstart_server.jobs.datasets import DatasetStore
 from headstart_server.jobs.intake import Intake, Upload, Validation
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.ledger import Ledger, Submission
+from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import DatasetLimits, Example
 from headstart_server.learning.dataset_findings import DatasetFindings, RemarkKind
@@ -140,7 +141,7 @@ class SlowLedger(Ledger):
 def test_a_caller_that_leaves_while_its_job_is_accepted_does_not_take_the_dataset_with_it(
     tmp_path: Path, shelf: Shelf, desk: Desk, clock: ManualClock
 ) -> None:
-    ledger = SlowLedger(shelf.database, shelf.registry, desk.changes, owner="x", max_queued=9, clock=clock)
+    ledger = SlowLedger(shelf.database, shelf.registry, desk.changes, owner="x")
     counter = Counter(tmp_path, ledger, shelf.registry)
     upload = counter.open()
     upload.add(PETS)
@@ -198,7 +199,7 @@ def test_a_request_id_stands_for_its_spec_and_its_examples(
 
 
 def test_a_job_that_is_refused_leaves_nothing(tmp_path: Path, shelf: Shelf) -> None:
-    counter = Counter(tmp_path, Desk(shelf, max_queued=1).ledger, shelf.registry)
+    counter = Counter(tmp_path, Desk(shelf, limits=QueueLimits(queued=1)).ledger, shelf.registry)
     first, second = counter.open(), counter.open()
     for upload in (first, second):
         upload.add(PETS)
@@ -223,7 +224,7 @@ def test_a_dataset_that_cannot_be_trained_on_is_refused_and_leaves_nothing(count
 
 
 def test_a_full_queue_is_told_before_the_examples_are_sent(tmp_path: Path, shelf: Shelf) -> None:
-    desk = Desk(shelf, max_queued=1)
+    desk = Desk(shelf, limits=QueueLimits(queued=1))
     counter = Counter(tmp_path, desk.ledger, desk.shelf.registry)
     desk.submit()
     with pytest.raises(JobQueueFull):

@@ -3,27 +3,21 @@
 import threading
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from fakes import PATIENCE, Desk, ManualClock, Shelf
 from headstart_server.errors import JobNotFound, JobQueueFull, ModelNotFound, RequestIdReused
-from headstart_server.jobs.job import TRANSITIONS, Findings, Job, JobError, JobState, JobStep, Progress
-from headstart_server.jobs.ledger import MAX_CRASHES, JobCancelledError, JobLostError
+from headstart_server.jobs.job import Findings, Job, JobError, JobState, JobStep, Progress
+from headstart_server.jobs.ledger import JobCancelledError, JobLostError
+from headstart_server.jobs.limits import QueueLimits
 from headstart_server.learning.dataset import ExampleFault
 from headstart_server.models.version import Selector
+from postgres import on_both_databases
+
+pytestmark = on_both_databases
 
 ERROR = JobError(reason="TOO_FEW_CLASSES", message="one class", metadata={"a": "b"})
-
-
-def test_what_is_terminal_has_no_way_out() -> None:
-    assert set(TRANSITIONS) == set(JobState)
-    assert {state for state in JobState if state.is_terminal} == {
-        JobState.SUCCEEDED,
-        JobState.FAILED,
-        JobState.CANCELLED,
-    }
 
 
 # Accepting
@@ -49,7 +43,7 @@ def test_a_request_sent_again_gets_the_first_job(desk: Desk) -> None:
 
 
 def test_a_request_sent_again_gets_its_job_even_when_the_queue_is_full(shelf: Shelf) -> None:
-    desk = Desk(shelf, max_queued=1)
+    desk = Desk(shelf, limits=QueueLimits(queued=1))
     desk.submit("a", request_id="r")
     assert desk.submit("b", request_id="r").job_id == "a"
 
@@ -90,17 +84,17 @@ def test_of_many_who_send_one_request_at_once_one_makes_the_job(desk: Desk) -> N
 
 
 def test_a_full_queue_refuses_and_takes_again_when_a_job_is_claimed(shelf: Shelf) -> None:
-    desk = Desk(shelf, max_queued=2)
+    desk = Desk(shelf, limits=QueueLimits(queued=2))
     desk.submit()
     desk.ledger.check_room()
     desk.submit()
     for ask in (desk.submit, desk.ledger.check_room):
         with pytest.raises(JobQueueFull) as caught:
             ask()
-        assert caught.value.retry_after == 5.0
-        assert caught.value.message == (
-            "2 jobs are queued and the server takes 2 at most. Try again in 5 seconds."
-        )
+        assert caught.value.metadata == {"limit": "2", "queued": "2", "queue_position": "2"}
+        # A worker is free: the first of them should be taken at any moment.
+        assert caught.value.retry_after == 1.0
+        assert caught.value.message == "2 jobs are queued and the server takes 2 at most. Try again in 1 s."
     desk.claim()
     desk.ledger.check_room()
     desk.submit()
@@ -264,9 +258,10 @@ def test_a_cancelled_job_that_is_given_back_is_not_run_again(desk: Desk, clock: 
 def test_a_cancelled_job_whose_process_died_is_not_run_again(desk: Desk, clock: ManualClock) -> None:
     desk.running("a")
     desk.ledger.cancel("a")
-    (job,) = desk.restarted().recover()
-    assert (job.state, job.finished) == (JobState.CANCELLED, clock())
+    desk.crash()
     assert desk.ledger.claim() is None
+    job = desk.ledger.get("a")
+    assert (job.state, job.finished) == (JobState.CANCELLED, clock())
 
 
 @pytest.mark.parametrize("state", [JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED])
@@ -281,7 +276,7 @@ def test_a_job_that_has_ended_stays_as_it_is(desk: Desk, state: JobState, clock:
     before, events = desk.ledger.get("a"), desk.events("a")
     clock.advance(1)
     assert desk.ledger.cancel("a") == before
-    assert desk.ledger.recover() == []
+    desk.crash()
     assert desk.ledger.claim() is None
     assert desk.events("a") == events
     assert before.state is state
@@ -303,20 +298,20 @@ HAND_OVERS: dict[str, Callable[[Desk, Job], object]] = {
 
 def lost_to_another_attempt(desk: Desk) -> Job:
     job = desk.running("a")
-    desk.restarted().recover()
+    desk.crash()
     assert desk.claim().attempt == 2
     return job
 
 
 def lost_to_the_queue(desk: Desk) -> Job:
     job = desk.running("a")
-    desk.restarted().recover()
+    desk.ledger.give_back(job)
     return job
 
 
 def lost_to_an_end(desk: Desk) -> Job:
     job = desk.running("a")
-    desk.ledger.fail(job, ERROR, Findings())
+    desk.ledger.end_cancelled(job)
     return job
 
 
@@ -347,57 +342,13 @@ def test_an_attempt_that_is_not_the_newest_is_refused_even_while_the_job_runs(de
 
 def test_two_attempts_publish_one_version(desk: Desk) -> None:
     first = desk.running("a")
-    desk.restarted().recover()
+    desk.crash()
     second = desk.claim()
     assert desk.succeed(second) == 1
     with pytest.raises(JobLostError):
         desk.succeed(first)
     assert desk.shelf.registry.model("pets").version_count == 1
     assert desk.shelf.registry.version("pets", 1).artifact == "a.2"
-
-
-# Recovering
-
-
-def test_a_job_whose_process_died_is_queued_again(desk: Desk) -> None:
-    job = desk.running("a")
-    desk.report(job, 0.4)
-    (recovered,) = desk.restarted().recover()
-    assert (recovered.job_id, recovered.state) == ("a", JobState.QUEUED)
-    assert desk.claim().attempt == 2
-
-
-def test_a_job_that_ends_its_process_each_time_fails(desk: Desk, clock: ManualClock) -> None:
-    desk.submit("a")
-    for _ in range(MAX_CRASHES - 1):
-        desk.claim()
-        assert desk.restarted().recover()[0].state is JobState.QUEUED
-    desk.claim()
-    clock.advance(1)
-    (job,) = desk.restarted().recover()
-    assert (job.state, job.finished) == (JobState.FAILED, clock())
-    assert job.error == JobError(
-        reason="CRASHED_REPEATEDLY",
-        message="The server's process ended 3 times while it ran this job.",
-        metadata={"crashes": "3"},
-    )
-    assert desk.ledger.claim() is None
-
-
-def test_being_given_back_is_no_crash(desk: Desk) -> None:
-    desk.submit("a")
-    for _ in range(2 * MAX_CRASHES):
-        desk.ledger.give_back(desk.claim())
-    desk.claim()
-    assert desk.restarted().recover()[0].state is JobState.QUEUED
-
-
-def test_queued_and_ended_jobs_are_not_recovered(desk: Desk) -> None:
-    desk.succeed(desk.running("a"))
-    desk.submit("b")
-    before = [desk.ledger.get("a"), desk.ledger.get("b")]
-    assert desk.restarted().recover() == []
-    assert [desk.ledger.get("a"), desk.ledger.get("b")] == before
 
 
 # Asking
@@ -486,7 +437,7 @@ def test_jobs_that_ended_long_ago_are_forgotten_and_their_versions_stay(
     desk.ledger.fail(desk.running("c"), ERROR, Findings())
     desk.running("d")
     desk.submit("e", request_id="r")
-    assert desk.ledger.forget(before=clock()) == 2
+    assert desk.ledger.forget(older_than=0) == 2
     assert [job.job_id for job in desk.ledger.list(model="", states=[], before=None, limit=9)] == [
         "e",
         "d",
@@ -515,22 +466,11 @@ def test_each_commit_wakes_the_followers_of_its_job(desk: Desk) -> None:
     ]
 
 
-def test_a_cancel_and_a_recovery_wake_followers_too(desk: Desk) -> None:
+def test_a_cancel_and_a_take_over_wake_followers_too(desk: Desk) -> None:
     seen: list[JobState] = []
     desk.running("a")
     with desk.changes.follow("a", lambda: seen.append(desk.ledger.get("a").state)):
-        desk.ledger.recover()
+        desk.crash()
         desk.ledger.fail(desk.claim(), ERROR, Findings())
         desk.ledger.cancel("a")
-    assert seen[:3] == [JobState.QUEUED, JobState.RUNNING, JobState.FAILED]
-
-
-def test_rows_are_on_disk_when_a_call_returns(desk: Desk, tmp_path: Path, clock: ManualClock) -> None:
-    desk.running("a")
-    copied = tmp_path / "copy"
-    copied.mkdir()
-    for path in tmp_path.glob("headstart.sqlite3*"):
-        (copied / path.name).write_bytes(path.read_bytes())
-    other = Shelf(copied, clock)
-    assert Desk(other).ledger.get("a").state is JobState.RUNNING
-    other.close()
+    assert seen[:2] == [JobState.RUNNING, JobState.FAILED]

@@ -32,6 +32,8 @@ GOOD: list[dict[str, Any]] = [
     {"recipe": Ridge(regularization=1e-9, temperature=1e-6, folds=2)},
     {"recipe": Ridge(regularization=1e9, temperature=1e6, folds=20)},
     {"seed": 2**64 - 1},
+    {"priority": -10},
+    {"priority": 10},
 ]
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"model": ""}, "spec.model"),
@@ -41,6 +43,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     *[({"held_out_share": share}, "spec.held_out_share") for share in (-0.1, 0.91, NAN, INFINITY)],
     *[({"max_dropped_share": share}, "spec.max_dropped_share") for share in (-0.1, 1.01, NAN)],
     *[({"time_to_live": value}, "spec.time_to_live") for value in (0.0, 0.99, -1.0, 3.2e9, NAN, INFINITY)],
+    *[({"priority": priority}, "spec.priority") for priority in (-11, 11)],
     ({"display_name": "ä" * 129}, "spec.display_name"),
     ({"labels": {f"{number}": "" for number in range(65)}}, "spec.labels"),
     ({"labels": {"": "v"}}, "spec.labels"),

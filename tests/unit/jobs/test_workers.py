@@ -2,14 +2,15 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import pytest
 import structlog
 
-from fakes import PATIENCE, Desk, Recorder, Shelf
-from headstart_server.errors import Draining, TooFewClasses
+from fakes import LEASE, PATIENCE, Desk, ManualClock, Recorder, Shelf
+from headstart_server.errors import DatabaseAway, Draining, TooFewClasses
 from headstart_server.jobs.changes import Changes
+from headstart_server.jobs.heart import Heart
 from headstart_server.jobs.job import Findings, Job, JobState
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
 from headstart_server.jobs.workers import WorkerPool
@@ -31,19 +32,30 @@ class FakeRun:
 class Shop:
     """A pool of workers, with ways to wait for what it does."""
 
-    def __init__(self, desk: Desk, ledger: Ledger | None = None, *, size: int = 1) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        ledger: Ledger | None = None,
+        *,
+        size: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.desk = desk
         self.seen = Recorder()
         self.ended: list[str] = []
         self.work: Callable[[Job, Checkpoint], int] = lambda job, _: desk.succeed(job)
         self.on_end: Callable[[str], None] = self.ended.append
         self._told = threading.Condition()
+        ledger = ledger or desk.ledger
+        self.heart = Heart(ledger, LEASE, is_shared=False, clock=clock)
         self.pool = WorkerPool(
-            ledger or desk.ledger,
+            ledger,
+            self.heart,
             lambda job, checkpoint: FakeRun(job, checkpoint, self.work),
             self.on_end,
             self,
             size=size,
+            clock=clock,
         )
 
     def job_ended(self, outcome: str) -> None:
@@ -168,7 +180,7 @@ def test_a_cancelled_run_ends_at_its_next_checkpoint(shop: Shop) -> None:
     shop.submit("a")
     assert entered.wait(PATIENCE)
     shop.desk.ledger.cancel("a")
-    shop.pool.cancel("a")
+    shop.heart.cancel("a")
     assert shop.outcomes(1) == ["cancelled"]
     assert shop.desk.ledger.get("a").state is JobState.CANCELLED
     shop.stop()
@@ -198,7 +210,7 @@ def test_a_failure_after_a_cancel_ends_as_cancelled(shop: Shop) -> None:
 
 
 def test_the_cancel_of_another_job_changes_nothing(shop: Shop) -> None:
-    shop.pool.cancel("other")
+    shop.heart.cancel("other")
 
     def work(job: Job, checkpoint: Checkpoint) -> int:
         checkpoint()
@@ -258,9 +270,12 @@ def test_a_stop_does_not_wait_longer_than_it_was_told(desk: Desk) -> None:
     began = time.monotonic()
     shop.pool.stop(0.2)
     assert time.monotonic() - began < 0.7
+    # They may be run elsewhere by now: what they still write counts for nothing.
+    assert desk.ledger.count()[JobState.QUEUED] == 4
     may_end.set()
     shop.stop()
-    assert shop.outcomes(4) == ["succeeded"] * 4
+    assert shop.outcomes(4) == ["lost"] * 4
+    assert desk.ledger.count()[JobState.QUEUED] == 4
 
 
 def test_a_stop_before_the_start_and_twice_does_no_harm(desk: Desk) -> None:
@@ -289,11 +304,11 @@ class BrokenLedger(Ledger):
     claims_to_fail = 0
     ends_to_fail = 0
 
-    def claim(self) -> Job | None:
+    def claim(self, *args: object, **options: object) -> Job | None:
         if self.claims_to_fail:
             self.claims_to_fail -= 1
             raise OSError("disk full")
-        return super().claim()
+        return super().claim(*args, **options)
 
     def fail(self, *args: object) -> None:
         if self.ends_to_fail:
@@ -304,7 +319,7 @@ class BrokenLedger(Ledger):
 
 @pytest.fixture
 def broken(shelf: Shelf, desk: Desk) -> BrokenLedger:
-    return BrokenLedger(shelf.database, shelf.registry, Changes(), owner="x", max_queued=9, clock=shelf.clock)
+    return BrokenLedger(shelf.database, shelf.registry, Changes(), owner="x")
 
 
 def test_a_claim_that_fails_does_not_end_the_worker(
@@ -338,7 +353,8 @@ def test_an_end_that_cannot_be_written_leaves_the_job_to_the_next_start(
     assert shop.outcomes(2) == ["lost", "succeeded"]
     shop.stop()
     assert shop.ended == ["b"]
-    assert desk.restarted().recover()[0].job_id == "a"
+    desk.crash()
+    assert desk.claim().job_id == "a"
 
 
 def test_a_run_that_cannot_be_made_does_not_end_the_worker(desk: Desk) -> None:
@@ -351,7 +367,7 @@ def test_a_run_that_cannot_be_made_does_not_end_the_worker(desk: Desk) -> None:
             raise RuntimeError("no")
         return FakeRun(job, checkpoint, lambda job, _: desk.succeed(job))
 
-    pool = WorkerPool(desk.ledger, make_run, shop.ended.append, shop, size=1)
+    pool = WorkerPool(desk.ledger, shop.heart, make_run, shop.ended.append, shop, size=1)
     pool.start()
     for job_id in "ab":
         desk.submit(job_id)
@@ -389,15 +405,130 @@ def test_a_job_that_comes_between_a_look_into_the_queue_and_the_wait_is_not_slep
     class LateLedger(Ledger):
         looked = False
 
-        def claim(self) -> Job | None:
-            job = super().claim()
+        def claim(self, *args: object, **options: object) -> Job | None:
+            job = super().claim(*args, **options)
             if not self.looked:
                 self.looked = True
                 shop.submit("a")
             return job
 
-    ledger = LateLedger(shelf.database, shelf.registry, Changes(), owner="x", max_queued=9, clock=shelf.clock)
+    ledger = LateLedger(shelf.database, shelf.registry, Changes(), owner="x")
     shop = Shop(desk, ledger)
     shop.pool.start()
     assert shop.outcomes(1) == ["succeeded"]
     shop.stop()
+
+
+class AwayLedger(Ledger):
+    """Its database is away for some calls, before or after it did what it was asked."""
+
+    ends_without_answer = 0
+    beats_to_fail = 0
+
+    def fail(self, *args: object) -> None:
+        if self.ends_without_answer:
+            self.ends_without_answer -= 1
+            if not self.ends_without_answer:
+                super().fail(*args)
+            raise DatabaseAway("gone")
+        super().fail(*args)
+
+    def beat(self, held: Collection[Job]) -> Mapping[str, bool]:
+        if self.beats_to_fail:
+            self.beats_to_fail -= 1
+            raise DatabaseAway("gone")
+        return super().beat(held)
+
+
+@pytest.fixture
+def away(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> AwayLedger:
+    monkeypatch.setattr("headstart_server.jobs.workers.RETRY_SECONDS", 0.001)
+    monkeypatch.setattr("headstart_server.jobs.heart.ASK_SECONDS", 0.001)
+    return AwayLedger(shelf.database, shelf.registry, Changes(), owner="x")
+
+
+def test_an_end_is_written_when_the_database_is_back_and_once_only(desk: Desk, away: AwayLedger) -> None:
+    # The last of these is written, and its answer is lost.
+    away.ends_without_answer = 3
+    shop = Shop(desk, away)
+
+    def work(job: Job, checkpoint: Checkpoint) -> int:
+        raise TooFewClasses("one class")
+
+    shop.work = work
+    shop.pool.start()
+    shop.submit("a")
+    assert shop.outcomes(1) == ["failed"]
+    shop.stop()
+    states = [event.state for event in desk.events("a")]
+    assert states == [JobState.QUEUED, JobState.RUNNING, JobState.FAILED]
+
+
+def test_a_run_that_cannot_reach_the_database_goes_back_to_the_queue_and_is_not_blamed(
+    desk: Desk, away: AwayLedger
+) -> None:
+    shop = Shop(desk, away)
+
+    def work(job: Job, checkpoint: Checkpoint) -> int:
+        if job.attempt == 1:
+            raise DatabaseAway("gone")
+        return desk.succeed(job)
+
+    shop.work = work
+    shop.pool.start()
+    shop.submit("a")
+    assert shop.outcomes(2) == ["given_back", "succeeded"]
+    shop.stop()
+
+
+def test_a_run_whose_claim_is_in_doubt_waits_until_the_database_has_spoken(
+    desk: Desk, away: AwayLedger
+) -> None:
+    away.beats_to_fail = 3
+    clock = ManualClock(0.0)
+    shop = Shop(desk, away, clock=clock)
+
+    def work(job: Job, checkpoint: Checkpoint) -> int:
+        checkpoint()
+        assert away.beats_to_fail == 3
+        clock.advance(LEASE.seconds)
+        checkpoint()
+        assert away.beats_to_fail == 0
+        return desk.succeed(job)
+
+    shop.work = work
+    shop.pool.start()
+    shop.submit("a")
+    assert shop.outcomes(1) == ["succeeded"]
+    shop.stop()
+
+
+def test_a_run_that_wakes_up_as_a_zombie_hears_that_its_job_is_lost(desk: Desk, away: AwayLedger) -> None:
+    clock = ManualClock(0.0)
+    shop = Shop(desk, away, clock=clock)
+    taken: list[Job] = []
+
+    def work(job: Job, checkpoint: Checkpoint) -> int:
+        # It sleeps for longer than its lease, and another replica takes its job over meanwhile.
+        clock.advance(LEASE.seconds + 1)
+        desk.clock.advance(LEASE.seconds + 1)
+        taken.append(desk.claim())
+        checkpoint()
+        raise AssertionError("it went on")
+
+    shop.work = work
+    shop.pool.start()
+    shop.submit("a")
+    assert shop.outcomes(1) == ["lost"]
+    shop.stop()
+    assert desk.succeed(taken[0]) == 1
+
+
+def test_a_cancel_that_another_replica_took_stops_the_run_with_a_beat(shop: Shop) -> None:
+    entered = threading.Event()
+    shop.work = in_checkpoints(entered)
+    shop.submit("a")
+    assert entered.wait(PATIENCE)
+    shop.desk.restarted().cancel("a")
+    assert shop.heart.beat()
+    assert shop.outcomes(1) == ["cancelled"]

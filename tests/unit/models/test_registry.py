@@ -6,11 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, delete
 from sqlalchemy.exc import IntegrityError
 
-from fakes import PATIENCE, ManualClock, Shelf, make_head
+from fakes import PATIENCE, ManualClock, Shelf, make_head, make_manifest
 from headstart_server.database.database import Database
+from headstart_server.database.tables import versions
 from headstart_server.errors import (
     AliasNotFound,
     ArtifactDamaged,
@@ -20,10 +21,14 @@ from headstart_server.errors import (
     VersionNotFound,
 )
 from headstart_server.learning.head import Head
+from headstart_server.models import rows
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore
 from headstart_server.models.version import Alias, Manifest, Selector
+from postgres import on_both_databases
+
+pytestmark = on_both_databases
 
 
 @pytest.fixture
@@ -32,8 +37,8 @@ def clock() -> ManualClock:
 
 
 @pytest.fixture
-def shelf(tmp_path: Path, clock: ManualClock) -> Iterator[Shelf]:
-    shelf = Shelf(tmp_path, clock)
+def shelf(tmp_path: Path, clock: ManualClock, address: str | None) -> Iterator[Shelf]:
+    shelf = Shelf(tmp_path, clock, address=address)
     yield shelf
     shelf.close()
 
@@ -154,8 +159,10 @@ def test_a_version_is_read_once_and_kept(shelf: Shelf) -> None:
     assert shelf.registry.load("pets", 1) is shelf.registry.resident("pets", 1) is loaded
 
 
-def test_versions_beyond_the_bytes_are_dropped_and_read_again(tmp_path: Path, clock: ManualClock) -> None:
-    shelf = Shelf(tmp_path, clock, resident_bytes=2 * make_head().nbytes)
+def test_versions_beyond_the_bytes_are_dropped_and_read_again(
+    tmp_path: Path, clock: ManualClock, address: str | None
+) -> None:
+    shelf = Shelf(tmp_path, clock, address=address, resident_bytes=2 * make_head().nbytes)
     for seed in (1, 2, 3):
         shelf.publish(head=make_head(seed=seed))
         shelf.registry.load("pets", seed)
@@ -274,10 +281,77 @@ def test_files_without_a_row_are_left_over_and_removed(shelf: Shelf) -> None:
     shelf.publish()
     manifest = shelf.registry.version("pets", 1).manifest
     shelf.store.write("lost.1", make_head(), manifest)
-    assert shelf.registry.remove_leftovers() == 1
+    assert shelf.registry.remove_leftovers(set) == 1
     assert list(shelf.store.artifacts()) == ["job-1.1"]
     assert shelf.registry.load("pets", 1)
-    assert shelf.registry.remove_leftovers() == 0
+    assert shelf.registry.remove_leftovers(set) == 0
+
+
+def test_files_of_a_job_on_its_way_are_not_left_over(shelf: Shelf) -> None:
+    shelf.publish()
+    for artifact in ("busy.1", "busy.2.fit", "ended.1"):
+        shelf.store.write(artifact, make_head(), make_manifest())
+    assert shelf.registry.remove_leftovers(lambda: {"busy"}) == 1
+    assert sorted(shelf.store.artifacts()) == ["busy.1", "busy.2.fit", "job-1.1"]
+
+
+def test_files_of_a_job_that_publishes_during_the_look_are_not_left_over(shelf: Shelf) -> None:
+    shelf.store.write("job-1.1", make_head(), make_manifest())
+
+    def publishes() -> set[str]:
+        shelf.publish()
+        return set()
+
+    assert shelf.registry.remove_leftovers(publishes) == 0
+    assert shelf.registry.load("pets", 1)
+
+
+# Several replicas
+
+
+def test_what_another_replica_changes_is_found_by_catching_up(shelf: Shelf) -> None:
+    other = shelf.reopened()
+    with pytest.raises(ModelNotFound):
+        other.resolve(Selector(model="pets"))
+    shelf.publish(alias="stable")
+    shelf.publish()
+    other.catch_up()
+    assert other.resolve(Selector(model="pets")) == 2
+    assert other.resolve(Selector(model="pets", alias="stable")) == 1
+    shelf.registry.set_alias("pets", "stable", 2)
+    other.catch_up()
+    assert other.resolve(Selector(model="pets", alias="stable")) == 2
+    assert other.load("pets", 1)
+    shelf.registry.delete_version("pets", 1, force=False)
+    other.catch_up()
+    assert other.resident("pets", 1) is None
+    shelf.registry.delete_model("pets")
+    other.catch_up()
+    with pytest.raises(ModelNotFound):
+        other.resolve(Selector(model="pets"))
+
+
+def test_catching_up_leaves_models_alone_that_did_not_change(shelf: Shelf) -> None:
+    shelf.publish("pets")
+    shelf.publish("cars")
+    other = shelf.reopened()
+    with shelf.database.write() as connection:
+        # Behind the counter's back: only who reads the model again can see it.
+        connection.execute(delete(versions).where(versions.c.model == "cars"))
+    shelf.publish("pets")
+    other.catch_up()
+    assert other.resolve(Selector(model="pets")) == 2
+    assert other.resolve(Selector(model="cars")) == 1
+
+
+def test_a_change_that_fails_is_no_change(shelf: Shelf) -> None:
+    shelf.publish()
+    with shelf.database.read() as connection:
+        before = rows.last_change(connection)
+    with pytest.raises(VersionNotFound):
+        shelf.registry.set_alias("pets", "stable", 9)
+    with shelf.database.read() as connection:
+        assert rows.last_change(connection) == before
 
 
 # Aliases
@@ -426,8 +500,8 @@ def test_a_version_tells_where_it_came_from(shelf: Shelf, clock: ManualClock) ->
 class PausingDatabase(Database):
     """Holds the first snapshot of a chosen thread after it was read, until let go or for a moment."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, target: Path | str) -> None:
+        super().__init__(target)
         self.slow: threading.Thread | None = None
         self.read_old = threading.Event()
         self.let_go = threading.Event()
@@ -443,10 +517,11 @@ class PausingDatabase(Database):
                 self.let_go.wait(0.2)
 
 
-def test_of_two_refreshes_at_once_the_later_commit_is_what_stays(tmp_path: Path, clock: ManualClock) -> None:
-    shelf = Shelf(tmp_path, clock)
+def test_of_two_refreshes_at_once_the_later_commit_is_what_stays(
+    tmp_path: Path, shelf: Shelf, clock: ManualClock, address: str | None
+) -> None:
     shelf.publish()
-    database = PausingDatabase(tmp_path / "headstart.sqlite3")
+    database = PausingDatabase(address or tmp_path / "headstart.sqlite3")
     registry = Registry(database, shelf.store, ResidentVersions(1000), clock=clock)
 
     def commit_and_refresh() -> None:
@@ -463,4 +538,3 @@ def test_of_two_refreshes_at_once_the_later_commit_is_what_stays(tmp_path: Path,
         thread.join(PATIENCE)
     assert registry.resolve(Selector(model="pets", alias="stable")) == 1
     database.close()
-    shelf.close()

@@ -133,22 +133,42 @@ def test_a_head_of_another_shape_is_told(
     assert "does not fit its class names" in refusal(store, manifest)
 
 
-def test_what_a_broken_off_write_left_is_no_artifact_and_goes_at_the_next_start(
+class KilledError(BaseException):
+    pass
+
+
+def test_what_a_killed_process_was_writing_is_no_version_and_is_listed_to_be_removed(
     store: VersionStore, root: Path, written: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def torn(source: object, target: object) -> None:
-        raise OSError("power")
+    def killed(source: object, target: object) -> None:
+        raise KilledError
 
-    monkeypatch.setattr("headstart_server.models.store.os.rename", torn)
-    with pytest.raises(OSError, match="power"):
+    monkeypatch.setattr("headstart_server.models.store.os.rename", killed)
+    with pytest.raises(KilledError):
         store.write("job-2.1", make_head(), make_manifest())
-    assert list(store.artifacts()) == ["job-1.1"]
     monkeypatch.undo()
     again = VersionStore(root)
+    with pytest.raises(ArtifactDamaged):
+        again.read_manifest("job-2.1")
+    assert sorted(again.artifacts()) == ["job-1.1", "job-2.1"]
+    again.remove("job-2.1")
     assert list(again.artifacts()) == ["job-1.1"]
     assert [path.name for path in root.rglob("*.safetensors")] == [HEAD_FILE]
-    again.write("job-2.1", make_head(), make_manifest())
-    assert sorted(again.artifacts()) == ["job-1.1", "job-2.1"]
+
+
+def test_a_store_that_is_opened_leaves_alone_what_another_replica_is_writing(
+    store: VersionStore, root: Path
+) -> None:
+    (root / ".staging" / "job-2.1").mkdir()
+    VersionStore(root)
+    assert (root / ".staging" / "job-2.1").is_dir()
+
+
+def test_the_manifest_of_files_that_are_no_version_can_be_read(store: VersionStore) -> None:
+    written, _ = store.write("job-2.1.fit", make_head(), make_manifest())
+    assert store.read_manifest("job-2.1.fit") == written
+    with pytest.raises(ArtifactDamaged, match="no manifest"):
+        store.read_manifest("job-3.1.fit")
 
 
 def test_writing_a_name_again_replaces_what_an_earlier_attempt_left(store: VersionStore) -> None:

@@ -1,0 +1,60 @@
+"""SQLite: one file, one server."""
+
+import threading
+import time
+from typing import Any
+
+from sqlalchemy import URL, Connection, create_engine, event
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+
+from headstart_server.database.locks import Lock
+from headstart_server.errors import DatabaseAway, HeadstartError, StorageFull
+
+
+class Sqlite:
+    """How transactions go in a file. Not on a network file system, where SQLite's locks do not hold.
+
+    Writes take turns in this process before they reach SQLite's own lock, which has no queue: without the turn
+    a writer can be passed over for seconds.
+
+    Args:
+        address: of the file.
+    """
+
+    is_shared = False
+    begin_write = "BEGIN IMMEDIATE"
+    begin_snapshot = "BEGIN"
+
+    def __init__(self, address: URL) -> None:
+        self.name = str(address.database)
+        # Transactions are begun by hand: the driver would begin them late, and reads need none.
+        self.engine = create_engine(address, isolation_level="AUTOCOMMIT")
+        event.listen(self.engine, "connect", _configure)
+        self.turn = threading.Lock()
+
+    def lock(self, connection: Connection, lock: Lock) -> None:
+        """Nothing to do: who writes is alone."""
+
+    def now(self, connection: Connection) -> float:
+        """The machine's time: there is no other one to agree with."""
+        del connection
+        return time.time()
+
+    def fault(self, error: SQLAlchemyError) -> HeadstartError | None:
+        """What an error means; None if it is a fault of the server."""
+        if not isinstance(error, OperationalError):
+            return None
+        said = str(error.orig)
+        if "disk is full" in said:
+            return StorageFull()
+        if any(sign in said for sign in ("is locked", "disk I/O error", "unable to open")):
+            return DatabaseAway(f"The database file cannot be used: {said}.")
+        return None
+
+
+def _configure(connection: DBAPIConnection, _: Any) -> None:
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "busy_timeout=10000", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()

@@ -1,0 +1,203 @@
+"""When jobs are likely to start and end, from how long others took lately."""
+
+import heapq
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Row, func, or_, select
+
+from headstart_server.database.database import Database
+from headstart_server.database.tables import jobs, replicas
+from headstart_server.jobs.job import Job, JobState, JobStep
+
+#: Ended jobs that are looked at, the newest ones.
+LOOKED_AT = 30
+#: Seconds that a forecast is used for before it is made anew.
+FRESH_SECONDS = 1.0
+#: Seconds after which a replica that was not seen is not counted on.
+SEEN_SECONDS = 15.0
+_STATES = (JobState.QUEUED.value, JobState.RUNNING.value)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Times:
+    """When a job is likely to start and end, in seconds since 1970; None where that is not known.
+
+    Attributes:
+        start: None too for a job that has started.
+        finish: None too for a job that has ended.
+    """
+
+    start: float | None = None
+    finish: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rates:
+    """How fast jobs are.
+
+    Attributes:
+        example_seconds: seconds of features for an example, by backbone.
+        solve_seconds: seconds of all other steps, by backbone and recipe.
+    """
+
+    example_seconds: Mapping[str, float] = field(default_factory=dict)
+    solve_seconds: Mapping[tuple[str, str], float] = field(default_factory=dict)
+
+    def seconds(self, payload: Mapping[str, Any]) -> float | None:
+        """How long a job is likely to take; None where nothing like it has run."""
+        backbone, recipe = _kind(payload)
+        example, solve = self.example_seconds.get(backbone), self.solve_seconds.get((backbone, recipe))
+        if example is None or solve is None:
+            return None
+        return example * int(payload["example_count"]) + solve
+
+
+class Forecast:
+    """Tells when jobs are likely to start and end. Safe to use from many threads.
+
+    It knows what the newest jobs took, in the mean, and lets the queue pass through the workers there are. It
+    says nothing where it knows nothing: of a backbone or a recipe that no job has used yet, and of what waits
+    behind such a job.
+
+    Args:
+        database: holds the jobs.
+        slots: jobs that this replica runs at once.
+        most: jobs that may run at once over all replicas; 0 for no limit.
+        clock: seconds that only go up.
+    """
+
+    def __init__(
+        self, database: Database, *, slots: int, most: int = 0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._database = database
+        self._slots = slots
+        self._most = most
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._made = float("-inf")
+        self._times: Mapping[str, Times] = {}
+        self._next_start: float | None = None
+
+    def of(self, job: Job) -> Times:
+        """When a job is likely to start and end.
+
+        Raises:
+            DatabaseAway: the database does not answer.
+        """
+        if job.state.is_terminal:
+            return Times()
+        times = self._refreshed().get(job.job_id)
+        if times is None:
+            # It has come since.
+            times = self._refreshed(fresh_seconds=0.0).get(job.job_id, Times())
+        return times
+
+    def seconds_to_next_start(self) -> float | None:
+        """Seconds until the queue is likely to be shorter by a job; None where that is not known.
+
+        Raises:
+            DatabaseAway: the database does not answer.
+        """
+        self._refreshed()
+        return self._next_start
+
+    def _refreshed(self, fresh_seconds: float = FRESH_SECONDS) -> Mapping[str, Times]:
+        with self._lock:
+            if self._clock() - self._made < fresh_seconds:
+                return self._times
+            with self._database.snapshot() as connection:
+                now = self._database.now(connection)
+                rates, under_way = measured(connection), _under_way(connection)
+                slots = max(self._slots, _slots(connection, now))
+            slots = min(slots, self._most or slots)
+            self._times = schedule(under_way, rates, slots=slots, now=now)
+            starts = [times.start for times in self._times.values() if times.start is not None]
+            self._next_start = max(0.0, min(starts) - now) if starts else None
+            self._made = self._clock()
+            return self._times
+
+
+def schedule(under_way: Iterable[Row[Any]], rates: Rates, *, slots: int, now: float) -> Mapping[str, Times]:
+    """Let jobs, in the order in which they will be claimed, pass through so many slots."""
+    times: dict[str, Times] = {}
+    ends: list[float] = []
+    rows = list(under_way)
+    for row in (row for row in rows if row.state == JobState.RUNNING.value):
+        finish = _finish(row, rates, now)
+        times[row.job_id] = Times(finish=finish)
+        ends.append(float("inf") if finish is None else finish)
+    # Those that run beyond the slots there are give theirs to nobody.
+    free = heapq.nsmallest(slots, ends) if len(ends) > slots else ends + [now] * (slots - len(ends))
+    heapq.heapify(free)
+    for row in (row for row in rows if row.state == JobState.QUEUED.value):
+        start, seconds = heapq.heappop(free), rates.seconds(row.payload)
+        finish = float("inf") if seconds is None else start + seconds
+        heapq.heappush(free, finish)
+        times[row.job_id] = Times(start=_known(start), finish=_known(finish))
+    return times
+
+
+def measured(connection: Connection) -> Rates:
+    """How fast the newest jobs that succeeded were."""
+    found = connection.execute(
+        select(jobs.c.payload, jobs.c.checkpoint)
+        .where(jobs.c.state == JobState.SUCCEEDED.value, jobs.c.finished.is_not(None))
+        .order_by(jobs.c.finished.desc())
+        .limit(LOOKED_AT)
+    ).all()
+    features: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    solves: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for row in found:
+        steps = (row.checkpoint.get("findings") or {}).get("step_seconds") or {}
+        backbone, recipe = _kind(row.payload)
+        if JobStep.FEATURES.value in steps:
+            features[backbone].append((steps[JobStep.FEATURES.value], int(row.payload["example_count"])))
+        rest = [steps[step.value] for step in JobStep if step is not JobStep.FEATURES and step.value in steps]
+        if rest:
+            solves[backbone, recipe].append(sum(rest))
+    return Rates(
+        example_seconds={
+            name: sum(seconds for seconds, _ in pairs) / max(1, sum(count for _, count in pairs))
+            for name, pairs in features.items()
+        },
+        solve_seconds={kind: sum(seconds) / len(seconds) for kind, seconds in solves.items()},
+    )
+
+
+def _under_way(connection: Connection) -> list[Any]:
+    query = (
+        select(jobs.c.job_id, jobs.c.state, jobs.c.payload, jobs.c.checkpoint, jobs.c.started, jobs.c.created)
+        .where(or_(*(jobs.c.state == state for state in _STATES)))
+        .order_by(jobs.c.priority.desc(), jobs.c.created, jobs.c.job_id)
+    )
+    return list(connection.execute(query).all())
+
+
+def _slots(connection: Connection, now: float) -> int:
+    query = select(func.sum(replicas.c.slots)).where(replicas.c.seen > now - SEEN_SECONDS)
+    return int(connection.execute(query).scalar() or 0)
+
+
+def _finish(row: Row[Any], rates: Rates, now: float) -> float | None:
+    """When a running job is likely to end: from its own pace if it has one, else from that of others."""
+    fraction = float(((row.checkpoint or {}).get("progress") or {}).get("fraction") or 0.0)
+    seconds = rates.seconds(row.payload)
+    if seconds is not None:
+        return now + seconds * (1 - fraction)
+    elapsed = now - row.started
+    # The first features come slowly, and a tenth of a job tells little of the rest.
+    return now + elapsed * (1 - fraction) / fraction if fraction > 0.1 else None
+
+
+def _kind(payload: Mapping[str, Any]) -> tuple[str, str]:
+    spec = payload["spec"]
+    return str(spec["backbone"]), next(iter(spec["recipe"]), "")
+
+
+def _known(moment: float) -> float | None:
+    return None if moment == float("inf") else moment

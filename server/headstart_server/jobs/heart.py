@@ -1,0 +1,189 @@
+"""Keeps up the claims of this process, and hears what others ask of its jobs."""
+
+import threading
+import time
+from collections.abc import Callable, Collection
+
+import structlog
+
+from headstart_server.errors import DatabaseAway
+from headstart_server.jobs.job import Job
+from headstart_server.jobs.lease import Contact, Lease
+from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
+
+log = structlog.get_logger(__name__)
+
+#: Seconds between two tries to reach a database that is away, for a job that may not go on without it.
+ASK_SECONDS = 0.5
+
+
+class Hold:
+    """A claimed job in the hands of this process. The run reads flags here; it asks no database.
+
+    Args:
+        job: the job as it was claimed.
+        until: when the claim ends unless it is renewed, on the clock.
+        clock: seconds that only go up.
+    """
+
+    def __init__(self, job: Job, until: float, clock: Callable[[], float]) -> None:
+        self.job = job
+        self._until = until
+        self._clock = clock
+        self._cancelled = False
+        self._lost = False
+
+    def check(self) -> None:
+        """Go on only if nothing is known against it.
+
+        Raises:
+            JobCancelledError: it was asked to cancel.
+            JobLostError: it belongs to another attempt.
+        """
+        if self._lost:
+            raise JobLostError(self.job.job_id)
+        if self._cancelled:
+            raise JobCancelledError(self.job.job_id)
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the lease may have ended: somebody else may be at work on the job."""
+        return not self._lost and self._clock() >= self._until
+
+    def renew(self, until: float) -> None:
+        """The database has renewed the claim."""
+        self._until = max(self._until, until)
+
+    def cancel(self) -> None:
+        """It was asked to cancel."""
+        self._cancelled = True
+
+    def lose(self) -> None:
+        """It is another attempt's."""
+        self._lost = True
+
+
+class Heart:
+    """Beats for all jobs of this process in one statement, in a thread of its own.
+
+    Args:
+        ledger: where claims are renewed.
+        lease: how often and for how long.
+        is_shared: whether other replicas may be alive though they look dead; else none can be.
+        clock: seconds that only go up.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        lease: Lease,
+        *,
+        is_shared: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ledger = ledger
+        self._lease = lease
+        self._is_shared = is_shared
+        self._clock = clock
+        self._contact = Contact(lease, clock)
+        self._lock = threading.Lock()
+        self._holds: dict[str, Hold] = {}
+        self._stopped = threading.Event()
+        self._is_away = False
+        self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
+
+    def start(self) -> None:
+        """Begin to beat."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Beat no more."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    @property
+    def held(self) -> Collection[str]:
+        """The ids of the jobs in hand."""
+        with self._lock:
+            return list(self._holds)
+
+    @property
+    def may_take_over(self) -> bool:
+        """Whether the silence of another owner means that it is dead."""
+        return not self._is_shared or self._contact.is_steady
+
+    def hold(self, job: Job, claimed: float) -> Hold:
+        """Keep up the claim of a job that was asked for at a moment of the clock."""
+        hold = Hold(job, claimed + self._lease.seconds, self._clock)
+        with self._lock:
+            self._holds[job.job_id] = hold
+        return hold
+
+    def let_go(self, hold: Hold) -> None:
+        """The job is done with here."""
+        with self._lock:
+            if self._holds.get(hold.job.job_id) is hold:
+                del self._holds[hold.job.job_id]
+
+    def cancel(self, job_id: str) -> None:
+        """Tell the run of a job, if it is here, that the ledger has its cancel: no need to wait for a beat."""
+        with self._lock:
+            hold = self._holds.get(job_id)
+        if hold is not None:
+            hold.cancel()
+
+    def give_all_back(self) -> None:
+        """Put the jobs in hand back into the queue, whatever their runs are at: the fence keeps them out."""
+        with self._lock:
+            holds = list(self._holds.values())
+        for hold in holds:
+            try:
+                self._ledger.give_back(hold.job)
+            except DatabaseAway:
+                # Its lease ends, and another replica takes it over.
+                log.warning("job_not_given_back", job_id=hold.job.job_id)
+            hold.lose()
+
+    def ask(self) -> None:
+        """Ask the database once how claims stand; after a failure wait a little.
+
+        Only for a run whose claim is in doubt: it waits here instead of working for nothing.
+        """
+        if not self.beat():
+            self._stopped.wait(ASK_SECONDS)
+
+    def beat(self) -> bool:
+        """Renew all claims; False if the database did not answer."""
+        with self._lock:
+            sent = dict(self._holds)
+        # From before the question: the database counts the lease from when it comes to it.
+        until = self._clock() + self._lease.seconds
+        try:
+            renewed = self._ledger.beat([hold.job for hold in sent.values()])
+        except Exception as error:
+            self._note_failure(error)
+            return False
+        if self._is_away:
+            self._is_away = False
+            log.info("database_back")
+        self._contact.made()
+        for job_id, hold in sent.items():
+            if job_id not in renewed:
+                hold.lose()
+                continue
+            hold.renew(until)
+            if renewed[job_id]:
+                hold.cancel()
+        return True
+
+    def _note_failure(self, error: Exception) -> None:
+        if not isinstance(error, DatabaseAway):
+            log.exception("beat_failed")
+        elif not self._is_away:
+            log.warning("database_away", why=error.message)
+        self._is_away = True
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._lease.beat):
+            self.beat()

@@ -1,0 +1,20 @@
+"""How many jobs may wait and run."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueLimits:
+    """Limits over all replicas of a database; 0 is none.
+
+    Attributes:
+        queued: jobs that wait.
+        queued_per_tenant: of them, those of one tenant.
+        running: jobs that run at once, whatever the workers of all replicas could.
+        running_per_tenant: of them, those of one tenant; the jobs of others go before its further ones.
+    """
+
+    queued: int = 100
+    queued_per_tenant: int = 0
+    running: int = 0
+    running_per_tenant: int = 0

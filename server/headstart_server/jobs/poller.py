@@ -1,0 +1,78 @@
+"""Sees what other replicas changed."""
+
+import random
+import threading
+from collections.abc import Callable
+
+import structlog
+
+from headstart_server.errors import DatabaseAway
+from headstart_server.jobs.changes import Changes
+from headstart_server.jobs.ledger import Ledger
+
+log = structlog.get_logger(__name__)
+
+#: Seconds between two looks: a version is known everywhere, and an event reaches its followers, in less than one.
+POLL_SECONDS = 0.5
+
+
+class Poller:
+    """One look at the database for all who wait in this process, in a thread of its own.
+
+    Args:
+        ledger: is asked for the newest events of the jobs that are followed.
+        changes: knows who follows them.
+        catch_up: brings the routes of models up to date.
+        seconds: between two looks, in the mean: replicas that started together drift apart.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        changes: Changes,
+        catch_up: Callable[[], object],
+        *,
+        seconds: float = POLL_SECONDS,
+    ) -> None:
+        self._ledger = ledger
+        self._changes = changes
+        self._catch_up = catch_up
+        self._seconds = seconds
+        self._seen: dict[str, int] = {}
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="poller", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def poll(self) -> None:
+        """Look once.
+
+        Raises:
+            DatabaseAway: the database does not answer.
+        """
+        self._catch_up()
+        followed = self._changes.followed()
+        newest = self._ledger.last_events(followed) if followed else {}
+        # One that is gone is news too: whoever follows it shall hear that there is no such job.
+        changed = [job_id for job_id in followed if newest.get(job_id, -1) != self._seen.get(job_id)]
+        self._seen = {job_id: newest.get(job_id, -1) for job_id in followed}
+        for job_id in changed:
+            self._changes.publish(job_id)
+
+    def _run(self) -> None:
+        while not self._stopped.wait(self._seconds * random.uniform(0.8, 1.2)):  # noqa: S311 - no secret
+            try:
+                self.poll()
+            except DatabaseAway:
+                # The heart tells the log; what is known serves on.
+                continue
+            except Exception:
+                log.exception("poll_failed")

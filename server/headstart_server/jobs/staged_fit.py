@@ -1,0 +1,96 @@
+"""What a job has fitted and not yet published, for its next attempt."""
+
+import io
+from dataclasses import dataclass
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart_server.errors import ArtifactDamaged
+from headstart_server.learning.fitting import Fitted
+from headstart_server.learning.lbfgs import StopReason
+from headstart_server.learning.recipe import Partial
+from headstart_server.models.store import VersionStore
+from headstart_server.models.tail_file import TAIL_FILE, decode, encode
+from headstart_server.models.version import Manifest
+
+#: Out-of-fold outputs and which of them count, beside the head.
+OUTPUTS_FILE = "outputs.npz"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class StagedFit:
+    """A fit of an earlier attempt.
+
+    Attributes:
+        fitted: what was fitted.
+        seconds: what that took.
+    """
+
+    fitted: Fitted
+    seconds: float
+
+
+class StagedFits:
+    """Puts fits aside as folders of the version store that no version's row names, and finds them again.
+
+    Args:
+        versions: the store.
+    """
+
+    def __init__(self, versions: VersionStore) -> None:
+        self._versions = versions
+
+    def write(self, artifact: str, fitted: Fitted, manifest: Manifest) -> None:
+        """Put a fit aside under a name, with what is known of the version to be.
+
+        Raises:
+            StorageFull: the disk is full.
+        """
+        outputs = io.BytesIO()
+        arrays: dict[str, NDArray[Any]] = {"counted": fitted.counted}
+        if fitted.outputs is not None:
+            arrays["outputs"] = fitted.outputs
+        np.savez(outputs, allow_pickle=False, **arrays)
+        files = {OUTPUTS_FILE: outputs.getvalue()}
+        if fitted.tail is not None:
+            files[TAIL_FILE] = encode(fitted.tail)
+        self._versions.write(artifact, fitted.head, manifest, files)
+
+    def read(self, artifact: str, count: int) -> StagedFit | None:
+        """A fit that was put aside.
+
+        Args:
+            artifact: its name.
+            count: the number of examples it must be of.
+
+        Returns:
+            None if it is not there, damaged, or of another number of examples.
+        """
+        try:
+            manifest = self._versions.read_manifest(artifact)
+            head = self._versions.read(artifact, manifest)
+            content = self._versions.read_file(artifact, manifest, OUTPUTS_FILE) or b""
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                counted, outputs = arrays["counted"], arrays.get("outputs")
+            tail = None
+            if isinstance(manifest.recipe, Partial):
+                weights = self._versions.read_file(artifact, manifest, TAIL_FILE)
+                tail = None if weights is None else decode(weights, manifest.recipe.blocks)
+        except (ArtifactDamaged, BadZipFile, EOFError, KeyError, OSError, ValueError):
+            return None
+        if len(counted) != count:
+            return None
+        fitted = Fitted(
+            head=head,
+            recipe=manifest.recipe,
+            metrics=manifest.metrics,
+            stop_reason=StopReason(manifest.stop_reason) if manifest.stop_reason else None,
+            outputs=outputs,
+            counted=counted,
+            tail=tail,
+            remark=manifest.remark,
+        )
+        return StagedFit(fitted=fitted, seconds=manifest.fit_seconds)

@@ -1,0 +1,144 @@
+"""Accepting jobs: within the limits, and each request once."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from sqlalchemy import Connection, func, insert, select
+
+from headstart_server.database.tables import jobs
+from headstart_server.errors import RequestIdReused
+from headstart_server.jobs import archives, rows
+from headstart_server.jobs.job import Job, JobState
+from headstart_server.jobs.limits import QueueLimits
+from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.learning.dataset import DatasetSummary
+
+#: The only kind of job there is; servers claim only kinds they know.
+FINE_TUNE = "fine_tune"
+#: Ids of examples left out that are told with a job; there may be megabytes of them.
+MAX_TOLD_IDS = 100
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Submission:
+    """A fine-tune to accept.
+
+    Attributes:
+        job_id: the name it shall have; its dataset is stored under it already.
+        spec: what to do.
+        summary: what is known of its dataset.
+        request_id: the caller's id of the request; None for none.
+        request_hash: digest of all that the caller sent.
+        archives: the jobs in whose archives its examples lie beside its own.
+        tenant: on whose behalf; limits and request ids are each tenant's own.
+    """
+
+    job_id: str
+    spec: FineTuneSpec
+    summary: DatasetSummary
+    request_id: str | None
+    request_hash: str
+    archives: Collection[str] = ()
+    tenant: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Full:
+    """Why a queue takes no more.
+
+    Attributes:
+        queued: jobs that wait.
+        limit: how many may.
+        whose: the tenant whose limit it is; None for that of all.
+    """
+
+    queued: int
+    limit: int
+    whose: str | None = None
+
+
+def replayed(
+    connection: Connection, tenant: str, request_id: str | None, request_hash: str | None
+) -> Job | None:
+    """The job that the same request made before, if it did.
+
+    Args:
+        connection: of the transaction.
+        tenant: who asks.
+        request_id: the caller's id; None for none.
+        request_hash: digest of all that the caller sent; None if that is not known yet.
+
+    Raises:
+        RequestIdReused: the request id was accepted before with other content.
+    """
+    if request_id is None:
+        return None
+    row = connection.execute(
+        select(jobs.c.job_id, jobs.c.request_hash).where(
+            jobs.c.tenant == tenant, jobs.c.request_id == request_id
+        )
+    ).one_or_none()
+    if row is None:
+        return None
+    if request_hash is not None and row.request_hash != request_hash:
+        raise RequestIdReused(
+            f"Request id {request_id!r} was used before for job {row.job_id} with another "
+            "spec or other examples. Use a new request id for a new fine-tune.",
+            field="spec.request_id",
+            metadata={"job_id": row.job_id},
+        )
+    return rows.get(connection, row.job_id)
+
+
+def fullness(connection: Connection, limits: QueueLimits, tenant: str) -> Full | None:
+    """The limit that one more job would pass, if there is one."""
+    for limit, whose in ((limits.queued, None), (limits.queued_per_tenant, tenant)):
+        if not limit:
+            continue
+        query = select(func.count()).select_from(jobs).where(jobs.c.state == JobState.QUEUED.value)
+        if whose is not None:
+            query = query.where(jobs.c.tenant == whose)
+        queued = int(connection.execute(query).scalar_one())
+        if queued >= limit:
+            return Full(queued=queued, limit=limit, whose=whose)
+    return None
+
+
+def add(connection: Connection, submission: Submission, now: float) -> Job:
+    """Write the job, who needs its examples, and its first event.
+
+    Raises:
+        ExamplesNotKept: an archive that it needs may be gone.
+    """
+    summary = submission.summary
+    connection.execute(
+        insert(jobs).values(
+            job_id=submission.job_id,
+            kind=FINE_TUNE,
+            tenant=submission.tenant,
+            priority=submission.spec.priority,
+            state=JobState.QUEUED.value,
+            model=submission.spec.model,
+            payload={
+                "spec": _shortened(submission.spec).to_json(),
+                "example_count": summary.example_count,
+                "class_count": len(summary.class_counts),
+                "dataset_digest": summary.digest,
+                "task": summary.task,
+                "added_count": summary.added_count,
+                "removed_count": summary.removed_count,
+            },
+            request_id=submission.request_id,
+            request_hash=submission.request_hash,
+            seq=1,
+            created=now,
+        )
+    )
+    archives.hold(connection, submission.job_id, submission.archives)
+    rows.add_event(connection, submission.job_id, 1, now=now, attempt=0, state=JobState.QUEUED, progress=None)
+    return rows.get(connection, submission.job_id)
+
+
+def _shortened(spec: FineTuneSpec) -> FineTuneSpec:
+    """The spec as it is told with the job: the dataset's list has what was left out."""
+    return replace(spec, removed_example_ids=spec.removed_example_ids[:MAX_TOLD_IDS])

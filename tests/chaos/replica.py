@@ -1,0 +1,83 @@
+"""One server process that is killed, paused, stopped and started again on the same port."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import closing, suppress
+from pathlib import Path
+
+SERVE = Path(__file__).with_name("serve.py")
+HOST = "127.0.0.1"
+
+
+class Replica:
+    """A server with a port and a data folder of its own.
+
+    Args:
+        folder: of its data and its log.
+        settings: of its `Config`, besides these.
+    """
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        self._log = folder / "log"
+        self._settings = {
+            "port": self.port,
+            "metrics_port": None,
+            "data": str(folder / "data"),
+            "log_format": "json",
+            **settings,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def target(self) -> str:
+        return f"{HOST}:{self.port}"
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace") if self._log.exists() else ""
+
+    def start(self) -> None:
+        """Start it, unless it runs."""
+        if self.is_running:
+            return
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, str(SERVE), json.dumps(self._settings)],
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            )
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal, if it runs."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.send_signal(number)
+
+    def wait(self, timeout: float) -> int:
+        """Wait for its end; returns its exit code."""
+        assert self._process is not None
+        return self._process.wait(timeout)
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(30)
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody uses."""
+    with closing(socket.socket()) as listener:
+        listener.bind((HOST, 0))
+        return int(listener.getsockname()[1])

@@ -1,0 +1,167 @@
+"""Servers under chaos for a while, then the invariants. `make chaos MINUTES=10` prints what came of it."""
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from chaos.clients import Clients, Told
+from chaos.invariants import Leftovers
+from chaos.replica import Replica
+from chaos.trouble import BEAT_SECONDS, LEASE_SECONDS, Trouble
+from headstart_server.database.database import Database
+from headstart_server.errors import DatabaseAway
+from headstart_server.jobs.job import JobState
+from postgres import PostgresServer, programs
+
+#: Seconds that all jobs get to end once nobody makes trouble.
+SETTLE_SECONDS = 120.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of a run.
+
+    Attributes:
+        trouble: what was done, by kind.
+        states: jobs by the state that they ended in.
+        take_overs: jobs taken from dead owners.
+        predicted: predictions answered meanwhile.
+        violations: what must not have happened.
+    """
+
+    trouble: Counter[str]
+    states: Counter[str]
+    take_overs: int
+    predicted: int
+    violations: list[str]
+
+    def __str__(self) -> str:
+        done = ", ".join(f"{count} {kind}" for kind, count in sorted(self.trouble.items()))
+        ends = ", ".join(f"{count} {state}" for state, count in sorted(self.states.items()))
+        return (
+            f"{done}; {self.take_overs} take-overs; {sum(self.states.values())} jobs: {ends}; "
+            f"{self.predicted} predictions; {len(self.violations)} violations"
+        )
+
+
+def run(
+    folder: Path, *, replicas: int, postgres: PostgresServer | None, seconds: float, seed: int
+) -> Outcome:
+    """Run servers on one database under chaos.
+
+    Args:
+        folder: takes their files.
+        replicas: how many.
+        postgres: where their database is; None for SQLite.
+        seconds: how long.
+        seed: of all choices.
+    """
+    artifacts = folder / "artifacts"
+    address = postgres.database() if postgres else f"sqlite:///{folder / 'ledger.sqlite3'}"
+    servers = [
+        Replica(
+            folder / f"replica-{place}",
+            database=address,
+            artifacts=str(artifacts),
+            lease_seconds=LEASE_SECONDS,
+            beat_seconds=BEAT_SECONDS,
+            workers=2,
+            grace_seconds=5.0,
+            feature_cache_mib=0,
+            feature_cache_disk_mib=0,
+            max_queued_jobs=40,
+        )
+        for place in range(replicas)
+    ]
+    told, trouble = Told(), Trouble(servers, postgres, seed)
+    clients = Clients([server.target for server in servers], told, seed)
+    try:
+        for server in servers:
+            server.start()
+        clients.start()
+        trouble.make(seconds)
+        clients.stop()
+        # A deadly job still has servers to kill.
+        left = _settle(address, servers)
+        clients.join_watchers(30)
+    finally:
+        for server in servers:
+            server.kill()
+    database = Database(address)
+    leftovers = Leftovers(database, artifacts, told)
+    database.close()
+    violations = [*told.violations, *leftovers.violations(), *left]
+    return Outcome(
+        trouble=trouble.done,
+        states=leftovers.states,
+        take_overs=leftovers.take_overs,
+        predicted=told.predicted,
+        violations=violations,
+    )
+
+
+def _settle(address: str, servers: list[Replica]) -> list[str]:
+    """Wait until every job has ended, starting servers that die; returns what is wrong if they do not end."""
+    from headstart_server.jobs import asking
+
+    database = Database(address)
+    deadline = time.monotonic() + SETTLE_SECONDS
+    try:
+        while time.monotonic() < deadline:
+            for server in servers:
+                server.start()
+            try:
+                with database.read() as connection:
+                    counted = asking.counted(connection)
+            except DatabaseAway:
+                counted = {JobState.QUEUED: 1, JobState.RUNNING: 0}
+            if not counted[JobState.QUEUED] + counted[JobState.RUNNING]:
+                return []
+            time.sleep(0.2)
+        return [f"jobs have not ended in {SETTLE_SECONDS:g} s: {counted}"]
+    finally:
+        database.close()
+
+
+def main() -> int:
+    """Run on both databases; the exit code is 1 if an invariant was broken."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=1.0, help="on each database")
+    parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
+    parser.add_argument("--only", choices=("sqlite", "postgresql"))
+    parser.add_argument("--keep", type=Path, help="keep the servers' files and logs in this folder")
+    asked = parser.parse_args()
+    print(f"seed {asked.seed}")
+    broken = 0
+    for kind, replicas in (("sqlite", 1), ("postgresql", 3)):
+        found = programs()
+        if asked.only not in (None, kind) or (kind == "postgresql" and found is None):
+            print(f"{kind}: left out")
+            continue
+        with tempfile.TemporaryDirectory() as temporary:
+            postgres = PostgresServer(found) if kind == "postgresql" and found else None
+            try:
+                outcome = run(
+                    (asked.keep or Path(temporary)) / kind,
+                    replicas=replicas,
+                    postgres=postgres,
+                    seconds=asked.minutes * 60,
+                    seed=asked.seed,
+                )
+            finally:
+                if postgres:
+                    postgres.close()
+        print(f"{kind}, {replicas} server(s), {asked.minutes:g} min: {outcome}")
+        for violation in outcome.violations:
+            print(f"  {violation}")
+        broken += len(outcome.violations)
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""A server for chaos: the real one, on a backbone that needs no network and takes its time.
+
+Its settings come as JSON in the first argument; `batch_seconds` among them is what each batch takes on the device.
+Contents that begin with `deadly` kill the process, and those that begin with `quick` take no time.
+"""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from fakes import FakeBackbone, FakeSource
+from headstart_server.app import serve
+from headstart_server.backbones.backbone import Content
+from headstart_server.config import Config
+
+#: Seconds that an example takes, so that jobs are seen at work.
+EXAMPLE_SECONDS = 0.02
+
+
+class SlowBackbone(FakeBackbone):
+    """Takes its time for an example, and none for a batch."""
+
+    def decode(self, content: Content) -> NDArray[Any]:
+        if isinstance(content, bytes) and content.startswith(b"deadly"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if isinstance(content, bytes) and not content.startswith(b"quick"):
+            time.sleep(EXAMPLE_SECONDS)
+        return super().decode(content)
+
+
+if __name__ == "__main__":
+    settings = json.loads(sys.argv[1])
+    backbone, batch_seconds = SlowBackbone(), settings.pop("batch_seconds", 0.0)
+    backbone.before_run = lambda rows: time.sleep(batch_seconds)
+    for name in ("data", "artifacts"):
+        if settings.get(name):
+            settings[name] = Path(settings[name])
+    serve(Config(backbone="fake", **settings), FakeSource(backbone))

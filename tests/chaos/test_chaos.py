@@ -1,0 +1,35 @@
+"""A minute of chaos on each database: nothing accepted is lost, and nothing happens twice."""
+
+from pathlib import Path
+
+import pytest
+
+from chaos.run import run
+from postgres import PostgresServer, need_programs
+
+SECONDS = 45.0
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
+
+
+def test_one_server_on_a_file_keeps_its_promises_through_chaos(tmp_path: Path) -> None:
+    outcome = run(tmp_path, replicas=1, postgres=None, seconds=SECONDS, seed=5)
+
+    print(outcome)
+    assert outcome.violations == []
+    assert outcome.trouble["kill"] and outcome.trouble["drain"] and outcome.trouble["pause"]
+    assert outcome.states["succeeded"] > 10
+
+
+def test_three_servers_on_postgresql_keep_their_promises_through_chaos(tmp_path: Path) -> None:
+    # One of its own: it is stopped and killed as well.
+    postgres = PostgresServer(need_programs())
+    try:
+        outcome = run(tmp_path, replicas=3, postgres=postgres, seconds=SECONDS, seed=6)
+    finally:
+        postgres.close()
+
+    print(outcome)
+    assert outcome.violations == []
+    assert outcome.trouble["kill"] and outcome.trouble["restart_database"]
+    assert outcome.states["succeeded"] > 10

@@ -1,0 +1,82 @@
+"""What is done to servers and their database."""
+
+import random
+import signal
+import threading
+from collections import Counter
+from collections.abc import Sequence
+
+from chaos.replica import Replica
+from postgres import PostgresServer
+
+#: Seconds of a lease, and between beats: as short as a busy machine allows.
+LEASE_SECONDS = 4.0
+BEAT_SECONDS = 0.5
+
+
+class Trouble:
+    """Makes trouble, one kind after another, at random and each now and then.
+
+    Args:
+        replicas: the servers.
+        postgres: their database's server; None for SQLite.
+        seed: of its choices.
+    """
+
+    def __init__(self, replicas: Sequence[Replica], postgres: PostgresServer | None, seed: int) -> None:
+        self._replicas = replicas
+        self._postgres = postgres
+        self._chance = random.Random(seed)
+        self._over = threading.Event()
+        self._deck: list[str] = []
+        self.done: Counter[str] = Counter()
+
+    def make(self, seconds: float) -> None:
+        """Make trouble for so long; at the end every server runs."""
+        timer = threading.Timer(seconds, self._over.set)
+        timer.start()
+        while not self._over.is_set():
+            for replica in self._replicas:
+                replica.start()
+            self._over.wait(self._chance.uniform(0.5, 2.5))
+            kind = self._next()
+            getattr(self, f"_{kind}")(self._chance.choice(self._replicas))
+            self.done[kind] += 1
+        timer.cancel()
+        for replica in self._replicas:
+            replica.send(signal.SIGCONT)
+            replica.start()
+
+    def _next(self) -> str:
+        """Every kind comes once before one comes again: a short run shall meet them all."""
+        if not self._deck:
+            self._deck = ["kill", "kill", "pause", "drain", "short_pause"]
+            self._deck += ["restart_database"] if self._postgres else []
+            self._chance.shuffle(self._deck)
+        return self._deck.pop()
+
+    def _kill(self, replica: Replica) -> None:
+        replica.kill()
+
+    def _pause(self, replica: Replica) -> None:
+        """Longer than a lease: it must wake as one that has lost its jobs."""
+        self._hold(replica, LEASE_SECONDS * self._chance.uniform(1.2, 1.6))
+
+    def _short_pause(self, replica: Replica) -> None:
+        self._hold(replica, LEASE_SECONDS * self._chance.uniform(0.2, 0.6))
+
+    def _hold(self, replica: Replica, seconds: float) -> None:
+        replica.send(signal.SIGSTOP)
+        threading.Event().wait(seconds)
+        replica.send(signal.SIGCONT)
+
+    def _drain(self, replica: Replica) -> None:
+        if replica.is_running:
+            replica.send(signal.SIGTERM)
+            replica.wait(60)
+
+    def _restart_database(self, _: Replica) -> None:
+        assert self._postgres is not None
+        self._postgres.stop(self._chance.choice((signal.SIGINT, signal.SIGQUIT)))
+        threading.Event().wait(self._chance.uniform(0.2, 1.5 * LEASE_SECONDS))
+        self._postgres.start()

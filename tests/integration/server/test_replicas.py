@@ -1,0 +1,354 @@
+"""Three servers on one PostgreSQL act as one service."""
+
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+
+from chaos.clients import deadly_examples
+from chaos.replica import Replica
+from headstart.v1 import fine_tuning_service_pb2 as tuning
+from headstart.v1 import input_pb2, job_pb2
+from headstart.v1 import model_service_pb2 as keeping
+from integration.server.calls import TERMINAL, Api, example, refused
+from postgres import PostgresServer, need_programs
+from server_process import eventually
+
+LEASE_SECONDS = 3.0
+QUEUED, RUNNING = job_pb2.JOB_STATE_QUEUED, job_pb2.JOB_STATE_RUNNING
+SUCCEEDED, CANCELLED = job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_CANCELLED
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@dataclass(kw_only=True)
+class Service:
+    """The servers, a connection to each, and their database."""
+
+    replicas: list[Replica]
+    apis: list[Api]
+    postgres: PostgresServer
+
+    def wait_until_all_serve(self) -> None:
+        for replica, api in zip(self.replicas, self.apis, strict=True):
+            replica.start()
+            eventually(lambda api=api: serves(api), 60, "a server that serves")
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("replicas")
+    # Of its own, for it is stopped.
+    postgres = PostgresServer(need_programs())
+    address = postgres.database()
+    replicas = [
+        Replica(
+            folder / f"replica-{place}",
+            database=address,
+            artifacts=str(folder / "artifacts"),
+            lease_seconds=LEASE_SECONDS,
+            beat_seconds=0.5,
+            # The third one runs no more than it must.
+            workers=1,
+            max_queued_jobs=6,
+            grace_seconds=10.0,
+        )
+        for place in range(3)
+    ]
+    apis = [Api.connect(replica.target) for replica in replicas]
+    service = Service(replicas=replicas, apis=apis, postgres=postgres)
+    try:
+        service.wait_until_all_serve()
+        yield service
+    finally:
+        for replica in replicas:
+            replica.kill()
+        for api in apis:
+            api.channel.close()
+        postgres.close()
+
+
+def serves(api: Api) -> bool:
+    try:
+        status = api.health.Check(health_pb2.HealthCheckRequest(), timeout=5).status
+    except grpc.RpcError:
+        return False
+    return status == health_pb2.HealthCheckResponse.SERVING
+
+
+def quick(count: int = 12) -> list[input_pb2.Example]:
+    return [example(f"quick{place % 3}:{place}".encode(), f"c{place % 3}") for place in range(count)]
+
+
+def slow(count: int, name: str) -> list[input_pb2.Example]:
+    """Fifty a second."""
+    return [example(f"{name}{place % 3}:{place}".encode(), f"c{place % 3}") for place in range(count)]
+
+
+def answers(call: Callable[[], object]) -> bool:
+    try:
+        call()
+    except grpc.RpcError:
+        return False
+    return True
+
+
+def within(seconds: float, call: Callable[[], object]) -> float:
+    """The seconds until a call succeeds, which must be soon."""
+    began = time.monotonic()
+    eventually(lambda: answers(call), seconds, "an answer")
+    return time.monotonic() - began
+
+
+def ended(api: Api, job_id: str) -> job_pb2.Job:
+    return api.ended(job_id, 90)
+
+
+def test_a_version_is_found_everywhere_within_a_second_of_its_publication(service: Service):
+    first, second, third = service.apis
+    job = first.fine_tune(quick(), model="shared", alias="stable")
+    events = list(second.watch(job.job_id))
+    seconds = within(1.0, lambda: third.predict("shared", b"quick1:x"))
+
+    assert [event.number for event in events] == list(range(1, len(events) + 1))
+    assert events[-1].state == SUCCEEDED
+    assert seconds < 1.0
+    assert {api.status(job.job_id).version for api in service.apis} == {1}
+    assert len({str(api.predict("shared", b"quick1:x").result) for api in service.apis}) == 1
+
+
+def test_an_alias_that_moves_is_followed_everywhere_within_a_second(service: Service):
+    first, second, third = service.apis
+    for _ in range(2):
+        assert ended(first, first.fine_tune(quick(), model="aliased").job_id).state == SUCCEEDED
+    for number in (1, 2, 1):
+        second.models.SetAlias(keeping.SetAliasRequest(model="aliased", alias="live", version=number))
+
+        def follows(number: int = number) -> bool:
+            try:
+                return third.predict("aliased", b"quick1:x", alias="live").result.version == number
+            except grpc.RpcError:
+                return False
+
+        eventually(follows, 1.0, f"the alias at version {number}")
+
+
+def test_a_version_that_is_deleted_is_gone_everywhere_within_a_second(service: Service):
+    first, second, third = service.apis
+    assert ended(first, first.fine_tune(quick(), model="gone").job_id).state == SUCCEEDED
+    within(1.0, lambda: third.predict("gone", b"quick1:x"))
+    second.models.DeleteModel(keeping.DeleteModelRequest(model="gone"))
+
+    eventually(lambda: not answers(lambda: third.predict("gone", b"quick1:x")), 1.0, "no model")
+
+
+def test_a_cancel_at_any_replica_ends_a_job_in_a_long_step_within_a_second_or_so(service: Service):
+    first, second, third = service.apis
+    job = first.fine_tune(slow(2000, "long"), model="long")
+    eventually(lambda: second.status(job.job_id).progress.done > 5, 30, "a job at work")
+    began = time.monotonic()
+    third.fine_tuning.Cancel(tuning.CancelRequest(job_id=job.job_id))
+    last = list(second.watch(job.job_id))[-1]
+
+    assert last.state == CANCELLED
+    assert time.monotonic() - began < 2.5
+
+
+def test_jobs_run_at_all_replicas_and_a_full_queue_says_when_to_come_again(service: Service):
+    api = service.apis[0]
+    # Of what has run nothing is known before.
+    assert ended(api, api.fine_tune(quick(), model="known").job_id).state == SUCCEEDED
+    jobs = [api.fine_tune(slow(120, f"many{place}"), model=f"many-{place}") for place in range(3)]
+    # Each replica runs one job, whichever of them took it in.
+    eventually(
+        lambda: [service.apis[1].status(job.job_id).state for job in jobs] == [RUNNING] * 3,
+        15,
+        "a job at each replica",
+    )
+    jobs += [api.fine_tune(quick(), model=f"many-{place}") for place in range(6)]
+    refusal = refused(lambda: service.apis[2].fine_tune(quick(), model="one-too-many"))
+    waiting = api.status(jobs[-1].job_id)
+    states = [ended(service.apis[1], job.job_id).state for job in jobs]
+
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "JOB_QUEUE_FULL")
+    assert refusal.metadata["queue_position"] == "6"
+    assert refusal.retry_after is not None
+    assert 1 <= refusal.retry_after <= 60
+    assert waiting.estimated_finish_time.seconds >= waiting.estimated_start_time.seconds > time.time() - 60
+    assert states == [SUCCEEDED] * 9
+
+
+def test_a_job_of_a_killed_replica_is_taken_over_within_its_lease(service: Service):
+    first, second, _ = service.apis
+    job = first.fine_tune(slow(300, "killed"), model="killed")
+    eventually(lambda: second.status(job.job_id).progress.done > 5, 30, "a job at work")
+    # Whoever runs it: all die, and two come back.
+    for replica in service.replicas:
+        replica.kill()
+    for replica in service.replicas[1:]:
+        replica.start()
+    eventually(lambda: serves(second), 60, "a server that serves")
+    began = time.monotonic()
+    last = list(second.watch(job.job_id))[-1]
+    seconds = time.monotonic() - began
+    service.wait_until_all_serve()
+
+    assert last.state == SUCCEEDED
+    # Six seconds of work, a lease of three, and the three in which a new process tells the dead from the quiet.
+    assert seconds < 25
+
+
+def test_a_job_that_kills_its_server_fails_and_the_others_are_unharmed(service: Service):
+    over = threading.Event()
+
+    def keep_alive() -> None:
+        while not over.wait(0.1):
+            for replica in service.replicas:
+                replica.start()
+
+    def submit(examples: list[input_pb2.Example], model: str) -> str:
+        def sent() -> str | None:
+            for api in service.apis:
+                if answers(
+                    lambda api=api: jobs.append(api.fine_tune(examples, model=model, request_id=model))
+                ):
+                    return jobs[-1].job_id
+            return None
+
+        jobs: list[job_pb2.Job] = []
+        return eventually(sent, 60, "a server that takes the job")
+
+    def status(job_id: str) -> job_pb2.Job | None:
+        for api in service.apis:
+            with suppress(grpc.RpcError):
+                found = api.status(job_id)
+                return found if found.state in TERMINAL else None
+        return None
+
+    keeper = threading.Thread(target=keep_alive)
+    keeper.start()
+    try:
+        deadly = submit(deadly_examples(), "deadly")
+        fine = [submit(quick(), f"fine-{place}") for place in range(4)]
+        failed = eventually(lambda: status(deadly), 90, "the end of the deadly job")
+        others = [eventually(lambda job_id=job_id: status(job_id), 60, "its end") for job_id in fine]
+    finally:
+        over.set()
+        keeper.join()
+    service.wait_until_all_serve()
+
+    assert failed.state == job_pb2.JOB_STATE_FAILED
+    assert "ended 3 times while it ran this job" in failed.error.message
+    assert [job.state for job in others] == [SUCCEEDED] * 4
+
+
+def test_predictions_of_resident_versions_go_on_through_an_outage_and_jobs_after_it(service: Service):
+    first, second, third = service.apis
+    assert ended(first, first.fine_tune(quick(), model="resident").job_id).state == SUCCEEDED
+    for api in service.apis:
+        within(2.0, lambda api=api: api.predict("resident", b"quick1:x"))
+    job = first.fine_tune(slow(250, "outage"), model="outage")
+    eventually(lambda: second.status(job.job_id).progress.done > 5, 30, "a job at work")
+    service.postgres.stop()
+    began = time.monotonic()
+    codes: Counter[str] = Counter()
+    try:
+        refusal = refused(lambda: second.status(job.job_id))
+        slowest = 0.0
+        while time.monotonic() - began < 1.5 * LEASE_SECONDS:
+            for api in service.apis:
+                asked = time.monotonic()
+                api.predict("resident", b"quick1:x", timeout=5)
+                slowest = max(slowest, time.monotonic() - asked)
+                codes["answered"] += 1
+            time.sleep(0.05)
+        healthy = [serves(api) for api in service.apis]
+    finally:
+        service.postgres.start()
+    last = list(eventually(lambda: watched(third, job.job_id), 60, "the database"))[-1]
+
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")
+    assert refusal.retry_after == 2.0
+    assert healthy == [True] * 3
+    assert codes["answered"] > 20
+    assert slowest < 1.0
+    assert last.state == SUCCEEDED
+    assert first.status(job.job_id).version == 1
+
+
+def watched(api: Api, job_id: str) -> list[job_pb2.JobEvent] | None:
+    try:
+        return list(api.watch(job_id))
+    except grpc.RpcError:
+        return None
+
+
+def test_no_call_is_failed_by_replicas_that_are_replaced_one_after_another(service: Service):
+    """As in a rolling upgrade; callers try again what is UNAVAILABLE, and nothing else."""
+    first = service.apis[0]
+    assert ended(first, first.fine_tune(quick(), model="rolling").job_id).state == SUCCEEDED
+    for api in service.apis:
+        within(2.0, lambda api=api: api.predict("rolling", b"quick1:x"))
+    job = first.fine_tune(slow(300, "rolling"), model="rolled")
+    over = threading.Event()
+    codes: Counter[grpc.StatusCode] = Counter()
+
+    def call(place: int) -> None:
+        apis = [Api.connect(replica.target) for replica in service.replicas]
+        number = place
+        while not over.is_set():
+            try:
+                apis[number % 3].predict("rolling", b"quick1:x", timeout=20)
+                codes[grpc.StatusCode.OK] += 1
+            except grpc.RpcError as error:
+                codes[error.code()] += 1
+                number += 1
+        for api in apis:
+            api.channel.close()
+
+    callers = [threading.Thread(target=call, args=(place,)) for place in range(8)]
+    for caller in callers:
+        caller.start()
+    codes_of_stops = []
+    for replica, api in zip(service.replicas, service.apis, strict=True):
+        codes_of_stops.append(stop(replica))
+        replica.start()
+        eventually(lambda api=api: serves(api), 60, "a server that serves")
+    over.set()
+    for caller in callers:
+        caller.join()
+    status = ended(first, job.job_id)
+
+    assert codes_of_stops == [0, 0, 0]
+    assert set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
+    assert codes[grpc.StatusCode.OK] > 50
+    assert status.state == SUCCEEDED
+
+
+def stop(replica: Replica) -> int:
+    replica.send(signal.SIGTERM)
+    return replica.wait(30)
+
+
+def test_a_second_server_on_one_file_is_refused(tmp_path: Path):
+    settings = {"database": f"sqlite:///{tmp_path / 'shared' / 'ledger.sqlite3'}"}
+    one = Replica(tmp_path / "one", **settings)
+    other = Replica(tmp_path / "other", **settings)
+    one.start()
+    try:
+        with Api.connect(one.target) as api:
+            eventually(lambda: serves(api), 60, "a server that serves")
+        other.start()
+        assert other.wait(60) != 0
+        assert "Another headstart-server uses the database folder" in other.log
+    finally:
+        one.kill()
+        other.kill()

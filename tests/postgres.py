@@ -1,0 +1,178 @@
+"""A real PostgreSQL of the tests' own: started from Debian's package, in a temporary folder, on a free port."""
+
+import itertools
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pg8000.dbapi
+import psutil
+import pytest
+
+HOST = "127.0.0.1"
+USER = "headstart"
+
+
+class PostgresServer:
+    """One server with its data folder; `fsync` is on, as in production.
+
+    Args:
+        programs: folder of `initdb` and `postgres`.
+    """
+
+    def __init__(self, programs: Path) -> None:
+        self._programs = programs
+        self._folder = Path(tempfile.mkdtemp(prefix="headstart-postgres-"))
+        # PostgreSQL refuses to run as root; containers often run tests as root.
+        self._as: dict[str, object] = {}
+        if os.geteuid() == 0:
+            account = _unprivileged()
+            os.chown(self._folder, account.pw_uid, account.pw_gid)
+            self._as = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+        self.port = _free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._names = itertools.count(1)
+        self._shared: str | None = None
+        self._run("initdb", "--username", USER, "--auth", "trust", "--encoding", "UTF8", "--locale", "C")
+        self.start()
+
+    @property
+    def log(self) -> str:
+        return (self._folder / "log").read_text(errors="replace")
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    str(self._programs / "postgres"),
+                    *("-D", str(self._data), "-p", str(self.port), "-h", HOST, "-k", str(self._folder)),
+                    *("-c", "shared_buffers=32MB", "-c", "max_connections=100"),
+                ],
+                stdout=log,
+                stderr=log,
+                cwd=self._folder,
+                **self._as,
+            )
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                self._execute("SELECT 1")
+                return
+            except pg8000.dbapi.Error:
+                assert time.monotonic() < deadline, self.log
+                assert self._process.poll() is None, self.log
+                time.sleep(0.05)
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> None:
+        """Stop it: SIGINT throws everybody out and keeps what was committed, SIGQUIT is a crash."""
+        if self._process is not None:
+            self._process.send_signal(number)
+            self._process.wait(60)
+            self._process = None
+
+    def pause(self) -> None:
+        """Let it answer nobody, as when its machine hangs: whoever waits is not even told."""
+        self._signal_all(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._signal_all(signal.SIGCONT)
+
+    def database(self) -> str:
+        """The address of a new, empty database."""
+        name = f"test_{next(self._names)}"
+        self._execute(f"CREATE DATABASE {name}")
+        return f"postgresql://{USER}@{HOST}:{self.port}/{name}"
+
+    def empty_database(self) -> str:
+        """The address of a database whose tables are empty: always the same, for that is quicker."""
+        if self._shared is None:
+            self._shared = self.database()
+        with closing(self._connect(self._shared.rpartition("/")[2])) as connection:
+            cursor = connection.cursor()
+            cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+            # The version of the schema and the counter are rows that migrations leave behind.
+            tables = {row[0] for row in cursor.fetchall()} - {"schema_version", "counters"}
+            if tables:
+                cursor.execute(f"TRUNCATE {', '.join(sorted(tables))}")
+        return self._shared
+
+    def close(self) -> None:
+        """Stop it and remove its folder."""
+        with suppress(ProcessLookupError):
+            self.resume()
+        self.stop(signal.SIGQUIT)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    @property
+    def _data(self) -> Path:
+        return self._folder / "data"
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            process = psutil.Process(self._process.pid)
+            for each in (process, *process.children(recursive=True)):
+                # A session may just have ended.
+                with suppress(psutil.NoSuchProcess):
+                    each.send_signal(number)
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [str(self._programs / program), "-D", str(self._data), *arguments]
+        done = subprocess.run(
+            command, check=False, capture_output=True, cwd=self._folder, text=True, **self._as
+        )
+        assert done.returncode == 0, done.stderr
+
+    def _execute(self, statement: str) -> None:
+        with closing(self._connect("postgres")) as connection:
+            connection.cursor().execute(statement)
+
+    def _connect(self, database: str) -> pg8000.dbapi.Connection:
+        connection = pg8000.dbapi.connect(user=USER, host=HOST, port=self.port, database=database, timeout=10)
+        connection.autocommit = True
+        return connection
+
+
+#: A mark of modules and tests that run on both databases; they use the fixture `address`.
+on_both_databases = pytest.mark.parametrize("address", ["sqlite", "postgresql"], indirect=True)
+
+
+def programs() -> Path | None:
+    """The folder of the newest PostgreSQL there is."""
+    found = sorted(
+        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[4]), reverse=True
+    )
+    on_path = shutil.which("initdb")
+    return found[0].parent if found else Path(on_path).parent if on_path else None
+
+
+def need_programs() -> Path:
+    """Skip the test where there is no PostgreSQL; in CI fail, for there it must be."""
+    found = programs()
+    if found is None:
+        reason = "There is no PostgreSQL: apt-get install postgresql (its programs are enough)."
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+def _unprivileged() -> pwd.struct_passwd:
+    for name in ("postgres", "nobody"):
+        with suppress(KeyError):
+            return pwd.getpwnam(name)
+    raise LookupError("Expected a user postgres or nobody to run PostgreSQL as.")
+
+
+def _free_port() -> int:
+    with closing(socket.socket()) as listener:
+        listener.bind((HOST, 0))
+        return int(listener.getsockname()[1])

@@ -1,0 +1,353 @@
+"""What holds of both databases: one Headstart cannot tell them apart."""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, func, insert, inspect, select, update
+from sqlalchemy.exc import IntegrityError
+
+from fakes import PATIENCE, ManualClock
+from headstart_server.database.address import address_of, sqlite_file
+from headstart_server.database.database import Database, SchemaError
+from headstart_server.database.locks import Lock
+from headstart_server.database.outage import Outage
+from headstart_server.database.tables import (
+    REGISTRY,
+    SCHEMA_VERSION,
+    counters,
+    jobs,
+    metadata,
+    models,
+    schema_version,
+)
+from headstart_server.errors import DatabaseAway, InvalidField
+from headstart_server.models import rows
+from postgres import PostgresServer, on_both_databases
+
+OLD_SCHEMA = Path(__file__).with_name("schema_of_0_1.sql")
+
+
+@pytest.fixture
+def target(tmp_path: Path, address: str | None) -> Path | str:
+    return address or tmp_path / "headstart.sqlite3"
+
+
+@pytest.fixture
+def database(target: Path | str) -> Iterator[Database]:
+    database = Database(target)
+    yield database
+    database.close()
+
+
+def add(connection: Connection, name: str) -> None:
+    connection.execute(insert(models).values(name=name, created=0.0, next_number=0))
+
+
+class RefusedError(Exception):
+    pass
+
+
+@on_both_databases
+def test_an_error_undoes_all_of_its_transaction_and_the_next_one_goes_on(database: Database) -> None:
+    with pytest.raises(RefusedError), database.write() as connection:
+        add(connection, "pets")
+        raise RefusedError
+    with pytest.raises(IntegrityError), database.write() as connection:
+        add(connection, "pets")
+        add(connection, "pets")
+    with database.write() as connection:
+        add(connection, "pets")
+    with database.read() as connection:
+        assert connection.execute(select(models.c.name)).scalars().all() == ["pets"]
+
+
+@on_both_databases
+def test_the_statements_of_a_snapshot_all_see_the_same_commit(database: Database) -> None:
+    with database.snapshot() as snapshot:
+        count = select(func.count()).select_from(models)
+        assert snapshot.execute(count).scalar_one() == 0
+        with database.write() as connection:
+            add(connection, "pets")
+        assert snapshot.execute(count).scalar_one() == 0
+    with database.read() as connection:
+        assert connection.execute(count).scalar_one() == 1
+
+
+@on_both_databases
+def test_changes_of_the_registry_are_counted_one_after_the_other(database: Database) -> None:
+    with database.write() as connection:
+        add(connection, "pets")
+        before = rows.last_change(connection)
+    ready, seen = threading.Barrier(4), []
+
+    def count() -> None:
+        ready.wait(PATIENCE)
+        for _ in range(5):
+            with database.write() as connection:
+                number = rows.count_change(connection)
+                # Nobody else has come in between: what it reads is as it leaves it.
+                value = connection.execute(select(models.c.next_number)).scalar_one()
+                connection.execute(update(models).values(next_number=value + 1))
+            seen.append(number)
+
+    threads = [threading.Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert sorted(seen) == list(range(before + 1, before + 21))
+    with database.read() as connection:
+        assert connection.execute(select(models.c.next_number)).scalar_one() == 20
+
+
+@on_both_databases
+def test_who_holds_a_lock_is_alone_to_the_end_of_its_transaction(database: Database) -> None:
+    entered, order = threading.Event(), []
+
+    def second() -> None:
+        entered.wait(PATIENCE)
+        with database.write() as connection:
+            database.lock(connection, Lock.QUEUE)
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    with database.write() as connection:
+        database.lock(connection, Lock.QUEUE)
+        entered.set()
+        thread.join(0.1)
+        order.append("first")
+    thread.join(PATIENCE)
+    assert order == ["first", "second"]
+
+
+@on_both_databases
+def test_the_time_is_the_databases_unless_a_clock_is_given(database: Database, target: Path | str) -> None:
+    with database.read() as connection:
+        assert abs(database.now(connection) - time.time()) < 60
+    by_hand = Database(target, clock=ManualClock(5.0))
+    with by_hand.read() as connection:
+        assert by_hand.now(connection) == 5.0
+    by_hand.close()
+
+
+@on_both_databases
+def test_tables_of_a_newer_headstart_are_refused_and_left_as_they_were(
+    database: Database, target: Path | str
+) -> None:
+    with database.write() as connection:
+        connection.execute(update(schema_version).values(version=SCHEMA_VERSION + 1))
+    try:
+        with pytest.raises(SchemaError, match=f"has schema {SCHEMA_VERSION + 1}; this Headstart knows"):
+            Database(target)
+    finally:
+        with database.write() as connection:
+            connection.execute(update(schema_version).values(version=SCHEMA_VERSION))
+
+
+def test_four_replicas_that_start_at_once_on_an_empty_database_all_come_up(postgres: PostgresServer) -> None:
+    address, ready = postgres.database(), threading.Barrier(4)
+    opened: list[Database] = []
+
+    def start() -> None:
+        ready.wait(PATIENCE)
+        opened.append(Database(address))
+
+    starts = [threading.Thread(target=start) for _ in range(4)]
+    for each in starts:
+        each.start()
+    for each in starts:
+        each.join(PATIENCE)
+    assert len(opened) == 4
+    for place, database in enumerate(opened):
+        with database.write() as connection:
+            add(connection, f"model-{place}")
+    with opened[0].read() as connection:
+        assert connection.execute(select(func.count()).select_from(models)).scalar_one() == 4
+        assert connection.execute(select(schema_version.c.version)).scalars().all() == [SCHEMA_VERSION]
+        assert connection.execute(select(counters.c.value)).scalars().all() == [0]
+    for database in opened:
+        database.close()
+
+
+def test_a_file_of_the_first_release_is_brought_up_to_date_and_keeps_what_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "headstart.sqlite3"
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(OLD_SCHEMA.read_text())
+        old.execute("INSERT INTO schema_version VALUES (1)")
+        old.execute("INSERT INTO models (name, created, next_number) VALUES ('pets', 1.0, 3)")
+        old.execute(
+            "INSERT INTO jobs (job_id, kind, tenant, priority, state, model, payload, checkpoint, cancel, "
+            "attempt, crashes, seq, created) VALUES ('j', 'fine_tune', '', 0, 'running', 'pets', '{}', '{}', "
+            "0, 1, 0, 2, 1.0)"
+        )
+        old.commit()
+    for _ in range(2):
+        database = Database(path)
+        with database.read() as connection:
+            inspector = inspect(connection)
+            for table in metadata.sorted_tables:
+                columns = {column["name"] for column in inspector.get_columns(table.name)}
+                assert columns == {column.name for column in table.columns}
+                assert {index.name for index in table.indexes} <= {
+                    index["name"] for index in inspector.get_indexes(table.name)
+                }
+            assert connection.execute(select(models.c.next_number, models.c.changed)).one() == (3, 0)
+            assert connection.execute(select(jobs.c.state, jobs.c.lease_until)).one() == ("running", None)
+            assert connection.execute(select(counters.c.name)).scalars().all() == [REGISTRY]
+        database.close()
+    # And the first release still writes to it.
+    with closing(sqlite3.connect(path)) as old:
+        old.execute("INSERT INTO models (name, created, next_number) VALUES ('cars', 1.0, 1)")
+
+
+# PostgreSQL that is away
+
+
+@pytest.fixture
+def own_postgres(postgres: PostgresServer) -> Iterator[PostgresServer]:
+    yield postgres
+    postgres.resume()
+
+
+def touch(database: Database) -> None:
+    with database.write() as connection:
+        connection.execute(select(func.count()).select_from(models)).scalar_one()
+
+
+def test_a_database_that_stops_is_told_and_used_again_when_it_is_back(own_postgres: PostgresServer) -> None:
+    database = Database(own_postgres.database())
+    with pytest.raises(DatabaseAway), database.write() as connection:
+        add(connection, "pets")
+        own_postgres.stop()
+    try:
+        for _ in range(3):
+            with pytest.raises(DatabaseAway) as caught:
+                touch(database)
+            assert caught.value.retry_after == 2.0
+    finally:
+        own_postgres.start()
+    touch(database)
+    with database.read() as connection:
+        assert connection.execute(select(models.c.name)).all() == []
+    database.close()
+
+
+def test_a_database_that_hangs_costs_one_caller_seconds_and_the_others_none(
+    own_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headstart_server.database.postgres.SOCKET_SECONDS", 1)
+    database = Database(own_postgres.database())
+    touch(database)
+    own_postgres.pause()
+    with pytest.raises(DatabaseAway):
+        touch(database)
+
+    def probe() -> None:
+        with suppress(DatabaseAway):
+            touch(database)
+
+    probing = threading.Thread(target=probe)
+    probing.start()
+    began = time.monotonic()
+    # One of these may be the one that probes; the rest do not wait.
+    for _ in range(5):
+        with pytest.raises(DatabaseAway):
+            touch(database)
+    assert time.monotonic() - began < 3
+    own_postgres.resume()
+    probing.join(PATIENCE)
+    touch(database)
+    database.close()
+
+
+def test_a_lock_that_does_not_come_is_told_and_is_no_outage(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headstart_server.database.postgres.LOCK_SECONDS", 1)
+    database = Database(postgres.database())
+    with database.write() as connection:
+        database.lock(connection, Lock.QUEUE)
+        with pytest.raises(DatabaseAway, match="busy") as caught, database.write() as other:
+            database.lock(other, Lock.QUEUE)
+        assert caught.value.is_busy
+        touch(database)
+    database.close()
+
+
+def test_the_character_that_postgresql_cannot_hold_is_the_callers_fault(postgres: PostgresServer) -> None:
+    database = Database(postgres.database())
+    with pytest.raises(InvalidField, match="NUL"), database.write() as connection:
+        add(connection, "a\0b")
+    touch(database)
+    database.close()
+
+
+def test_only_one_call_at_a_time_looks_whether_the_database_is_back() -> None:
+    outage, entered, go_on = Outage(), threading.Event(), threading.Event()
+    with pytest.raises(DatabaseAway), outage.watched():
+        raise DatabaseAway("gone")
+
+    def probe() -> None:
+        with outage.watched():
+            entered.set()
+            assert go_on.wait(PATIENCE)
+
+    thread = threading.Thread(target=probe)
+    thread.start()
+    assert entered.wait(PATIENCE)
+    with pytest.raises(DatabaseAway), outage.watched():
+        raise AssertionError("it was let through")
+    go_on.set()
+    thread.join(PATIENCE)
+    with outage.watched(), outage.watched():
+        pass
+
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    "given", ["postgresql://u:p@h:1/n", "postgres://u:p@h:1/n", "postgresql+pg8000://u:p@h:1/n"]
+)
+def test_an_address_of_postgresql_takes_the_one_driver(given: str) -> None:
+    assert address_of(given).render_as_string(hide_password=False) == "postgresql+pg8000://u:p@h:1/n"
+    assert sqlite_file(given) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "file"), [("sqlite:///a/b.sqlite3", "a/b.sqlite3"), ("sqlite:////a/b.sqlite3", "/a/b.sqlite3")]
+)
+def test_an_address_of_a_file_names_it(given: str, file: str) -> None:
+    assert sqlite_file(given) == Path(file)
+    assert sqlite_file(Path("what?x=1")) == Path("what?x=1")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "",
+        "file.sqlite3",
+        "mysql://u@h/n",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "postgresql://u:secret@h:1",
+        "sqlite:///a?b=c",
+    ],
+)
+def test_what_is_no_address_is_told_without_its_password(given: str) -> None:
+    with pytest.raises(ValueError, match="Expected a database of sqlite:///FILE or postgresql://") as caught:
+        address_of(given)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_database_is_called_by_its_address_without_the_password(postgres: PostgresServer) -> None:
+    address = postgres.database()
+    database = Database(address.replace("@", ":secret@"))
+    assert database.name == address.replace("@", ":***@")
+    database.close()

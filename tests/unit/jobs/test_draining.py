@@ -1,0 +1,73 @@
+"""A thousand jobs and two processes: each job is run once, by one of them."""
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from fakes import Desk, ManualClock, Shelf
+from headstart_server.database.tables import job_events, versions
+from headstart_server.jobs.job import JobState
+from headstart_server.jobs.limits import QueueLimits
+from postgres import PostgresServer
+
+JOBS = 1000
+#: Claims and fails jobs until there are none: a failure is as much of an end as a success, and quicker.
+DRAIN = """
+import sys
+from pathlib import Path
+from headstart_server.database.database import Database
+from headstart_server.jobs.changes import Changes
+from headstart_server.jobs.job import Findings, JobError
+from headstart_server.jobs.ledger import Ledger
+from headstart_server.models.registry import Registry
+from headstart_server.models.resident import ResidentVersions
+from headstart_server.models.store import VersionStore
+
+address, folder, owner = sys.argv[1:]
+database = Database(address)
+registry = Registry(database, VersionStore(Path(folder)), ResidentVersions(1))
+ledger = Ledger(database, registry, Changes(), owner=owner)
+sys.stdin.readline()
+while job := ledger.claim(may_take_over=False):
+    ledger.fail(job, JobError(reason="INTERNAL", message=""), Findings())
+    print(job.job_id)
+"""
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_a_thousand_queued_jobs_are_drained_by_two_processes_each_exactly_once(
+    tmp_path: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    address = f"sqlite:///{tmp_path / 'headstart.sqlite3'}"
+    if kind == "postgresql":
+        server: PostgresServer = request.getfixturevalue("postgres")
+        address = server.database()
+    desk = Desk(Shelf(tmp_path, ManualClock(), address=address), limits=QueueLimits(queued=JOBS))
+    submitted = {desk.submit().job_id for _ in range(JOBS)}
+    drains = [
+        subprocess.Popen(
+            [sys.executable, "-c", DRAIN, address, str(tmp_path / "versions"), owner],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for owner in ("one", "other")
+    ]
+    for drain in drains:
+        assert drain.stdin is not None
+        drain.stdin.write("go\n")
+        drain.stdin.flush()
+    drained = [drain.communicate(timeout=240)[0].split() for drain in drains]
+    assert [drain.returncode for drain in drains] == [0, 0]
+    assert Counter(drained[0] + drained[1]) == Counter(submitted)
+    assert all(len(part) > JOBS / 10 for part in drained)
+    assert desk.ledger.count()[JobState.FAILED] == JOBS
+    with desk.shelf.database.read() as connection:
+        assert connection.execute(select(func.count()).select_from(job_events)).scalar_one() == 3 * JOBS
+        assert connection.execute(select(func.count()).select_from(versions)).scalar_one() == 0
+    desk.shelf.close()

@@ -1,0 +1,91 @@
+"""One look for all who follow: what other replicas wrote wakes them."""
+
+import threading
+
+import pytest
+
+from fakes import PATIENCE, Desk
+from headstart_server.errors import DatabaseAway
+from headstart_server.jobs.changes import Changes
+from headstart_server.jobs.ledger import Ledger
+from headstart_server.jobs.poller import Poller
+from postgres import on_both_databases
+
+pytestmark = on_both_databases
+
+
+class Post:
+    """A poller of one replica, and the ledger of another one."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.changes = Changes()
+        self.caught_up = 0
+        self.elsewhere = desk.ledger
+        here = Ledger(desk.shelf.database, desk.shelf.registry, self.changes, owner="here")
+        self.poller = Poller(here, self.changes, self._catch_up, seconds=0.001)
+        self.woken: list[str] = []
+
+    def _catch_up(self) -> None:
+        self.caught_up += 1
+
+    def wake(self) -> None:
+        self.woken.append("a")
+
+
+@pytest.fixture
+def post(desk: Desk) -> Post:
+    return Post(desk)
+
+
+def test_followers_are_woken_by_what_another_replica_writes_and_by_nothing_else(
+    desk: Desk, post: Post
+) -> None:
+    desk.submit("a")
+    desk.submit("b")
+    with post.changes.follow("a", post.wake):
+        post.poller.poll()
+        assert post.woken == ["a"]
+        post.poller.poll()
+        desk.ledger.cancel("b")
+        post.poller.poll()
+        assert post.woken == ["a"]
+        desk.claim()
+        post.poller.poll()
+        assert post.woken == ["a", "a"]
+    post.poller.poll()
+    assert post.caught_up == 5
+
+
+def test_followers_of_a_job_that_is_forgotten_are_woken(desk: Desk, post: Post) -> None:
+    desk.submit("a")
+    desk.ledger.cancel("a")
+    desk.clock.advance(1)
+    with post.changes.follow("a", post.wake):
+        post.poller.poll()
+        desk.ledger.forget(older_than=0)
+        post.poller.poll()
+        post.poller.poll()
+    assert post.woken == ["a", "a"]
+
+
+def test_many_followed_jobs_are_one_look(desk: Desk, post: Post) -> None:
+    ids = [f"{number}" for number in range(1200)]
+    desk.submit("7")
+    assert post.elsewhere.last_events(ids) == {"7": 1}
+
+
+def test_it_looks_by_itself_and_bears_with_an_outage(desk: Desk, post: Post) -> None:
+    looked = threading.Event()
+    looks = 0
+
+    def catch_up() -> None:
+        nonlocal looks
+        looks += 1
+        if looks < 3:
+            raise DatabaseAway("gone")
+        looked.set()
+
+    poller = Poller(desk.ledger, post.changes, catch_up, seconds=0.001)
+    poller.start()
+    assert looked.wait(PATIENCE)
+    poller.stop()

@@ -1,0 +1,258 @@
+"""Leases: who is silent loses its jobs, and nobody else does."""
+
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import update
+
+from fakes import LEASE, Desk, ManualClock, Shelf
+from headstart_server.database.tables import jobs
+from headstart_server.errors import JobQueueFull
+from headstart_server.jobs.job import Findings, Job, JobError, JobState
+from headstart_server.jobs.ledger import MAX_CRASHES, JobLostError
+from headstart_server.jobs.limits import QueueLimits
+from postgres import on_both_databases
+
+pytestmark = on_both_databases
+
+LONG_AGO = LEASE.seconds + 0.001
+
+
+def test_a_job_is_taken_over_when_its_lease_has_ended_and_not_before(desk: Desk, clock: ManualClock) -> None:
+    first = desk.running("a")
+    other = desk.restarted()
+    clock.advance(LEASE.seconds - 0.001)
+    assert other.claim() is None
+    clock.advance(0.002)
+    second = other.claim()
+    assert second is not None
+    assert (second.job_id, second.attempt, second.crashes) == ("a", first.attempt + 1, 1)
+    assert second.started == first.started
+    with pytest.raises(JobLostError):
+        desk.report(first)
+    assert [event.state for event in desk.events("a")] == [
+        JobState.QUEUED,
+        JobState.RUNNING,
+        JobState.RUNNING,
+    ]
+
+
+def test_a_beat_keeps_a_job_and_says_which_are_lost_and_which_are_to_cancel(
+    desk: Desk, clock: ManualClock
+) -> None:
+    kept, cancelled, lost, ended = (desk.running(job_id) for job_id in "abcd")
+    desk.ledger.cancel("b")
+    desk.ledger.give_back(lost)
+    desk.ledger.fail(ended, JobError(reason="INTERNAL", message=""), Findings())
+    clock.advance(LEASE.seconds - 1)
+    assert desk.ledger.beat([kept, cancelled, lost, ended]) == {"a": False, "b": True}
+    clock.advance(LEASE.seconds - 1)
+    other = desk.restarted()
+    claimed = other.claim()
+    assert claimed is not None
+    assert claimed.job_id == "c"
+    assert other.claim() is None
+
+
+def test_a_beat_of_an_attempt_that_is_over_renews_nothing(desk: Desk, clock: ManualClock) -> None:
+    first = desk.running("a")
+    clock.advance(LONG_AGO)
+    second = desk.restarted().claim()
+    assert second is not None
+    assert desk.ledger.beat([first]) == {}
+    # The same process may have it again, by another claim.
+    desk.crash()
+    third = desk.claim()
+    assert desk.ledger.beat([replace(third, attempt=third.attempt - 1)]) == {}
+    assert desk.ledger.beat([third]) == {"a": False}
+
+
+def test_nobody_is_taken_over_where_silence_tells_nothing(desk: Desk, clock: ManualClock) -> None:
+    desk.running("a")
+    desk.submit("b")
+    clock.advance(LONG_AGO)
+    claimed = desk.restarted().claim(may_take_over=False)
+    assert claimed is not None
+    assert claimed.job_id == "b"
+
+
+def test_what_this_process_is_at_work_on_it_does_not_take_from_itself(desk: Desk, clock: ManualClock) -> None:
+    desk.running("a")
+    clock.advance(LONG_AGO)
+    assert desk.ledger.claim({"a"}) is None
+
+
+def test_a_claim_whose_answer_was_lost_is_claimed_again_and_is_no_crash(
+    desk: Desk, clock: ManualClock
+) -> None:
+    desk.running("a")
+    assert desk.ledger.claim() is None
+    clock.advance(LONG_AGO)
+    job = desk.ledger.claim(may_take_over=False)
+    assert job is not None
+    assert (job.attempt, job.crashes) == (2, 0)
+
+
+def test_the_dead_go_first_then_priority_then_age(desk: Desk, clock: ManualClock) -> None:
+    desk.running("dead", priority=-10)
+    clock.advance(LONG_AGO)
+    for job_id, priority in (("old", 0), ("low", -1), ("high", 5), ("young", 0)):
+        desk.submit(job_id, priority=priority)
+        clock.advance(1)
+    other = desk.restarted()
+    claimed = [other.claim({"dead", "high", "old", "young", "low"}) or other.claim() for _ in range(5)]
+    assert [job.job_id for job in claimed if job] == ["high", "old", "young", "low", "dead"]
+
+
+def test_the_dead_are_taken_before_what_waits(desk: Desk, clock: ManualClock) -> None:
+    desk.running("dead", priority=-10)
+    clock.advance(LONG_AGO)
+    desk.submit("high", priority=10)
+    job = desk.restarted().claim()
+    assert job is not None
+    assert job.job_id == "dead"
+
+
+def test_the_position_in_the_queue_counts_priorities(desk: Desk) -> None:
+    desk.submit("a")
+    desk.submit("b", priority=1)
+    assert [desk.ledger.get(job_id).queue_position for job_id in "ab"] == [1, 0]
+
+
+def test_a_job_that_ends_its_process_each_time_fails_and_lets_the_next_one_run(
+    desk: Desk, clock: ManualClock
+) -> None:
+    desk.submit("a")
+    clock.advance(1)
+    desk.submit("b")
+    for _ in range(MAX_CRASHES):
+        assert desk.claim().job_id == "a"
+        desk.crash()
+    assert desk.claim().job_id == "b"
+    job = desk.ledger.get("a")
+    assert (job.state, job.finished) == (JobState.FAILED, clock())
+    assert job.error == JobError(
+        reason="CRASHED_REPEATEDLY",
+        message="The server's process ended 3 times while it ran this job.",
+        metadata={"crashes": "3"},
+    )
+
+
+def test_being_given_back_is_no_crash(desk: Desk) -> None:
+    desk.submit("a")
+    for _ in range(2 * MAX_CRASHES):
+        desk.ledger.give_back(desk.claim())
+    desk.claim()
+    desk.crash()
+    assert desk.claim().crashes == 1
+
+
+def test_who_lost_its_job_to_a_failure_by_crashes_cannot_write_it(desk: Desk) -> None:
+    desk.submit("a")
+    claims: list[Job] = []
+    for _ in range(MAX_CRASHES):
+        claims.append(desk.claim())
+        desk.crash()
+    assert desk.ledger.claim() is None
+    with pytest.raises(JobLostError):
+        desk.ledger.fail(claims[-1], JobError(reason="INTERNAL", message=""), Findings())
+    with pytest.raises(JobLostError):
+        desk.succeed(claims[-1])
+
+
+def test_jobs_of_a_headstart_that_knew_no_leases_are_taken_over(desk: Desk) -> None:
+    desk.running("a")
+    with desk.shelf.database.write() as connection:
+        connection.execute(update(jobs).values(lease_until=None, owner="old/1"))
+    assert desk.claim().attempt == 2
+
+
+# Answers that were lost
+
+
+def test_a_success_that_is_told_twice_is_one(desk: Desk) -> None:
+    job = desk.running("a", alias="stable")
+    assert desk.succeed(job) == 1
+    events = desk.events("a")
+    assert desk.succeed(job) == 1
+    assert desk.events("a") == events
+    assert desk.shelf.registry.model("pets").version_count == 1
+
+
+def test_a_failure_that_is_told_twice_is_one(desk: Desk) -> None:
+    job, error = desk.running("a"), JobError(reason="INTERNAL", message="")
+    desk.ledger.fail(job, error, Findings())
+    events = desk.events("a")
+    desk.ledger.fail(job, error, Findings())
+    assert desk.events("a") == events
+
+
+def test_where_a_fitted_head_lies_is_known_to_the_next_attempt(desk: Desk) -> None:
+    job = desk.running("a")
+    desk.report(job, staged="a.1.fit")
+    desk.crash()
+    assert desk.claim().staged == "a.1.fit"
+
+
+# Limits
+
+
+def test_no_more_jobs_run_than_may_over_all_replicas(shelf: Shelf) -> None:
+    desk = Desk(shelf, limits=QueueLimits(running=2))
+    first, _ = desk.running("a"), desk.running("b")
+    desk.submit("c")
+    assert desk.restarted().claim() is None
+    desk.succeed(first)
+    assert desk.claim().job_id == "c"
+
+
+def test_a_dead_job_is_taken_over_though_no_further_one_may_run(shelf: Shelf, clock: ManualClock) -> None:
+    desk = Desk(shelf, limits=QueueLimits(running=1))
+    desk.running("a")
+    desk.submit("b")
+    clock.advance(LONG_AGO)
+    job = desk.restarted().claim()
+    assert job is not None
+    assert job.job_id == "a"
+
+
+def test_a_tenant_at_its_limit_lets_others_go_first(shelf: Shelf, clock: ManualClock) -> None:
+    desk = Desk(shelf, limits=QueueLimits(running_per_tenant=1))
+    for job_id, tenant in (("a1", "a"), ("a2", "a"), ("b1", "b")):
+        desk.submit(job_id, tenant=tenant, priority=10 if tenant == "a" else 0)
+        clock.advance(1)
+    first = desk.claim()
+    assert first.job_id == "a1"
+    assert desk.claim().job_id == "b1"
+    assert desk.ledger.claim() is None
+    desk.succeed(first)
+    assert desk.claim().job_id == "a2"
+
+
+def test_a_tenant_fills_its_part_of_the_queue_only(shelf: Shelf) -> None:
+    desk = Desk(shelf, limits=QueueLimits(queued=3, queued_per_tenant=2))
+    desk.submit(tenant="a")
+    desk.submit(tenant="a")
+    with pytest.raises(JobQueueFull, match="2 jobs are queued and a tenant may have 2 at most"):
+        desk.submit(tenant="a")
+    desk.submit(tenant="b")
+    with pytest.raises(JobQueueFull, match="3 jobs are queued and the server takes 3 at most"):
+        desk.submit(tenant="c")
+
+
+def test_each_tenant_has_request_ids_of_its_own(desk: Desk) -> None:
+    jobs_of = [desk.submit(request_id="r", tenant=tenant).job_id for tenant in ("a", "b", "a")]
+    assert jobs_of == ["job-1", "job-2", "job-1"]
+
+
+# Cleaning
+
+
+def test_one_replica_at_a_time_cleans(desk: Desk, clock: ManualClock) -> None:
+    other = desk.restarted()
+    assert desk.ledger.may_clean("rows", 30)
+    assert not other.may_clean("rows", 30)
+    assert other.may_clean("files", 30)
+    clock.advance(31)
+    assert other.may_clean("rows", 30)
+    assert not desk.ledger.may_clean("rows", 30)
