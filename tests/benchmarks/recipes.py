@@ -7,10 +7,10 @@ and at five shots with the recipe of Keras' guides: pictures pass the frozen bas
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -102,7 +102,7 @@ class Outcome:
         accuracy: share of the test pictures classified right.
         calibration_error: expected calibration error.
         log_loss: mean negative log-likelihood of the right class, in nats.
-        seconds: time of the fit on one thread.
+        seconds: processor time of the fit; of the Keras recipe the time that passed, on all cores.
     """
 
     accuracy: float
@@ -206,7 +206,7 @@ def print_tables(cells: Sequence[Cell], methods: Sequence[str]) -> None:
     for title, what, form in (
         (f"Expected calibration error in percent, {BINS} bins", "calibration_error", "{:.1f}"),
         ("Log loss in nats", "log_loss", "{:.3f}"),
-        ("Seconds for a fit, one thread", "seconds", "{:.3f}"),
+        ("Seconds of processor time for a fit", "seconds", "{:.3f}"),
     ):
         factor = 100 if what == "calibration_error" else 1
         rows = [
@@ -250,13 +250,19 @@ def _with_error(gains: Sequence[float]) -> str:
     return f"{np.mean(gains):+.1f} ± {np.std(gains, ddof=1) / np.sqrt(len(gains)):.1f}"
 
 
+def cpu_seconds() -> float:
+    """Processor time of this process and of its children that ended: what else runs does not count."""
+    spent = os.times()
+    return spent.user + spent.system + spent.children_user + spent.children_system
+
+
 def timed(fit_and_answer: Callable[[Trial], NDArray[np.floating]]) -> Method:
     """A method whose seconds are those of all it does: answering takes none to speak of."""
 
     def method(trial: Trial) -> tuple[NDArray[np.floating], float]:
-        began = time.perf_counter()
+        began = cpu_seconds()
         answered = fit_and_answer(trial)
-        return answered, time.perf_counter() - began
+        return answered, cpu_seconds() - began
 
     return method
 
@@ -270,9 +276,9 @@ def by_recipe(recipe: Recipe) -> Method:
         train = partial(trial.backbone.train_tail, progress=lambda epoch: None, checkpoint=lambda: None)
         tails = TailTools(activations=trial.one.activations, rows=trial.train, train=train)
         targets = Targets.of_labels(trial.labels, names)
-        began = time.perf_counter()
+        began = cpu_seconds()
         fitted = fit(recipe, trial.views, targets, groups, seed=trial.seed, tails=tails)
-        seconds = time.perf_counter() - began
+        seconds = cpu_seconds() - began
         others = dict(trial.others)
         if fitted.tail is not None:
             cut = np.load(trial.one.activations, mmap_mode="r")[trial.test].astype(np.float32)
