@@ -7,6 +7,7 @@ import argparse
 import io
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from importlib import resources
 from pathlib import Path
@@ -239,12 +240,10 @@ def print_costs(sets: Sequence[FeatureSet]) -> None:
             view: rows_[places] * rng.uniform(0.6, 1.4, (count, rows_.shape[1]))
             for view, rows_ in largest.views.items()
         }
-        made = FeatureSet(
-            name="made",
+        made = replace(
+            largest,
             views={view: matrix.astype(np.float32) for view, matrix in views.items()},
             labels=largest.labels[places],
-            groups=[],
-            shots=(),
         )
         rows.append(costs_of(made, np.arange(count)))
     print_table(
