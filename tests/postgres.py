@@ -1,4 +1,4 @@
-"""A real PostgreSQL of the tests' own: started from Debian's package, in a temporary folder, on a free port."""
+"""A real PostgreSQL of the tests' own: Debian's programs, a temporary folder, a free port of the loopback."""
 
 import itertools
 import os

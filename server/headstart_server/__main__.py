@@ -136,7 +136,7 @@ def serve(
         Path | None,
         _option(
             "artifacts",
-            "Folder of datasets and versions, shared by the replicas of a database. By default the data folder.",
+            "Folder of datasets and versions, for all replicas of a database. By default the data folder.",
             _FILES,
         ),
     ] = None,

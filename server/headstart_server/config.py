@@ -15,8 +15,8 @@ class Config:
         data: folder of all that this server keeps for itself, and of whatever has no place of its own.
         database: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST:PORT/NAME`, which several replicas may
             share; None takes an SQLite file in the data folder.
-        artifacts: folder of datasets and versions, the same for all replicas of a database; None takes the data
-            folder.
+        artifacts: folder of datasets and versions, the same for all replicas of a database; None takes the
+            data folder.
         backbone: the default backbone, loaded at start.
         runtime: what executes backbones: `keras`, `openvino`, or `auto`: OpenVINO on CPU, Keras on a GPU.
         precision: what networks compute in: `float32`, `bfloat16`, or `auto`: bfloat16 where the device
@@ -118,8 +118,8 @@ class Config:
     def __post_init__(self) -> None:
         if not 0 < self.beat_seconds <= self.lease_seconds / 2:
             raise ValueError(
-                f"Expected --beat-seconds above 0 and at most half of --lease-seconds, {self.lease_seconds:g}. "
-                f"Received: {self.beat_seconds:g}."
+                "Expected --beat-seconds above 0 and at most half of --lease-seconds, "
+                f"{self.lease_seconds:g}. Received: {self.beat_seconds:g}."
             )
         if not 0 <= self.train_share < 1:
             raise ValueError(

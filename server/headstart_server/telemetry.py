@@ -276,7 +276,7 @@ def configure_logs(*, level: str, json: bool) -> None:
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
-    # It reports, with a traceback each, connections that break while it closes them; calls tell what they met.
+    # It reports, with a traceback each, connections that break while it closes them; calls tell of those.
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr, format="%(name)s: %(message)s")
 

@@ -1,7 +1,7 @@
 """What durable jobs and several replicas cost and give: `make bench-durability`.
 
-The servers are real, on a backbone that needs no network and takes 20 ms for an example or none, so that what is
-measured is the ledger. Figures of PostgreSQL need its programs (Debian: postgresql).
+The servers are real, on a backbone that needs no network and takes 20 ms for an example or none, so that what
+is measured is the ledger. Figures of PostgreSQL need its programs (Debian: postgresql).
 """
 
 import argparse
@@ -136,7 +136,8 @@ def _of_replicas(folder: Path, postgres: PostgresServer, asked: argparse.Namespa
         }
         rows.append(
             (
-                f"Predict, {CALLERS} callers, a device of 8 rows in {BATCH_SECONDS * 1e3:.0f} ms each: 1 / 2 replicas",
+                f"Predict, {CALLERS} callers, a device of 8 rows in {BATCH_SECONDS * 1e3:.0f} ms each: "
+                "1 / 2 replicas",
                 f"{rates[1]:.0f} / {rates[2]:.0f} a second ({rates[2] / rates[1]:.2f} times)",
             )
         )

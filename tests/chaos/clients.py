@@ -177,9 +177,13 @@ class Clients:
         while not seen or seen[-1][1] not in TERMINAL:
             request = tuning.WatchRequest(job_id=job_id, after_event=seen[-1][0] if seen else 0)
             try:
-                for response in chance.choice(apis).fine_tuning.Watch(request, timeout=CALL_SECONDS):
-                    if response.HasField("event"):
-                        seen.append((response.event.number, response.event.state))
+                responses = chance.choice(apis).fine_tuning.Watch(request, timeout=CALL_SECONDS)
+                # One by one: what came before a connection was lost has been seen.
+                seen.extend(
+                    (response.event.number, response.event.state)
+                    for response in responses
+                    if response.HasField("event")
+                )
             except grpc.RpcError as error:
                 if error.code() not in (*EXPECTED, grpc.StatusCode.DEADLINE_EXCEEDED):
                     self._told.violation(f"watch: {error.code().name}: {error.details()}")

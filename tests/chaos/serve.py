@@ -1,7 +1,7 @@
 """A server for chaos: the real one, on a backbone that needs no network and takes its time.
 
-Its settings come as JSON in the first argument; `batch_seconds` among them is what each batch takes on the device.
-Contents that begin with `deadly` kill the process, and those that begin with `quick` take no time.
+Its settings come as JSON in the first argument; `batch_seconds` among them is what each batch takes on the
+device. Contents that begin with `deadly` kill the process, and those that begin with `quick` take no time.
 """
 
 import json

@@ -17,7 +17,7 @@ def test_one_server_on_a_file_keeps_its_promises_through_chaos(tmp_path: Path) -
 
     print(outcome)
     assert outcome.violations == []
-    assert outcome.trouble["kill"] and outcome.trouble["drain"] and outcome.trouble["pause"]
+    assert {"kill", "drain", "pause"} <= outcome.trouble.keys()
     assert outcome.states["succeeded"] > 10
 
 
@@ -31,5 +31,5 @@ def test_three_servers_on_postgresql_keep_their_promises_through_chaos(tmp_path:
 
     print(outcome)
     assert outcome.violations == []
-    assert outcome.trouble["kill"] and outcome.trouble["restart_database"]
+    assert {"kill", "restart_database"} <= outcome.trouble.keys()
     assert outcome.states["succeeded"] > 10

@@ -21,8 +21,8 @@ __all__ = ["Database", "SchemaError"]
 class Database:
     """The tables, made or migrated if need be.
 
-    Reads see the last commit and never wait for a write. While the database is away its calls fail at once, but
-    for one at a time that tries whether it is back.
+    Reads see the last commit and never wait for a write. While the database is away its calls fail at once,
+    but for one at a time that tries whether it is back.
 
     Args:
         target: an SQLite file, or the address of either kind as a URL.
@@ -87,7 +87,8 @@ class Database:
 
         Raises:
             StorageFull: the disk is full.
-            DatabaseAway: it does not answer. If that is at the end, what was written may be there all the same.
+            DatabaseAway: it does not answer. At the end of the block what was written may be there all the
+                same.
         """
         with self._told(), self._backend.turn, self._connection() as connection:
             connection.exec_driver_sql(self._backend.begin_write)
@@ -137,6 +138,6 @@ def _undo(connection: Connection) -> None:
     try:
         connection.exec_driver_sql("ROLLBACK")
     except SQLAlchemyError:
-        # SQLite has undone it by itself where the disk is full, and a lost connection is no more. In doubt the
-        # connection goes: its next user must not be in this transaction. The first error is the one to tell.
+        # SQLite has undone it by itself where the disk is full, and a lost connection is no more. In doubt
+        # the connection goes: its next user must not be in this transaction. The first error is to be told.
         connection.invalidate()

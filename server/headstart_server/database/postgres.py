@@ -11,8 +11,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from headstart_server.database.locks import Lock
 from headstart_server.errors import DatabaseAway, HeadstartError, InvalidField, StorageFull
 
-#: Seconds that a statement may take; the socket gives up a little later, should the server be gone. A try after
-#: that, on a new connection, must still fit into a lease of 10 s, or a single pause costs every job its claim.
+#: Seconds that a statement may take; the socket gives up a little later, should the server be gone. A try
+#: after that, on a new connection, must fit into a lease of 10 s, or one pause costs all jobs their claims.
 STATEMENT_SECONDS = 4
 SOCKET_SECONDS = 5
 #: Seconds that a statement waits for a lock, and a transaction for its next statement.
@@ -55,7 +55,7 @@ class Postgres:
                 max_overflow=CONNECTIONS,
                 pool_timeout=POOL_SECONDS,
                 pool_pre_ping=True,
-                # Its answers come within this, or the connection is given up: no thread waits for a dead host.
+                # Its answers come within this or the connection is given up: no thread waits for a dead host.
                 connect_args={
                     "timeout": SOCKET_SECONDS,
                     "tcp_keepalive": True,
@@ -82,18 +82,20 @@ class Postgres:
         """What an error means; None if it is a fault of the server."""
         if isinstance(error, PoolTimeoutError):
             return DatabaseAway("The database is busy: no connection to it became free.", is_busy=True)
-        if not isinstance(error, DBAPIError):
-            return None
-        state, said = _told_by(error.orig)
-        if state == _DISK_FULL:
-            return StorageFull()
-        if state == _NO_TEXT:
-            return InvalidField("Expected text without the character NUL. Received: text with it.")
-        if state in _BUSY:
-            return DatabaseAway(f"The database is busy: {said}.", is_busy=True)
-        if error.connection_invalidated or state.startswith(_AWAY) or not state:
-            return DatabaseAway(f"The database does not answer: {said.rstrip('.')}.")
-        return None
+        return _fault(error) if isinstance(error, DBAPIError) else None
+
+
+def _fault(error: DBAPIError) -> HeadstartError | None:
+    state, said = _told_by(error.orig)
+    if state == _DISK_FULL:
+        return StorageFull()
+    if state == _NO_TEXT:
+        return InvalidField("Expected text without the character NUL. Received: text with it.")
+    if state in _BUSY:
+        return DatabaseAway(f"The database is busy: {said}.", is_busy=True)
+    if error.connection_invalidated or state.startswith(_AWAY) or not state:
+        return DatabaseAway(f"The database does not answer: {said.rstrip('.')}.")
+    return None
 
 
 def _treat_as_lost(context: ExceptionContext) -> DatabaseAway | None:

@@ -15,8 +15,8 @@ from headstart_server.errors import DatabaseAway, HeadstartError, StorageFull
 class Sqlite:
     """How transactions go in a file. Not on a network file system, where SQLite's locks do not hold.
 
-    Writes take turns in this process before they reach SQLite's own lock, which has no queue: without the turn
-    a writer can be passed over for seconds.
+    Writes take turns in this process before they reach SQLite's own lock, which has no queue: without the
+    turn a writer can be passed over for seconds.
 
     Args:
         address: of the file.

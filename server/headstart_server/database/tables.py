@@ -1,7 +1,7 @@
-"""The tables: jobs, their events and examples, models, versions and aliases, and what replicas tell each other.
+"""The tables: jobs, their events and examples, models, versions, aliases, and what replicas tell each other.
 
-Times are seconds since 1970 in UTC, by the database's clock. Columns are only ever added, each nullable or with
-a server's default: old and new servers share the tables.
+Times are seconds since 1970 in UTC, by the database's clock. Columns are only ever added, each nullable or
+with a server's default: old and new servers share the tables.
 """
 
 from sqlalchemy import (

@@ -6,9 +6,9 @@ from headstart_server.database.tables import jobs, turns
 
 
 def take_turn(connection: Connection, name: str, *, now: float, seconds: float) -> bool:
-    """Whether it is the caller's turn to do what one replica at a time does; then nobody else's for some seconds.
+    """Whether it is the caller's turn to do what one replica at a time does.
 
-    The caller holds the lock of cleaning.
+    If it is, it is nobody else's for some seconds. The caller holds the lock of cleaning.
     """
     until = connection.execute(select(turns.c.until).where(turns.c.name == name)).scalar()
     if until is not None and until > now:

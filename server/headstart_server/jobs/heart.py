@@ -127,7 +127,7 @@ class Heart:
                 del self._holds[hold.job.job_id]
 
     def cancel(self, job_id: str) -> None:
-        """Tell the run of a job, if it is here, that the ledger has its cancel: no need to wait for a beat."""
+        """Tell the run of a job, if it is here, that the ledger has its cancel, before the next beat does."""
         with self._lock:
             hold = self._holds.get(job_id)
         if hold is not None:
@@ -161,7 +161,7 @@ class Heart:
         until = self._clock() + self._lease.seconds
         try:
             renewed = self._ledger.beat([hold.job for hold in sent.values()])
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - told to the log, and asked again with the next beat
             self._note_failure(error)
             return False
         if self._is_away:

@@ -126,7 +126,7 @@ class Job:
         added_count: number of examples that came with it; None without a parent: all.
         removed_count: number of the parent's examples that were left out or replaced.
         crashes: how often a process died while it ran the job.
-        staged: name of the version's files that an earlier attempt wrote and could not publish; None for none.
+        staged: where an earlier attempt has put its fit aside; None for nowhere.
     """
 
     job_id: str

@@ -10,9 +10,9 @@ class Lease:
     """How claims are kept up.
 
     Attributes:
-        seconds: after which a job whose owner was silent is taken over. A process that is busy can be late by a
-            second, and a database that restarts by some.
-        beat: seconds between two renewals; a cancel asked for at another replica is heard at the next of them.
+        seconds: after which a job whose owner was silent is taken over. A process that is busy can be late by
+            a second, and a database that restarts by some.
+        beat: seconds between two renewals; a cancel asked for at another replica is heard at the next one.
     """
 
     seconds: float = 10.0

@@ -31,7 +31,7 @@ __all__ = ["MAX_CRASHES", "JobCancelledError", "JobLostError", "Ledger", "Submis
 
 log = structlog.get_logger(__name__)
 
-#: Seconds after which a caller may try again when the queue is full and nothing is known of its pace, and at most.
+#: Seconds after which to try again when the queue is full and nothing is known of its pace, and at most.
 QUEUE_RETRY_SECONDS = 5.0
 MAX_QUEUE_RETRY_SECONDS = 60.0
 

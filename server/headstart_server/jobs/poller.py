@@ -12,7 +12,7 @@ from headstart_server.jobs.ledger import Ledger
 
 log = structlog.get_logger(__name__)
 
-#: Seconds between two looks: a version is known everywhere, and an event reaches its followers, in less than one.
+#: Seconds between two looks: a version is known everywhere, and an event told, in less than one.
 POLL_SECONDS = 0.5
 
 

@@ -95,8 +95,8 @@ class WorkerPool:
         """Claim no more, give running jobs back at their next checkpoint, and wait for the threads.
 
         Args:
-            timeout: most seconds to wait. The job of a run that is still going then is given back all the same,
-                and what the run writes afterwards counts for nothing.
+            timeout: most seconds to wait. The job of a run that is still going then is given back all the
+                same, and what the run writes afterwards counts for nothing.
         """
         with self._changed:
             self._stopping = True

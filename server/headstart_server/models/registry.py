@@ -472,8 +472,8 @@ class Registry:
         Returns:
             The number of folders removed.
         """
-        # In this order: what is written after the look belongs to a job that is on its way then, and what such
-        # a job publishes after that has its row before the rows are read or belongs to it still.
+        # In this order: what is written after the look belongs to a job that is on its way then, and what
+        # such a job publishes after that has its row before the rows are read, or belongs to it still.
         there = list(self._store.artifacts())
         busy = unfinished()
         with self._database.read() as connection:

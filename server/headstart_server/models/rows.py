@@ -62,7 +62,7 @@ def changed_models(connection: Connection, since: int) -> list[str]:
 def routes(
     connection: Connection, names: Sequence[str]
 ) -> dict[str, tuple[dict[int, float | None], dict[str, int]]]:
-    """Of each model the expiry of its versions by number, ascending, and the numbers of its aliases by name."""
+    """Of each model the expiry of its versions by number, ascending, and its aliases' numbers by name."""
     found: dict[str, tuple[dict[int, float | None], dict[str, int]]] = {name: ({}, {}) for name in names}
     for row in connection.execute(
         select(versions.c.model, versions.c.number, versions.c.expires)

@@ -202,7 +202,7 @@ def test_a_job_of_a_killed_replica_is_taken_over_within_its_lease(service: Servi
     service.wait_until_all_serve()
 
     assert last.state == SUCCEEDED
-    # Six seconds of work, a lease of three, and the three in which a new process tells the dead from the quiet.
+    # Six seconds of work, a lease of three, and three in which a new process tells the dead from the quiet.
     assert seconds < 25
 
 

@@ -681,7 +681,7 @@ def test_a_head_that_is_soon_fitted_is_not_put_aside(
 
 
 class AwayLedger(Ledger):
-    """Its database is away for reports, and for the first successes: the last of them is written all the same."""
+    """Its database is away for reports and the first successes; the last of these is written all the same."""
 
     successes_without_answer = 2
 
