@@ -145,7 +145,7 @@ def main() -> None:
     default = [name for name in METHODS if name not in SLOW]
     parser.add_argument("--methods", nargs="*", default=default, choices=list(METHODS))
     parser.add_argument("--sets", nargs="*", help="names of the sets to measure on; all by default")
-    parser.add_argument("--from-shots", type=int, default=0, help="leave out cells of fewer shots")
+    parser.add_argument("--shots", nargs="*", type=int, help="shots to measure at, 0 for all; default: each")
     options = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
     # At one shot scikit-learn takes the labels for numbers to be predicted, and says so.
@@ -158,7 +158,7 @@ def main() -> None:
             measured(one, shots, options.methods, ALL_SEEDS if options.full else SEEDS, backbone)
             for one in sets
             for shots in one.shots
-            if one.name in (options.sets or [one.name]) and (shots is None or shots >= options.from_shots)
+            if one.name in (options.sets or [one.name]) and (shots or 0) in (options.shots or [shots or 0])
         ]
     print_tables(cells, options.methods)
 
