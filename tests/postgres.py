@@ -49,27 +49,26 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [
-                    str(self._programs / "postgres"),
-                    *("-D", str(self._data), "-p", str(self.port), "-h", HOST, "-k", str(self._folder)),
-                    *("-c", "shared_buffers=32MB", "-c", "max_connections=100"),
-                ],
-                stdout=log,
-                stderr=log,
-                cwd=self._folder,
-                **self._as,
-            )
         deadline = time.monotonic() + 60
         while True:
+            # After a crash it does not start while a session of its predecessor is still going.
+            if self._process is None or self._process.poll() is not None:
+                self._process = self._started()
             try:
                 self._execute("SELECT 1")
                 return
             except pg8000.dbapi.Error:
                 assert time.monotonic() < deadline, self.log
-                assert self._process.poll() is None, self.log
                 time.sleep(0.05)
+
+    def _started(self) -> "subprocess.Popen[bytes]":
+        command = [
+            str(self._programs / "postgres"),
+            *("-D", str(self._data), "-p", str(self.port), "-h", HOST, "-k", str(self._folder)),
+            *("-c", "shared_buffers=32MB", "-c", "max_connections=100"),
+        ]
+        with (self._folder / "log").open("ab") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder, **self._as)
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
         """Stop it: SIGINT throws everybody out and keeps what was committed, SIGQUIT is a crash."""
@@ -107,8 +106,7 @@ class PostgresServer:
 
     def close(self) -> None:
         """Stop it and remove its folder."""
-        with suppress(ProcessLookupError):
-            self.resume()
+        self.resume()
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -117,12 +115,13 @@ class PostgresServer:
         return self._folder / "data"
 
     def _signal_all(self, number: signal.Signals) -> None:
-        if self._process is not None:
-            process = psutil.Process(self._process.pid)
-            for each in (process, *process.children(recursive=True)):
-                # A session may just have ended.
-                with suppress(psutil.NoSuchProcess):
-                    each.send_signal(number)
+        if self._process is None or self._process.poll() is not None:
+            return
+        process = psutil.Process(self._process.pid)
+        for each in (process, *process.children(recursive=True)):
+            # A session may just have ended.
+            with suppress(psutil.NoSuchProcess):
+                each.send_signal(number)
 
     def _run(self, program: str, *arguments: str) -> None:
         command = [str(self._programs / program), "-D", str(self._data), *arguments]

@@ -177,7 +177,7 @@ class Clients:
         while not seen or seen[-1][1] not in TERMINAL:
             request = tuning.WatchRequest(job_id=job_id, after_event=seen[-1][0] if seen else 0)
             try:
-                responses = chance.choice(apis).fine_tuning.Watch(request, timeout=CALL_SECONDS)
+                responses = chance.choice(apis).fine_tuning.Watch(request, timeout=CALL_SECONDS / 2)
                 # One by one: what came before a connection was lost has been seen.
                 seen.extend(
                     (response.event.number, response.event.state)

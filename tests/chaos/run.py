@@ -88,7 +88,7 @@ def run(
         clients.stop()
         # A deadly job still has servers to kill.
         left = _settle(address, servers)
-        clients.join_watchers(30)
+        clients.join_watchers(60)
     finally:
         for server in servers:
             server.kill()

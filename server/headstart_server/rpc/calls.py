@@ -39,6 +39,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def __init__(self, telemetry: Telemetry) -> None:
         self._telemetry = telemetry
         self._turning_away: asyncio.Event | None = None
+        #: Calls that came since new ones are held.
+        self.held = 0
         self._running: set[asyncio.Task[Any]] = set()
         self._ended: set[asyncio.Task[Any]] = set()
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
@@ -137,6 +139,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     async def _drained(self, task: asyncio.Task[Any] | None, method: str) -> AsyncIterator[None]:
         """Turn a call away, or end it in time, when the server stops."""
         if self._turning_away is not None and not method.startswith(_HEALTH):
+            self.held += 1
             await self._turning_away.wait()
             raise _draining()
         if task is None:

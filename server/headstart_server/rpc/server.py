@@ -21,8 +21,11 @@ from headstart.v1 import (
 )
 from headstart_server.rpc.calls import CallInterceptor
 
-#: Seconds in which a stopping server takes in all calls on their way, before it closes their connections.
-HOLD_SECONDS = 0.2
+#: Seconds in which a stopping server takes in the calls on their way before it closes their connections:
+#: until none has come for a moment, at least as long as callers pause before they try again, and at most so long.
+QUIET_SECONDS = 0.15
+MIN_HOLD_SECONDS = 0.5
+MAX_HOLD_SECONDS = 2.0
 #: Seconds before the end of the grace in which the calls that still run are ended.
 END_SECONDS = 1.0
 
@@ -139,15 +142,27 @@ class Server:
         another one. Measured with 16 callers without a pause: 14 of them were cancelled before, none now.
         """
         await self._health.enter_graceful_shutdown()
-        if grace > 0:
-            self._interceptor.hold_new_calls()
-            await asyncio.sleep(min(HOLD_SECONDS, grace / 4))
-        stopping = asyncio.create_task(self._server.stop(grace))
-        await asyncio.sleep(min(HOLD_SECONDS, grace / 4) / 2)
+        loop = asyncio.get_running_loop()
+        end = loop.time() + grace
+        self._interceptor.hold_new_calls()
+        await self._until_quiet(loop.time() + min(MAX_HOLD_SECONDS, grace / 3))
+        stopping = asyncio.create_task(self._server.stop(max(0.0, end - loop.time())))
+        await asyncio.sleep(min(QUIET_SECONDS, grace / 6))
         self._interceptor.turn_away()
-        await asyncio.wait({stopping}, timeout=max(0.0, grace - min(END_SECONDS, grace / 2)))
+        await asyncio.wait({stopping}, timeout=max(0.0, end - loop.time() - min(END_SECONDS, grace / 3)))
         self._interceptor.end_calls()
         await stopping
+
+    async def _until_quiet(self, latest: float) -> None:
+        """Wait until all callers that go on without a pause, or after a short one, are held."""
+        loop = asyncio.get_running_loop()
+        earliest, seen, since = min(loop.time() + MIN_HOLD_SECONDS, latest), -1, loop.time()
+        while loop.time() < latest:
+            if self._interceptor.held != seen:
+                seen, since = self._interceptor.held, loop.time()
+            elif loop.time() >= earliest and loop.time() - since >= QUIET_SECONDS:
+                return
+            await asyncio.sleep(QUIET_SECONDS / 5)
 
     def _bind(self, settings: ServerSettings) -> int:
         try:
