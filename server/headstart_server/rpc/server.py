@@ -21,8 +21,8 @@ from headstart.v1 import (
 )
 from headstart_server.rpc.calls import CallInterceptor
 
-#: Seconds in which a stopping server takes in the calls on their way before it closes their connections:
-#: until none has come for a moment, at least as long as callers pause before they try again, and at most so long.
+#: Seconds in which a stopping server takes calls in before it closes their connections: until
+#: none has come for a moment, at least as long as callers pause before they try again, and at most so long.
 QUIET_SECONDS = 0.15
 MIN_HOLD_SECONDS = 0.5
 MAX_HOLD_SECONDS = 2.0
