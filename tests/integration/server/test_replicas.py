@@ -166,7 +166,7 @@ def test_jobs_run_at_all_replicas_and_a_full_queue_says_when_to_come_again(servi
     api = service.apis[0]
     # Of what has run nothing is known before.
     assert ended(api, api.fine_tune(quick(), model="known").job_id).state == SUCCEEDED
-    jobs = [api.fine_tune(slow(120, f"many{place}"), model=f"many-{place}") for place in range(3)]
+    jobs = [api.fine_tune(slow(700, f"many{place}"), model=f"many-{place}") for place in range(3)]
     # Each replica runs one job, whichever of them took it in.
     eventually(
         lambda: [service.apis[1].status(job.job_id).state for job in jobs] == [RUNNING] * 3,
