@@ -77,7 +77,7 @@ async def _fed(run: EvaluationRun | ComparisonRun, batches: AsyncIterator[Sequen
 
 
 async def _ended(run: EvaluationRun | ComparisonRun, work: Callable[[], _Result]) -> _Result:
-    """What some work of a run gives. It is done in a thread, where messages of many classes are written too."""
+    """What some work of a run gives; done in a thread, the writing of messages of many classes too."""
     try:
         return await asyncio.to_thread(work)
     except asyncio.CancelledError:
