@@ -102,7 +102,7 @@ class Answering:
                     self._embedders[version.backbone],
                     [of_backbone[digests[place]] for place in places],
                     version.head.views,
-                    self._check_there,
+                    self.check_there,
                 )
                 answered[usable] = version.head.outputs(views)
             outputs.append(answered)
@@ -126,7 +126,7 @@ class Answering:
             lambda place: examples[place].content,
             window=self._window,
             cuts=self._cuts(embedder.info.name),
-            checkpoint=self._check_there,
+            checkpoint=self.check_there,
         ):
             if isinstance(came, RowFeatures):
                 rows[digests[place]] = came
@@ -152,6 +152,11 @@ class Answering:
                     ExampleFault(index=index, id=example.id, reason=error.reason, message=error.message)
                 )
 
-    def _check_there(self) -> None:
+    def check_there(self) -> None:
+        """Check that the caller has not left.
+
+        Raises:
+            Cancelled: it has.
+        """
         if self._left.is_set():
             raise Cancelled("The caller left before its examples had all been answered.")

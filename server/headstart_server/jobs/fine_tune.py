@@ -39,8 +39,9 @@ from headstart_server.learning.split import held_out_for
 from headstart_server.learning.stored_example import StoredExample
 from headstart_server.learning.target_count import check_trainable
 from headstart_server.learning.targets import Targets
+from headstart_server.models import evaluation_file
 from headstart_server.models.registry import AliasMovedError
-from headstart_server.models.store import EVALUATION_FILE, EXAMPLES_FILE, VersionStore
+from headstart_server.models.store import EXAMPLES_FILE, VersionStore
 from headstart_server.models.tail_file import TAIL_FILE, encode
 from headstart_server.models.version import Manifest, TailFacts
 
@@ -186,7 +187,7 @@ class FineTuneRun:
             manifest = replace(manifest, tail=TailFacts(blocks=fitted.tail.blocks, cut=tail.cut))
         files = {
             EXAMPLES_FILE: candidate.known.to_bytes(),
-            EVALUATION_FILE: found.to_bytes(findings),
+            evaluation_file.EVALUATION_FILE: evaluation_file.encode(found.evaluation, findings),
             **evidence,
             **({TAIL_FILE: encode(fitted.tail)} if fitted.tail else {}),
         }

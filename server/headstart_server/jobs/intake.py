@@ -316,11 +316,6 @@ class Intake:
                 f"{known or 'it cannot be cut'}. Received: {spec.recipe.blocks}.",
                 field="spec.recipe.partial.blocks",
             )
-        if "\0" in request_id:
-            raise InvalidField(
-                f"Expected a request id without the character NUL. Received: {request_id!r}.",
-                field="spec.request_id",
-            )
         if not validate_only and not request_id:
             # Told before the examples are sent. With a request id the job may be there already.
             self.ledger.check_room()
@@ -362,6 +357,12 @@ def _check_request_id(request_id: str) -> None:
     if len(request_id.encode()) > 128:
         raise InvalidField(
             f"Expected a request id of at most 128 bytes. Received: {len(request_id.encode())}.",
+            field="spec.request_id",
+        )
+    # Not every database takes one, even to look for it.
+    if "\0" in request_id:
+        raise InvalidField(
+            f"Expected a request id without the character NUL. Received: {request_id!r}.",
             field="spec.request_id",
         )
 

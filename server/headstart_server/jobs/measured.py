@@ -1,13 +1,11 @@
-"""How good a fitted head is on each example of its dataset: what becomes of the version's further files."""
+"""How good a fitted head is, over all and on each example of its dataset."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.learning.dataset_findings import DatasetFindings
 from headstart_server.learning.evaluation import Evaluation, MetricsSource, evaluate
 from headstart_server.learning.fitting import Fitted
 from headstart_server.learning.head import Float32
@@ -26,11 +24,6 @@ class Measured:
 
     evaluation: Evaluation
     outcomes: Sequence[Outcome | None]
-
-    def to_bytes(self, findings: DatasetFindings) -> bytes:
-        """The evaluation, and what was found in the examples, as the content of a file."""
-        fields = {"evaluation": self.evaluation.to_json(), "findings": findings.to_json()}
-        return json.dumps(fields, ensure_ascii=False).encode()
 
 
 def measured(

@@ -190,7 +190,7 @@ class MeasuringBench:
                 field="spec.second",
             )
         answering = self._answering(respondents)
-        return ComparisonRun(answering, lambda: self._known_pairs(respondents))
+        return ComparisonRun(answering, lambda: self._known_pairs(respondents, answering.check_there))
 
     def _answering(self, respondents: Sequence[Respondent]) -> Answering:
         return Answering(respondents, self._limits, window=self._window)
@@ -211,7 +211,9 @@ class MeasuringBench:
         check_backbone(version, embedder.digest)
         return Respondent(version=version, embedder=embedder)
 
-    def _known_pairs(self, respondents: Sequence[Respondent]) -> Sequence[Pair]:
+    def _known_pairs(
+        self, respondents: Sequence[Respondent], check_there: Callable[[], None]
+    ) -> Sequence[Pair]:
         first, second = (
             Answerer(
                 head=respondent.version.head,
@@ -221,7 +223,8 @@ class MeasuringBench:
             )
             for respondent in respondents
         )
-        return paired(first, second, Reading(reader=self._reader, window=self._window))
+        reading = Reading(reader=self._reader, window=self._window, checkpoint=check_there)
+        return paired(first, second, reading)
 
     def _examples(self, version: ResidentVersion) -> ExampleList:
         known = self._registry.examples(self._registry.version(version.model, version.number))

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,7 @@ class Comparison:
         second: how good the second is.
         difference: accuracy of the second less that of the first; of numbers the mean absolute error of the
             first less that of the second. Above 0 the second is better.
-        difference_low: lower end of its 95 % interval.
+        difference_low: lower end of its 95 % interval; infinite where a single number tells nothing of it.
         difference_high: upper end.
         only_first_right: examples that only the first got right.
         only_second_right: examples that only the second got right.
@@ -110,15 +111,18 @@ class Comparison:
     verdict: str
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        return asdict(self)
+        """As JSON values, which have no infinity: an end of the interval that is not known is null."""
+        return {name: None if value in (-inf, inf) else value for name, value in asdict(self).items()}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "Comparison":
         """The comparison that `to_json` wrote."""
+        low, high = fields["difference_low"], fields["difference_high"]
         return cls(
             **{
                 **fields,
+                "difference_low": -inf if low is None else low,
+                "difference_high": inf if high is None else high,
                 "task": Task(fields["task"]),
                 "first": ComparedMetrics(**fields["first"]),
                 "second": ComparedMetrics(**fields["second"]),

@@ -13,8 +13,8 @@ MAX_LABEL_BYTES = 256
 SHARES_TOLERANCE = 1e-6
 #: The largest weight of an example.
 MAX_WEIGHT = 1e6
-#: The largest size of a number to learn; its square stays far within double precision.
-MAX_VALUE = 1e100
+#: The largest size of a number to learn: answers are in single precision, which ends at 3.4e38.
+MAX_VALUE = 1e30
 #: The contract's field of a target of each kind.
 FIELDS = {Task.SINGLE_LABEL: "label", Task.MULTI_LABEL: "label_set", Task.REGRESSION: "value"}
 

@@ -138,7 +138,9 @@ def _losses(targets: Targets, outputs: Float32, part: slice) -> Float64:
 
 def effective_count(weights: Float64) -> float:
     """How many examples of equal weight say as much (Kish 1965)."""
-    return float(weights.sum() ** 2 / np.square(weights).sum())
+    # Of the largest: squares of small weights would be 0.
+    shares = weights / weights.max()
+    return float(shares.sum() ** 2 / np.square(shares).sum())
 
 
 def wilson_interval(share: float, count: float) -> tuple[float, float]:

@@ -4,6 +4,7 @@ from math import sqrt
 
 import numpy as np
 
+from headstart_server.learning.metrics import effective_count
 from headstart_server.learning.rows import Float64
 
 #: Share of new numbers that lie in the interval.
@@ -31,10 +32,9 @@ def prediction_interval(residuals: Float64, weights: Float64) -> tuple[float, fl
     Returns:
         The lower and the upper offset; None for less than two residuals.
     """
-    # How many examples of equal weight say as much (Kish 1965).
-    count = float(weights.sum() ** 2 / np.square(weights).sum())
     if len(residuals) < 2:
         return None
+    count = effective_count(weights)
     if count < QUANTILES_FROM:
         spread = sqrt(float(weights @ np.square(residuals) / weights.sum()))
         half = _STUDENT[max(int(count) - 1, 0)] * spread * sqrt(1 + 1 / count)

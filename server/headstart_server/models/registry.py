@@ -1,6 +1,5 @@
 """The registry of models: their versions, aliases, and which of them is meant."""
 
-import json
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -15,10 +14,10 @@ from headstart_server.learning.dataset_findings import DatasetFindings
 from headstart_server.learning.evaluation import Evaluation
 from headstart_server.learning.example_list import ExampleList
 from headstart_server.learning.promotion import Promotion
-from headstart_server.models import rows
+from headstart_server.models import evaluation_file, rows
 from headstart_server.models.evidence import NEIGHBORS_FILE
 from headstart_server.models.resident import ResidentVersion, ResidentVersions
-from headstart_server.models.store import EVALUATION_FILE, EXAMPLES_FILE, VersionStore
+from headstart_server.models.store import EXAMPLES_FILE, VersionStore
 from headstart_server.models.version import Alias, Manifest, Model, Selector, Version
 
 #: Models whose routes are read in one statement.
@@ -243,12 +242,17 @@ class Registry:
             ArtifactDamaged: its evaluation is damaged or missing.
         """
         version = self.version(selector.model, self.resolve(selector))
-        content = self.file(version, EVALUATION_FILE)
+        content = self.file(version, evaluation_file.EVALUATION_FILE)
         if content is None:
             return version, None, None
-        fields = json.loads(content)
-        evaluation = Evaluation.from_json(fields["evaluation"])
-        return version, evaluation, DatasetFindings.from_json(fields["findings"])
+        try:
+            return version, *evaluation_file.decode(content)
+        except ValueError as error:
+            raise ArtifactDamaged(
+                f"The evaluation of version {version.number} of model '{version.model}' cannot be read by "
+                "this release.",
+                metadata={"model": version.model, "version": str(version.number)},
+            ) from error
 
     def file(self, version: Version, name: str) -> bytes | None:
         """A further file of a version; None if it has none of this name.

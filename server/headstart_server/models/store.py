@@ -31,8 +31,6 @@ HEAD_FILE = "head.safetensors"
 MANIFEST_FILE = "manifest.json"
 #: The list of the version's examples, with what it told about each.
 EXAMPLES_FILE = "examples.json.gz"
-#: How good the version is, in all detail.
-EVALUATION_FILE = "evaluation.json"
 
 
 class VersionStore:

@@ -5,6 +5,7 @@ part says for the answer. It asks nothing of the network but passes, so it works
 and head.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -84,13 +85,15 @@ async def saliency_of(
     whole = await outputs([picture])
     index = class_index(head, asked.class_name)
     index = int(whole[0].argmax()) if index is None else index
-    told = [await outputs(rows) for rows in _in_parts(covered(picture, grid), ROWS_AT_ONCE)]
+    # In threads: a blur takes milliseconds, an overlay a hundred, and every other call waits for the loop.
+    rows = await asyncio.to_thread(lambda: list(covered(picture, grid)))
+    told = [await outputs(part) for part in _in_parts(iter(rows), ROWS_AT_ONCE)]
     falls = _scores(head, whole, index) - _scores(head, np.concatenate(told), index)
     values = falls.reshape(grid.rows, grid.columns)
     return Saliency(
         values=values,
         class_name="" if head.task is Task.REGRESSION else head.class_names[index],
-        overlay=overlay(picture, values) if asked.overlay else b"",
+        overlay=await asyncio.to_thread(overlay, picture, values) if asked.overlay else b"",
     )
 
 

@@ -1,19 +1,13 @@
 """Gathers what is known about a version and writes it in the form that is wanted."""
 
-import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
 from headstart_server.backbones.backbone import Content
 from headstart_server.backbones.thumbnails import thumbnail
-from headstart_server.errors import ArtifactDamaged
-from headstart_server.learning.dataset_findings import DatasetFindings
-from headstart_server.learning.evaluation import Evaluation
 from headstart_server.models.registry import Registry
-from headstart_server.models.store import EVALUATION_FILE
-from headstart_server.models.version import Manifest, Selector, Version
+from headstart_server.models.version import Selector, Version
 from headstart_server.report import document, page, text
 from headstart_server.report.facts import ReportFacts
 from headstart_server.report.gallery import pictured
@@ -68,21 +62,16 @@ class Reporter:
             ModelNotFound, VersionNotFound or AliasNotFound: there is no such version.
             ArtifactDamaged: one of its files is.
         """
-        version = self._registry.version(selector.model, self._registry.resolve(selector))
-        facts = self._facts(version, with_pictures=form is ReportFormat.HTML)
-        write, media_type = _FORMS[form]
-        return Report(number=version.number, content=write(facts).encode(), media_type=media_type)
-
-    def _facts(self, version: Version, *, with_pictures: bool) -> ReportFacts:
-        stored = self._registry.file(version, EVALUATION_FILE)
-        evaluation, findings = (None, None) if stored is None else _read_stored(stored, version.manifest)
-        indexes = pictured(evaluation, findings) if with_pictures else []
-        return ReportFacts(
+        version, evaluation, findings = self._registry.evaluation(selector)
+        indexes = pictured(evaluation, findings) if form is ReportFormat.HTML else []
+        facts = ReportFacts(
             version=version,
             evaluation=evaluation,
             findings=findings,
             pictures=self._pictures(version, indexes) if indexes else {},
         )
+        write, media_type = _FORMS[form]
+        return Report(number=version.number, content=write(facts).encode(), media_type=media_type)
 
     def _pictures(self, version: Version, indexes: Collection[int]) -> dict[int, bytes]:
         contents = self._read_contents(version, indexes)
@@ -90,22 +79,6 @@ class Reporter:
             index: thumbnail(content, max_pixels=self._max_pixels) for index, content in contents.items()
         }
         return {index: picture for index, picture in small.items() if picture is not None}
-
-
-def _read_stored(stored: bytes, manifest: Manifest) -> tuple[Evaluation | None, DatasetFindings | None]:
-    try:
-        fields: dict[str, Any] = json.loads(stored)
-        evaluation, findings = fields.get("evaluation"), fields.get("findings")
-        return (
-            Evaluation.from_json(evaluation) if evaluation else None,
-            DatasetFindings.from_json(findings) if findings else None,
-        )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ArtifactDamaged(
-            f"A stored version of model '{manifest.model}' is damaged: its {EVALUATION_FILE} cannot be read. "
-            "Delete it and fine-tune again.",
-            metadata={"model": manifest.model, "job_id": manifest.job_id},
-        ) from error
 
 
 _FORMS: dict[ReportFormat, tuple[Callable[[ReportFacts], str], str]] = {

@@ -1,8 +1,9 @@
 """EvaluationService: versions measured on labelled examples."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import TypeVar
 
 from headstart.v1 import evaluation_service_pb2 as pb
@@ -16,7 +17,7 @@ from headstart_server.rpc.example_stream import stream_parts
 from headstart_server.rpc.job_messages import fault_message
 from headstart_server.rpc.messages import examples_of, selector_of
 
-_Run = TypeVar("_Run", EvaluationRun, ComparisonRun)
+_Result = TypeVar("_Result")
 
 
 class EvaluationService(stubs.EvaluationServiceServicer):
@@ -36,12 +37,12 @@ class EvaluationService(stubs.EvaluationServiceServicer):
             target = selector_of((await anext(parts)).target, "spec.target")
             run = await asyncio.to_thread(self._bench.evaluation, target)
             await _fed(run, parts)
-        evaluation = await asyncio.to_thread(run.evaluation)
+        evaluation = await _ended(run, lambda: evaluation_message(run.evaluation()))
         version = run.answering.versions[0]
         return pb.EvaluateResponse(
             model=version.model,
             version=version.number,
-            evaluation=evaluation_message(evaluation),
+            evaluation=evaluation,
             faults=[fault_message(fault) for fault in run.answering.faults],
             fault_count=run.answering.fault_count,
         )
@@ -54,31 +55,36 @@ class EvaluationService(stubs.EvaluationServiceServicer):
             first, second = selector_of(spec.first, "spec.first"), selector_of(spec.second, "spec.second")
             run = await asyncio.to_thread(self._bench.comparison, first, second)
             await _fed(run, parts)
-        comparison = await asyncio.to_thread(run.comparison)
+        comparison = await _ended(run, lambda: comparison_message(run.comparison()))
         one, other = run.answering.versions
         return pb.CompareResponse(
             first_model=one.model,
             first_version=one.number,
             second_model=other.model,
             second_version=other.number,
-            comparison=comparison_message(comparison),
+            comparison=comparison,
             faults=[fault_message(fault) for fault in run.answering.faults],
             fault_count=run.answering.fault_count,
         )
 
 
-async def _fed(run: _Run, batches: AsyncIterator[Sequence[Example]]) -> None:
+async def _fed(run: EvaluationRun | ComparisonRun, batches: AsyncIterator[Sequence[Example]]) -> None:
     """Have all batches of a stream answered."""
     count = 0
+    async for batch in batches:
+        await _ended(run, partial(_add, run, batch, count))
+        count += len(batch)
+
+
+async def _ended(run: EvaluationRun | ComparisonRun, work: Callable[[], _Result]) -> _Result:
+    """What some work of a run gives; done in a thread, the writing of messages of many classes too."""
     try:
-        async for batch in batches:
-            await asyncio.to_thread(_add, run, batch, count)
-            count += len(batch)
+        return await asyncio.to_thread(work)
     except asyncio.CancelledError:
         # The thread goes on by itself: it is told to stop.
         run.answering.leave()
         raise
 
 
-def _add(run: _Run, messages: Sequence[Example], start: int) -> None:
+def _add(run: EvaluationRun | ComparisonRun, messages: Sequence[Example], start: int) -> None:
     run.add(examples_of(messages, start))

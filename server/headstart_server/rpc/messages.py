@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -107,7 +108,8 @@ def target_of(message: input_pb2.Example, index: int) -> Target:
         return Target.of_label(message.label)
     labels = list(message.label_set.labels)
     if len(set(labels)) < len(labels):
-        twice = next(label for label in labels if labels.count(label) > 1)
+        # Counted once: there may be a million of them.
+        twice, _ = Counter(labels).most_common(1)[0]
         raise InvalidField(
             f"Expected each label of example {index} once. Received: {twice[:24]!r} twice.",
             field=f"examples[{index}].label_set",

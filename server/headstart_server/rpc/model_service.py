@@ -7,6 +7,7 @@ from headstart.v1 import model_service_pb2_grpc as stubs
 from headstart_server.embedding.engine import Engine
 from headstart_server.models.names import check_alias_name
 from headstart_server.models.registry import Registry
+from headstart_server.models.version import Selector
 from headstart_server.report.reporter import Reporter
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.evaluation_messages import evaluation_message
@@ -85,7 +86,11 @@ class ModelService(stubs.ModelServiceServicer):
         self, request: pb.GetEvaluationRequest, context: Context
     ) -> pb.GetEvaluationResponse:
         selector = selector_of(request.target, "target")
-        version, evaluation, findings = await asyncio.to_thread(self._registry.evaluation, selector)
+        # In the thread, too: the message of many classes takes long enough to hold up the loop.
+        return await asyncio.to_thread(self._evaluation, selector)
+
+    def _evaluation(self, selector: Selector) -> pb.GetEvaluationResponse:
+        version, evaluation, findings = self._registry.evaluation(selector)
         return pb.GetEvaluationResponse(
             version=version_message(version),
             evaluation=None if evaluation is None else evaluation_message(evaluation),

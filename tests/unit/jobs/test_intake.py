@@ -250,6 +250,23 @@ def test_a_spec_that_cannot_be_is_told_before_the_examples_are_sent(
     assert caught.value.field == field
 
 
+class LedgerWithoutNul(Ledger):
+    """Fails to look for a text with NUL, as PostgreSQL does."""
+
+    def replayed(self, request_id: str, request_hash: str | None = None, tenant: str = "") -> Job | None:
+        assert "\0" not in request_id
+        return super().replayed(request_id, request_hash, tenant)
+
+
+def test_a_request_id_with_nul_is_refused_before_it_is_looked_for(
+    tmp_path: Path, shelf: Shelf, desk: Desk
+) -> None:
+    ledger = LedgerWithoutNul(shelf.database, shelf.registry, desk.changes, owner="x")
+    with pytest.raises(InvalidField) as caught:
+        Counter(tmp_path, ledger, shelf.registry).open("a\0b")
+    assert caught.value.field == "spec.request_id"
+
+
 def test_a_request_id_has_a_bound_in_bytes(counter: Counter) -> None:
     counter.open("ä" * 64).close()
     with pytest.raises(InvalidField) as caught:

@@ -278,6 +278,16 @@ def test_nothing_in_common_is_told(bench: Workbench, desk: Desk) -> None:
         compared(bench, version(1), version(1), [broken])
 
 
+def test_a_caller_that_left_ends_a_comparison_on_what_versions_know(bench: Workbench) -> None:
+    bench.published(pets(8))
+    bench.published(pets(8, start=20), model="others")
+    bench.forget_features()
+    run = bench.bench.comparison(version(1), version(1, "others"))
+    run.answering.leave()
+    with pytest.raises(Cancelled):
+        run.comparison()
+
+
 def test_versions_of_two_tasks_cannot_be_compared(bench: Workbench) -> None:
     bench.published(pets(8))
     numbers = [Example(content=b"cat:%d" % place, target=Target.of_value(place)) for place in range(6)]

@@ -21,6 +21,7 @@ from headstart_server.errors import (
     WrongTask,
 )
 from headstart_server.learning.dataset import DatasetCount, DatasetLimits, DatasetSummary, Example
+from headstart_server.learning.example_checks import MAX_VALUE
 from headstart_server.learning.target import Target
 from headstart_server.learning.task import Task
 
@@ -213,6 +214,7 @@ def test_a_mix_of_tasks_is_refused_with_the_example_that_differs() -> None:
     [
         (Target.of_value(float("nan")), "Expected a finite number", "value"),
         (Target.of_value(float("inf")), "Expected a finite number", "value"),
+        (Target.of_value(-1.1 * MAX_VALUE), "up to 1e+30", "value"),
         (Target.of_shares({"a": 0.5, "b": 0.4}), "Expected shares that sum up to 1", "soft_label"),
         (Target.of_shares({"a": 1.5, "b": -0.5}), "Expected shares of 0 or more", "soft_label"),
         (Target.of_shares({"a": float("nan"), "b": 0.5}), "Expected shares of 0 or more", "soft_label"),

@@ -295,3 +295,15 @@ def test_an_evaluation_that_was_stored_without_numbers_can_be_read() -> None:
     del fields["values"]
 
     assert Evaluation.from_json(fields).values == ()
+
+
+@pytest.mark.parametrize("weight", [5e-324, 1e-300, 1e-200, 1e6])
+def test_weights_that_are_all_equal_say_nothing_however_small(weight: float) -> None:
+    outputs = sure([0, 1, 1, 0], 2)
+    targets = Targets.of_labels(np.array([0, 1, 0, 0]), ["a", "b"])
+    plain, weighted = (
+        measure(one, outputs, np.zeros(0, np.float32), source=MetricsSource.HELD_OUT)
+        for one in (targets, replace(targets, weights=np.full(4, weight)))
+    )
+    assert weighted.accuracy_low == pytest.approx(plain.accuracy_low)
+    assert weighted.accuracy_high == pytest.approx(plain.accuracy_high)

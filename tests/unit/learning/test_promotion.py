@@ -1,5 +1,7 @@
 """The gate: what is worse, by how much it may be, and what is said about it."""
 
+import json
+
 import pytest
 
 from headstart_server.errors import InvalidField
@@ -26,14 +28,14 @@ def compared(*groups: tuple[str, int, int, int]) -> Comparison:
     return compare(pairs)
 
 
-def of_numbers(before: float, after: float) -> Comparison:
+def of_numbers(before: float, after: float, count: int = 2) -> Comparison:
     pair = Pair(
         target=Target.of_value(0.0),
         weight=1.0,
         first=Outcome(value=before, loss=before),
         second=Outcome(value=after, loss=after),
     )
-    return compare([pair, pair])
+    return compare([pair] * count)
 
 
 def decision(comparison: Comparison, **gate: float) -> Decision:
@@ -109,7 +111,10 @@ def test_margins_out_of_range_are_refused(field: str, value: float) -> None:
         kept("stable", 2, "It could not be compared."),
         judge(Gate(), "stable", 3, compared(("cat", 50, 45, 45))),
         judge(Gate(), "stable", 3, of_numbers(1.0, 2.0)),
+        judge(Gate(), "stable", 3, of_numbers(1.0, 2.0, count=1)),
     ],
 )
 def test_a_promotion_survives_its_json(promotion: Promotion) -> None:
-    assert Promotion.from_json(promotion.to_json()) == promotion
+    # As a database takes it: JSON has no infinity.
+    written = json.dumps(promotion.to_json(), allow_nan=False)
+    assert Promotion.from_json(json.loads(written)) == promotion

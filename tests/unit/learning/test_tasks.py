@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from headstart_server.errors import InvalidField
+from headstart_server.learning.example_checks import MAX_VALUE
 from headstart_server.learning.fitting import Fitted, fit
 from headstart_server.learning.head import Float32, Head, HeadFacts
 from headstart_server.learning.metrics import MetricsSource
-from headstart_server.learning.recipe import Auto, Logistic, Recipe, Ridge
+from headstart_server.learning.recipe import Auto, Logistic, Mlp, Recipe, Ridge
 from headstart_server.learning.rows import Scaling
 from headstart_server.learning.target import Target
 from headstart_server.learning.targets import Targets
@@ -73,6 +74,16 @@ def test_numbers_of_another_unit_give_the_same_head_in_that_unit() -> None:
     one = fitted(views, targets)
     other = fitted(views, replace(targets, matrix=1e6 * targets.matrix - 7))
     np.testing.assert_allclose(other.head.outputs(views), 1e6 * one.head.outputs(views) - 7, rtol=1e-4)
+
+
+@pytest.mark.parametrize("recipe", [Auto(), Mlp(max_epochs=3)])
+def test_the_largest_numbers_there_may_be_are_told(recipe: Recipe) -> None:
+    views, targets = numbers(0)
+    largest = targets.matrix / np.abs(targets.matrix).max() * MAX_VALUE
+    found = fitted(views, replace(targets, matrix=largest), recipe)
+    assert np.isfinite(found.head.outputs(views)).all()
+    assert np.isfinite(found.metrics.root_mean_squared_error)
+    assert np.isfinite(found.metrics.r_squared)
 
 
 @pytest.mark.parametrize("recipe", [Ridge(), Logistic()])

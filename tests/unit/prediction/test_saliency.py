@@ -1,5 +1,6 @@
 """Which parts speak for an answer: those whose loss lowers the score."""
 
+import asyncio
 import io
 from collections.abc import Sequence
 
@@ -76,6 +77,22 @@ async def test_only_so_many_rows_wait_at_once() -> None:
     await saliency_of(picture(), HEAD, SaliencyAsked(), network)
     assert sum(network.batches) == 50
     assert max(network.batches) == ROWS_AT_ONCE
+
+
+async def test_other_calls_get_their_turns_while_an_overlay_is_made() -> None:
+    network, turns = Brightness(), 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += len(network.batches) == 8
+
+    other = asyncio.create_task(take_turns())
+    found = await saliency_of(picture(), HEAD, SaliencyAsked(overlay=True), network)
+    other.cancel()
+    assert found.overlay.startswith(b"\x89PNG")
+    assert turns > 10
 
 
 def test_a_class_is_found_by_its_name_and_others_are_refused_with_those_there_are() -> None:

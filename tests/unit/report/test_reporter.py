@@ -6,7 +6,7 @@ import pytest
 
 from fakes import ManualClock, Shelf, make_head, make_manifest
 from headstart_server.errors import AliasNotFound, ArtifactDamaged, ModelNotFound
-from headstart_server.models.store import EVALUATION_FILE
+from headstart_server.models.evaluation_file import EVALUATION_FILE
 from headstart_server.models.version import Selector
 from headstart_server.report.gallery import pictured
 from headstart_server.report.reporter import Reporter, ReportFormat
@@ -98,8 +98,10 @@ def test_a_version_of_0_1_has_a_shorter_report(bench: Bench):
 def test_an_evaluation_that_cannot_be_read_is_a_damaged_version(bench: Bench, stored):
     bench.publish(evaluation=stored)
 
-    with pytest.raises(ArtifactDamaged, match=r"its evaluation\.json cannot be read"):
+    with pytest.raises(ArtifactDamaged, match="The evaluation of version 1 of model 'pets' cannot be read"):
         bench.text(ReportFormat.HTML)
+    with pytest.raises(ArtifactDamaged):
+        bench.shelf.registry.evaluation(Selector(model="pets"))
 
 
 def test_findings_may_be_missing(bench: Bench):

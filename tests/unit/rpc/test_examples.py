@@ -47,6 +47,13 @@ def test_two_things_at_once_are_refused_with_the_example() -> None:
     assert caught.value.field == "examples[3].label_set"
 
 
+def test_a_label_that_comes_twice_among_very_many_is_found_at_once() -> None:
+    labels = [str(place) for place in range(300_000)]
+    with pytest.raises(InvalidField, match="'299999' twice"):
+        twice = input_pb2.LabelSet(labels=[*labels, labels[-1]])
+        examples_of([input_pb2.Example(input=INPUT, label_set=twice)], 0)
+
+
 @pytest.mark.parametrize("task", [None, *Task])
 def test_the_task_of_a_spec_goes_there_and_back(task: Task | None) -> None:
     number = 0 if task is None else list(Task).index(task) + 1

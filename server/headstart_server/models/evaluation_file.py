@@ -1,0 +1,32 @@
+"""The file of a version that tells how good it is, and what was found in its examples."""
+
+import json
+from typing import Any
+
+from headstart_server.learning.dataset_findings import DatasetFindings
+from headstart_server.learning.evaluation import Evaluation
+
+EVALUATION_FILE = "evaluation.json"
+
+
+def encode(evaluation: Evaluation, findings: DatasetFindings) -> bytes:
+    """As the content of the file."""
+    fields = {"evaluation": evaluation.to_json(), "findings": findings.to_json()}
+    return json.dumps(fields, ensure_ascii=False).encode()
+
+
+def decode(content: bytes) -> tuple[Evaluation | None, DatasetFindings | None]:
+    """What `encode` wrote; None for what is not there.
+
+    Raises:
+        ValueError: it did not write this.
+    """
+    try:
+        fields: dict[str, Any] = json.loads(content)
+        evaluation, findings = fields.get("evaluation"), fields.get("findings")
+        return (
+            Evaluation.from_json(evaluation) if evaluation else None,
+            DatasetFindings.from_json(findings) if findings else None,
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"Expected an evaluation and findings. Received: {error!r}.") from error
