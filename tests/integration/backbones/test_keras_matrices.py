@@ -29,8 +29,8 @@ for n, d in ((300, 40), (60, 90)):
     assert one.regularization == other.regularization
     for name in ("weights", "bias", "scores"):
         np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-4, atol=1e-7)
-    # Double precision all through: single leaves differences of 1e-4 and more. Small regularisations, of which
-    # one may be chosen above, blow up rounding as well.
+    # Double precision all through: single leaves differences of 1e-4 and more. A small regularisation, which
+    # may be chosen above, blows up rounding as well.
     one, other = (
         ridge.fit_ridge(rows, targets, folds, regularization=1e-2, matrices=each)
         for each in (matrices, ridge.NUMPY)
