@@ -63,13 +63,18 @@ class Preview:
 
     @property
     def faults(self) -> Mapping[int, ExampleFault]:
-        """The examples that cannot be used, by index; those that cannot be decoded once features are there."""
+        """The examples that cannot be used, by index; once features are there the undecodable ones too."""
         return self._extraction.faults
 
     @property
     def usable(self) -> list[int]:
         """The indexes of the examples that can be used."""
         return self._extraction.usable
+
+    @property
+    def content_count(self) -> int:
+        """Number of different contents that a job has to look at."""
+        return self._extraction.content_count
 
     def extract(self) -> None:
         """Have every usable example decoded and passed through the backbone."""
