@@ -1,4 +1,4 @@
-"""The usable examples of a dataset with their features, as a job trains on them and a preview looks at them."""
+"""The usable examples of a dataset with their features, as jobs and previews take them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
