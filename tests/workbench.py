@@ -65,7 +65,14 @@ class Workbench:
         self.engine = Engine(FakeSource(self.backbone, *backbones), self._embedder, "fake")
         for name in ("fake", *(backbone.info.name for backbone in backbones)):
             self.engine.load(name)
-        self.intake = Intake(desk.ledger, self.datasets, self.engine, self.registry, lambda: None)
+        self.intake = Intake(
+            desk.ledger,
+            self.datasets,
+            self.engine,
+            self.registry,
+            lambda: None,
+            max_activation_bytes=1 << 20,
+        )
         self.bench = MeasuringBench(
             self.registry,
             self.engine,

@@ -162,7 +162,14 @@ class App:
             self.telemetry,
             size=config.workers,
         )
-        self.intake = Intake(self.ledger, self.datasets, self.engine, self.registry, self.workers.wake)
+        self.intake = Intake(
+            self.ledger,
+            self.datasets,
+            self.engine,
+            self.registry,
+            self.workers.wake,
+            max_activation_bytes=tools.max_activation_bytes,
+        )
         self._follower = Follower(self.ledger, self.changes)
         self._add_gauges()
 

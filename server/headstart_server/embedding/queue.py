@@ -1,7 +1,7 @@
 """The inputs that wait for a backbone, in two lanes, and the decision what is done next."""
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import Enum
@@ -38,6 +38,11 @@ class RowFeatures:
     queued: float = 0.0
     ran: float = 0.0
     batch_rows: int = 1
+
+
+def stacked(rows: Sequence[RowFeatures], views: Iterable[str]) -> dict[str, NDArray[np.float32]]:
+    """Features [n, D] of n inputs by view, or activations by cut."""
+    return {view: np.stack([row.views[view] for row in rows]) for view in views}
 
 
 @dataclass(kw_only=True, slots=True, eq=False)

@@ -1,10 +1,9 @@
 """The activations of a job's examples at a cut, on disk while the job runs."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import TracebackType
 from typing import IO
 
 import numpy as np
@@ -64,13 +63,10 @@ class ActivationFile:
         header = {"descr": _STORED.str, "fortran_order": False, "shape": (count, *cut.shape)}
         np.lib.format.write_array_header_1_0(self._file, header)
 
-    def __enter__(self) -> "ActivationFile":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._file.close()
+    def close(self) -> None:
+        """Write no more. What is not written yet may not fit on a full disk; it is not wanted any more."""
+        with suppress(OSError):
+            self._file.close()
 
     def add(self, digest: str, activation: Float32) -> None:
         """Write the activation of a content, [height, width, channels].
@@ -126,7 +122,12 @@ class JobActivations:
             return
         with TemporaryDirectory(dir=scratch, prefix=f"{job_id}.") as name:
             self._folder = Path(name)
-            yield
+            try:
+                yield
+            finally:
+                # A job that failed among its features has not ended the file.
+                if self._file is not None:
+                    self._file.close()
 
     def begin(self, info: BackboneInfo, count: int) -> frozenset[str]:
         """Begin to collect them, of so many contents at most; gives the names of the cuts that are needed.

@@ -8,7 +8,7 @@ import numpy as np
 
 from headstart_server.backbones.backbone import Content
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.queue import RowFeatures
+from headstart_server.embedding.queue import RowFeatures, stacked
 from headstart_server.embedding.tails import VersionTail, trained_views
 from headstart_server.errors import UndecodableInput
 from headstart_server.jobs.contents import ArchiveReader
@@ -156,11 +156,6 @@ def _told(
         head.class_names,
     )
     return dict(zip(examples, answered.outcomes(), strict=True))
-
-
-def stacked(rows: Sequence[RowFeatures], views: Iterable[str]) -> dict[str, Float32]:
-    """Features [n, D] of n inputs by view."""
-    return {view: np.stack([row.views[view] for row in rows]) for view in views}
 
 
 def cuts_of(tail: VersionTail | None) -> frozenset[str]:

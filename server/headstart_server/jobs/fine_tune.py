@@ -1,7 +1,7 @@
 """The steps of a fine-tune: features, fit, evaluate, publish."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +10,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.backbones.backbone import Content
 from headstart_server.backbones.tail_training import TailEpoch
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
@@ -18,9 +17,10 @@ from headstart_server.embedding.queue import RowFeatures
 from headstart_server.errors import DatabaseAway, UnusableExamples
 from headstart_server.jobs.activations import JobActivations
 from headstart_server.jobs.answering import MAX_LISTED_FAULTS
-from headstart_server.jobs.answers import Answerer, finite
+from headstart_server.jobs.answers import Answerer
 from headstart_server.jobs.assessment import Assessment
-from headstart_server.jobs.datasets import Dataset, DatasetStore
+from headstart_server.jobs.datasets import DatasetStore
+from headstart_server.jobs.extraction import Extraction, Table
 from headstart_server.jobs.gate import MAX_JUDGEMENTS, GateKeeper, moved_too_often
 from headstart_server.jobs.job import Findings, Job, JobStep, Progress
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
@@ -35,10 +35,6 @@ from headstart_server.learning.matrices import Matrices
 from headstart_server.learning.promotion import Promotion
 from headstart_server.learning.recipe import Partial, views_of
 from headstart_server.learning.ridge import NUMPY
-from headstart_server.learning.split import held_out_for
-from headstart_server.learning.stored_example import StoredExample
-from headstart_server.learning.target_count import check_trainable
-from headstart_server.learning.targets import Targets
 from headstart_server.models import evaluation_file
 from headstart_server.models.registry import AliasMovedError
 from headstart_server.models.store import EXAMPLES_FILE, VersionStore
@@ -102,25 +98,6 @@ class FineTuneTools:
     sleep: Callable[[float], None] = time.sleep
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class _Table:
-    """Usable examples as arrays: row i of each belongs together."""
-
-    views: Mapping[str, Float32]
-    targets: Targets
-    groups: Sequence[str]
-
-    def part(self, chosen: NDArray[np.bool_]) -> "_Table":
-        if chosen.all():
-            return self
-        return replace(
-            self,
-            views={name: matrix[chosen] for name, matrix in self.views.items()},
-            targets=self.targets.take(chosen),
-            groups=[self.groups[place] for place in np.flatnonzero(chosen).tolist()],
-        )
-
-
 class FineTuneRun:
     """One attempt at one job.
 
@@ -157,16 +134,16 @@ class FineTuneRun:
         with self._activations.folder(self._tools.scratch, self._job.job_id):
             with self._step(JobStep.FEATURES):
                 dataset, table = self._features(embedder)
-            kept_out = self._kept_out(dataset.examples, table)
+                kept_out = table.kept_out(self._job.spec, self._checkpoint)
             trained = table.part(~kept_out)
             with self._step(JobStep.FIT):
                 fitted = self._fitted_before(trained) or self._fit(embedder, trained)
             self._stage(embedder, fitted, trained)
             tail = self._activations.tail(fitted.tail, self._job.spec.model)
             apart = table.part(kept_out)
-            own = self._activations.own_views(tail, embedder, apart.views, apart.groups, self._checkpoint)
+            own = self._activations.own_views(tail, embedder, apart.views, apart.digests, self._checkpoint)
         with self._step(JobStep.EVALUATE):
-            found = self._evaluate(fitted, dataset.examples, table, kept_out, own)
+            found = self._evaluate(fitted, table, kept_out, own)
             candidate = Answerer(
                 head=fitted.head,
                 tail=tail,
@@ -174,7 +151,7 @@ class FineTuneRun:
                 known=replace(dataset, outcomes=found.outcomes),
             )
             promotion = self._judge(candidate)
-            assessment = self._assessment(fitted, dataset.examples, table, kept_out)
+            assessment = self._assessment(fitted, table, kept_out)
             evidence = assessment.files()
             findings = assessment.findings(
                 seed=self._job.spec.seed,
@@ -199,62 +176,30 @@ class FineTuneRun:
 
     # Steps
 
-    def _features(self, embedder: Embedder) -> tuple[ExampleList, _Table]:
+    def _features(self, embedder: Embedder) -> tuple[ExampleList, Table]:
+        views = views_of(self._job.spec.recipe, embedder.info.views)
         with closing(self._tools.datasets.open(self._job.job_id)) as dataset:
-            faults = {fault.index: fault for fault in dataset.contradictions()}
-            rows = self._extract(embedder, dataset, faults)
-        self._drop(faults, len(dataset))
-        usable = [index for index in range(len(dataset)) if index not in faults]
-        examples = [dataset.examples[index] for index in usable]
-        check_trainable((example.target, example.held_out) for example in examples)
-        views = {
-            name: np.stack([rows[example.digest][name] for example in examples])
-            for name in self._views(embedder)
-        }
-        targets = Targets.of(
-            [example.target for example in examples], [example.weight for example in examples]
-        )
-        groups = [example.digest for example in examples]
-        listed = ExampleList(examples=examples, left_out=dataset.left_out)
-        return listed, _Table(views=views, targets=targets, groups=groups)
-
-    def _extract(
-        self, embedder: Embedder, dataset: Dataset, faults: dict[int, ExampleFault]
-    ) -> dict[str, Mapping[str, Float32]]:
-        """Features by content digest; examples that cannot be decoded are added to the faults."""
-        usable = [index for index in range(len(dataset)) if index not in faults]
-        places: dict[str, list[int]] = {}
-        for index in usable:
-            places.setdefault(dataset.examples[index].digest, []).append(index)
-        first = [indexes[0] for indexes in places.values()]
-        wanted = self._views(embedder)
-        rows: dict[str, Mapping[str, Float32]] = {}
-        done = 0
-
-        def read(place: int) -> Content:
-            return dataset.read(first[place])
-
-        cuts = self._activations.begin(embedder.info, len(places))
-        for place, came in embedder.extract(
-            list(places), read, window=self._tools.window, cuts=cuts, checkpoint=self._checkpoint
-        ):
-            digest = dataset.examples[first[place]].digest
-            outcome = finite(came, [*wanted, *cuts]) if isinstance(came, RowFeatures) else came
-            if isinstance(outcome, RowFeatures):
-                rows[digest] = {name: outcome.views[name] for name in wanted}
-                self._activations.add(digest, outcome.views)
-                self._add_seconds("decode", outcome.decoded)
-                self._add_seconds("backbone", outcome.ran / outcome.batch_rows)
-            else:
-                for index in places[digest]:
-                    faults[index] = dataset.fault(index, outcome)
-            done += len(places[digest])
-            self._report(JobStep.FEATURES, done, len(usable), force=done == len(usable))
+            extraction = Extraction(dataset, views)
+            extraction.run(
+                embedder,
+                window=self._tools.window,
+                checkpoint=self._checkpoint,
+                cuts=self._activations.begin(embedder.info, extraction.content_count),
+                taken=self._take,
+                progress=self._tell_features,
+            )
         self._activations.finish()
-        return rows
+        self._drop(extraction.faults, len(dataset))
+        table = extraction.table()
+        return ExampleList(examples=table.examples, left_out=dataset.left_out), table
 
-    def _views(self, embedder: Embedder) -> tuple[str, ...]:
-        return views_of(self._job.spec.recipe, embedder.info.views)
+    def _take(self, digest: str, row: RowFeatures) -> None:
+        self._activations.add(digest, row.views)
+        self._add_seconds("decode", row.decoded)
+        self._add_seconds("backbone", row.ran / row.batch_rows)
+
+    def _tell_features(self, done: int, total: int) -> None:
+        self._report(JobStep.FEATURES, done, total, force=done == total)
 
     def _drop(self, faults: Mapping[int, ExampleFault], count: int) -> None:
         """Note faulty examples, and fail if there are more of them than the spec allows."""
@@ -273,22 +218,15 @@ class FineTuneRun:
             reason=first.reason,
         )
 
-    def _kept_out(self, examples: Sequence[StoredExample], table: _Table) -> NDArray[np.bool_]:
-        """Whether each example is kept out of training, [N]."""
-        spec = self._job.spec
-        if spec.held_out_share > 0:
-            return held_out_for(table.targets, table.groups, share=spec.held_out_share, seed=spec.seed)
-        return np.array([example.held_out for example in examples], np.bool_)
-
-    def _fit(self, embedder: Embedder, table: _Table) -> Fitted:
+    def _fit(self, embedder: Embedder, table: Table) -> Fitted:
         spec = self._job.spec
         self._report(JobStep.FIT, 0, 0, force=True)
-        tails = self._activations.tools(embedder, table.groups, self._tell_epoch, self._checkpoint)
+        tails = self._activations.tools(embedder, table.digests, self._tell_epoch, self._checkpoint)
         fitted = fit(
             spec.recipe,
             table.views,
             table.targets,
-            table.groups,
+            table.digests,
             seed=spec.seed,
             tails=tails,
             checkpoint=self._checkpoint,
@@ -298,7 +236,7 @@ class FineTuneRun:
             self._report(JobStep.FIT, 1, 1, message=fitted.remark, force=True)
         return fitted
 
-    def _fitted_before(self, table: _Table) -> Fitted | None:
+    def _fitted_before(self, table: Table) -> Fitted | None:
         """What an earlier attempt fitted, if it lies whole where that attempt put it."""
         found = None if self._staged is None else self._staged_fits.read(self._staged, len(table.targets))
         if found is None:
@@ -307,7 +245,7 @@ class FineTuneRun:
         self._fit_seconds = found.seconds
         return found.fitted
 
-    def _stage(self, embedder: Embedder, fitted: Fitted, table: _Table) -> None:
+    def _stage(self, embedder: Embedder, fitted: Fitted, table: Table) -> None:
         """Put a fit aside that took long, so that the job's next attempt need not fit again."""
         if self._staged is not None or self._seconds(JobStep.FIT) < STAGE_SECONDS:
             return
@@ -326,13 +264,11 @@ class FineTuneRun:
     def _evaluate(
         self,
         fitted: Fitted,
-        examples: Sequence[StoredExample],
-        table: _Table,
+        table: Table,
         kept_out: NDArray[np.bool_],
         own: Mapping[str, Float32],
     ) -> Measured:
-        ids = [example.id for example in examples]
-        found = measured(fitted, table.views, table.targets, ids, kept_out, own=own)
+        found = measured(fitted, table.views, table.targets, table.ids, kept_out, own=own)
         metrics = found.evaluation.metrics
         self._report(JobStep.EVALUATE, metrics.example_count, metrics.example_count, metrics, force=True)
         return found
@@ -340,13 +276,13 @@ class FineTuneRun:
     def _assessment(
         self,
         fitted: Fitted,
-        examples: Sequence[StoredExample],
-        table: _Table,
+        table: Table,
         kept_out: NDArray[np.bool_],
     ) -> Assessment:
         return Assessment(
-            examples=examples,
-            indexes=np.arange(len(examples)),
+            examples=table.examples,
+            # The version's list has the usable ones alone.
+            indexes=np.arange(len(table.examples)),
             views=table.views,
             targets=table.targets,
             held_out=kept_out,
@@ -406,7 +342,7 @@ class FineTuneRun:
             versions.remove(artifact)
             raise
 
-    def _manifest(self, embedder: Embedder, fitted: Fitted, metrics: Metrics, table: _Table) -> Manifest:
+    def _manifest(self, embedder: Embedder, fitted: Fitted, metrics: Metrics, table: Table) -> Manifest:
         spec = self._job.spec
         return Manifest(
             model=spec.model,

@@ -21,6 +21,7 @@ from headstart_server.errors import (
     JobNotFound,
     WrongTask,
 )
+from headstart_server.jobs.activations import check_room
 from headstart_server.jobs.answering import MAX_LISTED_FAULTS
 from headstart_server.jobs.datasets import DatasetStore, DatasetWriter
 from headstart_server.jobs.job import Job
@@ -185,7 +186,8 @@ class Upload:
             )
             preview.extract()
             faults = [preview.faults[index] for index in sorted(preview.faults)]
-            verdict = self._verdict(summary, faults, [dataset.examples[index] for index in preview.usable])
+            kept = [dataset.examples[index] for index in preview.usable]
+            verdict = self._verdict(summary, faults, kept, preview.content_count)
             if not verdict.valid:
                 return verdict
             with self._intake.looking(self._check_awaited):
@@ -216,7 +218,11 @@ class Upload:
             yield self._writer
 
     def _verdict(
-        self, summary: DatasetSummary, faults: Sequence[ExampleFault], kept: Sequence[StoredExample]
+        self,
+        summary: DatasetSummary,
+        faults: Sequence[ExampleFault],
+        kept: Sequence[StoredExample],
+        content_count: int,
     ) -> Validation:
         allowed = self._spec.droppable(summary.example_count)
         message = ""
@@ -228,6 +234,7 @@ class Upload:
         else:
             try:
                 check_trainable((example.target, example.held_out) for example in kept)
+                self._check_room(content_count)
             except HeadstartError as error:
                 message = error.message
         return Validation(
@@ -239,6 +246,12 @@ class Upload:
             warnings=tuple(_warnings(summary)),
             message=message,
         )
+
+    def _check_room(self, content_count: int) -> None:
+        """Check that so many different contents are not too many for what the job has to keep of each."""
+        recipe = self._spec.recipe
+        if isinstance(recipe, Partial):
+            check_room(self._info.tails[recipe.blocks].cut, content_count, self._intake.max_activation_bytes)
 
     def _check(self, example: Example, index: int) -> None:
         check_modality(self._info, example.content, f"examples[{index}].input", example.id)
@@ -259,6 +272,7 @@ class Intake:
         engine: which backbones there are.
         registry: which versions there are to go on from.
         on_accepted: called after each job that was accepted.
+        max_activation_bytes: most bytes of one job's activations.
     """
 
     def __init__(
@@ -268,8 +282,11 @@ class Intake:
         engine: Engine,
         registry: Registry,
         on_accepted: Callable[[], None],
+        *,
+        max_activation_bytes: int,
     ) -> None:
         self.ledger = ledger
+        self.max_activation_bytes = max_activation_bytes
         self._registry = registry
         self.datasets = datasets
         self.engine = engine

@@ -8,7 +8,6 @@ from headstart_server.embedding.engine import Engine
 from headstart_server.errors import (
     EmptyDataset,
     ModelNotFound,
-    ModelNotReady,
     NoCommonExamples,
     WrongTask,
 )
@@ -24,6 +23,7 @@ from headstart_server.learning.outcome import Answered, Outcome
 from headstart_server.learning.target import Target
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion, check_backbone
+from headstart_server.models.rows import no_version_yet
 from headstart_server.models.version import Selector
 
 
@@ -200,11 +200,7 @@ class MeasuringBench:
             number = self._registry.resolve(selector)
         except ModelNotFound:
             if self._is_under_way(selector.model):
-                raise ModelNotReady(
-                    f"Model '{selector.model}' has no version yet; a job for it is under way. "
-                    "Wait for it to succeed.",
-                    metadata={"model": selector.model},
-                ) from None
+                raise no_version_yet(selector.model) from None
             raise
         version = self._registry.load(selector.model, number)
         embedder = self._engine.get(version.backbone)

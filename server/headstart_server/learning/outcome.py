@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.learning.metrics import losses
-from headstart_server.learning.rows import BLOCK, Float32, Float64
+from headstart_server.learning.outcomes import likelihood
+from headstart_server.learning.rows import BLOCK, Float32
 from headstart_server.learning.target import Target
 from headstart_server.learning.targets import Targets
 from headstart_server.learning.task import Task
@@ -117,17 +118,10 @@ class Answered:
         names = self.targets.class_names
         columns = zip(
             told.told,
-            self._likelihood(told).tolist(),
+            likelihood(self.targets, self.outputs, told).tolist(),
             losses(self.targets, self.outputs).tolist(),
             strict=True,
         )
         for flags, probability, loss in columns:
             labels = tuple(names[place] for place in np.flatnonzero(flags).tolist())
             yield Outcome(labels=labels, probability=probability, loss=loss)
-
-    def _likelihood(self, told: Told) -> Float64:
-        if self.targets.task is Task.SINGLE_LABEL:
-            right: Float64 = (self.outputs * told.actual).sum(axis=1, dtype=np.float64)
-            return right
-        lowest: Float64 = np.where(told.actual, self.outputs, 1 - self.outputs).min(axis=1).astype(np.float64)
-        return lowest

@@ -66,7 +66,7 @@ def worst(
     """
     loss = losses(targets, outputs)
     names = np.array(targets.class_names)
-    likely = _likelihood(targets, outputs, told)
+    likely = likelihood(targets, outputs, told)
     return tuple(
         ExampleOutcome(
             index=int(places[row]),
@@ -80,8 +80,8 @@ def worst(
     )
 
 
-def _likelihood(targets: Targets, outputs: Float32, told: Told) -> Float64:
-    """The probability of what each example shows, [n]."""
+def likelihood(targets: Targets, outputs: Float32, told: Told) -> Float64:
+    """The probability of what each example shows, [n]; of several labels the lowest of all right answers."""
     if targets.task is Task.SINGLE_LABEL:
         right: Float64 = (outputs * told.actual).sum(axis=1, dtype=np.float64)
         return right

@@ -168,9 +168,14 @@ def held_out(labels: Ints, groups: Sequence[str], *, share: float, seed: int) ->
     """
     rng = np.random.default_rng(seed)
     chosen: set[str] = set()
-    for names in _groups_by_class(labels, groups).values():
+    of_classes = _groups_by_class(labels, groups).values()
+    for names in of_classes:
         wanted = min(max(round(share * len(names)), 1), len(names) - 1)
         chosen.update(names[place] for place in rng.permutation(len(names))[:wanted])
+    for names in of_classes:
+        # A group of two classes goes with the choice of either.
+        if chosen.issuperset(names):
+            chosen.discard(names[0])
     return np.array([group in chosen for group in groups], np.bool_)
 
 

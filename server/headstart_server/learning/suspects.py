@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from headstart_server.learning.dataset_findings import LabelSuspect
 from headstart_server.learning.examined import Examined
-from headstart_server.learning.rows import Float64, Ints
+from headstart_server.learning.rows import BLOCK, Float64, Ints
 from headstart_server.learning.task import Task
 
 #: Suspects that are listed.
@@ -78,29 +78,48 @@ def _of_one(labels: Ints, answers: Float64, names: tuple[str, ...]) -> _Found:
 
 def _of_several(shown: Float64, answers: Float64, names: tuple[str, ...]) -> _Found:
     """An example is told once, by the class that is most in doubt."""
-    given = np.where(shown > 0, answers, 1 - answers)
-    other = 1 - given
-    doubts = np.zeros_like(shown, np.bool_)
+    usual = _usual_of_several(shown, answers)
+    found: _Found = []
+    # In blocks: of many examples and classes each further matrix takes half a gigabyte.
+    for start in range(0, len(shown), BLOCK):
+        part = slice(start, start + BLOCK)
+        found += [
+            (start + place, label, best, given)
+            for place, label, best, given in _of_block(shown[part], answers[part], usual, names)
+        ]
+    return sorted(found, key=lambda one: -one[2] / max(one[3], _LEAST))
+
+
+def _usual_of_several(shown: Float64, answers: Float64) -> Float64:
+    """How probable each class's absence and presence are on average where they are given, [2, C].
+
+    Infinite for a class that all examples have, or none.
+    """
+    usual = np.full((2, shown.shape[1]), np.inf)
     for column in range(shown.shape[1]):
-        applies = shown[:, column] > 0
-        for side in (applies, ~applies):
-            if side.any() and not side.all():
-                # Suspect if the other state is as probable as it is where it is given.
-                doubts[side, column] = other[side, column] >= USUAL * given[~side, column].mean()
-    doubts &= other >= LEAST_ODDS * given
+        applies, probability = shown[:, column] > 0, answers[:, column]
+        if applies.any() and not applies.all():
+            usual[:, column] = (1 - probability[~applies]).mean(), probability[applies].mean()
+    return usual
+
+
+def _of_block(shown: Float64, answers: Float64, usual: Float64, names: tuple[str, ...]) -> _Found:
+    applies = shown > 0
+    given = np.where(applies, answers, 1 - answers)
+    other = 1 - given
+    # Suspect if the other state is as probable as it is where it is given.
+    doubts = (other >= USUAL * np.where(applies, usual[0], usual[1])) & (other >= LEAST_ODDS * given)
     odds = np.where(doubts, other / np.maximum(given, _LEAST), 0.0)
     worst = odds.argmax(axis=1)
-    every = np.arange(len(shown))
-    best, least = other[every, worst], given[every, worst]
-    looks = (shown > 0) ^ doubts
+    looks = applies ^ doubts
     return [
         (
             place,
             ", ".join(names[column] for column in np.flatnonzero(looks[place])),
-            float(best[place]),
-            float(least[place]),
+            float(other[place, worst[place]]),
+            float(given[place, worst[place]]),
         )
-        for place in _ranked(odds[every, worst] > 0, best, least)
+        for place in np.flatnonzero(doubts.any(axis=1)).tolist()
     ]
 
 

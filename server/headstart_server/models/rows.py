@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, delete, exists, func, insert, select, update
 
 from headstart_server.database.tables import REGISTRY, aliases, archive_uses, counters, models, versions
-from headstart_server.errors import ModelNotFound, VersionNotFound
+from headstart_server.errors import ModelNotFound, ModelNotReady, VersionNotFound
 from headstart_server.learning.promotion import Promotion
 from headstart_server.models.version import Alias, Manifest, Model, Version
 
@@ -16,6 +16,14 @@ def no_model(name: str) -> ModelNotFound:
     return ModelNotFound(
         f"There is no model '{name}'. Fine-tune it first, or list the models there are.",
         metadata={"model": name},
+    )
+
+
+def no_version_yet(model: str) -> ModelNotReady:
+    """The error that a model's first version is still being made."""
+    return ModelNotReady(
+        f"Model '{model}' has no version yet; a job for it is under way. Wait for it to succeed.",
+        metadata={"model": model},
     )
 
 

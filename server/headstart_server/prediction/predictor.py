@@ -14,19 +14,19 @@ from headstart_server.backbones.occlusion import Pixels
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.modality import check_modality
-from headstart_server.embedding.queue import Lane, RowFeatures
+from headstart_server.embedding.queue import Lane, RowFeatures, stacked
 from headstart_server.embedding.tails import with_tail
 from headstart_server.errors import (
     InputTooLarge,
     InvalidField,
     ModelNotFound,
-    ModelNotReady,
     UndecodableInput,
     WrongModality,
 )
 from headstart_server.learning.head import Float32
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion, check_backbone
+from headstart_server.models.rows import no_version_yet
 from headstart_server.models.version import Selector
 from headstart_server.prediction.answers import Answer, answer, views_of, work_of
 from headstart_server.prediction.asked import Asked, SaliencyAsked
@@ -168,7 +168,7 @@ class Predictor:
         return Predicted(
             answers=answers,
             features=[
-                BackboneFeatures(backbone=name, views=_stacked(rows[name], embedders[name].info.views))
+                BackboneFeatures(backbone=name, views=stacked(rows[name], embedders[name].info.views))
                 for name in wanted
             ],
             times=StageTimes(
@@ -208,9 +208,8 @@ class Predictor:
                 )
         embedder = self._engine.get(backbone)
         rows = (await self._rows([embedder], contents, deadline, {}))[info.name]
-        stacked = _stacked(rows, wanted)
         times = _times(rows)
-        features = BackboneFeatures(backbone=info.name, views=stacked)
+        features = BackboneFeatures(backbone=info.name, views=stacked(rows, wanted))
         return features, StageTimes(
             total=self._clock() - started, decode=times.decode, queue=times.queue, backbone=times.backbone
         )
@@ -226,11 +225,7 @@ class Predictor:
             number = self._registry.resolve(selector)
         except ModelNotFound:
             if await asyncio.to_thread(self._is_under_way, selector.model):
-                raise ModelNotReady(
-                    f"Model '{selector.model}' has no version yet; a job for it is under way. "
-                    "Wait for it to succeed.",
-                    metadata={"model": selector.model},
-                ) from None
+                raise no_version_yet(selector.model) from None
             raise
         version = self._registry.resident(selector.model, number)
         if version is None:
@@ -272,7 +267,7 @@ class Predictor:
             return []
         if not tail.is_ready:
             await asyncio.to_thread(tail.prepare, embedder)
-        activations = _stacked(rows, [tail.cut])[tail.cut]
+        activations = stacked(rows, [tail.cut])[tail.cut]
         return tail.start(embedder, activations, Lane.PREDICT, deadline=deadline)
 
     async def _answer(
@@ -282,7 +277,7 @@ class Predictor:
         asked: Asked,
         begun: Sequence["Future[RowFeatures]"],
     ) -> Answer:
-        views = _stacked(rows, views_of(version, asked))
+        views = stacked(rows, views_of(version, asked))
         own = with_tail(views, await _gathered(begun)) if begun else None
         if len(rows) * work_of(version, asked) > HEAD_WORK_IN_LOOP:
             return await asyncio.to_thread(answer, version, views, asked, own)
@@ -302,7 +297,7 @@ class Predictor:
             cuts = _cuts([version]).get(version.backbone, frozenset())
             rows = await _gathered(embedder.predict_rows(pictures, deadline, cuts))
             begun = await self._begin_tail(version, embedder, rows, deadline)
-            views = _stacked(rows, version.head.views)
+            views = stacked(rows, version.head.views)
             return version.head.outputs(with_tail(views, await _gathered(begun)) if begun else views)
 
         maps = []
@@ -379,10 +374,6 @@ def _fault(faults: Mapping[int, BaseException], count: int) -> BaseException:
     return type(first)(
         f"Input {place}: {first.message}{others}", field=f"inputs[{place}]", metadata=first.metadata
     )
-
-
-def _stacked(rows: Sequence[RowFeatures], views: Iterable[str]) -> dict[str, Float32]:
-    return {view: np.stack([row.views[view] for row in rows]) for view in views}
 
 
 def _times(rows: Sequence[RowFeatures]) -> StageTimes:

@@ -1,5 +1,6 @@
 """Activations on disk: each content's own, under a bound, and a full disk told as one."""
 
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ def activation(value: float) -> np.ndarray:
 
 
 def test_each_content_has_its_own_row(tmp_path: Path) -> None:
-    with ActivationFile(tmp_path / "a.npy", CUT, 4) as file:
+    with closing(ActivationFile(tmp_path / "a.npy", CUT, 4)) as file:
         for place, digest in enumerate(("b", "a", "c")):
             file.add(digest, activation(place + 0.5))
         file.finish()
@@ -29,7 +30,7 @@ def test_each_content_has_its_own_row(tmp_path: Path) -> None:
 
 
 def test_numbers_beyond_the_largest_become_the_largest(tmp_path: Path) -> None:
-    with ActivationFile(tmp_path / "a.npy", CUT, 1) as file:
+    with closing(ActivationFile(tmp_path / "a.npy", CUT, 1)) as file:
         file.add("a", activation(-1e6))
         file.finish()
     assert np.array_equal(file.read(np.array([0]))[0], activation(-65504))
@@ -47,7 +48,7 @@ def test_too_many_examples_are_refused_with_the_numbers() -> None:
 
 
 def test_a_full_disk_is_told() -> None:
-    with ActivationFile(Path("/dev/full"), CUT, 1) as file:
+    with closing(ActivationFile(Path("/dev/full"), CUT, 1)) as file:
         file.add("a", activation(1.0))
         with pytest.raises(StorageFull):
             file.finish()

@@ -35,7 +35,7 @@ from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import DatasetLimits, Example
 from headstart_server.learning.dataset_findings import DatasetFindings, RemarkKind
 from headstart_server.learning.metrics import MetricsSource
-from headstart_server.learning.recipe import Ridge
+from headstart_server.learning.recipe import Partial, Ridge
 from headstart_server.learning.target import Target
 from headstart_server.models.registry import Registry
 
@@ -56,7 +56,15 @@ class Counter:
         self.backbone = FakeBackbone("fake")
         self.engine = Engine(FakeSource(self.backbone, words), embedder_of, "fake")
         self.accepted = 0
-        self.intake = Intake(ledger, self.datasets, self.engine, registry, self.count)
+        cut = self.backbone.info.tails[1].cut
+        self.intake = Intake(
+            ledger,
+            self.datasets,
+            self.engine,
+            registry,
+            self.count,
+            max_activation_bytes=6 * 2 * cut.size,
+        )
 
     def count(self) -> None:
         self.accepted += 1
@@ -325,6 +333,16 @@ def validated(counter: Counter, sent: Sequence[Example], **spec: object) -> Vali
     assert counter.files() == []
     assert counter.accepted == 0
     return found
+
+
+def test_more_activations_than_a_job_may_keep_are_told_before_there_is_a_job(counter: Counter) -> None:
+    sent = examples(*[f"{word}:{place}".encode() for place in range(3) for word in ("cat", "dog")])
+    assert validated(counter, [*sent, *sent], recipe=Partial()).valid
+    more = [*sent, *examples(b"cat:9")]
+    found = validated(counter, more, recipe=Partial())
+    assert not found.valid
+    assert "--activations-mib" in found.message
+    assert validated(counter, more).valid
 
 
 def test_what_is_in_order_is_valid_and_no_job_comes_of_it(counter: Counter, desk: Desk) -> None:

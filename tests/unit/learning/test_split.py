@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -265,3 +266,12 @@ def test_of_several_labels_each_keeps_a_group_for_training(table, share: float, 
     targets, groups = table
     out = held_out_for(targets, groups, share=share, seed=seed)
     assert (targets.matrix[~out].any(axis=0) == targets.matrix.any(axis=0)).all()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_class_whose_groups_are_all_another_class_s_too_keeps_one_for_training(seed: int) -> None:
+    labels = np.array([0, 0, 0, 0, 1])
+    chosen = held_out(labels, ["a", "b", "c", "d", "a"], share=0.5, seed=seed)
+    assert chosen.any()
+    assert not chosen[4]
+    assert not chosen[0]

@@ -1,0 +1,156 @@
+"""The usable examples of a dataset with their features, as jobs and previews take them."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart_server.backbones.backbone import LAST, Content
+from headstart_server.embedding.embedder import Embedder
+from headstart_server.embedding.queue import RowFeatures
+from headstart_server.jobs.answers import finite
+from headstart_server.jobs.datasets import Dataset
+from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.learning.dataset import ExampleFault
+from headstart_server.learning.near_duplicates import group_near_duplicates
+from headstart_server.learning.rows import Float32, Ints
+from headstart_server.learning.split import held_out_for, strata
+from headstart_server.learning.stored_example import StoredExample
+from headstart_server.learning.target_count import check_trainable
+from headstart_server.learning.targets import Targets
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Table:
+    """N usable examples as arrays: row i of each belongs together.
+
+    Attributes:
+        examples: the examples, [N].
+        indexes: the place of each in its dataset, [N].
+        views: features [N, D of the view] by view.
+        targets: what each shows, [N].
+        digests: content digest of each, [N].
+    """
+
+    examples: Sequence[StoredExample]
+    indexes: Ints
+    views: Mapping[str, Float32]
+    targets: Targets
+    digests: Sequence[str]
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """The caller's name for each example, [N]."""
+        return [example.id for example in self.examples]
+
+    def part(self, chosen: NDArray[np.bool_]) -> "Table":
+        """Those of the examples that are chosen, [N]."""
+        if chosen.all():
+            return self
+        places = np.flatnonzero(chosen).tolist()
+        return Table(
+            examples=[self.examples[place] for place in places],
+            indexes=self.indexes[chosen],
+            views={name: matrix[chosen] for name, matrix in self.views.items()},
+            targets=self.targets.take(chosen),
+            digests=[self.digests[place] for place in places],
+        )
+
+    def kept_out(self, spec: FineTuneSpec, checkpoint: Callable[[], None]) -> NDArray[np.bool_]:
+        """Whether each example is kept out of training, [N]: those marked, or a share with its duplicates."""
+        if spec.held_out_share <= 0:
+            return np.array([example.held_out for example in self.examples], np.bool_)
+        alike = self.views[LAST] if LAST in self.views else next(iter(self.views.values()))
+        # All but equal examples on both sides would flatter the accuracy.
+        groups = group_near_duplicates(alike, strata(self.targets), self.digests, checkpoint=checkpoint)
+        return held_out_for(self.targets, groups, share=spec.held_out_share, seed=spec.seed)
+
+
+class Extraction:
+    """Has each different content of a dataset decoded and passed through the backbone, once.
+
+    Args:
+        dataset: the examples.
+        views: the views that are wanted.
+
+    Attributes:
+        faults: the examples that cannot be used, by index; those that cannot be decoded once it has run.
+        content_count: number of different contents.
+    """
+
+    def __init__(self, dataset: Dataset, views: Sequence[str]) -> None:
+        self._dataset = dataset
+        self._wanted = views
+        self.faults: dict[int, ExampleFault] = {fault.index: fault for fault in dataset.contradictions()}
+        self._places: dict[str, list[int]] = {}
+        for index in self.usable:
+            self._places.setdefault(dataset.examples[index].digest, []).append(index)
+        self.content_count = len(self._places)
+        self._rows: dict[str, Mapping[str, Float32]] = {}
+
+    @property
+    def usable(self) -> list[int]:
+        """The indexes of the examples that can be used."""
+        return [index for index in range(len(self._dataset)) if index not in self.faults]
+
+    def run(
+        self,
+        embedder: Embedder,
+        *,
+        window: int,
+        checkpoint: Callable[[], None],
+        cuts: frozenset[str] = frozenset(),
+        taken: Callable[[str, RowFeatures], None] = lambda _digest, _row: None,
+        progress: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> None:
+        """Compute the features.
+
+        Args:
+            embedder: gives them, on the train lane.
+            window: most examples under way at once.
+            checkpoint: called between pieces of work; may raise to stop.
+            cuts: names of the cuts whose activations are wanted beside the views.
+            taken: is given each content's digest and its features with the activations.
+            progress: told of how many examples are done, of how many.
+        """
+        first = [indexes[0] for indexes in self._places.values()]
+
+        def read(place: int) -> Content:
+            return self._dataset.read(first[place])
+
+        done, total = 0, sum(map(len, self._places.values()))
+        needed = [*self._wanted, *cuts]
+        for place, came in embedder.extract(
+            list(self._places), read, window=window, cuts=cuts, checkpoint=checkpoint
+        ):
+            digest = self._dataset.examples[first[place]].digest
+            outcome = finite(came, needed) if isinstance(came, RowFeatures) else came
+            if isinstance(outcome, RowFeatures):
+                self._rows[digest] = {name: outcome.views[name] for name in self._wanted}
+                taken(digest, outcome)
+            else:
+                for index in self._places[digest]:
+                    self.faults[index] = self._dataset.fault(index, outcome)
+            done += len(self._places[digest])
+            progress(done, total)
+
+    def table(self) -> Table:
+        """The usable examples, once it has run.
+
+        Raises:
+            EmptyDataset, TooFewClasses or InvalidField: they cannot be trained on.
+        """
+        usable = self.usable
+        examples = [self._dataset.examples[index] for index in usable]
+        check_trainable((example.target, example.held_out) for example in examples)
+        digests = [example.digest for example in examples]
+        return Table(
+            examples=examples,
+            indexes=np.array(usable, np.int64),
+            views={name: np.stack([self._rows[digest][name] for digest in digests]) for name in self._wanted},
+            targets=Targets.of(
+                [example.target for example in examples], [example.weight for example in examples]
+            ),
+            digests=digests,
+        )
