@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from headstart.inputs import Example
 
-__all__ = ["Folder"]
+__all__ = ["Folder", "path_id"]
 
 _MAX_ID_BYTES = 256
+_MAX_NAMED = 5
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini"})  # Windows leaves these where somebody looked at pictures
 
 
@@ -23,7 +24,7 @@ class Folder:
         path: the folder.
 
     Raises:
-        ValueError: it has no sub-folders.
+        ValueError: it has no sub-folders, or no file is in them.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,13 +36,18 @@ class Folder:
         self._path = path
         # Names only: a million of them take less room than one batch of pictures.
         self._files = [(file, label) for label in classes for file in _files(path / label)]
+        if not self._files:
+            raise ValueError(
+                f"Expected files in the sub-folders of {path}, one for each class. Received: "
+                f"no file in {', '.join(classes[:_MAX_NAMED])}{', …' if len(classes) > _MAX_NAMED else ''}"
+            )
 
     def __len__(self) -> int:
         return len(self._files)
 
     def __iter__(self) -> Iterator[Example]:
         for file, label in self._files:
-            yield Example(file, label, id=_example_id(file.relative_to(self._path)))
+            yield Example(file, label, id=path_id(file.relative_to(self._path)))
 
 
 def _files(folder: Path) -> list[Path]:
@@ -60,7 +66,7 @@ def _visible(name: str) -> bool:
     return not name.startswith(".") and name.lower() not in _CLUTTER
 
 
-def _example_id(path: Path) -> str:
+def path_id(path: PurePath) -> str:
     """The path, or where it is too long its end, which tells files apart better than its beginning."""
     encoded = path.as_posix().encode(errors="replace")
     return encoded[-_MAX_ID_BYTES:].decode(errors="ignore")

@@ -60,6 +60,8 @@ def error_from_rpc(failure: RpcFailure, target: str) -> errors.HeadstartError:
     message = failure.details() or failure.code().name
     if failure.code() is grpc.StatusCode.UNAVAILABLE:
         message = f"No server answers at {target}: {message}"
+    elif failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        message = f"No answer from {target} within the time allowed. Raise the timeout, if the server runs"
     return _error(errors.ErrorDetails(code=failure.code(), message=message))
 
 

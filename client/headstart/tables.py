@@ -3,11 +3,12 @@
 import csv
 import json
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
+from headstart.folders import path_id
 from headstart.inputs import Content, Example, Text
 
 __all__ = ["TABLE_SUFFIXES", "Table"]
@@ -15,6 +16,7 @@ __all__ = ["TABLE_SUFFIXES", "Table"]
 _TRUE = frozenset({"true", "1", "yes"})
 _FALSE = frozenset({"false", "0", "no", ""})
 _TARGETS = ("label", "labels", "value")
+_COLUMNS = ("path", "text", *_TARGETS, "probabilities", "id", "held_out", "weight")
 _SEPARATOR = "|"
 
 
@@ -22,9 +24,10 @@ class Table:
     """The examples a file lists, in its order; paths are from the file's own folder.
 
     Columns: one of ``path`` and ``text``; one of ``label``, ``labels`` and ``value``; if wanted ``id``,
-    ``held_out`` (true or false) and ``weight``. Others are ignored. In a CSV file ``labels`` are separated by
-    ``|`` and may be empty, in a JSONL file they are a list; there an example may have ``probabilities``
-    instead, an object of classes and numbers.
+    ``held_out`` (true or false) and ``weight``. Others are ignored, unless they look like one of these that
+    is misspelt. An example without an id is called by its path, as it is listed. In a CSV file ``labels``
+    are separated by ``|`` and may be empty, in a JSONL file they are a list; there an example may have
+    ``probabilities`` instead, an object of classes and numbers.
 
     Args:
         path: the file, ending in ``.csv`` or ``.jsonl``.
@@ -57,11 +60,15 @@ class Table:
     def _example(self, row: Mapping[str, Any]) -> Example:
         return Example(
             self._content(row),
-            id=str(row.get("id") or ""),
+            id=str(row.get("id") or self._listed_path(row)),
             held_out=_truth(row.get("held_out")),
             weight=None if row.get("weight") in (None, "") else _number(row["weight"], "weight"),
             **_target(row),
         )
+
+    def _listed_path(self, row: Mapping[str, Any]) -> str:
+        path = row.get("path")
+        return path_id(PurePath(path)) if isinstance(path, str) and path else ""
 
     def _content(self, row: Mapping[str, Any]) -> Content:
         path, text = row.get("path"), row.get("text")
@@ -86,14 +93,33 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
 
 
 def _check_columns(path: Path, columns: Collection[str]) -> None:
+    _check_spelling(f"{path}, line 1", columns)
     targets = [name for name in _TARGETS if name in columns]
     if len(targets) == 1 and ("path" in columns or "text" in columns):
         return
     received = f"the columns {', '.join(columns)}" if columns else "no columns"
+    hint = " Is the separator a comma?" if len(columns) == 1 else ""
     raise ValueError(
-        f"{path} has {received}. Expected path (or text) and one of label, labels and value. "
-        "Is the separator a comma?"
+        f"{path} has {received}. Expected path (or text) and one of label, labels and value.{hint}"
     )
+
+
+def _check_spelling(place: str, columns: Iterable[str | None]) -> None:
+    # A misspelt column would be ignored like any other: weights, or what is held out, would not count.
+    for name in columns:
+        if name is None or name in _COLUMNS:
+            continue
+        meant = [column for column in _COLUMNS if _letters(column) == _letters(name)]
+        if meant:
+            raise ValueError(
+                f"{place}: the column `{meant[0]}` is expected to be called so. Received: {name!r}. "
+                "Rename it, or take it out"
+            )
+
+
+def _letters(name: str) -> list[str]:
+    """A name's letters, sorted: equal in another order or case, with other separators and as a plural."""
+    return sorted(filter(str.isalpha, name.lower().rstrip("s")))
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -107,6 +133,7 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
                 raise ValueError(f"{path}, line {line}: a JSON object is expected. {error}") from None
             if not isinstance(row, dict):
                 raise ValueError(f"{path}, line {line}: a JSON object is expected. Received: {text.strip()}")
+            _check_spelling(f"{path}, line {line}", row)
             yield line, row
 
 

@@ -163,7 +163,8 @@ def test_validation_shows_the_findings_and_fails_if_they_stop_a_fine_tune(run, s
     result = run("fine-tune", pets, "-m", "pets", "--validate-only", code=1)
 
     assert "Not usable: 3 examples cannot be used." in result.stdout
-    assert "example 1 (cat/1.jpg): no picture\n  and 2 more" in result.stdout
+    assert "  example 1 (cat/1.jpg):\n    no picture" in result.stdout
+    assert "\n  and 2 more\nMend them; or leave them out with --max-dropped-share" in result.stdout
     assert "warning: Few examples." in result.stdout
 
 
@@ -497,7 +498,7 @@ def test_what_features_took_holds_what_decoding_and_the_backbone_took(run, serve
 
     output = " ".join(run("status", "job-1").stdout.split())
 
-    assert "features 1.5 s (decode 0.5 s, backbone 0.9 s), fit 0.02 s" in output
+    assert "features 1.5 s (in all threads decode 0.5 s, backbone 0.9 s), fit 0.02 s" in output
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ __all__ = ["accuracy_interval", "evaluation_view", "measured"]
 
 _MAX_CLASSES = 30
 _MAX_LISTED = 10
+_MIN_LISTED = 5
 _CLASS_COLUMNS = ("examples", "precision", "recall", "F1", "avg. precision")
 
 
@@ -30,6 +31,7 @@ def evaluation_view(result: EvaluationResult) -> RenderableType:
     return Group(
         Text(f"{verdict} on {plural(evaluation.metrics.example_count, 'example')}"),
         facts_grid(_facts(evaluation)),
+        *_never_told(evaluation.classes),
         *_classes(evaluation.classes),
         *_confused(evaluation),
         *_worst(evaluation.worst),
@@ -100,6 +102,13 @@ def _classes(classes: tuple[ClassMetrics, ...]) -> Iterable[RenderableType]:
         yield Text(f"  the {_MAX_CLASSES} classes with the lowest F1 of {len(classes)}; --json has all")
 
 
+def _never_told(classes: tuple[ClassMetrics, ...]) -> Iterable[Text]:
+    names = [each.name for each in classes if each.support and each.precision is None]
+    if names:
+        listed = f"{', '.join(names[:_MAX_LISTED])}{', …' if len(names) > _MAX_LISTED else ''}"
+        yield Text(f"  Never told: {listed}. Was the version trained on examples of that?")
+
+
 def _by_f1(metrics: ClassMetrics) -> float:
     return 2.0 if metrics.f1 is None else metrics.f1
 
@@ -112,16 +121,24 @@ def _confused(evaluation: Evaluation) -> Iterable[Text]:
 
 
 def _worst(outcomes: tuple[ExampleOutcome, ...]) -> Iterable[Text]:
-    if outcomes:
+    # Right answers only fill the list up: those that were nearly wrong tell something too.
+    wrong = sum(not _is_right(outcome) for outcome in outcomes)
+    shown = outcomes[: min(max(wrong, _MIN_LISTED), _MAX_LISTED)]
+    if shown:
         yield Text("Worst examples:")
-    for outcome in outcomes[:_MAX_LISTED]:
+    for outcome in shown:
         example = outcome.example
-        told = f"{outcome.value:.6g}" if outcome.value is not None else outcome.predicted or "no class"
+        told = f"{outcome.value:.4g}" if outcome.value is not None else outcome.predicted or "no class"
         chance = "" if outcome.probability is None else f", {outcome.probability:.1%} for the truth"
+        told = "so" if _is_right(outcome) else told
         yield Text(f"  {example.name} is {example.label or 'no class'}, told {told}{chance}")
 
 
-def _faults(result: EvaluationResult) -> Iterable[Text]:
+def _is_right(outcome: ExampleOutcome) -> bool:
+    return outcome.value is None and outcome.predicted == outcome.example.label
+
+
+def _faults(result: EvaluationResult) -> Iterable[RenderableType]:
     if result.fault_count:
         yield Text(f"{plural(result.fault_count, 'example')} could not be used:")
     yield from fault_lines(result.faults, result.fault_count)

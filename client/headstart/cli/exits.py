@@ -15,7 +15,7 @@ from headstart.errors import (
 
 __all__ = ["ExitCode", "Failure", "exit_code", "explain"]
 
-_BROKEN_EXAMPLES = frozenset({"UNDECODABLE_INPUT", "INPUT_TOO_LARGE"})
+_BROKEN_EXAMPLES = frozenset({"UNDECODABLE_INPUT", "INPUT_TOO_LARGE", "CONTRADICTING_LABELS"})
 _LISTS = {"JOB_NOT_FOUND": "jobs", "MODEL_NOT_FOUND": "models", "BACKBONE_NOT_FOUND": "backbones"}
 
 

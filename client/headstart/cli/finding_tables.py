@@ -11,6 +11,7 @@ from headstart.cli.tables import class_list, fault_lines
 from headstart.results import (
     DatasetFindings,
     DuplicateGroup,
+    Evaluation,
     ExampleReference,
     LabelSuspect,
     LearningPoint,
@@ -20,6 +21,7 @@ from headstart.results import (
 __all__ = ["validation_view"]
 
 _MAX_LISTED = 10
+_ADVICE = "Mend them; or leave them out with --max-dropped-share 0.2, which also tells what else is found."
 
 
 def validation_view(validation: Validation) -> RenderableType:
@@ -31,7 +33,7 @@ def validation_view(validation: Validation) -> RenderableType:
         ("examples", validation.example_count),
         ("classes", class_list(classes) if classes else None),
         ("expected", measured(evaluation.metrics) if evaluation else None),
-        ("more data", _curve(findings.learning_curve) if findings else None),
+        ("more data", _curve(findings.learning_curve, evaluation) if findings else None),
         ("takes about", _seconds(findings)),
         ("unusable", validation.fault_count or None),
     ]
@@ -39,19 +41,23 @@ def validation_view(validation: Validation) -> RenderableType:
     told = {remark.message for remark in findings.remarks} if findings else set()
     warnings = [Text(f"warning: {warning}") for warning in validation.warnings if warning not in told]
     faults = fault_lines(validation.faults, validation.fault_count)
+    advice = [Text(_ADVICE)] if validation.fault_count and not validation.valid else []
     lists = _lists(findings) if findings else ()
-    return Group(Text(verdict), facts_grid(facts), *remarks, *warnings, *faults, *lists)
+    return Group(Text(verdict), facts_grid(facts), *remarks, *warnings, *faults, *advice, *lists)
 
 
 def _seconds(findings: DatasetFindings | None) -> str | None:
     return f"{findings.estimated_seconds:.2g} s" if findings and findings.estimated_seconds else None
 
 
-def _curve(points: tuple[LearningPoint, ...]) -> str | None:
+def _curve(points: tuple[LearningPoint, ...], evaluation: Evaluation | None) -> str | None:
     if not points:
         return None
-    return ", ".join(
-        f"{'perhaps ' if point.extrapolated else ''}{point.score:.1%} with {point.example_count}"
+    # The curve of numbers is of R squared, which is no share of the examples.
+    is_number = evaluation is not None and evaluation.metrics.r_squared is not None
+    what, form = ("R squared ", ".3f") if is_number else ("", ".1%")
+    return what + ", ".join(
+        f"{'perhaps ' if point.extrapolated else ''}{point.score:{form}} with {point.example_count}"
         for point in points[-3:]
     )
 

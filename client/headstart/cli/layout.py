@@ -17,6 +17,7 @@ __all__ = [
     "percent",
     "plural",
     "short_moment",
+    "shortened",
 ]
 
 _THIS_YEAR = timedelta(days=180)  # so that a month and a day cannot be taken for those of another year
@@ -65,14 +66,19 @@ def figure(number: float | None) -> str:
     return "" if number is None else f"{number:.3g}"
 
 
+def shortened(name: str, most: int) -> str:
+    """A path or another name that fits into so many places: its end, which tells names apart best."""
+    return name if len(name) <= most else f"…{name[1 - most :]}"
+
+
 def plural(count: int, noun: str) -> str:
     """A count with its noun, such as ``1 example`` or ``3 examples``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def duration(length: timedelta) -> str:
-    """A duration in seconds."""
-    return f"{length.total_seconds():.3g} s"
+    """A duration in seconds, to the millisecond where it is short."""
+    return f"{round(length.total_seconds(), 3):.3g} s"
 
 
 def moment(time: datetime) -> str:

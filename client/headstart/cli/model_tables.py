@@ -8,7 +8,16 @@ from rich.text import Text
 
 from headstart.cli.comparison_tables import promotion_line
 from headstart.cli.evaluation_tables import accuracy_interval, measured
-from headstart.cli.layout import add_row, duration, facts_grid, figure, moment, new_table, short_moment
+from headstart.cli.layout import (
+    add_row,
+    duration,
+    facts_grid,
+    figure,
+    moment,
+    new_table,
+    plural,
+    short_moment,
+)
 from headstart.cli.tables import class_list, fault_lines, step_list
 from headstart.results import Backbone, JobStatus, Metrics, MetricsSource, Model, Version
 from headstart.task import Task
@@ -79,7 +88,7 @@ def version_summary(version: Version, job: JobStatus, upload: timedelta) -> Rend
         ("alias", promotion_line(version.promotion) if version.promotion else None),
         ("classes", class_list(version.class_names) if version.class_names else None),
         ("parent", _parent(version)),
-        ("seconds", f"upload {duration(upload)}" + (f", {steps}" if steps else "")),
+        ("took", f"upload {duration(upload)}" + (f", {steps}" if steps else "")),
         ("dropped", job.dropped_count or None),
     ]
     return Group(
@@ -119,10 +128,10 @@ def _remarks(versions: Iterable[Version]) -> Iterable[Text]:
             kept,
             moved,
             _parent(version),
-            version.lineage.remark.rstrip("."),
+            version.lineage.remark,
             _uncounted(version),
         )
-        remarks = [remark for remark in told if remark]
+        remarks = [remark.rstrip(".") for remark in told if remark]
         if remarks:
             yield Text(f"version {version.number}: {'; '.join(remarks)}")
 
@@ -142,8 +151,11 @@ def _parent(version: Version) -> str | None:
     lineage = version.lineage
     if lineage.parent_version is None:
         return None
-    removed = f", {lineage.removed_example_count} left out" if lineage.removed_example_count else ""
-    return f"on version {lineage.parent_version}, {lineage.added_example_count} examples added{removed}"
+    removed = lineage.removed_example_count
+    gone = f", {removed} left out or replaced" if removed else ""
+    return (
+        f"on version {lineage.parent_version}, {plural(lineage.added_example_count, 'example')} added{gone}"
+    )
 
 
 def _short_quality(metrics: Metrics) -> str:

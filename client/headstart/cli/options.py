@@ -10,7 +10,8 @@ __all__ = ["SOURCE_HELP", "AliasSelector", "VersionSelector", "selected"]
 
 SOURCE_HELP = (
     "A folder with one sub-folder for each class, or a .csv or .jsonl file with the columns path (or text) "
-    "and label, labels or value, and if you like id, held_out (true or false) and weight."
+    "and label, labels or value, and if you like id, held_out (true or false) and weight; JSONL also "
+    "probabilities of classes."
 )
 
 VersionSelector: TypeAlias = Annotated[

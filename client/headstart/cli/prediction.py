@@ -100,6 +100,8 @@ def predict(
         raise typer.BadParameter(
             "needs the file to write to, --saliency FILE.png", param_hint="--saliency-class"
         )
+    if saliency and saliency.suffix.lower() != ".png":
+        raise typer.BadParameter(f"must end in .png. Received: {saliency}", param_hint="--saliency")
     with session.client() as client, _naming(inputs, text=text):
         found = client.predict(
             _contents(inputs, text=text),

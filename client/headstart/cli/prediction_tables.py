@@ -1,16 +1,18 @@
 """How predictions look to people."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.text import Text
 
-from headstart.cli.layout import add_row, new_table, percent
+from headstart.cli.layout import add_row, new_table, percent, shortened
 from headstart.results import AbstentionReason, ClassProbability, Neighbor, Prediction
 from headstart.task import Task
 
 __all__ = ["prediction_view"]
 
+_NAME_SHARE = 0.4  # of the width
 _WHY = {
     AbstentionReason.UNLIKE_TRAINING: "unlike the training examples",
     AbstentionReason.LOW_PROBABILITY: "no class is probable enough",
@@ -21,13 +23,26 @@ def prediction_view(names: Sequence[str], predictions: Sequence[Prediction]) -> 
     """A row for each input: what it is, how likely that is, and the others; then what the answers rest on."""
     first = predictions[0]
     answers = Text(f"{first.model}, version {first.version}")
-    return Group(_table(names, predictions), answers, *_neighbors(names, predictions))
+    table = _Table(names=names, predictions=predictions)
+    return Group(table, answers, *_neighbors(names, predictions))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Table:
+    """The rows, whose names take what room the terminal has for them, known only when they are shown."""
+
+    names: Sequence[str]
+    predictions: Sequence[Prediction]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterable[RenderableType]:
+        most = int(_NAME_SHARE * options.max_width)
+        yield _table([shortened(name, most) for name in self.names], self.predictions)
 
 
 def _table(names: Sequence[str], predictions: Sequence[Prediction]) -> RenderableType:
     told = _COLUMNS.get(predictions[0].task, _COLUMNS[Task.SINGLE_LABEL])
     typical = ["typicality"] if any(each.typicality is not None for each in predictions) else []
-    table = new_table("input", *told, *typical, numbers=("probability", "value", "typicality"))
+    table = new_table("input", *told, *typical, whole=("input",), numbers=("probability", "typicality"))
     for name, prediction in zip(names, predictions, strict=True):
         typicality = [percent(prediction.typicality)] if typical else []
         add_row(table, name, *_cells(prediction), *typicality)
@@ -37,7 +52,7 @@ def _table(names: Sequence[str], predictions: Sequence[Prediction]) -> Renderabl
 def _cells(prediction: Prediction) -> Iterable[str]:
     match prediction.task:
         case Task.REGRESSION:
-            return [_unless_unknown(prediction, f"{prediction.value:.6g}"), _interval(prediction)]
+            return [_unless_unknown(prediction, f"{prediction.value:.4g}"), _interval(prediction)]
         case Task.MULTI_LABEL:
             chosen = [each for each in prediction.classes if each.selected]
             others = [each for each in prediction.classes if not each.selected]
@@ -58,11 +73,12 @@ def _unless_unknown(prediction: Prediction, told: str) -> str:
 def _interval(prediction: Prediction) -> str:
     if prediction.value_low is None or prediction.value_high is None:
         return ""
-    return f"{prediction.value_low:.6g} to {prediction.value_high:.6g}"
+    return f"{prediction.value_low:.4g} to {prediction.value_high:.4g}"
 
 
 def _listed(classes: Iterable[ClassProbability]) -> str:
-    return ", ".join(f"{each.name} {each.probability:.1%}" for each in classes)
+    """Classes with their probabilities; those that would read 0.0% say nothing."""
+    return ", ".join(f"{each.name} {each.probability:.1%}" for each in classes if each.probability >= 0.0005)
 
 
 def _neighbors(names: Sequence[str], predictions: Sequence[Prediction]) -> Iterable[Text]:

@@ -36,6 +36,7 @@ class RootGroup(TyperGroup):
             _tell_programs(ctx, failure)
             raise typer.Exit(exit_code(error)) from None
         except typer.BadParameter as error:  # shown by typer itself
+            error.message = error.message.removeprefix("Value error, ")  # put there by typer, and no news
             _tell_programs(ctx, Failure(code="INVALID_ARGUMENT", reason="", message=error.format_message()))
             raise
         except KeyboardInterrupt:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.text import Text
 
 from headstart.cli.comparison_tables import promotion_line
@@ -68,20 +69,24 @@ def class_list(names: Sequence[str]) -> str:
 
 
 def step_list(job: JobStatus) -> str:
-    """How long each finished step took; what decoding and the backbone took is a part of the features."""
+    """How long each finished step took; of the features also what decoding and the backbone did, if they did.
+
+    These two are sums over threads, which work side by side, and so may be more than the step.
+    """
     times = {name: f"{name} {duration(length)}" for name, length in job.step_times.items()}
     parts = [times.pop(name) for name in _PARTS_OF_FEATURES if "features" in times and name in times]
-    if parts:
-        times["features"] += f" ({', '.join(parts)})"
+    if parts and any(job.step_times[name] for name in _PARTS_OF_FEATURES if name in job.step_times):
+        times["features"] += f" (in all threads {', '.join(parts)})"
     return ", ".join(times.values())
 
 
-def fault_lines(faults: Sequence[ExampleFault], count: int) -> list[Text]:
-    """A line for each of the first examples that cannot be used, and one for the rest."""
-    lines = [
-        Text(f"  example {fault.index}{f' ({fault.id})' if fault.id else ''}: {fault.message}")
-        for fault in faults[:_MAX_FAULTS]
-    ]
-    if count > len(lines):
-        lines.append(Text(f"  and {count - len(lines)} more"))
+def fault_lines(faults: Sequence[ExampleFault], count: int) -> list[RenderableType]:
+    """The first examples that cannot be used, each with what is wrong beneath it, and a line for the rest."""
+    lines: list[RenderableType] = []
+    shown = faults[:_MAX_FAULTS]
+    for fault in shown:
+        lines.append(Text(f"  example {fault.index}{f' ({fault.id})' if fault.id else ''}:"))
+        lines.append(Padding(Text(fault.message), (0, 0, 0, 4)))
+    if count > len(shown):
+        lines.append(Text(f"  and {count - len(shown)} more"))
     return lines

@@ -258,7 +258,8 @@ class FineTuneRun:
     def _tell_epoch(self, epoch: TailEpoch) -> None:
         recipe = self._job.spec.recipe
         epochs = recipe.max_epochs if isinstance(recipe, Partial) else 0
-        message = f"Out-of-fold loss {epoch.loss:.4g} after {epoch.number} epochs."
+        noun = "epoch" if epoch.number == 1 else "epochs"
+        message = f"Out-of-fold loss {epoch.loss:.4g} after {epoch.number} {noun}."
         self._report(JobStep.FIT, epoch.number, epochs, message=message)
 
     def _evaluate(

@@ -202,9 +202,15 @@ def _compare_labels(pairs: Sequence[Pair], weights: Float64) -> Comparison:
             only_second - only_first,
             p_value,
             [f"{accuracy:.1%} right" for accuracy in accuracies],
-            f"{only_first + only_second} of {len(pairs)} examples tell them apart",
+            _apart(only_first + only_second, len(pairs)),
         ),
     )
+
+
+def _apart(count: int, total: int) -> str:
+    if count == 0:
+        return f"none of {total} examples tells them apart"
+    return f"{count} of {total} examples {'tells' if count == 1 else 'tell'} them apart"
 
 
 def _compare_classes(pairs: Sequence[Pair]) -> tuple[ComparedClass, ...]:

@@ -196,7 +196,7 @@ class DatasetCount:
 
 
 _KINDS = {
-    Task.SINGLE_LABEL: "one label of many",
+    Task.SINGLE_LABEL: "one label",
     Task.MULTI_LABEL: "a set of labels",
     Task.REGRESSION: "a number",
 }

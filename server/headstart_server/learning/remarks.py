@@ -34,7 +34,7 @@ def remarks_of(findings: DatasetFindings, examined: Examined, fault_count: int) 
         *_on_contradictions(findings),
         *_on_leakage(findings),
         *_on_too_few(examined),
-        *_on_suspects(findings),
+        *_on_suspects(findings, examined),
         *_on_imbalance(findings, examined),
         *_on_outliers(findings),
         *_on_more_data(findings, examined),
@@ -48,7 +48,8 @@ def _on_faults(count: int) -> Iterator[Remark]:
         yield Remark(
             kind=RemarkKind.FAULTS,
             message=f"{count} {_plural('example', 'examples', count)} cannot be used, and "
-            f"{_plural('is', 'are', count)} left out of all that is told here. Mend those that are listed.",
+            f"{_plural('is', 'are', count)} left out of all that is told here. Mend them: the check, or the "
+            "job's status, tells what is wrong with each.",
         )
 
 
@@ -99,13 +100,15 @@ def _on_too_few(examined: Examined) -> Iterator[Remark]:
         )
 
 
-def _on_suspects(findings: DatasetFindings) -> Iterator[Remark]:
+def _on_suspects(findings: DatasetFindings, examined: Examined) -> Iterator[Remark]:
     if findings.suspects:
         first, count = findings.suspects[0], findings.suspect_count
+        told = _rounded if examined.targets.task is Task.REGRESSION else repr
         yield Remark(
             kind=RemarkKind.SUSPECTS,
             message=f"{count} {_plural('label looks', 'labels look', count)} wrong, first of all that of "
-            f"{_named(first.example)}: {first.example.label!r}, which looks like {first.suggested_label!r}. "
+            f"{_named(first.example)}: {told(first.example.label)}, which looks like "
+            f"{told(first.suggested_label)}. "
             "Look at them in their order, and correct those that are wrong; do not leave out what is hard.",
         )
 
@@ -181,7 +184,11 @@ def _other_label(examples: Sequence[ExampleReference]) -> ExampleReference:
 
 
 def _share(point: LearningPoint, what: str) -> str:
-    return f"{point.score:.2f}" if what == "R squared" else f"{point.score:.1%}".replace("%", " %")
+    return f"{point.score:.2f}" if what == "R squared" else f"{point.score:.1%}"
+
+
+def _rounded(number: str) -> str:
+    return f"{float(number):.4g}"
 
 
 def _named(example: ExampleReference) -> str:

@@ -58,9 +58,10 @@ class TargetCount:
         elif self.task is Task.MULTI_LABEL:
             self._check_label_sets(trained)
         elif len(self._trained) == 1:
+            came = "1 example" if trained == 1 else f"{trained} examples, all"
             raise TooFewClasses(
                 "Expected examples of at least two classes to train on. "
-                f"Received: {trained} examples, all of class {next(iter(self._trained))!r}."
+                f"Received: {came} of class {next(iter(self._trained))!r}."
             )
         unknown = sorted(self.class_counts.keys() - self._trained.keys())
         if unknown:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from headstart_server.learning.dataset_findings import LearningPoint
 from headstart_server.learning.evaluation import ClassMetrics
+from headstart_server.learning.task import Task
 from headstart_server.report.markup import Markup, tag
 from headstart_server.report.plots import Plot, Scale, chart, nice_ticks, place, polyline
-from headstart_server.report.words import percent
+from headstart_server.report.words import percent, score
 
 __all__ = ["learning_chart", "precision_recall_chart"]
 
@@ -41,27 +42,28 @@ def precision_recall_chart(metrics: ClassMetrics, threshold: float | None) -> Ma
     )
 
 
-def learning_chart(points: Sequence[LearningPoint], score: str) -> Markup:
+def learning_chart(points: Sequence[LearningPoint], task: Task) -> Markup:
     """Scores by the number of examples, measured ones joined by a line and extrapolated ones by dashes."""
     plot = _learning_plot(points)
+    what = "R squared" if task is Task.REGRESSION else "accuracy"
     places = [(plot.x(point.example_count), plot.y(point.score)) for point in points]
     measured = [spot for spot, point in zip(places, points, strict=True) if not point.extrapolated]
     guessed = places[max(len(measured) - 1, 0) :]
     return chart(
         "Learning curve",
-        f"{score} by the number of examples trained on.",
+        f"{what} by the number of examples trained on.",
         560,
         280,
         plot.grid(
             [point.example_count for point in points if _is_apart(points, point)],
             nice_ticks(plot.y.low, plot.y.high, 5),
             lambda tick: f"{tick:,.0f}",
-            lambda tick: percent(tick, 0),
+            lambda tick: f"{tick:.2f}" if task is Task.REGRESSION else percent(tick, 0),
         ),
         polyline(measured, "line") if len(measured) > 1 else None,
         polyline(guessed, "line guess") if len(guessed) > 1 else None,
-        tag("g", [_spot(spot, point) for spot, point in zip(places, points, strict=True)]),
-        plot.titles("examples trained on", score),
+        tag("g", [_spot(spot, point, task) for spot, point in zip(places, points, strict=True)]),
+        plot.titles("examples trained on", what),
     )
 
 
@@ -83,9 +85,10 @@ def _is_apart(points: Sequence[LearningPoint], point: LearningPoint) -> bool:
     return not later or min(later) >= 1.35 * point.example_count
 
 
-def _spot(spot: tuple[float, float], point: LearningPoint) -> Markup:
+def _spot(spot: tuple[float, float], point: LearningPoint, task: Task) -> Markup:
     guess = point.extrapolated
-    told = f"{percent(point.score)} with {point.example_count:,} examples{', extrapolated' if guess else ''}"
+    reached = score(point.score, task)
+    told = f"{reached} with {point.example_count:,} examples{', extrapolated' if guess else ''}"
     x, y = spot
     return tag(
         "g",
@@ -97,5 +100,5 @@ def _spot(spot: tuple[float, float], point: LearningPoint) -> Markup:
             r="4.5",
             class_="hollow" if guess else "dot",
         ),
-        tag("text", percent(point.score), x=place(x), y=place(y - 11), text_anchor="middle", class_="value"),
+        tag("text", reached, x=place(x), y=place(y - 11), text_anchor="middle", class_="value"),
     )

@@ -24,7 +24,16 @@ from headstart_server.report.gallery import (
 )
 from headstart_server.report.layout import Section, note, section
 from headstart_server.report.markup import Child, Markup, named, tag
-from headstart_server.report.words import figure, listed, percent, plural, written
+from headstart_server.report.words import (
+    figure,
+    is_right,
+    listed,
+    looked_like,
+    percent,
+    plural,
+    score,
+    written,
+)
 
 __all__ = ["data_section", "mistakes_section", "more_section", "suspects_section"]
 
@@ -34,11 +43,12 @@ def mistakes_section(facts: ReportFacts) -> Section | None:
     if facts.evaluation is None or not facts.evaluation.worst:
         return None
     worst = facts.evaluation.worst
+    wrong = sum(not is_right(each) for each in worst)
     return section(
         "Worst answers",
         "The worst answers",
         cards(_outcome(facts.pictures, each) for each in worst[:MAX_WORST]),
-        _more(len(worst) - MAX_WORST),
+        _more(wrong - MAX_WORST),
     )
 
 
@@ -51,11 +61,8 @@ def suspects_section(facts: ReportFacts) -> Section | None:
     return section(
         "Suspect labels",
         "Labels to look at",
-        note(
-            "Heads that were fitted without these examples are surer of another label than of theirs. "
-            "They were trained on as they are."
-        ),
-        cards(_suspect(facts.pictures, each) for each in shown),
+        note(f"{_WHY_SUSPECT[facts.task]} They were trained on as they are."),
+        cards(_suspect(facts.pictures, each, facts.task) for each in shown),
         _more(findings.suspect_count - len(shown)),
     )
 
@@ -65,20 +72,20 @@ def more_section(facts: ReportFacts) -> Section | None:
     points: Sequence[LearningPoint] = facts.findings.learning_curve if facts.findings else ()
     if len(points) < 2:
         return None
-    score = "R squared" if facts.task is Task.REGRESSION else "accuracy"
     guesses = [point for point in points if point.extrapolated]
     expected = [
         tag(
             "p",
-            f"With {plural(each.example_count, 'example')} of the same kind about {percent(each.score)} "
-            f"can be expected: {_points(each.score - _last(points).score)}.",
+            f"With {plural(each.example_count, 'example')} of the same kind about "
+            f"{score(each.score, facts.task)} can be expected: "
+            f"{_gain(each.score - _last(points).score, facts.task)}.",
         )
         for each in guesses
     ]
     return section(
         "More data",
         "What more examples would bring",
-        tag("figure", tag("div", learning_chart(points, score), class_="scroll")),
+        tag("figure", tag("div", learning_chart(points, facts.task), class_="scroll")),
         expected,
     )
 
@@ -107,21 +114,23 @@ def _outcome(pictures: Mapping[int, bytes], each: ExampleOutcome) -> Markup:
         pictures,
         example,
         [_TRUE, named(listed(each.labels))],
-        [_TOLD, named(listed(each.predicted))],
+        [_TOLD, named(listed(each.predicted)), " (right)" if is_right(each) else ""],
         f"{percent(each.probability)} for the truth",
     )
 
 
-def _suspect(pictures: Mapping[int, bytes], each: LabelSuspect) -> Markup:
+def _suspect(pictures: Mapping[int, bytes], each: LabelSuspect, task: Task) -> Markup:
+    label, like = looked_like(each, task)
+    given, suggested = (
+        ("", "")
+        if task is Task.REGRESSION
+        else (f" ({percent(each.given_probability)})", f" ({percent(each.suggested_probability)})")
+    )
     return card(
         pictures,
         each.example,
-        ["labelled ", named(written(each.example.label)), f" ({percent(each.given_probability)})"],
-        [
-            "looks like ",
-            tag("strong", named(written(each.suggested_label))),
-            f" ({percent(each.suggested_probability)})",
-        ],
+        ["labelled ", named(label), given],
+        ["looks like ", tag("strong", named(like)), suggested],
     )
 
 
@@ -183,9 +192,17 @@ def _last(points: Sequence[LearningPoint]) -> LearningPoint:
     return (measured or list(points))[-1]
 
 
-def _points(gain: float) -> str:
+def _gain(gain: float, task: Task) -> str:
+    if task is Task.REGRESSION:
+        return f"{gain:+.3f}" if abs(gain) >= 0.0005 else "no more than now"
     return f"{100 * gain:+.1f} points" if abs(gain) >= 0.0005 else "no more than now"
 
 
+_SURER = "Heads that were fitted without these examples are surer of another label than of theirs."
+_WHY_SUSPECT = {
+    Task.SINGLE_LABEL: _SURER,
+    Task.MULTI_LABEL: _SURER,
+    Task.REGRESSION: "Heads that were fitted without these examples tell numbers far from theirs.",
+}
 _TRUE = tag("span", "is ", class_="what")
 _TOLD = tag("span", "told ", class_="what")

@@ -4,21 +4,26 @@ import re
 from collections.abc import Iterable, Sequence
 from textwrap import wrap
 
+from headstart_server.learning.dataset_findings import LabelSuspect
+from headstart_server.learning.evaluation import ExampleOutcome
+from headstart_server.learning.task import Task
 from headstart_server.report.facts import ReportFacts
 from headstart_server.report.lineage import recipe_lines
 from headstart_server.report.words import (
     baseline,
     decision,
     interval,
+    is_right,
     key_figures,
     listed,
+    looked_like,
     measured_on,
     moment,
     percent,
     plural,
+    score,
     shortened,
     verdict,
-    written,
 )
 
 __all__ = ["MEDIA_TYPE", "text"]
@@ -104,24 +109,29 @@ def _suspects(facts: ReportFacts) -> Iterable[str]:
     findings = facts.findings
     if findings is None:
         return []
-    lines = [
-        f"{each.example.id or each.example.index}: labelled {written(each.example.label)}, looks like "
-        f"{written(each.suggested_label)} ({percent(each.suggested_probability)})"
-        for each in findings.suspects
-    ]
+    lines = [_suspect(each, facts.task) for each in findings.suspects]
     return _list("Labels to look at", lines, findings.suspect_count)
+
+
+def _suspect(suspect: LabelSuspect, task: Task) -> str:
+    label, like = looked_like(suspect, task)
+    chance = "" if task is Task.REGRESSION else f" ({percent(suspect.suggested_probability)})"
+    return f"{suspect.example.id or suspect.example.index}: labelled {label}, looks like {like}{chance}"
 
 
 def _worst(facts: ReportFacts) -> Iterable[str]:
     worst = facts.evaluation.worst if facts.evaluation else ()
-    lines = [
-        f"{each.id or each.index}: is {each.number:.4g}, told {each.value:.4g}"
-        if each.number is not None and each.value is not None
-        else f"{each.id or each.index}: is {listed(each.labels)}, told {listed(each.predicted)} "
-        f"({percent(each.probability)} for the truth)"
-        for each in worst
-    ]
-    return _list("The worst answers", lines, len(lines))
+    wrong = sum(not is_right(each) for each in worst)
+    # Right answers only fill the list up: those that were nearly wrong tell something too.
+    return _list("The worst answers", [_outcome(each) for each in worst[: max(wrong, _MOST)]], wrong)
+
+
+def _outcome(each: ExampleOutcome) -> str:
+    name = each.id or each.index
+    if each.number is not None and each.value is not None:
+        return f"{name}: is {each.number:.4g}, told {each.value:.4g}"
+    told = "told so" if is_right(each) else f"told {listed(each.predicted)}"
+    return f"{name}: is {listed(each.labels)}, {told} ({percent(each.probability)} for the truth)"
 
 
 def _duplicates(facts: ReportFacts) -> Iterable[str]:
@@ -143,10 +153,12 @@ def _curve(facts: ReportFacts) -> Iterable[str]:
     if len(points) < 2:
         return []
     told = [
-        f"{'perhaps ' if point.extrapolated else ''}{percent(point.score)} with {point.example_count:,}"
+        f"{'perhaps ' if point.extrapolated else ''}{score(point.score, facts.task)} with "
+        f"{point.example_count:,}"
         for point in points
     ]
-    return _wrapped(f"By the number of examples: {', '.join(told)}")
+    what = "R squared by" if facts.task is Task.REGRESSION else "By"
+    return _wrapped(f"{what} the number of examples: {', '.join(told)}")
 
 
 def _lineage(facts: ReportFacts) -> Iterable[str]:
@@ -160,7 +172,8 @@ def _lineage(facts: ReportFacts) -> Iterable[str]:
     if manifest.remark:
         yield from _wrapped(manifest.remark)
     digests = f"Dataset {manifest.dataset_digest[:16]}, backbone {manifest.backbone_digest[:16]}"
-    yield f"{digests}, job {manifest.job_id[:16]}"
+    yield digests
+    yield f"Job {manifest.job_id}"  # whole, so that it can be asked for
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterable[str]:

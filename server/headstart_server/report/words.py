@@ -2,7 +2,8 @@
 
 from datetime import UTC, datetime
 
-from headstart_server.learning.evaluation import Metrics, MetricsSource
+from headstart_server.learning.dataset_findings import LabelSuspect
+from headstart_server.learning.evaluation import ExampleOutcome, Metrics, MetricsSource
 from headstart_server.learning.promotion import Promotion
 from headstart_server.learning.task import Task
 from headstart_server.report.facts import ReportFacts
@@ -40,9 +41,26 @@ def listed(labels: tuple[str, ...]) -> str:
     return written(", ".join(labels))
 
 
+def score(share: float, task: Task) -> str:
+    """A point of a learning curve: of regression R squared, which is no share of the examples."""
+    return f"{share:.3f}" if task is Task.REGRESSION else percent(share)
+
+
+def looked_like(suspect: LabelSuspect, task: Task) -> tuple[str, str]:
+    """The label of a suspect and what it looks like; numbers have no probability and few digits."""
+    if task is Task.REGRESSION:
+        return f"{float(suspect.example.label):.4g}", f"{float(suspect.suggested_label):.4g}"
+    return written(suspect.example.label), written(suspect.suggested_label)
+
+
 def written(label: str) -> str:
     """A label, or what is said in place of none."""
     return label or "no class"
+
+
+def is_right(outcome: ExampleOutcome) -> bool:
+    """Whether every label was told, and no other; of a number it cannot be said."""
+    return outcome.number is None and sorted(outcome.labels) == sorted(outcome.predicted)
 
 
 def verdict(facts: ReportFacts) -> str:

@@ -48,10 +48,27 @@ def test_hidden_files_and_folders_are_skipped(tmp_path):
     assert labels(str(tmp_path)) == [("cat/1.jpg", "cat")]
 
 
-def test_an_empty_class_folder_gives_no_examples(tmp_path):
+def test_a_folder_whose_class_folders_are_empty_is_refused(tmp_path):
     (tmp_path / "cat").mkdir()
+    write(tmp_path / "1.jpg")
 
-    assert open_examples(tmp_path).total == 0
+    with pytest.raises(ValueError, match=r"Expected files in the sub-folders of .*Received: no file in cat"):
+        open_examples(tmp_path)
+
+
+@pytest.mark.parametrize("column", ["weigth", "Weights", "held-out"])
+def test_a_misspelt_column_is_refused_and_not_ignored(tmp_path, column):
+    table = write(tmp_path / "list.csv", f"path,label,{column}\na.jpg,cat,1\n")
+
+    with pytest.raises(ValueError, match=rf"is expected to be called so\. Received: '{column}'"):
+        open_examples(table)
+
+
+@pytest.mark.parametrize("column", ["height", "split", "uid", "note"])
+def test_columns_of_other_names_are_ignored(tmp_path, column):
+    table = write(tmp_path / "list.csv", f"path,label,{column}\na.jpg,cat,1\n")
+
+    assert open_examples(table).total == 1
 
 
 def test_a_folder_without_sub_folders_is_refused(tmp_path):
@@ -101,7 +118,12 @@ def test_a_csv_lists_paths_from_its_own_folder(tmp_path):
     assert source.total == 2
     first, second = source
     assert (first.input.image, first.label, first.id, first.held_out) == (b"A", "cat", "first", True)
-    assert (second.input.image, second.label, second.id, second.held_out) == (b"B", "dog", "", False)
+    assert (second.input.image, second.label, second.id, second.held_out) == (
+        b"B",
+        "dog",
+        "pictures/b.jpg",
+        False,
+    )
 
 
 def test_a_csv_may_hold_texts_with_line_breaks(tmp_path):

@@ -202,7 +202,7 @@ def test_the_digest_tells_how_often_an_example_came() -> None:
 def test_a_mix_of_tasks_is_refused_with_the_example_that_differs() -> None:
     error = refusal(WrongTask, CAT, Example(content=b"2", target=Target.of_labels(["dog"])))
     assert error.message == (
-        "Expected one label of many for example 1, as for the first example. Received: a set of labels."
+        "Expected one label for example 1, as for the first example. Received: a set of labels."
     )
     assert error.field == "examples[1].label_set"
     with pytest.raises(WrongTask, match="Expected a number for example 0, as the task is"):

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from headstart_server.learning.dataset_findings import LearningPoint
 from headstart_server.learning.evaluation import ValuePair
+from headstart_server.learning.task import Task
 from headstart_server.report.curve_charts import learning_chart
 from headstart_server.report.number_charts import error_chart, value_chart
 from headstart_server.report.plots import Scale, nice_ticks
@@ -60,5 +61,5 @@ def test_any_learning_curve_can_be_drawn(scores):
         for place, score in enumerate(scores)
     ]
 
-    assert "nan" not in learning_chart(points, "accuracy")
-    assert "extrapolated" in learning_chart(points, "accuracy")
+    assert "nan" not in learning_chart(points, Task.SINGLE_LABEL)
+    assert "extrapolated" in learning_chart(points, Task.SINGLE_LABEL)
