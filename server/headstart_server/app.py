@@ -68,6 +68,7 @@ from headstart_server.rpc.calls import CallInterceptor
 from headstart_server.rpc.evaluation_service import EvaluationService
 from headstart_server.rpc.fine_tuning_service import FineTuningService
 from headstart_server.rpc.follow import Follower
+from headstart_server.rpc.long_work import LongWork
 from headstart_server.rpc.model_service import ModelService
 from headstart_server.rpc.prediction_service import PredictionService
 from headstart_server.rpc.server import Server, ServerSettings, TlsFiles
@@ -375,13 +376,14 @@ class App:
         )
         kept = KeptExamples(self.registry, self.datasets.reader)
         reporter = Reporter(self.registry, kept.contents, max_pixels=config.max_pixels)
+        long_work = LongWork()
         return Server(
             settings,
             CallInterceptor(self.telemetry),
-            fine_tuning=FineTuningService(self.intake, self.ledger, self._follower, self.cancel),
+            fine_tuning=FineTuningService(self.intake, self.ledger, self._follower, self.cancel, long_work),
             prediction=PredictionService(predictor, self.telemetry),
-            models=ModelService(self.registry, self.engine, reporter),
-            evaluation=EvaluationService(bench),
+            models=ModelService(self.registry, self.engine, reporter, long_work),
+            evaluation=EvaluationService(bench, long_work),
         )
 
     def _serve_metrics(self) -> None:

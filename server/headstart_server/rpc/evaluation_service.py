@@ -15,6 +15,7 @@ from headstart_server.rpc.comparison_messages import comparison_message
 from headstart_server.rpc.evaluation_messages import evaluation_message
 from headstart_server.rpc.example_stream import stream_parts
 from headstart_server.rpc.job_messages import fault_message
+from headstart_server.rpc.long_work import LongWork
 from headstart_server.rpc.messages import examples_of, selector_of
 
 _Result = TypeVar("_Result")
@@ -25,10 +26,12 @@ class EvaluationService(stubs.EvaluationServiceServicer):
 
     Args:
         bench: measures versions.
+        long_work: where it does.
     """
 
-    def __init__(self, bench: MeasuringBench) -> None:
+    def __init__(self, bench: MeasuringBench, long_work: LongWork) -> None:
         self._bench = bench
+        self._long_work = long_work
 
     async def Evaluate(
         self, request_iterator: AsyncIterator[pb.EvaluateRequest], context: Context
@@ -36,8 +39,8 @@ class EvaluationService(stubs.EvaluationServiceServicer):
         async with aclosing(stream_parts(request_iterator, "Evaluate", context)) as parts:
             target = selector_of((await anext(parts)).target, "spec.target")
             run = await asyncio.to_thread(self._bench.evaluation, target)
-            await _fed(run, parts)
-        evaluation = await _ended(run, lambda: evaluation_message(run.evaluation()))
+            await self._fed(run, parts)
+        evaluation = await self._ended(run, lambda: evaluation_message(run.evaluation()))
         version = run.answering.versions[0]
         return pb.EvaluateResponse(
             model=version.model,
@@ -54,8 +57,8 @@ class EvaluationService(stubs.EvaluationServiceServicer):
             spec = await anext(parts)
             first, second = selector_of(spec.first, "spec.first"), selector_of(spec.second, "spec.second")
             run = await asyncio.to_thread(self._bench.comparison, first, second)
-            await _fed(run, parts)
-        comparison = await _ended(run, lambda: comparison_message(run.comparison()))
+            await self._fed(run, parts)
+        comparison = await self._ended(run, lambda: comparison_message(run.comparison()))
         one, other = run.answering.versions
         return pb.CompareResponse(
             first_model=one.model,
@@ -67,23 +70,23 @@ class EvaluationService(stubs.EvaluationServiceServicer):
             fault_count=run.answering.fault_count,
         )
 
+    async def _fed(
+        self, run: EvaluationRun | ComparisonRun, batches: AsyncIterator[Sequence[Example]]
+    ) -> None:
+        """Have all batches of a stream answered."""
+        count = 0
+        async for batch in batches:
+            await self._ended(run, partial(_add, run, batch, count))
+            count += len(batch)
 
-async def _fed(run: EvaluationRun | ComparisonRun, batches: AsyncIterator[Sequence[Example]]) -> None:
-    """Have all batches of a stream answered."""
-    count = 0
-    async for batch in batches:
-        await _ended(run, partial(_add, run, batch, count))
-        count += len(batch)
-
-
-async def _ended(run: EvaluationRun | ComparisonRun, work: Callable[[], _Result]) -> _Result:
-    """What some work of a run gives; done in a thread, the writing of messages of many classes too."""
-    try:
-        return await asyncio.to_thread(work)
-    except asyncio.CancelledError:
-        # The thread goes on by itself: it is told to stop.
-        run.answering.leave()
-        raise
+    async def _ended(self, run: EvaluationRun | ComparisonRun, work: Callable[[], _Result]) -> _Result:
+        """What some work of a run gives; done in a thread, the writing of messages of many classes too."""
+        try:
+            return await self._long_work.run(work)
+        except asyncio.CancelledError:
+            # The thread goes on by itself: it is told to stop.
+            run.answering.leave()
+            raise
 
 
 def _add(run: EvaluationRun | ComparisonRun, messages: Sequence[Example], start: int) -> None:

@@ -16,6 +16,7 @@ from headstart_server.rpc.calls import Context
 from headstart_server.rpc.example_stream import stream_parts
 from headstart_server.rpc.follow import Follower
 from headstart_server.rpc.job_messages import STATES, event_message, job_message, validation_message
+from headstart_server.rpc.long_work import LongWork
 from headstart_server.rpc.messages import (
     examples_of,
     page_key,
@@ -39,15 +40,22 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         ledger: knows jobs.
         follower: waits for them.
         cancel: asks a job to cancel, wherever it stands.
+        long_work: where examples are looked at without a job.
     """
 
     def __init__(
-        self, intake: Intake, ledger: Ledger, follower: Follower, cancel: Callable[[str], Job]
+        self,
+        intake: Intake,
+        ledger: Ledger,
+        follower: Follower,
+        cancel: Callable[[str], Job],
+        long_work: LongWork,
     ) -> None:
         self._intake = intake
         self._ledger = ledger
         self._follower = follower
         self._cancel = cancel
+        self._long_work = long_work
 
     async def FineTune(
         self, request_iterator: AsyncIterator[pb.FineTuneRequest], context: Context
@@ -66,7 +74,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
                     await asyncio.to_thread(_add, upload, batch, count)
                     count += len(batch)
             if validate_only:
-                validation = await asyncio.to_thread(upload.validate)
+                validation = await self._long_work.run(upload.validate)
                 return pb.FineTuneResponse(validation=validation_message(validation))
             # Shielded: a caller that leaves now must not tear the acceptance apart.
             job = await asyncio.shield(asyncio.to_thread(upload.accept))

@@ -12,6 +12,7 @@ from headstart_server.report.reporter import Reporter
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.evaluation_messages import evaluation_message
 from headstart_server.rpc.finding_messages import findings_message
+from headstart_server.rpc.long_work import LongWork
 from headstart_server.rpc.messages import page_key, page_size_of, page_token, selector_of
 from headstart_server.rpc.model_messages import (
     alias_message,
@@ -29,12 +30,14 @@ class ModelService(stubs.ModelServiceServicer):
         registry: knows models and versions.
         engine: knows backbones.
         reporter: writes reports.
+        long_work: where it does.
     """
 
-    def __init__(self, registry: Registry, engine: Engine, reporter: Reporter) -> None:
+    def __init__(self, registry: Registry, engine: Engine, reporter: Reporter, long_work: LongWork) -> None:
         self._registry = registry
         self._engine = engine
         self._reporter = reporter
+        self._long_work = long_work
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         size = page_size_of(request.page_size)
@@ -87,7 +90,7 @@ class ModelService(stubs.ModelServiceServicer):
     ) -> pb.GetEvaluationResponse:
         selector = selector_of(request.target, "target")
         # In the thread, too: the message of many classes takes long enough to hold up the loop.
-        return await asyncio.to_thread(self._evaluation, selector)
+        return await self._long_work.run(self._evaluation, selector)
 
     def _evaluation(self, selector: Selector) -> pb.GetEvaluationResponse:
         version, evaluation, findings = self._registry.evaluation(selector)
@@ -99,7 +102,7 @@ class ModelService(stubs.ModelServiceServicer):
 
     async def GetReport(self, request: pb.GetReportRequest, context: Context) -> pb.GetReportResponse:
         selector, form = selector_of(request.target, "target"), report_format_of(request.format)
-        return report_message(await asyncio.to_thread(self._reporter.report, selector, form))
+        return report_message(await self._long_work.run(self._reporter.report, selector, form))
 
     async def ListBackbones(
         self, request: pb.ListBackbonesRequest, context: Context
