@@ -40,7 +40,7 @@ from headstart_server.embedding.engine import BackboneSource, Engine
 from headstart_server.embedding.feature_store import FeatureStore
 from headstart_server.embedding.queue import Lane, LaneQueue
 from headstart_server.embedding.sqlite_file import delete
-from headstart_server.errors import DatabaseAway
+from headstart_server.errors import Away, DatabaseAway, StorageAway
 from headstart_server.jobs.archives import Archives
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.datasets import DatasetStore
@@ -71,6 +71,7 @@ from headstart_server.rpc.follow import Follower
 from headstart_server.rpc.model_service import ModelService
 from headstart_server.rpc.prediction_service import PredictionService
 from headstart_server.rpc.server import Server, ServerSettings, TlsFiles
+from headstart_server.storage.places import Places, open_places
 from headstart_server.telemetry import Telemetry, configure_logs, process_age
 
 log = structlog.get_logger(__name__)
@@ -113,10 +114,11 @@ class App:
         self.telemetry = Telemetry(software)
         self._locks = [_lock(config.data, "data")]
         self._database = self._open_database()
-        artifacts = config.artifacts or config.data
-        self._versions = VersionStore(artifacts / "versions")
+        places = open_places(config.artifacts, config.data, copies_bytes=config.artifact_copies_mib * _MIB)
+        _check(places)
+        self._versions = VersionStore(places.versions)
         self._resident = ResidentVersions(config.resident_heads_mib * _MIB)
-        self.datasets = DatasetStore(artifacts / "datasets", _dataset_limits(config))
+        self.datasets = DatasetStore(places.datasets, _dataset_limits(config))
         self.archives = Archives(self._database, self.datasets, max_bytes=config.kept_examples_mib * _MIB)
         self.registry = Registry(
             self._database, self._versions, self._resident, on_deleted=self._sweep_archives
@@ -251,6 +253,8 @@ class App:
         """Remove the examples that are needed no more; what fails is left to the next cleaning."""
         try:
             self.archives.sweep()
+        except Away as error:
+            log.warning("archives_not_swept", why=error.message)
         except Exception:
             log.exception("archives_not_swept")
 
@@ -281,7 +285,10 @@ class App:
         left = self.ledger.expire_leases()
         if left:
             log.warning("jobs_left_running", jobs=left)
-        self._remove_leftovers(older_than=0.0)
+        try:
+            self._remove_leftovers(older_than=0.0)
+        except StorageAway as error:
+            log.warning("cleaning_put_off", why=error.message)
 
     async def _warm(self, server: Server) -> None:
         embedder = await asyncio.to_thread(self.engine.load, self._config.backbone)
@@ -300,6 +307,8 @@ class App:
             await asyncio.sleep(CLEAN_SECONDS)
             try:
                 await asyncio.to_thread(self._clean)
+            except Away as error:
+                log.warning("cleaning_put_off", why=error.message)
             except Exception:
                 log.exception("cleaning_failed")
 
@@ -316,7 +325,7 @@ class App:
 
     def _remove_leftovers(self, *, older_than: float) -> None:
         datasets = self.archives.recover(older_than=older_than)
-        versions = self.registry.remove_leftovers(self.ledger.unfinished)
+        versions = self.registry.remove_leftovers(self.ledger.unfinished, older_than=older_than)
         if datasets or versions:
             log.info("leftovers_removed", datasets=datasets, versions=versions)
 
@@ -421,7 +430,7 @@ class App:
             "holder",
             lambda: {
                 "feature_cache": self._cache.disk_nbytes,
-                "examples": sum(self.datasets.sizes().values()),
+                "examples": self._examples_bytes(),
             },
         )
         gauge(
@@ -430,6 +439,13 @@ class App:
             "holder",
             lambda: {"resident_heads": len(self._resident)},
         )
+
+    def _examples_bytes(self) -> float:
+        try:
+            return sum(self.datasets.sizes().values())
+        except StorageAway:
+            # A scrape tells what there is to tell.
+            return math.nan
 
     def _queued_rows(self) -> dict[str, float]:
         embedders = self.engine.all_loaded()
@@ -467,6 +483,14 @@ def _lock(data: Path, setting: str, name: str = "lock") -> IO[str]:
             f"--{setting}."
         ) from None
     return file
+
+
+def _check(places: Places) -> None:
+    """Say at the start that a bucket cannot be used, and start all the same: it may be back in a minute."""
+    try:
+        places.check()
+    except StorageAway as error:
+        log.warning("storage_away_at_start", why=error.message)
 
 
 def _emptied(folder: Path) -> Path:

@@ -174,7 +174,7 @@ class Upload:
             HeadstartError: the examples cannot be trained on whatever they hold.
         """
         with self._working() as writer:
-            summary = writer.finish()
+            summary = writer.finish(shared=False)
             check_task(self._spec.recipe, summary.task)
             return self._validate(summary)
 

@@ -3,13 +3,14 @@
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, delete, insert, select, update
 
 from headstart_server.database.database import Database
 from headstart_server.database.tables import aliases, models, versions
-from headstart_server.errors import AliasNotFound, ArtifactDamaged, EtagMismatch, VersionInUse
+from headstart_server.errors import AliasNotFound, ArtifactDamaged, EtagMismatch, StorageAway, VersionInUse
 from headstart_server.learning.dataset_findings import DatasetFindings
 from headstart_server.learning.evaluation import Evaluation
 from headstart_server.learning.example_list import ExampleList
@@ -467,18 +468,23 @@ class Registry:
         self._forget([(row.model, row.number, row.artifact) for row in found])
         return len(found)
 
-    def remove_leftovers(self, unfinished: Callable[[], Collection[str]]) -> int:
+    def remove_leftovers(self, unfinished: Callable[[], Collection[str]], *, older_than: float = 0.0) -> int:
         """Remove files that no version's row names and no job on its way may still publish.
 
         Args:
             unfinished: gives the ids of the jobs on their way.
+            older_than: leave what was written to in so many seconds.
 
         Returns:
-            The number of folders removed.
+            The number of names whose files were removed.
+
+        Raises:
+            StorageAway: the bucket does not answer.
         """
         # In this order: what is written after the look belongs to a job that is on its way then, and what
         # such a job publishes after that has its row before the rows are read, or belongs to it still.
-        there = list(self._store.artifacts())
+        before = self._clock() - older_than
+        there = [entry.name for entry in self._store.entries() if entry.written <= before or not older_than]
         busy = unfinished()
         with self._database.read() as connection:
             known = set(connection.execute(select(versions.c.artifact)).scalars())
@@ -494,7 +500,9 @@ class Registry:
             self.refresh(model)
         for model, number, artifact in deleted:
             self._resident.drop(model, number)
-            self._store.remove(artifact)
+            # Its row is gone, and so is the version; the files go with a later cleaning then.
+            with suppress(StorageAway):
+                self._store.remove(artifact)
         if deleted:
             self._on_deleted()
 
