@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 import uuid
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib.metadata import version as package_version
@@ -43,8 +44,10 @@ from headstart_server.embedding.sqlite_file import delete
 from headstart_server.errors import Away, DatabaseAway, StorageAway
 from headstart_server.jobs.archives import Archives
 from headstart_server.jobs.changes import Changes
+from headstart_server.jobs.contents import archive_name
 from headstart_server.jobs.datasets import DatasetStore
 from headstart_server.jobs.fine_tune import FineTuneRun, FineTuneTools
+from headstart_server.jobs.forgetting import Forgetting, ForgottenPlaces
 from headstart_server.jobs.gate import GateKeeper
 from headstart_server.jobs.heart import Heart
 from headstart_server.jobs.intake import Intake
@@ -118,7 +121,9 @@ class App:
         _check(places)
         self._versions = VersionStore(places.versions)
         self._resident = ResidentVersions(config.resident_heads_mib * _MIB)
-        self.datasets = DatasetStore(places.datasets, _dataset_limits(config))
+        self.datasets = DatasetStore(
+            places.datasets, _dataset_limits(config), ForgottenPlaces(self._database).among
+        )
         self.archives = Archives(self._database, self.datasets, max_bytes=config.kept_examples_mib * _MIB)
         self.registry = Registry(
             self._database, self._versions, self._resident, on_deleted=self._sweep_archives
@@ -141,6 +146,8 @@ class App:
             _feature_store(config, self.telemetry),
             self.telemetry.cache_looked_up,
         )
+        self._copies = places.copies
+        self._forgetting = Forgetting(self._database, self.registry, self.datasets, self._drop_contents)
         source = source or Catalog(max_pixels=config.max_pixels, runtimes=_runtime_settings(config))
         self.engine = Engine(source, self._embedder, config.backbone)
         tools = FineTuneTools(
@@ -258,6 +265,13 @@ class App:
         except Exception:
             log.exception("archives_not_swept")
 
+    def _drop_contents(self, digests: Collection[str], archives: Collection[str]) -> None:
+        """Remove what this machine keeps of deleted examples."""
+        self._cache.remove(digests)
+        if self._copies is not None:
+            for archive in archives:
+                self._copies.remove(archive_name(archive))
+
     def _open_database(self) -> Database:
         target = self._config.database or self._config.data / "headstart.sqlite3"
         file = sqlite_file(target)
@@ -313,9 +327,11 @@ class App:
                 log.exception("cleaning_failed")
 
     def _clean(self) -> None:
+        self._forgetting.drop_here()
         if not self.ledger.may_clean("rows", CLEAN_SECONDS):
             return
         expired = self.registry.delete_expired()
+        self._forgetting.carry_out()
         self._sweep_archives()
         forgotten = self.ledger.forget(self._config.job_retention_hours * 3600)
         if expired or forgotten:
@@ -389,7 +405,7 @@ class App:
             CallInterceptor(self.telemetry),
             fine_tuning=FineTuningService(self.intake, self.ledger, self._follower, self.cancel),
             prediction=PredictionService(predictor, self.telemetry),
-            models=ModelService(self.registry, self.engine, reporter),
+            models=ModelService(self.registry, self.engine, reporter, self._forgetting.forget),
             evaluation=EvaluationService(bench),
         )
 

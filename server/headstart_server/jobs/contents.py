@@ -10,7 +10,7 @@ from zipfile import ZipFile
 import numpy as np
 
 from headstart_server.backbones.backbone import Content
-from headstart_server.errors import ArtifactDamaged, StorageAway
+from headstart_server.errors import ArtifactDamaged, StorageAway, StorageFull
 from headstart_server.learning.stored_example import StoredExample
 from headstart_server.storage.folder import Folder
 
@@ -146,7 +146,7 @@ def damage_reported(job_id: str) -> Iterator[None]:
     """
     try:
         yield
-    except StorageAway:
+    except (StorageAway, StorageFull):
         raise
     except Exception as error:
         # A damaged header leads zipfile anywhere, to RuntimeError ("is encrypted") among others.

@@ -7,17 +7,18 @@ of each example: those of a parent stay where they are. Both are plain files to 
 import json
 import os
 import time
-from collections.abc import Collection
+import uuid
+from collections.abc import Callable, Collection
 from contextlib import closing, suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 from headstart_server.backbones.backbone import Content
 from headstart_server.embedding.cache import content_digest
-from headstart_server.errors import HeadstartError, StorageAway
+from headstart_server.errors import ArtifactDamaged, HeadstartError, StorageAway
 from headstart_server.jobs.contents import (
     ArchiveReader,
     OpenArchive,
@@ -45,6 +46,9 @@ from headstart_server.storage.folder import Folder
 INDEX = "examples.json"
 
 _SUFFIX = ".zip"
+
+#: The job in whose archive an example lies, and its place there.
+Place: TypeAlias = tuple[str, int]
 
 
 class DatasetWriter:
@@ -221,11 +225,18 @@ class DatasetStore:
     Args:
         root: the folder; a path is that of a directory, made if need be.
         limits: how large a dataset may be.
+        forgotten: tells which places of some archives hold examples whose data was deleted.
     """
 
-    def __init__(self, root: Folder | Path, limits: DatasetLimits) -> None:
+    def __init__(
+        self,
+        root: Folder | Path,
+        limits: DatasetLimits,
+        forgotten: Callable[[Collection[str]], Collection[Place]] = lambda _: (),
+    ) -> None:
         self._folder: Folder = DirectoryFolder(root) if isinstance(root, Path) else root
         self.limits = limits
+        self.forgotten = forgotten
 
     def writer(self, job_id: str, task: Task | None = None, parent: Parent | None = None) -> DatasetWriter:
         """A writer for the dataset of a job to be.
@@ -241,14 +252,16 @@ class DatasetStore:
         return DatasetWriter(self._folder, job_id, self.limits, task, parent)
 
     def open(self, job_id: str) -> Dataset:
-        """The dataset of a job.
+        """The dataset of a job, without what was deleted since it was accepted.
 
         Raises:
             ArtifactDamaged: its archive is missing or damaged.
             StorageAway: the bucket does not answer.
         """
-        with damage_reported(job_id), closing(OpenArchive(self._folder, job_id)) as archive:
-            listed = _list_of(json.loads(archive.members.read(INDEX)), job_id)
+        listed = self.listed(job_id)
+        gone = set(self.forgotten(listed.archives))
+        if gone:
+            listed = without(listed, gone)
         reader = self.reader()
         try:
             reader.hold(listed.archives)
@@ -256,6 +269,50 @@ class DatasetStore:
             reader.close()
             raise
         return Dataset(listed, reader)
+
+    def listed(self, job_id: str) -> ExampleList:
+        """The list in a job's archive.
+
+        Raises:
+            ArtifactDamaged: its archive is missing or damaged.
+            StorageAway: the bucket does not answer.
+        """
+        with damage_reported(job_id), closing(OpenArchive(self._folder, job_id)) as archive:
+            return _list_of(json.loads(archive.members.read(INDEX)), job_id)
+
+    def rewrite(self, job_id: str, members: Collection[int]) -> int:
+        """Write an archive anew without some of its contents, in the place of the old one.
+
+        Args:
+            job_id: whose archive it is.
+            members: the places that go.
+
+        Returns:
+            The number of contents that were there and are no more; an archive that is gone has none.
+
+        Raises:
+            ArtifactDamaged: it cannot be read.
+            StorageFull: the disk is full.
+            StorageAway: the bucket does not answer.
+        """
+        written = self._folder.aside(f"{job_id}.{uuid.uuid4().hex}{_SUFFIX}")
+        gone = {member_name(member) for member in members}
+        try:
+            with damage_reported(job_id), closing(OpenArchive(self._folder, job_id)) as archive:
+                count = len(gone & set(archive.members.namelist()))
+                if count:
+                    listed = _list_of(json.loads(archive.members.read(INDEX)), job_id)
+                    with storage_errors():
+                        _copy(archive.members, written, gone, without(listed, {(job_id, m) for m in members}))
+            if count:
+                self._folder.take(archive_name(job_id), written=written)
+            return count
+        except ArtifactDamaged as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return 0
+            raise
+        finally:
+            written.unlink(missing_ok=True)
 
     def reader(self) -> ArchiveReader:
         """A reader of the contents of any examples; close it."""
@@ -306,6 +363,22 @@ class DatasetStore:
         for name in leftovers:
             self._folder.remove(name)
         return len(leftovers)
+
+
+def without(listed: ExampleList, gone: Collection[Place]) -> ExampleList:
+    """A list without the examples at some places; their digests are among those left out."""
+    removed = [example for example in listed.examples if (example.archive, example.member) in gone]
+    kept = [example for example in listed.examples if (example.archive, example.member) not in gone]
+    return ExampleList(examples=kept, left_out=[*listed.left_out, *(example.digest for example in removed)])
+
+
+def _copy(source: ZipFile, target: Path, gone: Collection[str], listed: ExampleList) -> None:
+    with ZipFile(target, "w", ZIP_STORED) as copy:
+        for name in source.namelist():
+            if name not in gone and name != INDEX:
+                copy.writestr(name, source.read(name))
+        content = json.dumps(listed.to_json(), ensure_ascii=False)
+        copy.writestr(INDEX, content, compress_type=ZIP_DEFLATED)
 
 
 def _list_of(fields: Any, job_id: str) -> ExampleList:

@@ -23,7 +23,7 @@ Answer = TypeVar("Answer")
 #: An object that nobody puts.
 _NOTHING = ".no-such-object"
 
-#: Seconds to connect, and to wait for the next bytes of an answer; after the tries together the bucket is away.
+#: Seconds to connect, and to wait for the next bytes of an answer; after all tries the bucket is away.
 CONNECT_SECONDS = 3
 ANSWER_SECONDS = 10
 #: Tries of the protocol's own layer, and of the one above, which tries again what broke off half way.

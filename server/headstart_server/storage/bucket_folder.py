@@ -45,9 +45,9 @@ class BucketFolder:
         """As `Folder.aside`."""
         return (self._scratch / name).with_suffix(".part")
 
-    def take(self, name: str, *, shared: bool = True) -> None:
+    def take(self, name: str, *, written: Path | None = None, shared: bool = True) -> None:
         """As `Folder.take`."""
-        aside = self.aside(name)
+        aside = written or self.aside(name)
         if not shared:
             os.replace(aside, self._scratch / name)
             return

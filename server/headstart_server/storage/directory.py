@@ -55,10 +55,10 @@ class DirectoryFolder:
         """As `Folder.aside`."""
         return (self._root / name).with_suffix(".part")
 
-    def take(self, name: str, *, shared: bool = True) -> None:
+    def take(self, name: str, *, written: Path | None = None, shared: bool = True) -> None:
         """As `Folder.take`."""
         del shared
-        aside = self.aside(name)
+        aside = written or self.aside(name)
         with storage_errors():
             with aside.open("rb") as file:
                 os.fsync(file.fileno())

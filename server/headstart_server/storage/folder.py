@@ -45,11 +45,13 @@ class Folder(Protocol):
     def aside(self, name: str) -> Path:
         """Where a file is written before `take` keeps it under its name; on a disk of this machine."""
 
-    def take(self, name: str, *, shared: bool = True) -> None:
+    def take(self, name: str, *, written: Path | None = None, shared: bool = True) -> None:
         """Keep what was written aside, whole or not at all.
 
         Args:
             name: the name.
+            written: where it was written: `aside` of another name, for several who may write at once. None
+                for that of the name.
             shared: whether other replicas shall find it.
         """
 
