@@ -198,6 +198,9 @@ class _Models(keeping_grpc.ModelServiceServicer):
     def DeleteVersion(self, request, context):
         return self._fake.answer("DeleteVersion", request, context)
 
+    def DeleteExample(self, request, context):
+        return self._fake.answer("DeleteExample", request, context)
+
     def DeleteModel(self, request, context):
         return self._fake.answer("DeleteModel", request, context)
 

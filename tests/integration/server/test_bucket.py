@@ -242,6 +242,43 @@ def test_a_damaged_artifact_is_an_error_of_its_version_alone(service: Service, d
     assert second.predict(model, b"quick1:x", version=1).result.version == 1
 
 
+def test_an_example_that_is_forgotten_is_nowhere_in_the_bucket_and_in_no_child(service: Service):
+    first, second = service.apis
+    sent = [
+        example(f"quick{place % 3}:secret{place}".encode(), f"c{place % 3}", id=f"s{place}")
+        for place in range(9)
+    ]
+    job = first.ended(first.fine_tune(sent, model="forgetting").job_id, 60)
+    assert job.state == SUCCEEDED
+    request = keeping.DeleteExampleRequest(example_id="s4", model="forgetting")
+    told = second.models.DeleteExample(request, timeout=30)
+    [archive] = [key for key in service.s3.keys(service.bucket) if key.endswith(f"{job.job_id}.zip")]
+    content = service.s3.get(service.bucket, archive)
+    copies = [path.read_bytes() for path in service.replicas[1].folder.glob("data/copies/*")]
+    child = second.fine_tune([], model="forgetting", parent_version=1)
+
+    assert [(each.model, each.version) for each in told.versions] == [("forgetting", 1)]
+    assert told.deleted_contents == 1
+    assert b"secret4" not in content
+    assert b"secret5" in content
+    assert not any(b"secret4" in copy for copy in copies)
+    assert second.ended(child.job_id, 60).state == SUCCEEDED
+    assert first.version("forgetting", 2).lineage.example_count == 8
+
+
+def test_what_is_resident_is_told_by_each_server_of_itself(service: Service):
+    first, second = service.apis
+    publish(first, "kept")
+    within(1.0, lambda: second.predict("kept", b"quick1:x"))
+    models = {
+        model.name: model.resident_versions
+        for model in second.models.ListModels(keeping.ListModelsRequest(page_size=100)).models
+    }
+    assert models["kept"] == 1
+    assert second.version("kept", 1).resident
+    assert not first.version("kept", 1).resident
+
+
 def test_a_deleted_model_leaves_nothing_in_the_bucket(service: Service):
     first, second = service.apis
     job = publish(first, "deleted")
