@@ -457,11 +457,8 @@ class App:
         )
 
     def _examples_bytes(self) -> float:
-        try:
-            return sum(self.datasets.sizes().values())
-        except StorageAway:
-            # A scrape tells what there is to tell.
-            return math.nan
+        # A scrape must not wait for a bucket.
+        return sum(self.datasets.sizes().values()) if self._copies is None else self.datasets.last_nbytes
 
     def _queued_rows(self) -> dict[str, float]:
         embedders = self.engine.all_loaded()

@@ -237,6 +237,7 @@ class DatasetStore:
         self._folder: Folder = DirectoryFolder(root) if isinstance(root, Path) else root
         self.limits = limits
         self.forgotten = forgotten
+        self._last_nbytes = 0
 
     def writer(self, job_id: str, task: Task | None = None, parent: Parent | None = None) -> DatasetWriter:
         """A writer for the dataset of a job to be.
@@ -329,7 +330,13 @@ class DatasetStore:
             job_id, suffix = os.path.splitext(entry.name)
             if suffix == _SUFFIX:
                 sizes[job_id] = entry.nbytes
+        self._last_nbytes = sum(sizes.values())
         return sizes
+
+    @property
+    def last_nbytes(self) -> int:
+        """Bytes of all archives when they were last asked for: nothing waits for a bucket to tell it."""
+        return self._last_nbytes
 
     def remove(self, job_id: str) -> None:
         """Remove the archive of a job; nothing happens if there is none.
