@@ -1,4 +1,4 @@
-"""Deleting the data of examples: their contents and features, and what tells that nothing is trained on them."""
+"""Deleting the data of examples: contents and features, and what tells that nothing is trained on them."""
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
