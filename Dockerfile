@@ -39,12 +39,12 @@ COPY pyproject.toml ./
 FROM requirements AS requirements-cpu
 # hadolint ignore=DL3013
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip --python /opt/headstart/bin/python install '.[server]'
+    pip --python /opt/headstart/bin/python install '.[server,postgres,s3,gcs]'
 
 FROM requirements AS requirements-gpu
 # hadolint ignore=DL3013
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip --python /opt/headstart/bin/python install '.[gpu]'
+    pip --python /opt/headstart/bin/python install '.[gpu,postgres,s3,gcs]'
 
 
 # What both images have in common.

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from postgres import PostgresServer, need_programs
+from s3 import S3Server
 
 # Machines are shared: how long an example takes says nothing. In CI the same examples come every time, so
 # that a change is blamed for its own faults only.
@@ -37,3 +38,10 @@ def address(request: pytest.FixtureRequest) -> str | None:
         return None
     server: PostgresServer = request.getfixturevalue("postgres")
     return server.empty_database()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Server]:
+    """An S3 for all tests of this run; each takes a bucket of its own in it."""
+    with S3Server() as server:
+        yield server

@@ -12,6 +12,7 @@ from headstart_server.embedding.queue import LaneQueue
 from headstart_server.jobs.archives import Archives
 from headstart_server.jobs.datasets import DatasetStore
 from headstart_server.jobs.fine_tune import FineTuneRun, FineTuneTools
+from headstart_server.jobs.forgetting import Forgetting, ForgottenPlaces
 from headstart_server.jobs.gate import GateKeeper
 from headstart_server.jobs.intake import Intake, Validation
 from headstart_server.jobs.job import Job
@@ -60,8 +61,15 @@ class Workbench:
         self.cache = FeatureCache(1 << 20)
         self._batchers: list[Batcher] = []
         self.folder = folder / "datasets"
-        self.datasets = DatasetStore(self.folder, limits or DatasetLimits())
+        forgotten = ForgottenPlaces(desk.shelf.database)
+        self.datasets = DatasetStore(self.folder, limits or DatasetLimits(), forgotten.among)
         self.archives = Archives(desk.shelf.database, self.datasets, max_bytes=kept_bytes)
+        self.forgetting = Forgetting(
+            desk.shelf.database,
+            self.registry,
+            self.datasets,
+            lambda digests, _: self.cache.remove(digests),
+        )
         self.engine = Engine(FakeSource(self.backbone, *backbones), self._embedder, "fake")
         for name in ("fake", *(backbone.info.name for backbone in backbones)):
             self.engine.load(name)

@@ -24,6 +24,7 @@ from headstart.results import (
     Alias,
     Backbone,
     Comparison,
+    DeletedExample,
     EvaluationResult,
     JobState,
     JobStatus,
@@ -307,6 +308,10 @@ class AsyncClient:
     async def delete_version(self, model: str, version: int, *, force: bool = False) -> None:
         """Deletes a version; as `Client.delete_version`."""
         await self._connection.send(calls.version_deletion(model, version, force))
+
+    async def delete_example(self, example_id: str, model: str | None = None) -> DeletedExample:
+        """Deletes the data of an example; as `Client.delete_example`."""
+        return await self._connection.send(calls.example_deletion(example_id, model))
 
     async def delete_model(self, model: str) -> int:
         """Deletes a model and gives the number of versions that were deleted."""

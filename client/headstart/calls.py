@@ -14,6 +14,7 @@ from headstart.answers.models import read_alias, read_backbone, read_model, read
 from headstart.results import (
     Alias,
     Backbone,
+    DeletedExample,
     JobEvent,
     JobState,
     JobStatus,
@@ -219,6 +220,21 @@ def model_deletion(model: str) -> Call[int]:
         request=keeping.DeleteModelRequest(model=model),
         response=keeping.DeleteModelResponse,
         read=lambda response: int(response.deleted_versions),
+    )
+
+
+def example_deletion(example_id: str, model: str | None) -> Call[DeletedExample]:
+    """DeleteExample."""
+    return Call(
+        path=_KEEPING + "DeleteExample",
+        request=keeping.DeleteExampleRequest(example_id=example_id, model=model or ""),
+        response=keeping.DeleteExampleResponse,
+        read=lambda response: DeletedExample(
+            versions=tuple((each.model, each.version) for each in response.versions),
+            unread_versions=tuple((each.model, each.version) for each in response.unread_versions),
+            job_ids=tuple(response.job_ids),
+            deleted_contents=response.deleted_contents,
+        ),
     )
 
 

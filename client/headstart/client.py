@@ -22,6 +22,7 @@ from headstart.results import (
     Alias,
     Backbone,
     Comparison,
+    DeletedExample,
     EvaluationResult,
     JobState,
     JobStatus,
@@ -481,6 +482,20 @@ class Client:
             FailedPrecondition: aliases name it and `force` is not set.
         """
         self._connection.send(calls.version_deletion(model, version, force))
+
+    def delete_example(self, example_id: str, model: str | None = None) -> DeletedExample:
+        """Deletes the data of an example: its content and its features, wherever it was sent with this id.
+
+        Versions that were trained on it are not changed; they are told, and new ones do not go on from it.
+
+        Args:
+            example_id: the id that it was sent with.
+            model: only the examples of this model; None for all models.
+
+        Raises:
+            NotFound: no version and no job under way knows such an example.
+        """
+        return self._connection.send(calls.example_deletion(example_id, model))
 
     def delete_model(self, model: str) -> int:
         """Deletes a model with all its versions and aliases.

@@ -133,13 +133,23 @@ def serve(
         ),
     ] = None,
     artifacts: Annotated[
-        Path | None,
+        str | None,
         _option(
             "artifacts",
-            "Folder of datasets and versions, for all replicas of a database. By default the data folder.",
+            "Folder of datasets and versions, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX, for all replicas "
+            "of a database. By default the data folder.",
             _FILES,
         ),
     ] = None,
+    artifact_copies_mib: Annotated[
+        int,
+        _option(
+            "artifact_copies_mib",
+            "Most MiB of copies of a bucket's examples in the data folder.",
+            _FILES,
+            min=0,
+        ),
+    ] = Config.artifact_copies_mib,
     tls_cert: Annotated[
         Path | None,
         _option("tls_cert", "Certificate chain (PEM), with --tls-key: the port speaks TLS.", _FILES),
@@ -342,6 +352,10 @@ def serve(
             from headstart_server.database.address import address_of
 
             address_of(database)
+        if artifacts is not None:
+            from headstart_server.storage.address import artifacts_address
+
+            artifacts_address(artifacts)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 

@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 import uuid
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib.metadata import version as package_version
@@ -40,11 +41,13 @@ from headstart_server.embedding.engine import BackboneSource, Engine
 from headstart_server.embedding.feature_store import FeatureStore
 from headstart_server.embedding.queue import Lane, LaneQueue
 from headstart_server.embedding.sqlite_file import delete
-from headstart_server.errors import DatabaseAway
+from headstart_server.errors import Away, DatabaseAway, StorageAway
 from headstart_server.jobs.archives import Archives
 from headstart_server.jobs.changes import Changes
+from headstart_server.jobs.contents import archive_name
 from headstart_server.jobs.datasets import DatasetStore
 from headstart_server.jobs.fine_tune import FineTuneRun, FineTuneTools
+from headstart_server.jobs.forgetting import Forgetting, ForgottenPlaces
 from headstart_server.jobs.gate import GateKeeper
 from headstart_server.jobs.heart import Heart
 from headstart_server.jobs.intake import Intake
@@ -72,6 +75,7 @@ from headstart_server.rpc.long_work import LongWork
 from headstart_server.rpc.model_service import ModelService
 from headstart_server.rpc.prediction_service import PredictionService
 from headstart_server.rpc.server import Server, ServerSettings, TlsFiles
+from headstart_server.storage.places import Places, open_places
 from headstart_server.telemetry import Telemetry, configure_logs, process_age
 
 log = structlog.get_logger(__name__)
@@ -114,10 +118,13 @@ class App:
         self.telemetry = Telemetry(software)
         self._locks = [_lock(config.data, "data")]
         self._database = self._open_database()
-        artifacts = config.artifacts or config.data
-        self._versions = VersionStore(artifacts / "versions")
+        places = open_places(config.artifacts, config.data, copies_bytes=config.artifact_copies_mib * _MIB)
+        _check(places)
+        self._versions = VersionStore(places.versions)
         self._resident = ResidentVersions(config.resident_heads_mib * _MIB)
-        self.datasets = DatasetStore(artifacts / "datasets", _dataset_limits(config))
+        self.datasets = DatasetStore(
+            places.datasets, _dataset_limits(config), ForgottenPlaces(self._database).among
+        )
         self.archives = Archives(self._database, self.datasets, max_bytes=config.kept_examples_mib * _MIB)
         self.registry = Registry(
             self._database, self._versions, self._resident, on_deleted=self._sweep_archives
@@ -140,6 +147,8 @@ class App:
             _feature_store(config, self.telemetry),
             self.telemetry.cache_looked_up,
         )
+        self._copies = places.copies
+        self._forgetting = Forgetting(self._database, self.registry, self.datasets, self._drop_contents)
         source = source or Catalog(max_pixels=config.max_pixels, runtimes=_runtime_settings(config))
         self.engine = Engine(source, self._embedder, config.backbone)
         tools = FineTuneTools(
@@ -252,8 +261,17 @@ class App:
         """Remove the examples that are needed no more; what fails is left to the next cleaning."""
         try:
             self.archives.sweep()
+        except Away as error:
+            log.warning("archives_not_swept", why=error.message)
         except Exception:
             log.exception("archives_not_swept")
+
+    def _drop_contents(self, digests: Collection[str], archives: Collection[str]) -> None:
+        """Remove what this machine keeps of deleted examples."""
+        self._cache.remove(digests)
+        if self._copies is not None:
+            for archive in archives:
+                self._copies.remove(archive_name(archive))
 
     def _open_database(self) -> Database:
         target = self._config.database or self._config.data / "headstart.sqlite3"
@@ -282,7 +300,10 @@ class App:
         left = self.ledger.expire_leases()
         if left:
             log.warning("jobs_left_running", jobs=left)
-        self._remove_leftovers(older_than=0.0)
+        try:
+            self._remove_leftovers(older_than=0.0)
+        except StorageAway as error:
+            log.warning("cleaning_put_off", why=error.message)
 
     async def _warm(self, server: Server) -> None:
         embedder = await asyncio.to_thread(self.engine.load, self._config.backbone)
@@ -301,13 +322,17 @@ class App:
             await asyncio.sleep(CLEAN_SECONDS)
             try:
                 await asyncio.to_thread(self._clean)
+            except Away as error:
+                log.warning("cleaning_put_off", why=error.message)
             except Exception:
                 log.exception("cleaning_failed")
 
     def _clean(self) -> None:
+        self._forgetting.drop_here()
         if not self.ledger.may_clean("rows", CLEAN_SECONDS):
             return
         expired = self.registry.delete_expired()
+        self._forgetting.carry_out()
         self._sweep_archives()
         forgotten = self.ledger.forget(self._config.job_retention_hours * 3600)
         if expired or forgotten:
@@ -317,7 +342,7 @@ class App:
 
     def _remove_leftovers(self, *, older_than: float) -> None:
         datasets = self.archives.recover(older_than=older_than)
-        versions = self.registry.remove_leftovers(self.ledger.unfinished)
+        versions = self.registry.remove_leftovers(self.ledger.unfinished, older_than=older_than)
         if datasets or versions:
             log.info("leftovers_removed", datasets=datasets, versions=versions)
 
@@ -382,7 +407,7 @@ class App:
             CallInterceptor(self.telemetry),
             fine_tuning=FineTuningService(self.intake, self.ledger, self._follower, self.cancel, long_work),
             prediction=PredictionService(predictor, self.telemetry),
-            models=ModelService(self.registry, self.engine, reporter, long_work),
+            models=ModelService(self.registry, self.engine, reporter, self._forgetting.forget, long_work),
             evaluation=EvaluationService(bench, long_work),
         )
 
@@ -423,7 +448,7 @@ class App:
             "holder",
             lambda: {
                 "feature_cache": self._cache.disk_nbytes,
-                "examples": sum(self.datasets.sizes().values()),
+                "examples": self._examples_bytes(),
             },
         )
         gauge(
@@ -432,6 +457,10 @@ class App:
             "holder",
             lambda: {"resident_heads": len(self._resident)},
         )
+
+    def _examples_bytes(self) -> float:
+        # A scrape must not wait for a bucket.
+        return sum(self.datasets.sizes().values()) if self._copies is None else self.datasets.last_nbytes
 
     def _queued_rows(self) -> dict[str, float]:
         embedders = self.engine.all_loaded()
@@ -469,6 +498,14 @@ def _lock(data: Path, setting: str, name: str = "lock") -> IO[str]:
             f"--{setting}."
         ) from None
     return file
+
+
+def _check(places: Places) -> None:
+    """Say at the start that a bucket cannot be used, and start all the same: it may be back in a minute."""
+    try:
+        places.check()
+    except StorageAway as error:
+        log.warning("storage_away_at_start", why=error.message)
 
 
 def _emptied(folder: Path) -> Path:

@@ -15,8 +15,9 @@ class Config:
         data: folder of all that this server keeps for itself, and of whatever has no place of its own.
         database: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST:PORT/NAME`, which several replicas may
             share; None takes an SQLite file in the data folder.
-        artifacts: folder of datasets and versions, the same for all replicas of a database; None takes the
-            data folder.
+        artifacts: folder of datasets and versions, or `s3://BUCKET/PREFIX` or `gs://BUCKET/PREFIX`; the same
+            for all replicas of a database. None takes the data folder.
+        artifact_copies_mib: MiB of copies of a bucket's archives in the data folder, those used last.
         backbone: the default backbone, loaded at start.
         runtime: what executes backbones: `keras`, `openvino`, or `auto`: OpenVINO on CPU, Keras on a GPU.
         precision: what networks compute in: `float32`, `bfloat16`, or `auto`: bfloat16 where the device
@@ -71,7 +72,8 @@ class Config:
     metrics_port: int | None = 9090
     data: Path = Path("headstart-data")
     database: str | None = None
-    artifacts: Path | None = None
+    artifacts: str | None = None
+    artifact_copies_mib: int = 4096
     backbone: str = "efficientnet-lite0"
     runtime: str = "auto"
     precision: str = "auto"

@@ -6,8 +6,8 @@ in ``rpc``. A job that fails stores reason and message, so an error reads the sa
 
 from collections.abc import Mapping
 
-#: Seconds after which a call may find the database back.
-DATABASE_RETRY_SECONDS = 2.0
+#: Seconds after which a call may find the database, or the bucket, back.
+AWAY_RETRY_SECONDS = 2.0
 
 
 class HeadstartError(Exception):
@@ -266,19 +266,28 @@ class TrainerDied(HeadstartError):
     reason = "TRAINER_DIED"
 
 
-class DatabaseAway(HeadstartError):
-    """The database does not answer; what it was asked to write may be there all the same.
+class Away(HeadstartError):
+    """Something that the server leans on does not answer; that is no fault of a job.
 
     Args:
         message: what is known of it.
         is_busy: whether it does answer, but could not do this now.
     """
 
-    reason = "DATABASE_UNAVAILABLE"
-
     def __init__(self, message: str, *, is_busy: bool = False) -> None:
         self.is_busy = is_busy
         super().__init__(
-            f"{message} Try again in {DATABASE_RETRY_SECONDS:.0f} seconds.",
-            retry_after=DATABASE_RETRY_SECONDS,
+            f"{message} Try again in {AWAY_RETRY_SECONDS:.0f} seconds.", retry_after=AWAY_RETRY_SECONDS
         )
+
+
+class DatabaseAway(Away):
+    """The database does not answer; what it was asked to write may be there all the same."""
+
+    reason = "DATABASE_UNAVAILABLE"
+
+
+class StorageAway(Away):
+    """The bucket of artifacts does not answer; what it was asked to keep may be there all the same."""
+
+    reason = "STORAGE_UNAVAILABLE"

@@ -24,6 +24,7 @@ class Replica:
     def __init__(self, folder: Path, **settings: object) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
+        self.folder = folder
         self._log = folder / "log"
         self._settings = {
             "port": self.port,

@@ -38,7 +38,5 @@ if __name__ == "__main__":
     settings = json.loads(sys.argv[1])
     backbone, batch_seconds = SlowBackbone(), settings.pop("batch_seconds", 0.0)
     backbone.before_run = lambda rows: time.sleep(batch_seconds)
-    for name in ("data", "artifacts"):
-        if settings.get(name):
-            settings[name] = Path(settings[name])
+    settings["data"] = Path(settings["data"])
     serve(Config(backbone="fake", **settings), FakeSource(backbone))

@@ -198,6 +198,9 @@ class _Models(keeping_grpc.ModelServiceServicer):
     def DeleteVersion(self, request, context):
         return self._fake.answer("DeleteVersion", request, context)
 
+    def DeleteExample(self, request, context):
+        return self._fake.answer("DeleteExample", request, context)
+
     def DeleteModel(self, request, context):
         return self._fake.answer("DeleteModel", request, context)
 
@@ -468,6 +471,12 @@ _STANDING: dict[str, Any] = {
     "GetModel": keeping.GetModelResponse(model=model(), versions=[version(n) for n in (3, 2, 1)]),
     "SetAlias": lambda request: keeping.SetAliasResponse(alias=alias(request.alias, request.version)),
     "DeleteVersion": keeping.DeleteVersionResponse(),
+    "DeleteExample": keeping.DeleteExampleResponse(
+        versions=[{"model": "pets", "version": 2}, {"model": "pets", "version": 3}],
+        unread_versions=[{"model": "old", "version": 1}],
+        job_ids=["job-9"],
+        deleted_contents=2,
+    ),
     "DeleteModel": keeping.DeleteModelResponse(deleted_versions=3),
     "ListBackbones": keeping.ListBackbonesResponse(
         backbones=[

@@ -329,6 +329,19 @@ def test_nothing_is_deleted_unless_somebody_confirms_it(run, server):
     assert server.requests["DeleteVersion"][0].force
 
 
+def test_the_data_of_an_example_is_deleted_and_the_versions_trained_on_it_are_named(run, server):
+    assert "Confirm it with --yes" in run("forget-example", "cat-17", code=2).stderr
+    assert not server.requests["DeleteExample"]
+    said = run("forget-example", "cat-17", "--model", "pets", "--yes").stdout
+    assert "Deleted 2 contents of example cat-17" in said
+    assert "pets@2, pets@3" in said
+    assert "old@1" in said
+    assert "job-9" in said
+    request = server.requests["DeleteExample"][0]
+    assert (request.example_id, request.model) == ("cat-17", "pets")
+    assert json.loads(run("forget-example", "cat-17", "-y", "--json").stdout)["deleted_contents"] == 2
+
+
 @pytest.mark.parametrize(("answer", "deleted"), [(b"y\n", 1), (b"n\n", 0)])
 def test_on_a_terminal_it_asks_before_it_deletes(server, answer, deleted):
     ours, theirs = pty.openpty()

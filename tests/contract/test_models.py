@@ -80,6 +80,16 @@ def test_versions_and_models_are_deleted(client: Client, server: FakeServer):
     assert server.requests["DeleteVersion"][0].force
 
 
+def test_deleting_an_example_tells_what_was_made_of_it(client: Client, server: FakeServer):
+    deleted = client.delete_example("cat-17", "pets")
+
+    assert deleted.versions == (("pets", 2), ("pets", 3))
+    assert (deleted.unread_versions, deleted.job_ids) == ((("old", 1),), ("job-9",))
+    assert deleted.deleted_contents == 2
+    client.delete_example("cat-17")
+    assert [request.model for request in server.requests["DeleteExample"]] == ["pets", ""]
+
+
 def test_backbones_have_views_and_sizes(client: Client):
     (backbone,) = client.backbones()
 

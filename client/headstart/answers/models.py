@@ -48,6 +48,7 @@ def read_model(model: model_pb2.Model, versions: Iterable[Version] = ()) -> Mode
         version_count=model.version_count,
         aliases=tuple(read_alias(alias) for alias in model.aliases),
         versions=tuple(versions),
+        resident_versions=model.resident_versions,
     )
 
 
@@ -81,6 +82,7 @@ def read_version(version: model_pb2.Version) -> Version:
         if version.HasField("promotion")
         else None,
         has_examples=version.has_examples,
+        resident=version.resident,
     )
 
 

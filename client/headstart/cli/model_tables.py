@@ -19,10 +19,10 @@ from headstart.cli.layout import (
     short_moment,
 )
 from headstart.cli.tables import class_list, fault_lines, step_list
-from headstart.results import Backbone, JobStatus, Metrics, MetricsSource, Model, Version
+from headstart.results import Backbone, DeletedExample, JobStatus, Metrics, MetricsSource, Model, Version
 from headstart.task import Task
 
-__all__ = ["backbone_list", "model_table", "model_view", "version_summary"]
+__all__ = ["backbone_list", "deleted_example_view", "model_table", "model_view", "version_summary"]
 
 _SHORT_SOURCES = {MetricsSource.OUT_OF_FOLD: "by folds", MetricsSource.HELD_OUT: "held out"}
 _QUALITY = {Task.REGRESSION: "error", Task.MULTI_LABEL: "all right"}
@@ -59,6 +59,24 @@ def model_view(model: Model) -> RenderableType:
         _version_table(model.versions, with_backbone=common is None),
         *_remarks(model.versions),
     )
+
+
+def deleted_example_view(example_id: str, deleted: DeletedExample) -> RenderableType:
+    """What was deleted, and what remains to be done."""
+    count = deleted.deleted_contents
+    lines = [f"Deleted {count} content{'' if count == 1 else 's'} of example {example_id}, and its features."]
+    for heading, names in (
+        ("Trained on it; delete them to be rid of what they learned", _named(deleted.versions)),
+        ("Their lists are damaged, so nobody knows", _named(deleted.unread_versions)),
+        ("Jobs under way that had it", ", ".join(deleted.job_ids)),
+    ):
+        if names:
+            lines.append(f"{heading}: {names}.")
+    return Text("\n".join(lines))
+
+
+def _named(versions: Iterable[tuple[str, int]]) -> str:
+    return ", ".join(f"{model}@{number}" for model, number in versions)
 
 
 def backbone_list(backbones: Iterable[Backbone]) -> RenderableType:

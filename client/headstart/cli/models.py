@@ -6,10 +6,10 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from headstart.cli.model_tables import backbone_list, model_table, model_view
+from headstart.cli.model_tables import backbone_list, deleted_example_view, model_table, model_view
 from headstart.cli.session import session_of
 
-__all__ = ["alias", "backbones", "delete", "list_models", "model"]
+__all__ = ["alias", "backbones", "delete", "forget_example", "list_models", "model"]
 
 
 def list_models(context: typer.Context) -> None:
@@ -86,7 +86,7 @@ def delete(
     """
     what = f"model {name} with all its versions" if version is None else f"version {version} of model {name}"
     if not yes:
-        _confirm(what)
+        _confirm(f"delete {what}")
     session = session_of(context)
     with session.client() as client:
         if version is None:
@@ -95,6 +95,29 @@ def delete(
             client.delete_version(name, version, force=force)
             count = 1
     session.show({"deleted_versions": count}, Text(f"Deleted {what}."))
+
+
+def forget_example(
+    context: typer.Context,
+    *,
+    example_id: Annotated[
+        str, typer.Argument(metavar="ID", help="The id that the example was sent with.", show_default=False)
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="Only the examples of this model. Default: of all.", show_default=False)
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Deletes the data of an example, and lists the versions that were trained on it.
+
+    Example: `headstart forget-example cat-17.jpg --model pets`
+    """
+    if not yes:
+        _confirm(f"delete the data of example {example_id}")
+    session = session_of(context)
+    with session.client() as client:
+        deleted = client.delete_example(example_id, model)
+    session.show(deleted, deleted_example_view(example_id, deleted))
 
 
 def backbones(context: typer.Context) -> None:
@@ -110,5 +133,5 @@ def backbones(context: typer.Context) -> None:
 
 def _confirm(what: str) -> None:
     if not sys.stdin.isatty():
-        raise ValueError(f"There is nobody to ask whether to delete {what}. Confirm it with --yes.")
-    typer.confirm(f"Delete {what}?", abort=True, err=True)
+        raise ValueError(f"There is nobody to ask whether to {what}. Confirm it with --yes.")
+    typer.confirm(f"{what[0].upper()}{what[1:]}?", abort=True, err=True)

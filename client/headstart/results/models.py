@@ -16,6 +16,7 @@ __all__ = [
     "Alias",
     "Backbone",
     "ConfusionCell",
+    "DeletedExample",
     "Lineage",
     "Metrics",
     "MetricsSource",
@@ -187,6 +188,7 @@ class Version:
         thresholds: for a multi-label version, by class the probability from which on it is taken to apply.
         promotion: whether and why an alias was moved to it; None without ``promote_if``.
         has_examples: whether its examples are kept, so that it can be a parent.
+        resident: whether it is in the memory of the replica that answered.
     """
 
     model: str
@@ -204,6 +206,7 @@ class Version:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     promotion: Promotion | None = None
     has_examples: bool = False
+    resident: bool = False
 
     def __repr__(self) -> str:
         return f"Version({self.model}@{self.number}, {self.metrics.summary}, {len(self.class_names)} classes)"
@@ -227,6 +230,7 @@ class Model:
         version_count: the number of its versions.
         aliases: its aliases, by name.
         versions: its versions, the newest first; empty in a list of models.
+        resident_versions: how many of its versions are in the memory of the replica that answered.
     """
 
     name: str
@@ -235,6 +239,25 @@ class Model:
     version_count: int
     aliases: tuple[Alias, ...]
     versions: tuple[Version, ...] = ()
+    resident_versions: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeletedExample:
+    """What became of an example whose data was deleted.
+
+    Attributes:
+        versions: model and number of the versions that were trained on it. They are not changed: what they
+            learned of it goes only when they are deleted.
+        unread_versions: the versions of which it is not known, because the list of their examples is damaged.
+        job_ids: the jobs under way that had it; one that has not read it yet leaves it out.
+        deleted_contents: how many contents were deleted; 0 if none was kept any more.
+    """
+
+    versions: tuple[tuple[str, int], ...]
+    unread_versions: tuple[tuple[str, int], ...]
+    job_ids: tuple[str, ...]
+    deleted_contents: int
 
 
 class Modality(StrEnum):

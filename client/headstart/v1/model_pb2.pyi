@@ -46,18 +46,20 @@ MODALITY_TEXT: Modality
 MODALITY_TENSOR: Modality
 
 class Model(_message.Message):
-    __slots__ = ("name", "create_time", "newest_version", "version_count", "aliases")
+    __slots__ = ("name", "create_time", "newest_version", "version_count", "aliases", "resident_versions")
     NAME_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     NEWEST_VERSION_FIELD_NUMBER: _ClassVar[int]
     VERSION_COUNT_FIELD_NUMBER: _ClassVar[int]
     ALIASES_FIELD_NUMBER: _ClassVar[int]
+    RESIDENT_VERSIONS_FIELD_NUMBER: _ClassVar[int]
     name: str
     create_time: _timestamp_pb2.Timestamp
     newest_version: int
     version_count: int
     aliases: _containers.RepeatedCompositeFieldContainer[Alias]
-    def __init__(self, name: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., newest_version: _Optional[int] = ..., version_count: _Optional[int] = ..., aliases: _Optional[_Iterable[_Union[Alias, _Mapping]]] = ...) -> None: ...
+    resident_versions: int
+    def __init__(self, name: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., newest_version: _Optional[int] = ..., version_count: _Optional[int] = ..., aliases: _Optional[_Iterable[_Union[Alias, _Mapping]]] = ..., resident_versions: _Optional[int] = ...) -> None: ...
 
 class Alias(_message.Message):
     __slots__ = ("name", "version", "etag", "update_time")
@@ -72,7 +74,7 @@ class Alias(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., etag: _Optional[str] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Version(_message.Message):
-    __slots__ = ("model", "number", "create_time", "expire_time", "display_name", "labels", "class_names", "metrics", "lineage", "size_bytes", "aliases", "task", "thresholds", "promotion", "has_examples")
+    __slots__ = ("model", "number", "create_time", "expire_time", "display_name", "labels", "class_names", "metrics", "lineage", "size_bytes", "aliases", "task", "thresholds", "promotion", "has_examples", "resident")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -95,6 +97,7 @@ class Version(_message.Message):
     THRESHOLDS_FIELD_NUMBER: _ClassVar[int]
     PROMOTION_FIELD_NUMBER: _ClassVar[int]
     HAS_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    RESIDENT_FIELD_NUMBER: _ClassVar[int]
     model: str
     number: int
     create_time: _timestamp_pb2.Timestamp
@@ -110,7 +113,8 @@ class Version(_message.Message):
     thresholds: _containers.RepeatedScalarFieldContainer[float]
     promotion: _comparison_pb2.Promotion
     has_examples: bool
-    def __init__(self, model: _Optional[str] = ..., number: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., class_names: _Optional[_Iterable[str]] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., lineage: _Optional[_Union[Lineage, _Mapping]] = ..., size_bytes: _Optional[int] = ..., aliases: _Optional[_Iterable[str]] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., thresholds: _Optional[_Iterable[float]] = ..., promotion: _Optional[_Union[_comparison_pb2.Promotion, _Mapping]] = ..., has_examples: bool = ...) -> None: ...
+    resident: bool
+    def __init__(self, model: _Optional[str] = ..., number: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., class_names: _Optional[_Iterable[str]] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., lineage: _Optional[_Union[Lineage, _Mapping]] = ..., size_bytes: _Optional[int] = ..., aliases: _Optional[_Iterable[str]] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., thresholds: _Optional[_Iterable[float]] = ..., promotion: _Optional[_Union[_comparison_pb2.Promotion, _Mapping]] = ..., has_examples: bool = ..., resident: bool = ...) -> None: ...
 
 class Metrics(_message.Message):
     __slots__ = ("source", "example_count", "accuracy", "accuracy_low", "accuracy_high", "log_loss", "confusion", "balanced_accuracy", "macro_f1", "micro_f1", "calibration_error", "mean_absolute_error", "root_mean_squared_error", "r_squared")

@@ -101,6 +101,34 @@ class DeleteModelResponse(_message.Message):
     deleted_versions: int
     def __init__(self, deleted_versions: _Optional[int] = ...) -> None: ...
 
+class DeleteExampleRequest(_message.Message):
+    __slots__ = ("example_id", "model")
+    EXAMPLE_ID_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    example_id: str
+    model: str
+    def __init__(self, example_id: _Optional[str] = ..., model: _Optional[str] = ...) -> None: ...
+
+class DeleteExampleResponse(_message.Message):
+    __slots__ = ("versions", "unread_versions", "job_ids", "deleted_contents")
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    UNREAD_VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    JOB_IDS_FIELD_NUMBER: _ClassVar[int]
+    DELETED_CONTENTS_FIELD_NUMBER: _ClassVar[int]
+    versions: _containers.RepeatedCompositeFieldContainer[VersionName]
+    unread_versions: _containers.RepeatedCompositeFieldContainer[VersionName]
+    job_ids: _containers.RepeatedScalarFieldContainer[str]
+    deleted_contents: int
+    def __init__(self, versions: _Optional[_Iterable[_Union[VersionName, _Mapping]]] = ..., unread_versions: _Optional[_Iterable[_Union[VersionName, _Mapping]]] = ..., job_ids: _Optional[_Iterable[str]] = ..., deleted_contents: _Optional[int] = ...) -> None: ...
+
+class VersionName(_message.Message):
+    __slots__ = ("model", "version")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: int
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
+
 class GetEvaluationRequest(_message.Message):
     __slots__ = ("target",)
     TARGET_FIELD_NUMBER: _ClassVar[int]

@@ -60,6 +60,11 @@ class ModelServiceStub(object):
                 request_serializer=headstart_dot_v1_dot_model__service__pb2.DeleteModelRequest.SerializeToString,
                 response_deserializer=headstart_dot_v1_dot_model__service__pb2.DeleteModelResponse.FromString,
                 _registered_method=True)
+        self.DeleteExample = channel.unary_unary(
+                '/headstart.v1.ModelService/DeleteExample',
+                request_serializer=headstart_dot_v1_dot_model__service__pb2.DeleteExampleRequest.SerializeToString,
+                response_deserializer=headstart_dot_v1_dot_model__service__pb2.DeleteExampleResponse.FromString,
+                _registered_method=True)
         self.GetEvaluation = channel.unary_unary(
                 '/headstart.v1.ModelService/GetEvaluation',
                 request_serializer=headstart_dot_v1_dot_model__service__pb2.GetEvaluationRequest.SerializeToString,
@@ -116,6 +121,14 @@ class ModelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteExample(self, request, context):
+        """Deletes the data of an example, its content and its features, wherever it was sent with this id. Versions that
+        were trained on it are not changed, and told; new ones do not go on from it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetEvaluation(self, request, context):
         """Gets how good a version is in all detail, and what was found in its examples.
         """
@@ -164,6 +177,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.DeleteModel,
                     request_deserializer=headstart_dot_v1_dot_model__service__pb2.DeleteModelRequest.FromString,
                     response_serializer=headstart_dot_v1_dot_model__service__pb2.DeleteModelResponse.SerializeToString,
+            ),
+            'DeleteExample': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteExample,
+                    request_deserializer=headstart_dot_v1_dot_model__service__pb2.DeleteExampleRequest.FromString,
+                    response_serializer=headstart_dot_v1_dot_model__service__pb2.DeleteExampleResponse.SerializeToString,
             ),
             'GetEvaluation': grpc.unary_unary_rpc_method_handler(
                     servicer.GetEvaluation,
@@ -317,6 +335,33 @@ class ModelService(object):
             '/headstart.v1.ModelService/DeleteModel',
             headstart_dot_v1_dot_model__service__pb2.DeleteModelRequest.SerializeToString,
             headstart_dot_v1_dot_model__service__pb2.DeleteModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteExample(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headstart.v1.ModelService/DeleteExample',
+            headstart_dot_v1_dot_model__service__pb2.DeleteExampleRequest.SerializeToString,
+            headstart_dot_v1_dot_model__service__pb2.DeleteExampleResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -10,10 +10,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from headstart_server.database.address import address_of
 from headstart_server.database.locks import Lock
 from headstart_server.database.migrations import SchemaError, migrate
-from headstart_server.database.outage import Outage
 from headstart_server.database.postgres import Postgres
 from headstart_server.database.sqlite import Sqlite
 from headstart_server.errors import DatabaseAway
+from headstart_server.outage import Outage
 
 __all__ = ["Database", "SchemaError"]
 
@@ -38,7 +38,7 @@ class Database:
         address = address_of(target)
         self._backend = Sqlite(address) if address.get_backend_name() == "sqlite" else Postgres(address)
         self._clock = clock
-        self._outage = Outage()
+        self._outage = Outage(DatabaseAway, "The database does not answer.")
         try:
             with self.write() as connection:
                 self._backend.lock(connection, Lock.SCHEMA)

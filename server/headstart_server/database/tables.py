@@ -134,6 +134,23 @@ archive_uses = Table(
     Index("archive_uses_by_archive", "archive"),
 )
 
+# Examples whose data was deleted. Lists of versions name them still, for a version never changes: who reads a
+# list to train on it looks here. It holds no content, and neither ids nor labels.
+forgotten = Table(
+    "forgotten_examples",
+    metadata,
+    Column("archive", String(64), primary_key=True),
+    # Its place in the archive.
+    Column("member", Integer, primary_key=True),
+    # Counts up from 1 in the order of commits, so that a replica knows which are new to it.
+    Column("number", BigInteger, nullable=False, unique=True),
+    # Digest of its content, under which features are cached.
+    Column("digest", String(64), nullable=False),
+    Column("time", Float, nullable=False),
+    # 1 once the archive is without it.
+    Column("removed", Integer, nullable=False, default=0, server_default="0"),
+)
+
 counters = Table(
     "counters",
     metadata,

@@ -17,7 +17,7 @@ from headstart_server.embedding.tails import VersionTail, trained_views
 from headstart_server.errors import DatasetTooLarge
 from headstart_server.learning.partial import TailTools
 from headstart_server.learning.recipe import Partial, Recipe
-from headstart_server.models.storage import storage_errors
+from headstart_server.storage.disk import storage_errors
 
 #: Half the size of what the backbone gives, and more precise than the bfloat16 it mostly computes in.
 _STORED = np.dtype("<f2")

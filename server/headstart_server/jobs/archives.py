@@ -88,11 +88,15 @@ class Archives:
 
         Returns:
             The number of archives removed.
+
+        Raises:
+            StorageAway: the bucket does not answer; what is left then goes with `recover`.
         """
+        sizes = self._sizes()
         with self._database.write() as connection:
             # Shared with whoever accepts a job: it must not come to need what is just released.
             self._database.lock(connection, Lock.QUEUE)
-            released = self._release(connection)
+            released = self._release(connection, sizes)
         # After the commit: an archive without a row that counts can be found by nobody any more.
         for archive in released:
             self._files.remove(archive)
@@ -107,24 +111,28 @@ class Archives:
         Returns:
             The number of files removed.
         """
+        sizes = self._sizes()
         with self._database.write() as connection:
             self._database.lock(connection, Lock.QUEUE)
-            self._release(connection)
+            self._release(connection, sizes)
             needed = set(connection.execute(select(archive_uses.c.archive)).scalars())
         return self._files.remove_all_but(needed, older_than=older_than)
 
-    def _release(self, connection: Connection) -> set[str]:
+    def _sizes(self) -> Mapping[str, int]:
+        """Bytes of each archive, asked for before any transaction: a bucket may be slow, or away."""
+        return self._files.sizes() if self._max_bytes else {}
+
+    def _release(self, connection: Connection, sizes: Mapping[str, int]) -> set[str]:
         """Delete the rows that count no more or are beyond the bound; returns what none names now."""
         dead = delete(archive_uses).where(not_(_is_living())).returning(archive_uses.c.archive)
         dropped = set(connection.execute(dead).scalars())
-        for holder in self._beyond_bound(connection):
+        for holder in self._beyond_bound(connection, sizes):
             query = delete(archive_uses).where(archive_uses.c.holder == holder)
             dropped.update(connection.execute(query.returning(archive_uses.c.archive)).scalars())
         return dropped - _named(connection, sorted(dropped))
 
-    def _beyond_bound(self, connection: Connection) -> Iterable[str]:
+    def _beyond_bound(self, connection: Connection, sizes: Mapping[str, int]) -> Iterable[str]:
         """The jobs whose versions lose their examples, so that the others' are within the bound."""
-        sizes = self._files.sizes()
         if self._max_bytes and sum(sizes.values()) <= self._max_bytes:
             return []
         aliased = exists().where(aliases.c.model == versions.c.model, aliases.c.number == versions.c.number)

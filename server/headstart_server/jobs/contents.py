@@ -3,24 +3,26 @@
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from zipfile import ZipFile
 
 import numpy as np
 
 from headstart_server.backbones.backbone import Content
-from headstart_server.errors import ArtifactDamaged
+from headstart_server.errors import ArtifactDamaged, StorageAway, StorageFull
 from headstart_server.learning.stored_example import StoredExample
+from headstart_server.storage.folder import Folder
 
 #: Archives that are held open at once; each is a file and the list of its members in memory.
 MAX_OPEN = 8
+#: Archives of one dataset that are held open from its beginning.
+MAX_HELD = 256
 
 
-def archive_path(root: Path, job_id: str) -> Path:
-    """Where the archive of a job lies in the folder of all."""
-    return root / f"{job_id}.zip"
+def archive_name(job_id: str) -> str:
+    """The name of a job's archive in the folder of all."""
+    return f"{job_id}.zip"
 
 
 def member_name(place: int) -> str:
@@ -49,19 +51,46 @@ def decode(kind: str, content: bytes) -> Content:
     return np.frombuffer(data, dtype=fields["dtype"]).reshape(fields["shape"])
 
 
+class OpenArchive:
+    """An archive that is open for reading.
+
+    Args:
+        folder: the folder of all archives.
+        job_id: whose it is.
+
+    Raises:
+        OSError or BadZipFile: it is not there, or damaged.
+        StorageAway: the bucket does not answer.
+    """
+
+    def __init__(self, folder: Folder, job_id: str) -> None:
+        self._file = folder.open(archive_name(job_id))
+        try:
+            self.members = ZipFile(self._file)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def close(self) -> None:
+        """Close it."""
+        self.members.close()
+        self._file.close()
+
+
 class ArchiveReader:
     """Reads the contents of examples wherever they lie, one at a time, from any thread.
 
     Archives are opened when they are needed; those used last stay open.
 
     Args:
-        root: the folder of all archives.
+        folder: the folder of all archives.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
         self._lock = threading.Lock()
-        self._open: OrderedDict[str, ZipFile] = OrderedDict()
+        self._open: OrderedDict[str, OpenArchive] = OrderedDict()
+        self._max_open = MAX_OPEN
         self._closed = False
 
     def read(self, example: StoredExample) -> Content:
@@ -69,11 +98,25 @@ class ArchiveReader:
 
         Raises:
             ArtifactDamaged: it is not there, or not what was stored.
+            StorageAway: the bucket does not answer.
         """
         with damage_reported(example.archive):
             with self._lock:
-                content = self._archive(example.archive).read(member_name(example.member))
+                content = self._archive(example.archive).members.read(member_name(example.member))
             return decode(example.kind, content)
+
+    def hold(self, archives: Collection[str]) -> None:
+        """Open archives and keep them open, so that reading from them waits for no bucket.
+
+        What is damaged is told when it is read.
+
+        Raises:
+            StorageAway: the bucket does not answer.
+        """
+        for job_id in sorted(archives)[:MAX_HELD]:
+            with suppress(ArtifactDamaged), damage_reported(job_id), self._lock:
+                self._max_open = max(self._max_open, len(self._open) + 1)
+                self._archive(job_id)
 
     def close(self) -> None:
         """Close the archives."""
@@ -82,14 +125,14 @@ class ArchiveReader:
             while self._open:
                 self._open.popitem()[1].close()
 
-    def _archive(self, job_id: str) -> ZipFile:
+    def _archive(self, job_id: str) -> OpenArchive:
         if self._closed:
             raise ValueError("the reader was closed")
         archive = self._open.get(job_id)
         if archive is None:
-            archive = self._open[job_id] = ZipFile(archive_path(self._root, job_id))
+            archive = self._open[job_id] = OpenArchive(self._folder, job_id)
         self._open.move_to_end(job_id)
-        while len(self._open) > MAX_OPEN:
+        while len(self._open) > self._max_open:
             self._open.popitem(last=False)[1].close()
         return archive
 
@@ -103,6 +146,8 @@ def damage_reported(job_id: str) -> Iterator[None]:
     """
     try:
         yield
+    except (StorageAway, StorageFull):
+        raise
     except Exception as error:
         # A damaged header leads zipfile anywhere, to RuntimeError ("is encrypted") among others.
         raise ArtifactDamaged(

@@ -7,18 +7,26 @@ of each example: those of a parent stay where they are. Both are plain files to 
 import json
 import os
 import time
-from collections.abc import Collection
-from contextlib import suppress
+import uuid
+from collections.abc import Callable, Collection
+from contextlib import closing, suppress
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 from headstart_server.backbones.backbone import Content
 from headstart_server.embedding.cache import content_digest
-from headstart_server.errors import HeadstartError
-from headstart_server.jobs.contents import ArchiveReader, archive_path, damage_reported, encode, member_name
+from headstart_server.errors import ArtifactDamaged, HeadstartError, StorageAway
+from headstart_server.jobs.contents import (
+    ArchiveReader,
+    OpenArchive,
+    archive_name,
+    damage_reported,
+    encode,
+    member_name,
+)
 from headstart_server.jobs.parents import Parent
 from headstart_server.learning.dataset import (
     DatasetCount,
@@ -31,26 +39,40 @@ from headstart_server.learning.example_list import ExampleList
 from headstart_server.learning.findings import contradictions
 from headstart_server.learning.stored_example import StoredExample
 from headstart_server.learning.task import Task
-from headstart_server.models.storage import storage_errors, sync_folder
+from headstart_server.storage.directory import DirectoryFolder
+from headstart_server.storage.disk import storage_errors
+from headstart_server.storage.folder import Folder
 
 INDEX = "examples.json"
+
+_SUFFIX = ".zip"
+
+#: The job in whose archive an example lies, and its place there.
+Place: TypeAlias = tuple[str, int]
 
 
 class DatasetWriter:
     """Writes the examples of one job as they come, and counts them.
 
     Args:
-        path: the archive to be; it is written beside and renamed by `finish`.
+        folder: keeps the archive, once `finish` has made it whole.
+        job_id: the job to be.
         limits: how large the dataset may be.
         task: the kind of task; None for that of the first example.
         parent: the version that the dataset goes on from; None for none.
     """
 
     def __init__(
-        self, path: Path, limits: DatasetLimits, task: Task | None = None, parent: Parent | None = None
+        self,
+        folder: Folder,
+        job_id: str,
+        limits: DatasetLimits,
+        task: Task | None = None,
+        parent: Parent | None = None,
     ) -> None:
-        self._path = path
-        self._aside = path.with_suffix(".part")
+        self._folder = folder
+        self._job_id = job_id
+        self._aside = folder.aside(archive_name(job_id))
         self._count = DatasetCount(limits=limits, task=task)
         self._parent = parent
         self._added: list[StoredExample] = []
@@ -81,7 +103,7 @@ class DatasetWriter:
                     digest=digest,
                     kind=kind,
                     weight=example.weight,
-                    archive=self._path.stem,
+                    archive=self._job_id,
                     member=member,
                 )
             )
@@ -98,8 +120,11 @@ class DatasetWriter:
         ids = json.dumps(sorted((example.id, example.digest) for example in self._added if example.id))
         return sha256(f"{digest}{ids}".encode()).hexdigest()
 
-    def finish(self) -> DatasetSummary:
+    def finish(self, *, shared: bool = True) -> DatasetSummary:
         """Make the archive whole and durable.
+
+        Args:
+            shared: whether a job is to come of it, at any replica.
 
         Returns:
             What is known of the dataset, the parent's examples among it.
@@ -108,20 +133,18 @@ class DatasetWriter:
             EmptyDataset, TooFewClasses or InvalidField: it cannot be trained on.
             DatasetTooLarge or TooManyClasses: there are too many with the parent's.
             StorageFull: the disk is full.
+            StorageAway: the bucket does not answer.
         """
         dataset = self._whole()
         summary = self._count.summary()
         if self._parent is not None:
             summary = replace(summary, added_count=len(self._added), removed_count=len(dataset.left_out))
-        self.archives = frozenset(dataset.archives - {self._path.stem})
+        self.archives = frozenset(dataset.archives - {self._job_id})
         with storage_errors():
             content = json.dumps(dataset.to_json(), ensure_ascii=False)
             self._archive.writestr(INDEX, content, compress_type=ZIP_DEFLATED)
             self._archive.close()
-            with self._aside.open("rb") as file:
-                os.fsync(file.fileno())
-            os.rename(self._aside, self._path)
-            sync_folder(self._path.parent)
+        self._folder.take(archive_name(self._job_id), shared=shared)
         return summary
 
     def _whole(self) -> ExampleList:
@@ -144,7 +167,9 @@ class DatasetWriter:
         with suppress(OSError, ValueError):
             self._archive.close()
         self._aside.unlink(missing_ok=True)
-        self._path.unlink(missing_ok=True)
+        # What a bucket keeps for nobody goes with a cleaning.
+        with suppress(StorageAway):
+            self._folder.remove(archive_name(self._job_id))
 
 
 class Dataset:
@@ -198,14 +223,21 @@ class DatasetStore:
     """Keeps the archives of jobs in a folder.
 
     Args:
-        root: the folder; made if need be.
+        root: the folder; a path is that of a directory, made if need be.
         limits: how large a dataset may be.
+        forgotten: tells which places of some archives hold examples whose data was deleted.
     """
 
-    def __init__(self, root: Path, limits: DatasetLimits) -> None:
-        self._root = root
+    def __init__(
+        self,
+        root: Folder | Path,
+        limits: DatasetLimits,
+        forgotten: Callable[[Collection[str]], Collection[Place]] = lambda _: (),
+    ) -> None:
+        self._folder: Folder = DirectoryFolder(root) if isinstance(root, Path) else root
         self.limits = limits
-        root.mkdir(parents=True, exist_ok=True)
+        self.forgotten = forgotten
+        self._last_nbytes = 0
 
     def writer(self, job_id: str, task: Task | None = None, parent: Parent | None = None) -> DatasetWriter:
         """A writer for the dataset of a job to be.
@@ -218,37 +250,101 @@ class DatasetStore:
         Raises:
             StorageFull: the disk is full.
         """
-        return DatasetWriter(archive_path(self._root, job_id), self.limits, task, parent)
+        return DatasetWriter(self._folder, job_id, self.limits, task, parent)
 
     def open(self, job_id: str) -> Dataset:
-        """The dataset of a job.
+        """The dataset of a job, without what was deleted since it was accepted.
 
         Raises:
             ArtifactDamaged: its archive is missing or damaged.
+            StorageAway: the bucket does not answer.
         """
-        with damage_reported(job_id), ZipFile(archive_path(self._root, job_id)) as archive:
-            listed = _list_of(json.loads(archive.read(INDEX)), job_id)
-        return Dataset(listed, self.reader())
+        listed = self.listed(job_id)
+        gone = set(self.forgotten(listed.archives))
+        if gone:
+            listed = without(listed, gone)
+        reader = self.reader()
+        try:
+            reader.hold(listed.archives)
+        except BaseException:
+            reader.close()
+            raise
+        return Dataset(listed, reader)
+
+    def listed(self, job_id: str) -> ExampleList:
+        """The list in a job's archive.
+
+        Raises:
+            ArtifactDamaged: its archive is missing or damaged.
+            StorageAway: the bucket does not answer.
+        """
+        with damage_reported(job_id), closing(OpenArchive(self._folder, job_id)) as archive:
+            return _list_of(json.loads(archive.members.read(INDEX)), job_id)
+
+    def rewrite(self, job_id: str, members: Collection[int]) -> int:
+        """Write an archive anew without some of its contents, in the place of the old one.
+
+        Args:
+            job_id: whose archive it is.
+            members: the places that go.
+
+        Returns:
+            The number of contents that were there and are no more; an archive that is gone has none.
+
+        Raises:
+            ArtifactDamaged: it cannot be read.
+            StorageFull: the disk is full.
+            StorageAway: the bucket does not answer.
+        """
+        written = self._folder.aside(f"{job_id}.{uuid.uuid4().hex}{_SUFFIX}")
+        gone = {member_name(member) for member in members}
+        try:
+            with damage_reported(job_id), closing(OpenArchive(self._folder, job_id)) as archive:
+                count = len(gone & set(archive.members.namelist()))
+                if count:
+                    listed = _list_of(json.loads(archive.members.read(INDEX)), job_id)
+                    with storage_errors():
+                        _copy(archive.members, written, gone, without(listed, {(job_id, m) for m in members}))
+            if count:
+                self._folder.take(archive_name(job_id), written=written)
+            return count
+        except ArtifactDamaged as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return 0
+            raise
+        finally:
+            written.unlink(missing_ok=True)
 
     def reader(self) -> ArchiveReader:
         """A reader of the contents of any examples; close it."""
-        return ArchiveReader(self._root)
+        return ArchiveReader(self._folder)
 
     def sizes(self) -> dict[str, int]:
-        """Bytes of each archive that is whole, by its job."""
+        """Bytes of each archive that is whole, by its job.
+
+        Raises:
+            StorageAway: the bucket does not answer.
+        """
         sizes = {}
-        with os.scandir(self._root) as entries:
-            for entry in entries:
-                job_id, suffix = os.path.splitext(entry.name)
-                # It may be removed meanwhile.
-                with suppress(FileNotFoundError):
-                    if suffix == ".zip":
-                        sizes[job_id] = entry.stat().st_size
+        for entry in self._folder.entries():
+            job_id, suffix = os.path.splitext(entry.name)
+            if suffix == _SUFFIX:
+                sizes[job_id] = entry.nbytes
+        self._last_nbytes = sum(sizes.values())
         return sizes
 
+    @property
+    def last_nbytes(self) -> int:
+        """Bytes of all archives when they were last asked for: nothing waits for a bucket to tell it."""
+        return self._last_nbytes
+
     def remove(self, job_id: str) -> None:
-        """Remove the archive of a job; nothing happens if there is none."""
-        archive_path(self._root, job_id).unlink(missing_ok=True)
+        """Remove the archive of a job; nothing happens if there is none.
+
+        Raises:
+            StorageAway: the bucket does not answer.
+        """
+        self._folder.remove(archive_name(job_id))
 
     def remove_all_but(self, job_ids: Collection[str], *, older_than: float = 0.0) -> int:
         """Remove what is no archive of these jobs, broken-off uploads among it.
@@ -260,24 +356,36 @@ class DatasetStore:
 
         Returns:
             The number of files removed.
+
+        Raises:
+            StorageAway: the bucket does not answer.
         """
         before = time.time() - older_than
+        kept = {archive_name(job_id) for job_id in job_ids}
         leftovers = [
-            path
-            for path in self._root.iterdir()
-            if (path.suffix == ".part" or path.stem not in job_ids) and _written(path) < before
+            entry.name
+            for entry in self._folder.entries()
+            if entry.name not in kept and (entry.written < before or not older_than)
         ]
-        for path in leftovers:
-            path.unlink(missing_ok=True)
+        for name in leftovers:
+            self._folder.remove(name)
         return len(leftovers)
 
 
-def _written(path: Path) -> float:
-    """When a file was last written to; for ever if it is gone."""
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return float("inf")
+def without(listed: ExampleList, gone: Collection[Place]) -> ExampleList:
+    """A list without the examples at some places; their digests are among those left out."""
+    removed = [example for example in listed.examples if (example.archive, example.member) in gone]
+    kept = [example for example in listed.examples if (example.archive, example.member) not in gone]
+    return ExampleList(examples=kept, left_out=[*listed.left_out, *(example.digest for example in removed)])
+
+
+def _copy(source: ZipFile, target: Path, gone: Collection[str], listed: ExampleList) -> None:
+    with ZipFile(target, "w", ZIP_STORED) as copy:
+        for name in source.namelist():
+            if name not in gone and name != INDEX:
+                copy.writestr(name, source.read(name))
+        content = json.dumps(listed.to_json(), ensure_ascii=False)
+        copy.writestr(INDEX, content, compress_type=ZIP_DEFLATED)
 
 
 def _list_of(fields: Any, job_id: str) -> ExampleList:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from headstart_server.backbones.tail_training import TailEpoch
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.queue import RowFeatures
-from headstart_server.errors import DatabaseAway, UnusableExamples
+from headstart_server.errors import DatabaseAway, StorageAway, UnusableExamples
 from headstart_server.jobs.activations import JobActivations
 from headstart_server.jobs.answering import MAX_LISTED_FAULTS
 from headstart_server.jobs.answers import Answerer
@@ -45,10 +45,13 @@ from headstart_server.models.version import Manifest, TailFacts
 REPORT_SECONDS = 0.5
 #: Seconds of a fit from which on it is put aside: what took less is sooner fitted again than written.
 STAGE_SECONDS = 1.0
-#: Seconds between two tries to publish while the database is away.
+#: Seconds between two tries while the database or the bucket is away.
 RETRY_SECONDS = 0.25
 #: The part of a job that is done when each step begins.
 _BEGINS = {JobStep.FEATURES: 0.0, JobStep.FIT: 0.85, JobStep.EVALUATE: 0.95, JobStep.PUBLISH: 0.97}
+
+
+Answer = TypeVar("Answer")
 
 
 class TrainingObserver(Protocol):
@@ -169,8 +172,7 @@ class FineTuneRun:
             **({TAIL_FILE: encode(fitted.tail)} if fitted.tail else {}),
         }
         number = self._publish(candidate, manifest, files, promotion)
-        if self._staged is not None:
-            self._tools.versions.remove(self._staged)
+        self._remove(self._staged)
         self._tools.observer.version_published(self._job.spec.model, number, metrics, manifest.example_count)
         return number
 
@@ -178,7 +180,8 @@ class FineTuneRun:
 
     def _features(self, embedder: Embedder) -> tuple[ExampleList, Table]:
         views = views_of(self._job.spec.recipe, embedder.info.views)
-        with closing(self._tools.datasets.open(self._job.job_id)) as dataset:
+        job_id = self._job.job_id
+        with closing(self._patiently(lambda: self._tools.datasets.open(job_id))) as dataset:
             extraction = Extraction(dataset, views)
             extraction.run(
                 embedder,
@@ -238,7 +241,10 @@ class FineTuneRun:
 
     def _fitted_before(self, table: Table) -> Fitted | None:
         """What an earlier attempt fitted, if it lies whole where that attempt put it."""
-        found = None if self._staged is None else self._staged_fits.read(self._staged, len(table.targets))
+        staged = self._staged
+        found = None
+        if staged is not None:
+            found = self._patiently(lambda: self._staged_fits.read(staged, len(table.targets)))
         if found is None:
             self._staged = None
             return None
@@ -251,7 +257,7 @@ class FineTuneRun:
             return
         artifact = f"{self._job.job_id}.{self._job.attempt}.fit"
         manifest = self._manifest(embedder, fitted, fitted.metrics, table)
-        self._staged_fits.write(artifact, fitted, manifest)
+        self._patiently(lambda: self._staged_fits.write(artifact, fitted, manifest))
         self._staged = artifact
         self._report(JobStep.FIT, 1, 1, message=fitted.remark, force=True)
 
@@ -297,7 +303,8 @@ class FineTuneRun:
         return sum(seconds.get(step.value, 0.0) for step in JobStep)
 
     def _judge(self, candidate: Answerer) -> Promotion | None:
-        return self._tools.gate.judge(self._job.spec, candidate, self._checkpoint)
+        spec = self._job.spec
+        return self._patiently(lambda: self._tools.gate.judge(spec, candidate, self._checkpoint))
 
     def _publish(
         self,
@@ -310,7 +317,9 @@ class FineTuneRun:
         artifact = f"{job.job_id}.{job.attempt}"
         # The commit that ends the job carries the time of the step, so its own part is not in it.
         with self._step(JobStep.PUBLISH):
-            manifest, size_bytes = versions.write(artifact, candidate.head, manifest, files)
+            manifest, size_bytes = self._patiently(
+                lambda: versions.write(artifact, candidate.head, manifest, files)
+            )
 
         def succeed(promotion: Promotion | None) -> int:
             while True:
@@ -340,8 +349,23 @@ class FineTuneRun:
             return succeed(moved_too_often(job.spec.alias or "", baseline))
         except (JobCancelledError, JobLostError):
             # After any other error the version may be published; if not, a cleaning removes its files.
-            versions.remove(artifact)
+            self._remove(artifact)
             raise
+
+    def _patiently(self, call: Callable[[], Answer]) -> Answer:
+        """Call until the bucket has answered, as long as the job is this run's: it is no fault of the job."""
+        while True:
+            try:
+                return call()
+            except StorageAway:
+                self._tools.sleep(RETRY_SECONDS)
+                self._checkpoint()
+
+    def _remove(self, artifact: str | None) -> None:
+        """Remove files that are needed no more; a cleaning finds them if the bucket is away."""
+        if artifact is not None:
+            with suppress(StorageAway):
+                self._tools.versions.remove(artifact)
 
     def _manifest(self, embedder: Embedder, fitted: Fitted, metrics: Metrics, table: Table) -> Manifest:
         spec = self._job.spec

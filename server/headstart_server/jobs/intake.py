@@ -174,7 +174,7 @@ class Upload:
             HeadstartError: the examples cannot be trained on whatever they hold.
         """
         with self._working() as writer:
-            summary = writer.finish()
+            summary = writer.finish(shared=False)
             check_task(self._spec.recipe, summary.task)
             return self._validate(summary)
 
@@ -316,7 +316,7 @@ class Intake:
         earlier = self.ledger.replayed(request_id) if request_id and not validate_only else None
         parent = None
         if spec.has_parent and earlier is None:
-            parent = find_parent(self._registry, spec)
+            parent = find_parent(self._registry, spec, self.datasets.forgotten)
             _check_inherited(spec, parent)
         info = self.engine.info(spec.backbone or _usual_backbone(parent, earlier))
         unknown = [view for view in views_of(spec.recipe, info.views) if view not in info.views]

@@ -1,6 +1,6 @@
 """The versions that fine-tunes go on from, and what they hand down."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from headstart_server.errors import ExampleNotFound, ExamplesNotKept
@@ -30,8 +30,18 @@ class Parent:
     left_out: Sequence[StoredExample]
 
 
-def find_parent(registry: Registry, spec: FineTuneSpec) -> Parent:
+def find_parent(
+    registry: Registry,
+    spec: FineTuneSpec,
+    forgotten: Callable[[Collection[str]], Collection[tuple[str, int]]] = lambda _: (),
+) -> Parent:
     """The parent that a spec names, at this moment where it names an alias.
+
+    Args:
+        registry: has the versions.
+        spec: names the parent, and what is left out of its examples.
+        forgotten: tells which places of some archives hold examples whose data was deleted: nothing goes on
+            from those.
 
     Raises:
         ModelNotFound, VersionNotFound or AliasNotFound: there is no such version.
@@ -49,12 +59,17 @@ def find_parent(registry: Registry, spec: FineTuneSpec) -> Parent:
         )
     removed = set(spec.removed_example_ids)
     _check_known(removed, kept.examples, version.number)
+    gone = set(forgotten(kept.archives))
+
+    def stays(example: StoredExample) -> bool:
+        return example.id not in removed and (example.archive, example.member) not in gone
+
     return Parent(
         number=version.number,
         backbone=version.manifest.backbone,
         task=version.manifest.task,
-        examples=[example for example in kept.examples if example.id not in removed],
-        left_out=[example for example in kept.examples if example.id in removed],
+        examples=[example for example in kept.examples if stays(example)],
+        left_out=[example for example in kept.examples if not stays(example)],
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from headstart_server.errors import InvalidField
+from headstart_server.learning.example_checks import has_control_characters
 from headstart_server.learning.promotion import Gate
 from headstart_server.learning.recipe import (
     Auto,
@@ -92,6 +93,11 @@ class FineTuneSpec:
         if self.time_to_live is not None:
             _check_range("spec.time_to_live", self.time_to_live, 1.0, MAX_TIME_TO_LIVE)
         _check_bytes("spec.display_name", self.display_name, 0, 256)
+        if has_control_characters(self.display_name):
+            raise InvalidField(
+                f"Expected a display_name without control characters. Received: {self.display_name!r}.",
+                field="spec.display_name",
+            )
         if len(self.labels) > 64:
             raise InvalidField(
                 f"Expected at most 64 labels. Received: {len(self.labels)}.", field="spec.labels"

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import structlog
 
-from headstart_server.errors import DatabaseAway, HeadstartError
+from headstart_server.errors import Away, DatabaseAway, HeadstartError
 from headstart_server.jobs.heart import Heart, Hold
 from headstart_server.jobs.job import Findings, Job, JobError
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
@@ -194,8 +194,8 @@ class WorkerPool:
             return run.execute()
         except (JobCancelledError, JobLostError):
             raise
-        except DatabaseAway as error:
-            # No fault of the job: it waits for the database in the queue.
+        except Away as error:
+            # No fault of the job: it waits for the database, or the bucket, in the queue.
             raise InterruptedRunError(job.job_id) from error
         except Exception as error:
             if self._stopping:

@@ -96,8 +96,7 @@ def check_label(label: str, index: int, name: str = "label") -> None:
             f"Received: {size}, beginning with {label[:24]!r}.",
             field=field,
         )
-    control = next((char for char in label if unicodedata.category(char) == "Cc"), None)
-    if control is not None:
+    if has_control_characters(label):
         raise InvalidLabel(
             f"The label of example {index} has a control character. Received: {label!r}.", field=field
         )
@@ -107,7 +106,7 @@ def check_id(example_id: str, index: int) -> None:
     """Check the caller's name for an example.
 
     Raises:
-        InvalidField: it is too long.
+        InvalidField: it is too long, or has control characters, which a terminal would obey.
     """
     size = len(example_id.encode())
     if size > MAX_LABEL_BYTES:
@@ -116,3 +115,13 @@ def check_id(example_id: str, index: int) -> None:
             f"Received: {size}.",
             field=f"examples[{index}].id",
         )
+    if has_control_characters(example_id):
+        raise InvalidField(
+            f"The id of example {index} has a control character. Received: {example_id!r}.",
+            field=f"examples[{index}].id",
+        )
+
+
+def has_control_characters(text: str) -> bool:
+    """Whether a text has characters of Unicode's category Cc, tabs and ends of lines among them."""
+    return any(unicodedata.category(char) == "Cc" for char in text)

@@ -2,14 +2,15 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, and_, delete, insert, or_, select, update
 
 from headstart_server.database.database import Database
 from headstart_server.database.tables import aliases, models, versions
-from headstart_server.errors import AliasNotFound, ArtifactDamaged, EtagMismatch, VersionInUse
+from headstart_server.errors import AliasNotFound, ArtifactDamaged, EtagMismatch, StorageAway, VersionInUse
 from headstart_server.learning.dataset_findings import DatasetFindings
 from headstart_server.learning.evaluation import Evaluation
 from headstart_server.learning.example_list import ExampleList
@@ -22,6 +23,8 @@ from headstart_server.models.version import Alias, Manifest, Model, Selector, Ve
 
 #: Models whose routes are read in one statement.
 _MODELS_AT_ONCE = 500
+#: Versions that are read in one statement.
+_VERSIONS_AT_ONCE = 200
 
 
 class AliasMovedError(Exception):
@@ -176,7 +179,7 @@ class Registry:
             ).one_or_none()
             if row is None:
                 raise rows.no_model(name)
-            return rows.model_of(connection, row)
+            return self._seen_here(rows.model_of(connection, row))
 
     def models(self, *, after: str, limit: int) -> list[Model]:
         """Models by name, those after a name."""
@@ -187,7 +190,7 @@ class Registry:
                 .order_by(models.c.name)
                 .limit(limit)
             ).all()
-            return [rows.model_of(connection, row) for row in found]
+            return [self._seen_here(rows.model_of(connection, row)) for row in found]
 
     def version(self, model: str, number: int) -> Version:
         """A version.
@@ -211,7 +214,31 @@ class Registry:
         with self._database.snapshot() as connection:
             found = connection.execute(query.order_by(versions.c.number.desc()).limit(limit)).all()
             named = rows.aliases_of(connection, model)
-            return [rows.version_of(row, named) for row in found]
+            resident = self._resident.numbers(model)
+            return [
+                replace(rows.version_of(row, named), is_resident=int(row.number) in resident) for row in found
+            ]
+
+    def all_versions(self, model: str = "") -> Iterator[Version]:
+        """Every version there is, by model and number; read in parts, so those that come or go may be missed.
+
+        Args:
+            model: only those of this model; empty for all.
+        """
+        after = ("", 0)
+        while True:
+            here = or_(
+                versions.c.model > after[0], and_(versions.c.model == after[0], versions.c.number > after[1])
+            )
+            query = rows.select_versions().where(here).order_by(versions.c.model, versions.c.number)
+            if model:
+                query = query.where(versions.c.model == model)
+            with self._database.snapshot() as connection:
+                found = connection.execute(query.limit(_VERSIONS_AT_ONCE)).all()
+            if not found:
+                return
+            yield from (rows.version_of(row, ()) for row in found)
+            after = (found[-1].model, int(found[-1].number))
 
     def examples(self, version: Version) -> ExampleList | None:
         """The list of a version's examples with what it told about each; None for versions of 0.1.
@@ -467,18 +494,23 @@ class Registry:
         self._forget([(row.model, row.number, row.artifact) for row in found])
         return len(found)
 
-    def remove_leftovers(self, unfinished: Callable[[], Collection[str]]) -> int:
+    def remove_leftovers(self, unfinished: Callable[[], Collection[str]], *, older_than: float = 0.0) -> int:
         """Remove files that no version's row names and no job on its way may still publish.
 
         Args:
             unfinished: gives the ids of the jobs on their way.
+            older_than: leave what was written to in so many seconds.
 
         Returns:
-            The number of folders removed.
+            The number of names whose files were removed.
+
+        Raises:
+            StorageAway: the bucket does not answer.
         """
         # In this order: what is written after the look belongs to a job that is on its way then, and what
         # such a job publishes after that has its row before the rows are read, or belongs to it still.
-        there = list(self._store.artifacts())
+        before = self._clock() - older_than
+        there = [entry.name for entry in self._store.entries() if entry.written <= before or not older_than]
         busy = unfinished()
         with self._database.read() as connection:
             known = set(connection.execute(select(versions.c.artifact)).scalars())
@@ -494,9 +526,14 @@ class Registry:
             self.refresh(model)
         for model, number, artifact in deleted:
             self._resident.drop(model, number)
-            self._store.remove(artifact)
+            # Its row is gone, and so is the version; the files go with a later cleaning then.
+            with suppress(StorageAway):
+                self._store.remove(artifact)
         if deleted:
             self._on_deleted()
+
+    def _seen_here(self, model: Model) -> Model:
+        return replace(model, resident_count=len(self._resident.numbers(model.name)))
 
     def _newest(self, route: _Route) -> int | None:
         return next(

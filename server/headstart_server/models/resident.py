@@ -95,6 +95,11 @@ class ResidentVersions:
         """Bytes of the versions it holds."""
         return self._nbytes
 
+    def numbers(self, model: str) -> set[int]:
+        """The numbers of a model's versions in memory; asking is no use of them."""
+        with self._lock:
+            return {number for name, number in self._entries if name == model}
+
     def get(self, model: str, number: int) -> ResidentVersion | None:
         """The version if it is in memory."""
         with self._lock:

@@ -1,9 +1,7 @@
 """The files of versions: a head in safetensors and a manifest in JSON, written once and never changed."""
 
 import json
-import os
-import shutil
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -23,9 +21,10 @@ from headstart_server.models.evidence import (
     neighbors_of,
 )
 from headstart_server.models.resident import Evidence
-from headstart_server.models.storage import storage_errors, sync_folder
 from headstart_server.models.tail_file import TAIL_FILE, decode
 from headstart_server.models.version import Manifest
+from headstart_server.storage.directory import DirectoryFolder
+from headstart_server.storage.folder import Entry, Folder
 
 HEAD_FILE = "head.safetensors"
 MANIFEST_FILE = "manifest.json"
@@ -34,20 +33,17 @@ EXAMPLES_FILE = "examples.json.gz"
 
 
 class VersionStore:
-    """Keeps each version's files in a folder of its own.
+    """Keeps each version's files under a name of its own.
 
-    A folder is written aside, synced and then renamed, so it is whole or not there. Whether it is a version
-    is for the registry's rows to say: a folder without a row is left over from a run that did not publish.
+    Whether they are a version is for the registry's rows to say: files without a row are left over from a run
+    that did not publish. Each is proven by its digest when it is read.
 
     Args:
-        root: the folder of all; made if need be.
+        root: the folder of all; a path is that of a directory, made if need be.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        # Never emptied as a whole: other replicas may be writing.
-        self._staging = root / ".staging"
-        self._staging.mkdir(parents=True, exist_ok=True)
+    def __init__(self, root: Folder | Path) -> None:
+        self._folder: Folder = DirectoryFolder(root) if isinstance(root, Path) else root
 
     def write(
         self, artifact: str, head: Head, manifest: Manifest, files: Mapping[str, bytes] | None = None
@@ -65,6 +61,7 @@ class VersionStore:
 
         Raises:
             StorageFull: the disk is full.
+            StorageAway: the bucket does not answer.
         """
         # One entry: several would come in any order, and equal heads must be equal files.
         head_bytes = save_tensors(
@@ -77,32 +74,17 @@ class VersionStore:
             files={name: sha256(content).hexdigest() for name, content in further.items()},
         )
         manifest_bytes = json.dumps(manifest.to_json(), indent=1, ensure_ascii=False).encode()
-        contents = {HEAD_FILE: head_bytes, MANIFEST_FILE: manifest_bytes, **further}
-        try:
-            with storage_errors():
-                self._place(artifact, contents)
-        except Exception:
-            # A full disk needs the room.
-            shutil.rmtree(self._staging / artifact, ignore_errors=True)
-            raise
+        # The manifest last: where files appear one after another, what has one has all it names.
+        contents = {HEAD_FILE: head_bytes, **further, MANIFEST_FILE: manifest_bytes}
+        self._folder.write(artifact, contents)
         return manifest, sum(map(len, contents.values()))
-
-    def _place(self, artifact: str, files: Mapping[str, bytes]) -> None:
-        aside, final = self._staging / artifact, self._root / artifact
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
-        for name, content in files.items():
-            _write_synced(aside / name, content)
-        sync_folder(aside)
-        shutil.rmtree(final, ignore_errors=True)
-        os.rename(aside, final)
-        sync_folder(self._root)
 
     def read(self, artifact: str, manifest: Manifest) -> Head:
         """Load the head of a version, checked against its manifest.
 
         Raises:
             ArtifactDamaged: the file is missing, or not the one that was published.
+            StorageAway: the bucket does not answer.
         """
         head_bytes = self._checked(artifact, manifest, HEAD_FILE, manifest.head_digest)
         facts = HeadFacts(
@@ -163,7 +145,7 @@ class VersionStore:
 
     def _checked(self, artifact: str, manifest: Manifest, name: str, digest: str) -> bytes:
         try:
-            content = (self._root / artifact / name).read_bytes()
+            content = self._folder.read(artifact, name)
         except OSError as error:
             raise _damaged(manifest, f"its {name} cannot be read ({error.strerror})") from error
         if sha256(content).hexdigest() != digest:
@@ -177,7 +159,7 @@ class VersionStore:
             ArtifactDamaged: it is missing, or no manifest.
         """
         try:
-            return Manifest.from_json(json.loads((self._root / artifact / MANIFEST_FILE).read_bytes()))
+            return Manifest.from_json(json.loads(self._folder.read(artifact, MANIFEST_FILE)))
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise ArtifactDamaged(
                 f"The files {artifact} have no manifest that can be read ({error}).",
@@ -186,14 +168,15 @@ class VersionStore:
 
     def remove(self, artifact: str) -> None:
         """Remove a version's files; nothing happens if there are none."""
-        for folder in (self._staging, self._root):
-            shutil.rmtree(folder / artifact, ignore_errors=True)
+        self._folder.remove(artifact)
 
     def artifacts(self) -> Iterator[str]:
-        """The names of all folders: versions, left over, or just being written."""
-        staged = {path.name for path in self._staging.iterdir()}
-        whole = {path.name for path in self._root.iterdir() if path != self._staging}
-        return iter(staged | whole)
+        """The names of all: versions, left over, or just being written."""
+        return (entry.name for entry in self.entries())
+
+    def entries(self) -> Sequence[Entry]:
+        """What there is by its name: versions, left over, or just being written."""
+        return self._folder.entries()
 
 
 def _damaged(manifest: Manifest, what: str) -> ArtifactDamaged:
@@ -201,10 +184,3 @@ def _damaged(manifest: Manifest, what: str) -> ArtifactDamaged:
         f"A stored version of model '{manifest.model}' is damaged: {what}. Delete it and fine-tune again.",
         metadata={"model": manifest.model, "job_id": manifest.job_id},
     )
-
-
-def _write_synced(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())

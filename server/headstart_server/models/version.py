@@ -128,6 +128,7 @@ class Version:
         aliases: the aliases that name it.
         promotion: what became of the alias that was to be moved to it under a condition; None without one.
         has_examples: whether its examples are kept, so that others can go on from it.
+        is_resident: whether it is in this replica's memory.
     """
 
     model: str
@@ -140,6 +141,7 @@ class Version:
     aliases: tuple[str, ...] = ()
     promotion: Promotion | None = None
     has_examples: bool = False
+    is_resident: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -169,6 +171,7 @@ class Model:
         newest: number of its newest version; 0 if all were deleted.
         version_count: number of its versions.
         aliases: its aliases, by name.
+        resident_count: number of its versions in this replica's memory.
     """
 
     name: str
@@ -176,6 +179,7 @@ class Model:
     newest: int
     version_count: int
     aliases: tuple[Alias, ...]
+    resident_count: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

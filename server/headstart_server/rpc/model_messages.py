@@ -32,6 +32,7 @@ def model_message(model: Model) -> model_pb2.Model:
         newest_version=model.newest,
         version_count=model.version_count,
         aliases=[alias_message(alias) for alias in model.aliases],
+        resident_versions=model.resident_count,
     )
 
 
@@ -78,6 +79,7 @@ def version_message(version: Version) -> model_pb2.Version:
         thresholds=manifest.thresholds,
         promotion=promotion_message(version.promotion),
         has_examples=version.has_examples,
+        resident=version.is_resident,
     )
 
 

@@ -1,10 +1,12 @@
 """ModelService: models, versions, aliases and backbones."""
 
 import asyncio
+from collections.abc import Callable
 
 from headstart.v1 import model_service_pb2 as pb
 from headstart.v1 import model_service_pb2_grpc as stubs
 from headstart_server.embedding.engine import Engine
+from headstart_server.jobs.forgetting import Forgotten
 from headstart_server.models.names import check_alias_name
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Selector
@@ -30,13 +32,22 @@ class ModelService(stubs.ModelServiceServicer):
         registry: knows models and versions.
         engine: knows backbones.
         reporter: writes reports.
-        long_work: where it does.
+        forget: deletes the data of an example, by its id and model.
+        long_work: where reports are written and examples forgotten.
     """
 
-    def __init__(self, registry: Registry, engine: Engine, reporter: Reporter, long_work: LongWork) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        engine: Engine,
+        reporter: Reporter,
+        forget: Callable[[str, str], Forgotten],
+        long_work: LongWork,
+    ) -> None:
         self._registry = registry
         self._engine = engine
         self._reporter = reporter
+        self._forget = forget
         self._long_work = long_work
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
@@ -84,6 +95,17 @@ class ModelService(stubs.ModelServiceServicer):
     async def DeleteModel(self, request: pb.DeleteModelRequest, context: Context) -> pb.DeleteModelResponse:
         deleted = await asyncio.to_thread(self._registry.delete_model, request.model)
         return pb.DeleteModelResponse(deleted_versions=deleted)
+
+    async def DeleteExample(
+        self, request: pb.DeleteExampleRequest, context: Context
+    ) -> pb.DeleteExampleResponse:
+        found = await self._long_work.run(self._forget, request.example_id, request.model)
+        return pb.DeleteExampleResponse(
+            versions=[pb.VersionName(model=model, version=number) for model, number in found.versions],
+            unread_versions=[pb.VersionName(model=model, version=number) for model, number in found.unread],
+            job_ids=found.job_ids,
+            deleted_contents=found.contents,
+        )
 
     async def GetEvaluation(
         self, request: pb.GetEvaluationRequest, context: Context

@@ -65,6 +65,7 @@ CODES: dict[str, grpc.StatusCode] = {
     "NO_COMMON_EXAMPLES": _UNREADY,
     "TRAINER_DIED": grpc.StatusCode.INTERNAL,
     "DATABASE_UNAVAILABLE": _AWAY,
+    "STORAGE_UNAVAILABLE": _AWAY,
 }
 
 

@@ -15,7 +15,6 @@ from fakes import PATIENCE, ManualClock
 from headstart_server.database.address import address_of, sqlite_file
 from headstart_server.database.database import Database, SchemaError
 from headstart_server.database.locks import Lock
-from headstart_server.database.outage import Outage
 from headstart_server.database.tables import (
     REGISTRY,
     SCHEMA_VERSION,
@@ -27,6 +26,7 @@ from headstart_server.database.tables import (
 )
 from headstart_server.errors import DatabaseAway, InvalidField
 from headstart_server.models import rows
+from headstart_server.outage import Outage
 from postgres import PostgresServer, on_both_databases
 
 OLD_SCHEMA = Path(__file__).with_name("schema_of_0_1.sql")
@@ -289,7 +289,7 @@ def test_the_character_that_postgresql_cannot_hold_is_the_callers_fault(postgres
 
 
 def test_only_one_call_at_a_time_looks_whether_the_database_is_back() -> None:
-    outage, entered, go_on = Outage(), threading.Event(), threading.Event()
+    outage, entered, go_on = Outage(DatabaseAway, "Away."), threading.Event(), threading.Event()
     with pytest.raises(DatabaseAway), outage.watched():
         raise DatabaseAway("gone")
 

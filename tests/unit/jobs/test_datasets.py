@@ -221,7 +221,7 @@ def test_a_disk_that_is_full_at_the_end_is_told_and_leaves_nothing(
 
     writer = store.writer("job")
     writer.add([CAT, DOG])
-    monkeypatch.setattr("headstart_server.jobs.datasets.os.fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(StorageFull):
         writer.finish()
     writer.discard()

@@ -114,3 +114,8 @@ def test_a_spec_of_an_older_server_gets_the_defaults() -> None:
     fields = SPEC.to_json()
     del fields["max_dropped_share"]
     assert FineTuneSpec.from_json(fields) == SPEC
+
+
+def test_a_title_that_a_terminal_would_obey_is_refused() -> None:
+    with pytest.raises(InvalidField, match="display_name without control characters"):
+        FineTuneSpec(model="pets", backbone="", display_name="\x1b]0;pets\x07").check()

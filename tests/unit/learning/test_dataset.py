@@ -21,7 +21,7 @@ from headstart_server.errors import (
     WrongTask,
 )
 from headstart_server.learning.dataset import DatasetCount, DatasetLimits, DatasetSummary, Example
-from headstart_server.learning.example_checks import MAX_VALUE
+from headstart_server.learning.example_checks import MAX_VALUE, check_id
 from headstart_server.learning.target import Target
 from headstart_server.learning.task import Task
 
@@ -286,3 +286,9 @@ def test_the_digest_of_plain_labels_is_that_of_the_first_release() -> None:
 )
 def test_the_digest_depends_on_weights_and_shares(changed: Example) -> None:
     assert summary(CAT, DOG, changed).digest != summary(CAT, DOG, example(b"3", "cat")).digest
+
+
+@pytest.mark.parametrize("name", ["\x1b[2J", "a\tb", "two\nlines", "\x00"])
+def test_an_id_that_a_terminal_would_obey_is_refused(name: str) -> None:
+    with pytest.raises(InvalidField, match="The id of example 3 has a control character"):
+        check_id(name, 3)

@@ -143,7 +143,7 @@ def test_what_a_killed_process_was_writing_is_no_version_and_is_listed_to_be_rem
     def killed(source: object, target: object) -> None:
         raise KilledError
 
-    monkeypatch.setattr("headstart_server.models.store.os.rename", killed)
+    monkeypatch.setattr("os.rename", killed)
     with pytest.raises(KilledError):
         store.write("job-2.1", make_head(), make_manifest())
     monkeypatch.undo()
@@ -159,7 +159,7 @@ def test_what_a_killed_process_was_writing_is_no_version_and_is_listed_to_be_rem
 def test_a_store_that_is_opened_leaves_alone_what_another_replica_is_writing(
     store: VersionStore, root: Path
 ) -> None:
-    (root / ".staging" / "job-2.1").mkdir()
+    (root / ".staging" / "job-2.1").mkdir(parents=True)
     VersionStore(root)
     assert (root / ".staging" / "job-2.1").is_dir()
 

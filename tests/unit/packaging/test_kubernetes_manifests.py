@@ -12,7 +12,9 @@ import kubernetes_validate
 import pytest
 import yaml
 
-OVERLAYS = ["cpu", "gpu"]
+OVERLAYS = ["cpu", "gpu", "cluster"]
+#: Those whose pod has all there is on its volume.
+ALONE = ["cpu", "gpu"]
 
 #: A document of a manifest, as YAML gives it.
 Document = dict[str, Any]
@@ -30,9 +32,15 @@ def kustomize() -> list[str]:
 
 
 @pytest.fixture(scope="module", params=OVERLAYS)
-def documents(request: pytest.FixtureRequest, root: Path) -> dict[str, Document]:
+def overlay(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="module")
+def documents(overlay: str, root: Path) -> dict[str, Document]:
     """The documents of an overlay by kind."""
-    command = [*kustomize(), str(root / "k8s/overlays" / request.param)]
+    command = [*kustomize(), str(root / "k8s/overlays" / overlay)]
     built = list(
         yaml.safe_load_all(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     )
@@ -63,23 +71,38 @@ def test_every_document_is_valid_for_the_newest_kubernetes_we_know(documents: di
 
 
 def test_an_overlay_has_exactly_the_objects_of_the_service_and_no_namespace(
-    documents: dict[str, Document],
+    overlay: str, documents: dict[str, Document]
 ) -> None:
-    assert set(documents) == {
-        "ConfigMap",
-        "Deployment",
-        "PersistentVolumeClaim",
-        "PodDisruptionBudget",
-        "Service",
-        "ServiceAccount",
-    }
+    always = {"ConfigMap", "Deployment", "PodDisruptionBudget", "Service", "ServiceAccount"}
+    assert set(documents) == always | ({"PersistentVolumeClaim"} if overlay in ALONE else set())
     assert not any("namespace" in document["metadata"] for document in documents.values())
 
 
+@pytest.mark.parametrize("overlay", ALONE, indirect=True, scope="module")
 def test_one_pod_at_a_time_has_the_sqlite_file(documents: dict[str, Document], deployment: Document) -> None:
     assert deployment["replicas"] == 1
     assert deployment["strategy"] == {"type": "Recreate"}
     assert documents["PersistentVolumeClaim"]["spec"]["accessModes"] == ["ReadWriteOnce"]
+
+
+@pytest.mark.parametrize("overlay", ["cluster"], indirect=True, scope="module")
+def test_replicas_share_a_database_and_a_bucket_and_a_new_one_serves_before_an_old_one_stops(
+    documents: dict[str, Document], deployment: Document, pod: Document, container: Document
+) -> None:
+    assert deployment["replicas"] > 1
+    assert deployment["strategy"] == {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
+    }
+    assert documents["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1
+    settings = documents["ConfigMap"]["data"]
+    assert settings["HEADSTART_ARTIFACTS"].startswith("s3://")
+    secrets = {each["name"]: each["valueFrom"] for each in container["env"] if "valueFrom" in each}
+    assert secrets["HEADSTART_DATABASE"] == {
+        "secretKeyRef": {"name": "headstart-cluster", "key": "HEADSTART_DATABASE"}
+    }
+    [spread] = pod["topologySpreadConstraints"]
+    assert spread["labelSelector"]["matchLabels"] == deployment["selector"]["matchLabels"]
 
 
 def test_service_and_disruption_budget_select_the_pods(
@@ -109,11 +132,9 @@ def test_the_ports_are_those_of_the_image(
     assert [names[port["targetPort"]] for port in documents["Service"]["spec"]["ports"]] == exposed
 
 
-def test_the_image_has_the_tag_of_this_release(
-    request: pytest.FixtureRequest, container: Document, root: Path
-) -> None:
+def test_the_image_has_the_tag_of_this_release(overlay: str, container: Document, root: Path) -> None:
     version = tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"]
-    suffix = "-gpu" if "[gpu]" in request.node.name else ""
+    suffix = "-gpu" if overlay == "gpu" else ""
     assert container["image"] == f"headstart:{version}{suffix}"
 
 
@@ -160,13 +181,20 @@ def test_it_runs_without_root_in_a_read_only_root_without_capabilities(
 
 
 def test_it_can_write_where_the_image_says_it_writes(
-    documents: dict[str, Document], pod: Document, container: Document, stages: dict[str, Any]
+    overlay: str,
+    documents: dict[str, Document],
+    pod: Document,
+    container: Document,
+    stages: dict[str, Any],
 ) -> None:
     mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     data = volumes[mounts[stages["cpu"].last("VOLUME")]]
-    claim = documents["PersistentVolumeClaim"]["metadata"]["name"]
-    assert data["persistentVolumeClaim"]["claimName"] == claim
+    if overlay in ALONE:
+        claim = documents["PersistentVolumeClaim"]["metadata"]["name"]
+        assert data["persistentVolumeClaim"]["claimName"] == claim
+    else:
+        assert set(data) == {"name", "emptyDir"}
     assert "emptyDir" in volumes[mounts["/tmp"]]
 
 
@@ -189,10 +217,8 @@ def test_memory_and_processors_are_requested_and_limited(container: Document) ->
         assert amount.keys() >= {"cpu", "memory", "ephemeral-storage"}
 
 
-def test_only_the_gpu_overlay_asks_for_a_gpu(
-    request: pytest.FixtureRequest, pod: Document, container: Document
-) -> None:
-    gpu = "[gpu]" in request.node.name
+def test_only_the_gpu_overlay_asks_for_a_gpu(overlay: str, pod: Document, container: Document) -> None:
+    gpu = overlay == "gpu"
     assert container["resources"]["limits"].get("nvidia.com/gpu") == ("1" if gpu else None)
     assert [toleration["key"] for toleration in pod.get("tolerations", [])] == (
         ["nvidia.com/gpu"] if gpu else []

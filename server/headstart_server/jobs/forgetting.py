@@ -1,0 +1,233 @@
+"""Deleting the data of examples: contents and features, and what tells that nothing is trained on them."""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+from sqlalchemy import Connection, func, insert, select, update
+
+from headstart_server.database.database import Database
+from headstart_server.database.locks import Lock
+from headstart_server.database.tables import forgotten, jobs
+from headstart_server.errors import ArtifactDamaged, ExampleNotFound, InvalidField, VersionNotFound
+from headstart_server.jobs.archives import CHUNK
+from headstart_server.jobs.datasets import DatasetStore, Place
+from headstart_server.jobs.rows import under_way
+from headstart_server.learning.stored_example import StoredExample
+from headstart_server.models.registry import Registry
+
+log = structlog.get_logger(__name__)
+
+#: Seconds for which what was deleted is looked for again: a job that had read it may have put it back.
+AGAIN_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Forgotten:
+    """What became of an example.
+
+    Attributes:
+        versions: model and number of the versions that were trained on it. They are not changed.
+        unread: the versions of which it is not known, because their list is damaged.
+        job_ids: the jobs under way that had it. One that has not read it yet leaves it out.
+        contents: number of contents that were deleted.
+    """
+
+    versions: Sequence[tuple[str, int]]
+    unread: Sequence[tuple[str, int]]
+    job_ids: Sequence[str]
+    contents: int
+
+
+@dataclass(kw_only=True, slots=True)
+class _Found:
+    places: dict[Place, str] = field(default_factory=dict)
+    versions: list[tuple[str, int]] = field(default_factory=list)
+    unread: list[tuple[str, int]] = field(default_factory=list)
+    job_ids: list[str] = field(default_factory=list)
+
+    def add(self, examples: Sequence[StoredExample], example_id: str) -> bool:
+        here = {(one.archive, one.member): one.digest for one in examples if one.id == example_id}
+        self.places |= here
+        return bool(here)
+
+
+class ForgottenPlaces:
+    """Knows which places of archives hold, or held, examples whose data was deleted.
+
+    Args:
+        database: holds the rows.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def among(self, archives: Collection[str]) -> set[Place]:
+        """Those in some archives."""
+        names, found = sorted(archives), set[Place]()
+        with self._database.read() as connection:
+            for start in range(0, len(names), CHUNK):
+                part = names[start : start + CHUNK]
+                query = select(forgotten.c.archive, forgotten.c.member).where(forgotten.c.archive.in_(part))
+                found |= {(row.archive, row.member) for row in connection.execute(query)}
+        return found
+
+
+class Forgetting:
+    """Deletes the data of examples. What it began, and could not end, a cleaning ends.
+
+    Args:
+        database: holds what was deleted.
+        registry: knows what versions were trained on.
+        datasets: holds the contents.
+        drop: removes what this machine has of some contents: called with their digests, and the jobs in whose
+            archives they were.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        registry: Registry,
+        datasets: DatasetStore,
+        drop: Callable[[Collection[str], Collection[str]], object],
+    ) -> None:
+        self._database = database
+        self._registry = registry
+        self._datasets = datasets
+        self._drop = drop
+        self._seen = 0
+
+    def forget(self, example_id: str, model: str = "") -> Forgotten:
+        """Delete the data of an example, wherever it was sent with this id. Safe to repeat.
+
+        Args:
+            example_id: the id it was sent with.
+            model: only the examples of this model; empty for all models.
+
+        Raises:
+            InvalidField: the id is empty.
+            ModelNotFound: there is no such model.
+            ExampleNotFound: no version and no job has such an example.
+            StorageAway: the bucket does not answer; what was found is deleted by a later cleaning.
+        """
+        if not example_id:
+            raise InvalidField("Expected the id of an example. Received: none.", field="example_id")
+        if model:
+            self._registry.model(model)
+        found = self._find(example_id, model)
+        if not found.places and not found.unread:
+            where = f"of model '{model}' " if model else ""
+            raise ExampleNotFound(
+                f"No version {where}and no job under way has an example with the id {example_id[:80]!r}.",
+                metadata={"id": example_id},
+            )
+        self._note(found)
+        contents = self.carry_out()
+        self.drop_here()
+        log.info("example_forgotten", versions=len(found.versions), contents=contents)
+        return Forgotten(
+            versions=found.versions, unread=found.unread, job_ids=found.job_ids, contents=contents
+        )
+
+    def carry_out(self) -> int:
+        """Take what was deleted out of the archives; returns the number of contents.
+
+        Raises:
+            StorageAway: the bucket does not answer.
+        """
+        count = 0
+        with self._database.read() as connection:
+            pending = set(
+                connection.execute(select(forgotten.c.archive).where(forgotten.c.removed == 0)).scalars()
+            )
+        for archive in sorted(pending):
+            try:
+                count += self._rewrite(archive)
+            except ArtifactDamaged as error:
+                log.warning("archive_not_rewritten", job_id=archive, why=error.message)
+        return count
+
+    def drop_here(self) -> None:
+        """Remove what this machine keeps of what was deleted anywhere: features, and copies of archives."""
+        with self._database.read() as connection:
+            since = self._database.now(connection) - AGAIN_SECONDS
+            query = select(forgotten).where((forgotten.c.number > self._seen) | (forgotten.c.time > since))
+            found = connection.execute(query).all()
+        if found:
+            self._drop({row.digest for row in found}, {row.archive for row in found})
+            self._seen = max(self._seen, *(row.number for row in found))
+
+    def _find(self, example_id: str, model: str) -> _Found:
+        found = _Found()
+        # Jobs first: one that ends after the look has a version when versions are looked at.
+        for job_id in self._under_way(model):
+            try:
+                if found.add(self._datasets.listed(job_id).examples, example_id):
+                    found.job_ids.append(job_id)
+            except ArtifactDamaged:
+                # It ended meanwhile, or fails for the damage.
+                continue
+        for version in self._registry.all_versions(model):
+            name = (version.model, version.number)
+            try:
+                listed = self._registry.examples(version)
+            except VersionNotFound:
+                continue
+            except ArtifactDamaged:
+                found.unread.append(name)
+                continue
+            if listed is not None and found.add(listed.examples, example_id):
+                found.versions.append(name)
+        return found
+
+    def _under_way(self, model: str) -> Sequence[str]:
+        query = select(jobs.c.job_id).where(under_way()).order_by(jobs.c.created)
+        if model:
+            query = query.where(jobs.c.model == model)
+        with self._database.read() as connection:
+            return list(connection.execute(query).scalars())
+
+    def _note(self, found: _Found) -> None:
+        if not found.places:
+            return
+        with self._database.write() as connection:
+            # Numbers in the order of commits, so nobody can see one and miss an earlier one.
+            self._database.lock(connection, Lock.QUEUE)
+            known = _members(connection, {archive for archive, _ in found.places})
+            number = connection.execute(select(func.max(forgotten.c.number))).scalar() or 0
+            now = self._database.now(connection)
+            rows = [
+                {
+                    "archive": archive,
+                    "member": member,
+                    "digest": digest,
+                    "number": number + place,
+                    "time": now,
+                    "removed": 0,
+                }
+                for place, ((archive, member), digest) in enumerate(sorted(found.places.items()), start=1)
+                if (archive, member) not in known
+            ]
+            if rows:
+                connection.execute(insert(forgotten), rows)
+
+    def _rewrite(self, archive: str) -> int:
+        count = 0
+        while True:
+            with self._database.read() as connection:
+                places = _members(connection, {archive})
+            members = {member for _, member in places}
+            count += self._datasets.rewrite(archive, members)
+            # Another replica may have written it meanwhile, without what it knew of only.
+            with self._database.write() as connection:
+                self._database.lock(connection, Lock.QUEUE)
+                if _members(connection, {archive}) == places:
+                    connection.execute(
+                        update(forgotten).where(forgotten.c.archive == archive).values(removed=1)
+                    )
+                    return count
+
+
+def _members(connection: Connection, archives: Collection[str]) -> set[Place]:
+    query = select(forgotten.c.archive, forgotten.c.member).where(forgotten.c.archive.in_(sorted(archives)))
+    return {(row.archive, row.member) for row in connection.execute(query)}

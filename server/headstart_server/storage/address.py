@@ -1,0 +1,58 @@
+"""How a place for artifacts may be named."""
+
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+
+class Scheme(Enum):
+    """The kinds of buckets, by the extra that brings their library."""
+
+    S3 = "s3"
+    GCS = "gcs"
+
+
+_SCHEMES = {"s3": Scheme.S3, "gs": Scheme.GCS, "gcs": Scheme.GCS}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BucketAddress:
+    """A bucket, and the part of it that is used.
+
+    Attributes:
+        scheme: what kind it is.
+        bucket: its name.
+        prefix: what the names of all objects begin with; may be empty.
+    """
+
+    scheme: Scheme
+    bucket: str
+    prefix: str = ""
+
+    @property
+    def protocol(self) -> str:
+        """How addresses begin."""
+        return "s3" if self.scheme is Scheme.S3 else "gs"
+
+    @property
+    def root(self) -> str:
+        """Bucket and prefix as one path."""
+        return f"{self.bucket}/{self.prefix}".rstrip("/")
+
+
+def artifacts_address(text: str) -> Path | BucketAddress:
+    """Where artifacts lie.
+
+    Raises:
+        ValueError: it is neither a folder nor a bucket.
+    """
+    protocol, separator, rest = text.partition("://")
+    if not separator:
+        return Path(text)
+    bucket, _, prefix = rest.partition("/")
+    scheme = _SCHEMES.get(protocol)
+    if scheme is None or not bucket or "//" in prefix or "?" in rest or "@" in bucket:
+        raise ValueError(
+            f"Expected --artifacts as a folder, s3://BUCKET/PREFIX or gs://BUCKET/PREFIX. Received: {text!r}."
+        )
+    return BucketAddress(scheme=scheme, bucket=bucket, prefix=prefix.strip("/"))

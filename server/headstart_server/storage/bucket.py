@@ -1,0 +1,196 @@
+"""A bucket over fsspec: bounded waits, and errors in the words of the domain."""
+
+import errno
+import os
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, TypeVar
+
+import structlog
+from fsspec import AbstractFileSystem
+
+from headstart_server.errors import HeadstartError, StorageAway
+from headstart_server.outage import Outage
+from headstart_server.storage.address import BucketAddress, Scheme
+from headstart_server.storage.disk import storage_errors
+
+log = structlog.get_logger(__name__)
+
+Answer = TypeVar("Answer")
+
+#: An object that nobody puts.
+_NOTHING = ".no-such-object"
+
+#: Seconds to connect, and to wait for the next bytes of an answer; after all tries the bucket is away.
+CONNECT_SECONDS = 3
+ANSWER_SECONDS = 10
+#: Tries of the protocol's own layer, and of the one above, which tries again what broke off half way.
+TRIES = 2
+#: Bytes of an upload's part: small enough to be sent within an answer's time on a slow line.
+PART_BYTES = 8 << 20
+
+
+class Bucket:
+    """The objects of a bucket. Safe to use from many threads.
+
+    While it is away calls fail at once, but for one at a time that tries whether it is back.
+
+    Args:
+        files: the bucket, with nothing kept of listings.
+        name: what it is called in messages.
+    """
+
+    def __init__(self, files: AbstractFileSystem, name: str) -> None:
+        self._files = files
+        self.name = name
+        self._outage = Outage(StorageAway, f"The bucket {name} does not answer.")
+
+    def check(self, path: str) -> None:
+        """Check that it can be read.
+
+        Raises:
+            OSError: it does not exist, or may not be read.
+            StorageAway: it does not answer.
+        """
+        try:
+            # Listing tells no difference between an empty bucket and none.
+            self._ask(lambda: self._files.cat_file(f"{path}/{_NOTHING}"))
+        except FileNotFoundError:
+            return
+        except StorageAway as error:
+            if isinstance(error.__cause__, FileNotFoundError | PermissionError):
+                raise OSError(f"Cannot use the bucket {self.name}: {_said(error.__cause__)}.") from error
+            raise
+
+    def read(self, path: str) -> bytes:
+        """The content of an object.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        return bytes(self._ask(lambda: self._files.cat_file(path)))
+
+    def write(self, path: str, content: bytes) -> None:
+        """Put an object, whole or not at all."""
+        self._ask(lambda: self._files.pipe_file(path, content), writes=True)
+
+    def upload(self, file: Path, path: str) -> None:
+        """Put a file, whole or not at all."""
+        self._ask(lambda: self._files.put_file(str(file), path, chunksize=PART_BYTES), writes=True)
+        found, sent = int(self._facts(path)["size"]), file.stat().st_size
+        if found != sent:
+            raise StorageAway(f"The bucket {self.name} has {found} of {sent} bytes of {path}.")
+
+    def download(self, path: str, file: Path) -> None:
+        """Get an object into a file, and onto the disk.
+
+        Raises:
+            FileNotFoundError: there is none.
+            StorageFull: the disk is full.
+        """
+
+        def get() -> None:
+            with storage_errors():
+                self._files.get_file(path, str(file))
+
+        self._ask(get)
+
+    def fingerprint(self, path: str) -> str:
+        """What changes with the content of an object.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        facts = self._facts(path)
+        told = [str(facts.get(name, "")) for name in ("ETag", "etag", "generation", "size", "LastModified")]
+        return sha256("|".join(told).encode()).hexdigest()[:32]
+
+    def list(self, path: str) -> Mapping[str, tuple[int, float]]:
+        """Bytes, and seconds since 1970 when it was written, of each object beneath a path."""
+        found = self._ask(lambda: self._files.find(path, detail=True))
+        return {name: (int(facts["size"]), _written(facts)) for name, facts in found.items()}
+
+    def remove(self, paths: Sequence[str]) -> None:
+        """Remove objects; those that are not there are no error."""
+        if paths:
+            try:
+                self._ask(lambda: self._files.rm(list(paths)))
+            except FileNotFoundError:
+                # Another replica was at it, too. What is left is found by the next cleaning.
+                return
+
+    def _facts(self, path: str) -> Mapping[str, Any]:
+        facts: Mapping[str, Any] = self._ask(lambda: self._files.info(path))
+        return facts
+
+    def _ask(self, call: Callable[[], Answer], *, writes: bool = False) -> Answer:
+        missing: FileNotFoundError | None = None
+        with self._outage.watched():
+            try:
+                return call()
+            except HeadstartError:
+                raise
+            except FileNotFoundError as error:
+                if writes or _is_of_the_bucket(error):
+                    raise StorageAway(f"There is no bucket {self.name}.") from error
+                missing = error
+            except Exception as error:
+                # Each library has errors of its own, and none of them is the fault of a job.
+                log.warning("storage_away", bucket=self.name, error=repr(error))
+                raise StorageAway(f"The bucket {self.name} does not answer: {_said(error)}.") from error
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from missing
+
+
+def open_bucket(address: BucketAddress) -> Bucket:
+    """The bucket at an address; its endpoint and credentials come from its library's usual environment.
+
+    Raises:
+        ModuleNotFoundError: the library for it is not installed.
+    """
+    import fsspec  # noqa: PLC0415 - a server on a directory needs none of it
+
+    extra = address.scheme.value
+    try:
+        files = fsspec.filesystem(address.protocol, **_options(address.scheme))
+    except ImportError as error:
+        raise ModuleNotFoundError(
+            f"{address.protocol}:// needs a library that is not installed: pip install 'headstart[{extra}]'."
+        ) from error
+    if address.scheme is Scheme.S3:
+        files.retries = TRIES
+    return Bucket(files, f"{address.protocol}://{address.bucket}")
+
+
+def _options(scheme: Scheme) -> dict[str, Any]:
+    # Other replicas write too: what was listed a moment ago says nothing.
+    options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
+    if scheme is Scheme.S3:
+        options["config_kwargs"] = {
+            "connect_timeout": CONNECT_SECONDS,
+            "read_timeout": ANSWER_SECONDS,
+            "retries": {"total_max_attempts": TRIES, "mode": "standard"},
+        }
+        # Objects are read whole: nothing is to be read ahead.
+        options["default_cache_type"] = "none"
+    else:
+        options["requests_timeout"] = ANSWER_SECONDS
+    return options
+
+
+def _is_of_the_bucket(error: FileNotFoundError) -> bool:
+    response = getattr(error.__cause__, "response", None)
+    return isinstance(response, Mapping) and response.get("Error", {}).get("Code") == "NoSuchBucket"
+
+
+def _written(facts: Mapping[str, Any]) -> float:
+    found = facts.get("LastModified") or facts.get("mtime") or facts.get("updated") or facts.get("created")
+    if isinstance(found, str):
+        found = datetime.fromisoformat(found)
+    # Of what tells no time, nobody knows that it is old.
+    return found.timestamp() if isinstance(found, datetime) else float("inf")
+
+
+def _said(error: Exception) -> str:
+    return (str(error) or type(error).__name__).rstrip(".")[:200]

@@ -1,0 +1,88 @@
+"""A part of a bucket as a folder."""
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from headstart_server.storage.bucket import Bucket
+from headstart_server.storage.copies import LocalCopies
+from headstart_server.storage.folder import Entry
+
+
+class BucketFolder:
+    """Keeps files as objects; what is opened is copied to this machine's disk first.
+
+    An object is there whole or not at all. Nothing is renamed: who has the rows knows which are complete.
+
+    Args:
+        bucket: the bucket.
+        root: what the names of all objects begin with, the bucket's among it.
+        scratch: directory of what is written before it is put; of this process alone, and emptied.
+        copies: keeps what was opened.
+    """
+
+    def __init__(self, bucket: Bucket, root: str, scratch: Path, copies: LocalCopies) -> None:
+        self._bucket = bucket
+        self._root = root
+        self._scratch = scratch
+        self._copies = copies
+        scratch.mkdir(parents=True, exist_ok=True)
+        for path in scratch.iterdir():
+            path.unlink()
+
+    def write(self, name: str, files: Mapping[str, bytes]) -> None:
+        """As `Folder.write`."""
+        for file, content in files.items():
+            self._bucket.write(f"{self._root}/{name}/{file}", content)
+
+    def read(self, name: str, file: str) -> bytes:
+        """As `Folder.read`."""
+        return self._bucket.read(f"{self._root}/{name}/{file}")
+
+    def aside(self, name: str) -> Path:
+        """As `Folder.aside`."""
+        return (self._scratch / name).with_suffix(".part")
+
+    def take(self, name: str, *, written: Path | None = None, shared: bool = True) -> None:
+        """As `Folder.take`."""
+        aside = written or self.aside(name)
+        if not shared:
+            os.replace(aside, self._scratch / name)
+            return
+        self._bucket.upload(aside, self._path(name))
+        # Whoever runs its job is often the one who took it in.
+        self._copies.adopt(name, self._bucket.fingerprint(self._path(name)), aside)
+
+    def open(self, name: str) -> BinaryIO:
+        """As `Folder.open`."""
+        with suppress(FileNotFoundError):
+            return (self._scratch / name).open("rb")
+        path = self._path(name)
+        fingerprint = self._bucket.fingerprint(path)
+        return self._copies.open(name, fingerprint, lambda file: self._bucket.download(path, file))
+
+    def remove(self, name: str) -> None:
+        """As `Folder.remove`."""
+        private = self._scratch / name
+        if private.exists():
+            # Not shared, so nobody else has it.
+            private.unlink(missing_ok=True)
+            return
+        self._copies.remove(name)
+        self._bucket.remove(list(self._bucket.list(self._path(name))))
+
+    def entries(self) -> Sequence[Entry]:
+        """As `Folder.entries`."""
+        found: dict[str, Entry] = {}
+        for path, (nbytes, written) in self._bucket.list(self._root).items():
+            name = path.removeprefix(f"{self._root}/").partition("/")[0]
+            before = found.get(name, Entry(name=name, nbytes=0, written=0.0))
+            found[name] = Entry(
+                name=name, nbytes=before.nbytes + nbytes, written=max(before.written, written)
+            )
+        return list(found.values())
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"

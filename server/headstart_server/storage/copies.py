@@ -1,0 +1,91 @@
+"""Copies of large objects on this machine's disk, under a bound of bytes."""
+
+import os
+import threading
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+
+class LocalCopies:
+    """Keeps the copies used last. Safe to use from many threads of one process.
+
+    A copy is named by its object and by what changes with the object's content, so none is ever stale.
+
+    Args:
+        root: its directory, of this process alone; made if need be. What broke off in it is removed.
+        max_bytes: most bytes of copies; the one used last stays whatever its size.
+    """
+
+    def __init__(self, root: Path, max_bytes: int) -> None:
+        self._root = root
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._fetching: dict[str, threading.Lock] = {}
+        root.mkdir(parents=True, exist_ok=True)
+        for path in root.glob("*.part"):
+            path.unlink(missing_ok=True)
+
+    def open(self, name: str, fingerprint: str, fetch: Callable[[Path], None]) -> BinaryIO:
+        """A copy to read, fetched if it is not there. It stays readable to its closing.
+
+        Args:
+            name: of the object.
+            fingerprint: of its content.
+            fetch: brings the content into a file.
+        """
+        path = self._path(name, fingerprint)
+        with self._turn(path.name):
+            with suppress(FileNotFoundError):
+                return self._opened(path)
+            aside = path.with_name(f"{uuid.uuid4().hex}.part")
+            try:
+                fetch(aside)
+                os.replace(aside, path)
+            except BaseException:
+                aside.unlink(missing_ok=True)
+                raise
+            file = self._opened(path)
+        self._keep_to_bound()
+        return file
+
+    def adopt(self, name: str, fingerprint: str, file: Path) -> None:
+        """Take a file that holds the content already."""
+        os.replace(file, self._path(name, fingerprint))
+        self._keep_to_bound()
+
+    def remove(self, name: str) -> None:
+        """Remove every copy of an object."""
+        for path in self._root.glob(f"{name}@*"):
+            path.unlink(missing_ok=True)
+
+    def _path(self, name: str, fingerprint: str) -> Path:
+        return self._root / f"{name}@{fingerprint}"
+
+    def _opened(self, path: Path) -> BinaryIO:
+        file = path.open("rb")
+        # The time of use, by which the oldest goes.
+        with suppress(OSError):
+            os.utime(path)
+        return file
+
+    def _turn(self, key: str) -> threading.Lock:
+        with self._lock:
+            # Archives are few beside what they hold: their locks are left where they are.
+            return self._fetching.setdefault(key, threading.Lock())
+
+    def _keep_to_bound(self) -> None:
+        found = []
+        for path in self._root.glob("*@*"):
+            with suppress(FileNotFoundError):
+                facts = path.stat()
+                found.append((facts.st_mtime_ns, facts.st_size, path))
+        found.sort(key=lambda one: one[0])
+        total = sum(size for _, size, _ in found)
+        for _, size, path in found[:-1]:
+            if total <= self._max_bytes:
+                return
+            path.unlink(missing_ok=True)
+            total -= size

@@ -1,0 +1,105 @@
+"""A folder of a disk: files are written aside, synced, then renamed."""
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from headstart_server.storage.disk import storage_errors, sync_folder
+from headstart_server.storage.folder import Entry
+
+_STAGING = ".staging"
+
+
+class DirectoryFolder:
+    """Keeps files in a directory, which replicas may share where its renames are seen by all.
+
+    Args:
+        root: the directory; made if need be.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        root.mkdir(parents=True, exist_ok=True)
+        # Never emptied as a whole: other replicas may be writing.
+        self._staging = root / _STAGING
+
+    def write(self, name: str, files: Mapping[str, bytes]) -> None:
+        """As `Folder.write`."""
+        try:
+            with storage_errors():
+                self._place(name, files)
+        except Exception:
+            # A full disk needs the room.
+            shutil.rmtree(self._staging / name, ignore_errors=True)
+            raise
+
+    def _place(self, name: str, files: Mapping[str, bytes]) -> None:
+        aside, final = self._staging / name, self._root / name
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        for file, content in files.items():
+            _write_synced(aside / file, content)
+        sync_folder(aside)
+        shutil.rmtree(final, ignore_errors=True)
+        os.rename(aside, final)
+        sync_folder(self._root)
+
+    def read(self, name: str, file: str) -> bytes:
+        """As `Folder.read`."""
+        return (self._root / name / file).read_bytes()
+
+    def aside(self, name: str) -> Path:
+        """As `Folder.aside`."""
+        return (self._root / name).with_suffix(".part")
+
+    def take(self, name: str, *, written: Path | None = None, shared: bool = True) -> None:
+        """As `Folder.take`."""
+        del shared
+        aside = written or self.aside(name)
+        with storage_errors():
+            with aside.open("rb") as file:
+                os.fsync(file.fileno())
+            os.rename(aside, self._root / name)
+            sync_folder(self._root)
+
+    def open(self, name: str) -> BinaryIO:
+        """As `Folder.open`."""
+        return (self._root / name).open("rb")
+
+    def remove(self, name: str) -> None:
+        """As `Folder.remove`."""
+        for path in (self._staging / name, self._root / name):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+    def entries(self) -> Sequence[Entry]:
+        """As `Folder.entries`."""
+        found: dict[str, Entry] = {}
+        for path in self._paths():
+            # It may be removed meanwhile.
+            with suppress(FileNotFoundError):
+                found[path.name] = _entry(path)
+        return list(found.values())
+
+    def _paths(self) -> Iterator[Path]:
+        with suppress(FileNotFoundError):
+            yield from self._staging.iterdir()
+        yield from (path for path in self._root.iterdir() if path.name != _STAGING)
+
+
+def _entry(path: Path) -> Entry:
+    facts = path.stat()
+    nbytes = sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else facts.st_size
+    return Entry(name=path.name, nbytes=nbytes, written=facts.st_mtime)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

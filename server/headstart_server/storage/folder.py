@@ -1,0 +1,69 @@
+"""What the rooms above need of a place for files, be it a directory or a part of a bucket."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """What lies under a name, be it a file or several.
+
+    Attributes:
+        name: the name.
+        nbytes: bytes of all of it.
+        written: when it was last written to, in seconds since 1970.
+    """
+
+    name: str
+    nbytes: int
+    written: float
+
+
+class Folder(Protocol):
+    """Keeps under each name one file, or several. Safe to use from many threads and replicas.
+
+    Each method raises `StorageAway` if what keeps the files does not answer, and `StorageFull` if there is no
+    room on a disk.
+    """
+
+    def write(self, name: str, files: Mapping[str, bytes]) -> None:
+        """Keep several files under a name, in the place of what was there.
+
+        A directory shows all of them or none. A bucket shows each as a whole, in the order they are given: it
+        is for whoever names them to prove that all are there.
+        """
+
+    def read(self, name: str, file: str) -> bytes:
+        """One of several files.
+
+        Raises:
+            OSError: it is not there, or cannot be read.
+        """
+
+    def aside(self, name: str) -> Path:
+        """Where a file is written before `take` keeps it under its name; on a disk of this machine."""
+
+    def take(self, name: str, *, written: Path | None = None, shared: bool = True) -> None:
+        """Keep what was written aside, whole or not at all.
+
+        Args:
+            name: the name.
+            written: where it was written: `aside` of another name, for several who may write at once. None
+                for that of the name.
+            shared: whether other replicas shall find it.
+        """
+
+    def open(self, name: str) -> BinaryIO:
+        """A file to read, at any place of it. It stays readable to its closing, whatever becomes of the name.
+
+        Raises:
+            OSError: it is not there, or cannot be read.
+        """
+
+    def remove(self, name: str) -> None:
+        """Remove all under a name; nothing happens if there is nothing."""
+
+    def entries(self) -> Sequence[Entry]:
+        """What there is, or is just being written."""

@@ -1,0 +1,66 @@
+"""The folders of versions and datasets of a server."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from headstart_server.storage.address import BucketAddress, artifacts_address
+from headstart_server.storage.bucket import Bucket, open_bucket
+from headstart_server.storage.bucket_folder import BucketFolder
+from headstart_server.storage.copies import LocalCopies
+from headstart_server.storage.directory import DirectoryFolder
+from headstart_server.storage.folder import Folder
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Places:
+    """Where the artifacts of a server lie.
+
+    Attributes:
+        versions: the files of versions.
+        datasets: the archives of examples.
+        copies: copies of archives on this machine; None where they lie on its disk anyway.
+        bucket: the bucket of both, and the path within it; None for a directory.
+    """
+
+    versions: Folder
+    datasets: Folder
+    copies: LocalCopies | None = None
+    bucket: tuple[Bucket, str] | None = None
+
+    def check(self) -> None:
+        """Check that what keeps the artifacts can be used.
+
+        Raises:
+            OSError: a bucket does not exist, or may not be read.
+            StorageAway: a bucket does not answer.
+        """
+        if self.bucket is not None:
+            bucket, root = self.bucket
+            bucket.check(root)
+
+
+def open_places(artifacts: str | None, data: Path, *, copies_bytes: int) -> Places:
+    """The places of artifacts.
+
+    Args:
+        artifacts: a directory or the address of a bucket; None takes the data folder.
+        data: the server's own folder.
+        copies_bytes: most bytes of copies of a bucket's archives.
+
+    Raises:
+        ValueError: the address is none.
+        ModuleNotFoundError: the library of the bucket is not installed.
+    """
+    address = artifacts_address(artifacts) if artifacts is not None else data
+    if not isinstance(address, BucketAddress):
+        return Places(
+            versions=DirectoryFolder(address / "versions"), datasets=DirectoryFolder(address / "datasets")
+        )
+    bucket, root = open_bucket(address), address.root
+    copies = LocalCopies(data / "copies", copies_bytes)
+    return Places(
+        versions=BucketFolder(bucket, f"{root}/versions", data / "scratch-versions", copies),
+        datasets=BucketFolder(bucket, f"{root}/datasets", data / "uploads", copies),
+        copies=copies,
+        bucket=(bucket, root),
+    )

@@ -1,0 +1,295 @@
+"""Two servers that share a PostgreSQL and a bucket, and nothing else, on good days and on bad ones."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+
+from chaos.replica import Replica
+from headstart.v1 import fine_tuning_service_pb2 as tuning
+from headstart.v1 import input_pb2, job_pb2
+from headstart.v1 import model_service_pb2 as keeping
+from integration.server.calls import Api, example, refused
+from postgres import PostgresServer
+from s3 import Fault, S3Server
+from server_process import eventually
+
+LEASE_SECONDS = 3.0
+SUCCEEDED, CANCELLED = job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_CANCELLED
+RUNNING = job_pb2.JOB_STATE_RUNNING
+
+pytestmark = pytest.mark.timeout(180)
+
+
+@dataclass(kw_only=True)
+class Service:
+    """The servers, a connection to each, and their bucket."""
+
+    replicas: list[Replica]
+    apis: list[Api]
+    s3: S3Server
+    bucket: str
+
+    def key(self, ending: str, *, version: int = 1, model: str) -> str:
+        """The object of a version whose name ends so."""
+        job_id = self.apis[0].version(model, version).lineage.job_id
+        found = [key for key in self.s3.keys(self.bucket) if job_id in key and key.endswith(ending)]
+        assert len(found) == 1, found
+        return found[0]
+
+
+@pytest.fixture(scope="module")
+def service(
+    tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer, s3: S3Server
+) -> Iterator[Service]:
+    folder, bucket = tmp_path_factory.mktemp("bucket"), s3.bucket()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in s3.environment.items():
+            patch.setenv(name, value)
+        address = postgres.database()
+        replicas = [
+            Replica(
+                folder / f"replica-{place}",
+                database=address,
+                artifacts=f"s3://{bucket}/artifacts",
+                lease_seconds=LEASE_SECONDS,
+                beat_seconds=0.5,
+                workers=1,
+            )
+            for place in range(2)
+        ]
+        apis = [Api.connect(replica.target) for replica in replicas]
+        try:
+            for replica in replicas:
+                replica.start()
+            for api in apis:
+                eventually(lambda api=api: serves(api), 60, "a server that serves")
+            yield Service(replicas=replicas, apis=apis, s3=s3, bucket=bucket)
+        finally:
+            for replica in replicas:
+                replica.kill()
+            for api in apis:
+                api.channel.close()
+
+
+def serves(api: Api) -> bool:
+    try:
+        status = api.health.Check(health_pb2.HealthCheckRequest(), timeout=5).status
+    except grpc.RpcError:
+        return False
+    return status == health_pb2.HealthCheckResponse.SERVING
+
+
+def quick(count: int = 12) -> list[input_pb2.Example]:
+    return [example(f"quick{place % 3}:{place}".encode(), f"c{place % 3}") for place in range(count)]
+
+
+def slow(count: int, name: str) -> list[input_pb2.Example]:
+    """Fifty a second."""
+    return [example(f"{name}{place % 3}:{place}".encode(), f"c{place % 3}") for place in range(count)]
+
+
+def within(seconds: float, call: Callable[[], object]) -> float:
+    """The seconds until a call succeeds, which must be soon."""
+    began = time.monotonic()
+
+    def answers() -> bool:
+        with suppress(grpc.RpcError):
+            call()
+            return True
+        return False
+
+    eventually(answers, seconds, "an answer")
+    return time.monotonic() - began
+
+
+def publish(api: Api, model: str, **settings: object) -> job_pb2.Job:
+    job = api.ended(api.fine_tune(quick(), model=model, **settings).job_id, 60)
+    assert job.state == SUCCEEDED, job.error
+    return job
+
+
+def test_what_one_server_publishes_the_other_tells_within_a_second(service: Service):
+    first, second = service.apis
+    job = first.fine_tune(quick(), model="shared", alias="stable")
+    events = list(second.watch(job.job_id))
+    seconds = within(1.0, lambda: second.predict("shared", b"quick1:x", alias="stable"))
+
+    assert events[-1].state == SUCCEEDED
+    assert seconds < 1.0
+    assert str(first.predict("shared", b"quick1:x").result) == str(
+        second.predict("shared", b"quick1:x").result
+    )
+    assert not list((Path(service.replicas[1].folder) / "data").glob("versions"))
+
+
+def test_an_alias_that_moves_at_one_is_followed_by_the_other_within_a_second(service: Service):
+    first, second = service.apis
+    for _ in range(2):
+        publish(first, "aliased")
+    for number in (1, 2, 1):
+        first.models.SetAlias(keeping.SetAliasRequest(model="aliased", alias="live", version=number))
+
+        def follows(number: int = number) -> bool:
+            with suppress(grpc.RpcError):
+                return second.predict("aliased", b"quick1:x", alias="live").result.version == number
+            return False
+
+        eventually(follows, 1.0, "the alias")
+
+
+def test_a_job_is_cancelled_from_whichever_server(service: Service):
+    first, second = service.apis
+    job = first.fine_tune(slow(400, "cancel"), model="cancelled")
+    eventually(lambda: second.status(job.job_id).state == RUNNING, 30, "a job at work")
+    for api in (first, second):
+        api.fine_tuning.Cancel(tuning.CancelRequest(job_id=job.job_id))
+    assert second.ended(job.job_id, 10).state == CANCELLED
+
+
+def test_a_fine_tune_goes_on_from_a_version_whose_examples_another_server_took_in(service: Service):
+    first, second = service.apis
+    publish(first, "grown")
+    within(1.0, lambda: second.predict("grown", b"quick1:x"))
+    job = second.fine_tune([example(b"quick9:9", "c9")], model="grown", parent_version=1)
+    assert second.ended(job.job_id, 60).state == SUCCEEDED
+    assert list(first.version("grown", 2).class_names) == ["c0", "c1", "c2", "c9"]
+
+
+def test_resident_versions_answer_and_jobs_wait_while_the_bucket_is_away(service: Service):
+    first, second = service.apis
+    publish(first, "resident")
+    publish(first, "unread")
+    for api in service.apis:
+        within(2.0, lambda api=api: api.predict("resident", b"quick1:x"))
+    job = first.fine_tune(slow(100, "outage"), model="waits")
+    eventually(lambda: second.status(job.job_id).progress.done > 5, 30, "a job at work")
+    slowest, answered = 0.0, 0
+    with service.s3.proxy.failing(Fault.AWAY):
+        began = time.monotonic()
+        refusals = [
+            refused(lambda: second.predict("unread", b"quick1:x")),
+            refused(lambda: second.fine_tune(quick(), model="refused", request_id="refused")),
+        ]
+        while time.monotonic() - began < 2 * LEASE_SECONDS:
+            for api in service.apis:
+                asked = time.monotonic()
+                api.predict("resident", b"quick1:x", timeout=5)
+                slowest, answered = max(slowest, time.monotonic() - asked), answered + 1
+            time.sleep(0.05)
+        healthy = [serves(api) for api in service.apis]
+        waiting = first.status(job.job_id)
+    ended = second.ended(job.job_id, 30)
+    again = publish(second, "refused", request_id="refused")
+
+    for refusal in refusals:
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "STORAGE_UNAVAILABLE")
+        assert refusal.retry_after == 2.0
+    assert answered > 20
+    assert slowest < 1.0
+    assert healthy == [True, True]
+    assert waiting.state == RUNNING
+    assert (ended.state, ended.version) == (SUCCEEDED, 1)
+    assert again.version == 1
+    assert second.predict("unread", b"quick1:x")
+
+
+def test_errors_and_slowness_of_the_bucket_fail_no_job(service: Service):
+    first, second = service.apis
+    jobs = [first.fine_tune(slow(60, f"errors{place}"), model="erring").job_id for place in range(2)]
+    over = threading.Event()
+
+    def trouble() -> None:
+        while not over.is_set():
+            for fault in (Fault.ERRORS, Fault.SLOW, Fault.AWAY):
+                with service.s3.proxy.failing(fault):
+                    over.wait(0.7)
+                over.wait(0.3)
+
+    troubling = threading.Thread(target=trouble)
+    troubling.start()
+    try:
+        states = [second.ended(job_id, 60).state for job_id in jobs]
+    finally:
+        over.set()
+        troubling.join()
+    assert states == [SUCCEEDED, SUCCEEDED]
+
+
+@pytest.mark.parametrize("damage", ["torn", "missing"])
+def test_a_damaged_artifact_is_an_error_of_its_version_alone(service: Service, damage: str):
+    first, second = service.apis
+    model = f"damaged-{damage}"
+    for _ in range(2):
+        publish(first, model)
+    key = service.key("head.safetensors", model=model)
+    content = service.s3.get(service.bucket, key)
+    if damage == "torn":
+        service.s3.put(service.bucket, key, content[: len(content) // 2])
+    else:
+        service.s3.delete(service.bucket, key)
+    within(1.0, lambda: second.predict(model, b"quick1:x", version=2))
+    refusal = refused(lambda: second.predict(model, b"quick1:x", version=1))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.DATA_LOSS, "ARTIFACT_DAMAGED")
+    assert second.predict(model, b"quick1:x", version=2).result.version == 2
+    service.s3.put(service.bucket, key, content)
+    assert second.predict(model, b"quick1:x", version=1).result.version == 1
+
+
+def test_an_example_that_is_forgotten_is_nowhere_in_the_bucket_and_in_no_child(service: Service):
+    first, second = service.apis
+    sent = [
+        example(f"quick{place % 3}:secret{place}".encode(), f"c{place % 3}", id=f"s{place}")
+        for place in range(9)
+    ]
+    job = first.ended(first.fine_tune(sent, model="forgetting").job_id, 60)
+    assert job.state == SUCCEEDED
+    request = keeping.DeleteExampleRequest(example_id="s4", model="forgetting")
+    told = second.models.DeleteExample(request, timeout=30)
+    [archive] = [key for key in service.s3.keys(service.bucket) if key.endswith(f"{job.job_id}.zip")]
+    content = service.s3.get(service.bucket, archive)
+    copies = [path.read_bytes() for path in service.replicas[1].folder.glob("data/copies/*")]
+    child = second.fine_tune([], model="forgetting", parent_version=1)
+
+    assert [(each.model, each.version) for each in told.versions] == [("forgetting", 1)]
+    assert told.deleted_contents == 1
+    assert b"secret4" not in content
+    assert b"secret5" in content
+    assert not any(b"secret4" in copy for copy in copies)
+    assert second.ended(child.job_id, 60).state == SUCCEEDED
+    assert first.version("forgetting", 2).lineage.example_count == 8
+
+
+def test_what_is_resident_is_told_by_each_server_of_itself(service: Service):
+    first, second = service.apis
+    publish(first, "kept")
+    within(1.0, lambda: second.predict("kept", b"quick1:x"))
+    models = {
+        model.name: model.resident_versions
+        for model in second.models.ListModels(keeping.ListModelsRequest(page_size=100)).models
+    }
+    assert models["kept"] == 1
+    assert second.version("kept", 1).resident
+    assert not first.version("kept", 1).resident
+
+
+def test_a_deleted_model_leaves_nothing_in_the_bucket(service: Service):
+    first, second = service.apis
+    job = publish(first, "deleted")
+    within(2.0, lambda: second.predict("deleted", b"quick1:x"))
+    second.models.DeleteModel(keeping.DeleteModelRequest(model="deleted"))
+    assert not [key for key in service.s3.keys(service.bucket) if job.job_id in key]
+    eventually(lambda: not answers(first, "deleted"), 1.0, "that the model is gone everywhere")
+
+
+def answers(api: Api, model: str) -> bool:
+    with suppress(grpc.RpcError):
+        api.predict(model, b"quick1:x")
+        return True
+    return False

@@ -1,0 +1,163 @@
+"""Deleting the data of an example: nothing of its content is left, and nothing goes on from it."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from fakes import Desk, FakeBackbone
+from headstart_server.embedding.cache import content_digest
+from headstart_server.errors import ArtifactDamaged, ExampleNotFound, InvalidField, ModelNotFound, StorageAway
+from headstart_server.jobs.kept_examples import KeptExamples
+from headstart_server.models.store import EXAMPLES_FILE
+from workbench import Workbench, pet, pets
+
+CAT, DIGEST = pet("cat", 0), content_digest(pet("cat", 0).content)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, desk: Desk) -> Iterator[Workbench]:
+    bench = Workbench(tmp_path, desk, FakeBackbone("other", digest="c" * 64))
+    yield bench
+    bench.close()
+
+
+def on_disk(bench: Workbench) -> bytes:
+    return b"".join(path.read_bytes() for path in bench.folder.iterdir())
+
+
+def test_content_and_features_go_and_the_versions_trained_on_it_are_told(bench: Workbench) -> None:
+    bench.published(pets(4))
+    bench.published(pets(1, start=4), parent_version=1)
+    bench.published(pets(4, words=("emu", "owl")), model="birds")
+    assert CAT.content in on_disk(bench)
+    found = bench.forgetting.forget("cat0")
+    assert found.versions == [("pets", 1), ("pets", 2)]
+    assert (found.contents, list(found.job_ids), list(found.unread)) == (1, [], [])
+    assert CAT.content not in on_disk(bench)
+    assert pet("cat", 1).content in on_disk(bench)
+
+
+def test_its_features_are_computed_anew_when_it_comes_again(bench: Workbench) -> None:
+    bench.published(pets(4))
+    before = bench.backbone.decoded.total()
+    bench.published(pets(4), model="again")
+    assert bench.backbone.decoded.total() == before
+    bench.forgetting.forget("cat0", "pets")
+    bench.published(pets(4), model="anew")
+    assert bench.backbone.decoded.total() == before + 1
+
+
+def test_children_are_not_trained_on_it(bench: Workbench) -> None:
+    bench.published(pets(4))
+    bench.forgetting.forget("cat0")
+    child = bench.published(pets(1, start=4), parent_version=1)
+    assert set(bench.ids(child)) == {example.id for example in pets(5)} - {"cat0"}
+    assert child.manifest.removed_count == 1
+    assert bench.forgetting.forget("dog4").versions == [("pets", 2)]
+
+
+def test_a_job_that_waits_leaves_it_out(bench: Workbench) -> None:
+    job = bench.accept(pets(4))
+    found = bench.forgetting.forget("cat0")
+    assert (found.job_ids, found.versions, found.contents) == ([job.job_id], [], 1)
+    with closing(bench.datasets.open(job.job_id)) as dataset:
+        assert len(dataset) == 11
+        assert "cat0" not in {example.id for example in dataset.examples}
+        assert [dataset.read(place) for place in range(11)]
+
+
+def test_of_one_model_the_examples_of_another_stay(bench: Workbench) -> None:
+    bench.published(pets(4))
+    bench.published(pets(4), model="others")
+    assert bench.forgetting.forget("cat0", "pets").versions == [("pets", 1)]
+    assert CAT.content in on_disk(bench)
+    assert bench.forgetting.forget("cat0").versions == [("others", 1), ("pets", 1)]
+    assert CAT.content not in on_disk(bench)
+
+
+def test_it_can_be_repeated(bench: Workbench) -> None:
+    bench.published(pets(4))
+    assert bench.forgetting.forget("cat0").contents == 1
+    again = bench.forgetting.forget("cat0")
+    assert (again.versions, again.contents) == ([("pets", 1)], 0)
+
+
+def test_an_example_of_versions_that_keep_no_contents_is_told_too(bench: Workbench) -> None:
+    bench.published(pets(4), discard_examples=True)
+    bench.archives.sweep()
+    found = bench.forgetting.forget("cat0")
+    assert (found.versions, found.contents) == ([("pets", 1)], 0)
+
+
+def test_the_other_contents_of_a_rewritten_archive_are_whole(bench: Workbench) -> None:
+    version = bench.published(pets(4))
+    bench.forgetting.forget("cat0")
+    bench.forgetting.forget("dog2")
+    with ZipFile(bench.folder / f"{version.manifest.job_id}.zip") as archive:
+        assert archive.testzip() is None
+        assert len(archive.namelist()) == 12 - 2 + 1
+    kept = KeptExamples(bench.registry, bench.datasets.reader)
+    assert len(kept.contents(version, range(12))) == 10
+    assert not list(bench.folder.glob("*.part"))
+
+
+def test_what_could_not_be_ended_is_ended_by_a_cleaning(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.published(pets(4))
+
+    def away(*_: object) -> int:
+        raise StorageAway("The bucket does not answer.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.datasets, "rewrite", away)
+        with pytest.raises(StorageAway):
+            bench.forgetting.forget("cat0")
+    assert CAT.content in on_disk(bench)
+    assert "cat0" not in bench.ids(bench.published(parent_version=1))
+    assert bench.forgetting.carry_out() == 1
+    assert CAT.content not in on_disk(bench)
+    assert bench.forgetting.carry_out() == 0
+
+
+def test_another_replica_drops_what_it_has_when_it_looks(bench: Workbench, desk: Desk) -> None:
+    bench.published(pets(4))
+    dropped: list[tuple[set[str], set[str]]] = []
+    other = type(bench.forgetting)(
+        desk.shelf.database, bench.registry, bench.datasets, lambda *what: dropped.append(what)
+    )
+    other.drop_here()
+    assert dropped == []
+    bench.forgetting.forget("cat0")
+    other.drop_here()
+    [(digests, archives)] = dropped
+    assert (digests, len(archives)) == ({DIGEST}, 1)
+
+
+def test_a_version_whose_list_is_damaged_is_told_apart(bench: Workbench) -> None:
+    version = bench.published(pets(4))
+    bench.published(pets(4), model="whole")
+    (bench.desk.shelf.folder / "versions" / version.artifact / EXAMPLES_FILE).write_bytes(b"torn")
+    found = bench.forgetting.forget("cat0")
+    assert (found.versions, found.unread) == ([("whole", 1)], [("pets", 1)])
+
+
+def test_what_is_not_there_is_told(bench: Workbench) -> None:
+    bench.published(pets(4))
+    with pytest.raises(ExampleNotFound, match="No version and no job") as caught:
+        bench.forgetting.forget("cat99")
+    assert caught.value.metadata == {"id": "cat99"}
+    with pytest.raises(ModelNotFound):
+        bench.forgetting.forget("cat0", "cars")
+    with pytest.raises(InvalidField, match="Received: none"):
+        bench.forgetting.forget("")
+
+
+def test_an_archive_that_is_gone_has_nothing_to_take_out(bench: Workbench) -> None:
+    assert bench.datasets.rewrite("gone", {1}) == 0
+    (bench.folder / "torn.zip").write_bytes(b"torn")
+    with pytest.raises(ArtifactDamaged):
+        bench.datasets.rewrite("torn", {1})

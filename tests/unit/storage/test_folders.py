@@ -1,0 +1,193 @@
+"""A directory and a bucket keep files alike: nobody above can tell them apart."""
+
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from headstart_server.errors import StorageAway
+from headstart_server.storage.folder import Folder
+from headstart_server.storage.places import open_places
+from s3 import Fault, S3Server
+
+
+def folder_of(place: str, tmp_path: Path, request: pytest.FixtureRequest, **settings: int) -> Folder:
+    if place == "directory":
+        return open_places(None, tmp_path / "data", copies_bytes=0).datasets
+    server: S3Server = request.getfixturevalue("s3")
+    patch: pytest.MonkeyPatch = request.getfixturevalue("monkeypatch")
+    for name, value in server.environment.items():
+        patch.setenv(name, value)
+    artifacts = f"s3://{server.bucket()}/some/prefix"
+    return open_places(artifacts, tmp_path / "data", copies_bytes=settings.get("copies", 1 << 20)).datasets
+
+
+@pytest.fixture(params=["directory", "bucket"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
+    return folder_of(request.param, tmp_path, request)
+
+
+@pytest.fixture
+def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
+    return folder_of("bucket", tmp_path, request)
+
+
+def put(folder: Folder, name: str, content: bytes, *, shared: bool = True) -> None:
+    folder.aside(name).write_bytes(content)
+    folder.take(name, shared=shared)
+
+
+def content(folder: Folder, name: str) -> bytes:
+    with closing(folder.open(name)) as file:
+        return file.read()
+
+
+def names(folder: Folder) -> list[str]:
+    return sorted(entry.name for entry in folder.entries())
+
+
+def test_several_files_of_a_name_come_back(folder: Folder) -> None:
+    folder.write("job.1", {"a": b"1" * 100, "b": b""})
+    assert folder.read("job.1", "a") == b"1" * 100
+    assert folder.read("job.1", "b") == b""
+    [entry] = folder.entries()
+    assert (entry.name, entry.nbytes) == ("job.1", 100)
+    assert abs(entry.written - time.time()) < 60
+
+
+def test_what_is_not_there_is_an_error_of_files(folder: Folder) -> None:
+    folder.write("job.1", {"a": b"1"})
+    for read in (
+        lambda: folder.read("job.1", "b"),
+        lambda: folder.read("job", "a"),
+        lambda: folder.open("job.zip"),
+    ):
+        with pytest.raises(FileNotFoundError, match="No such file"):
+            read()
+
+
+def test_a_name_written_again_has_the_new_content(folder: Folder) -> None:
+    folder.write("job.1", {"a": b"1"})
+    folder.write("job.1", {"a": b"2"})
+    assert folder.read("job.1", "a") == b"2"
+    put(folder, "job.zip", b"old")
+    assert content(folder, "job.zip") == b"old"
+    put(folder, "job.zip", b"new")
+    assert content(folder, "job.zip") == b"new"
+
+
+def test_what_is_written_aside_is_there_only_once_it_is_taken(folder: Folder) -> None:
+    folder.aside("job.zip").write_bytes(b"content")
+    with pytest.raises(FileNotFoundError):
+        folder.open("job.zip")
+    folder.take("job.zip")
+    assert content(folder, "job.zip") == b"content"
+    assert names(folder) == ["job.zip"]
+    assert not folder.aside("job.zip").exists()
+
+
+def test_a_file_that_is_open_outlives_its_name(folder: Folder) -> None:
+    put(folder, "job.zip", b"content")
+    with closing(folder.open("job.zip")) as file:
+        folder.remove("job.zip")
+        assert file.read() == b"content"
+    with pytest.raises(FileNotFoundError):
+        folder.open("job.zip")
+
+
+def test_a_name_is_removed_with_all_its_files_and_nothing_else(folder: Folder) -> None:
+    for name in ("job.1", "job.10", "job"):
+        folder.write(name, {"a": b"1", "b": b"2"})
+    folder.remove("job.1")
+    folder.remove("job.1")
+    folder.remove("unknown")
+    assert names(folder) == ["job", "job.10"]
+
+
+def test_there_is_nothing_at_first(folder: Folder) -> None:
+    assert names(folder) == []
+
+
+# A bucket
+
+
+def test_what_is_not_shared_never_reaches_the_bucket(bucket: Folder) -> None:
+    put(bucket, "job.zip", b"content", shared=False)
+    assert names(bucket) == []
+    assert content(bucket, "job.zip") == b"content"
+    bucket.remove("job.zip")
+    with pytest.raises(FileNotFoundError):
+        bucket.open("job.zip")
+
+
+def test_another_replica_finds_what_one_has_put_and_what_it_has_put_since(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    artifacts = f"s3://{s3.bucket()}"
+    first, second = (
+        open_places(artifacts, tmp_path / name, copies_bytes=1 << 20).datasets for name in ("one", "other")
+    )
+    for written in (b"1" * 20_000_000, b"2"):
+        put(first, "job.zip", written)
+        assert content(second, "job.zip") == written
+        assert content(first, "job.zip") == written
+    second.remove("job.zip")
+    with pytest.raises(FileNotFoundError):
+        first.open("job.zip")
+
+
+def test_copies_keep_to_their_bound_and_the_oldest_goes(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    folder = folder_of("bucket", tmp_path, request, copies=2500)
+    for place in range(4):
+        put(folder, f"{place}.zip", bytes(1000))
+    kept = sorted(path.name.partition("@")[0] for path in (tmp_path / "data" / "copies").iterdir())
+    assert kept == ["2.zip", "3.zip"]
+    assert content(folder, "0.zip") == bytes(1000)
+
+
+@pytest.mark.parametrize("fault", [Fault.AWAY, Fault.ERRORS])
+def test_a_bucket_that_is_away_says_so_of_each_call_and_works_again_after_it(
+    bucket: Folder, s3: S3Server, fault: Fault
+) -> None:
+    bucket.write("job.1", {"a": b"1"})
+    bucket.aside("job.zip").write_bytes(b"content")
+    calls = (
+        lambda: bucket.read("job.1", "a"),
+        lambda: bucket.write("job.2", {"a": b"1"}),
+        lambda: bucket.take("job.zip"),
+        lambda: bucket.open("job.zip"),
+        lambda: bucket.remove("job.1"),
+        bucket.entries,
+    )
+    with s3.proxy.failing(fault):
+        for call in calls:
+            with pytest.raises(StorageAway, match="does not answer") as caught:
+                call()
+            assert caught.value.retry_after == 2.0
+    assert bucket.read("job.1", "a") == b"1"
+    bucket.take("job.zip")
+    assert content(bucket, "job.zip") == b"content"
+
+
+def test_a_slow_bucket_is_waited_for(bucket: Folder, s3: S3Server) -> None:
+    with s3.proxy.failing(Fault.SLOW):
+        bucket.write("job.1", {"a": b"1"})
+        assert bucket.read("job.1", "a") == b"1"
+
+
+def test_a_bucket_that_does_not_exist_is_told_at_once(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    places = open_places("s3://no-such-bucket/x", tmp_path, copies_bytes=0)
+    with pytest.raises(OSError, match="Cannot use the bucket s3://no-such-bucket"):
+        places.check()
+    # Not one of a missing file: nobody may take that for damage, or for a deletion.
+    with pytest.raises(StorageAway, match="no bucket"):
+        places.versions.read("job.1", "a")
