@@ -90,7 +90,10 @@ class ArchivesMachine(RuleBasedStateMachine):
                 self.desk.ledger.fail(job, ERROR, Findings())
             else:
                 self.desk.ledger.give_back(job)
-        except (JobLostError, JobCancelledError, JobNotFound):
+        except JobCancelledError:
+            # What its worker does then.
+            self.desk.ledger.end_cancelled(job)
+        except (JobLostError, JobNotFound):
             pass
 
     @rule(place=PLACE)
