@@ -14,8 +14,8 @@ __all__ = ["prediction_view"]
 
 _NAME_SHARE = 0.4  # of the width
 _WHY = {
-    AbstentionReason.UNLIKE_TRAINING: "unlike the training examples",
-    AbstentionReason.LOW_PROBABILITY: "no class is probable enough",
+    AbstentionReason.UNLIKE_TRAINING: "unlike any example",
+    AbstentionReason.LOW_PROBABILITY: "not sure enough",
 }
 
 

@@ -23,6 +23,8 @@ FEW = 5
 FEW_NUMBERS = 30
 #: Gain in accuracy or R squared that is worth more examples.
 WORTHWHILE = 0.02
+#: Part of the mistakes that more examples must spare to be worth it where few are left.
+WORTHWHILE_PART = 0.3
 #: Classes or examples that a remark names.
 _NAMED = 3
 
@@ -149,7 +151,8 @@ def _on_more_data(findings: DatasetFindings, examined: Examined) -> Iterator[Rem
     last, twice = curve[-2], curve[-1]
     what = "R squared" if examined.targets.task is Task.REGRESSION else "accuracy"
     values = f"from about {_share(last, what)} to about {_share(twice, what)}"
-    if twice.score - last.score >= WORTHWHILE:
+    gain = twice.score - last.score
+    if gain >= min(WORTHWHILE, max(WORTHWHILE_PART * (1 - last.score), WORTHWHILE / 4)):
         message = f"Twice as many examples would raise {what} {values}, if the trend goes on."
     else:
         message = f"Twice as many examples of the same kind would hardly help: {what} would go {values}."

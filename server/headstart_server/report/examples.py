@@ -43,7 +43,7 @@ def mistakes_section(facts: ReportFacts) -> Section | None:
     if facts.evaluation is None or not facts.evaluation.worst:
         return None
     worst = facts.evaluation.worst
-    wrong = sum(not is_right(each) for each in worst)
+    wrong = sum(not is_right(each) for each in worst if each.number is None)
     return section(
         "Worst answers",
         "The worst answers",

@@ -121,7 +121,7 @@ def _suspect(suspect: LabelSuspect, task: Task) -> str:
 
 def _worst(facts: ReportFacts) -> Iterable[str]:
     worst = facts.evaluation.worst if facts.evaluation else ()
-    wrong = sum(not is_right(each) for each in worst)
+    wrong = sum(not is_right(each) for each in worst if each.number is None)
     # Right answers only fill the list up: those that were nearly wrong tell something too.
     return _list("The worst answers", [_outcome(each) for each in worst[: max(wrong, _MOST)]], wrong)
 
