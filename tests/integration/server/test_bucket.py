@@ -250,6 +250,7 @@ def test_an_example_that_is_forgotten_is_nowhere_in_the_bucket_and_in_no_child(s
     ]
     job = first.ended(first.fine_tune(sent, model="forgetting").job_id, 60)
     assert job.state == SUCCEEDED
+    within(1.0, lambda: second.predict("forgetting", b"quick1:x"))
     request = keeping.DeleteExampleRequest(example_id="s4", model="forgetting")
     told = second.models.DeleteExample(request, timeout=30)
     [archive] = [key for key in service.s3.keys(service.bucket) if key.endswith(f"{job.job_id}.zip")]
