@@ -1,6 +1,21 @@
-CREATE TABLE schema_version (
-	version INTEGER NOT NULL, 
-	PRIMARY KEY (version)
+-- The tables as 0.1.0 made them.
+CREATE TABLE aliases (
+	model VARCHAR(128) NOT NULL, 
+	name VARCHAR(128) NOT NULL, 
+	number BIGINT NOT NULL, 
+	moves BIGINT NOT NULL, 
+	updated FLOAT NOT NULL, 
+	PRIMARY KEY (model, name), 
+	FOREIGN KEY(model) REFERENCES models (name) ON DELETE CASCADE
+);
+CREATE TABLE job_events (
+	job_id VARCHAR(64) NOT NULL, 
+	seq INTEGER NOT NULL, 
+	time FLOAT NOT NULL, 
+	attempt INTEGER NOT NULL, 
+	data JSON NOT NULL, 
+	PRIMARY KEY (job_id, seq), 
+	FOREIGN KEY(job_id) REFERENCES jobs (job_id) ON DELETE CASCADE
 );
 CREATE TABLE jobs (
 	job_id VARCHAR(64) NOT NULL, 
@@ -27,8 +42,6 @@ CREATE TABLE jobs (
 	PRIMARY KEY (job_id), 
 	CONSTRAINT jobs_request UNIQUE (tenant, request_id)
 );
-CREATE INDEX jobs_queue ON jobs (state, priority, created);
-CREATE INDEX jobs_by_time ON jobs (created, job_id);
 CREATE TABLE models (
 	name VARCHAR(128) NOT NULL, 
 	created FLOAT NOT NULL, 
@@ -36,15 +49,11 @@ CREATE TABLE models (
 	deleted FLOAT, 
 	PRIMARY KEY (name)
 );
-CREATE TABLE job_events (
-	job_id VARCHAR(64) NOT NULL, 
-	seq INTEGER NOT NULL, 
-	time FLOAT NOT NULL, 
-	attempt INTEGER NOT NULL, 
-	data JSON NOT NULL, 
-	PRIMARY KEY (job_id, seq), 
-	FOREIGN KEY(job_id) REFERENCES jobs (job_id) ON DELETE CASCADE
+CREATE TABLE schema_version (
+	version INTEGER NOT NULL, 
+	PRIMARY KEY (version)
 );
+INSERT INTO "schema_version" VALUES(1);
 CREATE TABLE versions (
 	model VARCHAR(128) NOT NULL, 
 	number BIGINT NOT NULL, 
@@ -58,13 +67,6 @@ CREATE TABLE versions (
 	FOREIGN KEY(model) REFERENCES models (name) ON DELETE CASCADE, 
 	UNIQUE (job_id)
 );
+CREATE INDEX jobs_queue ON jobs (state, priority, created);
+CREATE INDEX jobs_by_time ON jobs (created, job_id);
 CREATE INDEX versions_expiry ON versions (expires);
-CREATE TABLE aliases (
-	model VARCHAR(128) NOT NULL, 
-	name VARCHAR(128) NOT NULL, 
-	number BIGINT NOT NULL, 
-	moves BIGINT NOT NULL, 
-	updated FLOAT NOT NULL, 
-	PRIMARY KEY (model, name), 
-	FOREIGN KEY(model) REFERENCES models (name) ON DELETE CASCADE
-);

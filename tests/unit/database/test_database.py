@@ -214,7 +214,7 @@ def test_commits_are_synced_and_readers_do_not_block(database: Database) -> None
 
 def test_a_file_of_the_first_release_is_brought_up_to_date(path: Path) -> None:
     with closing(sqlite3.connect(path)) as old:
-        old.executescript(Path(__file__).with_name("schema_1.sql").read_text())
+        old.executescript(Path(__file__).with_name("schema_of_0_1.sql").read_text())
         old.executemany(
             "INSERT INTO jobs (job_id, kind, tenant, priority, state, model, payload, checkpoint, cancel, "
             "attempt, crashes, seq, created) "
@@ -236,7 +236,7 @@ def test_a_file_of_the_first_release_is_brought_up_to_date(path: Path) -> None:
 
 def test_a_file_brought_up_to_date_has_the_columns_of_a_new_one(path: Path, tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as old:
-        old.executescript(Path(__file__).with_name("schema_1.sql").read_text())
+        old.executescript(Path(__file__).with_name("schema_of_0_1.sql").read_text())
     fresh = tmp_path / "fresh.sqlite3"
     columns = []
     for file in (path, fresh):

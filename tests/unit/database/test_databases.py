@@ -179,7 +179,6 @@ def test_a_file_of_the_first_release_is_brought_up_to_date_and_keeps_what_it_hol
     path = tmp_path / "headstart.sqlite3"
     with closing(sqlite3.connect(path)) as old:
         old.executescript(OLD_SCHEMA.read_text())
-        old.execute("INSERT INTO schema_version VALUES (1)")
         old.execute("INSERT INTO models (name, created, next_number) VALUES ('pets', 1.0, 3)")
         old.execute(
             "INSERT INTO jobs (job_id, kind, tenant, priority, state, model, payload, checkpoint, cancel, "
