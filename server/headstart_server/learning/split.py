@@ -39,8 +39,8 @@ class Folds:
 def strata(targets: Targets) -> Ints:
     """A class for each example that is like its own in what it shows, [N].
 
-    The class of a single label; the rarest class that applies of several; of numbers those next to each
-    other, about five together.
+    The class of a single label; of several the rarest class that applies, with any as rare as it, and those
+    without a class together; of numbers those next to each other, about five together.
     """
     matrix = targets.matrix
     if targets.task is Task.SINGLE_LABEL:
@@ -48,10 +48,10 @@ def strata(targets: Targets) -> Ints:
     if targets.task is Task.REGRESSION:
         edges = np.quantile(matrix[:, 0], np.linspace(0, 1, max(len(matrix) // _STRATUM, 1) + 1)[1:-1])
         return np.searchsorted(edges, matrix[:, 0], side="right")
-    counts = np.append(matrix.sum(axis=0), np.inf)
-    rarity = np.where(np.pad(matrix, ((0, 0), (0, 1)), constant_values=1.0) > 0, counts, np.nan)
-    rarest: Ints = np.nanargmin(rarity, axis=1)
-    return rarest
+    counts = np.where(matrix > 0, (matrix > 0).sum(axis=0), len(matrix) + 1)
+    rarest = (counts == counts.min(axis=1, keepdims=True)) & (matrix > 0)
+    classes: Ints = np.unique(np.packbits(rarest, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
+    return classes
 
 
 def folds_for(targets: Targets, groups: Sequence[str], *, folds: int, seed: int) -> Folds:
