@@ -4,6 +4,7 @@ import argparse
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
@@ -55,11 +56,16 @@ class BodySource:
             digest=digest,
             pictures=PictureDecoder(SIDE),
             runtime=openvino_runtime(self._settings, digest, ["-m", "peers.convert_body", str(self._body)]),
+            train=_no_tail,
         )
         # Warm, as the catalogue's are. It must be one thread that makes the first tensor: OpenVINO's binding
         # sets itself up then, and two threads at once can wait for each other for ever.
         backbone.run(np.zeros((1, SIDE, SIDE, 3), np.uint8))
         return backbone
+
+
+def _no_tail(*_: object) -> NoReturn:
+    raise ValueError("Expected no training of tails: this backbone has none.")
 
 
 def main() -> None:
