@@ -10,6 +10,8 @@ PYTHON ?=
 FITS := (3, 11) <= sys.version_info < (3, 14)
 # What else to give pytest, the demo or a benchmark, for instance: make test ARGS='-k batcher'
 ARGS ?=
+# How many files of tests run at once; 0: in this process, where breakpoint() works.
+WORKERS ?= 2
 # How long chaos goes on, on each database.
 MINUTES ?= 1
 
@@ -30,7 +32,7 @@ demo: $(VENV)/.stamp-demo ## Fine-tune and predict, from nothing to an answer.
 
 .PHONY: test
 test: $(VENV)/.stamp-dev ## Run all tests.
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 .PHONY: chaos
 chaos: $(VENV)/.stamp-dev ## Kill, pause and stop servers and their database: make chaos MINUTES=10.

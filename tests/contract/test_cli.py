@@ -193,7 +193,9 @@ def test_wrong_usage_ends_with_2_and_says_what_was_expected(run, tmp_path, monke
     assert message in run("fine-tune", *arguments, code=2).stderr
 
 
-def test_predictions_are_a_table(run, pets):
+def test_predictions_are_a_table(run, pets, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+
     output = run("predict", "pets", pets / "cat" / "0.jpg", pets / "dog" / "1.jpg", "--top-k", "2").stdout
 
     rows = [line.split() for line in output.splitlines()]
@@ -401,8 +403,10 @@ def test_interrupting_leaves_the_job_running_and_says_how_to_come_back(server, p
         return []
 
     server.standing["Watch"] = hang
-    arguments = [*COMMAND, "--server", server.target, "fine-tune", str(pets), "--model", "pets"]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    # What runs the tests may have it ignored, which children inherit; a shell's child has the usual handler.
+    script = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {COMMAND[-1]}"
+    command = [*COMMAND[:-1], script, "--server", server.target, "fine-tune", str(pets), "--model", "pets"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert watching.wait(60)
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=60)
