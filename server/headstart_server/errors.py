@@ -147,6 +147,12 @@ class BackboneNotFound(HeadstartError):
     reason = "BACKBONE_NOT_FOUND"
 
 
+class BackboneUnavailable(HeadstartError):
+    """A declared backbone is not to be had from its source, or is not what was declared."""
+
+    reason = "BACKBONE_UNAVAILABLE"
+
+
 class ModelNotReady(HeadstartError):
     """The model has no version yet, but a job for it is on its way."""
 

@@ -40,7 +40,8 @@ class BackboneInfo:
     Attributes:
         name: as callers write it.
         modality: what it takes.
-        views: the size of each view it gives, ``last`` among them.
+        views: the size of each view it gives, ``last`` among them; empty before it is prepared for the first
+            time, as are the facts below then.
         input_size: (height, width) in pixels that pictures are brought to; () for other modalities.
         parameter_count: number of weights.
         source: where the weights come from.
@@ -58,6 +59,11 @@ class BackboneInfo:
     license: str
     description: str
     tails: Mapping[int, TailPlan] = field(default_factory=dict)
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether all facts are known."""
+        return bool(self.views)
 
 
 class Backbone(Protocol):

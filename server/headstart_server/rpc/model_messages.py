@@ -83,7 +83,9 @@ def version_message(version: Version) -> model_pb2.Version:
     )
 
 
-def backbone_message(info: BackboneInfo, *, loaded: Embedder | None, is_default: bool) -> model_pb2.Backbone:
+def backbone_message(
+    info: BackboneInfo, *, loaded: Embedder | None, is_default: bool, problem: str
+) -> model_pb2.Backbone:
     """The message of a backbone."""
     return model_pb2.Backbone(
         name=info.name,
@@ -98,6 +100,7 @@ def backbone_message(info: BackboneInfo, *, loaded: Embedder | None, is_default:
         ready=loaded is not None,
         default=is_default,
         description=info.description,
+        problem=problem,
     )
 
 

@@ -66,6 +66,7 @@ CODES: dict[str, grpc.StatusCode] = {
     "TRAINER_DIED": grpc.StatusCode.INTERNAL,
     "DATABASE_UNAVAILABLE": _AWAY,
     "STORAGE_UNAVAILABLE": _AWAY,
+    "BACKBONE_UNAVAILABLE": _UNREADY,
 }
 
 

@@ -1,0 +1,129 @@
+"""What is kept of a backbone beside its converted network, so that it is loaded without its framework."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from headstart_server.backbones.backbone import BackboneInfo, Modality
+from headstart_server.backbones.declaration import Declaration
+from headstart_server.backbones.decoding import Decoding, decoding_of
+from headstart_server.backbones.golden import Golden, golden_of
+from headstart_server.backbones.network import Network
+from headstart_server.backbones.sources.source import SourceError
+from headstart_server.backbones.tail import Cut, TailPlan
+
+_FILE = "card.json"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Card:
+    """All that is known about a prepared backbone.
+
+    Attributes:
+        info: its facts.
+        digest: SHA-256 over weights, architecture and preprocessing.
+        weights: SHA-256 of its weights alone; what a declaration pins.
+        decoding: what inputs are turned into.
+        golden: what its features of a made input are.
+        in_keras: whether its source gives a Keras model, which then runs on a GPU too.
+    """
+
+    info: BackboneInfo
+    digest: str
+    weights: str
+    decoding: Decoding
+    golden: Golden
+    in_keras: bool
+
+    @property
+    def cuts(self) -> set[str]:
+        """Names of the outputs that are activations at cuts."""
+        return {plan.cut.name for plan in self.info.tails.values()}
+
+    def check_pin(self, declaration: Declaration) -> None:
+        """Refuse other weights than those declared.
+
+        Raises:
+            SourceError: the declaration pins another digest.
+        """
+        if declaration.digest not in {None, self.weights}:
+            raise SourceError(
+                f"Expected weights of {declaration.source} with the digest that is pinned, "
+                f"{declaration.digest}. Received: {self.weights}. Either they were changed or replaced, or the pin is "
+                "that of another file."
+            )
+
+    def write(self, folder: Path) -> None:
+        """Write it into a folder."""
+        info = asdict(self.info) | {"modality": self.info.modality.value}
+        values = {
+            "info": info,
+            "digest": self.digest,
+            "weights": self.weights,
+            "decoding": {"modality": self.info.modality.value, **asdict(self.decoding)},
+            "golden": self.golden,
+            "in_keras": self.in_keras,
+        }
+        (folder / _FILE).write_text(json.dumps(values, indent=1, sort_keys=True), encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Card":
+        """Read that of a folder.
+
+        Raises:
+            OSError: there is none, or it cannot be read.
+            ValueError: it is damaged.
+        """
+        values = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+        try:
+            return cls(
+                **{**values, "info": _info_of(values["info"]), "decoding": decoding_of(values["decoding"])}
+            )
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"Expected the card of a backbone in {folder}. Received: {error}.") from error
+
+
+def card_of(network: Network, *, in_keras: bool) -> Card:
+    """The card of an opened network, which runs once for it unless its golden features are known.
+
+    Args:
+        network: the network, in float32.
+        in_keras: whether it is a Keras model.
+    """
+    return Card(
+        info=network.info,
+        digest=digest_of(network),
+        weights=network.weights,
+        decoding=network.decoding,
+        golden=network.golden or golden_of(network.run_golden()),
+        in_keras=in_keras,
+    )
+
+
+def digest_of(network: Network) -> str:
+    """SHA-256 over weights, architecture and preprocessing: equal digests give equal features."""
+    parts = {"weights": network.weights, **network.identity}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _info_of(values: dict[str, Any]) -> BackboneInfo:
+    plans = {
+        int(blocks): TailPlan(
+            blocks=plan["blocks"],
+            cut=Cut(name=plan["cut"]["name"], shape=tuple(plan["cut"]["shape"])),
+            layers=tuple(plan["layers"]),
+        )
+        for blocks, plan in values["tails"].items()
+    }
+    known = {field.name for field in dataclasses.fields(BackboneInfo)}
+    return BackboneInfo(
+        **{
+            **{name: value for name, value in values.items() if name in known},
+            "modality": Modality(values["modality"]),
+            "input_size": tuple(values["input_size"]),
+            "tails": plans,
+        }
+    )

@@ -1,0 +1,238 @@
+"""What an operator says of a backbone: where its network comes from, and what is done to inputs before it."""
+
+import dataclasses
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+#: What a backbone may be called.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,62}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+#: Signs of a source that a name made of it has instead as a dash.
+_NO_NAME = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+class DeclarationError(ValueError):
+    """A declaration says what cannot be."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Declaration:
+    """A backbone as it is declared. What is None or empty is what its source says, or its usual value.
+
+    Attributes:
+        name: what callers write.
+        source: ``SCHEME:LOCATION``; the table of schemes is in the documentation.
+        digest: what its weights must be, SHA-256 in hexadecimal; None takes what comes.
+        size: height and width in pixels that pictures are brought to.
+        crop: part of the shorter side that the centre crop keeps, above 0 and at most 1.
+        scale: what pixels, 0 to 255, are multiplied by first.
+        mean: what is then taken from each channel.
+        std: what each channel is then divided by.
+        channels: ``rgb`` or ``bgr``.
+        modality: ``image``, ``text`` or ``tensor``, where the source cannot tell.
+        pooling: how a map of features becomes one vector: ``avg``, ``max``, ``first`` (a class token) or ``none``.
+        layer: the layer or output whose values are the features.
+        architecture: the network that a file of weights belongs to.
+        max_tokens: tokens of a text beyond which it is cut off.
+        features: size of the features, of tensors.
+        license: SPDX identifier of the weights' licence.
+        description: what it is, in a sentence.
+    """
+
+    name: str
+    source: str
+    digest: str | None = None
+    size: int | None = None
+    crop: float | None = None
+    scale: float | None = None
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    channels: str | None = None
+    modality: str | None = None
+    pooling: str | None = None
+    layer: str | None = None
+    architecture: str | None = None
+    max_tokens: int | None = None
+    features: int | None = None
+    license: str | None = None
+    description: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, check in _CHECKS.items():
+            value = getattr(self, name)
+            if value is None or value == ():
+                continue
+            expected, holds = check
+            try:
+                good = holds(value)
+            except TypeError:
+                good = False
+            if not good:
+                raise DeclarationError(
+                    f"Backbone {self.name!r}, {name}: Expected {expected}. Received: {value!r}."
+                )
+
+    @property
+    def scheme(self) -> str:
+        """The kind of its source."""
+        return self.source.partition(":")[0]
+
+    @property
+    def location(self) -> str:
+        """What its source is asked for."""
+        return self.source.partition(":")[2]
+
+    def given(self) -> dict[str, Any]:
+        """What it says beside name, source and digest."""
+        values = dataclasses.asdict(self)
+        usual = {field.name: field.default for field in dataclasses.fields(self)}
+        return {
+            name: value
+            for name, value in values.items()
+            if name not in {"name", "source", "digest"} and value != usual[name]
+        }
+
+    def as_json(self) -> str:
+        """For another process."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def of_json(cls, text: str) -> "Declaration":
+        """From `as_json`."""
+        return _of_values(json.loads(text))
+
+    @classmethod
+    def of_flag(cls, text: str) -> "Declaration":
+        """From ``NAME=SCHEME:LOCATION`` or ``SCHEME:LOCATION``, whose name is made of the source.
+
+        Raises:
+            DeclarationError: it is none of both.
+        """
+        before, equals, after = text.partition("=")
+        if equals and ":" not in before:
+            return cls(name=before, source=_absolute(after, Path.cwd()))
+        name = _NO_NAME.sub("-", text).strip("-.")
+        return cls(name=name[-63:].lstrip("-."), source=_absolute(text, Path.cwd()))
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= 1000 and value.isprintable()
+
+
+def _is_number(value: Any, least: float, most: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
+
+
+def _is_count(value: Any, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
+
+
+def _are_channels(values: Any, least: float) -> bool:
+    return len(values) in (1, 3) and all(_is_number(value, least, 1e6) for value in values)
+
+
+_MODALITIES = ("image", "text", "tensor")
+_POOLINGS = ("avg", "max", "first", "none")
+
+#: What each setting has to be, in words and as a test.
+_CHECKS: Mapping[str, tuple[str, Any]] = {
+    "name": (
+        "letters, digits, dots, colons, dashes and underscores, 63 at most",
+        lambda value: _NAME.fullmatch(value) is not None,
+    ),
+    "source": (
+        "SCHEME:LOCATION, such as keras:MobileNetV3Small",
+        lambda value: _is_text(value) and all(value.partition(":")),
+    ),
+    "digest": ("SHA-256 in 64 hexadecimal digits", lambda value: _DIGEST.fullmatch(value) is not None),
+    "size": ("pixels, 8 to 2,048", lambda value: _is_count(value, 2048) and value >= 8),
+    "crop": ("a number above 0 and at most 1", lambda value: _is_number(value, 1e-3, 1.0)),
+    "scale": ("a number above 0", lambda value: _is_number(value, 1e-9, 1e6)),
+    "mean": ("one number or three, for each channel", lambda value: _are_channels(value, -1e6)),
+    "std": ("one number above 0 or three, for each channel", lambda value: _are_channels(value, 1e-9)),
+    "channels": ("rgb or bgr", lambda value: value in {"rgb", "bgr"}),
+    "modality": (" or ".join(_MODALITIES), lambda value: value in _MODALITIES),
+    "pooling": (" or ".join(_POOLINGS), lambda value: value in _POOLINGS),
+    "layer": ("the name of a layer or an output", _is_text),
+    "architecture": ("the name of an architecture", _is_text),
+    "max_tokens": ("tokens, 1 to 8,192", lambda value: _is_count(value, 8192)),
+    "features": ("a size, 1 to 65,536", lambda value: _is_count(value, 65536)),
+    "license": ("an SPDX identifier", _is_text),
+    "description": ("a sentence", _is_text),
+}
+
+
+def read_declarations(path: Path) -> list[Declaration]:
+    """Read the tables ``[backbones.NAME]`` of a TOML file, or of every ``.toml`` of a folder.
+
+    A source whose location begins with ``./`` or ``../`` lies beside the file.
+
+    Raises:
+        DeclarationError: the file cannot be read, or says what cannot be.
+    """
+    files = sorted(path.glob("*.toml")) if path.is_dir() else [path]
+    if not files:
+        raise DeclarationError(f"Expected a .toml file in {path}. Received: none.")
+    return distinct(declaration for file in files for declaration in _read(file))
+
+
+def distinct(declarations: Iterable[Declaration]) -> list[Declaration]:
+    """Declarations in order.
+
+    Raises:
+        DeclarationError: two have one name and are not the same.
+    """
+    by_name: dict[str, Declaration] = {}
+    for declaration in declarations:
+        if by_name.setdefault(declaration.name, declaration) != declaration:
+            raise DeclarationError(
+                f"Expected one backbone named {declaration.name!r}. Received: two, from "
+                f"{by_name[declaration.name].source} and {declaration.source}."
+            )
+    return list(by_name.values())
+
+
+def _read(file: Path) -> Sequence[Declaration]:
+    try:
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise DeclarationError(f"{file} cannot be read as TOML: {error}") from None
+    tables = content.pop("backbones", None)
+    if content or not isinstance(tables, dict) or not all(isinstance(one, dict) for one in tables.values()):
+        odd = next(iter(content), "no such table")
+        raise DeclarationError(f"{file}: Expected tables [backbones.NAME] only. Received: {odd}.")
+    declared = []
+    for name, table in tables.items():
+        try:
+            source = table.get("source")
+            placed = {**table, "source": _absolute(source, file.parent)} if _is_text(source) else table
+            declared.append(_of_values({"name": name, **placed}))
+        except DeclarationError as error:
+            raise DeclarationError(f"{file}: {error}") from None
+    return declared
+
+
+def _of_values(values: Mapping[str, Any]) -> Declaration:
+    known = [field.name for field in dataclasses.fields(Declaration)]
+    for name in values:
+        if name not in known:
+            raise DeclarationError(
+                f"Backbone {values.get('name')!r}: Expected settings among {', '.join(known[1:])}. "
+                f"Received: {name!r}."
+            )
+    if "source" not in values:
+        raise DeclarationError(f"Backbone {values.get('name')!r}: Expected a source. Received: none.")
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    return Declaration(**{**values, **lists})
+
+
+def _absolute(source: str, folder: Path) -> str:
+    scheme, colon, location = source.partition(":")
+    if not location.startswith(("./", "../", "~/")):
+        return source
+    return f"{scheme}{colon}{(folder / Path(location).expanduser()).resolve()}"

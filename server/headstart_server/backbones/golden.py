@@ -1,0 +1,93 @@
+"""The proof that a loaded backbone gives the features its weights are known to give.
+
+A wrong order of colours, scale or crop raises no error by itself; it only costs accuracy.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from headstart_server.backbones.backbone import Content, Modality, Views
+from headstart_server.backbones.runtimes import Precision
+
+#: What is kept of the features of one made input: facts by view.
+Golden = Mapping[str, Mapping[str, ArrayLike]]
+
+#: Largest error of a golden feature, relative to the largest of its view, for each precision.
+_TOLERANCES = {Precision.FLOAT32: 1e-3, Precision.BFLOAT16: 8e-2}
+
+#: How many values of each view are kept.
+_GOLDEN_VALUES = 16
+
+
+class GoldenMismatch(RuntimeError):
+    """A loaded backbone does not give the features its weights are known to give."""
+
+
+def golden_content(modality: Modality, size: int) -> Content:
+    """A made input of a modality.
+
+    Args:
+        modality: what is taken.
+        size: of a tensor; of no account to the others.
+    """
+    if modality is Modality.IMAGE:
+        return golden_picture()
+    if modality is Modality.TEXT:
+        return "The quick brown fox jumps over the lazy dog; 42 pangrams like this one need every letter!"
+    return np.cos(np.arange(size, dtype=np.float32))
+
+
+def golden_picture() -> NDArray[np.uint8]:
+    """A made picture, uint8 [300, 400, 3], that no flip, crop or order of colours leaves alike."""
+    y, x = np.mgrid[0:300, 0:400]
+    red = 255 * x / 399
+    green = 127.5 + 127.5 * np.sin(x * y / 2500)
+    blue = np.where((x // 40 + y // 30) % 3 == 0, 220, 255 * (y / 299) ** 2)
+    return np.stack([red, green, blue], axis=-1).astype(np.uint8)
+
+
+def golden_of(views: Views) -> Golden:
+    """What is kept as golden of the views of one input, [1, size] each."""
+    return {name: summarise(features[0]) for name, features in views.items()}
+
+
+def summarise(features: NDArray[np.float32]) -> dict[str, ArrayLike]:
+    """What is kept as golden of one row of features: its norm, and the means of 16 equal stretches."""
+    exact = features.astype(np.float64)
+    stretches = np.array_split(exact, min(_GOLDEN_VALUES, len(exact)))
+    return {"norm": float(np.linalg.norm(exact)), "values": [float(one.mean()) for one in stretches]}
+
+
+def check_golden(name: str, views: Views, golden: Golden, precision: Precision) -> None:
+    """Compare the features of the made input with those the original network gives.
+
+    Args:
+        name: of the backbone.
+        views: of one input, [1, size] each.
+        golden: what they should be.
+        precision: what they were computed in.
+
+    Raises:
+        GoldenMismatch: they differ by more than rounding.
+    """
+    tolerance = _TOLERANCES[precision]
+    for view, expected in golden.items():
+        received = summarise(views[view][0])
+        size = len(views[view][0])
+        # Stretches of both signs may average to nearly nothing: the features' own size is the measure then.
+        least = {"norm": 0.0, "values": float(np.asarray(expected["norm"])) / np.sqrt(size)}
+        error = max(_relative_error(received[fact], expected[fact], least[fact]) for fact in expected)
+        if not error <= tolerance:  # a NaN fails too
+            raise GoldenMismatch(
+                f"Expected {name} to give the golden features of view {view!r} within {tolerance:g}. "
+                f"Received: a relative error of {error:.2g}. The preprocessing, the weights or the runtime are "
+                "not those this backbone was prepared with."
+            )
+
+
+def _relative_error(received: ArrayLike, expected: ArrayLike, least: float) -> float:
+    """Largest difference, relative to the largest expected value."""
+    size = max(float(np.max(np.abs(expected))), least)
+    return float(np.max(np.abs(np.subtract(received, expected)))) / size if size else 0.0

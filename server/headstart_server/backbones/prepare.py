@@ -1,0 +1,63 @@
+"""Prepares a backbone for OpenVINO: ``python -m headstart_server.backbones.prepare DECLARATION CACHE FOLDER``.
+
+A process of its own, so that the server stays without Keras, TensorFlow and whatever else a source needs. It
+ends with `REFUSED` and one line of JSON on stdout where the declaration or the network is at fault.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import IO
+
+from headstart_server.backbones.card import card_of
+from headstart_server.backbones.declaration import Declaration
+from headstart_server.backbones.network import Network
+from headstart_server.backbones.openvino_import import load_openvino
+from headstart_server.backbones.openvino_runtime import NETWORK_FILE
+from headstart_server.backbones.prepared import REFUSED
+from headstart_server.backbones.sources.registry import source_of
+from headstart_server.backbones.stdout import own_stdout
+from headstart_server.errors import HeadstartError
+
+#: Serving goes first.
+_NICE = 10
+
+
+def main(text: str, cache: str, folder: str) -> None:
+    """Open a declared network, and write its card and its conversion into a folder."""
+    told = own_stdout()
+    os.nice(_NICE)
+    # Keras exports to OpenVINO from TensorFlow only; it is imported later, and reads this then.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    load_openvino()
+    declaration = Declaration.of_json(text)
+    try:
+        source = source_of(declaration)
+        network = source.open(declaration, Path(cache))
+        card = card_of(network, in_keras=source.in_keras)
+        card.check_pin(declaration)
+    except (ValueError, HeadstartError) as error:
+        _refuse(error, told)
+    card.write(Path(folder))
+    _convert(network, Path(folder) / NETWORK_FILE)
+
+
+def _convert(network: Network, path: Path) -> None:
+    """Write a network to an ``.xml`` file, with its weights in a ``.bin`` beside it."""
+    if network.model is None:
+        return
+    openvino = load_openvino()
+    if isinstance(network.model, openvino.Model):
+        openvino.save_model(network.model, path, compress_to_fp16=False)
+    else:
+        network.model.export(str(path), format="openvino", verbose=False)
+
+
+def _refuse(error: Exception, told: IO[str]) -> None:
+    print(json.dumps({"message": str(error)}), file=told, flush=True)
+    sys.exit(REFUSED)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,38 @@
+"""Every source, by its scheme."""
+
+from collections.abc import Mapping
+
+from headstart_server.backbones.declaration import Declaration, DeclarationError
+from headstart_server.backbones.sources.efficientnet_lite import SCHEME as EFFICIENTNET_LITE
+from headstart_server.backbones.sources.efficientnet_lite import EfficientNetLite
+from headstart_server.backbones.sources.source import Source
+
+#: The sources of networks. To add one, write a `Source` in a module here, and name it in this table.
+SOURCES: Mapping[str, Source] = {
+    EFFICIENTNET_LITE: EfficientNetLite(),
+}
+
+#: What is heeded whatever the source.
+_FOR_ALL = {"license", "description"}
+
+
+def source_of(declaration: Declaration) -> Source:
+    """The source of a declared backbone.
+
+    Raises:
+        DeclarationError: there is none of its scheme, or it does not heed a setting of it.
+    """
+    source = SOURCES.get(declaration.scheme)
+    if source is None:
+        raise DeclarationError(
+            f"Backbone {declaration.name!r}: Expected a source of one of the schemes {', '.join(SOURCES)}. "
+            f"Received: {declaration.source}."
+        )
+    for setting in declaration.given():
+        if setting not in _FOR_ALL and setting not in source.options:
+            heeded = ", ".join(sorted({*source.options, *_FOR_ALL}))
+            raise DeclarationError(
+                f"Backbone {declaration.name!r}: Expected settings that {declaration.scheme}: heeds: {heeded}. "
+                f"Received: {setting}."
+            )
+    return source

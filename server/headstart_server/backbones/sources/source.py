@@ -1,0 +1,54 @@
+"""What a source of networks has to do."""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Protocol
+
+from headstart_server.backbones.backbone import BackboneInfo, Modality
+from headstart_server.backbones.declaration import Declaration
+from headstart_server.backbones.network import Network
+
+
+class Source(Protocol):
+    """Opens the networks of one scheme. None of its code is run by what it opens.
+
+    Attributes:
+        options: the settings of a declaration that it heeds; others are refused. `digest`, `license` and
+            `description` are heeded for all.
+        in_keras: whether its networks are Keras models, which run on GPUs too; else OpenVINO runs them.
+    """
+
+    options: Collection[str]
+    in_keras: bool
+
+    def modality(self, declaration: Declaration) -> Modality:
+        """What the backbone takes, as far as that is known before it is opened."""
+
+    def info(self, declaration: Declaration) -> BackboneInfo | None:
+        """The backbone's facts where they are known before it is opened; imports nothing slow."""
+
+    def fetch(self, declaration: Declaration, cache: Path) -> str:
+        """Bring what is needed onto this machine, unless it is there already.
+
+        Args:
+            declaration: of the backbone.
+            cache: folder that downloads are kept in.
+
+        Returns:
+            What changes with the weights; the same without a network once all is here. Imports nothing slow.
+
+        Raises:
+            SourceError: it is not to be had, or not what the declaration pins.
+            BackboneNotFound: a package that ships it is not installed.
+        """
+
+    def open(self, declaration: Declaration, cache: Path) -> Network:
+        """Open the network, after `fetch`. May import its framework and take seconds.
+
+        Raises:
+            SourceError: it is damaged, would run code, or has not what the declaration asks for.
+        """
+
+
+class SourceError(ValueError):
+    """A network cannot be had from its source."""
