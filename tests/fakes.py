@@ -16,7 +16,7 @@ from headstart_server.backbones.tail import Cut, TailMismatch, TailPlan, TailWei
 from headstart_server.backbones.tail_training import Loss, TailEpoch, TailRequest, TailResult, TrainingStop
 from headstart_server.database.database import Database
 from headstart_server.embedding.queue import Lane
-from headstart_server.errors import UndecodableInput
+from headstart_server.errors import BackboneNotFound, UndecodableInput
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.job import Findings, Job, JobEvent, JobStep, Progress
 from headstart_server.jobs.lease import Lease
@@ -185,6 +185,17 @@ class FakeSource:
 
     def list(self) -> Sequence[BackboneInfo]:
         return [backbone.info for backbone in self.backbones.values()]
+
+    def info(self, name: str) -> BackboneInfo:
+        try:
+            return self.backbones[name].info
+        except KeyError:
+            raise BackboneNotFound(
+                f"There is no backbone '{name}'. Expected one of: {', '.join(sorted(self.backbones))}."
+            ) from None
+
+    def prepare(self, name: str) -> BackboneInfo:
+        return self.info(name)
 
     def load(self, name: str) -> FakeBackbone:
         self.loads.append(name)

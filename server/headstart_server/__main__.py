@@ -76,6 +76,29 @@ def _command(
     """Fine-tunes models on demand and serves them over gRPC."""
 
 
+_Backbones = Annotated[
+    Path | None,
+    _option("backbones", "TOML file of further backbones, or a folder of such files.", _BACKBONE),
+]
+_AddBackbone = Annotated[
+    list[str] | None,
+    _option(
+        "add_backbone",
+        "A further backbone, such as keras:MobileNetV3Small; may be given several times.",
+        _BACKBONE,
+        metavar="[NAME=]SOURCE",
+    ),
+]
+_BackboneCache = Annotated[
+    Path | None,
+    _option(
+        "backbone_cache",
+        "Folder of downloaded and converted networks; by default ~/.cache/headstart.",
+        _BACKBONE,
+    ),
+]
+
+
 @command.command()
 def serve(
     config: Annotated[
@@ -163,6 +186,8 @@ def serve(
         str,
         _option("backbone", "Default backbone, loaded at start. See: headstart-server backbones.", _BACKBONE),
     ] = Config.backbone,
+    backbones: _Backbones = None,
+    add_backbone: _AddBackbone = None,
     runtime: Annotated[
         str, _option("runtime", "keras, openvino, or auto: OpenVINO on CPU, Keras on a GPU.", _BACKBONE)
     ] = Config.runtime,
@@ -177,14 +202,7 @@ def serve(
     streams: Annotated[
         int, _option("streams", "Batches that run at once; 0: what suits.", _BACKBONE, min=0)
     ] = Config.streams,
-    backbone_cache: Annotated[
-        Path | None,
-        _option(
-            "backbone_cache",
-            "Folder of converted networks; by default ~/.cache/headstart.",
-            _BACKBONE,
-        ),
-    ] = None,
+    backbone_cache: _BackboneCache = None,
     workers: Annotated[int, _option("workers", "Jobs that run at once.", _JOBS, min=1)] = Config.workers,
     train_slice: Annotated[
         int,
@@ -334,6 +352,7 @@ def serve(
     Health checks answer NOT_SERVING until the default backbone is loaded and warm.
     """
     settings = {name: value for name, value in locals().items() if name != "config"}
+    settings["add_backbone"] = add_backbone or ()
     settings["metrics_port"] = None if metrics_port < 0 else metrics_port
     for name, allowed in (
         ("log_level", _LEVELS),
@@ -352,6 +371,11 @@ def serve(
             from headstart_server.database.address import address_of
 
             address_of(database)
+        if backbones or add_backbone:
+            from headstart_server.backbones.catalog import Catalog
+            from headstart_server.backbones.declaration import declared
+
+            Catalog(declared(backbones, add_backbone or ()))
         if artifacts is not None:
             from headstart_server.storage.address import artifacts_address
 
@@ -376,15 +400,46 @@ _RUNTIMES = ("auto", "keras", "openvino")
 _PRECISIONS = ("auto", "float32", "bfloat16")
 
 
-@command.command()
-def backbones() -> None:
-    """List the backbones this server can load."""
-    from headstart_server.backbones.catalog import DEFAULT, Catalog
+@command.command("backbones")
+def list_backbones(
+    backbones: _Backbones = None, add_backbone: _AddBackbone = None, backbone_cache: _BackboneCache = None
+) -> None:
+    """List the backbones a server with these settings can load; fetches those it does not know all about."""
+    from headstart_server.backbones.catalog import DEFAULT
+    from headstart_server.errors import HeadstartError
 
-    for info in Catalog().list():
+    catalog = _catalog(backbones, add_backbone, backbone_cache)
+    for info in catalog.list():
         mark = " (default)" if info.name == DEFAULT else ""
-        views = ", ".join(f"{view} {size}" for view, size in info.views.items())
-        typer.echo(f"{info.name}{mark}\n  {info.description}\n  views: {views}; licence: {info.license}")
+        typer.echo(f"{info.name}{mark}")
+        try:
+            known = info if info.is_prepared else catalog.prepare(info.name)
+        except HeadstartError as error:
+            typer.echo(f"  {error}")
+            continue
+        if known.description:
+            typer.echo(f"  {known.description}")
+        views = ", ".join(f"{view} {size:,}" for view, size in known.views.items())
+        typer.echo(f"  takes {_taken(known)}; views: {views}; {known.parameter_count:,} parameters")
+        typer.echo(f"  from {known.source}; licence: {known.license or 'not declared'}")
+
+
+def _taken(info: Any) -> str:
+    if info.input_size:
+        return f"{info.modality.value}s of {' x '.join(map(str, info.input_size))}"
+    return f"{info.modality.value}s"
+
+
+def _catalog(path: Path | None, flags: list[str] | None, cache: Path | None) -> Any:
+    from headstart_server.backbones.catalog import Catalog
+    from headstart_server.backbones.declaration import DeclarationError, declared
+    from headstart_server.backbones.runtimes import RuntimeKind, RuntimeSettings, default_cache
+
+    settings = RuntimeSettings(kind=RuntimeKind.OPENVINO, cache=cache or default_cache())
+    try:
+        return Catalog(declared(path, flags or ()), runtimes=settings)
+    except DeclarationError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 @command.command()
@@ -392,20 +447,31 @@ def prepare(
     names: Annotated[
         list[str] | None, typer.Argument(help="Backbones to prepare; by default all.", metavar="BACKBONE...")
     ] = None,
-    backbone_cache: Annotated[
-        Path | None,
-        typer.Option(envvar=_env("backbone_cache"), help="Folder to fill; by default ~/.cache/headstart."),
-    ] = None,
+    backbones: _Backbones = None,
+    add_backbone: _AddBackbone = None,
+    backbone_cache: _BackboneCache = None,
 ) -> None:
-    """Convert backbones for OpenVINO ahead of time, so that no server needs to; for building images."""
-    from headstart_server.backbones.catalog import Catalog
-    from headstart_server.backbones.runtimes import RuntimeKind, RuntimeSettings, default_cache
+    """Fetch and convert backbones for OpenVINO ahead of time, so that no server has to; to build images.
 
-    settings = RuntimeSettings(kind=RuntimeKind.OPENVINO, cache=backbone_cache or default_cache())
-    catalog = Catalog(runtimes=settings)
+    Prints the digest of each one's weights, which its declaration may pin.
+    """
+    from headstart_server.backbones.runtimes import default_cache
+    from headstart_server.errors import HeadstartError
+
+    catalog = _catalog(backbones, add_backbone, backbone_cache)
+    failed = False
     for name in names or [info.name for info in catalog.list()]:
-        backbone = catalog.load(name)
-        typer.echo(f"{name}: {backbone.runtime}, checked, in {settings.cache}")
+        try:
+            backbone, weights = catalog.load(name), catalog.weights(name)
+        except HeadstartError as error:
+            typer.echo(f"{name}: {error}", err=True)
+            failed = True
+            continue
+        typer.echo(
+            f"{name}: {backbone.runtime}, checked, in {backbone_cache or default_cache()}\n"
+            f"  weights: {weights}"
+        )
+    raise typer.Exit(int(failed))
 
 
 @command.command()

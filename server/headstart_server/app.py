@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Collection
@@ -23,6 +24,7 @@ from threadpoolctl import threadpool_limits
 from headstart_server.backbones.backbone import Backbone
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.cores import available_cores
+from headstart_server.backbones.declaration import declared
 from headstart_server.backbones.keras_matrices import KerasMatrices
 from headstart_server.backbones.runtimes import (
     Precision,
@@ -108,6 +110,7 @@ class App:
     Raises:
         BlockingIOError: another server uses the data folder.
         BackboneNotFound: there is no backbone of the default's name.
+        DeclarationError: a declared backbone's settings are wrong.
     """
 
     def __init__(self, config: Config, source: BackboneSource | None = None) -> None:
@@ -149,7 +152,11 @@ class App:
         )
         self._copies = places.copies
         self._forgetting = Forgetting(self._database, self.registry, self.datasets, self._drop_contents)
-        source = source or Catalog(max_pixels=config.max_pixels, runtimes=_runtime_settings(config))
+        source = source or Catalog(
+            declared(config.backbones, config.add_backbone),
+            max_pixels=config.max_pixels,
+            runtimes=_runtime_settings(config),
+        )
         self.engine = Engine(source, self._embedder, config.backbone)
         tools = FineTuneTools(
             ledger=self.ledger,
@@ -316,6 +323,8 @@ class App:
             runtime=embedder.runtime,
             seconds_since_start=seconds,
         )
+        # A thread that nobody waits for: a download may take minutes, and the server can stop meanwhile.
+        threading.Thread(target=self.engine.prepare_all, name="prepare", daemon=True).start()
 
     async def _clean_repeatedly(self) -> None:
         while True:

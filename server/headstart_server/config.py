@@ -1,5 +1,6 @@
 """The settings of a server."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,11 +20,14 @@ class Config:
             for all replicas of a database. None takes the data folder.
         artifact_copies_mib: MiB of copies of a bucket's archives in the data folder, those used last.
         backbone: the default backbone, loaded at start.
+        backbones: TOML file of declared backbones, or a folder of such files; None declares none.
+        add_backbone: further ones, ``NAME=SCHEME:LOCATION`` or ``SCHEME:LOCATION``.
         runtime: what executes backbones: `keras`, `openvino`, or `auto`: OpenVINO on CPU, Keras on a GPU.
         precision: what networks compute in: `float32`, `bfloat16`, or `auto`: bfloat16 where the device
             multiplies it.
         streams: batches that run at once; 0 takes one for each core, with Keras one, on a GPU three.
-        backbone_cache: folder of converted networks; None takes `headstart` in the user's cache folder.
+        backbone_cache: folder of downloaded and converted networks; None takes `headstart` in the user's
+            cache folder.
         workers: jobs that run at once.
         decode_threads: threads that decode, and on a CPU run batches; 0 takes one for each core, there one
             more.
@@ -75,6 +79,8 @@ class Config:
     artifacts: str | None = None
     artifact_copies_mib: int = 4096
     backbone: str = "efficientnet-lite0"
+    backbones: Path | None = None
+    add_backbone: Sequence[str] = ()
     runtime: str = "auto"
     precision: str = "auto"
     streams: int = 0

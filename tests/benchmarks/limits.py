@@ -20,7 +20,6 @@ from headstart.v1 import prediction_service_pb2_grpc as stubs
 from headstart_server.backbones.backbone import Backbone
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.cores import available_cores
-from headstart_server.backbones.openvino_runtime import NETWORK_FILE, network_folder
 from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings, default_cache
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
@@ -66,7 +65,7 @@ class _OpenVino:
 
     def __init__(self, backbone: Backbone, rows: np.ndarray) -> None:
         settings = _settings()
-        path = network_folder(settings, backbone.digest) / NETWORK_FILE
+        path = _catalog().conversion()
         precision = "bf16" if settings.precision is Precision.BFLOAT16 else "f32"
         core = openvino.Core()
         network = core.read_model(path)
@@ -162,7 +161,11 @@ def _settings() -> RuntimeSettings:
 
 
 def _backbone() -> Backbone:
-    return Catalog(runtimes=_settings()).load()
+    return _catalog().load()
+
+
+def _catalog() -> Catalog:
+    return Catalog(runtimes=_settings())
 
 
 class _Echo(stubs.PredictionServiceServicer):

@@ -195,7 +195,7 @@ class Lineage(_message.Message):
     def __init__(self, job_id: _Optional[str] = ..., backbone: _Optional[str] = ..., backbone_digest: _Optional[str] = ..., dataset_digest: _Optional[str] = ..., recipe: _Optional[_Union[_job_pb2.Recipe, _Mapping]] = ..., seed: _Optional[int] = ..., example_count: _Optional[int] = ..., software: _Optional[str] = ..., runtime: _Optional[str] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., fit_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., parent_version: _Optional[int] = ..., added_example_count: _Optional[int] = ..., removed_example_count: _Optional[int] = ..., own_blocks: _Optional[int] = ..., remark: _Optional[str] = ...) -> None: ...
 
 class Backbone(_message.Message):
-    __slots__ = ("name", "modality", "digest", "views", "input_size", "parameter_count", "source", "license", "ready", "default", "description", "runtime")
+    __slots__ = ("name", "modality", "digest", "views", "input_size", "parameter_count", "source", "license", "ready", "default", "description", "runtime", "problem")
     class ViewsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -215,6 +215,7 @@ class Backbone(_message.Message):
     DEFAULT_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     RUNTIME_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
     name: str
     modality: Modality
     digest: str
@@ -227,4 +228,5 @@ class Backbone(_message.Message):
     default: bool
     description: str
     runtime: str
-    def __init__(self, name: _Optional[str] = ..., modality: _Optional[_Union[Modality, str]] = ..., digest: _Optional[str] = ..., views: _Optional[_Mapping[str, int]] = ..., input_size: _Optional[_Iterable[int]] = ..., parameter_count: _Optional[int] = ..., source: _Optional[str] = ..., license: _Optional[str] = ..., ready: bool = ..., default: bool = ..., description: _Optional[str] = ..., runtime: _Optional[str] = ...) -> None: ...
+    problem: str
+    def __init__(self, name: _Optional[str] = ..., modality: _Optional[_Union[Modality, str]] = ..., digest: _Optional[str] = ..., views: _Optional[_Mapping[str, int]] = ..., input_size: _Optional[_Iterable[int]] = ..., parameter_count: _Optional[int] = ..., source: _Optional[str] = ..., license: _Optional[str] = ..., ready: bool = ..., default: bool = ..., description: _Optional[str] = ..., runtime: _Optional[str] = ..., problem: _Optional[str] = ...) -> None: ...

@@ -52,8 +52,8 @@ class Card:
         if declaration.digest not in {None, self.weights}:
             raise SourceError(
                 f"Expected weights of {declaration.source} with the digest that is pinned, "
-                f"{declaration.digest}. Received: {self.weights}. Either they were changed or replaced, or the pin is "
-                "that of another file."
+                f"{declaration.digest}. Received: {self.weights}. Either they were changed or replaced, or "
+                "the pin is that of another file."
             )
 
     def write(self, folder: Path) -> None:

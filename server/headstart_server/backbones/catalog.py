@@ -51,6 +51,7 @@ class Catalog:
     ) -> None:
         self._declared = {one.name: one for one in distinct([*BUILT_IN, *declared])}
         self._infos = {name: _first_info(one) for name, one in self._declared.items()}
+        self._cards: dict[str, Card] = {}
         self._max_pixels = max_pixels
         self._runtimes = runtimes
 
@@ -121,6 +122,10 @@ class Catalog:
         """
         return self._prepared(self._declaration(name))[1] / NETWORK_FILE
 
+    def weights(self, name: str = DEFAULT) -> str:
+        """SHA-256 of the weights of a backbone that was prepared or loaded: what a declaration may pin."""
+        return self._cards[name].weights
+
     def _loaded_in_openvino(self, declaration: Declaration) -> Backbone:
         settings = replace(self._runtimes, kind=RuntimeKind.OPENVINO).settled()
         card, folder = self._prepared(declaration)
@@ -183,7 +188,8 @@ class Catalog:
             description=declaration.description or card.info.description,
         )
         self._infos[declaration.name] = info
-        return replace(card, info=info)
+        self._cards[declaration.name] = known = replace(card, info=info)
+        return known
 
     def _kind(self, declaration: Declaration) -> RuntimeKind:
         """What executes it: OpenVINO also runs what Keras cannot."""
@@ -195,7 +201,7 @@ class Catalog:
             return self._declared[name]
         except KeyError:
             raise BackboneNotFound(
-                f"Expected a backbone of this server: {', '.join(sorted(self._declared))}. Received: {name!r}",
+                f"There is no backbone '{name}'. Expected one of: {', '.join(sorted(self._declared))}.",
                 metadata={"backbone": name},
             ) from None
 
@@ -206,7 +212,8 @@ def _unavailable(declaration: Declaration) -> Iterator[None]:
         yield
     except SourceError as error:
         raise BackboneUnavailable(
-            f"Backbone '{declaration.name}' is not to be had: {error}", metadata={"backbone": declaration.name}
+            f"Backbone '{declaration.name}' is not to be had: {error}",
+            metadata={"backbone": declaration.name},
         ) from error
 
 

@@ -35,9 +35,11 @@ class Declaration:
         std: what each channel is then divided by.
         channels: ``rgb`` or ``bgr``.
         modality: ``image``, ``text`` or ``tensor``, where the source cannot tell.
-        pooling: how a map of features becomes one vector: ``avg``, ``max``, ``first`` (a class token) or ``none``.
+        pooling: how a map of features becomes one vector: ``avg``, ``max``, ``first`` (a class token) or
+            ``none``.
         layer: the layer or output whose values are the features.
         architecture: the network that a file of weights belongs to.
+        weights: file of weights for a network that the source names, instead of its usual ones.
         max_tokens: tokens of a text beyond which it is cut off.
         features: size of the features, of tensors.
         license: SPDX identifier of the weights' licence.
@@ -57,6 +59,7 @@ class Declaration:
     pooling: str | None = None
     layer: str | None = None
     architecture: str | None = None
+    weights: str | None = None
     max_tokens: int | None = None
     features: int | None = None
     license: str | None = None
@@ -160,11 +163,26 @@ _CHECKS: Mapping[str, tuple[str, Any]] = {
     "pooling": (" or ".join(_POOLINGS), lambda value: value in _POOLINGS),
     "layer": ("the name of a layer or an output", _is_text),
     "architecture": ("the name of an architecture", _is_text),
+    "weights": ("a file", _is_text),
     "max_tokens": ("tokens, 1 to 8,192", lambda value: _is_count(value, 8192)),
     "features": ("a size, 1 to 65,536", lambda value: _is_count(value, 65536)),
     "license": ("an SPDX identifier", _is_text),
     "description": ("a sentence", _is_text),
 }
+
+
+def declared(path: Path | None, flags: Iterable[str]) -> list[Declaration]:
+    """The backbones that a server's settings declare.
+
+    Args:
+        path: as `read_declarations` takes; None for none.
+        flags: as `Declaration.of_flag` takes.
+
+    Raises:
+        DeclarationError: one of them says what cannot be.
+    """
+    read = read_declarations(path) if path else []
+    return distinct([*read, *map(Declaration.of_flag, flags)])
 
 
 def read_declarations(path: Path) -> list[Declaration]:

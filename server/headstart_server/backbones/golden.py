@@ -82,8 +82,8 @@ def check_golden(name: str, views: Views, golden: Golden, precision: Precision) 
         if not error <= tolerance:  # a NaN fails too
             raise GoldenMismatch(
                 f"Expected {name} to give the golden features of view {view!r} within {tolerance:g}. "
-                f"Received: a relative error of {error:.2g}. The preprocessing, the weights or the runtime are "
-                "not those this backbone was prepared with."
+                f"Received: a relative error of {error:.2g}. The preprocessing, the weights or the runtime "
+                "are not those this backbone was prepared with."
             )
 
 

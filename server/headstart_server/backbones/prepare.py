@@ -1,4 +1,4 @@
-"""Prepares a backbone for OpenVINO: ``python -m headstart_server.backbones.prepare DECLARATION CACHE FOLDER``.
+"""Prepares a backbone: ``python -m headstart_server.backbones.prepare DECLARATION CACHE FOLDER``.
 
 A process of its own, so that the server stays without Keras, TensorFlow and whatever else a source needs. It
 ends with `REFUSED` and one line of JSON on stdout where the declaration or the network is at fault.

@@ -35,7 +35,8 @@ def folder_of(declaration: Declaration, fingerprint: str, cache: Path, kind: Run
         cache: folder of all that is prepared.
         kind: the runtime.
     """
-    said = {name: value for name, value in json.loads(declaration.as_json()).items() if name not in _WORDS}
+    said = json.loads(declaration.as_json())
+    said = {name: value for name, value in said.items() if name not in _WORDS}
     key = hashlib.sha256(json.dumps([said, fingerprint], sort_keys=True).encode()).hexdigest()
     runtime = f"openvino-{package_version('openvino')}" if kind is RuntimeKind.OPENVINO else kind.value
     return cache / f"{key[:32]}-{runtime}-{FORM}"
@@ -71,7 +72,7 @@ def prepare_into(folder: Path, declaration: Declaration, cache: Path) -> Card:
 
 
 def keep_card(folder: Path, card: Card) -> None:
-    """Keep a card where there is none yet; that there is one proves later that features are what they were."""
+    """Keep a card where there is none yet: later it proves that features are what they were."""
     if not folder.exists():
         aside = folder.with_name(f"{folder.name}.{os.getpid()}.part")
         aside.mkdir(parents=True, exist_ok=True)
@@ -95,5 +96,6 @@ def _prepare(declaration: Declaration, cache: Path, folder: Path) -> None:
         raise SourceError(json.loads(done.stdout)["message"])
     if done.returncode != 0:
         raise BackboneUnavailable(
-            f"Backbone '{declaration.name}' could not be prepared from {declaration.source}:\n{done.stderr[-2000:]}"
+            f"Backbone '{declaration.name}' could not be prepared from {declaration.source}:\n"
+            f"{done.stderr[-2000:]}"
         )

@@ -128,7 +128,7 @@ class Engine:
             return self._loaded[name]
 
     def prepare_all(self) -> None:
-        """Learn the facts of every backbone that are not known yet; those that fail say so where they are listed."""
+        """Learn what is not known yet of every backbone; one that fails says so where it is listed."""
         for info in self.infos():
             if not info.is_prepared:
                 with suppress(Exception), self._loading[info.name], self._remembering(info.name):

@@ -138,6 +138,7 @@ class ModelService(stubs.ModelServiceServicer):
                 info,
                 loaded=self._engine.loaded(info.name),
                 is_default=info.name == self._engine.default,
+                problem=self._engine.problem(info.name),
             )
             for info in page
         ]

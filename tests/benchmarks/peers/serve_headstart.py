@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
+from headstart_server.backbones.image_backbone import ImageBackbone
 
 from headstart_server.app import serve
 from headstart_server.backbones import pictures
 from headstart_server.backbones.backbone import LAST, Backbone, BackboneInfo, Modality
-from headstart_server.backbones.image_backbone import ImageBackbone
 from headstart_server.backbones.openvino_runtime import openvino_runtime
 from headstart_server.backbones.pictures import PictureDecoder
 from headstart_server.backbones.runtimes import RuntimeKind, RuntimeSettings

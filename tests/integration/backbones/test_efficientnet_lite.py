@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from headstart_server.backbones.backbone import LAST, Backbone, Content
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.efficientnet_lite import TAPS
-from headstart_server.backbones.image_backbone import GoldenMismatch, ImageBackbone, golden_picture, summarise
+from headstart_server.backbones.golden import Golden, GoldenMismatch, golden_picture, summarise
+from headstart_server.backbones.loaded_backbone import LoadedBackbone
 from headstart_server.backbones.pictures import PictureDecoder
 from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
 from headstart_server.errors import BackboneNotFound
@@ -131,11 +132,16 @@ def test_photographs_get_the_classes_the_reference_network_gives(backbone: Backb
 
 
 def test_the_golden_features_are_those_of_the_reference_network(backbone: Backbone) -> None:
-    stored = json.loads((resources.files("headstart_server.backbones") / "golden.json").read_text())
+    stored = golden(backbone)
     row = backbone.decode(golden_picture())[None]
     for view, features in reference(backbone.info.name, row).views.items():
         for fact, value in summarise(features[0]).items():
-            np.testing.assert_allclose(stored[backbone.info.name][view][fact], value, rtol=1e-3, atol=1e-5)
+            np.testing.assert_allclose(stored[view][fact], value, rtol=1e-3, atol=1e-5)
+
+
+def golden(backbone: Backbone) -> Golden:
+    stored = json.loads((resources.files("headstart_server.backbones") / "golden.json").read_text())
+    return stored[backbone.info.name]
 
 
 class Borrowed:
@@ -180,23 +186,23 @@ class Broken(PictureDecoder):
     "mistake", ["blue first", "mirrored", "turned", "one pixel off", "halved", "one too bright"]
 )
 def test_a_mistake_in_preprocessing_is_found_at_load(backbone: Backbone, mistake: str) -> None:
-    broken = ImageBackbone(
+    broken = LoadedBackbone(
         backbone.info,
         digest="",
-        pictures=Broken(backbone.info.input_size[0], mistake),
+        decoder=Broken(backbone.info.input_size[0], mistake),
         runtime=Borrowed(backbone),
         train=backbone.train_tail,
     )
     with pytest.raises(GoldenMismatch, match="Received: a relative error of"):
-        broken.check_golden()
+        broken.check(golden(backbone))
 
 
 def test_features_that_are_no_numbers_are_found_at_load(backbone: Backbone) -> None:
     decoder = PictureDecoder(backbone.info.input_size[0])
     with pytest.raises(GoldenMismatch):
-        ImageBackbone(
-            backbone.info, digest="", pictures=decoder, runtime=Lost(backbone), train=backbone.train_tail
-        ).check_golden()
+        LoadedBackbone(
+            backbone.info, digest="", decoder=decoder, runtime=Lost(backbone), train=backbone.train_tail
+        ).check(golden(backbone))
 
 
 def test_features_do_not_depend_on_the_batch_a_row_is_in() -> None:
@@ -247,7 +253,7 @@ settings = RuntimeSettings(
 )
 backbone = Catalog(runtimes=settings).load("efficientnet-lite0")
 rows = np.load(sys.argv[1])
-assert backbone.__class__.__name__ == "ImageBackbone" and "tensorflow" not in sys.modules
+assert backbone.__class__.__name__ == "LoadedBackbone" and "tensorflow" not in sys.modules
 views = backbone.run(rows)
 alone = backbone.run(rows[1:2])
 assert all(np.array_equal(alone[view], views[view][1:2]) for view in views)
@@ -287,7 +293,9 @@ assert not {"keras", "tensorflow", "torch", "jax"} & set(sys.modules)
 
 
 def test_an_unknown_backbone_is_refused_with_those_that_are_known() -> None:
-    with pytest.raises(BackboneNotFound, match=r"efficientnet-lite0, .*Received: 'resnet'"):
+    with pytest.raises(
+        BackboneNotFound, match=r"no backbone 'resnet'. Expected one of: efficientnet-lite0, "
+    ):
         Catalog().load("resnet")
 
 

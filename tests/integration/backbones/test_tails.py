@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from headstart_server.backbones.backbone import Backbone
 from headstart_server.backbones.catalog import Catalog
-from headstart_server.backbones.image_backbone import golden_picture
+from headstart_server.backbones.golden import golden_picture
 from headstart_server.backbones.keras_tail import taken
 from headstart_server.backbones.keras_training import mean_loss
 from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings

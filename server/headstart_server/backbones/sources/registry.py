@@ -5,11 +5,15 @@ from collections.abc import Mapping
 from headstart_server.backbones.declaration import Declaration, DeclarationError
 from headstart_server.backbones.sources.efficientnet_lite import SCHEME as EFFICIENTNET_LITE
 from headstart_server.backbones.sources.efficientnet_lite import EfficientNetLite
+from headstart_server.backbones.sources.keras_applications import KerasApplications
+from headstart_server.backbones.sources.keras_file import KerasFile
 from headstart_server.backbones.sources.source import Source
 
 #: The sources of networks. To add one, write a `Source` in a module here, and name it in this table.
 SOURCES: Mapping[str, Source] = {
     EFFICIENTNET_LITE: EfficientNetLite(),
+    "keras": KerasApplications(),
+    "keras-file": KerasFile(),
 }
 
 #: What is heeded whatever the source.
@@ -32,7 +36,7 @@ def source_of(declaration: Declaration) -> Source:
         if setting not in _FOR_ALL and setting not in source.options:
             heeded = ", ".join(sorted({*source.options, *_FOR_ALL}))
             raise DeclarationError(
-                f"Backbone {declaration.name!r}: Expected settings that {declaration.scheme}: heeds: {heeded}. "
-                f"Received: {setting}."
+                f"Backbone {declaration.name!r}: Expected settings that source {declaration.scheme} heeds: "
+                f"{heeded}. Received: {setting}."
             )
     return source

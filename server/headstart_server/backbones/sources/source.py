@@ -10,16 +10,15 @@ from headstart_server.backbones.network import Network
 
 
 class Source(Protocol):
-    """Opens the networks of one scheme. None of its code is run by what it opens.
+    """Opens the networks of one scheme, without running code that comes with them."""
 
-    Attributes:
-        options: the settings of a declaration that it heeds; others are refused. `digest`, `license` and
-            `description` are heeded for all.
-        in_keras: whether its networks are Keras models, which run on GPUs too; else OpenVINO runs them.
-    """
+    @property
+    def options(self) -> Collection[str]:
+        """The settings of a declaration that it heeds; others are refused, but for those all heed."""
 
-    options: Collection[str]
-    in_keras: bool
+    @property
+    def in_keras(self) -> bool:
+        """Whether its networks are Keras models, which run on GPUs too; else OpenVINO runs them."""
 
     def modality(self, declaration: Declaration) -> Modality:
         """What the backbone takes, as far as that is known before it is opened."""

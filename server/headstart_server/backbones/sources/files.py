@@ -1,0 +1,80 @@
+"""Files of weights: on this machine, or downloaded into the cache once and pinned."""
+
+import hashlib
+import os
+import shutil
+import urllib.request
+from http.client import HTTPException
+from pathlib import Path
+
+from headstart_server.backbones.declaration import Declaration
+from headstart_server.backbones.sources.source import SourceError
+from headstart_server.backbones.torch_checkpoint import file_digest
+
+#: Seconds without a byte after which a download is given up.
+_TIMEOUT = 60.0
+
+
+def local_file(declaration: Declaration, cache: Path) -> Path:
+    """The file that a declaration's location names, downloaded first if it is a URL.
+
+    Args:
+        declaration: its location is a path, or a URL of http or https, which needs a digest.
+        cache: folder that downloads are kept in, under their digest.
+
+    Raises:
+        SourceError: there is no such file, a URL has no digest, or what came has another one.
+    """
+    return file_at(declaration.location, declaration.digest, cache)
+
+
+def file_at(location: str, digest: str | None, cache: Path) -> Path:
+    """A file on this machine, or one that is downloaded and pinned; see `local_file`."""
+    if location.startswith(("https://", "http://")):
+        return _downloaded(location, digest, cache)
+    path = Path(location)
+    if not path.is_file():
+        raise SourceError(f"Expected a file. Received: {location}, which is none.")
+    return path
+
+
+def folder_digest(folder: Path) -> str:
+    """SHA-256 over the paths and contents of all files in a folder.
+
+    Raises:
+        SourceError: there is no such folder, or no file in it.
+    """
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    if not files:
+        raise SourceError(f"Expected a folder with files. Received: {folder}, which has none.")
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(f"{path.relative_to(folder).as_posix()} {file_digest(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def _downloaded(url: str, digest: str | None, cache: Path) -> Path:
+    if digest is None:
+        raise SourceError(
+            f"Expected a digest for what is downloaded, SHA-256 of the file. Received: none for {url}."
+        )
+    path = cache / "downloads" / f"{digest}-{url.rpartition('/')[2] or 'file'}"
+    if path.is_file():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer, aside.open("wb") as file:  # noqa: S310 - http
+            shutil.copyfileobj(answer, file)
+        received = file_digest(aside)
+        if received != digest:
+            raise SourceError(
+                f"Expected a file with digest {digest} at {url}. Received: {received}. It was changed there, "
+                "or the pin is that of another file."
+            )
+        os.rename(aside, path)
+    except (OSError, HTTPException) as error:
+        raise SourceError(f"Expected a file at {url}. Received: {error}.") from error
+    finally:
+        aside.unlink(missing_ok=True)
+    return path

@@ -1,0 +1,117 @@
+"""The networks of Keras Applications, with ImageNet's weights or others."""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from headstart_server.backbones.backbone import Modality
+from headstart_server.backbones.declaration import Declaration
+from headstart_server.backbones.keras_import import load_keras
+from headstart_server.backbones.network import Network
+from headstart_server.backbones.sources.files import file_at
+from headstart_server.backbones.sources.keras_pictures import (
+    PICTURE_OPTIONS,
+    picture_network,
+    weights_digest,
+)
+from headstart_server.backbones.sources.source import SourceError
+from headstart_server.backbones.torch_checkpoint import file_digest
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """Of a network: the module whose `preprocess_input` is its own, and the size it was trained for."""
+
+    module: str
+    size: int = 224
+
+
+_NETWORKS: Mapping[str, _Facts] = {
+    **{f"ConvNeXt{size}": _Facts("convnext") for size in ("Tiny", "Small", "Base", "Large", "XLarge")},
+    **{f"DenseNet{layers}": _Facts("densenet") for layers in (121, 169, 201)},
+    **{
+        f"EfficientNetB{number}": _Facts("efficientnet", size)
+        for number, size in enumerate((224, 240, 260, 300, 380, 456, 528, 600))
+    },
+    **{
+        f"EfficientNetV2{kind}": _Facts("efficientnet_v2", size)
+        for kind, size in {"B0": 224, "B1": 240, "B2": 260, "B3": 300, "S": 384, "M": 480, "L": 480}.items()
+    },
+    "InceptionResNetV2": _Facts("inception_resnet_v2", 299),
+    "InceptionV3": _Facts("inception_v3", 299),
+    "MobileNet": _Facts("mobilenet"),
+    "MobileNetV2": _Facts("mobilenet_v2"),
+    "MobileNetV3Large": _Facts("mobilenet_v3"),
+    "MobileNetV3Small": _Facts("mobilenet_v3"),
+    "NASNetLarge": _Facts("nasnet", 331),
+    "NASNetMobile": _Facts("nasnet"),
+    **{f"ResNet{layers}": _Facts("resnet") for layers in (50, 101, 152)},
+    **{f"ResNet{layers}V2": _Facts("resnet_v2") for layers in (50, 101, 152)},
+    "VGG16": _Facts("vgg16"),
+    "VGG19": _Facts("vgg19"),
+    "Xception": _Facts("xception", 299),
+}
+
+
+class KerasApplications:
+    """``keras:NAME``, such as ``keras:MobileNetV3Large``.
+
+    Its weights are ImageNet's, which Keras downloads once and checks, or those of the declared file.
+    """
+
+    options = PICTURE_OPTIONS | {"weights"}
+    in_keras = True
+
+    def modality(self, declaration: Declaration) -> Modality:  # noqa: ARG002 - is the same for all
+        """Pictures."""
+        return Modality.IMAGE
+
+    def info(self, declaration: Declaration) -> None:
+        """Known once it is opened."""
+        _facts(declaration)
+
+    def fetch(self, declaration: Declaration, cache: Path) -> str:
+        """The digest of the declared file; ImageNet's weights are fetched and checked as it opens."""
+        return file_digest(_weights(declaration, cache)) if declaration.weights else "imagenet"
+
+    def open(self, declaration: Declaration, cache: Path) -> Network:
+        """Build the network, without its classifier, and load its weights."""
+        facts, name = _facts(declaration), declaration.location
+        load_keras()
+        module = importlib.import_module(f"keras.applications.{facts.module}")
+        path = _weights(declaration, cache) if declaration.weights else None
+        size = declaration.size or facts.size
+        try:
+            body = getattr(module, name)(
+                include_top=False, weights=str(path) if path else "imagenet", input_shape=(size, size, 3)
+            )
+        except Exception as error:  # of downloads, HDF5 and shapes, nearly any
+            raise SourceError(
+                f"Expected weights for {name} from {path or 'the place that Keras knows'}. "
+                f"Received: {type(error).__name__}: {error}"
+            ) from error
+        return picture_network(
+            body,
+            declaration,
+            architecture=f"keras.applications.{name}",
+            weights=file_digest(path) if path else weights_digest(body),
+            size=size,
+            preprocess=module.preprocess_input,
+            license="" if path else "Apache-2.0",
+            description=f"{name} of Keras Applications" + ("." if path else ", trained on ImageNet."),
+        )
+
+
+def _facts(declaration: Declaration) -> _Facts:
+    try:
+        return _NETWORKS[declaration.location]
+    except KeyError:
+        raise SourceError(
+            f"Expected a network of Keras Applications: {', '.join(sorted(_NETWORKS))}. "
+            f"Received: {declaration.location!r}."
+        ) from None
+
+
+def _weights(declaration: Declaration, cache: Path) -> Path:
+    return file_at(declaration.weights or "", declaration.digest, cache)

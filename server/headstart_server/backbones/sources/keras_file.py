@@ -1,0 +1,85 @@
+"""Keras files of one's own, none of whose code is run."""
+
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from headstart_server.backbones.backbone import Modality
+from headstart_server.backbones.declaration import Declaration
+from headstart_server.backbones.keras_import import load_keras
+from headstart_server.backbones.network import Network
+from headstart_server.backbones.sources.files import local_file
+from headstart_server.backbones.sources.keras_pictures import PICTURE_OPTIONS, picture_network, side_of
+from headstart_server.backbones.sources.source import SourceError
+from headstart_server.backbones.torch_checkpoint import file_digest
+
+#: Classes of Keras that hold code, or run what is not theirs.
+_CODE = {"Lambda", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "TFSMLayer"}
+
+
+class KerasFile:
+    """``keras-file:PATH``, a ``.keras`` file of a network of pictures [n, height, width, 3]."""
+
+    options = PICTURE_OPTIONS
+    in_keras = True
+
+    def modality(self, declaration: Declaration) -> Modality:  # noqa: ARG002 - is the same for all
+        """Pictures."""
+        return Modality.IMAGE
+
+    def info(self, declaration: Declaration) -> None:
+        """Known once it is opened."""
+
+    def fetch(self, declaration: Declaration, cache: Path) -> str:
+        """The digest of the file."""
+        return file_digest(local_file(declaration, cache))
+
+    def open(self, declaration: Declaration, cache: Path) -> Network:
+        """Load the model, if all its parts are Keras' own."""
+        path = local_file(declaration, cache)
+        check_keras_file(path)
+        try:
+            body = load_keras().saving.load_model(path, compile=False, safe_mode=True)
+        except Exception as error:  # damaged files end in nearly any
+            raise SourceError(f"{path.name} cannot be loaded: {type(error).__name__}: {error}") from error
+        return picture_network(
+            body,
+            declaration,
+            architecture="keras file",
+            weights=file_digest(path),
+            size=side_of(body, declaration),
+        )
+
+
+def check_keras_file(path: Path) -> None:
+    """Refuse a Keras file with parts that are not Keras' own, or hold code, before any of it is loaded.
+
+    Raises:
+        SourceError: it has such parts, or is no Keras file.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read("config.json"))
+    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+        raise SourceError(f"Expected a .keras file. Received: {path.name}, {error}.") from error
+    for part in _parts(config):
+        module, name = str(part.get("module")), str(part.get("class_name"))
+        foreign = module.split(".", maxsplit=1)[0] not in {"keras", "builtins", "None"}
+        if foreign or name in _CODE or name.startswith("__lambda"):
+            raise SourceError(
+                f"Expected layers of Keras only, for loading runs no code. Received: {path.name}, with "
+                f"{name} of {module}. Save the network without it."
+            )
+
+
+def _parts(config: Any) -> Iterator[dict[str, Any]]:
+    """Every serialized object in a configuration."""
+    if isinstance(config, dict):
+        if "class_name" in config:
+            yield config
+        config = list(config.values())
+    if isinstance(config, list):
+        for value in config:
+            yield from _parts(value)

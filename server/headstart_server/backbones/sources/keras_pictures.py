@@ -1,0 +1,171 @@
+"""From a Keras model of pictures, as it came, to a network that takes uint8 pixels and gives features."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from headstart_server.backbones.backbone import LAST, BackboneInfo, Modality
+from headstart_server.backbones.declaration import Declaration
+from headstart_server.backbones.decoding import Pictures
+from headstart_server.backbones.keras_import import load_keras
+from headstart_server.backbones.network import Network
+from headstart_server.backbones.pictures import CROP
+from headstart_server.backbones.sources.source import SourceError
+
+#: The settings of pictures that every source of Keras models heeds.
+PICTURE_OPTIONS = frozenset({"size", "crop", "scale", "mean", "std", "channels", "pooling", "layer"})
+
+#: Changes whenever the layers added around a model compute something else.
+_FORM = "keras-pictures/1"
+
+
+def picture_network(
+    body: Any,
+    declaration: Declaration,
+    *,
+    architecture: str,
+    weights: str,
+    size: int,
+    preprocess: Callable[[Any], Any] = lambda pixels: pixels,
+    license: str = "",
+    description: str = "",
+) -> Network:
+    """Put preprocessing before a Keras model, and pooling behind it.
+
+    Args:
+        body: a model from float32 pixels [n, height, width, 3] to one output, or with the declared layer.
+        declaration: what is declared of it.
+        architecture: names the model and `preprocess` for the digest; the same wherever its files lie.
+        weights: SHA-256 of its weights in hexadecimal.
+        size: height and width that it takes, in pixels.
+        preprocess: what it needs of pixels 0 to 255, RGB, unless scale, mean, std or channels are declared.
+        license: of the weights, unless one is declared.
+        description: of the network, unless one is declared.
+
+    Raises:
+        SourceError: there is no such layer, or its values cannot be pooled.
+    """
+    keras = load_keras()
+    pictures = keras.Input((size, size, 3), dtype="uint8", name="pictures")
+    pixels = keras.ops.cast(pictures, body.inputs[0].dtype if body.inputs else "float32")
+    own = _own_preprocessing(declaration)
+    scaled = _preprocessed(pixels, declaration) if own else preprocess(pixels)
+    features = _pooled(_output(body, declaration)(scaled), declaration)
+    model = keras.Model(pictures, {LAST: keras.ops.cast(features, "float32")})
+    model.trainable = False
+    decoding = Pictures(size=size, crop=CROP if declaration.crop is None else declaration.crop)
+    return Network(
+        info=BackboneInfo(
+            name=declaration.name,
+            modality=Modality.IMAGE,
+            views={LAST: int(features.shape[-1])},
+            input_size=(size, size),
+            parameter_count=int(sum(np.prod(weight.shape) for weight in model.weights)),
+            source=declaration.source,
+            license=declaration.license or license,
+            description=declaration.description or description,
+        ),
+        model=model,
+        decoding=decoding,
+        weights=weights,
+        identity={
+            "architecture": [_FORM, architecture],
+            "declared": {
+                name: value for name, value in declaration.given().items() if name in PICTURE_OPTIONS
+            },
+            "size": size,
+            "preprocessing": decoding.preprocessing,
+        },
+    )
+
+
+def weights_digest(model: Any) -> str:
+    """SHA-256 over the weights of a Keras model, in their order: names, shapes and values."""
+    digest = hashlib.sha256()
+    for weight in model.weights:
+        values = np.ascontiguousarray(load_keras().ops.convert_to_numpy(weight))
+        digest.update(f"{weight.path} {values.dtype} {values.shape}\n".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
+def side_of(body: Any, declaration: Declaration) -> int:
+    """Height and width that a model takes, in pixels: its own, or the declared ones where it takes any.
+
+    Raises:
+        SourceError: it takes no pictures of three channels, or takes others than declared.
+    """
+    shape = tuple(body.input_shape) if not isinstance(body.input_shape, dict | list) else ()
+    if len(shape) != 4 or shape[3] not in (3, None):
+        raise SourceError(
+            f"Expected a network of one input, pictures [n, height, width, 3]. Received: {body.input_shape}."
+        )
+    own = {side for side in shape[1:3] if side is not None}
+    asked = {declaration.size} if declaration.size else own
+    if len(own | asked) != 1:
+        raise SourceError(
+            "Expected a network of square pictures whose size is its own, or declared. Received: input "
+            f"shape {list(shape)}, declared size {declaration.size}."
+        )
+    return int((own | asked).pop())
+
+
+def _own_preprocessing(declaration: Declaration) -> bool:
+    said = (declaration.scale, declaration.channels)
+    return bool(declaration.mean or declaration.std) or any(value is not None for value in said)
+
+
+def _preprocessed(pixels: Any, declaration: Declaration) -> Any:
+    """Scale, then mean, then standard deviation, each in the order of the channels that the network takes."""
+    if declaration.channels == "bgr":
+        pixels = pixels[..., ::-1]
+    if declaration.scale is not None:
+        pixels = pixels * declaration.scale
+    elif declaration.mean or declaration.std:
+        pixels = pixels * (1 / 255)
+    if declaration.mean:
+        pixels = pixels - np.array(declaration.mean, np.float32)
+    if declaration.std:
+        pixels = pixels / np.array(declaration.std, np.float32)
+    return pixels
+
+
+def _output(body: Any, declaration: Declaration) -> Any:
+    """The model up to the declared layer."""
+    if declaration.layer is None:
+        return body
+    names = [layer.name for layer in body.layers]
+    if declaration.layer not in names:
+        raise SourceError(
+            f"Expected a layer of the network: {_some(names)}. Received: {declaration.layer!r}."
+        )
+    return load_keras().Model(body.inputs, body.get_layer(declaration.layer).output)
+
+
+def _pooled(features: Any, declaration: Declaration) -> Any:
+    """One vector for each picture: of maps the mean over places, of tokens the mean, unless declared."""
+    ops = load_keras().ops
+    if not hasattr(features, "shape"):
+        raise SourceError(
+            f"Expected a network of one output. Received: {len(features)}; name one with the setting layer."
+        )
+    rank = len(features.shape)
+    pooling = declaration.pooling or ("none" if rank == 2 else "avg")
+    places = {3: (1,), 4: (1, 2)}.get(rank)
+    if pooling == "none" and rank == 2:
+        return features
+    if pooling == "none" and None not in features.shape[1:]:
+        return ops.reshape(features, (-1, int(np.prod(features.shape[1:]))))
+    if places is not None and pooling in {"avg", "max"}:
+        return ops.mean(features, axis=places) if pooling == "avg" else ops.max(features, axis=places)
+    if rank == 3 and pooling == "first":
+        return features[:, 0]
+    raise SourceError(
+        f"Expected features that pooling {pooling!r} suits. Received: shape {list(features.shape)}."
+    )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 12 else f"{', '.join(names[:4])}, ... {', '.join(names[-8:])}"
