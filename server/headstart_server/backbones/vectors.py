@@ -1,0 +1,92 @@
+"""Features that callers computed themselves: no network, only their proof."""
+
+from collections.abc import Collection
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart_server.backbones.backbone import LAST, Content, Views
+from headstart_server.backbones.cores import available_cores
+from headstart_server.backbones.runtimes import Precision
+from headstart_server.backbones.tail import Tail, TailMismatch, TailPlan, TailWeights
+from headstart_server.errors import UndecodableInput, WrongModality
+
+#: Most numbers of one input.
+MAX_SIZE = 65_536
+
+#: Changes whenever the same array becomes other features.
+PREPROCESSING = "vectors/1: as they are, in float32"
+
+#: Rows of a batch; passing them on costs nothing, so it is only that many answers are made at once.
+BATCH = 32
+
+
+class TensorDecoder:
+    """Turns arrays into rows; safe to share between threads.
+
+    Args:
+        size: numbers of each array.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+
+    def decode(self, content: Content) -> NDArray[np.float32]:
+        """Turn one array into features.
+
+        Args:
+            content: floats or integers of shape [size].
+
+        Returns:
+            float32 [size].
+
+        Raises:
+            WrongModality: the content is no array of floats or integers.
+            UndecodableInput: it has another shape, or a number that is not finite in float32.
+        """
+        if not isinstance(content, np.ndarray):
+            kind = "a text" if isinstance(content, str) else "bytes"
+            raise WrongModality(f"Expected {self._expected()}. Received: {kind}.")
+        if content.dtype.kind not in "fiu":
+            raise WrongModality(f"Expected {self._expected()}. Received: {content.dtype}.")
+        if content.shape != (self._size,):
+            raise UndecodableInput(
+                f"Expected {self._expected()}. Received: {content.dtype} of shape {list(content.shape)}."
+            )
+        with np.errstate(over="ignore"):
+            row = content.astype(np.float32)  # a copy: what is given may be a view of a whole message
+        finite = np.isfinite(row)
+        if not finite.all():
+            place = int(np.argmin(finite))
+            raise UndecodableInput(
+                f"Expected {self._expected()}, each finite in float32. "
+                f"Received: {content[place]} at index {place}, and {int((~finite).sum())} such in all."
+            )
+        return row
+
+    def _expected(self) -> str:
+        return f"an array of {self._size} floats or integers, of shape [{self._size}]"
+
+
+class IdentityRuntime:
+    """A `Runtime` without a network: the one view of a row is the row."""
+
+    name = "identity float32"
+    precision = Precision.FLOAT32
+    stream_per_core = True
+    batch = BATCH
+
+    def __init__(self) -> None:
+        self.streams = available_cores()
+
+    def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> Views:  # noqa: ARG002 - none
+        """The rows, float32 [n, size]. They may be called from many threads."""
+        return {LAST: rows.astype(np.float32)}
+
+    def tail(self, plan: TailPlan, weights: TailWeights) -> Tail:  # noqa: ARG002 - there is none
+        """No tail.
+
+        Raises:
+            TailMismatch: always; there is no network to cut.
+        """
+        raise TailMismatch("Expected no tail of a backbone without a network. Received: one.")
