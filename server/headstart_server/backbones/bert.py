@@ -97,7 +97,8 @@ def _mean(keras: Any, x: Any, real: Any) -> Any:
     """Mean over the tokens that are no padding, in float32."""
     weights = keras.ops.expand_dims(keras.ops.cast(real, "float32"), -1)
     total = keras.ops.sum(keras.ops.multiply(keras.ops.cast(x, "float32"), weights), axis=1)
-    return keras.ops.divide(total, keras.ops.sum(weights, axis=1))
+    # A row of nothing but padding fills up a batch.
+    return keras.ops.divide(total, keras.ops.maximum(keras.ops.sum(weights, axis=1), 1.0))
 
 
 class _Network:

@@ -9,16 +9,22 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from headstart_server.backbones import pictures
+from headstart_server.backbones import bert, minilm, pictures, vectors
 from headstart_server.backbones.backbone import Backbone, BackboneInfo, Modality
 from headstart_server.backbones.efficientnet_lite import ARCHITECTURE, Scaling, build
-from headstart_server.backbones.image_backbone import ImageBackbone, Runtime, Train
+from headstart_server.backbones.image_backbone import (
+    ImageBackbone,
+    Runtime,
+    Train,
+    golden_text,
+)
 from headstart_server.backbones.keras_import import computing_in
 from headstart_server.backbones.keras_runtime import KerasRuntime
 from headstart_server.backbones.keras_training import train
 from headstart_server.backbones.openvino_runtime import openvino_runtime
 from headstart_server.backbones.pictures import PictureDecoder
 from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
+from headstart_server.backbones.tail import TailMismatch
 from headstart_server.backbones.tail_training import TailEpoch, TailRequest, TailResult
 from headstart_server.backbones.torch_checkpoint import file_digest, read_checkpoint
 from headstart_server.backbones.training_process import train_in_process
@@ -26,6 +32,9 @@ from headstart_server.errors import BackboneNotFound
 
 #: What a request that names no backbone gets.
 DEFAULT = "efficientnet-lite0"
+
+#: What it gets if its inputs are texts.
+DEFAULT_TEXT = minilm.NAME
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,27 +77,35 @@ class Catalog:
 
     def list(self) -> Sequence[BackboneInfo]:
         """The facts about each backbone, the default one first."""
-        return [_info(name, entry) for name, entry in _ENTRIES.items()]
+        return [*(_info(name, entry) for name, entry in _ENTRIES.items()), minilm.INFO]
 
     def info(self, name: str) -> BackboneInfo:
-        """The facts about one backbone.
+        """The facts about one backbone, listed or of the family of ``features:SIZE``.
 
         Raises:
             BackboneNotFound: none is named so.
         """
+        if name == minilm.NAME:
+            return minilm.INFO
+        if (size := vectors.size_of(name)) is not None:
+            return vectors.info(size)
         return _info(name, _entry(name))
 
     def load(self, name: str = DEFAULT) -> Backbone:
         """Load a backbone, warm it up, and check that its features are right. Takes seconds.
 
         Args:
-            name: one of the listed names.
+            name: one of the listed names, or of the family of ``features:SIZE``.
 
         Raises:
             BackboneNotFound: none is named so, or its weights are not installed.
             CheckpointError: its weights are damaged.
             GoldenMismatch: it gives other features than it should.
         """
+        if name == minilm.NAME:
+            return self._load_texts()
+        if (size := vectors.size_of(name)) is not None:
+            return _without_network(size)
         entry, info = _entry(name), self.info(name)
         weights = _weights_path(name)
         digest = _digest(file_digest(weights), entry.scaling)
@@ -101,6 +118,19 @@ class Catalog:
             train=self._trainer(info),
         )
         backbone.check_golden()
+        return backbone
+
+    def _load_texts(self) -> Backbone:
+        folder, info = minilm.folder(), minilm.INFO
+        digest = folder.digest()
+        backbone = ImageBackbone(
+            info,
+            digest=digest,
+            pictures=folder.decoder(),
+            runtime=self._runtime(info, digest),
+            train=self._trainer(info),
+        )
+        backbone.check_golden(golden_text())
         return backbone
 
     def _runtime(self, info: BackboneInfo, digest: str) -> Runtime:
@@ -139,17 +169,40 @@ class Catalog:
             BackboneNotFound: none is named so, or its weights are not installed.
             CheckpointError: its weights are damaged.
         """
+        if name == minilm.NAME:
+            folder = minilm.folder()
+            shape, state = folder.shape(), folder.state()
+            with computing_in(precision):
+                return bert.build(shape, state)
         tensors = read_checkpoint(_weights_path(name)).tensors
         with computing_in(precision):
             return build(_entry(name).scaling, tensors)
+
+
+def _without_network(size: int) -> Backbone:
+    info = vectors.info(size)
+
+    def train(
+        request: TailRequest, _progress: Callable[[TailEpoch], None], _checkpoint: Callable[[], None]
+    ) -> TailResult:
+        raise TailMismatch(f"Expected no tail of {info.name}, which has no network. Received: {request.blocks}.")
+
+    return ImageBackbone(
+        info,
+        digest=vectors.digest(size),
+        pictures=vectors.TensorDecoder(size),
+        runtime=vectors.IdentityRuntime(),
+        train=train,
+    )
 
 
 def _entry(name: str) -> _Entry:
     try:
         return _ENTRIES[name]
     except KeyError:
+        known = ", ".join([*_ENTRIES, minilm.NAME, f"{vectors.FAMILY}SIZE"])
         raise BackboneNotFound(
-            f"Expected a backbone of this server: {', '.join(_ENTRIES)}. Received: {name!r}"
+            f"Expected a backbone of this server: {known}. Received: {name!r}"
         ) from None
 
 

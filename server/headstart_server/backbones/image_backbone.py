@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from headstart_server.backbones.backbone import BackboneInfo, Content, Views
-from headstart_server.backbones.pictures import PictureDecoder
 from headstart_server.backbones.runtimes import Precision
 from headstart_server.backbones.tail import Tail, TailMismatch, TailPlan, TailWeights
 from headstart_server.backbones.tail_training import TailEpoch, TailRequest, TailResult
@@ -52,8 +51,15 @@ class Runtime(Protocol):
         """A tail of the network."""
 
 
+class Decoder(Protocol):
+    """Turns one input into one row."""
+
+    def decode(self, content: Content) -> NDArray[np.generic]:
+        """See `Backbone.decode`."""
+
+
 class ImageBackbone:
-    """A `Backbone` that takes pictures.
+    """A `Backbone` that takes pictures, texts or arrays.
 
     Args:
         info: its facts.
@@ -64,7 +70,7 @@ class ImageBackbone:
     """
 
     def __init__(
-        self, info: BackboneInfo, *, digest: str, pictures: PictureDecoder, runtime: Runtime, train: Train
+        self, info: BackboneInfo, *, digest: str, pictures: Decoder, runtime: Runtime, train: Train
     ) -> None:
         self._info = info
         self._digest = digest
@@ -105,8 +111,8 @@ class ImageBackbone:
         """Rows of a batch that make the most of a stream."""
         return self._runtime.batch
 
-    def decode(self, content: Content) -> NDArray[np.uint8]:
-        """Turn one picture into RGB pixels, uint8 [height, width, 3]; see `PictureDecoder.decode`."""
+    def decode(self, content: Content) -> NDArray[np.generic]:
+        """Turn one input into one row; see `Backbone.decode`."""
         return self._pictures.decode(content)
 
     def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> Views:
@@ -131,15 +137,18 @@ class ImageBackbone:
         """Train a tail with a linear head on it; see `Backbone.train_tail`."""
         return self._train(request, progress, checkpoint)
 
-    def check_golden(self) -> None:
-        """Compare the features of one made picture with those the original network gives.
+    def check_golden(self, content: Content | None = None) -> None:
+        """Compare the features of one made input with those the original network gives.
 
         A wrong order of colours, scale or crop raises no error by itself; it only costs accuracy.
+
+        Args:
+            content: the made input; None for the picture.
 
         Raises:
             GoldenMismatch: they differ by more than rounding.
         """
-        views = self.run(self.decode(golden_picture())[None])
+        views = self.run(self.decode(golden_picture() if content is None else content)[None])
         for view, expected in _golden_features()[self._info.name].items():
             received = summarise(views[view][0])
             error = max(_relative_error(received[fact], expected[fact]) for fact in expected)
@@ -159,6 +168,11 @@ def golden_picture() -> NDArray[np.uint8]:
     green = 127.5 + 127.5 * np.sin(x * y / 2500)
     blue = np.where((x // 40 + y // 30) % 3 == 0, 220, 255 * (y / 299) ** 2)
     return np.stack([red, green, blue], axis=-1).astype(np.uint8)
+
+
+def golden_text() -> str:
+    """A made text, with capitals, accents, digits, signs and words that no vocabulary has whole."""
+    return "Ünïcode words, 42 numbers & pseudo-antidisestablishmentarianism: do they pass as they should?"
 
 
 def summarise(features: NDArray[np.float32]) -> dict[str, ArrayLike]:

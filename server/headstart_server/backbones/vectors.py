@@ -1,12 +1,12 @@
-"""Features that callers computed themselves: no network, only their proof."""
+"""Features that callers computed themselves: no network, only a look at each."""
 
+import hashlib
 from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.backbones.backbone import LAST, Content, Views
-from headstart_server.backbones.cores import available_cores
+from headstart_server.backbones.backbone import LAST, BackboneInfo, Content, Modality, Views
 from headstart_server.backbones.runtimes import Precision
 from headstart_server.backbones.tail import Tail, TailMismatch, TailPlan, TailWeights
 from headstart_server.errors import UndecodableInput, WrongModality
@@ -75,12 +75,10 @@ class IdentityRuntime:
     precision = Precision.FLOAT32
     stream_per_core = True
     batch = BATCH
-
-    def __init__(self) -> None:
-        self.streams = available_cores()
+    streams = 1
 
     def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> Views:  # noqa: ARG002 - none
-        """The rows, float32 [n, size]. They may be called from many threads."""
+        """The rows, float32 [n, size]. May be called from many threads."""
         return {LAST: rows.astype(np.float32)}
 
     def tail(self, plan: TailPlan, weights: TailWeights) -> Tail:  # noqa: ARG002 - there is none
@@ -90,3 +88,34 @@ class IdentityRuntime:
             TailMismatch: always; there is no network to cut.
         """
         raise TailMismatch("Expected no tail of a backbone without a network. Received: one.")
+
+
+#: What the names of these backbones begin with; the size follows.
+FAMILY = "features:"
+
+
+def size_of(name: str) -> int | None:
+    """The size that a name of this family says; None if it is of another."""
+    digits = name.removeprefix(FAMILY)
+    if not name.startswith(FAMILY) or not digits.isascii() or not digits.isdigit() or digits[0] == "0":
+        return None
+    return size if len(digits) <= 5 and (size := int(digits)) <= MAX_SIZE else None
+
+
+def info(size: int) -> BackboneInfo:
+    """The facts about the backbone of a size."""
+    return BackboneInfo(
+        name=f"{FAMILY}{size}",
+        modality=Modality.TENSOR,
+        views={LAST: size},
+        input_size=(size,),
+        parameter_count=0,
+        source="the caller",
+        license="",
+        description=f"No network: the inputs are features, arrays of {size} numbers.",
+    )
+
+
+def digest(size: int) -> str:
+    """SHA-256 in hexadecimal over what makes features of inputs."""
+    return hashlib.sha256(f"{PREPROCESSING}, {size}".encode()).hexdigest()
