@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.backbones.backbone import BackboneInfo, Content, Modality
+from headstart_server.backbones.backbone import BackboneInfo, Content, CutShort, Modality
 from headstart_server.backbones.tail import Cut, TailMismatch, TailPlan, TailWeights
 from headstart_server.backbones.tail_training import Loss, TailEpoch, TailRequest, TailResult, TrainingStop
 from headstart_server.database.database import Database
 from headstart_server.embedding.queue import Lane
-from headstart_server.errors import UndecodableInput
+from headstart_server.errors import BackboneNotFound, UndecodableInput
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.job import Findings, Job, JobEvent, JobStep, Progress
 from headstart_server.jobs.lease import Lease
@@ -103,7 +103,7 @@ class FakeBackbone:
         self._lock = threading.Lock()
 
     def decode(self, content: Content) -> NDArray[np.float32]:
-        raw = content if isinstance(content, bytes) else np.asarray(content).tobytes()
+        raw = content if isinstance(content, bytes) else _raw(content)
         with self._lock:
             self.decoded[raw] += 1
         if raw.startswith(b"broken"):
@@ -112,6 +112,11 @@ class FakeBackbone:
         if raw.startswith(b"endless"):
             return np.full(size, np.inf, np.float32)
         return (vector_of(raw.split(b":")[0], size) + 0.3 * vector_of(raw, size)).astype(np.float32)
+
+    def cut_short(self, content: Content) -> CutShort | None:
+        """Texts are cut after 20 characters."""
+        long = isinstance(content, str) and len(content) > 20
+        return CutShort(kept=20, length=len(content)) if long else None
 
     def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> dict[str, NDArray[np.float32]]:
         self.before_run(rows)
@@ -174,6 +179,10 @@ def vector_of(seed: bytes, size: int) -> NDArray[np.float64]:
     return np.random.default_rng(list(sha256(seed).digest())).normal(size=size)
 
 
+def _raw(content: Content) -> bytes:
+    return content.encode() if isinstance(content, str) else np.asarray(content).tobytes()
+
+
 class FakeSource:
     """Backbones by name, loaded without delay."""
 
@@ -185,6 +194,13 @@ class FakeSource:
 
     def list(self) -> Sequence[BackboneInfo]:
         return [backbone.info for backbone in self.backbones.values()]
+
+    def info(self, name: str) -> BackboneInfo:
+        if name not in self.backbones:
+            raise BackboneNotFound(
+                f"There is no backbone '{name}'. Expected one of: {', '.join(sorted(self.backbones))}."
+            )
+        return self.backbones[name].info
 
     def load(self, name: str) -> FakeBackbone:
         self.loads.append(name)

@@ -41,7 +41,8 @@ class BackboneInfo:
         name: as callers write it.
         modality: what it takes.
         views: the size of each view it gives, ``last`` among them.
-        input_size: (height, width) in pixels that pictures are brought to; () for other modalities.
+        input_size: what inputs are brought to: (height, width) in pixels of pictures, (most tokens,) of texts,
+            (size,) of tensors.
         parameter_count: number of weights.
         source: where the weights come from.
         license: SPDX identifier of the weights' licence.
@@ -58,6 +59,19 @@ class BackboneInfo:
     license: str
     description: str
     tails: Mapping[int, TailPlan] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CutShort:
+    """That a backbone does not see the end of an input.
+
+    Attributes:
+        kept: characters it sees.
+        length: characters there are.
+    """
+
+    kept: int
+    length: int
 
 
 class Backbone(Protocol):
@@ -95,6 +109,9 @@ class Backbone(Protocol):
             UndecodableInput: it is, but cannot be read.
             InputTooLarge: it has too many pixels.
         """
+
+    def cut_short(self, content: Content) -> CutShort | None:
+        """How much of an input that can be decoded its row holds; None if all of it."""
 
     def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> Views:
         """Features of rows, [n, ...] as `decode` made each. Called from `streams` threads at once at most.

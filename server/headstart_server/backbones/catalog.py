@@ -122,13 +122,14 @@ class Catalog:
 
     def _load_texts(self) -> Backbone:
         folder, info = minilm.folder(), minilm.INFO
-        digest = folder.digest()
+        digest, decoder = folder.digest(), folder.decoder()
         backbone = ImageBackbone(
             info,
             digest=digest,
-            pictures=folder.decoder(),
+            pictures=decoder,
             runtime=self._runtime(info, digest),
             train=self._trainer(info),
+            cut_short=decoder.cut_short,
         )
         backbone.check_golden(golden_text())
         return backbone
@@ -200,9 +201,9 @@ def _entry(name: str) -> _Entry:
     try:
         return _ENTRIES[name]
     except KeyError:
-        known = ", ".join([*_ENTRIES, minilm.NAME, f"{vectors.FAMILY}SIZE"])
+        known = ", ".join([*sorted([*_ENTRIES, minilm.NAME]), f"{vectors.FAMILY}SIZE"])
         raise BackboneNotFound(
-            f"Expected a backbone of this server: {known}. Received: {name!r}"
+            f"There is no backbone '{name}'. Expected one of: {known}.", metadata={"backbone": name}
         ) from None
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from headstart_server.backbones.backbone import BackboneInfo, Content, Views
+from headstart_server.backbones.backbone import BackboneInfo, Content, CutShort, Views
 from headstart_server.backbones.runtimes import Precision
 from headstart_server.backbones.tail import Tail, TailMismatch, TailPlan, TailWeights
 from headstart_server.backbones.tail_training import TailEpoch, TailRequest, TailResult
@@ -67,16 +67,25 @@ class ImageBackbone:
         pictures: turns content into rows.
         runtime: turns rows into views.
         train: trains tails.
+        cut_short: tells how much of an input its row holds; None where that is all of it.
     """
 
     def __init__(
-        self, info: BackboneInfo, *, digest: str, pictures: Decoder, runtime: Runtime, train: Train
+        self,
+        info: BackboneInfo,
+        *,
+        digest: str,
+        pictures: Decoder,
+        runtime: Runtime,
+        train: Train,
+        cut_short: Callable[[Content], CutShort | None] = lambda _: None,
     ) -> None:
         self._info = info
         self._digest = digest
         self._pictures = pictures
         self._runtime = runtime
         self._train = train
+        self._cut_short = cut_short
 
     def __repr__(self) -> str:
         return f"ImageBackbone({self._info.name!r}, digest={self._digest[:12]!r})"
@@ -115,8 +124,12 @@ class ImageBackbone:
         """Turn one input into one row; see `Backbone.decode`."""
         return self._pictures.decode(content)
 
+    def cut_short(self, content: Content) -> CutShort | None:
+        """How much of an input its row holds; see `Backbone.cut_short`."""
+        return self._cut_short(content)
+
     def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> Views:
-        """Features of rows, uint8 [n, height, width, 3]. Called from `streams` threads at once at most."""
+        """Features of rows [n, ...]. Called from `streams` threads at once at most."""
         return self._runtime.run(rows, cuts)
 
     def tail(self, weights: TailWeights) -> Tail:

@@ -1,13 +1,12 @@
 """From a text to the row of token ids that a network takes."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from headstart_server.backbones.backbone import Content
+from headstart_server.backbones.backbone import Content, CutShort
 from headstart_server.errors import UndecodableInput, WrongModality
 
 #: Tokens of a text that is decoded, unless a decoder says otherwise, those that begin and end it among them.
@@ -24,19 +23,6 @@ PREPROCESSING = (
     f"texts/1: the tokenizer's own normalisation, special tokens and truncation at the end, {CHARACTERS_PER_TOKEN} "
     f"characters a token at most, padded to powers of two from {SHORTEST}"
 )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class CutShort:
-    """That a backbone does not see the end of an input.
-
-    Attributes:
-        kept: characters it sees.
-        length: characters there are.
-    """
-
-    kept: int
-    length: int
 
 
 class TextDecoder:

@@ -6,14 +6,17 @@ from typing import Protocol
 
 import structlog
 
-from headstart_server.backbones.backbone import Backbone, BackboneInfo
+from headstart_server.backbones.backbone import Backbone, BackboneInfo, Content
 from headstart_server.embedding.embedder import Embedder
+from headstart_server.embedding.modality import usual_backbone
 from headstart_server.errors import BackboneNotFound, Loading
 
 log = structlog.get_logger(__name__)
 
 #: Seconds after which a caller may ask again for a backbone that is being loaded.
 LOADING_RETRY_SECONDS = 2.0
+#: Backbones that are loaded without being listed: each keeps threads of its own.
+MAX_UNLISTED = 64
 
 
 class BackboneSource(Protocol):
@@ -21,6 +24,13 @@ class BackboneSource(Protocol):
 
     def list(self) -> Sequence[BackboneInfo]:
         """The facts of every backbone there is."""
+
+    def info(self, name: str) -> BackboneInfo:
+        """The facts of one; there are families whose members are not listed.
+
+        Raises:
+            BackboneNotFound: there is none of this name.
+        """
 
     def load(self, name: str) -> Backbone:
         """Load one, ready and warm; takes seconds."""
@@ -47,8 +57,9 @@ class Engine:
         self._source = source
         self._make_embedder = make_embedder
         self._infos = {info.name: info for info in source.list()}
+        self._lock = threading.Lock()
         self._loaded: dict[str, Embedder] = {}
-        self._loading: dict[str, threading.Lock] = {name: threading.Lock() for name in self._infos}
+        self._loading: dict[str, threading.Lock] = {}
         self.default = default
         self.info(default)
 
@@ -62,13 +73,16 @@ class Engine:
         Raises:
             BackboneNotFound: there is none of this name.
         """
-        try:
-            return self._infos[name or self.default]
-        except KeyError:
-            raise BackboneNotFound(
-                f"There is no backbone '{name}'. Expected one of: {', '.join(sorted(self._infos))}.",
-                metadata={"backbone": name},
-            ) from None
+        name = name or self.default
+        return self._infos.get(name) or self._source.info(name)
+
+    def usual(self, content: Content) -> BackboneInfo:
+        """The facts of the backbone that is meant for such content where none is named.
+
+        Raises:
+            BackboneNotFound: there is none that takes it.
+        """
+        return self.info(usual_backbone(self.info(self.default), self._infos.values(), content))
 
     def loaded(self, name: str) -> Embedder | None:
         """The embedder of a backbone if it is loaded and warm."""
@@ -89,7 +103,7 @@ class Engine:
         embedder = self._loaded.get(name)
         if embedder is not None:
             return embedder
-        if not self._loading[name].locked():
+        if not self._loading_lock(name).locked():
             threading.Thread(
                 target=self._load_quietly, args=(name,), name=f"load-{name}", daemon=True
             ).start()
@@ -107,7 +121,7 @@ class Engine:
             Exception: whatever its source raises.
         """
         name = self.info(name).name
-        with self._loading[name]:
+        with self._loading_lock(name):
             if name not in self._loaded:
                 self._loaded[name] = self._make_embedder(self._source.load(name))
             return self._loaded[name]
@@ -116,6 +130,17 @@ class Engine:
         """Stop every embedder."""
         for embedder in self.all_loaded():
             embedder.close()
+
+    def _loading_lock(self, name: str) -> threading.Lock:
+        with self._lock:
+            unlisted = self._loading.keys() - self._infos.keys()
+            if name not in self._infos and name not in unlisted and len(unlisted) >= MAX_UNLISTED:
+                raise BackboneNotFound(
+                    f"Expected one of {MAX_UNLISTED} backbones of this kind that are in use: "
+                    f"{', '.join(sorted(unlisted)[:5])} and more. Received: '{name}', which would be one more.",
+                    metadata={"backbone": name},
+                )
+            return self._loading.setdefault(name, threading.Lock())
 
     def _load_quietly(self, name: str) -> None:
         try:

@@ -187,7 +187,7 @@ class Predictor:
         """Features of inputs.
 
         Args:
-            backbone: its name; empty for the default.
+            backbone: its name; empty for the usual one for such content as the first input.
             contents: the inputs.
             views: the views to return; empty for `last`.
             deadline: when the caller stops waiting, on the clock; None for never.
@@ -197,7 +197,7 @@ class Predictor:
         """
         started = self._clock()
         self._check_inputs(contents)
-        info = self._engine.info(backbone)
+        info = self._engine.info(backbone) if backbone else self._engine.usual(contents[0])
         wanted = list(views) or [LAST]
         for place, view in enumerate(wanted):
             if view not in info.views:
@@ -206,7 +206,7 @@ class Predictor:
                     f"Received: {view!r}.",
                     field=f"views[{place}]",
                 )
-        embedder = self._engine.get(backbone)
+        embedder = self._engine.get(info.name)
         rows = (await self._rows([embedder], contents, deadline, {}))[info.name]
         times = _times(rows)
         features = BackboneFeatures(backbone=info.name, views=stacked(rows, wanted))
