@@ -41,8 +41,8 @@ class BackboneInfo:
         name: as callers write it.
         modality: what it takes.
         views: the size of each view it gives, ``last`` among them.
-        input_size: what inputs are brought to: (height, width) in pixels of pictures, (most tokens,) of texts,
-            (size,) of tensors.
+        input_size: what inputs are brought to: (height, width) in pixels of pictures, (most tokens,) of
+            texts, (size,) of tensors.
         parameter_count: number of weights.
         source: where the weights come from.
         license: SPDX identifier of the weights' licence.

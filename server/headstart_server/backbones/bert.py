@@ -1,7 +1,7 @@
 """BERT as a Keras model that gives one vector for each text, with its weights by the names of PyTorch's.
 
-Devlin, Chang, Lee & Toutanova, "BERT: Pre-training of Deep Bidirectional Transformers" (NAACL 2019); the pooling
-is that of Reimers & Gurevych, "Sentence-BERT" (EMNLP 2019).
+Devlin, Chang, Lee & Toutanova, "BERT: Pre-training of Deep Bidirectional Transformers" (NAACL 2019); the
+pooling is that of Reimers & Gurevych, "Sentence-BERT" (EMNLP 2019).
 """
 
 from collections.abc import Mapping, Sequence

@@ -74,7 +74,9 @@ class BertFolder:
                 taps=tuple(range(layers, 0, -2))[::-1],
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise CheckpointError(f"Expected the sizes of a BERT in config.json. Received: {error}.") from error
+            raise CheckpointError(
+                f"Expected the sizes of a BERT in config.json. Received: {error}."
+            ) from error
 
     def max_tokens(self) -> int:
         """Tokens of a text that the network was trained to take."""

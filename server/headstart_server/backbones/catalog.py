@@ -186,7 +186,9 @@ def _without_network(size: int) -> Backbone:
     def train(
         request: TailRequest, _progress: Callable[[TailEpoch], None], _checkpoint: Callable[[], None]
     ) -> TailResult:
-        raise TailMismatch(f"Expected no tail of {info.name}, which has no network. Received: {request.blocks}.")
+        raise TailMismatch(
+            f"Expected no tail of {info.name}, which has no network. Received: {request.blocks}."
+        )
 
     return ImageBackbone(
         info,

@@ -20,7 +20,9 @@ INFO = BackboneInfo(
     parameter_count=22_565_376,
     source=f"{PACKAGE} (PyPI)",
     license="Apache-2.0",
-    description="MiniLM with 6 layers, trained on a billion pairs of English sentences, for texts of 256 tokens.",
+    description=(
+        "MiniLM with 6 layers, trained on a billion pairs of English sentences, for texts of up to 256 tokens."
+    ),
 )
 
 

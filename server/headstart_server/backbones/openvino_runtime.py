@@ -45,10 +45,10 @@ class OpenVinoRuntime:
     """Runs a converted network. A row's features do not depend on its batch, bit by bit.
 
     Each stream has compiled networks of its own, one for each size of batch, which run in the thread that
-    brings the batch. Where rows have several lengths, as texts do, it has one for each of those, too, compiled
-    when the first row of the length comes: that takes 0.3 s once, and a row 0.8 of the time that a network
-    for any length needs. Streams of one compiled network hand batches to OpenVINO's threads, pinned to cores that
-    the rest of a server needs too.
+    brings the batch. Where rows have several lengths, as texts do, it has one for each of those, too,
+    compiled when the first row of the length comes: that takes 0.3 s once, and a row 0.8 of the time that a
+    network for any length needs. Streams of one compiled network hand batches to OpenVINO's threads, pinned
+    to cores that the rest of a server needs too.
 
     Args:
         path: the converted network, from [n, ...] to outputs of [n, size]. Dimensions that it leaves open

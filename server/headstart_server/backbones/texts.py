@@ -15,13 +15,13 @@ MAX_TOKENS = 256
 #: The shortest row. Rows are as long as the least power of two from here on that holds the text.
 SHORTEST = 16
 
-#: Characters of a text that are looked at, for each token that is kept: no text makes a tokenizer work longer.
+#: Characters of a text that are looked at, for each token that is kept: a tokenizer's work is bounded.
 CHARACTERS_PER_TOKEN = 64
 
 #: Changes whenever the same text becomes other ids.
 PREPROCESSING = (
-    f"texts/1: the tokenizer's own normalisation, special tokens and truncation at the end, {CHARACTERS_PER_TOKEN} "
-    f"characters a token at most, padded to powers of two from {SHORTEST}"
+    f"texts/1: as the tokenizer's file says, cut off at the end, {CHARACTERS_PER_TOKEN} characters a token "
+    f"at most, padded to powers of two from {SHORTEST}"
 )
 
 
@@ -81,7 +81,9 @@ class TextDecoder:
 
     def _encode(self, content: Content):  # type: ignore[no-untyped-def]  # the package has no types
         if not isinstance(content, str):
-            kind = "bytes" if isinstance(content, bytes) else f"{content.dtype} of shape {list(content.shape)}"
+            kind = (
+                "bytes" if isinstance(content, bytes) else f"{content.dtype} of shape {list(content.shape)}"
+            )
             raise WrongModality(f"Expected a text. Received: {kind}.")
         try:
             encoding = self._tokenizer.encode(content[: self._max_characters])

@@ -136,8 +136,8 @@ class Engine:
             unlisted = self._loading.keys() - self._infos.keys()
             if name not in self._infos and name not in unlisted and len(unlisted) >= MAX_UNLISTED:
                 raise BackboneNotFound(
-                    f"Expected one of {MAX_UNLISTED} backbones of this kind that are in use: "
-                    f"{', '.join(sorted(unlisted)[:5])} and more. Received: '{name}', which would be one more.",
+                    f"Expected one of the {MAX_UNLISTED} backbones of this kind that are in use, such as "
+                    f"{', '.join(sorted(unlisted)[:5])}. Received: '{name}', which would be one more.",
                     metadata={"backbone": name},
                 )
             return self._loading.setdefault(name, threading.Lock())

@@ -119,9 +119,10 @@ class LaneQueue:
     """Two first-in-first-out lanes with one rule for what is done next. Not locked: the batcher does that.
 
     An entry has two turns: it is prepared (read and decoded), then its row runs in a batch of rows of its
-    shape: the row that has waited longest and those like it. In a lane rows run before further entries are prepared, so that what was begun first is answered first. Where batches
-    take a core from preparing anyway, a row may wait while one more entry is prepared (`pairing`), so that
-    two run together: that costs nothing, and they take less time than one after the other.
+    shape: that of the row that has waited longest. In a lane rows run before further entries are prepared, so
+    that what was begun first is answered first. Where batches take a core from preparing anyway, a row may
+    wait while one more entry is prepared (`pairing`), so that two run together: that costs nothing, and they
+    take less time than one after the other.
 
     Serving goes first and alone: a Predict never shares its batch with training rows, which would only make
     it longer, so it waits for one training turn at most. While both lanes wait, training is given turns up to
@@ -301,7 +302,7 @@ class LaneQueue:
         return bool(state.going_on or state.raw) or self._ready(lane, now) is not None
 
     def _ready(self, lane: Lane, now: float) -> tuple[int, ...] | None:
-        """The shape of the rows that run next: that of the oldest that waits for nothing; None if there is none."""
+        """The shape of the rows that run next: of the oldest that waits for nothing; None if there is none."""
         state = self._lanes[lane]
         if not self._free:
             return None

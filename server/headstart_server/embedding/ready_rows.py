@@ -48,7 +48,7 @@ class ReadyRows(Generic[Entry]):
         return self.firsts()[0][1]
 
     def firsts(self) -> list[tuple[tuple[int, ...], Entry, int]]:
-        """Of each shape the shape, the entry that came first and how many there are; the oldest entry first."""
+        """Each shape, its entry that came first, and how many it has; the oldest entry first."""
         groups = sorted(self._groups.items(), key=lambda item: _place(item[1][0]))
         return [(shape, group[0][1], len(group)) for shape, group in groups]
 

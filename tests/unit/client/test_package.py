@@ -11,7 +11,7 @@ from headstart import AsyncClient, AsyncJob, Client, Job
 PUBLIC = """
     Aborted Abstention AbstentionReason Alias AsyncClient AsyncJob Auto Backbone Cancelled
     ClassMetrics ClassProbability Client ComparedClass ComparedMetrics Comparison ConfusedPair
-    ConfusionCell DataLoss DatasetFindings DeadlineExceeded DeletedExample DuplicateGroup
+    ConfusionCell CutShort DataLoss DatasetFindings DeadlineExceeded DeletedExample DuplicateGroup
     ErrorDetails Evaluation EvaluationResult Example ExampleFault ExampleOutcome ExampleReference
     FailedPrecondition FieldViolation FineTuneSpec HeadstartError Internal InvalidArgument Job
     JobCancelled JobEvent JobFailed JobState JobStatus JobStep LabelSuspect LearningPoint Lineage

@@ -105,9 +105,7 @@ class QueueMachine(RuleBasedStateMachine):
         shapes=st.lists(st.sampled_from([ROW, ROW, LONG]), min_size=1, max_size=6),
         patience=st.none() | st.integers(0, 5),
     )
-    def put(
-        self, lane: Lane, row: bool, shapes: list[NDArray[np.float32]], patience: int | None
-    ) -> None:
+    def put(self, lane: Lane, row: bool, shapes: list[NDArray[np.float32]], patience: int | None) -> None:
         deadline = None if patience is None else self.clock() + patience
         for shape in shapes:
             new = entry(lane, row=row, deadline=deadline, of=shape)
@@ -197,9 +195,7 @@ class QueueMachine(RuleBasedStateMachine):
         answered=st.booleans(),
         shape=st.sampled_from([ROW, LONG]),
     )
-    def finish(
-        self, data: st.DataObject, seconds: int, answered: bool, shape: NDArray[np.float32]
-    ) -> None:
+    def finish(self, data: st.DataObject, seconds: int, answered: bool, shape: NDArray[np.float32]) -> None:
         turn = self.out.pop(data.draw(st.integers(0, len(self.out) - 1)))
         self.queue.finish(turn, float(seconds))
         self.lanes[turn.lane].turns -= 1
