@@ -400,11 +400,18 @@ def prepare(
     """Convert backbones for OpenVINO ahead of time, so that no server needs to; for building images."""
     from headstart_server.backbones.catalog import Catalog
     from headstart_server.backbones.runtimes import RuntimeKind, RuntimeSettings, default_cache
+    from headstart_server.errors import BackboneNotFound
 
     settings = RuntimeSettings(kind=RuntimeKind.OPENVINO, cache=backbone_cache or default_cache())
     catalog = Catalog(runtimes=settings)
     for name in names or [info.name for info in catalog.list()]:
-        backbone = catalog.load(name)
+        try:
+            backbone = catalog.load(name)
+        except BackboneNotFound as error:
+            if names:
+                raise
+            typer.echo(f"{name}: left out. {error.message}", err=True)
+            continue
         typer.echo(f"{name}: {backbone.runtime}, checked, in {settings.cache}")
 
 

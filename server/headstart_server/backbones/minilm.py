@@ -21,7 +21,8 @@ INFO = BackboneInfo(
     source=f"{PACKAGE} (PyPI)",
     license="Apache-2.0",
     description=(
-        "MiniLM with 6 layers, trained on a billion pairs of English sentences, for texts of up to 256 tokens."
+        "MiniLM with 6 layers, trained on a billion pairs of English sentences, for texts of 256 tokens at "
+        "most."
     ),
 )
 

@@ -302,7 +302,7 @@ class LaneQueue:
         return bool(state.going_on or state.raw) or self._ready(lane, now) is not None
 
     def _ready(self, lane: Lane, now: float) -> tuple[int, ...] | None:
-        """The shape of the rows that run next: of the oldest that waits for nothing; None if there is none."""
+        """The shape of the rows that run next, that of the oldest that may; None if none may."""
         state = self._lanes[lane]
         if not self._free:
             return None
