@@ -82,6 +82,7 @@ from headstart.results import (
 )
 from headstart.retries import RetryPolicy
 from headstart.spec import Auto, FineTuneSpec, Logistic, Mlp, Partial, PromotionGate, Ridge, SpecSettings
+from headstart.tables import Table
 from headstart.targets import Target
 from headstart.task import Task
 
@@ -162,6 +163,7 @@ __all__ = [
     "SpecSettings",
     "StageTimes",
     "StopReason",
+    "Table",
     "Target",
     "Task",
     "Text",
