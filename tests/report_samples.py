@@ -198,7 +198,7 @@ def hostile() -> ReportFacts:
 def _with_data(found: Evaluation, made: Version, names: list[str], ids: list[str]) -> ReportFacts:
     findings = _findings(names, ids)
     pictures = {index: picture(index) for index in pictured(found, findings)}
-    return ReportFacts(version=made, evaluation=found, findings=findings, pictures=pictures)
+    return ReportFacts(version=made, evaluation=found, findings=findings, samples=pictures)
 
 
 def _findings(names: list[str], ids: list[str]) -> DatasetFindings:

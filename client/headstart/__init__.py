@@ -39,6 +39,7 @@ from headstart.results import (
     Comparison,
     ConfusedPair,
     ConfusionCell,
+    CutShort,
     DatasetFindings,
     DeletedExample,
     DuplicateGroup,
@@ -81,6 +82,7 @@ from headstart.results import (
 )
 from headstart.retries import RetryPolicy
 from headstart.spec import Auto, FineTuneSpec, Logistic, Mlp, Partial, PromotionGate, Ridge, SpecSettings
+from headstart.tables import Table
 from headstart.targets import Target
 from headstart.task import Task
 
@@ -102,6 +104,7 @@ __all__ = [
     "Comparison",
     "ConfusedPair",
     "ConfusionCell",
+    "CutShort",
     "DataLoss",
     "DatasetFindings",
     "DeadlineExceeded",
@@ -160,6 +163,7 @@ __all__ = [
     "SpecSettings",
     "StageTimes",
     "StopReason",
+    "Table",
     "Target",
     "Task",
     "Text",

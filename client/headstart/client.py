@@ -413,7 +413,7 @@ class Client:
 
         Args:
             inputs: as in `predict`.
-            backbone: its name. None: the server's default backbone.
+            backbone: its name. None: the server's usual one for such an input as the first.
             views: the views to return, of `Backbone.views`.
             timeout: seconds for all inputs together. None: the client's timeout for each call.
 

@@ -7,6 +7,7 @@ from numbers import Real
 from pathlib import Path
 from typing import TypeAlias, cast
 
+from headstart.arrays import ARRAYS_SUFFIX, Arrays
 from headstart.folders import Folder
 from headstart.inputs import Content, Example, ExampleTarget, example_message
 from headstart.spool import Spool
@@ -18,18 +19,21 @@ __all__ = ["ExampleSource", "Examples", "open_examples"]
 Examples: TypeAlias = (
     str
     | os.PathLike[str]
+    | Table
+    | Arrays
     | Mapping[str, Iterable[Content]]
     | Iterable[Example | tuple[Content, ExampleTarget]]
 )
 """Examples to learn from.
 
 A path: a folder with one sub-folder for each class, whose files all count, those of its sub-folders too,
-but no hidden ones; or a ``.csv`` or ``.jsonl`` file with the columns ``path`` (from the file's own folder)
-or ``text``; one of ``label``, ``labels`` (several, separated by ``|``; in JSONL a list) and ``value`` (a
-number); and if you like ``id``, ``held_out`` (true or false) and ``weight``. A mapping from labels to
-contents. Or any iterable of `Example` or ``(content, target)``, where the target is a label, a list or set of
-labels, a number, or a mapping from classes to their probabilities; one that can be iterated only once will
-do.
+but no hidden ones; or a ``.csv``, ``.tsv`` or ``.jsonl`` file with the columns ``path`` (from the file's own
+folder) or ``text``; one of ``label``, ``labels`` (several, separated by ``|``; in JSONL a list) and ``value``
+(a number); and if you like ``id``, ``held_out`` (true or false) and ``weight``; or an ``.npz`` file with the
+arrays ``features`` [n, size], ``labels`` or ``values`` [n], and if you like ``ids`` [n]. A `Table`: such a
+file whose columns have other names. A mapping from labels to contents. Or any iterable of `Example` or
+``(content, target)``, where the target is a label, a list or set of labels, a number, or a mapping from
+classes to their probabilities; one that can be iterated only once will do.
 """
 
 
@@ -97,8 +101,8 @@ def open_examples(examples: Examples) -> ExampleSource:
         ValueError: the folder has no sub-folders, or the table lacks a column.
         TypeError: the examples are none of the kinds there are.
     """
-    if isinstance(examples, str | os.PathLike):
-        stored = _open_path(Path(examples))
+    if isinstance(examples, str | os.PathLike | Table):
+        stored = examples if isinstance(examples, Table) else _open_path(Path(examples))
         messages = _EncodedTable(stored) if isinstance(stored, Table) else _Encoded(stored)
         return ExampleSource(messages=messages, total=len(stored))
     if isinstance(examples, Mapping):
@@ -113,16 +117,18 @@ def open_examples(examples: Examples) -> ExampleSource:
     return ExampleSource(messages=_Encoded(examples), total=_length(examples))
 
 
-def _open_path(path: Path) -> Folder | Table:
+def _open_path(path: Path) -> Folder | Table | Arrays:
     if path.is_dir():
         return Folder(path)
     if not path.exists():
         raise FileNotFoundError(f"There is no folder or file {path}")
     if path.suffix in TABLE_SUFFIXES:
         return Table(path)
+    if path.suffix == ARRAYS_SUFFIX:
+        return Arrays(path)
     raise ValueError(
         "Examples must be in a folder with one sub-folder for each class, or listed in a file that ends in "
-        f"{' or '.join(TABLE_SUFFIXES)}. Received: {path}"
+        f"{', '.join(TABLE_SUFFIXES)} or {ARRAYS_SUFFIX}. Received: {path}"
     )
 
 

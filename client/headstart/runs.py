@@ -119,7 +119,7 @@ class EmbeddingRun:
     """Embed, by one backbone.
 
     Args:
-        backbone: its name. None: the server's default backbone.
+        backbone: its name. None: the one that is usual for the first input; it is asked about all others too.
         views: the views to return.
     """
 
@@ -139,8 +139,12 @@ class EmbeddingRun:
             path="/headstart.v1.PredictionService/Embed",
             request=pb.EmbedRequest(backbone=self._backbone, inputs=chunk.inputs, views=self._views),
             response=pb.EmbedResponse,
-            read=lambda response: read_features(response.features),
+            read=self._read,
         )
+
+    def _read(self, response: pb.EmbedResponse) -> dict[str, NDArray[Any]]:
+        self._backbone = response.features.backbone or self._backbone
+        return read_features(response.features)
 
     def take(self, answer: dict[str, NDArray[Any]]) -> None:
         """Takes the answer of the last call."""

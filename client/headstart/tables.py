@@ -1,4 +1,4 @@
-"""Examples listed in a file: CSV with a header, or one JSON object in each line."""
+"""Examples listed in a file: CSV or TSV with a header, or one JSON object in each line."""
 
 import csv
 import json
@@ -30,11 +30,22 @@ class Table:
     ``probabilities`` instead, an object of classes and numbers.
 
     Args:
-        path: the file, ending in ``.csv`` or ``.jsonl``.
+        path: the file, ending in ``.csv``, ``.tsv`` or ``.jsonl``.
+        columns: what columns are called in the file, by the names above; those that are not named here are
+            called so themselves.
+
+    Raises:
+        ValueError: a name is none of those above, or the file's ending is none of these.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, columns: Mapping[str, str] | None = None) -> None:
         self._path = path
+        self._columns = dict(columns or {})
+        unknown = [name for name in self._columns if name not in _COLUMNS]
+        if unknown:
+            raise ValueError(f"columns must be of {', '.join(_COLUMNS)}. Received: {unknown[0]!r}")
+        if path.suffix not in _READERS:
+            raise ValueError(f"A file that lists examples ends in {', '.join(_READERS)}. Received: {path}")
         self._read = _READERS[path.suffix]
 
     def __len__(self) -> int:
@@ -45,7 +56,7 @@ class Table:
 
     def rows(self) -> Iterator[tuple[str, Example]]:
         """The examples, each with the place where it is listed, such as ``list.csv, line 3``."""
-        for line, row in self._read(self._path):
+        for line, row in self._read(self._path, self._columns):
             place = f"{self._path}, line {line}"
             try:
                 example = self._example(row)
@@ -80,25 +91,50 @@ class Table:
         raise ValueError(f"either a `path` or a `text` is expected. Received the columns: {columns}")
 
 
-def _csv_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _csv_rows(
+    path: Path, columns: Mapping[str, str], dialect: str = "excel"
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
     # Spreadsheets begin their files with a byte order mark; utf-8-sig takes it off.
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
+        reader = csv.DictReader(file, dialect=dialect)
         try:
-            _check_columns(path, reader.fieldnames or ())
+            header = dict.fromkeys(reader.fieldnames or ())
+            _check_named(f"{path}, line 1", header, columns)
+            _check_columns(path, _renamed(header, columns), "tab" if dialect == "excel-tab" else "comma")
             for row in reader:
-                yield reader.line_num, row
+                yield reader.line_num, _renamed(row, columns)
         except csv.Error as error:
             raise ValueError(f"{path}, line {reader.line_num + 1}: {error}") from None
 
 
-def _check_columns(path: Path, columns: Collection[str]) -> None:
+def _tsv_rows(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    return _csv_rows(path, columns, "excel-tab")
+
+
+def _renamed(row: Mapping[str, Any], columns: Mapping[str, str]) -> Mapping[str, Any]:
+    """A row with the names that are known here; what a chosen column takes the place of is left out."""
+    if not columns:
+        return row
+    chosen = {name: row[column] for name, column in columns.items() if column in row}
+    kept = {name: value for name, value in row.items() if name not in {*columns, *columns.values()}}
+    return {**kept, **chosen}
+
+
+def _check_named(place: str, row: Mapping[str, Any], columns: Mapping[str, str]) -> None:
+    missing = [column for column in columns.values() if column not in row]
+    if missing:
+        raise ValueError(
+            f"{place}: a column `{missing[0]}` is expected. Received the columns: {', '.join(map(str, row))}"
+        )
+
+
+def _check_columns(path: Path, columns: Collection[str], separator: str) -> None:
     _check_spelling(f"{path}, line 1", columns)
     targets = [name for name in _TARGETS if name in columns]
     if len(targets) == 1 and ("path" in columns or "text" in columns):
         return
     received = f"the columns {', '.join(columns)}" if columns else "no columns"
-    hint = " Is the separator a comma?" if len(columns) == 1 else ""
+    hint = f" Is the separator a {separator}?" if len(columns) == 1 else ""
     raise ValueError(
         f"{path} has {received}. Expected path (or text) and one of label, labels and value.{hint}"
     )
@@ -122,7 +158,7 @@ def _letters(name: str) -> list[str]:
     return sorted(filter(str.isalpha, name.lower().rstrip("s")))
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _json_rows(path: Path, columns: Mapping[str, str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
     with path.open(encoding="utf-8-sig") as file:
         for line, text in enumerate(file, start=1):
             if not text.strip():
@@ -133,6 +169,8 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
                 raise ValueError(f"{path}, line {line}: a JSON object is expected. {error}") from None
             if not isinstance(row, dict):
                 raise ValueError(f"{path}, line {line}: a JSON object is expected. Received: {text.strip()}")
+            _check_named(f"{path}, line {line}", row, columns)
+            row = _renamed(row, columns)
             _check_spelling(f"{path}, line {line}", row)
             yield line, row
 
@@ -196,8 +234,9 @@ _READ_TARGETS: dict[str, Callable[[object], Any]] = {
     "value": lambda value: _number(value, "value"),
     "probabilities": _probabilities,
 }
-_READERS: dict[str, Callable[[Path], Iterator[tuple[int, Mapping[str, Any]]]]] = {
+_READERS: dict[str, Callable[[Path, Mapping[str, str]], Iterator[tuple[int, Mapping[str, Any]]]]] = {
     ".csv": _csv_rows,
+    ".tsv": _tsv_rows,
     ".jsonl": _json_rows,
 }
 TABLE_SUFFIXES = tuple(_READERS)

@@ -456,7 +456,7 @@ def prepare(
     Prints the digest of each one's weights, which its declaration may pin.
     """
     from headstart_server.backbones.runtimes import default_cache
-    from headstart_server.errors import HeadstartError
+    from headstart_server.errors import BackboneNotFound, HeadstartError
 
     catalog = _catalog(backbones, add_backbone, backbone_cache)
     failed = False
@@ -465,7 +465,8 @@ def prepare(
             backbone, weights = catalog.load(name), catalog.weights(name)
         except HeadstartError as error:
             typer.echo(f"{name}: {error}", err=True)
-            failed = True
+            # Of those that every server has, a package may be left out.
+            failed = failed or bool(names) or not isinstance(error, BackboneNotFound)
             continue
         typer.echo(
             f"{name}: {backbone.runtime}, checked, in {backbone_cache or default_cache()}\n"

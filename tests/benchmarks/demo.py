@@ -80,11 +80,19 @@ def follow(console: Console, job: Job) -> None:
     job.wait()
 
 
-def confusion_table(labels: Sequence[str], predictions: Sequence[Prediction]) -> Table:
-    """What each digit was taken for."""
+def confusion_table(
+    labels: Sequence[str], predictions: Sequence[Prediction], *, what: str = "digit"
+) -> Table:
+    """What each class was taken for.
+
+    Args:
+        labels: what each input is.
+        predictions: what was told of it.
+        what: what a class is.
+    """
     names = sorted(set(labels))
     cells = Counter((label, prediction.label) for label, prediction in zip(labels, predictions, strict=True))
-    table = Table(title="\nRows: the digit it is; columns: the digit it was taken for", box=None)
+    table = Table(title=f"\nRows: the {what} it is; columns: the {what} it was taken for", box=None)
     table.add_column("", style="bold")
     for name in names:
         table.add_column(name, justify="right", header_style="bold")
@@ -98,14 +106,21 @@ def confusion_table(labels: Sequence[str], predictions: Sequence[Prediction]) ->
     return table
 
 
-def times_table(status: JobStatus, to_first: float, each: float) -> Table:
-    """Where the time went."""
+def times_table(status: JobStatus, to_first: float, each: float, *, what: str = "picture") -> Table:
+    """Where the time went.
+
+    Args:
+        status: of the job.
+        to_first: seconds from the FineTune call to the first prediction.
+        each: seconds for each input predicted afterwards.
+        what: what an input is.
+    """
     table = Table(title="\nWhere the time went", box=None, show_header=False)
     table.add_column(justify="right")
     table.add_column()
     steps = {step: spent.total_seconds() for step, spent in status.step_times.items()}
     about = {
-        "features": "to decode the pictures and pass each through the backbone once",
+        "features": f"to decode the {what}s and pass each through the backbone once",
         "fit": "to fit the head, settings chosen by cross-validation",
         "evaluate": "to measure it",
         "publish": "to store and publish the version",
@@ -113,7 +128,7 @@ def times_table(status: JobStatus, to_first: float, each: float) -> Table:
     for step, text in about.items():
         table.add_row(f"{steps.get(step, 0.0):.3f} s", text)
     table.add_row(f"[bold]{to_first:.3f} s[/]", "[bold]from the FineTune call to the first prediction[/]")
-    table.add_row(f"{each * 1e3:.1f} ms", "for each picture predicted afterwards")
+    table.add_row(f"{each * 1e3:.1f} ms", f"for each {what} predicted afterwards")
     return table
 
 

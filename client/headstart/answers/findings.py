@@ -38,6 +38,8 @@ def read_findings(findings: pb.DatasetFindings) -> DatasetFindings:
             Remark(kind=read_enum(each.kind, pb.RemarkKind.DESCRIPTOR, RemarkKind), message=each.message)
             for each in findings.remarks
         ),
+        cut_short=tuple(map(read_reference, findings.cut_short)),
+        cut_short_count=findings.cut_short_count,
     )
 
 

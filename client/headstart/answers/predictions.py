@@ -11,6 +11,7 @@ from headstart.answers.times import milliseconds
 from headstart.results import (
     AbstentionReason,
     ClassProbability,
+    CutShort,
     ModelPredictions,
     Neighbor,
     Prediction,
@@ -68,8 +69,13 @@ def _prediction(prediction: pb.Prediction, result: pb.VersionPredictions) -> Pre
         ),
         neighbors=tuple(_neighbor(each) for each in prediction.neighbors),
         saliency=_saliency(prediction.saliency) if prediction.HasField("saliency") else None,
+        cut_short=_cut_short(prediction.cut_short) if prediction.HasField("cut_short") else None,
         **optional(prediction, "value", "value_low", "value_high", "typicality"),
     )
+
+
+def _cut_short(cut: pb.CutShort) -> CutShort:
+    return CutShort(kept_characters=cut.kept_characters, characters=cut.characters)
 
 
 def _neighbor(neighbor: pb.Neighbor) -> Neighbor:

@@ -7,7 +7,17 @@ import typer
 
 from headstart.cli.comparison_tables import comparison_view
 from headstart.cli.evaluation_tables import evaluation_view
-from headstart.cli.options import SOURCE_HELP, AliasSelector, VersionSelector, selected
+from headstart.cli.options import (
+    SOURCE_HELP,
+    AliasSelector,
+    IdColumn,
+    LabelColumn,
+    TextColumn,
+    ValueColumn,
+    VersionSelector,
+    listed_examples,
+    selected,
+)
 from headstart.cli.progress import progress_view
 from headstart.cli.session import session_of
 
@@ -26,6 +36,10 @@ def evaluate(
     source: Annotated[Path, typer.Argument(help=SOURCE_HELP, show_default=False)],
     version: VersionSelector = None,
     alias: AliasSelector = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    value_column: ValueColumn = None,
+    id_column: IdColumn = None,
 ) -> None:
     """Measures a version on labelled examples. Nothing of them is stored.
 
@@ -33,9 +47,11 @@ def evaluate(
     """
     session = session_of(context)
     target = selected(model, version, alias)
+    columns = {"text": text_column, "label": label_column, "value": value_column, "id": id_column}
+    examples = listed_examples(source, **columns)
     with session.client() as client, progress_view(session.err) as view:
         found = client.evaluate(
-            source, model=target.model, version=target.version, alias=target.alias, on_upload=view.upload
+            examples, model=target.model, version=target.version, alias=target.alias, on_upload=view.upload
         )
     session.show(found, evaluation_view(found))
 

@@ -11,7 +11,14 @@ from headstart.cli import spec_options as options
 from headstart.cli.exits import ExitCode
 from headstart.cli.finding_tables import validation_view
 from headstart.cli.model_tables import version_summary
-from headstart.cli.options import SOURCE_HELP
+from headstart.cli.options import (
+    SOURCE_HELP,
+    IdColumn,
+    LabelColumn,
+    TextColumn,
+    ValueColumn,
+    listed_examples,
+)
 from headstart.cli.progress import progress_view
 from headstart.cli.session import Session, session_of
 from headstart.cli.tables import job_facts
@@ -51,6 +58,10 @@ def fine_tune(
     discard_examples: options.DiscardOption = False,
     priority: options.PriorityOption = 0,
     request_id: options.RequestIdOption = None,
+    text_column: TextColumn = None,
+    label_column: LabelColumn = None,
+    value_column: ValueColumn = None,
+    id_column: IdColumn = None,
     recipe: options.RecipeOption = None,
     regularization: options.RegularizationOption = None,
     temperature: options.TemperatureOption = None,
@@ -79,6 +90,8 @@ def fine_tune(
     Ctrl-C while it waits leaves the job running on the server.
 
     Example: `headstart fine-tune pets/ --model pets --alias stable --promote-if-not-worse`
+
+    Of texts: `headstart fine-tune reviews.csv --text-column review --label-column verdict --model reviews`
 
     To add examples to a version: `headstart fine-tune more-pets/ --model pets --parent stable`
     """
@@ -118,7 +131,8 @@ def fine_tune(
     )
     if source is None and parent is None:
         raise typer.BadParameter("is needed without --parent", param_hint="SOURCE")
-    examples: Examples = source if source is not None else ()
+    columns = {"text": text_column, "label": label_column, "value": value_column, "id": id_column}
+    examples: Examples = listed_examples(source, **columns) if source is not None else ()
     with session.client() as client:
         if validate_only:
             _validate(session, client, examples, model, settings)

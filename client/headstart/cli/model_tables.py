@@ -19,7 +19,16 @@ from headstart.cli.layout import (
     short_moment,
 )
 from headstart.cli.tables import class_list, fault_lines, step_list
-from headstart.results import Backbone, DeletedExample, JobStatus, Metrics, MetricsSource, Model, Version
+from headstart.results import (
+    Backbone,
+    DeletedExample,
+    JobStatus,
+    Metrics,
+    MetricsSource,
+    Modality,
+    Model,
+    Version,
+)
 from headstart.task import Task
 
 __all__ = ["backbone_list", "deleted_example_view", "model_table", "model_view", "version_summary"]
@@ -84,9 +93,8 @@ def backbone_list(backbones: Iterable[Backbone]) -> RenderableType:
     parts: list[RenderableType] = []
     for each in backbones:
         marks = [name for name, marked in (("default", each.default), ("ready", each.ready)) if marked]
-        size = " x ".join(map(str, each.input_size))
         facts = [
-            ("takes", f"{each.modality.lower()} {size}".strip()),
+            ("takes", _taken(each)),
             ("views", ", ".join(f"{name} {size}" for name, size in each.views.items()) or None),
             ("parameters", f"{each.parameter_count / 1e6:.1f} M" if each.parameter_count else None),
             ("source", each.source),
@@ -97,6 +105,13 @@ def backbone_list(backbones: Iterable[Backbone]) -> RenderableType:
         ]
         parts += [Text(f"{each.name} ({', '.join(marks)})" if marks else each.name), facts_grid(facts)]
     return Group(*parts)
+
+
+def _taken(backbone: Backbone) -> str:
+    size = " x ".join(map(str, backbone.input_size))
+    if backbone.modality is Modality.TEXT and size:
+        size = f"up to {size} tokens"
+    return f"{backbone.modality.lower()} {size}".strip()
 
 
 def version_summary(version: Version, job: JobStatus, upload: timedelta) -> RenderableType:

@@ -12,6 +12,7 @@ import numpy as np
 import typer
 from rich.text import Text as Line
 
+from headstart.arrays import ARRAYS_SUFFIX, feature_rows
 from headstart.cli.documents import document
 from headstart.cli.options import AliasSelector, VersionSelector, selected
 from headstart.cli.prediction_tables import prediction_view
@@ -31,7 +32,8 @@ InputsArgument = Annotated[
     list[str],
     typer.Argument(
         metavar="INPUT...",
-        help="Files: pictures, .txt or .npy; - reads a picture from stdin.",
+        help="Files: pictures, .txt, .npy, or .npz with an array features, each row an input; - reads a "
+        "picture from stdin.",
         show_default=False,
     ),
 ]
@@ -90,9 +92,11 @@ def predict(
         ),
     ] = None,
 ) -> None:
-    """Classifies files.
+    """Classifies files or texts.
 
     Example: `headstart predict pets cat.jpg dog.jpg --alias stable`
+
+    Of texts: `headstart predict reviews --text "A joy from the first minute to the last."`
     """
     session = session_of(context)
     target = selected(model, version, alias)
@@ -102,9 +106,10 @@ def predict(
         )
     if saliency and saliency.suffix.lower() != ".png":
         raise typer.BadParameter(f"must end in .png. Received: {saliency}", param_hint="--saliency")
+    inputs, contents = _contents(inputs, text=text)
     with session.client() as client, _naming(inputs, text=text):
         found = client.predict(
-            _contents(inputs, text=text),
+            contents,
             model=target.model,
             version=target.version,
             alias=target.alias,
@@ -141,13 +146,14 @@ def embed(
     ] = None,
     text: TextOption = False,
 ) -> None:
-    """Gives the features of files.
+    """Gives the features of files or texts.
 
     Example: `headstart embed *.jpg --output features.npz`
     """
     session = session_of(context)
+    inputs, contents = _contents(inputs, text=text)
     with session.client() as client, _naming(inputs, text=text):
-        features = client.embed(_contents(inputs, text=text), backbone=backbone, views=view or ["last"])
+        features = client.embed(contents, backbone=backbone, views=view or ["last"])
     if output is not None:
         arrays: dict[str, Any] = features
         with output.open("wb") as file:  # a file, because numpy adds an ending of its own to a path
@@ -185,10 +191,21 @@ def _without_overlay(prediction: Prediction) -> Prediction:
     return replace(prediction, saliency=replace(prediction.saliency, overlay=b""))
 
 
-def _contents(inputs: list[str], *, text: bool) -> list[Content]:
+def _contents(inputs: list[str], *, text: bool) -> tuple[list[str], list[Content]]:
+    """The inputs' names and the inputs themselves; a file of features holds many."""
     if text:
-        return [Text(each) for each in inputs]
-    return [sys.stdin.buffer.read() if each == "-" else Path(each) for each in inputs]
+        return inputs, [Text(each) for each in inputs]
+    names: list[str] = []
+    contents: list[Content] = []
+    for each in inputs:
+        if Path(each).suffix == ARRAYS_SUFFIX:
+            rows = feature_rows(Path(each))
+            names += [f"{each}[{place}]" for place in range(len(rows))]
+            contents += list(rows)
+        else:
+            names.append(each)
+            contents.append(sys.stdin.buffer.read() if each == "-" else Path(each))
+    return names, contents
 
 
 @contextmanager

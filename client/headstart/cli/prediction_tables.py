@@ -13,6 +13,7 @@ from headstart.task import Task
 __all__ = ["prediction_view"]
 
 _NAME_SHARE = 0.4  # of the width
+_MAX_NAME = 40
 _WHY = {
     AbstentionReason.UNLIKE_TRAINING: "unlike any example",
     AbstentionReason.LOW_PROBABILITY: "not sure enough",
@@ -24,7 +25,7 @@ def prediction_view(names: Sequence[str], predictions: Sequence[Prediction]) -> 
     first = predictions[0]
     answers = Text(f"{first.model}, version {first.version}")
     table = _Table(names=names, predictions=predictions)
-    return Group(table, answers, *_neighbors(names, predictions))
+    return Group(table, answers, *_cut_short(names, predictions), *_neighbors(names, predictions))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,6 +80,15 @@ def _interval(prediction: Prediction) -> str:
 def _listed(classes: Iterable[ClassProbability]) -> str:
     """Classes with their probabilities; those that would read 0.0% say nothing."""
     return ", ".join(f"{each.name} {each.probability:.1%}" for each in classes if each.probability >= 0.0005)
+
+
+def _cut_short(names: Sequence[str], predictions: Sequence[Prediction]) -> Iterable[Text]:
+    for name, prediction in zip(names, predictions, strict=True):
+        if (cut := prediction.cut_short) is not None:
+            yield Text(
+                f"Of {shortened(name, _MAX_NAME)} the first {cut.kept_characters:,} of "
+                f"{cut.characters:,} characters were read."
+            )
 
 
 def _neighbors(names: Sequence[str], predictions: Sequence[Prediction]) -> Iterable[Text]:

@@ -46,6 +46,7 @@ from headstart.results.models import (
 from headstart.results.predictions import (
     AbstentionReason,
     ClassProbability,
+    CutShort,
     ModelPredictions,
     Neighbor,
     Prediction,
@@ -66,6 +67,7 @@ __all__ = [
     "Comparison",
     "ConfusedPair",
     "ConfusionCell",
+    "CutShort",
     "DatasetFindings",
     "DeletedExample",
     "DuplicateGroup",

@@ -112,6 +112,7 @@ class RemarkKind(StrEnum):
     OUTLIERS = "OUTLIERS"
     MORE_DATA = "MORE_DATA"
     FAULTS = "FAULTS"
+    CUT_SHORT = "CUT_SHORT"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,6 +144,9 @@ class DatasetFindings:
         imbalance: the largest class's number of examples by that of the smallest; 0 for a number.
         estimated_seconds: how long a fine-tune of these examples would take on the server; None if unknown.
         remarks: what to do about it, the most important first.
+        cut_short: examples of which the backbone did not see the end, such as texts of more tokens than it
+            takes; at most 100, in their order.
+        cut_short_count: how many there are.
     """
 
     duplicates: tuple[DuplicateGroup, ...]
@@ -155,3 +159,5 @@ class DatasetFindings:
     imbalance: float
     estimated_seconds: float | None
     remarks: tuple[Remark, ...]
+    cut_short: tuple[ExampleReference, ...] = ()
+    cut_short_count: int = 0

@@ -278,12 +278,13 @@ class Backbone:
         modality: what it takes.
         digest: SHA-256 of weights, architecture and preprocessing; empty before it is first loaded.
         views: the views it gives and the size of each; empty while one that was declared is not prepared.
-        input_size: what pictures are brought to, in pixels; empty for other modalities.
+        input_size: what inputs are brought to: height and width of pictures in pixels; the most tokens of a
+            text, which is cut short there; the size of a tensor.
         parameter_count: its parameters.
         source: where its weights come from.
         license: of its weights, an SPDX identifier.
         ready: True if it is loaded and warm.
-        default: True if it is used where none is named.
+        default: True if it is used where none is named and the first input is of its modality.
         description: what it is, in a sentence.
         runtime: what executes it and in which precision; empty before it is first loaded.
         problem: why it could not be prepared or loaded when that was last tried; empty if it could.

@@ -13,6 +13,7 @@ from headstart.task import Task
 __all__ = [
     "AbstentionReason",
     "ClassProbability",
+    "CutShort",
     "ModelPredictions",
     "Neighbor",
     "Prediction",
@@ -85,6 +86,19 @@ class Saliency:
     overlay: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CutShort:
+    """That a backbone did not see the end of an input.
+
+    Attributes:
+        kept_characters: the characters it saw.
+        characters: the characters there are.
+    """
+
+    kept_characters: int
+    characters: int
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class Prediction:
     """What a version says about one input.
@@ -105,6 +119,8 @@ class Prediction:
             for versions that cannot tell.
         neighbors: the nearest training examples. Only with ``neighbors``.
         saliency: which parts of the picture speak for the answer. Only with ``saliency``.
+        cut_short: how much of the input the version's backbone saw, if it did not see its end, as of a text
+            of more tokens than it takes; else None.
     """
 
     classes: tuple[ClassProbability, ...]
@@ -119,6 +135,7 @@ class Prediction:
     typicality: float | None = None
     neighbors: tuple[Neighbor, ...] = ()
     saliency: Saliency | None = None
+    cut_short: CutShort | None = None
 
     def __repr__(self) -> str:
         doubt = f", abstained: {self.abstention_reason.lower()}" if self.abstained else ""

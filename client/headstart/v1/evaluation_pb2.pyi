@@ -20,6 +20,7 @@ class RemarkKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REMARK_KIND_OUTLIERS: _ClassVar[RemarkKind]
     REMARK_KIND_MORE_DATA: _ClassVar[RemarkKind]
     REMARK_KIND_FAULTS: _ClassVar[RemarkKind]
+    REMARK_KIND_CUT_SHORT: _ClassVar[RemarkKind]
 REMARK_KIND_UNSPECIFIED: RemarkKind
 REMARK_KIND_TOO_FEW_EXAMPLES: RemarkKind
 REMARK_KIND_IMBALANCE: RemarkKind
@@ -30,6 +31,7 @@ REMARK_KIND_SUSPECTS: RemarkKind
 REMARK_KIND_OUTLIERS: RemarkKind
 REMARK_KIND_MORE_DATA: RemarkKind
 REMARK_KIND_FAULTS: RemarkKind
+REMARK_KIND_CUT_SHORT: RemarkKind
 
 class Evaluation(_message.Message):
     __slots__ = ("metrics", "classes", "reliability", "confused", "worst", "interval_coverage", "values", "median_absolute_error")
@@ -138,7 +140,7 @@ class ExampleOutcome(_message.Message):
     def __init__(self, example: _Optional[_Union[ExampleReference, _Mapping]] = ..., predicted: _Optional[str] = ..., probability: _Optional[float] = ..., value: _Optional[float] = ..., loss: _Optional[float] = ...) -> None: ...
 
 class DatasetFindings(_message.Message):
-    __slots__ = ("duplicates", "duplicate_count", "suspects", "suspect_count", "outliers", "outlier_count", "learning_curve", "imbalance", "estimated_seconds", "remarks")
+    __slots__ = ("duplicates", "duplicate_count", "suspects", "suspect_count", "outliers", "outlier_count", "learning_curve", "imbalance", "estimated_seconds", "remarks", "cut_short", "cut_short_count")
     DUPLICATES_FIELD_NUMBER: _ClassVar[int]
     DUPLICATE_COUNT_FIELD_NUMBER: _ClassVar[int]
     SUSPECTS_FIELD_NUMBER: _ClassVar[int]
@@ -149,6 +151,8 @@ class DatasetFindings(_message.Message):
     IMBALANCE_FIELD_NUMBER: _ClassVar[int]
     ESTIMATED_SECONDS_FIELD_NUMBER: _ClassVar[int]
     REMARKS_FIELD_NUMBER: _ClassVar[int]
+    CUT_SHORT_FIELD_NUMBER: _ClassVar[int]
+    CUT_SHORT_COUNT_FIELD_NUMBER: _ClassVar[int]
     duplicates: _containers.RepeatedCompositeFieldContainer[DuplicateGroup]
     duplicate_count: int
     suspects: _containers.RepeatedCompositeFieldContainer[LabelSuspect]
@@ -159,7 +163,9 @@ class DatasetFindings(_message.Message):
     imbalance: float
     estimated_seconds: float
     remarks: _containers.RepeatedCompositeFieldContainer[Remark]
-    def __init__(self, duplicates: _Optional[_Iterable[_Union[DuplicateGroup, _Mapping]]] = ..., duplicate_count: _Optional[int] = ..., suspects: _Optional[_Iterable[_Union[LabelSuspect, _Mapping]]] = ..., suspect_count: _Optional[int] = ..., outliers: _Optional[_Iterable[_Union[Outlier, _Mapping]]] = ..., outlier_count: _Optional[int] = ..., learning_curve: _Optional[_Iterable[_Union[LearningPoint, _Mapping]]] = ..., imbalance: _Optional[float] = ..., estimated_seconds: _Optional[float] = ..., remarks: _Optional[_Iterable[_Union[Remark, _Mapping]]] = ...) -> None: ...
+    cut_short: _containers.RepeatedCompositeFieldContainer[ExampleReference]
+    cut_short_count: int
+    def __init__(self, duplicates: _Optional[_Iterable[_Union[DuplicateGroup, _Mapping]]] = ..., duplicate_count: _Optional[int] = ..., suspects: _Optional[_Iterable[_Union[LabelSuspect, _Mapping]]] = ..., suspect_count: _Optional[int] = ..., outliers: _Optional[_Iterable[_Union[Outlier, _Mapping]]] = ..., outlier_count: _Optional[int] = ..., learning_curve: _Optional[_Iterable[_Union[LearningPoint, _Mapping]]] = ..., imbalance: _Optional[float] = ..., estimated_seconds: _Optional[float] = ..., remarks: _Optional[_Iterable[_Union[Remark, _Mapping]]] = ..., cut_short: _Optional[_Iterable[_Union[ExampleReference, _Mapping]]] = ..., cut_short_count: _Optional[int] = ...) -> None: ...
 
 class DuplicateGroup(_message.Message):
     __slots__ = ("examples", "count", "exact", "contradicting", "across_held_out")

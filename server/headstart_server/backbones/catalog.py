@@ -21,12 +21,15 @@ from headstart_server.backbones.prepared import folder_of, keep_card, prepare_in
 from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
 from headstart_server.backbones.sources.efficientnet_lite import BUILT_IN
 from headstart_server.backbones.sources.registry import source_of
+from headstart_server.backbones.sources.sentence_bert import MINILM
 from headstart_server.backbones.sources.source import SourceError
+from headstart_server.backbones.tail import TailMismatch
 from headstart_server.backbones.tail_training import TailEpoch, TailRequest, TailResult
 from headstart_server.backbones.training_process import train_in_process
+from headstart_server.backbones.vectors import FAMILY, IdentityRuntime, size_of
 from headstart_server.errors import BackboneNotFound, BackboneUnavailable
 
-#: What a request that names no backbone gets.
+#: What a request that names no backbone gets for pictures, unless a server says otherwise.
 DEFAULT = "efficientnet-lite0"
 
 
@@ -50,7 +53,7 @@ class Catalog:
         max_pixels: int = pictures.MAX_PIXELS,
         runtimes: RuntimeSettings = RuntimeSettings(),  # noqa: B008 - frozen
     ) -> None:
-        self._declared = {one.name: one for one in distinct([*BUILT_IN, *declared])}
+        self._declared = {one.name: one for one in distinct([*BUILT_IN, MINILM, *declared])}
         self._infos = {name: _first_info(one) for name, one in self._declared.items()}
         self._cards: dict[str, Card] = {}
         self._max_pixels = max_pixels
@@ -61,12 +64,13 @@ class Catalog:
         return list(self._infos.values())
 
     def info(self, name: str) -> BackboneInfo:
-        """The facts about one backbone, as far as they are known.
+        """The facts about one backbone, as far as they are known; ``features:SIZE`` is one for any size.
 
         Raises:
             BackboneNotFound: none is named so.
         """
-        return self._infos[self._declaration(name).name]
+        declaration = self._declaration(name)
+        return self._infos.get(name) or _first_info(declaration)
 
     def prepare(self, name: str) -> BackboneInfo:
         """Fetch a backbone and learn all about it, unless that was done before; may take minutes.
@@ -86,7 +90,7 @@ class Catalog:
         """Load a backbone, warm it up, and check that its features are right. Takes seconds.
 
         Args:
-            name: one of the listed names.
+            name: one of the listed names, or of the family of ``features:SIZE``.
 
         Raises:
             BackboneNotFound: none is named so, or a package that ships it is not installed.
@@ -94,6 +98,8 @@ class Catalog:
             GoldenMismatch: it gives other features than it should.
         """
         declaration = self._declaration(name)
+        if size_of(declaration.source) is not None:
+            return self._loaded_without_network(declaration)
         if self._kind(declaration) is RuntimeKind.OPENVINO:
             return self._loaded_in_openvino(declaration)
         return self._loaded_in_keras(declaration)
@@ -150,6 +156,17 @@ class Catalog:
 
         return self._checked(card, KerasRuntime(network.model, settings, card.cuts), train_here)
 
+    def _loaded_without_network(self, declaration: Declaration) -> Backbone:
+        network = source_of(declaration).open(declaration, self._runtimes.cache)
+
+        def no_tail(request: TailRequest, *_: object) -> TailResult:
+            raise TailMismatch(
+                f"Expected no tail of {declaration.name}, which has no network. Received: {request.blocks}."
+            )
+
+        card = self._known(declaration, card_of(network, in_keras=False))
+        return self._checked(card, IdentityRuntime(), no_tail)
+
     def _checked(self, card: Card, runtime: Runtime, train_tail: Train) -> Backbone:
         decoder = card.decoding.decoder(max_pixels=self._max_pixels)
         backbone = LoadedBackbone(
@@ -188,7 +205,8 @@ class Catalog:
             license=declaration.license or card.info.license,
             description=declaration.description or card.info.description,
         )
-        self._infos[declaration.name] = info
+        if declaration.name in self._declared:
+            self._infos[declaration.name] = info
         self._cards[declaration.name] = known = replace(card, info=info)
         return known
 
@@ -198,13 +216,14 @@ class Catalog:
         return chosen if chosen and source_of(declaration).in_keras else RuntimeKind.OPENVINO
 
     def _declaration(self, name: str) -> Declaration:
-        try:
+        if name in self._declared:
             return self._declared[name]
-        except KeyError:
-            raise BackboneNotFound(
-                f"There is no backbone '{name}'. Expected one of: {', '.join(sorted(self._declared))}.",
-                metadata={"backbone": name},
-            ) from None
+        if size_of(name) is not None:
+            return Declaration(name=name, source=name)
+        known = ", ".join([*sorted(self._declared), f"{FAMILY}SIZE"])
+        raise BackboneNotFound(
+            f"There is no backbone '{name}'. Expected one of: {known}.", metadata={"backbone": name}
+        )
 
 
 @contextmanager

@@ -3,7 +3,9 @@
 A wrong order of colours, scale or crop raises no error by itself; it only costs accuracy.
 """
 
+import json
 from collections.abc import Mapping
+from importlib import resources
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,7 +37,7 @@ def golden_content(modality: Modality, size: int) -> Content:
     if modality is Modality.IMAGE:
         return golden_picture()
     if modality is Modality.TEXT:
-        return "The quick brown fox jumps over the lazy dog; 42 pangrams like this one need every letter!"
+        return golden_text()
     return np.cos(np.arange(size, dtype=np.float32))
 
 
@@ -46,6 +48,18 @@ def golden_picture() -> NDArray[np.uint8]:
     green = 127.5 + 127.5 * np.sin(x * y / 2500)
     blue = np.where((x // 40 + y // 30) % 3 == 0, 220, 255 * (y / 299) ** 2)
     return np.stack([red, green, blue], axis=-1).astype(np.uint8)
+
+
+def stored_golden(name: str) -> Golden:
+    """What the original network of a backbone that every server has is known to give."""
+    text = resources.files(__package__).joinpath("golden.json").read_text(encoding="utf-8")
+    golden: Mapping[str, Golden] = json.loads(text)
+    return golden[name]
+
+
+def golden_text() -> str:
+    """A made text, with capitals, accents, digits, signs and words that no vocabulary has whole."""
+    return "Ünïcode words, 42 numbers & pseudo-antidisestablishmentarianism: do they pass as they should?"
 
 
 def golden_of(views: Views) -> Golden:

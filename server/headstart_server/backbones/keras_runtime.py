@@ -1,6 +1,7 @@
 """Executes a Keras model on whichever backend Keras was started with."""
 
 from collections.abc import Collection, Iterator
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -44,12 +45,18 @@ class KerasRuntime:
         self.batch = MAX_BATCH_GPU if on_gpu else MAX_BATCH
         self._model, self._settings, self._cuts = model, settings, frozenset(cuts)
         self._executor = compiled(model, settings, on_gpu=on_gpu, max_batch=self.batch)
-        self._steady_batch = _steady_batch(self._executor, _example(model, self.batch))
+        self._finding = Lock()
+        self._steady: dict[tuple[int, ...], int] = {}
+        _, *shape = model.input_shape
+        if None not in shape:
+            self.steady_batch(tuple(shape))
 
-    @property
-    def steady_batch(self) -> int:
-        """The size that smaller batches are filled up to; 1 where no filling is needed."""
-        return self._steady_batch
+    def steady_batch(self, shape: tuple[int, ...]) -> int:
+        """The size that smaller batches of rows of a shape are filled up to; 1 where no filling is needed."""
+        with self._finding:
+            if shape not in self._steady:
+                self._steady[shape] = _steady_batch(self._executor, _example(self._model, self.batch, shape))
+            return self._steady[shape]
 
     def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> Views:
         """Features of rows.
@@ -75,9 +82,10 @@ class KerasRuntime:
         return KerasTail(KerasRuntime(model, self._settings))
 
     def _passes(self, rows: NDArray[np.generic], unwanted: Collection[str]) -> Iterator[Views]:
+        steady = self.steady_batch(rows.shape[1:])
         for start in range(0, len(rows), self.batch):
             part = rows[start : start + self.batch]
-            least = max(len(part), self._steady_batch)
+            least = max(len(part), steady)
             size = next(size for size in self._executor.sizes if size >= least)
             views = self._executor.execute(_filled(part, size), unwanted)
             yield {name: features[: len(part)] for name, features in views.items()}
@@ -98,9 +106,8 @@ class KerasTail:
         return self._runtime.run(activations)[LAST]
 
 
-def _example(model: Any, count: int) -> NDArray[np.generic]:
+def _example(model: Any, count: int, shape: tuple[int, ...]) -> NDArray[np.generic]:
     """Rows to try a model on; also what warms it up."""
-    _, *shape = model.input_shape
     dtype = model.inputs[0].dtype
     return np.random.default_rng(0).integers(0, 256, (count, *shape)).astype(dtype)
 

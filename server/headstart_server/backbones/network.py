@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from headstart_server.backbones.backbone import LAST, BackboneInfo, Views
 from headstart_server.backbones.decoding import Decoding
 from headstart_server.backbones.golden import Golden, golden_content
@@ -40,6 +42,8 @@ class Network:
         """Views of the made input by the network itself, [1, size] each."""
         decoder = self.decoding.decoder(max_pixels=MAX_PIXELS)
         row = decoder.decode(golden_content(self.info.modality, self.info.views[LAST]))[None]
+        if self.model is None:
+            return {LAST: row.astype(np.float32)}
         openvino = load_openvino()
         if isinstance(self.model, openvino.Model):
             compiled = openvino.compile_model(self.model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})

@@ -1,6 +1,6 @@
 """Executes a network in OpenVINO, the fastest runtime on CPUs, without importing Keras or TensorFlow."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from queue import LifoQueue
 from typing import Any
@@ -26,19 +26,22 @@ FORM = "card1"
 NETWORK_FILE = "network.xml"
 
 
-#: The infer requests of one stream, by the number of rows.
-_Stream = dict[int, Any]
+#: The infer requests of one stream, by the shape of rows.
+_Stream = dict[tuple[int, ...], Any]
 
 
 class OpenVinoRuntime:
     """Runs a converted network. A row's features do not depend on its batch, bit by bit.
 
     Each stream has compiled networks of its own, one for each size of batch, which run in the thread that
-    brings the batch. Streams of one compiled network hand batches to OpenVINO's threads, pinned to cores that
-    the rest of a server needs too.
+    brings the batch. Where rows have several lengths, as texts do, it has one for each of those, too,
+    compiled when the first row of the length comes: that takes 0.3 s once, and a row 0.8 of the time that a
+    network for any length needs. Streams of one compiled network hand batches to OpenVINO's threads, pinned
+    to cores that the rest of a server needs too.
 
     Args:
-        path: the converted network, from [n, ...] to outputs of [n, size].
+        path: the converted network, from [n, ...] to outputs of [n, size]. Dimensions that it leaves open
+            are those of the rows that come; there must be few different ones.
         settings: precision and streams, with every choice made.
         cuts: names of the outputs that are activations at cuts; given only when asked for.
     """
@@ -56,11 +59,15 @@ class OpenVinoRuntime:
             "ENABLE_CPU_PINNING": False,
         }
         self._path, self._properties, self._cuts = path, properties, frozenset(cuts)
+        self._core, self._network = core, network
         self._names = [output.get_any_name() for output in network.outputs]
         #: Streams that are free; last in, first out, so that one caller alone finds its caches warm.
         self._free: LifoQueue[_Stream] = LifoQueue()
-        for stream in _streams(core, network, properties, settings.streams):
-            self._free.put(stream)
+        for _ in range(settings.streams):
+            self._free.put({})
+        _, *shape = network.input(0).get_partial_shape()
+        if all(dimension.is_static for dimension in shape):
+            self._compile_all([dimension.get_length() for dimension in shape], settings.streams)
         self.precision = precision
         self.streams = settings.streams
         self.stream_per_core = settings.streams >= cores
@@ -98,7 +105,9 @@ class OpenVinoRuntime:
         return OpenVinoTail(self._path, plan, weights, self._properties, streams=self.streams)
 
     def _infer(self, stream: _Stream, rows: NDArray[np.generic], unwanted: Collection[str]) -> Views:
-        request = stream[len(rows)]
+        request = stream.get(rows.shape)
+        if request is None:
+            request = stream[rows.shape] = self._compiled(rows.shape)
         request.infer({0: rows}, share_inputs=True)
         # Copied: the request's own memory is written anew by the next call.
         return {
@@ -107,18 +116,19 @@ class OpenVinoRuntime:
             if name not in unwanted
         }
 
+    def _compile_all(self, shape: Sequence[int], streams: int) -> None:
+        """Compile every stream for rows of a shape, those of one size after each other."""
+        free = [self._free.get() for _ in range(streams)]
+        for size in SIZES:
+            for stream in reversed(free):
+                stream[size, *shape] = self._compiled((size, *shape))
+        for stream in reversed(free):
+            self._free.put(stream)
 
-def _streams(core: Any, network: Any, properties: Mapping[str, object], count: int) -> Iterator[_Stream]:
-    """Compile streams, those of one size after each other."""
-    requests: dict[int, list[Any]] = {}
-    for size in SIZES:
-        sized = network.clone()
-        _, *shape = sized.input(0).get_partial_shape()
-        sized.reshape([size, *shape])
-        compiled = (core.compile_model(sized, "CPU", properties) for _ in range(count))
-        requests[size] = [one.create_infer_request() for one in compiled]
-    for place in range(count):
-        yield {size: requests[size][place] for size in SIZES}
+    def _compiled(self, shape: tuple[int, ...]) -> Any:
+        network = self._network.clone()
+        network.reshape(list(shape))
+        return self._core.compile_model(network, "CPU", self._properties).create_infer_request()
 
 
 def _parts(rows: NDArray[np.generic]) -> Iterator[NDArray[np.generic]]:

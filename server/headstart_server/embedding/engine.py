@@ -8,9 +8,10 @@ from typing import NoReturn, Protocol
 
 import structlog
 
-from headstart_server.backbones.backbone import Backbone, BackboneInfo
+from headstart_server.backbones.backbone import Backbone, BackboneInfo, Content
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.errors import BackboneUnavailable, HeadstartError, Loading
+from headstart_server.embedding.modality import usual_backbone
+from headstart_server.errors import BackboneNotFound, BackboneUnavailable, HeadstartError, Loading
 
 log = structlog.get_logger(__name__)
 
@@ -18,6 +19,8 @@ log = structlog.get_logger(__name__)
 LOADING_RETRY_SECONDS = 2.0
 #: Seconds for which callers are told why a backbone could not be loaded before that is tried again.
 FAILED_RETRY_SECONDS = 30.0
+#: Backbones that are loaded without being listed: each keeps threads of its own.
+MAX_UNLISTED = 64
 
 
 class BackboneSource(Protocol):
@@ -27,7 +30,7 @@ class BackboneSource(Protocol):
         """The facts of every backbone there is, as far as they are known."""
 
     def info(self, name: str) -> BackboneInfo:
-        """The facts of one, as far as they are known.
+        """The facts of one, as far as they are known; there are families whose members are not listed.
 
         Raises:
             BackboneNotFound: there is none of this name.
@@ -64,7 +67,8 @@ class Engine:
         self._source = source
         self._make_embedder = make_embedder
         self._loaded: dict[str, Embedder] = {}
-        self._loading: dict[str, threading.Lock] = {info.name: threading.Lock() for info in source.list()}
+        self._loading: dict[str, threading.Lock] = {}
+        self._lock = threading.Lock()
         #: Why the last loading of a backbone failed, and when.
         self._failed: dict[str, tuple[Exception, float]] = {}
         self._clock = clock
@@ -87,6 +91,16 @@ class Engine:
         if not info.is_prepared:
             self._start_loading(info.name)
         return info
+
+    def usual(self, content: Content) -> BackboneInfo:
+        """The facts of the backbone that is meant for such content where none is named.
+
+        Raises:
+            BackboneNotFound: there is none that takes it.
+            Loading: they are not known yet; asking starts its loading.
+            BackboneUnavailable: they could not be learnt.
+        """
+        return self.info(usual_backbone(self.info(self.default), self._source.list(), content))
 
     def problem(self, name: str) -> str:
         """Why the last try to prepare or load a backbone failed; empty if none did."""
@@ -122,7 +136,7 @@ class Engine:
             Exception: whatever its source raises.
         """
         name = self._source.info(name or self.default).name
-        with self._loading[name], self._remembering(name):
+        with self._loading_lock(name), self._remembering(name):
             if name not in self._loaded:
                 self._loaded[name] = self._make_embedder(self._source.load(name))
             return self._loaded[name]
@@ -131,7 +145,7 @@ class Engine:
         """Learn what is not known yet of every backbone; one that fails says so where it is listed."""
         for info in self.infos():
             if not info.is_prepared:
-                with suppress(Exception), self._loading[info.name], self._remembering(info.name):
+                with suppress(Exception), self._loading_lock(info.name), self._remembering(info.name):
                     self._source.prepare(info.name)
 
     def close(self) -> None:
@@ -144,7 +158,7 @@ class Engine:
         failed = self._failed.get(name)
         if failed and self._clock() - failed[1] < FAILED_RETRY_SECONDS:
             raise BackboneUnavailable(_words(failed[0]), metadata={"backbone": name}) from failed[0]
-        if not self._loading[name].locked():
+        if not self._loading_lock(name).locked():
             threading.Thread(
                 target=self._load_quietly, args=(name,), name=f"load-{name}", daemon=True
             ).start()
@@ -153,6 +167,18 @@ class Engine:
             metadata={"backbone": name},
             retry_after=LOADING_RETRY_SECONDS,
         )
+
+    def _loading_lock(self, name: str) -> threading.Lock:
+        listed = {info.name for info in self._source.list()}
+        with self._lock:
+            unlisted = self._loading.keys() - listed
+            if name not in listed and name not in unlisted and len(unlisted) >= MAX_UNLISTED:
+                raise BackboneNotFound(
+                    f"Expected one of the {MAX_UNLISTED} backbones of this kind that are in use, such as "
+                    f"{', '.join(sorted(unlisted)[:5])}. Received: '{name}', which would be one more.",
+                    metadata={"backbone": name},
+                )
+            return self._loading.setdefault(name, threading.Lock())
 
     def _load_quietly(self, name: str) -> None:
         # It has no caller to raise to; the next call is told.

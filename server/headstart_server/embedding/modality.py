@@ -1,6 +1,11 @@
-"""Which kinds of content each modality takes."""
+"""Which kinds of content each modality takes, and which backbone is meant where none is named."""
+
+from collections.abc import Iterable
+
+import numpy as np
 
 from headstart_server.backbones.backbone import BackboneInfo, Content, Modality
+from headstart_server.backbones.vectors import FAMILY
 from headstart_server.errors import WrongModality
 
 # An array is a decoded picture to an image backbone.
@@ -17,7 +22,7 @@ def check_modality(info: BackboneInfo, content: Content, field: str, name: str =
     Raises:
         WrongModality: it does not.
     """
-    kind = "image" if isinstance(content, bytes) else "text" if isinstance(content, str) else "tensor"
+    kind = _kind(content)
     takes = _TAKES[info.modality]
     if kind not in takes:
         raise WrongModality(
@@ -26,3 +31,26 @@ def check_modality(info: BackboneInfo, content: Content, field: str, name: str =
             field=field,
             metadata={"backbone": info.name},
         )
+
+
+def usual_backbone(default: BackboneInfo, infos: Iterable[BackboneInfo], content: Content) -> str:
+    """The name of the backbone that is meant for content where none is named.
+
+    It is the server's default if that takes such content, else the first that does. Arrays of one dimension
+    are features, which no network is needed for; others are decoded pictures.
+
+    Args:
+        default: the server's default.
+        infos: all backbones that are listed.
+        content: the content.
+    """
+    kind = _kind(content)
+    is_row = isinstance(content, np.ndarray) and content.ndim == 1
+    if is_row and default.modality is not Modality.TENSOR:
+        return f"{FAMILY}{len(content)}"
+    takes = [info.name for info in (default, *infos) if kind in _TAKES[info.modality]]
+    return takes[0] if takes else default.name
+
+
+def _kind(content: Content) -> str:
+    return "image" if isinstance(content, bytes) else "text" if isinstance(content, str) else "tensor"

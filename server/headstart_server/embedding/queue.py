@@ -10,6 +10,8 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart_server.embedding.ready_rows import ReadyRows
+
 Row = NDArray[np.generic]
 
 
@@ -104,7 +106,7 @@ class _LaneState:
     def __init__(self) -> None:
         self.going_on: deque[Entry] = deque()
         self.raw: deque[Entry] = deque()
-        self.rows: deque[Entry] = deque()
+        self.rows: ReadyRows[Entry] = ReadyRows()
         self.turns = 0
         #: Entries whose preparation was begun.
         self.begun = 0
@@ -116,10 +118,11 @@ class _LaneState:
 class LaneQueue:
     """Two first-in-first-out lanes with one rule for what is done next. Not locked: the batcher does that.
 
-    An entry has two turns: it is prepared (read and decoded), then its row runs in a batch. In a lane rows
-    run before further entries are prepared, so that what was begun first is answered first. Where batches
-    take a core from preparing anyway, a row may wait while one more entry is prepared (`pairing`), so that
-    two run together: that costs nothing, and they take less time than one after the other.
+    An entry has two turns: it is prepared (read and decoded), then its row runs in a batch of rows of its
+    shape: that of the row that has waited longest. In a lane rows run before further entries are prepared, so
+    that what was begun first is answered first. Where batches take a core from preparing anyway, a row may
+    wait while one more entry is prepared (`pairing`), so that two run together: that costs nothing, and they
+    take less time than one after the other.
 
     Serving goes first and alone: a Predict never shares its batch with training rows, which would only make
     it longer, so it waits for one training turn at most. While both lanes wait, training is given turns up to
@@ -197,8 +200,8 @@ class LaneQueue:
         if lane is None:
             return None
         state = self._lanes[lane]
-        runs = not state.going_on and self._may_run(lane, now)
-        turn = self._batch(lane, now) if runs else self._preparation(lane, now)
+        shape = None if state.going_on else self._ready(lane, now)
+        turn = self._preparation(lane, now) if shape is None else self._batch(lane, shape, now)
         state.turns += 1
         self._free -= bool(turn.batch)
         return turn
@@ -210,9 +213,9 @@ class LaneQueue:
     def delay(self, now: float) -> float | None:
         """Seconds until a batch that waits to be filled goes as it is; None if none waits for that."""
         rows = self._lanes[Lane.PREDICT].rows
-        if not rows or not self._free or self._may_run(Lane.PREDICT, now):
+        if not rows or not self._free or self._ready(Lane.PREDICT, now) is not None:
             return None
-        return self._max_delay - (now - rows[0].since)
+        return self._max_delay - (now - rows.oldest().since)
 
     def finish(self, turn: Turn, seconds: float) -> None:
         """Give back a turn that took some seconds."""
@@ -238,14 +241,13 @@ class LaneQueue:
             state.raw.clear()
         return entries
 
-    def _batch(self, lane: Lane, now: float) -> Turn:
+    def _batch(self, lane: Lane, shape: tuple[int, ...], now: float) -> Turn:
         rows = self._lanes[lane].rows
         expired: list[Entry] = []
         batch: list[Entry] = []
         abandoned = 0
         contended = self._is_contended()
-        while rows and len(batch) < self._sizes[lane]:
-            entry = rows.popleft()
+        while len(batch) < self._sizes[lane] and (entry := rows.pop(shape)) is not None:
             if not entry.future.set_running_or_notify_cancel():
                 abandoned += 1
             elif _is_late(entry, now):
@@ -297,18 +299,22 @@ class LaneQueue:
         state = self._lanes[lane]
         if lane is Lane.TRAIN and self._lanes[Lane.PREDICT] and state.turns >= self._train_turns:
             return False
-        return bool(state.going_on or state.raw) or self._may_run(lane, now)
+        return bool(state.going_on or state.raw) or self._ready(lane, now) is not None
 
-    def _may_run(self, lane: Lane, now: float) -> bool:
+    def _ready(self, lane: Lane, now: float) -> tuple[int, ...] | None:
+        """The shape of the rows that run next, that of the oldest that may; None if none may."""
         state = self._lanes[lane]
-        rows = state.rows
-        if not rows or not self._free:
-            return False
-        filled = len(rows) >= self._sizes[lane]
-        # At most one: a row must not wait for as long as entries come that cannot be decoded.
-        if self._pairing and not filled and state.raw and state.begun == rows[0].begun:
-            return False
-        return filled or lane is Lane.TRAIN or now - rows[0].since >= self._max_delay
+        if not self._free:
+            return None
+        for shape, first, count in state.rows.firsts():
+            filled = count >= self._sizes[lane]
+            # At most one: a row must not wait for as long as entries come that cannot be decoded. And nothing
+            # goes before it meanwhile.
+            if self._pairing and not filled and state.raw and state.begun == first.begun:
+                return None
+            if filled or lane is Lane.TRAIN or now - first.since >= self._max_delay:
+                return shape
+        return None
 
 
 def _is_late(entry: Entry, now: float) -> bool:

@@ -1,6 +1,6 @@
 """What is told of the examples of a fitted head: their faults, and what its answers will rest on."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ class Assessment:
         held_out: whether each is kept out of training, [N].
         fitted: the head.
         checkpoint: called between pieces of work; may raise to stop.
+        cut_short: content digests of the examples of which the backbone does not see the end.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Assessment:
         held_out: NDArray[np.bool_],
         fitted: Fitted,
         checkpoint: Callable[[], None],
+        cut_short: Collection[str] = frozenset(),
     ) -> None:
         self._examples = examples
         self._examined = Examined(
@@ -57,6 +59,7 @@ class Assessment:
             held_out=held_out,
             fitted=fitted,
             checkpoint=checkpoint,
+            cut_short=cut_short,
         )
         self._groups = near_groups(self._examined)
 

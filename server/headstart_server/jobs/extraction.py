@@ -1,12 +1,12 @@
 """The usable examples of a dataset with their features, as jobs and previews take them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.backbones.backbone import LAST, Content
+from headstart_server.backbones.backbone import LAST, Content, Modality
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.queue import RowFeatures
 from headstart_server.jobs.answers import finite
@@ -31,6 +31,7 @@ class Table:
         views: features [N, D of the view] by view.
         targets: what each shows, [N].
         digests: content digest of each, [N].
+        cut_short: content digests of those of which the backbone does not see the end.
     """
 
     examples: Sequence[StoredExample]
@@ -38,6 +39,7 @@ class Table:
     views: Mapping[str, Float32]
     targets: Targets
     digests: Sequence[str]
+    cut_short: Collection[str] = frozenset()
 
     @property
     def ids(self) -> Sequence[str]:
@@ -55,6 +57,7 @@ class Table:
             views={name: matrix[chosen] for name, matrix in self.views.items()},
             targets=self.targets.take(chosen),
             digests=[self.digests[place] for place in places],
+            cut_short=self.cut_short,
         )
 
     def kept_out(self, spec: FineTuneSpec, checkpoint: Callable[[], None]) -> NDArray[np.bool_]:
@@ -88,6 +91,7 @@ class Extraction:
             self._places.setdefault(dataset.examples[index].digest, []).append(index)
         self.content_count = len(self._places)
         self._rows: dict[str, Mapping[str, Float32]] = {}
+        self._cut_short: set[str] = set()
 
     @property
     def usable(self) -> list[int]:
@@ -134,6 +138,15 @@ class Extraction:
                     self.faults[index] = self._dataset.fault(index, outcome)
             done += len(self._places[digest])
             progress(done, total)
+        if embedder.info.modality is Modality.TEXT:
+            self._look_for_ends(embedder, checkpoint)
+
+    def _look_for_ends(self, embedder: Embedder, checkpoint: Callable[[], None]) -> None:
+        """Find the contents whose end the backbone does not see. Those in the cache are not decoded."""
+        for digest in self._rows:
+            checkpoint()
+            if embedder.cut_short(self._dataset.read(self._places[digest][0])) is not None:
+                self._cut_short.add(digest)
 
     def table(self) -> Table:
         """The usable examples, once it has run.
@@ -153,4 +166,5 @@ class Extraction:
                 [example.target for example in examples], [example.weight for example in examples]
             ),
             digests=digests,
+            cut_short=frozenset(self._cut_short),
         )

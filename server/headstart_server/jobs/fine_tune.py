@@ -295,6 +295,7 @@ class FineTuneRun:
             held_out=kept_out,
             fitted=fitted,
             checkpoint=self._checkpoint,
+            cut_short=table.cut_short,
         )
 
     def _seconds_so_far(self) -> float:

@@ -30,7 +30,7 @@ from headstart_server.jobs.parents import Parent, find_parent
 from headstart_server.jobs.preview import Preview, Previewed
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import DatasetSummary, Example, ExampleFault
-from headstart_server.learning.recipe import Partial, check_task, views_of
+from headstart_server.learning.recipe import Partial, Recipe, check_task, views_of
 from headstart_server.learning.stored_example import StoredExample
 from headstart_server.learning.target_count import check_trainable
 from headstart_server.models.registry import Registry
@@ -75,6 +75,8 @@ class Upload:
         info: the backbone's facts.
         request_id: the caller's id; empty for none.
         parent: the version that it goes on from; None for none, and for a repeated call.
+        by_first: whether the first example decides on the backbone: none was named, and there is no earlier
+            one to go by.
         repeated: whether the request id was accepted before: then the examples are only told apart from
             those.
     """
@@ -88,6 +90,7 @@ class Upload:
         request_id: str,
         *,
         parent: Parent | None,
+        by_first: bool = False,
         repeated: bool,
     ) -> None:
         self._intake = intake
@@ -96,6 +99,7 @@ class Upload:
         self._info = info
         self._request_id = request_id
         self._parent = parent
+        self._by_first = by_first
         self._repeated = repeated
         self._job_id = uuid.uuid4().hex
         # Opened with the first piece of work: an upload whose caller left before leaves nothing behind.
@@ -114,6 +118,8 @@ class Upload:
             HeadstartError: names the first example that cannot be taken, and what was expected.
         """
         with self._working() as writer:
+            if self._by_first and examples:
+                self._choose_backbone(examples[0])
             for index, example in enumerate(examples, start=self._count):
                 self._check(example, index)
             writer.add(examples)
@@ -253,6 +259,15 @@ class Upload:
         if isinstance(recipe, Partial):
             check_room(self._info.tails[recipe.blocks].cut, content_count, self._intake.max_activation_bytes)
 
+    def _choose_backbone(self, first: Example) -> None:
+        """Take the backbone that is meant for such content as the first example's."""
+        self._by_first = False
+        info = self._intake.engine.usual(first.content)
+        check_fits(self._spec.recipe, info)
+        self._info = info
+        self._spec = replace(self._spec, backbone=info.name)
+        self._asked = replace(self._asked, backbone=info.name)
+
     def _check(self, example: Example, index: int) -> None:
         check_modality(self._info, example.content, f"examples[{index}].input", example.id)
         if example.held_out and self._spec.held_out_share > 0:
@@ -298,7 +313,8 @@ class Intake:
         """Open an upload; close it whatever comes.
 
         Args:
-            spec: what to do; an empty backbone means that of the parent, without one the default.
+            spec: what to do; an empty backbone means that of the parent, without one the usual one for such
+                content as the first example's.
             request_id: the caller's id; empty for none.
             validate_only: whether no job shall come of it.
 
@@ -318,21 +334,11 @@ class Intake:
         if spec.has_parent and earlier is None:
             parent = find_parent(self._registry, spec, self.datasets.forgotten)
             _check_inherited(spec, parent)
-        info = self.engine.info(spec.backbone or _usual_backbone(parent, earlier))
-        unknown = [view for view in views_of(spec.recipe, info.views) if view not in info.views]
-        if unknown:
-            raise InvalidField(
-                f"Expected a view of backbone '{info.name}': {', '.join(sorted(info.views))}. "
-                f"Received: {unknown[0]!r}.",
-                field=f"spec.recipe.{type(spec.recipe).__name__.lower()}.view",
-            )
-        if isinstance(spec.recipe, Partial) and spec.recipe.blocks not in info.tails:
-            known = ", ".join(map(str, info.tails))
-            raise InvalidField(
-                f"Expected a number of last blocks that backbone '{info.name}' can be cut before: "
-                f"{known or 'it cannot be cut'}. Received: {spec.recipe.blocks}.",
-                field="spec.recipe.partial.blocks",
-            )
+        name = spec.backbone or _earlier_backbone(parent, earlier)
+        info = self.engine.info(name)
+        # Told before the examples are sent; where those decide, if no backbone would do.
+        if name or not any(_fits(spec.recipe, each) for each in self.engine.infos()):
+            check_fits(spec.recipe, info)
         if not validate_only and not request_id:
             # Told before the examples are sent. With a request id the job may be there already.
             self.ledger.check_room()
@@ -340,7 +346,16 @@ class Intake:
         asked = spec if spec.has_parent else full
         if parent is not None:
             full = replace(full, parent_version=parent.number, parent_alias=None)
-        return Upload(self, asked, full, info, request_id, parent=parent, repeated=earlier is not None)
+        return Upload(
+            self,
+            asked,
+            full,
+            info,
+            request_id,
+            parent=parent,
+            by_first=not name,
+            repeated=earlier is not None,
+        )
 
     def check_open(self) -> None:
         """Check that uploads are taken.
@@ -370,6 +385,36 @@ class Intake:
         self._closed.set()
 
 
+def check_fits(recipe: Recipe, info: BackboneInfo) -> None:
+    """Check that a backbone has what a recipe works on.
+
+    Raises:
+        InvalidField: it does not.
+    """
+    unknown = [view for view in views_of(recipe, info.views) if view not in info.views]
+    if unknown:
+        raise InvalidField(
+            f"Expected a view of backbone '{info.name}': {', '.join(sorted(info.views))}. "
+            f"Received: {unknown[0]!r}.",
+            field=f"spec.recipe.{type(recipe).__name__.lower()}.view",
+        )
+    if isinstance(recipe, Partial) and recipe.blocks not in info.tails:
+        known = ", ".join(map(str, info.tails))
+        raise InvalidField(
+            f"Expected a number of last blocks that backbone '{info.name}' can be cut before: "
+            f"{known or 'it cannot be cut'}. Received: {recipe.blocks}.",
+            field="spec.recipe.partial.blocks",
+        )
+
+
+def _fits(recipe: Recipe, info: BackboneInfo) -> bool:
+    try:
+        check_fits(recipe, info)
+    except InvalidField:
+        return False
+    return True
+
+
 def _check_request_id(request_id: str) -> None:
     if len(request_id.encode()) > 128:
         raise InvalidField(
@@ -384,8 +429,8 @@ def _check_request_id(request_id: str) -> None:
         )
 
 
-def _usual_backbone(parent: Parent | None, earlier: Job | None) -> str:
-    """The backbone that is meant where none is named; empty for the default."""
+def _earlier_backbone(parent: Parent | None, earlier: Job | None) -> str:
+    """The backbone that is meant where none is named, if that is known already; else empty."""
     if parent is not None:
         return parent.backbone
     return earlier.spec.backbone if earlier is not None else ""

@@ -102,6 +102,7 @@ class Preview:
             held_out=kept_out,
             fitted=fitted,
             checkpoint=self._checkpoint,
+            cut_short=table.cut_short,
         )
         findings = assessment.findings(
             seed=self._spec.seed, estimated_seconds=self._clock() - self._began, fault_count=len(self.faults)

@@ -18,6 +18,7 @@ class RemarkKind(StrEnum):
     OUTLIERS = "outliers"
     MORE_DATA = "more_data"
     FAULTS = "faults"
+    CUT_SHORT = "cut_short"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,6 +128,8 @@ class DatasetFindings:
         imbalance: the largest class's number of examples by that of the smallest; 0 for regression.
         estimated_seconds: of a fine-tune of these examples; 0 if unknown.
         remarks: what to do about it, the most important first.
+        cut_short: examples of which the backbone does not see the end, in their order.
+        cut_short_count: number of such examples.
     """
 
     duplicates: tuple[DuplicateGroup, ...] = ()
@@ -139,6 +142,8 @@ class DatasetFindings:
     imbalance: float = 0.0
     estimated_seconds: float = 0.0
     remarks: tuple[Remark, ...] = ()
+    cut_short: tuple[ExampleReference, ...] = ()
+    cut_short_count: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -162,6 +167,7 @@ class DatasetFindings:
         read["remarks"] = tuple(
             Remark(kind=RemarkKind(remark["kind"]), message=remark["message"]) for remark in fields["remarks"]
         )
+        read["cut_short"] = tuple(map(_reference, fields.get("cut_short", ())))
         return cls(**read)
 
 

@@ -12,6 +12,9 @@ from headstart_server.learning.remarks import class_counts, remarks_of
 from headstart_server.learning.suspects import find_suspects
 from headstart_server.learning.task import Task
 
+#: Examples that are named of those whose end is not seen.
+MAX_CUT_SHORT = 100
+
 
 def examine(
     examined: Examined,
@@ -39,6 +42,7 @@ def examine(
     duplicates, duplicate_count = find_duplicates(examined, groups)
     suspects, suspect_count = find_suspects(examined)
     outliers, outlier_count = find_outliers(examined, groups)
+    cut_short = [place for place, digest in enumerate(examined.digests) if digest in examined.cut_short]
     findings = DatasetFindings(
         duplicates=tuple(duplicates[:MAX_GROUPS]),
         duplicate_count=duplicate_count,
@@ -49,6 +53,8 @@ def examine(
         learning_curve=tuple(learning_curve(examined, groups, seed=seed)),
         imbalance=_imbalance(examined),
         estimated_seconds=estimated_seconds,
+        cut_short=tuple(map(examined.reference, cut_short[:MAX_CUT_SHORT])),
+        cut_short_count=len(cut_short),
     )
     return replace(findings, remarks=remarks_of(findings, examined, fault_count))
 

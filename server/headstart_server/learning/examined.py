@@ -1,6 +1,6 @@
 """Examples with their features, and the head that was fitted on some, as findings look at them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +26,7 @@ class Examined:
         held_out: whether each is kept out of training, [N].
         fitted: the head fitted on those that are not held out, in their order.
         checkpoint: called between pieces of work; may raise to stop.
+        cut_short: content digests of those of which the backbone does not see the end.
     """
 
     views: Mapping[str, Float32]
@@ -36,6 +37,7 @@ class Examined:
     held_out: NDArray[np.bool_]
     fitted: Fitted
     checkpoint: Callable[[], None] = lambda: None
+    cut_short: Collection[str] = frozenset()
 
     @property
     def trained(self) -> Ints:

@@ -39,6 +39,7 @@ def remarks_of(findings: DatasetFindings, examined: Examined, fault_count: int) 
         *_on_suspects(findings, examined),
         *_on_imbalance(findings, examined),
         *_on_outliers(findings),
+        *_on_cut_short(findings),
         *_on_more_data(findings, examined),
         *_on_duplicates(findings, examined),
     ]
@@ -137,6 +138,18 @@ def _on_outliers(findings: DatasetFindings) -> Iterator[Remark]:
             kind=RemarkKind.OUTLIERS,
             message=f"{count} {_plural('example is', 'examples are', count)} unlike all others, first of all "
             f"{_named(first.example)}. Look whether they belong here.",
+        )
+
+
+def _on_cut_short(findings: DatasetFindings) -> Iterator[Remark]:
+    if findings.cut_short:
+        count, named = findings.cut_short_count, findings.cut_short[:_NAMED]
+        more = f" and {count - len(named)} more" if count > len(named) else ""
+        yield Remark(
+            kind=RemarkKind.CUT_SHORT,
+            message=f"Of {count} {_plural('example', 'examples', count)} only the beginning was learned "
+            f"from, because the backbone takes no more: {', '.join(map(_named, named))}{more}. If what "
+            "matters comes later, send that part alone.",
         )
 
 

@@ -1,12 +1,13 @@
 """What a version answers, from the features of inputs."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart_server.backbones.backbone import CutShort
 from headstart_server.learning.head import Float32
 from headstart_server.learning.neighbors import Neighbor
 from headstart_server.learning.task import Task
@@ -48,6 +49,7 @@ class Answer:
         judged: whether the inputs are known; None unless asked for.
         neighbors: the nearest training examples of each input; empty unless asked for.
         saliency: which parts of each input speak for the answer; empty unless asked for.
+        cut_short: of each input whose end the backbone did not see, how much it saw, by place.
     """
 
     version: ResidentVersion
@@ -58,6 +60,7 @@ class Answer:
     judged: Judged | None = None
     neighbors: Sequence[Sequence[Neighbor]] = ()
     saliency: Sequence[Saliency] = ()
+    cut_short: Mapping[int, CutShort] = field(default_factory=dict)
 
 
 def answer(

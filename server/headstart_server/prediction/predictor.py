@@ -4,12 +4,12 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 import numpy as np
 
-from headstart_server.backbones.backbone import LAST, Content, Modality
+from headstart_server.backbones.backbone import LAST, Content, CutShort, Modality
 from headstart_server.backbones.occlusion import Pixels
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
@@ -47,10 +47,12 @@ class BackboneFeatures:
     Attributes:
         backbone: its name.
         views: by view, [n, D].
+        cut_short: of each input whose end it did not see, how much it saw, by place.
     """
 
     backbone: str
     views: Mapping[str, Float32]
+    cut_short: Mapping[int, CutShort] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,6 +164,8 @@ class Predictor:
             embedder = embedders[versions[0].backbone]
             maps = await self._saliency(asked.saliency, versions[0], embedder, contents, deadline)
             answers[0] = replace(answers[0], saliency=maps)
+        cut_short = {name: await _cut_short(one, contents) for name, one in embedders.items()}
+        answers = [replace(each, cut_short=cut_short[each.version.backbone]) for each in answers]
         finished = self._clock()
         times = _times([row for of_backbone in rows.values() for row in of_backbone])
         wanted = rows if asked.with_features else {}
@@ -187,7 +191,7 @@ class Predictor:
         """Features of inputs.
 
         Args:
-            backbone: its name; empty for the default.
+            backbone: its name; empty for the usual one for such content as the first input.
             contents: the inputs.
             views: the views to return; empty for `last`.
             deadline: when the caller stops waiting, on the clock; None for never.
@@ -197,7 +201,7 @@ class Predictor:
         """
         started = self._clock()
         self._check_inputs(contents)
-        info = self._engine.info(backbone)
+        info = self._engine.info(backbone) if backbone else self._engine.usual(contents[0])
         wanted = list(views) or [LAST]
         for place, view in enumerate(wanted):
             if view not in info.views:
@@ -206,10 +210,14 @@ class Predictor:
                     f"Received: {view!r}.",
                     field=f"views[{place}]",
                 )
-        embedder = self._engine.get(backbone)
+        embedder = self._engine.get(info.name)
         rows = (await self._rows([embedder], contents, deadline, {}))[info.name]
         times = _times(rows)
-        features = BackboneFeatures(backbone=info.name, views=stacked(rows, wanted))
+        features = BackboneFeatures(
+            backbone=info.name,
+            views=stacked(rows, wanted),
+            cut_short=await _cut_short(embedder, contents),
+        )
         return features, StageTimes(
             total=self._clock() - started, decode=times.decode, queue=times.queue, backbone=times.backbone
         )
@@ -305,6 +313,18 @@ class Predictor:
             row = await asyncio.to_thread(embedder.decode, content)
             maps.append(await saliency_of(np.asarray(row, np.uint8), version.head, asked, outputs))
         return maps
+
+
+async def _cut_short(embedder: Embedder, contents: Sequence[Content]) -> dict[int, CutShort]:
+    """Of each input whose end the backbone did not see, how much it saw, by place."""
+    if embedder.info.modality is not Modality.TEXT:
+        return {}
+
+    def look() -> dict[int, CutShort]:
+        seen = {place: embedder.cut_short(content) for place, content in enumerate(contents)}
+        return {place: cut for place, cut in seen.items() if cut is not None}
+
+    return await asyncio.to_thread(look)
 
 
 def _check_saliency(asked: SaliencyAsked, version: ResidentVersion, embedder: Embedder) -> None:

@@ -12,7 +12,7 @@ from headstart_server.learning.dataset_findings import (
 from headstart_server.learning.evaluation import ExampleOutcome
 from headstart_server.learning.task import Task
 from headstart_server.report.curve_charts import learning_chart
-from headstart_server.report.facts import ReportFacts
+from headstart_server.report.facts import ReportFacts, Sample
 from headstart_server.report.gallery import (
     MAX_GROUPED,
     MAX_GROUPS,
@@ -47,7 +47,7 @@ def mistakes_section(facts: ReportFacts) -> Section | None:
     return section(
         "Worst answers",
         "The worst answers",
-        cards(_outcome(facts.pictures, each) for each in worst[:MAX_WORST]),
+        cards(_outcome(facts.samples, each) for each in worst[:MAX_WORST]),
         _more(wrong - MAX_WORST),
     )
 
@@ -62,7 +62,7 @@ def suspects_section(facts: ReportFacts) -> Section | None:
         "Suspect labels",
         "Labels to look at",
         note(f"{_WHY_SUSPECT[facts.task]} They were trained on as they are."),
-        cards(_suspect(facts.pictures, each, facts.task) for each in shown),
+        cards(_suspect(facts.samples, each, facts.task) for each in shown),
         _more(findings.suspect_count - len(shown)),
     )
 
@@ -98,20 +98,20 @@ def data_section(facts: ReportFacts) -> Section | None:
     return section(
         "Duplicates",
         "Duplicates and outliers",
-        _duplicates(facts.pictures, findings),
-        _outliers(facts.pictures, findings),
+        _duplicates(facts.samples, findings),
+        _outliers(facts.samples, findings),
     )
 
 
-def _outcome(pictures: Mapping[int, bytes], each: ExampleOutcome) -> Markup:
+def _outcome(samples: Mapping[int, Sample], each: ExampleOutcome) -> Markup:
     number = each.number
     example = ExampleReference(index=each.index, id=each.id, label="")
     if number is not None and each.value is not None:
         return card(
-            pictures, example, f"is {number:.4g}", f"told {each.value:.4g}, off by {figure(each.loss)}"
+            samples, example, f"is {number:.4g}", f"told {each.value:.4g}, off by {figure(each.loss)}"
         )
     return card(
-        pictures,
+        samples,
         example,
         [_TRUE, named(listed(each.labels))],
         [_TOLD, named(listed(each.predicted)), " (right)" if is_right(each) else ""],
@@ -119,7 +119,7 @@ def _outcome(pictures: Mapping[int, bytes], each: ExampleOutcome) -> Markup:
     )
 
 
-def _suspect(pictures: Mapping[int, bytes], each: LabelSuspect, task: Task) -> Markup:
+def _suspect(samples: Mapping[int, Sample], each: LabelSuspect, task: Task) -> Markup:
     label, like = looked_like(each, task)
     given, suggested = (
         ("", "")
@@ -127,25 +127,25 @@ def _suspect(pictures: Mapping[int, bytes], each: LabelSuspect, task: Task) -> M
         else (f" ({percent(each.given_probability)})", f" ({percent(each.suggested_probability)})")
     )
     return card(
-        pictures,
+        samples,
         each.example,
         ["labelled ", named(label), given],
         ["looks like ", tag("strong", named(like)), suggested],
     )
 
 
-def _duplicates(pictures: Mapping[int, bytes], findings: DatasetFindings) -> Child:
+def _duplicates(samples: Mapping[int, Sample], findings: DatasetFindings) -> Child:
     if not findings.duplicates:
         return None
     shown = findings.duplicates[:MAX_GROUPS]
     return [
         tag("h3", f"{plural(findings.duplicate_count, 'example')} with a duplicate"),
-        tag("div", [_group(pictures, group) for group in shown], class_="groups"),
+        tag("div", [_group(samples, group) for group in shown], class_="groups"),
         _more(len(findings.duplicates) - len(shown), "group"),
     ]
 
 
-def _group(pictures: Mapping[int, bytes], group: DuplicateGroup) -> Markup:
+def _group(samples: Mapping[int, Sample], group: DuplicateGroup) -> Markup:
     marks = [
         tag("span", text, class_="mark")
         for text, present in (
@@ -158,13 +158,13 @@ def _group(pictures: Mapping[int, bytes], group: DuplicateGroup) -> Markup:
     return tag(
         "div",
         tag("p", "equal" if group.exact else "nearly equal", marks, class_="kind"),
-        cards(card(pictures, each, named(written(each.label))) for each in group.examples[:MAX_GROUPED]),
+        cards(card(samples, each, named(written(each.label))) for each in group.examples[:MAX_GROUPED]),
         _more(more, "example"),
         class_="group",
     )
 
 
-def _outliers(pictures: Mapping[int, bytes], findings: DatasetFindings) -> Child:
+def _outliers(samples: Mapping[int, Sample], findings: DatasetFindings) -> Child:
     if not findings.outliers:
         return None
     shown = findings.outliers[:MAX_OUTLIERS]
@@ -172,7 +172,7 @@ def _outliers(pictures: Mapping[int, bytes], findings: DatasetFindings) -> Child
         tag("h3", f"{plural(findings.outlier_count, 'example')} far from all others"),
         cards(
             card(
-                pictures,
+                samples,
                 each.example,
                 named(written(each.example.label)),
                 f"{each.distance_ratio:.1f} times as far as usual",

@@ -9,6 +9,11 @@ from headstart_server.learning.promotion import Promotion
 from headstart_server.learning.task import Task
 from headstart_server.models.version import Manifest, Version
 
+__all__ = ["ReportFacts", "Sample"]
+
+#: What is shown of an example's content: the bytes of a JPEG file, or a text.
+Sample = bytes | str
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReportFacts:
@@ -19,13 +24,13 @@ class ReportFacts:
         evaluation: how good it is; None for versions of 0.1, of which the manifest's metrics are all there
             is.
         findings: what was found in its examples; None for versions of 0.1.
-        pictures: small JPEG files of examples by their index.
+        samples: of examples by their index: a small JPEG file, or the beginning of a text.
     """
 
     version: Version
     evaluation: Evaluation | None = None
     findings: DatasetFindings | None = None
-    pictures: Mapping[int, bytes] = field(default_factory=dict)
+    samples: Mapping[int, Sample] = field(default_factory=dict)
 
     @property
     def manifest(self) -> Manifest:

@@ -1,10 +1,11 @@
-"""Examples as cards: a small picture where it is kept, its name, and what is to be said about it."""
+"""Examples as cards: what it shows in short where it is kept, its name, and what is to be said about it."""
 
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
 
 from headstart_server.learning.dataset_findings import DatasetFindings, ExampleReference
 from headstart_server.learning.evaluation import Evaluation
+from headstart_server.report.facts import Sample
 from headstart_server.report.markup import Child, Markup, named, tag
 from headstart_server.report.words import shortened
 
@@ -19,7 +20,7 @@ __all__ = [
     "pictured",
 ]
 
-#: How many of each kind are shown; together they are at most a hundred pictures.
+#: How many of each kind are shown; together they are at most a hundred pictures or texts.
 MAX_SUSPECTS, MAX_WORST, MAX_OUTLIERS, MAX_GROUPS, MAX_GROUPED = 24, 24, 16, 12, 3
 _MAX_NAME = 60
 
@@ -38,12 +39,12 @@ def pictured(evaluation: Evaluation | None, findings: DatasetFindings | None) ->
     return list(dict.fromkeys(indexes))
 
 
-def card(pictures: Mapping[int, bytes], example: ExampleReference, *lines: Child) -> Markup:
+def card(samples: Mapping[int, Sample], example: ExampleReference, *lines: Child) -> Markup:
     """One example with lines of what is to be said about it."""
     name = example.id or f"example {example.index}"
     return tag(
         "figure",
-        _picture(pictures.get(example.index), name),
+        _sample(samples.get(example.index), name),
         tag(
             "figcaption",
             named(shortened(name, _MAX_NAME), class_="id", title=name),
@@ -58,9 +59,15 @@ def cards(content: Iterable[Markup]) -> Markup:
     return tag("div", content, class_="cards")
 
 
-def _picture(jpeg: bytes | None, name: str) -> Markup | None:
-    if jpeg is None:
+def _sample(sample: Sample | None, name: str) -> Markup | None:
+    if sample is None:
         return None
+    if isinstance(sample, str):
+        return named(sample, class_="sample")
+    return _picture(sample, name)
+
+
+def _picture(jpeg: bytes, name: str) -> Markup:
     return tag(
         "div",
         tag(

@@ -9,13 +9,18 @@ from headstart_server.backbones.thumbnails import thumbnail
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Selector, Version
 from headstart_server.report import document, page, text
-from headstart_server.report.facts import ReportFacts
+from headstart_server.report.facts import ReportFacts, Sample
 from headstart_server.report.gallery import pictured
+from headstart_server.report.words import shortened
 
 __all__ = ["Report", "ReportFormat", "Reporter"]
 
 ReadContents = Callable[[Version, Collection[int]], Mapping[int, Content]]
 """Gives the contents of a version's examples by their indexes; those that are not kept are left out."""
+
+
+#: Characters of a text that are shown.
+MAX_SHOWN = 240
 
 
 class ReportFormat(Enum):
@@ -68,17 +73,21 @@ class Reporter:
             version=version,
             evaluation=evaluation,
             findings=findings,
-            pictures=self._pictures(version, indexes) if indexes else {},
+            samples=self._samples(version, indexes) if indexes else {},
         )
         write, media_type = _FORMS[form]
         return Report(number=version.number, content=write(facts).encode(), media_type=media_type)
 
-    def _pictures(self, version: Version, indexes: Collection[int]) -> dict[int, bytes]:
+    def _samples(self, version: Version, indexes: Collection[int]) -> dict[int, Sample]:
         contents = self._read_contents(version, indexes)
-        small = {
-            index: thumbnail(content, max_pixels=self._max_pixels) for index, content in contents.items()
-        }
-        return {index: picture for index, picture in small.items() if picture is not None}
+        samples = {index: self._sample(content) for index, content in contents.items()}
+        return {index: sample for index, sample in samples.items() if sample is not None}
+
+    def _sample(self, content: Content) -> Sample | None:
+        if isinstance(content, str):
+            # Twice as much as is shown, so that runs of spaces do not use it up.
+            return shortened(" ".join(content[: 2 * MAX_SHOWN].split()), MAX_SHOWN)
+        return thumbnail(content, max_pixels=self._max_pixels)
 
 
 _FORMS: dict[ReportFormat, tuple[Callable[[ReportFacts], str], str]] = {

@@ -22,6 +22,7 @@ REMARK_KINDS = {
     RemarkKind.OUTLIERS: pb.REMARK_KIND_OUTLIERS,
     RemarkKind.MORE_DATA: pb.REMARK_KIND_MORE_DATA,
     RemarkKind.FAULTS: pb.REMARK_KIND_FAULTS,
+    RemarkKind.CUT_SHORT: pb.REMARK_KIND_CUT_SHORT,
 }
 
 
@@ -38,6 +39,8 @@ def findings_message(findings: DatasetFindings) -> pb.DatasetFindings:
         imbalance=findings.imbalance,
         estimated_seconds=findings.estimated_seconds,
         remarks=map(_remark_message, findings.remarks),
+        cut_short=map(_reference_message, findings.cut_short),
+        cut_short_count=findings.cut_short_count,
     )
 
 

@@ -11,6 +11,7 @@ from headstart_server.rpc.calls import Context
 from headstart_server.rpc.messages import contents_of, selector_of
 from headstart_server.rpc.prediction_messages import (
     asked_of,
+    cut_short_message,
     features_message,
     predictions_message,
     times_message,
@@ -65,7 +66,11 @@ class PredictionService(stubs.PredictionServiceServicer):
             views=request.views,
             deadline=self._deadline(context),
         )
-        return pb.EmbedResponse(features=features_message(features), times=times_message(times))
+        return pb.EmbedResponse(
+            features=features_message(features),
+            times=times_message(times),
+            cut_short={place: cut_short_message(cut) for place, cut in features.cut_short.items()},
+        )
 
     def _deadline(self, context: Context) -> float | None:
         left = context.time_remaining()

@@ -47,6 +47,10 @@ class BodySource:
         """The facts about the one backbone."""
         return [self._info]
 
+    def info(self, name: str) -> BackboneInfo:
+        """The facts about it."""
+        return self._info
+
     def load(self, name: str) -> Backbone:
         """Load it; convert it first if it is not in the cache."""
         content = self._body.read_bytes() + pictures.PREPROCESSING.encode()

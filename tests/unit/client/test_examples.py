@@ -209,7 +209,7 @@ def test_an_array_that_a_list_names_and_that_cannot_be_read_is_told_with_its_lin
 def test_a_path_that_is_not_there_or_no_list_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="There is no folder or file"):
         open_examples(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match=r"ends in \.csv or \.jsonl\. Received: .*\.jpg"):
+    with pytest.raises(ValueError, match=r"ends in \.csv, \.tsv, \.jsonl or \.npz\. Received: .*\.jpg"):
         open_examples(write(tmp_path / "a.jpg"))
 
 

@@ -124,14 +124,13 @@ def test_a_failure_of_the_runtime_reaches_its_own_batch_only(bench: Bench) -> No
     assert first_of(later) == 5
 
 
-def test_rows_that_do_not_fit_together_fail_and_the_thread_goes_on(bench: Bench) -> None:
+def test_rows_of_different_shapes_run_apart_each_shape_together(bench: Bench) -> None:
     gate, _ = bench.stop_in_first_batch()
-    futures = [bench.submit(row(1, size=size)) for size in (4, 5)]
+    futures = [bench.submit(row(place, size=size)) for place, size in enumerate((4, 5, 4, 5, 5))]
     bench.work()
     gate.opened.set()
-    for future in futures:
-        assert isinstance(future.exception(PATIENCE), ValueError)
-    assert first_of(bench.submit(row(7))) == 7
+    assert [first_of(future) for future in futures] == [0, 1, 2, 3, 4]
+    assert bench.seen.batches == [(Lane.PREDICT, 1), (Lane.PREDICT, 2), (Lane.PREDICT, 3)]
 
 
 def test_a_runtime_that_answers_too_few_rows_fails_its_batch_and_the_thread_goes_on() -> None:

@@ -29,13 +29,14 @@ class RuntimeFault(Exception):
 
 @dataclass(frozen=True)
 class Submit:
-    """An input comes: what is made of it, and what else happens while it is prepared and while it runs."""
+    """An input comes: what is made of it, and what else happens while it is prepared and runs."""
 
     lane: Lane
     made: str
     patience: int | None
     meanwhile: tuple[object, ...]
     run_fails: bool
+    length: int
 
 
 #: What else happens: a step is a turn that another thread takes and ends meanwhile.
@@ -50,6 +51,7 @@ def submits(inner: st.SearchStrategy[object]) -> st.SearchStrategy[Submit]:
         patience=st.none() | st.none() | st.integers(1, 3),
         meanwhile=st.lists(inner, max_size=3).map(tuple),
         run_fails=st.sampled_from([False, False, False, True]),
+        length=st.sampled_from([2, 2, 3]),
     )
 
 
@@ -127,10 +129,11 @@ class Play:
             raise UnreadableError
         if one.plan.made == "known":
             return RowFeatures(views={"last": np.array([one.number, -1])})
-        return np.array([one.number, one.number], np.float32)
+        return np.full(one.plan.length, one.number, np.float32)
 
     def run(self, rows: NDArray[np.generic]) -> dict[str, NDArray[np.float32]]:
         members = [self.inputs[int(number)] for number in rows[:, 0]]
+        assert {one.plan.length for one in members} == {rows.shape[1]}
         assert len({one.plan.lane for one in members}) == 1
         self.running += 1
         assert self.running <= self.streams
@@ -141,7 +144,7 @@ class Play:
         self.running -= 1
         if any(one.plan.run_fails for one in members):
             raise RuntimeFault
-        return {"last": rows.astype(np.float32)}
+        return {"last": rows[:, :2].astype(np.float32)}
 
     def check(self, one: Input) -> str:
         """Whether it ended once and as it must; gives how."""

@@ -8,11 +8,14 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from numpy.typing import NDArray
 
 from fakes import ManualClock
 from headstart_server.embedding.queue import Entry, Lane, LaneQueue, RowFeatures, Turn
 
 ROW = np.zeros(1, np.float32)
+#: A row of another shape: it never shares a batch with the other.
+LONG = np.zeros(2, np.float32)
 PREDICT, TRAIN = Lane.PREDICT, Lane.TRAIN
 
 
@@ -20,8 +23,10 @@ def never() -> RowFeatures:
     raise AssertionError("the queue prepares nothing itself")
 
 
-def entry(lane: Lane, *, row: bool = False, deadline: float | None = None) -> Entry:
-    return Entry(prepare=never, lane=lane, since=0.0, deadline=deadline, row=ROW if row else None)
+def entry(
+    lane: Lane, *, row: bool = False, deadline: float | None = None, of: NDArray[np.float32] = ROW
+) -> Entry:
+    return Entry(prepare=never, lane=lane, since=0.0, deadline=deadline, row=of if row else None)
 
 
 def filled(lane: Lane, raw: int = 0, rows: int = 0, *, queue: LaneQueue | None = None) -> LaneQueue:
@@ -42,6 +47,10 @@ def kind(turn: Turn | None) -> tuple[Lane, str, int] | None:
     if turn is None:
         return None
     return turn.lane, "prepare" if turn.prepare else "run", len(turn.batch)
+
+
+def shape_of(one: Entry) -> tuple[int, ...] | None:
+    return None if one.row is None else one.row.shape
 
 
 @dataclass
@@ -93,13 +102,13 @@ class QueueMachine(RuleBasedStateMachine):
     @rule(
         lane=st.sampled_from(Lane),
         row=st.booleans(),
-        count=st.integers(1, 6),
+        shapes=st.lists(st.sampled_from([ROW, ROW, LONG]), min_size=1, max_size=6),
         patience=st.none() | st.integers(0, 5),
     )
-    def put(self, lane: Lane, row: bool, count: int, patience: int | None) -> None:
+    def put(self, lane: Lane, row: bool, shapes: list[NDArray[np.float32]], patience: int | None) -> None:
         deadline = None if patience is None else self.clock() + patience
-        for _ in range(count):
-            new = entry(lane, row=row, deadline=deadline)
+        for shape in shapes:
+            new = entry(lane, row=row, deadline=deadline, of=shape)
             self.queue.put(new)
             self.put_down(new, self.lanes[lane])
             self.came.append(new)
@@ -147,7 +156,8 @@ class QueueMachine(RuleBasedStateMachine):
     def waits_for_another(self, lane: Lane) -> bool:
         """Whether a row waits for one more entry to be prepared, and for one only."""
         waiting = self.lanes[lane]
-        if not self.pairing or len(waiting.rows) >= self.sizes[lane] or not waiting.raw:
+        alike = [one for one in waiting.rows if shape_of(one) == shape_of(waiting.rows[0])]
+        if not self.pairing or len(alike) >= self.sizes[lane] or not waiting.raw:
             return False
         return waiting.ready[id(waiting.rows[0])] == waiting.begun
 
@@ -160,14 +170,18 @@ class QueueMachine(RuleBasedStateMachine):
         stage, size = (waiting.rows, self.sizes[turn.lane]) if runs else (waiting.raw, 1)
         chosen = turn.batch if runs else (turn.prepare,) if turn.prepare else ()
         assert not (turn.prepare if runs else turn.batch)
-        gone = [stage.pop(0) for _ in range(len(chosen) + len(turn.expired) + turn.abandoned)]
+        # Rows of the oldest one's shape, in their order; the others stay in theirs.
+        alike = [one for one in stage if not runs or shape_of(one) == shape_of(stage[0])]
+        gone = alike[: len(chosen) + len(turn.expired) + turn.abandoned]
+        left = alike[len(gone) :]
+        stage[:] = [one for one in stage if not any(one is other for other in gone)]
         there = [one for one in gone if not one.future.cancelled()]
         late = [one for one in there if one.deadline is not None and one.deadline <= self.clock()]
         assert list(map(id, chosen)) == [id(one) for one in there if one not in late]
         assert list(map(id, turn.expired)) == list(map(id, late))
         assert len(chosen) <= size
         # Full, as long as usable entries wait.
-        assert len(chosen) == size or not stage
+        assert len(chosen) == size or not left
         assert all(one.future.running() for one in turn.expired)
         # Who is prepared may still leave; who runs may not.
         assert all(one.future.running() == runs for one in chosen)
@@ -175,8 +189,13 @@ class QueueMachine(RuleBasedStateMachine):
         waiting.begun += turn.prepare is not None
 
     @precondition(lambda self: self.out)
-    @rule(data=st.data(), seconds=st.integers(0, 9), answered=st.booleans())
-    def finish(self, data: st.DataObject, seconds: int, answered: bool) -> None:
+    @rule(
+        data=st.data(),
+        seconds=st.integers(0, 9),
+        answered=st.booleans(),
+        shape=st.sampled_from([ROW, LONG]),
+    )
+    def finish(self, data: st.DataObject, seconds: int, answered: bool, shape: NDArray[np.float32]) -> None:
         turn = self.out.pop(data.draw(st.integers(0, len(self.out) - 1)))
         self.queue.finish(turn, float(seconds))
         self.lanes[turn.lane].turns -= 1
@@ -187,7 +206,7 @@ class QueueMachine(RuleBasedStateMachine):
         if answered:
             self.ends[id(turn.prepare)] += 1
         else:
-            turn.prepare.row = ROW
+            turn.prepare.row = shape
             self.queue.put(turn.prepare)
             self.put_down(turn.prepare, self.lanes[turn.lane])
 
@@ -237,6 +256,41 @@ def test_rows_run_before_further_entries_are_prepared() -> None:
         (PREDICT, "prepare", 0),
         None,
     ]
+
+
+def test_the_row_that_waited_longest_decides_whose_shape_runs() -> None:
+    queue = LaneQueue(max_batch=4, train_slice=2)
+    came = [entry(PREDICT, row=True, of=of) for of in (LONG, ROW, ROW, LONG, ROW, ROW, ROW)]
+    for one in came:
+        queue.put(one)
+    batches = []
+    while (turn := queue.take(0.0)) is not None:
+        queue.finish(turn, 0.0)
+        batches.append([next(place for place, each in enumerate(came) if each is one) for one in turn.batch])
+    assert batches == [[0, 3], [1, 2, 4, 5], [6]]
+
+
+def test_a_row_of_a_rare_shape_is_not_starved_by_a_stream_of_others() -> None:
+    queue = LaneQueue(max_batch=2, train_slice=2)
+    rare = entry(PREDICT, row=True, of=LONG)
+    filled(PREDICT, rows=1, queue=queue)
+    queue.put(rare)
+    ran = []
+    for _ in range(3):
+        filled(PREDICT, rows=2, queue=queue)
+        turn = taken(queue)
+        queue.finish(turn, 0.0)
+        ran.append(any(one is rare for one in turn.batch))
+    # The one row before it, then itself, however many come meanwhile.
+    assert ran == [False, True, False]
+
+
+def test_while_one_shape_waits_to_be_filled_another_that_is_full_runs() -> None:
+    queue = LaneQueue(max_batch=2, train_slice=2, max_delay=2.0)
+    queue.put(entry(PREDICT, row=True, of=LONG))
+    filled(PREDICT, rows=2, queue=queue)
+    assert [one.row is ROW for one in taken(queue, 1.0).batch] == [True, True]
+    assert queue.delay(1.0) is None  # no stream is free
 
 
 def test_a_row_may_wait_for_one_more_so_that_two_run_together() -> None:

