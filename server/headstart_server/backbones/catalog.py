@@ -75,13 +75,15 @@ class Catalog:
     def prepare(self, name: str) -> BackboneInfo:
         """Fetch a backbone and learn all about it, unless that was done before; may take minutes.
 
+        Nobody is taken to wait for it: what computes meanwhile goes first.
+
         Raises:
             BackboneNotFound: none is named so, or a package that ships it is not installed.
             BackboneUnavailable: it is not to be had from its source, or is not what was declared.
         """
         declaration = self._declaration(name)
         if self._kind(declaration) is RuntimeKind.OPENVINO:
-            self._prepared(declaration)
+            self._prepared(declaration, aside=True)
         else:
             self._opened(declaration)
         return self._infos[name]
@@ -175,13 +177,13 @@ class Catalog:
         backbone.check(card.golden)
         return backbone
 
-    def _prepared(self, declaration: Declaration) -> tuple[Card, Path]:
+    def _prepared(self, declaration: Declaration, *, aside: bool = False) -> tuple[Card, Path]:
         """Its card and the folder of its conversion, which is made first if need be."""
         cache = self._runtimes.cache
         with _unavailable(declaration):
             fingerprint = source_of(declaration).fetch(declaration, cache)
             folder = folder_of(declaration, fingerprint, cache, RuntimeKind.OPENVINO)
-            return self._known(declaration, prepare_into(folder, declaration, cache)), folder
+            return self._known(declaration, prepare_into(folder, declaration, cache, aside=aside)), folder
 
     def _opened(self, declaration: Declaration) -> tuple[Card, Network]:
         """Its card, and itself in float32."""

@@ -1,4 +1,4 @@
-"""Prepares a backbone: ``python -m headstart_server.backbones.prepare DECLARATION CACHE FOLDER``.
+"""Prepares a backbone: ``python -m headstart_server.backbones.prepare DECLARATION CACHE FOLDER NICE``.
 
 A process of its own, so that the server stays without Keras, TensorFlow and whatever else a source needs. It
 ends with `REFUSED` and one line of JSON on stdout where the declaration or the network is at fault.
@@ -20,14 +20,11 @@ from headstart_server.backbones.sources.registry import source_of
 from headstart_server.backbones.stdout import own_stdout
 from headstart_server.errors import HeadstartError
 
-#: Serving goes first.
-_NICE = 10
 
-
-def main(text: str, cache: str, folder: str) -> None:
+def main(text: str, cache: str, folder: str, nice: str) -> None:
     """Open a declared network, and write its card and its conversion into a folder."""
     told = own_stdout()
-    os.nice(_NICE)
+    os.nice(int(nice))
     # Keras exports to OpenVINO from TensorFlow only; it is imported later, and reads this then.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     load_openvino()

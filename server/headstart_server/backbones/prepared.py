@@ -22,6 +22,9 @@ PREPARATION_SECONDS = 1800.0
 #: The exit code of a preparation where the backbone is at fault, and not the program.
 REFUSED = 3
 
+#: How a preparation that nobody waits for yields to serving: beside it, it gets a tenth of a core.
+NICE = 10
+
 #: What says nothing of the network itself. Its digest is looked at whenever a card is.
 _WORDS = {"name", "license", "description", "digest"}
 
@@ -42,13 +45,14 @@ def folder_of(declaration: Declaration, fingerprint: str, cache: Path, kind: Run
     return cache / f"{key[:32]}-{runtime}-{FORM}"
 
 
-def prepare_into(folder: Path, declaration: Declaration, cache: Path) -> Card:
+def prepare_into(folder: Path, declaration: Declaration, cache: Path, *, aside: bool = False) -> Card:
     """Prepare a backbone in a process of its own, unless its folder is there already.
 
     Args:
         folder: its `folder_of` OpenVINO.
         declaration: of it.
         cache: folder that downloads are kept in.
+        aside: whether nobody waits for it: serving goes first then.
 
     Raises:
         SourceError: the declaration or the network is at fault; the message says why.
@@ -59,15 +63,15 @@ def prepare_into(folder: Path, declaration: Declaration, cache: Path) -> Card:
     except (OSError, ValueError):
         # Not there yet, or damaged, and then made anew.
         shutil.rmtree(folder, ignore_errors=True)
-    aside = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
+    part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
     try:
-        _prepare(declaration, cache, aside)
+        _prepare(declaration, cache, part, nice=NICE if aside else 0)
         if not folder.exists():
-            os.rename(aside, folder)
+            os.rename(part, folder)
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
     return Card.read(folder)
 
 
@@ -81,9 +85,9 @@ def keep_card(folder: Path, card: Card) -> None:
             os.rename(aside, folder)
 
 
-def _prepare(declaration: Declaration, cache: Path, folder: Path) -> None:
+def _prepare(declaration: Declaration, cache: Path, folder: Path, *, nice: int) -> None:
     command = [sys.executable, "-m", "headstart_server.backbones.prepare"]
-    arguments = [declaration.as_json(), str(cache), str(folder)]
+    arguments = [declaration.as_json(), str(cache), str(folder), str(nice)]
     try:
         done = subprocess.run(  # noqa: S603 - our own program
             [*command, *arguments], capture_output=True, text=True, timeout=PREPARATION_SECONDS, check=False
