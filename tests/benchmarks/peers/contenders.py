@@ -87,9 +87,10 @@ class Contender:
     def command(self, job: Job) -> list[str]:
         """What starts it."""
         if self.name == "headstart":
-            files = ["--body", str(body_path(job.networks)), "--cache", str(job.networks / "cache")]
-            place = ["--data", str(job.folder / "data"), "--port", str(job.ports[0])]
-            return [sys.executable, "-m", "peers.serve_headstart", *files, *place]
+            declared = ["--backbones", str(_declaration(job)), "--backbone", "mobilenet-v2"]
+            places = ["--backbone-cache", str(job.networks / "cache"), "--data", str(job.folder / "data")]
+            ports = ["--port", str(job.ports[0]), "--metrics-port", "-1"]
+            return [sys.executable, "-m", "headstart_server", "serve", *declared, *places, *ports]
         python = ENVIRONMENTS / self.name / "bin" / "python"
         return [str(python), str(HERE / "servers" / f"serve_{self.name}.py")]
 
@@ -114,6 +115,21 @@ class Contender:
             "KERAS_BACKEND": "tensorflow",
             "TF_CPP_MIN_LOG_LEVEL": "3",
         }
+
+
+def _declaration(job: Job) -> Path:
+    """The body that the peers' networks have, declared as anybody's own file is."""
+    path = job.networks / "backbones.toml"
+    path.write_text(
+        f"""[backbones.mobilenet-v2]
+source = "keras-file:{body_path(job.networks)}"
+scale = {1 / 127.5!r}
+mean = [1.0]
+license = "Apache-2.0"
+description = "MobileNetV2 with random weights, for measuring."
+"""
+    )
+    return path
 
 
 HEADSTART = Contender(

@@ -4,9 +4,6 @@ from pathlib import Path
 
 SIDE = 224
 CLASSES = 10
-#: Of MobileNetV2 without its top.
-FEATURES = 1280
-PARAMETERS = 2_257_984
 
 
 def names(count: int) -> list[str]:
