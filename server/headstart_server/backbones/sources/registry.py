@@ -7,6 +7,8 @@ from headstart_server.backbones.sources.efficientnet_lite import SCHEME as EFFIC
 from headstart_server.backbones.sources.efficientnet_lite import EfficientNetLite
 from headstart_server.backbones.sources.keras_applications import KerasApplications
 from headstart_server.backbones.sources.keras_file import KerasFile
+from headstart_server.backbones.sources.onnx import Onnx
+from headstart_server.backbones.sources.savedmodel import SavedModel
 from headstart_server.backbones.sources.source import Source
 
 #: The sources of networks. To add one, write a `Source` in a module here, and name it in this table.
@@ -14,6 +16,8 @@ SOURCES: Mapping[str, Source] = {
     EFFICIENTNET_LITE: EfficientNetLite(),
     "keras": KerasApplications(),
     "keras-file": KerasFile(),
+    "onnx": Onnx(),
+    "savedmodel": SavedModel(),
 }
 
 #: What is heeded whatever the source.
