@@ -48,14 +48,15 @@ def _named(model: Any, layer: str) -> Any:
     for node in nodes:
         if node.get_friendly_name() == layer and node.get_output_size() == 1:
             return node.output(0)
-    inner = [node.get_friendly_name() for node in nodes if node.get_type_name() not in _UNNAMED]
+    inner = [
+        node.get_friendly_name()
+        for node in nodes
+        if node.get_type_name() not in {"Constant", "Parameter"} and node.output(0).get_names()
+    ]
     raise SourceError(
         f"Expected an output, {_listed(output_names(model))}, or a layer: {_listed(inner)}. "
         f"Received: {layer!r}."
     )
-
-
-_UNNAMED = {"Constant", "Parameter", "Transpose", "Convert", "Reshape"}
 
 
 def _before_classifier(output: Any) -> Any:

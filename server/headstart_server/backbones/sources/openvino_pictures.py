@@ -20,6 +20,9 @@ from headstart_server.backbones.sources.source import SourceError
 #: Changes whenever what is added around a model computes something else.
 _FORM = "openvino-pictures/1"
 
+#: Pixels of the smallest pictures that may be declared.
+_LEAST_SIZE = 8
+
 #: Largest difference of a row alone and in a batch, relative to its largest feature: rounding stays below.
 _ROW_TOLERANCE = 1e-3
 
@@ -54,11 +57,11 @@ def picture_network(
     features = features_of(model, declaration.layer, takes_last=takes_last)
     pictures = _preprocessed(pixels, declaration, size, channels_first=channels_first, scale=scale)
     pooled = _pooled(features, declaration, channels_first=channels_first)
-    pooled.output(0).tensor.set_names({LAST})
-    try:
-        model = load_openvino().Model([pooled], [pictures], "backbone")
-    except RuntimeError as error:
-        raise SourceError(f"Expected features of the pictures alone. Received: {reason_of(error)}") from error
+    model = load_openvino().Model([pooled], [pictures], "backbone")
+    for node in model.get_ordered_ops():
+        for output in node.outputs():
+            # A name of its own would stay beside ours where OpenVINO finds that nothing is done after it.
+            output.get_tensor().set_names({LAST} if output == pooled.output(0) else set())
     shape = model.output(0).get_partial_shape()
     if shape.rank.get_length() != 2 or shape[1].is_dynamic or shape[1].get_length() < 1:
         raise SourceError(
@@ -130,10 +133,11 @@ def _shaped(model: Any, pixels: Any, declaration: Declaration) -> tuple[bool, in
 def _layouts(shape: Any, declaration: Declaration) -> Iterator[tuple[bool, int]]:
     """What an input's shape can mean: channels first or last, and which size."""
     for channels_first, channels, sides in ((True, shape[1], shape[2:]), (False, shape[3], shape[1:3])):
-        own = {side.get_length() for side in sides if side.is_static}
-        asked = {declaration.size} if declaration.size else own
-        if (channels.is_dynamic or channels.get_length() == 3) and len(own | asked) == 1:
-            yield channels_first, int((own | asked).pop())
+        sizes = {side.get_length() for side in sides if side.is_static}
+        sizes |= {declaration.size} if declaration.size else set()
+        # The three channels of the other layout are no size.
+        if (channels.is_dynamic or channels.get_length() == 3) and len(sizes) == 1 and min(sizes) >= _LEAST_SIZE:
+            yield channels_first, int(sizes.pop())
 
 
 def _preprocessed(

@@ -28,7 +28,7 @@ def read_model(framework: str, path: Path) -> Any:
     try:
         frontend = FrontEndManager().load_by_framework(framework)
         model = frontend.convert(frontend.load(str(path)))
-    except (RuntimeError, ValueError) as error:
+    except Exception as error:  # of its own, by the stage that failed
         raise SourceError(f"{path.name} cannot be read by OpenVINO: {reason_of(error)}") from error
     if not model.get_results():
         raise SourceError(f"Expected a network in {path.name}. Received: none that OpenVINO can read.")

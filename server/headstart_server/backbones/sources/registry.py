@@ -10,6 +10,8 @@ from headstart_server.backbones.sources.keras_file import KerasFile
 from headstart_server.backbones.sources.onnx import Onnx
 from headstart_server.backbones.sources.savedmodel import SavedModel
 from headstart_server.backbones.sources.source import Source
+from headstart_server.backbones.sources.torch_program import TorchProgram
+from headstart_server.backbones.sources.torch_weights import TorchWeights
 
 #: The sources of networks. To add one, write a `Source` in a module here, and name it in this table.
 SOURCES: Mapping[str, Source] = {
@@ -18,6 +20,8 @@ SOURCES: Mapping[str, Source] = {
     "keras-file": KerasFile(),
     "onnx": Onnx(),
     "savedmodel": SavedModel(),
+    "torch": TorchProgram(),
+    "torch-weights": TorchWeights(),
 }
 
 #: What is heeded whatever the source.

@@ -22,7 +22,7 @@ _SERVING = "serving_default"
 #: Fields of TensorFlow's messages (saved_model.proto, meta_graph.proto).
 _META_GRAPHS, _SIGNATURES = 2, 5
 _KEY, _VALUE = 1, 2
-_OUTPUTS = 2
+_INPUTS, _OUTPUTS = 1, 2
 #: What TF Hub's networks of pictures take: pixels from 0 to 1.
 _SCALE = 1 / 255
 
@@ -105,9 +105,9 @@ def _signatures(folder: Path) -> dict[str, list[str]]:
         graph = _graph(folder)
         for entry in messages(graph, _SIGNATURES):
             (name,) = texts(entry, _KEY)
-            outputs = sorted(texts(entry, _VALUE, _OUTPUTS, _KEY))
-            if outputs:
-                signatures[name] = outputs
+            # What initialises a model is a signature without inputs.
+            if texts(entry, _VALUE, _INPUTS, _KEY):
+                signatures[name] = sorted(texts(entry, _VALUE, _OUTPUTS, _KEY))
     except ValueError as error:
         raise SourceError(f"Expected a SavedModel in {folder.name}. Received: {error}") from error
     return signatures
