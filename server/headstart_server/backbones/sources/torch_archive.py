@@ -24,7 +24,7 @@ _CONFIG = re.compile(r"data/(weights|constants)/[A-Za-z0-9_.-]+_(weights|constan
 _OF_ARCHIVE = {"archive_format", "archive_version", "byteorder", ".data/version", ".data/serialization_id"}
 _NAME = re.compile(r"[A-Za-z0-9_.]*")
 #: Operations of ATen, and those on sizes.
-_TARGET = re.compile(r"torch\.ops\.aten\._?[A-Za-z0-9]\w*\.[A-Za-z0-9]\w*", re.ASCII)
+_TARGET = re.compile(r"torch\.ops\.aten\.(?!from_file\.)_?[A-Za-z0-9]\w*\.[A-Za-z0-9]\w*", re.ASCII)
 _ON_SIZES = {f"_operator.{name}" for name in ("getitem", "add", "sub", "mul", "floordiv", "mod", "neg")}
 _SYMBOL = re.compile(r"[su]\d+")
 #: What sizes may be made of, as SymPy writes it.
@@ -60,7 +60,7 @@ def harmless(path: Path) -> tuple[io.BytesIO, list[int | None]]:
     # Damaged or made files end in nearly any exception.
     except Exception as error:
         raise SourceError(
-            f"Expected a file of torch.export.save, of PyTorch 2.9 or later. Received: {path.name}, "
+            f"Expected a file of torch.export.save, with raw tensors in it. Received: {path.name}, "
             f"{type(error).__name__}: {error}"
         ) from error
 

@@ -37,11 +37,11 @@ class TorchLayers:
             SourceError: tensors are missing, have another shape, or are left.
         """
         left = [name for name in self._left if name not in unread and not name.endswith(_COUNTS)]
-        faults = [*self._faults, *(f"{name}, which it has not" for name in sorted(left))]
+        faults = [*self._faults, *(f"{name} is none of them" for name in sorted(left))]
         if faults:
             more = f"; and {len(faults) - 6} more" if len(faults) > 6 else ""
             raise SourceError(
-                f"Expected the tensors of the architecture. Received others: {'; '.join(faults[:6])}{more}."
+                f"Expected the tensors of the architecture. Received: {'; '.join(faults[:6])}{more}."
             )
 
     def convolution(
@@ -95,6 +95,6 @@ class TorchLayers:
         tensor = self._left.pop(name, None)
         if tensor is not None and tensor.shape == shape:
             return tensor.astype(np.float64)
-        received = "is missing" if tensor is None else f"has shape {list(tensor.shape)}"
-        self._faults.append(f"{name} of shape {list(shape)} {received}")
+        received = "is missing" if tensor is None else f"has shape {list(tensor.shape)}, not {list(shape)}"
+        self._faults.append(f"{name} {received}")
         return np.ones(shape)
