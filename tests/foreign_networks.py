@@ -87,23 +87,18 @@ def _of_torch(folder: Path) -> dict[str, np.ndarray]:
             "small classes": small(pixels),
         }
         large = (torch.from_numpy(pictures(LARGE).transpose(0, 3, 1, 2)) / 255 - mean) / std
-        for name in ("resnet18", "mobilenet_v2"):
-            network = _trained(getattr(torchvision.models, name)())
-            save_file(network.state_dict(), folder / f"{name}.safetensors")
-            torch.save(network.state_dict(), folder / f"{name}.pth")
-            body = network.features if name == "mobilenet_v2" else torch.nn.Sequential(*list(network.children())[:-2])
-            features[name] = body(large).mean((2, 3))
-        # Wide, and of bottlenecks, with a block for each stage.
-        wide = _trained(torchvision.models.ResNet(_bottleneck(), [1, 1, 1, 1], width_per_group=128))
+        resnet = _trained(torchvision.models.resnet18())
+        torch.save(resnet.state_dict(), folder / "resnet18.pth")
+        features["resnet18"] = torch.nn.Sequential(*list(resnet.children())[:-1])(large).flatten(1)
+        mobilenet = _trained(torchvision.models.mobilenet_v2())
+        save_file(mobilenet.state_dict(), folder / "mobilenet_v2.safetensors")
+        features["mobilenet_v2"] = mobilenet.features(large).mean((2, 3))
+        # Of bottlenecks, twice as wide inside, with a block for each stage.
+        block = torchvision.models.resnet.Bottleneck
+        wide = _trained(torchvision.models.ResNet(block, [1, 1, 1, 1], width_per_group=128))
         np.savez(folder / "wide.npz", **{name: tensor.numpy() for name, tensor in wide.state_dict().items()})
-        features["wide"] = torch.nn.Sequential(*list(wide.children())[:-2])(large).mean((2, 3))
+        features["wide"] = torch.nn.Sequential(*list(wide.children())[:-1])(large).flatten(1)
     return {name: values.numpy() for name, values in features.items()}
-
-
-def _bottleneck() -> Any:
-    from torchvision.models.resnet import Bottleneck
-
-    return Bottleneck
 
 
 def _trained(network: Any) -> Any:

@@ -1,6 +1,6 @@
 """From an OpenVINO model of pictures, as it came, to a network that takes uint8 pixels and gives features."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -55,6 +55,7 @@ def picture_network(
     pixels = _the_input(model)
     channels_first, size = _shaped(model, pixels, declaration)
     features = features_of(model, declaration.layer, takes_last=takes_last)
+    own = {node.get_instance_id() for node in model.get_ordered_ops()}
     pictures = _preprocessed(pixels, declaration, size, channels_first=channels_first, scale=scale)
     pooled = _pooled(features, declaration, channels_first=channels_first)
     model = load_openvino().Model([pooled], [pictures], "backbone")
@@ -75,7 +76,7 @@ def picture_network(
             modality=Modality.IMAGE,
             views={LAST: shape[1].get_length()},
             input_size=(size, size),
-            parameter_count=_parameter_count(model),
+            parameter_count=_parameter_count(model, own),
             source=declaration.source,
             license=declaration.license or "",
             description=declaration.description or "",
@@ -216,6 +217,8 @@ def _check_rows(model: Any, decoding: Pictures) -> None:
         )
 
 
-def _parameter_count(model: Any) -> int:
-    constants = [node for node in model.get_ordered_ops() if node.get_type_name() == "Constant"]
+def _parameter_count(model: Any, own: Collection[int]) -> int:
+    """Numbers in the constants of a model, of those nodes that came with it."""
+    nodes = [node for node in model.get_ordered_ops() if node.get_instance_id() in own]
+    constants = [node for node in nodes if node.get_type_name() == "Constant"]
     return sum(int(np.prod(one.get_shape())) for one in constants if one.get_element_type().is_real())
