@@ -21,7 +21,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def make(folder: Path) -> Mapping[str, np.ndarray]:
-    """Make the networks in a folder; returns what is in `features.npz`, see `pictures` for what they are of."""
+    """Make the networks in a folder; returns their features of `pictures`, by name."""
     # TensorFlow and PyTorch warn of their own parts; nothing here depends on them.
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", "TF_CPP_MIN_LOG_LEVEL": "3"}
     subprocess.run([sys.executable, __file__, str(folder)], check=True, env=environment)
@@ -90,9 +90,12 @@ def _of_torch(folder: Path) -> dict[str, np.ndarray]:
         resnet = _trained(torchvision.models.resnet18())
         torch.save(resnet.state_dict(), folder / "resnet18.pth")
         features["resnet18"] = torch.nn.Sequential(*list(resnet.children())[:-1])(large).flatten(1)
+        features["resnet18 layer3"] = torch.nn.Sequential(*list(resnet.children())[:7])(large).mean((2, 3))
         mobilenet = _trained(torchvision.models.mobilenet_v2())
         save_file(mobilenet.state_dict(), folder / "mobilenet_v2.safetensors")
         features["mobilenet_v2"] = mobilenet.features(large).mean((2, 3))
+        for last in (13, 14):
+            features[f"mobilenet_v2 {last}"] = mobilenet.features[: last + 1](large).mean((2, 3))
         # Of bottlenecks, twice as wide inside, with a block for each stage.
         block = torchvision.models.resnet.Bottleneck
         wide = _trained(torchvision.models.ResNet(block, [1, 1, 1, 1], width_per_group=128))
@@ -185,7 +188,9 @@ def _of_tensorflow(folder: Path) -> dict[str, np.ndarray]:
             return {"feature_vector": tf.reshape(vectors, [-1, 3])}
 
     hub = Hub()
-    tf.saved_model.save(hub, folder / "hub", signatures={"serving_default": hub.__call__, "spatial": hub.maps})
+    tf.saved_model.save(
+        hub, folder / "hub", signatures={"serving_default": hub.__call__, "spatial": hub.maps}
+    )
     tf.saved_model.save(hub, folder / "python", signatures={"serving_default": hub.python})
     images = tf.constant(pictures(SIZE).astype(np.float32) / 255)
     return {

@@ -20,11 +20,11 @@ def test_fields_are_those_that_protobuf_wrote() -> None:
     data = memoryview(struct.SerializeToString(deterministic=True))
     assert texts(data, 1, 1) == ["count", "name", "on", "parts"]
     assert texts(data, 1, 2, 3) == ["x" * 300]
-    # A number of 8 bytes, a number of one, and a message in a message.
-    assert [bytes(value) for value in messages(data, 1, 2, 2)] == [b"\0\0\0\0\0\0\0@"]
-    (whole,) = [value for number, value in fields(next(messages(data, 1, 2, 4), data)) if number == 4] or [1]
-    assert whole == 1
     assert texts(data, 1, 2, 6, 1, 3) == ["a", "b"]
+    # A number of 8 bytes, and one of one.
+    assert [bytes(value) for value in messages(data, 1, 2, 2)] == [b"\0\0\0\0\0\0\0@"]
+    values = [value for entry in messages(data, 1, 2) for number, value in fields(entry) if number == 4]
+    assert values == [1]
 
 
 @given(st.binary(max_size=400))
@@ -98,12 +98,12 @@ def test_the_digest_is_that_of_the_file_or_of_all_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("location", ["/etc/hostname", "../own.weights", "data/../../own.weights", "..\\own"])
 def test_tensors_are_beside_their_file(tmp_path: Path, location: str) -> None:
-    with pytest.raises(SourceError, match="Expected tensors in files beside own.onnx"):
+    with pytest.raises(SourceError, match="Expected tensors in files beside own"):
         onnx_digest(model(tmp_path / "own.onnx", location))
 
 
 def test_tensors_that_are_not_there_are_named(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="Expected 'own.weights' beside own.onnx"):
+    with pytest.raises(SourceError, match=r"Expected 'own\.weights' beside own\.onnx"):
         onnx_digest(model(tmp_path / "own.onnx", "own.weights"))
 
 

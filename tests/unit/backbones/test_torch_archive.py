@@ -22,7 +22,7 @@ def program() -> dict[str, Any]:
         "target": "torch.ops.aten.relu.default",
         "inputs": [{"name": "self", "arg": {"as_tensor": {"name": "x"}}}],
         "outputs": [{"as_tensor": {"name": "relu"}}],
-        "metadata": {"stack_trace": "File \"train.py\", line 1, in forward: x = relu(y)"},
+        "metadata": {"stack_trace": 'File "train.py", line 1, in forward: x = relu(y)'},
         "name": "relu",
     }
     return {
@@ -42,7 +42,9 @@ def program() -> dict[str, Any]:
     }
 
 
-def archive(path: Path, content: dict[str, Any], tensor: dict[str, Any], kind: int = zipfile.ZIP_STORED) -> Path:
+def archive(
+    path: Path, content: dict[str, Any], tensor: dict[str, Any], kind: int = zipfile.ZIP_STORED
+) -> Path:
     with zipfile.ZipFile(path, "w", kind) as file:
         file.writestr("own/models/model.json", json.dumps(content))
         file.writestr("own/data/weights/model_weights_config.json", json.dumps({"config": {"w": tensor}}))
@@ -123,11 +125,13 @@ def contained(kind: str) -> Callable[[dict[str, Any]], None]:
 def test_what_could_run_code_is_refused(tmp_path: Path, change: Callable[[dict[str, Any]], None]) -> None:
     content = program()
     change(content)
-    with pytest.raises(SourceError, match="own.pt2: Expected a graph of"):
+    with pytest.raises(SourceError, match=r"own\.pt2: Expected a graph of"):
         harmless(archive(tmp_path / "own.pt2", content, TENSOR))
 
 
-@pytest.mark.parametrize("expression", ["s0", "Add(Symbol('s77', integer=True), Integer(-1))", "FloorDiv(s0, 2)"])
+@pytest.mark.parametrize(
+    "expression", ["s0", "Add(Symbol('s77', integer=True), Integer(-1))", "FloorDiv(s0, 2)"]
+)
 def test_sizes_may_be_sums_and_products(tmp_path: Path, expression: str) -> None:
     content = program()
     sized(expression)(content)
@@ -144,7 +148,7 @@ def test_sizes_may_be_sums_and_products(tmp_path: Path, expression: str) -> None
     ],
 )
 def test_pickled_tensors_are_refused(tmp_path: Path, tensor: dict[str, Any]) -> None:
-    with pytest.raises(SourceError, match="own.pt2: Expected raw tensors"):
+    with pytest.raises(SourceError, match=r"own\.pt2: Expected raw tensors"):
         harmless(archive(tmp_path / "own.pt2", program(), tensor))
 
 
@@ -153,7 +157,9 @@ def test_compressed_archives_are_refused(tmp_path: Path) -> None:
         harmless(archive(tmp_path / "own.pt2", program(), TENSOR, zipfile.ZIP_DEFLATED))
 
 
-@pytest.mark.parametrize("broken", [{}, {"graph_module": []}, [], {"graph_module": {"graph": {"nodes": [3]}}}])
+@pytest.mark.parametrize(
+    "broken", [{}, {"graph_module": []}, [], {"graph_module": {"graph": {"nodes": [3]}}}]
+)
 def test_what_is_no_program_is_refused(tmp_path: Path, broken: Any) -> None:
-    with pytest.raises(SourceError, match="Expected a file of torch.export.save"):
+    with pytest.raises(SourceError, match=r"Expected a file of torch\.export\.save"):
         harmless(archive(tmp_path / "own.pt2", broken, TENSOR))

@@ -26,7 +26,8 @@ def features_of(model: Any, layer: str | None, *, takes_last: bool) -> Any:
     results = model.get_results()
     if len(results) != 1 and not takes_last:
         raise SourceError(
-            f"Expected a network of one output, or the setting layer. Received: {_listed(output_names(model))}."
+            "Expected a network of one output, or the setting layer. "
+            f"Received: {_listed(output_names(model))}."
         )
     return _before_classifier(results[-1].input_value(0))
 

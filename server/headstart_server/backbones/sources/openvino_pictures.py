@@ -137,7 +137,11 @@ def _layouts(shape: Any, declaration: Declaration) -> Iterator[tuple[bool, int]]
         sizes = {side.get_length() for side in sides if side.is_static}
         sizes |= {declaration.size} if declaration.size else set()
         # The three channels of the other layout are no size.
-        if (channels.is_dynamic or channels.get_length() == 3) and len(sizes) == 1 and min(sizes) >= _LEAST_SIZE:
+        if (
+            (channels.is_dynamic or channels.get_length() == 3)
+            and len(sizes) == 1
+            and min(sizes) >= _LEAST_SIZE
+        ):
             yield channels_first, int(sizes.pop())
 
 

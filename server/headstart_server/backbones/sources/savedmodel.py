@@ -1,4 +1,4 @@
-"""SavedModel folders of TensorFlow, which OpenVINO reads: TensorFlow is not needed, and no code of them is run."""
+"""SavedModel folders of TensorFlow, which OpenVINO reads without TensorFlow, and without running code."""
 
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -19,8 +19,10 @@ from headstart_server.backbones.sources.source import SourceError
 _FILE = "saved_model.pb"
 #: The signature that serving calls, and OpenVINO reads.
 _SERVING = "serving_default"
+#: The tag of the graph that serves, where there are others for training.
+_SERVE = "serve"
 #: Fields of TensorFlow's messages (saved_model.proto, meta_graph.proto).
-_META_GRAPHS, _SIGNATURES = 2, 5
+_META_GRAPHS, _META_INFO, _TAGS, _SIGNATURES = 2, 1, 4, 5
 _KEY, _VALUE = 1, 2
 _INPUTS, _OUTPUTS = 1, 2
 #: What TF Hub's networks of pictures take: pixels from 0 to 1.
@@ -99,7 +101,7 @@ def _folder(declaration: Declaration) -> Path:
 
 
 def _signatures(folder: Path) -> dict[str, list[str]]:
-    """Names of the outputs of each signature that takes anything; of the first graph, as OpenVINO reads it."""
+    """Names of the outputs of each signature that takes anything; of the graph that serves."""
     signatures: dict[str, list[str]] = {}
     try:
         graph = _graph(folder)
@@ -117,7 +119,7 @@ def _graph(folder: Path) -> memoryview:
     graphs = list(messages(memoryview((folder / _FILE).read_bytes()), _META_GRAPHS))
     if not graphs:
         raise WireError(f"{_FILE}, which has no graph")
-    return graphs[0]
+    return next((graph for graph in graphs if _SERVE in texts(graph, _META_INFO, _TAGS)), graphs[0])
 
 
 @contextmanager

@@ -1,10 +1,10 @@
-"""What of a file of `torch.export.save` may be given to `torch.export.load`, which by itself runs code of files.
+"""What of an exported program may be given to `torch.export.load`, which by itself runs code of files.
 
-It unpickles weights, constants and example inputs that say they are pickled; it evaluates the expressions of
-sizes as Python; it looks up what nodes call in all of `torch`, `math` and `operator`; and it writes names into
-source that it then executes. So a file is read here first, and written anew with what was found harmless: raw
-tensors, a graph of ATen's own operations, names that are names, and sizes that are sums and products. Example
-inputs, guards and notes on where nodes came from are left out; nothing needs them.
+It unpickles weights, constants and example inputs that say they are pickled; it evaluates sizes as Python; it
+looks up what nodes call in all of `torch`, `math` and `operator`; and it writes names into source that it then
+executes. So a file is read here first, and written anew with what was found harmless: raw tensors, a graph of
+ATen's own operations, names that are names, and sizes that are sums and products. Example inputs, guards and
+notes on where nodes came from are left out; nothing needs them.
 """
 
 import ast
@@ -28,7 +28,19 @@ _TARGET = re.compile(r"torch\.ops\.aten\.(?!from_file\.)_?[A-Za-z0-9]\w*\.[A-Za-
 _ON_SIZES = {f"_operator.{name}" for name in ("getitem", "add", "sub", "mul", "floordiv", "mod", "neg")}
 _SYMBOL = re.compile(r"[su]\d+")
 #: What sizes may be made of, as SymPy writes it.
-_CALLS = {"Symbol", "Integer", "Add", "Mul", "FloorDiv", "CleanDiv", "CeilDiv", "Mod", "PythonMod", "Max", "Min"}
+_CALLS = {
+    "Symbol",
+    "Integer",
+    "Add",
+    "Mul",
+    "FloorDiv",
+    "CleanDiv",
+    "CeilDiv",
+    "Mod",
+    "PythonMod",
+    "Max",
+    "Min",
+}
 _NODE_TYPES = (ast.Expression, ast.Call, ast.Name, ast.Load, ast.keyword, ast.Constant, ast.UnaryOp, ast.USub)
 #: Containers of inputs and outputs.
 _CONTAINERS = {None, "builtins.tuple", "builtins.list", "builtins.dict"}
@@ -74,7 +86,7 @@ def _members(path: Path) -> dict[str, bytes]:
             kept = name in _OF_ARCHIVE or any(one.fullmatch(name) for one in (_MODEL, _TENSOR, _CONFIG))
             if not kept:
                 continue
-            # PyTorch stores members as they are; refusing compressed ones bounds memory by the size of the file.
+            # PyTorch stores members as they are; refusing compressed ones bounds memory by the file's size.
             if member.compress_type != zipfile.ZIP_STORED:
                 raise SourceError("Expected an uncompressed archive. Received: compressed members.")
             members[name] = archive.read(member)
@@ -163,7 +175,9 @@ def _is_containers(spec: Any) -> bool:
     if isinstance(spec, list):
         return all(isinstance(one, int) or _is_containers(one) for one in spec)
     context = json.loads(spec["context"]) if spec["context"] else None
-    named = isinstance(context, list) and all(isinstance(one, str) and _NAME.fullmatch(one) for one in context)
+    named = isinstance(context, list) and all(
+        isinstance(one, str) and _NAME.fullmatch(one) for one in context
+    )
     plain = spec["type"] in _CONTAINERS and (context is None or named)
     return plain and all(_is_containers(one) for one in spec["children_spec"])
 
@@ -173,8 +187,8 @@ def _check_tensors(config: Any, name: str) -> None:
         path = f"{name.rpartition('/')[0]}/{facts['path_name']}"
         if facts["use_pickle"] is not False or not _TENSOR.fullmatch(path) or not facts["tensor_meta"]:
             raise SourceError(
-                f"Expected raw tensors, for loading runs no code. Received: {tensor[:100]!r}, which is pickled. "
-                "Move the network to the CPU and save it again."
+                f"Expected raw tensors, for loading runs no code. Received: {tensor[:100]!r}, which is "
+                "pickled. Move the network to the CPU and save it again."
             )
     _check(config, "")
 
@@ -182,7 +196,9 @@ def _check_tensors(config: Any, name: str) -> None:
 def _input_shape(program: Any) -> list[int | None]:
     """The shape of the one input that is no parameter."""
     module = program["graph_module"]
-    inputs = [spec["user_input"]["arg"] for spec in module["signature"]["input_specs"] if "user_input" in spec]
+    inputs = [
+        spec["user_input"]["arg"] for spec in module["signature"]["input_specs"] if "user_input" in spec
+    ]
     if len(inputs) != 1 or "as_tensor" not in inputs[0]:
         raise SourceError(f"Expected a network of one input, pictures. Received: {len(inputs)}.")
     sizes = module["graph"]["tensor_values"][inputs[0]["as_tensor"]["name"]]["sizes"]

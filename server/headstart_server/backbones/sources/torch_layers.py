@@ -16,7 +16,7 @@ _COUNTS = ".num_batches_tracked"
 
 
 class TorchLayers:
-    """Adds layers to a graph, and keeps account of the tensors they take.
+    """Adds layers to a graph, and keeps account of the tensors they take. A layer is named as PyTorch's is.
 
     Args:
         state: tensors by the names of a PyTorch module.
@@ -45,32 +45,40 @@ class TorchLayers:
             )
 
     def convolution(
-        self, x: Any, name: str, norm: str, *, filters: int, kernel: int, stride: int = 1
+        self,
+        x: Any,
+        name: str,
+        norm: str,
+        *,
+        filters: int,
+        kernel: int,
+        stride: int = 1,
+        called: str | None = None,
     ) -> Any:
         """A convolution without bias and the batch normalisation after it, in one layer."""
-        layer = self._layers.Conv2D(filters, kernel, stride)
+        layer = self._layers.Conv2D(filters, kernel, stride, name=called or name)
         return self._weighted(self._padded(x, kernel), layer, (2, 3, 1, 0), name, norm)
 
     def depthwise(self, x: Any, name: str, norm: str, *, kernel: int, stride: int) -> Any:
         """The same of a convolution of each channel alone."""
-        layer = self._layers.DepthwiseConv2D(kernel, stride)
+        layer = self._layers.DepthwiseConv2D(kernel, stride, name=name)
         return self._weighted(self._padded(x, kernel), layer, (2, 3, 0, 1), name, norm)
 
     def max_pooling(self, x: Any) -> Any:
         """Of 3 x 3 by 2, of values that are not negative: zeros around them change nothing."""
-        return self._layers.MaxPooling2D(3, 2)(self._layers.ZeroPadding2D(1)(x))
+        return self._layers.MaxPooling2D(3, 2, name="maxpool")(self._layers.ZeroPadding2D(1)(x))
 
-    def relu(self, x: Any) -> Any:
+    def relu(self, x: Any, name: str | None = None) -> Any:
         """What is above 0."""
-        return self._layers.ReLU()(x)
+        return self._layers.ReLU(name=name)(x)
 
-    def relu6(self, x: Any) -> Any:
+    def relu6(self, x: Any, name: str | None = None) -> Any:
         """What is above 0, and 6 at most."""
-        return self._layers.ReLU(max_value=6.0)(x)
+        return self._layers.ReLU(max_value=6.0, name=name)(x)
 
-    def sum(self, x: Any, y: Any) -> Any:
+    def sum(self, x: Any, y: Any, name: str | None = None) -> Any:
         """Of two values."""
-        return self._layers.Add()([x, y])
+        return self._layers.Add(name=name)([x, y])
 
     def _padded(self, x: Any, kernel: int) -> Any:
         """Zeros on all sides alike, where Keras would put more of them to the right and below."""
@@ -83,7 +91,8 @@ class TorchLayers:
         stored = tuple(int(kernel.shape[axes.index(axis)]) for axis in range(4))
         weight = self._tensor(f"{name}.weight", stored)
         scale, offset, mean, variance = (
-            self._tensor(f"{norm}.{part}", channels) for part in ("weight", "bias", "running_mean", "running_var")
+            self._tensor(f"{norm}.{part}", channels)
+            for part in ("weight", "bias", "running_mean", "running_var")
         )
         factor = scale / np.sqrt(variance + _EPSILON)
         weight = weight * factor[:, None, None, None]

@@ -30,7 +30,7 @@ class MobileNetV2:
     classifier = ("classifier.1.weight", "classifier.1.bias")
 
     def build(self, layers: TorchLayers, size: int) -> Any:
-        """A Keras model from preprocessed pictures [n, size, size, 3] to maps [n, height, width, 1280]."""
+        """A Keras model from preprocessed pictures [n, size, size, 3] to maps [n, h, w, 1280]."""
         keras = load_keras()
         pictures = keras.Input((size, size, 3))
         x = _convolution(layers, pictures, "features.0", filters=_STEM, kernel=3, stride=2)
@@ -38,23 +38,33 @@ class MobileNetV2:
         for expansion, channels, repeats, first_stride in _STAGES:
             for repeat in range(repeats):
                 stride = first_stride if repeat == 0 else 1
-                x = _block(layers, x, f"features.{number}.conv", expansion, channels, stride)
+                x = _block(
+                    layers, x, f"features.{number}", expansion=expansion, channels=channels, stride=stride
+                )
                 number += 1
         return keras.Model(pictures, _convolution(layers, x, f"features.{number}", filters=_HEAD))
 
 
-def _block(layers: TorchLayers, x: Any, name: str, expansion: int, channels: int, stride: int) -> Any:
-    y, place = x, 0
+def _block(layers: TorchLayers, x: Any, name: str, *, expansion: int, channels: int, stride: int) -> Any:
+    inner, y, place = f"{name}.conv", x, 0
     if expansion != 1:
-        y = _convolution(layers, y, f"{name}.0", filters=x.shape[-1] * expansion)
+        y = _convolution(layers, y, f"{inner}.0", filters=x.shape[-1] * expansion)
         place = 1
-    y = layers.relu6(layers.depthwise(y, f"{name}.{place}.0", f"{name}.{place}.1", kernel=3, stride=stride))
-    y = layers.convolution(y, f"{name}.{place + 1}", f"{name}.{place + 2}", filters=channels, kernel=1)
-    return layers.sum(y, x) if stride == 1 and x.shape[-1] == channels else y
+    y = layers.depthwise(y, f"{inner}.{place}.0", f"{inner}.{place}.1", kernel=3, stride=stride)
+    adds = stride == 1 and x.shape[-1] == channels
+    y = layers.convolution(
+        layers.relu6(y),
+        f"{inner}.{place + 1}",
+        f"{inner}.{place + 2}",
+        filters=channels,
+        kernel=1,
+        called=None if adds else name,
+    )
+    return layers.sum(y, x, name) if adds else y
 
 
 def _convolution(
     layers: TorchLayers, x: Any, name: str, *, filters: int, kernel: int = 1, stride: int = 1
 ) -> Any:
     y = layers.convolution(x, f"{name}.0", f"{name}.1", filters=filters, kernel=kernel, stride=stride)
-    return layers.relu6(y)
+    return layers.relu6(y, name)

@@ -32,10 +32,10 @@ class ResNet:
     classifier = ("fc.weight", "fc.bias")
 
     def build(self, layers: TorchLayers, size: int) -> Any:
-        """A Keras model from preprocessed pictures [n, size, size, 3] to maps [n, height, width, channels]."""
+        """A Keras model from preprocessed pictures [n, size, size, 3] to maps [n, h, w, channels]."""
         keras = load_keras()
         pictures = keras.Input((size, size, 3))
-        x = layers.relu(layers.convolution(pictures, "conv1", "bn1", filters=64, kernel=7, stride=2))
+        x = layers.relu(layers.convolution(pictures, "conv1", "bn1", filters=64, kernel=7, stride=2), "relu")
         x = layers.max_pooling(x)
         for stage, (channels, repeats) in enumerate(zip(_CHANNELS, self.repeats, strict=True), 1):
             for block in range(repeats):
@@ -60,7 +60,7 @@ class ResNet:
         if stride != 1 or x.shape[-1] != filters:
             part = f"{name}.downsample"
             x = layers.convolution(x, f"{part}.0", f"{part}.1", filters=filters, kernel=1, stride=stride)
-        return layers.relu(layers.sum(y, x))
+        return layers.relu(layers.sum(y, x), name)
 
 
 RESNETS: Mapping[str, ResNet] = {

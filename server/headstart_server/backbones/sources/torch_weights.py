@@ -41,9 +41,9 @@ _ARCHITECTURES: Mapping[str, _Architecture] = {**RESNETS, "mobilenet_v2": Mobile
 
 
 class TorchWeights:
-    """``torch-weights:PATH_OR_URL``, a ``.pth`` or ``.safetensors`` file of a state dict in torchvision's names.
+    """``torch-weights:PATH_OR_URL``, a ``.pth`` or ``.safetensors`` file of a state dict.
 
-    The setting architecture says of which network. Preprocessing is torchvision's unless any is declared.
+    The setting architecture says of which network; names are torchvision's. Preprocessing is torchvision's unless any is declared.
     """
 
     options = PICTURE_OPTIONS | {"architecture"}
