@@ -122,24 +122,26 @@ def test_a_version_is_fine_tuned_on_a_declared_network_and_answers(api: Api, nam
 
 
 #: What is declared of networks whose features are taken elsewhere, or whose input is laid out otherwise.
-VARIANTS = {
-    "small classes": ("onnx:small.onnx", {"layer": "classes"}),
-    "small maps, bgr": (
+VARIANTS = [
+    ("small classes", "onnx:small.onnx", {"layer": "classes"}),
+    (
+        "small maps, bgr",
         "onnx:small.onnx",
         {"layer": "/Relu_1_output_0", "channels": "bgr", "scale": 0.5, "mean": (3.0,), "pooling": "max"},
     ),
-    "last": ("onnx:beside/last.onnx", {"size": SIZE}),
-    "small": ("torch:small.pt2", {}),
-    "hub logits": ("savedmodel:hub", {"layer": "serving_default:logits"}),
-    "hub maps": ("savedmodel:hub", {"layer": "spatial", "pooling": "none"}),
-}
+    ("last", "onnx:beside/last.onnx", {"size": SIZE}),
+    # Inside, channels are first.
+    ("last", "onnx:beside/last.onnx", {"size": SIZE, "layer": "maps"}),
+    ("small", "torch:small.pt2", {}),
+    ("hub logits", "savedmodel:hub", {"layer": "serving_default:logits"}),
+    ("hub maps", "savedmodel:hub", {"layer": "spatial", "pooling": "none"}),
+]
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize(("name", "location", "said"), VARIANTS)
 def test_features_are_those_of_the_declared_layer_after_the_declared_preprocessing(
-    folder: Path, features: Mapping[str, np.ndarray], name: str
+    folder: Path, features: Mapping[str, np.ndarray], name: str, location: str, said: dict[str, Any]
 ) -> None:
-    location, said = VARIANTS[name]
     model = opened(folder, location, **said)
     received = load_openvino().compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(
         pictures(SIZE)

@@ -185,7 +185,7 @@ def _pooled(features: Any, declaration: Declaration, *, channels_first: bool) ->
     shape = features.get_partial_shape()
     rank = None if shape.rank.is_dynamic else len(shape)
     pooling = declaration.pooling or ("none" if rank == 2 else "avg")
-    places = {3: [1], 4: [2, 3] if channels_first else [1, 2]}.get(rank or 0)
+    places = {3: [1], 4: _places(shape, channels_first=channels_first)}.get(rank or 0)
     values = opset.convert(features, "f32")
     if pooling == "none" and rank == 2:
         return values
@@ -197,6 +197,16 @@ def _pooled(features: Any, declaration: Declaration, *, channels_first: bool) ->
     if rank == 3 and pooling == "first":
         return opset.gather(values, np.array(0), np.array(1))
     raise SourceError(f"Expected features that pooling {pooling!r} suits. Received: shape {shape}.")
+
+
+def _places(shape: Any, *, channels_first: bool) -> list[int]:
+    """The axes of height and width: those that are alike, for pictures are square; else those of the input.
+
+    Inside a network that takes channels last they are often first.
+    """
+    sides = [side.get_length() if side.is_static else None for side in shape]
+    alike = [axes for axes in ([2, 3], [1, 2]) if len(sides) == 4 and sides[axes[0]] == sides[axes[1]]]
+    return alike[0] if len(alike) == 1 else [2, 3] if channels_first else [1, 2]
 
 
 def _check_rows(model: Any, decoding: Pictures) -> None:

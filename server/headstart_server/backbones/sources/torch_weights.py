@@ -43,7 +43,8 @@ _ARCHITECTURES: Mapping[str, _Architecture] = {**RESNETS, "mobilenet_v2": Mobile
 class TorchWeights:
     """``torch-weights:PATH_OR_URL``, a ``.pth`` or ``.safetensors`` file of a state dict.
 
-    The setting architecture says of which network; names are torchvision's. Preprocessing is torchvision's unless any is declared.
+    The setting architecture says of which network; names of tensors are torchvision's, and so is the
+    preprocessing unless any is declared.
     """
 
     options = PICTURE_OPTIONS | {"architecture"}
@@ -85,7 +86,7 @@ class TorchWeights:
 
 def _architecture(declaration: Declaration) -> _Architecture:
     name = declaration.architecture
-    if name not in _ARCHITECTURES:
+    if name is None or name not in _ARCHITECTURES:
         raise SourceError(
             f"Expected the setting architecture, one of {', '.join(_ARCHITECTURES)}. "
             f"Received: {'none' if name is None else repr(name)}."
