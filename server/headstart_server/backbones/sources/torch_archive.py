@@ -1,11 +1,11 @@
 """What of an exported program may be given to `torch.export.load`, which by itself runs code of files.
 
 It unpickles weights, constants and example inputs that say they are pickled, and evaluates sizes as Python:
-each was seen to run a command, in PyTorch 2.13. It also looks up what nodes call in all of `torch`, `math` and
-`operator`, before it asks whether that is an operation, and makes source of names. So a file is read here
-first, and written anew with what was found harmless: raw tensors, a graph of ATen's own operations, names that
-are names, and sizes that are sums and products. Example inputs, guards and notes on where nodes came from are
-left out; nothing needs them.
+each was seen to run a command, in PyTorch 2.13. It also looks up what nodes call in all of `torch`, `math`
+and `operator`, before it asks whether that is an operation, and makes source of names. So a file is read here
+first, and written anew with what was found harmless: raw tensors, a graph of ATen's own operations, names
+that are names, and sizes that are sums and products. Example inputs, guards and notes on where nodes came
+from are left out; nothing needs them.
 """
 
 import ast
