@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import urllib.request
+from collections.abc import Iterable
 from http.client import HTTPException
 from pathlib import Path
 
@@ -44,11 +45,16 @@ def folder_digest(folder: Path) -> str:
     Raises:
         SourceError: there is no such folder, or no file in it.
     """
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    files = [path for path in folder.rglob("*") if path.is_file()]
     if not files:
         raise SourceError(f"Expected a folder with files. Received: {folder}, which has none.")
+    return files_digest(folder, files)
+
+
+def files_digest(folder: Path, files: Iterable[Path]) -> str:
+    """SHA-256 over the paths, as they are in a folder, and contents of some of its files."""
     digest = hashlib.sha256()
-    for path in files:
+    for path in sorted(files):
         digest.update(f"{path.relative_to(folder).as_posix()} {file_digest(path)}\n".encode())
     return digest.hexdigest()
 

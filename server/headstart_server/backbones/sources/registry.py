@@ -6,9 +6,13 @@ from headstart_server.backbones.sources.efficientnet_lite import EfficientNetLit
 from headstart_server.backbones.sources.features import Features
 from headstart_server.backbones.sources.keras_applications import KerasApplications
 from headstart_server.backbones.sources.keras_file import KerasFile
+from headstart_server.backbones.sources.onnx import Onnx
+from headstart_server.backbones.sources.savedmodel import SavedModel
 from headstart_server.backbones.sources.sentence_bert import SCHEME as SENTENCE_BERT
 from headstart_server.backbones.sources.sentence_bert import SentenceBert
 from headstart_server.backbones.sources.source import Source
+from headstart_server.backbones.sources.torch_program import TorchProgram
+from headstart_server.backbones.sources.torch_weights import TorchWeights
 
 #: The sources of networks. To add one, write a `Source` in a module here, and name it in this table.
 SOURCES: dict[str, Source] = {
@@ -17,6 +21,10 @@ SOURCES: dict[str, Source] = {
     "features": Features(),
     "keras": KerasApplications(),
     "keras-file": KerasFile(),
+    "onnx": Onnx(),
+    "savedmodel": SavedModel(),
+    "torch": TorchProgram(),
+    "torch-weights": TorchWeights(),
 }
 
 #: What is heeded whatever the source.

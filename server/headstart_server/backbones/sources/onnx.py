@@ -1,0 +1,119 @@
+"""ONNX files, which OpenVINO reads: no package of ONNX is needed."""
+
+from pathlib import Path, PurePosixPath
+
+from headstart_server.backbones.backbone import Modality
+from headstart_server.backbones.declaration import Declaration
+from headstart_server.backbones.network import Network
+from headstart_server.backbones.sources.files import files_digest, local_file
+from headstart_server.backbones.sources.keras_pictures import PICTURE_OPTIONS
+from headstart_server.backbones.sources.openvino_pictures import picture_network
+from headstart_server.backbones.sources.openvino_reading import read_model
+from headstart_server.backbones.sources.protobuf_wire import WireError, messages, texts
+from headstart_server.backbones.sources.source import SourceError
+from headstart_server.backbones.torch_checkpoint import file_digest
+
+#: Fields of ONNX's messages (onnx.proto): where tensors are, and where a tensor says that its values lie.
+_GRAPH, _FUNCTIONS = 7, 25
+_NODES, _INITIALIZERS, _SPARSE = 1, 5, 15
+_FUNCTION_NODES = 7
+_ATTRIBUTES = 5
+_TENSOR, _SUBGRAPH, _TENSORS, _SUBGRAPHS, _SPARSE_TENSOR, _SPARSE_TENSORS = 5, 6, 10, 11, 22, 23
+_VALUES, _INDICES = 1, 2
+_EXTERNAL = 13
+_KEY, _VALUE = 1, 2
+
+
+class Onnx:
+    """``onnx:PATH_OR_URL``, a network of pictures [n, 3, height, width] or [n, height, width, 3]."""
+
+    options = PICTURE_OPTIONS
+    in_keras = False
+
+    def modality(self, declaration: Declaration) -> Modality:  # noqa: ARG002 - is the same for all
+        """Pictures."""
+        return Modality.IMAGE
+
+    def info(self, declaration: Declaration) -> None:
+        """Known once it is opened."""
+
+    def fetch(self, declaration: Declaration, cache: Path) -> str:
+        """The digest of the file, and of those beside it that hold its tensors."""
+        return onnx_digest(local_file(declaration, cache))
+
+    def open(self, declaration: Declaration, cache: Path) -> Network:
+        """Read the model."""
+        path = local_file(declaration, cache)
+        weights = onnx_digest(path)
+        return picture_network(
+            read_model("onnx", path), declaration, architecture="onnx file", weights=weights
+        )
+
+
+def onnx_digest(path: Path) -> str:
+    """SHA-256 of an ONNX file; where tensors lie in files beside it, over the names and contents of all.
+
+    Raises:
+        SourceError: it is no ONNX file, or names files that are not there or not beside it.
+    """
+    places = external_files(path)
+    if not places:
+        return file_digest(path)
+    for place in places:
+        pure = PurePosixPath(place)
+        if pure.is_absolute() or ".." in pure.parts or "\\" in place:
+            raise SourceError(f"Expected tensors in files beside {path.name}. Received: {place!r}.")
+        if not (path.parent / place).is_file():
+            raise SourceError(
+                f"Expected {place!r} beside {path.name}, which says that its tensors are there. Received: "
+                "none. Put it there, or save the network as one file."
+            )
+    return files_digest(path.parent, [path, *(path.parent / place for place in places)])
+
+
+def external_files(path: Path) -> list[str]:
+    """The files, as an ONNX file names them, that tensors of it lie in; sorted.
+
+    Raises:
+        SourceError: it is no ONNX file.
+    """
+    message = memoryview(path.read_bytes())
+    places: set[str] = set()
+    try:
+        graphs = list(messages(message, _GRAPH))
+        if not graphs:
+            raise SourceError(f"Expected an ONNX file. Received: {path.name}, which has no graph.")
+        for nodes in messages(message, _FUNCTIONS):
+            graphs += _in_nodes(nodes, _FUNCTION_NODES, places)
+        while graphs:
+            graph = graphs.pop()
+            for tensor in [*messages(graph, _INITIALIZERS), *_sparse(graph, _SPARSE)]:
+                places.update(_places(tensor))
+            graphs += _in_nodes(graph, _NODES, places)
+    except WireError as error:
+        raise SourceError(f"Expected an ONNX file. Received: {path.name}: {error}") from error
+    return sorted(places)
+
+
+def _in_nodes(graph: memoryview, nodes: int, places: set[str]) -> list[memoryview]:
+    """The graphs in the attributes of nodes; the places of tensors in them are added."""
+    graphs: list[memoryview] = []
+    for attribute in messages(graph, nodes, _ATTRIBUTES):
+        for number in (_TENSOR, _TENSORS):
+            for tensor in messages(attribute, number):
+                places.update(_places(tensor))
+        for number in (_SPARSE_TENSOR, _SPARSE_TENSORS):
+            for tensor in _sparse(attribute, number):
+                places.update(_places(tensor))
+        for number in (_SUBGRAPH, _SUBGRAPHS):
+            graphs += messages(attribute, number)
+    return graphs
+
+
+def _sparse(message: memoryview, number: int) -> list[memoryview]:
+    return [tensor for part in (_VALUES, _INDICES) for tensor in messages(message, number, part)]
+
+
+def _places(tensor: memoryview) -> list[str]:
+    entries = list(messages(tensor, _EXTERNAL))
+    return [place for one in entries if texts(one, _KEY) == ["location"] for place in texts(one, _VALUE)]

@@ -1,0 +1,45 @@
+"""Reads the models of other frameworks into OpenVINO, which runs no code of theirs."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from headstart_server.backbones.openvino_import import load_openvino
+from headstart_server.backbones.sources.source import SourceError
+
+_UNCONVERTED = re.compile(r"No conversion rule found for operations: (.+)")
+#: How lines begin that say where in OpenVINO's own source something went wrong.
+_PLACES = ("Exception from", "Check '", "FrontEnd API failed")
+
+
+def read_model(framework: str, path: Path) -> Any:
+    """An `openvino.Model` from a framework's file or folder.
+
+    Args:
+        framework: ``onnx`` or ``tf``; whatever else the file may be is refused.
+        path: of the file or folder.
+
+    Raises:
+        SourceError: it is damaged, or has operations that OpenVINO has not.
+    """
+    load_openvino()
+    from openvino.frontend import FrontEndManager  # noqa: PLC0415 - after its telemetry is off
+
+    try:
+        frontend = FrontEndManager().load_by_framework(framework)
+        model = frontend.convert(frontend.load(str(path)))
+    except Exception as error:  # of its own, by the stage that failed
+        raise SourceError(f"{path.name} cannot be read by OpenVINO: {reason_of(error)}") from error
+    if not model.get_results():
+        raise SourceError(f"Expected a network in {path.name}. Received: none that OpenVINO can read.")
+    return model
+
+
+def reason_of(error: Exception) -> str:
+    """What OpenVINO complains of, without where in its own source."""
+    unconverted = _UNCONVERTED.search(str(error))
+    if unconverted:
+        return f"it has no such operations: {unconverted[1]}."
+    lines = [line.strip() for line in str(error).splitlines()]
+    telling = [line for line in lines if line and not line.startswith(_PLACES)]
+    return " ".join(telling or lines)[:500]

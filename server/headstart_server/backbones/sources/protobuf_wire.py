@@ -1,0 +1,85 @@
+"""Reads what lies where in a protobuf message, without the classes of its kind."""
+
+from collections.abc import Iterator
+
+#: Types of the wire: a number, 8 bytes, bytes with their length before them, 4 bytes.
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+
+class WireError(ValueError):
+    """Bytes are no protobuf message."""
+
+
+def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """The fields of a message in their order: each field's number, and its number or its bytes.
+
+    Raises:
+        WireError: the bytes are no message.
+    """
+    place = 0
+    while place < len(message):
+        key, place = _varint(message, place)
+        number, kind = key >> 3, key & 7
+        if kind == _VARINT:
+            value, place = _varint(message, place)
+            yield number, value
+            continue
+        length = {_FIXED64: 8, _FIXED32: 4}.get(kind)
+        if kind == _BYTES:
+            length, place = _varint(message, place)
+        if number == 0 or length is None or place + length > len(message):
+            raise WireError(f"Expected a protobuf message. Received: {len(message)} bytes that are none.")
+        yield number, message[place : place + length]
+        place += length
+
+
+def messages(message: memoryview, *path: int) -> Iterator[memoryview]:
+    """The messages, texts or bytes inside a message at a path of field numbers.
+
+    Raises:
+        WireError: the bytes on the way are no messages.
+    """
+    first, *rest = path
+    for number, value in fields(message):
+        if number == first and isinstance(value, memoryview):
+            if rest:
+                yield from messages(value, *rest)
+            else:
+                yield value
+
+
+def texts(message: memoryview, *path: int) -> list[str]:
+    """The texts inside a message at a path of field numbers.
+
+    Raises:
+        WireError: the bytes are no messages, or no UTF-8.
+    """
+    try:
+        return [bytes(value).decode() for value in messages(message, *path)]
+    except UnicodeDecodeError as error:
+        raise WireError(f"Expected a text in UTF-8. Received: {error}.") from None
+
+
+def field(number: int, value: bytes | memoryview) -> bytes:
+    """One field of bytes, as it is written."""
+    return _written(number << 3 | _BYTES) + _written(len(value)) + bytes(value)
+
+
+def _varint(message: memoryview, place: int) -> tuple[int, int]:
+    value = shift = 0
+    while place < len(message) and shift < 64:
+        byte = message[place]
+        value |= (byte & 0x7F) << shift
+        place, shift = place + 1, shift + 7
+        if byte < 0x80:
+            return value, place
+    raise WireError(f"Expected a protobuf message. Received: {len(message)} bytes that are none.")
+
+
+def _written(value: int) -> bytes:
+    written = bytearray()
+    while value >= 0x80:
+        written.append(value & 0x7F | 0x80)
+        value >>= 7
+    written.append(value)
+    return bytes(written)

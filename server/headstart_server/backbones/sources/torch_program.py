@@ -1,0 +1,74 @@
+"""Exported programs of PyTorch, which only the process that prepares them imports."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from headstart_server.backbones.backbone import Modality
+from headstart_server.backbones.declaration import Declaration
+from headstart_server.backbones.network import Network
+from headstart_server.backbones.openvino_import import load_openvino
+from headstart_server.backbones.sources.files import local_file
+from headstart_server.backbones.sources.keras_pictures import PICTURE_OPTIONS
+from headstart_server.backbones.sources.openvino_pictures import picture_network
+from headstart_server.backbones.sources.openvino_reading import reason_of
+from headstart_server.backbones.sources.source import SourceError
+from headstart_server.backbones.sources.torch_archive import harmless
+from headstart_server.backbones.torch_checkpoint import file_digest
+
+
+class TorchProgram:
+    """``torch:PATH_OR_URL``, a ``.pt2`` file of `torch.export.save` of a network of pictures."""
+
+    options = PICTURE_OPTIONS
+    in_keras = False
+
+    def modality(self, declaration: Declaration) -> Modality:  # noqa: ARG002 - is the same for all
+        """Pictures."""
+        return Modality.IMAGE
+
+    def info(self, declaration: Declaration) -> None:
+        """Known once it is opened."""
+
+    def fetch(self, declaration: Declaration, cache: Path) -> str:
+        """The digest of the file."""
+        return file_digest(local_file(declaration, cache))
+
+    def open(self, declaration: Declaration, cache: Path) -> Network:
+        """Load the program, of what in it cannot run code, and convert it."""
+        path = local_file(declaration, cache)
+        weights = file_digest(path)
+        return picture_network(
+            _converted(path), declaration, architecture="torch exported program", weights=weights
+        )
+
+
+def _converted(path: Path) -> Any:
+    if path.suffix in {".pth", ".safetensors"}:
+        raise SourceError(
+            f"Expected an exported program, .pt2. Received: {path.name}. A file of weights is declared as "
+            "torch-weights:PATH with its architecture."
+        )
+    file, shape = harmless(path)
+    torch = _load_torch()
+    openvino = load_openvino()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its own use of what it deprecates
+            model = openvino.convert_model(torch.export.load(file))
+        # The conversion forgets sizes.
+        model.reshape(openvino.PartialShape([-1 if size is None else size for size in shape]))
+    except Exception as error:  # of either, by the stage that failed
+        raise SourceError(f"{path.name} cannot be converted to OpenVINO: {reason_of(error)}") from error
+    return model
+
+
+def _load_torch() -> Any:
+    try:
+        import torch  # noqa: PLC0415 - in the preparing process only
+    except ImportError as error:
+        raise SourceError(
+            "Expected PyTorch, which reads exported programs. Received: none. Install it with: "
+            f"pip install 'headstart[torch]' ({error})"
+        ) from error
+    return torch

@@ -1,0 +1,116 @@
+"""Files of PyTorch weights for architectures that are known here; PyTorch is not needed."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart_server.backbones.backbone import Modality
+from headstart_server.backbones.declaration import Declaration
+from headstart_server.backbones.network import Network
+from headstart_server.backbones.sources.files import local_file
+from headstart_server.backbones.sources.keras_pictures import PICTURE_OPTIONS, picture_network
+from headstart_server.backbones.sources.source import SourceError
+from headstart_server.backbones.sources.torch_layers import TorchLayers
+from headstart_server.backbones.sources.torch_mobilenet import MobileNetV2
+from headstart_server.backbones.sources.torch_resnet import RESNETS
+from headstart_server.backbones.torch_checkpoint import CheckpointError, file_digest, read_checkpoint
+
+#: The preprocessing that torchvision trains with, of pixels 0 to 1; part of the digest by `_FORM`.
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_SIZE = 224
+#: Changes whenever the networks or their preprocessing compute something else.
+_FORM = "torch-weights/1"
+
+
+class _Architecture(Protocol):
+    """A network that a state dict has the weights of."""
+
+    @property
+    def classifier(self) -> tuple[str, ...]:
+        """Names of tensors that are the classifier's, and not read."""
+
+    def build(self, layers: TorchLayers, size: int) -> Any:
+        """A Keras model from preprocessed pictures to maps."""
+
+
+#: By torchvision's names.
+_ARCHITECTURES: Mapping[str, _Architecture] = {**RESNETS, "mobilenet_v2": MobileNetV2()}
+
+
+class TorchWeights:
+    """``torch-weights:PATH_OR_URL``, a ``.pth`` or ``.safetensors`` file of a state dict.
+
+    The setting architecture says of which network; names of tensors are torchvision's, and so is the
+    preprocessing unless any is declared.
+    """
+
+    options = PICTURE_OPTIONS | {"architecture"}
+    in_keras = True
+
+    def modality(self, declaration: Declaration) -> Modality:  # noqa: ARG002 - is the same for all
+        """Pictures."""
+        return Modality.IMAGE
+
+    def info(self, declaration: Declaration) -> None:
+        """Known once it is opened."""
+        _architecture(declaration)
+
+    def fetch(self, declaration: Declaration, cache: Path) -> str:
+        """The digest of the file."""
+        return file_digest(local_file(declaration, cache))
+
+    def open(self, declaration: Declaration, cache: Path) -> Network:
+        """Build the network, and put the tensors of the file into it."""
+        architecture = _architecture(declaration)
+        path = local_file(declaration, cache)
+        state, digest = _state(path)
+        layers, size = TorchLayers(state), declaration.size or _SIZE
+        body = architecture.build(layers, size)
+        try:
+            layers.check(architecture.classifier)
+        except SourceError as error:
+            raise SourceError(f"{path.name} is not of {declaration.architecture}: {error}") from error
+        return picture_network(
+            body,
+            declaration,
+            architecture=f"{_FORM} {declaration.architecture}",
+            weights=digest,
+            size=size,
+            preprocess=_preprocess,
+            description=f"{declaration.architecture} in torchvision's form.",
+        )
+
+
+def _architecture(declaration: Declaration) -> _Architecture:
+    name = declaration.architecture
+    if name is None or name not in _ARCHITECTURES:
+        raise SourceError(
+            f"Expected the setting architecture, one of {', '.join(_ARCHITECTURES)}. "
+            f"Received: {'none' if name is None else repr(name)}."
+        )
+    return _ARCHITECTURES[name]
+
+
+def _state(path: Path) -> tuple[Mapping[str, NDArray[np.generic]], str]:
+    """The tensors of a file, and its digest."""
+    if path.suffix != ".safetensors":
+        try:
+            checkpoint = read_checkpoint(path)
+        except (OSError, CheckpointError) as error:
+            raise SourceError(str(error)) from error
+        return checkpoint.tensors, checkpoint.digest
+    from safetensors.numpy import load_file  # noqa: PLC0415 - for such files only
+
+    try:
+        return load_file(path), file_digest(path)
+    except Exception as error:  # has a class of its own for damaged files, others for what numpy has not
+        raise SourceError(
+            f"Expected a file of safetensors. Received: {path.name}, {type(error).__name__}: {error}."
+        ) from error
+
+
+def _preprocess(pixels: Any) -> Any:
+    return (pixels * (1 / 255) - np.array(_MEAN, np.float32)) / np.array(_STD, np.float32)
