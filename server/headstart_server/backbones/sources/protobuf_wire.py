@@ -20,14 +20,14 @@ def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     while place < len(message):
         key, place = _varint(message, place)
         number, kind = key >> 3, key & 7
-        if kind == _VARINT:
+        if number and kind == _VARINT:
             value, place = _varint(message, place)
             yield number, value
             continue
         length = {_FIXED64: 8, _FIXED32: 4}.get(kind)
         if kind == _BYTES:
             length, place = _varint(message, place)
-        if number == 0 or length is None or place + length > len(message):
+        if not number or length is None or place + length > len(message):
             raise WireError(f"Expected a protobuf message. Received: {len(message)} bytes that are none.")
         yield number, message[place : place + length]
         place += length
