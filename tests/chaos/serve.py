@@ -1,7 +1,7 @@
 """A server for chaos: the real one, on a backbone that needs no network and takes its time.
 
 Its settings come as JSON in the first argument; `batch_seconds` among them is what each batch takes on the
-device. Contents that begin with `deadly` kill the process, and those that begin with `quick` take no time.
+device, and `clock_ahead_seconds` by how much the machine's clock is wrong. Contents that begin with `deadly` kill the process, and those that begin with `quick` take no time.
 """
 
 import json
@@ -14,6 +14,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from chaos import skewed_clock
 from fakes import FakeBackbone, FakeSource
 from headstart_server.app import serve
 from headstart_server.backbones.backbone import Content
@@ -37,6 +38,7 @@ class SlowBackbone(FakeBackbone):
 if __name__ == "__main__":
     settings = json.loads(sys.argv[1])
     backbone, batch_seconds = SlowBackbone(), settings.pop("batch_seconds", 0.0)
+    skewed_clock.ahead = settings.pop("clock_ahead_seconds", 0.0)
     backbone.before_run = lambda rows: time.sleep(batch_seconds)
     settings["data"] = Path(settings["data"])
     serve(Config(backbone="fake", **settings), FakeSource(backbone))

@@ -1,6 +1,7 @@
 """A bucket over fsspec: bounded waits, and errors in the words of the domain."""
 
 import errno
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -111,6 +112,15 @@ class Bucket:
         """Bytes, and seconds since 1970 when it was written, of each object beneath a path."""
         found = self._ask(lambda: self._files.find(path, detail=True))
         return {name: (int(facts["size"]), _written(facts)) for name, facts in found.items()}
+
+    def now(self, path: str) -> float:
+        """The time in seconds since 1970, by the clock of the bucket: that of an object put for it.
+
+        Where it tells no times it is before all.
+        """
+        self.write(path, b"now")
+        now = _written(self._facts(path))
+        return now if math.isfinite(now) else -now
 
     def remove(self, paths: Sequence[str]) -> None:
         """Remove objects; those that are not there are no error."""

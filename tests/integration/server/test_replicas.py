@@ -18,11 +18,13 @@ from chaos.replica import Replica
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import input_pb2, job_pb2
 from headstart.v1 import model_service_pb2 as keeping
-from integration.server.calls import TERMINAL, Api, example, refused
+from integration.server.calls import TERMINAL, Api, duration, example, refused
 from postgres import PostgresServer, need_programs
 from server_process import eventually
 
 LEASE_SECONDS = 3.0
+#: Seconds by which the clocks of the three are ahead: whatever these tests prove, they prove of such.
+CLOCKS = (0.0, 3600.0, -3600.0)
 QUEUED, RUNNING = job_pb2.JOB_STATE_QUEUED, job_pb2.JOB_STATE_RUNNING
 SUCCEEDED, CANCELLED = job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_CANCELLED
 
@@ -60,8 +62,9 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             workers=1,
             max_queued_jobs=6,
             grace_seconds=10.0,
+            clock_ahead_seconds=ahead,
         )
-        for place in range(3)
+        for place, ahead in enumerate(CLOCKS)
     ]
     apis = [Api.connect(replica.target) for replica in replicas]
     service = Service(replicas=replicas, apis=apis, postgres=postgres)
@@ -139,6 +142,18 @@ def test_an_alias_that_moves_is_followed_everywhere_within_a_second(service: Ser
                 return False
 
         eventually(follows, 1.0, f"the alias at version {number}")
+
+
+def test_a_version_lives_for_its_time_at_replicas_whose_clocks_are_an_hour_apart(service: Service):
+    first, *_ = service.apis
+    for model, seconds in (("lasting", 1800), ("passing", 4)):
+        spec = {"time_to_live": duration(seconds)}
+        assert ended(first, first.fine_tune(quick(), model=model, **spec).job_id).state == SUCCEEDED
+    for api in service.apis:
+        within(2.0, lambda api=api: api.predict("lasting", b"quick1:x"))
+    for api in service.apis:
+        eventually(lambda api=api: not answers(lambda: api.predict("passing", b"quick1:x")), 20, "its end")
+        api.predict("lasting", b"quick1:x")
 
 
 def test_a_version_that_is_deleted_is_gone_everywhere_within_a_second(service: Service):

@@ -1,6 +1,8 @@
 """Which version is meant, what may be deleted, and what an alias names."""
 
+import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,6 +124,37 @@ def test_a_version_is_found_by_nobody_once_its_time_has_passed(shelf: Shelf, clo
     for selector in (Selector(model="pets", number=2), Selector(model="pets", alias="canary")):
         with pytest.raises(VersionNotFound):
             shelf.registry.resolve(selector)
+
+
+@pytest.mark.parametrize("ahead", [-3600.0, 3600.0])
+def test_a_version_lives_by_the_clock_of_the_database_whatever_the_replica_s_says(
+    shelf: Shelf, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, ahead: float
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: clock() + ahead)
+    passed = ManualClock(77.0)
+    replica = Registry(shelf.database, shelf.store, ResidentVersions(1000), clock=passed)
+    shelf.publish()
+    shelf.publish(expires=clock() + 10)
+    replica.catch_up()
+    # From here on the database is not asked.
+    passed.advance(9.999)
+    assert newest(replica) == 2
+    passed.advance(0.002)
+    assert newest(replica) == 1
+
+
+def test_a_replica_goes_by_the_database_s_clock_when_that_is_set(shelf: Shelf, clock: ManualClock) -> None:
+    passed = ManualClock(77.0)
+    replica = Registry(shelf.database, shelf.store, ResidentVersions(1000), clock=passed)
+    shelf.publish()
+    shelf.publish(expires=clock() + 10)
+    replica.catch_up()
+    clock.advance(60)
+    replica.catch_up()
+    assert newest(replica) == 1
+    clock.advance(-60)
+    replica.catch_up()
+    assert newest(replica) == 2
 
 
 def test_a_model_whose_versions_have_all_expired_is_not_found(shelf: Shelf, clock: ManualClock) -> None:
@@ -304,6 +337,19 @@ def test_files_of_a_job_that_publishes_during_the_look_are_not_left_over(shelf: 
 
     assert shelf.registry.remove_leftovers(publishes) == 0
     assert shelf.registry.load("pets", 1)
+
+
+def test_files_are_old_by_the_clock_that_dated_them(
+    shelf: Shelf, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database's clock is years behind theirs here, and this replica's two hours ahead."""
+    shelf.store.write("lost.1", make_head(), make_manifest())
+    monkeypatch.setattr(time, "time", lambda right=time.time: right() + 7200)
+    assert shelf.registry.remove_leftovers(set, older_than=3600) == 0
+    lost = shelf.folder / "versions" / "lost.1"
+    written = lost.stat().st_mtime - 3601
+    os.utime(lost, (written, written))
+    assert shelf.registry.remove_leftovers(set, older_than=3600) == 1
 
 
 # Several replicas

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from headstart_server.errors import StorageAway
-from headstart_server.storage.folder import Folder
+from headstart_server.storage.folder import Folder, old_entries
 from headstart_server.storage.places import open_places
 from s3 import Fault, S3Server
 
@@ -103,6 +103,18 @@ def test_a_name_is_removed_with_all_its_files_and_nothing_else(folder: Folder) -
     folder.remove("job.1")
     folder.remove("unknown")
     assert names(folder) == ["job", "job.10"]
+
+
+def test_what_was_just_written_is_not_old_and_what_is_old_is_told_by_the_time_of_the_folder(
+    folder: Folder,
+) -> None:
+    folder.write("job.1", {"a": b"1"})
+    [entry] = folder.entries()
+    # The bucket counts whole seconds.
+    assert entry.written <= folder.now() < entry.written + 60
+    assert old_entries(folder, 3600) == []
+    assert [entry.name for entry in old_entries(folder, -5)] == ["job.1"]
+    assert names(folder) == ["job.1"]
 
 
 def test_there_is_nothing_at_first(folder: Folder) -> None:
