@@ -1,7 +1,9 @@
 """A server for chaos: the real one, on a backbone that needs no network and takes its time.
 
 Its settings come as JSON in the first argument; `batch_seconds` among them is what each batch takes on the
-device, and `clock_ahead_seconds` by how much the machine's clock is wrong. Contents that begin with `deadly` kill the process, and those that begin with `quick` take no time.
+device, and `clock_ahead_seconds` by how much the
+machine's clock is wrong. Contents that begin with `deadly` kill the process, and those that begin with `quick`
+take no time.
 """
 
 import json

@@ -1,6 +1,6 @@
 """A machine whose clock is wrong; imported before what may keep hold of the time."""
 
-import sys
+import inspect
 import time
 
 _right = time.time
@@ -9,8 +9,9 @@ ahead = 0.0
 
 
 def _now() -> float:
-    # gRPC takes this from a deadline on the machine's own clock, which is right here: its frame is its caller's.
-    caller = sys._getframe(1).f_globals.get("__name__", "")
+    # gRPC takes it from deadlines on the machine's own clock, which is right here; its frame is its caller's.
+    frame = inspect.currentframe()
+    caller = frame.f_back.f_globals.get("__name__", "") if frame and frame.f_back else ""
     return _right() + (0.0 if caller.startswith(("headstart_server.rpc", "grpc")) else ahead)
 
 
