@@ -1,9 +1,9 @@
 """A server for chaos: the real one, on a backbone that needs no network and takes its time.
 
-Its settings come as JSON in the first argument; `batch_seconds` among them is what each batch takes on the
-device, and `clock_ahead_seconds` by how much the
-machine's clock is wrong. Contents that begin with `deadly` kill the process, and those that begin with `quick`
-take no time.
+Its settings come as JSON in the first argument. Among them `batch_seconds` is what each batch takes on the
+device, `clock_ahead_seconds` by how much the machine's clock is wrong, and `bucket_seconds` how long a call
+of the bucket is waited for. Contents that begin with `deadly` kill the process, and those that begin with
+`quick` take no time.
 """
 
 import json
@@ -21,6 +21,7 @@ from fakes import FakeBackbone, FakeSource
 from headstart_server.app import serve
 from headstart_server.backbones.backbone import Content
 from headstart_server.config import Config
+from headstart_server.storage import bucket
 
 #: Seconds that an example takes, so that jobs are seen at work.
 EXAMPLE_SECONDS = 0.02
@@ -40,6 +41,7 @@ class SlowBackbone(FakeBackbone):
 if __name__ == "__main__":
     settings = json.loads(sys.argv[1])
     backbone, batch_seconds = SlowBackbone(), settings.pop("batch_seconds", 0.0)
+    bucket.CALL_SECONDS = settings.pop("bucket_seconds", bucket.CALL_SECONDS)
     skewed_clock.ahead = settings.pop("clock_ahead_seconds", 0.0)
     backbone.before_run = lambda rows: time.sleep(batch_seconds)
     settings["data"] = Path(settings["data"])

@@ -21,6 +21,8 @@ from s3 import Fault, S3Server
 from server_process import eventually
 
 LEASE_SECONDS = 3.0
+#: Less than users have, so that the tests need not wait for theirs.
+BUCKET_SECONDS = 4.0
 SUCCEEDED, CANCELLED = job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_CANCELLED
 RUNNING = job_pb2.JOB_STATE_RUNNING
 
@@ -61,6 +63,7 @@ def service(
                 lease_seconds=LEASE_SECONDS,
                 beat_seconds=0.5,
                 workers=1,
+                bucket_seconds=BUCKET_SECONDS,
             )
             for place in range(2)
         ]
@@ -198,6 +201,47 @@ def test_resident_versions_answer_and_jobs_wait_while_the_bucket_is_away(service
     assert (ended.state, ended.version) == (SUCCEEDED, 1)
     assert again.version == 1
     assert second.predict("unread", b"quick1:x")
+
+
+def test_a_bucket_that_hangs_holds_up_no_resident_version_and_nothing_for_longer_than_its_bound(
+    service: Service,
+):
+    first, second = service.apis
+    for model in ("prompt", "held-up"):
+        publish(first, model)
+    for api in service.apis:
+        within(2.0, lambda api=api: api.predict("prompt", b"quick1:x"))
+    job = first.fine_tune(slow(60, "hanging"), model="waits-on")
+    refusals: list[tuple[str, float]] = []
+
+    def load() -> None:
+        began = time.monotonic()
+        reason = refused(lambda: second.predict("held-up", b"quick1:x")).reason
+        refusals.append((reason, time.monotonic() - began))
+
+    # More than there are threads for calls that wait.
+    loads = [threading.Thread(target=load) for _ in range(40)]
+    slowest, answered = 0.0, 0
+    with service.s3.proxy.failing(Fault.HANGING):
+        for each in loads:
+            each.start()
+        while any(each.is_alive() for each in loads):
+            for api in service.apis:
+                asked = time.monotonic()
+                api.predict("prompt", b"quick1:x", timeout=5)
+                slowest, answered = max(slowest, time.monotonic() - asked), answered + 1
+            time.sleep(0.02)
+        healthy = [serves(api) for api in service.apis]
+        eventually(lambda: first.status(job.job_id).state == RUNNING, 30, "a job that waits")
+    ended = second.ended(job.job_id, 60)
+
+    assert {reason for reason, _ in refusals} == {"STORAGE_UNAVAILABLE"}
+    # Without the bound each takes 40 s; those that found no thread wait for two turns.
+    assert max(seconds for _, seconds in refusals) < 4 * BUCKET_SECONDS
+    assert answered > 20
+    assert slowest < BUCKET_SECONDS / 2
+    assert healthy == [True, True]
+    assert (ended.state, ended.version) == (SUCCEEDED, 1)
 
 
 def test_errors_and_slowness_of_the_bucket_fail_no_job(service: Service):

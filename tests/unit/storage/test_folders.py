@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from headstart_server.errors import StorageAway
+from headstart_server.storage import bucket as bucket_module
 from headstart_server.storage.folder import Folder, old_entries
 from headstart_server.storage.places import open_places
 from s3 import Fault, S3Server
@@ -181,6 +182,34 @@ def test_a_bucket_that_is_away_says_so_of_each_call_and_works_again_after_it(
             with pytest.raises(StorageAway, match="does not answer") as caught:
                 call()
             assert caught.value.retry_after == 2.0
+    assert bucket.read("job.1", "a") == b"1"
+    bucket.take("job.zip")
+    assert content(bucket, "job.zip") == b"content"
+
+
+def test_a_bucket_that_accepts_and_never_answers_is_given_up_in_time_whatever_is_asked(
+    bucket: Folder, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket_module, "CALL_SECONDS", 1.0)
+    monkeypatch.setattr(bucket_module, "PROBE_SECONDS", 0.3)
+    bucket.write("job.1", {"a": b"1"})
+    bucket.aside("job.zip").write_bytes(b"content")
+    calls = (
+        lambda: bucket.read("job.1", "a"),
+        lambda: bucket.write("job.2", {"a": b"1"}),
+        lambda: bucket.take("job.zip"),
+        lambda: bucket.open("job.zip"),
+        lambda: bucket.remove("job.1"),
+        bucket.entries,
+        bucket.now,
+    )
+    with s3.proxy.failing(Fault.HANGING):
+        for place, call in enumerate(calls):
+            began = time.monotonic()
+            with pytest.raises(StorageAway, match="does not answer in time"):
+                call()
+            # The library alone would take 40 s. The first call does not know; those after it try.
+            assert time.monotonic() - began < (10.0 if place == 0 else 8.0)
     assert bucket.read("job.1", "a") == b"1"
     bucket.take("job.zip")
     assert content(bucket, "job.zip") == b"content"
