@@ -41,7 +41,7 @@ from headstart_server.embedding.engine import BackboneSource, Engine
 from headstart_server.embedding.feature_store import FeatureStore
 from headstart_server.embedding.queue import Lane, LaneQueue
 from headstart_server.embedding.sqlite_file import delete
-from headstart_server.errors import Away, DatabaseAway, StorageAway
+from headstart_server.errors import Away, DatabaseAway, StorageAway, StorageFull
 from headstart_server.jobs.archives import Archives
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.contents import archive_name
@@ -332,7 +332,11 @@ class App:
         if not self.ledger.may_clean("rows", CLEAN_SECONDS):
             return
         expired = self.registry.delete_expired()
-        self._forgetting.carry_out()
+        try:
+            self._forgetting.carry_out()
+        except StorageFull as error:
+            # An archive without an example is written before the old one goes. What follows makes room.
+            log.warning("examples_not_forgotten_yet", why=error.message)
         self._sweep_archives()
         forgotten = self.ledger.forget(self._config.job_retention_hours * 3600)
         if expired or forgotten:

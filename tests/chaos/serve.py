@@ -2,7 +2,8 @@
 
 Its settings come as JSON in the first argument. Among them `batch_seconds` is what each batch takes on the
 device, `clock_ahead_seconds` by how much the machine's clock is wrong, and `bucket_seconds` how long a call
-of the bucket is waited for. Contents that begin with `deadly` kill the process, and those that begin with
+of the bucket is waited for. While there is a file `full` in the folder `disk`, nothing that is written below
+that folder fits. Contents that begin with `deadly` kill the process, and those that begin with
 `quick` take no time.
 """
 
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from chaos import skewed_clock
 from fakes import FakeBackbone, FakeSource
+from full_disk import FullDisk
 from headstart_server.app import serve
 from headstart_server.backbones.backbone import Content
 from headstart_server.config import Config
@@ -45,4 +47,7 @@ if __name__ == "__main__":
     skewed_clock.ahead = settings.pop("clock_ahead_seconds", 0.0)
     backbone.before_run = lambda rows: time.sleep(batch_seconds)
     settings["data"] = Path(settings["data"])
-    serve(Config(backbone="fake", **settings), FakeSource(backbone))
+    disk = FullDisk(Path(settings.pop("disk", os.devnull)))
+    disk.full_while = (disk.folder / "full").exists
+    with disk:
+        serve(Config(backbone="fake", **settings), FakeSource(backbone))

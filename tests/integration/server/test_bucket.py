@@ -64,6 +64,7 @@ def service(
                 beat_seconds=0.5,
                 workers=1,
                 bucket_seconds=BUCKET_SECONDS,
+                disk=str(folder / f"replica-{place}"),
             )
             for place in range(2)
         ]
@@ -264,6 +265,42 @@ def test_errors_and_slowness_of_the_bucket_fail_no_job(service: Service):
         over.set()
         troubling.join()
     assert states == [SUCCEEDED, SUCCEEDED]
+
+
+def test_a_full_disk_fails_the_job_whose_examples_do_not_fit_and_nothing_else(service: Service):
+    first, second = service.apis
+    publish(first, "ancestor")
+    within(2.0, lambda: second.predict("ancestor", b"quick1:x"))
+    busy = [first.fine_tune(slow(60, f"busy{place}"), model="roomy") for place in range(2)]
+    eventually(lambda: all(second.status(job.job_id).state == RUNNING for job in busy), 30, "jobs at work")
+    # It waits behind them, so that no disk has its parent's examples when it is begun.
+    child = first.fine_tune([example(b"quick9:9", "c9")], model="ancestor", parent_version=1)
+    copies = [replica.folder / "data" / "copies" for replica in service.replicas]
+    for place, replica in enumerate(service.replicas):
+        for path in copies[place].iterdir():
+            path.unlink()
+        (replica.folder / "full").touch()
+    try:
+        refusal = refused(lambda: first.fine_tune(quick(), model="refused-disk", request_id="disk"))
+        failed = second.ended(child.job_id, 60)
+        states = [second.ended(job.job_id, 60).state for job in busy]
+        within(2.0, lambda: second.predict("roomy", b"quick1:x"))
+        left = [path for folder in copies for path in folder.iterdir()]
+    finally:
+        for replica in service.replicas:
+            (replica.folder / "full").unlink()
+    again = first.fine_tune([example(b"quick9:9", "c9")], model="ancestor", parent_version=1)
+
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "STORAGE_FULL")
+    assert (failed.state, failed.error.message) == (
+        job_pb2.JOB_STATE_FAILED,
+        "The server's disk is full. Delete versions, or give it more room.",
+    )
+    assert states == [SUCCEEDED] * 2
+    assert left == []
+    assert not [path for replica in service.replicas for path in replica.folder.glob("data/uploads/*")]
+    assert second.ended(again.job_id, 60).state == SUCCEEDED
+    publish(first, "refused-disk", request_id="disk")
 
 
 @pytest.mark.parametrize("damage", ["torn", "missing"])

@@ -33,11 +33,12 @@ pytestmark = pytest.mark.timeout(240)
 
 @dataclass(kw_only=True)
 class Service:
-    """The servers, a connection to each, and their database."""
+    """The servers, a connection to each, their database, and the folder of all their files."""
 
     replicas: list[Replica]
     apis: list[Api]
     postgres: PostgresServer
+    folder: Path
 
     def wait_until_all_serve(self) -> None:
         for replica, api in zip(self.replicas, self.apis, strict=True):
@@ -63,11 +64,12 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             max_queued_jobs=6,
             grace_seconds=10.0,
             clock_ahead_seconds=ahead,
+            disk=str(folder),
         )
         for place, ahead in enumerate(CLOCKS)
     ]
     apis = [Api.connect(replica.target) for replica in replicas]
-    service = Service(replicas=replicas, apis=apis, postgres=postgres)
+    service = Service(replicas=replicas, apis=apis, postgres=postgres, folder=folder)
     try:
         service.wait_until_all_serve()
         yield service
@@ -297,6 +299,35 @@ def test_predictions_of_resident_versions_go_on_through_an_outage_and_jobs_after
     assert slowest < 1.0
     assert last.state == SUCCEEDED
     assert first.status(job.job_id).version == 1
+
+
+def test_a_full_disk_is_told_of_what_does_not_fit_leaves_nothing_and_everything_goes_on(service: Service):
+    first, second, third = service.apis
+    assert ended(first, first.fine_tune(quick(), model="roomy").job_id).state == SUCCEEDED
+    for api in service.apis:
+        within(2.0, lambda api=api: api.predict("roomy", b"quick1:x"))
+    job = first.fine_tune(slow(200, "full"), model="too-much")
+    eventually(lambda: second.status(job.job_id).progress.done > 5, 30, "a job at work")
+    full = service.folder / "full"
+    full.touch()
+    try:
+        refusal = refused(lambda: second.fine_tune(quick(), model="no-room", request_id="no-room"))
+        failed = ended(third, job.job_id)
+        for api in service.apis:
+            api.predict("roomy", b"quick1:x")
+        healthy = [serves(api) for api in service.apis]
+        artifacts = service.folder / "artifacts"
+        left = [path for path in artifacts.rglob("*") if job.job_id in path.name or path.suffix == ".part"]
+    finally:
+        full.unlink()
+    again = ended(third, second.fine_tune(quick(), model="no-room", request_id="no-room").job_id)
+
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "STORAGE_FULL")
+    assert failed.state == job_pb2.JOB_STATE_FAILED
+    assert failed.error.message == "The server's disk is full. Delete versions, or give it more room."
+    assert healthy == [True] * 3
+    assert left == []
+    assert (again.state, again.version) == (SUCCEEDED, 1)
 
 
 def watched(api: Api, job_id: str) -> list[job_pb2.JobEvent] | None:

@@ -1,12 +1,14 @@
 """A directory and a bucket keep files alike: nobody above can tell them apart."""
 
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from headstart_server.errors import StorageAway
+from full_disk import FullDisk
+from headstart_server.errors import StorageAway, StorageFull
 from headstart_server.storage import bucket as bucket_module
 from headstart_server.storage.folder import Folder, old_entries
 from headstart_server.storage.places import open_places
@@ -27,6 +29,12 @@ def folder_of(place: str, tmp_path: Path, request: pytest.FixtureRequest, **sett
 @pytest.fixture(params=["directory", "bucket"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
     return folder_of(request.param, tmp_path, request)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[FullDisk]:
+    with FullDisk(tmp_path) as disk:
+        yield disk
 
 
 @pytest.fixture
@@ -161,6 +169,36 @@ def test_copies_keep_to_their_bound_and_the_oldest_goes(
     kept = sorted(path.name.partition("@")[0] for path in (tmp_path / "data" / "copies").iterdir())
     assert kept == ["2.zip", "3.zip"]
     assert content(folder, "0.zip") == bytes(1000)
+
+
+def test_on_a_full_disk_the_other_copies_go_first(
+    request: pytest.FixtureRequest, tmp_path: Path, disk: FullDisk
+) -> None:
+    folder = folder_of("bucket", tmp_path, request, copies=1 << 20)
+    for place in range(3):
+        put(folder, f"{place}.zip", bytes(1000))
+    copies = tmp_path / "data" / "copies"
+    next(copies.glob("0.zip@*")).unlink()
+    disk.full_while = lambda: any(copies.glob("*@*"))
+    assert content(folder, "0.zip") == bytes(1000)
+    assert [path.name.partition("@")[0] for path in copies.iterdir()] == ["0.zip"]
+
+
+def test_a_full_disk_is_told_leaves_nothing_and_is_no_fault_of_the_bucket(
+    request: pytest.FixtureRequest, tmp_path: Path, disk: FullDisk
+) -> None:
+    folder = folder_of("bucket", tmp_path, request)
+    put(folder, "job.zip", bytes(100_000))
+    copies = tmp_path / "data" / "copies"
+    for path in copies.iterdir():
+        path.unlink()
+    disk.full_while = lambda: True
+    for _ in range(2):
+        with pytest.raises(StorageFull, match="disk is full"):
+            folder.open("job.zip")
+        assert list(copies.iterdir()) == []
+    disk.full_while = lambda: False
+    assert content(folder, "job.zip") == bytes(100_000)
 
 
 @pytest.mark.parametrize("fault", [Fault.AWAY, Fault.ERRORS])
