@@ -18,7 +18,7 @@ from chaos.replica import Replica
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import input_pb2, job_pb2
 from headstart.v1 import model_service_pb2 as keeping
-from integration.server.calls import TERMINAL, Api, duration, example, refused
+from integration.server.calls import TERMINAL, Api, Refusal, duration, example, refused
 from postgres import PostgresServer, need_programs
 from server_process import eventually
 
@@ -267,31 +267,40 @@ def test_a_job_that_kills_its_server_fails_and_the_others_are_unharmed(service: 
     assert [job.state for job in others] == [SUCCEEDED] * 4
 
 
-def test_predictions_of_resident_versions_go_on_through_an_outage_and_jobs_after_it(service: Service):
+@pytest.mark.parametrize("hangs", [False, True])
+def test_predictions_of_resident_versions_go_on_through_an_outage_and_jobs_after_it(
+    service: Service, hangs: bool
+):
+    """It is stopped, or it hangs: its connections stand, and nobody is answered."""
     first, second, third = service.apis
-    assert ended(first, first.fine_tune(quick(), model="resident").job_id).state == SUCCEEDED
+    resident = f"resident-{hangs}"
+    assert ended(first, first.fine_tune(quick(), model=resident).job_id).state == SUCCEEDED
     for api in service.apis:
-        within(2.0, lambda api=api: api.predict("resident", b"quick1:x"))
-    job = first.fine_tune(slow(250, "outage"), model="outage")
+        within(2.0, lambda api=api: api.predict(resident, b"quick1:x"))
+    job = first.fine_tune(slow(250, f"outage{hangs}"), model=f"outage-{hangs}")
     eventually(lambda: second.status(job.job_id).progress.done > 5, 30, "a job at work")
-    service.postgres.stop()
+    refusals: list[Refusal] = []
+    asking = threading.Thread(target=lambda: refusals.append(refused(lambda: second.status(job.job_id))))
+    (service.postgres.pause if hangs else service.postgres.stop)()
     began = time.monotonic()
     codes: Counter[str] = Counter()
     try:
-        refusal = refused(lambda: second.status(job.job_id))
+        asking.start()
         slowest = 0.0
         while time.monotonic() - began < 1.5 * LEASE_SECONDS:
             for api in service.apis:
                 asked = time.monotonic()
-                api.predict("resident", b"quick1:x", timeout=5)
+                api.predict(resident, b"quick1:x", timeout=5)
                 slowest = max(slowest, time.monotonic() - asked)
                 codes["answered"] += 1
             time.sleep(0.05)
         healthy = [serves(api) for api in service.apis]
     finally:
-        service.postgres.start()
+        asking.join()
+        (service.postgres.resume if hangs else service.postgres.start)()
     last = list(eventually(lambda: watched(third, job.job_id), 60, "the database"))[-1]
 
+    [refusal] = refusals
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")
     assert refusal.retry_after == 2.0
     assert healthy == [True] * 3
