@@ -9,6 +9,8 @@ import sys
 from contextlib import closing, suppress
 from pathlib import Path
 
+from server_process import Samples, samples
+
 SERVE = Path(__file__).with_name("serve.py")
 HOST = "127.0.0.1"
 
@@ -58,6 +60,10 @@ class Replica:
                 stderr=log,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             )
+
+    def metrics(self) -> Samples:
+        """Its metrics now; it needs a `metrics_port` in its settings."""
+        return samples(f"http://{HOST}:{self._settings['metrics_port']}/metrics")
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal, if it runs."""

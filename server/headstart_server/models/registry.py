@@ -136,6 +136,11 @@ class Registry:
             tail=tail,
         )
         self._resident.put(loaded)
+        # It may have been deleted since its row was read, and what is deleted is dropped only once: after its
+        # route is gone, so either that drop comes after the put, or it is seen here.
+        route = self._routes.get(model)
+        if route is None or number not in route.numbers:
+            self._resident.drop(model, number)
         return loaded
 
     def with_evidence(self, version: ResidentVersion, files: Collection[str]) -> ResidentVersion:

@@ -11,7 +11,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
-from chaos.replica import Replica
+from chaos.replica import Replica, free_port
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import input_pb2, job_pb2
 from headstart.v1 import model_service_pb2 as keeping
@@ -65,6 +65,9 @@ def service(
                 workers=1,
                 bucket_seconds=BUCKET_SECONDS,
                 disk=str(folder / f"replica-{place}"),
+                metrics_port=free_port() if place else None,
+                # The second one keeps the version that was used last, and no other.
+                resident_heads_mib=0 if place else 256,
             )
             for place in range(2)
         ]
@@ -168,8 +171,8 @@ def test_a_fine_tune_goes_on_from_a_version_whose_examples_another_server_took_i
 
 def test_resident_versions_answer_and_jobs_wait_while_the_bucket_is_away(service: Service):
     first, second = service.apis
-    publish(first, "resident")
     publish(first, "unread")
+    publish(first, "resident")
     for api in service.apis:
         within(2.0, lambda api=api: api.predict("resident", b"quick1:x"))
     job = first.fine_tune(slow(100, "outage"), model="waits")
@@ -208,11 +211,12 @@ def test_a_bucket_that_hangs_holds_up_no_resident_version_and_nothing_for_longer
     service: Service,
 ):
     first, second = service.apis
-    for model in ("prompt", "held-up"):
+    # Who knows of the second one knows of the first.
+    for model in ("held-up", "prompt"):
         publish(first, model)
     for api in service.apis:
         within(2.0, lambda api=api: api.predict("prompt", b"quick1:x"))
-    job = first.fine_tune(slow(60, "hanging"), model="waits-on")
+    job = first.fine_tune(slow(200, "hanging"), model="waits-on")
     refusals: list[tuple[str, float]] = []
 
     def load() -> None:
@@ -271,7 +275,7 @@ def test_a_full_disk_fails_the_job_whose_examples_do_not_fit_and_nothing_else(se
     first, second = service.apis
     publish(first, "ancestor")
     within(2.0, lambda: second.predict("ancestor", b"quick1:x"))
-    busy = [first.fine_tune(slow(60, f"busy{place}"), model="roomy") for place in range(2)]
+    busy = [first.fine_tune(slow(300, f"busy{place}"), model="roomy") for place in range(2)]
     eventually(lambda: all(second.status(job.job_id).state == RUNNING for job in busy), 30, "jobs at work")
     # It waits behind them, so that no disk has its parent's examples when it is begun.
     child = first.fine_tune([example(b"quick9:9", "c9")], model="ancestor", parent_version=1)
@@ -350,15 +354,31 @@ def test_an_example_that_is_forgotten_is_nowhere_in_the_bucket_and_in_no_child(s
 
 def test_what_is_resident_is_told_by_each_server_of_itself(service: Service):
     first, second = service.apis
-    publish(first, "kept")
+
+    def resident(api: Api) -> list[bool]:
+        models = {
+            model.name: model.resident_versions
+            for model in api.models.ListModels(keeping.ListModelsRequest(page_size=100)).models
+        }
+        told = [api.version(model, 1).resident for model in ("kept", "evicting")]
+        assert [models["kept"], models["evicting"]] == told
+        return told
+
+    for model in ("kept", "evicting"):
+        publish(first, model)
     within(1.0, lambda: second.predict("kept", b"quick1:x"))
-    models = {
-        model.name: model.resident_versions
-        for model in second.models.ListModels(keeping.ListModelsRequest(page_size=100)).models
-    }
-    assert models["kept"] == 1
-    assert second.version("kept", 1).resident
-    assert not first.version("kept", 1).resident
+    assert (resident(first), resident(second)) == ([False, False], [True, False])
+    for api in service.apis:
+        within(1.0, lambda api=api: api.predict("evicting", b"quick1:x"))
+    assert (resident(first), resident(second)) == ([False, True], [False, True])
+    for api in service.apis:
+        api.predict("kept", b"quick1:x")
+    assert (resident(first), resident(second)) == ([True, True], [True, False])
+    metrics = service.replicas[1].metrics()
+    assert metrics.value("headstart_resident_versions", holder="resident_heads") == 1
+    held = metrics.value("headstart_memory_held_bytes", holder="resident_heads")
+    # Of one head of three classes, and not of two.
+    assert 0 < held < 1_000
 
 
 def test_a_deleted_model_leaves_nothing_in_the_bucket(service: Service):

@@ -241,6 +241,70 @@ def test_a_version_deleted_while_it_is_read_is_not_called_damaged(
         store.registry.load("pets", 1)
 
 
+class OvertakenStore(VersionStore):
+    """Reads a head, and before that is kept another replica deletes its version and this one hears of it."""
+
+    deleting: Registry
+    reading: Registry
+
+    def read(self, artifact: str, manifest: Manifest) -> Head:
+        head = super().read(artifact, manifest)
+        self.deleting.delete_version(manifest.model, 1, force=True)
+        self.reading.catch_up()
+        return head
+
+
+def test_a_version_deleted_elsewhere_while_it_is_loaded_does_not_stay_in_memory(
+    shelf: Shelf, tmp_path: Path, clock: ManualClock
+) -> None:
+    shelf.publish()
+    shelf.publish()
+    store, kept = OvertakenStore(tmp_path / "versions"), ResidentVersions(100_000)
+    store.deleting = shelf.registry
+    store.reading = registry = Registry(shelf.database, store, kept, clock=clock)
+    assert registry.load("pets", 1)
+    assert (len(kept), kept.nbytes) == (0, 0)
+    assert registry.model("pets").resident_count == 0
+
+
+def in_memory(registry: Registry, model: str = "pets") -> tuple[int, list[int]]:
+    """How many versions a replica says it has in memory, and which."""
+    found = [one.number for one in registry.versions(model, before=None, limit=9) if one.is_resident]
+    assert registry.model(model).resident_count == len(found)
+    assert {one.name: one.resident_count for one in registry.models(after="", limit=9)}[model] == len(found)
+    return len(found), found
+
+
+def test_each_replica_tells_what_it_has_in_memory_after_evictions_loads_and_deletions(
+    shelf: Shelf, clock: ManualClock
+) -> None:
+    # One has room for two heads, the other one for one.
+    kept = [ResidentVersions(count * make_head().nbytes) for count in (2, 1)]
+    first, second = (Registry(shelf.database, shelf.store, one, clock=clock) for one in kept)
+    for seed in (1, 2, 3):
+        shelf.publish(head=make_head(seed=seed))
+    shelf.publish("cars")
+    for replica in (first, second):
+        replica.catch_up()
+        for number in (1, 2, 3):
+            replica.load("pets", number)
+    assert (in_memory(first), in_memory(second)) == ((2, [3, 2]), (1, [3]))
+    # Of use is what was asked for, not what was listed.
+    first.load("pets", 2)
+    first.load("cars", 1)
+    assert (in_memory(first), in_memory(first, "cars")) == ((1, [2]), (1, [1]))
+    second.load("pets", 1)
+    assert (in_memory(first), in_memory(second)) == ((1, [2]), (1, [1]))
+    second.delete_version("pets", 2, force=False)
+    assert in_memory(first, "cars") == (1, [1])
+    first.catch_up()
+    assert (in_memory(first), in_memory(second)) == ((0, []), (1, [1]))
+    assert [(len(one), one.nbytes) for one in kept] == [(1, make_head().nbytes)] * 2
+    second.delete_model("cars")
+    first.catch_up()
+    assert (len(kept[0]), kept[0].nbytes) == (0, 0)
+
+
 def test_damaged_files_are_told_as_such(shelf: Shelf) -> None:
     shelf.publish()
     shelf.store.remove("job-1.1")
