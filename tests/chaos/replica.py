@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 from server_process import Samples, samples
 
@@ -60,6 +61,12 @@ class Replica:
                 stderr=log,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             )
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The lines of its log that tell of an event."""
+        # Others than its own write there, too.
+        lines = (json.loads(line) for line in self.log.splitlines() if line[:1] == "{" and line[-1:] == "}")
+        return [line for line in lines if line["event"] == name]
 
     def metrics(self) -> Samples:
         """Its metrics now; it needs a `metrics_port` in its settings."""

@@ -2,7 +2,7 @@
 
 Its settings come as JSON in the first argument. Among them `batch_seconds` is what each batch takes on the
 device, `clock_ahead_seconds` by how much the machine's clock is wrong, and `bucket_seconds` how long a call
-of the bucket is waited for. While there is a file `full` in the folder `disk`, nothing that is written below
+of the bucket is waited for. It cleans up every `clean_seconds`. While there is a file `full` in the folder `disk`, nothing that is written below
 that folder fits. Contents that begin with `deadly` kill the process, and those that begin with
 `quick` take no time.
 """
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from chaos import skewed_clock
 from fakes import FakeBackbone, FakeSource
 from full_disk import FullDisk
-from headstart_server.app import serve
+from headstart_server import app
 from headstart_server.backbones.backbone import Content
 from headstart_server.config import Config
 from headstart_server.storage import bucket
@@ -43,6 +43,7 @@ class SlowBackbone(FakeBackbone):
 if __name__ == "__main__":
     settings = json.loads(sys.argv[1])
     backbone, batch_seconds = SlowBackbone(), settings.pop("batch_seconds", 0.0)
+    app.CLEAN_SECONDS = settings.pop("clean_seconds", app.CLEAN_SECONDS)
     bucket.CALL_SECONDS = settings.pop("bucket_seconds", bucket.CALL_SECONDS)
     skewed_clock.ahead = settings.pop("clock_ahead_seconds", 0.0)
     backbone.before_run = lambda rows: time.sleep(batch_seconds)
@@ -50,4 +51,4 @@ if __name__ == "__main__":
     disk = FullDisk(Path(settings.pop("disk", os.devnull)))
     disk.full_while = (disk.folder / "full").exists
     with disk:
-        serve(Config(backbone="fake", **settings), FakeSource(backbone))
+        app.serve(Config(backbone="fake", **settings), FakeSource(backbone))

@@ -490,13 +490,14 @@ class Registry:
             The number of versions deleted.
         """
         with self._database.write() as connection:
-            found = connection.execute(
-                select(versions.c.model, versions.c.number, versions.c.artifact).where(
-                    versions.c.expires <= self._database.now(connection)
-                )
-            ).all()
+            query = select(versions.c.model, versions.c.number, versions.c.artifact).where(
+                versions.c.expires <= self._database.now(connection)
+            )
+            found = connection.execute(query).all()
             if found:
                 rows.touch(connection, {row.model for row in found})
+                # From here on alone; another replica may have been at them until now.
+                found = connection.execute(query).all()
             for row in found:
                 rows.delete_version(connection, row.model, row.number)
         self._forget([(row.model, row.number, row.artifact) for row in found])

@@ -10,12 +10,15 @@ from pathlib import Path
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
+from sqlalchemy import update
 
 from chaos.replica import Replica, free_port
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import input_pb2, job_pb2
 from headstart.v1 import model_service_pb2 as keeping
-from integration.server.calls import Api, example, refused
+from headstart_server.database.database import Database
+from headstart_server.database.tables import jobs, versions
+from integration.server.calls import Api, duration, example, refused
 from postgres import PostgresServer
 from s3 import Fault, S3Server
 from server_process import eventually
@@ -31,12 +34,13 @@ pytestmark = pytest.mark.timeout(180)
 
 @dataclass(kw_only=True)
 class Service:
-    """The servers, a connection to each, and their bucket."""
+    """The servers, a connection to each, their bucket, and the address of their database."""
 
     replicas: list[Replica]
     apis: list[Api]
     s3: S3Server
     bucket: str
+    database: str
 
     def key(self, ending: str, *, version: int = 1, model: str) -> str:
         """The object of a version whose name ends so."""
@@ -64,6 +68,7 @@ def service(
                 beat_seconds=0.5,
                 workers=1,
                 bucket_seconds=BUCKET_SECONDS,
+                clean_seconds=1.0,
                 disk=str(folder / f"replica-{place}"),
                 metrics_port=free_port() if place else None,
                 # The second one keeps the version that was used last, and no other.
@@ -77,7 +82,7 @@ def service(
                 replica.start()
             for api in apis:
                 eventually(lambda api=api: serves(api), 60, "a server that serves")
-            yield Service(replicas=replicas, apis=apis, s3=s3, bucket=bucket)
+            yield Service(replicas=replicas, apis=apis, s3=s3, bucket=bucket, database=address)
         finally:
             for replica in replicas:
                 replica.kill()
@@ -379,6 +384,47 @@ def test_what_is_resident_is_told_by_each_server_of_itself(service: Service):
     held = metrics.value("headstart_memory_held_bytes", holder="resident_heads")
     # Of one head of three classes, and not of two.
     assert 0 < held < 1_000
+
+
+def test_what_is_past_its_time_is_cleaned_out_of_the_bucket_too_and_by_one_server_alone(service: Service):
+    first, second = service.apis
+    lasting = publish(first, "lasting")
+    passing = [publish(first, "passing", time_to_live=duration(3600)) for _ in range(2)]
+    jobs_of = {job.job_id for job in (lasting, *passing)}
+    there = [key for key in service.s3.keys(service.bucket) if any(job in key for job in jobs_of)]
+    database = Database(service.database)
+    with database.write() as connection:
+        # Time passes: an hour for the versions, and for their jobs and that of the other one more than a week.
+        connection.execute(update(versions).where(versions.c.model == "passing").values(expires=1.0))
+        connection.execute(update(jobs).where(jobs.c.job_id.in_(jobs_of)).values(finished=1.0))
+    database.close()
+
+    def gone() -> bool:
+        left = [key for key in service.s3.keys(service.bucket) if any(job in key for job in jobs_of)]
+        return all(lasting.job_id in key for key in left)
+
+    eventually(gone, 30, "the files of the versions to be removed")
+    eventually(lambda: not knows(second, lasting.job_id), 30, "the jobs to be forgotten")
+    left = [key for key in service.s3.keys(service.bucket) if any(job in key for job in jobs_of)]
+    assert any(key.endswith(f"{passing[0].job_id}.zip") for key in there)
+    # The version is there with its examples though its job is not.
+    assert sorted(left) == sorted(key for key in there if lasting.job_id in key)
+    assert any(key.endswith(f"{lasting.job_id}.zip") for key in left)
+    child = second.fine_tune([example(b"quick9:9", "c9")], model="lasting", parent_version=1)
+    assert second.ended(child.job_id, 60).state == SUCCEEDED
+    assert refused(lambda: first.predict("passing", b"quick1:x")).reason == "MODEL_NOT_FOUND"
+    cleaned = [line for replica in service.replicas for line in replica.events("cleaned")]
+    assert sum(line["expired_versions"] for line in cleaned) == 2
+    assert sum(line["forgotten_jobs"] for line in cleaned) == 3
+
+
+def knows(api: Api, job_id: str) -> bool:
+    try:
+        api.status(job_id)
+    except grpc.RpcError as error:
+        assert error.code() is grpc.StatusCode.NOT_FOUND
+        return False
+    return True
 
 
 def test_a_deleted_model_leaves_nothing_in_the_bucket(service: Service):

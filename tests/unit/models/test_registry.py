@@ -179,6 +179,26 @@ def test_expired_versions_are_deleted_with_their_aliases_and_files(shelf: Shelf,
     assert shelf.publish("cars") == 2
 
 
+def test_two_replicas_that_clean_at_once_delete_each_version_once(shelf: Shelf, clock: ManualClock) -> None:
+    other = shelf.reopened()
+    for _ in range(30):
+        shelf.publish(expires=clock() + 10)
+    clock.advance(10)
+    ready, deleted = threading.Barrier(2), []
+
+    def clean(registry: Registry) -> None:
+        ready.wait(PATIENCE)
+        deleted.append(registry.delete_expired())
+
+    threads = [threading.Thread(target=clean, args=(registry,)) for registry in (shelf.registry, other)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert sum(deleted) == 30
+    assert list(shelf.store.artifacts()) == []
+
+
 # Memory
 
 
