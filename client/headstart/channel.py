@@ -121,7 +121,9 @@ def service_config(policy: RetryPolicy) -> dict[str, Any]:
             "initialBackoff": f"{max(policy.initial_seconds, _MIN_GRPC_BACKOFF):f}s",
             "maxBackoff": f"{max(policy.maximum_seconds, _MIN_GRPC_BACKOFF):f}s",
             "backoffMultiplier": policy.multiplier,
-            "retryableStatusCodes": ["UNAVAILABLE"],
+            # A stopping server ends calls that come while it tells their connection to go as CANCELLED, before
+            # any of its code has seen them. What this side cancels is never tried again.
+            "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
         }
     return {
         "loadBalancingConfig": [{"round_robin": {}}],

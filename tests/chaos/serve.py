@@ -1,10 +1,12 @@
 """A server for chaos: the real one, on a backbone that needs no network and takes its time.
 
-Its settings come as JSON in the first argument. Among them `batch_seconds` is what each batch takes on the
-device, `clock_ahead_seconds` by how much the machine's clock is wrong, and `bucket_seconds` how long a call
-of the bucket is waited for. It cleans up every `clean_seconds`. While there is a file `full` in the folder `disk`, nothing that is written below
-that folder fits. Contents that begin with `deadly` kill the process, and those that begin with
-`quick` take no time.
+Its settings come as JSON in the first argument. Those that are not of its `Config`:
+- `batch_seconds`: what each batch takes on the device;
+- `clock_ahead_seconds`: by how much the machine's clock is wrong;
+- `bucket_seconds`: how long a call of the bucket is waited for;
+- `clean_seconds`: between two rounds of cleaning up;
+- `disk`: a folder in which nothing fits as long as there is a file `full`.
+Contents that begin with `deadly` kill the process, and those that begin with `quick` take no time.
 """
 
 import json

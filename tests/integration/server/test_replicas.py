@@ -5,7 +5,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +16,13 @@ from grpc_health.v1 import health_pb2
 
 from chaos.clients import deadly_examples
 from chaos.replica import Replica
+from headstart import Client, Prediction
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import input_pb2, job_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from integration.server.calls import TERMINAL, Api, Refusal, duration, example, refused
 from postgres import PostgresServer, need_programs
+from s3 import Fault, Proxy
 from server_process import eventually
 
 LEASE_SECONDS = 3.0
@@ -347,7 +350,11 @@ def watched(api: Api, job_id: str) -> list[job_pb2.JobEvent] | None:
 
 
 def test_no_call_is_failed_by_replicas_that_are_replaced_one_after_another(service: Service):
-    """As in a rolling upgrade; callers try again what is UNAVAILABLE, and nothing else."""
+    """As in a rolling upgrade; callers try again what is UNAVAILABLE, and nothing else.
+
+    The client of Headstart tries again by itself. Its calls come whether earlier ones were answered or not, and
+    it hears late that a connection is to go: what it sends until then gRPC ends as CANCELLED, without a reason.
+    """
     first = service.apis[0]
     assert ended(first, first.fine_tune(quick(), model="rolling").job_id).state == SUCCEEDED
     for api in service.apis:
@@ -369,8 +376,21 @@ def test_no_call_is_failed_by_replicas_that_are_replaced_one_after_another(servi
         for api in apis:
             api.channel.close()
 
+    by_client: list[Future[Prediction]] = []
+
+    def use_the_client() -> None:
+        with ExitStack() as stack:
+            proxies = [stack.enter_context(closing(Proxy(replica.port))) for replica in service.replicas]
+            for proxy in proxies:
+                stack.enter_context(proxy.failing(Fault.SLOW))
+            addresses = ",".join(f"127.0.0.1:{proxy.port}" for proxy in proxies)
+            client = stack.enter_context(Client(f"ipv4:{addresses}"))
+            pool = stack.enter_context(ThreadPoolExecutor(200))
+            while not over.wait(0.02):
+                by_client.append(pool.submit(client.predict, b"quick1:x", model="rolling", timeout=60))
+
     callers = [threading.Thread(target=call, args=(place,)) for place in range(8)]
-    for caller in callers:
+    for caller in (*callers, client := threading.Thread(target=use_the_client)):
         caller.start()
     codes_of_stops = []
     for replica, api in zip(service.replicas, service.apis, strict=True):
@@ -378,13 +398,15 @@ def test_no_call_is_failed_by_replicas_that_are_replaced_one_after_another(servi
         replica.start()
         eventually(lambda api=api: serves(api), 60, "a server that serves")
     over.set()
-    for caller in callers:
+    for caller in (*callers, client):
         caller.join()
     status = ended(first, job.job_id)
 
     assert codes_of_stops == [0, 0, 0]
     assert set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
     assert codes[grpc.StatusCode.OK] > 50
+    assert {repr(each.exception()) for each in by_client} == {"None"}
+    assert len(by_client) > 50
     assert status.state == SUCCEEDED
 
 
