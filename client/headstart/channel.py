@@ -121,8 +121,8 @@ def service_config(policy: RetryPolicy) -> dict[str, Any]:
             "initialBackoff": f"{max(policy.initial_seconds, _MIN_GRPC_BACKOFF):f}s",
             "maxBackoff": f"{max(policy.maximum_seconds, _MIN_GRPC_BACKOFF):f}s",
             "backoffMultiplier": policy.multiplier,
-            # A stopping server ends calls that come while it tells their connection to go as CANCELLED, before
-            # any of its code has seen them. What this side cancels is never tried again.
+            # gRPC ends calls as CANCELLED that come while a stopping server tells their connection to go; no
+            # code of the server has seen them. What this side cancels is never tried again.
             "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
         }
     return {

@@ -53,8 +53,8 @@ def error_from_rpc(failure: RpcFailure, target: str, *, is_closed: bool = False)
     Args:
         failure: the caught `grpc.RpcError`, which is a call too.
         target: the server as the caller named it, for the message where no server answered.
-        is_closed: whether this side has closed its channel, and so cancelled the calls on it. Else one that was
-            cancelled without a reason met a server, or a proxy, that stops: it is as good as unavailable.
+        is_closed: whether this side has closed its channel, and so cancelled the calls on it. Else one that
+            was cancelled without a reason met a server, or a proxy, that stops: that is unavailable.
     """
     status = _status(failure)
     if status is not None:

@@ -1,4 +1,4 @@
-"""Calls that are CANCELLED without a reason, and not by their caller, as some are that meet a stopping server."""
+"""Calls that are CANCELLED without a reason and not by their caller, as some that meet a stopping server."""
 
 import threading
 

@@ -352,8 +352,8 @@ def watched(api: Api, job_id: str) -> list[job_pb2.JobEvent] | None:
 def test_no_call_is_failed_by_replicas_that_are_replaced_one_after_another(service: Service):
     """As in a rolling upgrade; callers try again what is UNAVAILABLE, and nothing else.
 
-    The client of Headstart tries again by itself. Its calls come whether earlier ones were answered or not, and
-    it hears late that a connection is to go: what it sends until then gRPC ends as CANCELLED, without a reason.
+    The client of Headstart tries again by itself. Its calls come whether earlier ones were answered or not,
+    and it hears late that a connection is to go: gRPC ends what it sends until then without a reason.
     """
     first = service.apis[0]
     assert ended(first, first.fine_tune(quick(), model="rolling").job_id).state == SUCCEEDED
