@@ -119,7 +119,8 @@ class App:
         self._locks = [_lock(config.data, "data")]
         self._database = self._open_database()
         places = open_places(config.artifacts, config.data, copies_bytes=config.artifact_copies_mib * _MIB)
-        _check(places)
+        _check(places, self._database.identity)
+        self._places = places
         self._versions = VersionStore(places.versions)
         self._resident = ResidentVersions(config.resident_heads_mib * _MIB)
         self.datasets = DatasetStore(
@@ -345,6 +346,8 @@ class App:
             self._remove_leftovers(older_than=LEFTOVER_SECONDS)
 
     def _remove_leftovers(self, *, older_than: float) -> None:
+        # Again, for it could not be looked at if the bucket was away at the start.
+        self._places.claim(self._database.identity)
         datasets = self.archives.recover(older_than=older_than)
         versions = self.registry.remove_leftovers(self.ledger.unfinished, older_than=older_than)
         if datasets or versions:
@@ -504,10 +507,10 @@ def _lock(data: Path, setting: str, name: str = "lock") -> IO[str]:
     return file
 
 
-def _check(places: Places) -> None:
+def _check(places: Places, database: str) -> None:
     """Say at the start that a bucket cannot be used, and start all the same: it may be back in a minute."""
     try:
-        places.check()
+        places.check(database)
     except StorageAway as error:
         log.warning("storage_away_at_start", why=error.message)
 

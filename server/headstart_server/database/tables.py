@@ -28,6 +28,9 @@ metadata = MetaData()
 
 schema_version = Table("schema_version", metadata, Column("version", Integer, primary_key=True))
 
+# One row: what tells this database from every other one; its backups have it too.
+identity = Table("identity", metadata, Column("id", String(32), primary_key=True))
+
 jobs = Table(
     "jobs",
     metadata,

@@ -415,10 +415,12 @@ def stop(replica: Replica) -> int:
     return replica.wait(30)
 
 
-def test_a_second_server_on_one_file_is_refused(tmp_path: Path):
-    settings = {"database": f"sqlite:///{tmp_path / 'shared' / 'ledger.sqlite3'}"}
-    one = Replica(tmp_path / "one", **settings)
-    other = Replica(tmp_path / "other", **settings)
+def test_a_second_server_on_one_file_or_with_another_database_on_one_folder_is_refused(tmp_path: Path):
+    settings = {"artifacts": str(tmp_path / "artifacts")}
+    file = f"sqlite:///{tmp_path / 'shared' / 'ledger.sqlite3'}"
+    one = Replica(tmp_path / "one", database=file, **settings)
+    other = Replica(tmp_path / "other", database=file, **settings)
+    third = Replica(tmp_path / "third", database=f"sqlite:///{tmp_path / 'third.sqlite3'}", **settings)
     one.start()
     try:
         with Api.connect(one.target) as api:
@@ -426,6 +428,9 @@ def test_a_second_server_on_one_file_is_refused(tmp_path: Path):
         other.start()
         assert other.wait(60) != 0
         assert "Another headstart-server uses the database folder" in other.log
+        third.start()
+        assert third.wait(60) != 0
+        assert "Expected artifacts of the database" in third.log
     finally:
-        one.kill()
-        other.kill()
+        for replica in (one, other, third):
+            replica.kill()

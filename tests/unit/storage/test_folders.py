@@ -266,7 +266,7 @@ def test_a_bucket_that_does_not_exist_is_told_at_once(
         monkeypatch.setenv(name, value)
     places = open_places("s3://no-such-bucket/x", tmp_path, copies_bytes=0)
     with pytest.raises(OSError, match="Cannot use the bucket s3://no-such-bucket"):
-        places.check()
+        places.check("a")
     # Not one of a missing file: nobody may take that for damage, or for a deletion.
     with pytest.raises(StorageAway, match="no bucket"):
         places.versions.read("job.1", "a")
