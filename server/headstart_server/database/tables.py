@@ -150,8 +150,10 @@ forgotten = Table(
     # Digest of its content, under which features are cached.
     Column("digest", String(64), nullable=False),
     Column("time", Float, nullable=False),
-    # 1 once the archive is without it.
+    # 1 once the archive is without it, 2 once that was found to be so again, some time later.
     Column("removed", Integer, nullable=False, default=0, server_default="0"),
+    # When the archive was last written without it.
+    Column("rewritten", Float),
 )
 
 counters = Table(
