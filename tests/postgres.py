@@ -98,8 +98,8 @@ class PostgresServer:
         with closing(self._connect(self._shared.rpartition("/")[2])) as connection:
             cursor = connection.cursor()
             cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-            # The version of the schema and the counter are rows that migrations leave behind.
-            tables = {row[0] for row in cursor.fetchall()} - {"schema_version", "counters"}
+            # Rows that migrations leave behind stay.
+            tables = {row[0] for row in cursor.fetchall()} - {"schema_version", "counters", "identity"}
             if tables:
                 cursor.execute(f"TRUNCATE {', '.join(sorted(tables))}")
         return self._shared

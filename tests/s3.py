@@ -29,6 +29,8 @@ class Fault(Enum):
     AWAY = "away"
     #: Each request is answered by 503.
     ERRORS = "errors"
+    #: Each is accepted, and no request is ever answered.
+    HANGING = "hanging"
     #: Each part of an answer takes its time.
     SLOW = "slow"
 
@@ -47,7 +49,6 @@ class Proxy:
         self._open: set[socket.socket] = set()
         self._listener = socket.create_server((HOST, 0), backlog=256)
         self.port = int(self._listener.getsockname()[1])
-        self.requests = 0
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
@@ -85,6 +86,9 @@ class Proxy:
         with closing(client), suppress(OSError):
             if self._fault is Fault.AWAY:
                 return
+            if self._fault is Fault.HANGING:
+                self._hang(client)
+                return
             if self._fault is Fault.ERRORS:
                 client.recv(CHUNK)
                 client.sendall(
@@ -102,6 +106,17 @@ class Proxy:
                 finally:
                     with self._lock:
                         self._open -= {client, server}
+
+    def _hang(self, client: socket.socket) -> None:
+        """Read whatever comes, to the end of the fault."""
+        with self._lock:
+            self._open.add(client)
+        try:
+            while client.recv(CHUNK):
+                pass
+        finally:
+            with self._lock:
+                self._open.discard(client)
 
     def _pump(self, source: socket.socket, target: socket.socket, answers: bool) -> None:
         with suppress(OSError):

@@ -69,13 +69,11 @@ class ServerProcess:
 
     def scrape(self) -> str:
         """Its metrics as text."""
-        with urllib.request.urlopen(f"http://{HOST}:{self.metrics_port}/metrics", timeout=30) as answer:
-            return answer.read().decode()
+        return _scraped(f"http://{HOST}:{self.metrics_port}/metrics")
 
     def metrics(self) -> "Samples":
         """Its metrics now."""
-        families = text_string_to_metric_families(self.scrape())
-        return Samples([sample for family in families for sample in family.samples])
+        return Samples(_parsed(self.scrape()))
 
     def event(self, name: str, timeout: float = START_SECONDS) -> str:
         """Wait for a line of the log; returns its address, if it has one."""
@@ -127,6 +125,20 @@ class Samples:
     def value(self, name: str, **labels: str) -> float:
         """The value of a sample with exactly these labels; 0 if there is none yet."""
         return self._values.get((name, frozenset(labels.items())), 0.0)
+
+
+def samples(url: str) -> Samples:
+    """The metrics at a URL."""
+    return Samples(_parsed(_scraped(url)))
+
+
+def _scraped(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return answer.read().decode()
+
+
+def _parsed(text: str) -> list[Sample]:
+    return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
 
 
 def serve_command(data: Path, *flags: str, port: int = 0) -> list[str]:

@@ -38,9 +38,11 @@ class AsyncConnection:
 
     def __init__(self, settings: ConnectionSettings) -> None:
         self.settings = settings
+        self._is_closed = False
 
     async def close(self) -> None:
         """Ends all calls and the connection."""
+        self._is_closed = True
         await self._channel.close()
         if "_uploads" in self.__dict__:
             self._uploads.close()
@@ -146,7 +148,7 @@ class AsyncConnection:
         return None if limit is None else limit + call.extra_seconds
 
     def _error(self, error: grpc.RpcError) -> HeadstartError:
-        return error_from_rpc(cast(RpcFailure, error), self.settings.target)
+        return error_from_rpc(cast(RpcFailure, error), self.settings.target, is_closed=self._is_closed)
 
 
 async def _in_thread(items: Iterator[Item]) -> AsyncIterator[Item]:

@@ -121,7 +121,9 @@ def service_config(policy: RetryPolicy) -> dict[str, Any]:
             "initialBackoff": f"{max(policy.initial_seconds, _MIN_GRPC_BACKOFF):f}s",
             "maxBackoff": f"{max(policy.maximum_seconds, _MIN_GRPC_BACKOFF):f}s",
             "backoffMultiplier": policy.multiplier,
-            "retryableStatusCodes": ["UNAVAILABLE"],
+            # gRPC ends calls as CANCELLED that come while a stopping server tells their connection to go; no
+            # code of the server has seen them. What this side cancels is never tried again.
+            "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
         }
     return {
         "loadBalancingConfig": [{"round_robin": {}}],

@@ -37,6 +37,7 @@ class Connection:
 
     def __init__(self, settings: ConnectionSettings) -> None:
         self.settings = settings
+        self._is_closed = False
         options = channel_options(settings.retries)
         target = target_uri(settings.target)
         if settings.credentials is None:
@@ -46,6 +47,7 @@ class Connection:
 
     def close(self) -> None:
         """Ends all calls and the connection."""
+        self._is_closed = True
         self._channel.close()
 
     def send(self, call: Call[Result], timeout: float | None = None) -> Result:
@@ -143,7 +145,7 @@ class Connection:
         return None if limit is None else limit + call.extra_seconds
 
     def _error(self, error: grpc.RpcError) -> HeadstartError:
-        return error_from_rpc(cast(RpcFailure, error), self.settings.target)
+        return error_from_rpc(cast(RpcFailure, error), self.settings.target, is_closed=self._is_closed)
 
 
 def _fill(pipe: Pipe[Message], upload: Upload[Any], report: UploadReport | None) -> None:

@@ -47,17 +47,22 @@ class RpcFailure(Protocol):
         """The metadata that came with the status."""
 
 
-def error_from_rpc(failure: RpcFailure, target: str) -> errors.HeadstartError:
+def error_from_rpc(failure: RpcFailure, target: str, *, is_closed: bool = False) -> errors.HeadstartError:
     """Makes a caught gRPC failure an error of this package.
 
     Args:
         failure: the caught `grpc.RpcError`, which is a call too.
         target: the server as the caller named it, for the message where no server answered.
+        is_closed: whether this side has closed its channel, and so cancelled the calls on it. Else one that
+            was cancelled without a reason met a server, or a proxy, that stops: that is unavailable.
     """
     status = _status(failure)
     if status is not None:
         return error_from_status(status)
     message = failure.details() or failure.code().name
+    if failure.code() is grpc.StatusCode.CANCELLED and not is_closed:
+        message = f"The server at {target} ended the call without an answer, as one that stops may"
+        return _error(errors.ErrorDetails(code=grpc.StatusCode.UNAVAILABLE, message=message))
     if failure.code() is grpc.StatusCode.UNAVAILABLE:
         message = f"No server answers at {target}: {message}"
     elif failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:

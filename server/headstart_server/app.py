@@ -43,7 +43,7 @@ from headstart_server.embedding.engine import BackboneSource, Engine
 from headstart_server.embedding.feature_store import FeatureStore
 from headstart_server.embedding.queue import Lane, LaneQueue
 from headstart_server.embedding.sqlite_file import delete
-from headstart_server.errors import Away, DatabaseAway, StorageAway
+from headstart_server.errors import Away, DatabaseAway, StorageAway, StorageFull
 from headstart_server.jobs.archives import Archives
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.contents import archive_name
@@ -122,7 +122,8 @@ class App:
         self._locks = [_lock(config.data, "data")]
         self._database = self._open_database()
         places = open_places(config.artifacts, config.data, copies_bytes=config.artifact_copies_mib * _MIB)
-        _check(places)
+        _check(places, self._database.identity)
+        self._places = places
         self._versions = VersionStore(places.versions)
         self._resident = ResidentVersions(config.resident_heads_mib * _MIB)
         self.datasets = DatasetStore(
@@ -341,7 +342,11 @@ class App:
         if not self.ledger.may_clean("rows", CLEAN_SECONDS):
             return
         expired = self.registry.delete_expired()
-        self._forgetting.carry_out()
+        try:
+            self._forgetting.carry_out()
+        except StorageFull as error:
+            # An archive without an example is written before the old one goes. What follows makes room.
+            log.warning("examples_not_forgotten_yet", why=error.message)
         self._sweep_archives()
         forgotten = self.ledger.forget(self._config.job_retention_hours * 3600)
         if expired or forgotten:
@@ -350,6 +355,8 @@ class App:
             self._remove_leftovers(older_than=LEFTOVER_SECONDS)
 
     def _remove_leftovers(self, *, older_than: float) -> None:
+        # Again, for it could not be looked at if the bucket was away at the start.
+        self._places.claim(self._database.identity)
         datasets = self.archives.recover(older_than=older_than)
         versions = self.registry.remove_leftovers(self.ledger.unfinished, older_than=older_than)
         if datasets or versions:
@@ -509,10 +516,10 @@ def _lock(data: Path, setting: str, name: str = "lock") -> IO[str]:
     return file
 
 
-def _check(places: Places) -> None:
+def _check(places: Places, database: str) -> None:
     """Say at the start that a bucket cannot be used, and start all the same: it may be back in a minute."""
     try:
-        places.check()
+        places.check(database)
     except StorageAway as error:
         log.warning("storage_away_at_start", why=error.message)
 

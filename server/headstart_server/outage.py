@@ -24,6 +24,11 @@ class Outage:
         self._away = False
         self._probe = threading.Lock()
 
+    @property
+    def is_away(self) -> bool:
+        """Whether the last call found it away."""
+        return self._away
+
     @contextmanager
     def watched(self) -> Iterator[None]:
         """Run a call.

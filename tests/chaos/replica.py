@@ -8,6 +8,9 @@ import subprocess
 import sys
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
+
+from server_process import Samples, samples
 
 SERVE = Path(__file__).with_name("serve.py")
 HOST = "127.0.0.1"
@@ -58,6 +61,16 @@ class Replica:
                 stderr=log,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
             )
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """The lines of its log that tell of an event."""
+        # Others than its own write there, too.
+        lines = (json.loads(line) for line in self.log.splitlines() if line[:1] == "{" and line[-1:] == "}")
+        return [line for line in lines if line["event"] == name]
+
+    def metrics(self) -> Samples:
+        """Its metrics now; it needs a `metrics_port` in its settings."""
+        return samples(f"http://{HOST}:{self._settings['metrics_port']}/metrics")
 
     def send(self, number: signal.Signals) -> None:
         """Send it a signal, if it runs."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from chaos.clients import Clients, Told
 from chaos.invariants import Leftovers
 from chaos.replica import Replica
-from chaos.trouble import BEAT_SECONDS, LEASE_SECONDS, Trouble
+from chaos.trouble import BEAT_SECONDS, LEASE_SECONDS, OUTAGE_SECONDS, Trouble
 from headstart_server.database.database import Database
 from headstart_server.errors import DatabaseAway
 from headstart_server.jobs.job import JobState
@@ -50,7 +50,13 @@ class Outcome:
 
 
 def run(
-    folder: Path, *, replicas: int, postgres: PostgresServer | None, seconds: float, seed: int
+    folder: Path,
+    *,
+    replicas: int,
+    postgres: PostgresServer | None,
+    seconds: float,
+    seed: int,
+    outage_seconds: float = OUTAGE_SECONDS,
 ) -> Outcome:
     """Run servers on one database under chaos.
 
@@ -60,6 +66,7 @@ def run(
         postgres: where their database is; None for SQLite.
         seconds: how long.
         seed: of all choices.
+        outage_seconds: for how long the database is away at the most.
     """
     artifacts = folder / "artifacts"
     address = postgres.database() if postgres else f"sqlite:///{folder / 'ledger.sqlite3'}"
@@ -75,10 +82,12 @@ def run(
             feature_cache_mib=0,
             feature_cache_disk_mib=0,
             max_queued_jobs=40,
+            # Nothing may rest on the clock of a replica.
+            clock_ahead_seconds=3600.0 * place,
         )
         for place in range(replicas)
     ]
-    told, trouble = Told(), Trouble(servers, postgres, seed)
+    told, trouble = Told(), Trouble(servers, postgres, seed, outage_seconds)
     clients = Clients([server.target for server in servers], told, seed)
     try:
         for server in servers:
@@ -133,6 +142,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=1.0, help="on each database")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30))
+    parser.add_argument("--outage-seconds", type=float, default=20.0, help="of the database, at the most")
     parser.add_argument("--only", choices=("sqlite", "postgresql"))
     parser.add_argument("--keep", type=Path, help="keep the servers' files and logs in this folder")
     asked = parser.parse_args()
@@ -152,6 +162,7 @@ def main() -> int:
                     postgres=postgres,
                     seconds=asked.minutes * 60,
                     seed=asked.seed,
+                    outage_seconds=asked.outage_seconds,
                 )
             finally:
                 if postgres:

@@ -1,7 +1,12 @@
 """A server for chaos: the real one, on a backbone that needs no network and takes its time.
 
-Its settings come as JSON in the first argument; `batch_seconds` among them is what each batch takes on the
-device. Contents that begin with `deadly` kill the process, and those that begin with `quick` take no time.
+Its settings come as JSON in the first argument. Those that are not of its `Config`:
+- `batch_seconds`: what each batch takes on the device;
+- `clock_ahead_seconds`: by how much the machine's clock is wrong;
+- `bucket_seconds`: how long a call of the bucket is waited for;
+- `clean_seconds`: between two rounds of cleaning up;
+- `disk`: a folder in which nothing fits as long as there is a file `full`.
+Contents that begin with `deadly` kill the process, and those that begin with `quick` take no time.
 """
 
 import json
@@ -14,10 +19,13 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from chaos import skewed_clock
 from fakes import FakeBackbone, FakeSource
-from headstart_server.app import serve
+from full_disk import FullDisk
+from headstart_server import app
 from headstart_server.backbones.backbone import Content
 from headstart_server.config import Config
+from headstart_server.storage import bucket
 
 #: Seconds that an example takes, so that jobs are seen at work.
 EXAMPLE_SECONDS = 0.02
@@ -37,6 +45,12 @@ class SlowBackbone(FakeBackbone):
 if __name__ == "__main__":
     settings = json.loads(sys.argv[1])
     backbone, batch_seconds = SlowBackbone(), settings.pop("batch_seconds", 0.0)
+    app.CLEAN_SECONDS = settings.pop("clean_seconds", app.CLEAN_SECONDS)
+    bucket.CALL_SECONDS = settings.pop("bucket_seconds", bucket.CALL_SECONDS)
+    skewed_clock.ahead = settings.pop("clock_ahead_seconds", 0.0)
     backbone.before_run = lambda rows: time.sleep(batch_seconds)
     settings["data"] = Path(settings["data"])
-    serve(Config(backbone="fake", **settings), FakeSource(backbone))
+    disk = FullDisk(Path(settings.pop("disk", os.devnull)))
+    disk.full_while = (disk.folder / "full").exists
+    with disk:
+        app.serve(Config(backbone="fake", **settings), FakeSource(backbone))

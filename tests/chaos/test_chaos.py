@@ -31,5 +31,5 @@ def test_three_servers_on_postgresql_keep_their_promises_through_chaos(tmp_path:
 
     print(outcome)
     assert outcome.violations == []
-    assert {"kill", "restart_database"} <= outcome.trouble.keys()
+    assert {"kill", "restart_database", "pause_database"} <= outcome.trouble.keys()
     assert outcome.states["succeeded"] > 10

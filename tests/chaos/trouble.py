@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from chaos.replica import Replica
 from postgres import PostgresServer
 
+#: Seconds that a database is away at the most: longer than a lease, so that everybody looks dead after it.
+OUTAGE_SECONDS = 6.0
 #: Seconds of a lease, and between beats: as short as a busy machine allows.
 LEASE_SECONDS = 4.0
 BEAT_SECONDS = 0.5
@@ -21,11 +23,19 @@ class Trouble:
         replicas: the servers.
         postgres: their database's server; None for SQLite.
         seed: of its choices.
+        outage_seconds: for how long the database is away at the most.
     """
 
-    def __init__(self, replicas: Sequence[Replica], postgres: PostgresServer | None, seed: int) -> None:
+    def __init__(
+        self,
+        replicas: Sequence[Replica],
+        postgres: PostgresServer | None,
+        seed: int,
+        outage_seconds: float = OUTAGE_SECONDS,
+    ) -> None:
         self._replicas = replicas
         self._postgres = postgres
+        self._outage_seconds = outage_seconds
         self._chance = random.Random(seed)
         self._over = threading.Event()
         self._deck: list[str] = []
@@ -51,7 +61,7 @@ class Trouble:
         """Every kind comes once before one comes again: a short run shall meet them all."""
         if not self._deck:
             self._deck = ["kill", "kill", "pause", "drain", "short_pause"]
-            self._deck += ["restart_database"] if self._postgres else []
+            self._deck += ["restart_database", "pause_database"] if self._postgres else []
             self._chance.shuffle(self._deck)
         return self._deck.pop()
 
@@ -78,5 +88,12 @@ class Trouble:
     def _restart_database(self, _: Replica) -> None:
         assert self._postgres is not None
         self._postgres.stop(self._chance.choice((signal.SIGINT, signal.SIGQUIT)))
-        threading.Event().wait(self._chance.uniform(0.2, 1.5 * LEASE_SECONDS))
+        threading.Event().wait(self._chance.uniform(0.2, self._outage_seconds))
         self._postgres.start()
+
+    def _pause_database(self, _: Replica) -> None:
+        """It takes connections and answers nobody, as when its machine hangs."""
+        assert self._postgres is not None
+        self._postgres.pause()
+        threading.Event().wait(self._chance.uniform(LEASE_SECONDS, self._outage_seconds))
+        self._postgres.resume()

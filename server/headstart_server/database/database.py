@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from headstart_server.database.address import address_of
@@ -12,6 +12,7 @@ from headstart_server.database.locks import Lock
 from headstart_server.database.migrations import SchemaError, migrate
 from headstart_server.database.postgres import Postgres
 from headstart_server.database.sqlite import Sqlite
+from headstart_server.database.tables import identity
 from headstart_server.errors import DatabaseAway
 from headstart_server.outage import Outage
 
@@ -43,6 +44,8 @@ class Database:
             with self.write() as connection:
                 self._backend.lock(connection, Lock.SCHEMA)
                 migrate(connection, self.name)
+                #: What tells this database from every other one but its copies.
+                self.identity: str = connection.execute(select(identity.c.id)).scalar_one()
         except BaseException:
             self.close()
             raise

@@ -4,6 +4,8 @@ Tables, columns and indexes are only ever added, so servers of two releases can 
 the other. What is missing is found by comparing, not by counting releases.
 """
 
+import uuid
+
 from sqlalchemy import Connection, Table, insert, inspect, select, update
 from sqlalchemy.schema import CreateColumn
 
@@ -12,6 +14,7 @@ from headstart_server.database.tables import (
     SCHEMA_VERSION,
     archive_uses,
     counters,
+    identity,
     jobs,
     metadata,
     schema_version,
@@ -47,6 +50,8 @@ def migrate(connection: Connection, name: str) -> None:
         connection.execute(insert(schema_version).values(version=SCHEMA_VERSION))
     if connection.execute(select(counters.c.value).where(counters.c.name == REGISTRY)).first() is None:
         connection.execute(insert(counters).values(name=REGISTRY, value=0))
+    if connection.execute(select(identity.c.id)).first() is None:
+        connection.execute(insert(identity).values(id=uuid.uuid4().hex))
     for table in metadata.sorted_tables:
         if table.name in earlier:
             _complete(connection, table)

@@ -28,6 +28,9 @@ metadata = MetaData()
 
 schema_version = Table("schema_version", metadata, Column("version", Integer, primary_key=True))
 
+# One row: what tells this database from every other one; its backups have it too.
+identity = Table("identity", metadata, Column("id", String(32), primary_key=True))
+
 jobs = Table(
     "jobs",
     metadata,
@@ -147,8 +150,10 @@ forgotten = Table(
     # Digest of its content, under which features are cached.
     Column("digest", String(64), nullable=False),
     Column("time", Float, nullable=False),
-    # 1 once the archive is without it.
+    # 1 once the archive is without it, 2 once that was found to be so again, some time later.
     Column("removed", Integer, nullable=False, default=0, server_default="0"),
+    # When the archive was last written without it.
+    Column("rewritten", Float),
 )
 
 counters = Table(

@@ -120,7 +120,9 @@ class JobActivations:
         if not self._blocks:
             yield
             return
-        with TemporaryDirectory(dir=scratch, prefix=f"{job_id}.") as name:
+        with storage_errors():
+            temporary = TemporaryDirectory(dir=scratch, prefix=f"{job_id}.")
+        with temporary as name:
             self._folder = Path(name)
             try:
                 yield

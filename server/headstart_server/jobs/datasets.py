@@ -6,7 +6,6 @@ of each example: those of a parent stay where they are. Both are plain files to 
 
 import json
 import os
-import time
 import uuid
 from collections.abc import Callable, Collection
 from contextlib import closing, suppress
@@ -41,7 +40,7 @@ from headstart_server.learning.stored_example import StoredExample
 from headstart_server.learning.task import Task
 from headstart_server.storage.directory import DirectoryFolder
 from headstart_server.storage.disk import storage_errors
-from headstart_server.storage.folder import Folder
+from headstart_server.storage.folder import Folder, old_entries
 
 INDEX = "examples.json"
 
@@ -360,13 +359,8 @@ class DatasetStore:
         Raises:
             StorageAway: the bucket does not answer.
         """
-        before = time.time() - older_than
         kept = {archive_name(job_id) for job_id in job_ids}
-        leftovers = [
-            entry.name
-            for entry in self._folder.entries()
-            if entry.name not in kept and (entry.written < before or not older_than)
-        ]
+        leftovers = [entry.name for entry in old_entries(self._folder, older_than) if entry.name not in kept]
         for name in leftovers:
             self._folder.remove(name)
         return len(leftovers)

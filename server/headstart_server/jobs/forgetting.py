@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import structlog
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, exists, func, insert, select, update
 
 from headstart_server.database.database import Database
 from headstart_server.database.locks import Lock
@@ -18,7 +18,9 @@ from headstart_server.models.registry import Registry
 
 log = structlog.get_logger(__name__)
 
-#: Seconds for which what was deleted is looked for again: a job that had read it may have put it back.
+#: Seconds for which what was deleted is looked for again: a job that had read it may have put it back. After
+#: so many seconds the archive is looked at once more: another replica that began to write it before, and was
+#: killed when it had, put back what it did not know of.
 AGAIN_SECONDS = 3600.0
 
 
@@ -130,16 +132,20 @@ class Forgetting:
         )
 
     def carry_out(self) -> int:
-        """Take what was deleted out of the archives; returns the number of contents.
+        """Take what was deleted out of the archives, or look whether it is out of them still.
+
+        Returns:
+            The number of contents that were taken out.
 
         Raises:
             StorageAway: the bucket does not answer.
         """
         count = 0
         with self._database.read() as connection:
-            pending = set(
-                connection.execute(select(forgotten.c.archive).where(forgotten.c.removed == 0)).scalars()
-            )
+            long_ago = self._database.now(connection) - AGAIN_SECONDS
+            due = (forgotten.c.removed == 1) & (func.coalesce(forgotten.c.rewritten, 0.0) < long_ago)
+            query = select(forgotten.c.archive).where((forgotten.c.removed == 0) | due)
+            pending = set(connection.execute(query).scalars())
         for archive in sorted(pending):
             try:
                 count += self._rewrite(archive)
@@ -217,15 +223,24 @@ class Forgetting:
             with self._database.read() as connection:
                 places = _members(connection, {archive})
             members = {member for _, member in places}
-            count += self._datasets.rewrite(archive, members)
+            found = self._datasets.rewrite(archive, members)
+            count += found
             # Another replica may have written it meanwhile, without what it knew of only.
             with self._database.write() as connection:
                 self._database.lock(connection, Lock.QUEUE)
                 if _members(connection, {archive}) == places:
-                    connection.execute(
-                        update(forgotten).where(forgotten.c.archive == archive).values(removed=1)
-                    )
+                    _note_rewritten(connection, archive, found=found, now=self._database.now(connection))
                     return count
+
+
+def _note_rewritten(connection: Connection, archive: str, *, found: int, now: float) -> None:
+    """Note that an archive is without what was deleted; for good, if it had been so for long already."""
+    here = update(forgotten).where(forgotten.c.archive == archive)
+    is_new = exists().where(forgotten.c.archive == archive, forgotten.c.removed == 0)
+    if found or connection.execute(select(is_new)).scalar():
+        connection.execute(here.values(removed=1, rewritten=now))
+    else:
+        connection.execute(here.values(removed=2))
 
 
 def _members(connection: Connection, archives: Collection[str]) -> set[Place]:

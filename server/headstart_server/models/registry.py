@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, and_, delete, insert, or_, select, update
 
+from headstart_server.database.clock import DatabaseClock
 from headstart_server.database.database import Database
 from headstart_server.database.tables import aliases, models, versions
 from headstart_server.errors import AliasNotFound, ArtifactDamaged, EtagMismatch, StorageAway, VersionInUse
@@ -51,7 +52,7 @@ class Registry:
         store: holds the files.
         resident: holds the heads in memory.
         on_deleted: called after versions were deleted, once their rows are gone.
-        clock: seconds since 1970, to tell what has expired without asking the database.
+        clock: seconds that only go up.
     """
 
     def __init__(
@@ -61,13 +62,14 @@ class Registry:
         resident: ResidentVersions,
         *,
         on_deleted: Callable[[], object] = lambda: None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._store = store
         self._resident = resident
         self._on_deleted = on_deleted
-        self._clock = clock
+        # What has expired is told without asking the database, and still by its clock.
+        self._now = DatabaseClock(database, clock)
         self._routes: dict[str, _Route] = {}
         # Of two refreshes at once the one that read first must not write last.
         self._refreshing = threading.Lock()
@@ -134,6 +136,11 @@ class Registry:
             tail=tail,
         )
         self._resident.put(loaded)
+        # It may have been deleted since its row was read, and what is deleted is dropped only once: after its
+        # route is gone, so either that drop comes after the put, or it is seen here.
+        route = self._routes.get(model)
+        if route is None or number not in route.numbers:
+            self._resident.drop(model, number)
         return loaded
 
     def with_evidence(self, version: ResidentVersion, files: Collection[str]) -> ResidentVersion:
@@ -375,6 +382,7 @@ class Registry:
             DatabaseAway: the database does not answer; what was known stays known.
         """
         with self._database.read() as connection:
+            self._now.set(connection)
             if rows.last_change(connection) == self._seen:
                 return
         with self._refreshing, self._database.snapshot() as connection:
@@ -482,13 +490,14 @@ class Registry:
             The number of versions deleted.
         """
         with self._database.write() as connection:
-            found = connection.execute(
-                select(versions.c.model, versions.c.number, versions.c.artifact).where(
-                    versions.c.expires <= self._database.now(connection)
-                )
-            ).all()
+            query = select(versions.c.model, versions.c.number, versions.c.artifact).where(
+                versions.c.expires <= self._database.now(connection)
+            )
+            found = connection.execute(query).all()
             if found:
                 rows.touch(connection, {row.model for row in found})
+                # From here on alone; another replica may have been at them until now.
+                found = connection.execute(query).all()
             for row in found:
                 rows.delete_version(connection, row.model, row.number)
         self._forget([(row.model, row.number, row.artifact) for row in found])
@@ -509,8 +518,7 @@ class Registry:
         """
         # In this order: what is written after the look belongs to a job that is on its way then, and what
         # such a job publishes after that has its row before the rows are read, or belongs to it still.
-        before = self._clock() - older_than
-        there = [entry.name for entry in self._store.entries() if entry.written <= before or not older_than]
+        there = [entry.name for entry in self._store.entries(older_than=older_than)]
         busy = unfinished()
         with self._database.read() as connection:
             known = set(connection.execute(select(versions.c.artifact)).scalars())
@@ -541,4 +549,4 @@ class Registry:
         )
 
     def _is_live(self, expires: float | None) -> bool:
-        return expires is None or expires > self._clock()
+        return expires is None or expires > self._now()

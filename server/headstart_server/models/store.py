@@ -24,7 +24,7 @@ from headstart_server.models.resident import Evidence
 from headstart_server.models.tail_file import TAIL_FILE, decode
 from headstart_server.models.version import Manifest
 from headstart_server.storage.directory import DirectoryFolder
-from headstart_server.storage.folder import Entry, Folder
+from headstart_server.storage.folder import Entry, Folder, old_entries
 
 HEAD_FILE = "head.safetensors"
 MANIFEST_FILE = "manifest.json"
@@ -174,9 +174,13 @@ class VersionStore:
         """The names of all: versions, left over, or just being written."""
         return (entry.name for entry in self.entries())
 
-    def entries(self) -> Sequence[Entry]:
-        """What there is by its name: versions, left over, or just being written."""
-        return self._folder.entries()
+    def entries(self, *, older_than: float = 0.0) -> Sequence[Entry]:
+        """What there is by its name: versions, left over, or just being written.
+
+        Args:
+            older_than: leave out what was written to in so many seconds.
+        """
+        return old_entries(self._folder, older_than)
 
 
 def _damaged(manifest: Manifest, what: str) -> ArtifactDamaged:

@@ -1,8 +1,10 @@
 """A bucket over fsspec: bounded waits, and errors in the words of the domain."""
 
 import errno
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any, TypeVar
 
 import structlog
 from fsspec import AbstractFileSystem
+from fsspec.exceptions import FSTimeoutError
 
 from headstart_server.errors import HeadstartError, StorageAway
 from headstart_server.outage import Outage
@@ -26,6 +29,14 @@ _NOTHING = ".no-such-object"
 #: Seconds to connect, and to wait for the next bytes of an answer; after all tries the bucket is away.
 CONNECT_SECONDS = 3
 ANSWER_SECONDS = 10
+#: Seconds that a call is waited for, whatever its library still tries: while nothing is known against the
+#: bucket, and when it is tried whether it is back.
+CALL_SECONDS = 15.0
+PROBE_SECONDS = 5.0
+#: Bytes a second that a line carries at the least: what is large may take longer.
+LINE_BYTES = 1 << 20
+#: Seconds of a list of all there is, of any number of pages.
+LIST_SECONDS = 60.0
 #: Tries of the protocol's own layer, and of the one above, which tries again what broke off half way.
 TRIES = 2
 #: Bytes of an upload's part: small enough to be sent within an answer's time on a slow line.
@@ -56,7 +67,7 @@ class Bucket:
         """
         try:
             # Listing tells no difference between an empty bucket and none.
-            self._ask(lambda: self._files.cat_file(f"{path}/{_NOTHING}"))
+            self._ask(lambda seconds: self._files.cat_file(f"{path}/{_NOTHING}", timeout=seconds))
         except FileNotFoundError:
             return
         except StorageAway as error:
@@ -70,16 +81,33 @@ class Bucket:
         Raises:
             FileNotFoundError: there is none.
         """
-        return bytes(self._ask(lambda: self._files.cat_file(path)))
+        nbytes = int(self._facts(path)["size"])
+        if not nbytes:
+            return b""
+        # By its size, for that is known: the library would ask for it once more.
+        part = {"start": 0, "end": nbytes}
+        content = self._ask(
+            lambda seconds: self._files.cat_file(path, **part, timeout=seconds), nbytes=nbytes
+        )
+        return bytes(content)
 
     def write(self, path: str, content: bytes) -> None:
         """Put an object, whole or not at all."""
-        self._ask(lambda: self._files.pipe_file(path, content), writes=True)
+        self._ask(
+            lambda seconds: self._files.pipe_file(path, content, timeout=seconds),
+            nbytes=len(content),
+            writes=True,
+        )
 
     def upload(self, file: Path, path: str) -> None:
         """Put a file, whole or not at all."""
-        self._ask(lambda: self._files.put_file(str(file), path, chunksize=PART_BYTES), writes=True)
-        found, sent = int(self._facts(path)["size"]), file.stat().st_size
+        sent = file.stat().st_size
+        self._ask(
+            lambda seconds: self._files.put_file(str(file), path, chunksize=PART_BYTES, timeout=seconds),
+            nbytes=sent,
+            writes=True,
+        )
+        found = int(self._facts(path)["size"])
         if found != sent:
             raise StorageAway(f"The bucket {self.name} has {found} of {sent} bytes of {path}.")
 
@@ -91,11 +119,11 @@ class Bucket:
             StorageFull: the disk is full.
         """
 
-        def get() -> None:
+        def get(seconds: float) -> None:
             with storage_errors():
-                self._files.get_file(path, str(file))
+                self._files.get_file(path, str(file), timeout=seconds)
 
-        self._ask(get)
+        self._ask(get, nbytes=int(self._facts(path)["size"]))
 
     def fingerprint(self, path: str) -> str:
         """What changes with the content of an object.
@@ -109,29 +137,47 @@ class Bucket:
 
     def list(self, path: str) -> Mapping[str, tuple[int, float]]:
         """Bytes, and seconds since 1970 when it was written, of each object beneath a path."""
-        found = self._ask(lambda: self._files.find(path, detail=True))
+        # A list has many answers. Of a bucket that hangs this one tells in the time of a short call.
+        with suppress(FileNotFoundError):
+            self._facts(f"{path}/{_NOTHING}")
+        found = self._ask(lambda _: self._files.find(path, detail=True, timeout=LIST_SECONDS))
         return {name: (int(facts["size"]), _written(facts)) for name, facts in found.items()}
+
+    def now(self, path: str) -> float:
+        """The time in seconds since 1970, by the clock of the bucket: that of an object put for it.
+
+        Where it tells no times it is before all.
+        """
+        self.write(path, b"now")
+        now = _written(self._facts(path))
+        return now if math.isfinite(now) else -now
 
     def remove(self, paths: Sequence[str]) -> None:
         """Remove objects; those that are not there are no error."""
         if paths:
             try:
-                self._ask(lambda: self._files.rm(list(paths)))
+                self._ask(lambda seconds: self._files.rm(list(paths), timeout=seconds))
             except FileNotFoundError:
                 # Another replica was at it, too. What is left is found by the next cleaning.
                 return
 
     def _facts(self, path: str) -> Mapping[str, Any]:
-        facts: Mapping[str, Any] = self._ask(lambda: self._files.info(path))
+        facts: Mapping[str, Any] = self._ask(lambda seconds: self._files.info(path, timeout=seconds))
         return facts
 
-    def _ask(self, call: Callable[[], Answer], *, writes: bool = False) -> Answer:
+    def _ask(self, call: Callable[[float], Answer], *, nbytes: int = 0, writes: bool = False) -> Answer:
+        """Call with the seconds that it may take to move so many bytes."""
         missing: FileNotFoundError | None = None
+        seconds = PROBE_SECONDS if self._outage.is_away else CALL_SECONDS
+        seconds += nbytes / LINE_BYTES
         with self._outage.watched():
             try:
-                return call()
+                return call(seconds)
             except HeadstartError:
                 raise
+            except FSTimeoutError as error:
+                log.warning("storage_away", bucket=self.name, error=repr(error))
+                raise StorageAway(f"The bucket {self.name} does not answer in time.") from error
             except FileNotFoundError as error:
                 if writes or _is_of_the_bucket(error):
                     raise StorageAway(f"There is no bucket {self.name}.") from error

@@ -10,6 +10,9 @@ from headstart_server.storage.bucket import Bucket
 from headstart_server.storage.copies import LocalCopies
 from headstart_server.storage.folder import Entry
 
+#: An object that is put to learn the bucket's time.
+_CLOCK = ".clock"
+
 
 class BucketFolder:
     """Keeps files as objects; what is opened is copied to this machine's disk first.
@@ -78,11 +81,17 @@ class BucketFolder:
         found: dict[str, Entry] = {}
         for path, (nbytes, written) in self._bucket.list(self._root).items():
             name = path.removeprefix(f"{self._root}/").partition("/")[0]
+            if name == _CLOCK:
+                continue
             before = found.get(name, Entry(name=name, nbytes=0, written=0.0))
             found[name] = Entry(
                 name=name, nbytes=before.nbytes + nbytes, written=max(before.written, written)
             )
         return list(found.values())
+
+    def now(self) -> float:
+        """As `Folder.now`."""
+        return self._bucket.now(self._path(_CLOCK))
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"

@@ -8,6 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from headstart_server.errors import StorageFull
+from headstart_server.storage.disk import storage_errors
+
 
 class LocalCopies:
     """Keeps the copies used last. Safe to use from many threads of one process.
@@ -35,25 +38,32 @@ class LocalCopies:
             name: of the object.
             fingerprint: of its content.
             fetch: brings the content into a file.
+
+        Raises:
+            StorageFull: the disk is full, and was so without the other copies.
         """
         path = self._path(name, fingerprint)
         with self._turn(path.name):
             with suppress(FileNotFoundError):
                 return self._opened(path)
-            aside = path.with_name(f"{uuid.uuid4().hex}.part")
             try:
-                fetch(aside)
-                os.replace(aside, path)
-            except BaseException:
-                aside.unlink(missing_ok=True)
-                raise
+                self._fetch(path, fetch)
+            except StorageFull:
+                # Copies are there for convenience: they are the first to go.
+                if not self._drop_all():
+                    raise
+                self._fetch(path, fetch)
             file = self._opened(path)
         self._keep_to_bound()
         return file
 
     def adopt(self, name: str, fingerprint: str, file: Path) -> None:
-        """Take a file that holds the content already."""
-        os.replace(file, self._path(name, fingerprint))
+        """Take a file that holds the content already; on a disk that cannot take it there is no copy."""
+        try:
+            os.replace(file, self._path(name, fingerprint))
+        except OSError:
+            file.unlink(missing_ok=True)
+            return
         self._keep_to_bound()
 
     def remove(self, name: str) -> None:
@@ -63,6 +73,23 @@ class LocalCopies:
 
     def _path(self, name: str, fingerprint: str) -> Path:
         return self._root / f"{name}@{fingerprint}"
+
+    def _fetch(self, path: Path, fetch: Callable[[Path], None]) -> None:
+        aside = path.with_name(f"{uuid.uuid4().hex}.part")
+        try:
+            with storage_errors():
+                fetch(aside)
+                os.replace(aside, path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+
+    def _drop_all(self) -> int:
+        """Remove every copy, and return how many there were; those that are open are readable on."""
+        there = list(self._root.glob("*@*"))
+        for path in there:
+            path.unlink(missing_ok=True)
+        return len(there)
 
     def _opened(self, path: Path) -> BinaryIO:
         file = path.open("rb")

@@ -67,3 +67,21 @@ class Folder(Protocol):
 
     def entries(self) -> Sequence[Entry]:
         """What there is, or is just being written."""
+
+    def now(self) -> float:
+        """The time in seconds since 1970, by the clock that tells when entries were written.
+
+        That may be another one than this machine's, and than the database's.
+        """
+
+
+def old_entries(folder: Folder, older_than: float) -> Sequence[Entry]:
+    """What there is that was not written to in so many seconds; everything for 0.
+
+    Raises:
+        StorageAway: what keeps the files does not answer.
+    """
+    if not older_than:
+        return folder.entries()
+    before = folder.now() - older_than
+    return [entry for entry in folder.entries() if entry.written <= before]

@@ -9,6 +9,7 @@ from headstart_server.storage.bucket_folder import BucketFolder
 from headstart_server.storage.copies import LocalCopies
 from headstart_server.storage.directory import DirectoryFolder
 from headstart_server.storage.folder import Folder
+from headstart_server.storage.ownership import BucketNote, FileNote, Note, claim
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,23 +21,40 @@ class Places:
         datasets: the archives of examples.
         copies: copies of archives on this machine; None where they lie on its disk anyway.
         bucket: the bucket of both, and the path within it; None for a directory.
+        note: says whose artifacts they are; None in a server's own folder.
     """
 
     versions: Folder
     datasets: Folder
     copies: LocalCopies | None = None
     bucket: tuple[Bucket, str] | None = None
+    note: Note | None = None
 
-    def check(self) -> None:
-        """Check that what keeps the artifacts can be used.
+    def check(self, database: str) -> None:
+        """Check that what keeps the artifacts can be used, and by this database.
+
+        Args:
+            database: its identity.
 
         Raises:
+            NotOursError: the artifacts of another database lie there.
             OSError: a bucket does not exist, or may not be read.
             StorageAway: a bucket does not answer.
         """
         if self.bucket is not None:
             bucket, root = self.bucket
             bucket.check(root)
+        self.claim(database)
+
+    def claim(self, database: str) -> None:
+        """Check, before anything is removed, that the artifacts are those of this database.
+
+        Raises:
+            NotOursError: they are another database's.
+            StorageAway: a bucket does not answer.
+        """
+        if self.note is not None:
+            claim(self.note, database)
 
 
 def open_places(artifacts: str | None, data: Path, *, copies_bytes: int) -> Places:
@@ -54,7 +72,9 @@ def open_places(artifacts: str | None, data: Path, *, copies_bytes: int) -> Plac
     address = artifacts_address(artifacts) if artifacts is not None else data
     if not isinstance(address, BucketAddress):
         return Places(
-            versions=DirectoryFolder(address / "versions"), datasets=DirectoryFolder(address / "datasets")
+            versions=DirectoryFolder(address / "versions"),
+            datasets=DirectoryFolder(address / "datasets"),
+            note=FileNote(address) if artifacts is not None else None,
         )
     bucket, root = open_bucket(address), address.root
     copies = LocalCopies(data / "copies", copies_bytes)
@@ -63,4 +83,5 @@ def open_places(artifacts: str | None, data: Path, *, copies_bytes: int) -> Plac
         datasets=BucketFolder(bucket, f"{root}/datasets", data / "uploads", copies),
         copies=copies,
         bucket=(bucket, root),
+        note=BucketNote(bucket, root),
     )

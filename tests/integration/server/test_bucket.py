@@ -10,17 +10,22 @@ from pathlib import Path
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2
+from sqlalchemy import update
 
-from chaos.replica import Replica
+from chaos.replica import Replica, free_port
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import input_pb2, job_pb2
 from headstart.v1 import model_service_pb2 as keeping
-from integration.server.calls import Api, example, refused
+from headstart_server.database.database import Database
+from headstart_server.database.tables import jobs, versions
+from integration.server.calls import Api, duration, example, refused
 from postgres import PostgresServer
 from s3 import Fault, S3Server
 from server_process import eventually
 
 LEASE_SECONDS = 3.0
+#: Less than users have, so that the tests need not wait for theirs.
+BUCKET_SECONDS = 4.0
 SUCCEEDED, CANCELLED = job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_CANCELLED
 RUNNING = job_pb2.JOB_STATE_RUNNING
 
@@ -29,12 +34,13 @@ pytestmark = pytest.mark.timeout(180)
 
 @dataclass(kw_only=True)
 class Service:
-    """The servers, a connection to each, and their bucket."""
+    """The servers, a connection to each, their bucket, and the address of their database."""
 
     replicas: list[Replica]
     apis: list[Api]
     s3: S3Server
     bucket: str
+    database: str
 
     def key(self, ending: str, *, version: int = 1, model: str) -> str:
         """The object of a version whose name ends so."""
@@ -61,6 +67,12 @@ def service(
                 lease_seconds=LEASE_SECONDS,
                 beat_seconds=0.5,
                 workers=1,
+                bucket_seconds=BUCKET_SECONDS,
+                clean_seconds=1.0,
+                disk=str(folder / f"replica-{place}"),
+                metrics_port=free_port() if place else None,
+                # The second one keeps the version that was used last, and no other.
+                resident_heads_mib=0 if place else 256,
             )
             for place in range(2)
         ]
@@ -70,7 +82,7 @@ def service(
                 replica.start()
             for api in apis:
                 eventually(lambda api=api: serves(api), 60, "a server that serves")
-            yield Service(replicas=replicas, apis=apis, s3=s3, bucket=bucket)
+            yield Service(replicas=replicas, apis=apis, s3=s3, bucket=bucket, database=address)
         finally:
             for replica in replicas:
                 replica.kill()
@@ -164,8 +176,8 @@ def test_a_fine_tune_goes_on_from_a_version_whose_examples_another_server_took_i
 
 def test_resident_versions_answer_and_jobs_wait_while_the_bucket_is_away(service: Service):
     first, second = service.apis
-    publish(first, "resident")
     publish(first, "unread")
+    publish(first, "resident")
     for api in service.apis:
         within(2.0, lambda api=api: api.predict("resident", b"quick1:x"))
     job = first.fine_tune(slow(100, "outage"), model="waits")
@@ -200,6 +212,48 @@ def test_resident_versions_answer_and_jobs_wait_while_the_bucket_is_away(service
     assert second.predict("unread", b"quick1:x")
 
 
+def test_a_bucket_that_hangs_holds_up_no_resident_version_and_nothing_for_longer_than_its_bound(
+    service: Service,
+):
+    first, second = service.apis
+    # Who knows of the second one knows of the first.
+    for model in ("held-up", "prompt"):
+        publish(first, model)
+    for api in service.apis:
+        within(2.0, lambda api=api: api.predict("prompt", b"quick1:x"))
+    job = first.fine_tune(slow(200, "hanging"), model="waits-on")
+    refusals: list[tuple[str, float]] = []
+
+    def load() -> None:
+        began = time.monotonic()
+        reason = refused(lambda: second.predict("held-up", b"quick1:x")).reason
+        refusals.append((reason, time.monotonic() - began))
+
+    # More than there are threads for calls that wait.
+    loads = [threading.Thread(target=load) for _ in range(40)]
+    slowest, answered = 0.0, 0
+    with service.s3.proxy.failing(Fault.HANGING):
+        for each in loads:
+            each.start()
+        while any(each.is_alive() for each in loads):
+            for api in service.apis:
+                asked = time.monotonic()
+                api.predict("prompt", b"quick1:x", timeout=5)
+                slowest, answered = max(slowest, time.monotonic() - asked), answered + 1
+            time.sleep(0.02)
+        healthy = [serves(api) for api in service.apis]
+        eventually(lambda: first.status(job.job_id).state == RUNNING, 30, "a job that waits")
+    ended = second.ended(job.job_id, 60)
+
+    assert {reason for reason, _ in refusals} == {"STORAGE_UNAVAILABLE"}
+    # Without the bound each takes 40 s; those that found no thread wait for two turns.
+    assert max(seconds for _, seconds in refusals) < 4 * BUCKET_SECONDS
+    assert answered > 20
+    assert slowest < BUCKET_SECONDS / 2
+    assert healthy == [True, True]
+    assert (ended.state, ended.version) == (SUCCEEDED, 1)
+
+
 def test_errors_and_slowness_of_the_bucket_fail_no_job(service: Service):
     first, second = service.apis
     jobs = [first.fine_tune(slow(60, f"errors{place}"), model="erring").job_id for place in range(2)]
@@ -220,6 +274,42 @@ def test_errors_and_slowness_of_the_bucket_fail_no_job(service: Service):
         over.set()
         troubling.join()
     assert states == [SUCCEEDED, SUCCEEDED]
+
+
+def test_a_full_disk_fails_the_job_whose_examples_do_not_fit_and_nothing_else(service: Service):
+    first, second = service.apis
+    publish(first, "ancestor")
+    within(2.0, lambda: second.predict("ancestor", b"quick1:x"))
+    busy = [first.fine_tune(slow(300, f"busy{place}"), model="roomy") for place in range(2)]
+    eventually(lambda: all(second.status(job.job_id).state == RUNNING for job in busy), 30, "jobs at work")
+    # It waits behind them, so that no disk has its parent's examples when it is begun.
+    child = first.fine_tune([example(b"quick9:9", "c9")], model="ancestor", parent_version=1)
+    copies = [replica.folder / "data" / "copies" for replica in service.replicas]
+    for place, replica in enumerate(service.replicas):
+        for path in copies[place].iterdir():
+            path.unlink()
+        (replica.folder / "full").touch()
+    try:
+        refusal = refused(lambda: first.fine_tune(quick(), model="refused-disk", request_id="disk"))
+        failed = second.ended(child.job_id, 60)
+        states = [second.ended(job.job_id, 60).state for job in busy]
+        within(2.0, lambda: second.predict("roomy", b"quick1:x"))
+        left = [path for folder in copies for path in folder.iterdir()]
+    finally:
+        for replica in service.replicas:
+            (replica.folder / "full").unlink()
+    again = first.fine_tune([example(b"quick9:9", "c9")], model="ancestor", parent_version=1)
+
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "STORAGE_FULL")
+    assert (failed.state, failed.error.message) == (
+        job_pb2.JOB_STATE_FAILED,
+        "The server's disk is full. Delete versions, or give it more room.",
+    )
+    assert states == [SUCCEEDED] * 2
+    assert left == []
+    assert not [path for replica in service.replicas for path in replica.folder.glob("data/uploads/*")]
+    assert second.ended(again.job_id, 60).state == SUCCEEDED
+    publish(first, "refused-disk", request_id="disk")
 
 
 @pytest.mark.parametrize("damage", ["torn", "missing"])
@@ -269,15 +359,70 @@ def test_an_example_that_is_forgotten_is_nowhere_in_the_bucket_and_in_no_child(s
 
 def test_what_is_resident_is_told_by_each_server_of_itself(service: Service):
     first, second = service.apis
-    publish(first, "kept")
+
+    def resident(api: Api) -> list[bool]:
+        models = {
+            model.name: model.resident_versions
+            for model in api.models.ListModels(keeping.ListModelsRequest(page_size=100)).models
+        }
+        told = [api.version(model, 1).resident for model in ("kept", "evicting")]
+        assert [models["kept"], models["evicting"]] == told
+        return told
+
+    for model in ("kept", "evicting"):
+        publish(first, model)
     within(1.0, lambda: second.predict("kept", b"quick1:x"))
-    models = {
-        model.name: model.resident_versions
-        for model in second.models.ListModels(keeping.ListModelsRequest(page_size=100)).models
-    }
-    assert models["kept"] == 1
-    assert second.version("kept", 1).resident
-    assert not first.version("kept", 1).resident
+    assert (resident(first), resident(second)) == ([False, False], [True, False])
+    for api in service.apis:
+        within(1.0, lambda api=api: api.predict("evicting", b"quick1:x"))
+    assert (resident(first), resident(second)) == ([False, True], [False, True])
+    for api in service.apis:
+        api.predict("kept", b"quick1:x")
+    assert (resident(first), resident(second)) == ([True, True], [True, False])
+    metrics = service.replicas[1].metrics()
+    assert metrics.value("headstart_resident_versions", holder="resident_heads") == 1
+    held = metrics.value("headstart_memory_held_bytes", holder="resident_heads")
+    # Of one head of three classes, and not of two.
+    assert 0 < held < 1_000
+
+
+def test_what_is_past_its_time_is_cleaned_out_of_the_bucket_too_and_by_one_server_alone(service: Service):
+    first, second = service.apis
+    lasting = publish(first, "lasting")
+    passing = [publish(first, "passing", time_to_live=duration(3600)) for _ in range(2)]
+    jobs_of = {job.job_id for job in (lasting, *passing)}
+    there = [key for key in service.s3.keys(service.bucket) if any(job in key for job in jobs_of)]
+    database = Database(service.database)
+    with database.write() as connection:
+        # Time passes: an hour for the versions, and more than a week for the jobs.
+        connection.execute(update(versions).where(versions.c.model == "passing").values(expires=1.0))
+        connection.execute(update(jobs).where(jobs.c.job_id.in_(jobs_of)).values(finished=1.0))
+    database.close()
+
+    def gone() -> bool:
+        left = [key for key in service.s3.keys(service.bucket) if any(job in key for job in jobs_of)]
+        return all(lasting.job_id in key for key in left)
+
+    eventually(gone, 30, "the files of the versions to be removed")
+    eventually(lambda: not knows(second, lasting.job_id), 30, "the jobs to be forgotten")
+    left = [key for key in service.s3.keys(service.bucket) if any(job in key for job in jobs_of)]
+    assert any(key.endswith(f"{passing[0].job_id}.zip") for key in there)
+    # The version is there with its examples though its job is not.
+    assert sorted(left) == sorted(key for key in there if lasting.job_id in key)
+    assert any(key.endswith(f"{lasting.job_id}.zip") for key in left)
+    child = second.fine_tune([example(b"quick9:9", "c9")], model="lasting", parent_version=1)
+    assert second.ended(child.job_id, 60).state == SUCCEEDED
+    assert refused(lambda: first.predict("passing", b"quick1:x")).reason == "MODEL_NOT_FOUND"
+    cleaned = [line for replica in service.replicas for line in replica.events("cleaned")]
+    assert sum(line["expired_versions"] for line in cleaned) == 2
+    assert sum(line["forgotten_jobs"] for line in cleaned) == 3
+
+
+def knows(api: Api, job_id: str) -> bool:
+    with suppress(grpc.RpcError):
+        api.status(job_id)
+        return True
+    return False
 
 
 def test_a_deleted_model_leaves_nothing_in_the_bucket(service: Service):

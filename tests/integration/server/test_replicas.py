@@ -5,7 +5,8 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,14 +16,18 @@ from grpc_health.v1 import health_pb2
 
 from chaos.clients import deadly_examples
 from chaos.replica import Replica
+from headstart import Client, Prediction
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import input_pb2, job_pb2
 from headstart.v1 import model_service_pb2 as keeping
-from integration.server.calls import TERMINAL, Api, example, refused
+from integration.server.calls import TERMINAL, Api, Refusal, duration, example, refused
 from postgres import PostgresServer, need_programs
+from s3 import Fault, Proxy
 from server_process import eventually
 
 LEASE_SECONDS = 3.0
+#: Seconds by which the clocks of the three are ahead: whatever these tests prove, they prove of such.
+CLOCKS = (0.0, 3600.0, -3600.0)
 QUEUED, RUNNING = job_pb2.JOB_STATE_QUEUED, job_pb2.JOB_STATE_RUNNING
 SUCCEEDED, CANCELLED = job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_CANCELLED
 
@@ -31,11 +36,12 @@ pytestmark = pytest.mark.timeout(240)
 
 @dataclass(kw_only=True)
 class Service:
-    """The servers, a connection to each, and their database."""
+    """The servers, a connection to each, their database, and the folder of all their files."""
 
     replicas: list[Replica]
     apis: list[Api]
     postgres: PostgresServer
+    folder: Path
 
     def wait_until_all_serve(self) -> None:
         for replica, api in zip(self.replicas, self.apis, strict=True):
@@ -60,11 +66,13 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             workers=1,
             max_queued_jobs=6,
             grace_seconds=10.0,
+            clock_ahead_seconds=ahead,
+            disk=str(folder),
         )
-        for place in range(3)
+        for place, ahead in enumerate(CLOCKS)
     ]
     apis = [Api.connect(replica.target) for replica in replicas]
-    service = Service(replicas=replicas, apis=apis, postgres=postgres)
+    service = Service(replicas=replicas, apis=apis, postgres=postgres, folder=folder)
     try:
         service.wait_until_all_serve()
         yield service
@@ -139,6 +147,18 @@ def test_an_alias_that_moves_is_followed_everywhere_within_a_second(service: Ser
                 return False
 
         eventually(follows, 1.0, f"the alias at version {number}")
+
+
+def test_a_version_lives_for_its_time_at_replicas_whose_clocks_are_an_hour_apart(service: Service):
+    first, *_ = service.apis
+    for model, seconds in (("lasting", 1800), ("passing", 4)):
+        spec = {"time_to_live": duration(seconds)}
+        assert ended(first, first.fine_tune(quick(), model=model, **spec).job_id).state == SUCCEEDED
+    for api in service.apis:
+        within(2.0, lambda api=api: api.predict("lasting", b"quick1:x"))
+    for api in service.apis:
+        eventually(lambda api=api: not answers(lambda: api.predict("passing", b"quick1:x")), 20, "its end")
+        api.predict("lasting", b"quick1:x")
 
 
 def test_a_version_that_is_deleted_is_gone_everywhere_within_a_second(service: Service):
@@ -250,31 +270,40 @@ def test_a_job_that_kills_its_server_fails_and_the_others_are_unharmed(service: 
     assert [job.state for job in others] == [SUCCEEDED] * 4
 
 
-def test_predictions_of_resident_versions_go_on_through_an_outage_and_jobs_after_it(service: Service):
+@pytest.mark.parametrize("hangs", [False, True])
+def test_predictions_of_resident_versions_go_on_through_an_outage_and_jobs_after_it(
+    service: Service, hangs: bool
+):
+    """It is stopped, or it hangs: its connections stand, and nobody is answered."""
     first, second, third = service.apis
-    assert ended(first, first.fine_tune(quick(), model="resident").job_id).state == SUCCEEDED
+    resident = f"resident-{hangs}"
+    assert ended(first, first.fine_tune(quick(), model=resident).job_id).state == SUCCEEDED
     for api in service.apis:
-        within(2.0, lambda api=api: api.predict("resident", b"quick1:x"))
-    job = first.fine_tune(slow(250, "outage"), model="outage")
+        within(2.0, lambda api=api: api.predict(resident, b"quick1:x"))
+    job = first.fine_tune(slow(250, f"outage{hangs}"), model=f"outage-{hangs}")
     eventually(lambda: second.status(job.job_id).progress.done > 5, 30, "a job at work")
-    service.postgres.stop()
+    refusals: list[Refusal] = []
+    asking = threading.Thread(target=lambda: refusals.append(refused(lambda: second.status(job.job_id))))
+    (service.postgres.pause if hangs else service.postgres.stop)()
     began = time.monotonic()
     codes: Counter[str] = Counter()
     try:
-        refusal = refused(lambda: second.status(job.job_id))
+        asking.start()
         slowest = 0.0
         while time.monotonic() - began < 1.5 * LEASE_SECONDS:
             for api in service.apis:
                 asked = time.monotonic()
-                api.predict("resident", b"quick1:x", timeout=5)
+                api.predict(resident, b"quick1:x", timeout=5)
                 slowest = max(slowest, time.monotonic() - asked)
                 codes["answered"] += 1
             time.sleep(0.05)
         healthy = [serves(api) for api in service.apis]
     finally:
-        service.postgres.start()
+        asking.join()
+        (service.postgres.resume if hangs else service.postgres.start)()
     last = list(eventually(lambda: watched(third, job.job_id), 60, "the database"))[-1]
 
+    [refusal] = refusals
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")
     assert refusal.retry_after == 2.0
     assert healthy == [True] * 3
@@ -282,6 +311,35 @@ def test_predictions_of_resident_versions_go_on_through_an_outage_and_jobs_after
     assert slowest < 1.0
     assert last.state == SUCCEEDED
     assert first.status(job.job_id).version == 1
+
+
+def test_a_full_disk_is_told_of_what_does_not_fit_leaves_nothing_and_everything_goes_on(service: Service):
+    first, second, third = service.apis
+    assert ended(first, first.fine_tune(quick(), model="roomy").job_id).state == SUCCEEDED
+    for api in service.apis:
+        within(2.0, lambda api=api: api.predict("roomy", b"quick1:x"))
+    job = first.fine_tune(slow(200, "full"), model="too-much")
+    eventually(lambda: second.status(job.job_id).progress.done > 5, 30, "a job at work")
+    full = service.folder / "full"
+    full.touch()
+    try:
+        refusal = refused(lambda: second.fine_tune(quick(), model="no-room", request_id="no-room"))
+        failed = ended(third, job.job_id)
+        for api in service.apis:
+            api.predict("roomy", b"quick1:x")
+        healthy = [serves(api) for api in service.apis]
+        artifacts = service.folder / "artifacts"
+        left = [path for path in artifacts.rglob("*") if job.job_id in path.name or path.suffix == ".part"]
+    finally:
+        full.unlink()
+    again = ended(third, second.fine_tune(quick(), model="no-room", request_id="no-room").job_id)
+
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "STORAGE_FULL")
+    assert failed.state == job_pb2.JOB_STATE_FAILED
+    assert failed.error.message == "The server's disk is full. Delete versions, or give it more room."
+    assert healthy == [True] * 3
+    assert left == []
+    assert (again.state, again.version) == (SUCCEEDED, 1)
 
 
 def watched(api: Api, job_id: str) -> list[job_pb2.JobEvent] | None:
@@ -292,7 +350,11 @@ def watched(api: Api, job_id: str) -> list[job_pb2.JobEvent] | None:
 
 
 def test_no_call_is_failed_by_replicas_that_are_replaced_one_after_another(service: Service):
-    """As in a rolling upgrade; callers try again what is UNAVAILABLE, and nothing else."""
+    """As in a rolling upgrade; callers try again what is UNAVAILABLE, and nothing else.
+
+    The client of Headstart tries again by itself. Its calls come whether earlier ones were answered or not,
+    and it hears late that a connection is to go: gRPC ends what it sends until then without a reason.
+    """
     first = service.apis[0]
     assert ended(first, first.fine_tune(quick(), model="rolling").job_id).state == SUCCEEDED
     for api in service.apis:
@@ -314,8 +376,21 @@ def test_no_call_is_failed_by_replicas_that_are_replaced_one_after_another(servi
         for api in apis:
             api.channel.close()
 
+    by_client: list[Future[Prediction]] = []
+
+    def use_the_client() -> None:
+        with ExitStack() as stack:
+            proxies = [stack.enter_context(closing(Proxy(replica.port))) for replica in service.replicas]
+            for proxy in proxies:
+                stack.enter_context(proxy.failing(Fault.SLOW))
+            addresses = ",".join(f"127.0.0.1:{proxy.port}" for proxy in proxies)
+            client = stack.enter_context(Client(f"ipv4:{addresses}"))
+            pool = stack.enter_context(ThreadPoolExecutor(200))
+            while not over.wait(0.02):
+                by_client.append(pool.submit(client.predict, b"quick1:x", model="rolling", timeout=60))
+
     callers = [threading.Thread(target=call, args=(place,)) for place in range(8)]
-    for caller in callers:
+    for caller in (*callers, client := threading.Thread(target=use_the_client)):
         caller.start()
     codes_of_stops = []
     for replica, api in zip(service.replicas, service.apis, strict=True):
@@ -323,13 +398,15 @@ def test_no_call_is_failed_by_replicas_that_are_replaced_one_after_another(servi
         replica.start()
         eventually(lambda api=api: serves(api), 60, "a server that serves")
     over.set()
-    for caller in callers:
+    for caller in (*callers, client):
         caller.join()
     status = ended(first, job.job_id)
 
     assert codes_of_stops == [0, 0, 0]
     assert set(codes) <= {grpc.StatusCode.OK, grpc.StatusCode.UNAVAILABLE}
     assert codes[grpc.StatusCode.OK] > 50
+    assert {repr(each.exception()) for each in by_client} == {"None"}
+    assert len(by_client) > 50
     assert status.state == SUCCEEDED
 
 
@@ -338,10 +415,12 @@ def stop(replica: Replica) -> int:
     return replica.wait(30)
 
 
-def test_a_second_server_on_one_file_is_refused(tmp_path: Path):
-    settings = {"database": f"sqlite:///{tmp_path / 'shared' / 'ledger.sqlite3'}"}
-    one = Replica(tmp_path / "one", **settings)
-    other = Replica(tmp_path / "other", **settings)
+def test_a_second_server_on_one_file_or_with_another_database_on_one_folder_is_refused(tmp_path: Path):
+    settings = {"artifacts": str(tmp_path / "artifacts")}
+    file = f"sqlite:///{tmp_path / 'shared' / 'ledger.sqlite3'}"
+    one = Replica(tmp_path / "one", database=file, **settings)
+    other = Replica(tmp_path / "other", database=file, **settings)
+    third = Replica(tmp_path / "third", database=f"sqlite:///{tmp_path / 'third.sqlite3'}", **settings)
     one.start()
     try:
         with Api.connect(one.target) as api:
@@ -349,6 +428,9 @@ def test_a_second_server_on_one_file_is_refused(tmp_path: Path):
         other.start()
         assert other.wait(60) != 0
         assert "Another headstart-server uses the database folder" in other.log
+        third.start()
+        assert third.wait(60) != 0
+        assert "Expected artifacts of the database" in third.log
     finally:
-        one.kill()
-        other.kill()
+        for replica in (one, other, third):
+            replica.kill()

@@ -53,7 +53,7 @@ def test_only_what_may_be_repeated_is_retried():
         "GetModel",
         "ListBackbones",
     }
-    assert retried["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE"]
+    assert retried["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE", "CANCELLED"]
     assert "retryPolicy" not in upload
 
 

@@ -171,6 +171,7 @@ def test_four_replicas_that_start_at_once_on_an_empty_database_all_come_up(postg
         assert connection.execute(select(func.count()).select_from(models)).scalar_one() == 4
         assert connection.execute(select(schema_version.c.version)).scalars().all() == [SCHEMA_VERSION]
         assert connection.execute(select(counters.c.value)).scalars().all() == [0]
+    assert len({database.identity for database in opened}) == 1
     for database in opened:
         database.close()
 
@@ -186,8 +187,10 @@ def test_a_file_of_the_first_release_is_brought_up_to_date_and_keeps_what_it_hol
             "0, 1, 0, 2, 1.0)"
         )
         old.commit()
+    identities = set()
     for _ in range(2):
         database = Database(path)
+        identities.add(database.identity)
         with database.read() as connection:
             inspector = inspect(connection)
             for table in metadata.sorted_tables:
@@ -200,6 +203,10 @@ def test_a_file_of_the_first_release_is_brought_up_to_date_and_keeps_what_it_hol
             assert connection.execute(select(jobs.c.state, jobs.c.lease_until)).one() == ("running", None)
             assert connection.execute(select(counters.c.name)).scalars().all() == [REGISTRY]
         database.close()
+    assert len(identities) == 1
+    other = Database(tmp_path / "other.sqlite3")
+    assert other.identity not in identities
+    other.close()
     # And the first release still writes to it.
     with closing(sqlite3.connect(path)) as old:
         old.execute("INSERT INTO models (name, created, next_number) VALUES ('cars', 1.0, 1)")

@@ -1,5 +1,8 @@
 """Deleting the data of an example: nothing of its content is left, and nothing goes on from it."""
 
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -7,11 +10,13 @@ from zipfile import ZipFile
 
 import pytest
 
-from fakes import Desk, FakeBackbone
+from fakes import Desk, FakeBackbone, ManualClock
 from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import ArtifactDamaged, ExampleNotFound, InvalidField, ModelNotFound, StorageAway
+from headstart_server.jobs.forgetting import AGAIN_SECONDS
 from headstart_server.jobs.kept_examples import KeptExamples
 from headstart_server.models.store import EXAMPLES_FILE
+from postgres import on_both_databases
 from workbench import Workbench, pet, pets
 
 CAT, DIGEST = pet("cat", 0), content_digest(pet("cat", 0).content)
@@ -120,6 +125,85 @@ def test_what_could_not_be_ended_is_ended_by_a_cleaning(
     assert "cat0" not in bench.ids(bench.published(parent_version=1))
     assert bench.forgetting.carry_out() == 1
     assert CAT.content not in on_disk(bench)
+    assert bench.forgetting.carry_out() == 0
+
+
+#: Forgets `cat0` in a process that is killed at a chosen point.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from headstart_server.database.database import Database
+from headstart_server.jobs import datasets, forgetting
+from headstart_server.learning.dataset import DatasetLimits
+from headstart_server.models.registry import Registry
+from headstart_server.models.resident import ResidentVersions
+from headstart_server.models.store import VersionStore
+
+address, versions, examples, point = sys.argv[1:]
+database = Database(address)
+registry = Registry(database, VersionStore(Path(versions)), ResidentVersions(1))
+places = forgetting.ForgottenPlaces(database)
+store = datasets.DatasetStore(Path(examples), DatasetLimits(), places.among)
+
+def killed(*_, **__):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if point == "noted":
+    store.rewrite = killed
+elif point == "half written":
+    whole = datasets.ZipFile.writestr
+    datasets.ZipFile.writestr = lambda self, name, *rest, **more: (
+        killed() if name == "00000007" else whole(self, name, *rest, **more)
+    )
+elif point == "written":
+    forgetting._note_rewritten = killed
+forgetting.Forgetting(database, registry, store, killed).forget("cat0")
+"""
+
+
+@pytest.mark.parametrize("point", ["noted", "half written", "written"])
+@on_both_databases
+def test_what_a_killed_server_had_begun_is_ended_by_the_next_cleaning(
+    bench: Workbench, desk: Desk, address: str | None, point: str
+) -> None:
+    bench.published(pets(4))
+    before = {path.name for path in bench.folder.iterdir()}
+    folder = desk.shelf.folder
+    database = address or f"sqlite:///{folder / 'headstart.sqlite3'}"
+    command = [sys.executable, "-c", KILLED, database, str(folder / "versions"), str(bench.folder), point]
+    process = subprocess.run(command, timeout=120, check=False)
+    assert process.returncode == -signal.SIGKILL
+    assert (CAT.content in on_disk(bench)) is (point != "written")
+    # Nothing is trained on it, whatever of it is still there.
+    assert "cat0" not in bench.ids(bench.published(parent_version=1))
+    assert bench.forgetting.carry_out() == (0 if point == "written" else 1)
+    bench.archives.recover()
+    assert CAT.content not in on_disk(bench)
+    assert before <= {path.name for path in bench.folder.iterdir()}
+    assert not list(bench.folder.glob("*.part"))
+    version = bench.registry.version("pets", 1)
+    assert len(KeptExamples(bench.registry, bench.datasets.reader).contents(version, range(12))) == 11
+
+
+def test_what_another_replica_put_back_before_it_was_killed_is_taken_out_again(
+    bench: Workbench, clock: ManualClock
+) -> None:
+    """It had begun to write the archive without `dog1` when it was told of no other, and was long at it."""
+    version = bench.published(pets(4))
+    bench.forgetting.forget("dog1")
+    archive = bench.folder / f"{version.manifest.job_id}.zip"
+    without_dog = archive.read_bytes()
+    bench.forgetting.forget("cat0")
+    archive.write_bytes(without_dog)
+    assert bench.forgetting.carry_out() == 0
+    clock.advance(AGAIN_SECONDS + 1)
+    assert bench.forgetting.carry_out() == 1
+    assert CAT.content not in on_disk(bench)
+    # That was a change, so it is looked at once more, and then no more.
+    clock.advance(AGAIN_SECONDS + 1)
+    assert bench.forgetting.carry_out() == 0
+    clock.advance(AGAIN_SECONDS + 1)
+    archive.write_bytes(b"never opened")
     assert bench.forgetting.carry_out() == 0
 
 

@@ -1,6 +1,8 @@
 """Which version is meant, what may be deleted, and what an alias names."""
 
+import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -124,6 +126,37 @@ def test_a_version_is_found_by_nobody_once_its_time_has_passed(shelf: Shelf, clo
             shelf.registry.resolve(selector)
 
 
+@pytest.mark.parametrize("ahead", [-3600.0, 3600.0])
+def test_a_version_lives_by_the_clock_of_the_database_whatever_the_replica_s_says(
+    shelf: Shelf, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, ahead: float
+) -> None:
+    monkeypatch.setattr(time, "time", lambda: clock() + ahead)
+    passed = ManualClock(77.0)
+    replica = Registry(shelf.database, shelf.store, ResidentVersions(1000), clock=passed)
+    shelf.publish()
+    shelf.publish(expires=clock() + 10)
+    replica.catch_up()
+    # From here on the database is not asked.
+    passed.advance(9.999)
+    assert newest(replica) == 2
+    passed.advance(0.002)
+    assert newest(replica) == 1
+
+
+def test_a_replica_goes_by_the_database_s_clock_when_that_is_set(shelf: Shelf, clock: ManualClock) -> None:
+    passed = ManualClock(77.0)
+    replica = Registry(shelf.database, shelf.store, ResidentVersions(1000), clock=passed)
+    shelf.publish()
+    shelf.publish(expires=clock() + 10)
+    replica.catch_up()
+    clock.advance(60)
+    replica.catch_up()
+    assert newest(replica) == 1
+    clock.advance(-60)
+    replica.catch_up()
+    assert newest(replica) == 2
+
+
 def test_a_model_whose_versions_have_all_expired_is_not_found(shelf: Shelf, clock: ManualClock) -> None:
     shelf.publish(expires=clock() + 10)
     clock.advance(10)
@@ -144,6 +177,26 @@ def test_expired_versions_are_deleted_with_their_aliases_and_files(shelf: Shelf,
     clock.advance(10)
     assert shelf.registry.delete_expired() == 1
     assert shelf.publish("cars") == 2
+
+
+def test_two_replicas_that_clean_at_once_delete_each_version_once(shelf: Shelf, clock: ManualClock) -> None:
+    other = shelf.reopened()
+    for _ in range(30):
+        shelf.publish(expires=clock() + 10)
+    clock.advance(10)
+    ready, deleted = threading.Barrier(2), []
+
+    def clean(registry: Registry) -> None:
+        ready.wait(PATIENCE)
+        deleted.append(registry.delete_expired())
+
+    threads = [threading.Thread(target=clean, args=(registry,)) for registry in (shelf.registry, other)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert sum(deleted) == 30
+    assert list(shelf.store.artifacts()) == []
 
 
 # Memory
@@ -206,6 +259,70 @@ def test_a_version_deleted_while_it_is_read_is_not_called_damaged(
     store.registry = Registry(shelf.database, store, ResidentVersions(1000), clock=clock)
     with pytest.raises(VersionNotFound):
         store.registry.load("pets", 1)
+
+
+class OvertakenStore(VersionStore):
+    """Reads a head, and before that is kept another replica deletes its version and this one hears of it."""
+
+    deleting: Registry
+    reading: Registry
+
+    def read(self, artifact: str, manifest: Manifest) -> Head:
+        head = super().read(artifact, manifest)
+        self.deleting.delete_version(manifest.model, 1, force=True)
+        self.reading.catch_up()
+        return head
+
+
+def test_a_version_deleted_elsewhere_while_it_is_loaded_does_not_stay_in_memory(
+    shelf: Shelf, tmp_path: Path, clock: ManualClock
+) -> None:
+    shelf.publish()
+    shelf.publish()
+    store, kept = OvertakenStore(tmp_path / "versions"), ResidentVersions(100_000)
+    store.deleting = shelf.registry
+    store.reading = registry = Registry(shelf.database, store, kept, clock=clock)
+    assert registry.load("pets", 1)
+    assert (len(kept), kept.nbytes) == (0, 0)
+    assert registry.model("pets").resident_count == 0
+
+
+def in_memory(registry: Registry, model: str = "pets") -> tuple[int, list[int]]:
+    """How many versions a replica says it has in memory, and which."""
+    found = [one.number for one in registry.versions(model, before=None, limit=9) if one.is_resident]
+    assert registry.model(model).resident_count == len(found)
+    assert {one.name: one.resident_count for one in registry.models(after="", limit=9)}[model] == len(found)
+    return len(found), found
+
+
+def test_each_replica_tells_what_it_has_in_memory_after_evictions_loads_and_deletions(
+    shelf: Shelf, clock: ManualClock
+) -> None:
+    # One has room for two heads, the other one for one.
+    kept = [ResidentVersions(count * make_head().nbytes) for count in (2, 1)]
+    first, second = (Registry(shelf.database, shelf.store, one, clock=clock) for one in kept)
+    for seed in (1, 2, 3):
+        shelf.publish(head=make_head(seed=seed))
+    shelf.publish("cars")
+    for replica in (first, second):
+        replica.catch_up()
+        for number in (1, 2, 3):
+            replica.load("pets", number)
+    assert (in_memory(first), in_memory(second)) == ((2, [3, 2]), (1, [3]))
+    # Of use is what was asked for, not what was listed.
+    first.load("pets", 2)
+    first.load("cars", 1)
+    assert (in_memory(first), in_memory(first, "cars")) == ((1, [2]), (1, [1]))
+    second.load("pets", 1)
+    assert (in_memory(first), in_memory(second)) == ((1, [2]), (1, [1]))
+    second.delete_version("pets", 2, force=False)
+    assert in_memory(first, "cars") == (1, [1])
+    first.catch_up()
+    assert (in_memory(first), in_memory(second)) == ((0, []), (1, [1]))
+    assert [(len(one), one.nbytes) for one in kept] == [(1, make_head().nbytes)] * 2
+    second.delete_model("cars")
+    first.catch_up()
+    assert (len(kept[0]), kept[0].nbytes) == (0, 0)
 
 
 def test_damaged_files_are_told_as_such(shelf: Shelf) -> None:
@@ -304,6 +421,19 @@ def test_files_of_a_job_that_publishes_during_the_look_are_not_left_over(shelf: 
 
     assert shelf.registry.remove_leftovers(publishes) == 0
     assert shelf.registry.load("pets", 1)
+
+
+def test_files_are_old_by_the_clock_that_dated_them(
+    shelf: Shelf, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database's clock is years behind theirs here, and this replica's two hours ahead."""
+    shelf.store.write("lost.1", make_head(), make_manifest())
+    monkeypatch.setattr(time, "time", lambda right=time.time: right() + 7200)
+    assert shelf.registry.remove_leftovers(set, older_than=3600) == 0
+    lost = shelf.folder / "versions" / "lost.1"
+    written = lost.stat().st_mtime - 3601
+    os.utime(lost, (written, written))
+    assert shelf.registry.remove_leftovers(set, older_than=3600) == 1
 
 
 # Several replicas

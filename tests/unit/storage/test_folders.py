@@ -1,13 +1,16 @@
 """A directory and a bucket keep files alike: nobody above can tell them apart."""
 
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from headstart_server.errors import StorageAway
-from headstart_server.storage.folder import Folder
+from full_disk import FullDisk
+from headstart_server.errors import StorageAway, StorageFull
+from headstart_server.storage import bucket as bucket_module
+from headstart_server.storage.folder import Folder, old_entries
 from headstart_server.storage.places import open_places
 from s3 import Fault, S3Server
 
@@ -26,6 +29,12 @@ def folder_of(place: str, tmp_path: Path, request: pytest.FixtureRequest, **sett
 @pytest.fixture(params=["directory", "bucket"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
     return folder_of(request.param, tmp_path, request)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[FullDisk]:
+    with FullDisk(tmp_path) as disk:
+        yield disk
 
 
 @pytest.fixture
@@ -105,6 +114,18 @@ def test_a_name_is_removed_with_all_its_files_and_nothing_else(folder: Folder) -
     assert names(folder) == ["job", "job.10"]
 
 
+def test_what_was_just_written_is_not_old_and_what_is_old_is_told_by_the_time_of_the_folder(
+    folder: Folder,
+) -> None:
+    folder.write("job.1", {"a": b"1"})
+    [entry] = folder.entries()
+    # The bucket counts whole seconds.
+    assert entry.written <= folder.now() < entry.written + 60
+    assert old_entries(folder, 3600) == []
+    assert [entry.name for entry in old_entries(folder, -5)] == ["job.1"]
+    assert names(folder) == ["job.1"]
+
+
 def test_there_is_nothing_at_first(folder: Folder) -> None:
     assert names(folder) == []
 
@@ -150,6 +171,36 @@ def test_copies_keep_to_their_bound_and_the_oldest_goes(
     assert content(folder, "0.zip") == bytes(1000)
 
 
+def test_on_a_full_disk_the_other_copies_go_first(
+    request: pytest.FixtureRequest, tmp_path: Path, disk: FullDisk
+) -> None:
+    folder = folder_of("bucket", tmp_path, request, copies=1 << 20)
+    for place in range(3):
+        put(folder, f"{place}.zip", bytes(1000))
+    copies = tmp_path / "data" / "copies"
+    next(copies.glob("0.zip@*")).unlink()
+    disk.full_while = lambda: any(copies.glob("*@*"))
+    assert content(folder, "0.zip") == bytes(1000)
+    assert [path.name.partition("@")[0] for path in copies.iterdir()] == ["0.zip"]
+
+
+def test_a_full_disk_is_told_leaves_nothing_and_is_no_fault_of_the_bucket(
+    request: pytest.FixtureRequest, tmp_path: Path, disk: FullDisk
+) -> None:
+    folder = folder_of("bucket", tmp_path, request)
+    put(folder, "job.zip", bytes(100_000))
+    copies = tmp_path / "data" / "copies"
+    for path in copies.iterdir():
+        path.unlink()
+    disk.full_while = lambda: True
+    for _ in range(2):
+        with pytest.raises(StorageFull, match="disk is full"):
+            folder.open("job.zip")
+        assert list(copies.iterdir()) == []
+    disk.full_while = lambda: False
+    assert content(folder, "job.zip") == bytes(100_000)
+
+
 @pytest.mark.parametrize("fault", [Fault.AWAY, Fault.ERRORS])
 def test_a_bucket_that_is_away_says_so_of_each_call_and_works_again_after_it(
     bucket: Folder, s3: S3Server, fault: Fault
@@ -174,6 +225,34 @@ def test_a_bucket_that_is_away_says_so_of_each_call_and_works_again_after_it(
     assert content(bucket, "job.zip") == b"content"
 
 
+def test_a_bucket_that_accepts_and_never_answers_is_given_up_in_time_whatever_is_asked(
+    bucket: Folder, s3: S3Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bucket_module, "CALL_SECONDS", 1.0)
+    monkeypatch.setattr(bucket_module, "PROBE_SECONDS", 0.3)
+    bucket.write("job.1", {"a": b"1"})
+    bucket.aside("job.zip").write_bytes(b"content")
+    calls = (
+        lambda: bucket.read("job.1", "a"),
+        lambda: bucket.write("job.2", {"a": b"1"}),
+        lambda: bucket.take("job.zip"),
+        lambda: bucket.open("job.zip"),
+        lambda: bucket.remove("job.1"),
+        bucket.entries,
+        bucket.now,
+    )
+    with s3.proxy.failing(Fault.HANGING):
+        for place, call in enumerate(calls):
+            began = time.monotonic()
+            with pytest.raises(StorageAway, match="does not answer in time"):
+                call()
+            # The library alone would take 40 s. The first call does not know; those after it try.
+            assert time.monotonic() - began < (10.0 if place == 0 else 8.0)
+    assert bucket.read("job.1", "a") == b"1"
+    bucket.take("job.zip")
+    assert content(bucket, "job.zip") == b"content"
+
+
 def test_a_slow_bucket_is_waited_for(bucket: Folder, s3: S3Server) -> None:
     with s3.proxy.failing(Fault.SLOW):
         bucket.write("job.1", {"a": b"1"})
@@ -187,7 +266,7 @@ def test_a_bucket_that_does_not_exist_is_told_at_once(
         monkeypatch.setenv(name, value)
     places = open_places("s3://no-such-bucket/x", tmp_path, copies_bytes=0)
     with pytest.raises(OSError, match="Cannot use the bucket s3://no-such-bucket"):
-        places.check()
+        places.check("a")
     # Not one of a missing file: nobody may take that for damage, or for a deletion.
     with pytest.raises(StorageAway, match="no bucket"):
         places.versions.read("job.1", "a")

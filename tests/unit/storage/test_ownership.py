@@ -1,0 +1,104 @@
+"""A place of artifacts is one database's, and tells so to the servers of all others."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from fakes import PATIENCE
+from headstart_server.errors import StorageAway
+from headstart_server.storage.ownership import NOTE, NotOursError
+from headstart_server.storage.places import Places, open_places
+from s3 import Fault, S3Server
+
+
+@pytest.fixture(params=["directory", "bucket"])
+def artifacts(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "directory":
+        return str(tmp_path / "artifacts")
+    server: S3Server = request.getfixturevalue("s3")
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{server.bucket()}/some/prefix"
+
+
+def places(artifacts: str | None, tmp_path: Path, replica: str = "one") -> Places:
+    return open_places(artifacts, tmp_path / replica, copies_bytes=0)
+
+
+def test_all_replicas_of_a_database_may_use_a_place_and_none_of_another(
+    artifacts: str, tmp_path: Path
+) -> None:
+    one, other = places(artifacts, tmp_path), places(artifacts, tmp_path, "other")
+    one.check("a")
+    other.check("a")
+    for _ in range(2):
+        with pytest.raises(
+            NotOursError, match=r"Expected artifacts of the database b\. Received: the"
+        ) as told:
+            other.check("b")
+    assert "says 'headstart database a'" in str(told.value)
+    one.check("a")
+    # As before each cleaning.
+    one.claim("a")
+    with pytest.raises(NotOursError):
+        other.claim("b")
+
+
+def test_prefixes_and_folders_are_places_of_their_own(artifacts: str, tmp_path: Path) -> None:
+    places(artifacts, tmp_path).check("a")
+    places(f"{artifacts}/further", tmp_path, "other").check("b")
+
+
+def test_the_note_is_no_artifact(artifacts: str, tmp_path: Path) -> None:
+    place = places(artifacts, tmp_path)
+    place.check("a")
+    assert list(place.versions.entries()) == list(place.datasets.entries()) == []
+
+
+def test_a_note_of_something_else_is_not_written_over(artifacts: str, tmp_path: Path) -> None:
+    place = places(artifacts, tmp_path)
+    assert place.note is not None
+    place.note.write(b"mine")
+    with pytest.raises(NotOursError, match="says 'mine'"):
+        place.check("a")
+    assert place.note.read() == b"mine"
+
+
+def test_of_two_databases_that_claim_a_folder_at_once_one_gets_it(tmp_path: Path) -> None:
+    for attempt in range(20):
+        folder, ready, won = str(tmp_path / f"artifacts{attempt}"), threading.Barrier(2), []
+        both = [places(folder, tmp_path, name) for name in "ab"]
+
+        def claim(place: Places, name: str, ready: threading.Barrier = ready, won: list[str] = won) -> None:
+            ready.wait(PATIENCE)
+            try:
+                place.check(name)
+            except NotOursError:
+                return
+            won.append(name)
+
+        threads = [threading.Thread(target=claim, args=each) for each in zip(both, "ab", strict=True)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(PATIENCE)
+        [winner] = won
+        assert (tmp_path / f"artifacts{attempt}" / NOTE).read_text().endswith(f"database {winner}\n")
+        assert not list((tmp_path / f"artifacts{attempt}").glob("*.part"))
+
+
+def test_a_server_s_own_folder_needs_no_note(tmp_path: Path) -> None:
+    for database in ("a", "b"):
+        places(None, tmp_path).check(database)
+
+
+def test_a_bucket_that_is_away_is_no_other_s(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3.environment.items():
+        monkeypatch.setenv(name, value)
+    place = places(f"s3://{s3.bucket()}", tmp_path)
+    with s3.proxy.failing(Fault.AWAY), pytest.raises(StorageAway):
+        place.check("a")
+    place.check("a")
