@@ -21,7 +21,7 @@ from headstart_server.database.tables import jobs, versions
 from integration.server.calls import Api, duration, example, refused
 from postgres import PostgresServer
 from s3 import Fault, S3Server
-from server_process import eventually
+from server_process import SECOND, eventually
 
 LEASE_SECONDS = 3.0
 #: Less than users have, so that the tests need not wait for theirs.
@@ -131,10 +131,10 @@ def test_what_one_server_publishes_the_other_tells_within_a_second(service: Serv
     first, second = service.apis
     job = first.fine_tune(quick(), model="shared", alias="stable")
     events = list(second.watch(job.job_id))
-    seconds = within(1.0, lambda: second.predict("shared", b"quick1:x", alias="stable"))
+    seconds = within(SECOND, lambda: second.predict("shared", b"quick1:x", alias="stable"))
 
     assert events[-1].state == SUCCEEDED
-    assert seconds < 1.0
+    assert seconds < SECOND
     assert str(first.predict("shared", b"quick1:x").result) == str(
         second.predict("shared", b"quick1:x").result
     )
@@ -153,7 +153,7 @@ def test_an_alias_that_moves_at_one_is_followed_by_the_other_within_a_second(ser
                 return second.predict("aliased", b"quick1:x", alias="live").result.version == number
             return False
 
-        eventually(follows, 1.0, "the alias")
+        eventually(follows, SECOND, "the alias")
 
 
 def test_a_job_is_cancelled_from_whichever_server(service: Service):
@@ -168,7 +168,7 @@ def test_a_job_is_cancelled_from_whichever_server(service: Service):
 def test_a_fine_tune_goes_on_from_a_version_whose_examples_another_server_took_in(service: Service):
     first, second = service.apis
     publish(first, "grown")
-    within(1.0, lambda: second.predict("grown", b"quick1:x"))
+    within(SECOND, lambda: second.predict("grown", b"quick1:x"))
     job = second.fine_tune([example(b"quick9:9", "c9")], model="grown", parent_version=1)
     assert second.ended(job.job_id, 60).state == SUCCEEDED
     assert list(first.version("grown", 2).class_names) == ["c0", "c1", "c2", "c9"]
@@ -204,7 +204,7 @@ def test_resident_versions_answer_and_jobs_wait_while_the_bucket_is_away(service
         assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "STORAGE_UNAVAILABLE")
         assert refusal.retry_after == 2.0
     assert answered > 20
-    assert slowest < 1.0
+    assert slowest < SECOND
     assert healthy == [True, True]
     assert waiting.state == RUNNING
     assert (ended.state, ended.version) == (SUCCEEDED, 1)
@@ -324,7 +324,7 @@ def test_a_damaged_artifact_is_an_error_of_its_version_alone(service: Service, d
         service.s3.put(service.bucket, key, content[: len(content) // 2])
     else:
         service.s3.delete(service.bucket, key)
-    within(1.0, lambda: second.predict(model, b"quick1:x", version=2))
+    within(SECOND, lambda: second.predict(model, b"quick1:x", version=2))
     refusal = refused(lambda: second.predict(model, b"quick1:x", version=1))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.DATA_LOSS, "ARTIFACT_DAMAGED")
     assert second.predict(model, b"quick1:x", version=2).result.version == 2
@@ -340,7 +340,7 @@ def test_an_example_that_is_forgotten_is_nowhere_in_the_bucket_and_in_no_child(s
     ]
     job = first.ended(first.fine_tune(sent, model="forgetting").job_id, 60)
     assert job.state == SUCCEEDED
-    within(1.0, lambda: second.predict("forgetting", b"quick1:x"))
+    within(SECOND, lambda: second.predict("forgetting", b"quick1:x"))
     request = keeping.DeleteExampleRequest(example_id="s4", model="forgetting")
     told = second.models.DeleteExample(request, timeout=30)
     [archive] = [key for key in service.s3.keys(service.bucket) if key.endswith(f"{job.job_id}.zip")]
@@ -371,10 +371,10 @@ def test_what_is_resident_is_told_by_each_server_of_itself(service: Service):
 
     for model in ("kept", "evicting"):
         publish(first, model)
-    within(1.0, lambda: second.predict("kept", b"quick1:x"))
+    within(SECOND, lambda: second.predict("kept", b"quick1:x"))
     assert (resident(first), resident(second)) == ([False, False], [True, False])
     for api in service.apis:
-        within(1.0, lambda api=api: api.predict("evicting", b"quick1:x"))
+        within(SECOND, lambda api=api: api.predict("evicting", b"quick1:x"))
     assert (resident(first), resident(second)) == ([False, True], [False, True])
     for api in service.apis:
         api.predict("kept", b"quick1:x")
@@ -431,7 +431,7 @@ def test_a_deleted_model_leaves_nothing_in_the_bucket(service: Service):
     within(2.0, lambda: second.predict("deleted", b"quick1:x"))
     second.models.DeleteModel(keeping.DeleteModelRequest(model="deleted"))
     assert not [key for key in service.s3.keys(service.bucket) if job.job_id in key]
-    eventually(lambda: not answers(first, "deleted"), 1.0, "that the model is gone everywhere")
+    eventually(lambda: not answers(first, "deleted"), SECOND, "that the model is gone everywhere")
 
 
 def answers(api: Api, model: str) -> bool:
