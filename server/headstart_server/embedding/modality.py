@@ -11,17 +11,35 @@ _TAKES = {
 }
 
 
+def kind_of(content: Content) -> str:
+    """The kind of a content: image, text or tensor."""
+    return "image" if isinstance(content, bytes) else "text" if isinstance(content, str) else "tensor"
+
+
+def takes(info: BackboneInfo, kind: str) -> bool:
+    """Whether a backbone takes content of a kind."""
+    return kind in _TAKES[info.modality]
+
+
 def check_modality(info: BackboneInfo, content: Content, field: str, name: str = "") -> None:
     """Check that a backbone takes content of this kind.
 
     Raises:
         WrongModality: it does not.
     """
-    kind = "image" if isinstance(content, bytes) else "text" if isinstance(content, str) else "tensor"
-    takes = _TAKES[info.modality]
-    if kind not in takes:
+    check_kind(info, kind_of(content), field, name)
+
+
+def check_kind(info: BackboneInfo, kind: str, field: str, name: str = "") -> None:
+    """Check that a backbone takes content of a kind.
+
+    Raises:
+        WrongModality: it does not.
+    """
+    if not takes(info, kind):
+        taken = " or ".join(_TAKES[info.modality])
         raise WrongModality(
-            f"Backbone '{info.name}' takes {info.modality.value} inputs. Expected {' or '.join(takes)} "
+            f"Backbone '{info.name}' takes {info.modality.value} inputs. Expected {taken} "
             f"in {field}{f' ({name!r})' if name else ''}. Received: {kind}.",
             field=field,
             metadata={"backbone": info.name},

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from headstart_server.backbones.backbone import BackboneInfo
+from headstart_server.backbones.memory import available_bytes
 from headstart_server.embedding.embedder import CHECK_SECONDS
 from headstart_server.embedding.engine import Engine
-from headstart_server.embedding.modality import check_modality
+from headstart_server.embedding.modality import check_modality, kind_of
 from headstart_server.errors import (
     Cancelled,
     DatabaseAway,
@@ -23,14 +24,15 @@ from headstart_server.errors import (
 )
 from headstart_server.jobs.activations import check_room
 from headstart_server.jobs.answering import MAX_LISTED_FAULTS
+from headstart_server.jobs.candidates import Candidates, check_recipe
 from headstart_server.jobs.datasets import DatasetStore, DatasetWriter
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.ledger import Ledger, Submission
 from headstart_server.jobs.parents import Parent, find_parent
 from headstart_server.jobs.preview import Preview, Previewed
-from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.jobs.spec import AUTO, FineTuneSpec
 from headstart_server.learning.dataset import DatasetSummary, Example, ExampleFault
-from headstart_server.learning.recipe import Partial, check_task, views_of
+from headstart_server.learning.recipe import Partial, check_task
 from headstart_server.learning.stored_example import StoredExample
 from headstart_server.learning.target_count import check_trainable
 from headstart_server.models.registry import Registry
@@ -72,7 +74,8 @@ class Upload:
         intake: whose upload it is.
         asked: what to do, as the caller said it: with an alias for the parent, if that was named.
         spec: what to do, with the backbone's name and the parent's number.
-        info: the backbone's facts.
+        info: the backbone's facts; None where it is to be chosen.
+        candidates: what it is to be chosen from; None where it is named.
         request_id: the caller's id; empty for none.
         parent: the version that it goes on from; None for none, and for a repeated call.
         repeated: whether the request id was accepted before: then the examples are only told apart from
@@ -84,16 +87,19 @@ class Upload:
         intake: "Intake",
         asked: FineTuneSpec,
         spec: FineTuneSpec,
-        info: BackboneInfo,
+        info: BackboneInfo | None,
         request_id: str,
         *,
+        candidates: Candidates | None = None,
         parent: Parent | None,
         repeated: bool,
     ) -> None:
         self._intake = intake
         self._asked = asked
         self._spec = spec
+        # With `auto` that of the likely cheapest candidate, as soon as an input tells which there are.
         self._info = info
+        self._candidates = candidates
         self._request_id = request_id
         self._parent = parent
         self._repeated = repeated
@@ -114,6 +120,8 @@ class Upload:
             HeadstartError: names the first example that cannot be taken, and what was expected.
         """
         with self._working() as writer:
+            if examples:
+                self._settle(kind_of(examples[0].content))
             for index, example in enumerate(examples, start=self._count):
                 self._check(example, index)
             writer.add(examples)
@@ -134,6 +142,8 @@ class Upload:
             request_hash = _request_hash(self._asked, digest)
             if self._repeated:
                 return self._earlier(request_hash)
+            if self._parent is not None and self._parent.examples:
+                self._settle(self._parent.examples[0].kind)
             summary = writer.finish()
             check_task(self._spec.recipe, summary.task)
             submission = Submission(
@@ -179,7 +189,8 @@ class Upload:
             return self._validate(summary)
 
     def _validate(self, summary: DatasetSummary) -> Validation:
-        embedder = self._intake.engine.load(self._info.name)
+        # The summary was made of an example at least.
+        embedder = self._intake.engine.load(self._backbone.name)
         with closing(self._intake.datasets.open(self._job_id)) as dataset:
             preview = Preview(
                 self._spec, dataset, embedder, window=PREVIEW_WINDOW, checkpoint=self._check_awaited
@@ -247,14 +258,28 @@ class Upload:
             message=message,
         )
 
+    @property
+    def _backbone(self) -> BackboneInfo:
+        if self._info is None:
+            raise ValueError("Expected an input before its backbone is asked for. Received: none.")
+        return self._info
+
+    def _settle(self, kind: str) -> None:
+        """Fill in the candidates, as soon as an input tells which there are."""
+        if self._candidates is None or self._info is not None:
+            return
+        found = self._candidates.for_kind(kind)
+        self._info = found[0]
+        self._spec = replace(self._spec, backbone_candidates=tuple(info.name for info in found))
+
     def _check_room(self, content_count: int) -> None:
         """Check that so many different contents are not too many for what the job has to keep of each."""
         recipe = self._spec.recipe
         if isinstance(recipe, Partial):
-            check_room(self._info.tails[recipe.blocks].cut, content_count, self._intake.max_activation_bytes)
+            check_room(self._backbone.tails[recipe.blocks].cut, content_count, self._intake.max_activation_bytes)
 
     def _check(self, example: Example, index: int) -> None:
-        check_modality(self._info, example.content, f"examples[{index}].input", example.id)
+        check_modality(self._backbone, example.content, f"examples[{index}].input", example.id)
         if example.held_out and self._spec.held_out_share > 0:
             raise InvalidField(
                 f"Expected held_out_share or examples marked held_out, not both. Received: held_out_share "
@@ -273,6 +298,7 @@ class Intake:
         registry: which versions there are to go on from.
         on_accepted: called after each job that was accepted.
         max_activation_bytes: most bytes of one job's activations.
+        available_memory: tells how many bytes of memory can be had; None if unknown.
     """
 
     def __init__(
@@ -284,8 +310,10 @@ class Intake:
         on_accepted: Callable[[], None],
         *,
         max_activation_bytes: int,
+        available_memory: Callable[[], int | None] = available_bytes,
     ) -> None:
         self.ledger = ledger
+        self._available_memory = available_memory
         self.max_activation_bytes = max_activation_bytes
         self._registry = registry
         self.datasets = datasets
@@ -312,35 +340,72 @@ class Intake:
         """
         self.check_open()
         spec = spec.check()
-        _check_request_id(request_id)
+        check_request_id(request_id)
         earlier = self.ledger.replayed(request_id) if request_id and not validate_only else None
         parent = None
         if spec.has_parent and earlier is None:
             parent = find_parent(self._registry, spec, self.datasets.forgotten)
             _check_inherited(spec, parent)
-        info = self.engine.info(spec.backbone or _usual_backbone(parent, earlier))
-        unknown = [view for view in views_of(spec.recipe, info.views) if view not in info.views]
-        if unknown:
+        if spec.chooses_backbone and spec.has_parent:
             raise InvalidField(
-                f"Expected a view of backbone '{info.name}': {', '.join(sorted(info.views))}. "
-                f"Received: {unknown[0]!r}.",
-                field=f"spec.recipe.{type(spec.recipe).__name__.lower()}.view",
+                f"Expected a backbone by its name with a parent, or none for the parent's. Received: {AUTO!r}. "
+                "Rebase tries other backbones for a version.",
+                field="spec.backbone",
             )
-        if isinstance(spec.recipe, Partial) and spec.recipe.blocks not in info.tails:
-            known = ", ".join(map(str, info.tails))
-            raise InvalidField(
-                f"Expected a number of last blocks that backbone '{info.name}' can be cut before: "
-                f"{known or 'it cannot be cut'}. Received: {spec.recipe.blocks}.",
-                field="spec.recipe.partial.blocks",
-            )
-        if not validate_only and not request_id:
+        return self.upload(
+            spec if spec.backbone else replace(spec, backbone=_usual_backbone(parent, earlier)),
+            request_id,
+            asked=spec if spec.has_parent else None,
+            parent=parent,
+            repeated=earlier is not None,
+            previews=validate_only,
+        )
+
+    def upload(
+        self,
+        spec: FineTuneSpec,
+        request_id: str,
+        *,
+        asked: FineTuneSpec | None = None,
+        parent: Parent | None,
+        repeated: bool,
+        previews: bool = False,
+    ) -> Upload:
+        """Open an upload for a checked spec.
+
+        Args:
+            spec: what to do; an empty backbone means the default.
+            request_id: the caller's id; empty for none.
+            asked: what tells the request from others with its id; None for the spec.
+            parent: the version that it goes on from; None for none, and for a repeated call.
+            repeated: whether the request id was accepted before.
+            previews: whether no job shall come of it.
+
+        Raises:
+            InvalidField, BackboneNotFound or JobQueueFull: as `open`.
+        """
+        info, candidates = None, None
+        if spec.chooses_backbone:
+            candidates = Candidates(self.engine, spec, self._available_memory)
+        else:
+            info = self.engine.info(spec.backbone)
+            check_recipe(info, spec.recipe)
+        if not previews and not request_id:
             # Told before the examples are sent. With a request id the job may be there already.
             self.ledger.check_room()
-        full = replace(spec, backbone=info.name)
-        asked = spec if spec.has_parent else full
+        full = spec if info is None else replace(spec, backbone=info.name)
         if parent is not None:
             full = replace(full, parent_version=parent.number, parent_alias=None)
-        return Upload(self, asked, full, info, request_id, parent=parent, repeated=earlier is not None)
+        return Upload(
+            self,
+            asked or full,
+            full,
+            info,
+            request_id,
+            candidates=candidates,
+            parent=parent,
+            repeated=repeated,
+        )
 
     def check_open(self) -> None:
         """Check that uploads are taken.
@@ -370,7 +435,12 @@ class Intake:
         self._closed.set()
 
 
-def _check_request_id(request_id: str) -> None:
+def check_request_id(request_id: str) -> None:
+    """Check that a request id can be kept.
+
+    Raises:
+        InvalidField: it cannot.
+    """
     if len(request_id.encode()) > 128:
         raise InvalidField(
             f"Expected a request id of at most 128 bytes. Received: {len(request_id.encode())}.",
@@ -388,7 +458,7 @@ def _usual_backbone(parent: Parent | None, earlier: Job | None) -> str:
     """The backbone that is meant where none is named; empty for the default."""
     if parent is not None:
         return parent.backbone
-    return earlier.spec.backbone if earlier is not None else ""
+    return earlier.spec.backbone if earlier is not None and not earlier.spec.chooses_backbone else ""
 
 
 def _check_inherited(spec: FineTuneSpec, parent: Parent) -> None:

@@ -7,6 +7,7 @@ lost its job, or whose job was cancelled, can change nothing.
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import structlog
 from sqlalchemy import select, update
@@ -211,7 +212,15 @@ class Ledger:
             with self._database.write() as connection:
                 claiming.leave(connection, self._owner)
 
-    def report(self, job: Job, progress: Progress, findings: Findings, *, staged: str | None = None) -> None:
+    def report(
+        self,
+        job: Job,
+        progress: Progress,
+        findings: Findings,
+        *,
+        staged: str | None = None,
+        choosing: Mapping[str, Any] | None = None,
+    ) -> None:
         """Write down how far a running job is, as its newest event.
 
         Args:
@@ -220,6 +229,7 @@ class Ledger:
             findings: what it found.
             staged: name of the version's files, once they are written: an attempt after this one need only
                 publish them.
+            choosing: what it found of backbones so far, for the next attempt; None for what was written last.
 
         Raises:
             JobCancelledError: it was asked to cancel.
@@ -234,6 +244,7 @@ class Ledger:
                 progress,
                 now=self._database.now(connection),
                 checkpoint=rows.checkpoint(progress, findings, staged),
+                **({} if choosing is None else {"choosing": choosing}),
             )
         self._changes.publish(job.job_id)
 
