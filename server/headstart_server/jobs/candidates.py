@@ -27,8 +27,8 @@ def megabytes(info: BackboneInfo) -> float:
 def by_cost(infos: Sequence[BackboneInfo]) -> list[BackboneInfo]:
     """Backbones from the one that is likely to be the fastest on.
 
-    What they take is only known once they have run. Weights are applied at places whose number goes with that of the
-    pixels, so the product of both is what they are ordered by.
+    What they take is only known once they have run. Weights are applied at places whose number goes with that
+    of the pixels, so the product of both is what they are ordered by.
     """
     return sorted(infos, key=lambda info: (info.parameter_count * prod(info.input_size), info.name))
 
@@ -92,8 +92,8 @@ class Candidates:
             ]
         if not able:
             raise InvalidField(
-                "Expected a backbone of this server that takes the examples, can do what the recipe needs and fits "
-                "into its memory. Received: none. Name backbone_candidates, or a backbone.",
+                "Expected a backbone of this server that takes the examples, can do what the recipe needs "
+                "and fits into its memory. Received: none. Name a backbone, or candidates.",
                 field="spec.backbone",
             )
         ordered = by_cost(able)

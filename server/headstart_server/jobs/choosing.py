@@ -3,13 +3,10 @@
 import json
 import time
 import uuid
-from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
-from typing import Any
-from zlib import compress, decompress
 
 import numpy as np
 import structlog
@@ -18,6 +15,7 @@ from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
 from headstart_server.errors import BackboneNotFound, HeadstartError, UnusableExamples
 from headstart_server.jobs.candidates import megabytes
+from headstart_server.jobs.choosing_notes import Notes, Trial
 from headstart_server.jobs.datasets import Dataset, DatasetStore
 from headstart_server.jobs.extraction import Extraction, Table, check_faults
 from headstart_server.jobs.job import Job, JobStep
@@ -34,82 +32,19 @@ from headstart_server.learning.task import Task
 
 log = structlog.get_logger(__name__)
 
-#: Inputs that tell what serving takes, and how often each is run: the fastest time of each counts, which says least
-#: of what else the machine was doing.
+#: Inputs that tell what serving takes, and how often each is run: the fastest time of each counts, which says
+#: least of what else the machine was doing.
 PROBES, PROBE_RUNS = 5, 3
 #: Part of a candidate that is done when its features are there.
 _FEATURES_PART = 0.9
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Trial:
-    """What was found of one candidate.
-
-    Attributes:
-        candidate: what is told of it; how it stands is told when all are known.
-        scores: what it was worth on each example of the dataset, higher is better: 1 or 0, or the size of the error
-            below 0; NaN where it says nothing, [N]. None if it was not tried.
-    """
-
-    candidate: BackboneCandidate
-    scores: Float32 | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Notes:
-    """What a job has found of its candidates, as it is written down after each for an attempt to come.
-
-    Attributes:
-        dataset: digest of the examples that scores are of.
-        trials: of candidates that need not be tried again, in their order.
-        seconds: that trying took, over all attempts.
-        choice: what was chosen; None before.
-    """
-
-    dataset: str
-    trials: tuple[Trial, ...] = ()
-    seconds: float = 0.0
-    choice: BackboneChoice | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {
-            "dataset": self.dataset,
-            "trials": [
-                {"candidate": asdict(trial.candidate), "scores": _packed(trial.scores)}
-                for trial in self.trials
-            ],
-            "seconds": self.seconds,
-            "choice": None if self.choice is None else self.choice.to_json(),
-        }
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> "Notes":
-        """The notes that `to_json` wrote."""
-        trials = [
-            Trial(
-                candidate=BackboneCandidate(
-                    **{**each["candidate"], "outcome": CandidateOutcome(each["candidate"]["outcome"])}
-                ),
-                scores=_unpacked(each["scores"]),
-            )
-            for each in fields["trials"]
-        ]
-        choice = fields["choice"]
-        return cls(
-            dataset=fields["dataset"],
-            trials=tuple(trials),
-            seconds=fields["seconds"],
-            choice=None if choice is None else BackboneChoice.from_json(choice),
-        )
-
-
 class Choosing:
     """Chooses the backbone of one job. Used by one thread.
 
-    Each candidate's features are computed on the train lane and stay in the cache, so that the fine-tune on the one
-    that is taken runs no pass. Candidates are compared by heads of a closed form, fitted on the examples that are not
-    held out and measured out of fold.
+    Each candidate's features are computed on the train lane and stay in the cache, so that the fine-tune on
+    the one that is taken runs no pass. Candidates are compared by heads of a closed form, fitted on the
+    examples that are not held out and measured out of fold.
 
     Args:
         job: the job as it was claimed.
@@ -176,32 +111,34 @@ class Choosing:
         return choice
 
     def _trial(self, dataset: Dataset, name: str, place: int) -> Trial:
-        why = self._reason_to_stop()
-        if why:
-            return self._untried(name, CandidateOutcome.NOT_TRIED, why)
         started = self._clock()
-        self._tell(place, f"{name} is being loaded.", force=True)
+        outcome, why = CandidateOutcome.NOT_TRIED, self._reason_to_stop()
+        if not why:
+            self._tell(place, f"{name} is being loaded.", force=True)
+            try:
+                return self._tried(dataset, self._loaded(name), place, started)
+            except _TimeOverError:
+                why = f"The time budget of {self._spec.backbone_time_budget:g} s ended while it was tried."
+            except _UnfitError as error:
+                outcome, why = CandidateOutcome.FAILED, str(error)
+            except (MemoryError, RuntimeError):
+                outcome, why = CandidateOutcome.FAILED, self._broken(name)
+        candidate = BackboneCandidate(
+            backbone=name,
+            outcome=outcome,
+            message=why,
+            megabytes=megabytes(self._engine.info(name)),
+            seconds=self._clock() - started,
+        )
+        return Trial(candidate=candidate)
+
+    def _loaded(self, name: str) -> Embedder:
         try:
-            embedder = self._engine.load(name)
+            return self._engine.load(name)
+        except HeadstartError as error:
+            raise _UnfitError(error.message) from error
         except Exception as error:
-            # Whatever its source raises is the candidate's fault, unless the server stops.
-            return self._failed(name, error)
-        try:
-            return self._tried(dataset, embedder, place, started)
-        except _TimeOverError:
-            return self._untried(
-                name,
-                CandidateOutcome.NOT_TRIED,
-                f"The time budget of {self._spec.backbone_time_budget:g} s ended while it was tried.",
-                seconds=self._clock() - started,
-            )
-        except UnusableExamples as error:
-            if not self._scored:
-                # The examples' fault more likely than the backbone's: the others would take as long to say so.
-                raise
-            return self._untried(name, CandidateOutcome.FAILED, error.message)
-        except (MemoryError, RuntimeError) as error:
-            return self._failed(name, error)
+            raise _UnfitError(self._broken(name)) from error
 
     def _tried(self, dataset: Dataset, embedder: Embedder, place: int, started: float) -> Trial:
         name = embedder.info.name
@@ -212,7 +149,7 @@ class Choosing:
             self._tell(place, f"{name}: {done} of {total} examples.", part=part)
 
         extraction.run(embedder, window=self._window, checkpoint=self._check, progress=tell)
-        check_faults(self._spec, extraction.faults, len(dataset))
+        self._check_faults(extraction, len(dataset))
         table = extraction.table()
         seconds = self._serving_seconds(dataset, embedder, extraction.usable)
         trained = table.part(~table.kept_out(self._spec, self._check))
@@ -236,6 +173,15 @@ class Choosing:
             scores=_scores(fitted, trained, len(dataset)),
         )
 
+    def _check_faults(self, extraction: Extraction, count: int) -> None:
+        try:
+            check_faults(self._spec, extraction.faults, count)
+        except UnusableExamples as error:
+            if self._scored:
+                raise _UnfitError(error.message) from error
+            # More likely the examples' fault: the other backbones would take as long to say so.
+            raise
+
     def _serving_seconds(self, dataset: Dataset, embedder: Embedder, usable: Sequence[int]) -> float:
         """Seconds that decoding and pass of one input take by themselves, in the mean over some inputs.
 
@@ -249,14 +195,14 @@ class Choosing:
 
     def _decided(self, dataset: Dataset) -> BackboneChoice:
         trials = self._notes.trials
-        tried = [trial for trial in trials if trial.scores is not None]
+        tried = self._scored
         if not tried:
             raise BackboneNotFound(
                 "None of the backbones that were to be tried could be: "
                 + " ".join(f"{trial.candidate.backbone}: {trial.candidate.message}" for trial in trials)
             )
         ranking = rank(
-            [trial.scores for trial in tried if trial.scores is not None],
+            [np.asarray(trial.scores, np.float64) for trial in tried],
             [trial.candidate.milliseconds for trial in tried],
             np.array([example.weight for example in dataset.examples], np.float64),
         )
@@ -298,7 +244,7 @@ class Choosing:
         if self._is_over():
             return f"The time budget of {self._spec.backbone_time_budget:g} s was used up."
         if any(trial.scores is not None and not np.isfinite(trial.scores).any() for trial in self._scored):
-            return "The examples are too few to cross-validate on: nothing could tell it from the one before."
+            return "The examples are too few to tell it from the one before by cross-validation."
         return ""
 
     # Telling
@@ -327,26 +273,17 @@ class Choosing:
             choosing=choosing,
         )
 
-    def _untried(self, name: str, outcome: CandidateOutcome, why: str, seconds: float = 0.0) -> Trial:
-        return Trial(
-            candidate=BackboneCandidate(
-                backbone=name,
-                outcome=outcome,
-                message=why,
-                megabytes=megabytes(self._engine.info(name)),
-                seconds=seconds,
-            )
-        )
-
-    def _failed(self, name: str, error: Exception) -> Trial:
+    def _broken(self, name: str) -> str:
+        """What is told of a candidate that raised what it should not; called where that is handled."""
+        # If the server stops it is not the candidate's fault.
         self._checkpoint()
-        if isinstance(error, HeadstartError):
-            return self._untried(name, CandidateOutcome.FAILED, error.message)
         fault = uuid.uuid4().hex
-        log.warning("candidate_failed", job_id=self._job.job_id, backbone=name, fault=fault, exc_info=error)
-        return self._untried(
-            name, CandidateOutcome.FAILED, f"It could not be loaded or run; the server's log has id {fault}."
-        )
+        log.exception("candidate_broken", job_id=self._job.job_id, backbone=name, fault=fault)
+        return f"It could not be loaded or run; the server's log has id {fault}."
+
+
+class _UnfitError(Exception):
+    """A candidate cannot be tried; the message says why."""
 
 
 class _TimeOverError(Exception):
@@ -398,19 +335,8 @@ def _reason(ranking: Ranking, names: Sequence[str]) -> str:
         return "It takes the fewest milliseconds; the examples are too few to tell the backbones apart."
     if ranking.chosen == ranking.best:
         return "It is the best, and no cheaper one is within one standard error of it."
+    gap = f"{standing.behind:.4g} ± {standing.behind_error:.4g} on {ranking.example_count} examples"
     return (
-        f"It is the cheapest of those within one standard error of the best, {names[ranking.best]}: behind by "
-        f"{standing.behind:.4g} ± {standing.behind_error:.4g} on {ranking.example_count} examples."
+        "It is the cheapest of those within one standard error of the best, "
+        f"{names[ranking.best]}: behind by {gap}."
     )
-
-
-def _packed(scores: Float32 | None) -> str | None:
-    if scores is None:
-        return None
-    return b64encode(compress(scores.astype("<f4").tobytes())).decode()
-
-
-def _unpacked(packed: str | None) -> Float32 | None:
-    if packed is None:
-        return None
-    return np.frombuffer(decompress(b64decode(packed)), "<f4").astype(np.float32)

@@ -47,6 +47,7 @@ from headstart_server.models.version import Manifest, TailFacts
 #: Seconds of a fit from which on it is put aside: what took less is sooner fitted again than written.
 STAGE_SECONDS = 1.0
 
+
 class TrainingObserver(Protocol):
     """Who is told of finished steps and published versions."""
 
@@ -177,7 +178,7 @@ class FineTuneRun:
     # Steps
 
     def _backbone(self) -> str:
-        """The backbone that is fitted on, chosen now or by an earlier attempt where the spec leaves it open."""
+        """The backbone to fit on: where the spec leaves it open chosen now, or by an earlier attempt."""
         spec = self._job.spec
         if not spec.chooses_backbone:
             return spec.backbone
@@ -286,7 +287,9 @@ class FineTuneRun:
     ) -> Measured:
         found = measured(fitted, table.views, table.targets, table.ids, kept_out, own=own)
         metrics = found.evaluation.metrics
-        self._telling.report(JobStep.EVALUATE, metrics.example_count, metrics.example_count, metrics, force=True)
+        self._telling.report(
+            JobStep.EVALUATE, metrics.example_count, metrics.example_count, metrics, force=True
+        )
         return found
 
     def _assessment(

@@ -3,10 +3,11 @@
 import json
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from typing import Any
 
 from headstart_server.backbones.backbone import BackboneInfo
 from headstart_server.backbones.memory import available_bytes
@@ -72,7 +73,8 @@ class Upload:
 
     Args:
         intake: whose upload it is.
-        asked: what to do, as the caller said it: with an alias for the parent, if that was named.
+        asked: what the caller said, as JSON values: with an alias for the parent, if that was named. It tells
+            the request from others with its id.
         spec: what to do, with the backbone's name and the parent's number.
         info: the backbone's facts; None where it is to be chosen.
         candidates: what it is to be chosen from; None where it is named.
@@ -85,7 +87,7 @@ class Upload:
     def __init__(
         self,
         intake: "Intake",
-        asked: FineTuneSpec,
+        asked: Mapping[str, Any],
         spec: FineTuneSpec,
         info: BackboneInfo | None,
         request_id: str,
@@ -138,7 +140,9 @@ class Upload:
         """
         with self._working() as writer:
             # Of what the caller sent: what an alias names, or a parent holds, may be other things by now.
-            digest = writer.digest_of_added(with_ids=self._spec.has_parent)
+            digest = writer.digest_of_added(
+                with_ids=any(map(self._asked.get, ("parent_version", "parent_alias")))
+            )
             request_hash = _request_hash(self._asked, digest)
             if self._repeated:
                 return self._earlier(request_hash)
@@ -276,7 +280,9 @@ class Upload:
         """Check that so many different contents are not too many for what the job has to keep of each."""
         recipe = self._spec.recipe
         if isinstance(recipe, Partial):
-            check_room(self._backbone.tails[recipe.blocks].cut, content_count, self._intake.max_activation_bytes)
+            check_room(
+                self._backbone.tails[recipe.blocks].cut, content_count, self._intake.max_activation_bytes
+            )
 
     def _check(self, example: Example, index: int) -> None:
         check_modality(self._backbone, example.content, f"examples[{index}].input", example.id)
@@ -348,14 +354,14 @@ class Intake:
             _check_inherited(spec, parent)
         if spec.chooses_backbone and spec.has_parent:
             raise InvalidField(
-                f"Expected a backbone by its name with a parent, or none for the parent's. Received: {AUTO!r}. "
-                "Rebase tries other backbones for a version.",
+                "Expected a backbone by its name with a parent, or none for the parent's. "
+                f"Received: {AUTO!r}. Rebase tries other backbones for a version.",
                 field="spec.backbone",
             )
         return self.upload(
             spec if spec.backbone else replace(spec, backbone=_usual_backbone(parent, earlier)),
             request_id,
-            asked=spec if spec.has_parent else None,
+            asked=spec.to_json() if spec.has_parent else None,
             parent=parent,
             repeated=earlier is not None,
             previews=validate_only,
@@ -366,7 +372,7 @@ class Intake:
         spec: FineTuneSpec,
         request_id: str,
         *,
-        asked: FineTuneSpec | None = None,
+        asked: Mapping[str, Any] | None = None,
         parent: Parent | None,
         repeated: bool,
         previews: bool = False,
@@ -376,7 +382,8 @@ class Intake:
         Args:
             spec: what to do; an empty backbone means the default.
             request_id: the caller's id; empty for none.
-            asked: what tells the request from others with its id; None for the spec.
+            asked: what the caller said, as JSON values, which tells the request from others with its id; None
+                for the spec.
             parent: the version that it goes on from; None for none, and for a repeated call.
             repeated: whether the request id was accepted before.
             previews: whether no job shall come of it.
@@ -398,7 +405,7 @@ class Intake:
             full = replace(full, parent_version=parent.number, parent_alias=None)
         return Upload(
             self,
-            asked or full,
+            asked or full.to_json(),
             full,
             info,
             request_id,
@@ -488,6 +495,6 @@ def _warnings(summary: DatasetSummary) -> list[str]:
     ]
 
 
-def _request_hash(spec: FineTuneSpec, digest: str) -> str:
-    content = json.dumps([spec.to_json(), digest], sort_keys=True)
+def _request_hash(asked: Mapping[str, Any], digest: str) -> str:
+    content = json.dumps([asked, digest], sort_keys=True)
     return sha256(content.encode()).hexdigest()

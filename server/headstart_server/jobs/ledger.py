@@ -236,16 +236,12 @@ class Ledger:
             JobLostError: it belongs to another attempt.
             DatabaseAway: the database does not answer.
         """
+        values: dict[str, Any] = {"checkpoint": rows.checkpoint(progress, findings, staged)}
+        if choosing is not None:
+            values["choosing"] = choosing
         with self._database.write() as connection:
-            running.write(
-                connection,
-                job,
-                JobState.RUNNING,
-                progress,
-                now=self._database.now(connection),
-                checkpoint=rows.checkpoint(progress, findings, staged),
-                **({} if choosing is None else {"choosing": choosing}),
-            )
+            now = self._database.now(connection)
+            running.write(connection, job, JobState.RUNNING, progress, now=now, **values)
         self._changes.publish(job.job_id)
 
     def succeed(

@@ -25,8 +25,8 @@ class RebaseSpec:
     Attributes:
         model: the model.
         backbone: name of the new backbone; `auto` for one of the candidates.
-        version: number of the version that is fitted anew; None for that of the alias, without one the newest.
-        alias: the alias that is moved if the new version is not worse than the one it names; None for none.
+        version: number of the version that is fitted anew; None for that of the alias, or the newest.
+        alias: moved if the new version is not worse than the one it names; None for none.
         backbone_candidates: as in `FineTuneSpec`.
         backbone_time_budget: as in `FineTuneSpec`.
         recipe: how the head is fitted; None for that of the old version.
@@ -68,7 +68,7 @@ class RebaseSpec:
             raise InvalidField(
                 "Expected promote_if with the alias that it is about. Received: no alias.", field="promote_if"
             )
-        return FineTuneSpec(
+        spec = FineTuneSpec(
             model=self.model,
             backbone=self.backbone,
             recipe=self.recipe or Auto(),
@@ -78,11 +78,17 @@ class RebaseSpec:
             backbone_candidates=self.backbone_candidates,
             backbone_time_budget=self.backbone_time_budget,
             priority=self.priority,
-        ).check()
+        )
+        try:
+            return spec.check()
+        except InvalidField as error:
+            # The request has its fields side by side, and calls the parent by another name.
+            error.field = (error.field or "").removeprefix("spec.").removeprefix("parent_")
+            raise
 
 
 class Rebasing:
-    """Accepts rebases: jobs like those of a fine-tune, that go on from the old version with no further example.
+    """Accepts rebases: jobs like those of a fine-tune, which go on from a version with no more examples.
 
     Args:
         intake: accepts jobs.
@@ -123,14 +129,17 @@ class Rebasing:
                 info = self._intake.engine.info(full.backbone)
                 for example in parent.examples[:1]:
                     check_kind(info, example.kind, "backbone")
-        upload = self._intake.upload(full, request_id, asked=asked, parent=parent, repeated=repeated)
+        said = {**asked.to_json(), "rebase": True, **({"recipe": None} if spec.recipe is None else {})}
+        upload = self._intake.upload(full, request_id, asked=said, parent=parent, repeated=repeated)
         with closing(upload):
             return upload.accept()
 
     def _parent(self, version: Version) -> Parent:
         """The old version with its examples; those that it held out of training are marked so."""
         kept = kept_examples(
-            self._registry, version, "It cannot be fitted anew: send its examples with a fine-tune on the other backbone."
+            self._registry,
+            version,
+            "It cannot be fitted anew: send all examples with a fine-tune on the other backbone.",
         )
         gone = set(self._intake.datasets.forgotten(kept.archives))
         marked = _marked(kept)

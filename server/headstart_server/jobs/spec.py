@@ -159,10 +159,13 @@ class FineTuneSpec:
 
     def _check_choosing(self) -> None:
         names, budget = self.backbone_candidates, self.backbone_time_budget
-        for field_, given in (("backbone_candidates", bool(names)), ("backbone_time_budget", budget is not None)):
+        for field_, given in (
+            ("backbone_candidates", bool(names)),
+            ("backbone_time_budget", budget is not None),
+        ):
             if given and not self.chooses_backbone:
                 raise InvalidField(
-                    f"Expected {field_} with the backbone '{AUTO}' only. Received: backbone {self.backbone!r}.",
+                    f"Expected {field_} with the backbone {AUTO!r} only. Received: {self.backbone!r}.",
                     field=f"spec.{field_}",
                 )
         if len(names) > MAX_CANDIDATES:
@@ -172,7 +175,8 @@ class FineTuneSpec:
             )
         if len(set(names)) < len(names) or not all(names) or AUTO in names:
             raise InvalidField(
-                f"Expected backbone_candidates that name backbones, each once. Received: {', '.join(names)[:200]!r}.",
+                "Expected backbone_candidates that name backbones, each once. "
+                f"Received: {', '.join(names)[:200]!r}.",
                 field="spec.backbone_candidates",
             )
         if budget is not None:

@@ -131,9 +131,7 @@ class Telling:
         progress = self.progress(step, done, total, metrics, message=message, part=part)
         # Without the database the work goes on, as long as the claim is not in doubt.
         with suppress(DatabaseAway):
-            self._ledger.report(
-                self._job, progress, self.findings, staged=self.staged, choosing=choosing
-            )
+            self._ledger.report(self._job, progress, self.findings, staged=self.staged, choosing=choosing)
 
     def progress(
         self,

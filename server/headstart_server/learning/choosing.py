@@ -1,8 +1,9 @@
 """Which of several candidates is taken, from what each was worth on the same examples and what it costs.
 
-The one-standard-error rule: of those that are not behind the best by more than one standard error the cheapest
-(Breiman, Friedman, Olshen and Stone 1984, section 3.4.3). The standard error is that of the difference on the
-same examples: candidates mostly err on the same ones, and what they share tells nothing between them.
+The one-standard-error rule: of those that are not behind the best by more than one standard error the
+cheapest (Breiman, Friedman, Olshen and Stone 1984, section 3.4.3). The standard error is that of the
+difference on the same examples: candidates mostly err on the same ones, and what they share tells nothing
+between them.
 """
 
 from collections.abc import Sequence
@@ -73,9 +74,7 @@ def rank(scores: Sequence[Float64], costs: Sequence[float], weights: Float64) ->
     told = [place for place in by_cost if finite[place].any()]
     shared = finite[told].all(axis=0)
     if not told or not shared.any():
-        return Ranking(
-            chosen=by_cost[0], best=by_cost[0], standings=(None,) * len(scores), example_count=0
-        )
+        return Ranking(chosen=by_cost[0], best=by_cost[0], standings=(None,) * len(scores), example_count=0)
     matrix, weights = matrix[:, shared], np.asarray(weights, np.float64)[shared]
     best = max(told, key=lambda place: _mean(matrix[place], weights)[0])
     standings = [_standing(row, matrix[best], weights) for row in matrix]

@@ -147,8 +147,8 @@ def quick(recipe: Recipe) -> Recipe:
 def opened(recipe: CarriedOut) -> Recipe:
     """The kind of a recipe that was carried out, with its settings to be chosen anew.
 
-    They were chosen for the features of one backbone. Of a ridge regression it is not known whether it was asked for
-    or chosen: it becomes `auto`.
+    They were chosen for the features of one backbone. Of a ridge regression it is not known whether it was
+    asked for or chosen: it becomes `auto`.
     """
     if isinstance(recipe, Partial):
         return Partial(blocks=recipe.blocks)
