@@ -297,7 +297,7 @@ def _digest(dataset: Dataset) -> str:
 
 
 def _scores(fitted: Fitted, table: Table, count: int) -> Float32:
-    """What a head was worth on each of so many examples, by its out-of-fold answers; NaN where it has none."""
+    """What a head was worth on each of so many examples, by its out-of-fold answers; NaN without one."""
     scores = np.full(count, np.nan, np.float32)
     if fitted.outputs is None:
         return scores
