@@ -28,9 +28,14 @@ def by_cost(infos: Sequence[BackboneInfo]) -> list[BackboneInfo]:
     """Backbones from the one that is likely to be the fastest on.
 
     What they take is only known once they have run. Weights are applied at places whose number goes with that
-    of the pixels, so the product of both is what they are ordered by.
+    of the pixels, so the product of both is what they are ordered by. Those of which it is not known yet come
+    last.
     """
-    return sorted(infos, key=lambda info: (info.parameter_count * prod(info.input_size), info.name))
+
+    def cost(info: BackboneInfo) -> tuple[bool, int, str]:
+        return not info.views, info.parameter_count * prod(info.input_size), info.name
+
+    return sorted(infos, key=cost)
 
 
 class Candidates:
@@ -54,7 +59,9 @@ class Candidates:
         self._available = available
         self._named = [engine.info(name) for name in spec.backbone_candidates]
         for info in self._named:
-            check_recipe(info, spec.recipe)
+            # Of what was never loaded it is not known yet: then the job tells.
+            if info.views:
+                check_recipe(info, spec.recipe)
         modalities = {info.modality.value for info in self._named}
         if len(modalities) > 1:
             raise InvalidField(
@@ -76,7 +83,9 @@ class Candidates:
         Of more than `SHORT_LIST` the cheapest, the largest and some between them, evenly by rank.
         """
         default = self._engine.info("")
-        able = [info for info in self._engine.infos() if takes(info, kind) and _can(info, self._recipe)]
+        # What was never loaded may have to be fetched first: whoever wants that names it.
+        known = [info for info in self._engine.infos() if info.views]
+        able = [info for info in known if takes(info, kind) and _can(info, self._recipe)]
         if default in able:
             # An array may be a picture or a row of numbers: it is what the default takes it for.
             able = [info for info in able if info.modality is default.modality]

@@ -14,7 +14,7 @@ import structlog
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
 from headstart_server.errors import BackboneNotFound, HeadstartError, UnusableExamples
-from headstart_server.jobs.candidates import megabytes
+from headstart_server.jobs.candidates import check_recipe, megabytes
 from headstart_server.jobs.choosing_notes import Notes, Trial
 from headstart_server.jobs.datasets import Dataset, DatasetStore
 from headstart_server.jobs.extraction import Extraction, Table, check_faults
@@ -134,11 +134,13 @@ class Choosing:
 
     def _loaded(self, name: str) -> Embedder:
         try:
-            return self._engine.load(name)
+            embedder = self._engine.load(name)
+            check_recipe(embedder.info, self._spec.recipe)
         except HeadstartError as error:
             raise _UnfitError(error.message) from error
         except Exception as error:
             raise _UnfitError(self._broken(name)) from error
+        return embedder
 
     def _tried(self, dataset: Dataset, embedder: Embedder, place: int, started: float) -> Trial:
         name = embedder.info.name
@@ -213,7 +215,7 @@ class Choosing:
         names = [trial.candidate.backbone for trial in tried]
         return BackboneChoice(
             backbone=names[ranking.chosen],
-            reason=_reason(ranking, names),
+            reason=_reason(ranking, names, self._job.task),
             candidates=tuple(told.get(each.candidate.backbone, each.candidate) for each in trials),
             time_budget=self._spec.backbone_time_budget,
             example_count=ranking.example_count,
@@ -327,7 +329,7 @@ def _standing(told: BackboneCandidate, ranking: Ranking, place: int, task: Task)
     )
 
 
-def _reason(ranking: Ranking, names: Sequence[str]) -> str:
+def _reason(ranking: Ranking, names: Sequence[str], task: Task) -> str:
     standing = ranking.standings[ranking.chosen]
     if len(names) == 1:
         return "No other backbone was tried."
@@ -335,7 +337,8 @@ def _reason(ranking: Ranking, names: Sequence[str]) -> str:
         return "It takes the fewest milliseconds; the examples are too few to tell the backbones apart."
     if ranking.chosen == ranking.best:
         return "It is the best, and no cheaper one is within one standard error of it."
-    gap = f"{standing.behind:.4g} ± {standing.behind_error:.4g} on {ranking.example_count} examples"
+    form = ".3g" if task is Task.REGRESSION else ".1%"
+    gap = f"{standing.behind:{form}} ± {standing.behind_error:{form}} on {ranking.example_count} examples"
     return (
         "It is the cheapest of those within one standard error of the best, "
         f"{names[ranking.best]}: behind by {gap}."

@@ -121,14 +121,13 @@ class Rebasing:
         asked = spec.fine_tune()
         repeated = bool(request_id) and self._intake.ledger.replayed(request_id) is not None
         parent, full = None, asked
+        info = None if asked.chooses_backbone else self._intake.engine.info(asked.backbone)
         if not repeated:
             version = self._registry.version(spec.model, self._registry.resolve(spec.selector))
             parent = self._parent(version)
             full = _like(asked, version, keeps_recipe=spec.recipe is None)
-            if not full.chooses_backbone:
-                info = self._intake.engine.info(full.backbone)
-                for example in parent.examples[:1]:
-                    check_kind(info, example.kind, "backbone")
+            if info is not None and parent.examples:
+                check_kind(info, parent.examples[0].kind, "backbone")
         said = {**asked.to_json(), "rebase": True, **({"recipe": None} if spec.recipe is None else {})}
         upload = self._intake.upload(full, request_id, asked=said, parent=parent, repeated=repeated)
         with closing(upload):

@@ -1,6 +1,7 @@
 """Which backbones are tried where the caller leaves it open, and which may be named."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -67,6 +68,14 @@ def test_what_the_recipe_cannot_be_carried_out_on_is_left_out_or_refused_if_it_i
         tried(known, recipe=Partial(blocks=3))
     with pytest.raises(InvalidField, match="Expected a view of backbone 'image-1'"):
         tried(known, names=["image-1"], recipe=Ridge(views=("deep",)))
+
+
+def test_what_was_never_loaded_is_tried_only_if_it_is_named_and_then_last() -> None:
+    unknown = FakeBackbone("unknown")
+    unknown.info = replace(unknown.info, views={}, parameter_count=0)
+    known = engine(*images(1, 2), unknown)
+    assert tried(known) == ["image-1", "image-2"]
+    assert tried(known, names=["unknown", "image-2"], recipe=Ridge(views=("taps",))) == ["image-2", "unknown"]
 
 
 def test_named_ones_are_tried_from_the_cheapest_on_whatever_memory_there_is() -> None:

@@ -4,9 +4,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
 from fakes import Desk, FakeBackbone
-from headstart_server.errors import BackboneNotFound, UndecodableInput, UnusableExamples
+from headstart_server.backbones.backbone import Modality
+from headstart_server.database.tables import jobs
+from headstart_server.errors import (
+    BackboneNotFound,
+    EmptyDataset,
+    InvalidField,
+    RequestIdReused,
+    UndecodableInput,
+    UnusableExamples,
+)
 from headstart_server.jobs.fine_tune import FineTuneRun
 from headstart_server.jobs.job import Job, JobEvent, JobStep
 from headstart_server.learning.backbone_choice import BackboneChoice, CandidateOutcome
@@ -73,6 +83,59 @@ def passes(bench: Workbench) -> dict[str, int]:
 
 def events(bench: Workbench, job_id: str) -> list[JobEvent]:
     return list(bench.desk.ledger.events(job_id, 0))
+
+
+# Accepting
+
+
+def test_the_first_example_tells_which_are_tried(tmp_path: Path, desk: Desk) -> None:
+    text = FakeBackbone("text", digest="t" * 64, modality=Modality.TEXT)
+    bench = Workbench(tmp_path, desk, *backbones(large=LARGE, good=GOOD), text, loaded=False)
+    words = [Example(content=word, target=Target.of_label(word[0])) for word in ("a1", "b1", "a2", "b2")]
+    # Nothing is known of the one named `fake`, which has no parameters.
+    assert bench.accept(pets(2), backbone="auto").spec.backbone_candidates == ("fake", "good", "large")
+    assert bench.accept(words, backbone="auto").spec.backbone_candidates == ("text",)
+    assert bench.source.loads == []
+    bench.close()
+
+
+def test_the_same_request_gives_the_same_job_whatever_is_tried_by_then(bench: Workbench) -> None:
+    first = bench.accept(pets(2), request_id="r", backbone="auto")
+    assert bench.accept(pets(2), request_id="r", backbone="auto").job_id == first.job_id
+    for spec in ({"backbone": "good"}, {"backbone": "auto", "backbone_candidates": ("good",)}, {}):
+        with pytest.raises(RequestIdReused):
+            bench.accept(pets(2), request_id="r", **spec)
+
+
+def test_no_example_tells_nothing_and_is_refused(bench: Workbench) -> None:
+    with pytest.raises(EmptyDataset):
+        bench.accept([], backbone="auto")
+    assert bench.files() == set()
+
+
+def test_with_a_parent_the_backbone_is_named_or_that_of_the_parent(bench: Workbench) -> None:
+    chosen(bench)
+    with pytest.raises(InvalidField) as caught:
+        bench.accept(pets(2, start=8), backbone="auto", parent_version=1)
+    assert caught.value.field == "spec.backbone"
+    assert "Rebase tries other backbones for a version." in caught.value.message
+    child = bench.published(pets(2, start=8), parent_version=1)
+    assert (child.manifest.backbone, child.manifest.backbone_choice) == ("good", None)
+
+
+def test_without_a_job_the_likely_cheapest_looks_at_the_examples(bench: Workbench) -> None:
+    found = bench.validate(pets(4), backbone="auto", backbone_candidates=("large", "good"))
+    assert found.valid
+    assert found.previewed is not None
+    assert bench.source.loads == ["good"]
+
+
+def test_a_server_of_an_earlier_release_does_not_claim_what_it_cannot_do(bench: Workbench) -> None:
+    bench.accept(pets(2), backbone="auto")
+    bench.accept(pets(2), backbone="good")
+    with bench.desk.shelf.database.read() as connection:
+        kinds = list(connection.execute(select(jobs.c.kind).order_by(jobs.c.created)).scalars())
+    assert sorted(kinds) == ["choosing_fine_tune", "fine_tune"]
 
 
 # What is taken

@@ -31,7 +31,7 @@ def test_it_fits_a_terminal_of_80_columns(name):
             "chosen",
             [
                 "efficientnet-lite0 was chosen from 4 backbones.",
-                "efficientnet-lite1  96.2% ± 2.5%              \N{EN DASH}       7.2    16      1.3",
+                "efficientnet-lite0  95.0% ± 2.8%  1.2% ± 1.3%       4.8    14     0.71",
                 "  - huge: The time budget of 2 s was used up.",
             ],
         ),
