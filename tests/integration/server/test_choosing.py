@@ -5,6 +5,7 @@ ones, their times on this machine, the features of one job serving the next, and
 """
 
 import hashlib
+from pathlib import Path
 
 import grpc
 import pytest
@@ -13,8 +14,8 @@ from headstart import Client
 from headstart.v1 import choosing_pb2, comparison_pb2, job_pb2, model_pb2
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import prediction_service_pb2 as predicting
-from integration.server.calls import TIMEOUT, Api, digit, digits, refused
-from server_process import ServerProcess
+from integration.server.calls import TIMEOUT, Api, digit, digits, noise, refused
+from server_process import ServerProcess, running
 
 NAMES = ("efficientnet-lite0", "efficientnet-lite1")
 TRIED = choosing_pb2.CANDIDATE_OUTCOME_TRIED
@@ -185,3 +186,24 @@ def test_with_a_parent_the_backbone_is_not_left_open(api: Api, chosen: job_pb2.J
     refusal = refused(go_on)
     assert refusal.code == grpc.StatusCode.INVALID_ARGUMENT
     assert "Rebase tries other backbones" in refusal.message
+
+
+def test_killed_between_two_candidates_it_goes_on_with_the_second(tmp_path: Path):
+    """A server of its own: it is killed as by the kernel, which no other test's could bear."""
+    data, flags = tmp_path / "data", ("--workers", "1")
+    with running(data, *flags) as server, Api.connect(server.target) as api:
+        server.wait_until_serving()
+        job = api.fine_tune(noise(60, seed=3), model="m", backbone="auto", backbone_candidates=NAMES)
+        for event in api.watch(job.job_id):
+            if event.progress.message.startswith(f"{NAMES[1]} is being loaded"):
+                break
+        server.kill()
+    with running(data, *flags) as server, Api.connect(server.target) as api:
+        ended = api.ended(job.job_id)
+        assert ended.state == job_pb2.JOB_STATE_SUCCEEDED, ended.error
+        told = [event.progress.message for event in api.watch(job.job_id)]
+        assert sum(each == f"{NAMES[0]} is being loaded." for each in told) == 1
+        assert sum(each == f"{NAMES[1]} is being loaded." for each in told) == 2
+        choice = api.version("m", 1).backbone_choice
+        assert [each.outcome for each in choice.candidates] == [TRIED, TRIED]
+        assert choice.example_count == 60
