@@ -35,6 +35,8 @@ log = structlog.get_logger(__name__)
 #: Inputs that tell what serving takes, and how often each is run: the fastest time of each counts, which says
 #: least of what else the machine was doing.
 PROBES, PROBE_RUNS = 5, 3
+#: A candidate over which processes have died so often is left: what kills a server must not fail the job.
+MAX_DEATHS = 2
 #: Part of a candidate that is done when its features are there.
 _FEATURES_PART = 0.9
 
@@ -114,8 +116,8 @@ class Choosing:
         started = self._clock()
         outcome, why = CandidateOutcome.NOT_TRIED, self._reason_to_stop()
         if not why:
-            self._tell(place, f"{name} is being loaded.", force=True)
             try:
+                self._begin(name, place)
                 return self._tried(dataset, self._loaded(name), place, started)
             except _TimeOverError:
                 why = f"The time budget of {self._spec.backbone_time_budget:g} s ended while it was tried."
@@ -131,6 +133,14 @@ class Choosing:
             seconds=self._clock() - started,
         )
         return Trial(candidate=candidate)
+
+    def _begin(self, name: str, place: int) -> None:
+        """Write down that a candidate is tried, unless servers have died over it."""
+        if self._notes.trying != name:
+            self._notes = replace(self._notes, trying=name, crashes=self._job.crashes)
+        elif self._job.crashes - self._notes.crashes >= MAX_DEATHS:
+            raise _UnfitError(f"The server died {MAX_DEATHS} times while it was tried.")
+        self._tell(place, f"{name} is being loaded.", force=True, write=True)
 
     def _loaded(self, name: str) -> Embedder:
         try:

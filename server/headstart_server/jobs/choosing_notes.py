@@ -35,12 +35,16 @@ class Notes:
         trials: of candidates that need not be tried again, in their order.
         seconds: that trying took, over all attempts.
         choice: what was chosen; None before.
+        trying: the candidate that is tried; empty before the first.
+        crashes: how often a process had died over the job when that was begun.
     """
 
     dataset: str
     trials: tuple[Trial, ...] = ()
     seconds: float = 0.0
     choice: BackboneChoice | None = None
+    trying: str = ""
+    crashes: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -52,6 +56,8 @@ class Notes:
             ],
             "seconds": self.seconds,
             "choice": None if self.choice is None else self.choice.to_json(),
+            "trying": self.trying,
+            "crashes": self.crashes,
         }
 
     @classmethod
@@ -72,6 +78,8 @@ class Notes:
             trials=tuple(trials),
             seconds=fields["seconds"],
             choice=None if choice is None else BackboneChoice.from_json(choice),
+            trying=fields["trying"],
+            crashes=fields["crashes"],
         )
 
 

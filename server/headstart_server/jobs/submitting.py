@@ -13,7 +13,7 @@ from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import DatasetSummary
 
-#: The kinds of jobs there are. Servers claim only kinds they know: those of release 0.2 choose no backbone.
+#: The kinds of jobs there are. Servers claim only kinds they know: earlier releases choose no backbone.
 FINE_TUNE, CHOOSING = "fine_tune", "choosing_fine_tune"
 #: Ids of examples left out that are told with a job; there may be megabytes of them.
 MAX_TOLD_IDS = 100

@@ -125,7 +125,7 @@ class Manifest:
         )
 
 
-#: Fields that manifests of release 0.2 do not have.
+#: Fields that manifests of earlier releases do not have.
 _LATER = ("asked_recipe", "backbone_choice")
 
 

@@ -359,6 +359,42 @@ def test_the_next_attempt_does_not_try_again_what_was_tried(bench: Workbench) ->
     assert choice.example_count == 24
 
 
+def test_a_candidate_that_kills_the_server_is_left_and_does_not_fail_the_job(bench: Workbench) -> None:
+    bench.accept(pets(8), backbone="auto", backbone_candidates=("large", "good"))
+
+    def kill(name: str) -> None:
+        if name == "large":
+            raise Killed
+
+    bench.source.before_load = kill
+    for _ in range(2):
+        with pytest.raises(Killed):
+            bench.run()
+        bench.desk.crash()
+    choice = choice_of(bench.registry.version("pets", bench.run()))
+    assert choice.backbone == "good"
+    assert choice.candidates[1].outcome is CandidateOutcome.FAILED
+    assert choice.candidates[1].message == "The server died 2 times while it was tried."
+
+
+def test_a_server_that_stops_for_other_reasons_is_no_fault_of_a_candidate(bench: Workbench) -> None:
+    job = bench.accept(pets(8), backbone="auto", backbone_candidates=("large", "good"))
+    for _ in range(4):
+        claimed = bench.desk.claim()
+
+        def check() -> None:
+            told = [each.progress for each in events(bench, job.job_id) if each.progress]
+            if told and told[-1].message == "large is being loaded.":
+                raise Killed
+
+        with pytest.raises(Killed):
+            FineTuneRun(claimed, bench.tools, check).execute()
+        bench.desk.ledger.give_back(claimed)
+    assert set(outcomes(choice_of(bench.registry.version("pets", bench.run()))).values()) == {
+        CandidateOutcome.TRIED
+    }
+
+
 def test_a_choice_stays_whatever_a_next_attempt_would_find(bench: Workbench) -> None:
     job = killed_in(bench, "choose", "Took good.")
     loads = list(bench.source.loads)
