@@ -7,7 +7,9 @@ then fits each candidate by its name, which takes no pass any more, and measures
 import argparse
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 from rich.console import Console
@@ -31,23 +33,32 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     # Wide enough for the tables wherever it is printed.
-    console = Console(width=110)
+    console = Console(width=120)
     with (
         tempfile.TemporaryDirectory(prefix="headstart-choosing-") as folder,
         running(Path(folder) / "data", "--metrics-port", "-1") as server,
     ):
         server.wait_until_serving()
+        # No picture is in two sets: features that are cached would make the second one faster.
+        (warming, *trained), test = _sets([2, *arguments.shots], arguments.held_out)
         with Client(server.target) as client:
-            _warm(client, arguments.candidates)
-            for shots in arguments.shots:
-                train, test = split(digits(), train=shots, test=arguments.held_out)
+            # So that no table tells how long it takes to load a backbone the first time.
+            client.fine_tune(_examples(warming), model="warm", **_auto(arguments.candidates)).wait()
+            for shots, train in zip(arguments.shots, trained, strict=True):
                 console.print(_measured(client, train, test, arguments.candidates, shots))
 
 
-def _warm(client: Client, candidates: Sequence[str] | None) -> None:
-    """Have each candidate loaded, so that no table tells how long that takes the first time."""
-    pictures, _ = split(digits(), train=2, test=0, seed=9)
-    client.fine_tune(_examples(pictures), model="warm", **_auto(candidates)).wait()
+def _sets(sizes: Sequence[int], held_out: int) -> tuple[list[list[Picture]], list[Picture]]:
+    """Sets of so many pictures of each digit, and one more to measure on."""
+    chosen, test = split(digits(), train=sum(sizes), test=held_out)
+    of_class: dict[str, list[Picture]] = defaultdict(list)
+    for picture in chosen:
+        of_class[picture.label].append(picture)
+    ends = list(accumulate(sizes))
+    return [
+        [picture for pictures in of_class.values() for picture in pictures[end - size : end]]
+        for size, end in zip(sizes, ends, strict=True)
+    ], test
 
 
 def _measured(
@@ -84,7 +95,7 @@ def _rows(
         result = client.evaluate(_examples(test), model=model)
         rows.append(
             [
-                f"{each.backbone}{' (taken)' if each.backbone == choice.backbone else ''}",
+                ("> " if each.backbone == choice.backbone else "  ") + each.backbone,
                 f"{each.accuracy:.1%} ± {each.standard_error:.1%}",
                 f"{each.behind:.1%} ± {each.behind_error:.1%}" if each.behind else "best",
                 f"{each.milliseconds:.1f}",
