@@ -65,6 +65,10 @@ bench-peers: $(VENV)/.stamp-demo $(PEERS:%=$(PEER_VENVS)/%/.stamp) ## Measure be
 bench-recipes: $(VENV)/.stamp-bench ## Measure the recipes on labelled pictures.
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/recipes.py $(ARGS)
 
+.PHONY: bench-choosing
+bench-choosing: $(VENV)/.stamp-demo ## Measure the choice between backbones.
+	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/choosing.py $(ARGS)
+
 .PHONY: bench-insight
 bench-insight: $(VENV)/.stamp-bench ## Measure unknown inputs, label suspects and learning curves.
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/insight.py $(ARGS)

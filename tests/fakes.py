@@ -60,6 +60,11 @@ class FakeBackbone:
 
     Contents that begin with `broken` cannot be decoded; features of those with `endless` are no numbers. It
     can be cut before its last block or before the last two; its activations are the features, three times.
+
+    Args:
+        own: how much of the features is each content's own; from some 3 on words can hardly be told apart.
+        parameters: how many it has.
+        seconds: what a batch takes, where a test lets time pass.
     """
 
     def __init__(
@@ -69,13 +74,18 @@ class FakeBackbone:
         modality: Modality = Modality.IMAGE,
         size: int = 12,
         digest: str = "b" * 64,
+        own: float = 0.3,
+        parameters: int = 0,
+        seconds: float = 0.0,
     ) -> None:
+        self.own = own
+        self.seconds = seconds
         self.info = BackboneInfo(
             name=name,
             modality=modality,
             views={"last": size, "taps": 3},
             input_size=(),
-            parameter_count=0,
+            parameter_count=parameters,
             source="a test",
             license="Apache-2.0",
             description="A fake.",
@@ -112,7 +122,7 @@ class FakeBackbone:
         size = self.info.views["last"]
         if raw.startswith(b"endless"):
             return np.full(size, np.inf, np.float32)
-        return (vector_of(raw.split(b":")[0], size) + 0.3 * vector_of(raw, size)).astype(np.float32)
+        return (vector_of(raw.split(b":")[0], size) + self.own * vector_of(raw, size)).astype(np.float32)
 
     def cut_short(self, content: Content) -> CutShort | None:
         """Texts are cut after 20 characters."""

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
+from headstart_server.learning.backbone_choice import BackboneCandidate, BackboneChoice, CandidateOutcome
 from headstart_server.learning.comparison import ComparedClass, ComparedMetrics, Comparison
 from headstart_server.learning.dataset_findings import (
     DatasetFindings,
@@ -271,6 +272,55 @@ def picture(index: int) -> bytes:
     return out.getvalue()
 
 
+def with_choice(facts: ReportFacts, backbone: str = "efficientnet-lite0") -> ReportFacts:
+    """A version whose backbone was chosen: two were tried, one did not load, for one the time was over."""
+    choice = BackboneChoice(
+        backbone=backbone,
+        reason="It is the cheapest of those within one standard error of the best, efficientnet-lite1: "
+        "behind by 1.2% ± 1.3% on 60 examples.",
+        candidates=(
+            BackboneCandidate(
+                backbone=backbone,
+                outcome=CandidateOutcome.TRIED,
+                accuracy=0.95,
+                standard_error=0.028,
+                behind=0.0125,
+                behind_error=0.0128,
+                milliseconds=4.81,
+                megabytes=13.5,
+                seconds=0.71,
+            ),
+            BackboneCandidate(
+                backbone="efficientnet-lite1",
+                outcome=CandidateOutcome.TRIED,
+                accuracy=0.9625,
+                standard_error=0.025,
+                behind=0.0,
+                behind_error=0.0,
+                milliseconds=7.2,
+                megabytes=16.5,
+                seconds=1.3,
+            ),
+            BackboneCandidate(
+                backbone="broken",
+                outcome=CandidateOutcome.FAILED,
+                message="Expected one weight file of broken in package broken. Received: 0.",
+                megabytes=90.0,
+            ),
+            BackboneCandidate(
+                backbone="huge",
+                outcome=CandidateOutcome.NOT_TRIED,
+                message="The time budget of 2 s was used up.",
+                megabytes=1234.5,
+            ),
+        ),
+        time_budget=2.0,
+        example_count=60,
+    )
+    manifest = replace(facts.manifest, backbone_choice=choice)
+    return replace(facts, version=replace(facts.version, manifest=manifest))
+
+
 SAMPLES = {
     "two": lambda: with_promotion(of_classes(2, 120), Decision.PROMOTED),
     "ten": lambda: with_promotion(of_classes(10, 520), Decision.KEPT),
@@ -280,4 +330,5 @@ SAMPLES = {
     "old": of_0_1,
     "unmeasured": unmeasured,
     "hostile": hostile,
+    "chosen": lambda: with_choice(of_classes(3, 60)),
 }

@@ -1,7 +1,10 @@
 """The way of fine-tunes from upload to published version in one process, on a backbone without a network."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fakes import Desk, FakeBackbone, FakeSource, ManualClock, Recorder
 from headstart_server.embedding.batcher import Batcher
@@ -17,6 +20,7 @@ from headstart_server.jobs.gate import GateKeeper
 from headstart_server.jobs.intake import Intake, Validation
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.measurement import MeasuringBench
+from headstart_server.jobs.rebasing import RebaseSpec, Rebasing
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import DatasetLimits, Example
 from headstart_server.learning.example_list import ExampleList
@@ -44,6 +48,7 @@ class Workbench:
         backbones: further ones beside `fake`.
         limits: of datasets.
         kept_bytes: most bytes of examples kept for versions.
+        loaded: whether backbones are loaded from the beginning.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class Workbench:
         *backbones: FakeBackbone,
         limits: DatasetLimits | None = None,
         kept_bytes: int = 1 << 30,
+        loaded: bool = True,
     ) -> None:
         self.desk = desk
         self.registry = desk.shelf.registry
@@ -70,9 +76,12 @@ class Workbench:
             self.datasets,
             lambda digests, _: self.cache.remove(digests),
         )
-        self.engine = Engine(FakeSource(self.backbone, *backbones), self._embedder, "fake")
+        self.clock = ManualClock(0.0)
+        self.source = FakeSource(self.backbone, *backbones)
+        self.engine = Engine(self.source, self._embedder, "fake")
         for name in ("fake", *(backbone.info.name for backbone in backbones)):
-            self.engine.load(name)
+            if loaded:
+                self.engine.load(name)
         self.intake = Intake(
             desk.ledger,
             self.datasets,
@@ -81,6 +90,7 @@ class Workbench:
             lambda: None,
             max_activation_bytes=1 << 20,
         )
+        self.rebasing = Rebasing(self.intake, self.registry)
         self.bench = MeasuringBench(
             self.registry,
             self.engine,
@@ -100,14 +110,19 @@ class Workbench:
             software="headstart test",
             scratch=folder,
             max_activation_bytes=1 << 20,
-            clock=ManualClock(0.0),
+            clock=self.clock,
             now=desk.clock,
         )
 
     def _embedder(self, backbone: FakeBackbone) -> Embedder:
         queue = LaneQueue(max_batch=4, train_slice=3)
-        clock = ManualClock(0.0)
-        batcher = Batcher(backbone.run, queue, self.seen, clock=clock)
+        clock = self.clock
+
+        def run(rows: NDArray[np.generic], cuts: Collection[str] = ()) -> dict[str, NDArray[np.float32]]:
+            clock.advance(backbone.seconds)
+            return backbone.run(rows, cuts)
+
+        batcher = Batcher(run, queue, self.seen, clock=clock)
         batcher.start()
         self._batchers.append(batcher)
         return Embedder(backbone, batcher, self.cache, max_pending=10, clock=clock)
@@ -141,6 +156,15 @@ class Workbench:
     def published(self, examples: Sequence[Example] = (), **spec: object) -> Version:
         """Fine-tune, and give the version."""
         model = self.accept(examples, **spec).spec.model
+        return self.registry.version(model, self.run())
+
+    def rebase(self, request_id: str = "", **spec: object) -> Job:
+        """Have a version fitted anew; returns the accepted job."""
+        return self.rebasing.accept(RebaseSpec(**{"model": "pets", **spec}), request_id)
+
+    def rebased(self, **spec: object) -> Version:
+        """Fit a version anew, and give the new one."""
+        model = self.rebase(**spec).spec.model
         return self.registry.version(model, self.run())
 
     def examples(self, version: Version) -> ExampleList:

@@ -27,11 +27,15 @@ from headstart.errors import (
 from headstart.evidence import Abstention
 from headstart.inputs import Example, Text
 from headstart.job import Job
+from headstart.rebasing import RebaseSettings
 from headstart.release import installed_version
 from headstart.results import (
     AbstentionReason,
     Alias,
     Backbone,
+    BackboneCandidate,
+    BackboneChoice,
+    CandidateOutcome,
     ClassMetrics,
     ClassProbability,
     ComparedClass,
@@ -95,7 +99,10 @@ __all__ = [
     "AsyncJob",
     "Auto",
     "Backbone",
+    "BackboneCandidate",
+    "BackboneChoice",
     "Cancelled",
+    "CandidateOutcome",
     "ClassMetrics",
     "ClassProbability",
     "Client",
@@ -152,6 +159,7 @@ __all__ = [
     "PromotionDecision",
     "PromotionGate",
     "QuotaViolation",
+    "RebaseSettings",
     "ReliabilityBin",
     "Remark",
     "RemarkKind",

@@ -20,6 +20,7 @@ from headstart.errors import DeadlineExceeded, Unavailable
 from headstart.evidence import Abstention, make_evidence
 from headstart.examples import Examples, open_examples
 from headstart.inputs import Content
+from headstart.rebasing import RebaseSettings, rebase
 from headstart.results import (
     Alias,
     Backbone,
@@ -126,6 +127,27 @@ class AsyncClient:
         spec = make_spec(model, settings, request_id=request_id or str(uuid.uuid4()))
         source = await asyncio.to_thread(open_examples, examples)
         return self.job(await self._connection.upload(upload.fine_tune(spec, source), on_upload))
+
+    async def rebase(
+        self,
+        model: str,
+        *,
+        backbone: str,
+        version: int | None = None,
+        alias: str | None = None,
+        request_id: str | None = None,
+        **settings: Unpack[RebaseSettings],
+    ) -> AsyncJob:
+        """Fits a version of a model anew on another backbone; as `Client.rebase`."""
+        call = rebase(
+            model,
+            settings,
+            backbone=backbone,
+            version=version,
+            alias=alias,
+            request_id=request_id or str(uuid.uuid4()),
+        )
+        return self.job(await self._connection.send(call))
 
     async def validate(
         self,

@@ -28,10 +28,10 @@ MAX_MESSAGE_BYTES: Final = 64 * 2**20
 TARGET_SCHEMES: Final = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:", "xds:")
 """What a target begins with that is no ``host:port`` but says itself how it is resolved."""
 
-# Repeating one of these does no harm: gRPC itself tries them again.
+# Repeating one of these does no harm (Rebase has a request id): gRPC itself tries them again.
 _REPEATABLE: Final = {
     "headstart.v1.PredictionService": ("Predict", "Embed"),
-    "headstart.v1.FineTuningService": ("Status", "Cancel", "ListJobs"),
+    "headstart.v1.FineTuningService": ("Rebase", "Status", "Cancel", "ListJobs"),
     "headstart.v1.ModelService": ("ListModels", "GetModel", "ListBackbones"),
 }
 _UPLOAD: Final = {"service": "headstart.v1.FineTuningService", "method": "FineTune"}

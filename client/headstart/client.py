@@ -18,6 +18,7 @@ from headstart.evidence import Abstention, make_evidence
 from headstart.examples import Examples, open_examples
 from headstart.inputs import Content
 from headstart.job import Job
+from headstart.rebasing import RebaseSettings, rebase
 from headstart.results import (
     Alias,
     Backbone,
@@ -138,7 +139,8 @@ class Client:
                 a lost connection the count begins anew.
             **settings: ``backbone``, ``recipe``, ``held_out_share``, ``seed``, ``display_name``, ``labels``,
                 ``alias``, ``time_to_live``, ``max_dropped_share``, ``task``, ``promote_if``, ``parent``,
-                ``remove``, ``discard_examples``, ``priority``; see `SpecSettings`.
+                ``remove``, ``discard_examples``, ``priority``, ``backbone_candidates``,
+                ``backbone_time_budget``; see `SpecSettings`.
 
         Returns:
             The accepted job.
@@ -153,6 +155,48 @@ class Client:
         """
         spec = make_spec(model, settings, request_id=request_id or str(uuid.uuid4()))
         return self.job(self._connection.upload(upload.fine_tune(spec, open_examples(examples)), on_upload))
+
+    def rebase(
+        self,
+        model: str,
+        *,
+        backbone: str,
+        version: int | None = None,
+        alias: str | None = None,
+        request_id: str | None = None,
+        **settings: Unpack[RebaseSettings],
+    ) -> Job:
+        """Fits a version of a model anew on another backbone, from the examples that the server keeps.
+
+        The new version takes over title, labels, seed and held-out examples. The old one stays.
+
+        Args:
+            model: the model.
+            backbone: the backbone's name, or ``auto``, as in `SpecSettings`.
+            version: the number of the version. None: that of the alias, without one the newest.
+            alias: moved to the new version if that is not worse than the version it names. None: none is.
+            request_id: as in `fine_tune`.
+            **settings: ``backbone_candidates``, ``backbone_time_budget``, ``recipe``, ``promote_if``,
+                ``priority``; see `RebaseSettings`.
+
+        Returns:
+            The accepted job.
+
+        Raises:
+            NotFound: there is no such model, version, alias or backbone.
+            FailedPrecondition: the version's examples are not kept any more.
+            InvalidArgument: a setting is wrong, or the backbone does not take such examples.
+            ResourceExhausted: too many jobs are queued.
+        """
+        call = rebase(
+            model,
+            settings,
+            backbone=backbone,
+            version=version,
+            alias=alias,
+            request_id=request_id or str(uuid.uuid4()),
+        )
+        return self.job(self._connection.send(call))
 
     def validate(
         self,

@@ -20,6 +20,9 @@ __all__ = [
     "ScalingName",
     "SpecSettings",
     "make_spec",
+    "parse_budget",
+    "parse_candidates",
+    "parse_recipe",
 ]
 
 
@@ -187,6 +190,8 @@ class FineTuneSpec:
     remove: tuple[str, ...] = ()
     discard_examples: bool = False
     priority: int = 0
+    backbone_candidates: tuple[str, ...] = ()
+    backbone_time_budget: timedelta | None = None
     request_id: str = ""
 
 
@@ -194,7 +199,8 @@ class SpecSettings(TypedDict, total=False):
     """What can be set for a fine-tune, besides its model; all of it may be left out.
 
     Attributes:
-        backbone: its name. None: the server's default backbone.
+        backbone: its name; or ``auto``, which tries several and takes the cheapest that is not behind the
+            best by more than one standard error. None: the server's default backbone.
         recipe: an `Auto`, `Ridge`, `Logistic`, `Mlp` or `Partial`, or the name of one. None: ``auto``.
         held_out_share: the share of the examples, 0 to 0.9, kept out of training to measure accuracy. Default
             0: all are trained on, and accuracy is estimated out of fold.
@@ -216,6 +222,9 @@ class SpecSettings(TypedDict, total=False):
         discard_examples: True keeps no examples once the job has ended: the version can be no parent, and its
             report has no pictures.
         priority: queued jobs of a higher one run first, -10 to 10. Default 0.
+        backbone_candidates: with the backbone ``auto`` those that are tried. None: up to 4 of the server's.
+        backbone_time_budget: with ``auto`` when no further one is tried, a timedelta or seconds. None: no
+            limit.
     """
 
     backbone: str | None
@@ -233,6 +242,8 @@ class SpecSettings(TypedDict, total=False):
     remove: Collection[str] | None
     discard_examples: bool
     priority: int
+    backbone_candidates: Collection[str] | None
+    backbone_time_budget: timedelta | float | None
 
 
 def make_spec(model: str, settings: SpecSettings, *, request_id: str = "") -> FineTuneSpec:
@@ -250,7 +261,9 @@ def make_spec(model: str, settings: SpecSettings, *, request_id: str = "") -> Fi
         if not isinstance(key, str) or not isinstance(value, str):
             raise TypeError(f"labels[{key!r}] must be a str, and so must its key. Received: {value!r}")
     given: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
-    given["recipe"] = _recipe(settings.get("recipe"))
+    given["recipe"] = parse_recipe(settings.get("recipe"))
+    given["backbone_candidates"] = parse_candidates(settings.get("backbone_candidates"))
+    given["backbone_time_budget"] = parse_budget(settings.get("backbone_time_budget"))
     lifetime = settings.get("time_to_live")
     if lifetime is not None and not isinstance(lifetime, timedelta):
         given["time_to_live"] = timedelta(seconds=lifetime)
@@ -258,7 +271,28 @@ def make_spec(model: str, settings: SpecSettings, *, request_id: str = "") -> Fi
     return FineTuneSpec(model=model, request_id=request_id, **given)
 
 
-def _recipe(recipe: Recipe | str | None) -> Recipe:
+def parse_candidates(names: Collection[str] | None) -> tuple[str, ...]:
+    """The names of backbones.
+
+    Raises:
+        TypeError: they are no list of names.
+    """
+    if isinstance(names, str) or not all(isinstance(each, str) for each in names or ()):
+        raise TypeError(f"backbone_candidates must be a list of names. Received: {names!r}")
+    return tuple(names or ())
+
+
+def parse_budget(budget: timedelta | float | None) -> timedelta | None:
+    """A duration, a timedelta or seconds."""
+    return budget if isinstance(budget, timedelta | None) else timedelta(seconds=budget)
+
+
+def parse_recipe(recipe: Recipe | str | None) -> Recipe:
+    """The recipe of a name; None: ``auto``.
+
+    Raises:
+        ValueError: there is none of this name.
+    """
     if not isinstance(recipe, str | None):
         return recipe
     kind = _RECIPES.get(recipe or "auto")

@@ -17,7 +17,7 @@ from headstart.task import Task
 from headstart.v1 import comparison_pb2, input_pb2
 from headstart.v1 import job_pb2 as pb
 
-__all__ = ["read_recipe", "read_spec", "spec_message"]
+__all__ = ["gate_message", "read_recipe", "read_spec", "recipe_message", "spec_message"]
 
 _SCALINGS: dict[pb.FeatureScaling, ScalingName] = {
     pb.FEATURE_SCALING_UNIT: "unit",
@@ -31,7 +31,7 @@ def spec_message(spec: FineTuneSpec, *, validate_only: bool = False) -> pb.FineT
     message = pb.FineTuneSpec(
         model=spec.model,
         backbone=spec.backbone,
-        recipe=_recipe_message(spec.recipe),
+        recipe=recipe_message(spec.recipe),
         held_out_share=spec.held_out_share,
         seed=spec.seed,
         display_name=spec.display_name,
@@ -41,10 +41,11 @@ def spec_message(spec: FineTuneSpec, *, validate_only: bool = False) -> pb.FineT
         validate_only=validate_only,
         max_dropped_share=spec.max_dropped_share,
         task=f"TASK_{spec.task}",
-        promote_if=_gate_message(spec.promote_if),
+        promote_if=gate_message(spec.promote_if),
         removed_example_ids=spec.remove,
         discard_examples=spec.discard_examples,
         priority=spec.priority,
+        backbone_candidates=spec.backbone_candidates,
     )
     if isinstance(spec.parent, int):
         message.parent_version = spec.parent
@@ -52,6 +53,8 @@ def spec_message(spec: FineTuneSpec, *, validate_only: bool = False) -> pb.FineT
         message.parent_alias = spec.parent
     if spec.time_to_live is not None:
         message.time_to_live.FromTimedelta(spec.time_to_live)
+    if spec.backbone_time_budget is not None:
+        message.backbone_time_budget.FromTimedelta(spec.backbone_time_budget)
     return message
 
 
@@ -74,6 +77,10 @@ def read_spec(message: pb.FineTuneSpec) -> FineTuneSpec:
         remove=tuple(message.removed_example_ids),
         discard_examples=message.discard_examples,
         priority=message.priority,
+        backbone_candidates=tuple(message.backbone_candidates),
+        backbone_time_budget=message.backbone_time_budget.ToTimedelta()
+        if message.HasField("backbone_time_budget")
+        else None,
         request_id=message.request_id,
     )
 
@@ -101,7 +108,8 @@ def read_recipe(message: pb.Recipe) -> Recipe:
     )
 
 
-def _recipe_message(recipe: Recipe) -> pb.Recipe:
+def recipe_message(recipe: Recipe) -> pb.Recipe:
+    """Writes a recipe as a message."""
     if isinstance(recipe, Auto):
         return pb.Recipe(auto=pb.AutoRecipe())
     if isinstance(recipe, Logistic):
@@ -163,7 +171,8 @@ def _scaling_number(name: ScalingName | None) -> pb.FeatureScaling:
     raise ValueError(f"scaling must be one of {', '.join(_SCALINGS.values())}. Received: {name!r}")
 
 
-def _gate_message(gate: PromotionGate | None) -> comparison_pb2.PromotionGate | None:
+def gate_message(gate: PromotionGate | None) -> comparison_pb2.PromotionGate | None:
+    """Writes a gate as a message; None for None."""
     if gate is None:
         return None
     return comparison_pb2.PromotionGate(

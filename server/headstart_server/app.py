@@ -60,6 +60,7 @@ from headstart_server.jobs.ledger import Ledger
 from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.measurement import MeasuringBench
 from headstart_server.jobs.poller import Poller
+from headstart_server.jobs.rebasing import Rebasing
 from headstart_server.jobs.workers import WorkerPool
 from headstart_server.learning.dataset import DatasetLimits
 from headstart_server.learning.matrices import DeviceFailed, Matrices
@@ -421,7 +422,14 @@ class App:
         return Server(
             settings,
             CallInterceptor(self.telemetry),
-            fine_tuning=FineTuningService(self.intake, self.ledger, self._follower, self.cancel, long_work),
+            fine_tuning=FineTuningService(
+                self.intake,
+                Rebasing(self.intake, self.registry),
+                self.ledger,
+                follower=self._follower,
+                cancel=self.cancel,
+                long_work=long_work,
+            ),
             prediction=PredictionService(predictor, self.telemetry),
             models=ModelService(self.registry, self.engine, reporter, self._forgetting.forget, long_work),
             evaluation=EvaluationService(bench, long_work),

@@ -18,7 +18,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from headstart.v1 import comparison_pb2, evaluation_pb2, job_pb2, model_pb2
+from headstart.v1 import choosing_pb2, comparison_pb2, evaluation_pb2, job_pb2, model_pb2
 from headstart.v1 import evaluation_service_pb2 as evaluating
 from headstart.v1 import evaluation_service_pb2_grpc as evaluating_grpc
 from headstart.v1 import fine_tuning_service_pb2 as tuning
@@ -165,6 +165,9 @@ class _FineTuning(tuning_grpc.FineTuningServiceServicer):
         if isinstance(step, Fault):
             step.end(context)
         return step
+
+    def Rebase(self, request, context):
+        return self._fake.answer("Rebase", request, context)
 
     def Status(self, request, context):
         return self._fake.answer("Status", request, context)
@@ -419,6 +422,48 @@ def promotion(decision: str = "PROMOTED", **fields: Any) -> comparison_pb2.Promo
     )
 
 
+def choice(**fields: Any) -> choosing_pb2.BackboneChoice:
+    return choosing_pb2.BackboneChoice(
+        **{
+            "backbone": "small",
+            "reason": "It is the cheapest of those within one standard error of the best, large.",
+            "candidates": [
+                choosing_pb2.BackboneCandidate(
+                    backbone="small",
+                    outcome="CANDIDATE_OUTCOME_TRIED",
+                    accuracy=0.9375,
+                    standard_error=0.0125,
+                    behind=0.03125,
+                    behind_error=0.0625,
+                    milliseconds=4.5,
+                    megabytes=13.5,
+                    spent_time=Duration(seconds=2),
+                ),
+                choosing_pb2.BackboneCandidate(
+                    backbone="large",
+                    outcome="CANDIDATE_OUTCOME_TRIED",
+                    accuracy=0.96875,
+                    standard_error=0.01,
+                    behind=0,
+                    behind_error=0,
+                    milliseconds=45,
+                    megabytes=90,
+                    spent_time=Duration(seconds=8),
+                ),
+                choosing_pb2.BackboneCandidate(
+                    backbone="huge",
+                    outcome="CANDIDATE_OUTCOME_NOT_TRIED",
+                    message="The time budget of 10 s was used up.",
+                    megabytes=1200,
+                ),
+            ],
+            "time_budget": Duration(seconds=10),
+            "example_count": 64,
+            **fields,
+        }
+    )
+
+
 def reported(request: keeping.GetReportRequest) -> keeping.GetReportResponse:
     content, media_type = {
         keeping.REPORT_FORMAT_HTML: (b"<!doctype html><title>pets</title>", "text/html; charset=utf-8"),
@@ -463,6 +508,7 @@ def predicted(request: predicting.PredictRequest) -> predicting.PredictResponse:
 
 _STANDING: dict[str, Any] = {
     "FineTune": tuning.FineTuneResponse(job=job()),
+    "Rebase": tuning.RebaseResponse(job=job()),
     "Status": tuning.StatusResponse(job=job("SUCCEEDED", version=3, last_event=3)),
     "Watch": [event(1, "QUEUED"), event(2, step="FIT", fraction=0.5), event(3, "SUCCEEDED")],
     "Cancel": tuning.CancelResponse(job=job("CANCELLED")),

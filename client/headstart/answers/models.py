@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from headstart.answers.choosing import read_choice
 from headstart.answers.comparisons import read_promotion
 from headstart.answers.enums import read_enum
 from headstart.answers.optional import optional
@@ -83,6 +84,7 @@ def read_version(version: model_pb2.Version) -> Version:
         else None,
         has_examples=version.has_examples,
         resident=version.resident,
+        backbone_choice=read_choice(version.backbone_choice) if version.HasField("backbone_choice") else None,
     )
 
 

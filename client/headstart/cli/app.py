@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from headstart.channel import TlsConfig
-from headstart.cli import evaluation, fine_tune, jobs, models, prediction, report
+from headstart.cli import evaluation, fine_tune, jobs, models, prediction, rebase, report
 from headstart.cli.root import RootGroup
 from headstart.cli.session import Session, checked_server
 from headstart.release import installed_version
@@ -83,6 +83,7 @@ def root(
 
 
 app.command("fine-tune")(fine_tune.fine_tune)
+app.command()(rebase.rebase)
 app.command()(prediction.predict)
 app.command()(prediction.embed)
 app.command()(evaluation.evaluate)

@@ -25,10 +25,11 @@ from headstart.cli.tables import job_facts
 from headstart.client import Client
 from headstart.examples import Examples
 from headstart.job import Job
+from headstart.results import Version
 from headstart.spec import SpecSettings
 from headstart.task import parse_task
 
-__all__ = ["fine_tune"]
+__all__ = ["fine_tune", "say_what_goes_on", "show_job"]
 
 
 def fine_tune(
@@ -42,6 +43,8 @@ def fine_tune(
         str, typer.Option("--model", "-m", help="The model that gets a new version.", show_default=False)
     ],
     backbone: options.BackboneOption = None,
+    candidate: options.CandidateOption = None,
+    choose_within: options.ChooseWithinOption = None,
     held_out_share: options.HeldOutOption = 0.0,
     seed: options.SeedOption = 0,
     display_name: options.DisplayNameOption = "",
@@ -128,6 +131,8 @@ def fine_tune(
         remove=remove,
         discard_examples=discard_examples,
         priority=priority,
+        backbone_candidates=candidate,
+        backbone_time_budget=options.lifetime_of(choose_within, "--choose-within"),
     )
     if source is None and parent is None:
         raise typer.BadParameter("is needed without --parent", param_hint="SOURCE")
@@ -170,18 +175,24 @@ def _run(
             upload = timedelta(seconds=time.monotonic() - begin)
             version = job.wait(on_event=view.event) if wait else None
     except KeyboardInterrupt:
-        _say_what_goes_on(session, job)
+        say_what_goes_on(session, job)
         raise typer.Exit(ExitCode.INTERRUPTED) from None
+    show_job(session, job, version, upload)
+
+
+def show_job(session: Session, job: Job, version: Version | None, upload: timedelta | None = None) -> None:
+    """Shows an accepted job or, if it was waited for, its version, and what to do next."""
     status = job.status()
     if version is None:
         session.show({"job": status}, job_facts(status))
         session.note(f"Follow it: {session.command(f'watch {job.id}')}")
         return
     session.show({"job": status, "version": version}, version_summary(version, status, upload))
-    session.note(f"Try it: {session.command(f'predict {model} PICTURE.jpg')}")
+    session.note(f"Try it: {session.command(f'predict {version.model} PICTURE.jpg')}")
 
 
-def _say_what_goes_on(session: Session, job: Job | None) -> None:
+def say_what_goes_on(session: Session, job: Job | None) -> None:
+    """Tells whoever interrupted what was started."""
     if job is None:
         session.note("Interrupted before the server took the job. Nothing was started.")
         return

@@ -6,6 +6,7 @@ from datetime import timedelta
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from headstart.cli.choosing_tables import choice_line, choice_view
 from headstart.cli.comparison_tables import promotion_line
 from headstart.cli.evaluation_tables import accuracy_interval, measured
 from headstart.cli.layout import (
@@ -114,7 +115,7 @@ def _taken(backbone: Backbone) -> str:
     return f"{backbone.modality.lower()} {size}".strip()
 
 
-def version_summary(version: Version, job: JobStatus, upload: timedelta) -> RenderableType:
+def version_summary(version: Version, job: JobStatus, upload: timedelta | None) -> RenderableType:
     """A version that was just published: how good it is and what took how long."""
     steps = step_list(job)
     facts = [
@@ -123,12 +124,13 @@ def version_summary(version: Version, job: JobStatus, upload: timedelta) -> Rend
         ("alias", promotion_line(version.promotion) if version.promotion else None),
         ("classes", class_list(version.class_names) if version.class_names else None),
         ("parent", _parent(version)),
-        ("took", f"upload {duration(upload)}" + (f", {steps}" if steps else "")),
+        ("took", ", ".join(filter(None, [f"upload {duration(upload)}" if upload else "", steps])) or None),
         ("dropped", job.dropped_count or None),
     ]
     return Group(
         Text(f"{version.model}, version {version.number} is ready."),
         facts_grid(facts),
+        *([choice_view(version.backbone_choice)] if version.backbone_choice else []),
         *fault_lines(job.dropped, job.dropped_count),
     )
 
@@ -162,6 +164,7 @@ def _remarks(versions: Iterable[Version]) -> Iterable[Text]:
             labels,
             kept,
             moved,
+            choice_line(version.backbone_choice) if version.backbone_choice else "",
             _parent(version),
             version.lineage.remark,
             _uncounted(version),

@@ -83,6 +83,8 @@ class _Bars:
             return
         self._finish_others(name)
         note = f"{done} of {total}" if total else ""
+        if event.progress and event.progress.step is JobStep.CHOOSE and event.progress.message:
+            note = f"{note}, {event.progress.message}"
         self._bars.update(self._task(name), completed=done, total=total or None, note=note)
 
     def _task(self, name: str) -> TaskID:

@@ -14,6 +14,8 @@ __all__ = [
     "BackboneOption",
     "BalancedOption",
     "BlocksOption",
+    "CandidateOption",
+    "ChooseWithinOption",
     "DiscardOption",
     "DisplayNameOption",
     "DropoutOption",
@@ -74,7 +76,21 @@ _KINDS: dict[RecipeChoice, type[Recipe]] = {
 }
 
 BackboneOption: TypeAlias = Annotated[
-    str | None, typer.Option("--backbone", "-b", help="The backbone. Default: the server's default.")
+    str | None,
+    typer.Option(
+        "--backbone", "-b", help="The backbone, or auto to have it chosen. Default: the server's default."
+    ),
+]
+CandidateOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="BACKBONE",
+        help="One of those that --backbone auto tries; may be given more than once. Default: up to 4.",
+    ),
+]
+ChooseWithinOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="DURATION", help="When --backbone auto tries no further one. Default: no limit."),
 ]
 HeldOutOption: TypeAlias = Annotated[
     float,

@@ -1,5 +1,6 @@
 """What calls give back: frozen values with times, shares and arrays, and no protobuf."""
 
+from headstart.results.choosing import BackboneCandidate, BackboneChoice, CandidateOutcome
 from headstart.results.comparisons import (
     ComparedClass,
     ComparedMetrics,
@@ -60,6 +61,9 @@ __all__ = [
     "AbstentionReason",
     "Alias",
     "Backbone",
+    "BackboneCandidate",
+    "BackboneChoice",
+    "CandidateOutcome",
     "ClassMetrics",
     "ClassProbability",
     "ComparedClass",

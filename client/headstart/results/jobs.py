@@ -43,6 +43,7 @@ class JobStep(StrEnum):
     """The step a running job is on."""
 
     UNSPECIFIED = "UNSPECIFIED"
+    CHOOSE = "CHOOSE"
     FEATURES = "FEATURES"
     FIT = "FIT"
     EVALUATE = "EVALUATE"
@@ -56,7 +57,7 @@ class Progress:
     Attributes:
         step: the step it is on.
         fraction: the part of the whole job that is done, 0 to 1.
-        done: items of this step that are done; examples for FEATURES.
+        done: items of this step that are done; examples for FEATURES, backbones for CHOOSE.
         total: items of this step in all; 0 where it cannot be counted.
         loss: out-of-fold or held-out log loss in nats; None until known.
         accuracy: out-of-fold or held-out accuracy, 0 to 1; None until known.

@@ -8,6 +8,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.results.choosing import BackboneChoice
 from headstart.results.comparisons import Promotion
 from headstart.spec import Recipe
 from headstart.task import Task
@@ -189,6 +190,7 @@ class Version:
         promotion: whether and why an alias was moved to it; None without ``promote_if``.
         has_examples: whether its examples are kept, so that it can be a parent.
         resident: whether it is in the memory of the replica that answered.
+        backbone_choice: how its backbone was chosen; None unless the fine-tune asked for ``auto``.
     """
 
     model: str
@@ -207,6 +209,7 @@ class Version:
     promotion: Promotion | None = None
     has_examples: bool = False
     resident: bool = False
+    backbone_choice: BackboneChoice | None = None
 
     def __repr__(self) -> str:
         return f"Version({self.model}@{self.number}, {self.metrics.summary}, {len(self.class_names)} classes)"

@@ -1,6 +1,7 @@
 import datetime
 
 from google.protobuf import duration_pb2 as _duration_pb2
+from headstart.v1 import comparison_pb2 as _comparison_pb2
 from headstart.v1 import evaluation_pb2 as _evaluation_pb2
 from headstart.v1 import input_pb2 as _input_pb2
 from headstart.v1 import job_pb2 as _job_pb2
@@ -62,6 +63,36 @@ class Validation(_message.Message):
     findings: _evaluation_pb2.DatasetFindings
     evaluation: _evaluation_pb2.Evaluation
     def __init__(self, valid: bool = ..., example_count: _Optional[int] = ..., class_counts: _Optional[_Mapping[str, int]] = ..., faults: _Optional[_Iterable[_Union[_job_pb2.ExampleFault, _Mapping]]] = ..., fault_count: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ..., message: _Optional[str] = ..., findings: _Optional[_Union[_evaluation_pb2.DatasetFindings, _Mapping]] = ..., evaluation: _Optional[_Union[_evaluation_pb2.Evaluation, _Mapping]] = ...) -> None: ...
+
+class RebaseRequest(_message.Message):
+    __slots__ = ("model", "version", "alias", "backbone", "backbone_candidates", "backbone_time_budget", "recipe", "promote_if", "request_id", "priority")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ALIAS_FIELD_NUMBER: _ClassVar[int]
+    BACKBONE_FIELD_NUMBER: _ClassVar[int]
+    BACKBONE_CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    BACKBONE_TIME_BUDGET_FIELD_NUMBER: _ClassVar[int]
+    RECIPE_FIELD_NUMBER: _ClassVar[int]
+    PROMOTE_IF_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: int
+    alias: str
+    backbone: str
+    backbone_candidates: _containers.RepeatedScalarFieldContainer[str]
+    backbone_time_budget: _duration_pb2.Duration
+    recipe: _job_pb2.Recipe
+    promote_if: _comparison_pb2.PromotionGate
+    request_id: str
+    priority: int
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., alias: _Optional[str] = ..., backbone: _Optional[str] = ..., backbone_candidates: _Optional[_Iterable[str]] = ..., backbone_time_budget: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., recipe: _Optional[_Union[_job_pb2.Recipe, _Mapping]] = ..., promote_if: _Optional[_Union[_comparison_pb2.PromotionGate, _Mapping]] = ..., request_id: _Optional[str] = ..., priority: _Optional[int] = ...) -> None: ...
+
+class RebaseResponse(_message.Message):
+    __slots__ = ("job",)
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    job: _job_pb2.Job
+    def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
     __slots__ = ("job_id", "wait")

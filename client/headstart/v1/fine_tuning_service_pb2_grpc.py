@@ -40,6 +40,11 @@ class FineTuningServiceStub(object):
                 request_serializer=headstart_dot_v1_dot_fine__tuning__service__pb2.FineTuneRequest.SerializeToString,
                 response_deserializer=headstart_dot_v1_dot_fine__tuning__service__pb2.FineTuneResponse.FromString,
                 _registered_method=True)
+        self.Rebase = channel.unary_unary(
+                '/headstart.v1.FineTuningService/Rebase',
+                request_serializer=headstart_dot_v1_dot_fine__tuning__service__pb2.RebaseRequest.SerializeToString,
+                response_deserializer=headstart_dot_v1_dot_fine__tuning__service__pb2.RebaseResponse.FromString,
+                _registered_method=True)
         self.Status = channel.unary_unary(
                 '/headstart.v1.FineTuningService/Status',
                 request_serializer=headstart_dot_v1_dot_fine__tuning__service__pb2.StatusRequest.SerializeToString,
@@ -69,6 +74,15 @@ class FineTuningServiceServicer(object):
     def FineTune(self, request_iterator, context):
         """Takes a spec (first message) and examples (the following ones), stores them and answers at once with the
         accepted job. The job outlives the call and the server's process.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Rebase(self, request, context):
+        """Fits a version anew on another backbone, from the examples that were stored with it, and answers with the accepted
+        job, which is one like a FineTune's. The new version takes over title, labels, seed and held-out examples; the
+        old one stays. If its examples are not kept any more the call fails with FAILED_PRECONDITION.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -109,6 +123,11 @@ def add_FineTuningServiceServicer_to_server(servicer, server):
                     servicer.FineTune,
                     request_deserializer=headstart_dot_v1_dot_fine__tuning__service__pb2.FineTuneRequest.FromString,
                     response_serializer=headstart_dot_v1_dot_fine__tuning__service__pb2.FineTuneResponse.SerializeToString,
+            ),
+            'Rebase': grpc.unary_unary_rpc_method_handler(
+                    servicer.Rebase,
+                    request_deserializer=headstart_dot_v1_dot_fine__tuning__service__pb2.RebaseRequest.FromString,
+                    response_serializer=headstart_dot_v1_dot_fine__tuning__service__pb2.RebaseResponse.SerializeToString,
             ),
             'Status': grpc.unary_unary_rpc_method_handler(
                     servicer.Status,
@@ -159,6 +178,33 @@ class FineTuningService(object):
             '/headstart.v1.FineTuningService/FineTune',
             headstart_dot_v1_dot_fine__tuning__service__pb2.FineTuneRequest.SerializeToString,
             headstart_dot_v1_dot_fine__tuning__service__pb2.FineTuneResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Rebase(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headstart.v1.FineTuningService/Rebase',
+            headstart_dot_v1_dot_fine__tuning__service__pb2.RebaseRequest.SerializeToString,
+            headstart_dot_v1_dot_fine__tuning__service__pb2.RebaseResponse.FromString,
             options,
             channel_credentials,
             insecure,

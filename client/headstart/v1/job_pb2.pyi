@@ -37,6 +37,7 @@ class JobStep(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     JOB_STEP_FIT: _ClassVar[JobStep]
     JOB_STEP_EVALUATE: _ClassVar[JobStep]
     JOB_STEP_PUBLISH: _ClassVar[JobStep]
+    JOB_STEP_CHOOSE: _ClassVar[JobStep]
 FEATURE_SCALING_UNSPECIFIED: FeatureScaling
 FEATURE_SCALING_UNIT: FeatureScaling
 FEATURE_SCALING_ROOT: FeatureScaling
@@ -52,9 +53,10 @@ JOB_STEP_FEATURES: JobStep
 JOB_STEP_FIT: JobStep
 JOB_STEP_EVALUATE: JobStep
 JOB_STEP_PUBLISH: JobStep
+JOB_STEP_CHOOSE: JobStep
 
 class FineTuneSpec(_message.Message):
-    __slots__ = ("model", "backbone", "recipe", "held_out_share", "seed", "display_name", "labels", "alias", "time_to_live", "request_id", "validate_only", "max_dropped_share", "task", "promote_if", "parent_version", "parent_alias", "removed_example_ids", "discard_examples", "priority")
+    __slots__ = ("model", "backbone", "recipe", "held_out_share", "seed", "display_name", "labels", "alias", "time_to_live", "request_id", "validate_only", "max_dropped_share", "task", "promote_if", "parent_version", "parent_alias", "removed_example_ids", "discard_examples", "priority", "backbone_candidates", "backbone_time_budget")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -81,6 +83,8 @@ class FineTuneSpec(_message.Message):
     REMOVED_EXAMPLE_IDS_FIELD_NUMBER: _ClassVar[int]
     DISCARD_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    BACKBONE_CANDIDATES_FIELD_NUMBER: _ClassVar[int]
+    BACKBONE_TIME_BUDGET_FIELD_NUMBER: _ClassVar[int]
     model: str
     backbone: str
     recipe: Recipe
@@ -100,7 +104,9 @@ class FineTuneSpec(_message.Message):
     removed_example_ids: _containers.RepeatedScalarFieldContainer[str]
     discard_examples: bool
     priority: int
-    def __init__(self, model: _Optional[str] = ..., backbone: _Optional[str] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., held_out_share: _Optional[float] = ..., seed: _Optional[int] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., alias: _Optional[str] = ..., time_to_live: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: bool = ..., max_dropped_share: _Optional[float] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., promote_if: _Optional[_Union[_comparison_pb2.PromotionGate, _Mapping]] = ..., parent_version: _Optional[int] = ..., parent_alias: _Optional[str] = ..., removed_example_ids: _Optional[_Iterable[str]] = ..., discard_examples: bool = ..., priority: _Optional[int] = ...) -> None: ...
+    backbone_candidates: _containers.RepeatedScalarFieldContainer[str]
+    backbone_time_budget: _duration_pb2.Duration
+    def __init__(self, model: _Optional[str] = ..., backbone: _Optional[str] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., held_out_share: _Optional[float] = ..., seed: _Optional[int] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., alias: _Optional[str] = ..., time_to_live: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: bool = ..., max_dropped_share: _Optional[float] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., promote_if: _Optional[_Union[_comparison_pb2.PromotionGate, _Mapping]] = ..., parent_version: _Optional[int] = ..., parent_alias: _Optional[str] = ..., removed_example_ids: _Optional[_Iterable[str]] = ..., discard_examples: bool = ..., priority: _Optional[int] = ..., backbone_candidates: _Optional[_Iterable[str]] = ..., backbone_time_budget: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Recipe(_message.Message):
     __slots__ = ("auto", "ridge", "logistic", "mlp", "partial")

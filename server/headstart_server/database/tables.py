@@ -44,6 +44,9 @@ jobs = Table(
     Column("payload", JSON, nullable=False),
     # The last finished step and what it found, so that a job taken up again need not repeat it.
     Column("checkpoint", JSON, nullable=False, default=dict),
+    # What a running job has found of the backbones that it chooses from: written once for each, unlike the
+    # checkpoint.
+    Column("choosing", JSON(none_as_null=True)),
     Column("result", JSON),
     Column("error", JSON),
     Column("request_id", String(128)),

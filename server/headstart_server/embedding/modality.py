@@ -16,17 +16,35 @@ _TAKES = {
 }
 
 
+def kind_of(content: Content) -> str:
+    """The kind of a content: image, text or tensor."""
+    return "image" if isinstance(content, bytes) else "text" if isinstance(content, str) else "tensor"
+
+
+def takes(info: BackboneInfo, kind: str) -> bool:
+    """Whether a backbone takes content of a kind."""
+    return kind in _TAKES[info.modality]
+
+
 def check_modality(info: BackboneInfo, content: Content, field: str, name: str = "") -> None:
     """Check that a backbone takes content of this kind.
 
     Raises:
         WrongModality: it does not.
     """
-    kind = _kind(content)
-    takes = _TAKES[info.modality]
-    if kind not in takes:
+    check_kind(info, kind_of(content), field, name)
+
+
+def check_kind(info: BackboneInfo, kind: str, field: str, name: str = "") -> None:
+    """Check that a backbone takes content of a kind.
+
+    Raises:
+        WrongModality: it does not.
+    """
+    if not takes(info, kind):
+        taken = " or ".join(_TAKES[info.modality])
         raise WrongModality(
-            f"Backbone '{info.name}' takes {info.modality.value} inputs. Expected {' or '.join(takes)} "
+            f"Backbone '{info.name}' takes {info.modality.value} inputs. Expected {taken} "
             f"in {field}{f' ({name!r})' if name else ''}. Received: {kind}.",
             field=field,
             metadata={"backbone": info.name},
@@ -44,13 +62,8 @@ def usual_backbone(default: BackboneInfo, infos: Iterable[BackboneInfo], content
         infos: all backbones that are listed.
         content: the content.
     """
-    kind = _kind(content)
     is_row = isinstance(content, np.ndarray) and content.ndim == 1
     if is_row and default.modality is not Modality.TENSOR:
         return f"{FAMILY}{len(content)}"
-    takes = [info.name for info in (default, *infos) if kind in _TAKES[info.modality]]
-    return takes[0] if takes else default.name
-
-
-def _kind(content: Content) -> str:
-    return "image" if isinstance(content, bytes) else "text" if isinstance(content, str) else "tensor"
+    able = (info.name for info in (default, *infos) if takes(info, kind_of(content)))
+    return next(able, default.name)

@@ -27,7 +27,7 @@ from headstart_server.database.tables import jobs, replicas
 from headstart_server.jobs import rows
 from headstart_server.jobs.job import Job, JobError, JobState
 from headstart_server.jobs.limits import QueueLimits
-from headstart_server.jobs.submitting import FINE_TUNE
+from headstart_server.jobs.submitting import CHOOSING, FINE_TUNE
 
 #: A job whose process died this often has failed: one that kills its server must not tour the replicas.
 MAX_CRASHES = 3
@@ -140,7 +140,7 @@ def _candidates(connection: Connection, claimant: Claimant, now: float, query: S
     if not claimant.may_take_over:
         dead = and_(dead, jobs.c.owner == claimant.owner)
     return (
-        query.where(jobs.c.kind == FINE_TUNE, or_(dead, _waiting(connection, claimant.limits)))
+        query.where(jobs.c.kind.in_((FINE_TUNE, CHOOSING)), or_(dead, _waiting(connection, claimant.limits)))
         .order_by(
             case((jobs.c.state == _RUNNING, 0), else_=1),
             jobs.c.priority.desc(),

@@ -1,11 +1,11 @@
-"""The steps of a fine-tune: features, fit, evaluate, publish."""
+"""The steps of a fine-tune: choose where the backbone is `auto`, features, fit, evaluate, publish."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,18 +14,21 @@ from headstart_server.backbones.tail_training import TailEpoch
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.queue import RowFeatures
-from headstart_server.errors import DatabaseAway, StorageAway, UnusableExamples
+from headstart_server.errors import DatabaseAway, StorageAway
 from headstart_server.jobs.activations import JobActivations
 from headstart_server.jobs.answering import MAX_LISTED_FAULTS
 from headstart_server.jobs.answers import Answerer
 from headstart_server.jobs.assessment import Assessment
+from headstart_server.jobs.choosing import Choosing
 from headstart_server.jobs.datasets import DatasetStore
-from headstart_server.jobs.extraction import Extraction, Table
+from headstart_server.jobs.extraction import Extraction, Table, check_faults
 from headstart_server.jobs.gate import MAX_JUDGEMENTS, GateKeeper, moved_too_often
-from headstart_server.jobs.job import Findings, Job, JobStep, Progress
+from headstart_server.jobs.job import Findings, Job, JobStep
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
 from headstart_server.jobs.measured import Measured, measured
 from headstart_server.jobs.staged_fit import StagedFits
+from headstart_server.jobs.telling import RETRY_SECONDS, Telling
+from headstart_server.learning.backbone_choice import BackboneChoice
 from headstart_server.learning.dataset import ExampleFault
 from headstart_server.learning.evaluation import Metrics
 from headstart_server.learning.example_list import ExampleList
@@ -33,7 +36,7 @@ from headstart_server.learning.fitting import Fitted, fit
 from headstart_server.learning.head import Float32
 from headstart_server.learning.matrices import Matrices
 from headstart_server.learning.promotion import Promotion
-from headstart_server.learning.recipe import Partial, views_of
+from headstart_server.learning.recipe import Auto, Partial, views_of
 from headstart_server.learning.ridge import NUMPY
 from headstart_server.models import evaluation_file
 from headstart_server.models.registry import AliasMovedError
@@ -41,17 +44,8 @@ from headstart_server.models.store import EXAMPLES_FILE, VersionStore
 from headstart_server.models.tail_file import TAIL_FILE, encode
 from headstart_server.models.version import Manifest, TailFacts
 
-#: Seconds between two progress events of one step: each is a commit, with its wait for the disk.
-REPORT_SECONDS = 0.5
 #: Seconds of a fit from which on it is put aside: what took less is sooner fitted again than written.
 STAGE_SECONDS = 1.0
-#: Seconds between two tries while the database or the bucket is away.
-RETRY_SECONDS = 0.25
-#: The part of a job that is done when each step begins.
-_BEGINS = {JobStep.FEATURES: 0.0, JobStep.FIT: 0.85, JobStep.EVALUATE: 0.95, JobStep.PUBLISH: 0.97}
-
-
-Answer = TypeVar("Answer")
 
 
 class TrainingObserver(Protocol):
@@ -114,14 +108,19 @@ class FineTuneRun:
         self._job = job
         self._tools = tools
         self._checkpoint = checkpoint
-        self._last_report = float("-inf")
+        self._telling = Telling(
+            job, tools.ledger, tools.observer, checkpoint, clock=tools.clock, sleep=tools.sleep
+        )
         self._activations = JobActivations(job.spec.recipe, tools.max_activation_bytes)
         self._staged_fits = StagedFits(tools.versions)
-        # Where the fit was put aside, and what it took if that was an earlier attempt's.
-        self._staged = job.staged
+        # What an earlier attempt's fit took.
         self._fit_seconds = 0.0
-        #: What was found so far; it goes with the job's end, whatever that is.
-        self.findings = Findings()
+        self._choice: BackboneChoice | None = None
+
+    @property
+    def findings(self) -> Findings:
+        """What was found so far; it goes with the job's end, whatever that is."""
+        return self._telling.findings
 
     def execute(self) -> int:
         """Carry out the job to its published version.
@@ -133,19 +132,19 @@ class FineTuneRun:
             HeadstartError: why the job failed.
             JobCancelledError or JobLostError: the ledger's, or the checkpoint's.
         """
-        embedder = self._tools.engine.load(self._job.spec.backbone)
+        embedder = self._tools.engine.load(self._backbone())
         with self._activations.folder(self._tools.scratch, self._job.job_id):
-            with self._step(JobStep.FEATURES):
+            with self._telling.step(JobStep.FEATURES):
                 dataset, table = self._features(embedder)
                 kept_out = table.kept_out(self._job.spec, self._checkpoint)
             trained = table.part(~kept_out)
-            with self._step(JobStep.FIT):
+            with self._telling.step(JobStep.FIT):
                 fitted = self._fitted_before(trained) or self._fit(embedder, trained)
             self._stage(embedder, fitted, trained)
             tail = self._activations.tail(fitted.tail, self._job.spec.model)
             apart = table.part(kept_out)
             own = self._activations.own_views(tail, embedder, apart.views, apart.digests, self._checkpoint)
-        with self._step(JobStep.EVALUATE):
+        with self._telling.step(JobStep.EVALUATE):
             found = self._evaluate(fitted, table, kept_out, own)
             candidate = Answerer(
                 head=fitted.head,
@@ -158,7 +157,7 @@ class FineTuneRun:
             evidence = assessment.files()
             findings = assessment.findings(
                 seed=self._job.spec.seed,
-                estimated_seconds=self._seconds_so_far(),
+                estimated_seconds=self._telling.seconds_so_far(),
                 fault_count=self.findings.dropped_count,
             )
         metrics = found.evaluation.metrics
@@ -172,16 +171,36 @@ class FineTuneRun:
             **({TAIL_FILE: encode(fitted.tail)} if fitted.tail else {}),
         }
         number = self._publish(candidate, manifest, files, promotion)
-        self._remove(self._staged)
+        self._remove(self._telling.staged)
         self._tools.observer.version_published(self._job.spec.model, number, metrics, manifest.example_count)
         return number
 
     # Steps
 
+    def _backbone(self) -> str:
+        """The backbone to fit on: where the spec leaves it open chosen now, or by an earlier attempt."""
+        spec = self._job.spec
+        if not spec.chooses_backbone:
+            return spec.backbone
+        tools = self._tools
+        choosing = Choosing(
+            self._job,
+            engine=tools.engine,
+            datasets=tools.datasets,
+            telling=self._telling,
+            matrices=tools.matrices,
+            window=tools.window,
+            checkpoint=self._checkpoint,
+            clock=tools.clock,
+        )
+        with self._telling.step(JobStep.CHOOSE):
+            self._choice = choosing.choice()
+        return self._choice.backbone
+
     def _features(self, embedder: Embedder) -> tuple[ExampleList, Table]:
         views = views_of(self._job.spec.recipe, embedder.info.views)
         job_id = self._job.job_id
-        with closing(self._patiently(lambda: self._tools.datasets.open(job_id))) as dataset:
+        with closing(self._telling.patiently(lambda: self._tools.datasets.open(job_id))) as dataset:
             extraction = Extraction(dataset, views)
             extraction.run(
                 embedder,
@@ -198,32 +217,23 @@ class FineTuneRun:
 
     def _take(self, digest: str, row: RowFeatures) -> None:
         self._activations.add(digest, row.views)
-        self._add_seconds("decode", row.decoded)
-        self._add_seconds("backbone", row.ran / row.batch_rows)
+        self._telling.add_seconds("decode", row.decoded)
+        self._telling.add_seconds("backbone", row.ran / row.batch_rows)
 
     def _tell_features(self, done: int, total: int) -> None:
-        self._report(JobStep.FEATURES, done, total, force=done == total)
+        self._telling.report(JobStep.FEATURES, done, total, force=done == total)
 
     def _drop(self, faults: Mapping[int, ExampleFault], count: int) -> None:
         """Note faulty examples, and fail if there are more of them than the spec allows."""
         listed = [faults[index] for index in sorted(faults)]
-        self.findings = replace(
+        self._telling.findings = replace(
             self.findings, dropped=tuple(listed[:MAX_LISTED_FAULTS]), dropped_count=len(listed)
         )
-        allowed = self._job.spec.droppable(count)
-        if len(listed) <= allowed:
-            return
-        first = listed[0]
-        name = f" ({first.id!r})" if first.id else ""
-        raise UnusableExamples(
-            f"{len(listed)} of {count} examples cannot be used, and max_dropped_share allows {allowed}. "
-            f"The first is example {first.index}{name}: {first.message}",
-            reason=first.reason,
-        )
+        check_faults(self._job.spec, faults, count)
 
     def _fit(self, embedder: Embedder, table: Table) -> Fitted:
         spec = self._job.spec
-        self._report(JobStep.FIT, 0, 0, force=True)
+        self._telling.report(JobStep.FIT, 0, 0, force=True)
         tails = self._activations.tools(embedder, table.digests, self._tell_epoch, self._checkpoint)
         fitted = fit(
             spec.recipe,
@@ -236,37 +246,37 @@ class FineTuneRun:
             matrices=self._tools.matrices,
         )
         if fitted.remark:
-            self._report(JobStep.FIT, 1, 1, message=fitted.remark, force=True)
+            self._telling.report(JobStep.FIT, 1, 1, message=fitted.remark, force=True)
         return fitted
 
     def _fitted_before(self, table: Table) -> Fitted | None:
         """What an earlier attempt fitted, if it lies whole where that attempt put it."""
-        staged = self._staged
+        staged = self._telling.staged
         found = None
         if staged is not None:
-            found = self._patiently(lambda: self._staged_fits.read(staged, len(table.targets)))
+            found = self._telling.patiently(lambda: self._staged_fits.read(staged, len(table.targets)))
         if found is None:
-            self._staged = None
+            self._telling.staged = None
             return None
         self._fit_seconds = found.seconds
         return found.fitted
 
     def _stage(self, embedder: Embedder, fitted: Fitted, table: Table) -> None:
         """Put a fit aside that took long, so that the job's next attempt need not fit again."""
-        if self._staged is not None or self._seconds(JobStep.FIT) < STAGE_SECONDS:
+        if self._telling.staged is not None or self._telling.seconds(JobStep.FIT) < STAGE_SECONDS:
             return
         artifact = f"{self._job.job_id}.{self._job.attempt}.fit"
         manifest = self._manifest(embedder, fitted, fitted.metrics, table)
-        self._patiently(lambda: self._staged_fits.write(artifact, fitted, manifest))
-        self._staged = artifact
-        self._report(JobStep.FIT, 1, 1, message=fitted.remark, force=True)
+        self._telling.patiently(lambda: self._staged_fits.write(artifact, fitted, manifest))
+        self._telling.staged = artifact
+        self._telling.report(JobStep.FIT, 1, 1, message=fitted.remark, force=True)
 
     def _tell_epoch(self, epoch: TailEpoch) -> None:
         recipe = self._job.spec.recipe
         epochs = recipe.max_epochs if isinstance(recipe, Partial) else 0
         noun = "epoch" if epoch.number == 1 else "epochs"
         message = f"Out-of-fold loss {epoch.loss:.4g} after {epoch.number} {noun}."
-        self._report(JobStep.FIT, epoch.number, epochs, message=message)
+        self._telling.report(JobStep.FIT, epoch.number, epochs, message=message)
 
     def _evaluate(
         self,
@@ -277,7 +287,9 @@ class FineTuneRun:
     ) -> Measured:
         found = measured(fitted, table.views, table.targets, table.ids, kept_out, own=own)
         metrics = found.evaluation.metrics
-        self._report(JobStep.EVALUATE, metrics.example_count, metrics.example_count, metrics, force=True)
+        self._telling.report(
+            JobStep.EVALUATE, metrics.example_count, metrics.example_count, metrics, force=True
+        )
         return found
 
     def _assessment(
@@ -298,14 +310,9 @@ class FineTuneRun:
             cut_short=table.cut_short,
         )
 
-    def _seconds_so_far(self) -> float:
-        """Seconds of the finished steps: those left are a small part."""
-        seconds = self.findings.step_seconds
-        return sum(seconds.get(step.value, 0.0) for step in JobStep)
-
     def _judge(self, candidate: Answerer) -> Promotion | None:
         spec = self._job.spec
-        return self._patiently(lambda: self._tools.gate.judge(spec, candidate, self._checkpoint))
+        return self._telling.patiently(lambda: self._tools.gate.judge(spec, candidate, self._checkpoint))
 
     def _publish(
         self,
@@ -317,8 +324,8 @@ class FineTuneRun:
         versions, job = self._tools.versions, self._job
         artifact = f"{job.job_id}.{job.attempt}"
         # The commit that ends the job carries the time of the step, so its own part is not in it.
-        with self._step(JobStep.PUBLISH):
-            manifest, size_bytes = self._patiently(
+        with self._telling.step(JobStep.PUBLISH):
+            manifest, size_bytes = self._telling.patiently(
                 lambda: versions.write(artifact, candidate.head, manifest, files)
             )
 
@@ -327,7 +334,7 @@ class FineTuneRun:
                 try:
                     return self._tools.ledger.succeed(
                         job,
-                        _progress(JobStep.PUBLISH, 1, 1, manifest.metrics),
+                        self._telling.progress(JobStep.PUBLISH, 1, 1, manifest.metrics),
                         self.findings,
                         artifact=artifact,
                         size_bytes=size_bytes,
@@ -352,15 +359,6 @@ class FineTuneRun:
             # After any other error the version may be published; if not, a cleaning removes its files.
             self._remove(artifact)
             raise
-
-    def _patiently(self, call: Callable[[], Answer]) -> Answer:
-        """Call until the bucket has answered, as long as the job is this run's: it is no fault of the job."""
-        while True:
-            try:
-                return call()
-            except StorageAway:
-                self._tools.sleep(RETRY_SECONDS)
-                self._checkpoint()
 
     def _remove(self, artifact: str | None) -> None:
         """Remove files that are needed no more; a cleaning finds them if the bucket is away."""
@@ -387,64 +385,13 @@ class FineTuneRun:
             software=self._tools.software,
             runtime=embedder.runtime,
             stop_reason=fitted.stop_reason or "",
-            fit_seconds=self._fit_seconds or self._seconds(JobStep.FIT),
+            fit_seconds=self._fit_seconds or self._telling.seconds(JobStep.FIT),
             task=table.targets.task,
             thresholds=tuple(fitted.head.thresholds.tolist()),
             parent=spec.parent_version or 0,
             added_count=self._job.example_count if self._job.added_count is None else self._job.added_count,
             removed_count=self._job.removed_count,
             remark=fitted.remark,
+            asked_recipe=None if isinstance(spec.recipe, Auto) else spec.recipe,
+            backbone_choice=self._choice,
         )
-
-    # Telling
-
-    @contextmanager
-    def _step(self, step: JobStep) -> Iterator[None]:
-        self._checkpoint()
-        started = self._tools.clock()
-        yield
-        seconds = self._tools.clock() - started
-        self._add_seconds(step.value, seconds)
-        self._tools.observer.step_finished(step.value, seconds)
-
-    def _seconds(self, step: JobStep) -> float:
-        return self.findings.step_seconds.get(step.value, 0.0)
-
-    def _add_seconds(self, name: str, seconds: float) -> None:
-        times = dict(self.findings.step_seconds)
-        times[name] = times.get(name, 0.0) + seconds
-        self.findings = replace(self.findings, step_seconds=times)
-
-    def _report(
-        self,
-        step: JobStep,
-        done: int,
-        total: int,
-        metrics: Metrics | None = None,
-        *,
-        message: str = "",
-        force: bool = False,
-    ) -> None:
-        now = self._tools.clock()
-        if not force and now - self._last_report < REPORT_SECONDS:
-            return
-        self._last_report = now
-        progress = replace(_progress(step, done, total, metrics), message=message)
-        # Without the database the work goes on, as long as the claim is not in doubt.
-        with suppress(DatabaseAway):
-            self._tools.ledger.report(self._job, progress, self.findings, staged=self._staged)
-
-
-def _progress(step: JobStep, done: int, total: int, metrics: Metrics | None = None) -> Progress:
-    following = {JobStep.FEATURES: JobStep.FIT, JobStep.FIT: JobStep.EVALUATE}
-    ends = _BEGINS[following.get(step, step)]
-    part = done / total if total else 0.0
-    fraction = 1.0 if step is JobStep.PUBLISH else _BEGINS[step] + part * (ends - _BEGINS[step])
-    return Progress(
-        step=step,
-        fraction=fraction,
-        done=done,
-        total=total,
-        loss=metrics.log_loss if metrics else None,
-        accuracy=metrics.accuracy if metrics else None,
-    )

@@ -20,6 +20,8 @@ LOOKED_AT = 30
 FRESH_SECONDS = 1.0
 #: Seconds after which a replica that was not seen is not counted on.
 SEEN_SECONDS = 15.0
+#: Steps whose time goes with the number of examples.
+_PASSES = (JobStep.CHOOSE, JobStep.FEATURES)
 _STATES = (JobState.QUEUED.value, JobState.RUNNING.value)
 
 
@@ -41,7 +43,7 @@ class Rates:
     """How fast jobs are.
 
     Attributes:
-        example_seconds: seconds of features for an example, by backbone.
+        example_seconds: seconds of features for an example, by backbone; with `auto` of all that were tried.
         solve_seconds: seconds of all other steps, by backbone and recipe.
     """
 
@@ -156,8 +158,9 @@ def measured(connection: Connection) -> Rates:
         steps = (row.checkpoint.get("findings") or {}).get("step_seconds") or {}
         backbone, recipe = _kind(row.payload)
         if JobStep.FEATURES.value in steps:
-            features[backbone].append((steps[JobStep.FEATURES.value], int(row.payload["example_count"])))
-        rest = [steps[step.value] for step in JobStep if step is not JobStep.FEATURES and step.value in steps]
+            seconds = sum(steps.get(step.value, 0.0) for step in _PASSES)
+            features[backbone].append((seconds, int(row.payload["example_count"])))
+        rest = [steps[step.value] for step in JobStep if step not in _PASSES and step.value in steps]
         if rest:
             solves[backbone, recipe].append(sum(rest))
     return Rates(

@@ -3,15 +3,17 @@
 import json
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from typing import Any
 
-from headstart_server.backbones.backbone import BackboneInfo
+from headstart_server.backbones.backbone import BackboneInfo, Content
+from headstart_server.backbones.memory import available_bytes
 from headstart_server.embedding.embedder import CHECK_SECONDS
 from headstart_server.embedding.engine import Engine
-from headstart_server.embedding.modality import check_modality
+from headstart_server.embedding.modality import check_modality, kind_of
 from headstart_server.errors import (
     Cancelled,
     DatabaseAway,
@@ -23,14 +25,15 @@ from headstart_server.errors import (
 )
 from headstart_server.jobs.activations import check_room
 from headstart_server.jobs.answering import MAX_LISTED_FAULTS
+from headstart_server.jobs.candidates import Candidates, can, check_recipe
 from headstart_server.jobs.datasets import DatasetStore, DatasetWriter
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.ledger import Ledger, Submission
 from headstart_server.jobs.parents import Parent, find_parent
 from headstart_server.jobs.preview import Preview, Previewed
-from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.jobs.spec import AUTO, FineTuneSpec
 from headstart_server.learning.dataset import DatasetSummary, Example, ExampleFault
-from headstart_server.learning.recipe import Partial, Recipe, check_task, views_of
+from headstart_server.learning.recipe import Partial, check_task
 from headstart_server.learning.stored_example import StoredExample
 from headstart_server.learning.target_count import check_trainable
 from headstart_server.models.registry import Registry
@@ -70,13 +73,13 @@ class Upload:
 
     Args:
         intake: whose upload it is.
-        asked: what to do, as the caller said it: with an alias for the parent, if that was named.
+        asked: what the caller said, as JSON values: with an alias for the parent, if that was named. It tells
+            the request from others with its id.
         spec: what to do, with the backbone's name and the parent's number.
-        info: the backbone's facts.
+        info: the backbone's facts; None where it is to be chosen, or the first example decides.
+        candidates: what it is to be chosen from; None where it is named, or the first example decides.
         request_id: the caller's id; empty for none.
         parent: the version that it goes on from; None for none, and for a repeated call.
-        by_first: whether the first example decides on the backbone: none was named, and there is no earlier
-            one to go by.
         repeated: whether the request id was accepted before: then the examples are only told apart from
             those.
     """
@@ -84,22 +87,23 @@ class Upload:
     def __init__(
         self,
         intake: "Intake",
-        asked: FineTuneSpec,
+        asked: Mapping[str, Any],
         spec: FineTuneSpec,
-        info: BackboneInfo,
+        info: BackboneInfo | None,
         request_id: str,
         *,
+        candidates: Candidates | None = None,
         parent: Parent | None,
-        by_first: bool = False,
         repeated: bool,
     ) -> None:
         self._intake = intake
         self._asked = asked
         self._spec = spec
+        # Settled with the first input; with `auto` that of the likely cheapest candidate.
         self._info = info
+        self._candidates = candidates
         self._request_id = request_id
         self._parent = parent
-        self._by_first = by_first
         self._repeated = repeated
         self._job_id = uuid.uuid4().hex
         # Opened with the first piece of work: an upload whose caller left before leaves nothing behind.
@@ -118,8 +122,8 @@ class Upload:
             HeadstartError: names the first example that cannot be taken, and what was expected.
         """
         with self._working() as writer:
-            if self._by_first and examples:
-                self._choose_backbone(examples[0])
+            if examples:
+                self._settle(examples[0].content)
             for index, example in enumerate(examples, start=self._count):
                 self._check(example, index)
             writer.add(examples)
@@ -136,10 +140,14 @@ class Upload:
         """
         with self._working() as writer:
             # Of what the caller sent: what an alias names, or a parent holds, may be other things by now.
-            digest = writer.digest_of_added(with_ids=self._spec.has_parent)
+            digest = writer.digest_of_added(
+                with_ids=any(map(self._asked.get, ("parent_version", "parent_alias")))
+            )
             request_hash = _request_hash(self._asked, digest)
             if self._repeated:
                 return self._earlier(request_hash)
+            if self._parent is not None and self._parent.examples:
+                self._settle_candidates(self._parent.examples[0].kind)
             summary = writer.finish()
             check_task(self._spec.recipe, summary.task)
             submission = Submission(
@@ -185,7 +193,8 @@ class Upload:
             return self._validate(summary)
 
     def _validate(self, summary: DatasetSummary) -> Validation:
-        embedder = self._intake.engine.load(self._info.name)
+        # The summary was made of an example at least.
+        embedder = self._intake.engine.load(self._backbone.name)
         with closing(self._intake.datasets.open(self._job_id)) as dataset:
             preview = Preview(
                 self._spec, dataset, embedder, window=PREVIEW_WINDOW, checkpoint=self._check_awaited
@@ -253,23 +262,40 @@ class Upload:
             message=message,
         )
 
+    @property
+    def _backbone(self) -> BackboneInfo:
+        if self._info is None:
+            raise ValueError("Expected an input before its backbone is asked for. Received: none.")
+        return self._info
+
+    def _settle(self, first: Content) -> None:
+        """Take the backbone that is meant for the first input, or the candidates for it."""
+        self._settle_candidates(kind_of(first))
+        if self._info is None:
+            info = self._intake.engine.usual(first)
+            check_recipe(info, self._spec.recipe)
+            self._info = info
+            self._spec = replace(self._spec, backbone=info.name)
+            self._asked = {**self._asked, "backbone": info.name}
+
+    def _settle_candidates(self, kind: str) -> None:
+        """Fill in the candidates, as soon as an input tells which there are."""
+        if self._candidates is None or self._info is not None:
+            return
+        found = self._candidates.for_kind(kind)
+        self._info = found[0]
+        self._spec = replace(self._spec, backbone_candidates=tuple(info.name for info in found))
+
     def _check_room(self, content_count: int) -> None:
         """Check that so many different contents are not too many for what the job has to keep of each."""
         recipe = self._spec.recipe
         if isinstance(recipe, Partial):
-            check_room(self._info.tails[recipe.blocks].cut, content_count, self._intake.max_activation_bytes)
-
-    def _choose_backbone(self, first: Example) -> None:
-        """Take the backbone that is meant for such content as the first example's."""
-        self._by_first = False
-        info = self._intake.engine.usual(first.content)
-        check_fits(self._spec.recipe, info)
-        self._info = info
-        self._spec = replace(self._spec, backbone=info.name)
-        self._asked = replace(self._asked, backbone=info.name)
+            check_room(
+                self._backbone.tails[recipe.blocks].cut, content_count, self._intake.max_activation_bytes
+            )
 
     def _check(self, example: Example, index: int) -> None:
-        check_modality(self._info, example.content, f"examples[{index}].input", example.id)
+        check_modality(self._backbone, example.content, f"examples[{index}].input", example.id)
         if example.held_out and self._spec.held_out_share > 0:
             raise InvalidField(
                 f"Expected held_out_share or examples marked held_out, not both. Received: held_out_share "
@@ -288,6 +314,7 @@ class Intake:
         registry: which versions there are to go on from.
         on_accepted: called after each job that was accepted.
         max_activation_bytes: most bytes of one job's activations.
+        available_memory: tells how many bytes of memory can be had; None if unknown.
     """
 
     def __init__(
@@ -299,8 +326,10 @@ class Intake:
         on_accepted: Callable[[], None],
         *,
         max_activation_bytes: int,
+        available_memory: Callable[[], int | None] = available_bytes,
     ) -> None:
         self.ledger = ledger
+        self._available_memory = available_memory
         self.max_activation_bytes = max_activation_bytes
         self._registry = registry
         self.datasets = datasets
@@ -328,33 +357,74 @@ class Intake:
         """
         self.check_open()
         spec = spec.check()
-        _check_request_id(request_id)
+        check_request_id(request_id)
         earlier = self.ledger.replayed(request_id) if request_id and not validate_only else None
         parent = None
         if spec.has_parent and earlier is None:
             parent = find_parent(self._registry, spec, self.datasets.forgotten)
             _check_inherited(spec, parent)
-        name = spec.backbone or _earlier_backbone(parent, earlier)
-        info = self.engine.info(name)
-        # Told before the examples are sent; where those decide, if no backbone would do.
-        if name or not any(_fits(spec.recipe, each) for each in self.engine.infos()):
-            check_fits(spec.recipe, info)
-        if not validate_only and not request_id:
+        if spec.chooses_backbone and spec.has_parent:
+            raise InvalidField(
+                "Expected a backbone by its name with a parent, or none for the parent's. "
+                f"Received: {AUTO!r}. Rebase tries other backbones for a version.",
+                field="spec.backbone",
+            )
+        return self.upload(
+            spec if spec.backbone else replace(spec, backbone=_earlier_backbone(parent, earlier)),
+            request_id,
+            asked=spec.to_json() if spec.has_parent else None,
+            parent=parent,
+            repeated=earlier is not None,
+            previews=validate_only,
+        )
+
+    def upload(
+        self,
+        spec: FineTuneSpec,
+        request_id: str,
+        *,
+        asked: Mapping[str, Any] | None = None,
+        parent: Parent | None,
+        repeated: bool,
+        previews: bool = False,
+    ) -> Upload:
+        """Open an upload for a checked spec.
+
+        Args:
+            spec: what to do; with an empty backbone the first example decides.
+            request_id: the caller's id; empty for none.
+            asked: what the caller said, as JSON values, which tells the request from others with its id; None
+                for the spec.
+            parent: the version that it goes on from; None for none, and for a repeated call.
+            repeated: whether the request id was accepted before.
+            previews: whether no job shall come of it.
+
+        Raises:
+            InvalidField, BackboneNotFound or JobQueueFull: as `open`.
+        """
+        info, candidates = None, None
+        if spec.chooses_backbone:
+            candidates = Candidates(self.engine, spec, self._available_memory)
+        elif spec.backbone:
+            info = self.engine.info(spec.backbone)
+            check_recipe(info, spec.recipe)
+        elif not any(can(each, spec.recipe) for each in self.engine.infos()):
+            check_recipe(self.engine.info(""), spec.recipe)
+        if not previews and not request_id:
             # Told before the examples are sent. With a request id the job may be there already.
             self.ledger.check_room()
-        full = replace(spec, backbone=info.name)
-        asked = spec if spec.has_parent else full
+        full = spec if info is None else replace(spec, backbone=info.name)
         if parent is not None:
             full = replace(full, parent_version=parent.number, parent_alias=None)
         return Upload(
             self,
-            asked,
+            asked or full.to_json(),
             full,
             info,
             request_id,
+            candidates=candidates,
             parent=parent,
-            by_first=not name,
-            repeated=earlier is not None,
+            repeated=repeated,
         )
 
     def check_open(self) -> None:
@@ -385,37 +455,12 @@ class Intake:
         self._closed.set()
 
 
-def check_fits(recipe: Recipe, info: BackboneInfo) -> None:
-    """Check that a backbone has what a recipe works on.
+def check_request_id(request_id: str) -> None:
+    """Check that a request id can be kept.
 
     Raises:
-        InvalidField: it does not.
+        InvalidField: it cannot.
     """
-    unknown = [view for view in views_of(recipe, info.views) if view not in info.views]
-    if unknown:
-        raise InvalidField(
-            f"Expected a view of backbone '{info.name}': {', '.join(sorted(info.views))}. "
-            f"Received: {unknown[0]!r}.",
-            field=f"spec.recipe.{type(recipe).__name__.lower()}.view",
-        )
-    if isinstance(recipe, Partial) and recipe.blocks not in info.tails:
-        known = ", ".join(map(str, info.tails))
-        raise InvalidField(
-            f"Expected a number of last blocks that backbone '{info.name}' can be cut before: "
-            f"{known or 'it cannot be cut'}. Received: {recipe.blocks}.",
-            field="spec.recipe.partial.blocks",
-        )
-
-
-def _fits(recipe: Recipe, info: BackboneInfo) -> bool:
-    try:
-        check_fits(recipe, info)
-    except InvalidField:
-        return False
-    return True
-
-
-def _check_request_id(request_id: str) -> None:
     if len(request_id.encode()) > 128:
         raise InvalidField(
             f"Expected a request id of at most 128 bytes. Received: {len(request_id.encode())}.",
@@ -433,7 +478,7 @@ def _earlier_backbone(parent: Parent | None, earlier: Job | None) -> str:
     """The backbone that is meant where none is named, if that is known already; else empty."""
     if parent is not None:
         return parent.backbone
-    return earlier.spec.backbone if earlier is not None else ""
+    return earlier.spec.backbone if earlier is not None and not earlier.spec.chooses_backbone else ""
 
 
 def _check_inherited(spec: FineTuneSpec, parent: Parent) -> None:
@@ -463,6 +508,6 @@ def _warnings(summary: DatasetSummary) -> list[str]:
     ]
 
 
-def _request_hash(spec: FineTuneSpec, digest: str) -> str:
-    content = json.dumps([spec.to_json(), digest], sort_keys=True)
+def _request_hash(asked: Mapping[str, Any], digest: str) -> str:
+    content = json.dumps([asked, digest], sort_keys=True)
     return sha256(content.encode()).hexdigest()

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import ExampleFault
@@ -37,8 +38,9 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
 
 
 class JobStep(Enum):
-    """The steps of a job, in order."""
+    """The steps of a job, in order; `CHOOSE` only where the backbone is left open."""
 
+    CHOOSE = "choose"
     FEATURES = "features"
     FIT = "fit"
     EVALUATE = "evaluate"
@@ -127,6 +129,7 @@ class Job:
         removed_count: number of the parent's examples that were left out or replaced.
         crashes: how often a process died while it ran the job.
         staged: where an earlier attempt has put its fit aside; None for nowhere.
+        choosing: what earlier attempts have found of backbones, as they wrote it down; None for nothing.
     """
 
     job_id: str
@@ -152,6 +155,7 @@ class Job:
     removed_count: int = 0
     crashes: int = 0
     staged: str | None = None
+    choosing: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

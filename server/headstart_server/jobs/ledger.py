@@ -7,6 +7,7 @@ lost its job, or whose job was cancelled, can change nothing.
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import structlog
 from sqlalchemy import select, update
@@ -211,7 +212,15 @@ class Ledger:
             with self._database.write() as connection:
                 claiming.leave(connection, self._owner)
 
-    def report(self, job: Job, progress: Progress, findings: Findings, *, staged: str | None = None) -> None:
+    def report(
+        self,
+        job: Job,
+        progress: Progress,
+        findings: Findings,
+        *,
+        staged: str | None = None,
+        choosing: Mapping[str, Any] | None = None,
+    ) -> None:
         """Write down how far a running job is, as its newest event.
 
         Args:
@@ -220,21 +229,19 @@ class Ledger:
             findings: what it found.
             staged: name of the version's files, once they are written: an attempt after this one need only
                 publish them.
+            choosing: what it found of backbones so far, for the next attempt; None for what was written last.
 
         Raises:
             JobCancelledError: it was asked to cancel.
             JobLostError: it belongs to another attempt.
             DatabaseAway: the database does not answer.
         """
+        values: dict[str, Any] = {"checkpoint": rows.checkpoint(progress, findings, staged)}
+        if choosing is not None:
+            values["choosing"] = choosing
         with self._database.write() as connection:
-            running.write(
-                connection,
-                job,
-                JobState.RUNNING,
-                progress,
-                now=self._database.now(connection),
-                checkpoint=rows.checkpoint(progress, findings, staged),
-            )
+            now = self._database.now(connection)
+            running.write(connection, job, JobState.RUNNING, progress, now=now, **values)
         self._changes.publish(job.job_id)
 
     def succeed(

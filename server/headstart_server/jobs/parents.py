@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from headstart_server.errors import ExampleNotFound, ExamplesNotKept
 from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.learning.example_list import ExampleList
 from headstart_server.learning.stored_example import StoredExample
 from headstart_server.learning.task import Task
 from headstart_server.models.registry import Registry
-from headstart_server.models.version import Selector
+from headstart_server.models.version import Selector, Version
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -50,13 +51,7 @@ def find_parent(
     """
     selector = Selector(model=spec.model, number=spec.parent_version, alias=spec.parent_alias)
     version = registry.version(spec.model, registry.resolve(selector))
-    kept = registry.examples(version) if version.has_examples else None
-    if kept is None:
-        raise ExamplesNotKept(
-            f"The examples of version {version.number} of model '{spec.model}' were not kept. "
-            "Send all examples again without a parent.",
-            metadata={"model": spec.model, "version": str(version.number)},
-        )
+    kept = kept_examples(registry, version, "Send all examples again without a parent.")
     removed = set(spec.removed_example_ids)
     _check_known(removed, kept.examples, version.number)
     gone = set(forgotten(kept.archives))
@@ -71,6 +66,26 @@ def find_parent(
         examples=[example for example in kept.examples if stays(example)],
         left_out=[example for example in kept.examples if not stays(example)],
     )
+
+
+def kept_examples(registry: Registry, version: Version, instead: str) -> ExampleList:
+    """The list of a version's examples, whose contents are kept.
+
+    Args:
+        registry: has the versions.
+        version: the version.
+        instead: what to do if they are not.
+
+    Raises:
+        ExamplesNotKept: they are not.
+    """
+    kept = registry.examples(version) if version.has_examples else None
+    if kept is None:
+        raise ExamplesNotKept(
+            f"The examples of version {version.number} of model '{version.model}' were not kept. {instead}",
+            metadata={"model": version.model, "version": str(version.number)},
+        )
+    return kept
 
 
 def _check_known(removed: Collection[str], examples: Sequence[StoredExample], number: int) -> None:

@@ -14,7 +14,7 @@ from headstart_server.learning.dataset import ExampleFault
 from headstart_server.learning.dataset_findings import DatasetFindings
 from headstart_server.learning.evaluation import Evaluation
 from headstart_server.learning.fitting import fit
-from headstart_server.learning.recipe import Auto, Recipe, Ridge, views_of
+from headstart_server.learning.recipe import quick, views_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +53,7 @@ class Preview:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._spec = spec
-        self._recipe = _quick(spec.recipe)
+        self._recipe = quick(spec.recipe)
         self._extraction = Extraction(dataset, views_of(self._recipe, embedder.info.views))
         self._embedder = embedder
         self._window = window
@@ -108,8 +108,3 @@ class Preview:
             seed=self._spec.seed, estimated_seconds=self._clock() - self._began, fault_count=len(self.faults)
         )
         return Previewed(evaluation=found.evaluation, findings=findings)
-
-
-def _quick(recipe: Recipe) -> Recipe:
-    """A recipe that takes seconds, for one that may take minutes: what is found hardly depends on it."""
-    return recipe if isinstance(recipe, Auto | Ridge) else Auto()

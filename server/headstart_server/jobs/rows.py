@@ -113,6 +113,7 @@ def job(connection: Connection, row: Row[Any]) -> Job:
         queue_position=_position(connection, row) if state is JobState.QUEUED else 0,
         crashes=row.crashes,
         staged=row.checkpoint.get("staged"),
+        choosing=row.choosing,
     )
 
 

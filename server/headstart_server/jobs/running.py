@@ -41,6 +41,8 @@ def write(
     allowed = and_(mine, jobs.c.cancel == 0) if unless_cancelled else mine
     if state.is_terminal:
         values["finished"] = now
+        # Only for a next attempt: what was found goes with the version.
+        values["choosing"] = None
     if state is not JobState.RUNNING:
         values |= {"owner": None, "lease_until": None}
     row = connection.execute(

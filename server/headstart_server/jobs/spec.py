@@ -19,6 +19,10 @@ from headstart_server.learning.recipe import (
 from headstart_server.learning.task import Task
 from headstart_server.models.names import check_alias_name, check_model_name
 
+#: The backbone's name where it is left open.
+AUTO = "auto"
+#: Candidates that a spec may name.
+MAX_CANDIDATES = 16
 #: Ids of examples that one fine-tune may leave out.
 MAX_REMOVED_IDS = 100_000
 #: Seconds of a hundred years. The times of the contract end with the year 9999.
@@ -37,7 +41,7 @@ class FineTuneSpec:
 
     Attributes:
         model: the model that gets a new version.
-        backbone: name of the backbone.
+        backbone: name of the backbone; `auto` for one of the candidates.
         recipe: how the head is fitted.
         held_out_share: share of the examples kept out of training to measure accuracy, 0 to 0.9.
         seed: seeds every random choice.
@@ -53,6 +57,8 @@ class FineTuneSpec:
         removed_example_ids: ids of the parent's examples that are left out.
         discard_examples: whether the examples are removed when the job has ended.
         priority: queued jobs of a higher one run first, -10 to 10.
+        backbone_candidates: with `auto` the names of those that are tried; () where that is left open.
+        backbone_time_budget: with `auto` seconds after which no further one is tried; None for no limit.
     """
 
     model: str
@@ -72,6 +78,13 @@ class FineTuneSpec:
     parent_alias: str | None = None
     removed_example_ids: tuple[str, ...] = ()
     discard_examples: bool = False
+    backbone_candidates: tuple[str, ...] = ()
+    backbone_time_budget: float | None = None
+
+    @property
+    def chooses_backbone(self) -> bool:
+        """Whether the backbone is chosen from candidates."""
+        return self.backbone == AUTO
 
     @property
     def has_parent(self) -> bool:
@@ -109,6 +122,7 @@ class FineTuneSpec:
         if self.task is not None:
             check_task(self.recipe, self.task)
         self._check_parent()
+        self._check_choosing()
         if self.promote_if is not None:
             self.promote_if.check("spec.promote_if")
             if self.alias is None:
@@ -143,6 +157,31 @@ class FineTuneSpec:
                 field="spec.removed_example_ids",
             )
 
+    def _check_choosing(self) -> None:
+        names, budget = self.backbone_candidates, self.backbone_time_budget
+        for field_, given in (
+            ("backbone_candidates", bool(names)),
+            ("backbone_time_budget", budget is not None),
+        ):
+            if given and not self.chooses_backbone:
+                raise InvalidField(
+                    f"Expected {field_} with the backbone {AUTO!r} only. Received: {self.backbone!r}.",
+                    field=f"spec.{field_}",
+                )
+        if len(names) > MAX_CANDIDATES:
+            raise InvalidField(
+                f"Expected at most {MAX_CANDIDATES} backbone_candidates. Received: {len(names)}.",
+                field="spec.backbone_candidates",
+            )
+        if len(set(names)) < len(names) or not all(names) or AUTO in names:
+            raise InvalidField(
+                "Expected backbone_candidates that name backbones, each once. "
+                f"Received: {', '.join(names)[:200]!r}.",
+                field="spec.backbone_candidates",
+            )
+        if budget is not None:
+            _check_range("spec.backbone_time_budget", budget, *TIME_BUDGETS)
+
     def droppable(self, count: int) -> int:
         """How many of so many examples may be dropped for faults."""
         # 0.29 * 100 falls short of 29 by a rounding error.
@@ -164,6 +203,8 @@ class FineTuneSpec:
             given["promote_if"] = Gate(**known(Gate, given["promote_if"]))
         if "removed_example_ids" in given:
             given["removed_example_ids"] = tuple(given["removed_example_ids"])
+        if "backbone_candidates" in given:
+            given["backbone_candidates"] = tuple(given["backbone_candidates"])
         return cls(**given)
 
 
@@ -185,6 +226,8 @@ _LATER = (
     "removed_example_ids",
     "discard_examples",
     "priority",
+    "backbone_candidates",
+    "backbone_time_budget",
 )
 
 

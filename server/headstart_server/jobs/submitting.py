@@ -13,8 +13,8 @@ from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import DatasetSummary
 
-#: The only kind of job there is; servers claim only kinds they know.
-FINE_TUNE = "fine_tune"
+#: The kinds of jobs there are. Servers claim only kinds they know: earlier releases choose no backbone.
+FINE_TUNE, CHOOSING = "fine_tune", "choosing_fine_tune"
 #: Ids of examples left out that are told with a job; there may be megabytes of them.
 MAX_TOLD_IDS = 100
 
@@ -114,7 +114,7 @@ def add(connection: Connection, submission: Submission, now: float) -> Job:
     connection.execute(
         insert(jobs).values(
             job_id=submission.job_id,
-            kind=FINE_TUNE,
+            kind=CHOOSING if submission.spec.chooses_backbone else FINE_TUNE,
             tenant=submission.tenant,
             priority=submission.spec.priority,
             state=JobState.QUEUED.value,

@@ -25,7 +25,9 @@ RETRY_SECONDS = 0.25
 class Run(Protocol):
     """One attempt at a job."""
 
-    findings: Findings
+    @property
+    def findings(self) -> Findings:
+        """What was found so far."""
 
     def execute(self) -> int:
         """Carry it out; returns the number of the version published."""

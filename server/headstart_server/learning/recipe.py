@@ -139,6 +139,22 @@ def views_of(recipe: Recipe, available: Collection[str]) -> tuple[str, ...]:
     return recipe.views
 
 
+def quick(recipe: Recipe) -> Recipe:
+    """A recipe that takes seconds, for one that may take minutes: what it finds hardly depends on which."""
+    return recipe if isinstance(recipe, Auto | Ridge) else Auto()
+
+
+def opened(recipe: CarriedOut) -> Recipe:
+    """The kind of a recipe that was carried out, with its settings to be chosen anew.
+
+    They were chosen for the features of one backbone. Of a ridge regression it is not known whether it was
+    asked for or chosen: it becomes `auto`.
+    """
+    if isinstance(recipe, Partial):
+        return Partial(blocks=recipe.blocks)
+    return Auto() if isinstance(recipe, Ridge) else type(recipe)()
+
+
 def check_task(recipe: Recipe, task: Task) -> None:
     """Check that a recipe can fit a head to a task.
 

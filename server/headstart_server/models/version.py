@@ -1,12 +1,13 @@
 """A version: one immutable fitted head, and the manifest that says where it came from."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from headstart_server.learning.backbone_choice import BackboneChoice
 from headstart_server.learning.evaluation import Metrics
 from headstart_server.learning.promotion import Promotion
-from headstart_server.learning.recipe import Auto, CarriedOut, recipe_from_json, recipe_json
+from headstart_server.learning.recipe import Auto, CarriedOut, Recipe, recipe_from_json, recipe_json
 from headstart_server.learning.task import Task
 
 
@@ -54,6 +55,9 @@ class Manifest:
         task: the kind of task.
         tail: what the version's own tail is; None if it takes the backbone's last view.
         remark: what a person should know of how the head came about; may be empty.
+        asked_recipe: as the fine-tune asked for it, before choices were made; None for `auto`, and for
+            versions of releases that did not keep it.
+        backbone_choice: how the backbone was chosen; None if the fine-tune named it.
     """
 
     model: str
@@ -82,35 +86,47 @@ class Manifest:
     task: Task = Task.SINGLE_LABEL
     tail: TailFacts | None = None
     remark: str = ""
+    asked_recipe: Recipe | None = None
+    backbone_choice: BackboneChoice | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
-        fields = asdict(self)
-        fields["recipe"] = recipe_json(self.recipe)
-        fields["metrics"] = self.metrics.to_json()
-        return fields
+        """As JSON values; what servers of earlier releases would not read only where it is set."""
+        values = asdict(self)
+        values["recipe"] = recipe_json(self.recipe)
+        values["metrics"] = self.metrics.to_json()
+        if self.asked_recipe is not None:
+            values["asked_recipe"] = recipe_json(self.asked_recipe)
+        return {name: value for name, value in values.items() if value is not None or name not in _LATER}
 
     @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> "Manifest":
-        """The manifest that `to_json` wrote.
+    def from_json(cls, values: Mapping[str, Any]) -> "Manifest":
+        """The manifest that `to_json` wrote, this or a newer one's.
 
         Raises:
-            KeyError, TypeError or ValueError: the fields are not those of a manifest.
+            KeyError, TypeError or ValueError: the values are not those of a manifest.
         """
-        recipe = recipe_from_json(fields["recipe"])
+        recipe = recipe_from_json(values["recipe"])
         if isinstance(recipe, Auto):
             raise ValueError("Expected a recipe as it was carried out. Received: auto.")
+        asked, choice = values.get("asked_recipe"), values.get("backbone_choice")
+        known = {each.name for each in fields(cls)}
         return cls(
             **{
-                **fields,
+                **{name: value for name, value in values.items() if name in known},
                 "recipe": recipe,
-                "metrics": Metrics.from_json(fields["metrics"]),
-                "class_names": tuple(fields["class_names"]),
-                "thresholds": tuple(fields.get("thresholds", ())),
-                "task": Task(fields.get("task", Task.SINGLE_LABEL)),
-                "tail": TailFacts(**fields["tail"]) if fields.get("tail") else None,
+                "metrics": Metrics.from_json(values["metrics"]),
+                "class_names": tuple(values["class_names"]),
+                "thresholds": tuple(values.get("thresholds", ())),
+                "task": Task(values.get("task", Task.SINGLE_LABEL)),
+                "tail": TailFacts(**values["tail"]) if values.get("tail") else None,
+                "asked_recipe": recipe_from_json(asked) if asked else None,
+                "backbone_choice": BackboneChoice.from_json(choice) if choice else None,
             }
         )
+
+
+#: Fields that manifests of earlier releases do not have.
+_LATER = ("asked_recipe", "backbone_choice")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

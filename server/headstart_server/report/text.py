@@ -7,6 +7,7 @@ from textwrap import wrap
 from headstart_server.learning.dataset_findings import LabelSuspect
 from headstart_server.learning.evaluation import ExampleOutcome
 from headstart_server.learning.task import Task
+from headstart_server.report.choosing import candidate_columns, candidate_row, choice_line, untried
 from headstart_server.report.facts import ReportFacts
 from headstart_server.report.lineage import recipe_lines
 from headstart_server.report.words import (
@@ -50,6 +51,7 @@ def text(facts: ReportFacts) -> str:
         _worst(facts),
         _duplicates(facts),
         _curve(facts),
+        _choice(facts),
         _lineage(facts),
     ]
     return "\n\n".join("\n".join(part) for part in map(list, parts) if part) + "\n"
@@ -159,6 +161,16 @@ def _curve(facts: ReportFacts) -> Iterable[str]:
     ]
     what = "R squared by" if facts.task is Task.REGRESSION else "By"
     return _wrapped(f"{what} the number of examples: {', '.join(told)}")
+
+
+def _choice(facts: ReportFacts) -> Iterable[str]:
+    choice = facts.manifest.backbone_choice
+    if choice is None:
+        return
+    yield from _wrapped(choice_line(choice))
+    yield from _table(candidate_columns(choice), [candidate_row(each) for each in choice.candidates])
+    for line in untried(choice):
+        yield from _item(line)
 
 
 def _lineage(facts: ReportFacts) -> Iterable[str]:

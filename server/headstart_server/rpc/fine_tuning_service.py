@@ -12,7 +12,9 @@ from headstart_server.errors import DatabaseAway, InvalidField
 from headstart_server.jobs.intake import Intake, Upload
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.ledger import Ledger
+from headstart_server.jobs.rebasing import Rebasing
 from headstart_server.rpc.calls import Context
+from headstart_server.rpc.choosing_messages import rebase_spec_of
 from headstart_server.rpc.example_stream import stream_parts
 from headstart_server.rpc.follow import Follower
 from headstart_server.rpc.job_messages import STATES, event_message, job_message, validation_message
@@ -37,6 +39,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
 
     Args:
         intake: accepts jobs.
+        rebasing: accepts those that fit a version anew.
         ledger: knows jobs.
         follower: waits for them.
         cancel: asks a job to cancel, wherever it stands.
@@ -46,12 +49,15 @@ class FineTuningService(stubs.FineTuningServiceServicer):
     def __init__(
         self,
         intake: Intake,
+        rebasing: Rebasing,
         ledger: Ledger,
+        *,
         follower: Follower,
         cancel: Callable[[str], Job],
         long_work: LongWork,
     ) -> None:
         self._intake = intake
+        self._rebasing = rebasing
         self._ledger = ledger
         self._follower = follower
         self._cancel = cancel
@@ -82,6 +88,12 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         finally:
             if upload is not None:
                 await asyncio.shield(asyncio.to_thread(upload.close))
+
+    async def Rebase(self, request: pb.RebaseRequest, context: Context) -> pb.RebaseResponse:
+        spec = rebase_spec_of(request)
+        # Shielded: as above.
+        job = await asyncio.shield(asyncio.to_thread(self._rebasing.accept, spec, request.request_id))
+        return pb.RebaseResponse(job=await self._message(job))
 
     async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusResponse:
         wait = seconds_of(request.wait)

@@ -21,6 +21,7 @@ STATES = {
     JobState.CANCELLED: job_pb2.JOB_STATE_CANCELLED,
 }
 STEPS = {
+    JobStep.CHOOSE: job_pb2.JOB_STEP_CHOOSE,
     JobStep.FEATURES: job_pb2.JOB_STEP_FEATURES,
     JobStep.FIT: job_pb2.JOB_STEP_FIT,
     JobStep.EVALUATE: job_pb2.JOB_STEP_EVALUATE,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from headstart import tensors
@@ -133,20 +134,17 @@ def task_of(value: int, field: str) -> Task | None:
 
 def spec_of(message: job_pb2.FineTuneSpec) -> FineTuneSpec:
     """The spec of a message; its ranges are checked by `FineTuneSpec.check`."""
-    time_to_live = None
-    if message.HasField("time_to_live"):
-        time_to_live = seconds_of(message.time_to_live)
     parent = message.WhichOneof("parent")
     return FineTuneSpec(
         model=message.model,
         backbone=message.backbone,
-        recipe=_recipe_of(message.recipe),
+        recipe=recipe_of(message.recipe),
         held_out_share=message.held_out_share,
         seed=message.seed,
         display_name=message.display_name,
         labels=dict(message.labels),
         alias=message.alias or None,
-        time_to_live=time_to_live,
+        time_to_live=optional_seconds(message, "time_to_live"),
         max_dropped_share=message.max_dropped_share,
         task=task_of(message.task, "spec.task"),
         promote_if=gate_of(message.promote_if) if message.HasField("promote_if") else None,
@@ -155,6 +153,8 @@ def spec_of(message: job_pb2.FineTuneSpec) -> FineTuneSpec:
         removed_example_ids=tuple(message.removed_example_ids),
         discard_examples=message.discard_examples,
         priority=message.priority,
+        backbone_candidates=tuple(message.backbone_candidates),
+        backbone_time_budget=optional_seconds(message, "backbone_time_budget"),
     )
 
 
@@ -176,9 +176,12 @@ def spec_message(spec: FineTuneSpec) -> job_pb2.FineTuneSpec:
         removed_example_ids=spec.removed_example_ids,
         discard_examples=spec.discard_examples,
         priority=spec.priority,
+        backbone_candidates=spec.backbone_candidates,
     )
     if spec.time_to_live is not None:
         message.time_to_live.FromNanoseconds(int(spec.time_to_live * 1e9))
+    if spec.backbone_time_budget is not None:
+        message.backbone_time_budget.FromNanoseconds(round(spec.backbone_time_budget * 1e9))
     return message
 
 
@@ -226,6 +229,20 @@ def selector_of(message: prediction_service_pb2.VersionSelector, field: str) -> 
 def seconds_of(duration: Duration) -> float:
     """A duration in seconds."""
     return duration.seconds + duration.nanos / 1e9
+
+
+def optional_seconds(message: Message, name: str) -> float | None:
+    """The duration in a field of a message in seconds; None where it is not set."""
+    return seconds_of(getattr(message, name)) if message.HasField(name) else None
+
+
+def duration(seconds: float | None) -> Duration | None:
+    """The message of a duration in seconds; None for None or 0."""
+    if not seconds:
+        return None
+    message = Duration()
+    message.FromNanoseconds(round(seconds * 1e9))
+    return message
 
 
 def timestamp(seconds: float | None) -> Timestamp | None:
@@ -287,15 +304,20 @@ def _is_storable(part: object) -> bool:
     return not isinstance(part, str) or not any("\ud800" <= char <= "\udfff" for char in part)
 
 
-def _recipe_of(message: job_pb2.Recipe) -> Recipe:
+def recipe_of(message: job_pb2.Recipe) -> Recipe:
+    """The recipe of a message; its ranges are checked with its spec.
+
+    Raises:
+        InvalidField: its views or its scaling are none.
+    """
     kind = message.WhichOneof("recipe")
     if kind == "logistic":
         return _logistic_of(message.logistic)
     if kind == "mlp":
         views = _views_of("", message.mlp.views, "spec.recipe.mlp") if message.mlp.views else ()
-        return mlp_of(message.mlp, views, _budget_of(message.mlp))
+        return mlp_of(message.mlp, views, optional_seconds(message.mlp, "time_budget"))
     if kind == "partial":
-        return partial_of(message.partial, _budget_of(message.partial))
+        return partial_of(message.partial, optional_seconds(message.partial, "time_budget"))
     if kind != "ridge":
         return Auto()
     ridge = message.ridge
@@ -360,9 +382,5 @@ def _logistic_of(message: job_pb2.LogisticRecipe) -> Logistic:
         views=_views_of("", message.views, field),
         scaling=_scaling_of(message.scaling, Scaling.ROOT, field),
         balanced=message.balanced if message.HasField("balanced") else None,
-        time_budget=_budget_of(message),
+        time_budget=optional_seconds(message, "time_budget"),
     )
-
-
-def _budget_of(message: job_pb2.LogisticRecipe | job_pb2.MlpRecipe | job_pb2.PartialRecipe) -> float | None:
-    return seconds_of(message.time_budget) if message.HasField("time_budget") else None

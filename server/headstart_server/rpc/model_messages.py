@@ -1,15 +1,14 @@
 """The messages of models, versions, aliases and backbones."""
 
-from google.protobuf.duration_pb2 import Duration
-
 from headstart.v1 import model_pb2
 from headstart_server.backbones.backbone import BackboneInfo, Modality
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.learning.lbfgs import StopReason
 from headstart_server.models.version import Alias, Model, Version
+from headstart_server.rpc.choosing_messages import choice_message
 from headstart_server.rpc.comparison_messages import promotion_message
 from headstart_server.rpc.evaluation_messages import metrics_message
-from headstart_server.rpc.messages import TASKS, recipe_message, timestamp
+from headstart_server.rpc.messages import TASKS, duration, recipe_message, timestamp
 
 MODALITIES = {
     Modality.IMAGE: model_pb2.MODALITY_IMAGE,
@@ -66,7 +65,7 @@ def version_message(version: Version) -> model_pb2.Version:
             software=manifest.software,
             runtime=manifest.runtime,
             stop_reason=STOP_REASONS[manifest.stop_reason],
-            fit_time=_duration(manifest.fit_seconds),
+            fit_time=duration(manifest.fit_seconds),
             parent_version=manifest.parent,
             added_example_count=manifest.added_count,
             removed_example_count=manifest.removed_count,
@@ -80,6 +79,7 @@ def version_message(version: Version) -> model_pb2.Version:
         promotion=promotion_message(version.promotion),
         has_examples=version.has_examples,
         resident=version.is_resident,
+        backbone_choice=choice_message(manifest.backbone_choice),
     )
 
 
@@ -102,11 +102,3 @@ def backbone_message(
         description=info.description,
         problem=problem,
     )
-
-
-def _duration(seconds: float) -> Duration | None:
-    if not seconds:
-        return None
-    message = Duration()
-    message.FromNanoseconds(round(seconds * 1e9))
-    return message

@@ -46,6 +46,7 @@ def test_only_what_may_be_repeated_is_retried():
     assert names == {
         "Predict",
         "Embed",
+        "Rebase",
         "Status",
         "Cancel",
         "ListJobs",

@@ -9,16 +9,17 @@ import headstart
 from headstart import AsyncClient, AsyncJob, Client, Job
 
 PUBLIC = """
-    Aborted Abstention AbstentionReason Alias AsyncClient AsyncJob Auto Backbone Cancelled
-    ClassMetrics ClassProbability Client ComparedClass ComparedMetrics Comparison ConfusedPair
+    Aborted Abstention AbstentionReason Alias AsyncClient AsyncJob Auto Backbone BackboneCandidate
+    BackboneChoice Cancelled CandidateOutcome ClassMetrics ClassProbability Client ComparedClass
+    ComparedMetrics Comparison ConfusedPair
     ConfusionCell CutShort DataLoss DatasetFindings DeadlineExceeded DeletedExample DuplicateGroup
     ErrorDetails Evaluation EvaluationResult Example ExampleFault ExampleOutcome ExampleReference
     FailedPrecondition FieldViolation FineTuneSpec HeadstartError Internal InvalidArgument Job
     JobCancelled JobEvent JobFailed JobState JobStatus JobStep LabelSuspect LearningPoint Lineage
     Logistic Metrics MetricsSource Mlp Modality Model ModelPredictions Neighbor NotFound Outlier
     Partial PermissionDenied Prediction Predictions Progress Promotion PromotionDecision
-    PromotionGate QuotaViolation ReliabilityBin Remark RemarkKind Report ResourceExhausted
-    RetryPolicy Ridge Saliency SpecSettings StageTimes StopReason Table Target Task Text ThresholdPoint
+    PromotionGate QuotaViolation RebaseSettings ReliabilityBin Remark RemarkKind Report ResourceExhausted
+    RetryPolicy Ridge Saliency SpecSettings StageTimes StopReason Target Task Text ThresholdPoint
     TlsConfig Unauthenticated Unavailable Validation ValuePair Version VersionEvaluation
 """
 

@@ -25,11 +25,12 @@ from headstart_server.errors import (
 )
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.datasets import DatasetStore
-from headstart_server.jobs.fine_tune import REPORT_SECONDS, STAGE_SECONDS, FineTuneRun, FineTuneTools
+from headstart_server.jobs.fine_tune import STAGE_SECONDS, FineTuneRun, FineTuneTools
 from headstart_server.jobs.gate import GateKeeper
 from headstart_server.jobs.job import Job, JobState, JobStep
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger, Submission
 from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.jobs.telling import REPORT_SECONDS
 from headstart_server.learning.dataset import DatasetLimits, Example
 from headstart_server.learning.evaluation import MetricsSource
 from headstart_server.learning.fitting import Fitted, fit

@@ -55,6 +55,16 @@ BAD: list[tuple[dict[str, Any], str]] = [
         for value in (0.0, -1.0, 1e-300, 1e300, NAN, INFINITY)
     ],
     *[({"recipe": Ridge(folds=folds)}, "spec.recipe.ridge.folds") for folds in (-1, 1, 21)],
+    *[
+        ({"backbone": "auto", "backbone_candidates": names}, "spec.backbone_candidates")
+        for names in (("a", "a"), ("",), ("a", "auto"), tuple(map(str, range(17))))
+    ],
+    ({"backbone": "b", "backbone_candidates": ("a",)}, "spec.backbone_candidates"),
+    ({"backbone": "b", "backbone_time_budget": 5.0}, "spec.backbone_time_budget"),
+    *[
+        ({"backbone": "auto", "backbone_time_budget": seconds}, "spec.backbone_time_budget")
+        for seconds in (0.0, -1.0, 86_401.0, NAN, INFINITY)
+    ],
 ]
 
 
@@ -101,6 +111,8 @@ SPECS = st.builds(
     alias=st.none() | st.text(),
     time_to_live=st.none() | st.floats(1, 1e9),
     max_dropped_share=st.floats(0, 1),
+    backbone_candidates=st.lists(st.text(), max_size=3).map(tuple),
+    backbone_time_budget=st.none() | st.floats(0.001, 86_400),
 )
 
 

@@ -1,15 +1,18 @@
 import json
+from dataclasses import replace
 
 import pytest
 
+from headstart_server.learning.backbone_choice import BackboneChoice
 from headstart_server.learning.dataset_findings import DatasetFindings
 from headstart_server.learning.evaluation import Evaluation
+from headstart_server.learning.recipe import Logistic
 from headstart_server.report.document import document
 from report_samples import HOSTILE, SAMPLES
 
 KEYS = """
     format model version aliases task created expires size_bytes display_name labels class_names thresholds
-    metrics evaluation findings promotion lineage
+    metrics evaluation findings promotion backbone_choice lineage
 """
 LINEAGE = """
     job_id backbone backbone_digest dataset_digest recipe seed example_count software runtime stop_reason
@@ -24,6 +27,17 @@ def test_its_keys_are_those_that_are_documented(name):
     assert sorted(facts) == sorted(KEYS.split())
     assert sorted(facts["lineage"]) == sorted(LINEAGE.split())
     assert all(f"``{key}``" in document.__doc__ for key in (*KEYS.split(), *LINEAGE.split()))
+
+
+def test_how_the_backbone_was_chosen_and_what_recipe_was_asked_for_is_told():
+    facts = SAMPLES["chosen"]()
+    read = json.loads(document(facts))
+
+    assert BackboneChoice.from_json(read["backbone_choice"]) == facts.manifest.backbone_choice
+    assert "backbone_choice" not in read["lineage"]
+    asked = replace(facts.manifest, asked_recipe=Logistic(regularization=0.5))
+    told = json.loads(document(replace(facts, version=replace(facts.version, manifest=asked))))
+    assert told["lineage"]["asked_recipe"]["logistic"]["regularization"] == 0.5
 
 
 @pytest.mark.parametrize("name", ["ten", "several", "numbers", "hostile"])

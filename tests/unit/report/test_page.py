@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from headstart_server.report.page import page
-from report_samples import HOSTILE, SAMPLES, of_classes
+from report_samples import HOSTILE, SAMPLES, of_classes, with_choice
 
 VOID = {"meta", "img", "br", "hr"}
 EXTERNAL = {"src", "srcset", "action", "formaction", "poster", "data", "cite", "background", "ping"}
@@ -173,6 +173,22 @@ def test_a_version_tells_what_it_goes_on_from():
     text = Reading(page(replace(facts, version=replace(facts.version, manifest=manifest)))).text
 
     assert "version 2, 1 example added, 3 of its examples left out" in text
+
+
+def test_how_the_backbone_was_chosen_is_a_section_of_its_own():
+    text = Reading(page(SAMPLES["chosen"]())).text
+
+    for part in (
+        "How its backbone was chosen",
+        "efficientnet-lite0 was chosen from 4 backbones. It is the cheapest of those within",
+        "95.0% ± 2.8%",
+        "1.2% ± 1.3%",
+        "broken: Expected one weight file of broken",
+    ):
+        assert part in text
+    assert "How its backbone was chosen" not in Reading(page(SAMPLES["ten"]())).text
+    hostile = page(with_choice(of_classes(2, 60), HOSTILE))
+    assert HOSTILE not in hostile
 
 
 def test_without_kept_examples_there_are_names_in_place_of_pictures():

@@ -27,6 +27,14 @@ def test_it_fits_a_terminal_of_80_columns(name):
         ("several", ["Every class right on "]),
         ("numbers", ["Off by 3.8 on average."]),
         ("old", ["Right on 95.0% of examples. 95% interval 84.0 to 99.0%."]),
+        (
+            "chosen",
+            [
+                "efficientnet-lite0 was chosen from 4 backbones.",
+                "efficientnet-lite0  95.0% ± 2.8%  1.2% ± 1.3%       4.8    14     0.71",
+                "  - huge: The time budget of 2 s was used up.",
+            ],
+        ),
         ("unmeasured", ["Not measured. Too few examples to measure how good it is."]),
     ],
 )

@@ -1,0 +1,51 @@
+"""How the choice of a backbone looks to people."""
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from headstart.cli.layout import add_row, duration, figure, new_table, percent, plural
+from headstart.results import BackboneCandidate, BackboneChoice, CandidateOutcome
+
+__all__ = ["choice_line", "choice_view"]
+
+
+def choice_line(choice: BackboneChoice) -> str:
+    """The choice in a sentence."""
+    return f"{choice.backbone}, chosen from {plural(len(choice.candidates), 'backbone')}"
+
+
+def choice_view(choice: BackboneChoice) -> RenderableType:
+    """A row for each candidate, the one that was taken marked, and why the others were not tried."""
+    numbers = any(each.mean_absolute_error is not None for each in choice.candidates)
+    quality = "error" if numbers else "accuracy"
+    columns = ["backbone", quality, "behind", "ms/input", "MB", "took"]
+    table = new_table("", *columns, whole=["backbone"], numbers=columns[1:])
+    for each in choice.candidates:
+        add_row(
+            table,
+            "→" if each.backbone == choice.backbone else "",
+            each.backbone,
+            _quality(each),
+            _behind(each),
+            f"{each.milliseconds:.1f}" if each.outcome is CandidateOutcome.TRIED else "",
+            f"{each.megabytes:.0f}",
+            duration(each.spent_time) if each.spent_time else "",
+        )
+    untried = [Text(f"  {each.backbone}: {each.message}") for each in choice.candidates if each.message]
+    return Group(Text(f"  {choice_line(choice)}. {choice.reason}"), table, *untried)
+
+
+def _quality(each: BackboneCandidate) -> str:
+    if each.mean_absolute_error is not None:
+        return f"{figure(each.mean_absolute_error)} ± {figure(each.standard_error)}"
+    return "" if each.accuracy is None else f"{percent(each.accuracy)} ± {percent(each.standard_error)}"
+
+
+def _behind(each: BackboneCandidate) -> str:
+    if each.behind is None or each.behind_error is None:
+        return ""
+    if not each.behind:
+        return "best"
+    if each.mean_absolute_error is not None:
+        return f"{figure(each.behind)} ± {figure(each.behind_error)}"
+    return f"{percent(each.behind)} ± {percent(each.behind_error)}"

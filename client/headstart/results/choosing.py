@@ -1,0 +1,71 @@
+"""How the backbone of a version was chosen, where the fine-tune asked for ``auto``."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+
+__all__ = ["BackboneCandidate", "BackboneChoice", "CandidateOutcome"]
+
+
+class CandidateOutcome(StrEnum):
+    """What became of a candidate: measured, left out, or not to be loaded or run."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    TRIED = "TRIED"
+    NOT_TRIED = "NOT_TRIED"
+    FAILED = "FAILED"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackboneCandidate:
+    """One backbone that might have been taken.
+
+    Attributes:
+        backbone: its name.
+        outcome: what became of it.
+        message: why it was not tried, or failed; empty if it was tried.
+        accuracy: the share told right by cross-validation, 0 to 1; of several labels the share with every
+            class right. None for numbers, and where nothing could be measured.
+        mean_absolute_error: of numbers.
+        standard_error: of that figure.
+        behind: by how much it is behind the best on the same examples; 0 for the best.
+        behind_error: the standard error of that difference.
+        milliseconds: that one input takes at serving, decoding and pass, on the machine that ran the job.
+        megabytes: the size of its weights in float32, in millions of bytes.
+        spent_time: how long trying it took; None if it was not tried.
+    """
+
+    backbone: str
+    outcome: CandidateOutcome
+    message: str = ""
+    accuracy: float | None = None
+    mean_absolute_error: float | None = None
+    standard_error: float | None = None
+    behind: float | None = None
+    behind_error: float | None = None
+    milliseconds: float = 0.0
+    megabytes: float = 0.0
+    spent_time: timedelta | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BackboneChoice:
+    """What was chosen, and from what.
+
+    Attributes:
+        backbone: the one that was taken: of those not behind the best by more than one standard error the
+            one that takes the fewest milliseconds.
+        reason: why, in a sentence.
+        candidates: all, in the order in which they were to be tried.
+        time_budget: after which no further one was tried; None: no limit.
+        example_count: the examples that all those tried were measured on.
+    """
+
+    backbone: str
+    reason: str
+    candidates: tuple[BackboneCandidate, ...]
+    time_budget: timedelta | None = None
+    example_count: int = 0
+
+    def __repr__(self) -> str:
+        return f"BackboneChoice({self.backbone} of {len(self.candidates)} candidates)"

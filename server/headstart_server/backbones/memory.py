@@ -1,0 +1,40 @@
+"""The memory that this process may use."""
+
+from pathlib import Path
+
+#: Where Linux (cgroup v2) says how many bytes a container may have, and has.
+LIMIT = Path("/sys/fs/cgroup/memory.max")
+USED = Path("/sys/fs/cgroup/memory.current")
+#: Where Linux tells how much of the machine's memory is free or can be freed.
+MACHINE = Path("/proc/meminfo")
+
+
+def available_bytes(limit: Path = LIMIT, used: Path = USED, machine: Path = MACHINE) -> int | None:
+    """Bytes that can still be had: of the machine, or of the container where that is less; None if unknown.
+
+    Args:
+        limit: where the container's limit is told.
+        used: where it is told what the container has.
+        machine: where the machine's memory is told.
+    """
+    found = [bytes_ for bytes_ in (_of_machine(machine), _of_container(limit, used)) if bytes_ is not None]
+    return min(found, default=None)
+
+
+def _of_machine(machine: Path) -> int | None:
+    try:
+        for line in machine.read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name == "MemAvailable":
+                return int(value.split()[0]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return None
+
+
+def _of_container(limit: Path, used: Path) -> int | None:
+    try:
+        return max(0, int(limit.read_text()) - int(used.read_text()))
+    except (OSError, ValueError):
+        # No such file, or "max": no limit.
+        return None

@@ -1,0 +1,143 @@
+"""Which backbones the backbone `auto` tries, and in which order."""
+
+from collections.abc import Callable, Sequence
+from math import prod
+
+from headstart_server.backbones.backbone import BackboneInfo
+from headstart_server.backbones.memory import available_bytes
+from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.modality import takes
+from headstart_server.errors import InvalidField
+from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.learning.recipe import Partial, Recipe, views_of
+
+#: Candidates where the caller names none.
+SHORT_LIST = 4
+#: Times the size of its weights in float32 that a network takes while it is converted and compiled.
+TIMES_WEIGHTS = 4
+
+_FLOAT_BYTES = 4
+
+
+def megabytes(info: BackboneInfo) -> float:
+    """The size of a backbone's weights in float32, in millions of bytes."""
+    return info.parameter_count * _FLOAT_BYTES / 1e6
+
+
+def by_cost(infos: Sequence[BackboneInfo]) -> list[BackboneInfo]:
+    """Backbones from the one that is likely to be the fastest on.
+
+    What they take is only known once they have run. Weights are applied at places whose number goes with that
+    of the pixels, so the product of both is what they are ordered by. Those of which it is not known yet come
+    last.
+    """
+
+    def cost(info: BackboneInfo) -> tuple[bool, int, str]:
+        return not info.views, info.parameter_count * prod(info.input_size), info.name
+
+    return sorted(infos, key=cost)
+
+
+class Candidates:
+    """The candidates of one fine-tune, once the first of its inputs has come.
+
+    Args:
+        engine: knows the backbones.
+        spec: leaves the backbone open.
+        available: tells how many bytes of memory can be had; None if unknown.
+
+    Raises:
+        BackboneNotFound: a candidate is none of this server.
+        InvalidField: one cannot do what the recipe needs, or they are of several modalities.
+    """
+
+    def __init__(
+        self, engine: Engine, spec: FineTuneSpec, available: Callable[[], int | None] = available_bytes
+    ) -> None:
+        self._engine = engine
+        self._recipe = spec.recipe
+        self._available = available
+        self._named = [engine.info(name) for name in spec.backbone_candidates]
+        for info in self._named:
+            # Of what was never loaded it is not known yet: then the job tells.
+            if info.views:
+                check_recipe(info, spec.recipe)
+        modalities = {info.modality.value for info in self._named}
+        if len(modalities) > 1:
+            raise InvalidField(
+                f"Expected backbone_candidates of one modality. Received: {', '.join(sorted(modalities))}.",
+                field="spec.backbone_candidates",
+            )
+
+    def for_kind(self, kind: str) -> list[BackboneInfo]:
+        """The candidates for examples of a kind, image, text or tensor, the cheapest by its size first.
+
+        Raises:
+            InvalidField: no backbone of this server will do.
+        """
+        return by_cost(self._named or self._short_list(kind))
+
+    def _short_list(self, kind: str) -> Sequence[BackboneInfo]:
+        """Backbones that take such inputs, can do what the recipe needs and fit into the memory there is.
+
+        Of more than `SHORT_LIST` the cheapest, the largest and some between them, evenly by rank.
+        """
+        default = self._engine.info("")
+        # What was never loaded may have to be fetched first: whoever wants that names it.
+        known = [info for info in self._engine.infos() if info.views]
+        able = [info for info in known if takes(info, kind) and can(info, self._recipe)]
+        if default in able:
+            # An array may be a picture or a row of numbers: it is what the default takes it for.
+            able = [info for info in able if info.modality is default.modality]
+        else:
+            able = [info for info in able if info.modality is able[0].modality]
+        free = self._available()
+        if free is not None:
+            able = [
+                info
+                for info in able
+                if self._engine.loaded(info.name) is not None
+                or info.parameter_count * _FLOAT_BYTES * TIMES_WEIGHTS <= free
+            ]
+        if not able:
+            raise InvalidField(
+                "Expected a backbone of this server that takes the examples, can do what the recipe needs "
+                "and fits into its memory. Received: none. Name a backbone, or candidates.",
+                field="spec.backbone",
+            )
+        ordered = by_cost(able)
+        if len(ordered) <= SHORT_LIST:
+            return ordered
+        step = (len(ordered) - 1) / (SHORT_LIST - 1)
+        return [ordered[round(place * step)] for place in range(SHORT_LIST)]
+
+
+def check_recipe(info: BackboneInfo, recipe: Recipe) -> None:
+    """Check that a backbone has what a recipe needs: views, and places to be cut.
+
+    Raises:
+        InvalidField: it has not.
+    """
+    unknown = [view for view in views_of(recipe, info.views) if view not in info.views]
+    if unknown:
+        raise InvalidField(
+            f"Expected a view of backbone '{info.name}': {', '.join(sorted(info.views))}. "
+            f"Received: {unknown[0]!r}.",
+            field=f"spec.recipe.{type(recipe).__name__.lower()}.view",
+        )
+    if isinstance(recipe, Partial) and recipe.blocks not in info.tails:
+        known = ", ".join(map(str, info.tails))
+        raise InvalidField(
+            f"Expected a number of last blocks that backbone '{info.name}' can be cut before: "
+            f"{known or 'it cannot be cut'}. Received: {recipe.blocks}.",
+            field="spec.recipe.partial.blocks",
+        )
+
+
+def can(info: BackboneInfo, recipe: Recipe) -> bool:
+    """Whether a backbone has what a recipe needs; see `check_recipe`."""
+    try:
+        check_recipe(info, recipe)
+    except InvalidField:
+        return False
+    return True

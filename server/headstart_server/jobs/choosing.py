@@ -1,0 +1,355 @@
+"""The step before all others where the backbone is `auto`: candidates are tried, and one is taken."""
+
+import json
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
+from hashlib import sha256
+
+import numpy as np
+import structlog
+
+from headstart_server.embedding.embedder import Embedder
+from headstart_server.embedding.engine import Engine
+from headstart_server.errors import BackboneNotFound, HeadstartError, UnusableExamples
+from headstart_server.jobs.candidates import check_recipe, megabytes
+from headstart_server.jobs.choosing_notes import Notes, Trial
+from headstart_server.jobs.datasets import Dataset, DatasetStore
+from headstart_server.jobs.extraction import Extraction, Table, check_faults
+from headstart_server.jobs.job import Job, JobStep
+from headstart_server.jobs.telling import Telling
+from headstart_server.learning.backbone_choice import BackboneCandidate, BackboneChoice, CandidateOutcome
+from headstart_server.learning.choosing import Ranking, rank
+from headstart_server.learning.comparison import is_right
+from headstart_server.learning.fitting import Fitted, fit
+from headstart_server.learning.matrices import Matrices
+from headstart_server.learning.outcome import Answered
+from headstart_server.learning.recipe import quick, views_of
+from headstart_server.learning.rows import Float32
+from headstart_server.learning.task import Task
+
+log = structlog.get_logger(__name__)
+
+#: Inputs that tell what serving takes, and how often each is run: the fastest time of each counts, which says
+#: least of what else the machine was doing.
+PROBES, PROBE_RUNS = 5, 3
+#: A candidate over which processes have died so often is left: what kills a server must not fail the job.
+MAX_DEATHS = 2
+#: Part of a candidate that is done when its features are there.
+_FEATURES_PART = 0.9
+
+
+class Choosing:
+    """Chooses the backbone of one job. Used by one thread.
+
+    Each candidate's features are computed on the train lane and stay in the cache, so that the fine-tune on
+    the one that is taken runs no pass. Candidates are compared by heads of a closed form, fitted on the
+    examples that are not held out and measured out of fold.
+
+    Args:
+        job: the job as it was claimed.
+        engine: where features come from.
+        datasets: where examples are read.
+        telling: is told how far it is.
+        matrices: where large heads are solved.
+        window: most examples under way between archive and backbone at once.
+        checkpoint: called between pieces of work; raises to stop.
+        clock: seconds that only go up.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        *,
+        engine: Engine,
+        datasets: DatasetStore,
+        telling: Telling,
+        matrices: Matrices,
+        window: int,
+        checkpoint: Callable[[], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._job = job
+        self._spec = job.spec
+        self._engine = engine
+        self._datasets = datasets
+        self._telling = telling
+        self._matrices = matrices
+        self._window = window
+        self._checkpoint = checkpoint
+        self._clock = clock
+        self._recipe = quick(job.spec.recipe)
+        self._notes = Notes(dataset="")
+        self._began = clock()
+
+    def choice(self) -> BackboneChoice:
+        """Try the candidates that no earlier attempt has tried, and choose; what one has chosen stays.
+
+        Raises:
+            UnusableExamples, EmptyDataset, TooFewClasses or InvalidField: the examples cannot be trained on.
+            BackboneNotFound: no candidate could be tried.
+            JobCancelledError or JobLostError: as the checkpoint, or the ledger.
+        """
+        if self._job.choosing is not None:
+            self._notes = Notes.from_json(self._job.choosing)
+        if self._notes.choice is not None:
+            return self._notes.choice
+        job_id = self._job.job_id
+        with closing(self._telling.patiently(lambda: self._datasets.open(job_id))) as dataset:
+            digest = _digest(dataset)
+            if self._notes.dataset != digest:
+                # Examples were deleted since: what was found is of others.
+                self._notes = Notes(dataset=digest)
+            known = {trial.candidate.backbone for trial in self._notes.trials}
+            for place, name in enumerate(self._spec.backbone_candidates):
+                if name not in known:
+                    self._note(self._trial(dataset, name, place))
+            choice = self._decided(dataset)
+        self._notes = replace(self._notes, choice=choice)
+        count = len(choice.candidates)
+        self._tell(count, f"Took {choice.backbone}. {choice.reason}", force=True, write=True)
+        return choice
+
+    def _trial(self, dataset: Dataset, name: str, place: int) -> Trial:
+        started = self._clock()
+        outcome, why = CandidateOutcome.NOT_TRIED, self._reason_to_stop()
+        if not why:
+            try:
+                self._begin(name, place)
+                return self._tried(dataset, self._loaded(name), place, started)
+            except _TimeOverError:
+                why = f"The time budget of {self._spec.backbone_time_budget:g} s ended while it was tried."
+            except _UnfitError as error:
+                outcome, why = CandidateOutcome.FAILED, str(error)
+            except (MemoryError, RuntimeError):
+                outcome, why = CandidateOutcome.FAILED, self._broken(name)
+        candidate = BackboneCandidate(
+            backbone=name,
+            outcome=outcome,
+            message=why,
+            megabytes=megabytes(self._engine.info(name)),
+            seconds=self._clock() - started,
+        )
+        return Trial(candidate=candidate)
+
+    def _begin(self, name: str, place: int) -> None:
+        """Write down that a candidate is tried, unless servers have died over it."""
+        if self._notes.trying != name:
+            self._notes = replace(self._notes, trying=name, crashes=self._job.crashes)
+        elif self._job.crashes - self._notes.crashes >= MAX_DEATHS:
+            raise _UnfitError(f"The server died {MAX_DEATHS} times while it was tried.")
+        self._tell(place, f"{name} is being loaded.", force=True, write=True)
+
+    def _loaded(self, name: str) -> Embedder:
+        try:
+            embedder = self._engine.load(name)
+            check_recipe(embedder.info, self._spec.recipe)
+        except HeadstartError as error:
+            raise _UnfitError(error.message) from error
+        except Exception as error:
+            raise _UnfitError(self._broken(name)) from error
+        return embedder
+
+    def _tried(self, dataset: Dataset, embedder: Embedder, place: int, started: float) -> Trial:
+        name = embedder.info.name
+        extraction = Extraction(dataset, views_of(self._recipe, embedder.info.views))
+
+        def tell(done: int, total: int) -> None:
+            part = _FEATURES_PART * done / total if total else 0.0
+            self._tell(place, f"{name}: {done} of {total} examples.", part=part)
+
+        extraction.run(embedder, window=self._window, checkpoint=self._check, progress=tell)
+        self._check_faults(extraction, len(dataset))
+        table = extraction.table()
+        seconds = self._serving_seconds(dataset, embedder, extraction.usable)
+        trained = table.part(~table.kept_out(self._spec, self._check))
+        fitted = fit(
+            self._recipe,
+            trained.views,
+            trained.targets,
+            trained.digests,
+            seed=self._spec.seed,
+            checkpoint=self._check,
+            matrices=self._matrices,
+        )
+        return Trial(
+            candidate=BackboneCandidate(
+                backbone=name,
+                outcome=CandidateOutcome.TRIED,
+                milliseconds=seconds * 1e3,
+                megabytes=megabytes(embedder.info),
+                seconds=self._clock() - started,
+            ),
+            scores=_scores(fitted, trained, len(dataset)),
+        )
+
+    def _check_faults(self, extraction: Extraction, count: int) -> None:
+        try:
+            check_faults(self._spec, extraction.faults, count)
+        except UnusableExamples as error:
+            if self._scored:
+                raise _UnfitError(error.message) from error
+            # More likely the examples' fault: the other backbones would take as long to say so.
+            raise
+
+    def _serving_seconds(self, dataset: Dataset, embedder: Embedder, usable: Sequence[int]) -> float:
+        """Seconds that decoding and pass of one input take by themselves, in the mean over some inputs.
+
+        The inputs are the same for each candidate.
+        """
+        first = {dataset.examples[index].digest: index for index in reversed(usable)}
+        chosen = sorted(first.values())[:PROBES]
+        contents = [dataset.read(index) for index in chosen]
+        runs = [embedder.serving_seconds(contents, self._check) for _ in range(PROBE_RUNS)]
+        return float(np.min(runs, axis=0).mean())
+
+    def _decided(self, dataset: Dataset) -> BackboneChoice:
+        trials = self._notes.trials
+        tried = self._scored
+        if not tried:
+            raise BackboneNotFound(
+                "None of the backbones that were to be tried could be: "
+                + " ".join(f"{trial.candidate.backbone}: {trial.candidate.message}" for trial in trials)
+            )
+        ranking = rank(
+            [np.asarray(trial.scores, np.float64) for trial in tried],
+            [trial.candidate.milliseconds for trial in tried],
+            np.array([example.weight for example in dataset.examples], np.float64),
+        )
+        told = {
+            trial.candidate.backbone: _standing(trial.candidate, ranking, place, self._job.task)
+            for place, trial in enumerate(tried)
+        }
+        names = [trial.candidate.backbone for trial in tried]
+        return BackboneChoice(
+            backbone=names[ranking.chosen],
+            reason=_reason(ranking, names, self._job.task),
+            candidates=tuple(told.get(each.candidate.backbone, each.candidate) for each in trials),
+            time_budget=self._spec.backbone_time_budget,
+            example_count=ranking.example_count,
+        )
+
+    # The time there is
+
+    @property
+    def _scored(self) -> list[Trial]:
+        return [trial for trial in self._notes.trials if trial.scores is not None]
+
+    @property
+    def _seconds(self) -> float:
+        """Seconds spent, by earlier attempts too."""
+        return self._notes.seconds + self._clock() - self._began
+
+    def _is_over(self) -> bool:
+        budget = self._spec.backbone_time_budget
+        return budget is not None and bool(self._scored) and self._seconds >= budget
+
+    def _check(self) -> None:
+        """The checkpoint of a candidate: the first is tried to its end, others as long as there is time."""
+        self._checkpoint()
+        if self._is_over():
+            raise _TimeOverError
+
+    def _reason_to_stop(self) -> str:
+        if self._is_over():
+            return f"The time budget of {self._spec.backbone_time_budget:g} s was used up."
+        if any(trial.scores is not None and not np.isfinite(trial.scores).any() for trial in self._scored):
+            return "The examples are too few to tell it from the one before by cross-validation."
+        return ""
+
+    # Telling
+
+    def _note(self, trial: Trial) -> None:
+        """Write down what was found of a candidate: the next attempt goes on after it."""
+        self._notes = replace(self._notes, trials=(*self._notes.trials, trial))
+        told = trial.candidate
+        message = f"{told.backbone}: {told.message or f'{told.milliseconds:.1f} ms for each input.'}"
+        self._tell(len(self._notes.trials), message, force=True, write=True)
+
+    def _tell(
+        self, done: int, message: str, *, part: float = 0.0, force: bool = False, write: bool = False
+    ) -> None:
+        count = len(self._spec.backbone_candidates)
+        choosing = None
+        if write:
+            choosing = replace(self._notes, seconds=self._seconds).to_json()
+        self._telling.report(
+            JobStep.CHOOSE,
+            done,
+            count,
+            message=message,
+            part=(done + part) / count,
+            force=force,
+            choosing=choosing,
+        )
+
+    def _broken(self, name: str) -> str:
+        """What is told of a candidate that raised what it should not; called where that is handled."""
+        # If the server stops it is not the candidate's fault.
+        self._checkpoint()
+        fault = uuid.uuid4().hex
+        log.exception("candidate_broken", job_id=self._job.job_id, backbone=name, fault=fault)
+        return f"It could not be loaded or run; the server's log has id {fault}."
+
+
+class _UnfitError(Exception):
+    """A candidate cannot be tried; the message says why."""
+
+
+class _TimeOverError(Exception):
+    """The time budget is used up."""
+
+
+def _digest(dataset: Dataset) -> str:
+    """A digest of the examples in their order."""
+    names = [(example.digest, example.target.to_json()) for example in dataset.examples]
+    return sha256(json.dumps(names).encode()).hexdigest()
+
+
+def _scores(fitted: Fitted, table: Table, count: int) -> Float32:
+    """What a head was worth on each of so many examples, by its out-of-fold answers; NaN without one."""
+    scores = np.full(count, np.nan, np.float32)
+    if fitted.outputs is None:
+        return scores
+    answered = Answered(targets=table.targets, outputs=fitted.outputs, thresholds=fitted.head.thresholds)
+    for index, example, outcome, counts in zip(
+        table.indexes.tolist(), table.examples, answered.outcomes(), fitted.counted.tolist(), strict=True
+    ):
+        if counts and table.targets.task is Task.REGRESSION:
+            scores[index] = -outcome.loss
+        elif counts:
+            scores[index] = is_right(example.target, outcome)
+    return scores
+
+
+def _standing(told: BackboneCandidate, ranking: Ranking, place: int, task: Task) -> BackboneCandidate:
+    standing = ranking.standings[place]
+    if standing is None:
+        return told
+    is_number = task is Task.REGRESSION
+    return replace(
+        told,
+        accuracy=None if is_number else standing.score,
+        mean_absolute_error=-standing.score if is_number else None,
+        standard_error=standing.error,
+        behind=standing.behind,
+        behind_error=standing.behind_error,
+    )
+
+
+def _reason(ranking: Ranking, names: Sequence[str], task: Task) -> str:
+    standing = ranking.standings[ranking.chosen]
+    if len(names) == 1:
+        return "No other backbone was tried."
+    if standing is None:
+        return "It takes the fewest milliseconds; the examples are too few to tell the backbones apart."
+    if ranking.chosen == ranking.best:
+        return "It is the best, and no cheaper one is within one standard error of it."
+    form = ".3g" if task is Task.REGRESSION else ".1%"
+    gap = f"{standing.behind:{form}} ± {standing.behind_error:{form}} on {ranking.example_count} examples"
+    return (
+        "It is the cheapest of those within one standard error of the best, "
+        f"{names[ranking.best]}: behind by {gap}."
+    )

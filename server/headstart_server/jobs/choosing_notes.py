@@ -1,0 +1,95 @@
+"""What a job has found of the backbones that it chooses from, as it writes it down for its next attempt."""
+
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+from zlib import compress, decompress
+
+import numpy as np
+
+from headstart_server.learning.backbone_choice import BackboneCandidate, BackboneChoice, CandidateOutcome
+from headstart_server.learning.rows import Float32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Trial:
+    """What was found of one candidate.
+
+    Attributes:
+        candidate: what is told of it; how it stands is told when all are known.
+        scores: what it was worth on each example of the dataset, higher is better: 1 or 0, or the size of the
+            error below 0; NaN where it says nothing, [N]. None if it was not tried.
+    """
+
+    candidate: BackboneCandidate
+    scores: Float32 | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Notes:
+    """What a job has found of its candidates, as it is written down after each for an attempt to come.
+
+    Attributes:
+        dataset: digest of the examples that scores are of.
+        trials: of candidates that need not be tried again, in their order.
+        seconds: that trying took, over all attempts.
+        choice: what was chosen; None before.
+        trying: the candidate that is tried; empty before the first.
+        crashes: how often a process had died over the job when that was begun.
+    """
+
+    dataset: str
+    trials: tuple[Trial, ...] = ()
+    seconds: float = 0.0
+    choice: BackboneChoice | None = None
+    trying: str = ""
+    crashes: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "dataset": self.dataset,
+            "trials": [
+                {"candidate": asdict(trial.candidate), "scores": _packed(trial.scores)}
+                for trial in self.trials
+            ],
+            "seconds": self.seconds,
+            "choice": None if self.choice is None else self.choice.to_json(),
+            "trying": self.trying,
+            "crashes": self.crashes,
+        }
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "Notes":
+        """The notes that `to_json` wrote."""
+        trials = [
+            Trial(
+                candidate=BackboneCandidate(
+                    **{**each["candidate"], "outcome": CandidateOutcome(each["candidate"]["outcome"])}
+                ),
+                scores=_unpacked(each["scores"]),
+            )
+            for each in fields["trials"]
+        ]
+        choice = fields["choice"]
+        return cls(
+            dataset=fields["dataset"],
+            trials=tuple(trials),
+            seconds=fields["seconds"],
+            choice=None if choice is None else BackboneChoice.from_json(choice),
+            trying=fields["trying"],
+            crashes=fields["crashes"],
+        )
+
+
+def _packed(scores: Float32 | None) -> str | None:
+    if scores is None:
+        return None
+    return b64encode(compress(scores.astype("<f4").tobytes())).decode()
+
+
+def _unpacked(packed: str | None) -> Float32 | None:
+    if packed is None:
+        return None
+    return np.frombuffer(decompress(b64decode(packed)), "<f4").astype(np.float32)

@@ -1,0 +1,178 @@
+"""Fits versions anew on other backbones, from the examples that were kept with them."""
+
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+
+from headstart_server.embedding.modality import check_kind
+from headstart_server.errors import InvalidField
+from headstart_server.jobs.intake import Intake, check_request_id
+from headstart_server.jobs.job import Job
+from headstart_server.jobs.parents import Parent, kept_examples
+from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.learning.example_list import ExampleList
+from headstart_server.learning.promotion import Gate
+from headstart_server.learning.recipe import Auto, Recipe, opened
+from headstart_server.learning.stored_example import StoredExample
+from headstart_server.models.registry import Registry
+from headstart_server.models.version import Selector, Version
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RebaseSpec:
+    """What a rebase shall do.
+
+    Attributes:
+        model: the model.
+        backbone: name of the new backbone; `auto` for one of the candidates.
+        version: number of the version that is fitted anew; None for that of the alias, or the newest.
+        alias: moved if the new version is not worse than the one it names; None for none.
+        backbone_candidates: as in `FineTuneSpec`.
+        backbone_time_budget: as in `FineTuneSpec`.
+        recipe: how the head is fitted; None for that of the old version.
+        gate: what may be lost when the alias is moved.
+        gate_given: whether the caller set the gate.
+        priority: as in `FineTuneSpec`.
+    """
+
+    model: str
+    backbone: str
+    version: int | None = None
+    alias: str | None = None
+    backbone_candidates: tuple[str, ...] = ()
+    backbone_time_budget: float | None = None
+    recipe: Recipe | None = None
+    gate: Gate = field(default_factory=Gate)
+    gate_given: bool = False
+    priority: int = 0
+
+    @property
+    def selector(self) -> Selector:
+        """Names the version that is fitted anew."""
+        if self.version is not None:
+            return Selector(model=self.model, number=self.version)
+        return Selector(model=self.model, alias=self.alias)
+
+    def fine_tune(self) -> FineTuneSpec:
+        """The spec of the job, as far as the request tells it.
+
+        Raises:
+            InvalidField: a part of it is not in its range.
+        """
+        if not self.backbone:
+            raise InvalidField(
+                "Expected the backbone that the version shall be fitted on, or auto. Received: none.",
+                field="backbone",
+            )
+        if self.gate_given and self.alias is None:
+            raise InvalidField(
+                "Expected promote_if with the alias that it is about. Received: no alias.", field="promote_if"
+            )
+        spec = FineTuneSpec(
+            model=self.model,
+            backbone=self.backbone,
+            recipe=self.recipe or Auto(),
+            alias=self.alias,
+            promote_if=None if self.alias is None else self.gate,
+            parent_version=self.version,
+            backbone_candidates=self.backbone_candidates,
+            backbone_time_budget=self.backbone_time_budget,
+            priority=self.priority,
+        )
+        try:
+            return spec.check()
+        except InvalidField as error:
+            # The request has its fields side by side, and calls the parent by another name.
+            error.field = (error.field or "").removeprefix("spec.").removeprefix("parent_")
+            raise
+
+
+class Rebasing:
+    """Accepts rebases: jobs like those of a fine-tune, which go on from a version with no more examples.
+
+    Args:
+        intake: accepts jobs.
+        registry: has the versions.
+    """
+
+    def __init__(self, intake: Intake, registry: Registry) -> None:
+        self._intake = intake
+        self._registry = registry
+
+    def accept(self, spec: RebaseSpec, request_id: str) -> Job:
+        """Accept a rebase.
+
+        Args:
+            spec: what to do.
+            request_id: the caller's id; empty for none.
+
+        Returns:
+            The job; an earlier one if the request id was accepted before.
+
+        Raises:
+            ModelNotFound, VersionNotFound or AliasNotFound: there is no such version.
+            ExamplesNotKept: the version's examples are not there any more.
+            WrongModality: the backbone does not take them.
+            HeadstartError: as `Intake.open` and `Upload.accept`.
+        """
+        self._intake.check_open()
+        check_request_id(request_id)
+        # Of a repeated call: what it names may be gone by now.
+        asked = spec.fine_tune()
+        repeated = bool(request_id) and self._intake.ledger.replayed(request_id) is not None
+        parent, full = None, asked
+        info = None if asked.chooses_backbone else self._intake.engine.info(asked.backbone)
+        if not repeated:
+            version = self._registry.version(spec.model, self._registry.resolve(spec.selector))
+            parent = self._parent(version)
+            full = _like(asked, version, keeps_recipe=spec.recipe is None)
+            if info is not None and parent.examples:
+                check_kind(info, parent.examples[0].kind, "backbone")
+        said = {**asked.to_json(), "rebase": True, **({"recipe": None} if spec.recipe is None else {})}
+        upload = self._intake.upload(full, request_id, asked=said, parent=parent, repeated=repeated)
+        with closing(upload):
+            return upload.accept()
+
+    def _parent(self, version: Version) -> Parent:
+        """The old version with its examples; those that it held out of training are marked so."""
+        kept = kept_examples(
+            self._registry,
+            version,
+            "It cannot be fitted anew: send all examples with a fine-tune on the other backbone.",
+        )
+        gone = set(self._intake.datasets.forgotten(kept.archives))
+        marked = _marked(kept)
+        return Parent(
+            number=version.number,
+            backbone=version.manifest.backbone,
+            task=version.manifest.task,
+            examples=[each for each in marked if (each.archive, each.member) not in gone],
+            left_out=[each for each in marked if (each.archive, each.member) in gone],
+        )
+
+
+def _like(asked: FineTuneSpec, version: Version, *, keeps_recipe: bool) -> FineTuneSpec:
+    """What was asked for, with what the new version takes over from the old one."""
+    manifest = version.manifest
+    recipe = asked.recipe
+    if keeps_recipe:
+        recipe = manifest.asked_recipe or opened(manifest.recipe)
+    return replace(
+        asked,
+        recipe=recipe,
+        seed=manifest.seed,
+        display_name=manifest.display_name,
+        labels=manifest.labels,
+        task=manifest.task,
+        parent_version=version.number,
+    )
+
+
+def _marked(kept: ExampleList) -> Sequence[StoredExample]:
+    """The examples, with those marked that were held out: old and new are measured on the same ones."""
+    if not kept.outcomes:
+        return kept.examples
+    return [
+        replace(example, held_out=example.held_out or (outcome is not None and outcome.held_out))
+        for example, outcome in zip(kept.examples, kept.outcomes, strict=True)
+    ]

@@ -1,0 +1,167 @@
+"""What a run tells while it goes: its steps, how far each is, and what was found so far."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
+
+from headstart_server.errors import DatabaseAway, StorageAway
+from headstart_server.jobs.job import Findings, Job, JobStep, Progress
+from headstart_server.jobs.ledger import Ledger
+from headstart_server.learning.evaluation import Metrics
+
+#: Seconds between two progress events of one step: each is a commit, with its wait for the disk.
+REPORT_SECONDS = 0.5
+#: Seconds between two tries while the database or the bucket is away.
+RETRY_SECONDS = 0.25
+#: The part of a job that is done when each step begins.
+_BEGINS = {JobStep.FEATURES: 0.0, JobStep.FIT: 0.85, JobStep.EVALUATE: 0.95, JobStep.PUBLISH: 0.97}
+#: That of a job that chooses its backbone: the features are there when it has.
+_BEGINS_CHOOSING = {**_BEGINS, JobStep.CHOOSE: 0.0, JobStep.FEATURES: 0.75}
+_FOLLOWING = {
+    JobStep.CHOOSE: JobStep.FEATURES,
+    JobStep.FEATURES: JobStep.FIT,
+    JobStep.FIT: JobStep.EVALUATE,
+}
+
+Answer = TypeVar("Answer")
+
+
+class StepObserver(Protocol):
+    """Who is told of finished steps."""
+
+    def step_finished(self, step: str, seconds: float) -> None:
+        """A step took some seconds."""
+
+
+class Telling:
+    """Tells the ledger and an observer how far one attempt at a job is. Used by one thread.
+
+    Args:
+        job: the job as it was claimed.
+        ledger: where progress is written.
+        observer: is told of steps.
+        checkpoint: called between pieces of work; raises to stop.
+        clock: seconds that only go up.
+        sleep: waits so many seconds.
+
+    Attributes:
+        findings: what was found so far; it goes with the job's end, whatever that is.
+        staged: where the fit was put aside; None for nowhere.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        ledger: Ledger,
+        observer: StepObserver,
+        checkpoint: Callable[[], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._job = job
+        self._ledger = ledger
+        self._observer = observer
+        self._checkpoint = checkpoint
+        self._clock = clock
+        self._sleep = sleep
+        self._last_report = float("-inf")
+        self._begins = _BEGINS_CHOOSING if job.spec.chooses_backbone else _BEGINS
+        self.findings = Findings()
+        self.staged = job.staged
+
+    @contextmanager
+    def step(self, step: JobStep) -> Iterator[None]:
+        """A step is carried out in this block."""
+        self._checkpoint()
+        started = self._clock()
+        yield
+        seconds = self._clock() - started
+        self.add_seconds(step.value, seconds)
+        self._observer.step_finished(step.value, seconds)
+
+    def seconds(self, step: JobStep) -> float:
+        """Seconds of a finished step; 0 before."""
+        return self.findings.step_seconds.get(step.value, 0.0)
+
+    def seconds_so_far(self) -> float:
+        """Seconds of all finished steps."""
+        return sum(map(self.seconds, JobStep))
+
+    def add_seconds(self, name: str, seconds: float) -> None:
+        """Add to the seconds of a step or a part of one."""
+        times = dict(self.findings.step_seconds)
+        times[name] = times.get(name, 0.0) + seconds
+        self.findings = replace(self.findings, step_seconds=times)
+
+    def report(
+        self,
+        step: JobStep,
+        done: int,
+        total: int,
+        metrics: Metrics | None = None,
+        *,
+        message: str = "",
+        part: float | None = None,
+        force: bool = False,
+        choosing: dict[str, Any] | None = None,
+    ) -> None:
+        """Write down how far the job is, unless that was just done.
+
+        Args:
+            step: the step it is on.
+            done: items of it that are done.
+            total: items of it in all; 0 where they cannot be counted.
+            metrics: how good it is, once known.
+            message: a remark for people.
+            part: the part of the step that is done; None for that of its items.
+            force: whether to write it in any case.
+            choosing: what was found of backbones so far; None for what was written last.
+
+        Raises:
+            JobCancelledError: it was asked to cancel.
+            JobLostError: it belongs to another attempt.
+        """
+        now = self._clock()
+        if not force and now - self._last_report < REPORT_SECONDS:
+            return
+        self._last_report = now
+        progress = self.progress(step, done, total, metrics, message=message, part=part)
+        # Without the database the work goes on, as long as the claim is not in doubt.
+        with suppress(DatabaseAway):
+            self._ledger.report(self._job, progress, self.findings, staged=self.staged, choosing=choosing)
+
+    def progress(
+        self,
+        step: JobStep,
+        done: int,
+        total: int,
+        metrics: Metrics | None = None,
+        *,
+        message: str = "",
+        part: float | None = None,
+    ) -> Progress:
+        """How far the job is; arguments as for `report`."""
+        begin, end = self._begins[step], self._begins[_FOLLOWING.get(step, step)]
+        if part is None:
+            part = done / total if total else 0.0
+        return Progress(
+            step=step,
+            fraction=1.0 if step is JobStep.PUBLISH else begin + part * (end - begin),
+            done=done,
+            total=total,
+            loss=metrics.log_loss if metrics else None,
+            accuracy=metrics.accuracy if metrics else None,
+            message=message,
+        )
+
+    def patiently(self, call: Callable[[], Answer]) -> Answer:
+        """Call until the bucket has answered, as long as the job is this run's: it is no fault of the job."""
+        while True:
+            try:
+                return call()
+            except StorageAway:
+                self._sleep(RETRY_SECONDS)
+                self._checkpoint()

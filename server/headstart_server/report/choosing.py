@@ -1,0 +1,72 @@
+"""How the backbone was chosen, where the fine-tune left it open."""
+
+from collections.abc import Sequence
+
+from headstart_server.learning.backbone_choice import BackboneCandidate, BackboneChoice, CandidateOutcome
+from headstart_server.report.layout import Section, note, section, table
+from headstart_server.report.markup import named, tag
+from headstart_server.report.words import DASH, figure, percent, plural
+
+__all__ = ["candidate_columns", "candidate_row", "choice_line", "choosing_section", "untried"]
+
+
+def choosing_section(choice: BackboneChoice | None) -> Section | None:
+    """The candidates and what was found of each."""
+    if choice is None:
+        return None
+    rows = [
+        [named(candidate_row(each)[0]), *candidate_row(each)[1:]]
+        if each.backbone != choice.backbone
+        else [tag("strong", named(each.backbone)), *candidate_row(each)[1:]]
+        for each in choice.candidates
+    ]
+    missing = [tag("li", named(line)) for line in untried(choice)]
+    return section(
+        "Backbone",
+        "How its backbone was chosen",
+        tag("p", named(choice_line(choice))),
+        table("Candidates, in the order in which they were to be tried", candidate_columns(choice), rows),
+        tag("ul", missing) if missing else None,
+        note(
+            "Measured by cross-validation with ridge regression, so the figures may differ from those of the "
+            "version. Milliseconds are those of one input by itself, decoding and pass, on the machine that "
+            "made the version."
+        ),
+    )
+
+
+def choice_line(choice: BackboneChoice) -> str:
+    """What was chosen, and why."""
+    return f"{choice.backbone} was chosen from {plural(len(choice.candidates), 'backbone')}. {choice.reason}"
+
+
+def candidate_columns(choice: BackboneChoice) -> Sequence[str]:
+    """The names of the columns of `candidate_row`."""
+    numbers = any(each.mean_absolute_error is not None for each in choice.candidates)
+    return ["backbone", "error" if numbers else "accuracy", "behind", "ms/input", "MB", "seconds"]
+
+
+def candidate_row(candidate: BackboneCandidate) -> list[str]:
+    """What was found of a candidate, in short texts."""
+    is_tried = candidate.outcome is CandidateOutcome.TRIED
+    if candidate.mean_absolute_error is not None:
+        quality = f"{figure(candidate.mean_absolute_error)} ± {figure(candidate.standard_error)}"
+        behind = f"{figure(candidate.behind)} ± {figure(candidate.behind_error)}"
+    elif candidate.accuracy is not None:
+        quality = f"{percent(candidate.accuracy)} ± {percent(candidate.standard_error)}"
+        behind = f"{percent(candidate.behind)} ± {percent(candidate.behind_error)}"
+    else:
+        quality = behind = DASH
+    return [
+        candidate.backbone,
+        quality,
+        behind if candidate.behind else DASH,
+        f"{candidate.milliseconds:.1f}" if is_tried else DASH,
+        f"{candidate.megabytes:.0f}",
+        figure(candidate.seconds) if is_tried else DASH,
+    ]
+
+
+def untried(choice: BackboneChoice) -> list[str]:
+    """Why each of the others was not tried."""
+    return [f"{each.backbone}: {each.message}" for each in choice.candidates if each.message]

@@ -1,0 +1,65 @@
+"""The messages of backbones that are chosen, and of rebases."""
+
+from headstart.v1 import choosing_pb2
+from headstart.v1 import fine_tuning_service_pb2 as pb
+from headstart_server.jobs.rebasing import RebaseSpec
+from headstart_server.learning.backbone_choice import BackboneCandidate, BackboneChoice, CandidateOutcome
+from headstart_server.learning.promotion import Gate
+from headstart_server.rpc.comparison_messages import gate_of
+from headstart_server.rpc.messages import duration, optional_seconds, recipe_of
+
+OUTCOMES = {
+    CandidateOutcome.TRIED: choosing_pb2.CANDIDATE_OUTCOME_TRIED,
+    CandidateOutcome.NOT_TRIED: choosing_pb2.CANDIDATE_OUTCOME_NOT_TRIED,
+    CandidateOutcome.FAILED: choosing_pb2.CANDIDATE_OUTCOME_FAILED,
+}
+
+
+def choice_message(choice: BackboneChoice | None) -> choosing_pb2.BackboneChoice | None:
+    """The message of how a backbone was chosen; None for None."""
+    if choice is None:
+        return None
+    return choosing_pb2.BackboneChoice(
+        backbone=choice.backbone,
+        reason=choice.reason,
+        candidates=[_candidate_message(candidate) for candidate in choice.candidates],
+        time_budget=duration(choice.time_budget),
+        example_count=choice.example_count,
+    )
+
+
+def _candidate_message(candidate: BackboneCandidate) -> choosing_pb2.BackboneCandidate:
+    return choosing_pb2.BackboneCandidate(
+        backbone=candidate.backbone,
+        outcome=OUTCOMES[candidate.outcome],
+        message=candidate.message,
+        accuracy=candidate.accuracy,
+        mean_absolute_error=candidate.mean_absolute_error,
+        standard_error=candidate.standard_error,
+        behind=candidate.behind,
+        behind_error=candidate.behind_error,
+        milliseconds=candidate.milliseconds,
+        megabytes=candidate.megabytes,
+        spent_time=duration(candidate.seconds),
+    )
+
+
+def rebase_spec_of(message: pb.RebaseRequest) -> RebaseSpec:
+    """The spec of a message; its ranges are checked when it is accepted.
+
+    Raises:
+        InvalidField: its recipe is none.
+    """
+    gated = message.HasField("promote_if")
+    return RebaseSpec(
+        model=message.model,
+        backbone=message.backbone,
+        version=message.version or None,
+        alias=message.alias or None,
+        backbone_candidates=tuple(message.backbone_candidates),
+        backbone_time_budget=optional_seconds(message, "backbone_time_budget"),
+        recipe=recipe_of(message.recipe) if message.HasField("recipe") else None,
+        gate=gate_of(message.promote_if) if gated else Gate(),
+        gate_given=gated,
+        priority=message.priority,
+    )

@@ -1,0 +1,128 @@
+"""Choosing between the backbones of a server: what is found, what is taken, and what it was worth in the end.
+
+Starts a server of its own on a free port. For each number of digits to train on it has the backbone chosen,
+then fits each candidate by its name, which takes no pass any more, and measures all on digits held back.
+"""
+
+import argparse
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from headstart import BackboneChoice, CandidateOutcome, Client, Version
+from pictures import Picture, digits, split
+from server_process import running
+
+#: Pictures of each digit to train on, by default.
+SHOTS = (2, 5, 20)
+
+
+def main() -> None:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shots", type=int, nargs="*", default=SHOTS, help="digits of each kind to train on")
+    parser.add_argument("--held-out", type=int, default=50, help="digits of each kind to measure on")
+    parser.add_argument(
+        "--candidates", nargs="*", default=None, help="backbones; default: the server's choice"
+    )
+    arguments = parser.parse_args()
+    # Wide enough for the tables wherever it is printed.
+    console = Console(width=120)
+    with (
+        tempfile.TemporaryDirectory(prefix="headstart-choosing-") as folder,
+        running(Path(folder) / "data", "--metrics-port", "-1") as server,
+    ):
+        server.wait_until_serving()
+        # No picture is in two sets: features that are cached would make the second one faster.
+        (warming, *trained), test = _sets([2, *arguments.shots], arguments.held_out)
+        with Client(server.target) as client:
+            # So that no table tells how long it takes to load a backbone the first time.
+            client.fine_tune(_examples(warming), model="warm", **_auto(arguments.candidates)).wait()
+            for shots, train in zip(arguments.shots, trained, strict=True):
+                console.print(_measured(client, train, test, arguments.candidates, shots))
+
+
+def _sets(sizes: Sequence[int], held_out: int) -> tuple[list[list[Picture]], list[Picture]]:
+    """Sets of so many pictures of each digit, and one more to measure on."""
+    chosen, test = split(digits(), train=sum(sizes), test=held_out)
+    of_class: dict[str, list[Picture]] = defaultdict(list)
+    for picture in chosen:
+        of_class[picture.label].append(picture)
+    ends = list(accumulate(sizes))
+    return [
+        [picture for pictures in of_class.values() for picture in pictures[end - size : end]]
+        for size, end in zip(sizes, ends, strict=True)
+    ], test
+
+
+def _measured(
+    client: Client,
+    train: Sequence[Picture],
+    test: Sequence[Picture],
+    candidates: Sequence[str] | None,
+    shots: int,
+) -> Table:
+    name = f"digits-{shots}"
+    version, seconds = _version(client, train, name, _auto(candidates))
+    choice = version.backbone_choice
+    assert choice is not None
+    table = Table(
+        "backbone", "by folds", "behind the best", "ms/input", "MB", "tried in", "fine-tune", "held back",
+        title=f"{shots} of each digit: {choice.backbone} taken, {seconds:.2f} s in all",
+        title_justify="left",
+    )  # fmt: skip
+    for row in _rows(client, choice, train, test, name):
+        table.add_row(*row)
+    return table
+
+
+def _rows(
+    client: Client, choice: BackboneChoice, train: Sequence[Picture], test: Sequence[Picture], name: str
+) -> list[list[str]]:
+    rows = []
+    for each in choice.candidates:
+        if each.outcome is not CandidateOutcome.TRIED or each.accuracy is None:
+            rows.append([each.backbone, each.message])
+            continue
+        model = f"{name}-{each.backbone}"
+        _, again = _version(client, train, model, {"backbone": each.backbone})
+        result = client.evaluate(_examples(test), model=model)
+        rows.append(
+            [
+                ("> " if each.backbone == choice.backbone else "  ") + each.backbone,
+                f"{each.accuracy:.1%} ± {each.standard_error:.1%}",
+                f"{each.behind:.1%} ± {each.behind_error:.1%}" if each.behind else "best",
+                f"{each.milliseconds:.1f}",
+                f"{each.megabytes:.0f}",
+                f"{each.spent_time.total_seconds():.2f} s" if each.spent_time else "",
+                f"{again:.2f} s",
+                f"{result.metrics.accuracy:.1%}",
+            ]
+        )
+    return rows
+
+
+def _version(
+    client: Client, pictures: Sequence[Picture], model: str, settings: dict[str, object]
+) -> tuple[Version, float]:
+    began = time.perf_counter()
+    version = client.fine_tune(_examples(pictures), model=model, **settings).wait()
+    return version, time.perf_counter() - began
+
+
+def _auto(candidates: Sequence[str] | None) -> dict[str, object]:
+    return {"backbone": "auto", "backbone_candidates": candidates}
+
+
+def _examples(pictures: Sequence[Picture]) -> list[tuple[bytes, str]]:
+    return [(picture.png, picture.label) for picture in pictures]
+
+
+if __name__ == "__main__":
+    main()
