@@ -129,7 +129,7 @@ class Choosing:
             backbone=name,
             outcome=outcome,
             message=why,
-            megabytes=megabytes(self._engine.info(name)),
+            megabytes=self._megabytes(name),
             seconds=self._clock() - started,
         )
         return Trial(candidate=candidate)
@@ -184,6 +184,13 @@ class Choosing:
             ),
             scores=_scores(fitted, trained, len(dataset)),
         )
+
+    def _megabytes(self, name: str) -> float:
+        """The size of a candidate that was not tried; 0 if that is not known."""
+        try:
+            return megabytes(self._engine.info(name))
+        except HeadstartError:
+            return 0.0
 
     def _check_faults(self, extraction: Extraction, count: int) -> None:
         try:
