@@ -62,8 +62,9 @@ def usual_backbone(default: BackboneInfo, infos: Iterable[BackboneInfo], content
         infos: all backbones that are listed.
         content: the content.
     """
+    kind = kind_of(content)
     is_row = isinstance(content, np.ndarray) and content.ndim == 1
     if is_row and default.modality is not Modality.TENSOR:
         return f"{FAMILY}{len(content)}"
-    able = (info.name for info in (default, *infos) if takes(info, kind_of(content)))
-    return next(able, default.name)
+    able = [info.name for info in (default, *infos) if takes(info, kind)]
+    return able[0] if able else default.name

@@ -69,28 +69,28 @@ class Candidates:
                 field="spec.backbone_candidates",
             )
 
-    def for_kind(self, kind: str) -> list[BackboneInfo]:
-        """The candidates for examples of a kind, image, text or tensor, the cheapest by its size first.
+    def like(self, usual: BackboneInfo, kind: str) -> list[BackboneInfo]:
+        """The candidates for examples of a kind, the cheapest by its size first.
+
+        Args:
+            usual: the backbone that is meant for them where none is named.
+            kind: image, text or tensor.
 
         Raises:
             InvalidField: no backbone of this server will do.
         """
-        return by_cost(self._named or self._short_list(kind))
+        return by_cost(self._named or self._short_list(usual, kind))
 
-    def _short_list(self, kind: str) -> Sequence[BackboneInfo]:
-        """Backbones that take such inputs, can do what the recipe needs and fit into the memory there is.
+    def _short_list(self, usual: BackboneInfo, kind: str) -> Sequence[BackboneInfo]:
+        """Backbones like the usual one that can do what the recipe needs and fit into the memory there is.
 
         Of more than `SHORT_LIST` the cheapest, the largest and some between them, evenly by rank.
         """
-        default = self._engine.info("")
-        # What was never loaded may have to be fetched first: whoever wants that names it.
-        known = [info for info in self._engine.infos() if info.views]
-        able = [info for info in known if takes(info, kind) and can(info, self._recipe)]
-        if default in able:
-            # An array may be a picture or a row of numbers: it is what the default takes it for.
-            able = [info for info in able if info.modality is default.modality]
-        else:
-            able = [info for info in able if info.modality is able[0].modality]
+        # What was never loaded may have to be fetched first: whoever wants that names it. One that is not
+        # listed, such as that of features of some size, has no other beside it.
+        listed = [info for info in self._engine.infos() if info.views and info.modality is usual.modality]
+        alike = listed if usual.name in {info.name for info in listed} else [usual]
+        able = [info for info in alike if takes(info, kind) and can(info, self._recipe)]
         free = self._available()
         if free is not None:
             able = [
@@ -135,7 +135,7 @@ def check_recipe(info: BackboneInfo, recipe: Recipe) -> None:
 
 
 def can(info: BackboneInfo, recipe: Recipe) -> bool:
-    """Whether a backbone has what a recipe needs; see `check_recipe`."""
+    """Whether a backbone has what a recipe needs."""
     try:
         check_recipe(info, recipe)
     except InvalidField:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
-from headstart_server.backbones.backbone import BackboneInfo, Content
+from headstart_server.backbones.backbone import BackboneInfo
 from headstart_server.backbones.memory import available_bytes
 from headstart_server.embedding.embedder import CHECK_SECONDS
 from headstart_server.embedding.engine import Engine
@@ -77,7 +77,7 @@ class Upload:
             the request from others with its id.
         spec: what to do, with the backbone's name and the parent's number.
         info: the backbone's facts; None where it is to be chosen, or the first example decides.
-        candidates: what it is to be chosen from; None where it is named, or the first example decides.
+        candidates: what it is to be chosen from; None where it is not.
         request_id: the caller's id; empty for none.
         parent: the version that it goes on from; None for none, and for a repeated call.
         repeated: whether the request id was accepted before: then the examples are only told apart from
@@ -99,7 +99,7 @@ class Upload:
         self._intake = intake
         self._asked = asked
         self._spec = spec
-        # Settled with the first input; with `auto` that of the likely cheapest candidate.
+        # Where it is not named as soon as an input tells; with `auto` that of the likely cheapest candidate.
         self._info = info
         self._candidates = candidates
         self._request_id = request_id
@@ -123,7 +123,7 @@ class Upload:
         """
         with self._working() as writer:
             if examples:
-                self._settle(examples[0].content)
+                self._settle(examples[0])
             for index, example in enumerate(examples, start=self._count):
                 self._check(example, index)
             writer.add(examples)
@@ -146,8 +146,9 @@ class Upload:
             request_hash = _request_hash(self._asked, digest)
             if self._repeated:
                 return self._earlier(request_hash)
-            if self._parent is not None and self._parent.examples:
-                self._settle_candidates(self._parent.examples[0].kind)
+            if self._candidates is not None and self._parent is not None and self._parent.examples:
+                known = self._intake.engine.info(self._parent.backbone)
+                self._take_candidates(self._candidates, self._parent.examples[0].kind, known)
             summary = writer.finish()
             check_task(self._spec.recipe, summary.task)
             submission = Submission(
@@ -268,21 +269,21 @@ class Upload:
             raise ValueError("Expected an input before its backbone is asked for. Received: none.")
         return self._info
 
-    def _settle(self, first: Content) -> None:
-        """Take the backbone that is meant for the first input, or the candidates for it."""
-        self._settle_candidates(kind_of(first))
-        if self._info is None:
-            info = self._intake.engine.usual(first)
-            check_recipe(info, self._spec.recipe)
-            self._info = info
-            self._spec = replace(self._spec, backbone=info.name)
-            self._asked = {**self._asked, "backbone": info.name}
-
-    def _settle_candidates(self, kind: str) -> None:
-        """Fill in the candidates, as soon as an input tells which there are."""
-        if self._candidates is None or self._info is not None:
+    def _settle(self, first: Example) -> None:
+        """Take what is meant for such content as the first example's, where no backbone was named."""
+        if self._info is not None:
             return
-        found = self._candidates.for_kind(kind)
+        usual = self._intake.engine.usual(first.content)
+        if self._candidates is not None:
+            self._take_candidates(self._candidates, kind_of(first.content), usual)
+            return
+        check_recipe(usual, self._spec.recipe)
+        self._info = usual
+        self._spec = replace(self._spec, backbone=usual.name)
+        self._asked = {**self._asked, "backbone": usual.name}
+
+    def _take_candidates(self, candidates: Candidates, kind: str, usual: BackboneInfo) -> None:
+        found = candidates.like(usual, kind)
         self._info = found[0]
         self._spec = replace(self._spec, backbone_candidates=tuple(info.name for info in found))
 
@@ -391,7 +392,7 @@ class Intake:
         """Open an upload for a checked spec.
 
         Args:
-            spec: what to do; with an empty backbone the first example decides.
+            spec: what to do; an empty backbone means the usual one for such content as the first example's.
             request_id: the caller's id; empty for none.
             asked: what the caller said, as JSON values, which tells the request from others with its id; None
                 for the spec.
@@ -402,13 +403,13 @@ class Intake:
         Raises:
             InvalidField, BackboneNotFound or JobQueueFull: as `open`.
         """
-        info, candidates = None, None
-        if spec.chooses_backbone:
-            candidates = Candidates(self.engine, spec, self._available_memory)
-        elif spec.backbone:
+        candidates = Candidates(self.engine, spec, self._available_memory) if spec.chooses_backbone else None
+        info = None
+        if spec.backbone and candidates is None:
             info = self.engine.info(spec.backbone)
             check_recipe(info, spec.recipe)
-        elif not any(can(each, spec.recipe) for each in self.engine.infos()):
+        elif not spec.backbone and not any(can(each, spec.recipe) for each in self.engine.infos()):
+            # Told before the examples are sent that decide.
             check_recipe(self.engine.info(""), spec.recipe)
         if not previews and not request_id:
             # Told before the examples are sent. With a request id the job may be there already.

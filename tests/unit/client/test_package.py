@@ -19,7 +19,7 @@ PUBLIC = """
     Logistic Metrics MetricsSource Mlp Modality Model ModelPredictions Neighbor NotFound Outlier
     Partial PermissionDenied Prediction Predictions Progress Promotion PromotionDecision
     PromotionGate QuotaViolation RebaseSettings ReliabilityBin Remark RemarkKind Report ResourceExhausted
-    RetryPolicy Ridge Saliency SpecSettings StageTimes StopReason Target Task Text ThresholdPoint
+    RetryPolicy Ridge Saliency SpecSettings StageTimes StopReason Table Target Task Text ThresholdPoint
     TlsConfig Unauthenticated Unavailable Validation ValuePair Version VersionEvaluation
 """
 

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from fakes import FakeBackbone, FakeSource
-from headstart_server.backbones.backbone import Modality
+from headstart_server.backbones.backbone import Content, Modality
 from headstart_server.embedding.engine import Engine
-from headstart_server.errors import BackboneNotFound, InvalidField
+from headstart_server.embedding.modality import kind_of
+from headstart_server.errors import BackboneNotFound, InvalidField, Loading
 from headstart_server.jobs.candidates import SHORT_LIST, Candidates
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.recipe import Auto, Partial, Recipe, Ridge
@@ -26,20 +28,21 @@ def images(*sizes: int) -> list[FakeBackbone]:
 
 def tried(
     engine: Engine,
-    kind: str = "image",
+    content: Content = b"picture",
     names: Sequence[str] = (),
     recipe: Recipe = Auto(),  # noqa: B008 - frozen
     free: int | None = None,
 ) -> list[str]:
     spec = FineTuneSpec(model="m", backbone="auto", backbone_candidates=tuple(names), recipe=recipe)
-    return [info.name for info in Candidates(engine, spec, lambda: free).for_kind(kind)]
+    candidates = Candidates(engine, spec, lambda: free)
+    return [info.name for info in candidates.like(engine.usual(content), kind_of(content))]
 
 
 def test_without_names_those_that_take_the_examples_are_tried_the_cheapest_first() -> None:
     text = FakeBackbone("text", modality=Modality.TEXT)
     known = engine(*images(9, 3, 5), text)
     assert tried(known) == ["image-3", "image-5", "image-9"]
-    assert tried(known, "text") == ["text"]
+    assert tried(known, "a text") == ["text"]
 
 
 def test_of_many_the_cheapest_the_largest_and_some_between_are_tried() -> None:
@@ -55,10 +58,11 @@ def test_what_does_not_fit_into_the_memory_is_left_out_unless_it_is_loaded() -> 
     assert tried(known, free=200 * MILLION) == ["image-1", "image-10", "image-100"]
 
 
-def test_an_array_is_what_the_default_backbone_takes_it_for() -> None:
-    tensors = FakeBackbone("tensor", modality=Modality.TENSOR)
-    assert tried(engine(*images(1, 2), tensors), "tensor") == ["image-1", "image-2"]
-    assert tried(engine(*images(1, 2), tensors, default="tensor"), "tensor") == ["tensor"]
+def test_an_array_is_a_picture_and_a_row_of_numbers_has_a_backbone_of_its_own() -> None:
+    known = engine(*images(1, 2))
+    assert tried(known, np.zeros((2, 2, 3), np.uint8)) == ["image-1", "image-2"]
+    features = engine(FakeBackbone("features:3", modality=Modality.TENSOR), *images(1))
+    assert tried(features, np.zeros(3, np.float32)) == ["features:3"]
 
 
 def test_what_the_recipe_cannot_be_carried_out_on_is_left_out_or_refused_if_it_is_named() -> None:
@@ -70,12 +74,13 @@ def test_what_the_recipe_cannot_be_carried_out_on_is_left_out_or_refused_if_it_i
         tried(known, names=["image-1"], recipe=Ridge(views=("deep",)))
 
 
-def test_what_was_never_loaded_is_tried_only_if_it_is_named_and_then_last() -> None:
+def test_what_was_never_loaded_is_tried_only_if_it_is_named_and_then_loaded_first() -> None:
     unknown = FakeBackbone("unknown")
     unknown.info = replace(unknown.info, views={}, parameter_count=0)
     known = engine(*images(1, 2), unknown)
     assert tried(known) == ["image-1", "image-2"]
-    assert tried(known, names=["unknown", "image-2"], recipe=Ridge(views=("taps",))) == ["image-2", "unknown"]
+    with pytest.raises(Loading):
+        tried(known, names=["unknown", "image-2"])
 
 
 def test_named_ones_are_tried_from_the_cheapest_on_whatever_memory_there_is() -> None:
@@ -92,4 +97,4 @@ def test_named_ones_must_be_there_and_of_one_modality() -> None:
 
 def test_without_any_that_takes_the_examples_it_says_so() -> None:
     with pytest.raises(InvalidField, match="Expected a backbone of this server that takes the examples"):
-        tried(engine(*images(1)), "text")
+        tried(engine(*images(1)), "a text")
