@@ -9,7 +9,7 @@ from fakes import PATIENCE, FakeBackbone, FakeSource, Recorder
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.engine import MAX_UNLISTED, Engine
 from headstart_server.embedding.queue import LaneQueue
 from headstart_server.errors import BackboneNotFound, Draining, Loading
 
@@ -151,3 +151,22 @@ def test_closing_stops_every_loaded_embedder(engine: Engine) -> None:
     for embedder in loaded:
         (future,) = embedder.predict([b"a"])
         assert isinstance(future.exception(0), Draining)
+
+
+def test_members_of_a_family_are_loaded_without_being_listed_up_to_a_bound(source: FakeSource) -> None:
+    engine = Engine(source, make_embedder, "small")
+    listed = engine.infos()
+    members = [FakeBackbone(f"size:{place}") for place in range(MAX_UNLISTED + 1)]
+    source.backbones |= {member.info.name: member for member in members}
+    # What a source lists is asked for once, or again; a family's members never are.
+    source.list = lambda: listed  # type: ignore[method-assign]
+    for member in members[:-1]:
+        assert engine.load(member.info.name).info is member.info
+    with pytest.raises(
+        BackboneNotFound, match=rf"{MAX_UNLISTED} backbones of this kind.*'size:{MAX_UNLISTED}'"
+    ):
+        engine.load(members[-1].info.name)
+    # Those in use stay so, and so do those that are listed.
+    assert engine.load("size:0").info is members[0].info
+    assert engine.load("large").info.name == "large"
+    engine.close()
