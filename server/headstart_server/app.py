@@ -380,6 +380,8 @@ class App:
             train_turns=max(1, math.ceil(config.train_share * threads)),
             max_delay=config.batch_delay_ms / 1e3,
             pairing=backbone.stream_per_core,
+            # Who says how many rows a batch has means it.
+            most_rows=(lambda _: None) if config.max_batch else backbone.most_rows,
         )
         batcher = Batcher(backbone.run, queue, self.telemetry, threads=threads, name=f"backbone-{name}")
         batcher.start()

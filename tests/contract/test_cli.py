@@ -13,7 +13,7 @@ from google.rpc import status_pb2
 from typer.testing import CliRunner
 
 import headstart
-from contract.fake_server import FakeServer, Fault, event, job, model, version
+from contract.fake_server import FakeServer, Fault, event, job, model, predicted, version
 from headstart import tensors
 from headstart.cli.app import app
 from headstart.v1 import fine_tuning_service_pb2 as tuning
@@ -224,6 +224,48 @@ def test_texts_may_be_given_as_they_are(run, server):
     run("predict", "reviews", "--text", "very nice", "awful")
 
     assert [each.text for each in server.requests["Predict"][0].inputs] == ["very nice", "awful"]
+
+
+def test_a_text_whose_end_was_not_seen_is_told_below_the_table(run, server):
+    def cut(request: predicting.PredictRequest) -> predicting.PredictResponse:
+        response = predicted(request)
+        response.result.predictions[1].cut_short.kept_characters = 1200
+        response.result.predictions[1].cut_short.characters = 34567
+        return response
+
+    server.standing["Predict"] = cut
+    output = run("predict", "reviews", "--text", "short", "long").stdout
+
+    assert "Of long the first 1,200 of 34,567 characters were read." in output
+    assert "Of short" not in output
+
+
+def test_each_row_of_a_file_of_features_is_an_input(run, server, tmp_path):
+    features = np.arange(6, dtype=np.float32).reshape(3, 2)
+    np.savez(tmp_path / "f.npz", features=features)
+    document = json.loads(run("predict", "rows", tmp_path / "f.npz", "--json").stdout)
+
+    assert [each["input"] for each in document["predictions"]] == [f"{tmp_path}/f.npz[{n}]" for n in range(3)]
+    sent = [tensors.decode(each.tensor) for each in server.requests["Predict"][0].inputs]
+    assert np.array_equal(np.stack(sent), features)
+
+
+def test_columns_of_other_names_are_learned_from_and_measured_on(run, server, tmp_path):
+    path = tmp_path / "reviews.tsv"
+    path.write_text("review\tverdict\nfine\tgood\npoor\tbad\n")
+    columns = ("--text-column", "review", "--label-column", "verdict")
+    run("fine-tune", path, "--model", "reviews", "--no-wait", *columns)
+    run("evaluate", "reviews", path, *columns)
+
+    for method in ("FineTune", "Evaluate"):
+        (sent,) = [list(each.examples.examples) for each in server.requests[method][0][1:]]
+        assert [(each.input.text, each.label) for each in sent] == [("fine", "good"), ("poor", "bad")]
+
+
+def test_columns_can_be_named_of_a_list_only(run, pets):
+    said = run("fine-tune", pets, "--model", "pets", "--text-column", "review", code=2).stderr
+    assert "--text-column" in said
+    assert ".csv" in said
 
 
 def test_a_file_that_is_not_there_is_named(run):

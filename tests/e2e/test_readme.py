@@ -1,5 +1,6 @@
 """What README tells a newcomer to do, done."""
 
+import csv
 import os
 import re
 import shlex
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import reviews
 from benchmarks.pictures import digits, split
 
 README = Path(__file__).parents[2] / "README.md"
@@ -17,7 +19,7 @@ ADDRESS = "localhost:8765"
 
 @pytest.fixture(scope="module", name="folder")
 def files_of_readme(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files that README speaks of: two folders of photos, and two pictures more."""
+    """The files that README speaks of: two folders of photos, two pictures more, and a list of texts."""
     folder = tmp_path_factory.mktemp("newcomer")
     train, test = split([each for each in digits() if each.label in "01"], train=5, test=6)
     cat, dog = test[0], test[6]
@@ -29,6 +31,9 @@ def files_of_readme(tmp_path_factory: pytest.TempPathFactory) -> Path:
             path.write_bytes(picture.png)
     for name, picture in (("cat.jpg", cat), ("dog.jpg", dog)):
         (folder / name).write_bytes(picture.png)
+    with (folder / "reviews.csv").open("w", newline="") as file:
+        rows = ((review.text, review.label) for review in reviews.split(train=15, test=0)[0])
+        csv.writer(file).writerows([("review", "verdict"), *rows])
     return folder
 
 
@@ -64,6 +69,8 @@ def test_the_commands_of_readme_work_as_written(folder: Path, target: str) -> No
     assert outputs[4].startswith("pets, version 1")
     assert " right (95% interval " in outputs[5]
     assert "version 2 is ready." in outputs[6]
+    assert "version 1 is ready." in outputs[9]
+    assert "liked" in outputs[10]
 
 
 def test_the_python_of_readme_works_as_written(folder: Path, target: str) -> None:

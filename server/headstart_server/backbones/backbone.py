@@ -107,6 +107,9 @@ class Backbone(Protocol):
     def batch(self) -> int:
         """Rows of a batch that make the most of a stream; longer batches only make others wait."""
 
+    def most_rows(self, shape: tuple[int, ...]) -> int | None:
+        """The same for rows of one shape, where that is less; None where shapes make no difference."""
+
     def decode(self, content: Content) -> NDArray[np.generic]:
         """Turn one input into one row for `run`. Safe to call from many threads.
 

@@ -58,6 +58,10 @@ class KerasRuntime:
                 self._steady[shape] = _steady_batch(self._executor, _example(self._model, self.batch, shape))
             return self._steady[shape]
 
+    def most_rows(self, shape: tuple[int, ...]) -> int | None:  # noqa: ARG002 - few rows are filled up anyway
+        """No less than `batch`."""
+        return None
+
     def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> Views:
         """Features of rows.
 

@@ -37,6 +37,9 @@ class Runtime(Protocol):
     def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> Views:
         """Features of rows [n, ...], and their activations at some cuts."""
 
+    def most_rows(self, shape: tuple[int, ...]) -> int | None:
+        """Rows of a shape that make the most of a stream, where that is less than `batch`."""
+
     def tail(self, plan: TailPlan, weights: TailWeights) -> Tail:
         """A tail of the network."""
 
@@ -93,6 +96,10 @@ class LoadedBackbone:
     def batch(self) -> int:
         """Rows of a batch that make the most of a stream."""
         return self._runtime.batch
+
+    def most_rows(self, shape: tuple[int, ...]) -> int | None:
+        """Rows of a shape that make the most of a stream; see `Backbone.most_rows`."""
+        return self._runtime.most_rows(shape)
 
     def decode(self, content: Content) -> NDArray[np.generic]:
         """Turn one input into one row; see `Backbone.decode`."""

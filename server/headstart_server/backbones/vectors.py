@@ -83,6 +83,10 @@ class IdentityRuntime:
         """The rows, float32 [n, size]. May be called from many threads."""
         return {LAST: rows.astype(np.float32)}
 
+    def most_rows(self, shape: tuple[int, ...]) -> int | None:  # noqa: ARG002 - there is one
+        """No less than `batch`."""
+        return None
+
     def tail(self, plan: TailPlan, weights: TailWeights) -> Tail:  # noqa: ARG002 - there is none
         """No tail.
 

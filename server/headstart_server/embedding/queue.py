@@ -137,6 +137,7 @@ class LaneQueue:
         train_turns: most training turns at once while Predicts wait.
         max_delay: seconds that a Predict's row may wait for its batch to fill although the device is free.
         pairing: whether a row waits for one more entry to be prepared, if any is there.
+        most_rows: the most rows of a shape in any batch, None for no less than above.
     """
 
     def __init__(
@@ -149,6 +150,7 @@ class LaneQueue:
         train_turns: int = 1,
         max_delay: float = 0.0,
         pairing: bool = False,
+        most_rows: Callable[[tuple[int, ...]], int | None] = lambda _: None,
     ) -> None:
         self._lanes = {lane: _LaneState() for lane in Lane}
         self._sizes = {Lane.PREDICT: max_batch, Lane.TRAIN: train_slice}
@@ -157,6 +159,7 @@ class LaneQueue:
         self._train_turns = train_turns
         self._max_delay = max_delay
         self._pairing = pairing
+        self._most_rows = most_rows
         #: Seconds that training may take while Predicts wait; below 0 it had more than its share.
         self._owed = 0.0
 
@@ -247,7 +250,8 @@ class LaneQueue:
         batch: list[Entry] = []
         abandoned = 0
         contended = self._is_contended()
-        while len(batch) < self._sizes[lane] and (entry := rows.pop(shape)) is not None:
+        size = self._size(lane, shape)
+        while len(batch) < size and (entry := rows.pop(shape)) is not None:
             if not entry.future.set_running_or_notify_cancel():
                 abandoned += 1
             elif _is_late(entry, now):
@@ -261,6 +265,11 @@ class LaneQueue:
             abandoned=abandoned,
             contended=contended,
         )
+
+    def _size(self, lane: Lane, shape: tuple[int, ...]) -> int:
+        """The most rows of a batch."""
+        size, most = self._sizes[lane], self._most_rows(shape)
+        return size if most is None else min(size, most)
 
     def _preparation(self, lane: Lane, now: float) -> Turn:
         state = self._lanes[lane]
@@ -307,7 +316,7 @@ class LaneQueue:
         if not self._free:
             return None
         for shape, first, count in state.rows.firsts():
-            filled = count >= self._sizes[lane]
+            filled = count >= self._size(lane, shape)
             # At most one: a row must not wait for as long as entries come that cannot be decoded. And nothing
             # goes before it meanwhile.
             if self._pairing and not filled and state.raw and state.begun == first.begun:

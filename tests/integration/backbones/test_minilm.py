@@ -152,8 +152,8 @@ def test_a_row_on_openvino_does_not_depend_on_its_batch_or_on_who_else_runs(
     runtime = on_openvino(converted, precision)
     batches = [
         np.stack([row, *(np.roll(row, turn) for turn in range(1, count))])
-        for row in rows()[1:5]
-        for count in (1, 2, 3, 5)
+        for row in rows()[:5]
+        for count in (1, 2, 3, 8)
     ]
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(runtime.run, batches))

@@ -11,7 +11,7 @@ from fakes import PATIENCE, FakeBackbone, FakeSource, Recorder
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.engine import FAILED_RETRY_SECONDS, Engine
+from headstart_server.embedding.engine import FAILED_RETRY_SECONDS, MAX_UNLISTED, Engine
 from headstart_server.embedding.queue import LaneQueue
 from headstart_server.errors import BackboneNotFound, BackboneUnavailable, Draining, Loading
 
@@ -214,3 +214,22 @@ def test_all_that_is_not_prepared_is_prepared_and_one_that_fails_hinders_no_othe
     assert [info.is_prepared for info in engine.infos()] == [False, True]
     assert engine.problem("large") == "ZeroDivisionError: division by zero"
     assert engine.problem("small") == ""
+
+
+def test_members_of_a_family_are_loaded_without_being_listed_up_to_a_bound(source: FakeSource) -> None:
+    engine = Engine(source, make_embedder, "small")
+    listed = engine.infos()
+    members = [FakeBackbone(f"size:{place}") for place in range(MAX_UNLISTED + 1)]
+    source.backbones |= {member.info.name: member for member in members}
+    # What a source lists is asked for once, or again; a family's members never are.
+    source.list = lambda: listed  # type: ignore[method-assign]
+    for member in members[:-1]:
+        assert engine.load(member.info.name).info is member.info
+    with pytest.raises(
+        BackboneNotFound, match=rf"{MAX_UNLISTED} backbones of this kind.*'size:{MAX_UNLISTED}'"
+    ):
+        engine.load(members[-1].info.name)
+    # Those in use stay so, and so do those that are listed.
+    assert engine.load("size:0").info is members[0].info
+    assert engine.load("large").info.name == "large"
+    engine.close()

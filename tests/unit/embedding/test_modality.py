@@ -5,7 +5,7 @@ import pytest
 
 from fakes import FakeBackbone
 from headstart_server.backbones.backbone import Content, Modality
-from headstart_server.embedding.modality import check_modality
+from headstart_server.embedding.modality import check_modality, usual_backbone
 from headstart_server.errors import WrongModality
 
 CONTENTS: dict[str, Content] = {"image": b"bytes", "text": "words", "tensor": np.zeros(2)}
@@ -30,3 +30,38 @@ def test_each_modality_takes_its_own_kinds_and_names_the_field_of_others(
     assert caught.value.field == "inputs[3]"
     assert f"in inputs[3]. Received: {kind}." in caught.value.message
     assert caught.value.metadata == {"backbone": "eyes"}
+
+
+@pytest.mark.parametrize(
+    ("default", "content", "expected"),
+    [
+        ("pictures", b"a picture", "pictures"),
+        ("pictures", "a text", "words"),
+        ("pictures", np.zeros((2, 2), np.uint8), "pictures"),
+        ("pictures", np.zeros(5, np.float32), "features:5"),
+        ("words", b"a picture", "pictures"),
+        ("words", "a text", "words"),
+        ("words", np.zeros((2, 2), np.uint8), "pictures"),
+        ("words", np.zeros(5, np.float32), "features:5"),
+        ("table", np.zeros(5, np.float32), "table"),
+        ("table", "a text", "words"),
+    ],
+)
+def test_the_default_is_meant_if_it_takes_the_content_else_the_first_that_does(
+    default: str, content: Content, expected: str
+) -> None:
+    infos = {
+        name: FakeBackbone(name, modality=modality).info
+        for name, modality in (
+            ("pictures", Modality.IMAGE),
+            ("more", Modality.IMAGE),
+            ("words", Modality.TEXT),
+            ("table", Modality.TENSOR),
+        )
+    }
+    assert usual_backbone(infos[default], infos.values(), content) == expected
+
+
+def test_where_nothing_takes_the_content_the_default_says_so() -> None:
+    info = FakeBackbone("pictures").info
+    assert usual_backbone(info, [info], "a text") == "pictures"

@@ -285,6 +285,20 @@ def test_a_row_of_a_rare_shape_is_not_starved_by_a_stream_of_others() -> None:
     assert ran == [False, True, False]
 
 
+def test_rows_of_a_shape_may_have_smaller_batches_of_their_own() -> None:
+    queue = LaneQueue(max_batch=4, train_slice=3, most_rows={(2,): 2, (1,): None}.__getitem__)
+    for lane in (PREDICT, TRAIN):
+        for of in (LONG, ROW):
+            for _ in range(5):
+                queue.put(entry(lane, row=True, of=of))
+        sizes = []
+        while (turn := queue.take(0.0)) is not None:
+            queue.finish(turn, 0.0)
+            sizes.append((turn.batch[0].row is LONG, len(turn.batch)))
+        most = 4 if lane is PREDICT else 3
+        assert sizes == [(True, 2), (True, 2), (True, 1), (False, most), (False, 5 - most)]
+
+
 def test_while_one_shape_waits_to_be_filled_another_that_is_full_runs() -> None:
     queue = LaneQueue(max_batch=2, train_slice=2, max_delay=2.0)
     queue.put(entry(PREDICT, row=True, of=LONG))

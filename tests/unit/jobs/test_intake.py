@@ -537,3 +537,48 @@ def test_a_server_that_stops_ends_the_look_at_examples(counter: Counter) -> None
     counter.backbone.before_run = lambda _: counter.intake.close()
     with pytest.raises(Draining):
         validated(counter, pets(40))
+
+
+# Backbones that are not named
+
+
+def test_the_first_example_decides_on_a_backbone_that_is_not_named(counter: Counter) -> None:
+    texts = [
+        Example(content=f"a text about {label}", target=Target.of_label(label), id=label)
+        for label in ("cat", "dog")
+    ]
+    for content, expected in ((texts, "words"), (PETS, "fake")):
+        upload = counter.open()
+        upload.add(content)
+        job = upload.accept()
+        assert job.spec.backbone == expected
+        upload.close()
+    # All others have to be of the first one's kind.
+    upload = counter.open()
+    upload.add(texts)
+    with pytest.raises(WrongModality, match="Backbone 'words'") as caught:
+        upload.add(PETS)
+    assert caught.value.field == "examples[2].input"
+    upload.close()
+
+
+def test_a_recipe_that_the_first_example_s_backbone_cannot_carry_out_is_told_with_it(
+    counter: Counter,
+) -> None:
+    upload = counter.open(recipe=Partial(blocks=2))
+    counter.engine.info("words").tails.clear()
+    with pytest.raises(InvalidField, match="'words' can be cut before: it cannot be cut"):
+        upload.add([Example(content="a text", target=Target.of_label("cat"))])
+    upload.close()
+
+
+def test_a_repeated_request_goes_to_the_first_one_s_backbone(counter: Counter) -> None:
+    texts = [Example(content=f"a {label}", target=Target.of_label(label)) for label in ("cat", "dog")]
+    jobs = []
+    for _ in range(2):
+        upload = counter.open("again")
+        upload.add(texts)
+        jobs.append(upload.accept())
+        upload.close()
+    assert jobs[0] == jobs[1]
+    assert counter.accepted == 1

@@ -294,3 +294,33 @@ def test_a_checkpoint_stops_it() -> None:
 
     with pytest.raises(StoppedError):
         found(replace(looked_at, checkpoint=stop))
+
+
+# Ends that are not seen
+
+
+def test_examples_whose_end_is_not_seen_are_counted_and_the_first_are_named() -> None:
+    looked_at = plain()
+    assert RemarkKind.CUT_SHORT not in kinds(found(looked_at))
+
+    places = (3, 7, 20, 21)
+    cut = replace(looked_at, cut_short={looked_at.digests[place] for place in places})
+    findings = found(cut)
+    assert [one.index for one in findings.cut_short] == [int(cut.indexes[place]) for place in places]
+    assert findings.cut_short_count == 4
+    (remark,) = [one for one in findings.remarks if one.kind is RemarkKind.CUT_SHORT]
+    assert remark.message.startswith("Of 4 examples only the beginning was learned from")
+    assert "and 1 more" in remark.message
+    assert DatasetFindings.from_json(json.loads(json.dumps(findings.to_json()))) == findings
+
+
+def test_findings_of_releases_that_knew_no_ends_are_read() -> None:
+    written = found(plain()).to_json()
+    del written["cut_short"], written["cut_short_count"]
+    assert DatasetFindings.from_json(written) == found(plain())
+
+
+def test_of_many_ends_that_are_not_seen_a_hundred_are_listed() -> None:
+    looked_at = plain(240)
+    findings = found(replace(looked_at, cut_short=set(looked_at.digests)))
+    assert (len(findings.cut_short), findings.cut_short_count) == (100, 240)

@@ -1,7 +1,10 @@
 import json
+import re
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fakes import ManualClock, Shelf, make_head, make_manifest
@@ -9,7 +12,7 @@ from headstart_server.errors import AliasNotFound, ArtifactDamaged, ModelNotFoun
 from headstart_server.models.evaluation_file import EVALUATION_FILE
 from headstart_server.models.version import Selector
 from headstart_server.report.gallery import pictured
-from headstart_server.report.reporter import Reporter, ReportFormat
+from headstart_server.report.reporter import MAX_SHOWN, Reporter, ReportFormat
 from report_samples import of_classes, picture
 
 FACTS = of_classes(3, 60, names=["class 0", "class 1", "class 2"])
@@ -116,3 +119,19 @@ def test_a_version_that_is_not_there_cannot_be_reported(bench: Bench):
     bench.publish()
     with pytest.raises(AliasNotFound):
         bench.text(ReportFormat.HTML, alias="canary")
+
+
+def test_of_texts_the_page_has_the_beginnings_and_no_pictures(bench: Bench):
+    bench.publish(evaluation=STORED)
+    indexes = pictured(FACTS.evaluation, FACTS.findings)
+    long = "An <i>italic</i>\n\n  text, " + "and so on " * 100
+    bench.contents = {indexes[0]: long, indexes[1]: "Short.", indexes[2]: np.zeros(3, np.float32)}
+
+    html = bench.text(ReportFormat.HTML)
+
+    assert html.count('class="sample"') == 2 * html.count('<bdi class="sample">Short.</bdi>')
+    assert "An &lt;i&gt;italic&lt;/i&gt; text, and so on" in html
+    assert "<img" not in html
+    (sample, *_) = re.findall(r'class="sample">(An [^<]*)<', html)
+    assert len(unescape(sample)) == MAX_SHOWN
+    assert sample.endswith("…")
