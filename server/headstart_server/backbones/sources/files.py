@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import urllib.request
+from collections.abc import Iterable
 from http.client import HTTPException
 from pathlib import Path
 
@@ -47,6 +48,11 @@ def folder_digest(folder: Path) -> str:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     if not files:
         raise SourceError(f"Expected a folder with files. Received: {folder}, which has none.")
+    return files_digest(files, folder)
+
+
+def files_digest(files: Iterable[Path], folder: Path) -> str:
+    """SHA-256 over the paths, within a folder, and contents of files."""
     digest = hashlib.sha256()
     for path in files:
         digest.update(f"{path.relative_to(folder).as_posix()} {file_digest(path)}\n".encode())

@@ -7,6 +7,7 @@ from headstart_server.backbones.sources.efficientnet_lite import SCHEME as EFFIC
 from headstart_server.backbones.sources.efficientnet_lite import EfficientNetLite
 from headstart_server.backbones.sources.keras_applications import KerasApplications
 from headstart_server.backbones.sources.keras_file import KerasFile
+from headstart_server.backbones.sources.keras_hub import KERAS_HUB
 from headstart_server.backbones.sources.source import Source
 
 #: The sources of networks. To add one, write a `Source` in a module here, and name it in this table.
@@ -14,6 +15,7 @@ SOURCES: Mapping[str, Source] = {
     EFFICIENTNET_LITE: EfficientNetLite(),
     "keras": KerasApplications(),
     "keras-file": KerasFile(),
+    **KERAS_HUB,
 }
 
 #: What is heeded whatever the source.

@@ -1,0 +1,2 @@
+"""x."""
+hub_texts = None
