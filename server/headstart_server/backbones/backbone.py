@@ -42,7 +42,8 @@ class BackboneInfo:
         modality: what it takes.
         views: the size of each view it gives, ``last`` among them; empty before it is prepared for the first
             time, as are the facts below then.
-        input_size: (height, width) in pixels that pictures are brought to; () for other modalities.
+        input_size: what inputs are brought to: (height, width) in pixels of pictures, (most tokens,) of
+            texts, (size,) of tensors.
         parameter_count: number of weights.
         source: where the weights come from.
         license: SPDX identifier of the weights' licence.
@@ -64,6 +65,19 @@ class BackboneInfo:
     def is_prepared(self) -> bool:
         """Whether all facts are known."""
         return bool(self.views)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CutShort:
+    """That a backbone does not see the end of an input.
+
+    Attributes:
+        kept: characters it sees.
+        length: characters there are.
+    """
+
+    kept: int
+    length: int
 
 
 class Backbone(Protocol):

@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.backbones import pictures
+from headstart_server.backbones import pictures, texts
 from headstart_server.backbones.backbone import Content, Modality
 from headstart_server.backbones.pictures import CROP, PictureDecoder
+from headstart_server.backbones.texts import TextDecoder
 
 
 class Decoder(Protocol):
@@ -47,8 +49,34 @@ class Pictures:
         return PictureDecoder(self.size, crop=self.crop, max_pixels=max_pixels)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tokens:
+    """Texts become int32 ids [length], padded to one of few lengths.
+
+    Attributes:
+        tokenizer: contents of a ``tokenizer.json``.
+        max_tokens: most ids of a row.
+        pad_id: fills up rows; the network tells padding from text by it.
+    """
+
+    tokenizer: str
+    max_tokens: int
+    pad_id: int = 0
+
+    modality = Modality.TEXT
+
+    @property
+    def preprocessing(self) -> str:
+        """Changes whenever the same text becomes other ids; part of the digest."""
+        return f"{texts.PREPROCESSING}, {sha256(self.tokenizer.encode()).hexdigest()}"
+
+    def decoder(self, *, max_pixels: int) -> TextDecoder:  # noqa: ARG002 - texts have none
+        """What decodes so."""
+        return TextDecoder(self.tokenizer, max_tokens=self.max_tokens, pad_id=self.pad_id)
+
+
 #: How inputs of a backbone are decoded.
-Decoding = Pictures
+Decoding = Pictures | Tokens
 
 
 def decoding_of(values: Mapping[str, Any]) -> Decoding:
@@ -57,4 +85,4 @@ def decoding_of(values: Mapping[str, Any]) -> Decoding:
     return _KINDS[Modality(values["modality"])](**settings)
 
 
-_KINDS: Mapping[Modality, type[Decoding]] = {Modality.IMAGE: Pictures}
+_KINDS: Mapping[Modality, type[Decoding]] = {Modality.IMAGE: Pictures, Modality.TEXT: Tokens}

@@ -1,0 +1,103 @@
+"""From a text to the row of token ids that a network takes."""
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from headstart_server.backbones.backbone import Content, CutShort
+from headstart_server.errors import UndecodableInput, WrongModality
+
+#: Tokens of a text that is decoded, unless a decoder says otherwise, those that begin and end it among them.
+MAX_TOKENS = 256
+
+#: The shortest row. Rows are as long as the least power of two from here on that holds the text.
+SHORTEST = 16
+
+#: Characters of a text that are looked at, for each token that is kept: a tokenizer's work is bounded.
+CHARACTERS_PER_TOKEN = 64
+
+#: Changes whenever the same text becomes other ids.
+PREPROCESSING = (
+    f"texts/1: as the tokenizer's file says, cut off at the end, {CHARACTERS_PER_TOKEN} characters a token "
+    f"at most, padded to powers of two from {SHORTEST}"
+)
+
+
+class TextDecoder:
+    """Turns texts into rows of ids; the same for training and serving, and safe to share between threads.
+
+    The network tells padding from text by `pad_id`, which no text has.
+
+    Args:
+        tokenizer: contents of a file ``tokenizer.json``. What it says of truncation and padding is not used.
+        max_tokens: most ids of a row, those that begin and end a text among them.
+        pad_id: fills a row up to its length.
+    """
+
+    def __init__(self, tokenizer: str, *, max_tokens: int = MAX_TOKENS, pad_id: int = 0) -> None:
+        self._tokenizer = Tokenizer.from_str(tokenizer)
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(max_tokens)
+        self._pad_id = pad_id
+        self._max_tokens = max_tokens
+        self._max_characters = max_tokens * CHARACTERS_PER_TOKEN
+        self.lengths = lengths(max_tokens)
+
+    def decode(self, content: Content) -> NDArray[np.int32]:
+        """Turn one text into ids.
+
+        Args:
+            content: the text. What follows its first `max_tokens` tokens is left out; see `cut_short`.
+
+        Returns:
+            int32 [length], the length being one of `lengths`, the least that holds the text.
+
+        Raises:
+            WrongModality: the content is no text.
+            UndecodableInput: the text has no token: it is empty, or nothing but spaces.
+        """
+        encoding = self._encode(content)
+        ids = encoding.ids
+        row = np.full(next(length for length in self.lengths if length >= len(ids)), self._pad_id, np.int32)
+        row[: len(ids)] = ids
+        return row
+
+    def cut_short(self, content: Content) -> CutShort | None:
+        """How much of a text its row holds; None if all of it.
+
+        Raises:
+            WrongModality: the content is no text.
+            UndecodableInput: the text has no token.
+        """
+        # A token is a character at least, and two mark begin and end.
+        if isinstance(content, str) and len(content) <= self._max_tokens - 2:
+            return None
+        encoding = self._encode(content)
+        if not encoding.overflowing and len(content) <= self._max_characters:
+            return None
+        return CutShort(kept=max(end for _, end in encoding.offsets), length=len(content))
+
+    def _encode(self, content: Content):  # type: ignore[no-untyped-def]  # the package has no types
+        if not isinstance(content, str):
+            kind = (
+                "bytes" if isinstance(content, bytes) else f"{content.dtype} of shape {list(content.shape)}"
+            )
+            raise WrongModality(f"Expected a text. Received: {kind}.")
+        try:
+            encoding = self._tokenizer.encode(content[: self._max_characters])
+        except (TypeError, UnicodeError) as error:  # half a surrogate pair, which no UTF-8 has
+            raise UndecodableInput(f"Expected a text of Unicode characters. Received: {error}.") from error
+        if all(encoding.special_tokens_mask):
+            what = f"{len(content)} characters of space or control" if content else "an empty text"
+            raise UndecodableInput(f"Expected a text with something to read. Received: {what}.")
+        return encoding
+
+
+def lengths(max_tokens: int) -> tuple[int, ...]:
+    """The lengths that rows have, ascending."""
+    powers = []
+    length = SHORTEST
+    while length < max_tokens:
+        powers.append(length)
+        length *= 2
+    return (*powers, max_tokens)
