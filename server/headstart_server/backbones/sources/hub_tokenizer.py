@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headstart_server.backbones.sources.hub_folder import Format, HubFolder, load_keras_hub
+from headstart_server.backbones.sources.sentence_pieces import read_model
 from headstart_server.backbones.sources.source import SourceError
 
 #: Tokenizers of bytes that split texts as GPT-2's does.
@@ -109,24 +110,14 @@ def _byte_pairs(made: Any) -> Any:
 
 
 def _sentence_pieces(made: Any) -> Any:
-    from sentencepiece import sentencepiece_model_pb2  # noqa: PLC0415 - is an extra
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers  # noqa: PLC0415 - is an extra
 
-    proto = sentencepiece_model_pb2.ModelProto.FromString(made.proto)
-    if proto.trainer_spec.model_type != sentencepiece_model_pb2.TrainerSpec.UNIGRAM:
-        raise SourceError("Expected a SentencePiece model of unigrams. Received: another.")
-    scores = {piece.piece: float(piece.score) for piece in proto.pieces}
-    pieces = [(token, scores.get(token, 0.0)) for token in made.get_vocabulary()]
-    unknown = next(place for place, piece in enumerate(pieces) if piece[0] == proto.trainer_spec.unk_piece)
-    tokenizer = Tokenizer(
-        models.Unigram(pieces, unk_id=unknown, byte_fallback=bool(proto.trainer_spec.byte_fallback))
-    )
-    steps = [normalizers.Replace("\n", " "), normalizers.Replace("\t", " ")]
-    if proto.normalizer_spec.precompiled_charsmap:
-        steps = [normalizers.Precompiled(proto.normalizer_spec.precompiled_charsmap)]
-    if proto.normalizer_spec.remove_extra_whitespaces:
-        steps += [normalizers.Strip()]
-    tokenizer.normalizer = normalizers.Sequence(steps)
+    model = read_model(made.proto)
+    pieces = [(token, model.scores.get(token, 0.0)) for token in made.get_vocabulary()]
+    unknown = next(place for place, (token, _) in enumerate(pieces) if token == model.unknown)
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=unknown, byte_fallback=False))
+    if model.normalization:
+        tokenizer.normalizer = normalizers.Precompiled(model.normalization)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(prepend_scheme="always")]
     )
