@@ -2,16 +2,18 @@
 
 ``python -m hub_samples FOLDER``: a process of its own, for Keras stays in it. It writes each network's folder, and
 into ``features.npz`` its features: ``NAME/expected`` by KerasHub or PyTorch alone, ``NAME/keras`` and
-``NAME/openvino`` by the network that the source opens.
+``NAME/openvino`` by the network that the source opens, and ``NAME/other`` of another input by it.
 """
 
+import hashlib
 import io
 import json
 import os
 import sys
-import time
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +28,13 @@ from headstart_server.backbones.golden import golden_picture
 from headstart_server.backbones.openvino_import import load_openvino
 from headstart_server.backbones.pictures import MAX_PIXELS
 from headstart_server.backbones.sources.registry import source_of
+from headstart_server.backbones.sources.source import SourceError
 
 SIDE = 32
+COMMIT = "0123456789" * 4
 TEXT = "The Quick fox, naïve; jumps over the lazy dog!"
 #: Those that are converted for OpenVINO, too, which takes a second or two: one of each family.
-CONVERTED = {"resnet", "dino", "clip", "siglip", "bert", "roberta", "timm-resnet"}
+CONVERTED = {"dino", "clip", "bert", "timm-resnet"}
 #: Texts whose ids are compared; some have what tokenizers treat in ways of their own.
 TEXTS = [TEXT, "fox", "  two  spaces, and 漢字 ", "unaffable (dogs) over-quick", "dog's day; it isn't ÜBER", "a_b^c$d"]
 CORPUS = [TEXT, *TEXTS, "the dog and the fox are quick and lazy", "jumps and days over dogs and foxes"] * 4
@@ -66,7 +70,6 @@ class Samples:
         scheme, _, place = source.partition(":")
         declaration = Declaration(name=name, source=f"{scheme}:{self.folder / place}", **settings)
         opener = source_of(declaration)
-        started = time.monotonic()
         network = opener.open(declaration, self.folder / "cache")
         decoder = network.decoding.decoder(max_pixels=MAX_PIXELS)
         content: Any = golden_picture() if network.info.modality.value == "image" else TEXT
@@ -74,6 +77,8 @@ class Samples:
         if expected is not None:
             self.features[f"{name}/expected"] = expected(rows)
         self.features[f"{name}/keras"] = network.model(rows, training=False)["last"].numpy()
+        other = rows[..., ::-1] if rows.dtype == np.uint8 else np.where(rows == rows[0, 1], rows[0, 2], rows)
+        self.features[f"{name}/other"] = network.model(other, training=False)["last"].numpy()
         if name in CONVERTED:
             path = self.folder / "openvino" / f"{name}.xml"
             path.parent.mkdir(exist_ok=True)
@@ -89,7 +94,6 @@ class Samples:
             "weights": network.weights,
             "crop": getattr(network.decoding, "crop", None),
         }
-        print(name, time.monotonic() - started, file=sys.stderr)
         if network.info.modality.value == "text":
             self.facts[name]["ids"] = [
                 [one for one in decoder.decode(text).tolist() if one != network.decoding.pad_id] for text in TEXTS
@@ -98,18 +102,29 @@ class Samples:
 
 def main(folder: Path) -> None:
     """Make all of them."""
+    samples = Samples(folder)
+    server = HuggingFace(folder)
+    # Read when its client is imported, which importing KerasHub does.
+    os.environ["HF_ENDPOINT"] = server.url
     import keras
     import keras_hub
 
     keras.utils.set_random_seed(1)
-    samples = Samples(folder)
     pictures_of_keras_hub(samples, keras_hub)
     texts_of_keras_hub(samples, keras_hub)
     bert_of_hugging_face(samples)
     resnet_of_timm(samples)
     vit_of_hugging_face(samples, keras_hub)
+    refusals(samples, server)
     np.savez(folder / "features.npz", **samples.features)
     (folder / "facts.json").write_text(json.dumps(samples.facts))
+
+
+def shake(backbone: Any) -> None:
+    """Make no weight what it is made as: zeros and ones would hide where one is not taken."""
+    rng = np.random.default_rng(4)
+    for weight in backbone.weights:
+        weight.assign(weight.numpy() + np.abs(rng.normal(0, 0.1, weight.shape)))
 
 
 def pictures_of_keras_hub(samples: Samples, hub: Any) -> None:
@@ -147,14 +162,19 @@ def pictures_of_keras_hub(samples: Samples, hub: Any) -> None:
         "siglip": (siglip, layers.SigLIPImageConverter(**scaled)),
     }
     for name, (backbone, converter) in made.items():
+        shake(backbone)
         backbone.save_to_preset(str(samples.folder / name))
         converter.save_to_preset(str(samples.folder / name))
+    loaded = {name: models.Backbone.from_preset(str(samples.folder / name)) for name in made}
+    clip, siglip = loaded["clip"], loaded["siglip"]
 
     def given(name: str, rows: Any) -> Any:
         return layers.ImageConverter.from_preset(str(samples.folder / name))(rows)
 
     def pooled(name: str, pool: Callable[[Features], Features]) -> Callable[[Any], Features]:
-        return lambda rows: pool(made[name][0](given(name, rows)).numpy())
+        backbone = loaded[name]
+        fed = (lambda pixels: {"images": pixels}) if isinstance(backbone.input, dict) else lambda pixels: pixels
+        return lambda rows: pool(backbone(fed(given(name, rows))).numpy())
 
     samples.opened("vit", "kerashub:vit", pooled("vit", lambda tokens: tokens[:, 0]))
     samples.opened("vit-mean", "kerashub:vit", pooled("vit", lambda tokens: tokens.mean(1)), pooling="avg")
@@ -200,6 +220,7 @@ def texts_of_keras_hub(samples: Samples, hub: Any) -> None:
     }
     for name, tokenizer in tokenizers.items():
         backbone = kinds[name](vocabulary_size=tokenizer.vocabulary_size(), **sizes)
+        shake(backbone)
         backbone.save_to_preset(str(samples.folder / name))
         tokenizer.save_to_preset(str(samples.folder / name))
 
@@ -500,6 +521,96 @@ def vit_state(backbone: Any) -> dict[str, NDArray[np.float32]]:
         keep(f"{name}.output.dense", block.mlp.dense_2)
     keep("vit.layernorm", encoder.layer_norm)
     return state
+
+
+class HuggingFace:
+    """A hub on the loopback that has one repository, ``tiny/bert``: the folder ``hf-bert``, and code beside it.
+
+    Args:
+        folder: of all folders.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        files = folder / "hf-bert"
+        self.served: list[str] = []
+        served = self.served
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                path = self.path.partition("?")[0]
+                names = [one.relative_to(files).as_posix() for one in files.rglob("*") if one.is_file()]
+                names += ["modeling.py", "pytorch_model.bin"]
+                if path.startswith("/api/models/tiny/bert/revision/"):
+                    self._answer(json.dumps({"id": "tiny/bert", "sha": COMMIT, "siblings": []}).encode())
+                elif path.startswith("/api/models/tiny/bert/tree/"):
+                    rows = [{"type": "file", "path": name, "size": self._size(name), "oid": "0"} for name in names]
+                    self._answer(json.dumps(rows).encode())
+                elif path.startswith(f"/tiny/bert/resolve/{COMMIT}/"):
+                    name = path.removeprefix(f"/tiny/bert/resolve/{COMMIT}/")
+                    served.append(name)
+                    self._answer((files / name).read_bytes() if (files / name).is_file() else b"1/0")
+                else:
+                    self._answer(b"{}", 404)
+
+            do_HEAD = do_GET
+
+            def _size(self, name: str) -> int:
+                return (files / name).stat().st_size if (files / name).is_file() else 3
+
+            def _answer(self, body: bytes, code: int = 200) -> None:
+                self.send_response(code)
+                self.send_header("Content-Length", str(len(body)))
+                self.send_header("X-Repo-Commit", COMMIT)
+                self.send_header("ETag", f'"{hashlib.sha1(body).hexdigest()}"')
+                self.end_headers()
+                if self.command == "GET":
+                    self.wfile.write(body)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def refusals(samples: Samples, server: HuggingFace) -> None:
+    """What becomes of handles with a hub and without one, and of a server without KerasHub."""
+    cache = samples.folder / "cache"
+
+    def opened(source: str, **settings: Any) -> Any:
+        declaration = Declaration(name="any", source=source, **settings)
+        try:
+            network = source_of(declaration).open(declaration, cache)
+        except SourceError as error:
+            return str(error)
+        return network.weights
+
+    said: dict[str, Any] = {"downloaded": opened("hf:tiny/bert", modality="text")}
+    said["served"] = sorted(server.served)
+    said["unknown repository"] = opened("hf:tiny/none")
+    server.close()
+    said["offline"] = opened("hf:tiny/bert", modality="text")
+    said["unreachable"] = opened("hf:tiny/other")
+    said["unknown preset"] = opened("kerashub:no_such_preset")
+    folder = samples.folder
+    said["too long"] = opened(f"kerashub:{folder / 'bert'}", max_tokens=41)
+    said["no such layer"] = opened(f"kerashub:{folder / 'vit'}", layer="nowhere")
+    said["wrong size"] = opened(f"kerashub:{folder / 'vit'}", size=64)
+    said["text as pictures"] = opened(f"kerashub:{folder / 'bert'}", modality="image", size=32, scale=1.0)
+    said["settings of pictures"] = opened(f"kerashub:{folder / 'bert'}", size=64)
+    (folder / "vit" / "image_converter.json").rename(folder / "vit" / "elsewhere")
+    said["unknown scale"] = opened(f"kerashub:{folder / 'vit'}")
+    (folder / "vit" / "elsewhere").rename(folder / "vit" / "image_converter.json")
+    installed = sys.modules["keras_hub"]
+    sys.modules["keras_hub"] = None  # type: ignore[assignment]  # importing it fails so
+    said["not installed"] = opened(f"kerashub:{folder / 'vit'}")
+    sys.modules["keras_hub"] = installed
+    samples.facts["said"] = said
 
 
 if __name__ == "__main__":

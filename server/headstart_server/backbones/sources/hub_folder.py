@@ -130,8 +130,15 @@ def load_keras_hub() -> Any:
         return importlib.import_module("keras_hub")
     except ImportError as error:
         raise SourceError(
-            f"Expected the package keras-hub. Received: {error}. Install it with: pip install 'headstart[kerashub]'"
+            f"Expected the package keras-hub. Received: {error}. "
+            "Install it with: pip install 'headstart[kerashub]'"
         ) from None
+
+
+def told(error: Exception) -> str:
+    """What an error of a package says, in a line: they go on to dump weights, pages and addresses."""
+    first = next(iter(str(error).splitlines()), "")
+    return f"{type(error).__name__}: {first[:300].rstrip('.')}"
 
 
 def folder_of_handle(handle: str, cache: Path) -> Path:
@@ -188,8 +195,8 @@ def _download(handle: str, folder: Path) -> None:
         raise
     except Exception as error:  # of networks, rights and names, nearly any
         raise SourceError(
-            f"Expected the files of {handle}. Received: {type(error).__name__}: {str(error)[:300]}. Look at "
-            "its name, the network and, where it wants a licence accepted, the account; or copy its folder "
+            f"Expected the files of {handle}. Received: {told(error)}. Look at its "
+            "name, the network and, where it wants a licence accepted, the account; or copy its folder "
             "here and declare that."
         ) from error
 

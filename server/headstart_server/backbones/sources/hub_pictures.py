@@ -10,7 +10,7 @@ from headstart_server.backbones.declaration import Declaration
 from headstart_server.backbones.keras_import import load_keras
 from headstart_server.backbones.network import Network
 from headstart_server.backbones.pictures import CROP
-from headstart_server.backbones.sources.hub_folder import Format, HubFolder, load_keras_hub
+from headstart_server.backbones.sources.hub_folder import Format, HubFolder, load_keras_hub, told
 from headstart_server.backbones.sources.keras_pictures import picture_network
 from headstart_server.backbones.sources.source import SourceError
 
@@ -63,7 +63,7 @@ def hub_pictures(folder: HubFolder, declaration: Declaration) -> Network:
         also = f" with pictures of {size} pixels instead of its own {own}" if resized else ""
         raise SourceError(
             f"Expected a network that KerasHub {hub.__version__} loads{also}. Received: {folder.kind}, "
-            f"{type(error).__name__}: {str(error)[:500]}"
+            f"{told(error)}."
         ) from error
     pooling = _pooling(backbone)
     return picture_network(
@@ -147,7 +147,7 @@ def _of_preset(folder: HubFolder) -> _Converter | None:
     except SourceError:
         raise
     except Exception as error:  # damaged files end in nearly any
-        raise SourceError(f"Expected an image converter in {_CONVERTER}. Received: {error}.") from error
+        raise SourceError(f"Expected an image converter in {_CONVERTER}. Received: {told(error)}.") from error
     return _Converter(
         size=size,
         crop=1.0,  # it cuts the largest square

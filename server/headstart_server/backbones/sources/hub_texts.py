@@ -11,7 +11,7 @@ from headstart_server.backbones.declaration import Declaration
 from headstart_server.backbones.decoding import Tokens
 from headstart_server.backbones.keras_import import load_keras
 from headstart_server.backbones.network import Network
-from headstart_server.backbones.sources.hub_folder import Format, HubFolder, load_keras_hub
+from headstart_server.backbones.sources.hub_folder import Format, HubFolder, load_keras_hub, told
 from headstart_server.backbones.sources.hub_tokenizer import tokenizer_of
 from headstart_server.backbones.sources.source import SourceError
 from headstart_server.backbones.texts import MAX_TOKENS
@@ -58,7 +58,7 @@ def hub_texts(folder: HubFolder, declaration: Declaration) -> Network:
     except Exception as error:  # damaged files end in nearly any
         raise SourceError(
             f"Expected a network that KerasHub {hub.__version__} loads. Received: {folder.kind}, "
-            f"{type(error).__name__}: {str(error)[:500]}"
+            f"{told(error)}."
         ) from error
     _use_exact_gelu(backbone, folder)
     words, said = tokenizer_of(folder), _sentence(folder)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from headstart_server.backbones.sources.hub_folder import Format, HubFolder, load_keras_hub
+from headstart_server.backbones.sources.hub_folder import Format, HubFolder, load_keras_hub, told
 from headstart_server.backbones.sources.sentence_pieces import read_model
 from headstart_server.backbones.sources.source import SourceError
 
@@ -43,7 +43,7 @@ def tokenizer_of(folder: HubFolder) -> Words:
         made = load_keras_hub().tokenizers.Tokenizer.from_preset(str(folder.path))
     except Exception as error:  # damaged files end in nearly any
         raise SourceError(
-            f"Expected a tokenizer in {folder.path}. Received: {type(error).__name__}: {error}"
+            f"Expected a tokenizer in {folder.path}. Received: {told(error)}."
         ) from error
     tokenizer = _converted(made, strips=folder.format is Format.TRANSFORMERS)
     return Words(tokenizer=tokenizer.to_str(), pad_id=int(made.pad_token_id))
