@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -182,24 +183,31 @@ class FakeSource:
         self.loads: list[str] = []
         #: Called at each load; may block or raise.
         self.before_load: Callable[[str], None] = lambda name: None
+        self.before_prepare: Callable[[str], object] = lambda name: None
+        #: Names of those whose facts are not known before they are prepared or loaded.
+        self.unprepared: set[str] = set()
 
     def list(self) -> Sequence[BackboneInfo]:
-        return [backbone.info for backbone in self.backbones.values()]
+        return [self.info(name) for name in self.backbones]
 
     def info(self, name: str) -> BackboneInfo:
         try:
-            return self.backbones[name].info
+            info = self.backbones[name].info
+            return replace(info, views={}) if name in self.unprepared else info
         except KeyError:
             raise BackboneNotFound(
                 f"There is no backbone '{name}'. Expected one of: {', '.join(sorted(self.backbones))}."
             ) from None
 
     def prepare(self, name: str) -> BackboneInfo:
+        self.before_prepare(name)
+        self.unprepared.discard(name)
         return self.info(name)
 
     def load(self, name: str) -> FakeBackbone:
         self.loads.append(name)
         self.before_load(name)
+        self.unprepared.discard(name)
         return self.backbones[name]
 
 

@@ -432,13 +432,13 @@ def _taken(info: Any) -> str:
 
 def _catalog(path: Path | None, flags: list[str] | None, cache: Path | None) -> Any:
     from headstart_server.backbones.catalog import Catalog
-    from headstart_server.backbones.declaration import DeclarationError, declared
+    from headstart_server.backbones.declaration import declared
     from headstart_server.backbones.runtimes import RuntimeKind, RuntimeSettings, default_cache
 
     settings = RuntimeSettings(kind=RuntimeKind.OPENVINO, cache=cache or default_cache())
     try:
         return Catalog(declared(path, flags or ()), runtimes=settings)
-    except DeclarationError as error:
+    except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 
 

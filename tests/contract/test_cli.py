@@ -474,7 +474,7 @@ def test_on_a_narrow_terminal_backbones_can_be_read(run, narrow):
     lines = run("backbones").stdout.splitlines()
 
     assert [line.split()[0] for line in lines] == [
-        "efficientnet-lite0", "takes", "views", "parameters", "licence", "runtime", "description",
+        "efficientnet-lite0", "takes", "views", "parameters", "source", "licence", "runtime", "description",
     ]  # fmt: skip
 
 

@@ -101,6 +101,7 @@ def read_backbone(backbone: model_pb2.Backbone) -> Backbone:
         default=backbone.default,
         description=backbone.description,
         runtime=backbone.runtime,
+        problem=backbone.problem,
     )
 
 

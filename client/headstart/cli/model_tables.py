@@ -87,11 +87,13 @@ def backbone_list(backbones: Iterable[Backbone]) -> RenderableType:
         size = " x ".join(map(str, each.input_size))
         facts = [
             ("takes", f"{each.modality.lower()} {size}".strip()),
-            ("views", ", ".join(f"{name} {size}" for name, size in each.views.items())),
-            ("parameters", f"{each.parameter_count / 1e6:.1f} M"),
-            ("licence", each.license),
+            ("views", ", ".join(f"{name} {size}" for name, size in each.views.items()) or None),
+            ("parameters", f"{each.parameter_count / 1e6:.1f} M" if each.parameter_count else None),
+            ("source", each.source),
+            ("licence", each.license or None),
             ("runtime", each.runtime or None if each.ready else None),
             ("description", each.description or None),
+            ("problem", each.problem or None),
         ]
         parts += [Text(f"{each.name} ({', '.join(marks)})" if marks else each.name), facts_grid(facts)]
     return Group(*parts)

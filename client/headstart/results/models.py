@@ -277,7 +277,7 @@ class Backbone:
         name: the name.
         modality: what it takes.
         digest: SHA-256 of weights, architecture and preprocessing; empty before it is first loaded.
-        views: the views it gives and the size of each.
+        views: the views it gives and the size of each; empty while one that was declared is not prepared.
         input_size: what pictures are brought to, in pixels; empty for other modalities.
         parameter_count: its parameters.
         source: where its weights come from.
@@ -286,6 +286,7 @@ class Backbone:
         default: True if it is used where none is named.
         description: what it is, in a sentence.
         runtime: what executes it and in which precision; empty before it is first loaded.
+        problem: why it could not be prepared or loaded when that was last tried; empty if it could.
     """
 
     name: str
@@ -300,3 +301,4 @@ class Backbone:
     default: bool
     description: str
     runtime: str
+    problem: str

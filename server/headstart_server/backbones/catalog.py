@@ -40,6 +40,7 @@ class Catalog:
 
     Raises:
         DeclarationError: a declared backbone's source is unknown, or its name taken.
+        SourceError: its source can have no such network.
     """
 
     def __init__(

@@ -22,8 +22,8 @@ PREPARATION_SECONDS = 1800.0
 #: The exit code of a preparation where the backbone is at fault, and not the program.
 REFUSED = 3
 
-#: What names a backbone and says nothing of its network.
-_WORDS = {"name", "license", "description"}
+#: What says nothing of the network itself. Its digest is looked at whenever a card is.
+_WORDS = {"name", "license", "description", "digest"}
 
 
 def folder_of(declaration: Declaration, fingerprint: str, cache: Path, kind: RuntimeKind) -> Path:

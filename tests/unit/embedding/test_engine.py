@@ -1,7 +1,9 @@
 """Loading backbones: once, on demand, and again after a failure."""
 
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
@@ -9,9 +11,9 @@ from fakes import PATIENCE, FakeBackbone, FakeSource, Recorder
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.engine import Engine
+from headstart_server.embedding.engine import FAILED_RETRY_SECONDS, Engine
 from headstart_server.embedding.queue import LaneQueue
-from headstart_server.errors import BackboneNotFound, Draining, Loading
+from headstart_server.errors import BackboneNotFound, BackboneUnavailable, Draining, Loading
 
 
 def make_embedder(backbone: FakeBackbone) -> Embedder:
@@ -39,6 +41,13 @@ def blocked(source: FakeSource) -> tuple[threading.Event, threading.Event]:
 
     source.before_load = wait
     return begun, may_end
+
+
+def wait_until(happens: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not happens():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 def at_once(count: int, work: Callable[[], object]) -> list[object]:
@@ -151,3 +160,57 @@ def test_closing_stops_every_loaded_embedder(engine: Engine) -> None:
     for embedder in loaded:
         (future,) = embedder.predict([b"a"])
         assert isinstance(future.exception(0), Draining)
+
+
+def test_a_load_that_failed_in_the_background_is_told_to_who_comes_again_until_it_is_tried_again(
+    source: FakeSource,
+) -> None:
+    now = [0.0]
+    engine = Engine(source, make_embedder, "small", clock=lambda: now[0])
+    failed = threading.Event()
+
+    def fail(name: str) -> None:
+        failed.set()
+        raise RuntimeError("no memory")
+
+    source.before_load = fail
+    with pytest.raises(Loading):
+        engine.get("large")
+    assert failed.wait(PATIENCE)
+    wait_until(lambda: engine.problem("large") == "RuntimeError: no memory")
+    now[0] = FAILED_RETRY_SECONDS - 1
+    with pytest.raises(BackboneUnavailable, match="no memory"):
+        engine.get("large")
+    assert source.loads == ["large"]
+    source.before_load = lambda name: None
+    now[0] = FAILED_RETRY_SECONDS + 1
+
+    def came() -> Embedder | None:
+        with suppress(Loading):
+            engine.get("large")
+        return engine.loaded("large")
+
+    wait_until(came)
+    assert engine.problem("large") == ""
+    engine.close()
+
+
+def test_of_a_backbone_that_is_not_prepared_yet_the_facts_are_loading(source: FakeSource) -> None:
+    engine = Engine(source, make_embedder, "small")
+    source.unprepared = {"large"}
+    assert [info.is_prepared for info in engine.infos()] == [False, True]
+    with pytest.raises(Loading):
+        engine.info("large")
+    wait_until(lambda: engine.loaded("large"))
+    assert engine.info("large").views
+    engine.close()
+
+
+def test_all_that_is_not_prepared_is_prepared_and_one_that_fails_hinders_no_other(source: FakeSource) -> None:
+    engine = Engine(source, make_embedder, "small")
+    source.unprepared = {"small", "large"}
+    source.before_prepare = lambda name: 1 / 0 if name == "large" else None
+    engine.prepare_all()
+    assert [info.is_prepared for info in engine.infos()] == [False, True]
+    assert engine.problem("large") == "ZeroDivisionError: division by zero"
+    assert engine.problem("small") == ""

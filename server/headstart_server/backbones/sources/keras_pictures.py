@@ -149,7 +149,7 @@ def _output(body: Any, declaration: Declaration) -> Any:
         raise SourceError(
             f"Expected a layer of the network: {_some(names)}. Received: {declaration.layer!r}."
         )
-    return load_keras().Model(body.inputs, body.get_layer(declaration.layer).output)
+    return load_keras().Model(body.input, body.get_layer(declaration.layer).output)
 
 
 def _pooled(features: Any, declared: str | None, *, usual: str | None) -> Any:

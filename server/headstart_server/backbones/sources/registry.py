@@ -1,7 +1,5 @@
 """Every source, by its scheme."""
 
-from collections.abc import Mapping
-
 from headstart_server.backbones.declaration import Declaration, DeclarationError
 from headstart_server.backbones.sources.efficientnet_lite import SCHEME as EFFICIENTNET_LITE
 from headstart_server.backbones.sources.efficientnet_lite import EfficientNetLite
@@ -11,7 +9,7 @@ from headstart_server.backbones.sources.keras_hub import KERAS_HUB
 from headstart_server.backbones.sources.source import Source
 
 #: The sources of networks. To add one, write a `Source` in a module here, and name it in this table.
-SOURCES: Mapping[str, Source] = {
+SOURCES: dict[str, Source] = {
     EFFICIENTNET_LITE: EfficientNetLite(),
     "keras": KerasApplications(),
     "keras-file": KerasFile(),

@@ -24,7 +24,11 @@ class Source(Protocol):
         """What the backbone takes, as far as that is known before it is opened."""
 
     def info(self, declaration: Declaration) -> BackboneInfo | None:
-        """The backbone's facts where they are known before it is opened; imports nothing slow."""
+        """The backbone's facts where they are known before it is opened; imports nothing slow.
+
+        Raises:
+            SourceError: there can be none of this location.
+        """
 
     def fetch(self, declaration: Declaration, cache: Path) -> str:
         """Bring what is needed onto this machine, unless it is there already.

@@ -1,0 +1,150 @@
+"""Backbones that an operator declared, from their file to the answer of a version."""
+
+import hashlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from headstart.v1 import model_pb2, model_service_pb2
+from integration.server.calls import TIMEOUT, Api, digit, digits, refused
+from server_process import ServerProcess, eventually, running
+
+#: Makes a small network with random weights in a process of its own, as whoever trained it would have.
+SAVE = """
+import sys, keras
+keras.utils.set_random_seed(int(sys.argv[2]))
+pictures = keras.Input((32, 32, 3))
+x = keras.layers.Rescaling(1 / 127.5, offset=-1)(pictures)
+for filters in (16, 32):
+    x = keras.layers.Conv2D(filters, 3, 2, activation="relu")(x)
+keras.Model(pictures, keras.layers.Flatten()(x)).save(sys.argv[1])
+"""
+
+
+def save(path: Path, seed: int) -> str:
+    """Save a network; gives its digest."""
+    subprocess.run([sys.executable, "-c", SAVE, str(path), str(seed)], check=True, capture_output=True)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("declared")
+
+
+@pytest.fixture(scope="module")
+def flags(folder: Path) -> list[str]:
+    digest = save(folder / "own.keras", 1)
+    (folder / "backbones.toml").write_text(
+        f"""
+[backbones.own]
+source = "keras-file:./own.keras"
+license = "MIT"
+description = "A small network of our own."
+
+[backbones.pinned]
+source = "keras-file:./own.keras"
+digest = "{digest}"
+
+[backbones.lost]
+source = "keras-file:./lost.keras"
+"""
+    )
+    return ["--backbones", str(folder / "backbones.toml"), "--backbone-cache", str(folder / "cache")]
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path, flags: list[str]) -> Iterator[ServerProcess]:
+    with running(folder / "data", *flags) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def api(server: ServerProcess) -> Iterator[Api]:
+    with Api.connect(server.target) as api:
+        yield api
+
+
+def backbones(api: Api) -> dict[str, model_pb2.Backbone]:
+    listed = api.models.ListBackbones(model_service_pb2.ListBackbonesRequest(), timeout=TIMEOUT).backbones
+    return {backbone.name: backbone for backbone in listed}
+
+
+def settled(api: Api) -> dict[str, model_pb2.Backbone]:
+    """The backbones, once of each it is known what it is, or why not."""
+
+    def all_known() -> dict[str, model_pb2.Backbone] | None:
+        found = backbones(api)
+        return found if all(one.views or one.problem for one in found.values()) else None
+
+    return eventually(all_known, TIMEOUT, "the facts of every backbone")
+
+
+def test_what_is_declared_is_prepared_and_listed_and_what_is_wrong_with_it_is_told(api: Api) -> None:
+    found = settled(api)
+    own = found["own"]
+    assert (own.modality, dict(own.views), list(own.input_size), own.license, own.description) == (
+        model_pb2.MODALITY_IMAGE,
+        {"last": 1568},
+        [32, 32],
+        "MIT",
+        "A small network of our own.",
+    )
+    assert own.parameter_count == 5088
+    assert own.problem == ""
+    assert "lost.keras, which is none" in found["lost"].problem
+
+
+def test_a_declared_backbone_is_fine_tuned_on_and_answers(api: Api) -> None:
+    job = api.published(digits((0, 1, 7), 8), model="own", backbone="own")
+    version = api.version("own", job.version)
+    assert version.lineage.backbone == "own"
+    assert version.lineage.backbone_digest == backbones(api)["own"].digest
+    assert api.names("own", *(digit(label, 20) for label in (0, 1, 7))) == ["0", "1", "7"]
+
+
+def test_one_that_cannot_be_had_is_refused_with_the_reason_and_hinders_no_other(api: Api) -> None:
+    settled(api)
+    refusal = refused(lambda: api.fine_tune(digits((0, 1), 4), model="lost", backbone="lost"))
+    assert (refusal.code, refusal.reason) == (
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "BACKBONE_UNAVAILABLE",
+    )
+    assert "lost.keras, which is none" in refusal.message
+
+
+def test_other_weights_under_the_name_are_refused_where_pinned_and_told_of_by_old_versions_elsewhere(
+    server: ServerProcess, folder: Path, flags: list[str], api: Api
+) -> None:
+    api.published(digits((0, 1, 7), 8), model="changed", backbone="own")
+    server.terminate()
+    save(folder / "own.keras", 2)
+    with running(server.data, *flags) as again, Api.connect(again.target) as api:
+        again.wait_until_serving()
+        assert "Expected weights of keras-file:" in settled(api)["pinned"].problem
+        api.published(digits((0, 1), 4), model="pets", backbone="own")
+        refusal = refused(lambda: api.predict("changed", digit(0, 0)))
+        assert refusal.reason == "BACKBONE_MISMATCH"
+        assert api.names("pets", digit(0, 20), digit(1, 20)) == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("own=coffee:beans", "Expected a source of one of the schemes"),
+        ("efficientnet-lite0=keras:Xception", "Expected one backbone named"),
+        ("beans", "Expected SCHEME:LOCATION"),
+        ("zoo=keras:MobileNetV9", "Expected a network of Keras Applications"),
+    ],
+)
+def test_a_declaration_that_cannot_be_stops_the_server_before_it_starts(
+    tmp_path: Path, flag: str, message: str
+) -> None:
+    command = [sys.executable, "-m", "headstart_server", "serve", "--data", str(tmp_path / "data")]
+    done = subprocess.run([*command, "--add-backbone", flag], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert message in " ".join(done.stderr.replace("│", " ").split())
