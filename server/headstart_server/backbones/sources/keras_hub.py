@@ -11,7 +11,7 @@ from headstart_server.backbones.sources.hub_folder import HubFolder, folder_of_h
 from headstart_server.backbones.sources.hub_pictures import hub_pictures
 from headstart_server.backbones.sources.hub_texts import hub_texts
 from headstart_server.backbones.sources.keras_pictures import PICTURE_OPTIONS
-from headstart_server.backbones.sources.source import Source
+from headstart_server.backbones.sources.source import Source, SourceError
 
 
 class KerasHub:
@@ -34,9 +34,12 @@ class KerasHub:
         if declaration.modality:
             return Modality(declaration.modality)
         folder = Path(declaration.location)
-        if not (folder.is_absolute() and folder.is_dir()):
+        if not folder.is_absolute():
             return Modality.IMAGE
-        return HubFolder.read(folder).modality
+        try:
+            return HubFolder.read(folder).modality
+        except SourceError:  # is told once it is opened
+            return Modality.IMAGE
 
     def info(self, declaration: Declaration) -> None:
         """Known once it is opened."""
