@@ -1,8 +1,9 @@
-"""Makes small networks of KerasHub, Hugging Face and timm, and what they give by other code than the server's.
+"""Small networks of KerasHub, Hugging Face and timm, and what other code than the server's makes of them.
 
-``python -m hub_samples FOLDER``: a process of its own, for Keras stays in it. It writes each network's folder, and
+``python hub_samples.py FOLDER``: a process of its own, for Keras stays in it. It writes each network's folder,
 into ``features.npz`` its features: ``NAME/expected`` by KerasHub or PyTorch alone, ``NAME/keras`` and
-``NAME/openvino`` by the network that the source opens, and ``NAME/other`` of another input by it.
+``NAME/openvino`` by the network that the source opens, and ``NAME/other`` of another input by it; and into
+``facts.json`` what the sources say.
 """
 
 import hashlib
@@ -14,11 +15,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
-
-os.environ["KERAS_BACKEND"] = "tensorflow"
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +35,14 @@ TEXT = "The Quick fox, naïve; jumps over the lazy dog!"
 #: Those that are converted for OpenVINO here, which takes seconds; a server converts two more.
 CONVERTED = {"clip", "bert"}
 #: Texts whose ids are compared; some have what tokenizers treat in ways of their own.
-TEXTS = [TEXT, "fox", "  two  spaces, and 漢字 ", "unaffable (dogs) over-quick", "dog's day; it isn't ÜBER", "a_b^c$d"]
+TEXTS = [
+    TEXT,
+    "fox",
+    "  two  spaces, and 漢字 ",
+    "unaffable (dogs) over-quick",
+    "dog's day; it isn't ÜBER",
+    "a_b^c$d",
+]
 CORPUS = [TEXT, *TEXTS, "the dog and the fox are quick and lazy", "jumps and days over dogs and foxes"] * 4
 
 Features = NDArray[np.float32]
@@ -59,7 +65,7 @@ class Samples:
     def opened(
         self, name: str, source: str, expected: Callable[[Any], Features] | None = None, **settings: Any
     ) -> None:
-        """Open a declared network, run it on a picture or a text in Keras and OpenVINO, and beside the reference.
+        """Open a declared network, run it on a picture or a text in Keras and OpenVINO, and the reference.
 
         Args:
             name: of the sample.
@@ -96,7 +102,8 @@ class Samples:
         }
         if network.info.modality.value == "text":
             self.facts[name]["ids"] = [
-                [one for one in decoder.decode(text).tolist() if one != network.decoding.pad_id] for text in TEXTS
+                [one for one in decoder.decode(text).tolist() if one != network.decoding.pad_id]
+                for text in TEXTS
             ]
 
 
@@ -104,8 +111,8 @@ def main(folder: Path) -> None:
     """Make all of them."""
     samples = Samples(folder)
     server = HuggingFace(folder)
-    # Read when its client is imported, which importing KerasHub does.
-    os.environ["HF_ENDPOINT"] = server.url
+    # Read when Keras and the hub's client are imported, which importing KerasHub does.
+    os.environ.update(KERAS_BACKEND="tensorflow", TF_CPP_MIN_LOG_LEVEL="3", HF_ENDPOINT=server.url)
     import keras
     import keras_hub
 
@@ -146,7 +153,9 @@ def pictures_of_keras_hub(samples: Samples, hub: Any) -> None:
     # The towers are made through their configurations: they have no public names.
     tower = {**shape, "patch_size": 8, "intermediate_dim": 32}
     words = {"vocabulary_size": 50, "num_layers": 1, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32}
-    clip = _pair(models.CLIPBackbone, "clip.clip", "CLIP", tower, {**words, "embedding_dim": 16}, projection_dim=12)
+    clip = _pair(
+        models.CLIPBackbone, "clip.clip", "CLIP", tower, {**words, "embedding_dim": 16}, projection_dim=12
+    )
     siglip = _pair(
         models.SigLIPBackbone,
         "siglip.siglip",
@@ -173,14 +182,18 @@ def pictures_of_keras_hub(samples: Samples, hub: Any) -> None:
 
     def pooled(name: str, pool: Callable[[Features], Features]) -> Callable[[Any], Features]:
         backbone = loaded[name]
-        fed = (lambda pixels: {"images": pixels}) if isinstance(backbone.input, dict) else lambda pixels: pixels
+        fed = (
+            (lambda pixels: {"images": pixels}) if isinstance(backbone.input, dict) else lambda pixels: pixels
+        )
         return lambda rows: pool(backbone(fed(given(name, rows))).numpy())
 
     samples.opened("vit", "kerashub:vit", pooled("vit", lambda tokens: tokens[:, 0]))
     samples.opened("vit-mean", "kerashub:vit", pooled("vit", lambda tokens: tokens.mean(1)), pooling="avg")
     samples.opened("resnet", "kerashub:resnet", pooled("resnet", lambda maps: maps.mean((1, 2))))
     samples.opened("dino", "kerashub:dino", pooled("dino", lambda tokens: tokens[:, 0]))
-    samples.opened("clip", "kerashub:clip", lambda rows: clip.get_vision_embeddings(given("clip", rows)).numpy())
+    samples.opened(
+        "clip", "kerashub:clip", lambda rows: clip.get_vision_embeddings(given("clip", rows)).numpy()
+    )
     samples.opened(
         "clip-tokens",
         "kerashub:clip",
@@ -193,19 +206,29 @@ def pictures_of_keras_hub(samples: Samples, hub: Any) -> None:
     )
 
 
-def _pair(kind: Any, module: str, name: str, tower: dict[str, Any], words: dict[str, Any], **more: Any) -> Any:
+def _pair(
+    kind: Any, module: str, name: str, tower: dict[str, Any], words: dict[str, Any], **more: Any
+) -> Any:
     from importlib import import_module
 
     parts = {}
     for half, settings in (("vision", tower), ("text", {**words, "max_sequence_length": 8})):
-        encoder = getattr(import_module(f"keras_hub.src.models.{module}_{half}_encoder"), f"{name}{half.title()}Encoder")
+        encoder = getattr(
+            import_module(f"keras_hub.src.models.{module}_{half}_encoder"), f"{name}{half.title()}Encoder"
+        )
         parts[f"{half}_encoder"] = encoder(**settings)
     return kind(**parts, **more)
 
 
 def texts_of_keras_hub(samples: Samples, hub: Any) -> None:
     models = hub.models
-    sizes = {"num_layers": 2, "num_heads": 2, "hidden_dim": 16, "intermediate_dim": 32, "max_sequence_length": 40}
+    sizes = {
+        "num_layers": 2,
+        "num_heads": 2,
+        "hidden_dim": 16,
+        "intermediate_dim": 32,
+        "max_sequence_length": 40,
+    }
     tokenizers = {
         "bert": models.BertTokenizer(vocabulary=word_pieces(), lowercase=True),
         "distilbert": models.DistilBertTokenizer(vocabulary=word_pieces()),
@@ -362,14 +385,19 @@ def bert_of_hugging_face(samples: Samples) -> None:
             return nn.layer_norm(x, (width,), state[f"{name}.weight"], state[f"{name}.bias"], 1e-12)
 
         ids = torch.tensor(rows[rows != 0].astype(np.int64))[None]
-        x = state["embeddings.word_embeddings.weight"][ids] + state["embeddings.token_type_embeddings.weight"][0]
+        x = (
+            state["embeddings.word_embeddings.weight"][ids]
+            + state["embeddings.token_type_embeddings.weight"][0]
+        )
         x = normalized(
             x + state["embeddings.position_embeddings.weight"][: ids.shape[1]], "embeddings.LayerNorm"
         )
         for layer in range(layers):
             place = f"encoder.layer.{layer}"
             split = (
-                linear(x, f"{place}.attention.self.{part}").reshape(1, -1, heads, width // heads).transpose(1, 2)
+                linear(x, f"{place}.attention.self.{part}")
+                .reshape(1, -1, heads, width // heads)
+                .transpose(1, 2)
                 for part in ("query", "key", "value")
             )
             attended = nn.scaled_dot_product_attention(*split).transpose(1, 2).reshape(1, -1, width)
@@ -415,7 +443,7 @@ def resnet_of_timm(samples: Samples) -> None:
             self.bn1 = nn.BatchNorm2d(64)
             self.pool = nn.MaxPool2d(3, 2, 1)
             widths = [64, 64, 128, 256, 512]
-            for place, (before, after) in enumerate(zip(widths, widths[1:], strict=False), 1):
+            for place, (before, after) in enumerate(pairwise(widths), 1):
                 blocks = [Block(before, after, 1 if place == 1 else 2), Block(after, after, 1)]
                 setattr(self, f"layer{place}", nn.Sequential(*blocks))
 
@@ -499,14 +527,16 @@ def vit_state(backbone: Any) -> dict[str, NDArray[np.float32]]:
         if kernel.ndim == 1:
             state[f"{name}.weight"] = kernel
         else:
-            # An attention's kernels are split into heads: what comes in is the first axis, or all but the last.
+            # An attention's kernels are split into heads: what comes in is the first axis, or all but one.
             rows = kernel.shape[0] if bias.ndim == 2 else -1
             flat = kernel.reshape(rows, bias.size)
             state[f"{name}.weight"] = np.ascontiguousarray(flat.T)
         state[f"{name}.bias"] = bias.reshape(-1)
 
     kernel, bias = (one.numpy() for one in embedding.patch_embedding.weights)
-    state["vit.embeddings.patch_embeddings.projection.weight"] = np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
+    state["vit.embeddings.patch_embeddings.projection.weight"] = np.ascontiguousarray(
+        kernel.transpose(3, 2, 0, 1)
+    )
     state["vit.embeddings.patch_embeddings.projection.bias"] = bias
     state["vit.embeddings.cls_token"] = embedding.class_token.numpy()
     state["vit.embeddings.position_embeddings"] = embedding.position_embedding.embeddings.numpy()[None]
@@ -524,7 +554,7 @@ def vit_state(backbone: Any) -> dict[str, NDArray[np.float32]]:
 
 
 class HuggingFace:
-    """A hub on the loopback that has one repository, ``tiny/bert``: the folder ``hf-bert``, and code beside it.
+    """A hub on the loopback with one repository, ``tiny/bert``: the folder ``hf-bert``, and code beside it.
 
     Args:
         folder: of all folders.
@@ -543,7 +573,9 @@ class HuggingFace:
                 if path.startswith("/api/models/tiny/bert/revision/"):
                     self._answer(json.dumps({"id": "tiny/bert", "sha": COMMIT, "siblings": []}).encode())
                 elif path.startswith("/api/models/tiny/bert/tree/"):
-                    rows = [{"type": "file", "path": name, "size": self._size(name), "oid": "0"} for name in names]
+                    rows = [
+                        {"type": "file", "path": name, "size": self._size(name), "oid": "0"} for name in names
+                    ]
                     self._answer(json.dumps(rows).encode())
                 elif path.startswith(f"/tiny/bert/resolve/{COMMIT}/"):
                     name = path.removeprefix(f"/tiny/bert/resolve/{COMMIT}/")
@@ -552,7 +584,8 @@ class HuggingFace:
                 else:
                     self._answer(b"{}", 404)
 
-            do_HEAD = do_GET
+            def do_HEAD(self) -> None:
+                self.do_GET()
 
             def _size(self, name: str) -> int:
                 return (files / name).stat().st_size if (files / name).is_file() else 3

@@ -1,4 +1,4 @@
-"""Networks of KerasHub, Hugging Face and timm, as their sources open them, against other code that runs them."""
+"""Networks of KerasHub, Hugging Face and timm as their sources open them, against other code."""
 
 import hashlib
 import json
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import hub_samples
 from headstart.v1 import input_pb2, model_service_pb2
 from headstart.v1 import prediction_service_pb2 as predicting
 from headstart_server.backbones.backbone import LAST, Modality
@@ -18,7 +19,6 @@ from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.declaration import read_declarations
 from headstart_server.backbones.golden import golden_picture
 from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
-from hub_samples import TEXT
 from integration.server.calls import TIMEOUT, Api, digit, digits
 from server_process import eventually, running
 
@@ -37,7 +37,7 @@ TOLERANCE = 1e-4
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `hub_samples` made, in a process of its own: this one stays without TensorFlow."""
     folder = tmp_path_factory.mktemp("hub")
-    command = [sys.executable, "-m", "hub_samples", str(folder)]
+    command = [sys.executable, hub_samples.__file__, str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     return folder
@@ -187,7 +187,7 @@ def test_what_a_server_prepared_gives_the_features_of_other_code(
     )
     # In this process, from the server's cache: it is not prepared again.
     backbone = Catalog(read_declarations(declared), runtimes=runtimes).load(name)
-    content = TEXT if backbone.info.modality is Modality.TEXT else golden_picture()
+    content = hub_samples.TEXT if backbone.info.modality is Modality.TEXT else golden_picture()
     received = backbone.run(backbone.decode(content)[None])[LAST]
     assert error(received, features[f"{name}/expected"]) < TOLERANCE
 

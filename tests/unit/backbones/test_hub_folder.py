@@ -60,14 +60,18 @@ def test_parts_that_hold_code_are_refused_in_every_file_that_is_loaded(
 ) -> None:
     write(tmp_path, preset({}))
     write(tmp_path, preset({"inner": [{"deep": part}]}), name)
-    with pytest.raises(SourceError, match=rf"layers of Keras or keras_cv .* only.*{name}, with {part['class_name']}"):
+    with pytest.raises(
+        SourceError, match=rf"layers of Keras or keras_cv .* only.*{name}, with {part['class_name']}"
+    ):
         HubFolder.read(tmp_path)
 
 
 def test_other_folders_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="Expected a folder with a network's config.json"):
+    with pytest.raises(SourceError, match=r"Expected a folder with a network's config\.json"):
         HubFolder.read(tmp_path)
-    with pytest.raises(SourceError, match=r"Expected a config.json of KerasHub, .* Received: .*, with weights"):
+    with pytest.raises(
+        SourceError, match=r"Expected a config.json of KerasHub, .* Received: .*, with weights"
+    ):
         HubFolder.read(write(tmp_path, {"weights": 1}))
 
 
@@ -106,7 +110,10 @@ def test_the_architecture_changes_with_the_configuration_and_not_with_the_place(
     ("source", "fingerprint"),
     [
         ("kerashub:bert_tiny_en_uncased", "bert_tiny_en_uncased"),
-        ("kerashub:keras/bert/keras/bert_tiny_en_uncased/2", "kaggle://keras/bert/keras/bert_tiny_en_uncased/2"),
+        (
+            "kerashub:keras/bert/keras/bert_tiny_en_uncased/2",
+            "kaggle://keras/bert/keras/bert_tiny_en_uncased/2",
+        ),
         ("kerashub:hf://keras/bert_tiny_en_uncased", "hf://keras/bert_tiny_en_uncased"),
         ("hf:facebook/dinov2-small@abc", "hf://facebook/dinov2-small@abc"),
         ("timm:resnet18.a1_in1k", "hf://timm/resnet18.a1_in1k"),

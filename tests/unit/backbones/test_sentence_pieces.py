@@ -48,7 +48,15 @@ def test_models_of_other_kinds_are_refused(trainer: bytes) -> None:
 
 @pytest.mark.parametrize(
     "proto",
-    [b"", PIECE, UNKNOWN[:-1], b"\xff", UNKNOWN + b"\x0b", field(1, 7), field(1, field(1, b"\xff") + field(3, 2))],
+    [
+        b"",
+        PIECE,
+        UNKNOWN[:-1],
+        b"\xff",
+        UNKNOWN + b"\x0b",
+        field(1, 7),
+        field(1, field(1, b"\xff") + field(3, 2)),
+    ],
 )
 def test_damaged_models_are_refused(proto: bytes) -> None:
     with pytest.raises(SourceError, match="a damaged one"):

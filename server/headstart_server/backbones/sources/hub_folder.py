@@ -185,8 +185,8 @@ def _download(handle: str, folder: Path) -> None:
             known = hub.models.Backbone.presets
             if handle not in known:
                 raise SourceError(
-                    "Expected a preset of KerasHub, a handle of Kaggle (ORG/MODEL/keras/VARIANT), or a folder "
-                    f"that begins with / or ./. Received: {handle!r}."
+                    "Expected a preset of KerasHub, a handle of Kaggle (ORG/MODEL/keras/VARIANT), or a "
+                    f"folder that begins with / or ./. Received: {handle!r}."
                 )
             handle = known[handle]["kaggle_handle"]
         kaggle = handle.removeprefix("kaggle://")

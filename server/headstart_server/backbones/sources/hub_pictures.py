@@ -43,9 +43,9 @@ class _Converter:
 def hub_pictures(folder: HubFolder, declaration: Declaration) -> Network:
     """Open the network of pictures in a folder.
 
-    Its features are the mean over places of a map, the class token of a network that was trained through one, and
-    of networks of pictures and texts what they compare with texts. Such have the further outputs ``tokens``
-    and, before the projection, ``pooled``.
+    Its features are the mean over places of a map, the class token of a network that was trained through
+    one, and of a network of pictures and texts what it compares with texts. Such one has the further outputs
+    ``tokens`` and, before the projection, ``pooled``.
 
     Raises:
         SourceError: it is damaged, or takes no pictures, or it is not known how it takes them.
@@ -129,8 +129,8 @@ def _converter(folder: HubFolder, declaration: Declaration) -> _Converter:
         return converter
     if declaration.scale is None and not declaration.mean and not declaration.std:
         raise SourceError(
-            f"Expected the settings scale, mean or std: the folder does not say how {folder.kind} takes pixels. "
-            "Received: none."
+            f"Expected the settings scale, mean or std: the folder does not say how {folder.kind} takes "
+            "pixels. Received: none."
         )
     return _Converter()
 
@@ -159,7 +159,7 @@ def _of_preset(folder: HubFolder) -> _Converter | None:
 def _of_transformers(folder: HubFolder) -> _Converter | None:
     """As the image processors of Hugging Face do it: resize, crop, rescale, normalize."""
     said: Mapping[str, Any] | None = folder.json(_PROCESSOR)
-    if said is None or "image_mean" not in said and said.get("do_normalize", True):
+    if said is None or ("image_mean" not in said and said.get("do_normalize", True)):
         return None
     resized, cropped = said.get("size"), said.get("crop_size")
     shorter = resized.get("shortest_edge") if isinstance(resized, dict) else resized

@@ -106,7 +106,9 @@ def _model(backbone: Any, declaration: Declaration, said: _Sentence, pad_id: int
     values = _output(backbone, declaration)({name: fed[name] for name in names})
     features = ops.cast(_pooled(values, real, declaration.pooling or said.pooling), "float32")
     if said.normalized and declaration.layer is None:
-        features = features / ops.maximum(ops.norm(features, axis=-1, keepdims=True), 1e-12)
+        # Not `ops.norm`, which fails on JAX with an axis.
+        squares = ops.sum(ops.square(features), axis=-1, keepdims=True)
+        features = features / ops.maximum(ops.sqrt(squares), 1e-12)
     model = keras.Model(ids, {LAST: features})
     model.trainable = False
     return model
@@ -175,7 +177,9 @@ def _sentence(folder: HubFolder) -> _Sentence:
         raise SourceError(f"Expected one pooling of {', '.join(_POOLINGS)}. Received: {', '.join(modes)}.")
     types = [str(module.get("type", "")).rpartition(".")[2] for module in modules]
     if not set(types) <= {"Transformer", "Pooling", "Normalize"}:
-        raise SourceError(f"Expected modules Transformer, Pooling and Normalize. Received: {', '.join(types)}.")
+        raise SourceError(
+            f"Expected modules Transformer, Pooling and Normalize. Received: {', '.join(types)}."
+        )
     length = (folder.json("sentence_bert_config.json") or {}).get("max_seq_length")
     return _Sentence(
         pooling=next(iter(chosen), None) or "avg", normalized="Normalize" in types, max_tokens=length

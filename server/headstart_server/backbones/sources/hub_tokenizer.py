@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
 from headstart_server.backbones.sources.hub_folder import Format, HubFolder, load_keras_hub, told
 from headstart_server.backbones.sources.sentence_pieces import read_model
 from headstart_server.backbones.sources.source import SourceError
@@ -42,9 +44,7 @@ def tokenizer_of(folder: HubFolder) -> Words:
     try:
         made = load_keras_hub().tokenizers.Tokenizer.from_preset(str(folder.path))
     except Exception as error:  # damaged files end in nearly any
-        raise SourceError(
-            f"Expected a tokenizer in {folder.path}. Received: {told(error)}."
-        ) from error
+        raise SourceError(f"Expected a tokenizer in {folder.path}. Received: {told(error)}.") from error
     tokenizer = _converted(made, strips=folder.format is Format.TRANSFORMERS)
     return Words(tokenizer=tokenizer.to_str(), pad_id=int(made.pad_token_id))
 
@@ -56,8 +56,6 @@ def _converted(made: Any, *, strips: bool) -> Any:
         made: a tokenizer of KerasHub.
         strips: whether what makes letters small takes their accents, too, as Hugging Face's does.
     """
-    from tokenizers import processors  # noqa: PLC0415 - is an extra
-
     hub, name = load_keras_hub(), type(made).__name__
     if isinstance(made, hub.tokenizers.WordPieceTokenizer) and made.split:
         tokenizer = _word_pieces(made, strips=strips)
@@ -67,8 +65,8 @@ def _converted(made: Any, *, strips: bool) -> Any:
         tokenizer = _sentence_pieces(made)
     else:
         raise SourceError(
-            f"Expected a tokenizer of word pieces, or {', '.join(sorted(_BYTES | _PIECES))}. Received: {name}. "
-            "Declare the network's folder of Hugging Face, which ships its tokenizer.json, instead."
+            f"Expected a tokenizer of word pieces, or {', '.join(sorted(_BYTES | _PIECES))}. Received: "
+            f"{name}. Declare the network's folder of Hugging Face, which ships its tokenizer.json, instead."
         )
     start, end = str(made.start_token), str(made.end_token)
     tokenizer.post_processor = processors.TemplateProcessing(
@@ -79,8 +77,6 @@ def _converted(made: Any, *, strips: bool) -> Any:
 
 
 def _word_pieces(made: Any, *, strips: bool) -> Any:
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers  # noqa: PLC0415 - is an extra
-
     tokenizer = Tokenizer(
         models.WordPiece(
             {token: place for place, token in enumerate(made.get_vocabulary())},
@@ -100,8 +96,6 @@ def _word_pieces(made: Any, *, strips: bool) -> Any:
 
 
 def _byte_pairs(made: Any) -> Any:
-    from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: PLC0415 - is an extra
-
     merges = [tuple(merge.split(" ")) for merge in made.merges if not merge.startswith("#version:")]
     vocabulary = {token: made.token_to_id(token) for token in made.get_vocabulary()}
     tokenizer = Tokenizer(models.BPE(vocabulary, merges))
@@ -110,8 +104,6 @@ def _byte_pairs(made: Any) -> Any:
 
 
 def _sentence_pieces(made: Any) -> Any:
-    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers  # noqa: PLC0415 - is an extra
-
     model = read_model(made.proto)
     pieces = [(token, model.scores.get(token, 0.0)) for token in made.get_vocabulary()]
     unknown = next(place for place, (token, _) in enumerate(pieces) if token == model.unknown)

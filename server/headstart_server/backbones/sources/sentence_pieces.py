@@ -1,4 +1,4 @@
-"""What a model of SentencePiece says, read without its package, whose classes need another protobuf than ours."""
+"""What a model of SentencePiece says, read without its package, whose classes need a newer protobuf."""
 
 import struct
 from collections import defaultdict
