@@ -1,7 +1,7 @@
 """Small networks of KerasHub, Hugging Face and timm, and what other code than the server's makes of them.
 
-``python hub_samples.py FOLDER``: a process of its own, for Keras stays in it. It writes each network's folder,
-into ``features.npz`` its features: ``NAME/expected`` by KerasHub or PyTorch alone, ``NAME/keras`` and
+``python hub_samples.py FOLDER``: a process of its own, for Keras stays in it. It writes each network's
+folder, into ``features.npz`` its features: ``NAME/expected`` by KerasHub or PyTorch alone, ``NAME/keras`` and
 ``NAME/openvino`` by the network that the source opens, and ``NAME/other`` of another input by it; and into
 ``facts.json`` what the sources say.
 """

@@ -116,6 +116,9 @@ class Backbone(Protocol):
             InputTooLarge: it has too many pixels.
         """
 
+    def cut_short(self, content: Content) -> CutShort | None:
+        """How much of an input that can be decoded its row holds; None if all of it."""
+
     def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> Views:
         """Features of rows, [n, ...] as `decode` made each. Called from `streams` threads at once at most.
 

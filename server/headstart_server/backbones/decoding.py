@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.backbones import pictures, texts
-from headstart_server.backbones.backbone import Content, Modality
+from headstart_server.backbones import pictures, texts, vectors
+from headstart_server.backbones.backbone import Content, CutShort, Modality
 from headstart_server.backbones.pictures import CROP, PictureDecoder
 from headstart_server.backbones.texts import TextDecoder
+from headstart_server.backbones.vectors import TensorDecoder
 
 
 class Decoder(Protocol):
@@ -19,6 +19,9 @@ class Decoder(Protocol):
 
     def decode(self, content: Content) -> NDArray[np.generic]:
         """See `Backbone.decode`."""
+
+    def cut_short(self, content: Content) -> CutShort | None:
+        """See `Backbone.cut_short`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,56 +36,71 @@ class Pictures:
     size: int
     crop: float = CROP
 
-    modality = Modality.IMAGE
-
     @property
     def preprocessing(self) -> str:
-        """Changes whenever the same content becomes other rows; part of the digest."""
+        """Changes whenever the same content becomes another row; part of the digest."""
         return pictures.preprocessing(self.crop)
 
     def decoder(self, *, max_pixels: int) -> PictureDecoder:
-        """What decodes so.
-
-        Args:
-            max_pixels: the most pixels of a picture.
-        """
+        """What decodes so, pictures of that many pixels at most."""
         return PictureDecoder(self.size, crop=self.crop, max_pixels=max_pixels)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Tokens:
-    """Texts become int32 ids [length], padded to one of few lengths.
+class Texts:
+    """Texts become ids, int32 [length], the length being one of few.
 
     Attributes:
-        tokenizer: contents of a ``tokenizer.json``.
-        max_tokens: most ids of a row.
-        pad_id: fills up rows; the network tells padding from text by it.
+        tokenizer: content of a file ``tokenizer.json``.
+        max_tokens: most ids of a row, those that begin and end a text among them.
+        pad_id: fills a row up to its length.
     """
 
     tokenizer: str
     max_tokens: int
-    pad_id: int = 0
-
-    modality = Modality.TEXT
+    pad_id: int
 
     @property
     def preprocessing(self) -> str:
-        """Changes whenever the same text becomes other ids; part of the digest."""
-        return f"{texts.PREPROCESSING}, {sha256(self.tokenizer.encode()).hexdigest()}"
+        """Changes whenever the same content becomes another row; part of the digest."""
+        return texts.PREPROCESSING
 
-    def decoder(self, *, max_pixels: int) -> TextDecoder:  # noqa: ARG002 - texts have none
+    def decoder(self, *, max_pixels: int) -> TextDecoder:  # noqa: ARG002 - has no pixels
         """What decodes so."""
         return TextDecoder(self.tokenizer, max_tokens=self.max_tokens, pad_id=self.pad_id)
 
 
-#: How inputs of a backbone are decoded.
-Decoding = Pictures | Tokens
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Vectors:
+    """Arrays are features already, float32 [size].
+
+    Attributes:
+        size: numbers of each.
+    """
+
+    size: int
+
+    @property
+    def preprocessing(self) -> str:
+        """Changes whenever the same content becomes another row; part of the digest."""
+        return vectors.PREPROCESSING
+
+    def decoder(self, *, max_pixels: int) -> TensorDecoder:  # noqa: ARG002 - has no pixels
+        """What decodes so."""
+        return TensorDecoder(self.size)
+
+
+#: How inputs of a backbone are decoded; a card keeps it.
+Decoding = Pictures | Texts | Vectors
+
+_KINDS: Mapping[Modality, type[Decoding]] = {
+    Modality.IMAGE: Pictures,
+    Modality.TEXT: Texts,
+    Modality.TENSOR: Vectors,
+}
 
 
 def decoding_of(values: Mapping[str, Any]) -> Decoding:
     """From a card: ``modality`` and the attributes of its kind."""
     settings = {name: value for name, value in values.items() if name != "modality"}
     return _KINDS[Modality(values["modality"])](**settings)
-
-
-_KINDS: Mapping[Modality, type[Decoding]] = {Modality.IMAGE: Pictures, Modality.TEXT: Tokens}

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.ImageFile import ImageFile
 
-from headstart_server.backbones.backbone import Content
+from headstart_server.backbones.backbone import Content, CutShort
 from headstart_server.backbones.exif import turn_upright
 from headstart_server.backbones.jpeg import JpegHeader, decode_jpeg, read_jpeg_header
 from headstart_server.backbones.picture_files import check_size, describe_bytes, open_picture
@@ -78,6 +78,9 @@ class PictureDecoder:
                 f"Expected a whole, readable picture. Received: {describe_bytes(content)}, which cannot be "
                 f"decoded: {error or type(error).__name__}"
             ) from error
+
+    def cut_short(self, content: Content) -> CutShort | None:
+        """Nothing is cut short of a picture."""
 
     def _decode_file(self, data: bytes) -> NDArray[np.uint8]:
         header = read_jpeg_header(data)

@@ -29,7 +29,7 @@ class TextDecoder:
     The network tells padding from text by `pad_id`, which no text has.
 
     Args:
-        tokenizer: contents of a file ``tokenizer.json``. What it says of truncation and padding is not used.
+        tokenizer: the content of a ``tokenizer.json``. What it says of truncation and padding is not used.
         max_tokens: most ids of a row, those that begin and end a text among them.
         pad_id: fills a row up to its length.
     """

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
 
 from headstart_server.backbones.backbone import LAST, BackboneInfo, Modality
 from headstart_server.backbones.declaration import Declaration
-from headstart_server.backbones.decoding import Tokens
+from headstart_server.backbones.decoding import Texts
 from headstart_server.backbones.keras_import import load_keras
 from headstart_server.backbones.network import Network
 from headstart_server.backbones.sources.hub_folder import Format, HubFolder, load_keras_hub, told
@@ -62,7 +63,7 @@ def hub_texts(folder: HubFolder, declaration: Declaration) -> Network:
         ) from error
     _use_exact_gelu(backbone, folder)
     words, said = tokenizer_of(folder), _sentence(folder)
-    decoding = Tokens(
+    decoding = Texts(
         tokenizer=words.tokenizer, max_tokens=_max_tokens(backbone, declaration, said), pad_id=words.pad_id
     )
     model = _model(backbone, declaration, said, words.pad_id)
@@ -85,6 +86,7 @@ def hub_texts(folder: HubFolder, declaration: Declaration) -> Network:
             "declared": {name: value for name, value in declaration.given().items() if name in _OPTIONS},
             "max_tokens": decoding.max_tokens,
             "pad_id": decoding.pad_id,
+            "tokenizer": sha256(decoding.tokenizer.encode()).hexdigest(),
             "preprocessing": decoding.preprocessing,
         },
     )
@@ -159,7 +161,8 @@ def _use_exact_gelu(backbone: Any, folder: HubFolder) -> None:
 
 def _max_tokens(backbone: Any, declaration: Declaration, said: _Sentence) -> int:
     own = getattr(backbone, "max_sequence_length", None)
-    asked = declaration.max_tokens or min(said.max_tokens or MAX_TOKENS, own or MAX_TOKENS)
+    usual = said.max_tokens or MAX_TOKENS
+    asked = declaration.max_tokens or min(usual, own or usual)
     if own is not None and asked > own:
         raise SourceError(f"Expected at most {own} tokens, as the network takes. Received: {asked}.")
     return int(asked)
