@@ -19,6 +19,7 @@ from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.declaration import read_declarations
 from headstart_server.backbones.golden import golden_picture
 from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
+from hub_samples.samples import TEXT
 from integration.server.calls import TIMEOUT, Api, digit, digits
 from server_process import eventually, running
 
@@ -37,8 +38,9 @@ TOLERANCE = 1e-4
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What `hub_samples` made, in a process of its own: this one stays without TensorFlow."""
     folder = tmp_path_factory.mktemp("hub")
-    command = [sys.executable, hub_samples.__file__, str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "hub_samples", str(folder)]
+    tests = Path(hub_samples.__file__).parent.parent
+    done = subprocess.run(command, cwd=tests, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     return folder
 
@@ -187,7 +189,7 @@ def test_what_a_server_prepared_gives_the_features_of_other_code(
     )
     # In this process, from the server's cache: it is not prepared again.
     backbone = Catalog(read_declarations(declared), runtimes=runtimes).load(name)
-    content = hub_samples.TEXT if backbone.info.modality is Modality.TEXT else golden_picture()
+    content = TEXT if backbone.info.modality is Modality.TEXT else golden_picture()
     received = backbone.run(backbone.decode(content)[None])[LAST]
     assert error(received, features[f"{name}/expected"]) < TOLERANCE
 
