@@ -84,7 +84,9 @@ def build(shape: BertShape, state: Mapping[str, NDArray[np.generic]]) -> Any:
             pooled[layer] = _mean(keras, x, real)
     last = pooled[shape.layers]
     if shape.normalized:
-        last = keras.ops.divide(last, keras.ops.maximum(keras.ops.norm(last, axis=-1, keepdims=True), 1e-12))
+        # Not `ops.norm`, which knows no negative axis on JAX.
+        length = keras.ops.sqrt(keras.ops.sum(keras.ops.square(last), axis=-1, keepdims=True))
+        last = keras.ops.divide(last, keras.ops.maximum(length, 1e-12))
     views = {LAST: last}
     if shape.taps:
         views[TAPS] = keras.layers.Concatenate(dtype="float32")([pooled[layer] for layer in shape.taps])

@@ -2,7 +2,7 @@
 
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +64,27 @@ def check_keras_file(path: Path) -> None:
             config = json.loads(archive.read("config.json"))
     except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
         raise SourceError(f"Expected a .keras file. Received: {path.name}, {error}.") from error
+    check_parts(config, path.name)
+
+
+def check_parts(config: Any, file: str, packages: Collection[str] = ()) -> None:
+    """Refuse a configuration with parts that are not Keras' own, or hold code.
+
+    Args:
+        config: as Keras serializes a model.
+        file: what it was read from.
+        packages: whose parts are allowed beside Keras'.
+
+    Raises:
+        SourceError: it has such parts.
+    """
     for part in _parts(config):
         module, name = str(part.get("module")), str(part.get("class_name"))
-        foreign = module.split(".", maxsplit=1)[0] not in {"keras", "builtins", "None"}
+        foreign = module.split(".", maxsplit=1)[0] not in {"keras", "builtins", "None", *packages}
         if foreign or name in _CODE or name.startswith("__lambda"):
             raise SourceError(
-                f"Expected layers of Keras only, for loading runs no code. Received: {path.name}, with "
-                f"{name} of {module}. Save the network without it."
+                f"Expected layers of {' or '.join(['Keras', *sorted(packages)])} only, for loading runs no "
+                f"code. Received: {file}, with {name} of {module}. Save the network without it."
             )
 
 

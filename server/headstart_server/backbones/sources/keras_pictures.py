@@ -29,18 +29,23 @@ def picture_network(
     weights: str,
     size: int,
     preprocess: Callable[[Any], Any] = lambda pixels: pixels,
+    crop: float = CROP,
+    pooling: str | None = None,
     license: str = "",
     description: str = "",
 ) -> Network:
     """Put preprocessing before a Keras model, and pooling behind it.
 
     Args:
-        body: a model from float32 pixels [n, height, width, 3] to one output, or with the declared layer.
+        body: a model from float32 pixels [n, height, width, 3] to one output, or to several by name of which
+            one is declared as the layer, or with the declared layer.
         declaration: what is declared of it.
         architecture: names the model and `preprocess` for the digest; the same wherever its files lie.
         weights: SHA-256 of its weights in hexadecimal.
         size: height and width that it takes, in pixels.
         preprocess: what it needs of pixels 0 to 255, RGB, unless scale, mean, std or channels are declared.
+        crop: part of the shorter side that it is usually given, unless one is declared.
+        pooling: its usual one for tokens, unless one is declared.
         license: of the weights, unless one is declared.
         description: of the network, unless one is declared.
 
@@ -52,10 +57,10 @@ def picture_network(
     pixels = keras.ops.cast(pictures, body.inputs[0].dtype if body.inputs else "float32")
     own = _own_preprocessing(declaration)
     scaled = _preprocessed(pixels, declaration) if own else preprocess(pixels)
-    features = _pooled(_output(body, declaration)(scaled), declaration)
+    features = _pooled(_output(body, declaration)(scaled), declaration.pooling, usual=pooling)
     model = keras.Model(pictures, {LAST: keras.ops.cast(features, "float32")})
     model.trainable = False
-    decoding = Pictures(size=size, crop=CROP if declaration.crop is None else declaration.crop)
+    decoding = Pictures(size=size, crop=crop if declaration.crop is None else declaration.crop)
     return Network(
         info=BackboneInfo(
             name=declaration.name,
@@ -133,10 +138,13 @@ def _preprocessed(pixels: Any, declaration: Declaration) -> Any:
 
 
 def _output(body: Any, declaration: Declaration) -> Any:
-    """The model up to the declared layer."""
+    """The model up to the declared layer or output."""
     if declaration.layer is None:
         return body
-    names = [layer.name for layer in body.layers]
+    outputs = body.output if isinstance(body.output, dict) else {}
+    if declaration.layer in outputs:
+        return load_keras().Model(body.inputs, outputs[declaration.layer])
+    names = [*outputs, *(layer.name for layer in body.layers)]
     if declaration.layer not in names:
         raise SourceError(
             f"Expected a layer of the network: {_some(names)}. Received: {declaration.layer!r}."
@@ -144,15 +152,21 @@ def _output(body: Any, declaration: Declaration) -> Any:
     return load_keras().Model(body.input, body.get_layer(declaration.layer).output)
 
 
-def _pooled(features: Any, declaration: Declaration) -> Any:
-    """One vector for each picture: of maps the mean over places, of tokens the mean, unless declared."""
+def _pooled(features: Any, declared: str | None, *, usual: str | None) -> Any:
+    """One vector for each picture: of maps the mean over places, of tokens the mean, unless declared.
+
+    Args:
+        features: of the network.
+        declared: pooling.
+        usual: pooling of tokens, where none is declared.
+    """
     ops = load_keras().ops
     if not hasattr(features, "shape"):
         raise SourceError(
             f"Expected a network of one output. Received: {len(features)}; name one with the setting layer."
         )
     rank = len(features.shape)
-    pooling = declaration.pooling or ("none" if rank == 2 else "avg")
+    pooling = declared or ("none" if rank == 2 else (usual if rank == 3 else None) or "avg")
     places = {3: (1,), 4: (1, 2)}.get(rank)
     if pooling == "none" and rank == 2:
         return features

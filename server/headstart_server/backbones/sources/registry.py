@@ -6,6 +6,7 @@ from headstart_server.backbones.sources.efficientnet_lite import EfficientNetLit
 from headstart_server.backbones.sources.features import Features
 from headstart_server.backbones.sources.keras_applications import KerasApplications
 from headstart_server.backbones.sources.keras_file import KerasFile
+from headstart_server.backbones.sources.keras_hub import KERAS_HUB
 from headstart_server.backbones.sources.onnx import Onnx
 from headstart_server.backbones.sources.savedmodel import SavedModel
 from headstart_server.backbones.sources.sentence_bert import SCHEME as SENTENCE_BERT
@@ -25,6 +26,7 @@ SOURCES: dict[str, Source] = {
     "savedmodel": SavedModel(),
     "torch": TorchProgram(),
     "torch-weights": TorchWeights(),
+    **KERAS_HUB,
 }
 
 #: What is heeded whatever the source.

@@ -1,0 +1,210 @@
+"""Folders of networks as KerasHub reads them: on this machine, or downloaded into the cache once."""
+
+import hashlib
+import importlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from headstart_server.backbones.backbone import Modality
+from headstart_server.backbones.keras_import import load_keras
+from headstart_server.backbones.sources.files import files_digest
+from headstart_server.backbones.sources.keras_file import check_parts
+from headstart_server.backbones.sources.source import SourceError
+from headstart_server.backbones.torch_checkpoint import file_digest
+
+#: What is downloaded of a repository: configurations, vocabularies and weights, and nothing that is code.
+_FILES = ["*.json", "*.txt", "*.model", "*.spm", "model*.safetensors", "*.weights.h5"]
+#: Weights of other frameworks that some repositories hold beside.
+_FOREIGN = ["onnx/*", "openvino/*", "coreml/*", "*/model*.safetensors"]
+_WEIGHTS = ("model.weights.h5", "model_*.weights.h5", "model.safetensors", "model-*.safetensors")
+#: What a preset of KerasHub is made of, beside Keras' own: its names of today and of before.
+_PACKAGES = frozenset({"keras_hub", "keras_nlp", "keras_cv"})
+#: The configurations of a preset that are loaded, where it has them.
+_LOADED = ("config.json", "image_converter.json", "tokenizer.json")
+
+
+class Format(Enum):
+    """Who wrote a folder."""
+
+    KERAS = "a preset of KerasHub"
+    TRANSFORMERS = "a checkpoint of Hugging Face"
+    TIMM = "a checkpoint of timm"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HubFolder:
+    """A folder that holds a network, none of whose contents is run.
+
+    Attributes:
+        path: where it lies.
+        format: who wrote it.
+        config: its ``config.json``.
+    """
+
+    path: Path
+    format: Format
+    config: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> "HubFolder":
+        """Read what a folder says of itself.
+
+        Raises:
+            SourceError: it is none of the formats, or has parts that hold code.
+        """
+        config = _json(path / "config.json")
+        if config is None:
+            raise SourceError(f"Expected a folder with a network's config.json. Received: {path}.")
+        if "registered_name" in config:
+            for name in _LOADED:
+                check_parts(_json(path / name), name, _PACKAGES)
+            return cls(path=path, format=Format.KERAS, config=config)
+        if "model_type" in config:
+            return cls(path=path, format=Format.TRANSFORMERS, config=config)
+        if "architecture" in config:
+            return cls(path=path, format=Format.TIMM, config=config)
+        raise SourceError(
+            "Expected a config.json of KerasHub, Hugging Face or timm, with registered_name, model_type or "
+            f"architecture. Received: {path / 'config.json'}, with {', '.join(config) or 'nothing'}."
+        )
+
+    @property
+    def kind(self) -> str:
+        """What its network is, in its own words."""
+        names = {Format.KERAS: "class_name", Format.TRANSFORMERS: "model_type", Format.TIMM: "architecture"}
+        return str(self.config[names[self.format]])
+
+    @property
+    def modality(self) -> Modality:
+        """What its network takes; pictures, where it takes both."""
+        said = self.config.get("config", {}) if self.format is Format.KERAS else self.config
+        pictures = {"image_shape", "image_size", "vision_encoder", "vision_config"}
+        words = {"vocabulary_size", "vocab_size"} & set(said)
+        return Modality.TEXT if words and not pictures & set(said) else Modality.IMAGE
+
+    def json(self, name: str) -> Any:
+        """A file of JSON in it; None if there is no such file.
+
+        Raises:
+            SourceError: it is no JSON.
+        """
+        return _json(self.path / name)
+
+    def weights(self) -> str:
+        """SHA-256 of its weights: of their file, or over all files where they lie in several.
+
+        Raises:
+            SourceError: it has none.
+        """
+        files = sorted({path for pattern in _WEIGHTS for path in self.path.glob(pattern)})
+        if self.format is not Format.KERAS:
+            files = [path for path in files if path.suffix == ".safetensors"]
+        if not files:
+            raise SourceError(
+                f"Expected weights in one of {', '.join(_WEIGHTS)}. Received: {self.path}, which has none; "
+                "weights in pickles are not read, for reading them can run code."
+            )
+        return file_digest(files[0]) if len(files) == 1 else files_digest(self.path, files)
+
+    def architecture(self, *files: str) -> str:
+        """Names its network by the contents of its configuration, and of more files where they are there."""
+        contents = [self.path / name for name in ("config.json", *files) if (self.path / name).is_file()]
+        return f"keras-hub {self.kind} {files_digest(self.path, contents)}"
+
+
+def load_keras_hub() -> Any:
+    """The module ``keras_hub``.
+
+    Raises:
+        SourceError: it is not installed.
+    """
+    load_keras()
+    try:
+        return importlib.import_module("keras_hub")
+    except ImportError as error:
+        raise SourceError(
+            f"Expected the package keras-hub. Received: {error}. "
+            "Install it with: pip install 'headstart[kerashub]'"
+        ) from None
+
+
+def told(error: Exception) -> str:
+    """What an error of a package says, in a line: they go on to dump weights, pages and addresses."""
+    first = next(iter(str(error).splitlines()), "")
+    return f"{type(error).__name__}: {first[:300].rstrip('.')}"
+
+
+def folder_of_handle(handle: str, cache: Path) -> Path:
+    """The folder of a handle, downloaded if it is not in the cache yet; later no network is needed.
+
+    Args:
+        handle: ``hf://ORG/NAME``, perhaps with ``@REVISION``, ``kaggle://ORG/MODEL/keras/VARIANT``, perhaps
+            with ``/VERSION``, or the name of a preset of KerasHub.
+        cache: folder that downloads are kept in.
+
+    Raises:
+        SourceError: it is not to be had.
+    """
+    name = re.sub(r"[^A-Za-z0-9.-]+", "-", handle)[:80]
+    folder = cache / "hubs" / f"{name}-{hashlib.sha256(handle.encode()).hexdigest()[:12]}"
+    if folder.is_dir():
+        return folder
+    aside = folder.with_name(f"{folder.name}.{os.getpid()}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        _download(handle, aside)
+        if not folder.exists():
+            os.rename(aside, folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return folder
+
+
+def _download(handle: str, folder: Path) -> None:
+    hub = load_keras_hub()
+    try:
+        if handle.startswith("hf://"):
+            repository, _, revision = handle.removeprefix("hf://").partition("@")
+            importlib.import_module("huggingface_hub").snapshot_download(
+                repository,
+                revision=revision or None,
+                local_dir=folder,
+                allow_patterns=_FILES,
+                ignore_patterns=_FOREIGN,
+            )
+            return
+        if not handle.startswith("kaggle://"):
+            known = hub.models.Backbone.presets
+            if handle not in known:
+                raise SourceError(
+                    "Expected a preset of KerasHub, a handle of Kaggle (ORG/MODEL/keras/VARIANT), or a "
+                    f"folder that begins with / or ./. Received: {handle!r}."
+                )
+            handle = known[handle]["kaggle_handle"]
+        kaggle = handle.removeprefix("kaggle://")
+        importlib.import_module("kagglehub").model_download(kaggle, output_dir=str(folder))
+    except SourceError:
+        raise
+    except Exception as error:  # of networks, rights and names, nearly any
+        raise SourceError(
+            f"Expected the files of {handle}. Received: {told(error)}. Look at its "
+            "name, the network and, where it wants a licence accepted, the account; or copy its folder "
+            "here and declare that."
+        ) from error
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise SourceError(f"Expected JSON in {path}. Received: {error}.") from error

@@ -1,0 +1,189 @@
+"""Networks of texts from folders as KerasHub reads them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+
+from headstart_server.backbones.backbone import LAST, BackboneInfo, Modality
+from headstart_server.backbones.declaration import Declaration
+from headstart_server.backbones.decoding import Texts
+from headstart_server.backbones.keras_import import load_keras
+from headstart_server.backbones.network import Network
+from headstart_server.backbones.sources.hub_folder import Format, HubFolder, load_keras_hub, told
+from headstart_server.backbones.sources.hub_tokenizer import tokenizer_of
+from headstart_server.backbones.sources.source import SourceError
+from headstart_server.backbones.texts import MAX_TOKENS
+
+#: The settings of texts that are part of what the features are.
+_OPTIONS = frozenset({"pooling", "layer"})
+#: Changes whenever the layers added around a network compute something else.
+_FORM = "hub-texts/1"
+#: Files of a folder that say what its network computes, beside its configuration.
+_SAYING = ("modules.json", "1_Pooling/config.json")
+_POOLINGS = {"cls_token": "first", "max_tokens": "max", "mean_tokens": "avg"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Sentence:
+    """How a folder says that tokens become one vector.
+
+    Attributes:
+        pooling: of its tokens.
+        normalized: whether the vector has length 1.
+        max_tokens: of a text; None if it does not say.
+    """
+
+    pooling: str = "avg"
+    normalized: bool = False
+    max_tokens: int | None = None
+
+
+def hub_texts(folder: HubFolder, declaration: Declaration) -> Network:
+    """Open the network of texts in a folder.
+
+    Its features are what a folder of sentence-transformers says, else the mean over the tokens. With pooling
+    ``none`` they are the network's own pooled output.
+
+    Raises:
+        SourceError: it is damaged, takes no texts, or its tokenizer is of a kind that is not known here.
+    """
+    hub = load_keras_hub()
+    for setting in ("size", "crop", "scale", "mean", "std", "channels"):
+        if setting in declaration.given():
+            raise SourceError(f"Expected settings of texts. Received: {setting}, a setting of pictures.")
+    try:
+        backbone = hub.models.Backbone.from_preset(str(folder.path))
+    except Exception as error:  # damaged files end in nearly any
+        raise SourceError(
+            f"Expected a network that KerasHub {hub.__version__} loads. Received: {folder.kind}, "
+            f"{told(error)}."
+        ) from error
+    _use_exact_gelu(backbone, folder)
+    words, said = tokenizer_of(folder), _sentence(folder)
+    decoding = Texts(
+        tokenizer=words.tokenizer, max_tokens=_max_tokens(backbone, declaration, said), pad_id=words.pad_id
+    )
+    model = _model(backbone, declaration, said, words.pad_id)
+    return Network(
+        info=BackboneInfo(
+            name=declaration.name,
+            modality=Modality.TEXT,
+            views={LAST: int(model.output[LAST].shape[-1])},
+            input_size=(decoding.max_tokens,),
+            parameter_count=int(sum(np.prod(weight.shape) for weight in model.weights)),
+            source=declaration.source,
+            license=declaration.license or "",
+            description=declaration.description or f"{folder.kind} of {folder.format.value}.",
+        ),
+        model=model,
+        decoding=decoding,
+        weights=folder.weights(),
+        identity={
+            "architecture": [_FORM, folder.architecture(*_SAYING)],
+            "declared": {name: value for name, value in declaration.given().items() if name in _OPTIONS},
+            "max_tokens": decoding.max_tokens,
+            "pad_id": decoding.pad_id,
+            "tokenizer": sha256(decoding.tokenizer.encode()).hexdigest(),
+            "preprocessing": decoding.preprocessing,
+        },
+    )
+
+
+def _model(backbone: Any, declaration: Declaration, said: _Sentence, pad_id: int) -> Any:
+    """From ids to features."""
+    keras = load_keras()
+    ops = keras.ops
+    ids = keras.Input((None,), dtype="int32", name="ids")
+    real = ops.cast(ops.not_equal(ids, pad_id), "int32")
+    fed = {"token_ids": ids, "padding_mask": real, "segment_ids": ops.zeros_like(ids)}
+    names = set(backbone.input) if isinstance(backbone.input, dict) else set()
+    if not {"token_ids", "padding_mask"} <= names <= set(fed):
+        raise SourceError(
+            f"Expected a network of texts, of {', '.join(fed)}. Received: {type(backbone).__name__}, of "
+            f"{', '.join(sorted(names)) or 'others'}."
+        )
+    values = _output(backbone, declaration)({name: fed[name] for name in names})
+    features = ops.cast(_pooled(values, real, declaration.pooling or said.pooling), "float32")
+    if said.normalized and declaration.layer is None:
+        # Not `ops.norm`, which fails on JAX with an axis.
+        squares = ops.sum(ops.square(features), axis=-1, keepdims=True)
+        features = features / ops.maximum(ops.sqrt(squares), 1e-12)
+    model = keras.Model(ids, {LAST: features})
+    model.trainable = False
+    return model
+
+
+def _output(backbone: Any, declaration: Declaration) -> Any:
+    """The network up to the declared layer or output, its tokens', or its own pooled one."""
+    keras = load_keras()
+    outputs = backbone.output if isinstance(backbone.output, dict) else {"sequence_output": backbone.output}
+    usual = "pooled_output" if declaration.pooling == "none" else "sequence_output"
+    name = declaration.layer or usual
+    layers = [layer.name for layer in backbone.layers]
+    if name in outputs:
+        return keras.Model(backbone.input, outputs[name])
+    if name in layers:
+        return keras.Model(backbone.input, backbone.get_layer(name).output)
+    raise SourceError(f"Expected an output of {', '.join([*outputs, *layers])}. Received: {name!r}.")
+
+
+def _pooled(values: Any, real: Any, pooling: str) -> Any:
+    """One vector for each text, of the tokens that are no padding."""
+    ops = load_keras().ops
+    if len(values.shape) == 2:
+        return values
+    if len(values.shape) != 3 or pooling == "none":
+        raise SourceError(
+            f"Expected values that pooling {pooling!r} suits. Received: shape {list(values.shape)}."
+        )
+    if pooling == "first":
+        return values[:, 0]
+    values = ops.cast(values, "float32")
+    kept = ops.cast(ops.expand_dims(real, -1), "float32")
+    if pooling == "max":
+        return ops.max(values - (1 - kept) * 1e9, axis=1)
+    # A row of nothing but padding fills up a batch.
+    return ops.sum(values * kept, axis=1) / ops.maximum(ops.sum(kept, axis=1), 1.0)
+
+
+def _use_exact_gelu(backbone: Any, folder: HubFolder) -> None:
+    """Compute the activation that a checkpoint was trained with, where KerasHub takes its approximation."""
+    if folder.format is not Format.TRANSFORMERS or folder.config.get("hidden_act") != "gelu":
+        return
+    keras = load_keras()
+    for layer in backbone._flatten_layers():  # there is no public way to parts of a layer
+        if getattr(getattr(layer, "activation", None), "__name__", "") == "gelu_approximate":
+            layer.activation = keras.activations.gelu
+
+
+def _max_tokens(backbone: Any, declaration: Declaration, said: _Sentence) -> int:
+    own = getattr(backbone, "max_sequence_length", None)
+    usual = said.max_tokens or MAX_TOKENS
+    asked = declaration.max_tokens or min(usual, own or usual)
+    if own is not None and asked > own:
+        raise SourceError(f"Expected at most {own} tokens, as the network takes. Received: {asked}.")
+    return int(asked)
+
+
+def _sentence(folder: HubFolder) -> _Sentence:
+    """What files of sentence-transformers say, where there are such."""
+    modules = folder.json("modules.json")
+    if modules is None:
+        return _Sentence()
+    said: Mapping[str, Any] = folder.json("1_Pooling/config.json") or {}
+    modes = [mode.removeprefix("pooling_mode_") for mode, chosen in said.items() if chosen is True]
+    chosen = [_POOLINGS.get(mode) for mode in modes if mode != "include_prompt"]
+    if len(chosen) > 1 or None in chosen:
+        raise SourceError(f"Expected one pooling of {', '.join(_POOLINGS)}. Received: {', '.join(modes)}.")
+    types = [str(module.get("type", "")).rpartition(".")[2] for module in modules]
+    if not set(types) <= {"Transformer", "Pooling", "Normalize"}:
+        raise SourceError(
+            f"Expected modules Transformer, Pooling and Normalize. Received: {', '.join(types)}."
+        )
+    length = (folder.json("sentence_bert_config.json") or {}).get("max_seq_length")
+    return _Sentence(
+        pooling=next(iter(chosen), None) or "avg", normalized="Normalize" in types, max_tokens=length
+    )

@@ -1,0 +1,116 @@
+"""Tokenizers as files of the library ``tokenizers``, which needs neither KerasHub nor TensorFlow."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+from headstart_server.backbones.sources.hub_folder import Format, HubFolder, load_keras_hub, told
+from headstart_server.backbones.sources.sentence_pieces import read_model
+from headstart_server.backbones.sources.source import SourceError
+
+#: Tokenizers of bytes that split texts as GPT-2's does.
+_BYTES = {"RobertaTokenizer", "BartTokenizer"}
+#: Tokenizers of SentencePiece whose ids are known to follow from its model.
+_PIECES = {"XLMRobertaTokenizer", "AlbertTokenizer", "DebertaV3Tokenizer"}
+#: Characters of a word beyond which it is unknown.
+_LONGEST_WORD = 100
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Words:
+    """How texts become ids.
+
+    Attributes:
+        tokenizer: contents of a ``tokenizer.json``.
+        pad_id: fills up rows.
+    """
+
+    tokenizer: str
+    pad_id: int
+
+
+def tokenizer_of(folder: HubFolder) -> Words:
+    """The tokenizer of a folder: the one it ships, or one made of what KerasHub reads in it.
+
+    Raises:
+        SourceError: it has none, or one of a kind that is not known here.
+    """
+    shipped = folder.path / "tokenizer.json"
+    if folder.format is Format.TRANSFORMERS and shipped.is_file():
+        return Words(
+            tokenizer=shipped.read_text(encoding="utf-8"), pad_id=int(folder.config.get("pad_token_id") or 0)
+        )
+    try:
+        made = load_keras_hub().tokenizers.Tokenizer.from_preset(str(folder.path))
+    except Exception as error:  # damaged files end in nearly any
+        raise SourceError(f"Expected a tokenizer in {folder.path}. Received: {told(error)}.") from error
+    tokenizer = _converted(made, strips=folder.format is Format.TRANSFORMERS)
+    return Words(tokenizer=tokenizer.to_str(), pad_id=int(made.pad_token_id))
+
+
+def _converted(made: Any, *, strips: bool) -> Any:
+    """A tokenizer of KerasHub's as one of the library's.
+
+    Args:
+        made: a tokenizer of KerasHub.
+        strips: whether what makes letters small takes their accents, too, as Hugging Face's does.
+    """
+    hub, name = load_keras_hub(), type(made).__name__
+    if isinstance(made, hub.tokenizers.WordPieceTokenizer) and made.split:
+        tokenizer = _word_pieces(made, strips=strips)
+    elif name in _BYTES:
+        tokenizer = _byte_pairs(made)
+    elif name in _PIECES:
+        tokenizer = _sentence_pieces(made)
+    else:
+        raise SourceError(
+            f"Expected a tokenizer of word pieces, or {', '.join(sorted(_BYTES | _PIECES))}. Received: "
+            f"{name}. Declare the network's folder of Hugging Face, which ships its tokenizer.json, instead."
+        )
+    start, end = str(made.start_token), str(made.end_token)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{start} $A {end}",
+        special_tokens=[(start, int(made.start_token_id)), (end, int(made.end_token_id))],
+    )
+    return tokenizer
+
+
+def _word_pieces(made: Any, *, strips: bool) -> Any:
+    tokenizer = Tokenizer(
+        models.WordPiece(
+            {token: place for place, token in enumerate(made.get_vocabulary())},
+            unk_token=made.oov_token,
+            continuing_subword_prefix=made.suffix_indicator,
+            max_input_chars_per_word=_LONGEST_WORD,
+        )
+    )
+    tokenizer.normalizer = normalizers.BertNormalizer(
+        clean_text=True,
+        handle_chinese_chars=made.split_on_cjk,
+        strip_accents=made.strip_accents or (strips and made.lowercase),
+        lowercase=made.lowercase,
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return tokenizer
+
+
+def _byte_pairs(made: Any) -> Any:
+    merges = [tuple(merge.split(" ")) for merge in made.merges if not merge.startswith("#version:")]
+    vocabulary = {token: made.token_to_id(token) for token in made.get_vocabulary()}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=made.add_prefix_space)
+    return tokenizer
+
+
+def _sentence_pieces(made: Any) -> Any:
+    model = read_model(made.proto)
+    pieces = [(token, model.scores.get(token, 0.0)) for token in made.get_vocabulary()]
+    unknown = next(place for place, (token, _) in enumerate(pieces) if token == model.unknown)
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=unknown, byte_fallback=False))
+    if model.normalization:
+        tokenizer.normalizer = normalizers.Precompiled(model.normalization)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace(prepend_scheme="always")]
+    )
+    return tokenizer

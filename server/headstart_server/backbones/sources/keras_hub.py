@@ -1,0 +1,72 @@
+"""Networks of KerasHub, and through it of Hugging Face and timm."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from headstart_server.backbones.backbone import Modality
+from headstart_server.backbones.declaration import Declaration
+from headstart_server.backbones.network import Network
+from headstart_server.backbones.sources.files import folder_digest
+from headstart_server.backbones.sources.hub_folder import HubFolder, folder_of_handle
+from headstart_server.backbones.sources.hub_pictures import hub_pictures
+from headstart_server.backbones.sources.hub_texts import hub_texts
+from headstart_server.backbones.sources.keras_pictures import PICTURE_OPTIONS
+from headstart_server.backbones.sources.source import Source, SourceError
+
+
+class KerasHub:
+    """``kerashub:PRESET``, ``hf:ORG/NAME``, ``timm:NAME``, or with any of them the path of a local folder.
+
+    What the folder holds decides how it is read, so a folder of Hugging Face may be declared with each.
+
+    Args:
+        prefix: of the handles of a scheme, for KerasHub.
+    """
+
+    options = PICTURE_OPTIONS | {"modality", "max_tokens"}
+    in_keras = True
+
+    def __init__(self, prefix: str = "") -> None:
+        self._prefix = prefix
+
+    def modality(self, declaration: Declaration) -> Modality:
+        """What is declared, or what the folder says if it is there; else pictures."""
+        if declaration.modality:
+            return Modality(declaration.modality)
+        folder = Path(declaration.location)
+        if not folder.is_absolute():
+            return Modality.IMAGE
+        try:
+            return HubFolder.read(folder).modality
+        except SourceError:  # is told once it is opened
+            return Modality.IMAGE
+
+    def info(self, declaration: Declaration) -> None:
+        """Known once it is opened."""
+
+    def fetch(self, declaration: Declaration, cache: Path) -> str:  # noqa: ARG002 - downloads come as it opens
+        """The digest of a local folder; of a handle itself, whose files are fetched once, as it opens."""
+        folder = Path(declaration.location)
+        return folder_digest(folder) if folder.is_absolute() else self._handle(declaration)
+
+    def open(self, declaration: Declaration, cache: Path) -> Network:
+        """Load the network, and put preprocessing before it and pooling behind it."""
+        path = Path(declaration.location)
+        if not path.is_absolute():
+            path = folder_of_handle(self._handle(declaration), cache)
+        folder = HubFolder.read(path)
+        modality = Modality(declaration.modality) if declaration.modality else folder.modality
+        return (hub_texts if modality is Modality.TEXT else hub_pictures)(folder, declaration)
+
+    def _handle(self, declaration: Declaration) -> str:
+        location = declaration.location
+        kaggle = not self._prefix and location.count("/") >= 3 and "://" not in location
+        return f"kaggle://{location}" if kaggle else self._prefix + location
+
+
+#: By scheme.
+KERAS_HUB: Mapping[str, Source] = {
+    "kerashub": KerasHub(),
+    "hf": KerasHub("hf://"),
+    "timm": KerasHub("hf://timm/"),
+}
