@@ -85,10 +85,12 @@ class PostgresServer:
         """Let it go on."""
         self._signal_all(signal.SIGCONT)
 
-    def database(self) -> str:
-        """The address of a new, empty database."""
+    def database(self, **settings: str) -> str:
+        """The address of a new, empty database, with settings of its own."""
         name = f"test_{next(self._names)}"
         self._execute(f"CREATE DATABASE {name}")
+        for setting, value in settings.items():
+            self._execute(f"ALTER DATABASE {name} SET {setting} = '{value}'")
         return f"postgresql://{USER}@{HOST}:{self.port}/{name}"
 
     def empty_database(self) -> str:

@@ -47,6 +47,7 @@ if __name__ == "__main__":
     backbone, batch_seconds = SlowBackbone(), settings.pop("batch_seconds", 0.0)
     app.CLEAN_SECONDS = settings.pop("clean_seconds", app.CLEAN_SECONDS)
     bucket.CALL_SECONDS = settings.pop("bucket_seconds", bucket.CALL_SECONDS)
+    bucket.PROBE_SECONDS = min(bucket.PROBE_SECONDS, bucket.CALL_SECONDS)
     skewed_clock.ahead = settings.pop("clock_ahead_seconds", 0.0)
     backbone.before_run = lambda rows: time.sleep(batch_seconds)
     settings["data"] = Path(settings["data"])

@@ -25,7 +25,7 @@ from server_process import SECOND, eventually
 
 LEASE_SECONDS = 3.0
 #: Less than users have, so that the tests need not wait for theirs.
-BUCKET_SECONDS = 4.0
+BUCKET_SECONDS = 3.0
 SUCCEEDED, CANCELLED = job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_CANCELLED
 RUNNING = job_pb2.JOB_STATE_RUNNING
 
@@ -189,7 +189,7 @@ def test_resident_versions_answer_and_jobs_wait_while_the_bucket_is_away(service
             refused(lambda: second.predict("unread", b"quick1:x")),
             refused(lambda: second.fine_tune(quick(), model="refused", request_id="refused")),
         ]
-        while time.monotonic() - began < 2 * LEASE_SECONDS:
+        while time.monotonic() - began < 1.3 * LEASE_SECONDS:
             for api in service.apis:
                 asked = time.monotonic()
                 api.predict("resident", b"quick1:x", timeout=5)
@@ -247,7 +247,7 @@ def test_a_bucket_that_hangs_holds_up_no_resident_version_and_nothing_for_longer
 
     assert {reason for reason, _ in refusals} == {"STORAGE_UNAVAILABLE"}
     # Without the bound each takes 40 s; those that found no thread wait for two turns.
-    assert max(seconds for _, seconds in refusals) < 4 * BUCKET_SECONDS
+    assert max(seconds for _, seconds in refusals) < 5 * BUCKET_SECONDS
     assert answered > 20
     assert slowest < BUCKET_SECONDS / 2
     assert healthy == [True, True]

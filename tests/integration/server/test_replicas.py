@@ -208,7 +208,7 @@ def test_jobs_run_at_all_replicas_and_a_full_queue_says_when_to_come_again(servi
 
 def test_a_job_of_a_killed_replica_is_taken_over_within_its_lease(service: Service):
     first, second, _ = service.apis
-    job = first.fine_tune(slow(300, "killed"), model="killed")
+    job = first.fine_tune(slow(150, "killed"), model="killed")
     eventually(lambda: second.status(job.job_id).progress.done > 5, 30, "a job at work")
     # Whoever runs it: all die, and two come back.
     for replica in service.replicas:
@@ -222,7 +222,7 @@ def test_a_job_of_a_killed_replica_is_taken_over_within_its_lease(service: Servi
     service.wait_until_all_serve()
 
     assert last.state == SUCCEEDED
-    # Six seconds of work, a lease of three, and three in which a new process tells the dead from the quiet.
+    # Three seconds of work, a lease of three, and three in which a new process tells the dead from the quiet.
     assert seconds < 25
 
 
