@@ -86,7 +86,7 @@ _AddBackbone = Annotated[
         "add_backbone",
         "A further backbone, such as keras:MobileNetV3Small; may be given several times.",
         _BACKBONE,
-        metavar="[NAME=]SOURCE",
+        metavar="[NAME=]SOURCE[,SETTING=VALUE]",
     ),
 ]
 _BackboneCache = Annotated[

@@ -21,7 +21,7 @@ class Config:
         artifact_copies_mib: MiB of copies of a bucket's archives in the data folder, those used last.
         backbone: the default backbone, loaded at start.
         backbones: TOML file of declared backbones, or a folder of such files; None declares none.
-        add_backbone: further ones, ``NAME=SCHEME:LOCATION`` or ``SCHEME:LOCATION``.
+        add_backbone: further ones, ``[NAME=]SCHEME:LOCATION[,SETTING=VALUE...]``.
         runtime: what executes backbones: `keras`, `openvino`, or `auto`: OpenVINO on CPU, Keras on a GPU.
         precision: what networks compute in: `float32`, `bfloat16`, or `auto`: bfloat16 where the device
             multiplies it.

@@ -107,20 +107,23 @@ class Declaration:
     @classmethod
     def of_json(cls, text: str) -> "Declaration":
         """From `as_json`."""
-        return _of_values(json.loads(text))
+        return _of_values(json.loads(text), Path.cwd())
 
     @classmethod
     def of_flag(cls, text: str) -> "Declaration":
-        """From ``NAME=SCHEME:LOCATION`` or ``SCHEME:LOCATION``, whose name is made of the source.
+        """From ``[NAME=]SCHEME:LOCATION[,SETTING=VALUE...]``; without a name one is made of the source.
+
+        Values are written as in TOML, texts also without quotes.
 
         Raises:
-            DeclarationError: it is none of both.
+            DeclarationError: it is not of this form, or says what cannot be.
         """
-        before, equals, after = text.partition("=")
-        if equals and ":" not in before:
-            return cls(name=before, source=_absolute(after, Path.cwd()))
-        name = _NO_NAME.sub("-", text).strip("-.")
-        return cls(name=name[-63:].lstrip("-."), source=_absolute(text, Path.cwd()))
+        place, *settings = _SETTING.split(text)
+        before, equals, after = place.partition("=")
+        if not equals or ":" in before:
+            before, after = _NO_NAME.sub("-", place).strip("-.")[-63:].lstrip("-."), place
+        said = dict(zip(settings[::2], map(_value, settings[1::2]), strict=True))
+        return _of_values({"name": before, "source": after, **said}, Path.cwd())
 
 
 def _is_text(value: Any) -> bool:
@@ -139,6 +142,8 @@ def _are_channels(values: Any, least: float) -> bool:
     return len(values) in (1, 3) and all(_is_number(value, least, 1e6) for value in values)
 
 
+#: Settings that name a place, which is looked for beside the file that declares it.
+_PLACES = {"source", "weights"}
 _MODALITIES = ("image", "text", "tensor")
 _POOLINGS = ("avg", "max", "first", "none")
 
@@ -171,6 +176,10 @@ _CHECKS: Mapping[str, tuple[str, Any]] = {
 }
 
 
+#: A setting in a flag.
+_SETTING = re.compile(f",({'|'.join(name for name in _CHECKS if name not in {'name', 'source'})})=")
+
+
 def declared(path: Path | None, flags: Iterable[str]) -> list[Declaration]:
     """The backbones that a server's settings declare.
 
@@ -188,7 +197,7 @@ def declared(path: Path | None, flags: Iterable[str]) -> list[Declaration]:
 def read_declarations(path: Path) -> list[Declaration]:
     """Read the tables ``[backbones.NAME]`` of a TOML file, or of every ``.toml`` of a folder.
 
-    A source whose location begins with ``./`` or ``../`` lies beside the file.
+    A source or weights whose location begins with ``./`` or ``../`` lie beside the file.
 
     Raises:
         DeclarationError: the file cannot be read, or says what cannot be.
@@ -227,15 +236,21 @@ def _read(file: Path) -> Sequence[Declaration]:
     declared = []
     for name, table in tables.items():
         try:
-            source = table.get("source")
-            placed = {**table, "source": _absolute(source, file.parent)} if _is_text(source) else table
-            declared.append(_of_values({"name": name, **placed}))
+            declared.append(_of_values({"name": name, **table}, file.parent))
         except DeclarationError as error:
             raise DeclarationError(f"{file}: {error}") from None
     return declared
 
 
-def _of_values(values: Mapping[str, Any]) -> Declaration:
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _of_values(values: Mapping[str, Any], folder: Path) -> Declaration:
+    """A declaration of its settings, whose paths are looked for in a folder."""
     known = [field.name for field in dataclasses.fields(Declaration)]
     for name in values:
         if name not in known:
@@ -245,12 +260,18 @@ def _of_values(values: Mapping[str, Any]) -> Declaration:
             )
     if "source" not in values:
         raise DeclarationError(f"Backbone {values.get('name')!r}: Expected a source. Received: none.")
-    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    return Declaration(**{**values, **lists})
+    return Declaration(**{name: _placed(name, value, folder) for name, value in values.items()})
 
 
-def _absolute(source: str, folder: Path) -> str:
-    scheme, colon, location = source.partition(":")
+def _placed(name: str, value: Any, folder: Path) -> Any:
+    if name in _PLACES and _is_text(value):
+        return _absolute(value, folder)
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _absolute(place: str, folder: Path) -> str:
+    """A path, or a source with one, that does not depend on where the process runs."""
+    scheme, colon, location = place.partition(":") if ":" in place else ("", "", place)
     if not location.startswith(("./", "../", "~/")):
-        return source
+        return place
     return f"{scheme}{colon}{(folder / Path(location).expanduser()).resolve()}"

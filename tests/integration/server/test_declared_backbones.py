@@ -22,12 +22,16 @@ x = keras.layers.Rescaling(1 / 127.5, offset=-1)(pictures)
 for filters in (16, 32):
     x = keras.layers.Conv2D(filters, 3, 2, activation="relu")(x)
 keras.Model(pictures, keras.layers.Flatten()(x)).save(sys.argv[1])
+if len(sys.argv) > 3:
+    zoo = keras.applications.MobileNetV3Small(weights=None, include_top=False, input_shape=(64, 64, 3))
+    zoo.save_weights(sys.argv[3])
 """
 
 
-def save(path: Path, seed: int) -> str:
-    """Save a network; gives its digest."""
-    subprocess.run([sys.executable, "-c", SAVE, str(path), str(seed)], check=True, capture_output=True)
+def save(path: Path, seed: int, *zoo: Path) -> str:
+    """Save a network, and perhaps weights of one of the zoo; gives the network's digest."""
+    command = [sys.executable, "-c", SAVE, str(path), str(seed), *map(str, zoo)]
+    subprocess.run(command, check=True, capture_output=True)
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -38,7 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def flags(folder: Path) -> list[str]:
-    digest = save(folder / "own.keras", 1)
+    digest = save(folder / "own.keras", 1, folder / "zoo.weights.h5")
     (folder / "backbones.toml").write_text(
         f"""
 [backbones.own]
@@ -49,6 +53,11 @@ description = "A small network of our own."
 [backbones.pinned]
 source = "keras-file:./own.keras"
 digest = "{digest}"
+
+[backbones.zoo]
+source = "keras:MobileNetV3Small"
+weights = "./zoo.weights.h5"
+size = 64
 
 [backbones.lost]
 source = "keras-file:./lost.keras"
@@ -99,13 +108,17 @@ def test_what_is_declared_is_prepared_and_listed_and_what_is_wrong_with_it_is_to
     assert "lost.keras, which is none" in found["lost"].problem
 
 
-def test_a_declared_backbone_is_fine_tuned_on_and_answers(api: Api) -> None:
+@pytest.mark.parametrize("name", ["own", "zoo"])
+def test_a_declared_backbone_is_fine_tuned_on_and_answers(api: Api, name: str) -> None:
     settled(api)
-    job = api.published(digits((0, 1, 7), 8), model="own", backbone="own")
-    version = api.version("own", job.version)
-    assert version.lineage.backbone == "own"
-    assert version.lineage.backbone_digest == backbones(api)["own"].digest
-    assert api.names("own", *(digit(label, 20) for label in (0, 1, 7))) == ["0", "1", "7"]
+    job = api.published(digits((0, 1, 7), 8), model=name, backbone=name)
+    version = api.version(name, job.version)
+    assert version.lineage.backbone == name
+    assert version.lineage.backbone_digest == backbones(api)[name].digest
+    if name == "own":  # untrained batch normalisations leave little of a picture
+        assert api.names(name, *(digit(label, 20) for label in (0, 1, 7))) == ["0", "1", "7"]
+    else:
+        assert set(api.names(name, digit(0, 20), digit(1, 20))) <= {"0", "1", "7"}
 
 
 def test_one_that_cannot_be_had_is_refused_with_the_reason_and_hinders_no_other(api: Api) -> None:

@@ -1,5 +1,6 @@
 """What may be declared of a backbone, and what is said of what may not."""
 
+import re
 import string
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from headstart_server.backbones.declaration import (
     read_declarations,
 )
 from headstart_server.backbones.sources.registry import SOURCES, source_of
+
+README = Path(__file__).parents[3] / "README.md"
 
 numbers = st.floats(0.001, 1000.0)
 channels = st.one_of(st.just(()), st.tuples(numbers), st.tuples(numbers, numbers, numbers))
@@ -49,6 +52,21 @@ def test_any_flag_is_a_declaration_or_refused_in_words(text: str) -> None:
     assert all(said)
 
 
+def test_a_flag_has_settings_as_a_file_has() -> None:
+    assert Declaration.of_flag(
+        "own=torch-weights:/a,b.pth,architecture=resnet18,size=96,mean=[0.5, 0.4, 0.3],license='MIT'"
+    ) == Declaration(
+        name="own",
+        source="torch-weights:/a,b.pth",
+        architecture="resnet18",
+        size=96,
+        mean=(0.5, 0.4, 0.3),
+        license="MIT",
+    )
+    with pytest.raises(DeclarationError, match="size: Expected pixels"):
+        Declaration.of_flag("own=keras:VGG16,size=big")
+
+
 @pytest.mark.parametrize(
     ("flag", "name", "source"),
     [
@@ -73,6 +91,7 @@ size = 96
 
 [backbones.small]
 source = "keras:MobileNetV3Small"
+weights = "../small.weights.h5"
 """
     )
     leaves, small = read_declarations(tmp_path)
@@ -82,7 +101,11 @@ source = "keras:MobileNetV3Small"
         mean=(0.485, 0.456, 0.406),
         size=96,
     )
-    assert small == Declaration(name="small", source="keras:MobileNetV3Small")
+    assert small == Declaration(
+        name="small",
+        source="keras:MobileNetV3Small",
+        weights=f"{tmp_path.resolve().parent}/small.weights.h5",
+    )
     assert declared(tmp_path / "own.toml", ["extra=keras:Xception"])[-1].name == "extra"
 
 
@@ -135,3 +158,10 @@ def test_an_unknown_source_is_told_with_those_there_are() -> None:
 def test_a_setting_that_its_source_does_not_heed_is_refused() -> None:
     with pytest.raises(DeclarationError, match="Received: max_tokens"):
         source_of(Declaration(name="a", source="keras:VGG16", max_tokens=7))
+
+
+def test_every_source_that_readme_shows_is_one_and_none_is_left_out() -> None:
+    table = README.read_text().partition("`--add-backbone` |")[2].partition("\n\n")[0]
+    shown = [Declaration.of_flag(flag) for flag in re.findall(r"\| `([^`]+:[^`]+)`", table)]
+    assert all(source_of(declaration) for declaration in shown)
+    assert {declaration.scheme for declaration in shown} == set(SOURCES)
