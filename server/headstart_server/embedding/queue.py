@@ -313,7 +313,7 @@ class LaneQueue:
     def _ready(self, lane: Lane, now: float) -> tuple[int, ...] | None:
         """The shape of the rows that run next, that of the oldest that may; None if none may."""
         state = self._lanes[lane]
-        if not self._free:
+        if not self._free or not state.rows:
             return None
         for shape, first, count in state.rows.firsts():
             filled = count >= self._size(lane, shape)

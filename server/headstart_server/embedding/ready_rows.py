@@ -28,9 +28,10 @@ class ReadyRows(Generic[Entry]):
     def __init__(self) -> None:
         self._groups: dict[tuple[int, ...], deque[tuple[int, Entry]]] = {}
         self._came = 0
+        self._count = 0
 
     def __len__(self) -> int:
-        return sum(map(len, self._groups.values()))
+        return self._count
 
     def __iter__(self) -> Iterator[Entry]:
         """All entries in the order they came in."""
@@ -40,8 +41,12 @@ class ReadyRows(Generic[Entry]):
     def append(self, entry: Entry) -> None:
         """Add an entry, which has its row."""
         shape = () if entry.row is None else entry.row.shape
-        self._groups.setdefault(shape, deque()).append((self._came, entry))
+        group = self._groups.get(shape)
+        if group is None:
+            group = self._groups[shape] = deque()
+        group.append((self._came, entry))
         self._came += 1
+        self._count += 1
 
     def oldest(self) -> Entry:
         """The entry that has waited longest; there must be one."""
@@ -49,7 +54,9 @@ class ReadyRows(Generic[Entry]):
 
     def firsts(self) -> list[tuple[tuple[int, ...], Entry, int]]:
         """Each shape, its entry that came first, and how many it has; the oldest entry first."""
-        groups = sorted(self._groups.items(), key=lambda item: _place(item[1][0]))
+        groups = list(self._groups.items())
+        if len(groups) > 1:
+            groups.sort(key=lambda item: _place(item[1][0]))
         return [(shape, group[0][1], len(group)) for shape, group in groups]
 
     def pop(self, shape: tuple[int, ...]) -> Entry | None:
@@ -58,6 +65,7 @@ class ReadyRows(Generic[Entry]):
         if not group:
             return None
         entry = group.popleft()[1]
+        self._count -= 1
         if not group:
             del self._groups[shape]
         return entry
@@ -65,6 +73,7 @@ class ReadyRows(Generic[Entry]):
     def clear(self) -> None:
         """Take out all."""
         self._groups.clear()
+        self._count = 0
 
 
 def _place(numbered: tuple[int, object]) -> int:
