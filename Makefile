@@ -36,7 +36,7 @@ demo-text: $(VENV)/.stamp-demo ## The same with texts: sentences of film reviews
 
 .PHONY: test
 test: $(VENV)/.stamp-dev ## Run all tests.
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: chaos
 chaos: $(VENV)/.stamp-dev ## Kill, pause and stop servers and their database: make chaos MINUTES=10.

@@ -124,6 +124,9 @@ class FakeBackbone:
             return np.full(size, np.inf, np.float32)
         return (vector_of(raw.split(b":")[0], size) + self.own * vector_of(raw, size)).astype(np.float32)
 
+    def most_rows(self, shape: tuple[int, ...]) -> int | None:
+        return None
+
     def cut_short(self, content: Content) -> CutShort | None:
         """Texts are cut after 20 characters."""
         long = isinstance(content, str) and len(content) > 20

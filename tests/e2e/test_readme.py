@@ -69,8 +69,9 @@ def test_the_commands_of_readme_work_as_written(folder: Path, target: str) -> No
     assert outputs[4].startswith("pets, version 1")
     assert " right (95% interval " in outputs[5]
     assert "version 2 is ready." in outputs[6]
-    assert "version 1 is ready." in outputs[9]
-    assert "liked" in outputs[10]
+    assert "version 3 is ready." in outputs[9]
+    assert "version 1 is ready." in outputs[10]
+    assert "liked" in outputs[11]
 
 
 def test_the_python_of_readme_works_as_written(folder: Path, target: str) -> None:

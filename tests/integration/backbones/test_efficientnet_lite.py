@@ -293,9 +293,7 @@ assert not {"keras", "tensorflow", "torch", "jax"} & set(sys.modules)
 
 
 def test_an_unknown_backbone_is_refused_with_those_that_are_known() -> None:
-    with pytest.raises(
-        BackboneNotFound, match=r"no backbone 'resnet'. Expected one of: efficientnet-lite0, "
-    ):
+    with pytest.raises(BackboneNotFound, match=r"'resnet'. Expected one of: .*efficientnet-lite0, "):
         Catalog().load("resnet")
 
 

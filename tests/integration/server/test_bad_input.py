@@ -170,7 +170,9 @@ def test_a_text_is_refused_by_a_backbone_for_pictures(api: Api, digits_model: st
         assert (refusal.code, refusal.reason) == (INVALID, "WRONG_MODALITY")
         assert list(refusal.fields) == [field]
         assert f"Expected image or tensor in {field}. Received: text." in refusal.message
-    embedded = refused(lambda: api.prediction.Embed(predicting.EmbedRequest(inputs=[text])))
+    embedded = refused(
+        lambda: api.prediction.Embed(predicting.EmbedRequest(inputs=[text], backbone="efficientnet-lite0"))
+    )
     assert embedded.reason == "WRONG_MODALITY"
 
 
