@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Iterator
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from headstart_server.backbones.network import Network
 from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
 from headstart_server.backbones.sources import keras_pictures
 from headstart_server.backbones.sources.files import local_file
+from headstart_server.backbones.sources.keras_applications import NETWORKS
 from headstart_server.backbones.sources.keras_file import check_keras_file
 from headstart_server.backbones.sources.registry import SOURCES
 from headstart_server.backbones.sources.source import SourceError
@@ -137,6 +139,14 @@ def test_a_network_of_the_zoo_has_its_own_preprocessing(folder: Path) -> None:
     maps = expected(model, backbone, lambda pixels: preprocess(pixels.copy()))
     assert relative_error(features(backbone), maps.mean(axis=(1, 2))) < 1e-4
     assert backbone.info.parameter_count == model.count_params()
+
+
+def test_every_network_of_the_zoo_is_one_with_preprocessing_of_its_own() -> None:
+    applications = load_keras().applications
+    networks = {name for name, value in vars(applications).items() if callable(value)}
+    assert set(NETWORKS) == networks
+    for facts in NETWORKS.values():
+        assert callable(import_module(f"keras.applications.{facts.module}").preprocess_input)
 
 
 def test_the_digest_is_of_the_weights_and_of_what_is_done_before_them(

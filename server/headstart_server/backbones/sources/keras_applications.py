@@ -27,7 +27,8 @@ class _Facts:
     size: int = 224
 
 
-_NETWORKS: Mapping[str, _Facts] = {
+#: Every network of Keras Applications.
+NETWORKS: Mapping[str, _Facts] = {
     **{f"ConvNeXt{size}": _Facts("convnext") for size in ("Tiny", "Small", "Base", "Large", "XLarge")},
     **{f"DenseNet{layers}": _Facts("densenet") for layers in (121, 169, 201)},
     **{
@@ -78,12 +79,12 @@ class KerasApplications:
     def open(self, declaration: Declaration, cache: Path) -> Network:
         """Build the network, without its classifier, and load its weights."""
         facts, name = _facts(declaration), declaration.location
-        load_keras()
+        applications = load_keras().applications
         module = importlib.import_module(f"keras.applications.{facts.module}")
         path = _weights(declaration, cache) if declaration.weights else None
         size = declaration.size or facts.size
         try:
-            body = getattr(module, name)(
+            body = getattr(applications, name)(
                 include_top=False, weights=str(path) if path else "imagenet", input_shape=(size, size, 3)
             )
         except Exception as error:  # of downloads, HDF5 and shapes, nearly any
@@ -105,10 +106,10 @@ class KerasApplications:
 
 def _facts(declaration: Declaration) -> _Facts:
     try:
-        return _NETWORKS[declaration.location]
+        return NETWORKS[declaration.location]
     except KeyError:
         raise SourceError(
-            f"Expected a network of Keras Applications: {', '.join(sorted(_NETWORKS))}. "
+            f"Expected a network of Keras Applications: {', '.join(sorted(NETWORKS))}. "
             f"Received: {declaration.location!r}."
         ) from None
 
