@@ -14,7 +14,7 @@ from headstart_server.backbones.backbone import Backbone
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.golden import golden_picture
 from headstart_server.backbones.openvino_runtime import NETWORK_FILE
-from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
+from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings, default_cache
 
 # TensorFlow warns of its own parts at import; nothing here depends on them.
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -101,8 +101,9 @@ load_openvino().Core()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_backbone_passes_its_golden_check_in_bfloat16(cache: Path) -> None:
-    settings = RuntimeSettings(kind=RuntimeKind.OPENVINO, precision=Precision.BFLOAT16, cache=cache)
+def test_every_backbone_passes_its_golden_check_in_bfloat16() -> None:
+    # Where the servers of other tests look, too: each is converted once.
+    settings = RuntimeSettings(kind=RuntimeKind.OPENVINO, precision=Precision.BFLOAT16, cache=default_cache())
     catalog = Catalog(runtimes=settings)
     for info in catalog.list():
         assert catalog.load(info.name).runtime == "openvino bfloat16"

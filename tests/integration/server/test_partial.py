@@ -106,7 +106,7 @@ def test_plain_and_tailed_versions_of_one_call_share_one_pass(
 ) -> None:
     plain = api.published(EXAMPLES, model="blocks-plain")
     deep = job_pb2.Recipe(
-        partial=job_pb2.PartialRecipe(blocks=2, max_epochs=10, patience=10, learning_rate=3e-4)
+        partial=job_pb2.PartialRecipe(blocks=2, max_epochs=2, patience=2, learning_rate=3e-4)
     )
     other = api.ended(api.fine_tune(EXAMPLES, model="blocks-2", recipe=deep).job_id, WAIT)
     assert other.state == job_pb2.JOB_STATE_SUCCEEDED, other.error
@@ -121,13 +121,6 @@ def test_plain_and_tailed_versions_of_one_call_share_one_pass(
     together = [response.result, *response.additional_results]
     assert [list(result.predictions) for result in together] == [list(result) for result in alone]
     assert plain.version == 1
-
-
-def test_the_same_seed_gives_the_same_files(api: Api, server: ServerProcess, published: job_pb2.Job) -> None:
-    again = api.ended(api.fine_tune(EXAMPLES, model="blocks-again", recipe=SHORT, seed=2).job_id, WAIT)
-    for name in ("head.safetensors", "tail.safetensors"):
-        first, second = (folder(server, job) / name for job in (published, again))
-        assert first.read_bytes() == second.read_bytes()
 
 
 def test_a_cancel_amid_training_ends_it_within_a_second_or_so(
