@@ -1,5 +1,7 @@
 """What one model may hold."""
 
+from typing import Any
+
 from sqlalchemy import Connection, Select, func, select
 
 from headstart_server.database.tables import jobs, versions
@@ -39,5 +41,5 @@ def check_versions(connection: Connection, limit: int, model: str) -> None:
         )
 
 
-def _count(connection: Connection, query: Select[tuple[int]]) -> int:
+def _count(connection: Connection, query: Select[Any]) -> int:
     return int(connection.execute(query).scalar_one())
