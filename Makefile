@@ -12,7 +12,7 @@ FITS := (3, 11) <= sys.version_info < (3, 14)
 ARGS ?=
 # How many files of tests run at once; 0: in this process, where breakpoint() works.
 WORKERS ?= 2
-# How long chaos goes on, on each database.
+# How long chaos goes on, on each database, and the rehearsal, with each load balancer.
 MINUTES ?= 1
 
 VENV := .venv
@@ -41,6 +41,10 @@ test: $(VENV)/.stamp-dev ## Run all tests.
 .PHONY: chaos
 chaos: $(VENV)/.stamp-dev ## Kill, pause and stop servers and their database: make chaos MINUTES=10.
 	@PYTHONPATH=tests $(BIN)/python -m chaos.run --minutes $(MINUTES) $(ARGS)
+
+.PHONY: rehearsal
+rehearsal: $(VENV)/.stamp-dev ## Replace servers behind a load balancer under load: make rehearsal MINUTES=10.
+	@PYTHONPATH=tests $(BIN)/python -m rehearsal.run --minutes $(MINUTES) $(ARGS)
 
 .PHONY: check
 check: $(VENV)/.stamp-dev ## Check format, lint, types, rooms, contract and Dockerfile.

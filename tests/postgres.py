@@ -33,7 +33,7 @@ class PostgresServer:
         # PostgreSQL refuses to run as root; containers often run tests as root.
         self._as: dict[str, object] = {}
         if os.geteuid() == 0:
-            account = _unprivileged()
+            account = unprivileged()
             os.chown(self._folder, account.pw_uid, account.pw_gid)
             self._as = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
         self.port = _free_port()
@@ -166,11 +166,12 @@ def need_programs() -> Path:
     return found
 
 
-def _unprivileged() -> pwd.struct_passwd:
+def unprivileged() -> pwd.struct_passwd:
+    """The account that programs run as which root may not run, or should not."""
     for name in ("postgres", "nobody"):
         with suppress(KeyError):
             return pwd.getpwnam(name)
-    raise LookupError("Expected a user postgres or nobody to run PostgreSQL as.")
+    raise LookupError("Expected a user postgres or nobody to run it as.")
 
 
 def _free_port() -> int:

@@ -13,9 +13,10 @@ from headstart.calls import Call, Page
 from headstart.channel import channel_options, target_uri
 from headstart.chunks import chunks, relocated
 from headstart.connection import Connection, UploadReport
-from headstart.errors import HeadstartError
+from headstart.errors import HeadstartError, Unavailable
 from headstart.following import Deadline
 from headstart.inputs import Content
+from headstart.retries import Backoff
 from headstart.runs import Run
 from headstart.settings import ConnectionSettings
 from headstart.status import RpcFailure, deadline_passed, error_from_rpc
@@ -49,12 +50,22 @@ class AsyncConnection:
             self._threads.shutdown(wait=False)
 
     async def send(self, call: Call[Result], timeout: float | None = None) -> Result:
-        """Sends a call and reads its answer.
+        """Sends a call and reads its answer; again, where that does no harm and no server answers.
 
         Args:
             call: the call.
-            timeout: seconds. None: as the settings say.
+            timeout: seconds of each try. None: as the settings say.
         """
+        backoff = Backoff(self.settings.retries, tries=self.settings.retries.attempts)
+        while True:
+            try:
+                return await self._send(call, timeout)
+            except Unavailable as error:
+                if not call.may_follow(error):
+                    raise
+                await asyncio.sleep(backoff.delay_after(error))
+
+    async def _send(self, call: Call[Result], timeout: float | None) -> Result:
         method = self._channel.unary_unary(
             call.path,
             request_serializer=type(call.request).SerializeToString,

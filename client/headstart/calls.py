@@ -11,6 +11,8 @@ from google.protobuf.wrappers_pb2 import Int32Value
 from headstart.answers.evaluations import read_version_evaluation
 from headstart.answers.jobs import read_event, read_job
 from headstart.answers.models import read_alias, read_backbone, read_model, read_version
+from headstart.channel import is_repeated
+from headstart.errors import Unavailable
 from headstart.results import (
     Alias,
     Backbone,
@@ -65,6 +67,7 @@ class Call(Generic[Result]):
         response: the type of what comes back, once or many times.
         read: makes a response a result.
         extra_seconds: how long the server was asked to wait; added to the call's deadline.
+        repeatable: whether it does no harm to carry it out twice.
     """
 
     path: str
@@ -72,6 +75,14 @@ class Call(Generic[Result]):
     response: type[Message]
     read: Callable[[Any], Result]
     extra_seconds: float = 0.0
+    repeatable: bool = False
+
+    def may_follow(self, error: Unavailable) -> bool:
+        """Whether it may be sent again after this error, where gRPC itself does not do so."""
+        if is_repeated(self.path):
+            return False
+        # A server that stops says so of calls that it has turned away without a look at them.
+        return self.repeatable or error.metadata.get("begun") == "false"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -190,6 +201,8 @@ def alias_setting(model: str, alias: str, version: int, etag: str | None) -> Cal
         request=keeping.SetAliasRequest(model=model, alias=alias, version=version, etag=etag or ""),
         response=keeping.SetAliasResponse,
         read=lambda response: read_alias(response.alias),
+        # With an etag the second one would hear that somebody has moved the alias: the first one.
+        repeatable=not etag,
     )
 
 

@@ -18,6 +18,7 @@ __all__ = [
     "TlsConfig",
     "channel_options",
     "credentials",
+    "is_repeated",
     "service_config",
     "target_uri",
 ]
@@ -32,7 +33,7 @@ TARGET_SCHEMES: Final = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "v
 _REPEATABLE: Final = {
     "headstart.v1.PredictionService": ("Predict", "Embed"),
     "headstart.v1.FineTuningService": ("Rebase", "Status", "Cancel", "ListJobs"),
-    "headstart.v1.ModelService": ("ListModels", "GetModel", "ListBackbones"),
+    "headstart.v1.ModelService": ("ListModels", "GetModel", "ListBackbones", "GetEvaluation", "GetReport"),
 }
 _UPLOAD: Final = {"service": "headstart.v1.FineTuningService", "method": "FineTune"}
 _MAX_GRPC_ATTEMPTS: Final = 5
@@ -84,6 +85,12 @@ def credentials(tls: bool | TlsConfig | None) -> grpc.ChannelCredentials | None:
 def target_uri(target: str) -> str:
     """The target as gRPC resolves it: ``host:port`` by DNS, so that all addresses of a name are used."""
     return target if target.startswith(TARGET_SCHEMES) else f"dns:///{target}"
+
+
+def is_repeated(path: str) -> bool:
+    """Whether gRPC itself tries the method of this full name again."""
+    service, _, method = path.strip("/").partition("/")
+    return method in _REPEATABLE.get(service, ())
 
 
 def channel_options(policy: RetryPolicy) -> Sequence[tuple[str, Any]]:

@@ -1,5 +1,6 @@
 """Sends calls over one synchronous channel, and turns what fails into this package's errors."""
 
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from typing import Any, TypeVar, cast
@@ -51,12 +52,22 @@ class Connection:
         self._channel.close()
 
     def send(self, call: Call[Result], timeout: float | None = None) -> Result:
-        """Sends a call and reads its answer.
+        """Sends a call and reads its answer; again, where that does no harm and no server answers.
 
         Args:
             call: the call.
-            timeout: seconds. None: as the settings say.
+            timeout: seconds of each try. None: as the settings say.
         """
+        backoff = Backoff(self.settings.retries, tries=self.settings.retries.attempts)
+        while True:
+            try:
+                return self._send(call, timeout)
+            except Unavailable as error:
+                if not call.may_follow(error):
+                    raise
+                time.sleep(backoff.delay_after(error))
+
+    def _send(self, call: Call[Result], timeout: float | None) -> Result:
         method = self._channel.unary_unary(
             call.path,
             request_serializer=type(call.request).SerializeToString,

@@ -239,6 +239,19 @@ def serve(
         int,
         _option("max_running_jobs_per_tenant", "Of them, those of one tenant; 0: no limit.", _JOBS, min=0),
     ] = Config.max_running_jobs_per_tenant,
+    max_versions_per_model: Annotated[
+        int,
+        _option("max_versions_per_model", "Most versions of one model; 0: no limit.", _JOBS, min=0),
+    ] = Config.max_versions_per_model,
+    max_calls_per_second: Annotated[
+        float,
+        _option(
+            "max_calls_per_second",
+            "Calls a second that each caller may make of this replica, by its address; 0: no limit.",
+            _CALLS,
+            min=0,
+        ),
+    ] = Config.max_calls_per_second,
     lease_seconds: Annotated[
         float,
         _option("lease_seconds", "After this silence a replica's jobs are taken over.", _JOBS, min=1),

@@ -77,6 +77,7 @@ from headstart_server.rpc.follow import Follower
 from headstart_server.rpc.long_work import LongWork
 from headstart_server.rpc.model_service import ModelService
 from headstart_server.rpc.prediction_service import PredictionService
+from headstart_server.rpc.rates import RateInterceptor, Rates
 from headstart_server.rpc.server import Server, ServerSettings, TlsFiles
 from headstart_server.storage.places import Places, open_places
 from headstart_server.telemetry import Telemetry, configure_logs, process_age
@@ -435,6 +436,7 @@ class App:
             prediction=PredictionService(predictor, self.telemetry),
             models=ModelService(self.registry, self.engine, reporter, self._forgetting.forget, long_work),
             evaluation=EvaluationService(bench, long_work),
+            rates=RateInterceptor(Rates(rate)) if (rate := config.max_calls_per_second) else None,
         )
 
     def _serve_metrics(self) -> None:
@@ -576,6 +578,7 @@ def _queue_limits(config: Config) -> QueueLimits:
         queued_per_tenant=config.max_queued_jobs_per_tenant,
         running=config.max_running_jobs,
         running_per_tenant=config.max_running_jobs_per_tenant,
+        versions_per_model=config.max_versions_per_model,
     )
 
 

@@ -35,6 +35,8 @@ class Config:
         max_queued_jobs_per_tenant: of them, those of one tenant; 0 for no further limit.
         max_running_jobs: jobs that run at once over all replicas; 0 for as many as their workers can.
         max_running_jobs_per_tenant: of them, those of one tenant; 0 for no further limit.
+        max_versions_per_model: most versions of a model; 0 for no limit.
+        max_calls_per_second: calls a second that each caller may make; 0 for no limit.
         lease_seconds: after which the job of a replica that is silent is taken over.
         beat_seconds: how often a replica renews its leases, and hears of cancels asked for elsewhere.
         max_pending_inputs: Predict inputs that may be held for each backbone.
@@ -91,6 +93,8 @@ class Config:
     max_queued_jobs_per_tenant: int = 0
     max_running_jobs: int = 0
     max_running_jobs_per_tenant: int = 0
+    max_versions_per_model: int = 0
+    max_calls_per_second: float = 0.0
     lease_seconds: float = 10.0
     beat_seconds: float = 1.0
     max_pending_inputs: int = 512

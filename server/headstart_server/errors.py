@@ -189,6 +189,18 @@ class BackboneQueueFull(HeadstartError):
     reason = "BACKBONE_QUEUE_FULL"
 
 
+class RateExceeded(HeadstartError):
+    """The caller calls more often than it may."""
+
+    reason = "RATE_EXCEEDED"
+
+
+class QuotaExceeded(HeadstartError):
+    """A model holds as much as it may."""
+
+    reason = "QUOTA_EXCEEDED"
+
+
 class Loading(HeadstartError):
     """The backbone is still being loaded."""
 

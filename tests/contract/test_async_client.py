@@ -227,3 +227,15 @@ async def test_what_is_reported_is_reported_on_the_event_loop(client: AsyncClien
     )
 
     assert threads == {threading.current_thread()}
+
+
+async def test_what_a_stopping_server_has_not_begun_is_sent_again(client: AsyncClient, server: FakeServer):
+    turned_away = Fault(code=grpc.StatusCode.UNAVAILABLE, reason="DRAINING", metadata={"begun": "false"})
+    server.script("DeleteModel", turned_away)
+    server.script("DeleteVersion", UNAVAILABLE)
+
+    await client.delete_model("pets")
+    with pytest.raises(Unavailable):
+        await client.delete_version("pets", 2)
+
+    assert (len(server.requests["DeleteModel"]), len(server.requests["DeleteVersion"])) == (2, 1)

@@ -4,7 +4,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
-from contract.fake_server import FakeServer, Fault, model, version
+from contract.conftest import QUICK
+from contract.fake_server import UNAVAILABLE, FakeServer, Fault, model, version
 from headstart import (
     Aborted,
     Cancelled,
@@ -23,6 +24,11 @@ from headstart import (
     Unavailable,
 )
 from headstart.v1 import model_service_pb2 as keeping
+
+#: How a server that stops ends a call that it has not begun.
+TURNED_AWAY = Fault(code=grpc.StatusCode.UNAVAILABLE, reason="DRAINING", metadata={"begun": "false"})
+#: And one that it had begun.
+CUT_OFF = Fault(code=grpc.StatusCode.UNAVAILABLE, reason="DRAINING", metadata={"begun": "true"})
 
 
 def test_models_are_listed_through_all_pages(client: Client, server: FakeServer):
@@ -71,6 +77,52 @@ def test_an_alias_is_set_and_removed(client: Client, server: FakeServer):
     moved, removed = server.requests["SetAlias"]
     assert (moved.model, moved.alias, moved.version, moved.etag) == ("pets", "stable", 2, "e0")
     assert not removed.HasField("version")
+
+
+def test_an_alias_is_set_again_where_no_server_answered(client: Client, server: FakeServer):
+    server.script("SetAlias", UNAVAILABLE, CUT_OFF)
+
+    assert client.set_alias("pets", "stable", 2).version == 2
+    assert len(server.requests["SetAlias"]) == 3
+
+
+@pytest.mark.parametrize("fault", [UNAVAILABLE, CUT_OFF])
+def test_what_would_fail_the_second_time_is_not_sent_again(client: Client, server: FakeServer, fault: Fault):
+    for method in ("SetAlias", "DeleteVersion", "DeleteModel"):
+        server.script(method, fault)
+
+    for call in (
+        lambda: client.set_alias("pets", "stable", 2, etag="e0"),
+        lambda: client.delete_version("pets", 2),
+        lambda: client.delete_model("pets"),
+    ):
+        with pytest.raises(Unavailable):
+            call()
+    assert {name: len(requests) for name, requests in server.requests.items()} == {
+        "SetAlias": 1,
+        "DeleteVersion": 1,
+        "DeleteModel": 1,
+    }
+
+
+def test_what_a_stopping_server_has_not_begun_is_sent_again(client: Client, server: FakeServer):
+    for method in ("SetAlias", "DeleteVersion", "DeleteModel"):
+        server.script(method, TURNED_AWAY, TURNED_AWAY)
+
+    client.set_alias("pets", "stable", 2, etag="e0")
+    client.delete_version("pets", 2)
+    client.delete_model("pets")
+
+    assert {len(requests) for requests in server.requests.values()} == {3}
+
+
+def test_a_server_that_does_not_come_back_is_given_up(server: FakeServer):
+    server.standing["DeleteModel"] = TURNED_AWAY
+
+    with Client(server.target, retries=QUICK) as client, pytest.raises(Unavailable, match="DRAINING"):
+        client.delete_model("pets")
+
+    assert len(server.requests["DeleteModel"]) == QUICK.attempts
 
 
 def test_versions_and_models_are_deleted(client: Client, server: FakeServer):

@@ -30,6 +30,8 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_ETAG_MISMATCH: _ClassVar[ErrorReason]
     ERROR_REASON_JOB_QUEUE_FULL: _ClassVar[ErrorReason]
     ERROR_REASON_BACKBONE_QUEUE_FULL: _ClassVar[ErrorReason]
+    ERROR_REASON_RATE_EXCEEDED: _ClassVar[ErrorReason]
+    ERROR_REASON_QUOTA_EXCEEDED: _ClassVar[ErrorReason]
     ERROR_REASON_LOADING: _ClassVar[ErrorReason]
     ERROR_REASON_DRAINING: _ClassVar[ErrorReason]
     ERROR_REASON_DEADLINE_EXCEEDED: _ClassVar[ErrorReason]
@@ -71,6 +73,8 @@ ERROR_REASON_BACKBONE_MISMATCH: ErrorReason
 ERROR_REASON_ETAG_MISMATCH: ErrorReason
 ERROR_REASON_JOB_QUEUE_FULL: ErrorReason
 ERROR_REASON_BACKBONE_QUEUE_FULL: ErrorReason
+ERROR_REASON_RATE_EXCEEDED: ErrorReason
+ERROR_REASON_QUOTA_EXCEEDED: ErrorReason
 ERROR_REASON_LOADING: ErrorReason
 ERROR_REASON_DRAINING: ErrorReason
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason

@@ -16,7 +16,7 @@ from headstart_server.database.database import Database
 from headstart_server.database.locks import Lock
 from headstart_server.database.tables import jobs
 from headstart_server.errors import JobQueueFull
-from headstart_server.jobs import archives, asking, claiming, cleaning, rows, running, submitting
+from headstart_server.jobs import archives, asking, claiming, cleaning, quotas, rows, running, submitting
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.claiming import MAX_CRASHES
 from headstart_server.jobs.forecast import Forecast
@@ -81,6 +81,7 @@ class Ledger:
         Raises:
             RequestIdReused: the request id was accepted before with other content.
             JobQueueFull: too many jobs are queued.
+            QuotaExceeded: the model may have no further version.
             ExamplesNotKept: an archive that it needs may be gone.
             DatabaseAway: the database does not answer; the job may be accepted all the same.
         """
@@ -95,6 +96,7 @@ class Ledger:
                 return earlier
             full = submitting.fullness(connection, self._limits, submission.tenant)
             if full is None:
+                quotas.check_versions(connection, self._limits.versions_per_model, submission.spec.model)
                 job = submitting.add(connection, submission, self._database.now(connection))
         if full is not None:
             raise self._queue_full(full)

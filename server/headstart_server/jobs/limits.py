@@ -12,9 +12,11 @@ class QueueLimits:
         queued_per_tenant: of them, those of one tenant.
         running: jobs that run at once, whatever the workers of all replicas could.
         running_per_tenant: of them, those of one tenant; the jobs of others go before its further ones.
+        versions_per_model: versions of one model, with those that its jobs are about to make.
     """
 
     queued: int = 100
     queued_per_tenant: int = 0
     running: int = 0
     running_per_tenant: int = 0
+    versions_per_model: int = 0

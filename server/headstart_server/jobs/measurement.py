@@ -197,7 +197,7 @@ class MeasuringBench:
 
     def _respondent(self, selector: Selector) -> Respondent:
         try:
-            number = self._registry.resolve(selector)
+            number = self._registry.find(selector)
         except ModelNotFound:
             if self._is_under_way(selector.model):
                 raise no_version_yet(selector.model) from None

@@ -50,7 +50,7 @@ def find_parent(
         ExampleNotFound: it was not trained on an example that shall be left out.
     """
     selector = Selector(model=spec.model, number=spec.parent_version, alias=spec.parent_alias)
-    version = registry.version(spec.model, registry.resolve(selector))
+    version = registry.version(spec.model, registry.find(selector))
     kept = kept_examples(registry, version, "Send all examples again without a parent.")
     removed = set(spec.removed_example_ids)
     _check_known(removed, kept.examples, version.number)

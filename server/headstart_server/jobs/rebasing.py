@@ -123,7 +123,7 @@ class Rebasing:
         parent, full = None, asked
         info = None if asked.chooses_backbone else self._intake.engine.info(asked.backbone)
         if not repeated:
-            version = self._registry.version(spec.model, self._registry.resolve(spec.selector))
+            version = self._registry.version(spec.model, self._registry.find(spec.selector))
             parent = self._parent(version)
             full = _like(asked, version, keeps_recipe=spec.recipe is None)
             if info is not None and parent.examples:

@@ -11,7 +11,15 @@ from sqlalchemy import Connection, and_, delete, insert, or_, select, update
 from headstart_server.database.clock import DatabaseClock
 from headstart_server.database.database import Database
 from headstart_server.database.tables import aliases, models, versions
-from headstart_server.errors import AliasNotFound, ArtifactDamaged, EtagMismatch, StorageAway, VersionInUse
+from headstart_server.errors import (
+    AliasNotFound,
+    ArtifactDamaged,
+    EtagMismatch,
+    ModelNotFound,
+    StorageAway,
+    VersionInUse,
+    VersionNotFound,
+)
 from headstart_server.learning.dataset_findings import DatasetFindings
 from headstart_server.learning.evaluation import Evaluation
 from headstart_server.learning.example_list import ExampleList
@@ -104,6 +112,21 @@ class Registry:
         if number not in route.numbers or not self._is_live(route.numbers[number]):
             raise rows.no_version(selector.model, number, newest=newest)
         return number
+
+    def find(self, selector: Selector) -> int:
+        """As `resolve`, but what memory does not know is looked for in the database.
+
+        Whoever was told by one replica that a version is there may ask another one at once.
+
+        Raises:
+            ModelNotFound, AliasNotFound or VersionNotFound: there is no such version.
+            DatabaseAway: memory knows none, and the database does not answer.
+        """
+        try:
+            return self.resolve(selector)
+        except (ModelNotFound, AliasNotFound, VersionNotFound):
+            self.catch_up()
+        return self.resolve(selector)
 
     def resident(self, model: str, number: int) -> ResidentVersion | None:
         """A version that `resolve` found, if it is in memory."""
@@ -275,7 +298,7 @@ class Registry:
             ModelNotFound, AliasNotFound or VersionNotFound: there is no such version.
             ArtifactDamaged: its evaluation is damaged or missing.
         """
-        version = self.version(selector.model, self.resolve(selector))
+        version = self.version(selector.model, self.find(selector))
         content = self.file(version, evaluation_file.EVALUATION_FILE)
         if content is None:
             return version, None, None

@@ -17,10 +17,12 @@ from headstart_server.embedding.modality import check_modality
 from headstart_server.embedding.queue import Lane, RowFeatures, stacked
 from headstart_server.embedding.tails import with_tail
 from headstart_server.errors import (
+    AliasNotFound,
     InputTooLarge,
     InvalidField,
     ModelNotFound,
     UndecodableInput,
+    VersionNotFound,
     WrongModality,
 )
 from headstart_server.learning.head import Float32
@@ -230,7 +232,7 @@ class Predictor:
 
     async def _resolve(self, selector: Selector, files: Collection[str]) -> ResidentVersion:
         try:
-            number = self._registry.resolve(selector)
+            number = await self._number(selector)
         except ModelNotFound:
             if await asyncio.to_thread(self._is_under_way, selector.model):
                 raise no_version_yet(selector.model) from None
@@ -241,6 +243,12 @@ class Predictor:
         if not version.evidence.files.issuperset(files):
             version = await asyncio.to_thread(self._registry.with_evidence, version, files)
         return version
+
+    async def _number(self, selector: Selector) -> int:
+        try:
+            return self._registry.resolve(selector)
+        except (ModelNotFound, AliasNotFound, VersionNotFound):
+            return await asyncio.to_thread(self._registry.find, selector)
 
     def _embedder(self, version: ResidentVersion) -> Embedder:
         embedder = self._engine.get(version.backbone)

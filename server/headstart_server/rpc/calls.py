@@ -141,7 +141,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if self._turning_away is not None and not method.startswith(_HEALTH):
             self.held += 1
             await self._turning_away.wait()
-            raise _draining()
+            raise _draining(begun=False)
         if task is None:
             yield
             return
@@ -151,14 +151,18 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         except asyncio.CancelledError:
             if task not in self._ended:
                 raise
-            raise _draining() from None
+            raise _draining(begun=True) from None
         finally:
             self._running.discard(task)
             self._ended.discard(task)
 
 
-def _draining() -> Draining:
-    return Draining("The server is stopping. Try again at another replica, or in a moment.")
+def _draining(*, begun: bool) -> Draining:
+    """Says whether the call's work was begun: one that was not may be sent again, whatever it is."""
+    return Draining(
+        "The server is stopping. Try again at another replica, or in a moment.",
+        metadata={"begun": "true" if begun else "false"},
+    )
 
 
 def _code_of(context: Context) -> grpc.StatusCode:

@@ -88,6 +88,7 @@ class Server:
         prediction: the PredictionService.
         models: the ModelService.
         evaluation: the EvaluationService.
+        rates: refuses calls of those who call too often; None takes all.
 
     Raises:
         OSError: the port cannot be had, or a TLS file cannot be read.
@@ -102,11 +103,12 @@ class Server:
         prediction: prediction_service_pb2_grpc.PredictionServiceServicer,
         models: model_service_pb2_grpc.ModelServiceServicer,
         evaluation: evaluation_service_pb2_grpc.EvaluationServiceServicer,
+        rates: grpc.aio.ServerInterceptor | None = None,
     ) -> None:
         self._health = health_aio.HealthServicer()
         self._interceptor = interceptor
         self._server = grpc.aio.server(
-            interceptors=[interceptor],
+            interceptors=[interceptor, *([rates] if rates else [])],
             options=_options(settings),
             maximum_concurrent_rpcs=settings.max_concurrent_calls,
         )

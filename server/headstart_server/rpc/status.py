@@ -50,6 +50,8 @@ CODES: dict[str, grpc.StatusCode] = {
     "ETAG_MISMATCH": grpc.StatusCode.ABORTED,
     "JOB_QUEUE_FULL": _FULL,
     "BACKBONE_QUEUE_FULL": _FULL,
+    "RATE_EXCEEDED": _FULL,
+    "QUOTA_EXCEEDED": _FULL,
     "LOADING": _AWAY,
     "DRAINING": _AWAY,
     "DEADLINE_EXCEEDED": grpc.StatusCode.DEADLINE_EXCEEDED,

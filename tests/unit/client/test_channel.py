@@ -53,6 +53,8 @@ def test_only_what_may_be_repeated_is_retried():
         "ListModels",
         "GetModel",
         "ListBackbones",
+        "GetEvaluation",
+        "GetReport",
     }
     assert retried["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE", "CANCELLED"]
     assert "retryPolicy" not in upload

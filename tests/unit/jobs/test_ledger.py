@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fakes import PATIENCE, Desk, ManualClock, Shelf
-from headstart_server.errors import JobNotFound, JobQueueFull, ModelNotFound, RequestIdReused
+from headstart_server.errors import JobNotFound, JobQueueFull, ModelNotFound, QuotaExceeded, RequestIdReused
 from headstart_server.jobs.job import Findings, Job, JobError, JobState, JobStep, Progress
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError
 from headstart_server.jobs.limits import QueueLimits
@@ -81,6 +81,23 @@ def test_of_many_who_send_one_request_at_once_one_makes_the_job(desk: Desk) -> N
     assert len(found) == 6
     assert len(set(found)) == 1
     assert desk.ledger.count()[JobState.QUEUED] == 1
+
+
+def test_a_model_has_no_more_versions_than_it_may_with_those_to_come(shelf: Shelf) -> None:
+    desk = Desk(shelf, limits=QueueLimits(versions_per_model=2))
+    desk.succeed(desk.running(request_id="r"))
+    failed = desk.submit("second")
+    with pytest.raises(QuotaExceeded) as caught:
+        desk.submit()
+    assert caught.value.metadata == {"subject": "model pets", "limit": "2", "versions": "1", "jobs": "1"}
+    assert caught.value.retry_after is None
+    # What was accepted before is not asked again, and other models have room of their own.
+    assert desk.submit(request_id="r").job_id != failed.job_id
+    desk.submit(model="cars")
+    desk.ledger.cancel(failed.job_id)
+    desk.submit()
+    with pytest.raises(QuotaExceeded):
+        desk.submit()
 
 
 def test_a_full_queue_refuses_and_takes_again_when_a_job_is_claimed(shelf: Shelf) -> None:

@@ -461,6 +461,19 @@ def test_what_another_replica_changes_is_found_by_catching_up(shelf: Shelf) -> N
         other.resolve(Selector(model="pets"))
 
 
+def test_what_another_replica_has_just_made_is_found_at_once(shelf: Shelf) -> None:
+    other = shelf.reopened()
+    shelf.publish(alias="stable")
+    assert other.find(Selector(model="pets")) == 1
+    shelf.publish(alias="next")
+    assert other.find(Selector(model="pets", alias="next")) == 2
+    shelf.publish()
+    assert other.find(Selector(model="pets", number=3)) == 3
+    for missing in (Selector(model="cars"), Selector(model="pets", number=4)):
+        with pytest.raises((ModelNotFound, VersionNotFound)):
+            other.find(missing)
+
+
 def test_catching_up_leaves_models_alone_that_did_not_change(shelf: Shelf) -> None:
     shelf.publish("pets")
     shelf.publish("cars")

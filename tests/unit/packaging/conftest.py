@@ -1,12 +1,22 @@
-"""What the packaging tests read: the project's root and its Dockerfile."""
+"""What the packaging tests read: the project's root, its Dockerfile and its manifests."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
+
+#: A document of a manifest, as YAML gives it.
+Document = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,3 +61,22 @@ def root() -> Path:
 @pytest.fixture(scope="session")
 def stages() -> dict[str, Stage]:
     return read_stages((ROOT / "Dockerfile").read_text())
+
+
+@pytest.fixture(scope="session")
+def kustomize() -> Callable[[Path], list[Document]]:
+    """Builds the kustomization of a folder with kustomize itself, or the one within kubectl."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    for program, *arguments in (["kustomize", "build"], ["kubectl", "kustomize"]):
+        if found := shutil.which(program, path=path):
+            command = [found, *arguments]
+            return lambda folder: _built([*command, str(folder)])
+    if os.environ.get("CI"):
+        pytest.fail("Expected kustomize or kubectl in CI. Received neither: see .ci/run.")
+    pytest.skip("needs kustomize or kubectl (Debian 13: apt-get install kustomize)")
+
+
+def _built(command: list[str]) -> list[Document]:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return list(yaml.safe_load_all(done.stdout))

@@ -245,6 +245,17 @@ async def test_a_version_in_memory_is_not_read_again(stall: Stall) -> None:
     assert again.answers[0].version is first.answers[0].version
 
 
+async def test_a_model_that_another_replica_has_just_made_answers_at_once(stall: Stall) -> None:
+    stall.load()
+    stall.shelf.registry = stall.shelf.reopened()
+    stall.shelf.publish(alias="stable")
+    (answer,) = (await stall.predict([b"a"])).answers
+    assert answer.version.number == 1
+    stall.shelf.publish(alias="next")
+    (answer,) = (await stall.predict([b"a"], [Selector(model="pets", alias="next")])).answers
+    assert answer.version.number == 2
+
+
 async def test_the_time_of_each_stage_is_told(stall: Stall) -> None:
     stall.load()
     stall.shelf.publish()

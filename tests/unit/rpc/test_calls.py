@@ -1,10 +1,13 @@
 """The interceptor: a handler is wrapped once for each method, and nothing is kept for unknown ones."""
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
 
 from headstart_server.rpc.calls import CallInterceptor
 from headstart_server.telemetry import Telemetry
@@ -72,3 +75,57 @@ async def test_a_method_with_both_sides_streaming_is_left_as_it_is(
     handler = server.handlers["/a/Reflect"] = grpc.stream_stream_rpc_method_handler(answer)
     for _ in range(2):
         assert await interceptor.intercept_service(server.find, Details("/a/Reflect")) is handler
+
+
+@dataclass
+class Ended:
+    """The context of a call, which keeps the status that it is ended with."""
+
+    status: Any = None
+
+    async def abort_with_status(self, status: Any) -> None:
+        self.status = status
+        raise grpc.aio.AbortError
+
+    def code(self) -> int:
+        return int(self.status.code.value[0])
+
+    @property
+    def begun(self) -> str:
+        """What the status says of whether the call was begun."""
+        ((_, packed),) = self.status.trailing_metadata
+        info = error_details_pb2.ErrorInfo()
+        rpc_status.status_pb2.Status.FromString(packed).details[0].Unpack(info)
+        assert info.reason == "DRAINING"
+        return info.metadata["begun"]
+
+
+async def test_a_call_that_a_stopping_server_turns_away_is_told_that_it_was_not_begun(
+    interceptor: CallInterceptor, server: Server
+) -> None:
+    call = (await interceptor.intercept_service(server.find, Details("/a/Predict"))).unary_unary
+    interceptor.turn_away()
+    context = Ended()
+    with pytest.raises(grpc.aio.AbortError):
+        await call(b"", context)
+    assert context.begun == "false"
+
+
+async def test_a_call_that_is_ended_when_its_server_stops_is_told_that_it_was_begun(
+    interceptor: CallInterceptor, server: Server
+) -> None:
+    begun = asyncio.Event()
+
+    async def endless(request: Any, context: Any) -> Any:
+        begun.set()
+        await asyncio.Event().wait()
+
+    server.handlers["/a/Delete"] = grpc.unary_unary_rpc_method_handler(endless, request_deserializer=bytes)
+    call = (await interceptor.intercept_service(server.find, Details("/a/Delete"))).unary_unary
+    context = Ended()
+    running = asyncio.create_task(call(b"", context))
+    await begun.wait()
+    interceptor.end_calls()
+    with pytest.raises(grpc.aio.AbortError):
+        await running
+    assert context.begun == "true"

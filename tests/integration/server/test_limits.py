@@ -1,0 +1,67 @@
+"""Limits of callers and models, which are off by default: so at a server of its own, on a stand-in."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+import headstart
+from chaos.replica import Replica
+from headstart import Client
+from server_process import START_SECONDS, eventually
+
+EXAMPLES = [
+    (f"{label}:{place}".encode(), label) for label in ("quick cat", "quick dog") for place in range(5)
+]
+#: Calls a second, and so many at once.
+RATE = 20.0
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    folder = tmp_path_factory.mktemp("limits")
+    server = Replica(folder, max_calls_per_second=RATE, max_versions_per_model=1)
+    server.start()
+    with Client(server.target) as client:
+        eventually(client.ready, START_SECONDS, "a server that serves")
+        yield client
+    server.kill()
+
+
+def test_a_model_gets_no_version_more_than_it_may_have(client: Client) -> None:
+    client.fine_tune(EXAMPLES, model="pets").wait()
+    with pytest.raises(headstart.ResourceExhausted) as caught:
+        client.fine_tune(EXAMPLES, model="pets")
+    assert caught.value.reason == "QUOTA_EXCEEDED"
+    assert caught.value.retry_after is None
+    assert [limit.subject for limit in caught.value.quota_violations] == ["model pets"]
+    client.delete_version("pets", 1)
+    assert client.fine_tune(EXAMPLES, model="pets").wait().number == 2
+
+
+def test_who_calls_too_often_is_told_when_to_come_again_and_health_is_free(client: Client) -> None:
+    refusals: list[headstart.ResourceExhausted] = []
+
+    def call(_: int) -> bool:
+        try:
+            client.models()
+        except headstart.ResourceExhausted as error:
+            refusals.append(error)
+            return False
+        return True
+
+    begun = time.monotonic()
+    with ThreadPoolExecutor(16) as threads:
+        answered = sum(threads.map(call, range(300)))
+    # As many at once as in a second, and then so many a second.
+    assert 1 <= answered <= RATE * (time.monotonic() - begun + 1) + 1
+    assert refusals
+    for refusal in refusals:
+        assert refusal.reason == "RATE_EXCEEDED"
+        assert refusal.retry_after is not None
+        assert 0 <= refusal.retry_after.total_seconds() <= 1 / RATE
+    assert all(client.ready() for _ in range(int(2 * RATE)))
+    # After that time it is served again.
+    time.sleep(2 / RATE)
+    client.models()

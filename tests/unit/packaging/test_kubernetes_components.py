@@ -1,0 +1,280 @@
+"""Every component can be taken or left, and does what docs/kubernetes.md says."""
+
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+
+from headstart_server.__main__ import command
+from headstart_server.backbones.declaration import declared
+from headstart_server.rpc.server import SERVICE_NAMES
+
+#: A document of a manifest, as YAML gives it.
+Document = dict[str, Any]
+Build = Callable[[Path], list[Document]]
+
+LABELS = {"app.kubernetes.io/name": "headstart"}
+COMPONENTS = {
+    "replicas",
+    "network-policy",
+    "autoscaler",
+    "autoscaler-queue",
+    "service-monitor",
+    "grpc-route",
+    "backbones",
+}
+#: Kinds that no component but this one brings.
+BRINGS = {
+    "network-policy": "NetworkPolicy",
+    "autoscaler": "HorizontalPodAutoscaler",
+    "service-monitor": "ServiceMonitor",
+    "grpc-route": "GRPCRoute",
+}
+#: Components that change what another one brings.
+NEEDS = {"autoscaler": {"autoscaler-queue"}, "replicas": {"autoscaler", "autoscaler-queue"}}
+
+
+def _exactly(required: Iterable[str] = (), /, **properties: Document) -> Document:
+    """The schema of an object with these properties and no others; those required are by default all."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(required) or list(properties),
+        "additionalProperties": False,
+    }
+
+
+def _list(items: Document, most: int) -> Document:
+    return {"type": "array", "items": items, "minItems": 1, "maxItems": most}
+
+
+_NAME = {"type": "string", "pattern": "^[a-z]([-a-z0-9]*[a-z0-9])?$", "maxLength": 63}
+_HOST = {"type": "string", "pattern": r"^(\*\.)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", "maxLength": 253}
+_DURATION = {"type": "string", "pattern": "^[1-9][0-9]*s$"}
+_METADATA = _exactly(name=_NAME, labels={"const": LABELS})
+#: The part that we use of what is no part of Kubernetes itself, after the published definitions
+#: of Gateway API's standard channel (v1) and of prometheus-operator.
+CUSTOM = {
+    "GRPCRoute": _exactly(
+        apiVersion={"const": "gateway.networking.k8s.io/v1"},
+        kind={"const": "GRPCRoute"},
+        metadata=_METADATA,
+        spec=_exactly(
+            ("parentRefs", "rules"),
+            parentRefs=_list(_exactly(("name",), name=_NAME, namespace=_NAME), 32),
+            hostnames=_list(_HOST, 16),
+            rules=_list(
+                _exactly(
+                    matches=_list(
+                        _exactly(
+                            method=_exactly(
+                                type={"const": "Exact"},
+                                service={
+                                    "type": "string",
+                                    "pattern": r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$",
+                                },
+                            )
+                        ),
+                        64,
+                    ),
+                    backendRefs=_list(
+                        _exactly(name=_NAME, port={"type": "integer", "minimum": 1, "maximum": 65535}), 16
+                    ),
+                ),
+                16,
+            ),
+        ),
+    ),
+    "ServiceMonitor": _exactly(
+        apiVersion={"const": "monitoring.coreos.com/v1"},
+        kind={"const": "ServiceMonitor"},
+        metadata=_METADATA,
+        spec=_exactly(
+            selector=_exactly(matchLabels={"const": LABELS}),
+            endpoints=_list(
+                _exactly(
+                    port={"type": "string"},
+                    path={"type": "string", "pattern": "^/"},
+                    interval=_DURATION,
+                    scrapeTimeout=_DURATION,
+                ),
+                16,
+            ),
+        ),
+    ),
+}
+
+
+def validate(document: Document) -> None:
+    """Check a document against the schema of its kind."""
+    if schema := CUSTOM.get(document["kind"]):
+        jsonschema.validate(document, schema)
+    else:
+        kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
+
+
+@pytest.fixture(scope="module")
+def production(root: Path, kustomize: Build) -> list[Document]:
+    return kustomize(root / "k8s/overlays/production")
+
+
+@pytest.fixture(scope="module")
+def only(production: list[Document]) -> Callable[..., Document]:
+    """Finds the one document of a kind, of several the one whose name begins so."""
+
+    def find(kind: str, name: str = "") -> Document:
+        [found] = [
+            each
+            for each in production
+            if each["kind"] == kind and each["metadata"]["name"].startswith(name or "headstart")
+        ]
+        return found
+
+    return find
+
+
+def test_production_takes_every_component(root: Path) -> None:
+    taken = yaml.safe_load((root / "k8s/overlays/production/kustomization.yaml").read_text())["components"]
+    assert {Path(each).name for each in taken} == COMPONENTS
+    assert {folder.name for folder in (root / "k8s/components").iterdir()} == COMPONENTS
+
+
+def test_all_of_production_is_valid_labelled_and_without_a_secret(production: list[Document]) -> None:
+    for document in production:
+        validate(document)
+        assert document["metadata"]["labels"] == LABELS
+        assert "namespace" not in document["metadata"]
+    assert "Secret" not in {document["kind"] for document in production}
+
+
+@pytest.mark.parametrize("field", ["timeout", "weight"])
+def test_a_field_that_the_gateway_api_has_not_there_is_found(
+    only: Callable[..., Document], field: str
+) -> None:
+    route = only("GRPCRoute")
+    rule = {**route["spec"]["rules"][0], field: 1}
+    with pytest.raises(jsonschema.ValidationError):
+        validate({**route, "spec": {**route["spec"], "rules": [rule]}})
+
+
+@pytest.mark.parametrize("left", sorted(COMPONENTS))
+def test_each_component_can_be_left_out(left: str, root: Path, tmp_path: Path, kustomize: Build) -> None:
+    shutil.copytree(root / "k8s", tmp_path / "k8s")
+    overlay = tmp_path / "k8s/overlays/production"
+    content = yaml.safe_load((overlay / "kustomization.yaml").read_text())
+    out = {left, *NEEDS.get(left, ())}
+    content["components"] = [each for each in content["components"] if Path(each).name not in out]
+    (overlay / "kustomization.yaml").write_text(yaml.safe_dump(content))
+
+    built = kustomize(overlay)
+
+    for document in built:
+        validate(document)
+    kinds = {document["kind"] for document in built}
+    assert kinds & set(BRINGS.values()) == {kind for name, kind in BRINGS.items() if name not in out}
+    [deployment] = [document["spec"] for document in built if document["kind"] == "Deployment"]
+    assert ("initContainers" in deployment["template"]["spec"]) == ("backbones" not in out)
+    if "autoscaler" in out:
+        assert deployment["replicas"] == (1 if "replicas" in out else 3)
+
+
+def test_only_labelled_namespaces_reach_only_the_two_ports(only: Callable[..., Document]) -> None:
+    policy = only("NetworkPolicy")["spec"]
+    assert policy["podSelector"]["matchLabels"] == LABELS
+    assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
+    assert {
+        rule["ports"][0]["port"]: [tuple(each["namespaceSelector"]["matchLabels"]) for each in rule["from"]]
+        for rule in policy["ingress"]
+    } == {"grpc": [("headstart-caller",)], "metrics": [("headstart-scraper",)]}
+    assert all(len(rule["ports"]) == 1 for rule in policy["ingress"])
+
+
+def test_pods_reach_names_database_and_bucket_and_no_credentials_of_their_node(
+    only: Callable[..., Document],
+) -> None:
+    rules = only("NetworkPolicy")["spec"]["egress"]
+    assert all(rule["to"] for rule in rules)
+    assert [[port["port"] for port in rule["ports"]] for rule in rules] == [[53, 53], [5432], [443]]
+    for rule in rules:
+        for block in (each["ipBlock"] for each in rule["to"] if "ipBlock" in each):
+            if block["cidr"] == "0.0.0.0/0":
+                assert "169.254.0.0/16" in block["except"]
+            if block["cidr"] == "::/0":
+                assert {"fe80::/10", "fd00:ec2::254/128"} <= set(block["except"])
+
+
+def test_the_autoscaler_goes_by_processors_and_by_jobs_that_wait(only: Callable[..., Document]) -> None:
+    autoscaler, deployment = only("HorizontalPodAutoscaler")["spec"], only("Deployment")
+    reference = autoscaler["scaleTargetRef"]
+    assert (reference["kind"], reference["name"]) == ("Deployment", deployment["metadata"]["name"])
+    assert "replicas" not in deployment["spec"]
+    processors, waiting = autoscaler["metrics"]
+    container = deployment["spec"]["template"]["spec"]["containers"][0]
+    assert processors["containerResource"]["container"] == container["name"]
+    assert container["resources"]["requests"]["cpu"]
+    assert waiting["external"]["metric"] == {"name": "headstart_jobs_queued"}
+
+
+def test_the_monitor_finds_one_service_with_the_port_it_scrapes(
+    production: list[Document], only: Callable[..., Document]
+) -> None:
+    [endpoint] = only("ServiceMonitor")["spec"]["endpoints"]
+    services = [document for document in production if document["kind"] == "Service"]
+    found = [
+        service["metadata"]["name"]
+        for service in services
+        if endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
+    ]
+    assert found == ["headstart"]
+
+
+def test_the_route_passes_on_exactly_the_services_of_the_contract(only: Callable[..., Document]) -> None:
+    [rule] = only("GRPCRoute")["spec"]["rules"]
+    assert {match["method"]["service"] for match in rule["matches"]} == set(SERVICE_NAMES)
+    service = only("Service", rule["backendRefs"][0]["name"])
+    assert service["spec"].get("clusterIP") is None
+    assert [port["port"] for port in service["spec"]["ports"]] == [rule["backendRefs"][0]["port"]]
+
+
+def test_declared_backbones_are_prepared_where_the_server_looks_for_them(
+    only: Callable[..., Document], stages: dict[str, Any], tmp_path: Path
+) -> None:
+    pod = only("Deployment")["spec"]["template"]["spec"]
+    copying, preparing = pod["initContainers"]
+    [serving] = pod["containers"]
+    assert "HEADSTART_BACKBONE_CACHE=/opt/headstart-networks" in stages["cpu"].all("ENV")
+    assert copying["command"][-2:] == ["/opt/headstart-networks/.", "/networks"]
+    assert preparing["args"] == ["prepare"]
+    settings = {each["name"]: each["value"] for each in preparing["env"]}
+    assert settings.items() <= {each["name"]: each.get("value") for each in serving["env"]}.items()
+    for container in (preparing, serving):
+        mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+        assert mounts[settings["HEADSTART_BACKBONES"]] == "backbones"
+        assert mounts[settings["HEADSTART_BACKBONE_CACHE"]] == "networks"
+    for container in (copying, preparing):
+        assert container["image"] == serving["image"]
+        assert container["securityContext"] == serving["securityContext"]
+    # A ConfigMap is mounted as links into a hidden folder, which is no second declaration.
+    content = only("ConfigMap", "headstart-backbones")["data"]["backbones.toml"]
+    (tmp_path / "..data").mkdir()
+    (tmp_path / "..data/backbones.toml").write_text(content)
+    (tmp_path / "backbones.toml").symlink_to("..data/backbones.toml")
+    assert [each.name for each in declared(tmp_path, ())] == ["mobilenet-v3-small"]
+
+
+def test_every_setting_is_one_that_the_server_has(production: list[Document]) -> None:
+    from typer.main import get_command
+
+    group: Any = get_command(command)
+    known = {str(parameter.envvar) for parameter in group.commands["serve"].params}
+    for document in production:
+        if document["kind"] == "ConfigMap":
+            assert {name for name in document["data"] if name.startswith("HEADSTART_")} <= known
+        if document["kind"] == "Deployment":
+            names = {each["name"] for each in document["spec"]["template"]["spec"]["containers"][0]["env"]}
+            assert {name for name in names if name.startswith("HEADSTART_")} <= known

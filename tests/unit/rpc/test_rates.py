@@ -1,0 +1,132 @@
+"""Each caller has a bucket of tokens of its own, and health is free."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import pytest
+
+from fakes import ManualClock
+from headstart_server.errors import RateExceeded
+from headstart_server.rpc import rates
+from headstart_server.rpc.rates import RateInterceptor, Rates
+
+
+@dataclass
+class Details:
+    """What is known of a call before it is handled."""
+
+    method: str
+
+
+@dataclass
+class Context:
+    """Where a call comes from."""
+
+    address: str
+
+    def peer(self) -> str:
+        return self.address
+
+
+async def answer(request: Any, context: Any) -> Any:
+    return request
+
+
+async def answers(request: Any, context: Any) -> Any:
+    yield request
+    yield request
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+def test_after_a_burst_calls_go_at_the_rate(clock: ManualClock) -> None:
+    buckets = Rates(10.0, burst=3, clock=clock)
+    assert [buckets.take("a") for _ in range(3)] == [0.0, 0.0, 0.0]
+    assert buckets.take("a") == pytest.approx(0.1, abs=1e-6)
+    clock.advance(0.1)
+    assert buckets.take("a") == 0.0
+    assert buckets.take("a") > 0
+    # A refused call costs nothing, and a pause gives no more than a burst.
+    clock.advance(60.0)
+    assert [buckets.take("a") == 0.0 for _ in range(4)] == [True, True, True, False]
+
+
+@pytest.mark.parametrize(("rate", "at_once"), [(0.5, 1), (1.0, 1), (2.5, 3), (100.0, 100)])
+def test_a_second_s_worth_may_come_at_once(clock: ManualClock, rate: float, at_once: int) -> None:
+    buckets = Rates(rate, clock=clock)
+    taken = [buckets.take("a") for _ in range(at_once + 1)]
+    assert taken[:-1] == [0.0] * at_once
+    assert taken[-1] > 0
+
+
+@pytest.mark.parametrize("rate", [0.3, 7.0, 33.0])
+def test_over_a_long_time_the_rate_holds(clock: ManualClock, rate: float) -> None:
+    buckets = Rates(rate, burst=1, clock=clock)
+    taken = 0
+    for _ in range(10_000):
+        taken += buckets.take("a") == 0.0
+        clock.advance(0.01)
+    assert taken == pytest.approx(100 * rate, rel=0.25)
+    assert taken <= 100 * rate + 1
+
+
+def test_one_caller_takes_nothing_from_another(clock: ManualClock) -> None:
+    buckets = Rates(1.0, clock=clock)
+    assert buckets.take("a") == 0.0
+    assert buckets.take("a") > 0
+    assert buckets.take("b") == 0.0
+
+
+def test_callers_that_are_quiet_are_forgotten(clock: ManualClock) -> None:
+    buckets = Rates(1.0, clock=clock)
+    for place in range(5 * rates.MOST_KNOWN):
+        buckets.take(str(place))
+        clock.advance(0.01)
+    assert len(buckets) <= rates.MOST_KNOWN + 1
+
+
+@pytest.mark.parametrize("make", [grpc.unary_unary_rpc_method_handler, grpc.stream_unary_rpc_method_handler])
+async def test_a_call_too_many_is_told_when_to_come_again(clock: ManualClock, make: Any) -> None:
+    async def find(details: Any) -> Any:
+        return make(answer)
+
+    interceptor = RateInterceptor(Rates(2.0, burst=1, clock=clock))
+    handler = await interceptor.intercept_service(find, Details("/a/Predict"))
+    call = handler.unary_unary or handler.stream_unary
+    assert await call(b"x", Context("ipv4:10.0.0.1:5001")) == b"x"
+    with pytest.raises(RateExceeded) as caught:
+        await call(b"x", Context("ipv4:10.0.0.1:5002"))
+    assert caught.value.retry_after == pytest.approx(0.5)
+    assert await call(b"x", Context("ipv6:%5Bfe80::1%5D:5001")) == b"x"
+
+
+async def test_a_stream_counts_once(clock: ManualClock) -> None:
+    async def find(details: Any) -> Any:
+        return grpc.unary_stream_rpc_method_handler(answers)
+
+    interceptor = RateInterceptor(Rates(2.0, burst=1, clock=clock))
+    call = (await interceptor.intercept_service(find, Details("/a/Watch"))).unary_stream
+    assert [each async for each in call(b"x", Context("ipv4:10.0.0.1:1"))] == [b"x", b"x"]
+    with pytest.raises(RateExceeded):
+        _ = [each async for each in call(b"x", Context("ipv4:10.0.0.1:1"))]
+
+
+async def test_health_reflection_and_what_there_is_not_are_left_alone(clock: ManualClock) -> None:
+    handlers = {
+        "/grpc.health.v1.Health/Check": grpc.unary_unary_rpc_method_handler(answer),
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": (
+            grpc.stream_stream_rpc_method_handler(answers)
+        ),
+        "/a/Unknown": None,
+    }
+
+    async def find(details: Any) -> Any:
+        return handlers[details.method]
+
+    interceptor = RateInterceptor(Rates(1.0, clock=clock))
+    for name, handler in handlers.items():
+        assert await interceptor.intercept_service(find, Details(name)) is handler
