@@ -143,6 +143,7 @@ class App:
             limits=_queue_limits(config),
             slots=config.workers,
             lease_seconds=config.lease_seconds,
+            on_taken_over=self.telemetry.job_taken_over,
         )
         lease = Lease(seconds=config.lease_seconds, beat=config.beat_seconds)
         self._heart = Heart(self.ledger, lease, is_shared=self._database.is_shared)

@@ -14,12 +14,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from headstart_server.call_metrics import SECONDS, CallMetrics
+
 log = structlog.get_logger(__name__)
 
 #: Models and versions that get a time series of their own; further ones share the name `other`.
 MAX_NAMED_SERIES = 200
 
-_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 _ROWS = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -51,27 +52,13 @@ class Telemetry:
             "Time from the start of the process until it served; 0 before.",
             registry=registry,
         )
-        self._started = Counter(
-            "grpc_server_started_total", "Calls that arrived.", ["grpc_method"], registry=registry
-        )
-        self._handled = Counter(
-            "grpc_server_handled_total",
-            "Calls that ended, by code.",
-            ["grpc_method", "grpc_code"],
-            registry=registry,
-        )
-        self._handling = Histogram(
-            "grpc_server_handling_seconds",
-            "Time from a call's arrival to its end.",
-            ["grpc_method"],
-            buckets=_SECONDS,
-            registry=registry,
-        )
+        #: Of gRPC calls.
+        self.calls = CallMetrics(registry)
         self._stages = Histogram(
             "headstart_predict_stage_seconds",
             "Time of each stage of a Predict call.",
             ["stage"],
-            buckets=_SECONDS,
+            buckets=SECONDS,
             registry=registry,
         )
         self._predictions = Counter(
@@ -87,7 +74,15 @@ class Telemetry:
             "headstart_batch_seconds",
             "Time of each backbone batch.",
             ["lane"],
-            buckets=_SECONDS,
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._row_seconds = Histogram(
+            "headstart_row_seconds",
+            "Time from an input's arrival in a lane to its features: waiting, decoding and the backbone; of the "
+            "slowest input of each batch.",
+            ["lane"],
+            buckets=SECONDS,
             registry=registry,
         )
         self._dropped = Counter(
@@ -107,6 +102,11 @@ class Telemetry:
             "Features that were not written to disk: too many waited, or the disk is full or fails.",
             registry=registry,
         )
+        self._taken_over = Counter(
+            "headstart_jobs_taken_over_total",
+            "Jobs that this replica took over from one that had died or fallen silent.",
+            registry=registry,
+        )
         self._job_ends = Counter(
             "headstart_job_runs_total", "Runs of jobs that ended, by outcome.", ["outcome"], registry=registry
         )
@@ -114,7 +114,7 @@ class Telemetry:
             "headstart_job_step_seconds",
             "Time of each step of a job.",
             ["step"],
-            buckets=_SECONDS,
+            buckets=SECONDS,
             registry=registry,
         )
         self._published = Counter(
@@ -157,15 +157,6 @@ class Telemetry:
         """The server serves, some seconds after its process was started."""
         self._start.set(seconds)
 
-    def call_started(self, method: str) -> None:
-        """A call of a method arrived."""
-        self._series(self._started, method).inc()
-
-    def call_ended(self, method: str, code: str, seconds: float) -> None:
-        """A call of a method ended with a gRPC code after some seconds."""
-        self._series(self._handled, method, code).inc()
-        self._series(self._handling, method).observe(seconds)
-
     def predicted(self, stages: Mapping[str, float], versions: Mapping[tuple[str, int], int]) -> None:
         """A Predict call was answered: seconds of each stage, and inputs by (model, version)."""
         for stage, seconds in stages.items():
@@ -174,10 +165,11 @@ class Telemetry:
             name, number = self._names.pair(model, str(version))
             self._series(self._predictions, name, number).inc(inputs)
 
-    def batch_ran(self, lane: _Named, rows: int, seconds: float) -> None:
-        """A backbone batch of some rows ran for some seconds."""
+    def batch_ran(self, lane: _Named, rows: int, seconds: float, slowest: float) -> None:
+        """A batch of some rows ran for some seconds; its slowest row took `slowest` from arrival to end."""
         self._series(self._batch_rows, lane.value).observe(rows)
         self._series(self._batch_seconds, lane.value).observe(seconds)
+        self._series(self._row_seconds, lane.value).observe(slowest)
 
     def rows_dropped(self, lane: _Named, rows: int, cause: str) -> None:
         """Rows left a queue unrun."""
@@ -190,6 +182,10 @@ class Telemetry:
     def cache_writes_dropped(self, count: int) -> None:
         """Some features were not written to disk."""
         self._cache_dropped.inc(count)
+
+    def job_taken_over(self) -> None:
+        """A job was taken over from another process."""
+        self._taken_over.inc()
 
     def job_ended(self, outcome: str) -> None:
         """A run of a job ended."""
