@@ -340,6 +340,15 @@ def serve(
     max_pixels: Annotated[
         int, _option("max_pixels", "Most pixels of one picture.", _LIMITS, min=1)
     ] = Config.max_pixels,
+    trace_endpoint: Annotated[
+        str | None,
+        _option(
+            "trace_endpoint",
+            "Collector that traces are sent to by OTLP/gRPC (extra otel), such as http://HOST:4317; "
+            "by default as the OTEL_... variables say, and none without.",
+            _LOGS,
+        ),
+    ] = None,
     log_level: Annotated[
         str, _option("log_level", "Lowest level logged: debug, info, warning or error.", _LOGS)
     ] = Config.log_level,

@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import math
+import os
 import shutil
 import signal
 import socket
@@ -80,6 +81,7 @@ from headstart_server.rpc.prediction_service import PredictionService
 from headstart_server.rpc.server import Server, ServerSettings, TlsFiles
 from headstart_server.storage.places import Places, open_places
 from headstart_server.telemetry import Telemetry, configure_logs, process_age
+from headstart_server.trace_setting import open_tracing
 
 log = structlog.get_logger(__name__)
 
@@ -92,6 +94,8 @@ DATABASE_WAIT_SECONDS = 30.0
 
 #: Most rows of a training batch unless a setting says otherwise: some tens of milliseconds on a CPU.
 TRAIN_SLICE = 8
+#: Seconds in which a server that stops sends its last traces.
+TRACES_SECONDS = 3.0
 #: Seconds that features wait to be written to disk: those that a killed server loses.
 FEATURE_STORE_REST = 1.0
 
@@ -120,6 +124,7 @@ class App:
         threadpool_limits(1, user_api="blas")
         software = package_version("headstart")
         self.telemetry = Telemetry(software)
+        self.tracing = open_tracing(config.trace_endpoint, os.environ, software)
         self._locks = [_lock(config.data, "data")]
         self._database = self._open_database()
         places = open_places(config.artifacts, config.data, copies_bytes=config.artifact_copies_mib * _MIB)
@@ -173,6 +178,7 @@ class App:
             max_activation_bytes=config.activations_mib * _MIB,
             software=f"headstart {software}",
             matrices=_matrices(config),
+            tracing=self.tracing,
         )
         self.workers = WorkerPool(
             self.ledger,
@@ -181,6 +187,7 @@ class App:
             lambda _: self._sweep_archives(),
             self.telemetry,
             size=config.workers,
+            tracing=self.tracing,
         )
         self.intake = Intake(
             self.ledger,
@@ -189,6 +196,7 @@ class App:
             self.registry,
             self.workers.wake,
             max_activation_bytes=tools.max_activation_bytes,
+            tracing=self.tracing,
         )
         self._follower = Follower(self.ledger, self.changes)
         self._add_gauges()
@@ -241,6 +249,7 @@ class App:
         await server.stop(grace)
         await workers
         await asyncio.to_thread(self._leave)
+        await asyncio.to_thread(self.tracing.close, TRACES_SECONDS)
         self.engine.close()
         self._cache.close()
         self._database.close()
@@ -424,7 +433,7 @@ class App:
         long_work = LongWork()
         return Server(
             settings,
-            CallInterceptor(self.telemetry),
+            CallInterceptor(self.telemetry, self.tracing),
             fine_tuning=FineTuningService(
                 self.intake,
                 Rebasing(self.intake, self.registry),
@@ -433,7 +442,7 @@ class App:
                 cancel=self.cancel,
                 long_work=long_work,
             ),
-            prediction=PredictionService(predictor, self.telemetry),
+            prediction=PredictionService(predictor, self.telemetry, tracing=self.tracing),
             models=ModelService(self.registry, self.engine, reporter, self._forgetting.forget, long_work),
             evaluation=EvaluationService(bench, long_work),
         )

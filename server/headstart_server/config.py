@@ -67,6 +67,8 @@ class Config:
         max_connection_age_seconds: a connection is closed, gracefully, at this age; 0 for never.
         grace_seconds: what running calls get to end when the server stops; running jobs go back to the queue.
         job_retention_hours: how long ended jobs are remembered.
+        trace_endpoint: collector that traces are sent to by OTLP/gRPC, `http://HOST:PORT`, or https; None for
+            that of OpenTelemetry's environment variables, and no traces without them.
         log_level: lowest level logged.
         log_format: `text`, `json`, or `auto`: text on a terminal, else JSON.
     """
@@ -120,6 +122,7 @@ class Config:
     max_connection_age_seconds: float = 0.0
     grace_seconds: float = 30.0
     job_retention_hours: float = 168.0
+    trace_endpoint: str | None = None
     log_level: str = "info"
     log_format: str = "auto"
 
@@ -132,6 +135,11 @@ class Config:
         if not 0 <= self.train_share < 1:
             raise ValueError(
                 f"Expected a --train-share of 0 or more and below 1. Received: {self.train_share:g}."
+            )
+        if self.trace_endpoint is not None and not self.trace_endpoint.startswith(("http://", "https://")):
+            raise ValueError(
+                "Expected a --trace-endpoint like http://HOST:4317, or https. "
+                f"Received: {self.trace_endpoint!r}."
             )
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("Expected both --tls-cert and --tls-key, or neither. Received: one of them.")

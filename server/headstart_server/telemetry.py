@@ -79,8 +79,7 @@ class Telemetry:
         )
         self._row_seconds = Histogram(
             "headstart_row_seconds",
-            "Time from an input's arrival in a lane to its features: waiting, decoding and the backbone; of the "
-            "slowest input of each batch.",
+            "Time from an input's arrival in a lane to its features, of the slowest input of each batch.",
             ["lane"],
             buckets=SECONDS,
             registry=registry,

@@ -43,6 +43,7 @@ from headstart_server.models.registry import AliasMovedError
 from headstart_server.models.store import EXAMPLES_FILE, VersionStore
 from headstart_server.models.tail_file import TAIL_FILE, encode
 from headstart_server.models.version import Manifest, TailFacts
+from headstart_server.tracing import NO_TRACING, Tracing
 
 #: Seconds of a fit from which on it is put aside: what took less is sooner fitted again than written.
 STAGE_SECONDS = 1.0
@@ -77,6 +78,7 @@ class FineTuneTools:
         clock: seconds that only go up.
         now: seconds since 1970.
         sleep: waits so many seconds.
+        tracing: makes spans of a job's steps.
     """
 
     ledger: Ledger
@@ -93,6 +95,7 @@ class FineTuneTools:
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
+    tracing: Tracing = NO_TRACING
 
 
 class FineTuneRun:
@@ -109,7 +112,13 @@ class FineTuneRun:
         self._tools = tools
         self._checkpoint = checkpoint
         self._telling = Telling(
-            job, tools.ledger, tools.observer, checkpoint, clock=tools.clock, sleep=tools.sleep
+            job,
+            tools.ledger,
+            tools.observer,
+            checkpoint,
+            clock=tools.clock,
+            sleep=tools.sleep,
+            tracing=tools.tracing,
         )
         self._activations = JobActivations(job.spec.recipe, tools.max_activation_bytes)
         self._staged_fits = StagedFits(tools.versions)

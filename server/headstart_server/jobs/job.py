@@ -130,6 +130,8 @@ class Job:
         crashes: how often a process died while it ran the job.
         staged: where an earlier attempt has put its fit aside; None for nowhere.
         choosing: what earlier attempts have found of backbones, as they wrote it down; None for nothing.
+        trace_context: the span of the call that asked for it, as W3C's `traceparent`; None if it was not
+            traced.
     """
 
     job_id: str
@@ -156,6 +158,7 @@ class Job:
     crashes: int = 0
     staged: str | None = None
     choosing: Mapping[str, Any] | None = None
+    trace_context: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -114,6 +114,7 @@ def job(connection: Connection, row: Row[Any]) -> Job:
         crashes=row.crashes,
         staged=row.checkpoint.get("staged"),
         choosing=row.choosing,
+        trace_context=row.payload.get("trace_context"),
     )
 
 

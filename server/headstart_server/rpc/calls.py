@@ -19,6 +19,7 @@ from headstart_server.call_metrics import MethodMetrics
 from headstart_server.errors import Draining, InvalidField
 from headstart_server.rpc.status import status_of
 from headstart_server.telemetry import Telemetry
+from headstart_server.tracing import NO_TRACING, Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -35,10 +36,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     Args:
         telemetry: is told of each call.
+        tracing: makes a span of each call, if traces are on.
     """
 
-    def __init__(self, telemetry: Telemetry) -> None:
+    def __init__(self, telemetry: Telemetry, tracing: Tracing = NO_TRACING) -> None:
         self._telemetry = telemetry
+        self._tracing = tracing
         self._turning_away: asyncio.Event | None = None
         #: Calls that came since new ones are held.
         self.held = 0
@@ -121,6 +124,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         started = time.perf_counter()
         metrics = self._methods[method]
         metrics.started()
+        span = None
+        # Health is asked for every few seconds, by machines.
+        if self._tracing.is_on and not method.startswith(_HEALTH):
+            span = self._tracing.call(method, context.invocation_metadata)
         code = grpc.StatusCode.OK
         task = asyncio.current_task()
         try:
@@ -141,7 +148,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             await context.abort_with_status(status)
         finally:
             seconds = time.perf_counter() - started
-            metrics.ended(code.name, seconds)
+            metrics.ended(code.name, seconds, None if span is None else span.exemplar)
+            if span is not None:
+                span.end(code.name)
             log.debug("call", method=method, code=code.name, seconds=round(seconds, 6))
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Metrics of calls: the names and labels that dashboards of gRPC servers ask for, and no series beyond them."""
+"""Metrics of calls: names and labels that dashboards of gRPC servers ask for, and no series beyond them."""
 
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
