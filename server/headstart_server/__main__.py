@@ -340,6 +340,26 @@ def serve(
     max_pixels: Annotated[
         int, _option("max_pixels", "Most pixels of one picture.", _LIMITS, min=1)
     ] = Config.max_pixels,
+    grid_gco2_per_kwh: Annotated[
+        float,
+        _option(
+            "grid_gco2_per_kwh",
+            "Grams of CO2-equivalent of a kilowatt-hour here, for what fine-tunes are said to cost.",
+            _LOGS,
+            min=0.0,
+            max=2000.0,
+        ),
+    ] = Config.grid_gco2_per_kwh,
+    cpu_watts_per_core: Annotated[
+        float,
+        _option(
+            "cpu_watts_per_core",
+            "Watts of a busy core, where the machine does not tell what it uses.",
+            _LOGS,
+            min=0.1,
+            max=100.0,
+        ),
+    ] = Config.cpu_watts_per_core,
     trace_endpoint: Annotated[
         str | None,
         _option(

@@ -44,6 +44,7 @@ from headstart_server.embedding.engine import BackboneSource, Engine
 from headstart_server.embedding.feature_store import FeatureStore
 from headstart_server.embedding.queue import Lane, LaneQueue
 from headstart_server.embedding.sqlite_file import delete
+from headstart_server.energy import EnergyMeter
 from headstart_server.errors import Away, DatabaseAway, StorageAway, StorageFull
 from headstart_server.jobs.archives import Archives
 from headstart_server.jobs.changes import Changes
@@ -69,6 +70,7 @@ from headstart_server.learning.ridge import NUMPY
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore
+from headstart_server.power import Gpus, counters, gpu_gauges, open_gpus
 from headstart_server.prediction.predictor import Predictor
 from headstart_server.report.reporter import Reporter
 from headstart_server.rpc.calls import CallInterceptor
@@ -125,6 +127,11 @@ class App:
         software = package_version("headstart")
         self.telemetry = Telemetry(software)
         self.tracing = open_tracing(config.trace_endpoint, os.environ, software)
+        gpus = open_gpus()
+        self._energy = EnergyMeter(
+            counters(gpus, watts_per_core=config.cpu_watts_per_core),
+            grid_gco2e_per_kwh=config.grid_gco2_per_kwh,
+        )
         self._locks = [_lock(config.data, "data")]
         self._database = self._open_database()
         places = open_places(config.artifacts, config.data, copies_bytes=config.artifact_copies_mib * _MIB)
@@ -179,6 +186,7 @@ class App:
             software=f"headstart {software}",
             matrices=_matrices(config),
             tracing=self.tracing,
+            energy=self._energy,
         )
         self.workers = WorkerPool(
             self.ledger,
@@ -199,7 +207,7 @@ class App:
             tracing=self.tracing,
         )
         self._follower = Follower(self.ledger, self.changes)
-        self._add_gauges()
+        self._add_gauges(gpus)
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
         """Serve until told to stop by SIGTERM, SIGINT or the event; then stop gracefully.
@@ -349,6 +357,7 @@ class App:
                 log.exception("cleaning_failed")
 
     def _clean(self) -> None:
+        self._energy.update()
         self._forgetting.drop_here()
         if not self.ledger.may_clean("rows", CLEAN_SECONDS):
             return
@@ -458,8 +467,18 @@ class App:
         self.metrics_port = server.server_port
         log.info("metrics", address=f"{host}:{self.metrics_port}/metrics")
 
-    def _add_gauges(self) -> None:
+    def _add_gauges(self, gpus: Gpus | None) -> None:
         gauge = self.telemetry.gauge
+        for name, (description, read) in ({} if gpus is None else gpu_gauges(gpus)).items():
+            gauge(name, description, "device", read)
+        self.telemetry.counter(
+            "headstart_energy_joules_total",
+            "Energy of this server, by where it is known from: cpu_time is an estimate.",
+            "source",
+            self._energy.totals,
+        )
+        cores = available_cores()
+        gauge("headstart_cores", "Cores that this server may use.", "device", lambda: {"cpu": float(cores)})
         gauge(
             "headstart_queue_rows",
             "Inputs that wait for a backbone, decoded or not.",

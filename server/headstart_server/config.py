@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from headstart_server.energy import GRID_GCO2E_PER_KWH, WATTS_PER_CORE
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -67,6 +69,8 @@ class Config:
         max_connection_age_seconds: a connection is closed, gracefully, at this age; 0 for never.
         grace_seconds: what running calls get to end when the server stops; running jobs go back to the queue.
         job_retention_hours: how long ended jobs are remembered.
+        grid_gco2_per_kwh: grams of CO2-equivalent of a kilowatt-hour here, for what fine-tunes are said to cost.
+        cpu_watts_per_core: watts of a busy core, where the machine does not tell what it uses.
         trace_endpoint: collector that traces are sent to by OTLP/gRPC, `http://HOST:PORT`, or https; None for
             that of OpenTelemetry's environment variables, and no traces without them.
         log_level: lowest level logged.
@@ -122,6 +126,8 @@ class Config:
     max_connection_age_seconds: float = 0.0
     grace_seconds: float = 30.0
     job_retention_hours: float = 168.0
+    grid_gco2_per_kwh: float = GRID_GCO2E_PER_KWH
+    cpu_watts_per_core: float = WATTS_PER_CORE
     trace_endpoint: str | None = None
     log_level: str = "info"
     log_format: str = "auto"

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from headstart_server.call_metrics import SECONDS, CallMetrics
@@ -42,6 +43,7 @@ class Telemetry:
 
     def __init__(self, software: str) -> None:
         self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
         self._names = _BoundedNames(MAX_NAMED_SERIES)
         # Finding a series by its labels takes longer than counting; there is a bounded number of them.
         self._series: Callable[..., Any] = cache(lambda metric, *labels: metric.labels(*labels))
@@ -150,7 +152,13 @@ class Telemetry:
             label: the one label.
             read: gives the value of each label value; what it raises is left out of the scrape and logged.
         """
-        self.registry.register(_ReadGauge(name, description, label, read))
+        self.registry.register(_Read(GaugeMetricFamily, name, description, label, read))
+
+    def counter(
+        self, name: str, description: str, label: str, read: Callable[[], Mapping[str, float]]
+    ) -> None:
+        """As `gauge`, of values that only go up."""
+        self.registry.register(_Read(CounterMetricFamily, name, description, label, read))
 
     def began_to_serve(self, seconds: float) -> None:
         """The server serves, some seconds after its process was started."""
@@ -229,14 +237,23 @@ class _BoundedNames:
         return "other", "other" if version else ""
 
 
-class _ReadGauge(Collector):
+_Family = type[GaugeMetricFamily] | type[CounterMetricFamily]
+
+
+class _Read(Collector):
     def __init__(
-        self, name: str, description: str, label: str, read: Callable[[], Mapping[str, float]]
+        self,
+        family: _Family,
+        name: str,
+        description: str,
+        label: str,
+        read: Callable[[], Mapping[str, float]],
     ) -> None:
+        self._family = family
         self._name, self._description, self._label, self._read = name, description, label, read
 
-    def collect(self) -> list[GaugeMetricFamily]:
-        family = GaugeMetricFamily(self._name, self._description, labels=[self._label])
+    def collect(self) -> list[Metric]:
+        family = self._family(self._name, self._description, labels=[self._label])
         try:
             for value, number in self._read().items():
                 family.add_metric([value], number)
@@ -244,8 +261,8 @@ class _ReadGauge(Collector):
             log.exception("metric_not_read", metric=self._name)
         return [family]
 
-    def describe(self) -> list[GaugeMetricFamily]:
-        return [GaugeMetricFamily(self._name, self._description, labels=[self._label])]
+    def describe(self) -> list[Metric]:
+        return [self._family(self._name, self._description, labels=[self._label])]
 
 
 def configure_logs(*, level: str, json: bool) -> None:

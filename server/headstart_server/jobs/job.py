@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from headstart_server.energy import Energy
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import ExampleFault
 from headstart_server.learning.promotion import Promotion
@@ -93,11 +94,13 @@ class Findings:
         dropped: examples left out, at most 100.
         dropped_count: number of examples left out.
         step_seconds: seconds of each finished step, and of `decode` and `backbone` summed over threads.
+        energy: what the run cost until then; None if nothing can be told of it.
     """
 
     dropped: tuple[ExampleFault, ...] = ()
     dropped_count: int = 0
     step_seconds: Mapping[str, float] = field(default_factory=dict)
+    energy: Energy | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
