@@ -69,7 +69,7 @@ class Config:
         max_connection_age_seconds: a connection is closed, gracefully, at this age; 0 for never.
         grace_seconds: what running calls get to end when the server stops; running jobs go back to the queue.
         job_retention_hours: how long ended jobs are remembered.
-        grid_gco2_per_kwh: grams of CO2-equivalent of a kilowatt-hour here, for what fine-tunes are said to cost.
+        grid_gco2_per_kwh: grams of CO2-equivalent of a kilowatt-hour here, for what fine-tunes cost.
         cpu_watts_per_core: watts of a busy core, where the machine does not tell what it uses.
         trace_endpoint: collector that traces are sent to by OTLP/gRPC, `http://HOST:PORT`, or https; None for
             that of OpenTelemetry's environment variables, and no traces without them.

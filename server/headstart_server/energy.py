@@ -11,8 +11,8 @@ from typing import Any, Protocol
 #: electricity in 2023 (Ember, Global Electricity Review 2024). Grids differ by a factor of twenty.
 GRID_GCO2E_PER_KWH = 480.0
 #: Watts of one busy core, its part of memory and power supply included, for the estimate: servers with 64
-#: cores draw some 200 to 400 W under load, laptops and small ones more for each core. Right to a factor of two
-#: or three, not better.
+#: cores draw some 200 to 400 W under load, laptops and small ones more for each core. Right to a factor of
+#: two or three, not better.
 WATTS_PER_CORE = 5.0
 #: Joules of a kilowatt-hour.
 _KWH = 3.6e6

@@ -16,8 +16,8 @@ class Energy:
         joules: of all sources together.
         gco2e: grams of CO2-equivalent, at the server's figure for a kilowatt-hour; an estimate always.
         estimated: whether joules, or a part of them, were estimated and not measured.
-        joules_by_source: those of ``rapl`` (counters of the processor, the server's share), ``nvml`` (counters
-            of whole GPUs) and ``cpu_time`` (an estimate, without any GPU).
+        joules_by_source: those of ``rapl`` (counters of the processor, the server's share), ``nvml``
+            (counters of whole GPUs) and ``cpu_time`` (an estimate, without any GPU).
         grid_gco2e_per_kwh: the server's figure for a kilowatt-hour.
     """
 

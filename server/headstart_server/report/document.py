@@ -22,12 +22,12 @@ def document(facts: ReportFacts) -> str:
     these names (null for versions of 0.1), ``promotion`` (null without a condition), ``backbone_choice``
     (null unless the backbone was left open: ``backbone``, ``reason``, ``candidates``, ``time_budget`` in
     seconds, ``example_count``), ``energy`` (null where nothing was told, or ``joules``, ``gco2e``,
-    ``estimated``, ``joules_by_source`` and ``grid_gco2e_per_kwh``), and ``lineage``: ``job_id``, ``backbone``, ``backbone_digest``,
-    ``dataset_digest``, ``head_digest``, ``recipe`` (its name with its settings), ``asked_recipe`` (likewise;
-    only if another one than auto was asked for), ``seed``, ``example_count``, ``software``, ``runtime``,
-    ``stop_reason``, ``fit_seconds``, ``parent`` (0 for none), ``added_count``, ``removed_count``, ``remark``
-    (how the head came about; may be empty) and ``tail`` (null, or ``blocks`` and ``cut`` of blocks of its
-    own).
+    ``estimated``, ``joules_by_source`` and ``grid_gco2e_per_kwh``), and ``lineage``: ``job_id``,
+    ``backbone``, ``backbone_digest``, ``dataset_digest``, ``head_digest``, ``recipe`` (its name with its
+    settings), ``asked_recipe`` (likewise; only if another one than auto was asked for), ``seed``,
+    ``example_count``, ``software``, ``runtime``, ``stop_reason``, ``fit_seconds``, ``parent`` (0 for
+    none), ``added_count``, ``removed_count``, ``remark`` (how the head came about; may be empty) and
+    ``tail`` (null, or ``blocks`` and ``cut`` of blocks of its own).
     """
     version, evaluation, findings = facts.version, facts.evaluation, facts.findings
     fields: dict[str, Any] = facts.manifest.to_json()

@@ -1,4 +1,4 @@
-"""What a fine-tune costs: what counters show is divided among those that ran, and what is estimated says so."""
+"""What a fine-tune costs: counters are divided among those that ran, and what is estimated says so."""
 
 from dataclasses import replace
 from pathlib import Path
