@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 #: Models and versions that get a time series of their own; further ones share the name `other`.
 MAX_NAMED_SERIES = 200
 
+_JOB_OUTCOMES = ("succeeded", "failed", "cancelled", "given_back", "lost")
+_CACHE_OUTCOMES = ("memory", "disk", "miss")
 _ROWS = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -111,6 +113,11 @@ class Telemetry:
         self._job_ends = Counter(
             "headstart_job_runs_total", "Runs of jobs that ended, by outcome.", ["outcome"], registry=registry
         )
+        # A series that begins at 1 is no increase to Prometheus: the first failure would go unseen.
+        for outcome in _JOB_OUTCOMES:
+            self._series(self._job_ends, outcome)
+        for outcome in _CACHE_OUTCOMES:
+            self._series(self._cache, outcome)
         self._steps = Histogram(
             "headstart_job_step_seconds",
             "Time of each step of a job.",

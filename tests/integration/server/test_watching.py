@@ -148,7 +148,7 @@ def test_a_traced_calls_latency_leads_to_its_trace(watched: Watched):
 
 def test_a_traced_predict_arrives_with_its_stages(watched: Watched):
     def arrived() -> bool:
-        found = [span for span in watched.receiver.named("headstart.v1.PredictionService/Predict")]
+        found = watched.receiver.named("headstart.v1.PredictionService/Predict")
         return any(span.trace_id.hex() == TRACE for span in found)
 
     eventually(arrived, PATIENCE, "the span of the call")

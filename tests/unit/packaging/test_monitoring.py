@@ -90,3 +90,15 @@ def test_the_kustomization_has_the_rules_and_the_dashboard():
     assert set(kinds) == {"PrometheusRule", "ConfigMap"}
     assert kinds["ConfigMap"]["metadata"]["labels"]["grafana_dashboard"] == "1"
     assert kinds["ConfigMap"]["data"]["headstart.json"] == (MONITORING / "dashboard.json").read_text()
+
+
+def test_what_alerts_watch_the_first_time_begins_at_zero():
+    shown = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in Telemetry("test").registry.collect()
+        for sample in family.samples
+    }
+
+    assert shown["headstart_job_runs_total", "failed"] == 0
+    assert shown["headstart_feature_cache_total", "memory"] == 0
+    assert shown["headstart_jobs_taken_over_total",] == 0
