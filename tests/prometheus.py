@@ -56,7 +56,9 @@ def dashboard_queries() -> list[str]:
 
 
 class PrometheusServer:
-    """One Prometheus that scrapes a server each half second and evaluates the rules each second.
+    """One Prometheus that scrapes a server every other second and evaluates the rules.
+
+    Oftener would be too often for a busy machine, on which a scrape takes its time.
 
     Args:
         folder: where its data and settings go.
@@ -66,7 +68,7 @@ class PrometheusServer:
     def __init__(self, folder: Path, target: str) -> None:
         write_rules(folder)
         settings = {
-            "global": {"scrape_interval": "500ms", "scrape_timeout": "500ms", "evaluation_interval": "1s"},
+            "global": {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "1s"},
             "rule_files": [RULES],
             "scrape_configs": [{"job_name": "headstart", "static_configs": [{"targets": [target]}]}],
         }

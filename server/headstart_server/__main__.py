@@ -340,6 +340,20 @@ def serve(
     max_pixels: Annotated[
         int, _option("max_pixels", "Most pixels of one picture.", _LIMITS, min=1)
     ] = Config.max_pixels,
+    look_share: Annotated[
+        float,
+        _option(
+            "look_share",
+            "Share of Predicts that are looked at afterwards, for drift of their inputs and what a shadow "
+            "would have answered; 0: none.",
+            _PREDICT,
+            min=0.0,
+            max=1.0,
+        ),
+    ] = Config.look_share,
+    shadow_alias: Annotated[
+        str, _option("shadow_alias", "The alias of each model's shadow.", _PREDICT)
+    ] = Config.shadow_alias,
     grid_gco2_per_kwh: Annotated[
         float,
         _option(

@@ -71,6 +71,7 @@ from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore
 from headstart_server.power import Gpus, counters, gpu_gauges, open_gpus
+from headstart_server.prediction.onlooker import Onlooker
 from headstart_server.prediction.predictor import Predictor
 from headstart_server.report.reporter import Reporter
 from headstart_server.rpc.calls import CallInterceptor
@@ -427,7 +428,11 @@ class App:
             reflection=config.reflection,
         )
         predictor = Predictor(
-            self.registry, self.engine, self.ledger.is_under_way, max_inputs=config.max_inputs
+            self.registry,
+            self.engine,
+            self.ledger.is_under_way,
+            max_inputs=config.max_inputs,
+            onlooker=self._onlooker(),
         )
         bench = MeasuringBench(
             self.registry,
@@ -455,6 +460,12 @@ class App:
             models=ModelService(self.registry, self.engine, reporter, self._forgetting.forget, long_work),
             evaluation=EvaluationService(bench, long_work),
         )
+
+    def _onlooker(self) -> Onlooker | None:
+        share = self._config.look_share
+        if not share:
+            return None
+        return Onlooker(self.registry, self.telemetry, share=share, shadow_alias=self._config.shadow_alias)
 
     def _serve_metrics(self) -> None:
         host, port = self._config.host, self._config.metrics_port

@@ -71,6 +71,18 @@ class Telemetry:
             ["model", "version"],
             registry=registry,
         )
+        self._shift = Gauge(
+            "headstart_feature_shift",
+            "Distance of the mean of a version's inputs from that of its training examples, in their spread.",
+            ["model", "version"],
+            registry=registry,
+        )
+        self._shadow = Counter(
+            "headstart_shadow_answers_total",
+            "Inputs that a shadow gave the same first class as the version that answered, or another one.",
+            ["model", "shadow", "agrees"],
+            registry=registry,
+        )
         self._batch_rows = Histogram(
             "headstart_batch_rows", "Rows in each backbone batch.", ["lane"], buckets=_ROWS, registry=registry
         )
@@ -178,6 +190,16 @@ class Telemetry:
         for (model, version), inputs in versions.items():
             name, number = self._names.pair(model, str(version))
             self._series(self._predictions, name, number).inc(inputs)
+
+    def features_shifted(self, model: str, version: int, shift: float) -> None:
+        """The mean of a version's inputs lies so far from that of its training examples."""
+        self._series(self._shift, *self._names.pair(model, str(version))).set(shift)
+
+    def shadow_answered(self, model: str, shadow: int, agreed: int, differed: int) -> None:
+        """A shadow gave the same first class to some inputs, and another one to others."""
+        name, number = self._names.pair(model, str(shadow))
+        self._series(self._shadow, name, number, "yes").inc(agreed)
+        self._series(self._shadow, name, number, "no").inc(differed)
 
     def batch_ran(self, lane: _Named, rows: int, seconds: float, slowest: float) -> None:
         """A batch of some rows ran for some seconds; its slowest row took `slowest` from arrival to end."""
