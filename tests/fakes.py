@@ -246,7 +246,7 @@ class Recorder:
         self.published: list[tuple[str, int]] = []
         self.outcomes: list[str] = []
 
-    def batch_ran(self, lane: Lane, rows: int, seconds: float) -> None:
+    def batch_ran(self, lane: Lane, rows: int, seconds: float, slowest: float) -> None:
         self.batches.append((lane, rows))
 
     def rows_dropped(self, lane: Lane, rows: int, cause: str) -> None:

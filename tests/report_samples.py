@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
+from headstart_server.energy import Energy
 from headstart_server.learning.backbone_choice import BackboneCandidate, BackboneChoice, CandidateOutcome
 from headstart_server.learning.comparison import ComparedClass, ComparedMetrics, Comparison
 from headstart_server.learning.dataset_findings import (
@@ -52,6 +53,7 @@ def version(task: Task, class_names: list[str], metrics: Metrics, **fields) -> V
         software="headstart 0.2.0",
         runtime="openvino bfloat16",
         fit_seconds=0.084,
+        energy=Energy(joules={"cpu_time": 84.0}, grid_gco2e_per_kwh=480.0),
         head_digest="77ab" * 16,
         task=task,
     )

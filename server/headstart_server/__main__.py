@@ -353,6 +353,49 @@ def serve(
     max_pixels: Annotated[
         int, _option("max_pixels", "Most pixels of one picture.", _LIMITS, min=1)
     ] = Config.max_pixels,
+    look_share: Annotated[
+        float,
+        _option(
+            "look_share",
+            "Share of Predicts that are looked at afterwards, for drift of their inputs and what a shadow "
+            "would have answered; 0: none.",
+            _PREDICT,
+            min=0.0,
+            max=1.0,
+        ),
+    ] = Config.look_share,
+    shadow_alias: Annotated[
+        str, _option("shadow_alias", "The alias of each model's shadow.", _PREDICT)
+    ] = Config.shadow_alias,
+    grid_gco2_per_kwh: Annotated[
+        float,
+        _option(
+            "grid_gco2_per_kwh",
+            "Grams of CO2-equivalent of a kilowatt-hour here, for what fine-tunes are said to cost.",
+            _LOGS,
+            min=0.0,
+            max=2000.0,
+        ),
+    ] = Config.grid_gco2_per_kwh,
+    cpu_watts_per_core: Annotated[
+        float,
+        _option(
+            "cpu_watts_per_core",
+            "Watts of a busy core, where the machine does not tell what it uses.",
+            _LOGS,
+            min=0.1,
+            max=100.0,
+        ),
+    ] = Config.cpu_watts_per_core,
+    trace_endpoint: Annotated[
+        str | None,
+        _option(
+            "trace_endpoint",
+            "Collector that traces are sent to by OTLP/gRPC (extra otel), such as http://HOST:4317; "
+            "by default as the OTEL_... variables say, and none without.",
+            _LOGS,
+        ),
+    ] = None,
     log_level: Annotated[
         str, _option("log_level", "Lowest level logged: debug, info, warning or error.", _LOGS)
     ] = Config.log_level,

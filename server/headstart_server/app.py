@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import math
+import os
 import shutil
 import signal
 import socket
@@ -43,6 +44,7 @@ from headstart_server.embedding.engine import BackboneSource, Engine
 from headstart_server.embedding.feature_store import FeatureStore
 from headstart_server.embedding.queue import Lane, LaneQueue
 from headstart_server.embedding.sqlite_file import delete
+from headstart_server.energy import EnergyMeter
 from headstart_server.errors import Away, DatabaseAway, StorageAway, StorageFull
 from headstart_server.jobs.archives import Archives
 from headstart_server.jobs.changes import Changes
@@ -68,6 +70,8 @@ from headstart_server.learning.ridge import NUMPY
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore
+from headstart_server.power import Gpus, counters, gpu_gauges, open_gpus
+from headstart_server.prediction.onlooker import Onlooker
 from headstart_server.prediction.predictor import Predictor
 from headstart_server.report.reporter import Reporter
 from headstart_server.rpc.calls import CallInterceptor
@@ -81,6 +85,7 @@ from headstart_server.rpc.rates import RateInterceptor, Rates
 from headstart_server.rpc.server import Server, ServerSettings, TlsFiles
 from headstart_server.storage.places import Places, open_places
 from headstart_server.telemetry import Telemetry, configure_logs, process_age
+from headstart_server.trace_setting import open_tracing
 
 log = structlog.get_logger(__name__)
 
@@ -93,6 +98,8 @@ DATABASE_WAIT_SECONDS = 30.0
 
 #: Most rows of a training batch unless a setting says otherwise: some tens of milliseconds on a CPU.
 TRAIN_SLICE = 8
+#: Seconds in which a server that stops sends its last traces.
+TRACES_SECONDS = 3.0
 #: Seconds that features wait to be written to disk: those that a killed server loses.
 FEATURE_STORE_REST = 1.0
 
@@ -121,6 +128,12 @@ class App:
         threadpool_limits(1, user_api="blas")
         software = package_version("headstart")
         self.telemetry = Telemetry(software)
+        self.tracing = open_tracing(config.trace_endpoint, os.environ, software)
+        gpus = open_gpus()
+        self._energy = EnergyMeter(
+            counters(gpus, watts_per_core=config.cpu_watts_per_core),
+            grid_gco2e_per_kwh=config.grid_gco2_per_kwh,
+        )
         self._locks = [_lock(config.data, "data")]
         self._database = self._open_database()
         places = open_places(config.artifacts, config.data, copies_bytes=config.artifact_copies_mib * _MIB)
@@ -144,6 +157,7 @@ class App:
             limits=_queue_limits(config),
             slots=config.workers,
             lease_seconds=config.lease_seconds,
+            on_taken_over=self.telemetry.job_taken_over,
         )
         lease = Lease(seconds=config.lease_seconds, beat=config.beat_seconds)
         self._heart = Heart(self.ledger, lease, is_shared=self._database.is_shared)
@@ -173,6 +187,8 @@ class App:
             max_activation_bytes=config.activations_mib * _MIB,
             software=f"headstart {software}",
             matrices=_matrices(config),
+            tracing=self.tracing,
+            energy=self._energy,
         )
         self.workers = WorkerPool(
             self.ledger,
@@ -181,6 +197,7 @@ class App:
             lambda _: self._sweep_archives(),
             self.telemetry,
             size=config.workers,
+            tracing=self.tracing,
         )
         self.intake = Intake(
             self.ledger,
@@ -189,9 +206,10 @@ class App:
             self.registry,
             self.workers.wake,
             max_activation_bytes=tools.max_activation_bytes,
+            tracing=self.tracing,
         )
         self._follower = Follower(self.ledger, self.changes)
-        self._add_gauges()
+        self._add_gauges(gpus)
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
         """Serve until told to stop by SIGTERM, SIGINT or the event; then stop gracefully.
@@ -241,6 +259,7 @@ class App:
         await server.stop(grace)
         await workers
         await asyncio.to_thread(self._leave)
+        await asyncio.to_thread(self.tracing.close, TRACES_SECONDS)
         self.engine.close()
         self._cache.close()
         self._database.close()
@@ -340,6 +359,7 @@ class App:
                 log.exception("cleaning_failed")
 
     def _clean(self) -> None:
+        self._energy.update()
         self._forgetting.drop_here()
         if not self.ledger.may_clean("rows", CLEAN_SECONDS):
             return
@@ -409,7 +429,11 @@ class App:
             reflection=config.reflection,
         )
         predictor = Predictor(
-            self.registry, self.engine, self.ledger.is_under_way, max_inputs=config.max_inputs
+            self.registry,
+            self.engine,
+            self.ledger.is_under_way,
+            max_inputs=config.max_inputs,
+            onlooker=self._onlooker(),
         )
         bench = MeasuringBench(
             self.registry,
@@ -424,7 +448,7 @@ class App:
         long_work = LongWork()
         return Server(
             settings,
-            CallInterceptor(self.telemetry),
+            CallInterceptor(self.telemetry, self.tracing),
             fine_tuning=FineTuningService(
                 self.intake,
                 Rebasing(self.intake, self.registry),
@@ -433,11 +457,17 @@ class App:
                 cancel=self.cancel,
                 long_work=long_work,
             ),
-            prediction=PredictionService(predictor, self.telemetry),
+            prediction=PredictionService(predictor, self.telemetry, tracing=self.tracing),
             models=ModelService(self.registry, self.engine, reporter, self._forgetting.forget, long_work),
             evaluation=EvaluationService(bench, long_work),
             rates=RateInterceptor(Rates(rate)) if (rate := config.max_calls_per_second) else None,
         )
+
+    def _onlooker(self) -> Onlooker | None:
+        share = self._config.look_share
+        if not share:
+            return None
+        return Onlooker(self.registry, self.telemetry, share=share, shadow_alias=self._config.shadow_alias)
 
     def _serve_metrics(self) -> None:
         host, port = self._config.host, self._config.metrics_port
@@ -450,8 +480,18 @@ class App:
         self.metrics_port = server.server_port
         log.info("metrics", address=f"{host}:{self.metrics_port}/metrics")
 
-    def _add_gauges(self) -> None:
+    def _add_gauges(self, gpus: Gpus | None) -> None:
         gauge = self.telemetry.gauge
+        for name, (description, read) in ({} if gpus is None else gpu_gauges(gpus)).items():
+            gauge(name, description, "device", read)
+        self.telemetry.counter(
+            "headstart_energy_joules_total",
+            "Energy of this server, by where it is known from: cpu_time is an estimate.",
+            "source",
+            self._energy.totals,
+        )
+        cores = available_cores()
+        gauge("headstart_cores", "Cores that this server may use.", "device", lambda: {"cpu": float(cores)})
         gauge(
             "headstart_queue_rows",
             "Inputs that wait for a backbone, decoded or not.",

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from headstart_server.energy import GRID_GCO2E_PER_KWH, WATTS_PER_CORE
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -69,6 +71,13 @@ class Config:
         max_connection_age_seconds: a connection is closed, gracefully, at this age; 0 for never.
         grace_seconds: what running calls get to end when the server stops; running jobs go back to the queue.
         job_retention_hours: how long ended jobs are remembered.
+        look_share: share of the Predicts that are looked at afterwards, for drift of their inputs and what a
+            shadow would have answered; 0 for none.
+        shadow_alias: the alias of each model's shadow.
+        grid_gco2_per_kwh: grams of CO2-equivalent of a kilowatt-hour here, for what fine-tunes cost.
+        cpu_watts_per_core: watts of a busy core, where the machine does not tell what it uses.
+        trace_endpoint: collector that traces are sent to by OTLP/gRPC, `http://HOST:PORT`, or https; None for
+            that of OpenTelemetry's environment variables, and no traces without them.
         log_level: lowest level logged.
         log_format: `text`, `json`, or `auto`: text on a terminal, else JSON.
     """
@@ -124,6 +133,11 @@ class Config:
     max_connection_age_seconds: float = 0.0
     grace_seconds: float = 30.0
     job_retention_hours: float = 168.0
+    look_share: float = 0.0
+    shadow_alias: str = "shadow"
+    grid_gco2_per_kwh: float = GRID_GCO2E_PER_KWH
+    cpu_watts_per_core: float = WATTS_PER_CORE
+    trace_endpoint: str | None = None
     log_level: str = "info"
     log_format: str = "auto"
 
@@ -136,6 +150,11 @@ class Config:
         if not 0 <= self.train_share < 1:
             raise ValueError(
                 f"Expected a --train-share of 0 or more and below 1. Received: {self.train_share:g}."
+            )
+        if self.trace_endpoint is not None and not self.trace_endpoint.startswith(("http://", "https://")):
+            raise ValueError(
+                "Expected a --trace-endpoint like http://HOST:4317, or https. "
+                f"Received: {self.trace_endpoint!r}."
             )
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("Expected both --tls-cert and --tls-key, or neither. Received: one of them.")

@@ -10,16 +10,20 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
+
+from headstart_server.call_metrics import SECONDS, CallMetrics
 
 log = structlog.get_logger(__name__)
 
 #: Models and versions that get a time series of their own; further ones share the name `other`.
 MAX_NAMED_SERIES = 200
 
-_SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+_JOB_OUTCOMES = ("succeeded", "failed", "cancelled", "given_back", "lost")
+_CACHE_OUTCOMES = ("memory", "disk", "miss")
 _ROWS = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -41,6 +45,7 @@ class Telemetry:
 
     def __init__(self, software: str) -> None:
         self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
         self._names = _BoundedNames(MAX_NAMED_SERIES)
         # Finding a series by its labels takes longer than counting; there is a bounded number of them.
         self._series: Callable[..., Any] = cache(lambda metric, *labels: metric.labels(*labels))
@@ -51,33 +56,31 @@ class Telemetry:
             "Time from the start of the process until it served; 0 before.",
             registry=registry,
         )
-        self._started = Counter(
-            "grpc_server_started_total", "Calls that arrived.", ["grpc_method"], registry=registry
-        )
-        self._handled = Counter(
-            "grpc_server_handled_total",
-            "Calls that ended, by code.",
-            ["grpc_method", "grpc_code"],
-            registry=registry,
-        )
-        self._handling = Histogram(
-            "grpc_server_handling_seconds",
-            "Time from a call's arrival to its end.",
-            ["grpc_method"],
-            buckets=_SECONDS,
-            registry=registry,
-        )
+        #: Of gRPC calls.
+        self.calls = CallMetrics(registry)
         self._stages = Histogram(
             "headstart_predict_stage_seconds",
             "Time of each stage of a Predict call.",
             ["stage"],
-            buckets=_SECONDS,
+            buckets=SECONDS,
             registry=registry,
         )
         self._predictions = Counter(
             "headstart_predictions_total",
             "Inputs answered, by model and version.",
             ["model", "version"],
+            registry=registry,
+        )
+        self._shift = Gauge(
+            "headstart_feature_shift",
+            "Distance of the mean of a version's inputs from that of its training examples, in their spread.",
+            ["model", "version"],
+            registry=registry,
+        )
+        self._shadow = Counter(
+            "headstart_shadow_answers_total",
+            "Inputs that a shadow gave the same first class as the version that answered, or another one.",
+            ["model", "shadow", "agrees"],
             registry=registry,
         )
         self._batch_rows = Histogram(
@@ -87,7 +90,14 @@ class Telemetry:
             "headstart_batch_seconds",
             "Time of each backbone batch.",
             ["lane"],
-            buckets=_SECONDS,
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self._row_seconds = Histogram(
+            "headstart_row_seconds",
+            "Time from an input's arrival in a lane to its features, of the slowest input of each batch.",
+            ["lane"],
+            buckets=SECONDS,
             registry=registry,
         )
         self._dropped = Counter(
@@ -107,14 +117,24 @@ class Telemetry:
             "Features that were not written to disk: too many waited, or the disk is full or fails.",
             registry=registry,
         )
+        self._taken_over = Counter(
+            "headstart_jobs_taken_over_total",
+            "Jobs that this replica took over from one that had died or fallen silent.",
+            registry=registry,
+        )
         self._job_ends = Counter(
             "headstart_job_runs_total", "Runs of jobs that ended, by outcome.", ["outcome"], registry=registry
         )
+        # A series that begins at 1 is no increase to Prometheus: the first failure would go unseen.
+        for outcome in _JOB_OUTCOMES:
+            self._series(self._job_ends, outcome)
+        for outcome in _CACHE_OUTCOMES:
+            self._series(self._cache, outcome)
         self._steps = Histogram(
             "headstart_job_step_seconds",
             "Time of each step of a job.",
             ["step"],
-            buckets=_SECONDS,
+            buckets=SECONDS,
             registry=registry,
         )
         self._published = Counter(
@@ -151,20 +171,17 @@ class Telemetry:
             label: the one label.
             read: gives the value of each label value; what it raises is left out of the scrape and logged.
         """
-        self.registry.register(_ReadGauge(name, description, label, read))
+        self.registry.register(_Read(GaugeMetricFamily, name, description, label, read))
+
+    def counter(
+        self, name: str, description: str, label: str, read: Callable[[], Mapping[str, float]]
+    ) -> None:
+        """As `gauge`, of values that only go up."""
+        self.registry.register(_Read(CounterMetricFamily, name, description, label, read))
 
     def began_to_serve(self, seconds: float) -> None:
         """The server serves, some seconds after its process was started."""
         self._start.set(seconds)
-
-    def call_started(self, method: str) -> None:
-        """A call of a method arrived."""
-        self._series(self._started, method).inc()
-
-    def call_ended(self, method: str, code: str, seconds: float) -> None:
-        """A call of a method ended with a gRPC code after some seconds."""
-        self._series(self._handled, method, code).inc()
-        self._series(self._handling, method).observe(seconds)
 
     def predicted(self, stages: Mapping[str, float], versions: Mapping[tuple[str, int], int]) -> None:
         """A Predict call was answered: seconds of each stage, and inputs by (model, version)."""
@@ -174,10 +191,21 @@ class Telemetry:
             name, number = self._names.pair(model, str(version))
             self._series(self._predictions, name, number).inc(inputs)
 
-    def batch_ran(self, lane: _Named, rows: int, seconds: float) -> None:
-        """A backbone batch of some rows ran for some seconds."""
+    def features_shifted(self, model: str, version: int, shift: float) -> None:
+        """The mean of a version's inputs lies so far from that of its training examples."""
+        self._series(self._shift, *self._names.pair(model, str(version))).set(shift)
+
+    def shadow_answered(self, model: str, shadow: int, agreed: int, differed: int) -> None:
+        """A shadow gave the same first class to some inputs, and another one to others."""
+        name, number = self._names.pair(model, str(shadow))
+        self._series(self._shadow, name, number, "yes").inc(agreed)
+        self._series(self._shadow, name, number, "no").inc(differed)
+
+    def batch_ran(self, lane: _Named, rows: int, seconds: float, slowest: float) -> None:
+        """A batch of some rows ran for some seconds; its slowest row took `slowest` from arrival to end."""
         self._series(self._batch_rows, lane.value).observe(rows)
         self._series(self._batch_seconds, lane.value).observe(seconds)
+        self._series(self._row_seconds, lane.value).observe(slowest)
 
     def rows_dropped(self, lane: _Named, rows: int, cause: str) -> None:
         """Rows left a queue unrun."""
@@ -190,6 +218,10 @@ class Telemetry:
     def cache_writes_dropped(self, count: int) -> None:
         """Some features were not written to disk."""
         self._cache_dropped.inc(count)
+
+    def job_taken_over(self) -> None:
+        """A job was taken over from another process."""
+        self._taken_over.inc()
 
     def job_ended(self, outcome: str) -> None:
         """A run of a job ended."""
@@ -234,14 +266,23 @@ class _BoundedNames:
         return "other", "other" if version else ""
 
 
-class _ReadGauge(Collector):
+_Family = type[GaugeMetricFamily] | type[CounterMetricFamily]
+
+
+class _Read(Collector):
     def __init__(
-        self, name: str, description: str, label: str, read: Callable[[], Mapping[str, float]]
+        self,
+        family: _Family,
+        name: str,
+        description: str,
+        label: str,
+        read: Callable[[], Mapping[str, float]],
     ) -> None:
+        self._family = family
         self._name, self._description, self._label, self._read = name, description, label, read
 
-    def collect(self) -> list[GaugeMetricFamily]:
-        family = GaugeMetricFamily(self._name, self._description, labels=[self._label])
+    def collect(self) -> list[Metric]:
+        family = self._family(self._name, self._description, labels=[self._label])
         try:
             for value, number in self._read().items():
                 family.add_metric([value], number)
@@ -249,8 +290,8 @@ class _ReadGauge(Collector):
             log.exception("metric_not_read", metric=self._name)
         return [family]
 
-    def describe(self) -> list[GaugeMetricFamily]:
-        return [GaugeMetricFamily(self._name, self._description, labels=[self._label])]
+    def describe(self) -> list[Metric]:
+        return [self._family(self._name, self._description, labels=[self._label])]
 
 
 def configure_logs(*, level: str, json: bool) -> None:

@@ -116,7 +116,7 @@ class _Engine:
     def close(self) -> None:
         self._embedder.close()
 
-    def batch_ran(self, lane: Lane, rows: int, seconds: float) -> None:
+    def batch_ran(self, lane: Lane, rows: int, seconds: float, slowest: float) -> None:
         """As an observer of batches: looks away."""
 
     def rows_dropped(self, lane: Lane, rows: int, cause: str) -> None:

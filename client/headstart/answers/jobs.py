@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from headstart.answers.comparisons import read_promotion
+from headstart.answers.energy import read_energy
 from headstart.answers.enums import read_enum
 from headstart.answers.evaluations import read_evaluation
 from headstart.answers.faults import read_fault
@@ -46,6 +47,7 @@ def read_job(job: job_pb2.Job) -> JobStatus:
         promotion=_promotion(job) if job.HasField("promotion") else None,
         estimated_start_time=_moment_of(job, "estimated_start_time"),
         estimated_finish_time=_moment_of(job, "estimated_finish_time"),
+        energy=read_energy(job),
     )
 
 

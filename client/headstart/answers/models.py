@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from headstart.answers.choosing import read_choice
 from headstart.answers.comparisons import read_promotion
+from headstart.answers.energy import read_energy
 from headstart.answers.enums import read_enum
 from headstart.answers.optional import optional
 from headstart.answers.times import moment
@@ -85,6 +86,7 @@ def read_version(version: model_pb2.Version) -> Version:
         has_examples=version.has_examples,
         resident=version.resident,
         backbone_choice=read_choice(version.backbone_choice) if version.HasField("backbone_choice") else None,
+        energy=read_energy(version),
     )
 
 

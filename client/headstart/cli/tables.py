@@ -54,6 +54,7 @@ def job_facts(job: JobStatus) -> RenderableType:
         ("created", moment(job.create_time)),
         ("took", duration(job.finish_time - job.start_time) if job.finish_time and job.start_time else None),
         ("steps", step_list(job) or None),
+        ("energy", job.energy),
     ]
     return Group(facts_grid(facts), *fault_lines(job.dropped, job.dropped_count))
 

@@ -8,6 +8,7 @@ from headstart.results.comparisons import (
     Promotion,
     PromotionDecision,
 )
+from headstart.results.energy import Energy
 from headstart.results.evaluations import (
     ClassMetrics,
     ConfusedPair,
@@ -75,6 +76,7 @@ __all__ = [
     "DatasetFindings",
     "DeletedExample",
     "DuplicateGroup",
+    "Energy",
     "Evaluation",
     "EvaluationResult",
     "ExampleFault",

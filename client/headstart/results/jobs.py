@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from headstart.errors import ErrorDetails
 from headstart.results.comparisons import Promotion
+from headstart.results.energy import Energy
 from headstart.results.evaluations import Evaluation
 from headstart.results.faults import ExampleFault
 from headstart.results.findings import DatasetFindings
@@ -99,6 +100,7 @@ class JobStatus:
         promotion: what became of the alias; None without ``promote_if`` and before the job has succeeded.
         estimated_start_time: when it is likely to start; None unless QUEUED, or where that is not known.
         estimated_finish_time: when it is likely to end; None once it has, or where that is not known.
+        energy: what the run that ended it cost; None before, and where nothing can be told.
     """
 
     id: str
@@ -122,6 +124,7 @@ class JobStatus:
     promotion: Promotion | None = None
     estimated_start_time: datetime | None = None
     estimated_finish_time: datetime | None = None
+    energy: Energy | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from headstart.results.choosing import BackboneChoice
 from headstart.results.comparisons import Promotion
+from headstart.results.energy import Energy
 from headstart.spec import Recipe
 from headstart.task import Task
 
@@ -191,6 +192,7 @@ class Version:
         has_examples: whether its examples are kept, so that it can be a parent.
         resident: whether it is in the memory of the replica that answered.
         backbone_choice: how its backbone was chosen; None unless the fine-tune asked for ``auto``.
+        energy: what the run that made it cost; None where nothing was told.
     """
 
     model: str
@@ -210,6 +212,7 @@ class Version:
     has_examples: bool = False
     resident: bool = False
     backbone_choice: BackboneChoice | None = None
+    energy: Energy | None = None
 
     def __repr__(self) -> str:
         return f"Version({self.model}@{self.number}, {self.metrics.summary}, {len(self.class_names)} classes)"

@@ -23,8 +23,8 @@ class Run(Protocol):
 class BatchObserver(Protocol):
     """Who is told of every batch."""
 
-    def batch_ran(self, lane: Lane, rows: int, seconds: float) -> None:
-        """A batch of some rows ran for some seconds."""
+    def batch_ran(self, lane: Lane, rows: int, seconds: float, slowest: float) -> None:
+        """A batch of some rows ran for some seconds; its slowest row took `slowest` from arrival to end."""
 
     def rows_dropped(self, lane: Lane, rows: int, cause: str) -> None:
         """Rows left the queue unrun, for `expired` or `abandoned`."""
@@ -213,7 +213,8 @@ class Batcher:
             for entry in batch:
                 entry.future.set_exception(error)
             return
-        self._observer.batch_ran(lane, len(batch), seconds)
+        before = max(entry.queued + entry.decoded + started - entry.since for entry in batch)
+        self._observer.batch_ran(lane, len(batch), seconds, before + seconds)
         for entry, vectors in zip(batch, answers, strict=True):
             entry.future.set_result(
                 RowFeatures(

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from headstart_server.backbones.tail_training import TailEpoch
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.queue import RowFeatures
+from headstart_server.energy import EnergyMeter, Measurement
 from headstart_server.errors import DatabaseAway, StorageAway
 from headstart_server.jobs.activations import JobActivations
 from headstart_server.jobs.answering import MAX_LISTED_FAULTS
@@ -43,6 +44,7 @@ from headstart_server.models.registry import AliasMovedError
 from headstart_server.models.store import EXAMPLES_FILE, VersionStore
 from headstart_server.models.tail_file import TAIL_FILE, encode
 from headstart_server.models.version import Manifest, TailFacts
+from headstart_server.tracing import NO_TRACING, Tracing
 
 #: Seconds of a fit from which on it is put aside: what took less is sooner fitted again than written.
 STAGE_SECONDS = 1.0
@@ -77,6 +79,8 @@ class FineTuneTools:
         clock: seconds that only go up.
         now: seconds since 1970.
         sleep: waits so many seconds.
+        tracing: makes spans of a job's steps.
+        energy: measures what runs cost.
     """
 
     ledger: Ledger
@@ -93,6 +97,8 @@ class FineTuneTools:
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
     sleep: Callable[[float], None] = time.sleep
+    tracing: Tracing = NO_TRACING
+    energy: EnergyMeter = field(default_factory=lambda: EnergyMeter(()))
 
 
 class FineTuneRun:
@@ -109,18 +115,25 @@ class FineTuneRun:
         self._tools = tools
         self._checkpoint = checkpoint
         self._telling = Telling(
-            job, tools.ledger, tools.observer, checkpoint, clock=tools.clock, sleep=tools.sleep
+            job,
+            tools.ledger,
+            tools.observer,
+            checkpoint,
+            clock=tools.clock,
+            sleep=tools.sleep,
+            tracing=tools.tracing,
         )
         self._activations = JobActivations(job.spec.recipe, tools.max_activation_bytes)
         self._staged_fits = StagedFits(tools.versions)
         # What an earlier attempt's fit took.
         self._fit_seconds = 0.0
         self._choice: BackboneChoice | None = None
+        self._measurement = Measurement()
 
     @property
     def findings(self) -> Findings:
         """What was found so far; it goes with the job's end, whatever that is."""
-        return self._telling.findings
+        return replace(self._telling.findings, energy=self._tools.energy.so_far(self._measurement))
 
     def execute(self) -> int:
         """Carry out the job to its published version.
@@ -132,6 +145,10 @@ class FineTuneRun:
             HeadstartError: why the job failed.
             JobCancelledError or JobLostError: the ledger's, or the checkpoint's.
         """
+        with self._tools.energy.measured() as self._measurement:
+            return self._execute()
+
+    def _execute(self) -> int:
         embedder = self._tools.engine.load(self._backbone())
         with self._activations.folder(self._tools.scratch, self._job.job_id):
             with self._telling.step(JobStep.FEATURES):
@@ -394,4 +411,5 @@ class FineTuneRun:
             remark=fitted.remark,
             asked_recipe=None if isinstance(spec.recipe, Auto) else spec.recipe,
             backbone_choice=self._choice,
+            energy=self._tools.energy.so_far(self._measurement),
         )

@@ -37,6 +37,7 @@ from headstart_server.learning.recipe import Partial, check_task
 from headstart_server.learning.stored_example import StoredExample
 from headstart_server.learning.target_count import check_trainable
 from headstart_server.models.registry import Registry
+from headstart_server.tracing import NO_TRACING, Tracing
 
 #: Examples under way to the backbone at once while they are looked at without a job.
 PREVIEW_WINDOW = 32
@@ -158,6 +159,7 @@ class Upload:
                 request_id=self._request_id or None,
                 request_hash=request_hash,
                 archives=writer.archives,
+                trace_context=self._intake.tracing.context(),
             )
             try:
                 job = self._intake.ledger.submit(submission)
@@ -316,6 +318,7 @@ class Intake:
         on_accepted: called after each job that was accepted.
         max_activation_bytes: most bytes of one job's activations.
         available_memory: tells how many bytes of memory can be had; None if unknown.
+        tracing: knows the call that asks for a job.
     """
 
     def __init__(
@@ -328,7 +331,9 @@ class Intake:
         *,
         max_activation_bytes: int,
         available_memory: Callable[[], int | None] = available_bytes,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
+        self.tracing = tracing
         self.ledger = ledger
         self._available_memory = available_memory
         self.max_activation_bytes = max_activation_bytes

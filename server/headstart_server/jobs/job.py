@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from headstart_server.energy import Energy
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import ExampleFault
 from headstart_server.learning.promotion import Promotion
@@ -93,11 +94,13 @@ class Findings:
         dropped: examples left out, at most 100.
         dropped_count: number of examples left out.
         step_seconds: seconds of each finished step, and of `decode` and `backbone` summed over threads.
+        energy: what the run cost until then; None if nothing can be told of it.
     """
 
     dropped: tuple[ExampleFault, ...] = ()
     dropped_count: int = 0
     step_seconds: Mapping[str, float] = field(default_factory=dict)
+    energy: Energy | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,6 +133,8 @@ class Job:
         crashes: how often a process died while it ran the job.
         staged: where an earlier attempt has put its fit aside; None for nowhere.
         choosing: what earlier attempts have found of backbones, as they wrote it down; None for nothing.
+        trace_context: the span of the call that asked for it, as W3C's `traceparent`; None if it was not
+            traced.
     """
 
     job_id: str
@@ -156,6 +161,7 @@ class Job:
     crashes: int = 0
     staged: str | None = None
     choosing: Mapping[str, Any] | None = None
+    trace_context: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

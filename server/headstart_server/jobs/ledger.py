@@ -5,7 +5,7 @@ lost its job, or whose job was cancelled, can change nothing.
 """
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -48,6 +48,7 @@ class Ledger:
         limits: of the queue.
         slots: jobs that this process runs at once.
         lease_seconds: for how long a claim holds without being renewed.
+        on_taken_over: called for each job that is claimed from another process.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Ledger:
         limits: QueueLimits | None = None,
         slots: int = 1,
         lease_seconds: float = 10.0,
+        on_taken_over: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._registry = registry
@@ -68,6 +70,7 @@ class Ledger:
         self._limits = limits or QueueLimits()
         self._slots = slots
         self._lease_seconds = lease_seconds
+        self._on_taken_over = on_taken_over
         self.forecast = Forecast(database, slots=slots, most=self._limits.running)
 
     # Accepting
@@ -179,6 +182,7 @@ class Ledger:
                 crashes=found.job.crashes,
                 owner_before=found.taken_from,
             )
+            self._on_taken_over()
         return found.job
 
     def beat(self, held: Collection[Job]) -> Mapping[str, bool]:

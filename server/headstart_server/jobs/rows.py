@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, select, tuple_
 
 from headstart_server.database.tables import job_events, jobs
+from headstart_server.energy import Energy
 from headstart_server.errors import JobNotFound
 from headstart_server.jobs.job import Findings, Job, JobError, JobState, JobStep, Progress
 from headstart_server.jobs.spec import FineTuneSpec, known
@@ -63,7 +64,14 @@ def _findings(fields: Mapping[str, Any] | None) -> Findings:
     if fields is None:
         return Findings()
     dropped = tuple(ExampleFault(**fault) for fault in fields["dropped"])
-    return Findings(**{**known(Findings, fields), "dropped": dropped})
+    energy = fields.get("energy")
+    return Findings(
+        **{
+            **known(Findings, fields),
+            "dropped": dropped,
+            "energy": Energy.from_json(energy) if energy else None,
+        }
+    )
 
 
 def _promotion(result: Mapping[str, Any] | None) -> Promotion | None:
@@ -114,6 +122,7 @@ def job(connection: Connection, row: Row[Any]) -> Job:
         crashes=row.crashes,
         staged=row.checkpoint.get("staged"),
         choosing=row.choosing,
+        trace_context=row.payload.get("trace_context"),
     )
 
 

@@ -31,6 +31,8 @@ class Submission:
         request_hash: digest of all that the caller sent.
         archives: the jobs in whose archives its examples lie beside its own.
         tenant: on whose behalf; limits and request ids are each tenant's own.
+        trace_context: the span of the call that asks for it, as W3C's `traceparent`; None if it is not
+            traced.
     """
 
     job_id: str
@@ -40,6 +42,7 @@ class Submission:
     request_hash: str
     archives: Collection[str] = ()
     tenant: str = ""
+    trace_context: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,6 +130,8 @@ def add(connection: Connection, submission: Submission, now: float) -> Job:
                 "task": summary.task,
                 "added_count": summary.added_count,
                 "removed_count": summary.removed_count,
+                # Jobs of a server without traces have none.
+                **({} if submission.trace_context is None else {"trace_context": submission.trace_context}),
             },
             request_id=submission.request_id,
             request_hash=submission.request_hash,

@@ -10,6 +10,7 @@ from headstart_server.errors import DatabaseAway, StorageAway
 from headstart_server.jobs.job import Findings, Job, JobStep, Progress
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.learning.evaluation import Metrics
+from headstart_server.tracing import NO_TRACING, Tracing
 
 #: Seconds between two progress events of one step: each is a commit, with its wait for the disk.
 REPORT_SECONDS = 0.5
@@ -45,6 +46,7 @@ class Telling:
         checkpoint: called between pieces of work; raises to stop.
         clock: seconds that only go up.
         sleep: waits so many seconds.
+        tracing: makes a span of each step.
 
     Attributes:
         findings: what was found so far; it goes with the job's end, whatever that is.
@@ -60,7 +62,9 @@ class Telling:
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
+        self._tracing = tracing
         self._job = job
         self._ledger = ledger
         self._observer = observer
@@ -77,7 +81,8 @@ class Telling:
         """A step is carried out in this block."""
         self._checkpoint()
         started = self._clock()
-        yield
+        with self._tracing.step(step.value):
+            yield
         seconds = self._clock() - started
         self.add_seconds(step.value, seconds)
         self._observer.step_finished(step.value, seconds)

@@ -13,6 +13,7 @@ from headstart_server.errors import Away, DatabaseAway, HeadstartError
 from headstart_server.jobs.heart import Heart, Hold
 from headstart_server.jobs.job import Findings, Job, JobError
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
+from headstart_server.tracing import NO_TRACING, Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -56,6 +57,8 @@ class WorkerPool:
         on_end: called with the id of each job that reached its end.
         observer: is told how runs ended.
         size: number of threads, and so of jobs that run at once.
+        clock: seconds that only go up; the heart's.
+        tracing: makes a span of each run.
     """
 
     def __init__(
@@ -68,7 +71,9 @@ class WorkerPool:
         *,
         size: int,
         clock: Callable[[], float] = time.monotonic,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
+        self._tracing = tracing
         self._ledger = ledger
         self._heart = heart
         self._make_run = make_run
@@ -146,6 +151,7 @@ class WorkerPool:
                     return
                 self._heart.ask()
 
+        span = self._tracing.job(job.job_id, job.spec.model, job.attempt, job.trace_context)
         try:
             run = self._make_run(job, checkpoint)
             outcome = self._outcome(job, run)
@@ -155,6 +161,7 @@ class WorkerPool:
             outcome = "lost"
         finally:
             self._heart.let_go(hold)
+        span.end(outcome)
         try:
             self._observer.job_ended(outcome)
             if outcome in ("succeeded", "failed", "cancelled"):

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from headstart_server.energy import Energy
 from headstart_server.learning.backbone_choice import BackboneChoice
 from headstart_server.learning.evaluation import Metrics
 from headstart_server.learning.promotion import Promotion
@@ -58,6 +59,7 @@ class Manifest:
         asked_recipe: as the fine-tune asked for it, before choices were made; None for `auto`, and for
             versions of releases that did not keep it.
         backbone_choice: how the backbone was chosen; None if the fine-tune named it.
+        energy: what the run that made it cost; None if nothing was told of it.
     """
 
     model: str
@@ -88,6 +90,7 @@ class Manifest:
     remark: str = ""
     asked_recipe: Recipe | None = None
     backbone_choice: BackboneChoice | None = None
+    energy: Energy | None = None
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values; what servers of earlier releases would not read only where it is set."""
@@ -109,6 +112,7 @@ class Manifest:
         if isinstance(recipe, Auto):
             raise ValueError("Expected a recipe as it was carried out. Received: auto.")
         asked, choice = values.get("asked_recipe"), values.get("backbone_choice")
+        energy = values.get("energy")
         known = {each.name for each in fields(cls)}
         return cls(
             **{
@@ -121,12 +125,13 @@ class Manifest:
                 "tail": TailFacts(**values["tail"]) if values.get("tail") else None,
                 "asked_recipe": recipe_from_json(asked) if asked else None,
                 "backbone_choice": BackboneChoice.from_json(choice) if choice else None,
+                "energy": Energy.from_json(energy) if energy else None,
             }
         )
 
 
 #: Fields that manifests of earlier releases do not have.
-_LATER = ("asked_recipe", "backbone_choice")
+_LATER = ("asked_recipe", "backbone_choice", "energy")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

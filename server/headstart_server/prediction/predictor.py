@@ -32,6 +32,7 @@ from headstart_server.models.rows import no_version_yet
 from headstart_server.models.version import Selector
 from headstart_server.prediction.answers import Answer, answer, views_of, work_of
 from headstart_server.prediction.asked import Asked, SaliencyAsked
+from headstart_server.prediction.onlooker import Onlooker
 from headstart_server.prediction.saliency import Saliency, class_index, saliency_of
 
 #: Multiplications of a head above which it runs in a thread instead of holding up the event loop.
@@ -102,6 +103,7 @@ class Predictor:
         is_under_way: tells whether a job for a model is queued or running.
         max_inputs: most inputs of one call.
         clock: seconds that only go up; the embedders'.
+        onlooker: looks at some of the answers afterwards; None for nobody.
     """
 
     def __init__(
@@ -112,7 +114,9 @@ class Predictor:
         *,
         max_inputs: int,
         clock: Callable[[], float] = time.monotonic,
+        onlooker: Onlooker | None = None,
     ) -> None:
+        self._onlooker = onlooker
         self._registry = registry
         self._engine = engine
         self._is_under_way = is_under_way
@@ -170,6 +174,8 @@ class Predictor:
         answers = [replace(each, cut_short=cut_short[each.version.backbone]) for each in answers]
         finished = self._clock()
         times = _times([row for of_backbone in rows.values() for row in of_backbone])
+        if self._onlooker is not None:
+            self._onlooker.notice(answers[0], rows[answers[0].version.backbone])
         wanted = rows if asked.with_features else {}
         return Predicted(
             answers=answers,

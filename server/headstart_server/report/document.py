@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from headstart_server.energy import Energy
 from headstart_server.report.facts import ReportFacts
 
 __all__ = ["MEDIA_TYPE", "document"]
@@ -20,16 +21,18 @@ def document(facts: ReportFacts) -> str:
     by class); ``metrics``, ``evaluation`` and ``findings`` with the fields of the contract's messages of
     these names (null for versions of 0.1), ``promotion`` (null without a condition), ``backbone_choice``
     (null unless the backbone was left open: ``backbone``, ``reason``, ``candidates``, ``time_budget`` in
-    seconds, ``example_count``), and ``lineage``: ``job_id``, ``backbone``, ``backbone_digest``,
-    ``dataset_digest``, ``head_digest``, ``recipe`` (its name with its settings), ``asked_recipe`` (likewise;
-    only if another one than auto was asked for), ``seed``, ``example_count``, ``software``, ``runtime``,
-    ``stop_reason``, ``fit_seconds``, ``parent`` (0 for none), ``added_count``, ``removed_count``, ``remark``
-    (how the head came about; may be empty) and ``tail`` (null, or ``blocks`` and ``cut`` of blocks of its
-    own).
+    seconds, ``example_count``), ``energy`` (null where nothing was told, or ``joules``, ``gco2e``,
+    ``estimated``, ``joules_by_source`` and ``grid_gco2e_per_kwh``), and ``lineage``: ``job_id``,
+    ``backbone``, ``backbone_digest``, ``dataset_digest``, ``head_digest``, ``recipe`` (its name with its
+    settings), ``asked_recipe`` (likewise; only if another one than auto was asked for), ``seed``,
+    ``example_count``, ``software``, ``runtime``, ``stop_reason``, ``fit_seconds``, ``parent`` (0 for
+    none), ``added_count``, ``removed_count``, ``remark`` (how the head came about; may be empty) and
+    ``tail`` (null, or ``blocks`` and ``cut`` of blocks of its own).
     """
     version, evaluation, findings = facts.version, facts.evaluation, facts.findings
     fields: dict[str, Any] = facts.manifest.to_json()
     # What the version's own keys tell, or what is of no use outside of the server.
+    fields.pop("energy", None)
     for name in ("model", "created", "metrics", "class_names", "task", "files", "thresholds"):
         fields.pop(name)
     content = {
@@ -50,6 +53,19 @@ def document(facts: ReportFacts) -> str:
         "findings": findings.to_json() if findings else None,
         "promotion": facts.promotion.to_json() if facts.promotion else None,
         "backbone_choice": fields.pop("backbone_choice", None),
+        "energy": _energy(facts.manifest.energy),
         "lineage": fields,
     }
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def _energy(energy: Energy | None) -> dict[str, Any] | None:
+    if energy is None:
+        return None
+    return {
+        "joules": energy.total_joules,
+        "gco2e": energy.gco2e,
+        "estimated": energy.is_estimated,
+        "joules_by_source": dict(energy.joules),
+        "grid_gco2e_per_kwh": energy.grid_gco2e_per_kwh,
+    }

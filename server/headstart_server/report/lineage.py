@@ -7,7 +7,7 @@ from headstart_server.models.version import Manifest
 from headstart_server.report.facts import ReportFacts
 from headstart_server.report.layout import Section, facts_list, section
 from headstart_server.report.markup import Child, named, tag
-from headstart_server.report.words import figure, moment, plural
+from headstart_server.report.words import energy_line, figure, moment, plural
 
 __all__ = ["lineage_section", "recipe_lines"]
 
@@ -36,6 +36,7 @@ def lineage_section(facts: ReportFacts) -> Section:
                 ("blocks of its own", _tail(manifest)),
                 ("seed", str(manifest.seed)),
                 ("fitting took", f"{figure(manifest.fit_seconds)} s" if manifest.fit_seconds else None),
+                ("energy", energy_line(manifest.energy)),
                 ("ended because", manifest.stop_reason or None),
                 ("backbone", named(manifest.backbone)),
                 ("runs on", named(manifest.runtime) if manifest.runtime else None),

@@ -13,6 +13,7 @@ from headstart_server.report.lineage import recipe_lines
 from headstart_server.report.words import (
     baseline,
     decision,
+    energy_line,
     interval,
     is_right,
     key_figures,
@@ -183,6 +184,9 @@ def _lineage(facts: ReportFacts) -> Iterable[str]:
     yield from _wrapped(f"Recipe: {', '.join(recipe_lines(facts))}.")
     if manifest.remark:
         yield from _wrapped(manifest.remark)
+    energy = energy_line(manifest.energy)
+    if energy:
+        yield from _wrapped(f"Energy: {energy}")
     digests = f"Dataset {manifest.dataset_digest[:16]}, backbone {manifest.backbone_digest[:16]}"
     yield digests
     yield f"Job {manifest.job_id}"  # whole, so that it can be asked for

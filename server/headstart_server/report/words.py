@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 
+from headstart_server.energy import Energy, EnergySource
 from headstart_server.learning.dataset_findings import LabelSuspect
 from headstart_server.learning.evaluation import ExampleOutcome, Metrics, MetricsSource
 from headstart_server.learning.promotion import Promotion
@@ -117,6 +118,25 @@ def decision(promotion: Promotion) -> str:
     return f"{promotion.alias} was not moved" + (
         f": it stays on version {promotion.baseline}" if promotion.baseline else ""
     )
+
+
+def energy_line(energy: Energy | None) -> str | None:
+    """What the run cost, and how that is known; None where nothing was told."""
+    if energy is None:
+        return None
+    how = " + ".join(_ENERGY[name] for name in sorted(energy.joules) if name in _ENERGY) or "another way"
+    about = "about " if energy.is_estimated else ""
+    return (
+        f"{about}{figure(energy.total_joules)} J ({how}), {energy.gco2e:.2g} g CO2e at "
+        f"{energy.grid_gco2e_per_kwh:g} g/kWh"
+    )
+
+
+_ENERGY = {
+    EnergySource.RAPL.value: "processor counters",
+    EnergySource.NVML.value: "whole GPUs",
+    EnergySource.CPU_TIME.value: "estimated from processor time",
+}
 
 
 def key_figures(facts: ReportFacts) -> list[tuple[str, str, str]]:

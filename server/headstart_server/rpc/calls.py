@@ -15,9 +15,11 @@ import structlog
 from google.protobuf.message import DecodeError
 from grpc_status import rpc_status
 
+from headstart_server.call_metrics import MethodMetrics
 from headstart_server.errors import Draining, InvalidField
 from headstart_server.rpc.status import status_of
 from headstart_server.telemetry import Telemetry
+from headstart_server.tracing import NO_TRACING, Tracing
 
 log = structlog.get_logger(__name__)
 
@@ -34,16 +36,19 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     Args:
         telemetry: is told of each call.
+        tracing: makes a span of each call, if traces are on.
     """
 
-    def __init__(self, telemetry: Telemetry) -> None:
+    def __init__(self, telemetry: Telemetry, tracing: Tracing = NO_TRACING) -> None:
         self._telemetry = telemetry
+        self._tracing = tracing
         self._turning_away: asyncio.Event | None = None
         #: Calls that came since new ones are held.
         self.held = 0
         self._running: set[asyncio.Task[Any]] = set()
         self._ended: set[asyncio.Task[Any]] = set()
         self._wrapped: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
+        self._methods: dict[str, MethodMetrics] = {}
 
     def hold_new_calls(self) -> None:
         """Let calls that come from now on wait for `turn_away`; only health checks are answered."""
@@ -78,8 +83,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if handler.request_streaming and handler.response_streaming:
             # Only reflection has such a method; it reports its errors in its answers.
             return handler
-        parse: Any = handler.request_deserializer
-        serializer = {"response_serializer": handler.response_serializer}
+        metrics = self._methods[method] = self._telemetry.calls.method(
+            method,
+            request_streaming=handler.request_streaming,
+            response_streaming=handler.response_streaming,
+        )
+        # Messages are counted where they are read and written: that adds no turn of the event loop.
+        parse: Any = metrics.reading(handler.request_deserializer)
+        serializer: Any = {"response_serializer": metrics.writing(handler.response_serializer)}
         if handler.request_streaming:
             make = grpc.stream_unary_rpc_method_handler
             return make(self._unary(method, handler.stream_unary), request_deserializer=parse, **serializer)
@@ -111,7 +122,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     @asynccontextmanager
     async def _watched(self, method: str, context: Context) -> AsyncIterator[None]:
         started = time.perf_counter()
-        self._telemetry.call_started(method)
+        metrics = self._methods[method]
+        metrics.started()
+        span = None
+        # Health is asked for every few seconds, by machines.
+        if self._tracing.is_on and not method.startswith(_HEALTH):
+            span = self._tracing.call(method, context.invocation_metadata)
         code = grpc.StatusCode.OK
         task = asyncio.current_task()
         try:
@@ -132,7 +148,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             await context.abort_with_status(status)
         finally:
             seconds = time.perf_counter() - started
-            self._telemetry.call_ended(method, code.name, seconds)
+            metrics.ended(code.name, seconds, None if span is None else span.exemplar)
+            if span is not None:
+                span.end(code.name)
             log.debug("call", method=method, code=code.name, seconds=round(seconds, 6))
 
     @asynccontextmanager

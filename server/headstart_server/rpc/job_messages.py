@@ -8,6 +8,7 @@ from headstart_server.jobs.intake import Validation
 from headstart_server.jobs.job import Job, JobError, JobEvent, JobState, JobStep, Progress
 from headstart_server.learning.dataset import ExampleFault
 from headstart_server.rpc.comparison_messages import promotion_message
+from headstart_server.rpc.energy_messages import energy_message
 from headstart_server.rpc.evaluation_messages import evaluation_message
 from headstart_server.rpc.finding_messages import findings_message
 from headstart_server.rpc.messages import TASKS, spec_message, timestamp
@@ -54,6 +55,7 @@ def job_message(job: Job, likely: Times | None = None) -> job_pb2.Job:
         promotion=promotion_message(job.promotion),
         estimated_start_time=timestamp(likely.start),
         estimated_finish_time=timestamp(likely.finish),
+        energy=energy_message(job.findings.energy),
     )
 
 

@@ -7,6 +7,7 @@ from headstart_server.learning.lbfgs import StopReason
 from headstart_server.models.version import Alias, Model, Version
 from headstart_server.rpc.choosing_messages import choice_message
 from headstart_server.rpc.comparison_messages import promotion_message
+from headstart_server.rpc.energy_messages import energy_message
 from headstart_server.rpc.evaluation_messages import metrics_message
 from headstart_server.rpc.messages import TASKS, duration, recipe_message, timestamp
 
@@ -80,6 +81,7 @@ def version_message(version: Version) -> model_pb2.Version:
         has_examples=version.has_examples,
         resident=version.is_resident,
         backbone_choice=choice_message(manifest.backbone_choice),
+        energy=energy_message(manifest.energy),
     )
 
 

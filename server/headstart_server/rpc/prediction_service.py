@@ -17,6 +17,7 @@ from headstart_server.rpc.prediction_messages import (
     times_message,
 )
 from headstart_server.telemetry import Telemetry
+from headstart_server.tracing import NO_TRACING, Tracing
 
 _STAGES = tuple(field.name for field in fields(StageTimes))
 
@@ -28,6 +29,7 @@ class PredictionService(stubs.PredictionServiceServicer):
         predictor: answers.
         telemetry: is told of answered calls.
         clock: seconds that only go up; the predictor's.
+        tracing: is told of the stages of answered calls, if traces are on.
     """
 
     def __init__(
@@ -35,7 +37,9 @@ class PredictionService(stubs.PredictionServiceServicer):
         predictor: Predictor,
         telemetry: Telemetry,
         clock: Callable[[], float] = time.monotonic,
+        tracing: Tracing = NO_TRACING,
     ) -> None:
+        self._tracing = tracing
         self._predictor = predictor
         self._telemetry = telemetry
         self._clock = clock
@@ -81,3 +85,6 @@ class PredictionService(stubs.PredictionServiceServicer):
         # Not `asdict`: it copies deeply, and this is done for every call.
         seconds = {stage: getattr(predicted.times, stage) for stage in _STAGES}
         self._telemetry.predicted(seconds, versions)
+        if self._tracing.is_on:
+            first = predicted.answers[0].version
+            self._tracing.stages(seconds, model=first.model, version=first.number, inputs=inputs)

@@ -82,16 +82,22 @@ def grows(server: ServerProcess, before: Samples, by: float, name: str, **labels
 
 
 def test_calls_and_predictions_are_counted(api: Api, server: ServerProcess, digits_model: str):
-    method = "/headstart.v1.PredictionService/Predict"
+    method = {
+        "grpc_type": "unary",
+        "grpc_service": "headstart.v1.PredictionService",
+        "grpc_method": "Predict",
+    }
     before = server.metrics()
     for _ in range(3):
         api.predict(digits_model, digit(0, 30), digit(1, 30))
     refused(lambda: api.predict("nobody", digit(0, 30)))
 
-    grows(server, before, 3, "grpc_server_handled_total", grpc_method=method, grpc_code="OK")
-    grows(server, before, 1, "grpc_server_handled_total", grpc_method=method, grpc_code="NOT_FOUND")
-    grows(server, before, 4, "grpc_server_started_total", grpc_method=method)
-    grows(server, before, 4, "grpc_server_handling_seconds_count", grpc_method=method)
+    grows(server, before, 3, "grpc_server_handled_total", grpc_code="OK", **method)
+    grows(server, before, 1, "grpc_server_handled_total", grpc_code="NOT_FOUND", **method)
+    grows(server, before, 4, "grpc_server_started_total", **method)
+    grows(server, before, 4, "grpc_server_handling_seconds_count", **method)
+    grows(server, before, 4, "grpc_server_msg_received_total", **method)
+    grows(server, before, 3, "grpc_server_msg_sent_total", **method)
     grows(server, before, 6, "headstart_predictions_total", model=digits_model, version="1")
     grows(server, before, 6, "headstart_batch_rows_sum", lane="predict")
     grows(server, before, 3, "headstart_predict_stage_seconds_count", stage="backbone")

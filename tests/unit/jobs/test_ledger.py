@@ -9,7 +9,7 @@ import pytest
 from fakes import PATIENCE, Desk, ManualClock, Shelf
 from headstart_server.errors import JobNotFound, JobQueueFull, ModelNotFound, QuotaExceeded, RequestIdReused
 from headstart_server.jobs.job import Findings, Job, JobError, JobState, JobStep, Progress
-from headstart_server.jobs.ledger import JobCancelledError, JobLostError
+from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
 from headstart_server.jobs.limits import QueueLimits
 from headstart_server.learning.dataset import ExampleFault
 from headstart_server.models.version import Selector
@@ -491,3 +491,22 @@ def test_a_cancel_and_a_take_over_wake_followers_too(desk: Desk) -> None:
         desk.ledger.fail(desk.claim(), ERROR, Findings())
         desk.ledger.cancel("a")
     assert seen[:2] == [JobState.RUNNING, JobState.FAILED]
+
+
+def test_a_take_over_is_counted_and_a_claim_from_the_queue_is_not(desk: Desk) -> None:
+    taken: list[str] = []
+    desk.running()
+    ledger = Ledger(
+        desk.shelf.database,
+        desk.shelf.registry,
+        desk.changes,
+        owner="host/other",
+        on_taken_over=lambda: taken.append("one"),
+    )
+    desk.submit()
+    assert ledger.claim() is not None
+    assert taken == []
+
+    ledger.expire_leases()
+    assert ledger.claim() is not None
+    assert taken == ["one"]

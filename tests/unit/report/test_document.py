@@ -12,7 +12,7 @@ from report_samples import HOSTILE, SAMPLES
 
 KEYS = """
     format model version aliases task created expires size_bytes display_name labels class_names thresholds
-    metrics evaluation findings promotion backbone_choice lineage
+    metrics evaluation findings promotion backbone_choice energy lineage
 """
 LINEAGE = """
     job_id backbone backbone_digest dataset_digest recipe seed example_count software runtime stop_reason

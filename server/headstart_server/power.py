@@ -1,0 +1,232 @@
+"""Counters of energy: the processor's (RAPL), NVIDIA's GPUs' (NVML), and an estimate without the former."""
+
+import os
+import resource
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from headstart_server.energy import WATTS_PER_CORE, EnergyCounter, EnergySource
+
+log = structlog.get_logger(__name__)
+
+POWERCAP = Path("/sys/class/powercap")
+
+
+def processor_seconds() -> float:
+    """Seconds that this process and its ended children have used the processor."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def busy_seconds() -> float | None:
+    """Seconds that all processors of the machine were busy, since it started; None if that cannot be read."""
+    try:
+        # proc(5): user nice system idle iowait irq softirq steal, in ticks.
+        fields = Path("/proc/stat").read_bytes().split(b"\n", 1)[0].split()[1:9]
+        ticks = [int(field) for field in fields]
+    except (OSError, ValueError):
+        return None
+    return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
+
+
+class EstimatedCounter:
+    """Processor time times a constant. It knows nothing of GPUs.
+
+    Args:
+        watts_per_core: of a busy core.
+        own: seconds of the processor that this process has used.
+    """
+
+    source = EnergySource.CPU_TIME
+
+    def __init__(
+        self, watts_per_core: float = WATTS_PER_CORE, own: Callable[[], float] = processor_seconds
+    ) -> None:
+        self._watts, self._own = watts_per_core, own
+        self._last = own()
+
+    def taken(self) -> float:
+        """Joules since the last look."""
+        now = self._own()
+        took, self._last = max(0.0, now - self._last), now
+        return took * self._watts
+
+
+class RaplCounter:
+    """The packages' and their memory's counters, of which this process has its share of the busy time.
+
+    Idle watts are shared out like the others: by who used the processor.
+
+    Args:
+        zones: folders of Linux's powercap, each with `energy_uj` and `max_energy_range_uj`.
+        own: seconds of the processor that this process has used.
+        busy: those of all processes of the machine.
+
+    Raises:
+        OSError: a zone cannot be read; by default only root can.
+        ValueError: it holds no number.
+    """
+
+    source = EnergySource.RAPL
+
+    def __init__(
+        self,
+        zones: Sequence[Path],
+        *,
+        own: Callable[[], float] = processor_seconds,
+        busy: Callable[[], float | None] = busy_seconds,
+    ) -> None:
+        self._own, self._busy = own, busy
+        self._ranges = {zone: _microjoules(zone / "max_energy_range_uj") for zone in zones}
+        self._zones = {zone: _microjoules(zone / "energy_uj") for zone in zones}
+        self._seconds = (own(), busy() or 0.0)
+
+    def taken(self) -> float:
+        """This process's joules since the last look."""
+        own, busy = self._own(), self._busy()
+        used, all_used = own - self._seconds[0], (busy or 0.0) - self._seconds[1]
+        if busy is None or all_used <= 0:
+            # The machine's time has coarse ticks: what was used goes into the next look.
+            return 0.0
+        try:
+            micro = self._microjoules()
+        except (OSError, ValueError) as error:
+            # Work goes on when a counter is taken away; what it was to count is missing.
+            log.warning("rapl_not_readable", why=str(error))
+            return 0.0
+        self._seconds = (own, busy)
+        return micro * 1e-6 * min(1.0, max(0.0, used / all_used))
+
+    def _microjoules(self) -> int:
+        micro = 0
+        for zone, before in self._zones.items():
+            now = _microjoules(zone / "energy_uj")
+            # A full counter begins at 0 again.
+            micro += now - before if now >= before else now - before + self._ranges[zone]
+            self._zones[zone] = now
+        return micro
+
+
+class Gpus:
+    """NVIDIA's devices as NVML shows them: energy, use and memory, of whoever uses them.
+
+    Args:
+        nvml: the module `pynvml`, with NVML started.
+    """
+
+    source = EnergySource.NVML
+
+    def __init__(self, nvml: Any) -> None:
+        self._nvml = nvml
+        self._handles = {
+            f"gpu{index}": nvml.nvmlDeviceGetHandleByIndex(index)
+            for index in range(nvml.nvmlDeviceGetCount())
+        }
+        self._last = self._millijoules()
+
+    @property
+    def have_energy(self) -> bool:
+        """Whether they count joules; those older than Volta do not."""
+        return bool(self._last)
+
+    def taken(self) -> float:
+        """Joules since the last look."""
+        now = self._millijoules()
+        took = sum(max(0, now[name] - before) for name, before in self._last.items() if name in now)
+        self._last = self._last | now
+        return took * 1e-3
+
+    def use(self) -> dict[str, float]:
+        """The share of the last second or so in which each device worked, 0 to 1."""
+        rates = self._each(self._nvml.nvmlDeviceGetUtilizationRates)
+        return {name: rate.gpu / 100 for name, rate in rates.items()}
+
+    def memory_used(self) -> dict[str, float]:
+        """Bytes of memory in use, by device."""
+        return {name: info.used for name, info in self._each(self._nvml.nvmlDeviceGetMemoryInfo).items()}
+
+    def memory(self) -> dict[str, float]:
+        """Bytes of memory, by device."""
+        return {name: info.total for name, info in self._each(self._nvml.nvmlDeviceGetMemoryInfo).items()}
+
+    def _millijoules(self) -> dict[str, int]:
+        return self._each(self._nvml.nvmlDeviceGetTotalEnergyConsumption)
+
+    def _each(self, read: Callable[[Any], Any]) -> dict[str, Any]:
+        found = {}
+        for name, handle in self._handles.items():
+            try:
+                found[name] = read(handle)
+            except self._nvml.NVMLError:
+                # Not of this device, or it has just fallen off its bus: what reads scrapes goes on.
+                continue
+        return found
+
+
+def open_gpus() -> Gpus | None:
+    """The GPUs of this machine; None without any, without their driver, or without the package of NVML."""
+    try:
+        import pynvml  # noqa: PLC0415
+    except ModuleNotFoundError:
+        return None
+    try:
+        pynvml.nvmlInit()
+        gpus = Gpus(pynvml)
+    except pynvml.NVMLError:
+        return None
+    return gpus if gpus.use() or gpus.memory() else None
+
+
+def counters(gpus: Gpus | None, *, watts_per_core: float, powercap: Path = POWERCAP) -> list[EnergyCounter]:
+    """What can be counted on this machine: of the processor, measured or estimated, and of GPUs."""
+    found: list[EnergyCounter] = [_processor(watts_per_core, powercap)]
+    if gpus is not None and gpus.have_energy:
+        found.append(gpus)
+    log.info("energy", sources=[counter.source.value for counter in found])
+    return found
+
+
+def rapl_zones(powercap: Path = POWERCAP) -> list[Path]:
+    """The zones of packages, and of memory where it has its own; those of parts of a package are left out."""
+    names = {path.parent: _text(path) for path in sorted(powercap.glob("intel-rapl:*/name"))}
+    return [zone for zone, name in names.items() if name.startswith("package") or name == "dram"]
+
+
+def _processor(watts_per_core: float, powercap: Path) -> EnergyCounter:
+    zones = rapl_zones(powercap)
+    if zones and busy_seconds() is not None:
+        try:
+            return RaplCounter(zones)
+        except (OSError, ValueError) as error:
+            log.info("rapl_not_readable", why=str(error))
+    return EstimatedCounter(watts_per_core)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+def _microjoules(path: Path) -> int:
+    return int(path.read_text())
+
+
+def gpu_gauges(gpus: Gpus) -> Mapping[str, tuple[str, Callable[[], Mapping[str, float]]]]:
+    """The metrics of devices: a description and what reads them, by name."""
+    return {
+        "headstart_device_use_ratio": (
+            "Share of the last second in which a device worked, whoever used it.",
+            gpus.use,
+        ),
+        "headstart_device_memory_used_bytes": (
+            "Memory of a device in use, whoever uses it.",
+            gpus.memory_used,
+        ),
+        "headstart_device_memory_bytes": ("Memory of a device.", gpus.memory),
+    }

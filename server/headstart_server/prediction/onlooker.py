@@ -1,0 +1,195 @@
+"""Looks at some Predicts after they were answered: do inputs drift, and would another version agree?"""
+
+import asyncio
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from math import sqrt
+from typing import Protocol
+
+import numpy as np
+import structlog
+
+from headstart_server.embedding.queue import RowFeatures, stacked
+from headstart_server.errors import AliasNotFound, Away, VersionNotFound
+from headstart_server.learning.familiarity import Familiarity
+from headstart_server.learning.likeness import likeness_rows
+from headstart_server.learning.projection import projected
+from headstart_server.learning.rows import Float64
+from headstart_server.learning.task import Task
+from headstart_server.models.evidence import FAMILIARITY_FILE
+from headstart_server.models.registry import Registry
+from headstart_server.models.resident import ResidentVersion
+from headstart_server.models.version import Selector
+from headstart_server.prediction.answers import Answer
+
+log = structlog.get_logger(__name__)
+
+#: Inputs after which an earlier one counts less and less: the mean follows what comes, and is known well.
+HORIZON = 1000
+#: Inputs before which nothing is told of a version's drift.
+FEWEST = 30
+#: Versions whose inputs are followed at once, those asked last.
+MAX_FOLLOWED = 200
+
+
+class LookObserver(Protocol):
+    """Who is told of what was seen."""
+
+    def features_shifted(self, model: str, version: int, shift: float) -> None:
+        """The mean of a version's inputs lies so far from that of its training examples."""
+
+    def shadow_answered(self, model: str, shadow: int, agreed: int, differed: int) -> None:
+        """A shadow gave the same first class to some inputs, and another one to others."""
+
+
+class Drift:
+    """How far the mean of what comes lies from the mean of what a version was trained on.
+
+    Features are those that inputs are told familiar by. The unit is the spread of the training examples, the
+    root of their mean squared distance from their mean. What two means of finite samples of the same kind
+    differ by is taken off, so that it is about 0 without drift.
+
+    Args:
+        familiarity: what the version keeps of its training features.
+    """
+
+    def __init__(self, familiarity: Familiarity) -> None:
+        rows = familiarity.references.values.astype(np.float64)
+        rows *= familiarity.references.scales[:, np.newaxis]
+        self._views = familiarity.views
+        self._trained: Float64 = rows.mean(axis=0)
+        self._spread = max(float(((rows - self._trained) ** 2).sum(axis=1).mean()), 1e-12)
+        self._references = len(rows)
+        self._mean: Float64 = np.zeros_like(self._trained)
+        self.count = 0
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """The backbone's views that it looks at."""
+        return self._views
+
+    def add(self, rows: Sequence[RowFeatures]) -> None:
+        """Take in some inputs."""
+        for row in projected(likeness_rows(stacked(rows, self._views), self._views)):
+            self.count += 1
+            self._mean += (row - self._mean) / min(self.count, HORIZON)
+
+    @property
+    def shift(self) -> float:
+        """The distance of the means in spreads."""
+        squared = float(((self._mean - self._trained) ** 2).sum()) / self._spread
+        # An exponential mean over a horizon is known like one of twice as many.
+        known = min(self.count, 2 * HORIZON)
+        return sqrt(max(0.0, squared - 1 / known - 1 / self._references))
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class _Look:
+    answer: Answer
+    rows: Sequence[RowFeatures]
+
+
+class Onlooker:
+    """Looks at a share of the Predicts, one at a time, in a thread: no answer waits for it.
+
+    Args:
+        registry: has the versions.
+        observer: is told of what was seen.
+        share: of the Predicts that are looked at, above 0, at most 1.
+        shadow_alias: the alias that a shadow has: a version of the same model on the same backbone, whose
+            head is put on the same features.
+    """
+
+    def __init__(
+        self, registry: Registry, observer: LookObserver, *, share: float, shadow_alias: str
+    ) -> None:
+        self._registry = registry
+        self._observer = observer
+        self._share = share
+        self._alias = shadow_alias
+        self._due = 0.0
+        self._busy = threading.Lock()
+        self._drifts: OrderedDict[tuple[str, int], Drift | None] = OrderedDict()
+
+    def notice(self, answer: Answer, rows: Sequence[RowFeatures]) -> "Future[None] | None":
+        """A Predict was answered; called in an event loop.
+
+        Returns:
+            What ends when it was looked at; None if it is not: it is not its turn, or another one is being
+            looked at.
+        """
+        self._due += self._share
+        if self._due < 1:
+            return None
+        self._due -= 1
+        if not self._busy.acquire(blocking=False):
+            return None
+        look: Future[None] = Future()
+
+        def work() -> None:
+            try:
+                self._look(_Look(answer=answer, rows=rows))
+            finally:
+                self._busy.release()
+                look.set_result(None)
+
+        try:
+            asyncio.get_running_loop().run_in_executor(None, work)
+        except BaseException:
+            self._busy.release()
+            raise
+        return look
+
+    def _look(self, look: _Look) -> None:
+        try:
+            self._look_for_drift(look)
+            self._ask_shadow(look)
+        except (Away, VersionNotFound):
+            # The version was deleted, or its files cannot be had just now: there are other Predicts.
+            return
+        except Exception:
+            log.exception("predict_not_looked_at", model=look.answer.version.model)
+
+    def _look_for_drift(self, look: _Look) -> None:
+        version = look.answer.version
+        key = (version.model, version.number)
+        if key in self._drifts:
+            self._drifts.move_to_end(key)
+        else:
+            known = self._registry.with_evidence(version, (FAMILIARITY_FILE,)).evidence.familiarity
+            self._drifts[key] = None if known is None else Drift(known)
+            if len(self._drifts) > MAX_FOLLOWED:
+                self._drifts.popitem(last=False)
+        drift = self._drifts[key]
+        if drift is None:
+            return
+        drift.add(look.rows)
+        if drift.count >= FEWEST:
+            self._observer.features_shifted(*key, drift.shift)
+
+    def _ask_shadow(self, look: _Look) -> None:
+        answer = look.answer
+        shadow = self._shadow(answer.version)
+        if shadow is None or not answer.indexes.shape[1]:
+            return
+        outputs = shadow.head.outputs(stacked(look.rows, shadow.head.views))
+        theirs = [shadow.head.class_names[index] for index in outputs.argmax(axis=1)]
+        own = [answer.version.head.class_names[index] for index in answer.indexes[:, 0]]
+        agreed = sum(one == other for one, other in zip(own, theirs, strict=True))
+        self._observer.shadow_answered(answer.version.model, shadow.number, agreed, len(own) - agreed)
+
+    def _shadow(self, version: ResidentVersion) -> ResidentVersion | None:
+        """The shadow of a version, if it has one that can be put on the same features."""
+        try:
+            number = self._registry.resolve(Selector(model=version.model, alias=self._alias))
+        except AliasNotFound:
+            return None
+        if number == version.number:
+            return None
+        shadow = self._registry.resident(version.model, number) or self._registry.load(version.model, number)
+        same = shadow.backbone_digest == version.backbone_digest and shadow.tail is None
+        of_one_label = version.head.task is shadow.head.task is Task.SINGLE_LABEL
+        return shadow if same and of_one_label else None

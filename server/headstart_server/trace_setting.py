@@ -1,0 +1,58 @@
+"""Whether traces are sent, as flags and OpenTelemetry's environment variables say."""
+
+from collections.abc import Mapping
+
+import structlog
+
+from headstart_server.tracing import NO_TRACING, Tracing
+
+log = structlog.get_logger(__name__)
+
+_ASKING = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+
+
+def open_tracing(endpoint: str | None, environment: Mapping[str, str], software: str) -> Tracing:
+    """Traces as they are asked for; none unless they are.
+
+    Args:
+        endpoint: the flag's; None for that of the environment, if it names one.
+        environment: its variables.
+        software: the version of this software.
+
+    Raises:
+        ModuleNotFoundError: the flag asks for traces, and the extra `otel` is not installed.
+    """
+    if not _is_asked_for(endpoint, environment):
+        return NO_TRACING
+    try:
+        from headstart_server.open_telemetry import OpenTelemetryTracing, otlp_provider  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        missing = f"Traces need {error.name}: pip install 'headstart[otel]'."
+        if endpoint is not None:
+            raise ModuleNotFoundError(missing, name=error.name) from None
+        # A cluster may set the variables in all its pods.
+        log.warning("no_traces", why=missing)
+        return NO_TRACING
+    return OpenTelemetryTracing(otlp_provider(endpoint, software))
+
+
+def _is_asked_for(endpoint: str | None, environment: Mapping[str, str]) -> bool:
+    if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return False
+    if endpoint is not None:
+        return True
+    exporter = environment.get("OTEL_TRACES_EXPORTER", "").strip()
+    if exporter not in ("", "otlp"):
+        if exporter != "none":
+            log.warning(
+                "no_traces", why=f"Expected OTEL_TRACES_EXPORTER otlp or none. Received: {exporter!r}."
+            )
+        return False
+    if not exporter and not any(map(environment.get, _ASKING)):
+        return False
+    protocol = next((environment[name] for name in _PROTOCOLS if environment.get(name)), "grpc")
+    if protocol != "grpc":
+        log.warning("no_traces", why=f"Expected {_PROTOCOLS[1]} grpc. Received: {protocol!r}.")
+        return False
+    return True

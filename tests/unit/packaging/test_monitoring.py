@@ -1,0 +1,104 @@
+"""Alert rules and dashboard: what Prometheus' own checker says of them, and that they name what there is."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import yaml
+
+from headstart_server.telemetry import Telemetry
+from prometheus import MONITORING, dashboard, dashboard_queries, need_program, rules, write_rules
+from unit.packaging.test_kubernetes_manifests import kustomize
+
+#: Metrics that a server adds at its start, or Prometheus itself has.
+ADDED = {
+    "headstart_queue_rows",
+    "headstart_jobs",
+    "headstart_memory_held_bytes",
+    "headstart_disk_held_bytes",
+    "headstart_cores",
+    "headstart_energy_joules_total",
+    "headstart_device_use_ratio",
+    "headstart_device_memory_bytes",
+    "headstart_device_memory_used_bytes",
+}
+
+
+def test_promtool_finds_no_fault_in_the_rules(tmp_path: Path):
+    check = [need_program("promtool"), "check", "rules", str(write_rules(tmp_path))]
+    ended = subprocess.run(check, capture_output=True, text=True, check=False)
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert f"{len(rules())} rules found" in ended.stdout
+
+
+def test_the_rules_alert_when_they_shall_and_are_silent_otherwise(tmp_path: Path):
+    write_rules(tmp_path)
+    shutil.copy(MONITORING / "rules-test.yaml", tmp_path)
+    test = [need_program("promtool"), "test", "rules", "rules-test.yaml"]
+    ended = subprocess.run(test, capture_output=True, text=True, check=False, cwd=tmp_path)
+
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def test_each_alert_is_tested_in_both_directions():
+    tested = yaml.safe_load((MONITORING / "rules-test.yaml").read_text())
+    cases = [case for test in tested["tests"] for case in test["alert_rule_test"]]
+    fires = {case["alertname"] for case in cases if case["exp_alerts"]}
+    silent = {case["alertname"] for case in cases if not case["exp_alerts"]}
+    alerts = {rule["alert"] for rule in rules() if "alert" in rule}
+
+    assert fires == alerts
+    assert alerts - silent == {"HeadstartPredictSlow", "HeadstartDeviceMemoryFull"}
+
+
+def test_each_alert_has_a_section_that_says_what_to_do():
+    page = (MONITORING.parents[1] / "docs" / "watching.md").read_text()
+    sections = set(re.findall(r"^### (Headstart\w+)$", page, re.MULTILINE))
+
+    assert sections == {rule["alert"] for rule in rules() if "alert" in rule}
+
+
+def test_rules_and_dashboard_name_metrics_that_there_are():
+    known = set(ADDED) | {rule["record"] for rule in rules() if "record" in rule}
+    for family in Telemetry("test").registry.collect():
+        known |= {family.name, *(family.name + end for end in ("_total", "_bucket", "_sum", "_count"))}
+    named = set()
+    for expression in [rule["expr"] for rule in rules()] + dashboard_queries():
+        named |= set(re.findall(r"\b(?:grpc_server|headstart|process)[_:][\w:]+", expression))
+
+    assert named - known <= {"grpc_server_handled_total"}
+    assert "headstart:row_seconds:p99_5m" in named
+
+
+def test_the_dashboard_is_what_grafana_imports():
+    read = dashboard()
+    panels = [panel for panel in read["panels"] if panel["type"] != "row"]
+
+    assert len({panel["id"] for panel in read["panels"]}) == len(read["panels"])
+    assert all(panel["datasource"]["uid"] == "${datasource}" for panel in panels)
+    assert {variable["name"] for variable in read["templating"]["list"]} == {"datasource", "job"}
+    places = [tuple(panel["gridPos"][side] for side in "xy") for panel in read["panels"]]
+    assert len(set(places)) == len(places)
+
+
+def test_the_kustomization_has_the_rules_and_the_dashboard():
+    built = subprocess.run([*kustomize(), str(MONITORING)], capture_output=True, text=True, check=True).stdout
+    kinds = {document["kind"]: document for document in yaml.safe_load_all(built)}
+
+    assert set(kinds) == {"PrometheusRule", "ConfigMap"}
+    assert kinds["ConfigMap"]["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert kinds["ConfigMap"]["data"]["headstart.json"] == (MONITORING / "dashboard.json").read_text()
+
+
+def test_what_alerts_watch_the_first_time_begins_at_zero():
+    shown = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in Telemetry("test").registry.collect()
+        for sample in family.samples
+    }
+
+    assert shown["headstart_job_runs_total", "failed"] == 0
+    assert shown["headstart_feature_cache_total", "memory"] == 0
+    assert shown["headstart_jobs_taken_over_total",] == 0

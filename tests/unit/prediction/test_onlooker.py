@@ -1,0 +1,219 @@
+"""Predicts that are looked at afterwards: drift of their inputs, and what a shadow would have answered."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fakes import PATIENCE, make_head
+from headstart_server.embedding.queue import RowFeatures
+from headstart_server.learning.familiarity import learn_familiarity
+from headstart_server.models.version import Selector
+from headstart_server.prediction.onlooker import FEWEST, Drift, Onlooker
+from unit.prediction.test_evidence import evidence_of
+from unit.prediction.test_predictor import Stall
+
+
+class Looks:
+    """Keeps what was seen."""
+
+    def __init__(self) -> None:
+        self.shifts: list[tuple[str, int, float]] = []
+        self.shadows: list[tuple[str, int, int, int]] = []
+
+    def features_shifted(self, model: str, version: int, shift: float) -> None:
+        self.shifts.append((model, version, shift))
+
+    def shadow_answered(self, model: str, shadow: int, agreed: int, differed: int) -> None:
+        self.shadows.append((model, shadow, agreed, differed))
+
+
+@pytest.fixture
+def stall(tmp_path: Path) -> Iterator[Stall]:
+    stall = Stall(tmp_path)
+    stall.load()
+    yield stall
+    stall.shelf.close()
+
+
+@pytest.fixture
+def seen() -> Looks:
+    return Looks()
+
+
+async def look(stall: Stall, seen: Looks, contents: list[bytes], onlooker: Onlooker | None = None) -> None:
+    """Predict, and let the onlooker look at it to the end."""
+    onlooker = onlooker or Onlooker(stall.shelf.registry, seen, share=1.0, shadow_alias="shadow")
+    predicted = await stall.predict(contents, with_features=True)
+    (features,) = predicted.features
+    rows = [
+        RowFeatures(views={name: view[place] for name, view in features.views.items()})
+        for place in range(len(contents))
+    ]
+    future = onlooker.notice(predicted.answers[0], rows)
+    if future is not None:
+        import asyncio
+
+        await asyncio.wait_for(asyncio.wrap_future(future), PATIENCE)
+
+
+# Drift
+
+
+def features(count: int, seed: int, moved: float = 0.0) -> np.ndarray:
+    """Rows of positive features, as those of a backbone are; `moved` moves half of the features of all."""
+    rows = np.abs(np.random.default_rng(seed).normal(size=(count, 64))).astype(np.float32)
+    rows[:, :32] += moved
+    return rows
+
+
+def drift() -> Drift:
+    names = [f"{place:04d}" for place in range(200)]
+    known = learn_familiarity({"last": features(200, seed=0)}, ("last",), names, names)
+    assert known is not None
+    return Drift(known)
+
+
+def rows_of(matrix: np.ndarray) -> list[RowFeatures]:
+    return [RowFeatures(views={"last": row}) for row in matrix]
+
+
+@pytest.mark.parametrize("count", [30, 300, 3000])
+def test_inputs_like_the_training_examples_have_hardly_shifted(count: int):
+    same = drift()
+    same.add(rows_of(features(count, seed=1)))
+
+    assert same.shift < 0.1
+
+
+def test_inputs_of_another_kind_have_the_more_the_further_they_are():
+    near, far = drift(), drift()
+    near.add(rows_of(features(300, seed=1, moved=0.5)))
+    far.add(rows_of(features(300, seed=1, moved=2.0)))
+
+    assert 0.2 < near.shift < far.shift
+
+
+def test_what_came_long_ago_counts_no_more():
+    changed = drift()
+    changed.add(rows_of(features(3000, seed=1, moved=2.0)))
+    before = changed.shift
+    changed.add(rows_of(features(6000, seed=2)))
+
+    assert changed.shift < before / 10
+
+
+async def test_drift_is_told_once_enough_inputs_have_come(stall: Stall, seen: Looks):
+    stall.shelf.publish(files=evidence_of(stall))
+    onlooker = Onlooker(stall.shelf.registry, seen, share=1.0, shadow_alias="shadow")
+    words = [b"cat:%d" % place for place in range(6)]
+    for _ in range(FEWEST // 6 - 1):
+        await look(stall, seen, words, onlooker)
+    assert seen.shifts == []
+
+    await look(stall, seen, words, onlooker)
+    ((model, version, shift),) = seen.shifts
+    assert (model, version) == ("pets", 1)
+    assert shift >= 0.0
+
+
+async def test_a_version_that_keeps_nothing_of_its_training_features_has_no_drift(stall: Stall, seen: Looks):
+    stall.shelf.publish()
+    onlooker = Onlooker(stall.shelf.registry, seen, share=1.0, shadow_alias="shadow")
+    for _ in range(FEWEST):
+        await look(stall, seen, [b"cat:1"], onlooker)
+
+    assert seen.shifts == []
+
+
+# Shadows
+
+
+async def test_a_shadow_answers_on_the_same_features_and_nobody_hears_it(stall: Stall, seen: Looks):
+    stall.shelf.publish(head=make_head(seed=1), alias="shadow")
+    stall.shelf.publish(head=make_head(seed=0))
+    words = [b"cat:1", b"dog:2", b"emu:3", b"fox:4"]
+    both = await stall.predict(words, [Selector(model="pets"), Selector(model="pets", alias="shadow")])
+    own, theirs = (answer.indexes[:, 0].tolist() for answer in both.answers)
+    agreed = sum(one == other for one, other in zip(own, theirs, strict=True))
+    ran = stall.backbones["fake"].decoded.total()
+
+    await look(stall, seen, words)
+    assert seen.shadows == [("pets", 1, agreed, len(words) - agreed)]
+    # The call itself has decoded them again; the shadow has not.
+    assert stall.backbones["fake"].decoded.total() == ran + len(words)
+
+
+async def test_a_shadow_of_the_same_head_always_agrees(stall: Stall, seen: Looks):
+    stall.shelf.publish(alias="shadow")
+    stall.shelf.publish()
+    await look(stall, seen, [b"cat:1", b"dog:2"])
+
+    assert seen.shadows == [("pets", 1, 2, 0)]
+
+
+@pytest.mark.parametrize("fields", [{}, {"backbone": "other", "backbone_digest": "c" * 64}])
+async def test_without_a_shadow_on_the_same_backbone_nothing_is_told(
+    stall: Stall, seen: Looks, fields: dict[str, str]
+):
+    if fields:
+        stall.shelf.publish(alias="shadow", **fields)
+    stall.shelf.publish()
+    await look(stall, seen, [b"cat:1"])
+
+    assert seen.shadows == []
+
+
+# How often
+
+
+async def test_only_the_share_is_looked_at(stall: Stall, seen: Looks):
+    stall.shelf.publish(alias="shadow")
+    stall.shelf.publish()
+    onlooker = Onlooker(stall.shelf.registry, seen, share=0.25, shadow_alias="shadow")
+    for _ in range(8):
+        await look(stall, seen, [b"cat:1"], onlooker)
+
+    assert len(seen.shadows) == 2
+
+
+async def test_a_fault_of_looking_is_nobodys_error(
+    stall: Stall, seen: Looks, monkeypatch: pytest.MonkeyPatch
+):
+    stall.shelf.publish(files=evidence_of(stall))
+    onlooker = Onlooker(stall.shelf.registry, seen, share=1.0, shadow_alias="shadow")
+    with monkeypatch.context() as broken:
+        broken.setattr(seen, "features_shifted", None)
+        for _ in range(FEWEST):
+            await look(stall, seen, [b"cat:1"], onlooker)
+    await look(stall, seen, [b"cat:1"], onlooker)
+
+    assert len(seen.shifts) == 1
+
+
+async def test_a_predictor_shows_its_answers_to_the_onlooker(stall: Stall, seen: Looks):
+    from headstart_server.prediction.predictor import Predictor
+
+    stall.shelf.publish(alias="shadow")
+    stall.shelf.publish()
+    noticed = []
+
+    class Eyes(Onlooker):
+        def notice(self, answer, rows):
+            future = super().notice(answer, rows)
+            noticed.append(future)
+            return future
+
+    stall.predictor = Predictor(
+        stall.shelf.registry,
+        stall.engine,
+        lambda model: False,
+        max_inputs=8,
+        clock=stall.clock,
+        onlooker=Eyes(stall.shelf.registry, seen, share=1.0, shadow_alias="shadow"),
+    )
+    await stall.predict([b"cat:1", b"dog:2"])
+    noticed[0].result(PATIENCE)
+
+    assert seen.shadows == [("pets", 1, 2, 0)]
