@@ -116,6 +116,13 @@ def serve(
     port: Annotated[
         int, _option("port", "Port of the gRPC services; 0 takes a free one.", _CALLS, min=0, max=65535)
     ] = Config.port,
+    http_port: Annotated[
+        int,
+        _option("http_port", "Port of the same calls over HTTP; -1: none.", _CALLS, min=-1, max=65535),
+    ] = -1,
+    http_host: Annotated[
+        str, _option("http_host", "Address to listen on for HTTP; 0.0.0.0 for all.", _CALLS)
+    ] = Config.http_host,
     metrics_port: Annotated[
         int,
         _option("metrics_port", "Port of Prometheus metrics; -1: none.", _CALLS, min=-1, max=65535),
@@ -354,6 +361,7 @@ def serve(
     settings = {name: value for name, value in locals().items() if name != "config"}
     settings["add_backbone"] = add_backbone or ()
     settings["metrics_port"] = None if metrics_port < 0 else metrics_port
+    settings["http_port"] = None if http_port < 0 else http_port
     for name, allowed in (
         ("log_level", _LEVELS),
         ("log_format", _FORMATS),

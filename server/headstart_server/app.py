@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import structlog
 from prometheus_client import start_http_server
@@ -80,6 +80,9 @@ from headstart_server.rpc.prediction_service import PredictionService
 from headstart_server.rpc.server import Server, ServerSettings, TlsFiles
 from headstart_server.storage.places import Places, open_places
 from headstart_server.telemetry import Telemetry, configure_logs, process_age
+
+if TYPE_CHECKING:
+    from headstart_server.rpc.http.port import HttpPort
 
 log = structlog.get_logger(__name__)
 
@@ -208,7 +211,15 @@ class App:
         # First: a gRPC server that was made has to be stopped.
         self._serve_metrics()
         server = self._server()
+        try:
+            self._http = self._http_port(server)
+        except BaseException:
+            await server.stop(0.0)
+            raise
         await server.start()
+        if self._http is not None:
+            self._http.start()
+            log.info("http", address=f"{self._config.http_host}:{self._http.port}")
         self._heart.start()
         self._poller.start()
         self.workers.start()
@@ -237,7 +248,7 @@ class App:
         self._follower.drain()
         # Jobs give themselves back at their next batch while the last calls end.
         workers = asyncio.create_task(asyncio.to_thread(self.workers.stop, grace))
-        await server.stop(grace)
+        await server.stop(grace, None if self._http is None else self._http.stop)
         await workers
         await asyncio.to_thread(self._leave)
         self.engine.close()
@@ -436,6 +447,15 @@ class App:
             models=ModelService(self.registry, self.engine, reporter, self._forgetting.forget, long_work),
             evaluation=EvaluationService(bench, long_work),
         )
+
+    def _http_port(self, server: Server) -> "HttpPort | None":
+        config = self._config
+        if config.http_port is None:
+            return None
+        # Imported here: a server without the port does without its packages.
+        from headstart_server.rpc.http.opening import open_http  # noqa: PLC0415
+
+        return open_http(config, server.methods)
 
     def _serve_metrics(self) -> None:
         host, port = self._config.host, self._config.metrics_port

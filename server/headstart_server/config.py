@@ -12,6 +12,8 @@ class Config:
     Attributes:
         host: address to listen on.
         port: port of the gRPC services; 0 takes a free one.
+        http_port: port of the same calls over HTTP; None serves none, 0 takes a free one.
+        http_host: address to listen on for them.
         metrics_port: port of the Prometheus metrics; None serves none, 0 takes a free one.
         data: folder of all that this server keeps for itself, and of whatever has no place of its own.
         database: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST:PORT/NAME`, which several replicas may
@@ -73,6 +75,8 @@ class Config:
 
     host: str = "127.0.0.1"
     port: int = 8765
+    http_port: int | None = None
+    http_host: str = "127.0.0.1"
     metrics_port: int | None = 9090
     data: Path = Path("headstart-data")
     database: str | None = None
