@@ -61,6 +61,7 @@ from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.measurement import MeasuringBench
 from headstart_server.jobs.poller import Poller
 from headstart_server.jobs.rebasing import Rebasing
+from headstart_server.jobs.webhook_policy import WebhookPolicy
 from headstart_server.jobs.workers import WorkerPool
 from headstart_server.learning.dataset import DatasetLimits
 from headstart_server.learning.matrices import DeviceFailed, Matrices
@@ -82,6 +83,7 @@ from headstart_server.storage.places import Places, open_places
 from headstart_server.telemetry import Telemetry, configure_logs, process_age
 
 if TYPE_CHECKING:
+    from headstart_server.jobs.webhook_sender import WebhookSender
     from headstart_server.rpc.http.port import HttpPort
 
 log = structlog.get_logger(__name__)
@@ -146,6 +148,7 @@ class App:
             limits=_queue_limits(config),
             slots=config.workers,
             lease_seconds=config.lease_seconds,
+            webhook=config.webhook,
         )
         lease = Lease(seconds=config.lease_seconds, beat=config.beat_seconds)
         self._heart = Heart(self.ledger, lease, is_shared=self._database.is_shared)
@@ -184,6 +187,9 @@ class App:
             self.telemetry,
             size=config.workers,
         )
+        webhooks = WebhookPolicy(
+            config.webhook_allow, own=config.webhook, allow_private=config.webhook_allow_private
+        )
         self.intake = Intake(
             self.ledger,
             self.datasets,
@@ -191,7 +197,9 @@ class App:
             self.registry,
             self.workers.wake,
             max_activation_bytes=tools.max_activation_bytes,
+            webhooks=webhooks,
         )
+        self._webhook_sender = self._sender(webhooks)
         self._follower = Follower(self.ledger, self.changes)
         self._add_gauges()
 
@@ -222,6 +230,8 @@ class App:
             log.info("http", address=f"{self._config.http_host}:{self._http.port}")
         self._heart.start()
         self._poller.start()
+        if self._webhook_sender is not None:
+            self._webhook_sender.start()
         self.workers.start()
         self.port = server.port
         log.info("loading", backbone=self.engine.default)
@@ -259,6 +269,8 @@ class App:
         log.info("stopped")
 
     def _leave(self) -> None:
+        if self._webhook_sender is not None:
+            self._webhook_sender.stop()
         self._poller.stop()
         self._heart.stop()
         with suppress(DatabaseAway):
@@ -447,6 +459,19 @@ class App:
             models=ModelService(self.registry, self.engine, reporter, self._forgetting.forget, long_work),
             evaluation=EvaluationService(bench, long_work),
         )
+
+    def _sender(self, policy: WebhookPolicy) -> "WebhookSender | None":
+        secrets = self._config.webhook_secret_file
+        if secrets is None:
+            return None
+        # Imported here: a server that sends none does without urllib3.
+        try:
+            from headstart_server.jobs.webhook_sender import WebhookSender  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                f"--webhook needs the package {error.name}: pip install 'headstart[http]'."
+            ) from error
+        return WebhookSender(self._database, policy, secrets, self.telemetry.webhook_tried)
 
     def _http_port(self, server: Server) -> "HttpPort | None":
         config = self._config

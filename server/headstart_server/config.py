@@ -69,6 +69,10 @@ class Config:
         max_connection_age_seconds: a connection is closed, gracefully, at this age; 0 for never.
         grace_seconds: what running calls get to end when the server stops; running jobs go back to the queue.
         job_retention_hours: how long ended jobs are remembered.
+        webhook: URL that is told of the ends of jobs that name none; None for none.
+        webhook_allow: URLs that those which jobs may name begin with.
+        webhook_allow_private: whether they may be at addresses that are not of the internet.
+        webhook_secret_file: file of the secrets that they are signed with, `whsec_` and base64, one a line.
         log_level: lowest level logged.
         log_format: `text`, `json`, or `auto`: text on a terminal, else JSON.
     """
@@ -124,10 +128,28 @@ class Config:
     max_connection_age_seconds: float = 0.0
     grace_seconds: float = 30.0
     job_retention_hours: float = 168.0
+    webhook: str | None = None
+    webhook_allow: Sequence[str] = ()
+    webhook_allow_private: bool = False
+    webhook_secret_file: Path | None = None
     log_level: str = "info"
     log_format: str = "auto"
 
+    @property
+    def sends_webhooks(self) -> bool:
+        """Whether ends of jobs are told anywhere."""
+        return self.webhook is not None or bool(self.webhook_allow)
+
     def __post_init__(self) -> None:
+        if self.sends_webhooks != (self.webhook_secret_file is not None):
+            raise ValueError(
+                "Expected --webhook-secret-file with --webhook or --webhook-allow, or none of them. "
+                f"Received: {'no file' if self.sends_webhooks else 'a file alone'}."
+            )
+        if self.webhook_allow_private and not self.sends_webhooks:
+            raise ValueError(
+                "Expected --webhook-allow-private with --webhook or --webhook-allow. Received: it alone."
+            )
         if not 0 < self.beat_seconds <= self.lease_seconds / 2:
             raise ValueError(
                 "Expected --beat-seconds above 0 and at most half of --lease-seconds, "

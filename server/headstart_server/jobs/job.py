@@ -6,6 +6,7 @@ from enum import Enum
 from typing import Any
 
 from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.jobs.webhook import Webhook
 from headstart_server.learning.dataset import ExampleFault
 from headstart_server.learning.promotion import Promotion
 from headstart_server.learning.task import Task
@@ -130,6 +131,7 @@ class Job:
         crashes: how often a process died while it ran the job.
         staged: where an earlier attempt has put its fit aside; None for nowhere.
         choosing: what earlier attempts have found of backbones, as they wrote it down; None for nothing.
+        webhook: what became of the POST that tells of its end; None if none is sent.
     """
 
     job_id: str
@@ -156,6 +158,7 @@ class Job:
     crashes: int = 0
     staged: str | None = None
     choosing: Mapping[str, Any] | None = None
+    webhook: Webhook | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

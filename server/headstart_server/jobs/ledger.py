@@ -48,6 +48,7 @@ class Ledger:
         limits: of the queue.
         slots: jobs that this process runs at once.
         lease_seconds: for how long a claim holds without being renewed.
+        webhook: URL that is told of the ends of jobs that name none; None for none.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Ledger:
         limits: QueueLimits | None = None,
         slots: int = 1,
         lease_seconds: float = 10.0,
+        webhook: str | None = None,
     ) -> None:
         self._database = database
         self._registry = registry
@@ -68,6 +70,7 @@ class Ledger:
         self._limits = limits or QueueLimits()
         self._slots = slots
         self._lease_seconds = lease_seconds
+        self._webhook = webhook
         self.forecast = Forecast(database, slots=slots, most=self._limits.running)
 
     # Accepting
@@ -95,7 +98,8 @@ class Ledger:
                 return earlier
             full = submitting.fullness(connection, self._limits, submission.tenant)
             if full is None:
-                job = submitting.add(connection, submission, self._database.now(connection))
+                now = self._database.now(connection)
+                job = submitting.add(connection, submission, now, self._webhook)
         if full is not None:
             raise self._queue_full(full)
         self._changes.publish(job.job_id)

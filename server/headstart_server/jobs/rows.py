@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, 
 
 from headstart_server.database.tables import job_events, jobs
 from headstart_server.errors import JobNotFound
+from headstart_server.jobs import webhook_rows
 from headstart_server.jobs.job import Findings, Job, JobError, JobState, JobStep, Progress
 from headstart_server.jobs.spec import FineTuneSpec, known
 from headstart_server.learning.dataset import ExampleFault
@@ -114,6 +115,9 @@ def job(connection: Connection, row: Row[Any]) -> Job:
         crashes=row.crashes,
         staged=row.checkpoint.get("staged"),
         choosing=row.choosing,
+        webhook=webhook_rows.of_job(connection, row.job_id, has_ended=state.is_terminal)
+        if row.payload.get("webhook")
+        else None,
     )
 
 

@@ -151,7 +151,8 @@ def _value(field: FieldDescriptor, text: str, where: str) -> Any:
 
 def _enum_name(field: FieldDescriptor, text: str) -> str:
     """The name of an enum's value, that may be given without its prefix and in lower case, such as `html`."""
-    names: list[str] = [value.name for value in field.enum_type.values]
+    kind: Any = field.enum_type
+    names: list[str] = [value.name for value in kind.values]
     prefix = names[0].removesuffix("UNSPECIFIED")
     long = f"{prefix}{text.upper()}"
     return long if long in names else text
