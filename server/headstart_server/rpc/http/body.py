@@ -11,7 +11,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 #: Seconds without a byte after which a caller is taken for gone.
 IDLE_SECONDS = 60.0
 #: What is still read of a body that is refused, so that its caller gets to read why.
-_DRAINED_BYTES = 16 << 20
+_DRAINED_BYTES = 256 << 20
 _DRAIN_SECONDS = 2.0
 
 

@@ -190,8 +190,6 @@ class _Request:
             answer = error_answer(status_of(error))
         if answer is None:
             return
-        if not self._body.is_whole:
-            await self._body.drain()
         with suppress(OSError):
             await self._send(answer)
 
@@ -253,6 +251,9 @@ class _Request:
 
     async def _upload(self, asked: Asked, details: CallDetails, context: HttpContext) -> Answer | None:
         handler = await self._gateway.methods.find(details)
+        if not handler.request_streaming:
+            # An interceptor's own, that refuses the call whatever comes.
+            return await _answer_of(asked.rule, await handler.unary_unary(b"", context))
         async with aclosing(self._requests(asked, context)) as requests:
             return await _answer_of(asked.rule, await handler.stream_unary(requests, context))
 
@@ -283,6 +284,9 @@ class _Request:
             fill(message, {"after_event": [seen]}, "the header Last-Event-ID")
         handler = await self._gateway.methods.find(details)
         request = message if handler.request_deserializer else message.SerializeToString()
+        if not handler.response_streaming:
+            # An interceptor's own, that refuses the call.
+            await handler.unary_unary(request, context)
         events: AsyncIterator[Any] = handler.unary_stream(request, context)
         try:
             first = await anext(events, None)
@@ -328,6 +332,11 @@ class _Request:
             {"type": "http.response.start", "status": answer.code, "headers": _encoded(headers)}
         )
         body = b"" if self._verb == "HEAD" else answer.content
+        if not self._body.is_whole:
+            # Closed at once, a connection with more on its way loses the answer, too.
+            await self._send_event({"type": "http.response.body", "body": body, "more_body": True})
+            await self._body.drain()
+            body = b""
         await self._send_event({"type": "http.response.body", "body": body})
 
     def _query(self, rule: Rule) -> dict[str, list[str]]:

@@ -177,11 +177,8 @@ def _of_document(text: bytes, spec: Message) -> list[input_pb2.Example]:
     unknown = sorted(values.keys() - {"spec", "examples"})
     listed = values.get("examples", [])
     if unknown or not isinstance(listed, list):
-        raise InvalidField(
-            f'Expected a body of {{"spec": {{...}}, "examples": [...]}}. Received: {unknown[0][:80]!r} in it.'
-            if unknown
-            else "Received: examples that are no list."
-        )
+        what = f"{unknown[0][:80]!r} in it" if unknown else "examples that are no list"
+        raise InvalidField(f'Expected a body of {{"spec": {{...}}, "examples": [...]}}. Received: {what}.')
     parse_values(values.get("spec", {}), spec, "spec")
     examples = []
     for place, each in enumerate(listed):
