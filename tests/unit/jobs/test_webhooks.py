@@ -22,6 +22,7 @@ from headstart_server.jobs.webhook_message import body_of, headers_of, read_secr
 from headstart_server.jobs.webhook_policy import Target, WebhookPolicy
 from headstart_server.jobs.webhook_post import PostFailed
 from headstart_server.jobs.webhook_sender import GIVE_UP_SECONDS, LEASE_SECONDS, WebhookSender, wait_before
+from postgres import on_both_databases
 
 URI = "https://hooks.example.com/in?token=t"
 SECRET = "whsec_" + base64.b64encode(b"s" * 32).decode()
@@ -83,6 +84,7 @@ def office(desk: Desk, tmp_path: Path, receiver: Receiver) -> Iterator[Office]:
     return Office(desk, tmp_path)
 
 
+@on_both_databases
 def test_the_end_of_a_job_is_told_once(office: Office, receiver: Receiver) -> None:
     job = office.ended(alias="stable")
     assert office.told(job).state is WebhookState.PENDING
@@ -111,6 +113,7 @@ def test_nothing_is_told_before_the_end(office: Office) -> None:
     assert not office.send_one()
 
 
+@on_both_databases
 def test_failures_and_cancels_are_ends_too(office: Office, receiver: Receiver) -> None:
     failed = office.desk.running(webhook=URI)
     office.desk.ledger.fail(failed, JobError(reason="EMPTY_DATASET", message="None."), Findings())
@@ -156,6 +159,7 @@ def test_a_failure_is_tried_again_later_and_later(
     assert wait_before(99) == 3600
 
 
+@on_both_databases
 def test_it_is_given_up_a_day_after_the_jobs_end(
     office: Office, receiver: Receiver, clock: ManualClock
 ) -> None:
@@ -180,6 +184,7 @@ def test_a_receiver_that_is_gone_is_not_asked_again(office: Office, receiver: Re
     assert office.told(job).state is WebhookState.GIVEN_UP
 
 
+@on_both_databases
 def test_one_process_sends_at_a_time_and_another_goes_on_when_it_dies(
     office: Office, receiver: Receiver, clock: ManualClock
 ) -> None:
@@ -208,6 +213,7 @@ def test_a_name_that_leads_inside_is_not_sent_to(office: Office, receiver: Recei
     assert "not of the internet" in office.told(job).error
 
 
+@on_both_databases
 def test_a_job_is_remembered_until_its_end_is_told(office: Office, desk: Desk, clock: ManualClock) -> None:
     told = office.ended()
     office.send_one()

@@ -37,7 +37,7 @@ def open_http(config: Config, methods: Methods) -> HttpPort:
         limits,
         max_calls=config.max_calls,
         version=package_version("headstart"),
-        hosts=_hosts(config.http_host),
+        hosts=known_hosts(config.http_host),
     )
     tls = None
     if config.tls_cert is not None and config.tls_key is not None:
@@ -45,7 +45,7 @@ def open_http(config: Config, methods: Methods) -> HttpPort:
     return HttpPort(gateway, config.http_host, config.http_port or 0, tls)
 
 
-def _hosts(host: str) -> frozenset[str] | None:
+def known_hosts(host: str) -> frozenset[str] | None:
     """The names that requests are for on an address: on loopback they are known."""
     try:
         is_loopback = ipaddress.ip_address(host).is_loopback
