@@ -30,7 +30,16 @@ from headstart.results.findings import (
     Remark,
     RemarkKind,
 )
-from headstart.results.jobs import JobEvent, JobState, JobStatus, JobStep, Progress, Validation
+from headstart.results.jobs import (
+    JobEvent,
+    JobState,
+    JobStatus,
+    JobStep,
+    Progress,
+    Validation,
+    WebhookDelivery,
+    WebhookState,
+)
 from headstart.results.models import (
     Alias,
     Backbone,
@@ -112,4 +121,6 @@ __all__ = [
     "ValuePair",
     "Version",
     "VersionEvaluation",
+    "WebhookDelivery",
+    "WebhookState",
 ]
