@@ -235,8 +235,8 @@ async def test_a_stopping_server_turns_calls_away_and_ends_those_under_way(site:
     under_way = asyncio.ensure_future(site.ask("GET", "/v1/jobs/endless"))
     await site.service.entered.wait()
     site.calls.turn_away()
-    code, _, body = await site.ask("GET", "/v1/jobs/here")
-    assert code == 503
+    code, headers, body = await site.ask("GET", "/v1/jobs/here")
+    assert (code, headers["retry-after"]) == (503, "1")
     assert json.loads(body)["details"][0]["reason"] == "DRAINING"
     site.calls.end_calls()
     assert (await under_way)[0] == 503

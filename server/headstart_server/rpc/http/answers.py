@@ -79,6 +79,8 @@ def error_answer(
             told["retry-after"] = str(max(1, math.ceil(seconds)))
         elif code is None and packed.Unpack(info) and info.reason in _TOO_LARGE:
             code = 413
+    if status.code == code_pb2.UNAVAILABLE:
+        told.setdefault("retry-after", "1")
     if status.code == code_pb2.UNAUTHENTICATED:
         told["www-authenticate"] = "Bearer"
     content = MessageToJson(status, indent=2, ensure_ascii=False).encode() + b"\n"

@@ -12,7 +12,7 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 IDLE_SECONDS = 60.0
 #: What is still read of a body that is refused, so that its caller gets to read why.
 _DRAINED_BYTES = 256 << 20
-_DRAIN_SECONDS = 2.0
+_DRAIN_SECONDS = 0.5
 
 
 class CallerLeft(asyncio.CancelledError):
