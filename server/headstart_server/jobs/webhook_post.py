@@ -3,6 +3,7 @@
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 
@@ -76,12 +77,17 @@ class _ended_after:  # noqa: N801 - reads like a function
     def __init__(self, connection: HTTPConnection, seconds: float) -> None:
         self._timer = threading.Timer(seconds, _shut, [lambda: connection.sock])
         self._timer.daemon = True
+        self._seconds = seconds
 
     def __enter__(self) -> None:
+        self._until = time.monotonic() + self._seconds
         self._timer.start()
 
     def __exit__(self, *_: object) -> None:
         self._timer.cancel()
+        if time.monotonic() >= self._until:
+            # What was cut off may read like a whole answer.
+            raise TimeoutError(f"No whole answer in {self._seconds:g} s.")
 
 
 def _shut(opened: Callable[[], socket.socket | None]) -> None:

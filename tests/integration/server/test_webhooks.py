@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from headstart import Client, WebhookState
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import input_pb2, job_pb2
 from integration.server.calls import Api, refused
 from integration.server.receiver import Receiver, receiving, secret_file
-from server_process import eventually, running
+from server_process import ServerProcess, eventually, running
 
 DELIVERED, PENDING = job_pb2.WEBHOOK_STATE_DELIVERED, job_pb2.WEBHOOK_STATE_PENDING
 
@@ -63,6 +64,21 @@ def test_the_end_of_a_job_is_told_signed_and_shown_in_status(api: Api, model: st
     )
     assert told.attempt_count == 1
     assert told.uri == receiver.url
+
+
+def test_the_client_sets_one_and_reads_what_became_of_it(
+    server: ServerProcess, model: str, receiver: Receiver
+):
+    rows = [(np.array([value], np.float32), label) for value, label in ((0, "a"), (1, "b")) * 2]
+    with Client(server.target) as client:
+        job = client.fine_tune(rows, model=model, webhook=f"{receiver.url}/client")
+        receiver.wait(job.id)
+        told = eventually(
+            lambda: found if (found := job.status().webhook) and found.finish_time else None,
+            30,
+            "the outcome",
+        )
+    assert (told.state, told.attempt_count, told.uri) == (WebhookState.DELIVERED, 1, receiver.url)
 
 
 def test_a_redirect_is_not_followed(api: Api, model: str, receiver: Receiver):
