@@ -132,9 +132,6 @@ class FakeBackbone:
         long = isinstance(content, str) and len(content) > 20
         return CutShort(kept=20, length=len(content)) if long else None
 
-    def most_rows(self, shape: tuple[int, ...]) -> int | None:
-        return None
-
     def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> dict[str, NDArray[np.float32]]:
         self.before_run(rows)
         self.batches.append(len(rows))

@@ -84,6 +84,8 @@ from headstart.results import (
     ValuePair,
     Version,
     VersionEvaluation,
+    WebhookDelivery,
+    WebhookState,
 )
 from headstart.retries import RetryPolicy
 from headstart.spec import Auto, FineTuneSpec, Logistic, Mlp, Partial, PromotionGate, Ridge, SpecSettings
@@ -185,6 +187,8 @@ __all__ = [
     "ValuePair",
     "Version",
     "VersionEvaluation",
+    "WebhookDelivery",
+    "WebhookState",
 ]
 
 __version__ = installed_version()

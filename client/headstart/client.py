@@ -140,7 +140,7 @@ class Client:
             **settings: ``backbone``, ``recipe``, ``held_out_share``, ``seed``, ``display_name``, ``labels``,
                 ``alias``, ``time_to_live``, ``max_dropped_share``, ``task``, ``promote_if``, ``parent``,
                 ``remove``, ``discard_examples``, ``priority``, ``backbone_candidates``,
-                ``backbone_time_budget``; see `SpecSettings`.
+                ``backbone_time_budget``, ``webhook``; see `SpecSettings`.
 
         Returns:
             The accepted job.
@@ -177,7 +177,7 @@ class Client:
             alias: moved to the new version if that is not worse than the version it names. None: none is.
             request_id: as in `fine_tune`.
             **settings: ``backbone_candidates``, ``backbone_time_budget``, ``recipe``, ``promote_if``,
-                ``priority``; see `RebaseSettings`.
+                ``priority``, ``webhook``; see `RebaseSettings`.
 
         Returns:
             The accepted job.

@@ -22,6 +22,7 @@ class RebaseSettings(TypedDict, total=False):
         recipe: as in `SpecSettings`. None: as the old version was asked to be fitted.
         promote_if: what may be lost when the alias is moved. None: the gate's own margins.
         priority: as in `SpecSettings`.
+        webhook: as in `SpecSettings`.
     """
 
     backbone_candidates: Collection[str] | None
@@ -29,6 +30,7 @@ class RebaseSettings(TypedDict, total=False):
     recipe: Recipe | RecipeName | None
     promote_if: PromotionGate | None
     priority: int
+    webhook: str
 
 
 def rebase(
@@ -63,6 +65,7 @@ def rebase(
         promote_if=gate_message(gate),
         request_id=request_id,
         priority=settings.get("priority", 0),
+        webhook=settings.get("webhook", ""),
     )
     budget = parse_budget(settings.get("backbone_time_budget"))
     if budget is not None:

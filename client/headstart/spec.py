@@ -190,6 +190,7 @@ class FineTuneSpec:
     remove: tuple[str, ...] = ()
     discard_examples: bool = False
     priority: int = 0
+    webhook: str = ""
     backbone_candidates: tuple[str, ...] = ()
     backbone_time_budget: timedelta | None = None
     request_id: str = ""
@@ -222,6 +223,7 @@ class SpecSettings(TypedDict, total=False):
         discard_examples: True keeps no examples once the job has ended: the version can be no parent, and its
             report has no pictures.
         priority: queued jobs of a higher one run first, -10 to 10. Default 0.
+        webhook: URL that is told of the job's end, one that the server allows. Default: the server's own.
         backbone_candidates: with the backbone ``auto`` those that are tried. None: up to 4 of the server's.
         backbone_time_budget: with ``auto`` when no further one is tried, a timedelta or seconds. None: no
             limit.
@@ -242,6 +244,7 @@ class SpecSettings(TypedDict, total=False):
     remove: Collection[str] | None
     discard_examples: bool
     priority: int
+    webhook: str
     backbone_candidates: Collection[str] | None
     backbone_time_budget: timedelta | float | None
 

@@ -45,6 +45,7 @@ def spec_message(spec: FineTuneSpec, *, validate_only: bool = False) -> pb.FineT
         removed_example_ids=spec.remove,
         discard_examples=spec.discard_examples,
         priority=spec.priority,
+        webhook=spec.webhook,
         backbone_candidates=spec.backbone_candidates,
     )
     if isinstance(spec.parent, int):
@@ -77,6 +78,7 @@ def read_spec(message: pb.FineTuneSpec) -> FineTuneSpec:
         remove=tuple(message.removed_example_ids),
         discard_examples=message.discard_examples,
         priority=message.priority,
+        webhook=message.webhook,
         backbone_candidates=tuple(message.backbone_candidates),
         backbone_time_budget=message.backbone_time_budget.ToTimedelta()
         if message.HasField("backbone_time_budget")

@@ -11,6 +11,7 @@ import typer
 from headstart_server.config import Config
 
 _CALLS, _FILES, _JOBS = "Calls", "Files and TLS", "Fine-tuning"
+_WEBHOOKS = "Webhooks"
 _PREDICT, _LIMITS, _LOGS, _BACKBONE = "Prediction", "Limits of input", "Logs", "Backbone"
 
 
@@ -116,6 +117,13 @@ def serve(
     port: Annotated[
         int, _option("port", "Port of the gRPC services; 0 takes a free one.", _CALLS, min=0, max=65535)
     ] = Config.port,
+    http_port: Annotated[
+        int,
+        _option("http_port", "Port of the same calls over HTTP; -1: none.", _CALLS, min=-1, max=65535),
+    ] = -1,
+    http_host: Annotated[
+        str, _option("http_host", "Address to listen on for HTTP; 0.0.0.0 for all.", _CALLS)
+    ] = Config.http_host,
     metrics_port: Annotated[
         int,
         _option("metrics_port", "Port of Prometheus metrics; -1: none.", _CALLS, min=-1, max=65535),
@@ -298,6 +306,26 @@ def serve(
             min=1,
         ),
     ] = Config.activations_mib,
+    webhook: Annotated[
+        str | None, _option("webhook", "URL that is told of the ends of jobs that name none.", _WEBHOOKS)
+    ] = None,
+    webhook_allow: Annotated[
+        list[str] | None,
+        _option(
+            "webhook_allow",
+            "URLs that jobs name may begin with this; may be given several times.",
+            _WEBHOOKS,
+            metavar="PREFIX",
+        ),
+    ] = None,
+    webhook_allow_private: Annotated[
+        bool,
+        _switch("webhook_allow_private", "Let them be at loopback and private addresses.", _WEBHOOKS),
+    ] = False,
+    webhook_secret_file: Annotated[
+        Path | None,
+        _option("webhook_secret_file", "Secrets that they are signed with: whsec_ and base64.", _WEBHOOKS),
+    ] = None,
     max_inputs: Annotated[
         int, _option("max_inputs", "Most inputs of one call.", _PREDICT, min=1)
     ] = Config.max_inputs,
@@ -409,7 +437,9 @@ def serve(
     """
     settings = {name: value for name, value in locals().items() if name != "config"}
     settings["add_backbone"] = add_backbone or ()
+    settings["webhook_allow"] = webhook_allow or ()
     settings["metrics_port"] = None if metrics_port < 0 else metrics_port
+    settings["http_port"] = None if http_port < 0 else http_port
     for name, allowed in (
         ("log_level", _LEVELS),
         ("log_format", _FORMATS),
@@ -432,11 +462,17 @@ def serve(
             from headstart_server.backbones.declaration import declared
 
             Catalog(declared(backbones, add_backbone or ()))
+        if chosen.webhook_secret_file is not None:
+            from headstart_server.jobs.webhook_message import read_secrets
+            from headstart_server.jobs.webhook_policy import WebhookPolicy
+
+            WebhookPolicy(chosen.webhook_allow, own=chosen.webhook)
+            read_secrets(chosen.webhook_secret_file)
         if artifacts is not None:
             from headstart_server.storage.address import artifacts_address
 
             artifacts_address(artifacts)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from None
 
     from headstart_server.app import serve as run

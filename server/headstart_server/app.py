@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import structlog
 from prometheus_client import start_http_server
@@ -63,6 +63,7 @@ from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.measurement import MeasuringBench
 from headstart_server.jobs.poller import Poller
 from headstart_server.jobs.rebasing import Rebasing
+from headstart_server.jobs.webhook_policy import WebhookPolicy
 from headstart_server.jobs.workers import WorkerPool
 from headstart_server.learning.dataset import DatasetLimits
 from headstart_server.learning.matrices import DeviceFailed, Matrices
@@ -86,6 +87,10 @@ from headstart_server.rpc.server import Server, ServerSettings, TlsFiles
 from headstart_server.storage.places import Places, open_places
 from headstart_server.telemetry import Telemetry, configure_logs, process_age
 from headstart_server.trace_setting import open_tracing
+
+if TYPE_CHECKING:
+    from headstart_server.jobs.webhook_sender import WebhookSender
+    from headstart_server.rpc.http.port import HttpPort
 
 log = structlog.get_logger(__name__)
 
@@ -158,6 +163,7 @@ class App:
             slots=config.workers,
             lease_seconds=config.lease_seconds,
             on_taken_over=self.telemetry.job_taken_over,
+            webhook=config.webhook,
         )
         lease = Lease(seconds=config.lease_seconds, beat=config.beat_seconds)
         self._heart = Heart(self.ledger, lease, is_shared=self._database.is_shared)
@@ -199,6 +205,9 @@ class App:
             size=config.workers,
             tracing=self.tracing,
         )
+        webhooks = WebhookPolicy(
+            config.webhook_allow, own=config.webhook, allow_private=config.webhook_allow_private
+        )
         self.intake = Intake(
             self.ledger,
             self.datasets,
@@ -207,7 +216,9 @@ class App:
             self.workers.wake,
             max_activation_bytes=tools.max_activation_bytes,
             tracing=self.tracing,
+            webhooks=webhooks,
         )
+        self._webhook_sender = self._sender(webhooks)
         self._follower = Follower(self.ledger, self.changes)
         self._add_gauges(gpus)
 
@@ -227,9 +238,19 @@ class App:
         # First: a gRPC server that was made has to be stopped.
         self._serve_metrics()
         server = self._server()
+        try:
+            self._http = self._http_port(server)
+        except BaseException:
+            await server.stop(0.0)
+            raise
         await server.start()
+        if self._http is not None:
+            self._http.start()
+            log.info("http", address=f"{self._config.http_host}:{self._http.port}")
         self._heart.start()
         self._poller.start()
+        if self._webhook_sender is not None:
+            self._webhook_sender.start()
         self.workers.start()
         self.port = server.port
         log.info("loading", backbone=self.engine.default)
@@ -256,7 +277,7 @@ class App:
         self._follower.drain()
         # Jobs give themselves back at their next batch while the last calls end.
         workers = asyncio.create_task(asyncio.to_thread(self.workers.stop, grace))
-        await server.stop(grace)
+        await server.stop(grace, None if self._http is None else self._http.stop)
         await workers
         await asyncio.to_thread(self._leave)
         await asyncio.to_thread(self.tracing.close, TRACES_SECONDS)
@@ -268,6 +289,8 @@ class App:
         log.info("stopped")
 
     def _leave(self) -> None:
+        if self._webhook_sender is not None:
+            self._webhook_sender.stop()
         self._poller.stop()
         self._heart.stop()
         with suppress(DatabaseAway):
@@ -468,6 +491,28 @@ class App:
         if not share:
             return None
         return Onlooker(self.registry, self.telemetry, share=share, shadow_alias=self._config.shadow_alias)
+
+    def _sender(self, policy: WebhookPolicy) -> "WebhookSender | None":
+        secrets = self._config.webhook_secret_file
+        if secrets is None:
+            return None
+        # Imported here: a server that sends none does without urllib3.
+        try:
+            from headstart_server.jobs.webhook_sender import WebhookSender  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                f"--webhook needs the package {error.name}: pip install 'headstart[http]'."
+            ) from error
+        return WebhookSender(self._database, policy, secrets, self.telemetry.webhook_tried)
+
+    def _http_port(self, server: Server) -> "HttpPort | None":
+        config = self._config
+        if config.http_port is None:
+            return None
+        # Imported here: a server without the port does without its packages.
+        from headstart_server.rpc.http.opening import open_http  # noqa: PLC0415
+
+        return open_http(config, server.methods)
 
     def _serve_metrics(self) -> None:
         host, port = self._config.host, self._config.metrics_port

@@ -14,6 +14,8 @@ class Config:
     Attributes:
         host: address to listen on.
         port: port of the gRPC services; 0 takes a free one.
+        http_port: port of the same calls over HTTP; None serves none, 0 takes a free one.
+        http_host: address to listen on for them.
         metrics_port: port of the Prometheus metrics; None serves none, 0 takes a free one.
         data: folder of all that this server keeps for itself, and of whatever has no place of its own.
         database: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST:PORT/NAME`, which several replicas may
@@ -78,12 +80,18 @@ class Config:
         cpu_watts_per_core: watts of a busy core, where the machine does not tell what it uses.
         trace_endpoint: collector that traces are sent to by OTLP/gRPC, `http://HOST:PORT`, or https; None for
             that of OpenTelemetry's environment variables, and no traces without them.
+        webhook: URL that is told of the ends of jobs that name none; None for none.
+        webhook_allow: URLs that those which jobs may name begin with.
+        webhook_allow_private: whether they may be at addresses that are not of the internet.
+        webhook_secret_file: file of the secrets that they are signed with, `whsec_` and base64, one a line.
         log_level: lowest level logged.
         log_format: `text`, `json`, or `auto`: text on a terminal, else JSON.
     """
 
     host: str = "127.0.0.1"
     port: int = 8765
+    http_port: int | None = None
+    http_host: str = "127.0.0.1"
     metrics_port: int | None = 9090
     data: Path = Path("headstart-data")
     database: str | None = None
@@ -138,10 +146,28 @@ class Config:
     grid_gco2_per_kwh: float = GRID_GCO2E_PER_KWH
     cpu_watts_per_core: float = WATTS_PER_CORE
     trace_endpoint: str | None = None
+    webhook: str | None = None
+    webhook_allow: Sequence[str] = ()
+    webhook_allow_private: bool = False
+    webhook_secret_file: Path | None = None
     log_level: str = "info"
     log_format: str = "auto"
 
+    @property
+    def sends_webhooks(self) -> bool:
+        """Whether ends of jobs are told anywhere."""
+        return self.webhook is not None or bool(self.webhook_allow)
+
     def __post_init__(self) -> None:
+        if self.sends_webhooks != (self.webhook_secret_file is not None):
+            raise ValueError(
+                "Expected --webhook-secret-file with --webhook or --webhook-allow, or none of them. "
+                f"Received: {'no file' if self.sends_webhooks else 'a file alone'}."
+            )
+        if self.webhook_allow_private and not self.sends_webhooks:
+            raise ValueError(
+                "Expected --webhook-allow-private with --webhook or --webhook-allow. Received: it alone."
+            )
         if not 0 < self.beat_seconds <= self.lease_seconds / 2:
             raise ValueError(
                 "Expected --beat-seconds above 0 and at most half of --lease-seconds, "

@@ -130,6 +130,12 @@ class Telemetry:
             self._series(self._job_ends, outcome)
         for outcome in _CACHE_OUTCOMES:
             self._series(self._cache, outcome)
+        self._webhooks = Counter(
+            "headstart_webhooks_total",
+            "POSTs that tell of a job's end, by what became of each try.",
+            ["outcome"],
+            registry=registry,
+        )
         self._steps = Histogram(
             "headstart_job_step_seconds",
             "Time of each step of a job.",
@@ -226,6 +232,10 @@ class Telemetry:
     def job_ended(self, outcome: str) -> None:
         """A run of a job ended."""
         self._series(self._job_ends, outcome).inc()
+
+    def webhook_tried(self, outcome: str) -> None:
+        """A POST that tells of a job's end was tried."""
+        self._series(self._webhooks, outcome).inc()
 
     def step_finished(self, step: str, seconds: float) -> None:
         """A step of a job took some seconds."""

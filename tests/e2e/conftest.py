@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks.pictures import Picture, digits, split
 from headstart import Client
-from server_process import running
+from server_process import ServerProcess, running
 
 #: Pictures to learn from, and others to ask about.
 Split = tuple[list[Picture], list[Picture]]
@@ -15,11 +15,23 @@ NAMES = {"0": "zero", "1": "one", "7": "seven"}
 
 
 @pytest.fixture(scope="session")
-def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of one server for all of these tests."""
-    with running(tmp_path_factory.mktemp("server") / "data") as server:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    """One server for all of these tests."""
+    with running(tmp_path_factory.mktemp("server") / "data", "--http-port", "0") as server:
         server.wait_until_serving()
-        yield server.target
+        yield server
+
+
+@pytest.fixture(scope="session")
+def target(server: ServerProcess) -> str:
+    """Its address."""
+    return server.target
+
+
+@pytest.fixture(scope="session")
+def http(server: ServerProcess) -> str:
+    """Its address for HTTP."""
+    return server.event("http")
 
 
 @pytest.fixture(scope="session")

@@ -1,11 +1,14 @@
 """What README tells a newcomer to do, done."""
 
 import csv
+import json
 import os
 import re
 import shlex
 import subprocess
 import sys
+import urllib.request
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -37,6 +40,16 @@ def files_of_readme(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(name="archive")
+def archive_of_readme(folder: Path) -> Path:
+    """The photos as an archive."""
+    archive = folder / "photos.zip"
+    with zipfile.ZipFile(archive, "w") as opened:
+        for file in sorted((folder / "photos").glob("*/*")):
+            opened.write(file, file.relative_to(folder))
+    return archive
+
+
 def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
 
@@ -44,6 +57,11 @@ def blocks(language: str) -> list[str]:
 def commands() -> list[str]:
     lines = [line.partition("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
     return [line for line in lines if line.startswith("headstart ")]
+
+
+def curls() -> list[str]:
+    lines = [line.partition("   #")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    return [line for line in lines if line.startswith("curl ")]
 
 
 def run(command: list[str], folder: Path, target: str) -> str:
@@ -85,3 +103,22 @@ def test_the_python_of_readme_works_as_written(folder: Path, target: str) -> Non
     assert outputs[1].startswith(("PROMOTED (", "KEPT ("))
     assert (folder / "pets.html").read_text().startswith("<!doctype html>")
     assert outputs[2].split()[-1] == "cat"
+
+
+@pytest.mark.usefixtures("archive")
+def test_the_lines_of_curl_work_as_written(folder: Path, http: str) -> None:
+    # Quiet, and under a model of its own: everything else is as it stands there.
+    answers = []
+    for line in curls():
+        here = line.replace("localhost:8080", http).replace("/pets", "/curled").replace("=pets", "=curled")
+        output = run(["curl", "-sS", *shlex.split(here)[1:]], folder, "")
+        answers.append(json.loads(output) if output else {})
+        if "job" in answers[-1]:
+            url = f"http://{http}/v1/jobs/{answers[-1]['job']['jobId']}?wait=60s"
+            with urllib.request.urlopen(url, timeout=90) as answer:
+                assert json.load(answer)["job"]["state"] == "JOB_STATE_SUCCEEDED"
+    assert answers[0]["job"]["exampleCount"] == "10"
+    assert answers[1]["job"]["exampleCount"] == "12"
+    assert len(answers[2]["jobs"]) == 1
+    assert answers[3]["result"]["predictions"][0]["classes"][0]["name"] == "cat"
+    assert (folder / "pets.html").read_text().startswith("<!doctype html>")

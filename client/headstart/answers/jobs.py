@@ -9,7 +9,17 @@ from headstart.answers.evaluations import read_evaluation
 from headstart.answers.faults import read_fault
 from headstart.answers.findings import read_findings
 from headstart.answers.times import milliseconds, moment
-from headstart.results import JobEvent, JobState, JobStatus, JobStep, Progress, Promotion, Validation
+from headstart.results import (
+    JobEvent,
+    JobState,
+    JobStatus,
+    JobStep,
+    Progress,
+    Promotion,
+    Validation,
+    WebhookDelivery,
+    WebhookState,
+)
 from headstart.spec_message import read_spec
 from headstart.status import details_from_status
 from headstart.task import Task
@@ -48,6 +58,7 @@ def read_job(job: job_pb2.Job) -> JobStatus:
         estimated_start_time=_moment_of(job, "estimated_start_time"),
         estimated_finish_time=_moment_of(job, "estimated_finish_time"),
         energy=read_energy(job),
+        webhook=_webhook(job.webhook) if job.HasField("webhook") else None,
     )
 
 
@@ -81,8 +92,19 @@ def _promotion(job: job_pb2.Job) -> Promotion:
     return read_promotion(job.promotion, job.spec.model, job.version)
 
 
-def _moment_of(job: job_pb2.Job, field: str) -> datetime | None:
-    return moment(getattr(job, field)) if job.HasField(field) else None
+def _webhook(webhook: job_pb2.WebhookDelivery) -> WebhookDelivery:
+    return WebhookDelivery(
+        uri=webhook.uri,
+        state=read_enum(webhook.state, job_pb2.WebhookState.DESCRIPTOR, WebhookState),
+        attempt_count=webhook.attempt_count,
+        error=webhook.error,
+        next_attempt_time=_moment_of(webhook, "next_attempt_time"),
+        finish_time=_moment_of(webhook, "finish_time"),
+    )
+
+
+def _moment_of(message: job_pb2.Job | job_pb2.WebhookDelivery, field: str) -> datetime | None:
+    return moment(getattr(message, field)) if message.HasField(field) else None
 
 
 def _state(state: int) -> JobState:

@@ -60,6 +60,7 @@ def fine_tune(
     remove: options.RemoveOption = None,
     discard_examples: options.DiscardOption = False,
     priority: options.PriorityOption = 0,
+    webhook: options.WebhookOption = "",
     request_id: options.RequestIdOption = None,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
@@ -131,6 +132,7 @@ def fine_tune(
         remove=remove,
         discard_examples=discard_examples,
         priority=priority,
+        webhook=webhook,
         backbone_candidates=candidate,
         backbone_time_budget=options.lifetime_of(choose_within, "--choose-within"),
     )

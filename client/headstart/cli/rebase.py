@@ -48,6 +48,7 @@ def rebase(
     max_drop: options.MaxDropOption = None,
     max_class_drop: options.MaxClassDropOption = None,
     priority: options.PriorityOption = 0,
+    webhook: options.WebhookOption = "",
     request_id: options.RequestIdOption = None,
     wait: Annotated[bool, typer.Option(help="Wait until the job has ended.")] = True,
 ) -> None:
@@ -66,6 +67,7 @@ def rebase(
         recipe=recipe.value if recipe else None,
         promote_if=options.gate_of(False, max_drop, max_class_drop, alias),
         priority=priority,
+        webhook=webhook,
     )
     job: Job | None = None
     with session.client() as client:

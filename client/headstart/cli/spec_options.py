@@ -184,6 +184,9 @@ DiscardOption: TypeAlias = Annotated[
 PriorityOption: TypeAlias = Annotated[
     int, typer.Option(min=-10, max=10, help="Queued jobs of a higher priority run first.")
 ]
+WebhookOption: TypeAlias = Annotated[
+    str, typer.Option(metavar="URL", help="Told of the job's end; one that the server allows.")
+]
 RequestIdOption: TypeAlias = Annotated[
     str | None, typer.Option(help="Makes it safe to repeat: the same id gives the same job.")
 ]

@@ -31,7 +31,16 @@ from headstart.results.findings import (
     Remark,
     RemarkKind,
 )
-from headstart.results.jobs import JobEvent, JobState, JobStatus, JobStep, Progress, Validation
+from headstart.results.jobs import (
+    JobEvent,
+    JobState,
+    JobStatus,
+    JobStep,
+    Progress,
+    Validation,
+    WebhookDelivery,
+    WebhookState,
+)
 from headstart.results.models import (
     Alias,
     Backbone,
@@ -114,4 +123,6 @@ __all__ = [
     "ValuePair",
     "Version",
     "VersionEvaluation",
+    "WebhookDelivery",
+    "WebhookState",
 ]

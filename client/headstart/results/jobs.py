@@ -21,6 +21,8 @@ __all__ = [
     "JobStep",
     "Progress",
     "Validation",
+    "WebhookDelivery",
+    "WebhookState",
 ]
 
 
@@ -74,6 +76,43 @@ class Progress:
     message: str
 
 
+class WebhookState(StrEnum):
+    """Whether a POST that tells of a job's end arrived.
+
+    Attributes:
+        UNSPECIFIED: one that this client does not know.
+        PENDING: not yet: the job has not ended, or it will be tried again.
+        DELIVERED: it did.
+        GIVEN_UP: it did not, and is not tried any more.
+    """
+
+    UNSPECIFIED = "UNSPECIFIED"
+    PENDING = "PENDING"
+    DELIVERED = "DELIVERED"
+    GIVEN_UP = "GIVEN_UP"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WebhookDelivery:
+    """The POST that tells of a job's end.
+
+    Attributes:
+        uri: scheme and host of where it goes.
+        state: whether it arrived.
+        attempt_count: how often it was tried.
+        error: why the last try failed; empty if it did not.
+        next_attempt_time: when it is tried next; None once it is not, and before the job has ended.
+        finish_time: when it arrived or was given up; None before.
+    """
+
+    uri: str
+    state: WebhookState
+    attempt_count: int
+    error: str
+    next_attempt_time: datetime | None
+    finish_time: datetime | None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobStatus:
     """A job as it stood when the server answered.
@@ -101,6 +140,7 @@ class JobStatus:
         estimated_start_time: when it is likely to start; None unless QUEUED, or where that is not known.
         estimated_finish_time: when it is likely to end; None once it has, or where that is not known.
         energy: what the run that ended it cost; None before, and where nothing can be told.
+        webhook: what became of the POST that tells of its end; None if none is sent.
     """
 
     id: str
@@ -125,6 +165,7 @@ class JobStatus:
     estimated_start_time: datetime | None = None
     estimated_finish_time: datetime | None = None
     energy: Energy | None = None
+    webhook: WebhookDelivery | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

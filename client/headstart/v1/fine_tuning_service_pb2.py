@@ -29,7 +29,7 @@ from headstart.v1 import input_pb2 as headstart_dot_v1_dot_input__pb2
 from headstart.v1 import job_pb2 as headstart_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&headstart/v1/fine_tuning_service.proto\x12\x0cheadstart.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dheadstart/v1/comparison.proto\x1a\x1dheadstart/v1/evaluation.proto\x1a\x18headstart/v1/input.proto\x1a\x16headstart/v1/job.proto\"u\n\x0f\x46ineTuneRequest\x12*\n\x04spec\x18\x01 \x01(\x0b\x32\x1a.headstart.v1.FineTuneSpecH\x00\x12.\n\x08\x65xamples\x18\x02 \x01(\x0b\x32\x1a.headstart.v1.ExampleBatchH\x00\x42\x06\n\x04part\"7\n\x0c\x45xampleBatch\x12\'\n\x08\x65xamples\x18\x01 \x03(\x0b\x32\x15.headstart.v1.Example\"`\n\x10\x46ineTuneResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\x12,\n\nvalidation\x18\x02 \x01(\x0b\x32\x18.headstart.v1.Validation\"\xea\x02\n\nValidation\x12\r\n\x05valid\x18\x01 \x01(\x08\x12\x15\n\rexample_count\x18\x02 \x01(\x03\x12?\n\x0c\x63lass_counts\x18\x03 \x03(\x0b\x32).headstart.v1.Validation.ClassCountsEntry\x12*\n\x06\x66\x61ults\x18\x04 \x03(\x0b\x32\x1a.headstart.v1.ExampleFault\x12\x13\n\x0b\x66\x61ult_count\x18\x05 \x01(\x03\x12\x10\n\x08warnings\x18\x06 \x03(\t\x12\x0f\n\x07message\x18\x07 \x01(\t\x12/\n\x08\x66indings\x18\x08 \x01(\x0b\x32\x1d.headstart.v1.DatasetFindings\x12,\n\nevaluation\x18\t \x01(\x0b\x32\x18.headstart.v1.Evaluation\x1a\x32\n\x10\x43lassCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xa3\x02\n\rRebaseRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05\x61lias\x18\x03 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x04 \x01(\t\x12\x1b\n\x13\x62\x61\x63kbone_candidates\x18\x05 \x03(\t\x12\x37\n\x14\x62\x61\x63kbone_time_budget\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12$\n\x06recipe\x18\x07 \x01(\x0b\x32\x14.headstart.v1.Recipe\x12/\n\npromote_if\x18\x08 \x01(\x0b\x32\x1b.headstart.v1.PromotionGate\x12\x12\n\nrequest_id\x18\t \x01(\t\x12\x10\n\x08priority\x18\n \x01(\x05\"0\n\x0eRebaseResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\"H\n\rStatusRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\'\n\x04wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"0\n\x0eStatusResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\"3\n\x0cWatchRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x13\n\x0b\x61\x66ter_event\x18\x02 \x01(\x03\"6\n\rWatchResponse\x12%\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x16.headstart.v1.JobEvent\"\x1f\n\rCancelRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"0\n\x0e\x43\x61ncelResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\"o\n\x0fListJobsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12&\n\x06states\x18\x02 \x03(\x0e\x32\x16.headstart.v1.JobState\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"L\n\x10ListJobsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.headstart.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xbe\x03\n\x11\x46ineTuningService\x12K\n\x08\x46ineTune\x12\x1d.headstart.v1.FineTuneRequest\x1a\x1e.headstart.v1.FineTuneResponse(\x01\x12\x43\n\x06Rebase\x12\x1b.headstart.v1.RebaseRequest\x1a\x1c.headstart.v1.RebaseResponse\x12\x43\n\x06Status\x12\x1b.headstart.v1.StatusRequest\x1a\x1c.headstart.v1.StatusResponse\x12\x42\n\x05Watch\x12\x1a.headstart.v1.WatchRequest\x1a\x1b.headstart.v1.WatchResponse0\x01\x12\x43\n\x06\x43\x61ncel\x12\x1b.headstart.v1.CancelRequest\x1a\x1c.headstart.v1.CancelResponse\x12I\n\x08ListJobs\x12\x1d.headstart.v1.ListJobsRequest\x1a\x1e.headstart.v1.ListJobsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&headstart/v1/fine_tuning_service.proto\x12\x0cheadstart.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dheadstart/v1/comparison.proto\x1a\x1dheadstart/v1/evaluation.proto\x1a\x18headstart/v1/input.proto\x1a\x16headstart/v1/job.proto\"u\n\x0f\x46ineTuneRequest\x12*\n\x04spec\x18\x01 \x01(\x0b\x32\x1a.headstart.v1.FineTuneSpecH\x00\x12.\n\x08\x65xamples\x18\x02 \x01(\x0b\x32\x1a.headstart.v1.ExampleBatchH\x00\x42\x06\n\x04part\"7\n\x0c\x45xampleBatch\x12\'\n\x08\x65xamples\x18\x01 \x03(\x0b\x32\x15.headstart.v1.Example\"`\n\x10\x46ineTuneResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\x12,\n\nvalidation\x18\x02 \x01(\x0b\x32\x18.headstart.v1.Validation\"\xea\x02\n\nValidation\x12\r\n\x05valid\x18\x01 \x01(\x08\x12\x15\n\rexample_count\x18\x02 \x01(\x03\x12?\n\x0c\x63lass_counts\x18\x03 \x03(\x0b\x32).headstart.v1.Validation.ClassCountsEntry\x12*\n\x06\x66\x61ults\x18\x04 \x03(\x0b\x32\x1a.headstart.v1.ExampleFault\x12\x13\n\x0b\x66\x61ult_count\x18\x05 \x01(\x03\x12\x10\n\x08warnings\x18\x06 \x03(\t\x12\x0f\n\x07message\x18\x07 \x01(\t\x12/\n\x08\x66indings\x18\x08 \x01(\x0b\x32\x1d.headstart.v1.DatasetFindings\x12,\n\nevaluation\x18\t \x01(\x0b\x32\x18.headstart.v1.Evaluation\x1a\x32\n\x10\x43lassCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xb4\x02\n\rRebaseRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05\x61lias\x18\x03 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x04 \x01(\t\x12\x1b\n\x13\x62\x61\x63kbone_candidates\x18\x05 \x03(\t\x12\x37\n\x14\x62\x61\x63kbone_time_budget\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12$\n\x06recipe\x18\x07 \x01(\x0b\x32\x14.headstart.v1.Recipe\x12/\n\npromote_if\x18\x08 \x01(\x0b\x32\x1b.headstart.v1.PromotionGate\x12\x12\n\nrequest_id\x18\t \x01(\t\x12\x10\n\x08priority\x18\n \x01(\x05\x12\x0f\n\x07webhook\x18\x0b \x01(\t\"0\n\x0eRebaseResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\"H\n\rStatusRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\'\n\x04wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"0\n\x0eStatusResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\"3\n\x0cWatchRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x13\n\x0b\x61\x66ter_event\x18\x02 \x01(\x03\"6\n\rWatchResponse\x12%\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x16.headstart.v1.JobEvent\"\x1f\n\rCancelRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"0\n\x0e\x43\x61ncelResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\"o\n\x0fListJobsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12&\n\x06states\x18\x02 \x03(\x0e\x32\x16.headstart.v1.JobState\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"L\n\x10ListJobsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.headstart.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xbe\x03\n\x11\x46ineTuningService\x12K\n\x08\x46ineTune\x12\x1d.headstart.v1.FineTuneRequest\x1a\x1e.headstart.v1.FineTuneResponse(\x01\x12\x43\n\x06Rebase\x12\x1b.headstart.v1.RebaseRequest\x1a\x1c.headstart.v1.RebaseResponse\x12\x43\n\x06Status\x12\x1b.headstart.v1.StatusRequest\x1a\x1c.headstart.v1.StatusResponse\x12\x42\n\x05Watch\x12\x1a.headstart.v1.WatchRequest\x1a\x1b.headstart.v1.WatchResponse0\x01\x12\x43\n\x06\x43\x61ncel\x12\x1b.headstart.v1.CancelRequest\x1a\x1c.headstart.v1.CancelResponse\x12I\n\x08ListJobs\x12\x1d.headstart.v1.ListJobsRequest\x1a\x1e.headstart.v1.ListJobsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -49,25 +49,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_VALIDATION_CLASSCOUNTSENTRY']._serialized_start=787
   _globals['_VALIDATION_CLASSCOUNTSENTRY']._serialized_end=837
   _globals['_REBASEREQUEST']._serialized_start=840
-  _globals['_REBASEREQUEST']._serialized_end=1131
-  _globals['_REBASERESPONSE']._serialized_start=1133
-  _globals['_REBASERESPONSE']._serialized_end=1181
-  _globals['_STATUSREQUEST']._serialized_start=1183
-  _globals['_STATUSREQUEST']._serialized_end=1255
-  _globals['_STATUSRESPONSE']._serialized_start=1257
-  _globals['_STATUSRESPONSE']._serialized_end=1305
-  _globals['_WATCHREQUEST']._serialized_start=1307
-  _globals['_WATCHREQUEST']._serialized_end=1358
-  _globals['_WATCHRESPONSE']._serialized_start=1360
-  _globals['_WATCHRESPONSE']._serialized_end=1414
-  _globals['_CANCELREQUEST']._serialized_start=1416
-  _globals['_CANCELREQUEST']._serialized_end=1447
-  _globals['_CANCELRESPONSE']._serialized_start=1449
-  _globals['_CANCELRESPONSE']._serialized_end=1497
-  _globals['_LISTJOBSREQUEST']._serialized_start=1499
-  _globals['_LISTJOBSREQUEST']._serialized_end=1610
-  _globals['_LISTJOBSRESPONSE']._serialized_start=1612
-  _globals['_LISTJOBSRESPONSE']._serialized_end=1688
-  _globals['_FINETUNINGSERVICE']._serialized_start=1691
-  _globals['_FINETUNINGSERVICE']._serialized_end=2137
+  _globals['_REBASEREQUEST']._serialized_end=1148
+  _globals['_REBASERESPONSE']._serialized_start=1150
+  _globals['_REBASERESPONSE']._serialized_end=1198
+  _globals['_STATUSREQUEST']._serialized_start=1200
+  _globals['_STATUSREQUEST']._serialized_end=1272
+  _globals['_STATUSRESPONSE']._serialized_start=1274
+  _globals['_STATUSRESPONSE']._serialized_end=1322
+  _globals['_WATCHREQUEST']._serialized_start=1324
+  _globals['_WATCHREQUEST']._serialized_end=1375
+  _globals['_WATCHRESPONSE']._serialized_start=1377
+  _globals['_WATCHRESPONSE']._serialized_end=1431
+  _globals['_CANCELREQUEST']._serialized_start=1433
+  _globals['_CANCELREQUEST']._serialized_end=1464
+  _globals['_CANCELRESPONSE']._serialized_start=1466
+  _globals['_CANCELRESPONSE']._serialized_end=1514
+  _globals['_LISTJOBSREQUEST']._serialized_start=1516
+  _globals['_LISTJOBSREQUEST']._serialized_end=1627
+  _globals['_LISTJOBSRESPONSE']._serialized_start=1629
+  _globals['_LISTJOBSRESPONSE']._serialized_end=1705
+  _globals['_FINETUNINGSERVICE']._serialized_start=1708
+  _globals['_FINETUNINGSERVICE']._serialized_end=2154
 # @@protoc_insertion_point(module_scope)

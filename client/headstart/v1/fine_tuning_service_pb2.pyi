@@ -65,7 +65,7 @@ class Validation(_message.Message):
     def __init__(self, valid: bool = ..., example_count: _Optional[int] = ..., class_counts: _Optional[_Mapping[str, int]] = ..., faults: _Optional[_Iterable[_Union[_job_pb2.ExampleFault, _Mapping]]] = ..., fault_count: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ..., message: _Optional[str] = ..., findings: _Optional[_Union[_evaluation_pb2.DatasetFindings, _Mapping]] = ..., evaluation: _Optional[_Union[_evaluation_pb2.Evaluation, _Mapping]] = ...) -> None: ...
 
 class RebaseRequest(_message.Message):
-    __slots__ = ("model", "version", "alias", "backbone", "backbone_candidates", "backbone_time_budget", "recipe", "promote_if", "request_id", "priority")
+    __slots__ = ("model", "version", "alias", "backbone", "backbone_candidates", "backbone_time_budget", "recipe", "promote_if", "request_id", "priority", "webhook")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ALIAS_FIELD_NUMBER: _ClassVar[int]
@@ -76,6 +76,7 @@ class RebaseRequest(_message.Message):
     PROMOTE_IF_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    WEBHOOK_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     alias: str
@@ -86,7 +87,8 @@ class RebaseRequest(_message.Message):
     promote_if: _comparison_pb2.PromotionGate
     request_id: str
     priority: int
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., alias: _Optional[str] = ..., backbone: _Optional[str] = ..., backbone_candidates: _Optional[_Iterable[str]] = ..., backbone_time_budget: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., recipe: _Optional[_Union[_job_pb2.Recipe, _Mapping]] = ..., promote_if: _Optional[_Union[_comparison_pb2.PromotionGate, _Mapping]] = ..., request_id: _Optional[str] = ..., priority: _Optional[int] = ...) -> None: ...
+    webhook: str
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., alias: _Optional[str] = ..., backbone: _Optional[str] = ..., backbone_candidates: _Optional[_Iterable[str]] = ..., backbone_time_budget: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., recipe: _Optional[_Union[_job_pb2.Recipe, _Mapping]] = ..., promote_if: _Optional[_Union[_comparison_pb2.PromotionGate, _Mapping]] = ..., request_id: _Optional[str] = ..., priority: _Optional[int] = ..., webhook: _Optional[str] = ...) -> None: ...
 
 class RebaseResponse(_message.Message):
     __slots__ = ("job",)

@@ -9,3 +9,4 @@ class Lock(Enum):
     SCHEMA = 1
     QUEUE = 2
     CLEANING = 3
+    WEBHOOKS = 4

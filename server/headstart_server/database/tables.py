@@ -159,6 +159,27 @@ forgotten = Table(
     Column("rewritten", Float),
 )
 
+# The POST that tells of a job's end, for jobs that have one: written with the job, so that none can be lost.
+webhooks = Table(
+    "webhooks",
+    metadata,
+    Column("job_id", String(64), ForeignKey("jobs.job_id", ondelete="CASCADE"), primary_key=True),
+    Column("uri", String(2048), nullable=False),
+    # Pending, delivered or given_up.
+    Column("state", String(16), nullable=False),
+    # The fence: raised with each try, and named when a failure is written down.
+    Column("attempts", Integer, nullable=False),
+    # When it is tried next.
+    Column("due", Float, nullable=False),
+    # Until then it is being sent by some replica.
+    Column("lease_until", Float),
+    # Why the last try failed.
+    Column("error", String(512)),
+    # When it arrived or was given up.
+    Column("finished", Float),
+    Index("webhooks_queue", "state", "due"),
+)
+
 counters = Table(
     "counters",
     metadata,

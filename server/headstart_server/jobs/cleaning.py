@@ -1,8 +1,9 @@
 """What is removed in time, and whose turn that is."""
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, not_, select, update
 
 from headstart_server.database.tables import jobs, turns
+from headstart_server.jobs import webhook_rows
 
 
 def take_turn(connection: Connection, name: str, *, now: float, seconds: float) -> bool:
@@ -21,5 +22,9 @@ def take_turn(connection: Connection, name: str, *, now: float, seconds: float) 
 
 
 def forget(connection: Connection, before: float) -> int:
-    """Remove the jobs that ended before a time, with their events; returns their number."""
-    return connection.execute(delete(jobs).where(jobs.c.finished < before)).rowcount
+    """Remove the jobs that ended before a time, with their events; returns their number.
+
+    Those whose end is still to be told somewhere stay.
+    """
+    told = not_(webhook_rows.is_pending())
+    return connection.execute(delete(jobs).where(jobs.c.finished < before, told)).rowcount

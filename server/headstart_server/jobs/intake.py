@@ -32,6 +32,7 @@ from headstart_server.jobs.ledger import Ledger, Submission
 from headstart_server.jobs.parents import Parent, find_parent
 from headstart_server.jobs.preview import Preview, Previewed
 from headstart_server.jobs.spec import AUTO, FineTuneSpec
+from headstart_server.jobs.webhook_policy import WebhookPolicy
 from headstart_server.learning.dataset import DatasetSummary, Example, ExampleFault
 from headstart_server.learning.recipe import Partial, check_task
 from headstart_server.learning.stored_example import StoredExample
@@ -332,9 +333,11 @@ class Intake:
         max_activation_bytes: int,
         available_memory: Callable[[], int | None] = available_bytes,
         tracing: Tracing = NO_TRACING,
+        webhooks: WebhookPolicy | None = None,
     ) -> None:
         self.tracing = tracing
         self.ledger = ledger
+        self._webhooks = webhooks or WebhookPolicy(())
         self._available_memory = available_memory
         self.max_activation_bytes = max_activation_bytes
         self._registry = registry
@@ -408,6 +411,8 @@ class Intake:
         Raises:
             InvalidField, BackboneNotFound or JobQueueFull: as `open`.
         """
+        if spec.webhook is not None:
+            self._webhooks.check(spec.webhook)
         candidates = Candidates(self.engine, spec, self._available_memory) if spec.chooses_backbone else None
         info = None
         if spec.backbone and candidates is None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from headstart_server.energy import Energy
 from headstart_server.jobs.spec import FineTuneSpec
+from headstart_server.jobs.webhook import Webhook
 from headstart_server.learning.dataset import ExampleFault
 from headstart_server.learning.promotion import Promotion
 from headstart_server.learning.task import Task
@@ -135,6 +136,7 @@ class Job:
         choosing: what earlier attempts have found of backbones, as they wrote it down; None for nothing.
         trace_context: the span of the call that asked for it, as W3C's `traceparent`; None if it was not
             traced.
+        webhook: what became of the POST that tells of its end; None if none is sent.
     """
 
     job_id: str
@@ -162,6 +164,7 @@ class Job:
     staged: str | None = None
     choosing: Mapping[str, Any] | None = None
     trace_context: str | None = None
+    webhook: Webhook | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

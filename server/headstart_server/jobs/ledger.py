@@ -49,6 +49,7 @@ class Ledger:
         slots: jobs that this process runs at once.
         lease_seconds: for how long a claim holds without being renewed.
         on_taken_over: called for each job that is claimed from another process.
+        webhook: URL that is told of the ends of jobs that name none; None for none.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Ledger:
         slots: int = 1,
         lease_seconds: float = 10.0,
         on_taken_over: Callable[[], None] = lambda: None,
+        webhook: str | None = None,
     ) -> None:
         self._database = database
         self._registry = registry
@@ -71,6 +73,7 @@ class Ledger:
         self._slots = slots
         self._lease_seconds = lease_seconds
         self._on_taken_over = on_taken_over
+        self._webhook = webhook
         self.forecast = Forecast(database, slots=slots, most=self._limits.running)
 
     # Accepting
@@ -100,7 +103,8 @@ class Ledger:
             full = submitting.fullness(connection, self._limits, submission.tenant)
             if full is None:
                 quotas.check_versions(connection, self._limits.versions_per_model, submission.spec.model)
-                job = submitting.add(connection, submission, self._database.now(connection))
+                now = self._database.now(connection)
+                job = submitting.add(connection, submission, now, self._webhook)
         if full is not None:
             raise self._queue_full(full)
         self._changes.publish(job.job_id)

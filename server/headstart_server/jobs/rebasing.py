@@ -33,6 +33,7 @@ class RebaseSpec:
         gate: what may be lost when the alias is moved.
         gate_given: whether the caller set the gate.
         priority: as in `FineTuneSpec`.
+        webhook: as in `FineTuneSpec`.
     """
 
     model: str
@@ -45,6 +46,7 @@ class RebaseSpec:
     gate: Gate = field(default_factory=Gate)
     gate_given: bool = False
     priority: int = 0
+    webhook: str | None = None
 
     @property
     def selector(self) -> Selector:
@@ -78,6 +80,7 @@ class RebaseSpec:
             backbone_candidates=self.backbone_candidates,
             backbone_time_budget=self.backbone_time_budget,
             priority=self.priority,
+            webhook=self.webhook,
         )
         try:
             return spec.check()

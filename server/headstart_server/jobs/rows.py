@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, 
 from headstart_server.database.tables import job_events, jobs
 from headstart_server.energy import Energy
 from headstart_server.errors import JobNotFound
+from headstart_server.jobs import webhook_rows
 from headstart_server.jobs.job import Findings, Job, JobError, JobState, JobStep, Progress
 from headstart_server.jobs.spec import FineTuneSpec, known
 from headstart_server.learning.dataset import ExampleFault
@@ -123,6 +124,9 @@ def job(connection: Connection, row: Row[Any]) -> Job:
         staged=row.checkpoint.get("staged"),
         choosing=row.choosing,
         trace_context=row.payload.get("trace_context"),
+        webhook=webhook_rows.of_job(connection, row.job_id, has_ended=state.is_terminal)
+        if row.payload.get("webhook")
+        else None,
     )
 
 

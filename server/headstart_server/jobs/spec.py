@@ -59,6 +59,7 @@ class FineTuneSpec:
         priority: queued jobs of a higher one run first, -10 to 10.
         backbone_candidates: with `auto` the names of those that are tried; () where that is left open.
         backbone_time_budget: with `auto` seconds after which no further one is tried; None for no limit.
+        webhook: URL that is told of the job's end; None for the server's.
     """
 
     model: str
@@ -80,6 +81,7 @@ class FineTuneSpec:
     discard_examples: bool = False
     backbone_candidates: tuple[str, ...] = ()
     backbone_time_budget: float | None = None
+    webhook: str | None = None
 
     @property
     def chooses_backbone(self) -> bool:
@@ -228,6 +230,7 @@ _LATER = (
     "priority",
     "backbone_candidates",
     "backbone_time_budget",
+    "webhook",
 )
 
 

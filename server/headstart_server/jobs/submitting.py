@@ -7,7 +7,7 @@ from sqlalchemy import Connection, func, insert, select
 
 from headstart_server.database.tables import jobs
 from headstart_server.errors import RequestIdReused
-from headstart_server.jobs import archives, rows
+from headstart_server.jobs import archives, rows, webhook_rows
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.spec import FineTuneSpec
@@ -107,13 +107,20 @@ def fullness(connection: Connection, limits: QueueLimits, tenant: str) -> Full |
     return None
 
 
-def add(connection: Connection, submission: Submission, now: float) -> Job:
-    """Write the job, who needs its examples, and its first event.
+def add(connection: Connection, submission: Submission, now: float, webhook: str | None = None) -> Job:
+    """Write the job, who needs its examples, its first event, and the POST that will tell of its end.
+
+    Args:
+        connection: of the transaction.
+        submission: the job.
+        now: the time.
+        webhook: where the POST goes if the spec does not say; None for nowhere.
 
     Raises:
         ExamplesNotKept: an archive that it needs may be gone.
     """
     summary = submission.summary
+    webhook = submission.spec.webhook or webhook
     connection.execute(
         insert(jobs).values(
             job_id=submission.job_id,
@@ -132,6 +139,7 @@ def add(connection: Connection, submission: Submission, now: float) -> Job:
                 "removed_count": summary.removed_count,
                 # Jobs of a server without traces have none.
                 **({} if submission.trace_context is None else {"trace_context": submission.trace_context}),
+                **({"webhook": webhook} if webhook else {}),
             },
             request_id=submission.request_id,
             request_hash=submission.request_hash,
@@ -140,6 +148,8 @@ def add(connection: Connection, submission: Submission, now: float) -> Job:
         )
     )
     archives.hold(connection, submission.job_id, submission.archives)
+    if webhook:
+        webhook_rows.add(connection, submission.job_id, webhook)
     rows.add_event(connection, submission.job_id, 1, now=now, attempt=0, state=JobState.QUEUED, progress=None)
     return rows.get(connection, submission.job_id)
 

@@ -62,4 +62,5 @@ def rebase_spec_of(message: pb.RebaseRequest) -> RebaseSpec:
         gate=gate_of(message.promote_if) if gated else Gate(),
         gate_given=gated,
         priority=message.priority,
+        webhook=message.webhook or None,
     )

@@ -6,6 +6,7 @@ from headstart.v1 import fine_tuning_service_pb2, job_pb2
 from headstart_server.jobs.forecast import Times
 from headstart_server.jobs.intake import Validation
 from headstart_server.jobs.job import Job, JobError, JobEvent, JobState, JobStep, Progress
+from headstart_server.jobs.webhook import Webhook, WebhookState
 from headstart_server.learning.dataset import ExampleFault
 from headstart_server.rpc.comparison_messages import promotion_message
 from headstart_server.rpc.energy_messages import energy_message
@@ -27,6 +28,12 @@ STEPS = {
     JobStep.FIT: job_pb2.JOB_STEP_FIT,
     JobStep.EVALUATE: job_pb2.JOB_STEP_EVALUATE,
     JobStep.PUBLISH: job_pb2.JOB_STEP_PUBLISH,
+}
+
+_WEBHOOK_STATES = {
+    WebhookState.PENDING: job_pb2.WEBHOOK_STATE_PENDING,
+    WebhookState.DELIVERED: job_pb2.WEBHOOK_STATE_DELIVERED,
+    WebhookState.GIVEN_UP: job_pb2.WEBHOOK_STATE_GIVEN_UP,
 }
 
 
@@ -56,6 +63,7 @@ def job_message(job: Job, likely: Times | None = None) -> job_pb2.Job:
         estimated_start_time=timestamp(likely.start),
         estimated_finish_time=timestamp(likely.finish),
         energy=energy_message(job.findings.energy),
+        webhook=_webhook_message(job.webhook),
     )
 
 
@@ -97,6 +105,19 @@ def _progress_message(progress: Progress | None) -> job_pb2.Progress | None:
         loss=progress.loss,
         accuracy=progress.accuracy,
         message=progress.message,
+    )
+
+
+def _webhook_message(webhook: Webhook | None) -> job_pb2.WebhookDelivery | None:
+    if webhook is None:
+        return None
+    return job_pb2.WebhookDelivery(
+        uri=webhook.origin,
+        state=_WEBHOOK_STATES[webhook.state],
+        attempt_count=webhook.attempts,
+        error=webhook.error,
+        next_attempt_time=timestamp(webhook.due),
+        finish_time=timestamp(webhook.finished),
     )
 
 

@@ -155,6 +155,7 @@ def spec_of(message: job_pb2.FineTuneSpec) -> FineTuneSpec:
         priority=message.priority,
         backbone_candidates=tuple(message.backbone_candidates),
         backbone_time_budget=optional_seconds(message, "backbone_time_budget"),
+        webhook=message.webhook or None,
     )
 
 
@@ -177,6 +178,7 @@ def spec_message(spec: FineTuneSpec) -> job_pb2.FineTuneSpec:
         discard_examples=spec.discard_examples,
         priority=spec.priority,
         backbone_candidates=spec.backbone_candidates,
+        webhook=spec.webhook or "",
     )
     if spec.time_to_live is not None:
         message.time_to_live.FromNanoseconds(int(spec.time_to_live * 1e9))

@@ -1,6 +1,7 @@
 """The gRPC server: its port, its limits, its services, and its health."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from headstart.v1 import (
     prediction_service_pb2_grpc,
 )
 from headstart_server.rpc.calls import CallInterceptor
+from headstart_server.rpc.http.methods import Methods
 
 #: Seconds in which a stopping server takes calls in before it closes their connections: until
 #: none has come for a moment, at least as long as callers pause before they try again, and at most so long.
@@ -107,8 +109,9 @@ class Server:
     ) -> None:
         self._health = health_aio.HealthServicer()
         self._interceptor = interceptor
+        interceptors = [interceptor, *([rates] if rates else [])]
         self._server = grpc.aio.server(
-            interceptors=[interceptor, *([rates] if rates else [])],
+            interceptors=interceptors,
             options=_options(settings),
             maximum_concurrent_rpcs=settings.max_concurrent_calls,
         )
@@ -121,6 +124,13 @@ class Server:
             names = (*SERVICE_NAMES, "grpc.health.v1.Health", reflection.SERVICE_NAME)
             reflection.enable_server_reflection(names, self._server)
         self.port = self._bind(settings)
+        #: The same handlers, behind the same interceptors, for the port of HTTP.
+        self.methods = Methods(interceptors)
+        fine_tuning_service_pb2_grpc.add_FineTuningServiceServicer_to_server(fine_tuning, self.methods.server)
+        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, self.methods.server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, self.methods.server)
+        evaluation_service_pb2_grpc.add_EvaluationServiceServicer_to_server(evaluation, self.methods.server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.methods.server)
 
     async def start(self) -> None:
         """Open the port; every service is NOT_SERVING until `set_serving`."""
@@ -135,7 +145,7 @@ class Server:
         for name in ("", *SERVICE_NAMES):
             await self._health.set(name, status)
 
-    async def stop(self, grace: float) -> None:
+    async def stop(self, grace: float, beside: Callable[[float], Awaitable[None]] | None = None) -> None:
         """Turn new calls away, give running ones some seconds to end, then end them.
 
         gRPC ends calls that it has received and not handed on when it stops as CANCELLED, without a reason,
@@ -147,18 +157,25 @@ class Server:
         network and a few milliseconds, is seen by nobody here and still ends as CANCELLED. gRPC has no way to
         tell connections to go before it stops, so this is for clients to know; Headstart's tries such a call
         again.
+
+        Args:
+            grace: the seconds.
+            beside: stops another port whose calls are the same handlers', within the seconds it is given.
         """
         await self._health.enter_graceful_shutdown()
         loop = asyncio.get_running_loop()
         end = loop.time() + grace
         self._interceptor.hold_new_calls()
         await self._until_quiet(loop.time() + min(MAX_HOLD_SECONDS, grace / 3))
-        stopping = asyncio.create_task(self._server.stop(max(0.0, end - loop.time())))
+        left = max(0.0, end - loop.time())
+        stopping = {asyncio.create_task(self._server.stop(left))}
+        if beside is not None:
+            stopping.add(asyncio.ensure_future(beside(left)))
         await asyncio.sleep(min(QUIET_SECONDS, grace / 6))
         self._interceptor.turn_away()
-        await asyncio.wait({stopping}, timeout=max(0.0, end - loop.time() - min(END_SECONDS, grace / 3)))
+        await asyncio.wait(stopping, timeout=max(0.0, end - loop.time() - min(END_SECONDS, grace / 3)))
         self._interceptor.end_calls()
-        await stopping
+        await asyncio.gather(*stopping)
 
     async def _until_quiet(self, latest: float) -> None:
         """Wait until all callers that go on without a pause, or after a short one, are held."""

@@ -6,15 +6,27 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from integration.server.calls import SERVICES, Api, Start, digits
+from integration.server.receiver import Receiver, receiving, secret_file
 from server_process import START_SECONDS, ServerProcess, running
 
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ServerProcess, Start]]:
+def receiver() -> Iterator[Receiver]:
+    """Whom the server may tell of the ends of jobs."""
+    with receiving() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="session")
+def started(
+    tmp_path_factory: pytest.TempPathFactory, receiver: Receiver
+) -> Iterator[tuple[ServerProcess, Start]]:
     data = tmp_path_factory.mktemp("server") / "data"
     flags = ("--reflection", "--max-message-mib", "16", "--max-pending-inputs", "64", "--workers", "2")
+    flags += ("--http-port", "0", "--webhook-allow", receiver.url, "--webhook-allow-private")
+    flags += ("--webhook-secret-file", str(secret_file(data.parent)))
     with running(data, *flags) as server:
         server.event("listening")
         with Api.connect(server.target) as api:

@@ -1,9 +1,14 @@
 """TLS on the port: who may talk to whom."""
 
 import datetime
+import json
+import ssl
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
+from pathlib import Path
 
 import grpc
 import pytest
@@ -77,7 +82,7 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
     plain = (*flags["cert"], *flags["key"])
     with (
         running(folder / "one", *plain) as tls,
-        running(folder / "two", *plain, *flags["client-ca"]) as mutual,
+        running(folder / "two", *plain, *flags["client-ca"], "--http-port", "0") as mutual,
     ):
         # They need not be warm: health answers from the first moment.
         for server in (tls, mutual):
@@ -128,3 +133,29 @@ def test_a_mutual_port_refuses_clients_without_a_certificate_of_the_authority(
     ports: Ports, shown: Identity | None
 ):
     assert refused(lambda: health(ports.mutual, shown=shown)).code == grpc.StatusCode.UNAVAILABLE
+
+
+def health_over_http(server: ServerProcess, folder: Path, *, shown: Identity | None) -> dict[str, str]:
+    context = ssl.create_default_context(cadata=AUTHORITY.chain.decode())
+    if shown is not None:
+        (folder / "shown.pem").write_bytes(shown.private + shown.chain)
+        context.load_cert_chain(folder / "shown.pem")
+    url = f"https://{server.event('http')}/v1/health"
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT, context=context) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        # 503 until the server is warm.
+        with error:
+            return json.load(error)
+
+
+def test_the_port_of_http_speaks_tls_with_the_same_files(ports: Ports, tmp_path: Path):
+    shown = identity("client", AUTHORITY)
+    assert health_over_http(ports.mutual, tmp_path, shown=shown)["status"] in ("SERVING", "NOT_SERVING")
+
+
+def test_the_port_of_http_refuses_clients_without_a_certificate(ports: Ports, tmp_path: Path):
+    # Told in the handshake, or when the first byte is read.
+    with pytest.raises((urllib.error.URLError, ConnectionError, ssl.SSLError)):
+        health_over_http(ports.mutual, tmp_path, shown=None)

@@ -21,6 +21,7 @@ PUBLIC = """
     PromotionGate QuotaViolation RebaseSettings ReliabilityBin Remark RemarkKind Report ResourceExhausted
     RetryPolicy Ridge Saliency SpecSettings StageTimes StopReason Table Target Task Text ThresholdPoint
     TlsConfig Unauthenticated Unavailable Validation ValuePair Version VersionEvaluation
+    WebhookDelivery WebhookState
 """
 
 

@@ -1,0 +1,169 @@
+"""Sends the POSTs that tell of jobs' ends: each at least once, by one replica at a time."""
+
+import random
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from headstart_server.database.database import Database
+from headstart_server.database.locks import Lock
+from headstart_server.errors import DatabaseAway
+from headstart_server.jobs import rows, webhook_rows
+from headstart_server.jobs.webhook_message import body_of, headers_of, read_secrets
+from headstart_server.jobs.webhook_policy import Refused, WebhookPolicy
+from headstart_server.jobs.webhook_post import PostFailed, post
+from headstart_server.jobs.webhook_rows import Claimed
+
+log = structlog.get_logger(__name__)
+
+#: Seconds between two looks for POSTs to send.
+POLL_SECONDS = 1.0
+#: POSTs that one replica sends at once.
+SENDERS = 4
+#: Seconds that a claimed POST is left to whoever claimed it: more than sending can take.
+LEASE_SECONDS = 60.0
+#: Seconds until the second try; each further wait is twice as long, an hour at most.
+FIRST_WAIT_SECONDS = 5.0
+MAX_WAIT_SECONDS = 3600.0
+#: Seconds after a job's end from which on no further try is made.
+GIVE_UP_SECONDS = 86_400.0
+#: Seconds that a stopping server waits for POSTs on their way.
+_STOP_SECONDS = 5.0
+
+
+def wait_before(attempt: int) -> float:
+    """Seconds from the try of this number to the next one, in the mean."""
+    return float(min(FIRST_WAIT_SECONDS * 2 ** min(attempt - 1, 20), MAX_WAIT_SECONDS))
+
+
+class WebhookSender:
+    """Looks for POSTs to send, in a thread of its own, and sends each in another.
+
+    Args:
+        database: has their rows.
+        policy: tells where they may go.
+        secrets: file of the secrets that they are signed with, read for each: a changed one takes effect.
+        observer: is told what became of each try: `delivered`, `failed` or `given_up`.
+    """
+
+    def __init__(
+        self, database: Database, policy: WebhookPolicy, secrets: Path, observer: Callable[[str], None]
+    ) -> None:
+        self._database = database
+        self._policy = policy
+        self._secrets = secrets
+        self._observer = observer
+        self._stopped = threading.Event()
+        self._free = threading.BoundedSemaphore(SENDERS)
+        self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look."""
+        if not self._database.is_shared:
+            # What an earlier process was at: this one is alone.
+            with self._database.write() as connection:
+                webhook_rows.expire(connection)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Send no more; what is on its way gets some seconds to arrive, and is sent again if it did not."""
+        self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        for _ in range(SENDERS):
+            self._free.acquire(timeout=_STOP_SECONDS / SENDERS)
+
+    def claim(self) -> Claimed | None:
+        """Take a POST to send; None if there is none.
+
+        Raises:
+            DatabaseAway: the database does not answer.
+        """
+        with self._database.read() as connection:
+            if not webhook_rows.is_any(connection, self._database.now(connection)):
+                return None
+        with self._database.write() as connection:
+            self._database.lock(connection, Lock.WEBHOOKS)
+            return webhook_rows.claim(connection, self._database.now(connection), LEASE_SECONDS)
+
+    def send(self, claimed: Claimed) -> None:
+        """Send a POST once, and write down what came of it.
+
+        Raises:
+            DatabaseAway: the database does not answer. It is sent again when its claim ends.
+        """
+        with self._database.snapshot() as connection:
+            job = rows.get(connection, claimed.job_id)
+            now = self._database.now(connection)
+        body = body_of(job)
+        try:
+            target = self._policy.target(claimed.uri)
+            post(target, headers_of(f"job_{job.job_id}", int(now), body, read_secrets(self._secrets)), body)
+        except Refused as error:
+            self._failed(claimed, str(error), is_gone=False)
+        except PostFailed as error:
+            self._failed(claimed, error.why, is_gone=error.is_gone)
+        except (OSError, ValueError) as error:
+            # A host without an address, or a file without a secret.
+            self._failed(claimed, f"It cannot be sent: {type(error).__name__}.", is_gone=False)
+        else:
+            with self._database.write() as connection:
+                webhook_rows.deliver(connection, claimed, self._database.now(connection))
+            self._observer("delivered")
+            log.info("webhook_delivered", job_id=claimed.job_id, attempt=claimed.attempt)
+
+    def _failed(self, claimed: Claimed, why: str, *, is_gone: bool) -> None:
+        with self._database.write() as connection:
+            now = self._database.now(connection)
+            # Apart from each other: replicas, and jobs that ended together.
+            due = now + wait_before(claimed.attempt) * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
+            is_over = is_gone or due >= claimed.ended + GIVE_UP_SECONDS
+            if is_over:
+                webhook_rows.give_up(connection, claimed, why, now)
+            else:
+                webhook_rows.put_off(connection, claimed, why, due)
+        self._observer("given_up" if is_over else "failed")
+        log.warning(
+            "webhook_given_up" if is_over else "webhook_failed",
+            job_id=claimed.job_id,
+            attempt=claimed.attempt,
+            why=why,
+        )
+
+    def _run(self) -> None:
+        while not self._stopped.wait(POLL_SECONDS * random.uniform(0.8, 1.2)):  # noqa: S311 - no secret
+            try:
+                while not self._stopped.is_set() and self._begin_one():
+                    pass
+            except DatabaseAway:
+                # The heart tells the log.
+                continue
+            except Exception:
+                log.exception("webhooks_not_claimed")
+
+    def _begin_one(self) -> bool:
+        """Begin to send one; False if there is none, or too many are on their way."""
+        if not self._free.acquire(timeout=POLL_SECONDS):
+            return False
+        claimed = None
+        try:
+            claimed = self.claim()
+        finally:
+            if claimed is None:
+                self._free.release()
+        if claimed is None:
+            return False
+        threading.Thread(target=self._send_one, args=(claimed,), name="webhook", daemon=True).start()
+        return True
+
+    def _send_one(self, claimed: Claimed) -> None:
+        try:
+            self.send(claimed)
+        except DatabaseAway:
+            log.warning("webhook_outcome_not_written", job_id=claimed.job_id)
+        except Exception:
+            log.exception("webhook_not_sent", job_id=claimed.job_id)
+        finally:
+            self._free.release()

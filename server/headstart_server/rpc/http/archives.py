@@ -1,0 +1,138 @@
+"""ZIP archives of folders, one for each class."""
+
+import struct
+import tempfile
+import zipfile
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import IO
+
+from headstart_server.errors import DatasetTooLarge, InputTooLarge, InvalidField, StorageFull
+
+#: The end of an archive's directory, its form for large archives, and what tells where that is.
+_END, _END64, _LOCATOR64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
+#: An archive's remark may follow its end.
+_MAX_TAIL = 22 + 65_535
+#: Bytes of the directory for each file that may be there: names are at most some hundreds.
+_ENTRY_BYTES = 1024
+#: What an archive has beside its files' contents.
+_SLACK_BYTES = 16 << 20
+_CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+
+
+async def stored(pieces: AsyncIterator[bytes], folder: Path, most: int) -> IO[bytes]:
+    """An archive as a file without a name, for its directory is at its end.
+
+    Raises:
+        DatasetTooLarge: it is larger than examples may be.
+        StorageFull: the disk is full.
+    """
+    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - the caller closes it
+    try:
+        size = 0
+        async for piece in pieces:
+            size += len(piece)
+            if size > most + _SLACK_BYTES:
+                raise DatasetTooLarge(
+                    f"The archive is too large. Expected examples of at most {most} bytes. Received: more.",
+                    metadata={"subject": "bytes", "limit": str(most)},
+                )
+            file.write(piece)
+    except OSError as error:
+        file.close()
+        raise StorageFull from error
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def files_of(file: IO[bytes], *, max_files: int, max_bytes: int) -> Iterator[tuple[str, str, bytes]]:
+    """The files of an archive: class, path and content of each, in the archive's order.
+
+    The class is the first folder of a file's path; folders that all files are in do not count as long as each
+    is still in one. Hidden files are left out.
+
+    Raises:
+        InvalidField: it is no archive, a file cannot be read, or is in no folder.
+        DatasetTooLarge: it has more files.
+        InputTooLarge: a file is larger.
+    """
+    try:
+        _check_directory(file, max_files)
+        with zipfile.ZipFile(file) as archive:
+            entries = [each for each in archive.infolist() if not each.is_dir() and _visible(each.filename)]
+            if len(entries) > max_files:
+                raise _too_many(max_files)
+            paths = _without_common([tuple(each.filename.split("/")) for each in entries])
+            for place, (entry, path) in enumerate(zip(entries, paths, strict=True)):
+                if len(path) < 2:
+                    raise InvalidField(
+                        f"Expected each file of the archive in a folder that is its class. "
+                        f"Received: {entry.filename[:200]!r}.",
+                        field=f"examples[{place}]",
+                    )
+                yield path[0], "/".join(path), _read(archive, entry, place, max_bytes)
+    except (zipfile.BadZipFile, struct.error, NotImplementedError) as error:
+        raise InvalidField(f"Expected a ZIP archive. Received: {error}.") from None
+
+
+def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, place: int, most: int) -> bytes:
+    try:
+        with archive.open(entry) as opened:
+            content = opened.read(most + 1)
+    except (RuntimeError, zlib.error, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
+        raise InvalidField(
+            f"Expected a file of the archive that can be read. Received: {entry.filename[:200]!r}, {error}.",
+            field=f"examples[{place}]",
+        ) from None
+    if len(content) > most:
+        raise InputTooLarge(
+            f"Example {place} is too large. Expected at most {most} bytes. Received: more.",
+            field=f"examples[{place}].input",
+        )
+    return content
+
+
+def _without_common(paths: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    while paths and min(map(len, paths)) > 2 and len({path[0] for path in paths}) == 1:
+        paths = [path[1:] for path in paths]
+    return paths
+
+
+def _visible(name: str) -> bool:
+    return not any(part.startswith(".") or part.lower() in _CLUTTER for part in name.split("/"))
+
+
+def _too_many(most: int) -> DatasetTooLarge:
+    return DatasetTooLarge(
+        f"Expected at most {most} files in the archive. Received: more.",
+        metadata={"subject": "examples", "limit": str(most)},
+    )
+
+
+def _check_directory(file: IO[bytes], max_files: int) -> None:
+    """Check the directory's size before it is read: all of it is held in memory."""
+    size = file.seek(0, 2)
+    file.seek(max(0, size - _MAX_TAIL))
+    tail = file.read()
+    place = tail.rfind(_END)
+    if place < 0 or len(tail) - place < 22:
+        raise zipfile.BadZipFile("bytes that are none")
+    count, nbytes = struct.unpack_from("<HL", tail, place + 10)
+    locator = tail[place - 20 : place] if place >= 20 else b""
+    if locator.startswith(_LOCATOR64):
+        (offset,) = struct.unpack_from("<Q", locator, 8)
+        file.seek(min(offset, size))
+        record = file.read(56)
+        # Readers look for it right before its locator, too, wherever that says it is.
+        file.seek(max(0, size - len(tail) + place - 76))
+        for each in (record, file.read(56)):
+            if each.startswith(_END64):
+                count64, nbytes64 = struct.unpack_from("<QQ", each, 32)
+                count, nbytes = max(count, count64), max(nbytes if nbytes < 0xFFFFFFFF else 0, nbytes64)
+    # Folders and hidden files are entries, too.
+    if nbytes > (2 * max_files + 1000) * _ENTRY_BYTES:
+        raise _too_many(max_files)
+    file.seek(0)

@@ -1,0 +1,101 @@
+"""The message of a call that takes one, from an HTTP request."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from headstart.v1 import input_pb2
+from headstart_server.errors import InvalidField, MessageTooLarge
+from headstart_server.rpc.http.body import RequestBody, read_within
+from headstart_server.rpc.http.forms import parts_of
+from headstart_server.rpc.http.inputs import FORM, UploadLimits, input_of, text_input
+from headstart_server.rpc.http.messages import check_same, fill, parse_json
+from headstart_server.rpc.http.rules import Body, Rule
+
+#: From which on JSON is read in a thread: a small one takes less than going there.
+_THREAD_BYTES = 32 << 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """What a request says beside its body.
+
+    Attributes:
+        rule: of the request.
+        path: the fields in its path.
+        query: those in its query.
+        media_type: of the body.
+        options: of the media type.
+    """
+
+    rule: Rule
+    path: Mapping[str, Sequence[str]]
+    query: Mapping[str, Sequence[str]]
+    media_type: str
+    options: Mapping[str, str]
+
+
+async def message_of(asked: Asked, body: RequestBody, limits: UploadLimits) -> Message:
+    """The message that a request stands for.
+
+    Args:
+        asked: what the request says.
+        body: its body.
+        limits: how much the body may hold.
+
+    Raises:
+        HeadstartError: the body, the path or the query are none of such a message.
+        CallerLeft: the caller left before the end.
+    """
+    rule = asked.rule
+    message: Any = GetMessageClass(rule.descriptor.input_type)()
+    async with aclosing(body.pieces()) as pieces:
+        if rule.body is Body.INPUTS and _holds_inputs(asked.media_type):
+            await _add_inputs(message, pieces, asked, limits)
+        elif rule.body is not Body.NONE:
+            text = await read_within(pieces, limits.json_bytes)
+            if len(text) > _THREAD_BYTES:
+                await asyncio.to_thread(parse_json, text, message)
+            elif text.strip():
+                parse_json(text, message)
+        else:
+            await read_within(pieces, limits.json_bytes)
+    check_same(message, asked.path)
+    fill(message, asked.path, "the path")
+    fill(message, asked.query, "the query")
+    if message.ByteSize() > limits.message_bytes:
+        raise MessageTooLarge(
+            f"Expected a message of at most {limits.message_bytes} bytes. Received: {message.ByteSize()}."
+        )
+    return message  # type: ignore[no-any-return]
+
+
+def _holds_inputs(media_type: str) -> bool:
+    return media_type.startswith(("image/", "text/")) or media_type in ("application/octet-stream", FORM)
+
+
+async def _add_inputs(message: Any, pieces: Any, asked: Asked, limits: UploadLimits) -> None:
+    if asked.media_type != FORM:
+        content = await read_within(pieces, limits.message_bytes)
+        is_text = asked.media_type.startswith("text/")
+        message.inputs.append(text_input(content, "the body") if is_text else input_pb2.Input(image=content))
+        return
+    size = 0
+    async with aclosing(parts_of(pieces, asked.options.get("boundary", ""), limits.message_bytes)) as parts:
+        async for part in parts:
+            size += len(part.content)
+            if size > limits.message_bytes:
+                raise MessageTooLarge(
+                    f"Expected inputs of at most {limits.message_bytes} bytes. Received: more."
+                )
+            if part.filename is None and part.name == "request":
+                if message.inputs:
+                    raise InvalidField("Expected the field 'request' before all others. Received: it later.")
+                parse_json(part.content, message, "the field 'request'")
+            else:
+                message.inputs.append(input_of(part))

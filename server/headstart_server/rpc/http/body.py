@@ -1,0 +1,93 @@
+"""The body of a request, as it comes."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, MutableMapping
+from typing import Any
+
+from headstart_server.errors import DeadlineExceeded, MessageTooLarge
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+#: Seconds without a byte after which a caller is taken for gone.
+IDLE_SECONDS = 60.0
+#: What is still read of a body that is refused, so that its caller gets to read why.
+_DRAINED_BYTES = 256 << 20
+_DRAIN_SECONDS = 0.5
+
+
+class CallerLeft(asyncio.CancelledError):
+    """The caller left before its request was whole: the call ends as one that was cancelled."""
+
+
+class RequestBody:
+    """A body that is read once.
+
+    Args:
+        receive: gives the next piece, as ASGI servers do.
+        idle_seconds: without a byte, after which reading ends.
+    """
+
+    def __init__(self, receive: Receive, *, idle_seconds: float = IDLE_SECONDS) -> None:
+        self._receive = receive
+        self._idle_seconds = idle_seconds
+        self._whole = asyncio.Event()
+        self._is_gone = False
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of it has been read."""
+        return self._whole.is_set()
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """The pieces of the body.
+
+        Raises:
+            CallerLeft: the caller left before the end.
+            DeadlineExceeded: nothing came for long.
+        """
+        while not self._whole.is_set():
+            try:
+                event = await asyncio.wait_for(self._receive(), self._idle_seconds)
+            except TimeoutError:
+                raise DeadlineExceeded(
+                    f"Expected the rest of the body. Received: nothing for {self._idle_seconds:g} s."
+                ) from None
+            if event["type"] == "http.disconnect":
+                self._is_gone = True
+                raise CallerLeft
+            if not event.get("more_body", False):
+                self._whole.set()
+            if event.get("body"):
+                yield event["body"]
+
+    async def gone(self) -> None:
+        """Return when the caller leaves, once the body is whole."""
+        await self._whole.wait()
+        while not self._is_gone:
+            self._is_gone = (await self._receive())["type"] == "http.disconnect"
+
+    async def drain(self) -> None:
+        """Read on for a moment, and forget it."""
+        left = _DRAINED_BYTES
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                async for piece in self.pieces():
+                    left -= len(piece)
+                    if left < 0:
+                        return
+        except (TimeoutError, CallerLeft, DeadlineExceeded):
+            return
+
+
+async def read_within(pieces: AsyncIterator[bytes], most: int) -> bytes:
+    """All pieces of a body as one.
+
+    Raises:
+        MessageTooLarge: they have more bytes than that.
+    """
+    found = bytearray()
+    async for piece in pieces:
+        found += piece
+        if len(found) > most:
+            raise MessageTooLarge(f"Expected a body of at most {most} bytes. Received: more.")
+    return bytes(found)

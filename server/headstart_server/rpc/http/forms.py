@@ -1,0 +1,149 @@
+"""Forms of files (`multipart/form-data`), a part at a time as they come."""
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+
+from headstart_server.errors import InputTooLarge, InvalidField
+
+_MAX_HEADER_BYTES = 8192
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """One field of a form.
+
+    Attributes:
+        name: the field's.
+        filename: the file's, with folders if its sender gave them; None for a value.
+        media_type: of the content, in lower case; empty if that is not told.
+        content: the bytes.
+    """
+
+    name: str
+    filename: str | None
+    media_type: str
+    content: bytes
+
+
+def options_of(header: str) -> tuple[str, dict[str, str]]:
+    """A header's value in lower case, and its options."""
+    value, options = parse_options_header(header.encode("latin-1", errors="replace"))
+    return value.decode("latin-1").lower(), {
+        name.decode("latin-1").lower(): text.decode("utf-8", errors="replace")
+        for name, text in options.items()
+    }
+
+
+async def parts_of(pieces: AsyncIterator[bytes], boundary: str, most: int) -> AsyncGenerator[Part, None]:
+    """The parts of a form.
+
+    Args:
+        pieces: of the body.
+        boundary: what stands between parts, from the header of the request.
+        most: bytes of one part.
+
+    Raises:
+        InvalidField: it is no form.
+        InputTooLarge: a part has more bytes.
+    """
+    reader = _Reader(most)
+    try:
+        parser = MultipartParser(boundary.encode("latin-1", errors="replace"), reader.callbacks())
+        async for piece in pieces:
+            # A bounded step at a time: a piece may hold thousands of parts.
+            parser.write(piece)
+            for part in reader.taken():
+                yield part
+        parser.finalize()
+    except MultipartParseError as error:
+        raise InvalidField(f"Expected a form of multipart/form-data. Received: {error}.") from None
+    if not reader.ended:
+        raise InvalidField("Expected a whole form of multipart/form-data. Received: one without its end.")
+
+
+class _Reader:
+    """Gathers parts from what the parser tells."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._done: list[Part] = []
+        self._count = 0
+        self.ended = False
+        self._begin()
+
+    def callbacks(self) -> Any:
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._add_name,
+            "on_header_value": self._add_value,
+            "on_header_end": self._end_header,
+            "on_part_data": self._add_content,
+            "on_part_end": self._end,
+            "on_end": self._finish,
+        }
+
+    def taken(self) -> list[Part]:
+        done, self._done = self._done, []
+        return done
+
+    def _begin(self) -> None:
+        self._name, self._value = bytearray(), bytearray()
+        self._headers: dict[str, str] = {}
+        self._header_bytes = 0
+        self._content = bytearray()
+
+    def _add_name(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+        self._count_header(end - start)
+
+    def _add_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+        self._count_header(end - start)
+
+    def _count_header(self, size: int) -> None:
+        self._header_bytes += size
+        if self._header_bytes > _MAX_HEADER_BYTES:
+            raise InvalidField(
+                f"Expected at most {_MAX_HEADER_BYTES} bytes of headers in part {self._count} of a form. "
+                "Received: more."
+            )
+
+    def _end_header(self) -> None:
+        # Names of fields and files are UTF-8 on the way, and Latin-1 where a header is read.
+        self._headers[self._name.decode("latin-1").lower()] = self._value.decode("latin-1")
+        self._name, self._value = bytearray(), bytearray()
+
+    def _add_content(self, data: bytes, start: int, end: int) -> None:
+        self._content += data[start:end]
+        if len(self._content) > self._most:
+            raise InputTooLarge(
+                f"Part {self._count} of the form is too large. Expected at most {self._most} bytes. "
+                "Received: more.",
+                field=f"parts[{self._count}]",
+            )
+
+    def _end(self) -> None:
+        _, options = options_of(self._headers.get("content-disposition", ""))
+        media_type, _ = options_of(self._headers.get("content-type", ""))
+        if "name" not in options:
+            raise InvalidField(
+                f"Expected a name of part {self._count} of the form. Received: none.",
+                field=f"parts[{self._count}]",
+            )
+        self._done.append(
+            Part(
+                name=options["name"],
+                filename=options.get("filename"),
+                media_type=media_type,
+                content=bytes(self._content),
+            )
+        )
+        self._count += 1
+        self._content = bytearray()
+
+    def _finish(self) -> None:
+        self.ended = True

@@ -1,0 +1,53 @@
+"""What requests may hold, and inputs as they come."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from headstart.v1 import input_pb2
+from headstart_server.errors import InvalidField
+from headstart_server.rpc.http.forms import Part
+
+FORM = "multipart/form-data"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UploadLimits:
+    """How much a request may hold.
+
+    Attributes:
+        message_bytes: of one message.
+        input_bytes: of one input.
+        dataset_bytes: of all examples.
+        examples: how many.
+        scratch: folder for archives on their way.
+    """
+
+    message_bytes: int
+    input_bytes: int
+    dataset_bytes: int
+    examples: int
+    scratch: Path
+
+    @property
+    def json_bytes(self) -> int:
+        """Of a message as JSON, where bytes are written in base64."""
+        return self.message_bytes * 4 // 3 + (64 << 10)
+
+
+def input_of(part: Part) -> input_pb2.Input:
+    """The input in a part of a form: a text if it says so, else a picture."""
+    if part.media_type.startswith("text/") or (part.filename is None and not part.media_type):
+        return text_input(part.content, f"the field {part.name[:80]!r}")
+    return input_pb2.Input(image=part.content)
+
+
+def text_input(content: bytes, where: str) -> input_pb2.Input:
+    """The input of a text.
+
+    Raises:
+        InvalidField: it is not in UTF-8.
+    """
+    try:
+        return input_pb2.Input(text=content.decode())
+    except UnicodeDecodeError as error:
+        raise InvalidField(f"Expected a text in UTF-8 in {where}. Received: {error.reason}.") from None

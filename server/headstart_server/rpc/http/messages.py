@@ -1,0 +1,158 @@
+"""Messages of the contract from the parts of an HTTP request, by the JSON mapping of protobuf."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.json_format import MessageToJson, Parse, ParseDict, ParseError
+from google.protobuf.message import Message
+
+from headstart_server.errors import InvalidField
+
+#: Messages that have a text of their own in JSON, so that a query can hold them.
+_WRITTEN = frozenset({"google.protobuf.Duration", "google.protobuf.Timestamp"})
+_SWITCHES = {"true": True, "false": False, "1": True, "0": False, "": True}
+
+
+def parse_json(text: bytes, message: Message, where: str = "the body") -> None:
+    """Fill a message from JSON.
+
+    Raises:
+        InvalidField: it is no JSON of such a message.
+    """
+    try:
+        Parse(text, message)
+    except (ParseError, UnicodeError, RecursionError, ValueError, TypeError, AttributeError) as error:
+        raise InvalidField(
+            f"Expected the JSON of a {message.DESCRIPTOR.name} in {where}. Received: {_told(error)}"
+        ) from None
+
+
+def parse_values(values: Any, message: Message, where: str) -> None:
+    """Fill a message from values of JSON.
+
+    Raises:
+        InvalidField: they are none of such a message.
+    """
+    try:
+        ParseDict(values, message)
+    except (ParseError, UnicodeError, RecursionError, ValueError, TypeError, AttributeError) as error:
+        raise InvalidField(
+            f"Expected a {message.DESCRIPTOR.name} in {where}. Received: {_told(error)}"
+        ) from None
+
+
+def fill(message: Message, values: Mapping[str, Sequence[str]], where: str) -> None:
+    """Set fields of a message from texts, by their paths such as `target.alias`.
+
+    Raises:
+        InvalidField: there is no such field, or the text is none of its values.
+    """
+    tree: dict[str, Any] = {}
+    kind: Any = message.DESCRIPTOR
+    for path, texts in values.items():
+        _set(tree, kind, path, texts, where)
+    try:
+        ParseDict(tree, message)
+    except (ParseError, ValueError, TypeError, AttributeError) as error:
+        raise InvalidField(
+            f"Expected values of a {message.DESCRIPTOR.name} in {where}. Received: {_told(error)}"
+        ) from None
+
+
+def check_same(message: Message, values: Mapping[str, Sequence[str]]) -> None:
+    """Check that a body says nothing else than the path about what the path names.
+
+    Raises:
+        InvalidField: it does.
+    """
+    for path, (text,) in ((path, texts) for path, texts in values.items()):
+        part: Any = message
+        for name in path.split(".")[:-1]:
+            part = getattr(part, name)
+        name = path.rsplit(".", maxsplit=1)[-1]
+        given = getattr(part, name)
+        if given and str(given) != text:
+            raise InvalidField(
+                f"Expected in the body the {name} of the path, {text[:80]!r}, or none. "
+                f"Received: {str(given)[:80]!r}.",
+                field=path,
+            )
+
+
+def json_of(message: Message) -> bytes:
+    """A message as JSON; fields with their default are left out."""
+    return MessageToJson(message, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def line_of(message: Message) -> str:
+    """A message as JSON in one line."""
+    return MessageToJson(message, indent=None, ensure_ascii=False)
+
+
+def _told(error: Exception) -> str:
+    text = str(error) or type(error).__name__
+    if isinstance(error, json.JSONDecodeError):
+        text = f"no JSON, {error}"
+    return text if text.endswith(".") else f"{text}."
+
+
+def _set(tree: dict[str, Any], kind: Descriptor, path: str, texts: Sequence[str], where: str) -> None:
+    name, _, rest = path.partition(".")
+    field = _field(kind, name)
+    if field is None:
+        raise InvalidField(
+            f"Expected in {where} fields of a {kind.name}: {', '.join(_names(kind.fields))}. "
+            f"Received: {name[:80]!r}.",
+            field=name[:80],
+        )
+    nested = field.message_type
+    if rest and nested is not None and nested.GetOptions().map_entry:
+        tree.setdefault(field.json_name, {})[rest] = texts[-1]
+    elif rest and nested is not None and not field.is_repeated:
+        _set(tree.setdefault(field.json_name, {}), nested, rest, texts, where)
+    elif rest or (nested is not None and nested.full_name not in _WRITTEN):
+        raise InvalidField(
+            f"Expected {name!r} in a JSON body, for it is no single value. Received: it in {where}.",
+            field=field.name,
+        )
+    else:
+        values = [_value(field, text, where) for text in texts]
+        if len(values) > 1 and not field.is_repeated:
+            raise InvalidField(
+                f"Expected one {name!r} in {where}. Received: {len(values)}.", field=field.name
+            )
+        tree[field.json_name] = values if field.is_repeated else values[0]
+
+
+def _field(kind: Descriptor, name: str) -> FieldDescriptor | None:
+    found: FieldDescriptor | None = kind.fields_by_name.get(name) or kind.fields_by_camelcase_name.get(name)
+    return found
+
+
+def _names(fields: Iterable[FieldDescriptor]) -> list[str]:
+    return [field.json_name for field in fields]
+
+
+def _value(field: FieldDescriptor, text: str, where: str) -> Any:
+    if field.enum_type is not None:
+        return _enum_name(field, text)
+    if field.cpp_type != FieldDescriptor.CPPTYPE_BOOL:
+        return text
+    try:
+        return _SWITCHES[text.lower()]
+    except KeyError:
+        raise InvalidField(
+            f"Expected true or false as {field.json_name!r} in {where}. Received: {text[:80]!r}.",
+            field=field.name,
+        ) from None
+
+
+def _enum_name(field: FieldDescriptor, text: str) -> str:
+    """The name of an enum's value, that may be given without its prefix and in lower case, such as `html`."""
+    kind: Any = field.enum_type
+    names: list[str] = [value.name for value in kind.values]
+    prefix = names[0].removesuffix("UNSPECIFIED")
+    long = f"{prefix}{text.upper()}"
+    return long if long in names else text

@@ -1,0 +1,241 @@
+"""The OpenAPI 3.1 document, from the rules and the descriptors of the contract's messages."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.rpc import status_pb2
+
+from headstart.v1 import input_pb2
+from headstart_server.rpc.http.answers import JSON
+from headstart_server.rpc.http.rules import RULES, Body, Rule
+
+_Schema = dict[str, Any]
+
+_INT64: _Schema = {"type": "string", "format": "int64", "pattern": "^-?[0-9]+$"}
+_UINT64: _Schema = {"type": "string", "format": "uint64", "pattern": "^[0-9]+$"}
+#: The JSON of each kind of value, as protobuf maps them.
+_SCALARS: Mapping[int, _Schema] = {
+    FieldDescriptor.TYPE_DOUBLE: {"type": "number", "format": "double"},
+    FieldDescriptor.TYPE_FLOAT: {"type": "number", "format": "float"},
+    FieldDescriptor.TYPE_INT64: _INT64,
+    FieldDescriptor.TYPE_UINT64: _UINT64,
+    FieldDescriptor.TYPE_INT32: {"type": "integer", "format": "int32"},
+    FieldDescriptor.TYPE_UINT32: {"type": "integer", "format": "int64", "minimum": 0},
+    FieldDescriptor.TYPE_BOOL: {"type": "boolean"},
+    FieldDescriptor.TYPE_STRING: {"type": "string"},
+    FieldDescriptor.TYPE_BYTES: {"type": "string", "contentEncoding": "base64"},
+}
+_KNOWN: Mapping[str, _Schema] = {
+    "google.protobuf.Duration": {
+        "type": "string",
+        "pattern": r"^-?[0-9]+(\.[0-9]{1,9})?s$",
+        "examples": ["1.5s"],
+    },
+    "google.protobuf.Timestamp": {"type": "string", "format": "date-time"},
+    "google.protobuf.Any": {
+        "type": "object",
+        "properties": {"@type": {"type": "string"}},
+        "required": ["@type"],
+    },
+}
+_FILES: _Schema = {
+    "type": "object",
+    "additionalProperties": {"type": "array", "items": {"type": "string", "contentMediaType": "image/*"}},
+}
+
+
+def openapi(version: str) -> bytes:
+    """The document as JSON.
+
+    Args:
+        version: of this software.
+    """
+    schemas = _Schemas()
+    schemas.reference(status_pb2.Status.DESCRIPTOR)
+    paths: dict[str, dict[str, Any]] = {}
+    names: set[str] = set()
+    for rule in RULES:
+        operation = _operation(rule, schemas)
+        name = operation["operationId"]
+        if name in names:
+            operation["operationId"] = f"{name}_{rule.verb.lower()}"
+        names.add(operation["operationId"])
+        paths.setdefault(shown(rule.path), {})[rule.verb.lower()] = operation
+    document = {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Headstart",
+            "version": version,
+            "description": "Fine-tunes models on demand and serves them; its gRPC contract over HTTP.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": dict(sorted(schemas.found.items())),
+            "responses": {
+                "Error": {
+                    "description": "Why it failed, as a `google.rpc.Status`; its details tell the reason.",
+                    "content": {JSON: {"schema": schemas.reference(status_pb2.Status.DESCRIPTOR)}},
+                    "headers": {
+                        "Retry-After": {
+                            "description": "Seconds after which another try may succeed.",
+                            "schema": {"type": "integer", "minimum": 1},
+                        }
+                    },
+                }
+            },
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+        },
+        # A server that asks for no token takes calls without.
+        "security": [{}, {"bearer": []}],
+    }
+    return json.dumps(document, indent=1).encode() + b"\n"
+
+
+def shown(path: str) -> str:
+    """A path with the short names of its variables."""
+    parts = path.split("{")
+    return "{".join([parts[0], *(_short(part) for part in parts[1:])])
+
+
+def _short(part: str) -> str:
+    name, _, rest = part.partition("}")
+    return f"{name.removesuffix('=**').rsplit('.', maxsplit=1)[-1]}}}{rest}"
+
+
+class _Schemas:
+    """The schemas of messages, each once."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, _Schema] = {}
+
+    def reference(self, message: Any) -> _Schema:
+        """Where the schema of a message is."""
+        if message.full_name in _KNOWN:
+            return _KNOWN[message.full_name]
+        name = message.full_name.removeprefix("headstart.v1.")
+        if name not in self.found:
+            # Before its fields: a message may hold itself.
+            self.found[name] = {}
+            self.found[name].update(self._of_message(message))
+        return {"$ref": f"#/components/schemas/{name}"}
+
+    def of_field(self, field: FieldDescriptor) -> _Schema:
+        """The schema of a field."""
+        message = field.message_type
+        if message is not None and message.GetOptions().map_entry:
+            return {"type": "object", "additionalProperties": self._single(message.fields_by_name["value"])}
+        single = self._single(field)
+        return {"type": "array", "items": single} if field.is_repeated else single
+
+    def _single(self, field: FieldDescriptor) -> _Schema:
+        if field.message_type is not None:
+            return self.reference(field.message_type)
+        if field.enum_type is not None:
+            return {"type": "string", "enum": [value.name for value in field.enum_type.values]}
+        return _SCALARS[field.type]
+
+    def _of_message(self, message: Descriptor) -> _Schema:
+        schema: _Schema = {
+            "type": "object",
+            "properties": {field.json_name: self.of_field(field) for field in message.fields},
+            "additionalProperties": False,
+        }
+        groups = [
+            ", ".join(field.json_name for field in group.fields)
+            for group in message.oneofs
+            if len(group.fields) > 1
+        ]
+        if groups:
+            schema["description"] = " ".join(f"At most one of {group}." for group in groups)
+        return schema
+
+
+def _operation(rule: Rule, schemas: _Schemas) -> dict[str, Any]:
+    service, method = rule.call.split("/")
+    by = rule.variables[-1].rpartition(".")[2] if rule.variables else ""
+    suffix = f"By{by.capitalize()}" if rule.variables[-1:] in (("target.version",), ("target.alias",)) else ""
+    operation: dict[str, Any] = {
+        "operationId": f"{method}{suffix}",
+        "tags": [service],
+        "summary": f"{service}.{method} of the contract.",
+        "parameters": [*_path_parameters(rule, schemas), *_query_parameters(rule, schemas)],
+        "responses": {"200": _answer(rule, schemas), "default": {"$ref": "#/components/responses/Error"}},
+    }
+    if rule.events:
+        operation["responses"]["204"] = {"description": "It has ended, and nothing new has happened."}
+    if rule.body is not Body.NONE:
+        operation["requestBody"] = {
+            "content": _contents(rule, schemas),
+            "required": rule.body is not Body.MESSAGE,
+        }
+    return operation
+
+
+def _path_parameters(rule: Rule, schemas: _Schemas) -> Iterable[dict[str, Any]]:
+    for path in rule.variables:
+        field = _at(rule.asked, path)
+        yield {"name": field.name, "in": "path", "required": True, "schema": schemas.of_field(field)}
+
+
+def _query_parameters(rule: Rule, schemas: _Schemas) -> Iterable[dict[str, Any]]:
+    if rule.body is Body.MESSAGE:
+        return
+    for field in rule.asked.fields:
+        known = field.message_type is None or field.message_type.full_name in _KNOWN
+        if field.name not in rule.variables and known and field.type != FieldDescriptor.TYPE_BYTES:
+            yield {"name": field.json_name, "in": "query", "schema": schemas.of_field(field)}
+    if rule.events:
+        yield {"name": "Last-Event-ID", "in": "header", "schema": _INT64}
+
+
+def _at(message: Any, path: str) -> FieldDescriptor:
+    *names, last = path.split(".")
+    for name in names:
+        message = message.fields_by_name[name].message_type
+    field: FieldDescriptor = message.fields_by_name[last]
+    return field
+
+
+def _contents(rule: Rule, schemas: _Schemas) -> dict[str, Any]:
+    if rule.body is Body.EXAMPLES:
+        example = schemas.reference(input_pb2.Example.DESCRIPTOR)
+        spec = schemas.reference(rule.asked)
+        whole = {
+            "type": "object",
+            "properties": {"spec": spec, "examples": {"type": "array", "items": example}},
+            "additionalProperties": False,
+        }
+        return {
+            JSON: {"schema": whole},
+            "application/jsonl": {"schema": example},
+            "application/zip": {"schema": {"type": "string", "contentMediaType": "application/zip"}},
+            "multipart/form-data": {"schema": {**_FILES, "properties": {"spec": spec}}},
+        }
+    message = {JSON: {"schema": schemas.reference(rule.descriptor.input_type)}}
+    if rule.body is Body.MESSAGE:
+        return message
+    return {
+        **message,
+        "image/*": {"schema": {"type": "string", "contentMediaType": "image/*"}},
+        "text/plain": {"schema": {"type": "string"}},
+        "multipart/form-data": {
+            "schema": {**_FILES, "properties": {"request": schemas.reference(rule.descriptor.input_type)}}
+        },
+    }
+
+
+def _answer(rule: Rule, schemas: _Schemas) -> dict[str, Any]:
+    answered = rule.descriptor.output_type
+    if rule.document:
+        kinds = ("text/html", JSON, "text/plain")
+        content = {kind: {"schema": {"type": ["string", "object"]}} for kind in kinds}
+        return {"description": "The document.", "content": content}
+    if rule.events:
+        event = schemas.reference(answered.fields_by_name["event"].message_type)
+        return {
+            "description": "Server-sent events, the data of each in JSON.",
+            "content": {"text/event-stream": {"schema": event}},
+        }
+    return {"description": "The answer.", "content": {JSON: {"schema": schemas.reference(answered)}}}

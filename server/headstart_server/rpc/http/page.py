@@ -1,0 +1,47 @@
+"""The page at /: what calls there are."""
+
+from html import escape
+
+from headstart_server.rpc.http.openapi import shown
+from headstart_server.rpc.http.rules import RULES
+
+_STYLE = """
+:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
+body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
+td { padding: .15rem 1.5rem .15rem 0; vertical-align: top }
+code { font-family: ui-monospace, monospace; font-size: .9em }
+"""
+
+
+def page(version: str) -> bytes:
+    """The page in HTML, UTF-8.
+
+    Args:
+        version: of this software.
+    """
+    rows = "\n".join(
+        f"<tr><td><code>{rule.verb}</code></td><td><code>{_path(rule.verb, shown(rule.path))}</code></td>"
+        f"<td>{escape(rule.call.replace('/', '.'))}</td></tr>"
+        for rule in RULES
+    )
+    return f"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>Headstart</title>
+<style>{_STYLE}</style>
+<h1>Headstart {escape(version)}</h1>
+<p>The calls of the gRPC contract over HTTP.
+<a href="/openapi.json">/openapi.json</a> describes them for programs.</p>
+<table>
+{rows}
+</table>
+<p>A picture is asked about as it is:</p>
+<pre><code>curl --data-binary @cat.jpg -H 'content-type: image/jpeg' http://…/v1/models/pets:predict</code></pre>
+</html>
+""".encode()
+
+
+def _path(verb: str, path: str) -> str:
+    text = escape(path)
+    return f'<a href="{text}">{text}</a>' if verb == "GET" and "{" not in path else text

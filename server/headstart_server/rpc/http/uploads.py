@@ -1,0 +1,197 @@
+"""Examples that come over HTTP, as the messages of a stream: the spec, then batches."""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from pathlib import PurePosixPath
+from typing import Any
+
+from google.protobuf.message import Message
+
+from headstart.v1 import fine_tuning_service_pb2, input_pb2
+from headstart_server.errors import InvalidField, MessageTooLarge
+from headstart_server.rpc.http.archives import files_of, stored
+from headstart_server.rpc.http.asking import Asked
+from headstart_server.rpc.http.body import read_within
+from headstart_server.rpc.http.forms import Part, parts_of
+from headstart_server.rpc.http.inputs import FORM, UploadLimits, input_of
+from headstart_server.rpc.http.messages import parse_json, parse_values
+
+#: Of a batch that is handed on at once; one example may be larger.
+_BATCH_BYTES = 1 << 20
+_BATCH_EXAMPLES = 256
+_MAX_ID_BYTES = 256
+
+JSON_LINES = frozenset(
+    {"application/jsonl", "application/x-jsonlines", "application/x-ndjson", "application/json-lines"}
+)
+ZIPS = frozenset({"application/zip", "application/x-zip-compressed"})
+
+
+Examples = AsyncGenerator[input_pb2.Example, None]
+
+
+async def examples_of(
+    pieces: AsyncIterator[bytes], asked: Asked, spec: Message, limits: UploadLimits
+) -> Examples:
+    """The examples of a body, one at a time; before the first the spec gets what the body says of it.
+
+    Args:
+        pieces: of the body.
+        asked: what the request says beside.
+        spec: of the call; what the body says of it is added.
+        limits: how much the body may hold.
+
+    Raises:
+        HeadstartError: the body is not what it says, or too large.
+    """
+    if asked.media_type == FORM:
+        found = _of_form(pieces, asked.options.get("boundary", ""), spec, limits)
+    elif asked.media_type in JSON_LINES:
+        found = _of_lines(pieces, spec, limits)
+    elif asked.media_type in ZIPS:
+        found = _of_archive(pieces, limits)
+    else:
+        found = _of_json(pieces, spec, limits)
+    async with aclosing(found) as examples:
+        async for example in examples:
+            yield example
+
+
+async def stream_of(
+    examples: Examples, request: type[Any], spec: Callable[[], Message]
+) -> AsyncGenerator[Any, None]:
+    """The messages of a stream of spec and examples.
+
+    Args:
+        examples: of the body.
+        request: the kind of message.
+        spec: gives the spec, once the first example has come.
+    """
+    batch: list[input_pb2.Example] = []
+    size, begun = 0, False
+    async with aclosing(examples):
+        async for example in examples:
+            if not begun:
+                yield request(spec=spec())
+                begun = True
+            batch.append(example)
+            size += example.ByteSize()
+            if size >= _BATCH_BYTES or len(batch) >= _BATCH_EXAMPLES:
+                yield _batch(request, batch)
+                batch, size = [], 0
+    if not begun:
+        yield request(spec=spec())
+    if batch:
+        yield _batch(request, batch)
+
+
+def _batch(request: type[Any], examples: list[input_pb2.Example]) -> Any:
+    return request(examples=fine_tuning_service_pb2.ExampleBatch(examples=examples))
+
+
+async def _of_form(
+    pieces: AsyncIterator[bytes], boundary: str, spec: Message, limits: UploadLimits
+) -> Examples:
+    begun = False
+    async with aclosing(parts_of(pieces, boundary, limits.input_bytes)) as parts:
+        async for part in parts:
+            if part.name == "spec" and part.filename is None:
+                if begun:
+                    raise InvalidField("Expected the field 'spec' before all others. Received: it later.")
+                parse_json(part.content, spec, "the field 'spec'")
+            else:
+                yield _labelled(part)
+            begun = True
+
+
+def _labelled(part: Part) -> input_pb2.Example:
+    """The example in a part: its class is the folder of the file, or the name of the field."""
+    path = PurePosixPath((part.filename or "").replace("\\", "/").lstrip("/"))
+    folders = [name for name in path.parts[:-1] if name not in (".", "..")]
+    label = folders[0] if folders else part.name
+    name = "" if part.filename is None else "/".join([*(folders or [label]), path.name])
+    return input_pb2.Example(input=input_of(part), label=label, id=_id(name))
+
+
+def _id(path: str) -> str:
+    """The end of a path, where it is too long."""
+    return path.encode(errors="replace")[-_MAX_ID_BYTES:].decode(errors="ignore")
+
+
+async def _of_archive(pieces: AsyncIterator[bytes], limits: UploadLimits) -> Examples:
+    with await stored(pieces, limits.scratch, limits.dataset_bytes) as file:
+        files = files_of(file, max_files=limits.examples, max_bytes=limits.input_bytes)
+        while (found := await asyncio.to_thread(next, files, None)) is not None:
+            label, path, content = found
+            yield input_pb2.Example(input=input_pb2.Input(image=content), label=label, id=_id(path))
+
+
+async def _of_lines(pieces: AsyncIterator[bytes], spec: Message, limits: UploadLimits) -> Examples:
+    number = 0
+    async with aclosing(_lines(pieces, limits.json_bytes)) as lines:
+        async for line in lines:
+            if not line.strip():
+                continue
+            number += 1
+            example = _of_line(line, number, spec)
+            if example is not None:
+                yield example
+
+
+def _of_line(line: bytes, number: int, spec: Message) -> input_pb2.Example | None:
+    """The example of a line; None for the first one if that is `{"spec": {...}}`."""
+    where = f"line {number}"
+    values = _loaded(line, where)
+    if number == 1 and values.keys() == {"spec"}:
+        parse_values(values["spec"], spec, where)
+        return None
+    example = input_pb2.Example()
+    parse_values(values, example, where)
+    return example
+
+
+async def _lines(pieces: AsyncIterator[bytes], most: int) -> AsyncGenerator[bytes, None]:
+    rest = bytearray()
+    async for piece in pieces:
+        # Only what is new is looked through: a line may come in thousands of pieces.
+        first, *others = piece.split(b"\n")
+        rest += first
+        for other in others:
+            yield bytes(rest)
+            rest = bytearray(other)
+        if len(rest) > most:
+            raise MessageTooLarge(f"Expected lines of at most {most} bytes. Received: a longer one.")
+    yield bytes(rest)
+
+
+async def _of_json(pieces: AsyncIterator[bytes], spec: Message, limits: UploadLimits) -> Examples:
+    text = await read_within(pieces, limits.json_bytes)
+    for example in await asyncio.to_thread(_of_document, text, spec):
+        yield example
+
+
+def _of_document(text: bytes, spec: Message) -> list[input_pb2.Example]:
+    values = _loaded(text, "the body")
+    unknown = sorted(values.keys() - {"spec", "examples"})
+    listed = values.get("examples", [])
+    if unknown or not isinstance(listed, list):
+        what = f"{unknown[0][:80]!r} in it" if unknown else "examples that are no list"
+        raise InvalidField(f'Expected a body of {{"spec": {{...}}, "examples": [...]}}. Received: {what}.')
+    parse_values(values.get("spec", {}), spec, "spec")
+    examples = []
+    for place, each in enumerate(listed):
+        examples.append(input_pb2.Example())
+        parse_values(each, examples[-1], f"examples[{place}]")
+    return examples
+
+
+def _loaded(text: bytes, where: str) -> dict[str, Any]:
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidField(f"Expected JSON in {where}. Received: {error}.") from None
+    if not isinstance(values, dict):
+        raise InvalidField(f"Expected a JSON object in {where}. Received: {type(values).__name__}.")
+    return values

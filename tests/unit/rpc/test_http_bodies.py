@@ -1,0 +1,257 @@
+"""Bodies of requests: forms, archives, lines and JSON, whole, damaged and too large."""
+
+import io
+import json
+import zipfile
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from headstart.v1 import fine_tuning_service_pb2 as pb
+from headstart.v1 import job_pb2, prediction_service_pb2
+from headstart_server.errors import (
+    DatasetTooLarge,
+    DeadlineExceeded,
+    InputTooLarge,
+    InvalidField,
+    MessageTooLarge,
+)
+from headstart_server.rpc.http.asking import Asked
+from headstart_server.rpc.http.body import CallerLeft, RequestBody
+from headstart_server.rpc.http.forms import options_of
+from headstart_server.rpc.http.inputs import UploadLimits
+from headstart_server.rpc.http.messages import check_same, fill, parse_json
+from headstart_server.rpc.http.rules import RULES
+from headstart_server.rpc.http.uploads import examples_of, stream_of
+
+RULE = next(rule for rule in RULES if rule.call == "FineTuningService/FineTune")
+FORM_OF_TWO = (
+    b'--x\r\nContent-Disposition: form-data; name="spec"\r\n\r\n{"alias": "stable"}\r\n'
+    b'--x\r\nContent-Disposition: form-data; name="cat"; filename="1.jpg"\r\n'
+    b"Content-Type: image/jpeg\r\n\r\n\xff\xd8picture\r\n"
+    b'--x\r\nContent-Disposition: form-data; name="files"; filename="dog/2.png"\r\n\r\npng\r\n'
+    b'--x\r\nContent-Disposition: form-data; name="liked"\r\n\r\nA joy.\r\n--x--\r\n'
+)
+
+
+async def pieces(body: bytes, size: int = 1 << 20) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), size):
+        yield body[start : start + size]
+
+
+def limits(folder: Path, **given: int) -> UploadLimits:
+    usual = {"message_bytes": 1000, "input_bytes": 500, "dataset_bytes": 10_000, "examples": 10}
+    return UploadLimits(scratch=folder, **{**usual, **given})
+
+
+async def read(
+    body: bytes, content_type: str, folder: Path, *, size: int = 1 << 20, **given: int
+) -> tuple[job_pb2.FineTuneSpec, list[Any]]:
+    media_type, options = options_of(content_type)
+    asked = Asked(rule=RULE, path={}, query={}, media_type=media_type, options=options)
+    spec = job_pb2.FineTuneSpec(model="pets")
+    examples = examples_of(pieces(body, size), asked, spec, limits(folder, **given))
+    messages = [message async for message in stream_of(examples, pb.FineTuneRequest, lambda: spec)]
+    assert messages[0].WhichOneof("part") == "spec"
+    return messages[0].spec, [each for message in messages[1:] for each in message.examples.examples]
+
+
+@pytest.mark.parametrize("size", [1, 7, 1 << 20])
+async def test_a_form_gives_files_their_folder_or_field_as_class_however_it_is_cut(
+    tmp_path: Path, size: int
+) -> None:
+    spec, examples = await read(FORM_OF_TWO, "multipart/form-data; boundary=x", tmp_path, size=size)
+    assert spec.alias == "stable"
+    assert [(each.label, each.id) for each in examples] == [
+        ("cat", "cat/1.jpg"),
+        ("dog", "dog/2.png"),
+        ("liked", ""),
+    ]
+    assert examples[0].input.image == b"\xff\xd8picture"
+    assert examples[2].input.text == "A joy."
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (FORM_OF_TWO[:-8], "multipart/form-data; boundary=x"),
+        (b"nothing of a form", "multipart/form-data; boundary=x"),
+        (FORM_OF_TWO, "multipart/form-data"),
+        (b"--x\r\nA: " + b"b" * 9000, "multipart/form-data; boundary=x"),
+        (b"--x\r\nContent-Disposition: form-data\r\n\r\nA\r\n--x--\r\n", "multipart/form-data; boundary=x"),
+        (b"no archive", "application/zip"),
+        (b"{", "application/json"),
+        (b"[1]", "application/json"),
+        (b'{"examples": 3}', "application/json"),
+        (b'{"exampels": []}', "application/json"),
+        (b'{"examples": [{"label": 3}]}', "application/json"),
+        (b'{"examples": [null]}', "application/json"),
+        (b'{"examples": ["a"]}', "application/json"),
+        (b"[" * 100_000, "application/jsonl"),
+        (b'{"label": "a", "colour": "b"}', "application/jsonl"),
+        (b"\xff\xfe", "application/jsonl"),
+    ],
+)
+async def test_a_body_that_is_not_what_it_says_is_refused(tmp_path: Path, body: bytes, kind: str) -> None:
+    with pytest.raises(InvalidField, match=r"Expected .* Received"):
+        await read(body, kind, tmp_path, message_bytes=1 << 20)
+
+
+async def test_a_part_that_is_too_large_is_refused_before_it_is_whole(tmp_path: Path) -> None:
+    with pytest.raises(InputTooLarge):
+        body = FORM_OF_TWO[: FORM_OF_TWO.index(b"picture")] + b"a" * 9999
+        await read(body, "multipart/form-data; boundary=x", tmp_path, input_bytes=99)
+
+
+async def test_lines_may_begin_with_the_spec(tmp_path: Path) -> None:
+    lines = ['{"spec": {"seed": "3"}}', "", '{"label": "a", "input": {"text": "x"}}', '{"label": "b"}']
+    spec, examples = await read("\n".join(lines).encode(), "application/jsonl", tmp_path, size=5)
+    assert (spec.model, spec.seed) == ("pets", 3)
+    assert [each.label for each in examples] == ["a", "b"]
+
+
+async def test_a_line_without_an_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(MessageTooLarge):
+        await read(b"a" * 200_000, "application/jsonl", tmp_path, size=1000)
+
+
+async def test_json_has_spec_and_examples(tmp_path: Path) -> None:
+    body = {"spec": {"backbone": "b"}, "examples": [{"label": "a"}]}
+    spec, examples = await read(json.dumps(body).encode(), "application/json", tmp_path)
+    assert (spec.backbone, examples[0].label) == ("b", "a")
+
+
+def archive(files: Sequence[tuple[str, bytes]], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as opened:
+        for name, content in files:
+            opened.writestr(name, content)
+    return file.getvalue()
+
+
+async def zipped(tmp_path: Path, *names: str, **given: int) -> list[tuple[str, str]]:
+    _, examples = await read(
+        archive([(name, b"picture") for name in names]), "application/zip", tmp_path, **given
+    )
+    return [(each.label, each.id) for each in examples]
+
+
+async def test_an_archive_gives_files_their_first_folder_as_class(tmp_path: Path) -> None:
+    names = ("cat/1.jpg", "dog/deep/2.jpg", "cat/.hidden", "__MACOSX/cat/1.jpg", "dog/Thumbs.db", "dog/")
+    assert await zipped(tmp_path, *names) == [("cat", "cat/1.jpg"), ("dog", "dog/deep/2.jpg")]
+
+
+async def test_a_folder_around_all_classes_does_not_count(tmp_path: Path) -> None:
+    names = ("photos/cat/1.jpg", "photos/dog/2.jpg")
+    assert [label for label, _ in await zipped(tmp_path, *names)] == ["cat", "dog"]
+    assert [label for label, _ in await zipped(tmp_path, "cat/1.jpg", "cat/2.jpg")] == ["cat", "cat"]
+
+
+async def test_a_file_outside_of_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidField, match=r"1\.jpg"):
+        await zipped(tmp_path, "1.jpg")
+
+
+async def test_an_archive_of_too_many_files_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetTooLarge):
+        await zipped(tmp_path, *(f"cat/{place}" for place in range(11)))
+
+
+async def test_an_archives_directory_is_not_read_if_it_is_too_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = archive([(f"cat/{'a' * 4000}{place}", b"") for place in range(2000)])
+    monkeypatch.setattr(zipfile, "ZipFile", None)
+    with pytest.raises(DatasetTooLarge):
+        await read(body, "application/zip", tmp_path, dataset_bytes=1 << 30)
+
+
+async def test_a_file_that_grows_is_read_no_further_than_an_input_may_be(tmp_path: Path) -> None:
+    with pytest.raises(InputTooLarge):
+        await read(archive([("cat/1", bytes(1 << 20))]), "application/zip", tmp_path)
+
+
+async def test_a_damaged_file_in_an_archive_is_named(tmp_path: Path) -> None:
+    body = bytearray(archive([("cat/1.jpg", b"a" * 400)], zipfile.ZIP_STORED))
+    body[100] ^= 0xFF
+    with pytest.raises(InvalidField, match=r"cat/1\.jpg"):
+        await read(bytes(body), "application/zip", tmp_path)
+
+
+async def test_an_archive_larger_than_a_dataset_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetTooLarge):
+        await read(bytes(20 << 20), "application/zip", tmp_path, dataset_bytes=100)
+    assert not list(tmp_path.iterdir())
+
+
+def test_fields_are_filled_from_texts() -> None:
+    request = prediction_service_pb2.PredictRequest()
+    values = {"target.alias": ["stable"], "topK": ["3"], "return_features": ["true"], "neighbors": ["2"]}
+    fill(request, values, "the query")
+    assert (request.target.alias, request.top_k, request.return_features, request.neighbors) == (
+        "stable",
+        3,
+        True,
+        2,
+    )
+    jobs = pb.ListJobsRequest()
+    fill(jobs, {"states": ["running", "JOB_STATE_QUEUED"]}, "the query")
+    assert list(jobs.states) == [job_pb2.JOB_STATE_RUNNING, job_pb2.JOB_STATE_QUEUED]
+    status = pb.StatusRequest()
+    fill(status, {"wait": ["1.5s"]}, "the query")
+    assert status.wait.ToMilliseconds() == 1500
+    spec = job_pb2.FineTuneSpec()
+    fill(spec, {"labels.team": ["x"]}, "the query")
+    assert dict(spec.labels) == {"team": "x"}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"nix": ["1"]},
+        {"topK": ["many"]},
+        {"topK": ["1", "2"]},
+        {"topK": ["99999999999"]},
+        {"returnFeatures": ["perhaps"]},
+        {"inputs": ["1"]},
+        {"target": ["1"]},
+        {"target.nix": ["1"]},
+        {"topK.a": ["1"]},
+        {"": [""]},
+        {"inputs.image": ["AA=="]},
+    ],
+)
+def test_fields_there_are_not_and_values_they_cannot_have_are_refused(values: dict[str, list[str]]) -> None:
+    with pytest.raises(InvalidField, match="Expected"):
+        fill(prediction_service_pb2.PredictRequest(), values, "the query")
+
+
+def test_a_body_must_not_name_another_thing_than_the_path() -> None:
+    request = prediction_service_pb2.PredictRequest()
+    parse_json(b'{"target": {"model": "a"}}', request)
+    check_same(request, {"target.model": ["a"]})
+    with pytest.raises(InvalidField, match="'b'"):
+        check_same(request, {"target.model": ["b"]})
+
+
+async def test_a_caller_that_leaves_breaks_off_its_body() -> None:
+    events = iter([{"type": "http.request", "body": b"a", "more_body": True}, {"type": "http.disconnect"}])
+
+    async def receive() -> dict[str, Any]:
+        return next(events)
+
+    with pytest.raises(CallerLeft):
+        _ = [piece async for piece in RequestBody(receive).pieces()]
+
+
+async def test_a_body_that_stands_still_ends() -> None:
+    async def receive() -> dict[str, Any]:
+        import asyncio
+
+        await asyncio.Event().wait()
+        return {}
+
+    with pytest.raises(DeadlineExceeded):
+        _ = [piece async for piece in RequestBody(receive, idle_seconds=0.01).pieces()]
