@@ -71,6 +71,8 @@ from headstart_server.models.store import VersionStore
 from headstart_server.prediction.predictor import Predictor
 from headstart_server.report.reporter import Reporter
 from headstart_server.rpc.calls import CallInterceptor
+from headstart_server.rpc.dialects.asking import Asking
+from headstart_server.rpc.dialects.services import services_of
 from headstart_server.rpc.evaluation_service import EvaluationService
 from headstart_server.rpc.fine_tuning_service import FineTuningService
 from headstart_server.rpc.follow import Follower
@@ -435,6 +437,13 @@ class App:
             prediction=PredictionService(predictor, self.telemetry),
             models=ModelService(self.registry, self.engine, reporter, self._forgetting.forget, long_work),
             evaluation=EvaluationService(bench, long_work),
+            further=services_of(
+                config.spoken_dialects,
+                Asking(predictor, self.telemetry),
+                self.registry,
+                self.engine,
+                long_work,
+            ),
         )
 
     def _serve_metrics(self) -> None:

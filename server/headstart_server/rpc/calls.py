@@ -22,6 +22,7 @@ from headstart_server.telemetry import Telemetry
 log = structlog.get_logger(__name__)
 
 _HEALTH = "/grpc.health.v1.Health/"
+_REFLECTION = "/grpc.reflection."
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -75,11 +76,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return wrapped
 
     def _wrap(self, handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcMethodHandler[Any, Any]:
-        if handler.request_streaming and handler.response_streaming:
-            # Only reflection has such a method; it reports its errors in its answers.
+        if method.startswith(_REFLECTION):
+            # It reports its errors in its answers.
             return handler
         parse: Any = handler.request_deserializer
         serializer = {"response_serializer": handler.response_serializer}
+        if handler.request_streaming and handler.response_streaming:
+            make_both = grpc.stream_stream_rpc_method_handler
+            both = self._streaming(method, handler.stream_stream)
+            return make_both(both, request_deserializer=parse, **serializer)
         if handler.request_streaming:
             make = grpc.stream_unary_rpc_method_handler
             return make(self._unary(method, handler.stream_unary), request_deserializer=parse, **serializer)
@@ -100,7 +105,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         return call
 
-    def _streaming(self, method: str, inner: Any, parse: Callable[[Any], Any]) -> Any:
+    def _streaming(
+        self, method: str, inner: Any, parse: Callable[[Any], Any] = lambda requests: requests
+    ) -> Any:
         async def call(request: Any, context: Context) -> AsyncIterator[Any]:
             async with self._watched(method, context):
                 async for response in inner(parse(request), context):

@@ -1,6 +1,7 @@
 """The gRPC server: its port, its limits, its services, and its health."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from headstart.v1 import (
     prediction_service_pb2_grpc,
 )
 from headstart_server.rpc.calls import CallInterceptor
+from headstart_server.rpc.dialects.binding import BoundService
+from headstart_server.rpc.dialects.described import DescribedPools
 
 #: Seconds in which a stopping server takes calls in before it closes their connections: until
 #: none has come for a moment, at least as long as callers pause before they try again, and at most so long.
@@ -79,7 +82,7 @@ class ServerSettings:
 
 
 class Server:
-    """Serves the four services, and their health.
+    """Serves the four services, those of other protocols, and their health.
 
     Args:
         settings: how the port behaves.
@@ -88,6 +91,7 @@ class Server:
         prediction: the PredictionService.
         models: the ModelService.
         evaluation: the EvaluationService.
+        further: services of other protocols.
 
     Raises:
         OSError: the port cannot be had, or a TLS file cannot be read.
@@ -102,7 +106,9 @@ class Server:
         prediction: prediction_service_pb2_grpc.PredictionServiceServicer,
         models: model_service_pb2_grpc.ModelServiceServicer,
         evaluation: evaluation_service_pb2_grpc.EvaluationServiceServicer,
+        further: Sequence[BoundService] = (),
     ) -> None:
+        self._names = (*SERVICE_NAMES, *(service.name for service in further))
         self._health = health_aio.HealthServicer()
         self._interceptor = interceptor
         self._server = grpc.aio.server(
@@ -114,10 +120,11 @@ class Server:
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, self._server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, self._server)
         evaluation_service_pb2_grpc.add_EvaluationServiceServicer_to_server(evaluation, self._server)
+        self._server.add_generic_rpc_handlers([service.handler for service in further])
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if settings.reflection:
-            names = (*SERVICE_NAMES, "grpc.health.v1.Health", reflection.SERVICE_NAME)
-            reflection.enable_server_reflection(names, self._server)
+            names = (*self._names, "grpc.health.v1.Health", reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(names, self._server, pool=DescribedPools())
         self.port = self._bind(settings)
 
     async def start(self) -> None:
@@ -130,7 +137,7 @@ class Server:
         status = (
             health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         )
-        for name in ("", *SERVICE_NAMES):
+        for name in ("", *self._names):
             await self._health.set(name, status)
 
     async def stop(self, grace: float) -> None:

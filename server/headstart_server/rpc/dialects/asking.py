@@ -1,0 +1,123 @@
+"""How services of other protocols ask: the version first, then its answer, by the one way there is."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from headstart_server.backbones.backbone import BackboneInfo, Content
+from headstart_server.errors import InvalidField
+from headstart_server.models.resident import ResidentVersion
+from headstart_server.models.version import Selector
+from headstart_server.prediction.answers import Answer
+from headstart_server.prediction.asked import Asked
+from headstart_server.prediction.predictor import Predictor
+from headstart_server.rpc.calls import Context
+from headstart_server.rpc.prediction_calls import deadline_of, tell
+from headstart_server.telemetry import Telemetry
+
+#: All classes: which of them are told is said by what a caller asks for.
+_ALL = Asked(top_k=0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Found:
+    """The version that a call asks.
+
+    Attributes:
+        version: the version, in memory.
+        backbone: the facts of its backbone.
+    """
+
+    version: ResidentVersion
+    backbone: BackboneInfo
+
+
+class Asking:
+    """Finds versions and lets them answer.
+
+    Args:
+        predictor: answers.
+        telemetry: is told of answered calls.
+        clock: seconds that only go up; the predictor's.
+    """
+
+    def __init__(
+        self, predictor: Predictor, telemetry: Telemetry, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._predictor = predictor
+        self._telemetry = telemetry
+        self._clock = clock
+
+    @property
+    def max_inputs(self) -> int:
+        """Most inputs of one call."""
+        return self._predictor.max_inputs
+
+    async def find(self, selector: Selector) -> Found:
+        """The version that is meant; what inputs mean depends on its backbone.
+
+        Raises:
+            HeadstartError: it cannot be found, or its backbone is not there yet.
+        """
+        version, backbone = await self._predictor.find(selector)
+        return Found(version=version, backbone=backbone)
+
+    async def answer(
+        self,
+        found: Found,
+        contents: Sequence[Content],
+        context: Context,
+        timeout: float | None = None,
+    ) -> Answer:
+        """What a version answers, all classes of it.
+
+        Args:
+            found: the version.
+            contents: the inputs.
+            context: of the call, which knows its deadline.
+            timeout: seconds that the message gives beside it; None for none.
+
+        Raises:
+            HeadstartError: names what cannot be read or answered.
+        """
+        deadline = deadline_of(context, self._clock)
+        if timeout is not None:
+            own = self._clock() + timeout
+            deadline = own if deadline is None else min(deadline, own)
+        # By its number: an alias may have been moved to a version of another backbone since.
+        selector = Selector(model=found.version.model, number=found.version.number)
+        predicted = await self._predictor.predict([selector], contents, _ALL, deadline=deadline)
+        tell(self._telemetry, predicted, len(contents))
+        return predicted.answers[0]
+
+
+def selector_of(name: str, version: str, field: str) -> Selector:
+    """The selector of a model's name, which an alias may follow behind an @, and a version's number as text.
+
+    Args:
+        name: such as `pets` or `pets@stable`.
+        version: such as `3`; empty for the alias, or without one the newest.
+        field: of the name, for errors.
+
+    Raises:
+        InvalidField: there is no name, or the version is no number, or both version and alias are given.
+    """
+    model, at, alias = name.partition("@")
+    if not model or (at and not alias):
+        raise InvalidField(
+            f"Expected the name of a model, or MODEL@ALIAS, in {field}. Received: {name!r}.", field=field
+        )
+    if not version:
+        return Selector(model=model, alias=alias or None)
+    if alias:
+        raise InvalidField(
+            f"Expected either an alias or a version. Received: alias {alias!r} and version {version!r}.",
+            field=field,
+        )
+    if not (version.isascii() and version.isdigit() and len(version) <= 18):
+        raise InvalidField(
+            f"Expected the number of a version of model '{model}'; aliases stand in the name, as in "
+            f"{model}@stable. Received: {version[:40]!r}.",
+            field=field,
+        )
+    return Selector(model=model, number=int(version))
