@@ -69,9 +69,7 @@ async def test_a_method_there_is_not_is_asked_for_each_time_and_nothing_is_kept(
     assert await interceptor.intercept_service(server.find, Details("/a/Unknown")) is not None
 
 
-async def test_reflection_is_left_as_it_is(
-    interceptor: CallInterceptor, server: Server
-) -> None:
+async def test_reflection_is_left_as_it_is(interceptor: CallInterceptor, server: Server) -> None:
     handler = server.handlers[REFLECT] = grpc.stream_stream_rpc_method_handler(answer)
     for _ in range(2):
         assert await interceptor.intercept_service(server.find, Details(REFLECT)) is handler
