@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -124,7 +125,8 @@ class Server:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if settings.reflection:
             names = (*self._names, "grpc.health.v1.Health", reflection.SERVICE_NAME)
-            reflection.enable_server_reflection(names, self._server, pool=DescribedPools())
+            pools: Any = DescribedPools()
+            reflection.enable_server_reflection(names, self._server, pool=pools)
         self.port = self._bind(settings)
 
     async def start(self) -> None:

@@ -9,7 +9,6 @@ import pytest
 from headstart_server.rpc.calls import CallInterceptor
 from headstart_server.telemetry import Telemetry
 
-
 REFLECT = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
 
 

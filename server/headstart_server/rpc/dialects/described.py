@@ -12,8 +12,11 @@ from headstart_server.rpc.dialects.pool import POOL
 Found = TypeVar("Found")
 
 
-class DescribedPools(DescriptorPool):
-    """Two pools for reflection, which asks a pool by these methods only."""
+class DescribedPools:
+    """Two pools for reflection, which asks a pool by these methods only.
+
+    No subclass of `DescriptorPool`: calling one gives an object of that class itself.
+    """
 
     def FindFileByName(self, name: str) -> FileDescriptor:  # noqa: N802 - the name of a pool's method
         """The file of a name."""
