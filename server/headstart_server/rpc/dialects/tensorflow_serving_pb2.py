@@ -4,15 +4,18 @@
 # source: dialects/tensorflow_serving.proto
 # Protobuf Python Version: 6.31.1
 """Generated protocol buffer code."""
-
 from google.protobuf import descriptor as _descriptor
 from headstart_server.rpc.dialects.pool import POOL as _POOL
 from google.protobuf import runtime_version as _runtime_version
 from google.protobuf import symbol_database as _symbol_database
 from google.protobuf.internal import builder as _builder
-
 _runtime_version.ValidateProtobufRuntimeVersion(
-    _runtime_version.Domain.PUBLIC, 6, 31, 1, "", "dialects/tensorflow_serving.proto"
+    _runtime_version.Domain.PUBLIC,
+    6,
+    31,
+    1,
+    '',
+    'dialects/tensorflow_serving.proto'
 )
 # @@protoc_insertion_point(imports)
 
@@ -24,83 +27,81 @@ from google.protobuf import any_pb2 as google_dot_protobuf_dot_any__pb2
 from google.protobuf import wrappers_pb2 as google_dot_protobuf_dot_wrappers__pb2
 
 
-DESCRIPTOR = _POOL.AddSerializedFile(
-    b'\n!dialects/tensorflow_serving.proto\x12\x12tensorflow.serving\x1a\x19\x64ialects/tensorflow.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/wrappers.proto"\x8c\x01\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x07version\x18\x02 \x01(\x0b\x32\x1b.google.protobuf.Int64ValueH\x00\x12\x17\n\rversion_label\x18\x04 \x01(\tH\x00\x12\x16\n\x0esignature_name\x18\x03 \x01(\tB\x10\n\x0eversion_choice"\xe2\x01\n\x0ePredictRequest\x12\x31\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1d.tensorflow.serving.ModelSpec\x12>\n\x06inputs\x18\x02 \x03(\x0b\x32..tensorflow.serving.PredictRequest.InputsEntry\x12\x15\n\routput_filter\x18\x03 \x03(\t\x1a\x46\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.tensorflow.TensorProto:\x02\x38\x01"\xd0\x01\n\x0fPredictResponse\x12\x41\n\x07outputs\x18\x01 \x03(\x0b\x32\x30.tensorflow.serving.PredictResponse.OutputsEntry\x12\x31\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x1d.tensorflow.serving.ModelSpec\x1aG\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.tensorflow.TensorProto:\x02\x38\x01"4\n\x0b\x45xampleList\x12%\n\x08\x65xamples\x18\x01 \x03(\x0b\x32\x13.tensorflow.Example"e\n\x16\x45xampleListWithContext\x12%\n\x08\x65xamples\x18\x01 \x03(\x0b\x32\x13.tensorflow.Example\x12$\n\x07\x63ontext\x18\x02 \x01(\x0b\x32\x13.tensorflow.Example"\x99\x01\n\x05Input\x12\x37\n\x0c\x65xample_list\x18\x01 \x01(\x0b\x32\x1f.tensorflow.serving.ExampleListH\x00\x12O\n\x19\x65xample_list_with_context\x18\x02 \x01(\x0b\x32*.tensorflow.serving.ExampleListWithContextH\x00\x42\x06\n\x04kind"%\n\x05\x43lass\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02"=\n\x0f\x43lassifications\x12*\n\x07\x63lasses\x18\x01 \x03(\x0b\x32\x19.tensorflow.serving.Class"T\n\x14\x43lassificationResult\x12<\n\x0f\x63lassifications\x18\x01 \x03(\x0b\x32#.tensorflow.serving.Classifications"t\n\x15\x43lassificationRequest\x12\x31\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1d.tensorflow.serving.ModelSpec\x12(\n\x05input\x18\x02 \x01(\x0b\x32\x19.tensorflow.serving.Input"\x85\x01\n\x16\x43lassificationResponse\x12\x38\n\x06result\x18\x01 \x01(\x0b\x32(.tensorflow.serving.ClassificationResult\x12\x31\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x1d.tensorflow.serving.ModelSpec"\x1b\n\nRegression\x12\r\n\x05value\x18\x01 \x01(\x02"G\n\x10RegressionResult\x12\x33\n\x0bregressions\x18\x01 \x03(\x0b\x32\x1e.tensorflow.serving.Regression"p\n\x11RegressionRequest\x12\x31\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1d.tensorflow.serving.ModelSpec\x12(\n\x05input\x18\x02 \x01(\x0b\x32\x19.tensorflow.serving.Input"}\n\x12RegressionResponse\x12\x34\n\x06result\x18\x01 \x01(\x0b\x32$.tensorflow.serving.RegressionResult\x12\x31\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x1d.tensorflow.serving.ModelSpec"\xae\x01\n\x0fSignatureDefMap\x12L\n\rsignature_def\x18\x01 \x03(\x0b\x32\x35.tensorflow.serving.SignatureDefMap.SignatureDefEntry\x1aM\n\x11SignatureDefEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.tensorflow.SignatureDef:\x02\x38\x01"d\n\x17GetModelMetadataRequest\x12\x31\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1d.tensorflow.serving.ModelSpec\x12\x16\n\x0emetadata_field\x18\x02 \x03(\t"\xe2\x01\n\x18GetModelMetadataResponse\x12\x31\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1d.tensorflow.serving.ModelSpec\x12L\n\x08metadata\x18\x02 \x03(\x0b\x32:.tensorflow.serving.GetModelMetadataResponse.MetadataEntry\x1a\x45\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.google.protobuf.Any:\x02\x38\x01"J\n\x15GetModelStatusRequest\x12\x31\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1d.tensorflow.serving.ModelSpec"8\n\x0bStatusProto\x12\x12\n\nerror_code\x18\x01 \x01(\x05\x12\x15\n\rerror_message\x18\x02 \x01(\t"\xe8\x01\n\x12ModelVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12;\n\x05state\x18\x02 \x01(\x0e\x32,.tensorflow.serving.ModelVersionStatus.State\x12/\n\x06status\x18\x03 \x01(\x0b\x32\x1f.tensorflow.serving.StatusProto"S\n\x05State\x12\x0b\n\x07UNKNOWN\x10\x00\x12\t\n\x05START\x10\n\x12\x0b\n\x07LOADING\x10\x14\x12\r\n\tAVAILABLE\x10\x1e\x12\r\n\tUNLOADING\x10(\x12\x07\n\x03\x45ND\x10\x32"^\n\x16GetModelStatusResponse\x12\x44\n\x14model_version_status\x18\x01 \x03(\x0b\x32&.tensorflow.serving.ModelVersionStatus"\x15\n\x13ReloadConfigRequest"G\n\x14ReloadConfigResponse\x12/\n\x06status\x18\x01 \x01(\x0b\x32\x1f.tensorflow.serving.StatusProto2\x93\x03\n\x11PredictionService\x12\x61\n\x08\x43lassify\x12).tensorflow.serving.ClassificationRequest\x1a*.tensorflow.serving.ClassificationResponse\x12X\n\x07Regress\x12%.tensorflow.serving.RegressionRequest\x1a&.tensorflow.serving.RegressionResponse\x12R\n\x07Predict\x12".tensorflow.serving.PredictRequest\x1a#.tensorflow.serving.PredictResponse\x12m\n\x10GetModelMetadata\x12+.tensorflow.serving.GetModelMetadataRequest\x1a,.tensorflow.serving.GetModelMetadataResponse2\xe7\x01\n\x0cModelService\x12g\n\x0eGetModelStatus\x12).tensorflow.serving.GetModelStatusRequest\x1a*.tensorflow.serving.GetModelStatusResponse\x12n\n\x19HandleReloadConfigRequest\x12\'.tensorflow.serving.ReloadConfigRequest\x1a(.tensorflow.serving.ReloadConfigResponseb\x06proto3'
-)
+DESCRIPTOR = _POOL.AddSerializedFile(b'\n!dialects/tensorflow_serving.proto\x12\x12tensorflow.serving\x1a\x19\x64ialects/tensorflow.proto\x1a\x19google/protobuf/any.proto\x1a\x1egoogle/protobuf/wrappers.proto\"\x8c\x01\n\tModelSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12.\n\x07version\x18\x02 \x01(\x0b\x32\x1b.google.protobuf.Int64ValueH\x00\x12\x17\n\rversion_label\x18\x04 \x01(\tH\x00\x12\x16\n\x0esignature_name\x18\x03 \x01(\tB\x10\n\x0eversion_choice\"\xe2\x01\n\x0ePredictRequest\x12\x31\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1d.tensorflow.serving.ModelSpec\x12>\n\x06inputs\x18\x02 \x03(\x0b\x32..tensorflow.serving.PredictRequest.InputsEntry\x12\x15\n\routput_filter\x18\x03 \x03(\t\x1a\x46\n\x0bInputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.tensorflow.TensorProto:\x02\x38\x01\"\xd0\x01\n\x0fPredictResponse\x12\x41\n\x07outputs\x18\x01 \x03(\x0b\x32\x30.tensorflow.serving.PredictResponse.OutputsEntry\x12\x31\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x1d.tensorflow.serving.ModelSpec\x1aG\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.tensorflow.TensorProto:\x02\x38\x01\"4\n\x0b\x45xampleList\x12%\n\x08\x65xamples\x18\x01 \x03(\x0b\x32\x13.tensorflow.Example\"e\n\x16\x45xampleListWithContext\x12%\n\x08\x65xamples\x18\x01 \x03(\x0b\x32\x13.tensorflow.Example\x12$\n\x07\x63ontext\x18\x02 \x01(\x0b\x32\x13.tensorflow.Example\"\x99\x01\n\x05Input\x12\x37\n\x0c\x65xample_list\x18\x01 \x01(\x0b\x32\x1f.tensorflow.serving.ExampleListH\x00\x12O\n\x19\x65xample_list_with_context\x18\x02 \x01(\x0b\x32*.tensorflow.serving.ExampleListWithContextH\x00\x42\x06\n\x04kind\"%\n\x05\x43lass\x12\r\n\x05label\x18\x01 \x01(\t\x12\r\n\x05score\x18\x02 \x01(\x02\"=\n\x0f\x43lassifications\x12*\n\x07\x63lasses\x18\x01 \x03(\x0b\x32\x19.tensorflow.serving.Class\"T\n\x14\x43lassificationResult\x12<\n\x0f\x63lassifications\x18\x01 \x03(\x0b\x32#.tensorflow.serving.Classifications\"t\n\x15\x43lassificationRequest\x12\x31\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1d.tensorflow.serving.ModelSpec\x12(\n\x05input\x18\x02 \x01(\x0b\x32\x19.tensorflow.serving.Input\"\x85\x01\n\x16\x43lassificationResponse\x12\x38\n\x06result\x18\x01 \x01(\x0b\x32(.tensorflow.serving.ClassificationResult\x12\x31\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x1d.tensorflow.serving.ModelSpec\"\x1b\n\nRegression\x12\r\n\x05value\x18\x01 \x01(\x02\"G\n\x10RegressionResult\x12\x33\n\x0bregressions\x18\x01 \x03(\x0b\x32\x1e.tensorflow.serving.Regression\"p\n\x11RegressionRequest\x12\x31\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1d.tensorflow.serving.ModelSpec\x12(\n\x05input\x18\x02 \x01(\x0b\x32\x19.tensorflow.serving.Input\"}\n\x12RegressionResponse\x12\x34\n\x06result\x18\x01 \x01(\x0b\x32$.tensorflow.serving.RegressionResult\x12\x31\n\nmodel_spec\x18\x02 \x01(\x0b\x32\x1d.tensorflow.serving.ModelSpec\"\xae\x01\n\x0fSignatureDefMap\x12L\n\rsignature_def\x18\x01 \x03(\x0b\x32\x35.tensorflow.serving.SignatureDefMap.SignatureDefEntry\x1aM\n\x11SignatureDefEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.tensorflow.SignatureDef:\x02\x38\x01\"d\n\x17GetModelMetadataRequest\x12\x31\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1d.tensorflow.serving.ModelSpec\x12\x16\n\x0emetadata_field\x18\x02 \x03(\t\"\xe2\x01\n\x18GetModelMetadataResponse\x12\x31\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1d.tensorflow.serving.ModelSpec\x12L\n\x08metadata\x18\x02 \x03(\x0b\x32:.tensorflow.serving.GetModelMetadataResponse.MetadataEntry\x1a\x45\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.google.protobuf.Any:\x02\x38\x01\"J\n\x15GetModelStatusRequest\x12\x31\n\nmodel_spec\x18\x01 \x01(\x0b\x32\x1d.tensorflow.serving.ModelSpec\"8\n\x0bStatusProto\x12\x12\n\nerror_code\x18\x01 \x01(\x05\x12\x15\n\rerror_message\x18\x02 \x01(\t\"\xe8\x01\n\x12ModelVersionStatus\x12\x0f\n\x07version\x18\x01 \x01(\x03\x12;\n\x05state\x18\x02 \x01(\x0e\x32,.tensorflow.serving.ModelVersionStatus.State\x12/\n\x06status\x18\x03 \x01(\x0b\x32\x1f.tensorflow.serving.StatusProto\"S\n\x05State\x12\x0b\n\x07UNKNOWN\x10\x00\x12\t\n\x05START\x10\n\x12\x0b\n\x07LOADING\x10\x14\x12\r\n\tAVAILABLE\x10\x1e\x12\r\n\tUNLOADING\x10(\x12\x07\n\x03\x45ND\x10\x32\"^\n\x16GetModelStatusResponse\x12\x44\n\x14model_version_status\x18\x01 \x03(\x0b\x32&.tensorflow.serving.ModelVersionStatus\"\x15\n\x13ReloadConfigRequest\"G\n\x14ReloadConfigResponse\x12/\n\x06status\x18\x01 \x01(\x0b\x32\x1f.tensorflow.serving.StatusProto2\x93\x03\n\x11PredictionService\x12\x61\n\x08\x43lassify\x12).tensorflow.serving.ClassificationRequest\x1a*.tensorflow.serving.ClassificationResponse\x12X\n\x07Regress\x12%.tensorflow.serving.RegressionRequest\x1a&.tensorflow.serving.RegressionResponse\x12R\n\x07Predict\x12\".tensorflow.serving.PredictRequest\x1a#.tensorflow.serving.PredictResponse\x12m\n\x10GetModelMetadata\x12+.tensorflow.serving.GetModelMetadataRequest\x1a,.tensorflow.serving.GetModelMetadataResponse2\xe7\x01\n\x0cModelService\x12g\n\x0eGetModelStatus\x12).tensorflow.serving.GetModelStatusRequest\x1a*.tensorflow.serving.GetModelStatusResponse\x12n\n\x19HandleReloadConfigRequest\x12\'.tensorflow.serving.ReloadConfigRequest\x1a(.tensorflow.serving.ReloadConfigResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
-_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, "dialects.tensorflow_serving_pb2", _globals)
+_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'dialects.tensorflow_serving_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-    DESCRIPTOR._loaded_options = None
-    _globals["_PREDICTREQUEST_INPUTSENTRY"]._loaded_options = None
-    _globals["_PREDICTREQUEST_INPUTSENTRY"]._serialized_options = b"8\001"
-    _globals["_PREDICTRESPONSE_OUTPUTSENTRY"]._loaded_options = None
-    _globals["_PREDICTRESPONSE_OUTPUTSENTRY"]._serialized_options = b"8\001"
-    _globals["_SIGNATUREDEFMAP_SIGNATUREDEFENTRY"]._loaded_options = None
-    _globals["_SIGNATUREDEFMAP_SIGNATUREDEFENTRY"]._serialized_options = b"8\001"
-    _globals["_GETMODELMETADATARESPONSE_METADATAENTRY"]._loaded_options = None
-    _globals["_GETMODELMETADATARESPONSE_METADATAENTRY"]._serialized_options = b"8\001"
-    _globals["_MODELSPEC"]._serialized_start = 144
-    _globals["_MODELSPEC"]._serialized_end = 284
-    _globals["_PREDICTREQUEST"]._serialized_start = 287
-    _globals["_PREDICTREQUEST"]._serialized_end = 513
-    _globals["_PREDICTREQUEST_INPUTSENTRY"]._serialized_start = 443
-    _globals["_PREDICTREQUEST_INPUTSENTRY"]._serialized_end = 513
-    _globals["_PREDICTRESPONSE"]._serialized_start = 516
-    _globals["_PREDICTRESPONSE"]._serialized_end = 724
-    _globals["_PREDICTRESPONSE_OUTPUTSENTRY"]._serialized_start = 653
-    _globals["_PREDICTRESPONSE_OUTPUTSENTRY"]._serialized_end = 724
-    _globals["_EXAMPLELIST"]._serialized_start = 726
-    _globals["_EXAMPLELIST"]._serialized_end = 778
-    _globals["_EXAMPLELISTWITHCONTEXT"]._serialized_start = 780
-    _globals["_EXAMPLELISTWITHCONTEXT"]._serialized_end = 881
-    _globals["_INPUT"]._serialized_start = 884
-    _globals["_INPUT"]._serialized_end = 1037
-    _globals["_CLASS"]._serialized_start = 1039
-    _globals["_CLASS"]._serialized_end = 1076
-    _globals["_CLASSIFICATIONS"]._serialized_start = 1078
-    _globals["_CLASSIFICATIONS"]._serialized_end = 1139
-    _globals["_CLASSIFICATIONRESULT"]._serialized_start = 1141
-    _globals["_CLASSIFICATIONRESULT"]._serialized_end = 1225
-    _globals["_CLASSIFICATIONREQUEST"]._serialized_start = 1227
-    _globals["_CLASSIFICATIONREQUEST"]._serialized_end = 1343
-    _globals["_CLASSIFICATIONRESPONSE"]._serialized_start = 1346
-    _globals["_CLASSIFICATIONRESPONSE"]._serialized_end = 1479
-    _globals["_REGRESSION"]._serialized_start = 1481
-    _globals["_REGRESSION"]._serialized_end = 1508
-    _globals["_REGRESSIONRESULT"]._serialized_start = 1510
-    _globals["_REGRESSIONRESULT"]._serialized_end = 1581
-    _globals["_REGRESSIONREQUEST"]._serialized_start = 1583
-    _globals["_REGRESSIONREQUEST"]._serialized_end = 1695
-    _globals["_REGRESSIONRESPONSE"]._serialized_start = 1697
-    _globals["_REGRESSIONRESPONSE"]._serialized_end = 1822
-    _globals["_SIGNATUREDEFMAP"]._serialized_start = 1825
-    _globals["_SIGNATUREDEFMAP"]._serialized_end = 1999
-    _globals["_SIGNATUREDEFMAP_SIGNATUREDEFENTRY"]._serialized_start = 1922
-    _globals["_SIGNATUREDEFMAP_SIGNATUREDEFENTRY"]._serialized_end = 1999
-    _globals["_GETMODELMETADATAREQUEST"]._serialized_start = 2001
-    _globals["_GETMODELMETADATAREQUEST"]._serialized_end = 2101
-    _globals["_GETMODELMETADATARESPONSE"]._serialized_start = 2104
-    _globals["_GETMODELMETADATARESPONSE"]._serialized_end = 2330
-    _globals["_GETMODELMETADATARESPONSE_METADATAENTRY"]._serialized_start = 2261
-    _globals["_GETMODELMETADATARESPONSE_METADATAENTRY"]._serialized_end = 2330
-    _globals["_GETMODELSTATUSREQUEST"]._serialized_start = 2332
-    _globals["_GETMODELSTATUSREQUEST"]._serialized_end = 2406
-    _globals["_STATUSPROTO"]._serialized_start = 2408
-    _globals["_STATUSPROTO"]._serialized_end = 2464
-    _globals["_MODELVERSIONSTATUS"]._serialized_start = 2467
-    _globals["_MODELVERSIONSTATUS"]._serialized_end = 2699
-    _globals["_MODELVERSIONSTATUS_STATE"]._serialized_start = 2616
-    _globals["_MODELVERSIONSTATUS_STATE"]._serialized_end = 2699
-    _globals["_GETMODELSTATUSRESPONSE"]._serialized_start = 2701
-    _globals["_GETMODELSTATUSRESPONSE"]._serialized_end = 2795
-    _globals["_RELOADCONFIGREQUEST"]._serialized_start = 2797
-    _globals["_RELOADCONFIGREQUEST"]._serialized_end = 2818
-    _globals["_RELOADCONFIGRESPONSE"]._serialized_start = 2820
-    _globals["_RELOADCONFIGRESPONSE"]._serialized_end = 2891
-    _globals["_PREDICTIONSERVICE"]._serialized_start = 2894
-    _globals["_PREDICTIONSERVICE"]._serialized_end = 3297
-    _globals["_MODELSERVICE"]._serialized_start = 3300
-    _globals["_MODELSERVICE"]._serialized_end = 3531
+  DESCRIPTOR._loaded_options = None
+  _globals['_PREDICTREQUEST_INPUTSENTRY']._loaded_options = None
+  _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_options = b'8\001'
+  _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._loaded_options = None
+  _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_options = b'8\001'
+  _globals['_SIGNATUREDEFMAP_SIGNATUREDEFENTRY']._loaded_options = None
+  _globals['_SIGNATUREDEFMAP_SIGNATUREDEFENTRY']._serialized_options = b'8\001'
+  _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._loaded_options = None
+  _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._serialized_options = b'8\001'
+  _globals['_MODELSPEC']._serialized_start=144
+  _globals['_MODELSPEC']._serialized_end=284
+  _globals['_PREDICTREQUEST']._serialized_start=287
+  _globals['_PREDICTREQUEST']._serialized_end=513
+  _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_start=443
+  _globals['_PREDICTREQUEST_INPUTSENTRY']._serialized_end=513
+  _globals['_PREDICTRESPONSE']._serialized_start=516
+  _globals['_PREDICTRESPONSE']._serialized_end=724
+  _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_start=653
+  _globals['_PREDICTRESPONSE_OUTPUTSENTRY']._serialized_end=724
+  _globals['_EXAMPLELIST']._serialized_start=726
+  _globals['_EXAMPLELIST']._serialized_end=778
+  _globals['_EXAMPLELISTWITHCONTEXT']._serialized_start=780
+  _globals['_EXAMPLELISTWITHCONTEXT']._serialized_end=881
+  _globals['_INPUT']._serialized_start=884
+  _globals['_INPUT']._serialized_end=1037
+  _globals['_CLASS']._serialized_start=1039
+  _globals['_CLASS']._serialized_end=1076
+  _globals['_CLASSIFICATIONS']._serialized_start=1078
+  _globals['_CLASSIFICATIONS']._serialized_end=1139
+  _globals['_CLASSIFICATIONRESULT']._serialized_start=1141
+  _globals['_CLASSIFICATIONRESULT']._serialized_end=1225
+  _globals['_CLASSIFICATIONREQUEST']._serialized_start=1227
+  _globals['_CLASSIFICATIONREQUEST']._serialized_end=1343
+  _globals['_CLASSIFICATIONRESPONSE']._serialized_start=1346
+  _globals['_CLASSIFICATIONRESPONSE']._serialized_end=1479
+  _globals['_REGRESSION']._serialized_start=1481
+  _globals['_REGRESSION']._serialized_end=1508
+  _globals['_REGRESSIONRESULT']._serialized_start=1510
+  _globals['_REGRESSIONRESULT']._serialized_end=1581
+  _globals['_REGRESSIONREQUEST']._serialized_start=1583
+  _globals['_REGRESSIONREQUEST']._serialized_end=1695
+  _globals['_REGRESSIONRESPONSE']._serialized_start=1697
+  _globals['_REGRESSIONRESPONSE']._serialized_end=1822
+  _globals['_SIGNATUREDEFMAP']._serialized_start=1825
+  _globals['_SIGNATUREDEFMAP']._serialized_end=1999
+  _globals['_SIGNATUREDEFMAP_SIGNATUREDEFENTRY']._serialized_start=1922
+  _globals['_SIGNATUREDEFMAP_SIGNATUREDEFENTRY']._serialized_end=1999
+  _globals['_GETMODELMETADATAREQUEST']._serialized_start=2001
+  _globals['_GETMODELMETADATAREQUEST']._serialized_end=2101
+  _globals['_GETMODELMETADATARESPONSE']._serialized_start=2104
+  _globals['_GETMODELMETADATARESPONSE']._serialized_end=2330
+  _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._serialized_start=2261
+  _globals['_GETMODELMETADATARESPONSE_METADATAENTRY']._serialized_end=2330
+  _globals['_GETMODELSTATUSREQUEST']._serialized_start=2332
+  _globals['_GETMODELSTATUSREQUEST']._serialized_end=2406
+  _globals['_STATUSPROTO']._serialized_start=2408
+  _globals['_STATUSPROTO']._serialized_end=2464
+  _globals['_MODELVERSIONSTATUS']._serialized_start=2467
+  _globals['_MODELVERSIONSTATUS']._serialized_end=2699
+  _globals['_MODELVERSIONSTATUS_STATE']._serialized_start=2616
+  _globals['_MODELVERSIONSTATUS_STATE']._serialized_end=2699
+  _globals['_GETMODELSTATUSRESPONSE']._serialized_start=2701
+  _globals['_GETMODELSTATUSRESPONSE']._serialized_end=2795
+  _globals['_RELOADCONFIGREQUEST']._serialized_start=2797
+  _globals['_RELOADCONFIGREQUEST']._serialized_end=2818
+  _globals['_RELOADCONFIGRESPONSE']._serialized_start=2820
+  _globals['_RELOADCONFIGRESPONSE']._serialized_end=2891
+  _globals['_PREDICTIONSERVICE']._serialized_start=2894
+  _globals['_PREDICTIONSERVICE']._serialized_end=3297
+  _globals['_MODELSERVICE']._serialized_start=3300
+  _globals['_MODELSERVICE']._serialized_end=3531
 # @@protoc_insertion_point(module_scope)

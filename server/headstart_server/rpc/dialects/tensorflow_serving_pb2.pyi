@@ -20,13 +20,7 @@ class ModelSpec(_message.Message):
     version: _wrappers_pb2.Int64Value
     version_label: str
     signature_name: str
-    def __init__(
-        self,
-        name: _Optional[str] = ...,
-        version: _Optional[_Union[_wrappers_pb2.Int64Value, _Mapping]] = ...,
-        version_label: _Optional[str] = ...,
-        signature_name: _Optional[str] = ...,
-    ) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[_Union[_wrappers_pb2.Int64Value, _Mapping]] = ..., version_label: _Optional[str] = ..., signature_name: _Optional[str] = ...) -> None: ...
 
 class PredictRequest(_message.Message):
     __slots__ = ("model_spec", "inputs", "output_filter")
@@ -36,24 +30,14 @@ class PredictRequest(_message.Message):
         VALUE_FIELD_NUMBER: _ClassVar[int]
         key: str
         value: _tensorflow_pb2.TensorProto
-        def __init__(
-            self,
-            key: _Optional[str] = ...,
-            value: _Optional[_Union[_tensorflow_pb2.TensorProto, _Mapping]] = ...,
-        ) -> None: ...
-
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_tensorflow_pb2.TensorProto, _Mapping]] = ...) -> None: ...
     MODEL_SPEC_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FILTER_FIELD_NUMBER: _ClassVar[int]
     model_spec: ModelSpec
     inputs: _containers.MessageMap[str, _tensorflow_pb2.TensorProto]
     output_filter: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(
-        self,
-        model_spec: _Optional[_Union[ModelSpec, _Mapping]] = ...,
-        inputs: _Optional[_Mapping[str, _tensorflow_pb2.TensorProto]] = ...,
-        output_filter: _Optional[_Iterable[str]] = ...,
-    ) -> None: ...
+    def __init__(self, model_spec: _Optional[_Union[ModelSpec, _Mapping]] = ..., inputs: _Optional[_Mapping[str, _tensorflow_pb2.TensorProto]] = ..., output_filter: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PredictResponse(_message.Message):
     __slots__ = ("outputs", "model_spec")
@@ -63,29 +47,18 @@ class PredictResponse(_message.Message):
         VALUE_FIELD_NUMBER: _ClassVar[int]
         key: str
         value: _tensorflow_pb2.TensorProto
-        def __init__(
-            self,
-            key: _Optional[str] = ...,
-            value: _Optional[_Union[_tensorflow_pb2.TensorProto, _Mapping]] = ...,
-        ) -> None: ...
-
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_tensorflow_pb2.TensorProto, _Mapping]] = ...) -> None: ...
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
     MODEL_SPEC_FIELD_NUMBER: _ClassVar[int]
     outputs: _containers.MessageMap[str, _tensorflow_pb2.TensorProto]
     model_spec: ModelSpec
-    def __init__(
-        self,
-        outputs: _Optional[_Mapping[str, _tensorflow_pb2.TensorProto]] = ...,
-        model_spec: _Optional[_Union[ModelSpec, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, outputs: _Optional[_Mapping[str, _tensorflow_pb2.TensorProto]] = ..., model_spec: _Optional[_Union[ModelSpec, _Mapping]] = ...) -> None: ...
 
 class ExampleList(_message.Message):
     __slots__ = ("examples",)
     EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     examples: _containers.RepeatedCompositeFieldContainer[_tensorflow_pb2.Example]
-    def __init__(
-        self, examples: _Optional[_Iterable[_Union[_tensorflow_pb2.Example, _Mapping]]] = ...
-    ) -> None: ...
+    def __init__(self, examples: _Optional[_Iterable[_Union[_tensorflow_pb2.Example, _Mapping]]] = ...) -> None: ...
 
 class ExampleListWithContext(_message.Message):
     __slots__ = ("examples", "context")
@@ -93,11 +66,7 @@ class ExampleListWithContext(_message.Message):
     CONTEXT_FIELD_NUMBER: _ClassVar[int]
     examples: _containers.RepeatedCompositeFieldContainer[_tensorflow_pb2.Example]
     context: _tensorflow_pb2.Example
-    def __init__(
-        self,
-        examples: _Optional[_Iterable[_Union[_tensorflow_pb2.Example, _Mapping]]] = ...,
-        context: _Optional[_Union[_tensorflow_pb2.Example, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, examples: _Optional[_Iterable[_Union[_tensorflow_pb2.Example, _Mapping]]] = ..., context: _Optional[_Union[_tensorflow_pb2.Example, _Mapping]] = ...) -> None: ...
 
 class Input(_message.Message):
     __slots__ = ("example_list", "example_list_with_context")
@@ -105,11 +74,7 @@ class Input(_message.Message):
     EXAMPLE_LIST_WITH_CONTEXT_FIELD_NUMBER: _ClassVar[int]
     example_list: ExampleList
     example_list_with_context: ExampleListWithContext
-    def __init__(
-        self,
-        example_list: _Optional[_Union[ExampleList, _Mapping]] = ...,
-        example_list_with_context: _Optional[_Union[ExampleListWithContext, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, example_list: _Optional[_Union[ExampleList, _Mapping]] = ..., example_list_with_context: _Optional[_Union[ExampleListWithContext, _Mapping]] = ...) -> None: ...
 
 class Class(_message.Message):
     __slots__ = ("label", "score")
@@ -129,9 +94,7 @@ class ClassificationResult(_message.Message):
     __slots__ = ("classifications",)
     CLASSIFICATIONS_FIELD_NUMBER: _ClassVar[int]
     classifications: _containers.RepeatedCompositeFieldContainer[Classifications]
-    def __init__(
-        self, classifications: _Optional[_Iterable[_Union[Classifications, _Mapping]]] = ...
-    ) -> None: ...
+    def __init__(self, classifications: _Optional[_Iterable[_Union[Classifications, _Mapping]]] = ...) -> None: ...
 
 class ClassificationRequest(_message.Message):
     __slots__ = ("model_spec", "input")
@@ -139,11 +102,7 @@ class ClassificationRequest(_message.Message):
     INPUT_FIELD_NUMBER: _ClassVar[int]
     model_spec: ModelSpec
     input: Input
-    def __init__(
-        self,
-        model_spec: _Optional[_Union[ModelSpec, _Mapping]] = ...,
-        input: _Optional[_Union[Input, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, model_spec: _Optional[_Union[ModelSpec, _Mapping]] = ..., input: _Optional[_Union[Input, _Mapping]] = ...) -> None: ...
 
 class ClassificationResponse(_message.Message):
     __slots__ = ("result", "model_spec")
@@ -151,11 +110,7 @@ class ClassificationResponse(_message.Message):
     MODEL_SPEC_FIELD_NUMBER: _ClassVar[int]
     result: ClassificationResult
     model_spec: ModelSpec
-    def __init__(
-        self,
-        result: _Optional[_Union[ClassificationResult, _Mapping]] = ...,
-        model_spec: _Optional[_Union[ModelSpec, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, result: _Optional[_Union[ClassificationResult, _Mapping]] = ..., model_spec: _Optional[_Union[ModelSpec, _Mapping]] = ...) -> None: ...
 
 class Regression(_message.Message):
     __slots__ = ("value",)
@@ -175,11 +130,7 @@ class RegressionRequest(_message.Message):
     INPUT_FIELD_NUMBER: _ClassVar[int]
     model_spec: ModelSpec
     input: Input
-    def __init__(
-        self,
-        model_spec: _Optional[_Union[ModelSpec, _Mapping]] = ...,
-        input: _Optional[_Union[Input, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, model_spec: _Optional[_Union[ModelSpec, _Mapping]] = ..., input: _Optional[_Union[Input, _Mapping]] = ...) -> None: ...
 
 class RegressionResponse(_message.Message):
     __slots__ = ("result", "model_spec")
@@ -187,11 +138,7 @@ class RegressionResponse(_message.Message):
     MODEL_SPEC_FIELD_NUMBER: _ClassVar[int]
     result: RegressionResult
     model_spec: ModelSpec
-    def __init__(
-        self,
-        result: _Optional[_Union[RegressionResult, _Mapping]] = ...,
-        model_spec: _Optional[_Union[ModelSpec, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, result: _Optional[_Union[RegressionResult, _Mapping]] = ..., model_spec: _Optional[_Union[ModelSpec, _Mapping]] = ...) -> None: ...
 
 class SignatureDefMap(_message.Message):
     __slots__ = ("signature_def",)
@@ -201,17 +148,10 @@ class SignatureDefMap(_message.Message):
         VALUE_FIELD_NUMBER: _ClassVar[int]
         key: str
         value: _tensorflow_pb2.SignatureDef
-        def __init__(
-            self,
-            key: _Optional[str] = ...,
-            value: _Optional[_Union[_tensorflow_pb2.SignatureDef, _Mapping]] = ...,
-        ) -> None: ...
-
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_tensorflow_pb2.SignatureDef, _Mapping]] = ...) -> None: ...
     SIGNATURE_DEF_FIELD_NUMBER: _ClassVar[int]
     signature_def: _containers.MessageMap[str, _tensorflow_pb2.SignatureDef]
-    def __init__(
-        self, signature_def: _Optional[_Mapping[str, _tensorflow_pb2.SignatureDef]] = ...
-    ) -> None: ...
+    def __init__(self, signature_def: _Optional[_Mapping[str, _tensorflow_pb2.SignatureDef]] = ...) -> None: ...
 
 class GetModelMetadataRequest(_message.Message):
     __slots__ = ("model_spec", "metadata_field")
@@ -219,11 +159,7 @@ class GetModelMetadataRequest(_message.Message):
     METADATA_FIELD_FIELD_NUMBER: _ClassVar[int]
     model_spec: ModelSpec
     metadata_field: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(
-        self,
-        model_spec: _Optional[_Union[ModelSpec, _Mapping]] = ...,
-        metadata_field: _Optional[_Iterable[str]] = ...,
-    ) -> None: ...
+    def __init__(self, model_spec: _Optional[_Union[ModelSpec, _Mapping]] = ..., metadata_field: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class GetModelMetadataResponse(_message.Message):
     __slots__ = ("model_spec", "metadata")
@@ -233,19 +169,12 @@ class GetModelMetadataResponse(_message.Message):
         VALUE_FIELD_NUMBER: _ClassVar[int]
         key: str
         value: _any_pb2.Any
-        def __init__(
-            self, key: _Optional[str] = ..., value: _Optional[_Union[_any_pb2.Any, _Mapping]] = ...
-        ) -> None: ...
-
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[_Union[_any_pb2.Any, _Mapping]] = ...) -> None: ...
     MODEL_SPEC_FIELD_NUMBER: _ClassVar[int]
     METADATA_FIELD_NUMBER: _ClassVar[int]
     model_spec: ModelSpec
     metadata: _containers.MessageMap[str, _any_pb2.Any]
-    def __init__(
-        self,
-        model_spec: _Optional[_Union[ModelSpec, _Mapping]] = ...,
-        metadata: _Optional[_Mapping[str, _any_pb2.Any]] = ...,
-    ) -> None: ...
+    def __init__(self, model_spec: _Optional[_Union[ModelSpec, _Mapping]] = ..., metadata: _Optional[_Mapping[str, _any_pb2.Any]] = ...) -> None: ...
 
 class GetModelStatusRequest(_message.Message):
     __slots__ = ("model_spec",)
@@ -271,7 +200,6 @@ class ModelVersionStatus(_message.Message):
         AVAILABLE: _ClassVar[ModelVersionStatus.State]
         UNLOADING: _ClassVar[ModelVersionStatus.State]
         END: _ClassVar[ModelVersionStatus.State]
-
     UNKNOWN: ModelVersionStatus.State
     START: ModelVersionStatus.State
     LOADING: ModelVersionStatus.State
@@ -284,20 +212,13 @@ class ModelVersionStatus(_message.Message):
     version: int
     state: ModelVersionStatus.State
     status: StatusProto
-    def __init__(
-        self,
-        version: _Optional[int] = ...,
-        state: _Optional[_Union[ModelVersionStatus.State, str]] = ...,
-        status: _Optional[_Union[StatusProto, _Mapping]] = ...,
-    ) -> None: ...
+    def __init__(self, version: _Optional[int] = ..., state: _Optional[_Union[ModelVersionStatus.State, str]] = ..., status: _Optional[_Union[StatusProto, _Mapping]] = ...) -> None: ...
 
 class GetModelStatusResponse(_message.Message):
     __slots__ = ("model_version_status",)
     MODEL_VERSION_STATUS_FIELD_NUMBER: _ClassVar[int]
     model_version_status: _containers.RepeatedCompositeFieldContainer[ModelVersionStatus]
-    def __init__(
-        self, model_version_status: _Optional[_Iterable[_Union[ModelVersionStatus, _Mapping]]] = ...
-    ) -> None: ...
+    def __init__(self, model_version_status: _Optional[_Iterable[_Union[ModelVersionStatus, _Mapping]]] = ...) -> None: ...
 
 class ReloadConfigRequest(_message.Message):
     __slots__ = ()
