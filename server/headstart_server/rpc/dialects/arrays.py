@@ -16,6 +16,8 @@ from headstart_server.errors import InvalidField, UndecodableInput
 _VALUES_AT_ONCE = 50_000
 #: Most bytes that a value may be repeated to.
 _MAX_REPEATED_BYTES = 64 << 20
+#: Most dimensions of a tensor: no input has more than three, and arrays cannot have any number.
+_MAX_DIMENSIONS = 8
 
 Array = NDArray[np.generic]
 
@@ -29,12 +31,12 @@ def check_shape(shape: Sequence[int], name: str, max_inputs: int) -> int:
         max_inputs: most inputs of one call.
 
     Raises:
-        InvalidField: it has no dimension, or one below 1, or too many inputs.
+        InvalidField: it has no dimension or too many of them, or one below 1, or too many inputs.
     """
-    if not shape or min(shape) < 1:
+    if not 1 <= len(shape) <= _MAX_DIMENSIONS or min(shape) < 1:
         raise InvalidField(
-            f"Expected a shape of [n, ...] with n of 1 or more for input '{name}'. "
-            f"Received: {list(shape)[:16]}.",
+            f"Expected a shape of [n, ...], {_MAX_DIMENSIONS} dimensions of 1 or more at most, for input "
+            f"'{name}'. Received: {list(shape)[:16]}.",
             field="inputs",
         )
     if shape[0] > max_inputs:
