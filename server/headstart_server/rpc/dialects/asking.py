@@ -92,11 +92,11 @@ class Asking:
 
 
 def selector_of(name: str, version: str, field: str) -> Selector:
-    """The selector of a model's name, which an alias may follow behind an @, and a version's number as text.
+    """The selector of a model's name, which an alias or a number may follow behind an @, as in the command.
 
     Args:
-        name: such as `pets` or `pets@stable`.
-        version: such as `3`; empty for the alias, or without one the newest.
+        name: such as `pets`, `pets@stable` or `pets@3`.
+        version: a version's number, such as `3`; empty for what the name says, or else the newest.
         field: of the name, for errors.
 
     Raises:
@@ -107,17 +107,26 @@ def selector_of(name: str, version: str, field: str) -> Selector:
         raise InvalidField(
             f"Expected the name of a model, or MODEL@ALIAS, in {field}. Received: {name!r}.", field=field
         )
-    if not version:
-        return Selector(model=model, alias=alias or None)
-    if alias:
+    if alias and version:
         raise InvalidField(
-            f"Expected either an alias or a version. Received: alias {alias!r} and version {version!r}.",
+            f"Expected either a name with @ or a version. Received: {name[:300]!r} and version "
+            f"{version[:40]!r}.",
             field=field,
         )
-    if not (version.isascii() and version.isdigit() and len(version) <= 18):
+    if not alias and not version:
+        return Selector(model=model)
+    if alias and not _is_number(alias):
+        return Selector(model=model, alias=alias)
+    version = version or alias
+    if not _is_number(version):
         raise InvalidField(
             f"Expected the number of a version of model '{model}'; aliases stand in the name, as in "
             f"{model}@stable. Received: {version[:40]!r}.",
             field=field,
         )
     return Selector(model=model, number=int(version))
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text is a version's number: no alias begins with a digit."""
+    return text.isascii() and text.isdigit() and len(text) <= 18

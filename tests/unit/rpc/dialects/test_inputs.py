@@ -124,6 +124,7 @@ async def test_a_shape_beyond_all_memory_is_refused_not_filled() -> None:
         (oip.ModelInferRequest(), "Expected one input tensor.*Received: 0: none"),
         (infer_request("BYTES", [], bytes_contents=[b"a"]), r"Expected a shape of \[n, ...\]"),
         (infer_request("BYTES", [0]), r"Received: \[0\]"),
+        (infer_request("UINT8", [1] * 70, b"\0"), "8 dimensions of 1 or more at most"),
         (infer_request("FP32", [2, -1], b""), r"Received: \[2, -1\]"),
         (infer_request("BYTES", [9], packed(*[b"a"] * 9)), "Expected 1 to 8 inputs in 'input'. Received: 9"),
         (infer_request("BYTES", [2, 2], packed(*[b"a"] * 4)), r"Expected a shape of \[n\] or \[n, 1\]"),

@@ -16,6 +16,7 @@ from headstart_server.rpc.dialects.services import services_of
         ("pets", "", Selector(model="pets")),
         ("pets", "12", Selector(model="pets", number=12)),
         ("pets@stable", "", Selector(model="pets", alias="stable")),
+        ("pets@12", "", Selector(model="pets", number=12)),
     ],
 )
 def test_a_version_is_named_by_number_or_by_alias(name: str, version: str, selector: Selector) -> None:
@@ -28,7 +29,7 @@ def test_a_version_is_named_by_number_or_by_alias(name: str, version: str, selec
         ("", "", "Expected the name of a model"),
         ("@stable", "", "Expected the name of a model"),
         ("pets@", "", "Expected the name of a model"),
-        ("pets@stable", "1", "Expected either an alias or a version"),
+        ("pets@stable", "1", "Expected either a name with @ or a version"),
         ("pets", "stable", "aliases stand in the name, as in pets@stable. Received: 'stable'"),
         ("pets", "-1", "Expected the number"),
         ("pets", "²", "Expected the number"),
