@@ -36,6 +36,7 @@ demo-text: $(VENV)/.stamp-demo ## The same with texts: sentences of film reviews
 
 .PHONY: test
 test: $(VENV)/.stamp-dev ## Run all tests.
+	@PYTHONPATH=tests $(BIN)/python -m foreign.environment
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: chaos
@@ -76,6 +77,10 @@ bench-choosing: $(VENV)/.stamp-demo ## Measure the choice between backbones.
 .PHONY: bench-insight
 bench-insight: $(VENV)/.stamp-bench ## Measure unknown inputs, label suspects and learning curves.
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/insight.py $(ARGS)
+
+.PHONY: bench-dialects
+bench-dialects: $(VENV)/.stamp-demo ## Measure the protocols of other servers beside Predict.
+	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/dialects.py $(ARGS)
 
 .PHONY: bench-durability
 bench-durability: $(VENV)/.stamp-dev ## Measure jobs, take-overs and replicas on both databases.

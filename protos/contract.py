@@ -1,8 +1,8 @@
 """Turns the protos beside this file into Python stubs, and checks both.
 
-``generate`` writes the stubs into the client, ``compare`` tells whether the committed ones are what the
-protos give, ``lint`` and ``breaking`` run buf. A command that finds a promise broken says so and ends with
-status 1.
+``generate`` writes the stubs into the client, and those of other servers' protocols into the server,
+``compare`` tells whether the committed ones are what the protos give, ``lint`` and ``breaking`` run buf. A
+command that finds a promise broken says so and ends with status 1.
 """
 
 import argparse
@@ -20,6 +20,9 @@ PROTOS = Path(__file__).resolve().parent
 ROOT = PROTOS.parent
 CLIENT = ROOT / "client"
 PACKAGE = Path("headstart/v1")
+#: Protocols of other servers: their names are not ours to choose, so buf does not look at them.
+DIALECTS = Path("dialects")
+ROOM = ROOT / "server" / "headstart_server" / "rpc"
 
 #: Where the imports of the protos live: google/protobuf/*.proto and google/rpc/*.proto.
 INCLUDES = (str(files("grpc_tools") / "_proto"), str(Path(next(iter(rpc.__path__))).parents[1]))
@@ -29,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="contract.py", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    commands.add_parser("generate", help="write the stubs").set_defaults(run=lambda _: generate(CLIENT))
+    commands.add_parser("generate", help="write the stubs").set_defaults(run=lambda _: generate(CLIENT, ROOM))
     commands.add_parser("compare", help="compare the stubs").set_defaults(run=lambda _: compare())
     commands.add_parser("lint", help="lint the protos").set_defaults(run=lambda _: lint())
     against = commands.add_parser("breaking", help="find changes that break callers")
@@ -50,8 +53,9 @@ class ContractError(Exception):
     """The protos or their stubs are not as they should be."""
 
 
-def generate(target: Path) -> None:
-    """Writes messages, their types and the gRPC stubs of all protos below ``target``."""
+def generate(target: Path, room: Path) -> None:
+    """Writes messages, types and gRPC stubs of the protos below ``target``, those of dialects in ``room``."""
+    _generate_dialects(room)
     protos = _protos(PROTOS)
     _protoc(PROTOS, protos, f"--python_out={target}", f"--pyi_out={target}")
     # Only files that declare services: the others would give modules that hold nothing.
@@ -62,13 +66,14 @@ def generate(target: Path) -> None:
 def compare() -> None:
     """Raises ContractError unless the committed stubs are exactly what the protos give."""
     with tempfile.TemporaryDirectory() as folder:
-        generate(Path(folder))
-        expected = _stubs(Path(folder))
-    found = _stubs(CLIENT)
+        generate(Path(folder), Path(folder))
+        expected = _stubs(Path(folder), Path(folder))
+    found = _stubs(CLIENT, ROOM)
     differing = sorted(name for name in expected | found if expected.get(name) != found.get(name))
     if differing:
         raise ContractError(
-            f"Expected client/{PACKAGE} to hold what the protos give. "
+            f"Expected client/{PACKAGE} and {ROOM.relative_to(ROOT)}/{DIALECTS} to hold what the protos "
+            "give. "
             f"Received other content, or none, in: {', '.join(differing)}. "
             "Run `make protos` and commit the result."
         )
@@ -102,8 +107,23 @@ def _protos(root: Path) -> list[str]:
     return sorted(str(path.relative_to(root)) for path in (root / PACKAGE).glob("*.proto"))
 
 
-def _stubs(root: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (root / PACKAGE).glob("*_pb2*.py*")}
+def _stubs(root: Path, room: Path) -> dict[str, bytes]:
+    folders = (root / PACKAGE, room / DIALECTS)
+    return {path.name: path.read_bytes() for folder in folders for path in folder.glob("*_pb2*.py*")}
+
+
+def _generate_dialects(room: Path) -> None:
+    """Writes messages and their types, in a pool of their own and imported from where they lie."""
+    protos = sorted(str(path.relative_to(PROTOS)) for path in (PROTOS / DIALECTS).glob("*.proto"))
+    _protoc(PROTOS, protos, f"--python_out={room}", f"--pyi_out={room}")
+    for stub in (room / DIALECTS).glob("*_pb2.py*"):
+        text = stub.read_text()
+        text = text.replace("from dialects import", "from headstart_server.rpc.dialects import")
+        text = text.replace(
+            "from google.protobuf import descriptor_pool as _descriptor_pool\n",
+            "from headstart_server.rpc.dialects.pool import POOL as _POOL\n",
+        )
+        stub.write_text(text.replace("_descriptor_pool.Default()", "_POOL"))
 
 
 def _protoc(root: Path, protos: Sequence[str], *outputs: str) -> None:

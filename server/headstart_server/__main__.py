@@ -131,6 +131,15 @@ def serve(
     reflection: Annotated[
         bool, _switch("reflection", "Let clients read the contract from the server.", _CALLS)
     ] = Config.reflection,
+    dialects: Annotated[
+        str,
+        _option(
+            "dialects",
+            "Protocols of other model servers that the port speaks too: oip (Open Inference Protocol), "
+            "tfserving (TensorFlow Serving), with commas between them, or none.",
+            _CALLS,
+        ),
+    ] = Config.dialects,
     max_message_mib: Annotated[
         int, _option("max_message_mib", "Most MiB of one message.", _CALLS, min=1, max=1024)
     ] = Config.max_message_mib,

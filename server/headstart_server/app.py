@@ -76,6 +76,8 @@ from headstart_server.prediction.onlooker import Onlooker
 from headstart_server.prediction.predictor import Predictor
 from headstart_server.report.reporter import Reporter
 from headstart_server.rpc.calls import CallInterceptor
+from headstart_server.rpc.dialects.asking import Asking
+from headstart_server.rpc.dialects.services import services_of
 from headstart_server.rpc.evaluation_service import EvaluationService
 from headstart_server.rpc.fine_tuning_service import FineTuningService
 from headstart_server.rpc.follow import Follower
@@ -484,6 +486,13 @@ class App:
             models=ModelService(self.registry, self.engine, reporter, self._forgetting.forget, long_work),
             evaluation=EvaluationService(bench, long_work),
             rates=RateInterceptor(Rates(rate)) if (rate := config.max_calls_per_second) else None,
+            further=services_of(
+                config.spoken_dialects,
+                Asking(predictor, self.telemetry, tracing=self.tracing),
+                self.registry,
+                self.engine,
+                long_work,
+            ),
         )
 
     def _onlooker(self) -> Onlooker | None:

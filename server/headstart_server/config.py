@@ -6,6 +6,9 @@ from pathlib import Path
 
 from headstart_server.energy import GRID_GCO2E_PER_KWH, WATTS_PER_CORE
 
+#: The protocols of other model servers.
+DIALECTS = ("oip", "tfserving")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
@@ -69,6 +72,8 @@ class Config:
         tls_key: its private key.
         tls_client_ca: certificates that sign clients'; clients must then show one.
         reflection: whether the contract can be read from the server.
+        dialects: protocols of other model servers that the port speaks too, with commas between them: `oip`,
+            the Open Inference Protocol, and `tfserving`, TensorFlow Serving's API; `none` for none.
         keepalive_seconds: a quiet connection is asked this often whether it still lives.
         max_connection_age_seconds: a connection is closed, gracefully, at this age; 0 for never.
         grace_seconds: what running calls get to end when the server stops; running jobs go back to the queue.
@@ -137,6 +142,7 @@ class Config:
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
     reflection: bool = False
+    dialects: str = "oip,tfserving"
     keepalive_seconds: float = 60.0
     max_connection_age_seconds: float = 0.0
     grace_seconds: float = 30.0
@@ -182,7 +188,19 @@ class Config:
                 "Expected a --trace-endpoint like http://HOST:4317, or https. "
                 f"Received: {self.trace_endpoint!r}."
             )
+        if unknown := self.spoken_dialects - set(DIALECTS):
+            raise ValueError(
+                f"Expected --dialects of {', '.join(DIALECTS)}, with commas between them, or none. "
+                f"Received: {', '.join(map(repr, sorted(unknown)))}."
+            )
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("Expected both --tls-cert and --tls-key, or neither. Received: one of them.")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise ValueError("Expected --tls-cert and --tls-key with --tls-client-ca. Received: neither.")
+
+    @property
+    def spoken_dialects(self) -> frozenset[str]:
+        """The names in `dialects`."""
+        if self.dialects == "none":
+            return frozenset()
+        return frozenset(name.strip() for name in self.dialects.split(","))

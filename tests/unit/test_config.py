@@ -83,3 +83,18 @@ def test_any_other_share_is_refused_whatever_way_it_comes(settings: Command, sha
 def test_a_share_that_cannot_be_kept_is_refused_without_flags_too(share: float) -> None:
     with pytest.raises(ValueError, match=f"0 or more and below 1. Received: {share:g}"):
         Config(train_share=share)
+
+
+@pytest.mark.parametrize(
+    ("told", "spoken"),
+    [("oip, tfserving", {"oip", "tfserving"}), ("tfserving", {"tfserving"}), ("none", set())],
+)
+def test_dialects_are_named_with_commas_between_them(settings: Command, told: str, spoken: set[str]) -> None:
+    assert settings.serve("--dialects", told).spoken_dialects == spoken
+
+
+@pytest.mark.parametrize("told", ["", "http", "oip,none"])
+def test_other_dialects_are_refused(settings: Command, told: str) -> None:
+    code, message = settings.invoke("--dialects", told)
+    assert code == 2
+    assert "Expected --dialects of oip, tfserving" in message

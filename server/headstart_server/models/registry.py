@@ -128,6 +128,18 @@ class Registry:
             self.catch_up()
         return self.resolve(selector)
 
+    def numbers(self, model: str) -> list[int]:
+        """The numbers of a model's versions, ascending, without those that have expired. Reads memory only.
+
+        Raises:
+            ModelNotFound: no such model, or it has no version.
+        """
+        route = self._routes.get(model)
+        live = [number for number, expiry in route.numbers.items() if self._is_live(expiry)] if route else []
+        if not live:
+            raise rows.no_model(model)
+        return live
+
     def resident(self, model: str, number: int) -> ResidentVersion | None:
         """A version that `resolve` found, if it is in memory."""
         return self._resident.get(model, number)

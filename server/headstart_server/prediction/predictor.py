@@ -9,7 +9,7 @@ from itertools import count
 
 import numpy as np
 
-from headstart_server.backbones.backbone import LAST, Content, CutShort, Modality
+from headstart_server.backbones.backbone import LAST, BackboneInfo, Content, CutShort, Modality
 from headstart_server.backbones.occlusion import Pixels
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
@@ -120,7 +120,7 @@ class Predictor:
         self._registry = registry
         self._engine = engine
         self._is_under_way = is_under_way
-        self._max_inputs = max_inputs
+        self.max_inputs = max_inputs
         self._clock = clock
 
     async def predict(
@@ -193,6 +193,15 @@ class Predictor:
             ),
         )
 
+    async def find(self, selector: Selector) -> tuple[ResidentVersion, BackboneInfo]:
+        """The version that is meant, in memory, and the facts of its backbone, which is loaded.
+
+        Raises:
+            HeadstartError: names what cannot be found, or is not there yet.
+        """
+        version = await self._resolve(selector, ())
+        return version, self._embedder(version).info
+
     async def embed(
         self, backbone: str, contents: Sequence[Content], *, views: Sequence[str], deadline: float | None
     ) -> tuple[BackboneFeatures, StageTimes]:
@@ -231,9 +240,9 @@ class Predictor:
         )
 
     def _check_inputs(self, contents: Sequence[Content]) -> None:
-        if not 1 <= len(contents) <= self._max_inputs:
+        if not 1 <= len(contents) <= self.max_inputs:
             raise InvalidField(
-                f"Expected 1 to {self._max_inputs} inputs. Received: {len(contents)}.", field="inputs"
+                f"Expected 1 to {self.max_inputs} inputs. Received: {len(contents)}.", field="inputs"
             )
 
     async def _resolve(self, selector: Selector, files: Collection[str]) -> ResidentVersion:

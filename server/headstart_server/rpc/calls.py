@@ -24,6 +24,7 @@ from headstart_server.tracing import NO_TRACING, Tracing
 log = structlog.get_logger(__name__)
 
 _HEALTH = "/grpc.health.v1.Health/"
+_REFLECTION = "/grpc.reflection."
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -80,8 +81,8 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         return wrapped
 
     def _wrap(self, handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcMethodHandler[Any, Any]:
-        if handler.request_streaming and handler.response_streaming:
-            # Only reflection has such a method; it reports its errors in its answers.
+        if method.startswith(_REFLECTION):
+            # It reports its errors in its answers.
             return handler
         metrics = self._methods[method] = self._telemetry.calls.method(
             method,
@@ -91,6 +92,10 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         # Messages are counted where they are read and written: that adds no turn of the event loop.
         parse: Any = metrics.reading(handler.request_deserializer)
         serializer: Any = {"response_serializer": metrics.writing(handler.response_serializer)}
+        if handler.request_streaming and handler.response_streaming:
+            make_both = grpc.stream_stream_rpc_method_handler
+            both = self._streaming(method, handler.stream_stream)
+            return make_both(both, request_deserializer=parse, **serializer)
         if handler.request_streaming:
             make = grpc.stream_unary_rpc_method_handler
             return make(self._unary(method, handler.stream_unary), request_deserializer=parse, **serializer)
@@ -111,7 +116,9 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         return call
 
-    def _streaming(self, method: str, inner: Any, parse: Callable[[Any], Any]) -> Any:
+    def _streaming(
+        self, method: str, inner: Any, parse: Callable[[Any], Any] = lambda requests: requests
+    ) -> Any:
         async def call(request: Any, context: Context) -> AsyncIterator[Any]:
             async with self._watched(method, context):
                 async for response in inner(parse(request), context):

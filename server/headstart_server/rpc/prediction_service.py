@@ -2,13 +2,13 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import fields
 
 from headstart.v1 import prediction_service_pb2 as pb
 from headstart.v1 import prediction_service_pb2_grpc as stubs
-from headstart_server.prediction.predictor import Predicted, Predictor, StageTimes
+from headstart_server.prediction.predictor import Predictor
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.messages import contents_of, selector_of
+from headstart_server.rpc.prediction_calls import deadline_of, tell
 from headstart_server.rpc.prediction_messages import (
     asked_of,
     cut_short_message,
@@ -18,8 +18,6 @@ from headstart_server.rpc.prediction_messages import (
 )
 from headstart_server.telemetry import Telemetry
 from headstart_server.tracing import NO_TRACING, Tracing
-
-_STAGES = tuple(field.name for field in fields(StageTimes))
 
 
 class PredictionService(stubs.PredictionServiceServicer):
@@ -52,9 +50,9 @@ class PredictionService(stubs.PredictionServiceServicer):
             selectors,
             contents_of(request.inputs),
             asked_of(request),
-            deadline=self._deadline(context),
+            deadline=deadline_of(context, self._clock),
         )
-        self._tell(predicted, len(request.inputs))
+        tell(self._telemetry, predicted, len(request.inputs), self._tracing)
         results = [predictions_message(answer) for answer in predicted.answers]
         return pb.PredictResponse(
             result=results[0],
@@ -68,23 +66,10 @@ class PredictionService(stubs.PredictionServiceServicer):
             request.backbone,
             contents_of(request.inputs),
             views=request.views,
-            deadline=self._deadline(context),
+            deadline=deadline_of(context, self._clock),
         )
         return pb.EmbedResponse(
             features=features_message(features),
             times=times_message(times),
             cut_short={place: cut_short_message(cut) for place, cut in features.cut_short.items()},
         )
-
-    def _deadline(self, context: Context) -> float | None:
-        left = context.time_remaining()
-        return None if left is None else self._clock() + left
-
-    def _tell(self, predicted: Predicted, inputs: int) -> None:
-        versions = {(answer.version.model, answer.version.number): inputs for answer in predicted.answers}
-        # Not `asdict`: it copies deeply, and this is done for every call.
-        seconds = {stage: getattr(predicted.times, stage) for stage in _STAGES}
-        self._telemetry.predicted(seconds, versions)
-        if self._tracing.is_on:
-            first = predicted.answers[0].version
-            self._tracing.stages(seconds, model=first.model, version=first.number, inputs=inputs)

@@ -1,9 +1,10 @@
 """The gRPC server: its port, its limits, its services, and its health."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -21,6 +22,8 @@ from headstart.v1 import (
     prediction_service_pb2_grpc,
 )
 from headstart_server.rpc.calls import CallInterceptor
+from headstart_server.rpc.dialects.binding import BoundService
+from headstart_server.rpc.dialects.described import DescribedPools
 from headstart_server.rpc.http.methods import Methods
 
 #: Seconds in which a stopping server takes calls in before it closes their connections: until
@@ -81,7 +84,7 @@ class ServerSettings:
 
 
 class Server:
-    """Serves the four services, and their health.
+    """Serves the four services, those of other protocols, and their health.
 
     Args:
         settings: how the port behaves.
@@ -91,6 +94,7 @@ class Server:
         models: the ModelService.
         evaluation: the EvaluationService.
         rates: refuses calls of those who call too often; None takes all.
+        further: services of other protocols.
 
     Raises:
         OSError: the port cannot be had, or a TLS file cannot be read.
@@ -106,7 +110,9 @@ class Server:
         models: model_service_pb2_grpc.ModelServiceServicer,
         evaluation: evaluation_service_pb2_grpc.EvaluationServiceServicer,
         rates: grpc.aio.ServerInterceptor | None = None,
+        further: Sequence[BoundService] = (),
     ) -> None:
+        self._names = (*SERVICE_NAMES, *(service.name for service in further))
         self._health = health_aio.HealthServicer()
         self._interceptor = interceptor
         interceptors = [interceptor, *([rates] if rates else [])]
@@ -119,10 +125,12 @@ class Server:
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, self._server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, self._server)
         evaluation_service_pb2_grpc.add_EvaluationServiceServicer_to_server(evaluation, self._server)
+        self._server.add_generic_rpc_handlers([service.handler for service in further])
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if settings.reflection:
-            names = (*SERVICE_NAMES, "grpc.health.v1.Health", reflection.SERVICE_NAME)
-            reflection.enable_server_reflection(names, self._server)
+            names = (*self._names, "grpc.health.v1.Health", reflection.SERVICE_NAME)
+            pools: Any = DescribedPools()
+            reflection.enable_server_reflection(names, self._server, pool=pools)
         self.port = self._bind(settings)
         #: The same handlers, behind the same interceptors, for the port of HTTP.
         self.methods = Methods(interceptors)
@@ -142,7 +150,7 @@ class Server:
         status = (
             health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
         )
-        for name in ("", *SERVICE_NAMES):
+        for name in ("", *self._names):
             await self._health.set(name, status)
 
     async def stop(self, grace: float, beside: Callable[[float], Awaitable[None]] | None = None) -> None:

@@ -12,6 +12,8 @@ from grpc_status import rpc_status
 from headstart_server.rpc.calls import CallInterceptor
 from headstart_server.telemetry import Telemetry
 
+REFLECT = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+
 
 async def answer(request: Any, context: Any) -> Any:
     return request
@@ -69,12 +71,19 @@ async def test_a_method_there_is_not_is_asked_for_each_time_and_nothing_is_kept(
     assert await interceptor.intercept_service(server.find, Details("/a/Unknown")) is not None
 
 
-async def test_a_method_with_both_sides_streaming_is_left_as_it_is(
+async def test_reflection_is_left_as_it_is(interceptor: CallInterceptor, server: Server) -> None:
+    handler = server.handlers[REFLECT] = grpc.stream_stream_rpc_method_handler(answer)
+    for _ in range(2):
+        assert await interceptor.intercept_service(server.find, Details(REFLECT)) is handler
+
+
+async def test_a_method_with_both_sides_streaming_is_wrapped(
     interceptor: CallInterceptor, server: Server
 ) -> None:
-    handler = server.handlers["/a/Reflect"] = grpc.stream_stream_rpc_method_handler(answer)
-    for _ in range(2):
-        assert await interceptor.intercept_service(server.find, Details("/a/Reflect")) is handler
+    server.handlers["/a/Both"] = grpc.stream_stream_rpc_method_handler(answer)
+    wrapped = await interceptor.intercept_service(server.find, Details("/a/Both"))
+    assert wrapped is not None
+    assert wrapped.stream_stream is not answer
 
 
 @dataclass

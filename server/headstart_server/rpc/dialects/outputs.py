@@ -1,0 +1,85 @@
+"""What versions answer, as the named tensors of other protocols."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart_server.errors import InvalidField
+from headstart_server.learning.head import Head
+from headstart_server.learning.task import Task
+from headstart_server.prediction.answers import Answer
+
+PROBABILITIES, LABEL, SELECTED, VALUE = "probabilities", "label", "selected", "value"
+
+
+class Kind(Enum):
+    """What an output's elements are."""
+
+    FLOAT = "float"
+    BOOL = "bool"
+    STRING = "string"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Output:
+    """One output of a version.
+
+    Attributes:
+        name: its name.
+        kind: what its elements are.
+        classes: the number of classes, for [n, classes]; None for one element for each input, [n].
+    """
+
+    name: str
+    kind: Kind
+    classes: int | None = None
+
+
+def outputs_of(head: Head) -> tuple[Output, ...]:
+    """The outputs of a version with this head, the main one first."""
+    if head.task is Task.REGRESSION:
+        return (Output(name=VALUE, kind=Kind.FLOAT),)
+    classes = len(head.class_names)
+    probabilities = Output(name=PROBABILITIES, kind=Kind.FLOAT, classes=classes)
+    if head.task is Task.MULTI_LABEL:
+        return probabilities, Output(name=SELECTED, kind=Kind.BOOL, classes=classes)
+    return probabilities, Output(name=LABEL, kind=Kind.STRING)
+
+
+def chosen(head: Head, names: Sequence[str], field: str) -> Sequence[Output]:
+    """The outputs of these names, in their order; all if there are none.
+
+    Raises:
+        InvalidField: there is none of a name, or it comes twice.
+    """
+    outputs = outputs_of(head)
+    if not names:
+        return outputs
+    by_name = {output.name: output for output in outputs}
+    if len(set(names)) < len(names) or not by_name.keys() >= set(names):
+        raise InvalidField(
+            f"Expected outputs of {', '.join(by_name)}, each once. Received: "
+            f"{', '.join(map(repr, names[:10]))}.",
+            field=field,
+        )
+    return [by_name[name] for name in names]
+
+
+def values_of(answer: Answer, output: Output) -> NDArray[Any]:
+    """The values of an output: float32, bool or, of strings, objects that are bytes; its shape as told."""
+    if output.name == VALUE:
+        return np.zeros(0, np.float32) if answer.values is None else answer.values.astype(np.float32)
+    if output.name == LABEL:
+        names = answer.version.head.class_names
+        labels = np.empty(len(answer.indexes), object)
+        labels[:] = [names[index].encode() for index in answer.indexes[:, 0].tolist()]
+        return labels
+    # Told with the likeliest class first; here each class has its column.
+    ranked = answer.probabilities if output.name == PROBABILITIES else answer.selected
+    values: NDArray[Any] = np.empty_like(ranked)
+    np.put_along_axis(values, answer.indexes, ranked, axis=1)
+    return values

@@ -1,0 +1,162 @@
+"""PredictionService as TensorFlow Serving has it."""
+
+from collections.abc import Sequence
+
+from headstart_server.backbones.backbone import Content, Modality
+from headstart_server.errors import InvalidField, WrongTask
+from headstart_server.learning.task import Task
+from headstart_server.prediction.answers import Answer
+from headstart_server.rpc.calls import Context
+from headstart_server.rpc.dialects import tensorflow_pb2 as tf
+from headstart_server.rpc.dialects import tensorflow_serving_pb2 as pb
+from headstart_server.rpc.dialects.asking import Asking, Found
+from headstart_server.rpc.dialects.outputs import chosen, outputs_of, values_of
+from headstart_server.rpc.dialects.tensor_protos import (
+    DTYPES,
+    examples_of,
+    inputs_of,
+    output_message,
+    shape_message,
+)
+from headstart_server.rpc.dialects.tensorflow_model_specs import (
+    DEFAULT_SIGNATURE,
+    check_signature,
+    selector_of,
+    spec_message,
+)
+
+INPUT = "inputs"
+_METADATA = "signature_def"
+_CLASSIFY, _REGRESS = "classify", "regress"
+
+
+class TensorFlowPredictionService:
+    """Models of the registry as servables: versions by number, aliases by label.
+
+    Args:
+        asking: finds versions and lets them answer.
+    """
+
+    def __init__(self, asking: Asking) -> None:
+        self._asking = asking
+
+    async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
+        check_signature(request.model_spec, [DEFAULT_SIGNATURE])
+        found = await self._asking.find(selector_of(request.model_spec))
+        outputs = chosen(found.version.head, list(request.output_filter), "output_filter")
+        if len(request.inputs) != 1:
+            names = ", ".join(map(repr, sorted(request.inputs)[:10])) or "none"
+            raise InvalidField(
+                f"Expected one input, such as '{INPUT}'. Received: {len(request.inputs)}: {names}.",
+                field="inputs",
+            )
+        ((name, tensor),) = request.inputs.items()
+        contents = await inputs_of(tensor, name, found.backbone, self._asking.max_inputs)
+        answer = await self._asking.answer(found, contents, context)
+        return pb.PredictResponse(
+            model_spec=spec_message(found, DEFAULT_SIGNATURE),
+            outputs={each.name: output_message(each.kind, values_of(answer, each)) for each in outputs},
+        )
+
+    async def Classify(
+        self, request: pb.ClassificationRequest, context: Context
+    ) -> pb.ClassificationResponse:
+        check_signature(request.model_spec, [DEFAULT_SIGNATURE, _CLASSIFY])
+        found = await self._asking.find(selector_of(request.model_spec))
+        _check_task(found, is_regression=False)
+        answer = await self._asking.answer(found, self._contents(request.input, found), context)
+        return pb.ClassificationResponse(
+            model_spec=spec_message(found, request.model_spec.signature_name or DEFAULT_SIGNATURE),
+            result=pb.ClassificationResult(classifications=_classifications(answer)),
+        )
+
+    async def Regress(self, request: pb.RegressionRequest, context: Context) -> pb.RegressionResponse:
+        check_signature(request.model_spec, [DEFAULT_SIGNATURE, _REGRESS])
+        found = await self._asking.find(selector_of(request.model_spec))
+        _check_task(found, is_regression=True)
+        answer = await self._asking.answer(found, self._contents(request.input, found), context)
+        values = [] if answer.values is None else answer.values.tolist()
+        return pb.RegressionResponse(
+            model_spec=spec_message(found, request.model_spec.signature_name or DEFAULT_SIGNATURE),
+            result=pb.RegressionResult(regressions=[pb.Regression(value=value) for value in values]),
+        )
+
+    async def GetModelMetadata(
+        self, request: pb.GetModelMetadataRequest, context: Context
+    ) -> pb.GetModelMetadataResponse:
+        fields = list(request.metadata_field)
+        if fields != [_METADATA]:
+            raise InvalidField(
+                f"Expected a metadata_field of '{_METADATA}'. Received: "
+                f"{', '.join(map(repr, fields[:10])) or 'none'}.",
+                field="metadata_field",
+            )
+        found = await self._asking.find(selector_of(request.model_spec))
+        response = pb.GetModelMetadataResponse(model_spec=spec_message(found, ""))
+        response.metadata[_METADATA].Pack(_signatures(found))
+        return response
+
+    def _contents(self, message: pb.Input, found: Found) -> list[Content]:
+        kind = message.WhichOneof("kind")
+        if kind == "example_list_with_context":
+            raise InvalidField(
+                "Expected an example_list as input. Received: one with a context, which no model here takes.",
+                field="input",
+            )
+        return examples_of(message.example_list.examples, found.backbone, self._asking.max_inputs)
+
+
+def _check_task(found: Found, *, is_regression: bool) -> None:
+    task = found.version.head.task
+    if (task is Task.REGRESSION) != is_regression:
+        kind, other = ("numbers", "Classify") if is_regression else ("classes", "Regress")
+        raise WrongTask(
+            f"Expected a version that tells {kind}. Received: version {found.version.number} of model "
+            f"'{found.version.model}', of task {task.value}. Call {other}, or Predict.",
+            field="model_spec",
+        )
+
+
+def _classifications(answer: Answer) -> Sequence[pb.Classifications]:
+    """All classes of each input, the likeliest first."""
+    names = answer.version.head.class_names
+    told = zip(answer.indexes.tolist(), answer.probabilities.tolist(), strict=True)
+    return [
+        pb.Classifications(
+            classes=[
+                pb.Class(label=names[index], score=probability)
+                for index, probability in zip(indexes, probabilities, strict=True)
+            ]
+        )
+        for indexes, probabilities in told
+    ]
+
+
+def _signatures(found: Found) -> pb.SignatureDefMap:
+    """What Predict takes and gives, and the name of what the method for examples takes."""
+    is_features = found.backbone.modality is Modality.TENSOR
+    takes = tf.TensorInfo(
+        name=f"{INPUT}:0",
+        dtype=tf.DT_FLOAT if is_features else tf.DT_STRING,
+        tensor_shape=shape_message([-1, *found.backbone.input_size] if is_features else [-1]),
+    )
+    gives = {
+        output.name: tf.TensorInfo(
+            name=f"{output.name}:0",
+            dtype=DTYPES[output.kind],
+            tensor_shape=shape_message([-1] if output.classes is None else [-1, output.classes]),
+        )
+        for output in outputs_of(found.version.head)
+    }
+    name = _REGRESS if found.version.head.task is Task.REGRESSION else _CLASSIFY
+    examples = tf.TensorInfo(name=f"{INPUT}:0", dtype=tf.DT_STRING, tensor_shape=shape_message([-1]))
+    return pb.SignatureDefMap(
+        signature_def={
+            DEFAULT_SIGNATURE: tf.SignatureDef(
+                inputs={INPUT: takes}, outputs=gives, method_name="tensorflow/serving/predict"
+            ),
+            name: tf.SignatureDef(
+                inputs={INPUT: examples}, outputs=gives, method_name=f"tensorflow/serving/{name}"
+            ),
+        }
+    )

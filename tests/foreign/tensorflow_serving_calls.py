@@ -1,0 +1,112 @@
+"""The calls of `tensorflow-serving-api` that Headstart answers; prints what came back as JSON.
+
+Arguments: the server's address, a model, an alias of it, and files of pictures.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import grpc
+import tensorflow as tf
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_management_pb2,
+    model_service_pb2_grpc,
+    predict_pb2,
+    prediction_service_pb2_grpc,
+    regression_pb2,
+)
+
+target, model, alias, *files = sys.argv[1:]
+channel = grpc.insecure_channel(target)
+stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+models = model_service_pb2_grpc.ModelServiceStub(channel)
+pictures = [Path(name).read_bytes() for name in files]
+
+
+def predict(tensor, **spec):
+    request = predict_pb2.PredictRequest(output_filter=spec.pop("outputs", []))
+    named(request, **spec)
+    request.inputs["inputs"].CopyFrom(tensor)
+    return stub.Predict(request, timeout=30)
+
+
+def named(request, name=model, version=None, label=None):
+    request.model_spec.name = name
+    if version is not None:
+        request.model_spec.version.value = version
+    if label is not None:
+        request.model_spec.version_label = label
+    return request
+
+
+def with_examples(request):
+    for picture in pictures:
+        feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[picture]))
+        example = tf.train.Example(features=tf.train.Features(feature={"image": feature}))
+        request.input.example_list.examples.append(example)
+    return request
+
+
+def told(response):
+    return {
+        "version": response.model_spec.version.value,
+        "probabilities": tf.make_ndarray(response.outputs["probabilities"]).tolist(),
+        "label": [each.decode() for each in tf.make_ndarray(response.outputs["label"])],
+    }
+
+
+def error_of(call):
+    try:
+        call()
+    except grpc.RpcError as error:
+        return [error.code().name, error.details()]
+    return None
+
+
+images = tf.make_tensor_proto(pictures)
+classified = stub.Classify(with_examples(named(classification_pb2.ClassificationRequest())), timeout=30)
+request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+metadata = stub.GetModelMetadata(named(request), timeout=30)
+signatures = get_model_metadata_pb2.SignatureDefMap()
+metadata.metadata["signature_def"].Unpack(signatures)
+default = signatures.signature_def["serving_default"]
+status = models.GetModelStatus(named(get_model_status_pb2.GetModelStatusRequest()), timeout=30)
+
+print(
+    json.dumps(
+        {
+            "newest": told(predict(images)),
+            "numbered": told(predict(images, version=1)),
+            "labelled": told(predict(images, label=alias)),
+            "filtered": sorted(predict(images, outputs=["label"]).outputs),
+            "classified": [
+                [[each.label, each.score] for each in classes.classes]
+                for classes in classified.result.classifications
+            ],
+            "inputs": {name: tf.dtypes.as_dtype(info.dtype).name for name, info in default.inputs.items()},
+            "outputs": {
+                name: [tf.dtypes.as_dtype(info.dtype).name, [dim.size for dim in info.tensor_shape.dim]]
+                for name, info in default.outputs.items()
+            },
+            "methods": {name: each.method_name for name, each in signatures.signature_def.items()},
+            "status": [[each.version, each.state] for each in status.model_version_status],
+            "errors": {
+                "model": error_of(lambda: predict(images, name="nobody")),
+                "label": error_of(lambda: predict(images, label="nobody")),
+                "version": error_of(lambda: predict(images, version=99)),
+                "dtype": error_of(lambda: predict(tf.make_tensor_proto([True]))),
+                "output": error_of(lambda: predict(images, outputs=["logits"])),
+                "regress": error_of(
+                    lambda: stub.Regress(with_examples(named(regression_pb2.RegressionRequest())))
+                ),
+                "reload": error_of(
+                    lambda: models.HandleReloadConfigRequest(model_management_pb2.ReloadConfigRequest())
+                ),
+            },
+        }
+    )
+)

@@ -1,0 +1,356 @@
+"""Clients of other model servers, as their makers ship them, get the answers that Headstart's own calls give.
+
+Each runs in a process of its own, with its own messages: two of them would not fit into one. What they cannot
+send, or what all would send alike, goes through our own messages.
+"""
+
+import json
+import re
+import subprocess
+import sys
+from base64 import b64encode
+from collections.abc import Sequence
+from io import BytesIO
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from PIL import Image
+
+from foreign import environment
+from headstart import tensors
+from headstart.v1 import input_pb2, model_service_pb2
+from headstart_server.rpc.dialects import open_inference_pb2 as oip
+from headstart_server.rpc.dialects import tensorflow_pb2 as tf
+from headstart_server.rpc.dialects import tensorflow_serving_pb2 as serving
+from integration.server.calls import TIMEOUT, Api, digit, digits, refused
+from server_process import ServerProcess, eventually
+
+# The first use installs the clients.
+pytestmark = pytest.mark.timeout(600)
+
+CALLS = Path(environment.__file__).parent
+DOCUMENT = Path(__file__).parents[3] / "docs" / "dialects.md"
+MODEL, ALIAS = "foreign", "stable"
+#: Unlike those learned from.
+ASKED = [(0, 40), (7, 41), (1, 42)]
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def model(api: Api) -> str:
+    """A model of two versions; the alias names the first."""
+    api.published(digits((0, 1, 7), 4), model=MODEL, alias=ALIAS)
+    return api.published(digits((0, 1, 7), 12), model=MODEL).spec.model
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("pictures")
+    paths = [folder / f"{label}-{place}.png" for label, place in ASKED]
+    for path, asked in zip(paths, ASKED, strict=True):
+        path.write_bytes(digit(*asked))
+    return list(map(str, paths))
+
+
+@pytest.fixture(scope="module")
+def clients() -> str:
+    """The interpreter of the environment that has them."""
+    return str(environment.python())
+
+
+def ours(api: Api, **selector: Any) -> tuple[list[str], list[list[float]]]:
+    """What our own Predict answers: the likeliest labels, and the probabilities by class."""
+    response = api.predict(MODEL, *(digit(*asked) for asked in ASKED), top_k=0, **selector)
+    by_index = [sorted(each.classes, key=lambda one: one.index) for each in response.result.predictions]
+    labels = [each.classes[0].name for each in response.result.predictions]
+    return labels, [[one.probability for one in classes] for classes in by_index]
+
+
+def ran(*command: str, folder: Path | None = None) -> str:
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT * 2, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def same(told: Sequence[Any], expected: list[list[float]]) -> None:
+    np.testing.assert_array_equal(np.array(told, np.float32).ravel(), np.array(expected, np.float32).ravel())
+
+
+# The clients
+
+
+def test_tritons_client_gets_our_answers(api: Api, server: ServerProcess, files: list[str], clients: str):
+    program = str(CALLS / "triton_calls.py")
+    told = json.loads(ran(clients, program, server.target, MODEL, ALIAS, *files).splitlines()[-1])
+    labels, probabilities = ours(api)
+    of_alias, by_alias = ours(api, alias=ALIAS)
+
+    assert (told["live"], told["ready"], told["model_ready"]) == (True, True, [True, True, False, False])
+    assert told["server"]["name"] == "headstart"
+    assert told["server"]["extensions"] == ["classification", "model_repository", "model_configuration"]
+    assert told["model"]["versions"] == ["1", "2"]
+    assert told["model"]["inputs"] == [{"name": "input", "datatype": "BYTES", "shape": ["-1", "1"]}]
+    assert told["model"]["outputs"] == [
+        {"name": "probabilities", "datatype": "FP32", "shape": ["-1", "3"]},
+        {"name": "label", "datatype": "BYTES", "shape": ["-1"]},
+    ]
+    assert told["config"]["config"]["input"][0] == {
+        "name": "input",
+        "data_type": "TYPE_STRING",
+        "dims": ["1"],
+    }
+    index = {(each["name"], each["version"]): each["state"] for each in told["index"]["models"]}
+    assert {version: index[MODEL, version] for version in ("1", "2")} == {"1": "READY", "2": "READY"}
+
+    assert (told["answer"]["id"], told["answer"]["name"], told["answer"]["version"]) == ("seven", MODEL, "2")
+    assert told["answer"]["label"] == labels
+    same(told["answer"]["probabilities"], probabilities)
+    assert told["chosen"]["outputs"] == ["label", "probabilities"]
+    likeliest = [row[0].split(":") for row in told["chosen"]["classes"]]
+    assert [len(row) for row in told["chosen"]["classes"]] == [2, 2, 2]
+    assert [label for _, _, label in likeliest] == of_alias
+    assert [float(score) for score, _, _ in likeliest] == pytest.approx(
+        [max(row) for row in by_alias], abs=1e-6
+    )
+
+    streamed = told["streamed"]
+    assert [each for each in streamed if each[0]] == [[str(n), labels] for n in range(40) if n != 20]
+    assert "There is no model 'nobody'" in streamed[20][1]
+    codes = {name: error[0].removeprefix("StatusCode.") for name, error in told["errors"].items()}
+    assert codes == {
+        "model": "NOT_FOUND",
+        "alias": "NOT_FOUND",
+        "version": "INVALID_ARGUMENT",
+        "output": "INVALID_ARGUMENT",
+        "datatype": "INVALID_ARGUMENT",
+        "bytes": "INVALID_ARGUMENT",
+        "unload": "UNIMPLEMENTED",
+    }
+    assert "Input 0: Expected a JPEG, PNG" in told["errors"]["bytes"][1]
+
+
+def test_kserves_client_gets_our_answers_typed_and_raw(
+    api: Api, server: ServerProcess, files: list[str], clients: str
+):
+    program = str(CALLS / "kserve_calls.py")
+    told = json.loads(ran(clients, program, server.target, MODEL, *files).splitlines()[-1])
+    labels, probabilities = ours(api)
+
+    assert (told["live"], told["ready"], told["model_ready"]) == (True, True, [True, False])
+    assert (told["typed"]["id"], told["raw"]["id"]) == ("eight", "nine")
+    for each in (told["typed"], told["raw"]):
+        assert each["label"] == labels
+        same(each["probabilities"], probabilities)
+
+
+def test_tensorflow_servings_client_gets_our_answers(api: Api, server: ServerProcess, files: list[str]):
+    program = str(CALLS / "tensorflow_serving_calls.py")
+    told = json.loads(ran(sys.executable, program, server.target, MODEL, ALIAS, *files).splitlines()[-1])
+    newest, first = ours(api), ours(api, version=1)
+
+    for name, version, (labels, probabilities) in (
+        ("newest", 2, newest),
+        ("numbered", 1, first),
+        ("labelled", 1, first),
+    ):
+        assert (told[name]["version"], told[name]["label"]) == (version, labels)
+        same(told[name]["probabilities"], probabilities)
+    assert told["filtered"] == ["label"]
+    assert [classes[0][0] for classes in told["classified"]] == newest[0]
+    assert [classes[0][1] for classes in told["classified"]] == [max(row) for row in newest[1]]
+    assert told["inputs"] == {"inputs": "string"}
+    assert told["outputs"] == {"probabilities": ["float32", [-1, 3]], "label": ["string", [-1]]}
+    assert told["methods"] == {
+        "serving_default": "tensorflow/serving/predict",
+        "classify": "tensorflow/serving/classify",
+    }
+    available = serving.ModelVersionStatus.AVAILABLE
+    assert told["status"] == [[2, available], [1, available]]
+    assert {name: error[0] for name, error in told["errors"].items()} == {
+        "model": "NOT_FOUND",
+        "label": "NOT_FOUND",
+        "version": "NOT_FOUND",
+        "dtype": "INVALID_ARGUMENT",
+        "output": "INVALID_ARGUMENT",
+        "regress": "INVALID_ARGUMENT",
+        "reload": "UNIMPLEMENTED",
+    }
+
+
+def test_tritons_perf_analyzer_measures_a_model(
+    server: ServerProcess, files: list[str], clients: str, tmp_path: Path
+):
+    program = environment.perf_analyzer()
+    if program is None:
+        pytest.skip("Its makers do not build it for this system.")
+    picture = Path(files[0]).read_bytes()
+    # As Triton wants strings of bytes in base 64: behind their length.
+    value = b64encode(len(picture).to_bytes(4, "little") + picture).decode()
+    (tmp_path / "data.json").write_text(json.dumps({"data": [{"input": {"b64": value}}]}))
+    flags = ["--measurement-mode", "count_windows", "--measurement-request-count", "10", "-s", "1000"]
+    told = ran(
+        str(program), "-m", MODEL, "-u", server.target, "-i", "grpc", "--input-data", "data.json", *flags,
+        folder=tmp_path,
+    )  # fmt: skip
+    assert re.search(r"Concurrency: 1, throughput: [1-9][0-9.]* infer/sec", told), told
+
+
+def test_the_examples_of_the_document_work_as_written(
+    api: Api, server: ServerProcess, clients: str, tmp_path: Path
+):
+    api.published(digits((0, 1), 4), model="pets", alias="stable")
+    (tmp_path / "cat.jpg").write_bytes(digit(0, 50))
+    (tmp_path / "dog.jpg").write_bytes(digit(1, 50))
+    blocks = re.findall(r"^```python\n(.*?)^```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
+    programs = {"tritonclient": clients, "kserve": clients, "tensorflow_serving": sys.executable}
+    assert len(blocks) == len(programs)
+    for block, (package, program) in zip(blocks, programs.items(), strict=True):
+        assert package in block
+        told = ran(program, "-c", block.replace("localhost:8765", server.target), folder=tmp_path)
+        assert "b'0', b'1'" in told.replace("b'0' b'1'", "b'0', b'1'") or "['0', '1']" in told, told
+
+
+# The messages of TensorFlow and of clients in the same process
+
+
+def test_tensorflow_and_our_messages_live_in_one_process():
+    lines = [
+        "from headstart_server.rpc.dialects import services, tensorflow_serving_pb2 as own",
+        "import tensorflow; from tensorflow_serving.apis import predict_pb2",
+    ]
+    # As in a server: ours are there first, and TensorFlow comes with the first network that Keras runs.
+    lines.append(
+        "request = own.PredictRequest(); request.inputs['x'].string_val.append(b'y');"
+        "print(predict_pb2.PredictRequest.FromString(request.SerializeToString()).inputs['x'].string_val)"
+    )
+    assert ran(sys.executable, "-c", "\n".join(lines)) == "[b'y']\n"
+
+
+def test_reflection_describes_the_dialects(api: Api):
+    stub = reflection_pb2_grpc.ServerReflectionStub(api.channel)
+    request = reflection_pb2.ServerReflectionRequest
+    names = [
+        "inference.GRPCInferenceService",
+        "tensorflow.serving.PredictionService",
+        "tensorflow.serving.ModelService",
+    ]
+    asked = [request(list_services=""), *(request(file_containing_symbol=name) for name in names)]
+    listed, *found = stub.ServerReflectionInfo(iter(asked), timeout=TIMEOUT)
+    files = {
+        file.name: file
+        for each in found
+        for file in map(FileDescriptorProto.FromString, each.file_descriptor_response.file_descriptor_proto)
+    }
+    services = chain.from_iterable(file.service for file in files.values())
+
+    assert {service.name for service in listed.list_services_response.service} >= set(names)
+    methods = {service.name: {method.name for method in service.method} for service in services}
+    assert "ModelInfer" in methods["GRPCInferenceService"]
+    assert "GetModelMetadata" in methods["PredictionService"]
+    assert "GetModelStatus" in methods["ModelService"]
+
+
+# What all clients would send alike
+
+
+def infer(api: Api, request: oip.ModelInferRequest, timeout: float = TIMEOUT) -> Any:
+    call = api.channel.unary_unary(
+        INFER,
+        request_serializer=oip.ModelInferRequest.SerializeToString,
+        response_deserializer=oip.ModelInferResponse.FromString,
+    )
+    return call(request, timeout=timeout)
+
+
+def infer_request(model: str, datatype: str, values: Any) -> Any:
+    tensor = oip.ModelInferRequest.InferInputTensor(name="input", datatype=datatype, shape=values.shape)
+    return oip.ModelInferRequest(model_name=model, inputs=[tensor], raw_input_contents=[values.tobytes()])
+
+
+def test_pixels_are_pictures(api: Api):
+    pixels = np.stack([np.asarray(Image.open(BytesIO(digit(*asked))).convert("RGB")) for asked in ASKED])
+    response = infer(api, infer_request(MODEL, "UINT8", pixels))
+    labels, probabilities = ours(api)
+    same(np.frombuffer(response.raw_output_contents[0], np.float32), probabilities)
+    assert [response.raw_output_contents[1][4 + place * 5] for place in range(3)] == [
+        ord(label) for label in labels
+    ]
+
+
+def test_features_are_answered_with_the_numbers_of_a_regression(api: Api):
+    rows = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+    examples = [
+        input_pb2.Example(input=input_pb2.Input(tensor=tensors.encode(row)), value=float(row.sum()))
+        for row in rows
+    ]
+    api.published(examples, model="sums")
+    response = infer(api, infer_request("sums", "FP32", rows[:5]))
+    request = serving.RegressionRequest(model_spec=serving.ModelSpec(name="sums"))
+    for row in rows[:5]:
+        feature = tf.Feature(float_list=tf.FloatList(value=row.tolist()))
+        request.input.example_list.examples.add().features.feature["row"].CopyFrom(feature)
+    regress = api.channel.unary_unary(
+        "/tensorflow.serving.PredictionService/Regress",
+        request_serializer=serving.RegressionRequest.SerializeToString,
+        response_deserializer=serving.RegressionResponse.FromString,
+    )
+    told = [each.value for each in regress(request, timeout=TIMEOUT).result.regressions]
+
+    assert [(each.name, each.datatype, list(each.shape)) for each in response.outputs] == [
+        ("value", "FP32", [5])
+    ]
+    values = np.frombuffer(response.raw_output_contents[0], np.float32)
+    np.testing.assert_allclose(values, rows[:5].sum(axis=1), atol=0.2)
+    np.testing.assert_array_equal(np.array(told, np.float32), values)
+
+
+def test_a_timeout_of_the_message_is_a_deadline(api: Api):
+    request = infer_request(MODEL, "UINT8", np.zeros((1, 8, 8, 3), np.uint8))
+    request.parameters["timeout"].int64_param = 1  # microsecond
+    refusal = refused(lambda: infer(api, request))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED")
+
+
+def test_too_many_inputs_are_refused_as_predict_does(api: Api):
+    refusal = refused(lambda: infer(api, infer_request(MODEL, "UINT8", np.zeros((257, 1, 1, 3), np.uint8))))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+    assert "Expected 1 to 256 inputs in 'input'. Received: 257." in refusal.message
+
+
+def test_bytes_that_are_no_message_are_refused(api: Api):
+    refusal = refused(lambda: api.channel.unary_unary(INFER)(b"\xff\xff\xff", timeout=TIMEOUT))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+
+
+def test_calls_and_predictions_are_counted_as_others_are(api: Api, server: ServerProcess):
+    before = server.metrics()
+    infer(api, infer_request(MODEL, "UINT8", np.zeros((2, 8, 8, 3), np.uint8)))
+
+    def counted() -> bool:
+        now = server.metrics()
+        calls = {"grpc_method": INFER, "grpc_code": "OK"}
+        inputs = {"model": MODEL, "version": "2"}
+        return (
+            now.value("grpc_server_handled_total", **calls)
+            - before.value("grpc_server_handled_total", **calls),
+            now.value("headstart_predictions_total", **inputs)
+            - before.value("headstart_predictions_total", **inputs),
+        ) == (1, 2)
+
+    eventually(counted, 10, "a call and two inputs to be counted")
+
+
+def test_a_deleted_model_is_there_for_no_one(api: Api):
+    api.published(digits((0, 1), 3), model="gone")
+    infer(api, infer_request("gone", "UINT8", np.zeros((1, 8, 8, 3), np.uint8)))
+    api.models.DeleteModel(model_service_pb2.DeleteModelRequest(model="gone"), timeout=TIMEOUT)
+    refusal = refused(lambda: infer(api, infer_request("gone", "UINT8", np.zeros((1, 8, 8, 3), np.uint8))))
+    assert refusal.reason == "MODEL_NOT_FOUND"
