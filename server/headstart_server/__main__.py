@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from headstart_server.config import Config
+from headstart_server.config import METRICS_PORT, Config, usual_metrics_port
 
 _CALLS, _FILES, _JOBS = "Calls", "Files and TLS", "Fine-tuning"
 _PREDICT, _LIMITS, _LOGS, _BACKBONE = "Prediction", "Limits of input", "Logs", "Backbone"
@@ -116,10 +116,20 @@ def serve(
     port: Annotated[
         int, _option("port", "Port of the gRPC services; 0 takes a free one.", _CALLS, min=0, max=65535)
     ] = Config.port,
+    plaintext: Annotated[
+        bool, _switch("plaintext", "Allow a port without TLS on another host than the loopback.", _CALLS)
+    ] = Config.plaintext,
     metrics_port: Annotated[
-        int,
-        _option("metrics_port", "Port of Prometheus metrics; -1: none.", _CALLS, min=-1, max=65535),
-    ] = 9090,
+        int | None,
+        _option(
+            "metrics_port",
+            f"Port of Prometheus metrics, without TLS; -1: none. By default {METRICS_PORT} on the loopback, "
+            "else none.",
+            _CALLS,
+            min=-1,
+            max=65535,
+        ),
+    ] = None,
     reflection: Annotated[
         bool, _switch("reflection", "Let clients read the contract from the server.", _CALLS)
     ] = Config.reflection,
@@ -353,7 +363,10 @@ def serve(
     """
     settings = {name: value for name, value in locals().items() if name != "config"}
     settings["add_backbone"] = add_backbone or ()
-    settings["metrics_port"] = None if metrics_port < 0 else metrics_port
+    if metrics_port is None:
+        settings["metrics_port"] = usual_metrics_port(host)
+    elif metrics_port < 0:
+        settings["metrics_port"] = None
     for name, allowed in (
         ("log_level", _LEVELS),
         ("log_format", _FORMATS),
@@ -482,17 +495,29 @@ def health(
     ] = f"localhost:{Config.port}",
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.", min=0.1)] = 5.0,
     ca: Annotated[
-        Path | None, typer.Option(help="Certificates to trust (PEM); given, the call goes over TLS.")
+        Path | None,
+        typer.Option(envvar=_env("ca"), help="Certificates to trust (PEM); given, the call goes over TLS."),
     ] = None,
+    cert: Annotated[
+        Path | None, typer.Option(envvar=_env("cert"), help="Certificate chain to show (PEM), with --key.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(envvar=_env("key"), help="Its private key (PEM).")] = None,
 ) -> None:
     """Ask a server whether it is serving; exits with 0 if it is, else with 1."""
+    if (cert is None) != (key is None) or (cert is not None and ca is None):
+        raise typer.BadParameter("Expected --cert and --key together, and --ca with them.")
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
     channel = (
         grpc.insecure_channel(target)
         if ca is None
-        else grpc.secure_channel(target, grpc.ssl_channel_credentials(ca.read_bytes()))
+        else grpc.secure_channel(
+            target,
+            grpc.ssl_channel_credentials(
+                ca.read_bytes(), key.read_bytes() if key else None, cert.read_bytes() if cert else None
+            ),
+        )
     )
     with channel:
         try:

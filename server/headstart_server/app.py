@@ -77,7 +77,8 @@ from headstart_server.rpc.follow import Follower
 from headstart_server.rpc.long_work import LongWork
 from headstart_server.rpc.model_service import ModelService
 from headstart_server.rpc.prediction_service import PredictionService
-from headstart_server.rpc.server import Server, ServerSettings, TlsFiles
+from headstart_server.rpc.server import Server, ServerSettings
+from headstart_server.rpc.tls import TlsFiles
 from headstart_server.storage.places import Places, open_places
 from headstart_server.telemetry import Telemetry, configure_logs, process_age
 

@@ -2,7 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
+
+#: The usual port of the metrics.
+METRICS_PORT = 9090
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def usual_metrics_port(host: str) -> int | None:
+    """Where metrics are served if no setting says it: they tell of models' names, so only on the loopback."""
+    return METRICS_PORT if is_loopback(host) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,6 +28,7 @@ class Config:
 
     Attributes:
         host: address to listen on.
+        plaintext: whether the port may be without TLS on another address than the loopback.
         port: port of the gRPC services; 0 takes a free one.
         metrics_port: port of the Prometheus metrics; None serves none, 0 takes a free one.
         data: folder of all that this server keeps for itself, and of whatever has no place of its own.
@@ -72,8 +90,9 @@ class Config:
     """
 
     host: str = "127.0.0.1"
+    plaintext: bool = False
     port: int = 8765
-    metrics_port: int | None = 9090
+    metrics_port: int | None = METRICS_PORT
     data: Path = Path("headstart-data")
     database: str | None = None
     artifacts: str | None = None
@@ -137,3 +156,10 @@ class Config:
             raise ValueError("Expected both --tls-cert and --tls-key, or neither. Received: one of them.")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise ValueError("Expected --tls-cert and --tls-key with --tls-client-ca. Received: neither.")
+        if self.plaintext and self.tls_cert is not None:
+            raise ValueError("Expected --plaintext or --tls-cert. Received: both.")
+        if self.tls_cert is None and not self.plaintext and not is_loopback(self.host):
+            raise ValueError(
+                "Expected --tls-cert and --tls-key, or --plaintext for a port that anyone on the way can read "
+                f"and change, with a --host that other machines reach. Received: {self.host} and neither."
+            )

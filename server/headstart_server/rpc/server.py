@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import dataclass
-from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -20,6 +19,7 @@ from headstart.v1 import (
     prediction_service_pb2_grpc,
 )
 from headstart_server.rpc.calls import CallInterceptor
+from headstart_server.rpc.tls import TlsFiles, server_credentials
 
 #: Seconds in which a stopping server takes calls in before it closes their connections: until
 #: none has come for a moment, at least as long as callers pause before they try again, and at most so long.
@@ -38,21 +38,6 @@ SERVICE_NAMES = tuple(
         (evaluation_service_pb2, "EvaluationService"),
     )
 )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TlsFiles:
-    """PEM files of a TLS port.
-
-    Attributes:
-        cert: the server's certificate chain.
-        key: its private key.
-        client_ca: certificates that sign clients'; None takes clients without certificates.
-    """
-
-    cert: Path
-    key: Path
-    client_ca: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,21 +158,11 @@ class Server:
         try:
             if settings.tls is None:
                 return self._server.add_insecure_port(settings.address)
-            return self._server.add_secure_port(settings.address, _credentials(settings.tls))
+            return self._server.add_secure_port(settings.address, server_credentials(settings.tls))
         except RuntimeError as error:
-            hint = ", or its TLS files are no PEM certificate and key" if settings.tls else ""
             raise OSError(
-                f"Cannot listen on {settings.address}: the address is taken or not of this machine{hint}."
+                f"Cannot listen on {settings.address}: the address is taken or not of this machine."
             ) from error
-
-
-def _credentials(files: TlsFiles) -> grpc.ServerCredentials:
-    client_ca = files.client_ca.read_bytes() if files.client_ca else None
-    return grpc.ssl_server_credentials(
-        [(files.key.read_bytes(), files.cert.read_bytes())],
-        root_certificates=client_ca,
-        require_client_auth=client_ca is not None,
-    )
 
 
 def _options(settings: ServerSettings) -> list[tuple[str, int]]:
