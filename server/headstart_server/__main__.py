@@ -10,7 +10,7 @@ import typer
 
 from headstart_server.config import METRICS_PORT, Config, usual_metrics_port
 
-_CALLS, _FILES, _JOBS = "Calls", "Files and TLS", "Fine-tuning"
+_CALLS, _FILES, _ACCESS, _JOBS = "Calls", "Files and TLS", "Who may do what", "Fine-tuning"
 _PREDICT, _LIMITS, _LOGS, _BACKBONE = "Prediction", "Limits of input", "Logs", "Backbone"
 
 
@@ -192,6 +192,17 @@ def serve(
         Path | None,
         _option("tls_client_ca", "Certificates that sign clients' (PEM): clients must show one.", _FILES),
     ] = None,
+    access: Annotated[
+        Path | None,
+        _option("access", "TOML file of who may do what; without one everybody everything.", _ACCESS),
+    ] = None,
+    audit_log: Annotated[
+        Path | None,
+        _option("audit_log", "File of who did what, one line of JSON for each call.", _ACCESS),
+    ] = None,
+    audit_all: Annotated[
+        bool, _switch("audit_all", "Write down calls that change nothing, too.", _ACCESS)
+    ] = Config.audit_all,
     backbone: Annotated[
         str,
         _option("backbone", "Default backbone, loaded at start. See: headstart-server backbones.", _BACKBONE),
@@ -393,8 +404,15 @@ def serve(
             from headstart_server.storage.address import artifacts_address
 
             artifacts_address(artifacts)
+        if access is not None:
+            from headstart_server.access.authenticator import Authenticator
+
+            Authenticator(access)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    except (OSError, ModuleNotFoundError) as error:
+        typer.echo(f"headstart-server: {error}", err=True)
+        raise typer.Exit(1) from None
 
     from headstart_server.app import serve as run
     from headstart_server.database.migrations import SchemaError
@@ -486,6 +504,28 @@ def prepare(
             f"  weights: {weights}"
         )
     raise typer.Exit(int(failed))
+
+
+@command.command()
+def token(
+    name: Annotated[str, typer.Argument(help="Whom it is for.", metavar="NAME")],
+) -> None:
+    """Make a token, which is shown this once, and the lines for the access file that let it in."""
+    from headstart_server.access.policy import PolicyError, policy_of
+    from headstart_server.access.tokens import lines_for, make_token
+
+    made = make_token()
+    lines = lines_for(name, made)
+    try:
+        policy_of(tomllib.loads(lines))
+    except (PolicyError, tomllib.TOMLDecodeError):
+        raise typer.BadParameter(
+            f"Expected a name of 1 to 128 of a-z A-Z 0-9 . _ @ -. Received: {name!r}.", param_hint="NAME"
+        ) from None
+    typer.echo("# The token, for the client (HEADSTART_TOKEN); it is kept nowhere:", err=True)
+    typer.echo(made)
+    typer.echo("\n# For the access file:", err=True)
+    typer.echo(lines, nl=False)
 
 
 @command.command()

@@ -80,6 +80,9 @@ class Config:
         tls_cert: the server's certificate chain; with `tls_key` the port speaks TLS.
         tls_key: its private key.
         tls_client_ca: certificates that sign clients'; clients must then show one.
+        access: file of who may do what; None lets everybody do everything.
+        audit_log: file of who did what; None keeps none.
+        audit_all: whether it has calls that change nothing, too.
         reflection: whether the contract can be read from the server.
         keepalive_seconds: a quiet connection is asked this often whether it still lives.
         max_connection_age_seconds: a connection is closed, gracefully, at this age; 0 for never.
@@ -134,6 +137,9 @@ class Config:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
+    access: Path | None = None
+    audit_log: Path | None = None
+    audit_all: bool = False
     reflection: bool = False
     keepalive_seconds: float = 60.0
     max_connection_age_seconds: float = 0.0
@@ -156,10 +162,13 @@ class Config:
             raise ValueError("Expected both --tls-cert and --tls-key, or neither. Received: one of them.")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise ValueError("Expected --tls-cert and --tls-key with --tls-client-ca. Received: neither.")
+        if self.audit_all and self.audit_log is None:
+            raise ValueError("Expected --audit-log with --audit-all. Received: none.")
         if self.plaintext and self.tls_cert is not None:
             raise ValueError("Expected --plaintext or --tls-cert. Received: both.")
         if self.tls_cert is None and not self.plaintext and not is_loopback(self.host):
             raise ValueError(
-                "Expected --tls-cert and --tls-key, or --plaintext for a port that anyone on the way can read "
-                f"and change, with a --host that other machines reach. Received: {self.host} and neither."
+                "Expected --tls-cert and --tls-key, or --plaintext for a port that anyone on the way can "
+                "read and change, with a --host that other machines reach. Received: neither, with "
+                f"{self.host}."
             )

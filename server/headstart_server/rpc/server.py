@@ -69,6 +69,7 @@ class Server:
     Args:
         settings: how the port behaves.
         interceptor: what happens around every call.
+        access: lets calls in; None takes all.
         fine_tuning: the FineTuningService.
         prediction: the PredictionService.
         models: the ModelService.
@@ -82,6 +83,7 @@ class Server:
         self,
         settings: ServerSettings,
         interceptor: CallInterceptor,
+        access: grpc.aio.ServerInterceptor | None = None,
         *,
         fine_tuning: fine_tuning_service_pb2_grpc.FineTuningServiceServicer,
         prediction: prediction_service_pb2_grpc.PredictionServiceServicer,
@@ -91,7 +93,7 @@ class Server:
         self._health = health_aio.HealthServicer()
         self._interceptor = interceptor
         self._server = grpc.aio.server(
-            interceptors=[interceptor],
+            interceptors=[interceptor, *([access] if access else [])],
             options=_options(settings),
             maximum_concurrent_rpcs=settings.max_concurrent_calls,
         )

@@ -50,7 +50,8 @@ class Certificates:
     def __init__(self, files: TlsFiles) -> None:
         self._files = files
         self._lock = threading.Lock()
-        self._stamp, self._refused = _stamp(files), None
+        self._stamp = _stamp(files)
+        self._refused: _Stamp | None = None
         self._shown = _read(files)
 
     @property
@@ -89,7 +90,9 @@ def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
     """
     certificates = Certificates(files)
     return grpc.dynamic_ssl_server_credentials(
-        certificates.shown, certificates.renewed, require_client_authentication=files.client_ca is not None
+        certificates.shown,
+        certificates.renewed,  # type: ignore[arg-type]  # None is taken: nothing new
+        require_client_authentication=files.client_ca is not None,
     )
 
 
