@@ -60,12 +60,19 @@ class KeySet:
         Raises:
             KeysAwayError: no keys are known, and none can be had.
         """
-        with self._lock:
+        known = self._keys
+        # Whoever brings a known key does not wait for those who look for an unknown one, or renew them all.
+        is_known = "://" in self._source and known is not None and name in known
+        if not self._lock.acquire(blocking=not is_known):
+            return (known or {}).get(name)
+        try:
             if self._is_due(name):
                 self._read()
             if self._keys is None:
                 raise KeysAwayError(self._source)
             return self._keys.get(name)
+        finally:
+            self._lock.release()
 
     def _is_due(self, name: str) -> bool:
         if "://" not in self._source:

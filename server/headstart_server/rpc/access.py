@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,7 +14,7 @@ from inspect import isasyncgenfunction
 from typing import Any
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from grpc_status import rpc_status
 
 from headstart_server.access.audit import AuditLog
@@ -36,6 +37,10 @@ _NAMES = ("x509_subject_alternative_name", "x509_common_name")
 _TOLD = ("version", "alias", "force", "request_id")
 #: Most models that a line of the audit log names.
 _MAX_MODELS = 20
+#: Most characters of a name, or of another text, that it has.
+_MAX_CHARACTERS = 128
+#: Threads that check tokens of issuers.
+_THREADS = 4
 
 
 class AccessInterceptor(grpc.aio.ServerInterceptor):
@@ -63,6 +68,8 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
         self._audit = audit
         self._audits_all = audits_all
         self._rules = rules
+        # Their own, so that nobody else waits for a thread behind callers who wait for an issuer's keys.
+        self._threads = ThreadPoolExecutor(_THREADS, "identify")
 
     async def intercept_service(
         self,
@@ -83,10 +90,12 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
     def _wrap(
         self, handler: grpc.RpcMethodHandler[Any, Any], method: str, rule: Rule | None
     ) -> grpc.RpcMethodHandler[Any, Any]:
-        codecs: Any = {
-            "request_deserializer": handler.request_deserializer,
-            "response_serializer": handler.response_serializer,
-        }
+        codecs: Any = {"response_serializer": handler.response_serializer}
+        parse: Any = handler.request_deserializer
+        # Messages of a stream are read when the method asks for them; a single one is read here, once it is
+        # known who sent it.
+        codecs["request_deserializer"] = parse if handler.request_streaming else _unread
+        one = partial(_one, parse)
         begin = partial(_Call, self, method, rule)
         if handler.request_streaming and handler.response_streaming:
             return grpc.stream_stream_rpc_method_handler(
@@ -98,8 +107,8 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
             inner: Any = handler.unary_stream
             if not isasyncgenfunction(inner):
                 raise TypeError(f"Expected an asynchronous generator for {method}. Received: {inner!r}.")
-            return grpc.unary_stream_rpc_method_handler(_streaming(begin, inner, _one), **codecs)
-        return grpc.unary_unary_rpc_method_handler(_unary(begin, handler.unary_unary, _one), **codecs)
+            return grpc.unary_stream_rpc_method_handler(_streaming(begin, inner, one), **codecs)
+        return grpc.unary_unary_rpc_method_handler(_unary(begin, handler.unary_unary, one), **codecs)
 
     async def identify(self, context: Context) -> Caller:
         """Who makes a call.
@@ -107,9 +116,10 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
         Raises:
             Unauthenticated or KeysUnavailable: as `Authenticator.identify`.
         """
-        shown = _shown(context)
+        shown = Shown() if self._authenticator.is_open else _shown(context)
         if self._authenticator.may_wait(shown):
-            return await asyncio.to_thread(self._authenticator.identify, shown)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, self._authenticator.identify, shown)
         return self._authenticator.identify(shown)
 
     async def check(self, caller: Caller, rule: Rule, request: Message) -> list[str]:
@@ -160,9 +170,12 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
                 "tenant": principal.tenant if principal else None,
                 "peer": peer,
                 "method": call.method,
-                "models": call.models[:_MAX_MODELS],
-                "job_id": call.job_id,
-                "request": call.told,
+                "models": [name[:_MAX_CHARACTERS] for name in call.models[:_MAX_MODELS]],
+                "job_id": call.job_id and call.job_id[:_MAX_CHARACTERS],
+                "request": {
+                    name: value[:_MAX_CHARACTERS] if isinstance(value, str) else value
+                    for name, value in call.told.items()
+                },
                 "refused": refused,
                 **_outcome(error),
                 "seconds": round(time.perf_counter() - call.started, 3),
@@ -246,8 +259,12 @@ class _Call:
             self.job_id = request.job_id  # type: ignore[attr-defined]
 
 
-async def _one(call: _Call, request: Message) -> Message:
-    return await call.admit(request)
+def _unread(content: bytes) -> bytes:
+    return content
+
+
+async def _one(parse: Callable[[bytes], Message], call: _Call, content: bytes) -> Message:
+    return await call.admit(parse(content))
 
 
 async def _each(call: _Call, requests: AsyncIterator[Message]) -> AsyncIterator[Message]:
@@ -350,6 +367,8 @@ def _outcome(error: BaseException | None) -> dict[str, str | None]:
         return {"outcome": "OK", "reason": None}
     if isinstance(error, HeadstartError):
         return {"outcome": CODES[error.reason].name, "reason": error.reason}
+    if isinstance(error, DecodeError):
+        return {"outcome": "INVALID_ARGUMENT", "reason": "INVALID_FIELD"}
     if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
         return {"outcome": "CANCELLED", "reason": None}
     return {"outcome": "INTERNAL", "reason": None}

@@ -5,6 +5,7 @@ import json
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -216,10 +217,12 @@ class Address:
     def __init__(self) -> None:
         self.now = 0.0
         self.asked = 0
+        self.meanwhile: Callable[[], None] = lambda: None
         self.keys: list[dict[str, Any]] | None = [jwk(KEY, "one")]
 
     def fetch(self, address: str) -> bytes:
         self.asked += 1
+        self.meanwhile()
         if self.keys is None:
             raise OSError("no route")
         return json.dumps({"keys": self.keys}).encode()
@@ -257,6 +260,23 @@ def test_known_keys_stay_good_while_the_address_is_away() -> None:
     keys.key("one")
     address.keys, address.now = None, 1000.0
     assert keys.key("one")["kid"] == "one"
+
+
+def test_a_known_key_is_given_while_another_caller_looks_for_an_unknown_one() -> None:
+    address = Address()
+    keys = address.key_set()
+    keys.key("one")
+    address.now = 1000.0
+    seen = []
+
+    def ask() -> None:
+        # As another caller does: one that waited for the first would never be answered.
+        with ThreadPoolExecutor(1) as other:
+            seen.append(other.submit(keys.key, "one").result(timeout=30))
+
+    address.meanwhile = ask
+    assert keys.key("two") is None
+    assert [key["kid"] for key in seen] == ["one"]
 
 
 def test_keys_that_were_never_had_are_told_as_a_thing_that_passes() -> None:

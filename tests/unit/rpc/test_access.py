@@ -279,6 +279,25 @@ async def test_errors_name_the_models_as_the_tenant_does(channel: grpc.aio.Chann
     assert (code, message) == ("FAILED_PRECONDITION", "Model 'pets-raw' has no version yet.")
 
 
+async def test_a_message_is_not_read_before_it_is_known_who_sent_it(
+    port: Port, channel: grpc.aio.Channel
+) -> None:
+    call = channel.unary_unary("/headstart.v1.PredictionService/Predict")
+    for name, code in (("nobody", "UNAUTHENTICATED"), ("admin", "INVALID_ARGUMENT")):
+        metadata = (("authorization", f"Bearer {name}-token"),)
+        assert (await refused(call(b"\xff no message", metadata=metadata)))[0] == code
+    assert [line["outcome"] for line in port.lines()] == ["UNAUTHENTICATED"]
+
+
+async def test_a_call_with_an_issuers_token_is_told_apart_in_a_thread(channel: grpc.aio.Channel) -> None:
+    # In the form of one, and of no issuer.
+    stub = model_service_pb2_grpc.ModelServiceStub(channel)
+    call = stub.ListModels(
+        model_service_pb2.ListModelsRequest(), metadata=(("authorization", "Bearer a.b.c"),)
+    )
+    assert (await refused(call))[0] == "UNAUTHENTICATED"
+
+
 @pytest.mark.parametrize("name", ["admin", "red"])
 async def test_nobody_reaches_another_tenants_models_by_their_full_name(
     port: Port, channel: grpc.aio.Channel, name: str
@@ -323,6 +342,11 @@ async def test_without_a_file_everybody_is_let_in_but_not_by_names_of_tenants(tm
         nobody = Caller(channel, None)
         await nobody.delete("cars")
         assert await nobody.list() == ["all"]
+        # What nobody asks for may have any form.
+        stub = model_service_pb2_grpc.ModelServiceStub(channel)
+        await stub.ListModels(
+            model_service_pb2.ListModelsRequest(), metadata=(("authorization", "Basic abc"),)
+        )
         assert (await refused(nobody.fine_tune("red/cars")))[1] == "INVALID_FIELD"
     assert [line["principal"] for line in port.lines()] == ["", ""]
 
@@ -337,6 +361,7 @@ async def test_the_log_has_what_changes_something_and_what_is_refused(
     await refused(reader.predict("cars"))
     await refused(Caller(channel, "stranger").predict("cars"))
     await refused(Caller(channel, "admin").predict("pets-raw"))
+    await refused(reader.delete("x" * 1000))
 
     found = [
         (each["principal"], each["tenant"], each["method"].split("/")[2], each["models"], each["outcome"])
@@ -347,8 +372,9 @@ async def test_the_log_has_what_changes_something_and_what_is_refused(
         ("red", "red", "FineTune", ["pets-1"], "OK"),
         ("reader", "", "Predict", ["cars"], "NOT_FOUND"),
         (None, None, "Predict", [], "UNAUTHENTICATED"),
+        ("reader", "", "DeleteModel", ["x" * 128], "PERMISSION_DENIED"),
     ]
-    deleted, tuned, hidden, unknown = port.lines()
+    deleted, tuned, hidden, unknown, _ = port.lines()
     assert tuned["job_id"] == "job of red"
     assert tuned["request"] == {"request_id": "r"}
     assert [each["refused"] for each in (deleted, tuned, hidden, unknown)] == [False, False, True, True]
