@@ -68,7 +68,10 @@ class File:
         return self.principal("ci", f"token_sha256 = {[token_hash(each) for each in tokens]}")
 
     def with_issuer(self, claims: str = 'groups = "vision"') -> str:
-        issuer = f'[[issuers]]\nissuer = "{NAME}"\naudience = "headstart"\nkeys = "{self.keys}"\n'
+        issuer = (
+            f'[[issuers]]\nissuer = "{NAME}"\naudience = "headstart"\nkeys = "{self.keys}"\n'
+            "leeway_seconds = 120\n"
+        )
         return issuer + self.principal("team", f'issuer = "{NAME}"\nclaims = {{ {claims} }}')
 
 
@@ -140,20 +143,20 @@ def test_at_the_start_a_file_that_is_wrong_or_missing_is_an_error(file: File) ->
 
 
 @pytest.mark.parametrize(
-    "good",
+    "make",
     [
-        token(),
-        token(RSA, "rsa", "RS256"),
-        token(aud=["other", "headstart"]),
-        token(groups="vision"),
-        token(exp=time.time() - 5),  # within the leeway
-        token(nbf=time.time() + 5),
+        token,
+        lambda: token(RSA, "rsa", "RS256"),
+        lambda: token(aud=["other", "headstart"]),
+        lambda: token(groups="vision"),
+        lambda: token(exp=time.time() - 5),  # within the leeway
+        lambda: token(nbf=time.time() + 5),
     ],
 )
-def test_an_issuers_token_names_a_principal_by_its_claims(file: File, good: str) -> None:
+def test_an_issuers_token_names_a_principal_by_its_claims(file: File, make: Callable[[], str]) -> None:
     file.write(file.with_issuer())
     authenticator = Authenticator(file.path)
-    shown = Shown(token=good)
+    shown = Shown(token=make())
     found = authenticator.identify(shown)
     assert authenticator.may_wait(shown)
     assert (found.principal.name, found.subject) == ("team", "alice")
@@ -182,9 +185,9 @@ def confused() -> str:
         lambda: token(iss=None),
         lambda: token(aud="other"),
         lambda: token(aud=None),
-        lambda: token(exp=time.time() - 60),
+        lambda: token(exp=time.time() - 300),
         lambda: token(exp=None),
-        lambda: token(nbf=time.time() + 60),
+        lambda: token(nbf=time.time() + 300),
         lambda: token(groups=["sound"]),
         lambda: token(groups=None),
         lambda: token()[:-4] + "AAAA",
