@@ -5,7 +5,10 @@
 #   docker build -t headstart:gpu --target gpu .      on an NVIDIA GPU, with the CUDA libraries from pip
 #
 # It writes only to /var/lib/headstart and /tmp, so the root may be read-only:
-#   docker run --read-only --tmpfs /tmp -v headstart:/var/lib/headstart -p 8765:8765 headstart
+#   docker run --read-only --tmpfs /tmp -v headstart:/var/lib/headstart -p 8765:8765 \
+#     -e HEADSTART_PLAINTEXT=true headstart
+# which speaks without TLS. With a certificate (docs/security.md) instead of the variable:
+#     -v ./tls:/tls:ro -e HEADSTART_TLS_CERT=/tls/tls.crt -e HEADSTART_TLS_KEY=/tls/tls.key -e HEADSTART_CA=/tls/ca.crt
 # Give `docker stop` more than the server's grace of 30 seconds: docker stop --timeout 40.
 
 FROM python:3.12-slim-trixie AS base
@@ -70,7 +73,7 @@ RUN groupadd --gid 10001 headstart \
     && install --directory --owner=10001 --group=10001 --mode=0750 /var/lib/headstart
 WORKDIR /var/lib/headstart
 VOLUME /var/lib/headstart
-# gRPC, and Prometheus metrics.
+# gRPC, and Prometheus metrics if HEADSTART_METRICS_PORT=9090 asks for them.
 EXPOSE 8765 9090
 # Serving begins when a backbone is warm; until then the check fails, which the start period allows.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=180s --retries=3 \

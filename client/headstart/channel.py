@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +19,7 @@ __all__ = [
     "TlsConfig",
     "channel_options",
     "credentials",
+    "is_local",
     "is_repeated",
     "service_config",
     "target_uri",
@@ -91,6 +93,29 @@ def is_repeated(path: str) -> bool:
     """Whether gRPC itself tries the method of this full name again."""
     service, _, method = path.strip("/").partition("/")
     return method in _REPEATABLE.get(service, ())
+
+
+def is_local(target: str) -> bool:
+    """True if what is sent to a target does not leave this machine."""
+    if target.startswith(("unix:", "unix-abstract:")):
+        return True
+    for scheme in TARGET_SCHEMES:
+        target = target.removeprefix(scheme)
+    # Several addresses, as gRPC takes them; what stands before the last `/` names a DNS server.
+    addresses = target.rpartition("/")[2].split(",")
+    return all(_is_loopback(address) for address in addresses)
+
+
+def _is_loopback(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    # Without a port the colon, if there is one, is part of an IPv6 address.
+    host = (host if host and port.isdigit() and (host.endswith("]") or ":" not in host) else address).strip(
+        "[]"
+    )
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def channel_options(policy: RetryPolicy) -> Sequence[tuple[str, Any]]:

@@ -59,12 +59,13 @@ class Client:
         tls: True or a `TlsConfig` for a secured connection. None: plain text.
         timeout: seconds each call may take, 60 by default. None: no limit. Uploads are not bound by it.
         metadata: sent along with each call.
-        token: sent along as ``authorization: Bearer``; use it over TLS only.
+        token: sent along as ``authorization: Bearer``, over TLS or within this machine only.
         retries: how often a call that no server answered is repeated, or a whole `RetryPolicy`. 0: never.
 
     Raises:
         OSError: a certificate or key cannot be read.
-        ValueError: a certificate came without its key, or a key without its certificate.
+        ValueError: a certificate came without its key, or a key without its certificate; or a token without
+            TLS would leave this machine.
 
     Example:
         >>> with Client("localhost:8765") as client:

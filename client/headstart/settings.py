@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import grpc
 
-from headstart.channel import TlsConfig, credentials
+from headstart.channel import TlsConfig, credentials, is_local
 from headstart.retries import RetryPolicy
 
 __all__ = ["DEFAULT_TARGET", "ConnectionSettings", "connection_settings", "seconds"]
@@ -46,8 +46,14 @@ def connection_settings(
 
     Raises:
         OSError: a certificate or key cannot be read.
-        ValueError: a certificate came without its key, or a key without its certificate.
+        ValueError: a certificate came without its key, or a key without its certificate; or a token would go
+            over the network in plain text.
     """
+    if token is not None and not tls and not is_local(target):
+        raise ValueError(
+            "Expected tls with a token: in plain text everybody on the way can read it. "
+            f"Received: neither tls nor a target on this machine, but {target!r}"
+        )
     sent = [(key.lower(), value) for key, value in (metadata or {}).items()]  # HTTP/2 has no upper case
     if token is not None:
         sent.append(("authorization", f"Bearer {token}"))

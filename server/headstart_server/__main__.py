@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from headstart_server.config import Config
+from headstart_server.config import METRICS_PORT, Config, usual_metrics_port
 
-_CALLS, _FILES, _JOBS = "Calls", "Files and TLS", "Fine-tuning"
+_CALLS, _FILES, _ACCESS, _JOBS = "Calls", "Files and TLS", "Who may do what", "Fine-tuning"
 _WEBHOOKS = "Webhooks"
 _PREDICT, _LIMITS, _LOGS, _BACKBONE = "Prediction", "Limits of input", "Logs", "Backbone"
 
@@ -124,10 +124,20 @@ def serve(
     http_host: Annotated[
         str, _option("http_host", "Address to listen on for HTTP; 0.0.0.0 for all.", _CALLS)
     ] = Config.http_host,
+    plaintext: Annotated[
+        bool, _switch("plaintext", "Allow a port without TLS on another host than the loopback.", _CALLS)
+    ] = Config.plaintext,
     metrics_port: Annotated[
-        int,
-        _option("metrics_port", "Port of Prometheus metrics; -1: none.", _CALLS, min=-1, max=65535),
-    ] = 9090,
+        int | None,
+        _option(
+            "metrics_port",
+            f"Port of Prometheus metrics, without TLS; -1: none. By default {METRICS_PORT} on the loopback, "
+            "else none.",
+            _CALLS,
+            min=-1,
+            max=65535,
+        ),
+    ] = None,
     reflection: Annotated[
         bool, _switch("reflection", "Let clients read the contract from the server.", _CALLS)
     ] = Config.reflection,
@@ -199,6 +209,17 @@ def serve(
         Path | None,
         _option("tls_client_ca", "Certificates that sign clients' (PEM): clients must show one.", _FILES),
     ] = None,
+    access: Annotated[
+        Path | None,
+        _option("access", "TOML file of who may do what; without one everybody everything.", _ACCESS),
+    ] = None,
+    audit_log: Annotated[
+        Path | None,
+        _option("audit_log", "File of who did what, one line of JSON for each call.", _ACCESS),
+    ] = None,
+    audit_all: Annotated[
+        bool, _switch("audit_all", "Write down calls that change nothing, too.", _ACCESS)
+    ] = Config.audit_all,
     backbone: Annotated[
         str,
         _option("backbone", "Default backbone, loaded at start. See: headstart-server backbones.", _BACKBONE),
@@ -447,8 +468,11 @@ def serve(
     settings = {name: value for name, value in locals().items() if name != "config"}
     settings["add_backbone"] = add_backbone or ()
     settings["webhook_allow"] = webhook_allow or ()
-    settings["metrics_port"] = None if metrics_port < 0 else metrics_port
     settings["http_port"] = None if http_port < 0 else http_port
+    if metrics_port is None:
+        settings["metrics_port"] = usual_metrics_port(host)
+    elif metrics_port < 0:
+        settings["metrics_port"] = None
     for name, allowed in (
         ("log_level", _LEVELS),
         ("log_format", _FORMATS),
@@ -481,8 +505,15 @@ def serve(
             from headstart_server.storage.address import artifacts_address
 
             artifacts_address(artifacts)
+        if access is not None:
+            from headstart_server.access.authenticator import Authenticator
+
+            Authenticator(access)
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from None
+    except ModuleNotFoundError as error:
+        typer.echo(f"headstart-server: {error}", err=True)
+        raise typer.Exit(1) from None
 
     from headstart_server.app import serve as run
     from headstart_server.database.migrations import SchemaError
@@ -577,23 +608,57 @@ def prepare(
 
 
 @command.command()
+def token(
+    name: Annotated[str, typer.Argument(help="Whom it is for.", metavar="NAME")],
+) -> None:
+    """Make a token, which is shown this once, and the lines for the access file that let it in."""
+    from headstart_server.access.policy import PolicyError, policy_of
+    from headstart_server.access.tokens import lines_for, make_token
+
+    made = make_token()
+    lines = lines_for(name, made)
+    try:
+        policy_of(tomllib.loads(lines))
+    except (PolicyError, tomllib.TOMLDecodeError):
+        raise typer.BadParameter(
+            f"Expected a name of 1 to 128 of a-z A-Z 0-9 . _ @ -. Received: {name!r}.", param_hint="NAME"
+        ) from None
+    typer.echo("# The token, for the client (HEADSTART_TOKEN); it is kept nowhere:", err=True)
+    typer.echo(made)
+    typer.echo("\n# For the access file:", err=True)
+    typer.echo(lines, nl=False)
+
+
+@command.command()
 def health(
     target: Annotated[
         str, typer.Option("--server", "--target", envvar=_env("server"), help="Address of the server to ask.")
     ] = f"localhost:{Config.port}",
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the answer.", min=0.1)] = 5.0,
     ca: Annotated[
-        Path | None, typer.Option(help="Certificates to trust (PEM); given, the call goes over TLS.")
+        Path | None,
+        typer.Option(envvar=_env("ca"), help="Certificates to trust (PEM); given, the call goes over TLS."),
     ] = None,
+    cert: Annotated[
+        Path | None, typer.Option(envvar=_env("cert"), help="Certificate chain to show (PEM), with --key.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(envvar=_env("key"), help="Its private key (PEM).")] = None,
 ) -> None:
     """Ask a server whether it is serving; exits with 0 if it is, else with 1."""
+    if (cert is None) != (key is None) or (cert is not None and ca is None):
+        raise typer.BadParameter("Expected --cert and --key together, and --ca with them.")
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
     channel = (
         grpc.insecure_channel(target)
         if ca is None
-        else grpc.secure_channel(target, grpc.ssl_channel_credentials(ca.read_bytes()))
+        else grpc.secure_channel(
+            target,
+            grpc.ssl_channel_credentials(
+                ca.read_bytes(), key.read_bytes() if key else None, cert.read_bytes() if cert else None
+            ),
+        )
     )
     with channel:
         try:

@@ -22,6 +22,8 @@ import structlog
 from prometheus_client import start_http_server
 from threadpoolctl import threadpool_limits
 
+from headstart_server.access.audit import AuditLog
+from headstart_server.access.authenticator import Authenticator
 from headstart_server.backbones.backbone import Backbone
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.cores import available_cores
@@ -34,7 +36,7 @@ from headstart_server.backbones.runtimes import (
     default_cache,
     has_gpu,
 )
-from headstart_server.config import Config
+from headstart_server.config import Config, is_loopback
 from headstart_server.database.address import sqlite_file
 from headstart_server.database.database import Database
 from headstart_server.embedding.batcher import Batcher
@@ -75,6 +77,7 @@ from headstart_server.power import Gpus, counters, gpu_gauges, open_gpus
 from headstart_server.prediction.onlooker import Onlooker
 from headstart_server.prediction.predictor import Predictor
 from headstart_server.report.reporter import Reporter
+from headstart_server.rpc.access import AccessInterceptor
 from headstart_server.rpc.calls import CallInterceptor
 from headstart_server.rpc.dialects.asking import Asking
 from headstart_server.rpc.dialects.services import services_of
@@ -85,7 +88,8 @@ from headstart_server.rpc.long_work import LongWork
 from headstart_server.rpc.model_service import ModelService
 from headstart_server.rpc.prediction_service import PredictionService
 from headstart_server.rpc.rates import RateInterceptor, Rates
-from headstart_server.rpc.server import Server, ServerSettings, TlsFiles
+from headstart_server.rpc.server import Server, ServerSettings
+from headstart_server.rpc.tls import TlsFiles
 from headstart_server.storage.places import Places, open_places
 from headstart_server.telemetry import Telemetry, configure_logs, process_age
 from headstart_server.trace_setting import open_tracing
@@ -222,6 +226,8 @@ class App:
         )
         self._webhook_sender = self._sender(webhooks)
         self._follower = Follower(self.ledger, self.changes)
+        self._authenticator = Authenticator(config.access)
+        self._audit = AuditLog(config.audit_log) if config.audit_log else None
         self._add_gauges(gpus)
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
@@ -236,6 +242,9 @@ class App:
         loop.set_default_executor(ThreadPoolExecutor(32, "store"))
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
+        if self._audit is not None:
+            loop.add_signal_handler(signal.SIGHUP, self._audit.reopen)
+        _warn(self._config)
         self._take_over_at_once()
         # First: a gRPC server that was made has to be stopped.
         self._serve_metrics()
@@ -286,6 +295,8 @@ class App:
         self.engine.close()
         self._cache.close()
         self._database.close()
+        if self._audit is not None:
+            self._audit.close()
         for lock in self._locks:
             lock.close()
         log.info("stopped")
@@ -474,6 +485,12 @@ class App:
         return Server(
             settings,
             CallInterceptor(self.telemetry, self.tracing),
+            AccessInterceptor(
+                self._authenticator,
+                lambda job_id: self.ledger.get(job_id).spec.model,
+                self._audit,
+                audits_all=config.audit_all,
+            ),
             fine_tuning=FineTuningService(
                 self.intake,
                 Rebasing(self.intake, self.registry),
@@ -620,6 +637,17 @@ def _lock(data: Path, setting: str, name: str = "lock") -> IO[str]:
             f"--{setting}."
         ) from None
     return file
+
+
+def _warn(config: Config) -> None:
+    """Say what is open, so that nobody has to find out."""
+    if not is_loopback(config.host):
+        if config.access is None:
+            log.warning("everybody_may_do_everything", why="there is no --access file")
+        elif config.tls_cert is None:
+            log.warning(
+                "tokens_can_be_read", why="the port is plain: only within a mesh that has its own TLS"
+            )
 
 
 def _check(places: Places, database: str) -> None:

@@ -2,12 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 
 from headstart_server.energy import GRID_GCO2E_PER_KWH, WATTS_PER_CORE
 
 #: The protocols of other model servers.
 DIALECTS = ("oip", "tfserving")
+#: The usual port of the metrics.
+METRICS_PORT = 9090
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def usual_metrics_port(host: str) -> int | None:
+    """Where metrics are served if no setting says it: they tell of models' names, so only on the loopback."""
+    return METRICS_PORT if is_loopback(host) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +32,7 @@ class Config:
 
     Attributes:
         host: address to listen on.
+        plaintext: whether the port may be without TLS on another address than the loopback.
         port: port of the gRPC services; 0 takes a free one.
         http_port: port of the same calls over HTTP; None serves none, 0 takes a free one.
         http_host: address to listen on for them.
@@ -71,6 +88,9 @@ class Config:
         tls_cert: the server's certificate chain; with `tls_key` the port speaks TLS.
         tls_key: its private key.
         tls_client_ca: certificates that sign clients'; clients must then show one.
+        access: file of who may do what; None lets everybody do everything.
+        audit_log: file of who did what; None keeps none.
+        audit_all: whether it has calls that change nothing, too.
         reflection: whether the contract can be read from the server.
         dialects: protocols of other model servers that the port speaks too, with commas between them: `oip`,
             the Open Inference Protocol, and `tfserving`, TensorFlow Serving's API; `none` for none.
@@ -94,10 +114,11 @@ class Config:
     """
 
     host: str = "127.0.0.1"
+    plaintext: bool = False
     port: int = 8765
     http_port: int | None = None
     http_host: str = "127.0.0.1"
-    metrics_port: int | None = 9090
+    metrics_port: int | None = METRICS_PORT
     data: Path = Path("headstart-data")
     database: str | None = None
     artifacts: str | None = None
@@ -141,6 +162,9 @@ class Config:
     tls_cert: Path | None = None
     tls_key: Path | None = None
     tls_client_ca: Path | None = None
+    access: Path | None = None
+    audit_log: Path | None = None
+    audit_all: bool = False
     reflection: bool = False
     dialects: str = "oip,tfserving"
     keepalive_seconds: float = 60.0
@@ -197,6 +221,16 @@ class Config:
             raise ValueError("Expected both --tls-cert and --tls-key, or neither. Received: one of them.")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise ValueError("Expected --tls-cert and --tls-key with --tls-client-ca. Received: neither.")
+        if self.audit_all and self.audit_log is None:
+            raise ValueError("Expected --audit-log with --audit-all. Received: none.")
+        if self.plaintext and self.tls_cert is not None:
+            raise ValueError("Expected --plaintext or --tls-cert. Received: both.")
+        if self.tls_cert is None and not self.plaintext and not is_loopback(self.host):
+            raise ValueError(
+                "Expected --tls-cert and --tls-key, or --plaintext for a port that anyone on the way can "
+                "read and change, with a --host that other machines reach. Received: neither, with "
+                f"{self.host}."
+            )
 
     @property
     def spoken_dialects(self) -> frozenset[str]:

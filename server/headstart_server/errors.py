@@ -284,6 +284,24 @@ class TrainerDied(HeadstartError):
     reason = "TRAINER_DIED"
 
 
+class Unauthenticated(HeadstartError):
+    """The caller showed nothing that is known here."""
+
+    reason = "UNAUTHENTICATED"
+
+
+class PermissionDenied(HeadstartError):
+    """The caller may not do this."""
+
+    reason = "PERMISSION_DENIED"
+
+
+class KeysUnavailable(HeadstartError):
+    """The keys of a token's issuer cannot be had."""
+
+    reason = "ISSUER_KEYS_UNAVAILABLE"
+
+
 class Away(HeadstartError):
     """Something that the server leans on does not answer; that is no fault of a job.
 

@@ -8,7 +8,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from headstart_server.__main__ import command
-from headstart_server.config import Config
+from headstart_server.config import METRICS_PORT, Config
 
 
 class Command:
@@ -98,3 +98,38 @@ def test_other_dialects_are_refused(settings: Command, told: str) -> None:
     code, message = settings.invoke("--dialects", told)
     assert code == 2
     assert "Expected --dialects of oip, tfserving" in message
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "[::1]", "localhost"])
+def test_the_loopback_needs_no_tls_and_has_metrics(settings: Command, host: str) -> None:
+    assert settings.serve("--host", host).metrics_port == METRICS_PORT
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "[::]", "10.0.0.1", "example.org"])
+def test_another_host_needs_tls_or_a_word_that_it_shall_be_plain(settings: Command, host: str) -> None:
+    code, said = settings.invoke("--host", host)
+    assert (code, "--plaintext" in said) == (2, True)
+
+    assert settings.serve("--host", host, "--plaintext").tls_cert is None
+    assert settings.serve("--host", host, "--tls-cert", "cert", "--tls-key", "key").tls_cert == Path("cert")
+
+
+def test_another_host_has_metrics_only_when_asked_for(settings: Command) -> None:
+    open_port = ("--host", "0.0.0.0", "--plaintext")
+    assert settings.serve(*open_port).metrics_port is None
+    assert settings.serve(*open_port, "--metrics-port", "9090").metrics_port == 9090
+    assert settings.serve("--metrics-port", "-1").metrics_port is None
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--plaintext", "--tls-cert", "cert", "--tls-key", "key"),
+        ("--tls-cert", "cert"),
+        ("--tls-key", "key"),
+        ("--tls-client-ca", "ca"),
+    ],
+)
+def test_no_flag_of_tls_is_taken_that_would_have_no_effect(settings: Command, flags: tuple[str, ...]) -> None:
+    code, said = settings.invoke(*flags)
+    assert (code, "Expected" in said) == (2, True)

@@ -47,12 +47,26 @@ def root(
     tls: Annotated[bool, typer.Option("--tls", help="Secure the connection with TLS.")] = False,
     ca: Annotated[
         Path | None,
-        typer.Option(help="Certificates that the server's is signed by, a PEM file. Means --tls."),
+        typer.Option(
+            envvar="HEADSTART_CA",
+            help="Certificates that the server's is signed by, a PEM file. Means --tls.",
+        ),
+    ] = None,
+    cert: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="HEADSTART_CERT", help="A certificate to show to the server, a PEM file. With --key."
+        ),
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(envvar="HEADSTART_KEY", help="The private key of --cert, a PEM file.")
     ] = None,
     token: Annotated[
         str | None,
         typer.Option(
-            envvar="HEADSTART_TOKEN", help="A bearer token, sent with each call.", show_default=False
+            envvar="HEADSTART_TOKEN",
+            help="A bearer token, sent with each call: over TLS, or to this machine.",
+            show_default=False,
         ),
     ] = None,
     timeout: Annotated[float, typer.Option(min=0.001, help="Seconds a call may take.")] = 60.0,
@@ -75,7 +89,7 @@ def root(
     """
     context.obj = Session(
         server=checked_server(server),
-        tls=TlsConfig(ca=ca) if ca else tls,
+        tls=TlsConfig(ca=ca, cert=cert, key=key) if ca or cert or key else tls,
         token=token,
         timeout=timeout,
         as_json=as_json,

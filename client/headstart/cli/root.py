@@ -13,7 +13,7 @@ from headstart.errors import HeadstartError
 __all__ = ["RootGroup"]
 
 _FLAGS = frozenset({"--json", "--tls"})
-_VALUES = frozenset({"--server", "--ca", "--token", "--timeout"})
+_VALUES = frozenset({"--server", "--ca", "--cert", "--key", "--token", "--timeout"})
 
 
 class RootGroup(TyperGroup):

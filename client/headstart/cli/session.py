@@ -70,8 +70,9 @@ class Session:
         """A command line to try next on the same server."""
         server = "" if self.server == DEFAULT_TARGET else f"--server {self.server} "
         tls = "--tls " if self.tls else ""
-        if isinstance(self.tls, TlsConfig) and isinstance(self.tls.ca, Path):
-            tls = f"--ca {self.tls.ca} "
+        if isinstance(self.tls, TlsConfig):
+            files = {"--ca": self.tls.ca, "--cert": self.tls.cert, "--key": self.tls.key}
+            tls = "".join(f"{flag} {path} " for flag, path in files.items() if isinstance(path, Path))
         return f"headstart {server}{tls}{arguments}"
 
 

@@ -4,6 +4,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import Connection, func, select, tuple_
 
+from headstart_server.access.rights import Scope
+from headstart_server.database.scoped import within
 from headstart_server.database.tables import job_events, jobs
 from headstart_server.jobs import rows
 from headstart_server.jobs.job import Job, JobEvent, JobState
@@ -16,6 +18,7 @@ def listed(
     connection: Connection,
     *,
     model: str,
+    scope: Scope | None = None,
     states: Sequence[JobState],
     before: tuple[float, str] | None,
     limit: int,
@@ -24,6 +27,8 @@ def listed(
     query = select(jobs)
     if model:
         query = query.where(jobs.c.model == model)
+    if scope is not None:
+        query = query.where(within(jobs.c.model, scope))
     if states:
         query = query.where(jobs.c.state.in_([state.value for state in states]))
     if before is not None:

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 import structlog
 from sqlalchemy import Connection, exists, func, insert, select, update
 
+from headstart_server.access.rights import Scope
 from headstart_server.database.database import Database
 from headstart_server.database.locks import Lock
+from headstart_server.database.scoped import within
 from headstart_server.database.tables import forgotten, jobs
 from headstart_server.errors import ArtifactDamaged, ExampleNotFound, InvalidField, VersionNotFound
 from headstart_server.jobs.archives import CHUNK
@@ -99,12 +101,13 @@ class Forgetting:
         self._drop = drop
         self._seen = 0
 
-    def forget(self, example_id: str, model: str = "") -> Forgotten:
+    def forget(self, example_id: str, model: str = "", scope: Scope | None = None) -> Forgotten:
         """Delete the data of an example, wherever it was sent with this id. Safe to repeat.
 
         Args:
             example_id: the id it was sent with.
             model: only the examples of this model; empty for all models.
+            scope: only those of models within it; None for all.
 
         Raises:
             InvalidField: the id is empty.
@@ -116,7 +119,7 @@ class Forgetting:
             raise InvalidField("Expected the id of an example. Received: none.", field="example_id")
         if model:
             self._registry.model(model)
-        found = self._find(example_id, model)
+        found = self._find(example_id, model, scope)
         if not found.places and not found.unread:
             where = f"of model '{model}' " if model else ""
             raise ExampleNotFound(
@@ -163,17 +166,17 @@ class Forgetting:
             self._drop({row.digest for row in found}, {row.archive for row in found})
             self._seen = max(self._seen, *(row.number for row in found))
 
-    def _find(self, example_id: str, model: str) -> _Found:
+    def _find(self, example_id: str, model: str, scope: Scope | None) -> _Found:
         found = _Found()
         # Jobs first: one that ends after the look has a version when versions are looked at.
-        for job_id in self._under_way(model):
+        for job_id in self._under_way(model, scope):
             try:
                 if found.add(self._datasets.listed(job_id).examples, example_id):
                     found.job_ids.append(job_id)
             except ArtifactDamaged:
                 # It ended meanwhile, or fails for the damage.
                 continue
-        for version in self._registry.all_versions(model):
+        for version in self._registry.all_versions(model, scope):
             name = (version.model, version.number)
             try:
                 listed = self._registry.examples(version)
@@ -186,10 +189,12 @@ class Forgetting:
                 found.versions.append(name)
         return found
 
-    def _under_way(self, model: str) -> Sequence[str]:
+    def _under_way(self, model: str, scope: Scope | None) -> Sequence[str]:
         query = select(jobs.c.job_id).where(under_way()).order_by(jobs.c.created)
         if model:
             query = query.where(jobs.c.model == model)
+        if scope is not None:
+            query = query.where(within(jobs.c.model, scope))
         with self._database.read() as connection:
             return list(connection.execute(query).scalars())
 

@@ -84,6 +84,7 @@ class Upload:
         parent: the version that it goes on from; None for none, and for a repeated call.
         repeated: whether the request id was accepted before: then the examples are only told apart from
             those.
+        tenant: on whose behalf; empty for nobody's.
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class Upload:
         candidates: Candidates | None = None,
         parent: Parent | None,
         repeated: bool,
+        tenant: str = "",
     ) -> None:
         self._intake = intake
         self._asked = asked
@@ -107,6 +109,7 @@ class Upload:
         self._request_id = request_id
         self._parent = parent
         self._repeated = repeated
+        self._tenant = tenant
         self._job_id = uuid.uuid4().hex
         # Opened with the first piece of work: an upload whose caller left before leaves nothing behind.
         self._writer: DatasetWriter | None = None
@@ -161,6 +164,7 @@ class Upload:
                 request_hash=request_hash,
                 archives=writer.archives,
                 trace_context=self._intake.tracing.context(),
+                tenant=self._tenant,
             )
             try:
                 job = self._intake.ledger.submit(submission)
@@ -174,7 +178,7 @@ class Upload:
         return job
 
     def _earlier(self, request_hash: str) -> Job:
-        job = self._intake.ledger.replayed(self._request_id, request_hash)
+        job = self._intake.ledger.replayed(self._request_id, request_hash, self._tenant)
         if job is None:
             raise JobNotFound(
                 "The job that this request id was accepted for has just been forgotten. Send the call again."
@@ -347,7 +351,7 @@ class Intake:
         self._closed = threading.Event()
         self._looking = threading.Lock()
 
-    def open(self, spec: FineTuneSpec, request_id: str, *, validate_only: bool) -> Upload:
+    def open(self, spec: FineTuneSpec, request_id: str, *, validate_only: bool, tenant: str = "") -> Upload:
         """Open an upload; close it whatever comes.
 
         Args:
@@ -355,6 +359,7 @@ class Intake:
                 content as the first example's.
             request_id: the caller's id; empty for none.
             validate_only: whether no job shall come of it.
+            tenant: on whose behalf; empty for nobody's.
 
         Raises:
             InvalidField: a part of the spec is not in its range.
@@ -367,7 +372,9 @@ class Intake:
         self.check_open()
         spec = spec.check()
         check_request_id(request_id)
-        earlier = self.ledger.replayed(request_id) if request_id and not validate_only else None
+        earlier = None
+        if request_id and not validate_only:
+            earlier = self.ledger.replayed(request_id, tenant=tenant)
         parent = None
         if spec.has_parent and earlier is None:
             parent = find_parent(self._registry, spec, self.datasets.forgotten)
@@ -385,6 +392,7 @@ class Intake:
             parent=parent,
             repeated=earlier is not None,
             previews=validate_only,
+            tenant=tenant,
         )
 
     def upload(
@@ -396,6 +404,7 @@ class Intake:
         parent: Parent | None,
         repeated: bool,
         previews: bool = False,
+        tenant: str = "",
     ) -> Upload:
         """Open an upload for a checked spec.
 
@@ -407,6 +416,7 @@ class Intake:
             parent: the version that it goes on from; None for none, and for a repeated call.
             repeated: whether the request id was accepted before.
             previews: whether no job shall come of it.
+            tenant: on whose behalf; empty for nobody's.
 
         Raises:
             InvalidField, BackboneNotFound or JobQueueFull: as `open`.
@@ -423,7 +433,7 @@ class Intake:
             check_recipe(self.engine.info(""), spec.recipe)
         if not previews and not request_id:
             # Told before the examples are sent. With a request id the job may be there already.
-            self.ledger.check_room()
+            self.ledger.check_room(tenant)
         full = spec if info is None else replace(spec, backbone=info.name)
         if parent is not None:
             full = replace(full, parent_version=parent.number, parent_alias=None)
@@ -436,6 +446,7 @@ class Intake:
             candidates=candidates,
             parent=parent,
             repeated=repeated,
+            tenant=tenant,
         )
 
     def check_open(self) -> None:

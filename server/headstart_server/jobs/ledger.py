@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 from sqlalchemy import select, update
 
+from headstart_server.access.rights import Scope
 from headstart_server.database.database import Database
 from headstart_server.database.locks import Lock
 from headstart_server.database.tables import jobs
@@ -425,6 +426,7 @@ class Ledger:
         self,
         *,
         model: str,
+        scope: Scope | None = None,
         states: Sequence[JobState],
         before: tuple[float, str] | None,
         limit: int,
@@ -433,12 +435,15 @@ class Ledger:
 
         Args:
             model: only those of this model; empty for all.
+            scope: only those of models within it; None for all.
             states: only those in one of these; empty for all.
             before: only those after this (created, job_id) in the list.
             limit: most jobs to return.
         """
         with self._database.snapshot() as connection:
-            return asking.listed(connection, model=model, states=states, before=before, limit=limit)
+            return asking.listed(
+                connection, model=model, scope=scope, states=states, before=before, limit=limit
+            )
 
     def events(self, job_id: str, after: int) -> Sequence[JobEvent]:
         """The events of a job with a number above `after`, in order.

@@ -102,12 +102,13 @@ class Rebasing:
         self._intake = intake
         self._registry = registry
 
-    def accept(self, spec: RebaseSpec, request_id: str) -> Job:
+    def accept(self, spec: RebaseSpec, request_id: str, tenant: str = "") -> Job:
         """Accept a rebase.
 
         Args:
             spec: what to do.
             request_id: the caller's id; empty for none.
+            tenant: on whose behalf; empty for nobody's.
 
         Returns:
             The job; an earlier one if the request id was accepted before.
@@ -122,7 +123,7 @@ class Rebasing:
         check_request_id(request_id)
         # Of a repeated call: what it names may be gone by now.
         asked = spec.fine_tune()
-        repeated = bool(request_id) and self._intake.ledger.replayed(request_id) is not None
+        repeated = bool(request_id) and (self._intake.ledger.replayed(request_id, tenant=tenant) is not None)
         parent, full = None, asked
         info = None if asked.chooses_backbone else self._intake.engine.info(asked.backbone)
         if not repeated:
@@ -132,7 +133,9 @@ class Rebasing:
             if info is not None and parent.examples:
                 check_kind(info, parent.examples[0].kind, "backbone")
         said = {**asked.to_json(), "rebase": True, **({"recipe": None} if spec.recipe is None else {})}
-        upload = self._intake.upload(full, request_id, asked=said, parent=parent, repeated=repeated)
+        upload = self._intake.upload(
+            full, request_id, asked=said, parent=parent, repeated=repeated, tenant=tenant
+        )
         with closing(upload):
             return upload.accept()
 

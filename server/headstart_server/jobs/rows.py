@@ -89,10 +89,15 @@ def get(connection: Connection, job_id: str, *, lock: bool = False) -> Job:
     query = select(jobs).where(jobs.c.job_id == job_id)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
-        raise JobNotFound(
-            f"There is no job '{job_id[:80]}'. List the jobs there are.", metadata={"job_id": job_id[:80]}
-        )
+        raise no_job(job_id)
     return job(connection, row)
+
+
+def no_job(job_id: str) -> JobNotFound:
+    """The error that there is no such job."""
+    return JobNotFound(
+        f"There is no job '{job_id[:80]}'. List the jobs there are.", metadata={"job_id": job_id[:80]}
+    )
 
 
 def job(connection: Connection, row: Row[Any]) -> Job:

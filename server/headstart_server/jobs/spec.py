@@ -17,7 +17,7 @@ from headstart_server.learning.recipe import (
     recipe_json,
 )
 from headstart_server.learning.task import Task
-from headstart_server.models.names import check_alias_name, check_model_name
+from headstart_server.models.names import check_alias_name, check_full_name
 
 #: The backbone's name where it is left open.
 AUTO = "auto"
@@ -99,7 +99,7 @@ class FineTuneSpec:
         Raises:
             InvalidField: names the first that is not.
         """
-        check_model_name(self.model, "spec.model")
+        check_full_name(self.model, "spec.model")
         if self.alias is not None:
             check_alias_name(self.alias, "spec.alias")
         _check_range("spec.held_out_share", self.held_out_share, 0.0, 0.9)

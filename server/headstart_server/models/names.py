@@ -2,7 +2,11 @@
 
 import re
 
+from headstart_server.access.tenants import SEPARATOR
 from headstart_server.errors import InvalidField
+
+#: Most characters of a model's name, that of its tenant before it included.
+MAX_MODEL_NAME = 128
 
 # \Z, not $: the latter would let a trailing newline pass.
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
@@ -21,6 +25,19 @@ def check_model_name(name: str, field: str = "model") -> str:
             f"or a digit. Received: {_shown(name)}.",
             field=field,
         )
+    return name
+
+
+def check_full_name(name: str, field: str = "model") -> str:
+    """Return the name if it may be a model's within the server: that of its tenant may stand before it.
+
+    Raises:
+        InvalidField: it may not.
+    """
+    tenant, separator, own = name.rpartition(SEPARATOR)
+    if separator and not _MODEL.match(tenant):
+        own = name
+    check_model_name(own, field)
     return name
 
 

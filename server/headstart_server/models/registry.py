@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, and_, delete, insert, or_, select, update
 
+from headstart_server.access.rights import Scope
 from headstart_server.database.clock import DatabaseClock
 from headstart_server.database.database import Database
+from headstart_server.database.scoped import within
 from headstart_server.database.tables import aliases, models, versions
 from headstart_server.errors import (
     AliasNotFound,
@@ -223,15 +225,13 @@ class Registry:
                 raise rows.no_model(name)
             return self._seen_here(rows.model_of(connection, row))
 
-    def models(self, *, after: str, limit: int) -> list[Model]:
-        """Models by name, those after a name."""
+    def models(self, *, after: str, limit: int, scope: Scope | None = None) -> list[Model]:
+        """Models by name, those after a name; with a scope only those within it."""
+        query = select(models).where(models.c.name > after, models.c.deleted.is_(None))
+        if scope is not None:
+            query = query.where(within(models.c.name, scope))
         with self._database.snapshot() as connection:
-            found = connection.execute(
-                select(models)
-                .where(models.c.name > after, models.c.deleted.is_(None))
-                .order_by(models.c.name)
-                .limit(limit)
-            ).all()
+            found = connection.execute(query.order_by(models.c.name).limit(limit)).all()
             return [self._seen_here(rows.model_of(connection, row)) for row in found]
 
     def version(self, model: str, number: int) -> Version:
@@ -261,11 +261,12 @@ class Registry:
                 replace(rows.version_of(row, named), is_resident=int(row.number) in resident) for row in found
             ]
 
-    def all_versions(self, model: str = "") -> Iterator[Version]:
+    def all_versions(self, model: str = "", scope: Scope | None = None) -> Iterator[Version]:
         """Every version there is, by model and number; read in parts, so those that come or go may be missed.
 
         Args:
             model: only those of this model; empty for all.
+            scope: only those of models within it; None for all.
         """
         after = ("", 0)
         while True:
@@ -275,6 +276,8 @@ class Registry:
             query = rows.select_versions().where(here).order_by(versions.c.model, versions.c.number)
             if model:
                 query = query.where(versions.c.model == model)
+            if scope is not None:
+                query = query.where(within(versions.c.model, scope))
             with self._database.snapshot() as connection:
                 found = connection.execute(query.limit(_VERSIONS_AT_ONCE)).all()
             if not found:

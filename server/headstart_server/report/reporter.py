@@ -1,9 +1,10 @@
 """Gathers what is known about a version and writes it in the form that is wanted."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
+from headstart_server.access.tenants import own_name
 from headstart_server.backbones.backbone import Content
 from headstart_server.backbones.thumbnails import thumbnail
 from headstart_server.models.registry import Registry
@@ -46,6 +47,12 @@ class Report:
     media_type: str
 
 
+def _shown(version: Version) -> Version:
+    """A version as its tenant knows it."""
+    name = own_name(version.model)
+    return replace(version, model=name, manifest=replace(version.manifest, model=name))
+
+
 class Reporter:
     """Writes reports.
 
@@ -70,7 +77,7 @@ class Reporter:
         version, evaluation, findings = self._registry.evaluation(selector)
         indexes = pictured(evaluation, findings) if form is ReportFormat.HTML else []
         facts = ReportFacts(
-            version=version,
+            version=_shown(version),
             evaluation=evaluation,
             findings=findings,
             samples=self._samples(version, indexes) if indexes else {},

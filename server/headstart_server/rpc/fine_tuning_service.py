@@ -8,11 +8,13 @@ from headstart.v1 import fine_tuning_service_pb2 as pb
 from headstart.v1 import fine_tuning_service_pb2_grpc as stubs
 from headstart.v1 import job_pb2
 from headstart.v1.input_pb2 import Example
+from headstart_server.access.rights import Right
 from headstart_server.errors import DatabaseAway, InvalidField
 from headstart_server.jobs.intake import Intake, Upload
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.jobs.rebasing import Rebasing
+from headstart_server.rpc.caller import scope, tenant
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.choosing_messages import rebase_spec_of
 from headstart_server.rpc.example_stream import stream_parts
@@ -72,7 +74,11 @@ class FineTuningService(stubs.FineTuningServiceServicer):
                 message = await anext(parts)
                 validate_only = message.validate_only
                 upload = await asyncio.to_thread(
-                    self._intake.open, spec_of(message), message.request_id, validate_only=validate_only
+                    self._intake.open,
+                    spec_of(message),
+                    message.request_id,
+                    validate_only=validate_only,
+                    tenant=tenant(),
                 )
                 count = 0
                 async for batch in parts:
@@ -92,7 +98,9 @@ class FineTuningService(stubs.FineTuningServiceServicer):
     async def Rebase(self, request: pb.RebaseRequest, context: Context) -> pb.RebaseResponse:
         spec = rebase_spec_of(request)
         # Shielded: as above.
-        job = await asyncio.shield(asyncio.to_thread(self._rebasing.accept, spec, request.request_id))
+        job = await asyncio.shield(
+            asyncio.to_thread(self._rebasing.accept, spec, request.request_id, tenant())
+        )
         return pb.RebaseResponse(job=await self._message(job))
 
     async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusResponse:
@@ -118,6 +126,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         found = await asyncio.to_thread(
             self._ledger.list,
             model=request.model,
+            scope=scope(Right.TRAIN),
             states=[_state_of(number) for number in request.states],
             before=None if key is None else (key[0], key[1]),
             limit=size + 1,

@@ -3,6 +3,7 @@
 from google.rpc import status_pb2
 
 from headstart.v1 import fine_tuning_service_pb2, job_pb2
+from headstart_server.access.tenants import tenant_of, without_tenant
 from headstart_server.jobs.forecast import Times
 from headstart_server.jobs.intake import Validation
 from headstart_server.jobs.job import Job, JobError, JobEvent, JobState, JobStep, Progress
@@ -46,7 +47,7 @@ def job_message(job: Job, likely: Times | None = None) -> job_pb2.Job:
         spec=spec_message(job.spec),
         progress=_progress_message(job.progress),
         version=job.version,
-        error=_error_message(job.error),
+        error=_error_message(job.error, tenant_of(job.spec.model)),
         example_count=job.example_count,
         class_count=job.class_count,
         dataset_digest=job.dataset_digest,
@@ -121,8 +122,11 @@ def _webhook_message(webhook: Webhook | None) -> job_pb2.WebhookDelivery | None:
     )
 
 
-def _error_message(error: JobError | None) -> status_pb2.Status | None:
-    return None if error is None else reason_status(error.reason, error.message, dict(error.metadata))
+def _error_message(error: JobError | None, tenant: str) -> status_pb2.Status | None:
+    if error is None:
+        return None
+    metadata = {name: without_tenant(tenant, value) for name, value in error.metadata.items()}
+    return reason_status(error.reason, without_tenant(tenant, error.message), metadata)
 
 
 def fault_message(fault: ExampleFault) -> job_pb2.ExampleFault:

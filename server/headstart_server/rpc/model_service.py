@@ -5,12 +5,14 @@ from collections.abc import Callable
 
 from headstart.v1 import model_service_pb2 as pb
 from headstart.v1 import model_service_pb2_grpc as stubs
+from headstart_server.access.rights import Right, Scope
 from headstart_server.embedding.engine import Engine
 from headstart_server.jobs.forgetting import Forgotten
 from headstart_server.models.names import check_alias_name
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Selector
 from headstart_server.report.reporter import Reporter
+from headstart_server.rpc.caller import scope
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.evaluation_messages import evaluation_message
 from headstart_server.rpc.finding_messages import findings_message
@@ -32,7 +34,7 @@ class ModelService(stubs.ModelServiceServicer):
         registry: knows models and versions.
         engine: knows backbones.
         reporter: writes reports.
-        forget: deletes the data of an example, by its id and model.
+        forget: deletes the data of an example, by its id and model, within a scope.
         long_work: where reports are written and examples forgotten.
     """
 
@@ -41,7 +43,7 @@ class ModelService(stubs.ModelServiceServicer):
         registry: Registry,
         engine: Engine,
         reporter: Reporter,
-        forget: Callable[[str, str], Forgotten],
+        forget: Callable[[str, str, Scope | None], Forgotten],
         long_work: LongWork,
     ) -> None:
         self._registry = registry
@@ -53,7 +55,9 @@ class ModelService(stubs.ModelServiceServicer):
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         size = page_size_of(request.page_size)
         key = page_key(request.page_token, str)
-        found = await asyncio.to_thread(self._registry.models, after=key[0] if key else "", limit=size + 1)
+        found = await asyncio.to_thread(
+            self._registry.models, after=key[0] if key else "", limit=size + 1, scope=scope()
+        )
         models = found[:size]
         return pb.ListModelsResponse(
             models=[model_message(model) for model in models],
@@ -99,7 +103,7 @@ class ModelService(stubs.ModelServiceServicer):
     async def DeleteExample(
         self, request: pb.DeleteExampleRequest, context: Context
     ) -> pb.DeleteExampleResponse:
-        found = await self._long_work.run(self._forget, request.example_id, request.model)
+        found = await self._long_work.run(self._forget, request.example_id, request.model, scope(Right.ADMIN))
         return pb.DeleteExampleResponse(
             versions=[pb.VersionName(model=model, version=number) for model, number in found.versions],
             unread_versions=[pb.VersionName(model=model, version=number) for model, number in found.unread],

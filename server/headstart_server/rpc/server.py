@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -25,6 +24,7 @@ from headstart_server.rpc.calls import CallInterceptor
 from headstart_server.rpc.dialects.binding import BoundService
 from headstart_server.rpc.dialects.described import DescribedPools
 from headstart_server.rpc.http.methods import Methods
+from headstart_server.rpc.tls import TlsFiles, server_credentials
 
 #: Seconds in which a stopping server takes calls in before it closes their connections: until
 #: none has come for a moment, at least as long as callers pause before they try again, and at most so long.
@@ -43,21 +43,6 @@ SERVICE_NAMES = tuple(
         (evaluation_service_pb2, "EvaluationService"),
     )
 )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TlsFiles:
-    """PEM files of a TLS port.
-
-    Attributes:
-        cert: the server's certificate chain.
-        key: its private key.
-        client_ca: certificates that sign clients'; None takes clients without certificates.
-    """
-
-    cert: Path
-    key: Path
-    client_ca: Path | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +74,7 @@ class Server:
     Args:
         settings: how the port behaves.
         interceptor: what happens around every call.
+        access: lets calls in; None takes all.
         fine_tuning: the FineTuningService.
         prediction: the PredictionService.
         models: the ModelService.
@@ -104,6 +90,7 @@ class Server:
         self,
         settings: ServerSettings,
         interceptor: CallInterceptor,
+        access: grpc.aio.ServerInterceptor | None = None,
         *,
         fine_tuning: fine_tuning_service_pb2_grpc.FineTuningServiceServicer,
         prediction: prediction_service_pb2_grpc.PredictionServiceServicer,
@@ -115,7 +102,7 @@ class Server:
         self._names = (*SERVICE_NAMES, *(service.name for service in further))
         self._health = health_aio.HealthServicer()
         self._interceptor = interceptor
-        interceptors = [interceptor, *([rates] if rates else [])]
+        interceptors = [each for each in (interceptor, access, rates) if each is not None]
         self._server = grpc.aio.server(
             interceptors=interceptors,
             options=_options(settings),
@@ -200,21 +187,11 @@ class Server:
         try:
             if settings.tls is None:
                 return self._server.add_insecure_port(settings.address)
-            return self._server.add_secure_port(settings.address, _credentials(settings.tls))
+            return self._server.add_secure_port(settings.address, server_credentials(settings.tls))
         except RuntimeError as error:
-            hint = ", or its TLS files are no PEM certificate and key" if settings.tls else ""
             raise OSError(
-                f"Cannot listen on {settings.address}: the address is taken or not of this machine{hint}."
+                f"Cannot listen on {settings.address}: the address is taken or not of this machine."
             ) from error
-
-
-def _credentials(files: TlsFiles) -> grpc.ServerCredentials:
-    client_ca = files.client_ca.read_bytes() if files.client_ca else None
-    return grpc.ssl_server_credentials(
-        [(files.key.read_bytes(), files.cert.read_bytes())],
-        root_certificates=client_ca,
-        require_client_auth=client_ca is not None,
-    )
 
 
 def _options(settings: ServerSettings) -> list[tuple[str, int]]:

@@ -101,7 +101,7 @@ def test_a_certificate_that_is_not_there_is_named(tmp_path):
 
 def test_settings_come_in_many_forms():
     settings = connection_settings(
-        "here:1",
+        "localhost:1",
         tls=None,
         timeout=timedelta(minutes=1),
         metadata={"X-A": "b"},
@@ -112,3 +112,41 @@ def test_settings_come_in_many_forms():
     assert settings.timeout == 60
     assert settings.retries.attempts == 3
     assert settings.metadata == (("x-a", "b"), ("authorization", "Bearer t"))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "localhost:8765",
+        "127.0.0.1:8765",
+        "[::1]:8765",
+        "dns:///localhost:8765",
+        "ipv4:127.0.0.1:8765,127.0.0.2:8765",
+        "ipv6:[::1]:8765",
+        "unix:/run/headstart.sock",
+    ],
+)
+def test_a_token_may_go_to_this_machine_in_plain_text(target):
+    sent = connection_settings(target, tls=None, timeout=None, metadata=None, token="t", retries=0)
+    assert ("authorization", "Bearer t") in sent.metadata
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "headstart:8765",
+        "10.0.0.1:8765",
+        "localhost.example:8765",
+        "127.0.0.1.example:8765",
+        "dns:///headstart:8765",
+        "dns://127.0.0.1/headstart:8765",
+        "ipv4:127.0.0.1:8765,10.0.0.1:8765",
+        "[2001:db8::1]:8765",
+        "xds:///headstart",
+    ],
+)
+def test_a_token_leaves_this_machine_over_tls_only(target):
+    arguments = {"timeout": None, "metadata": None, "token": "t", "retries": 0}
+    with pytest.raises(ValueError, match="Expected tls with a token"):
+        connection_settings(target, tls=None, **arguments)
+    assert connection_settings(target, tls=True, **arguments).credentials is not None

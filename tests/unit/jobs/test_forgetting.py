@@ -11,6 +11,7 @@ from zipfile import ZipFile
 import pytest
 
 from fakes import Desk, FakeBackbone, ManualClock
+from headstart_server.access.rights import Scope
 from headstart_server.embedding.cache import content_digest
 from headstart_server.errors import ArtifactDamaged, ExampleNotFound, InvalidField, ModelNotFound, StorageAway
 from headstart_server.jobs.forgetting import AGAIN_SECONDS
@@ -43,6 +44,18 @@ def test_content_and_features_go_and_the_versions_trained_on_it_are_told(bench: 
     assert (found.contents, list(found.job_ids), list(found.unread)) == (1, [], [])
     assert CAT.content not in on_disk(bench)
     assert pet("cat", 1).content in on_disk(bench)
+
+
+def test_only_the_examples_of_a_scope_are_deleted(bench: Workbench) -> None:
+    for model in ("pets", "red/pets", "red/cars"):
+        bench.published(pets(4), model=model)
+    found = bench.forgetting.forget("cat0", scope=Scope(tenant="red", models=("p*",)))
+    assert found.versions == [("red/pets", 1)]
+    assert CAT.content in on_disk(bench)
+    with pytest.raises(ExampleNotFound):
+        bench.forgetting.forget("cat0", scope=Scope(tenant="blue"))
+    found = bench.forgetting.forget("cat0", scope=Scope())
+    assert found.versions == [("pets", 1)]
 
 
 def test_its_features_are_computed_anew_when_it_comes_again(bench: Workbench) -> None:

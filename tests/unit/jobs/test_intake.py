@@ -69,9 +69,13 @@ class Counter:
     def count(self) -> None:
         self.accepted += 1
 
-    def open(self, request_id: str = "", *, validate_only: bool = False, **spec: object) -> Upload:
+    def open(
+        self, request_id: str = "", *, validate_only: bool = False, tenant: str = "", **spec: object
+    ) -> Upload:
         fields = {"model": "pets", "backbone": "", **spec}
-        return self.intake.open(FineTuneSpec(**fields), request_id, validate_only=validate_only)
+        return self.intake.open(
+            FineTuneSpec(**fields), request_id, validate_only=validate_only, tenant=tenant
+        )
 
     def files(self) -> list[str]:
         return sorted(path.name for path in self.folder.iterdir())
@@ -239,6 +243,23 @@ def test_a_full_queue_is_told_before_the_examples_are_sent(tmp_path: Path, shelf
         counter.open()
     counter.open("r").close()
     counter.open(validate_only=True).close()
+
+
+def test_limits_and_request_ids_are_each_tenants_own(tmp_path: Path, shelf: Shelf) -> None:
+    desk = Desk(shelf, limits=QueueLimits(queued=9, queued_per_tenant=1))
+    counter = Counter(tmp_path, desk.ledger, desk.shelf.registry)
+    ids = {}
+    for tenant in ("", "red", "blue"):
+        upload = counter.open("r", tenant=tenant)
+        upload.add(pets(2))
+        ids[tenant] = upload.accept().job_id
+        with pytest.raises(JobQueueFull, match="a tenant may have 1"):
+            counter.open(tenant=tenant)
+    assert len(set(ids.values())) == 3
+    again = counter.open("r", tenant="red")
+    again.add(pets(2))
+    assert again.accept().job_id == ids["red"]
+    again.close()
 
 
 @pytest.mark.parametrize(

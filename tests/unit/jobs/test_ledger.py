@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fakes import PATIENCE, Desk, ManualClock, Shelf
+from headstart_server.access.rights import Scope
 from headstart_server.errors import JobNotFound, JobQueueFull, ModelNotFound, QuotaExceeded, RequestIdReused
 from headstart_server.jobs.job import Findings, Job, JobError, JobState, JobStep, Progress
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
@@ -426,6 +427,22 @@ def test_a_list_holds_what_was_asked_for(desk: Desk) -> None:
     assert listed("pets") == ["c", "b", "a"]
     assert listed("pets", JobState.FAILED, JobState.RUNNING) == ["b", "a"]
     assert listed("cars", JobState.RUNNING) == []
+
+
+def test_a_list_holds_the_jobs_of_a_scope(desk: Desk) -> None:
+    for place, model in enumerate(("pets", "cars", "red/pets", "red/cars")):
+        desk.submit(str(place), model=model)
+
+    def listed(scope: Scope | None, model: str = "") -> list[str]:
+        found = desk.ledger.list(model=model, scope=scope, states=[], before=None, limit=9)
+        return sorted(job.job_id for job in found)
+
+    assert listed(None) == ["0", "1", "2", "3"]
+    assert listed(Scope()) == ["0", "1"]
+    assert listed(Scope(models=("pets",))) == ["0"]
+    assert listed(Scope(tenant="red", models=("c*",))) == ["3"]
+    assert listed(Scope(tenant="red"), "pets") == []
+    assert listed(Scope(tenant="red"), "red/pets") == ["2"]
 
 
 def test_what_is_under_way_is_known_by_model_and_by_job(desk: Desk) -> None:

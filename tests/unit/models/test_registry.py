@@ -12,6 +12,7 @@ from sqlalchemy import Connection, delete
 from sqlalchemy.exc import IntegrityError
 
 from fakes import PATIENCE, ManualClock, Shelf, make_head, make_manifest
+from headstart_server.access.rights import Scope
 from headstart_server.database.database import Database
 from headstart_server.database.tables import versions
 from headstart_server.errors import (
@@ -614,6 +615,32 @@ def test_models_come_by_name_in_pages(shelf: Shelf) -> None:
         pages.append([model.name for model in page])
         after = page[-1].name
     assert pages == [["Pets", "ants"], ["ants-2", "birds"], ["cars"]]
+
+
+@pytest.mark.parametrize(
+    ("scope", "names"),
+    [
+        (Scope(), ["100%", "Pets", "pets", "pets-1"]),
+        (Scope(models=("pets*",)), ["pets", "pets-1"]),
+        (Scope(models=("pets", "P*")), ["Pets", "pets"]),
+        (Scope(models=("1*",)), ["100%"]),
+        (Scope(models=("_ets*",)), []),
+        (Scope(models=()), []),
+        (Scope(models=("red/*", "red/pets")), []),
+        (Scope(tenant="red"), ["red/cars", "red/pets"]),
+        (Scope(tenant="red", models=("pets*",)), ["red/pets"]),
+        (Scope(tenant="Red"), []),
+        (Scope(tenant="re"), []),
+    ],
+)
+def test_a_scope_has_the_models_of_one_tenant_that_fit(shelf: Shelf, scope: Scope, names: list[str]) -> None:
+    for name in ("Pets", "pets", "pets-1", "100%", "red/pets", "red/cars", "blue/pets"):
+        shelf.publish(name)
+    found = shelf.registry.models(after="", limit=9, scope=scope)
+    # Whether capital letters come first is the database's.
+    assert sorted(model.name for model in found) == names
+    versions = shelf.registry.all_versions(scope=scope)
+    assert sorted(version.model for version in versions) == names
 
 
 def test_versions_come_newest_first_in_pages(shelf: Shelf) -> None:

@@ -61,6 +61,8 @@ def test_it_exposes_grpc_and_metrics(image: Any) -> None:
 def test_it_listens_outside_the_container_and_writes_only_to_its_volume_and_tmp(image: Any) -> None:
     settings = dict(pair.split("=", 1) for line in image.all("ENV") for pair in line.split())
     assert settings["HEADSTART_HOST"] == "0.0.0.0"
+    # Whoever runs it decides between a certificate and a plain port.
+    assert "HEADSTART_PLAINTEXT" not in settings
     assert settings["HEADSTART_DATA"] == image.last("VOLUME")
     assert settings["KERAS_HOME"].startswith("/tmp/")
     assert settings["PYTHONUNBUFFERED"] == "1"

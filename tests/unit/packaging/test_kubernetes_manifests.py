@@ -8,6 +8,8 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
+from headstart_server.config import Config
+
 OVERLAYS = ["cpu", "gpu", "cluster", "production"]
 #: Those whose pod has all there is on its volume.
 ALONE = ["cpu", "gpu"]
@@ -142,6 +144,16 @@ def test_the_image_has_the_tag_of_this_release(overlay: str, container: Document
 def test_the_image_is_told_to_serve(container: Document) -> None:
     assert "command" not in container
     assert container["args"] == ["serve"]
+
+
+def test_it_starts_on_the_pods_address_without_tls_as_the_readme_says(
+    documents: dict[str, Document], stages: dict[str, Any]
+) -> None:
+    settings = documents["ConfigMap"]["data"]
+    image = dict(pair.split("=", 1) for line in stages["cpu"].all("ENV") for pair in line.split())
+    config = Config(host=image["HEADSTART_HOST"], plaintext=settings["HEADSTART_PLAINTEXT"] == "true")
+    assert config.tls_cert is None
+    assert settings["HEADSTART_METRICS_PORT"] == "9090"
 
 
 def test_all_probes_ask_the_grpc_health_service(container: Document) -> None:

@@ -9,11 +9,13 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart_server.access.rights import Scope
 from headstart_server.backbones.backbone import BackboneInfo, Modality
 from headstart_server.embedding.engine import Engine
 from headstart_server.errors import HeadstartError, InvalidField
 from headstart_server.models.registry import Registry
 from headstart_server.prediction.answers import Answer
+from headstart_server.rpc.caller import scope
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.dialects import open_inference_pb2 as pb
 from headstart_server.rpc.dialects.asking import Asking, selector_of
@@ -178,13 +180,13 @@ class OpenInferenceService:
     async def RepositoryIndex(
         self, request: pb.RepositoryIndexRequest, context: Context
     ) -> pb.RepositoryIndexResponse:
-        return await self._long_work.run(self._index, request.ready)
+        return await self._long_work.run(self._index, request.ready, scope())
 
     async def RepositoryModelLoad(
         self, request: pb.RepositoryModelLoadRequest, context: Context
     ) -> pb.RepositoryModelLoadResponse:
         # Versions load themselves when they are asked: this does it before.
-        name = request.model_name or request.repository_name
+        name = request.model_name
         await self._asking.find(selector_of(name, "", "model_name"))
         return pb.RepositoryModelLoadResponse(model_name=name, isLoaded=True)
 
@@ -195,7 +197,7 @@ class OpenInferenceService:
             grpc.StatusCode.UNIMPLEMENTED,
             "Expected no unloading: versions that are not used leave the memory by themselves, and answer "
             "again when they are asked. To delete them, call DeleteVersion or DeleteModel of "
-            f"headstart.v1.ModelService. Received: '{request.model_name or request.repository_name}'.",
+            f"headstart.v1.ModelService. Received: '{request.model_name}'.",
         )
         raise AssertionError("abort raises")
 
@@ -207,9 +209,11 @@ class OpenInferenceService:
                 error_message=status_of(error).message, infer_response=pb.ModelInferResponse(id=request.id)
             )
 
-    def _index(self, only_ready: bool) -> pb.RepositoryIndexResponse:
+    def _index(self, only_ready: bool, among: Scope | None) -> pb.RepositoryIndexResponse:
         response = pb.RepositoryIndexResponse()
         for version in self._registry.all_versions():
+            if among is not None and not among.covers(version.model):
+                continue
             reason = reason_unready(self._engine, version)
             if only_ready and reason:
                 continue

@@ -1,0 +1,153 @@
+"""Tells who is calling, by what they show, from an access file that may change."""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from headstart_server.access.issuer import Issuer, issuer_name
+from headstart_server.access.policy import IssuerSettings, Policy, PolicyError, read_policy
+from headstart_server.access.rights import EVERYBODY, Principal
+from headstart_server.access.tokens import token_hash
+from headstart_server.errors import Unauthenticated
+
+log = structlog.get_logger(__name__)
+
+_Stamp = tuple[int, int, int]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shown:
+    """What a caller showed.
+
+    Attributes:
+        token: their bearer token; None for none.
+        certificate_names: the names in their certificate, which was checked by the port.
+    """
+
+    token: str | None = None
+    certificate_names: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caller:
+    """Who is calling.
+
+    Attributes:
+        principal: who may do what.
+        subject: whom an issuer's token is about; empty for others.
+    """
+
+    principal: Principal
+    subject: str = ""
+
+
+class Authenticator:
+    """Tells who is calling.
+
+    The file is looked at with every call and read again when it has changed. One that cannot be read, or is
+    not what it has to be, changes nothing: who was let in before still is, and the log says why.
+
+    Args:
+        path: the access file; None lets everybody in.
+
+    Raises:
+        OSError: it cannot be read.
+        PolicyError: it is not what it has to be.
+        ModuleNotFoundError: it has issuers, and what they need is not installed.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._policy = Policy()
+        self._issuers: Mapping[str, tuple[IssuerSettings, Issuer]] = {}
+        self._stamp: _Stamp | None = None
+        self._told = ""
+        if path is not None:
+            self._stamp = _stamp(path)
+            self._take(read_policy(path))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether everybody may do everything."""
+        return self._path is None
+
+    def may_wait(self, shown: Shown) -> bool:
+        """Whether to tell who is calling may take a while: then it is for a thread."""
+        return shown.token is not None and shown.token.count(".") == 2
+
+    def identify(self, shown: Shown) -> Caller:
+        """Who is calling. A token goes before a certificate.
+
+        Raises:
+            Unauthenticated: nothing was shown, or nothing that is known.
+            KeysUnavailable: the keys of a token's issuer cannot be had.
+        """
+        if self._path is None:
+            return Caller(principal=EVERYBODY)
+        self._renew(self._path)
+        if shown.token is not None:
+            return self._of_token(shown.token)
+        for name in shown.certificate_names:
+            if name in self._policy.by_certificate:
+                return Caller(principal=self._policy.by_certificate[name])
+        if shown.certificate_names:
+            raise Unauthenticated(
+                "Expected a certificate with a name that is known here, or a token. Received: another "
+                "certificate and no token."
+            )
+        raise Unauthenticated("Expected metadata 'authorization: Bearer TOKEN'. Received: none.")
+
+    def _of_token(self, token: str) -> Caller:
+        policy, issuers = self._policy, self._issuers
+        # Found by its hash: how long that takes tells nothing about the token.
+        known = policy.by_token.get(token_hash(token))
+        if known is not None:
+            return Caller(principal=known)
+        name = issuer_name(token) if issuers else None
+        if name not in issuers or name is None:
+            raise Unauthenticated("Expected a token that is known here. Received: another.")
+        claims = issuers[name][1].claims(token)
+        subject = str(claims.get("sub", ""))
+        for bearer in policy.bearers:
+            if bearer.fits(name, claims):
+                return Caller(principal=bearer.principal, subject=subject)
+        raise Unauthenticated("Expected a token with claims that are known here. Received: others.")
+
+    def _renew(self, path: Path) -> None:
+        try:
+            if _stamp(path) == self._stamp:
+                return
+            with self._lock:
+                stamp = _stamp(path)
+                if stamp == self._stamp:
+                    return
+                # Noted first: a file that is wrong is not read with every call.
+                self._stamp = stamp
+                self._take(read_policy(path))
+        except (OSError, PolicyError, ModuleNotFoundError) as error:
+            self._tell(error)
+        else:
+            self._told = ""
+            log.info("access_file_read", path=str(path))
+
+    def _tell(self, error: Exception) -> None:
+        if str(error) != self._told:
+            self._told = str(error)
+            log.error("access_file_not_read", path=str(self._path), why=str(error))
+
+    def _take(self, policy: Policy) -> None:
+        # Issuers that stay as they are keep their keys.
+        made = {}
+        for name, settings in policy.issuers.items():
+            before = self._issuers.get(name)
+            made[name] = before if before and before[0] == settings else (settings, Issuer(settings))
+        self._policy, self._issuers = policy, made
+
+
+def _stamp(path: Path) -> _Stamp:
+    stat = path.stat()
+    return (stat.st_mtime_ns, stat.st_size, stat.st_ino)

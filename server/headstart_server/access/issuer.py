@@ -1,0 +1,91 @@
+"""Tokens of an OpenID issuer: JSON Web Tokens (RFC 7519), checked against its keys."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from headstart_server.access.key_set import KeysAwayError, KeySet
+from headstart_server.access.policy import IssuerSettings
+from headstart_server.errors import KeysUnavailable, Unauthenticated
+
+try:
+    import jwt
+except ModuleNotFoundError:  # the extra `oidc`
+    jwt = None  # type: ignore[assignment]
+
+
+def check_installed() -> None:
+    """Check that tokens of issuers can be checked.
+
+    Raises:
+        ModuleNotFoundError: what that needs is not installed.
+    """
+    if jwt is None:
+        raise ModuleNotFoundError("The access file has issuers: pip install 'headstart[oidc]'.", name="jwt")
+
+
+class Issuer:
+    """Checks the tokens of one issuer.
+
+    Args:
+        settings: what its tokens have to be.
+        keys: its keys; None takes those that the settings name.
+    """
+
+    def __init__(self, settings: IssuerSettings, keys: KeySet | None = None) -> None:
+        check_installed()
+        self._settings = settings
+        self._keys = keys or KeySet(settings.keys, _key)
+
+    def claims(self, token: str) -> Mapping[str, Any]:
+        """What a token says. May wait for the network.
+
+        Raises:
+            Unauthenticated: its signature, issuer, audience or times are not what they have to be.
+            KeysUnavailable: the issuer's keys cannot be had.
+        """
+        settings = self._settings
+        try:
+            key = self._keys.key(str(jwt.get_unverified_header(token).get("kid")))
+            if key is None:
+                raise Unauthenticated(
+                    "Expected a token signed by a key of its issuer. Received: another key."
+                )
+            claims: Mapping[str, Any] = jwt.decode(
+                token,
+                key,
+                algorithms=list(settings.algorithms),
+                audience=settings.audience,
+                issuer=settings.issuer,
+                leeway=settings.leeway_seconds,
+                options={"require": ["exp", "iss", "aud"]},
+            )
+        except KeysAwayError:
+            raise KeysUnavailable(
+                f"The keys of the issuer {settings.issuer} cannot be had. Try again in a moment.",
+                retry_after=10.0,
+            ) from None
+        except jwt.PyJWTError as error:
+            raise Unauthenticated(
+                f"Expected a token of {settings.issuer} for {settings.audience} that is valid now. "
+                f"Received: another ({type(error).__name__})."
+            ) from None
+        return claims
+
+
+def issuer_name(token: str) -> str | None:
+    """The issuer that a token says it is of, unchecked; None if it is no JSON Web Token."""
+    if jwt is None or token.count(".") != 2:
+        return None
+    try:
+        name = jwt.decode(token, options={"verify_signature": False}).get("iss")
+    except jwt.PyJWTError:
+        return None
+    return name if isinstance(name, str) else None
+
+
+def _key(entry: Mapping[str, Any]) -> Any:
+    """A key of its JSON form; None for one that signs nothing that is taken."""
+    try:
+        return jwt.PyJWK(dict(entry))
+    except jwt.PyJWTError:
+        return None

@@ -1,0 +1,239 @@
+"""The access file: who may do what, as TOML. See docs/security.md for its form."""
+
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from headstart_server.access.rights import Grant, Principal, Right
+
+_HASH = re.compile(r"[0-9a-f]{64}\Z")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}\Z")
+_TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}\Z")
+_PATTERN = re.compile(r"(\*|[A-Za-z0-9][A-Za-z0-9._-]{0,127}\*?)\Z")
+#: Kinds of signatures that are taken: all of them need a private key, which only the issuer has.
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+
+
+class PolicyError(ValueError):
+    """The access file is not what it has to be."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IssuerSettings:
+    """An OpenID issuer whose tokens are taken.
+
+    Attributes:
+        issuer: what the claim ``iss`` has to be.
+        audience: what the claim ``aud`` has to be, or to have among others.
+        keys: an ``https://`` address of its key set, or a file.
+        leeway_seconds: how far clocks may be apart.
+        algorithms: kinds of signatures that are taken.
+    """
+
+    issuer: str
+    audience: str
+    keys: str
+    leeway_seconds: float = 30.0
+    algorithms: tuple[str, ...] = ("RS256", "ES256")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bearer:
+    """Somebody whom an issuer's token names.
+
+    Attributes:
+        issuer: whose token it has to be.
+        claims: what it has to say; of a claim that is a list, what has to be in it.
+        principal: who that is.
+    """
+
+    issuer: str
+    claims: Mapping[str, str]
+    principal: Principal
+
+    def fits(self, issuer: str, claims: Mapping[str, Any]) -> bool:
+        """Whether a token of an issuer with such claims names them."""
+        return self.issuer == issuer and all(
+            wanted in found if isinstance(found := claims.get(name), list) else found == wanted
+            for name, wanted in self.claims.items()
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Policy:
+    """Who may do what.
+
+    Attributes:
+        by_token: principals by the hash of a token.
+        by_certificate: principals by a name in their certificate.
+        bearers: those whom issuers name; the first that fits counts.
+        issuers: the issuers, by name.
+    """
+
+    by_token: Mapping[str, Principal] = field(default_factory=dict)
+    by_certificate: Mapping[str, Principal] = field(default_factory=dict)
+    bearers: Sequence[Bearer] = ()
+    issuers: Mapping[str, IssuerSettings] = field(default_factory=dict)
+
+
+def read_policy(path: Path) -> Policy:
+    """Read an access file.
+
+    Raises:
+        OSError: it cannot be read.
+        PolicyError: it is not what it has to be.
+    """
+    try:
+        return policy_of(tomllib.loads(path.read_text()))
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise PolicyError(f"The access file {path} cannot be read as TOML: {error}.") from None
+    except PolicyError as error:
+        raise PolicyError(f"The access file {path}: {error}") from None
+
+
+def policy_of(document: Mapping[str, Any]) -> Policy:
+    """The policy of a document.
+
+    Raises:
+        PolicyError: names the entry at fault, what was expected and what came.
+    """
+    _known(document, {"principals", "issuers"}, "the file")
+    issuers: dict[str, IssuerSettings] = {}
+    for place, entry in enumerate(_tables(document, "issuers")):
+        made = _issuer(entry, f"issuers[{place}]")
+        if made.issuer in issuers:
+            raise PolicyError(f"Expected each issuer once. Received: {made.issuer!r} again.")
+        issuers[made.issuer] = made
+    by_token: dict[str, Principal] = {}
+    by_certificate: dict[str, Principal] = {}
+    bearers, names = [], set[str]()
+    for place, entry in enumerate(_tables(document, "principals")):
+        where = f"principals[{place}]"
+        keys = {"name", "tenant", "grants", "token_sha256", "certificates", "issuer", "claims"}
+        _known(entry, keys, where)
+        principal = _principal(entry, where)
+        if principal.name in names:
+            raise PolicyError(f"Expected each principal once. Received: {principal.name!r} again.")
+        names.add(principal.name)
+        ways = 0
+        for key, known in (("token_sha256", by_token), ("certificates", by_certificate)):
+            for value in _strings(entry, key, where):
+                if key == "token_sha256" and not _HASH.match(value):
+                    # A token that was put here by mistake must not get into a log.
+                    raise PolicyError(
+                        f"Expected SHA-256 sums of 64 hexadecimal digits in small letters in {where}."
+                        f"token_sha256. Received: {len(value)} other characters."
+                    )
+                if value in known:
+                    raise PolicyError(f"Expected a {key} of one principal only. Received: {where}'s again.")
+                known[value] = principal
+                ways += 1
+        if "issuer" in entry or "claims" in entry:
+            bearers.append(_bearer(entry, principal, issuers, where))
+            ways += 1
+        if not ways:
+            raise PolicyError(
+                f"Expected token_sha256, certificates, or issuer and claims in {where}. Received: none."
+            )
+    return Policy(by_token=by_token, by_certificate=by_certificate, bearers=bearers, issuers=issuers)
+
+
+def _principal(entry: Mapping[str, Any], where: str) -> Principal:
+    tenant = entry.get("tenant", "")
+    if tenant != "":
+        _matching(tenant, _TENANT, f"{where}.tenant", "1 to 63 of a-z A-Z 0-9 . _ -")
+    grants = [
+        _grant(grant, f"{where}.grants[{place}]") for place, grant in enumerate(_tables(entry, "grants"))
+    ]
+    if not grants:
+        raise PolicyError(f"Expected grants in {where}. Received: none.")
+    name = _matching(entry.get("name"), _NAME, f"{where}.name", "1 to 128 of a-z A-Z 0-9 . _ @ -")
+    return Principal(name=name, tenant=tenant, grants=tuple(grants))
+
+
+def _grant(entry: Mapping[str, Any], where: str) -> Grant:
+    _known(entry, {"rights", "models"}, where)
+    rights = _strings(entry, "rights", where)
+    unknown = [right for right in rights if right not in set(Right)]
+    if unknown or not rights:
+        raise PolicyError(
+            f"Expected some of {', '.join(Right)} in {where}.rights. Received: "
+            f"{repr(unknown[0]) if unknown else 'none'}."
+        )
+    models = _strings(entry, "models", where)
+    for pattern in models:
+        _matching(pattern, _PATTERN, f"{where}.models", "names of models, or how they begin, and *")
+    if not models:
+        raise PolicyError(f"Expected models in {where}; '*' stands for all. Received: none.")
+    return Grant(rights=frozenset(map(Right, rights)), models=tuple(models))
+
+
+def _bearer(
+    entry: Mapping[str, Any], principal: Principal, issuers: Mapping[str, IssuerSettings], where: str
+) -> Bearer:
+    issuer, claims = entry.get("issuer"), entry.get("claims")
+    if not isinstance(issuer, str) or issuer not in issuers:
+        raise PolicyError(
+            f"Expected one of the file's issuers in {where}.issuer: {', '.join(issuers) or 'there is none'}. "
+            f"Received: {issuer!r}."
+        )
+    # Without a claim everybody whom the issuer knows would be this principal.
+    if not isinstance(claims, dict) or not claims or not all(isinstance(v, str) for v in claims.values()):
+        raise PolicyError(f"Expected at least one claim, each a text, in {where}.claims. Received: others.")
+    return Bearer(issuer=issuer, claims=claims, principal=principal)
+
+
+def _issuer(entry: Mapping[str, Any], where: str) -> IssuerSettings:
+    _known(entry, {"issuer", "audience", "keys", "leeway_seconds", "algorithms"}, where)
+    for name in ("issuer", "audience", "keys"):
+        if not isinstance(entry.get(name), str) or not entry[name]:
+            raise PolicyError(f"Expected a text in {where}.{name}. Received: {entry.get(name)!r}.")
+    keys = entry["keys"]
+    if "://" in keys and not keys.startswith(("https://", "http://127.0.0.1:", "http://localhost:")):
+        raise PolicyError(f"Expected an https:// address or a file in {where}.keys. Received: {keys!r}.")
+    leeway = entry.get("leeway_seconds", 30.0)
+    if isinstance(leeway, bool) or not isinstance(leeway, (int, float)) or not 0 <= leeway <= 300:
+        raise PolicyError(f"Expected 0 to 300 in {where}.leeway_seconds. Received: {leeway!r}.")
+    algorithms = _strings(entry, "algorithms", where) or ["RS256", "ES256"]
+    if set(algorithms) - set(ALGORITHMS):
+        raise PolicyError(
+            f"Expected some of {', '.join(ALGORITHMS)} in {where}.algorithms. Received: {algorithms!r}."
+        )
+    return IssuerSettings(
+        issuer=entry["issuer"],
+        audience=entry["audience"],
+        keys=keys,
+        leeway_seconds=float(leeway),
+        algorithms=tuple(algorithms),
+    )
+
+
+def _known(entry: Mapping[str, Any], keys: set[str], where: str) -> None:
+    unknown = sorted(set(entry) - keys)
+    if unknown:
+        raise PolicyError(
+            f"Expected nothing but {', '.join(sorted(keys))} in {where}. Received: {unknown[0]!r}."
+        )
+
+
+def _tables(entry: Mapping[str, Any], key: str) -> Sequence[Mapping[str, Any]]:
+    found = entry.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+        raise PolicyError(f"Expected a list of tables in {key}. Received: {type(found).__name__}.")
+    return found
+
+
+def _strings(entry: Mapping[str, Any], key: str, where: str) -> Sequence[str]:
+    found = entry.get(key, [])
+    if not isinstance(found, list) or not all(isinstance(item, str) and item for item in found):
+        raise PolicyError(f"Expected a list of texts in {where}.{key}. Received: another value.")
+    return found
+
+
+def _matching(value: Any, pattern: re.Pattern[str], where: str, expected: str) -> str:
+    if not isinstance(value, str) or not pattern.match(value):
+        raise PolicyError(f"Expected {expected} in {where}. Received: {value!r}.")
+    return value

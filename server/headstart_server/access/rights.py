@@ -1,0 +1,90 @@
+"""Rights, and who has them on which models."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from enum import StrEnum
+
+from headstart_server.access.tenants import own_name, tenant_of
+
+
+class Right(StrEnum):
+    """What somebody may do. None of them includes another."""
+
+    PREDICT = "predict"
+    TRAIN = "train"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grant:
+    """Rights on some models.
+
+    Attributes:
+        rights: what may be done.
+        models: names of models, or what they begin with, followed by ``*``.
+    """
+
+    rights: frozenset[Right]
+    models: tuple[str, ...]
+
+    def covers(self, model: str) -> bool:
+        """Whether it is about a model of this name."""
+        return any(fits(pattern, model) for pattern in self.models)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Principal:
+    """Somebody who may call.
+
+    Attributes:
+        name: for the audit log and for people.
+        tenant: whose models and jobs there are for them; empty for those of no tenant.
+        grants: what they may do.
+    """
+
+    name: str
+    tenant: str = ""
+    grants: tuple[Grant, ...] = ()
+
+    def has(self, right: Right) -> bool:
+        """Whether they have a right on any model."""
+        return any(right in grant.rights for grant in self.grants)
+
+    def knows(self, model: str) -> bool:
+        """Whether they have any right on models of this name."""
+        return any(grant.covers(model) for grant in self.grants)
+
+    def may(self, right: Right, model: str) -> bool:
+        """Whether they have this right on models of this name."""
+        return any(right in grant.rights and grant.covers(model) for grant in self.grants)
+
+    def scope(self, rights: Collection[Right] = tuple(Right)) -> "Scope":
+        """The models on which they have one of some rights."""
+        found = [name for grant in self.grants if grant.rights & set(rights) for name in grant.models]
+        return Scope(tenant=self.tenant, models=tuple(dict.fromkeys(found)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scope:
+    """Some of the models of one tenant.
+
+    Attributes:
+        tenant: the tenant; empty for none.
+        models: as in `Grant`.
+    """
+
+    tenant: str = ""
+    models: tuple[str, ...] = ("*",)
+
+    def covers(self, full: str) -> bool:
+        """Whether a model, by its name within the server, is among them."""
+        return tenant_of(full) == self.tenant and any(fits(each, own_name(full)) for each in self.models)
+
+
+#: Whoever calls a server that has no access file.
+EVERYBODY = Principal(name="", grants=(Grant(rights=frozenset(Right), models=("*",)),))
+
+
+def fits(pattern: str, model: str) -> bool:
+    """Whether a name is the pattern, or begins with what stands before its ``*``."""
+    return model.startswith(pattern[:-1]) if pattern.endswith("*") else model == pattern

@@ -1,0 +1,28 @@
+"""Narrows what is read to some of the models of one tenant."""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, func, or_
+
+from headstart_server.access.rights import Scope
+from headstart_server.access.tenants import SEPARATOR, full_name
+
+
+def within(column: ColumnElement[Any], scope: Scope) -> ColumnElement[bool]:
+    """Whether a column holds the full name of a model of a scope.
+
+    Beginnings are cut off and compared: LIKE takes capital letters for small ones in SQLite, and an order of
+    names depends on a language in PostgreSQL.
+    """
+    begins = [_fits(column, full_name(scope.tenant, pattern)) for pattern in scope.models]
+    mine = or_(False, *begins)
+    if scope.tenant:
+        return mine
+    return and_(mine, ~column.contains(SEPARATOR, autoescape=True))
+
+
+def _fits(column: ColumnElement[Any], pattern: str) -> ColumnElement[bool]:
+    if not pattern.endswith("*"):
+        return column == pattern
+    begin = pattern[:-1]
+    return func.substr(column, 1, len(begin)) == begin

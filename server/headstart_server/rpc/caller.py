@@ -1,0 +1,31 @@
+"""Who makes the call that is being answered, for the services that answer it."""
+
+from contextvars import ContextVar
+
+from headstart_server.access.authenticator import Caller
+from headstart_server.access.rights import EVERYBODY, Right, Scope
+
+# Each call is a task of its own, and threads that work for it get a copy.
+_CALLER: ContextVar[Caller] = ContextVar("caller")
+_EVERYBODY = Caller(principal=EVERYBODY)
+
+
+def set_caller(caller: Caller) -> None:
+    """Tell who makes the call of this task."""
+    _CALLER.set(caller)
+
+
+def caller() -> Caller:
+    """Who makes the call; whoever it is where nobody was told apart."""
+    return _CALLER.get(_EVERYBODY)
+
+
+def tenant() -> str:
+    """The tenant on whose behalf it is made; empty for none."""
+    return caller().principal.tenant
+
+
+def scope(*rights: Right) -> Scope | None:
+    """The models on which the caller has one of some rights; None for all that there are."""
+    principal = caller().principal
+    return None if principal is EVERYBODY else principal.scope(rights or tuple(Right))

@@ -1,0 +1,100 @@
+"""The one table of what each method needs. A method without a row is refused."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+
+from headstart_server.access.rights import Right
+
+
+class Subject(Enum):
+    """What the right has to be on."""
+
+    #: Everybody may call.
+    NONE = "none"
+    #: Any model will do.
+    ANY = "any"
+    #: Any model will do, and only what is of such models is told.
+    LISTED = "listed"
+    #: Each model that the request names.
+    MODEL = "model"
+    #: The model of the job that the request names.
+    JOB = "job"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rule:
+    """What a method needs.
+
+    Attributes:
+        on: what the right has to be on.
+        rights: of which one is needed.
+        makes: whether it may make the model that it names.
+        changes: whether it changes something, so that the audit log has it.
+        all_without_model: whether a request without a model is about all of them; then the method itself
+            keeps to those that the caller has the right on.
+    """
+
+    on: Subject
+    rights: frozenset[Right] = frozenset()
+    makes: bool = False
+    changes: bool = False
+    all_without_model: bool = False
+
+
+_PREDICT, _TRAIN, _ADMIN = (frozenset({right}) for right in Right)
+_SOME = frozenset(Right)
+
+_OPEN = Rule(on=Subject.NONE)
+_V1 = "/headstart.v1."
+_OIP = "/inference.GRPCInferenceService/"
+_TFS = "/tensorflow.serving."
+
+RULES: Mapping[str, Rule] = {
+    "/grpc.health.v1.Health/Check": _OPEN,
+    "/grpc.health.v1.Health/List": _OPEN,
+    "/grpc.health.v1.Health/Watch": _OPEN,
+    # There only when it was asked for.
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": _OPEN,
+    f"{_V1}PredictionService/Predict": Rule(on=Subject.MODEL, rights=_PREDICT),
+    f"{_V1}PredictionService/Embed": Rule(on=Subject.ANY, rights=_PREDICT),
+    f"{_V1}EvaluationService/Evaluate": Rule(on=Subject.MODEL, rights=_PREDICT),
+    # On the examples that the versions were trained on.
+    f"{_V1}EvaluationService/Compare": Rule(on=Subject.MODEL, rights=_TRAIN),
+    f"{_V1}FineTuningService/FineTune": Rule(on=Subject.MODEL, rights=_TRAIN, makes=True, changes=True),
+    f"{_V1}FineTuningService/Rebase": Rule(on=Subject.MODEL, rights=_TRAIN, changes=True),
+    f"{_V1}FineTuningService/Status": Rule(on=Subject.JOB, rights=_TRAIN),
+    f"{_V1}FineTuningService/Watch": Rule(on=Subject.JOB, rights=_TRAIN),
+    f"{_V1}FineTuningService/Cancel": Rule(on=Subject.JOB, rights=_TRAIN, changes=True),
+    f"{_V1}FineTuningService/ListJobs": Rule(on=Subject.LISTED, rights=_TRAIN),
+    f"{_V1}ModelService/ListModels": Rule(on=Subject.LISTED, rights=_SOME),
+    f"{_V1}ModelService/GetModel": Rule(on=Subject.MODEL, rights=_SOME),
+    f"{_V1}ModelService/SetAlias": Rule(on=Subject.MODEL, rights=_TRAIN, changes=True),
+    f"{_V1}ModelService/DeleteVersion": Rule(on=Subject.MODEL, rights=_ADMIN, changes=True),
+    f"{_V1}ModelService/DeleteModel": Rule(on=Subject.MODEL, rights=_ADMIN, changes=True),
+    f"{_V1}ModelService/DeleteExample": Rule(
+        on=Subject.MODEL, rights=_ADMIN, changes=True, all_without_model=True
+    ),
+    # Both show what was trained on: ids and labels, and pictures.
+    f"{_V1}ModelService/GetEvaluation": Rule(on=Subject.MODEL, rights=_TRAIN),
+    f"{_V1}ModelService/GetReport": Rule(on=Subject.MODEL, rights=_TRAIN),
+    f"{_V1}ModelService/ListBackbones": Rule(on=Subject.ANY, rights=_SOME),
+    # Health, by another name, and which protocol this is.
+    f"{_OIP}ServerLive": _OPEN,
+    f"{_OIP}ServerReady": _OPEN,
+    f"{_OIP}ServerMetadata": _OPEN,
+    f"{_OIP}ModelReady": Rule(on=Subject.MODEL, rights=_PREDICT),
+    f"{_OIP}ModelMetadata": Rule(on=Subject.MODEL, rights=_PREDICT),
+    f"{_OIP}ModelConfig": Rule(on=Subject.MODEL, rights=_PREDICT),
+    f"{_OIP}ModelInfer": Rule(on=Subject.MODEL, rights=_PREDICT),
+    f"{_OIP}ModelStreamInfer": Rule(on=Subject.MODEL, rights=_PREDICT),
+    f"{_OIP}RepositoryIndex": Rule(on=Subject.LISTED, rights=_SOME),
+    f"{_OIP}RepositoryModelLoad": Rule(on=Subject.MODEL, rights=_PREDICT),
+    f"{_OIP}RepositoryModelUnload": Rule(on=Subject.MODEL, rights=_PREDICT),
+    f"{_TFS}PredictionService/Predict": Rule(on=Subject.MODEL, rights=_PREDICT),
+    f"{_TFS}PredictionService/Classify": Rule(on=Subject.MODEL, rights=_PREDICT),
+    f"{_TFS}PredictionService/Regress": Rule(on=Subject.MODEL, rights=_PREDICT),
+    f"{_TFS}PredictionService/GetModelMetadata": Rule(on=Subject.MODEL, rights=_PREDICT),
+    f"{_TFS}ModelService/GetModelStatus": Rule(on=Subject.MODEL, rights=_PREDICT),
+    f"{_TFS}ModelService/HandleReloadConfigRequest": Rule(on=Subject.ANY, rights=_ADMIN),
+}

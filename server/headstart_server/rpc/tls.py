@@ -1,0 +1,126 @@
+"""The certificates of a TLS port, read anew when their files change."""
+
+import ssl
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import structlog
+
+log = structlog.get_logger(__name__)
+
+_Stamp = tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TlsFiles:
+    """PEM files of a TLS port.
+
+    Attributes:
+        cert: the server's certificate chain.
+        key: its private key.
+        client_ca: certificates that sign clients'; None takes clients without certificates.
+    """
+
+    cert: Path
+    key: Path
+    client_ca: Path | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All of them."""
+        return (self.cert, self.key, *([self.client_ca] if self.client_ca else ()))
+
+
+class Certificates:
+    """What is shown to clients that connect: the files as they were when they last fitted together.
+
+    Whoever connects has the files looked at, so that renewed ones hold from the next connection on;
+    connections that are there go on. Files that cannot be read, or of which the key is not the certificate's,
+    as in the middle of a renewal, change nothing.
+
+    Args:
+        files: where they are.
+
+    Raises:
+        OSError: a file cannot be read, or they are no certificate and key that fit together.
+    """
+
+    def __init__(self, files: TlsFiles) -> None:
+        self._files = files
+        self._lock = threading.Lock()
+        self._stamp = _stamp(files)
+        self._refused: _Stamp | None = None
+        self._shown = _read(files)
+
+    @property
+    def shown(self) -> grpc.ServerCertificateConfiguration:
+        """What is shown now."""
+        return self._shown
+
+    def renewed(self) -> grpc.ServerCertificateConfiguration | None:
+        """What is to be shown from now on; None if that is what was shown before."""
+        with self._lock:
+            try:
+                stamp = _stamp(self._files)
+                if stamp in (self._stamp, self._refused):
+                    return None
+                try:
+                    shown = _read(self._files)
+                except OSError:
+                    # The same files are not read again and again; a file that changes meanwhile is.
+                    self._refused = stamp
+                    raise
+                if _stamp(self._files) != stamp:
+                    return None
+            except OSError as error:
+                log.warning("tls_files_not_renewed", why=str(error))
+                return None
+            self._stamp, self._refused, self._shown = stamp, None, shown
+        log.info("tls_files_renewed", cert=str(self._files.cert))
+        return shown
+
+
+def server_credentials(files: TlsFiles) -> grpc.ServerCredentials:
+    """The credentials of a port.
+
+    Raises:
+        OSError: as `Certificates`.
+    """
+    certificates = Certificates(files)
+    return grpc.dynamic_ssl_server_credentials(
+        certificates.shown,
+        certificates.renewed,  # type: ignore[arg-type]  # None is taken: nothing new
+        require_client_authentication=files.client_ca is not None,
+    )
+
+
+def _read(files: TlsFiles) -> grpc.ServerCertificateConfiguration:
+    # gRPC tells nobody what is wrong with a file.
+    for path in files.paths:
+        path.read_bytes()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        context.load_cert_chain(files.cert, files.key, password="")
+    except (ssl.SSLError, ValueError) as error:
+        raise OSError(
+            f"Expected a PEM certificate in {files.cert} and its private key, without a password, in "
+            f"{files.key}. Received: {error}."
+        ) from None
+    client_ca = None
+    if files.client_ca is not None:
+        client_ca = files.client_ca.read_bytes()
+        try:
+            context.load_verify_locations(files.client_ca)
+        except ssl.SSLError as error:
+            raise OSError(f"Expected PEM certificates in {files.client_ca}. Received: {error}.") from None
+    return grpc.ssl_server_certificate_configuration(
+        [(files.key.read_bytes(), files.cert.read_bytes())], root_certificates=client_ca
+    )
+
+
+def _stamp(files: TlsFiles) -> _Stamp:
+    """Tells files from what they were: a mounted secret is another file when it changes."""
+    stats = [path.stat() for path in files.paths]
+    return tuple((stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in stats)

@@ -1,0 +1,48 @@
+"""Certificates for tests, signed by an authority of their own."""
+
+import datetime
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+PEM = serialization.Encoding.PEM
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A certificate and its key, both in PEM."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    @property
+    def chain(self) -> bytes:
+        return self.certificate.public_bytes(PEM)
+
+    @property
+    def private(self) -> bytes:
+        return self.key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+
+
+def identity(name: str, issuer: Identity | None = None, *more: x509.GeneralName) -> Identity:
+    """A certificate for the loopback and further names; its own issuer if none is given."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1")), *more])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.certificate.subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+        .add_extension(names, critical=False)
+    )
+    return Identity(builder.sign(issuer.key if issuer else key, hashes.SHA256()), key)

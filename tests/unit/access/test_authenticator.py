@@ -1,0 +1,299 @@
+"""Who is calling: by token, by an issuer's token, or by certificate; and what changes while it runs."""
+
+import hmac
+import json
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from headstart_server.access.authenticator import Authenticator, Shown
+from headstart_server.access.issuer import Issuer
+from headstart_server.access.key_set import KeysAwayError, KeySet
+from headstart_server.access.policy import IssuerSettings, PolicyError
+from headstart_server.access.tokens import token_hash
+from headstart_server.errors import KeysUnavailable, Unauthenticated
+
+NAME = "https://id.example"
+KEY = ec.generate_private_key(ec.SECP256R1())
+OTHER = ec.generate_private_key(ec.SECP256R1())
+RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def jwk(key: Any, kid: str) -> dict[str, Any]:
+    algorithm = "RS256" if isinstance(key, rsa.RSAPrivateKey) else "ES256"
+    made = jwt.get_algorithm_by_name(algorithm).to_jwk(key.public_key(), as_dict=True)
+    return {**made, "kid": kid, "alg": algorithm, "use": "sig"}
+
+
+def token(key: Any = KEY, kid: str | None = "one", algorithm: str = "ES256", **claims: Any) -> str:
+    now = time.time()
+    said = {"iss": NAME, "aud": "headstart", "sub": "alice", "exp": now + 600, "groups": ["vision"], **claims}
+    said = {name: value for name, value in said.items() if value is not None}
+    return jwt.encode(said, key, algorithm=algorithm, headers={"kid": kid} if kid else None)
+
+
+class File:
+    """An access file that changes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "access.toml"
+        self.keys = folder / "keys.json"
+        self.show(jwk(KEY, "one"), jwk(RSA, "rsa"))
+
+    def show(self, *keys: dict[str, Any]) -> None:
+        aside = self.keys.with_suffix(".new")
+        aside.write_text(json.dumps({"keys": keys}))
+        aside.replace(self.keys)
+
+    def write(self, text: str) -> None:
+        aside = self.path.with_suffix(".new")
+        aside.write_text(text)
+        aside.replace(self.path)
+
+    def principal(self, name: str, more: str) -> str:
+        return (
+            f'[[principals]]\nname = "{name}"\n{more}\n'
+            'grants = [{ rights = ["predict"], models = ["*"] }]\n'
+        )
+
+    def with_token(self, *tokens: str) -> str:
+        return self.principal("ci", f"token_sha256 = {[token_hash(each) for each in tokens]}")
+
+    def with_issuer(self, claims: str = 'groups = "vision"') -> str:
+        issuer = (
+            f'[[issuers]]\nissuer = "{NAME}"\naudience = "headstart"\nkeys = "{self.keys}"\n'
+            "leeway_seconds = 120\n"
+        )
+        return issuer + self.principal("team", f'issuer = "{NAME}"\nclaims = {{ {claims} }}')
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> File:
+    return File(tmp_path)
+
+
+def name_of(authenticator: Authenticator, token: str | None = None, *names: str) -> str:
+    return authenticator.identify(Shown(token=token, certificate_names=names)).principal.name
+
+
+def test_without_a_file_everybody_is_let_in() -> None:
+    assert Authenticator(None).is_open
+    assert name_of(Authenticator(None)) == ""
+
+
+def test_a_token_is_known_by_its_hash_and_another_is_not(file: File) -> None:
+    file.write(file.with_token("secret"))
+    authenticator = Authenticator(file.path)
+    assert name_of(authenticator, "secret") == "ci"
+    for wrong in ("secret ", "Secret", "", token_hash("secret")):
+        with pytest.raises(Unauthenticated):
+            name_of(authenticator, wrong)
+    with pytest.raises(Unauthenticated, match="Received: none"):
+        name_of(authenticator)
+
+
+def test_a_token_goes_before_a_certificate(file: File) -> None:
+    file.write(file.with_token("secret") + file.principal("host", 'certificates = ["host.example"]'))
+    authenticator = Authenticator(file.path)
+    assert name_of(authenticator, None, "10.0.0.1", "host.example") == "host"
+    assert name_of(authenticator, "secret", "host.example") == "ci"
+    with pytest.raises(Unauthenticated):
+        name_of(authenticator, "wrong", "host.example")
+    with pytest.raises(Unauthenticated, match="another certificate"):
+        name_of(authenticator, None, "stranger.example")
+
+
+def test_tokens_are_changed_without_a_start(file: File) -> None:
+    file.write(file.with_token("old"))
+    authenticator = Authenticator(file.path)
+    file.write(file.with_token("old", "new"))
+    assert [name_of(authenticator, each) for each in ("old", "new")] == ["ci", "ci"]
+    file.write(file.with_token("new"))
+    assert name_of(authenticator, "new") == "ci"
+    with pytest.raises(Unauthenticated):
+        name_of(authenticator, "old")
+
+
+@pytest.mark.parametrize("content", ["principals = [", '[[principals]]\nname = "x"\n'])
+def test_a_file_that_is_wrong_lets_in_whom_the_last_good_one_did(file: File, content: str) -> None:
+    file.write(file.with_token("secret"))
+    authenticator = Authenticator(file.path)
+    file.write(content)
+    assert name_of(authenticator, "secret") == "ci"
+    file.path.unlink()
+    assert name_of(authenticator, "secret") == "ci"
+    file.write(file.with_token("next"))
+    assert name_of(authenticator, "next") == "ci"
+
+
+def test_at_the_start_a_file_that_is_wrong_or_missing_is_an_error(file: File) -> None:
+    with pytest.raises(FileNotFoundError):
+        Authenticator(file.path)
+    file.write("principals = 1")
+    with pytest.raises(PolicyError):
+        Authenticator(file.path)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        token,
+        lambda: token(RSA, "rsa", "RS256"),
+        lambda: token(aud=["other", "headstart"]),
+        lambda: token(groups="vision"),
+        lambda: token(exp=time.time() - 5),  # within the leeway
+        lambda: token(nbf=time.time() + 5),
+    ],
+)
+def test_an_issuers_token_names_a_principal_by_its_claims(file: File, make: Callable[[], str]) -> None:
+    file.write(file.with_issuer())
+    authenticator = Authenticator(file.path)
+    shown = Shown(token=make())
+    found = authenticator.identify(shown)
+    assert authenticator.may_wait(shown)
+    assert (found.principal.name, found.subject) == ("team", "alice")
+
+
+def unsigned() -> str:
+    return jwt.encode({"iss": NAME, "aud": "headstart", "exp": time.time() + 600}, None, algorithm="none")
+
+
+def confused() -> str:
+    """Signed with the public key, as if that were a secret."""
+    payload = token().split(".")[1]
+    header = urlsafe_b64encode(json.dumps({"alg": "HS256", "kid": "one"}).encode()).rstrip(b"=").decode()
+    public = KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    signature = hmac.digest(public, f"{header}.{payload}".encode(), "sha256")
+    return f"{header}.{payload}.{urlsafe_b64encode(signature).rstrip(b'=').decode()}"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: token(OTHER),
+        lambda: token(kid="two"),
+        lambda: token(kid=None),
+        lambda: token(iss="https://other.example"),
+        lambda: token(iss=None),
+        lambda: token(aud="other"),
+        lambda: token(aud=None),
+        lambda: token(exp=time.time() - 300),
+        lambda: token(exp=None),
+        lambda: token(nbf=time.time() + 300),
+        lambda: token(groups=["sound"]),
+        lambda: token(groups=None),
+        lambda: token()[:-4] + "AAAA",
+        lambda: token(RSA, "rsa", "PS256"),
+        unsigned,
+        confused,
+        lambda: "a.b.c",
+        lambda: "..",
+    ],
+)
+def test_any_other_token_is_refused(file: File, make: Callable[[], str]) -> None:
+    file.write(file.with_issuer())
+    with pytest.raises(Unauthenticated):
+        Authenticator(file.path).identify(Shown(token=make()))
+
+
+def test_keys_in_a_file_are_read_again_when_they_change(file: File) -> None:
+    file.write(file.with_issuer())
+    authenticator = Authenticator(file.path)
+    assert name_of(authenticator, token()) == "team"
+    file.show(jwk(OTHER, "two"))
+    assert name_of(authenticator, token(OTHER, "two")) == "team"
+    with pytest.raises(Unauthenticated):
+        name_of(authenticator, token())
+
+
+class Address:
+    """An issuer's address, and a clock."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.asked = 0
+        self.meanwhile: Callable[[], None] = lambda: None
+        self.keys: list[dict[str, Any]] | None = [jwk(KEY, "one")]
+
+    def fetch(self, address: str) -> bytes:
+        self.asked += 1
+        self.meanwhile()
+        if self.keys is None:
+            raise OSError("no route")
+        return json.dumps({"keys": self.keys}).encode()
+
+    def key_set(self) -> KeySet:
+        return KeySet("https://id.example/keys", dict, fetch=self.fetch, clock=lambda: self.now)
+
+
+def test_fetched_keys_are_used_until_they_are_old() -> None:
+    address = Address()
+    keys = address.key_set()
+    for self_now in (0.0, 100.0, 299.0):
+        address.now = self_now
+        assert keys.key("one")["kid"] == "one"
+    assert address.asked == 1
+    address.now = 300.0
+    keys.key("one")
+    assert address.asked == 2
+
+
+def test_an_unknown_key_is_looked_for_at_once_but_not_with_every_token() -> None:
+    address = Address()
+    keys = address.key_set()
+    keys.key("one")
+    address.keys, address.now = [jwk(OTHER, "two")], 11.0
+    assert keys.key("two")["kid"] == "two"
+    for _ in range(5):
+        assert keys.key("three") is None
+    assert address.asked == 2
+
+
+def test_known_keys_stay_good_while_the_address_is_away() -> None:
+    address = Address()
+    keys = address.key_set()
+    keys.key("one")
+    address.keys, address.now = None, 1000.0
+    assert keys.key("one")["kid"] == "one"
+
+
+def test_a_known_key_is_given_while_another_caller_looks_for_an_unknown_one() -> None:
+    address = Address()
+    keys = address.key_set()
+    keys.key("one")
+    address.now = 1000.0
+    seen = []
+
+    def ask() -> None:
+        # As another caller does: one that waited for the first would never be answered.
+        with ThreadPoolExecutor(1) as other:
+            seen.append(other.submit(keys.key, "one").result(timeout=30))
+
+    address.meanwhile = ask
+    assert keys.key("two") is None
+    assert [key["kid"] for key in seen] == ["one"]
+
+
+def test_keys_that_were_never_had_are_told_as_a_thing_that_passes() -> None:
+    address = Address()
+    address.keys = None
+    with pytest.raises(KeysAwayError):
+        address.key_set().key("one")
+    settings = IssuerSettings(issuer=NAME, audience="headstart", keys="https://id.example/keys")
+    with pytest.raises(KeysUnavailable) as caught:
+        Issuer(settings, address.key_set()).claims(token())
+    assert caught.value.retry_after
+
+
+def test_keys_for_other_uses_are_left_out() -> None:
+    address = Address()
+    address.keys = [{**jwk(KEY, "one"), "use": "enc"}, {"kty": "new"}]
+    assert address.key_set().key("one") is None
