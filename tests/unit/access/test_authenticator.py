@@ -14,6 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from headstart_server.access import issuer
 from headstart_server.access.authenticator import Authenticator, Shown
 from headstart_server.access.issuer import Issuer
 from headstart_server.access.key_set import KeysAwayError, KeySet
@@ -297,3 +298,18 @@ def test_keys_for_other_uses_are_left_out() -> None:
     address = Address()
     address.keys = [{**jwk(KEY, "one"), "use": "enc"}, {"kty": "new"}]
     assert address.key_set().key("one") is None
+
+
+def test_tokens_need_nothing_more_and_issuers_say_what_they_need(
+    file: File, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(issuer, "jwt", None)
+    file.write(file.with_token("secret"))
+    authenticator = Authenticator(file.path)
+    assert name_of(authenticator, "secret") == "ci"
+    with pytest.raises(Unauthenticated):
+        name_of(authenticator, "a.b.c")
+    file.write(file.with_token("secret") + file.with_issuer())
+    assert name_of(authenticator, "secret") == "ci"
+    with pytest.raises(ModuleNotFoundError, match=r"headstart\[oidc\]"):
+        Authenticator(file.path)
