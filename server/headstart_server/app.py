@@ -78,7 +78,8 @@ from headstart_server.prediction.onlooker import Onlooker
 from headstart_server.prediction.predictor import Predictor
 from headstart_server.report.reporter import Reporter
 from headstart_server.rpc.access import AccessInterceptor
-from headstart_server.rpc.calls import CallInterceptor
+from headstart_server.rpc.caller import caller
+from headstart_server.rpc.calls import CallInterceptor, Context
 from headstart_server.rpc.dialects.asking import Asking
 from headstart_server.rpc.dialects.services import services_of
 from headstart_server.rpc.evaluation_service import EvaluationService
@@ -87,7 +88,7 @@ from headstart_server.rpc.follow import Follower
 from headstart_server.rpc.long_work import LongWork
 from headstart_server.rpc.model_service import ModelService
 from headstart_server.rpc.prediction_service import PredictionService
-from headstart_server.rpc.rates import RateInterceptor, Rates
+from headstart_server.rpc.rates import RateInterceptor, Rates, address_of
 from headstart_server.rpc.server import Server, ServerSettings
 from headstart_server.rpc.tls import TlsFiles
 from headstart_server.storage.places import Places, open_places
@@ -502,7 +503,7 @@ class App:
             prediction=PredictionService(predictor, self.telemetry, tracing=self.tracing),
             models=ModelService(self.registry, self.engine, reporter, self._forgetting.forget, long_work),
             evaluation=EvaluationService(bench, long_work),
-            rates=RateInterceptor(Rates(rate)) if (rate := config.max_calls_per_second) else None,
+            rates=RateInterceptor(Rates(rate), _who) if (rate := config.max_calls_per_second) else None,
             further=services_of(
                 config.spoken_dialects,
                 Asking(predictor, self.telemetry, tracing=self.tracing),
@@ -604,6 +605,11 @@ class App:
     def _queued_rows(self) -> dict[str, float]:
         embedders = self.engine.all_loaded()
         return {lane.value: sum(embedder.waiting(lane) for embedder in embedders) for lane in Lane}
+
+
+def _who(context: Context) -> str:
+    """Whose calls are counted together: a known caller's, wherever they come from, else an address'."""
+    return caller().principal.name or address_of(context)
 
 
 def serve(config: Config, source: BackboneSource | None = None) -> None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from headstart_server.access.tenants import own_name, tenant_of, without_tenant
 from headstart_server.jobs.job import Job
 
 _PREFIX = "whsec_"
@@ -49,7 +50,7 @@ def body_of(job: Job) -> bytes:
         "type": f"job.{job.state.value}",
         "timestamp": datetime.fromtimestamp(job.finished or 0.0, UTC).isoformat(),
         "job": job.job_id,
-        "model": job.spec.model,
+        "model": own_name(job.spec.model),
         "version": job.version or None,
         "state": job.state.name,
         "alias": job.spec.alias,
@@ -58,7 +59,8 @@ def body_of(job: Job) -> bytes:
         "error": None,
     }
     if job.error is not None:
-        values["error"] = {"reason": job.error.reason, "message": job.error.message}
+        message = without_tenant(tenant_of(job.spec.model), job.error.message)
+        values["error"] = {"reason": job.error.reason, "message": message}
     if job.promotion is not None:
         values["promotion"] = job.promotion.decision.value
     return json.dumps(values, ensure_ascii=False).encode()

@@ -1,7 +1,7 @@
 """Every method has a row that says who may call it, and every name of a model is found in its messages."""
 
 import pytest
-from google.protobuf import descriptor_pool, message_factory
+from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, ServiceDescriptor
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
@@ -13,6 +13,7 @@ from headstart.v1 import (
     model_service_pb2,
     prediction_service_pb2,
 )
+from headstart_server.rpc.dialects import open_inference_pb2, tensorflow_serving_pb2
 from headstart_server.rpc.model_names import MODEL_FIELDS, model_names, rename_models
 from headstart_server.rpc.rules import RULES, Subject
 from headstart_server.rpc.server import SERVICE_NAMES
@@ -24,7 +25,14 @@ MODULES = [
     prediction_service_pb2,
     health_pb2,
     reflection_pb2,
+    open_inference_pb2,
+    tensorflow_serving_pb2,
 ]
+DIALECTS = {
+    "inference.GRPCInferenceService",
+    "tensorflow.serving.ModelService",
+    "tensorflow.serving.PredictionService",
+}
 
 
 def services() -> dict[str, ServiceDescriptor]:
@@ -33,7 +41,7 @@ def services() -> dict[str, ServiceDescriptor]:
 
 
 def test_the_services_that_are_looked_at_are_those_of_the_server() -> None:
-    assert set(services()) == {*SERVICE_NAMES, "grpc.health.v1.Health", reflection.SERVICE_NAME}
+    assert set(services()) == {*SERVICE_NAMES, *DIALECTS, "grpc.health.v1.Health", reflection.SERVICE_NAME}
 
 
 def test_every_method_has_a_row_and_every_row_is_of_a_method() -> None:
@@ -45,7 +53,8 @@ def test_every_method_has_a_row_and_every_row_is_of_a_method() -> None:
 
 def test_only_health_and_reflection_are_open() -> None:
     opened = {method.split("/")[1] for method, rule in RULES.items() if rule.on is Subject.NONE}
-    assert opened == {"grpc.health.v1.Health", reflection.SERVICE_NAME}
+    # Of the Open Inference Protocol whether the server lives, and what it speaks.
+    assert opened == {"grpc.health.v1.Health", reflection.SERVICE_NAME, "inference.GRPCInferenceService"}
     assert all(rule.rights for rule in RULES.values() if rule.on is not Subject.NONE)
 
 
@@ -106,12 +115,16 @@ def may_name_a_model(field: FieldDescriptor) -> bool:
 
 def test_no_field_that_names_a_model_is_forgotten() -> None:
     ours = [message for name, message in all_messages().items() if name.startswith("headstart.")]
-    assert {f.full_name for each in ours for f in each.fields if may_name_a_model(f)} == MODEL_FIELDS
+    own = {name for name in MODEL_FIELDS if name.startswith("headstart.")}
+    assert {f.full_name for each in ours for f in each.fields if may_name_a_model(f)} == own
+    others = [message for name, message in all_messages().items() if not name.startswith("headstart.")]
+    named = {f.full_name for each in others for f in each.fields if may_name_a_model(f)}
+    assert {name for name in named if "model_name" in name} <= MODEL_FIELDS
 
 
 def test_every_listed_field_is_one() -> None:
-    pool = descriptor_pool.Default()
-    assert all(pool.FindFieldByName(name).type == FieldDescriptor.TYPE_STRING for name in MODEL_FIELDS)
+    every = {f.full_name: f for each in all_messages().values() for f in each.fields}
+    assert all(every[name].type == FieldDescriptor.TYPE_STRING for name in MODEL_FIELDS)
 
 
 def test_no_message_holds_one_of_its_own_kind_that_names_a_model() -> None:
