@@ -48,6 +48,7 @@ class Ledger:
         limits: of the queue.
         slots: jobs that this process runs at once.
         lease_seconds: for how long a claim holds without being renewed.
+        backbones: names of those whose jobs this process claims, as in `Claimant`; None for all.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Ledger:
         limits: QueueLimits | None = None,
         slots: int = 1,
         lease_seconds: float = 10.0,
+        backbones: Collection[str] | None = None,
     ) -> None:
         self._database = database
         self._registry = registry
@@ -68,6 +70,7 @@ class Ledger:
         self._limits = limits or QueueLimits()
         self._slots = slots
         self._lease_seconds = lease_seconds
+        self._backbones = backbones
         self.forecast = Forecast(database, slots=slots, most=self._limits.running)
 
     # Accepting
@@ -160,6 +163,7 @@ class Ledger:
             limits=self._limits,
             held=held,
             may_take_over=may_take_over,
+            backbones=self._backbones,
         )
         with self._database.read() as connection:
             if not claiming.is_any(connection, claimant, self._database.now(connection)):
