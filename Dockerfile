@@ -66,6 +66,7 @@ LABEL org.opencontainers.image.title="Headstart" \
 # the read-only root.
 ENV HEADSTART_HOST=0.0.0.0 \
     HEADSTART_DATA=/var/lib/headstart \
+    HEADSTART_BACKBONE_CACHE=/var/lib/headstart/backbones \
     KERAS_HOME=/tmp/keras \
     TF_CPP_MIN_LOG_LEVEL=1
 RUN groupadd --gid 10001 headstart \
@@ -94,10 +95,11 @@ USER 10001:10001
 
 
 FROM runtime AS cpu
-ENV HEADSTART_BACKBONE_CACHE=/opt/headstart-networks
+ENV HEADSTART_PREPARED_BACKBONES=/opt/headstart-networks
 COPY --from=requirements-cpu /opt/headstart /opt/headstart
-# The networks are converted here, so that a server starts in about a second and never needs TensorFlow.
+# The networks that every server has are converted here, so that one starts in about a second and never needs
+# TensorFlow. Declared ones are prepared in the volume.
 RUN --mount=type=bind,from=wheel,source=/dist,target=/dist \
     pip --python /opt/headstart/bin/python install --no-cache-dir --no-deps --force-reinstall /dist/*.whl \
-    && headstart-server prepare
+    && headstart-server prepare --backbone-cache "$HEADSTART_PREPARED_BACKBONES"
 USER 10001:10001

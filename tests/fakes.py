@@ -208,6 +208,8 @@ class FakeSource:
         self.before_prepare: Callable[[str], object] = lambda name: None
         #: Names of those whose facts are not known before they are prepared or loaded.
         self.unprepared: set[str] = set()
+        self.is_closed = False
+        self.on_close: Callable[[], object] = lambda: None
 
     def list(self) -> Sequence[BackboneInfo]:
         return [self.info(name) for name in self.backbones]
@@ -231,6 +233,10 @@ class FakeSource:
         self.before_load(name)
         self.unprepared.discard(name)
         return self.backbones[name]
+
+    def close(self) -> None:
+        self.is_closed = True
+        self.on_close()
 
 
 class Recorder:
@@ -390,7 +396,7 @@ class Desk:
         self.ledger = self.restarted()
         self._ids = count(1)
 
-    def restarted(self) -> Ledger:
+    def restarted(self, backbones: Collection[str] | None = None) -> Ledger:
         """The ledger of another process on the same database."""
         return Ledger(
             self.shelf.database,
@@ -400,6 +406,7 @@ class Desk:
             limits=self.limits,
             slots=self.slots,
             lease_seconds=LEASE.seconds,
+            backbones=backbones,
         )
 
     def crash(self) -> None:

@@ -98,6 +98,14 @@ _BackboneCache = Annotated[
         _BACKBONE,
     ),
 ]
+_PreparedBackbones = Annotated[
+    Path | None,
+    _option(
+        "prepared_backbones",
+        "Folder of networks that were prepared ahead; looked into first, never written.",
+        _BACKBONE,
+    ),
+]
 
 
 @command.command()
@@ -241,6 +249,7 @@ def serve(
         int, _option("streams", "Batches that run at once; 0: what suits.", _BACKBONE, min=0)
     ] = Config.streams,
     backbone_cache: _BackboneCache = None,
+    prepared_backbones: _PreparedBackbones = None,
     workers: Annotated[int, _option("workers", "Jobs that run at once.", _JOBS, min=1)] = Config.workers,
     train_slice: Annotated[
         int,
@@ -534,13 +543,16 @@ _PRECISIONS = ("auto", "float32", "bfloat16")
 
 @command.command("backbones")
 def list_backbones(
-    backbones: _Backbones = None, add_backbone: _AddBackbone = None, backbone_cache: _BackboneCache = None
+    backbones: _Backbones = None,
+    add_backbone: _AddBackbone = None,
+    backbone_cache: _BackboneCache = None,
+    prepared_backbones: _PreparedBackbones = None,
 ) -> None:
     """List the backbones a server with these settings can load; fetches those it does not know all about."""
     from headstart_server.backbones.catalog import DEFAULT
     from headstart_server.errors import HeadstartError
 
-    catalog = _catalog(backbones, add_backbone, backbone_cache)
+    catalog = _catalog(backbones, add_backbone, backbone_cache, prepared_backbones)
     for info in catalog.list():
         mark = " (default)" if info.name == DEFAULT else ""
         typer.echo(f"{info.name}{mark}")
@@ -562,12 +574,12 @@ def _taken(info: Any) -> str:
     return f"{info.modality.value}s"
 
 
-def _catalog(path: Path | None, flags: list[str] | None, cache: Path | None) -> Any:
+def _catalog(path: Path | None, flags: list[str] | None, cache: Path | None, shipped: Path | None) -> Any:
     from headstart_server.backbones.catalog import Catalog
     from headstart_server.backbones.declaration import declared
     from headstart_server.backbones.runtimes import RuntimeKind, RuntimeSettings, default_cache
 
-    settings = RuntimeSettings(kind=RuntimeKind.OPENVINO, cache=cache or default_cache())
+    settings = RuntimeSettings(kind=RuntimeKind.OPENVINO, cache=cache or default_cache(), shipped=shipped)
     try:
         return Catalog(declared(path, flags or ()), runtimes=settings)
     except ValueError as error:
@@ -582,6 +594,7 @@ def prepare(
     backbones: _Backbones = None,
     add_backbone: _AddBackbone = None,
     backbone_cache: _BackboneCache = None,
+    prepared_backbones: _PreparedBackbones = None,
 ) -> None:
     """Fetch and convert backbones for OpenVINO ahead of time, so that no server has to; to build images.
 
@@ -590,7 +603,7 @@ def prepare(
     from headstart_server.backbones.runtimes import default_cache
     from headstart_server.errors import BackboneNotFound, HeadstartError
 
-    catalog = _catalog(backbones, add_backbone, backbone_cache)
+    catalog = _catalog(backbones, add_backbone, backbone_cache, prepared_backbones)
     failed = False
     for name in names or [info.name for info in catalog.list()]:
         try:

@@ -161,6 +161,13 @@ class App:
             self._database, self._versions, self._resident, on_deleted=self._sweep_archives
         )
         self.changes = Changes()
+        source = source or Catalog(
+            declared(config.backbones, config.add_backbone),
+            max_pixels=config.max_pixels,
+            runtimes=_runtime_settings(config),
+        )
+        # Where others may have what this one has not, a job waits for one of them.
+        names = [info.name for info in source.list()] if self._database.is_shared else None
         self.ledger = Ledger(
             self._database,
             self.registry,
@@ -171,6 +178,7 @@ class App:
             lease_seconds=config.lease_seconds,
             on_taken_over=self.telemetry.job_taken_over,
             webhook=config.webhook,
+            backbones=names,
         )
         lease = Lease(seconds=config.lease_seconds, beat=config.beat_seconds)
         self._heart = Heart(self.ledger, lease, is_shared=self._database.is_shared)
@@ -182,11 +190,6 @@ class App:
         )
         self._copies = places.copies
         self._forgetting = Forgetting(self._database, self.registry, self.datasets, self._drop_contents)
-        source = source or Catalog(
-            declared(config.backbones, config.add_backbone),
-            max_pixels=config.max_pixels,
-            runtimes=_runtime_settings(config),
-        )
         self.engine = Engine(source, self._embedder, config.backbone)
         tools = FineTuneTools(
             ledger=self.ledger,
@@ -289,6 +292,8 @@ class App:
         self._follower.drain()
         # Jobs give themselves back at their next batch while the last calls end.
         workers = asyncio.create_task(asyncio.to_thread(self.workers.stop, grace))
+        # Nobody waits minutes for a backbone that is being prepared.
+        self.engine.stop_loading()
         await server.stop(grace, None if self._http is None else self._http.stop)
         await workers
         await asyncio.to_thread(self._leave)
@@ -691,6 +696,7 @@ def _runtime_settings(config: Config) -> RuntimeSettings:
         precision=None if config.precision == "auto" else Precision(config.precision),
         streams=config.streams,
         cache=config.backbone_cache or default_cache(),
+        shipped=config.prepared_backbones,
     )
 
 

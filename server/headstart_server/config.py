@@ -52,6 +52,8 @@ class Config:
         streams: batches that run at once; 0 takes one for each core, with Keras one, on a GPU three.
         backbone_cache: folder of downloaded and converted networks; None takes `headstart` in the user's
             cache folder.
+        prepared_backbones: folder of networks that were prepared ahead, such as an image's; it is looked into
+            first and never written. None for none.
         workers: jobs that run at once.
         decode_threads: threads that decode, and on a CPU run batches; 0 takes one for each core, there one
             more.
@@ -130,6 +132,7 @@ class Config:
     precision: str = "auto"
     streams: int = 0
     backbone_cache: Path | None = None
+    prepared_backbones: Path | None = None
     workers: int = 2
     decode_threads: int = 0
     max_queued_jobs: int = 100

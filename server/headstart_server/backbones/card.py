@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from headstart_server.backbones.backbone import BackboneInfo, Modality
-from headstart_server.backbones.declaration import Declaration
 from headstart_server.backbones.decoding import Decoding, decoding_of
 from headstart_server.backbones.golden import Golden, golden_of
 from headstart_server.backbones.network import Network
-from headstart_server.backbones.sources.source import SourceError
 from headstart_server.backbones.tail import Cut, TailPlan
 
 _FILE = "card.json"
@@ -43,21 +41,8 @@ class Card:
         """Names of the outputs that are activations at cuts."""
         return {plan.cut.name for plan in self.info.tails.values()}
 
-    def check_pin(self, declaration: Declaration) -> None:
-        """Refuse other weights than those declared.
-
-        Raises:
-            SourceError: the declaration pins another digest.
-        """
-        if declaration.digest not in {None, self.weights}:
-            raise SourceError(
-                f"Expected weights of {declaration.source} with the digest that is pinned, "
-                f"{declaration.digest}. Received: {self.weights}. Either they were changed or replaced, or "
-                "the pin is that of another file."
-            )
-
     def write(self, folder: Path) -> None:
-        """Write it into a folder."""
+        """Write it into a folder, with the sizes of the files that are there already."""
         info = asdict(self.info) | {"modality": self.info.modality.value}
         values = {
             "info": info,
@@ -66,6 +51,7 @@ class Card:
             "decoding": {"modality": self.info.modality.value, **asdict(self.decoding)},
             "golden": self.golden,
             "in_keras": self.in_keras,
+            "files": {path.name: path.stat().st_size for path in sorted(folder.iterdir())},
         }
         (folder / _FILE).write_text(json.dumps(values, indent=1, sort_keys=True), encoding="utf-8")
 
@@ -74,15 +60,18 @@ class Card:
         """Read that of a folder.
 
         Raises:
-            OSError: there is none, or it cannot be read.
-            ValueError: it is damaged.
+            OSError: it cannot be read.
+            ValueError: it is damaged or missing, or another file of the folder is.
         """
-        values = json.loads((folder / _FILE).read_text(encoding="utf-8"))
         try:
+            values = json.loads((folder / _FILE).read_text(encoding="utf-8"))
+            for name, size in values.pop("files").items():
+                if (folder / name).stat().st_size != size:
+                    raise ValueError(f"Expected {size} bytes in {folder / name}. Received: others.")
             return cls(
                 **{**values, "info": _info_of(values["info"]), "decoding": decoding_of(values["decoding"])}
             )
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError, FileNotFoundError) as error:
             raise ValueError(f"Expected the card of a backbone in {folder}. Received: {error}.") from error
 
 

@@ -17,17 +17,18 @@ from headstart_server.backbones.keras_training import train
 from headstart_server.backbones.loaded_backbone import LoadedBackbone, Runtime, Train
 from headstart_server.backbones.network import Network
 from headstart_server.backbones.openvino_runtime import NETWORK_FILE, OpenVinoRuntime
-from headstart_server.backbones.prepared import folder_of, keep_card, prepare_into
+from headstart_server.backbones.preparations import Preparations
+from headstart_server.backbones.prepared import folder_of, keep_card, prepare_into, prepared_in
 from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
 from headstart_server.backbones.sources.efficientnet_lite import BUILT_IN
 from headstart_server.backbones.sources.registry import source_of
 from headstart_server.backbones.sources.sentence_bert import MINILM
-from headstart_server.backbones.sources.source import SourceError
+from headstart_server.backbones.sources.source import check_pin
 from headstart_server.backbones.tail import TailMismatch
 from headstart_server.backbones.tail_training import TailEpoch, TailRequest, TailResult
 from headstart_server.backbones.training_process import train_in_process
 from headstart_server.backbones.vectors import FAMILY, IdentityRuntime, size_of
-from headstart_server.errors import BackboneNotFound, BackboneUnavailable
+from headstart_server.errors import BackboneNotFound, BackboneUnavailable, HeadstartError
 
 #: What a request that names no backbone gets for pictures, unless a server says otherwise.
 DEFAULT = "efficientnet-lite0"
@@ -58,6 +59,7 @@ class Catalog:
         self._cards: dict[str, Card] = {}
         self._max_pixels = max_pixels
         self._runtimes = runtimes
+        self._preparations = Preparations()
 
     def list(self) -> Sequence[BackboneInfo]:
         """The facts about each backbone, as far as they are known; those of every server first."""
@@ -82,10 +84,11 @@ class Catalog:
             BackboneUnavailable: it is not to be had from its source, or is not what was declared.
         """
         declaration = self._declaration(name)
-        if self._kind(declaration) is RuntimeKind.OPENVINO:
-            self._prepared(declaration, aside=True)
-        else:
-            self._opened(declaration)
+        with _unavailable(declaration):
+            if self._kind(declaration) is RuntimeKind.OPENVINO:
+                self._prepared(declaration, aside=True)
+            else:
+                self._opened(declaration)
         return self._infos[name]
 
     def load(self, name: str = DEFAULT) -> Backbone:
@@ -100,11 +103,16 @@ class Catalog:
             GoldenMismatch: it gives other features than it should.
         """
         declaration = self._declaration(name)
-        if size_of(declaration.source) is not None:
-            return self._loaded_without_network(declaration)
-        if self._kind(declaration) is RuntimeKind.OPENVINO:
-            return self._loaded_in_openvino(declaration)
-        return self._loaded_in_keras(declaration)
+        with _unavailable(declaration):
+            if size_of(declaration.source) is not None:
+                return self._loaded_without_network(declaration)
+            if self._kind(declaration) is RuntimeKind.OPENVINO:
+                return self._loaded_in_openvino(declaration)
+            return self._loaded_in_keras(declaration)
+
+    def close(self) -> None:
+        """End what is being prepared at once, and prepare nothing any more; what is loaded stays."""
+        self._preparations.stop()
 
     def network(self, name: str = DEFAULT, precision: Precision = Precision.FLOAT32) -> Any:
         """A backbone as a plain Keras model, from rows as its decoder makes them to its views and cuts.
@@ -129,7 +137,9 @@ class Catalog:
             BackboneNotFound: none is named so, or a package that ships it is not installed.
             BackboneUnavailable: it is not to be had from its source, or is not what was declared.
         """
-        return self._prepared(self._declaration(name))[1] / NETWORK_FILE
+        declaration = self._declaration(name)
+        with _unavailable(declaration):
+            return self._prepared(declaration)[1] / NETWORK_FILE
 
     def weights(self, name: str = DEFAULT) -> str:
         """SHA-256 of the weights of a backbone that was prepared or loaded: what a declaration may pin."""
@@ -179,28 +189,36 @@ class Catalog:
 
     def _prepared(self, declaration: Declaration, *, aside: bool = False) -> tuple[Card, Path]:
         """Its card and the folder of its conversion, which is made first if need be."""
-        cache = self._runtimes.cache
-        with _unavailable(declaration):
-            fingerprint = source_of(declaration).fetch(declaration, cache)
-            folder = folder_of(declaration, fingerprint, cache, RuntimeKind.OPENVINO)
-            return self._known(declaration, prepare_into(folder, declaration, cache, aside=aside)), folder
+        cache, shipped = self._runtimes.cache, self._runtimes.shipped
+        fingerprint = source_of(declaration).fetch(declaration, cache)
+        if shipped is not None:
+            folder = folder_of(declaration, fingerprint, shipped, RuntimeKind.OPENVINO)
+            ready = prepared_in(folder)
+            if ready is not None:
+                return self._known(declaration, ready), folder
+        folder = folder_of(declaration, fingerprint, cache, RuntimeKind.OPENVINO)
+        card = prepare_into(folder, declaration, cache, preparations=self._preparations, aside=aside)
+        return self._known(declaration, card), folder
 
     def _opened(self, declaration: Declaration) -> tuple[Card, Network]:
         """Its card, and itself in float32."""
         cache, source = self._runtimes.cache, source_of(declaration)
-        with _unavailable(declaration):
-            fingerprint = source.fetch(declaration, cache)
-            folder = folder_of(declaration, fingerprint, cache, RuntimeKind.KERAS)
-            network = self._open(declaration, Precision.FLOAT32)
-            keep_card(folder, card_of(network, in_keras=source.in_keras))
-            return self._known(declaration, Card.read(folder)), network
+        fingerprint = source.fetch(declaration, cache)
+        folder = folder_of(declaration, fingerprint, cache, RuntimeKind.KERAS)
+        network = self._open(declaration, Precision.FLOAT32)
+        card = keep_card(folder, card_of(network, in_keras=source.in_keras))
+        return self._known(declaration, card), network
 
     def _open(self, declaration: Declaration, precision: Precision) -> Network:
+        # As a preparation does it: what is declared of them is added whenever a card is looked at.
+        plain = replace(declaration, license=None, description=None)
         with computing_in(precision):
-            return source_of(declaration).open(declaration, self._runtimes.cache)
+            network = source_of(declaration).open(plain, self._runtimes.cache)
+        check_pin(declaration, network.weights)
+        return network
 
     def _known(self, declaration: Declaration, card: Card) -> Card:
-        card.check_pin(declaration)
+        check_pin(declaration, card.weights)
         info = replace(
             card.info,
             name=declaration.name,
@@ -232,7 +250,10 @@ class Catalog:
 def _unavailable(declaration: Declaration) -> Iterator[None]:
     try:
         yield
-    except SourceError as error:
+    except HeadstartError:
+        raise
+    except (ValueError, OSError, RuntimeError) as error:
+        # Of sources and damaged weights, of disks and rights, and of what OpenVINO or Keras runs.
         raise BackboneUnavailable(
             f"Backbone '{declaration.name}' is not to be had: {error}",
             metadata={"backbone": declaration.name},

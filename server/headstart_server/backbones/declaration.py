@@ -11,6 +11,8 @@ from typing import Any
 
 #: What a backbone may be called.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,62}")
+#: What callers write where a backbone is to be chosen: no name of one.
+_CHOICE = "auto"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 #: Signs of a source that a name made of it has instead as a dash.
 _NO_NAME = re.compile(r"[^A-Za-z0-9._-]+")
@@ -41,7 +43,6 @@ class Declaration:
         architecture: the network that a file of weights belongs to.
         weights: file of weights for a network that the source names, instead of its usual ones.
         max_tokens: tokens of a text beyond which it is cut off.
-        features: size of the features, of tensors.
         license: SPDX identifier of the weights' licence.
         description: what it is, in a sentence.
     """
@@ -61,7 +62,6 @@ class Declaration:
     architecture: str | None = None
     weights: str | None = None
     max_tokens: int | None = None
-    features: int | None = None
     license: str | None = None
     description: str | None = None
 
@@ -144,14 +144,16 @@ def _are_channels(values: Any, least: float) -> bool:
 
 #: Settings that name a place, which is looked for beside the file that declares it.
 _PLACES = {"source", "weights"}
+#: Settings of one number for all channels, or one for each.
+_CHANNELS = {"mean", "std"}
 _MODALITIES = ("image", "text", "tensor")
 _POOLINGS = ("avg", "max", "first", "none")
 
 #: What each setting has to be, in words and as a test.
 _CHECKS: Mapping[str, tuple[str, Any]] = {
     "name": (
-        "letters, digits, dots, colons, dashes and underscores, 63 at most",
-        lambda value: _NAME.fullmatch(value) is not None,
+        f"letters, digits, dots, colons, dashes and underscores, 63 at most, and not {_CHOICE}",
+        lambda value: _NAME.fullmatch(value) is not None and value != _CHOICE,
     ),
     "source": (
         "SCHEME:LOCATION, such as keras:MobileNetV3Small",
@@ -170,7 +172,6 @@ _CHECKS: Mapping[str, tuple[str, Any]] = {
     "architecture": ("the name of an architecture", _is_text),
     "weights": ("a file", _is_text),
     "max_tokens": ("tokens, 1 to 8,192", lambda value: _is_count(value, 8192)),
-    "features": ("a size, 1 to 65,536", lambda value: _is_count(value, 65536)),
     "license": ("an SPDX identifier", _is_text),
     "description": ("a sentence", _is_text),
 }
@@ -266,6 +267,8 @@ def _of_values(values: Mapping[str, Any], folder: Path) -> Declaration:
 def _placed(name: str, value: Any, folder: Path) -> Any:
     if name in _PLACES and _is_text(value):
         return _absolute(value, folder)
+    if name in _CHANNELS and isinstance(value, int | float):
+        return (value,)
     return tuple(value) if isinstance(value, list) else value
 
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from headstart_server.backbones.backbone import Content, Modality, Views
 from headstart_server.backbones.runtimes import Precision
+from headstart_server.errors import BackboneUnavailable
 
 #: What is kept of the features of one made input: facts by view.
 Golden = Mapping[str, Mapping[str, ArrayLike]]
@@ -23,7 +24,7 @@ _TOLERANCES = {Precision.FLOAT32: 1e-3, Precision.BFLOAT16: 8e-2}
 _GOLDEN_VALUES = 16
 
 
-class GoldenMismatch(RuntimeError):
+class GoldenMismatch(BackboneUnavailable):
     """A loaded backbone does not give the features its weights are known to give."""
 
 
@@ -97,7 +98,8 @@ def check_golden(name: str, views: Views, golden: Golden, precision: Precision) 
             raise GoldenMismatch(
                 f"Expected {name} to give the golden features of view {view!r} within {tolerance:g}. "
                 f"Received: a relative error of {error:.2g}. The preprocessing, the weights or the runtime "
-                "are not those this backbone was prepared with."
+                "are not those this backbone was prepared with.",
+                metadata={"backbone": name},
             )
 
 

@@ -19,6 +19,9 @@ MAX_BATCH = 32
 #: The same on a GPU, which fills its units with more rows.
 MAX_BATCH_GPU = 128
 
+#: Ids of tokens that every vocabulary has.
+FEW_IDS = 4
+
 #: Batch sizes tried at start, among those the backend runs. All of them have to agree.
 _TRIED = (1, 2, 3, 4, 5, 8, 16, MAX_BATCH, MAX_BATCH_GPU)
 
@@ -113,7 +116,9 @@ class KerasTail:
 def _example(model: Any, count: int, shape: tuple[int, ...]) -> NDArray[np.generic]:
     """Rows to try a model on; also what warms it up."""
     dtype = model.inputs[0].dtype
-    return np.random.default_rng(0).integers(0, 256, (count, *shape)).astype(dtype)
+    # Ids of tokens are looked up in a table, which may have few rows.
+    most = FEW_IDS if dtype == "int32" else 256
+    return np.random.default_rng(0).integers(0, most, (count, *shape)).astype(dtype)
 
 
 def _steady_batch(executor: Executor, example: NDArray[np.generic]) -> int:

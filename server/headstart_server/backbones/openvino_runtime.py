@@ -29,7 +29,7 @@ TOKEN_BATCH = 8
 #: Ids of a batch beyond which longer ones are no faster: of 128 and more, two rows are as good as any number.
 BATCH_TOKENS = 256
 #: Changes with what a preparation writes, so that one of an earlier release is made anew.
-FORM = "card1"
+FORM = "card2"
 #: The converted network's file; its weights lie beside it.
 NETWORK_FILE = "network.xml"
 

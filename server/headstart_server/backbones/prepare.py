@@ -1,22 +1,26 @@
 """Prepares a backbone: ``python -m headstart_server.backbones.prepare DECLARATION CACHE FOLDER NICE``.
 
 A process of its own, so that the server stays without Keras, TensorFlow and whatever else a source needs. It
-ends with `REFUSED` and one line of JSON on stdout where the declaration or the network is at fault.
+ends with `REFUSED` and one line of JSON on stdout where the declaration, the network or the disk is at fault,
+and when its stdin does: a server that is gone needs no backbone.
 """
 
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
 from headstart_server.backbones.card import card_of
+from headstart_server.backbones.child_process import end_with_stdin
 from headstart_server.backbones.declaration import Declaration
 from headstart_server.backbones.network import Network
 from headstart_server.backbones.openvino_import import load_openvino
 from headstart_server.backbones.openvino_runtime import NETWORK_FILE
 from headstart_server.backbones.prepared import REFUSED
 from headstart_server.backbones.sources.registry import source_of
+from headstart_server.backbones.sources.source import SourceError, check_pin
 from headstart_server.backbones.stdout import own_stdout
 from headstart_server.errors import HeadstartError
 
@@ -24,20 +28,22 @@ from headstart_server.errors import HeadstartError
 def main(text: str, cache: str, folder: str, nice: str) -> None:
     """Open a declared network, and write its card and its conversion into a folder."""
     told = own_stdout()
+    end_with_stdin()
     os.nice(int(nice))
     # Keras exports to OpenVINO from TensorFlow only; it is imported later, and reads this then.
     os.environ["KERAS_BACKEND"] = "tensorflow"
     load_openvino()
-    declaration = Declaration.of_json(text)
+    # What is listed may be declared otherwise later, while all that is prepared stays as it is.
+    declaration = replace(Declaration.of_json(text), license=None, description=None)
     try:
         source = source_of(declaration)
         network = source.open(declaration, Path(cache))
+        check_pin(declaration, network.weights)
         card = card_of(network, in_keras=source.in_keras)
-        card.check_pin(declaration)
-    except (ValueError, HeadstartError) as error:
+        _convert(network, Path(folder) / NETWORK_FILE)
+        card.write(Path(folder))
+    except (ValueError, HeadstartError, OSError, RuntimeError) as error:
         _refuse(error, told)
-    card.write(Path(folder))
-    _convert(network, Path(folder) / NETWORK_FILE)
 
 
 def _convert(network: Network, path: Path) -> None:
@@ -52,7 +58,9 @@ def _convert(network: Network, path: Path) -> None:
 
 
 def _refuse(error: Exception, told: IO[str]) -> None:
-    print(json.dumps({"message": str(error)}), file=told, flush=True)
+    is_worded = isinstance(error, SourceError | HeadstartError)
+    message = str(error) if is_worded else f"{type(error).__name__}: {error}"
+    print(json.dumps({"message": message}), file=told, flush=True)
     sys.exit(REFUSED)
 
 

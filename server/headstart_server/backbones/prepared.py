@@ -2,19 +2,28 @@
 
 import hashlib
 import json
-import os
 import shutil
-import subprocess
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version as package_version
 from pathlib import Path
 
+import structlog
+
+from headstart_server.backbones.aside import made_aside, remove_abandoned
 from headstart_server.backbones.card import Card
+from headstart_server.backbones.child_process import death
 from headstart_server.backbones.declaration import Declaration
 from headstart_server.backbones.openvino_runtime import FORM
+from headstart_server.backbones.preparations import Preparations
 from headstart_server.backbones.runtimes import RuntimeKind
 from headstart_server.backbones.sources.source import SourceError
 from headstart_server.errors import BackboneUnavailable
+
+log = structlog.get_logger(__name__)
+
+#: What prepares, as Python runs it.
+PROGRAM = "headstart_server.backbones.prepare"
 
 #: Seconds that a preparation may take; on two cores it takes about ten, more for large networks.
 PREPARATION_SECONDS = 1800.0
@@ -45,61 +54,95 @@ def folder_of(declaration: Declaration, fingerprint: str, cache: Path, kind: Run
     return cache / f"{key[:32]}-{runtime}-{FORM}"
 
 
-def prepare_into(folder: Path, declaration: Declaration, cache: Path, *, aside: bool = False) -> Card:
-    """Prepare a backbone in a process of its own, unless its folder is there already.
+def prepare_into(
+    folder: Path,
+    declaration: Declaration,
+    cache: Path,
+    *,
+    preparations: Preparations,
+    aside: bool = False,
+) -> Card:
+    """Prepare a backbone in a process of its own, unless its folder is there already and whole.
 
     Args:
         folder: its `folder_of` OpenVINO.
         declaration: of it.
         cache: folder that downloads are kept in.
+        preparations: runs the process.
         aside: whether nobody waits for it: serving goes first then.
 
     Raises:
         SourceError: the declaration or the network is at fault; the message says why.
         BackboneUnavailable: the process failed; the message has its last words.
+        Draining: the server stops.
+        OSError: the cache cannot be read or written.
     """
-    try:
-        return Card.read(folder)
-    except (OSError, ValueError):
-        # Not there yet, or damaged, and then made anew.
-        shutil.rmtree(folder, ignore_errors=True)
-    part = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        _prepare(declaration, cache, part, nice=NICE if aside else 0)
-        if not folder.exists():
-            os.rename(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    ready = prepared_in(folder)
+    if ready is not None:
+        return ready
+    remove_abandoned(folder.parent)
+    with _in_place_of(folder) as part:
+        _prepare(declaration, cache, part, preparations, nice=NICE if aside else 0)
     return Card.read(folder)
 
 
-def keep_card(folder: Path, card: Card) -> None:
-    """Keep a card where there is none yet: later it proves that features are what they were."""
-    if not folder.exists():
-        aside = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-        aside.mkdir(parents=True, exist_ok=True)
-        card.write(aside)
-        if not folder.exists():
-            os.rename(aside, folder)
+def prepared_in(folder: Path) -> Card | None:
+    """The card of a prepared backbone; None if there is none, or what is there is damaged.
+
+    Raises:
+        OSError: it cannot be read, which says nothing of whether it is damaged.
+    """
+    if not folder.is_dir():
+        return None
+    try:
+        return Card.read(folder)
+    except ValueError as error:
+        log.warning("prepared_backbone_damaged", folder=str(folder), why=str(error))
+        return None
 
 
-def _prepare(declaration: Declaration, cache: Path, folder: Path, *, nice: int) -> None:
-    command = [sys.executable, "-m", "headstart_server.backbones.prepare"]
+def keep_card(folder: Path, card: Card) -> Card:
+    """Keep a card where there is none yet: later it proves that features are what they were.
+
+    Returns:
+        The one that is kept.
+    """
+    kept = prepared_in(folder)
+    if kept is not None:
+        return kept
+    remove_abandoned(folder.parent)
+    with _in_place_of(folder) as part:
+        card.write(part)
+    return Card.read(folder)
+
+
+@contextmanager
+def _in_place_of(folder: Path) -> Iterator[Path]:
+    """A folder aside, which takes the place of one that is not there, or damaged."""
+    with made_aside(folder) as part:
+        yield part
+        # Looked at again: somebody else may have made it meanwhile.
+        if folder.is_dir() and prepared_in(folder) is None:
+            shutil.rmtree(folder)
+
+
+def _prepare(
+    declaration: Declaration, cache: Path, folder: Path, preparations: Preparations, *, nice: int
+) -> None:
     arguments = [declaration.as_json(), str(cache), str(folder), str(nice)]
     try:
-        done = subprocess.run(  # noqa: S603 - our own program
-            [*command, *arguments], capture_output=True, text=True, timeout=PREPARATION_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
+        ended = preparations.run(["-m", PROGRAM, *arguments], PREPARATION_SECONDS)
+    except TimeoutError:
         raise BackboneUnavailable(
-            f"Backbone '{declaration.name}' could not be prepared within {PREPARATION_SECONDS:.0f} seconds."
+            f"Backbone '{declaration.name}' could not be prepared within {PREPARATION_SECONDS:.0f} seconds.",
+            metadata={"backbone": declaration.name},
         ) from None
-    if done.returncode == REFUSED:
-        raise SourceError(json.loads(done.stdout)["message"])
-    if done.returncode != 0:
+    if ended.code == REFUSED:
+        raise SourceError(json.loads(ended.stdout)["message"])
+    if ended.code != 0:
+        log.error("preparation_died", backbone=declaration.name, log=ended.stderr[-5000:])
         raise BackboneUnavailable(
-            f"Backbone '{declaration.name}' could not be prepared from {declaration.source}:\n"
-            f"{done.stderr[-2000:]}"
+            f"Expected the process that prepares backbone '{declaration.name}' from {declaration.source} to "
+            f"end well. Received: {death(ended.code, ended.stderr)}",
+            metadata={"backbone": declaration.name},
         )

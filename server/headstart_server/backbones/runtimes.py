@@ -36,12 +36,15 @@ class RuntimeSettings:
             Keras on a CPU chooses float32.
         streams: batches that run at once; 0 takes one for each core, with Keras one, on a GPU three.
         cache: folder of converted networks; each is made when it is first needed.
+        shipped: folder of networks that were converted ahead, which is looked into first and never written;
+            None for none.
     """
 
     kind: RuntimeKind | None = None
     precision: Precision | None = None
     streams: int = 0
     cache: Path = Path(".headstart-backbones")
+    shipped: Path | None = None
 
     def settled(self) -> "RuntimeSettings":
         """These settings with every choice made for this machine."""

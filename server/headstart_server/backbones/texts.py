@@ -69,8 +69,9 @@ class TextDecoder:
             WrongModality: the content is no text.
             UndecodableInput: the text has no token.
         """
-        # A token is a character at least, and two mark begin and end.
-        if isinstance(content, str) and len(content) <= self._max_tokens - 2:
+        # Of ASCII a token is a character at least, and two mark begin and end. Of other signs tokenizers that
+        # work on bytes make several tokens each.
+        if isinstance(content, str) and content.isascii() and len(content) <= self._max_tokens - 2:
             return None
         encoding = self._encode(content)
         if not encoding.overflowing and len(content) <= self._max_characters:

@@ -7,9 +7,9 @@ stdout. It ends when its stdin does: a server that is gone needs no tail.
 import json
 import os
 import sys
-import threading
 from pathlib import Path
 
+from headstart_server.backbones.child_process import end_with_stdin
 from headstart_server.backbones.cores import available_cores
 from headstart_server.backbones.declaration import Declaration
 from headstart_server.backbones.sources.registry import source_of
@@ -23,7 +23,7 @@ NICE = 10
 def main(declaration: str, cache: str, folder: str) -> None:
     """Train, and write the result."""
     told = own_stdout()
-    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    end_with_stdin()
     os.nice(NICE)
     os.environ["KERAS_BACKEND"] = "tensorflow"
     cores = str(available_cores())
@@ -45,13 +45,6 @@ def main(declaration: str, cache: str, folder: str) -> None:
     plan = network.info.tails[request.blocks]
     result = train(network.model, plan, request, progress=progress, checkpoint=lambda: None)
     result.save(Path(folder))
-
-
-def _end_with_stdin() -> None:
-    # Not through `sys.stdin`: a thread that waits in it holds up the interpreter's end.
-    while os.read(0, 1):
-        pass
-    os._exit(1)
 
 
 if __name__ == "__main__":

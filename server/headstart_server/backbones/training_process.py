@@ -2,7 +2,6 @@
 
 import json
 import selectors
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
 
+from headstart_server.backbones.child_process import death
 from headstart_server.backbones.tail_training import TailEpoch, TailRequest, TailResult
 from headstart_server.errors import TrainerDied
 
@@ -54,7 +54,8 @@ def train_in_process(
                 return TailResult.load(folder)
         except OSError:
             pass
-        raise TrainerDied(_death(code, (folder / "log").read_text(errors="replace")))
+        how = death(code, (folder / "log").read_text(errors="replace"))
+        raise TrainerDied(f"Expected the process that trains to end with a result. Received: {how}")
 
 
 def _lines(stream: IO[bytes], checkpoint: Callable[[], None]) -> Iterator[bytes]:
@@ -71,14 +72,3 @@ def _lines(stream: IO[bytes], checkpoint: Callable[[], None]) -> Iterator[bytes]
                 return
             *lines, rest = (rest + came).split(b"\n")
             yield from lines
-
-
-def _death(code: int, log: str) -> str:
-    how = f"exit code {code}" if code else "exit code 0 and no result"
-    if code < 0:
-        how = f"signal {-code} ({signal.Signals(-code).name})"
-        if -code == signal.SIGKILL:
-            how += "; the system ends processes so when memory runs out"
-    last = next((line for line in reversed(log.splitlines()) if line.strip()), "")
-    said = f" Its last words: {last[:300]}" if last else ""
-    return f"Expected the process that trains to end with a result. Received: {how}.{said}"

@@ -10,8 +10,8 @@ import structlog
 
 from headstart_server.backbones.backbone import Backbone, BackboneInfo, Content
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.modality import usual_backbone
-from headstart_server.errors import BackboneNotFound, BackboneUnavailable, HeadstartError, Loading
+from headstart_server.embedding.modality import takes, usual_backbone
+from headstart_server.errors import BackboneNotFound, BackboneUnavailable, Draining, HeadstartError, Loading
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +41,9 @@ class BackboneSource(Protocol):
 
     def load(self, name: str) -> Backbone:
         """Load one, ready and warm; takes seconds."""
+
+    def close(self) -> None:
+        """End what is being prepared at once, with `Draining`; what is loaded stays."""
 
 
 class Engine:
@@ -79,6 +82,14 @@ class Engine:
         """The facts of every backbone, as far as they are known, by name."""
         return sorted(self._source.list(), key=lambda info: info.name)
 
+    def facts(self, name: str) -> BackboneInfo:
+        """The facts of a backbone as far as they are known; an empty name means the default.
+
+        Raises:
+            BackboneNotFound: there is none of this name.
+        """
+        return self._source.info(name or self.default)
+
     def info(self, name: str) -> BackboneInfo:
         """The facts of a backbone; an empty name means the default.
 
@@ -87,7 +98,7 @@ class Engine:
             Loading: they are not known yet; asking starts its loading.
             BackboneUnavailable: they could not be learnt.
         """
-        info = self._source.info(name or self.default)
+        info = self.facts(name)
         if not info.is_prepared:
             self._start_loading(info.name)
         return info
@@ -101,6 +112,23 @@ class Engine:
             BackboneUnavailable: they could not be learnt.
         """
         return self.info(usual_backbone(self.info(self.default), self._source.list(), content))
+
+    def usual_facts(self, content: Content) -> BackboneInfo:
+        """The same, as far as they are known.
+
+        Raises:
+            BackboneNotFound: there is none that takes it.
+        """
+        return self.facts(usual_backbone(self.facts(self.default), self._source.list(), content))
+
+    def taking(self, kind: str) -> BackboneInfo:
+        """The facts, as far as they are known, of the default, or else the first backbone that takes a kind.
+
+        Args:
+            kind: image, text or tensor.
+        """
+        default = self.facts(self.default)
+        return next((info for info in (default, *self._source.list()) if takes(info, kind)), default)
 
     def problem(self, name: str) -> str:
         """Why the last try to prepare or load a backbone failed; empty if none did."""
@@ -148,8 +176,13 @@ class Engine:
                 with suppress(Exception), self._loading_lock(info.name), self._remembering(info.name):
                     self._source.prepare(info.name)
 
+    def stop_loading(self) -> None:
+        """End what is being prepared, and prepare nothing any more; what is loaded stays."""
+        self._source.close()
+
     def close(self) -> None:
-        """Stop every embedder."""
+        """Stop what is being prepared, and every embedder."""
+        self.stop_loading()
         for embedder in self.all_loaded():
             embedder.close()
 
@@ -189,6 +222,9 @@ class Engine:
     def _remembering(self, name: str) -> Iterator[None]:
         try:
             yield
+        except Draining:
+            # No fault of the backbone.
+            raise
         except Exception as error:
             self._failed[name] = error, self._clock()
             log.exception("backbone_load_failed", backbone=name)

@@ -57,7 +57,7 @@ class Candidates:
         self._engine = engine
         self._recipe = spec.recipe
         self._available = available
-        self._named = [engine.info(name) for name in spec.backbone_candidates]
+        self._named = [engine.facts(name) for name in spec.backbone_candidates]
         for info in self._named:
             # Of what was never loaded it is not known yet: then the job tells.
             if info.views:
@@ -88,8 +88,9 @@ class Candidates:
         """
         # What was never loaded may have to be fetched first: whoever wants that names it. One that is not
         # listed, such as that of features of some size, has no other beside it.
-        listed = [info for info in self._engine.infos() if info.views and info.modality is usual.modality]
-        alike = listed if usual.name in {info.name for info in listed} else [usual]
+        infos = self._engine.infos()
+        listed = [info for info in infos if info.views and info.modality is usual.modality]
+        alike = listed if usual.name in {info.name for info in infos} else [usual]
         able = [info for info in alike if takes(info, kind) and can(info, self._recipe)]
         free = self._available()
         if free is not None:

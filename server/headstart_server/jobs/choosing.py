@@ -13,7 +13,7 @@ import structlog
 
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
-from headstart_server.errors import BackboneNotFound, HeadstartError, UnusableExamples
+from headstart_server.errors import BackboneNotFound, Draining, HeadstartError, UnusableExamples
 from headstart_server.jobs.candidates import check_recipe, megabytes
 from headstart_server.jobs.choosing_notes import Notes, Trial
 from headstart_server.jobs.datasets import Dataset, DatasetStore
@@ -146,6 +146,9 @@ class Choosing:
         try:
             embedder = self._engine.load(name)
             check_recipe(embedder.info, self._spec.recipe)
+        except Draining:
+            # The server stops: another attempt tries it.
+            raise
         except HeadstartError as error:
             raise _UnfitError(error.message) from error
         except Exception as error:
@@ -188,7 +191,7 @@ class Choosing:
     def _megabytes(self, name: str) -> float:
         """The size of a candidate that was not tried; 0 if that is not known."""
         try:
-            return megabytes(self._engine.info(name))
+            return megabytes(self._engine.facts(name))
         except HeadstartError:
             return 0.0
 

@@ -20,13 +20,16 @@ from sqlalchemy import (
     insert,
     or_,
     select,
+    true,
     update,
 )
 
+from headstart_server.backbones.vectors import FAMILY
 from headstart_server.database.tables import jobs, replicas
 from headstart_server.jobs import rows
 from headstart_server.jobs.job import Job, JobError, JobState
 from headstart_server.jobs.limits import QueueLimits
+from headstart_server.jobs.spec import AUTO
 from headstart_server.jobs.submitting import CHOOSING, FINE_TUNE
 
 #: A job whose process died this often has failed: one that kills its server must not tour the replicas.
@@ -46,6 +49,8 @@ class Claimant:
         limits: of all replicas.
         held: the jobs that this process is at work on.
         may_take_over: whether jobs of silent owners may be taken.
+        backbones: names of those that this process has beside features of any size; jobs that name others are
+            left to other processes. None takes all jobs.
     """
 
     owner: str
@@ -53,6 +58,7 @@ class Claimant:
     limits: QueueLimits
     held: Collection[str]
     may_take_over: bool
+    backbones: Collection[str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,7 +146,11 @@ def _candidates(connection: Connection, claimant: Claimant, now: float, query: S
     if not claimant.may_take_over:
         dead = and_(dead, jobs.c.owner == claimant.owner)
     return (
-        query.where(jobs.c.kind.in_((FINE_TUNE, CHOOSING)), or_(dead, _waiting(connection, claimant.limits)))
+        query.where(
+            jobs.c.kind.in_((FINE_TUNE, CHOOSING)),
+            or_(dead, _waiting(connection, claimant.limits)),
+            _runnable(claimant.backbones),
+        )
         .order_by(
             case((jobs.c.state == _RUNNING, 0), else_=1),
             jobs.c.priority.desc(),
@@ -149,6 +159,14 @@ def _candidates(connection: Connection, claimant: Claimant, now: float, query: S
         )
         .limit(1)
     )
+
+
+def _runnable(backbones: Collection[str] | None) -> ColumnElement[bool]:
+    """The condition that a job's backbone is known; one that is to end needs none."""
+    if backbones is None:
+        return true()
+    name = jobs.c.payload["spec"]["backbone"].as_string()
+    return or_(name.in_([*backbones, AUTO]), name.startswith(FAMILY, autoescape=True), jobs.c.cancel != 0)
 
 
 def _waiting(connection: Connection, limits: QueueLimits) -> ColumnElement[bool]:

@@ -6,7 +6,13 @@ import structlog
 
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
-from headstart_server.errors import ArtifactDamaged, BackboneNotFound, NoCommonExamples, VersionNotFound
+from headstart_server.errors import (
+    ArtifactDamaged,
+    BackboneNotFound,
+    BackboneUnavailable,
+    NoCommonExamples,
+    VersionNotFound,
+)
 from headstart_server.jobs.answers import Answerer, Reading, paired
 from headstart_server.jobs.contents import ArchiveReader
 from headstart_server.jobs.spec import FineTuneSpec
@@ -105,7 +111,7 @@ class GateKeeper:
     def _embedder(self, backbone: str, digest: str) -> Embedder | None:
         try:
             embedder = self._engine.load(backbone)
-        except BackboneNotFound:
+        except (BackboneNotFound, BackboneUnavailable):
             return None
         return embedder if embedder.digest == digest else None
 

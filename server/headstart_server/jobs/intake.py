@@ -15,6 +15,7 @@ from headstart_server.embedding.embedder import CHECK_SECONDS
 from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.modality import check_modality, kind_of
 from headstart_server.errors import (
+    BackboneNotFound,
     Cancelled,
     DatabaseAway,
     Draining,
@@ -127,10 +128,11 @@ class Upload:
             HeadstartError: names the first example that cannot be taken, and what was expected.
         """
         with self._working() as writer:
-            if examples:
+            # Those of a repeated call are only told apart from the first one's, whose backbone may be gone.
+            if examples and not self._repeated:
                 self._settle(examples[0])
-            for index, example in enumerate(examples, start=self._count):
-                self._check(example, index)
+                for index, example in enumerate(examples, start=self._count):
+                    self._check(example, index)
             writer.add(examples)
             self._count += len(examples)
 
@@ -152,8 +154,8 @@ class Upload:
             if self._repeated:
                 return self._earlier(request_hash)
             if self._candidates is not None and self._parent is not None and self._parent.examples:
-                known = self._intake.engine.info(self._parent.backbone)
-                self._take_candidates(self._candidates, self._parent.examples[0].kind, known)
+                kind = self._parent.examples[0].kind
+                self._take_candidates(self._candidates, kind, self._like_parent(self._parent, kind))
             summary = writer.finish()
             check_task(self._spec.recipe, summary.task)
             submission = Submission(
@@ -203,6 +205,7 @@ class Upload:
     def _validate(self, summary: DatasetSummary) -> Validation:
         # The summary was made of an example at least.
         embedder = self._intake.engine.load(self._backbone.name)
+        self._info = embedder.info
         with closing(self._intake.datasets.open(self._job_id)) as dataset:
             preview = Preview(
                 self._spec, dataset, embedder, window=PREVIEW_WINDOW, checkpoint=self._check_awaited
@@ -280,14 +283,24 @@ class Upload:
         """Take what is meant for such content as the first example's, where no backbone was named."""
         if self._info is not None:
             return
-        usual = self._intake.engine.usual(first.content)
+        engine = self._intake.engine
         if self._candidates is not None:
-            self._take_candidates(self._candidates, kind_of(first.content), usual)
+            # Those that are tried tell themselves if they are not to be had.
+            kind, usual = kind_of(first.content), engine.usual_facts(first.content)
+            self._take_candidates(self._candidates, kind, usual)
             return
+        usual = engine.usual(first.content)
         check_recipe(usual, self._spec.recipe)
         self._info = usual
         self._spec = replace(self._spec, backbone=usual.name)
         self._asked = {**self._asked, "backbone": usual.name}
+
+    def _like_parent(self, parent: Parent, kind: str) -> BackboneInfo:
+        """The parent's backbone, or another that takes such inputs if this server has it no more."""
+        try:
+            return self._intake.engine.facts(parent.backbone)
+        except BackboneNotFound:
+            return self._intake.engine.taking(kind)
 
     def _take_candidates(self, candidates: Candidates, kind: str, usual: BackboneInfo) -> None:
         found = candidates.like(usual, kind)
@@ -423,12 +436,16 @@ class Intake:
         """
         if spec.webhook is not None:
             self._webhooks.check(spec.webhook)
-        candidates = Candidates(self.engine, spec, self._available_memory) if spec.chooses_backbone else None
-        info = None
-        if spec.backbone and candidates is None:
+        candidates = info = None
+        if repeated:
+            # Its job is told, whatever has become of the backbone.
+            pass
+        elif spec.chooses_backbone:
+            candidates = Candidates(self.engine, spec, self._available_memory)
+        elif spec.backbone:
             info = self.engine.info(spec.backbone)
             check_recipe(info, spec.recipe)
-        elif not spec.backbone and not any(can(each, spec.recipe) for each in self.engine.infos()):
+        elif not any(can(each, spec.recipe) for each in self.engine.infos()):
             # Told before the examples are sent that decide.
             check_recipe(self.engine.info(""), spec.recipe)
         if not previews and not request_id:

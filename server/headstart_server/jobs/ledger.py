@@ -51,6 +51,7 @@ class Ledger:
         lease_seconds: for how long a claim holds without being renewed.
         on_taken_over: called for each job that is claimed from another process.
         webhook: URL that is told of the ends of jobs that name none; None for none.
+        backbones: names of those whose jobs this process claims, as in `Claimant`; None for all.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Ledger:
         lease_seconds: float = 10.0,
         on_taken_over: Callable[[], None] = lambda: None,
         webhook: str | None = None,
+        backbones: Collection[str] | None = None,
     ) -> None:
         self._database = database
         self._registry = registry
@@ -75,6 +77,7 @@ class Ledger:
         self._lease_seconds = lease_seconds
         self._on_taken_over = on_taken_over
         self._webhook = webhook
+        self._backbones = backbones
         self.forecast = Forecast(database, slots=slots, most=self._limits.running)
 
     # Accepting
@@ -170,6 +173,7 @@ class Ledger:
             limits=self._limits,
             held=held,
             may_take_over=may_take_over,
+            backbones=self._backbones,
         )
         with self._database.read() as connection:
             if not claiming.is_any(connection, claimant, self._database.now(connection)):

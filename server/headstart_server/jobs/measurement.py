@@ -22,7 +22,7 @@ from headstart_server.learning.head import Float32
 from headstart_server.learning.outcome import Answered, Outcome
 from headstart_server.learning.target import Target
 from headstart_server.models.registry import Registry
-from headstart_server.models.resident import ResidentVersion, check_backbone
+from headstart_server.models.resident import ResidentVersion, embedder_of
 from headstart_server.models.rows import no_version_yet
 from headstart_server.models.version import Selector
 
@@ -203,9 +203,7 @@ class MeasuringBench:
                 raise no_version_yet(selector.model) from None
             raise
         version = self._registry.load(selector.model, number)
-        embedder = self._engine.get(version.backbone)
-        check_backbone(version, embedder.digest)
-        return Respondent(version=version, embedder=embedder)
+        return Respondent(version=version, embedder=embedder_of(version, self._engine))
 
     def _known_pairs(
         self, respondents: Sequence[Respondent], check_there: Callable[[], None]

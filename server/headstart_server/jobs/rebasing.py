@@ -125,7 +125,9 @@ class Rebasing:
         asked = spec.fine_tune()
         repeated = bool(request_id) and (self._intake.ledger.replayed(request_id, tenant=tenant) is not None)
         parent, full = None, asked
-        info = None if asked.chooses_backbone else self._intake.engine.info(asked.backbone)
+        # Of a repeated call the backbone may be gone, too.
+        is_named = not asked.chooses_backbone and not repeated
+        info = self._intake.engine.info(asked.backbone) if is_named else None
         if not repeated:
             version = self._registry.version(spec.model, self._registry.find(spec.selector))
             parent = self._parent(version)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import structlog
 
-from headstart_server.errors import Away, DatabaseAway, HeadstartError
+from headstart_server.errors import Away, DatabaseAway, Draining, HeadstartError
 from headstart_server.jobs.heart import Heart, Hold
 from headstart_server.jobs.job import Findings, Job, JobError
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
@@ -203,8 +203,8 @@ class WorkerPool:
             return run.execute()
         except (JobCancelledError, JobLostError):
             raise
-        except Away as error:
-            # No fault of the job: it waits for the database, or the bucket, in the queue.
+        except (Away, Draining) as error:
+            # No fault of the job: it waits for the database, the bucket or another server in the queue.
             raise InterruptedRunError(job.job_id) from error
         except Exception as error:
             if self._stopping:

@@ -4,8 +4,10 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from headstart_server.embedding.embedder import Embedder
+from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.tails import VersionTail
-from headstart_server.errors import BackboneMismatch
+from headstart_server.errors import BackboneMismatch, BackboneNotFound, BackboneUnavailable
 from headstart_server.learning.familiarity import Familiarity
 from headstart_server.learning.head import Head
 from headstart_server.learning.neighbors import NeighborIndex
@@ -72,6 +74,30 @@ def check_backbone(version: ResidentVersion, digest: str) -> None:
             f"{digest[:12]}. Fine-tune it again, or run the server it was made with.",
             metadata={"model": version.model, "version": str(version.number)},
         )
+
+
+def embedder_of(version: ResidentVersion, engine: Engine) -> Embedder:
+    """What gives a version its features, without waiting.
+
+    Raises:
+        BackboneNotFound: its backbone is not declared any more.
+        BackboneUnavailable: its backbone cannot be had.
+        Loading: its backbone is not loaded yet; asking starts that.
+        BackboneMismatch: its backbone has another digest by now.
+    """
+    try:
+        embedder = engine.get(version.backbone)
+    except (BackboneNotFound, BackboneUnavailable) as error:
+        gone = isinstance(error, BackboneNotFound)
+        help_ = f"Declare '{version.backbone}' again as it was" if gone else "Mend that"
+        which = f"Version {version.number} of model '{version.model}'"
+        raise type(error)(
+            f"{which} needs its backbone: {error.message} {help_}, or rebase the version on "
+            "another backbone.",
+            metadata={**error.metadata, "model": version.model, "version": str(version.number)},
+        ) from error
+    check_backbone(version, embedder.digest)
+    return embedder
 
 
 class ResidentVersions:

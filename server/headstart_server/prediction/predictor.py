@@ -27,7 +27,7 @@ from headstart_server.errors import (
 )
 from headstart_server.learning.head import Float32
 from headstart_server.models.registry import Registry
-from headstart_server.models.resident import ResidentVersion, check_backbone
+from headstart_server.models.resident import ResidentVersion, embedder_of
 from headstart_server.models.rows import no_version_yet
 from headstart_server.models.version import Selector
 from headstart_server.prediction.answers import Answer, answer, views_of, work_of
@@ -151,7 +151,7 @@ class Predictor:
             )
         asked.check(len(contents))
         versions = [await self._resolve(selector, asked.files) for selector in selectors]
-        embedders = {version.backbone: self._embedder(version) for version in versions}
+        embedders = {version.backbone: embedder_of(version, self._engine) for version in versions}
         if asked.saliency is not None:
             _check_saliency(asked.saliency, versions[0], embedders[versions[0].backbone])
         resolved = self._clock()
@@ -200,7 +200,7 @@ class Predictor:
             HeadstartError: names what cannot be found, or is not there yet.
         """
         version = await self._resolve(selector, ())
-        return version, self._embedder(version).info
+        return version, embedder_of(version, self._engine).info
 
     async def embed(
         self, backbone: str, contents: Sequence[Content], *, views: Sequence[str], deadline: float | None
@@ -264,11 +264,6 @@ class Predictor:
             return self._registry.resolve(selector)
         except (ModelNotFound, AliasNotFound, VersionNotFound):
             return await asyncio.to_thread(self._registry.find, selector)
-
-    def _embedder(self, version: ResidentVersion) -> Embedder:
-        embedder = self._engine.get(version.backbone)
-        check_backbone(version, embedder.digest)
-        return embedder
 
     async def _rows(
         self,

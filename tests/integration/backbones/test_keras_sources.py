@@ -9,6 +9,7 @@ from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,16 @@ from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.declaration import Declaration
 from headstart_server.backbones.golden import golden_picture
 from headstart_server.backbones.keras_import import load_keras
+from headstart_server.backbones.keras_runtime import KerasRuntime
 from headstart_server.backbones.network import Network
 from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
 from headstart_server.backbones.sources import keras_pictures
 from headstart_server.backbones.sources.files import local_file
 from headstart_server.backbones.sources.keras_applications import NETWORKS
 from headstart_server.backbones.sources.keras_file import check_keras_file
+from headstart_server.backbones.sources.keras_pictures import weights_digest
 from headstart_server.backbones.sources.registry import SOURCES
-from headstart_server.backbones.sources.source import SourceError
+from headstart_server.backbones.sources.source import SourceError, check_pin
 from headstart_server.backbones.torch_checkpoint import file_digest
 from headstart_server.errors import BackboneUnavailable
 
@@ -128,15 +131,19 @@ def test_blue_first_and_another_scale_are_declared(folder: Path, file: Path, bod
     assert relative_error(features(backbone), wanted) < 1e-4
 
 
-def test_a_network_of_the_zoo_has_its_own_preprocessing(folder: Path) -> None:
+@pytest.mark.parametrize("channels", ["rgb", "bgr"])
+def test_a_network_of_the_zoo_has_its_own_preprocessing_whichever_colour_comes_first(
+    folder: Path, channels: str
+) -> None:
     keras = load_keras()
     keras.utils.set_random_seed(3)
     model = keras.applications.MobileNetV2(weights=None, include_top=False, input_shape=(64, 64, 3))
     path = folder / "zoo.weights.h5"
     model.save_weights(path)
-    backbone = load(folder, "keras:MobileNetV2", weights=str(path), size=64)
+    backbone = load(folder, "keras:MobileNetV2", weights=str(path), size=64, channels=channels)
     preprocess = keras.applications.mobilenet_v2.preprocess_input
-    maps = expected(model, backbone, lambda pixels: preprocess(pixels.copy()))
+    step = {"rgb": 1, "bgr": -1}[channels]
+    maps = expected(model, backbone, lambda pixels: preprocess(pixels[..., ::step].copy()))
     assert relative_error(features(backbone), maps.mean(axis=(1, 2))) < 1e-4
     assert backbone.info.parameter_count == model.count_params()
 
@@ -147,6 +154,18 @@ def test_every_network_of_the_zoo_is_one_with_preprocessing_of_its_own() -> None
     assert set(NETWORKS) == networks
     for facts in NETWORKS.values():
         assert callable(import_module(f"keras.applications.{facts.module}").preprocess_input)
+
+
+def test_a_digest_of_weights_does_not_depend_on_what_was_made_before_in_the_process() -> None:
+    keras = load_keras()
+
+    def made(seed: int) -> str:
+        keras.utils.set_random_seed(seed)
+        return weights_digest(keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Conv2D(2, 3)]))
+
+    first = made(1)
+    assert made(1) == first
+    assert made(2) != first
 
 
 def test_the_digest_is_of_the_weights_and_of_what_is_done_before_them(
@@ -237,6 +256,45 @@ def test_classes_that_are_not_keras_own_are_refused(file: Path, tmp_path: Path) 
             changed.writestr(name, content)
     with pytest.raises(SourceError, match="with system of os"):
         check_keras_file(foreign)
+
+
+def test_a_file_that_keras_would_read_as_another_kind_than_the_one_that_is_checked_is_refused(
+    file: Path, tmp_path: Path
+) -> None:
+    # HDF5 may begin with a network, and end with an archive.
+    (tmp_path / "own.h5").write_bytes(file.read_bytes())
+    with pytest.raises(BackboneUnavailable, match=r"ends in \.keras\. Received: own\.h5"):
+        load(tmp_path, f"keras-file:{tmp_path / 'own.h5'}")
+
+
+@pytest.mark.parametrize("fetched", [True, False])
+def test_other_weights_than_those_pinned_are_never_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fetched: bool
+) -> None:
+    class Changed(SOURCES["keras-file"].__class__):  # type: ignore[misc]
+        def fetch(self, declaration: Declaration, cache: Path) -> str:
+            return check_pin(declaration, "b" * 64) if fetched else "whatever"
+
+        def open(self, declaration: Declaration, cache: Path) -> Network:
+            assert not fetched
+            return SimpleNamespace(weights="b" * 64)
+
+    monkeypatch.setitem(SOURCES, "changed", Changed())
+    # Nothing of the network is there but its weights' digest: to run it would fail otherwise.
+    with pytest.raises(BackboneUnavailable, match=r"digest that is pinned, a+\. Received: b+\."):
+        load(tmp_path, "changed:1", digest="a" * 64)
+
+
+def test_a_vocabulary_may_have_few_words() -> None:
+    keras = load_keras()
+    ids = keras.Input((None,), dtype="int32")
+    vectors = keras.layers.Embedding(6, 5)(ids)
+    model = keras.Model(ids, {"last": keras.ops.mean(vectors, axis=1)})
+    settings = RuntimeSettings(kind=RuntimeKind.KERAS, precision=Precision.FLOAT32, streams=1)
+    runtime = KerasRuntime(model, settings)
+    runtime.steady_batch((16,))
+    rows = np.full((1, 16), 5, np.int32)
+    assert np.allclose(runtime.run(rows)["last"], np.asarray(model(rows)["last"]))
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """An app and where its backbones come from."""
 
 import asyncio
+import threading
 from pathlib import Path
 
-from fakes import FakeBackbone, FakeSource
+from fakes import PATIENCE, FakeBackbone, FakeSource
 from headstart_server.app import App
 from headstart_server.config import Config
+from headstart_server.errors import Draining
 
 
 async def test_an_app_loads_the_backbone_of_the_source_it_is_given(tmp_path: Path):
@@ -20,3 +22,22 @@ async def test_an_app_loads_the_backbone_of_the_source_it_is_given(tmp_path: Pat
 
     assert [info.name for info in app.engine.infos()] == ["mine"]
     assert source.loads == ["mine"]
+
+
+async def test_a_stop_ends_the_first_preparation_of_the_default_backbone(tmp_path: Path):
+    source = FakeSource(FakeBackbone("mine"))
+    app = App(Config(data=tmp_path / "data", backbone="mine", port=0, metrics_port=None), source)
+    stop, ended = asyncio.Event(), threading.Event()
+    source.on_close = ended.set
+    loop = asyncio.get_running_loop()
+
+    def prepare(name: str) -> None:
+        loop.call_soon_threadsafe(stop.set)
+        assert ended.wait(PATIENCE)
+        raise Draining("The server is stopping.")
+
+    source.before_load = prepare
+
+    await app.run(stop)
+
+    assert ended.is_set()

@@ -67,6 +67,11 @@ def test_a_flag_has_settings_as_a_file_has() -> None:
         Declaration.of_flag("own=keras:VGG16,size=big")
 
 
+def test_one_number_for_all_channels_needs_no_list() -> None:
+    declaration = Declaration.of_flag("own=keras-file:/a.keras,mean=127.5,std=[127.5]")
+    assert (declaration.mean, declaration.std) == ((127.5,), (127.5,))
+
+
 @pytest.mark.parametrize(
     ("flag", "name", "source"),
     [
@@ -120,6 +125,9 @@ weights = "../small.weights.h5"
         ("[backbones.a]\nsource = 'keras:X'\nstd = [0.0]", "std: Expected one number above 0"),
         ("[backbones.a]\nsource = 'keras:X'\ndigest = 'abc'", "digest: Expected SHA-256"),
         ("[backbones.a]\nsource = 'keras:X'\nsizes = 3", "Received: 'sizes'."),
+        ("[backbones.auto]\nsource = 'keras:X'", "name: Expected letters, digits"),
+        ("[backbones.a]\nsource = 'keras:X'\nfeatures = 3", "Received: 'features'."),
+        ("[backbones.a]\nsource = 'keras:X'\nmean = true", "mean: Expected one number or three"),
         ("[backbones.'a b']\nsource = 'keras:X'", "name: Expected letters"),
         ("[backbone.a]\nsource = 'keras:X'", "Expected tables [backbones.NAME] only. Received: backbone."),
         ("backbones = 3", "Expected tables [backbones.NAME] only."),

@@ -85,6 +85,16 @@ def test_files_with_tensors_are_found_wherever_they_are_named(tmp_path: Path) ->
     assert external_files(model(tmp_path / "own.onnx", "c", "b", "a", "a")) == ["a", "b", "c"]
 
 
+def test_of_a_field_that_is_there_twice_none_hides_the_other(tmp_path: Path) -> None:
+    key = field(1, b"checksum") + field(1, b"location")
+    hidden = field(13, key + field(2, b"first") + field(2, b"/etc/hostname"))
+    path = tmp_path / "own.onnx"
+    path.write_bytes(field(7, field(5, hidden)))
+    assert external_files(path) == ["/etc/hostname", "first"]
+    with pytest.raises(SourceError, match="Expected tensors in files beside"):
+        onnx_digest(path)
+
+
 def test_the_digest_is_that_of_the_file_or_of_all_files(tmp_path: Path) -> None:
     path = model(tmp_path / "own.onnx")
     assert onnx_digest(path) == file_digest(path)

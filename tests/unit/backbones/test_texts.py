@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
-from tokenizers.models import WordPiece
+from tokenizers.models import BPE, WordPiece
 from tokenizers.normalizers import Lowercase
-from tokenizers.pre_tokenizers import Whitespace
+from tokenizers.pre_tokenizers import ByteLevel, Whitespace
 from tokenizers.processors import TemplateProcessing
 
 from headstart_server.backbones.texts import CHARACTERS_PER_TOKEN, TextDecoder, lengths
@@ -154,3 +154,16 @@ DECODERS: list[TextDecoder] = []
 @pytest.fixture(autouse=True, scope="module")
 def _filled(decoder: TextDecoder) -> None:
     DECODERS[:] = [decoder]
+
+
+def test_a_tokenizer_that_works_on_bytes_makes_several_tokens_of_a_character() -> None:
+    alphabet = sorted(ByteLevel.alphabet())
+    tokenizer = Tokenizer(BPE({sign: id for id, sign in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    decoder = TextDecoder(tokenizer.to_str(), max_tokens=16)
+    text = "\N{GRINNING FACE}" * 10
+    assert len(decoder.decode(text)) == 16
+    cut = decoder.cut_short(text)
+    assert cut is not None
+    assert (cut.kept, cut.length) == (4, 10)
+    assert decoder.cut_short("a" * 14) is None

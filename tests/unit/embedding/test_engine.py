@@ -233,3 +233,30 @@ def test_members_of_a_family_are_loaded_without_being_listed_up_to_a_bound(sourc
     assert engine.load("size:0").info is members[0].info
     assert engine.load("large").info.name == "large"
     engine.close()
+
+
+def test_facts_are_told_as_far_as_they_are_known_without_loading(engine: Engine, source: FakeSource) -> None:
+    source.unprepared.add("large")
+    assert engine.facts("large").views == {}
+    assert engine.facts("").name == "small"
+    with pytest.raises(BackboneNotFound):
+        engine.facts("huge")
+    assert engine.loaded("large") is None
+    assert source.loads == []
+
+
+def test_a_loading_that_the_stop_of_the_server_ended_is_no_problem_of_the_backbone(
+    engine: Engine, source: FakeSource
+) -> None:
+    def stop(name: str) -> None:
+        raise Draining("The server is stopping.")
+
+    source.before_load = stop
+    with pytest.raises(Draining):
+        engine.load("large")
+    assert engine.problem("large") == ""
+
+
+def test_closing_ends_what_is_being_prepared(engine: Engine, source: FakeSource) -> None:
+    engine.close()
+    assert source.is_closed

@@ -10,7 +10,7 @@ from fakes import FakeBackbone, FakeSource
 from headstart_server.backbones.backbone import Content, Modality
 from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.modality import kind_of
-from headstart_server.errors import BackboneNotFound, InvalidField, Loading
+from headstart_server.errors import BackboneNotFound, InvalidField
 from headstart_server.jobs.candidates import SHORT_LIST, Candidates
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.recipe import Auto, Partial, Recipe, Ridge
@@ -74,13 +74,22 @@ def test_what_the_recipe_cannot_be_carried_out_on_is_left_out_or_refused_if_it_i
         tried(known, names=["image-1"], recipe=Ridge(views=("deep",)))
 
 
-def test_what_was_never_loaded_is_tried_only_if_it_is_named_and_then_loaded_first() -> None:
+def test_what_was_never_loaded_is_tried_only_if_it_is_named_and_then_last() -> None:
     unknown = FakeBackbone("unknown")
     unknown.info = replace(unknown.info, views={}, parameter_count=0)
     known = engine(*images(1, 2), unknown)
     assert tried(known) == ["image-1", "image-2"]
-    with pytest.raises(Loading):
-        tried(known, names=["unknown", "image-2"])
+    assert tried(known, names=["unknown", "image-2"]) == ["image-2", "unknown"]
+    # What is known is no reason to try one whose facts are not.
+    source = FakeSource(*images(1, 2))
+    source.unprepared.add("image-2")
+    unprepared = Engine(source, lambda backbone: backbone, "image-1")
+    assert [
+        info.name
+        for info in Candidates(unprepared, FineTuneSpec(model="m", backbone="auto"), lambda: None).like(
+            unprepared.facts("image-2"), "image"
+        )
+    ] == ["image-1"]
 
 
 def test_named_ones_are_tried_from_the_cheapest_on_whatever_memory_there_is() -> None:

@@ -11,6 +11,8 @@ from headstart_server.backbones.backbone import Modality
 from headstart_server.database.tables import jobs
 from headstart_server.errors import (
     BackboneNotFound,
+    BackboneUnavailable,
+    Draining,
     EmptyDataset,
     InvalidField,
     RequestIdReused,
@@ -429,6 +431,54 @@ def test_the_time_of_earlier_attempts_counts_and_that_between_them_does_not(benc
 
 def _run_again(bench: Workbench, job: Job) -> int:
     return FineTuneRun(job, bench.tools, lambda: None).execute()
+
+
+# Backbones that are not to be had
+
+
+def refuse(bench: Workbench, name: str) -> None:
+    """From now on a backbone that was not prepared cannot be had."""
+
+    def fail(loaded: str) -> None:
+        if loaded == name:
+            raise BackboneUnavailable(f"Backbone '{name}' is not to be had: it is lost.")
+
+    bench.source.unprepared.add(name)
+    bench.source.before_load = fail
+
+
+def test_a_candidate_that_is_not_to_be_had_is_told_and_the_others_are_tried(bench: Workbench) -> None:
+    refuse(bench, "good")
+    version = chosen(bench, backbone_candidates=("good", "large"))
+    found = outcomes(choice_of(version))
+    assert (version.manifest.backbone, found["good"]) == ("large", CandidateOutcome.FAILED)
+    told = {each.backbone: each.message for each in choice_of(version).candidates}
+    assert told["good"] == "Backbone 'good' is not to be had: it is lost."
+
+
+def test_a_candidate_that_was_being_prepared_when_the_server_stops_is_not_to_blame(bench: Workbench) -> None:
+    job = bench.accept(pets(8), backbone="auto", backbone_candidates=("good", "large"))
+
+    def stop(name: str) -> None:
+        raise Draining("The server is stopping.")
+
+    bench.source.before_load = stop
+    with pytest.raises(Draining):
+        bench.run()
+    bench.source.before_load = lambda name: None
+    choice = choice_of(bench.registry.version("pets", _run_again(bench, bench.desk.ledger.get(job.job_id))))
+    assert set(outcomes(choice).values()) == {CandidateOutcome.TRIED}
+
+
+def test_a_repeated_call_gets_its_job_though_the_backbones_are_gone(bench: Workbench) -> None:
+    choosing = bench.accept(pets(2), request_id="auto", backbone="auto", backbone_candidates=("good",))
+    named = bench.accept(pets(2), request_id="named", backbone="good")
+    del bench.source.backbones["good"]
+    again = {"backbone": "auto", "backbone_candidates": ("good",)}
+    assert bench.accept(pets(2), request_id="auto", **again).job_id == choosing.job_id
+    assert bench.accept(pets(2), request_id="named", backbone="good").job_id == named.job_id
+    with pytest.raises(RequestIdReused):
+        bench.accept(pets(3), request_id="named", backbone="good")
 
 
 # Telling

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fakes import Desk, FakeBackbone
-from headstart_server.errors import InvalidField
+from headstart_server.errors import BackboneNotFound, BackboneUnavailable, HeadstartError, InvalidField
 from headstart_server.jobs.gate import MAX_JUDGEMENTS
 from headstart_server.jobs.job import JobState
 from headstart_server.learning.dataset import Example
@@ -74,6 +74,23 @@ def test_a_worse_version_is_published_but_the_alias_stays(bench: Workbench, desk
     assert named(bench) == 1
     assert version.aliases == ()
     assert desk.ledger.get(version.manifest.job_id).state is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize("error", [BackboneNotFound, BackboneUnavailable])
+def test_a_baseline_whose_backbone_is_gone_is_compared_on_what_it_was_trained_on(
+    tmp_path: Path, desk: Desk, bench: Workbench, error: type[HeadstartError]
+) -> None:
+    gated(bench, pets(12), backbone="other")
+    restarted = Workbench(tmp_path, desk, FakeBackbone("other"), loaded=False)
+
+    def refuse(name: str) -> None:
+        if name == "other":
+            raise error("Backbone 'other' is not to be had.")
+
+    restarted.source.before_load = refuse
+    promotion = promotion_of(gated(restarted, pets(12)))
+    assert (promotion.decision, promotion.baseline) == (Decision.PROMOTED, 1)
+    restarted.close()
 
 
 def test_margins_decide(bench: Workbench) -> None:

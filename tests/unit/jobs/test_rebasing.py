@@ -10,6 +10,7 @@ from headstart_server.backbones.backbone import Modality
 from headstart_server.errors import (
     AliasNotFound,
     BackboneNotFound,
+    BackboneUnavailable,
     Draining,
     ExamplesNotKept,
     InvalidField,
@@ -211,6 +212,28 @@ def test_the_same_request_gives_the_same_job_even_if_the_version_is_gone(bench: 
     for other in ({"backbone": "poor"}, {"backbone": "other", "recipe": Auto()}):
         with pytest.raises(RequestIdReused):
             bench.rebase("r", alias="stable", **other)
+
+
+@pytest.mark.parametrize("backbone", ["other", "auto"])
+@pytest.mark.parametrize("is_declared", [True, False])
+def test_a_version_whose_backbone_is_gone_is_fitted_anew(
+    tmp_path: Path, desk: Desk, bench: Workbench, backbone: str, is_declared: bool
+) -> None:
+    bench.published(pets(), backbone="poor", alias="stable")
+    poor = [FakeBackbone("poor")] if is_declared else []
+    restarted = Workbench(tmp_path, desk, FakeBackbone("other", digest="o" * 64), *poor, loaded=False)
+
+    def refuse(name: str) -> None:
+        if name == "poor":
+            raise BackboneUnavailable("Backbone 'poor' is not to be had.")
+
+    restarted.source.unprepared.add("poor")
+    restarted.source.before_load = refuse
+    new = restarted.rebased(backbone=backbone, alias="stable")
+    assert (new.number, new.manifest.parent) == (2, 1)
+    assert new.manifest.backbone in {"fake", "other"}
+    assert named(restarted) == 2
+    restarted.close()
 
 
 def test_a_server_that_stops_takes_none(bench: Workbench) -> None:

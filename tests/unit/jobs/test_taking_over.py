@@ -256,3 +256,30 @@ def test_one_replica_at_a_time_cleans(desk: Desk, clock: ManualClock) -> None:
     clock.advance(31)
     assert other.may_clean("rows", 30)
     assert not desk.ledger.may_clean("rows", 30)
+
+
+def test_a_replica_leaves_jobs_to_those_that_know_their_backbones(desk: Desk, clock: ManualClock) -> None:
+    desk.submit("a", backbone="leaves")
+    desk.submit("b", backbone="features:7")
+    desk.submit("c", backbone="auto")
+    desk.submit("d", backbone="features")
+    desk.submit("e", backbone="fake")
+    without = desk.restarted(backbones=["fake", "other"])
+    claimed = [without.claim() for _ in range(4)]
+    assert [job and job.job_id for job in claimed] == ["b", "c", "e", None]
+    having = desk.restarted(backbones=["leaves"])
+    first = having.claim()
+    assert first is not None
+    assert first.job_id == "a"
+    # A dead replica's job goes to another that knows its backbone; one that is to end needs none.
+    clock.advance(LONG_AGO)
+    desk.ledger.cancel("a")
+    while without.claim() is not None:
+        pass
+    assert desk.ledger.get("a").state is JobState.CANCELLED
+    assert desk.ledger.get("d").state is JobState.QUEUED
+
+
+def test_a_server_that_is_alone_claims_every_job(desk: Desk) -> None:
+    desk.submit("a", backbone="leaves")
+    assert desk.claim().job_id == "a"

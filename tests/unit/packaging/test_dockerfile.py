@@ -68,6 +68,16 @@ def test_it_listens_outside_the_container_and_writes_only_to_its_volume_and_tmp(
     assert settings["PYTHONUNBUFFERED"] == "1"
 
 
+def test_what_is_declared_is_prepared_in_the_volume_and_what_every_server_has_is_in_the_image(
+    image: Any, stages: dict[str, Any]
+) -> None:
+    settings = dict(pair.split("=", 1) for line in image.all("ENV") for pair in line.split())
+    assert Path(settings["HEADSTART_BACKBONE_CACHE"]).is_relative_to(image.last("VOLUME"))
+    if image is stages["cpu"]:
+        assert not Path(settings["HEADSTART_PREPARED_BACKBONES"]).is_relative_to(image.last("VOLUME"))
+        assert 'prepare --backbone-cache "$HEADSTART_PREPARED_BACKBONES"' in image.last("RUN")
+
+
 def test_it_carries_the_version_of_the_package(image: Any, root: Path) -> None:
     version = tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"]
     assert f"VERSION={version}" in image.all("ARG")

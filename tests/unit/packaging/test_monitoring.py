@@ -3,13 +3,14 @@
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from headstart_server.telemetry import Telemetry
 from prometheus import MONITORING, dashboard, dashboard_queries, need_program, rules, write_rules
-from unit.packaging.test_kubernetes_manifests import kustomize
 
 #: Metrics that a server adds at its start, or Prometheus itself has.
 ADDED = {
@@ -83,9 +84,8 @@ def test_the_dashboard_is_what_grafana_imports():
     assert len(set(places)) == len(places)
 
 
-def test_the_kustomization_has_the_rules_and_the_dashboard():
-    built = subprocess.run([*kustomize(), str(MONITORING)], capture_output=True, text=True, check=True).stdout
-    kinds = {document["kind"]: document for document in yaml.safe_load_all(built)}
+def test_the_kustomization_has_the_rules_and_the_dashboard(kustomize: Callable[[Path], list[Any]]):
+    kinds = {document["kind"]: document for document in kustomize(MONITORING)}
 
     assert set(kinds) == {"PrometheusRule", "ConfigMap"}
     assert kinds["ConfigMap"]["metadata"]["labels"]["grafana_dashboard"] == "1"

@@ -23,6 +23,7 @@ from headstart_server.errors import (
     BackboneMismatch,
     BackboneNotFound,
     BackboneQueueFull,
+    BackboneUnavailable,
     DeadlineExceeded,
     Draining,
     HeadstartError,
@@ -65,7 +66,8 @@ class Stall:
         }
         self.queues: dict[str, LaneQueue] = {}
         self.batchers: dict[str, Batcher] = {}
-        self.engine = Engine(FakeSource(*self.backbones.values()), self._embedder, "fake")
+        self.source = FakeSource(*self.backbones.values())
+        self.engine = Engine(self.source, self._embedder, "fake")
         self.under_way: set[str] = set()
         self.predictor = Predictor(
             self.shelf.registry,
@@ -357,6 +359,32 @@ async def test_a_version_of_another_digest_of_the_backbone_is_refused(stall: Sta
     )
     assert error.metadata == {"model": "pets", "version": "1"}
     assert stall.backbones["fake"].batches == []
+
+
+async def test_a_version_whose_backbone_is_gone_is_told_with_what_helps(stall: Stall) -> None:
+    stall.shelf.publish(backbone="gone")
+    error = await refusal(stall, BackboneNotFound, [b"a"])
+    assert error.message == (
+        "Version 1 of model 'pets' needs its backbone: There is no backbone 'gone'. Expected one of: fake, "
+        "other, table. Declare 'gone' again as it was, or rebase the version on another backbone."
+    )
+    assert (error.metadata["model"], error.metadata["version"]) == ("pets", "1")
+
+
+async def test_a_version_whose_backbone_cannot_be_had_is_told_with_what_helps(stall: Stall) -> None:
+    stall.shelf.publish(backbone="other")
+
+    def refuse(name: str) -> None:
+        raise BackboneUnavailable("Backbone 'other' is not to be had: its file is lost.")
+
+    stall.source.before_load = refuse
+    with pytest.raises(BackboneUnavailable):
+        stall.engine.load("other")
+    error = await refusal(stall, BackboneUnavailable, [b"a"])
+    assert error.message == (
+        "Version 1 of model 'pets' needs its backbone: Backbone 'other' is not to be had: its file is lost. "
+        "Mend that, or rebase the version on another backbone."
+    )
 
 
 async def test_a_backbone_that_is_not_loaded_yet_is_told_with_when_to_retry(stall: Stall) -> None:

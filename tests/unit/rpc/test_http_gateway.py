@@ -138,7 +138,14 @@ class Site:
         return sent[0]["status"], answered, b"".join(event["body"] for event in sent[1:])
 
     def handled(self, code: str, method: str = METHOD) -> float:
-        labels = {"grpc_method": method, "grpc_code": code}
+        service, _, name = method.strip("/").partition("/")
+        kind = "client_stream" if name == "FineTune" else "unary"
+        labels = {
+            "grpc_type": kind,
+            "grpc_service": service,
+            "grpc_method": name,
+            "grpc_code": code,
+        }
         return self.telemetry.registry.get_sample_value("grpc_server_handled_total", labels) or 0.0
 
 

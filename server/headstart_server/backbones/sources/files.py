@@ -1,19 +1,22 @@
 """Files of weights: on this machine, or downloaded into the cache once and pinned."""
 
 import hashlib
-import os
 import shutil
 import urllib.request
 from collections.abc import Iterable
 from http.client import HTTPException
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from headstart_server.backbones.aside import file_aside, remove_abandoned
 from headstart_server.backbones.declaration import Declaration
 from headstart_server.backbones.sources.source import SourceError
 from headstart_server.backbones.torch_checkpoint import file_digest
 
 #: Seconds without a byte after which a download is given up.
 _TIMEOUT = 60.0
+#: Most characters of a file's name, beside its digest.
+_NAME_LENGTH = 80
 
 
 def local_file(declaration: Declaration, cache: Path) -> Path:
@@ -64,23 +67,29 @@ def _downloaded(url: str, digest: str | None, cache: Path) -> Path:
         raise SourceError(
             f"Expected a digest for what is downloaded, SHA-256 of the file. Received: none for {url}."
         )
-    path = cache / "downloads" / f"{digest}-{url.rpartition('/')[2] or 'file'}"
+    path = cache / "downloads" / f"{digest}-{_name_at(url)}"
     if path.is_file():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer, aside.open("wb") as file:  # noqa: S310 - http
-            shutil.copyfileobj(answer, file)
+    remove_abandoned(path.parent)
+    with file_aside(path) as aside:
+        _download(url, aside)
         received = file_digest(aside)
         if received != digest:
             raise SourceError(
                 f"Expected a file with digest {digest} at {url}. Received: {received}. It was changed there, "
                 "or the pin is that of another file."
             )
-        os.rename(aside, path)
+    return path
+
+
+def _name_at(url: str) -> str:
+    """What a file is called at a URL: its end tells what kind of file it is."""
+    return Path(urlsplit(url).path).name[-_NAME_LENGTH:] or "file"
+
+
+def _download(url: str, path: Path) -> None:
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer, path.open("wb") as file:  # noqa: S310 - http
+            shutil.copyfileobj(answer, file)
     except (OSError, HTTPException) as error:
         raise SourceError(f"Expected a file at {url}. Received: {error}.") from error
-    finally:
-        aside.unlink(missing_ok=True)
-    return path

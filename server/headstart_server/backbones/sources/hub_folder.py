@@ -3,15 +3,14 @@
 import hashlib
 import importlib
 import json
-import os
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from headstart_server.backbones.aside import made_aside, remove_abandoned
 from headstart_server.backbones.backbone import Modality
 from headstart_server.backbones.keras_import import load_keras
 from headstart_server.backbones.sources.files import files_digest
@@ -156,15 +155,9 @@ def folder_of_handle(handle: str, cache: Path) -> Path:
     folder = cache / "hubs" / f"{name}-{hashlib.sha256(handle.encode()).hexdigest()[:12]}"
     if folder.is_dir():
         return folder
-    aside = folder.with_name(f"{folder.name}.{os.getpid()}.part")
-    shutil.rmtree(aside, ignore_errors=True)
-    aside.mkdir(parents=True)
-    try:
+    remove_abandoned(folder.parent)
+    with made_aside(folder) as aside:
         _download(handle, aside)
-        if not folder.exists():
-            os.rename(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return folder
 
 

@@ -15,7 +15,7 @@ from headstart_server.backbones.sources.keras_pictures import (
     picture_network,
     weights_digest,
 )
-from headstart_server.backbones.sources.source import SourceError
+from headstart_server.backbones.sources.source import SourceError, check_pin
 from headstart_server.backbones.torch_checkpoint import file_digest
 
 
@@ -74,7 +74,9 @@ class KerasApplications:
 
     def fetch(self, declaration: Declaration, cache: Path) -> str:
         """The digest of the declared file; ImageNet's weights are fetched and checked as it opens."""
-        return file_digest(_weights(declaration, cache)) if declaration.weights else "imagenet"
+        if not declaration.weights:
+            return "imagenet"
+        return check_pin(declaration, file_digest(_weights(declaration, cache)))
 
     def open(self, declaration: Declaration, cache: Path) -> Network:
         """Build the network, without its classifier, and load its weights."""

@@ -12,7 +12,7 @@ from headstart_server.backbones.keras_import import load_keras
 from headstart_server.backbones.network import Network
 from headstart_server.backbones.sources.files import local_file
 from headstart_server.backbones.sources.keras_pictures import PICTURE_OPTIONS, picture_network, side_of
-from headstart_server.backbones.sources.source import SourceError
+from headstart_server.backbones.sources.source import SourceError, check_pin
 from headstart_server.backbones.torch_checkpoint import file_digest
 
 #: Classes of Keras that hold code, or run what is not theirs.
@@ -34,7 +34,7 @@ class KerasFile:
 
     def fetch(self, declaration: Declaration, cache: Path) -> str:
         """The digest of the file."""
-        return file_digest(local_file(declaration, cache))
+        return check_pin(declaration, file_digest(local_file(declaration, cache)))
 
     def open(self, declaration: Declaration, cache: Path) -> Network:
         """Load the model, if all its parts are Keras' own."""
@@ -59,6 +59,9 @@ def check_keras_file(path: Path) -> None:
     Raises:
         SourceError: it has such parts, or is no Keras file.
     """
+    # Keras reads a file by its name: with another ending not the archive would be read that is checked here.
+    if path.suffix != ".keras":
+        raise SourceError(f"Expected a file whose name ends in .keras. Received: {path.name}.")
     try:
         with zipfile.ZipFile(path) as archive:
             config = json.loads(archive.read("config.json"))

@@ -18,7 +18,7 @@ from headstart_server.backbones.sources.source import SourceError
 PICTURE_OPTIONS = frozenset({"size", "crop", "scale", "mean", "std", "channels", "pooling", "layer"})
 
 #: Changes whenever the layers added around a model compute something else.
-_FORM = "keras-pictures/1"
+_FORM = "keras-pictures/2"
 
 
 def picture_network(
@@ -43,7 +43,8 @@ def picture_network(
         architecture: names the model and `preprocess` for the digest; the same wherever its files lie.
         weights: SHA-256 of its weights in hexadecimal.
         size: height and width that it takes, in pixels.
-        preprocess: what it needs of pixels 0 to 255, RGB, unless scale, mean, std or channels are declared.
+        preprocess: what it needs of pixels 0 to 255 unless scale, mean or std are declared; blue comes first
+            in them if that is declared.
         crop: part of the shorter side that it is usually given, unless one is declared.
         pooling: its usual one for tokens, unless one is declared.
         license: of the weights, unless one is declared.
@@ -55,8 +56,9 @@ def picture_network(
     keras = load_keras()
     pictures = keras.Input((size, size, 3), dtype="uint8", name="pictures")
     pixels = keras.ops.cast(pictures, body.inputs[0].dtype if body.inputs else "float32")
-    own = _own_preprocessing(declaration)
-    scaled = _preprocessed(pixels, declaration) if own else preprocess(pixels)
+    if declaration.channels == "bgr":
+        pixels = pixels[..., ::-1]
+    scaled = _scaled(pixels, declaration) if replaces_preprocessing(declaration) else preprocess(pixels)
     features = _pooled(_output(body, declaration)(scaled), declaration.pooling, usual=pooling)
     model = keras.Model(pictures, {LAST: keras.ops.cast(features, "float32")})
     model.trainable = False
@@ -87,11 +89,12 @@ def picture_network(
 
 
 def weights_digest(model: Any) -> str:
-    """SHA-256 over the weights of a Keras model, in their order: names, shapes and values."""
+    """SHA-256 over the weights of a Keras model, in their order: places, shapes and values."""
     digest = hashlib.sha256()
-    for weight in model.weights:
+    # Not their names: Keras numbers layers by how many it has made before.
+    for place, weight in enumerate(model.weights):
         values = np.ascontiguousarray(load_keras().ops.convert_to_numpy(weight))
-        digest.update(f"{weight.path} {values.dtype} {values.shape}\n".encode())
+        digest.update(f"{place} {values.dtype} {values.shape}\n".encode())
         digest.update(values.tobytes())
     return digest.hexdigest()
 
@@ -117,15 +120,13 @@ def side_of(body: Any, declaration: Declaration) -> int:
     return int((own | asked).pop())
 
 
-def _own_preprocessing(declaration: Declaration) -> bool:
-    said = (declaration.scale, declaration.channels)
-    return bool(declaration.mean or declaration.std) or any(value is not None for value in said)
+def replaces_preprocessing(declaration: Declaration) -> bool:
+    """Whether a declaration says itself how pixels are scaled; else the network's own way holds."""
+    return declaration.scale is not None or bool(declaration.mean or declaration.std)
 
 
-def _preprocessed(pixels: Any, declaration: Declaration) -> Any:
+def _scaled(pixels: Any, declaration: Declaration) -> Any:
     """Scale, then mean, then standard deviation, each in the order of the channels that the network takes."""
-    if declaration.channels == "bgr":
-        pixels = pixels[..., ::-1]
     if declaration.scale is not None:
         pixels = pixels * declaration.scale
     elif declaration.mean or declaration.std:

@@ -10,7 +10,7 @@ from headstart_server.backbones.sources.keras_pictures import PICTURE_OPTIONS
 from headstart_server.backbones.sources.openvino_pictures import picture_network
 from headstart_server.backbones.sources.openvino_reading import read_model
 from headstart_server.backbones.sources.protobuf_wire import WireError, messages, texts
-from headstart_server.backbones.sources.source import SourceError
+from headstart_server.backbones.sources.source import SourceError, check_pin
 from headstart_server.backbones.torch_checkpoint import file_digest
 
 #: Fields of ONNX's messages (onnx.proto): where tensors are, and where a tensor says that its values lie.
@@ -39,7 +39,7 @@ class Onnx:
 
     def fetch(self, declaration: Declaration, cache: Path) -> str:
         """The digest of the file, and of those beside it that hold its tensors."""
-        return onnx_digest(local_file(declaration, cache))
+        return check_pin(declaration, onnx_digest(local_file(declaration, cache)))
 
     def open(self, declaration: Declaration, cache: Path) -> Network:
         """Read the model."""
@@ -116,4 +116,5 @@ def _sparse(message: memoryview, number: int) -> list[memoryview]:
 
 def _places(tensor: memoryview) -> list[str]:
     entries = list(messages(tensor, _EXTERNAL))
-    return [place for one in entries if texts(one, _KEY) == ["location"] for place in texts(one, _VALUE)]
+    # Of a field that is there several times readers of protobuf take the last: any of them may be meant.
+    return [place for one in entries if "location" in texts(one, _KEY) for place in texts(one, _VALUE)]

@@ -14,7 +14,7 @@ from headstart_server.backbones.sources.keras_pictures import PICTURE_OPTIONS
 from headstart_server.backbones.sources.openvino_pictures import picture_network
 from headstart_server.backbones.sources.openvino_reading import read_model
 from headstart_server.backbones.sources.protobuf_wire import WireError, field, fields, messages, texts
-from headstart_server.backbones.sources.source import SourceError
+from headstart_server.backbones.sources.source import SourceError, check_pin
 
 _FILE = "saved_model.pb"
 #: The signature that serving calls, and OpenVINO reads.
@@ -48,7 +48,7 @@ class SavedModel:
 
     def fetch(self, declaration: Declaration, cache: Path) -> str:  # noqa: ARG002 - is on this machine
         """The digest of all files in the folder."""
-        return folder_digest(_folder(declaration))
+        return check_pin(declaration, folder_digest(_folder(declaration)))
 
     def open(self, declaration: Declaration, cache: Path) -> Network:  # noqa: ARG002 - is on this machine
         """Read one signature of the model."""

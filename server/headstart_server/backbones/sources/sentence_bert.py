@@ -1,6 +1,6 @@
 """BERTs whose tokens are averaged, in folders as sentence-transformers lays them out."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from headstart_server.backbones.backbone import BackboneInfo, Modality
@@ -49,7 +49,14 @@ class SentenceBert:
 
     def info(self, declaration: Declaration) -> BackboneInfo | None:
         """Known of what every server has; of others once they are opened."""
-        return _MINILM_INFO if declaration == MINILM else None
+        if not _is_minilm(declaration):
+            return None
+        return replace(
+            _MINILM_INFO,
+            name=declaration.name,
+            license=declaration.license or _MINILM_INFO.license,
+            description=declaration.description or _MINILM_INFO.description,
+        )
 
     def fetch(self, declaration: Declaration, cache: Path) -> str:  # noqa: ARG002 - is on this machine
         """The digest of all that the network is made of."""
@@ -91,8 +98,12 @@ class SentenceBert:
                 "max_tokens": most,
                 "preprocessing": decoding.preprocessing,
             },
-            golden=stored_golden(MINILM.name) if declaration == MINILM else None,
+            golden=stored_golden(MINILM.name) if _is_minilm(declaration) else None,
         )
+
+
+def _is_minilm(declaration: Declaration) -> bool:
+    return declaration.source == MINILM.source and declaration.max_tokens is None
 
 
 def folder_of(declaration: Declaration) -> BertFolder:

@@ -55,3 +55,25 @@ class Source(Protocol):
 
 class SourceError(ValueError):
     """A network cannot be had from its source."""
+
+
+def check_pin(declaration: Declaration, weights: str) -> str:
+    """Refuse other weights than those declared.
+
+    Args:
+        declaration: perhaps pins a digest.
+        weights: SHA-256 of the weights that came.
+
+    Returns:
+        That of the weights.
+
+    Raises:
+        SourceError: the declaration pins another digest.
+    """
+    if declaration.digest not in {None, weights}:
+        raise SourceError(
+            f"Expected weights of {declaration.source} with the digest that is pinned, "
+            f"{declaration.digest}. Received: {weights}. Either they were changed or replaced, or "
+            "the pin is that of another file."
+        )
+    return weights

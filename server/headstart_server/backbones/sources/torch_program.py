@@ -12,7 +12,7 @@ from headstart_server.backbones.sources.files import local_file
 from headstart_server.backbones.sources.keras_pictures import PICTURE_OPTIONS
 from headstart_server.backbones.sources.openvino_pictures import picture_network
 from headstart_server.backbones.sources.openvino_reading import reason_of
-from headstart_server.backbones.sources.source import SourceError
+from headstart_server.backbones.sources.source import SourceError, check_pin
 from headstart_server.backbones.sources.torch_archive import harmless
 from headstart_server.backbones.torch_checkpoint import file_digest
 
@@ -32,7 +32,7 @@ class TorchProgram:
 
     def fetch(self, declaration: Declaration, cache: Path) -> str:
         """The digest of the file."""
-        return file_digest(local_file(declaration, cache))
+        return check_pin(declaration, file_digest(local_file(declaration, cache)))
 
     def open(self, declaration: Declaration, cache: Path) -> Network:
         """Load the program, of what in it cannot run code, and convert it."""

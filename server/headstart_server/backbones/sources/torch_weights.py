@@ -12,7 +12,7 @@ from headstart_server.backbones.declaration import Declaration
 from headstart_server.backbones.network import Network
 from headstart_server.backbones.sources.files import local_file
 from headstart_server.backbones.sources.keras_pictures import PICTURE_OPTIONS, picture_network
-from headstart_server.backbones.sources.source import SourceError
+from headstart_server.backbones.sources.source import SourceError, check_pin
 from headstart_server.backbones.sources.torch_layers import TorchLayers
 from headstart_server.backbones.sources.torch_mobilenet import MobileNetV2
 from headstart_server.backbones.sources.torch_resnet import RESNETS
@@ -60,7 +60,7 @@ class TorchWeights:
 
     def fetch(self, declaration: Declaration, cache: Path) -> str:
         """The digest of the file."""
-        return file_digest(local_file(declaration, cache))
+        return check_pin(declaration, file_digest(local_file(declaration, cache)))
 
     def open(self, declaration: Declaration, cache: Path) -> Network:
         """Build the network, and put the tensors of the file into it."""

@@ -1,0 +1,88 @@
+"""What becomes of backbones that are not to be had, whatever is at fault."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from headstart_server.backbones.backbone import Modality
+from headstart_server.backbones.catalog import Catalog
+from headstart_server.backbones.declaration import Declaration
+from headstart_server.backbones.golden import GoldenMismatch, check_golden
+from headstart_server.backbones.network import Network
+from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
+from headstart_server.backbones.sources.files import file_at
+from headstart_server.backbones.sources.registry import SOURCES
+from headstart_server.backbones.sources.source import SourceError
+from headstart_server.backbones.torch_checkpoint import CheckpointError
+from headstart_server.errors import BackboneUnavailable
+
+
+class Broken:
+    """A source whose networks fail."""
+
+    options: frozenset[str] = frozenset()
+    in_keras = False
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def modality(self, declaration: Declaration) -> Modality:
+        return Modality.IMAGE
+
+    def info(self, declaration: Declaration) -> None:
+        return None
+
+    def fetch(self, declaration: Declaration, cache: Path) -> str:
+        raise self._error
+
+    def open(self, declaration: Declaration, cache: Path) -> Network:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        SourceError("Expected better."),
+        CheckpointError("Expected better."),
+        PermissionError(13, "Expected better."),
+        OSError(28, "Expected better."),
+        RuntimeError("Expected better."),
+    ],
+)
+@pytest.mark.parametrize("ask", ["load", "prepare", "conversion"])
+def test_whatever_is_wrong_is_told_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, ask: str
+) -> None:
+    monkeypatch.setitem(SOURCES, "broken", Broken(error))
+    settings = RuntimeSettings(kind=RuntimeKind.OPENVINO, cache=tmp_path)
+    catalog = Catalog([Declaration(name="own", source="broken:1")], runtimes=settings)
+    with pytest.raises(
+        BackboneUnavailable, match=r"Backbone 'own' is not to be had: .*Expected better"
+    ) as caught:
+        getattr(catalog, ask)("own")
+    assert caught.value.metadata == {"backbone": "own"}
+
+
+def test_other_features_than_expected_make_a_backbone_unavailable() -> None:
+    views: Any = {"last": np.ones((1, 4), np.float32)}
+    golden: Any = {"last": {"norm": 7.0, "values": [3.0, 3.0, 3.0, 3.0]}}
+    with pytest.raises(GoldenMismatch) as caught:
+        check_golden("own", views, golden, Precision.FLOAT32)
+    assert isinstance(caught.value, BackboneUnavailable)
+
+
+def test_a_download_keeps_its_ending_and_no_query(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("urllib.request.urlopen", lambda url, timeout: io.BytesIO(b""))
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    names = [
+        file_at(f"https://host/{path}", empty, tmp_path).name
+        for path in ("net.keras?v=1/2", f"{'a' * 300}.onnx", "")
+    ]
+    assert [name.removeprefix(f"{empty}-") for name in names] == [
+        "net.keras",
+        f"{'a' * 75}.onnx",
+        "file",
+    ]
