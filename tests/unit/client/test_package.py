@@ -13,7 +13,7 @@ PUBLIC = """
     BackboneChoice Cancelled CandidateOutcome ClassMetrics ClassProbability Client ComparedClass
     ComparedMetrics Comparison ConfusedPair
     ConfusionCell CutShort DataLoss DatasetFindings DeadlineExceeded DeletedExample DuplicateGroup
-    ErrorDetails Evaluation EvaluationResult Example ExampleFault ExampleOutcome ExampleReference
+    ErrorDetails Evaluation EvaluationResult Example ExampleFault ExampleOutcome ExampleReference Export
     FailedPrecondition FieldViolation FineTuneSpec HeadstartError Internal InvalidArgument Job
     JobCancelled JobEvent JobFailed JobState JobStatus JobStep LabelSuspect LearningPoint Lineage
     Logistic Metrics MetricsSource Mlp Modality Model ModelPredictions Neighbor NotFound Outlier
