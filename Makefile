@@ -14,6 +14,8 @@ ARGS ?=
 WORKERS ?= 2
 # How long chaos goes on, on each database, and the rehearsal, with each load balancer.
 MINUTES ?= 1
+# How long fuzz feeds in all.
+SECONDS := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -46,6 +48,23 @@ chaos: $(VENV)/.stamp-dev ## Kill, pause and stop servers and their database: ma
 .PHONY: rehearsal
 rehearsal: $(VENV)/.stamp-dev ## Replace servers behind a load balancer under load: make rehearsal MINUTES=10.
 	@PYTHONPATH=tests $(BIN)/python -m rehearsal.run --minutes $(MINUTES) $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(VENV)/.stamp-dev ## Feed parsers and a server with nonsense: make fuzz SECONDS=600.
+	@PYTHONPATH=tests $(BIN)/python -m fuzz.run --seconds $(SECONDS) $(ARGS)
+
+.PHONY: sbom
+sbom: $(VENV)/.stamp-dev ## Write the bill of materials of .venv (CycloneDX) to build/sbom.json.
+	@mkdir -p build
+	@$(BIN)/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
+		--output-file build/sbom.json $(BIN)/python
+	@$(BIN)/python -c "import json; print(len(json.load(open('build/sbom.json'))['components']), 'components in build/sbom.json')"
+
+# Needs a database of advisories over the network, and says so where it reaches none.
+.PHONY: audit
+audit: $(VENV)/.stamp-dev ## Look for known vulnerabilities of what is installed in .venv.
+	@$(BIN)/pip-audit --strict --skip-editable --progress-spinner off --local $(ARGS) \
+		|| { echo "Vulnerabilities are listed above, or not every package could be looked up." >&2; exit 1; }
 
 .PHONY: check
 check: $(VENV)/.stamp-dev ## Check format, lint, types, rooms, contract and Dockerfile.

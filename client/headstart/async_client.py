@@ -1,8 +1,10 @@
 """The asynchronous client: `Client` on the event loop."""
 
 import asyncio
+import os
 import uuid
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import aclosing
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
@@ -19,6 +21,7 @@ from headstart.connection import UploadReport
 from headstart.errors import DeadlineExceeded, Unavailable
 from headstart.evidence import Abstention, make_evidence
 from headstart.examples import Examples, open_examples
+from headstart.exports import ExportFiles
 from headstart.inputs import Content
 from headstart.rebasing import RebaseSettings, rebase
 from headstart.results import (
@@ -27,6 +30,8 @@ from headstart.results import (
     Comparison,
     DeletedExample,
     EvaluationResult,
+    Export,
+    ExportForm,
     JobState,
     JobStatus,
     Model,
@@ -208,6 +213,25 @@ class AsyncClient:
         """Gets all that is known about a version as a document; as `Client.report`."""
         target = Target(model, version=version, alias=alias)
         return await self._connection.send(calls.version_report(target, format))
+
+    async def export(
+        self,
+        model: str,
+        version: int | None = None,
+        alias: str | None = None,
+        *,
+        form: ExportForm,
+        path: str | os.PathLike[str],
+        timeout: float | timedelta | None = None,
+    ) -> Export:
+        """Gets a version as one network, with its backbone, for other runtimes; as `Client.export`."""
+        call = calls.version_export(Target(model, version=version, alias=alias), form)
+        limit = None if timeout is None else seconds(timeout)
+        with ExportFiles(path) as files:
+            async with aclosing(self._connection.receive(call, limit)) as messages:
+                async for message in messages:
+                    await asyncio.to_thread(files.take, message)
+            return await asyncio.to_thread(files.finish)
 
     def job(self, job_id: str) -> AsyncJob:
         """Takes up a job by its id, without asking the server."""

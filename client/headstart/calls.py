@@ -17,6 +17,7 @@ from headstart.results import (
     Alias,
     Backbone,
     DeletedExample,
+    ExportForm,
     JobEvent,
     JobState,
     JobStatus,
@@ -44,6 +45,7 @@ __all__ = [
     "model_page",
     "version_deletion",
     "version_evaluation",
+    "version_export",
     "version_page",
     "version_report",
 ]
@@ -279,6 +281,22 @@ def version_report(target: Target, form: ReportFormat) -> Call[Report]:
             media_type=response.media_type,
             content=response.content,
         ),
+    )
+
+
+def version_export(target: Target, form: ExportForm) -> Call[Message]:
+    """ExportVersion; its messages as they come.
+
+    Raises:
+        ValueError: there is no such form.
+    """
+    if form not in get_args(ExportForm):
+        raise ValueError(f"form must be one of {', '.join(get_args(ExportForm))}. Received: {form!r}")
+    return Call(
+        path=_KEEPING + "ExportVersion",
+        request=keeping.ExportVersionRequest(target=selector(target), form=f"EXPORT_FORM_{form.upper()}"),
+        response=keeping.ExportVersionResponse,
+        read=lambda response: response,
     )
 
 

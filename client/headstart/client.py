@@ -1,5 +1,6 @@
 """The synchronous client: the whole service in a few methods."""
 
+import os
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
@@ -16,6 +17,7 @@ from headstart.connection import Connection, UploadReport
 from headstart.errors import DeadlineExceeded, Unavailable
 from headstart.evidence import Abstention, make_evidence
 from headstart.examples import Examples, open_examples
+from headstart.exports import ExportFiles
 from headstart.inputs import Content
 from headstart.job import Job
 from headstart.rebasing import RebaseSettings, rebase
@@ -25,6 +27,8 @@ from headstart.results import (
     Comparison,
     DeletedExample,
     EvaluationResult,
+    Export,
+    ExportForm,
     JobState,
     JobStatus,
     Model,
@@ -307,6 +311,45 @@ class Client:
         return self._connection.send(
             calls.version_report(Target(model, version=version, alias=alias), format)
         )
+
+    def export(
+        self,
+        model: str,
+        version: int | None = None,
+        alias: str | None = None,
+        *,
+        form: ExportForm,
+        path: str | os.PathLike[str],
+        timeout: float | timedelta | None = None,
+    ) -> Export:
+        """Gets a version as one network, with its backbone, for runtimes other than this service.
+
+        The first export of a version and form takes the server some ten seconds and more.
+
+        Args:
+            model: the model.
+            version: the number of its version. None: by the alias, or the newest.
+            alias: an alias of the version.
+            form: ``keras``, ``savedmodel``, ``onnx``, ``openvino`` or ``litert``.
+            path: the file; of several files (SavedModel, OpenVINO, and any with a tokenizer) the folder,
+                new or empty. It is there only when all has come.
+            timeout: seconds it may take in all. None: no limit.
+
+        Raises:
+            NotFound: there is no such model, version or alias.
+            InvalidArgument: the version's network cannot have this form.
+            FailedPrecondition: a package that the form needs is not installed on the server.
+            ResourceExhausted: too many exports wait.
+            DataLoss: what came is not what was told.
+            OSError: the files cannot be written there.
+            ValueError: there is no such form.
+        """
+        call = calls.version_export(Target(model, version=version, alias=alias), form)
+        limit = None if timeout is None else seconds(timeout)
+        with ExportFiles(path) as files:
+            for message in self._connection.receive(call, limit):
+                files.take(message)
+            return files.finish()
 
     def job(self, job_id: str) -> Job:
         """Takes up a job by its id, without asking the server."""

@@ -47,7 +47,9 @@ from headstart_server.embedding.feature_store import FeatureStore
 from headstart_server.embedding.queue import Lane, LaneQueue
 from headstart_server.embedding.sqlite_file import delete
 from headstart_server.energy import EnergyMeter
-from headstart_server.errors import Away, DatabaseAway, StorageAway, StorageFull
+from headstart_server.errors import Away, DatabaseAway, ExportUnavailable, StorageAway, StorageFull
+from headstart_server.export.cache import ExportCache
+from headstart_server.export.exporter import Exporter, ExportNetwork
 from headstart_server.jobs.archives import Archives
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.contents import archive_name
@@ -107,6 +109,10 @@ CLEAN_SECONDS = 30.0
 LEFTOVER_SECONDS = 3600.0
 #: Seconds that a start waits for a database that is not there yet.
 DATABASE_WAIT_SECONDS = 30.0
+
+#: Bytes of exports that are kept, and the seconds after which each is made anew.
+EXPORT_BYTES = 1 << 30
+EXPORT_SECONDS = 3600.0
 
 #: Most rows of a training batch unless a setting says otherwise: some tens of milliseconds on a CPU.
 TRAIN_SLICE = 8
@@ -230,6 +236,13 @@ class App:
         )
         self._webhook_sender = self._sender(webhooks)
         self._follower = Follower(self.ledger, self.changes)
+        self.exporter = Exporter(
+            self.registry,
+            _export_network(source),
+            ExportCache(
+                _emptied(config.data / "exports"), max_bytes=EXPORT_BYTES, max_seconds=EXPORT_SECONDS
+            ),
+        )
         self._authenticator = Authenticator(config.access)
         self._audit = AuditLog(config.audit_log) if config.audit_log else None
         self._add_gauges(gpus)
@@ -403,6 +416,7 @@ class App:
     def _clean(self) -> None:
         self._energy.update()
         self._forgetting.drop_here()
+        self.exporter.sweep()
         if not self.ledger.may_clean("rows", CLEAN_SECONDS):
             return
         expired = self.registry.delete_expired()
@@ -506,7 +520,14 @@ class App:
                 long_work=long_work,
             ),
             prediction=PredictionService(predictor, self.telemetry, tracing=self.tracing),
-            models=ModelService(self.registry, self.engine, reporter, self._forgetting.forget, long_work),
+            models=ModelService(
+                self.registry,
+                self.engine,
+                reporter,
+                self._forgetting.forget,
+                long_work,
+                exporter=self.exporter,
+            ),
             evaluation=EvaluationService(bench, long_work),
             rates=RateInterceptor(Rates(rate), _who) if (rate := config.max_calls_per_second) else None,
             further=services_of(
@@ -674,6 +695,16 @@ def _emptied(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _export_network(source: BackboneSource) -> ExportNetwork:
+    if isinstance(source, Catalog):
+        return source.export
+
+    def refuse(backbone: str, *_: object) -> None:
+        raise ExportUnavailable(f"Expected a backbone that can be exported. Received: '{backbone}'.")
+
+    return refuse
 
 
 def _feature_store(config: Config, telemetry: Telemetry) -> FeatureStore | None:

@@ -302,6 +302,24 @@ class KeysUnavailable(HeadstartError):
     reason = "ISSUER_KEYS_UNAVAILABLE"
 
 
+class ExportUnavailable(HeadstartError):
+    """A package that the form of an export needs is not installed."""
+
+    reason = "EXPORT_UNAVAILABLE"
+
+
+class ExportFailed(HeadstartError):
+    """The process that exported a version ended by itself, or took too long."""
+
+    reason = "EXPORT_FAILED"
+
+
+class ExportQueueFull(HeadstartError):
+    """As many exports wait as the server takes."""
+
+    reason = "EXPORT_QUEUE_FULL"
+
+
 class Away(HeadstartError):
     """Something that the server leans on does not answer; that is no fault of a job.
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from headstart.channel import TlsConfig
-from headstart.cli import evaluation, fine_tune, jobs, models, prediction, rebase, report
+from headstart.cli import evaluation, export, fine_tune, jobs, models, prediction, rebase, report
 from headstart.cli.root import RootGroup
 from headstart.cli.session import Session, checked_server
 from headstart.release import installed_version
@@ -103,6 +103,7 @@ app.command()(prediction.embed)
 app.command()(evaluation.evaluate)
 app.command()(evaluation.compare)
 app.command()(report.report)
+app.command()(export.export)
 app.command()(jobs.status)
 app.command()(jobs.watch)
 app.command("jobs")(jobs.list_jobs)

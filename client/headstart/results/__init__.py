@@ -20,6 +20,7 @@ from headstart.results.evaluations import (
     ValuePair,
     VersionEvaluation,
 )
+from headstart.results.exports import Export, ExportForm
 from headstart.results.faults import ExampleFault
 from headstart.results.findings import (
     DatasetFindings,
@@ -91,6 +92,8 @@ __all__ = [
     "ExampleFault",
     "ExampleOutcome",
     "ExampleReference",
+    "Export",
+    "ExportForm",
     "JobEvent",
     "JobState",
     "JobStatus",

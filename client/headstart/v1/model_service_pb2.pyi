@@ -16,10 +16,25 @@ class ReportFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REPORT_FORMAT_HTML: _ClassVar[ReportFormat]
     REPORT_FORMAT_JSON: _ClassVar[ReportFormat]
     REPORT_FORMAT_TEXT: _ClassVar[ReportFormat]
+
+class ExportForm(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    EXPORT_FORM_UNSPECIFIED: _ClassVar[ExportForm]
+    EXPORT_FORM_KERAS: _ClassVar[ExportForm]
+    EXPORT_FORM_SAVEDMODEL: _ClassVar[ExportForm]
+    EXPORT_FORM_ONNX: _ClassVar[ExportForm]
+    EXPORT_FORM_OPENVINO: _ClassVar[ExportForm]
+    EXPORT_FORM_LITERT: _ClassVar[ExportForm]
 REPORT_FORMAT_UNSPECIFIED: ReportFormat
 REPORT_FORMAT_HTML: ReportFormat
 REPORT_FORMAT_JSON: ReportFormat
 REPORT_FORMAT_TEXT: ReportFormat
+EXPORT_FORM_UNSPECIFIED: ExportForm
+EXPORT_FORM_KERAS: ExportForm
+EXPORT_FORM_SAVEDMODEL: ExportForm
+EXPORT_FORM_ONNX: ExportForm
+EXPORT_FORM_OPENVINO: ExportForm
+EXPORT_FORM_LITERT: ExportForm
 
 class ListModelsRequest(_message.Message):
     __slots__ = ("page_size", "page_token")
@@ -162,6 +177,52 @@ class GetReportResponse(_message.Message):
     media_type: str
     version: int
     def __init__(self, content: _Optional[bytes] = ..., media_type: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
+
+class ExportVersionRequest(_message.Message):
+    __slots__ = ("target", "form")
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    FORM_FIELD_NUMBER: _ClassVar[int]
+    target: _prediction_service_pb2.VersionSelector
+    form: ExportForm
+    def __init__(self, target: _Optional[_Union[_prediction_service_pb2.VersionSelector, _Mapping]] = ..., form: _Optional[_Union[ExportForm, str]] = ...) -> None: ...
+
+class ExportVersionResponse(_message.Message):
+    __slots__ = ("header", "chunk")
+    HEADER_FIELD_NUMBER: _ClassVar[int]
+    CHUNK_FIELD_NUMBER: _ClassVar[int]
+    header: ExportHeader
+    chunk: ExportChunk
+    def __init__(self, header: _Optional[_Union[ExportHeader, _Mapping]] = ..., chunk: _Optional[_Union[ExportChunk, _Mapping]] = ...) -> None: ...
+
+class ExportHeader(_message.Message):
+    __slots__ = ("model", "version", "form", "files")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    FORM_FIELD_NUMBER: _ClassVar[int]
+    FILES_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: int
+    form: ExportForm
+    files: _containers.RepeatedCompositeFieldContainer[ExportedFile]
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., form: _Optional[_Union[ExportForm, str]] = ..., files: _Optional[_Iterable[_Union[ExportedFile, _Mapping]]] = ...) -> None: ...
+
+class ExportedFile(_message.Message):
+    __slots__ = ("name", "size_bytes", "sha256")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    size_bytes: int
+    sha256: str
+    def __init__(self, name: _Optional[str] = ..., size_bytes: _Optional[int] = ..., sha256: _Optional[str] = ...) -> None: ...
+
+class ExportChunk(_message.Message):
+    __slots__ = ("file", "content")
+    FILE_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    file: int
+    content: bytes
+    def __init__(self, file: _Optional[int] = ..., content: _Optional[bytes] = ...) -> None: ...
 
 class ListBackbonesRequest(_message.Message):
     __slots__ = ("page_size", "page_token")

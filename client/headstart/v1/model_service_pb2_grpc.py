@@ -75,6 +75,11 @@ class ModelServiceStub(object):
                 request_serializer=headstart_dot_v1_dot_model__service__pb2.GetReportRequest.SerializeToString,
                 response_deserializer=headstart_dot_v1_dot_model__service__pb2.GetReportResponse.FromString,
                 _registered_method=True)
+        self.ExportVersion = channel.unary_stream(
+                '/headstart.v1.ModelService/ExportVersion',
+                request_serializer=headstart_dot_v1_dot_model__service__pb2.ExportVersionRequest.SerializeToString,
+                response_deserializer=headstart_dot_v1_dot_model__service__pb2.ExportVersionResponse.FromString,
+                _registered_method=True)
         self.ListBackbones = channel.unary_unary(
                 '/headstart.v1.ModelService/ListBackbones',
                 request_serializer=headstart_dot_v1_dot_model__service__pb2.ListBackbonesRequest.SerializeToString,
@@ -143,6 +148,15 @@ class ModelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportVersion(self, request, context):
+        """Gets a version as one network with its backbone, preprocessing and calibration, for runtimes other than this
+        service. The first response with a part is the header, the contents of the files follow in their order. While
+        the network is being written, which takes seconds to minutes, responses without a part come as signs of life.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListBackbones(self, request, context):
         """Lists the backbones of this server.
         """
@@ -192,6 +206,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.GetReport,
                     request_deserializer=headstart_dot_v1_dot_model__service__pb2.GetReportRequest.FromString,
                     response_serializer=headstart_dot_v1_dot_model__service__pb2.GetReportResponse.SerializeToString,
+            ),
+            'ExportVersion': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportVersion,
+                    request_deserializer=headstart_dot_v1_dot_model__service__pb2.ExportVersionRequest.FromString,
+                    response_serializer=headstart_dot_v1_dot_model__service__pb2.ExportVersionResponse.SerializeToString,
             ),
             'ListBackbones': grpc.unary_unary_rpc_method_handler(
                     servicer.ListBackbones,
@@ -416,6 +435,33 @@ class ModelService(object):
             '/headstart.v1.ModelService/GetReport',
             headstart_dot_v1_dot_model__service__pb2.GetReportRequest.SerializeToString,
             headstart_dot_v1_dot_model__service__pb2.GetReportResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/headstart.v1.ModelService/ExportVersion',
+            headstart_dot_v1_dot_model__service__pb2.ExportVersionRequest.SerializeToString,
+            headstart_dot_v1_dot_model__service__pb2.ExportVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -11,6 +11,8 @@ from headstart_server.backbones import pictures
 from headstart_server.backbones.backbone import Backbone, BackboneInfo
 from headstart_server.backbones.card import Card, card_of
 from headstart_server.backbones.declaration import Declaration, distinct
+from headstart_server.backbones.export_process import export_in_process
+from headstart_server.backbones.export_request import ExportForm, ExportRequest
 from headstart_server.backbones.keras_import import computing_in
 from headstart_server.backbones.keras_runtime import KerasRuntime
 from headstart_server.backbones.keras_training import train
@@ -28,7 +30,7 @@ from headstart_server.backbones.tail import TailMismatch
 from headstart_server.backbones.tail_training import TailEpoch, TailRequest, TailResult
 from headstart_server.backbones.training_process import train_in_process
 from headstart_server.backbones.vectors import FAMILY, IdentityRuntime, size_of
-from headstart_server.errors import BackboneNotFound, BackboneUnavailable, HeadstartError
+from headstart_server.errors import BackboneNotFound, BackboneUnavailable, HeadstartError, InvalidField
 
 #: What a request that names no backbone gets for pictures, unless a server says otherwise.
 DEFAULT = "efficientnet-lite0"
@@ -140,6 +142,40 @@ class Catalog:
         declaration = self._declaration(name)
         with _unavailable(declaration):
             return self._prepared(declaration)[1] / NETWORK_FILE
+
+    def export(self, name: str, request: ExportRequest, folder: Path, checkpoint: Callable[[], None]) -> None:
+        """Write a version that was fitted on a backbone, as one network with it, into an empty folder.
+
+        Args:
+            name: of the backbone.
+            request: what to export.
+            folder: where to.
+            checkpoint: called at least ten times in a second once the backbone is there; may raise to stop.
+
+        Raises:
+            BackboneNotFound: none is named so, or a package that ships it is not installed.
+            BackboneUnavailable: it is not to be had from its source, or is not what was declared.
+            HeadstartError: as `export_in_process`.
+        """
+        declaration = self._declaration(name)
+        source, has_network = source_of(declaration), size_of(declaration.source) is None
+        conversion = None
+        if request.form is ExportForm.OPENVINO:
+            with _unavailable(declaration):
+                conversion = self._prepared(declaration, aside=True)[1] if has_network else None
+        elif has_network and not source.in_keras:
+            raise InvalidField(
+                f"Expected the form openvino: backbone '{name}', which comes as {declaration.scheme}, is no "
+                f"Keras model. Received: {request.form}.",
+                field="form",
+                metadata={"backbone": name},
+            )
+        else:
+            with _unavailable(declaration):
+                source.fetch(declaration, self._runtimes.cache)
+        export_in_process(
+            declaration, self._runtimes.cache, request, folder, checkpoint, conversion=conversion
+        )
 
     def weights(self, name: str = DEFAULT) -> str:
         """SHA-256 of the weights of a backbone that was prepared or loaded: what a declaration may pin."""

@@ -35,7 +35,7 @@ class OpenVinoTail:
     ) -> None:
         core = load_openvino().Core()
         self._core, self._properties = core, properties
-        self._model = _tail(core.read_model(path), plan, weights)
+        self._model = tail_network(core.read_model(path), plan, weights)
         #: Requests that are free, the last used on top; below them None for each that may still be compiled.
         self._free: LifoQueue[Any] = LifoQueue()
         for _ in range(streams - 1):
@@ -57,7 +57,7 @@ class OpenVinoTail:
         return self._core.compile_model(self._model, "CPU", self._properties).create_infer_request()
 
 
-def _tail(network: Any, plan: TailPlan, weights: TailWeights) -> Any:
+def tail_network(network: Any, plan: TailPlan, weights: TailWeights) -> Any:
     """The part of a network behind a cut, as a network from the activation to its `last` view."""
     openvino = load_openvino()
     results = {result.output(0).get_any_name(): result for result in network.get_results()}

@@ -33,6 +33,11 @@ class VersionTail:
         self._tail: Tail | None = None
 
     @property
+    def weights(self) -> TailWeights:
+        """Its weights."""
+        return self._weights
+
+    @property
     def nbytes(self) -> int:
         """Bytes it takes in memory, once it is ready."""
         return _COPIES * self._weights.nbytes

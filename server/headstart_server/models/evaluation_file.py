@@ -28,5 +28,5 @@ def decode(content: bytes) -> tuple[Evaluation | None, DatasetFindings | None]:
             Evaluation.from_json(evaluation) if evaluation else None,
             DatasetFindings.from_json(findings) if findings else None,
         )
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"Expected an evaluation and findings. Received: {error!r}.") from error

@@ -1,7 +1,8 @@
 """The files of a version that tell how familiar inputs are, and which of its examples are near."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -43,12 +44,13 @@ def familiarity_of(content: bytes) -> Familiarity:
     Raises:
         NotEvidence: it did not.
     """
-    tensors, facts = _loaded(content, "references", "scales", "distances")
-    return Familiarity(
-        views=tuple(facts["views"]),
-        references=CompactRows(values=tensors["references"], scales=tensors["scales"]),
-        distances=tensors["distances"],
-    )
+    with _reading("references", "scales", "distances") as names:
+        tensors, facts = _loaded(content, *names)
+        return Familiarity(
+            views=tuple(facts["views"]),
+            references=CompactRows(values=tensors["references"], scales=tensors["scales"]),
+            distances=tensors["distances"],
+        )
 
 
 def neighbors_bytes(index: NeighborIndex) -> bytes:
@@ -73,15 +75,17 @@ def neighbors_of(content: bytes) -> NeighborIndex:
     Raises:
         NotEvidence: it did not.
     """
-    tensors, facts = _loaded(content, "rows", "scales", "places")
-    examples = zip(tensors["places"].tolist(), facts["ids"], facts["targets"], strict=True)
-    return NeighborIndex(
-        views=tuple(facts["views"]),
-        rows=CompactRows(values=tensors["rows"], scales=tensors["scales"]),
-        examples=tuple(
-            Indexed(index=place, id=name, target=Target.from_json(target)) for place, name, target in examples
-        ),
-    )
+    with _reading("rows", "scales", "places") as names:
+        tensors, facts = _loaded(content, *names)
+        examples = zip(tensors["places"].tolist(), facts["ids"], facts["targets"], strict=True)
+        return NeighborIndex(
+            views=tuple(facts["views"]),
+            rows=CompactRows(values=tensors["rows"], scales=tensors["scales"]),
+            examples=tuple(
+                Indexed(index=place, id=name, target=Target.from_json(target))
+                for place, name, target in examples
+            ),
+        )
 
 
 def _saved(tensors: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> bytes:
@@ -91,10 +95,17 @@ def _saved(tensors: Mapping[str, NDArray[Any]], facts: Mapping[str, Any]) -> byt
     return save_tensors({**contents, _FACTS: written})
 
 
-def _loaded(content: bytes, *names: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+@contextmanager
+def _reading(*names: str) -> Iterator[tuple[str, ...]]:
+    """Whatever is wrong with a file of these tensors is `NotEvidence`."""
     try:
-        tensors = load_tensors(content)
-        facts = json.loads(tensors[_FACTS].tobytes())
-        return {name: tensors[name] for name in names}, facts
-    except (SafetensorError, KeyError, ValueError) as error:
+        yield names
+    # JSON of any shape, down to lists in lists that Python's own reader gives up on.
+    except (SafetensorError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise NotEvidence(f"Expected a file of {', '.join(names)}. Received: {error!r}.") from error
+
+
+def _loaded(content: bytes, *names: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    tensors = load_tensors(content)
+    facts = json.loads(tensors[_FACTS].tobytes())
+    return {name: tensors[name] for name in names}, facts

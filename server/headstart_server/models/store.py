@@ -160,7 +160,7 @@ class VersionStore:
         """
         try:
             return Manifest.from_json(json.loads(self._folder.read(artifact, MANIFEST_FILE)))
-        except (OSError, KeyError, TypeError, ValueError) as error:
+        except (OSError, AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
             raise ArtifactDamaged(
                 f"The files {artifact} have no manifest that can be read ({error}).",
                 metadata={"artifact": artifact},

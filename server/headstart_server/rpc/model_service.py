@@ -1,12 +1,14 @@
 """ModelService: models, versions, aliases and backbones."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 
 from headstart.v1 import model_service_pb2 as pb
 from headstart.v1 import model_service_pb2_grpc as stubs
 from headstart_server.access.rights import Right, Scope
 from headstart_server.embedding.engine import Engine
+from headstart_server.export.exporter import Exporter
 from headstart_server.jobs.forgetting import Forgotten
 from headstart_server.models.names import check_alias_name
 from headstart_server.models.registry import Registry
@@ -15,6 +17,7 @@ from headstart_server.report.reporter import Reporter
 from headstart_server.rpc.caller import scope
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.evaluation_messages import evaluation_message
+from headstart_server.rpc.export_messages import export_form_of, export_messages
 from headstart_server.rpc.finding_messages import findings_message
 from headstart_server.rpc.long_work import LongWork
 from headstart_server.rpc.messages import page_key, page_size_of, page_token, selector_of
@@ -36,6 +39,7 @@ class ModelService(stubs.ModelServiceServicer):
         reporter: writes reports.
         forget: deletes the data of an example, by its id and model, within a scope.
         long_work: where reports are written and examples forgotten.
+        exporter: has versions exported.
     """
 
     def __init__(
@@ -45,12 +49,15 @@ class ModelService(stubs.ModelServiceServicer):
         reporter: Reporter,
         forget: Callable[[str, str, Scope | None], Forgotten],
         long_work: LongWork,
+        *,
+        exporter: Exporter,
     ) -> None:
         self._registry = registry
         self._engine = engine
         self._reporter = reporter
         self._forget = forget
         self._long_work = long_work
+        self._exporter = exporter
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         size = page_size_of(request.page_size)
@@ -129,6 +136,14 @@ class ModelService(stubs.ModelServiceServicer):
     async def GetReport(self, request: pb.GetReportRequest, context: Context) -> pb.GetReportResponse:
         selector, form = selector_of(request.target, "target"), report_format_of(request.format)
         return report_message(await self._long_work.run(self._reporter.report, selector, form))
+
+    async def ExportVersion(
+        self, request: pb.ExportVersionRequest, context: Context
+    ) -> AsyncIterator[pb.ExportVersionResponse]:
+        selector, form = selector_of(request.target, "target"), export_form_of(request.form)
+        async with aclosing(export_messages(self._exporter, selector, form)) as messages:
+            async for message in messages:
+                yield message
 
     async def ListBackbones(
         self, request: pb.ListBackbonesRequest, context: Context

@@ -78,6 +78,8 @@ RULES: Mapping[str, Rule] = {
     # Both show what was trained on: ids and labels, and pictures.
     f"{_V1}ModelService/GetEvaluation": Rule(on=Subject.MODEL, rights=_TRAIN),
     f"{_V1}ModelService/GetReport": Rule(on=Subject.MODEL, rights=_TRAIN),
+    # All that a version has learnt.
+    f"{_V1}ModelService/ExportVersion": Rule(on=Subject.MODEL, rights=_TRAIN),
     f"{_V1}ModelService/ListBackbones": Rule(on=Subject.ANY, rights=_SOME),
     # Health, by another name, and which protocol this is.
     f"{_OIP}ServerLive": _OPEN,

@@ -72,6 +72,9 @@ CODES: dict[str, grpc.StatusCode] = {
     "UNAUTHENTICATED": grpc.StatusCode.UNAUTHENTICATED,
     "PERMISSION_DENIED": grpc.StatusCode.PERMISSION_DENIED,
     "ISSUER_KEYS_UNAVAILABLE": _AWAY,
+    "EXPORT_UNAVAILABLE": _UNREADY,
+    "EXPORT_FAILED": grpc.StatusCode.INTERNAL,
+    "EXPORT_QUEUE_FULL": _FULL,
 }
 
 

@@ -14,6 +14,7 @@ PUBLIC = """
     ComparedMetrics Comparison ConfusedPair
     ConfusionCell CutShort DataLoss DatasetFindings DeadlineExceeded DeletedExample DuplicateGroup
     Energy ErrorDetails Evaluation EvaluationResult Example ExampleFault ExampleOutcome ExampleReference
+    Export
     FailedPrecondition FieldViolation FineTuneSpec HeadstartError Internal InvalidArgument Job
     JobCancelled JobEvent JobFailed JobState JobStatus JobStep LabelSuspect LearningPoint Lineage
     Logistic Metrics MetricsSource Mlp Modality Model ModelPredictions Neighbor NotFound Outlier

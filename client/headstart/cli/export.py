@@ -1,0 +1,62 @@
+"""The command that gets a version as files for other runtimes."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headstart.cli.options import AliasSelector, VersionSelector, selected
+from headstart.cli.session import session_of
+
+__all__ = ["export"]
+
+
+class FormOption(StrEnum):
+    """The forms of an export."""
+
+    KERAS = "keras"
+    SAVED_MODEL = "savedmodel"
+    ONNX = "onnx"
+    OPENVINO = "openvino"
+    LITERT = "litert"
+
+
+def export(
+    context: typer.Context,
+    *,
+    model: Annotated[
+        str,
+        typer.Argument(help="The model; pets@3 or pets@stable names its version too.", show_default=False),
+    ],
+    form: Annotated[FormOption, typer.Option("--form", help="What it is to be.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", help="The file, or the folder of a form of several files.", show_default=False
+        ),
+    ],
+    version: VersionSelector = None,
+    alias: AliasSelector = None,
+) -> None:
+    """Gets a version as one network, backbone and all, for runtimes other than this service.
+
+    Example: `headstart export pets --form onnx --out pets.onnx`
+    """
+    session = session_of(context)
+    target = selected(model, version, alias)
+    with session.client() as client:
+        found = client.export(target.model, target.version, target.alias, form=form.value, path=out)
+    if session.as_json:
+        session.print_json(
+            {
+                "model": found.model,
+                "version": found.version,
+                "form": found.form,
+                "path": str(found.path),
+                "files": [str(file) for file in found.files],
+            },
+            indent=2,
+        )
+    else:
+        session.out.print(f"{found.model}, version {found.version}: written to {found.path}", soft_wrap=True)

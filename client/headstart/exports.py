@@ -1,0 +1,157 @@
+"""Writes the files of an export while they come, and proves that they are those that were sent."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import IO, cast
+
+import grpc
+from google.protobuf.message import Message
+
+from headstart.errors import DataLoss, ErrorDetails
+from headstart.results import Export, ExportForm
+from headstart.v1 import model_service_pb2 as pb
+
+__all__ = ["ExportFiles"]
+
+
+class ExportFiles:
+    """The files of one export on their way to a path; use it in a `with` statement.
+
+    They are written aside, and are at the path only when all have come and have the digests that were told.
+
+    Args:
+        path: the file; a folder if the export has several files, made if there is none.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path)
+        self._header: pb.ExportHeader | None = None
+        self._stream: IO[bytes] | None = None
+        self._place = -1
+        parent = self._path.absolute().parent
+        self._aside = Path(tempfile.mkdtemp(prefix=f".{self._path.name}.", dir=parent))
+
+    def __enter__(self) -> "ExportFiles":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._stream is not None:
+            self._stream.close()
+        shutil.rmtree(self._aside, ignore_errors=True)
+
+    def take(self, message: Message) -> None:
+        """Takes a message of the stream.
+
+        Raises:
+            DataLoss: it is none that may come now, or names a file outside the export.
+        """
+        response = cast(pb.ExportVersionResponse, message)
+        part = response.WhichOneof("part")
+        if part == "header" and self._header is None:
+            for file in response.header.files:
+                _check_name(file.name)
+            self._header = response.header
+        elif part == "chunk" and self._header is not None:
+            self._write(response.chunk)
+        elif part is not None:
+            raise _broken(f"a {part} out of its order")
+
+    def finish(self) -> Export:
+        """Puts the files in their place, once all have come.
+
+        Raises:
+            DataLoss: some did not come, or others than were told.
+            FileExistsError: the export has several files, and the path is no empty folder.
+        """
+        if self._header is None:
+            raise _broken("no header")
+        self._open(len(self._header.files))
+        files = self._header.files
+        for file in files:
+            _check(self._aside / file.name, file)
+        names = [file.name for file in files]
+        path = self._path
+        if len(files) == 1:
+            path = path / names[0] if path.is_dir() else path
+            (self._aside / names[0]).replace(path)
+            placed = [path]
+        else:
+            placed = self._place_folder(names)
+        form = pb.ExportForm.Name(self._header.form).removeprefix("EXPORT_FORM_").lower()
+        return Export(
+            model=self._header.model,
+            version=self._header.version,
+            form=cast(ExportForm, form),
+            path=path,
+            files=tuple(placed),
+        )
+
+    def _place_folder(self, names: Sequence[str]) -> list[Path]:
+        path = self._path
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise FileExistsError(
+                f"Expected a new or an empty folder for an export of {len(names)} files. Received: {path}."
+            )
+        if path.exists():
+            path.rmdir()
+        self._aside.chmod(0o777 & ~_umask())
+        self._aside.replace(path)
+        return [path / name for name in names]
+
+    def _write(self, chunk: pb.ExportChunk) -> None:
+        assert self._header is not None  # noqa: S101 - for the type checker
+        if chunk.file >= len(self._header.files):
+            raise _broken("a chunk of no file")
+        if chunk.file < self._place:
+            raise _broken("a chunk of a file that has ended")
+        self._open(chunk.file)
+        assert self._stream is not None  # noqa: S101 - for the type checker
+        self._stream.write(chunk.content)
+
+    def _open(self, place: int) -> None:
+        """Go on with the file of a place; those passed over are empty. The place after the last ends all."""
+        assert self._header is not None  # noqa: S101 - for the type checker
+        files = self._header.files
+        while self._place < place:
+            if self._stream is not None:
+                self._stream.close()
+                self._stream = None
+            self._place += 1
+            if self._place < len(files):
+                path = self._aside / files[self._place].name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._stream = path.open("wb")
+
+
+def _check_name(name: str) -> None:
+    path = PurePosixPath(name)
+    if not name or path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
+        raise _broken(f"a file named {name!r}")
+
+
+def _check(path: Path, file: pb.ExportedFile) -> None:
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    if digest != file.sha256:
+        raise _broken(f"{file.name} with other bytes than its digest tells")
+
+
+def _broken(received: str) -> DataLoss:
+    message = f"Expected the files of an export in their order. Received: {received}."
+    return DataLoss(ErrorDetails(code=grpc.StatusCode.DATA_LOSS, message=message))
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

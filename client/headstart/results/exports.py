@@ -1,0 +1,28 @@
+"""A version as files for other runtimes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+__all__ = ["Export", "ExportForm"]
+
+ExportForm: TypeAlias = Literal["keras", "savedmodel", "onnx", "openvino", "litert"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Export:
+    """A version that was exported.
+
+    Attributes:
+        model: the model.
+        version: the number of its version.
+        form: the form.
+        path: the file, or the folder where there are several.
+        files: all files, the network's own and those beside it.
+    """
+
+    model: str
+    version: int
+    form: ExportForm
+    path: Path
+    files: tuple[Path, ...]

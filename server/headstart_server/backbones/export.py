@@ -1,0 +1,173 @@
+"""Exports a version: ``python -m headstart_server.backbones.export`` and `main`'s arguments.
+
+So the server stays without Keras and TensorFlow. The request lies in its folder, and what is exported is
+written into the other. It ends with `REFUSED` and one line of JSON on stdout where the
+version cannot be exported so, and at once when its stdin does: who asked has left.
+"""
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+from headstart_server.backbones.backbone import BackboneInfo, Modality
+from headstart_server.backbones.card import Card, digest_of
+from headstart_server.backbones.declaration import Declaration
+from headstart_server.backbones.decoding import Decoding, Pictures, Texts
+from headstart_server.backbones.export_process import REFUSED, Refusal
+from headstart_server.backbones.export_request import FACTS_FILE, TOKENIZER_FILE, ExportForm, ExportRequest
+from headstart_server.backbones.openvino_runtime import NETWORK_FILE
+from headstart_server.backbones.sources.registry import source_of
+from headstart_server.backbones.stdout import own_stdout
+from headstart_server.backbones.tail import TailMismatch
+
+#: Serving goes first: beside it this gets about a tenth of a core's time.
+NICE = 10
+
+#: The input's name in an exported network.
+INPUTS = {Modality.IMAGE: "pictures", Modality.TEXT: "ids", Modality.TENSOR: "features"}
+#: Forms that are one file by themselves; facts are in it.
+_SINGLE_FILES = {ExportForm.KERAS, ExportForm.ONNX, ExportForm.LITERT}
+
+
+def main(declaration: str, cache: str, request: str, folder: str, conversion: str) -> None:
+    """Export, and write what was exported."""
+    told = own_stdout()
+    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    os.nice(NICE)
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    asked = ExportRequest.load(Path(request))
+    try:
+        export_into(
+            Path(folder),
+            Declaration.of_json(declaration),
+            Path(cache),
+            asked,
+            conversion=Path(conversion) if conversion else None,
+        )
+    except ImportError as error:
+        _refuse(told, Refusal.NOT_INSTALLED, str(error.name or error))
+    except TailMismatch as error:
+        _refuse(told, Refusal.DAMAGED, str(error))
+    except _OtherBackboneError as error:
+        _refuse(told, Refusal.OTHER_BACKBONE, str(error))
+    except (ValueError, NotImplementedError) as error:
+        _refuse(told, Refusal.FORM, str(error))
+
+
+def export_into(
+    folder: Path,
+    declaration: Declaration,
+    cache: Path,
+    request: ExportRequest,
+    *,
+    conversion: Path | None = None,
+) -> None:
+    """Export a version into an empty folder.
+
+    Args:
+        folder: where to.
+        declaration: of the backbone.
+        cache: folder that downloads are kept in.
+        request: what to export.
+        conversion: the folder of the backbone's conversion for OpenVINO, where that is the form.
+
+    Raises:
+        ImportError: a package that the form needs is not installed.
+        TailMismatch: the tail is not one of this backbone.
+        ValueError: the network has something that the form has not.
+    """
+    if request.form is ExportForm.OPENVINO:
+        _write_openvino(declaration, cache, request, folder, conversion)
+    else:
+        _write_keras(declaration, cache, request, folder)
+
+
+class _OtherBackboneError(Exception):
+    """The backbone is not the one the version was fitted on; its message is the digest."""
+
+
+def _write_openvino(
+    declaration: Declaration, cache: Path, request: ExportRequest, folder: Path, conversion: Path | None
+) -> None:
+    from headstart_server.backbones.openvino_export import (  # noqa: PLC0415 - only where it is asked for
+        openvino_version,
+        write_openvino,
+    )
+
+    if conversion is None:
+        network = source_of(declaration).open(declaration, cache)
+        info, decoding, digest = network.info, network.decoding, digest_of(network)
+    else:
+        card = Card.read(conversion)
+        info, decoding, digest = card.info, card.decoding, card.digest
+    _check(digest, request)
+    path = None if conversion is None else conversion / NETWORK_FILE
+    model = openvino_version(path, info, request, INPUTS[info.modality])
+    facts = _facts(request, info, decoding)
+    write_openvino(model, facts, folder)
+    _write_beside(folder, request.form, facts, decoding)
+
+
+def _write_keras(declaration: Declaration, cache: Path, request: ExportRequest, folder: Path) -> None:
+    from headstart_server.backbones.keras_export import (  # noqa: PLC0415 - takes seconds
+        keras_version,
+        write_keras,
+    )
+
+    network = source_of(declaration).open(declaration, cache)
+    _check(digest_of(network), request)
+    model = keras_version(network, request, INPUTS[network.info.modality])
+    facts = _facts(request, network.info, network.decoding)
+    write_keras(model, request.form, facts, folder)
+    _write_beside(folder, request.form, facts, network.decoding)
+
+
+def _check(digest: str, request: ExportRequest) -> None:
+    if digest != request.digest:
+        raise _OtherBackboneError(digest)
+
+
+def _facts(request: ExportRequest, info: BackboneInfo, decoding: Decoding) -> dict[str, Any]:
+    """All that is said of an export: what it is, what it takes, and what it answers."""
+    takes: dict[str, Any] = {"name": INPUTS[info.modality], "preprocessing": decoding.preprocessing}
+    if isinstance(decoding, Pictures):
+        takes |= {"type": "uint8", "shape": ["n", decoding.size, decoding.size, 3], "crop": decoding.crop}
+    elif isinstance(decoding, Texts):
+        takes |= {
+            "type": "int32",
+            "shape": ["n", "length"],
+            "max_tokens": decoding.max_tokens,
+            "pad_id": decoding.pad_id,
+        }
+    else:
+        takes |= {"type": "float32", "shape": ["n", decoding.size]}
+    answers = {"name": request.answers.output, "type": "float32", "shape": ["n", len(request.bias)]}
+    return {**request.facts, "input": takes, "output": answers}
+
+
+def _write_beside(folder: Path, form: ExportForm, facts: Mapping[str, Any], decoding: Decoding) -> None:
+    if form not in _SINGLE_FILES:
+        (folder / FACTS_FILE).write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
+    if isinstance(decoding, Texts):
+        (folder / TOKENIZER_FILE).write_text(decoding.tokenizer, encoding="utf-8")
+
+
+def _refuse(told: IO[str], kind: Refusal, message: str) -> NoReturn:
+    print(json.dumps({"kind": kind, "message": message[:600]}), file=told, flush=True)
+    sys.exit(REFUSED)
+
+
+def _end_with_stdin() -> None:
+    # Not through `sys.stdin`: a thread that waits in it holds up the interpreter's end.
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

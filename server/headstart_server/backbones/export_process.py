@@ -1,0 +1,138 @@
+"""Exports in a process of its own, so that a server on a CPU stays without Keras and TensorFlow."""
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from pathlib import Path
+
+from headstart_server.backbones.declaration import Declaration
+from headstart_server.backbones.export_request import ExportRequest
+from headstart_server.errors import (
+    ArtifactDamaged,
+    BackboneMismatch,
+    ExportFailed,
+    ExportUnavailable,
+    HeadstartError,
+    InvalidField,
+)
+
+#: Seconds between two looks at the checkpoint.
+CHECK_SECONDS = 0.1
+#: Seconds that an export may take; on two cores a network of millions of weights takes about 15.
+EXPORT_SECONDS = 900.0
+#: The exit code of an export that is refused.
+REFUSED = 3
+_PROGRAM = ("-m", "headstart_server.backbones.export")
+
+
+class Refusal(StrEnum):
+    """Why a version is not exported.
+
+    FORM: its network has something that the form has not.
+    OTHER_BACKBONE: it was fitted on another digest of the backbone.
+    DAMAGED: its tail does not fit.
+    NOT_INSTALLED: a package that the form needs is missing.
+    """
+
+    FORM = "form"
+    OTHER_BACKBONE = "other_backbone"
+    DAMAGED = "damaged"
+    NOT_INSTALLED = "not_installed"
+
+
+def export_in_process(
+    declaration: Declaration,
+    cache: Path,
+    request: ExportRequest,
+    folder: Path,
+    checkpoint: Callable[[], None],
+    *,
+    conversion: Path | None = None,
+    program: Sequence[str] = _PROGRAM,
+) -> None:
+    """Export into an empty folder in another process, which ends at once when this raises.
+
+    Args:
+        declaration: of the backbone.
+        cache: folder that downloads are kept in.
+        request: what to export.
+        folder: where to.
+        checkpoint: called every `CHECK_SECONDS`; may raise to stop.
+        conversion: the folder of the backbone's conversion for OpenVINO, where the form is that.
+        program: arguments of Python that export.
+
+    Raises:
+        InvalidField: the network has something that the form has not.
+        BackboneMismatch: the version was fitted on another digest of the backbone.
+        ArtifactDamaged: its tail does not fit the backbone.
+        ExportUnavailable: a package that the form needs is not installed here.
+        ExportFailed: the process ended by itself, or took too long.
+    """
+    with tempfile.TemporaryDirectory(dir=folder.parent) as name:
+        asked = Path(name)
+        request.save(asked)
+        arguments = [declaration.as_json(), str(cache), name, str(folder), str(conversion or "")]
+        with (asked / "told").open("wb") as told, (asked / "log").open("wb") as log:
+            process = subprocess.Popen(  # noqa: S603 - our own program
+                [sys.executable, *program, *arguments], stdin=subprocess.PIPE, stdout=told, stderr=log
+            )
+        with process:
+            try:
+                code = _ended(process, checkpoint)
+            finally:
+                process.kill()
+        if code == REFUSED:
+            raise _refusal(json.loads((asked / "told").read_text()), request)
+        if code != 0:
+            raise ExportFailed(_death(code, (asked / "log").read_text(errors="replace")))
+
+
+def _ended(process: "subprocess.Popen[bytes]", checkpoint: Callable[[], None]) -> int | None:
+    """The exit code; None after `EXPORT_SECONDS`."""
+    late = time.monotonic() + EXPORT_SECONDS
+    while time.monotonic() < late:
+        checkpoint()
+        try:
+            return process.wait(CHECK_SECONDS)
+        except subprocess.TimeoutExpired:
+            continue
+    return None
+
+
+def _refusal(said: dict[str, str], request: ExportRequest) -> HeadstartError:
+    message, form = said["message"], request.form
+    match Refusal(said["kind"]):
+        case Refusal.OTHER_BACKBONE:
+            return BackboneMismatch(
+                f"Expected the backbone that the version was fitted on, digest {request.digest[:12]}. "
+                f"Received: digest {message[:12]}. Fine-tune it again, or export it where it was made."
+            )
+        case Refusal.DAMAGED:
+            return ArtifactDamaged(f"The version's tail does not fit its backbone. {message}")
+        case Refusal.NOT_INSTALLED:
+            return ExportUnavailable(
+                f"Expected the packages that an export as {form} needs. Received: no {message}. Install "
+                "'headstart[server,export]' where the server runs.",
+                metadata={"form": form},
+            )
+        case Refusal.FORM:
+            return InvalidField(
+                f"Expected a form that can hold this version's network. Received: {form}. {message}",
+                field="form",
+            )
+
+
+def _death(code: int | None, log: str) -> str:
+    how = f"exit code {code}"
+    if code is None:
+        how = f"no end within {EXPORT_SECONDS:.0f} seconds"
+    elif code < 0:
+        how = f"signal {-code} ({signal.Signals(-code).name})"
+    last = next((line for line in reversed(log.splitlines()) if line.strip()), "")
+    said = f" Its last words: {last[:300]}" if last else ""
+    return f"Expected the process that exports to end with an export. Received: {how}.{said}"

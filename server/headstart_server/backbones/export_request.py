@@ -1,0 +1,137 @@
+"""What is exported: a backbone with a version's own parts, as values and as files between two processes."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart_server.backbones.tail import Float32, TailWeights
+
+_FILE = "request"
+#: What a tensor of the tail is called in the request's file.
+_TENSOR = "tail:"
+
+
+class ExportForm(StrEnum):
+    """The forms that a version can be exported in."""
+
+    KERAS = "keras"
+    SAVED_MODEL = "savedmodel"
+    ONNX = "onnx"
+    OPENVINO = "openvino"
+    LITERT = "litert"
+
+
+#: The file of an export that is its network; the others belong to it or stand beside it.
+NETWORK_FILES: Mapping[ExportForm, str] = {
+    ExportForm.KERAS: "model.keras",
+    ExportForm.SAVED_MODEL: "saved_model.pb",
+    ExportForm.ONNX: "model.onnx",
+    ExportForm.OPENVINO: "model.xml",
+    ExportForm.LITERT: "model.tflite",
+}
+
+#: What is said of an export beside its network: a file of its own in forms that are folders, else an entry
+#: of the file.
+FACTS_FILE = "headstart.json"
+#: What turns texts into the ids that a network of texts takes, beside it.
+TOKENIZER_FILE = "tokenizer.json"
+
+
+class Answers(StrEnum):
+    """What scores become.
+
+    SOFTMAX: probabilities of classes of which one applies.
+    SIGMOID: the probability of each class by itself.
+    NONE: they are the numbers that are told.
+    """
+
+    SOFTMAX = "softmax"
+    SIGMOID = "sigmoid"
+    NONE = "none"
+
+    @property
+    def output(self) -> str:
+        """The name of the output in an exported network."""
+        return "values" if self is Answers.NONE else "probabilities"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ExportRequest:
+    """A version as its backbone's room knows it: numbers, and how they follow one another.
+
+    A head takes views side by side, prepares each row, passes a hidden layer if it has one, and is
+    calibrated: ``answers(slopes * (x @ weights + bias) + offsets)``.
+
+    Attributes:
+        form: the form wanted.
+        digest: of the backbone that the version was fitted on.
+        views: names of the views, side by side.
+        roots: whether the signed square root of each feature is taken.
+        lengths: whether each row is then scaled to Euclidean length 1.
+        hidden_weights: [D, H]; empty without a hidden layer.
+        hidden_bias: [H].
+        weights: [D, C] or [H, C].
+        bias: [C].
+        slopes: what scores are multiplied by, [C].
+        offsets: what is added then, [C].
+        answers: what scores become.
+        tail: the version's own last blocks; None without.
+        facts: what else is written down with it, as JSON values.
+    """
+
+    form: ExportForm
+    digest: str
+    views: tuple[str, ...]
+    roots: bool
+    lengths: bool
+    hidden_weights: Float32
+    hidden_bias: Float32
+    weights: Float32
+    bias: Float32
+    slopes: Float32
+    offsets: Float32
+    answers: Answers
+    tail: TailWeights | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def calibrated(self) -> tuple[Float32, Float32]:
+        """Weights and bias of the last layer with slopes and offsets in them, [D or H, C] and [C]."""
+        slopes = self.slopes.astype(np.float64)
+        bias = self.bias * slopes + self.offsets
+        return (self.weights * slopes).astype(np.float32), bias.astype(np.float32)
+
+    def save(self, folder: Path) -> None:
+        """Write it into a folder."""
+        parts = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "tail"}
+        arrays = {name: part for name, part in parts.items() if isinstance(part, np.ndarray)}
+        values = {name: part for name, part in parts.items() if name not in arrays}
+        if self.tail is not None:
+            arrays |= {_TENSOR + name: tensor for name, tensor in self.tail.tensors.items()}
+        values["tail"] = self.tail.blocks if self.tail is not None else None
+        np.savez(folder / f"{_FILE}.npz", allow_pickle=False, **arrays)
+        (folder / f"{_FILE}.json").write_text(json.dumps(values), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> "ExportRequest":
+        """What `save` wrote."""
+        values = json.loads((folder / f"{_FILE}.json").read_text(encoding="utf-8"))
+        with np.load(folder / f"{_FILE}.npz") as file:
+            arrays = {name: file[name] for name in file.files}
+        tensors = {name: arrays.pop(name) for name in list(arrays) if name.startswith(_TENSOR)}
+        tail = None
+        if values["tail"] is not None:
+            own = {name.removeprefix(_TENSOR): tensor for name, tensor in tensors.items()}
+            tail = TailWeights(blocks=values["tail"], tensors=own)
+        values |= {
+            "form": ExportForm(values["form"]),
+            "answers": Answers(values["answers"]),
+            "views": tuple(values["views"]),
+            "tail": tail,
+        }
+        return cls(**values, **arrays)

@@ -1,0 +1,123 @@
+"""A version as one Keras model, and the forms that Keras writes it in."""
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from headstart_server.backbones.backbone import LAST
+from headstart_server.backbones.export_request import (
+    FACTS_FILE,
+    NETWORK_FILES,
+    Answers,
+    ExportForm,
+    ExportRequest,
+)
+from headstart_server.backbones.keras_import import load_keras
+from headstart_server.backbones.keras_tail import put, tail_model
+from headstart_server.backbones.network import Network
+
+
+def keras_version(network: Network, request: ExportRequest, name: str) -> Any:
+    """A Keras model from rows of a backbone's input to the answers of a version, {output's name: [n, C]}.
+
+    It has layers and operations of Keras alone, so that it is loaded with `safe_mode` and without Headstart;
+    those of a backbone of KerasHub are KerasHub's.
+
+    Args:
+        network: the backbone, in float32.
+        request: the version's parts.
+        name: of the input.
+
+    Raises:
+        TailMismatch: the tail is not one of this backbone.
+    """
+    keras = load_keras()
+    rows, views = _views(network, request, name)
+    x = _prepared(views, request)
+    if request.hidden_weights.size:
+        x = _dense(x, "hidden", request.hidden_weights, request.hidden_bias, activation="relu")
+    x = _dense(x, "scores", *request.calibrated)
+    activation = {Answers.SOFTMAX: "softmax", Answers.SIGMOID: "sigmoid", Answers.NONE: "linear"}
+    output = request.answers.output
+    answers = keras.layers.Activation(activation[request.answers], name=output)(x)
+    model = keras.Model(rows, {output: answers}, name="headstart")
+    # Keras exports what was called once; where rows have any length, sixteen will do.
+    model(np.zeros([1, *(size or 16 for size in rows.shape[1:])], rows.dtype))
+    return model
+
+
+def write_keras(model: Any, form: ExportForm, facts: Mapping[str, Any], folder: Path) -> None:
+    """Write a Keras model in a form, with its facts, into an empty folder.
+
+    Raises:
+        ImportError: a package that the form needs is not installed.
+        ValueError: the network has an operation that the form has not.
+    """
+    path = folder / NETWORK_FILES[form]
+    if form is ExportForm.KERAS:
+        model.save(path)
+        _add_entry(path, facts)
+    elif form is ExportForm.SAVED_MODEL:
+        model.export(str(folder), format="tf_saved_model", verbose=False)
+    elif form is ExportForm.ONNX:
+        from headstart_server.backbones.onnx_export import write_onnx  # noqa: PLC0415 - an extra
+
+        write_onnx(model, facts, path)
+    else:
+        model.export(str(path), format="litert", verbose=False)
+        _add_entry(path, facts)
+
+
+def _views(network: Network, request: ExportRequest, name: str) -> tuple[Any, Mapping[str, Any]]:
+    keras, model = load_keras(), network.model
+    if model is None:
+        (size,) = network.info.views.values()
+        rows = keras.Input((size,), dtype="float32", name=name)
+        return rows, {LAST: rows}
+    given = model.inputs[0]
+    rows = keras.Input(given.shape[1:], dtype=given.dtype, name=name)
+    views = dict(model(rows))
+    if request.tail is not None:
+        plan = network.info.tails[request.tail.blocks]
+        # A copy: `taps` stay those of the backbone's own blocks.
+        tail = keras.models.clone_model(tail_model(model, plan))
+        put(tail, model, plan, request.tail)
+        views[LAST] = tail(views[plan.cut.name])[LAST]
+    return rows, views
+
+
+def _prepared(views: Mapping[str, Any], request: ExportRequest) -> Any:
+    keras = load_keras()
+    parts = [views[view] for view in request.views]
+    x = parts[0] if len(parts) == 1 else keras.layers.Concatenate(name="views")(parts)
+    if request.roots:
+        x = keras.ops.multiply(keras.ops.sign(x), keras.ops.sqrt(keras.ops.absolute(x)))
+    if request.lengths:
+        squares = keras.ops.sum(keras.ops.square(x), axis=-1, keepdims=True)
+        length = keras.ops.maximum(keras.ops.sqrt(squares), float(np.finfo(np.float32).tiny))
+        x = keras.ops.divide(x, length)
+    return x
+
+
+def _dense(x: Any, name: str, weights: Any, bias: Any, activation: str | None = None) -> Any:
+    layer = load_keras().layers.Dense(len(bias), activation=activation, name=name)
+    y = layer(x)
+    layer.set_weights([weights, bias])
+    return y
+
+
+def _add_entry(path: Path, facts: Mapping[str, Any]) -> None:
+    """Add the facts to a file as an entry of a ZIP archive.
+
+    A Keras file is one. A LiteRT file is read from its front and an archive from its end, so one file is
+    both; tools of LiteRT read such entries as associated files.
+    """
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(FACTS_FILE, json.dumps(facts, indent=1, ensure_ascii=False))
+        classes = facts.get("class_names")
+        if classes:
+            archive.writestr("labels.txt", "\n".join(classes))

@@ -1,0 +1,77 @@
+"""The messages of exports."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from headstart.v1 import model_service_pb2 as pb
+from headstart_server.backbones.export_request import ExportForm
+from headstart_server.errors import InvalidField
+from headstart_server.export.cache import OpenExport
+from headstart_server.export.exporter import Exporter
+from headstart_server.models.version import Selector, Version
+
+#: Bytes of a chunk.
+CHUNK_BYTES = 512 << 10
+#: Seconds of quiet after which a sign of life is sent: proxies end streams that are silent for half a minute.
+QUIET_SECONDS = 20.0
+
+EXPORT_FORMS = {
+    pb.EXPORT_FORM_KERAS: ExportForm.KERAS,
+    pb.EXPORT_FORM_SAVEDMODEL: ExportForm.SAVED_MODEL,
+    pb.EXPORT_FORM_ONNX: ExportForm.ONNX,
+    pb.EXPORT_FORM_OPENVINO: ExportForm.OPENVINO,
+    pb.EXPORT_FORM_LITERT: ExportForm.LITERT,
+}
+
+
+def export_form_of(value: int) -> ExportForm:
+    """The form of an export.
+
+    Raises:
+        InvalidField: there is no such form.
+    """
+    for number, form in EXPORT_FORMS.items():
+        if number == value:
+            return form
+    raise InvalidField(f"Expected a form of 1 to {len(EXPORT_FORMS)}. Received: {value}.", field="form")
+
+
+async def export_messages(
+    exporter: Exporter, selector: Selector, form: ExportForm, *, quiet_seconds: float = QUIET_SECONDS
+) -> AsyncGenerator[pb.ExportVersionResponse, None]:
+    """The messages of an export: signs of life, its header, and its files.
+
+    Closed or cancelled, it leaves the export to others, and with none left stops it.
+    """
+    opening = asyncio.create_task(exporter.open(selector, form))
+    try:
+        while not opening.done():
+            await asyncio.wait({opening}, timeout=quiet_seconds)
+            if not opening.done():
+                yield pb.ExportVersionResponse()
+        version, export = opening.result()
+        yield pb.ExportVersionResponse(header=_header(version, form, export))
+        chunks = export.chunks(CHUNK_BYTES)
+        while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+            place, content = chunk
+            yield pb.ExportVersionResponse(chunk=pb.ExportChunk(file=place, content=content))
+    finally:
+        opening.add_done_callback(_closed)
+        opening.cancel()
+
+
+def _closed(opening: "asyncio.Task[tuple[Version, OpenExport]]") -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result()[1].close()
+
+
+def _header(version: Version, form: ExportForm, export: OpenExport) -> pb.ExportHeader:
+    (number,) = (number for number, each in EXPORT_FORMS.items() if each is form)
+    return pb.ExportHeader(
+        model=version.model,
+        version=version.number,
+        form=number,
+        files=[
+            pb.ExportedFile(name=file.name, size_bytes=file.size, sha256=file.sha256) for file in export.files
+        ],
+    )

@@ -1,0 +1,95 @@
+"""Feeds parsers in a process of its own, so that one that crashes or hangs takes nothing else with it."""
+
+import json
+import os
+import sys
+import time
+import traceback
+import warnings
+from collections import Counter
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import psutil
+from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
+
+from fuzz.targets import Target, targets
+
+#: Seconds of one input from which on it counts as a hang.
+SLOW_SECONDS = 5.0
+#: Inputs of a round.
+_ROUND = 200
+#: Rounds before memory is looked at first: caches fill up.
+_WARM_SECONDS = 0.5
+
+
+def feed(name: str, seconds: float, number: int, told: Connection, last: Path) -> None:
+    """Feed one target for some seconds, and tell its counts; what it is fed last stands in a file.
+
+    Args:
+        name: of the target.
+        seconds: how long.
+        number: seeds the inputs.
+        told: takes a beat of each round, and in the end the counts.
+        last: the file.
+    """
+    warnings.simplefilter("ignore")
+    target, counts = targets()[name], Counter()
+    faults: dict[str, str] = {}
+    process = psutil.Process()
+    began, rounds, half = time.monotonic(), 0, 0
+    while time.monotonic() - began < seconds:
+        _round(target, number * 100_003 + rounds, counts, faults, last)
+        rounds += 1
+        told.send(None)
+        if not half and time.monotonic() - began >= max(seconds / 2, _WARM_SECONDS):
+            half = process.memory_info().rss
+    grown = process.memory_info().rss - half if half else 0
+    told.send({"counts": dict(counts), "faults": faults, "grown": grown})
+
+
+def _round(target: Target, number: int, counts: Counter[str], faults: dict[str, str], last: Path) -> None:
+    file = os.open(last, os.O_CREAT | os.O_WRONLY, 0o600)
+
+    @seed(number)
+    @settings(
+        max_examples=_ROUND,
+        deadline=None,
+        database=None,
+        phases=[Phase.generate],
+        verbosity=Verbosity.quiet,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(target.inputs)
+    def each(given_input: object) -> None:
+        shown = repr(given_input).encode()[:20_000]
+        os.pwrite(file, shown.ljust(20_000), 0)
+        counts["inputs"] += 1
+        began = time.monotonic()
+        try:
+            target.parse(given_input)
+        except target.refusals:
+            counts["refusals"] += 1
+        except Exception as error:  # noqa: BLE001 - it is what is looked for
+            counts["crashes"] += 1
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            key = f"{type(error).__name__} in {Path(where.filename).name}:{where.lineno}"
+            faults.setdefault(key, f"{error}"[:200] + " <- " + shown[:300].decode())
+        if time.monotonic() - began > SLOW_SECONDS:
+            counts["hangs"] += 1
+            faults.setdefault("slow", shown[:300].decode())
+
+    try:
+        each()
+    finally:
+        os.close(file)
+
+
+if __name__ == "__main__":
+    # One target in this process, to look at a fault: python -m fuzz.parsers NAME [SECONDS].
+    class _Printed:
+        def send(self, value: object) -> None:
+            if value is not None:
+                print(json.dumps(value, indent=1))
+
+    feed(sys.argv[1], float((sys.argv[2:] or ["5"])[0]), 1, _Printed(), Path(os.devnull))  # type: ignore[arg-type]

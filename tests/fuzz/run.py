@@ -1,0 +1,96 @@
+"""Feeds parsers and a real server with damage and nonsense, and prints what came of it: `make fuzz`.
+
+It ends with 1 if anything crashed, hung or leaked. A number seeds all inputs: the same number, the same ones.
+"""
+
+import argparse
+import multiprocessing
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fuzz import parsers, server
+from fuzz.targets import targets
+
+#: Seconds without a sign of life, after which a parser hangs.
+SILENT_SECONDS = 60.0
+#: Bytes that memory may grow by in the second half of the time, beyond which it is a leak.
+LEAK_BYTES = 48 << 20
+#: What part of the time the server gets.
+SERVER_SHARE = 0.4
+_COLUMNS = ("inputs", "refusals", "crashes", "hangs")
+
+
+def main() -> None:
+    """Run, print a table, and end with 1 if there is a fault."""
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--seconds", type=float, default=60.0, help="how long to feed in all")
+    asked.add_argument("--seed", type=int, default=int(time.time()), help="seeds the inputs")
+    asked.add_argument("--only", help="names of targets that contain this, and no server")
+    options = asked.parse_args()
+    print(f"seed {options.seed}")
+    names = [name for name in targets() if options.only is None or options.only in name]
+    share = 1.0 if options.only else 1 - SERVER_SHARE
+    print(f"{'target':<26}" + "".join(f"{column:>10}" for column in _COLUMNS) + f"{'grown MiB':>11}")
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            seconds = options.seconds * share / len(names)
+            results[name] = _told(name, _fed(name, seconds, options.seed, Path(folder)))
+        if options.only is None:
+            fed = server.feed(options.seconds * SERVER_SHARE, options.seed, Path(folder))
+            results["a real server"] = _told("a real server", fed)
+    total = {
+        column: sum(result["counts"].get(column, 0) for result in results.values()) for column in _COLUMNS
+    }
+    leaks = sum(result["grown"] > LEAK_BYTES for result in results.values())
+    print(
+        "total: " + ", ".join(f"{count:,} {column}" for column, count in total.items()) + f", {leaks} leaks"
+    )
+    for name, result in results.items():
+        for fault, example in result["faults"].items():
+            print(f"  {name}: {fault}: {example}")
+    sys.exit(bool(total["crashes"] or total["hangs"] or leaks))
+
+
+def _fed(name: str, seconds: float, number: int, folder: Path) -> dict[str, Any]:
+    """The counts of a target, fed in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    last = folder / "last"
+    process = context.Process(target=parsers.feed, args=(name, seconds, number, theirs, last))
+    process.start()
+    theirs.close()
+    found: dict[str, Any] | None = None
+    how = "ended"
+    try:
+        while found is None:
+            if not ours.poll(SILENT_SECONDS):
+                how = "hung"
+                break
+            found = ours.recv()
+    except EOFError:
+        pass
+    finally:
+        if how == "hung":
+            process.kill()
+        process.join()
+    if found is not None:
+        return found
+    fault = f"the process {how}, exit code {process.exitcode}"
+    example = last.read_text(errors="replace").strip()[:500] if last.exists() else ""
+    kind = "hangs" if how == "hung" else "crashes"
+    return {"counts": {kind: 1}, "faults": {fault: example}, "grown": 0}
+
+
+def _told(name: str, result: Mapping[str, Any]) -> Mapping[str, Any]:
+    cells = "".join(f"{result['counts'].get(column, 0):>10,}" for column in _COLUMNS)
+    print(f"{name:<26}{cells}{result['grown'] / (1 << 20):>11.1f}", flush=True)
+    return result
+
+
+if __name__ == "__main__":
+    main()

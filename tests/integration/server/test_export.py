@@ -1,0 +1,181 @@
+"""Versions exported over gRPC, run by each form's own runtime, and compared with what Predict answers.
+
+One server in float32 and one fine-tune; each export is a process of its own, which takes some seconds.
+"""
+
+import json
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from headstart import Client, NotFound
+from headstart.results import ExportForm
+from headstart.v1 import model_service_pb2 as pb
+from headstart.v1 import prediction_service_pb2 as predicting
+from headstart_server.backbones.pictures import PictureDecoder
+from integration.server.calls import TIMEOUT, Api, digit, digits, refused
+from server_process import ServerProcess, eventually, running
+
+pytestmark = [pytest.mark.timeout(300), pytest.mark.slow]
+
+MODEL = "digits"
+#: Of each class one that was not trained on.
+PICTURES = [digit(label, place) for label in (0, 1, 7) for place in (40, 41)]
+Run = Callable[[Path, np.ndarray], np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    data = tmp_path_factory.mktemp("export") / "data"
+    # A processor that multiplies bfloat16 would else serve in it.
+    with running(data, "--precision", "float32") as server:
+        server.event("serving")
+        with Api.connect(server.target) as api:
+            api.published(digits((0, 1, 7), 8), model=MODEL)
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(server: ServerProcess) -> Iterator[Client]:
+    with Client(server.target) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def rows() -> np.ndarray:
+    """The decoded pictures, uint8 [6, 224, 224, 3]."""
+    decoder = PictureDecoder(224)
+    return np.stack([decoder.decode(picture) for picture in PICTURES])
+
+
+@pytest.fixture(scope="module")
+def predicted(client: Client) -> np.ndarray:
+    """What Predict answers, [6, 3], in the order of the names."""
+    answers = client.predict(PICTURES, model=MODEL, top_k=None)
+    return np.array(
+        [
+            [{one.name: one.probability for one in answer.classes}[name] for name in "017"]
+            for answer in answers
+        ],
+        np.float32,
+    )
+
+
+def keras(path: Path, rows: np.ndarray) -> np.ndarray:
+    import keras
+
+    return np.asarray(keras.models.load_model(path, safe_mode=True)(rows)["probabilities"])
+
+
+def savedmodel(path: Path, rows: np.ndarray) -> np.ndarray:
+    import tensorflow as tf
+
+    answer = tf.saved_model.load(str(path)).signatures["serving_default"]
+    return answer(pictures=tf.constant(rows))["probabilities"].numpy()
+
+
+def onnx(path: Path, rows: np.ndarray) -> np.ndarray:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path))
+    return session.run(["probabilities"], {"pictures": rows})[0]
+
+
+def openvino(path: Path, rows: np.ndarray) -> np.ndarray:
+    import openvino
+
+    network = openvino.Core().compile_model(path / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return network({"pictures": rows})["probabilities"]
+
+
+def litert(path: Path, rows: np.ndarray) -> np.ndarray:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path))
+    (taken,), (given,) = interpreter.get_input_details(), interpreter.get_output_details()
+    interpreter.resize_tensor_input(taken["index"], rows.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(taken["index"], rows)
+    interpreter.invoke()
+    return interpreter.get_tensor(given["index"]).copy()
+
+
+def entries(path: Path) -> dict[str, object]:
+    with zipfile.ZipFile(path) as archive:
+        return json.loads(archive.read("headstart.json"))
+
+
+def beside(path: Path) -> dict[str, object]:
+    return json.loads((path / "headstart.json").read_text())
+
+
+def properties(path: Path) -> dict[str, object]:
+    import onnxruntime
+
+    found = onnxruntime.InferenceSession(str(path)).get_modelmeta().custom_metadata_map
+    return {**found, "class_names": json.loads(found["class_names"])}
+
+
+RUNTIMES: Mapping[ExportForm, tuple[Run, Callable[[Path], dict[str, object]]]] = {
+    "openvino": (openvino, beside),
+    "keras": (keras, entries),
+    "savedmodel": (savedmodel, beside),
+    "onnx": (onnx, properties),
+    "litert": (litert, entries),
+}
+
+
+@pytest.mark.parametrize("form", RUNTIMES)
+def test_the_forms_own_runtime_answers_as_predict_does(
+    client: Client, rows: np.ndarray, predicted: np.ndarray, tmp_path: Path, form: ExportForm
+) -> None:
+    found = client.export(MODEL, form=form, path=tmp_path / f"exported.{form}")
+    assert (found.model, found.version, found.form) == (MODEL, 1, form)
+    assert {path.name for path in tmp_path.iterdir()} == {f"exported.{form}"}
+    run, facts = RUNTIMES[form]
+    np.testing.assert_allclose(run(found.path, rows), predicted, atol=1e-4, rtol=0)
+    assert facts(found.path)["class_names"] == ["0", "1", "7"]
+
+
+def exporting(server: ServerProcess) -> list[psutil.Process]:
+    children = psutil.Process(server.pid).children()
+    return [child for child in children if "headstart_server.backbones.export" in child.cmdline()]
+
+
+def test_an_export_is_kept_for_the_next_who_asks(client: Client, tmp_path: Path) -> None:
+    first = client.export(MODEL, form="openvino", path=tmp_path / "first")
+    second = client.export(MODEL, version=1, form="openvino", path=tmp_path / "second")
+    for one, other in zip(first.files, second.files, strict=True):
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_an_export_ends_when_its_caller_leaves(server: ServerProcess) -> None:
+    with Api.connect(server.target) as own:
+        own.published(digits((0, 1), 4), model="left")
+        target = predicting.VersionSelector(model="left")
+        request = pb.ExportVersionRequest(target=target, form=pb.EXPORT_FORM_SAVEDMODEL)
+        call = own.models.ExportVersion(request, timeout=TIMEOUT)
+        (process,) = eventually(lambda: exporting(server) or None, TIMEOUT, "the process that exports")
+        call.cancel()
+        eventually(lambda: not process.is_running() or None, TIMEOUT, "its end")
+
+
+def test_what_is_not_there_is_not_exported(client: Client, tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        client.export("nobody", form="onnx", path=tmp_path / "exported")
+    with pytest.raises(NotFound):
+        client.export(MODEL, version=9, form="onnx", path=tmp_path / "exported")
+    with pytest.raises(ValueError, match="form must be one of"):
+        client.export(MODEL, form="caffe", path=tmp_path / "exported")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_form_that_is_none_is_refused(server: ServerProcess) -> None:
+    request = pb.ExportVersionRequest(target=predicting.VersionSelector(model=MODEL), form=9)
+    with Api.connect(server.target) as api:
+        error = refused(lambda: list(api.models.ExportVersion(request, timeout=TIMEOUT)))
+    assert error.reason == "INVALID_FIELD"

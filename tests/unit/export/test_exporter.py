@@ -1,0 +1,196 @@
+"""Exports: made once for all who ask, stopped when all have left, bounded in number, and kept for a time."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fakes import ManualClock, Shelf
+from headstart_server.backbones.export_request import ExportForm, ExportRequest
+from headstart_server.errors import ExportFailed, ExportQueueFull, VersionNotFound
+from headstart_server.export.cache import ExportCache
+from headstart_server.export.exporter import Exporter
+from headstart_server.models.version import Selector
+
+#: Seconds for what takes milliseconds.
+SOON = 30.0
+ONNX, KERAS = ExportForm.ONNX, ExportForm.KERAS
+
+
+class Network:
+    """Exports once it is let to, and counts."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.may_end = threading.Event()
+        self.ended = threading.Event()
+        self.requests: list[ExportRequest] = []
+        self.stopped = 0
+        self.error: Exception | None = None
+
+    def __call__(
+        self, backbone: str, request: ExportRequest, folder: Path, checkpoint: Callable[[], None]
+    ) -> None:
+        self.requests.append(request)
+        self.begun.set()
+        try:
+            while not self.may_end.wait(0.001):
+                checkpoint()
+        except Exception:
+            self.stopped += 1
+            self.ended.set()
+            raise
+        if self.error is not None:
+            raise self.error
+        (folder / "variables").mkdir()
+        (folder / "variables" / "a").write_bytes(b"abc")
+        (folder / "empty").write_bytes(b"")
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(0.0)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Iterator[Shelf]:
+    shelf = Shelf(tmp_path, ManualClock())
+    shelf.publish()
+    yield shelf
+    shelf.close()
+
+
+@pytest.fixture
+def network() -> Iterator[Network]:
+    network = Network()
+    yield network
+    network.may_end.set()
+
+
+@pytest.fixture
+def cache(tmp_path: Path, clock: ManualClock) -> ExportCache:
+    return ExportCache(tmp_path / "exports", max_bytes=5, max_seconds=60.0, clock=clock)
+
+
+@pytest.fixture
+def exporter(shelf: Shelf, network: Network, cache: ExportCache) -> Exporter:
+    return Exporter(shelf.registry, network, cache, waiting=1)
+
+
+async def until(event: threading.Event) -> None:
+    assert await asyncio.to_thread(event.wait, SOON)
+
+
+async def content(exporter: Exporter, form: ExportForm = ONNX, model: str = "pets") -> list[bytes]:
+    _, found = await exporter.open(Selector(model=model), form)
+    pieces = [piece for _, piece in found.chunks(2)]
+    found.close()
+    return pieces
+
+
+async def test_an_export_is_made_once_for_all_who_ask(exporter: Exporter, network: Network) -> None:
+    asking = [asyncio.create_task(content(exporter)) for _ in range(3)]
+    await until(network.begun)
+    network.may_end.set()
+    assert await asyncio.gather(*asking) == [[b"ab", b"c"]] * 3
+    assert await content(exporter) == [b"ab", b"c"]
+    (request,) = network.requests
+    assert request.form is ONNX
+    assert request.facts["class_names"] == ["class 0", "class 1", "class 2"]
+
+
+async def test_it_tells_its_files(exporter: Exporter, network: Network) -> None:
+    network.may_end.set()
+    version, found = await exporter.open(Selector(model="pets"), ONNX)
+    assert version.number == 1
+    assert [(file.name, file.size) for file in found.files] == [("empty", 0), ("variables/a", 3)]
+    assert found.files[1].sha256.startswith("ba7816bf")
+    found.close()
+
+
+async def test_it_goes_on_while_somebody_waits_and_stops_when_all_have_left(
+    exporter: Exporter, network: Network
+) -> None:
+    first, second = (asyncio.create_task(content(exporter)) for _ in range(2))
+    await until(network.begun)
+    await asyncio.sleep(0)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert network.stopped == 0
+    second.cancel()
+    await until(network.ended)
+    assert network.stopped == 1
+
+
+async def test_who_asks_after_all_have_left_gets_another(exporter: Exporter, network: Network) -> None:
+    first = asyncio.create_task(content(exporter))
+    await until(network.begun)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    second = asyncio.create_task(content(exporter))
+    await until(network.ended)
+    network.may_end.set()
+    assert await second == [b"ab", b"c"]
+
+
+async def test_more_than_may_wait_are_refused(exporter: Exporter, network: Network, shelf: Shelf) -> None:
+    shelf.publish("birds")
+    shelf.publish("cars")
+    running = asyncio.create_task(content(exporter))
+    await until(network.begun)
+    waiting = asyncio.create_task(content(exporter, KERAS))
+    while exporter.under_way < 2:
+        await asyncio.sleep(0.001)
+    with pytest.raises(ExportQueueFull, match="at most 2 exports under way"):
+        await content(exporter, model="cars")
+    network.may_end.set()
+    assert await asyncio.gather(running, waiting) == [[b"ab", b"c"]] * 2
+    assert await content(exporter, model="cars") == [b"ab", b"c"]
+
+
+async def test_a_failure_is_told_to_all_and_leaves_nothing(
+    exporter: Exporter, network: Network, tmp_path: Path
+) -> None:
+    network.error = ExportFailed("Expected an export. Received: signal 9.")
+    network.may_end.set()
+    for _ in range(2):
+        with pytest.raises(ExportFailed):
+            await content(exporter)
+    assert not list((tmp_path / "exports").iterdir())
+
+
+async def test_it_is_made_anew_after_its_time_and_goes_with_its_version(
+    exporter: Exporter, network: Network, clock: ManualClock, shelf: Shelf, tmp_path: Path
+) -> None:
+    network.may_end.set()
+    await content(exporter)
+    clock.advance(61)
+    await content(exporter)
+    assert len(network.requests) == 2
+    exporter.sweep()
+    assert len(list((tmp_path / "exports").iterdir())) == 1
+    shelf.registry.delete_model("pets")
+    exporter.sweep()
+    assert not list((tmp_path / "exports").iterdir())
+
+
+async def test_beyond_the_bound_the_one_used_longest_ago_goes_and_stays_readable(
+    exporter: Exporter, network: Network, cache: ExportCache
+) -> None:
+    network.may_end.set()
+    _, first = await exporter.open(Selector(model="pets"), ONNX)
+    await content(exporter, KERAS)
+    assert cache.nbytes == 3
+    assert [piece for _, piece in first.chunks(9)] == [b"abc"]
+    first.close()
+    await content(exporter, KERAS)
+    assert [request.form for request in network.requests] == [ONNX, KERAS]
+
+
+async def test_a_version_that_is_not_there_is_not_found(exporter: Exporter) -> None:
+    with pytest.raises(VersionNotFound):
+        await exporter.open(Selector(model="pets", number=9), ONNX)
