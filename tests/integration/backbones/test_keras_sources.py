@@ -22,7 +22,7 @@ from headstart_server.backbones.keras_import import load_keras
 from headstart_server.backbones.keras_runtime import KerasRuntime
 from headstart_server.backbones.network import Network
 from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
-from headstart_server.backbones.sources import keras_pictures
+from headstart_server.backbones.sources import keras_applications, keras_pictures
 from headstart_server.backbones.sources.files import local_file
 from headstart_server.backbones.sources.keras_file import check_keras_file
 from headstart_server.backbones.sources.keras_pictures import weights_digest
@@ -144,6 +144,12 @@ def test_a_network_of_the_zoo_has_its_own_preprocessing_whichever_colour_comes_f
     maps = expected(model, backbone, lambda pixels: preprocess(pixels[..., ::step].copy()))
     assert relative_error(features(backbone), maps.mean(axis=(1, 2))) < 1e-4
     assert backbone.info.parameter_count == model.count_params()
+
+
+def test_every_network_of_the_zoo_that_is_named_is_there() -> None:
+    keras = load_keras()
+    networks = [name for name, part in vars(keras.applications).items() if callable(part)]
+    assert sorted(networks) == sorted(keras_applications._NETWORKS)
 
 
 def test_a_digest_of_weights_does_not_depend_on_what_was_made_before_in_the_process() -> None:

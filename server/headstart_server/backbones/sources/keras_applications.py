@@ -80,12 +80,12 @@ class KerasApplications:
     def open(self, declaration: Declaration, cache: Path) -> Network:
         """Build the network, without its classifier, and load its weights."""
         facts, name = _facts(declaration), declaration.location
-        load_keras()
+        keras = load_keras()
         module = importlib.import_module(f"keras.applications.{facts.module}")
         path = _weights(declaration, cache) if declaration.weights else None
         size = declaration.size or facts.size
         try:
-            body = getattr(module, name)(
+            body = getattr(keras.applications, name)(
                 include_top=False, weights=str(path) if path else "imagenet", input_shape=(size, size, 3)
             )
         except Exception as error:  # of downloads, HDF5 and shapes, nearly any
