@@ -18,6 +18,7 @@ _OWN_FIELDS = frozenset(
         "DeleteVersionRequest.model",
         "EvaluateResponse.model",
         "FineTuneSpec.model",
+        "ExportHeader.model",
         "GetModelRequest.model",
         "ListJobsRequest.model",
         "Model.name",

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from headstart_server.__main__ import command
 from headstart_server.backbones.backbone import Modality
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.declaration import Declaration
@@ -86,3 +88,19 @@ def test_a_download_keeps_its_ending_and_no_query(tmp_path: Path, monkeypatch: p
         f"{'a' * 75}.onnx",
         "file",
     ]
+
+
+def test_the_command_tells_what_is_wrong_with_one_and_goes_on_with_the_next(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("no folder")
+    (tmp_path / "own.onnx").write_bytes(b"\x3a\x00")
+    flags = [
+        "--add-backbone",
+        f"own=onnx:{tmp_path / 'own.onnx'}",
+        "--backbone-cache",
+        str(tmp_path / "cache"),
+    ]
+    done = CliRunner().invoke(command, ["prepare", "own", "features:7", *flags])
+    assert done.exit_code == 1
+    assert isinstance(done.exception, SystemExit)
+    assert "own: Backbone 'own' is not to be had: " in done.output
+    assert "features:7: identity float32, checked" in done.output

@@ -247,7 +247,7 @@ def test_declared_backbones_are_prepared_where_the_server_looks_for_them(
     pod = only("Deployment")["spec"]["template"]["spec"]
     copying, preparing = pod["initContainers"]
     [serving] = pod["containers"]
-    assert "HEADSTART_BACKBONE_CACHE=/opt/headstart-networks" in stages["cpu"].all("ENV")
+    assert "HEADSTART_PREPARED_BACKBONES=/opt/headstart-networks" in stages["cpu"].all("ENV")
     assert copying["command"][-2:] == ["/opt/headstart-networks/.", "/networks"]
     assert preparing["args"] == ["prepare"]
     settings = {each["name"]: each["value"] for each in preparing["env"]}

@@ -21,7 +21,8 @@ def test_every_call_of_the_contract_has_a_rule() -> None:
         for method in service.methods_by_name
         if name != "Health"
     }
-    assert {rule.call for rule in RULES} == calls | {"Health/Check"}
+    # Files of a gigabyte, in pieces with digests, go over gRPC alone.
+    assert {rule.call for rule in RULES} == (calls | {"Health/Check"}) - {"ModelService/ExportVersion"}
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.verb} {rule.path}")
