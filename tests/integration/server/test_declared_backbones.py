@@ -13,6 +13,9 @@ from headstart.v1 import model_pb2, model_service_pb2
 from integration.server.calls import TIMEOUT, Api, Refusal, digit, digits, refused
 from server_process import START_SECONDS, ServerProcess, eventually, running
 
+# Beside other tests a server's preparations, which yield to all else, take minutes.
+pytestmark = pytest.mark.timeout(300)
+
 #: Makes a small network with random weights in a process of its own, as whoever trained it would have.
 SAVE = """
 import sys, keras
