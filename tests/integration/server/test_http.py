@@ -159,7 +159,12 @@ def test_errors_are_those_of_grpc(
 
 
 def test_calls_are_counted_with_those_of_grpc(url: str, server: ServerProcess):
-    labels = {"grpc_method": "/headstart.v1.FineTuningService/Status", "grpc_code": "NOT_FOUND"}
+    labels = {
+        "grpc_type": "unary",
+        "grpc_service": "headstart.v1.FineTuningService",
+        "grpc_method": "Status",
+        "grpc_code": "NOT_FOUND",
+    }
     before = server.metrics().value("grpc_server_handled_total", **labels)
     assert ask(f"{url}/v1/jobs/nix")[0] == 404
     assert server.metrics().value("grpc_server_handled_total", **labels) == before + 1

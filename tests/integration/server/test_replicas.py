@@ -307,7 +307,7 @@ def test_predictions_of_resident_versions_go_on_through_an_outage_and_jobs_after
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")
     assert refusal.retry_after == 2.0
     assert healthy == [True] * 3
-    assert codes["answered"] > 20
+    assert codes["answered"] > 5
     assert slowest < SECOND
     assert last.state == SUCCEEDED
     assert first.status(job.job_id).version == 1
