@@ -92,7 +92,7 @@ from headstart_server.rpc.model_service import ModelService
 from headstart_server.rpc.prediction_service import PredictionService
 from headstart_server.rpc.rates import RateInterceptor, Rates, address_of
 from headstart_server.rpc.server import Server, ServerSettings
-from headstart_server.rpc.tls import TlsFiles
+from headstart_server.rpc.tls import tls_files
 from headstart_server.storage.places import Places, open_places
 from headstart_server.telemetry import Telemetry, configure_logs, process_age
 from headstart_server.trace_setting import open_tracing
@@ -472,12 +472,9 @@ class App:
 
     def _server(self) -> Server:
         config = self._config
-        tls = None
-        if config.tls_cert is not None and config.tls_key is not None:
-            tls = TlsFiles(cert=config.tls_cert, key=config.tls_key, client_ca=config.tls_client_ca)
         settings = ServerSettings(
             address=f"{config.host}:{config.port}",
-            tls=tls,
+            tls=tls_files(config),
             max_message_bytes=config.max_message_mib * _MIB,
             max_concurrent_calls=config.max_calls,
             keepalive_seconds=config.keepalive_seconds,

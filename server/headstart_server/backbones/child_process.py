@@ -4,6 +4,9 @@ import os
 import signal
 import threading
 
+#: How a process that nobody waits for yields to serving: beside it, it gets about a tenth of a core.
+NICE = 10
+
 
 def end_with_stdin() -> None:
     """End this process when its stdin does: nobody waits for it any more."""

@@ -8,13 +8,13 @@ version cannot be exported so, and at once when its stdin does: who asked has le
 import json
 import os
 import sys
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from headstart_server.backbones.backbone import BackboneInfo, Modality
 from headstart_server.backbones.card import Card, digest_of
+from headstart_server.backbones.child_process import NICE, end_with_stdin
 from headstart_server.backbones.declaration import Declaration
 from headstart_server.backbones.decoding import Decoding, Pictures, Texts
 from headstart_server.backbones.export_process import REFUSED, Refusal
@@ -23,9 +23,6 @@ from headstart_server.backbones.openvino_runtime import NETWORK_FILE
 from headstart_server.backbones.sources.registry import source_of
 from headstart_server.backbones.stdout import own_stdout
 from headstart_server.backbones.tail import TailMismatch
-
-#: Serving goes first: beside it this gets about a tenth of a core's time.
-NICE = 10
 
 #: The input's name in an exported network.
 INPUTS = {Modality.IMAGE: "pictures", Modality.TEXT: "ids", Modality.TENSOR: "features"}
@@ -36,7 +33,7 @@ _SINGLE_FILES = {ExportForm.KERAS, ExportForm.ONNX, ExportForm.LITERT}
 def main(declaration: str, cache: str, request: str, folder: str, conversion: str) -> None:
     """Export, and write what was exported."""
     told = own_stdout()
-    threading.Thread(target=_end_with_stdin, daemon=True).start()
+    end_with_stdin()
     os.nice(NICE)
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -160,13 +157,6 @@ def _write_beside(folder: Path, form: ExportForm, facts: Mapping[str, Any], deco
 def _refuse(told: IO[str], kind: Refusal, message: str) -> NoReturn:
     print(json.dumps({"kind": kind, "message": message[:600]}), file=told, flush=True)
     sys.exit(REFUSED)
-
-
-def _end_with_stdin() -> None:
-    # Not through `sys.stdin`: a thread that waits in it holds up the interpreter's end.
-    while os.read(0, 1):
-        pass
-    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Exports in a process of its own, so that a server on a CPU stays without Keras and TensorFlow."""
 
 import json
-import signal
 import subprocess
 import sys
 import tempfile
@@ -10,6 +9,7 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 
+from headstart_server.backbones.child_process import death
 from headstart_server.backbones.declaration import Declaration
 from headstart_server.backbones.export_request import ExportRequest
 from headstart_server.errors import (
@@ -128,11 +128,5 @@ def _refusal(said: dict[str, str], request: ExportRequest) -> HeadstartError:
 
 
 def _death(code: int | None, log: str) -> str:
-    how = f"exit code {code}"
-    if code is None:
-        how = f"no end within {EXPORT_SECONDS:.0f} seconds"
-    elif code < 0:
-        how = f"signal {-code} ({signal.Signals(-code).name})"
-    last = next((line for line in reversed(log.splitlines()) if line.strip()), "")
-    said = f" Its last words: {last[:300]}" if last else ""
-    return f"Expected the process that exports to end with an export. Received: {how}.{said}"
+    how = death(code, log) if code is not None else f"no end within {EXPORT_SECONDS:.0f} seconds."
+    return f"Expected the process that exports to end with an export. Received: {how}"

@@ -12,7 +12,7 @@ import structlog
 
 from headstart_server.backbones.aside import made_aside, remove_abandoned
 from headstart_server.backbones.card import Card
-from headstart_server.backbones.child_process import death
+from headstart_server.backbones.child_process import NICE, death
 from headstart_server.backbones.declaration import Declaration
 from headstart_server.backbones.openvino_runtime import FORM
 from headstart_server.backbones.preparations import Preparations
@@ -30,9 +30,6 @@ PREPARATION_SECONDS = 1800.0
 
 #: The exit code of a preparation where the backbone is at fault, and not the program.
 REFUSED = 3
-
-#: How a preparation that nobody waits for yields to serving: beside it, it gets a tenth of a core.
-NICE = 10
 
 #: What says nothing of the network itself. Its digest is looked at whenever a card is.
 _WORDS = {"name", "license", "description", "digest"}

@@ -9,15 +9,12 @@ import os
 import sys
 from pathlib import Path
 
-from headstart_server.backbones.child_process import end_with_stdin
+from headstart_server.backbones.child_process import NICE, end_with_stdin
 from headstart_server.backbones.cores import available_cores
 from headstart_server.backbones.declaration import Declaration
 from headstart_server.backbones.sources.registry import source_of
 from headstart_server.backbones.stdout import own_stdout
 from headstart_server.backbones.tail_training import TailEpoch, TailRequest
-
-#: Serving goes first: beside it this gets about a tenth of a core's time.
-NICE = 10
 
 
 def main(declaration: str, cache: str, folder: str) -> None:

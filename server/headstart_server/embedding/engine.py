@@ -10,7 +10,7 @@ import structlog
 
 from headstart_server.backbones.backbone import Backbone, BackboneInfo, Content
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.modality import takes, usual_backbone
+from headstart_server.embedding.modality import first_taking, usual_backbone
 from headstart_server.errors import BackboneNotFound, BackboneUnavailable, Draining, HeadstartError, Loading
 
 log = structlog.get_logger(__name__)
@@ -127,8 +127,7 @@ class Engine:
         Args:
             kind: image, text or tensor.
         """
-        default = self.facts(self.default)
-        return next((info for info in (default, *self._source.list()) if takes(info, kind)), default)
+        return first_taking(self.facts(self.default), self._source.list(), kind)
 
     def problem(self, name: str) -> str:
         """Why the last try to prepare or load a backbone failed; empty if none did."""
@@ -153,7 +152,7 @@ class Engine:
         """
         embedder = self._loaded.get(name or self.default)
         if embedder is None:
-            self._start_loading(self._source.info(name or self.default).name)
+            self._start_loading(self.facts(name).name)
         return embedder
 
     def load(self, name: str) -> Embedder:
@@ -163,7 +162,7 @@ class Engine:
             BackboneNotFound: there is none of this name.
             Exception: whatever its source raises.
         """
-        name = self._source.info(name or self.default).name
+        name = self.facts(name).name
         with self._loading_lock(name), self._remembering(name):
             if name not in self._loaded:
                 self._loaded[name] = self._make_embedder(self._source.load(name))

@@ -51,6 +51,11 @@ def check_kind(info: BackboneInfo, kind: str, field: str, name: str = "") -> Non
         )
 
 
+def first_taking(default: BackboneInfo, infos: Iterable[BackboneInfo], kind: str) -> BackboneInfo:
+    """The default if it takes content of a kind, else the first that does; the default if none does."""
+    return next((info for info in (default, *infos) if takes(info, kind)), default)
+
+
 def usual_backbone(default: BackboneInfo, infos: Iterable[BackboneInfo], content: Content) -> str:
     """The name of the backbone that is meant for content where none is named.
 
@@ -66,5 +71,4 @@ def usual_backbone(default: BackboneInfo, infos: Iterable[BackboneInfo], content
     is_row = isinstance(content, np.ndarray) and content.ndim == 1
     if is_row and default.modality is not Modality.TENSOR:
         return f"{FAMILY}{len(content)}"
-    able = [info.name for info in (default, *infos) if takes(info, kind)]
-    return able[0] if able else default.name
+    return first_taking(default, infos, kind).name

@@ -15,7 +15,6 @@ from typing import Any
 
 import grpc
 from google.protobuf.message import DecodeError, Message
-from grpc_status import rpc_status
 
 from headstart_server.access.audit import AuditLog
 from headstart_server.access.authenticator import Authenticator, Caller, Shown
@@ -29,7 +28,7 @@ from headstart_server.rpc.caller import set_caller
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.model_names import model_names, rename_models
 from headstart_server.rpc.rules import RULES, Rule, Subject
-from headstart_server.rpc.status import CODES, status_of
+from headstart_server.rpc.status import CODES
 
 _BEARER = "bearer "
 _NAMES = ("x509_subject_alternative_name", "x509_common_name")
@@ -99,7 +98,7 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
         begin = partial(_Call, self, method, rule)
         if handler.request_streaming and handler.response_streaming:
             return grpc.stream_stream_rpc_method_handler(
-                _aborting(_streaming(begin, handler.stream_stream, _each)), **codecs
+                _streaming(begin, handler.stream_stream, _each), **codecs
             )
         if handler.request_streaming:
             return grpc.stream_unary_rpc_method_handler(_unary(begin, handler.stream_unary, _each), **codecs)
@@ -295,20 +294,6 @@ def _streaming(begin: Callable[[], _Call], inner: Any, admit: Any) -> Any:
             async with aclosing(inner(await admit(call, request), context)) as responses:
                 async for response in responses:
                     yield call.answer(response)
-
-    return handle
-
-
-def _aborting(inner: Any) -> Any:
-    """What is raised becomes a status here: methods with streams both ways are not wrapped elsewhere."""
-
-    async def handle(requests: Any, context: Context) -> AsyncIterator[Any]:
-        try:
-            async with aclosing(inner(requests, context)) as responses:
-                async for response in responses:
-                    yield response
-        except HeadstartError as error:
-            await context.abort_with_status(rpc_status.to_status(status_of(error)))
 
     return handle
 

@@ -84,7 +84,7 @@ class RateInterceptor(grpc.aio.ServerInterceptor):
         if handler is None or details.method.startswith(_FREE):
             return handler
         if handler.request_streaming and handler.response_streaming:
-            # Only reflection has such a method; it sends the contract and nothing else.
+            # Reflection, and inference in streams, which are not counted.
             return handler
         codecs: Any = {
             "request_deserializer": handler.request_deserializer,

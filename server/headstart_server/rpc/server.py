@@ -108,24 +108,20 @@ class Server:
             options=_options(settings),
             maximum_concurrent_rpcs=settings.max_concurrent_calls,
         )
-        fine_tuning_service_pb2_grpc.add_FineTuningServiceServicer_to_server(fine_tuning, self._server)
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, self._server)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, self._server)
-        evaluation_service_pb2_grpc.add_EvaluationServiceServicer_to_server(evaluation, self._server)
+        #: The same handlers, behind the same interceptors, for the port of HTTP.
+        self.methods = Methods(interceptors)
+        for server in (self._server, self.methods.server):
+            fine_tuning_service_pb2_grpc.add_FineTuningServiceServicer_to_server(fine_tuning, server)
+            prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, server)
+            model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
+            evaluation_service_pb2_grpc.add_EvaluationServiceServicer_to_server(evaluation, server)
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         self._server.add_generic_rpc_handlers([service.handler for service in further])
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         if settings.reflection:
             names = (*self._names, "grpc.health.v1.Health", reflection.SERVICE_NAME)
             pools: Any = DescribedPools()
             reflection.enable_server_reflection(names, self._server, pool=pools)
         self.port = self._bind(settings)
-        #: The same handlers, behind the same interceptors, for the port of HTTP.
-        self.methods = Methods(interceptors)
-        fine_tuning_service_pb2_grpc.add_FineTuningServiceServicer_to_server(fine_tuning, self.methods.server)
-        prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, self.methods.server)
-        model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, self.methods.server)
-        evaluation_service_pb2_grpc.add_EvaluationServiceServicer_to_server(evaluation, self.methods.server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.methods.server)
 
     async def start(self) -> None:
         """Open the port; every service is NOT_SERVING until `set_serving`."""

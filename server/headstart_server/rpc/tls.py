@@ -2,15 +2,19 @@
 
 import ssl
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 import structlog
 
+from headstart_server.config import Config
+
 log = structlog.get_logger(__name__)
 
-_Stamp = tuple[tuple[int, int, int], ...]
+#: What files are told from what they were by.
+Stamp = tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +37,13 @@ class TlsFiles:
         return (self.cert, self.key, *([self.client_ca] if self.client_ca else ()))
 
 
+def tls_files(config: Config) -> TlsFiles | None:
+    """The files that a server's settings name, for all of its ports; None for plain ports."""
+    if config.tls_cert is None or config.tls_key is None:
+        return None
+    return TlsFiles(cert=config.tls_cert, key=config.tls_key, client_ca=config.tls_client_ca)
+
+
 class Certificates:
     """What is shown to clients that connect: the files as they were when they last fitted together.
 
@@ -50,8 +61,8 @@ class Certificates:
     def __init__(self, files: TlsFiles) -> None:
         self._files = files
         self._lock = threading.Lock()
-        self._stamp = _stamp(files)
-        self._refused: _Stamp | None = None
+        self._stamp = stamp_of(files.paths)
+        self._refused: Stamp | None = None
         self._shown = _read(files)
 
     @property
@@ -63,7 +74,7 @@ class Certificates:
         """What is to be shown from now on; None if that is what was shown before."""
         with self._lock:
             try:
-                stamp = _stamp(self._files)
+                stamp = stamp_of(self._files.paths)
                 if stamp in (self._stamp, self._refused):
                     return None
                 try:
@@ -72,7 +83,7 @@ class Certificates:
                     # The same files are not read again and again; a file that changes meanwhile is.
                     self._refused = stamp
                     raise
-                if _stamp(self._files) != stamp:
+                if stamp_of(self._files.paths) != stamp:
                     return None
             except OSError as error:
                 log.warning("tls_files_not_renewed", why=str(error))
@@ -120,7 +131,11 @@ def _read(files: TlsFiles) -> grpc.ServerCertificateConfiguration:
     )
 
 
-def _stamp(files: TlsFiles) -> _Stamp:
-    """Tells files from what they were: a mounted secret is another file when it changes."""
-    stats = [path.stat() for path in files.paths]
+def stamp_of(paths: Iterable[Path]) -> Stamp:
+    """Tells files from what they were: a mounted secret is another file when it changes.
+
+    Raises:
+        OSError: one is not there.
+    """
+    stats = [path.stat() for path in paths]
     return tuple((stat.st_mtime_ns, stat.st_size, stat.st_ino) for stat in stats)

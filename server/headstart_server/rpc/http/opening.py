@@ -1,15 +1,15 @@
 """Opening the HTTP port as the settings say."""
 
-import ipaddress
 from importlib.metadata import version as package_version
 
-from headstart_server.config import Config
+from headstart_server.config import Config, is_loopback
 from headstart_server.rpc.http.methods import Methods
+from headstart_server.rpc.tls import tls_files
 
 try:
     from headstart_server.rpc.http.gateway import Gateway
     from headstart_server.rpc.http.inputs import UploadLimits
-    from headstart_server.rpc.http.port import HttpPort, HttpTls
+    from headstart_server.rpc.http.port import HttpPort
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         f"--http-port needs the package {error.name}: pip install 'headstart[http]'."
@@ -39,16 +39,9 @@ def open_http(config: Config, methods: Methods) -> HttpPort:
         version=package_version("headstart"),
         hosts=known_hosts(config.http_host),
     )
-    tls = None
-    if config.tls_cert is not None and config.tls_key is not None:
-        tls = HttpTls(cert=config.tls_cert, key=config.tls_key, client_ca=config.tls_client_ca)
-    return HttpPort(gateway, config.http_host, config.http_port or 0, tls)
+    return HttpPort(gateway, config.http_host, config.http_port or 0, tls_files(config))
 
 
 def known_hosts(host: str) -> frozenset[str] | None:
     """The names that requests are for on an address: on loopback they are known."""
-    try:
-        is_loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_loopback = host == "localhost"
-    return frozenset({"localhost", "127.0.0.1", "::1", host}) if is_loopback else None
+    return frozenset({"localhost", "127.0.0.1", "::1", host}) if is_loopback(host) else None

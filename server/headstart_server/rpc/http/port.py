@@ -5,13 +5,13 @@ import socket
 import ssl
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import structlog
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from headstart_server.rpc.tls import TlsFiles, stamp_of
 
 log = structlog.get_logger(__name__)
 
@@ -19,21 +19,6 @@ log = structlog.get_logger(__name__)
 _KEEP_ALIVE_SECONDS = 30
 #: Seconds between two looks whether the certificate's files changed.
 _LOOK_SECONDS = 10.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class HttpTls:
-    """PEM files of the port, the same as those of gRPC.
-
-    Attributes:
-        cert: the server's certificate chain.
-        key: its private key.
-        client_ca: certificates that sign clients', who must show one then; None for none.
-    """
-
-    cert: Path
-    key: Path
-    client_ca: Path | None = None
 
 
 class HttpPort:
@@ -49,7 +34,7 @@ class HttpPort:
         OSError: the port cannot be had, or a TLS file cannot be read.
     """
 
-    def __init__(self, application: Any, host: str, port: int, tls: HttpTls | None) -> None:
+    def __init__(self, application: Any, host: str, port: int, tls: TlsFiles | None) -> None:
         self._tls = tls
         config = uvicorn.Config(
             application,
@@ -93,11 +78,11 @@ class HttpPort:
         """Take a new certificate for new connections when its files change."""
         if self._tls is None or self._context is None:
             return
-        seen = _changed(self._tls)
+        seen = stamp_of((self._tls.cert, self._tls.key))
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             try:
-                now = _changed(self._tls)
+                now = stamp_of((self._tls.cert, self._tls.key))
                 if now == seen:
                     continue
                 self._context.load_cert_chain(self._tls.cert, self._tls.key)
@@ -155,7 +140,7 @@ def auth_of(certificate: Mapping[str, Any]) -> dict[str, list[bytes]]:
     }
 
 
-def _context(tls: HttpTls) -> ssl.SSLContext:
+def _context(tls: TlsFiles) -> ssl.SSLContext:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
@@ -166,10 +151,6 @@ def _context(tls: HttpTls) -> ssl.SSLContext:
     except ssl.SSLError as error:
         raise OSError(f"The TLS files of the HTTP port are no PEM certificate and key: {error}.") from error
     return context
-
-
-def _changed(tls: HttpTls) -> tuple[int, ...]:
-    return tuple(path.stat().st_mtime_ns for path in (tls.cert, tls.key))
 
 
 def _listening(host: str, port: int) -> socket.socket:
