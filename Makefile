@@ -41,6 +41,10 @@ test: $(VENV)/.stamp-dev ## Run all tests.
 	@PYTHONPATH=tests $(BIN)/python -m foreign.environment
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
+.PHONY: test-thorough
+test-thorough: ARGS += -m ''
+test-thorough: test ## Run them with every network, backend and form, for some minutes more.
+
 .PHONY: chaos
 chaos: $(VENV)/.stamp-dev ## Kill, pause and stop servers and their database: make chaos MINUTES=10.
 	@PYTHONPATH=tests $(BIN)/python -m chaos.run --minutes $(MINUTES) $(ARGS)

@@ -57,7 +57,9 @@ def backbone(cache: Path, request: pytest.FixtureRequest) -> Backbone:
     return load(cache, request.param)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [NAME, *(pytest.param(name, marks=pytest.mark.thorough) for name in NAMES[1:])]
+)
 @pytest.mark.parametrize("precision", TOLERANCES)
 def test_an_untouched_tail_gives_the_features_of_its_backbone(
     cache: Path, name: str, precision: Precision
@@ -162,7 +164,14 @@ def train(backbone: Backbone, asked: TailRequest) -> TailResult:
     return backbone.train_tail(asked, lambda epoch: None, lambda: None)
 
 
-@pytest.mark.parametrize(("blocks", "loss"), [(1, Loss.SOFTMAX), (2, Loss.SIGMOID), (3, Loss.SQUARED)])
+@pytest.mark.parametrize(
+    ("blocks", "loss"),
+    [
+        pytest.param(1, Loss.SOFTMAX, marks=pytest.mark.thorough),
+        (2, Loss.SIGMOID),
+        pytest.param(3, Loss.SQUARED, marks=pytest.mark.thorough),
+    ],
+)
 def test_training_moves_its_blocks_alone_and_is_served_as_it_was_trained(
     cache: Path, tmp_path: Path, blocks: int, loss: Loss
 ) -> None:
@@ -183,13 +192,13 @@ def test_training_moves_its_blocks_alone_and_is_served_as_it_was_trained(
 
 def test_the_same_seed_gives_the_same_tail_bit_by_bit(cache: Path, tmp_path: Path) -> None:
     backbone = load(cache, Precision.FLOAT32)
-    first, second = (train(backbone, request(backbone, tmp_path)) for _ in range(2))
+    first, second = (train(backbone, request(backbone, tmp_path, max_epochs=3)) for _ in range(2))
     assert first.losses == second.losses
     assert first.head.tobytes() == second.head.tobytes()
     assert all(
         tensor.tobytes() == second.tail.tensors[name].tobytes() for name, tensor in first.tail.tensors.items()
     )
-    other = train(backbone, request(backbone, tmp_path, seed=1))
+    other = train(backbone, request(backbone, tmp_path, max_epochs=3, seed=1))
     assert other.head.tobytes() != first.head.tobytes()
 
 
