@@ -304,7 +304,7 @@ def test_a_queued_job_is_cancelled_at_once_and_a_running_one_soon(api: Api, mode
 
     assert queued.state == job_pb2.JOB_STATE_CANCELLED
     assert [job.state for job in ended] == [job_pb2.JOB_STATE_CANCELLED] * 3
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
     refusal = refused(lambda: api.predict(model, digit(0, 0)))
     assert refusal.reason == "MODEL_NOT_FOUND"
 
