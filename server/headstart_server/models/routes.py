@@ -20,7 +20,7 @@ class Route:
         shares: what others have of an alias's calls, by alias; only of those of which they have some.
     """
 
-    numbers: Mapping[int, float | None]
+    numbers: dict[int, float | None]
     aliases: Mapping[str, int]
     shares: Mapping[str, tuple[VersionShare, ...]]
 
