@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import TypeVar
 
 from sqlalchemy import Connection, and_, delete, insert, not_, or_, select, update
 
@@ -24,7 +25,8 @@ from headstart_server.errors import (
 )
 from headstart_server.learning.dataset_findings import DatasetFindings
 from headstart_server.learning.evaluation import Evaluation
-from headstart_server.learning.example_list import ExampleList
+from headstart_server.learning.example_list import ExampleList, outcomes_of
+from headstart_server.learning.outcome import Outcome
 from headstart_server.learning.promotion import Promotion
 from headstart_server.models import alias_rows, evaluation_file, rows
 from headstart_server.models.evidence import NEIGHBORS_FILE
@@ -38,6 +40,8 @@ from headstart_server.models.version import Alias, Manifest, Model, Selector, Ve
 _MODELS_AT_ONCE = 500
 #: Versions that are read in one statement.
 _VERSIONS_AT_ONCE = 200
+
+_Read = TypeVar("_Read")
 
 
 class AliasMovedError(Exception):
@@ -291,11 +295,23 @@ class Registry:
             VersionNotFound: it was deleted meanwhile.
             ArtifactDamaged: the list is damaged or missing.
         """
+        return self._listed(version, ExampleList.from_bytes)
+
+    def outcomes(self, version: Version) -> Sequence[Outcome | None]:
+        """What a version told about each of its examples, and nothing else of them; none for versions of 0.1.
+
+        Raises:
+            VersionNotFound: it was deleted meanwhile.
+            ArtifactDamaged: the list is damaged or missing.
+        """
+        return self._listed(version, outcomes_of) or ()
+
+    def _listed(self, version: Version, read: Callable[[bytes], _Read]) -> _Read | None:
         content = self.file(version, EXAMPLES_FILE)
         if content is None:
             return None
         try:
-            return ExampleList.from_bytes(content)
+            return read(content)
         except (OSError, EOFError, KeyError, IndexError, TypeError, ValueError) as error:
             raise ArtifactDamaged(
                 f"The list of the examples of version {version.number} of model '{version.model}' cannot be "
