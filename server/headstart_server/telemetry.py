@@ -104,7 +104,7 @@ class Telemetry:
         )
         self._shadow = Counter(
             "headstart_shadow_answers_total",
-            "Inputs that a shadow gave the same first class as the version that answered, or another one.",
+            "Inputs that a shadow told the same of as the version that answered, or something else.",
             ["model", "shadow", "agrees"],
             registry=registry,
         )
@@ -241,7 +241,7 @@ class Telemetry:
             self._series(self._confidence_shift, name, number).set(confidence)
 
     def shadow_answered(self, model: str, shadow: int, agreed: int, differed: int) -> None:
-        """A shadow gave the same first class to some inputs, and another one to others."""
+        """A shadow told the same of some inputs, and something else of others."""
         name, number = self._names.pair(model, str(shadow))
         self._series(self._shadow, name, number, "yes").inc(agreed)
         self._series(self._shadow, name, number, "no").inc(differed)
