@@ -249,7 +249,7 @@ class _Call:
             self.access.note(self, error, context.peer())
 
     def _tell(self, request: Message) -> None:
-        part = getattr(request, "spec", request)
+        part: Any = getattr(request, "spec", request)
         fields = part.DESCRIPTOR.fields_by_name
         for name in _TOLD:
             if name in fields and (value := getattr(part, name)):
