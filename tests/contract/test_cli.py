@@ -372,6 +372,8 @@ def test_an_alias_gives_other_versions_a_share(run, server):
     told = model_pb2.Alias(name="stable", version=2, shares=request.shares)
     server.standing["GetModel"].model.aliases[0].CopyFrom(told)
     assert "stable → 2 (5% → 3, 12.5% → 4)" in run("model", "pets").stdout
+    document = json.loads(run("alias", "pets", "stable", 2, "--share", "3=5%", "--json").stdout)
+    assert document["shares"] == {"3": 0.05}
     assert "such as 8=5%" in run("alias", "pets", "stable", 2, "--share", "3", code=2).stderr
     run("alias", "pets", "stable", "--remove", "--share", "3=5%", code=2)
 
