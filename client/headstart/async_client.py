@@ -255,6 +255,7 @@ class AsyncClient:
         abstain: bool | float | Abstention | None = None,
         neighbors: int = 0,
         saliency: bool | str = False,
+        routing_key: str = "",
         timeout: float | timedelta | None = None,
     ) -> Prediction: ...
     @overload
@@ -269,6 +270,7 @@ class AsyncClient:
         abstain: bool | float | Abstention | None = None,
         neighbors: int = 0,
         saliency: bool | str = False,
+        routing_key: str = "",
         timeout: float | timedelta | None = None,
     ) -> list[Prediction]: ...
     async def predict(
@@ -282,6 +284,7 @@ class AsyncClient:
         abstain: bool | float | Abstention | None = None,
         neighbors: int = 0,
         saliency: bool | str = False,
+        routing_key: str = "",
         timeout: float | timedelta | None = None,
     ) -> Prediction | list[Prediction]:
         """Classifies one input, or a list or tuple of them; as `Client.predict`."""
@@ -292,6 +295,7 @@ class AsyncClient:
             abstain=abstain,
             neighbors=neighbors,
             saliency=saliency,
+            routing_key=routing_key,
             timeout=timeout,
         )
         return predictions_of(inputs, answered)
@@ -306,6 +310,7 @@ class AsyncClient:
         abstain: bool | float | Abstention | None = None,
         neighbors: int = 0,
         saliency: bool | str = False,
+        routing_key: str = "",
         timeout: float | timedelta | None = None,
     ) -> Predictions:
         """Classifies inputs by versions of several models; as `Client.predict_many`."""
@@ -314,6 +319,7 @@ class AsyncClient:
             top_k=top_k,
             return_features=return_features,
             evidence=make_evidence(abstain, neighbors, saliency),
+            routing_key=routing_key,
         )
         await self._connection.send_all(run, listed(inputs), None if timeout is None else seconds(timeout))
         return run.result()
@@ -344,9 +350,17 @@ class AsyncClient:
                 break
         return joined_model(pages, max_versions)
 
-    async def set_alias(self, model: str, alias: str, version: int, etag: str | None = None) -> Alias:
+    async def set_alias(
+        self,
+        model: str,
+        alias: str,
+        version: int,
+        etag: str | None = None,
+        *,
+        shares: Mapping[int, float] | None = None,
+    ) -> Alias:
         """Sets or moves an alias, in one step for all readers; as `Client.set_alias`."""
-        return await self._connection.send(calls.alias_setting(model, alias, version, etag))
+        return await self._connection.send(calls.alias_setting(model, alias, version, etag, shares))
 
     async def remove_alias(self, model: str, alias: str, etag: str | None = None) -> None:
         """Removes an alias."""

@@ -1,6 +1,6 @@
 """The calls of the contract as values: what is sent, where to, and how its answer is read."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar, get_args
 
@@ -28,6 +28,7 @@ from headstart.results import (
 )
 from headstart.targets import Target, selector
 from headstart.v1 import fine_tuning_service_pb2 as tuning
+from headstart.v1 import model_pb2
 from headstart.v1 import model_service_pb2 as keeping
 
 __all__ = [
@@ -196,11 +197,16 @@ def backbone_page(token: str) -> Call[Page[Backbone]]:
     )
 
 
-def alias_setting(model: str, alias: str, version: int, etag: str | None) -> Call[Alias]:
+def alias_setting(
+    model: str, alias: str, version: int, etag: str | None, shares: Mapping[int, float] | None = None
+) -> Call[Alias]:
     """SetAlias, which sets or moves it."""
+    given = [model_pb2.VersionShare(version=other, share=share) for other, share in (shares or {}).items()]
     return Call(
         path=_KEEPING + "SetAlias",
-        request=keeping.SetAliasRequest(model=model, alias=alias, version=version, etag=etag or ""),
+        request=keeping.SetAliasRequest(
+            model=model, alias=alias, version=version, etag=etag or "", shares=given
+        ),
         response=keeping.SetAliasResponse,
         read=lambda response: read_alias(response.alias),
         # With an etag the second one would hear that somebody has moved the alias: the first one.

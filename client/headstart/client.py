@@ -381,6 +381,7 @@ class Client:
         abstain: bool | float | Abstention | None = None,
         neighbors: int = 0,
         saliency: bool | str = False,
+        routing_key: str = "",
         timeout: float | timedelta | None = None,
     ) -> Prediction: ...
     @overload
@@ -395,6 +396,7 @@ class Client:
         abstain: bool | float | Abstention | None = None,
         neighbors: int = 0,
         saliency: bool | str = False,
+        routing_key: str = "",
         timeout: float | timedelta | None = None,
     ) -> list[Prediction]: ...
     def predict(
@@ -408,6 +410,7 @@ class Client:
         abstain: bool | float | Abstention | None = None,
         neighbors: int = 0,
         saliency: bool | str = False,
+        routing_key: str = "",
         timeout: float | timedelta | None = None,
     ) -> Prediction | list[Prediction]:
         """Classifies one input, or a list or tuple of them; long lists go in several calls.
@@ -424,6 +427,8 @@ class Client:
             neighbors: the most training examples to return for each input, the nearest first, 0 to 100.
             saliency: shows which parts of each picture speak for the answer: True for the likeliest class, or
                 a class. It takes some 50 passes of the backbone for each input.
+            routing_key: where the alias gives other versions a share of its calls, calls with the same key
+                get the same version, such as those of one user; at most 256 characters. Empty: by chance.
             timeout: seconds for all inputs together. None: the client's timeout for each call.
 
         Returns:
@@ -445,6 +450,7 @@ class Client:
             abstain=abstain,
             neighbors=neighbors,
             saliency=saliency,
+            routing_key=routing_key,
             timeout=timeout,
         )
         return predictions_of(inputs, answered)
@@ -459,6 +465,7 @@ class Client:
         abstain: bool | float | Abstention | None = None,
         neighbors: int = 0,
         saliency: bool | str = False,
+        routing_key: str = "",
         timeout: float | timedelta | None = None,
     ) -> Predictions:
         """Classifies inputs by versions of several models; those on one backbone share its pass.
@@ -471,6 +478,7 @@ class Client:
             abstain: as in `predict`.
             neighbors: as in `predict`.
             saliency: as in `predict`; for the first target alone.
+            routing_key: as in `predict`; the same for all targets.
             timeout: seconds for all inputs together. None: the client's timeout for each call.
 
         Returns:
@@ -485,6 +493,7 @@ class Client:
             top_k=top_k,
             return_features=return_features,
             evidence=make_evidence(abstain, neighbors, saliency),
+            routing_key=routing_key,
         )
         self._connection.send_all(run, listed(inputs), None if timeout is None else seconds(timeout))
         return run.result()
@@ -538,7 +547,15 @@ class Client:
                 break
         return joined_model(pages, max_versions)
 
-    def set_alias(self, model: str, alias: str, version: int, etag: str | None = None) -> Alias:
+    def set_alias(
+        self,
+        model: str,
+        alias: str,
+        version: int,
+        etag: str | None = None,
+        *,
+        shares: Mapping[int, float] | None = None,
+    ) -> Alias:
         """Sets or moves an alias, in one step for all readers.
 
         Args:
@@ -546,12 +563,15 @@ class Client:
             alias: the alias, such as ``stable``.
             version: the number of the version it shall name.
             etag: act only if the alias has this etag now. None: act anyway.
+            shares: by number the share of the calls to predict that other versions shall answer, such as
+                ``{8: 0.05}``; `version` answers the rest. None: it answers all. Shares it had before end.
 
         Raises:
             NotFound: there is no such model or version.
+            InvalidArgument: the shares are none that there can be.
             Aborted: someone else moved the alias since its etag was read.
         """
-        return self._connection.send(calls.alias_setting(model, alias, version, etag))
+        return self._connection.send(calls.alias_setting(model, alias, version, etag, shares))
 
     def remove_alias(self, model: str, alias: str, etag: str | None = None) -> None:
         """Removes an alias; arguments and errors as in `set_alias`."""
@@ -563,11 +583,11 @@ class Client:
         Args:
             model: the model.
             version: the number of the version.
-            force: True removes the aliases that name it too.
+            force: True removes the aliases that name it too, and the shares that it has of others.
 
         Raises:
             NotFound: there is no such model or version.
-            FailedPrecondition: aliases name it and `force` is not set.
+            FailedPrecondition: aliases name it or give it a share, and `force` is not set.
         """
         self._connection.send(calls.version_deletion(model, version, force))
 

@@ -52,6 +52,7 @@ class PredictionRun:
         top_k: the most classes for each input. None: all.
         return_features: True asks for the backbones' features too.
         evidence: what is asked for beside the answers.
+        routing_key: where an alias gives others a share of its calls, the same key gets the same version.
 
     Raises:
         ValueError: there is no target.
@@ -64,6 +65,7 @@ class PredictionRun:
         top_k: int | None,
         return_features: bool = False,
         evidence: Evidence = Evidence(),  # noqa: B008  # frozen
+        routing_key: str = "",
     ) -> None:
         if not targets:
             raise ValueError("targets must name at least one model. Received: none")
@@ -71,6 +73,7 @@ class PredictionRun:
         self._top_k = top_k or 0
         self._return_features = return_features
         self._evidence = evidence
+        self._routing_key = routing_key
         self._answers: list[Predictions] = []
 
     @property
@@ -87,6 +90,7 @@ class PredictionRun:
             top_k=self._top_k,
             additional_targets=others,
             return_features=self._return_features,
+            routing_key=self._routing_key,
         )
         self._evidence.write(request)
         return Call(

@@ -424,8 +424,8 @@ def serve(
         float,
         _option(
             "look_share",
-            "Share of Predicts that are looked at afterwards, for drift of their inputs and what a shadow "
-            "would have answered; 0: none.",
+            "Share of Predicts that are looked at afterwards, for drift of their inputs and answers and what "
+            "a shadow would have answered; 0: none.",
             _PREDICT,
             min=0.0,
             max=1.0,

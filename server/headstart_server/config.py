@@ -100,8 +100,8 @@ class Config:
         max_connection_age_seconds: a connection is closed, gracefully, at this age; 0 for never.
         grace_seconds: what running calls get to end when the server stops; running jobs go back to the queue.
         job_retention_hours: how long ended jobs are remembered.
-        look_share: share of the Predicts that are looked at afterwards, for drift of their inputs and what a
-            shadow would have answered; 0 for none.
+        look_share: share of the Predicts that are looked at afterwards, for drift of their inputs and answers
+            and what a shadow would have answered; 0 for none.
         shadow_alias: the alias of each model's shadow.
         grid_gco2_per_kwh: grams of CO2-equivalent of a kilowatt-hour here, for what fine-tunes cost.
         cpu_watts_per_core: watts of a busy core, where the machine does not tell what it uses.

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -71,15 +71,40 @@ class Telemetry:
             ["model", "version"],
             registry=registry,
         )
+        self._shared_calls = Counter(
+            "headstart_shared_alias_calls_total",
+            "Predict calls for aliases that give others a share, by the version that got them and gRPC code.",
+            ["model", "version", "grpc_code"],
+            registry=registry,
+        )
+        self._shared_seconds = Histogram(
+            "headstart_shared_alias_call_seconds",
+            "Time of these calls.",
+            ["model", "version"],
+            buckets=SECONDS,
+            registry=registry,
+        )
         self._shift = Gauge(
             "headstart_feature_shift",
             "Distance of the mean of a version's inputs from that of its training examples, in their spread.",
             ["model", "version"],
             registry=registry,
         )
+        self._answer_shift = Gauge(
+            "headstart_answer_shift",
+            "Population stability index of a version's answers beside those it was evaluated by.",
+            ["model", "version"],
+            registry=registry,
+        )
+        self._confidence_shift = Gauge(
+            "headstart_confidence_shift",
+            "Mean probability of a version's answers less that of the answers it was evaluated by.",
+            ["model", "version"],
+            registry=registry,
+        )
         self._shadow = Counter(
             "headstart_shadow_answers_total",
-            "Inputs that a shadow gave the same first class as the version that answered, or another one.",
+            "Inputs that a shadow told the same of as the version that answered, or something else.",
             ["model", "shadow", "agrees"],
             registry=registry,
         )
@@ -197,12 +222,26 @@ class Telemetry:
             name, number = self._names.pair(model, str(version))
             self._series(self._predictions, name, number).inc(inputs)
 
+    def shared_call_ended(self, versions: Iterable[tuple[str, int]], code: str, seconds: float) -> None:
+        """A Predict for aliases that give others a share ended; versions are those that were chosen."""
+        for model, version in versions:
+            name, number = self._names.pair(model, str(version))
+            self._series(self._shared_calls, name, number, code).inc()
+            self._series(self._shared_seconds, name, number).observe(seconds)
+
     def features_shifted(self, model: str, version: int, shift: float) -> None:
         """The mean of a version's inputs lies so far from that of its training examples."""
         self._series(self._shift, *self._names.pair(model, str(version))).set(shift)
 
+    def answers_shifted(self, model: str, version: int, shift: float, confidence: float | None) -> None:
+        """A version's answers have moved so far from those it was evaluated by, and their probability."""
+        name, number = self._names.pair(model, str(version))
+        self._series(self._answer_shift, name, number).set(shift)
+        if confidence is not None:
+            self._series(self._confidence_shift, name, number).set(confidence)
+
     def shadow_answered(self, model: str, shadow: int, agreed: int, differed: int) -> None:
-        """A shadow gave the same first class to some inputs, and another one to others."""
+        """A shadow told the same of some inputs, and something else of others."""
         name, number = self._names.pair(model, str(shadow))
         self._series(self._shadow, name, number, "yes").inc(agreed)
         self._series(self._shadow, name, number, "no").inc(differed)

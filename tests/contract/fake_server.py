@@ -7,6 +7,7 @@ import copy
 import itertools
 import threading
 from collections import defaultdict, deque
+from collections.abc import Iterable
 from concurrent import futures
 from dataclasses import dataclass, field
 from typing import Any
@@ -473,8 +474,9 @@ def reported(request: keeping.GetReportRequest) -> keeping.GetReportResponse:
     return keeping.GetReportResponse(content=content, media_type=media_type, version=3)
 
 
-def alias(name: str, number: int) -> model_pb2.Alias:
-    return model_pb2.Alias(name=name, version=number, etag="e1", update_time=Timestamp(seconds=1_700_000_000))
+def alias(name: str, number: int, shares: Iterable[model_pb2.VersionShare] = ()) -> model_pb2.Alias:
+    moved = Timestamp(seconds=1_700_000_000)
+    return model_pb2.Alias(name=name, version=number, etag="e1", update_time=moved, shares=shares)
 
 
 def predicted(request: predicting.PredictRequest) -> predicting.PredictResponse:
@@ -515,7 +517,9 @@ _STANDING: dict[str, Any] = {
     "ListJobs": tuning.ListJobsResponse(jobs=[job()]),
     "ListModels": keeping.ListModelsResponse(models=[model()]),
     "GetModel": keeping.GetModelResponse(model=model(), versions=[version(n) for n in (3, 2, 1)]),
-    "SetAlias": lambda request: keeping.SetAliasResponse(alias=alias(request.alias, request.version)),
+    "SetAlias": lambda request: keeping.SetAliasResponse(
+        alias=alias(request.alias, request.version, request.shares)
+    ),
     "DeleteVersion": keeping.DeleteVersionResponse(),
     "DeleteExample": keeping.DeleteExampleResponse(
         versions=[{"model": "pets", "version": 2}, {"model": "pets", "version": 3}],

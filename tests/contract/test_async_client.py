@@ -162,12 +162,13 @@ async def test_versions_are_measured_compared_and_reported(client: AsyncClient, 
 
 
 async def test_evidence_is_asked_for(client: AsyncClient, server: FakeServer):
-    await client.predict(b"cat", model="pets", abstain=True, neighbors=2, saliency=True)
+    await client.predict(b"cat", model="pets", abstain=True, neighbors=2, saliency=True, routing_key="ann")
 
     (request,) = server.requests["Predict"]
     assert request.HasField("abstention")
     assert request.neighbors == 2
     assert request.saliency.overlay
+    assert request.routing_key == "ann"
 
 
 async def test_errors_are_those_of_the_package(client: AsyncClient, server: FakeServer):

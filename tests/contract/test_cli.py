@@ -17,7 +17,7 @@ from contract.fake_server import FakeServer, Fault, event, job, model, predicted
 from headstart import tensors
 from headstart.cli.app import app
 from headstart.v1 import fine_tuning_service_pb2 as tuning
-from headstart.v1 import job_pb2
+from headstart.v1 import job_pb2, model_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from headstart.v1 import prediction_service_pb2 as predicting
 
@@ -361,6 +361,21 @@ def test_an_alias_is_moved_or_removed(run, server):
     assert not server.requests["SetAlias"][1].HasField("version")
     run("alias", "pets", "stable", code=2)
     run("alias", "pets", "stable", 2, "--remove", code=2)
+
+
+def test_an_alias_gives_other_versions_a_share(run, server):
+    output = run("alias", "pets", "stable", 2, "--share", "3=5%", "--share", "4=0.125").stdout
+
+    assert "pets@stable is version 2 now. Of its calls to predict: 5% → 3, 12.5% → 4." in output
+    (request,) = server.requests["SetAlias"]
+    assert [(each.version, each.share) for each in request.shares] == [(3, 0.05), (4, 0.125)]
+    told = model_pb2.Alias(name="stable", version=2, shares=request.shares)
+    server.standing["GetModel"].model.aliases[0].CopyFrom(told)
+    assert "stable → 2 (5% → 3, 12.5% → 4)" in run("model", "pets").stdout
+    document = json.loads(run("alias", "pets", "stable", 2, "--share", "3=5%", "--json").stdout)
+    assert document["shares"] == {"3": 0.05}
+    assert "such as 8=5%" in run("alias", "pets", "stable", 2, "--share", "3", code=2).stderr
+    run("alias", "pets", "stable", "--remove", "--share", "3=5%", code=2)
 
 
 def test_nothing_is_deleted_unless_somebody_confirms_it(run, server):

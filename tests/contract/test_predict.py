@@ -269,6 +269,13 @@ def test_a_prediction_tells_that_an_input_is_unknown_and_what_it_rests_on(client
     assert prediction.saliency.overlay == b"PNG"
 
 
+def test_a_routing_key_goes_with_every_call(client: Client, server: FakeServer):
+    client.predict([b"x"] * 20, model="pets", alias="stable", saliency=True, routing_key="ann")
+
+    assert len(server.requests["Predict"]) > 1
+    assert {request.routing_key for request in server.requests["Predict"]} == {"ann"}
+
+
 def test_inputs_whose_saliency_is_asked_for_go_few_in_a_call(client: Client, server: FakeServer):
     server.standing["Predict"] = evident
 

@@ -61,6 +61,7 @@ def read_alias(alias: model_pb2.Alias) -> Alias:
         version=alias.version,
         etag=alias.etag,
         update_time=moment(alias.update_time),
+        shares={each.version: each.share for each in alias.shares},
     )
 
 

@@ -21,6 +21,7 @@ from headstart.cli.layout import (
 )
 from headstart.cli.tables import class_list, fault_lines, step_list
 from headstart.results import (
+    Alias,
     Backbone,
     DeletedExample,
     JobStatus,
@@ -32,7 +33,14 @@ from headstart.results import (
 )
 from headstart.task import Task
 
-__all__ = ["backbone_list", "deleted_example_view", "model_table", "model_view", "version_summary"]
+__all__ = [
+    "backbone_list",
+    "deleted_example_view",
+    "model_table",
+    "model_view",
+    "shares_text",
+    "version_summary",
+]
 
 _SHORT_SOURCES = {MetricsSource.OUT_OF_FOLD: "by folds", MetricsSource.HELD_OUT: "held out"}
 _QUALITY = {Task.REGRESSION: "error", Task.MULTI_LABEL: "all right"}
@@ -174,8 +182,16 @@ def _remarks(versions: Iterable[Version]) -> Iterable[Text]:
             yield Text(f"version {version.number}: {'; '.join(remarks)}")
 
 
+def shares_text(alias: Alias) -> str:
+    """What other versions have of an alias's calls, such as ``5% → 8``."""
+    return ", ".join(f"{share * 100:.3g}% → {number}" for number, share in alias.shares.items())
+
+
 def _aliases(model: Model) -> str:
-    return ", ".join(f"{alias.name} → {alias.version}" for alias in model.aliases)
+    return ", ".join(
+        f"{alias.name} → {alias.version}" + (f" ({shares_text(alias)})" if alias.shares else "")
+        for alias in model.aliases
+    )
 
 
 def _uncounted(version: Version) -> str | None:

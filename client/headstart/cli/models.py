@@ -6,7 +6,13 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from headstart.cli.model_tables import backbone_list, deleted_example_view, model_table, model_view
+from headstart.cli.model_tables import (
+    backbone_list,
+    deleted_example_view,
+    model_table,
+    model_view,
+    shares_text,
+)
 from headstart.cli.session import session_of
 
 __all__ = ["alias", "backbones", "delete", "forget_example", "list_models", "model"]
@@ -46,6 +52,15 @@ def alias(
     version: Annotated[
         int | None, typer.Argument(help="The number of the version it shall name.", show_default=False)
     ] = None,
+    share: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="VERSION=SHARE",
+            help="A share of its calls to predict that another version answers, such as 8=5%; may be given "
+            "more than once. Default: none, and those it had end.",
+            show_default=False,
+        ),
+    ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the alias.")] = False,
     etag: Annotated[
         str | None, typer.Option(help="Act only if the alias has this etag now.", show_default=False)
@@ -54,17 +69,23 @@ def alias(
     """Sets, moves or removes an alias of a model.
 
     Example: `headstart alias pets stable 3`
+
+    A twentieth of its calls go to version 4: `headstart alias pets stable 3 --share 4=5%`
     """
     if remove == (version is not None):
         raise typer.BadParameter("give a version, or --remove, and not both", param_hint="VERSION")
+    shares = dict(map(_share, share or ()))
+    if remove and shares:
+        raise typer.BadParameter("an alias that is removed has no shares", param_hint="--share")
     session = session_of(context)
     with session.client() as client:
         if version is None:
             client.remove_alias(name, alias, etag)
             session.show({"removed": alias}, Text(f"{name} has no alias {alias} now."))
             return
-        moved = client.set_alias(name, alias, version, etag)
-    session.show(moved, Text(f"{name}@{moved.name} is version {moved.version} now."))
+        moved = client.set_alias(name, alias, version, etag, shares=shares)
+    given = f" Of its calls to predict: {shares_text(moved)}." if moved.shares else ""
+    session.show(moved, Text(f"{name}@{moved.name} is version {moved.version} now.{given}"))
 
 
 def delete(
@@ -76,7 +97,7 @@ def delete(
         typer.Argument(help="The number of a version. Default: the whole model.", show_default=False),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Remove the aliases that name the version too.")
+        bool, typer.Option("--force", help="Remove the aliases that name the version, and its shares, too.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
@@ -129,6 +150,17 @@ def backbones(context: typer.Context) -> None:
     with session.client() as client:
         found = client.backbones()
     session.show({"backbones": found}, backbone_list(found))
+
+
+def _share(text: str) -> tuple[int, float]:
+    """Reads ``8=5%`` and ``8=0.05``; what a share may be is the server's to say."""
+    number, _, share = text.partition("=")
+    try:
+        return int(number), float(share[:-1]) / 100 if share.endswith("%") else float(share)
+    except ValueError:
+        raise typer.BadParameter(
+            f"Expected VERSION=SHARE, such as 8=5%. Received: {text}", param_hint="--share"
+        ) from None
 
 
 def _confirm(what: str) -> None:

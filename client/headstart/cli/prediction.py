@@ -91,6 +91,15 @@ def predict(
             metavar="CLASS", help="The class it is about. Default: the likeliest.", show_default=False
         ),
     ] = None,
+    routing_key: Annotated[
+        str,
+        typer.Option(
+            metavar="KEY",
+            help="Where the alias gives other versions a share, the same key gets the same version. "
+            "Default: by chance.",
+            show_default=False,
+        ),
+    ] = "",
 ) -> None:
     """Classifies files or texts.
 
@@ -117,6 +126,7 @@ def predict(
             abstain=_abstention(abstain, abstain_rate, min_probability),
             neighbors=neighbors,
             saliency=saliency is not None and (saliency_class or True),
+            routing_key=routing_key,
         )
     written = _write_overlays(saliency, found) if saliency else []
     named = [

@@ -36,14 +36,17 @@ class Alias:
     Attributes:
         name: such as ``stable``.
         version: the number of the version it names.
-        etag: changes with every move; give it to `set_alias` to move it only if nobody else did.
+        etag: changes with every move and with the shares; give it to `set_alias` to move it only if nobody
+            else did.
         update_time: when it was last moved.
+        shares: by number the share of the calls to predict that other versions answer.
     """
 
     name: str
     version: int
     etag: str
     update_time: datetime
+    shares: Mapping[int, float] = field(default_factory=dict, hash=False)
 
 
 class MetricsSource(StrEnum):

@@ -27,17 +27,17 @@ from headstart.v1 import model_pb2 as headstart_dot_v1_dot_model__pb2
 from headstart.v1 import prediction_service_pb2 as headstart_dot_v1_dot_prediction__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n headstart/v1/model_service.proto\x12\x0cheadstart.v1\x1a\x1dheadstart/v1/evaluation.proto\x1a\x18headstart/v1/model.proto\x1a%headstart/v1/prediction_service.proto\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"R\n\x12ListModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.headstart.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"G\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"x\n\x10GetModelResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.headstart.v1.Model\x12\'\n\x08versions\x18\x02 \x03(\x0b\x32\x15.headstart.v1.Version\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"_\n\x0fSetAliasRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x14\n\x07version\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0c\n\x04\x65tag\x18\x04 \x01(\tB\n\n\x08_version\"6\n\x10SetAliasResponse\x12\"\n\x05\x61lias\x18\x01 \x01(\x0b\x32\x13.headstart.v1.Alias\"E\n\x14\x44\x65leteVersionRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\"\x17\n\x15\x44\x65leteVersionResponse\"#\n\x12\x44\x65leteModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"/\n\x13\x44\x65leteModelResponse\x12\x18\n\x10\x64\x65leted_versions\x18\x01 \x01(\x03\"9\n\x14\x44\x65leteExampleRequest\x12\x12\n\nexample_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\"\xa3\x01\n\x15\x44\x65leteExampleResponse\x12+\n\x08versions\x18\x01 \x03(\x0b\x32\x19.headstart.v1.VersionName\x12\x32\n\x0funread_versions\x18\x02 \x03(\x0b\x32\x19.headstart.v1.VersionName\x12\x0f\n\x07job_ids\x18\x03 \x03(\t\x12\x18\n\x10\x64\x65leted_contents\x18\x04 \x01(\x03\"-\n\x0bVersionName\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"E\n\x14GetEvaluationRequest\x12-\n\x06target\x18\x01 \x01(\x0b\x32\x1d.headstart.v1.VersionSelector\"\x9e\x01\n\x15GetEvaluationResponse\x12&\n\x07version\x18\x01 \x01(\x0b\x32\x15.headstart.v1.Version\x12,\n\nevaluation\x18\x02 \x01(\x0b\x32\x18.headstart.v1.Evaluation\x12/\n\x08\x66indings\x18\x03 \x01(\x0b\x32\x1d.headstart.v1.DatasetFindings\"m\n\x10GetReportRequest\x12-\n\x06target\x18\x01 \x01(\x0b\x32\x1d.headstart.v1.VersionSelector\x12*\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x1a.headstart.v1.ReportFormat\"I\n\x11GetReportResponse\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\"m\n\x14\x45xportVersionRequest\x12-\n\x06target\x18\x01 \x01(\x0b\x32\x1d.headstart.v1.VersionSelector\x12&\n\x04\x66orm\x18\x02 \x01(\x0e\x32\x18.headstart.v1.ExportForm\"y\n\x15\x45xportVersionResponse\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.headstart.v1.ExportHeaderH\x00\x12*\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x19.headstart.v1.ExportChunkH\x00\x42\x06\n\x04part\"\x81\x01\n\x0c\x45xportHeader\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12&\n\x04\x66orm\x18\x03 \x01(\x0e\x32\x18.headstart.v1.ExportForm\x12)\n\x05\x66iles\x18\x04 \x03(\x0b\x32\x1a.headstart.v1.ExportedFile\"@\n\x0c\x45xportedFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\",\n\x0b\x45xportChunk\x12\x0c\n\x04\x66ile\x18\x01 \x01(\x05\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"=\n\x14ListBackbonesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"[\n\x15ListBackbonesResponse\x12)\n\tbackbones\x18\x01 \x03(\x0b\x32\x16.headstart.v1.Backbone\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*u\n\x0cReportFormat\x12\x1d\n\x19REPORT_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12REPORT_FORMAT_HTML\x10\x01\x12\x16\n\x12REPORT_FORMAT_JSON\x10\x02\x12\x16\n\x12REPORT_FORMAT_TEXT\x10\x03*\xa4\x01\n\nExportForm\x12\x1b\n\x17\x45XPORT_FORM_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45XPORT_FORM_KERAS\x10\x01\x12\x1a\n\x16\x45XPORT_FORM_SAVEDMODEL\x10\x02\x12\x14\n\x10\x45XPORT_FORM_ONNX\x10\x03\x12\x18\n\x14\x45XPORT_FORM_OPENVINO\x10\x04\x12\x16\n\x12\x45XPORT_FORM_LITERT\x10\x05\x32\xdb\x06\n\x0cModelService\x12O\n\nListModels\x12\x1f.headstart.v1.ListModelsRequest\x1a .headstart.v1.ListModelsResponse\x12I\n\x08GetModel\x12\x1d.headstart.v1.GetModelRequest\x1a\x1e.headstart.v1.GetModelResponse\x12I\n\x08SetAlias\x12\x1d.headstart.v1.SetAliasRequest\x1a\x1e.headstart.v1.SetAliasResponse\x12X\n\rDeleteVersion\x12\".headstart.v1.DeleteVersionRequest\x1a#.headstart.v1.DeleteVersionResponse\x12R\n\x0b\x44\x65leteModel\x12 .headstart.v1.DeleteModelRequest\x1a!.headstart.v1.DeleteModelResponse\x12X\n\rDeleteExample\x12\".headstart.v1.DeleteExampleRequest\x1a#.headstart.v1.DeleteExampleResponse\x12X\n\rGetEvaluation\x12\".headstart.v1.GetEvaluationRequest\x1a#.headstart.v1.GetEvaluationResponse\x12L\n\tGetReport\x12\x1e.headstart.v1.GetReportRequest\x1a\x1f.headstart.v1.GetReportResponse\x12Z\n\rExportVersion\x12\".headstart.v1.ExportVersionRequest\x1a#.headstart.v1.ExportVersionResponse0\x01\x12X\n\rListBackbones\x12\".headstart.v1.ListBackbonesRequest\x1a#.headstart.v1.ListBackbonesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n headstart/v1/model_service.proto\x12\x0cheadstart.v1\x1a\x1dheadstart/v1/evaluation.proto\x1a\x18headstart/v1/model.proto\x1a%headstart/v1/prediction_service.proto\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"R\n\x12ListModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.headstart.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"G\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"x\n\x10GetModelResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.headstart.v1.Model\x12\'\n\x08versions\x18\x02 \x03(\x0b\x32\x15.headstart.v1.Version\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"\x8b\x01\n\x0fSetAliasRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x14\n\x07version\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12*\n\x06shares\x18\x05 \x03(\x0b\x32\x1a.headstart.v1.VersionShareB\n\n\x08_version\"6\n\x10SetAliasResponse\x12\"\n\x05\x61lias\x18\x01 \x01(\x0b\x32\x13.headstart.v1.Alias\"E\n\x14\x44\x65leteVersionRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\"\x17\n\x15\x44\x65leteVersionResponse\"#\n\x12\x44\x65leteModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"/\n\x13\x44\x65leteModelResponse\x12\x18\n\x10\x64\x65leted_versions\x18\x01 \x01(\x03\"9\n\x14\x44\x65leteExampleRequest\x12\x12\n\nexample_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\"\xa3\x01\n\x15\x44\x65leteExampleResponse\x12+\n\x08versions\x18\x01 \x03(\x0b\x32\x19.headstart.v1.VersionName\x12\x32\n\x0funread_versions\x18\x02 \x03(\x0b\x32\x19.headstart.v1.VersionName\x12\x0f\n\x07job_ids\x18\x03 \x03(\t\x12\x18\n\x10\x64\x65leted_contents\x18\x04 \x01(\x03\"-\n\x0bVersionName\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"E\n\x14GetEvaluationRequest\x12-\n\x06target\x18\x01 \x01(\x0b\x32\x1d.headstart.v1.VersionSelector\"\x9e\x01\n\x15GetEvaluationResponse\x12&\n\x07version\x18\x01 \x01(\x0b\x32\x15.headstart.v1.Version\x12,\n\nevaluation\x18\x02 \x01(\x0b\x32\x18.headstart.v1.Evaluation\x12/\n\x08\x66indings\x18\x03 \x01(\x0b\x32\x1d.headstart.v1.DatasetFindings\"m\n\x10GetReportRequest\x12-\n\x06target\x18\x01 \x01(\x0b\x32\x1d.headstart.v1.VersionSelector\x12*\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x1a.headstart.v1.ReportFormat\"I\n\x11GetReportResponse\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\"m\n\x14\x45xportVersionRequest\x12-\n\x06target\x18\x01 \x01(\x0b\x32\x1d.headstart.v1.VersionSelector\x12&\n\x04\x66orm\x18\x02 \x01(\x0e\x32\x18.headstart.v1.ExportForm\"y\n\x15\x45xportVersionResponse\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.headstart.v1.ExportHeaderH\x00\x12*\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x19.headstart.v1.ExportChunkH\x00\x42\x06\n\x04part\"\x81\x01\n\x0c\x45xportHeader\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12&\n\x04\x66orm\x18\x03 \x01(\x0e\x32\x18.headstart.v1.ExportForm\x12)\n\x05\x66iles\x18\x04 \x03(\x0b\x32\x1a.headstart.v1.ExportedFile\"@\n\x0c\x45xportedFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\",\n\x0b\x45xportChunk\x12\x0c\n\x04\x66ile\x18\x01 \x01(\x05\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"=\n\x14ListBackbonesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"[\n\x15ListBackbonesResponse\x12)\n\tbackbones\x18\x01 \x03(\x0b\x32\x16.headstart.v1.Backbone\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*u\n\x0cReportFormat\x12\x1d\n\x19REPORT_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12REPORT_FORMAT_HTML\x10\x01\x12\x16\n\x12REPORT_FORMAT_JSON\x10\x02\x12\x16\n\x12REPORT_FORMAT_TEXT\x10\x03*\xa4\x01\n\nExportForm\x12\x1b\n\x17\x45XPORT_FORM_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45XPORT_FORM_KERAS\x10\x01\x12\x1a\n\x16\x45XPORT_FORM_SAVEDMODEL\x10\x02\x12\x14\n\x10\x45XPORT_FORM_ONNX\x10\x03\x12\x18\n\x14\x45XPORT_FORM_OPENVINO\x10\x04\x12\x16\n\x12\x45XPORT_FORM_LITERT\x10\x05\x32\xdb\x06\n\x0cModelService\x12O\n\nListModels\x12\x1f.headstart.v1.ListModelsRequest\x1a .headstart.v1.ListModelsResponse\x12I\n\x08GetModel\x12\x1d.headstart.v1.GetModelRequest\x1a\x1e.headstart.v1.GetModelResponse\x12I\n\x08SetAlias\x12\x1d.headstart.v1.SetAliasRequest\x1a\x1e.headstart.v1.SetAliasResponse\x12X\n\rDeleteVersion\x12\".headstart.v1.DeleteVersionRequest\x1a#.headstart.v1.DeleteVersionResponse\x12R\n\x0b\x44\x65leteModel\x12 .headstart.v1.DeleteModelRequest\x1a!.headstart.v1.DeleteModelResponse\x12X\n\rDeleteExample\x12\".headstart.v1.DeleteExampleRequest\x1a#.headstart.v1.DeleteExampleResponse\x12X\n\rGetEvaluation\x12\".headstart.v1.GetEvaluationRequest\x1a#.headstart.v1.GetEvaluationResponse\x12L\n\tGetReport\x12\x1e.headstart.v1.GetReportRequest\x1a\x1f.headstart.v1.GetReportResponse\x12Z\n\rExportVersion\x12\".headstart.v1.ExportVersionRequest\x1a#.headstart.v1.ExportVersionResponse0\x01\x12X\n\rListBackbones\x12\".headstart.v1.ListBackbonesRequest\x1a#.headstart.v1.ListBackbonesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headstart.v1.model_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REPORTFORMAT']._serialized_start=2144
-  _globals['_REPORTFORMAT']._serialized_end=2261
-  _globals['_EXPORTFORM']._serialized_start=2264
-  _globals['_EXPORTFORM']._serialized_end=2428
+  _globals['_REPORTFORMAT']._serialized_start=2189
+  _globals['_REPORTFORMAT']._serialized_end=2306
+  _globals['_EXPORTFORM']._serialized_start=2309
+  _globals['_EXPORTFORM']._serialized_end=2473
   _globals['_LISTMODELSREQUEST']._serialized_start=146
   _globals['_LISTMODELSREQUEST']._serialized_end=204
   _globals['_LISTMODELSRESPONSE']._serialized_start=206
@@ -46,46 +46,46 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETMODELREQUEST']._serialized_end=361
   _globals['_GETMODELRESPONSE']._serialized_start=363
   _globals['_GETMODELRESPONSE']._serialized_end=483
-  _globals['_SETALIASREQUEST']._serialized_start=485
-  _globals['_SETALIASREQUEST']._serialized_end=580
-  _globals['_SETALIASRESPONSE']._serialized_start=582
-  _globals['_SETALIASRESPONSE']._serialized_end=636
-  _globals['_DELETEVERSIONREQUEST']._serialized_start=638
-  _globals['_DELETEVERSIONREQUEST']._serialized_end=707
-  _globals['_DELETEVERSIONRESPONSE']._serialized_start=709
-  _globals['_DELETEVERSIONRESPONSE']._serialized_end=732
-  _globals['_DELETEMODELREQUEST']._serialized_start=734
-  _globals['_DELETEMODELREQUEST']._serialized_end=769
-  _globals['_DELETEMODELRESPONSE']._serialized_start=771
-  _globals['_DELETEMODELRESPONSE']._serialized_end=818
-  _globals['_DELETEEXAMPLEREQUEST']._serialized_start=820
-  _globals['_DELETEEXAMPLEREQUEST']._serialized_end=877
-  _globals['_DELETEEXAMPLERESPONSE']._serialized_start=880
-  _globals['_DELETEEXAMPLERESPONSE']._serialized_end=1043
-  _globals['_VERSIONNAME']._serialized_start=1045
-  _globals['_VERSIONNAME']._serialized_end=1090
-  _globals['_GETEVALUATIONREQUEST']._serialized_start=1092
-  _globals['_GETEVALUATIONREQUEST']._serialized_end=1161
-  _globals['_GETEVALUATIONRESPONSE']._serialized_start=1164
-  _globals['_GETEVALUATIONRESPONSE']._serialized_end=1322
-  _globals['_GETREPORTREQUEST']._serialized_start=1324
-  _globals['_GETREPORTREQUEST']._serialized_end=1433
-  _globals['_GETREPORTRESPONSE']._serialized_start=1435
-  _globals['_GETREPORTRESPONSE']._serialized_end=1508
-  _globals['_EXPORTVERSIONREQUEST']._serialized_start=1510
-  _globals['_EXPORTVERSIONREQUEST']._serialized_end=1619
-  _globals['_EXPORTVERSIONRESPONSE']._serialized_start=1621
-  _globals['_EXPORTVERSIONRESPONSE']._serialized_end=1742
-  _globals['_EXPORTHEADER']._serialized_start=1745
-  _globals['_EXPORTHEADER']._serialized_end=1874
-  _globals['_EXPORTEDFILE']._serialized_start=1876
-  _globals['_EXPORTEDFILE']._serialized_end=1940
-  _globals['_EXPORTCHUNK']._serialized_start=1942
-  _globals['_EXPORTCHUNK']._serialized_end=1986
-  _globals['_LISTBACKBONESREQUEST']._serialized_start=1988
-  _globals['_LISTBACKBONESREQUEST']._serialized_end=2049
-  _globals['_LISTBACKBONESRESPONSE']._serialized_start=2051
-  _globals['_LISTBACKBONESRESPONSE']._serialized_end=2142
-  _globals['_MODELSERVICE']._serialized_start=2431
-  _globals['_MODELSERVICE']._serialized_end=3290
+  _globals['_SETALIASREQUEST']._serialized_start=486
+  _globals['_SETALIASREQUEST']._serialized_end=625
+  _globals['_SETALIASRESPONSE']._serialized_start=627
+  _globals['_SETALIASRESPONSE']._serialized_end=681
+  _globals['_DELETEVERSIONREQUEST']._serialized_start=683
+  _globals['_DELETEVERSIONREQUEST']._serialized_end=752
+  _globals['_DELETEVERSIONRESPONSE']._serialized_start=754
+  _globals['_DELETEVERSIONRESPONSE']._serialized_end=777
+  _globals['_DELETEMODELREQUEST']._serialized_start=779
+  _globals['_DELETEMODELREQUEST']._serialized_end=814
+  _globals['_DELETEMODELRESPONSE']._serialized_start=816
+  _globals['_DELETEMODELRESPONSE']._serialized_end=863
+  _globals['_DELETEEXAMPLEREQUEST']._serialized_start=865
+  _globals['_DELETEEXAMPLEREQUEST']._serialized_end=922
+  _globals['_DELETEEXAMPLERESPONSE']._serialized_start=925
+  _globals['_DELETEEXAMPLERESPONSE']._serialized_end=1088
+  _globals['_VERSIONNAME']._serialized_start=1090
+  _globals['_VERSIONNAME']._serialized_end=1135
+  _globals['_GETEVALUATIONREQUEST']._serialized_start=1137
+  _globals['_GETEVALUATIONREQUEST']._serialized_end=1206
+  _globals['_GETEVALUATIONRESPONSE']._serialized_start=1209
+  _globals['_GETEVALUATIONRESPONSE']._serialized_end=1367
+  _globals['_GETREPORTREQUEST']._serialized_start=1369
+  _globals['_GETREPORTREQUEST']._serialized_end=1478
+  _globals['_GETREPORTRESPONSE']._serialized_start=1480
+  _globals['_GETREPORTRESPONSE']._serialized_end=1553
+  _globals['_EXPORTVERSIONREQUEST']._serialized_start=1555
+  _globals['_EXPORTVERSIONREQUEST']._serialized_end=1664
+  _globals['_EXPORTVERSIONRESPONSE']._serialized_start=1666
+  _globals['_EXPORTVERSIONRESPONSE']._serialized_end=1787
+  _globals['_EXPORTHEADER']._serialized_start=1790
+  _globals['_EXPORTHEADER']._serialized_end=1919
+  _globals['_EXPORTEDFILE']._serialized_start=1921
+  _globals['_EXPORTEDFILE']._serialized_end=1985
+  _globals['_EXPORTCHUNK']._serialized_start=1987
+  _globals['_EXPORTCHUNK']._serialized_end=2031
+  _globals['_LISTBACKBONESREQUEST']._serialized_start=2033
+  _globals['_LISTBACKBONESREQUEST']._serialized_end=2094
+  _globals['_LISTBACKBONESRESPONSE']._serialized_start=2096
+  _globals['_LISTBACKBONESRESPONSE']._serialized_end=2187
+  _globals['_MODELSERVICE']._serialized_start=2476
+  _globals['_MODELSERVICE']._serialized_end=3335
 # @@protoc_insertion_point(module_scope)

@@ -28,7 +28,7 @@ class VersionSelector(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., alias: _Optional[str] = ...) -> None: ...
 
 class PredictRequest(_message.Message):
-    __slots__ = ("target", "inputs", "top_k", "additional_targets", "return_features", "abstention", "neighbors", "saliency")
+    __slots__ = ("target", "inputs", "top_k", "additional_targets", "return_features", "abstention", "neighbors", "saliency", "routing_key")
     TARGET_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
@@ -37,6 +37,7 @@ class PredictRequest(_message.Message):
     ABSTENTION_FIELD_NUMBER: _ClassVar[int]
     NEIGHBORS_FIELD_NUMBER: _ClassVar[int]
     SALIENCY_FIELD_NUMBER: _ClassVar[int]
+    ROUTING_KEY_FIELD_NUMBER: _ClassVar[int]
     target: VersionSelector
     inputs: _containers.RepeatedCompositeFieldContainer[_input_pb2.Input]
     top_k: int
@@ -45,7 +46,8 @@ class PredictRequest(_message.Message):
     abstention: Abstention
     neighbors: int
     saliency: SaliencyRequest
-    def __init__(self, target: _Optional[_Union[VersionSelector, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[_input_pb2.Input, _Mapping]]] = ..., top_k: _Optional[int] = ..., additional_targets: _Optional[_Iterable[_Union[VersionSelector, _Mapping]]] = ..., return_features: bool = ..., abstention: _Optional[_Union[Abstention, _Mapping]] = ..., neighbors: _Optional[int] = ..., saliency: _Optional[_Union[SaliencyRequest, _Mapping]] = ...) -> None: ...
+    routing_key: str
+    def __init__(self, target: _Optional[_Union[VersionSelector, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[_input_pb2.Input, _Mapping]]] = ..., top_k: _Optional[int] = ..., additional_targets: _Optional[_Iterable[_Union[VersionSelector, _Mapping]]] = ..., return_features: bool = ..., abstention: _Optional[_Union[Abstention, _Mapping]] = ..., neighbors: _Optional[int] = ..., saliency: _Optional[_Union[SaliencyRequest, _Mapping]] = ..., routing_key: _Optional[str] = ...) -> None: ...
 
 class Abstention(_message.Message):
     __slots__ = ("false_alarm_rate", "min_probability")

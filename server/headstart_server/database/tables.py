@@ -10,6 +10,7 @@ from sqlalchemy import (
     Column,
     Float,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     MetaData,
@@ -123,6 +124,21 @@ aliases = Table(
     # Raised with every move; part of the etag.
     Column("moves", BigInteger, nullable=False),
     Column("updated", Float, nullable=False),
+)
+
+# Versions beside the one that an alias names, with their share of its calls.
+alias_shares = Table(
+    "alias_shares",
+    metadata,
+    Column("model", String(128), primary_key=True),
+    Column("alias", String(128), primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    Column("share", Float, nullable=False),
+    # Those of the alias when it was set; with others the alias was moved since, and the row counts no more.
+    Column("moves", BigInteger, nullable=False),
+    ForeignKeyConstraint(["model", "alias"], ["aliases.model", "aliases.name"], ondelete="CASCADE"),
+    ForeignKeyConstraint(["model", "number"], ["versions.model", "versions.number"], ondelete="CASCADE"),
+    Index("alias_shares_by_version", "model", "number"),
 )
 
 # Which archives of examples a job's dataset lies in: its own, and those of the versions it goes on from. A

@@ -15,6 +15,7 @@ from headstart_server.database.locks import Lock
 from headstart_server.database.tables import aliases, archive_uses, jobs, versions
 from headstart_server.errors import ExamplesNotKept
 from headstart_server.jobs.rows import under_way
+from headstart_server.models.alias_rows import has_share
 
 #: Archives that one query asks about: SQLite bounds the values of a statement.
 CHUNK = 1000
@@ -135,7 +136,8 @@ class Archives:
         """The jobs whose versions lose their examples, so that the others' are within the bound."""
         if self._max_bytes and sum(sizes.values()) <= self._max_bytes:
             return []
-        aliased = exists().where(aliases.c.model == versions.c.model, aliases.c.number == versions.c.number)
+        named = exists().where(aliases.c.model == versions.c.model, aliases.c.number == versions.c.number)
+        aliased = or_(named, has_share())
         rows = connection.execute(
             select(versions.c.job_id, archive_uses.c.archive)
             .join(archive_uses, archive_uses.c.holder == versions.c.job_id)

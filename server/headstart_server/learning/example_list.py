@@ -104,6 +104,16 @@ class ExampleList:
         return cls.from_json(json.loads(decompress(content)))
 
 
+def outcomes_of(content: bytes) -> Sequence[Outcome | None]:
+    """The outcomes alone of the list that `to_bytes` wrote.
+
+    Raises:
+        OSError, EOFError, KeyError, IndexError, TypeError or ValueError: it is none.
+    """
+    fields = json.loads(decompress(content))
+    return _outcomes_of(fields["outcomes"]) if "outcomes" in fields else ()
+
+
 class _Names:
     """Names that repeat, each written once."""
 

@@ -2,11 +2,12 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import TypeVar
 
-from sqlalchemy import Connection, and_, delete, insert, or_, select, update
+from sqlalchemy import Connection, and_, delete, insert, not_, or_, select, update
 
 from headstart_server.access.rights import Scope
 from headstart_server.database.clock import DatabaseClock
@@ -24,31 +25,27 @@ from headstart_server.errors import (
 )
 from headstart_server.learning.dataset_findings import DatasetFindings
 from headstart_server.learning.evaluation import Evaluation
-from headstart_server.learning.example_list import ExampleList
+from headstart_server.learning.example_list import ExampleList, outcomes_of
+from headstart_server.learning.outcome import Outcome
 from headstart_server.learning.promotion import Promotion
-from headstart_server.models import evaluation_file, rows
+from headstart_server.models import alias_rows, evaluation_file, rows
 from headstart_server.models.evidence import NEIGHBORS_FILE
 from headstart_server.models.resident import ResidentVersion, ResidentVersions
+from headstart_server.models.routes import Route, read_routes
+from headstart_server.models.shares import Choice, check_shares
 from headstart_server.models.store import EXAMPLES_FILE, VersionStore
-from headstart_server.models.version import Alias, Manifest, Model, Selector, Version
+from headstart_server.models.version import Alias, Manifest, Model, Selector, Version, VersionShare
 
 #: Models whose routes are read in one statement.
 _MODELS_AT_ONCE = 500
 #: Versions that are read in one statement.
 _VERSIONS_AT_ONCE = 200
 
+_Read = TypeVar("_Read")
+
 
 class AliasMovedError(Exception):
     """The alias names another version than the one that was judged: judge again."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Route:
-    """What is needed to find a version of a model without the database."""
-
-    # Expiry by number, ascending; None for never.
-    numbers: dict[int, float | None]
-    aliases: Mapping[str, int]
 
 
 class Registry:
@@ -80,7 +77,7 @@ class Registry:
         self._on_deleted = on_deleted
         # What has expired is told without asking the database, and still by its clock.
         self._now = DatabaseClock(database, clock)
-        self._routes: dict[str, _Route] = {}
+        self._routes: dict[str, Route] = {}
         # Of two refreshes at once the one that read first must not write last.
         self._refreshing = threading.Lock()
         self._seen = -1
@@ -88,8 +85,12 @@ class Registry:
 
     # Finding
 
-    def resolve(self, selector: Selector) -> int:
+    def resolve(self, selector: Selector, choice: Choice | None = None) -> int:
         """The number of the version that is meant. Reads memory only.
+
+        Args:
+            selector: the version.
+            choice: chooses where an alias gives others a share of its calls; None for the version it names.
 
         Raises:
             ModelNotFound: no such model, or it has no version.
@@ -109,13 +110,15 @@ class Registry:
                     f"Its aliases: {', '.join(sorted(route.aliases)) or 'none'}.",
                     metadata={"model": selector.model, "alias": selector.alias},
                 )
+            if choice is not None and (shares := route.shares.get(selector.alias)):
+                number = choice.of(selector.model, number, shares)
         if number is None:
             return newest
         if number not in route.numbers or not self._is_live(route.numbers[number]):
             raise rows.no_version(selector.model, number, newest=newest)
         return number
 
-    def find(self, selector: Selector) -> int:
+    def find(self, selector: Selector, choice: Choice | None = None) -> int:
         """As `resolve`, but what memory does not know is looked for in the database.
 
         Whoever was told by one replica that a version is there may ask another one at once.
@@ -125,10 +128,10 @@ class Registry:
             DatabaseAway: memory knows none, and the database does not answer.
         """
         try:
-            return self.resolve(selector)
+            return self.resolve(selector, choice)
         except (ModelNotFound, AliasNotFound, VersionNotFound):
             self.catch_up()
-        return self.resolve(selector)
+        return self.resolve(selector, choice)
 
     def numbers(self, model: str) -> list[int]:
         """The numbers of a model's versions, ascending, without those that have expired. Reads memory only.
@@ -246,7 +249,7 @@ class Registry:
             ).one_or_none()
             if row is None:
                 raise rows.no_version(model, number)
-            return rows.version_of(row, rows.aliases_of(connection, model))
+            return rows.version_of(row, alias_rows.aliases_of(connection, model))
 
     def versions(self, model: str, *, before: int | None, limit: int) -> list[Version]:
         """Versions of a model, the newest first, those before a number."""
@@ -255,7 +258,7 @@ class Registry:
             query = query.where(versions.c.number < before)
         with self._database.snapshot() as connection:
             found = connection.execute(query.order_by(versions.c.number.desc()).limit(limit)).all()
-            named = rows.aliases_of(connection, model)
+            named = alias_rows.aliases_of(connection, model)
             resident = self._resident.numbers(model)
             return [
                 replace(rows.version_of(row, named), is_resident=int(row.number) in resident) for row in found
@@ -292,11 +295,23 @@ class Registry:
             VersionNotFound: it was deleted meanwhile.
             ArtifactDamaged: the list is damaged or missing.
         """
+        return self._listed(version, ExampleList.from_bytes)
+
+    def outcomes(self, version: Version) -> Sequence[Outcome | None]:
+        """What a version told about each of its examples, and nothing else of them; none for versions of 0.1.
+
+        Raises:
+            VersionNotFound: it was deleted meanwhile.
+            ArtifactDamaged: the list is damaged or missing.
+        """
+        return self._listed(version, outcomes_of) or ()
+
+    def _listed(self, version: Version, read: Callable[[bytes], _Read]) -> _Read | None:
         content = self.file(version, EXAMPLES_FILE)
         if content is None:
             return None
         try:
-            return ExampleList.from_bytes(content)
+            return read(content)
         except (OSError, EOFError, KeyError, IndexError, TypeError, ValueError) as error:
             raise ArtifactDamaged(
                 f"The list of the examples of version {version.number} of model '{version.model}' cannot be "
@@ -343,7 +358,7 @@ class Registry:
     def alias_number(self, model: str, alias: str) -> int:
         """The number of the version that an alias names now, by its row; 0 if there is no such alias."""
         with self._database.read() as connection:
-            return rows.alias_number(connection, model, alias)
+            return alias_rows.alias_number(connection, model, alias)
 
     # Changing
 
@@ -379,7 +394,7 @@ class Registry:
         change, now = rows.count_change(connection), self._database.now(connection)
         if alias is not None and promotion is not None:
             moves = promotion.is_promoted
-            if moves and rows.alias_number(connection, manifest.model, alias) != promotion.baseline:
+            if moves and alias_rows.alias_number(connection, manifest.model, alias) != promotion.baseline:
                 raise AliasMovedError(alias)
             alias = alias if moves else None
         row = connection.execute(select(models).where(models.c.name == manifest.model)).one_or_none()
@@ -405,7 +420,7 @@ class Registry:
             )
         )
         if alias is not None:
-            rows.move_alias(connection, manifest.model, alias, number, now)
+            alias_rows.move_alias(connection, manifest.model, alias, number, now=now)
         return number
 
     def refresh(self, model: str) -> None:
@@ -431,16 +446,24 @@ class Registry:
     def _read_routes(self, connection: Connection, names: Sequence[str]) -> None:
         for start in range(0, len(names), _MODELS_AT_ONCE):
             part = names[start : start + _MODELS_AT_ONCE]
-            for model, (numbers, named) in rows.routes(connection, part).items():
+            for model, route in read_routes(connection, part).items():
                 before = self._routes.get(model)
-                if numbers:
-                    self._routes[model] = _Route(numbers=numbers, aliases=named)
+                if route.numbers:
+                    self._routes[model] = route
                 else:
                     self._routes.pop(model, None)
-                for number in before.numbers.keys() - numbers.keys() if before else ():
+                for number in before.numbers.keys() - route.numbers.keys() if before else ():
                     self._resident.drop(model, number)
 
-    def set_alias(self, model: str, alias: str, number: int | None, *, etag: str = "") -> Alias | None:
+    def set_alias(
+        self,
+        model: str,
+        alias: str,
+        number: int | None,
+        *,
+        etag: str = "",
+        shares: Sequence[VersionShare] = (),
+    ) -> Alias | None:
         """Set, move or remove an alias.
 
         Args:
@@ -448,18 +471,21 @@ class Registry:
             alias: the alias.
             number: the version it shall name; None removes it.
             etag: act only if the alias has this etag now; empty acts anyway.
+            shares: what other versions shall have of its calls; those it had before end.
 
         Returns:
             The alias as it is now, None if it was removed.
 
         Raises:
+            InvalidField: the shares are none that there can be.
             ModelNotFound, VersionNotFound or AliasNotFound: what is named is not there.
             EtagMismatch: the alias has another etag.
         """
+        check_shares(number, shares)
         with self._database.write() as connection:
             rows.touch(connection, [model])
             rows.require_model(connection, model)
-            current = {found.name: found for found in rows.aliases_of(connection, model)}.get(alias)
+            current = {found.name: found for found in alias_rows.aliases_of(connection, model)}.get(alias)
             if etag and (current is None or current.etag != etag):
                 raise EtagMismatch(
                     f"Alias '{alias}' of model '{model}' was changed meanwhile. Expected etag {etag!r}. "
@@ -474,8 +500,10 @@ class Registry:
                 connection.execute(delete(aliases).where(aliases.c.model == model, aliases.c.name == alias))
                 moved = None
             else:
-                rows.artifact_of(connection, model, number)
-                moved = rows.move_alias(connection, model, alias, number, self._database.now(connection))
+                for each in (number, *(share.number for share in shares)):
+                    rows.artifact_of(connection, model, each)
+                now = self._database.now(connection)
+                moved = alias_rows.move_alias(connection, model, alias, number, now=now, shares=shares)
         self.refresh(model)
         return moved
 
@@ -484,19 +512,23 @@ class Registry:
 
         Raises:
             VersionNotFound: there is none of this number.
-            VersionInUse: aliases name it and `force` is not set.
+            VersionInUse: aliases name it, or give it a share, and `force` is not set.
         """
         with self._database.write() as connection:
             rows.touch(connection, [model])
             artifact = rows.artifact_of(connection, model, number)
-            named = [alias.name for alias in rows.aliases_of(connection, model) if alias.number == number]
+            named = [
+                alias.name
+                for alias in alias_rows.aliases_of(connection, model)
+                if number in (alias.number, *(each.number for each in alias.shares))
+            ]
             if named and not force:
                 raise VersionInUse(
                     f"Version {number} of model '{model}' is named by: {', '.join(named)}. "
                     "Move these aliases first, or delete with force.",
                     metadata={"model": model, "version": str(number)},
                 )
-            rows.delete_version(connection, model, number)
+            rows.delete_version(connection, model, number, self._database.now(connection))
         self._forget([(model, number, artifact)])
 
     def delete_model(self, model: str) -> int:
@@ -524,12 +556,15 @@ class Registry:
     def delete_expired(self) -> int:
         """Delete the versions whose time to live has passed, with the aliases that name them.
 
+        Those that have a share of another version's alias stay.
+
         Returns:
             The number of versions deleted.
         """
         with self._database.write() as connection:
+            now = self._database.now(connection)
             query = select(versions.c.model, versions.c.number, versions.c.artifact).where(
-                versions.c.expires <= self._database.now(connection)
+                versions.c.expires <= now, not_(alias_rows.has_share())
             )
             found = connection.execute(query).all()
             if found:
@@ -537,7 +572,7 @@ class Registry:
                 # From here on alone; another replica may have been at them until now.
                 found = connection.execute(query).all()
             for row in found:
-                rows.delete_version(connection, row.model, row.number)
+                rows.delete_version(connection, row.model, row.number, now)
         self._forget([(row.model, row.number, row.artifact) for row in found])
         return len(found)
 
@@ -581,7 +616,7 @@ class Registry:
     def _seen_here(self, model: Model) -> Model:
         return replace(model, resident_count=len(self._resident.numbers(model.name)))
 
-    def _newest(self, route: _Route) -> int | None:
+    def _newest(self, route: Route) -> int | None:
         return next(
             (number for number in reversed(route.numbers) if self._is_live(route.numbers[number])), None
         )

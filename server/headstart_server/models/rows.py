@@ -1,13 +1,14 @@
 """Between rows of the tables and the values of the registry."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, exists, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, delete, exists, func, select, update
 
-from headstart_server.database.tables import REGISTRY, aliases, archive_uses, counters, models, versions
+from headstart_server.database.tables import REGISTRY, archive_uses, counters, models, versions
 from headstart_server.errors import ModelNotFound, ModelNotReady, VersionNotFound
 from headstart_server.learning.promotion import Promotion
+from headstart_server.models.alias_rows import aliases_of, drop_version
 from headstart_server.models.version import Alias, Manifest, Model, Version
 
 
@@ -67,24 +68,6 @@ def changed_models(connection: Connection, since: int) -> list[str]:
     return list(connection.execute(select(models.c.name).where(models.c.changed > since)).scalars())
 
 
-def routes(
-    connection: Connection, names: Sequence[str]
-) -> dict[str, tuple[dict[int, float | None], dict[str, int]]]:
-    """Of each model the expiry of its versions by number, ascending, and its aliases' numbers by name."""
-    found: dict[str, tuple[dict[int, float | None], dict[str, int]]] = {name: ({}, {}) for name in names}
-    for row in connection.execute(
-        select(versions.c.model, versions.c.number, versions.c.expires)
-        .where(versions.c.model.in_(names))
-        .order_by(versions.c.model, versions.c.number)
-    ):
-        found[row.model][0][int(row.number)] = row.expires
-    for row in connection.execute(
-        select(aliases.c.model, aliases.c.name, aliases.c.number).where(aliases.c.model.in_(names))
-    ):
-        found[row.model][1][row.name] = int(row.number)
-    return found
-
-
 def require_model(connection: Connection, name: str) -> None:
     """Check that there is a model.
 
@@ -110,39 +93,10 @@ def artifact_of(connection: Connection, model: str, number: int) -> str:
     return artifact
 
 
-def delete_version(connection: Connection, model: str, number: int) -> None:
-    """Delete the rows of a version and of the aliases that name it."""
-    connection.execute(delete(aliases).where(aliases.c.model == model, aliases.c.number == number))
+def delete_version(connection: Connection, model: str, number: int, now: float) -> None:
+    """Delete the rows of a version, of the aliases that name it, and of its shares of others."""
+    drop_version(connection, model, number, now)
     connection.execute(delete(versions).where(versions.c.model == model, versions.c.number == number))
-
-
-def move_alias(connection: Connection, model: str, alias: str, number: int, now: float) -> Alias:
-    """Set or move an alias."""
-    here = (aliases.c.model == model, aliases.c.name == alias)
-    moves = connection.execute(select(aliases.c.moves).where(*here)).scalar()
-    if moves is None:
-        moves = 1
-        connection.execute(
-            insert(aliases).values(model=model, name=alias, number=number, moves=moves, updated=now)
-        )
-    else:
-        moves += 1
-        connection.execute(update(aliases).where(*here).values(number=number, moves=moves, updated=now))
-    return Alias(name=alias, number=number, etag=_etag(moves, now), updated=now)
-
-
-def _etag(moves: int, updated: float) -> str:
-    # The time tells an alias from a later one of the same name whose moves are counted anew.
-    return f"{moves:x}-{int(updated * 1e6):x}"
-
-
-def aliases_of(connection: Connection, model: str) -> tuple[Alias, ...]:
-    """The aliases of a model, by name."""
-    rows = connection.execute(select(aliases).where(aliases.c.model == model).order_by(aliases.c.name)).all()
-    return tuple(
-        Alias(name=row.name, number=int(row.number), etag=_etag(row.moves, row.updated), updated=row.updated)
-        for row in rows
-    )
 
 
 def model_of(connection: Connection, row: Row[Any]) -> Model:
@@ -157,12 +111,6 @@ def model_of(connection: Connection, row: Row[Any]) -> Model:
         version_count=int(count),
         aliases=aliases_of(connection, row.name),
     )
-
-
-def alias_number(connection: Connection, model: str, alias: str) -> int:
-    """The number of the version that an alias names; 0 if there is no such alias."""
-    query = select(aliases.c.number).where(aliases.c.model == model, aliases.c.name == alias)
-    return int(connection.execute(query).scalar() or 0)
 
 
 def select_versions() -> Select[Any]:

@@ -166,20 +166,35 @@ class Version:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class VersionShare:
+    """A version that answers a share of the Predicts that ask for an alias.
+
+    Attributes:
+        number: the version's number.
+        share: above 0, at most 1.
+    """
+
+    number: int
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Alias:
     """A movable name for a version.
 
     Attributes:
         name: the name.
         number: the version's number.
-        etag: changes with every move.
+        etag: changes with every move, and with the shares.
         updated: when it was last moved, in seconds since 1970.
+        shares: other versions that answer a share of the Predicts that ask for it, by number.
     """
 
     name: str
     number: int
     etag: str
     updated: float
+    shares: tuple[VersionShare, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -45,6 +45,7 @@ class Answer:
         indexes: for each input the class indexes asked for, the likeliest first, [n, k].
         probabilities: their probabilities, [n, k].
         selected: whether each is taken to apply, [n, k]: of one label the likeliest.
+        outputs: all that the head gave, [n, C].
         values: of a regression the number for each input, [n]; there are no classes then.
         judged: whether the inputs are known; None unless asked for.
         neighbors: the nearest training examples of each input; empty unless asked for.
@@ -56,6 +57,7 @@ class Answer:
     indexes: NDArray[np.int64]
     probabilities: Float32
     selected: NDArray[np.bool_]
+    outputs: Float32
     values: Float32 | None = None
     judged: Judged | None = None
     neighbors: Sequence[Sequence[Neighbor]] = ()
@@ -91,6 +93,7 @@ def answer(
         indexes=indexes,
         probabilities=outputs[np.arange(len(outputs))[:, np.newaxis], indexes],
         selected=selected,
+        outputs=outputs,
         values=outputs[:, 0] if head.task is Task.REGRESSION else None,
         judged=judged,
         neighbors=index.nearest(views, asked.neighbors) if index is not None and asked.neighbors else (),

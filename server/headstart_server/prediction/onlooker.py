@@ -1,4 +1,4 @@
-"""Looks at some Predicts after they were answered: do inputs drift, and would another version agree?"""
+"""Looks at some Predicts after they were answered: does anything drift, would another version agree?"""
 
 import asyncio
 import threading
@@ -18,12 +18,13 @@ from headstart_server.learning.familiarity import Familiarity
 from headstart_server.learning.likeness import likeness_rows
 from headstart_server.learning.projection import projected
 from headstart_server.learning.rows import Float64
-from headstart_server.learning.task import Task
 from headstart_server.models.evidence import FAMILIARITY_FILE
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion
 from headstart_server.models.version import Selector
+from headstart_server.prediction.answer_drift import AnswerDrift, expected_answers
 from headstart_server.prediction.answers import Answer
+from headstart_server.prediction.told import agreement
 
 log = structlog.get_logger(__name__)
 
@@ -41,8 +42,11 @@ class LookObserver(Protocol):
     def features_shifted(self, model: str, version: int, shift: float) -> None:
         """The mean of a version's inputs lies so far from that of its training examples."""
 
+    def answers_shifted(self, model: str, version: int, shift: float, confidence: float | None) -> None:
+        """A version's answers have moved so far from those it was evaluated by, and their probability."""
+
     def shadow_answered(self, model: str, shadow: int, agreed: int, differed: int) -> None:
-        """A shadow gave the same first class to some inputs, and another one to others."""
+        """A shadow told the same of some inputs, and something else of others."""
 
 
 class Drift:
@@ -87,6 +91,14 @@ class Drift:
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
+class _Followed:
+    """What is followed of a version; None for what it keeps too little of."""
+
+    inputs: Drift | None
+    answers: AnswerDrift | None
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
 class _Look:
     answer: Answer
     rows: Sequence[RowFeatures]
@@ -112,7 +124,7 @@ class Onlooker:
         self._alias = shadow_alias
         self._due = 0.0
         self._busy = threading.Lock()
-        self._drifts: OrderedDict[tuple[str, int], Drift | None] = OrderedDict()
+        self._followed: OrderedDict[tuple[str, int], _Followed] = OrderedDict()
 
     def notice(self, answer: Answer, rows: Sequence[RowFeatures]) -> "Future[None] | None":
         """A Predict was answered; called in an event loop.
@@ -155,31 +167,45 @@ class Onlooker:
 
     def _look_for_drift(self, look: _Look) -> None:
         version = look.answer.version
+        followed = self._follow(version)
+        inputs, answers = followed.inputs, followed.answers
+        if inputs is not None:
+            inputs.add(look.rows)
+            if inputs.count >= FEWEST:
+                self._observer.features_shifted(version.model, version.number, inputs.shift)
+        if answers is not None:
+            answers.add(look.answer.outputs)
+            if answers.is_known:
+                self._observer.answers_shifted(
+                    version.model, version.number, answers.shift, answers.confidence_shift
+                )
+
+    def _follow(self, version: ResidentVersion) -> _Followed:
         key = (version.model, version.number)
-        if key in self._drifts:
-            self._drifts.move_to_end(key)
-        else:
-            known = self._registry.with_evidence(version, (FAMILIARITY_FILE,)).evidence.familiarity
-            self._drifts[key] = None if known is None else Drift(known)
-            if len(self._drifts) > MAX_FOLLOWED:
-                self._drifts.popitem(last=False)
-        drift = self._drifts[key]
-        if drift is None:
-            return
-        drift.add(look.rows)
-        if drift.count >= FEWEST:
-            self._observer.features_shifted(*key, drift.shift)
+        followed = self._followed.get(key)
+        if followed is not None:
+            self._followed.move_to_end(key)
+            return followed
+        known = self._registry.with_evidence(version, (FAMILIARITY_FILE,)).evidence.familiarity
+        expected = expected_answers(self._registry, version)
+        followed = self._followed[key] = _Followed(
+            inputs=None if known is None else Drift(known),
+            answers=None if expected is None else AnswerDrift(expected, horizon=HORIZON, fewest=FEWEST),
+        )
+        if len(self._followed) > MAX_FOLLOWED:
+            self._followed.popitem(last=False)
+        return followed
 
     def _ask_shadow(self, look: _Look) -> None:
-        answer = look.answer
-        shadow = self._shadow(answer.version)
-        if shadow is None or not answer.indexes.shape[1]:
+        version, own = look.answer.version, look.answer.outputs
+        shadow = self._shadow(version)
+        if shadow is None:
             return
-        outputs = shadow.head.outputs(stacked(look.rows, shadow.head.views))
-        theirs = [shadow.head.class_names[index] for index in outputs.argmax(axis=1)]
-        own = [answer.version.head.class_names[index] for index in answer.indexes[:, 0]]
-        agreed = sum(one == other for one, other in zip(own, theirs, strict=True))
-        self._observer.shadow_answered(answer.version.model, shadow.number, agreed, len(own) - agreed)
+        theirs = shadow.head.outputs(stacked(look.rows, shadow.head.views))
+        agrees = agreement(version.head, own, shadow.head, theirs)
+        if agrees is not None:
+            agreed = int(agrees.sum())
+            self._observer.shadow_answered(version.model, shadow.number, agreed, len(agrees) - agreed)
 
     def _shadow(self, version: ResidentVersion) -> ResidentVersion | None:
         """The shadow of a version, if it has one that can be put on the same features."""
@@ -191,5 +217,4 @@ class Onlooker:
             return None
         shadow = self._registry.resident(version.model, number) or self._registry.load(version.model, number)
         same = shadow.backbone_digest == version.backbone_digest and shadow.tail is None
-        of_one_label = version.head.task is shadow.head.task is Task.SINGLE_LABEL
-        return shadow if same and of_one_label else None
+        return shadow if same and shadow.head.task is version.head.task else None

@@ -29,6 +29,7 @@ from headstart_server.learning.head import Float32
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion, embedder_of
 from headstart_server.models.rows import no_version_yet
+from headstart_server.models.shares import Choice
 from headstart_server.models.version import Selector
 from headstart_server.prediction.answers import Answer, answer, views_of, work_of
 from headstart_server.prediction.asked import Asked, SaliencyAsked
@@ -130,6 +131,7 @@ class Predictor:
         asked: Asked,
         *,
         deadline: float | None,
+        choice: Choice | None = None,
     ) -> Predicted:
         """Answer inputs by one or several versions; versions on one backbone share its pass.
 
@@ -138,6 +140,7 @@ class Predictor:
             contents: the inputs.
             asked: what is asked for beside them.
             deadline: when the caller stops waiting, on the clock; None for never.
+            choice: chooses where an alias gives others a share of its calls; None for the versions they name.
 
         Raises:
             HeadstartError: names what cannot be found, read or answered.
@@ -150,7 +153,7 @@ class Predictor:
                 field="additional_targets",
             )
         asked.check(len(contents))
-        versions = [await self._resolve(selector, asked.files) for selector in selectors]
+        versions = [await self._resolve(selector, asked.files, choice) for selector in selectors]
         embedders = {version.backbone: embedder_of(version, self._engine) for version in versions}
         if asked.saliency is not None:
             _check_saliency(asked.saliency, versions[0], embedders[versions[0].backbone])
@@ -193,13 +196,19 @@ class Predictor:
             ),
         )
 
-    async def find(self, selector: Selector) -> tuple[ResidentVersion, BackboneInfo]:
+    async def find(
+        self, selector: Selector, choice: Choice | None = None
+    ) -> tuple[ResidentVersion, BackboneInfo]:
         """The version that is meant, in memory, and the facts of its backbone, which is loaded.
+
+        Args:
+            selector: the version.
+            choice: as in `predict`.
 
         Raises:
             HeadstartError: names what cannot be found, or is not there yet.
         """
-        version = await self._resolve(selector, ())
+        version = await self._resolve(selector, (), choice)
         return version, embedder_of(version, self._engine).info
 
     async def embed(
@@ -245,9 +254,11 @@ class Predictor:
                 f"Expected 1 to {self.max_inputs} inputs. Received: {len(contents)}.", field="inputs"
             )
 
-    async def _resolve(self, selector: Selector, files: Collection[str]) -> ResidentVersion:
+    async def _resolve(
+        self, selector: Selector, files: Collection[str], choice: Choice | None
+    ) -> ResidentVersion:
         try:
-            number = await self._number(selector)
+            number = await self._number(selector, choice)
         except ModelNotFound:
             if await asyncio.to_thread(self._is_under_way, selector.model):
                 raise no_version_yet(selector.model) from None
@@ -259,11 +270,11 @@ class Predictor:
             version = await asyncio.to_thread(self._registry.with_evidence, version, files)
         return version
 
-    async def _number(self, selector: Selector) -> int:
+    async def _number(self, selector: Selector, choice: Choice | None) -> int:
         try:
-            return self._registry.resolve(selector)
+            return self._registry.resolve(selector, choice)
         except (ModelNotFound, AliasNotFound, VersionNotFound):
-            return await asyncio.to_thread(self._registry.find, selector)
+            return await asyncio.to_thread(self._registry.find, selector, choice)
 
     async def _rows(
         self,

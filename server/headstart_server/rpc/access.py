@@ -24,6 +24,7 @@ from headstart_server.errors import HeadstartError, InvalidField, PermissionDeni
 from headstart_server.jobs.rows import no_job
 from headstart_server.models.names import MAX_MODEL_NAME, check_model_name
 from headstart_server.models.rows import no_model
+from headstart_server.models.shares import MAX_SHARES
 from headstart_server.rpc.caller import set_caller
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.model_names import model_names, rename_models
@@ -248,11 +249,13 @@ class _Call:
             self.access.note(self, error, context.peer())
 
     def _tell(self, request: Message) -> None:
-        part = getattr(request, "spec", request)
+        part: Any = getattr(request, "spec", request)
         fields = part.DESCRIPTOR.fields_by_name
         for name in _TOLD:
             if name in fields and (value := getattr(part, name)):
                 self.told[name] = value
+        if "shares" in fields and (shares := part.shares[:MAX_SHARES]):
+            self.told["shares"] = {str(each.version): each.share for each in shares}
         self.models = list(dict.fromkeys([*self.models, *filter(None, model_names(request))]))
         if "job_id" in request.DESCRIPTOR.fields_by_name:
             self.job_id = request.job_id  # type: ignore[attr-defined]

@@ -1,10 +1,12 @@
 """The messages of models, versions, aliases and backbones."""
 
+from collections.abc import Iterable
+
 from headstart.v1 import model_pb2
 from headstart_server.backbones.backbone import BackboneInfo, Modality
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.learning.lbfgs import StopReason
-from headstart_server.models.version import Alias, Model, Version
+from headstart_server.models.version import Alias, Model, Version, VersionShare
 from headstart_server.rpc.choosing_messages import choice_message
 from headstart_server.rpc.comparison_messages import promotion_message
 from headstart_server.rpc.energy_messages import energy_message
@@ -39,8 +41,17 @@ def model_message(model: Model) -> model_pb2.Model:
 def alias_message(alias: Alias) -> model_pb2.Alias:
     """The message of an alias."""
     return model_pb2.Alias(
-        name=alias.name, version=alias.number, etag=alias.etag, update_time=timestamp(alias.updated)
+        name=alias.name,
+        version=alias.number,
+        etag=alias.etag,
+        update_time=timestamp(alias.updated),
+        shares=[model_pb2.VersionShare(version=each.number, share=each.share) for each in alias.shares],
     )
+
+
+def shares_of(messages: Iterable[model_pb2.VersionShare]) -> list[VersionShare]:
+    """The shares of messages; their ranges are checked where they are set."""
+    return [VersionShare(number=message.version, share=message.share) for message in messages]
 
 
 def version_message(version: Version) -> model_pb2.Version:

@@ -25,6 +25,7 @@ from headstart_server.rpc.model_messages import (
     alias_message,
     backbone_message,
     model_message,
+    shares_of,
     version_message,
 )
 from headstart_server.rpc.report_messages import report_format_of, report_message
@@ -92,6 +93,7 @@ class ModelService(stubs.ModelServiceServicer):
             check_alias_name(request.alias),
             request.version if request.HasField("version") else None,
             etag=request.etag,
+            shares=shares_of(request.shares),
         )
         return pb.SetAliasResponse(alias=None if alias is None else alias_message(alias))
 

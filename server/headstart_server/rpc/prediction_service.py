@@ -16,6 +16,7 @@ from headstart_server.rpc.prediction_messages import (
     predictions_message,
     times_message,
 )
+from headstart_server.rpc.shared_call import SharedCall
 from headstart_server.telemetry import Telemetry
 from headstart_server.tracing import NO_TRACING, Tracing
 
@@ -46,12 +47,14 @@ class PredictionService(stubs.PredictionServiceServicer):
         selectors = [selector_of(request.target, "target")]
         for place, message in enumerate(request.additional_targets):
             selectors.append(selector_of(message, f"additional_targets[{place}]"))
-        predicted = await self._predictor.predict(
-            selectors,
-            contents_of(request.inputs),
-            asked_of(request),
-            deadline=deadline_of(context, self._clock),
-        )
+        with SharedCall(self._telemetry, context, request.routing_key) as choice:
+            predicted = await self._predictor.predict(
+                selectors,
+                contents_of(request.inputs),
+                asked_of(request),
+                deadline=deadline_of(context, self._clock),
+                choice=choice,
+            )
         tell(self._telemetry, predicted, len(request.inputs), self._tracing)
         results = [predictions_message(answer) for answer in predicted.answers]
         return pb.PredictResponse(

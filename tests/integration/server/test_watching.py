@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from headstart.v1 import job_pb2
+from headstart.v1 import job_pb2, model_pb2, model_service_pb2
 from integration.server.calls import Api, digit, digits, example, refused
 from otlp import Receiver, receiving
 from prometheus import PrometheusServer, dashboard_queries, rules
@@ -72,6 +72,9 @@ def exercise(api: Api) -> job_pb2.Job:
     refused(lambda: api.predict("nobody", digit(0, 30)))
     # As many inputs as drift is told from.
     api.predict("digits", *(digit(label, place) for label in (0, 1, 7) for place in range(30, 42)))
+    given = [model_pb2.VersionShare(version=job.version, share=0.5)]
+    request = model_service_pb2.SetAliasRequest(model="digits", alias="stable", version=1, shares=given)
+    api.models.SetAlias(request)
     return job
 
 
@@ -105,6 +108,7 @@ def test_every_figure_of_the_rules_and_the_dashboard_is_there(watched: Watched):
     def all_there() -> bool:
         # Predicts go on, since some figures are of the last minutes.
         watched.api.predict("digits", digit(1, 30))
+        watched.api.predict("digits", digit(1, 30), alias="stable")
         missing.difference_update([each for each in missing if watched.prometheus.has(each)])
         return not missing
 

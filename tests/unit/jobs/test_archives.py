@@ -8,6 +8,7 @@ from fakes import Desk, FakeArchives
 from headstart_server.errors import ExamplesNotKept
 from headstart_server.jobs.archives import Archives
 from headstart_server.jobs.job import Findings, JobError
+from headstart_server.models.version import VersionShare
 
 ERROR = JobError(reason="INTERNAL", message="no")
 MIB = 1 << 20
@@ -135,6 +136,17 @@ def test_what_a_crash_left_between_row_and_file_goes_at_the_next_start(shop: Sho
     assert set(shop.files.files) == {"one", "two"}
     shop.archives.recover()
     assert set(shop.files.files) == {"two"}
+
+
+def test_beyond_the_bound_a_version_with_a_share_of_an_alias_is_kept_as_one_with_an_alias(desk: Desk) -> None:
+    shop = Shop(desk, max_bytes=25)
+    shop.published("canary", size=10)
+    number = shop.published("aliased", size=5)
+    share = VersionShare(number=number - 1, share=0.1)
+    desk.shelf.registry.set_alias("pets", "stable", number, shares=[share])
+    shop.published("old", size=10)
+    shop.published("new", size=10)
+    assert shop.left == {"canary", "aliased", "new"}
 
 
 def test_beyond_the_bound_the_oldest_versions_lose_their_examples_first_those_with_an_alias_last(

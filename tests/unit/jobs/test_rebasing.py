@@ -23,7 +23,7 @@ from headstart_server.jobs.job import JobState
 from headstart_server.learning.evaluation import MetricsSource
 from headstart_server.learning.promotion import Decision, Gate
 from headstart_server.learning.recipe import Auto, Logistic, Mlp, Partial, Recipe, Ridge
-from headstart_server.models.version import Selector
+from headstart_server.models.version import Selector, VersionShare
 from workbench import Workbench, pets
 
 
@@ -42,6 +42,18 @@ def bench(tmp_path: Path, desk: Desk) -> Iterator[Workbench]:
 
 def named(bench: Workbench, alias: str = "stable") -> int:
     return bench.registry.resolve(Selector(model="pets", alias=alias))
+
+
+def test_a_rebase_is_of_the_version_that_is_named_and_a_moved_alias_gives_no_shares(
+    bench: Workbench,
+) -> None:
+    bench.published(pets(6), alias="stable")
+    bench.published(pets(6, start=20))
+    bench.registry.set_alias("pets", "stable", 1, shares=[VersionShare(number=2, share=0.9)])
+    new = bench.rebased(backbone="other", alias="stable")
+    assert new.manifest.parent == 1
+    assert named(bench) == new.number == 3
+    assert bench.registry.model("pets").aliases[0].shares == ()
 
 
 def test_the_newest_version_is_fitted_anew_from_its_own_examples(bench: Workbench) -> None:

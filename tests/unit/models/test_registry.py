@@ -8,17 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, delete
+from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.exc import IntegrityError
 
 from fakes import PATIENCE, ManualClock, Shelf, make_head, make_manifest
 from headstart_server.access.rights import Scope
 from headstart_server.database.database import Database
-from headstart_server.database.tables import versions
+from headstart_server.database.tables import alias_shares, aliases, versions
 from headstart_server.errors import (
     AliasNotFound,
     ArtifactDamaged,
     EtagMismatch,
+    InvalidField,
     ModelNotFound,
     VersionInUse,
     VersionNotFound,
@@ -27,8 +28,9 @@ from headstart_server.learning.head import Head
 from headstart_server.models import rows
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
+from headstart_server.models.shares import Choice
 from headstart_server.models.store import VersionStore
-from headstart_server.models.version import Alias, Manifest, Selector
+from headstart_server.models.version import Alias, Manifest, Selector, VersionShare
 from postgres import on_both_databases
 
 pytestmark = on_both_databases
@@ -602,6 +604,144 @@ def test_an_alias_names_versions_there_are(shelf: Shelf) -> None:
     with pytest.raises(ModelNotFound):
         shelf.registry.set_alias("cars", "stable", 1)
     assert shelf.registry.model("pets").aliases == ()
+
+
+# Shares of an alias's calls
+
+
+KEYS = [f"user {place}" for place in range(60)]
+
+
+def half(number: int) -> VersionShare:
+    return VersionShare(number=number, share=0.5)
+
+
+def answering(registry: Registry, alias: str = "stable") -> set[int]:
+    """The versions that answer the calls of many keys."""
+    selector = Selector(model="pets", alias=alias)
+    return {registry.resolve(selector, Choice(lambda key=key: key)) for key in KEYS}
+
+
+def test_an_alias_gives_others_a_share_at_every_replica(shelf: Shelf) -> None:
+    other = shelf.reopened()
+    for _ in range(3):
+        shelf.publish()
+    given = (half(2), VersionShare(number=3, share=0.25))
+    alias = shelf.registry.set_alias("pets", "stable", 1, shares=given)
+    assert alias is not None
+    assert alias.shares == given
+    other.catch_up()
+    for registry in (shelf.registry, other, shelf.reopened()):
+        assert answering(registry) == {1, 2, 3}
+        # Whoever does not predict means the version that it names.
+        assert registry.resolve(Selector(model="pets", alias="stable")) == 1
+        assert registry.resolve(Selector(model="pets"), Choice()) == 3
+        assert registry.model("pets").aliases == (alias,)
+    assert shelf.registry.version("pets", 2).aliases == ()
+    selector = Selector(model="pets", alias="stable")
+    for key in KEYS:
+        assert other.find(selector, Choice(lambda key=key: key)) == shelf.registry.resolve(
+            selector, Choice(lambda key=key: key)
+        )
+
+
+def test_the_etag_covers_the_shares(shelf: Shelf) -> None:
+    shelf.publish()
+    shelf.publish()
+    first = moved(shelf.registry, 1)
+    assert first is not None
+    second = shelf.registry.set_alias("pets", "stable", 1, etag=first.etag, shares=[half(2)])
+    assert second is not None
+    assert second.etag != first.etag
+    with pytest.raises(EtagMismatch):
+        shelf.registry.set_alias("pets", "stable", 1, etag=first.etag)
+    assert answering(shelf.registry) == {1, 2}
+
+
+def test_whatever_moves_an_alias_ends_the_shares_it_gave(shelf: Shelf) -> None:
+    shelf.publish()
+    shelf.publish()
+    shelf.registry.set_alias("pets", "stable", 1, shares=[half(2)])
+    moved(shelf.registry, 1)
+    assert answering(shelf.registry) == answering(shelf.reopened()) == {1}
+    shelf.registry.set_alias("pets", "stable", 1, shares=[half(2)])
+    # As a fine-tune does.
+    assert shelf.publish(alias="stable") == 3
+    assert answering(shelf.registry) == {3}
+    shelf.registry.set_alias("pets", "stable", 1, shares=[half(2)])
+    moved(shelf.registry, None)
+    moved(shelf.registry, 1)
+    assert shelf.registry.model("pets").aliases[0].shares == ()
+
+
+def test_an_alias_that_an_earlier_release_moves_gives_no_shares_any_more(shelf: Shelf) -> None:
+    shelf.publish()
+    shelf.publish()
+    shelf.registry.set_alias("pets", "stable", 1, shares=[half(2)])
+    with shelf.database.write() as connection:
+        rows.touch(connection, ["pets"])
+        connection.execute(update(aliases).values(number=2, moves=aliases.c.moves + 1))
+    shelf.registry.catch_up()
+    assert answering(shelf.registry) == {2}
+    assert shelf.registry.model("pets").aliases[0].shares == ()
+    # And the rows it left are in nobody's way.
+    shelf.registry.set_alias("pets", "stable", 2, shares=[half(1)])
+    assert answering(shelf.registry) == {1, 2}
+
+
+def test_a_version_with_a_share_is_deleted_by_force_only(shelf: Shelf) -> None:
+    for _ in range(3):
+        shelf.publish()
+    given = shelf.registry.set_alias(
+        "pets", "stable", 1, shares=[half(2), VersionShare(number=3, share=0.25)]
+    )
+    assert given is not None
+    with pytest.raises(VersionInUse) as caught:
+        shelf.registry.delete_version("pets", 2, force=False)
+    assert "is named by: stable" in caught.value.message
+    shelf.registry.delete_version("pets", 2, force=True)
+    (left,) = shelf.registry.model("pets").aliases
+    assert (left.number, left.shares) == (1, (VersionShare(number=3, share=0.25),))
+    assert left.etag != given.etag
+    assert answering(shelf.registry) == answering(shelf.reopened()) == {1, 3}
+    # The alias goes with the version that it names, and its shares with it.
+    shelf.registry.delete_version("pets", 1, force=True)
+    assert shelf.registry.model("pets").aliases == ()
+    shelf.registry.delete_version("pets", 3, force=False)
+
+
+def test_a_version_with_a_share_outlives_its_time(shelf: Shelf, clock: ManualClock) -> None:
+    shelf.publish()
+    shelf.publish(expires=clock() + 10)
+    other = shelf.reopened()
+    shelf.registry.set_alias("pets", "stable", 1, shares=[half(2)])
+    other.catch_up()
+    clock.advance(11)
+    assert shelf.registry.delete_expired() == 0
+    for registry in (shelf.registry, other, shelf.reopened()):
+        assert answering(registry) == {1, 2}
+    moved(shelf.registry, 1)
+    with pytest.raises(VersionNotFound):
+        shelf.registry.resolve(Selector(model="pets", number=2))
+    assert shelf.registry.delete_expired() == 1
+
+
+def test_shares_are_given_to_versions_there_are(shelf: Shelf) -> None:
+    shelf.publish()
+    with pytest.raises(VersionNotFound):
+        shelf.registry.set_alias("pets", "stable", 1, shares=[half(2)])
+    with pytest.raises(InvalidField):
+        shelf.registry.set_alias("pets", "stable", None, shares=[half(1)])
+    assert shelf.registry.model("pets").aliases == ()
+
+
+def test_a_model_is_deleted_with_its_shares(shelf: Shelf) -> None:
+    shelf.publish()
+    shelf.publish()
+    shelf.registry.set_alias("pets", "stable", 1, shares=[half(2)])
+    shelf.registry.delete_model("pets")
+    with shelf.database.read() as connection:
+        assert connection.execute(select(alias_shares)).all() == []
 
 
 # Listing

@@ -8,7 +8,12 @@ import pytest
 
 from fakes import PATIENCE, make_head
 from headstart_server.embedding.queue import RowFeatures
+from headstart_server.learning.example_list import ExampleList
 from headstart_server.learning.familiarity import learn_familiarity
+from headstart_server.learning.outcome import Outcome
+from headstart_server.learning.stored_example import StoredExample
+from headstart_server.learning.target import Target
+from headstart_server.models.store import EXAMPLES_FILE
 from headstart_server.models.version import Selector
 from headstart_server.prediction.onlooker import FEWEST, Drift, Onlooker
 from unit.prediction.test_evidence import evidence_of
@@ -21,9 +26,13 @@ class Looks:
     def __init__(self) -> None:
         self.shifts: list[tuple[str, int, float]] = []
         self.shadows: list[tuple[str, int, int, int]] = []
+        self.answers: list[tuple[str, int, float, float | None]] = []
 
     def features_shifted(self, model: str, version: int, shift: float) -> None:
         self.shifts.append((model, version, shift))
+
+    def answers_shifted(self, model: str, version: int, shift: float, confidence: float | None) -> None:
+        self.answers.append((model, version, shift, confidence))
 
     def shadow_answered(self, model: str, shadow: int, agreed: int, differed: int) -> None:
         self.shadows.append((model, shadow, agreed, differed))
@@ -125,6 +134,44 @@ async def test_a_version_that_keeps_nothing_of_its_training_features_has_no_drif
         await look(stall, seen, [b"cat:1"], onlooker)
 
     assert seen.shifts == []
+
+
+def told_files(*labels: str) -> dict[str, bytes]:
+    """The list of a version that told these classes about its examples."""
+    examples = [
+        StoredExample(
+            target=Target.of_label(label), id="", held_out=False, digest=f"{place:064d}", kind="image"
+        )
+        for place, label in enumerate(labels)
+    ]
+    outcomes = [Outcome(labels=(label,), probability=0.9, loss=0.1) for label in labels]
+    return {EXAMPLES_FILE: ExampleList(examples=examples, outcomes=outcomes).to_bytes()}
+
+
+async def test_a_move_of_answers_is_told_once_enough_inputs_have_come(stall: Stall, seen: Looks):
+    stall.shelf.publish(files=told_files(*["class 0", "class 1", "class 2"] * 10))
+    onlooker = Onlooker(stall.shelf.registry, seen, share=1.0, shadow_alias="shadow")
+    for _ in range(FEWEST // 6 - 1):
+        await look(stall, seen, [b"cat:1"] * 6, onlooker)
+    assert seen.answers == []
+
+    await look(stall, seen, [b"cat:1"] * 6, onlooker)
+    ((model, version, shift, confidence),) = seen.answers
+    assert (model, version, confidence) == ("pets", 1, None)
+    # Always the same class, where each was expected as often.
+    assert shift > 1
+    assert seen.shifts == []
+
+
+async def test_a_version_with_a_damaged_list_is_not_followed_and_not_asked_again(stall: Stall, seen: Looks):
+    stall.shelf.publish(alias="shadow")
+    stall.shelf.publish(files={EXAMPLES_FILE: b"no list"})
+    onlooker = Onlooker(stall.shelf.registry, seen, share=1.0, shadow_alias="shadow")
+    for _ in range(FEWEST):
+        await look(stall, seen, [b"cat:1"], onlooker)
+
+    assert seen.answers == []
+    assert len(seen.shadows) == FEWEST
 
 
 # Shadows

@@ -384,13 +384,15 @@ async def test_the_log_has_what_changes_something_and_what_is_refused(
 async def test_the_log_has_faults_without_what_they_say_and_never_a_token(
     port: Port, channel: grpc.aio.Channel
 ) -> None:
-    request = model_service_pb2.SetAliasRequest(model="cars", alias="stable", version=3)
+    shares = [model_pb2.VersionShare(version=4, share=0.05)]
+    request = model_service_pb2.SetAliasRequest(model="cars", alias="stable", version=3, shares=shares)
     stub = model_service_pb2_grpc.ModelServiceStub(channel)
     assert (await refused(stub.SetAlias(request, metadata=(("authorization", "Bearer admin-token"),))))[
         0
     ] == ("INTERNAL")
     [line] = port.lines()
-    assert (line["outcome"], line["request"]) == ("INTERNAL", {"alias": "stable", "version": 3})
+    told = {"alias": "stable", "version": 3, "shares": {"4": 0.05}}
+    assert (line["outcome"], line["request"]) == ("INTERNAL", told)
     assert "token" not in port.log.read_text()
     assert "secret" not in port.log.read_text()
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from headstart_server.backbones.backbone import BackboneInfo, Content
 from headstart_server.errors import InvalidField
 from headstart_server.models.resident import ResidentVersion
+from headstart_server.models.shares import Choice
 from headstart_server.models.version import Selector
 from headstart_server.prediction.answers import Answer
 from headstart_server.prediction.asked import Asked
 from headstart_server.prediction.predictor import Predictor
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.prediction_calls import deadline_of, tell
+from headstart_server.rpc.shared_call import SharedCall
 from headstart_server.telemetry import Telemetry
 from headstart_server.tracing import NO_TRACING, Tracing
 
@@ -60,13 +62,29 @@ class Asking:
         """Most inputs of one call."""
         return self._predictor.max_inputs
 
-    async def find(self, selector: Selector) -> Found:
+    def call(self, context: Context, key: str = "") -> SharedCall:
+        """A call that predicts, which chooses where an alias gives others a share of its calls.
+
+        Args:
+            context: of the call.
+            key: that of the message, where it has one.
+
+        Raises:
+            InvalidField: the key is too long.
+        """
+        return SharedCall(self._telemetry, context, key, field="parameters")
+
+    async def find(self, selector: Selector, choice: Choice | None = None) -> Found:
         """The version that is meant; what inputs mean depends on its backbone.
+
+        Args:
+            selector: the version.
+            choice: of the call; None for the version that an alias names, whatever shares it gives.
 
         Raises:
             HeadstartError: it cannot be found, or its backbone is not there yet.
         """
-        version, backbone = await self._predictor.find(selector)
+        version, backbone = await self._predictor.find(selector, choice)
         return Found(version=version, backbone=backbone)
 
     async def answer(

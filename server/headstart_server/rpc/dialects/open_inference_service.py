@@ -14,6 +14,7 @@ from headstart_server.backbones.backbone import BackboneInfo, Modality
 from headstart_server.embedding.engine import Engine
 from headstart_server.errors import HeadstartError, InvalidField
 from headstart_server.models.registry import Registry
+from headstart_server.models.shares import Choice
 from headstart_server.prediction.answers import Answer
 from headstart_server.rpc.caller import scope
 from headstart_server.rpc.calls import Context
@@ -37,6 +38,8 @@ INPUT = "input"
 _CLASSIFICATION = "classification"
 #: Microseconds that a caller gives the server.
 _TIMEOUT = "timeout"
+#: As `PredictRequest.routing_key`.
+_ROUTING_KEY = "routing_key"
 #: Requests of one stream that are under way at once: as many as fill batches, and a bound on memory.
 STREAMED_AT_ONCE = 16
 _UNREADY = (
@@ -130,7 +133,16 @@ class OpenInferenceService:
         )
 
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
-        found = await self._asking.find(selector_of(request.model_name, request.model_version, "model_name"))
+        # A stream has one metadata for all its requests, so each may have a key of its own.
+        key = request.parameters[_ROUTING_KEY].string_param if _ROUTING_KEY in request.parameters else ""
+        with self._asking.call(context, key) as choice:
+            return await self._inferred(request, context, choice)
+
+    async def _inferred(
+        self, request: pb.ModelInferRequest, context: Context, choice: Choice
+    ) -> pb.ModelInferResponse:
+        selector = selector_of(request.model_name, request.model_version, "model_name")
+        found = await self._asking.find(selector, choice)
         wanted = _wanted(
             request, chosen(found.version.head, [each.name for each in request.outputs], "outputs")
         )

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from headstart_server.backbones.backbone import Content, Modality
 from headstart_server.errors import InvalidField, WrongTask
 from headstart_server.learning.task import Task
+from headstart_server.models.shares import Choice
 from headstart_server.prediction.answers import Answer
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.dialects import tensorflow_pb2 as tf
@@ -42,7 +43,13 @@ class TensorFlowPredictionService:
 
     async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
         check_signature(request.model_spec, [DEFAULT_SIGNATURE])
-        found = await self._asking.find(selector_of(request.model_spec))
+        with self._asking.call(context) as choice:
+            return await self._predicted(request, context, choice)
+
+    async def _predicted(
+        self, request: pb.PredictRequest, context: Context, choice: Choice
+    ) -> pb.PredictResponse:
+        found = await self._asking.find(selector_of(request.model_spec), choice)
         outputs = chosen(found.version.head, list(request.output_filter), "output_filter")
         if len(request.inputs) != 1:
             names = ", ".join(map(repr, sorted(request.inputs)[:10])) or "none"
@@ -62,9 +69,10 @@ class TensorFlowPredictionService:
         self, request: pb.ClassificationRequest, context: Context
     ) -> pb.ClassificationResponse:
         check_signature(request.model_spec, [DEFAULT_SIGNATURE, _CLASSIFY])
-        found = await self._asking.find(selector_of(request.model_spec))
-        _check_task(found, is_regression=False)
-        answer = await self._asking.answer(found, self._contents(request.input, found), context)
+        with self._asking.call(context) as choice:
+            found = await self._asking.find(selector_of(request.model_spec), choice)
+            _check_task(found, is_regression=False)
+            answer = await self._asking.answer(found, self._contents(request.input, found), context)
         return pb.ClassificationResponse(
             model_spec=spec_message(found, request.model_spec.signature_name or DEFAULT_SIGNATURE),
             result=pb.ClassificationResult(classifications=_classifications(answer)),
@@ -72,9 +80,10 @@ class TensorFlowPredictionService:
 
     async def Regress(self, request: pb.RegressionRequest, context: Context) -> pb.RegressionResponse:
         check_signature(request.model_spec, [DEFAULT_SIGNATURE, _REGRESS])
-        found = await self._asking.find(selector_of(request.model_spec))
-        _check_task(found, is_regression=True)
-        answer = await self._asking.answer(found, self._contents(request.input, found), context)
+        with self._asking.call(context) as choice:
+            found = await self._asking.find(selector_of(request.model_spec), choice)
+            _check_task(found, is_regression=True)
+            answer = await self._asking.answer(found, self._contents(request.input, found), context)
         values = [] if answer.values is None else answer.values.tolist()
         return pb.RegressionResponse(
             model_spec=spec_message(found, request.model_spec.signature_name or DEFAULT_SIGNATURE),

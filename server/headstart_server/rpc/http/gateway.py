@@ -34,13 +34,14 @@ from headstart_server.rpc.http.openapi import openapi
 from headstart_server.rpc.http.page import page
 from headstart_server.rpc.http.rules import RULES, Body, Rule
 from headstart_server.rpc.http.uploads import examples_of, stream_of
+from headstart_server.rpc.shared_call import ROUTING_KEY
 from headstart_server.rpc.status import status_of
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 #: Headers that a call has as metadata, too.
-PASSED = frozenset({"authorization", "traceparent", "tracestate", "user-agent"})
+PASSED = frozenset({"authorization", "traceparent", "tracestate", "user-agent", ROUTING_KEY})
 _TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _THREAD_BYTES = 32 << 10

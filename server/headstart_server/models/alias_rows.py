@@ -1,0 +1,109 @@
+"""Between the rows of aliases, with the shares that other versions have of their calls, and their values."""
+
+from collections.abc import Sequence
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, insert, select, update
+
+from headstart_server.database.tables import alias_shares, aliases, versions
+from headstart_server.models.version import Alias, VersionShare
+
+# A server of an earlier release moves an alias without a look at its shares: those have ended then.
+_COUNTS = and_(
+    alias_shares.c.model == aliases.c.model,
+    alias_shares.c.alias == aliases.c.name,
+    alias_shares.c.moves == aliases.c.moves,
+)
+
+
+def move_alias(
+    connection: Connection,
+    model: str,
+    alias: str,
+    number: int,
+    *,
+    now: float,
+    shares: Sequence[VersionShare] = (),
+) -> Alias:
+    """Set or move an alias, with all the shares it is to give."""
+    here = (aliases.c.model == model, aliases.c.name == alias)
+    moves = connection.execute(select(aliases.c.moves).where(*here)).scalar()
+    if moves is None:
+        moves = 1
+        connection.execute(
+            insert(aliases).values(model=model, name=alias, number=number, moves=moves, updated=now)
+        )
+    else:
+        moves += 1
+        connection.execute(update(aliases).where(*here).values(number=number, moves=moves, updated=now))
+        connection.execute(
+            delete(alias_shares).where(alias_shares.c.model == model, alias_shares.c.alias == alias)
+        )
+    given = tuple(sorted(shares, key=lambda each: each.number))
+    if given:
+        connection.execute(
+            insert(alias_shares),
+            [
+                {"model": model, "alias": alias, "number": each.number, "share": each.share, "moves": moves}
+                for each in given
+            ],
+        )
+    return Alias(name=alias, number=number, etag=_etag(moves, now), updated=now, shares=given)
+
+
+def aliases_of(connection: Connection, model: str) -> tuple[Alias, ...]:
+    """The aliases of a model, by name."""
+    rows = connection.execute(select(aliases).where(aliases.c.model == model).order_by(aliases.c.name)).all()
+    shares = shares_of(connection, [model]) if rows else {}
+    return tuple(
+        Alias(
+            name=row.name,
+            number=int(row.number),
+            etag=_etag(row.moves, row.updated),
+            updated=row.updated,
+            shares=shares.get((model, row.name), ()),
+        )
+        for row in rows
+    )
+
+
+def alias_number(connection: Connection, model: str, alias: str) -> int:
+    """The number of the version that an alias names; 0 if there is no such alias."""
+    query = select(aliases.c.number).where(aliases.c.model == model, aliases.c.name == alias)
+    return int(connection.execute(query).scalar() or 0)
+
+
+def shares_of(
+    connection: Connection, models: Sequence[str]
+) -> dict[tuple[str, str], tuple[VersionShare, ...]]:
+    """What other versions have of aliases' calls, by model and alias, where they have some."""
+    found: dict[tuple[str, str], list[VersionShare]] = {}
+    for row in connection.execute(
+        select(alias_shares)
+        .join(aliases, _COUNTS)
+        .where(alias_shares.c.model.in_(models))
+        .order_by(alias_shares.c.number)
+    ):
+        given = VersionShare(number=int(row.number), share=row.share)
+        found.setdefault((row.model, row.alias), []).append(given)
+    return {key: tuple(shares) for key, shares in found.items()}
+
+
+def has_share() -> ColumnElement[bool]:
+    """The condition that a version of the query has a share of an alias's calls."""
+    return exists().where(
+        _COUNTS, alias_shares.c.model == versions.c.model, alias_shares.c.number == versions.c.number
+    )
+
+
+def drop_version(connection: Connection, model: str, number: int, now: float) -> None:
+    """Remove the aliases that name a version, and the shares that it has of others."""
+    connection.execute(delete(aliases).where(aliases.c.model == model, aliases.c.number == number))
+    for alias in aliases_of(connection, model):
+        others = [each for each in alias.shares if each.number != number]
+        if len(others) < len(alias.shares):
+            move_alias(connection, model, alias.name, alias.number, now=now, shares=others)
+
+
+def _etag(moves: int, updated: float) -> str:
+    # The time tells an alias from a later one of the same name whose moves are counted anew.
+    return f"{moves:x}-{int(updated * 1e6):x}"

@@ -1,0 +1,103 @@
+"""An alias that gives other versions a share of its calls: which version answers which call."""
+
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from math import fsum, log
+from secrets import token_hex
+
+from headstart_server.errors import InvalidField
+from headstart_server.models.version import VersionShare
+
+#: Versions beside the one that an alias names.
+MAX_SHARES = 10
+#: By how much shares may sum to more than 1, for 0.1 is no binary number; what is less is none.
+_ROUNDING = 1e-9
+
+
+class Choice:
+    """Which versions answer one call: with the same key and shares always the same ones.
+
+    Args:
+        key: gives the caller's key; empty where chance decides, once for all targets of the call. Asked only
+            if there is something to choose.
+    """
+
+    __slots__ = ("_ask", "_key", "made")
+
+    def __init__(self, key: Callable[[], str] = str) -> None:
+        self._ask = key
+        self._key = ""
+        #: Model and number of each version that was chosen.
+        self.made: set[tuple[str, int]] = set()
+
+    def of(self, model: str, named: int, shares: Sequence[VersionShare]) -> int:
+        """Choose the version that answers for an alias.
+
+        Args:
+            model: the model.
+            named: number of the version that the alias names.
+            shares: those that others have.
+        """
+        if not self._key:
+            self._key = self._ask() or token_hex(16)
+        number = chosen(self._key, model, named, shares)
+        self.made.add((model, number))
+        return number
+
+
+def chosen(key: str, model: str, named: int, shares: Sequence[VersionShare]) -> int:
+    """The number of the version that answers the calls of a key.
+
+    Weighted rendezvous hashing (Thaler and Ravishankar 1998; with logarithms Schindelhauer and Schomaker
+    2005): a hash of each version and the key is a time that is the shorter the larger its share, and the
+    first one answers. So a version whose share grows keeps the keys it had, and each version is tried out on
+    other keys.
+    """
+    rest = 1 - fsum(each.share for each in shares)
+    weights = {each.number: each.share for each in shares}
+    if rest > _ROUNDING:
+        weights[named] = rest
+    return min(weights, key=lambda number: (-log(_uniform(key, model, number)) / weights[number], number))
+
+
+def check_shares(named: int | None, shares: Sequence[VersionShare]) -> None:
+    """Check what an alias shall give others.
+
+    Args:
+        named: number of the version that the alias shall name; None where it shall be removed.
+        shares: those that others shall have.
+
+    Raises:
+        InvalidField: names what is not in its range.
+    """
+    if shares and named is None:
+        raise InvalidField(
+            "Expected shares only with the version that the alias shall name. Received: no version.",
+            field="shares",
+        )
+    if len(shares) > MAX_SHARES:
+        raise InvalidField(f"Expected at most {MAX_SHARES} shares. Received: {len(shares)}.", field="shares")
+    seen = {named}
+    for place, each in enumerate(shares):
+        if each.number in seen:
+            raise InvalidField(
+                "Expected shares for other versions than the alias names, each once. "
+                f"Received: version {each.number} again.",
+                field=f"shares[{place}].version",
+            )
+        seen.add(each.number)
+        # Written so that NaN fails.
+        if not 0 < each.share <= 1:
+            raise InvalidField(
+                f"Expected a share above 0 and at most 1. Received: {each.share}.",
+                field=f"shares[{place}].share",
+            )
+    total = fsum(each.share for each in shares)
+    if total > 1 + _ROUNDING:
+        raise InvalidField(f"Expected shares that sum to at most 1. Received: {total:g}.", field="shares")
+
+
+def _uniform(key: str, model: str, number: int) -> float:
+    """A number above 0 and at most 1 that looks like chance."""
+    digest = blake2b(f"{model}\0{number}\0{key}".encode(), digest_size=8).digest()
+    return (int.from_bytes(digest) + 1) / 2**64

@@ -1,0 +1,179 @@
+"""How far a version's answers have moved from those that it was evaluated by."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from headstart_server.errors import ArtifactDamaged
+from headstart_server.learning.evaluation import Evaluation
+from headstart_server.learning.head import Float32, Head
+from headstart_server.learning.outcome import Outcome
+from headstart_server.learning.rows import Float64
+from headstart_server.learning.stability import stability_index
+from headstart_server.learning.task import Task
+from headstart_server.models.registry import Registry
+from headstart_server.models.resident import ResidentVersion
+from headstart_server.models.version import Selector
+from headstart_server.prediction.told import told_classes
+
+log = structlog.get_logger(__name__)
+
+#: Kinds of answers that are told apart; the rarest are one kind together.
+MAX_KINDS = 20
+#: Answers of a kind that are expected, so that it is one of its own.
+FEWEST_OF_KIND = 5
+#: Answers that a version must have been evaluated by.
+FEWEST_EXPECTED = 20
+#: Numbers of an evaluation for each range that they are told apart by.
+NUMBERS_OF_RANGE = 10
+MAX_RANGES = 10
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ExpectedAnswers:
+    """What a version told about the examples that its head was not fitted on.
+
+    Attributes:
+        counts: how many answers there were of each of K kinds, [K].
+        kinds: gives how many answers of each kind the outputs [n, C] of n inputs are, [n, K].
+        confidence: mean probability of the class that was told; None but for a single label.
+    """
+
+    counts: Float64
+    kinds: Callable[[Float32], Float64]
+    confidence: float | None
+
+
+class AnswerDrift:
+    """Follows the answers of a version.
+
+    Args:
+        expected: what it told before.
+        horizon: inputs after which an earlier one counts less and less.
+        fewest: inputs before which nothing is told; ten for each kind more than one, if that is more.
+    """
+
+    def __init__(self, expected: ExpectedAnswers, *, horizon: int, fewest: int) -> None:
+        self._expected = expected
+        self._horizon = horizon
+        self._fewest = max(fewest, 10 * (len(expected.counts) - 1))
+        self._mean: Float64 = np.zeros(len(expected.counts))
+        self._confidence = 0.0
+        self._count = 0
+
+    @property
+    def is_known(self) -> bool:
+        """Whether enough inputs have come."""
+        return self._count >= self._fewest
+
+    def add(self, outputs: Float32) -> None:
+        """Take in the outputs [n, C] of some inputs."""
+        sure = outputs.max(axis=1).astype(np.float64)
+        for kinds, probability in zip(self._expected.kinds(outputs), sure.tolist(), strict=True):
+            self._count += 1
+            step = 1 / min(self._count, self._horizon)
+            self._mean += (kinds - self._mean) * step
+            self._confidence += (probability - self._confidence) * step
+
+    @property
+    def shift(self) -> float:
+        """The population stability index of the answers."""
+        # An exponential mean over a horizon is known like one of twice as many.
+        known = min(self._count, 2 * self._horizon)
+        return stability_index(self._expected.counts, self._mean * known)
+
+    @property
+    def confidence_shift(self) -> float | None:
+        """By how much the mean probability of what is told has risen; None but for a single label."""
+        expected = self._expected.confidence
+        return None if expected is None else self._confidence - expected
+
+
+def expected_answers(registry: Registry, version: ResidentVersion) -> ExpectedAnswers | None:
+    """What is expected of a version; None if it was evaluated by too few answers, or is too old to tell.
+
+    Raises:
+        VersionNotFound: it was deleted meanwhile.
+        Away: database or bucket do not answer.
+    """
+    try:
+        selector = Selector(model=version.model, number=version.number)
+        stored, evaluation, _ = registry.evaluation(selector)
+        outcomes = registry.outcomes(stored)
+    except ArtifactDamaged as error:
+        log.warning("answers_not_followed", model=version.model, version=version.number, reason=error.message)
+        return None
+    return expected_of(version.head, outcomes, evaluation)
+
+
+def expected_of(
+    head: Head, outcomes: Sequence[Outcome | None], evaluation: Evaluation | None
+) -> ExpectedAnswers | None:
+    """What is expected of a head, from what was told about examples and how good that was."""
+    counted = [each for each in outcomes if each is not None and each.counted]
+    if len(counted) < FEWEST_EXPECTED:
+        return None
+    if head.task is Task.REGRESSION:
+        return _of_numbers(np.array([each.value for each in counted if each.value is not None]))
+    return _of_classes(head, counted, evaluation)
+
+
+def _of_numbers(values: Float64) -> ExpectedAnswers | None:
+    """Ranges that hold the same number of values each, as far as values differ."""
+    ranges = min(MAX_RANGES, len(values) // NUMBERS_OF_RANGE)
+    different = np.unique(values)
+    above = np.searchsorted(different, np.quantile(values, np.arange(1, ranges) / ranges))
+    above = np.unique(above[above > 0])
+    if not len(above):
+        return None
+    # Between two of them: what is kept of a number is rounded, and must not be another kind for that.
+    edges = (different[above - 1] + different[above]) / 2
+
+    def kinds(outputs: Float32) -> Float64:
+        return np.eye(len(edges) + 1)[np.searchsorted(edges, outputs[:, 0], side="right")]
+
+    counts = kinds(values[:, np.newaxis].astype(np.float32)).sum(axis=0)
+    return ExpectedAnswers(counts=counts, kinds=kinds, confidence=None)
+
+
+def _of_classes(
+    head: Head, outcomes: Sequence[Outcome], evaluation: Evaluation | None
+) -> ExpectedAnswers | None:
+    """Each class is a kind, and that none was told; the rarest are one together."""
+    places = {name: place for place, name in enumerate(head.class_names)}
+    counts = np.zeros(len(places) + 1)
+    for outcome in outcomes:
+        told = [places[name] for name in outcome.labels if name in places]
+        np.add.at(counts, told or [-1], 1)
+    if head.task is Task.SINGLE_LABEL:
+        counts = counts[:-1]
+    groups = _grouped(counts)
+    width = int(groups.max()) + 1
+    if width == 1:
+        return None
+    of_group = np.eye(width)[groups]
+
+    def kinds(outputs: Float32) -> Float64:
+        told = told_classes(head, outputs)
+        if head.task is Task.MULTI_LABEL:
+            told = np.column_stack([told, ~told.any(axis=1)])
+        kinds: Float64 = told @ of_group
+        return kinds
+
+    confidence = None
+    if head.task is Task.SINGLE_LABEL and evaluation is not None and evaluation.reliability:
+        bins = evaluation.reliability
+        confidence = sum(each.count * each.confidence for each in bins) / sum(each.count for each in bins)
+    return ExpectedAnswers(counts=counts @ of_group, kinds=kinds, confidence=confidence)
+
+
+def _grouped(counts: Float64) -> NDArray[np.intp]:
+    """The group of each kind: one of its own for the frequent ones, the last for all others."""
+    order = np.argsort(-counts, kind="stable")
+    own = [place for place in order[: MAX_KINDS - 1] if counts[place] >= FEWEST_OF_KIND]
+    groups = np.full(len(counts), len(own), np.intp)
+    groups[own] = np.arange(len(own))
+    return groups

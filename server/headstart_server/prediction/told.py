@@ -1,0 +1,49 @@
+"""What heads tell of inputs, from their outputs."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart_server.learning.head import Float32, Head
+from headstart_server.learning.task import Task
+
+
+def told_classes(head: Head, outputs: Float32) -> NDArray[np.bool_]:
+    """Whether a head tells each class of n inputs, [n, C]: of a single label the likeliest one."""
+    if head.task is Task.MULTI_LABEL:
+        reached: NDArray[np.bool_] = outputs >= head.thresholds
+        return reached
+    told = np.zeros(outputs.shape, np.bool_)
+    told[np.arange(len(outputs)), outputs.argmax(axis=1)] = True
+    return told
+
+
+def agreement(head: Head, outputs: Float32, other: Head, others: Float32) -> NDArray[np.bool_] | None:
+    """Whether another head of the same task tells the same of n inputs, [n].
+
+    The same classes; of numbers one that lies within the interval of 90 % around the first head's.
+
+    Args:
+        head: the first head.
+        outputs: its own, [n, C].
+        other: the other head; it may know other classes.
+        others: that one's outputs, [n, C of it].
+
+    Returns:
+        None if the first head has no interval around its numbers.
+    """
+    if head.task is Task.REGRESSION:
+        if head.interval is None:
+            return None
+        apart = others[:, 0] - outputs[:, 0]
+        low, high = head.interval
+        within: NDArray[np.bool_] = (apart >= low) & (apart <= high)
+        return within
+    first, second = _names(head, outputs), _names(other, others)
+    return np.array([one == two for one, two in zip(first, second, strict=True)], np.bool_)
+
+
+def _names(head: Head, outputs: Float32) -> list[frozenset[str]]:
+    return [
+        frozenset(head.class_names[place] for place in np.flatnonzero(flags).tolist())
+        for flags in told_classes(head, outputs)
+    ]
