@@ -42,7 +42,7 @@ test: $(VENV)/.stamp-dev ## Run all tests.
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 .PHONY: test-thorough
-test-thorough: ARGS += -m ''
+test-thorough: override ARGS += -m ''
 test-thorough: test ## Run them with every network, backend and form, for some minutes more.
 
 .PHONY: chaos
