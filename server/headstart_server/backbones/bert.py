@@ -74,9 +74,9 @@ def build(shape: BertShape, state: Mapping[str, NDArray[np.generic]]) -> Any:
     ids = keras.Input((None,), dtype="int32")
     real = keras.ops.not_equal(ids, shape.pad_id)
     x = network.embedding(ids)
-    # 0 or `_MASKED`, exactly. As a choice of two constants tf2onnx would leave them out of an ONNX file.
-    padding = keras.ops.cast(keras.ops.equal(ids, shape.pad_id), x.dtype)
-    lowered = keras.ops.expand_dims(keras.ops.multiply(padding, _MASKED), (1, 2))
+    lowered = keras.ops.expand_dims(
+        keras.ops.where(real, keras.ops.cast(0.0, x.dtype), keras.ops.cast(_MASKED, x.dtype)), (1, 2)
+    )
     pooled = {}
     for layer in range(1, shape.layers + 1):
         x = network.layer(x, lowered, layer - 1)
