@@ -7,6 +7,9 @@ what differs between the forms is also who asks: `Client`, `AsyncClient` and the
 import asyncio
 import json
 import re
+import subprocess
+import urllib.error
+import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -40,7 +43,7 @@ Run = Callable[[Path, np.ndarray], np.ndarray]
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     data = tmp_path_factory.mktemp("export") / "data"
     # A processor that multiplies bfloat16 would else serve in it.
-    with running(data, "--precision", "float32") as server:
+    with running(data, "--precision", "float32", "--http-port", "0") as server:
         server.event("serving")
         with Api.connect(server.target) as api:
             api.published(digits((0, 1, 7), 8), model=MODEL, alias="stable")
@@ -246,6 +249,28 @@ def test_an_export_is_kept_for_the_next_who_asks(client: Client, tmp_path: Path)
     second = client.export(MODEL, version=1, form="openvino", path=tmp_path / "second")
     for one, other in zip(first.files, second.files, strict=True):
         assert one.read_bytes() == other.read_bytes()
+
+
+def test_over_http_one_file_comes_as_it_is_and_several_as_a_tar(
+    server: ServerProcess, client: Client, tmp_path: Path
+) -> None:
+    url = f"http://{server.event('http')}/v1/models/{MODEL}"
+    # Kept from the tests above, so that no process runs.
+    file = client.export(MODEL, form="onnx", path=tmp_path / "digits.onnx").path
+    with urllib.request.urlopen(f"{url}/export?form=onnx", timeout=TIMEOUT) as answer:
+        assert answer.headers["content-disposition"] == 'attachment; filename="digits-1.onnx"'
+        assert answer.read() == file.read_bytes()
+    folder = client.export(MODEL, form="savedmodel", path=tmp_path / "digits").path
+    with urllib.request.urlopen(f"{url}/aliases/stable/export?form=savedmodel", timeout=TIMEOUT) as answer:
+        (tmp_path / "http").mkdir()
+        subprocess.run(["tar", "-x", "-C", tmp_path / "http"], input=answer.read(), check=True)
+    assert contents(tmp_path / "http") == contents(folder)
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(f"{url}/export?form=caffe", timeout=TIMEOUT)
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_an_export_ends_when_its_caller_leaves(server: ServerProcess) -> None:
