@@ -34,6 +34,7 @@ from headstart_server.prediction.answers import Answer, answer, views_of, work_o
 from headstart_server.prediction.asked import Asked, SaliencyAsked
 from headstart_server.prediction.onlooker import Onlooker
 from headstart_server.prediction.saliency import Saliency, class_index, saliency_of
+from headstart_server.prediction.statistics import Statistics
 
 #: Multiplications of a head above which it runs in a thread instead of holding up the event loop.
 HEAD_WORK_IN_LOOP = 20_000_000
@@ -104,6 +105,7 @@ class Predictor:
         max_inputs: most inputs of one call.
         clock: seconds that only go up; the embedders'.
         onlooker: looks at some of the answers afterwards; None for nobody.
+        statistics: counts calls by version.
     """
 
     def __init__(
@@ -115,7 +117,9 @@ class Predictor:
         max_inputs: int,
         clock: Callable[[], float] = time.monotonic,
         onlooker: Onlooker | None = None,
+        statistics: Statistics | None = None,
     ) -> None:
+        self.statistics = statistics or Statistics()
         self._onlooker = onlooker
         self._registry = registry
         self._engine = engine
@@ -151,6 +155,26 @@ class Predictor:
             )
         asked.check(len(contents))
         versions = [await self._resolve(selector, asked.files) for selector in selectors]
+        # Each once, whatever it is asked for twice.
+        counted = dict.fromkeys((version.model, version.number) for version in versions)
+        try:
+            predicted = await self._predicted(versions, contents, asked, deadline, started)
+        except (Exception, asyncio.CancelledError):
+            for model, number in counted:
+                self.statistics.failed(model, number, self._clock() - started)
+            raise
+        for model, number in counted:
+            self.statistics.answered(model, number, len(contents), predicted.times)
+        return predicted
+
+    async def _predicted(
+        self,
+        versions: Sequence[ResidentVersion],
+        contents: Sequence[Content],
+        asked: Asked,
+        deadline: float | None,
+        started: float,
+    ) -> Predicted:
         embedders = {version.backbone: embedder_of(version, self._engine) for version in versions}
         if asked.saliency is not None:
             _check_saliency(asked.saliency, versions[0], embedders[versions[0].backbone])
@@ -247,7 +271,7 @@ class Predictor:
 
     async def _resolve(self, selector: Selector, files: Collection[str]) -> ResidentVersion:
         try:
-            number = await self._number(selector)
+            number = await self.number(selector)
         except ModelNotFound:
             if await asyncio.to_thread(self._is_under_way, selector.model):
                 raise no_version_yet(selector.model) from None
@@ -259,7 +283,12 @@ class Predictor:
             version = await asyncio.to_thread(self._registry.with_evidence, version, files)
         return version
 
-    async def _number(self, selector: Selector) -> int:
+    async def number(self, selector: Selector) -> int:
+        """The number of the version that is meant.
+
+        Raises:
+            ModelNotFound, AliasNotFound or VersionNotFound: there is none.
+        """
         try:
             return self._registry.resolve(selector)
         except (ModelNotFound, AliasNotFound, VersionNotFound):
