@@ -186,7 +186,8 @@ def check_statistics(before: Any, after: Any, model: Any, all: Any) -> None:
     stages = ("queue", "compute_input", "compute_infer", "compute_output")
     calls = {name: more[f"{name} calls"] for name in ("success", "fail", *stages)}
     assert calls == dict.fromkeys(calls, 1)
-    assert more["success ns"] >= sum(more[f"{name} ns"] for name in stages if name != "queue") > 0
+    # Stages of several inputs overlap: each is of its longest.
+    assert more["success ns"] >= max(more[f"{name} ns"] for name in stages) > 0
     assert more["fail ns"] > 0
     assert int(last["last_inference"]) > 1.7e12
     assert [each["version"] for each in model] == ["1", "2"]
