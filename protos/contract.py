@@ -1,19 +1,29 @@
 """Turns the protos beside this file into Python stubs, and checks both.
 
-``generate`` writes the stubs into the client, and those of other servers' protocols into the server,
-``compare`` tells whether the committed ones are what the protos give, ``lint`` and ``breaking`` run buf. A
-command that finds a promise broken says so and ends with status 1.
+``generate`` writes the stubs into the client, and those of other servers' protocols into the server, with
+the comments of the protos, which the OpenAPI document tells; ``compare`` tells whether the committed ones are
+what the protos give, ``lint`` and ``breaking`` run buf. A command that finds a promise broken says so and
+ends with status 1.
 """
 
 import argparse
+import json
+import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 
 from google import rpc
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    EnumDescriptorProto,
+    FileDescriptorProto,
+    FileDescriptorSet,
+    ServiceDescriptorProto,
+)
 from grpc_tools import protoc
 
 PROTOS = Path(__file__).resolve().parent
@@ -23,6 +33,8 @@ PACKAGE = Path("headstart/v1")
 #: Protocols of other servers: their names are not ours to choose, so buf does not look at them.
 DIALECTS = Path("dialects")
 ROOM = ROOT / "server" / "headstart_server" / "rpc"
+#: The comments of the protos, by the full names of what they are about: stubs have none at run time.
+COMMENTS = Path("http/comments.json")
 
 #: Where the imports of the protos live: google/protobuf/*.proto and google/rpc/*.proto.
 INCLUDES = (str(files("grpc_tools") / "_proto"), str(Path(next(iter(rpc.__path__))).parents[1]))
@@ -61,6 +73,7 @@ def generate(target: Path, room: Path) -> None:
     # Only files that declare services: the others would give modules that hold nothing.
     services = [proto for proto in protos if proto.endswith("_service.proto")]
     _protoc(PROTOS, services, f"--grpc_python_out={target}")
+    _generate_comments(room)
 
 
 def compare() -> None:
@@ -72,8 +85,8 @@ def compare() -> None:
     differing = sorted(name for name in expected | found if expected.get(name) != found.get(name))
     if differing:
         raise ContractError(
-            f"Expected client/{PACKAGE} and {ROOM.relative_to(ROOT)}/{DIALECTS} to hold what the protos "
-            "give. "
+            f"Expected client/{PACKAGE} and {DIALECTS} and {COMMENTS} of {ROOM.relative_to(ROOT)} to hold "
+            "what the protos give. "
             f"Received other content, or none, in: {', '.join(differing)}. "
             "Run `make protos` and commit the result."
         )
@@ -109,7 +122,8 @@ def _protos(root: Path) -> list[str]:
 
 def _stubs(root: Path, room: Path) -> dict[str, bytes]:
     folders = (root / PACKAGE, room / DIALECTS)
-    return {path.name: path.read_bytes() for folder in folders for path in folder.glob("*_pb2*.py*")}
+    stubs = [path for folder in folders for path in folder.glob("*_pb2*.py*")]
+    return {path.name: path.read_bytes() for path in (*stubs, room / COMMENTS) if path.exists()}
 
 
 def _generate_dialects(room: Path) -> None:
@@ -124,6 +138,55 @@ def _generate_dialects(room: Path) -> None:
             "from headstart_server.rpc.dialects.pool import POOL as _POOL\n",
         )
         stub.write_text(text.replace("_descriptor_pool.Default()", "_POOL"))
+
+
+def _generate_comments(room: Path) -> None:
+    """Writes the comment before each service, method, message, field, enum and value."""
+    with tempfile.TemporaryDirectory() as folder:
+        image = FileDescriptorSet.FromString(_image(PROTOS, Path(folder) / "now.binpb").read_bytes())
+    ours = {str(PACKAGE / path.name) for path in (PROTOS / PACKAGE).glob("*.proto")}
+    comments: dict[str, str] = {}
+    for file in image.file:
+        if file.name in ours:
+            names = {path: f"{file.package}.{name}" for path, name in _names(file)}
+            for location in file.source_code_info.location:
+                name = names.get(tuple(location.path))
+                if name and location.leading_comments:
+                    comments[name] = _unwrapped(location.leading_comments)
+    (room / COMMENTS).parent.mkdir(exist_ok=True)
+    text = json.dumps(comments, indent=1, ensure_ascii=False, sort_keys=True)
+    (room / COMMENTS).write_text(f"{text}\n", encoding="utf-8")
+
+
+def _unwrapped(comment: str) -> str:
+    """A comment with its paragraphs in a line each."""
+    paragraphs = re.split(r"\n\s*\n", comment)
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
+def _names(file: FileDescriptorProto) -> Iterator[tuple[tuple[int, ...], str]]:
+    """The path of each part of a file, by the numbers of descriptor.proto's fields, and its name."""
+    numbers = {field.name: field.number for field in file.DESCRIPTOR.fields}
+    for place, message in enumerate(file.message_type):
+        yield from _names_in(message, (numbers["message_type"], place), "")
+    for place, enum in enumerate(file.enum_type):
+        yield from _names_in(enum, (numbers["enum_type"], place), "")
+    for place, service in enumerate(file.service):
+        yield from _names_in(service, (numbers["service"], place), "")
+
+
+def _names_in(
+    part: DescriptorProto | EnumDescriptorProto | ServiceDescriptorProto, path: tuple[int, ...], around: str
+) -> Iterator[tuple[tuple[int, ...], str]]:
+    name = f"{around}{part.name}"
+    yield path, name
+    numbers = {field.name: field.number for field in part.DESCRIPTOR.fields}
+    for kind in ("field", "value", "method"):
+        for place, member in enumerate(getattr(part, kind, ())):
+            yield (*path, numbers[kind], place), f"{name}.{member.name}"
+    for kind in ("nested_type", "enum_type"):
+        for place, inner in enumerate(getattr(part, kind, ())):
+            yield from _names_in(inner, (*path, numbers[kind], place), f"{name}.")
 
 
 def _protoc(root: Path, protos: Sequence[str], *outputs: str) -> None:

@@ -656,6 +656,15 @@ def health(
         Path | None, typer.Option(envvar=_env("cert"), help="Certificate chain to show (PEM), with --key.")
     ] = None,
     key: Annotated[Path | None, typer.Option(envvar=_env("key"), help="Its private key (PEM).")] = None,
+    tls_name: Annotated[
+        str | None,
+        typer.Option(
+            envvar=_env("tls_name"), help="A name that its certificate has, if that is not its address's."
+        ),
+    ] = None,
+    service: Annotated[
+        str, typer.Option(help="The full name of a service. Default: the server itself.")
+    ] = "",
 ) -> None:
     """Ask a server whether it is serving; exits with 0 if it is, else with 1."""
     if (cert is None) != (key is None) or (cert is not None and ca is None):
@@ -671,12 +680,13 @@ def health(
             grpc.ssl_channel_credentials(
                 ca.read_bytes(), key.read_bytes() if key else None, cert.read_bytes() if cert else None
             ),
+            [("grpc.ssl_target_name_override", tls_name)] if tls_name else [],
         )
     )
     with channel:
         try:
             stub: Any = health_pb2_grpc.HealthStub(channel)
-            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=timeout)
+            answer = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=timeout)
         except grpc.RpcError as error:
             typer.echo(f"{target}: {error.code().name}: {error.details()}", err=True)
             raise typer.Exit(1) from None

@@ -13,6 +13,7 @@ from tensorflow_serving.apis import (
     classification_pb2,
     get_model_metadata_pb2,
     get_model_status_pb2,
+    inference_pb2,
     model_management_pb2,
     model_service_pb2_grpc,
     predict_pb2,
@@ -67,7 +68,19 @@ def error_of(call):
     return None
 
 
+def several(*tasks):
+    request = with_examples(inference_pb2.MultiInferenceRequest())
+    for method, spec in tasks:
+        named(request.tasks.add(method_name=f"tensorflow/serving/{method}"), **spec)
+    return stub.MultiInference(request, timeout=30)
+
+
+def classes_of(result):
+    return [[[each.label, each.score] for each in classes.classes] for classes in result.classifications]
+
+
 images = tf.make_tensor_proto(pictures)
+both = several(("classify", {}), ("classify", {"label": alias}))
 classified = stub.Classify(with_examples(named(classification_pb2.ClassificationRequest())), timeout=30)
 request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
 metadata = stub.GetModelMetadata(named(request), timeout=30)
@@ -83,9 +96,10 @@ print(
             "numbered": told(predict(images, version=1)),
             "labelled": told(predict(images, label=alias)),
             "filtered": sorted(predict(images, outputs=["label"]).outputs),
-            "classified": [
-                [[each.label, each.score] for each in classes.classes]
-                for classes in classified.result.classifications
+            "classified": classes_of(classified.result),
+            "both": [
+                [each.model_spec.version.value, classes_of(each.classification_result)]
+                for each in both.results
             ],
             "inputs": {name: tf.dtypes.as_dtype(info.dtype).name for name, info in default.inputs.items()},
             "outputs": {
@@ -103,6 +117,9 @@ print(
                 "regress": error_of(
                     lambda: stub.Regress(with_examples(named(regression_pb2.RegressionRequest())))
                 ),
+                "regress among several": error_of(lambda: several(("classify", {}), ("regress", {}))),
+                "other method": error_of(lambda: several(("predict", {}))),
+                "no task": error_of(several),
                 "reload": error_of(
                     lambda: models.HandleReloadConfigRequest(model_management_pb2.ReloadConfigRequest())
                 ),

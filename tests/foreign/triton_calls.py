@@ -1,6 +1,6 @@
 """Every call of `tritonclient` that Headstart answers; prints what came back as JSON.
 
-Arguments: the server's address, a model, an alias of it, and files of pictures.
+Arguments: the server's address, a model, an alias of it, a model of six features, and files of pictures.
 """
 
 import json
@@ -8,11 +8,12 @@ import queue
 import sys
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
-target, model, alias, *files = sys.argv[1:]
+target, model, alias, features, *files = sys.argv[1:]
 client = triton.InferenceServerClient(target)
 pictures = np.array([[Path(name).read_bytes()] for name in files], dtype=np.object_)
 
@@ -31,10 +32,27 @@ def error_of(call):
     return None
 
 
+def in_shared_memory(made):
+    made.set_shared_memory("corner", 16)
+    return made
+
+
+def statistics(*asked):
+    return client.get_inference_statistics(*asked, as_json=True)["model_stats"]
+
+
 images = tensor("input", pictures, "BYTES")
+before = statistics(f"{model}@{alias}")
 answer = client.infer(model, [images], request_id="seven", client_timeout=30)
 wanted = [triton.InferRequestedOutput("label"), triton.InferRequestedOutput("probabilities", class_count=2)]
 chosen = client.infer(f"{model}@{alias}", [images], outputs=wanted, timeout=20_000_000)
+# Exact in bfloat16.
+rows = np.arange(12, dtype=np.float32).reshape(2, 6)
+halves = client.infer(features, [tensor("input", rows.astype(ml_dtypes.bfloat16), "BF16")])
+whole = client.infer(features, [tensor("input", rows, "FP32")])
+undecodable = tensor("input", np.array([b"no picture"], dtype=np.object_), "BYTES")
+error_of(lambda: client.infer(f"{model}@{alias}", [undecodable]))
+after = statistics(model, "1")
 answers = queue.Queue()
 with triton.InferenceServerClient(target) as streaming:
     streaming.start_stream(lambda result, error: answers.put((result, error)))
@@ -70,6 +88,15 @@ print(
                 "outputs": [output.name for output in chosen.get_response().outputs],
                 "classes": [[each.decode() for each in row] for row in chosen.as_numpy("probabilities")],
             },
+            "bfloat16": [halves.as_numpy("value").tolist(), whole.as_numpy("value").tolist()],
+            "statistics": {
+                "before": before,
+                "after": after,
+                "model": statistics(model),
+                "all": statistics(),
+            },
+            "regions": client.get_system_shared_memory_status(as_json=True),
+            "unregistered": client.unregister_system_shared_memory(),
             "streamed": [
                 [result.get_response().id, [each.decode() for each in result.as_numpy("label")]]
                 if error is None
@@ -87,11 +114,20 @@ print(
                 "datatype": error_of(
                     lambda: client.infer(model, [tensor("input", np.ones((1, 3), np.float32), "FP32")])
                 ),
-                "bytes": error_of(
+                "bytes": error_of(lambda: client.infer(model, [undecodable])),
+                "input in shared memory": error_of(
+                    lambda: client.infer(model, [in_shared_memory(tensor("input", pictures, "BYTES"))])
+                ),
+                "output in shared memory": error_of(
                     lambda: client.infer(
-                        model, [tensor("input", np.array([b"no picture"], dtype=np.object_), "BYTES")]
+                        model, [images], outputs=[in_shared_memory(triton.InferRequestedOutput("label"))]
                     )
                 ),
+                "region": error_of(lambda: client.register_system_shared_memory("corner", "/corner", 16)),
+                "cuda region": error_of(
+                    lambda: client.register_cuda_shared_memory("corner", b"aGFuZGxl", 0, 16)
+                ),
+                "statistics": error_of(lambda: statistics("nobody")),
                 "unload": error_of(lambda: client.unload_model(model)),
             },
         }

@@ -17,11 +17,14 @@ def shake(backbone: Any) -> None:
         weight.assign(weight.numpy() + np.abs(rng.normal(0, 0.1, weight.shape)))
 
 
-def pictures_of_keras_hub(samples: Samples, hub: Any) -> None:
+_SHAPE = {"image_shape": (SIDE, SIDE, 3), "num_layers": 2, "num_heads": 2, "hidden_dim": 16}
+_SCALED = {"image_size": (SIDE, SIDE), "scale": [1 / 127.5] * 3, "offset": [-1.0, -0.5, 0.0]}
+
+
+def small_pictures(hub: Any) -> dict[str, tuple[Any, Any]]:
+    """Backbones of pictures with what scales their pixels, ``vit`` and ``resnet``."""
     models, layers = hub.models, hub.layers
-    shape = {"image_shape": (SIDE, SIDE, 3), "num_layers": 2, "num_heads": 2, "hidden_dim": 16}
-    scaled = {"image_size": (SIDE, SIDE), "scale": [1 / 127.5] * 3, "offset": [-1.0, -0.5, 0.0]}
-    vit = models.ViTBackbone(patch_size=8, mlp_dim=32, **shape)
+    vit = models.ViTBackbone(patch_size=8, mlp_dim=32, **_SHAPE)
     resnet = models.ResNetBackbone(
         input_conv_filters=[64],
         input_conv_kernel_sizes=[7],
@@ -30,6 +33,15 @@ def pictures_of_keras_hub(samples: Samples, hub: Any) -> None:
         stackwise_num_strides=[1, 2],
         block_type="basic_block",
     )
+    return {
+        "vit": (vit, layers.ViTImageConverter(**_SCALED)),
+        "resnet": (resnet, layers.ResNetImageConverter(**_SCALED)),
+    }
+
+
+def pictures_of_keras_hub(samples: Samples, hub: Any) -> None:
+    models, layers = hub.models, hub.layers
+    shape, scaled = _SHAPE, _SCALED
     dino = models.DINOV2Backbone(
         patch_size=8, intermediate_dim=32, **shape, position_embedding_shape=(SIDE * 2, SIDE * 2)
     )
@@ -47,8 +59,7 @@ def pictures_of_keras_hub(samples: Samples, hub: Any) -> None:
         {**words, "embedding_dim": 16, "projection_dim": 16},
     )
     made = {
-        "vit": (vit, layers.ViTImageConverter(**scaled)),
-        "resnet": (resnet, layers.ResNetImageConverter(**scaled)),
+        **small_pictures(hub),
         "dino": (dino, layers.DINOV2ImageConverter(**scaled)),
         "clip": (clip, layers.CLIPImageConverter(**scaled)),
         "siglip": (siglip, layers.SigLIPImageConverter(**scaled)),

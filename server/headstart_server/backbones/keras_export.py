@@ -55,11 +55,13 @@ def write_keras(model: Any, form: ExportForm, facts: Mapping[str, Any], folder: 
 
     Raises:
         ImportError: a package that the form needs is not installed.
-        ValueError: the network has an operation that the form has not.
+        ValueError: the network has an operation that the form has not, or a layer that Keras does not load
+            again.
     """
     path = folder / NETWORK_FILES[form]
     if form is ExportForm.KERAS:
         model.save(path)
+        _check_loads(path)
         _add_entry(path, facts)
     elif form is ExportForm.SAVED_MODEL:
         model.export(str(folder), format="tf_saved_model", verbose=False)
@@ -70,6 +72,17 @@ def write_keras(model: Any, form: ExportForm, facts: Mapping[str, Any], folder: 
     else:
         model.export(str(path), format="litert", verbose=False)
         _add_entry(path, facts)
+
+
+def _check_loads(path: Path) -> None:
+    """Load what was written: some layers of other libraries write down what they do not take."""
+    try:
+        load_keras().models.load_model(path, safe_mode=True)
+    except Exception as error:  # layers fail with any
+        # The reason comes last, after all configurations.
+        raise ValueError(
+            f"Expected layers that Keras loads again. Received: {str(error).strip()[-300:]}"
+        ) from error
 
 
 def _views(network: Network, request: ExportRequest, name: str) -> tuple[Any, Mapping[str, Any]]:

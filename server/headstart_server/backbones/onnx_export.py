@@ -7,7 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+import onnx.numpy_helper
+from numpy.typing import NDArray
 
 
 def write_onnx(model: Any, facts: Mapping[str, Any], path: Path) -> None:
@@ -17,9 +20,10 @@ def write_onnx(model: Any, facts: Mapping[str, Any], path: Path) -> None:
         ImportError: the package tf2onnx is not installed.
         ValueError: the network has an operation that ONNX has not.
     """
-    with _gelu_by_erf():
+    with _gelu_by_erf(), _captured_constants() as constants:
         model.export(str(path), format="onnx", verbose=False)
     written = onnx.load(path)
+    _put(constants, written.graph)
     _check(written, inputs=len(model.inputs))
     written.producer_name = "headstart"
     for name, value in facts.items():
@@ -39,6 +43,44 @@ def _check(written: Any, *, inputs: int) -> None:
         received = f"a graph with the loose ends {[one.name for one in written.graph.input][inputs:]}"
     if received:
         raise ValueError(f"Expected operations that ONNX has. Received: {received}.")
+
+
+def _put(constants: Mapping[str, NDArray[np.generic]], graph: Any) -> None:
+    """Give the inputs of a graph that are constants their values."""
+    loose = [one for one in graph.input if one.name in constants]
+    for one in loose:
+        graph.input.remove(one)
+        graph.initializer.append(onnx.numpy_helper.from_array(constants[one.name], one.name))
+
+
+@contextmanager
+def _captured_constants() -> Iterator[dict[str, NDArray[np.generic]]]:
+    """Constants of the network that tf2onnx makes inputs of the graph, by their names there, once written.
+
+    Keras computes what hangs on no input, such as the two values of a mask, before there is a graph.
+    TensorFlow gives them to the graph as it gives the weights, and tf2onnx makes constants of weights only.
+    """
+    import tensorflow as tf  # noqa: PLC0415 - Keras has imported it by now
+    from tf2onnx import convert  # noqa: PLC0415 - an extra
+
+    own = convert.from_function
+    found: dict[str, NDArray[np.generic]] = {}
+
+    def from_function(function: Any, input_signature: Any = None, **settings: Any) -> Any:
+        # Traced once: tf2onnx gets the same.
+        traced = function.get_concrete_function(*input_signature)
+        values = traced.captured_inputs
+        places = traced.inputs[len(traced.inputs) - len(values) :]
+        for place, value in zip(places, values, strict=True):
+            if value.dtype != tf.resource:
+                found[place.name] = value.numpy()
+        return own(function, input_signature, **settings)
+
+    convert.from_function = from_function
+    try:
+        yield found
+    finally:
+        convert.from_function = own
 
 
 @contextmanager

@@ -35,6 +35,7 @@ from headstart_server.prediction.answers import Answer, answer, views_of, work_o
 from headstart_server.prediction.asked import Asked, SaliencyAsked
 from headstart_server.prediction.onlooker import Onlooker
 from headstart_server.prediction.saliency import Saliency, class_index, saliency_of
+from headstart_server.prediction.statistics import Statistics
 
 #: Multiplications of a head above which it runs in a thread instead of holding up the event loop.
 HEAD_WORK_IN_LOOP = 20_000_000
@@ -105,6 +106,7 @@ class Predictor:
         max_inputs: most inputs of one call.
         clock: seconds that only go up; the embedders'.
         onlooker: looks at some of the answers afterwards; None for nobody.
+        statistics: counts calls by version.
     """
 
     def __init__(
@@ -116,7 +118,9 @@ class Predictor:
         max_inputs: int,
         clock: Callable[[], float] = time.monotonic,
         onlooker: Onlooker | None = None,
+        statistics: Statistics | None = None,
     ) -> None:
+        self.statistics = statistics or Statistics()
         self._onlooker = onlooker
         self._registry = registry
         self._engine = engine
@@ -154,6 +158,26 @@ class Predictor:
             )
         asked.check(len(contents))
         versions = [await self._resolve(selector, asked.files, choice) for selector in selectors]
+        # Each once, whatever it is asked for twice.
+        counted = dict.fromkeys((version.model, version.number) for version in versions)
+        try:
+            predicted = await self._predicted(versions, contents, asked, deadline, started)
+        except (Exception, asyncio.CancelledError):
+            for model, number in counted:
+                self.statistics.failed(model, number, self._clock() - started)
+            raise
+        for model, number in counted:
+            self.statistics.answered(model, number, len(contents), predicted.times)
+        return predicted
+
+    async def _predicted(
+        self,
+        versions: Sequence[ResidentVersion],
+        contents: Sequence[Content],
+        asked: Asked,
+        deadline: float | None,
+        started: float,
+    ) -> Predicted:
         embedders = {version.backbone: embedder_of(version, self._engine) for version in versions}
         if asked.saliency is not None:
             _check_saliency(asked.saliency, versions[0], embedders[versions[0].backbone])
@@ -258,7 +282,7 @@ class Predictor:
         self, selector: Selector, files: Collection[str], choice: Choice | None
     ) -> ResidentVersion:
         try:
-            number = await self._number(selector, choice)
+            number = await self.number(selector, choice)
         except ModelNotFound:
             if await asyncio.to_thread(self._is_under_way, selector.model):
                 raise no_version_yet(selector.model) from None
@@ -270,7 +294,16 @@ class Predictor:
             version = await asyncio.to_thread(self._registry.with_evidence, version, files)
         return version
 
-    async def _number(self, selector: Selector, choice: Choice | None) -> int:
+    async def number(self, selector: Selector, choice: Choice | None = None) -> int:
+        """The number of the version that is meant.
+
+        Args:
+            selector: the version.
+            choice: as in `predict`.
+
+        Raises:
+            ModelNotFound, AliasNotFound or VersionNotFound: there is none.
+        """
         try:
             return self._registry.resolve(selector, choice)
         except (ModelNotFound, AliasNotFound, VersionNotFound):

@@ -41,6 +41,8 @@ _DIALECT_FIELDS = frozenset(
         "inference.ModelMetadataRequest.name",
         "inference.ModelMetadataResponse.name",
         "inference.ModelReadyRequest.name",
+        "inference.ModelStatistics.name",
+        "inference.ModelStatisticsRequest.name",
         "inference.RepositoryIndexResponse.ModelIndex.name",
         "inference.RepositoryModelLoadRequest.model_name",
         "inference.RepositoryModelLoadResponse.model_name",

@@ -93,9 +93,17 @@ RULES: Mapping[str, Rule] = {
     f"{_OIP}RepositoryIndex": Rule(on=Subject.LISTED, rights=_SOME),
     f"{_OIP}RepositoryModelLoad": Rule(on=Subject.MODEL, rights=_PREDICT),
     f"{_OIP}RepositoryModelUnload": Rule(on=Subject.MODEL, rights=_PREDICT),
+    f"{_OIP}ModelStatistics": Rule(on=Subject.MODEL, rights=_PREDICT, all_without_model=True),
+    # There is no shared memory: they say so.
+    **{
+        f"{_OIP}{kind}SharedMemory{what}": Rule(on=Subject.ANY, rights=_PREDICT)
+        for kind in ("System", "Cuda")
+        for what in ("Status", "Register", "Unregister")
+    },
     f"{_TFS}PredictionService/Predict": Rule(on=Subject.MODEL, rights=_PREDICT),
     f"{_TFS}PredictionService/Classify": Rule(on=Subject.MODEL, rights=_PREDICT),
     f"{_TFS}PredictionService/Regress": Rule(on=Subject.MODEL, rights=_PREDICT),
+    f"{_TFS}PredictionService/MultiInference": Rule(on=Subject.MODEL, rights=_PREDICT),
     f"{_TFS}PredictionService/GetModelMetadata": Rule(on=Subject.MODEL, rights=_PREDICT),
     f"{_TFS}ModelService/GetModelStatus": Rule(on=Subject.MODEL, rights=_PREDICT),
     f"{_TFS}ModelService/HandleReloadConfigRequest": Rule(on=Subject.ANY, rights=_ADMIN),

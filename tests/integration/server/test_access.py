@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
 import jwt
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from certificates import identity
 from headstart import Client, NotFound, PermissionDenied, TlsConfig, Unauthenticated
 from headstart_server.access.tokens import token_hash
+from headstart_server.rpc.dialects import open_inference_pb2 as oip
 from server_process import START_SECONDS, ServerProcess, eventually, running
 
 AUTHORITY = identity("authority")
@@ -120,6 +122,23 @@ def test_two_tenants_have_models_request_ids_and_jobs_of_the_same_names(place: P
             report = client.report("flowers").content.decode()
             assert "flowers" in report
             assert f"{name}/" not in report
+
+
+def test_statistics_of_no_model_are_of_the_tenants_own(place: Place) -> None:
+    credentials = grpc.ssl_channel_credentials(AUTHORITY.chain, CLIENT.private, CLIENT.chain)
+    with grpc.secure_channel(place.server.target, credentials) as channel:
+        call = channel.unary_unary(
+            "/inference.GRPCInferenceService/ModelStatistics",
+            request_serializer=oip.ModelStatisticsRequest.SerializeToString,
+            response_deserializer=oip.ModelStatisticsResponse.FromString,
+        )
+        for name in ("red", "blue"):
+            with place.client(name) as client:
+                client.predict(feature(2.5), model="flowers")
+            metadata = [("authorization", f"Bearer {name}")]
+            told = call(oip.ModelStatisticsRequest(), metadata=metadata, timeout=START_SECONDS).model_stats
+            assert [(each.name, each.version) for each in told] == [("flowers", "1")]
+            assert told[0].inference_count >= 1
 
 
 def test_what_is_another_tenants_is_told_like_what_is_not_there(place: Place) -> None:

@@ -37,6 +37,8 @@ pytestmark = pytest.mark.timeout(600)
 CALLS = Path(environment.__file__).parent
 DOCUMENT = Path(__file__).parents[3] / "docs" / "dialects.md"
 MODEL, ALIAS = "foreign", "stable"
+#: A model of six features, that gives their sum.
+SUMS = "sums"
 #: Unlike those learned from.
 ASKED = [(0, 40), (7, 41), (1, 42)]
 INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -47,6 +49,18 @@ def model(api: Api) -> str:
     """A model of two versions; the alias names the first."""
     api.published(digits((0, 1, 7), 4), model=MODEL, alias=ALIAS)
     return api.published(digits((0, 1, 7), 12), model=MODEL).spec.model
+
+
+@pytest.fixture(scope="module")
+def rows(api: Api) -> np.ndarray:
+    """What `SUMS` was fitted on, [40, 6]."""
+    rows = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
+    examples = [
+        input_pb2.Example(input=input_pb2.Input(tensor=tensors.encode(row)), value=float(row.sum()))
+        for row in rows
+    ]
+    api.published(examples, model=SUMS)
+    return rows
 
 
 @pytest.fixture(scope="module")
@@ -87,15 +101,21 @@ def same(told: Sequence[Any], expected: list[list[float]]) -> None:
 # The clients
 
 
+@pytest.mark.usefixtures("rows")
 def test_tritons_client_gets_our_answers(api: Api, server: ServerProcess, files: list[str], clients: str):
     program = str(CALLS / "triton_calls.py")
-    told = json.loads(ran(clients, program, server.target, MODEL, ALIAS, *files).splitlines()[-1])
+    told = json.loads(ran(clients, program, server.target, MODEL, ALIAS, SUMS, *files).splitlines()[-1])
     labels, probabilities = ours(api)
     of_alias, by_alias = ours(api, alias=ALIAS)
 
     assert (told["live"], told["ready"], told["model_ready"]) == (True, True, [True, True, False, False])
     assert told["server"]["name"] == "headstart"
-    assert told["server"]["extensions"] == ["classification", "model_repository", "model_configuration"]
+    assert told["server"]["extensions"] == [
+        "classification",
+        "model_repository",
+        "model_configuration",
+        "statistics",
+    ]
     assert told["model"]["versions"] == ["1", "2"]
     assert told["model"]["inputs"] == [{"name": "input", "datatype": "BYTES", "shape": ["-1", "1"]}]
     assert told["model"]["outputs"] == [
@@ -121,6 +141,11 @@ def test_tritons_client_gets_our_answers(api: Api, server: ServerProcess, files:
         [max(row) for row in by_alias], abs=1e-6
     )
 
+    halves, whole = told["bfloat16"]
+    assert halves == whole
+    assert (told["regions"], told["unregistered"]) == ({}, None)
+    check_statistics(**told["statistics"])
+
     streamed = told["streamed"]
     assert [each for each in streamed if each[0]] == [[str(n), labels] for n in range(40) if n != 20]
     assert "There is no model 'nobody'" in streamed[20][1]
@@ -133,8 +158,40 @@ def test_tritons_client_gets_our_answers(api: Api, server: ServerProcess, files:
         "datatype": "INVALID_ARGUMENT",
         "bytes": "INVALID_ARGUMENT",
         "unload": "UNIMPLEMENTED",
+        "input in shared memory": "INVALID_ARGUMENT",
+        "output in shared memory": "INVALID_ARGUMENT",
+        "region": "UNIMPLEMENTED",
+        "cuda region": "UNIMPLEMENTED",
+        "statistics": "NOT_FOUND",
     }
+    for name in ("input in shared memory", "output in shared memory", "region", "cuda region"):
+        assert "'corner' of shared memory" in told["errors"][name][1]
     assert "Input 0: Expected a JPEG, PNG" in told["errors"]["bytes"][1]
+
+
+def check_statistics(before: Any, after: Any, model: Any, all: Any) -> None:
+    """One call of three pictures that was answered, and one that was not, lie between."""
+
+    def numbers(told: Any) -> dict[str, int]:
+        parts = {name: int(told.get(name, 0)) for name in ("inference_count", "execution_count")}
+        stages = told["inference_stats"]
+        parts |= {f"{name} calls": int(each.get("count", 0)) for name, each in stages.items()}
+        return parts | {f"{name} ns": int(each.get("ns", 0)) for name, each in stages.items()}
+
+    ((first,), (last,)) = before, after
+    assert (last["name"], last["version"]) == (MODEL, "1")
+    was, now = numbers(first), numbers(last)
+    more = {name: now[name] - was.get(name, 0) for name in now}
+    assert (more["inference_count"], more["execution_count"]) == (3, 1)
+    stages = ("queue", "compute_input", "compute_infer", "compute_output")
+    calls = {name: more[f"{name} calls"] for name in ("success", "fail", *stages)}
+    assert calls == dict.fromkeys(calls, 1)
+    # Stages of several inputs overlap: each is of its longest.
+    assert more["success ns"] >= max(more[f"{name} ns"] for name in stages) > 0
+    assert more["fail ns"] > 0
+    assert int(last["last_inference"]) > 1.7e12
+    assert [each["version"] for each in model] == ["1", "2"]
+    assert {(MODEL, "1"), (MODEL, "2"), (SUMS, "1")} <= {(each["name"], each["version"]) for each in all}
 
 
 def test_kserves_client_gets_our_answers_typed_and_raw(
@@ -166,6 +223,11 @@ def test_tensorflow_servings_client_gets_our_answers(api: Api, server: ServerPro
     assert told["filtered"] == ["label"]
     assert [classes[0][0] for classes in told["classified"]] == newest[0]
     assert [classes[0][1] for classes in told["classified"]] == [max(row) for row in newest[1]]
+    assert [number for number, _ in told["both"]] == [2, 1]
+    assert told["both"][0][1] == told["classified"]
+    assert [classes[0] for classes in told["both"][1][1]] == [
+        [label, max(row)] for label, row in zip(*first, strict=True)
+    ]
     assert told["inputs"] == {"inputs": "string"}
     assert told["outputs"] == {"probabilities": ["float32", [-1, 3]], "label": ["string", [-1]]}
     assert told["methods"] == {
@@ -181,6 +243,9 @@ def test_tensorflow_servings_client_gets_our_answers(api: Api, server: ServerPro
         "dtype": "INVALID_ARGUMENT",
         "output": "INVALID_ARGUMENT",
         "regress": "INVALID_ARGUMENT",
+        "regress among several": "INVALID_ARGUMENT",
+        "other method": "INVALID_ARGUMENT",
+        "no task": "INVALID_ARGUMENT",
         "reload": "UNIMPLEMENTED",
     }
 
@@ -285,15 +350,9 @@ def test_pixels_are_pictures(api: Api):
     ]
 
 
-def test_features_are_answered_with_the_numbers_of_a_regression(api: Api):
-    rows = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
-    examples = [
-        input_pb2.Example(input=input_pb2.Input(tensor=tensors.encode(row)), value=float(row.sum()))
-        for row in rows
-    ]
-    api.published(examples, model="sums")
-    response = infer(api, infer_request("sums", "FP32", rows[:5]))
-    request = serving.RegressionRequest(model_spec=serving.ModelSpec(name="sums"))
+def test_features_are_answered_with_the_numbers_of_a_regression(api: Api, rows: np.ndarray):
+    response = infer(api, infer_request(SUMS, "FP32", rows[:5]))
+    request = serving.RegressionRequest(model_spec=serving.ModelSpec(name=SUMS))
     for row in rows[:5]:
         feature = tf.Feature(float_list=tf.FloatList(value=row.tolist()))
         request.input.example_list.examples.add().features.feature["row"].CopyFrom(feature)
@@ -310,6 +369,27 @@ def test_features_are_answered_with_the_numbers_of_a_regression(api: Api):
     values = np.frombuffer(response.raw_output_contents[0], np.float32)
     np.testing.assert_allclose(values, rows[:5].sum(axis=1), atol=0.2)
     np.testing.assert_array_equal(np.array(told, np.float32), values)
+
+
+def test_tasks_on_inputs_of_two_kinds_are_refused(api: Api, rows: np.ndarray):
+    request = serving.MultiInferenceRequest()
+    for model, method in ((MODEL, "classify"), (SUMS, "regress")):
+        task = request.tasks.add(method_name=f"tensorflow/serving/{method}")
+        task.model_spec.name = model
+    call = api.channel.unary_unary(
+        "/tensorflow.serving.PredictionService/MultiInference",
+        request_serializer=serving.MultiInferenceRequest.SerializeToString,
+        response_deserializer=serving.MultiInferenceResponse.FromString,
+    )
+    with pytest.raises(grpc.RpcError, match="Received: image and tensor"):
+        call(request, timeout=TIMEOUT)
+    # The numbers of a regression, twice.
+    request.tasks[0].CopyFrom(request.tasks[1])
+    feature = tf.Feature(float_list=tf.FloatList(value=rows[0].tolist()))
+    request.input.example_list.examples.add().features.feature["row"].CopyFrom(feature)
+    one, other = call(request, timeout=TIMEOUT).results
+    assert one == other
+    assert one.regression_result.regressions[0].value == pytest.approx(rows[0].sum(), abs=0.2)
 
 
 def test_a_timeout_of_the_message_is_a_deadline(api: Api):

@@ -1,9 +1,15 @@
 """Versions exported over gRPC, run by each form's own runtime, and compared with what Predict answers.
 
-One server in float32 and one fine-tune; each export is a process of its own, which takes some seconds.
+One server in float32 and one fine-tune; each export is a process of its own, which takes some seconds. So
+what differs between the forms is also who asks: `Client`, `AsyncClient` and the command.
 """
 
+import asyncio
 import json
+import re
+import subprocess
+import urllib.error
+import urllib.request
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -11,11 +17,16 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from click.testing import Result
+from PIL import Image
+from typer.testing import CliRunner
 
-from headstart import Client, NotFound
-from headstart.results import ExportForm
+from headstart import AsyncClient, Client, NotFound
+from headstart.cli.app import app
+from headstart.results import Export, ExportForm
 from headstart.v1 import model_service_pb2 as pb
 from headstart.v1 import prediction_service_pb2 as predicting
+from headstart_server.backbones.golden import golden_picture
 from headstart_server.backbones.pictures import PictureDecoder
 from integration.server.calls import TIMEOUT, Api, digit, digits, refused
 from server_process import ServerProcess, eventually, running
@@ -32,10 +43,10 @@ Run = Callable[[Path, np.ndarray], np.ndarray]
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     data = tmp_path_factory.mktemp("export") / "data"
     # A processor that multiplies bfloat16 would else serve in it.
-    with running(data, "--precision", "float32") as server:
+    with running(data, "--precision", "float32", "--http-port", "0") as server:
         server.event("serving")
         with Api.connect(server.target) as api:
-            api.published(digits((0, 1, 7), 8), model=MODEL)
+            api.published(digits((0, 1, 7), 8), model=MODEL, alias="stable")
         yield server
 
 
@@ -45,11 +56,42 @@ def client(server: ServerProcess) -> Iterator[Client]:
         yield client
 
 
+Row = Callable[..., np.ndarray]
+
+
 @pytest.fixture(scope="module")
-def rows() -> np.ndarray:
-    """The decoded pictures, uint8 [6, 224, 224, 3]."""
-    decoder = PictureDecoder(224)
-    return np.stack([decoder.decode(picture) for picture in PICTURES])
+def row() -> Row:
+    """The code that docs/export.md shows, as it stands there."""
+    text = (Path(__file__).parents[3] / "docs" / "export.md").read_text()
+    code = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[0]
+    names: dict[str, Row] = {}
+    exec(code, names)
+    return names["row"]
+
+
+@pytest.fixture(scope="module")
+def rows(row: Row, tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    """The pictures, uint8 [6, 224, 224, 3], decoded from files by the documentation's code."""
+    folder = tmp_path_factory.mktemp("pictures")
+    for place, picture in enumerate(PICTURES):
+        (folder / f"{place}.png").write_bytes(picture)
+    return np.stack([row(folder / f"{place}.png") for place in range(len(PICTURES))])
+
+
+@pytest.mark.parametrize("size", [(400, 300), (224, 600), (90, 120), (260, 257)])
+@pytest.mark.parametrize("mode", ["RGB", "L", "P"])
+@pytest.mark.parametrize("turned", [1, 6])
+def test_the_documented_decoding_is_the_servers(
+    row: Row, tmp_path: Path, size: tuple[int, int], mode: str, turned: int
+) -> None:
+    picture = Image.fromarray(golden_picture()).resize(size).convert(mode)
+    exif = Image.Exif()
+    exif[0x0112] = turned
+    path = tmp_path / "picture.png"
+    picture.save(path, exif=exif)
+    for side, crop in ((224, 0.875), (96, 1.0)):
+        wanted = PictureDecoder(side, crop=crop).decode(path.read_bytes())
+        np.testing.assert_array_equal(row(path, side, crop), wanted)
 
 
 @pytest.fixture(scope="module")
@@ -129,16 +171,72 @@ RUNTIMES: Mapping[ExportForm, tuple[Run, Callable[[Path], dict[str, object]]]] =
 }
 
 
+def by_client(target: str, form: ExportForm, path: Path) -> tuple[str, int | None, str, Path]:
+    with Client(target) as client:
+        found = client.export(MODEL, form=form, path=path)
+    return found.model, found.version, found.form, found.path
+
+
+def by_async_client(target: str, form: ExportForm, path: Path) -> tuple[str, int | None, str, Path]:
+    async def export() -> Export:
+        async with AsyncClient(target) as client:
+            return await client.export(MODEL, alias="stable", form=form, path=path)
+
+    found = asyncio.run(export())
+    assert all(file.is_file() for file in found.files)
+    return found.model, found.version, found.form, found.path
+
+
+def by_command(target: str, form: ExportForm, path: Path) -> tuple[str, int | None, str, Path]:
+    arguments = ["--json", "export", f"{MODEL}@1", "--form", form, "--out", str(path)]
+    done = CliRunner().invoke(app, arguments, env={"HEADSTART_SERVER": target})
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert told["files"] == [told["path"]]
+    return told["model"], told["version"], told["form"], Path(told["path"])
+
+
+#: Who asks for a form that `Client` does not ask for.
+OTHERS = {"savedmodel": by_async_client, "onnx": by_command}
+
+
 @pytest.mark.parametrize("form", RUNTIMES)
 def test_the_forms_own_runtime_answers_as_predict_does(
-    client: Client, rows: np.ndarray, predicted: np.ndarray, tmp_path: Path, form: ExportForm
+    server: ServerProcess, rows: np.ndarray, predicted: np.ndarray, tmp_path: Path, form: ExportForm
 ) -> None:
-    found = client.export(MODEL, form=form, path=tmp_path / f"exported.{form}")
-    assert (found.model, found.version, found.form) == (MODEL, 1, form)
-    assert {path.name for path in tmp_path.iterdir()} == {f"exported.{form}"}
+    wanted = tmp_path / f"exported.{form}"
+    ask = OTHERS.get(form, by_client)
+    assert ask(server.target, form, wanted) == (MODEL, 1, form, wanted)
+    assert list(tmp_path.iterdir()) == [wanted]
     run, facts = RUNTIMES[form]
-    np.testing.assert_allclose(run(found.path, rows), predicted, atol=1e-4, rtol=0)
-    assert facts(found.path)["class_names"] == ["0", "1", "7"]
+    np.testing.assert_allclose(run(wanted, rows), predicted, atol=1e-4, rtol=0)
+    assert facts(wanted)["class_names"] == ["0", "1", "7"]
+
+
+def test_the_command_says_where_the_files_are_and_what_it_was_not_given(
+    server: ServerProcess, tmp_path: Path
+) -> None:
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(app, ["export", *arguments], env={"HEADSTART_SERVER": server.target})
+
+    # Kept since another test, so that it takes no process.
+    done = run(MODEL, "--form", "openvino", "--out", str(tmp_path / "digits"))
+    assert (done.exit_code, done.stdout) == (0, f"{MODEL}, version 1: written to {tmp_path / 'digits'}\n")
+    assert (tmp_path / "digits" / "model.xml").is_file()
+    done = run("nobody", "--form", "openvino", "--out", str(tmp_path / "nobody"))
+    assert done.exit_code != 0
+    assert "nobody" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["digits"]
+
+
+def test_the_async_client_is_told_what_is_not_there(server: ServerProcess, tmp_path: Path) -> None:
+    async def export() -> None:
+        async with AsyncClient(server.target) as client:
+            with pytest.raises(NotFound):
+                await client.export("nobody", form="onnx", path=tmp_path / "exported")
+
+    asyncio.run(export())
+    assert not list(tmp_path.iterdir())
 
 
 def exporting(server: ServerProcess) -> list[psutil.Process]:
@@ -151,6 +249,28 @@ def test_an_export_is_kept_for_the_next_who_asks(client: Client, tmp_path: Path)
     second = client.export(MODEL, version=1, form="openvino", path=tmp_path / "second")
     for one, other in zip(first.files, second.files, strict=True):
         assert one.read_bytes() == other.read_bytes()
+
+
+def test_over_http_one_file_comes_as_it_is_and_several_as_a_tar(
+    server: ServerProcess, client: Client, tmp_path: Path
+) -> None:
+    url = f"http://{server.event('http')}/v1/models/{MODEL}"
+    # Kept from the tests above, so that no process runs.
+    file = client.export(MODEL, form="onnx", path=tmp_path / "digits.onnx").path
+    with urllib.request.urlopen(f"{url}/export?form=onnx", timeout=TIMEOUT) as answer:
+        assert answer.headers["content-disposition"] == 'attachment; filename="digits-1.onnx"'
+        assert answer.read() == file.read_bytes()
+    folder = client.export(MODEL, form="savedmodel", path=tmp_path / "digits").path
+    with urllib.request.urlopen(f"{url}/aliases/stable/export?form=savedmodel", timeout=TIMEOUT) as answer:
+        (tmp_path / "http").mkdir()
+        subprocess.run(["tar", "-x", "-C", tmp_path / "http"], input=answer.read(), check=True)
+    assert contents(tmp_path / "http") == contents(folder)
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(f"{url}/export?form=caffe", timeout=TIMEOUT)
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_an_export_ends_when_its_caller_leaves(server: ServerProcess) -> None:

@@ -10,9 +10,13 @@ from pathlib import Path
 
 import grpc
 import pytest
+from cryptography import x509
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from typer.testing import CliRunner
 
 from certificates import Identity, identity
+from headstart_server.__main__ import command
+from headstart_server.rpc.server import SERVICE_NAMES
 from integration.server.calls import TIMEOUT, refused
 from server_process import ServerProcess, running
 
@@ -31,7 +35,7 @@ class Ports:
 @pytest.fixture(scope="module")
 def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ports]:
     folder = tmp_path_factory.mktemp("tls")
-    shown = identity("server", AUTHORITY)
+    shown = identity("server", AUTHORITY, x509.DNSName("headstart"))
     files = {"cert": shown.chain, "key": shown.private, "client-ca": AUTHORITY.chain}
     for name, content in files.items():
         (folder / f"{name}.pem").write_bytes(content)
@@ -61,6 +65,29 @@ def test_a_client_that_trusts_the_authority_is_answered(ports: Ports):
         health_pb2.HealthCheckResponse.NOT_SERVING,
         health_pb2.HealthCheckResponse.SERVING,
     )
+
+
+def probed(server: ServerProcess, **settings: Path | str) -> str:
+    """What the probes of k8s/components/tls get: the command, at a name that is not in the certificate."""
+    port = server.target.rpartition(":")[2]
+    arguments = ["health", "--server", f"localhost:{port}", "--service", SERVICE_NAMES[1]]
+    environment = {f"HEADSTART_{name}": str(value) for name, value in settings.items()}
+    done = CliRunner().invoke(command, arguments, env=environment)
+    assert done.exit_code == (0 if done.output.endswith(": SERVING\n") else 1)
+    return done.output.partition(": ")[2]
+
+
+def test_the_command_of_a_probe_checks_the_certificate_by_the_name_it_is_told(ports: Ports, tmp_path: Path):
+    for name, content in (("ca", AUTHORITY.chain), ("other", STRANGER.chain)):
+        (tmp_path / name).write_bytes(content)
+    ca = tmp_path / "ca"
+    assert probed(ports.tls, CA=ca, TLS_NAME="headstart") in ("SERVING\n", "NOT_SERVING\n")
+    for settings in (
+        {"CA": ca},
+        {"CA": ca, "TLS_NAME": "elsewhere"},
+        {"CA": tmp_path / "other", "TLS_NAME": "headstart"},
+    ):
+        assert probed(ports.tls, **settings).startswith("UNAVAILABLE")
 
 
 def test_a_client_that_trusts_another_authority_refuses_the_server(ports: Ports):

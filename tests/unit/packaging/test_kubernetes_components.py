@@ -25,7 +25,11 @@ COMPONENTS = {
     "autoscaler",
     "autoscaler-queue",
     "service-monitor",
+    "monitoring",
     "grpc-route",
+    "tls",
+    "certificate",
+    "gateway-tls",
     "backbones",
 }
 #: Kinds that no component but this one brings.
@@ -33,10 +37,18 @@ BRINGS = {
     "network-policy": "NetworkPolicy",
     "autoscaler": "HorizontalPodAutoscaler",
     "service-monitor": "ServiceMonitor",
+    "monitoring": "PrometheusRule",
     "grpc-route": "GRPCRoute",
+    "certificate": "Certificate",
+    "gateway-tls": "BackendTLSPolicy",
 }
 #: Components that change what another one brings.
-NEEDS = {"autoscaler": {"autoscaler-queue"}, "replicas": {"autoscaler", "autoscaler-queue"}}
+NEEDS = {
+    "autoscaler": {"autoscaler-queue"},
+    "replicas": {"autoscaler", "autoscaler-queue"},
+    "grpc-route": {"gateway-tls"},
+    "tls": {"certificate", "gateway-tls"},
+}
 
 
 def _exactly(required: Iterable[str] = (), /, **properties: Document) -> Document:
@@ -58,8 +70,59 @@ _HOST = {"type": "string", "pattern": r"^(\*\.)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 _DURATION = {"type": "string", "pattern": "^[1-9][0-9]*s$"}
 _METADATA = _exactly(name=_NAME, labels={"const": LABELS})
 #: The part that we use of what is no part of Kubernetes itself, after the published definitions
-#: of Gateway API's standard channel (v1) and of prometheus-operator.
+#: of Gateway API's standard channel (v1), of prometheus-operator and of cert-manager.
 CUSTOM = {
+    "BackendTLSPolicy": _exactly(
+        apiVersion={"const": "gateway.networking.k8s.io/v1"},
+        kind={"const": "BackendTLSPolicy"},
+        metadata=_METADATA,
+        spec=_exactly(
+            targetRefs=_list(_exactly(group={"const": ""}, kind={"const": "Service"}, name=_NAME), 16),
+            validation=_exactly(
+                hostname=_HOST,
+                caCertificateRefs=_list(
+                    _exactly(group={"const": ""}, kind={"const": "ConfigMap"}, name=_NAME), 8
+                ),
+            ),
+        ),
+    ),
+    "Certificate": _exactly(
+        apiVersion={"const": "cert-manager.io/v1"},
+        kind={"const": "Certificate"},
+        metadata=_METADATA,
+        spec=_exactly(
+            secretName=_NAME,
+            dnsNames=_list(_HOST, 100),
+            usages=_list({"enum": ["server auth", "client auth"]}, 2),
+            privateKey=_exactly(
+                algorithm={"const": "ECDSA"},
+                size={"enum": [256, 384, 521]},
+                rotationPolicy={"enum": ["Never", "Always"]},
+            ),
+            issuerRef=_exactly(kind={"enum": ["Issuer", "ClusterIssuer"]}, name=_NAME),
+        ),
+    ),
+    # Its rules are promtool's to check: test_monitoring.py.
+    "PrometheusRule": _exactly(
+        apiVersion={"const": "monitoring.coreos.com/v1"},
+        kind={"const": "PrometheusRule"},
+        metadata=_METADATA,
+        spec=_exactly(
+            groups=_list(
+                {
+                    "type": "object",
+                    "properties": {
+                        "name": {"type": "string"},
+                        "interval": _DURATION,
+                        "rules": {"type": "array", "minItems": 1},
+                    },
+                    "required": ["name", "rules"],
+                    "additionalProperties": False,
+                },
+                16,
+            )
+        ),
+    ),
     "GRPCRoute": _exactly(
         apiVersion={"const": "gateway.networking.k8s.io/v1"},
         kind={"const": "GRPCRoute"},
@@ -147,7 +210,9 @@ def test_production_takes_every_component(root: Path) -> None:
 def test_all_of_production_is_valid_labelled_and_without_a_secret(production: list[Document]) -> None:
     for document in production:
         validate(document)
-        assert document["metadata"]["labels"] == LABELS
+        is_dashboard = document["metadata"]["name"] == "headstart-dashboard"
+        labels = {**LABELS, "grafana_dashboard": "1"} if is_dashboard else LABELS
+        assert document["metadata"]["labels"] == labels
         assert "namespace" not in document["metadata"]
     assert "Secret" not in {document["kind"] for document in production}
 
@@ -245,10 +310,10 @@ def test_declared_backbones_are_prepared_where_the_server_looks_for_them(
     only: Callable[..., Document], stages: dict[str, Any], tmp_path: Path
 ) -> None:
     pod = only("Deployment")["spec"]["template"]["spec"]
-    copying, preparing = pod["initContainers"]
+    [preparing] = pod["initContainers"]
     [serving] = pod["containers"]
+    # What the image has prepared is looked into as well, and is not copied.
     assert "HEADSTART_PREPARED_BACKBONES=/opt/headstart-networks" in stages["cpu"].all("ENV")
-    assert copying["command"][-2:] == ["/opt/headstart-networks/.", "/networks"]
     assert preparing["args"] == ["prepare"]
     settings = {each["name"]: each["value"] for each in preparing["env"]}
     assert settings.items() <= {each["name"]: each.get("value") for each in serving["env"]}.items()
@@ -256,9 +321,8 @@ def test_declared_backbones_are_prepared_where_the_server_looks_for_them(
         mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
         assert mounts[settings["HEADSTART_BACKBONES"]] == "backbones"
         assert mounts[settings["HEADSTART_BACKBONE_CACHE"]] == "networks"
-    for container in (copying, preparing):
-        assert container["image"] == serving["image"]
-        assert container["securityContext"] == serving["securityContext"]
+    assert preparing["image"] == serving["image"]
+    assert preparing["securityContext"] == serving["securityContext"]
     # A ConfigMap is mounted as links into a hidden folder, which is no second declaration.
     content = only("ConfigMap", "headstart-backbones")["data"]["backbones.toml"]
     (tmp_path / "..data").mkdir()
@@ -267,11 +331,48 @@ def test_declared_backbones_are_prepared_where_the_server_looks_for_them(
     assert [each.name for each in declared(tmp_path, ())] == ["mobilenet-v3-small"]
 
 
+def test_with_a_certificate_the_port_and_the_probes_speak_tls(
+    only: Callable[..., Document], production: list[Document]
+) -> None:
+    [container] = only("Deployment")["spec"]["template"]["spec"]["containers"]
+    volumes = {each["name"]: each for each in only("Deployment")["spec"]["template"]["spec"]["volumes"]}
+    [settings] = [
+        each["data"]
+        for each in production
+        if each["kind"] == "ConfigMap" and "HEADSTART_PLAINTEXT" in each["data"]
+    ]
+    assert settings["HEADSTART_PLAINTEXT"] == "false"
+    # Of what the Secret has, which is what cert-manager writes.
+    [folder] = [each["mountPath"] for each in container["volumeMounts"] if each["name"] == "tls"]
+    files = [settings[f"HEADSTART_{name}"] for name in ("TLS_CERT", "TLS_KEY", "CA")]
+    assert files == [f"{folder}/{name}" for name in ("tls.crt", "tls.key", "ca.crt")]
+    certificate = only("Certificate")["spec"]
+    assert volumes["tls"]["secret"]["secretName"] == certificate["secretName"]
+    names = {settings["HEADSTART_TLS_NAME"], only("BackendTLSPolicy")["spec"]["validation"]["hostname"]}
+    assert names <= set(certificate["dnsNames"])
+    for name in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[name].keys() == {
+            "exec", "periodSeconds", "timeoutSeconds", "failureThreshold"
+        }  # fmt: skip
+        assert container[name]["exec"]["command"][:2] == ["headstart-server", "health"]
+        # The command's own patience ends first.
+        assert container[name]["timeoutSeconds"] > 5
+    for service in (each for each in production if each["kind"] == "Service"):
+        assert service["spec"]["ports"][0]["appProtocol"] == "https"
+
+
+def test_the_gateway_trusts_the_pods_that_it_passes_calls_on_to(only: Callable[..., Document]) -> None:
+    [reference] = only("BackendTLSPolicy")["spec"]["targetRefs"]
+    [rule] = only("GRPCRoute")["spec"]["rules"]
+    assert [each["name"] for each in rule["backendRefs"]] == [reference["name"]]
+
+
 def test_every_setting_is_one_that_the_server_has(production: list[Document]) -> None:
     from typer.main import get_command
 
     group: Any = get_command(command)
-    known = {str(parameter.envvar) for parameter in group.commands["serve"].params}
+    # The probes' among them.
+    known = {str(each.envvar) for name in ("serve", "health") for each in group.commands[name].params}
     for document in production:
         if document["kind"] == "ConfigMap":
             assert {name for name in document["data"] if name.startswith("HEADSTART_")} <= known

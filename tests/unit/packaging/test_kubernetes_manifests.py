@@ -16,7 +16,16 @@ ALONE = ["cpu", "gpu"]
 #: Those of several replicas.
 SHARED = ["cluster", "production"]
 #: What only `production` has; test_kubernetes_components.py is about it.
-MORE = {"HorizontalPodAutoscaler", "NetworkPolicy", "GRPCRoute", "ServiceMonitor"}
+MORE = {
+    "BackendTLSPolicy",
+    "Certificate",
+    "GRPCRoute",
+    "HorizontalPodAutoscaler",
+    "NetworkPolicy",
+    "PrometheusRule",
+    "ServiceMonitor",
+}
+MORE_NAMES = ("headstart-backbones-", "headstart-dashboard", "headstart-gateway")
 
 #: A document of a manifest, as YAML gives it.
 Document = dict[str, Any]
@@ -34,8 +43,7 @@ def documents(overlay: str, root: Path, kustomize: Callable[[Path], list[Documen
     built = [
         document
         for document in kustomize(root / "k8s/overlays" / overlay)
-        if document["kind"] not in MORE
-        and not document["metadata"]["name"].startswith(("headstart-backbones-", "headstart-gateway"))
+        if document["kind"] not in MORE and not document["metadata"]["name"].startswith(MORE_NAMES)
     ]
     kinds = {document["kind"]: document for document in built}
     assert len(kinds) == len(built)
@@ -117,11 +125,13 @@ def test_service_and_disruption_budget_select_the_pods(
     assert documents["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] == labels
 
 
-def test_the_service_resolves_to_pods_so_that_clients_go_round_them(documents: dict[str, Document]) -> None:
+def test_the_service_resolves_to_pods_so_that_clients_go_round_them(
+    overlay: str, documents: dict[str, Document]
+) -> None:
     service = documents["Service"]["spec"]
     assert service["clusterIP"] == "None"
     assert {port["name"]: (port["port"], port["appProtocol"]) for port in service["ports"]} == {
-        "grpc": (8765, "kubernetes.io/h2c"),
+        "grpc": (8765, "https" if overlay == "production" else "kubernetes.io/h2c"),
         "metrics": (9090, "http"),
     }
 
@@ -146,16 +156,22 @@ def test_the_image_is_told_to_serve(container: Document) -> None:
     assert container["args"] == ["serve"]
 
 
-def test_it_starts_on_the_pods_address_without_tls_as_the_readme_says(
-    documents: dict[str, Document], stages: dict[str, Any]
+def test_it_starts_on_the_pods_address_without_tls_but_in_production(
+    overlay: str, documents: dict[str, Document], stages: dict[str, Any]
 ) -> None:
     settings = documents["ConfigMap"]["data"]
     image = dict(pair.split("=", 1) for line in stages["cpu"].all("ENV") for pair in line.split())
-    config = Config(host=image["HEADSTART_HOST"], plaintext=settings["HEADSTART_PLAINTEXT"] == "true")
-    assert config.tls_cert is None
+    paths = {name: settings.get(f"HEADSTART_{name.upper()}") for name in ("tls_cert", "tls_key")}
+    config = Config(
+        host=image["HEADSTART_HOST"],
+        plaintext=settings["HEADSTART_PLAINTEXT"] == "true",
+        **{name: Path(path) for name, path in paths.items() if path},
+    )
+    assert (config.tls_cert is not None) == (overlay == "production")
     assert settings["HEADSTART_METRICS_PORT"] == "9090"
 
 
+@pytest.mark.parametrize("overlay", [*ALONE, "cluster"], indirect=True, scope="module")
 def test_all_probes_ask_the_grpc_health_service(container: Document) -> None:
     probes = [container[f"{name}Probe"] for name in ("startup", "readiness", "liveness")]
     assert [probe["grpc"]["port"] for probe in probes] == [8765] * 3

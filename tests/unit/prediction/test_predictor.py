@@ -653,3 +653,24 @@ async def test_embed_refuses_what_it_cannot_give(stall: Stall) -> None:
     with pytest.raises(WrongModality) as kind:
         await embedded(stall, "table", [np.zeros(2), b"a"])
     assert kind.value.field == "inputs[1]"
+
+
+async def test_calls_failures_and_callers_that_left_are_counted_once_for_each_version(stall: Stall) -> None:
+    stall.load()
+    stall.shelf.publish(alias="stable")
+    stall.shelf.publish()
+    first = Selector(model="pets", number=1)
+    predicted = await stall.predict([b"a", b"b"], [*PETS, Selector(model="pets", alias="stable"), first])
+    counted = stall.predictor.statistics.counts
+    assert (counted("pets", 1).calls, counted("pets", 1).inputs, counted("pets", 1).failed) == (1, 2, 0)
+    assert counted("pets", 1).total == predicted.times.total
+    await refusal(stall, UndecodableInput, [b"a", b"broken"])
+    call = asyncio.create_task(stall.predictor.predict([first], [b"c"], Asked(), deadline=None))
+    while not stall.pending:
+        await asyncio.sleep(0)
+    call.cancel()
+    await asyncio.wait([call])
+    for number in (1, 2):
+        assert (counted("pets", number).calls, counted("pets", number).failed) == (1, 1)
+    await refusal(stall, VersionNotFound, [b"a"], [Selector(model="pets", number=9)])
+    assert stall.predictor.statistics.asked() == [("pets", 1), ("pets", 2)]

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import tarfile
 from collections.abc import AsyncIterator, Awaitable, Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ import pytest
 
 from headstart.v1 import fine_tuning_service_pb2 as pb
 from headstart.v1 import fine_tuning_service_pb2_grpc as stubs
-from headstart.v1 import job_pb2
-from headstart_server.errors import JobNotFound
+from headstart.v1 import job_pb2, model_service_pb2
+from headstart.v1 import model_service_pb2_grpc as model_stubs
+from headstart_server.errors import ArtifactDamaged, JobNotFound, ModelNotFound
 from headstart_server.rpc.calls import CallInterceptor
 from headstart_server.rpc.example_stream import stream_parts
 from headstart_server.rpc.http.gateway import Gateway
@@ -71,6 +74,25 @@ class Service(stubs.FineTuningServiceServicer):
         return pb.FineTuneResponse(job=job_pb2.Job(job_id="new"))
 
 
+class Models(model_stubs.ModelServiceServicer):
+    """Has one export, of two files."""
+
+    async def ExportVersion(  # noqa: N802
+        self, request: model_service_pb2.ExportVersionRequest, context: Any
+    ) -> AsyncIterator[model_service_pb2.ExportVersionResponse]:
+        answer = model_service_pb2.ExportVersionResponse
+        if request.target.model == "nix":
+            raise ModelNotFound("None.")
+        assert request.form == model_service_pb2.EXPORT_FORM_OPENVINO
+        yield answer()
+        files = [model_service_pb2.ExportedFile(name=name, size_bytes=3) for name in ("a", "b")]
+        yield answer(header=model_service_pb2.ExportHeader(model="pets", version=3, files=files))
+        yield answer(chunk=model_service_pb2.ExportChunk(file=0, content=b"one"))
+        if request.target.model == "breaks":
+            raise ArtifactDamaged("Gone.")
+        yield answer(chunk=model_service_pb2.ExportChunk(file=1, content=b"two"))
+
+
 class Gate(grpc.aio.ServerInterceptor):
     """Lets in who knows the word."""
 
@@ -94,6 +116,7 @@ class Site:
         self.calls = CallInterceptor(self.telemetry)
         methods = Methods([*interceptors, self.calls])
         self.service = Service()
+        model_stubs.add_ModelServiceServicer_to_server(Models(), methods.server)
         stubs.add_FineTuningServiceServicer_to_server(self.service, methods.server)
         limits = UploadLimits(
             message_bytes=1000, input_bytes=500, dataset_bytes=9000, examples=10, scratch=folder
@@ -109,6 +132,7 @@ class Site:
         receive: Callable[[], Awaitable[dict[str, Any]]] | None = None,
         **headers: str,
     ) -> tuple[int, dict[str, str], bytes]:
+        """Code, headers and body; `self.is_whole` tells whether the answer came to its end."""
         sent: list[dict[str, Any]] = []
         asked = [{"type": "http.request", "body": body}]
 
@@ -134,6 +158,9 @@ class Site:
         await self.gateway(scope, receive or given, send)
         if not sent:
             return 0, {}, b""
+        starts = [event for event in sent if event["type"] == "http.response.start"]
+        assert len(starts) == 1
+        self.is_whole = not sent[-1].get("more_body", False)
         answered = {name.decode(): text.decode() for name, text in sent[0]["headers"]}
         return sent[0]["status"], answered, b"".join(event["body"] for event in sent[1:])
 
@@ -186,6 +213,27 @@ async def test_interceptors_before_the_call_decide_by_the_authorization_header(t
     assert (await site.ask("GET", "/v1/jobs/here/events"))[0] == 401
     assert (await site.ask("POST", "/v1/models/pets:fineTune", b"{}"))[0] == 401
     assert (await site.ask("GET", "/v1/jobs/here", authorization="Bearer word"))[0] == 200
+
+
+EXPORT = "/v1/models/pets/versions/3/export?form=openvino"
+
+
+async def test_an_export_of_several_files_is_a_tar(site: Site) -> None:
+    code, headers, body = await site.ask("GET", EXPORT)
+    assert (code, headers["content-type"], site.is_whole) == (200, "application/x-tar", True)
+    assert headers["content-length"] == str(len(body))
+    with tarfile.open(fileobj=BytesIO(body)) as archive:
+        assert [file.name for file in archive] == ["a", "b"]
+        assert archive.extractfile("b").read() == b"two"
+    code, headers, nothing = await site.ask("HEAD", EXPORT)
+    assert (code, headers["content-length"], nothing) == (200, str(len(body)), b"")
+
+
+async def test_an_export_that_fails_is_an_error_before_it_begins_and_cut_short_afterwards(site: Site) -> None:
+    assert (await site.ask("GET", EXPORT.replace("pets", "nix")))[0] == 404
+    code, headers, body = await site.ask("GET", EXPORT.replace("pets", "breaks"))
+    assert (code, site.is_whole) == (200, False)
+    assert len(body) < int(headers["content-length"])
 
 
 async def test_pages_of_other_sites_are_kept_out(site: Site) -> None:

@@ -12,6 +12,7 @@ from headstart_server.models.version import Selector
 from headstart_server.prediction.answers import Answer
 from headstart_server.prediction.asked import Asked
 from headstart_server.prediction.predictor import Predictor
+from headstart_server.prediction.statistics import Statistics
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.prediction_calls import deadline_of, tell
 from headstart_server.rpc.shared_call import SharedCall
@@ -62,6 +63,19 @@ class Asking:
         """Most inputs of one call."""
         return self._predictor.max_inputs
 
+    @property
+    def statistics(self) -> Statistics:
+        """What is counted of each version, however it is asked."""
+        return self._predictor.statistics
+
+    async def number(self, selector: Selector) -> int:
+        """The number of the version that is meant, without loading it.
+
+        Raises:
+            ModelNotFound, AliasNotFound or VersionNotFound: there is none.
+        """
+        return await self._predictor.number(selector)
+
     def call(self, context: Context, key: str = "") -> SharedCall:
         """A call that predicts, which chooses where an alias gives others a share of its calls.
 
@@ -105,15 +119,25 @@ class Asking:
         Raises:
             HeadstartError: names what cannot be read or answered.
         """
+        return (await self.answers([found], contents, context, timeout))[0]
+
+    async def answers(
+        self,
+        found: Sequence[Found],
+        contents: Sequence[Content],
+        context: Context,
+        timeout: float | None = None,
+    ) -> Sequence[Answer]:
+        """What versions answer to the same inputs, as `answer`; those on one backbone share its pass."""
         deadline = deadline_of(context, self._clock)
         if timeout is not None:
             own = self._clock() + timeout
             deadline = own if deadline is None else min(deadline, own)
         # By its number: an alias may have been moved to a version of another backbone since.
-        selector = Selector(model=found.version.model, number=found.version.number)
-        predicted = await self._predictor.predict([selector], contents, _ALL, deadline=deadline)
+        selectors = [Selector(model=each.version.model, number=each.version.number) for each in found]
+        predicted = await self._predictor.predict(selectors, contents, _ALL, deadline=deadline)
         tell(self._telemetry, predicted, len(contents), self._tracing)
-        return predicted.answers[0]
+        return predicted.answers
 
 
 def selector_of(name: str, version: str, field: str) -> Selector:

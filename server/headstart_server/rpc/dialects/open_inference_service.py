@@ -9,10 +9,10 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.access.rights import Scope
+from headstart_server.access.rights import Right, Scope
 from headstart_server.backbones.backbone import BackboneInfo, Modality
 from headstart_server.embedding.engine import Engine
-from headstart_server.errors import HeadstartError, InvalidField
+from headstart_server.errors import HeadstartError, InvalidField, ModelNotFound
 from headstart_server.models.registry import Registry
 from headstart_server.models.shares import Choice
 from headstart_server.prediction.answers import Answer
@@ -21,7 +21,14 @@ from headstart_server.rpc.calls import Context
 from headstart_server.rpc.dialects import open_inference_pb2 as pb
 from headstart_server.rpc.dialects.asking import Asking, selector_of
 from headstart_server.rpc.dialects.availability import reason_unready
-from headstart_server.rpc.dialects.open_inference_tensors import datatype_of, inputs_of, output_message
+from headstart_server.rpc.dialects.open_inference_statistics import statistics_message
+from headstart_server.rpc.dialects.open_inference_tensors import (
+    SHARED_MEMORY,
+    datatype_of,
+    inputs_of,
+    output_message,
+    shared_memory_refused,
+)
 from headstart_server.rpc.dialects.outputs import (
     PROBABILITIES,
     Kind,
@@ -33,7 +40,7 @@ from headstart_server.rpc.dialects.outputs import (
 from headstart_server.rpc.long_work import LongWork
 from headstart_server.rpc.status import CODES, status_of
 
-EXTENSIONS = ("classification", "model_repository", "model_configuration")
+EXTENSIONS = ("classification", "model_repository", "model_configuration", "statistics")
 INPUT = "input"
 _CLASSIFICATION = "classification"
 #: Microseconds that a caller gives the server.
@@ -213,6 +220,56 @@ class OpenInferenceService:
         )
         raise AssertionError("abort raises")
 
+    async def ModelStatistics(
+        self, request: pb.ModelStatisticsRequest, context: Context
+    ) -> pb.ModelStatisticsResponse:
+        return pb.ModelStatisticsResponse(
+            model_stats=[
+                statistics_message(model, number, self._asking.statistics.counts(model, number))
+                for model, number in await self._counted(request)
+            ]
+        )
+
+    async def SystemSharedMemoryStatus(
+        self, request: pb.SharedMemoryRequest, context: Context
+    ) -> pb.SharedMemoryResponse:
+        return pb.SharedMemoryResponse()
+
+    async def SystemSharedMemoryRegister(
+        self, request: pb.SharedMemoryRequest, context: Context
+    ) -> pb.SharedMemoryResponse:
+        await context.abort(
+            grpc.StatusCode.UNIMPLEMENTED,
+            "Expected tensors in messages: this server shares no memory with its callers. Received: a region "
+            f"'{request.name[:80]}' of shared memory.",
+        )
+        raise AssertionError("abort raises")
+
+    # None is registered, so none is to be told, and after this none is left.
+    SystemSharedMemoryUnregister = CudaSharedMemoryUnregister = SystemSharedMemoryStatus
+    CudaSharedMemoryStatus, CudaSharedMemoryRegister = SystemSharedMemoryStatus, SystemSharedMemoryRegister
+
+    async def _counted(self, request: pb.ModelStatisticsRequest) -> list[tuple[str, int]]:
+        """The versions whose statistics are asked for: without a name those that were asked and are there."""
+        if not request.name and not request.version:
+            among = scope(Right.PREDICT)
+            return [
+                (model, number)
+                for model, number in self._asking.statistics.asked()
+                if (among is None or among.covers(model)) and self._is_there(model, number)
+            ]
+        selector = selector_of(request.name, request.version, "name")
+        number = await self._asking.number(selector)
+        is_whole = selector.number is None and selector.alias is None
+        numbers = self._registry.numbers(selector.model) if is_whole else [number]
+        return [(selector.model, each) for each in numbers]
+
+    def _is_there(self, model: str, number: int) -> bool:
+        try:
+            return number in self._registry.numbers(model)
+        except ModelNotFound:
+            return False
+
     async def _streamed(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelStreamInferResponse:
         try:
             return pb.ModelStreamInferResponse(infer_response=await self.ModelInfer(request, context))
@@ -260,6 +317,8 @@ def _wanted(request: pb.ModelInferRequest, outputs: Sequence[Output]) -> list[tu
 
 
 def _classes_of(parameters: Mapping[str, pb.InferParameter], name: str) -> int:
+    if SHARED_MEMORY in parameters:
+        raise shared_memory_refused(f"output '{name}'", parameters)
     if _CLASSIFICATION not in parameters:
         return 0
     count = parameters[_CLASSIFICATION].int64_param

@@ -1,7 +1,7 @@
 """The tensors of the Open Inference Protocol: typed contents or raw bytes."""
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,8 @@ _TYPES: dict[str, tuple[np.dtype[Any], str | None]] = {
     "FP64": (np.dtype(np.float64), "fp64_contents"),
 }
 _BYTES = "BYTES"
+#: Numpy has no such type.
+_BFLOAT16 = "BF16"
 #: The datatype of each kind of output, and the field of typed contents that holds its values.
 _OUTPUTS = {
     Kind.FLOAT: ("FP32", "fp32_contents"),
@@ -42,7 +44,7 @@ _OUTPUTS = {
     Kind.STRING: (_BYTES, "bytes_contents"),
 }
 #: The parameter of a tensor whose values lie in memory that server and caller share.
-_SHARED_MEMORY = "shared_memory_region"
+SHARED_MEMORY = "shared_memory_region"
 
 
 def datatype_of(kind: Kind) -> str:
@@ -80,10 +82,15 @@ async def inputs_of(request: pb.ModelInferRequest, backbone: BackboneInfo, max_i
                 field="inputs",
             )
         return contents_of(strings, backbone, tensor.name)
+    if tensor.datatype == _BFLOAT16 and raw is not None:
+        check_shape(shape, tensor.name, max_inputs)
+        # The upper half of a float32.
+        halves = from_bytes(raw, np.dtype(np.uint16), shape, tensor.name)
+        return rows_of((halves.astype(np.uint32) << 16).view(np.float32), tensor.name)
     if tensor.datatype not in _TYPES:
         raise InvalidField(
-            f"Expected a datatype of BYTES, {', '.join(_TYPES)} for input '{tensor.name}'. "
-            f"Received: {tensor.datatype[:40]!r}.",
+            f"Expected a datatype of BYTES, {', '.join(_TYPES)}, or {_BFLOAT16} in raw_input_contents, for "
+            f"input '{tensor.name}'. Received: {tensor.datatype[:40]!r}.",
             field="inputs",
         )
     check_shape(shape, tensor.name, max_inputs)
@@ -120,14 +127,25 @@ def output_message(
     return message
 
 
+def shared_memory_refused(what: str, parameters: Mapping[str, pb.InferParameter]) -> InvalidField:
+    """The error of a tensor whose values were to lie in shared memory.
+
+    Args:
+        what: the tensor, such as `input 'x'`.
+        parameters: its own.
+    """
+    region = parameters[SHARED_MEMORY].string_param
+    return InvalidField(
+        f"Expected the values of {what} in the message. Received: the region {region[:80]!r} of shared "
+        "memory, which this server has no part in.",
+        field=what.split(" ", maxsplit=1)[0] + "s",
+    )
+
+
 def _raw_of(request: pb.ModelInferRequest, tensor: pb.ModelInferRequest.InferInputTensor) -> bytes | None:
     """The raw bytes of a request's one tensor; None if it has typed contents."""
-    if _SHARED_MEMORY in tensor.parameters:
-        raise InvalidField(
-            f"Expected the values of input '{tensor.name}' in the message. Received: a region of shared "
-            "memory, which this server does not read.",
-            field="inputs",
-        )
+    if SHARED_MEMORY in tensor.parameters:
+        raise shared_memory_refused(f"input '{tensor.name}'", tensor.parameters)
     count = len(request.raw_input_contents)
     if not count:
         return None

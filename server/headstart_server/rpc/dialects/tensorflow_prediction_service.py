@@ -7,6 +7,7 @@ from headstart_server.errors import InvalidField, WrongTask
 from headstart_server.learning.task import Task
 from headstart_server.models.shares import Choice
 from headstart_server.prediction.answers import Answer
+from headstart_server.prediction.predictor import MAX_TARGETS
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.dialects import tensorflow_pb2 as tf
 from headstart_server.rpc.dialects import tensorflow_serving_pb2 as pb
@@ -29,6 +30,7 @@ from headstart_server.rpc.dialects.tensorflow_model_specs import (
 INPUT = "inputs"
 _METADATA = "signature_def"
 _CLASSIFY, _REGRESS = "classify", "regress"
+_CLASSIFY_METHOD, _REGRESS_METHOD = "tensorflow/serving/classify", "tensorflow/serving/regress"
 
 
 class TensorFlowPredictionService:
@@ -75,7 +77,7 @@ class TensorFlowPredictionService:
             answer = await self._asking.answer(found, self._contents(request.input, found), context)
         return pb.ClassificationResponse(
             model_spec=spec_message(found, request.model_spec.signature_name or DEFAULT_SIGNATURE),
-            result=pb.ClassificationResult(classifications=_classifications(answer)),
+            result=_classified(answer),
         )
 
     async def Regress(self, request: pb.RegressionRequest, context: Context) -> pb.RegressionResponse:
@@ -84,11 +86,53 @@ class TensorFlowPredictionService:
             found = await self._asking.find(selector_of(request.model_spec), choice)
             _check_task(found, is_regression=True)
             answer = await self._asking.answer(found, self._contents(request.input, found), context)
-        values = [] if answer.values is None else answer.values.tolist()
         return pb.RegressionResponse(
             model_spec=spec_message(found, request.model_spec.signature_name or DEFAULT_SIGNATURE),
-            result=pb.RegressionResult(regressions=[pb.Regression(value=value) for value in values]),
+            result=_regressed(answer),
         )
+
+    async def MultiInference(
+        self, request: pb.MultiInferenceRequest, context: Context
+    ) -> pb.MultiInferenceResponse:
+        """Versions that are to look at the same examples; those on one backbone share its pass."""
+        if not 1 <= len(request.tasks) <= MAX_TARGETS:
+            raise InvalidField(
+                f"Expected 1 to {MAX_TARGETS} tasks. Received: {len(request.tasks)}.", field="tasks"
+            )
+        with self._asking.call(context) as choice:
+            return await self._inferred(request, context, choice)
+
+    async def _inferred(
+        self, request: pb.MultiInferenceRequest, context: Context, choice: Choice
+    ) -> pb.MultiInferenceResponse:
+        found = [await self._find_task(task, choice) for task in request.tasks]
+        modalities = {each.backbone.modality: None for each in found}
+        if len(modalities) > 1:
+            raise InvalidField(
+                "Expected tasks of versions that take the same kind of input. Received: "
+                f"{' and '.join(modality.value for modality in modalities)}.",
+                field="tasks",
+            )
+        answers = await self._asking.answers(found, self._contents(request.input, found[0]), context)
+        return pb.MultiInferenceResponse(
+            results=[
+                _result(task, each, answer)
+                for task, each, answer in zip(request.tasks, found, answers, strict=True)
+            ]
+        )
+
+    async def _find_task(self, task: pb.InferenceTask, choice: Choice) -> Found:
+        if task.method_name not in (_CLASSIFY_METHOD, _REGRESS_METHOD):
+            raise InvalidField(
+                f"Expected a method_name of {_CLASSIFY_METHOD} or {_REGRESS_METHOD}. Received: "
+                f"{task.method_name[:80]!r}.",
+                field="tasks.method_name",
+            )
+        is_regression = task.method_name == _REGRESS_METHOD
+        check_signature(task.model_spec, [DEFAULT_SIGNATURE, _REGRESS if is_regression else _CLASSIFY])
+        found = await self._asking.find(selector_of(task.model_spec), choice)
+        _check_task(found, is_regression=is_regression)
+        return found
 
     async def GetModelMetadata(
         self, request: pb.GetModelMetadataRequest, context: Context
@@ -124,6 +168,22 @@ def _check_task(found: Found, *, is_regression: bool) -> None:
             f"'{found.version.model}', of task {task.value}. Call {other}, or Predict.",
             field="model_spec",
         )
+
+
+def _result(task: pb.InferenceTask, found: Found, answer: Answer) -> pb.InferenceResult:
+    spec = spec_message(found, task.model_spec.signature_name or DEFAULT_SIGNATURE)
+    if task.method_name == _REGRESS_METHOD:
+        return pb.InferenceResult(model_spec=spec, regression_result=_regressed(answer))
+    return pb.InferenceResult(model_spec=spec, classification_result=_classified(answer))
+
+
+def _regressed(answer: Answer) -> pb.RegressionResult:
+    values = [] if answer.values is None else answer.values.tolist()
+    return pb.RegressionResult(regressions=[pb.Regression(value=value) for value in values])
+
+
+def _classified(answer: Answer) -> pb.ClassificationResult:
+    return pb.ClassificationResult(classifications=_classifications(answer))
 
 
 def _classifications(answer: Answer) -> Sequence[pb.Classifications]:

@@ -26,6 +26,7 @@ from headstart_server.rpc.http.answers import Answer, HttpError, error_answer
 from headstart_server.rpc.http.asking import Asked, message_of
 from headstart_server.rpc.http.body import CallerLeft, Receive, RequestBody
 from headstart_server.rpc.http.context import HttpContext
+from headstart_server.rpc.http.downloads import Download
 from headstart_server.rpc.http.forms import options_of
 from headstart_server.rpc.http.inputs import UploadLimits
 from headstart_server.rpc.http.messages import check_same, fill, json_of, line_of
@@ -215,7 +216,9 @@ class _Request:
             work: Any = self._upload(asked, details, context)
         else:
             message = await message_of(asked, self._body, self._gateway.limits)
-            if rule.events:
+            if rule.files:
+                work = self._downloaded(message, details, context)
+            elif rule.events:
                 work = self._watched(message, details, context)
             else:
                 work = self._asked(rule, message, details, context)
@@ -283,12 +286,7 @@ class _Request:
         seen = self._headers.get("last-event-id", "")
         if seen:
             fill(message, {"after_event": [seen]}, "the header Last-Event-ID")
-        handler = await self._gateway.methods.find(details)
-        request = message if handler.request_deserializer else message.SerializeToString()
-        if not handler.response_streaming:
-            # An interceptor's own, that refuses the call.
-            await handler.unary_unary(request, context)
-        events: AsyncIterator[Any] = handler.unary_stream(request, context)
+        events = await self._stream(message, details, context)
         try:
             first = await anext(events, None)
             if first is None:
@@ -303,11 +301,44 @@ class _Request:
                 raise
             await self._write(f"event: error\ndata: {line_of(context.status)}\n\n")
         finally:
-            close = getattr(events, "aclose", None)
-            if close is not None:
-                await close()
+            await _close(events)
         await self._send_event({"type": "http.response.body", "body": b""})
         return None
+
+    async def _downloaded(self, message: Message, details: CallDetails, context: HttpContext) -> None:
+        """Send the files of an export, as they come; an answer that broke off is shorter than it says."""
+        messages = await self._stream(message, details, context)
+        try:
+            async for each in messages:
+                # Before the header there are signs of life, for which an answer over HTTP has no place.
+                if each.HasField("header"):
+                    await self._send_files(Download(each.header), messages)
+        except grpc.aio.AbortError:
+            if not self._begun:
+                raise
+        finally:
+            await _close(messages)
+
+    async def _send_files(self, download: Download, messages: AsyncIterator[Any]) -> None:
+        self._begun = True
+        headers = _encoded({**_SAFE, **download.headers})
+        await self._send_event({"type": "http.response.start", "status": 200, "headers": headers})
+        if self._verb != "HEAD":
+            async for piece in download.pieces(messages):
+                await self._send_event({"type": "http.response.body", "body": piece, "more_body": True})
+        await self._send_event({"type": "http.response.body", "body": b""})
+
+    async def _stream(
+        self, message: Message, details: CallDetails, context: HttpContext
+    ) -> AsyncIterator[Any]:
+        """The answers of a call that streams them."""
+        handler = await self._gateway.methods.find(details)
+        request = message if handler.request_deserializer else message.SerializeToString()
+        if not handler.response_streaming:
+            # An interceptor's own, that refuses the call.
+            await handler.unary_unary(request, context)
+        answers: AsyncIterator[Any] = handler.unary_stream(request, context)
+        return answers
 
     async def _begin_events(self) -> None:
         self._begun = True
@@ -369,6 +400,12 @@ class _Request:
                 field="Grpc-Timeout",
             )
         return int(match[1]) * _UNITS[match[2]]
+
+
+async def _close(stream: AsyncIterator[Any]) -> None:
+    close = getattr(stream, "aclose", None)
+    if close is not None:
+        await close()
 
 
 async def _answer_of(rule: Rule, response: Any) -> Answer:

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, from the rules and the descriptors of the contract's messages."""
+"""The OpenAPI 3.1 document, from the rules and the descriptors and comments of the contract's messages."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -9,6 +9,8 @@ from google.rpc import status_pb2
 
 from headstart.v1 import input_pb2
 from headstart_server.rpc.http.answers import JSON
+from headstart_server.rpc.http.comments import comment, first_sentence
+from headstart_server.rpc.http.downloads import FILE, TAR
 from headstart_server.rpc.http.rules import RULES, Body, Rule
 
 _Schema = dict[str, Any]
@@ -70,6 +72,10 @@ def openapi(version: str) -> bytes:
             "version": version,
             "description": "Fine-tunes models on demand and serves them; its gRPC contract over HTTP.",
         },
+        "tags": [
+            {"name": service.name, "description": comment(service.full_name)}
+            for service in dict.fromkeys(rule.descriptor.containing_service for rule in RULES)
+        ],
         "paths": paths,
         "components": {
             "schemas": dict(sorted(schemas.found.items())),
@@ -125,16 +131,32 @@ class _Schemas:
         """The schema of a field."""
         message = field.message_type
         if message is not None and message.GetOptions().map_entry:
-            return {"type": "object", "additionalProperties": self._single(message.fields_by_name["value"])}
-        single = self._single(field)
-        return {"type": "array", "items": single} if field.is_repeated else single
+            schema = {"type": "object", "additionalProperties": self._single(message.fields_by_name["value"])}
+        elif field.is_repeated:
+            schema = {"type": "array", "items": self._single(field)}
+        else:
+            schema = self._single(field)
+        text = comment(field.full_name)
+        # Beside a reference as well: OpenAPI 3.1 takes what stands there.
+        return {**schema, "description": text} if text else schema
 
     def _single(self, field: FieldDescriptor) -> _Schema:
         if field.message_type is not None:
             return self.reference(field.message_type)
         if field.enum_type is not None:
-            return {"type": "string", "enum": [value.name for value in field.enum_type.values]}
+            return self._reference_of_enum(field.enum_type)
         return _SCALARS[field.type]
+
+    def _reference_of_enum(self, enum: Any) -> _Schema:
+        name = enum.full_name.removeprefix("headstart.v1.")
+        told = {value.name: comment(f"{enum.full_name}.{value.name}") for value in enum.values}
+        meanings = "\n".join(f"- `{value}`: {meaning}" for value, meaning in told.items() if meaning)
+        self.found[name] = {
+            "type": "string",
+            "enum": list(told),
+            "description": "\n\n".join(part for part in (comment(enum.full_name), meanings) if part),
+        }
+        return {"$ref": f"#/components/schemas/{name}"}
 
     def _of_message(self, message: Descriptor) -> _Schema:
         schema: _Schema = {
@@ -147,9 +169,8 @@ class _Schemas:
             for group in message.oneofs
             if len(group.fields) > 1
         ]
-        if groups:
-            schema["description"] = " ".join(f"At most one of {group}." for group in groups)
-        return schema
+        told = [comment(message.full_name), *(f"At most one of {group}." for group in groups)]
+        return {"description": " ".join(part for part in told if part), **schema}
 
 
 def _operation(rule: Rule, schemas: _Schemas) -> dict[str, Any]:
@@ -159,7 +180,8 @@ def _operation(rule: Rule, schemas: _Schemas) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": f"{method}{suffix}",
         "tags": [service],
-        "summary": f"{service}.{method} of the contract.",
+        "summary": first_sentence(comment(rule.descriptor.full_name)),
+        "description": f"{comment(rule.descriptor.full_name)}\n\n{service}.{method} of the contract.",
         "parameters": [*_path_parameters(rule, schemas), *_query_parameters(rule, schemas)],
         "responses": {"200": _answer(rule, schemas), "default": {"$ref": "#/components/responses/Error"}},
     }
@@ -176,7 +198,7 @@ def _operation(rule: Rule, schemas: _Schemas) -> dict[str, Any]:
 def _path_parameters(rule: Rule, schemas: _Schemas) -> Iterable[dict[str, Any]]:
     for path in rule.variables:
         field = _at(rule.asked, path)
-        yield {"name": field.name, "in": "path", "required": True, "schema": schemas.of_field(field)}
+        yield {"name": field.name, "in": "path", "required": True, **_parameter(field, schemas)}
 
 
 def _query_parameters(rule: Rule, schemas: _Schemas) -> Iterable[dict[str, Any]]:
@@ -185,9 +207,16 @@ def _query_parameters(rule: Rule, schemas: _Schemas) -> Iterable[dict[str, Any]]
     for field in rule.asked.fields:
         known = field.message_type is None or field.message_type.full_name in _KNOWN
         if field.name not in rule.variables and known and field.type != FieldDescriptor.TYPE_BYTES:
-            yield {"name": field.json_name, "in": "query", "schema": schemas.of_field(field)}
+            yield {"name": field.json_name, "in": "query", **_parameter(field, schemas)}
     if rule.events:
-        yield {"name": "Last-Event-ID", "in": "header", "schema": _INT64}
+        text = "The number of the last event that was seen; a browser sends it by itself."
+        yield {"name": "Last-Event-ID", "in": "header", "description": text, "schema": _INT64}
+
+
+def _parameter(field: FieldDescriptor, schemas: _Schemas) -> dict[str, Any]:
+    schema = schemas.of_field(field)
+    text = schema.pop("description", "")
+    return {"description": text, "schema": schema} if text else {"schema": schema}
 
 
 def _at(message: Any, path: str) -> FieldDescriptor:
@@ -232,6 +261,9 @@ def _answer(rule: Rule, schemas: _Schemas) -> dict[str, Any]:
         kinds = ("text/html", JSON, "text/plain")
         content = {kind: {"schema": {"type": ["string", "object"]}} for kind in kinds}
         return {"description": "The document.", "content": content}
+    if rule.files:
+        contents = {kind: {"schema": {"type": "string", "contentMediaType": kind}} for kind in (FILE, TAR)}
+        return {"description": "The export's one file, or a tar of several.", "content": contents}
     if rule.events:
         event = schemas.reference(answered.fields_by_name["event"].message_type)
         return {

@@ -60,6 +60,7 @@ class Rule:
         body: what the body is.
         events: whether the answers are server-sent events.
         document: whether the answer is a document, told by its media type, and no JSON.
+        files: whether the answers are files, sent as they come.
     """
 
     verb: str
@@ -68,6 +69,7 @@ class Rule:
     body: Body = Body.NONE
     events: bool = False
     document: bool = False
+    files: bool = False
 
     @cached_property
     def descriptor(self) -> MethodDescriptor:
@@ -130,6 +132,7 @@ RULES = (
     Rule("DELETE", "/v1/models/{model}/aliases/{alias}", "ModelService/SetAlias"),
     *_of_versions("/evaluation", "GET", "ModelService/GetEvaluation", "target"),
     *_of_versions("/report", "GET", "ModelService/GetReport", "target", document=True),
+    *_of_versions("/export", "GET", "ModelService/ExportVersion", "target", files=True),
     *_of_versions(":evaluate", "POST", "EvaluationService/Evaluate", "target", body=Body.EXAMPLES),
     Rule("POST", "/v1/models:compare", "EvaluationService/Compare", Body.EXAMPLES),
     Rule("DELETE", "/v1/examples/{example_id=**}", "ModelService/DeleteExample"),

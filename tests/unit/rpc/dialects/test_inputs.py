@@ -149,7 +149,7 @@ async def test_what_is_wrong_with_a_tensor_is_said(request_: Any, told: str) -> 
 async def test_shared_memory_is_refused_by_name() -> None:
     request = infer_request("FP32", [1, 3])
     request.inputs[0].parameters["shared_memory_region"].string_param = "region"
-    with pytest.raises(InvalidField, match="Received: a region of shared memory"):
+    with pytest.raises(InvalidField, match="Received: the region 'region' of shared memory"):
         await of_request(request, FEATURES)
 
 
@@ -200,3 +200,16 @@ def test_what_is_wrong_with_examples_is_said(examples: list[Any], told: str) -> 
 def test_reading_raw_bytes_copies_no_numbers() -> None:
     data = np.arange(6, dtype=np.float32).tobytes()
     assert arrays.from_bytes(data, np.dtype(np.float32), [2, 3], "x").base is not None
+
+
+async def test_bfloat16_is_the_upper_half_of_a_float32() -> None:
+    rows = np.array([[1.0, -2.5, 0.1], [3e38, 0.0, -0.0]], np.float32)
+    halves = (rows.view(np.uint32) >> 16).astype("<u2")
+    received = np.stack(await of_request(infer_request("BF16", [2, 3], halves.tobytes()), FEATURES))
+    assert received.dtype == np.float32
+    np.testing.assert_allclose(received, rows, rtol=2**-7)
+    assert received[0, 1] == -2.5
+    with pytest.raises(InvalidField, match="Expected 12 bytes"):
+        await of_request(infer_request("BF16", [2, 3], halves.tobytes()[1:]), FEATURES)
+    with pytest.raises(InvalidField, match="or BF16 in raw_input_contents, for input 'input'"):
+        await of_request(infer_request("BF16", [1, 3], fp32_contents=[1, 2, 3]), FEATURES)

@@ -1,0 +1,43 @@
+"""What the documents name is there: files of tests, and what they link to."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "k8s/README.md", *ROOT.glob("docs/*.md")]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_test_that_is_named_is_a_file(document: Path) -> None:
+    named = re.findall(r"`(tests/[\w/.-]+)`", document.read_text())
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_link_leads_to_a_file_and_a_heading_of_it(document: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)\s]+))?\)", document.read_text())
+    for name, heading in links:
+        target = document.parent / name if name else document
+        assert target.exists(), name
+        if heading:
+            assert heading in headings(target), f"{name}#{heading}"
+
+
+def headings(document: Path) -> set[str]:
+    """The anchors of a document's headings."""
+    text = re.sub(r"^```.*?^```", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_each_point_of_the_platform_has_its_tests() -> None:
+    rows = re.findall(r"^\| (\d+) \|(.*)\|$", (ROOT / "docs/platform.md").read_text(), re.MULTILINE)
+    assert [int(number) for number, _ in rows] == list(range(1, 15))
+    for number, row in rows:
+        point, page, tests, beside = (cell.strip() for cell in row.split("|"))
+        assert point, number
+        assert re.fullmatch(r"\[[\w-]+\.md\]\([\w-]+\.md(#[\w-]+)?\)", page), number
+        assert all(re.fullmatch(r"`tests/[\w/]+/test_\w+\.py`", each) for each in tests.split(", ")), number
+        assert beside, number
