@@ -202,7 +202,16 @@ def test_a_head_alone_answers_the_same_in_every_form(
     np.testing.assert_allclose(answers(folder, form, rows), wanted, atol=TOLERANCE, rtol=1e-5)
 
 
-@pytest.mark.parametrize("form", ExportForm)
+@pytest.mark.parametrize(
+    "form",
+    [
+        ExportForm.ONNX,
+        ExportForm.OPENVINO,
+        pytest.param(ExportForm.KERAS, marks=pytest.mark.thorough),
+        pytest.param(ExportForm.SAVED_MODEL, marks=pytest.mark.thorough),
+        pytest.param(ExportForm.LITERT, marks=pytest.mark.thorough),
+    ],
+)
 def test_both_views_and_a_tail_of_its_own(tmp_path: Path, catalog: Catalog, form: ExportForm) -> None:
     (declaration, *_) = BUILT_IN
     backbone = catalog.load(declaration.name)
@@ -363,7 +372,7 @@ def hub_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("name", "form"),
     [
         ("resnet", ExportForm.KERAS),
-        ("vit", ExportForm.SAVED_MODEL),
+        pytest.param("vit", ExportForm.SAVED_MODEL, marks=pytest.mark.thorough),
         ("vit", ExportForm.ONNX),
     ],
 )
