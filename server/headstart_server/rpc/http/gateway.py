@@ -254,11 +254,17 @@ class _Request:
         if not handler.request_streaming:
             # An interceptor's own, that refuses the call whatever comes.
             return await _answer_of(asked.rule, await handler.unary_unary(b"", context))
-        async with aclosing(self._requests(asked, context)) as requests:
+        read = handler.request_deserializer
+        async with aclosing(self._requests(asked, context, read)) as requests:
             return await _answer_of(asked.rule, await handler.stream_unary(requests, context))
 
-    async def _requests(self, asked: Asked, context: HttpContext) -> AsyncGenerator[Any, None]:
-        """The messages of a stream; what is wrong with them is raised in its handler, as with gRPC."""
+    async def _requests(
+        self, asked: Asked, context: HttpContext, read: Callable[[bytes], Any]
+    ) -> AsyncGenerator[Any, None]:
+        """The messages of a stream; what is wrong with them is raised in its handler, as with gRPC.
+
+        Each is read by the handler's deserializer, where interceptors check, measure and count messages.
+        """
         request: Any = GetMessageClass(asked.rule.descriptor.input_type)
         spec: Any = GetMessageClass(asked.rule.asked)()
 
@@ -272,7 +278,7 @@ class _Request:
             examples = examples_of(self._body.pieces(), asked, spec, self._gateway.limits)
             async with aclosing(stream_of(examples, request, completed)) as messages:
                 async for message in messages:
-                    yield message
+                    yield read(message.SerializeToString())
         except CallerLeft:
             context.broke_off = True
             raise
