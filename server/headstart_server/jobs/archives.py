@@ -14,6 +14,7 @@ from headstart_server.database.database import Database
 from headstart_server.database.locks import Lock
 from headstart_server.database.tables import aliases, archive_uses, jobs, versions
 from headstart_server.errors import ExamplesNotKept
+from headstart_server.jobs import stored
 from headstart_server.jobs.rows import under_way
 
 #: Archives that one query asks about: SQLite bounds the values of a statement.
@@ -129,6 +130,7 @@ class Archives:
         for holder in self._beyond_bound(connection, sizes):
             query = delete(archive_uses).where(archive_uses.c.holder == holder)
             dropped.update(connection.execute(query.returning(archive_uses.c.archive)).scalars())
+        stored.measure(connection, sizes)
         return dropped - _named(connection, sorted(dropped))
 
     def _beyond_bound(self, connection: Connection, sizes: Mapping[str, int]) -> Iterable[str]:

@@ -161,25 +161,28 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
         refused = call.caller is None or (not call.was_let_in and isinstance(error, HeadstartError))
         if not (refused or self._audits_all or (call.rule is not None and call.rule.changes)):
             return
-        principal = call.caller.principal if call.caller else None
-        self._audit.write(
-            {
-                "principal": principal.name if principal else None,
-                "subject": call.caller.subject if call.caller else None,
-                "tenant": principal.tenant if principal else None,
-                "peer": peer,
-                "method": call.method,
-                "models": [name[:_MAX_CHARACTERS] for name in call.models[:_MAX_MODELS]],
-                "job_id": call.job_id and call.job_id[:_MAX_CHARACTERS],
-                "request": {
-                    name: value[:_MAX_CHARACTERS] if isinstance(value, str) else value
-                    for name, value in call.told.items()
-                },
-                "refused": refused,
-                **_outcome(error),
-                "seconds": round(time.perf_counter() - call.started, 3),
-            }
-        )
+        principal, outcome = call.caller.principal if call.caller else None, _outcome(error)
+        line = {
+            "principal": principal.name if principal else None,
+            "subject": call.caller.subject if call.caller else None,
+            "tenant": principal.tenant if principal else None,
+            "peer": peer,
+            "method": call.method,
+            "models": [name[:_MAX_CHARACTERS] for name in call.models[:_MAX_MODELS]],
+            "job_id": call.job_id and call.job_id[:_MAX_CHARACTERS],
+            "request": {
+                name: value[:_MAX_CHARACTERS] if isinstance(value, str) else value
+                for name, value in call.told.items()
+            },
+            "refused": refused,
+            **outcome,
+            "seconds": round(time.perf_counter() - call.started, 3),
+        }
+        if call.caller is None:
+            kind = " ".join(word for word in outcome.values() if word)
+            self._audit.write_of_stranger(kind, line)
+        else:
+            self._audit.write(line)
 
 
 @dataclass(kw_only=False, slots=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 import grpc
 
+from headstart_server.config import Config
 from headstart_server.errors import RateExceeded
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.handlers import behaviour_of, changed
@@ -23,6 +24,7 @@ MOST_KNOWN = 1024
 #: Never held up: a server must not look dead to those who watch it because a neighbour calls too often. What
 #: reflection tells is the same for all and lies in memory.
 _FREE = ("/grpc.health.", "/grpc.reflection.")
+_MIB = 1 << 20
 
 # Bytes of the message that was read last, in the task that reads it: a message knows them no more.
 _READ: ContextVar[int] = ContextVar("bytes_read", default=0)
@@ -74,9 +76,9 @@ class Rates:
 
 
 class RateInterceptor(grpc.aio.ServerInterceptor):
-    """Refuses calls of those who call too often or send too much. What it raises becomes a status where all
-    errors do.
+    """Refuses calls of those who call too often or send too much.
 
+    What it raises becomes a status where all errors do.
     A stream is refused when it begins, and then slowed down: its messages wait until they may come, so that a
     large one ends, and nothing of it is sent twice. Of a stream that is answered message by message each one
     counts as a call; of one with a single answer only their bytes count.
@@ -153,9 +155,7 @@ class RateInterceptor(grpc.aio.ServerInterceptor):
         counted = self._calls if counts_messages else None
         return requests if counted is None and self._bytes is None else self._paced(requests, who, counted)
 
-    async def _paced(
-        self, requests: AsyncIterator[Any], who: str, calls: Rates | None
-    ) -> AsyncIterator[Any]:
+    async def _paced(self, requests: AsyncIterator[Any], who: str, calls: Rates | None) -> AsyncIterator[Any]:
         is_first = True
         async for request in requests:
             nbytes = _READ.get()
@@ -171,6 +171,19 @@ class RateInterceptor(grpc.aio.ServerInterceptor):
         # Nothing more is read meanwhile, so the connection holds up who sends.
         while wait := rates.take(who, tokens):
             await self._sleep(wait)
+
+
+def rates_of(config: Config, who: Callable[[Context], str]) -> RateInterceptor | None:
+    """What the settings say; None where nothing is limited, so that it costs nothing."""
+    calls, nbytes = config.max_calls_per_second, config.max_mib_per_second * _MIB
+    if not calls and not nbytes:
+        return None
+    return RateInterceptor(
+        Rates(calls) if calls else None,
+        who,
+        # A second's worth at once, whatever is in it.
+        nbytes=Rates(nbytes, burst=math.ceil(nbytes) + 1) if nbytes else None,
+    )
 
 
 def address_of(context: Context) -> str:

@@ -103,9 +103,7 @@ class Server:
         self._names = (*SERVICE_NAMES, *(service.name for service in further))
         self._health = health_aio.HealthServicer()
         self._interceptor = interceptor
-        interceptors = [
-            each for each in (interceptor, access, rates, TextInterceptor()) if each is not None
-        ]
+        interceptors = [each for each in (interceptor, access, rates, TextInterceptor()) if each is not None]
         self._server = grpc.aio.server(
             interceptors=interceptors,
             options=_options(settings),

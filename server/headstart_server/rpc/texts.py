@@ -23,7 +23,7 @@ _SHOWN = 80
 #: Others' services: health compares names with those it has in memory, reflection with descriptors.
 _NOT_OURS = ("/grpc.health.", "/grpc.reflection.")
 
-#: Every field of a request that names something: models, jobs, versions, backbones and what of them is wanted.
+#: Every field of a request that names something: a model, a job, a backbone, or what of them is wanted.
 NAMES = MODEL_FIELDS | {
     "headstart.v1.CancelRequest.job_id",
     "headstart.v1.DeleteExampleRequest.example_id",

@@ -175,7 +175,9 @@ async def test_who_sends_too_many_bytes_in_calls_is_told_when_to_come_again(cloc
         assert caught.value.retry_after == pytest.approx(0.19)
 
 
-async def test_the_bytes_of_an_upload_are_slowed_down_and_its_messages_are_no_calls(clock: ManualClock) -> None:
+async def test_the_bytes_of_an_upload_are_slowed_down_and_its_messages_are_no_calls(
+    clock: ManualClock,
+) -> None:
     sleeper = Sleeper(clock)
     rates = {"nbytes": Rates(100.0, burst=101, clock=clock)}
     interceptor = RateInterceptor(Rates(1.0, burst=1, clock=clock), sleep=sleeper, **rates)
