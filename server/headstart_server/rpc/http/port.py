@@ -87,12 +87,7 @@ class _Protocol(H11Protocol):
         self._contexts = contexts
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        connection = transport.get_extra_info("ssl_object")
-        if (
-            self._contexts is not None
-            and connection is not None
-            and self._contexts.is_out_of_date(connection)
-        ):
+        if self._contexts and self._contexts.is_out_of_date(transport.get_extra_info("ssl_object")):
             transport.abort()
         super().connection_made(transport)
         certificate = transport.get_extra_info("peercert")
