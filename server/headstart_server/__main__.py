@@ -323,6 +323,10 @@ def serve(
             min=0,
         ),
     ] = Config.max_calls_per_second,
+    max_calls_per_caller: Annotated[
+        int,
+        _option("max_calls_per_caller", "Of them, those of one caller; 0: no limit.", _CALLS, min=0),
+    ] = Config.max_calls_per_caller,
     max_mib_per_second: Annotated[
         float,
         _option(

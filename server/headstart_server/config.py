@@ -65,6 +65,7 @@ class Config:
         max_versions_per_tenant: most versions of all models of one tenant; 0 for no limit.
         max_stored_mib_per_tenant: MiB of versions and examples that one tenant may store; 0 for no limit.
         max_calls_per_second: calls a second that each caller may make; 0 for no limit.
+        max_calls_per_caller: calls of each caller at once; 0 for no limit but that of all.
         max_mib_per_second: MiB of requests a second that each caller may send; 0 for no limit.
         lease_seconds: after which the job of a replica that is silent is taken over.
         beat_seconds: how often a replica renews its leases, and hears of cancels asked for elsewhere.
@@ -150,6 +151,7 @@ class Config:
     max_versions_per_tenant: int = 0
     max_stored_mib_per_tenant: int = 0
     max_calls_per_second: float = 0.0
+    max_calls_per_caller: int = 0
     max_mib_per_second: float = 0.0
     lease_seconds: float = 10.0
     beat_seconds: float = 1.0

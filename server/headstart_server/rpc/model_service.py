@@ -7,6 +7,7 @@ from contextlib import aclosing
 from headstart.v1 import model_service_pb2 as pb
 from headstart.v1 import model_service_pb2_grpc as stubs
 from headstart_server.access.rights import Right, Scope
+from headstart_server.access.tenants import full_name, own_name
 from headstart_server.embedding.engine import Engine
 from headstart_server.export.exporter import Exporter
 from headstart_server.jobs.forgetting import Forgotten
@@ -14,7 +15,7 @@ from headstart_server.models.names import check_alias_name
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Selector
 from headstart_server.report.reporter import Reporter
-from headstart_server.rpc.caller import scope
+from headstart_server.rpc.caller import scope, tenant
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.evaluation_messages import evaluation_message
 from headstart_server.rpc.export_messages import export_form_of, export_messages
@@ -62,13 +63,13 @@ class ModelService(stubs.ModelServiceServicer):
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         size = page_size_of(request.page_size)
         key = page_key(request.page_token, str)
-        found = await asyncio.to_thread(
-            self._registry.models, after=key[0] if key else "", limit=size + 1, scope=scope()
-        )
+        # Tokens are the caller's to read: they name models as the caller does.
+        after = full_name(tenant(), key[0]) if key else ""
+        found = await asyncio.to_thread(self._registry.models, after=after, limit=size + 1, scope=scope())
         models = found[:size]
         return pb.ListModelsResponse(
             models=[model_message(model) for model in models],
-            next_page_token=page_token(models[-1].name) if len(found) > size else "",
+            next_page_token=page_token(own_name(models[-1].name)) if len(found) > size else "",
         )
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:

@@ -6,7 +6,9 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
 from inspect import isasyncgenfunction
@@ -79,6 +81,7 @@ class RateInterceptor(grpc.aio.ServerInterceptor):
     """Refuses calls of those who call too often or send too much.
 
     What it raises becomes a status where all errors do.
+    Calls at once are counted, too: some wait for hours, and whoever has all of the server's would leave none.
     A stream is refused when it begins, and then slowed down: its messages wait until they may come, so that a
     large one ends, and nothing of it is sent twice. Of a stream that is answered message by message each one
     counts as a call; of one with a single answer only their bytes count.
@@ -87,6 +90,7 @@ class RateInterceptor(grpc.aio.ServerInterceptor):
         calls: how many calls each caller may make; None for any number.
         who: names the caller of a call. Default: the address it comes from, without the port.
         nbytes: how many bytes of requests each caller may send; None for any number.
+        at_once: how many calls of each caller may run at once; 0 for any number.
         sleep: waits so many seconds.
     """
 
@@ -96,10 +100,13 @@ class RateInterceptor(grpc.aio.ServerInterceptor):
         who: Callable[[Context], str] | None = None,
         *,
         nbytes: Rates | None = None,
+        at_once: int = 0,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._calls = calls
         self._bytes = nbytes
+        self._at_once = at_once
+        self._running: Counter[str] = Counter()
         self._who = who or address_of
         self._sleep = sleep
 
@@ -123,30 +130,50 @@ class RateInterceptor(grpc.aio.ServerInterceptor):
 
     def _unary(self, inner: Any, begin: Any) -> Any:
         async def call(request: Any, context: Context) -> Any:
-            return await inner(begin(request, context), context)
+            with self._running_for(context) as who:
+                return await inner(begin(request, who), context)
 
         return call
 
     def _streaming(self, inner: Any, begin: Any) -> Any:
         async def call(request: Any, context: Context) -> AsyncIterator[Any]:
-            async for response in inner(begin(request, context), context):
-                yield response
+            with self._running_for(context) as who:
+                async for response in inner(begin(request, who), context):
+                    yield response
 
         return call
 
-    def _check(self, request: Any, context: Context) -> Any:
-        """Take what a call with one request takes, or refuse it."""
+    @contextmanager
+    def _running_for(self, context: Context) -> Iterator[str]:
+        """Count a call while it runs; gives the name of its caller."""
         who = self._who(context)
+        if not self._at_once:
+            yield who
+            return
+        if self._running[who] >= self._at_once:
+            raise RateExceeded(
+                f"Expected at most {self._at_once} calls of one caller at once. Received: one more. Wait for "
+                "one of them to end.",
+                metadata={"subject": "calls at once", "limit": str(self._at_once)},
+                retry_after=1.0,
+            )
+        self._running[who] += 1
+        try:
+            yield who
+        finally:
+            self._running[who] -= 1
+            if not self._running[who]:
+                del self._running[who]
+
+    def _check(self, request: Any, who: str) -> Any:
+        """Take what a call with one request takes, or refuse it."""
         if self._bytes is not None:
             _refuse(self._bytes.take(who, _READ.get()), "bytes")
         if self._calls is not None:
             _refuse(self._calls.take(who), "calls")
         return request
 
-    def _begin(
-        self, requests: AsyncIterator[Any], context: Context, *, counts_messages: bool
-    ) -> AsyncIterator[Any]:
-        who = self._who(context)
+    def _begin(self, requests: AsyncIterator[Any], who: str, *, counts_messages: bool) -> AsyncIterator[Any]:
         if self._bytes is not None:
             # Who owes bytes begins nothing new.
             _refuse(self._bytes.take(who, 0), "bytes")
@@ -176,13 +203,14 @@ class RateInterceptor(grpc.aio.ServerInterceptor):
 def rates_of(config: Config, who: Callable[[Context], str]) -> RateInterceptor | None:
     """What the settings say; None where nothing is limited, so that it costs nothing."""
     calls, nbytes = config.max_calls_per_second, config.max_mib_per_second * _MIB
-    if not calls and not nbytes:
+    if not calls and not nbytes and not config.max_calls_per_caller:
         return None
     return RateInterceptor(
         Rates(calls) if calls else None,
         who,
         # A second's worth at once, whatever is in it.
         nbytes=Rates(nbytes, burst=math.ceil(nbytes) + 1) if nbytes else None,
+        at_once=config.max_calls_per_caller,
     )
 
 

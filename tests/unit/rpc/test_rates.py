@@ -1,5 +1,6 @@
 """Each caller has a bucket of tokens of its own, and health is free."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -204,6 +205,36 @@ async def test_each_message_of_a_two_way_stream_counts_as_a_call(clock: ManualCl
         await single.unary_unary(b"x", CALLER)
     with pytest.raises(RateExceeded, match="calls"):
         _ = [each async for each in stream.stream_stream(sent(stream, 1), CALLER)]
+
+
+async def test_a_caller_has_so_many_calls_at_once_and_others_have_their_own() -> None:
+    interceptor = RateInterceptor(None, at_once=2)
+    over = asyncio.Event()
+
+    async def waits(request: Any, context: Any) -> bytes:
+        await over.wait()
+        return b"y"
+
+    single = (await wrapped(interceptor, grpc.unary_unary_rpc_method_handler(waits))).unary_unary
+    watch = (await wrapped(interceptor, grpc.unary_stream_rpc_method_handler(answers))).unary_stream
+    other = Context("ipv4:10.0.0.2:1")
+    running = asyncio.create_task(single(b"x", CALLER))
+    events = watch(b"x", CALLER)
+    assert await anext(events) == b"x"
+    await asyncio.sleep(0)
+    with pytest.raises(RateExceeded, match="at most 2 calls"):
+        await single(b"x", CALLER)
+    with pytest.raises(RateExceeded):
+        await anext(watch(b"x", CALLER))
+    assert await anext(watch(b"x", other)) == b"x"
+    # A call that ends, or whose caller leaves, makes room.
+    await events.aclose()
+    cancelled = asyncio.create_task(single(b"x", CALLER))
+    await asyncio.sleep(0)
+    cancelled.cancel()
+    await asyncio.wait([cancelled])
+    over.set()
+    assert await single(b"x", CALLER) == await running == b"y"
 
 
 async def test_without_a_limit_on_bytes_messages_are_not_measured(clock: ManualClock) -> None:
