@@ -121,6 +121,17 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
             return await loop.run_in_executor(self._threads, self._authenticator.identify, shown)
         return self._authenticator.identify(shown)
 
+    async def knows(self, method: str, context: Context) -> bool:
+        """Whether a caller of a method is known, or need not be; asked before a request is read over HTTP."""
+        rule = self._rules.get(method)
+        if self._authenticator.is_open or (rule is not None and rule.on is Subject.NONE):
+            return True
+        try:
+            await self.identify(context)
+        except HeadstartError:
+            return False
+        return True
+
     async def check(self, caller: Caller, rule: Rule, request: Message) -> list[str]:
         """Check that a caller may make a request; returns the models it is about, as the caller calls them.
 

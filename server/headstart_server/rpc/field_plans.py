@@ -30,8 +30,16 @@ class FieldPlan:
         for name, full in self.fields:
             yield message, name, full
         for field, inner in self.parts:
-            for part in _parts(message, field):
+            for part in self.parts_of(message, field):
                 yield from inner.found(part)
+
+    @staticmethod
+    def parts_of(message: Message, field: FieldDescriptor) -> Sequence[Message]:
+        """The messages that a field holds; none where it is not set."""
+        found = getattr(message, field.name)
+        if not field.is_repeated:
+            return [found] if message.HasField(field.name) else []
+        return list(found.values()) if hasattr(found, "values") else list(found)
 
 
 @cache
@@ -67,10 +75,3 @@ def _held(field: FieldDescriptor) -> Descriptor | None:
     if inner is not None and inner.GetOptions().map_entry:
         return inner.fields_by_name["value"].message_type
     return inner
-
-
-def _parts(message: Message, field: FieldDescriptor) -> Sequence[Message]:
-    found = getattr(message, field.name)
-    if not field.is_repeated:
-        return [found] if message.HasField(field.name) else []
-    return list(found.values()) if hasattr(found, "values") else list(found)

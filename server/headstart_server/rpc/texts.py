@@ -133,7 +133,18 @@ def check_texts(message: Message) -> None:
         value = getattr(part, name)
         for text in (value,) if isinstance(value, str) else value:
             if len(text) > MAX_CHARACTERS or "\0" in text:
-                raise _refusal(name, text)
+                raise _refusal(_path_of(message, plan, part, name) or name, text)
+
+
+def _path_of(message: Message, plan: FieldPlan, wanted: Message, name: str) -> str | None:
+    """Where a field of a part is in a message, such as `additional_targets[2].alias`; None if it is not."""
+    if message is wanted:
+        return name
+    for field, inner in plan.parts:
+        for place, part in enumerate(inner.parts_of(message, field)):
+            if (rest := _path_of(part, inner, wanted, name)) is not None:
+                return f"{field.name}[{place}].{rest}" if field.is_repeated else f"{field.name}.{rest}"
+    return None
 
 
 def _refusal(name: str, text: str) -> InvalidField:

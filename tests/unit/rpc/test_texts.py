@@ -49,6 +49,18 @@ def test_every_text_of_a_request_is_a_name_or_known_to_be_none() -> None:
     assert texts - NAMES == OTHER_TEXTS
 
 
+#: Where the text is in each of `requests`.
+PATHS = [
+    "job_id",
+    "target.model",
+    "additional_targets[1].alias",
+    "views",
+    "spec.request_id",
+    "model_name",
+    "model_spec.name",
+]
+
+
 @dataclass
 class Details:
     method: str
@@ -79,7 +91,7 @@ async def test_a_name_that_cannot_be_is_refused_where_it_is_read(text: str, plac
     handler = await TextInterceptor().intercept_service(find, Details("/a/B"))
     with pytest.raises(InvalidField) as caught:
         handler.request_deserializer(message.SerializeToString())
-    assert caught.value.field
+    assert caught.value.field == PATHS[place]
     assert len(caught.value.message) < 400
     check_texts(requests("x" * MAX_CHARACTERS)[place])
 

@@ -213,7 +213,11 @@ class _Request:
         if rule.body is Body.EXAMPLES:
             work: Any = self._upload(asked, details, context)
         else:
-            message = await message_of(asked, self._body, self._gateway.limits)
+            if await self._gateway.methods.knows(details, context):
+                message = await message_of(asked, self._body, self._gateway.limits)
+            else:
+                # The call's own refusal, counted and written down, before megabytes of a stranger are held.
+                message = GetMessageClass(rule.descriptor.input_type)()
             if rule.events:
                 work = self._watched(message, details, context)
             else:
