@@ -350,10 +350,16 @@ class App:
         """Remove the examples that are needed no more; what fails is left to the next cleaning."""
         try:
             self.archives.sweep()
+            self._ask_usage()
         except Away as error:
             log.warning("archives_not_swept", why=error.message)
         except Exception:
             log.exception("archives_not_swept")
+
+    def _ask_usage(self) -> None:
+        """Ask what tenants store, for the metrics; without an access file there are none."""
+        if self._config.access is not None:
+            self._usage.refresh()
 
     def _drop_contents(self, digests: Collection[str], archives: Collection[str]) -> None:
         """Remove what this machine keeps of deleted examples."""
@@ -422,10 +428,9 @@ class App:
         self._energy.update()
         if self._audit is not None:
             self._audit.catch_up()
-        if self._config.access is not None:
-            self._usage.refresh()
         self._forgetting.drop_here()
         self.exporter.sweep()
+        self._ask_usage()
         if not self.ledger.may_clean("rows", CLEAN_SECONDS):
             return
         expired = self.registry.delete_expired()

@@ -75,9 +75,17 @@ class AuditLog:
             self.write(
                 {
                     "principal": None,
+                    "subject": None,
+                    "tenant": None,
+                    "peer": None,
+                    "method": None,
+                    "models": [],
+                    "job_id": None,
+                    "request": {},
                     "refused": True,
                     "outcome": outcome,
                     "reason": reason or None,
+                    "seconds": None,
                     "left_out": left_out.count,
                     "since": _moment(left_out.since),
                 }
