@@ -23,14 +23,19 @@ MIB = 1
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    folder = tmp_path_factory.mktemp("limits")
-    server = Replica(folder, max_calls_per_second=RATE, max_versions_per_model=1, max_mib_per_second=MIB)
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
+    settings = {"max_calls_per_second": RATE, "max_versions_per_model": 1, "max_mib_per_second": MIB}
+    server = Replica(tmp_path_factory.mktemp("limits"), **settings)
     server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def client(server: Replica) -> Iterator[Client]:
     with Client(server.target) as client:
         eventually(client.ready, START_SECONDS, "a server that serves")
         yield client
-    server.kill()
 
 
 def test_a_model_gets_no_version_more_than_it_may_have(client: Client) -> None:
@@ -71,7 +76,9 @@ def test_who_calls_too_often_is_told_when_to_come_again_and_health_is_free(clien
     client.models()
 
 
-def test_messages_of_a_two_way_stream_go_at_the_rate_of_calls(client: Client) -> None:
+def test_messages_of_a_two_way_stream_go_at_the_rate_of_calls(server: Replica, client: Client) -> None:
+    # There since the first test, and ready.
+    assert client.ready()
     request = oip.ModelInferRequest(
         model_name="pets",
         inputs=[
@@ -81,7 +88,7 @@ def test_messages_of_a_two_way_stream_go_at_the_rate_of_calls(client: Client) ->
         ],
     )
     count = int(2 * RATE)
-    with grpc.insecure_channel(client.target) as channel:
+    with grpc.insecure_channel(server.target) as channel:
         infer = channel.stream_stream(
             "/inference.GRPCInferenceService/ModelStreamInfer",
             oip.ModelInferRequest.SerializeToString,
