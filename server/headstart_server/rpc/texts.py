@@ -128,12 +128,25 @@ def check_texts(message: Message) -> None:
         InvalidField: one has the character NUL, which not every database takes even to look for it, or is
             longer than any name.
     """
-    plan: FieldPlan = field_plan(message.DESCRIPTOR, NAMES)
-    for part, name, _ in plan.found(message):
+    plan = field_plan(message.DESCRIPTOR, NAMES)
+    found = _first(message, plan)
+    if found is not None:
+        part, name, text = found
+        raise _refusal(_path_of(message, plan, part, name) or name, text)
+
+
+def _first(part: Message, plan: FieldPlan) -> tuple[Message, str, str] | None:
+    """The first name that cannot be one: the part that has it, its field and itself. In every call's way."""
+    for name, _ in plan.fields:
         value = getattr(part, name)
         for text in (value,) if isinstance(value, str) else value:
             if len(text) > MAX_CHARACTERS or "\0" in text:
-                raise _refusal(_path_of(message, plan, part, name) or name, text)
+                return part, name, text
+    for field, inner in plan.parts:
+        for each in plan.parts_of(part, field):
+            if (found := _first(each, inner)) is not None:
+                return found
+    return None
 
 
 def _path_of(message: Message, plan: FieldPlan, wanted: Message, name: str) -> str | None:

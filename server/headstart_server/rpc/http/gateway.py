@@ -280,7 +280,9 @@ class _Request:
 
         try:
             examples = examples_of(self._body.pieces(), asked, spec, self._gateway.limits)
-            async with aclosing(stream_of(examples, request, completed)) as messages:
+            async with aclosing(
+                stream_of(examples, request, completed, media_type=asked.media_type)
+            ) as messages:
                 async for message in messages:
                     yield read(message.SerializeToString())
         except CallerLeft:
