@@ -539,6 +539,7 @@ class App:
                 self._forgetting.forget,
                 long_work,
                 exporter=self.exporter,
+                usage=self.ledger.usage_of,
             ),
             evaluation=EvaluationService(bench, long_work),
             rates=rates_of(config, _who),

@@ -185,6 +185,14 @@ class Ledger:
             there = stored.stored(connection, tenant)
             return stored.over_bytes(connection, self._tenant_limits(tenant), there, model, more_bytes)
 
+    def usage_of(self, tenant: str) -> tuple[Stored, TenantLimits] | None:
+        """What a tenant stores and how much it may; None where that is not limited."""
+        limits = self._tenant_limits(tenant)
+        if limits == TenantLimits():
+            return None
+        with self._database.snapshot() as connection:
+            return stored.stored(connection, tenant), limits
+
     def usage(self) -> Mapping[str, Stored]:
         """What each tenant stores that stores something."""
         with self._database.snapshot() as connection:

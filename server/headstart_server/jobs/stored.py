@@ -16,6 +16,7 @@ from headstart_server.database.scoped import within
 from headstart_server.database.tables import archive_sizes, archive_uses, jobs, versions
 from headstart_server.errors import TenantQuotaExceeded
 from headstart_server.jobs.limits import TenantLimits
+from headstart_server.jobs.needs import is_living
 from headstart_server.jobs.rows import under_way
 
 _MIB = 1 << 20
@@ -206,5 +207,5 @@ def _mib(nbytes: int) -> str:
 
 
 def _is_needed() -> ColumnElement[bool]:
-    """The condition that somebody needs an archive: who removes one may be of an earlier release."""
-    return exists().where(archive_uses.c.archive == archive_sizes.c.archive, archive_uses.c.let_go == 0)
+    """The condition that somebody needs an archive: one that is only about to be removed counts no more."""
+    return exists().where(archive_uses.c.archive == archive_sizes.c.archive, is_living())

@@ -206,6 +206,8 @@ def test_a_tenant_has_no_more_versions_and_bytes_than_it_may(place: Place) -> No
         assert caught.value.reason == "TENANT_QUOTA_EXCEEDED"
         assert caught.value.retry_after is None
         assert [each.subject for each in caught.value.quota_violations] == ["versions of the tenant"]
+        usage = usage_of(place, "few")
+        assert (usage.version_count, usage.version_limit, usage.stored_bytes_limit) == (1, 1, 0)
         few.delete_model("one")
         few.fine_tune(examples(1.0), model="two").wait()
     with place.client("small") as small:
@@ -219,12 +221,24 @@ def test_a_tenant_has_no_more_versions_and_bytes_than_it_may(place: Place) -> No
         assert failed.value.reason == "TENANT_QUOTA_EXCEEDED"
         assert list(small.models()) == []
         # Nothing of it is left that would count.
+        usage = usage_of(place, "small")
+        assert (usage.version_count, usage.stored_bytes, usage.stored_bytes_limit) == (0, 0, 1 << 20)
         small.fine_tune(large(4, 10_000), model="thin").wait()
     eventually(
         lambda: place.server.metrics().value("headstart_tenant_stored_bytes", tenant="small") or None,
         90.0,
         "the metric of what a tenant stores",
     )
+
+
+def usage_of(place: Place, name: str) -> model_service_pb2.StoredUsage:
+    with secure_channel(place) as channel:
+        list_models = channel.unary_unary(
+            "/headstart.v1.ModelService/ListModels",
+            response_deserializer=model_service_pb2.ListModelsResponse.FromString,
+        )
+        answer = list_models(b"", metadata=(("authorization", f"Bearer {name}"),), timeout=60)
+    return answer.usage
 
 
 def large(count: int, size: int) -> list[tuple[np.ndarray, str]]:

@@ -63,7 +63,6 @@ def test_a_fine_tune_beyond_the_bytes_is_refused_and_told_what_is_there(shelf: S
     # Others are not bounded by it, and room comes when a version goes.
     desk.submit(tenant="blue", model="blue/pets", nbytes=5 << 20)
     shelf.registry.delete_version("red/pets", number, force=True)
-    Archives(shelf.database, FakeArchives(), max_bytes=0).sweep()
     desk.submit("late", tenant="red", model="red/pets", nbytes=600_000)
 
 
