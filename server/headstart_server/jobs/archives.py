@@ -93,11 +93,11 @@ class Archives:
         Raises:
             StorageAway: the bucket does not answer; what is left then goes with `recover`.
         """
-        sizes = self._sizes()
+        sizes, found = self._sizes()
         with self._database.write() as connection:
             # Shared with whoever accepts a job: it must not come to need what is just released.
             self._database.lock(connection, Lock.QUEUE)
-            released = self._release(connection, sizes)
+            released = self._release(connection, sizes, found)
         # After the commit: an archive without a row that counts can be found by nobody any more.
         for archive in released:
             self._files.remove(archive)
@@ -112,25 +112,32 @@ class Archives:
         Returns:
             The number of files removed.
         """
-        sizes = self._sizes()
+        sizes, found = self._sizes()
         with self._database.write() as connection:
             self._database.lock(connection, Lock.QUEUE)
-            self._release(connection, sizes)
+            self._release(connection, sizes, found)
             needed = set(connection.execute(select(archive_uses.c.archive)).scalars())
         return self._files.remove_all_but(needed, older_than=older_than)
 
-    def _sizes(self) -> Mapping[str, int]:
-        """Bytes of each archive, asked for before any transaction: a bucket may be slow, or away."""
-        return self._files.sizes() if self._max_bytes else {}
+    def _sizes(self) -> tuple[Mapping[str, int], Mapping[str, int]]:
+        """Bytes of each archive, and of those whose size is not written down.
 
-    def _release(self, connection: Connection, sizes: Mapping[str, int]) -> set[str]:
+        Asked for before any transaction: a bucket may be slow, or away.
+        """
+        sizes = self._files.sizes() if self._max_bytes else {}
+        with self._database.read() as connection:
+            return sizes, stored.unmeasured(connection, sizes)
+
+    def _release(
+        self, connection: Connection, sizes: Mapping[str, int], found: Mapping[str, int]
+    ) -> set[str]:
         """Delete the rows that count no more or are beyond the bound; returns what none names now."""
         dead = delete(archive_uses).where(not_(is_living())).returning(archive_uses.c.archive)
         dropped = set(connection.execute(dead).scalars())
         for holder in self._beyond_bound(connection, sizes):
             query = delete(archive_uses).where(archive_uses.c.holder == holder)
             dropped.update(connection.execute(query.returning(archive_uses.c.archive)).scalars())
-        stored.measure(connection, sizes)
+        stored.measure(connection, found)
         return dropped - _named(connection, sorted(dropped))
 
     def _beyond_bound(self, connection: Connection, sizes: Mapping[str, int]) -> Iterable[str]:

@@ -162,37 +162,48 @@ def over_bytes(
     )
 
 
-def measure(connection: Connection, sizes: Mapping[str, int]) -> None:
-    """Bring the sizes of archives up to date with what lies there.
+def unmeasured(connection: Connection, sizes: Mapping[str, int]) -> dict[str, int]:
+    """The archives whose size is not written down, or is another one by now.
+
+    Asked before any lock is held, for it reads a row of each archive.
+
+    Args:
+        connection: for reading.
+        sizes: bytes of each archive by its job.
+    """
+    if not sizes:
+        return {}
+    known = {row.archive: int(row.nbytes) for row in connection.execute(select(archive_sizes))}
+    return {archive: nbytes for archive, nbytes in sizes.items() if known.get(archive) != nbytes}
+
+
+def measure(connection: Connection, found: Mapping[str, int]) -> None:
+    """Write sizes of archives down, and forget those of archives that nobody needs.
 
     Args:
         connection: of a transaction under the queue's lock.
-        sizes: bytes of each archive by its job; those that are not among them stay as they are.
+        found: what `unmeasured` found. Archives that nobody needs by now are left out.
     """
     connection.execute(delete(archive_sizes).where(not_(_is_needed())))
-    known = {row.archive: int(row.nbytes) for row in connection.execute(select(archive_sizes))}
-    for archive, nbytes in sizes.items():
-        if archive in known and known[archive] != nbytes:
-            connection.execute(
-                update(archive_sizes).where(archive_sizes.c.archive == archive).values(nbytes=nbytes)
-            )
-    if sizes.keys() <= known.keys():
-        return
-    for archive, tenant in _owners(connection).items():
-        if archive in sizes and archive not in known:
-            note_archive(connection, archive, tenant, sizes[archive])
+    for archive, nbytes in found.items():
+        here = update(archive_sizes).where(archive_sizes.c.archive == archive).values(nbytes=nbytes)
+        if connection.execute(here).rowcount:
+            continue
+        tenant = _tenant_of(connection, archive)
+        if tenant is not None:
+            note_archive(connection, archive, tenant, nbytes)
 
 
-def _owners(connection: Connection) -> dict[str, str]:
-    """The tenants of archives; whoever holds one is of the tenant whose job brought it."""
-    uses = select(archive_uses.c.archive, jobs.c.tenant).join(jobs, jobs.c.job_id == archive_uses.c.holder)
-    found = {row.archive: row.tenant for row in connection.execute(uses)}
-    held = select(archive_uses.c.archive, versions.c.model).join(
-        versions, versions.c.job_id == archive_uses.c.holder
-    )
-    for row in connection.execute(held):
-        found.setdefault(row.archive, tenant_of(row.model))
-    return found
+def _tenant_of(connection: Connection, archive: str) -> str | None:
+    """The tenant of those who need an archive: that of the job that brought it; None if nobody does."""
+    held = archive_uses.c.archive == archive
+    job = select(jobs.c.tenant).join(archive_uses, archive_uses.c.holder == jobs.c.job_id)
+    version = select(versions.c.model).join(archive_uses, archive_uses.c.holder == versions.c.job_id)
+    tenant: str | None = connection.execute(job.where(held, is_living()).limit(1)).scalar()
+    if tenant is not None:
+        return tenant
+    model: str | None = connection.execute(version.where(held, is_living()).limit(1)).scalar()
+    return None if model is None else tenant_of(model)
 
 
 def _of_model(connection: Connection, model: str) -> str:
