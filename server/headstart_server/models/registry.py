@@ -455,6 +455,7 @@ class Registry:
         Raises:
             ModelNotFound, VersionNotFound or AliasNotFound: what is named is not there.
             EtagMismatch: the alias has another etag.
+            QuotaExceeded: the model may have no further alias.
         """
         with self._database.write() as connection:
             rows.touch(connection, [model])
@@ -475,6 +476,8 @@ class Registry:
                 moved = None
             else:
                 rows.artifact_of(connection, model, number)
+                if current is None:
+                    rows.check_aliases(connection, model)
                 moved = rows.move_alias(connection, model, alias, number, self._database.now(connection))
         self.refresh(model)
         return moved

@@ -6,9 +6,12 @@ from typing import Any
 from sqlalchemy import Connection, Row, Select, delete, exists, func, insert, select, update
 
 from headstart_server.database.tables import REGISTRY, aliases, archive_uses, counters, models, versions
-from headstart_server.errors import ModelNotFound, ModelNotReady, VersionNotFound
+from headstart_server.errors import ModelNotFound, ModelNotReady, QuotaExceeded, VersionNotFound
 from headstart_server.learning.promotion import Promotion
 from headstart_server.models.version import Alias, Manifest, Model, Version
+
+#: Aliases of a model that SetAlias makes: every replica holds all of them in memory, and lists tell them.
+MAX_ALIASES = 1000
 
 
 def no_model(name: str) -> ModelNotFound:
@@ -114,6 +117,20 @@ def delete_version(connection: Connection, model: str, number: int) -> None:
     """Delete the rows of a version and of the aliases that name it."""
     connection.execute(delete(aliases).where(aliases.c.model == model, aliases.c.number == number))
     connection.execute(delete(versions).where(versions.c.model == model, versions.c.number == number))
+
+
+def check_aliases(connection: Connection, model: str) -> None:
+    """Check that a model may have one more alias.
+
+    Raises:
+        QuotaExceeded: it may not.
+    """
+    query = select(func.count()).select_from(aliases).where(aliases.c.model == model)
+    if int(connection.execute(query).scalar_one()) >= MAX_ALIASES:
+        raise QuotaExceeded(
+            f"Expected at most {MAX_ALIASES} aliases of model '{model}'. Received: one more. Remove one.",
+            metadata={"subject": f"aliases of model {model}", "limit": str(MAX_ALIASES)},
+        )
 
 
 def move_alias(connection: Connection, model: str, alias: str, number: int, now: float) -> Alias:
