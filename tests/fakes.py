@@ -22,7 +22,7 @@ from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.job import Findings, Job, JobEvent, JobStep, Progress
 from headstart_server.jobs.lease import Lease
 from headstart_server.jobs.ledger import Ledger, Submission
-from headstart_server.jobs.limits import QueueLimits
+from headstart_server.jobs.limits import QueueLimits, TenantLimits
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.calibration import Calibration
 from headstart_server.learning.dataset import DatasetSummary
@@ -386,7 +386,15 @@ SUMMARY = DatasetSummary(
 class Desk:
     """A ledger, with short ways to do what jobs and callers do."""
 
-    def __init__(self, shelf: Shelf, *, limits: QueueLimits | None = None, slots: int = 1) -> None:
+    def __init__(
+        self,
+        shelf: Shelf,
+        *,
+        limits: QueueLimits | None = None,
+        slots: int = 1,
+        tenant_limits: Callable[[str], TenantLimits] | None = None,
+    ) -> None:
+        self.tenant_limits = tenant_limits
         self.shelf = shelf
         self.clock = shelf.clock
         self.changes = Changes()
@@ -407,6 +415,7 @@ class Desk:
             slots=self.slots,
             lease_seconds=LEASE.seconds,
             backbones=backbones,
+            tenant_limits=self.tenant_limits,
         )
 
     def crash(self) -> None:
@@ -422,10 +431,12 @@ class Desk:
         request_hash: str = "h",
         archives: Collection[str] = (),
         tenant: str = "",
+        nbytes: int = 0,
         **spec: Any,
     ) -> Submission:
         return Submission(
             tenant=tenant,
+            nbytes=nbytes,
             job_id=job_id or f"job-{next(self._ids)}",
             spec=FineTuneSpec(**{"model": "pets", "backbone": "fake", **spec}),
             summary=SUMMARY,

@@ -228,6 +228,15 @@ def serve(
     audit_all: Annotated[
         bool, _switch("audit_all", "Write down calls that change nothing, too.", _ACCESS)
     ] = Config.audit_all,
+    audit_strangers_per_second: Annotated[
+        int,
+        _option(
+            "audit_strangers_per_second",
+            "Lines a second about callers that are not known, of each kind; 0: no limit.",
+            _ACCESS,
+            min=0,
+        ),
+    ] = Config.audit_strangers_per_second,
     backbone: Annotated[
         str,
         _option("backbone", "Default backbone, loaded at start. See: headstart-server backbones.", _BACKBONE),
@@ -290,6 +299,21 @@ def serve(
         int,
         _option("max_versions_per_model", "Most versions of one model; 0: no limit.", _JOBS, min=0),
     ] = Config.max_versions_per_model,
+    max_versions_per_tenant: Annotated[
+        int,
+        _option(
+            "max_versions_per_tenant", "Most versions of one tenant's models; 0: no limit.", _JOBS, min=0
+        ),
+    ] = Config.max_versions_per_tenant,
+    max_stored_mib_per_tenant: Annotated[
+        int,
+        _option(
+            "max_stored_mib_per_tenant",
+            "Most MiB of versions and examples that one tenant may store; 0: no limit.",
+            _JOBS,
+            min=0,
+        ),
+    ] = Config.max_stored_mib_per_tenant,
     max_calls_per_second: Annotated[
         float,
         _option(
@@ -299,6 +323,19 @@ def serve(
             min=0,
         ),
     ] = Config.max_calls_per_second,
+    max_calls_per_caller: Annotated[
+        int,
+        _option("max_calls_per_caller", "Of them, those of one caller; 0: no limit.", _CALLS, min=0),
+    ] = Config.max_calls_per_caller,
+    max_mib_per_second: Annotated[
+        float,
+        _option(
+            "max_mib_per_second",
+            "MiB of requests a second that each caller may send to this replica; 0: no limit.",
+            _CALLS,
+            min=0,
+        ),
+    ] = Config.max_mib_per_second,
     lease_seconds: Annotated[
         float,
         _option("lease_seconds", "After this silence a replica's jobs are taken over.", _JOBS, min=1),
@@ -327,6 +364,14 @@ def serve(
             min=0,
         ),
     ] = Config.feature_cache_disk_mib,
+    feature_cache_per_tenant: Annotated[
+        bool,
+        _switch(
+            "feature_cache_per_tenant",
+            "Keep each tenant's features apart, at the price of more passes.",
+            _JOBS,
+        ),
+    ] = Config.feature_cache_per_tenant,
     kept_examples_mib: Annotated[
         int,
         _option(

@@ -41,6 +41,7 @@ from headstart_server.database.address import sqlite_file
 from headstart_server.database.database import Database
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
+from headstart_server.embedding.cache_scope import shared_key, tenant_key
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import BackboneSource, Engine
 from headstart_server.embedding.feature_store import FeatureStore
@@ -67,6 +68,7 @@ from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.measurement import MeasuringBench
 from headstart_server.jobs.poller import Poller
 from headstart_server.jobs.rebasing import Rebasing
+from headstart_server.jobs.tenant_limits import TenantUsage, tenant_limits
 from headstart_server.jobs.webhook_policy import WebhookPolicy
 from headstart_server.jobs.workers import WorkerPool
 from headstart_server.learning.dataset import DatasetLimits
@@ -90,7 +92,7 @@ from headstart_server.rpc.follow import Follower
 from headstart_server.rpc.long_work import LongWork
 from headstart_server.rpc.model_service import ModelService
 from headstart_server.rpc.prediction_service import PredictionService
-from headstart_server.rpc.rates import RateInterceptor, Rates, address_of
+from headstart_server.rpc.rates import address_of, rates_of
 from headstart_server.rpc.server import Server, ServerSettings
 from headstart_server.rpc.tls import tls_files
 from headstart_server.storage.places import Places, open_places
@@ -152,6 +154,7 @@ class App:
             counters(gpus, watts_per_core=config.cpu_watts_per_core),
             grid_gco2e_per_kwh=config.grid_gco2_per_kwh,
         )
+        self._authenticator = Authenticator(config.access)
         self._locks = [_lock(config.data, "data")]
         self._database = self._open_database()
         places = open_places(config.artifacts, config.data, copies_bytes=config.artifact_copies_mib * _MIB)
@@ -185,6 +188,7 @@ class App:
             on_taken_over=self.telemetry.job_taken_over,
             webhook=config.webhook,
             backbones=names,
+            tenant_limits=tenant_limits(config, self._authenticator),
         )
         lease = Lease(seconds=config.lease_seconds, beat=config.beat_seconds)
         self._heart = Heart(self.ledger, lease, is_shared=self._database.is_shared)
@@ -243,8 +247,9 @@ class App:
                 _emptied(config.data / "exports"), max_bytes=EXPORT_BYTES, max_seconds=EXPORT_SECONDS
             ),
         )
-        self._authenticator = Authenticator(config.access)
-        self._audit = AuditLog(config.audit_log) if config.audit_log else None
+        self._audit = None
+        if config.audit_log:
+            self._audit = AuditLog(config.audit_log, strangers_per_second=config.audit_strangers_per_second)
         self._add_gauges(gpus)
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
@@ -345,10 +350,16 @@ class App:
         """Remove the examples that are needed no more; what fails is left to the next cleaning."""
         try:
             self.archives.sweep()
+            self._ask_usage()
         except Away as error:
             log.warning("archives_not_swept", why=error.message)
         except Exception:
             log.exception("archives_not_swept")
+
+    def _ask_usage(self) -> None:
+        """Ask what tenants store, for the metrics; without an access file there are none."""
+        if self._config.access is not None:
+            self._usage.refresh()
 
     def _drop_contents(self, digests: Collection[str], archives: Collection[str]) -> None:
         """Remove what this machine keeps of deleted examples."""
@@ -415,8 +426,11 @@ class App:
 
     def _clean(self) -> None:
         self._energy.update()
+        if self._audit is not None:
+            self._audit.catch_up()
         self._forgetting.drop_here()
         self.exporter.sweep()
+        self._ask_usage()
         if not self.ledger.may_clean("rows", CLEAN_SECONDS):
             return
         expired = self.registry.delete_expired()
@@ -468,6 +482,7 @@ class App:
             self._cache,
             max_pending=config.max_pending_inputs,
             cache_predictions=config.cache_predictions,
+            cache_key=tenant_key if config.feature_cache_per_tenant else shared_key,
         )
 
     def _server(self) -> Server:
@@ -524,9 +539,10 @@ class App:
                 self._forgetting.forget,
                 long_work,
                 exporter=self.exporter,
+                usage=self.ledger.usage_of,
             ),
             evaluation=EvaluationService(bench, long_work),
-            rates=RateInterceptor(Rates(rate), _who) if (rate := config.max_calls_per_second) else None,
+            rates=rates_of(config, _who),
             further=services_of(
                 config.spoken_dialects,
                 Asking(predictor, self.telemetry, tracing=self.tracing),
@@ -577,6 +593,20 @@ class App:
 
     def _add_gauges(self, gpus: Gpus | None) -> None:
         gauge = self.telemetry.gauge
+        usage = self._usage = TenantUsage(self.ledger.usage)
+        if self._config.access is not None:
+            gauge(
+                "headstart_tenant_stored_bytes",
+                "Bytes that the tenants store who store most.",
+                "tenant",
+                usage.nbytes,
+            )
+            gauge(
+                "headstart_tenant_versions",
+                "Versions of the tenants who store most.",
+                "tenant",
+                usage.versions,
+            )
         for name, (description, read) in ({} if gpus is None else gpu_gauges(gpus)).items():
             gauge(name, description, "device", read)
         self.telemetry.counter(

@@ -62,7 +62,11 @@ class Config:
         max_running_jobs: jobs that run at once over all replicas; 0 for as many as their workers can.
         max_running_jobs_per_tenant: of them, those of one tenant; 0 for no further limit.
         max_versions_per_model: most versions of a model; 0 for no limit.
+        max_versions_per_tenant: most versions of all models of one tenant; 0 for no limit.
+        max_stored_mib_per_tenant: MiB of versions and examples that one tenant may store; 0 for no limit.
         max_calls_per_second: calls a second that each caller may make; 0 for no limit.
+        max_calls_per_caller: calls of each caller at once; 0 for no limit but that of all.
+        max_mib_per_second: MiB of requests a second that each caller may send; 0 for no limit.
         lease_seconds: after which the job of a replica that is silent is taken over.
         beat_seconds: how often a replica renews its leases, and hears of cancels asked for elsewhere.
         max_pending_inputs: Predict inputs that may be held for each backbone.
@@ -81,6 +85,8 @@ class Config:
         max_pixels: pixels of one picture.
         feature_cache_mib: MiB of cached features in memory.
         feature_cache_disk_mib: MiB of cached features in the data folder, over restarts; 0 keeps none.
+        feature_cache_per_tenant: whether cached features of one tenant are of no use to another, so that
+            nobody can tell by the time whether another one sent the same picture.
         kept_examples_mib: MiB of examples kept for versions, so that others can go on from them; 0 keeps
             none. Beyond it the version published longest ago loses its examples first, those with an alias
             last.
@@ -93,6 +99,8 @@ class Config:
         access: file of who may do what; None lets everybody do everything.
         audit_log: file of who did what; None keeps none.
         audit_all: whether it has calls that change nothing, too.
+        audit_strangers_per_second: lines a second that it has of callers that are not known, of each kind of
+            refusal; the others are counted. 0 for no limit.
         reflection: whether the contract can be read from the server.
         dialects: protocols of other model servers that the port speaks too, with commas between them: `oip`,
             the Open Inference Protocol, and `tfserving`, TensorFlow Serving's API; `none` for none.
@@ -140,7 +148,11 @@ class Config:
     max_running_jobs: int = 0
     max_running_jobs_per_tenant: int = 0
     max_versions_per_model: int = 0
+    max_versions_per_tenant: int = 0
+    max_stored_mib_per_tenant: int = 0
     max_calls_per_second: float = 0.0
+    max_calls_per_caller: int = 0
+    max_mib_per_second: float = 0.0
     lease_seconds: float = 10.0
     beat_seconds: float = 1.0
     max_pending_inputs: int = 512
@@ -158,6 +170,7 @@ class Config:
     max_pixels: int = 64_000_000
     feature_cache_mib: int = 256
     feature_cache_disk_mib: int = 1024
+    feature_cache_per_tenant: bool = False
     kept_examples_mib: int = 8192
     activations_mib: int = 2048
     cache_predictions: bool = False
@@ -168,6 +181,7 @@ class Config:
     access: Path | None = None
     audit_log: Path | None = None
     audit_all: bool = False
+    audit_strangers_per_second: int = 10
     reflection: bool = False
     dialects: str = "oip,tfserving"
     keepalive_seconds: float = 60.0
@@ -226,6 +240,8 @@ class Config:
             raise ValueError("Expected --tls-cert and --tls-key with --tls-client-ca. Received: neither.")
         if self.audit_all and self.audit_log is None:
             raise ValueError("Expected --audit-log with --audit-all. Received: none.")
+        if self.feature_cache_per_tenant and self.access is None:
+            raise ValueError("Expected --access with --feature-cache-per-tenant. Received: none.")
         if self.plaintext and self.tls_cert is not None:
             raise ValueError("Expected --plaintext or --tls-cert. Received: both.")
         if self.tls_cert is None and not self.plaintext and not is_loopback(self.host):

@@ -201,6 +201,12 @@ class QuotaExceeded(HeadstartError):
     reason = "QUOTA_EXCEEDED"
 
 
+class TenantQuotaExceeded(HeadstartError):
+    """A tenant stores as much as it may."""
+
+    reason = "TENANT_QUOTA_EXCEEDED"
+
+
 class Loading(HeadstartError):
     """The backbone is still being loaded."""
 

@@ -128,8 +128,10 @@ def test_another_host_has_metrics_only_when_asked_for(settings: Command) -> None
         ("--tls-cert", "cert"),
         ("--tls-key", "key"),
         ("--tls-client-ca", "ca"),
+        ("--audit-all",),
+        ("--feature-cache-per-tenant",),
     ],
 )
-def test_no_flag_of_tls_is_taken_that_would_have_no_effect(settings: Command, flags: tuple[str, ...]) -> None:
+def test_no_flag_is_taken_that_would_have_no_effect(settings: Command, flags: tuple[str, ...]) -> None:
     code, said = settings.invoke(*flags)
     assert (code, "Expected" in said) == (2, True)

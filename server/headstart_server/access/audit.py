@@ -11,7 +11,12 @@ from typing import Any
 
 import structlog
 
+from headstart_server.access.crowd import Crowd, LeftOut
+
 log = structlog.get_logger(__name__)
+
+#: Lines a second about callers that are not known, of each kind.
+STRANGERS_PER_SECOND = 10
 
 
 class AuditLog:
@@ -24,21 +29,71 @@ class AuditLog:
     Args:
         path: the file; made if it is not there.
         clock: seconds since 1970.
+        strangers_per_second: lines a second about callers that are not known, of each kind; 0 for no limit.
 
     Raises:
         OSError: it cannot be opened.
     """
 
-    def __init__(self, path: Path, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        clock: Callable[[], float] = time.time,
+        strangers_per_second: int = STRANGERS_PER_SECOND,
+    ) -> None:
         self._path = path
         self._clock = clock
         self._lock = threading.Lock()
+        self._crowd = Crowd(strangers_per_second) if strangers_per_second else None
         self._file = self._opened()
+
+    def write_of_stranger(self, kind: str, fields: Mapping[str, Any]) -> None:
+        """Add a line about a caller that is not known, unless there were too many of its kind this second.
+
+        How many were left out is told in a line of its own, before the next of that kind or by `catch_up`.
+        """
+        if self._crowd is not None:
+            with self._lock:
+                is_taken, left_out = self._crowd.take(kind, self._clock())
+            self._tell(left_out)
+            if not is_taken:
+                return
+        self.write(fields)
+
+    def catch_up(self) -> None:
+        """Tell how many lines were left out since they were last told."""
+        if self._crowd is not None:
+            with self._lock:
+                left_out = self._crowd.left_out()
+            for each in left_out:
+                self._tell(each)
+
+    def _tell(self, left_out: LeftOut | None) -> None:
+        if left_out is not None:
+            outcome, _, reason = left_out.kind.partition(" ")
+            self.write(
+                {
+                    "principal": None,
+                    "subject": None,
+                    "tenant": None,
+                    "peer": None,
+                    "method": None,
+                    "models": [],
+                    "job_id": None,
+                    "request": {},
+                    "refused": True,
+                    "outcome": outcome,
+                    "reason": reason or None,
+                    "seconds": None,
+                    "left_out": left_out.count,
+                    "since": _moment(left_out.since),
+                }
+            )
 
     def write(self, fields: Mapping[str, Any]) -> None:
         """Add a line; one that cannot be added is told to the server's log, and the call goes on."""
-        moment = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds")
-        entry = {"time": moment.replace("+00:00", "Z"), **fields}
+        entry = {"time": _moment(self._clock()), **fields}
         line = json.dumps(entry, ensure_ascii=True).encode() + b"\n"
         with self._lock:
             try:
@@ -63,8 +118,13 @@ class AuditLog:
 
     def close(self) -> None:
         """Close the file."""
+        self.catch_up()
         with self._lock:
             os.close(self._file)
 
     def _opened(self) -> int:
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

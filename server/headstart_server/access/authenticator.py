@@ -8,7 +8,13 @@ from pathlib import Path
 import structlog
 
 from headstart_server.access.issuer import Issuer, issuer_name
-from headstart_server.access.policy import IssuerSettings, Policy, PolicyError, read_policy
+from headstart_server.access.policy import (
+    IssuerSettings,
+    Policy,
+    PolicyError,
+    TenantSettings,
+    read_policy,
+)
 from headstart_server.access.rights import EVERYBODY, Principal
 from headstart_server.access.tokens import token_hash
 from headstart_server.errors import Unauthenticated
@@ -16,6 +22,7 @@ from headstart_server.errors import Unauthenticated
 log = structlog.get_logger(__name__)
 
 _Stamp = tuple[int, int, int]
+_NOTHING_SAID = TenantSettings()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,6 +107,12 @@ class Authenticator:
                 "certificate and no token."
             )
         raise Unauthenticated("Expected metadata 'authorization: Bearer TOKEN'. Received: none.")
+
+    def tenant(self, name: str) -> TenantSettings:
+        """What the file says of a tenant."""
+        if self._path is not None:
+            self._renew(self._path)
+        return self._policy.tenants.get(name, _NOTHING_SAID)
 
     def _of_token(self, token: str) -> Caller:
         policy, issuers = self._policy, self._issuers

@@ -63,6 +63,19 @@ class Bearer:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class TenantSettings:
+    """What is said of a tenant.
+
+    Attributes:
+        max_versions: most versions of all its models, 0 for any number; None leaves it to the server's flag.
+        max_stored_mib: most MiB that it may store, 0 for any amount; None as above.
+    """
+
+    max_versions: int | None = None
+    max_stored_mib: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Policy:
     """Who may do what.
 
@@ -71,12 +84,14 @@ class Policy:
         by_certificate: principals by a name in their certificate.
         bearers: those whom issuers name; the first that fits counts.
         issuers: the issuers, by name.
+        tenants: what is said of tenants, by name.
     """
 
     by_token: Mapping[str, Principal] = field(default_factory=dict)
     by_certificate: Mapping[str, Principal] = field(default_factory=dict)
     bearers: Sequence[Bearer] = ()
     issuers: Mapping[str, IssuerSettings] = field(default_factory=dict)
+    tenants: Mapping[str, TenantSettings] = field(default_factory=dict)
 
 
 def read_policy(path: Path) -> Policy:
@@ -100,7 +115,7 @@ def policy_of(document: Mapping[str, Any]) -> Policy:
     Raises:
         PolicyError: names the entry at fault, what was expected and what came.
     """
-    _known(document, {"principals", "issuers"}, "the file")
+    _known(document, {"principals", "issuers", "tenants"}, "the file")
     issuers: dict[str, IssuerSettings] = {}
     for place, entry in enumerate(_tables(document, "issuers")):
         made = _issuer(entry, f"issuers[{place}]")
@@ -138,7 +153,35 @@ def policy_of(document: Mapping[str, Any]) -> Policy:
             raise PolicyError(
                 f"Expected token_sha256, certificates, or issuer and claims in {where}. Received: none."
             )
-    return Policy(by_token=by_token, by_certificate=by_certificate, bearers=bearers, issuers=issuers)
+    return Policy(
+        by_token=by_token,
+        by_certificate=by_certificate,
+        bearers=bearers,
+        issuers=issuers,
+        tenants=_tenants(document),
+    )
+
+
+def _tenants(document: Mapping[str, Any]) -> Mapping[str, TenantSettings]:
+    tenants: dict[str, TenantSettings] = {}
+    for place, entry in enumerate(_tables(document, "tenants")):
+        where = f"tenants[{place}]"
+        _known(entry, {"name", "max_versions", "max_stored_mib"}, where)
+        name = _matching(entry.get("name"), _TENANT, f"{where}.name", "1 to 63 of a-z A-Z 0-9 . _ -")
+        if name in tenants:
+            raise PolicyError(f"Expected each tenant once. Received: {name!r} again.")
+        tenants[name] = TenantSettings(
+            max_versions=_amount(entry, "max_versions", where),
+            max_stored_mib=_amount(entry, "max_stored_mib", where),
+        )
+    return tenants
+
+
+def _amount(entry: Mapping[str, Any], key: str, where: str) -> int | None:
+    found = entry.get(key)
+    if found is not None and (isinstance(found, bool) or not isinstance(found, int) or found < 0):
+        raise PolicyError(f"Expected a whole number of 0 or more in {where}.{key}. Received: {found!r}.")
+    return found
 
 
 def _principal(entry: Mapping[str, Any], where: str) -> Principal:

@@ -156,6 +156,18 @@ archive_uses = Table(
     Index("archive_uses_by_archive", "archive"),
 )
 
+# Bytes of each archive, so that what a tenant stores is told without asking a bucket. A row counts as long as
+# `archive_uses` names its archive; releases before it write none, so a sweep measures what has no row.
+archive_sizes = Table(
+    "archive_sizes",
+    metadata,
+    # The job whose examples are in the archive.
+    Column("archive", String(64), primary_key=True),
+    Column("tenant", String(128), nullable=False),
+    Column("nbytes", BigInteger, nullable=False),
+    Index("archive_sizes_by_tenant", "tenant"),
+)
+
 # Examples whose data was deleted. Lists of versions name them still, for a version never changes: who reads a
 # list to train on it looks here. It holds no content, and neither ids nor labels.
 forgotten = Table(

@@ -12,6 +12,7 @@ from headstart_server.backbones.tail import Float32, Tail, TailWeights
 from headstart_server.backbones.tail_training import TailEpoch, TailRequest, TailResult
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache, content_digest
+from headstart_server.embedding.cache_scope import shared_key
 from headstart_server.embedding.feature_rows import Vectors
 from headstart_server.embedding.queue import Entry, Lane, Row, RowFeatures
 from headstart_server.errors import BackboneQueueFull, HeadstartError
@@ -31,6 +32,8 @@ class Embedder:
         cache: features by content; shared by all backbones.
         max_pending: most Predict inputs to hold at once, decoded or not; further ones are refused.
         cache_predictions: whether Predict looks into the cache and fills it, too.
+        cache_key: what the backbone's features are kept under for whoever is being worked for; gives None
+            where they are not kept.
         clock: seconds that only go up; the batcher's.
     """
 
@@ -42,6 +45,7 @@ class Embedder:
         *,
         max_pending: int,
         cache_predictions: bool = False,
+        cache_key: Callable[[str], str | None] = shared_key,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._backbone = backbone
@@ -53,7 +57,8 @@ class Embedder:
         self._lock = threading.Lock()
         self._pending = 0
         # Another runtime's features differ in their last bits; a head must not depend on which came first.
-        self._cache_key = f"{backbone.digest} {backbone.runtime}"
+        self._own_key = f"{backbone.digest} {backbone.runtime}"
+        self._cache_key = cache_key
 
     @property
     def info(self) -> BackboneInfo:
@@ -260,12 +265,13 @@ class Embedder:
     ) -> Iterator[tuple[int, Vectors | None]]:
         """The first place of each digest and what is cached for it, looked up by the window."""
         places = _first_places(digests)
-        if cuts:
+        key = self._cache_key(self._own_key)
+        if cuts or key is None:
             yield from ((place, None) for place in places)
             return
         for start in range(0, len(places), window):
             part = places[start : start + window]
-            cached = self._cache.get_many(self._cache_key, [digests[place] for place in part])
+            cached = self._cache.get_many(key, [digests[place] for place in part])
             for place in part:
                 yield place, cached.get(digests[place])
 
@@ -285,8 +291,11 @@ class Embedder:
             return future
         prepare: Callable[[], Row | RowFeatures] = partial(self._prepare, read)
         if lane is Lane.TRAIN or self._cache_predictions:
-            # Not of the entry: if its own `prepare` held it, its row would wait for the garbage collector.
-            prepare = partial(self._prepare_cached, future, read, digest, look_up=not cuts)
+            # Asked here: the threads that decode work for everybody.
+            key = self._cache_key(self._own_key)
+            if key is not None:
+                # Not of the entry: if its own `prepare` held it, its row would wait for garbage collection.
+                prepare = partial(self._prepare_cached, future, read, key, digest, look_up=not cuts)
         self._batcher.submit(
             Entry(
                 prepare=prepare,
@@ -306,6 +315,7 @@ class Embedder:
         self,
         future: "Future[RowFeatures]",
         read: Callable[[], Content],
+        key: str,
         digest: str | None,
         *,
         look_up: bool,
@@ -313,19 +323,19 @@ class Embedder:
         content = read()
         if digest is None:
             digest = content_digest(content)
-            if look_up and (vectors := self._cache.get(self._cache_key, digest)) is not None:
+            if look_up and (vectors := self._cache.get(key, digest)) is not None:
                 return RowFeatures(views=vectors)
         row = self._backbone.decode(content)
-        future.add_done_callback(partial(self._keep, digest))
+        future.add_done_callback(partial(self._keep, key, digest))
         return row
 
-    def _keep(self, digest: str, done: "Future[RowFeatures]") -> None:
+    def _keep(self, key: str, digest: str, done: "Future[RowFeatures]") -> None:
         if not done.cancelled() and done.exception() is None:
             views = done.result().views
             if len(views) > len(self.info.views):
                 # An activation is many times as large as the views.
                 views = {name: views[name] for name in self.info.views}
-            self._cache.put(self._cache_key, digest, views)
+            self._cache.put(key, digest, views)
 
     def _admit(self, count: int) -> None:
         with self._lock:

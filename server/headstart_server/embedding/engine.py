@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import NoReturn, Protocol
 
@@ -11,6 +11,7 @@ import structlog
 from headstart_server.backbones.backbone import Backbone, BackboneInfo, Content
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.modality import first_taking, usual_backbone
+from headstart_server.embedding.queue import Lane
 from headstart_server.errors import BackboneNotFound, BackboneUnavailable, Draining, HeadstartError, Loading
 
 log = structlog.get_logger(__name__)
@@ -21,6 +22,8 @@ LOADING_RETRY_SECONDS = 2.0
 FAILED_RETRY_SECONDS = 30.0
 #: Backbones that are loaded without being listed: each keeps threads of its own.
 MAX_UNLISTED = 64
+#: Seconds without use after which one of them makes room for another: or one caller could have them all.
+IDLE_SECONDS = 60.0
 
 
 class BackboneSource(Protocol):
@@ -71,6 +74,8 @@ class Engine:
         self._make_embedder = make_embedder
         self._loaded: dict[str, Embedder] = {}
         self._loading: dict[str, threading.Lock] = {}
+        #: When each was last asked for.
+        self._used: dict[str, float] = {}
         self._lock = threading.Lock()
         #: Why the last loading of a backbone failed, and when.
         self._failed: dict[str, tuple[Exception, float]] = {}
@@ -150,9 +155,11 @@ class Engine:
             Loading: it is not loaded yet; asking starts the loading.
             BackboneUnavailable: it could not be loaded.
         """
-        embedder = self._loaded.get(name or self.default)
+        name = name or self.default
+        embedder = self._loaded.get(name)
         if embedder is None:
             self._start_loading(self.facts(name).name)
+        self._used[name] = self._clock()
         return embedder
 
     def load(self, name: str) -> Embedder:
@@ -166,6 +173,7 @@ class Engine:
         with self._loading_lock(name), self._remembering(name):
             if name not in self._loaded:
                 self._loaded[name] = self._make_embedder(self._source.load(name))
+            self._used[name] = self._clock()
             return self._loaded[name]
 
     def prepare_all(self) -> None:
@@ -202,15 +210,40 @@ class Engine:
 
     def _loading_lock(self, name: str) -> threading.Lock:
         listed = {info.name for info in self._source.list()}
+        left = None
         with self._lock:
             unlisted = self._loading.keys() - listed
             if name not in listed and name not in unlisted and len(unlisted) >= MAX_UNLISTED:
-                raise BackboneNotFound(
-                    f"Expected one of the {MAX_UNLISTED} backbones of this kind that are in use, such as "
-                    f"{', '.join(sorted(unlisted)[:5])}. Received: '{name}', which would be one more.",
-                    metadata={"backbone": name},
-                )
-            return self._loading.setdefault(name, threading.Lock())
+                idle = self._longest_idle(unlisted)
+                if idle is None:
+                    # Not which they are: that is for those who use them to know.
+                    raise BackboneNotFound(
+                        f"Expected one of the {MAX_UNLISTED} backbones of this kind that are in use. "
+                        f"Received: '{name}', which would be one more. Try again when one of them was not "
+                        f"used for {IDLE_SECONDS:.0f} seconds.",
+                        metadata={"backbone": name},
+                        retry_after=IDLE_SECONDS,
+                    )
+                del self._loading[idle]
+                self._used.pop(idle, None)
+                left = self._loaded.pop(idle, None)
+            lock = self._loading.setdefault(name, threading.Lock())
+        if left is not None:
+            # Its threads end when they have done what they have in hand. A job that had it goes on later.
+            threading.Thread(target=left.close, name=f"close-{name}", daemon=True).start()
+        return lock
+
+    def _longest_idle(self, names: Iterable[str]) -> str | None:
+        """The one of some backbones that was not used for longest, if that is long and it is idle."""
+        now = self._clock()
+        idle = [
+            (self._used.get(name, 0.0), name)
+            for name in names
+            if now - self._used.get(name, float("-inf")) >= IDLE_SECONDS
+            and not self._loading[name].locked()
+            and ((embedder := self._loaded.get(name)) is None or _is_idle(embedder))
+        ]
+        return min(idle)[1] if idle else None
 
     def _load_quietly(self, name: str) -> None:
         # It has no caller to raise to; the next call is told.
@@ -229,6 +262,10 @@ class Engine:
             log.exception("backbone_load_failed", backbone=name)
             raise
         self._failed.pop(name, None)
+
+
+def _is_idle(embedder: Embedder) -> bool:
+    return not embedder.pending and not any(map(embedder.waiting, Lane))
 
 
 def _words(error: Exception) -> str:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from headstart_server.access.tenants import own_name
 from headstart_server.backbones.export_request import Answers, ExportForm, ExportRequest
 from headstart_server.learning.head import Float32, Head
 from headstart_server.learning.rows import Scaling
@@ -59,7 +60,8 @@ def _calibration(head: Head) -> tuple[Float32, Float32]:
 def _facts(version: Version, head: Head) -> dict[str, Any]:
     manifest = version.manifest
     facts: dict[str, Any] = {
-        "model": version.model,
+        # It goes to whoever is given the export: how tenants are called is nobody's business there.
+        "model": own_name(version.model),
         "version": version.number,
         "task": head.task.value,
         "backbone": manifest.backbone,

@@ -8,13 +8,14 @@ leaves at most files that are needed no more, and the next start removes them.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, insert, not_, or_, select, update
+from sqlalchemy import Connection, delete, exists, insert, not_, or_, select, update
 
 from headstart_server.database.database import Database
 from headstart_server.database.locks import Lock
-from headstart_server.database.tables import aliases, archive_uses, jobs, versions
+from headstart_server.database.tables import aliases, archive_uses, versions
 from headstart_server.errors import ExamplesNotKept
-from headstart_server.jobs.rows import under_way
+from headstart_server.jobs import stored
+from headstart_server.jobs.needs import is_living
 from headstart_server.models.alias_rows import has_share
 
 #: Archives that one query asks about: SQLite bounds the values of a statement.
@@ -42,7 +43,7 @@ def hold(connection: Connection, holder: str, archives: Collection[str]) -> None
             that it goes on from was deleted meanwhile.
     """
     others = set(archives) - {holder}
-    query = select(archive_uses.c.archive).where(archive_uses.c.archive.in_(others), _is_living())
+    query = select(archive_uses.c.archive).where(archive_uses.c.archive.in_(others), is_living())
     if others - set(connection.execute(query).scalars()):
         raise ExamplesNotKept(
             "The version that the fine-tune goes on from was deleted, or its examples were, while new ones "
@@ -78,7 +79,7 @@ class Archives:
         """Whether the examples of the version that a job made are kept."""
         with self._database.read() as connection:
             query = (
-                select(archive_uses.c.archive).where(archive_uses.c.holder == job_id, _is_living()).limit(1)
+                select(archive_uses.c.archive).where(archive_uses.c.holder == job_id, is_living()).limit(1)
             )
             return connection.execute(query).one_or_none() is not None
 
@@ -93,11 +94,11 @@ class Archives:
         Raises:
             StorageAway: the bucket does not answer; what is left then goes with `recover`.
         """
-        sizes = self._sizes()
+        sizes, found = self._sizes()
         with self._database.write() as connection:
             # Shared with whoever accepts a job: it must not come to need what is just released.
             self._database.lock(connection, Lock.QUEUE)
-            released = self._release(connection, sizes)
+            released = self._release(connection, sizes, found)
         # After the commit: an archive without a row that counts can be found by nobody any more.
         for archive in released:
             self._files.remove(archive)
@@ -112,24 +113,32 @@ class Archives:
         Returns:
             The number of files removed.
         """
-        sizes = self._sizes()
+        sizes, found = self._sizes()
         with self._database.write() as connection:
             self._database.lock(connection, Lock.QUEUE)
-            self._release(connection, sizes)
+            self._release(connection, sizes, found)
             needed = set(connection.execute(select(archive_uses.c.archive)).scalars())
         return self._files.remove_all_but(needed, older_than=older_than)
 
-    def _sizes(self) -> Mapping[str, int]:
-        """Bytes of each archive, asked for before any transaction: a bucket may be slow, or away."""
-        return self._files.sizes() if self._max_bytes else {}
+    def _sizes(self) -> tuple[Mapping[str, int], Mapping[str, int]]:
+        """Bytes of each archive, and of those whose size is not written down.
 
-    def _release(self, connection: Connection, sizes: Mapping[str, int]) -> set[str]:
+        Asked for before any transaction: a bucket may be slow, or away.
+        """
+        sizes = self._files.sizes() if self._max_bytes else {}
+        with self._database.read() as connection:
+            return sizes, stored.unmeasured(connection, sizes)
+
+    def _release(
+        self, connection: Connection, sizes: Mapping[str, int], found: Mapping[str, int]
+    ) -> set[str]:
         """Delete the rows that count no more or are beyond the bound; returns what none names now."""
-        dead = delete(archive_uses).where(not_(_is_living())).returning(archive_uses.c.archive)
+        dead = delete(archive_uses).where(not_(is_living())).returning(archive_uses.c.archive)
         dropped = set(connection.execute(dead).scalars())
         for holder in self._beyond_bound(connection, sizes):
             query = delete(archive_uses).where(archive_uses.c.holder == holder)
             dropped.update(connection.execute(query.returning(archive_uses.c.archive)).scalars())
+        stored.measure(connection, found)
         return dropped - _named(connection, sorted(dropped))
 
     def _beyond_bound(self, connection: Connection, sizes: Mapping[str, int]) -> Iterable[str]:
@@ -174,10 +183,3 @@ def _first_to_go(held: Mapping[str, set[str]], sizes: Mapping[str, int], max_byt
             holders[archive] -= 1
             total -= 0 if holders[archive] else sizes.get(archive, 0)
     return gone
-
-
-def _is_living() -> ColumnElement[bool]:
-    """The condition that who needs an archive has not ended, or has a version that is to have examples."""
-    running = select(jobs.c.job_id).where(under_way())
-    held = or_(archive_uses.c.holder.in_(running), archive_uses.c.holder.in_(select(versions.c.job_id)))
-    return and_(held, archive_uses.c.let_go == 0)

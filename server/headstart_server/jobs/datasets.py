@@ -75,6 +75,8 @@ class DatasetWriter:
         self._count = DatasetCount(limits=limits, task=task)
         self._parent = parent
         self._added: list[StoredExample] = []
+        #: Bytes of the contents that have come; of the whole archive, once it is finished.
+        self.nbytes = 0
         #: The jobs in whose archives examples lie beside the own one, once it is finished.
         self.archives: frozenset[str] = frozenset()
         with storage_errors():
@@ -94,6 +96,7 @@ class DatasetWriter:
             member = len(self._added)
             with storage_errors():
                 self._archive.writestr(member_name(member), content)
+            self.nbytes += len(content)
             self._added.append(
                 StoredExample(
                     target=example.target,
@@ -143,6 +146,7 @@ class DatasetWriter:
             content = json.dumps(dataset.to_json(), ensure_ascii=False)
             self._archive.writestr(INDEX, content, compress_type=ZIP_DEFLATED)
             self._archive.close()
+            self.nbytes = self._aside.stat().st_size
         self._folder.take(archive_name(self._job_id), shared=shared)
         return summary
 

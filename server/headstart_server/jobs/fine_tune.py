@@ -10,12 +10,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart_server.access.tenants import tenant_of
 from headstart_server.backbones.tail_training import TailEpoch
+from headstart_server.embedding.cache_scope import working_for
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.queue import RowFeatures
 from headstart_server.energy import EnergyMeter, Measurement
-from headstart_server.errors import DatabaseAway, StorageAway
+from headstart_server.errors import DatabaseAway, StorageAway, TenantQuotaExceeded
 from headstart_server.jobs.activations import JobActivations
 from headstart_server.jobs.answering import MAX_LISTED_FAULTS
 from headstart_server.jobs.answers import Answerer
@@ -145,7 +147,8 @@ class FineTuneRun:
             HeadstartError: why the job failed.
             JobCancelledError or JobLostError: the ledger's, or the checkpoint's.
         """
-        with self._tools.energy.measured() as self._measurement:
+        tenant = tenant_of(self._job.spec.model)
+        with working_for(tenant), self._tools.energy.measured() as self._measurement:
             return self._execute()
 
     def _execute(self) -> int:
@@ -372,7 +375,7 @@ class FineTuneRun:
                     promotion = self._judge(candidate)
             baseline = 0 if promotion is None else promotion.baseline
             return succeed(moved_too_often(job.spec.alias or "", baseline))
-        except (JobCancelledError, JobLostError):
+        except (JobCancelledError, JobLostError, TenantQuotaExceeded):
             # After any other error the version may be published; if not, a cleaning removes its files.
             self._remove(artifact)
             raise

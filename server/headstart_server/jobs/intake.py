@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -33,6 +34,7 @@ from headstart_server.jobs.ledger import Ledger, Submission
 from headstart_server.jobs.parents import Parent, find_parent
 from headstart_server.jobs.preview import Preview, Previewed
 from headstart_server.jobs.spec import AUTO, FineTuneSpec
+from headstart_server.jobs.upload_room import UploadBytes, UploadRoom
 from headstart_server.jobs.webhook_policy import WebhookPolicy
 from headstart_server.learning.dataset import DatasetSummary, Example, ExampleFault
 from headstart_server.learning.recipe import Partial, check_task
@@ -86,6 +88,7 @@ class Upload:
         repeated: whether the request id was accepted before: then the examples are only told apart from
             those.
         tenant: on whose behalf; empty for nobody's.
+        room: how much it may bring.
     """
 
     def __init__(
@@ -100,7 +103,9 @@ class Upload:
         parent: Parent | None,
         repeated: bool,
         tenant: str = "",
+        room: UploadRoom,
     ) -> None:
+        self._room = room
         self._intake = intake
         self._asked = asked
         self._spec = spec
@@ -135,6 +140,7 @@ class Upload:
                     self._check(example, index)
             writer.add(examples)
             self._count += len(examples)
+            self._room.take(writer.nbytes)
 
     def accept(self) -> Job:
         """Accept the job, once all examples have come.
@@ -165,6 +171,7 @@ class Upload:
                 request_id=self._request_id or None,
                 request_hash=request_hash,
                 archives=writer.archives,
+                nbytes=writer.nbytes,
                 trace_context=self._intake.tracing.context(),
                 tenant=self._tenant,
             )
@@ -230,6 +237,7 @@ class Upload:
         self._left.set()
         with self._turn:
             self._closed = True
+            self._room.leave()
             if not self._accepted and self._writer is not None:
                 self._writer.discard()
 
@@ -361,6 +369,7 @@ class Intake:
         self.datasets = datasets
         self.engine = engine
         self.on_accepted = on_accepted
+        self._uploading = UploadBytes()
         self._closed = threading.Event()
         self._looking = threading.Lock()
 
@@ -380,6 +389,7 @@ class Intake:
             ModelNotFound, VersionNotFound, AliasNotFound, ExamplesNotKept, ExampleNotFound or WrongTask:
                 there is no such parent, or it does not have or tell what is asked for.
             JobQueueFull: too many jobs are queued.
+            TenantQuotaExceeded: the tenant stores as much as it may.
             Draining: the server is stopping.
         """
         self.check_open()
@@ -432,7 +442,7 @@ class Intake:
             tenant: on whose behalf; empty for nobody's.
 
         Raises:
-            InvalidField, BackboneNotFound or JobQueueFull: as `open`.
+            InvalidField, BackboneNotFound, JobQueueFull or TenantQuotaExceeded: as `open`.
         """
         if spec.webhook is not None:
             self._webhooks.check(spec.webhook)
@@ -451,6 +461,8 @@ class Intake:
         if not previews and not request_id:
             # Told before the examples are sent. With a request id the job may be there already.
             self.ledger.check_room(tenant)
+        # Of a repeated call nothing stays, either.
+        most = self.ledger.room_for(tenant, spec.model, previews=previews or repeated)
         full = spec if info is None else replace(spec, backbone=info.name)
         if parent is not None:
             full = replace(full, parent_version=parent.number, parent_alias=None)
@@ -464,6 +476,7 @@ class Intake:
             parent=parent,
             repeated=repeated,
             tenant=tenant,
+            room=UploadRoom(self._uploading, tenant, most, partial(self.ledger.refusal, tenant, spec.model)),
         )
 
     def check_open(self) -> None:

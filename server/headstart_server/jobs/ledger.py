@@ -13,17 +13,29 @@ import structlog
 from sqlalchemy import select, update
 
 from headstart_server.access.rights import Scope
+from headstart_server.access.tenants import tenant_of
 from headstart_server.database.database import Database
 from headstart_server.database.locks import Lock
 from headstart_server.database.tables import jobs
-from headstart_server.errors import JobQueueFull
-from headstart_server.jobs import archives, asking, claiming, cleaning, quotas, rows, running, submitting
+from headstart_server.errors import JobQueueFull, TenantQuotaExceeded
+from headstart_server.jobs import (
+    archives,
+    asking,
+    claiming,
+    cleaning,
+    quotas,
+    rows,
+    running,
+    stored,
+    submitting,
+)
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.claiming import MAX_CRASHES
 from headstart_server.jobs.forecast import Forecast
 from headstart_server.jobs.job import Findings, Job, JobError, JobEvent, JobState, Progress
-from headstart_server.jobs.limits import QueueLimits
+from headstart_server.jobs.limits import QueueLimits, TenantLimits
 from headstart_server.jobs.running import JobCancelledError, JobLostError
+from headstart_server.jobs.stored import Stored
 from headstart_server.jobs.submitting import Full, Submission
 from headstart_server.learning.promotion import Promotion
 from headstart_server.models.registry import Registry
@@ -52,6 +64,7 @@ class Ledger:
         on_taken_over: called for each job that is claimed from another process.
         webhook: URL that is told of the ends of jobs that name none; None for none.
         backbones: names of those whose jobs this process claims, as in `Claimant`; None for all.
+        tenant_limits: gives how much a tenant may store; None for any amount.
     """
 
     def __init__(
@@ -67,7 +80,9 @@ class Ledger:
         on_taken_over: Callable[[], None] = lambda: None,
         webhook: str | None = None,
         backbones: Collection[str] | None = None,
+        tenant_limits: Callable[[str], TenantLimits] | None = None,
     ) -> None:
+        self._tenant_limits = tenant_limits or (lambda _: TenantLimits())
         self._database = database
         self._registry = registry
         self._changes = changes
@@ -91,7 +106,7 @@ class Ledger:
         Raises:
             RequestIdReused: the request id was accepted before with other content.
             JobQueueFull: too many jobs are queued.
-            QuotaExceeded: the model may have no further version.
+            QuotaExceeded or TenantQuotaExceeded: the model or the tenant may have no further version.
             ExamplesNotKept: an archive that it needs may be gone.
             DatabaseAway: the database does not answer; the job may be accepted all the same.
         """
@@ -106,7 +121,10 @@ class Ledger:
                 return earlier
             full = submitting.fullness(connection, self._limits, submission.tenant)
             if full is None:
-                quotas.check_versions(connection, self._limits.versions_per_model, submission.spec.model)
+                model, tenant = submission.spec.model, submission.tenant
+                quotas.check_versions(connection, self._limits.versions_per_model, model)
+                limits = self._tenant_limits(tenant)
+                stored.check_room(connection, limits, tenant, model, more_bytes=submission.nbytes)
                 now = self._database.now(connection)
                 job = submitting.add(connection, submission, now, self._webhook)
         if full is not None:
@@ -138,6 +156,47 @@ class Ledger:
             full = submitting.fullness(connection, self._limits, tenant)
         if full is not None:
             raise self._queue_full(full)
+
+    def room_for(self, tenant: str, model: str, *, previews: bool = False) -> int | None:
+        """Check that a tenant may store more.
+
+        Args:
+            tenant: the tenant.
+            model: the model that it is for.
+            previews: whether nothing shall stay of it: then there is as much room as for all.
+
+        Returns:
+            The bytes that there is room for; None for any number.
+
+        Raises:
+            TenantQuotaExceeded: it may not.
+        """
+        limits = self._tenant_limits(tenant)
+        if limits == TenantLimits():
+            return None
+        if previews:
+            return limits.stored_bytes or None
+        with self._database.snapshot() as connection:
+            return stored.check_room(connection, limits, tenant, model)
+
+    def refusal(self, tenant: str, model: str, more_bytes: int) -> TenantQuotaExceeded:
+        """Why a tenant may not store so many bytes more."""
+        with self._database.snapshot() as connection:
+            there = stored.stored(connection, tenant)
+            return stored.over_bytes(connection, self._tenant_limits(tenant), there, model, more_bytes)
+
+    def usage_of(self, tenant: str) -> tuple[Stored, TenantLimits] | None:
+        """What a tenant stores and how much it may; None where that is not limited."""
+        limits = self._tenant_limits(tenant)
+        if limits == TenantLimits():
+            return None
+        with self._database.snapshot() as connection:
+            return stored.stored(connection, tenant), limits
+
+    def usage(self) -> Mapping[str, Stored]:
+        """What each tenant stores that stores something."""
+        with self._database.snapshot() as connection:
+            return stored.by_tenant(connection)
 
     def _queue_full(self, full: Full) -> JobQueueFull:
         seconds = self.forecast.seconds_to_next_start()
@@ -289,10 +348,15 @@ class Ledger:
             JobLostError: it belongs to another attempt.
             AliasMovedError: the alias names another version than the one that was judged; nothing was
                 published.
+            TenantQuotaExceeded: the tenant would store more than it may; nothing was published.
             DatabaseAway: the database does not answer; the version may be published all the same.
         """
-        spec = job.spec
+        spec, tenant = job.spec, tenant_of(job.spec.model)
+        limits = self._tenant_limits(tenant)
         with self._database.write() as connection:
+            if limits.stored_bytes:
+                # Before any row is locked, as where a job is accepted: what counts there is seen here.
+                self._database.lock(connection, Lock.QUEUE)
             now = self._database.now(connection)
             # The fence comes first: a run that lost its job must hear so, not that its job has a version.
             try:
@@ -325,6 +389,7 @@ class Ledger:
                 connection.execute(update(jobs).where(jobs.c.job_id == job.job_id).values(result=result))
                 if spec.discard_examples:
                     archives.let_go(connection, job.job_id)
+                stored.check_published(connection, limits, tenant, spec.model)
         self._registry.refresh(manifest.model)
         self._changes.publish(job.job_id)
         return number

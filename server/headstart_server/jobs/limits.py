@@ -1,4 +1,4 @@
-"""How many jobs may wait and run."""
+"""How many jobs may wait and run, and how much may be stored."""
 
 from dataclasses import dataclass
 
@@ -20,3 +20,16 @@ class QueueLimits:
     running: int = 0
     running_per_tenant: int = 0
     versions_per_model: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TenantLimits:
+    """How much one tenant may store, over all replicas of a database; 0 is any amount.
+
+    Attributes:
+        versions: versions of all its models, with those that its jobs are about to make.
+        stored_bytes: bytes of its versions and of the examples that are kept for them and for jobs.
+    """
+
+    versions: int = 0
+    stored_bytes: int = 0

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, func, insert, select
 
 from headstart_server.database.tables import jobs
 from headstart_server.errors import RequestIdReused
-from headstart_server.jobs import archives, rows, webhook_rows
+from headstart_server.jobs import archives, rows, stored, webhook_rows
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.spec import FineTuneSpec
@@ -30,6 +30,7 @@ class Submission:
         request_id: the caller's id of the request; None for none.
         request_hash: digest of all that the caller sent.
         archives: the jobs in whose archives its examples lie beside its own.
+        nbytes: bytes of its own archive.
         tenant: on whose behalf; limits and request ids are each tenant's own.
         trace_context: the span of the call that asks for it, as W3C's `traceparent`; None if it is not
             traced.
@@ -41,6 +42,7 @@ class Submission:
     request_id: str | None
     request_hash: str
     archives: Collection[str] = ()
+    nbytes: int = 0
     tenant: str = ""
     trace_context: str | None = None
 
@@ -148,6 +150,7 @@ def add(connection: Connection, submission: Submission, now: float, webhook: str
         )
     )
     archives.hold(connection, submission.job_id, submission.archives)
+    stored.note_archive(connection, submission.job_id, submission.tenant, submission.nbytes)
     if webhook:
         webhook_rows.add(connection, submission.job_id, webhook)
     rows.add_event(connection, submission.job_id, 1, now=now, attempt=0, state=JobState.QUEUED, progress=None)

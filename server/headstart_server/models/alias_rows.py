@@ -2,10 +2,14 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, select, update
 
 from headstart_server.database.tables import alias_shares, aliases, versions
+from headstart_server.errors import QuotaExceeded
 from headstart_server.models.version import Alias, VersionShare
+
+#: Aliases of a model that SetAlias makes: every replica holds all of them in memory, and lists tell them.
+MAX_ALIASES = 1000
 
 # A server of an earlier release moves an alias without a look at its shares: those have ended then.
 _COUNTS = and_(
@@ -13,6 +17,20 @@ _COUNTS = and_(
     alias_shares.c.alias == aliases.c.name,
     alias_shares.c.moves == aliases.c.moves,
 )
+
+
+def check_count(connection: Connection, model: str) -> None:
+    """Check that a model may have one more alias.
+
+    Raises:
+        QuotaExceeded: it may not.
+    """
+    query = select(func.count()).select_from(aliases).where(aliases.c.model == model)
+    if int(connection.execute(query).scalar_one()) >= MAX_ALIASES:
+        raise QuotaExceeded(
+            f"Expected at most {MAX_ALIASES} aliases of model '{model}'. Received: one more. Remove one.",
+            metadata={"subject": f"aliases of model {model}", "limit": str(MAX_ALIASES)},
+        )
 
 
 def move_alias(

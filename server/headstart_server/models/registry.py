@@ -480,6 +480,7 @@ class Registry:
             InvalidField: the shares are none that there can be.
             ModelNotFound, VersionNotFound or AliasNotFound: what is named is not there.
             EtagMismatch: the alias has another etag.
+            QuotaExceeded: the model may have no further alias.
         """
         check_shares(number, shares)
         with self._database.write() as connection:
@@ -502,6 +503,8 @@ class Registry:
             else:
                 for each in (number, *(share.number for share in shares)):
                     rows.artifact_of(connection, model, each)
+                if current is None:
+                    alias_rows.check_count(connection, model)
                 now = self._database.now(connection)
                 moved = alias_rows.move_alias(connection, model, alias, number, now=now, shares=shares)
         self.refresh(model)

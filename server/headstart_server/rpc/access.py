@@ -122,6 +122,17 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
             return await loop.run_in_executor(self._threads, self._authenticator.identify, shown)
         return self._authenticator.identify(shown)
 
+    async def knows(self, method: str, context: Context) -> bool:
+        """Whether a caller of a method is known, or need not be; asked before a request is read over HTTP."""
+        rule = self._rules.get(method)
+        if self._authenticator.is_open or (rule is not None and rule.on is Subject.NONE):
+            return True
+        try:
+            await self.identify(context)
+        except HeadstartError:
+            return False
+        return True
+
     async def check(self, caller: Caller, rule: Rule, request: Message) -> list[str]:
         """Check that a caller may make a request; returns the models it is about, as the caller calls them.
 
@@ -162,25 +173,28 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
         refused = call.caller is None or (not call.was_let_in and isinstance(error, HeadstartError))
         if not (refused or self._audits_all or (call.rule is not None and call.rule.changes)):
             return
-        principal = call.caller.principal if call.caller else None
-        self._audit.write(
-            {
-                "principal": principal.name if principal else None,
-                "subject": call.caller.subject if call.caller else None,
-                "tenant": principal.tenant if principal else None,
-                "peer": peer,
-                "method": call.method,
-                "models": [name[:_MAX_CHARACTERS] for name in call.models[:_MAX_MODELS]],
-                "job_id": call.job_id and call.job_id[:_MAX_CHARACTERS],
-                "request": {
-                    name: value[:_MAX_CHARACTERS] if isinstance(value, str) else value
-                    for name, value in call.told.items()
-                },
-                "refused": refused,
-                **_outcome(error),
-                "seconds": round(time.perf_counter() - call.started, 3),
-            }
-        )
+        principal, outcome = call.caller.principal if call.caller else None, _outcome(error)
+        line = {
+            "principal": principal.name if principal else None,
+            "subject": call.caller.subject if call.caller else None,
+            "tenant": principal.tenant if principal else None,
+            "peer": peer,
+            "method": call.method,
+            "models": [name[:_MAX_CHARACTERS] for name in call.models[:_MAX_MODELS]],
+            "job_id": call.job_id and call.job_id[:_MAX_CHARACTERS],
+            "request": {
+                name: value[:_MAX_CHARACTERS] if isinstance(value, str) else value
+                for name, value in call.told.items()
+            },
+            "refused": refused,
+            **outcome,
+            "seconds": round(time.perf_counter() - call.started, 3),
+        }
+        if call.caller is None:
+            kind = " ".join(word for word in outcome.values() if word)
+            self._audit.write_of_stranger(kind, line)
+        else:
+            self._audit.write(line)
 
 
 @dataclass(kw_only=False, slots=True)

@@ -4,6 +4,7 @@ from contextvars import ContextVar
 
 from headstart_server.access.authenticator import Caller
 from headstart_server.access.rights import EVERYBODY, Right, Scope
+from headstart_server.embedding.cache_scope import work_for
 
 # Each call is a task of its own, and threads that work for it get a copy.
 _CALLER: ContextVar[Caller] = ContextVar("caller")
@@ -13,6 +14,7 @@ _EVERYBODY = Caller(principal=EVERYBODY)
 def set_caller(caller: Caller) -> None:
     """Tell who makes the call of this task."""
     _CALLER.set(caller)
+    work_for(caller.principal.tenant)
 
 
 def caller() -> Caller:

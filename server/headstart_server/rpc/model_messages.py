@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable
 
-from headstart.v1 import model_pb2
+from headstart.v1 import model_pb2, model_service_pb2
 from headstart_server.backbones.backbone import BackboneInfo, Modality
 from headstart_server.embedding.embedder import Embedder
+from headstart_server.jobs.limits import TenantLimits
+from headstart_server.jobs.stored import Stored
 from headstart_server.learning.lbfgs import StopReason
 from headstart_server.models.version import Alias, Model, Version, VersionShare
 from headstart_server.rpc.choosing_messages import choice_message
@@ -114,4 +116,17 @@ def backbone_message(
         default=is_default,
         description=info.description,
         problem=problem,
+    )
+
+
+def usage_message(usage: tuple[Stored, TenantLimits] | None) -> model_service_pb2.StoredUsage | None:
+    """The message of what a tenant stores, and how much it may; None where that is not limited."""
+    if usage is None:
+        return None
+    stored, limits = usage
+    return model_service_pb2.StoredUsage(
+        version_count=stored.version_count,
+        version_limit=limits.versions,
+        stored_bytes=stored.nbytes,
+        stored_bytes_limit=limits.stored_bytes,
     )

@@ -7,14 +7,17 @@ from contextlib import aclosing
 from headstart.v1 import model_service_pb2 as pb
 from headstart.v1 import model_service_pb2_grpc as stubs
 from headstart_server.access.rights import Right, Scope
+from headstart_server.access.tenants import full_name, own_name
 from headstart_server.embedding.engine import Engine
 from headstart_server.export.exporter import Exporter
 from headstart_server.jobs.forgetting import Forgotten
+from headstart_server.jobs.limits import TenantLimits
+from headstart_server.jobs.stored import Stored
 from headstart_server.models.names import check_alias_name
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Selector
 from headstart_server.report.reporter import Reporter
-from headstart_server.rpc.caller import scope
+from headstart_server.rpc.caller import scope, tenant
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.evaluation_messages import evaluation_message
 from headstart_server.rpc.export_messages import export_form_of, export_messages
@@ -26,6 +29,7 @@ from headstart_server.rpc.model_messages import (
     backbone_message,
     model_message,
     shares_of,
+    usage_message,
     version_message,
 )
 from headstart_server.rpc.report_messages import report_format_of, report_message
@@ -41,6 +45,7 @@ class ModelService(stubs.ModelServiceServicer):
         forget: deletes the data of an example, by its id and model, within a scope.
         long_work: where reports are written and examples forgotten.
         exporter: has versions exported.
+        usage: tells what a tenant stores and how much it may; None where that is not limited.
     """
 
     def __init__(
@@ -52,7 +57,9 @@ class ModelService(stubs.ModelServiceServicer):
         long_work: LongWork,
         *,
         exporter: Exporter,
+        usage: Callable[[str], tuple[Stored, TenantLimits] | None] = lambda _: None,
     ) -> None:
+        self._usage = usage
         self._registry = registry
         self._engine = engine
         self._reporter = reporter
@@ -63,13 +70,15 @@ class ModelService(stubs.ModelServiceServicer):
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         size = page_size_of(request.page_size)
         key = page_key(request.page_token, str)
-        found = await asyncio.to_thread(
-            self._registry.models, after=key[0] if key else "", limit=size + 1, scope=scope()
-        )
+        # Tokens are the caller's to read: they name models as the caller does.
+        after = full_name(tenant(), key[0]) if key else ""
+        found = await asyncio.to_thread(self._registry.models, after=after, limit=size + 1, scope=scope())
         models = found[:size]
+        usage = await asyncio.to_thread(self._usage, tenant()) if key is None else None
         return pb.ListModelsResponse(
             models=[model_message(model) for model in models],
-            next_page_token=page_token(models[-1].name) if len(found) > size else "",
+            usage=usage_message(usage),
+            next_page_token=page_token(own_name(models[-1].name)) if len(found) > size else "",
         )
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:

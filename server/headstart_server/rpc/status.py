@@ -52,6 +52,7 @@ CODES: dict[str, grpc.StatusCode] = {
     "BACKBONE_QUEUE_FULL": _FULL,
     "RATE_EXCEEDED": _FULL,
     "QUOTA_EXCEEDED": _FULL,
+    "TENANT_QUOTA_EXCEEDED": _FULL,
     "LOADING": _AWAY,
     "DRAINING": _AWAY,
     "DEADLINE_EXCEEDED": grpc.StatusCode.DEADLINE_EXCEEDED,

@@ -6,10 +6,15 @@ One server for all of it, with features instead of a network, so that a fine-tun
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
+from base64 import b64decode
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +27,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from certificates import identity
-from headstart import Client, NotFound, PermissionDenied, TlsConfig, Unauthenticated
+from headstart import (
+    Client,
+    JobFailed,
+    NotFound,
+    PermissionDenied,
+    ResourceExhausted,
+    TlsConfig,
+    Unauthenticated,
+)
+from headstart.v1 import model_service_pb2
 from headstart_server.access.tokens import token_hash
 from headstart_server.rpc.dialects import open_inference_pb2 as oip
 from server_process import START_SECONDS, ServerProcess, eventually, running
@@ -71,6 +85,9 @@ def access(folder: Path, red: str = "red") -> str:
         + principal("blue", f'token_sha256 = ["{token_hash("blue")}"]', "blue")
         + principal("reader", f'token_sha256 = ["{token_hash("reader")}"]', "red", "flow*", "predict")
         + principal("robot", 'certificates = ["robot.example"]', "blue", rights="predict")
+        + principal("few", f'token_sha256 = ["{token_hash("few")}"]', "few")
+        + principal("small", f'token_sha256 = ["{token_hash("small")}"]', "small")
+        + '[[tenants]]\nname = "few"\nmax_versions = 1\n[[tenants]]\nname = "small"\nmax_stored_mib = 1\n'
         + principal("people", f'issuer = "{ISSUER}"\nclaims = {{ team = "blue" }}', "blue", rights="train")
     )
 
@@ -92,7 +109,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         "--audit-log": "audit.jsonl",
     }
     paths = [part for flag, name in flags.items() for part in (flag, str(folder / name))]
-    with running(folder / "data", *paths, "--max-queued-jobs-per-tenant", "5") as server:
+    further = ("--max-queued-jobs-per-tenant", "5", "--feature-cache-per-tenant", "--http-port", "0")
+    with running(folder / "data", *paths, *further) as server:
         server.event("listening")
         place = Place(folder, server)
         for name, sign in (("red", 1.0), ("blue", -1.0)):
@@ -195,6 +213,143 @@ def test_a_certificate_or_an_issuers_token_says_who_it_is(place: Place) -> None:
     claims = {"iss": ISSUER, "aud": "headstart", "exp": time.time() + 60, "sub": "alice", "team": "blue"}
     with place.client(jwt.encode(claims, KEY, "ES256", {"kid": "one"})) as alice:
         assert [job.spec.model for job in alice.jobs()] == ["flowers"]
+
+
+def test_a_tenant_has_no_more_versions_and_bytes_than_it_may(place: Place) -> None:
+    with place.client("few") as few:
+        few.fine_tune(examples(1.0), model="one").wait()
+        with pytest.raises(ResourceExhausted) as caught:
+            few.fine_tune(examples(1.0), model="two")
+        assert caught.value.reason == "TENANT_QUOTA_EXCEEDED"
+        assert caught.value.retry_after is None
+        assert [each.subject for each in caught.value.quota_violations] == ["versions of the tenant"]
+        usage = usage_of(place, "few")
+        assert (usage.version_count, usage.version_limit, usage.stored_bytes_limit) == (1, 1, 0)
+        few.delete_model("one")
+        few.fine_tune(examples(1.0), model="two").wait()
+    with place.client("small") as small:
+        with pytest.raises(ResourceExhausted) as caught:
+            small.fine_tune(large(8, 50_000), model="fat")
+        assert caught.value.reason == "TENANT_QUOTA_EXCEEDED"
+        assert "Delete versions or models" in caught.value.message
+        # There is room for the examples, and none for what is learned from them.
+        with pytest.raises(JobFailed) as failed:
+            small.fine_tune(large(4, 50_000), model="fat").wait()
+        assert failed.value.reason == "TENANT_QUOTA_EXCEEDED"
+        assert list(small.models()) == []
+        # Nothing of it is left that would count.
+        usage = usage_of(place, "small")
+        assert (usage.version_count, usage.stored_bytes, usage.stored_bytes_limit) == (0, 0, 1 << 20)
+        small.fine_tune(large(4, 10_000), model="thin").wait()
+    eventually(
+        lambda: place.server.metrics().value("headstart_tenant_stored_bytes", tenant="small") or None,
+        90.0,
+        "the metric of what a tenant stores",
+    )
+
+
+def usage_of(place: Place, name: str) -> model_service_pb2.StoredUsage:
+    with secure_channel(place) as channel:
+        list_models = channel.unary_unary(
+            "/headstart.v1.ModelService/ListModels",
+            response_deserializer=model_service_pb2.ListModelsResponse.FromString,
+        )
+        answer = list_models(b"", metadata=(("authorization", f"Bearer {name}"),), timeout=60)
+    return answer.usage
+
+
+def large(count: int, size: int) -> list[tuple[np.ndarray, str]]:
+    """Features of so many numbers each, of two classes."""
+    rng = np.random.default_rng(0)
+    return [(rng.normal(place % 2, 1, size).astype(np.float32), str(place % 2)) for place in range(count)]
+
+
+def test_nothing_that_is_told_has_the_tenants_name_in_it(place: Place) -> None:
+    """Answers have the caller's names by a list of fields; this looks at texts beside them."""
+    shown = (("authorization", "Bearer blue"),)
+    with secure_channel(place) as channel:
+        told = []
+
+        def call(method: str, message: Any, answer: Any = None) -> None:
+            stub = channel.unary_unary(method, type(message).SerializeToString)
+            try:
+                told.append(stub(message, metadata=shown, timeout=60))
+            except grpc.RpcError as error:
+                told.append(f"{error.details()} {error.trailing_metadata()}".encode())
+
+        inference = "/inference.GRPCInferenceService"
+        for name in ("flowers", "flowers@none", "flowers@9", "nothing", "blue/flowers"):
+            call(f"{inference}/ModelInfer", oip.ModelInferRequest(model_name=name))
+            call(f"{inference}/RepositoryModelUnload", oip.RepositoryModelUnloadRequest(model_name=name))
+            infer = channel.stream_stream(
+                f"{inference}/ModelStreamInfer", oip.ModelInferRequest.SerializeToString
+            )
+            with suppress(grpc.RpcError):
+                told += infer(iter([oip.ModelInferRequest(model_name=name)]), metadata=shown, timeout=60)
+        call(f"{inference}/RepositoryIndex", oip.RepositoryIndexRequest())
+        with place.client("blue") as blue:
+            blue.fine_tune(examples(-1.0), model="trees").wait()
+        pages = model_service_pb2.ListModelsRequest(page_size=1)
+        call("/headstart.v1.ModelService/ListModels", pages)
+        token = model_service_pb2.ListModelsResponse.FromString(told[-1]).next_page_token
+        told.append(b64decode(token))
+        pages.page_token = token
+        call("/headstart.v1.ModelService/ListModels", pages)
+        [second] = model_service_pb2.ListModelsResponse.FromString(told[-1]).models
+        assert second.name == "trees"
+    assert len(told) > 15
+    assert not [each for each in told if b"blue/" in each]
+
+
+def secure_channel(place: Place) -> grpc.Channel:
+    credentials = grpc.ssl_channel_credentials(AUTHORITY.chain, CLIENT.private, CLIENT.chain)
+    return grpc.secure_channel(place.server.target, credentials)
+
+
+def test_strangers_do_not_fill_the_audit_log(place: Place) -> None:
+    before = len(place.audited())
+    begun = time.monotonic()
+    with secure_channel(place) as channel:
+        delete = channel.unary_unary("/headstart.v1.ModelService/DeleteModel")
+        for _ in range(300):
+            with pytest.raises(grpc.RpcError):
+                delete(b"", metadata=(("authorization", "Bearer stranger"),))
+        lines = place.audited()[before:]
+        written = [line for line in lines if "left_out" not in line]
+        assert len(written) <= 10 * (time.monotonic() - begun + 2)
+
+        # All are accounted for, once those that were left out are told before a later one.
+        def accounted() -> bool:
+            with pytest.raises(grpc.RpcError):
+                delete(b"", metadata=(("authorization", "Bearer stranger"),))
+            return sum(line.get("left_out", 1) for line in place.audited()[before:]) > 300
+
+        eventually(accounted, 90.0, "a line about those left out")
+
+
+def test_a_new_authority_of_clients_holds_on_the_port_of_http_too(place: Place, tmp_path: Path) -> None:
+    next_authority = identity("next clients")
+    newcomer = identity("newcomer", next_authority)
+    assert over_http(place, CLIENT, tmp_path) == 401
+    put(place.folder / "ca.pem", next_authority.chain)
+    assert over_http(place, newcomer, tmp_path) == 401
+    with pytest.raises((urllib.error.URLError, ConnectionError, ssl.SSLError)):
+        over_http(place, CLIENT, tmp_path)
+    put(place.folder / "ca.pem", AUTHORITY.chain)
+    assert over_http(place, CLIENT, tmp_path) == 401
+
+
+def over_http(place: Place, shown: Any, folder: Path) -> int:
+    """The code that a call without a token is answered with, once TLS lets it through."""
+    pair = folder / "pair.pem"
+    pair.write_bytes(shown.chain + shown.private)
+    context = ssl.create_default_context(cadata=AUTHORITY.chain.decode())
+    context.load_cert_chain(pair)
+    url = f"https://{place.server.event('http')}/v1/models"
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(url, timeout=60, context=context)
+    caught.value.close()
+    return caught.value.code
 
 
 def test_tokens_and_certificates_change_while_a_connection_is_open(place: Place) -> None:

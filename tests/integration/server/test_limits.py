@@ -4,11 +4,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import pytest
 
 import headstart
 from chaos.replica import Replica
 from headstart import Client
+from headstart_server.rpc.dialects import open_inference_pb2 as oip
 from server_process import START_SECONDS, eventually
 
 EXAMPLES = [
@@ -16,17 +18,24 @@ EXAMPLES = [
 ]
 #: Calls a second, and so many at once.
 RATE = 20.0
+#: MiB of requests a second, and so many at once.
+MIB = 1
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    folder = tmp_path_factory.mktemp("limits")
-    server = Replica(folder, max_calls_per_second=RATE, max_versions_per_model=1)
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
+    settings = {"max_calls_per_second": RATE, "max_versions_per_model": 1, "max_mib_per_second": MIB}
+    server = Replica(tmp_path_factory.mktemp("limits"), **settings)
     server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture(scope="module")
+def client(server: Replica) -> Iterator[Client]:
     with Client(server.target) as client:
         eventually(client.ready, START_SECONDS, "a server that serves")
         yield client
-    server.kill()
 
 
 def test_a_model_gets_no_version_more_than_it_may_have(client: Client) -> None:
@@ -65,3 +74,51 @@ def test_who_calls_too_often_is_told_when_to_come_again_and_health_is_free(clien
     # After that time it is served again.
     time.sleep(2 / RATE)
     client.models()
+
+
+def test_messages_of_a_two_way_stream_go_at_the_rate_of_calls(server: Replica, client: Client) -> None:
+    # There since the first test, and ready.
+    assert client.ready()
+    request = oip.ModelInferRequest(
+        model_name="pets",
+        inputs=[
+            oip.ModelInferRequest.InferInputTensor(
+                name="input", datatype="BYTES", shape=[1], contents={"bytes_contents": [b"quick cat:x"]}
+            )
+        ],
+    )
+    count = int(2 * RATE)
+    with grpc.insecure_channel(server.target) as channel:
+        infer = channel.stream_stream(
+            "/inference.GRPCInferenceService/ModelStreamInfer",
+            oip.ModelInferRequest.SerializeToString,
+            oip.ModelStreamInferResponse.FromString,
+        )
+        begun = time.monotonic()
+        answers = list(infer(iter([request] * count), timeout=60))
+    # Slowed down, and none refused.
+    assert [answer.error_message for answer in answers] == [""] * count
+    assert time.monotonic() - begun >= (count - RATE) / RATE - 0.2
+
+
+def test_who_sends_too_many_bytes_is_told_when_to_come_again(client: Client) -> None:
+    large = b"quick cat:" + b"x" * (4 * MIB << 20)
+    # Larger than what may come in a second: it passes, and is owed.
+    eventually(lambda: refusal_of_bytes(client, large) is None, 60.0, "a call that is let in")
+    refusal = refusal_of_bytes(client, b"quick cat:y")
+    assert refusal is not None
+    assert refusal.reason == "RATE_EXCEEDED"
+    assert [limit.subject for limit in refusal.quota_violations] == ["bytes"]
+    assert refusal.retry_after is not None
+    assert refusal.retry_after.total_seconds() > 0.5
+
+
+def refusal_of_bytes(client: Client, content: bytes) -> headstart.ResourceExhausted | None:
+    try:
+        client.predict(content, model="pets")
+    except headstart.ResourceExhausted as error:
+        return error
+    except headstart.HeadstartError:
+        # It was looked at, whatever was found.
+        return None
+    return None

@@ -2,7 +2,7 @@
 
 import gc
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from fakes import FakeBackbone, ManualClock, Recorder
 from headstart_server.backbones.backbone import Content
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache, content_digest
+from headstart_server.embedding.cache_scope import shared_key, tenant_key, working_for
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.feature_store import FeatureStore
 from headstart_server.embedding.queue import Lane, LaneQueue, RowFeatures
@@ -34,6 +35,7 @@ class Bench:
         cache_predictions: bool = False,
         cache_bytes: int = 1 << 20,
         store: FeatureStore | None = None,
+        cache_key: Callable[[str], str | None] = shared_key,
     ) -> None:
         self.clock = ManualClock()
         self.backbone = FakeBackbone()
@@ -47,6 +49,7 @@ class Bench:
             self.cache,
             max_pending=4,
             cache_predictions=cache_predictions,
+            cache_key=cache_key,
             clock=self.clock,
         )
 
@@ -315,6 +318,37 @@ def test_each_different_content_is_decoded_and_run_once() -> None:
     assert bench.backbone.decoded == {b"a": 1, b"b": 1, b"c": 1}
     assert sum(bench.backbone.batches) == 3
     assert all(lane is Lane.TRAIN for lane, _ in bench.seen.batches)
+
+
+@pytest.mark.parametrize("with_store", [False, True])
+def test_features_of_a_tenant_can_be_its_own(tmp_path: Path, with_store: bool) -> None:
+    store = FeatureStore(tmp_path / "features", 1 << 22) if with_store else None
+    cache_bytes = 0 if with_store else 1 << 20
+    bench = Bench(cache_key=tenant_key, cache_predictions=True, store=store, cache_bytes=cache_bytes)
+
+    def runs(*contents: bytes) -> int:
+        before = sum(bench.backbone.batches)
+        found = dict(bench.extract(contents))
+        assert [row.views["last"].tolist() for row in found.values()] == list(map(expected, contents))
+        return sum(bench.backbone.batches) - before
+
+    for tenant in ("red", "blue", ""):
+        with working_for(tenant):
+            assert runs(b"a", b"b") == 2
+            # Its own are found again, by training and by Predict.
+            assert runs(b"a", b"b") == 0
+            (future,) = bench.embedder.predict([b"a"])
+            bench.pump()
+            assert (values(future), future.result().batch_rows) == (expected(b"a"), 1)
+            assert future.result().ran == 0.0
+    # Where nobody said for whom it is, nothing is found and nothing kept.
+    assert (runs(b"a"), runs(b"a")) == (1, 1)
+    # An example that is deleted goes for all.
+    bench.cache.remove([content_digest(b"a")])
+    for tenant in ("red", "blue"):
+        with working_for(tenant):
+            assert runs(b"a", b"b") == 1
+    bench.cache.close()
 
 
 def test_what_was_seen_before_is_neither_read_nor_run_again() -> None:

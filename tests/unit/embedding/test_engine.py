@@ -7,11 +7,11 @@ from contextlib import suppress
 
 import pytest
 
-from fakes import PATIENCE, FakeBackbone, FakeSource, Recorder
+from fakes import PATIENCE, FakeBackbone, FakeSource, ManualClock, Recorder
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.embedding.engine import FAILED_RETRY_SECONDS, MAX_UNLISTED, Engine
+from headstart_server.embedding.engine import FAILED_RETRY_SECONDS, IDLE_SECONDS, MAX_UNLISTED, Engine
 from headstart_server.embedding.queue import LaneQueue
 from headstart_server.errors import BackboneNotFound, BackboneUnavailable, Draining, Loading
 
@@ -260,3 +260,32 @@ def test_a_loading_that_the_stop_of_the_server_ended_is_no_problem_of_the_backbo
 def test_closing_ends_what_is_being_prepared(engine: Engine, source: FakeSource) -> None:
     engine.close()
     assert source.is_closed
+
+
+def test_a_backbone_of_a_family_makes_room_when_it_was_not_used_for_long() -> None:
+    clock = ManualClock()
+    members = [FakeBackbone(f"size:{place}") for place in range(MAX_UNLISTED + 2)]
+    source = FakeSource(FakeBackbone("small"), *members)
+    listed = source.list()[:1]
+    source.list = lambda: listed  # type: ignore[method-assign]
+    engine = Engine(source, make_embedder, "small", clock=clock)
+    for member in members[:MAX_UNLISTED]:
+        engine.load(member.info.name)
+    with pytest.raises(BackboneNotFound) as caught:
+        engine.load(members[-2].info.name)
+    assert caught.value.retry_after == IDLE_SECONDS
+    # Others' are nobody's business.
+    assert "size:3" not in caught.value.message
+
+    clock.advance(IDLE_SECONDS)
+    for member in members[1:MAX_UNLISTED]:
+        assert engine.get(member.info.name)
+    first = engine.loaded("size:0")
+    assert first is not None
+    engine.load(members[-2].info.name)
+    assert engine.loaded("size:0") is None
+    (future,) = first.predict([b"a"])
+    with pytest.raises(Draining):
+        future.result(PATIENCE)
+    with pytest.raises(BackboneNotFound):
+        engine.load(members[-1].info.name)

@@ -101,6 +101,15 @@ async def test_an_export_is_made_once_for_all_who_ask(exporter: Exporter, networ
     assert request.facts["class_names"] == ["class 0", "class 1", "class 2"]
 
 
+async def test_how_its_tenant_is_called_does_not_go_out_with_it(
+    shelf: Shelf, exporter: Exporter, network: Network
+) -> None:
+    shelf.publish("red/pets")
+    network.may_end.set()
+    await content(exporter, model="red/pets")
+    assert network.requests[0].facts["model"] == "pets"
+
+
 async def test_it_tells_its_files(exporter: Exporter, network: Network) -> None:
     network.may_end.set()
     version, found = await exporter.open(Selector(model="pets"), ONNX)

@@ -21,11 +21,12 @@ from headstart_server.errors import (
     EtagMismatch,
     InvalidField,
     ModelNotFound,
+    QuotaExceeded,
     VersionInUse,
     VersionNotFound,
 )
 from headstart_server.learning.head import Head
-from headstart_server.models import rows
+from headstart_server.models import alias_rows, rows
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.shares import Choice
@@ -848,3 +849,16 @@ def test_of_two_refreshes_at_once_the_later_commit_is_what_stays(
         thread.join(PATIENCE)
     assert registry.resolve(Selector(model="pets", alias="stable")) == 1
     database.close()
+
+
+def test_a_model_has_so_many_aliases_and_no_more(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alias_rows, "MAX_ALIASES", 2)
+    shelf.publish()
+    for name in ("one", "two"):
+        shelf.registry.set_alias("pets", name, 1)
+    with pytest.raises(QuotaExceeded, match="at most 2 aliases"):
+        shelf.registry.set_alias("pets", "three", 1)
+    # Those there are can be moved, and room made.
+    shelf.registry.set_alias("pets", "one", 1)
+    shelf.registry.set_alias("pets", "two", None)
+    shelf.registry.set_alias("pets", "three", 1)

@@ -3,14 +3,14 @@
 import io
 import json
 import zipfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from headstart.v1 import fine_tuning_service_pb2 as pb
-from headstart.v1 import job_pb2, prediction_service_pb2
+from headstart.v1 import input_pb2, job_pb2, prediction_service_pb2
 from headstart_server.errors import (
     DatasetTooLarge,
     DeadlineExceeded,
@@ -255,3 +255,19 @@ async def test_a_body_that_stands_still_ends() -> None:
 
     with pytest.raises(DeadlineExceeded):
         _ = [piece async for piece in RequestBody(receive, idle_seconds=0.01).pieces()]
+
+
+@pytest.mark.parametrize(("kind", "comes_first"), [("application/zip", True), ("application/json", False)])
+async def test_the_spec_comes_before_an_archive_is_put_on_disk(kind: str, comes_first: bool) -> None:
+    read: list[int] = []
+
+    async def examples() -> AsyncGenerator[Any, None]:
+        read.append(1)
+        yield input_pb2.Example(label="a")
+
+    spec = job_pb2.FineTuneSpec(model="pets")
+    messages = stream_of(examples(), pb.FineTuneRequest, lambda: spec, media_type=kind)
+    assert (await anext(messages)).spec == spec
+    assert bool(read) is not comes_first
+    # Once, whatever came first.
+    assert [message.WhichOneof("part") async for message in messages] == ["examples"]

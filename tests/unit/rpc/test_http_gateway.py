@@ -340,3 +340,27 @@ async def test_the_page_lists_the_calls(site: Site) -> None:
     code, headers, body = await site.ask("GET", "/")
     assert (code, headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert b"/v1/models/{model}:fineTune" in body
+
+
+class Guarded(Gate):
+    """Tells who is known before requests are read."""
+
+    async def knows(self, method: str, context: Any) -> bool:
+        return dict(context.invocation_metadata()).get("authorization") == "Bearer word"
+
+
+async def test_nothing_is_held_of_the_request_of_a_caller_that_nobody_knows(tmp_path: Path) -> None:
+    site = Site(tmp_path, Guarded())
+    read: list[int] = []
+
+    async def receive() -> dict[str, Any]:
+        read.append(1)
+        if len(read) > 1:
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": b"{", "more_body": True}
+
+    code, _, content = await site.ask("POST", "/v1/models/pets:rebase", receive=receive)
+    assert (code, json.loads(content)["message"]) == (401, "Who are you?")
+    # What came is read to be thrown away, so that the caller gets to read the answer.
+    assert len(read) <= 2
+    assert (await site.ask("GET", "/v1/jobs/here", authorization="Bearer word"))[0] == 200

@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.access.rights import Right, Scope
+from headstart_server.access.tenants import own_name, without_tenant
 from headstart_server.backbones.backbone import BackboneInfo, Modality
 from headstart_server.embedding.engine import Engine
 from headstart_server.errors import HeadstartError, InvalidField, ModelNotFound
 from headstart_server.models.registry import Registry
 from headstart_server.models.shares import Choice
 from headstart_server.prediction.answers import Answer
-from headstart_server.rpc.caller import scope
+from headstart_server.rpc.caller import scope, tenant
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.dialects import open_inference_pb2 as pb
 from headstart_server.rpc.dialects.asking import Asking, selector_of
@@ -216,7 +217,7 @@ class OpenInferenceService:
             grpc.StatusCode.UNIMPLEMENTED,
             "Expected no unloading: versions that are not used leave the memory by themselves, and answer "
             "again when they are asked. To delete them, call DeleteVersion or DeleteModel of "
-            f"headstart.v1.ModelService. Received: '{request.model_name}'.",
+            f"headstart.v1.ModelService. Received: '{own_name(request.model_name)}'.",
         )
         raise AssertionError("abort raises")
 
@@ -275,7 +276,8 @@ class OpenInferenceService:
             return pb.ModelStreamInferResponse(infer_response=await self.ModelInfer(request, context))
         except Exception as error:  # noqa: BLE001 - told to the caller, and logged by `status_of`
             return pb.ModelStreamInferResponse(
-                error_message=status_of(error).message, infer_response=pb.ModelInferResponse(id=request.id)
+                error_message=without_tenant(tenant(), status_of(error).message),
+                infer_response=pb.ModelInferResponse(id=request.id),
             )
 
     def _index(self, only_ready: bool, among: Scope | None) -> pb.RepositoryIndexResponse:

@@ -215,7 +215,11 @@ class _Request:
         if rule.body is Body.EXAMPLES:
             work: Any = self._upload(asked, details, context)
         else:
-            message = await message_of(asked, self._body, self._gateway.limits)
+            if await self._gateway.methods.knows(details, context):
+                message = await message_of(asked, self._body, self._gateway.limits)
+            else:
+                # The call's own refusal, counted and written down, before megabytes of a stranger are held.
+                message = GetMessageClass(rule.descriptor.input_type)()
             if rule.files:
                 work = self._downloaded(message, details, context)
             elif rule.events:
@@ -258,11 +262,17 @@ class _Request:
         if not handler.request_streaming:
             # An interceptor's own, that refuses the call whatever comes.
             return await _answer_of(asked.rule, await handler.unary_unary(b"", context))
-        async with aclosing(self._requests(asked, context)) as requests:
+        read = handler.request_deserializer
+        async with aclosing(self._requests(asked, context, read)) as requests:
             return await _answer_of(asked.rule, await handler.stream_unary(requests, context))
 
-    async def _requests(self, asked: Asked, context: HttpContext) -> AsyncGenerator[Any, None]:
-        """The messages of a stream; what is wrong with them is raised in its handler, as with gRPC."""
+    async def _requests(
+        self, asked: Asked, context: HttpContext, read: Callable[[bytes], Any]
+    ) -> AsyncGenerator[Any, None]:
+        """The messages of a stream; what is wrong with them is raised in its handler, as with gRPC.
+
+        Each is read by the handler's deserializer, where interceptors check, measure and count messages.
+        """
         request: Any = GetMessageClass(asked.rule.descriptor.input_type)
         spec: Any = GetMessageClass(asked.rule.asked)()
 
@@ -274,9 +284,11 @@ class _Request:
 
         try:
             examples = examples_of(self._body.pieces(), asked, spec, self._gateway.limits)
-            async with aclosing(stream_of(examples, request, completed)) as messages:
+            async with aclosing(
+                stream_of(examples, request, completed, media_type=asked.media_type)
+            ) as messages:
                 async for message in messages:
-                    yield message
+                    yield read(message.SerializeToString())
         except CallerLeft:
             context.broke_off = True
             raise

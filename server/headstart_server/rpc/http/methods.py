@@ -4,9 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import grpc
+
+
+@runtime_checkable
+class Door(Protocol):
+    """An interceptor that knows callers before their requests have come."""
+
+    async def knows(self, method: str, context: Any) -> bool:
+        """Whether a caller of a method will not be turned away, whatever the request."""
 
 
 class Metadatum(NamedTuple):
@@ -55,6 +63,11 @@ class Methods:
     def server(self) -> grpc.aio.Server:
         """Itself, for the generated functions that add a servicer to a server."""
         return cast("grpc.aio.Server", self)
+
+    async def knows(self, details: CallDetails, context: Any) -> bool:
+        """Whether a caller will not be turned away, whatever the request: else nothing of it need be read."""
+        doors = [each for each in self._interceptors if isinstance(each, Door)]
+        return all([await door.knows(details.method, context) for door in doors])
 
     async def find(self, details: CallDetails) -> Any:
         """The handler of a call, wrapped by each interceptor, the first outermost.

@@ -60,7 +60,7 @@ async def examples_of(
 
 
 async def stream_of(
-    examples: Examples, request: type[Any], spec: Callable[[], Message]
+    examples: Examples, request: type[Any], spec: Callable[[], Message], *, media_type: str = ""
 ) -> AsyncGenerator[Any, None]:
     """The messages of a stream of spec and examples.
 
@@ -68,9 +68,13 @@ async def stream_of(
         examples: of the body.
         request: the kind of message.
         spec: gives the spec, once the first example has come.
+        media_type: of the body. An archive says nothing of the spec, and is put on disk before its first
+            example is there: the spec goes before, so that what is refused by it is not put there.
     """
     batch: list[input_pb2.Example] = []
-    size, begun = 0, False
+    size, begun = 0, media_type in ZIPS
+    if begun:
+        yield request(spec=spec())
     async with aclosing(examples):
         async for example in examples:
             if not begun:

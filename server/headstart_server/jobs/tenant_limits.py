@@ -1,0 +1,57 @@
+"""How much each tenant may store, and which of them store most."""
+
+import heapq
+from collections.abc import Callable, Mapping
+
+from headstart_server.access.authenticator import Authenticator
+from headstart_server.config import Config
+from headstart_server.jobs.limits import TenantLimits
+from headstart_server.jobs.stored import Stored
+
+_MIB = 1 << 20
+#: Tenants that the metrics tell of by name: of any number of them some hundreds of series would be too many.
+MOST_SHOWN = 20
+
+
+def tenant_limits(config: Config, authenticator: Authenticator) -> Callable[[str], TenantLimits]:
+    """Gives a tenant's limits: those that the access file says now, else those of the server's flags."""
+
+    def of(tenant: str) -> TenantLimits:
+        said = authenticator.tenant(tenant)
+        versions, mib = said.max_versions, said.max_stored_mib
+        return TenantLimits(
+            versions=config.max_versions_per_tenant if versions is None else versions,
+            stored_bytes=(config.max_stored_mib_per_tenant if mib is None else mib) * _MIB,
+        )
+
+    return of
+
+
+class TenantUsage:
+    """What tenants store, as it was when it was last asked for: a scrape must not wait for a sum over all.
+
+    Args:
+        read: gives what each tenant stores.
+    """
+
+    def __init__(self, read: Callable[[], Mapping[str, Stored]]) -> None:
+        self._read = read
+        self._largest: Mapping[str, Stored] = {}
+
+    def refresh(self) -> None:
+        """Ask anew.
+
+        Raises:
+            DatabaseAway: the database does not answer.
+        """
+        found = self._read()
+        largest = heapq.nlargest(MOST_SHOWN, found, key=lambda tenant: (found[tenant].nbytes, tenant))
+        self._largest = {tenant: found[tenant] for tenant in largest}
+
+    def nbytes(self) -> Mapping[str, float]:
+        """Bytes of those that store most."""
+        return {tenant: float(stored.nbytes) for tenant, stored in self._largest.items()}
+
+    def versions(self) -> Mapping[str, float]:
+        """Number of versions of those that store most."""
+        return {tenant: float(stored.version_count) for tenant, stored in self._largest.items()}
