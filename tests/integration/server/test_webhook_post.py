@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from headstart_server.internet.target import Target
 from headstart_server.jobs import webhook_post
-from headstart_server.jobs.webhook_policy import Target
 from headstart_server.jobs.webhook_post import PostFailed, post
 from integration.server.test_tls import AUTHORITY, STRANGER, identity
 
