@@ -365,6 +365,19 @@ def serve(
         Path | None,
         _option("webhook_secret_file", "Secrets that they are signed with: whsec_ and base64.", _WEBHOOKS),
     ] = None,
+    allow_data: Annotated[
+        list[str] | None,
+        _option(
+            "allow_data",
+            "Folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or https://HOST/PREFIX that fine-tunes may read "
+            "examples from; may be given several times. By default none.",
+            _JOBS,
+            metavar="PREFIX",
+        ),
+    ] = None,
+    allow_data_private: Annotated[
+        bool, _switch("allow_data_private", "Let https ones be at loopback and private addresses.", _JOBS)
+    ] = False,
     max_inputs: Annotated[
         int, _option("max_inputs", "Most inputs of one call.", _PREDICT, min=1)
     ] = Config.max_inputs,
@@ -477,6 +490,7 @@ def serve(
     settings = {name: value for name, value in locals().items() if name != "config"}
     settings["add_backbone"] = add_backbone or ()
     settings["webhook_allow"] = webhook_allow or ()
+    settings["allow_data"] = allow_data or ()
     settings["http_port"] = None if http_port < 0 else http_port
     if metrics_port is None:
         settings["metrics_port"] = usual_metrics_port(host)
@@ -514,6 +528,10 @@ def serve(
             from headstart_server.storage.address import artifacts_address
 
             artifacts_address(artifacts)
+        if chosen.allow_data:
+            from headstart_server.dataset_uris.own import data_policy
+
+            data_policy(chosen)
         if access is not None:
             from headstart_server.access.authenticator import Authenticator
 

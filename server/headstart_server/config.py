@@ -111,6 +111,8 @@ class Config:
         webhook_allow: URLs that those which jobs may name begin with.
         webhook_allow_private: whether they may be at addresses that are not of the internet.
         webhook_secret_file: file of the secrets that they are signed with, `whsec_` and base64, one a line.
+        allow_data: folders, and URIs taken for folders, that datasets may be read from when a call names one.
+        allow_data_private: whether https ones may be at addresses that are not of the internet.
         log_level: lowest level logged.
         log_format: `text`, `json`, or `auto`: text on a terminal, else JSON.
     """
@@ -183,6 +185,8 @@ class Config:
     webhook_allow: Sequence[str] = ()
     webhook_allow_private: bool = False
     webhook_secret_file: Path | None = None
+    allow_data: Sequence[str] = ()
+    allow_data_private: bool = False
     log_level: str = "info"
     log_format: str = "auto"
 

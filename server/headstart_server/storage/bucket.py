@@ -195,6 +195,15 @@ def open_bucket(address: BucketAddress) -> Bucket:
     Raises:
         ModuleNotFoundError: the library for it is not installed.
     """
+    return Bucket(open_filesystem(address), f"{address.protocol}://{address.bucket}")
+
+
+def open_filesystem(address: BucketAddress) -> AbstractFileSystem:
+    """The library's view of all buckets of a kind, with bounded waits.
+
+    Raises:
+        ModuleNotFoundError: the library for it is not installed.
+    """
     import fsspec  # noqa: PLC0415 - a server on a directory needs none of it
 
     extra = address.scheme.value
@@ -206,7 +215,7 @@ def open_bucket(address: BucketAddress) -> Bucket:
         ) from error
     if address.scheme is Scheme.S3:
         files.retries = TRIES
-    return Bucket(files, f"{address.protocol}://{address.bucket}")
+    return files
 
 
 def _options(scheme: Scheme) -> dict[str, Any]:
