@@ -34,10 +34,11 @@ but no hidden ones; or a ``.csv``, ``.tsv`` or ``.jsonl`` file with the columns 
 folder) or ``text``; one of ``label``, ``labels`` (several, separated by ``|``; in JSONL a list) and ``value``
 (a number); and if you like ``id``, ``held_out`` (true or false) and ``weight``; or an ``.npz`` file with the
 arrays ``features`` [n, size], ``labels`` or ``values`` [n], and if you like ``ids`` [n]. A `Table`: such a
-file whose columns have other names. A `str` that begins with ``s3://``, ``gs://``, ``https://`` or ``file://``,
-for fine-tunes only: such a ``.csv``, ``.tsv`` or ``.jsonl`` file that the server reads, if it allows the URI. A mapping from labels to contents. Or any iterable of `Example` or
-``(content, target)``, where the target is a label, a list or set of labels, a number, or a mapping from
-classes to their probabilities; one that can be iterated only once will do.
+file whose columns have other names. A `str` that begins with ``s3://``, ``gs://``, ``https://`` or
+``file://``, for fine-tunes only: such a ``.csv``, ``.tsv`` or ``.jsonl`` file that the server reads, if it
+allows the URI. A mapping from labels to contents. Or any iterable of `Example` or ``(content, target)``,
+where the target is a label, a list or set of labels, a number, or a mapping from classes to their
+probabilities; one that can be iterated only once will do.
 """
 
 

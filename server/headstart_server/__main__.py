@@ -524,14 +524,7 @@ def serve(
 
             WebhookPolicy(chosen.webhook_allow, own=chosen.webhook)
             read_secrets(chosen.webhook_secret_file)
-        if artifacts is not None:
-            from headstart_server.storage.address import artifacts_address
-
-            artifacts_address(artifacts)
-        if chosen.allow_data:
-            from headstart_server.dataset_uris.own import data_policy
-
-            data_policy(chosen)
+        _check_places(chosen)
         if access is not None:
             from headstart_server.access.authenticator import Authenticator
 
@@ -551,6 +544,23 @@ def serve(
     except (OSError, HeadstartError, SchemaError, ModuleNotFoundError) as error:
         typer.echo(f"headstart-server: {error}", err=True)
         raise typer.Exit(1) from None
+
+
+def _check_places(config: Config) -> None:
+    """Check where artifacts are kept, and what may be read.
+
+    Raises:
+        ValueError: a place is none, or holds what the server keeps for itself.
+    """
+    if config.artifacts is not None:
+        from headstart_server.storage.address import artifacts_address
+
+        artifacts_address(config.artifacts)
+    if config.allow_data:
+        from headstart_server.database.address import sqlite_file
+        from headstart_server.dataset_uris.own import data_policy
+
+        data_policy(config, sqlite_file(config.database) if config.database else None)
 
 
 _LEVELS = ("debug", "info", "warning", "error")

@@ -718,7 +718,7 @@ def _data(config: Config) -> DatasetReader | None:
     """What reads datasets at URIs; None where none is allowed."""
     if not config.allow_data:
         return None
-    policy = data_policy(config)
+    policy = data_policy(config, sqlite_file(config.database) if config.database else None)
     if Kind.WEB in policy.kinds and find_spec("urllib3") is None:
         raise ModuleNotFoundError(
             "--allow-data https:// needs the package urllib3: pip install 'headstart[http]'."

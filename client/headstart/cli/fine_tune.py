@@ -37,8 +37,8 @@ def fine_tune(
     source: Annotated[
         str | None,
         typer.Argument(
-            help=f"{SOURCE_HELP} Or the URI of such a list, s3://, gs://, https:// or file://, that the server "
-            "reads itself if it allows it. May be left out with --parent.",
+            help=f"{SOURCE_HELP} Or the URI of such a list, s3://, gs://, https:// or file://, that the "
+            "server reads itself if it allows it. May be left out with --parent.",
             show_default=False,
         ),
     ] = None,

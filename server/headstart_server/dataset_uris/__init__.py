@@ -1,1 +1,1 @@
-"""Datasets that lie elsewhere: which URIs may be read, reading them within bounds, and what a list of them names."""
+"""Datasets that lie elsewhere: which URIs may be read, and reading what a list of examples names."""

@@ -4,26 +4,35 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from headstart_server.config import Config
-from headstart_server.database.address import sqlite_file
 from headstart_server.dataset_uris.place import Kind, Place
 from headstart_server.dataset_uris.policy import DataPolicy
 from headstart_server.storage.address import BucketAddress, Scheme, artifacts_address
 
 
-def data_policy(config: Config) -> DataPolicy:
+def data_policy(config: Config, database: Path | None) -> DataPolicy:
     """Which places a server may read.
+
+    Args:
+        config: its settings.
+        database: the file of its database; None if it has none, or one in the data folder.
 
     Raises:
         ValueError: an allowed place is none, or holds what the server keeps for itself.
     """
     policy = DataPolicy(config.allow_data, allow_private=config.allow_data_private)
-    policy.check_apart(_own(config))
+    policy.check_apart(_own(config, database))
     return policy
 
 
-def _own(config: Config) -> Iterator[Place]:
-    files = [config.data, config.tls_key, config.access, config.audit_log, config.webhook_secret_file]
-    files.append(sqlite_file(config.database) if config.database is not None else None)
+def _own(config: Config, database: Path | None) -> Iterator[Place]:
+    files = [
+        config.data,
+        database,
+        config.tls_key,
+        config.access,
+        config.audit_log,
+        config.webhook_secret_file,
+    ]
     artifacts = artifacts_address(config.artifacts) if config.artifacts is not None else None
     if isinstance(artifacts, BucketAddress):
         kind = Kind.S3 if artifacts.scheme is Scheme.S3 else Kind.GCS

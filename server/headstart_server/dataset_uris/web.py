@@ -1,4 +1,4 @@
-"""Reads what lies at an https URL: from the address that was checked, without redirects, proxies or credentials."""
+"""Reads what lies at an https URL, at the address that was checked: no redirects, proxies or credentials."""
 
 from contextlib import closing
 

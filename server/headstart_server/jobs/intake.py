@@ -563,8 +563,8 @@ class NoData:
         """As `Data.check`."""
         del uri
         raise InvalidField(
-            "Expected examples in the stream: this server reads no datasets by their URI, for none is allowed "
-            "(--allow-data). Received: a URI.",
+            "Expected examples in the stream: this server reads no datasets by their URI, for none is "
+            "allowed (--allow-data). Received: a URI.",
             field="spec.dataset_uri",
         )
 

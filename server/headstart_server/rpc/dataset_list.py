@@ -1,4 +1,4 @@
-"""Reads lists of examples that lie at URIs, by the client's own rules for such files, within bounds of memory."""
+"""Reads lists of examples that lie at URIs, by the client's rules for such files, in bounded memory."""
 
 import io
 from collections.abc import Iterator

@@ -46,8 +46,8 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         follower: waits for them.
         cancel: asks a job to cancel, wherever it stands.
         long_work: where examples are looked at without a job.
-        gathering: where examples are read that lie elsewhere, apart from the other long work: it waits most of
-            the time, and may wait for long.
+        gathering: where examples are read that lie elsewhere, apart from the other long work: it waits most
+            of the time, and may wait for long.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Reads objects of buckets that others fill: no artifacts of this server, so their faults are not its outage."""
+"""Reads objects that others put into buckets; what is wrong with them is no outage of this server's."""
 
 import math
 from collections.abc import Mapping
