@@ -35,8 +35,10 @@ def read_beneath(folder: str, parts: Sequence[str], max_bytes: int) -> bytes:
             file = os.open(parts[-1], _FILE, dir_fd=opened)
         finally:
             os.close(opened)
-        with os.fdopen(file, "rb") as content:
-            return _read(content.fileno(), max_bytes)
+        try:
+            return _read(file, max_bytes)
+        finally:
+            os.close(file)
     except FileNotFoundError:
         raise Unreadable("it is not there") from None
     except PermissionError:

@@ -88,8 +88,8 @@ def place_of(uri: str) -> Place:
     scheme, separator, rest = uri.partition("://")
     kind = next((each for each in Kind if each.value == scheme), None) if separator else None
     if kind is None:
-        # Of an unknown scheme the rest may be anything, a password too.
-        raise ValueError(f"one that begins with {scheme[:24]!r}.")
+        # Not told: it may be anything, a password too.
+        raise ValueError("one that begins otherwise.")
     if kind is Kind.WEB:
         return _web_place(uri)
     root, _, path = rest.partition("/")

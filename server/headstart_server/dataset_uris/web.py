@@ -1,6 +1,7 @@
 """Reads what lies at an https URL, at the address that was checked: no redirects, proxies or credentials."""
 
 from contextlib import closing
+from http.client import HTTPException
 
 from urllib3.exceptions import HTTPError
 
@@ -42,7 +43,7 @@ def read_web(target: Target, max_bytes: int) -> bytes:
                 raise TooLarge(f"it has more than {max_bytes} bytes")
             if answer.length_remaining:
                 raise SourceAway
-    except (HTTPError, OSError, ValueError) as error:
+    except (HTTPError, HTTPException, OSError, ValueError) as error:
         # What a peer of TLS or HTTP sent is not repeated.
         raise SourceAway from error
     return content

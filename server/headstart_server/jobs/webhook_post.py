@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import closing
+from http.client import HTTPException
 
 from urllib3.exceptions import HTTPError
 
@@ -44,7 +45,7 @@ def post(target: Target, headers: Mapping[str, str], body: bytes) -> None:
                 preload_content=False,
             )
             status = connection.getresponse().status
-    except (HTTPError, OSError, ValueError) as error:
+    except (HTTPError, HTTPException, OSError, ValueError) as error:
         # What a peer of TLS or HTTP sent is not repeated.
         raise PostFailed(f"No answer: {type(error).__name__}.") from error
     if not 200 <= status < 300:

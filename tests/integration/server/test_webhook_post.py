@@ -89,6 +89,11 @@ def test_a_receiver_that_is_not_there_is_a_failure():
         post(target(port), {}, b"{}")
 
 
+def test_an_answer_that_is_no_http_is_a_failure(listen: Callable[[Handle], int]):
+    with pytest.raises(PostFailed, match="No answer"):
+        post(target(listen(answering("nonsense", []))), {}, b"{}")
+
+
 def test_a_receiver_that_drips_does_not_hold_it_up(
     listen: Callable[[Handle], int], monkeypatch: pytest.MonkeyPatch
 ):
