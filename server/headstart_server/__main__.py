@@ -90,6 +90,16 @@ _AddBackbone = Annotated[
         metavar="[NAME=]SOURCE[,SETTING=VALUE]",
     ),
 ]
+_BackboneAllow = Annotated[
+    list[str] | None,
+    _option(
+        "backbone_allow",
+        "What sources of declared backbones may begin with, such as keras:, hf:ORG or a folder; may be given "
+        "several times. By default anything.",
+        _BACKBONE,
+        metavar="PREFIX",
+    ),
+]
 _BackboneCache = Annotated[
     Path | None,
     _option(
@@ -234,6 +244,7 @@ def serve(
     ] = Config.backbone,
     backbones: _Backbones = None,
     add_backbone: _AddBackbone = None,
+    backbone_allow: _BackboneAllow = None,
     runtime: Annotated[
         str, _option("runtime", "keras, openvino, or auto: OpenVINO on CPU, Keras on a GPU.", _BACKBONE)
     ] = Config.runtime,
@@ -489,6 +500,7 @@ def serve(
     """
     settings = {name: value for name, value in locals().items() if name != "config"}
     settings["add_backbone"] = add_backbone or ()
+    settings["backbone_allow"] = backbone_allow or ()
     settings["webhook_allow"] = webhook_allow or ()
     settings["allow_data"] = allow_data or ()
     settings["http_port"] = None if http_port < 0 else http_port
@@ -514,10 +526,7 @@ def serve(
 
             address_of(database)
         if backbones or add_backbone:
-            from headstart_server.backbones.catalog import Catalog
-            from headstart_server.backbones.declaration import declared
-
-            Catalog(declared(backbones, add_backbone or ()))
+            _catalog(backbones, add_backbone, backbone_allow, None, None)
         if chosen.webhook_secret_file is not None:
             from headstart_server.jobs.webhook_message import read_secrets
             from headstart_server.jobs.webhook_policy import WebhookPolicy
@@ -573,6 +582,7 @@ _PRECISIONS = ("auto", "float32", "bfloat16")
 def list_backbones(
     backbones: _Backbones = None,
     add_backbone: _AddBackbone = None,
+    backbone_allow: _BackboneAllow = None,
     backbone_cache: _BackboneCache = None,
     prepared_backbones: _PreparedBackbones = None,
 ) -> None:
@@ -580,7 +590,7 @@ def list_backbones(
     from headstart_server.backbones.catalog import DEFAULT
     from headstart_server.errors import HeadstartError
 
-    catalog = _catalog(backbones, add_backbone, backbone_cache, prepared_backbones)
+    catalog = _catalog(backbones, add_backbone, backbone_allow, backbone_cache, prepared_backbones)
     for info in catalog.list():
         mark = " (default)" if info.name == DEFAULT else ""
         typer.echo(f"{info.name}{mark}")
@@ -602,14 +612,23 @@ def _taken(info: Any) -> str:
     return f"{info.modality.value}s"
 
 
-def _catalog(path: Path | None, flags: list[str] | None, cache: Path | None, shipped: Path | None) -> Any:
+def _catalog(
+    path: Path | None,
+    flags: list[str] | None,
+    allowed: list[str] | None,
+    cache: Path | None,
+    shipped: Path | None,
+) -> Any:
+    from headstart_server.backbones.allowed_sources import check_sources
     from headstart_server.backbones.catalog import Catalog
     from headstart_server.backbones.declaration import declared
     from headstart_server.backbones.runtimes import RuntimeKind, RuntimeSettings, default_cache
 
     settings = RuntimeSettings(kind=RuntimeKind.OPENVINO, cache=cache or default_cache(), shipped=shipped)
     try:
-        return Catalog(declared(path, flags or ()), runtimes=settings)
+        found = declared(path, flags or ())
+        check_sources(found, allowed or ())
+        return Catalog(found, runtimes=settings)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 
@@ -621,6 +640,7 @@ def prepare(
     ] = None,
     backbones: _Backbones = None,
     add_backbone: _AddBackbone = None,
+    backbone_allow: _BackboneAllow = None,
     backbone_cache: _BackboneCache = None,
     prepared_backbones: _PreparedBackbones = None,
 ) -> None:
@@ -631,7 +651,7 @@ def prepare(
     from headstart_server.backbones.runtimes import default_cache
     from headstart_server.errors import BackboneNotFound, HeadstartError
 
-    catalog = _catalog(backbones, add_backbone, backbone_cache, prepared_backbones)
+    catalog = _catalog(backbones, add_backbone, backbone_allow, backbone_cache, prepared_backbones)
     failed = False
     for name in names or [info.name for info in catalog.list()]:
         try:

@@ -25,10 +25,11 @@ from threadpoolctl import threadpool_limits
 
 from headstart_server.access.audit import AuditLog
 from headstart_server.access.authenticator import Authenticator
+from headstart_server.backbones.allowed_sources import check_sources
 from headstart_server.backbones.backbone import Backbone
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.cores import available_cores
-from headstart_server.backbones.declaration import declared
+from headstart_server.backbones.declaration import Declaration, declared
 from headstart_server.backbones.keras_matrices import KerasMatrices
 from headstart_server.backbones.runtimes import (
     Precision,
@@ -176,7 +177,7 @@ class App:
         )
         self.changes = Changes()
         source = source or Catalog(
-            declared(config.backbones, config.add_backbone),
+            _declared(config),
             max_pixels=config.max_pixels,
             runtimes=_runtime_settings(config),
         )
@@ -738,6 +739,12 @@ def _feature_store(config: Config, telemetry: Telemetry) -> FeatureStore | None:
     # Of an earlier start.
     delete(path)
     return None
+
+
+def _declared(config: Config) -> list[Declaration]:
+    found = declared(config.backbones, config.add_backbone)
+    check_sources(found, config.backbone_allow)
+    return found
 
 
 def _runtime_settings(config: Config) -> RuntimeSettings:

@@ -46,6 +46,7 @@ class Config:
         backbone: the default backbone, loaded at start.
         backbones: TOML file of declared backbones, or a folder of such files; None declares none.
         add_backbone: further ones, ``[NAME=]SCHEME:LOCATION[,SETTING=VALUE...]``.
+        backbone_allow: what sources of declared ones may begin with; () allows all that are declared.
         runtime: what executes backbones: `keras`, `openvino`, or `auto`: OpenVINO on CPU, Keras on a GPU.
         precision: what networks compute in: `float32`, `bfloat16`, or `auto`: bfloat16 where the device
             multiplies it.
@@ -130,6 +131,7 @@ class Config:
     backbone: str = "efficientnet-lite0"
     backbones: Path | None = None
     add_backbone: Sequence[str] = ()
+    backbone_allow: Sequence[str] = ()
     runtime: str = "auto"
     precision: str = "auto"
     streams: int = 0
