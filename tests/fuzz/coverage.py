@@ -53,7 +53,7 @@ def feed(name: str, seconds: float, number: int, told: Connection, last: Path) -
         for place, content in enumerate(target.seeds):
             (Path(corpus) / str(place)).write_bytes(content)
         arguments = [sys.argv[0], f"-seed={number % (1 << 31)}", f"-max_len={_MAX_BYTES}", "-rss_limit_mb=0"]
-        atheris.Setup([*arguments, "-timeout=0", corpus], one)
+        atheris.Setup([*arguments, "-timeout=600", corpus], one)
         atheris.Fuzz()
 
 
