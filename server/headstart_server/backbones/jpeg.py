@@ -52,8 +52,8 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
 
     Returns:
         None for what is no JPEG, or one of too many segments, for kinds without DCT or Huffman codes, for
-        other than 8 bits, and wherever the segments do not follow each other as they should: libjpeg could see
-        another header than this.
+        other than 8 bits, and wherever the segments do not follow each other as they should: libjpeg could
+        see another header than this.
     """
     if not data.startswith(b"\xff\xd8\xff"):
         return None

@@ -185,7 +185,8 @@ class Bucket:
             except Exception as error:
                 # Each library has errors of its own, and none of them is the fault of a job.
                 log.warning("storage_away", bucket=self.name, error=repr(error))
-                raise StorageAway(f"The bucket {self.name} does not answer: {_said(error)}.") from error
+                # And what it says, of endpoints and accounts, is for the log and not for callers.
+                raise StorageAway(f"The bucket {self.name} does not answer.") from error
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from missing
 
 
