@@ -381,7 +381,7 @@ def serve(
         _option(
             "allow_data",
             "Folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or https://HOST/PREFIX that fine-tunes may read "
-            "examples from; may be given several times. By default none.",
+            "examples from, {tenant} in it for the caller's; may be given several times. By default none.",
             _JOBS,
             metavar="PREFIX",
         ),

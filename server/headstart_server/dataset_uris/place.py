@@ -11,6 +11,9 @@ from headstart_server.internet.urls import MAX_BYTES, PORTS, split_url
 #: What buckets are called: no sign that would lead a library to another host.
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
 _ENCODED = re.compile(r"%[0-9A-Fa-f]{2}")
+#: What an operator writes for the name of the caller's tenant, and what is read in its place.
+TENANT = "{tenant}"
+_ANY_NAME = "name-of-the-callers-tenant"
 #: Bytes of a name in any file system.
 _MAX_NAME = 255
 
@@ -106,22 +109,27 @@ def place_of(uri: str) -> Place:
 def prefix_of(text: str) -> Place:
     """The place that an operator allows: a URI as `place_of` takes, or the path of a folder.
 
+    One of its names may be `TENANT`, which stands for that of the caller's tenant.
+
     Raises:
         ValueError: it is neither, or all files of the machine.
     """
-    given = text.rstrip("/")
+    given = text.replace(TENANT, _ANY_NAME).rstrip("/")
     try:
         place = place_of(given if is_uri(text) and not given.endswith(":") else f"file://{given}")
         if not is_uri(text) and not text.startswith("/"):
             raise ValueError(f"{text[:80]!r}.")
         if place.kind is Kind.FILE and not place.parts:
             raise ValueError("the root of all files.")
+        parts = tuple(TENANT if part == _ANY_NAME else part for part in place.parts)
+        if any(_ANY_NAME in part for part in (place.root, *parts)):
+            raise ValueError(f"{TENANT} as a part of a name.")
     except ValueError as error:
         raise ValueError(
             "Expected --allow-data as the absolute path of a folder, or as s3://BUCKET/PREFIX, "
             f"gs://BUCKET/PREFIX or https://HOST/PREFIX. Received: {error}"
         ) from None
-    return place
+    return replace(place, parts=parts)
 
 
 def _web_place(uri: str) -> Place:

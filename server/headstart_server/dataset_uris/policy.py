@@ -1,8 +1,9 @@
 """Which places may be read."""
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
-from headstart_server.dataset_uris.place import Kind, Place, place_of, prefix_of
+from headstart_server.dataset_uris.place import TENANT, Kind, Place, place_of, prefix_of
 from headstart_server.errors import InvalidField
 from headstart_server.internet.addresses import resolved
 from headstart_server.internet.target import Target, target_of
@@ -40,8 +41,8 @@ class DataPolicy:
         """The kinds of places that some of may be read."""
         return frozenset(prefix.kind for prefix in self._prefixes)
 
-    def place(self, uri: str) -> Place:
-        """The place that a URI names, if it may be read.
+    def place(self, uri: str, tenant: str = "") -> Place:
+        """The place that a URI names, if it may be read on behalf of a tenant; empty for nobody's.
 
         Raises:
             InvalidField: it is none, or may not be read.
@@ -54,16 +55,16 @@ class DataPolicy:
                 f"https://HOST/NAME. Received: {error}",
                 field=FIELD,
             ) from None
-        self.prefix(place)
+        self.prefix(place, tenant)
         return place
 
-    def prefix(self, place: Place) -> Place:
-        """The allowed place that another lies in.
+    def prefix(self, place: Place, tenant: str = "") -> Place:
+        """The place that a tenant may read and another lies in.
 
         Raises:
             InvalidField: it lies in none.
         """
-        for prefix in self._prefixes:
+        for prefix in filter(None, (_of(each, tenant) for each in self._prefixes)):
             if place.parts and place.is_within(prefix):
                 return prefix
         raise InvalidField(
@@ -87,7 +88,7 @@ class DataPolicy:
         Raises:
             ValueError: some of it is.
         """
-        real = [(prefix, prefix.real()) for prefix in self._prefixes]
+        real = [(prefix, _before_tenant(prefix).real()) for prefix in self._prefixes]
         for mine in own:
             for allowed, prefix in real:
                 if mine.is_within(prefix) or prefix.is_within(mine):
@@ -95,3 +96,18 @@ class DataPolicy:
                         f"Expected --allow-data apart from what the server keeps in {mine}. "
                         f"Received: {allowed}."
                     )
+
+
+def _of(prefix: Place, tenant: str) -> Place | None:
+    """An allowed place with the name of a tenant; None if it is only for tenants, and there is none."""
+    if TENANT not in prefix.parts:
+        return prefix
+    if not tenant:
+        return None
+    return replace(prefix, parts=tuple(tenant if part == TENANT else part for part in prefix.parts))
+
+
+def _before_tenant(prefix: Place) -> Place:
+    if TENANT not in prefix.parts:
+        return prefix
+    return replace(prefix, parts=prefix.parts[: prefix.parts.index(TENANT)])

@@ -78,20 +78,23 @@ class DatasetReader:
             kind: open_objects(_SCHEMES[kind]) for kind in policy.kinds if kind in _SCHEMES
         }
 
-    def check(self, uri: str) -> None:
-        """Check that a list at a URI may be read, without reading it.
+    def check(self, uri: str, tenant: str = "") -> None:
+        """Check that a list at a URI may be read on behalf of a tenant, without reading it.
 
         Raises:
             InvalidField: it may not.
         """
-        self._policy.place(uri)
+        self._policy.place(uri, tenant)
 
-    def examples(self, uri: str, checkpoint: Callable[[], None]) -> Generator[Example, None, None]:
+    def examples(
+        self, uri: str, checkpoint: Callable[[], None], tenant: str = ""
+    ) -> Generator[Example, None, None]:
         """The examples that a list names, in its order.
 
         Args:
             uri: of the list.
             checkpoint: called before each of them; may raise to stop.
+            tenant: on whose behalf; empty for nobody's.
 
         Raises:
             InvalidField: a URI may not be read, or the list is none; the line is named.
@@ -101,13 +104,13 @@ class DatasetReader:
             DeadlineExceeded: it takes too long.
         """
         until = self._clock() + READ_SECONDS
-        place = self._policy.place(uri)
+        place = self._policy.place(uri, tenant)
         under_way: deque[_Reading] = deque()
-        listed = self._listed(place)
+        listed = self._listed(place, tenant)
         try:
             while True:
                 while len(under_way) < WINDOW and (entry := next(listed, None)) is not None:
-                    under_way.append(_Reading(entry, self._begin(place, entry)))
+                    under_way.append(_Reading(entry, self._begin(place, entry, tenant)))
                 if not under_way:
                     return
                 checkpoint()
@@ -122,9 +125,9 @@ class DatasetReader:
             for reading in under_way:
                 reading.content.cancel()
 
-    def _listed(self, place: Place) -> Iterator[Listed]:
+    def _listed(self, place: Place, tenant: str) -> Iterator[Listed]:
         try:
-            content = self._content(place, MAX_LIST_BYTES)
+            content = self._content(place, tenant, MAX_LIST_BYTES)
         except TooLarge as error:
             raise DatasetTooLarge(
                 f"The list {place} is too large: {error}.",
@@ -137,26 +140,26 @@ class DatasetReader:
         except ValueError as error:
             raise InvalidField(f"Expected a list of examples. Received: {error}", field=FIELD) from None
 
-    def _begin(self, beside: Place, entry: Listed) -> "Future[Content]":
+    def _begin(self, beside: Place, entry: Listed, tenant: str) -> "Future[Content]":
         if not entry.path:
             known: Future[Content] = Future()
             known.set_result(entry.text)
             return known
         try:
-            place = self._named(beside, entry.path)
+            place = self._named(beside, entry.path, tenant)
         except (InvalidField, ValueError) as error:
             said = error.message if isinstance(error, InvalidField) else f"Expected a path. Received: {error}"
             raise InvalidField(f"{beside.name}, line {entry.line}: {said}", field=FIELD) from None
-        return self._pool.submit(self._input, f"{beside.name}, line {entry.line}: {place}", place)
+        return self._pool.submit(self._input, f"{beside.name}, line {entry.line}: {place}", place, tenant)
 
-    def _named(self, beside: Place, path: str) -> Place:
-        place = self._policy.place(path) if is_uri(path) else beside.beside(path)
-        self._policy.prefix(place)
+    def _named(self, beside: Place, path: str, tenant: str) -> Place:
+        place = self._policy.place(path, tenant) if is_uri(path) else beside.beside(path)
+        self._policy.prefix(place, tenant)
         return place
 
-    def _input(self, what: str, place: Place) -> Content:
+    def _input(self, what: str, place: Place, tenant: str) -> Content:
         try:
-            content = self._content(place, self._max_input_bytes)
+            content = self._content(place, tenant, self._max_input_bytes)
             return content.decode() if place.name.endswith(".txt") else content
         except TooLarge as error:
             raise InputTooLarge(f"{what} is too large: {error}.", field=FIELD) from None
@@ -165,10 +168,10 @@ class DatasetReader:
         except UnicodeDecodeError:
             raise InvalidField(f"{what}: Expected UTF-8. Received: other bytes.", field=FIELD) from None
 
-    def _content(self, place: Place, max_bytes: int) -> bytes:
+    def _content(self, place: Place, tenant: str, max_bytes: int) -> bytes:
         try:
             if place.kind is Kind.FILE:
-                return self._file(place, max_bytes)
+                return self._file(place, tenant, max_bytes)
             if place.kind is Kind.WEB:
                 # Looked up for each: a name may lead elsewhere by now.
                 from headstart_server.dataset_uris.web import read_web  # noqa: PLC0415 - needs an extra
@@ -182,8 +185,8 @@ class DatasetReader:
         except (SourceAway, BucketAway, OSError):
             raise DataAway(f"{place.kind.value}://{place.root} does not answer.") from None
 
-    def _file(self, place: Place, max_bytes: int) -> bytes:
-        prefix = self._policy.prefix(place)
+    def _file(self, place: Place, tenant: str, max_bytes: int) -> bytes:
+        prefix = self._policy.prefix(place, tenant)
         # What is allowed may be a file itself.
         known = len(prefix.parts) - (prefix == place)
         return read_beneath(f"/{'/'.join(place.parts[:known])}", place.parts[known:], max_bytes)

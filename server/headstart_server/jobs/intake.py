@@ -51,19 +51,22 @@ GATHERED = 8
 class Data(Protocol):
     """Datasets that lie at URIs."""
 
-    def check(self, uri: str) -> None:
-        """Check that the list at a URI may be read.
+    def check(self, uri: str, tenant: str) -> None:
+        """Check that the list at a URI may be read on behalf of a tenant; empty for nobody's.
 
         Raises:
             InvalidField: it may not.
         """
 
-    def examples(self, uri: str, checkpoint: Callable[[], None]) -> Generator[Example, None, None]:
+    def examples(
+        self, uri: str, checkpoint: Callable[[], None], tenant: str
+    ) -> Generator[Example, None, None]:
         """The examples of the list at a URI, in its order.
 
         Args:
             uri: it.
             checkpoint: called before each; may raise to stop.
+            tenant: on whose behalf; empty for nobody's.
 
         Raises:
             HeadstartError: names what cannot be read, and why.
@@ -172,7 +175,7 @@ class Upload:
         if uri is None or self._repeated:
             return
         batch: list[Example] = []
-        with closing(self._intake.data.examples(uri, self._check_awaited)) as found:
+        with closing(self._intake.data.examples(uri, self._check_awaited, self._tenant)) as found:
             for example in found:
                 batch.append(example)
                 if len(batch) == GATHERED:
@@ -497,7 +500,7 @@ class Intake:
         if spec.webhook is not None:
             self._webhooks.check(spec.webhook)
         if spec.dataset_uri is not None and not repeated:
-            self.data.check(spec.dataset_uri)
+            self.data.check(spec.dataset_uri, tenant)
         candidates = info = None
         if repeated:
             # Its job is told, whatever has become of the backbone.
@@ -559,19 +562,21 @@ class Intake:
 class NoData:
     """Of a server that reads no datasets by their URI."""
 
-    def check(self, uri: str) -> None:
+    def check(self, uri: str, tenant: str) -> None:
         """As `Data.check`."""
-        del uri
+        del uri, tenant
         raise InvalidField(
             "Expected examples in the stream: this server reads no datasets by their URI, for none is "
             "allowed (--allow-data). Received: a URI.",
             field="spec.dataset_uri",
         )
 
-    def examples(self, uri: str, checkpoint: Callable[[], None]) -> Generator[Example, None, None]:
+    def examples(
+        self, uri: str, checkpoint: Callable[[], None], tenant: str
+    ) -> Generator[Example, None, None]:
         """As `Data.examples`."""
         del checkpoint
-        self.check(uri)
+        self.check(uri, tenant)
         yield from ()
 
 

@@ -166,3 +166,31 @@ def test_what_the_server_keeps_may_not_be_allowed(prefix: str) -> None:
     with pytest.raises(ValueError, match="apart"):
         policy(prefix).check_apart([own])
     policy("/data/other", "s3://data/sets").check_apart([own])
+
+
+@pytest.mark.parametrize(
+    ("prefix", "uri"),
+    [
+        ("s3://bucket/{tenant}/sets", "s3://bucket/red/sets/a.csv"),
+        ("/data/{tenant}", "file:///data/red/a.csv"),
+        ("https://data.example.com/{tenant}/", "https://data.example.com/red/a.csv"),
+    ],
+)
+def test_each_tenant_may_read_what_is_its_own(prefix: str, uri: str) -> None:
+    mine = policy(prefix)
+    assert mine.place(uri, "red").name == "a.csv"
+    for other in ("blue", "re", "", "{tenant}"):
+        with pytest.raises(InvalidField, match="--allow-data"):
+            mine.place(uri, other)
+
+
+@pytest.mark.parametrize("prefix", ["s3://{tenant}/sets", "s3://bucket/sets-{tenant}", "/data/{tenant}.d"])
+def test_a_tenant_is_a_whole_name_in_a_path(prefix: str) -> None:
+    with pytest.raises(ValueError, match="part of a name"):
+        policy(prefix)
+
+
+def test_what_the_server_keeps_is_no_tenants_either() -> None:
+    own = Place(kind=Kind.FILE, root="", parts=("data", "red"))
+    with pytest.raises(ValueError, match="apart"):
+        policy("/data/{tenant}").check_apart([own])

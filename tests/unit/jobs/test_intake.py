@@ -56,11 +56,13 @@ class Elsewhere:
         #: Called before each example.
         self.before: Callable[[], object] = lambda: None
 
-    def check(self, uri: str) -> None:
+    def check(self, uri: str, tenant: str) -> None:
         if not uri.startswith("s3://allowed/"):
             raise InvalidField("Expected another URI.", field="spec.dataset_uri")
 
-    def examples(self, uri: str, checkpoint: Callable[[], None]) -> Generator[Example, None, None]:
+    def examples(
+        self, uri: str, checkpoint: Callable[[], None], tenant: str
+    ) -> Generator[Example, None, None]:
         self.reads += 1
         for example in self.sets[uri]:
             self.before()
