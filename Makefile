@@ -68,7 +68,10 @@ sbom: $(VENV)/.stamp-dev ## Write the bill of materials of .venv (CycloneDX) to 
 .PHONY: audit
 audit: $(VENV)/.stamp-dev ## Look for known vulnerabilities of what is installed in .venv.
 	@$(BIN)/pip-audit --strict --skip-editable --progress-spinner off --local $(ARGS) \
-		|| { echo "Vulnerabilities are listed above, or not every package could be looked up." >&2; exit 1; }
+		|| { echo "Either vulnerabilities are listed above; or, where it says that a package was not found or a service" \
+			"cannot be reached, nothing was looked up: the package index in use has no advisories. Run it where the" \
+			"public one can be reached, or name another service: make audit ARGS='--vulnerability-service osv'." >&2; \
+		exit 1; }
 
 .PHONY: check
 check: $(VENV)/.stamp-dev ## Check format, lint, types, rooms, contract and Dockerfile.

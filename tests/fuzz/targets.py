@@ -181,7 +181,6 @@ def targets() -> dict[str, Target]:
             inputs=inputs.any_of(inputs.tails()),
             parse=lambda one: tail_file.decode(one, 1),
             refusals=(ValueError,),
-            seeds=inputs.tails(),
         ),
         "evidence: familiarity": Target(
             inputs=inputs.either(
