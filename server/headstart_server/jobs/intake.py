@@ -44,8 +44,6 @@ from headstart_server.tracing import NO_TRACING, Tracing
 
 #: Examples under way to the backbone at once while they are looked at without a job.
 PREVIEW_WINDOW = 32
-#: Examples read at a URI that are stored together.
-GATHERED = 8
 
 
 class Data(Protocol):
@@ -174,14 +172,10 @@ class Upload:
         uri = self._spec.dataset_uri
         if uri is None or self._repeated:
             return
-        batch: list[Example] = []
         with closing(self._intake.data.examples(uri, self._check_awaited, self._tenant)) as found:
+            # One by one: each may be large.
             for example in found:
-                batch.append(example)
-                if len(batch) == GATHERED:
-                    self._add(batch)
-                    batch = []
-        self._add(batch)
+                self._add([example])
 
     def _add(self, examples: Sequence[Example]) -> None:
         with self._working() as writer:
