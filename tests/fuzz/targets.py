@@ -101,7 +101,8 @@ def uri(lines: bytes) -> object:
     return found
 
 
-def _file(list_and_name: tuple[str, bytes]) -> bytes:
+def list_file(list_and_name: tuple[str, bytes]) -> bytes:
+    """What `named` takes for a list."""
     name, content = list_and_name
     return bytes([(".csv", ".tsv", ".jsonl").index(name)]) + content
 
@@ -122,7 +123,7 @@ def targets() -> dict[str, Target]:
     """Every target by its name."""
     known = inputs.messages()
     predictions = known["/headstart.v1.PredictionService/Predict"]
-    listed = [_file(each) for each in inputs.lists()]
+    listed = [list_file(each) for each in inputs.lists()]
     tensor = st.builds(
         lambda kind, shape, data: input_pb2.Tensor(data_type=kind, shape=shape, data=data),
         st.integers(0, 8),
