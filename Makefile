@@ -14,6 +14,8 @@ ARGS ?=
 WORKERS ?= 2
 # How long chaos goes on, on each database, and the rehearsal, with each load balancer.
 MINUTES ?= 1
+# What fuzz feeds with: hypothesis, or atheris, which looks for what reaches new lines of the parsers.
+ENGINE ?= hypothesis
 # How long fuzz feeds in all.
 SECONDS := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)
 
@@ -54,8 +56,10 @@ rehearsal: $(VENV)/.stamp-dev ## Replace servers behind a load balancer under lo
 	@PYTHONPATH=tests $(BIN)/python -m rehearsal.run --minutes $(MINUTES) $(ARGS)
 
 .PHONY: fuzz
-fuzz: $(VENV)/.stamp-dev ## Feed parsers and a server with nonsense: make fuzz SECONDS=600.
-	@PYTHONPATH=tests $(BIN)/python -m fuzz.run --seconds $(SECONDS) $(ARGS)
+fuzz: $(VENV)/.stamp-dev ## Feed parsers and a server with nonsense: make fuzz SECONDS=600 [ENGINE=atheris].
+	@if [ $(ENGINE) = atheris ]; then $(BIN)/python -c 'import atheris' 2>/dev/null \
+		|| $(BIN)/python -m $(PIP_INSTALL) --quiet --editable '.[fuzz]'; fi
+	@PYTHONPATH=tests $(BIN)/python -m fuzz.run --seconds $(SECONDS) --engine $(ENGINE) $(ARGS)
 
 .PHONY: sbom
 sbom: $(VENV)/.stamp-dev ## Write the bill of materials of .venv (CycloneDX) to build/sbom.json.
@@ -68,7 +72,10 @@ sbom: $(VENV)/.stamp-dev ## Write the bill of materials of .venv (CycloneDX) to 
 .PHONY: audit
 audit: $(VENV)/.stamp-dev ## Look for known vulnerabilities of what is installed in .venv.
 	@$(BIN)/pip-audit --strict --skip-editable --progress-spinner off --local $(ARGS) \
-		|| { echo "Vulnerabilities are listed above, or not every package could be looked up." >&2; exit 1; }
+		|| { echo "Either vulnerabilities are listed above; or, where it says that a package was not found or a service" \
+			"cannot be reached, nothing was looked up: the package index in use has no advisories. Run it where the" \
+			"public one can be reached, or name another service: make audit ARGS='--vulnerability-service osv'." >&2; \
+		exit 1; }
 
 .PHONY: check
 check: $(VENV)/.stamp-dev ## Check format, lint, types, rooms, contract and Dockerfile.

@@ -18,7 +18,7 @@ from botocore.config import Config
 HOST = "127.0.0.1"
 CHUNK = 1 << 16
 #: Of the server, which lets everybody in.
-SECRET = "testing"
+SECRET = "a-key-that-nobody-may-see"
 
 
 class Fault(Enum):

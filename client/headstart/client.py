@@ -136,7 +136,8 @@ class Client:
                 and ``weight``; a mapping from labels to contents; or any iterable of `Example` or
                 ``(content, target)``, where the target is a label, a list or set of labels, a number, or a
                 mapping from classes to their probabilities. Files are read while they are sent. May be empty
-                with a ``parent``.
+                with a ``parent``. Or the URI of such a ``.csv`` or ``.jsonl`` file, ``s3://…``, ``gs://…``,
+                ``https://…`` or ``file://…``, that the server reads itself if it allows it.
             model: the model that gets the version; made if there is none of that name.
             request_id: makes it safe to call again: the same id and examples give the same job. Default: a
                 new one, which covers what this call itself repeats.

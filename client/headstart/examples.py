@@ -14,7 +14,10 @@ from headstart.spool import Spool
 from headstart.tables import TABLE_SUFFIXES, Table
 from headstart.v1 import input_pb2
 
-__all__ = ["ExampleSource", "Examples", "open_examples"]
+__all__ = ["URI_BEGINNINGS", "ExampleSource", "Examples", "open_examples"]
+
+URI_BEGINNINGS = ("s3://", "gs://", "https://", "file://")
+"""How URIs of lists begin that the server reads itself."""
 
 Examples: TypeAlias = (
     str
@@ -31,9 +34,11 @@ but no hidden ones; or a ``.csv``, ``.tsv`` or ``.jsonl`` file with the columns 
 folder) or ``text``; one of ``label``, ``labels`` (several, separated by ``|``; in JSONL a list) and ``value``
 (a number); and if you like ``id``, ``held_out`` (true or false) and ``weight``; or an ``.npz`` file with the
 arrays ``features`` [n, size], ``labels`` or ``values`` [n], and if you like ``ids`` [n]. A `Table`: such a
-file whose columns have other names. A mapping from labels to contents. Or any iterable of `Example` or
-``(content, target)``, where the target is a label, a list or set of labels, a number, or a mapping from
-classes to their probabilities; one that can be iterated only once will do.
+file whose columns have other names. A `str` that begins with ``s3://``, ``gs://``, ``https://`` or
+``file://``, for fine-tunes only: such a ``.csv``, ``.tsv`` or ``.jsonl`` file that the server reads, if it
+allows the URI. A mapping from labels to contents. Or any iterable of `Example` or ``(content, target)``,
+where the target is a label, a list or set of labels, a number, or a mapping from classes to their
+probabilities; one that can be iterated only once will do.
 """
 
 
@@ -44,10 +49,12 @@ class ExampleSource:
     Attributes:
         messages: the messages; each iteration gives the same ones.
         total: how many there are; None if that is not known beforehand.
+        uri: where the server reads them itself; empty if they are sent.
     """
 
     messages: Iterable[input_pb2.Example]
     total: int | None
+    uri: str = ""
 
     def __iter__(self) -> Iterator[input_pb2.Example]:
         return iter(self.messages)
@@ -101,6 +108,8 @@ def open_examples(examples: Examples) -> ExampleSource:
         ValueError: the folder has no sub-folders, or the table lacks a column.
         TypeError: the examples are none of the kinds there are.
     """
+    if isinstance(examples, str) and examples.startswith(URI_BEGINNINGS):
+        return ExampleSource(messages=(), total=None, uri=examples)
     if isinstance(examples, str | os.PathLike | Table):
         stored = examples if isinstance(examples, Table) else _open_path(Path(examples))
         messages = _EncodedTable(stored) if isinstance(stored, Table) else _Encoded(stored)

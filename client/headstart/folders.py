@@ -66,7 +66,7 @@ def _visible(name: str) -> bool:
     return not name.startswith(".") and name.lower() not in _CLUTTER
 
 
-def path_id(path: PurePath) -> str:
+def path_id(path: PurePath, before: str = "") -> str:
     """The path, or where it is too long its end, which tells files apart better than its beginning."""
-    encoded = path.as_posix().encode(errors="replace")
+    encoded = f"{before}{path.as_posix()}".encode(errors="replace")
     return encoded[-_MAX_ID_BYTES:].decode(errors="ignore")

@@ -103,7 +103,7 @@ def example_message(example: Example) -> input_pb2.Example:
         TypeError: the content is none of the kinds there are, or a label is no `str`, or a number none.
     """
     message = input_pb2.Example(id=example.id, held_out=example.held_out)
-    _write_target(message, example)
+    write_target(message, example)
     if example.weight is not None:
         message.weight = _number(example.weight, "weight")
         if message.weight <= 0:
@@ -112,7 +112,13 @@ def example_message(example: Example) -> input_pb2.Example:
     return message
 
 
-def _write_target(message: input_pb2.Example, example: Example) -> None:
+def write_target(message: input_pb2.Example, example: Example) -> None:
+    """Writes what an example shows into its message.
+
+    Raises:
+        ValueError: it shows nothing or several things, or a number is out of its range.
+        TypeError: a label is no `str`, or a number none.
+    """
     given = [name for name in _TARGETS if getattr(example, name) is not None]
     if len(given) != 1:
         raise ValueError(

@@ -171,6 +171,7 @@ class FineTuneSpec:
 
     Attributes:
         model: the model that gets a new version.
+        dataset_uri: where the server read the examples itself; empty if they were sent.
         request_id: names the request, so that a repeated one makes no second job.
     """
 
@@ -193,6 +194,7 @@ class FineTuneSpec:
     webhook: str = ""
     backbone_candidates: tuple[str, ...] = ()
     backbone_time_budget: timedelta | None = None
+    dataset_uri: str = ""
     request_id: str = ""
 
 

@@ -47,6 +47,7 @@ def spec_message(spec: FineTuneSpec, *, validate_only: bool = False) -> pb.FineT
         priority=spec.priority,
         webhook=spec.webhook,
         backbone_candidates=spec.backbone_candidates,
+        dataset_uri=spec.dataset_uri,
     )
     if isinstance(spec.parent, int):
         message.parent_version = spec.parent
@@ -83,6 +84,7 @@ def read_spec(message: pb.FineTuneSpec) -> FineTuneSpec:
         backbone_time_budget=message.backbone_time_budget.ToTimedelta()
         if message.HasField("backbone_time_budget")
         else None,
+        dataset_uri=message.dataset_uri,
         request_id=message.request_id,
     )
 

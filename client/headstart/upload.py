@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Generic, TypeVar
 
 from google.protobuf.message import Message
@@ -94,17 +94,23 @@ class Upload(Generic[Result]):
 
 def fine_tune(spec: FineTuneSpec, source: ExampleSource) -> Upload[str]:
     """FineTune; gives the id of the job."""
+    spec = replace(spec, dataset_uri=source.uri)
     return _fine_tuning(spec_message(spec), source, lambda response: str(response.job.job_id))
 
 
 def validation(spec: FineTuneSpec, source: ExampleSource) -> Upload[Validation]:
     """FineTune that checks only."""
-    message = spec_message(spec, validate_only=True)
+    message = spec_message(replace(spec, dataset_uri=source.uri), validate_only=True)
     return _fine_tuning(message, source, lambda response: read_validation(response.validation))
 
 
 def evaluation(target: Target, source: ExampleSource) -> Upload[EvaluationResult]:
-    """Evaluate."""
+    """Evaluate.
+
+    Raises:
+        ValueError: the examples are a URI.
+    """
+    _check_sent(source)
     return Upload(
         path=_EVALUATION + "Evaluate",
         request=evaluating.EvaluateRequest,
@@ -116,7 +122,12 @@ def evaluation(target: Target, source: ExampleSource) -> Upload[EvaluationResult
 
 
 def comparison(first: Target, second: Target, source: ExampleSource) -> Upload[Comparison]:
-    """Compare; without any examples on those that both versions know."""
+    """Compare; without any examples on those that both versions know.
+
+    Raises:
+        ValueError: the examples are a URI.
+    """
+    _check_sent(source)
     return Upload(
         path=_EVALUATION + "Compare",
         request=evaluating.CompareRequest,
@@ -151,6 +162,11 @@ def batches(
         size += added
     if batch:
         yield batch
+
+
+def _check_sent(source: ExampleSource) -> None:
+    if source.uri:
+        raise ValueError(f"URIs are read for fine-tunes only. Received: {source.uri!r}")
 
 
 def _fine_tuning(spec: Message, source: ExampleSource, read: Callable[[Any], Result]) -> Upload[Result]:

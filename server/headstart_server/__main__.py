@@ -90,6 +90,16 @@ _AddBackbone = Annotated[
         metavar="[NAME=]SOURCE[,SETTING=VALUE]",
     ),
 ]
+_BackboneAllow = Annotated[
+    list[str] | None,
+    _option(
+        "backbone_allow",
+        "What sources of declared backbones may begin with, such as keras:, hf:ORG or a folder; may be given "
+        "several times. By default anything.",
+        _BACKBONE,
+        metavar="PREFIX",
+    ),
+]
 _BackboneCache = Annotated[
     Path | None,
     _option(
@@ -243,6 +253,7 @@ def serve(
     ] = Config.backbone,
     backbones: _Backbones = None,
     add_backbone: _AddBackbone = None,
+    backbone_allow: _BackboneAllow = None,
     runtime: Annotated[
         str, _option("runtime", "keras, openvino, or auto: OpenVINO on CPU, Keras on a GPU.", _BACKBONE)
     ] = Config.runtime,
@@ -410,6 +421,19 @@ def serve(
         Path | None,
         _option("webhook_secret_file", "Secrets that they are signed with: whsec_ and base64.", _WEBHOOKS),
     ] = None,
+    allow_data: Annotated[
+        list[str] | None,
+        _option(
+            "allow_data",
+            "Folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or https://HOST/PREFIX that fine-tunes may read "
+            "examples from, {tenant} in it for the caller's; may be given several times. By default none.",
+            _JOBS,
+            metavar="PREFIX",
+        ),
+    ] = None,
+    allow_data_private: Annotated[
+        bool, _switch("allow_data_private", "Let https ones be at loopback and private addresses.", _JOBS)
+    ] = False,
     max_inputs: Annotated[
         int, _option("max_inputs", "Most inputs of one call.", _PREDICT, min=1)
     ] = Config.max_inputs,
@@ -521,7 +545,9 @@ def serve(
     """
     settings = {name: value for name, value in locals().items() if name != "config"}
     settings["add_backbone"] = add_backbone or ()
+    settings["backbone_allow"] = backbone_allow or ()
     settings["webhook_allow"] = webhook_allow or ()
+    settings["allow_data"] = allow_data or ()
     settings["http_port"] = None if http_port < 0 else http_port
     if metrics_port is None:
         settings["metrics_port"] = usual_metrics_port(host)
@@ -545,20 +571,14 @@ def serve(
 
             address_of(database)
         if backbones or add_backbone:
-            from headstart_server.backbones.catalog import Catalog
-            from headstart_server.backbones.declaration import declared
-
-            Catalog(declared(backbones, add_backbone or ()))
+            _catalog(backbones, add_backbone, backbone_allow, None, None)
         if chosen.webhook_secret_file is not None:
             from headstart_server.jobs.webhook_message import read_secrets
             from headstart_server.jobs.webhook_policy import WebhookPolicy
 
             WebhookPolicy(chosen.webhook_allow, own=chosen.webhook)
             read_secrets(chosen.webhook_secret_file)
-        if artifacts is not None:
-            from headstart_server.storage.address import artifacts_address
-
-            artifacts_address(artifacts)
+        _check_places(chosen)
         if access is not None:
             from headstart_server.access.authenticator import Authenticator
 
@@ -580,6 +600,23 @@ def serve(
         raise typer.Exit(1) from None
 
 
+def _check_places(config: Config) -> None:
+    """Check where artifacts are kept, and what may be read.
+
+    Raises:
+        ValueError: a place is none, or holds what the server keeps for itself.
+    """
+    if config.artifacts is not None:
+        from headstart_server.storage.address import artifacts_address
+
+        artifacts_address(config.artifacts)
+    if config.allow_data:
+        from headstart_server.database.address import sqlite_file
+        from headstart_server.dataset_uris.own import data_policy
+
+        data_policy(config, sqlite_file(config.database) if config.database else None)
+
+
 _LEVELS = ("debug", "info", "warning", "error")
 _FORMATS = ("auto", "text", "json")
 _RUNTIMES = ("auto", "keras", "openvino")
@@ -590,6 +627,7 @@ _PRECISIONS = ("auto", "float32", "bfloat16")
 def list_backbones(
     backbones: _Backbones = None,
     add_backbone: _AddBackbone = None,
+    backbone_allow: _BackboneAllow = None,
     backbone_cache: _BackboneCache = None,
     prepared_backbones: _PreparedBackbones = None,
 ) -> None:
@@ -597,7 +635,7 @@ def list_backbones(
     from headstart_server.backbones.catalog import DEFAULT
     from headstart_server.errors import HeadstartError
 
-    catalog = _catalog(backbones, add_backbone, backbone_cache, prepared_backbones)
+    catalog = _catalog(backbones, add_backbone, backbone_allow, backbone_cache, prepared_backbones)
     for info in catalog.list():
         mark = " (default)" if info.name == DEFAULT else ""
         typer.echo(f"{info.name}{mark}")
@@ -619,14 +657,23 @@ def _taken(info: Any) -> str:
     return f"{info.modality.value}s"
 
 
-def _catalog(path: Path | None, flags: list[str] | None, cache: Path | None, shipped: Path | None) -> Any:
+def _catalog(
+    path: Path | None,
+    flags: list[str] | None,
+    allowed: list[str] | None,
+    cache: Path | None,
+    shipped: Path | None,
+) -> Any:
+    from headstart_server.backbones.allowed_sources import check_sources
     from headstart_server.backbones.catalog import Catalog
     from headstart_server.backbones.declaration import declared
     from headstart_server.backbones.runtimes import RuntimeKind, RuntimeSettings, default_cache
 
     settings = RuntimeSettings(kind=RuntimeKind.OPENVINO, cache=cache or default_cache(), shipped=shipped)
     try:
-        return Catalog(declared(path, flags or ()), runtimes=settings)
+        found = declared(path, flags or ())
+        check_sources(found, allowed or ())
+        return Catalog(found, runtimes=settings)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 
@@ -638,6 +685,7 @@ def prepare(
     ] = None,
     backbones: _Backbones = None,
     add_backbone: _AddBackbone = None,
+    backbone_allow: _BackboneAllow = None,
     backbone_cache: _BackboneCache = None,
     prepared_backbones: _PreparedBackbones = None,
 ) -> None:
@@ -648,7 +696,7 @@ def prepare(
     from headstart_server.backbones.runtimes import default_cache
     from headstart_server.errors import BackboneNotFound, HeadstartError
 
-    catalog = _catalog(backbones, add_backbone, backbone_cache, prepared_backbones)
+    catalog = _catalog(backbones, add_backbone, backbone_allow, backbone_cache, prepared_backbones)
     failed = False
     for name in names or [info.name for info in catalog.list()]:
         try:

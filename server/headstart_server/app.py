@@ -15,6 +15,7 @@ from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib.metadata import version as package_version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -24,10 +25,11 @@ from threadpoolctl import threadpool_limits
 
 from headstart_server.access.audit import AuditLog
 from headstart_server.access.authenticator import Authenticator
+from headstart_server.backbones.allowed_sources import check_sources
 from headstart_server.backbones.backbone import Backbone
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.cores import available_cores
-from headstart_server.backbones.declaration import declared
+from headstart_server.backbones.declaration import Declaration, declared
 from headstart_server.backbones.keras_matrices import KerasMatrices
 from headstart_server.backbones.runtimes import (
     Precision,
@@ -39,6 +41,9 @@ from headstart_server.backbones.runtimes import (
 from headstart_server.config import Config, is_loopback
 from headstart_server.database.address import sqlite_file
 from headstart_server.database.database import Database
+from headstart_server.dataset_uris.own import data_policy
+from headstart_server.dataset_uris.place import Kind
+from headstart_server.dataset_uris.reader import DatasetReader
 from headstart_server.embedding.batcher import Batcher
 from headstart_server.embedding.cache import FeatureCache
 from headstart_server.embedding.cache_scope import shared_key, tenant_key
@@ -84,6 +89,7 @@ from headstart_server.report.reporter import Reporter
 from headstart_server.rpc.access import AccessInterceptor
 from headstart_server.rpc.caller import caller
 from headstart_server.rpc.calls import CallInterceptor, Context
+from headstart_server.rpc.dataset_list import read_dataset_list
 from headstart_server.rpc.dialects.asking import Asking
 from headstart_server.rpc.dialects.services import services_of
 from headstart_server.rpc.evaluation_service import EvaluationService
@@ -122,6 +128,9 @@ TRAIN_SLICE = 8
 TRACES_SECONDS = 3.0
 #: Seconds that features wait to be written to disk: those that a killed server loses.
 FEATURE_STORE_REST = 1.0
+
+#: Datasets that are read at URIs at once; further ones wait.
+GATHERINGS = 4
 
 #: Training rows on their way from archive to backbone at once.
 TRAIN_WINDOW = 32
@@ -171,7 +180,7 @@ class App:
         )
         self.changes = Changes()
         source = source or Catalog(
-            declared(config.backbones, config.add_backbone),
+            _declared(config),
             max_pixels=config.max_pixels,
             runtimes=_runtime_settings(config),
         )
@@ -237,6 +246,7 @@ class App:
             max_activation_bytes=tools.max_activation_bytes,
             tracing=self.tracing,
             webhooks=webhooks,
+            data=_data(config),
         )
         self._webhook_sender = self._sender(webhooks)
         self._follower = Follower(self.ledger, self.changes)
@@ -530,6 +540,7 @@ class App:
                 follower=self._follower,
                 cancel=self.cancel,
                 long_work=long_work,
+                gathering=LongWork(GATHERINGS),
             ),
             prediction=PredictionService(predictor, self.telemetry, tracing=self.tracing),
             models=ModelService(
@@ -734,6 +745,18 @@ def _export_network(source: BackboneSource) -> ExportNetwork:
     return refuse
 
 
+def _data(config: Config) -> DatasetReader | None:
+    """What reads datasets at URIs; None where none is allowed."""
+    if not config.allow_data:
+        return None
+    policy = data_policy(config, sqlite_file(config.database) if config.database else None)
+    if Kind.WEB in policy.kinds and find_spec("urllib3") is None:
+        raise ModuleNotFoundError(
+            "--allow-data https:// needs the package urllib3: pip install 'headstart[http]'."
+        )
+    return DatasetReader(policy, read_dataset_list, max_input_bytes=config.max_input_mib * _MIB)
+
+
 def _feature_store(config: Config, telemetry: Telemetry) -> FeatureStore | None:
     path = config.data / "features.sqlite3"
     if config.feature_cache_disk_mib:
@@ -746,6 +769,12 @@ def _feature_store(config: Config, telemetry: Telemetry) -> FeatureStore | None:
     # Of an earlier start.
     delete(path)
     return None
+
+
+def _declared(config: Config) -> list[Declaration]:
+    found = declared(config.backbones, config.add_backbone)
+    check_sources(found, config.backbone_allow)
+    return found
 
 
 def _runtime_settings(config: Config) -> RuntimeSettings:

@@ -46,6 +46,7 @@ class Config:
         backbone: the default backbone, loaded at start.
         backbones: TOML file of declared backbones, or a folder of such files; None declares none.
         add_backbone: further ones, ``[NAME=]SCHEME:LOCATION[,SETTING=VALUE...]``.
+        backbone_allow: what sources of declared ones may begin with; () allows all that are declared.
         runtime: what executes backbones: `keras`, `openvino`, or `auto`: OpenVINO on CPU, Keras on a GPU.
         precision: what networks compute in: `float32`, `bfloat16`, or `auto`: bfloat16 where the device
             multiplies it.
@@ -119,6 +120,8 @@ class Config:
         webhook_allow: URLs that those which jobs may name begin with.
         webhook_allow_private: whether they may be at addresses that are not of the internet.
         webhook_secret_file: file of the secrets that they are signed with, `whsec_` and base64, one a line.
+        allow_data: folders, and URIs taken for folders, that datasets may be read from when a call names one.
+        allow_data_private: whether https ones may be at addresses that are not of the internet.
         log_level: lowest level logged.
         log_format: `text`, `json`, or `auto`: text on a terminal, else JSON.
     """
@@ -136,6 +139,7 @@ class Config:
     backbone: str = "efficientnet-lite0"
     backbones: Path | None = None
     add_backbone: Sequence[str] = ()
+    backbone_allow: Sequence[str] = ()
     runtime: str = "auto"
     precision: str = "auto"
     streams: int = 0
@@ -197,6 +201,8 @@ class Config:
     webhook_allow: Sequence[str] = ()
     webhook_allow_private: bool = False
     webhook_secret_file: Path | None = None
+    allow_data: Sequence[str] = ()
+    allow_data_private: bool = False
     log_level: str = "info"
     log_format: str = "auto"
 

@@ -326,6 +326,12 @@ class ExportQueueFull(HeadstartError):
     reason = "EXPORT_QUEUE_FULL"
 
 
+class DataUnreadable(HeadstartError):
+    """What a dataset's URI, or a line of it, names is not there, or the server may not read it."""
+
+    reason = "DATA_UNREADABLE"
+
+
 class Away(HeadstartError):
     """Something that the server leans on does not answer; that is no fault of a job.
 
@@ -351,3 +357,9 @@ class StorageAway(Away):
     """The bucket of artifacts does not answer; what it was asked to keep may be there all the same."""
 
     reason = "STORAGE_UNAVAILABLE"
+
+
+class DataAway(Away):
+    """What keeps a dataset that a URI names does not answer."""
+
+    reason = "DATA_UNAVAILABLE"

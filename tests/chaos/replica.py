@@ -43,6 +43,11 @@ class Replica:
         return f"{HOST}:{self.port}"
 
     @property
+    def metrics_port(self) -> object:
+        """Where its metrics are; None for nowhere."""
+        return self._settings["metrics_port"]
+
+    @property
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 

@@ -38,6 +38,13 @@ async def test_a_folder_is_fine_tuned_and_waited_for(client: AsyncClient, server
     assert version.number == 3
 
 
+async def test_a_uri_is_left_to_the_server_to_read(client: AsyncClient, server: FakeServer):
+    await client.fine_tune("gs://bucket/labels.csv", model="pets")
+
+    ((first,),) = server.requests["FineTune"]
+    assert first.spec.dataset_uri == "gs://bucket/labels.csv"
+
+
 async def test_a_broken_upload_is_sent_again_with_the_same_request_id(
     client: AsyncClient, server: FakeServer
 ):

@@ -127,6 +127,17 @@ def test_without_waiting_it_says_how_to_follow_the_job(run, server, pets):
     assert not server.requests["Watch"]
 
 
+def test_a_uri_is_left_to_the_server_to_read(run, server):
+    run("fine-tune", "s3://bucket/pets/labels.csv", "-m", "pets", "--no-wait")
+    result = run("fine-tune", "s3://b/a.csv", "-m", "pets", "--text-column", "t", code=2)
+
+    (first, *others), *further = server.requests["FineTune"]
+    assert first.spec.dataset_uri == "s3://bucket/pets/labels.csv"
+    assert not others
+    assert not further
+    assert "a file of this machine" in " ".join(result.stderr.replace("│", " ").split())
+
+
 def test_a_fine_tune_as_json_is_one_document(run, pets):
     document = json.loads(run("fine-tune", pets, "-m", "pets", "--json").stdout)
 

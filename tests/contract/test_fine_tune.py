@@ -284,3 +284,18 @@ def test_metadata_and_token_are_sent_along(server: FakeServer):
     for method in ("FineTune", "ListModels"):
         assert server.metadata[method][0]["x-tenant"] == "a"
         assert server.metadata[method][0]["authorization"] == "Bearer secret"
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/a.csv", "gs://b/a.csv", "https://h/a.jsonl", "file:///a.csv"])
+def test_a_uri_is_left_to_the_server_to_read(client: Client, server: FakeServer, uri: str):
+    client.fine_tune(uri, model="pets")
+
+    first, *others = server.requests["FineTune"][0]
+    assert first.spec.dataset_uri == uri
+    assert not others
+
+
+def test_a_uri_is_read_for_fine_tunes_only(client: Client, server: FakeServer):
+    with pytest.raises(ValueError, match="for fine-tunes only"):
+        client.evaluate("s3://bucket/a.csv", model="pets")
+    assert not server.requests["Evaluate"]

@@ -4,11 +4,12 @@ import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 from PIL import Image
-from safetensors.numpy import save
+from safetensors.numpy import load, save
 
 from fakes import make_head, make_manifest, make_tail
 from headstart import tensors
@@ -17,9 +18,13 @@ from headstart.v1 import input_pb2, job_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from headstart.v1 import prediction_service_pb2 as predicting
 from headstart_server.learning.calibration import Calibration
+from headstart_server.learning.familiarity import learn_familiarity
 from headstart_server.learning.head import Hidden
+from headstart_server.learning.neighbors import Indexed, index_neighbors
+from headstart_server.learning.target import Target
 from headstart_server.learning.task import Task
-from headstart_server.models import tail_file
+from headstart_server.models import evaluation_file, evidence, tail_file
+from report_samples import of_classes, of_numbers, of_several_labels
 
 
 def damaged(original: bytes) -> st.SearchStrategy[bytes]:
@@ -40,6 +45,11 @@ def damaged(original: bytes) -> st.SearchStrategy[bytes]:
 def any_of(originals: Sequence[bytes]) -> st.SearchStrategy[bytes]:
     """One of some good files with damage, or any bytes."""
     return st.one_of(*(damaged(original) for original in originals), st.binary(max_size=400))
+
+
+def either(first: st.SearchStrategy[bytes], second: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
+    """One of two, each half of the time, of however many kinds the other is made."""
+    return st.booleans().flatmap(lambda is_first: first if is_first else second)
 
 
 def pictures() -> list[bytes]:
@@ -178,20 +188,120 @@ def changed_manifests() -> st.SearchStrategy[bytes]:
     )
 
 
-def evidence() -> list[bytes]:
-    """Files of what answers rest on, of both kinds, with few facts."""
-    rows = {"scales": np.ones(2, np.float32)}
-    facts = np.frombuffer(b'{"views": ["last"], "ids": ["a", "b"], "targets": [{}, {}]}', np.uint8)
+def changed_json(originals: Sequence[bytes]) -> st.SearchStrategy[bytes]:
+    """JSON files with some values at any depth replaced by any others, or gone."""
+
+    def apply(original: bytes, changes: list[tuple[int, object]]) -> bytes:
+        values = json.loads(original)
+        for place, value in changes:
+            inner = _containers(values)
+            chosen = inner[place % len(inner)]
+            keys = list(chosen) if isinstance(chosen, dict) else list(range(len(chosen)))
+            if not keys:
+                continue
+            key = keys[place // len(inner) % len(keys)]
+            if value is _GONE:
+                del chosen[key]
+            else:
+                chosen[key] = value
+        return json.dumps(values).encode()
+
+    # Mostly small changes: one of a kind that fits is taken by more parsers than one of any kind.
+    value = st.one_of(
+        json_values(), st.just(_GONE), st.integers(-2, 3), st.floats(-2, 2), st.text(max_size=4)
+    )
+    return st.builds(
+        apply, st.sampled_from(originals), st.lists(st.tuples(st.integers(0, 1 << 20), value), max_size=3)
+    )
+
+
+_GONE = object()
+
+
+def _containers(values: object) -> list[Any]:
+    found, waiting = [], [values]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict | list):
+            found.append(one)
+            waiting.extend(one.values() if isinstance(one, dict) else one)
+    return found
+
+
+def with_changed_facts(originals: Sequence[bytes]) -> st.SearchStrategy[bytes]:
+    """Files of tensors whose facts, JSON in a tensor of their own, are changed, and nothing else."""
+    loaded = [load(original) for original in originals]
+    facts = [changed_json([tensors_["facts"].tobytes()]) for tensors_ in loaded]
+
+    def apply(place: int, changed: Sequence[bytes]) -> bytes:
+        return save({**loaded[place], "facts": np.frombuffer(changed[place], np.uint8)})
+
+    return st.builds(apply, st.integers(0, len(loaded) - 1), st.tuples(*facts))
+
+
+def familiarity() -> list[bytes]:
+    """A file of how familiar inputs are."""
+    rng = np.random.default_rng(0)
+    views = {"last": rng.normal(size=(6, 8)).astype(np.float32)}
+    digests = [f"{place:064x}" for place in range(6)]
+    learned = learn_familiarity(views, ("last",), digests, digests)
+    assert learned is not None
+    return [evidence.familiarity_bytes(learned)]
+
+
+def neighbors() -> list[bytes]:
+    """Files of near examples, of each task."""
+    rng = np.random.default_rng(0)
+    views = {"last": rng.normal(size=(3, 8)).astype(np.float32)}
+    digests = [f"{place:064x}" for place in range(3)]
+    kinds = (
+        [Target.of_label(name) for name in "aba"],
+        [Target.of_labels(names) for names in ("ab", "", "c")],
+        [Target.of_value(value) for value in (0.5, 1, 2)],
+    )
     return [
-        save(
-            {
-                **rows,
-                "references": np.ones((2, 3), np.int8),
-                "distances": np.ones(2, np.float32),
-                "facts": facts,
-            }
-        ),
-        save({**rows, "rows": np.ones((2, 3), np.int8), "places": np.arange(2), "facts": facts}),
+        evidence.neighbors_bytes(
+            index_neighbors(
+                views,
+                ("last",),
+                [
+                    Indexed(index=place, id=f"id{place}", target=target)
+                    for place, target in enumerate(targets)
+                ],
+                digests,
+            )
+        )
+        for targets in kinds
+    ]
+
+
+def evaluations() -> list[bytes]:
+    """Files of evaluations and findings, of few classes, several labels and numbers."""
+    return [
+        evaluation_file.encode(facts.evaluation, facts.findings)
+        for facts in (of_classes(3, 60), of_several_labels(), of_numbers())
+        if facts.evaluation is not None and facts.findings is not None
+    ]
+
+
+def lists() -> list[tuple[str, bytes]]:
+    """Lists of examples, by the endings of their names."""
+    return [
+        (".csv", b'path,label,id,held_out,weight\na/1.jpg,cat,one,yes,0.5\n"b,2.jpg",dog,,,\n'),
+        (".csv", b"text,labels\nof several,a|b\nof none,\n"),
+        (".tsv", b"text\tvalue\nlong\t1.5\n"),
+        (".jsonl", b'{"path": "a.jpg", "label": "a"}\n{"text": "t", "label": "b", "weight": 2}\n'),
+        (".jsonl", b'{"text": "t", "probabilities": {"a": 0.25, "b": 0.75}, "id": "x"}\n'),
+        (".jsonl", b'{"text": "t", "labels": ["a", "b"]}\n'),
+    ]
+
+
+def uris() -> list[bytes]:
+    """URIs and paths of a list, a line each: the URI that is allowed, the list's, and what it names."""
+    return [
+        b"s3://bucket/sets\ns3://bucket/sets/labels.csv\na/1.jpg",
+        b"https://data.example.com/sets\nhttps://data.example.com/sets/labels.csv\na b.jpg",
+        b"/data/sets\nfile:///data/sets/labels.csv\nfile:///data/sets/a/1.jpg",
     ]
 
 

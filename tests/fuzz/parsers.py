@@ -9,6 +9,7 @@ import warnings
 from collections import Counter
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import psutil
 from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
@@ -23,6 +24,53 @@ _ROUND = 200
 _WARM_SECONDS = 0.5
 
 
+class Feeding:
+    """Feeds a target one input at a time, and counts what comes of it.
+
+    Args:
+        target: it.
+        last: the file that what it is fed last stands in.
+
+    Attributes:
+        counts: of inputs, of those that were taken, of crashes and of hangs.
+        faults: an example of each kind of crash and hang.
+    """
+
+    def __init__(self, target: Target, last: Path) -> None:
+        self.counts: Counter[str] = Counter()
+        self.faults: dict[str, str] = {}
+        self._target = target
+        self._file = os.open(last, os.O_CREAT | os.O_WRONLY, 0o600)
+
+    def one(self, given_input: object) -> None:
+        """Feed one input."""
+        shown = repr(given_input).encode()[:20_000]
+        os.pwrite(self._file, shown.ljust(20_000), 0)
+        self.counts["inputs"] += 1
+        began = time.monotonic()
+        try:
+            self._target.parse(given_input)
+            self.counts["taken"] += 1
+        except self._target.refusals:
+            pass
+        except Exception as error:  # noqa: BLE001 - it is what is looked for
+            self.counts["crashes"] += 1
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            key = f"{type(error).__name__} in {Path(where.filename).name}:{where.lineno}"
+            self.faults.setdefault(key, f"{error}"[:200] + " <- " + shown[:300].decode())
+        if time.monotonic() - began > SLOW_SECONDS:
+            self.counts["hangs"] += 1
+            self.faults.setdefault("slow", shown[:300].decode())
+
+    def result(self, grown: int) -> dict[str, Any]:
+        """What is told of it in the end.
+
+        Args:
+            grown: bytes that memory grew by in the second half.
+        """
+        return {"counts": dict(self.counts), "faults": self.faults, "grown": grown}
+
+
 def feed(name: str, seconds: float, number: int, told: Connection, last: Path) -> None:
     """Feed one target for some seconds, and tell its counts; what it is fed last stands in a file.
 
@@ -34,23 +82,21 @@ def feed(name: str, seconds: float, number: int, told: Connection, last: Path) -
         last: the file.
     """
     warnings.simplefilter("ignore")
-    target, counts = targets()[name], Counter()
-    faults: dict[str, str] = {}
+    target = targets()[name]
+    feeding = Feeding(target, last)
     process = psutil.Process()
     began, rounds, half = time.monotonic(), 0, 0
     while time.monotonic() - began < seconds:
-        _round(target, number * 100_003 + rounds, counts, faults, last)
+        _round(target, number * 100_003 + rounds, feeding)
         rounds += 1
         told.send(None)
         if not half and time.monotonic() - began >= max(seconds / 2, _WARM_SECONDS):
             half = process.memory_info().rss
     grown = process.memory_info().rss - half if half else 0
-    told.send({"counts": dict(counts), "faults": faults, "grown": grown})
+    told.send(feeding.result(grown))
 
 
-def _round(target: Target, number: int, counts: Counter[str], faults: dict[str, str], last: Path) -> None:
-    file = os.open(last, os.O_CREAT | os.O_WRONLY, 0o600)
-
+def _round(target: Target, number: int, feeding: Feeding) -> None:
     @seed(number)
     @settings(
         max_examples=_ROUND,
@@ -62,27 +108,9 @@ def _round(target: Target, number: int, counts: Counter[str], faults: dict[str, 
     )
     @given(target.inputs)
     def each(given_input: object) -> None:
-        shown = repr(given_input).encode()[:20_000]
-        os.pwrite(file, shown.ljust(20_000), 0)
-        counts["inputs"] += 1
-        began = time.monotonic()
-        try:
-            target.parse(given_input)
-        except target.refusals:
-            counts["refusals"] += 1
-        except Exception as error:  # noqa: BLE001 - it is what is looked for
-            counts["crashes"] += 1
-            where = traceback.extract_tb(error.__traceback__)[-1]
-            key = f"{type(error).__name__} in {Path(where.filename).name}:{where.lineno}"
-            faults.setdefault(key, f"{error}"[:200] + " <- " + shown[:300].decode())
-        if time.monotonic() - began > SLOW_SECONDS:
-            counts["hangs"] += 1
-            faults.setdefault("slow", shown[:300].decode())
+        feeding.one(given_input)
 
-    try:
-        each()
-    finally:
-        os.close(file)
+    each()
 
 
 if __name__ == "__main__":

@@ -12,16 +12,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fuzz import parsers, server
-from fuzz.targets import targets
-
 #: Seconds without a sign of life, after which a parser hangs.
 SILENT_SECONDS = 60.0
 #: Bytes that memory may grow by in the second half of the time, beyond which it is a leak.
 LEAK_BYTES = 48 << 20
 #: What part of the time the server gets.
 SERVER_SHARE = 0.4
-_COLUMNS = ("inputs", "refusals", "crashes", "hangs")
+_COLUMNS = ("inputs", "taken", "crashes", "hangs")
 
 
 def main() -> None:
@@ -30,17 +27,28 @@ def main() -> None:
     asked.add_argument("--seconds", type=float, default=60.0, help="how long to feed in all")
     asked.add_argument("--seed", type=int, default=int(time.time()), help="seeds the inputs")
     asked.add_argument("--only", help="names of targets that contain this, and no server")
+    asked.add_argument(
+        "--engine",
+        choices=("hypothesis", "atheris"),
+        default="hypothesis",
+        help="atheris looks for what reaches new lines of the parsers, and feeds no server",
+    )
     options = asked.parse_args()
-    print(f"seed {options.seed}")
+    # Here: processes that begin by importing this file shall instrument what they import first.
+    from fuzz import server
+    from fuzz.targets import targets
+
+    print(f"seed {options.seed}, {options.engine}")
     names = [name for name in targets() if options.only is None or options.only in name]
-    share = 1.0 if options.only else 1 - SERVER_SHARE
+    has_server = options.only is None and options.engine == "hypothesis"
+    share = 1 - SERVER_SHARE if has_server else 1.0
     print(f"{'target':<26}" + "".join(f"{column:>10}" for column in _COLUMNS) + f"{'grown MiB':>11}")
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             seconds = options.seconds * share / len(names)
-            results[name] = _told(name, _fed(name, seconds, options.seed, Path(folder)))
-        if options.only is None:
+            results[name] = _told(name, _fed(options.engine, name, seconds, options.seed, Path(folder)))
+        if has_server:
             fed = server.feed(options.seconds * SERVER_SHARE, options.seed, Path(folder))
             results["a real server"] = _told("a real server", fed)
     total = {
@@ -56,12 +64,12 @@ def main() -> None:
     sys.exit(bool(total["crashes"] or total["hangs"] or leaks))
 
 
-def _fed(name: str, seconds: float, number: int, folder: Path) -> dict[str, Any]:
+def _fed(engine: str, name: str, seconds: float, number: int, folder: Path) -> dict[str, Any]:
     """The counts of a target, fed in a process of its own."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     last = folder / "last"
-    process = context.Process(target=parsers.feed, args=(name, seconds, number, theirs, last))
+    process = context.Process(target=_feed, args=(engine, name, seconds, number, theirs, last))
     process.start()
     theirs.close()
     found: dict[str, Any] | None = None
@@ -84,6 +92,14 @@ def _fed(name: str, seconds: float, number: int, folder: Path) -> dict[str, Any]
     example = last.read_text(errors="replace").strip()[:500] if last.exists() else ""
     kind = "hangs" if how == "hung" else "crashes"
     return {"counts": {kind: 1}, "faults": {fault: example}, "grown": 0}
+
+
+def _feed(engine: str, *arguments: Any) -> None:
+    if engine == "atheris":
+        from fuzz.coverage import feed
+    else:
+        from fuzz.parsers import feed
+    feed(*arguments)
 
 
 def _told(name: str, result: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -80,10 +80,10 @@ def _round(api: Api, number: int, counts: Counter[str], faults: dict[str, str]) 
                 api.channel.unary_unary(path)(sent[0], timeout=HANG_SECONDS)
             else:
                 api.channel.stream_unary(path)(iter(sent), timeout=HANG_SECONDS)
+            counts["taken"] += 1
         except grpc.RpcError as error:
             code = error.code()
             if code in REFUSED:
-                counts["refusals"] += 1
                 return
             counts["hangs" if code is grpc.StatusCode.DEADLINE_EXCEEDED else "crashes"] += 1
             faults.setdefault(f"{path} {code.name}", f"{error.details()} <- {sent!r}"[:500])

@@ -1,7 +1,7 @@
 """What is fuzzed in process: each parser, what it is fed, and what it may say to it."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -22,6 +22,8 @@ from headstart_server.backbones.pictures import PictureDecoder
 from headstart_server.backbones.sources import protobuf_wire
 from headstart_server.backbones.texts import TextDecoder
 from headstart_server.backbones.vectors import TensorDecoder
+from headstart_server.dataset_uris.place import is_uri, prefix_of
+from headstart_server.dataset_uris.policy import DataPolicy
 from headstart_server.errors import HeadstartError
 from headstart_server.learning.head import Head, HeadFacts
 from headstart_server.learning.rows import Scaling
@@ -29,6 +31,7 @@ from headstart_server.learning.task import Task
 from headstart_server.models import evaluation_file, evidence, tail_file
 from headstart_server.models.version import Manifest
 from headstart_server.rpc import messages
+from headstart_server.rpc.dataset_list import read_dataset_list
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +42,14 @@ class Target:
         inputs: what it is fed.
         parse: the parser.
         refusals: what it may raise, as its own documentation says.
+        seeds: good inputs, of parsers whose bytes may be changed one by one: what an engine that is guided by
+            coverage starts from. Without any it is led by what hypothesis makes of bytes.
     """
 
     inputs: st.SearchStrategy[Any]
     parse: Callable[[Any], object]
     refusals: tuple[type[Exception], ...]
+    seeds: Sequence[bytes] = ()
 
 
 def predict(message: bytes) -> object:
@@ -76,6 +82,31 @@ def head(content: bytes) -> object:
     return found
 
 
+def named(list_and_name: bytes) -> object:
+    """A list of examples; the first byte tells the ending of its name."""
+    ending = (".csv", ".tsv", ".jsonl")[list_and_name[0] % 3] if list_and_name else ".csv"
+    return list(read_dataset_list(f"list{ending}", list_and_name[1:]))
+
+
+def uri(lines: bytes) -> object:
+    """What a path or a URI leads to from an allowed list, which has to lie within what is allowed."""
+    prefix, listed, path = (*lines.decode().split("\n"), "", "", "")[:3]
+    policy = DataPolicy([prefix])
+    place = policy.place(listed)
+    found = policy.place(path) if is_uri(path) else place.beside(path)
+    policy.prefix(found)
+    allowed = prefix_of(prefix)
+    if found.parts[: len(allowed.parts)] != allowed.parts or {"", ".", ".."} & set(found.parts):
+        raise AssertionError(f"{found} is not within {allowed}")
+    return found
+
+
+def list_file(list_and_name: tuple[str, bytes]) -> bytes:
+    """What `named` takes for a list."""
+    name, content = list_and_name
+    return bytes([(".csv", ".tsv", ".jsonl").index(name)]) + content
+
+
 @cache
 def text_decoder() -> TextDecoder:
     """The decoder of the text backbone that every server has."""
@@ -92,6 +123,7 @@ def targets() -> dict[str, Target]:
     """Every target by its name."""
     known = inputs.messages()
     predictions = known["/headstart.v1.PredictionService/Predict"]
+    listed = [list_file(each) for each in inputs.lists()]
     tensor = st.builds(
         lambda kind, shape, data: input_pb2.Tensor(data_type=kind, shape=shape, data=data),
         st.integers(0, 8),
@@ -100,10 +132,16 @@ def targets() -> dict[str, Target]:
     )
     return {
         "messages: predict": Target(
-            inputs=inputs.any_of(predictions), parse=predict, refusals=(HeadstartError, DecodeError)
+            inputs=inputs.any_of(predictions),
+            parse=predict,
+            refusals=(HeadstartError, DecodeError),
+            seeds=predictions,
         ),
         "messages: fine-tune": Target(
-            inputs=inputs.any_of(inputs.stream()), parse=fine_tune, refusals=(HeadstartError, DecodeError)
+            inputs=inputs.any_of(inputs.stream()),
+            parse=fine_tune,
+            refusals=(HeadstartError, DecodeError),
+            seeds=inputs.stream(),
         ),
         "messages: page tokens": Target(
             inputs=st.text(max_size=60),
@@ -111,7 +149,10 @@ def targets() -> dict[str, Target]:
             refusals=(HeadstartError,),
         ),
         "pictures": Target(
-            inputs=inputs.any_of(inputs.pictures()), parse=_PICTURES.decode, refusals=(HeadstartError,)
+            inputs=inputs.any_of(inputs.pictures()),
+            parse=_PICTURES.decode,
+            refusals=(HeadstartError,),
+            seeds=inputs.pictures(),
         ),
         "texts": Target(
             inputs=st.text(max_size=300),
@@ -127,7 +168,7 @@ def targets() -> dict[str, Target]:
             refusals=(ValueError, HeadstartError),
         ),
         "manifests": Target(
-            inputs=st.one_of(inputs.changed_manifests(), inputs.any_of(inputs.manifests())),
+            inputs=inputs.either(inputs.changed_manifests(), inputs.any_of(inputs.manifests())),
             parse=lambda content: Manifest.from_json(json.loads(content)),
             refusals=_NOT_JSON,
         ),
@@ -135,6 +176,7 @@ def targets() -> dict[str, Target]:
             inputs=inputs.any_of(inputs.heads()),
             parse=head,
             refusals=(SafetensorError, KeyError, IndexError, ValueError),
+            seeds=inputs.heads(),
         ),
         "tails": Target(
             inputs=inputs.any_of(inputs.tails()),
@@ -142,17 +184,24 @@ def targets() -> dict[str, Target]:
             refusals=(ValueError,),
         ),
         "evidence: familiarity": Target(
-            inputs=inputs.any_of(inputs.evidence()),
+            inputs=inputs.either(
+                inputs.with_changed_facts(inputs.familiarity()), inputs.any_of(inputs.familiarity())
+            ),
             parse=evidence.familiarity_of,
             refusals=(evidence.NotEvidence,),
         ),
         "evidence: neighbors": Target(
-            inputs=inputs.any_of(inputs.evidence()),
+            inputs=inputs.either(
+                inputs.with_changed_facts(inputs.neighbors()), inputs.any_of(inputs.neighbors())
+            ),
             parse=evidence.neighbors_of,
             refusals=(evidence.NotEvidence,),
         ),
         "evaluations": Target(
-            inputs=inputs.any_of([b'{"evaluation": {}, "findings": {"near": []}}', b"[]", b"[" * 5000]),
+            inputs=inputs.either(
+                inputs.changed_json(inputs.evaluations()),
+                inputs.any_of([*inputs.evaluations(), b"[]", b"[" * 5000]),
+            ),
             parse=evaluation_file.decode,
             refusals=(ValueError,),
         ),
@@ -160,10 +209,24 @@ def targets() -> dict[str, Target]:
             inputs=inputs.any_of(inputs.checkpoints()),
             parse=torch_checkpoint.parse_checkpoint,
             refusals=(torch_checkpoint.CheckpointError,),
+            seeds=inputs.checkpoints(),
         ),
         "protobuf of networks": Target(
             inputs=inputs.any_of(predictions),
             parse=lambda content: list(protobuf_wire.messages(memoryview(content), 1, 2)),
             refusals=(ValueError,),
+            seeds=predictions,
+        ),
+        "lists of examples": Target(
+            inputs=inputs.any_of(listed),
+            parse=named,
+            refusals=(ValueError, HeadstartError),
+            seeds=listed,
+        ),
+        "dataset URIs": Target(
+            inputs=inputs.any_of(inputs.uris()),
+            parse=uri,
+            refusals=(ValueError, HeadstartError),
+            seeds=inputs.uris(),
         ),
     }

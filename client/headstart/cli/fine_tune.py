@@ -2,7 +2,6 @@
 
 import time
 from datetime import timedelta
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -36,8 +35,12 @@ def fine_tune(
     context: typer.Context,
     *,
     source: Annotated[
-        Path | None,
-        typer.Argument(help=f"{SOURCE_HELP} May be left out with --parent.", show_default=False),
+        str | None,
+        typer.Argument(
+            help=f"{SOURCE_HELP} Or the URI of such a list, s3://, gs://, https:// or file://, that the "
+            "server reads itself if it allows it. May be left out with --parent.",
+            show_default=False,
+        ),
     ] = None,
     model: Annotated[
         str, typer.Option("--model", "-m", help="The model that gets a new version.", show_default=False)
@@ -96,6 +99,8 @@ def fine_tune(
     Example: `headstart fine-tune pets/ --model pets --alias stable --promote-if-not-worse`
 
     Of texts: `headstart fine-tune reviews.csv --text-column review --label-column verdict --model reviews`
+
+    Of what a bucket holds: `headstart fine-tune s3://bucket/pets/labels.csv --model pets`
 
     To add examples to a version: `headstart fine-tune more-pets/ --model pets --parent stable`
     """

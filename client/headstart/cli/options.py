@@ -5,6 +5,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from headstart.examples import URI_BEGINNINGS
 from headstart.tables import TABLE_SUFFIXES, Table
 from headstart.targets import Target, parse_target
 
@@ -58,13 +59,21 @@ AliasSelector: TypeAlias = Annotated[
 ]
 
 
-def listed_examples(source: Path, **columns: str | None) -> Path | Table:
-    """Examples of a path; with the names of columns of a file that lists them.
+def listed_examples(path: Path | str, **columns: str | None) -> Path | Table | str:
+    """Examples of a path, or of a URI; with the names of columns of a file that lists them.
 
     Raises:
-        BadParameter: columns are named, but the path is no file that lists examples.
+        BadParameter: columns are named, but the path is no file of this machine that lists examples.
     """
     named = {name: column for name, column in columns.items() if column is not None}
+    if isinstance(path, str) and path.startswith(URI_BEGINNINGS):
+        if named:
+            raise typer.BadParameter(
+                f"columns can be named of a file of this machine. Received: {path}",
+                param_hint=f"--{next(iter(named))}-column",
+            )
+        return path
+    source = Path(path)
     if not named:
         return source
     if source.suffix not in TABLE_SUFFIXES:

@@ -12,6 +12,8 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
+from headstart_server.backbones.picture_parts import MAX_PARTS
+
 _APP1, _SOS = 0xE1, 0xDA
 
 #: Frames of DCT coefficients in Huffman codes: baseline, extended and progressive (ITU-T T.81, table B.1).
@@ -49,14 +51,17 @@ def read_jpeg_header(data: bytes) -> JpegHeader | None:
         data: any bytes.
 
     Returns:
-        None for what is no JPEG, for kinds without DCT or Huffman codes, for other than 8 bits, and wherever
-        the segments do not follow each other as they should: libjpeg could see another header than this.
+        None for what is no JPEG, or one of too many segments, for kinds without DCT or Huffman codes, for
+        other than 8 bits, and wherever the segments do not follow each other as they should: libjpeg could
+        see another header than this.
     """
     if not data.startswith(b"\xff\xd8\xff"):
         return None
     frame, exif = b"", b""
     end = 2
-    while end + 4 <= len(data):
+    for _ in range(MAX_PARTS):
+        if end + 4 > len(data):
+            break
         start = end + 4
         prefix, marker, length = struct.unpack_from(">BBH", data, end)
         end += 2 + length

@@ -16,6 +16,12 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from headstart_server.backbones.picture_parts import (
+    check_bmp_parts,
+    check_jpeg_parts,
+    check_pieces,
+    check_png_parts,
+)
 from headstart_server.errors import InputTooLarge, UndecodableInput
 
 Size = tuple[int, int]
@@ -29,7 +35,7 @@ def open_picture(data: bytes, *, max_pixels: int) -> ImageFile:
         max_pixels: the most pixels that decoding may give.
 
     Raises:
-        UndecodableInput: the bytes are no picture in one of these formats.
+        UndecodableInput: the bytes are no picture in one of these formats, or one of too many parts.
         InputTooLarge: the header announces more pixels than that.
         Exception: whatever Pillow raises for a damaged header, from struct.error to MemoryError.
     """
@@ -38,6 +44,8 @@ def open_picture(data: bytes, *, max_pixels: int) -> ImageFile:
         raise UndecodableInput(
             f"Expected a JPEG, PNG, WebP, GIF or BMP picture. Received: {describe_bytes(data)}."
         )
+    if kind.check_parts is not None:
+        kind.check_parts(data)
     if kind.announced is not None:
         check_size(kind.announced(data), max_pixels=max_pixels)
     picture = kind.opener(io.BytesIO(data))
@@ -96,12 +104,16 @@ def _gif_size(data: bytes) -> Size:
     GIF89a specification, sections 18 to 26.
     """
     width, height, flags = struct.unpack_from("<HHB", data, 6)
-    offset = 13 + _colour_table_size(flags)
+    offset, pieces = 13 + _colour_table_size(flags), 0
     while data[offset : offset + 1] == b"!":
         offset += 2
         while length := data[offset]:
             offset += 1 + length
+            pieces += 1
+            check_pieces(pieces)
         offset += 1
+        pieces += 1
+        check_pieces(pieces)
     if data[offset : offset + 1] == b",":
         left, top, frame_width, frame_height = struct.unpack_from("<HHHH", data, offset + 1)
         return max(width, left + frame_width), max(height, top + frame_height)
@@ -118,14 +130,16 @@ class _Kind:
     opener: Callable[[io.BytesIO], ImageFile]
     #: The size that the header announces, where opening the file would already allocate or warn.
     announced: Callable[[bytes], Size] | None = None
+    #: Refuses what the decoder would take long for.
+    check_parts: Callable[[bytes], None] | None = None
 
 
 _KINDS = (
-    _Kind(lambda data: data.startswith(b"\xff\xd8\xff"), _JpegFile),
-    _Kind(lambda data: data.startswith(b"\x89PNG\r\n\x1a\n"), PngImageFile),
+    _Kind(lambda data: data.startswith(b"\xff\xd8\xff"), _JpegFile, check_parts=check_jpeg_parts),
+    _Kind(lambda data: data.startswith(b"\x89PNG\r\n\x1a\n"), PngImageFile, check_parts=check_png_parts),
     _Kind(lambda data: data.startswith(b"RIFF") and data[8:12] == b"WEBP", WebPImageFile, _webp_size),
     _Kind(lambda data: data.startswith((b"GIF87a", b"GIF89a")), GifImageFile, _gif_size),
-    _Kind(lambda data: data.startswith(b"BM"), BmpImageFile),
+    _Kind(lambda data: data.startswith(b"BM"), BmpImageFile, check_parts=check_bmp_parts),
 )
 
 

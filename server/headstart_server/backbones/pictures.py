@@ -9,6 +9,7 @@ from headstart_server.backbones.backbone import Content, CutShort
 from headstart_server.backbones.exif import turn_upright
 from headstart_server.backbones.jpeg import JpegHeader, decode_jpeg, read_jpeg_header
 from headstart_server.backbones.picture_files import check_size, describe_bytes, open_picture
+from headstart_server.backbones.picture_parts import check_jpeg_parts
 from headstart_server.errors import HeadstartError, UndecodableInput, WrongModality
 
 #: The largest picture that is decoded unless a server says otherwise: 8,000 x 8,000.
@@ -85,6 +86,7 @@ class PictureDecoder:
     def _decode_file(self, data: bytes) -> NDArray[np.uint8]:
         header = read_jpeg_header(data)
         if header is not None:
+            check_jpeg_parts(data)
             return self._decode_jpeg(data, header)
         with open_picture(data, max_pixels=self._max_pixels) as picture:
             picture.load()
@@ -142,6 +144,9 @@ def _resizable(picture: ImageFile) -> Image.Image:
     """Bring a loaded picture to a mode whose values may be averaged: no palette indexes, alpha as a band."""
     if picture.mode.startswith("I"):
         return _grey_from_16_bits(picture)
+    if picture.mode == "RGBA":
+        # Converting it would copy it.
+        return picture
     if picture.has_transparency_data:
         return picture.convert("RGBA")
     if picture.mode == "P":

@@ -3,12 +3,12 @@
 import json
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import sha256
-from typing import Any
+from typing import Any, Protocol
 
 from headstart_server.backbones.backbone import BackboneInfo
 from headstart_server.backbones.memory import available_bytes
@@ -22,6 +22,7 @@ from headstart_server.errors import (
     Draining,
     HeadstartError,
     InvalidField,
+    InvalidStream,
     JobNotFound,
     WrongTask,
 )
@@ -45,6 +46,31 @@ from headstart_server.tracing import NO_TRACING, Tracing
 
 #: Examples under way to the backbone at once while they are looked at without a job.
 PREVIEW_WINDOW = 32
+
+
+class Data(Protocol):
+    """Datasets that lie at URIs."""
+
+    def check(self, uri: str, tenant: str) -> None:
+        """Check that the list at a URI may be read on behalf of a tenant; empty for nobody's.
+
+        Raises:
+            InvalidField: it may not.
+        """
+
+    def examples(
+        self, uri: str, checkpoint: Callable[[], None], tenant: str
+    ) -> Generator[Example, None, None]:
+        """The examples of the list at a URI, in its order.
+
+        Args:
+            uri: it.
+            checkpoint: called before each; may raise to stop.
+            tenant: on whose behalf; empty for nobody's.
+
+        Raises:
+            HeadstartError: names what cannot be read, and why.
+        """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,6 +158,31 @@ class Upload:
         Raises:
             HeadstartError: names the first example that cannot be taken, and what was expected.
         """
+        if examples and self._spec.dataset_uri is not None:
+            raise InvalidStream(
+                "Expected examples in the stream or at dataset_uri, not both. Received: both."
+            )
+        self._add(examples)
+
+    def gather(self) -> None:
+        """Read the examples at the spec's URI, check and store them; nothing happens if it has none.
+
+        Those of a repeated call are not read again: it is told from others by the URI, whatever lies there.
+
+        Raises:
+            Cancelled: the caller left meanwhile.
+            Draining: the server stops.
+            HeadstartError: names the first example that cannot be taken, and what was expected.
+        """
+        uri = self._spec.dataset_uri
+        if uri is None or self._repeated:
+            return
+        with closing(self._intake.data.examples(uri, self._check_awaited, self._tenant)) as found:
+            # One by one: each may be large.
+            for example in found:
+                self._add([example])
+
+    def _add(self, examples: Sequence[Example]) -> None:
         with self._working() as writer:
             # Those of a repeated call are only told apart from the first one's, whose backbone may be gone.
             if examples and not self._repeated:
@@ -153,9 +204,11 @@ class Upload:
         """
         with self._working() as writer:
             # Of what the caller sent: what an alias names, or a parent holds, may be other things by now.
-            digest = writer.digest_of_added(
-                with_ids=any(map(self._asked.get, ("parent_version", "parent_alias")))
-            )
+            digest = ""
+            if self._spec.dataset_uri is None:
+                digest = writer.digest_of_added(
+                    with_ids=any(map(self._asked.get, ("parent_version", "parent_alias")))
+                )
             request_hash = _request_hash(self._asked, digest)
             if self._repeated:
                 return self._earlier(request_hash)
@@ -345,6 +398,8 @@ class Intake:
         max_activation_bytes: most bytes of one job's activations.
         available_memory: tells how many bytes of memory can be had; None if unknown.
         tracing: knows the call that asks for a job.
+        webhooks: tells which URLs may be told of ends; None for none.
+        data: reads datasets that lie at URIs; None for none.
     """
 
     def __init__(
@@ -359,8 +414,10 @@ class Intake:
         available_memory: Callable[[], int | None] = available_bytes,
         tracing: Tracing = NO_TRACING,
         webhooks: WebhookPolicy | None = None,
+        data: Data | None = None,
     ) -> None:
         self.tracing = tracing
+        self.data = data or NoData()
         self.ledger = ledger
         self._webhooks = webhooks or WebhookPolicy(())
         self._available_memory = available_memory
@@ -446,6 +503,8 @@ class Intake:
         """
         if spec.webhook is not None:
             self._webhooks.check(spec.webhook)
+        if spec.dataset_uri is not None and not repeated:
+            self.data.check(spec.dataset_uri, tenant)
         candidates = info = None
         if repeated:
             # Its job is told, whatever has become of the backbone.
@@ -505,6 +564,27 @@ class Intake:
     def close(self) -> None:
         """Take no further uploads, and stop looking at those that came."""
         self._closed.set()
+
+
+class NoData:
+    """Of a server that reads no datasets by their URI."""
+
+    def check(self, uri: str, tenant: str) -> None:
+        """As `Data.check`."""
+        del uri, tenant
+        raise InvalidField(
+            "Expected examples in the stream: this server reads no datasets by their URI, for none is "
+            "allowed (--allow-data). Received: a URI.",
+            field="spec.dataset_uri",
+        )
+
+    def examples(
+        self, uri: str, checkpoint: Callable[[], None], tenant: str
+    ) -> Generator[Example, None, None]:
+        """As `Data.examples`."""
+        del checkpoint
+        self.check(uri, tenant)
+        yield from ()
 
 
 def check_request_id(request_id: str) -> None:

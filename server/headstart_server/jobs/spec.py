@@ -60,6 +60,7 @@ class FineTuneSpec:
         backbone_candidates: with `auto` the names of those that are tried; () where that is left open.
         backbone_time_budget: with `auto` seconds after which no further one is tried; None for no limit.
         webhook: URL that is told of the job's end; None for the server's.
+        dataset_uri: where the list of its examples lies; None if they come with the call.
     """
 
     model: str
@@ -82,6 +83,7 @@ class FineTuneSpec:
     backbone_candidates: tuple[str, ...] = ()
     backbone_time_budget: float | None = None
     webhook: str | None = None
+    dataset_uri: str | None = None
 
     @property
     def chooses_backbone(self) -> bool:
@@ -231,6 +233,7 @@ _LATER = (
     "backbone_candidates",
     "backbone_time_budget",
     "webhook",
+    "dataset_uri",
 )
 
 

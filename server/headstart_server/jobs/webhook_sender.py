@@ -10,9 +10,10 @@ import structlog
 from headstart_server.database.database import Database
 from headstart_server.database.locks import Lock
 from headstart_server.errors import DatabaseAway
+from headstart_server.internet.target import Refused
 from headstart_server.jobs import rows, webhook_rows
 from headstart_server.jobs.webhook_message import body_of, headers_of, read_secrets
-from headstart_server.jobs.webhook_policy import Refused, WebhookPolicy
+from headstart_server.jobs.webhook_policy import WebhookPolicy
 from headstart_server.jobs.webhook_post import PostFailed, post
 from headstart_server.jobs.webhook_rows import Claimed
 

@@ -46,6 +46,8 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         follower: waits for them.
         cancel: asks a job to cancel, wherever it stands.
         long_work: where examples are looked at without a job.
+        gathering: where examples are read that lie elsewhere, apart from the other long work: it waits most
+            of the time, and may wait for long.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         follower: Follower,
         cancel: Callable[[str], Job],
         long_work: LongWork,
+        gathering: LongWork,
     ) -> None:
         self._intake = intake
         self._rebasing = rebasing
@@ -64,6 +67,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         self._follower = follower
         self._cancel = cancel
         self._long_work = long_work
+        self._gathering = gathering
 
     async def FineTune(
         self, request_iterator: AsyncIterator[pb.FineTuneRequest], context: Context
@@ -85,6 +89,8 @@ class FineTuningService(stubs.FineTuningServiceServicer):
                     # Converted in the thread, too: a large message holds enough of them to hold up the loop.
                     await asyncio.to_thread(_add, upload, batch, count)
                     count += len(batch)
+            if message.dataset_uri:
+                await self._gathering.run(upload.gather)
             if validate_only:
                 validation = await self._long_work.run(upload.validate)
                 return pb.FineTuneResponse(validation=validation_message(validation))

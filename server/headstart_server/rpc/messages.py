@@ -156,6 +156,7 @@ def spec_of(message: job_pb2.FineTuneSpec) -> FineTuneSpec:
         backbone_candidates=tuple(message.backbone_candidates),
         backbone_time_budget=optional_seconds(message, "backbone_time_budget"),
         webhook=message.webhook or None,
+        dataset_uri=message.dataset_uri or None,
     )
 
 
@@ -179,6 +180,7 @@ def spec_message(spec: FineTuneSpec) -> job_pb2.FineTuneSpec:
         priority=spec.priority,
         backbone_candidates=spec.backbone_candidates,
         webhook=spec.webhook or "",
+        dataset_uri=spec.dataset_uri or "",
     )
     if spec.time_to_live is not None:
         message.time_to_live.FromNanoseconds(int(spec.time_to_live * 1e9))

@@ -76,6 +76,8 @@ CODES: dict[str, grpc.StatusCode] = {
     "EXPORT_UNAVAILABLE": _UNREADY,
     "EXPORT_FAILED": grpc.StatusCode.INTERNAL,
     "EXPORT_QUEUE_FULL": _FULL,
+    "DATA_UNREADABLE": _UNREADY,
+    "DATA_UNAVAILABLE": _AWAY,
 }
 
 

@@ -32,6 +32,7 @@ NAMES = MODEL_FIELDS | {
     "headstart.v1.FineTuneSpec.alias",
     "headstart.v1.FineTuneSpec.backbone",
     "headstart.v1.FineTuneSpec.backbone_candidates",
+    "headstart.v1.FineTuneSpec.dataset_uri",
     "headstart.v1.FineTuneSpec.display_name",
     "headstart.v1.FineTuneSpec.parent_alias",
     "headstart.v1.FineTuneSpec.request_id",

@@ -185,12 +185,22 @@ class Bucket:
             except Exception as error:
                 # Each library has errors of its own, and none of them is the fault of a job.
                 log.warning("storage_away", bucket=self.name, error=repr(error))
-                raise StorageAway(f"The bucket {self.name} does not answer: {_said(error)}.") from error
+                # And what it says, of endpoints and accounts, is for the log and not for callers.
+                raise StorageAway(f"The bucket {self.name} does not answer.") from error
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from missing
 
 
 def open_bucket(address: BucketAddress) -> Bucket:
     """The bucket at an address; its endpoint and credentials come from its library's usual environment.
+
+    Raises:
+        ModuleNotFoundError: the library for it is not installed.
+    """
+    return Bucket(open_filesystem(address), f"{address.protocol}://{address.bucket}")
+
+
+def open_filesystem(address: BucketAddress) -> AbstractFileSystem:
+    """The library's view of all buckets of a kind, with bounded waits.
 
     Raises:
         ModuleNotFoundError: the library for it is not installed.
@@ -206,7 +216,7 @@ def open_bucket(address: BucketAddress) -> Bucket:
         ) from error
     if address.scheme is Scheme.S3:
         files.retries = TRIES
-    return Bucket(files, f"{address.protocol}://{address.bucket}")
+    return files
 
 
 def _options(scheme: Scheme) -> dict[str, Any]:

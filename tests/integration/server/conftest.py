@@ -1,5 +1,6 @@
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import grpc
 import pytest
@@ -20,13 +21,20 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture(scope="session")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose datasets the server may read."""
+    return tmp_path_factory.mktemp("sets")
+
+
+@pytest.fixture(scope="session")
 def started(
-    tmp_path_factory: pytest.TempPathFactory, receiver: Receiver
+    tmp_path_factory: pytest.TempPathFactory, receiver: Receiver, sets: Path
 ) -> Iterator[tuple[ServerProcess, Start]]:
     data = tmp_path_factory.mktemp("server") / "data"
     flags = ("--reflection", "--max-message-mib", "16", "--max-pending-inputs", "64", "--workers", "2")
     flags += ("--http-port", "0", "--webhook-allow", receiver.url, "--webhook-allow-private")
     flags += ("--webhook-secret-file", str(secret_file(data.parent)))
+    flags += ("--allow-data", str(sets))
     with running(data, *flags) as server:
         server.event("listening")
         with Api.connect(server.target) as api:

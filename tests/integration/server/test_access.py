@@ -410,3 +410,20 @@ def test_the_command_makes_a_token_that_is_let_in(place: Place) -> None:
     put(place.folder / "access.toml", access(place.folder) + "\n".join(lines) + "\n")
     with place.client(token) as client:
         assert list(client.models()) == []
+
+
+def test_no_token_and_no_key_is_told_in_logs_refusals_or_the_audit_log(place: Place) -> None:
+    claims = {"iss": ISSUER, "aud": "headstart", "exp": time.time() - 9999, "team": "blue"}
+    expired = jwt.encode(claims, KEY, algorithm="ES256", headers={"kid": "one"})
+    tokens = ["a-token-that-nobody-may-see", expired, f"{expired}x", "a.b.c"]
+    refusals = []
+    for token in tokens:
+        with place.client(token) as client, pytest.raises(Unauthenticated) as caught:
+            client.predict(feature(1.0), model="flowers")
+        refusals.append(str(caught.value))
+    told = [*refusals, place.server.log, (place.folder / "audit.jsonl").read_text()]
+
+    assert all(told)
+    private = (place.folder / "key.pem").read_text().splitlines()[1]
+    for text in told:
+        assert not any(secret in text for secret in [*tokens[:3], private])

@@ -261,6 +261,24 @@ def test_a_name_that_none_can_have_is_refused_before_it_is_looked_for(api: Api, 
         assert len(refusal.message.encode()) < 1000
 
 
+@pytest.mark.parametrize(
+    "source", ["keras:MobileNetV3Small", "hf:org/name", "onnx:/etc/passwd", "https://169.254.169.254/a"]
+)
+def test_no_call_names_where_a_backbone_comes_from(api: Api, digits_model: str, model: str, source: str):
+    rebase = {"model": digits_model, "version": 1}
+    auto = {"backbone": "auto", "backbone_candidates": [source]}
+    for call in (
+        lambda: api.prediction.Embed(
+            predicting.EmbedRequest(backbone=source, inputs=[input_pb2.Input(image=digit(0, 0))])
+        ),
+        lambda: api.fine_tune(digits((0, 1), 2), model=model, backbone=source),
+        lambda: api.fine_tune(digits((0, 1), 2), model=model, **auto),
+        lambda: api.fine_tuning.Rebase(tuning.RebaseRequest(**rebase, backbone=source)),
+        lambda: api.fine_tuning.Rebase(tuning.RebaseRequest(**rebase, **auto)),
+    ):
+        assert refused(call).reason == "BACKBONE_NOT_FOUND"
+
+
 @pytest.mark.parametrize("number", [0, -1, 2, 2**63 - 1, -(2**63)])
 def test_a_version_that_is_not_there_is_not_found(api: Api, digits_model: str, number: int):
     for call in (

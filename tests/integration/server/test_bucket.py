@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.request import urlopen
 
 import grpc
 import pytest
@@ -20,12 +21,13 @@ from headstart_server.database.database import Database
 from headstart_server.database.tables import jobs, versions
 from integration.server.calls import Api, duration, example, refused
 from postgres import PostgresServer
-from s3 import Fault, S3Server
+from s3 import SECRET, Fault, S3Server
 from server_process import SECOND, eventually
 
 LEASE_SECONDS = 3.0
 #: Less than users have, so that the tests need not wait for theirs.
 BUCKET_SECONDS = 3.0
+PASSWORD = "a-password-that-nobody-may-see"
 SUCCEEDED, CANCELLED = job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_CANCELLED
 RUNNING = job_pb2.JOB_STATE_RUNNING
 
@@ -58,7 +60,8 @@ def service(
     with pytest.MonkeyPatch.context() as patch:
         for name, value in s3.environment.items():
             patch.setenv(name, value)
-        address = postgres.database()
+        # The database takes any.
+        address = postgres.database().replace("@", f":{PASSWORD}@", 1)
         replicas = [
             Replica(
                 folder / f"replica-{place}",
@@ -69,6 +72,7 @@ def service(
                 workers=1,
                 bucket_seconds=BUCKET_SECONDS,
                 clean_seconds=1.0,
+                log_level="debug",
                 disk=str(folder / f"replica-{place}"),
                 metrics_port=free_port() if place else None,
                 # The second one keeps the version that was used last, and no other.
@@ -439,3 +443,15 @@ def answers(api: Api, model: str) -> bool:
         api.predict(model, b"quick1:x")
         return True
     return False
+
+
+def test_no_key_and_no_password_is_in_a_log_or_a_metric_after_all_this(service: Service):
+    with service.s3.proxy.failing(Fault.ERRORS):
+        error = refused(lambda: service.apis[0].fine_tune(quick(), model="secrets"))
+    metrics = urlopen(f"http://127.0.0.1:{service.replicas[1].metrics_port}/metrics", timeout=30).read()
+    told = [error.message, metrics.decode(), *(replica.log for replica in service.replicas)]
+
+    assert all(told)
+    for text in told:
+        assert SECRET not in text
+        assert PASSWORD not in text

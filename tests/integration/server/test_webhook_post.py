@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from headstart_server.internet.target import Target
 from headstart_server.jobs import webhook_post
-from headstart_server.jobs.webhook_policy import Target
 from headstart_server.jobs.webhook_post import PostFailed, post
 from integration.server.test_tls import AUTHORITY, STRANGER, identity
 
@@ -87,6 +87,11 @@ def test_a_receiver_that_is_not_there_is_a_failure():
         port = listener.getsockname()[1]
     with pytest.raises(PostFailed, match="No answer"):
         post(target(port), {}, b"{}")
+
+
+def test_an_answer_that_is_no_http_is_a_failure(listen: Callable[[Handle], int]):
+    with pytest.raises(PostFailed, match="No answer"):
+        post(target(listen(answering("nonsense", []))), {}, b"{}")
 
 
 def test_a_receiver_that_drips_does_not_hold_it_up(

@@ -9,7 +9,7 @@ from headstart import Client, WebhookState
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import input_pb2, job_pb2
 from integration.server.calls import Api, refused
-from integration.server.receiver import Receiver, receiving, secret_file
+from integration.server.receiver import SECRET, Receiver, receiving, secret_file
 from server_process import ServerProcess, eventually, running
 
 DELIVERED, PENDING = job_pb2.WEBHOOK_STATE_DELIVERED, job_pb2.WEBHOOK_STATE_PENDING
@@ -126,3 +126,9 @@ def crash_and_tell(tmp_path: Path, receiver: Receiver) -> None:
         assert len(ids) == 1
         with Api.connect(server.target) as api:
             eventually(lambda: delivery(api, job_id).state == DELIVERED, 30, "the outcome")
+
+
+def test_the_secret_that_posts_are_signed_with_is_told_nowhere(server: ServerProcess):
+    assert server.log
+    assert SECRET not in server.log
+    assert SECRET not in server.scrape()

@@ -22,7 +22,7 @@ from headstart.task import Task
 def test_every_field_of_a_spec_is_a_setting_or_an_argument():
     names = {field.name for field in fields(FineTuneSpec)}
 
-    assert names == SpecSettings.__annotations__.keys() | {"model", "request_id"}
+    assert names == SpecSettings.__annotations__.keys() | {"model", "request_id", "dataset_uri"}
 
 
 def test_none_means_the_default():

@@ -1,7 +1,7 @@
 """Uploads: accepted whole, refused by name, or gone without a trace."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from headstart_server.errors import (
     Draining,
     HeadstartError,
     InvalidField,
+    InvalidStream,
     JobQueueFull,
     RequestIdReused,
     TooFewClasses,
@@ -46,6 +47,29 @@ def embedder_of(backbone: FakeBackbone) -> Embedder:
     return Embedder(backbone, batcher, FeatureCache(1 << 20), max_pending=10)
 
 
+class Elsewhere:
+    """Examples at URIs."""
+
+    def __init__(self) -> None:
+        self.sets: dict[str, list[Example]] = {}
+        self.reads = 0
+        #: Called before each example.
+        self.before: Callable[[], object] = lambda: None
+
+    def check(self, uri: str, tenant: str) -> None:
+        if not uri.startswith("s3://allowed/"):
+            raise InvalidField("Expected another URI.", field="spec.dataset_uri")
+
+    def examples(
+        self, uri: str, checkpoint: Callable[[], None], tenant: str
+    ) -> Generator[Example, None, None]:
+        self.reads += 1
+        for example in self.sets[uri]:
+            self.before()
+            checkpoint()
+            yield example
+
+
 class Counter:
     """An intake that counts what it accepted, and its folder."""
 
@@ -56,6 +80,7 @@ class Counter:
         self.backbone = FakeBackbone("fake")
         self.engine = Engine(FakeSource(self.backbone, words), embedder_of, "fake")
         self.accepted = 0
+        self.elsewhere = Elsewhere()
         cut = self.backbone.info.tails[1].cut
         self.intake = Intake(
             ledger,
@@ -64,6 +89,7 @@ class Counter:
             registry,
             self.count,
             max_activation_bytes=6 * 2 * cut.size,
+            data=self.elsewhere,
         )
 
     def count(self) -> None:
@@ -603,3 +629,68 @@ def test_a_repeated_request_goes_to_the_first_one_s_backbone(counter: Counter) -
         upload.close()
     assert jobs[0] == jobs[1]
     assert counter.accepted == 1
+
+
+# Examples at a URI
+
+URI = "s3://allowed/pets.csv"
+
+
+def gathered(counter: Counter, content: Sequence[Example] = PETS, uri: str = URI, **spec: Any) -> Job:
+    counter.elsewhere.sets[uri] = list(content)
+    upload = counter.open(dataset_uri=uri, **spec)
+    upload.gather()
+    job = upload.accept()
+    upload.close()
+    return job
+
+
+def test_examples_at_a_uri_are_stored_like_those_that_come(counter: Counter) -> None:
+    many = examples(*(b"%s:%d" % (name, place) for place in range(20) for name in (b"cat", b"dog")))
+    job = gathered(counter, many)
+    sent = counter.open()
+    sent.add(many)
+    other = sent.accept()
+    assert (job.example_count, job.dataset_digest) == (40, other.dataset_digest)
+    assert job.spec.dataset_uri == URI
+    dataset = counter.datasets.open(job.job_id)
+    assert [dataset.read(place) for place in range(40)] == [example.content for example in many]
+    dataset.close()
+
+
+def test_a_repeated_call_is_known_by_its_uri_and_reads_nothing(counter: Counter) -> None:
+    first = gathered(counter, request_id="r")
+    assert gathered(counter, PETS[:1], request_id="r").job_id == first.job_id
+    assert counter.elsewhere.reads == 1
+    with pytest.raises(RequestIdReused):
+        gathered(counter, request_id="r", uri="s3://allowed/others.csv")
+    with pytest.raises(RequestIdReused):
+        gathered(counter, request_id="r", seed=2)
+
+
+def test_a_uri_that_is_not_allowed_is_refused_before_anything_is_stored(counter: Counter) -> None:
+    with pytest.raises(InvalidField, match="another URI"):
+        counter.open(dataset_uri="s3://other/pets.csv")
+    assert counter.files() == []
+
+
+def test_examples_come_from_the_stream_or_from_a_uri(counter: Counter) -> None:
+    upload = counter.open(dataset_uri=URI)
+    with pytest.raises(InvalidStream, match="not both"):
+        upload.add(PETS)
+    upload.close()
+    assert counter.files() == []
+
+
+def test_nothing_more_is_read_for_a_caller_who_left_or_a_server_that_stops(counter: Counter) -> None:
+    counter.elsewhere.sets[URI] = PETS * 10
+    upload = counter.open(dataset_uri=URI)
+    counter.elsewhere.before = upload.close
+    with pytest.raises(Cancelled):
+        upload.gather()
+    upload = counter.open(dataset_uri=URI)
+    counter.elsewhere.before = counter.intake.close
+    with pytest.raises(Draining):
+        upload.gather()
+    upload.close()
+    assert counter.files() == []

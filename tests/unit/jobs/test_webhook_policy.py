@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import pytest
 
 from headstart_server.errors import InvalidField
-from headstart_server.jobs.webhook_policy import Refused, WebhookPolicy
+from headstart_server.internet.target import Refused
+from headstart_server.jobs.webhook_policy import WebhookPolicy
 
 PUBLIC = "93.184.216.34"
 

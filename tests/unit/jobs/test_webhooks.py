@@ -13,13 +13,14 @@ from standardwebhooks import Webhook as Verifier
 from standardwebhooks import WebhookVerificationError
 
 from fakes import Desk, ManualClock
+from headstart_server.internet.target import Target
 from headstart_server.jobs import webhook_sender
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.job import Findings, Job, JobError
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.jobs.webhook import WebhookState
 from headstart_server.jobs.webhook_message import body_of, headers_of, read_secrets
-from headstart_server.jobs.webhook_policy import Target, WebhookPolicy
+from headstart_server.jobs.webhook_policy import WebhookPolicy
 from headstart_server.jobs.webhook_post import PostFailed
 from headstart_server.jobs.webhook_sender import GIVE_UP_SECONDS, LEASE_SECONDS, WebhookSender, wait_before
 from postgres import on_both_databases

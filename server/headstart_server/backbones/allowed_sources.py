@@ -1,0 +1,59 @@
+"""Which sources declared backbones may have, where an operator bounds what declarations may say."""
+
+import os
+from collections.abc import Iterable, Sequence
+
+from headstart_server.backbones.declaration import Declaration, DeclarationError
+
+#: Signs that a part of a location ends with.
+_ENDS = (":", "/", "@")
+
+
+def check_sources(declarations: Iterable[Declaration], allowed: Sequence[str]) -> None:
+    """Check that backbones come from where they may.
+
+    Args:
+        declarations: the backbones.
+        allowed: what their sources may be or begin with, up to the end of a part: ``keras:``, ``hf:ORG``, or
+            a folder, alone or with a scheme, in which files have to lie once links are followed. None of them
+            allows all.
+
+    Raises:
+        DeclarationError: a source, or a file of weights, is none of those.
+    """
+    if not allowed:
+        return
+    for one in declarations:
+        if not any(_allows(prefix, one.source) for prefix in allowed):
+            _refuse(one, "source", one.source)
+        if one.weights is not None and not any(_allows(_location(prefix), one.weights) for prefix in allowed):
+            _refuse(one, "weights", one.weights)
+
+
+def _refuse(one: Declaration, what: str, received: str) -> None:
+    raise DeclarationError(
+        f"Backbone {one.name!r}, {what}: Expected one that --backbone-allow allows. Received: {received}."
+    )
+
+
+def _location(place: str) -> str:
+    return place if place.startswith("/") else place.partition(":")[2]
+
+
+def _allows(prefix: str, place: str) -> bool:
+    location, wanted = _location(prefix), _location(place)
+    if location.startswith("/") != wanted.startswith("/"):
+        # A scheme alone allows its files, too.
+        return prefix.endswith(":") and place.startswith(prefix)
+    if wanted.startswith("/"):
+        scheme = prefix.removesuffix(location)
+        return (not scheme or place.startswith(scheme)) and _is_beneath(wanted, location)
+    return bool(prefix) and (
+        place == prefix
+        or (place.startswith(prefix) and (prefix.endswith(_ENDS) or place[len(prefix)] in _ENDS))
+    )
+
+
+def _is_beneath(path: str, folder: str) -> bool:
+    real, base = os.path.realpath(path), os.path.realpath(folder)
+    return os.path.commonpath([real, base]) == base

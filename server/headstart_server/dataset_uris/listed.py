@@ -1,0 +1,34 @@
+"""What a list of examples names."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from headstart_server.learning.target import Target
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listed:
+    """One example of a list.
+
+    Attributes:
+        line: the number of its last line, from 1.
+        path: where its content lies, from the list's own folder, or a URI; empty if it has a text.
+        text: its content; empty if it has a path.
+        target: what it shows.
+        id: its name; may be empty.
+        held_out: whether it is kept out of training.
+        weight: how much it counts.
+    """
+
+    line: int
+    path: str
+    text: str
+    target: Target
+    id: str
+    held_out: bool
+    weight: float
+
+
+#: Reads a list by its name and content; raises ValueError, naming the line, where it is none.
+ReadList: TypeAlias = Callable[[str, bytes], Iterator[Listed]]

@@ -1,0 +1,48 @@
+"""The policy of a server's settings: what it keeps for itself may not be read as anybody's data."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from headstart_server.config import Config
+from headstart_server.dataset_uris.place import Kind, Place
+from headstart_server.dataset_uris.policy import DataPolicy
+from headstart_server.storage.address import BucketAddress, Scheme, artifacts_address
+
+
+def data_policy(config: Config, database: Path | None) -> DataPolicy:
+    """Which places a server may read.
+
+    Args:
+        config: its settings.
+        database: the file of its database; None if it has none, or one in the data folder.
+
+    Raises:
+        ValueError: an allowed place is none, or holds what the server keeps for itself.
+    """
+    policy = DataPolicy(config.allow_data, allow_private=config.allow_data_private)
+    policy.check_apart(_own(config, database))
+    return policy
+
+
+def _own(config: Config, database: Path | None) -> Iterator[Place]:
+    files = [
+        config.data,
+        database,
+        config.tls_key,
+        config.access,
+        config.audit_log,
+        config.webhook_secret_file,
+    ]
+    artifacts = artifacts_address(config.artifacts) if config.artifacts is not None else None
+    if isinstance(artifacts, BucketAddress):
+        kind = Kind.S3 if artifacts.scheme is Scheme.S3 else Kind.GCS
+        yield Place(kind=kind, root=artifacts.bucket, parts=_parts(artifacts.prefix))
+    else:
+        files.append(artifacts)
+    for file in files:
+        if file is not None:
+            yield Place(kind=Kind.FILE, root="", parts=_parts(str(Path(file).resolve())))
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    return tuple(part for part in path.split("/") if part)

@@ -1,0 +1,161 @@
+"""Places that URIs name: the parts of each, and which lie within others. Nothing in them is decoded."""
+
+import os
+import re
+from dataclasses import dataclass, replace
+from enum import Enum
+from urllib.parse import quote
+
+from headstart_server.internet.urls import MAX_BYTES, PORTS, split_url
+
+#: What buckets are called: no sign that would lead a library to another host.
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]")
+_ENCODED = re.compile(r"%[0-9A-Fa-f]{2}")
+#: What an operator writes for the name of the caller's tenant, and what is read in its place.
+TENANT = "{tenant}"
+_ANY_NAME = "name-of-the-callers-tenant"
+#: Bytes of a name in any file system.
+_MAX_NAME = 255
+
+
+class Kind(Enum):
+    """The kinds of places, by the scheme of their URIs."""
+
+    FILE = "file"
+    S3 = "s3"
+    GCS = "gs"
+    WEB = "https"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Place:
+    """Where something lies.
+
+    Attributes:
+        kind: what it is reached by.
+        root: the bucket, or host and port; empty for files of this machine.
+        parts: the names on the way to it; of a URL as they are written there.
+    """
+
+    kind: Kind
+    root: str
+    parts: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The last of its names; empty if it has none."""
+        return self.parts[-1] if self.parts else ""
+
+    def is_within(self, other: "Place") -> bool:
+        """Whether it is the other, or lies in it as in a folder."""
+        return (self.kind, self.root) == (other.kind, other.root) and (
+            self.parts[: len(other.parts)] == other.parts
+        )
+
+    def real(self) -> "Place":
+        """Of a file the place that all links on the way to it lead to; else itself."""
+        if self.kind is not Kind.FILE:
+            return self
+        path = os.path.realpath(f"/{'/'.join(self.parts)}")
+        return replace(self, parts=tuple(part for part in path.split("/") if part))
+
+    def beside(self, path: str) -> "Place":
+        """What a path leads to from the folder of this one.
+
+        Raises:
+            ValueError: it leads elsewhere, or has signs that no path has; the message says what came.
+        """
+        parts = _parts(path, kind=self.kind)
+        if self.kind is Kind.WEB:
+            # A path is no URL: whatever it has is a part of a name.
+            parts = tuple(quote(part, safe="") for part in parts)
+        return Place(kind=self.kind, root=self.root, parts=(*self.parts[:-1], *parts))
+
+    def __str__(self) -> str:
+        return f"{self.kind.value}://{self.root}/{'/'.join(self.parts)}"
+
+
+def is_uri(text: str) -> bool:
+    """Whether a text is meant as a URI and not as a path."""
+    return "://" in text
+
+
+def place_of(uri: str) -> Place:
+    """The place that a URI names.
+
+    Raises:
+        ValueError: it is none of those there are; the message says what came.
+    """
+    if len(uri.encode(errors="replace")) > MAX_BYTES:
+        raise ValueError(f"one of more than {MAX_BYTES} bytes.")
+    scheme, separator, rest = uri.partition("://")
+    kind = next((each for each in Kind if each.value == scheme), None) if separator else None
+    if kind is None:
+        # Not told: it may be anything, a password too.
+        raise ValueError("one that begins otherwise.")
+    if kind is Kind.WEB:
+        return _web_place(uri)
+    root, _, path = rest.partition("/")
+    if kind is Kind.FILE:
+        if root:
+            raise ValueError("a file of another machine: file:/// has three slashes.")
+    elif not _BUCKET.fullmatch(root) or ".." in root:
+        raise ValueError("a bucket whose name is none.")
+    if _ENCODED.search(path):
+        raise ValueError("a name in percent-encoding: names of files and objects are written as they are.")
+    return Place(kind=kind, root=root, parts=_parts(path, kind=kind, is_uri=True) if path else ())
+
+
+def prefix_of(text: str) -> Place:
+    """The place that an operator allows: a URI as `place_of` takes, or the path of a folder.
+
+    One of its names may be `TENANT`, which stands for that of the caller's tenant.
+
+    Raises:
+        ValueError: it is neither, or all files of the machine.
+    """
+    given = text.replace(TENANT, _ANY_NAME).rstrip("/")
+    try:
+        place = place_of(given if is_uri(text) and not given.endswith(":") else f"file://{given}")
+        if not is_uri(text) and not text.startswith("/"):
+            raise ValueError(f"{text[:80]!r}.")
+        if place.kind is Kind.FILE and not place.parts:
+            raise ValueError("the root of all files.")
+        parts = tuple(TENANT if part == _ANY_NAME else part for part in place.parts)
+        if any(_ANY_NAME in part for part in (place.root, *parts)):
+            raise ValueError(f"{TENANT} as a part of a name.")
+    except ValueError as error:
+        raise ValueError(
+            "Expected --allow-data as the absolute path of a folder, or as s3://BUCKET/PREFIX, "
+            f"gs://BUCKET/PREFIX or https://HOST/PREFIX. Received: {error}"
+        ) from None
+    return replace(place, parts=parts)
+
+
+def _web_place(uri: str) -> Place:
+    url = split_url(uri)
+    if url.query:
+        # Not told: a signature in it is as good as a password.
+        raise ValueError("one with a query, which may hold a secret: let the server have the right to read.")
+    port = url.port or PORTS["https"]
+    host = str(url.hostname)
+    host = f"[{host}]" if ":" in host else host
+    path = url.path.strip("/")
+    if "//" in path:
+        raise ValueError(f"{uri[:80]!r}, which has an empty name in its path.")
+    return Place(
+        kind=Kind.WEB,
+        root=host if port == PORTS["https"] else f"{host}:{port}",
+        parts=tuple(path.split("/")) if path else (),
+    )
+
+
+def _parts(path: str, *, kind: Kind, is_uri: bool = False) -> tuple[str, ...]:
+    parts = tuple(path.split("/"))
+    if any(part in ("", ".", "..") or len(part.encode(errors="replace")) > _MAX_NAME for part in parts):
+        raise ValueError(f"{path[:80]!r}, which has a name that is empty, too long, '.' or '..'.")
+    # What follows them a library of buckets may read as the number of an object's version.
+    signs = "\\?#" if is_uri or kind in (Kind.S3, Kind.GCS) else "\\"
+    if not path.isprintable() or any(sign in path for sign in signs):
+        raise ValueError(f"{path[:80]!r}, which has signs that no name may have: {' '.join(signs)}.")
+    return parts

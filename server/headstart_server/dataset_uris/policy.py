@@ -1,0 +1,113 @@
+"""Which places may be read."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+from headstart_server.dataset_uris.place import TENANT, Kind, Place, place_of, prefix_of
+from headstart_server.errors import InvalidField
+from headstart_server.internet.addresses import resolved
+from headstart_server.internet.target import Target, target_of
+from headstart_server.internet.urls import split_url
+
+#: The field that is at fault, whatever is.
+FIELD = "spec.dataset_uri"
+
+
+class DataPolicy:
+    """Tells which places may be read.
+
+    Args:
+        prefixes: folders, and URIs that are taken for folders.
+        allow_private: whether hosts may be at addresses that are not of the internet.
+        resolve: gives the addresses of a host and port.
+
+    Raises:
+        ValueError: a prefix is none.
+    """
+
+    def __init__(
+        self,
+        prefixes: Iterable[str],
+        *,
+        allow_private: bool = False,
+        resolve: Callable[[str, int], Sequence[str]] = resolved,
+    ) -> None:
+        self._prefixes = [prefix_of(prefix) for prefix in prefixes]
+        self._allow_private = allow_private
+        self._resolve = resolve
+
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """The kinds of places that some of may be read."""
+        return frozenset(prefix.kind for prefix in self._prefixes)
+
+    def place(self, uri: str, tenant: str = "") -> Place:
+        """The place that a URI names, if it may be read on behalf of a tenant; empty for nobody's.
+
+        Raises:
+            InvalidField: it is none, or may not be read.
+        """
+        try:
+            place = place_of(uri)
+        except ValueError as error:
+            raise InvalidField(
+                "Expected a URI of the form file:///FOLDER/NAME, s3://BUCKET/NAME, gs://BUCKET/NAME or "
+                f"https://HOST/NAME. Received: {error}",
+                field=FIELD,
+            ) from None
+        self.prefix(place, tenant)
+        return place
+
+    def prefix(self, place: Place, tenant: str = "") -> Place:
+        """The place that a tenant may read and another lies in.
+
+        Raises:
+            InvalidField: it lies in none.
+        """
+        for prefix in filter(None, (_of(each, tenant) for each in self._prefixes)):
+            if place.parts and place.is_within(prefix):
+                return prefix
+        raise InvalidField(
+            "Expected a URI within those that the server allows (--allow-data). "
+            f"Received: {str(place)[:200]!r}, which is not.",
+            field=FIELD,
+        )
+
+    def target(self, place: Place) -> Target:
+        """Where a place of the web is now.
+
+        Raises:
+            Refused: at an address that is not allowed.
+            OSError: its host has no address.
+        """
+        return target_of(split_url(str(place)), self._resolve, allow_private=self._allow_private)
+
+    def check_apart(self, own: Iterable[Place]) -> None:
+        """Check that what the server keeps for itself is not allowed to be read.
+
+        Raises:
+            ValueError: some of it is.
+        """
+        real = [(prefix, _before_tenant(prefix).real()) for prefix in self._prefixes]
+        for mine in own:
+            for allowed, prefix in real:
+                if mine.is_within(prefix) or prefix.is_within(mine):
+                    raise ValueError(
+                        f"Expected --allow-data apart from what the server keeps in {mine}. "
+                        f"Received: {allowed}."
+                    )
+
+
+def _of(prefix: Place, tenant: str) -> Place | None:
+    """An allowed place with the name of a tenant; None if it is only for tenants, and there is none."""
+    if TENANT not in prefix.parts:
+        return prefix
+    if not tenant:
+        return None
+    return replace(prefix, parts=tuple(tenant if part == TENANT else part for part in prefix.parts))
+
+
+def _before_tenant(prefix: Place) -> Place:
+    if TENANT not in prefix.parts:
+        return prefix
+    return replace(prefix, parts=prefix.parts[: prefix.parts.index(TENANT)])

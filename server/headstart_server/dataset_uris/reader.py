@@ -1,0 +1,206 @@
+"""Reads the examples that a list at a URI names, some at once, within bounds of bytes and time."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+
+from headstart_server.backbones.backbone import Content
+from headstart_server.dataset_uris.files import read_beneath
+from headstart_server.dataset_uris.listed import Listed, ReadList
+from headstart_server.dataset_uris.place import Kind, Place, is_uri
+from headstart_server.dataset_uris.policy import FIELD, DataPolicy
+from headstart_server.dataset_uris.unreadable import SourceAway, TooLarge, Unreadable
+from headstart_server.errors import (
+    DataAway,
+    DatasetTooLarge,
+    DataUnreadable,
+    DeadlineExceeded,
+    InputTooLarge,
+    InvalidField,
+)
+from headstart_server.internet.target import Refused
+from headstart_server.learning.dataset import Example
+from headstart_server.storage.address import Scheme
+from headstart_server.storage.objects import (
+    BucketAway,
+    ObjectReader,
+    ObjectTooLarge,
+    ObjectUnreadable,
+    open_objects,
+)
+
+#: Bytes of a list.
+MAX_LIST_BYTES = 32 << 20
+#: Seconds in which all of a dataset has to be read.
+READ_SECONDS = 600.0
+#: Contents that are read at once for all calls, and that one call has under way.
+THREADS = 16
+WINDOW = 8
+
+_SCHEMES = {Kind.S3: Scheme.S3, Kind.GCS: Scheme.GCS}
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """An example whose content is being read."""
+
+    listed: Listed
+    content: "Future[Content]"
+
+
+class DatasetReader:
+    """Reads datasets by their URI.
+
+    Args:
+        policy: which places may be read.
+        read_list: reads a list.
+        max_input_bytes: of one content.
+        clock: tells seconds.
+    """
+
+    def __init__(
+        self,
+        policy: DataPolicy,
+        read_list: ReadList,
+        *,
+        max_input_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._policy = policy
+        self._read_list = read_list
+        self._max_input_bytes = max_input_bytes
+        self._clock = clock
+        # Opened now: what is missing for it is told at the start and not to a caller.
+        self._objects: dict[Kind, ObjectReader] = {
+            kind: open_objects(_SCHEMES[kind]) for kind in policy.kinds if kind in _SCHEMES
+        }
+
+    def check(self, uri: str, tenant: str = "") -> None:
+        """Check that a list at a URI may be read on behalf of a tenant, without reading it.
+
+        Raises:
+            InvalidField: it may not.
+        """
+        self._policy.place(uri, tenant)
+
+    def examples(
+        self, uri: str, checkpoint: Callable[[], None], tenant: str = ""
+    ) -> Generator[Example, None, None]:
+        """The examples that a list names, in its order.
+
+        Args:
+            uri: of the list.
+            checkpoint: called before each of them; may raise to stop.
+            tenant: on whose behalf; empty for nobody's.
+
+        Raises:
+            InvalidField: a URI may not be read, or the list is none; the line is named.
+            DataUnreadable: the list or what it names is not there, or may not be read.
+            DatasetTooLarge or InputTooLarge: it has too many bytes.
+            DataAway: what keeps it does not answer.
+            DeadlineExceeded: it takes too long.
+        """
+        until = self._clock() + READ_SECONDS
+        place = self._policy.place(uri, tenant)
+        under_way: deque[_Reading] = deque()
+        listed = self._listed(place, tenant)
+        try:
+            while True:
+                while len(under_way) < WINDOW and (entry := next(listed, None)) is not None:
+                    under_way.append(_Reading(entry, self._begin(place, entry, tenant)))
+                if not under_way:
+                    return
+                checkpoint()
+                if self._clock() > until:
+                    raise DeadlineExceeded(
+                        f"Expected a dataset that is read in {READ_SECONDS:.0f} seconds. Received: one of "
+                        f"which line {under_way[0].listed.line} was not reached by then."
+                    )
+                reading = under_way.popleft()
+                yield _example(reading.listed, reading.content.result())
+        finally:
+            for reading in under_way:
+                reading.content.cancel()
+
+    def _listed(self, place: Place, tenant: str) -> Iterator[Listed]:
+        try:
+            content = self._content(place, tenant, MAX_LIST_BYTES)
+        except TooLarge as error:
+            raise DatasetTooLarge(
+                f"The list {place} is too large: {error}.",
+                metadata={"limit": str(MAX_LIST_BYTES), "subject": "list_bytes"},
+            ) from None
+        except Unreadable as error:
+            raise DataUnreadable(f"The list {place} cannot be read: {error}.", field=FIELD) from None
+        try:
+            yield from self._read_list(place.name, content)
+        except ValueError as error:
+            raise InvalidField(f"Expected a list of examples. Received: {error}", field=FIELD) from None
+
+    def _begin(self, beside: Place, entry: Listed, tenant: str) -> "Future[Content]":
+        if not entry.path:
+            known: Future[Content] = Future()
+            known.set_result(entry.text)
+            return known
+        try:
+            place = self._named(beside, entry.path, tenant)
+        except (InvalidField, ValueError) as error:
+            said = error.message if isinstance(error, InvalidField) else f"Expected a path. Received: {error}"
+            raise InvalidField(f"{beside.name}, line {entry.line}: {said}", field=FIELD) from None
+        return self._pool.submit(self._input, f"{beside.name}, line {entry.line}: {place}", place, tenant)
+
+    def _named(self, beside: Place, path: str, tenant: str) -> Place:
+        place = self._policy.place(path, tenant) if is_uri(path) else beside.beside(path)
+        self._policy.prefix(place, tenant)
+        return place
+
+    def _input(self, what: str, place: Place, tenant: str) -> Content:
+        try:
+            content = self._content(place, tenant, self._max_input_bytes)
+            return content.decode() if place.name.endswith(".txt") else content
+        except TooLarge as error:
+            raise InputTooLarge(f"{what} is too large: {error}.", field=FIELD) from None
+        except Unreadable as error:
+            raise DataUnreadable(f"{what} cannot be read: {error}.", field=FIELD) from None
+        except UnicodeDecodeError:
+            raise InvalidField(f"{what}: Expected UTF-8. Received: other bytes.", field=FIELD) from None
+
+    def _content(self, place: Place, tenant: str, max_bytes: int) -> bytes:
+        try:
+            if place.kind is Kind.FILE:
+                return self._file(place, tenant, max_bytes)
+            if place.kind is Kind.WEB:
+                # Looked up for each: a name may lead elsewhere by now.
+                from headstart_server.dataset_uris.web import read_web  # noqa: PLC0415 - needs an extra
+
+                return read_web(self._policy.target(place), max_bytes)
+            return self._objects[place.kind].read(f"{place.root}/{'/'.join(place.parts)}", max_bytes)
+        except ObjectTooLarge as error:
+            raise TooLarge(str(error)) from None
+        except (ObjectUnreadable, Refused) as error:
+            raise Unreadable(str(error).rstrip(".")) from None
+        except (SourceAway, BucketAway, OSError):
+            raise DataAway(f"{place.kind.value}://{place.root} does not answer.") from None
+
+    def _file(self, place: Place, tenant: str, max_bytes: int) -> bytes:
+        prefix = self._policy.prefix(place, tenant)
+        # What is allowed may be a file itself.
+        known = len(prefix.parts) - (prefix == place)
+        return read_beneath(f"/{'/'.join(place.parts[:known])}", place.parts[known:], max_bytes)
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(THREADS, "dataset-uris")
+
+
+def _example(listed: Listed, content: Content) -> Example:
+    return Example(
+        content=content,
+        target=listed.target,
+        id=listed.id,
+        held_out=listed.held_out,
+        weight=listed.weight,
+    )

@@ -1,0 +1,60 @@
+"""Reads what lies at an https URL, at the address that was checked: no redirects, proxies or credentials."""
+
+from contextlib import closing
+from http.client import HTTPException
+
+from urllib3.exceptions import HTTPError
+
+from headstart_server.dataset_uris.unreadable import SourceAway, TooLarge, Unreadable
+from headstart_server.internet.connection import connection_to, ended_after
+from headstart_server.internet.target import Target
+
+#: Seconds to connect or without a byte, and in all.
+_QUIET_SECONDS = 10.0
+_WHOLE_SECONDS = 60.0
+_HEADERS = {"accept": "*/*", "accept-encoding": "identity", "user-agent": "headstart"}
+
+
+def read_web(target: Target, max_bytes: int) -> bytes:
+    """The content at a target.
+
+    Args:
+        target: it.
+        max_bytes: that it may have.
+
+    Raises:
+        Unreadable: the answer is no 200, or larger.
+        SourceAway: no answer came, or none in time.
+    """
+    try:
+        connection = connection_to(target, _QUIET_SECONDS)
+        with closing(connection), ended_after(connection, _WHOLE_SECONDS):
+            connection.request(
+                "GET",
+                target.path,
+                headers={"host": target.authority, **_HEADERS},
+                preload_content=False,
+                decode_content=False,
+            )
+            answer = connection.getresponse()
+            _check(answer.status, answer.headers.get("content-encoding", "identity"))
+            content = answer.read(max_bytes + 1, decode_content=False)
+            if len(content) > max_bytes:
+                raise TooLarge(f"it has more than {max_bytes} bytes")
+            if answer.length_remaining:
+                raise SourceAway
+    except (HTTPError, HTTPException, OSError, ValueError) as error:
+        # What a peer of TLS or HTTP sent is not repeated.
+        raise SourceAway from error
+    return content
+
+
+def _check(status: int, encoding: str) -> None:
+    if 300 <= status < 400:
+        raise Unreadable(f"the answer is {status}, a redirect, which is not followed")
+    if status == 429 or status >= 500:
+        raise SourceAway
+    if status != 200:
+        raise Unreadable(f"the answer is {status}")
+    if encoding != "identity":
+        raise Unreadable("it came compressed, which was not asked for")

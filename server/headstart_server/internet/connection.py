@@ -1,0 +1,57 @@
+"""A connection to an address that was checked, which ends after some seconds whatever its peer does."""
+
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from headstart_server.internet.target import Target
+
+
+def connection_to(target: Target, quiet_seconds: float) -> HTTPConnection:
+    """A connection, not opened yet; no proxy of the environment is asked.
+
+    Args:
+        target: where to.
+        quiet_seconds: to connect, or without a byte.
+    """
+    if not target.is_tls:
+        return HTTPConnection(target.address, target.port, timeout=quiet_seconds)
+    return HTTPSConnection(
+        target.address,
+        target.port,
+        timeout=quiet_seconds,
+        ssl_context=ssl.create_default_context(),
+        server_hostname=target.host,
+        assert_hostname=target.host,
+    )
+
+
+class ended_after:  # noqa: N801 - reads like a function
+    """Ends a connection after some seconds, for a peer that sends a byte now and then."""
+
+    def __init__(self, connection: HTTPConnection, seconds: float) -> None:
+        self._timer = threading.Timer(seconds, _shut, [lambda: connection.sock])
+        self._timer.daemon = True
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        self._until = time.monotonic() + self._seconds
+        self._timer.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        if time.monotonic() >= self._until:
+            # What was cut off may read like a whole answer.
+            raise TimeoutError(f"No whole answer in {self._seconds:g} s.")
+
+
+def _shut(opened: Callable[[], socket.socket | None]) -> None:
+    sock = opened()
+    if sock is not None:
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)

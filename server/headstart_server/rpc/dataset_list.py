@@ -1,0 +1,76 @@
+"""Reads lists of examples that lie at URIs, by the client's rules for such files, in bounded memory."""
+
+import io
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from headstart.inputs import Example, write_target
+from headstart.listing import LIST_SUFFIXES, read_list
+from headstart.v1 import input_pb2
+from headstart_server.dataset_uris.listed import Listed
+from headstart_server.rpc.messages import target_of
+
+#: Characters of one example in a list, which may go over several lines.
+MAX_ROW = 1 << 20
+
+
+def read_dataset_list(name: str, content: bytes) -> Iterator[Listed]:
+    """The examples of a list.
+
+    Args:
+        name: of the list; its ending tells its form.
+        content: of it.
+
+    Raises:
+        ValueError: it is no list; the line is named.
+        InvalidField: an example shows one label twice.
+    """
+    suffix = PurePosixPath(name).suffix
+    if suffix not in LIST_SUFFIXES:
+        raise ValueError(f"{name[-80:]!r}, which does not end in {', '.join(LIST_SUFFIXES)}.")
+    text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="")
+    lines = _Lines(text, name)
+    for index, row in enumerate(read_list(lines, name=name, suffix=suffix)):
+        lines.row_ended()
+        try:
+            message = input_pb2.Example(id=row.settings["id"])
+            write_target(message, Example("", **row.settings))
+            # Half a character cannot be stored.
+            row.text.encode()
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name}, line {row.line}: {str(error)[:200]}") from None
+        weight = row.settings["weight"]
+        yield Listed(
+            line=row.line,
+            path=row.path,
+            text=row.text,
+            target=target_of(message, index),
+            id=message.id,
+            held_out=row.settings["held_out"],
+            weight=1.0 if weight is None else weight,
+        )
+
+
+class _Lines:
+    """The lines of a list, none of whose examples may take more than some memory."""
+
+    def __init__(self, text: io.TextIOWrapper, name: str) -> None:
+        self._text = text
+        self._name = name
+        self._taken = 0
+
+    def row_ended(self) -> None:
+        """What comes next is of another example."""
+        self._taken = 0
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        line = self._text.readline(MAX_ROW + 1)
+        if not line:
+            raise StopIteration
+        self._taken += len(line)
+        if self._taken > MAX_ROW:
+            raise ValueError(f"{self._name} with an example of more than {MAX_ROW} characters.")
+        return line

@@ -1,0 +1,86 @@
+"""Reads objects that others put into buckets; what is wrong with them is no outage of this server's."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from fsspec import AbstractFileSystem
+from fsspec.exceptions import FSTimeoutError
+
+from headstart_server.storage.address import BucketAddress, Scheme
+from headstart_server.storage.bucket import CALL_SECONDS, LINE_BYTES, open_filesystem
+
+log = structlog.get_logger(__name__)
+
+
+class ObjectUnreadable(Exception):
+    """An object that is not there, may not be read or is too large; the message says which."""
+
+
+class ObjectTooLarge(ObjectUnreadable):
+    """An object of more bytes than may be read."""
+
+
+class BucketAway(Exception):
+    """A bucket that does not answer."""
+
+
+class ObjectReader:
+    """Reads objects of all buckets of a kind, with the credentials of its library's usual environment.
+
+    What the library says of a failure is for the log only: it may tell of endpoints and accounts.
+
+    Args:
+        files: the buckets, with nothing kept of listings.
+    """
+
+    def __init__(self, files: AbstractFileSystem) -> None:
+        self._files = files
+
+    def read(self, path: str, max_bytes: int) -> bytes:
+        """The content of an object.
+
+        Args:
+            path: bucket and name.
+            max_bytes: that it may have.
+
+        Raises:
+            ObjectUnreadable: it is not there, may not be read or is larger.
+            BucketAway: the bucket does not answer.
+        """
+        try:
+            facts: Mapping[str, Any] = self._files.info(path, timeout=CALL_SECONDS)
+            if facts.get("type", "file") != "file":
+                raise ObjectUnreadable("it is no object")
+            nbytes = int(facts["size"])
+            if nbytes > max_bytes:
+                raise ObjectTooLarge(f"it has {nbytes} bytes, more than {max_bytes}")
+            if not nbytes:
+                return b""
+            # By its size: it may grow meanwhile.
+            content = self._files.cat_file(
+                path, start=0, end=nbytes, timeout=CALL_SECONDS + math.ceil(nbytes / LINE_BYTES)
+            )
+        except ObjectUnreadable:
+            raise
+        except FileNotFoundError:
+            raise ObjectUnreadable("it is not there") from None
+        except PermissionError:
+            raise ObjectUnreadable("this server may not read it") from None
+        except FSTimeoutError as error:
+            raise BucketAway from error
+        except Exception as error:
+            # Each library has errors of its own.
+            log.warning("data_bucket_away", bucket=path.partition("/")[0], error=type(error).__name__)
+            raise BucketAway from error
+        return bytes(content)
+
+
+def open_objects(scheme: Scheme) -> ObjectReader:
+    """A reader of all buckets of a kind.
+
+    Raises:
+        ModuleNotFoundError: the library for it is not installed.
+    """
+    return ObjectReader(open_filesystem(BucketAddress(scheme=scheme, bucket="any")))

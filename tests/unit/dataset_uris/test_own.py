@@ -1,0 +1,46 @@
+"""What a server keeps for itself is no data that it lets be read."""
+
+from pathlib import Path
+
+import pytest
+
+from headstart_server.config import Config
+from headstart_server.dataset_uris.own import data_policy
+
+
+def allowed(tmp_path: Path, prefix: str, **settings: object) -> None:
+    config = Config(data=tmp_path / "data", allow_data=[prefix], **settings)
+    data_policy(config, tmp_path / "databases" / "a.sqlite3")
+
+
+@pytest.mark.parametrize(
+    "prefix", ["", "/data", "/data/versions", "/databases", "/link", "/keys", "/artifacts", "/link/{tenant}"]
+)
+def test_a_folder_of_the_servers_own_is_refused(tmp_path: Path, prefix: str) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    settings = {"access": tmp_path / "keys" / "access.toml", "artifacts": str(tmp_path / "artifacts")}
+    with pytest.raises(ValueError, match="apart from what the server keeps"):
+        allowed(tmp_path, f"{tmp_path}{prefix}", **settings)
+    allowed(tmp_path, f"{tmp_path}/sets", **settings)
+
+
+@pytest.mark.parametrize(
+    ("artifacts", "prefix", "is_own"),
+    [
+        ("s3://bucket/artifacts", "s3://bucket", True),
+        ("s3://bucket/artifacts", "s3://bucket/artifacts/datasets", True),
+        ("s3://bucket", "s3://bucket/sets", True),
+        ("gs://bucket/artifacts", "gs://bucket/{tenant}", True),
+        ("s3://bucket/artifacts", "s3://bucket/sets", False),
+        ("s3://bucket/artifacts", "gs://bucket/artifacts", False),
+    ],
+)
+def test_the_bucket_of_artifacts_is_its_own_too(
+    tmp_path: Path, artifacts: str, prefix: str, is_own: bool
+) -> None:
+    if is_own:
+        with pytest.raises(ValueError, match="apart from what the server keeps"):
+            allowed(tmp_path, prefix, artifacts=artifacts)
+    else:
+        allowed(tmp_path, prefix, artifacts=artifacts)

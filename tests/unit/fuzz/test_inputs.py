@@ -1,0 +1,30 @@
+"""What fuzzing begins from is taken by the parsers: damage to what is refused anyway would find nothing."""
+
+import json
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from fuzz import inputs, targets
+from headstart_server.models import evaluation_file, evidence, tail_file
+from headstart_server.models.version import Manifest
+
+GOOD: dict[str, tuple[Sequence[bytes], Callable[[bytes], object]]] = {
+    "familiarity": (inputs.familiarity(), evidence.familiarity_of),
+    "neighbors": (inputs.neighbors(), evidence.neighbors_of),
+    "evaluations": (inputs.evaluations(), evaluation_file.decode),
+    "manifests": (inputs.manifests(), lambda content: Manifest.from_json(json.loads(content))),
+    "heads": (inputs.heads(), targets.head),
+    "tails": (inputs.tails(), lambda content: tail_file.decode(content, 1)),
+    "fine-tune": (inputs.stream(), targets.fine_tune),
+    "lists": ([targets.list_file(each) for each in inputs.lists()], targets.named),
+    "uris": (inputs.uris(), targets.uri),
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_good_inputs_are_taken(name: str) -> None:
+    contents, parse = GOOD[name]
+    assert contents
+    for content in contents:
+        assert parse(content) is not None
