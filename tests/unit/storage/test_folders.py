@@ -228,10 +228,10 @@ def test_a_bucket_that_is_away_says_so_of_each_call_and_works_again_after_it(
 def test_a_bucket_that_accepts_and_never_answers_is_given_up_in_time_whatever_is_asked(
     bucket: Folder, s3: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bucket_module, "CALL_SECONDS", 1.0)
-    monkeypatch.setattr(bucket_module, "PROBE_SECONDS", 0.3)
     bucket.write("job.1", {"a": b"1"})
     bucket.aside("job.zip").write_bytes(b"content")
+    monkeypatch.setattr(bucket_module, "CALL_SECONDS", 1.0)
+    monkeypatch.setattr(bucket_module, "PROBE_SECONDS", 0.3)
     calls = (
         lambda: bucket.read("job.1", "a"),
         lambda: bucket.write("job.2", {"a": b"1"}),
