@@ -369,6 +369,8 @@ def test_an_alias_gives_other_versions_a_share(run, server):
     assert "pets@stable is version 2 now. Of its calls to predict: 5% → 3, 12.5% → 4." in output
     (request,) = server.requests["SetAlias"]
     assert [(each.version, each.share) for each in request.shares] == [(3, 0.05), (4, 0.125)]
+    twice = run("alias", "pets", "stable", 2, "--share", "3=5%", "--share", "3=6%", code=2)
+    assert "version 3 again" in twice.stderr
     told = model_pb2.Alias(name="stable", version=2, shares=request.shares)
     server.standing["GetModel"].model.aliases[0].CopyFrom(told)
     assert "stable → 2 (5% → 3, 12.5% → 4)" in run("model", "pets").stdout

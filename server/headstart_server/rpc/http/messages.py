@@ -25,7 +25,7 @@ def parse_json(text: bytes, message: Message, where: str = "the body") -> None:
         Parse(text, message)
     except (ParseError, UnicodeError, RecursionError, ValueError, TypeError, AttributeError) as error:
         raise InvalidField(
-            f"Expected the JSON of a {message.DESCRIPTOR.name} in {where}. Received: {_told(error)}"
+            f"Expected the JSON of {_a(message)} in {where}. Received: {_told(error)}"
         ) from None
 
 
@@ -39,7 +39,7 @@ def parse_values(values: Any, message: Message, where: str) -> None:
         ParseDict(values, message)
     except (ParseError, UnicodeError, RecursionError, ValueError, TypeError, AttributeError) as error:
         raise InvalidField(
-            f"Expected a {message.DESCRIPTOR.name} in {where}. Received: {_told(error)}"
+            f"Expected {_a(message)} in {where}. Received: {_told(error)}"
         ) from None
 
 
@@ -57,7 +57,7 @@ def fill(message: Message, values: Mapping[str, Sequence[str]], where: str) -> N
         ParseDict(tree, message)
     except (ParseError, ValueError, TypeError, AttributeError) as error:
         raise InvalidField(
-            f"Expected values of a {message.DESCRIPTOR.name} in {where}. Received: {_told(error)}"
+            f"Expected values of {_a(message)} in {where}. Received: {_told(error)}"
         ) from None
 
 
@@ -91,6 +91,14 @@ def line_of(message: Message) -> str:
     return MessageToJson(message, indent=None, ensure_ascii=False)
 
 
+def _a(message: Message) -> str:
+    return _article(message.DESCRIPTOR.name)
+
+
+def _article(name: str) -> str:
+    return f"{'an' if name[0] in 'AEIO' else 'a'} {name}"
+
+
 def _told(error: Exception) -> str:
     text = str(error) or type(error).__name__
     if isinstance(error, json.JSONDecodeError):
@@ -103,7 +111,7 @@ def _set(tree: dict[str, Any], kind: Descriptor, path: str, texts: Sequence[str]
     field = _field(kind, name)
     if field is None:
         raise InvalidField(
-            f"Expected in {where} fields of a {kind.name}: {', '.join(_names(kind.fields))}. "
+            f"Expected in {where} fields of {_article(kind.name)}: {', '.join(_names(kind.fields))}. "
             f"Received: {name[:80]!r}.",
             field=name[:80],
         )
@@ -137,7 +145,7 @@ def _names(fields: Iterable[FieldDescriptor]) -> list[str]:
 
 def _value(field: FieldDescriptor, text: str, where: str) -> Any:
     if field.enum_type is not None:
-        return _enum_name(field, text)
+        return _enum_name(field, text, where)
     if field.cpp_type != FieldDescriptor.CPPTYPE_BOOL:
         return text
     try:
@@ -149,10 +157,18 @@ def _value(field: FieldDescriptor, text: str, where: str) -> Any:
         ) from None
 
 
-def _enum_name(field: FieldDescriptor, text: str) -> str:
+def _enum_name(field: FieldDescriptor, text: str, where: str) -> str:
     """The name of an enum's value, that may be given without its prefix and in lower case, such as `html`."""
     kind: Any = field.enum_type
     names: list[str] = [value.name for value in kind.values]
     prefix = names[0].removesuffix("UNSPECIFIED")
     long = f"{prefix}{text.upper()}"
-    return long if long in names else text
+    if long in names:
+        return long
+    if text not in names and not text.isdecimal():
+        told = ", ".join(name.removeprefix(prefix).lower() for name in names[1:])
+        raise InvalidField(
+            f"Expected one of {told} as {field.json_name!r} in {where}. Received: {text[:80]!r}.",
+            field=field.name,
+        )
+    return text
