@@ -518,7 +518,11 @@ def serve(
             from headstart_server.access.authenticator import Authenticator
 
             Authenticator(access)
-    except (ValueError, OSError) as error:
+    except OSError as error:
+        raise typer.BadParameter(
+            f"Expected a file that can be read. Received: {error.filename}: {error.strerror}."
+        ) from None
+    except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     except ModuleNotFoundError as error:
         typer.echo(f"headstart-server: {error}", err=True)

@@ -95,7 +95,6 @@ class Models(model_stubs.ModelServiceServicer):
             raise ArtifactDamaged("Gone.")
         yield answer(chunk=model_service_pb2.ExportChunk(file=1, content=b"two"))
 
-
     async def SetAlias(  # noqa: N802
         self, request: model_service_pb2.SetAliasRequest, context: Any
     ) -> model_service_pb2.SetAliasResponse:
@@ -376,7 +375,9 @@ async def test_an_alias_is_neither_removed_by_put_nor_set_by_delete(
 async def test_a_form_of_an_export_that_there_is_not_is_told_with_those_there_are(site: Site) -> None:
     code, _, answer = await site.ask("GET", "/v1/models/pets/export?form=foo")
     assert code == 400
-    assert "Expected one of keras, savedmodel, onnx, openvino, litert as 'form'" in json.loads(answer)["message"]
+    assert (
+        "Expected one of keras, savedmodel, onnx, openvino, litert as 'form'" in json.loads(answer)["message"]
+    )
 
 
 @pytest.mark.parametrize("path", ["/v1/models/pets:fineTune", "/v1/models/pets:predict"])

@@ -38,9 +38,7 @@ def parse_values(values: Any, message: Message, where: str) -> None:
     try:
         ParseDict(values, message)
     except (ParseError, UnicodeError, RecursionError, ValueError, TypeError, AttributeError) as error:
-        raise InvalidField(
-            f"Expected {_a(message)} in {where}. Received: {_told(error)}"
-        ) from None
+        raise InvalidField(f"Expected {_a(message)} in {where}. Received: {_told(error)}") from None
 
 
 def fill(message: Message, values: Mapping[str, Sequence[str]], where: str) -> None:
@@ -56,9 +54,7 @@ def fill(message: Message, values: Mapping[str, Sequence[str]], where: str) -> N
     try:
         ParseDict(tree, message)
     except (ParseError, ValueError, TypeError, AttributeError) as error:
-        raise InvalidField(
-            f"Expected values of {_a(message)} in {where}. Received: {_told(error)}"
-        ) from None
+        raise InvalidField(f"Expected values of {_a(message)} in {where}. Received: {_told(error)}") from None
 
 
 def check_same(message: Message, values: Mapping[str, Sequence[str]]) -> None:

@@ -132,7 +132,9 @@ RULES = (
     Rule("GET", "/v1/models/{model}", "ModelService/GetModel"),
     Rule("DELETE", "/v1/models/{model}", "ModelService/DeleteModel"),
     Rule("DELETE", "/v1/models/{model}/versions/{version}", "ModelService/DeleteVersion"),
-    Rule("PUT", "/v1/models/{model}/aliases/{alias}", "ModelService/SetAlias", Body.MESSAGE, needs=("version",)),
+    Rule(
+        "PUT", "/v1/models/{model}/aliases/{alias}", "ModelService/SetAlias", Body.MESSAGE, needs=("version",)
+    ),
     Rule(
         "DELETE",
         "/v1/models/{model}/aliases/{alias}",
