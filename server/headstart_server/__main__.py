@@ -108,6 +108,13 @@ _PreparedBackbones = Annotated[
 ]
 
 
+def _unusable(error: ValueError | OSError) -> str:
+    """What is wrong with a setting, or with the file that it names."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"Expected a file that can be read. Received: {error.filename}: {error.strerror}."
+    return str(error)
+
+
 @command.command()
 def serve(
     config: Annotated[
@@ -518,12 +525,8 @@ def serve(
             from headstart_server.access.authenticator import Authenticator
 
             Authenticator(access)
-    except OSError as error:
-        raise typer.BadParameter(
-            f"Expected a file that can be read. Received: {error.filename}: {error.strerror}."
-        ) from None
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+    except (ValueError, OSError) as error:
+        raise typer.BadParameter(_unusable(error)) from None
     except ModuleNotFoundError as error:
         typer.echo(f"headstart-server: {error}", err=True)
         raise typer.Exit(1) from None
