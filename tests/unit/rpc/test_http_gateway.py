@@ -260,6 +260,43 @@ async def test_a_path_there_is_not_and_a_verb_it_does_not_take_are_told(site: Si
     assert (code, headers["allow"]) == (405, "GET")
 
 
+@pytest.mark.parametrize(
+    ("verb", "query", "body", "field"),
+    [
+        ("PUT", "", b"", "version"),
+        ("PUT", "", b'{"etag": "1"}', "version"),
+        ("DELETE", "?version=2", b"", "version"),
+    ],
+)
+async def test_an_alias_is_neither_removed_by_put_nor_set_by_delete(
+    site: Site, verb: str, query: str, body: bytes, field: str
+) -> None:
+    path = "/v1/models/pets/aliases/stable"
+    code, _, answer = await site.ask(verb, f"{path}{query}", body)
+    assert (code, site.models.aliases) == (400, [])
+    assert json.loads(answer)["details"][1]["fieldViolations"][0]["field"] == field
+    assert (await site.ask("PUT", f"{path}?version=2"))[0] == 200
+    assert (await site.ask("DELETE", f"{path}?etag=1"))[0] == 200
+    assert [each.HasField("version") for each in site.models.aliases] == [True, False]
+
+
+async def test_a_form_of_an_export_that_there_is_not_is_told_with_those_there_are(site: Site) -> None:
+    code, _, answer = await site.ask("GET", "/v1/models/pets/export?form=foo")
+    assert code == 400
+    assert (
+        "Expected one of keras, savedmodel, onnx, openvino, litert as 'form'" in json.loads(answer)["message"]
+    )
+
+
+@pytest.mark.parametrize("path", ["/v1/models/pets:fineTune", "/v1/models/pets:predict"])
+async def test_a_body_of_a_kind_that_is_not_taken_is_refused_by_its_kind(site: Site, path: str) -> None:
+    code, _, answer = await site.ask("POST", path, b"%PDF", content_type="application/pdf")
+    message = json.loads(answer)["message"]
+    assert code == 400
+    assert message.startswith("Expected a content-type of ")
+    assert message.endswith("Received: 'application/pdf'.")
+
+
 async def test_names_in_paths_may_be_escaped(site: Site) -> None:
     assert (await site.ask("GET", "/v1/jobs/h%65re"))[0] == 200
     assert (await site.ask("GET", "/v1/jobs/here%2Fevents"))[0] == 404
@@ -350,40 +387,3 @@ async def test_the_page_lists_the_calls(site: Site) -> None:
     code, headers, body = await site.ask("GET", "/")
     assert (code, headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert b"/v1/models/{model}:fineTune" in body
-
-
-@pytest.mark.parametrize(
-    ("verb", "query", "body", "field"),
-    [
-        ("PUT", "", b"", "version"),
-        ("PUT", "", b'{"etag": "1"}', "version"),
-        ("DELETE", "?version=2", b"", "version"),
-    ],
-)
-async def test_an_alias_is_neither_removed_by_put_nor_set_by_delete(
-    site: Site, verb: str, query: str, body: bytes, field: str
-) -> None:
-    path = "/v1/models/pets/aliases/stable"
-    code, _, answer = await site.ask(verb, f"{path}{query}", body)
-    assert (code, site.models.aliases) == (400, [])
-    assert json.loads(answer)["details"][1]["fieldViolations"][0]["field"] == field
-    assert (await site.ask("PUT", f"{path}?version=2"))[0] == 200
-    assert (await site.ask("DELETE", f"{path}?etag=1"))[0] == 200
-    assert [each.HasField("version") for each in site.models.aliases] == [True, False]
-
-
-async def test_a_form_of_an_export_that_there_is_not_is_told_with_those_there_are(site: Site) -> None:
-    code, _, answer = await site.ask("GET", "/v1/models/pets/export?form=foo")
-    assert code == 400
-    assert (
-        "Expected one of keras, savedmodel, onnx, openvino, litert as 'form'" in json.loads(answer)["message"]
-    )
-
-
-@pytest.mark.parametrize("path", ["/v1/models/pets:fineTune", "/v1/models/pets:predict"])
-async def test_a_body_of_a_kind_that_is_not_taken_is_refused_by_its_kind(site: Site, path: str) -> None:
-    code, _, answer = await site.ask("POST", path, b"%PDF", content_type="application/pdf")
-    message = json.loads(answer)["message"]
-    assert code == 400
-    assert message.startswith("Expected a content-type of ")
-    assert message.endswith("Received: 'application/pdf'.")
