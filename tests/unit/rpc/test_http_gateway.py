@@ -280,6 +280,12 @@ async def test_an_alias_is_neither_removed_by_put_nor_set_by_delete(
     assert [each.HasField("version") for each in site.models.aliases] == [True, False]
 
 
+async def test_a_version_that_is_no_number_is_told_in_words(site: Site) -> None:
+    code, _, answer = await site.ask("GET", "/v1/models/pets/versions/x/export?form=onnx")
+    assert code == 400
+    assert json.loads(answer)["message"] == "Expected a whole number as 'version' in the path. Received: 'x'."
+
+
 async def test_a_form_of_an_export_that_there_is_not_is_told_with_those_there_are(site: Site) -> None:
     code, _, answer = await site.ask("GET", "/v1/models/pets/export?form=foo")
     assert code == 400

@@ -1,6 +1,7 @@
 """Messages of the contract from the parts of an HTTP request, by the JSON mapping of protobuf."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,14 @@ from headstart_server.errors import InvalidField
 
 #: Messages that have a text of their own in JSON, so that a query can hold them.
 _WRITTEN = frozenset({"google.protobuf.Duration", "google.protobuf.Timestamp"})
+_INTEGERS = frozenset(
+    {
+        FieldDescriptor.CPPTYPE_INT32,
+        FieldDescriptor.CPPTYPE_INT64,
+        FieldDescriptor.CPPTYPE_UINT32,
+        FieldDescriptor.CPPTYPE_UINT64,
+    }
+)
 _SWITCHES = {"true": True, "false": False, "1": True, "0": False, "": True}
 
 
@@ -142,6 +151,11 @@ def _names(fields: Iterable[FieldDescriptor]) -> list[str]:
 def _value(field: FieldDescriptor, text: str, where: str) -> Any:
     if field.enum_type is not None:
         return _enum_name(field, text, where)
+    if field.cpp_type in _INTEGERS and not re.fullmatch("-?[0-9]+", text):
+        raise InvalidField(
+            f"Expected a whole number as {field.json_name!r} in {where}. Received: {text[:80]!r}.",
+            field=field.name,
+        )
     if field.cpp_type != FieldDescriptor.CPPTYPE_BOOL:
         return text
     try:
