@@ -76,7 +76,7 @@ def credentials(tls: bool | TlsConfig | None) -> grpc.ChannelCredentials | None:
         return None
     config = TlsConfig() if tls is True else tls
     if (config.cert is None) != (config.key is None):
-        raise ValueError("cert and key go together. Received: one of them")
+        raise ValueError("Expected both cert and key, or neither. Received: one of them")
     return grpc.ssl_channel_credentials(
         root_certificates=_pem(config.ca),
         private_key=_pem(config.key),

@@ -118,6 +118,13 @@ _PreparedBackbones = Annotated[
 ]
 
 
+def _unusable(error: ValueError | OSError) -> str:
+    """What is wrong with a setting, or with the file that it names."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"Expected a file that can be read. Received: {error.filename}: {error.strerror}."
+    return str(error)
+
+
 @command.command()
 def serve(
     config: Annotated[
@@ -584,7 +591,7 @@ def serve(
 
             Authenticator(access)
     except (ValueError, OSError) as error:
-        raise typer.BadParameter(str(error)) from None
+        raise typer.BadParameter(_unusable(error)) from None
     except ModuleNotFoundError as error:
         typer.echo(f"headstart-server: {error}", err=True)
         raise typer.Exit(1) from None

@@ -71,6 +71,20 @@ def test_a_fine_tune_shows_its_way_and_then_the_version(run, server, pets):
     assert f"Try it: headstart --server {server.target} predict pets PICTURE.jpg" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("modality", "asked"),
+    [("TEXT", "--text 'Some words.'"), ("TENSOR", "FEATURES.npz"), ("IMAGE", "PICTURE.jpg")],
+)
+def test_what_to_try_is_of_the_kind_that_the_version_takes(run, server, pets, modality, asked):
+    backbone = keeping.GetModelResponse(versions=[version(3)]).versions[0].lineage.backbone
+    server.standing["Status"] = tuning.StatusResponse(job=job("SUCCEEDED", version=3, last_event=3))
+    server.standing["ListBackbones"] = keeping.ListBackbonesResponse(
+        backbones=[model_pb2.Backbone(name=backbone, modality=f"MODALITY_{modality}")]
+    )
+
+    assert run("fine-tune", pets, "--model", "pets").stderr.rstrip().endswith(f"predict pets {asked}")
+
+
 def test_every_setting_of_a_fine_tune_is_an_option(run, server, pets):
     run(
         "fine-tune", pets, "-m", "pets", "--backbone", "b", "--held-out-share", "0.2", "--seed", "7",
@@ -293,7 +307,7 @@ def test_features_are_written_to_a_file(run, server, pets, tmp_path):
 
     output = run("embed", pets / "cat" / "0.jpg", "--view", "last", "--view", "taps", "-o", target).stdout
 
-    assert "last: 1 inputs, 4 numbers each" in output
+    assert "last: 1 input, 4 numbers each" in output
     assert np.load(target)["taps"].tolist() == [[1, 1, 1, 1]]
     document = json.loads(run("embed", pets / "cat" / "0.jpg", "--json").stdout)
     assert document["features"] == {"last": [[1, 1, 1, 1]]}
@@ -380,6 +394,8 @@ def test_an_alias_gives_other_versions_a_share(run, server):
     assert "pets@stable is version 2 now. Of its calls to predict: 5% → 3, 12.5% → 4." in output
     (request,) = server.requests["SetAlias"]
     assert [(each.version, each.share) for each in request.shares] == [(3, 0.05), (4, 0.125)]
+    twice = run("alias", "pets", "stable", 2, "--share", "3=5%", "--share", "3=6%", code=2)
+    assert "version 3 again" in twice.stderr
     told = model_pb2.Alias(name="stable", version=2, shares=request.shares)
     server.standing["GetModel"].model.aliases[0].CopyFrom(told)
     assert "stable → 2 (5% → 3, 12.5% → 4)" in run("model", "pets").stdout

@@ -135,3 +135,9 @@ def test_another_host_has_metrics_only_when_asked_for(settings: Command) -> None
 def test_no_flag_is_taken_that_would_have_no_effect(settings: Command, flags: tuple[str, ...]) -> None:
     code, said = settings.invoke(*flags)
     assert (code, "Expected" in said) == (2, True)
+
+
+def test_a_file_that_is_not_there_is_named(settings: Command) -> None:
+    code, said = settings.invoke("--access", "nowhere.toml")
+    assert code == 2
+    assert "Expected a file that can be read. Received: nowhere.toml: No such file or directory." in said

@@ -119,4 +119,8 @@ def _reaching_a_server(error: Unavailable, session: Session | None) -> str:
         "Is the server running? Start it with `headstart-server serve`, or name another one with --server."
     )
     # Of a name's addresses gRPC tells about the last one only, so that its words do not show this case.
-    return advice if session is not None and session.tls else f"{advice} One that speaks TLS needs --tls."
+    if session is None or not session.tls:
+        return f"{advice} One that speaks TLS needs --tls."
+    if session.tls is True or session.tls.cert is None:
+        return f"{advice} One that wants clients' certificates needs --cert and --key."
+    return advice

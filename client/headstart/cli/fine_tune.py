@@ -22,13 +22,20 @@ from headstart.cli.progress import progress_view
 from headstart.cli.session import Session, session_of
 from headstart.cli.tables import job_facts
 from headstart.client import Client
+from headstart.errors import HeadstartError
 from headstart.examples import Examples
 from headstart.job import Job
-from headstart.results import Version
+from headstart.results import Modality, Version
 from headstart.spec import SpecSettings
 from headstart.task import parse_task
 
 __all__ = ["fine_tune", "say_what_goes_on", "show_job"]
+
+_INPUTS = {
+    Modality.IMAGE: "PICTURE.jpg",
+    Modality.TEXT: "--text 'Some words.'",
+    Modality.TENSOR: "FEATURES.npz",
+}
 
 
 def fine_tune(
@@ -184,10 +191,12 @@ def _run(
     except KeyboardInterrupt:
         say_what_goes_on(session, job)
         raise typer.Exit(ExitCode.INTERRUPTED) from None
-    show_job(session, job, version, upload)
+    show_job(session, client, job, version, upload)
 
 
-def show_job(session: Session, job: Job, version: Version | None, upload: timedelta | None = None) -> None:
+def show_job(
+    session: Session, client: Client, job: Job, version: Version | None, upload: timedelta | None = None
+) -> None:
     """Shows an accepted job or, if it was waited for, its version, and what to do next."""
     status = job.status()
     if version is None:
@@ -195,7 +204,16 @@ def show_job(session: Session, job: Job, version: Version | None, upload: timede
         session.note(f"Follow it: {session.command(f'watch {job.id}')}")
         return
     session.show({"job": status, "version": version}, version_summary(version, status, upload))
-    session.note(f"Try it: {session.command(f'predict {version.model} PICTURE.jpg')}")
+    session.note(f"Try it: {session.command(f'predict {version.model} {_input_of(client, version)}')}")
+
+
+def _input_of(client: Client, version: Version) -> str:
+    """What a version is asked about, as the command takes it; pictures where that is not to be had."""
+    try:
+        found = {each.name: each.modality for each in client.backbones()}
+    except HeadstartError:
+        found = {}
+    return _INPUTS.get(found.get(version.lineage.backbone, Modality.IMAGE), _INPUTS[Modality.IMAGE])
 
 
 def say_what_goes_on(session: Session, job: Job | None) -> None:

@@ -48,9 +48,14 @@ def alias(
     context: typer.Context,
     *,
     name: Annotated[str, typer.Argument(metavar="MODEL", help="The model.", show_default=False)],
-    alias: Annotated[str, typer.Argument(help="The alias, such as stable.", show_default=False)],
+    alias: Annotated[
+        str, typer.Argument(metavar="ALIAS", help="The alias, such as stable.", show_default=False)
+    ],
     version: Annotated[
-        int | None, typer.Argument(help="The number of the version it shall name.", show_default=False)
+        int | None,
+        typer.Argument(
+            metavar="VERSION", help="The number of the version it shall name.", show_default=False
+        ),
     ] = None,
     share: Annotated[
         list[str] | None,
@@ -73,10 +78,15 @@ def alias(
     A twentieth of its calls go to version 4: `headstart alias pets stable 3 --share 4=5%`
     """
     if remove == (version is not None):
-        raise typer.BadParameter("give a version, or --remove, and not both", param_hint="VERSION")
-    shares = dict(map(_share, share or ()))
+        raise typer.BadParameter(
+            f"Expected a version, or --remove. Received: {'both' if remove else 'neither'}.",
+            param_hint="VERSION",
+        )
+    shares = _shares(share or ())
     if remove and shares:
-        raise typer.BadParameter("an alias that is removed has no shares", param_hint="--share")
+        raise typer.BadParameter(
+            "Expected no shares of an alias that is removed. Received: some.", param_hint="--share"
+        )
     session = session_of(context)
     with session.client() as client:
         if version is None:
@@ -150,6 +160,18 @@ def backbones(context: typer.Context) -> None:
     with session.client() as client:
         found = client.backbones()
     session.show({"backbones": found}, backbone_list(found))
+
+
+def _shares(texts: list[str] | tuple[()]) -> dict[int, float]:
+    shares: dict[int, float] = {}
+    for number, share in map(_share, texts):
+        if number in shares:
+            raise typer.BadParameter(
+                f"Expected one share for each version. Received: version {number} again.",
+                param_hint="--share",
+            )
+        shares[number] = share
+    return shares
 
 
 def _share(text: str) -> tuple[int, float]:

@@ -14,6 +14,7 @@ from rich.text import Text as Line
 
 from headstart.arrays import ARRAYS_SUFFIX, feature_rows
 from headstart.cli.documents import document
+from headstart.cli.layout import plural
 from headstart.cli.options import AliasSelector, VersionSelector, selected
 from headstart.cli.prediction_tables import prediction_view
 from headstart.cli.session import session_of
@@ -172,7 +173,8 @@ def embed(
     else:
         done = "Write them to a file with --output, or print them with --json."
     lines = [
-        f"{name}: {len(array)} inputs, {array.shape[1]} numbers each" for name, array in features.items()
+        f"{name}: {plural(len(array), 'input')}, {array.shape[1]} numbers each"
+        for name, array in features.items()
     ]
     session.show({"inputs": inputs, "features": features}, Line("\n".join([*lines, done])))
 

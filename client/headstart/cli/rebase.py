@@ -85,4 +85,4 @@ def rebase(
         except KeyboardInterrupt:
             say_what_goes_on(session, job)
             raise typer.Exit(ExitCode.INTERRUPTED) from None
-        show_job(session, job, published)
+        show_job(session, client, job, published)

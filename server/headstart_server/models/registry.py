@@ -521,7 +521,7 @@ class Registry:
             rows.touch(connection, [model])
             artifact = rows.artifact_of(connection, model, number)
             named = [
-                alias.name
+                alias.name if number == alias.number else f"{alias.name} (a share)"
                 for alias in alias_rows.aliases_of(connection, model)
                 if number in (alias.number, *(each.number for each in alias.shares))
             ]

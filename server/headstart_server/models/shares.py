@@ -89,7 +89,7 @@ def check_shares(named: int | None, shares: Sequence[VersionShare]) -> None:
         # Written so that NaN fails.
         if not 0 < each.share <= 1:
             raise InvalidField(
-                f"Expected a share above 0 and at most 1. Received: {each.share}.",
+                f"Expected a share above 0 and at most 1 for version {each.number}. Received: {each.share}.",
                 field=f"shares[{place}].share",
             )
     total = fsum(each.share for each in shares)

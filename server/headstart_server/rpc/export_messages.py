@@ -33,7 +33,10 @@ def export_form_of(value: int) -> ExportForm:
     for number, form in EXPORT_FORMS.items():
         if number == value:
             return form
-    raise InvalidField(f"Expected a form of 1 to {len(EXPORT_FORMS)}. Received: {value}.", field="form")
+    names = ", ".join(form.value for form in EXPORT_FORMS.values())
+    raise InvalidField(
+        f"Expected a form of 1 to {len(EXPORT_FORMS)}: {names}. Received: {value or 'none'}.", field="form"
+    )
 
 
 async def export_messages(

@@ -699,7 +699,7 @@ def test_a_version_with_a_share_is_deleted_by_force_only(shelf: Shelf) -> None:
     assert given is not None
     with pytest.raises(VersionInUse) as caught:
         shelf.registry.delete_version("pets", 2, force=False)
-    assert "is named by: stable" in caught.value.message
+    assert "is named by: stable (a share)." in caught.value.message
     shelf.registry.delete_version("pets", 2, force=True)
     (left,) = shelf.registry.model("pets").aliases
     assert (left.number, left.shares) == (1, (VersionShare(number=3, share=0.25),))

@@ -29,6 +29,7 @@ COMPONENTS = {
     "grpc-route",
     "tls",
     "certificate",
+    "access",
     "gateway-tls",
     "backbones",
 }
@@ -359,6 +360,23 @@ def test_with_a_certificate_the_port_and_the_probes_speak_tls(
         assert container[name]["timeoutSeconds"] > 5
     for service in (each for each in production if each["kind"] == "Service"):
         assert service["spec"]["ports"][0]["appProtocol"] == "https"
+
+
+def test_callers_are_told_apart_by_a_file_of_a_secret(
+    only: Callable[..., Document], production: list[Document]
+) -> None:
+    pod = only("Deployment")["spec"]["template"]["spec"]
+    [settings] = [
+        each["data"]
+        for each in production
+        if each["kind"] == "ConfigMap" and "HEADSTART_PLAINTEXT" in each["data"]
+    ]
+    [mount] = [each for each in pod["containers"][0]["volumeMounts"] if each["name"] == "access"]
+    [volume] = [each for each in pod["volumes"] if each["name"] == "access"]
+    assert settings["HEADSTART_ACCESS"] == f"{mount['mountPath']}/access.toml"
+    assert volume["secret"] == {"secretName": "headstart-access", "defaultMode": 0o440}
+    # A folder: what is mounted by a subPath never changes.
+    assert mount.keys() == {"name", "mountPath", "readOnly"}
 
 
 def test_the_gateway_trusts_the_pods_that_it_passes_calls_on_to(only: Callable[..., Document]) -> None:

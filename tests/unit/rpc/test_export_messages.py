@@ -75,5 +75,7 @@ def test_each_form_of_the_contract_is_one() -> None:
     assert set(EXPORT_FORMS.values()) == set(ExportForm)
     assert set(EXPORT_FORMS) | {pb.EXPORT_FORM_UNSPECIFIED} == set(pb.ExportForm.values())
     for value in (pb.EXPORT_FORM_UNSPECIFIED, 6, -1):
-        with pytest.raises(InvalidField, match="Expected a form of 1 to 5"):
+        with pytest.raises(
+            InvalidField, match="Expected a form of 1 to 5: keras, savedmodel, onnx, openvino, litert"
+        ):
             export_form_of(value)

@@ -75,7 +75,10 @@ class Service(stubs.FineTuningServiceServicer):
 
 
 class Models(model_stubs.ModelServiceServicer):
-    """Has one export, of two files."""
+    """Has one export, of two files, and notes what aliases are set to."""
+
+    def __init__(self) -> None:
+        self.aliases: list[model_service_pb2.SetAliasRequest] = []
 
     async def ExportVersion(  # noqa: N802
         self, request: model_service_pb2.ExportVersionRequest, context: Any
@@ -91,6 +94,12 @@ class Models(model_stubs.ModelServiceServicer):
         if request.target.model == "breaks":
             raise ArtifactDamaged("Gone.")
         yield answer(chunk=model_service_pb2.ExportChunk(file=1, content=b"two"))
+
+    async def SetAlias(  # noqa: N802
+        self, request: model_service_pb2.SetAliasRequest, context: Any
+    ) -> model_service_pb2.SetAliasResponse:
+        self.aliases.append(request)
+        return model_service_pb2.SetAliasResponse()
 
 
 class Gate(grpc.aio.ServerInterceptor):
@@ -116,7 +125,8 @@ class Site:
         self.calls = CallInterceptor(self.telemetry)
         methods = Methods([*interceptors, self.calls])
         self.service = Service()
-        model_stubs.add_ModelServiceServicer_to_server(Models(), methods.server)
+        self.models = Models()
+        model_stubs.add_ModelServiceServicer_to_server(self.models, methods.server)
         stubs.add_FineTuningServiceServicer_to_server(self.service, methods.server)
         limits = UploadLimits(
             message_bytes=1000, input_bytes=500, dataset_bytes=9000, examples=10, scratch=folder
@@ -248,6 +258,49 @@ async def test_a_path_there_is_not_and_a_verb_it_does_not_take_are_told(site: Si
     assert (await site.ask("GET", "/v2/jobs"))[0] == 404
     code, headers, _ = await site.ask("POST", "/v1/jobs/here")
     assert (code, headers["allow"]) == (405, "GET")
+
+
+@pytest.mark.parametrize(
+    ("verb", "query", "body", "field"),
+    [
+        ("PUT", "", b"", "version"),
+        ("PUT", "", b'{"etag": "1"}', "version"),
+        ("DELETE", "?version=2", b"", "version"),
+    ],
+)
+async def test_an_alias_is_neither_removed_by_put_nor_set_by_delete(
+    site: Site, verb: str, query: str, body: bytes, field: str
+) -> None:
+    path = "/v1/models/pets/aliases/stable"
+    code, _, answer = await site.ask(verb, f"{path}{query}", body)
+    assert (code, site.models.aliases) == (400, [])
+    assert json.loads(answer)["details"][1]["fieldViolations"][0]["field"] == field
+    assert (await site.ask("PUT", f"{path}?version=2"))[0] == 200
+    assert (await site.ask("DELETE", f"{path}?etag=1"))[0] == 200
+    assert [each.HasField("version") for each in site.models.aliases] == [True, False]
+
+
+async def test_a_version_that_is_no_number_is_told_in_words(site: Site) -> None:
+    code, _, answer = await site.ask("GET", "/v1/models/pets/versions/x/export?form=onnx")
+    assert code == 400
+    assert json.loads(answer)["message"] == "Expected a whole number as 'version' in the path. Received: 'x'."
+
+
+async def test_a_form_of_an_export_that_there_is_not_is_told_with_those_there_are(site: Site) -> None:
+    code, _, answer = await site.ask("GET", "/v1/models/pets/export?form=foo")
+    assert code == 400
+    assert (
+        "Expected one of keras, savedmodel, onnx, openvino, litert as 'form'" in json.loads(answer)["message"]
+    )
+
+
+@pytest.mark.parametrize("path", ["/v1/models/pets:fineTune", "/v1/models/pets:predict"])
+async def test_a_body_of_a_kind_that_is_not_taken_is_refused_by_its_kind(site: Site, path: str) -> None:
+    code, _, answer = await site.ask("POST", path, b"%PDF", content_type="application/pdf")
+    message = json.loads(answer)["message"]
+    assert code == 400
+    assert message.startswith("Expected a content-type of ")
+    assert message.endswith("Received: 'application/pdf'.")
 
 
 async def test_names_in_paths_may_be_escaped(site: Site) -> None:

@@ -63,6 +63,25 @@ _CONFIG_TYPES = {
 }
 
 
+def routing_key_of(request: pb.ModelInferRequest) -> str:
+    """The key for aliases that give others a share, which may be a number; empty without one.
+
+    Raises:
+        InvalidField: it is neither a text nor a whole number.
+    """
+    if _ROUTING_KEY not in request.parameters:
+        return ""
+    parameter = request.parameters[_ROUTING_KEY]
+    kind = parameter.WhichOneof("parameter_choice")
+    if kind not in ("string_param", "int64_param", "uint64_param"):
+        raise InvalidField(
+            f"Expected a string or an integer as the parameter {_ROUTING_KEY}. "
+            f"Received: {kind or 'neither'}.",
+            field=f"parameters[{_ROUTING_KEY}]",
+        )
+    return str(getattr(parameter, kind))
+
+
 class OpenInferenceService:
     """Models of the registry as models of the protocol, their versions by number.
 
@@ -142,8 +161,7 @@ class OpenInferenceService:
 
     async def ModelInfer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
         # A stream has one metadata for all its requests, so each may have a key of its own.
-        key = request.parameters[_ROUTING_KEY].string_param if _ROUTING_KEY in request.parameters else ""
-        with self._asking.call(context, key) as choice:
+        with self._asking.call(context, routing_key_of(request)) as choice:
             return await self._inferred(request, context, choice)
 
     async def _inferred(

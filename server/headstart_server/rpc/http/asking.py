@@ -13,7 +13,7 @@ from headstart.v1 import input_pb2
 from headstart_server.errors import InvalidField, MessageTooLarge
 from headstart_server.rpc.http.body import RequestBody, read_within
 from headstart_server.rpc.http.forms import parts_of
-from headstart_server.rpc.http.inputs import FORM, UploadLimits, input_of, text_input
+from headstart_server.rpc.http.inputs import FORM, UploadLimits, check_json, input_of, text_input
 from headstart_server.rpc.http.messages import check_same, fill, parse_json
 from headstart_server.rpc.http.rules import Body, Rule
 
@@ -58,6 +58,8 @@ async def message_of(asked: Asked, body: RequestBody, limits: UploadLimits) -> M
         if rule.body is Body.INPUTS and _holds_inputs(asked.media_type):
             await _add_inputs(message, pieces, asked, limits)
         elif rule.body is not Body.NONE:
+            if rule.body is Body.INPUTS:
+                check_json(asked.media_type, "image/..., text/plain, application/octet-stream")
             text = await read_within(pieces, limits.json_bytes)
             if len(text) > _THREAD_BYTES:
                 await asyncio.to_thread(parse_json, text, message)
@@ -68,11 +70,27 @@ async def message_of(asked: Asked, body: RequestBody, limits: UploadLimits) -> M
     check_same(message, asked.path)
     fill(message, asked.path, "the path")
     fill(message, asked.query, "the query")
+    _check_fields(rule, message)
     if message.ByteSize() > limits.message_bytes:
         raise MessageTooLarge(
             f"Expected a message of at most {limits.message_bytes} bytes. Received: {message.ByteSize()}."
         )
     return message  # type: ignore[no-any-return]
+
+
+def _check_fields(rule: Rule, message: Message) -> None:
+    """Check that a request does what its verb says.
+
+    Raises:
+        InvalidField: it has not what the verb needs, or has what would make another call of it.
+    """
+    given = {field.name for field, _ in message.ListFields()}
+    for name in rule.needs:
+        if name not in given:
+            raise InvalidField(f"Expected a {name} with {rule.verb}. Received: none.", field=name)
+    for name in rule.bans:
+        if name in given:
+            raise InvalidField(f"Expected no {name} with {rule.verb}. Received: one.", field=name)
 
 
 def _holds_inputs(media_type: str) -> bool:

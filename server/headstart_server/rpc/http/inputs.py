@@ -8,6 +8,8 @@ from headstart_server.errors import InvalidField
 from headstart_server.rpc.http.forms import Part
 
 FORM = "multipart/form-data"
+#: Media types of JSON, and those that clients name of themselves where they are told none.
+_JSON = frozenset({"", "application/json", "text/json", "text/plain", "application/x-www-form-urlencoded"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +34,22 @@ class UploadLimits:
     def json_bytes(self) -> int:
         """Of a message as JSON, where bytes are written in base64."""
         return self.message_bytes * 4 // 3 + (64 << 10)
+
+
+def check_json(media_type: str, others: str) -> None:
+    """Check that a body may be JSON.
+
+    Args:
+        media_type: of the body.
+        others: the media types that are taken beside JSON and forms, to be told.
+
+    Raises:
+        InvalidField: it is said to be something else.
+    """
+    if media_type not in _JSON and not media_type.endswith("+json"):
+        raise InvalidField(
+            f"Expected a content-type of {others}, {FORM} or application/json. Received: {media_type[:80]!r}."
+        )
 
 
 def input_of(part: Part) -> input_pb2.Input:

@@ -1,6 +1,7 @@
 """Messages of the contract from the parts of an HTTP request, by the JSON mapping of protobuf."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,14 @@ from headstart_server.errors import InvalidField
 
 #: Messages that have a text of their own in JSON, so that a query can hold them.
 _WRITTEN = frozenset({"google.protobuf.Duration", "google.protobuf.Timestamp"})
+_INTEGERS = frozenset(
+    {
+        FieldDescriptor.CPPTYPE_INT32,
+        FieldDescriptor.CPPTYPE_INT64,
+        FieldDescriptor.CPPTYPE_UINT32,
+        FieldDescriptor.CPPTYPE_UINT64,
+    }
+)
 _SWITCHES = {"true": True, "false": False, "1": True, "0": False, "": True}
 
 
@@ -25,7 +34,7 @@ def parse_json(text: bytes, message: Message, where: str = "the body") -> None:
         Parse(text, message)
     except (ParseError, UnicodeError, RecursionError, ValueError, TypeError, AttributeError) as error:
         raise InvalidField(
-            f"Expected the JSON of a {message.DESCRIPTOR.name} in {where}. Received: {_told(error)}"
+            f"Expected the JSON of {_a(message)} in {where}. Received: {_told(error)}"
         ) from None
 
 
@@ -38,9 +47,7 @@ def parse_values(values: Any, message: Message, where: str) -> None:
     try:
         ParseDict(values, message)
     except (ParseError, UnicodeError, RecursionError, ValueError, TypeError, AttributeError) as error:
-        raise InvalidField(
-            f"Expected a {message.DESCRIPTOR.name} in {where}. Received: {_told(error)}"
-        ) from None
+        raise InvalidField(f"Expected {_a(message)} in {where}. Received: {_told(error)}") from None
 
 
 def fill(message: Message, values: Mapping[str, Sequence[str]], where: str) -> None:
@@ -56,9 +63,7 @@ def fill(message: Message, values: Mapping[str, Sequence[str]], where: str) -> N
     try:
         ParseDict(tree, message)
     except (ParseError, ValueError, TypeError, AttributeError) as error:
-        raise InvalidField(
-            f"Expected values of a {message.DESCRIPTOR.name} in {where}. Received: {_told(error)}"
-        ) from None
+        raise InvalidField(f"Expected values of {_a(message)} in {where}. Received: {_told(error)}") from None
 
 
 def check_same(message: Message, values: Mapping[str, Sequence[str]]) -> None:
@@ -91,6 +96,14 @@ def line_of(message: Message) -> str:
     return MessageToJson(message, indent=None, ensure_ascii=False)
 
 
+def _a(message: Message) -> str:
+    return _article(message.DESCRIPTOR.name)
+
+
+def _article(name: str) -> str:
+    return f"{'an' if name[0] in 'AEIO' else 'a'} {name}"
+
+
 def _told(error: Exception) -> str:
     text = str(error) or type(error).__name__
     if isinstance(error, json.JSONDecodeError):
@@ -103,7 +116,7 @@ def _set(tree: dict[str, Any], kind: Descriptor, path: str, texts: Sequence[str]
     field = _field(kind, name)
     if field is None:
         raise InvalidField(
-            f"Expected in {where} fields of a {kind.name}: {', '.join(_names(kind.fields))}. "
+            f"Expected in {where} fields of {_article(kind.name)}: {', '.join(_names(kind.fields))}. "
             f"Received: {name[:80]!r}.",
             field=name[:80],
         )
@@ -137,7 +150,12 @@ def _names(fields: Iterable[FieldDescriptor]) -> list[str]:
 
 def _value(field: FieldDescriptor, text: str, where: str) -> Any:
     if field.enum_type is not None:
-        return _enum_name(field, text)
+        return _enum_name(field, text, where)
+    if field.cpp_type in _INTEGERS and not re.fullmatch("-?[0-9]+", text):
+        raise InvalidField(
+            f"Expected a whole number as {field.json_name!r} in {where}. Received: {text[:80]!r}.",
+            field=field.name,
+        )
     if field.cpp_type != FieldDescriptor.CPPTYPE_BOOL:
         return text
     try:
@@ -149,10 +167,18 @@ def _value(field: FieldDescriptor, text: str, where: str) -> Any:
         ) from None
 
 
-def _enum_name(field: FieldDescriptor, text: str) -> str:
+def _enum_name(field: FieldDescriptor, text: str, where: str) -> str:
     """The name of an enum's value, that may be given without its prefix and in lower case, such as `html`."""
     kind: Any = field.enum_type
     names: list[str] = [value.name for value in kind.values]
     prefix = names[0].removesuffix("UNSPECIFIED")
     long = f"{prefix}{text.upper()}"
-    return long if long in names else text
+    if long in names:
+        return long
+    if text not in names and not text.isdecimal():
+        told = ", ".join(name.removeprefix(prefix).lower() for name in names[1:])
+        raise InvalidField(
+            f"Expected one of {told} as {field.json_name!r} in {where}. Received: {text[:80]!r}.",
+            field=field.name,
+        )
+    return text

@@ -206,7 +206,8 @@ def _query_parameters(rule: Rule, schemas: _Schemas) -> Iterable[dict[str, Any]]
         return
     for field in rule.asked.fields:
         known = field.message_type is None or field.message_type.full_name in _KNOWN
-        if field.name not in rule.variables and known and field.type != FieldDescriptor.TYPE_BYTES:
+        is_free = field.name not in (*rule.variables, *rule.bans)
+        if is_free and known and field.type != FieldDescriptor.TYPE_BYTES:
             yield {"name": field.json_name, "in": "query", **_parameter(field, schemas)}
     if rule.events:
         text = "The number of the last event that was seen; a browser sends it by itself."
@@ -248,6 +249,7 @@ def _contents(rule: Rule, schemas: _Schemas) -> dict[str, Any]:
     return {
         **message,
         "image/*": {"schema": {"type": "string", "contentMediaType": "image/*"}},
+        FILE: {"schema": {"type": "string", "contentMediaType": FILE}},
         "text/plain": {"schema": {"type": "string"}},
         "multipart/form-data": {
             "schema": {**_FILES, "properties": {"request": schemas.reference(rule.descriptor.input_type)}}

@@ -61,6 +61,8 @@ class Rule:
         events: whether the answers are server-sent events.
         document: whether the answer is a document, told by its media type, and no JSON.
         files: whether the answers are files, sent as they come.
+        needs: fields without which the request would mean something else than its verb says.
+        bans: fields with which it would.
     """
 
     verb: str
@@ -70,6 +72,8 @@ class Rule:
     events: bool = False
     document: bool = False
     files: bool = False
+    needs: tuple[str, ...] = ()
+    bans: tuple[str, ...] = ()
 
     @cached_property
     def descriptor(self) -> MethodDescriptor:
@@ -128,8 +132,15 @@ RULES = (
     Rule("GET", "/v1/models/{model}", "ModelService/GetModel"),
     Rule("DELETE", "/v1/models/{model}", "ModelService/DeleteModel"),
     Rule("DELETE", "/v1/models/{model}/versions/{version}", "ModelService/DeleteVersion"),
-    Rule("PUT", "/v1/models/{model}/aliases/{alias}", "ModelService/SetAlias", Body.MESSAGE),
-    Rule("DELETE", "/v1/models/{model}/aliases/{alias}", "ModelService/SetAlias"),
+    Rule(
+        "PUT", "/v1/models/{model}/aliases/{alias}", "ModelService/SetAlias", Body.MESSAGE, needs=("version",)
+    ),
+    Rule(
+        "DELETE",
+        "/v1/models/{model}/aliases/{alias}",
+        "ModelService/SetAlias",
+        bans=("version", "shares"),
+    ),
     *_of_versions("/evaluation", "GET", "ModelService/GetEvaluation", "target"),
     *_of_versions("/report", "GET", "ModelService/GetReport", "target", document=True),
     *_of_versions("/export", "GET", "ModelService/ExportVersion", "target", files=True),

@@ -15,7 +15,7 @@ from headstart_server.rpc.http.archives import files_of, stored
 from headstart_server.rpc.http.asking import Asked
 from headstart_server.rpc.http.body import read_within
 from headstart_server.rpc.http.forms import Part, parts_of
-from headstart_server.rpc.http.inputs import FORM, UploadLimits, input_of
+from headstart_server.rpc.http.inputs import FORM, UploadLimits, check_json, input_of
 from headstart_server.rpc.http.messages import parse_json, parse_values
 
 #: Of a batch that is handed on at once; one example may be larger.
@@ -53,6 +53,7 @@ async def examples_of(
     elif asked.media_type in ZIPS:
         found = _of_archive(pieces, limits)
     else:
+        check_json(asked.media_type, "application/zip, application/jsonl")
         found = _of_json(pieces, spec, limits)
     async with aclosing(found) as examples:
         async for example in examples:

@@ -4,9 +4,10 @@ import pytest
 
 from headstart_server.errors import InvalidField
 from headstart_server.models.version import Selector
-from headstart_server.rpc.dialects import tensorflow_model_specs
+from headstart_server.rpc.dialects import open_inference_pb2, tensorflow_model_specs
 from headstart_server.rpc.dialects import tensorflow_serving_pb2 as pb
 from headstart_server.rpc.dialects.asking import selector_of
+from headstart_server.rpc.dialects.open_inference_service import routing_key_of
 from headstart_server.rpc.dialects.services import services_of
 
 
@@ -71,3 +72,16 @@ def test_other_signatures_are_refused() -> None:
 def test_only_the_chosen_dialects_are_spoken(dialects: tuple[str, ...], names: list[str]) -> None:
     parts: tuple = (None,) * 4
     assert [service.name for service in services_of(dialects, *parts)] == names
+
+
+def test_a_routing_key_may_be_a_number_and_nothing_else_is_passed_over() -> None:
+    request = open_inference_pb2.ModelInferRequest()
+    assert routing_key_of(request) == ""
+    parameter = request.parameters["routing_key"]
+    parameter.string_param = "ann"
+    assert routing_key_of(request) == "ann"
+    parameter.int64_param = 7
+    assert routing_key_of(request) == "7"
+    parameter.double_param = 7.0
+    with pytest.raises(InvalidField, match=r"Received: double_param"):
+        routing_key_of(request)
