@@ -46,7 +46,7 @@ class Follower:
             Draining: the server stops.
         """
         loop = asyncio.get_running_loop()
-        wake, told = asyncio.Event(), loop.time()
+        wake, told, ended = asyncio.Event(), loop.time(), False
         with self._changes.follow(job_id, _waker(wake)):
             while True:
                 wake.clear()
@@ -54,10 +54,16 @@ class Follower:
                 for event in events:
                     after = event.number
                     yield event
-                if await self._has_ended(job_id, events):
-                    return
                 if events:
+                    if events[-1].state.is_terminal:
+                        return
                     told = loop.time()
+                elif ended:
+                    return
+                elif (await asyncio.to_thread(self._ledger.get, job_id)).state.is_terminal:
+                    # Resumed after the last event; or ended since the events were read, which are to tell.
+                    ended = True
+                    continue
                 elif loop.time() - told >= self._quiet_seconds:
                     yield None
                     told = loop.time()
@@ -81,12 +87,6 @@ class Follower:
                 if job.state.is_terminal or left <= 0:
                     return job
                 await self._wait(wake, min(left, POLL_SECONDS))
-
-    async def _has_ended(self, job_id: str, events: Sequence[JobEvent]) -> bool:
-        if events:
-            return events[-1].state.is_terminal
-        # A caller may resume after the last event of an ended job.
-        return (await asyncio.to_thread(self._ledger.get, job_id)).state.is_terminal
 
     async def _wait(self, wake: asyncio.Event, seconds: float) -> None:
         self._waiting.add(wake)

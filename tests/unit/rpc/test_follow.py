@@ -9,7 +9,7 @@ import pytest
 
 from fakes import PATIENCE, Desk, ManualClock, Shelf
 from headstart_server.errors import Draining, JobNotFound
-from headstart_server.jobs.job import JobState
+from headstart_server.jobs.job import Job, JobState
 from headstart_server.rpc.follow import Follower
 
 
@@ -43,6 +43,21 @@ async def test_who_resumes_gets_later_events_only(desk: Desk) -> None:
     desk.ledger.cancel("a")
     assert [event.number async for event in follower(desk).events("a", 1) if event] == [2]
     assert [event async for event in follower(desk).events("a", 2)] == []
+
+
+async def test_a_job_that_ends_between_the_readings_is_told_to_have_ended(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.submit("a")
+    read = desk.ledger.get
+
+    def just_ended(job_id: str) -> Job:
+        desk.ledger.cancel(job_id)
+        return read(job_id)
+
+    monkeypatch.setattr(desk.ledger, "get", just_ended)
+    found = [event async for event in follower(desk).events("a", 1) if event is not None]
+    assert [event.state for event in found] == [JobState.CANCELLED]
 
 
 async def test_in_the_quiet_there_are_signs_of_life_and_then_events_again(desk: Desk) -> None:
