@@ -39,6 +39,7 @@ from headstart.results import (
     Predictions,
     Report,
     ReportFormat,
+    StoredUsage,
     Validation,
     VersionEvaluation,
 )
@@ -340,6 +341,10 @@ class AsyncClient:
     async def models(self) -> list[Model]:
         """Lists all models by name, without their versions."""
         return [model async for model in self._connection.pages(calls.model_page)]
+
+    async def usage(self) -> StoredUsage | None:
+        """Gets what the caller's tenant stores; None where that is not limited."""
+        return await self._connection.send(calls.usage())
 
     async def model(self, name: str, *, max_versions: int | None = None) -> Model:
         """Gets a model with its versions, the newest first; as `Client.model`."""

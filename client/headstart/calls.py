@@ -10,7 +10,7 @@ from google.protobuf.wrappers_pb2 import Int32Value
 
 from headstart.answers.evaluations import read_version_evaluation
 from headstart.answers.jobs import read_event, read_job
-from headstart.answers.models import read_alias, read_backbone, read_model, read_version
+from headstart.answers.models import read_alias, read_backbone, read_model, read_usage, read_version
 from headstart.channel import is_repeated
 from headstart.errors import Unavailable
 from headstart.results import (
@@ -24,6 +24,7 @@ from headstart.results import (
     Model,
     Report,
     ReportFormat,
+    StoredUsage,
     VersionEvaluation,
 )
 from headstart.targets import Target, selector
@@ -168,6 +169,16 @@ def model_page(token: str) -> Call[Page[Model]]:
         read=lambda response: Page(
             items=tuple(read_model(model) for model in response.models), next_token=response.next_page_token
         ),
+    )
+
+
+def usage() -> Call[StoredUsage | None]:
+    """ListModels, of which the first page tells it."""
+    return Call(
+        path=_KEEPING + "ListModels",
+        request=keeping.ListModelsRequest(page_size=1),
+        response=keeping.ListModelsResponse,
+        read=lambda response: read_usage(response.usage) if response.HasField("usage") else None,
     )
 
 

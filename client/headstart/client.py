@@ -36,6 +36,7 @@ from headstart.results import (
     Predictions,
     Report,
     ReportFormat,
+    StoredUsage,
     Validation,
     VersionEvaluation,
 )
@@ -530,6 +531,10 @@ class Client:
     def models(self) -> list[Model]:
         """Lists all models by name, without their versions."""
         return list(self._connection.pages(calls.model_page))
+
+    def usage(self) -> StoredUsage | None:
+        """Gets what the caller's tenant stores; None where that is not limited."""
+        return self._connection.send(calls.usage())
 
     def model(self, name: str, *, max_versions: int | None = None) -> Model:
         """Gets a model with its versions, the newest first.

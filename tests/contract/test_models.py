@@ -20,6 +20,7 @@ from headstart import (
     NotFound,
     PermissionDenied,
     ResourceExhausted,
+    StoredUsage,
     Unauthenticated,
     Unavailable,
 )
@@ -43,6 +44,16 @@ def test_models_are_listed_through_all_pages(client: Client, server: FakeServer)
     assert [each.name for each in models] == ["a", "b"]
     assert models[0].aliases[0].name == "stable"
     assert models[0].versions == ()
+
+
+def test_what_is_stored_is_told_where_it_is_limited(client: Client, server: FakeServer):
+    usage = {"version_count": 3, "version_limit": 10, "stored_bytes": 5 << 20}
+    server.script("ListModels", keeping.ListModelsResponse(), keeping.ListModelsResponse(usage=usage))
+
+    assert client.usage() is None
+    assert client.usage() == StoredUsage(
+        version_count=3, version_limit=10, stored_bytes=5 << 20, stored_bytes_limit=None
+    )
 
 
 def test_a_model_comes_with_the_versions_of_all_pages(client: Client, server: FakeServer):

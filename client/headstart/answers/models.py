@@ -18,13 +18,14 @@ from headstart.results import (
     Modality,
     Model,
     StopReason,
+    StoredUsage,
     Version,
 )
 from headstart.spec_message import read_recipe
 from headstart.task import Task
-from headstart.v1 import input_pb2, model_pb2
+from headstart.v1 import input_pb2, model_pb2, model_service_pb2
 
-__all__ = ["read_alias", "read_backbone", "read_metrics", "read_model", "read_version"]
+__all__ = ["read_alias", "read_backbone", "read_metrics", "read_model", "read_usage", "read_version"]
 
 _FIGURES = (
     "accuracy",
@@ -51,6 +52,16 @@ def read_model(model: model_pb2.Model, versions: Iterable[Version] = ()) -> Mode
         aliases=tuple(read_alias(alias) for alias in model.aliases),
         versions=tuple(versions),
         resident_versions=model.resident_versions,
+    )
+
+
+def read_usage(usage: model_service_pb2.StoredUsage) -> StoredUsage:
+    """Reads what a tenant stores."""
+    return StoredUsage(
+        version_count=usage.version_count,
+        version_limit=usage.version_limit or None,
+        stored_bytes=usage.stored_bytes,
+        stored_bytes_limit=usage.stored_bytes_limit or None,
     )
 
 

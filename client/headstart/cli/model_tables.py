@@ -29,6 +29,7 @@ from headstart.results import (
     MetricsSource,
     Modality,
     Model,
+    StoredUsage,
     Version,
 )
 from headstart.task import Task
@@ -44,11 +45,12 @@ __all__ = [
 
 _SHORT_SOURCES = {MetricsSource.OUT_OF_FOLD: "by folds", MetricsSource.HELD_OUT: "held out"}
 _QUALITY = {Task.REGRESSION: "error", Task.MULTI_LABEL: "all right"}
+_MIB = 1 << 20
 _ACCURACY = "accuracy\n(95% interval)"
 
 
-def model_table(models: Sequence[Model]) -> RenderableType:
-    """A row for each model."""
+def model_table(models: Sequence[Model], usage: StoredUsage | None = None) -> RenderableType:
+    """A row for each model; below, what all of them may store, if that is limited."""
     if not models:
         return Text("No models yet. Make one: headstart fine-tune FOLDER --model NAME")
     table = new_table("model", "newest", "versions", "aliases", "created", whole=("created",))
@@ -57,7 +59,17 @@ def model_table(models: Sequence[Model]) -> RenderableType:
         add_row(
             table, model.name, newest, model.version_count, _aliases(model), short_moment(model.create_time)
         )
-    return table
+    return table if usage is None else Group(table, Text(_stored(usage)))
+
+
+def _stored(usage: StoredUsage) -> str:
+    versions = str(usage.version_count)
+    if usage.version_limit is not None:
+        versions += f" of {usage.version_limit}"
+    stored = f"{usage.stored_bytes / _MIB:.1f} MiB"
+    if usage.stored_bytes_limit is not None:
+        stored += f" of {usage.stored_bytes_limit / _MIB:.1f} MiB"
+    return f"Stored in all: {versions} versions, {stored}"
 
 
 def model_view(model: Model) -> RenderableType:

@@ -25,8 +25,8 @@ def list_models(context: typer.Context) -> None:
     """
     session = session_of(context)
     with session.client() as client:
-        found = client.models()
-    session.show({"models": found}, model_table(found))
+        found, usage = client.models(), client.usage()
+    session.show({"models": found, "usage": usage}, model_table(found, usage))
 
 
 def model(

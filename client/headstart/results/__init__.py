@@ -53,6 +53,7 @@ from headstart.results.models import (
     Modality,
     Model,
     StopReason,
+    StoredUsage,
     Version,
 )
 from headstart.results.predictions import (
@@ -121,6 +122,7 @@ __all__ = [
     "Saliency",
     "StageTimes",
     "StopReason",
+    "StoredUsage",
     "ThresholdPoint",
     "Validation",
     "ValuePair",
