@@ -103,7 +103,7 @@ def test_the_header_is_the_one_pillow_reads(
         )
 
 
-@settings(max_examples=500)
+@settings(max_examples=200)
 @given(data=DAMAGED, edits=EDITS)
 def test_libjpeg_sees_no_other_size_than_the_header_that_was_read(
     data: bytes, edits: list[tuple[int, bytes]]
@@ -227,7 +227,7 @@ def test_a_truncated_jpeg_of_any_kind_is_refused(kind: str, part: float) -> None
         DECODER.decode(data[: int(part * len(data))])
 
 
-@settings(max_examples=1000)
+@settings(max_examples=300)
 @given(
     data=DAMAGED | st.sampled_from([jpeg(height=331), lossless(90, 90)]),
     edits=EDITS,
