@@ -45,6 +45,7 @@ __all__ = [
     "job_status",
     "model_deletion",
     "model_page",
+    "usage",
     "version_deletion",
     "version_evaluation",
     "version_export",

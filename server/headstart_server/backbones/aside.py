@@ -18,7 +18,8 @@ _SUFFIX = ".part"
 def made_aside(folder: Path) -> Iterator[Path]:
     """A new folder beside another, which becomes that one if the block ends well.
 
-    Threads, processes and machines may make the same folder at once, each aside; the first one's stays.
+    Threads, processes and machines may make the same folder at once, each aside; the first one's stays. What
+    others left aside there is removed before.
 
     Args:
         folder: what is made. Those above it are made too.
@@ -27,6 +28,7 @@ def made_aside(folder: Path) -> Iterator[Path]:
         OSError: it cannot be written.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(folder.parent)
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{folder.name}.", suffix=_SUFFIX))
     try:
         # As `mkdir` would have made it: others may read what is prepared for them.
@@ -46,6 +48,7 @@ def made_aside(folder: Path) -> Iterator[Path]:
 def file_aside(path: Path) -> Iterator[Path]:
     """A new, empty file beside another, which becomes that one if the block ends well; as `made_aside`."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(path.parent)
     with tempfile.NamedTemporaryFile(
         dir=path.parent, prefix=f"{path.name}.", suffix=_SUFFIX, delete=False
     ) as file:

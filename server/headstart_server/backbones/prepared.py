@@ -10,7 +10,7 @@ from pathlib import Path
 
 import structlog
 
-from headstart_server.backbones.aside import made_aside, remove_abandoned
+from headstart_server.backbones.aside import made_aside
 from headstart_server.backbones.card import Card
 from headstart_server.backbones.child_process import NICE, death
 from headstart_server.backbones.declaration import Declaration
@@ -77,7 +77,6 @@ def prepare_into(
     ready = prepared_in(folder)
     if ready is not None:
         return ready
-    remove_abandoned(folder.parent)
     with _in_place_of(folder) as part:
         _prepare(declaration, cache, part, preparations, nice=NICE if aside else 0)
     return Card.read(folder)
@@ -107,7 +106,6 @@ def keep_card(folder: Path, card: Card) -> Card:
     kept = prepared_in(folder)
     if kept is not None:
         return kept
-    remove_abandoned(folder.parent)
     with _in_place_of(folder) as part:
         card.write(part)
     return Card.read(folder)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from headstart_server.config import Config
-from headstart_server.dataset_uris.place import Kind, Place
+from headstart_server.dataset_uris.place import Kind, Place, names_of
 from headstart_server.dataset_uris.policy import DataPolicy
 from headstart_server.storage.address import BucketAddress, Scheme, artifacts_address
 
@@ -36,13 +36,9 @@ def _own(config: Config, database: Path | None) -> Iterator[Place]:
     artifacts = artifacts_address(config.artifacts) if config.artifacts is not None else None
     if isinstance(artifacts, BucketAddress):
         kind = Kind.S3 if artifacts.scheme is Scheme.S3 else Kind.GCS
-        yield Place(kind=kind, root=artifacts.bucket, parts=_parts(artifacts.prefix))
+        yield Place(kind=kind, root=artifacts.bucket, parts=names_of(artifacts.prefix))
     else:
         files.append(artifacts)
     for file in files:
         if file is not None:
-            yield Place(kind=Kind.FILE, root="", parts=_parts(str(Path(file).resolve())))
-
-
-def _parts(path: str) -> tuple[str, ...]:
-    return tuple(part for part in path.split("/") if part)
+            yield Place(kind=Kind.FILE, root="", parts=names_of(str(Path(file).resolve())))

@@ -56,8 +56,7 @@ class Place:
         """Of a file the place that all links on the way to it lead to; else itself."""
         if self.kind is not Kind.FILE:
             return self
-        path = os.path.realpath(f"/{'/'.join(self.parts)}")
-        return replace(self, parts=tuple(part for part in path.split("/") if part))
+        return replace(self, parts=names_of(os.path.realpath(f"/{'/'.join(self.parts)}")))
 
     def beside(self, path: str) -> "Place":
         """What a path leads to from the folder of this one.
@@ -73,6 +72,11 @@ class Place:
 
     def __str__(self) -> str:
         return f"{self.kind.value}://{self.root}/{'/'.join(self.parts)}"
+
+
+def names_of(path: str) -> tuple[str, ...]:
+    """The names in a path that is the server's own, such as an absolute one."""
+    return tuple(name for name in path.split("/") if name)
 
 
 def is_uri(text: str) -> bool:

@@ -153,7 +153,9 @@ class DatasetReader:
         return self._pool.submit(self._input, f"{beside.name}, line {entry.line}: {place}", place, tenant)
 
     def _named(self, beside: Place, path: str, tenant: str) -> Place:
-        place = self._policy.place(path, tenant) if is_uri(path) else beside.beside(path)
+        if is_uri(path):
+            return self._policy.place(path, tenant)
+        place = beside.beside(path)
         self._policy.prefix(place, tenant)
         return place
 

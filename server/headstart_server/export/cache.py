@@ -1,6 +1,5 @@
 """Exports that were made, kept under a bound of bytes and for a time."""
 
-import hashlib
 import shutil
 import threading
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from headstart_server.backbones.export_request import ExportForm
+from headstart_server.backbones.torch_checkpoint import file_digest
 
 #: The artifact of a version and a form.
 Key = tuple[str, ExportForm]
@@ -151,14 +151,11 @@ class ExportCache:
 def _files(folder: Path) -> list[ExportedFile]:
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return [
-        ExportedFile(name=path.relative_to(folder).as_posix(), size=path.stat().st_size, sha256=_digest(path))
+        ExportedFile(
+            name=path.relative_to(folder).as_posix(), size=path.stat().st_size, sha256=file_digest(path)
+        )
         for path in paths
     ]
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _remove(dropped: Sequence[_Kept]) -> None:

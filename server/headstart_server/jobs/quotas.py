@@ -6,7 +6,7 @@ from sqlalchemy import Connection, Select, func, select
 
 from headstart_server.database.tables import jobs, versions
 from headstart_server.errors import QuotaExceeded
-from headstart_server.jobs.job import JobState
+from headstart_server.jobs.rows import under_way
 
 
 def check_versions(connection: Connection, limit: int, model: str) -> None:
@@ -23,10 +23,9 @@ def check_versions(connection: Connection, limit: int, model: str) -> None:
     if not limit:
         return
     made = _count(connection, select(func.count()).select_from(versions).where(versions.c.model == model))
-    going = [JobState.QUEUED.value, JobState.RUNNING.value]
     to_come = _count(
         connection,
-        select(func.count()).select_from(jobs).where(jobs.c.model == model, jobs.c.state.in_(going)),
+        select(func.count()).select_from(jobs).where(jobs.c.model == model, under_way()),
     )
     if made + to_come >= limit:
         raise QuotaExceeded(

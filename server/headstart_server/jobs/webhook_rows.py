@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, exists, insert, or_, select, update
 
 from headstart_server.database.tables import jobs, webhooks
 from headstart_server.jobs.webhook import Webhook, WebhookState
@@ -125,5 +125,4 @@ def _ready(now: float) -> ColumnElement[bool]:
 
 def is_pending() -> ColumnElement[bool]:
     """The condition that a row of `jobs` has a POST that is not done with."""
-    query = select(func.count()).select_from(webhooks)
-    return query.where(webhooks.c.job_id == jobs.c.job_id, webhooks.c.state == _PENDING).scalar_subquery() > 0
+    return exists().where(webhooks.c.job_id == jobs.c.job_id, webhooks.c.state == _PENDING)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, insert, select, update
 
 from headstart_server.database.tables import alias_shares, aliases, versions
 from headstart_server.errors import QuotaExceeded
@@ -19,14 +19,13 @@ _COUNTS = and_(
 )
 
 
-def check_count(connection: Connection, model: str) -> None:
-    """Check that a model may have one more alias.
+def check_count(model: str, count: int) -> None:
+    """Check that a model that has so many aliases may have one more.
 
     Raises:
         QuotaExceeded: it may not.
     """
-    query = select(func.count()).select_from(aliases).where(aliases.c.model == model)
-    if int(connection.execute(query).scalar_one()) >= MAX_ALIASES:
+    if count >= MAX_ALIASES:
         raise QuotaExceeded(
             f"Expected at most {MAX_ALIASES} aliases of model '{model}'. Received: one more. Remove one.",
             metadata={"subject": f"aliases of model {model}", "limit": str(MAX_ALIASES)},
@@ -116,6 +115,11 @@ def has_share() -> ColumnElement[bool]:
 def drop_version(connection: Connection, model: str, number: int, now: float) -> None:
     """Remove the aliases that name a version, and the shares that it has of others."""
     connection.execute(delete(aliases).where(aliases.c.model == model, aliases.c.number == number))
+    shared = select(alias_shares.c.alias).where(
+        alias_shares.c.model == model, alias_shares.c.number == number
+    )
+    if connection.execute(shared.limit(1)).first() is None:
+        return
     for alias in aliases_of(connection, model):
         others = [each for each in alias.shares if each.number != number]
         if len(others) < len(alias.shares):

@@ -486,7 +486,8 @@ class Registry:
         with self._database.write() as connection:
             rows.touch(connection, [model])
             rows.require_model(connection, model)
-            current = {found.name: found for found in alias_rows.aliases_of(connection, model)}.get(alias)
+            there = {found.name: found for found in alias_rows.aliases_of(connection, model)}
+            current = there.get(alias)
             if etag and (current is None or current.etag != etag):
                 raise EtagMismatch(
                     f"Alias '{alias}' of model '{model}' was changed meanwhile. Expected etag {etag!r}. "
@@ -504,7 +505,7 @@ class Registry:
                 for each in (number, *(share.number for share in shares)):
                     rows.artifact_of(connection, model, each)
                 if current is None:
-                    alias_rows.check_count(connection, model)
+                    alias_rows.check_count(model, len(there))
                 now = self._database.now(connection)
                 moved = alias_rows.move_alias(connection, model, alias, number, now=now, shares=shares)
         self.refresh(model)

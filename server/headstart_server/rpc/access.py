@@ -27,6 +27,7 @@ from headstart_server.models.rows import no_model
 from headstart_server.models.shares import MAX_SHARES
 from headstart_server.rpc.caller import set_caller
 from headstart_server.rpc.calls import Context
+from headstart_server.rpc.handlers import behaviour_of, changed
 from headstart_server.rpc.model_names import model_names, rename_models
 from headstart_server.rpc.rules import RULES, Rule, Subject
 from headstart_server.rpc.status import CODES
@@ -90,25 +91,17 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
     def _wrap(
         self, handler: grpc.RpcMethodHandler[Any, Any], method: str, rule: Rule | None
     ) -> grpc.RpcMethodHandler[Any, Any]:
-        codecs: Any = {"response_serializer": handler.response_serializer}
-        parse: Any = handler.request_deserializer
+        inner = behaviour_of(handler)
         # Messages of a stream are read when the method asks for them; a single one is read here, once it is
         # known who sent it.
-        codecs["request_deserializer"] = parse if handler.request_streaming else _unread
-        one = partial(_one, parse)
-        begin = partial(_Call, self, method, rule)
-        if handler.request_streaming and handler.response_streaming:
-            return grpc.stream_stream_rpc_method_handler(
-                _streaming(begin, handler.stream_stream, _each), **codecs
-            )
-        if handler.request_streaming:
-            return grpc.stream_unary_rpc_method_handler(_unary(begin, handler.stream_unary, _each), **codecs)
-        if handler.response_streaming:
-            inner: Any = handler.unary_stream
-            if not isasyncgenfunction(inner):
+        admit: Any = _each
+        parse: Any = handler.request_deserializer
+        if not handler.request_streaming:
+            admit, parse = partial(_one, parse), _unread
+            if handler.response_streaming and not isasyncgenfunction(inner):
                 raise TypeError(f"Expected an asynchronous generator for {method}. Received: {inner!r}.")
-            return grpc.unary_stream_rpc_method_handler(_streaming(begin, inner, one), **codecs)
-        return grpc.unary_unary_rpc_method_handler(_unary(begin, handler.unary_unary, one), **codecs)
+        wrap = _streaming if handler.response_streaming else _unary
+        return changed(handler, behaviour=wrap(partial(_Call, self, method, rule), inner, admit), parse=parse)
 
     async def identify(self, context: Context) -> Caller:
         """Who makes a call.

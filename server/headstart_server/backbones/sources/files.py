@@ -8,7 +8,7 @@ from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from headstart_server.backbones.aside import file_aside, remove_abandoned
+from headstart_server.backbones.aside import file_aside
 from headstart_server.backbones.declaration import Declaration
 from headstart_server.backbones.sources.source import SourceError
 from headstart_server.backbones.torch_checkpoint import file_digest
@@ -70,7 +70,6 @@ def _downloaded(url: str, digest: str | None, cache: Path) -> Path:
     path = cache / "downloads" / f"{digest}-{_name_at(url)}"
     if path.is_file():
         return path
-    remove_abandoned(path.parent)
     with file_aside(path) as aside:
         _download(url, aside)
         received = file_digest(aside)

@@ -10,7 +10,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from headstart_server.backbones.aside import made_aside, remove_abandoned
+from headstart_server.backbones.aside import made_aside
 from headstart_server.backbones.backbone import Modality
 from headstart_server.backbones.keras_import import load_keras
 from headstart_server.backbones.sources.files import files_digest
@@ -155,7 +155,6 @@ def folder_of_handle(handle: str, cache: Path) -> Path:
     folder = cache / "hubs" / f"{name}-{hashlib.sha256(handle.encode()).hexdigest()[:12]}"
     if folder.is_dir():
         return folder
-    remove_abandoned(folder.parent)
     with made_aside(folder) as aside:
         _download(handle, aside)
     return folder

@@ -300,9 +300,7 @@ class OpenInferenceService:
 
     def _index(self, only_ready: bool, among: Scope | None) -> pb.RepositoryIndexResponse:
         response = pb.RepositoryIndexResponse()
-        for version in self._registry.all_versions():
-            if among is not None and not among.covers(version.model):
-                continue
+        for version in self._registry.all_versions(scope=among):
             reason = reason_unready(self._engine, version)
             if only_ready and reason:
                 continue

@@ -252,9 +252,7 @@ class _Request:
     async def _asked(
         self, rule: Rule, message: Message, details: CallDetails, context: HttpContext
     ) -> Answer | None:
-        handler = await self._gateway.methods.find(details)
-        # Interceptors may have taken the parsing of the message over.
-        request = message if handler.request_deserializer else message.SerializeToString()
+        handler, request = await self._ready(message, details)
         return await _answer_of(rule, await handler.unary_unary(request, context))
 
     async def _upload(self, asked: Asked, details: CallDetails, context: HttpContext) -> Answer | None:
@@ -344,13 +342,18 @@ class _Request:
         self, message: Message, details: CallDetails, context: HttpContext
     ) -> AsyncIterator[Any]:
         """The answers of a call that streams them."""
-        handler = await self._gateway.methods.find(details)
-        request = message if handler.request_deserializer else message.SerializeToString()
+        handler, request = await self._ready(message, details)
         if not handler.response_streaming:
             # An interceptor's own, that refuses the call.
             await handler.unary_unary(request, context)
         answers: AsyncIterator[Any] = handler.unary_stream(request, context)
         return answers
+
+    async def _ready(self, message: Message, details: CallDetails) -> tuple[Any, Any]:
+        """The handler of a call with one message, and what it takes for that."""
+        handler = await self._gateway.methods.find(details)
+        # Interceptors may have taken the parsing of the message over.
+        return handler, message if handler.request_deserializer else message.SerializeToString()
 
     async def _begin_events(self) -> None:
         self._begun = True

@@ -47,6 +47,7 @@ class Methods:
 
     def __init__(self, interceptors: Sequence[grpc.aio.ServerInterceptor]) -> None:
         self._interceptors = tuple(interceptors)
+        self._doors = [each for each in interceptors if isinstance(each, Door)]
         self._handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
@@ -66,8 +67,7 @@ class Methods:
 
     async def knows(self, details: CallDetails, context: Any) -> bool:
         """Whether a caller will not be turned away, whatever the request: else nothing of it need be read."""
-        doors = [each for each in self._interceptors if isinstance(each, Door)]
-        return all([await door.knows(details.method, context) for door in doors])
+        return all([await door.knows(details.method, context) for door in self._doors])
 
     async def find(self, details: CallDetails) -> Any:
         """The handler of a call, wrapped by each interceptor, the first outermost.
