@@ -8,6 +8,7 @@ and when its stdin does: a server that is gone needs no backbone.
 import json
 import os
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -47,14 +48,18 @@ def main(text: str, cache: str, folder: str, nice: str) -> None:
 
 
 def _convert(network: Network, path: Path) -> None:
-    """Write a network to an ``.xml`` file, with its weights in a ``.bin`` beside it."""
+    """Write a network to an ``.xml`` file and its weights to a ``.bin`` file next to it."""
     if network.model is None:
         return
     openvino = load_openvino()
     if isinstance(network.model, openvino.Model):
         openvino.save_model(network.model, path, compress_to_fp16=False)
-    else:
-        network.model.export(str(path), format="openvino", verbose=False)
+        return
+    # Keras' own export to OpenVINO imports SciPy and fails on Python 3.13. A SavedModel on disk avoids both,
+    # and converts to the same graph.
+    with tempfile.TemporaryDirectory() as folder:
+        network.model.export(folder, format="tf_saved_model", verbose=False)
+        openvino.save_model(openvino.convert_model(folder), path, compress_to_fp16=False)
 
 
 def _refuse(error: Exception, told: IO[str]) -> None:
