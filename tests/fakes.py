@@ -404,7 +404,7 @@ class Desk:
         self.ledger = self.restarted()
         self._ids = count(1)
 
-    def restarted(self, backbones: Collection[str] | None = None) -> Ledger:
+    def restarted(self, backbones: Collection[str] | None = None, *, trains_networks: bool = True) -> Ledger:
         """The ledger of another process on the same database."""
         return Ledger(
             self.shelf.database,
@@ -415,6 +415,7 @@ class Desk:
             slots=self.slots,
             lease_seconds=LEASE.seconds,
             backbones=backbones,
+            trains_networks=trains_networks,
             tenant_limits=self.tenant_limits,
         )
 

@@ -30,6 +30,7 @@ from headstart_server.backbones.backbone import Backbone
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.cores import available_cores
 from headstart_server.backbones.declaration import Declaration, declared
+from headstart_server.backbones.installed import has_keras
 from headstart_server.backbones.keras_matrices import KerasMatrices
 from headstart_server.backbones.runtimes import (
     Precision,
@@ -197,6 +198,7 @@ class App:
             on_taken_over=self.telemetry.job_taken_over,
             webhook=config.webhook,
             backbones=names,
+            trains_networks=names is None or has_keras(),
             tenant_limits=tenant_limits(config, self._authenticator),
         )
         lease = Lease(seconds=config.lease_seconds, beat=config.beat_seconds)

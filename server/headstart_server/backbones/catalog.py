@@ -13,6 +13,7 @@ from headstart_server.backbones.card import Card, card_of
 from headstart_server.backbones.declaration import Declaration, distinct
 from headstart_server.backbones.export_process import export_in_process
 from headstart_server.backbones.export_request import ExportForm, ExportRequest
+from headstart_server.backbones.installed import keras_missing
 from headstart_server.backbones.keras_import import computing_in
 from headstart_server.backbones.keras_runtime import KerasRuntime
 from headstart_server.backbones.keras_training import train
@@ -25,12 +26,18 @@ from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeS
 from headstart_server.backbones.sources.efficientnet_lite import BUILT_IN
 from headstart_server.backbones.sources.registry import source_of
 from headstart_server.backbones.sources.sentence_bert import MINILM
-from headstart_server.backbones.sources.source import check_pin
+from headstart_server.backbones.sources.source import SourceError, check_pin
 from headstart_server.backbones.tail import TailMismatch
 from headstart_server.backbones.tail_training import TailEpoch, TailRequest, TailResult
 from headstart_server.backbones.training_process import train_in_process
 from headstart_server.backbones.vectors import FAMILY, IdentityRuntime, size_of
-from headstart_server.errors import BackboneNotFound, BackboneUnavailable, HeadstartError, InvalidField
+from headstart_server.errors import (
+    BackboneNotFound,
+    BackboneUnavailable,
+    ExportUnavailable,
+    HeadstartError,
+    InvalidField,
+)
 
 #: What a request that names no backbone gets for pictures, unless a server says otherwise.
 DEFAULT = "efficientnet-lite0"
@@ -155,6 +162,7 @@ class Catalog:
         Raises:
             BackboneNotFound: none is named so, or a package that ships it is not installed.
             BackboneUnavailable: it is not to be had from its source, or is not what was declared.
+            ExportUnavailable: the form needs Keras, which is not installed here.
             HeadstartError: as `export_in_process`.
         """
         declaration = self._declaration(name)
@@ -170,6 +178,8 @@ class Catalog:
                 field="form",
                 metadata={"backbone": name},
             )
+        elif lacking := keras_missing(f"An export as {request.form}"):
+            raise ExportUnavailable(lacking, metadata={"form": request.form})
         else:
             with _unavailable(declaration):
                 source.fetch(declaration, self._runtimes.cache)
@@ -233,6 +243,13 @@ class Catalog:
             if ready is not None:
                 return self._known(declaration, ready), folder
         folder = folder_of(declaration, fingerprint, cache, RuntimeKind.OPENVINO)
+        ready = prepared_in(folder)
+        if ready is not None:
+            return self._known(declaration, ready), folder
+        if source_of(declaration).in_keras and (lacking := keras_missing("Its conversion from Keras")):
+            raise SourceError(
+                f"{lacking} Or convert it elsewhere, and name the folder: --prepared-backbones."
+            )
         card = prepare_into(folder, declaration, cache, preparations=self._preparations, aside=aside)
         return self._known(declaration, card), folder
 

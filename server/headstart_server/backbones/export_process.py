@@ -116,8 +116,8 @@ def _refusal(said: dict[str, str], request: ExportRequest) -> HeadstartError:
             return ArtifactDamaged(f"The version's tail does not fit its backbone. {message}")
         case Refusal.NOT_INSTALLED:
             return ExportUnavailable(
-                f"Expected the packages that an export as {form} needs. Received: no {message}. Install "
-                "'headstart[server,export]' where the server runs.",
+                f"An export as {form} needs the package {message}. Install 'headstart[export]' where the "
+                "server runs.",
                 metadata={"form": form},
             )
         case Refusal.FORM:

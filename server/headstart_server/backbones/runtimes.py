@@ -31,7 +31,8 @@ class RuntimeSettings:
     """How networks are executed.
 
     Attributes:
-        kind: the runtime; None chooses OpenVINO where it is installed and there is no GPU, else Keras.
+        kind: the runtime; None chooses Keras where it is installed and there is a GPU or no OpenVINO, else
+            OpenVINO.
         precision: what it computes in; None chooses bfloat16 where the device multiplies it, else float32.
             Keras on a CPU chooses float32.
         streams: batches that run at once; 0 takes one for each core, with Keras one, on a GPU three.
@@ -50,8 +51,9 @@ class RuntimeSettings:
         """These settings with every choice made for this machine."""
         kind = self.kind
         if kind is None:
-            installed = importlib.util.find_spec("openvino") is not None
-            kind = RuntimeKind.OPENVINO if installed and not has_gpu() else RuntimeKind.KERAS
+            has_keras, has_openvino = map(importlib.util.find_spec, ("keras", "openvino"))
+            prefers_keras = has_keras and (has_gpu() or not has_openvino)
+            kind = RuntimeKind.KERAS if prefers_keras else RuntimeKind.OPENVINO
         keras, gpu = kind is RuntimeKind.KERAS, has_gpu()
         precision = self.precision
         if precision is None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from math import prod
 
 from headstart_server.backbones.backbone import BackboneInfo
+from headstart_server.backbones.installed import keras_missing
 from headstart_server.backbones.memory import available_bytes
 from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.modality import takes
@@ -111,6 +112,16 @@ class Candidates:
             return ordered
         step = (len(ordered) - 1) / (SHORT_LIST - 1)
         return [ordered[round(place * step)] for place in range(SHORT_LIST)]
+
+
+def check_trainable_here(recipe: Recipe) -> None:
+    """Check that the packages that a recipe needs are installed.
+
+    Raises:
+        InvalidField: they are missing.
+    """
+    if isinstance(recipe, Partial) and (lacking := keras_missing("The recipe 'partial'")):
+        raise InvalidField(lacking, field="spec.recipe.partial")
 
 
 def check_recipe(info: BackboneInfo, recipe: Recipe) -> None:

@@ -51,6 +51,7 @@ class Claimant:
         may_take_over: whether jobs of silent owners may be taken.
         backbones: names of those that this process has beside features of any size; jobs that name others are
             left to other processes. None takes all jobs.
+        trains_networks: whether this process can run the recipe `partial`; if not, others run its jobs.
     """
 
     owner: str
@@ -59,6 +60,7 @@ class Claimant:
     held: Collection[str]
     may_take_over: bool
     backbones: Collection[str] | None = None
+    trains_networks: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -149,7 +151,7 @@ def _candidates(connection: Connection, claimant: Claimant, now: float, query: S
         query.where(
             jobs.c.kind.in_((FINE_TUNE, CHOOSING)),
             or_(dead, _waiting(connection, claimant.limits)),
-            _runnable(claimant.backbones),
+            _runnable(claimant),
         )
         .order_by(
             case((jobs.c.state == _RUNNING, 0), else_=1),
@@ -161,12 +163,16 @@ def _candidates(connection: Connection, claimant: Claimant, now: float, query: S
     )
 
 
-def _runnable(backbones: Collection[str] | None) -> ColumnElement[bool]:
-    """The condition that a job's backbone is known; one that is to end needs none."""
-    if backbones is None:
-        return true()
-    name = jobs.c.payload["spec"]["backbone"].as_string()
-    return or_(name.in_([*backbones, AUTO]), name.startswith(FAMILY, autoescape=True), jobs.c.cancel != 0)
+def _runnable(claimant: Claimant) -> ColumnElement[bool]:
+    """The condition that the claimant has what a job needs; a job that is to be cancelled needs nothing."""
+    able: list[ColumnElement[bool]] = [true()]
+    spec = jobs.c.payload["spec"]
+    if claimant.backbones is not None:
+        name = spec["backbone"].as_string()
+        able.append(or_(name.in_([*claimant.backbones, AUTO]), name.startswith(FAMILY, autoescape=True)))
+    if not claimant.trains_networks:
+        able.append(spec["recipe"]["partial"]["blocks"].as_string().is_(None))
+    return or_(and_(*able), jobs.c.cancel != 0)
 
 
 def _waiting(connection: Connection, limits: QueueLimits) -> ColumnElement[bool]:

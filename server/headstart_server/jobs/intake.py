@@ -28,7 +28,7 @@ from headstart_server.errors import (
 )
 from headstart_server.jobs.activations import check_room
 from headstart_server.jobs.answering import MAX_LISTED_FAULTS
-from headstart_server.jobs.candidates import Candidates, can, check_recipe
+from headstart_server.jobs.candidates import Candidates, can, check_recipe, check_trainable_here
 from headstart_server.jobs.datasets import DatasetStore, DatasetWriter
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.ledger import Ledger, Submission
@@ -506,6 +506,8 @@ class Intake:
         if spec.dataset_uri is not None and not repeated:
             self.data.check(spec.dataset_uri, tenant)
         candidates = info = None
+        if not repeated:
+            check_trainable_here(spec.recipe)
         if repeated:
             # Its job is told, whatever has become of the backbone.
             pass

@@ -64,6 +64,7 @@ class Ledger:
         on_taken_over: called for each job that is claimed from another process.
         webhook: URL that is told of the ends of jobs that name none; None for none.
         backbones: names of those whose jobs this process claims, as in `Claimant`; None for all.
+        trains_networks: whether this process claims jobs with the recipe `partial`.
         tenant_limits: gives how much a tenant may store; None for any amount.
     """
 
@@ -80,6 +81,7 @@ class Ledger:
         on_taken_over: Callable[[], None] = lambda: None,
         webhook: str | None = None,
         backbones: Collection[str] | None = None,
+        trains_networks: bool = True,
         tenant_limits: Callable[[str], TenantLimits] | None = None,
     ) -> None:
         self._tenant_limits = tenant_limits or (lambda _: TenantLimits())
@@ -93,6 +95,7 @@ class Ledger:
         self._on_taken_over = on_taken_over
         self._webhook = webhook
         self._backbones = backbones
+        self._trains_networks = trains_networks
         self.forecast = Forecast(database, slots=slots, most=self._limits.running)
 
     # Accepting
@@ -233,6 +236,7 @@ class Ledger:
             held=held,
             may_take_over=may_take_over,
             backbones=self._backbones,
+            trains_networks=self._trains_networks,
         )
         with self._database.read() as connection:
             if not claiming.is_any(connection, claimant, self._database.now(connection)):

@@ -97,7 +97,7 @@ def test_it_is_told_what_to_export_and_leaves_no_request_behind(tmp_path: Path) 
         ("form", InvalidField, r"Received: onnx\. because"),
         ("other_backbone", BackboneMismatch, "Received: digest because"),
         ("damaged", ArtifactDamaged, "does not fit its backbone"),
-        ("not_installed", ExportUnavailable, "Received: no because"),
+        ("not_installed", ExportUnavailable, "needs the package because"),
     ],
 )
 def test_a_refusal_is_an_error_of_its_kind(

@@ -1,5 +1,6 @@
 """Uploads: accepted whole, refused by name, or gone without a trace."""
 
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
@@ -311,6 +312,14 @@ class LedgerWithoutNul(Ledger):
     def replayed(self, request_id: str, request_hash: str | None = None, tenant: str = "") -> Job | None:
         assert "\0" not in request_id
         return super().replayed(request_id, request_hash, tenant)
+
+
+def test_a_recipe_whose_packages_are_missing_is_refused_before_the_examples_are_sent(
+    counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(InvalidField, match="full image"):
+        counter.open(recipe=Partial())
 
 
 def test_a_request_id_with_nul_is_refused_before_it_is_looked_for(

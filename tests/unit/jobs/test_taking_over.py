@@ -11,6 +11,7 @@ from headstart_server.errors import JobQueueFull
 from headstart_server.jobs.job import Findings, Job, JobError, JobState
 from headstart_server.jobs.ledger import MAX_CRASHES, JobLostError
 from headstart_server.jobs.limits import QueueLimits
+from headstart_server.learning.recipe import Partial
 from postgres import on_both_databases
 
 pytestmark = on_both_databases
@@ -278,6 +279,16 @@ def test_a_replica_leaves_jobs_to_those_that_know_their_backbones(desk: Desk, cl
         pass
     assert desk.ledger.get("a").state is JobState.CANCELLED
     assert desk.ledger.get("d").state is JobState.QUEUED
+
+
+def test_a_replica_without_keras_leaves_jobs_that_train_networks_to_others(desk: Desk) -> None:
+    desk.submit("a", recipe=Partial())
+    desk.submit("b")
+    slim = desk.restarted(trains_networks=False)
+    claimed = [slim.claim() for _ in range(2)]
+    assert [job and job.job_id for job in claimed] == ["b", None]
+    desk.ledger.cancel("a")
+    assert desk.ledger.get("a").state is JobState.CANCELLED
 
 
 def test_a_server_that_is_alone_claims_every_job(desk: Desk) -> None:
