@@ -90,7 +90,7 @@ class Catalog:
 
         Raises:
             BackboneNotFound: none is named so, or a package that ships it is not installed.
-            BackboneUnavailable: it is not to be had from its source, or is not what was declared.
+            BackboneUnavailable: it is unavailable from its source, or is not what was declared.
         """
         declaration = self._declaration(name)
         with _unavailable(declaration):
@@ -108,7 +108,7 @@ class Catalog:
 
         Raises:
             BackboneNotFound: none is named so, or a package that ships it is not installed.
-            BackboneUnavailable: it is not to be had from its source, or is not what was declared.
+            BackboneUnavailable: it is unavailable from its source, or is not what was declared.
             GoldenMismatch: it gives other features than it should.
         """
         declaration = self._declaration(name)
@@ -132,7 +132,7 @@ class Catalog:
 
         Raises:
             BackboneNotFound: none is named so, or a package that ships it is not installed.
-            SourceError: it is not to be had from its source.
+            SourceError: it is unavailable from its source.
             CheckpointError: its weights are damaged.
         """
         declaration = self._declaration(name)
@@ -144,7 +144,7 @@ class Catalog:
 
         Raises:
             BackboneNotFound: none is named so, or a package that ships it is not installed.
-            BackboneUnavailable: it is not to be had from its source, or is not what was declared.
+            BackboneUnavailable: it is unavailable from its source, or is not what was declared.
         """
         declaration = self._declaration(name)
         with _unavailable(declaration):
@@ -161,7 +161,7 @@ class Catalog:
 
         Raises:
             BackboneNotFound: none is named so, or a package that ships it is not installed.
-            BackboneUnavailable: it is not to be had from its source, or is not what was declared.
+            BackboneUnavailable: it is unavailable from its source, or is not what was declared.
             ExportUnavailable: the form needs Keras, which is not installed here.
             HeadstartError: as `export_in_process`.
         """
@@ -246,9 +246,9 @@ class Catalog:
         ready = prepared_in(folder)
         if ready is not None:
             return self._known(declaration, ready), folder
-        if source_of(declaration).in_keras and (lacking := keras_missing("Its conversion from Keras")):
+        if source_of(declaration).in_keras and (lacking := keras_missing("Converting it from Keras")):
             raise SourceError(
-                f"{lacking} Or convert it elsewhere, and name the folder: --prepared-backbones."
+                f"{lacking} Or convert it elsewhere, and give its folder as --prepared-backbones."
             )
         card = prepare_into(folder, declaration, cache, preparations=self._preparations, aside=aside)
         return self._known(declaration, card), folder
@@ -308,7 +308,7 @@ def _unavailable(declaration: Declaration) -> Iterator[None]:
     except (ValueError, OSError, RuntimeError) as error:
         # Of sources and damaged weights, of disks and rights, and of what OpenVINO or Keras runs.
         raise BackboneUnavailable(
-            f"Backbone '{declaration.name}' is not to be had: {error}",
+            f"Backbone '{declaration.name}' is unavailable: {error}",
             metadata={"backbone": declaration.name},
         ) from error
 

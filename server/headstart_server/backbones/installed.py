@@ -21,8 +21,8 @@ def keras_missing(purpose: str) -> str | None:
     if not missing:
         return None
     return (
-        f"{purpose} needs the packages {' and '.join(_KERAS)}, and this server runs without "
-        f"{' and '.join(missing)}. Use the full image, or install 'headstart[server]' where the server runs."
+        f"{purpose} needs {' and '.join(missing)}, which this installation lacks. Use the full image, or "
+        "install 'headstart[server]' where the server runs."
     )
 
 

@@ -62,7 +62,7 @@ def test_whatever_is_wrong_is_told_in_words(
     settings = RuntimeSettings(kind=RuntimeKind.OPENVINO, cache=tmp_path)
     catalog = Catalog([Declaration(name="own", source="broken:1")], runtimes=settings)
     with pytest.raises(
-        BackboneUnavailable, match=r"Backbone 'own' is not to be had: .*Expected better"
+        BackboneUnavailable, match=r"Backbone 'own' is unavailable: .*Expected better"
     ) as caught:
         getattr(catalog, ask)("own")
     assert caught.value.metadata == {"backbone": "own"}
@@ -102,5 +102,5 @@ def test_the_command_tells_what_is_wrong_with_one_and_goes_on_with_the_next(tmp_
     done = CliRunner().invoke(command, ["prepare", "own", "features:7", *flags])
     assert done.exit_code == 1
     assert isinstance(done.exception, SystemExit)
-    assert "own: Backbone 'own' is not to be had: " in done.output
+    assert "own: Backbone 'own' is unavailable: " in done.output
     assert "features:7: identity float32, checked" in done.output

@@ -30,8 +30,8 @@ def test_the_missing_package_and_the_remedy_are_named(monkeypatch: pytest.Monkey
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     assert not has_keras()
     assert keras_missing("An export as keras") == (
-        "An export as keras needs the packages keras and tensorflow, and this server runs without "
-        "tensorflow. Use the full image, or install 'headstart[server]' where the server runs."
+        "An export as keras needs tensorflow, which this installation lacks. Use the full image, or install "
+        "'headstart[server]' where the server runs."
     )
 
 

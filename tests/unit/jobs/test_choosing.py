@@ -441,7 +441,7 @@ def refuse(bench: Workbench, name: str) -> None:
 
     def fail(loaded: str) -> None:
         if loaded == name:
-            raise BackboneUnavailable(f"Backbone '{name}' is not to be had: it is lost.")
+            raise BackboneUnavailable(f"Backbone '{name}' is unavailable: it is lost.")
 
     bench.source.unprepared.add(name)
     bench.source.before_load = fail
@@ -453,7 +453,7 @@ def test_a_candidate_that_is_not_to_be_had_is_told_and_the_others_are_tried(benc
     found = outcomes(choice_of(version))
     assert (version.manifest.backbone, found["good"]) == ("large", CandidateOutcome.FAILED)
     told = {each.backbone: each.message for each in choice_of(version).candidates}
-    assert told["good"] == "Backbone 'good' is not to be had: it is lost."
+    assert told["good"] == "Backbone 'good' is unavailable: it is lost."
 
 
 def test_a_candidate_that_was_being_prepared_when_the_server_stops_is_not_to_blame(bench: Workbench) -> None:

@@ -85,7 +85,7 @@ def test_a_baseline_whose_backbone_is_gone_is_compared_on_what_it_was_trained_on
 
     def refuse(name: str) -> None:
         if name == "other":
-            raise error("Backbone 'other' is not to be had.")
+            raise error("Backbone 'other' is unavailable.")
 
     restarted.source.before_load = refuse
     promotion = promotion_of(gated(restarted, pets(12)))

@@ -237,7 +237,7 @@ def test_a_version_whose_backbone_is_gone_is_fitted_anew(
 
     def refuse(name: str) -> None:
         if name == "poor":
-            raise BackboneUnavailable("Backbone 'poor' is not to be had.")
+            raise BackboneUnavailable("Backbone 'poor' is unavailable.")
 
     restarted.source.unprepared.add("poor")
     restarted.source.before_load = refuse

@@ -375,14 +375,14 @@ async def test_a_version_whose_backbone_cannot_be_had_is_told_with_what_helps(st
     stall.shelf.publish(backbone="other")
 
     def refuse(name: str) -> None:
-        raise BackboneUnavailable("Backbone 'other' is not to be had: its file is lost.")
+        raise BackboneUnavailable("Backbone 'other' is unavailable: its file is lost.")
 
     stall.source.before_load = refuse
     with pytest.raises(BackboneUnavailable):
         stall.engine.load("other")
     error = await refusal(stall, BackboneUnavailable, [b"a"])
     assert error.message == (
-        "Version 1 of model 'pets' needs its backbone: Backbone 'other' is not to be had: its file is lost. "
+        "Version 1 of model 'pets' needs its backbone: Backbone 'other' is unavailable: its file is lost. "
         "Mend that, or rebase the version on another backbone."
     )
 
