@@ -23,6 +23,7 @@ from cryptography import x509
 from certificates import identity
 from headstart_server.access.tokens import token_hash
 from headstart_server.backbones.runtimes import default_cache
+from headstart_server.config import Config
 from headstart_server.rpc.http.rules import RULES
 from integration.server.calls import digit
 from server_process import ServerProcess
@@ -104,7 +105,19 @@ def test_the_component_opens_the_port_of_the_setting_everywhere(
     for document in manifests.documents:
         validate(document)
     settings = manifests.settings({"HEADSTART_DATABASE": ""})
-    assert (settings["HEADSTART_HTTP_HOST"], settings["HEADSTART_HTTP_PORT"]) == ("0.0.0.0", "8080")
+    tls = {name: settings.get(f"HEADSTART_{name.upper()}") for name in ("tls_cert", "tls_key")}
+    assert tls == (
+        {"tls_cert": "/tls/tls.crt", "tls_key": "/tls/tls.key"}
+        if overlay == "production"
+        else dict.fromkeys(tls)
+    )
+    config = Config(
+        http_host=settings["HEADSTART_HTTP_HOST"],
+        http_port=int(settings["HEADSTART_HTTP_PORT"]),
+        plaintext=settings["HEADSTART_PLAINTEXT"] == "true",
+        **{name: Path(path) for name, path in tls.items() if path},
+    )
+    assert (config.exposed_hosts, config.http_port) == ({"--http-host": "0.0.0.0"}, 8080)
     assert manifests.ports == {"grpc": 8765, "metrics": 9090, "http": 8080}
     services = manifests.of("Service")
     assert len(services) == (2 if overlay == "production" else 1)
