@@ -3,7 +3,6 @@
 import io
 import itertools
 import json
-import os
 import re
 import socket
 import ssl
@@ -13,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from pathlib import Path
+from secrets import randbelow
 from typing import Any
 
 import psutil
@@ -32,8 +32,6 @@ from unit.packaging.manifests import Document, copied, validate, with_http
 OVERLAYS = ["cpu", "gpu", "cluster", "production"]
 TOKEN = "a token of the test"
 Build = Callable[[Path], list[Document]]
-
-_numbers = itertools.count(os.getpid())
 
 
 class Manifests:
@@ -60,7 +58,7 @@ class Manifests:
         return {port["name"]: port["containerPort"] for port in self.container["ports"]}
 
     def settings(self, secrets: dict[str, str]) -> dict[str, str]:
-        """The environment that the pod adds to that of the image."""
+        """Return the variables that the pod adds to the image's."""
         maps = {each["metadata"]["name"]: each["data"] for each in self.of("ConfigMap")}
         found = {}
         for source in self.container["envFrom"]:
@@ -154,7 +152,7 @@ def test_callers_reach_http_as_they_reach_grpc_and_scrapers_do_not(build: Callab
 
 
 def passes(match: Document, path: str) -> bool:
-    """Whether a gateway passes a path on, by the rules of HTTPRoute."""
+    """Return whether an HTTPRoute with this match passes a path on."""
     kind, value = match["path"]["type"], match["path"]["value"]
     return path == value or (kind == "PathPrefix" and path.startswith(f"{value}/"))
 
@@ -168,7 +166,7 @@ def test_the_route_passes_on_every_path_of_the_contract_and_no_other(build: Call
     assert paths - passed == {"/v1/health"}
     for path in ("/", "/openapi.json", "/v2", "/v1"):
         assert not any(passes(match, path) for match in rule["matches"])
-    # Events and exports take as long as they take.
+    # Events and exports may take minutes.
     assert rule["timeouts"] == {"request": "0s"}
     # A listener accepts only one kind of route for a host.
     hosts = [set(manifests.spec(kind)["hostnames"]) for kind in ("HTTPRoute", "GRPCRoute")]
@@ -191,9 +189,8 @@ def test_the_gateway_reaches_the_route_s_service_with_tls(build: Callable[..., M
 
 @pytest.fixture
 def host() -> str:
-    """A loopback address whose ports no other test uses: those of a pod cannot be chosen."""
-    number = next(_numbers)
-    host = f"127.{64 + number % 128}.{number // 128 % 256}.{1 + number // 32768 % 254}"
+    """Return a loopback address with free ports, because the ports of a pod are fixed."""
+    host = f"127.{64 + randbelow(128)}.{randbelow(256)}.{1 + randbelow(254)}"
     for port in (8080, 8765, 9090):
         with socket.socket() as trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -206,7 +203,7 @@ def host() -> str:
 
 
 def settings_here(manifests: Manifests, image: dict[str, str], folder: Path, host: str) -> dict[str, str]:
-    """The environment of the pod, with its addresses and paths replaced by those of the test."""
+    """Return the environment of the pod, with addresses and paths of this machine."""
     settings = image | manifests.settings({"HEADSTART_DATABASE": f"sqlite:///{folder}/jobs.sqlite3"})
     paths = {
         "/var/lib/headstart": folder / "data",
@@ -227,7 +224,7 @@ def settings_here(manifests: Manifests, image: dict[str, str], folder: Path, hos
 
 
 def mount_secrets(manifests: Manifests, folder: Path, host: str) -> ssl.SSLContext:
-    """Write what the volumes of the pod hold; returns what trusts its certificate."""
+    """Write the files of the pod's volumes; return a context that trusts its certificate."""
     authority = identity("authority")
     shown = identity("server", authority, x509.DNSName("headstart"), x509.IPAddress(ip_address(host)))
     grants = 'grants = [{ rights = ["predict", "train"], models = ["*"] }]'
@@ -250,7 +247,7 @@ def mount_secrets(manifests: Manifests, folder: Path, host: str) -> ssl.SSLConte
 
 @contextmanager
 def pod(settings: dict[str, str], manifests: Manifests) -> Iterator[ServerProcess]:
-    """A server that runs as the container says, and listens."""
+    """Run a server with the arguments of the container until the end of the block."""
     server = ServerProcess(Path(settings["HEADSTART_DATA"]), *manifests.container["args"], settings=settings)
     try:
         server.event("listening")
@@ -260,7 +257,7 @@ def pod(settings: dict[str, str], manifests: Manifests) -> Iterator[ServerProces
 
 
 def listening(server: ServerProcess, host: str) -> set[int]:
-    """The ports that it listens on; gRPC has the address mapped to IPv6."""
+    """Return the ports that it listens on; gRPC has the address mapped to IPv6."""
     connections = psutil.Process(server.pid).net_connections("tcp")
     assert {each.laddr.ip.removeprefix("::ffff:") for each in connections if each.status == "LISTEN"} == {
         host
@@ -278,7 +275,7 @@ def zipped() -> bytes:
 
 @pytest.fixture(scope="session")
 def image(stages: dict[str, Any]) -> dict[str, str]:
-    """The settings of the image."""
+    """Return the settings of the image."""
     pairs = (pair.split("=", 1) for line in stages["cpu"].all("ENV") for pair in line.split())
     return {name: value for name, value in pairs if name.startswith("HEADSTART_")}
 
