@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -23,6 +23,7 @@ START_SECONDS = 90.0
 #: What "within a second" is on a machine that runs other tests beside; benchmarks measure what it is alone.
 SECOND = 6.0 if os.environ.get("CI") else 1.0
 HOST = "127.0.0.1"
+_COMMAND = (sys.executable, "-m", "headstart_server")
 
 
 class ServerProcess:
@@ -32,17 +33,20 @@ class ServerProcess:
         data: its data folder.
         flags: further flags.
         port: port of the gRPC services; 0 takes a free one.
+        settings: environment variables instead of our flags; `flags` are then all arguments.
     """
 
-    def __init__(self, data: Path, *flags: str, port: int = 0) -> None:
+    def __init__(
+        self, data: Path, *flags: str, port: int = 0, settings: Mapping[str, str] | None = None
+    ) -> None:
         self.data = data
         self._log = data.parent / f"{data.name}-{time.monotonic_ns()}.log"
         # A setting of whoever runs the tests must not reach the server.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("HEADSTART_")}
+        command = serve_command(data, *flags, port=port) if settings is None else [*_COMMAND, *flags]
+        environment |= settings or {}
         with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                serve_command(data, *flags, port=port), stdout=log, stderr=log, env=environment
-            )
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
 
     @property
     def pid(self) -> int:
@@ -149,7 +153,7 @@ def serve_command(data: Path, *flags: str, port: int = 0) -> list[str]:
         ["--port", str(port)] if "--metrics-port" in flags else ["--port", str(port), "--metrics-port", "0"]
     )
     fixed = ["--host", HOST, "--data", str(data), "--log-format", "json"]
-    return [sys.executable, "-m", "headstart_server", "serve", *fixed, *ports, *flags]
+    return [*_COMMAND, "serve", *fixed, *ports, *flags]
 
 
 @contextmanager

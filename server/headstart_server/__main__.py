@@ -150,7 +150,8 @@ def serve(
         str, _option("http_host", "Address to listen on for HTTP; 0.0.0.0 for all.", _CALLS)
     ] = Config.http_host,
     plaintext: Annotated[
-        bool, _switch("plaintext", "Allow a port without TLS on another host than the loopback.", _CALLS)
+        bool,
+        _switch("plaintext", "Allow --host and --http-host beyond this machine without TLS.", _CALLS),
     ] = Config.plaintext,
     metrics_port: Annotated[
         int | None,

@@ -39,7 +39,7 @@ from headstart_server.backbones.runtimes import (
     default_cache,
     has_gpu,
 )
-from headstart_server.config import Config, is_loopback
+from headstart_server.config import Config
 from headstart_server.database.address import sqlite_file
 from headstart_server.database.database import Database
 from headstart_server.dataset_uris.own import data_policy
@@ -712,14 +712,21 @@ def _lock(data: Path, setting: str, name: str = "lock") -> IO[str]:
 
 
 def _warn(config: Config) -> None:
-    """Say what is open, so that nobody has to find out."""
-    if not is_loopback(config.host):
-        if config.access is None:
-            log.warning("everybody_may_do_everything", why="there is no --access file")
-        elif config.tls_cert is None:
-            log.warning(
-                "tokens_can_be_read", why="the port is plain: only within a mesh that has its own TLS"
-            )
+    """Log which protection is missing on the ports that other machines reach."""
+    exposed = " and ".join(f"{flag} {host}" for flag, host in config.exposed_hosts.items())
+    if not exposed:
+        return
+    if config.access is None:
+        log.warning(
+            "authentication_disabled",
+            reason=f"Without --access, every caller that reaches {exposed} may do everything.",
+        )
+    elif config.tls_cert is None:
+        log.warning(
+            "plaintext_tokens",
+            reason=f"Callers send tokens to {exposed} without TLS. Use --tls-cert and --tls-key, or a mesh "
+            "that encrypts the traffic.",
+        )
 
 
 def _check(places: Places, database: str) -> None:

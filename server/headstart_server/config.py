@@ -32,7 +32,7 @@ class Config:
 
     Attributes:
         host: address to listen on.
-        plaintext: whether the port may be without TLS on another address than the loopback.
+        plaintext: whether `host` and `http_host` may be addresses that other machines reach without TLS.
         port: port of the gRPC services; 0 takes a free one.
         http_port: port of the same calls over HTTP; None serves none, 0 takes a free one.
         http_host: address to listen on for them.
@@ -250,12 +250,20 @@ class Config:
             raise ValueError("Expected --access with --feature-cache-per-tenant. Received: none.")
         if self.plaintext and self.tls_cert is not None:
             raise ValueError("Expected --plaintext or --tls-cert. Received: both.")
-        if self.tls_cert is None and not self.plaintext and not is_loopback(self.host):
+        if self.tls_cert is None and not self.plaintext and self.exposed_hosts:
+            flag, host = next(iter(self.exposed_hosts.items()))
             raise ValueError(
-                "Expected --tls-cert and --tls-key, or --plaintext for a port that anyone on the way can "
-                "read and change, with a --host that other machines reach. Received: neither, with "
-                f"{self.host}."
+                f"{flag} {host} needs --tls-cert and --tls-key, or --plaintext to accept that anyone on the "
+                "network path can read and change the traffic."
             )
+
+    @property
+    def exposed_hosts(self) -> dict[str, str]:
+        """Return the flag and address of each port for calls that other machines reach."""
+        hosts = {"--host": self.host}
+        if self.http_port is not None:
+            hosts["--http-host"] = self.http_host
+        return {flag: host for flag, host in hosts.items() if not is_loopback(host)}
 
     @property
     def spoken_dialects(self) -> frozenset[str]:

@@ -106,12 +106,21 @@ def test_the_loopback_needs_no_tls_and_has_metrics(settings: Command, host: str)
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "[::]", "10.0.0.1", "example.org"])
-def test_another_host_needs_tls_or_a_word_that_it_shall_be_plain(settings: Command, host: str) -> None:
-    code, said = settings.invoke("--host", host)
-    assert (code, "--plaintext" in said) == (2, True)
+@pytest.mark.parametrize("flag", ["--host", "--http-host"])
+def test_a_host_that_other_machines_reach_needs_tls_or_plaintext(
+    settings: Command, flag: str, host: str
+) -> None:
+    flags = ("--http-port", "0", flag, host)
+    code, message = settings.invoke(*flags)
+    assert code == 2
+    assert f"{flag} {host} needs --tls-cert and --tls-key, or --plaintext" in " ".join(message.split())
 
-    assert settings.serve("--host", host, "--plaintext").tls_cert is None
-    assert settings.serve("--host", host, "--tls-cert", "cert", "--tls-key", "key").tls_cert == Path("cert")
+    assert settings.serve(*flags, "--plaintext").tls_cert is None
+    assert settings.serve(*flags, "--tls-cert", "cert", "--tls-key", "key").tls_cert == Path("cert")
+
+
+def test_the_http_host_does_not_matter_without_an_http_port(settings: Command) -> None:
+    assert settings.serve("--http-host", "0.0.0.0").exposed_hosts == {}
 
 
 def test_another_host_has_metrics_only_when_asked_for(settings: Command) -> None:

@@ -12,7 +12,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from integration.server.calls import Api, digit, digits
-from server_process import ServerProcess
+from server_process import ServerProcess, running
 
 
 @pytest.fixture(scope="module")
@@ -189,3 +189,16 @@ def test_a_job_is_cancelled(url: str, model: str, api: Api):
     # It may have ended before.
     _, answer, _ = ask(f"{url}/v1/jobs/{job_id}?wait=60s")
     assert answer["job"]["state"] in ("JOB_STATE_CANCELLED", "JOB_STATE_SUCCEEDED")
+
+
+def test_an_http_host_that_other_machines_reach_is_in_the_warning_at_the_start(tmp_path: Path):
+    flags = ("--http-port", "0", "--http-host", "0.0.0.0", "--plaintext")
+    with running(tmp_path / "data", *flags) as server:
+        server.event("listening")
+        (warning,) = (
+            entry
+            for entry in map(json.loads, server.log.splitlines())
+            if entry["event"] == "authentication_disabled"
+        )
+    assert warning["level"] == "warning"
+    assert "every caller that reaches --http-host 0.0.0.0 may do everything" in warning["reason"]

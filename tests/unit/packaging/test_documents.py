@@ -25,6 +25,19 @@ def test_every_link_leads_to_a_file_and_a_heading_of_it(document: Path) -> None:
             assert heading in headings(target), f"{name}#{heading}"
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_kubectl_command_that_changes_a_namespace_names_it(document: Path) -> None:
+    # In a block each line is a command, unless a backslash continues it; between backticks is one command.
+    text = document.read_text().replace("\\\n", " ")
+    codes = re.findall(r"^```\w*\n(.*?)^```|`([^`]+)`", text, re.MULTILINE | re.DOTALL)
+    lines = [line for block, span in codes for line in (*block.splitlines(), span.replace("\n", " "))]
+    parts = [part.strip() for line in lines for part in re.split(r"&&|\|", line)]
+    changing = re.compile(r"kubectl (annotate|apply|create|delete|exec|patch|rollout|run|scale) ")
+    commands = [part for part in parts if changing.match(part)]
+    named = re.compile(r" (--namespace [\w-]+|create namespace [\w-]+)\b")
+    assert [command for command in commands if not named.search(command)] == []
+
+
 def headings(document: Path) -> set[str]:
     """The anchors of a document's headings."""
     text = re.sub(r"^```.*?^```", "", document.read_text(), flags=re.MULTILINE | re.DOTALL)

@@ -1,24 +1,20 @@
 """Every component can be taken or left, and does what docs/kubernetes.md says."""
 
-import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jsonschema
-import kubernetes_validate
 import pytest
 import yaml
 
 from headstart_server.__main__ import command
 from headstart_server.backbones.declaration import declared
 from headstart_server.rpc.server import SERVICE_NAMES
+from unit.packaging.manifests import LABELS, Document, copied, validate, with_http
 
-#: A document of a manifest, as YAML gives it.
-Document = dict[str, Any]
 Build = Callable[[Path], list[Document]]
 
-LABELS = {"app.kubernetes.io/name": "headstart"}
 COMPONENTS = {
     "replicas",
     "network-policy",
@@ -27,12 +23,16 @@ COMPONENTS = {
     "service-monitor",
     "monitoring",
     "grpc-route",
+    "http",
+    "http-route",
     "tls",
     "certificate",
     "access",
     "gateway-tls",
     "backbones",
 }
+#: Components in a comment of the overlay.
+OFF = {"http", "http-route"}
 #: Kinds that no component but this one brings.
 BRINGS = {
     "network-policy": "NetworkPolicy",
@@ -40,6 +40,7 @@ BRINGS = {
     "service-monitor": "ServiceMonitor",
     "monitoring": "PrometheusRule",
     "grpc-route": "GRPCRoute",
+    "http-route": "HTTPRoute",
     "certificate": "Certificate",
     "gateway-tls": "BackendTLSPolicy",
 }
@@ -47,139 +48,10 @@ BRINGS = {
 NEEDS = {
     "autoscaler": {"autoscaler-queue"},
     "replicas": {"autoscaler", "autoscaler-queue"},
-    "grpc-route": {"gateway-tls"},
+    "grpc-route": {"gateway-tls", "http-route"},
+    "http": {"http-route"},
     "tls": {"certificate", "gateway-tls"},
 }
-
-
-def _exactly(required: Iterable[str] = (), /, **properties: Document) -> Document:
-    """The schema of an object with these properties and no others; those required are by default all."""
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(required) or list(properties),
-        "additionalProperties": False,
-    }
-
-
-def _list(items: Document, most: int) -> Document:
-    return {"type": "array", "items": items, "minItems": 1, "maxItems": most}
-
-
-_NAME = {"type": "string", "pattern": "^[a-z]([-a-z0-9]*[a-z0-9])?$", "maxLength": 63}
-_HOST = {"type": "string", "pattern": r"^(\*\.)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", "maxLength": 253}
-_DURATION = {"type": "string", "pattern": "^[1-9][0-9]*s$"}
-_METADATA = _exactly(name=_NAME, labels={"const": LABELS})
-#: The part that we use of what is no part of Kubernetes itself, after the published definitions
-#: of Gateway API's standard channel (v1), of prometheus-operator and of cert-manager.
-CUSTOM = {
-    "BackendTLSPolicy": _exactly(
-        apiVersion={"const": "gateway.networking.k8s.io/v1"},
-        kind={"const": "BackendTLSPolicy"},
-        metadata=_METADATA,
-        spec=_exactly(
-            targetRefs=_list(_exactly(group={"const": ""}, kind={"const": "Service"}, name=_NAME), 16),
-            validation=_exactly(
-                hostname=_HOST,
-                caCertificateRefs=_list(
-                    _exactly(group={"const": ""}, kind={"const": "ConfigMap"}, name=_NAME), 8
-                ),
-            ),
-        ),
-    ),
-    "Certificate": _exactly(
-        apiVersion={"const": "cert-manager.io/v1"},
-        kind={"const": "Certificate"},
-        metadata=_METADATA,
-        spec=_exactly(
-            secretName=_NAME,
-            dnsNames=_list(_HOST, 100),
-            usages=_list({"enum": ["server auth", "client auth"]}, 2),
-            privateKey=_exactly(
-                algorithm={"const": "ECDSA"},
-                size={"enum": [256, 384, 521]},
-                rotationPolicy={"enum": ["Never", "Always"]},
-            ),
-            issuerRef=_exactly(kind={"enum": ["Issuer", "ClusterIssuer"]}, name=_NAME),
-        ),
-    ),
-    # Its rules are promtool's to check: test_monitoring.py.
-    "PrometheusRule": _exactly(
-        apiVersion={"const": "monitoring.coreos.com/v1"},
-        kind={"const": "PrometheusRule"},
-        metadata=_METADATA,
-        spec=_exactly(
-            groups=_list(
-                {
-                    "type": "object",
-                    "properties": {
-                        "name": {"type": "string"},
-                        "interval": _DURATION,
-                        "rules": {"type": "array", "minItems": 1},
-                    },
-                    "required": ["name", "rules"],
-                    "additionalProperties": False,
-                },
-                16,
-            )
-        ),
-    ),
-    "GRPCRoute": _exactly(
-        apiVersion={"const": "gateway.networking.k8s.io/v1"},
-        kind={"const": "GRPCRoute"},
-        metadata=_METADATA,
-        spec=_exactly(
-            ("parentRefs", "rules"),
-            parentRefs=_list(_exactly(("name",), name=_NAME, namespace=_NAME), 32),
-            hostnames=_list(_HOST, 16),
-            rules=_list(
-                _exactly(
-                    matches=_list(
-                        _exactly(
-                            method=_exactly(
-                                type={"const": "Exact"},
-                                service={
-                                    "type": "string",
-                                    "pattern": r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$",
-                                },
-                            )
-                        ),
-                        64,
-                    ),
-                    backendRefs=_list(
-                        _exactly(name=_NAME, port={"type": "integer", "minimum": 1, "maximum": 65535}), 16
-                    ),
-                ),
-                16,
-            ),
-        ),
-    ),
-    "ServiceMonitor": _exactly(
-        apiVersion={"const": "monitoring.coreos.com/v1"},
-        kind={"const": "ServiceMonitor"},
-        metadata=_METADATA,
-        spec=_exactly(
-            selector=_exactly(matchLabels={"const": LABELS}),
-            endpoints=_list(
-                _exactly(
-                    port={"type": "string"},
-                    path={"type": "string", "pattern": "^/"},
-                    interval=_DURATION,
-                    scrapeTimeout=_DURATION,
-                ),
-                16,
-            ),
-        ),
-    ),
-}
-
-
-def validate(document: Document) -> None:
-    """Check a document against the schema of its kind."""
-    if schema := CUSTOM.get(document["kind"]):
-        jsonschema.validate(document, schema)
-    else:
-        kubernetes_validate.validate(document, kubernetes_validate.latest_version(), strict=True)
 
 
 @pytest.fixture(scope="module")
@@ -202,8 +74,10 @@ def only(production: list[Document]) -> Callable[..., Document]:
     return find
 
 
-def test_production_takes_every_component(root: Path) -> None:
-    taken = yaml.safe_load((root / "k8s/overlays/production/kustomization.yaml").read_text())["components"]
+def test_production_has_every_component_with_http_in_a_comment(root: Path) -> None:
+    text = (root / "k8s/overlays/production/kustomization.yaml").read_text()
+    assert {Path(each).name for each in yaml.safe_load(text)["components"]} == COMPONENTS - OFF
+    taken = yaml.safe_load(with_http(text))["components"]
     assert {Path(each).name for each in taken} == COMPONENTS
     assert {folder.name for folder in (root / "k8s/components").iterdir()} == COMPONENTS
 
@@ -228,16 +102,18 @@ def test_a_field_that_the_gateway_api_has_not_there_is_found(
         validate({**route, "spec": {**route["spec"], "rules": [rule]}})
 
 
+@pytest.mark.parametrize("off", [set(), OFF], ids=["http", "no http"])
 @pytest.mark.parametrize("left", sorted(COMPONENTS))
-def test_each_component_can_be_left_out(left: str, root: Path, tmp_path: Path, kustomize: Build) -> None:
-    shutil.copytree(root / "k8s", tmp_path / "k8s")
-    overlay = tmp_path / "k8s/overlays/production"
-    content = yaml.safe_load((overlay / "kustomization.yaml").read_text())
-    out = {left, *NEEDS.get(left, ())}
+def test_each_component_can_be_left_out(
+    left: str, off: set[str], root: Path, tmp_path: Path, kustomize: Build
+) -> None:
+    out = {left, *NEEDS.get(left, ()), *off}
+    file = copied(root, tmp_path) / "overlays/production/kustomization.yaml"
+    content = yaml.safe_load(with_http(file.read_text()))
     content["components"] = [each for each in content["components"] if Path(each).name not in out]
-    (overlay / "kustomization.yaml").write_text(yaml.safe_dump(content))
+    file.write_text(yaml.safe_dump(content))
 
-    built = kustomize(overlay)
+    built = kustomize(file.parent)
 
     for document in built:
         validate(document)
@@ -247,6 +123,17 @@ def test_each_component_can_be_left_out(left: str, root: Path, tmp_path: Path, k
     assert ("initContainers" in deployment["template"]["spec"]) == ("backbones" not in out)
     if "autoscaler" in out:
         assert deployment["replicas"] == (1 if "replicas" in out else 3)
+    # The port is in every document that names ports, or in none.
+    listed = [
+        [port["name"] for port in deployment["template"]["spec"]["containers"][0]["ports"]],
+        *([port["name"] for port in each["spec"]["ports"]] for each in built if each["kind"] == "Service"),
+        *(
+            [port["port"] for port in each["spec"]["ingress"][0]["ports"]]
+            for each in built
+            if each["kind"] == "NetworkPolicy"
+        ),
+    ]
+    assert ["http" in names for names in listed] == ["http" not in out] * len(listed)
 
 
 def test_only_labelled_namespaces_reach_only_the_two_ports(only: Callable[..., Document]) -> None:
