@@ -43,7 +43,7 @@ def main(text: str, cache: str, folder: str, nice: str) -> None:
         card = card_of(network, in_keras=source.in_keras)
         _convert(network, Path(folder) / NETWORK_FILE)
         card.write(Path(folder))
-    except (ValueError, HeadstartError, OSError, RuntimeError) as error:
+    except (ValueError, HeadstartError, OSError, RuntimeError, ModuleNotFoundError) as error:
         _refuse(error, told)
 
 
@@ -65,6 +65,11 @@ def _convert(network: Network, path: Path) -> None:
 def _refuse(error: Exception, told: IO[str]) -> None:
     is_worded = isinstance(error, SourceError | HeadstartError)
     message = str(error) if is_worded else f"{type(error).__name__}: {error}"
+    if isinstance(error, ModuleNotFoundError):
+        message = (
+            f"The package {error.name} is missing. Install it, or prepare the backbone on another machine: "
+            "pip install 'headstart[server]'; headstart-server prepare."
+        )
     print(json.dumps({"message": message}), file=told, flush=True)
     sys.exit(REFUSED)
 

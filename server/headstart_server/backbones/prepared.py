@@ -135,9 +135,9 @@ def _prepare(
     if ended.code == REFUSED:
         raise SourceError(json.loads(ended.stdout)["message"])
     if ended.code != 0:
-        log.error("preparation_died", backbone=declaration.name, log=ended.stderr[-5000:])
+        log.debug("preparation_died", backbone=declaration.name, log=ended.stderr[-5000:])
         raise BackboneUnavailable(
-            f"Expected the process that prepares backbone '{declaration.name}' from {declaration.source} to "
-            f"end well. Received: {death(ended.code, ended.stderr)}",
+            f"The process that prepares backbone '{declaration.name}' from {declaration.source} ended with "
+            f"{death(ended.code, ended.stderr)}",
             metadata={"backbone": declaration.name},
         )

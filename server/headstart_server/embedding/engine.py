@@ -259,7 +259,8 @@ class Engine:
             raise
         except Exception as error:
             self._failed[name] = error, self._clock()
-            log.exception("backbone_load_failed", backbone=name)
+            log.error("backbone_load_failed", backbone=name, error=_words(error))
+            log.debug("backbone_load_failed", backbone=name, exc_info=True)
             raise
         self._failed.pop(name, None)
 

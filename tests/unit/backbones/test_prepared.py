@@ -129,7 +129,7 @@ def test_what_is_wrong_is_told_and_nothing_is_left(folder: Path) -> None:
     with pytest.raises(SourceError, match="Expected better"):
         prepare(folder, FakePreparations(refusal))
     killed = Ended(code=-9, stdout="", stderr="Loading.\n")
-    with pytest.raises(BackboneUnavailable, match=r"Received: signal 9 \(SIGKILL\); .*words: Loading"):
+    with pytest.raises(BackboneUnavailable, match=r"ended with signal 9 \(SIGKILL\); .*words: Loading"):
         prepare(folder, FakePreparations(killed))
     assert list(folder.parent.iterdir()) == []
 

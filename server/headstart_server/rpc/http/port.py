@@ -132,5 +132,7 @@ def _listening(host: str, port: int) -> socket.socket:
         opened.setblocking(False)
     except OSError as error:
         opened.close()
-        raise OSError(f"Cannot listen on {host}:{port} for HTTP: {error.strerror}.") from error
+        raise OSError(
+            f"Cannot listen on {host}:{port} for HTTP: {error.strerror}. Choose another --http-port."
+        ) from error
     return opened
