@@ -722,11 +722,13 @@ def prepare(
 ) -> None:
     """Fetch and convert backbones for OpenVINO ahead of time, so that no server has to; to build images.
 
-    Prints the digest of each one's weights, which its declaration may pin.
+    Prints the digest of each one's weights, which its declaration may pin. Progress goes to stderr.
     """
     from headstart_server.backbones.runtimes import default_cache
     from headstart_server.errors import BackboneNotFound, HeadstartError
+    from headstart_server.telemetry import configure_logs
 
+    configure_logs(level="info", json=False)
     catalog = _catalog(backbones, add_backbone, backbone_allow, backbone_cache, prepared_backbones)
     failed = False
     for name in names or [info.name for info in catalog.list()]:

@@ -361,7 +361,8 @@ def configure_logs(*, level: str, json: bool) -> None:
     else:
         # Rich's tracebacks, the default where Rich is installed, print the values of variables.
         plain = structlog.dev.plain_traceback
-        final = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+        colors = sys.stderr.isatty()
+        final = [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain, sort_keys=False)]
     structlog.configure(
         processors=[*shared, *final],
         wrapper_class=structlog.make_filtering_bound_logger(number),
