@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from functools import partial
 from importlib.metadata import version as package_version
 from importlib.util import find_spec
 from pathlib import Path
@@ -52,6 +53,7 @@ from headstart_server.embedding.engine import BackboneSource, Engine
 from headstart_server.embedding.feature_store import FeatureStore
 from headstart_server.embedding.queue import Lane, LaneQueue
 from headstart_server.embedding.sqlite_file import delete
+from headstart_server.embedding.waiters import Waiters
 from headstart_server.energy import EnergyMeter
 from headstart_server.errors import Away, DatabaseAway, ExportUnavailable, StorageAway, StorageFull
 from headstart_server.export.cache import ExportCache
@@ -124,6 +126,8 @@ EXPORT_SECONDS = 3600.0
 
 #: Most rows of a training batch unless a setting says otherwise: some tens of milliseconds on a CPU.
 TRAIN_SLICE = 8
+#: Of this many concurrent calls one may wait for a backbone: loaded ones stay reachable.
+WAITING_SHARE = 4
 #: Seconds that calls get to end if the server stops before it served.
 START_GRACE_SECONDS = 0.5
 #: Seconds in which a server that stops sends its last traces.
@@ -222,7 +226,8 @@ class App:
         self._open.callback(self._cache.close)
         self._copies = places.copies
         self._forgetting = Forgetting(self._database, self.registry, self.datasets, self._drop_contents)
-        self.engine = Engine(source, self._embedder, config.backbone)
+        waiters = Waiters(max_calls=max(1, config.max_calls // WAITING_SHARE))
+        self.engine = Engine(source, self._embedder, config.backbone, waiters=waiters)
         self._open.callback(self.engine.close)
         tools = FineTuneTools(
             ledger=self.ledger,
@@ -433,7 +438,8 @@ class App:
             log.warning("cleaning_put_off", why=error.message)
 
     async def _warm(self, server: Server) -> None:
-        embedder = await asyncio.to_thread(self.engine.load, self._config.backbone)
+        # In a thread that nobody waits for: a download may take minutes, and the server can stop meanwhile.
+        embedder = await self.engine.ready(partial(self.engine.get, ""), None)
         await server.set_serving(True)
         seconds = round(process_age(), 2)
         self.telemetry.began_to_serve(seconds)
@@ -443,7 +449,7 @@ class App:
             runtime=embedder.runtime,
             seconds_since_start=seconds,
         )
-        # A thread that nobody waits for: a download may take minutes, and the server can stop meanwhile.
+        # In such a thread, too.
         threading.Thread(target=self.engine.prepare_all, name="prepare", daemon=True).start()
 
     async def _clean_repeatedly(self) -> None:
