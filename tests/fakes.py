@@ -209,6 +209,7 @@ class FakeSource:
         #: Names of those whose facts are not known before they are prepared or loaded.
         self.unprepared: set[str] = set()
         self.is_closed = False
+        self.seconds_left: float | None = None
         self.on_close: Callable[[], object] = lambda: None
 
     def list(self) -> Sequence[BackboneInfo]:
@@ -233,6 +234,9 @@ class FakeSource:
         self.before_load(name)
         self.unprepared.discard(name)
         return self.backbones[name]
+
+    def remaining(self, name: str) -> float | None:
+        return self.seconds_left
 
     def close(self) -> None:
         self.is_closed = True

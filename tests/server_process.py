@@ -97,6 +97,10 @@ class ServerProcess:
     def terminate(self, timeout: float = 60.0) -> int:
         """Ask it to stop; returns its exit code."""
         self.begin_to_stop()
+        return self.wait(timeout)
+
+    def wait(self, timeout: float = 60.0) -> int:
+        """Wait until it has ended; returns its exit code."""
         return self._process.wait(timeout)
 
     def begin_to_stop(self) -> None:

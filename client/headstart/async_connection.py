@@ -16,7 +16,7 @@ from headstart.connection import Connection, UploadReport
 from headstart.errors import HeadstartError, Unavailable
 from headstart.following import Deadline
 from headstart.inputs import Content
-from headstart.retries import Backoff
+from headstart.retries import Backoff, loading_delay
 from headstart.runs import Run
 from headstart.settings import ConnectionSettings
 from headstart.status import RpcFailure, deadline_passed, error_from_rpc
@@ -54,13 +54,21 @@ class AsyncConnection:
 
         Args:
             call: the call.
-            timeout: seconds of each try. None: as the settings say.
+            timeout: seconds of each try, and of all tries while a backbone is being loaded. None: as the
+                settings say.
         """
         backoff = Backoff(self.settings.retries, tries=self.settings.retries.attempts)
+        limit = self._timeout(call, timeout)
+        deadline = Deadline(limit)
         while True:
             try:
-                return await self._send(call, timeout)
+                return await self._send(call, limit)
             except Unavailable as error:
+                delay = loading_delay(error, self.settings.retries, deadline.remaining())
+                if delay is not None:
+                    await asyncio.sleep(delay)
+                    limit = deadline.remaining()
+                    continue
                 if not call.may_follow(error):
                     raise
                 await asyncio.sleep(backoff.delay_after(error))
@@ -74,7 +82,7 @@ class AsyncConnection:
         try:
             response = await method(
                 call.request,
-                timeout=self._timeout(call, timeout),
+                timeout=timeout,
                 metadata=self.settings.metadata,
             )
         except grpc.RpcError as error:

@@ -16,7 +16,7 @@ from headstart.following import Deadline
 from headstart.inputs import Content
 from headstart.interrupts import uninterrupted
 from headstart.pipe import Pipe
-from headstart.retries import Backoff
+from headstart.retries import LOADING_SECONDS, Backoff, loading_delay
 from headstart.runs import Run
 from headstart.settings import ConnectionSettings
 from headstart.status import RpcFailure, deadline_passed, error_from_rpc
@@ -56,13 +56,21 @@ class Connection:
 
         Args:
             call: the call.
-            timeout: seconds of each try. None: as the settings say.
+            timeout: seconds of each try, and of all tries while a backbone is being loaded. None: as the
+                settings say.
         """
         backoff = Backoff(self.settings.retries, tries=self.settings.retries.attempts)
+        limit = self._timeout(call, timeout)
+        deadline = Deadline(limit)
         while True:
             try:
-                return self._send(call, timeout)
+                return self._send(call, limit)
             except Unavailable as error:
+                delay = loading_delay(error, self.settings.retries, deadline.remaining())
+                if delay is not None:
+                    time.sleep(delay)
+                    limit = deadline.remaining()
+                    continue
                 if not call.may_follow(error):
                     raise
                 time.sleep(backoff.delay_after(error))
@@ -74,9 +82,7 @@ class Connection:
             response_deserializer=call.response.FromString,
         )
         try:
-            response = method(
-                call.request, timeout=self._timeout(call, timeout), metadata=self.settings.metadata
-            )
+            response = method(call.request, timeout=timeout, metadata=self.settings.metadata)
         except grpc.RpcError as error:
             raise self._error(error) from None
         return call.read(response)
@@ -122,10 +128,15 @@ class Connection:
     def upload(self, upload: Upload[Result], report: UploadReport | None) -> Result:
         """Sends a stream of examples, again from its beginning as long as no server answers."""
         backoff = Backoff(self.settings.retries, tries=self.settings.retries.attempts)
+        deadline = Deadline(LOADING_SECONDS)
         while True:
             try:
                 return self._upload(upload, report)
             except Unavailable as error:
+                delay = loading_delay(error, self.settings.retries, deadline.remaining())
+                if delay is not None:
+                    upload.abandoned.wait(delay)
+                    continue
                 upload.abandoned.wait(backoff.delay_after(error))
 
     def _upload(self, upload: Upload[Result], report: UploadReport | None) -> Result:

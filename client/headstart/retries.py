@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 from headstart.errors import Unavailable
 
-__all__ = ["Backoff", "RetryPolicy"]
+__all__ = ["LOADING_SECONDS", "Backoff", "RetryPolicy", "loading_delay"]
+
+#: Seconds for which an upload is repeated while the server loads its backbone.
+LOADING_SECONDS = 600.0
+_LOADING = "LOADING"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +37,31 @@ class RetryPolicy:
         """The longest delay in seconds after so many failures in a row."""
         # The exponent is bounded because a float overflows after some hundred failures.
         return min(self.maximum_seconds, self.initial_seconds * self.multiplier ** min(failures - 1, 64))
+
+
+def loading_delay(
+    error: Unavailable,
+    policy: RetryPolicy,
+    left: float | None,
+    spread: Callable[[], float] = random.random,
+) -> float | None:
+    """Returns the seconds until the next try of a call whose backbone is still being loaded.
+
+    Args:
+        error: how the call failed.
+        policy: whether calls are repeated.
+        left: seconds until the deadline of all tries. None: for ever.
+        spread: gives numbers from 0 to 1.
+
+    Returns:
+        The server's own delay, spread at random by a quarter. None if the error is another one, if repeating
+        is turned off, or if the deadline passes before.
+    """
+    if error.reason != _LOADING or policy.attempts <= 1:
+        return None
+    asked = error.retry_after.total_seconds() if error.retry_after else policy.maximum_seconds
+    delay = asked * (1.0 + 0.25 * spread())
+    return delay if left is None or delay < left else None
 
 
 class Backoff:

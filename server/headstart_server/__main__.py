@@ -2,9 +2,10 @@
 
 import dataclasses
 import tomllib
+import traceback
 from importlib.metadata import version as package_version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -56,14 +57,12 @@ def _read_config(context: typer.Context, path: Path | None) -> Path | None:
     try:
         settings = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise typer.BadParameter(f"{path} cannot be read as TOML: {error}") from None
+        _fail(f"{path} cannot be read as TOML: {error}. Correct it, or choose another with --config.")
     settings = {name.replace("-", "_"): value for name, value in settings.items()}
     known = {field.name for field in dataclasses.fields(Config)}
     unknown = sorted(set(settings) - known)
     if unknown:
-        raise typer.BadParameter(
-            f"{path} has no known setting {unknown[0]!r}. Known: {', '.join(sorted(known))}."
-        )
+        _fail(f"{path} has the unknown setting {unknown[0]!r}. Known settings: {', '.join(sorted(known))}.")
     context.default_map = {**(context.default_map or {}), **settings}
     return path
 
@@ -121,7 +120,7 @@ _PreparedBackbones = Annotated[
 def _unusable(error: ValueError | OSError) -> str:
     """What is wrong with a setting, or with the file that it names."""
     if isinstance(error, OSError) and error.filename is not None:
-        return f"Expected a file that can be read. Received: {error.filename}: {error.strerror}."
+        return f"Cannot read {error.filename}: {error.strerror}. Correct the path, or the rights of the file."
     return str(error)
 
 
@@ -574,46 +573,71 @@ def serve(
             )
     try:
         chosen = Config(**settings)
-        if database is not None:
-            from headstart_server.database.address import address_of
-
-            address_of(database)
         if backbones or add_backbone:
             _catalog(backbones, add_backbone, backbone_allow, None, None)
-        if chosen.webhook_secret_file is not None:
-            from headstart_server.jobs.webhook_message import read_secrets
-            from headstart_server.jobs.webhook_policy import WebhookPolicy
-
-            WebhookPolicy(chosen.webhook_allow, own=chosen.webhook)
-            read_secrets(chosen.webhook_secret_file)
         _check_places(chosen)
-        if access is not None:
-            from headstart_server.access.authenticator import Authenticator
-
-            Authenticator(access)
     except (ValueError, OSError) as error:
         raise typer.BadParameter(_unusable(error)) from None
     except ModuleNotFoundError as error:
-        typer.echo(f"headstart-server: {error}", err=True)
-        raise typer.Exit(1) from None
-
-    from headstart_server.app import serve as run
-    from headstart_server.database.migrations import SchemaError
-    from headstart_server.errors import HeadstartError
-
+        _fail(str(error))
     try:
-        run(chosen)
-    except (OSError, HeadstartError, SchemaError, ModuleNotFoundError) as error:
-        typer.echo(f"headstart-server: {error}", err=True)
-        raise typer.Exit(1) from None
+        _check_files(chosen)
+    except (ValueError, OSError) as error:
+        _fail(_unusable(error))
+    _run(chosen)
+
+
+def _run(config: Config) -> None:
+    """Run a server; a start that fails is one line on stderr."""
+    try:
+        # Slow to import, so a Ctrl-C may come meanwhile.
+        from headstart_server.app import serve as run
+
+        run(config)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - all end in one line
+        from headstart_server.failing_start import cause_of, unexpected
+
+        if config.log_level == "debug":
+            traceback.print_exception(error)
+        _fail(cause_of(error) or unexpected(error))
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"headstart-server: {' '.join(message.split())}", err=True)
+    raise typer.Exit(1)
+
+
+def _check_files(config: Config) -> None:
+    """Check the files that settings name.
+
+    Raises:
+        ValueError: the content of one is wrong.
+        OSError: one cannot be read.
+    """
+    if config.webhook_secret_file is not None:
+        from headstart_server.jobs.webhook_message import read_secrets
+
+        read_secrets(config.webhook_secret_file)
+    if config.access is not None:
+        from headstart_server.access.authenticator import Authenticator
+
+        Authenticator(config.access)
 
 
 def _check_places(config: Config) -> None:
-    """Check where artifacts are kept, and what may be read.
+    """Check the addresses that settings name.
 
     Raises:
         ValueError: a place is none, or holds what the server keeps for itself.
     """
+    if config.database is not None:
+        from headstart_server.database.address import address_of
+
+        address_of(config.database)
+    if config.webhook_secret_file is not None:
+        from headstart_server.jobs.webhook_policy import WebhookPolicy
+
+        WebhookPolicy(config.webhook_allow, own=config.webhook)
     if config.artifacts is not None:
         from headstart_server.storage.address import artifacts_address
 
@@ -699,11 +723,13 @@ def prepare(
 ) -> None:
     """Fetch and convert backbones for OpenVINO ahead of time, so that no server has to; to build images.
 
-    Prints the digest of each one's weights, which its declaration may pin.
+    Prints the digest of each one's weights, which its declaration may pin. Progress goes to stderr.
     """
     from headstart_server.backbones.runtimes import default_cache
     from headstart_server.errors import BackboneNotFound, HeadstartError
+    from headstart_server.telemetry import configure_logs
 
+    configure_logs(level="info", json=False)
     catalog = _catalog(backbones, add_backbone, backbone_allow, backbone_cache, prepared_backbones)
     failed = False
     for name in names or [info.name for info in catalog.list()]:

@@ -13,7 +13,8 @@ import time
 import uuid
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from functools import partial
 from importlib.metadata import version as package_version
 from importlib.util import find_spec
 from pathlib import Path
@@ -53,6 +54,7 @@ from headstart_server.embedding.engine import BackboneSource, Engine
 from headstart_server.embedding.feature_store import FeatureStore
 from headstart_server.embedding.queue import Lane, LaneQueue
 from headstart_server.embedding.sqlite_file import delete
+from headstart_server.embedding.waiters import Waiters
 from headstart_server.energy import EnergyMeter
 from headstart_server.errors import Away, DatabaseAway, ExportUnavailable, StorageAway, StorageFull
 from headstart_server.export.cache import ExportCache
@@ -125,6 +127,10 @@ EXPORT_SECONDS = 3600.0
 
 #: Most rows of a training batch unless a setting says otherwise: some tens of milliseconds on a CPU.
 TRAIN_SLICE = 8
+#: Of this many concurrent calls one may wait for a backbone: loaded ones stay reachable.
+WAITING_SHARE = 4
+#: Seconds that calls get to end if the server stops before it served.
+START_GRACE_SECONDS = 0.5
 #: Seconds in which a server that stops sends its last traces.
 TRACES_SECONDS = 3.0
 #: Seconds that features wait to be written to disk: those that a killed server loses.
@@ -153,6 +159,15 @@ class App:
     """
 
     def __init__(self, config: Config, source: BackboneSource | None = None) -> None:
+        #: What is open, to be closed in the reverse order.
+        self._open = ExitStack()
+        try:
+            self._build(config, source)
+        except BaseException:
+            self._open.close()
+            raise
+
+    def _build(self, config: Config, source: BackboneSource | None) -> None:
         self._config = config
         # Solvers and heads are small products that many threads make at once: more BLAS threads only contend.
         threadpool_limits(1, user_api="blas")
@@ -165,8 +180,9 @@ class App:
             grid_gco2e_per_kwh=config.grid_gco2_per_kwh,
         )
         self._authenticator = Authenticator(config.access)
-        self._locks = [_lock(config.data, "data")]
+        self._open.enter_context(_lock(config.data, "data"))
         self._database = self._open_database()
+        self._open.callback(self._database.close)
         places = open_places(config.artifacts, config.data, copies_bytes=config.artifact_copies_mib * _MIB)
         _check(places, self._database.identity)
         self._places = places
@@ -209,9 +225,12 @@ class App:
             _feature_store(config, self.telemetry),
             self.telemetry.cache_looked_up,
         )
+        self._open.callback(self._cache.close)
         self._copies = places.copies
         self._forgetting = Forgetting(self._database, self.registry, self.datasets, self._drop_contents)
-        self.engine = Engine(source, self._embedder, config.backbone)
+        waiters = Waiters(max_calls=max(1, config.max_calls // WAITING_SHARE))
+        self.engine = Engine(source, self._embedder, config.backbone, waiters=waiters)
+        self._open.callback(self.engine.close)
         tools = FineTuneTools(
             ledger=self.ledger,
             datasets=self.datasets,
@@ -262,14 +281,15 @@ class App:
         self._audit = None
         if config.audit_log:
             self._audit = AuditLog(config.audit_log, strangers_per_second=config.audit_strangers_per_second)
+            self._open.callback(self._audit.close)
         self._add_gauges(gpus)
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
         """Serve until told to stop by SIGTERM, SIGINT or the event; then stop gracefully.
 
         Raises:
-            OSError: a port cannot be had, or a TLS file cannot be read.
-            Exception: whatever loading the default backbone raises.
+            OSError: a port is in use, or a TLS file cannot be read.
+            BackboneUnavailable: the default backbone cannot be prepared or loaded.
         """
         stop = stop or asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -279,15 +299,34 @@ class App:
         if self._audit is not None:
             loop.add_signal_handler(signal.SIGHUP, self._audit.reopen)
         _warn(self._config)
-        self._take_over_at_once()
-        # First: a gRPC server that was made has to be stopped.
-        self._serve_metrics()
-        server = self._server()
+        self._http: HttpPort | None = None
         try:
-            self._http = self._http_port(server)
+            self._take_over_at_once()
+            # First: a gRPC server that was made has to be stopped.
+            self._serve_metrics()
+            server = self._server()
         except BaseException:
-            await server.stop(0.0)
+            self._open.close()
             raise
+        grace = min(START_GRACE_SECONDS, self._config.grace_seconds)
+        tasks: list[asyncio.Task[object]] = []
+        try:
+            await self._start(server)
+            stopping = asyncio.create_task(stop.wait())
+            warming = asyncio.create_task(self._warm(server))
+            tasks += [stopping, warming, asyncio.create_task(self._clean_repeatedly())]
+            await asyncio.wait({warming, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if warming.done():
+                warming.result()
+                grace = self._config.grace_seconds
+                await stopping
+        finally:
+            for task in tasks:
+                task.cancel()
+            await self._stop(server, grace)
+
+    async def _start(self, server: Server) -> None:
+        self._http = self._http_port(server)
         await server.start()
         if self._http is not None:
             self._http.start()
@@ -300,23 +339,16 @@ class App:
         self.port = server.port
         log.info("loading", backbone=self.engine.default)
         log.info("listening", address=f"{self._config.host}:{server.port}", data=str(self._config.data))
-        cleaning = asyncio.create_task(self._clean_repeatedly())
-        warming = asyncio.create_task(self._warm(server))
-        stopping = asyncio.create_task(stop.wait())
-        try:
-            await asyncio.wait({warming, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            if warming.done():
-                warming.result()
-                await stopping
-        finally:
-            cleaning.cancel()
-            warming.cancel()
-            stopping.cancel()
-            await self._stop(server)
 
-    async def _stop(self, server: Server) -> None:
-        grace = self._config.grace_seconds
+    async def _stop(self, server: Server, grace: float) -> None:
         log.info("stopping", grace_seconds=grace)
+        try:
+            await self._stop_serving(server, grace)
+        finally:
+            self._open.close()
+        log.info("stopped")
+
+    async def _stop_serving(self, server: Server, grace: float) -> None:
         self.intake.close()
         await server.set_serving(False)
         self._follower.drain()
@@ -328,14 +360,6 @@ class App:
         await workers
         await asyncio.to_thread(self._leave)
         await asyncio.to_thread(self.tracing.close, TRACES_SECONDS)
-        self.engine.close()
-        self._cache.close()
-        self._database.close()
-        if self._audit is not None:
-            self._audit.close()
-        for lock in self._locks:
-            lock.close()
-        log.info("stopped")
 
     def _leave(self) -> None:
         if self._webhook_sender is not None:
@@ -385,7 +409,7 @@ class App:
         file = sqlite_file(target)
         if file is not None and self._config.database is not None:
             # One server for each SQLite file, whatever the data folders.
-            self._locks.append(_lock(file.parent, "database", f"{file.name}.lock"))
+            self._open.enter_context(_lock(file.parent, "database", f"{file.name}.lock"))
         deadline = time.monotonic() + DATABASE_WAIT_SECONDS
         while True:
             try:
@@ -393,7 +417,10 @@ class App:
             except DatabaseAway as error:
                 # Whoever starts database and server together must not have to start them in order.
                 if time.monotonic() > deadline:
-                    raise
+                    raise OSError(
+                        f"The database was not there within {DATABASE_WAIT_SECONDS:.0f} seconds. Start it, "
+                        f"or correct --database. {error.message}"
+                    ) from error
                 log.warning("waiting_for_database", why=error.message)
                 time.sleep(1.0)
 
@@ -413,7 +440,8 @@ class App:
             log.warning("cleaning_put_off", why=error.message)
 
     async def _warm(self, server: Server) -> None:
-        embedder = await asyncio.to_thread(self.engine.load, self._config.backbone)
+        # In a thread that nobody waits for: a download may take minutes, and the server can stop meanwhile.
+        embedder = await self.engine.ready(partial(self.engine.get, ""), None)
         await server.set_serving(True)
         seconds = round(process_age(), 2)
         self.telemetry.began_to_serve(seconds)
@@ -423,7 +451,7 @@ class App:
             runtime=embedder.runtime,
             seconds_since_start=seconds,
         )
-        # A thread that nobody waits for: a download may take minutes, and the server can stop meanwhile.
+        # In such a thread, too.
         threading.Thread(target=self.engine.prepare_all, name="prepare", daemon=True).start()
 
     async def _clean_repeatedly(self) -> None:
@@ -600,7 +628,10 @@ class App:
         try:
             server, _ = start_http_server(port, host, registry=self.telemetry.registry)
         except OSError as error:
-            raise OSError(f"Cannot listen on {host}:{port} for metrics: {error.strerror}") from error
+            raise OSError(
+                f"Cannot listen on {host}:{port} for metrics: {error.strerror}. "
+                "Choose another --metrics-port."
+            ) from error
         self.metrics_port = server.server_port
         log.info("metrics", address=f"{host}:{self.metrics_port}/metrics")
 
@@ -699,7 +730,10 @@ def _lock(data: Path, setting: str, name: str = "lock") -> IO[str]:
         data.mkdir(parents=True, exist_ok=True)
         file = (data / name).open("w")
     except OSError as error:
-        raise OSError(f"Cannot use {data} as the {setting} folder: {error.strerror}.") from error
+        raise OSError(
+            f"Cannot use {data} as the {setting} folder: {error.strerror}. Choose another with "
+            f"--{setting}, or give this user the right to write there."
+        ) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -359,7 +359,10 @@ def configure_logs(*, level: str, json: bool) -> None:
     if json:
         final: list[Any] = [_tracebacks(), structlog.processors.JSONRenderer()]
     else:
-        final = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        # Rich's tracebacks, the default where Rich is installed, print the values of variables.
+        plain = structlog.dev.plain_traceback
+        colors = sys.stderr.isatty()
+        final = [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain, sort_keys=False)]
     structlog.configure(
         processors=[*shared, *final],
         wrapper_class=structlog.make_filtering_bound_logger(number),

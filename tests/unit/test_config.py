@@ -148,5 +148,8 @@ def test_no_flag_is_taken_that_would_have_no_effect(settings: Command, flags: tu
 
 def test_a_file_that_is_not_there_is_named(settings: Command) -> None:
     code, said = settings.invoke("--access", "nowhere.toml")
-    assert code == 2
-    assert "Expected a file that can be read. Received: nowhere.toml: No such file or directory." in said
+    assert code == 1
+    assert said == (
+        "headstart-server: Cannot read nowhere.toml: No such file or directory. Correct the path, or the "
+        "rights of the file.\n"
+    )

@@ -22,6 +22,7 @@ from headstart_server.backbones.network import Network
 from headstart_server.backbones.openvino_runtime import NETWORK_FILE, OpenVinoRuntime
 from headstart_server.backbones.preparations import Preparations
 from headstart_server.backbones.prepared import folder_of, keep_card, prepare_into, prepared_in
+from headstart_server.backbones.progress import Progress
 from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
 from headstart_server.backbones.sources.efficientnet_lite import BUILT_IN
 from headstart_server.backbones.sources.registry import source_of
@@ -69,6 +70,9 @@ class Catalog:
         self._max_pixels = max_pixels
         self._runtimes = runtimes
         self._preparations = Preparations()
+        #: Of each backbone that is being prepared.
+        self._progress: dict[str, Progress] = {}
+        self._has_loaded = False
 
     def list(self) -> Sequence[BackboneInfo]:
         """The facts about each backbone, as far as they are known; those of every server first."""
@@ -116,8 +120,16 @@ class Catalog:
             if size_of(declaration.source) is not None:
                 return self._loaded_without_network(declaration)
             if self._kind(declaration) is RuntimeKind.OPENVINO:
-                return self._loaded_in_openvino(declaration)
-            return self._loaded_in_keras(declaration)
+                backbone = self._loaded_in_openvino(declaration)
+            else:
+                backbone = self._loaded_in_keras(declaration)
+        self._has_loaded = True
+        return backbone
+
+    def remaining(self, name: str) -> float | None:
+        """Estimate the seconds until a backbone is prepared; None if it is not being prepared."""
+        progress = self._progress.get(name)
+        return None if progress is None else progress.remaining
 
     def close(self) -> None:
         """End what is being prepared at once, and prepare nothing any more; what is loaded stays."""
@@ -243,15 +255,28 @@ class Catalog:
             if ready is not None:
                 return self._known(declaration, ready), folder
         folder = folder_of(declaration, fingerprint, cache, RuntimeKind.OPENVINO)
-        ready = prepared_in(folder)
-        if ready is not None:
-            return self._known(declaration, ready), folder
+        card = prepared_in(folder) or self._convert(declaration, folder, aside=aside)
+        return self._known(declaration, card), folder
+
+    def _convert(self, declaration: Declaration, folder: Path, *, aside: bool) -> Card:
+        """Prepare a backbone in another process, and log its progress."""
         if source_of(declaration).in_keras and (lacking := keras_missing("Converting it from Keras")):
             raise SourceError(
                 f"{lacking} Or convert it elsewhere, and give its folder as --prepared-backbones."
             )
-        card = prepare_into(folder, declaration, cache, preparations=self._preparations, aside=aside)
-        return self._known(declaration, card), folder
+        self._progress[declaration.name] = progress = Progress(declaration.name)
+        try:
+            return prepare_into(
+                folder,
+                declaration,
+                self._runtimes.cache,
+                preparations=self._preparations,
+                progress=progress,
+                # Once a backbone is loaded, serving goes first.
+                aside=aside or self._has_loaded,
+            )
+        finally:
+            del self._progress[declaration.name]
 
     def _opened(self, declaration: Declaration) -> tuple[Card, Network]:
         """Its card, and itself in float32."""

@@ -1,13 +1,22 @@
 """The processes that prepare backbones for this one."""
 
 import os
+import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from headstart_server.errors import Draining
+
+#: Seconds without a line after which whoever watches a process is called.
+QUIET_SECONDS = 5.0
+#: Lines of stderr that are kept of a process: its last ones.
+MAX_ERROR_LINES = 200
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,7 +26,7 @@ class Ended:
     Attributes:
         code: its exit code; below 0 the signal that ended it.
         stdout: what it wrote there.
-        stderr: what it wrote there.
+        stderr: the last lines that it wrote there.
     """
 
     code: int
@@ -33,12 +42,15 @@ class Preparations:
         self._processes: set[subprocess.Popen[str]] = set()
         self._stopped = False
 
-    def run(self, program: Sequence[str], seconds: float) -> Ended:
+    def run(
+        self, program: Sequence[str], seconds: float, watch: Callable[[str], None] = lambda _: None
+    ) -> Ended:
         """Run Python with some arguments to its end.
 
         Args:
             program: the arguments; what they run ends with its stdin, see `end_with_stdin`.
             seconds: after which it is ended.
+            watch: called with each line of its stdout, and with an empty text after some seconds without one.
 
         Raises:
             Draining: the server stops.
@@ -55,9 +67,7 @@ class Preparations:
             os.close(theirs)
         with process:
             try:
-                stdout, stderr = process.communicate(timeout=seconds)
-            except subprocess.TimeoutExpired:
-                raise TimeoutError(f"It did not end within {seconds:.0f} seconds.") from None
+                stdout, stderr = _followed(process, seconds, watch)
             finally:
                 process.kill()
                 os.close(ours)
@@ -90,3 +100,50 @@ class Preparations:
     def _check_open(self) -> None:
         if self._stopped:
             raise Draining("The server is stopping and prepares no backbones. Try again at another replica.")
+
+
+def _followed(process: Any, seconds: float, watch: Callable[[str], None]) -> tuple[str, str]:
+    """Return what a process writes to stdout, and the end of what it writes to stderr, once it has ended.
+
+    Raises:
+        TimeoutError: it took too long.
+    """
+    deadline = time.monotonic() + seconds
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    errors: deque[str] = deque(maxlen=MAX_ERROR_LINES)
+    reader = _reading(process.stdout, lines.put)
+    error_reader = _reading(process.stderr, errors.append)
+    stdout: list[str] = []
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError(f"It did not end within {seconds:.0f} seconds.")
+        try:
+            line = lines.get(timeout=min(left, QUIET_SECONDS))
+        except queue.Empty:
+            watch("")
+            continue
+        if not line:
+            break
+        stdout.append(line)
+        watch(line)
+    try:
+        process.wait(max(0.1, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        raise TimeoutError(f"It did not end within {seconds:.0f} seconds.") from None
+    reader.join()
+    error_reader.join()
+    return "".join(stdout), "".join(errors)
+
+
+def _reading(pipe: Any, take: Callable[[str], None]) -> threading.Thread:
+    """Start a thread that hands over the lines of a pipe, and an empty one at its end."""
+
+    def read() -> None:
+        for line in pipe:
+            take(line)
+        take("")
+
+    thread = threading.Thread(target=read, name="prepare-output", daemon=True)
+    thread.start()
+    return thread

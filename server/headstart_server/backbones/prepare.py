@@ -1,14 +1,15 @@
 """Prepares a backbone: ``python -m headstart_server.backbones.prepare DECLARATION CACHE FOLDER NICE``.
 
 A process of its own, so that the server stays without Keras, TensorFlow and whatever else a source needs. It
-ends with `REFUSED` and one line of JSON on stdout where the declaration, the network or the disk is at fault,
-and when its stdin does: a server that is gone needs no backbone.
+writes a line of JSON to stdout at each step. It ends with `REFUSED` and one more line where the declaration,
+the network or the disk is at fault, and when its stdin does: a server that is gone needs no backbone.
 """
 
 import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -16,10 +17,12 @@ from typing import IO
 from headstart_server.backbones.card import card_of
 from headstart_server.backbones.child_process import end_with_stdin
 from headstart_server.backbones.declaration import Declaration
+from headstart_server.backbones.keras_import import load_keras
 from headstart_server.backbones.network import Network
 from headstart_server.backbones.openvino_import import load_openvino
 from headstart_server.backbones.openvino_runtime import NETWORK_FILE
 from headstart_server.backbones.prepared import REFUSED
+from headstart_server.backbones.progress import Step
 from headstart_server.backbones.sources.registry import source_of
 from headstart_server.backbones.sources.source import SourceError, check_pin
 from headstart_server.backbones.stdout import own_stdout
@@ -36,35 +39,52 @@ def main(text: str, cache: str, folder: str, nice: str) -> None:
     load_openvino()
     # What is listed may be declared otherwise later, while all that is prepared stays as it is.
     declaration = replace(Declaration.of_json(text), license=None, description=None)
+
+    def begin(step: Step) -> None:
+        print(json.dumps({"step": step}), file=told, flush=True)
+
     try:
         source = source_of(declaration)
+        if source.in_keras:
+            begin(Step.LOADING)
+            load_keras()
+        begin(Step.BUILDING)
         network = source.open(declaration, Path(cache))
         check_pin(declaration, network.weights)
+        begin(Step.CHECKING)
         card = card_of(network, in_keras=source.in_keras)
-        _convert(network, Path(folder) / NETWORK_FILE)
+        _convert(network, Path(folder) / NETWORK_FILE, begin)
         card.write(Path(folder))
-    except (ValueError, HeadstartError, OSError, RuntimeError) as error:
+    except (ValueError, HeadstartError, OSError, RuntimeError, ModuleNotFoundError) as error:
         _refuse(error, told)
 
 
-def _convert(network: Network, path: Path) -> None:
+def _convert(network: Network, path: Path, begin: Callable[[Step], None]) -> None:
     """Write a network to an ``.xml`` file and its weights to a ``.bin`` file next to it."""
     if network.model is None:
         return
     openvino = load_openvino()
     if isinstance(network.model, openvino.Model):
+        begin(Step.CONVERTING)
         openvino.save_model(network.model, path, compress_to_fp16=False)
         return
     # Keras' own export to OpenVINO imports SciPy and fails on Python 3.13. A SavedModel on disk avoids both,
     # and converts to the same graph.
     with tempfile.TemporaryDirectory() as folder:
+        begin(Step.EXPORTING)
         network.model.export(folder, format="tf_saved_model", verbose=False)
+        begin(Step.CONVERTING)
         openvino.save_model(openvino.convert_model(folder), path, compress_to_fp16=False)
 
 
 def _refuse(error: Exception, told: IO[str]) -> None:
     is_worded = isinstance(error, SourceError | HeadstartError)
     message = str(error) if is_worded else f"{type(error).__name__}: {error}"
+    if isinstance(error, ModuleNotFoundError):
+        message = (
+            f"The package {error.name} is missing. Install it, or prepare the backbone on another machine: "
+            "pip install 'headstart[server]'; headstart-server prepare."
+        )
     print(json.dumps({"message": message}), file=told, flush=True)
     sys.exit(REFUSED)
 

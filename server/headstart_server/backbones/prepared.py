@@ -16,6 +16,7 @@ from headstart_server.backbones.child_process import NICE, death
 from headstart_server.backbones.declaration import Declaration
 from headstart_server.backbones.openvino_runtime import FORM
 from headstart_server.backbones.preparations import Preparations
+from headstart_server.backbones.progress import Progress, Step
 from headstart_server.backbones.runtimes import RuntimeKind
 from headstart_server.backbones.sources.source import SourceError
 from headstart_server.errors import BackboneUnavailable
@@ -57,6 +58,7 @@ def prepare_into(
     cache: Path,
     *,
     preparations: Preparations,
+    progress: Progress,
     aside: bool = False,
 ) -> Card:
     """Prepare a backbone in a process of its own, unless its folder is there already and whole.
@@ -66,6 +68,7 @@ def prepare_into(
         declaration: of it.
         cache: folder that downloads are kept in.
         preparations: runs the process.
+        progress: logs how far it is.
         aside: whether nobody waits for it: serving goes first then.
 
     Raises:
@@ -78,7 +81,8 @@ def prepare_into(
     if ready is not None:
         return ready
     with _in_place_of(folder) as part:
-        _prepare(declaration, cache, part, preparations, nice=NICE if aside else 0)
+        _prepare(declaration, cache, part, preparations, progress, nice=NICE if aside else 0)
+    progress.end()
     return Card.read(folder)
 
 
@@ -122,22 +126,37 @@ def _in_place_of(folder: Path) -> Iterator[Path]:
 
 
 def _prepare(
-    declaration: Declaration, cache: Path, folder: Path, preparations: Preparations, *, nice: int
+    declaration: Declaration,
+    cache: Path,
+    folder: Path,
+    preparations: Preparations,
+    progress: Progress,
+    *,
+    nice: int,
 ) -> None:
     arguments = [declaration.as_json(), str(cache), str(folder), str(nice)]
+
+    def watch(line: str) -> None:
+        said = json.loads(line) if line else {}
+        if "step" in said:
+            progress.begin(Step(said["step"]))
+        elif not line:
+            progress.log()
+
+    progress.log()
     try:
-        ended = preparations.run(["-m", PROGRAM, *arguments], PREPARATION_SECONDS)
+        ended = preparations.run(["-m", PROGRAM, *arguments], PREPARATION_SECONDS, watch)
     except TimeoutError:
         raise BackboneUnavailable(
             f"Backbone '{declaration.name}' could not be prepared within {PREPARATION_SECONDS:.0f} seconds.",
             metadata={"backbone": declaration.name},
         ) from None
     if ended.code == REFUSED:
-        raise SourceError(json.loads(ended.stdout)["message"])
+        raise SourceError(json.loads(ended.stdout.splitlines()[-1])["message"])
     if ended.code != 0:
-        log.error("preparation_died", backbone=declaration.name, log=ended.stderr[-5000:])
+        log.debug("preparation_died", backbone=declaration.name, log=ended.stderr[-5000:])
         raise BackboneUnavailable(
-            f"Expected the process that prepares backbone '{declaration.name}' from {declaration.source} to "
-            f"end well. Received: {death(ended.code, ended.stderr)}",
+            f"The process that prepares backbone '{declaration.name}' from {declaration.source} ended with "
+            f"{death(ended.code, ended.stderr)}",
             metadata={"backbone": declaration.name},
         )

@@ -31,7 +31,7 @@ class Database:
 
     Raises:
         ValueError: the address is none of a database.
-        SchemaError: the tables were written by a newer Headstart.
+        SchemaError: the tables were written by a newer Headstart, or the database refuses to be used.
         DatabaseAway: no database answers there.
     """
 
@@ -46,6 +46,12 @@ class Database:
                 migrate(connection, self.name)
                 #: What tells this database from every other one but its copies.
                 self.identity: str = connection.execute(select(identity.c.id)).scalar_one()
+        except SQLAlchemyError as error:
+            self.close()
+            raise SchemaError(
+                f"Cannot use the database {self.name}: {self._backend.words(error)}. Correct --database, or "
+                "what is wrong there."
+            ) from error
         except BaseException:
             self.close()
             raise

@@ -29,7 +29,7 @@ _FILLED = {
 
 
 class SchemaError(RuntimeError):
-    """The database was written by a newer Headstart than this one."""
+    """The database cannot be used: a newer Headstart wrote it, or it refuses its tables or this user."""
 
 
 def migrate(connection: Connection, name: str) -> None:

@@ -78,6 +78,10 @@ class Postgres:
         """The server's time, which all replicas share."""
         return float(connection.execute(select(func.extract("epoch", func.clock_timestamp()))).scalar_one())
 
+    def words(self, error: SQLAlchemyError) -> str:
+        """Return what the server said, without the statement and its parameters."""
+        return _told_by(error.orig)[1] if isinstance(error, DBAPIError) else str(error)
+
     def fault(self, error: SQLAlchemyError) -> HeadstartError | None:
         """What an error means; None if it is a fault of the server."""
         if isinstance(error, PoolTimeoutError):

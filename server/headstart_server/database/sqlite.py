@@ -41,6 +41,10 @@ class Sqlite:
         del connection
         return time.time()
 
+    def words(self, error: SQLAlchemyError) -> str:
+        """Return what the driver said, without the statement and its parameters."""
+        return str(getattr(error, "orig", error))
+
     def fault(self, error: SQLAlchemyError) -> HeadstartError | None:
         """What an error means; None if it is a fault of the server."""
         if not isinstance(error, OperationalError):

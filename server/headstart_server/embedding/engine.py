@@ -2,9 +2,9 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from typing import NoReturn, Protocol
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from typing import NoReturn, Protocol, TypeVar
 
 import structlog
 
@@ -12,12 +12,16 @@ from headstart_server.backbones.backbone import Backbone, BackboneInfo, Content
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.modality import first_taking, usual_backbone
 from headstart_server.embedding.queue import Lane
+from headstart_server.embedding.waiters import Waiters
 from headstart_server.errors import BackboneNotFound, BackboneUnavailable, Draining, HeadstartError, Loading
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
-#: Seconds after which a caller may ask again for a backbone that is being loaded.
+#: Seconds after which a caller may try again for a backbone that is being loaded: at least and at most.
 LOADING_RETRY_SECONDS = 2.0
+MAX_LOADING_RETRY_SECONDS = 15.0
 #: Seconds for which callers are told why a backbone could not be loaded before that is tried again.
 FAILED_RETRY_SECONDS = 30.0
 #: Backbones that are loaded without being listed: each keeps threads of its own.
@@ -45,6 +49,9 @@ class BackboneSource(Protocol):
     def load(self, name: str) -> Backbone:
         """Load one, ready and warm; takes seconds."""
 
+    def remaining(self, name: str) -> float | None:
+        """Estimate the seconds until one is prepared; None if it is not being prepared."""
+
     def close(self) -> None:
         """End what is being prepared at once, with `Draining`; what is loaded stays."""
 
@@ -56,6 +63,7 @@ class Engine:
         source: where backbones come from.
         make_embedder: gives a loaded backbone its queue and threads.
         default: name of the backbone that is meant where none is named.
+        waiters: the calls that wait for a backbone.
         clock: seconds that only go up.
 
     Raises:
@@ -68,12 +76,15 @@ class Engine:
         make_embedder: Callable[[Backbone], Embedder],
         default: str,
         *,
+        waiters: Waiters | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
         self._make_embedder = make_embedder
         self._loaded: dict[str, Embedder] = {}
         self._loading: dict[str, threading.Lock] = {}
+        self._waiters = waiters or Waiters()
+        self._stopped = False
         #: When each was last asked for.
         self._used: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -162,6 +173,43 @@ class Engine:
         self._used[name] = self._clock()
         return embedder
 
+    async def ready(self, look: Callable[[], T], nbytes: Callable[[], int] | None) -> T:
+        """Return what a look-up gives, waiting while a backbone that it needs is prepared or loaded.
+
+        Args:
+            look: as `get` or `info`; raises `Loading`, and is repeated when the loading ends.
+            nbytes: gives the bytes that the call holds while it waits; None for the server itself, which no
+                bound keeps from waiting.
+
+        Raises:
+            Loading: as many calls wait as may.
+            Draining: the server stops.
+            BackboneUnavailable: a backbone cannot be prepared or loaded.
+        """
+
+        async def work() -> T:
+            return look()
+
+        return await self.when_ready(work, nbytes)
+
+    async def when_ready(self, work: Callable[[], Awaitable[T]], nbytes: Callable[[], int] | None) -> T:
+        """As `ready`, for a look-up that is awaited. Until it raises `Loading` it must change nothing."""
+        try:
+            return await work()
+        except Loading as loading:
+            first = loading
+        name = first.metadata["backbone"]
+        with nullcontext() if nbytes is None else self._waiters.place(nbytes(), first):
+            while True:
+                # Before the look: a loading that ends in between is not missed.
+                with self._waiters.end_of_loading(name) as ended:
+                    try:
+                        return await work()
+                    except Loading as loading:
+                        if loading.metadata["backbone"] == name:
+                            await ended
+                        name = loading.metadata["backbone"]
+
     def load(self, name: str) -> Embedder:
         """The embedder of a backbone, loading it first if need be; an empty name means the default.
 
@@ -170,7 +218,7 @@ class Engine:
             Exception: whatever its source raises.
         """
         name = self.facts(name).name
-        with self._loading_lock(name), self._remembering(name):
+        with self._waking(name), self._loading_lock(name), self._remembering(name):
             if name not in self._loaded:
                 self._loaded[name] = self._make_embedder(self._source.load(name))
             self._used[name] = self._clock()
@@ -180,12 +228,13 @@ class Engine:
         """Learn what is not known yet of every backbone; one that fails says so where it is listed."""
         for info in self.infos():
             if not info.is_prepared:
-                with suppress(Exception), self._loading_lock(info.name), self._remembering(info.name):
-                    self._source.prepare(info.name)
+                self._prepare(info.name)
 
     def stop_loading(self) -> None:
-        """End what is being prepared, and prepare nothing any more; what is loaded stays."""
+        """End what is being prepared and the waits for it, and load nothing more; what is loaded stays."""
+        self._stopped = True
         self._source.close()
+        self._waiters.wake_all()
 
     def close(self) -> None:
         """Stop what is being prepared, and every embedder."""
@@ -194,19 +243,39 @@ class Engine:
             embedder.close()
 
     def _start_loading(self, name: str) -> NoReturn:
-        """Load a backbone beside the caller, who is told to come again; or why it failed a moment ago."""
+        """Load a backbone in a thread, and raise `Loading`; or the reason why it failed a moment ago."""
         failed = self._failed.get(name)
         if failed and self._clock() - failed[1] < FAILED_RETRY_SECONDS:
             raise BackboneUnavailable(_words(failed[0]), metadata={"backbone": name}) from failed[0]
+        if self._stopped:
+            raise Draining("The server is stopping and loads no backbones. Try again at another replica.")
         if not self._loading_lock(name).locked():
             threading.Thread(
                 target=self._load_quietly, args=(name,), name=f"load-{name}", daemon=True
             ).start()
-        raise Loading(
-            f"Backbone '{name}' is being loaded. Try again in {LOADING_RETRY_SECONDS:.0f} seconds.",
+        raise self._loading_error(name)
+
+    def _loading_error(self, name: str) -> Loading:
+        left = self._source.remaining(name)
+        state = "loaded" if left is None else f"prepared, for about {left:.0f} more seconds"
+        retry = min(max(left or 0.0, LOADING_RETRY_SECONDS), MAX_LOADING_RETRY_SECONDS)
+        return Loading(
+            f"Backbone '{name}' is being {state}. Try again in {retry:.0f} seconds.",
             metadata={"backbone": name},
-            retry_after=LOADING_RETRY_SECONDS,
+            retry_after=retry,
         )
+
+    def _prepare(self, name: str) -> None:
+        with suppress(Exception), self._waking(name), self._loading_lock(name), self._remembering(name):
+            self._source.prepare(name)
+
+    @contextmanager
+    def _waking(self, name: str) -> Iterator[None]:
+        """Wake the calls that wait for a backbone, once its lock is free again."""
+        try:
+            yield
+        finally:
+            self._waiters.wake(name)
 
     def _loading_lock(self, name: str) -> threading.Lock:
         listed = {info.name for info in self._source.list()}
@@ -259,7 +328,8 @@ class Engine:
             raise
         except Exception as error:
             self._failed[name] = error, self._clock()
-            log.exception("backbone_load_failed", backbone=name)
+            log.error("backbone_load_failed", backbone=name, error=_words(error))
+            log.debug("backbone_load_failed", backbone=name, exc_info=True)
             raise
         self._failed.pop(name, None)
 

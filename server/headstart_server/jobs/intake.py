@@ -247,6 +247,16 @@ class Upload:
             )
         return job
 
+    def check_backbone(self) -> None:
+        """Check that the backbone is loaded, so that `validate` holds no thread while it waits.
+
+        Raises:
+            Loading: it is not loaded yet; this starts the loading.
+            BackboneUnavailable: it cannot be loaded.
+        """
+        if self._info is not None:
+            self._intake.engine.get(self._info.name)
+
     def validate(self) -> Validation:
         """Run every example through the backbone, fit a head and tell what was found; no job comes of it.
 

@@ -159,7 +159,7 @@ class MeasuringBench:
         window: int,
     ) -> None:
         self._registry = registry
-        self._engine = engine
+        self.engine = engine
         self._is_under_way = is_under_way
         self._reader = reader
         self._limits = limits
@@ -203,7 +203,7 @@ class MeasuringBench:
                 raise no_version_yet(selector.model) from None
             raise
         version = self._registry.load(selector.model, number)
-        return Respondent(version=version, embedder=embedder_of(version, self._engine))
+        return Respondent(version=version, embedder=embedder_of(version, self.engine))
 
     def _known_pairs(
         self, respondents: Sequence[Respondent], check_there: Callable[[], None]

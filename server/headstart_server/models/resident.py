@@ -82,7 +82,7 @@ def embedder_of(version: ResidentVersion, engine: Engine) -> Embedder:
     Raises:
         BackboneNotFound: its backbone is not declared any more.
         BackboneUnavailable: its backbone cannot be had.
-        Loading: its backbone is not loaded yet; asking starts that.
+        Loading: its backbone is not loaded yet; this starts the loading.
         BackboneMismatch: its backbone has another digest by now.
     """
     try:

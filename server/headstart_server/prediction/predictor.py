@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 
 import numpy as np
@@ -178,7 +179,10 @@ class Predictor:
         deadline: float | None,
         started: float,
     ) -> Predicted:
-        embedders = {version.backbone: embedder_of(version, self._engine) for version in versions}
+        embedders = await self._engine.ready(
+            lambda: {version.backbone: embedder_of(version, self._engine) for version in versions},
+            partial(_nbytes, contents),
+        )
         if asked.saliency is not None:
             _check_saliency(asked.saliency, versions[0], embedders[versions[0].backbone])
         resolved = self._clock()
@@ -221,19 +225,22 @@ class Predictor:
         )
 
     async def find(
-        self, selector: Selector, choice: Choice | None = None
+        self, selector: Selector, choice: Choice | None = None, nbytes: Callable[[], int] | None = None
     ) -> tuple[ResidentVersion, BackboneInfo]:
-        """The version that is meant, in memory, and the facts of its backbone, which is loaded.
+        """Return the version that is meant, in memory, and the facts of its backbone, which is loaded.
 
         Args:
             selector: the version.
             choice: as in `predict`.
+            nbytes: gives the bytes that the call holds while it waits for the backbone; None does not wait.
 
         Raises:
             HeadstartError: names what cannot be found, or is not there yet.
         """
         version = await self._resolve(selector, (), choice)
-        return version, embedder_of(version, self._engine).info
+        look = partial(embedder_of, version, self._engine)
+        embedder = look() if nbytes is None else await self._engine.ready(look, nbytes)
+        return version, embedder.info
 
     async def embed(
         self, backbone: str, contents: Sequence[Content], *, views: Sequence[str], deadline: float | None
@@ -251,7 +258,9 @@ class Predictor:
         """
         started = self._clock()
         self._check_inputs(contents)
-        info = self._engine.info(backbone) if backbone else self._engine.usual(contents[0])
+        nbytes = partial(_nbytes, contents)
+        look = partial(self._engine.info, backbone) if backbone else partial(self._engine.usual, contents[0])
+        info = await self._engine.ready(look, nbytes)
         wanted = list(views) or [LAST]
         for place, view in enumerate(wanted):
             if view not in info.views:
@@ -260,7 +269,7 @@ class Predictor:
                     f"Received: {view!r}.",
                     field=f"views[{place}]",
                 )
-        embedder = self._engine.get(info.name)
+        embedder = await self._engine.ready(partial(self._engine.get, info.name), nbytes)
         rows = (await self._rows([embedder], contents, deadline, {}))[info.name]
         times = _times(rows)
         features = BackboneFeatures(
@@ -375,6 +384,11 @@ class Predictor:
             row = await asyncio.to_thread(embedder.decode, content)
             maps.append(await saliency_of(np.asarray(row, np.uint8), version.head, asked, outputs))
         return maps
+
+
+def _nbytes(contents: Sequence[Content]) -> int:
+    """Return the bytes of some inputs, about."""
+    return sum(len(each) if isinstance(each, bytes | str) else each.nbytes for each in contents)
 
 
 async def _cut_short(embedder: Embedder, contents: Sequence[Content]) -> dict[int, CutShort]:

@@ -37,8 +37,11 @@ class EvaluationService(stubs.EvaluationServiceServicer):
         self, request_iterator: AsyncIterator[pb.EvaluateRequest], context: Context
     ) -> pb.EvaluateResponse:
         async with aclosing(stream_parts(request_iterator, "Evaluate", context)) as parts:
-            target = selector_of((await anext(parts)).target, "spec.target")
-            run = await asyncio.to_thread(self._bench.evaluation, target)
+            spec = await anext(parts)
+            open_run = partial(
+                asyncio.to_thread, self._bench.evaluation, selector_of(spec.target, "spec.target")
+            )
+            run = await self._bench.engine.when_ready(open_run, spec.ByteSize)
             await self._fed(run, parts)
         evaluation = await self._ended(run, lambda: evaluation_message(run.evaluation()))
         version = run.answering.versions[0]
@@ -56,7 +59,8 @@ class EvaluationService(stubs.EvaluationServiceServicer):
         async with aclosing(stream_parts(request_iterator, "Compare", context)) as parts:
             spec = await anext(parts)
             first, second = selector_of(spec.first, "spec.first"), selector_of(spec.second, "spec.second")
-            run = await asyncio.to_thread(self._bench.comparison, first, second)
+            open_run = partial(asyncio.to_thread, self._bench.comparison, first, second)
+            run = await self._bench.engine.when_ready(open_run, spec.ByteSize)
             await self._fed(run, parts)
         comparison = await self._ended(run, lambda: comparison_message(run.comparison()))
         one, other = run.answering.versions

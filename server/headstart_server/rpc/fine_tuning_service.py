@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, suppress
+from functools import partial
 
 from headstart.v1 import fine_tuning_service_pb2 as pb
 from headstart.v1 import fine_tuning_service_pb2_grpc as stubs
@@ -68,6 +69,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         self._cancel = cancel
         self._long_work = long_work
         self._gathering = gathering
+        self._when_ready = intake.engine.when_ready
 
     async def FineTune(
         self, request_iterator: AsyncIterator[pb.FineTuneRequest], context: Context
@@ -77,21 +79,27 @@ class FineTuningService(stubs.FineTuningServiceServicer):
             async with aclosing(stream_parts(request_iterator, "FineTune", context)) as parts:
                 message = await anext(parts)
                 validate_only = message.validate_only
-                upload = await asyncio.to_thread(
-                    self._intake.open,
-                    spec_of(message),
-                    message.request_id,
-                    validate_only=validate_only,
-                    tenant=tenant(),
+                upload = await self._when_ready(
+                    partial(
+                        asyncio.to_thread,
+                        self._intake.open,
+                        spec_of(message),
+                        message.request_id,
+                        validate_only=validate_only,
+                        tenant=tenant(),
+                    ),
+                    message.ByteSize,
                 )
                 count = 0
                 async for batch in parts:
                     # Converted in the thread, too: a large message holds enough of them to hold up the loop.
-                    await asyncio.to_thread(_add, upload, batch, count)
+                    add = partial(asyncio.to_thread, _add, upload, batch, count)
+                    await self._when_ready(add, partial(_nbytes, batch))
                     count += len(batch)
             if message.dataset_uri:
-                await self._gathering.run(upload.gather)
+                await self._when_ready(partial(self._gathering.run, upload.gather), lambda: 0)
             if validate_only:
+                await self._when_ready(partial(asyncio.to_thread, upload.check_backbone), lambda: 0)
                 validation = await self._long_work.run(upload.validate)
                 return pb.FineTuneResponse(validation=validation_message(validation))
             # Shielded: a caller that leaves now must not tear the acceptance apart.
@@ -103,10 +111,14 @@ class FineTuningService(stubs.FineTuningServiceServicer):
 
     async def Rebase(self, request: pb.RebaseRequest, context: Context) -> pb.RebaseResponse:
         spec = rebase_spec_of(request)
-        # Shielded: as above.
-        job = await asyncio.shield(
-            asyncio.to_thread(self._rebasing.accept, spec, request.request_id, tenant())
-        )
+
+        async def accept() -> Job:
+            # Shielded: as above.
+            return await asyncio.shield(
+                asyncio.to_thread(self._rebasing.accept, spec, request.request_id, tenant())
+            )
+
+        job = await self._when_ready(accept, request.ByteSize)
         return pb.RebaseResponse(job=await self._message(job))
 
     async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusResponse:
@@ -148,6 +160,10 @@ class FineTuningService(stubs.FineTuningServiceServicer):
             with suppress(DatabaseAway):
                 likely = await asyncio.to_thread(self._ledger.forecast.of, job)
         return job_message(job, likely)
+
+
+def _nbytes(messages: Sequence[Example]) -> int:
+    return sum(message.ByteSize() for message in messages)
 
 
 def _add(upload: Upload, messages: Sequence[Example], start: int) -> None:

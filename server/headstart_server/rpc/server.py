@@ -187,7 +187,8 @@ class Server:
             return self._server.add_secure_port(settings.address, server_credentials(settings.tls))
         except RuntimeError as error:
             raise OSError(
-                f"Cannot listen on {settings.address}: the address is taken or not of this machine."
+                f"Cannot listen on {settings.address}: the address is in use or not of this machine. Choose "
+                "another --port or --host."
             ) from error
 
 

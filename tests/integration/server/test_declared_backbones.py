@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from headstart.v1 import model_pb2, model_service_pb2
-from integration.server.calls import TIMEOUT, Api, Refusal, digit, digits, refused
+from integration.server.calls import TIMEOUT, Api, digit, digits, refused
 from server_process import START_SECONDS, ServerProcess, eventually, running
 
 # Beside other tests a server's preparations, which yield to all else, take minutes.
@@ -126,13 +126,7 @@ def test_a_declared_backbone_is_fine_tuned_on_and_answers(api: Api, name: str) -
 
 def test_one_that_cannot_be_had_is_refused_with_the_reason_and_hinders_no_other(api: Api) -> None:
     settled(api)
-
-    def told() -> Refusal | None:
-        # The reason is told for half a minute; then it is tried again.
-        refusal = refused(lambda: api.fine_tune(digits((0, 1), 4), model="lost", backbone="lost"))
-        return refusal if refusal.reason != "LOADING" else None
-
-    refusal = eventually(told, START_SECONDS, "the reason")
+    refusal = refused(lambda: api.fine_tune(digits((0, 1), 4), model="lost", backbone="lost"))
     assert (refusal.code, refusal.reason) == (
         grpc.StatusCode.FAILED_PRECONDITION,
         "BACKBONE_UNAVAILABLE",

@@ -59,6 +59,23 @@ def test_what_a_program_says_and_how_it_ends_is_told() -> None:
     assert Preparations().run(["-c", "import os; os.kill(os.getpid(), 9)"], PATIENCE).code == -9
 
 
+def test_lines_are_handed_over_as_they_come_and_silence_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headstart_server.backbones.preparations.QUIET_SECONDS", 0.05)
+    program = "import time; print('one', flush=True); time.sleep(0.5); print('two')"
+    seen: list[str] = []
+    ended = Preparations().run(["-c", program], PATIENCE, seen.append)
+    assert ended.stdout == "one\ntwo\n"
+    assert [line for line in seen if line] == ["one\n", "two\n"]
+    assert "" in seen[seen.index("one\n") : seen.index("two\n")]
+
+
+def test_of_much_that_a_program_says_on_stderr_the_end_is_kept() -> None:
+    program = "import sys; sys.stderr.write('line\\n' * 200_000 + 'last\\n')"
+    ended = Preparations().run(["-c", program], PATIENCE)
+    assert ended.stderr.splitlines()[-1] == "last"
+    assert len(ended.stderr) < 10_000
+
+
 def test_a_program_that_takes_too_long_is_ended() -> None:
     with pytest.raises(TimeoutError):
         Preparations().run(["-c", "import time; time.sleep(600)"], 0.2)

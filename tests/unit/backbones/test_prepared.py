@@ -13,6 +13,7 @@ from headstart_server.backbones.declaration import Declaration
 from headstart_server.backbones.decoding import Pictures
 from headstart_server.backbones.preparations import Ended, Preparations
 from headstart_server.backbones.prepared import REFUSED, folder_of, keep_card, prepare_into
+from headstart_server.backbones.progress import Progress
 from headstart_server.backbones.runtimes import RuntimeKind, RuntimeSettings
 from headstart_server.backbones.sources.onnx import Onnx
 from headstart_server.backbones.sources.registry import SOURCES
@@ -47,7 +48,9 @@ class FakePreparations(Preparations):
         self.ends = list(ends)
         self.count = 0
 
-    def run(self, program: Sequence[str], seconds: float) -> Ended:
+    def run(
+        self, program: Sequence[str], seconds: float, watch: Callable[[str], None] = lambda _: None
+    ) -> Ended:
         self.count += 1
         if self.ends:
             return self.ends.pop()
@@ -69,7 +72,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def prepare(folder: Path, preparations: Preparations) -> Card:
-    return prepare_into(folder, DECLARED, folder.parent, preparations=preparations)
+    return prepare_into(folder, DECLARED, folder.parent, preparations=preparations, progress=Progress("own"))
 
 
 def truncate(folder: Path) -> None:
@@ -129,7 +132,7 @@ def test_what_is_wrong_is_told_and_nothing_is_left(folder: Path) -> None:
     with pytest.raises(SourceError, match="Expected better"):
         prepare(folder, FakePreparations(refusal))
     killed = Ended(code=-9, stdout="", stderr="Loading.\n")
-    with pytest.raises(BackboneUnavailable, match=r"Received: signal 9 \(SIGKILL\); .*words: Loading"):
+    with pytest.raises(BackboneUnavailable, match=r"ended with signal 9 \(SIGKILL\); .*words: Loading"):
         prepare(folder, FakePreparations(killed))
     assert list(folder.parent.iterdir()) == []
 

@@ -3,10 +3,10 @@
 import asyncio
 import gc
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -40,6 +40,8 @@ from headstart_server.learning.recipe import Ridge
 from headstart_server.models.version import Selector
 from headstart_server.prediction.asked import Asked
 from headstart_server.prediction.predictor import Predicted, Predictor
+
+Answered = TypeVar("Answered")
 
 PETS = [Selector(model="pets")]
 
@@ -92,7 +94,7 @@ class Stall:
 
     def work(self) -> None:
         """What the threads of a server would do by now."""
-        for batcher in self.batchers.values():
+        for batcher in list(self.batchers.values()):
             while batcher.step():
                 pass
 
@@ -110,9 +112,14 @@ class Stall:
         **asked: Any,
     ) -> Predicted:
         """Predict, with the threads' work done whenever the call waits for it."""
-        call = asyncio.create_task(
-            self.predictor.predict(selectors, contents, Asked(**asked), deadline=deadline)
-        )
+        call = self.predictor.predict(selectors, contents, Asked(**asked), deadline=deadline)
+        return await self.answered(call, meanwhile)
+
+    async def answered(
+        self, work: Coroutine[Any, Any, Answered], meanwhile: Callable[[], None] = lambda: None
+    ) -> Answered:
+        """Await a call, with the threads' work done whenever it waits for it."""
+        call = asyncio.create_task(work)
         while not call.done():
             await asyncio.wait([call], timeout=0.001)
             meanwhile()
@@ -387,12 +394,20 @@ async def test_a_version_whose_backbone_cannot_be_had_is_told_with_what_helps(st
     )
 
 
-async def test_a_backbone_that_is_not_loaded_yet_is_told_with_when_to_retry(stall: Stall) -> None:
+async def test_a_call_waits_for_a_backbone_that_is_not_loaded_yet(stall: Stall) -> None:
     stall.shelf.publish()
-    error = await refusal(stall, Loading, [b"a"])
-    assert error.retry_after == 2.0
-    stall.load()
     assert (await stall.predict([b"a"])).answers
+    assert stall.source.loads == ["fake"]
+    features, _ = await stall.answered(stall.predictor.embed("other", [b"a"], views=[], deadline=None))
+    assert features.backbone == "other"
+
+
+async def test_a_look_at_a_version_does_not_wait_unless_it_may(stall: Stall) -> None:
+    stall.shelf.publish()
+    with pytest.raises(Loading):
+        await stall.predictor.find(*PETS)
+    version, backbone = await stall.predictor.find(*PETS, None, lambda: 0)
+    assert (version.number, backbone.name) == (1, "fake")
 
 
 async def test_a_version_of_a_backbone_this_server_lacks_is_told(stall: Stall) -> None:

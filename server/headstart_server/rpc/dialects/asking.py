@@ -88,17 +88,20 @@ class Asking:
         """
         return SharedCall(self._telemetry, context, key, field="parameters")
 
-    async def find(self, selector: Selector, choice: Choice | None = None) -> Found:
+    async def find(
+        self, selector: Selector, choice: Choice | None = None, nbytes: Callable[[], int] | None = None
+    ) -> Found:
         """The version that is meant; what inputs mean depends on its backbone.
 
         Args:
             selector: the version.
             choice: of the call; None for the version that an alias names, whatever shares it gives.
+            nbytes: gives the bytes that the call holds while it waits for the backbone; None does not wait.
 
         Raises:
             HeadstartError: it cannot be found, or its backbone is not there yet.
         """
-        version, backbone = await self._predictor.find(selector, choice)
+        version, backbone = await self._predictor.find(selector, choice, nbytes)
         return Found(version=version, backbone=backbone)
 
     async def answer(

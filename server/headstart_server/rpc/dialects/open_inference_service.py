@@ -13,7 +13,7 @@ from headstart_server.access.rights import Right, Scope
 from headstart_server.access.tenants import own_name, without_tenant
 from headstart_server.backbones.backbone import BackboneInfo, Modality
 from headstart_server.embedding.engine import Engine
-from headstart_server.errors import HeadstartError, InvalidField, ModelNotFound
+from headstart_server.errors import DeadlineExceeded, HeadstartError, InvalidField, ModelNotFound
 from headstart_server.models.registry import Registry
 from headstart_server.models.shares import Choice
 from headstart_server.prediction.answers import Answer
@@ -123,7 +123,9 @@ class OpenInferenceService:
     async def ModelMetadata(
         self, request: pb.ModelMetadataRequest, context: Context
     ) -> pb.ModelMetadataResponse:
-        found = await self._asking.find(selector_of(request.name, request.version, "name"))
+        found = await self._asking.find(
+            selector_of(request.name, request.version, "name"), None, request.ByteSize
+        )
         datatype, shape = _input_of(found.backbone)
         metadata = pb.ModelMetadataResponse.TensorMetadata
         return pb.ModelMetadataResponse(
@@ -138,7 +140,9 @@ class OpenInferenceService:
         )
 
     async def ModelConfig(self, request: pb.ModelConfigRequest, context: Context) -> pb.ModelConfigResponse:
-        found = await self._asking.find(selector_of(request.name, request.version, "name"))
+        found = await self._asking.find(
+            selector_of(request.name, request.version, "name"), None, request.ByteSize
+        )
         datatype, shape = _input_of(found.backbone)
         kind = pb.TYPE_FP32 if datatype == "FP32" else pb.TYPE_STRING
         return pb.ModelConfigResponse(
@@ -168,13 +172,18 @@ class OpenInferenceService:
         self, request: pb.ModelInferRequest, context: Context, choice: Choice
     ) -> pb.ModelInferResponse:
         selector = selector_of(request.model_name, request.model_version, "model_name")
-        found = await self._asking.find(selector, choice)
+        microseconds = request.parameters[_TIMEOUT].int64_param if _TIMEOUT in request.parameters else 0
+        timeout = microseconds / 1e6 if microseconds > 0 else None
+        try:
+            async with asyncio.timeout(timeout):
+                found = await self._asking.find(selector, choice, request.ByteSize)
+        except TimeoutError:
+            raise DeadlineExceeded("The timeout passed before the backbone was loaded.") from None
         wanted = _wanted(
             request, chosen(found.version.head, [each.name for each in request.outputs], "outputs")
         )
         contents = await inputs_of(request, found.backbone, self._asking.max_inputs)
-        timeout = request.parameters[_TIMEOUT].int64_param if _TIMEOUT in request.parameters else 0
-        answer = await self._asking.answer(found, contents, context, timeout / 1e6 if timeout > 0 else None)
+        answer = await self._asking.answer(found, contents, context, timeout)
         # Told as it was asked.
         raw: list[bytes] | None = [] if request.raw_input_contents else None
         outputs = [_output_message(answer, output, top, raw) for output, top in wanted]

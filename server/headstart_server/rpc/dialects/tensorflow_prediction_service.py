@@ -1,6 +1,6 @@
 """PredictionService as TensorFlow Serving has it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from headstart_server.backbones.backbone import Content, Modality
 from headstart_server.errors import InvalidField, WrongTask
@@ -51,7 +51,7 @@ class TensorFlowPredictionService:
     async def _predicted(
         self, request: pb.PredictRequest, context: Context, choice: Choice
     ) -> pb.PredictResponse:
-        found = await self._asking.find(selector_of(request.model_spec), choice)
+        found = await self._asking.find(selector_of(request.model_spec), choice, request.ByteSize)
         outputs = chosen(found.version.head, list(request.output_filter), "output_filter")
         if len(request.inputs) != 1:
             names = ", ".join(map(repr, sorted(request.inputs)[:10])) or "none"
@@ -72,7 +72,7 @@ class TensorFlowPredictionService:
     ) -> pb.ClassificationResponse:
         check_signature(request.model_spec, [DEFAULT_SIGNATURE, _CLASSIFY])
         with self._asking.call(context) as choice:
-            found = await self._asking.find(selector_of(request.model_spec), choice)
+            found = await self._asking.find(selector_of(request.model_spec), choice, request.ByteSize)
             _check_task(found, is_regression=False)
             answer = await self._asking.answer(found, self._contents(request.input, found), context)
         return pb.ClassificationResponse(
@@ -83,7 +83,7 @@ class TensorFlowPredictionService:
     async def Regress(self, request: pb.RegressionRequest, context: Context) -> pb.RegressionResponse:
         check_signature(request.model_spec, [DEFAULT_SIGNATURE, _REGRESS])
         with self._asking.call(context) as choice:
-            found = await self._asking.find(selector_of(request.model_spec), choice)
+            found = await self._asking.find(selector_of(request.model_spec), choice, request.ByteSize)
             _check_task(found, is_regression=True)
             answer = await self._asking.answer(found, self._contents(request.input, found), context)
         return pb.RegressionResponse(
@@ -105,7 +105,7 @@ class TensorFlowPredictionService:
     async def _inferred(
         self, request: pb.MultiInferenceRequest, context: Context, choice: Choice
     ) -> pb.MultiInferenceResponse:
-        found = [await self._find_task(task, choice) for task in request.tasks]
+        found = [await self._find_task(task, choice, request.ByteSize) for task in request.tasks]
         modalities = {each.backbone.modality: None for each in found}
         if len(modalities) > 1:
             raise InvalidField(
@@ -121,7 +121,7 @@ class TensorFlowPredictionService:
             ]
         )
 
-    async def _find_task(self, task: pb.InferenceTask, choice: Choice) -> Found:
+    async def _find_task(self, task: pb.InferenceTask, choice: Choice, nbytes: Callable[[], int]) -> Found:
         if task.method_name not in (_CLASSIFY_METHOD, _REGRESS_METHOD):
             raise InvalidField(
                 f"Expected a method_name of {_CLASSIFY_METHOD} or {_REGRESS_METHOD}. Received: "
@@ -130,7 +130,7 @@ class TensorFlowPredictionService:
             )
         is_regression = task.method_name == _REGRESS_METHOD
         check_signature(task.model_spec, [DEFAULT_SIGNATURE, _REGRESS if is_regression else _CLASSIFY])
-        found = await self._asking.find(selector_of(task.model_spec), choice)
+        found = await self._asking.find(selector_of(task.model_spec), choice, nbytes)
         _check_task(found, is_regression=is_regression)
         return found
 
@@ -144,7 +144,7 @@ class TensorFlowPredictionService:
                 f"{', '.join(map(repr, fields[:10])) or 'none'}.",
                 field="metadata_field",
             )
-        found = await self._asking.find(selector_of(request.model_spec))
+        found = await self._asking.find(selector_of(request.model_spec), None, request.ByteSize)
         response = pb.GetModelMetadataResponse(model_spec=spec_message(found, ""))
         response.metadata[_METADATA].Pack(_signatures(found))
         return response

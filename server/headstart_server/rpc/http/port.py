@@ -15,6 +15,8 @@ from headstart_server.rpc.tls import TlsFiles
 
 #: Seconds that an idle connection is kept.
 _KEEP_ALIVE_SECONDS = 30
+#: Connections that wait to be accepted.
+_BACKLOG = 2048
 
 
 class HttpPort:
@@ -129,8 +131,12 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.bind((host, port))
+        # Requests that come before the application serves wait.
+        opened.listen(_BACKLOG)
         opened.setblocking(False)
     except OSError as error:
         opened.close()
-        raise OSError(f"Cannot listen on {host}:{port} for HTTP: {error.strerror}.") from error
+        raise OSError(
+            f"Cannot listen on {host}:{port} for HTTP: {error.strerror}. Choose another --http-port."
+        ) from error
     return opened

@@ -1,0 +1,100 @@
+"""How far the preparation of a backbone is: its step, its share done, and an estimate of the time left."""
+
+import time
+from collections.abc import Callable
+from enum import StrEnum
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+
+class Step(StrEnum):
+    """The steps of a preparation, in their order."""
+
+    STARTING = "starting"
+    LOADING = "loading TensorFlow"
+    BUILDING = "building the network"
+    CHECKING = "recording its features"
+    EXPORTING = "exporting"
+    CONVERTING = "converting"
+
+
+#: Seconds that each step takes on two cores for a network of 5 million parameters; a source without Keras
+#: skips the steps of TensorFlow.
+TYPICAL_SECONDS = {
+    Step.STARTING: 1.5,
+    Step.LOADING: 8.0,
+    Step.BUILDING: 1.5,
+    Step.CHECKING: 0.5,
+    Step.EXPORTING: 3.0,
+    Step.CONVERTING: 0.7,
+}
+_STEPS = tuple(Step)
+#: Bounds of how much slower or faster a machine or network is taken to be, from the steps that are done.
+_PACE = (0.5, 4.0)
+#: Typical seconds that count as done at the usual pace, so that one odd step does not decide alone.
+_PRIOR_SECONDS = 3.0
+#: A step that takes longer than expected is taken to need this share of its time so far again.
+_OVERRUN = 0.25
+
+
+class Progress:
+    """The progress of one preparation, which is logged at each step.
+
+    One thread reports; any may read.
+
+    Args:
+        backbone: name of the backbone.
+        clock: seconds that only go up.
+    """
+
+    def __init__(self, backbone: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._backbone = backbone
+        self._clock = clock
+        self._started = self._since = clock()
+        self._step = Step.STARTING
+        self._percent = 0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the preparation started."""
+        return self._clock() - self._started
+
+    @property
+    def remaining(self) -> float:
+        """Estimate the seconds until the preparation ends."""
+        place = _STEPS.index(self._step)
+        done = sum(TYPICAL_SECONDS[step] for step in _STEPS[:place])
+        pace = (self._since - self._started + _PRIOR_SECONDS) / (done + _PRIOR_SECONDS)
+        pace = min(max(pace, _PACE[0]), _PACE[1])
+        in_step = self._clock() - self._since
+        rest = max(pace * TYPICAL_SECONDS[self._step] - in_step, _OVERRUN * in_step)
+        return rest + pace * sum(TYPICAL_SECONDS[step] for step in _STEPS[place + 1 :])
+
+    @property
+    def percent(self) -> int:
+        """Return the share of the time that is over, in percent; it never falls."""
+        elapsed, remaining = self.elapsed, self.remaining
+        self._percent = max(self._percent, min(99, int(100 * elapsed / (elapsed + remaining + 1e-9))))
+        return self._percent
+
+    def begin(self, step: Step) -> None:
+        """Note that a step begins."""
+        self._step, self._since = step, self._clock()
+        self.log()
+
+    def log(self) -> None:
+        """Log the state."""
+        log.info(
+            "preparing_backbone",
+            backbone=self._backbone,
+            step=self._step.value,
+            percent=self.percent,
+            elapsed_seconds=round(self.elapsed),
+            remaining_seconds=max(1, round(self.remaining)),
+        )
+
+    def end(self) -> None:
+        """Log that the backbone is prepared."""
+        log.info("backbone_prepared", backbone=self._backbone, seconds=round(self.elapsed, 1))

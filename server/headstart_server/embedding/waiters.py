@@ -1,0 +1,94 @@
+"""Calls that wait in the event loop for a backbone that is being prepared or loaded."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from headstart_server.errors import Loading
+
+#: Calls and bytes of their messages that wait at once, unless a server says otherwise.
+MAX_CALLS = 256
+MAX_BYTES = 128 << 20
+
+
+class Waiters:
+    """The calls that wait. A bound keeps capacity for calls on backbones that are loaded.
+
+    Args:
+        max_calls: most calls that wait at once.
+        max_bytes: most bytes of their messages.
+    """
+
+    def __init__(self, max_calls: int = MAX_CALLS, max_bytes: int = MAX_BYTES) -> None:
+        self._max_calls = max_calls
+        self._max_bytes = max_bytes
+        self._lock = threading.Lock()
+        self._calls = 0
+        self._bytes = 0
+        self._futures: dict[str, set[asyncio.Future[None]]] = {}
+
+    @contextmanager
+    def place(self, nbytes: int, loading: Loading) -> Iterator[None]:
+        """Take the place of one waiting call.
+
+        Args:
+            nbytes: bytes of its message.
+            loading: why it waits.
+
+        Raises:
+            Loading: too many calls or bytes wait.
+        """
+        with self._lock:
+            if self._calls >= self._max_calls or self._bytes + nbytes > self._max_bytes:
+                raise Loading(
+                    f"{loading.message} As many calls as this server takes wait for backbones already.",
+                    metadata=loading.metadata,
+                    retry_after=loading.retry_after,
+                )
+            self._calls += 1
+            self._bytes += nbytes
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._calls -= 1
+                self._bytes -= nbytes
+
+    @contextmanager
+    def end_of_loading(self, backbone: str) -> Iterator["asyncio.Future[None]"]:
+        """Give a future that is done when the next loading of a backbone ends, however it ends."""
+        future = asyncio.get_running_loop().create_future()
+        with self._lock:
+            self._futures.setdefault(backbone, set()).add(future)
+        try:
+            yield future
+        finally:
+            with self._lock:
+                futures = self._futures.get(backbone, set())
+                futures.discard(future)
+                if not futures:
+                    self._futures.pop(backbone, None)
+
+    def wake(self, backbone: str) -> None:
+        """Wake the calls that wait for a backbone; from any thread."""
+        with self._lock:
+            futures = self._futures.pop(backbone, set())
+        by_loop: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+        for future in futures:
+            by_loop.setdefault(future.get_loop(), []).append(future)
+        for loop, ready in by_loop.items():
+            loop.call_soon_threadsafe(_finish, ready)
+
+    def wake_all(self) -> None:
+        """Wake every call."""
+        with self._lock:
+            backbones = list(self._futures)
+        for backbone in backbones:
+            self.wake(backbone)
+
+
+def _finish(futures: "list[asyncio.Future[None]]") -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)

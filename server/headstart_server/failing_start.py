@@ -1,0 +1,52 @@
+"""The one line that a failing start ends with."""
+
+from headstart_server.database.migrations import SchemaError
+from headstart_server.errors import HeadstartError
+
+_DISK_FULL = ("No space left on device", "Disk quota exceeded")
+
+
+def cause_of(error: BaseException) -> str | None:
+    """Return what stopped a start and what to do about it, in one line; None for an unexpected error.
+
+    Args:
+        error: raised while the server was built or started.
+    """
+    if isinstance(error, KeyboardInterrupt):
+        return "Interrupted before the server had started."
+    if isinstance(error, HeadstartError):
+        return _line(error.message)
+    if isinstance(error, SchemaError | ModuleNotFoundError):
+        return _line(_with_package(error))
+    if isinstance(error, OSError):
+        return _line(_of_system(error))
+    return None
+
+
+def unexpected(error: BaseException) -> str:
+    """Return type and message of an unexpected error, in one line, and where to find its stack trace."""
+    # SQLAlchemy adds the statement and its parameters, which hold callers' data.
+    said = getattr(error, "orig", None) or error
+    return _line(f"{type(error).__name__}: {said} (--log-level debug shows the stack trace.)")
+
+
+def _with_package(error: Exception) -> str:
+    if not isinstance(error, ModuleNotFoundError) or "pip install" in str(error):
+        return str(error)
+    return f"The package {error.name} is missing. Install it with: pip install 'headstart[server]'."
+
+
+def _of_system(error: OSError) -> str:
+    if error.strerror in _DISK_FULL:
+        where = f" at {error.filename}" if error.filename else ""
+        return f"The disk is full{where}. Free space, or choose another folder with --data."
+    if error.filename is None or error.strerror is None:
+        return str(error)
+    return (
+        f"Cannot use {error.filename}: {error.strerror}. Check that it exists and that this user may read "
+        "and write it."
+    )
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,159 @@
+"""The first minute of a server: calls that come before its backbone is converted wait for it."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import grpc
+import psutil
+import pytest
+
+from benchmarks.pictures import Picture
+from headstart import Client, RetryPolicy
+from headstart.v1 import input_pb2
+from headstart.v1 import prediction_service_pb2 as predicting
+from headstart.v1 import prediction_service_pb2_grpc as predicting_grpc
+from server_process import ServerProcess, eventually, running
+
+pytestmark = pytest.mark.timeout(400)
+
+#: Seconds that a conversion may take on a machine that runs other tests beside.
+PATIENCE = 240.0
+#: Repeats nothing.
+ONCE = RetryPolicy(attempts=1)
+
+Split = tuple[list[Picture], list[Picture]]
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[ServerProcess]:
+    """A server that listens, with an empty cache of backbones."""
+    with running(
+        tmp_path / "data", "--backbone-cache", str(tmp_path / "cache"), "--http-port", "0"
+    ) as server:
+        server.event("listening")
+        yield server
+
+
+def events(server: ServerProcess, name: str) -> list[dict[str, Any]]:
+    entries = [json.loads(line) for line in server.log.splitlines() if line.startswith("{")]
+    return [entry for entry in entries if entry["event"] == name]
+
+
+def embedded(server: ServerProcess, image: bytes, timeout: float = PATIENCE) -> predicting.EmbedResponse:
+    with grpc.insecure_channel(server.target, [("grpc.enable_retries", 0)]) as channel:
+        stub = predicting_grpc.PredictionServiceStub(channel)
+        request = predicting.EmbedRequest(inputs=[input_pb2.Input(image=image)])
+        return stub.Embed(request, timeout=timeout)
+
+
+def run_command(server: ServerProcess, *arguments: str) -> dict[str, Any]:
+    program = str(Path(sys.executable).with_name("headstart"))
+    command = [program, "--server", server.target, "--timeout", str(PATIENCE), "--json", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def curl(url: str, *arguments: str) -> dict[str, Any]:
+    command = ["curl", "--silent", "--show-error", "--fail-with-body", *arguments, url]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)
+
+
+def test_calls_of_every_kind_wait_for_the_first_conversion(
+    fresh: ServerProcess, pictures: Split, folder: Path, asked: list[Path]
+) -> None:
+    train, test = pictures
+    http = "http://" + fresh.event("http")
+
+    def python() -> str:
+        with Client(fresh.target, retries=ONCE, timeout=PATIENCE) as client:
+            client.fine_tune([(each.png, each.label) for each in train], model="python").wait()
+            return client.predict(test[0].png, model="python").label
+
+    def command() -> str:
+        run_command(fresh, "fine-tune", str(folder), "--model", "command")
+        return run_command(fresh, "predict", "command", str(asked[0]))["predictions"][0]["label"]
+
+    def over_http() -> str:
+        (zipped,) = Path(folder.parent).glob("http.zip")
+        body = ("--data-binary", f"@{zipped}", "-H", "content-type: application/zip")
+        job = curl(f"{http}/v1/models/http:fineTune", *body)["job"]
+        curl(f"{http}/v1/jobs/{job['jobId']}?wait={PATIENCE:.0f}s")
+        return curl(f"{http}/v1/models/http:predict", "-F", f"image=@{asked[0]}")["result"]["model"]
+
+    subprocess.run(
+        [sys.executable, "-m", "zipfile", "-c", "http.zip", *(each.name for each in folder.iterdir())],
+        cwd=folder,
+        check=True,
+    )
+    (folder / "http.zip").rename(folder.parent / "http.zip")
+    with ThreadPoolExecutor(5) as pool:
+        raw = pool.submit(embedded, fresh, test[0].png)
+        curled = pool.submit(
+            curl, f"{http}/v1/backbones/efficientnet-lite0:embed", "-F", f"image=@{asked[0]}"
+        )
+        others = [pool.submit(call) for call in (python, command, over_http)]
+        with Client(fresh.target, retries=ONCE) as client:
+            assert not client.ready()
+        assert events(fresh, "serving") == []
+        assert raw.result().features.backbone == "efficientnet-lite0"
+        assert curled.result()["features"]["backbone"] == "efficientnet-lite0"
+        assert [other.result() for other in others]
+
+    progress = [
+        each for each in events(fresh, "preparing_backbone") if each["backbone"] == "efficientnet-lite0"
+    ]
+    assert {each["step"] for each in progress} >= {"loading TensorFlow", "building the network", "exporting"}
+    assert [each["percent"] for each in progress] == sorted(each["percent"] for each in progress)
+    assert all(each["remaining_seconds"] >= 1 for each in progress)
+    assert events(fresh, "backbone_prepared")[0]["seconds"] > 0
+
+
+def test_a_wait_ends_with_its_deadline_its_caller_and_the_failure_of_the_conversion(
+    fresh: ServerProcess, pictures: Split
+) -> None:
+    image = pictures[1][0].png
+    begun = time.monotonic()
+    with pytest.raises(grpc.RpcError) as caught:
+        embedded(fresh, image, timeout=1.0)
+    assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert 0.9 < time.monotonic() - begun < 3.0
+
+    with ThreadPoolExecutor(8) as pool:
+        waiting = [pool.submit(embedded, fresh, image) for _ in range(8)]
+        child = eventually(lambda: _converting(fresh), PATIENCE, "the conversion")
+        time.sleep(1.0)
+        child.kill()
+        codes = {future.exception().code() for future in waiting}
+    assert codes == {grpc.StatusCode.FAILED_PRECONDITION}
+    eventually(lambda: not fresh.is_running, PATIENCE, "the end of the server")
+
+
+def _converting(server: ServerProcess) -> psutil.Process | None:
+    for child in psutil.Process(server.pid).children():
+        if "headstart_server.backbones.prepare" in child.cmdline():
+            return child
+    return None
+
+
+def test_while_another_backbone_is_converted_the_first_one_answers(
+    fresh: ServerProcess, pictures: Split
+) -> None:
+    train, test = pictures
+    with Client(fresh.target, retries=ONCE, timeout=PATIENCE) as client, ThreadPoolExecutor(1) as pool:
+        client.fine_tune([(each.png, each.label) for each in train], model="first").wait()
+        other = pool.submit(client.embed, test[0].png, backbone="efficientnet-lite2")
+        answers = 0
+        while not other.done():
+            assert client.predict(test[0].png, model="first", timeout=30.0).label
+            answers += 1
+        assert other.result()["last"].shape
+    assert answers > 10
