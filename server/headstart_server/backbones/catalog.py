@@ -276,7 +276,7 @@ class Catalog:
                 aside=aside or self._has_loaded,
             )
         finally:
-            del self._progress[declaration.name]
+            self._progress.pop(declaration.name, None)
 
     def _opened(self, declaration: Declaration) -> tuple[Card, Network]:
         """Its card, and itself in float32."""
