@@ -78,11 +78,13 @@ audit: $(VENV)/.stamp-dev ## Look for known vulnerabilities of what is installed
 		exit 1; }
 
 .PHONY: check
-check: $(VENV)/.stamp-dev ## Check format, lint, types, rooms, contract and Dockerfile.
+check: $(VENV)/.stamp-dev ## Check format, lint, types, rooms, imports, contract and Dockerfile.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/deptry client server
+	@PYTHONPATH=tests $(BIN)/python -m install.declared
 	$(BIN)/python protos/contract.py lint
 	$(BIN)/python protos/contract.py breaking
 	$(BIN)/python protos/contract.py compare
