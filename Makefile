@@ -47,6 +47,14 @@ test: $(VENV)/.stamp-dev ## Run all tests.
 test-thorough: override ARGS += -m ''
 test-thorough: test ## Run them with every network, backend and form, for some minutes more.
 
+.PHONY: test-install
+test-install: $(VENV)/.stamp-dev ## Check each extra in a fresh environment: make test-install ARGS='--only server --quick'.
+	@PYTHONPATH=tests $(BIN)/python -m install.run $(ARGS)
+
+.PHONY: test-newest
+test-newest: $(VENV)/.stamp-dev ## The same with the newest version of everything; writes docs/versions.md.
+	@PYTHONPATH=tests $(BIN)/python -m install.run --newest --quick --write-versions docs/versions.md $(ARGS)
+
 .PHONY: chaos
 chaos: $(VENV)/.stamp-dev ## Kill, pause and stop servers and their database: make chaos MINUTES=10.
 	@PYTHONPATH=tests $(BIN)/python -m chaos.run --minutes $(MINUTES) $(ARGS)

@@ -67,7 +67,10 @@ class Declared:
         #: Packages by modules, of packages that may not be installed.
         self.package_of = {
             module: package
-            for package, module in content["tool"].get("deptry", {}).get("package_module_name_map", {}).items()
+            for package, module in content["tool"]
+            .get("deptry", {})
+            .get("package_module_name_map", {})
+            .items()
         }
         self._name = project["name"]
         self._groups = {
