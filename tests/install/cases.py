@@ -1,4 +1,4 @@
-"""What a check is given, and the main job that most checks do: fine-tune, predict, restart, predict the same."""
+"""The input of a check, and the main job of most checks: fine-tune, predict, restart, predict the same."""
 
 import json
 import time

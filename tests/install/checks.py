@@ -66,7 +66,7 @@ def command(case: Case) -> Times:
 
 
 def slim_server(case: Case) -> Times:
-    """A server without Keras runs on prepared backbones, and says in one line what is missing without them."""
+    """A server without Keras runs on prepared backbones. Without them one line names what is missing."""
     server = InstalledServer(case.environment, case.scratch / "unprepared")
     try:
         lines = server.failure()

@@ -88,16 +88,20 @@ def faults(declared: Declared) -> Iterator[str]:
                 more = needs(each.name) - extras if each.needed and each.name in files else set()
                 if more:
                     yield (
-                        f"{place}: {module} is installed {with_extras}, but {each.name} needs {', '.join(more)}. "
+                        f"{place}: {module} is installed {with_extras}, but {each.name} needs "
+                        f"{', '.join(sorted(more))}. "
                         f"Import it in a function, {remedy}"
                     )
             elif top not in sys.stdlib_module_names:
                 found = distributions.get(top, [declared.package_of.get(top, top)])
                 names = {name.lower().replace("_", "-") for name in found}
                 if not names & (packages if each.needed else anywhere):
+                    installed = (
+                        f"headstart {with_extras} does not declare" if each.needed else "no extra declares"
+                    )
                     yield (
-                        f"{place}: {module} is installed {with_extras if each.needed else 'with any extra'}, which "
-                        f"does not declare {top}. Declare it in pyproject.toml, {remedy}"
+                        f"{place}: {module} imports {top}, which {installed}. Declare it in "
+                        f"pyproject.toml, {remedy}"
                     )
 
 

@@ -14,8 +14,6 @@ from typing import Any
 
 import uv
 
-from install.extras import Declared
-
 #: The Pythons that the project supports, oldest first.
 SUPPORTED = ((3, 11), (3, 12), (3, 13))
 #: Prints the version of an interpreter that has all that the server needs of the standard library.

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-#: The extras that `make test-install` covers, in the order of its table, each with what the docs install with it:
-#: drivers of the server are documented as `headstart[server,http]`.
+#: The extras that `make test-install` covers, in the order of its table, each as the docs install it: an extra
+#: that adds a driver to the server is installed with `server`.
 INSTALLED_AS = {
     "none": (),
     "cli": ("cli",),
@@ -24,7 +24,7 @@ INSTALLED_AS = {
     "torch": ("torch",),
     "demo": ("demo",),
 }
-#: Modules that import only with an extra. Those of the server need `serving` as well. All other modules of the
+#: Modules that import only with an extra. Those of the server need `serving` too. All other modules of the
 #: client import without any extra.
 OWNERS = {
     "headstart.cli": "cli",

@@ -1,4 +1,4 @@
-"""Installs the built distribution into fresh environments, and checks what is promised there: make test-install."""
+"""Checks what each extra promises, in fresh environments with the built distribution: make test-install."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Fine-tunes and predicts with the client alone: client_job.py TARGET FOLDER FILE... prints the predictions."""
+"""Fine-tunes and predicts with the client alone: client_job.py TARGET FOLDER FILE... prints the labels."""
 
 import json
 import sys
@@ -17,7 +17,8 @@ def main(target: str, folder: str, *files: str) -> None:
         began = time.perf_counter()
         again = [(each.label, each.probability) for each in client.predict(list(files), model="client")]
         warm = time.perf_counter() - began
-    assert version.number == 1 and again == predictions, (version, predictions, again)
+    assert version.number == 1, version
+    assert again == predictions, (predictions, again)
     print(json.dumps({"labels": [label for label, _ in predictions], "cold": cold, "warm": warm}))
 
 

@@ -1,4 +1,4 @@
-"""Imports every module of packages: imports.py '{"packages": [...], "without": [...]}' prints the failures."""
+"""Imports every module of packages; prints the failures. Takes JSON: {"packages": [...], "without": [...]}."""
 
 import importlib
 import json
@@ -22,8 +22,8 @@ def main(packages: list[str], without: list[str]) -> None:
         except ImportError as error:
             failed.append(f"{name}: {type(error).__name__}: {error}")
             continue
-        for each in pkgutil.iter_modules(getattr(module, "__path__", [])):
-            waiting.append(f"{name}.{each.name}")
+        parts = pkgutil.iter_modules(getattr(module, "__path__", []))
+        waiting += [f"{name}.{part.name}" for part in parts]
     print(json.dumps({"imported": count, "failed": failed}))
 
 
