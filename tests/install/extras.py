@@ -6,8 +6,8 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-#: The extras that `make test-install` covers, in the order of its table, each as the docs install it: an extra
-#: that adds a driver to the server is installed with `server`.
+#: The extras that `make test-install` covers, in the order of its table, each as the docs install it: an
+#: extra that adds a driver to the server is installed with `server`.
 INSTALLED_AS = {
     "none": (),
     "cli": ("cli",),

@@ -1,4 +1,4 @@
-"""Imports every module of packages; prints the failures. Takes JSON: {"packages": [...], "without": [...]}."""
+"""Imports every module of packages, and prints the failures. Takes {"packages": [...], "without": [...]}."""
 
 import importlib
 import json
