@@ -52,8 +52,8 @@ test-install: $(VENV)/.stamp-dev ## Check each extra in a fresh environment: mak
 	@PYTHONPATH=tests $(BIN)/python -m install.run $(ARGS)
 
 .PHONY: test-newest
-test-newest: $(VENV)/.stamp-dev ## The same with the newest version of everything; writes docs/versions.md.
-	@PYTHONPATH=tests $(BIN)/python -m install.run --newest --quick --write-versions docs/versions.md $(ARGS)
+test-newest: $(VENV)/.stamp-dev ## The same with the newest version of everything; writes docs/install.md.
+	@PYTHONPATH=tests $(BIN)/python -m install.run --newest --quick --write-versions docs/install.md $(ARGS)
 
 .PHONY: chaos
 chaos: $(VENV)/.stamp-dev ## Kill, pause and stop servers and their database: make chaos MINUTES=10.

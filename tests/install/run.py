@@ -20,6 +20,8 @@ ROOT = Path(__file__).parents[2]
 LOGS = ROOT / "build" / "test-install"
 KINDS = ("wheel", "sdist")
 LAST_LINES = 15
+#: Of a failure in the table.
+MOST_LETTERS = 160
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Row:
         install, cold, warm = ("" if one is None else f"{one:.1f}" for one in seconds)
         size = f"{self.size / 1e6:.0f}" if self.size else ""
         resolution = "newest" if self.resolution.newest else self.resolution.kind
-        first_line = self.result.partition("\n")[0]
+        first_line = self.result.partition("\n")[0].replace("|", "/")[:MOST_LETTERS]
         return [
             *(f"`{self.name}`", self.python.version, self.kind, resolution),
             *(install, size, cold, warm, first_line),
@@ -217,7 +219,10 @@ def main() -> int:
         print(f"\n{len(failed)} of {len(rows)} environments fail. Logs: {LOGS}", file=sys.stderr)
         return 1
     if given.write_versions:
-        write_versions(given.write_versions, {row.python.version: dict(row.versions) for row in rows})
+        versions: dict[str, dict[str, str]] = {}
+        for row in rows:
+            versions.setdefault(row.python.version, {}).update(row.versions)
+        write_versions(given.write_versions, versions)
     return 0
 
 
