@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[2]
 LOGS = ROOT / "build" / "test-install"
 KINDS = ("wheel", "sdist")
 LAST_LINES = 15
-#: Of a failure in the table.
-MOST_LETTERS = 160
+#: The table has the last letters of the first and the last line of a failure.
+MOST_LETTERS = 200
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,11 @@ class Row:
         install, cold, warm = ("" if one is None else f"{one:.1f}" for one in seconds)
         size = f"{self.size / 1e6:.0f}" if self.size else ""
         resolution = "newest" if self.resolution.newest else self.resolution.kind
-        first_line = self.result.partition("\n")[0].replace("|", "/")[:MOST_LETTERS]
+        lines = [line.strip() for line in self.result.replace("|", "/").splitlines()]
+        result = " ".join(line[-MOST_LETTERS:] for line in dict.fromkeys([*lines[:1], *lines[-1:]]))
         return [
             *(f"`{self.name}`", self.python.version, self.kind, resolution),
-            *(install, size, cold, warm, first_line),
+            *(install, size, cold, warm, result),
         ]
 
 
