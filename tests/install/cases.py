@@ -62,17 +62,21 @@ class Companion:
         folder: takes the environment.
         python: its interpreter.
         distribution: what is installed.
+        resolution: of its versions. A prepared backbone belongs to one version of OpenVINO.
     """
 
-    def __init__(self, folder: Path, python: Python, distribution: Distribution) -> None:
+    def __init__(
+        self, folder: Path, python: Python, distribution: Distribution, resolution: Resolution
+    ) -> None:
         self._folder = folder
         self._python = python
         self._distribution = distribution
+        self._resolution = resolution
 
     @cached_property
     def environment(self) -> Environment:
         made = Environment(self._folder / "companion", self._python)
-        made.install(self._distribution, "wheel", ["server"], Resolution())
+        made.install(self._distribution, "wheel", ["server"], self._resolution)
         return made
 
     @cached_property
@@ -104,6 +108,11 @@ class Case:
     images: Images
     companion: Companion
     scratch: Path
+
+    @property
+    def prepared(self) -> tuple[object, ...]:
+        """Return the flag of a server that takes the companion's prepared backbone."""
+        return ("--prepared-backbones", self.companion.prepared)
 
 
 def headstart(case: Case, target: str, *arguments: object) -> Any:

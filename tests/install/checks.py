@@ -76,7 +76,7 @@ def slim_server(case: Case) -> Times:
         len(lines) == 1 and "headstart[server]" in lines[0],
         f"without prepared backbones the server should print one line that names headstart[server]: {lines}",
     )
-    return main_job(case, "--prepared-backbones", case.companion.prepared)
+    return main_job(case, *case.prepared)
 
 
 def http(case: Case) -> Times:
@@ -98,7 +98,9 @@ def http(case: Case) -> Times:
 
         flags = ("--http-port", "0", "--webhook", receiver.url, "--webhook-allow", receiver.url)
         return main_job(
-            case, *flags, "--webhook-allow-private", "--webhook-secret-file", secrets, also=over_http
+            case,
+            *(*case.prepared, *flags, "--webhook-allow-private", "--webhook-secret-file", secrets),
+            also=over_http,
         )
 
 

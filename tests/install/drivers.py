@@ -1,4 +1,7 @@
-"""Checks of the extras that connect the server to another service: each service runs on the loopback."""
+"""Checks of the extras that connect the server to another service: each service runs on the loopback.
+
+The checks of `server` convert a backbone; these take a prepared one.
+"""
 
 import json
 import socket
@@ -37,7 +40,7 @@ def postgres(case: Case) -> Times:
         raise Skipped("PostgreSQL is missing: apt-get install postgresql")
     database = PostgresServer(folder)
     try:
-        flags = ("--database", database.database(), "--artifacts", case.scratch / "artifacts")
+        flags = (*case.prepared, "--database", database.database(), "--artifacts", case.scratch / "artifacts")
 
         def with_another(server: InstalledServer) -> None:
             with serving(case.environment, case.scratch / "another", *flags) as another:
@@ -55,7 +58,8 @@ def s3(case: Case) -> Times:
     """Artifacts are in a bucket."""
     with S3Server() as service:
         bucket = service.bucket()
-        times = main_job(case, "--artifacts", f"s3://{bucket}/headstart", variables=service.environment)
+        flags = (*case.prepared, "--artifacts", f"s3://{bucket}/headstart")
+        times = main_job(case, *flags, variables=service.environment)
         expect(bool(service.keys(bucket)), "the bucket is empty after a fine-tune")
         return times
 
@@ -66,12 +70,12 @@ def gcs(case: Case) -> Times:
         # Bound and not listening: connections are refused.
         reserved.bind(("127.0.0.1", 0))
         emulator = {"STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{reserved.getsockname()[1]}"}
-        flags = ("--artifacts", "gs://bucket/headstart")
+        flags = (*case.prepared, "--artifacts", "gs://bucket/headstart")
         with serving(case.environment, case.scratch / "unreachable", *flags, variables=emulator) as server:
             message = refused(case, server.target)
     named = "STORAGE_UNAVAILABLE" in message and "gs://bucket" in message
     expect(named, f"without its bucket a fine-tune fails with {message}")
-    return main_job(case)
+    return main_job(case, *case.prepared)
 
 
 def refused(case: Case, target: str) -> str:
@@ -97,14 +101,15 @@ def oidc(case: Case) -> Times:
         "exp": time.time() + 600,
         "groups": ["vision"],
     }
+    flags = (*case.prepared, "--access", access)
     token = ("--token", jwt.encode(claims, key, algorithm="ES256", headers={"kid": "one"}))
 
-    with serving(case.environment, case.scratch / "data", "--access", access) as server:
+    with serving(case.environment, case.scratch / "data", *flags) as server:
         fine_tune(case, server.target, *token)
         first, cold = predict(case, server.target, *token), time.perf_counter() - server.began
         message = refused(case, server.target)
         expect("UNAUTHENTICATED" in message, f"without a token a fine-tune fails with {message}")
-    with serving(case.environment, case.scratch / "data", "--access", access) as server:
+    with serving(case.environment, case.scratch / "data", *flags) as server:
         expect(predict(case, server.target, *token) == first, "the restarted server predicts differently")
         return Times(cold, time.perf_counter() - server.began)
 
@@ -112,7 +117,7 @@ def oidc(case: Case) -> Times:
 def otel(case: Case) -> Times:
     """Spans of the calls arrive at a collector."""
     with receiving() as collector:
-        times = main_job(case, "--trace-endpoint", collector.endpoint)
+        times = main_job(case, *case.prepared, "--trace-endpoint", collector.endpoint)
         names = {span.name for span in collector.spans}
     expect(
         any("Predict" in name for name in names), f"the collector has spans {sorted(names)}, none of Predict"

@@ -204,7 +204,7 @@ def main() -> int:
         distribution = build(given.project.resolve(), folder / "dist")
         for file in (distribution.wheel, distribution.sdist):
             print(f"{file.name}: {file.stat().st_size / 1e3:.0f} kB")
-        runner = Runner(folder, distribution, Companion(folder, found[-1], distribution))
+        runner = Runner(folder, distribution, Companion(folder, found[-1], distribution, resolution))
         rows = []
         for planned in (
             Row(extra, python, kind, resolution)
