@@ -91,8 +91,8 @@ def http(case: Case) -> Times:
         def over_http(server: InstalledServer) -> None:
             url = f"{server.http}/v1/models/over-http"
             job = post(f"{url}:fineTune", archive.getvalue(), "application/zip")
-            (_, told, _), *_ = receiver.wait(find(job, "jobId"))
-            expect(told["type"] == "job.succeeded", f"the webhook says {told}")
+            (_, message, _), *_ = receiver.wait(find(job, "jobId"))
+            expect(message["type"] == "job.succeeded", f"the webhook says {message}")
             answers = [post(f"{url}:predict", path.read_bytes(), "image/png") for path in case.images.files]
             expect_labels(case, [find(find(each, "classes")[0], "name") for each in answers])
 
