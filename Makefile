@@ -47,6 +47,14 @@ test: $(VENV)/.stamp-dev ## Run all tests.
 test-thorough: override ARGS += -m ''
 test-thorough: test ## Run them with every network, backend and form, for some minutes more.
 
+.PHONY: test-install
+test-install: $(VENV)/.stamp-dev ## Check each extra in a fresh environment: make test-install ARGS='--only server --quick'.
+	@PYTHONPATH=tests $(BIN)/python -m install.run $(ARGS)
+
+.PHONY: test-newest
+test-newest: $(VENV)/.stamp-dev ## The same with the newest version of everything; writes docs/install.md.
+	@PYTHONPATH=tests $(BIN)/python -m install.run --newest --quick --write-versions docs/install.md $(ARGS)
+
 .PHONY: chaos
 chaos: $(VENV)/.stamp-dev ## Kill, pause and stop servers and their database: make chaos MINUTES=10.
 	@PYTHONPATH=tests $(BIN)/python -m chaos.run --minutes $(MINUTES) $(ARGS)
@@ -78,11 +86,13 @@ audit: $(VENV)/.stamp-dev ## Look for known vulnerabilities of what is installed
 		exit 1; }
 
 .PHONY: check
-check: $(VENV)/.stamp-dev ## Check format, lint, types, rooms, contract and Dockerfile.
+check: $(VENV)/.stamp-dev ## Check format, lint, types, rooms, imports, contract and Dockerfile.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/deptry client server
+	@PYTHONPATH=tests $(BIN)/python -m install.declared
 	$(BIN)/python protos/contract.py lint
 	$(BIN)/python protos/contract.py breaking
 	$(BIN)/python protos/contract.py compare

@@ -109,12 +109,13 @@ class ExportRequest:
     def save(self, folder: Path) -> None:
         """Write it into a folder."""
         parts = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "tail"}
-        arrays = {name: part for name, part in parts.items() if isinstance(part, np.ndarray)}
+        # Without `allow_pickle`: NumPy before 2.2 writes it into the file as one more array.
+        arrays: dict[str, Any] = {name: part for name, part in parts.items() if isinstance(part, np.ndarray)}
         values = {name: part for name, part in parts.items() if name not in arrays}
         if self.tail is not None:
             arrays |= {_TENSOR + name: tensor for name, tensor in self.tail.tensors.items()}
         values["tail"] = self.tail.blocks if self.tail is not None else None
-        np.savez(folder / f"{_FILE}.npz", allow_pickle=False, **arrays)
+        np.savez(folder / f"{_FILE}.npz", **arrays)
         (folder / f"{_FILE}.json").write_text(json.dumps(values), encoding="utf-8")
 
     @classmethod

@@ -157,7 +157,7 @@ def _parted(value: TailRequest | TailResult) -> tuple[dict[str, Any], dict[str, 
 
 
 def _write(folder: Path, name: str, values: dict[str, Any], arrays: dict[str, Any]) -> None:
-    np.savez(folder / f"{name}.npz", allow_pickle=False, **arrays)
+    np.savez(folder / f"{name}.npz", **arrays)
     (folder / f"{name}.json").write_text(json.dumps(values))
 
 

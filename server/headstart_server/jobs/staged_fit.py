@@ -6,7 +6,6 @@ from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
 from headstart_server.errors import ArtifactDamaged
 from headstart_server.learning.fitting import Fitted
@@ -50,10 +49,10 @@ class StagedFits:
             StorageFull: the disk is full.
         """
         outputs = io.BytesIO()
-        arrays: dict[str, NDArray[Any]] = {"counted": fitted.counted}
+        arrays: dict[str, Any] = {"counted": fitted.counted}
         if fitted.outputs is not None:
             arrays["outputs"] = fitted.outputs
-        np.savez(outputs, allow_pickle=False, **arrays)
+        np.savez(outputs, **arrays)
         files = {OUTPUTS_FILE: outputs.getvalue()}
         if fitted.tail is not None:
             files[TAIL_FILE] = encode(fitted.tail)
