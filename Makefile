@@ -40,6 +40,7 @@ demo-text: $(VENV)/.stamp-demo ## The same with texts: sentences of film reviews
 
 .PHONY: test
 test: $(VENV)/.stamp-dev ## Run all tests.
+	@$(BIN)/python tests/programs.py
 	@PYTHONPATH=tests $(BIN)/python -m foreign.environment
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
