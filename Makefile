@@ -48,6 +48,10 @@ test: $(VENV)/.stamp-dev ## Run all tests.
 test-thorough: override ARGS += -m ''
 test-thorough: test ## Run them with every network, backend and form, for some minutes more.
 
+.PHONY: test-fresh
+test-fresh: ## Run README's commands in bare Debian 12 and 13, as a new user (needs root).
+	@PYTHONPATH=tests $(or $(PYTHON),python3) -m fresh.run $(ARGS)
+
 .PHONY: chaos
 chaos: $(VENV)/.stamp-dev ## Kill, pause and stop servers and their database: make chaos MINUTES=10.
 	@PYTHONPATH=tests $(BIN)/python -m chaos.run --minutes $(MINUTES) $(ARGS)
