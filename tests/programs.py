@@ -163,10 +163,11 @@ def main() -> int:
     wheels = [each.wheel for each in _missing() if each.wheel]
     if wheels and sys.prefix != sys.base_prefix:
         errors += _install_wheels(wheels)
-    if errors and (missing := _missing()):
-        last = errors.strip().splitlines()[-1:]
+    if errors.strip() and (missing := _missing()):
+        lines = errors.strip().splitlines()
+        cause = next((line for line in reversed(lines) if line.startswith(("E:", "ERROR:"))), lines[-1])
         names = ", ".join(each.title for each in missing)
-        print(f"Not installed: {names}. The tests that need them are skipped. {' '.join(last)}", flush=True)
+        print(f"Not installed: {names}. The tests that need them are skipped. {cause}", flush=True)
     return 0
 
 

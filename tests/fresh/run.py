@@ -80,7 +80,10 @@ def run_in(debian: Debian, asked: argparse.Namespace) -> list[Result]:
             if target == "test" and asked.tests:
                 command.append(f"ARGS={asked.tests}")
             log = FOLDER / f"{debian.suite}-{account}-{target}.log"
-            print(f"Debian {debian.number}: {shlex.join(command)} as {account}; see {log}", flush=True)
+            print(
+                f"Debian {debian.number}: {shlex.join(command)} as {account}; see {log.relative_to(PROJECT)}",
+                flush=True,
+            )
             begun = time.monotonic()
             code = container.run(*command, account=account, log=log, seconds=PATIENCE)
             text = log.read_text(errors="replace")
