@@ -40,6 +40,7 @@ demo-text: $(VENV)/.stamp-demo ## The same with texts: sentences of film reviews
 
 .PHONY: test
 test: $(VENV)/.stamp-dev ## Run all tests.
+	@$(BIN)/python tests/programs.py
 	@PYTHONPATH=tests $(BIN)/python -m foreign.environment
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
@@ -54,6 +55,10 @@ test-install: $(VENV)/.stamp-dev ## Check each extra in a fresh environment: mak
 .PHONY: test-newest
 test-newest: $(VENV)/.stamp-dev ## The same with the newest version of everything; writes docs/install.md.
 	@PYTHONPATH=tests $(BIN)/python -m install.run --newest --quick --write-versions docs/install.md $(ARGS)
+
+.PHONY: test-fresh
+test-fresh: ## Run README's commands in bare Debian 12 and 13, as a new user (needs root).
+	@PYTHONPATH=tests $(or $(PYTHON),python3) -m fresh.run $(ARGS)
 
 .PHONY: chaos
 chaos: $(VENV)/.stamp-dev ## Kill, pause and stop servers and their database: make chaos MINUTES=10.

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from postgres import PostgresServer, need_programs
+from postgres import PostgresServer
+from programs import not_tested
 from s3 import S3Server
 
 # Machines are shared: how long an example takes says nothing. In CI the same examples come every time, so
@@ -20,10 +21,19 @@ settings.register_profile(
 settings.load_profile("headstart")
 
 
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Print as the last line which tests were skipped because a program is missing."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    skipped = reporter.stats.get("skipped", []) if reporter else []
+    reasons = [report.longrepr[2].removeprefix("Skipped: ") for report in skipped]
+    if line := not_tested(reasons):
+        reporter.write_line(line)
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """A PostgreSQL for all tests of this run; each takes a database of its own in it."""
-    server = PostgresServer(need_programs())
+    server = PostgresServer()
     yield server
     server.close()
 

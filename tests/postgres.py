@@ -16,6 +16,8 @@ import pg8000.dbapi
 import psutil
 import pytest
 
+from programs import POSTGRESQL
+
 HOST = "127.0.0.1"
 USER = "headstart"
 
@@ -23,12 +25,11 @@ USER = "headstart"
 class PostgresServer:
     """One server with its data folder; `fsync` is on, as in production.
 
-    Args:
-        programs: folder of `initdb` and `postgres`.
+    Where PostgreSQL is not installed, it skips the test.
     """
 
-    def __init__(self, programs: Path) -> None:
-        self._programs = programs
+    def __init__(self) -> None:
+        self._programs = POSTGRESQL.need().parent
         self._folder = Path(tempfile.mkdtemp(prefix="headstart-postgres-"))
         # PostgreSQL refuses to run as root; containers often run tests as root.
         self._as: dict[str, object] = {}
@@ -144,26 +145,6 @@ class PostgresServer:
 
 #: A mark of modules and tests that run on both databases; they use the fixture `address`.
 on_both_databases = pytest.mark.parametrize("address", ["sqlite", "postgresql"], indirect=True)
-
-
-def programs() -> Path | None:
-    """The folder of the newest PostgreSQL there is."""
-    found = sorted(
-        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[4]), reverse=True
-    )
-    on_path = shutil.which("initdb")
-    return found[0].parent if found else Path(on_path).parent if on_path else None
-
-
-def need_programs() -> Path:
-    """Skip the test where there is no PostgreSQL; in CI fail, for there it must be."""
-    found = programs()
-    if found is None:
-        reason = "There is no PostgreSQL: apt-get install postgresql (its programs are enough)."
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
 
 
 def unprivileged() -> pwd.struct_passwd:

@@ -1,7 +1,6 @@
 """A real Prometheus of the tests' own: Debian's programs, a temporary folder, a free port of the loopback."""
 
 import json
-import shutil
 import socket
 import subprocess
 import time
@@ -11,20 +10,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
+
+import programs
 
 HOST = "127.0.0.1"
 MONITORING = Path(__file__).parents[1] / "k8s" / "monitoring"
 RULES = "headstart.rules.yaml"
-
-
-def need_program(name: str) -> str:
-    """The path of one of Prometheus' programs."""
-    program = shutil.which(name)
-    if program is None:
-        pytest.fail(f"Expected {name} (Debian: apt-get install prometheus; .ci/run does). Received: none.")
-    return program
 
 
 def write_rules(folder: Path) -> Path:
@@ -76,7 +68,7 @@ class PrometheusServer:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [
-                    need_program("prometheus"),
+                    programs.PROMETHEUS.need(),
                     f"--config.file={folder / 'prometheus.yaml'}",
                     f"--storage.tsdb.path={folder / 'data'}",
                     f"--web.listen-address={self._url.removeprefix('http://')}",

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from headstart import Client, Job, JobStatus, Prediction
 from pictures import Picture, digits, split
-from server_process import running
+from server_process import FIRST_START_SECONDS, running
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
         console.print("Starting a server; the first start on a machine converts the pretrained network ...")
         began = time.perf_counter()
         with running(Path(folder) / "data", "--metrics-port", "-1") as server:
-            server.wait_until_serving()
+            server.wait_until_serving(FIRST_START_SECONDS)
             console.print(f"Serving on {server.target} after {time.perf_counter() - began:.1f} s.\n")
             with Client(server.target) as client:
                 run(console, client, train, test)

@@ -14,7 +14,7 @@ from rich.console import Console
 from demo import confusion_table, follow, times_table
 from headstart import Client, Text
 from reviews import Review, split
-from server_process import running
+from server_process import FIRST_START_SECONDS, running
 
 #: Written for this demo: no critic's.
 OWN = (
@@ -36,7 +36,7 @@ def main() -> None:
         began = time.perf_counter()
         flags = ("--metrics-port", "-1", "--backbone", "all-minilm-l6-v2")
         with running(Path(folder) / "data", *flags) as server:
-            server.wait_until_serving()
+            server.wait_until_serving(FIRST_START_SECONDS)
             console.print(f"Serving on {server.target} after {time.perf_counter() - began:.1f} s.\n")
             with Client(server.target) as client:
                 accuracy = run(console, client, train, test)

@@ -25,7 +25,8 @@ from headstart.v1 import prediction_service_pb2 as pb
 from headstart.v1 import prediction_service_pb2_grpc as stubs
 from headstart_server.jobs.limits import QueueLimits
 from integration.server.calls import Api, example
-from postgres import PostgresServer, programs
+from postgres import PostgresServer
+from programs import POSTGRESQL
 from report import machine, print_table, software
 from server_process import eventually
 
@@ -42,9 +43,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="of Predict calls")
     asked = parser.parse_args()
     print(f"Machine: {machine()}  \nSoftware: {software()}\n")
-    found = programs()
     with tempfile.TemporaryDirectory() as folder:
-        postgres = PostgresServer(found) if found else None
+        postgres = PostgresServer() if POSTGRESQL.find() else None
         try:
             _print_all(Path(folder), postgres, asked)
         finally:

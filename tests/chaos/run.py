@@ -16,7 +16,8 @@ from chaos.trouble import BEAT_SECONDS, LEASE_SECONDS, OUTAGE_SECONDS, Trouble
 from headstart_server.database.database import Database
 from headstart_server.errors import DatabaseAway
 from headstart_server.jobs.job import JobState
-from postgres import PostgresServer, programs
+from postgres import PostgresServer
+from programs import POSTGRESQL
 
 #: Seconds that all jobs get to end once nobody makes trouble.
 SETTLE_SECONDS = 120.0
@@ -149,12 +150,12 @@ def main() -> int:
     print(f"seed {asked.seed}")
     broken = 0
     for kind, replicas in (("sqlite", 1), ("postgresql", 3)):
-        found = programs()
+        found = POSTGRESQL.find()
         if asked.only not in (None, kind) or (kind == "postgresql" and found is None):
             print(f"{kind}: left out")
             continue
         with tempfile.TemporaryDirectory() as temporary:
-            postgres = PostgresServer(found) if kind == "postgresql" and found else None
+            postgres = PostgresServer() if kind == "postgresql" and found else None
             try:
                 outcome = run(
                     (asked.keep or Path(temporary)) / kind,

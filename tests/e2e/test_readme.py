@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks import reviews
 from benchmarks.pictures import digits, split
+from programs import CURL
 
 README = Path(__file__).parents[2] / "README.md"
 ADDRESS = "localhost:8765"
@@ -111,7 +112,7 @@ def test_the_lines_of_curl_work_as_written(folder: Path, http: str) -> None:
     answers = []
     for line in curls():
         here = line.replace("localhost:8080", http).replace("/pets", "/curled").replace("=pets", "=curled")
-        output = run(["curl", "-sS", *shlex.split(here)[1:]], folder, "")
+        output = run([str(CURL.need()), "-sS", *shlex.split(here)[1:]], folder, "")
         answers.append(json.loads(output) if output else {})
         if "job" in answers[-1]:
             url = f"http://{http}/v1/jobs/{answers[-1]['job']['jobId']}?wait=60s"

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from conversion import convert
 from headstart_server.backbones.declaration import Declaration
 from headstart_server.backbones.golden import golden_picture
 from headstart_server.backbones.openvino_import import load_openvino
@@ -72,7 +73,7 @@ class Samples:
         if name in CONVERTED:
             path = self.folder / "openvino" / f"{name}.xml"
             path.parent.mkdir(exist_ok=True)
-            network.model.export(str(path), format="openvino", verbose=False)
+            convert(network.model, path)
             openvino = load_openvino()
             compiled = openvino.compile_model(str(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
             self.features[f"{name}/openvino"] = compiled(rows)[0].copy()

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from socket import create_connection
@@ -14,12 +14,14 @@ from types import TracebackType
 from typing import Self
 
 import grpc
-import pytest
 
 from chaos.replica import HOST, free_port
 from postgres import unprivileged
+from programs import HAPROXY, NGINX
 from server_process import eventually
 
+#: By name.
+PROGRAMS = {"nginx": NGINX, "haproxy": HAPROXY}
 #: Seconds that one gets to open its port, and to end.
 PATIENCE = 30.0
 
@@ -126,7 +128,7 @@ class Balancer:
         self.port = free_port()
         self._folder = Path(tempfile.mkdtemp(prefix=f"headstart-{name}-"))
         config = self._folder / "config"
-        program = need_program(name)
+        program = str(PROGRAMS[name].need())
         if name == "nginx":
             servers = "\n".join(f"    server {HOST}:{port} max_fails=1 fail_timeout=1s;" for port in ports)
             template, command = NGINX, [program, "-p", str(self._folder), "-c", str(config)]
@@ -213,18 +215,3 @@ class Balancer:
 def grpc_name(number: str) -> str:
     """The name of a gRPC status; of an unknown number itself."""
     return {str(code.value[0]): code.name for code in grpc.StatusCode}.get(number, number)
-
-
-def find_program(name: str) -> str | None:
-    """Where it is; Debian puts it where users that are not root do not look."""
-    return shutil.which(name, path=f"{os.environ.get('PATH', '')}{os.pathsep}/usr/sbin")
-
-
-def need_program(name: str) -> str:
-    """Skip the test where it is not installed; in CI fail, for there it must be."""
-    found = find_program(name)
-    if found is None:
-        refuse: Callable[[str], None] = pytest.fail if os.environ.get("CI") else pytest.skip
-        refuse(f"There is no {name}: apt-get install {name}.")
-    assert found is not None
-    return found

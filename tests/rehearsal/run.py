@@ -21,12 +21,12 @@ from chaos.invariants import Leftovers
 from chaos.replica import Replica
 from headstart_server.database.database import Database
 from headstart_server.database.tables import versions
-from postgres import PostgresServer, need_programs
-from rehearsal.balancers import Balancer, need_program
+from postgres import PostgresServer
+from rehearsal.balancers import PROGRAMS, Balancer
 from rehearsal.callers import Callers, Seen
 from server_process import eventually
 
-BALANCERS = ("nginx", "haproxy")
+BALANCERS = tuple(PROGRAMS)
 REPLICAS = 3
 #: Seconds that a server gets to serve or to end, and that callers get to see the ends of what they began.
 PATIENCE = 90.0
@@ -197,8 +197,8 @@ def main() -> int:
     balancers = [asked.only] if asked.only else BALANCERS
     try:
         for name in balancers:
-            need_program(name)
-        postgres = PostgresServer(need_programs())
+            PROGRAMS[name].need()
+        postgres = PostgresServer()
     except (pytest.skip.Exception, pytest.fail.Exception) as reason:
         print(reason)
         return 2

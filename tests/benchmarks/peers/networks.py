@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from conversion import convert
 from headstart_server.backbones.openvino_import import load_openvino
 from peers.variants import CLASSES, SIDE, body_path, expected_path, names
 from pictures import photographs
@@ -74,9 +75,9 @@ def _with_head(body: Any) -> Any:
 
 
 def _converted(network: Any, folder: Path) -> Any:
-    """The network as Keras exports it to OpenVINO, in memory."""
+    """Return the network as OpenVINO runs it, in memory."""
     path = folder / "exported.xml"
-    network.export(str(path), format="openvino", verbose=False)
+    convert(network, path)
     return load_openvino().Core().read_model(path)
 
 

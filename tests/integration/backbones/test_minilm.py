@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from conversion import convert
 from headstart_server.backbones.backbone import LAST, TAPS
 from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.keras_runtime import KerasRuntime
@@ -94,7 +95,7 @@ def network() -> Any:
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("converted") / NETWORK_FILE
-    network().export(str(path), format="openvino", verbose=False)
+    convert(network(), path)
     return path
 
 

@@ -29,6 +29,7 @@ from headstart_server.rpc.dialects import open_inference_pb2 as oip
 from headstart_server.rpc.dialects import tensorflow_pb2 as tf
 from headstart_server.rpc.dialects import tensorflow_serving_pb2 as serving
 from integration.server.calls import TIMEOUT, Api, digit, digits, refused
+from programs import CLIENTS, PERF_ANALYZER
 from server_process import ServerProcess, eventually
 
 # The first use installs the clients.
@@ -75,7 +76,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.fixture(scope="module")
 def clients() -> str:
     """The interpreter of the environment that has them."""
-    return str(environment.python())
+    try:
+        return str(environment.python())
+    except subprocess.CalledProcessError:
+        CLIENTS.refuse()
 
 
 def ours(api: Api, **selector: Any) -> tuple[list[str], list[list[float]]]:
@@ -253,9 +257,7 @@ def test_tensorflow_servings_client_gets_our_answers(api: Api, server: ServerPro
 def test_tritons_perf_analyzer_measures_a_model(
     server: ServerProcess, files: list[str], clients: str, tmp_path: Path
 ):
-    program = environment.perf_analyzer()
-    if program is None:
-        pytest.skip("Its makers do not build it for this system.")
+    program = environment.perf_analyzer() or PERF_ANALYZER.refuse()
     picture = Path(files[0]).read_bytes()
     # As Triton wants strings of bytes in base 64: behind their length.
     value = b64encode(len(picture).to_bytes(4, "little") + picture).decode()

@@ -12,6 +12,7 @@ import pytest
 from openapi_spec_validator import validate
 
 from integration.server.calls import Api, digit, digits
+from programs import CURL
 from server_process import ServerProcess, running
 
 
@@ -76,7 +77,7 @@ def test_curl_sends_a_folder_as_a_form_and_an_archive(url: str, model: str, tmp_
     form = [part for file in files for part in ("-F", f"{file.parent.name}=@{file}")]
     target = f"{url}/v1/models/{model}:fineTune?alias=stable&labels.team=a"
     output = subprocess.run(
-        ["curl", "-sS", *form, target], capture_output=True, check=True, timeout=60
+        [CURL.need(), "-sS", *form, target], capture_output=True, check=True, timeout=60
     ).stdout
     job = ended(url, json.loads(output)["job"])
     assert (job["exampleCount"], job["classCount"], job["spec"]["labels"]) == ("6", 2, {"team": "a"})
@@ -131,7 +132,7 @@ def test_models_aliases_reports_and_evaluations_are_there(url: str, digits_model
 
 def test_a_version_is_measured_on_a_form(url: str, digits_model: str, tmp_path: Path):
     form = [part for file in photos(tmp_path) for part in ("-F", f"{file.parent.name}=@{file}")]
-    command = ["curl", "-sS", *form, f"{url}/v1/models/{digits_model}:evaluate"]
+    command = [CURL.need(), "-sS", *form, f"{url}/v1/models/{digits_model}:evaluate"]
     output = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
     assert json.loads(output)["evaluation"]["metrics"]["exampleCount"] == "6"
 

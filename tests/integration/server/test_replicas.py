@@ -21,7 +21,7 @@ from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import input_pb2, job_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from integration.server.calls import TERMINAL, Api, Refusal, duration, example, refused
-from postgres import PostgresServer, need_programs
+from postgres import PostgresServer
 from s3 import Fault, Proxy
 from server_process import SECOND, eventually
 
@@ -53,7 +53,7 @@ class Service:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     folder = tmp_path_factory.mktemp("replicas")
     # Of its own, for it is stopped.
-    postgres = PostgresServer(need_programs())
+    postgres = PostgresServer()
     address = postgres.database()
     replicas = [
         Replica(

@@ -1,10 +1,7 @@
 """What the packaging tests read: the project's root, its Dockerfile and its manifests."""
 
-import os
 import re
-import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from programs import KUSTOMIZE
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -66,14 +65,9 @@ def stages() -> dict[str, Stage]:
 @pytest.fixture(scope="session")
 def kustomize() -> Callable[[Path], list[Document]]:
     """Builds the kustomization of a folder with kustomize itself, or the one within kubectl."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    for program, *arguments in (["kustomize", "build"], ["kubectl", "kustomize"]):
-        if found := shutil.which(program, path=path):
-            command = [found, *arguments]
-            return lambda folder: _built([*command, str(folder)])
-    if os.environ.get("CI"):
-        pytest.fail("Expected kustomize or kubectl in CI. Received neither: see .ci/run.")
-    pytest.skip("needs kustomize or kubectl (Debian 13: apt-get install kustomize)")
+    program = KUSTOMIZE.need()
+    command = "build" if program.name == "kustomize" else "kustomize"
+    return lambda folder: _built([str(program), command, str(folder)])
 
 
 def _built(command: list[str]) -> list[Document]:

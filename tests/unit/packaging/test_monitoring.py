@@ -10,7 +10,8 @@ from typing import Any
 import yaml
 
 from headstart_server.telemetry import Telemetry
-from prometheus import MONITORING, dashboard, dashboard_queries, need_program, rules, write_rules
+from programs import PROMTOOL
+from prometheus import MONITORING, dashboard, dashboard_queries, rules, write_rules
 
 #: Metrics that a server adds at its start, or Prometheus itself has.
 ADDED = {
@@ -27,7 +28,7 @@ ADDED = {
 
 
 def test_promtool_finds_no_fault_in_the_rules(tmp_path: Path):
-    check = [need_program("promtool"), "check", "rules", str(write_rules(tmp_path))]
+    check = [PROMTOOL.need(), "check", "rules", str(write_rules(tmp_path))]
     ended = subprocess.run(check, capture_output=True, text=True, check=False)
 
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -37,7 +38,7 @@ def test_promtool_finds_no_fault_in_the_rules(tmp_path: Path):
 def test_the_rules_alert_when_they_shall_and_are_silent_otherwise(tmp_path: Path):
     write_rules(tmp_path)
     shutil.copy(MONITORING / "rules-test.yaml", tmp_path)
-    test = [need_program("promtool"), "test", "rules", "rules-test.yaml"]
+    test = [PROMTOOL.need(), "test", "rules", "rules-test.yaml"]
     ended = subprocess.run(test, capture_output=True, text=True, check=False, cwd=tmp_path)
 
     assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -1,19 +1,15 @@
-"""What a real browser makes of the page; skipped where there is none."""
+"""What a real browser makes of the page; skipped where Chromium is missing."""
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from headstart_server.report.page import page
+from programs import CHROMIUM
 from report_samples import SAMPLES
-
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
-
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="there is no chromium")
 
 # Added to a copy of the page, and allowed there, to tell what the page cannot tell by itself.
 PROBE = """
@@ -36,7 +32,7 @@ document.title = "found " + JSON.stringify(found);
 def opened(folder: Path, width: int = 1200) -> subprocess.CompletedProcess:
     """Opens the page in the folder; gives what became of it."""
     arguments = [
-        BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
+        CHROMIUM.need(), "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync",
         "--disable-background-networking", "--disable-component-update", f"--window-size={width},900",
         f"--user-data-dir={folder / 'profile'}", "--enable-logging=stderr", "--dump-dom",
         str(folder / "page.html"),
