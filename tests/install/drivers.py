@@ -15,7 +15,8 @@ from install.cases import Case, Skipped, Times, expect, fine_tune, main_job, pre
 from install.environments import CheckFailed
 from install.server import InstalledServer, serving
 from otlp import receiving
-from postgres import PostgresServer, programs
+from postgres import PostgresServer
+from programs import POSTGRESQL
 from s3 import S3Server
 
 ISSUER = "https://id.example"
@@ -35,10 +36,9 @@ grants = [{{ rights = ["predict", "train"], models = ["*"] }}]
 
 def postgres(case: Case) -> Times:
     """Two servers share a database: one fine-tunes, the other predicts."""
-    folder = programs()
-    if folder is None:
-        raise Skipped("PostgreSQL is missing: apt-get install postgresql")
-    database = PostgresServer(folder)
+    if POSTGRESQL.find() is None:
+        raise Skipped(POSTGRESQL.reason)
+    database = PostgresServer()
     try:
         flags = (*case.prepared, "--database", database.database(), "--artifacts", case.scratch / "artifacts")
 
