@@ -75,11 +75,18 @@ def examine(target: Path | str, clock: Callable[[], float] = time.time) -> Datab
             return _examine_sqlite(Path(str(address.database)))
         return _examine_postgres(address, clock)
     except DatabaseAway as error:
-        cause = error.__cause__ or error
-        raise ProbeError(str(cause)) from error
+        raise ProbeError(_message(error)) from error
     except SQLAlchemyError as error:
-        state, message = state_and_message(getattr(error, "orig", None) or error)
-        raise ProbeError(message, state) from error
+        original = getattr(error, "orig", None) or error
+        state, message = state_and_message(original)
+        raise ProbeError(message if state else _message(original), state) from error
+
+
+def _message(error: BaseException) -> str:
+    """Return what the operating system or the driver reports, whichever is behind an error."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
 def _examine_sqlite(path: Path) -> DatabaseFacts:

@@ -23,7 +23,7 @@ _COLORS = {
     Status.SKIPPED: typer.colors.BRIGHT_BLACK,
 }
 #: The widest and narrowest lines of text.
-_WIDTHS = (120, 40)
+_WIDTHS = (120, 60)
 
 
 def run_doctor(config: Config, *, as_json: bool, strict: bool) -> int:

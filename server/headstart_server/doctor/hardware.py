@@ -72,11 +72,12 @@ def cpu_finding(machine: str, features: frozenset[str]) -> Finding:
             machine=machine,
         )
     present = [name for name in known if name in features]
-    summary = f"{machine} with {', '.join(present) or 'none of ' + ', '.join(known)}"
+    fast = f"with {', '.join(present)}" if present else "without fast instructions"
+    summary = f"{machine} {fast if features else '(features unknown)'}"
     if machine == "x86_64" and features and "avx2" not in features:
         return warning(
             "CPU",
-            f"{summary}: without AVX2 networks run several times slower.",
+            f"{summary}. Without AVX2, networks run several times slower.",
             "Use a processor with AVX2 (since 2013), or a virtual machine's CPU type that passes it on.",
             machine=machine,
             features=present,

@@ -13,6 +13,8 @@ from headstart_server.doctor.locks import Holder, holder_of
 
 #: The state of a listening socket in Linux's tables.
 _LISTENING = "0A"
+#: Hosts that stand for all addresses of the machine.
+_ALL_ADDRESSES = {"0.0.0.0", "::"}  # noqa: S104 - compared only
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +29,11 @@ class _Port:
         host = self.host.strip("[]")
         return f"[{host}]:{self.number}" if ":" in host else f"{host}:{self.number}"
 
+    def excludes(self, other: "_Port") -> bool:
+        """Whether a server cannot listen on both."""
+        hosts = {self.host.strip("[]"), other.host.strip("[]")}
+        return self.number == other.number != 0 and (len(hosts) == 1 or bool(hosts & _ALL_ADDRESSES))
+
 
 def check_ports(config: Config) -> Iterator[Finding]:
     """Check each configured port."""
@@ -34,7 +41,7 @@ def check_ports(config: Config) -> Iterator[Finding]:
         server = holder_of(config.data / "lock")
     except OSError:
         server = None
-    seen: dict[int, _Port] = {}
+    seen: list[_Port] = []
     for name, setting, host, number in (
         ("gRPC port", "--port", config.host, config.port),
         ("HTTP port", "--http-port", config.http_host, config.http_port),
@@ -44,8 +51,9 @@ def check_ports(config: Config) -> Iterator[Finding]:
             yield skipped(name, f"off ({setting})")
             continue
         port = _Port(name=name, setting=setting, host=host, number=number)
-        other = seen.setdefault(number, port) if number else port
-        if other is not port:
+        other = next(filter(port.excludes, seen), None)
+        seen.append(port)
+        if other is not None:
             yield failed(
                 name,
                 f"{setting} and {other.setting} are both {number}.",

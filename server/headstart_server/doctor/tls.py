@@ -110,7 +110,7 @@ def certificate_finding(name: str, facts: dict[str, Any], now: float) -> Finding
     if now > ends:
         return failed(name, f"{title}: expired on {facts['notAfter']}.", renew, **details)
     if ends - now < RENEWAL_SECONDS:
-        left = f"{days:.0f} days" if days >= 2 else f"{days * 24:.0f} hours"
+        left = f"{days:.0f} days" if days >= 2 else f"{days * 24:.1f} hours"
         return warning(name, f"{title}: expires in {left}, on {facts['notAfter']}.", renew, **details)
     return ok(name, f"{title}: valid until {facts['notAfter']}, {days:.0f} days", **details)
 
