@@ -30,7 +30,7 @@ CHECKS: Mapping[str, Check] = {
     "disk": check_disk,
     "ports": check_ports,
     "database": check_database,
-    "artifacts": check_artifacts,
+    "bucket": check_artifacts,
     "TLS": check_tls,
     "security": check_security,
 }
