@@ -4,14 +4,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import URL, Connection, NullPool, create_engine, func, inspect, select, text
+from sqlalchemy import URL, Column, Connection, NullPool, create_engine, func, inspect, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from headstart_server.database.address import address_of
 from headstart_server.database.postgres import Postgres, state_and_message
 from headstart_server.database.tables import SCHEMA_VERSION, metadata, schema_version
+from headstart_server.database.tables import identity as database_identity
 from headstart_server.errors import DatabaseAway
 
 
@@ -22,6 +24,7 @@ class DatabaseFacts:
     Attributes:
         product: its software and release.
         schema: the schema version of its tables; None without tables.
+        identity: what distinguishes it from every other database; None without tables.
         missing_tables: the tables that this release would add.
         skew: seconds by which its clock is ahead of this machine's.
         latency: seconds of one query.
@@ -31,6 +34,7 @@ class DatabaseFacts:
 
     product: str
     schema: int | None
+    identity: str | None
     missing_tables: tuple[str, ...]
     skew: float
     latency: float
@@ -103,10 +107,11 @@ def _examine_sqlite(path: Path) -> DatabaseFacts:
         started = time.monotonic()
         version = connection.execute(select(func.sqlite_version())).scalar_one()
         latency = time.monotonic() - started
-        schema, missing = _tables(connection)
+        schema, identity, missing = _tables(connection)
     return DatabaseFacts(
         product=f"SQLite {version}",
         schema=schema,
+        identity=identity,
         missing_tables=missing,
         skew=0.0,
         latency=latency,
@@ -130,12 +135,13 @@ def _examine_postgres(address: URL, clock: Callable[[], float]) -> DatabaseFacts
             )
             may_create, in_recovery = connection.execute(rights).one()
             read_only = connection.execute(text("SHOW default_transaction_read_only")).scalar_one() == "on"
-            schema, missing = _tables(connection)
+            schema, identity, missing = _tables(connection)
     finally:
         backend.engine.dispose()
     return DatabaseFacts(
         product=f"PostgreSQL {version}",
         schema=schema,
+        identity=identity,
         missing_tables=missing,
         # The database read its clock half way.
         skew=now - (sent + latency / 2),
@@ -145,10 +151,12 @@ def _examine_postgres(address: URL, clock: Callable[[], float]) -> DatabaseFacts
     )
 
 
-def _tables(connection: Connection) -> tuple[int | None, tuple[str, ...]]:
+def _tables(connection: Connection) -> tuple[int | None, str | None, tuple[str, ...]]:
+    """Return schema version, identity and missing tables."""
     present = set(inspect(connection).get_table_names())
+
+    def value(column: Column[Any]) -> Any:
+        return connection.execute(select(column)).scalar() if column.table.name in present else None
+
     missing = tuple(table.name for table in metadata.sorted_tables if table.name not in present)
-    if schema_version.name not in present:
-        return None, missing
-    found = connection.execute(select(schema_version.c.version)).scalar()
-    return None if found is None else int(found), missing
+    return value(schema_version.c.version), value(database_identity.c.id), missing

@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from headstart_server.config import Config
-from headstart_server.doctor.finding import Finding, failed, ok, skipped
+from headstart_server.database.probe import examine
+from headstart_server.doctor.finding import Finding, Status, failed, ok, skipped
 from headstart_server.errors import HeadstartError
 from headstart_server.storage.address import BucketAddress, artifacts_address
 from headstart_server.storage.bucket import Bucket, open_bucket
+from headstart_server.storage.ownership import BucketNote, FileNote, Note, owned_by
 
 _CONTENT = b"headstart-server doctor"
 #: Words of the libraries' errors about credentials.
@@ -28,7 +30,7 @@ _CREDENTIALS = (
 
 
 def check_artifacts(config: Config) -> Iterator[Finding]:
-    """Check the bucket, if one is configured; folders are checked with the disks."""
+    """Check the bucket, if one is configured, and whether the artifacts belong to the database."""
     try:
         address = artifacts_address(config.artifacts) if config.artifacts is not None else None
     except ValueError as error:
@@ -36,14 +38,42 @@ def check_artifacts(config: Config) -> Iterator[Finding]:
         return
     if not isinstance(address, BucketAddress):
         yield skipped("bucket", "Examples and versions are kept in a folder.")
+        if address is not None:
+            yield from _owner(config, FileNote(address))
         return
     try:
         bucket = open_bucket(address)
     except ModuleNotFoundError as error:
         message, _, command = str(error).partition(": ")
-        yield failed("bucket", f"{message}.", command or message)
+        yield failed("bucket", f"{message}.", command.rstrip(".") or message)
         return
-    yield _probed(bucket, address)
+    found = _probed(bucket, address)
+    yield found
+    if found.status is Status.OK:
+        yield from _owner(config, BucketNote(bucket, address.root))
+
+
+def _owner(config: Config, note: Note) -> Iterator[Finding]:
+    """Yield a failure if the artifacts belong to another database: a server would not start."""
+    try:
+        found, identity = note.read(), _identity(config)
+    except (OSError, ValueError, RuntimeError, HeadstartError, ModuleNotFoundError):
+        # Other checks report what cannot be reached.
+        return
+    if found is not None and (identity is None or found != owned_by(identity)):
+        yield failed(
+            "artifacts",
+            f"They belong to another database: the {note.name} says {found.decode(errors='replace')[:80]!r}.",
+            "Give each database its own --artifacts, or correct --database.",
+        )
+
+
+def _identity(config: Config) -> str | None:
+    """Return the identity of the database; None if it has none yet."""
+    try:
+        return examine(config.database_target).identity
+    except FileNotFoundError:
+        return None
 
 
 def _probed(bucket: Bucket, address: BucketAddress) -> Finding:

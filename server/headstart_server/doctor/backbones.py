@@ -180,12 +180,15 @@ class _Look:
         subject = f"{self._declaration.name}: {reason}" if self._is_default else reason
         missing = [name for name in ("keras", "tensorflow") if importlib.util.find_spec(name) is None]
         if self._source.in_keras and missing:
-            summary = f"{subject}, and cannot be converted without {missing[0]}."
-            remedy = (
+            summary = f"{subject}, and cannot be converted without {missing[0]}"
+            if not self._is_default and not self._is_own:
+                return skipped(self._name, summary)
+            return failed(
+                self._name,
+                f"{summary}.",
                 "pip install 'headstart[server]', or prepare it elsewhere with 'headstart-server prepare' "
-                "and name the folder with --prepared-backbones."
+                "and name the folder with --prepared-backbones.",
             )
-            return (failed if self._is_default or self._is_own else skipped)(self._name, summary, remedy)
         if self._is_default:
             return warning(
                 self._name,

@@ -53,7 +53,7 @@ def check_database(config: Config, clock: Callable[[], float] = time.time) -> It
         return
     except ModuleNotFoundError as error:
         message, _, command = str(error).partition(": ")
-        yield failed("database", f"{message}.", command or message)
+        yield failed("database", f"{message}.", command.rstrip(".") or message)
         return
     except ProbeError as error:
         yield _unreachable(name, file, error)
@@ -68,12 +68,10 @@ def check_database(config: Config, clock: Callable[[], float] = time.time) -> It
 def _unreachable(name: str, file: Path | None, error: ProbeError) -> Finding:
     message = str(error).rstrip(".")
     if file is not None:
-        return failed(
-            "database",
-            f"{file}: {message}.",
-            f"Restore {file} from a backup, or name another file with --database.",
-            address=name,
-        )
+        remedy = f"Restore {file} from a backup, or name another file with --database."
+        if "unable to open" in message or "readonly" in message:
+            remedy = f"Run this as the user of the server, or make {file} and its folder readable."
+        return failed("database", f"{file}: {message}.", remedy, address=name)
     begins = (begin for begin in _REMEDIES if begin and error.state.startswith(begin))
     remedy = _REMEDIES[next(begins, "")]
     return failed("database", f"{name}: {message}.", remedy, address=name, sqlstate=error.state)

@@ -98,7 +98,7 @@ def _folders(config: Config) -> Iterator[_Folder]:
         yield _Folder(
             name="audit log", setting="--audit-log", path=config.audit_log.parent, need_mib=_FULL_MIB
         )
-    file = sqlite_file(config.database) if config.database else None
+    file = _sqlite_file(config)
     if file is not None:
         yield _Folder(
             name="database folder", setting="--database", path=file.parent, need_mib=_FULL_MIB, is_local=True
@@ -242,16 +242,26 @@ def _size(mib: int) -> str:
 def _foreign_files(config: Config) -> Iterator[Finding]:
     """Yield a failure if files of an earlier server, perhaps of another user, cannot be written."""
     names = ("headstart.sqlite3", "features.sqlite3", "lock", "versions", "datasets", "scratch", "exports")
-    locked = [
-        name for name in names if (config.data / name).exists() and not os.access(config.data / name, os.W_OK)
-    ]
+    files = [config.data / name for name in names]
+    files += [config.audit_log] if config.audit_log is not None else []
+    files += [file] if (file := _sqlite_file(config)) is not None else []
+    locked = [str(file) for file in files if os.path.exists(file) and not os.access(file, os.W_OK)]
     if locked:
+        user = os.geteuid()
         yield failed(
             "data files",
-            f"{config.data} holds files that the user ID {os.geteuid()} may not write: {', '.join(locked)}.",
-            f"Run the server as their owner, or: chown -R {os.geteuid()} {config.data}",
+            f"The user ID {user} may not write {', '.join(locked)}.",
+            f"Run the server as the owner of these files, or: chown -R {user} {config.data}",
             files=locked,
         )
+
+
+def _sqlite_file(config: Config) -> Path | None:
+    """Return the SQLite file that the settings name; None if they name none, or an invalid one."""
+    try:
+        return sqlite_file(config.database) if config.database else None
+    except ValueError:
+        return None
 
 
 def _lock(config: Config) -> Iterator[Finding]:

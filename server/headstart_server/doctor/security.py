@@ -36,7 +36,7 @@ def _access(config: Config) -> Finding:
         Authenticator(path)
     except ModuleNotFoundError as error:
         message, _, command = str(error).partition(": ")
-        return failed("access file", f"{message}.", command or message)
+        return failed("access file", f"{message}.", command.rstrip(".") or message)
     except (OSError, ValueError) as error:
         return failed("access file", str(error), f"Correct {path}; docs/security.md describes its form.")
     return ok("access file", f"{path} is valid")

@@ -20,6 +20,7 @@ from headstart_server.database.database import Database
 from headstart_server.doctor.artifacts import check_artifacts
 from headstart_server.doctor.database import check_database
 from headstart_server.doctor.finding import Finding, Status
+from headstart_server.storage.places import open_places
 from postgres import HOST, PostgresServer
 from s3 import Fault, S3Server
 from server_process import running
@@ -296,6 +297,26 @@ def test_a_bucket_is_tried_and_left_as_it_was(s3: S3Server, bucket: str):
     found = check_bucket(bucket)
     assert found.status is Status.OK, found
     assert s3.keys(bucket) == []
+
+
+def test_artifacts_of_another_database_are_found(tmp_path: Path, s3: S3Server, bucket: str):
+    own, other = Database(tmp_path / "headstart.sqlite3"), Database(tmp_path / "other.sqlite3")
+    for artifacts in (f"s3://{bucket}/x", str(tmp_path / "artifacts")):
+        config = Config(data=tmp_path, artifacts=artifacts)
+        if "://" not in artifacts:
+            (tmp_path / "artifacts").mkdir()
+        places = open_places(artifacts, tmp_path, copies_bytes=1)
+        assert "artifacts" not in {one.name for one in check_artifacts(config)}
+        places.claim(own.identity)
+        assert "artifacts" not in {one.name for one in check_artifacts(config)}
+        theirs = Config(data=tmp_path, artifacts=artifacts, database=f"sqlite:///{tmp_path}/other.sqlite3")
+        found = {one.name: one for one in check_artifacts(theirs)}["artifacts"]
+        assert found.status is Status.FAILED
+        assert own.identity in found.summary
+        fresh = Config(data=tmp_path / "fresh", artifacts=artifacts)
+        assert "artifacts" in {one.name for one in check_artifacts(fresh)}
+    own.close()
+    other.close()
 
 
 def test_a_missing_bucket_and_one_that_is_away(s3: S3Server, bucket: str):
