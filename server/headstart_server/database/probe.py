@@ -1,5 +1,6 @@
 """Examines a database without changing it."""
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ def _examine_sqlite(path: Path) -> DatabaseFacts:
     options = {"mode": "ro", "uri": "true"}
     if not path.with_name(f"{path.name}-wal").exists():
         options["immutable"] = "1"
-    url = URL.create("sqlite", database=f"file:{quote(str(path.absolute()))}", query=options)
+    url = URL.create("sqlite", database=f"file:{quote(os.fsencode(path.absolute()))}", query=options)
     engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
     with engine.connect() as connection:
         started = time.monotonic()

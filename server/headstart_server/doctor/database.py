@@ -35,8 +35,9 @@ def check_database(config: Config, clock: Callable[[], float] = time.time) -> It
     """
     target = config.database_target
     try:
-        name = address_of(target).render_as_string(hide_password=True).replace("+pg8000", "")
         file = sqlite_file(target)
+        # A path need not be UTF-8, as the text of a URL must.
+        name = str(file) if file is not None else _without_password(target)
     except ValueError as error:
         yield failed("database", str(error), "Correct --database (HEADSTART_DATABASE).")
         return
@@ -63,6 +64,10 @@ def check_database(config: Config, clock: Callable[[], float] = time.time) -> It
         yield clock_finding(facts)
     else:
         yield skipped("clock skew", "SQLite uses this machine's clock.")
+
+
+def _without_password(target: Path | str) -> str:
+    return address_of(target).render_as_string(hide_password=True).replace("+pg8000", "")
 
 
 def _unreachable(name: str, file: Path | None, error: ProbeError) -> Finding:

@@ -245,7 +245,7 @@ def _foreign_files(config: Config) -> Iterator[Finding]:
     files = [config.data / name for name in names]
     files += [config.audit_log] if config.audit_log is not None else []
     files += [file] if (file := _sqlite_file(config)) is not None else []
-    locked = [str(file) for file in files if os.path.exists(file) and not os.access(file, os.W_OK)]
+    locked = [str(file) for file in files if os.path.lexists(file) and not os.access(file, os.W_OK)]
     if locked:
         user = os.geteuid()
         yield failed(
@@ -269,7 +269,9 @@ def _lock(config: Config) -> Iterator[Finding]:
     try:
         holder = holder_of(lock)
     except OSError as error:
-        yield failed("data lock", f"{lock}: {_reason(error)}.", f"Make {lock} readable.")
+        # Another finding reports a data folder that is none.
+        if config.data.is_dir():
+            yield failed("data lock", f"{lock}: {_reason(error)}.", f"Make {lock} readable.")
         return
     if holder is None:
         yield ok("data lock", "No server uses the data folder.", running=False)

@@ -1,10 +1,12 @@
 """Removes secrets from what is printed."""
 
 import re
+from contextlib import suppress
 from dataclasses import replace
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote_plus, unquote, urlsplit
 
 from headstart_server.config import Config
+from headstart_server.database.address import address_of
 from headstart_server.doctor.finding import Detail, Finding
 
 _HIDDEN = "***"
@@ -39,11 +41,11 @@ def _hidden(text: str, secrets: set[str]) -> str:
 def _secrets(config: Config) -> set[str]:
     found: set[str] = set()
     for url in (config.database, config.webhook, config.trace_endpoint):
-        try:
-            password = urlsplit(url or "").password
-        except ValueError:
-            continue
-        # A shorter one would also hide parts of words.
-        if password and len(password) >= 4:
-            found |= {password, unquote(password)}
-    return found
+        with suppress(ValueError):
+            found.add(urlsplit(url or "").password or "")
+    with suppress(ValueError):
+        # It allows signs in a password that end one elsewhere.
+        found.add(str(address_of(config.database or "").password or ""))
+    found |= {form(secret) for secret in found for form in (unquote, quote_plus)}
+    # A shorter one would also hide parts of words.
+    return {secret for secret in found if len(secret) >= 4}

@@ -49,7 +49,7 @@ def test_a_warning_or_failure_without_a_remedy_cannot_be_made():
         warning("name", "summary", "")
 
 
-@pytest.mark.parametrize("password", ["s3cret-word", "p%40ss%2Fword", "with@at"])
+@pytest.mark.parametrize("password", ["s3cret-word", "p%40ss%2Fword", "with@at", "with/slash"])
 def test_passwords_appear_nowhere(password: str):
     config = Config(database=f"postgresql://me:{password}@db:5432/x")
 
