@@ -9,6 +9,7 @@
 #     -e HEADSTART_PLAINTEXT=true headstart
 # which speaks without TLS. With a certificate (docs/security.md) instead of the variable:
 #     -v ./tls:/tls:ro -e HEADSTART_TLS_CERT=/tls/tls.crt -e HEADSTART_TLS_KEY=/tls/tls.key -e HEADSTART_CA=/tls/ca.crt
+# To check the machine and the settings first, run the image with the same options and the command `doctor`.
 # Give `docker stop` more than the server's grace of 30 seconds: docker stop --timeout 40.
 
 FROM python:3.12-slim-trixie AS base

@@ -28,8 +28,22 @@ class Identity:
         return self.key.private_bytes(PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
 
-def identity(name: str, issuer: Identity | None = None, *more: x509.GeneralName) -> Identity:
-    """A certificate for the loopback and further names; its own issuer if none is given."""
+def identity(
+    name: str,
+    issuer: Identity | None = None,
+    *more: x509.GeneralName,
+    age: datetime.timedelta = datetime.timedelta(hours=1),
+    left: datetime.timedelta = datetime.timedelta(hours=1),
+) -> Identity:
+    """A certificate for the loopback and further names; its own issuer if none is given.
+
+    Args:
+        name: its subject.
+        issuer: the authority.
+        more: further names.
+        age: how long it has been valid.
+        left: how long it stays valid.
+    """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1")), *more])
@@ -40,8 +54,8 @@ def identity(name: str, issuer: Identity | None = None, *more: x509.GeneralName)
         .issuer_name(issuer.certificate.subject if issuer else subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
+        .not_valid_before(now - age)
+        .not_valid_after(now + left)
         .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
         .add_extension(names, critical=False)
     )

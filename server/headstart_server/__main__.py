@@ -3,7 +3,9 @@
 import dataclasses
 import tomllib
 import traceback
+from collections.abc import Callable
 from importlib.metadata import version as package_version
+from inspect import Signature, signature
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -124,8 +126,7 @@ def _unusable(error: ValueError | OSError) -> str:
     return str(error)
 
 
-@command.command()
-def serve(
+def _config_of(
     config: Annotated[
         Path | None,
         typer.Option(
@@ -545,10 +546,11 @@ def serve(
     log_format: Annotated[
         str, _option("log_format", "text, json, or auto: text on a terminal, else JSON.", _LOGS)
     ] = Config.log_format,
-) -> None:
-    """Run the server until SIGTERM or Ctrl-C; then calls end, and running jobs wait for the next start.
+) -> Config:
+    """Return the settings of a server.
 
-    Health checks answer NOT_SERVING until the default backbone is loaded and warm.
+    Raises:
+        BadParameter: a value is not allowed, or settings contradict each other.
     """
     settings = {name: value for name, value in locals().items() if name != "config"}
     settings["add_backbone"] = add_backbone or ()
@@ -572,9 +574,35 @@ def serve(
                 param_hint=f"--{name.replace('_', '-')}",
             )
     try:
-        chosen = Config(**settings)
-        if backbones or add_backbone:
-            _catalog(backbones, add_backbone, backbone_allow, None, None)
+        return Config(**settings)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _with_settings(run: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the parameters of all settings; its first argument is the `Config` that they make."""
+    own = list(signature(run).parameters.values())[1:]
+
+    def with_settings(**values: Any) -> None:
+        rest = {parameter.name: values.pop(parameter.name) for parameter in own}
+        run(_config_of(**values), **rest)
+
+    parameters = [*signature(_config_of).parameters.values(), *own]
+    changes: Any = with_settings
+    changes.__name__, changes.__doc__ = run.__name__, run.__doc__
+    changes.__signature__ = Signature(parameters)
+    changes.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return with_settings
+
+
+@command.command()
+@_with_settings
+def serve(chosen: Config) -> None:
+    """Run the server until SIGTERM or Ctrl-C; then calls end, and running jobs wait for the next start.
+
+    Health checks answer NOT_SERVING until the default backbone is loaded and warm.
+    """
+    try:
         _check_places(chosen)
     except (ValueError, OSError) as error:
         raise typer.BadParameter(_unusable(error)) from None
@@ -607,6 +635,22 @@ def _fail(message: str) -> NoReturn:
     raise typer.Exit(1)
 
 
+@command.command()
+@_with_settings
+def doctor(
+    chosen: Config,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a list of JSON objects.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings, too.")] = False,
+) -> None:
+    """Check this machine and the settings of a server; takes the same settings as serve.
+
+    Changes nothing, so it may run next to a server. Exits with 0 if no check failed, else with 1.
+    """
+    from headstart_server.doctor.command import run_doctor
+
+    raise typer.Exit(run_doctor(chosen, as_json=as_json, strict=strict))
+
+
 def _check_files(config: Config) -> None:
     """Check the files that settings name.
 
@@ -625,11 +669,13 @@ def _check_files(config: Config) -> None:
 
 
 def _check_places(config: Config) -> None:
-    """Check the addresses that settings name.
+    """Check the addresses and backbones that settings name.
 
     Raises:
-        ValueError: a place is none, or holds what the server keeps for itself.
+        ValueError: an address is invalid, or holds what the server keeps for itself.
     """
+    if config.backbones or config.add_backbone:
+        _catalog(config.backbones, list(config.add_backbone), list(config.backbone_allow), None, None)
     if config.database is not None:
         from headstart_server.database.address import address_of
 

@@ -33,13 +33,7 @@ from headstart_server.backbones.cores import available_cores
 from headstart_server.backbones.declaration import Declaration, declared
 from headstart_server.backbones.installed import has_keras
 from headstart_server.backbones.keras_matrices import KerasMatrices
-from headstart_server.backbones.runtimes import (
-    Precision,
-    RuntimeKind,
-    RuntimeSettings,
-    default_cache,
-    has_gpu,
-)
+from headstart_server.backbones.runtimes import RuntimeKind, has_gpu, runtime_settings
 from headstart_server.config import Config
 from headstart_server.database.address import sqlite_file
 from headstart_server.database.database import Database
@@ -199,7 +193,7 @@ class App:
         source = source or Catalog(
             _declared(config),
             max_pixels=config.max_pixels,
-            runtimes=_runtime_settings(config),
+            runtimes=runtime_settings(config),
         )
         # Where others may have what this one has not, a job waits for one of them.
         names = [info.name for info in source.list()] if self._database.is_shared else None
@@ -405,7 +399,7 @@ class App:
                 self._copies.remove(archive_name(archive))
 
     def _open_database(self) -> Database:
-        target = self._config.database or self._config.data / "headstart.sqlite3"
+        target = self._config.database_target
         file = sqlite_file(target)
         if file is not None and self._config.database is not None:
             # One server for each SQLite file, whatever the data folders.
@@ -820,19 +814,9 @@ def _declared(config: Config) -> list[Declaration]:
     return found
 
 
-def _runtime_settings(config: Config) -> RuntimeSettings:
-    return RuntimeSettings(
-        kind=None if config.runtime == "auto" else RuntimeKind(config.runtime),
-        precision=None if config.precision == "auto" else Precision(config.precision),
-        streams=config.streams,
-        cache=config.backbone_cache or default_cache(),
-        shipped=config.prepared_backbones,
-    )
-
-
 def _matrices(config: Config) -> Matrices:
     """Keras' device where it is a GPU: on a CPU numpy is as fast, and leaves the cores to the backbones."""
-    on_gpu = has_gpu() and _runtime_settings(config).settled().kind is RuntimeKind.KERAS
+    on_gpu = has_gpu() and runtime_settings(config).settled().kind is RuntimeKind.KERAS
     return KerasMatrices(DeviceFailed) if on_gpu else NUMPY
 
 

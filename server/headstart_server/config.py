@@ -207,6 +207,11 @@ class Config:
     log_format: str = "auto"
 
     @property
+    def database_target(self) -> Path | str:
+        """The URL of the database, or its SQLite file in the data folder."""
+        return self.database or self.data / "headstart.sqlite3"
+
+    @property
     def sends_webhooks(self) -> bool:
         """Whether ends of jobs are told anywhere."""
         return self.webhook is not None or bool(self.webhook_allow)

@@ -3,6 +3,8 @@
 from headstart_server.database.migrations import SchemaError
 from headstart_server.errors import HeadstartError
 
+#: Where to find out more; the end of each line about the machine.
+_DOCTOR = "Run 'headstart-server doctor' with the same settings to check this machine."
 _DISK_FULL = ("No space left on device", "Disk quota exceeded")
 
 
@@ -15,12 +17,14 @@ def cause_of(error: BaseException) -> str | None:
     if isinstance(error, KeyboardInterrupt):
         return "Interrupted before the server had started."
     if isinstance(error, HeadstartError):
-        return _line(error.message)
-    if isinstance(error, SchemaError | ModuleNotFoundError):
-        return _line(_with_package(error))
-    if isinstance(error, OSError):
-        return _line(_of_system(error))
-    return None
+        cause = error.message
+    elif isinstance(error, SchemaError | ModuleNotFoundError):
+        cause = _with_package(error)
+    elif isinstance(error, OSError):
+        cause = _of_system(error)
+    else:
+        return None
+    return _line(f"{cause.removesuffix('.')}. {_DOCTOR}")
 
 
 def unexpected(error: BaseException) -> str:

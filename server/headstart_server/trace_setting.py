@@ -23,7 +23,7 @@ def open_tracing(endpoint: str | None, environment: Mapping[str, str], software:
     Raises:
         ModuleNotFoundError: the flag asks for traces, and the extra `otel` is not installed.
     """
-    if not _is_asked_for(endpoint, environment):
+    if not wants_traces(endpoint, environment):
         return NO_TRACING
     try:
         from headstart_server.open_telemetry import OpenTelemetryTracing, otlp_provider  # noqa: PLC0415
@@ -37,7 +37,8 @@ def open_tracing(endpoint: str | None, environment: Mapping[str, str], software:
     return OpenTelemetryTracing(otlp_provider(endpoint, software))
 
 
-def _is_asked_for(endpoint: str | None, environment: Mapping[str, str]) -> bool:
+def wants_traces(endpoint: str | None, environment: Mapping[str, str]) -> bool:
+    """Return whether the flag or OpenTelemetry's environment variables request traces."""
     if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
     if endpoint is not None:

@@ -7,6 +7,7 @@ from enum import Enum
 from pathlib import Path
 
 from headstart_server.backbones.cores import available_cores
+from headstart_server.config import Config
 
 #: Batches in flight on a GPU: measured on an H100, three reach 92 % of the device's own rate and one 53 %.
 GPU_STREAMS = 3
@@ -61,6 +62,17 @@ class RuntimeSettings:
             precision = Precision.BFLOAT16 if fast else Precision.FLOAT32
         chosen = (GPU_STREAMS if gpu else 1) if keras else available_cores()
         return replace(self, kind=kind, precision=precision, streams=self.streams or chosen)
+
+
+def runtime_settings(config: Config) -> RuntimeSettings:
+    """Return what a server's settings say of how networks are executed."""
+    return RuntimeSettings(
+        kind=None if config.runtime == "auto" else RuntimeKind(config.runtime),
+        precision=None if config.precision == "auto" else Precision(config.precision),
+        streams=config.streams,
+        cache=config.backbone_cache or default_cache(),
+        shipped=config.prepared_backbones,
+    )
 
 
 def default_cache() -> Path:

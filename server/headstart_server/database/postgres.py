@@ -80,7 +80,7 @@ class Postgres:
 
     def words(self, error: SQLAlchemyError) -> str:
         """Return what the server said, without the statement and its parameters."""
-        return _told_by(error.orig)[1] if isinstance(error, DBAPIError) else str(error)
+        return state_and_message(error.orig)[1] if isinstance(error, DBAPIError) else str(error)
 
     def fault(self, error: SQLAlchemyError) -> HeadstartError | None:
         """What an error means; None if it is a fault of the server."""
@@ -90,7 +90,7 @@ class Postgres:
 
 
 def _fault(error: DBAPIError) -> HeadstartError | None:
-    state, said = _told_by(error.orig)
+    state, said = state_and_message(error.orig)
     if state == _DISK_FULL:
         return StorageFull()
     if state == _NO_TEXT:
@@ -111,8 +111,8 @@ def _treat_as_lost(context: ExceptionContext) -> DatabaseAway | None:
     return DatabaseAway(f"The database does not answer: {error}.")
 
 
-def _told_by(error: BaseException | None) -> tuple[str, str]:
-    """SQLSTATE and message; an empty state is that of a connection that failed."""
+def state_and_message(error: BaseException | None) -> tuple[str, str]:
+    """Return the SQLSTATE and message of a driver's error; the state is empty if the connection failed."""
     fields = error.args[0] if error is not None and error.args else ""
     if isinstance(fields, dict):
         return str(fields.get("C", "")), str(fields.get("M", ""))

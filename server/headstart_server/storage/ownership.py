@@ -92,6 +92,11 @@ def _name(aside: Path, path: Path) -> None:
         os.replace(aside, path)
 
 
+def owned_by(database: str) -> bytes:
+    """Return the note of a database."""
+    return f"headstart database {database}\n".encode()
+
+
 def claim(note: Note, database: str) -> None:
     """Take a place for a database, or find that it is the database's already.
 
@@ -104,7 +109,7 @@ def claim(note: Note, database: str) -> None:
         StorageAway: the bucket does not answer.
         StorageFull: the disk is full.
     """
-    wanted = f"headstart database {database}\n".encode()
+    wanted = owned_by(database)
     found = note.read()
     if found is None:
         note.write(wanted)

@@ -1,0 +1,124 @@
+"""Checks the bucket of artifacts with an object that is written, listed, read and removed."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+from headstart_server.config import Config
+from headstart_server.database.probe import examine
+from headstart_server.doctor.finding import Finding, Status, failed, ok, skipped
+from headstart_server.errors import HeadstartError
+from headstart_server.storage.address import BucketAddress, artifacts_address
+from headstart_server.storage.bucket import Bucket, open_bucket
+from headstart_server.storage.ownership import BucketNote, FileNote, Note, owned_by
+
+_CONTENT = b"headstart-server doctor"
+#: Words of the libraries' errors about credentials.
+_CREDENTIALS = (
+    "credential",
+    "invalidaccesskeyid",
+    "access key",
+    "signature",
+    "token",
+    "accessdenied",
+    "access denied",
+    "forbidden",
+    "permission",
+    "401",
+    "403",
+)
+
+
+def check_artifacts(config: Config) -> Iterator[Finding]:
+    """Check the bucket, if one is configured, and whether the artifacts belong to the database."""
+    try:
+        address = artifacts_address(config.artifacts) if config.artifacts is not None else None
+    except ValueError as error:
+        yield failed("bucket", str(error), "Correct --artifacts (HEADSTART_ARTIFACTS).")
+        return
+    if not isinstance(address, BucketAddress):
+        yield skipped("bucket", "Examples and versions are kept in a folder.")
+        if address is not None:
+            yield from _owner(config, FileNote(address))
+        return
+    try:
+        bucket = open_bucket(address)
+    except ModuleNotFoundError as error:
+        message, _, command = str(error).partition(": ")
+        yield failed("bucket", f"{message}.", command.rstrip(".") or message)
+        return
+    found = _probed(bucket, address)
+    yield found
+    if found.status is Status.OK:
+        yield from _owner(config, BucketNote(bucket, address.root))
+
+
+def _owner(config: Config, note: Note) -> Iterator[Finding]:
+    """Yield a failure if the artifacts belong to another database: a server would not start."""
+    try:
+        found, identity = note.read(), _identity(config)
+    except (OSError, ValueError, RuntimeError, HeadstartError, ModuleNotFoundError):
+        # Other checks report what cannot be reached.
+        return
+    if found is not None and (identity is None or found != owned_by(identity)):
+        yield failed(
+            "artifacts",
+            f"They belong to another database: the {note.name} says {found.decode(errors='replace')[:80]!r}.",
+            "Give each database its own --artifacts, or correct --database.",
+        )
+
+
+def _identity(config: Config) -> str | None:
+    """Return the identity of the database; None if it has none yet."""
+    try:
+        return examine(config.database_target).identity
+    except FileNotFoundError:
+        return None
+
+
+def _probed(bucket: Bucket, address: BucketAddress) -> Finding:
+    folder = f"{address.root}/.doctor-{uuid.uuid4().hex}"
+    path = f"{folder}/probe"
+    steps: list[tuple[str, Callable[[], object]]] = [
+        ("reach it", lambda: bucket.check(address.root)),
+        ("write to it", lambda: bucket.write(path, _CONTENT)),
+        ("list it", lambda: _expect(path in bucket.list(folder), "the new object is not in the list")),
+        ("read from it", lambda: _expect(bucket.read(path) == _CONTENT, "the object has another content")),
+        ("remove from it", lambda: bucket.remove([path])),
+    ]
+    name = f"{address.protocol}://{address.root}"
+    details = {"address": name}
+    for number, (step, run) in enumerate(steps):
+        try:
+            run()
+        except (OSError, HeadstartError) as error:
+            if number > 1:
+                with suppress(OSError, HeadstartError):
+                    bucket.remove([path])
+            cause = _cause(error)
+            return failed("bucket", f"{name}: cannot {step}: {cause}.", _remedy(cause), step=step, **details)
+    return ok("bucket", f"{name}: write, list, read and remove succeeded", **details)
+
+
+def _expect(holds: bool, message: str) -> None:
+    if not holds:
+        raise OSError(f"{message}, so this is not a bucket with consistent reads")
+
+
+def _cause(error: BaseException) -> str:
+    """Return the message of the library's own error, which the server's error hides from callers."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error) or type(error).__name__).rstrip(".")[:200]
+
+
+def _remedy(cause: str) -> str:
+    words = cause.lower()
+    if any(word in words for word in _CREDENTIALS):
+        return (
+            "Check the credentials that the library finds (AWS_ACCESS_KEY_ID, AWS_PROFILE, a role; "
+            "GOOGLE_APPLICATION_CREDENTIALS), and their rights on the bucket. See docs/operations.md."
+        )
+    if "no bucket" in words or "nosuchbucket" in words or "does not exist" in words:
+        return "Create the bucket, or correct its name in --artifacts."
+    return "Check the endpoint (AWS_ENDPOINT_URL), the network and the name of the bucket in --artifacts."

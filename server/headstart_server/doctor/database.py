@@ -1,0 +1,144 @@
+"""Checks the database: whether it answers, lets the user in, and has tables that this release can use."""
+
+import stat
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from headstart_server.config import Config
+from headstart_server.database.address import address_of, sqlite_file
+from headstart_server.database.probe import DatabaseFacts, ProbeError, examine
+from headstart_server.doctor.finding import Finding, failed, ok, skipped, warning
+
+#: Seconds between the clocks of machine and database that need an explanation.
+MOST_SKEW = 2.0
+#: Seconds of one query beyond which every call is slow.
+MOST_LATENCY = 0.1
+
+#: What to do, by the beginning of PostgreSQL's SQLSTATE.
+_REMEDIES = {
+    "28": "Correct the user or the password in --database (HEADSTART_DATABASE), or pg_hba.conf.",
+    "3D": "Create the database (createdb NAME), or correct its name in --database.",
+    "42501": "Grant the user the right to use the schema and its tables.",
+    "53": "Raise max_connections of PostgreSQL, or end other clients.",
+    "57": "Wait until the database has started, then try again.",
+    "": "Start the database, and check host, port and firewall; --database names them.",
+}
+
+
+def check_database(config: Config, clock: Callable[[], float] = time.time) -> Iterator[Finding]:
+    """Check the database, and how far its clock is from this machine's.
+
+    Args:
+        config: the settings.
+        clock: this machine's clock.
+    """
+    target = config.database_target
+    try:
+        file = sqlite_file(target)
+        # A path need not be UTF-8, as the text of a URL must.
+        name = str(file) if file is not None else _without_password(target)
+    except ValueError as error:
+        yield failed("database", str(error), "Correct --database (HEADSTART_DATABASE).")
+        return
+    try:
+        if file is not None and not stat.S_ISREG(file.stat().st_mode):
+            yield failed("database", f"{file} is not a regular file.", "Name another file with --database.")
+            return
+        facts = examine(target, clock)
+    except FileNotFoundError:
+        yield ok("database", f"{file} will be created at the first start", address=name)
+        return
+    except OSError as error:
+        yield failed("database", f"{file}: {error.strerror}.", "Give this user the right to read it.")
+        return
+    except ModuleNotFoundError as error:
+        message, _, command = str(error).partition(": ")
+        yield failed("database", f"{message}.", command.rstrip(".") or message)
+        return
+    except ProbeError as error:
+        yield _unreachable(name, file, error)
+        return
+    yield state_finding(name, facts)
+    if file is None:
+        yield clock_finding(facts)
+    else:
+        yield skipped("clock skew", "SQLite uses this machine's clock.")
+
+
+def _without_password(target: Path | str) -> str:
+    return address_of(target).render_as_string(hide_password=True).replace("+pg8000", "")
+
+
+def _unreachable(name: str, file: Path | None, error: ProbeError) -> Finding:
+    message = str(error).rstrip(".")
+    if file is not None:
+        remedy = f"Restore {file} from a backup, or name another file with --database."
+        if "unable to open" in message or "readonly" in message:
+            remedy = f"Run this as the user of the server, or make {file} and its folder readable."
+        return failed("database", f"{file}: {message}.", remedy, address=name)
+    begins = (begin for begin in _REMEDIES if begin and error.state.startswith(begin))
+    remedy = _REMEDIES[next(begins, "")]
+    return failed("database", f"{name}: {message}.", remedy, address=name, sqlstate=error.state)
+
+
+def state_finding(name: str, facts: DatabaseFacts) -> Finding:
+    """Return whether a server can use the tables of a database."""
+    details = {
+        "address": name,
+        "product": facts.product,
+        "schema": facts.schema,
+        "latency_seconds": round(facts.latency, 6),
+    }
+    summary = f"{name}: {facts.product}"
+    if facts.is_newer:
+        return failed(
+            "database",
+            f"{summary}, with schema {facts.schema} of a newer Headstart.",
+            "Start it with the Headstart that wrote it, or a newer one.",
+            **details,
+        )
+    if facts.is_read_only:
+        return failed(
+            "database",
+            f"{summary} takes no writes: it is a standby or read-only.",
+            "Name the primary server with --database.",
+            **details,
+        )
+    if facts.missing_tables and not facts.may_create:
+        return failed(
+            "database",
+            f"{summary}: the user may not create tables, and {len(facts.missing_tables)} are missing.",
+            "GRANT CREATE, USAGE ON SCHEMA public TO the user, or make it the owner of the database.",
+            **details,
+        )
+    if facts.latency > MOST_LATENCY:
+        return warning(
+            "database",
+            f"{summary}; one query takes {facts.latency * 1e3:.0f} ms.",
+            "Run server and database in the same region, or look for load on the database.",
+            **details,
+        )
+    state = f"schema {facts.schema}"
+    if facts.schema is None:
+        state = "no tables yet, created at the first start"
+    elif facts.missing_tables:
+        state = f"schema {facts.schema}, completed at the next start"
+    return ok("database", f"{summary}, {state}, {facts.latency * 1e3:.1f} ms a query", **details)
+
+
+def clock_finding(facts: DatabaseFacts) -> Finding:
+    """Return whether the clocks of this machine and the database agree."""
+    # The answer's way takes an unknown part of the latency.
+    uncertain = facts.latency / 2
+    details = {"skew_seconds": round(facts.skew, 3)}
+    if abs(facts.skew) <= MOST_SKEW + uncertain:
+        return ok("clock skew", f"{facts.skew:+.3f} s between database and machine", **details)
+    direction = "ahead of" if facts.skew > 0 else "behind"
+    return warning(
+        "clock skew",
+        f"The database's clock is {abs(facts.skew):,.1f} s {direction} this machine's. Jobs follow the "
+        "database's clock; tokens, certificates and logs follow the machine's.",
+        "Synchronize both clocks with NTP.",
+        **details,
+    )

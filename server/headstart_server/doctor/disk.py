@@ -1,0 +1,286 @@
+"""Checks the folders that a server writes to: rights, file system, free space, and their users."""
+
+import errno
+import fcntl
+import os
+import re
+import stat
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from headstart_server.backbones.runtimes import default_cache
+from headstart_server.config import Config
+from headstart_server.database.address import sqlite_file
+from headstart_server.doctor.finding import Detail, Finding, failed, ok, warning
+from headstart_server.doctor.locks import holder_of
+from headstart_server.storage.address import artifacts_address
+
+_MIB = 1 << 20
+#: File systems over a network, where the locks of SQLite do not hold.
+_NETWORK = re.compile(
+    r"nfs\d?|cifs|smb\d?|smbfs|9p|afs|ceph|glusterfs|lustre|beegfs|fuse\.(?!fuse-overlayfs).+"
+)
+#: File systems that lose what is in them.
+_MEMORY = ("tmpfs", "ramfs")
+#: Below this much space or this many inodes a disk counts as full.
+_FULL_MIB, _FEW_INODES = 64, 10_000
+#: MiB of a converted backbone.
+_BACKBONE_MIB = 200
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Folder:
+    """A folder that a server writes to.
+
+    Attributes:
+        name: its name in the report.
+        setting: the flag that names it.
+        path: the folder.
+        need_mib: MiB that may still be written to it.
+        is_local: whether it needs a local file system.
+        is_kept: whether its content has to outlive a restart of the machine or container.
+    """
+
+    name: str
+    setting: str
+    path: Path
+    need_mib: int
+    is_local: bool = False
+    is_kept: bool = True
+
+    @property
+    def or_other(self) -> str:
+        """The end of every remedy."""
+        return f"or choose another folder with {self.setting}"
+
+
+def check_disk(config: Config) -> Iterator[Finding]:
+    """Check the data folder, its lock, and all other folders that a server writes to."""
+    for folder in _folders(config):
+        yield _checked(folder)
+    yield from _foreign_files(config)
+    yield from _lock(config)
+
+
+def _folders(config: Config) -> Iterator[_Folder]:
+    data = config.data
+    needs_all = config.feature_cache_disk_mib + config.activations_mib * config.workers
+    artifacts = artifacts_address(config.artifacts) if config.artifacts is not None else data
+    kept = config.kept_examples_mib + config.max_dataset_mib
+    if not isinstance(artifacts, Path):
+        needs_all += config.artifact_copies_mib + config.max_dataset_mib
+    elif artifacts == data:
+        needs_all += kept
+    yield _Folder(
+        name="data folder",
+        setting="--data",
+        path=data,
+        need_mib=max(0, needs_all - _used_mib(data)),
+        is_local=True,
+    )
+    if isinstance(artifacts, Path) and artifacts != data:
+        yield _Folder(
+            name="artifacts folder",
+            setting="--artifacts",
+            path=artifacts,
+            need_mib=max(0, kept - _used_mib(artifacts)),
+        )
+    yield _Folder(
+        name="backbone cache",
+        setting="--backbone-cache",
+        path=config.backbone_cache or default_cache(),
+        need_mib=_BACKBONE_MIB,
+        is_kept=False,
+    )
+    if config.audit_log is not None:
+        yield _Folder(
+            name="audit log", setting="--audit-log", path=config.audit_log.parent, need_mib=_FULL_MIB
+        )
+    file = _sqlite_file(config)
+    if file is not None:
+        yield _Folder(
+            name="database folder", setting="--database", path=file.parent, need_mib=_FULL_MIB, is_local=True
+        )
+
+
+def _used_mib(folder: Path) -> int:
+    """Return the MiB of what counts against the limits already."""
+    used = 0
+    for path in (folder / "features.sqlite3", *_entries(folder / "datasets"), *_entries(folder / "copies")):
+        try:
+            used += path.stat().st_size
+        except OSError:
+            continue
+    return used // _MIB
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _checked(folder: _Folder) -> Finding:
+    path = folder.path
+    try:
+        base = nearest(path)
+        _try_to_write(base)
+    except OSError as error:
+        return failed(folder.name, f"{path}: {_reason(error)}.", _remedy(error, folder), path=str(path))
+    status = os.statvfs(base)
+    kind, free = file_system(base), status.f_bavail * status.f_frsize // _MIB
+    # Some file systems have no fixed number of inodes.
+    inodes = status.f_favail if status.f_files else None
+    place = str(path) if path.exists() else f"{path} (will be created)"
+    summary = f"{place}: {kind}, {_size(free)} free"
+    details: dict[str, Detail] = {
+        "path": str(path),
+        "file_system": kind,
+        "free_mib": free,
+        "needed_mib": folder.need_mib,
+        "free_inodes": inodes,
+    }
+    if free < _FULL_MIB:
+        return failed(
+            folder.name, f"{summary}: the disk is full.", f"Free space, {folder.or_other}.", **details
+        )
+    problem = _weakness(folder, kind, free, inodes)
+    if problem is None:
+        return ok(folder.name, summary, **details)
+    return warning(folder.name, f"{summary}; {problem[0]}.", f"{problem[1]}, {folder.or_other}.", **details)
+
+
+def _weakness(folder: _Folder, kind: str, free: int, inodes: int | None) -> tuple[str, str] | None:
+    """Return what is risky about a folder that can be written, and what to do; None if nothing is."""
+    if inodes is not None and inodes < _FEW_INODES:
+        return f"only {inodes:,} inodes are free", "Remove small files"
+    if folder.is_local and _NETWORK.fullmatch(kind):
+        return "the locks of SQLite do not hold on a network file system", "Use a local disk"
+    if folder.is_kept and kind in _MEMORY:
+        return "its content is lost with a restart", "Mount a volume there"
+    if folder.is_kept and kind == "overlay":
+        return "its content is lost with the container", "Mount a volume there"
+    if free < folder.need_mib:
+        return (
+            f"the limits allow {_size(folder.need_mib)} more",
+            "Provide more space, lower limits such as --kept-examples-mib and --feature-cache-disk-mib",
+        )
+    return None
+
+
+def nearest(path: Path) -> Path:
+    """Return a folder, or the nearest existing one in which it can be made.
+
+    Raises:
+        OSError: the path, or a part of it, is not a folder or cannot be read.
+    """
+    path = Path(os.path.abspath(path))
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise FileNotFoundError(errno.ENOENT, "is a link to a missing folder") from None
+        return nearest(path.parent)
+    if not stat.S_ISDIR(mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    return path
+
+
+def _try_to_write(folder: Path) -> None:
+    """Write, sync and lock a file without a name in a folder.
+
+    Raises:
+        OSError: one of these is impossible.
+    """
+    with tempfile.TemporaryFile(dir=folder, prefix=".headstart-doctor-") as file:
+        file.write(bytes(4096))
+        file.flush()
+        os.fsync(file.fileno())
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
+
+
+def _remedy(error: OSError, folder: _Folder) -> str:
+    if error.errno in (errno.EACCES, errno.EPERM):
+        first = f"Give the user ID {os.geteuid()} the right to write there (chown or chmod)"
+    elif error.errno == errno.EROFS:
+        first = "Mount a writable volume there"
+    elif error.errno in (errno.ENOSPC, errno.EDQUOT):
+        first = "Free space"
+    else:
+        first = f"Make {folder.path} a folder on a file system with locks and fsync"
+    return f"{first}, {folder.or_other}."
+
+
+def file_system(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str:
+    """Return the type of the file system that a path is on, such as ext4."""
+    real = os.path.realpath(path)
+    best, found = "", "unknown"
+    try:
+        lines = mounts.read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return found
+    for line in lines:
+        fields, _, rest = line.partition(" - ")
+        point = re.sub(r"\\(\d{3})", lambda match: chr(int(match[1], 8)), fields.split()[4])
+        # A later mount on the same point hides the earlier one.
+        if len(point) >= len(best) and (real == point or real.startswith(f"{point.rstrip('/')}/")):
+            best, found = point, rest.split()[0]
+    return found
+
+
+def _size(mib: int) -> str:
+    return f"{mib / 1024:,.1f} GiB" if mib >= 1024 else f"{mib:,} MiB"
+
+
+def _foreign_files(config: Config) -> Iterator[Finding]:
+    """Yield a failure if files of an earlier server, perhaps of another user, cannot be written."""
+    names = ("headstart.sqlite3", "features.sqlite3", "lock", "versions", "datasets", "scratch", "exports")
+    files = [config.data / name for name in names]
+    files += [config.audit_log] if config.audit_log is not None else []
+    files += [file] if (file := _sqlite_file(config)) is not None else []
+    locked = [str(file) for file in files if os.path.lexists(file) and not os.access(file, os.W_OK)]
+    if locked:
+        user = os.geteuid()
+        yield failed(
+            "data files",
+            f"The user ID {user} may not write {', '.join(locked)}.",
+            f"Run the server as the owner of these files, or: chown -R {user} {config.data}",
+            files=locked,
+        )
+
+
+def _sqlite_file(config: Config) -> Path | None:
+    """Return the SQLite file that the settings name; None if they name none, or an invalid one."""
+    try:
+        return sqlite_file(config.database) if config.database else None
+    except ValueError:
+        return None
+
+
+def _lock(config: Config) -> Iterator[Finding]:
+    lock = config.data / "lock"
+    try:
+        holder = holder_of(lock)
+    except OSError as error:
+        # Another finding reports a data folder that is none.
+        if config.data.is_dir():
+            yield failed("data lock", f"{lock}: {_reason(error)}.", f"Make {lock} readable.")
+        return
+    if holder is None:
+        yield ok("data lock", "No server uses the data folder.", running=False)
+        return
+    process = f"process {holder.pid}" if holder.pid else "in another container"
+    yield warning(
+        "data lock",
+        f"A running headstart-server uses the data folder ({process}).",
+        "Do nothing if you are checking that server. Otherwise stop it, or choose another --data.",
+        running=True,
+        pid=holder.pid,
+    )

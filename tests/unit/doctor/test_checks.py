@@ -1,0 +1,100 @@
+"""The report: every check is run, none can break it, and it reads well."""
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from headstart_server.config import Config
+from headstart_server.doctor.checks import CHECKS, run_checks
+from headstart_server.doctor.command import text_lines
+from headstart_server.doctor.finding import Finding, Status, failed, ok, skipped, warning
+
+CONFIG = Config()
+
+
+def test_a_check_that_raises_is_a_failure_with_its_error_and_a_remedy():
+    def broken(config: Config) -> Iterator[Finding]:
+        yield ok("first", "lost")
+        raise RuntimeError("the reason")
+
+    (found,) = run_checks(CONFIG, {"broken": broken})
+    assert found.status is Status.FAILED
+    assert "RuntimeError: the reason" in found.summary
+    assert found.remedy
+
+
+def test_a_check_that_hangs_costs_its_time_limit_and_no_other_finding():
+    release = threading.Event()
+
+    def hanging(config: Config) -> Iterator[Finding]:
+        release.wait(30)
+        yield ok("hanging", "late")
+
+    started = time.monotonic()
+    found = run_checks(
+        CONFIG, {"hanging": hanging, "quick": lambda config: [ok("quick", "done")]}, seconds=0.3
+    )
+    assert time.monotonic() - started < 5
+    release.set()
+    assert [(one.name, one.status) for one in found] == [("hanging", Status.FAILED), ("quick", Status.OK)]
+    assert "0.3 seconds" in found[0].summary
+
+
+def test_a_warning_or_failure_without_a_remedy_cannot_be_made():
+    with pytest.raises(ValueError, match="remedy"):
+        failed("name", "summary", "")
+    with pytest.raises(ValueError, match="remedy"):
+        warning("name", "summary", "")
+
+
+@pytest.mark.parametrize("password", ["s3cret-word", "p%40ss%2Fword", "with@at", "with/slash"])
+def test_passwords_appear_nowhere(password: str):
+    config = Config(database=f"postgresql://me:{password}@db:5432/x")
+
+    def leaking(config: Config) -> Iterator[Finding]:
+        yield failed("a", f"no {config.database}", f"use {config.database}", url=config.database)
+        yield ok("b", f"password {password}", words=[f"{password}!", "plain"])
+
+    found = run_checks(config, {"leaking": leaking})
+    for plain in (password, password.replace("%40", "@").replace("%2F", "/")):
+        assert plain not in str(found)
+    assert "db:5432" in found[0].summary
+    assert found[1].details["words"][1] == "plain"
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_text_keeps_to_its_width_and_aligns_its_columns(width: int):
+    findings = [
+        ok("one", "fine"),
+        warning("two words", "word " * 50, "do " * 50),
+        failed("three", f"/a/{'long' * 60}/path", "do something"),
+        skipped("four", "off"),
+    ]
+    lines = list(text_lines(findings, width=width, colored=False))
+    assert all(len(line) <= width for line in lines)
+    assert lines[0] == "ok       one        fine"
+    assert lines[1].startswith("warning  two words  word word")
+    assert any(line.startswith(" " * 20 + "-> do do") for line in lines)
+    assert lines[-1] == "1 failed, 1 warning, 1 ok, 1 skipped."
+
+
+def test_only_terminals_get_colors_and_nothing_of_a_name_controls_them():
+    findings = [failed("x\u202e", "file \x1b[31m\n\udcff", "remove it")]
+    (first, *_) = text_lines(findings, width=80, colored=False)
+    assert "\x1b" not in first
+    assert "\udcff" not in first
+    (colored, *_) = text_lines(findings, width=80, colored=True)
+    assert colored.startswith("\x1b[")
+
+
+def test_all_checks_of_a_default_server_have_a_place_in_the_report(tmp_path):
+    found = run_checks(Config(data=tmp_path / "data", port=0, metrics_port=None), CHECKS, seconds=60)
+    names = [one.name for one in found]
+    assert len(names) == len(set(names))
+    assert {"Python", "packages", "CPU", "runtime", "memory", "backbone", "data folder", "gRPC port"} <= set(
+        names
+    )
+    assert not [one for one in found if one.status is Status.FAILED]
+    assert not (tmp_path / "data").exists()
