@@ -23,6 +23,8 @@ from server_process import HOST, ServerProcess, eventually, running, serve_comma
 
 pytestmark = pytest.mark.timeout(240)
 
+#: How a line about the machine or the settings ends.
+HINT = " Run 'headstart-server doctor' with the same settings to check this machine."
 #: Seconds from the cause to the end of the process.
 END_SECONDS = 2.0
 #: Runs at the start of every Python process that has its folder on PYTHONPATH.
@@ -48,7 +50,7 @@ class Failed:
     """A start that failed.
 
     Attributes:
-        line: the last line of stderr.
+        line: the last line of stderr, without `HINT`.
         stderr: all of it.
     """
 
@@ -75,7 +77,7 @@ def fail(tmp_path: Path) -> Fail:
             env=own | {"PYTHONPATH": str(tmp_path)},
         )
         assert done.returncode == 1, done.stderr
-        failed = Failed(done.stderr.splitlines()[-1], done.stderr)
+        failed = Failed(done.stderr.splitlines()[-1].removesuffix(HINT), done.stderr)
         assert failed.line.startswith("headstart-server: ")
         return failed
 
