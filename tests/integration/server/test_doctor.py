@@ -283,10 +283,11 @@ def test_unreachable_and_silent_databases_end_in_time(tmp_path: Path):
     assert "Connection refused" in refused.summary
     with socket.create_server((HOST, 0)) as listener:
         url = f"postgresql://me:{SECRET}@{HOST}:{listener.getsockname()[1]}/x"
-        started = time.monotonic()
+        # The subprocess has a time limit.
         found = findings(*settings(tmp_path), "--database", url, code=1)
-        assert time.monotonic() - started < 30
     assert found["database"]["status"] == "failed"
+    assert "no answer: timed out" in found["database"]["summary"]
+    assert "firewall" in found["database"]["remedy"]
     assert SECRET not in str(found)
 
 
