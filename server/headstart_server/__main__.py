@@ -5,7 +5,7 @@ import tomllib
 import traceback
 from collections.abc import Callable
 from importlib.metadata import version as package_version
-from inspect import Signature, signature
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -587,7 +587,8 @@ def _with_settings(run: Callable[..., None]) -> Callable[..., None]:
         rest = {parameter.name: values.pop(parameter.name) for parameter in own}
         run(_config_of(**values), **rest)
 
-    parameters = [*signature(_config_of).parameters.values(), *own]
+    every = (*signature(_config_of).parameters.values(), *own)
+    parameters = [parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in every]
     changes: Any = with_settings
     changes.__name__, changes.__doc__ = run.__name__, run.__doc__
     changes.__signature__ = Signature(parameters)
@@ -639,6 +640,7 @@ def _fail(message: str) -> NoReturn:
 @_with_settings
 def doctor(
     chosen: Config,
+    context: typer.Context,
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of JSON objects.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 for warnings, too.")] = False,
 ) -> None:
@@ -648,7 +650,8 @@ def doctor(
     """
     from headstart_server.doctor.command import run_doctor
 
-    raise typer.Exit(run_doctor(chosen, as_json=as_json, strict=strict))
+    file = context.params["config"]
+    raise typer.Exit(run_doctor(chosen, file, as_json=as_json, strict=strict))
 
 
 def _check_files(config: Config) -> None:

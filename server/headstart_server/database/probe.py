@@ -2,13 +2,14 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import URL, Column, Connection, NullPool, create_engine, func, inspect, select, text
+from sqlalchemy import URL, Column, Connection, Engine, NullPool, create_engine, func, inspect, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from headstart_server.database.address import address_of
@@ -124,7 +125,7 @@ def _examine_sqlite(path: Path) -> DatabaseFacts:
 def _examine_postgres(address: URL, clock: Callable[[], float]) -> DatabaseFacts:
     backend = Postgres(address)
     try:
-        with backend.engine.connect() as connection:
+        with _connected(backend.engine) as connection:
             # The first query also opens the transaction.
             version = str(connection.execute(text("SHOW server_version")).scalar_one())
             sent, started = clock(), time.monotonic()
@@ -150,6 +151,17 @@ def _examine_postgres(address: URL, clock: Callable[[], float]) -> DatabaseFacts
         may_create=bool(may_create),
         is_read_only=bool(in_recovery) or read_only,
     )
+
+
+@contextmanager
+def _connected(engine: Engine) -> Iterator[Connection]:
+    try:
+        opened = engine.connect()
+    except OSError as error:
+        # The driver's own, when the answer to the first message does not come in time.
+        raise ProbeError(f"no answer: {error}") from error
+    with opened:
+        yield opened
 
 
 def _tables(connection: Connection) -> tuple[int | None, str | None, tuple[str, ...]]:

@@ -269,7 +269,7 @@ def _lock(config: Config) -> Iterator[Finding]:
     try:
         holder = holder_of(lock)
     except OSError as error:
-        # Another finding reports a data folder that is none.
+        # Another finding reports a data folder that is not a folder.
         if config.data.is_dir():
             yield failed("data lock", f"{lock}: {_reason(error)}.", f"Make {lock} readable.")
         return

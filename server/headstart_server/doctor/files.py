@@ -1,4 +1,4 @@
-"""Reads the small files that settings name, without hanging on what is none."""
+"""Reads the small files that settings name, without hanging on pipes and devices."""
 
 import os
 import stat

@@ -40,7 +40,7 @@ def check_hardware(config: Config) -> Iterator[Finding]:
     yield quota_finding(len(os.sched_getaffinity(0)), cpu_quota())
     settings = runtime_settings(config)
     yield runtime_finding(settings, has_bfloat16=has_bfloat16())
-    yield _gpu(settings.settled())
+    yield gpu_finding(settings.settled().kind)
     yield memory_finding(
         total=_total_memory(Path("/proc/meminfo")),
         limit=memory_limit(),
@@ -131,13 +131,14 @@ def runtime_finding(settings: RuntimeSettings, *, has_bfloat16: bool) -> Finding
     return ok("runtime", summary, **details)
 
 
-def _gpu(chosen: RuntimeSettings) -> Finding:
+def gpu_finding(kind: RuntimeKind | None) -> Finding:
+    """Return whether a GPU is present, and used by a runtime."""
     if not has_gpu():
         return skipped("GPU", "No NVIDIA GPU can be reached; networks run on the CPU.")
     gpus = open_gpus()
     devices = sorted(gpus.memory()) if gpus else []
     details = {"devices": devices}
-    if chosen.kind is not RuntimeKind.KERAS:
+    if kind is not RuntimeKind.KERAS:
         return warning(
             "GPU",
             "An NVIDIA GPU is present, but --runtime openvino uses the CPU.",

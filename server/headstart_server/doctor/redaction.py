@@ -16,7 +16,7 @@ _PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s]*@")
 
 def redacted(config: Config, finding: Finding) -> Finding:
     """Return a finding without the passwords in the settings and in URLs."""
-    secrets = _secrets(config)
+    secrets = secrets_of(config)
 
     def hide(value: Detail) -> Detail:
         if isinstance(value, list):
@@ -38,7 +38,8 @@ def _hidden(text: str, secrets: set[str]) -> str:
     return text
 
 
-def _secrets(config: Config) -> set[str]:
+def secrets_of(config: Config) -> set[str]:
+    """Return the passwords in the URLs of a server's settings."""
     found: set[str] = set()
     for url in (config.database, config.webhook, config.trace_endpoint):
         with suppress(ValueError):

@@ -1,6 +1,7 @@
 """Checks the access file, the secrets of webhooks, the places of data, and who may read secret files."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from headstart_server.access.authenticator import Authenticator
 from headstart_server.config import Config, is_loopback
@@ -8,16 +9,22 @@ from headstart_server.database.address import sqlite_file
 from headstart_server.dataset_uris.own import data_policy
 from headstart_server.doctor.files import open_to_all, remedy_of, unreadable
 from headstart_server.doctor.finding import Finding, failed, ok, skipped, warning
+from headstart_server.doctor.redaction import secrets_of
 from headstart_server.jobs.webhook_message import read_secrets
 from headstart_server.jobs.webhook_policy import WebhookPolicy
 
 
-def check_security(config: Config) -> Iterator[Finding]:
-    """Check who may do what, and what is kept secret."""
+def check_security(config: Config, file: Path | None = None) -> Iterator[Finding]:
+    """Check who may do what, and what is kept secret.
+
+    Args:
+        config: the settings.
+        file: the file that some of them come from.
+    """
     yield _access(config)
     yield _webhooks(config)
     yield _allowed_data(config)
-    yield _secrets(config)
+    yield _secret_files(config, file)
 
 
 def _access(config: Config) -> Finding:
@@ -66,8 +73,10 @@ def _allowed_data(config: Config) -> Finding:
     return ok("dataset URIs", ", ".join(config.allow_data))
 
 
-def _secrets(config: Config) -> Finding:
+def _secret_files(config: Config, file: Path | None) -> Finding:
     files = [path for path in (config.tls_key, config.webhook_secret_file) if path is not None]
+    if file is not None and any(secret in file.read_text() for secret in secrets_of(config)):
+        files.append(file)
     problems = []
     for path in files:
         try:

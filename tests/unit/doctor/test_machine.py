@@ -8,6 +8,7 @@ import pytest
 
 from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
 from headstart_server.config import Config
+from headstart_server.doctor import hardware
 from headstart_server.doctor.cgroup import cpu_quota, memory_limit
 from headstart_server.doctor.finding import Status
 from headstart_server.doctor.hardware import (
@@ -108,6 +109,40 @@ def test_memory(total: int | None, limit: int | None, available: int | None, sta
         need=(300 * MIB, 800 * MIB),
     )
     assert found.status is status
+
+
+class FakeGpus:
+    """Two devices."""
+
+    def memory(self) -> dict[str, float]:
+        return {"gpu0": 8e10, "gpu1": 8e10}
+
+
+@pytest.mark.parametrize(
+    ("present", "kind", "tensorflow", "gpus", "status"),
+    [
+        (False, RuntimeKind.OPENVINO, True, None, Status.SKIPPED),
+        (True, RuntimeKind.KERAS, True, FakeGpus(), Status.OK),
+        (True, RuntimeKind.OPENVINO, True, FakeGpus(), Status.WARNING),
+        (True, RuntimeKind.KERAS, False, FakeGpus(), Status.FAILED),
+        (True, RuntimeKind.KERAS, True, None, Status.WARNING),
+    ],
+)
+def test_gpus(
+    monkeypatch: pytest.MonkeyPatch,
+    present: bool,
+    kind: RuntimeKind,
+    tensorflow: bool,
+    gpus: FakeGpus | None,
+    status: Status,
+):
+    monkeypatch.setattr(hardware, "has_gpu", lambda: present)
+    monkeypatch.setattr(hardware, "open_gpus", lambda: gpus)
+    monkeypatch.setattr(hardware.importlib.util, "find_spec", lambda name: tensorflow or None)
+    found = hardware.gpu_finding(kind)
+    assert found.status is status
+    if status is Status.OK:
+        assert found.details["devices"] == ["gpu0", "gpu1"]
 
 
 def test_a_server_needs_a_file_for_each_concurrent_call():
