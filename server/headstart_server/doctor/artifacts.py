@@ -1,5 +1,6 @@
 """Checks the bucket of artifacts with an object that is written, listed, read and removed."""
 
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -13,19 +14,11 @@ from headstart_server.storage.bucket import Bucket, open_bucket
 from headstart_server.storage.ownership import BucketNote, FileNote, Note, owned_by
 
 _CONTENT = b"headstart-server doctor"
-#: Words of the libraries' errors about credentials.
-_CREDENTIALS = (
-    "credential",
-    "invalidaccesskeyid",
-    "access key",
-    "signature",
-    "token",
-    "accessdenied",
-    "access denied",
-    "forbidden",
-    "permission",
-    "401",
-    "403",
+#: What the libraries' errors about credentials say, in any case. Codes are whole words: ports contain them.
+_CREDENTIALS = re.compile(
+    r"credential|invalidaccesskeyid|access key|signature|token|access ?denied|forbidden|permission|"
+    r"\b40[13]\b",
+    re.IGNORECASE,
 )
 
 
@@ -114,7 +107,7 @@ def _cause(error: BaseException) -> str:
 
 def _remedy(cause: str) -> str:
     words = cause.lower()
-    if any(word in words for word in _CREDENTIALS):
+    if _CREDENTIALS.search(cause):
         return (
             "Check the credentials that the library finds (AWS_ACCESS_KEY_ID, AWS_PROFILE, a role; "
             "GOOGLE_APPLICATION_CREDENTIALS), and their rights on the bucket. See docs/operations.md."

@@ -104,12 +104,13 @@ def test_settings_come_from_the_same_places_as_those_of_serve(tmp_path: Path):
 
 
 @pytest.mark.parametrize("content", [b"data = ", b"\xff\xfe", b"nonsense = 1"])
-def test_a_broken_file_of_settings_is_a_usage_error(tmp_path: Path, content: bytes):
+def test_a_broken_file_of_settings_is_named(tmp_path: Path, content: bytes):
     file = tmp_path / "settings.toml"
     file.write_bytes(content)
     done = doctor("--config", file)
-    assert done.returncode == 2
-    assert "settings.toml" in done.stderr.replace("\n", "").replace("│", "").replace(" ", "")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert str(file) in line
 
 
 def test_a_file_of_settings_with_a_password_is_a_secret(tmp_path: Path):

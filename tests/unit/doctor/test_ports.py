@@ -51,7 +51,7 @@ def test_one_port_for_two_purposes_fails_unless_the_addresses_differ(tmp_path: P
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     assert checked(tmp_path, port=port, http_port=port)["HTTP port"].status is Status.FAILED
-    every = checked(tmp_path, port=port, http_port=port, http_host="0.0.0.0")
+    every = checked(tmp_path, port=port, http_port=port, http_host="0.0.0.0", plaintext=True)
     assert every["HTTP port"].status is Status.FAILED
     other = checked(tmp_path, port=port, http_port=port, http_host="127.0.0.2")
     assert other["HTTP port"].status is Status.OK
@@ -72,5 +72,5 @@ def test_ipv6(tmp_path: Path, host: str):
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid", "a b"])
 def test_a_host_of_another_machine_or_of_none_fails(tmp_path: Path, host: str):
-    found = checked(tmp_path, http_port=0, http_host=host)["HTTP port"]
+    found = checked(tmp_path, http_port=0, http_host=host, plaintext=True)["HTTP port"]
     assert found.status is Status.FAILED
