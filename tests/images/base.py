@@ -1,7 +1,7 @@
 """A base image without a registry: ``python -m images.base [--tag NAME] [--mirror URL]``, as root.
 
-Debian 13 with its Python 3.13, made with debootstrap, in place of the Dockerfile's base image where Docker Hub cannot be
-reached. Images on it are for tests; those that you publish belong on the base that the Dockerfile pins.
+Debian 13 with its Python 3.13, made with debootstrap. It replaces the Dockerfile's base image where Docker
+Hub cannot be reached. Use it for tests, and publish images on the base that the Dockerfile pins only.
 """
 
 import argparse
@@ -19,7 +19,9 @@ PACKAGES = "ca-certificates,python3,python3-venv,python3-pip"
 
 def main() -> int:
     """Make the base image; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="make base-image", description="Make a base image with debootstrap.")
+    parser = argparse.ArgumentParser(
+        prog="make base-image", description="Make a base image with debootstrap."
+    )
     parser.add_argument("--tag", default="localhost/headstart-base", help="Name of the image.")
     parser.add_argument("--mirror", default="", help="Debian mirror; default: that of debootstrap.")
     options = parser.parse_args()

@@ -26,7 +26,9 @@ def main() -> int:
         try:
             tag = build(tool, target, base=options.base, options=further)
         except subprocess.CalledProcessError as error:
-            print(f"{tool} could not build {target} (exit code {error.returncode}). {NO_BASE}", file=sys.stderr)
+            print(
+                f"{tool} could not build {target} (exit code {error.returncode}). {NO_BASE}", file=sys.stderr
+            )
             return 1
         print(f"{tag} built by {tool} in {time.monotonic() - start:.0f} s")
     return 0

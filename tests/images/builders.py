@@ -28,7 +28,10 @@ NO_BASE = (
 def find_builder() -> str | None:
     """Return the first builder that works on this machine; None without one."""
     for tool, proof in (("docker", "info"), ("podman", "info"), ("buildah", "info")):
-        if shutil.which(tool) and subprocess.run([tool, proof], capture_output=True, check=False).returncode == 0:
+        if (
+            shutil.which(tool)
+            and subprocess.run([tool, proof], capture_output=True, check=False).returncode == 0
+        ):
             return tool
     return None
 
@@ -76,7 +79,7 @@ def import_root(tool: str, root: Path, tag: str) -> None:
 
 @contextmanager
 def build_secrets() -> Iterator[Mapping[str, Path]]:
-    """Write pip's settings and the certificate authority of this machine into files, by the secrets' names."""
+    """Write this machine's pip settings and certificate authority to files; yields them by secret."""
     settings = pip_settings()
     authority = settings.pop("cert", None) or os.environ.get("SSL_CERT_FILE")
     with tempfile.TemporaryDirectory() as name:
@@ -115,7 +118,7 @@ def unpacked(image: str) -> Iterator[Path]:
 
 
 def image_settings(tool: str, image: str) -> dict:
-    """Return what an image says about how to run it: Env, Entrypoint, Cmd, User, WorkingDir, Labels and so on."""
+    """Return an image's own settings: Env, Entrypoint, Cmd, User, WorkingDir and so on."""
     if tool == "buildah":
         return json.loads(_output([tool, "inspect", "--type", "image", image]))["Docker"]["config"]
     return json.loads(_output([tool, "image", "inspect", image]))[0]["Config"]

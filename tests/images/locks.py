@@ -1,8 +1,8 @@
 """Lock files of the images: ``python -m images.locks write`` or ``check``, from the project's root.
 
-Each file in server/locks pins every package of an image with the hashes of its files. `write` resolves them with uv. It
-keeps the pins that still fit; ``--upgrade`` takes the newest releases. `check` compares the files with pyproject.toml and
-with each other, without a network.
+Each file in server/locks pins every package of an image with the hashes of its files. `write` resolves them
+with uv. It keeps the pins that still fit; ``--upgrade`` takes the newest releases. `check` compares the files
+with pyproject.toml and with each other, without a network.
 """
 
 import shutil
@@ -66,7 +66,9 @@ def write(options: list[str]) -> int:
 def check() -> Iterator[str]:
     """Compare the lock files with pyproject.toml and with each other; yields the problems."""
     pins = {image: _pins(image) for image in (*IMAGES, "backbones", "build")}
-    wanted = {image: list(requirements(_project()["project"], (extra, *COMMON))) for image, extra in IMAGES.items()}
+    wanted = {
+        image: list(requirements(_project()["project"], (extra, *COMMON))) for image, extra in IMAGES.items()
+    }
     wanted["backbones"] = [Requirement(BACKBONES)]
     wanted["build"] = [Requirement(text) for text in _project()["build-system"]["requires"]]
     for image, needs in wanted.items():
@@ -115,7 +117,9 @@ def requirements(project: Mapping, extras: Iterable[str]) -> Iterator[Requiremen
 def _compile(uv: str, name: str, arguments: list[str], text: str = "") -> None:
     fixed = ["--generate-hashes", "--universal", "--python-version", PYTHON, "--quiet"]
     written = ["--custom-compile-command", "make lock", "--output-file", _path(name)]
-    subprocess.run([uv, "pip", "compile", *arguments, *fixed, *written], cwd=ROOT, input=text, text=True, check=True)
+    subprocess.run(
+        [uv, "pip", "compile", *arguments, *fixed, *written], cwd=ROOT, input=text, text=True, check=True
+    )
 
 
 def _pins(name: str) -> dict[str, Version]:
