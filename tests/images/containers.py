@@ -5,7 +5,9 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
+
+from images.builders import image_settings
 
 #: Where the image keeps its data.
 VOLUME = "/var/lib/headstart"
@@ -83,6 +85,9 @@ class Runtime(Protocol):
     def start(self, run: Run) -> Container:
         """Start a container."""
 
+    def settings(self, image: str) -> dict[str, Any]:
+        """Return how an image wants to be run: Env, Entrypoint, Healthcheck and so on."""
+
     def size(self, image: str) -> int:
         """Return the bytes of all files of an image."""
 
@@ -111,6 +116,10 @@ class EngineRuntime:
     def start(self, run: Run) -> Container:
         """Start a container."""
         return EngineContainer(self._tool, run)
+
+    def settings(self, image: str) -> dict[str, Any]:
+        """Return how an image wants to be run: Env, Entrypoint, Healthcheck and so on."""
+        return image_settings(self._tool, image)
 
     def size(self, image: str) -> int:
         """Return the bytes of all files of an image."""

@@ -8,6 +8,7 @@ import sys
 import tempfile
 import uuid
 from pathlib import Path
+from typing import Any
 
 from images.builders import image_settings, unpacked
 from images.containers import (
@@ -65,6 +66,10 @@ class CrunRuntime:
     def start(self, run: Run) -> Container:
         """Start a container."""
         return CrunContainer(run, self._folder, self._network)
+
+    def settings(self, image: str) -> dict[str, Any]:
+        """Return how an image wants to be run: Env, Entrypoint, Healthcheck and so on."""
+        return image_settings("buildah", image)
 
     def size(self, image: str) -> int:
         """Return the bytes of all files of an image."""
