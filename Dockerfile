@@ -85,12 +85,8 @@ RUN --mount=type=bind,from=wheel,source=/dist,target=/dist \
 
 # What all images have in common.
 FROM base AS runtime
-ARG VERSION=0.1.0
-ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Headstart" \
       org.opencontainers.image.description="Fine-tune models on demand and serve them over gRPC." \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="Apache-2.0"
 # The container's loopback interface is not reachable from outside. Keras writes its settings into its home, which must
 # not be in the read-only root.
@@ -115,7 +111,7 @@ CMD ["serve"]
 
 
 # In each image packages, backbones and server are layers in this order, so that a new release of the server is a pull of
-# some hundred kilobytes.
+# a few megabytes.
 FROM runtime AS gpu
 ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
@@ -123,6 +119,9 @@ ENV NVIDIA_VISIBLE_DEVICES=all \
 COPY --from=packages-gpu /opt/headstart /opt/headstart
 RUN --mount=type=bind,from=wheel,source=/dist,target=/dist \
     pip --python /opt/headstart/bin/python install --no-cache-dir --no-deps --no-index /dist/*.whl
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.version="${VERSION}" org.opencontainers.image.revision="${REVISION}"
 USER 10001:10001
 
 
@@ -132,6 +131,9 @@ COPY --from=packages-slim /opt/headstart /opt/headstart
 COPY --from=prepared /opt/headstart-networks /opt/headstart-networks
 RUN --mount=type=bind,from=wheel,source=/dist,target=/dist \
     pip --python /opt/headstart/bin/python install --no-cache-dir --no-deps --no-index /dist/*.whl
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.version="${VERSION}" org.opencontainers.image.revision="${REVISION}"
 USER 10001:10001
 
 
@@ -141,4 +143,7 @@ COPY --from=packages-cpu /opt/headstart /opt/headstart
 COPY --from=prepared /opt/headstart-networks /opt/headstart-networks
 RUN --mount=type=bind,from=wheel,source=/dist,target=/dist \
     pip --python /opt/headstart/bin/python install --no-cache-dir --no-deps --no-index /dist/*.whl
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.version="${VERSION}" org.opencontainers.image.revision="${REVISION}"
 USER 10001:10001

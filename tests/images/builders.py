@@ -122,7 +122,9 @@ def image_settings(tool: str, image: str) -> dict[str, Any]:
     """Return an image's own settings: Env, Entrypoint, Cmd, User, WorkingDir and so on."""
     if tool == "buildah":
         return json.loads(_output([tool, "inspect", "--type", "image", image]))["Docker"]["config"]
-    return json.loads(_output([tool, "image", "inspect", image]))[0]["Config"]
+    found = json.loads(_output([tool, "image", "inspect", image]))[0]
+    # Podman keeps the health check outside of the other settings.
+    return {"Healthcheck": found.get("Healthcheck"), **found["Config"]}
 
 
 def _build_command(tool: str) -> list[str]:

@@ -170,7 +170,7 @@ class EngineContainer:
 
     def terminate(self) -> int:
         """Send SIGTERM and wait; returns the exit code, 137 if it had to be killed."""
-        output([self._tool, "stop", "--time", str(STOP_SECONDS), self._id])
+        output([self._tool, "stop", "-t", str(STOP_SECONDS), self._id])
         return int(output([self._tool, "inspect", "--format", "{{.State.ExitCode}}", self._id]))
 
     def log(self) -> str:
