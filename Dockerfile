@@ -52,6 +52,13 @@ COPY server server
 RUN /build/bin/pip wheel --no-deps --no-build-isolation --no-index --wheel-dir /dist .
 
 
+# The server without its packages. It is copied and not mounted: Buildah and Podman would not notice that a mounted wheel
+# has changed, and take the layer of the old one.
+FROM environment AS server
+COPY --from=wheel /dist /dist
+RUN pip --python /opt/headstart/bin/python install --no-cache-dir --no-deps --no-index /dist/*.whl
+
+
 # The packages of each image, without the server: these large layers change only with their lock file.
 FROM environment AS packages-slim
 COPY server/locks/slim.txt ./
@@ -77,9 +84,8 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 # The built-in backbones, converted once, so that a server starts in about a second and without TensorFlow. Fixed times
 # keep the layer of the images the same while the backbones are.
 FROM packages-cpu AS prepared
-RUN --mount=type=bind,from=wheel,source=/dist,target=/dist \
-    pip --python /opt/headstart/bin/python install --no-cache-dir --no-deps --no-index /dist/*.whl \
-    && headstart-server prepare --backbone-cache /opt/headstart-networks \
+COPY --from=server /opt/headstart /opt/headstart
+RUN headstart-server prepare --backbone-cache /opt/headstart-networks \
     && find /opt/headstart-networks -exec touch --no-dereference --date=@0 {} +
 
 
@@ -117,8 +123,7 @@ ENV NVIDIA_VISIBLE_DEVICES=all \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility \
     TF_FORCE_GPU_ALLOW_GROWTH=true
 COPY --from=packages-gpu /opt/headstart /opt/headstart
-RUN --mount=type=bind,from=wheel,source=/dist,target=/dist \
-    pip --python /opt/headstart/bin/python install --no-cache-dir --no-deps --no-index /dist/*.whl
+COPY --from=server /opt/headstart /opt/headstart
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.version="${VERSION}" org.opencontainers.image.revision="${REVISION}"
@@ -129,8 +134,7 @@ FROM runtime AS slim
 ENV HEADSTART_PREPARED_BACKBONES=/opt/headstart-networks
 COPY --from=packages-slim /opt/headstart /opt/headstart
 COPY --from=prepared /opt/headstart-networks /opt/headstart-networks
-RUN --mount=type=bind,from=wheel,source=/dist,target=/dist \
-    pip --python /opt/headstart/bin/python install --no-cache-dir --no-deps --no-index /dist/*.whl
+COPY --from=server /opt/headstart /opt/headstart
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.version="${VERSION}" org.opencontainers.image.revision="${REVISION}"
@@ -141,8 +145,7 @@ FROM runtime AS cpu
 ENV HEADSTART_PREPARED_BACKBONES=/opt/headstart-networks
 COPY --from=packages-cpu /opt/headstart /opt/headstart
 COPY --from=prepared /opt/headstart-networks /opt/headstart-networks
-RUN --mount=type=bind,from=wheel,source=/dist,target=/dist \
-    pip --python /opt/headstart/bin/python install --no-cache-dir --no-deps --no-index /dist/*.whl
+COPY --from=server /opt/headstart /opt/headstart
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.version="${VERSION}" org.opencontainers.image.revision="${REVISION}"

@@ -68,6 +68,9 @@ class Container(Protocol):
     def terminate(self) -> int:
         """Send SIGTERM and wait; returns the exit code, 137 if it had to be killed."""
 
+    def is_running(self) -> bool:
+        """Return whether it still runs."""
+
     def log(self) -> str:
         """Return what it has written so far."""
 
@@ -172,6 +175,10 @@ class EngineContainer:
         """Send SIGTERM and wait; returns the exit code, 137 if it had to be killed."""
         output([self._tool, "stop", "-t", str(STOP_SECONDS), self._id])
         return int(output([self._tool, "inspect", "--format", "{{.State.ExitCode}}", self._id]))
+
+    def is_running(self) -> bool:
+        """Return whether it still runs."""
+        return output([self._tool, "inspect", "--format", "{{.State.Running}}", self._id]) == "true"
 
     def log(self) -> str:
         """Return what it has written so far."""

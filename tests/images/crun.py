@@ -143,6 +143,10 @@ class CrunContainer:
             subprocess.run([*CRUN, "kill", self._id, "KILL"], check=True)
             return self._process.wait(STOP_SECONDS)
 
+    def is_running(self) -> bool:
+        """Return whether it still runs."""
+        return self._process is not None and self._process.poll() is None
+
     def log(self) -> str:
         """Return what it has written so far."""
         return self._log.read_text(errors="replace")

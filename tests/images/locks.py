@@ -47,8 +47,8 @@ def main() -> int:
 
 def write(options: list[str]) -> int:
     """Resolve every lock file; returns the exit code."""
-    beside = Path(sys.executable).with_name("uv")
-    uv = str(beside) if beside.exists() else shutil.which("uv")
+    local = Path(sys.executable).with_name("uv")
+    uv = str(local) if local.exists() else shutil.which("uv")
     if uv is None:
         print("uv is missing. Install it: pip install uv", file=sys.stderr)
         return 1
