@@ -221,10 +221,9 @@ class ImageChecks:
     def _wait(self, client: Client, container: Container) -> float:
         began = time.monotonic()
         while not client.ready(1.0):
-            if time.monotonic() - began > START_SECONDS:
-                raise TimeoutError(
-                    f"Not serving after {START_SECONDS} s. Its log:\n{container.log()[-5000:]}"
-                )
+            seconds, log = time.monotonic() - began, container.log()[-5000:]
+            if seconds > START_SECONDS or not container.is_running():
+                raise TimeoutError(f"Not serving after {seconds:.0f} s. Its log:\n{log}")
             time.sleep(0.05)
         return time.monotonic() - began
 
