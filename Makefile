@@ -102,6 +102,23 @@ check: $(VENV)/.stamp-dev ## Check format, lint, types, rooms, imports, contract
 	$(BIN)/python protos/contract.py breaking
 	$(BIN)/python protos/contract.py compare
 	$(BIN)/hadolint Dockerfile
+	@PYTHONPATH=tests $(BIN)/python -m images.locks check
+
+.PHONY: images
+images: $(BIN)/python ## Build the images with docker, podman or buildah: make images ARGS='--target slim'.
+	@PYTHONPATH=tests $(BIN)/python -m images.build $(ARGS)
+
+.PHONY: base-image
+base-image: $(BIN)/python ## Make a base image for tests with debootstrap, where Docker Hub cannot be reached.
+	@PYTHONPATH=tests $(BIN)/python -m images.base $(ARGS)
+
+.PHONY: test-images
+test-images: $(VENV)/.stamp-dev ## Build the images, and run them as documented.
+	@PYTHONPATH=tests $(BIN)/python -m images.run $(ARGS)
+
+.PHONY: lock
+lock: $(VENV)/.stamp-dev ## Write the images' lock files: make lock ARGS=--upgrade.
+	@PYTHONPATH=tests $(BIN)/python -m images.locks write $(ARGS)
 
 .PHONY: bench
 bench: $(VENV)/.stamp-demo ## Measure; prints the table the documentation quotes.

@@ -18,7 +18,7 @@ INSTALLED_AS = {
     "s3": ("server", "s3"),
     "gcs": ("server", "gcs"),
     "oidc": ("server", "oidc"),
-    "otel": ("otel",),
+    "otel": ("server", "otel"),
     "export": ("export",),
     "kerashub": ("kerashub",),
     "torch": ("torch",),

@@ -21,7 +21,13 @@ from headstart_server.backbones.loaded_backbone import LoadedBackbone, Runtime, 
 from headstart_server.backbones.network import Network
 from headstart_server.backbones.openvino_runtime import NETWORK_FILE, OpenVinoRuntime
 from headstart_server.backbones.preparations import Preparations
-from headstart_server.backbones.prepared import folder_of, keep_card, prepare_into, prepared_in
+from headstart_server.backbones.prepared import (
+    folder_of,
+    folder_without_source,
+    keep_card,
+    prepare_into,
+    prepared_in,
+)
 from headstart_server.backbones.progress import Progress
 from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
 from headstart_server.backbones.sources.efficientnet_lite import BUILT_IN
@@ -248,28 +254,29 @@ class Catalog:
     def _prepared(self, declaration: Declaration, *, aside: bool = False) -> tuple[Card, Path]:
         """Its card and the folder of its conversion, which is made first if need be."""
         cache, shipped = self._runtimes.cache, self._runtimes.shipped
-        fingerprint = source_of(declaration).fetch(declaration, cache)
+        try:
+            fingerprint = source_of(declaration).fetch(declaration, cache)
+        except BackboneNotFound as error:
+            return self._shipped_without_source(declaration, error)
         if shipped is not None:
             folder = folder_of(declaration, fingerprint, shipped, RuntimeKind.OPENVINO)
             ready = prepared_in(folder)
             if ready is not None:
                 return self._known(declaration, ready), folder
         folder = folder_of(declaration, fingerprint, cache, RuntimeKind.OPENVINO)
-        card = prepared_in(folder) or self._convert(declaration, folder, aside=aside)
+        card = prepared_in(folder) or self._convert(declaration, fingerprint, folder, aside=aside)
         return self._known(declaration, card), folder
 
-    def _convert(self, declaration: Declaration, folder: Path, *, aside: bool) -> Card:
+    def _convert(self, declaration: Declaration, fingerprint: str, folder: Path, *, aside: bool) -> Card:
         """Prepare a backbone in another process, and log its progress."""
-        if source_of(declaration).in_keras and (lacking := keras_missing("Converting it from Keras")):
-            raise SourceError(
-                f"{lacking} Or convert it elsewhere, and give its folder as --prepared-backbones."
-            )
+        _check_convertible(declaration)
         self._progress[declaration.name] = progress = Progress(declaration.name)
         try:
             return prepare_into(
                 folder,
                 declaration,
                 self._runtimes.cache,
+                fingerprint=fingerprint,
                 preparations=self._preparations,
                 progress=progress,
                 # Once a backbone is loaded, serving goes first.
@@ -277,6 +284,18 @@ class Catalog:
             )
         finally:
             self._progress.pop(declaration.name, None)
+
+    def _shipped_without_source(
+        self, declaration: Declaration, missing: BackboneNotFound
+    ) -> tuple[Card, Path]:
+        """Return the card and the folder of a shipped conversion whose package is not installed."""
+        shipped = self._runtimes.shipped
+        folder = folder_without_source(declaration, shipped) if shipped is not None else None
+        card = prepared_in(folder) if folder is not None else None
+        if folder is not None and card is not None:
+            return self._known(declaration, card), folder
+        _check_convertible(declaration)
+        raise missing
 
     def _opened(self, declaration: Declaration) -> tuple[Card, Network]:
         """Its card, and itself in float32."""
@@ -322,6 +341,12 @@ class Catalog:
         raise BackboneNotFound(
             f"There is no backbone '{name}'. Expected one of: {known}.", metadata={"backbone": name}
         )
+
+
+def _check_convertible(declaration: Declaration) -> None:
+    """Raise a SourceError if the conversion of a backbone needs Keras, which is not installed."""
+    if source_of(declaration).in_keras and (lacking := keras_missing("Converting it from Keras")):
+        raise SourceError(f"{lacking} Or convert it elsewhere, and give its folder as --prepared-backbones.")
 
 
 @contextmanager

@@ -74,7 +74,10 @@ def _convert(network: Network, path: Path, begin: Callable[[Step], None]) -> Non
         begin(Step.EXPORTING)
         network.model.export(folder, format="tf_saved_model", verbose=False)
         begin(Step.CONVERTING)
-        openvino.save_model(openvino.convert_model(folder), path, compress_to_fp16=False)
+        converted = openvino.convert_model(folder)
+        # The temporary folder's name would make the file different each time.
+        converted.set_rt_info("SavedModel", ["conversion_parameters", "input_model"])
+        openvino.save_model(converted, path, compress_to_fp16=False)
 
 
 def _refuse(error: Exception, told: IO[str]) -> None:

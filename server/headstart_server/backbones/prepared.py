@@ -32,6 +32,9 @@ PREPARATION_SECONDS = 1800.0
 #: The exit code of a preparation where the backbone is at fault, and not the program.
 REFUSED = 3
 
+#: File with the fingerprint of the source that a prepared backbone was made from.
+_FINGERPRINT = "fingerprint"
+
 #: What says nothing of the network itself. Its digest is looked at whenever a card is.
 _WORDS = {"name", "license", "description", "digest"}
 
@@ -52,11 +55,26 @@ def folder_of(declaration: Declaration, fingerprint: str, cache: Path, kind: Run
     return cache / f"{key[:32]}-{runtime}-{FORM}"
 
 
+def folder_without_source(declaration: Declaration, shipped: Path) -> Path | None:
+    """Return the folder of a prepared backbone whose source is not on this machine; None without one.
+
+    Args:
+        declaration: of the backbone.
+        shipped: folder of prepared backbones.
+    """
+    for file in sorted(shipped.glob(f"*/{_FINGERPRINT}")):
+        fingerprint = file.read_text(encoding="utf-8")
+        if folder_of(declaration, fingerprint, shipped, RuntimeKind.OPENVINO) == file.parent:
+            return file.parent
+    return None
+
+
 def prepare_into(
     folder: Path,
     declaration: Declaration,
     cache: Path,
     *,
+    fingerprint: str,
     preparations: Preparations,
     progress: Progress,
     aside: bool = False,
@@ -67,6 +85,7 @@ def prepare_into(
         folder: its `folder_of` OpenVINO.
         declaration: of it.
         cache: folder that downloads are kept in.
+        fingerprint: of its source.
         preparations: runs the process.
         progress: logs how far it is.
         aside: whether nobody waits for it: serving goes first then.
@@ -82,6 +101,7 @@ def prepare_into(
         return ready
     with _in_place_of(folder) as part:
         _prepare(declaration, cache, part, preparations, progress, nice=NICE if aside else 0)
+        (part / _FINGERPRINT).write_text(fingerprint, encoding="utf-8")
     progress.end()
     return Card.read(folder)
 

