@@ -1,6 +1,5 @@
 """The one line that a failing start ends with."""
 
-from headstart_server.database.migrations import SchemaError
 from headstart_server.errors import HeadstartError
 
 _DISK_FULL = ("No space left on device", "Disk quota exceeded")
@@ -16,7 +15,7 @@ def cause_of(error: BaseException) -> str | None:
         return "Interrupted before the server had started."
     if isinstance(error, HeadstartError):
         return _line(error.message)
-    if isinstance(error, SchemaError | ModuleNotFoundError):
+    if isinstance(error, ModuleNotFoundError):
         return _line(_with_package(error))
     if isinstance(error, OSError):
         return _line(_of_system(error))
@@ -30,8 +29,8 @@ def unexpected(error: BaseException) -> str:
     return _line(f"{type(error).__name__}: {said} (--log-level debug shows the stack trace.)")
 
 
-def _with_package(error: Exception) -> str:
-    if not isinstance(error, ModuleNotFoundError) or "pip install" in str(error):
+def _with_package(error: ModuleNotFoundError) -> str:
+    if "pip install" in str(error):
         return str(error)
     return f"The package {error.name} is missing. Install it with: pip install 'headstart[server]'."
 
