@@ -438,7 +438,7 @@ class App:
             log.warning("cleaning_put_off", why=error.message)
 
     async def _warm(self, server: Server) -> None:
-        # In a thread that nobody waits for: a download may take minutes, and the server can stop meanwhile.
+        # The engine loads in a daemon thread: a download may take minutes, and the server can stop meanwhile.
         embedder = await self.engine.ready(partial(self.engine.get, ""), None)
         await server.set_serving(True)
         seconds = round(process_age(), 2)
@@ -449,7 +449,7 @@ class App:
             runtime=embedder.runtime,
             seconds_since_start=seconds,
         )
-        # In such a thread, too.
+        # Another daemon thread, for the same reason.
         threading.Thread(target=self.engine.prepare_all, name="prepare", daemon=True).start()
 
     async def _clean_repeatedly(self) -> None:
