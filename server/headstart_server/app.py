@@ -416,8 +416,8 @@ class App:
                 # Whoever starts database and server together must not have to start them in order.
                 if time.monotonic() > deadline:
                     raise OSError(
-                        f"The database was not there within {DATABASE_WAIT_SECONDS:.0f} seconds. Start it, "
-                        f"or correct --database. {error.message}"
+                        f"{error.message.partition(' Try again')[0]} Waited {DATABASE_WAIT_SECONDS:.0f} "
+                        "seconds. Start the database, or correct --database."
                     ) from error
                 log.warning("waiting_for_database", why=error.message)
                 time.sleep(1.0)

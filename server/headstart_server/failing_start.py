@@ -1,7 +1,8 @@
 """The one line that a failing start ends with."""
 
-from headstart_server.errors import HeadstartError
+from headstart_server.errors import HeadstartError, StorageFull
 
+_FULL = "The disk is full{where}. Free space, or choose another folder with --data."
 _DISK_FULL = ("No space left on device", "Disk quota exceeded")
 
 
@@ -13,6 +14,8 @@ def cause_of(error: BaseException) -> str | None:
     """
     if isinstance(error, KeyboardInterrupt):
         return "Interrupted before the server had started."
+    if isinstance(error, StorageFull):
+        return _FULL.format(where="")
     if isinstance(error, HeadstartError):
         return _line(error.message)
     if isinstance(error, ModuleNotFoundError):
@@ -37,8 +40,7 @@ def _with_package(error: ModuleNotFoundError) -> str:
 
 def _of_system(error: OSError) -> str:
     if error.strerror in _DISK_FULL:
-        where = f" at {error.filename}" if error.filename else ""
-        return f"The disk is full{where}. Free space, or choose another folder with --data."
+        return _FULL.format(where=f" at {error.filename}" if error.filename else "")
     if error.filename is None or error.strerror is None:
         return str(error)
     return (
