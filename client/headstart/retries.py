@@ -59,8 +59,8 @@ def loading_delay(
     """
     if error.reason != _LOADING or policy.attempts <= 1:
         return None
-    asked = error.retry_after.total_seconds() if error.retry_after else policy.maximum_seconds
-    delay = asked * (1.0 + 0.25 * spread())
+    base = error.retry_after.total_seconds() if error.retry_after else policy.maximum_seconds
+    delay = base * (1.0 + 0.25 * spread())
     return delay if left is None or delay < left else None
 
 

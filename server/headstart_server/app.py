@@ -412,8 +412,8 @@ class App:
                 # Whoever starts database and server together must not have to start them in order.
                 if time.monotonic() > deadline:
                     raise OSError(
-                        f"The database was not there within {DATABASE_WAIT_SECONDS:.0f} seconds. Start it, "
-                        f"or correct --database. {error.message}"
+                        f"{error.message.partition(' Try again')[0]} Waited {DATABASE_WAIT_SECONDS:.0f} "
+                        "seconds. Start the database, or correct --database."
                     ) from error
                 log.warning("waiting_for_database", why=error.message)
                 time.sleep(1.0)
@@ -434,7 +434,7 @@ class App:
             log.warning("cleaning_put_off", why=error.message)
 
     async def _warm(self, server: Server) -> None:
-        # In a thread that nobody waits for: a download may take minutes, and the server can stop meanwhile.
+        # The engine loads in a daemon thread: a download may take minutes, and the server can stop meanwhile.
         embedder = await self.engine.ready(partial(self.engine.get, ""), None)
         await server.set_serving(True)
         seconds = round(process_age(), 2)
@@ -445,7 +445,7 @@ class App:
             runtime=embedder.runtime,
             seconds_since_start=seconds,
         )
-        # In such a thread, too.
+        # Another daemon thread, for the same reason.
         threading.Thread(target=self.engine.prepare_all, name="prepare", daemon=True).start()
 
     async def _clean_repeatedly(self) -> None:

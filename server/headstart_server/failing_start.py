@@ -1,10 +1,10 @@
 """The one line that a failing start ends with."""
 
-from headstart_server.database.migrations import SchemaError
-from headstart_server.errors import HeadstartError
+from headstart_server.errors import HeadstartError, StorageFull
 
 #: Where to find out more; the end of each line about the machine.
 _DOCTOR = "Run 'headstart-server doctor' with the same settings to check this machine."
+_FULL = "The disk is full{where}. Free space, or choose another folder with --data."
 _DISK_FULL = ("No space left on device", "Disk quota exceeded")
 
 
@@ -16,9 +16,11 @@ def cause_of(error: BaseException) -> str | None:
     """
     if isinstance(error, KeyboardInterrupt):
         return "Interrupted before the server had started."
-    if isinstance(error, HeadstartError):
+    if isinstance(error, StorageFull):
+        cause = _FULL.format(where="")
+    elif isinstance(error, HeadstartError):
         cause = error.message
-    elif isinstance(error, SchemaError | ModuleNotFoundError):
+    elif isinstance(error, ModuleNotFoundError):
         cause = _with_package(error)
     elif isinstance(error, OSError):
         cause = _of_system(error)
@@ -34,16 +36,15 @@ def unexpected(error: BaseException) -> str:
     return _line(f"{type(error).__name__}: {said} (--log-level debug shows the stack trace.)")
 
 
-def _with_package(error: Exception) -> str:
-    if not isinstance(error, ModuleNotFoundError) or "pip install" in str(error):
+def _with_package(error: ModuleNotFoundError) -> str:
+    if "pip install" in str(error):
         return str(error)
     return f"The package {error.name} is missing. Install it with: pip install 'headstart[server]'."
 
 
 def _of_system(error: OSError) -> str:
     if error.strerror in _DISK_FULL:
-        where = f" at {error.filename}" if error.filename else ""
-        return f"The disk is full{where}. Free space, or choose another folder with --data."
+        return _FULL.format(where=f" at {error.filename}" if error.filename else "")
     if error.filename is None or error.strerror is None:
         return str(error)
     return (

@@ -13,7 +13,7 @@ from typing import Any
 
 from headstart_server.errors import Draining
 
-#: Seconds without a line after which whoever watches a process is called.
+#: Seconds without a line after which the watcher of a process is called.
 QUIET_SECONDS = 5.0
 #: Lines of stderr that are kept of a process: its last ones.
 MAX_ERROR_LINES = 200

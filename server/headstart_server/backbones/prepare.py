@@ -31,7 +31,7 @@ from headstart_server.errors import HeadstartError
 
 def main(text: str, cache: str, folder: str, nice: str) -> None:
     """Open a declared network, and write its card and its conversion into a folder."""
-    told = own_stdout()
+    output = own_stdout()
     end_with_stdin()
     os.nice(int(nice))
     # Keras exports to OpenVINO from TensorFlow only; it is imported later, and reads this then.
@@ -41,7 +41,7 @@ def main(text: str, cache: str, folder: str, nice: str) -> None:
     declaration = replace(Declaration.of_json(text), license=None, description=None)
 
     def begin(step: Step) -> None:
-        print(json.dumps({"step": step}), file=told, flush=True)
+        print(json.dumps({"step": step}), file=output, flush=True)
 
     try:
         source = source_of(declaration)
@@ -56,7 +56,7 @@ def main(text: str, cache: str, folder: str, nice: str) -> None:
         _convert(network, Path(folder) / NETWORK_FILE, begin)
         card.write(Path(folder))
     except (ValueError, HeadstartError, OSError, RuntimeError, ModuleNotFoundError) as error:
-        _refuse(error, told)
+        _refuse(error, output)
 
 
 def _convert(network: Network, path: Path, begin: Callable[[Step], None]) -> None:
@@ -80,7 +80,7 @@ def _convert(network: Network, path: Path, begin: Callable[[Step], None]) -> Non
         openvino.save_model(converted, path, compress_to_fp16=False)
 
 
-def _refuse(error: Exception, told: IO[str]) -> None:
+def _refuse(error: Exception, output: IO[str]) -> None:
     is_worded = isinstance(error, SourceError | HeadstartError)
     message = str(error) if is_worded else f"{type(error).__name__}: {error}"
     if isinstance(error, ModuleNotFoundError):
@@ -88,7 +88,7 @@ def _refuse(error: Exception, told: IO[str]) -> None:
             f"The package {error.name} is missing. Install it, or prepare the backbone on another machine: "
             "pip install 'headstart[server]'; headstart-server prepare."
         )
-    print(json.dumps({"message": message}), file=told, flush=True)
+    print(json.dumps({"message": message}), file=output, flush=True)
     sys.exit(REFUSED)
 
 

@@ -19,6 +19,7 @@ from headstart_server.database.tables import (
     metadata,
     schema_version,
 )
+from headstart_server.errors import HeadstartError
 
 #: What a table gets when it is added to those of an earlier release.
 _FILLED = {
@@ -28,7 +29,7 @@ _FILLED = {
 }
 
 
-class SchemaError(RuntimeError):
+class SchemaError(HeadstartError):
     """The database cannot be used: a newer Headstart wrote it, or it refuses its tables or this user."""
 
 

@@ -41,8 +41,9 @@ class Waiters:
         """
         with self._lock:
             if self._calls >= self._max_calls or self._bytes + nbytes > self._max_bytes:
+                state, advice, delay = loading.message.partition(" Try again")
                 raise Loading(
-                    f"{loading.message} As many calls as this server takes wait for backbones already.",
+                    f"{state} As many calls as this server takes wait for backbones already.{advice}{delay}",
                     metadata=loading.metadata,
                     retry_after=loading.retry_after,
                 )

@@ -111,7 +111,10 @@ async def test_more_calls_than_may_are_refused_until_one_leaves(engine: Engine, 
     with pytest.raises(Loading) as caught:
         await ready(engine)
     assert caught.value.retry_after == 7.0
-    assert "for about 7 more seconds. Try again in 7 seconds." in caught.value.message
+    assert caught.value.message == (
+        "Backbone 'large' is being prepared, for about 7 more seconds. As many calls as this server takes "
+        "wait for backbones already. Try again in 7 seconds."
+    )
     assert caught.value.metadata == {"backbone": "large"}
     tasks[0].cancel()
     await turns()
