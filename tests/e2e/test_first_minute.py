@@ -1,6 +1,7 @@
 """The first minute of a server: calls that come before its backbone is converted wait for it."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +19,8 @@ from headstart import Client, RetryPolicy
 from headstart.v1 import input_pb2
 from headstart.v1 import prediction_service_pb2 as predicting
 from headstart.v1 import prediction_service_pb2_grpc as predicting_grpc
+from headstart_server.rpc.dialects import open_inference_pb2 as oip
+from headstart_server.rpc.dialects import tensorflow_serving_pb2 as serving
 from server_process import ServerProcess, eventually, running
 
 pytestmark = pytest.mark.timeout(400)
@@ -115,6 +118,73 @@ def test_calls_of_every_kind_wait_for_the_first_conversion(
     assert [each["percent"] for each in progress] == sorted(each["percent"] for each in progress)
     assert all(each["remaining_seconds"] >= 1 for each in progress)
     assert events(fresh, "backbone_prepared")[0]["seconds"] > 0
+
+
+def infer(server: ServerProcess, image: bytes) -> list[bytes]:
+    request = oip.ModelInferRequest(
+        model_name="pets", raw_input_contents=[len(image).to_bytes(4, "little") + image]
+    )
+    request.inputs.add(name="input", datatype="BYTES", shape=[1, 1])
+    method = "/inference.GRPCInferenceService/ModelInfer"
+    return list(_called(server, method, request, oip.ModelInferResponse).raw_output_contents)
+
+
+def classify(server: ServerProcess, image: bytes) -> str:
+    request = serving.ClassificationRequest()
+    request.model_spec.name = "pets"
+    feature = request.input.example_list.examples.add().features.feature["image"]
+    feature.bytes_list.value.append(image)
+    method = "/tensorflow.serving.PredictionService/Classify"
+    answer = _called(server, method, request, serving.ClassificationResponse)
+    return answer.result.classifications[0].classes[0].label
+
+
+def _called(server: ServerProcess, method: str, request: Any, response: Any) -> Any:
+    with grpc.insecure_channel(server.target, [("grpc.enable_retries", 0)]) as channel:
+        call = channel.unary_unary(
+            method,
+            request_serializer=type(request).SerializeToString,
+            response_deserializer=response.FromString,
+        )
+        return call(request, timeout=PATIENCE)
+
+
+def test_calls_on_versions_from_before_wait_for_a_conversion_after_an_update(
+    tmp_path: Path, pictures: Split, folder: Path
+) -> None:
+    """The same data folder with an empty cache of backbones, as after an update of OpenVINO."""
+    train, test = pictures
+    examples = [(each.png, each.label) for each in train]
+    with running(tmp_path / "data") as before, Client(before.target, timeout=PATIENCE) as client:
+        for _ in range(2):
+            client.fine_tune(examples, model="pets").wait()
+        assert before.terminate() == 0
+    sets = tmp_path / "sets"
+    shutil.copytree(folder, sets)
+    lines = [f"{path.relative_to(sets)},{path.parent.name}" for path in sets.glob("*/*")]
+    (sets / "listed.csv").write_text("\n".join(["path,label", *lines]))
+    flags = ("--backbone-cache", str(tmp_path / "cache"), "--allow-data", f"file://{sets}")
+    image = test[0].png
+    with running(tmp_path / "data", *flags) as server:
+        server.event("listening")
+        with Client(server.target, retries=ONCE, timeout=PATIENCE) as client, ThreadPoolExecutor(8) as pool:
+            calls = {
+                "predict": lambda: client.predict(image, model="pets", version=1).label,
+                "evaluate": lambda: client.evaluate(examples, model="pets").metrics.accuracy,
+                "compare": lambda: client.compare("pets@1", "pets@2", examples).example_count,
+                "rebase": lambda: client.rebase("pets", backbone="efficientnet-lite0").wait().number,
+                "validate": lambda: client.validate(examples, model="pets").valid,
+                "at a URI": lambda: (
+                    client.fine_tune(f"file://{sets}/listed.csv", model="listed").wait().number
+                ),
+                "Open Inference Protocol": lambda: infer(server, image)[0],
+                "TensorFlow Serving": lambda: classify(server, image),
+            }
+            begun = {name: pool.submit(call) for name, call in calls.items()}
+            time.sleep(1.0)
+            assert events(server, "serving") == []
+            assert not any(future.done() for future in begun.values())
+            assert all(future.result(PATIENCE) for future in begun.values())
 
 
 def test_a_wait_ends_with_its_deadline_its_caller_and_the_failure_of_the_conversion(
