@@ -47,6 +47,22 @@ def identity(
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     names = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1")), *more])
+    signer = issuer.key if issuer else key
+    # From Python 3.13 on, clients check these extensions (RFC 5280).
+    is_authority = issuer is None
+    usage = x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=is_authority,
+        crl_sign=is_authority,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    signed_by = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
     now = datetime.datetime.now(datetime.UTC)
     builder = (
         x509.CertificateBuilder()
@@ -56,7 +72,10 @@ def identity(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - age)
         .not_valid_after(now + left)
-        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+        .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
         .add_extension(names, critical=False)
+        .add_extension(usage, critical=True)
+        .add_extension(identifier, critical=False)
+        .add_extension(signed_by, critical=False)
     )
-    return Identity(builder.sign(issuer.key if issuer else key, hashes.SHA256()), key)
+    return Identity(builder.sign(signer, hashes.SHA256()), key)

@@ -1,6 +1,7 @@
 """Settings of all tests."""
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -9,6 +10,9 @@ from hypothesis import HealthCheck, settings
 from postgres import PostgresServer
 from programs import not_tested
 from s3 import S3Server
+
+# PyTorch from PyPI brings Triton, its compiler for GPUs, which aborts a process that runs TensorFlow as well.
+sys.modules.setdefault("triton", None)  # type: ignore[arg-type]
 
 # Machines are shared: how long an example takes says nothing. In CI the same examples come every time, so
 # that a change is blamed for its own faults only.

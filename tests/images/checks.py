@@ -177,6 +177,9 @@ class ImageChecks:
         with self._check("TLS: serves a client that trusts the authority, and health is 0 as documented"):
             expect(client.ready(), True)
             expect(container.command(*self._health).code, 0)
+        with self._check("doctor finds no failure next to the running server"):
+            done = container.command("headstart-server", "doctor")
+            expect(done.output if done.code else "0", "0")
         with self._check("restart on the same volume keeps models"):
             expect([each.label for each in client.predict(self._test, model="digits")], self._labels)
         with self._check("the interrupted job finishes after the restart"):

@@ -10,6 +10,7 @@ from typing import Any
 from headstart_server.backbones import pictures
 from headstart_server.backbones.backbone import Backbone, BackboneInfo
 from headstart_server.backbones.card import Card, card_of
+from headstart_server.backbones.conversions import Conversions
 from headstart_server.backbones.declaration import Declaration, distinct
 from headstart_server.backbones.export_process import export_in_process
 from headstart_server.backbones.export_request import ExportForm, ExportRequest
@@ -20,20 +21,12 @@ from headstart_server.backbones.keras_training import train
 from headstart_server.backbones.loaded_backbone import LoadedBackbone, Runtime, Train
 from headstart_server.backbones.network import Network
 from headstart_server.backbones.openvino_runtime import NETWORK_FILE, OpenVinoRuntime
-from headstart_server.backbones.preparations import Preparations
-from headstart_server.backbones.prepared import (
-    folder_of,
-    folder_without_source,
-    keep_card,
-    prepare_into,
-    prepared_in,
-)
-from headstart_server.backbones.progress import Progress
+from headstart_server.backbones.prepared import folder_of, keep_card
 from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
 from headstart_server.backbones.sources.efficientnet_lite import BUILT_IN
 from headstart_server.backbones.sources.registry import source_of
 from headstart_server.backbones.sources.sentence_bert import MINILM
-from headstart_server.backbones.sources.source import SourceError, check_pin
+from headstart_server.backbones.sources.source import check_pin
 from headstart_server.backbones.tail import TailMismatch
 from headstart_server.backbones.tail_training import TailEpoch, TailRequest, TailResult
 from headstart_server.backbones.training_process import train_in_process
@@ -75,10 +68,7 @@ class Catalog:
         self._cards: dict[str, Card] = {}
         self._max_pixels = max_pixels
         self._runtimes = runtimes
-        self._preparations = Preparations()
-        #: Of each backbone that is being prepared.
-        self._progress: dict[str, Progress] = {}
-        self._has_loaded = False
+        self._conversions = Conversions(runtimes.cache, runtimes.shipped)
 
     def list(self) -> Sequence[BackboneInfo]:
         """The facts about each backbone, as far as they are known; those of every server first."""
@@ -129,17 +119,16 @@ class Catalog:
                 backbone = self._loaded_in_openvino(declaration)
             else:
                 backbone = self._loaded_in_keras(declaration)
-        self._has_loaded = True
+        self._conversions.yields = True
         return backbone
 
     def remaining(self, name: str) -> float | None:
         """Estimate the seconds until a backbone is prepared; None if it is not being prepared."""
-        progress = self._progress.get(name)
-        return None if progress is None else progress.remaining
+        return self._conversions.remaining(name)
 
     def close(self) -> None:
         """End what is being prepared at once, and prepare nothing any more; what is loaded stays."""
-        self._preparations.stop()
+        self._conversions.stop()
 
     def network(self, name: str = DEFAULT, precision: Precision = Precision.FLOAT32) -> Any:
         """A backbone as a plain Keras model, from rows as its decoder makes them to its views and cuts.
@@ -253,49 +242,8 @@ class Catalog:
 
     def _prepared(self, declaration: Declaration, *, aside: bool = False) -> tuple[Card, Path]:
         """Its card and the folder of its conversion, which is made first if need be."""
-        cache, shipped = self._runtimes.cache, self._runtimes.shipped
-        try:
-            fingerprint = source_of(declaration).fetch(declaration, cache)
-        except BackboneNotFound as error:
-            return self._shipped_without_source(declaration, error)
-        if shipped is not None:
-            folder = folder_of(declaration, fingerprint, shipped, RuntimeKind.OPENVINO)
-            ready = prepared_in(folder)
-            if ready is not None:
-                return self._known(declaration, ready), folder
-        folder = folder_of(declaration, fingerprint, cache, RuntimeKind.OPENVINO)
-        card = prepared_in(folder) or self._convert(declaration, fingerprint, folder, aside=aside)
+        card, folder = self._conversions.find(declaration, aside=aside)
         return self._known(declaration, card), folder
-
-    def _convert(self, declaration: Declaration, fingerprint: str, folder: Path, *, aside: bool) -> Card:
-        """Prepare a backbone in another process, and log its progress."""
-        _check_convertible(declaration)
-        self._progress[declaration.name] = progress = Progress(declaration.name)
-        try:
-            return prepare_into(
-                folder,
-                declaration,
-                self._runtimes.cache,
-                fingerprint=fingerprint,
-                preparations=self._preparations,
-                progress=progress,
-                # Once a backbone is loaded, serving goes first.
-                aside=aside or self._has_loaded,
-            )
-        finally:
-            self._progress.pop(declaration.name, None)
-
-    def _shipped_without_source(
-        self, declaration: Declaration, missing: BackboneNotFound
-    ) -> tuple[Card, Path]:
-        """Return the card and the folder of a shipped conversion whose package is not installed."""
-        shipped = self._runtimes.shipped
-        folder = folder_without_source(declaration, shipped) if shipped is not None else None
-        card = prepared_in(folder) if folder is not None else None
-        if folder is not None and card is not None:
-            return self._known(declaration, card), folder
-        _check_convertible(declaration)
-        raise missing
 
     def _opened(self, declaration: Declaration) -> tuple[Card, Network]:
         """Its card, and itself in float32."""
@@ -341,12 +289,6 @@ class Catalog:
         raise BackboneNotFound(
             f"There is no backbone '{name}'. Expected one of: {known}.", metadata={"backbone": name}
         )
-
-
-def _check_convertible(declaration: Declaration) -> None:
-    """Raise a SourceError if the conversion of a backbone needs Keras, which is not installed."""
-    if source_of(declaration).in_keras and (lacking := keras_missing("Converting it from Keras")):
-        raise SourceError(f"{lacking} Or convert it elsewhere, and give its folder as --prepared-backbones.")
 
 
 @contextmanager

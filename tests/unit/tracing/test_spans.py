@@ -170,8 +170,10 @@ def bench(tmp_path_factory: pytest.TempPathFactory, desk: Desk) -> Iterator[Work
 
 
 @pytest.fixture
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
-    return Desk(Shelf(tmp_path_factory.mktemp("desk"), ManualClock()))
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    shelf = Shelf(tmp_path_factory.mktemp("desk"), ManualClock())
+    yield Desk(shelf)
+    shelf.close()
 
 
 def work(seen: Seen, bench: Workbench) -> str:

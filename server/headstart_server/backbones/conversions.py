@@ -1,0 +1,98 @@
+"""Networks converted for OpenVINO: those that an image ships, and those that are made when first needed."""
+
+from pathlib import Path
+
+from headstart_server.backbones.card import Card
+from headstart_server.backbones.declaration import Declaration
+from headstart_server.backbones.installed import keras_missing
+from headstart_server.backbones.preparations import Preparations
+from headstart_server.backbones.prepared import folder_of, folder_without_source, prepare_into, prepared_in
+from headstart_server.backbones.progress import Progress
+from headstart_server.backbones.runtimes import RuntimeKind
+from headstart_server.backbones.sources.registry import source_of
+from headstart_server.backbones.sources.source import SourceError
+from headstart_server.errors import BackboneNotFound
+
+
+class Conversions:
+    """Finds the conversion of a backbone, and makes it first if it is missing.
+
+    Args:
+        cache: folder of downloads and of the conversions that are made.
+        shipped: folder of conversions that were made ahead, read first and never written; None without one.
+    """
+
+    def __init__(self, cache: Path, shipped: Path | None) -> None:
+        self._cache = cache
+        self._shipped = shipped
+        self._preparations = Preparations()
+        #: Of each backbone that is being converted.
+        self._progress: dict[str, Progress] = {}
+        #: Whether serving goes first, because a backbone is loaded.
+        self.yields = False
+
+    def find(self, declaration: Declaration, *, aside: bool = False) -> tuple[Card, Path]:
+        """Return the card of a backbone and the folder of its conversion.
+
+        Args:
+            declaration: of the backbone.
+            aside: whether no call waits for it: serving goes first then.
+
+        Raises:
+            BackboneNotFound: the package with its weights is not installed.
+            SourceError: it is unavailable from its source, invalid, or needs Keras, which is missing.
+            BackboneUnavailable: the process that converts failed.
+            Draining: the server stops.
+            OSError: a folder cannot be read or written.
+        """
+        try:
+            fingerprint = source_of(declaration).fetch(declaration, self._cache)
+        except BackboneNotFound:
+            found = self._without_source(declaration)
+            if found is None:
+                _check_convertible(declaration)
+                raise
+            return found
+        if self._shipped is not None:
+            folder = folder_of(declaration, fingerprint, self._shipped, RuntimeKind.OPENVINO)
+            if card := prepared_in(folder):
+                return card, folder
+        folder = folder_of(declaration, fingerprint, self._cache, RuntimeKind.OPENVINO)
+        card = prepared_in(folder) or self._make(declaration, fingerprint, folder, aside=aside)
+        return card, folder
+
+    def remaining(self, backbone: str) -> float | None:
+        """Estimate the seconds until a backbone is converted; None if it is not being converted."""
+        progress = self._progress.get(backbone)
+        return None if progress is None else progress.remaining
+
+    def stop(self) -> None:
+        """End each conversion that is being made, and make no more."""
+        self._preparations.stop()
+
+    def _without_source(self, declaration: Declaration) -> tuple[Card, Path] | None:
+        folder = self._shipped and folder_without_source(declaration, self._shipped)
+        card = folder and prepared_in(folder)
+        return (card, folder) if folder and card else None
+
+    def _make(self, declaration: Declaration, fingerprint: str, folder: Path, *, aside: bool) -> Card:
+        _check_convertible(declaration)
+        self._progress[declaration.name] = progress = Progress(declaration.name)
+        try:
+            return prepare_into(
+                folder,
+                declaration,
+                self._cache,
+                fingerprint=fingerprint,
+                preparations=self._preparations,
+                progress=progress,
+                aside=aside or self.yields,
+            )
+        finally:
+            self._progress.pop(declaration.name, None)
+
+
+def _check_convertible(declaration: Declaration) -> None:
+    """Raise a SourceError if the conversion of a backbone needs Keras, which is not installed."""
+    if source_of(declaration).in_keras and (lacking := keras_missing("Converting it from Keras")):
+        raise SourceError(f"{lacking} Or convert it elsewhere, and give its folder as --prepared-backbones.")
