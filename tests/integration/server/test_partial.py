@@ -151,7 +151,8 @@ def test_a_trainer_steps_back_for_serving_and_ends_with_its_server(tmp_path: Pat
         server.wait_until_serving()
         with Api.connect(server.target) as api:
             _, process = training(api, server, "blocks")
-            assert process.nice() == 10
+            # Relative to the server's own, which is that of the tests.
+            assert process.nice() == min(19, psutil.Process().nice() + 10)
         server.kill()
         eventually(lambda: not process.is_running() or None, 30.0, "the end of the trainer")
 
