@@ -17,6 +17,9 @@ from benchmarks import reviews
 from benchmarks.pictures import digits, split
 from programs import CURL
 
+# Some commands use a backbone for the first time, which converts it.
+pytestmark = pytest.mark.timeout(900)
+
 README = Path(__file__).parents[2] / "README.md"
 ADDRESS = "localhost:8765"
 
@@ -68,7 +71,7 @@ def curls() -> list[str]:
 def run(command: list[str], folder: Path, target: str) -> str:
     environment = {**os.environ, "HEADSTART_SERVER": target}
     done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -265,8 +265,9 @@ def test_over_http_one_file_comes_as_it_is_and_several_as_a_tar(
         (tmp_path / "http").mkdir()
         subprocess.run(["tar", "-x", "-C", tmp_path / "http"], input=answer.read(), check=True)
     assert contents(tmp_path / "http") == contents(folder)
-    with pytest.raises(urllib.error.HTTPError, match="400"):
+    with pytest.raises(urllib.error.HTTPError, match="400") as caught:
         urllib.request.urlopen(f"{url}/export?form=caffe", timeout=TIMEOUT)
+    caught.value.close()
 
 
 def contents(folder: Path) -> dict[Path, bytes]:

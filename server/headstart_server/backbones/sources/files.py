@@ -6,6 +6,7 @@ import urllib.request
 from collections.abc import Iterable
 from http.client import HTTPException
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 from headstart_server.backbones.aside import file_aside
@@ -91,4 +92,7 @@ def _download(url: str, path: Path) -> None:
         with urllib.request.urlopen(url, timeout=_TIMEOUT) as answer, path.open("wb") as file:  # noqa: S310 - http
             shutil.copyfileobj(answer, file)
     except (OSError, HTTPException) as error:
+        if isinstance(error, HTTPError):
+            # It holds the connection.
+            error.close()
         raise SourceError(f"Expected a file at {url}. Received: {error}.") from error
