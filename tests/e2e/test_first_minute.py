@@ -25,7 +25,7 @@ from server_process import ServerProcess, eventually, running
 
 pytestmark = pytest.mark.timeout(400)
 
-#: Seconds that a conversion may take on a machine that runs other tests beside.
+#: Seconds that a conversion may take on a machine that also runs other tests.
 PATIENCE = 240.0
 #: Repeats nothing.
 ONCE = RetryPolicy(attempts=1)

@@ -68,17 +68,17 @@ def find_obstacle() -> str:
     return ""
 
 
-def run_in(debian: Debian, asked: argparse.Namespace) -> list[Result]:
+def run_in(debian: Debian, options: argparse.Namespace) -> list[Result]:
     """Run the commands in a new system of this release."""
-    container = Container(debian, FOLDER, asked.mirror)
-    account = "root" if asked.root else USER
+    container = Container(debian, FOLDER, options.mirror)
+    account = "root" if options.root else USER
     results = []
     try:
         container.check_out(PROJECT, account=account)
-        for target in asked.command or COMMANDS:
+        for target in options.command or COMMANDS:
             command = ["make", target]
-            if target == "test" and asked.tests:
-                command.append(f"ARGS={asked.tests}")
+            if target == "test" and options.tests:
+                command.append(f"ARGS={options.tests}")
             log = FOLDER / f"{debian.suite}-{account}-{target}.log"
             print(
                 f"Debian {debian.number}: {shlex.join(command)} as {account}; see {log.relative_to(PROJECT)}",
@@ -101,7 +101,7 @@ def run_in(debian: Debian, asked: argparse.Namespace) -> list[Result]:
                 )
             )
     finally:
-        if not asked.keep:
+        if not options.keep:
             container.close()
     return results
 
@@ -115,15 +115,15 @@ def main() -> int:
     parser.add_argument("--root", action="store_true", help="run as root, who may install system packages")
     parser.add_argument("--keep", action="store_true", help="leave the containers in build/fresh")
     parser.add_argument("--mirror", default=host.debian_mirror(), help="address of the Debian packages")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
     results: list[Result] = []
-    for debian in [RELEASES[asked.only]] if asked.only else RELEASES.values():
+    for debian in [RELEASES[options.only]] if options.only else RELEASES.values():
         if reason := find_obstacle():
             print(reason, file=sys.stderr)
             return 2
         try:
-            results += run_in(debian, asked)
+            results += run_in(debian, options)
         except subprocess.CalledProcessError as error:
             print(f"Debian {debian.number}: {shlex.join(error.cmd)} failed; see {FOLDER}", file=sys.stderr)
             return 2

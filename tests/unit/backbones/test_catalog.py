@@ -99,7 +99,7 @@ def test_the_command_tells_what_is_wrong_with_one_and_goes_on_with_the_next(tmp_
         "--backbone-cache",
         str(tmp_path / "cache"),
     ]
-    # A process of its own, because the command sets up the logs of the process.
+    # In another process, because the command sets up the logs of its process.
     program = [sys.executable, "-m", "headstart_server", "prepare", "own", "features:7", *flags]
     done = subprocess.run(program, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1

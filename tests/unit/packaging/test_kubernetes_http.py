@@ -78,7 +78,7 @@ class Manifests:
 
 @pytest.fixture
 def build(root: Path, tmp_path: Path, kustomize: Build) -> Callable[..., Manifests]:
-    """Build an overlay, with HTTP if asked."""
+    """Build an overlay, with or without HTTP."""
 
     def built(overlay: str, *, http: bool) -> Manifests:
         file = copied(root, tmp_path / f"{overlay}-{http}") / "overlays" / overlay / "kustomization.yaml"
