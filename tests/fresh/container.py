@@ -49,7 +49,7 @@ class Container:
     Args:
         debian: its release.
         folder: where the system and the base archives of the releases are.
-        mirror: the address of the Debian packages.
+        mirror: the address of the Debian packages; empty for the one of debootstrap.
 
     Raises:
         subprocess.CalledProcessError: debootstrap failed.
@@ -118,14 +118,14 @@ class Container:
             shutil.rmtree(self._root)
 
     def _bootstrap(self, base: Path, mirror: str) -> None:
-        print(f"Making a base of Debian {self._debian.number} from {mirror}", flush=True)
+        print(f"Making a base of Debian {self._debian.number}", flush=True)
         self._root.mkdir(parents=True)
         include = f"--include={','.join(PACKAGES)}"
         log = base.with_name(f"{self._debian.suite}-debootstrap.log")
         with log.open("wb") as output:
             _run(
-                "debootstrap", "--variant=minbase", include, self._debian.suite, str(self._root), mirror,
-                output=output,
+                "debootstrap", "--variant=minbase", include, self._debian.suite, str(self._root),
+                *([mirror] if mirror else []), output=output,
             )  # fmt: skip
         # Only a complete archive gets its name.
         part = base.with_suffix(".part")

@@ -12,7 +12,6 @@ from pathlib import Path
 
 #: Where an installation finds the certificates of the authorities that it trusts.
 SYSTEM_CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
-DEFAULT_MIRROR = "http://deb.debian.org/debian"
 #: The settings of pip that concern the network.
 _PIP_KEYS = (
     "index-url", "extra-index-url", "trusted-host", "cert", "client-cert", "proxy", "timeout",
@@ -61,10 +60,10 @@ def certificate_files(values: Sequence[str]) -> list[Path]:
 
 
 def debian_mirror() -> str:
-    """Return the mirror of Debian that the host uses; the default one on other systems."""
+    """Return the mirror of Debian that the host uses; empty on other systems, for the one of debootstrap."""
     targets = _output("apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages")
     found = re.search(r"^(https?://\S*/debian)/?$", targets, re.MULTILINE)
-    return found[1] if found else DEFAULT_MIRROR
+    return found[1] if found else ""
 
 
 def apt_settings() -> str:
