@@ -21,6 +21,7 @@ from headstart.v1 import prediction_service_pb2 as predicting
 from headstart.v1 import prediction_service_pb2_grpc as predicting_grpc
 from headstart_server.rpc.dialects import open_inference_pb2 as oip
 from headstart_server.rpc.dialects import tensorflow_serving_pb2 as serving
+from programs import CURL
 from server_process import ServerProcess, eventually, running
 
 pytestmark = pytest.mark.timeout(400)
@@ -73,6 +74,7 @@ def curl(url: str, *arguments: str) -> dict[str, Any]:
 def test_calls_of_every_kind_wait_for_the_first_conversion(
     fresh: ServerProcess, pictures: Split, folder: Path, asked: list[Path]
 ) -> None:
+    CURL.need()
     train, test = pictures
     http = "http://" + fresh.event("http")
 

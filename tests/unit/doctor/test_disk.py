@@ -113,7 +113,9 @@ def test_the_last_mount_above_a_path_counts(tmp_path: Path):
     assert file_system(Path("/"), tmp_path / "missing") == "unknown"
 
 
-def test_limits_beyond_the_free_space_are_a_warning(tmp_path: Path):
+def test_limits_beyond_the_free_space_are_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    # Files of a tmpfs would be the first concern.
+    monkeypatch.setattr("headstart_server.doctor.disk.file_system", lambda *_: "ext4")
     config = Config(data=tmp_path, backbone_cache=tmp_path, kept_examples_mib=1 << 40)
     found = checked(config)["data folder"]
     assert found.status is Status.WARNING

@@ -1,5 +1,6 @@
 """What a fine-tune costs: counters are divided among those that ran, and what is estimated says so."""
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -220,9 +221,10 @@ def test_gpus_tell_joules_use_and_memory_as_far_as_they_can():
 
 
 def test_a_job_and_its_version_tell_what_the_run_cost(tmp_path_factory: pytest.TempPathFactory):
-    desk = Desk(Shelf(tmp_path_factory.mktemp("desk"), ManualClock()))
-    bench = Workbench(tmp_path_factory.mktemp("bench"), desk)
-    try:
+    with (
+        closing(Shelf(tmp_path_factory.mktemp("desk"), ManualClock())) as shelf,
+        closing(Workbench(tmp_path_factory.mktemp("bench"), desk := Desk(shelf))) as bench,
+    ):
         counter = Counter()
         tools = replace(bench.tools, energy=EnergyMeter([counter], grid_gco2e_per_kwh=100.0))
         job = bench.accept(pets())
@@ -232,11 +234,9 @@ def test_a_job_and_its_version_tell_what_the_run_cost(tmp_path_factory: pytest.T
             counter.joules += 1.0
 
         FineTuneRun(desk.claim(), tools, checkpoint).execute()
-    finally:
-        bench.close()
+        ended = desk.ledger.get(job.job_id).findings.energy
+        version = bench.registry.version("pets", 1).manifest.energy
 
-    ended = desk.ledger.get(job.job_id).findings.energy
-    version = bench.registry.version("pets", 1).manifest.energy
     assert version.total_joules > 0
     assert ended.total_joules >= version.total_joules
     assert version.grid_gco2e_per_kwh == 100.0
