@@ -17,15 +17,16 @@ def available_bytes(limit: Path = LIMIT, used: Path = USED, machine: Path = MACH
         used: where it is told what the container has.
         machine: where the machine's memory is told.
     """
-    found = [bytes_ for bytes_ in (_of_machine(machine), _of_container(limit, used)) if bytes_ is not None]
-    return min(found, default=None)
+    found = (machine_bytes("MemAvailable", machine), _of_container(limit, used))
+    return min((bytes_ for bytes_ in found if bytes_ is not None), default=None)
 
 
-def _of_machine(machine: Path) -> int | None:
+def machine_bytes(entry: str, machine: Path = MACHINE) -> int | None:
+    """Return the bytes of an entry of Linux's memory information, such as ``MemTotal``; None if unknown."""
     try:
         for line in machine.read_text().splitlines():
             name, _, value = line.partition(":")
-            if name == "MemAvailable":
+            if name == entry:
                 return int(value.split()[0]) * 1024
     except (OSError, ValueError, IndexError):
         pass

@@ -6,7 +6,7 @@ import platform
 from collections.abc import Iterator
 from pathlib import Path
 
-from headstart_server.backbones.memory import available_bytes
+from headstart_server.backbones.memory import available_bytes, machine_bytes
 from headstart_server.backbones.runtimes import (
     Precision,
     RuntimeKind,
@@ -42,7 +42,7 @@ def check_hardware(config: Config) -> Iterator[Finding]:
     yield runtime_finding(settings, has_bfloat16=has_bfloat16())
     yield gpu_finding(settings.settled().kind)
     yield memory_finding(
-        total=_total_memory(Path("/proc/meminfo")),
+        total=machine_bytes("MemTotal"),
         limit=memory_limit(),
         available=available_bytes(),
         need=_memory_need(config, settings.settled().streams),
@@ -160,17 +160,6 @@ def gpu_finding(kind: RuntimeKind | None) -> Finding:
             **details,
         )
     return ok("GPU", f"NVIDIA, {len(devices)} device(s)", **details)
-
-
-def _total_memory(meminfo: Path) -> int | None:
-    try:
-        for line in meminfo.read_text().splitlines():
-            name, _, value = line.partition(":")
-            if name == "MemTotal":
-                return int(value.split()[0]) * 1024
-    except (OSError, ValueError, IndexError):
-        pass
-    return None
 
 
 def _memory_need(config: Config, streams: int) -> tuple[int, int]:
