@@ -28,24 +28,34 @@ MOST_BYTES = 32 << 20
 _SOI, _EOI = b"\xff\xd8", b"\xff\xd9"
 
 
-def _segment(marker: int, content: bytes) -> bytes:
+def segment(marker: int, content: bytes) -> bytes:
     return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
 
 
 def scans(count: int, side: int = SIDE) -> bytes:
     """A progressive JPEG, grey, of a scan of means and then of so many of details, all of which are 0."""
     blocks = ((side + 7) // 8) ** 2
-    tables = _segment(0xDB, b"\0" + b"\1" * 64)
-    frame = _segment(0xC2, struct.pack(">BHHB", 8, side, side, 1) + b"\1\x11\0")
+    tables = segment(0xDB, b"\0" + b"\1" * 64)
+    frame = segment(0xC2, struct.pack(">BHHB", 8, side, side, 1) + b"\1\x11\0")
     # One code of one bit: a difference of 0, and in the scans of details the end of 2^14 blocks and more.
-    means = _segment(0xC4, b"\x00" + b"\1" + b"\0" * 15 + b"\0")
-    details = _segment(0xC4, b"\x10" + b"\1" + b"\0" * 15 + b"\xe0")
-    first = _segment(0xDA, b"\1\1\0\0\0\0") + bytes(-(-blocks // 8))
+    means = segment(0xC4, b"\x00" + b"\1" + b"\0" * 15 + b"\0")
+    details = segment(0xC4, b"\x10" + b"\1" + b"\0" * 15 + b"\xe0")
+    first = segment(0xDA, b"\1\1\0\0\0\0") + bytes(-(-blocks // 8))
     # Each run: a bit of code, and 14 that add to its length of 16,384.
     runs = "".join("0" + "1" * 14 for _ in range(-(-blocks // 32767)))
     packed = int(runs.ljust(-(-len(runs) // 8) * 8, "1"), 2).to_bytes(-(-len(runs) // 8), "big")
-    one = _segment(0xDA, b"\1\1\0\1\x3f\0") + packed.replace(b"\xff", b"\xff\0")
+    one = segment(0xDA, b"\1\1\0\1\x3f\0") + packed.replace(b"\xff", b"\xff\0")
     return _SOI + tables + frame + means + details + first + one * count + _EOI
+
+
+def lossless(height: int, width: int) -> bytes:
+    """Gray level 128 all over: each pixel is as predicted, which is one bit, 0 (ITU-T T.81, annex H)."""
+    components = b"".join(bytes([name, 0x11, 0]) for name in b"RGB")
+    frame = struct.pack(">BHHB", 8, height, width, 3) + components
+    codes = bytes([0, 1, 1, *bytes(14), 0, 1])
+    scan = bytes([3, *b"R\0G\0B\0", 1, 0, 0])
+    bits = bytes(-(-3 * height * width // 8))
+    return _SOI + segment(0xC3, frame) + segment(0xC4, codes) + segment(0xDA, scan) + bits + _EOI
 
 
 def fill_bytes() -> bytes:
@@ -55,7 +65,7 @@ def fill_bytes() -> bytes:
 
 def small_segments() -> bytes:
     """A JPEG of comments without a word."""
-    return _SOI + _segment(0xFE, b"") * (MOST_BYTES // 4 - 1)
+    return _SOI + segment(0xFE, b"") * (MOST_BYTES // 4 - 1)
 
 
 def _chunk(kind: bytes, content: bytes = b"") -> bytes:

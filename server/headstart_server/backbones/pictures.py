@@ -3,13 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from PIL.ImageFile import ImageFile
 
 from headstart_server.backbones.backbone import Content, CutShort
 from headstart_server.backbones.exif import turn_upright
-from headstart_server.backbones.jpeg import JpegHeader, decode_jpeg, read_jpeg_header
-from headstart_server.backbones.picture_files import check_size, describe_bytes, open_picture
-from headstart_server.backbones.picture_parts import check_jpeg_parts
+from headstart_server.backbones.jpeg import JpegHeader
+from headstart_server.backbones.loaded_picture import load_picture
+from headstart_server.backbones.picture_files import check_size, describe_bytes
 from headstart_server.errors import HeadstartError, UndecodableInput, WrongModality
 
 #: The largest picture that is decoded unless a server says otherwise: 8,000 x 8,000.
@@ -84,24 +83,10 @@ class PictureDecoder:
         """Nothing is cut short of a picture."""
 
     def _decode_file(self, data: bytes) -> NDArray[np.uint8]:
-        header = read_jpeg_header(data)
-        if header is not None:
-            check_jpeg_parts(data)
-            return self._decode_jpeg(data, header)
-        with open_picture(data, max_pixels=self._max_pixels) as picture:
-            picture.load()
-            return self._square(_resizable(picture), exif=picture.info.get("exif"))
-
-    def _decode_jpeg(self, data: bytes, header: JpegHeader) -> NDArray[np.uint8]:
-        check_size((header.width, header.height), max_pixels=self._max_pixels)
-        scale = self._jpeg_scale(header)
-        pixels = decode_jpeg(data, header, scale)
-        if pixels is not None:
-            return self._square(_from_array(pixels), exif=header.exif)
-        with open_picture(data, max_pixels=self._max_pixels) as picture:
-            picture.draft(None, (header.width // scale, header.height // scale))
-            picture.load()
-            return self._square(picture, exif=header.exif)
+        loaded = load_picture(data, max_pixels=self._max_pixels, scale_of=self._jpeg_scale)
+        pixels = loaded.pixels
+        picture = _from_array(pixels) if isinstance(pixels, np.ndarray) else _resizable(pixels)
+        return self._square(picture, exif=loaded.exif)
 
     def _jpeg_scale(self, header: JpegHeader) -> int:
         needed = _JPEG_MARGIN * self._side
@@ -140,7 +125,7 @@ def _from_array(pixels: NDArray[np.generic]) -> Image.Image:
     return Image.fromarray(pixels[top : height - top, left : width - left])
 
 
-def _resizable(picture: ImageFile) -> Image.Image:
+def _resizable(picture: Image.Image) -> Image.Image:
     """Bring a loaded picture to a mode whose values may be averaged: no palette indexes, alpha as a band."""
     if picture.mode.startswith("I"):
         return _grey_from_16_bits(picture)

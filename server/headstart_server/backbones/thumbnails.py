@@ -7,7 +7,9 @@ from PIL import Image
 
 from headstart_server.backbones.backbone import Content
 from headstart_server.backbones.exif import turn_upright
-from headstart_server.backbones.picture_files import check_size, open_picture
+from headstart_server.backbones.jpeg import JpegHeader
+from headstart_server.backbones.loaded_picture import load_picture
+from headstart_server.backbones.picture_files import check_size
 
 #: The longer side of a small picture, in pixels.
 SIDE = 96
@@ -33,13 +35,16 @@ def thumbnail(content: Content, *, max_pixels: int) -> bytes | None:
 
 
 def _from_file(content: bytes, max_pixels: int) -> Image.Image:
-    with open_picture(content, max_pixels=max_pixels) as picture:
-        picture.draft(None, (2 * SIDE, 2 * SIDE))  # a JPEG need not be decoded at its full size
-        picture.load()
-        exif = picture.info.get("exif")
-        small = _over_white(picture)
-        small.thumbnail((SIDE, SIDE))
-        return turn_upright(small, exif)
+    loaded = load_picture(content, max_pixels=max_pixels, scale_of=_scale)
+    pixels = loaded.pixels
+    small = _over_white(Image.fromarray(pixels) if isinstance(pixels, np.ndarray) else pixels)
+    small.thumbnail((SIDE, SIDE))
+    return turn_upright(small, loaded.exif)
+
+
+def _scale(header: JpegHeader) -> int:
+    """Return the smallest fraction that still leaves twice the side needed."""
+    return next((scale for scale in (8, 4, 2) if max(header.scaled(scale)) >= 2 * SIDE), 1)
 
 
 def _from_array(

@@ -20,6 +20,8 @@ from typing import NamedTuple, TypeGuard
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart_server.zip_entries import check_disjoint
+
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_PROTOCOL = 1001
 _MAX_RANK = 16
@@ -189,6 +191,7 @@ def _parse_zip(data: bytes) -> dict[str, NDArray[np.generic]]:
         # PyTorch stores members as they are; refusing compressed ones bounds memory by the size of the file.
         if any(member.compress_type != zipfile.ZIP_STORED for member in members.values()):
             raise CheckpointError("Expected an uncompressed zip archive. Received: compressed members.")
+        check_disjoint(members.values(), len(data))
         if "byteorder" in members and archive.read(members["byteorder"]) != b"little":
             raise CheckpointError("Expected a little-endian checkpoint. Received: another byte order.")
         reader = _PickleReader(archive.read(members["data.pkl"]))

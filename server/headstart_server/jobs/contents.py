@@ -13,6 +13,7 @@ from headstart_server.backbones.backbone import Content
 from headstart_server.errors import ArtifactDamaged, StorageAway, StorageFull
 from headstart_server.learning.stored_example import StoredExample
 from headstart_server.storage.folder import Folder
+from headstart_server.zip_entries import check_methods
 
 #: Archives that are held open at once; each is a file and the list of its members in memory.
 MAX_OPEN = 8
@@ -67,6 +68,7 @@ class OpenArchive:
         self._file = folder.open(archive_name(job_id))
         try:
             self.members = ZipFile(self._file)
+            check_methods(self.members.infolist())
         except BaseException:
             self._file.close()
             raise

@@ -16,6 +16,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from headstart_server.backbones.jpeg import JpegHeader, decode_jpeg, read_jpeg_header
 from headstart_server.backbones.pictures import PictureDecoder
 from headstart_server.errors import InputTooLarge, UndecodableInput
+from pathological_pictures import lossless, segment
 from scenes import difference, encode, memory_of_decoding, scene
 
 SIDE = 32
@@ -40,22 +41,6 @@ def jpeg(kind: str = "420", height: int = 61, width: int = 0, **options: object)
         "rgb": {"keep_rgb": True},
     }
     return encode(picture, "JPEG", quality=95, **special.get(kind, {}), **options)
-
-
-def segment(marker: int, data: bytes) -> bytes:
-    return struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data
-
-
-def lossless(height: int, width: int) -> bytes:
-    """Grey level 128 all over: each pixel is as predicted, which is one bit, 0 (ITU-T T.81, annex H)."""
-    components = b"".join(bytes([name, 0x11, 0]) for name in b"RGB")
-    frame = struct.pack(">BHHB", 8, height, width, 3) + components
-    codes = bytes([0, 1, 1, *bytes(14), 0, 1])
-    scan = bytes([3, *b"R\0G\0B\0", 1, 0, 0])
-    bits = bytes(-(-3 * height * width // 8))
-    return (
-        b"\xff\xd8" + segment(0xC3, frame) + segment(0xC4, codes) + segment(0xDA, scan) + bits + b"\xff\xd9"
-    )
 
 
 def exif(orientation: int) -> Image.Exif:

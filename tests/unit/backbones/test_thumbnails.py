@@ -1,10 +1,13 @@
 import io
+import time
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from headstart_server.backbones.thumbnails import SIDE, thumbnail
+from pathological_pictures import comments, empty_chunks, fill_bytes, lossless, png, scans, small_segments
 
 MAX_PIXELS = 1_000_000
 
@@ -78,3 +81,30 @@ def test_an_array_of_pixels_is_a_picture(shape):
 )
 def test_what_cannot_be_shown_is_left_out(content):
     assert thumbnail(content, max_pixels=MAX_PIXELS) is None
+
+
+def test_a_lossless_jpeg_is_never_asked_for_a_fraction_of_its_size(monkeypatch):
+    """Decoders before libjpeg-turbo 3.2 write such a fraction past their memory."""
+    drafted = []
+    monkeypatch.setattr(JpegImageFile, "draft", lambda _, *size: drafted.append(size))
+    for content in (lossless(600, 800), encoded(Image.new("CMYK", (600, 800)), "JPEG")):
+        thumbnail(content, max_pixels=MAX_PIXELS)
+
+    assert len(drafted) == 1, "the ordinary JPEG of four colors is drafted, the lossless one is not"
+
+
+@pytest.mark.parametrize("make", [lossless, lambda *size: encoded(Image.new("RGB", size[::-1]), "JPEG")])
+def test_a_jpeg_of_any_kind_is_made_small(make):
+    assert small(make(600, 800)).size == (SIDE, SIDE * 3 // 4)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [fill_bytes(), scans(200), small_segments(), empty_chunks(), png(side=8000), comments()],
+    ids=["fill bytes", "scans", "segments", "chunks", "no pixels", "comments"],
+)
+def test_files_made_to_cost_much_are_left_out_in_no_time(content):
+    began = time.process_time()
+
+    assert thumbnail(content, max_pixels=64_000_000) is None
+    assert time.process_time() - began < 5.0

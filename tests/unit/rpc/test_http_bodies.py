@@ -173,6 +173,27 @@ async def test_a_file_that_grows_is_read_no_further_than_an_input_may_be(tmp_pat
         await read(archive([("cat/1", bytes(1 << 20))]), "application/zip", tmp_path)
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+async def test_a_bomb_of_a_method_whose_output_cannot_be_bounded_is_refused_unread(
+    tmp_path: Path, method: int
+) -> None:
+    """Some hundred bytes of it took gigabytes: Python stops such decompressors after a whole block only."""
+    body = archive([("cat/good.jpg", b"a"), ("cat/1.jpg", bytes(256 << 20))], method)
+    before = peak_memory()
+    with pytest.raises(InvalidField, match=r"cat/1\.jpg|cat/good\.jpg") as caught:
+        await read(body, "application/zip", tmp_path, message_bytes=64 << 20)
+    assert "Use deflate or no compression" in str(caught.value)
+    assert peak_memory() - before < 64 << 20
+
+
+def peak_memory() -> int:
+    """Return the peak of this process's resident memory since the last call, and begin a new one."""
+    status = Path("/proc/self/status").read_text()
+    peak = int(status.partition("VmHWM:")[2].split()[0]) << 10
+    Path("/proc/self/clear_refs").write_text("5")
+    return peak
+
+
 async def test_a_damaged_file_in_an_archive_is_named(tmp_path: Path) -> None:
     body = bytearray(archive([("cat/1.jpg", b"a" * 400)], zipfile.ZIP_STORED))
     body[100] ^= 0xFF

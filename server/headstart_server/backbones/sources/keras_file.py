@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+import zlib
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,15 @@ from headstart_server.backbones.sources.files import local_file
 from headstart_server.backbones.sources.keras_pictures import PICTURE_OPTIONS, picture_network, side_of
 from headstart_server.backbones.sources.source import SourceError, check_pin
 from headstart_server.backbones.torch_checkpoint import file_digest
+from headstart_server.zip_entries import check_methods, read_entry
 
 #: Classes of Keras that hold code, or run what is not theirs.
 _CODE = {"Lambda", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "TFSMLayer"}
+
+#: Bytes of the configuration of a network; that of a large one has less than one MiB.
+_CONFIG_BYTES = 16 << 20
+#: Entries may inflate to this many times the size of the file, and these bytes more.
+_MOST_INFLATED, _SLACK_BYTES = 10, 64 << 20
 
 
 class KerasFile:
@@ -64,8 +71,21 @@ def check_keras_file(path: Path) -> None:
         raise SourceError(f"Expected a file whose name ends in .keras. Received: {path.name}.")
     try:
         with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json"))
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError) as error:
+            entries = archive.infolist()
+            # Keras reads the other entries itself, whole.
+            check_methods(entries)
+            most = _SLACK_BYTES + _MOST_INFLATED * path.stat().st_size
+            if sum(entry.file_size for entry in entries) > most:
+                raise SourceError(
+                    f"{path.name} would inflate to more than {_MOST_INFLATED} times its size. Save the "
+                    "network again with Keras, which does not compress weights."
+                )
+            content = read_entry(archive, archive.getinfo("config.json"), _CONFIG_BYTES)
+        if content is None:
+            raise SourceError(f"config.json of {path.name} is larger than {_CONFIG_BYTES >> 20} MiB.")
+        config = json.loads(content)
+    # A damaged entry ends in RuntimeError ("is encrypted") and zlib.error, too.
+    except (OSError, zipfile.BadZipFile, zlib.error, KeyError, ValueError, RuntimeError) as error:
         raise SourceError(f"Expected a .keras file. Received: {path.name}, {error}.") from error
     check_parts(config, path.name)
 

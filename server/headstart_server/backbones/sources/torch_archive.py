@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart_server.backbones.sources.source import SourceError
+from headstart_server.zip_entries import check_disjoint
 
 _MODEL = re.compile(r"models/([A-Za-z0-9_.-]+)\.json")
 _TENSOR = re.compile(r"data/(weights|constants)/(weight|tensor)_\d+")
@@ -82,6 +83,7 @@ def _members(path: Path) -> dict[str, bytes]:
     """What is kept of an archive, without the folder that all of it is in."""
     members = {}
     with zipfile.ZipFile(path) as archive:
+        check_disjoint(archive.infolist(), path.stat().st_size)
         for member in archive.infolist():
             name = member.filename.partition("/")[2]
             kept = name in _OF_ARCHIVE or any(one.fullmatch(name) for one in (_MODEL, _TENSOR, _CONFIG))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from headstart_server.errors import DatasetTooLarge, InputTooLarge, InvalidField, StorageFull
+from headstart_server.zip_entries import check_methods, read_entry
 
 #: The end of an archive's directory, its form for large archives, and what tells where that is.
 _END, _END64, _LOCATOR64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
@@ -63,6 +64,7 @@ def files_of(file: IO[bytes], *, max_files: int, max_bytes: int) -> Iterator[tup
         _check_directory(file, max_files)
         with zipfile.ZipFile(file) as archive:
             entries = [each for each in archive.infolist() if not each.is_dir() and _visible(each.filename)]
+            check_methods(entries)
             if len(entries) > max_files:
                 raise _too_many(max_files)
             paths = _without_common([tuple(each.filename.split("/")) for each in entries])
@@ -80,14 +82,13 @@ def files_of(file: IO[bytes], *, max_files: int, max_bytes: int) -> Iterator[tup
 
 def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, place: int, most: int) -> bytes:
     try:
-        with archive.open(entry) as opened:
-            content = opened.read(most + 1)
+        content = read_entry(archive, entry, most)
     except (RuntimeError, zlib.error, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
         raise InvalidField(
             f"Expected a file of the archive that can be read. Received: {entry.filename[:200]!r}, {error}.",
             field=f"examples[{place}]",
         ) from None
-    if len(content) > most:
+    if content is None:
         raise InputTooLarge(
             f"Example {place} is too large. Expected at most {most} bytes. Received: more.",
             field=f"examples[{place}].input",

@@ -1,0 +1,45 @@
+"""ZIP archives whose bytes may be hostile: only methods whose output can be bounded while it is read."""
+
+import zipfile
+from collections.abc import Iterable
+
+#: Python stops other decompressors only after a whole block, which can be gigabytes of one kilobyte.
+_METHODS = {zipfile.ZIP_STORED: "stored", zipfile.ZIP_DEFLATED: "deflate"}
+_NAMES = {9: "deflate64", 12: "bzip2", 14: "LZMA", 93: "Zstandard", 95: "xz"}
+
+
+def check_methods(entries: Iterable[zipfile.ZipInfo]) -> None:
+    """Reject entries that are compressed by a method whose output cannot be bounded.
+
+    Raises:
+        BadZipFile: an entry is neither stored nor deflated.
+    """
+    for entry in entries:
+        if entry.compress_type not in _METHODS:
+            method = _NAMES.get(entry.compress_type, f"method {entry.compress_type}")
+            raise zipfile.BadZipFile(
+                f"{entry.filename[:200]!r} is compressed with {method}. Use deflate or no compression"
+            )
+
+
+def read_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes | None:
+    """Return the content of an entry; None if it is larger than `most` bytes.
+
+    Raises:
+        BadZipFile: the entry is damaged, or neither stored nor deflated.
+        Exception: whatever else `zipfile` raises for damaged entries, such as zlib.error and RuntimeError.
+    """
+    check_methods([entry])
+    with archive.open(entry) as opened:
+        content = opened.read(most + 1)
+    return content if len(content) <= most else None
+
+
+def check_disjoint(entries: Iterable[zipfile.ZipInfo], size: int) -> None:
+    """Reject uncompressed entries that share bytes: their content would exceed the size of the archive.
+
+    Raises:
+        BadZipFile: the contents add up to more than `size` bytes.
+    """
+    if sum(entry.file_size for entry in entries) > size:
+        raise zipfile.BadZipFile("entries overlap: their contents are larger than the archive. Save it again")
