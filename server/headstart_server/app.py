@@ -24,6 +24,7 @@ import structlog
 from prometheus_client import start_http_server
 from threadpoolctl import threadpool_limits
 
+from headstart_server import failpoints
 from headstart_server.access.audit import AuditLog
 from headstart_server.access.authenticator import Authenticator
 from headstart_server.backbones.allowed_sources import check_sources
@@ -293,6 +294,7 @@ class App:
         if self._audit is not None:
             loop.add_signal_handler(signal.SIGHUP, self._audit.reopen)
         _warn(self._config)
+        _warn_of_failpoints()
         self._http: HttpPort | None = None
         try:
             self._take_over_at_once()
@@ -755,6 +757,12 @@ def _warn(config: Config) -> None:
             reason=f"Callers send tokens to {exposed} without TLS. Use --tls-cert and --tls-key, or a mesh "
             "that encrypts the traffic.",
         )
+
+
+def _warn_of_failpoints() -> None:
+    """Log that this process kills itself at a durable write, which only tests want."""
+    if points := failpoints.armed():
+        log.warning("failpoints_armed", points=sorted(points), remedy=f"Unset {failpoints.VARIABLE}.")
 
 
 def _check(places: Places, database: str) -> None:

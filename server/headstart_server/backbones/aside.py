@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from headstart_server.failpoints import failpoint
+
 #: Seconds after which nobody can be at work any more on what lies aside: twice what a preparation may take.
 ABANDONED_SECONDS = 3600.0
 
@@ -35,7 +37,8 @@ def made_aside(folder: Path) -> Iterator[Path]:
         aside.chmod(0o755)
         yield aside
         try:
-            aside.rename(folder)
+            with failpoint("cache.rename_folder"):
+                aside.rename(folder)
         except OSError:
             # A folder takes the place of an empty one only.
             if not folder.is_dir():
@@ -56,7 +59,8 @@ def file_aside(path: Path) -> Iterator[Path]:
     try:
         aside.chmod(0o644)
         yield aside
-        aside.rename(path)
+        with failpoint("cache.rename_file"):
+            aside.rename(path)
     finally:
         aside.unlink(missing_ok=True)
 

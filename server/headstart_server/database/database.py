@@ -14,6 +14,7 @@ from headstart_server.database.postgres import Postgres
 from headstart_server.database.sqlite import Sqlite
 from headstart_server.database.tables import identity
 from headstart_server.errors import DatabaseAway
+from headstart_server.failpoints import failpoint
 from headstart_server.outage import Outage
 
 __all__ = ["Database", "SchemaError"]
@@ -41,7 +42,7 @@ class Database:
         self._clock = clock
         self._outage = Outage(DatabaseAway, "The database does not answer.")
         try:
-            with self.write() as connection:
+            with self.write("schema.migrate") as connection:
                 self._backend.lock(connection, Lock.SCHEMA)
                 migrate(connection, self.name)
                 #: What tells this database from every other one but its copies.
@@ -91,8 +92,11 @@ class Database:
                 _undo(connection)
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, name: str = "unnamed") -> Iterator[Connection]:
         """One transaction: on disk when the block ends, undone if it raises.
+
+        Args:
+            name: the name of the failpoint at its commit; each transaction of the server has one.
 
         Raises:
             StorageFull: the disk is full.
@@ -103,7 +107,8 @@ class Database:
             connection.exec_driver_sql(self._backend.begin_write)
             try:
                 yield connection
-                connection.exec_driver_sql("COMMIT")
+                with failpoint(name):
+                    connection.exec_driver_sql("COMMIT")
             except BaseException:
                 _undo(connection)
                 raise

@@ -95,7 +95,7 @@ class Archives:
             StorageAway: the bucket does not answer; what is left then goes with `recover`.
         """
         sizes, found = self._sizes()
-        with self._database.write() as connection:
+        with self._database.write("archives.sweep") as connection:
             # Shared with whoever accepts a job: it must not come to need what is just released.
             self._database.lock(connection, Lock.QUEUE)
             released = self._release(connection, sizes, found)
@@ -114,7 +114,7 @@ class Archives:
             The number of files removed.
         """
         sizes, found = self._sizes()
-        with self._database.write() as connection:
+        with self._database.write("archives.recover") as connection:
             self._database.lock(connection, Lock.QUEUE)
             self._release(connection, sizes, found)
             needed = set(connection.execute(select(archive_uses.c.archive)).scalars())

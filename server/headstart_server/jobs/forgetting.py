@@ -201,7 +201,7 @@ class Forgetting:
     def _note(self, found: _Found) -> None:
         if not found.places:
             return
-        with self._database.write() as connection:
+        with self._database.write("examples.erase") as connection:
             # Numbers in the order of commits, so nobody can see one and miss an earlier one.
             self._database.lock(connection, Lock.QUEUE)
             known = _members(connection, {archive for archive, _ in found.places})
@@ -231,7 +231,7 @@ class Forgetting:
             found = self._datasets.rewrite(archive, members)
             count += found
             # Another replica may have written it meanwhile, without what it knew of only.
-            with self._database.write() as connection:
+            with self._database.write("examples.record_rewrite") as connection:
                 self._database.lock(connection, Lock.QUEUE)
                 if _members(connection, {archive}) == places:
                     _note_rewritten(connection, archive, found=found, now=self._database.now(connection))

@@ -114,7 +114,7 @@ class Ledger:
             DatabaseAway: the database does not answer; the job may be accepted all the same.
         """
         full = None
-        with self._database.write() as connection:
+        with self._database.write("jobs.submit") as connection:
             # Of two replicas that are sent the same request, or the last place in the queue, one is first.
             self._database.lock(connection, Lock.QUEUE)
             earlier = submitting.replayed(
@@ -241,7 +241,7 @@ class Ledger:
         with self._database.read() as connection:
             if not claiming.is_any(connection, claimant, self._database.now(connection)):
                 return None
-        with self._database.write() as connection:
+        with self._database.write("jobs.claim") as connection:
             self._database.lock(connection, Lock.QUEUE)
             found = claiming.claim(connection, claimant, self._database.now(connection))
         for job_id in (*found.ended, *([found.job.job_id] if found.job else ())):
@@ -267,7 +267,7 @@ class Ledger:
             with self._database.read() as connection:
                 connection.execute(select(1)).scalar()
             return {}
-        with self._database.write() as connection:
+        with self._database.write("jobs.heartbeat") as connection:
             now = self._database.now(connection)
             if self._database.is_shared:
                 claiming.show_presence(connection, self._owner, self._slots, now, self._lease_seconds)
@@ -281,13 +281,13 @@ class Ledger:
         Returns:
             The number of running jobs.
         """
-        with self._database.write() as connection:
+        with self._database.write("jobs.expire_leases") as connection:
             return claiming.expire(connection)
 
     def leave(self) -> None:
         """Tell the other replicas that this process claims nothing any more."""
         if self._database.is_shared:
-            with self._database.write() as connection:
+            with self._database.write("replicas.leave") as connection:
                 claiming.leave(connection, self._owner)
 
     def report(
@@ -317,7 +317,7 @@ class Ledger:
         values: dict[str, Any] = {"checkpoint": rows.checkpoint(progress, findings, staged)}
         if choosing is not None:
             values["choosing"] = choosing
-        with self._database.write() as connection:
+        with self._database.write("jobs.report") as connection:
             now = self._database.now(connection)
             running.write(connection, job, JobState.RUNNING, progress, now=now, **values)
         self._changes.publish(job.job_id)
@@ -357,7 +357,7 @@ class Ledger:
         """
         spec, tenant = job.spec, tenant_of(job.spec.model)
         limits = self._tenant_limits(tenant)
-        with self._database.write() as connection:
+        with self._database.write("jobs.succeed") as connection:
             if limits.stored_bytes:
                 # Before any row is locked, as where a job is accepted: what counts there is seen here.
                 self._database.lock(connection, Lock.QUEUE)
@@ -406,7 +406,7 @@ class Ledger:
             JobLostError: it belongs to another attempt.
             DatabaseAway: the database does not answer.
         """
-        with self._database.write() as connection:
+        with self._database.write("jobs.fail") as connection:
             progress = rows.get(connection, job.job_id).progress
             try:
                 running.write(
@@ -435,7 +435,7 @@ class Ledger:
         self._hand_over(job, JobState.QUEUED)
 
     def _hand_over(self, job: Job, state: JobState) -> None:
-        with self._database.write() as connection:
+        with self._database.write("jobs.hand_over") as connection:
             # Locked, so that no cancel comes between the look and the write.
             now = rows.get(connection, job.job_id, lock=True)
             if now.cancel:
@@ -461,7 +461,7 @@ class Ledger:
         Raises:
             JobNotFound: there is no such job.
         """
-        with self._database.write() as connection:
+        with self._database.write("jobs.cancel") as connection:
             job = rows.get(connection, job_id, lock=True)
             mine = jobs.c.job_id == job_id
             if job.state is JobState.QUEUED:
@@ -552,7 +552,7 @@ class Ledger:
 
     def may_clean(self, what: str, seconds: float) -> bool:
         """Whether this process is the one replica that cleans something up, for so many seconds."""
-        with self._database.write() as connection:
+        with self._database.write("cleaning.take_turn") as connection:
             self._database.lock(connection, Lock.CLEANING)
             now = self._database.now(connection)
             return cleaning.take_turn(connection, what, now=now, seconds=seconds)
@@ -563,5 +563,5 @@ class Ledger:
         Returns:
             The number of jobs removed.
         """
-        with self._database.write() as connection:
+        with self._database.write("jobs.forget") as connection:
             return cleaning.forget(connection, self._database.now(connection) - older_than)

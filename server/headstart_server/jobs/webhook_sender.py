@@ -64,7 +64,7 @@ class WebhookSender:
         """Begin to look."""
         if not self._database.is_shared:
             # What an earlier process was at: this one is alone.
-            with self._database.write() as connection:
+            with self._database.write("webhooks.expire") as connection:
                 webhook_rows.expire(connection)
         self._thread.start()
 
@@ -85,7 +85,7 @@ class WebhookSender:
         with self._database.read() as connection:
             if not webhook_rows.is_any(connection, self._database.now(connection)):
                 return None
-        with self._database.write() as connection:
+        with self._database.write("webhooks.claim") as connection:
             self._database.lock(connection, Lock.WEBHOOKS)
             return webhook_rows.claim(connection, self._database.now(connection), LEASE_SECONDS)
 
@@ -110,13 +110,13 @@ class WebhookSender:
             # A host without an address, or a file without a secret.
             self._failed(claimed, f"It cannot be sent: {type(error).__name__}.", is_gone=False)
         else:
-            with self._database.write() as connection:
+            with self._database.write("webhooks.deliver") as connection:
                 webhook_rows.deliver(connection, claimed, self._database.now(connection))
             self._observer("delivered")
             log.info("webhook_delivered", job_id=claimed.job_id, attempt=claimed.attempt)
 
     def _failed(self, claimed: Claimed, why: str, *, is_gone: bool) -> None:
-        with self._database.write() as connection:
+        with self._database.write("webhooks.record_failure") as connection:
             now = self._database.now(connection)
             # Apart from each other: replicas, and jobs that ended together.
             due = now + wait_before(claimed.attempt) * random.uniform(0.8, 1.2)  # noqa: S311 - no secret

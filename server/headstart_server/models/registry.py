@@ -483,7 +483,7 @@ class Registry:
             QuotaExceeded: the model may have no further alias.
         """
         check_shares(number, shares)
-        with self._database.write() as connection:
+        with self._database.write("aliases.set") as connection:
             rows.touch(connection, [model])
             rows.require_model(connection, model)
             there = {found.name: found for found in alias_rows.aliases_of(connection, model)}
@@ -518,7 +518,7 @@ class Registry:
             VersionNotFound: there is none of this number.
             VersionInUse: aliases name it, or give it a share, and `force` is not set.
         """
-        with self._database.write() as connection:
+        with self._database.write("versions.delete") as connection:
             rows.touch(connection, [model])
             artifact = rows.artifact_of(connection, model, number)
             named = [
@@ -544,7 +544,7 @@ class Registry:
         Raises:
             ModelNotFound: there is none of this name.
         """
-        with self._database.write() as connection:
+        with self._database.write("models.delete") as connection:
             rows.touch(connection, [model])
             rows.require_model(connection, model)
             found = connection.execute(
@@ -565,7 +565,7 @@ class Registry:
         Returns:
             The number of versions deleted.
         """
-        with self._database.write() as connection:
+        with self._database.write("versions.delete_expired") as connection:
             now = self._database.now(connection)
             query = select(versions.c.model, versions.c.number, versions.c.artifact).where(
                 versions.c.expires <= now, not_(alias_rows.has_share())

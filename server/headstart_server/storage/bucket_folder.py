@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from headstart_server.failpoints import failpoint
 from headstart_server.storage.bucket import Bucket
 from headstart_server.storage.copies import LocalCopies
 from headstart_server.storage.folder import Entry
@@ -38,7 +39,8 @@ class BucketFolder:
     def write(self, name: str, files: Mapping[str, bytes]) -> None:
         """As `Folder.write`."""
         for file, content in files.items():
-            self._bucket.write(f"{self._root}/{name}/{file}", content)
+            with failpoint("bucket.put_file"):
+                self._bucket.write(f"{self._root}/{name}/{file}", content)
 
     def read(self, name: str, file: str) -> bytes:
         """As `Folder.read`."""
@@ -54,7 +56,8 @@ class BucketFolder:
         if not shared:
             os.replace(aside, self._scratch / name)
             return
-        self._bucket.upload(aside, self._path(name))
+        with failpoint("bucket.upload"):
+            self._bucket.upload(aside, self._path(name))
         # Whoever runs its job is often the one who took it in.
         self._copies.adopt(name, self._bucket.fingerprint(self._path(name)), aside)
 
@@ -74,7 +77,8 @@ class BucketFolder:
             private.unlink(missing_ok=True)
             return
         self._copies.remove(name)
-        self._bucket.remove(list(self._bucket.list(self._path(name))))
+        with failpoint("bucket.remove"):
+            self._bucket.remove(list(self._bucket.list(self._path(name))))
 
     def entries(self) -> Sequence[Entry]:
         """As `Folder.entries`."""

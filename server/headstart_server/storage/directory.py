@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from headstart_server.failpoints import failpoint
 from headstart_server.storage.disk import storage_errors, sync_folder
 from headstart_server.storage.folder import Entry
 
@@ -41,11 +42,15 @@ class DirectoryFolder:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
         for file, content in files.items():
-            _write_synced(aside / file, content)
-        sync_folder(aside)
+            with failpoint("folder.write_file"):
+                _write_synced(aside / file, content)
+        with failpoint("folder.sync"):
+            sync_folder(aside)
         shutil.rmtree(final, ignore_errors=True)
-        os.rename(aside, final)
-        sync_folder(self._root)
+        with failpoint("folder.rename"):
+            os.rename(aside, final)
+        with failpoint("folder.sync_root"):
+            sync_folder(self._root)
 
     def read(self, name: str, file: str) -> bytes:
         """As `Folder.read`."""
@@ -60,10 +65,12 @@ class DirectoryFolder:
         del shared
         aside = written or self.aside(name)
         with storage_errors():
-            with aside.open("rb") as file:
+            with failpoint("archive.sync"), aside.open("rb") as file:
                 os.fsync(file.fileno())
-            os.rename(aside, self._root / name)
-            sync_folder(self._root)
+            with failpoint("archive.rename"):
+                os.rename(aside, self._root / name)
+            with failpoint("archive.sync_root"):
+                sync_folder(self._root)
 
     def open(self, name: str) -> BinaryIO:
         """As `Folder.open`."""
@@ -72,10 +79,11 @@ class DirectoryFolder:
     def remove(self, name: str) -> None:
         """As `Folder.remove`."""
         for path in (self._staging / name, self._root / name):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+            with failpoint("folder.remove"):
+                if path.is_dir():
+                    shutil.rmtree(path, ignore_errors=True)
+                else:
+                    path.unlink(missing_ok=True)
 
     def entries(self) -> Sequence[Entry]:
         """As `Folder.entries`."""

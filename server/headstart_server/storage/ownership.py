@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from headstart_server.failpoints import failpoint
 from headstart_server.storage.bucket import Bucket
 from headstart_server.storage.disk import storage_errors
 
@@ -50,7 +51,8 @@ class BucketNote:
 
     def write(self, content: bytes) -> None:
         """As `Note.write`."""
-        self._bucket.write(self._path, content)
+        with failpoint("bucket.put_owner"):
+            self._bucket.write(self._path, content)
 
 
 class FileNote:
@@ -75,8 +77,10 @@ class FileNote:
         aside = self._path.with_name(f"{NOTE}.{uuid.uuid4().hex}.part")
         try:
             with storage_errors():
-                aside.write_bytes(content)
-                _name(aside, self._path)
+                with failpoint("owner.write"):
+                    aside.write_bytes(content)
+                with failpoint("owner.rename"):
+                    _name(aside, self._path)
         finally:
             aside.unlink(missing_ok=True)
 

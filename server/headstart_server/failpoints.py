@@ -1,0 +1,65 @@
+"""Named points around durable writes at which a test can kill the process.
+
+A test sets `HEADSTART_FAILPOINTS` to `NAME:before` or `NAME:after`, several separated by commas. The process
+then kills itself, as `kill -9` does, immediately before or after the write of that name. Without the variable
+a failpoint costs one look at an empty set. It is for tests only: a server that finds it set logs a warning.
+"""
+
+import os
+import signal
+from contextlib import AbstractContextManager, nullcontext
+
+#: The environment variable that arms failpoints.
+VARIABLE = "HEADSTART_FAILPOINTS"
+
+_OFF = nullcontext()
+_armed: frozenset[str] = frozenset()
+
+
+def arm(points: str) -> None:
+    """Arm failpoints for the rest of the process.
+
+    Args:
+        points: as in the environment variable; empty disarms all.
+
+    Raises:
+        ValueError: an entry does not end in `:before` or `:after`.
+    """
+    global _armed  # noqa: PLW0603 - one flag for the process, like the environment that sets it
+    entries = [entry.strip() for entry in points.split(",") if entry.strip()]
+    for entry in entries:
+        name, _, moment = entry.rpartition(":")
+        if not name or moment not in ("before", "after"):
+            raise ValueError(f"Expected NAME:before or NAME:after in {VARIABLE}. Received: {entry!r}.")
+    _armed = frozenset(entries)
+
+
+def armed() -> frozenset[str]:
+    """Return the armed failpoints."""
+    return _armed
+
+
+def failpoint(name: str) -> AbstractContextManager[None]:
+    """Return a block around one durable write; it may kill the process at its start or its successful end."""
+    return _Armed(name) if _armed else _OFF
+
+
+class _Armed:
+    """A block that kills the process where its name is armed."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        self._pass("before")
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if error is None:
+            self._pass("after")
+
+    def _pass(self, moment: str) -> None:
+        if f"{self._name}:{moment}" in _armed:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+arm(os.environ.get(VARIABLE, ""))

@@ -1,0 +1,44 @@
+"""The names of all failpoints in the server's source, so that a test can kill a process at each."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import headstart_server
+
+_SOURCE = Path(headstart_server.__file__).parent
+
+
+def names() -> list[str]:
+    """The names of all failpoints, sorted."""
+    return sorted({name for _, name in _calls() if name is not None})
+
+
+def unnamed() -> list[str]:
+    """Places of transactions without a failpoint's name."""
+    return [place for place, name in _calls() if name is None]
+
+
+def _calls() -> Iterator[tuple[str, str | None]]:
+    for path in sorted(_SOURCE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.With | ast.AsyncWith):
+                for item in node.items:
+                    yield from _of(item.context_expr, f"{path.relative_to(_SOURCE)}:{node.lineno}")
+
+
+def _of(expression: ast.expr, place: str) -> Iterator[tuple[str, str | None]]:
+    if not isinstance(expression, ast.Call):
+        return
+    called, given = expression.func, expression.args
+    name = given[0].value if given and isinstance(given[0], ast.Constant) else None
+    if isinstance(called, ast.Name) and called.id == "failpoint":
+        # In `Database.write` the name is a variable: its callers give it.
+        if isinstance(name, str):
+            yield place, name
+    elif isinstance(called, ast.Attribute) and called.attr == "write" and _is_database(called.value):
+        yield place, name if isinstance(name, str) else None
+
+
+def _is_database(owner: ast.expr) -> bool:
+    return ast.unparse(owner) in ("self", "database") or ast.unparse(owner).endswith("_database")
