@@ -31,12 +31,13 @@ class PostgresServer:
     def __init__(self) -> None:
         self._programs = POSTGRESQL.need().parent
         self._folder = Path(tempfile.mkdtemp(prefix="headstart-postgres-"))
-        # PostgreSQL refuses to run as root; containers often run tests as root.
-        self._as: dict[str, object] = {}
+        # PostgreSQL refuses to run as root; containers often run tests as root. `setpriv` changes the
+        # user: subprocess would fork this process to do so, which can crash while gRPC's threads run.
+        self._as: list[str] = []
         if os.geteuid() == 0:
             account = unprivileged()
             os.chown(self._folder, account.pw_uid, account.pw_gid)
-            self._as = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
+            self._as = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
         self.port = _free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self._names = itertools.count(1)
@@ -64,12 +65,13 @@ class PostgresServer:
 
     def _started(self) -> "subprocess.Popen[bytes]":
         command = [
+            *self._as,
             str(self._programs / "postgres"),
             *("-D", str(self._data), "-p", str(self.port), "-h", HOST, "-k", str(self._folder)),
             *("-c", "shared_buffers=32MB", "-c", "max_connections=100"),
         ]
         with (self._folder / "log").open("ab") as log:
-            return subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder, **self._as)
+            return subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder)
 
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
         """Stop it: SIGINT throws everybody out and keeps what was committed, SIGQUIT is a crash."""
@@ -127,10 +129,8 @@ class PostgresServer:
                 each.send_signal(number)
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = [str(self._programs / program), "-D", str(self._data), *arguments]
-        done = subprocess.run(
-            command, check=False, capture_output=True, cwd=self._folder, text=True, **self._as
-        )
+        command = [*self._as, str(self._programs / program), "-D", str(self._data), *arguments]
+        done = subprocess.run(command, check=False, capture_output=True, cwd=self._folder, text=True)
         assert done.returncode == 0, done.stderr
 
     def _execute(self, statement: str) -> None:
