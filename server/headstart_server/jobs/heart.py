@@ -71,6 +71,7 @@ class Heart:
         lease: how often and for how long.
         is_shared: whether other replicas may be alive though they look dead; else none can be.
         clock: seconds that only go up.
+        wait: waits so many seconds; None waits for as long, or until the heart is stopped.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Heart:
         *,
         is_shared: bool = True,
         clock: Callable[[], float] = time.monotonic,
+        wait: Callable[[float], object] | None = None,
     ) -> None:
         self._ledger = ledger
         self._lease = lease
@@ -89,6 +91,7 @@ class Heart:
         self._lock = threading.Lock()
         self._holds: dict[str, Hold] = {}
         self._stopped = threading.Event()
+        self._wait = wait or self._stopped.wait
         self._is_away = False
         self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
 
@@ -151,7 +154,7 @@ class Heart:
         Only for a run whose claim is in doubt: it waits here instead of working for nothing.
         """
         if not self.beat():
-            self._stopped.wait(ASK_SECONDS)
+            self._wait(ASK_SECONDS)
 
     def beat(self) -> bool:
         """Renew all claims; False if the database did not answer."""

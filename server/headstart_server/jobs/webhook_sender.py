@@ -2,7 +2,7 @@
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import structlog
@@ -10,7 +10,7 @@ import structlog
 from headstart_server.database.database import Database
 from headstart_server.database.locks import Lock
 from headstart_server.errors import DatabaseAway
-from headstart_server.internet.target import Refused
+from headstart_server.internet.target import Refused, Target
 from headstart_server.jobs import rows, webhook_rows
 from headstart_server.jobs.webhook_message import body_of, headers_of, read_secrets
 from headstart_server.jobs.webhook_policy import WebhookPolicy
@@ -47,15 +47,27 @@ class WebhookSender:
         policy: tells where they may go.
         secrets: file of the secrets that they are signed with, read for each: a changed one takes effect.
         observer: is told what became of each try: `delivered`, `failed` or `given_up`.
+        post: sends headers and a body to a target; raises `PostFailed`.
+        chance: spreads the tries.
     """
 
     def __init__(
-        self, database: Database, policy: WebhookPolicy, secrets: Path, observer: Callable[[str], None]
+        self,
+        database: Database,
+        policy: WebhookPolicy,
+        secrets: Path,
+        observer: Callable[[str], None],
+        *,
+        post: Callable[[Target, Mapping[str, str], bytes], None] = post,
+        chance: random.Random | None = None,
     ) -> None:
         self._database = database
         self._policy = policy
         self._secrets = secrets
         self._observer = observer
+        self._post = post
+        # Apart from each other: replicas, and jobs that ended together.
+        self._chance = chance or random.Random()  # noqa: S311 - no secret
         self._stopped = threading.Event()
         self._free = threading.BoundedSemaphore(SENDERS)
         self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
@@ -101,7 +113,9 @@ class WebhookSender:
         body = body_of(job)
         try:
             target = self._policy.target(claimed.uri)
-            post(target, headers_of(f"job_{job.job_id}", int(now), body, read_secrets(self._secrets)), body)
+            self._post(
+                target, headers_of(f"job_{job.job_id}", int(now), body, read_secrets(self._secrets)), body
+            )
         except Refused as error:
             self._failed(claimed, str(error), is_gone=False)
         except PostFailed as error:
@@ -118,8 +132,7 @@ class WebhookSender:
     def _failed(self, claimed: Claimed, why: str, *, is_gone: bool) -> None:
         with self._database.write("webhooks.record_failure") as connection:
             now = self._database.now(connection)
-            # Apart from each other: replicas, and jobs that ended together.
-            due = now + wait_before(claimed.attempt) * random.uniform(0.8, 1.2)  # noqa: S311 - no secret
+            due = now + wait_before(claimed.attempt) * self._chance.uniform(0.8, 1.2)
             is_over = is_gone or due >= claimed.ended + GIVE_UP_SECONDS
             if is_over:
                 webhook_rows.give_up(connection, claimed, why, now)
@@ -134,7 +147,7 @@ class WebhookSender:
         )
 
     def _run(self) -> None:
-        while not self._stopped.wait(POLL_SECONDS * random.uniform(0.8, 1.2)):  # noqa: S311 - no secret
+        while not self._stopped.wait(POLL_SECONDS * self._chance.uniform(0.8, 1.2)):
             try:
                 while not self._stopped.is_set() and self._begin_one():
                     pass

@@ -58,6 +58,7 @@ class WorkerPool:
         observer: is told how runs ended.
         size: number of threads, and so of jobs that run at once.
         clock: seconds that only go up; the heart's.
+        sleep: waits so many seconds.
         tracing: makes a span of each run.
     """
 
@@ -71,6 +72,7 @@ class WorkerPool:
         *,
         size: int,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
         tracing: Tracing = NO_TRACING,
     ) -> None:
         self._tracing = tracing
@@ -80,6 +82,7 @@ class WorkerPool:
         self._on_end = on_end
         self._observer = observer
         self._clock = clock
+        self._sleep = sleep
         self._changed = threading.Condition()
         self._wakes = 0
         self._stopping = False
@@ -118,14 +121,19 @@ class WorkerPool:
         while not self._stopping:
             with self._changed:
                 seen = self._wakes
-            hold = self._claim()
-            if hold is not None:
-                self._attempt(hold)
+            if self.step():
                 continue
             with self._changed:
                 # A wake between the look into the queue and here must not be slept through.
                 if self._wakes == seen and not self._stopping:
                     self._changed.wait(POLL_SECONDS * random.uniform(0.67, 1.33))  # noqa: S311 - no secret
+
+    def step(self) -> bool:
+        """Claim one job and run it to its end; return False if none could be claimed."""
+        hold = self._claim()
+        if hold is not None:
+            self._attempt(hold)
+        return hold is not None
 
     def _claim(self) -> Hold | None:
         asked = self._clock()
@@ -225,4 +233,4 @@ class WorkerPool:
                 write()
                 return
             except DatabaseAway:
-                time.sleep(RETRY_SECONDS)
+                self._sleep(RETRY_SECONDS)

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import TypeVar
 
@@ -60,6 +60,7 @@ class Registry:
         resident: holds the heads in memory.
         on_deleted: called after versions were deleted, once their rows are gone.
         clock: seconds that only go up.
+        refreshing: lets one refresh of the routes through at a time; None takes a lock of threads.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Registry:
         *,
         on_deleted: Callable[[], object] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
+        refreshing: AbstractContextManager[object] | None = None,
     ) -> None:
         self._database = database
         self._store = store
@@ -79,7 +81,7 @@ class Registry:
         self._now = DatabaseClock(database, clock)
         self._routes: dict[str, Route] = {}
         # Of two refreshes at once the one that read first must not write last.
-        self._refreshing = threading.Lock()
+        self._refreshing = refreshing or threading.Lock()
         self._seen = -1
         self.catch_up()
 

@@ -1,10 +1,11 @@
 """Waiting, in the event loop, for what happens to a job or to the server."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 
 from headstart_server.errors import Draining
 from headstart_server.jobs.changes import Changes
+from headstart_server.jobs.event_cursor import EventCursor
 from headstart_server.jobs.job import Job, JobEvent
 from headstart_server.jobs.ledger import Ledger
 
@@ -46,24 +47,18 @@ class Follower:
             Draining: the server stops.
         """
         loop = asyncio.get_running_loop()
-        wake, told, ended = asyncio.Event(), loop.time(), False
+        wake, told = asyncio.Event(), loop.time()
+        cursor = EventCursor(self._ledger, job_id, after)
         with self._changes.follow(job_id, _waker(wake)):
             while True:
                 wake.clear()
-                events: Sequence[JobEvent] = await asyncio.to_thread(self._ledger.events, job_id, after)
+                events = await asyncio.to_thread(cursor.step)
                 for event in events:
-                    after = event.number
                     yield event
-                if events:
-                    if events[-1].state.is_terminal:
-                        return
-                    told = loop.time()
-                elif ended:
+                if cursor.is_over:
                     return
-                elif (await asyncio.to_thread(self._ledger.get, job_id)).state.is_terminal:
-                    # Resumed after the last event; or ended since the events were read, which are to tell.
-                    ended = True
-                    continue
+                if events:
+                    told = loop.time()
                 elif loop.time() - told >= self._quiet_seconds:
                     yield None
                     told = loop.time()

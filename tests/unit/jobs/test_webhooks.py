@@ -14,7 +14,6 @@ from standardwebhooks import WebhookVerificationError
 
 from fakes import Desk, ManualClock
 from headstart_server.internet.target import Target
-from headstart_server.jobs import webhook_sender
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.job import Findings, Job, JobError
 from headstart_server.jobs.ledger import Ledger
@@ -44,17 +43,16 @@ class Receiver:
 
 
 @pytest.fixture
-def receiver(monkeypatch: pytest.MonkeyPatch) -> Receiver:
-    receiver = Receiver()
-    monkeypatch.setattr(webhook_sender, "post", receiver)
-    return receiver
+def receiver() -> Receiver:
+    return Receiver()
 
 
 class Office:
     """A sender, and what it told."""
 
-    def __init__(self, desk: Desk, folder: Path) -> None:
+    def __init__(self, desk: Desk, folder: Path, receiver: Receiver) -> None:
         self.desk = desk
+        self._receiver = receiver
         self.outcomes: list[str] = []
         self._secrets = folder / "secrets"
         self._secrets.write_text(f"{SECRET}\n")
@@ -62,7 +60,13 @@ class Office:
 
     def another(self, at: str = "93.184.216.34") -> WebhookSender:
         policy = WebhookPolicy(["https://hooks.example.com"], resolve=lambda host, port: [at])
-        return WebhookSender(self.desk.shelf.database, policy, self._secrets, self.outcomes.append)
+        return WebhookSender(
+            self.desk.shelf.database,
+            policy,
+            self._secrets,
+            self.outcomes.append,
+            post=self._receiver,
+        )
 
     def ended(self, **spec: Any) -> Job:
         job = self.desk.running(webhook=URI, **spec)
@@ -81,8 +85,7 @@ class Office:
 
 @pytest.fixture
 def office(desk: Desk, tmp_path: Path, receiver: Receiver) -> Iterator[Office]:
-    del receiver
-    return Office(desk, tmp_path)
+    return Office(desk, tmp_path, receiver)
 
 
 @on_both_databases
