@@ -24,7 +24,7 @@ from headstart_server.backbones.openvino_runtime import NETWORK_FILE, OpenVinoRu
 from headstart_server.backbones.prepared import folder_of, keep_card
 from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
 from headstart_server.backbones.sources.efficientnet_lite import BUILT_IN
-from headstart_server.backbones.sources.registry import source_of
+from headstart_server.backbones.sources.registry import credentials_of, source_of
 from headstart_server.backbones.sources.sentence_bert import MINILM
 from headstart_server.backbones.sources.source import check_pin
 from headstart_server.backbones.tail import TailMismatch
@@ -203,7 +203,9 @@ class Catalog:
         card, folder = self._prepared(declaration)
         runtime = OpenVinoRuntime(folder / NETWORK_FILE, settings, card.cuts)
         program = ["-m", "headstart_server.backbones.train", declaration.as_json(), str(settings.cache)]
-        return self._checked(card, runtime, partial(train_in_process, program))
+        return self._checked(
+            card, runtime, partial(train_in_process, program, credentials=credentials_of(declaration))
+        )
 
     def _loaded_in_keras(self, declaration: Declaration) -> Backbone:
         settings = self._runtimes.settled()

@@ -1,11 +1,71 @@
-"""Processes beside a server: each ends with it, and how one ended is told."""
+"""Child processes of a server: their environment, their start, and how they ended."""
 
 import os
 import signal
+import subprocess
+import sys
 import threading
+from collections.abc import Collection, Mapping, Sequence
+from typing import IO, Any
 
 #: How a process that nobody waits for yields to serving: beside it, it gets about a tenth of a core.
 NICE = 10
+
+#: Environment variables that every child process gets. All others may hold secrets of the server.
+_INHERITED = frozenset(
+    (
+        *("PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "TEMP", "TMP", "LANG", "LANGUAGE", "TZ", "TERM", "CI"),
+        *("PYTHONPATH", "PYTHONHOME", "PYTHONNOUSERSITE", "PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"),
+        *("PYTHONUNBUFFERED", "PYTHONHASHSEED", "PYTHONUTF8", "PYTHONIOENCODING", "PYTHONWARNINGS"),
+        *("VIRTUAL_ENV", "LD_LIBRARY_PATH", "LD_PRELOAD", "MALLOC_ARENA_MAX"),
+        *("XDG_CACHE_HOME", "KERAS_HOME", "KERAS_BACKEND", "KAGGLEHUB_CACHE", "TORCH_HOME"),
+        *("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_HUB_DISABLE_XET", "HF_ENDPOINT"),
+        *("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT"),
+        *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+        *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+        *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
+        *("OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
+    )
+)
+#: Prefixes of further ones: languages, threads and devices.
+_INHERITED_PREFIXES = ("LC_", "OMP_", "MKL_", "KMP_", "GOMP_", "TF_", "XLA_", "CUDA_", "NVIDIA_", "ONEDNN_")
+
+
+def start_child(
+    arguments: Sequence[str],
+    *,
+    stdin: int,
+    stdout: int | IO[bytes],
+    stderr: int | IO[bytes],
+    credentials: Collection[str] = (),
+    **more: Any,
+) -> "subprocess.Popen[Any]":
+    """Start Python in a process that gets none of the server's secrets.
+
+    Args:
+        arguments: of Python.
+        stdin: its end ends the process, see `end_with_stdin`.
+        stdout: as in `subprocess.Popen`.
+        stderr: as in `subprocess.Popen`.
+        credentials: names of the secret environment variables that this process needs.
+        more: further arguments of `subprocess.Popen`.
+
+    Raises:
+        OSError: the process cannot be started.
+    """
+    environment = child_environment(os.environ, credentials)
+    return subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, *arguments], stdin=stdin, stdout=stdout, stderr=stderr, env=environment, **more
+    )
+
+
+def child_environment(environment: Mapping[str, str], credentials: Collection[str] = ()) -> dict[str, str]:
+    """Return the variables of an environment that a child process may have."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name in _INHERITED or name.startswith(_INHERITED_PREFIXES) or name in credentials
+    }
 
 
 def end_with_stdin() -> None:

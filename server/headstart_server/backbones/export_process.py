@@ -2,16 +2,16 @@
 
 import json
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 
-from headstart_server.backbones.child_process import death
+from headstart_server.backbones.child_process import death, start_child
 from headstart_server.backbones.declaration import Declaration
 from headstart_server.backbones.export_request import ExportRequest
+from headstart_server.backbones.sources.registry import credentials_of
 from headstart_server.errors import (
     ArtifactDamaged,
     BackboneMismatch,
@@ -78,8 +78,12 @@ def export_in_process(
         request.save(asked)
         arguments = [declaration.as_json(), str(cache), name, str(folder), str(conversion or "")]
         with (asked / "told").open("wb") as told, (asked / "log").open("wb") as log:
-            process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, *program, *arguments], stdin=subprocess.PIPE, stdout=told, stderr=log
+            process = start_child(
+                [*program, *arguments],
+                stdin=subprocess.PIPE,
+                stdout=told,
+                stderr=log,
+                credentials=credentials_of(declaration),
             )
         with process:
             try:

@@ -3,14 +3,14 @@
 import os
 import queue
 import subprocess
-import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from headstart_server.backbones.child_process import start_child
 from headstart_server.errors import Draining
 
 #: Seconds without a line after which the watcher of a process is called.
@@ -43,7 +43,12 @@ class Preparations:
         self._stopped = False
 
     def run(
-        self, program: Sequence[str], seconds: float, watch: Callable[[str], None] = lambda _: None
+        self,
+        program: Sequence[str],
+        seconds: float,
+        watch: Callable[[str], None] = lambda _: None,
+        *,
+        credentials: Collection[str] = (),
     ) -> Ended:
         """Run Python with some arguments to its end.
 
@@ -51,6 +56,7 @@ class Preparations:
             program: the arguments; what they run ends with its stdin, see `end_with_stdin`.
             seconds: after which it is ended.
             watch: called with each line of its stdout, and with an empty text after some seconds without one.
+            credentials: as in `start_child`.
 
         Raises:
             Draining: the server stops.
@@ -59,7 +65,7 @@ class Preparations:
         """
         theirs, ours = os.pipe()
         try:
-            process = self._started(program, theirs)
+            process = self._started(program, theirs, credentials)
         except BaseException:
             os.close(ours)
             raise
@@ -83,14 +89,17 @@ class Preparations:
             for process in self._processes:
                 process.kill()
 
-    def _started(self, program: Sequence[str], stdin: int) -> "subprocess.Popen[str]":
+    def _started(
+        self, program: Sequence[str], stdin: int, credentials: Collection[str]
+    ) -> "subprocess.Popen[str]":
         with self._lock:
             self._check_open()
-            process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, *program],
+            process = start_child(
+                program,
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
+                credentials=credentials,
                 text=True,
                 errors="replace",
             )

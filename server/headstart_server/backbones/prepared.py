@@ -18,6 +18,7 @@ from headstart_server.backbones.openvino_runtime import FORM
 from headstart_server.backbones.preparations import Preparations
 from headstart_server.backbones.progress import Progress, Step
 from headstart_server.backbones.runtimes import RuntimeKind
+from headstart_server.backbones.sources.registry import credentials_of
 from headstart_server.backbones.sources.source import SourceError
 from headstart_server.errors import BackboneUnavailable
 
@@ -165,7 +166,12 @@ def _prepare(
 
     progress.log()
     try:
-        ended = preparations.run(["-m", PROGRAM, *arguments], PREPARATION_SECONDS, watch)
+        ended = preparations.run(
+            ["-m", PROGRAM, *arguments],
+            PREPARATION_SECONDS,
+            watch,
+            credentials=credentials_of(declaration),
+        )
     except TimeoutError:
         raise BackboneUnavailable(
             f"Backbone '{declaration.name}' could not be prepared within {PREPARATION_SECONDS:.0f} seconds.",

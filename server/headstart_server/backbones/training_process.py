@@ -3,13 +3,12 @@
 import json
 import selectors
 import subprocess
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
 
-from headstart_server.backbones.child_process import death
+from headstart_server.backbones.child_process import death, start_child
 from headstart_server.backbones.tail_training import TailEpoch, TailRequest, TailResult
 from headstart_server.errors import TrainerDied
 
@@ -22,6 +21,8 @@ def train_in_process(
     request: TailRequest,
     progress: Callable[[TailEpoch], None],
     checkpoint: Callable[[], None],
+    *,
+    credentials: Collection[str] = (),
 ) -> TailResult:
     """Train a tail in another process, which ends at once when this raises.
 
@@ -30,6 +31,7 @@ def train_in_process(
         request: what to train. Its files are written beside its activations.
         progress: told of each epoch.
         checkpoint: called every `CHECK_SECONDS`; may raise to stop.
+        credentials: as in `start_child`.
 
     Raises:
         TrainerDied: the process ended by itself without a result.
@@ -38,8 +40,12 @@ def train_in_process(
         folder = Path(name)
         request.save(folder)
         with (folder / "log").open("wb") as log:
-            process = subprocess.Popen(  # noqa: S603 - our own program
-                [sys.executable, *program, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log
+            process = start_child(
+                [*program, name],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                credentials=credentials,
             )
         with process:
             try:

@@ -1,7 +1,7 @@
 """Folders of prepared backbones: when one is taken as it is, and when it is made anew."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,7 +57,12 @@ class FakePreparations(Preparations):
         self.count = 0
 
     def run(
-        self, program: Sequence[str], seconds: float, watch: Callable[[str], None] = lambda _: None
+        self,
+        program: Sequence[str],
+        seconds: float,
+        watch: Callable[[str], None] = lambda _: None,
+        *,
+        credentials: Collection[str] = (),
     ) -> Ended:
         self.count += 1
         if self.ends:

@@ -1,5 +1,7 @@
 """Every source, by its scheme."""
 
+from pathlib import Path
+
 from headstart_server.backbones.declaration import Declaration, DeclarationError
 from headstart_server.backbones.sources.efficientnet_lite import SCHEME as EFFICIENTNET_LITE
 from headstart_server.backbones.sources.efficientnet_lite import EfficientNetLite
@@ -29,8 +31,20 @@ SOURCES: dict[str, Source] = {
     **KERAS_HUB,
 }
 
+_HUGGING_FACE = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH")
+_KAGGLE = ("KAGGLE_USERNAME", "KAGGLE_KEY", "KAGGLE_API_TOKEN", "KAGGLE_CONFIG_DIR")
+#: The environment variables with which each scheme downloads what is not public.
+_CREDENTIALS = {"hf": _HUGGING_FACE, "timm": _HUGGING_FACE, "kerashub": (*_KAGGLE, *_HUGGING_FACE)}
+
 #: What is heeded whatever the source.
 _FOR_ALL = {"license", "description"}
+
+
+def credentials_of(declaration: Declaration) -> tuple[str, ...]:
+    """Return the names of the environment variables that may hold credentials for a declared backbone."""
+    if Path(declaration.location).is_absolute():
+        return ()
+    return _CREDENTIALS.get(declaration.scheme, ())
 
 
 def source_of(declaration: Declaration) -> Source:
