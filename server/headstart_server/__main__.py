@@ -11,11 +11,16 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from headstart_server.command_line import ServerCommand
 from headstart_server.config import METRICS_PORT, Config, usual_metrics_port
 
 _CALLS, _FILES, _ACCESS, _JOBS = "Calls", "Files and TLS", "Who may do what", "Fine-tuning"
 _WEBHOOKS = "Webhooks"
 _PREDICT, _LIMITS, _LOGS, _BACKBONE = "Prediction", "Limits of input", "Logs", "Backbone"
+
+
+#: Settings that hold several values.
+_REPEATABLE = {"add_backbone", "backbone_allow", "webhook_allow", "allow_data"}
 
 
 def main() -> None:
@@ -61,6 +66,9 @@ def _read_config(context: typer.Context, path: Path | None) -> Path | None:
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         _fail(f"{path} cannot be read as TOML: {error}. Correct it, or choose another with --config.")
     settings = {name.replace("-", "_"): value for name, value in settings.items()}
+    for name in _REPEATABLE & set(settings):
+        if isinstance(settings[name], str):
+            settings[name] = [settings[name]]
     known = {field.name for field in dataclasses.fields(Config)}
     unknown = sorted(set(settings) - known)
     if unknown:
@@ -86,7 +94,7 @@ _AddBackbone = Annotated[
     list[str] | None,
     _option(
         "add_backbone",
-        "A further backbone, such as keras:MobileNetV3Small; may be given several times.",
+        "A further backbone, such as keras:MobileNetV3Small; repeatable, in the variable one a line.",
         _BACKBONE,
         metavar="[NAME=]SOURCE[,SETTING=VALUE]",
     ),
@@ -304,7 +312,9 @@ def _config_of(
     ] = Config.max_queued_jobs,
     max_queued_jobs_per_tenant: Annotated[
         int,
-        _option("max_queued_jobs_per_tenant", "Of them, those of one tenant; 0: no limit.", _JOBS, min=0),
+        _option(
+            "max_queued_jobs_per_tenant", "Most jobs of one tenant that wait; 0: no limit.", _JOBS, min=0
+        ),
     ] = Config.max_queued_jobs_per_tenant,
     max_running_jobs: Annotated[
         int,
@@ -312,7 +322,12 @@ def _config_of(
     ] = Config.max_running_jobs,
     max_running_jobs_per_tenant: Annotated[
         int,
-        _option("max_running_jobs_per_tenant", "Of them, those of one tenant; 0: no limit.", _JOBS, min=0),
+        _option(
+            "max_running_jobs_per_tenant",
+            "Most jobs of one tenant at once over all replicas; 0: no limit.",
+            _JOBS,
+            min=0,
+        ),
     ] = Config.max_running_jobs_per_tenant,
     max_versions_per_model: Annotated[
         int,
@@ -337,14 +352,16 @@ def _config_of(
         float,
         _option(
             "max_calls_per_second",
-            "Calls a second that each caller may make of this replica, by its address; 0: no limit.",
+            "Requests per second that each caller may send to this replica; 0: no limit.",
             _CALLS,
             min=0,
         ),
     ] = Config.max_calls_per_second,
     max_calls_per_caller: Annotated[
         int,
-        _option("max_calls_per_caller", "Of them, those of one caller; 0: no limit.", _CALLS, min=0),
+        _option(
+            "max_calls_per_caller", "Most concurrent requests of each caller; 0: no limit.", _CALLS, min=0
+        ),
     ] = Config.max_calls_per_caller,
     max_mib_per_second: Annotated[
         float,
@@ -378,7 +395,7 @@ def _config_of(
         int,
         _option(
             "feature_cache_disk_mib",
-            "MiB of them kept in the data folder, over restarts; 0: none.",
+            "MiB of features kept in the data folder, over restarts; 0: none.",
             _JOBS,
             min=0,
         ),
@@ -416,7 +433,7 @@ def _config_of(
         list[str] | None,
         _option(
             "webhook_allow",
-            "URLs that jobs name may begin with this; may be given several times.",
+            "URLs that jobs name may begin with this; repeatable.",
             _WEBHOOKS,
             metavar="PREFIX",
         ),
@@ -434,7 +451,7 @@ def _config_of(
         _option(
             "allow_data",
             "Folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or https://HOST/PREFIX that fine-tunes may read "
-            "examples from, {tenant} in it for the caller's; may be given several times. By default none.",
+            "examples from, {tenant} in it for the caller's; repeatable. By default none.",
             _JOBS,
             metavar="PREFIX",
         ),
@@ -596,7 +613,7 @@ def _with_settings(run: Callable[..., None]) -> Callable[..., None]:
     return with_settings
 
 
-@command.command()
+@command.command(cls=ServerCommand)
 @_with_settings
 def serve(chosen: Config) -> None:
     """Run the server until SIGTERM or Ctrl-C; then calls end, and running jobs wait for the next start.
@@ -636,7 +653,7 @@ def _fail(message: str) -> NoReturn:
     raise typer.Exit(1)
 
 
-@command.command()
+@command.command(cls=ServerCommand)
 @_with_settings
 def doctor(
     chosen: Config,
@@ -704,7 +721,7 @@ _RUNTIMES = ("auto", "keras", "openvino")
 _PRECISIONS = ("auto", "float32", "bfloat16")
 
 
-@command.command("backbones")
+@command.command("backbones", cls=ServerCommand)
 def list_backbones(
     backbones: _Backbones = None,
     add_backbone: _AddBackbone = None,
@@ -759,7 +776,7 @@ def _catalog(
         raise typer.BadParameter(str(error)) from None
 
 
-@command.command()
+@command.command(cls=ServerCommand)
 def prepare(
     names: Annotated[
         list[str] | None, typer.Argument(help="Backbones to prepare; by default all.", metavar="BACKBONE...")
@@ -796,7 +813,7 @@ def prepare(
     raise typer.Exit(int(failed))
 
 
-@command.command()
+@command.command(cls=ServerCommand)
 def token(
     name: Annotated[str, typer.Argument(help="Whom it is for.", metavar="NAME")],
 ) -> None:
@@ -818,7 +835,7 @@ def token(
     typer.echo(lines, nl=False)
 
 
-@command.command()
+@command.command(cls=ServerCommand)
 def health(
     target: Annotated[
         str, typer.Option("--server", "--target", envvar=_env("server"), help="Address of the server to ask.")

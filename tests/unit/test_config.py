@@ -1,6 +1,7 @@
 """Settings: each a flag, a variable and a line of TOML, with bounds that hold whatever way it comes."""
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -153,3 +154,57 @@ def test_a_file_that_is_not_there_is_named(settings: Command) -> None:
         "headstart-server: Cannot read nowhere.toml: No such file or directory. Correct the path, or the "
         "rights of the file.\n"
     )
+
+
+#: Repeatable settings, with two values and how one line of an environment variable separates them.
+REPEATABLE = {
+    "add_backbone": (["b=onnx:/my networks/b.onnx,pooling=mean", "keras:MobileNetV3Small"], None),
+    "backbone_allow": (["onnx:/my networks/", "hf:my-org/"], ","),
+    "webhook_allow": (["https://a.example.com/one two", "https://b.example.com"], ","),
+    "allow_data": (["/data/with spaces/{tenant}", "s3://bucket/pre fix"], ","),
+}
+
+
+def test_every_repeatable_setting_is_listed() -> None:
+    options = get_command(command).commands["serve"].params
+    assert {option.name for option in options if getattr(option, "multiple", False)} == set(REPEATABLE)
+
+
+@pytest.mark.parametrize("name", REPEATABLE)
+def test_a_repeatable_setting_is_the_same_from_flags_variable_and_file(
+    settings: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    # The settings only: what the values name is checked elsewhere.
+    monkeypatch.setattr("headstart_server.__main__._check_places", lambda _: None)
+    secret = tmp_path / "secret"
+    secret.write_text("whsec_" + "YWJj" * 8)
+    base = ("--webhook-secret-file", str(secret)) if name == "webhook_allow" else ()
+    values, separator = REPEATABLE[name]
+    flag, variable = f"--{name.replace('_', '-')}", f"HEADSTART_{name.upper()}"
+
+    def read(*flags: str, toml: str = "", **variables: str) -> list[str]:
+        return list(getattr(settings.serve(*base, *flags, toml=toml, **variables), name))
+
+    assert read(*(part for value in values for part in (flag, value))) == values
+    assert read(**{variable: "\n".join(values)}) == values
+    assert read(**{variable: "\n" + "\n\n  ".join(values) + "\n"}) == values
+    if separator:
+        assert read(**{variable: f"{separator} ".join(values)}) == values
+    assert read(**{variable: values[0]}) == values[:1]
+    assert read(toml=f"{name} = {values!r}") == values
+    assert read(toml=f"{name} = {values[0]!r}") == values[:1]
+    assert read(flag, values[1], **{variable: values[0]}) == values[1:]
+
+
+@pytest.mark.parametrize("name", ["serve", "doctor", "backbones", "prepare", "token", "health"])
+def test_the_help_shows_every_flag_and_variable_in_full_at_80_columns(name: str) -> None:
+    shown = CliRunner().invoke(command, [name, "--help"], env={"COLUMNS": "80"}).output
+    words = set(re.split(r"[\s,;\[\]]+", shown))
+
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "…" not in shown
+    for option in get_command(command).commands[name].params:
+        for flag in (*option.opts, *option.secondary_opts):
+            assert flag in words or not flag.startswith("-"), flag
+        if isinstance(option.envvar, str):
+            assert option.envvar in words, option.envvar
