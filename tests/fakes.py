@@ -408,19 +408,17 @@ class Desk:
         self.ledger = self.restarted()
         self._ids = count(1)
 
-    def restarted(self, backbones: Collection[str] | None = None, *, trains_networks: bool = True) -> Ledger:
-        """The ledger of another process on the same database."""
+    def restarted(self, backbones: Collection[str] | None = None, **settings: Any) -> Ledger:
+        """The ledger of another process on the same database; further settings as `Ledger` has them."""
         return Ledger(
             self.shelf.database,
             self.shelf.registry,
             self.changes,
-            owner=f"host/{next(self._owners)}",
             limits=self.limits,
             slots=self.slots,
-            lease_seconds=LEASE.seconds,
             backbones=backbones,
-            trains_networks=trains_networks,
             tenant_limits=self.tenant_limits,
+            **{"owner": f"host/{next(self._owners)}", "lease_seconds": LEASE.seconds, **settings},
         )
 
     def crash(self) -> None:

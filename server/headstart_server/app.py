@@ -37,6 +37,7 @@ from headstart_server.backbones.keras_matrices import KerasMatrices
 from headstart_server.backbones.runtimes import RuntimeKind, has_gpu, runtime_settings
 from headstart_server.config import Config
 from headstart_server.database.address import sqlite_file
+from headstart_server.database.database import PLACE as DATABASE_PLACE
 from headstart_server.database.database import Database
 from headstart_server.dataset_uris.own import data_policy
 from headstart_server.dataset_uris.place import Kind
@@ -80,6 +81,7 @@ from headstart_server.learning.ridge import NUMPY
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore
+from headstart_server.outage import FULL_DISKS
 from headstart_server.power import Gpus, counters, gpu_gauges, open_gpus
 from headstart_server.prediction.onlooker import Onlooker
 from headstart_server.prediction.predictor import Predictor
@@ -99,6 +101,8 @@ from headstart_server.rpc.prediction_service import PredictionService
 from headstart_server.rpc.rates import address_of, rates_of
 from headstart_server.rpc.server import Server, ServerSettings
 from headstart_server.rpc.tls import tls_files
+from headstart_server.storage.disk import PLACE as ARTIFACTS_PLACE
+from headstart_server.storage.disk import probe
 from headstart_server.storage.places import Places, open_places
 from headstart_server.telemetry import Telemetry, configure_logs, process_age
 from headstart_server.trace_setting import open_tracing
@@ -207,6 +211,7 @@ class App:
             slots=config.workers,
             lease_seconds=config.lease_seconds,
             on_taken_over=self.telemetry.job_taken_over,
+            on_claim_failed=self.telemetry.claim_failed,
             webhook=config.webhook,
             backbones=names,
             trains_networks=names is None or has_keras(),
@@ -462,6 +467,8 @@ class App:
 
     def _clean(self) -> None:
         self._energy.update()
+        for folder in {self._config.data, *self._places.folders}:
+            probe(folder)
         if self._audit is not None:
             self._audit.catch_up()
         self._forgetting.drop_here()
@@ -668,6 +675,12 @@ class App:
             "Jobs, by state.",
             "state",
             lambda: {state.value: count for state, count in self.ledger.count().items()},
+        )
+        gauge(
+            "headstart_disk_full",
+            "1 while writes fail because the disk, or the quota on it, is full.",
+            "place",
+            lambda: FULL_DISKS.states((ARTIFACTS_PLACE, DATABASE_PLACE)),
         )
         gauge(
             "headstart_memory_held_bytes",

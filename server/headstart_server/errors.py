@@ -338,12 +338,17 @@ class Away(HeadstartError):
     Args:
         message: what is known of it.
         is_busy: whether it does answer, but could not do this now.
+        metadata: facts for programs.
     """
 
-    def __init__(self, message: str, *, is_busy: bool = False) -> None:
+    def __init__(
+        self, message: str, *, is_busy: bool = False, metadata: Mapping[str, str] | None = None
+    ) -> None:
         self.is_busy = is_busy
         super().__init__(
-            f"{message} Try again in {AWAY_RETRY_SECONDS:.0f} seconds.", retry_after=AWAY_RETRY_SECONDS
+            f"{message} Try again in {AWAY_RETRY_SECONDS:.0f} seconds.",
+            metadata=metadata,
+            retry_after=AWAY_RETRY_SECONDS,
         )
 
 
@@ -355,6 +360,12 @@ class DatabaseAway(Away):
 
 class StorageAway(Away):
     """The bucket of artifacts does not answer; what it was asked to keep may be there all the same."""
+
+    reason = "STORAGE_UNAVAILABLE"
+
+
+class StorageFailed(Away):
+    """The disk, the memory or the rights of this server fail; that says nothing about stored files."""
 
     reason = "STORAGE_UNAVAILABLE"
 

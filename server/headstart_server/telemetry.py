@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 #: Models and versions that get a time series of their own; further ones share the name `other`.
 MAX_NAMED_SERIES = 200
 
-_JOB_OUTCOMES = ("succeeded", "failed", "cancelled", "given_back", "lost")
+_JOB_OUTCOMES = ("succeeded", "failed", "cancelled", "given_back", "put_off", "lost")
 _CACHE_OUTCOMES = ("memory", "disk", "miss")
 _ROWS = (1, 2, 4, 8, 16, 32, 64)
 
@@ -147,6 +147,11 @@ class Telemetry:
             "Jobs that this replica took over from one that had died or fallen silent.",
             registry=registry,
         )
+        self._claims_failed = Counter(
+            "headstart_job_claim_failures_total",
+            "Claims of jobs that failed, and jobs that failed because their rows cannot be read.",
+            registry=registry,
+        )
         self._job_ends = Counter(
             "headstart_job_runs_total", "Runs of jobs that ended, by outcome.", ["outcome"], registry=registry
         )
@@ -267,6 +272,10 @@ class Telemetry:
     def job_taken_over(self) -> None:
         """A job was taken over from another process."""
         self._taken_over.inc()
+
+    def claim_failed(self) -> None:
+        """Count a claim that failed."""
+        self._claims_failed.inc()
 
     def job_ended(self, outcome: str) -> None:
         """A run of a job ended."""

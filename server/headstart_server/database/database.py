@@ -13,11 +13,14 @@ from headstart_server.database.migrations import SchemaError, migrate
 from headstart_server.database.postgres import Postgres
 from headstart_server.database.sqlite import Sqlite
 from headstart_server.database.tables import identity
-from headstart_server.errors import DatabaseAway
+from headstart_server.errors import DatabaseAway, StorageFull
 from headstart_server.failpoints import failpoint
-from headstart_server.outage import Outage
+from headstart_server.outage import FULL_DISKS, Outage
 
 __all__ = ["Database", "SchemaError"]
+
+#: The place of the database in logs and metrics of full disks.
+PLACE = "database"
 
 
 class Database:
@@ -109,6 +112,7 @@ class Database:
                 yield connection
                 with failpoint(name):
                     connection.exec_driver_sql("COMMIT")
+                FULL_DISKS.wrote(PLACE)
             except BaseException:
                 _undo(connection)
                 raise
@@ -145,6 +149,8 @@ class Database:
                 fault = self._backend.fault(error)
                 if fault is None:
                     raise
+                if isinstance(fault, StorageFull):
+                    FULL_DISKS.found_full(PLACE)
                 raise fault from error
 
 

@@ -5,6 +5,7 @@ the other. What is missing is found by comparing, not by counting releases.
 """
 
 import uuid
+from contextlib import suppress
 
 from sqlalchemy import Connection, Table, insert, inspect, select, update
 from sqlalchemy.schema import CreateColumn
@@ -27,6 +28,10 @@ _FILLED = {
     archive_uses.name: "INSERT INTO archive_uses (holder, archive) "
     "SELECT job_id, job_id FROM jobs WHERE state IN ('queued', 'running')",
 }
+
+
+#: Columns of jobs that are filled from the payload when they are added.
+_OF_PAYLOAD = "backbone"
 
 
 class SchemaError(HeadstartError):
@@ -55,7 +60,9 @@ def migrate(connection: Connection, name: str) -> None:
         connection.execute(insert(identity).values(id=uuid.uuid4().hex))
     for table in metadata.sorted_tables:
         if table.name in earlier:
-            _complete(connection, table)
+            added = _complete(connection, table)
+            if table is jobs and _OF_PAYLOAD in added:
+                _fill_jobs(connection)
         elif table.name in _FILLED and jobs.name in earlier:
             connection.exec_driver_sql(_FILLED[table.name])
     connection.execute(
@@ -72,15 +79,31 @@ def _check(connection: Connection, name: str) -> None:
         )
 
 
-def _complete(connection: Connection, table: Table) -> None:
+def _fill_jobs(connection: Connection) -> None:
+    """Fill the columns that claims read of the jobs that have not ended; a claim fails unreadable ones."""
+    unfinished = select(jobs.c.job_id).where(jobs.c.finished.is_(None), jobs.c.backbone.is_(None))
+    for job_id in connection.execute(unfinished).scalars().all():
+        mine = jobs.c.job_id == job_id
+        with suppress(AttributeError, KeyError, TypeError, ValueError):
+            spec = connection.execute(select(jobs.c.payload).where(mine)).scalar_one()["spec"]
+            # PostgreSQL takes no NUL in a text, and no driver takes half a surrogate pair.
+            name = str(spec["backbone"]).encode(errors="replace").decode().replace("\0", "?")[:256]
+            trains = int("partial" in spec.get("recipe", {}))
+            connection.execute(update(jobs).where(mine).values(backbone=name, trains_network=trains))
+
+
+def _complete(connection: Connection, table: Table) -> set[str]:
+    """Add what a table lacks, and return the names of the columns added."""
     inspector = inspect(connection)
     columns = {column["name"] for column in inspector.get_columns(table.name)}
     quote = connection.dialect.identifier_preparer.format_table
+    added = {column.name for column in table.columns} - columns
     for column in table.columns:
-        if column.name not in columns:
+        if column.name in added:
             definition = CreateColumn(column).compile(dialect=connection.dialect)
             connection.exec_driver_sql(f"ALTER TABLE {quote(table)} ADD COLUMN {definition}")
     indexes = {index["name"] for index in inspector.get_indexes(table.name)}
     for index in table.indexes:
         if index.name not in indexes:
             index.create(connection)
+    return added

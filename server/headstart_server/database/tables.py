@@ -57,8 +57,19 @@ jobs = Table(
     Column("owner", String(256)),
     # The fence: raised at every claim and never lowered; each write of a run names the attempt it belongs to.
     Column("attempt", Integer, nullable=False, default=0),
-    # Raised only when the job is taken from a dead owner.
+    # Raised only when a process died that ran this job alone.
     Column("crashes", Integer, nullable=False, default=0),
+    # Whether it may run next to other jobs: `Isolation`.
+    Column("isolation", Integer, nullable=False, default=0, server_default="0"),
+    # What claims read of the payload. Columns, because one text that PostgreSQL's JSON operators refuse would
+    # stop every claim.
+    Column("backbone", String(256)),
+    Column("trains_network", Integer, nullable=False, default=0, server_default="0"),
+    # Estimated bytes of memory while it runs; null if unknown.
+    Column("memory_bytes", BigInteger),
+    # Runs that storage errors ended, and the time before which the next one does not begin.
+    Column("storage_retries", Integer, nullable=False, default=0, server_default="0"),
+    Column("not_before", Float),
     # A running job whose lease has ended may be taken over.
     Column("lease_until", Float),
     # Number of its last event.
@@ -68,6 +79,7 @@ jobs = Table(
     Column("finished", Float),
     UniqueConstraint("tenant", "request_id", name="jobs_request"),
     Index("jobs_queue", "state", "priority", "created"),
+    Index("jobs_suspected", "state", "isolation"),
     Index("jobs_by_time", "created", "job_id"),
     Index("jobs_by_end", "finished"),
 )

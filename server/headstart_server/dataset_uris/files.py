@@ -5,6 +5,7 @@ import stat
 from collections.abc import Sequence
 
 from headstart_server.dataset_uris.unreadable import TooLarge, Unreadable
+from headstart_server.storage.disk import storage_fault
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 # Without waiting: a pipe would be waited for by whoever opens it.
@@ -24,6 +25,7 @@ def read_beneath(folder: str, parts: Sequence[str], max_bytes: int) -> bytes:
 
     Raises:
         Unreadable: it is not there, may not be read, is no file, is larger, or a link is on the way.
+        StorageFailed: the disk, or this process, cannot read it now.
     """
     try:
         opened = os.open(folder, _FOLDER)
@@ -44,6 +46,9 @@ def read_beneath(folder: str, parts: Sequence[str], max_bytes: int) -> bytes:
     except PermissionError:
         raise Unreadable("this server may not read it") from None
     except OSError as error:
+        fault = storage_fault(error)
+        if fault is not None:
+            raise fault from error
         # ELOOP or ENOTDIR: a link, or a file in the place of a folder.
         why = "a link, or no folder, is on the way to it" if error.errno else "it cannot be read"
         raise Unreadable(why) from None

@@ -1,9 +1,10 @@
-"""Who runs a job: claims, leases, and taking over from the dead.
+"""Claims of jobs, and the leases that keep them.
 
-Each claim raises the job's attempt, the fence that every later write of the run has to pass.
+A claim raises the job's attempt, the fence that every later write of the run has to pass. It reads columns
+only, and no JSON: a row that cannot be read must not keep others from being claimed.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +14,6 @@ from sqlalchemy import (
     Row,
     Select,
     and_,
-    case,
     delete,
     false,
     func,
@@ -23,25 +23,39 @@ from sqlalchemy import (
     true,
     update,
 )
+from sqlalchemy.exc import SQLAlchemyError
 
 from headstart_server.backbones.vectors import FAMILY
 from headstart_server.database.tables import jobs, replicas
-from headstart_server.jobs import rows
-from headstart_server.jobs.job import Job, JobError, JobState
+from headstart_server.jobs import recovery, rows
+from headstart_server.jobs.job import Isolation, Job, JobError, JobState
 from headstart_server.jobs.limits import QueueLimits
+from headstart_server.jobs.recovery import Recovered
 from headstart_server.jobs.spec import AUTO
 from headstart_server.jobs.submitting import CHOOSING, FINE_TUNE
 
-#: A job whose process died this often has failed: one that kills its server must not tour the replicas.
-MAX_CRASHES = 3
 #: Leases after which a silent replica is no longer counted on.
 _FORGOTTEN_LEASES = 6
+#: Jobs that are tried one by one after a claim failed.
+_ROW_BY_ROW = 1000
 _RUNNING, _QUEUED = JobState.RUNNING.value, JobState.QUEUED.value
+#: What a claim reads of a row.
+_COLUMNS: tuple[ColumnElement[Any], ...] = (
+    jobs.c.job_id,
+    jobs.c.owner,
+    jobs.c.attempt,
+    jobs.c.seq,
+    jobs.c.cancel,
+    jobs.c.crashes,
+    jobs.c.isolation,
+    jobs.c.memory_bytes,
+    jobs.c.started,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claimant:
-    """Who claims.
+    """The process that claims.
 
     Attributes:
         owner: host name and a uuid of the process.
@@ -49,9 +63,11 @@ class Claimant:
         limits: of all replicas.
         held: the jobs that this process is at work on.
         may_take_over: whether jobs of silent owners may be taken.
-        backbones: names of those that this process has beside features of any size; jobs that name others are
-            left to other processes. None takes all jobs.
+        backbones: names of the backbones of this process, in addition to features of any size; jobs that name
+            others are left to other processes. None takes all jobs.
         trains_networks: whether this process can run the recipe `partial`; if not, others run its jobs.
+        memory_bytes: most bytes of all jobs of this process together, by their estimates; None for no limit.
+        used_bytes: bytes of the jobs that it is at work on, by their estimates.
     """
 
     owner: str
@@ -61,47 +77,84 @@ class Claimant:
     may_take_over: bool
     backbones: Collection[str] | None = None
     trains_networks: bool = True
+    memory_bytes: int | None = None
+    used_bytes: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
-    """What came of a look into the queue.
+    """The result of a look into the queue.
 
     Attributes:
-        job: the job that is now the claimant's; None if none waits.
-        ended: jobs that ended instead of being claimed.
-        taken_from: the silent owner of the job before; None if it was queued.
+        job: the job that is now the claimant's; None if no job can start.
+        failed: jobs that failed because their rows cannot be read, with the cause.
+        recovered: jobs that were taken from processes that died.
     """
 
     job: Job | None
-    ended: tuple[str, ...] = ()
-    taken_from: str | None = None
+    failed: Sequence[tuple[str, str]] = ()
+    recovered: Sequence[Recovered] = ()
 
 
 def is_any(connection: Connection, claimant: Claimant, now: float) -> bool:
-    """Whether a claim would find a job; takes no lock."""
-    query = _candidates(connection, claimant, now, select(jobs.c.job_id))
-    # Which one is first does not matter here, and sorting a long queue takes its time.
-    return connection.execute(query.order_by(None)).first() is not None
+    """Return whether a claim would change anything; takes no lock."""
+    if connection.execute(select(jobs.c.job_id).where(_dead(claimant, now)).limit(1)).first() is not None:
+        return True
+    waiting = _waiting(connection, claimant, now)
+    if claimant.held and _exists(connection, waiting, jobs.c.isolation > Isolation.SHARED.value):
+        return False
+    # The order does not matter here, and sorting a long queue takes its time.
+    return _exists(connection, waiting)
 
 
-def claim(connection: Connection, claimant: Claimant, now: float) -> Claim:
-    """Take the next job; the caller holds the lock of the queue."""
-    ended: list[str] = []
+def claim(connection: Connection, claimant: Claimant, now: float, *, only: str | None = None) -> Claim:
+    """Take the next job; the caller holds the lock of the queue.
+
+    Args:
+        connection: of the transaction.
+        claimant: who claims.
+        now: the time.
+        only: the one job to consider; None for all.
+    """
+    query = select(*_COLUMNS).where(_dead(claimant, now)).with_for_update(skip_locked=True)
+    dead = connection.execute(_narrowed(query, only)).all()
+    recovered = recovery.recover(connection, dead, claimant.owner, now)
+    failed: list[tuple[str, str]] = []
     while True:
-        query = _candidates(connection, claimant, now, select(jobs)).with_for_update(skip_locked=True)
-        row = connection.execute(query).first()
+        row = _next(connection, claimant, now, only)
         if row is None:
-            return Claim(job=None, ended=tuple(ended))
-        was_dead = row.state == _RUNNING
-        # What this process holds by its row and not by its memory is a claim whose answer was lost: no crash.
-        crashes = row.crashes + (was_dead and row.owner != claimant.owner)
-        state = _next_state(row, crashes)
-        _take(connection, row, claimant, now=now, crashes=crashes, state=state)
-        if state is JobState.RUNNING:
-            job = rows.get(connection, row.job_id)
-            return Claim(job=job, ended=tuple(ended), taken_from=row.owner if was_dead else None)
-        ended.append(row.job_id)
+            return Claim(job=None, failed=failed, recovered=recovered)
+        _take(connection, row, claimant, now)
+        try:
+            return Claim(job=rows.get(connection, row.job_id), failed=failed, recovered=recovered)
+        except SQLAlchemyError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the row holds, the jobs behind it go on
+            cause = f"{type(error).__name__}: {error}"
+            fail(connection, row.job_id, cause, now)
+            failed.append((row.job_id, cause))
+
+
+def to_try(connection: Connection, claimant: Claimant, now: float) -> Sequence[str]:
+    """Return the jobs that a claim would consider, to be claimed one by one after it failed."""
+    dead = connection.execute(select(jobs.c.job_id).where(_dead(claimant, now)).limit(_ROW_BY_ROW))
+    waiting = select(jobs.c.job_id).where(_waiting(connection, claimant, now))
+    return [*dead.scalars(), *connection.execute(_ordered(waiting).limit(_ROW_BY_ROW)).scalars()]
+
+
+def fail(connection: Connection, job_id: str, cause: str, now: float) -> None:
+    """Fail a job whose row cannot be claimed."""
+    row = connection.execute(
+        select(*_COLUMNS).where(jobs.c.job_id == job_id, jobs.c.finished.is_(None)).with_for_update()
+    ).one_or_none()
+    if row is None:
+        return
+    error = JobError(
+        reason="INTERNAL",
+        message=f"The row of this job in the database cannot be read ({rows.sanitized(cause)[:200]}). "
+        "Send the fine-tune again.",
+    )
+    recovery.end(connection, row, JobState.FAILED, now=now, error=asdict(error))
 
 
 def renew(connection: Connection, held: Collection[Job], owner: str, until: float) -> Mapping[str, bool]:
@@ -139,48 +192,76 @@ def expire(connection: Connection) -> int:
     return connection.execute(update(jobs).where(jobs.c.state == _RUNNING).values(lease_until=0.0)).rowcount
 
 
-def _candidates(connection: Connection, claimant: Claimant, now: float, query: Select[Any]) -> Select[Any]:
+def _dead(claimant: Claimant, now: float) -> ColumnElement[bool]:
+    """Return the condition that a job's process is dead, and that this one may say so."""
     dead = and_(
         jobs.c.state == _RUNNING,
+        jobs.c.kind.in_((FINE_TUNE, CHOOSING)),
         func.coalesce(jobs.c.lease_until, 0.0) < now,
         jobs.c.job_id.not_in(claimant.held),
     )
-    if not claimant.may_take_over:
-        dead = and_(dead, jobs.c.owner == claimant.owner)
-    return (
-        query.where(
-            jobs.c.kind.in_((FINE_TUNE, CHOOSING)),
-            or_(dead, _waiting(connection, claimant.limits)),
-            _runnable(claimant),
-        )
-        .order_by(
-            case((jobs.c.state == _RUNNING, 0), else_=1),
-            jobs.c.priority.desc(),
-            jobs.c.created,
-            jobs.c.job_id,
-        )
-        .limit(1)
-    )
+    return dead if claimant.may_take_over else and_(dead, jobs.c.owner == claimant.owner)
+
+
+def _next(connection: Connection, claimant: Claimant, now: float, only: str | None) -> Row[Any] | None:
+    """Return the next job of the queue if it can start now.
+
+    A job that must run alone, or does not fit next to the running ones, waits until it can start, and later
+    jobs wait behind it: small jobs must not keep a large one waiting forever.
+    """
+    query = _narrowed(select(*_COLUMNS).where(_waiting(connection, claimant, now)), only)
+    suspected = query.where(jobs.c.isolation > Isolation.SHARED.value).order_by(jobs.c.crashes)
+    row = _first(connection, suspected)
+    if row is not None:
+        return None if claimant.held else row
+    row = _first(connection, query)
+    if row is None or not claimant.held or claimant.memory_bytes is None:
+        return row
+    return row if claimant.used_bytes + (row.memory_bytes or 0) <= claimant.memory_bytes else None
+
+
+def _first(connection: Connection, query: Select[Any]) -> Row[Any] | None:
+    return connection.execute(_ordered(query).limit(1).with_for_update(skip_locked=True)).first()
+
+
+def _ordered(query: Select[Any]) -> Select[Any]:
+    return query.order_by(jobs.c.priority.desc(), jobs.c.created, jobs.c.job_id)
+
+
+def _narrowed(query: Select[Any], only: str | None) -> Select[Any]:
+    return query if only is None else query.where(jobs.c.job_id == only)
+
+
+def _exists(connection: Connection, *conditions: ColumnElement[bool]) -> bool:
+    return connection.execute(select(jobs.c.job_id).where(*conditions).limit(1)).first() is not None
 
 
 def _runnable(claimant: Claimant) -> ColumnElement[bool]:
-    """The condition that the claimant has what a job needs; a job that is to be cancelled needs nothing."""
+    """Return the condition that the claimant has what a job needs."""
     able: list[ColumnElement[bool]] = [true()]
-    spec = jobs.c.payload["spec"]
     if claimant.backbones is not None:
-        name = spec["backbone"].as_string()
-        able.append(or_(name.in_([*claimant.backbones, AUTO]), name.startswith(FAMILY, autoescape=True)))
+        name = jobs.c.backbone
+        known = or_(name.in_([*claimant.backbones, AUTO]), name.startswith(FAMILY, autoescape=True))
+        # A row without a name cannot be read; a claim finds out.
+        able.append(or_(name.is_(None), known))
     if not claimant.trains_networks:
-        able.append(spec["recipe"]["partial"]["blocks"].as_string().is_(None))
-    return or_(and_(*able), jobs.c.cancel != 0)
+        able.append(jobs.c.trains_network == 0)
+    if claimant.memory_bytes is not None:
+        able.append(func.coalesce(jobs.c.memory_bytes, 0) <= claimant.memory_bytes)
+    return and_(*able)
 
 
-def _waiting(connection: Connection, limits: QueueLimits) -> ColumnElement[bool]:
-    """The condition that a job waits and its turn may come."""
-    waiting = jobs.c.state == _QUEUED
+def _waiting(connection: Connection, claimant: Claimant, now: float) -> ColumnElement[bool]:
+    """Return the condition that a job waits, its turn may come, and the claimant can run it."""
+    limits = claimant.limits
     if limits.running and rows.count(connection, JobState.RUNNING) >= limits.running:
-        # One that takes the place of a dead one is no further one.
         return false()
+    waiting = and_(
+        jobs.c.state == _QUEUED,
+        jobs.c.kind.in_((FINE_TUNE, CHOOSING)),
+        func.coalesce(jobs.c.not_before, 0.0) <= now,
+        _runnable(claimant),
+    )
     if limits.running_per_tenant:
         running = jobs.alias()
         busy = (
@@ -193,33 +274,27 @@ def _waiting(connection: Connection, limits: QueueLimits) -> ColumnElement[bool]
     return waiting
 
 
-def _next_state(row: Row[Any], crashes: int) -> JobState:
-    if row.cancel:
-        return JobState.CANCELLED
-    return JobState.FAILED if crashes >= MAX_CRASHES else JobState.RUNNING
-
-
-def _take(
-    connection: Connection, row: Row[Any], claimant: Claimant, *, now: float, crashes: int, state: JobState
-) -> None:
-    values: dict[str, Any] = {"state": state.value, "attempt": row.attempt + 1, "crashes": crashes}
-    if state is JobState.RUNNING:
-        values |= {
-            "owner": claimant.owner,
-            "lease_until": now + claimant.lease_seconds,
-            "started": row.started or now,
-        }
-    else:
-        values |= {"owner": None, "lease_until": None, "finished": now}
-    if state is JobState.FAILED:
-        values["error"] = asdict(
-            JobError(
-                reason="CRASHED_REPEATEDLY",
-                message=f"The server's process ended {crashes} times while it ran this job.",
-                metadata={"crashes": str(crashes)},
-            )
+def _take(connection: Connection, row: Row[Any], claimant: Claimant, now: float) -> None:
+    suspected = row.isolation > Isolation.SHARED
+    connection.execute(
+        update(jobs)
+        .where(jobs.c.job_id == row.job_id)
+        .values(
+            state=_RUNNING,
+            attempt=row.attempt + 1,
+            seq=row.seq + 1,
+            owner=claimant.owner,
+            lease_until=now + claimant.lease_seconds,
+            started=row.started or now,
+            isolation=Isolation.ALONE.value if suspected else Isolation.SHARED.value,
         )
-    connection.execute(update(jobs).where(jobs.c.job_id == row.job_id).values(seq=row.seq + 1, **values))
+    )
     rows.add_event(
-        connection, row.job_id, row.seq + 1, now=now, attempt=row.attempt + 1, state=state, progress=None
+        connection,
+        row.job_id,
+        row.seq + 1,
+        now=now,
+        attempt=row.attempt + 1,
+        state=JobState.RUNNING,
+        progress=None,
     )

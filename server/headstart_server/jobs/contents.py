@@ -10,8 +10,9 @@ from zipfile import ZipFile
 import numpy as np
 
 from headstart_server.backbones.backbone import Content
-from headstart_server.errors import ArtifactDamaged, StorageAway, StorageFull
+from headstart_server.errors import ArtifactDamaged, Away, StorageFull
 from headstart_server.learning.stored_example import StoredExample
+from headstart_server.storage.disk import storage_errors
 from headstart_server.storage.folder import Folder
 from headstart_server.zip_entries import check_methods
 
@@ -141,14 +142,16 @@ class ArchiveReader:
 
 @contextmanager
 def damage_reported(job_id: str) -> Iterator[None]:
-    """Turn whatever the reading of a job's archive raises into `ArtifactDamaged`.
+    """Turn what the reading of a job's archive raises into `ArtifactDamaged`, but for faults of the storage.
 
     Raises:
         ArtifactDamaged: the archive is missing or damaged.
+        StorageFailed: the storage failed.
     """
     try:
-        yield
-    except (StorageAway, StorageFull):
+        with storage_errors(writes=False):
+            yield
+    except (Away, StorageFull):
         raise
     except Exception as error:
         # A damaged header leads zipfile anywhere, to RuntimeError ("is encrypted") among others.

@@ -112,6 +112,18 @@ class Heart:
             return list(self._holds)
 
     @property
+    def runs_alone(self) -> bool:
+        """Whether a job in hand must run alone."""
+        with self._lock:
+            return any(hold.job.runs_alone for hold in self._holds.values())
+
+    @property
+    def used_bytes(self) -> int:
+        """Estimated bytes of the jobs in hand."""
+        with self._lock:
+            return sum(hold.job.memory_bytes for hold in self._holds.values())
+
+    @property
     def may_take_over(self) -> bool:
         """Whether the silence of another owner means that it is dead."""
         return not self._is_shared or self._contact.is_steady

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, IntEnum
 from typing import Any
 
 from headstart_server.energy import Energy
@@ -28,8 +28,8 @@ class JobState(Enum):
         return not TRANSITIONS[self]
 
 
-#: The states that may follow each state. RUNNING to QUEUED is a job given back by a server that stops, and
-#: RUNNING to RUNNING one that is taken over.
+#: The states that may follow each state. RUNNING to QUEUED is a job given back by a server that stops, or
+#: taken from one that died.
 TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     JobState.QUEUED: frozenset({JobState.RUNNING, JobState.FAILED, JobState.CANCELLED}),
     JobState.RUNNING: frozenset(set(JobState)),
@@ -37,6 +37,19 @@ TRANSITIONS: Mapping[JobState, frozenset[JobState]] = {
     JobState.FAILED: frozenset(),
     JobState.CANCELLED: frozenset(),
 }
+
+
+class Isolation(IntEnum):
+    """Whether a job shares its process with other jobs.
+
+    SHARED: it may run next to others.
+    SUSPECTED: its process died while it ran, perhaps because of it; it must run alone next.
+    ALONE: it was last claimed to run alone.
+    """
+
+    SHARED = 0
+    SUSPECTED = 1
+    ALONE = 2
 
 
 class JobStep(Enum):
@@ -131,12 +144,15 @@ class Job:
         task: the kind of task.
         added_count: number of examples that came with it; None without a parent: all.
         removed_count: number of the parent's examples that were left out or replaced.
-        crashes: how often a process died while it ran the job.
+        crashes: how often a process died while it ran this job and no other.
         staged: where an earlier attempt has put its fit aside; None for nowhere.
         choosing: what earlier attempts have found of backbones, as they wrote it down; None for nothing.
         trace_context: the span of the call that asked for it, as W3C's `traceparent`; None if it was not
             traced.
         webhook: what became of the POST that tells of its end; None if none is sent.
+        runs_alone: whether its process may run no other job meanwhile.
+        memory_bytes: estimated bytes of memory while it runs; 0 if unknown.
+        storage_retries: runs that storage errors ended.
     """
 
     job_id: str
@@ -165,6 +181,9 @@ class Job:
     choosing: Mapping[str, Any] | None = None
     trace_context: str | None = None
     webhook: Webhook | None = None
+    runs_alone: bool = False
+    memory_bytes: int = 0
+    storage_retries: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,7 +17,7 @@ from headstart_server.access.tenants import tenant_of
 from headstart_server.database.database import Database
 from headstart_server.database.locks import Lock
 from headstart_server.database.tables import jobs
-from headstart_server.errors import JobQueueFull, TenantQuotaExceeded
+from headstart_server.errors import DatabaseAway, JobQueueFull, TenantQuotaExceeded
 from headstart_server.jobs import (
     archives,
     asking,
@@ -30,10 +30,11 @@ from headstart_server.jobs import (
     submitting,
 )
 from headstart_server.jobs.changes import Changes
-from headstart_server.jobs.claiming import MAX_CRASHES
+from headstart_server.jobs.claiming import Claim, Claimant
 from headstart_server.jobs.forecast import Forecast
 from headstart_server.jobs.job import Findings, Job, JobError, JobEvent, JobState, Progress
 from headstart_server.jobs.limits import QueueLimits, TenantLimits
+from headstart_server.jobs.recovery import MAX_CRASHES
 from headstart_server.jobs.running import JobCancelledError, JobLostError
 from headstart_server.jobs.stored import Stored
 from headstart_server.jobs.submitting import Full, Submission
@@ -61,7 +62,9 @@ class Ledger:
         limits: of the queue.
         slots: jobs that this process runs at once.
         lease_seconds: for how long a claim holds without being renewed.
-        on_taken_over: called for each job that is claimed from another process.
+        on_taken_over: called for each job that is taken from a process that died.
+        on_claim_failed: called for each claim, and each row of one, that fails.
+        memory_bytes: most bytes of the jobs of this process together, by their estimates; None for no limit.
         webhook: URL that is told of the ends of jobs that name none; None for none.
         backbones: names of those whose jobs this process claims, as in `Claimant`; None for all.
         trains_networks: whether this process claims jobs with the recipe `partial`.
@@ -79,6 +82,8 @@ class Ledger:
         slots: int = 1,
         lease_seconds: float = 10.0,
         on_taken_over: Callable[[], None] = lambda: None,
+        on_claim_failed: Callable[[], None] = lambda: None,
+        memory_bytes: int | None = None,
         webhook: str | None = None,
         backbones: Collection[str] | None = None,
         trains_networks: bool = True,
@@ -93,6 +98,8 @@ class Ledger:
         self._slots = slots
         self._lease_seconds = lease_seconds
         self._on_taken_over = on_taken_over
+        self._on_claim_failed = on_claim_failed
+        self._memory_bytes = memory_bytes
         self._webhook = webhook
         self._backbones = backbones
         self._trains_networks = trains_networks
@@ -219,17 +226,21 @@ class Ledger:
 
     # Running
 
-    def claim(self, held: Collection[str] = (), *, may_take_over: bool = True) -> Job | None:
-        """Take the next job to run, or None if none waits.
+    def claim(
+        self, held: Collection[str] = (), *, may_take_over: bool = True, used_bytes: int = 0
+    ) -> Job | None:
+        """Take the next job to run, or None if no job can start here now.
 
-        Jobs of owners whose lease has ended come first, then those of the highest priority, then the oldest.
-        Jobs whose turn it is and that were asked to cancel, or whose process died too often, end here.
+        Jobs whose process died come first, then those of the highest priority, then the oldest. A job that
+        was asked to cancel, or crashed too often while it ran alone, ends here; one whose row cannot be
+        claimed fails, and the others go on.
 
         Args:
             held: the jobs that this process is at work on.
             may_take_over: whether the silence of other owners means that they are dead.
+            used_bytes: estimated bytes of the jobs that this process is at work on.
         """
-        claimant = claiming.Claimant(
+        claimant = Claimant(
             owner=self._owner,
             lease_seconds=self._lease_seconds,
             limits=self._limits,
@@ -237,25 +248,73 @@ class Ledger:
             may_take_over=may_take_over,
             backbones=self._backbones,
             trains_networks=self._trains_networks,
+            memory_bytes=self._memory_bytes,
+            used_bytes=used_bytes,
         )
-        with self._database.read() as connection:
-            if not claiming.is_any(connection, claimant, self._database.now(connection)):
-                return None
+        try:
+            with self._database.read() as connection:
+                if not claiming.is_any(connection, claimant, self._database.now(connection)):
+                    return None
+            return self._claim(claimant)
+        except DatabaseAway:
+            raise
+        except Exception:
+            self._on_claim_failed()
+            log.exception("claim_failed", remedy="Jobs are now claimed one by one.")
+            return self._claim_one_by_one(claimant)
+
+    def _claim(self, claimant: Claimant, only: str | None = None) -> Job | None:
         with self._database.write("jobs.claim") as connection:
             self._database.lock(connection, Lock.QUEUE)
-            found = claiming.claim(connection, claimant, self._database.now(connection))
-        for job_id in (*found.ended, *([found.job.job_id] if found.job else ())):
-            self._changes.publish(job_id)
-        if found.taken_from is not None and found.job is not None:
+            found = claiming.claim(connection, claimant, self._database.now(connection), only=only)
+        self._note_claim(found)
+        return found.job
+
+    def _claim_one_by_one(self, claimant: Claimant) -> Job | None:
+        """Claim the first job that can be claimed, and fail those that cannot."""
+        with self._database.read() as connection:
+            job_ids = claiming.to_try(connection, claimant, self._database.now(connection))
+        for job_id in job_ids:
+            try:
+                job = self._claim(claimant, job_id)
+            except DatabaseAway:
+                raise
+            except Exception as error:  # noqa: BLE001 - recorded as the job's end
+                self._fail_unclaimable(job_id, f"{type(error).__name__}: {error}")
+            else:
+                if job is not None:
+                    return job
+        return None
+
+    def _fail_unclaimable(self, job_id: str, cause: str) -> None:
+        try:
+            with self._database.write("jobs.claim") as connection:
+                self._database.lock(connection, Lock.QUEUE)
+                claiming.fail(connection, job_id, cause, self._database.now(connection))
+        except DatabaseAway:
+            raise
+        except Exception:
+            # It stays where it is. The alert on failed claims calls for a person.
+            log.exception("job_not_claimable", job_id=job_id)
+            return
+        self._note_claim(Claim(job=None, failed=[(job_id, cause)]))
+
+    def _note_claim(self, found: Claim) -> None:
+        for job_id, cause in found.failed:
+            self._on_claim_failed()
+            log.error("job_failed", job_id=job_id, reason="INTERNAL", error=cause)
+        for lost in found.recovered:
             log.warning(
                 "job_taken_over",
-                job_id=found.job.job_id,
-                attempt=found.job.attempt,
-                crashes=found.job.crashes,
-                owner_before=found.taken_from,
+                job_id=lost.job_id,
+                crashes=lost.crashes,
+                owner_before=lost.owner,
+                has_ended=lost.has_ended,
             )
             self._on_taken_over()
-        return found.job
+        changed = {job_id for job_id, _ in found.failed} | {lost.job_id for lost in found.recovered}
+        for job_id in changed | ({found.job.job_id} if found.job else set()):
+            self._changes.publish(job_id)
 
     def beat(self, held: Collection[Job]) -> Mapping[str, bool]:
         """Renew the leases of the jobs that this process is at work on, and tell others that it is there.
@@ -434,20 +493,31 @@ class Ledger:
         """
         self._hand_over(job, JobState.QUEUED)
 
-    def _hand_over(self, job: Job, state: JobState) -> None:
+    def put_off(self, job: Job, seconds: float) -> None:
+        """Put a running job back into the queue, to run again no sooner than in some seconds.
+
+        As `give_back`; for a job that the storage kept from going on.
+        """
+        self._hand_over(job, JobState.QUEUED, retry_seconds=seconds)
+
+    def _hand_over(self, job: Job, state: JobState, *, retry_seconds: float | None = None) -> None:
         with self._database.write("jobs.hand_over") as connection:
             # Locked, so that no cancel comes between the look and the write.
             now = rows.get(connection, job.job_id, lock=True)
             if now.cancel:
                 state = JobState.CANCELLED
+            moment, values = self._database.now(connection), {}
+            if retry_seconds is not None:
+                values = {"not_before": moment + retry_seconds, "storage_retries": now.storage_retries + 1}
             try:
                 running.write(
                     connection,
                     job,
                     state,
                     now.progress if state.is_terminal else None,
-                    now=self._database.now(connection),
+                    now=moment,
                     unless_cancelled=False,
+                    **values,
                 )
             except JobLostError:
                 return

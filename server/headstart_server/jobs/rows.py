@@ -10,7 +10,7 @@ from headstart_server.database.tables import job_events, jobs
 from headstart_server.energy import Energy
 from headstart_server.errors import JobNotFound
 from headstart_server.jobs import webhook_rows
-from headstart_server.jobs.job import Findings, Job, JobError, JobState, JobStep, Progress
+from headstart_server.jobs.job import Findings, Isolation, Job, JobError, JobState, JobStep, Progress
 from headstart_server.jobs.spec import FineTuneSpec, known
 from headstart_server.learning.dataset import ExampleFault
 from headstart_server.learning.promotion import Promotion
@@ -106,7 +106,7 @@ def job(connection: Connection, row: Row[Any]) -> Job:
     return Job(
         job_id=row.job_id,
         state=state,
-        spec=FineTuneSpec.from_json(row.payload["spec"]),
+        spec=FineTuneSpec.from_json(_sanitized_values(row.payload["spec"])),
         attempt=row.attempt,
         cancel=bool(row.cancel),
         example_count=row.payload["example_count"],
@@ -126,6 +126,9 @@ def job(connection: Connection, row: Row[Any]) -> Job:
         last_event=row.seq,
         queue_position=_position(connection, row) if state is JobState.QUEUED else 0,
         crashes=row.crashes,
+        runs_alone=state is JobState.RUNNING and row.isolation == Isolation.ALONE,
+        memory_bytes=row.memory_bytes or 0,
+        storage_retries=row.storage_retries,
         staged=row.checkpoint.get("staged"),
         choosing=row.choosing,
         trace_context=row.payload.get("trace_context"),
@@ -133,6 +136,22 @@ def job(connection: Connection, row: Row[Any]) -> Job:
         if row.payload.get("webhook")
         else None,
     )
+
+
+def sanitized(text: str) -> str:
+    """Return a text that every database and message can hold: without NUL and lone surrogates."""
+    return text.encode(errors="replace").decode().replace("\0", "?")
+
+
+def _sanitized_values(value: Any) -> Any:
+    """Return JSON values with sanitized texts: a row may be older than the checks of its texts."""
+    if isinstance(value, str):
+        return sanitized(value)
+    if isinstance(value, list):
+        return [_sanitized_values(each) for each in value]
+    if isinstance(value, dict):
+        return {sanitized(name): _sanitized_values(each) for name, each in value.items()}
+    return value
 
 
 def _position(connection: Connection, row: Row[Any]) -> int:

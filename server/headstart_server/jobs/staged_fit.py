@@ -78,7 +78,7 @@ class StagedFits:
             if isinstance(manifest.recipe, Partial):
                 weights = self._versions.read_file(artifact, manifest, TAIL_FILE)
                 tail = None if weights is None else decode(weights, manifest.recipe.blocks)
-        except (ArtifactDamaged, BadZipFile, EOFError, KeyError, OSError, ValueError):
+        except (ArtifactDamaged, BadZipFile, EOFError, KeyError, ValueError):
             return None
         if len(counted) != count:
             return None

@@ -12,6 +12,7 @@ from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import DatasetSummary
+from headstart_server.learning.recipe import Partial
 
 #: The kinds of jobs there are. Servers claim only kinds they know: earlier releases choose no backbone.
 FINE_TUNE, CHOOSING = "fine_tune", "choosing_fine_tune"
@@ -34,6 +35,7 @@ class Submission:
         tenant: on whose behalf; limits and request ids are each tenant's own.
         trace_context: the span of the call that asks for it, as W3C's `traceparent`; None if it is not
             traced.
+        memory_bytes: estimated bytes of memory while it runs; None if unknown.
     """
 
     job_id: str
@@ -45,6 +47,7 @@ class Submission:
     nbytes: int = 0
     tenant: str = ""
     trace_context: str | None = None
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,6 +134,9 @@ def add(connection: Connection, submission: Submission, now: float, webhook: str
             priority=submission.spec.priority,
             state=JobState.QUEUED.value,
             model=submission.spec.model,
+            backbone=submission.spec.backbone,
+            trains_network=int(isinstance(submission.spec.recipe, Partial)),
+            memory_bytes=submission.memory_bytes,
             payload={
                 "spec": _shortened(submission.spec).to_json(),
                 "example_count": summary.example_count,

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import structlog
 
-from headstart_server.errors import Away, DatabaseAway, Draining, HeadstartError
+from headstart_server.errors import Away, DatabaseAway, Draining, HeadstartError, StorageFailed
 from headstart_server.jobs.heart import Heart, Hold
 from headstart_server.jobs.job import Findings, Job, JobError
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
@@ -21,6 +21,18 @@ log = structlog.get_logger(__name__)
 POLL_SECONDS = 0.75
 #: Seconds between two tries to write down how a job ended while the database is away.
 RETRY_SECONDS = 0.25
+
+
+#: Seconds before a job runs again after the storage failed: the first time, and at most.
+FIRST_RETRY_SECONDS = 5.0
+MAX_RETRY_SECONDS = 300.0
+#: A job fails after this many runs that the storage ended, an hour or more after the first.
+MAX_STORAGE_RETRIES = 20
+
+
+def retry_seconds(retries: int) -> float:
+    """Return the seconds before a job runs again whose runs the storage has ended so often before."""
+    return min(FIRST_RETRY_SECONDS * 2.0 ** min(retries, 10), MAX_RETRY_SECONDS)
 
 
 class Run(Protocol):
@@ -38,11 +50,15 @@ class InterruptedRunError(Exception):
     """The server stops: the job goes back to the queue."""
 
 
+class StorageRetryError(Exception):
+    """The storage failed: the job goes back to the queue, and its next run begins later."""
+
+
 class JobObserver(Protocol):
     """Who is told of ended runs."""
 
     def job_ended(self, outcome: str) -> None:
-        """A run ended as succeeded, failed, cancelled, given_back or lost."""
+        """A run ended as succeeded, failed, cancelled, given_back, put_off or lost."""
 
 
 class WorkerPool:
@@ -84,6 +100,7 @@ class WorkerPool:
         self._clock = clock
         self._sleep = sleep
         self._changed = threading.Condition()
+        self._claiming = threading.Lock()
         self._wakes = 0
         self._stopping = False
         self._threads = [
@@ -136,16 +153,24 @@ class WorkerPool:
         return hold is not None
 
     def _claim(self) -> Hold | None:
-        asked = self._clock()
-        try:
-            job = self._ledger.claim(self._heart.held, may_take_over=self._heart.may_take_over)
-        except DatabaseAway:
-            # The heart tells the log.
-            return None
-        except Exception:
-            log.exception("claim_failed")
-            return None
-        return None if job is None else self._heart.hold(job, asked)
+        # One claim at a time: whether a job may start depends on the jobs in hand.
+        with self._claiming:
+            if self._heart.runs_alone:
+                return None
+            asked = self._clock()
+            try:
+                job = self._ledger.claim(
+                    self._heart.held,
+                    may_take_over=self._heart.may_take_over,
+                    used_bytes=self._heart.used_bytes,
+                )
+            except DatabaseAway:
+                # The heartbeat logs it.
+                return None
+            except Exception:
+                log.exception("claim_failed")
+                return None
+            return None if job is None else self._heart.hold(job, asked)
 
     def _attempt(self, hold: Hold) -> None:
         job = hold.job
@@ -185,7 +210,7 @@ class WorkerPool:
             except HeadstartError as error:
                 self._fail(job, run, error.reason, error.message, error.metadata)
                 return "failed"
-            except (JobCancelledError, JobLostError, InterruptedRunError):
+            except (JobCancelledError, JobLostError, InterruptedRunError, StorageRetryError):
                 raise
             except Exception:
                 fault = uuid.uuid4().hex
@@ -198,19 +223,38 @@ class WorkerPool:
             self._persist(lambda: self._ledger.end_cancelled(job))
             log.info("job_cancelled", job_id=job.job_id, model=job.spec.model)
             return "cancelled"
-        except InterruptedRunError:
-            self._persist(lambda: self._ledger.give_back(job))
-            log.info("job_given_back", job_id=job.job_id, model=job.spec.model)
-            return "given_back"
+        except (InterruptedRunError, StorageRetryError) as error:
+            return self._requeue(job, error)
         except JobLostError:
             log.warning("job_lost", job_id=job.job_id, model=job.spec.model)
             return "lost"
+
+    def _requeue(self, job: Job, error: InterruptedRunError | StorageRetryError) -> str:
+        """Put a job back into the queue; after a failure of the storage its next run begins later."""
+        if isinstance(error, InterruptedRunError):
+            self._persist(lambda: self._ledger.give_back(job))
+            log.info("job_given_back", job_id=job.job_id, model=job.spec.model)
+            return "given_back"
+        seconds = retry_seconds(job.storage_retries)
+        self._persist(lambda: self._ledger.put_off(job, seconds))
+        log.warning(
+            "job_put_off",
+            job_id=job.job_id,
+            model=job.spec.model,
+            retry_seconds=seconds,
+            error=str(error.__cause__),
+        )
+        return "put_off"
 
     def _number(self, job: Job, run: Run) -> int:
         try:
             return run.execute()
         except (JobCancelledError, JobLostError):
             raise
+        except StorageFailed as error:
+            if job.storage_retries >= MAX_STORAGE_RETRIES:
+                raise
+            raise StorageRetryError(job.job_id) from error
         except (Away, Draining) as error:
             # No fault of the job: it waits for the database, the bucket or another server in the queue.
             raise InterruptedRunError(job.job_id) from error

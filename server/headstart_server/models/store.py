@@ -147,7 +147,7 @@ class VersionStore:
         try:
             content = self._folder.read(artifact, name)
         except OSError as error:
-            raise _damaged(manifest, f"its {name} cannot be read ({error.strerror})") from error
+            raise _damaged(manifest, f"its {name} is missing") from error
         if sha256(content).hexdigest() != digest:
             raise _damaged(manifest, f"the digest of its {name} is not the one that was published")
         return content

@@ -17,7 +17,7 @@ from fsspec.exceptions import FSTimeoutError
 from headstart_server.errors import HeadstartError, StorageAway
 from headstart_server.outage import Outage
 from headstart_server.storage.address import BucketAddress, Scheme
-from headstart_server.storage.disk import storage_errors
+from headstart_server.storage.disk import is_full, storage_errors
 
 log = structlog.get_logger(__name__)
 
@@ -120,8 +120,14 @@ class Bucket:
         """
 
         def get(seconds: float) -> None:
-            with storage_errors():
+            # Only of a full disk: any other error may be the bucket's.
+            try:
                 self._files.get_file(path, str(file), timeout=seconds)
+            except OSError as error:
+                if not is_full(error):
+                    raise
+                with storage_errors():
+                    raise
 
         self._ask(get, nbytes=int(self._facts(path)["size"]))
 

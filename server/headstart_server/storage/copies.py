@@ -92,7 +92,8 @@ class LocalCopies:
         return len(there)
 
     def _opened(self, path: Path) -> BinaryIO:
-        file = path.open("rb")
+        with storage_errors(writes=False):
+            file = path.open("rb")
         # The time of use, by which the oldest goes.
         with suppress(OSError):
             os.utime(path)

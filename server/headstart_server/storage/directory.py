@@ -54,7 +54,8 @@ class DirectoryFolder:
 
     def read(self, name: str, file: str) -> bytes:
         """As `Folder.read`."""
-        return (self._root / name / file).read_bytes()
+        with storage_errors(writes=False):
+            return (self._root / name / file).read_bytes()
 
     def aside(self, name: str) -> Path:
         """As `Folder.aside`."""
@@ -74,7 +75,8 @@ class DirectoryFolder:
 
     def open(self, name: str) -> BinaryIO:
         """As `Folder.open`."""
-        return (self._root / name).open("rb")
+        with storage_errors(writes=False):
+            return (self._root / name).open("rb")
 
     def remove(self, name: str) -> None:
         """As `Folder.remove`."""
@@ -88,10 +90,11 @@ class DirectoryFolder:
     def entries(self) -> Sequence[Entry]:
         """As `Folder.entries`."""
         found: dict[str, Entry] = {}
-        for path in self._paths():
-            # It may be removed meanwhile.
-            with suppress(FileNotFoundError):
-                found[path.name] = _entry(path)
+        with storage_errors(writes=False):
+            for path in self._paths():
+                # It may be removed meanwhile.
+                with suppress(FileNotFoundError):
+                    found[path.name] = _entry(path)
         return list(found.values())
 
     def now(self) -> float:

@@ -24,8 +24,9 @@ class Entry:
 class Folder(Protocol):
     """Keeps under each name one file, or several. Safe to use from many threads and replicas.
 
-    Each method raises `StorageAway` if what keeps the files does not answer, and `StorageFull` if there is no
-    room on a disk.
+    Each method raises `StorageAway` if what keeps the files does not answer, `StorageFull` if a disk is full,
+    and `StorageFailed` for any other fault of a disk, of memory or of rights. An `OSError` means that a file
+    is missing.
     """
 
     def write(self, name: str, files: Mapping[str, bytes]) -> None:
@@ -39,7 +40,7 @@ class Folder(Protocol):
         """One of several files.
 
         Raises:
-            OSError: it is not there, or cannot be read.
+            OSError: it is missing.
         """
 
     def aside(self, name: str) -> Path:
@@ -59,7 +60,7 @@ class Folder(Protocol):
         """A file to read, at any place of it. It stays readable to its closing, whatever becomes of the name.
 
         Raises:
-            OSError: it is not there, or cannot be read.
+            OSError: it is missing.
         """
 
     def remove(self, name: str) -> None:

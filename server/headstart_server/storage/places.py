@@ -22,6 +22,7 @@ class Places:
         copies: copies of archives on this machine; None where they lie on its disk anyway.
         bucket: the bucket of both, and the path within it; None for a directory.
         note: says whose artifacts they are; None in a server's own folder.
+        folders: directories of artifacts outside the server's own folder.
     """
 
     versions: Folder
@@ -29,6 +30,7 @@ class Places:
     copies: LocalCopies | None = None
     bucket: tuple[Bucket, str] | None = None
     note: Note | None = None
+    folders: tuple[Path, ...] = ()
 
     def check(self, database: str) -> None:
         """Check that what keeps the artifacts can be used, and by this database.
@@ -75,6 +77,7 @@ def open_places(artifacts: str | None, data: Path, *, copies_bytes: int) -> Plac
             versions=DirectoryFolder(address / "versions"),
             datasets=DirectoryFolder(address / "datasets"),
             note=FileNote(address) if artifacts is not None else None,
+            folders=(address,) if artifacts is not None else (),
         )
     bucket, root = open_bucket(address), address.root
     copies = LocalCopies(data / "copies", copies_bytes)

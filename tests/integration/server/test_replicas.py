@@ -266,7 +266,7 @@ def test_a_job_that_kills_its_server_fails_and_the_others_are_unharmed(service: 
     service.wait_until_all_serve()
 
     assert failed.state == job_pb2.JOB_STATE_FAILED
-    assert "ended 3 times while it ran this job" in failed.error.message
+    assert "ended 3 times while it ran this job alone" in failed.error.message
     assert [job.state for job in others] == [SUCCEEDED] * 4
 
 

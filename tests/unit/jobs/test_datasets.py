@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from headstart_server.backbones.backbone import Content
 from headstart_server.embedding.cache import content_digest
-from headstart_server.errors import ArtifactDamaged, InvalidLabel, StorageFull, TooFewClasses
+from headstart_server.errors import ArtifactDamaged, InvalidLabel, StorageFailed, StorageFull, TooFewClasses
 from headstart_server.jobs.datasets import INDEX, DatasetStore
 from headstart_server.learning.dataset import DatasetLimits, DatasetSummary, Example
 from headstart_server.learning.stored_example import StoredExample
@@ -253,7 +253,7 @@ def test_any_other_fault_of_the_disk_is_not_called_full(
 
     writer = store.writer("job")
     monkeypatch.setattr(zipfile.ZipFile, "writestr", broken)
-    with pytest.raises(OSError, match="broken"):
+    with pytest.raises(StorageFailed, match="EIO"):
         writer.add([CAT])
     writer.discard()
 

@@ -2,15 +2,18 @@
 
 import itertools
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from sqlalchemy import Row, select
 
 from fakes import LEASE, Desk, ManualClock, Shelf
+from headstart_server.database.tables import jobs
 from headstart_server.errors import JobQueueFull, ModelNotFound
 from headstart_server.jobs.job import TRANSITIONS, Findings, Job, JobError, JobState
 from headstart_server.jobs.ledger import MAX_CRASHES, JobCancelledError, JobLostError, Ledger
@@ -72,8 +75,11 @@ class LedgerMachine(RuleBasedStateMachine):
                 assert self.leases[job_id] < now
                 assert job_id not in held
         if job is None:
-            assert self.desk.ledger.count()[JobState.QUEUED] == 0
+            # What crashed waits for a process that runs nothing, and others wait behind it.
+            suspected = [row for row in self.rows() if row.state == "queued" and row.isolation]
+            assert self.desk.ledger.count()[JobState.QUEUED] == 0 or (held and suspected)
             return
+        assert not (job.runs_alone and held)
         assert before[job.job_id].state in (JobState.QUEUED, JobState.RUNNING)
         assert job.attempt == before[job.job_id].attempt + 1
         assert job.job_id not in self.cancelled
@@ -81,6 +87,10 @@ class LedgerMachine(RuleBasedStateMachine):
         self.claims.append(job)
         held[job.job_id] = job
         self.leases[job.job_id] = now + LEASE.seconds
+
+    def rows(self) -> Sequence[Row[Any]]:
+        with self.desk.shelf.database.read() as connection:
+            return connection.execute(select(jobs)).all()
 
     @rule(process=PROCESS)
     def beat(self, process: int) -> None:

@@ -34,6 +34,7 @@ def test_a_job_is_taken_over_when_its_lease_has_ended_and_not_before(desk: Desk,
     assert [event.state for event in desk.events("a")] == [
         JobState.QUEUED,
         JobState.RUNNING,
+        JobState.QUEUED,
         JobState.RUNNING,
     ]
 
@@ -132,11 +133,77 @@ def test_a_job_that_ends_its_process_each_time_fails_and_lets_the_next_one_run(
     assert desk.claim().job_id == "b"
     job = desk.ledger.get("a")
     assert (job.state, job.finished) == (JobState.FAILED, clock())
-    assert job.error == JobError(
-        reason="CRASHED_REPEATEDLY",
-        message="The server's process ended 3 times while it ran this job.",
-        metadata={"crashes": "3"},
-    )
+    assert job.error is not None
+    assert job.error.reason == "CRASHED_REPEATEDLY"
+    assert job.error.message.startswith("The server's process ended 3 times while it ran this job alone.")
+    assert job.error.metadata == {"crashes": "3"}
+
+
+def test_a_crash_of_a_process_with_several_jobs_is_nobodys_and_each_runs_alone_next(
+    desk: Desk, clock: ManualClock
+) -> None:
+    for job_id in "abc":
+        desk.submit(job_id)
+        clock.advance(1)
+    first, second = desk.claim(), desk.claim()
+    assert not first.runs_alone
+    clock.advance(LONG_AGO)
+    other = desk.restarted()
+    alone = other.claim()
+    assert alone is not None
+    assert (alone.job_id, alone.crashes, alone.runs_alone) == ("a", 0, True)
+    assert desk.ledger.get("b").state is JobState.QUEUED
+    # Next to it nothing starts here, and elsewhere only what shares its process with nothing either.
+    assert other.claim({"a"}) is None
+    third = desk.restarted()
+    also = third.claim()
+    assert also is not None
+    assert (also.job_id, also.crashes, also.runs_alone) == ("b", 0, True)
+    assert second.job_id == "b"
+    shared = desk.restarted().claim()
+    assert shared is not None
+    assert (shared.job_id, shared.runs_alone) == ("c", False)
+
+
+def test_a_neighbor_whose_lease_ends_later_is_not_taken_for_the_only_job(
+    desk: Desk, clock: ManualClock
+) -> None:
+    desk.running("a")
+    clock.advance(LEASE.seconds / 2)
+    desk.running("b")
+    clock.advance(LEASE.seconds / 2 + 1)
+    first = desk.restarted().claim()
+    assert first is not None
+    assert (first.job_id, first.crashes) == ("a", 0)
+    clock.advance(LEASE.seconds / 2)
+    second = desk.restarted().claim()
+    assert second is not None
+    assert (second.job_id, second.crashes, second.runs_alone) == ("b", 0, True)
+
+
+def test_a_suspected_job_runs_before_others_and_waits_for_a_process_that_runs_nothing(
+    desk: Desk, clock: ManualClock
+) -> None:
+    desk.running("a")
+    clock.advance(LONG_AGO)
+    other = desk.restarted()
+    assert other.claim({"z"}) is None
+    assert desk.ledger.get("a").state is JobState.QUEUED
+    desk.submit("b", priority=10)
+    # What starts now would keep the suspected job waiting.
+    assert other.claim({"z"}) is None
+    job = other.claim()
+    assert job is not None
+    assert (job.job_id, job.crashes) == ("a", 1)
+
+
+def test_a_job_that_was_given_back_while_it_ran_alone_runs_alone_again(desk: Desk) -> None:
+    desk.running("a")
+    desk.crash()
+    job = desk.claim()
+    desk.ledger.give_back(job)
+    assert not desk.ledger.get("a").runs_alone
+    assert desk.claim().runs_alone
 
 
 def test_being_given_back_is_no_crash(desk: Desk) -> None:

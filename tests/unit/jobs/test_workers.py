@@ -8,7 +8,7 @@ import pytest
 import structlog
 
 from fakes import LEASE, PATIENCE, Desk, ManualClock, Recorder, Shelf
-from headstart_server.errors import DatabaseAway, Draining, TooFewClasses
+from headstart_server.errors import DatabaseAway, Draining, StorageFailed, TooFewClasses
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.heart import Heart
 from headstart_server.jobs.job import Findings, Job, JobState
@@ -532,3 +532,36 @@ def test_a_cancel_that_another_replica_took_stops_the_run_with_a_beat(shop: Shop
     shop.desk.restarted().cancel("a")
     assert shop.heart.beat()
     assert shop.outcomes(1) == ["cancelled"]
+
+
+def test_a_job_that_the_storage_stops_goes_back_to_the_queue_and_waits_longer_each_time(
+    desk: Desk, logs: list[dict[str, object]]
+) -> None:
+    shop = Shop(desk)
+
+    def work(job: Job, _: Checkpoint) -> int:
+        if job.storage_retries < 2:
+            raise StorageFailed("The storage of the server failed: Too many open files (EMFILE).")
+        return desk.succeed(job)
+
+    shop.work = work
+    shop.pool.start()
+    try:
+        shop.submit("a")
+        assert shop.outcomes(1) == ["put_off"]
+        job = desk.ledger.get("a")
+        assert (job.state, job.error, job.storage_retries) == (JobState.QUEUED, None, 1)
+        assert desk.ledger.claim() is None
+        desk.clock.advance(5.1)
+        shop.pool.wake()
+        assert shop.outcomes(2) == ["put_off"] * 2
+        desk.clock.advance(5.1)
+        assert desk.ledger.claim() is None
+        desk.clock.advance(5)
+        shop.pool.wake()
+        assert shop.outcomes(3)[-1] == "succeeded"
+    finally:
+        shop.stop()
+    put_off = [event for event in logs if event["event"] == "job_put_off"]
+    assert [event["retry_seconds"] for event in put_off] == [5.0, 10.0]
+    assert "EMFILE" in str(put_off[0]["error"])

@@ -77,11 +77,11 @@ def refusal(store: VersionStore, manifest: Manifest) -> str:
 def test_a_missing_head_is_told(store: VersionStore, root: Path, written: Manifest) -> None:
     (root / "job-1.1" / HEAD_FILE).unlink()
     assert refusal(store, written) == (
-        "A stored version of model 'pets' is damaged: its head.safetensors cannot be read "
-        "(No such file or directory). Delete it and fine-tune again."
+        "A stored version of model 'pets' is damaged: its head.safetensors is missing. "
+        "Delete it and fine-tune again."
     )
     store.remove("job-1.1")
-    assert "cannot be read" in refusal(store, written)
+    assert "is missing" in refusal(store, written)
 
 
 @pytest.mark.parametrize("kept", [0, 7, 8, 100, -1])

@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import IO
 
-from headstart_server.errors import DatasetTooLarge, InputTooLarge, InvalidField, StorageFull
+from headstart_server.errors import DatasetTooLarge, InputTooLarge, InvalidField
+from headstart_server.storage.disk import storage_errors
 from headstart_server.zip_entries import check_methods, read_entry
 
 #: The end of an archive's directory, its form for large archives, and what tells where that is.
@@ -28,8 +29,10 @@ async def stored(pieces: AsyncIterator[bytes], folder: Path, most: int) -> IO[by
     Raises:
         DatasetTooLarge: it is larger than examples may be.
         StorageFull: the disk is full.
+        StorageFailed: the storage failed in another way.
     """
-    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - the caller closes it
+    with storage_errors():
+        file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - the caller closes it
     try:
         size = 0
         async for piece in pieces:
@@ -39,10 +42,8 @@ async def stored(pieces: AsyncIterator[bytes], folder: Path, most: int) -> IO[by
                     f"The archive is too large. Expected examples of at most {most} bytes. Received: more.",
                     metadata={"subject": "bytes", "limit": str(most)},
                 )
-            file.write(piece)
-    except OSError as error:
-        file.close()
-        raise StorageFull from error
+            with storage_errors():
+                file.write(piece)
     except BaseException:
         file.close()
         raise

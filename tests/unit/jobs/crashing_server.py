@@ -1,0 +1,65 @@
+"""A process that runs jobs and dies of one of them: ``python crashing_server.py FOLDER DATABASE HOW``.
+
+The job `deadly` ends the process once another job runs next to it, or after a second alone. The others end
+when `deadly` no longer runs next to them, so while they do, they die with it.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from fakes import Desk, Recorder, Shelf
+from headstart_server.jobs.heart import Heart
+from headstart_server.jobs.job import Findings, Job
+from headstart_server.jobs.lease import Lease
+from headstart_server.jobs.workers import WorkerPool
+
+LEASE = Lease(seconds=2.0, beat=0.2)
+ENDS: dict[str, Callable[[], object]] = {
+    "abort": os.abort,
+    "kill": lambda: os.kill(os.getpid(), signal.SIGKILL),
+}
+
+
+class Run:
+    """A run that dies, or waits until it is safe."""
+
+    findings = Findings()
+
+    def __init__(self, job: Job, desk: Desk, heart: Heart, die: Callable[[], object]) -> None:
+        self._job, self._desk, self._heart, self._die = job, desk, heart, die
+
+    def execute(self) -> int:
+        if self._job.job_id == "deadly":
+            deadline = time.monotonic() + 1
+            while len(self._heart.held) < 2 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            self._die()
+        while "deadly" in self._heart.held:
+            time.sleep(0.01)
+        return self._desk.succeed(self._job)
+
+
+def main(folder: str, address: str, how: str) -> None:
+    """Run jobs until the process is killed, by itself or from outside."""
+    desk = Desk(Shelf(Path(folder), time.time, address=address or None))  # type: ignore[arg-type]
+    ledger = desk.restarted(owner=f"host/{os.getpid()}", lease_seconds=LEASE.seconds)
+    heart = Heart(ledger, LEASE, is_shared=False)
+    pool = WorkerPool(
+        ledger,
+        heart,
+        lambda job, _: Run(job, desk, heart, ENDS[how]),
+        lambda _: None,
+        Recorder(),
+        size=2,
+    )
+    heart.start()
+    pool.start()
+    signal.pause()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,141 @@
+"""Rows that cannot be read: they fail, and the queue goes on."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from sqlalchemy import insert, select, text
+
+from fakes import Desk
+from headstart_server.database.database import Database
+from headstart_server.database.tables import jobs
+from headstart_server.jobs.job import JobState
+from headstart_server.jobs.ledger import Ledger
+from postgres import on_both_databases
+
+pytestmark = on_both_databases
+
+
+@pytest.fixture
+def failures() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def ledger(desk: Desk, failures: list[str]) -> Ledger:
+    return desk.restarted(["fake"], on_claim_failed=lambda: failures.append("one"), trains_networks=False)
+
+
+@pytest.fixture
+def logs() -> Iterator[list[dict[str, object]]]:
+    with structlog.testing.capture_logs() as events:
+        yield events
+
+
+def insert_before(desk: Desk, payload: object, job_id: str = "bad") -> None:
+    """Write a row that comes first in the queue, past all checks."""
+    with desk.shelf.database.write() as connection:
+        connection.execute(
+            insert(jobs).values(
+                job_id=job_id,
+                kind="fine_tune",
+                state="queued",
+                model="pets",
+                payload=payload,
+                priority=10,
+                seq=0,
+                created=0.0,
+            )
+        )
+
+
+def payload_of(desk: Desk) -> dict[str, object]:
+    with desk.shelf.database.read() as connection:
+        return dict(connection.execute(select(jobs.c.payload)).scalars().first() or {})
+
+
+@pytest.mark.parametrize("character", ["\0", "\x1b", "\ud800"])
+def test_a_control_character_in_a_text_of_a_spec_stops_no_claim(
+    desk: Desk, ledger: Ledger, character: str, failures: list[str]
+) -> None:
+    desk.submit("good")
+    payload = payload_of(desk)
+    spec = payload["spec"]
+    assert isinstance(spec, dict)
+    insert_before(desk, {**payload, "spec": {**spec, "labels": {"team": f"a{character}b"}}})
+    claimed = [ledger.claim(), ledger.claim()]
+    assert [job and job.job_id for job in claimed] == ["bad", "good"]
+    assert failures == []
+    # What is read of it can be sent and written again.
+    job = desk.ledger.get("bad")
+    assert json.dumps(dict(job.spec.labels)).encode()
+    assert "\0" not in job.spec.labels["team"]
+
+
+@pytest.mark.parametrize("payload", [{}, {"spec": 5}, {"spec": {"recipe": {"unheard-of": {}}}}, [], "text"])
+def test_a_row_that_cannot_be_read_fails_and_the_next_job_runs(
+    desk: Desk, ledger: Ledger, payload: object, failures: list[str], logs: list[dict[str, object]]
+) -> None:
+    desk.submit("good")
+    insert_before(desk, payload)
+    job = ledger.claim()
+    assert job is not None
+    assert job.job_id == "good"
+    with desk.shelf.database.read() as connection:
+        row = connection.execute(select(jobs).where(jobs.c.job_id == "bad")).one()
+    assert (row.state, row.error["reason"]) == (JobState.FAILED.value, "INTERNAL")
+    assert "cannot be read" in row.error["message"]
+    assert failures == ["one"]
+    assert [event["job_id"] for event in logs if event["event"] == "job_failed"] == ["bad"]
+
+
+def test_a_row_that_the_database_refuses_to_claim_fails_and_the_next_job_runs(
+    desk: Desk, ledger: Ledger, failures: list[str], logs: list[dict[str, object]]
+) -> None:
+    desk.submit("bad", priority=1)
+    desk.submit("good")
+    refuse(desk.shelf.database)
+    try:
+        job = ledger.claim()
+    finally:
+        allow(desk.shelf.database)
+    assert job is not None
+    assert job.job_id == "good"
+    assert desk.ledger.get("bad").state is JobState.FAILED
+    assert len(failures) == 2
+    assert "claim_failed" in [event["event"] for event in logs]
+
+
+def refuse(database: Database) -> None:
+    """Let the database refuse each claim of one row."""
+    with database.write() as connection:
+        if database.is_shared:
+            connection.execute(
+                text(
+                    "CREATE FUNCTION refuse() RETURNS trigger AS $$ BEGIN "
+                    "RAISE EXCEPTION 'refused' USING ERRCODE = '22P05'; END $$ LANGUAGE plpgsql"
+                )
+            )
+            connection.execute(
+                text(
+                    "CREATE TRIGGER refused BEFORE UPDATE ON jobs FOR EACH ROW "
+                    "WHEN (NEW.job_id = 'bad' AND NEW.state = 'running') EXECUTE FUNCTION refuse()"
+                )
+            )
+        else:
+            connection.execute(
+                text(
+                    "CREATE TRIGGER refused BEFORE UPDATE ON jobs WHEN NEW.job_id = 'bad' AND "
+                    "NEW.state = 'running' BEGIN SELECT RAISE(ABORT, 'refused'); END"
+                )
+            )
+
+
+def allow(database: Database) -> None:
+    with database.write() as connection:
+        if database.is_shared:
+            connection.execute(text("DROP TRIGGER refused ON jobs"))
+            connection.execute(text("DROP FUNCTION refuse"))
+        else:
+            connection.execute(text("DROP TRIGGER refused"))
