@@ -16,11 +16,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from headstart_server.call_metrics import SECONDS, CallMetrics
+from headstart_server.series import BoundedSeries
 
 log = structlog.get_logger(__name__)
-
-#: Models and versions that get a time series of their own; further ones share the name `other`.
-MAX_NAMED_SERIES = 200
 
 _JOB_OUTCOMES = ("succeeded", "failed", "cancelled", "given_back", "put_off", "lost")
 _CACHE_OUTCOMES = ("memory", "disk", "miss")
@@ -41,12 +39,13 @@ class Telemetry:
 
     Args:
         software: the version of this software.
+        versions: finds the series of models and versions.
     """
 
-    def __init__(self, software: str) -> None:
+    def __init__(self, software: str, versions: BoundedSeries | None = None) -> None:
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
-        self._names = _BoundedNames(MAX_NAMED_SERIES)
+        self._versions = versions or BoundedSeries()
         # Finding a series by its labels takes longer than counting; there is a bounded number of them.
         self._series: Callable[..., Any] = cache(lambda metric, *labels: metric.labels(*labels))
         build = Gauge("headstart_build_info", "1, labelled with the version.", ["version"], registry=registry)
@@ -224,32 +223,28 @@ class Telemetry:
         for stage, seconds in stages.items():
             self._series(self._stages, stage).observe(seconds)
         for (model, version), inputs in versions.items():
-            name, number = self._names.pair(model, str(version))
-            self._series(self._predictions, name, number).inc(inputs)
+            self._versions.of(self._predictions, model, version).inc(inputs)
 
     def shared_call_ended(self, versions: Iterable[tuple[str, int]], code: str, seconds: float) -> None:
         """A Predict for aliases that give others a share ended; versions are those that were chosen."""
         for model, version in versions:
-            name, number = self._names.pair(model, str(version))
-            self._series(self._shared_calls, name, number, code).inc()
-            self._series(self._shared_seconds, name, number).observe(seconds)
+            self._versions.of_canary(self._shared_calls, model, version, code).inc()
+            self._versions.of_canary(self._shared_seconds, model, version).observe(seconds)
 
     def features_shifted(self, model: str, version: int, shift: float) -> None:
         """The mean of a version's inputs lies so far from that of its training examples."""
-        self._series(self._shift, *self._names.pair(model, str(version))).set(shift)
+        self._versions.of(self._shift, model, version).set(shift)
 
     def answers_shifted(self, model: str, version: int, shift: float, confidence: float | None) -> None:
         """A version's answers have moved so far from those it was evaluated by, and their probability."""
-        name, number = self._names.pair(model, str(version))
-        self._series(self._answer_shift, name, number).set(shift)
+        self._versions.of(self._answer_shift, model, version).set(shift)
         if confidence is not None:
-            self._series(self._confidence_shift, name, number).set(confidence)
+            self._versions.of(self._confidence_shift, model, version).set(confidence)
 
     def shadow_answered(self, model: str, shadow: int, agreed: int, differed: int) -> None:
         """A shadow told the same of some inputs, and something else of others."""
-        name, number = self._names.pair(model, str(shadow))
-        self._series(self._shadow, name, number, "yes").inc(agreed)
-        self._series(self._shadow, name, number, "no").inc(differed)
+        self._versions.of(self._shadow, model, shadow, "yes").inc(agreed)
+        self._versions.of(self._shadow, model, shadow, "no").inc(differed)
 
     def batch_ran(self, lane: _Named, rows: int, seconds: float, slowest: float) -> None:
         """A batch of some rows ran for some seconds; its slowest row took `slowest` from arrival to end."""
@@ -292,13 +287,12 @@ class Telemetry:
     def version_published(self, model: str, version: int, metrics: Any, example_count: int) -> None:
         """A version was published; metrics have `accuracy` and `log_loss`, each a float or None."""
         del version  # the newest is the one that is shown
-        name, _ = self._names.pair(model, "")
-        self._series(self._published, name).inc()
-        self._series(self._examples, name).set(example_count)
+        self._versions.of(self._published, model).inc()
+        self._versions.of(self._examples, model).set(example_count)
         if metrics.accuracy is not None:
-            self._series(self._accuracy, name).set(metrics.accuracy)
+            self._versions.of(self._accuracy, model).set(metrics.accuracy)
         if metrics.log_loss is not None:
-            self._series(self._loss, name).set(metrics.log_loss)
+            self._versions.of(self._loss, model).set(metrics.log_loss)
 
 
 def process_age() -> float:
@@ -306,22 +300,6 @@ def process_age() -> float:
     # The name of the program may hold anything; the fields after it are numbered from 3.
     fields = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
     return time.clock_gettime(time.CLOCK_BOOTTIME) - int(fields[19]) / os.sysconf("SC_CLK_TCK")
-
-
-class _BoundedNames:
-    """Gives the first names series of their own and all further ones a shared one."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._known: set[tuple[str, str]] = set()
-
-    def pair(self, model: str, version: str) -> tuple[str, str]:
-        if (model, version) in self._known:
-            return model, version
-        if len(self._known) < self._limit:
-            self._known.add((model, version))
-            return model, version
-        return "other", "other" if version else ""
 
 
 _Family = type[GaugeMetricFamily] | type[CounterMetricFamily]

@@ -125,6 +125,7 @@ versions = Table(
     # the version is published, and the manifest is on disk by then.
     Column("promotion", JSON(none_as_null=True)),
     Index("versions_expiry", "expires"),
+    Index("versions_by_artifact", "artifact"),
 )
 
 aliases = Table(
@@ -197,6 +198,8 @@ forgotten = Table(
     Column("removed", Integer, nullable=False, default=0, server_default="0"),
     # When the archive was last written without it.
     Column("rewritten", Float),
+    Index("forgotten_by_removed", "removed"),
+    Index("forgotten_by_time", "time"),
 )
 
 # The POST that tells of a job's end, for jobs that have one: written with the job, so that none can be lost.

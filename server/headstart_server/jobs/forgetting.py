@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
-from sqlalchemy import Connection, exists, func, insert, select, update
+from sqlalchemy import Connection, Row, exists, func, insert, or_, select, update
 
 from headstart_server.access.rights import Scope
 from headstart_server.database.database import Database
@@ -127,7 +128,7 @@ class Forgetting:
                 metadata={"id": example_id},
             )
         self._note(found)
-        contents = self.carry_out()
+        contents = self._carry_out({archive for archive, _ in found.places})
         self.drop_here()
         log.info("example_forgotten", versions=len(found.versions), contents=contents)
         return Forgotten(
@@ -143,13 +144,18 @@ class Forgetting:
         Raises:
             StorageAway: the bucket does not answer.
         """
+        return self._carry_out(None)
+
+    def _carry_out(self, among: Collection[str] | None) -> int:
+        """Carry out what is pending in some archives, None for all: a call waits for its own only."""
         count = 0
         with self._database.read() as connection:
             long_ago = self._database.now(connection) - AGAIN_SECONDS
-            due = (forgotten.c.removed == 1) & (func.coalesce(forgotten.c.rewritten, 0.0) < long_ago)
-            query = select(forgotten.c.archive).where((forgotten.c.removed == 0) | due)
+            due = or_(forgotten.c.removed == 0, func.coalesce(forgotten.c.rewritten, 0.0) < long_ago)
+            # The first condition is the index's: nearly all rows are done with.
+            query = select(forgotten.c.archive).where(forgotten.c.removed < 2, due)
             pending = set(connection.execute(query).scalars())
-        for archive in sorted(pending):
+        for archive in sorted(pending if among is None else pending.intersection(among)):
             try:
                 count += self._rewrite(archive)
             except ArtifactDamaged as error:
@@ -160,11 +166,19 @@ class Forgetting:
         """Remove what this machine keeps of what was deleted anywhere: features, and copies of archives."""
         with self._database.read() as connection:
             since = self._database.now(connection) - AGAIN_SECONDS
-            query = select(forgotten).where((forgotten.c.number > self._seen) | (forgotten.c.time > since))
-            found = connection.execute(query).all()
-        if found:
+            query = select(forgotten).where(forgotten.c.number <= self._seen)
+            recent = connection.execute(query.where(forgotten.c.time > since)).all()
+        if recent:
+            self._drop({row.digest for row in recent}, {row.archive for row in recent})
+        while found := self._next_erased():
             self._drop({row.digest for row in found}, {row.archive for row in found})
-            self._seen = max(self._seen, *(row.number for row in found))
+            self._seen = int(found[-1].number)
+
+    def _next_erased(self) -> Sequence[Row[Any]]:
+        """Return the erased examples, in parts, that this process has not seen yet."""
+        query = select(forgotten).where(forgotten.c.number > self._seen)
+        with self._database.read() as connection:
+            return connection.execute(query.order_by(forgotten.c.number).limit(CHUNK)).all()
 
     def _find(self, example_id: str, model: str, scope: Scope | None) -> _Found:
         found = _Found()

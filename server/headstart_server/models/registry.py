@@ -597,13 +597,14 @@ class Registry:
         """
         # In this order: what is written after the look belongs to a job that is on its way then, and what
         # such a job publishes after that has its row before the rows are read, or belongs to it still.
-        there = [entry.name for entry in self._store.entries(older_than=older_than)]
+        there = self._store.artifacts()
         busy = unfinished()
         with self._database.read() as connection:
-            known = set(connection.execute(select(versions.c.artifact)).scalars())
+            known = rows.known_artifacts(connection, there)
         leftovers = [
             artifact for artifact in there if artifact not in known and artifact.partition(".")[0] not in busy
         ]
+        leftovers = list(self._store.old_ones(leftovers, older_than))
         for artifact in leftovers:
             self._store.remove(artifact)
         return len(leftovers)

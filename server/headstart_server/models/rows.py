@@ -1,15 +1,19 @@
 """Between rows of the tables and the values of the registry."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, delete, exists, func, select, update
 
+from headstart_server.database.batches import batched
 from headstart_server.database.tables import REGISTRY, archive_uses, counters, models, versions
 from headstart_server.errors import ModelNotFound, ModelNotReady, VersionNotFound
 from headstart_server.learning.promotion import Promotion
 from headstart_server.models.alias_rows import aliases_of, drop_version
 from headstart_server.models.version import Alias, Manifest, Model, Version
+
+#: Rows that one statement looks for by their names.
+_AT_ONCE = 500
 
 
 def no_model(name: str) -> ModelNotFound:
@@ -91,6 +95,15 @@ def artifact_of(connection: Connection, model: str, number: int) -> str:
     if artifact is None:
         raise no_version(model, number)
     return artifact
+
+
+def known_artifacts(connection: Connection, artifacts: Sequence[str]) -> set[str]:
+    """Return those of some artifacts that are versions'."""
+    found: set[str] = set()
+    for part in batched(artifacts, _AT_ONCE):
+        query = select(versions.c.artifact).where(versions.c.artifact.in_(part))
+        found.update(connection.execute(query).scalars())
+    return found
 
 
 def delete_version(connection: Connection, model: str, number: int, now: float) -> None:

@@ -1,7 +1,7 @@
 """The files of versions: a head in safetensors and a manifest in JSON, written once and never changed."""
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -24,7 +24,7 @@ from headstart_server.models.resident import Evidence
 from headstart_server.models.tail_file import TAIL_FILE, decode
 from headstart_server.models.version import Manifest
 from headstart_server.storage.directory import DirectoryFolder
-from headstart_server.storage.folder import Entry, Folder, old_entries
+from headstart_server.storage.folder import Folder, old_entries
 
 HEAD_FILE = "head.safetensors"
 MANIFEST_FILE = "manifest.json"
@@ -170,17 +170,13 @@ class VersionStore:
         """Remove a version's files; nothing happens if there are none."""
         self._folder.remove(artifact)
 
-    def artifacts(self) -> Iterator[str]:
-        """The names of all: versions, left over, or just being written."""
-        return (entry.name for entry in self.entries())
+    def artifacts(self) -> Sequence[str]:
+        """Return the names of all: versions, left over, or just being written."""
+        return self._folder.names()
 
-    def entries(self, *, older_than: float = 0.0) -> Sequence[Entry]:
-        """What there is by its name: versions, left over, or just being written.
-
-        Args:
-            older_than: leave out what was written to in so many seconds.
-        """
-        return old_entries(self._folder, older_than)
+    def old_ones(self, artifacts: Collection[str], older_than: float) -> Sequence[str]:
+        """Return those of some artifacts that were not written to in so many seconds."""
+        return [entry.name for entry in old_entries(self._folder, older_than, artifacts)]
 
 
 def _damaged(manifest: Manifest, what: str) -> ArtifactDamaged:

@@ -8,7 +8,7 @@ from contextlib import suppress
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import structlog
 from fsspec import AbstractFileSystem
@@ -23,6 +23,9 @@ log = structlog.get_logger(__name__)
 
 Answer = TypeVar("Answer")
 
+#: Bytes of an object, and when it was written, in seconds since 1970.
+ObjectFacts: TypeAlias = tuple[int, float]
+
 #: An object that nobody puts.
 _NOTHING = ".no-such-object"
 
@@ -35,8 +38,9 @@ CALL_SECONDS = 15.0
 PROBE_SECONDS = 5.0
 #: Bytes a second that a line carries at the least: what is large may take longer.
 LINE_BYTES = 1 << 20
-#: Seconds of a list of all there is, of any number of pages.
-LIST_SECONDS = 60.0
+#: Seconds of a list of any number of pages. Each page is waited for as any other answer, so that a bucket
+#: that hangs is noticed much earlier.
+LIST_SECONDS = 600.0
 #: Tries of the protocol's own layer, and of the one above, which tries again what broke off half way.
 TRIES = 2
 #: Bytes of an upload's part: small enough to be sent within an answer's time on a slow line.
@@ -141,13 +145,28 @@ class Bucket:
         told = [str(facts.get(name, "")) for name in ("ETag", "etag", "generation", "size", "LastModified")]
         return sha256("|".join(told).encode()).hexdigest()[:32]
 
-    def list(self, path: str) -> Mapping[str, tuple[int, float]]:
-        """Bytes, and seconds since 1970 when it was written, of each object beneath a path."""
-        # A list has many answers. Of a bucket that hangs this one tells in the time of a short call.
+    def list(self, path: str) -> Mapping[str, ObjectFacts]:
+        """Return the objects beneath a path, however deep; for the few files of a name."""
+        found = self._ask(lambda seconds: self._files.find(path, detail=True, timeout=seconds))
+        return {name: _object(facts) for name, facts in found.items()}
+
+    def list_top(self, path: str) -> Mapping[str, ObjectFacts | None]:
+        """Return the names right beneath a path, with the facts of those that are objects.
+
+        What lies deeper is not listed: a bucket of versions has several objects for each name, and the
+        library takes a time for them that grows with the square of the number of names.
+        """
+        # A list has many answers. A bucket that hangs fails this short call first.
         with suppress(FileNotFoundError):
             self._facts(f"{path}/{_NOTHING}")
-        found = self._ask(lambda _: self._files.find(path, detail=True, timeout=LIST_SECONDS))
-        return {name: (int(facts["size"]), _written(facts)) for name, facts in found.items()}
+        try:
+            found = self._ask(lambda _: self._files.ls(path, detail=True, timeout=LIST_SECONDS))
+        except FileNotFoundError:
+            return {}
+        return {
+            facts["name"].rstrip("/"): None if facts["type"] == "directory" else _object(facts)
+            for facts in found
+        }
 
     def now(self, path: str) -> float:
         """The time in seconds since 1970, by the clock of the bucket: that of an object put for it.
@@ -244,6 +263,10 @@ def _options(scheme: Scheme) -> dict[str, Any]:
 def _is_of_the_bucket(error: FileNotFoundError) -> bool:
     response = getattr(error.__cause__, "response", None)
     return isinstance(response, Mapping) and response.get("Error", {}).get("Code") == "NoSuchBucket"
+
+
+def _object(facts: Mapping[str, Any]) -> ObjectFacts:
+    return int(facts["size"]), _written(facts)
 
 
 def _written(facts: Mapping[str, Any]) -> float:

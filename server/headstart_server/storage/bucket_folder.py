@@ -1,13 +1,13 @@
 """A part of a bucket as a folder."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from headstart_server.failpoints import failpoint
-from headstart_server.storage.bucket import Bucket
+from headstart_server.storage.bucket import Bucket, ObjectFacts
 from headstart_server.storage.copies import LocalCopies
 from headstart_server.storage.folder import Entry
 
@@ -80,22 +80,36 @@ class BucketFolder:
         with failpoint("bucket.remove"):
             self._bucket.remove(list(self._bucket.list(self._path(name))))
 
-    def entries(self) -> Sequence[Entry]:
+    def names(self) -> Sequence[str]:
+        """As `Folder.names`."""
+        return list(self._top())
+
+    def entries(self, names: Collection[str] | None = None) -> Sequence[Entry]:
         """As `Folder.entries`."""
-        found: dict[str, Entry] = {}
-        for path, (nbytes, written) in self._bucket.list(self._root).items():
-            name = path.removeprefix(f"{self._root}/").partition("/")[0]
-            if name == _CLOCK:
-                continue
-            before = found.get(name, Entry(name=name, nbytes=0, written=0.0))
-            found[name] = Entry(
-                name=name, nbytes=before.nbytes + nbytes, written=max(before.written, written)
-            )
-        return list(found.values())
+        found: list[Entry] = []
+        several = names
+        if names is None:
+            there = self._top()
+            several = [name for name, file in there.items() if file is None]
+            found += [
+                Entry(name=name, nbytes=file[0], written=file[1]) for name, file in there.items() if file
+            ]
+        for name in several or ():
+            files = self._bucket.list(self._path(name)).values()
+            if files:
+                nbytes, written = sum(file[0] for file in files), max(file[1] for file in files)
+                found.append(Entry(name=name, nbytes=nbytes, written=written))
+        return found
 
     def now(self) -> float:
         """As `Folder.now`."""
         return self._bucket.now(self._path(_CLOCK))
+
+    def _top(self) -> Mapping[str, ObjectFacts | None]:
+        begin = len(self._root) + 1
+        there = {path[begin:]: file for path, file in self._bucket.list_top(self._root).items()}
+        there.pop(_CLOCK, None)
+        return there
 
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"

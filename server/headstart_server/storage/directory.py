@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -87,11 +87,21 @@ class DirectoryFolder:
                 else:
                     path.unlink(missing_ok=True)
 
-    def entries(self) -> Sequence[Entry]:
+    def names(self) -> Sequence[str]:
+        """As `Folder.names`."""
+        with storage_errors(writes=False):
+            return list({path.name for path in self._paths()})
+
+    def entries(self, names: Collection[str] | None = None) -> Sequence[Entry]:
         """As `Folder.entries`."""
         found: dict[str, Entry] = {}
+        paths = (
+            self._paths()
+            if names is None
+            else (root / name for name in names for root in (self._staging, self._root))
+        )
         with storage_errors(writes=False):
-            for path in self._paths():
+            for path in paths:
                 # It may be removed meanwhile.
                 with suppress(FileNotFoundError):
                     found[path.name] = _entry(path)

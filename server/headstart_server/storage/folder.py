@@ -1,6 +1,6 @@
 """What the rooms above need of a place for files, be it a directory or a part of a bucket."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -66,8 +66,17 @@ class Folder(Protocol):
     def remove(self, name: str) -> None:
         """Remove all under a name; nothing happens if there is nothing."""
 
-    def entries(self) -> Sequence[Entry]:
-        """What there is, or is just being written."""
+    def names(self) -> Sequence[str]:
+        """Return all names, also of what is just being written."""
+
+    def entries(self, names: Collection[str] | None = None) -> Sequence[Entry]:
+        """Return what lies under names, also what is just being written.
+
+        A bucket is listed once for all names that hold one file, and once more for each that holds several.
+
+        Args:
+            names: the names; None for all.
+        """
 
     def now(self) -> float:
         """The time in seconds since 1970, by the clock that tells when entries were written.
@@ -76,13 +85,18 @@ class Folder(Protocol):
         """
 
 
-def old_entries(folder: Folder, older_than: float) -> Sequence[Entry]:
-    """What there is that was not written to in so many seconds; everything for 0.
+def old_entries(folder: Folder, older_than: float, names: Collection[str] | None = None) -> Sequence[Entry]:
+    """Return the entries that were not written to in so many seconds; all of them for 0.
+
+    Args:
+        folder: the folder.
+        older_than: the seconds.
+        names: only entries under these names; None for all.
 
     Raises:
         StorageAway: what keeps the files does not answer.
     """
     if not older_than:
-        return folder.entries()
+        return folder.entries(names)
     before = folder.now() - older_than
-    return [entry for entry in folder.entries() if entry.written <= before]
+    return [entry for entry in folder.entries(names) if entry.written <= before]

@@ -58,6 +58,27 @@ def test_only_the_examples_of_a_scope_are_deleted(bench: Workbench) -> None:
     assert found.versions == [("pets", 1)]
 
 
+def test_a_call_neither_does_nor_counts_what_others_have_pending(
+    bench: Workbench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> int:
+        raise StorageAway("The bucket does not answer.")
+
+    for model in ("red/pets", "blue/pets"):
+        bench.published(pets(4), model=model)
+    red, blue = Scope(tenant="red"), Scope(tenant="blue")
+    # The bucket fails between the note and the deletion, so that it is left to a cleaning.
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.datasets, "rewrite", away)
+        with pytest.raises(StorageAway):
+            bench.forgetting.forget("cat0", scope=red)
+    found = bench.forgetting.forget("cat0", scope=blue)
+    assert (found.contents, found.versions) == (1, [("blue/pets", 1)])
+    assert CAT.content in on_disk(bench)
+    assert bench.forgetting.carry_out() == 1
+    assert CAT.content not in on_disk(bench)
+
+
 def test_its_features_are_computed_anew_when_it_comes_again(bench: Workbench) -> None:
     bench.published(pets(4))
     before = bench.backbone.decoded.total()

@@ -122,12 +122,23 @@ def test_what_was_just_written_is_not_old_and_what_is_old_is_told_by_the_time_of
     # The bucket counts whole seconds.
     assert entry.written <= folder.now() < entry.written + 60
     assert old_entries(folder, 3600) == []
+    assert list(folder.entries(["job.1", "unknown"])) == [entry]
+    assert old_entries(folder, 3600, ["job.1"]) == []
     assert [entry.name for entry in old_entries(folder, -5)] == ["job.1"]
     assert names(folder) == ["job.1"]
 
 
 def test_there_is_nothing_at_first(folder: Folder) -> None:
     assert names(folder) == []
+    assert list(folder.names()) == []
+
+
+def test_names_are_those_of_single_files_and_of_several(folder: Folder) -> None:
+    folder.write("job.1", {"a": b"1", "b": b"2"})
+    put(folder, "job.zip", b"content")
+    folder.now()
+    assert sorted(folder.names()) == names(folder) == ["job.1", "job.zip"]
+    assert [entry.name for entry in folder.entries(["job.zip"])] == ["job.zip"]
 
 
 # A bucket
