@@ -433,7 +433,7 @@ def _config_of(
         list[str] | None,
         _option(
             "webhook_allow",
-            "URLs that jobs name may begin with this; repeatable.",
+            "Prefix of the URLs that jobs may name, {tenant} in it for the tenant of the job; repeatable.",
             _WEBHOOKS,
             metavar="PREFIX",
         ),
@@ -444,7 +444,11 @@ def _config_of(
     ] = False,
     webhook_secret_file: Annotated[
         Path | None,
-        _option("webhook_secret_file", "Secrets that they are signed with: whsec_ and base64.", _WEBHOOKS),
+        _option(
+            "webhook_secret_file",
+            "Secrets that webhooks are signed with, one a line: whsec_ and base64, or a tenant and its own.",
+            _WEBHOOKS,
+        ),
     ] = None,
     allow_data: Annotated[
         list[str] | None,
@@ -681,7 +685,7 @@ def _check_files(config: Config) -> None:
     if config.webhook_secret_file is not None:
         from headstart_server.jobs.webhook_message import read_secrets
 
-        read_secrets(config.webhook_secret_file)
+        read_secrets(config.webhook_secret_file, config.webhook)
     if config.access is not None:
         from headstart_server.access.authenticator import Authenticator
 

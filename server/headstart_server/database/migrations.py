@@ -19,6 +19,7 @@ from headstart_server.database.tables import (
     jobs,
     metadata,
     schema_version,
+    webhook_receivers,
 )
 from headstart_server.errors import HeadstartError
 
@@ -27,6 +28,8 @@ _FILLED = {
     # Jobs that wait, or ran when the server stopped, need the archives of their own.
     archive_uses.name: "INSERT INTO archive_uses (holder, archive) "
     "SELECT job_id, job_id FROM jobs WHERE state IN ('queued', 'running')",
+    # That of the POSTs that an earlier release has written.
+    webhook_receivers.name: "INSERT INTO webhook_receivers (receiver) VALUES ('')",
 }
 
 

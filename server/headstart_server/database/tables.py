@@ -220,7 +220,24 @@ webhooks = Table(
     Column("error", String(512)),
     # When it arrived or was given up.
     Column("finished", Float),
-    Index("webhooks_queue", "state", "due"),
+    # Whose turn it is, as in `webhook_receivers`. Rows of earlier releases share one.
+    Column("receiver", String(320), nullable=False, default="", server_default=""),
+    Index("webhooks_by_receiver", "receiver", "state", "due"),
+    Index("webhooks_under_way", "receiver", "state", "lease_until"),
+)
+
+# Where POSTs go: a host on behalf of a tenant. Receivers take turns, so that one that does not answer delays
+# only its own. There are at most as many as allowed hosts times tenants, and none is removed.
+webhook_receivers = Table(
+    "webhook_receivers",
+    metadata,
+    Column("receiver", String(320), primary_key=True),
+    # When one of its POSTs was claimed last.
+    Column("claimed", Float, nullable=False, default=0.0, server_default="0"),
+    # Tries without an answer since the last answer.
+    Column("silent", Integer, nullable=False, default=0, server_default="0"),
+    # It is not tried before.
+    Column("due", Float, nullable=False, default=0.0, server_default="0"),
 )
 
 counters = Table(

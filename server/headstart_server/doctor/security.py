@@ -57,7 +57,7 @@ def _webhooks(config: Config) -> Finding:
         return failed("webhooks", reason, remedy_of(path))
     try:
         WebhookPolicy(config.webhook_allow, own=config.webhook)
-        count = len(read_secrets(path))
+        count = len(read_secrets(path, config.webhook))
     except (OSError, ValueError) as error:
         return failed("webhooks", str(error), f"Correct --webhook, --webhook-allow or {path}.")
     return ok("webhooks", f"{path} holds {count} secret(s)", secrets=count)

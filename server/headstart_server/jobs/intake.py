@@ -114,6 +114,7 @@ class Upload:
         repeated: whether the request id was accepted before: then the examples are only told apart from
             those.
         tenant: on whose behalf; empty for nobody's.
+        principal: the name of the principal who sends it; empty without an access file.
         room: how much it may bring.
     """
 
@@ -129,6 +130,7 @@ class Upload:
         parent: Parent | None,
         repeated: bool,
         tenant: str = "",
+        principal: str = "",
         room: UploadRoom,
     ) -> None:
         self._room = room
@@ -142,6 +144,7 @@ class Upload:
         self._parent = parent
         self._repeated = repeated
         self._tenant = tenant
+        self._principal = principal
         self._job_id = uuid.uuid4().hex
         # Opened with the first piece of work: an upload whose caller left before leaves nothing behind.
         self._writer: DatasetWriter | None = None
@@ -227,6 +230,7 @@ class Upload:
                 nbytes=writer.nbytes,
                 trace_context=self._intake.tracing.context(),
                 tenant=self._tenant,
+                principal=self._principal,
             )
             try:
                 job = self._intake.ledger.submit(submission)
@@ -440,7 +444,15 @@ class Intake:
         self._closed = threading.Event()
         self._looking = threading.Lock()
 
-    def open(self, spec: FineTuneSpec, request_id: str, *, validate_only: bool, tenant: str = "") -> Upload:
+    def open(
+        self,
+        spec: FineTuneSpec,
+        request_id: str,
+        *,
+        validate_only: bool,
+        tenant: str = "",
+        principal: str = "",
+    ) -> Upload:
         """Open an upload; close it whatever comes.
 
         Args:
@@ -449,6 +461,7 @@ class Intake:
             request_id: the caller's id; empty for none.
             validate_only: whether no job shall come of it.
             tenant: on whose behalf; empty for nobody's.
+            principal: the name of the principal who sends it; empty without an access file.
 
         Raises:
             InvalidField: a part of the spec is not in its range.
@@ -483,6 +496,7 @@ class Intake:
             repeated=earlier is not None,
             previews=validate_only,
             tenant=tenant,
+            principal=principal,
         )
 
     def upload(
@@ -495,6 +509,7 @@ class Intake:
         repeated: bool,
         previews: bool = False,
         tenant: str = "",
+        principal: str = "",
     ) -> Upload:
         """Open an upload for a checked spec.
 
@@ -507,12 +522,13 @@ class Intake:
             repeated: whether the request id was accepted before.
             previews: whether no job shall come of it.
             tenant: on whose behalf; empty for nobody's.
+            principal: the name of the principal who sends it; empty without an access file.
 
         Raises:
             InvalidField, BackboneNotFound, JobQueueFull or TenantQuotaExceeded: as `open`.
         """
         if spec.webhook is not None:
-            self._webhooks.check(spec.webhook)
+            self._webhooks.check(spec.webhook, tenant)
         if spec.dataset_uri is not None and not repeated:
             self.data.check(spec.dataset_uri, tenant)
         candidates = info = None
@@ -547,6 +563,7 @@ class Intake:
             parent=parent,
             repeated=repeated,
             tenant=tenant,
+            principal=principal,
             room=UploadRoom(self._uploading, tenant, most, partial(self.ledger.refusal, tenant, spec.model)),
         )
 

@@ -153,6 +153,7 @@ class Job:
         runs_alone: whether its process may run no other job meanwhile.
         memory_bytes: estimated bytes of memory while it runs; 0 if unknown.
         storage_retries: runs that storage errors ended.
+        principal: the name of the principal who sent it; empty without an access file.
     """
 
     job_id: str
@@ -184,6 +185,7 @@ class Job:
     runs_alone: bool = False
     memory_bytes: int = 0
     storage_retries: int = 0
+    principal: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

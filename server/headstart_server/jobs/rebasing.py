@@ -102,13 +102,14 @@ class Rebasing:
         self._intake = intake
         self._registry = registry
 
-    def accept(self, spec: RebaseSpec, request_id: str, tenant: str = "") -> Job:
+    def accept(self, spec: RebaseSpec, request_id: str, tenant: str = "", principal: str = "") -> Job:
         """Accept a rebase.
 
         Args:
             spec: what to do.
             request_id: the caller's id; empty for none.
             tenant: on whose behalf; empty for nobody's.
+            principal: the name of the principal who sends it; empty without an access file.
 
         Returns:
             The job; an earlier one if the request id was accepted before.
@@ -136,7 +137,7 @@ class Rebasing:
                 check_kind(info, parent.examples[0].kind, "backbone")
         said = {**asked.to_json(), "rebase": True, **({"recipe": None} if spec.recipe is None else {})}
         upload = self._intake.upload(
-            full, request_id, asked=said, parent=parent, repeated=repeated, tenant=tenant
+            full, request_id, asked=said, parent=parent, repeated=repeated, tenant=tenant, principal=principal
         )
         with closing(upload):
             return upload.accept()

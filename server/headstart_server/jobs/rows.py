@@ -135,6 +135,7 @@ def job(connection: Connection, row: Row[Any]) -> Job:
         webhook=webhook_rows.of_job(connection, row.job_id, has_ended=state.is_terminal)
         if row.payload.get("webhook")
         else None,
+        principal=row.payload.get("principal", ""),
     )
 
 

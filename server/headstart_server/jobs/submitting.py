@@ -33,6 +33,7 @@ class Submission:
         archives: the jobs in whose archives its examples lie beside its own.
         nbytes: bytes of its own archive.
         tenant: on whose behalf; limits and request ids are each tenant's own.
+        principal: the name of the principal who sent it; empty without an access file.
         trace_context: the span of the call that asks for it, as W3C's `traceparent`; None if it is not
             traced.
         memory_bytes: estimated bytes of memory while it runs; None if unknown.
@@ -46,6 +47,7 @@ class Submission:
     archives: Collection[str] = ()
     nbytes: int = 0
     tenant: str = ""
+    principal: str = ""
     trace_context: str | None = None
     memory_bytes: int | None = None
 
@@ -148,6 +150,7 @@ def add(connection: Connection, submission: Submission, now: float, webhook: str
                 # Jobs of a server without traces have none.
                 **({} if submission.trace_context is None else {"trace_context": submission.trace_context}),
                 **({"webhook": webhook} if webhook else {}),
+                **({"principal": submission.principal} if submission.principal else {}),
             },
             request_id=submission.request_id,
             request_hash=submission.request_hash,
@@ -158,7 +161,7 @@ def add(connection: Connection, submission: Submission, now: float, webhook: str
     archives.hold(connection, submission.job_id, submission.archives)
     stored.note_archive(connection, submission.job_id, submission.tenant, submission.nbytes)
     if webhook:
-        webhook_rows.add(connection, submission.job_id, webhook)
+        webhook_rows.add(connection, submission.job_id, webhook, submission.tenant)
     rows.add_event(connection, submission.job_id, 1, now=now, attempt=0, state=JobState.QUEUED, progress=None)
     return rows.get(connection, submission.job_id)
 

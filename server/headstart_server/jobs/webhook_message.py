@@ -5,31 +5,77 @@ import binascii
 import hashlib
 import hmac
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from headstart_server.access.tenants import own_name, tenant_of, without_tenant
 from headstart_server.jobs.job import Job
+from headstart_server.secret import Secret
 
 _PREFIX = "whsec_"
 #: Bytes of a secret, as the specification wants them.
 _SECRET_BYTES = (24, 64)
 
 
-def read_secrets(path: Path) -> list[bytes]:
-    """The secrets in a file, one a line, the newest first: while it is changed there are two.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WebhookSecrets:
+    """The secrets that POSTs are signed with.
+
+    Attributes:
+        of_server: those for the server's own URL, and for tenants without their own.
+        of_tenants: those of each tenant that has its own.
+    """
+
+    of_server: Sequence[Secret[bytes]]
+    of_tenants: Mapping[str, Sequence[Secret[bytes]]]
+
+    def of(self, tenant: str) -> Sequence[Secret[bytes]]:
+        """Return the secrets that a POST of a tenant is signed with; an empty tenant means the server's.
+
+        Raises:
+            ValueError: the file has none for it.
+        """
+        secrets = self.of_tenants.get(tenant) or self.of_server
+        if not secrets:
+            raise ValueError(f"The webhook secret file has no secret for the tenant {tenant!r}.")
+        return secrets
+
+    def __len__(self) -> int:
+        """Return the number of secrets."""
+        return len(self.of_server) + sum(map(len, self.of_tenants.values()))
+
+
+def read_secrets(path: Path, own: str | None = None) -> WebhookSecrets:
+    """Return the secrets in a file: on each line one of the server, or a tenant's name and one of its own.
+
+    Several may be in use while they are changed; each signs.
+
+    Args:
+        path: of the file.
+        own: the server's own URL, which needs a secret of the server; None for none.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: a line is no secret.
+        ValueError: a line is no secret, or a secret is missing.
     """
-    lines = [line.strip() for line in path.read_text().splitlines()]
-    secrets = [_secret(line, path) for line in lines if line and not line.startswith("#")]
-    if not secrets:
-        raise ValueError(f"Expected a secret in {path}, whsec_ and base64. Received: none.")
-    return secrets
+    of_server: list[Secret[bytes]] = []
+    of_tenants: dict[str, list[Secret[bytes]]] = {}
+    for line in path.read_text().splitlines():
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        if len(words) > 2:
+            raise ValueError(f"Expected a secret, or a tenant and a secret, on each line of {path}.")
+        secrets = of_server if len(words) == 1 else of_tenants.setdefault(words[0], [])
+        secrets.append(Secret(_secret(words[-1], path)))
+    if not of_server and not of_tenants:
+        raise ValueError(f"Expected a secret in {path}: whsec_ and base64. The file has no secret.")
+    if own is not None and not of_server:
+        raise ValueError(f"--webhook needs a secret in {path} without the name of a tenant. Add one.")
+    return WebhookSecrets(of_server=of_server, of_tenants=of_tenants)
 
 
 def _secret(line: str, path: Path) -> bytes:
@@ -50,6 +96,7 @@ def body_of(job: Job) -> bytes:
         "type": f"job.{job.state.value}",
         "timestamp": datetime.fromtimestamp(job.finished or 0.0, UTC).isoformat(),
         "job": job.job_id,
+        "tenant": tenant_of(job.spec.model) or None,
         "model": own_name(job.spec.model),
         "version": job.version or None,
         "state": job.state.name,
@@ -66,7 +113,9 @@ def body_of(job: Job) -> bytes:
     return json.dumps(values, ensure_ascii=False).encode()
 
 
-def headers_of(message_id: str, seconds: int, body: bytes, secrets: Sequence[bytes]) -> dict[str, str]:
+def headers_of(
+    message_id: str, seconds: int, body: bytes, secrets: Sequence[Secret[bytes]]
+) -> dict[str, str]:
     """The headers of a signed POST.
 
     Args:
@@ -77,7 +126,8 @@ def headers_of(message_id: str, seconds: int, body: bytes, secrets: Sequence[byt
     """
     signed = f"{message_id}.{seconds}.".encode() + body
     signatures = [
-        base64.b64encode(hmac.new(secret, signed, hashlib.sha256).digest()).decode() for secret in secrets
+        base64.b64encode(hmac.new(secret.reveal(), signed, hashlib.sha256).digest()).decode()
+        for secret in secrets
     ]
     return {
         "content-type": "application/json",

@@ -1,6 +1,6 @@
 """Where POSTs may go: to allowed URLs, and to addresses of the internet unless others are allowed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from urllib.parse import SplitResult
 
 from headstart_server.errors import InvalidField
@@ -8,12 +8,17 @@ from headstart_server.internet.addresses import resolved
 from headstart_server.internet.target import Refused, Target, target_of
 from headstart_server.internet.urls import is_within, split_url
 
+#: Stands for the name of a job's tenant in an allowed URL.
+TENANT = "{tenant}"
+_ANY_TENANT = "any-tenant-of-the-server"
+
 
 class WebhookPolicy:
     """Tells which URLs may be sent to.
 
     Args:
-        prefixes: URLs that those which jobs name begin with; none allows nothing.
+        prefixes: URLs that those which jobs name begin with; none allows nothing. A step of a path may be
+            `{tenant}`, which stands for the name of the job's tenant.
         own: the server's own URL; None for none.
         allow_private: whether they may be at addresses that are not of the internet: loopback, private,
             link-local and the like.
@@ -31,15 +36,22 @@ class WebhookPolicy:
         allow_private: bool = False,
         resolve: Callable[[str, int], Sequence[str]] | None = None,
     ) -> None:
-        self._prefixes = [_prefix(prefix) for prefix in prefixes]
+        for prefix in prefixes:
+            _check_pattern(prefix)
+        self._prefixes = list(prefixes)
         self._own = own
         if own is not None:
             _prefix(own)
         self._allow_private = allow_private
         self._resolve = resolve or resolved
 
-    def check(self, uri: str, field: str = "spec.webhook") -> str:
+    def check(self, uri: str, tenant: str = "", field: str = "spec.webhook") -> str:
         """The URL, if it is one that may be asked for.
+
+        Args:
+            uri: the URL.
+            tenant: of the job; empty for none.
+            field: for the error.
 
         Raises:
             InvalidField: it is not.
@@ -48,7 +60,7 @@ class WebhookPolicy:
             url = split_url(uri)
         except ValueError as error:
             raise InvalidField(f"Expected an http or https URL. Received: {error}", field=field) from None
-        if not any(is_within(url, prefix) for prefix in self._prefixes):
+        if not any(is_within(url, prefix) for prefix in self._prefixes_of(tenant)):
             raise InvalidField(
                 "Expected a webhook that the server allows (--webhook-allow). "
                 f"Received: {url.scheme}://{url.hostname}, which is not among them.",
@@ -56,18 +68,39 @@ class WebhookPolicy:
             )
         return uri
 
-    def target(self, uri: str) -> Target:
-        """Where a URL leads now.
+    def is_own(self, uri: str) -> bool:
+        """Return whether a URL is the server's own, which receives the ends of all tenants' jobs."""
+        return uri == self._own
+
+    def target(self, uri: str, tenant: str = "") -> Target:
+        """Where a URL of a job of a tenant leads now.
 
         Raises:
             Refused: it is not allowed, or leads where nothing may be sent.
             OSError: its host has no address.
         """
         try:
-            url = split_url(uri if uri == self._own else self.check(uri))
+            url = split_url(uri if self.is_own(uri) else self.check(uri, tenant))
         except InvalidField as error:
             raise Refused(error.message) from None
         return target_of(url, self._resolve, allow_private=self._allow_private)
+
+    def _prefixes_of(self, tenant: str) -> Iterator[SplitResult]:
+        for pattern in self._prefixes:
+            if TENANT not in pattern:
+                yield _prefix(pattern)
+            elif tenant:
+                yield _prefix(pattern.replace(TENANT, tenant))
+
+
+def _check_pattern(pattern: str) -> None:
+    """Raise a ValueError unless each `{tenant}` is a whole step of the path: elsewhere names run together."""
+    url = _prefix(pattern.replace(TENANT, _ANY_TENANT))
+    steps = url.path.split("/")
+    if pattern.count(TENANT) != steps.count(_ANY_TENANT):
+        raise ValueError(
+            f"Expected {TENANT} as a whole step of the path of a webhook's URL. Received: {pattern!r}."
+        )
 
 
 def _prefix(uri: str) -> SplitResult:

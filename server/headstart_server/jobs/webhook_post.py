@@ -20,12 +20,14 @@ class PostFailed(Exception):
     Args:
         why: for people.
         is_gone: whether the receiver wants no more of them.
+        answered: whether the receiver answered at all.
     """
 
-    def __init__(self, why: str, *, is_gone: bool = False) -> None:
+    def __init__(self, why: str, *, is_gone: bool = False, answered: bool = True) -> None:
         super().__init__(why)
         self.why = why
         self.is_gone = is_gone
+        self.answered = answered
 
 
 def post(target: Target, headers: Mapping[str, str], body: bytes) -> None:
@@ -47,7 +49,7 @@ def post(target: Target, headers: Mapping[str, str], body: bytes) -> None:
             status = connection.getresponse().status
     except (HTTPError, HTTPException, OSError, ValueError) as error:
         # What a peer of TLS or HTTP sent is not repeated.
-        raise PostFailed(f"No answer: {type(error).__name__}.") from error
+        raise PostFailed(f"No answer: {type(error).__name__}.", answered=False) from error
     if not 200 <= status < 300:
         what = "a redirect, which is not followed" if 300 <= status < 400 else "no success"
         raise PostFailed(

@@ -1,14 +1,32 @@
 """The rows of POSTs that tell of jobs' ends: written with their job, claimed when it has ended."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
-from sqlalchemy import ColumnElement, Connection, and_, exists, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    case,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 
-from headstart_server.database.tables import jobs, webhooks
+from headstart_server.database.tables import jobs, webhook_receivers, webhooks
 from headstart_server.jobs.webhook import Webhook, WebhookState
 
 _PENDING = WebhookState.PENDING.value
 _MAX_ERROR = 500
+_MAX_RECEIVER = 320
+#: POSTs that are on their way to one receiver at once, over all replicas.
+MOST_PER_RECEIVER = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,17 +38,34 @@ class Claimed:
         uri: where it goes.
         attempt: the number of this try: what comes of it is written down only while it is the newest.
         ended: when the job ended.
+        receiver: whose turn it is, see `receiver_of`.
+        was_silent: whether the receiver did not answer the last try.
     """
 
     job_id: str
     uri: str
     attempt: int
     ended: float
+    receiver: str = ""
+    was_silent: bool = False
 
 
-def add(connection: Connection, job_id: str, uri: str) -> None:
+def receiver_of(tenant: str, uri: str) -> str:
+    """Return the name of a receiver: a host on behalf of one tenant, which delays no other tenant."""
+    url = urlsplit(uri)
+    return f"{tenant} {url.scheme}://{url.netloc.lower()}"[:_MAX_RECEIVER]
+
+
+def add(connection: Connection, job_id: str, uri: str, tenant: str = "") -> None:
     """Write the POST of a job that has just been accepted."""
-    connection.execute(insert(webhooks).values(job_id=job_id, uri=uri, state=_PENDING, attempts=0, due=0.0))
+    receiver = receiver_of(tenant, uri)
+    upsert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    connection.execute(upsert(webhook_receivers).values(receiver=receiver).on_conflict_do_nothing())
+    connection.execute(
+        insert(webhooks).values(
+            job_id=job_id, uri=uri, state=_PENDING, attempts=0, due=0.0, receiver=receiver
+        )
+    )
 
 
 def of_job(connection: Connection, job_id: str, *, has_ended: bool) -> Webhook | None:
@@ -52,18 +87,40 @@ def of_job(connection: Connection, job_id: str, *, has_ended: bool) -> Webhook |
 
 def is_any(connection: Connection, now: float) -> bool:
     """Whether a claim would find one; takes no lock."""
-    return connection.execute(select(webhooks.c.job_id).where(_ready(now)).limit(1)).first() is not None
+    return connection.execute(_receivers(now).limit(1)).first() is not None
 
 
-def claim(connection: Connection, now: float, lease_seconds: float) -> Claimed | None:
-    """Take the POST that has waited longest, for some seconds; None if none is to be sent now."""
+def claim(
+    connection: Connection, now: float, lease_seconds: float, *, answering_only: bool = False
+) -> Claimed | None:
+    """Take the oldest POST of the receiver that has waited longest for its turn, for some seconds.
+
+    Args:
+        connection: of a transaction that holds the lock of webhooks.
+        now: the time.
+        lease_seconds: after which another process may take it.
+        answering_only: whether receivers that did not answer the last try are left out.
+
+    Returns:
+        The POST; None if none is to be sent now.
+    """
+    query = _receivers(now).order_by(webhook_receivers.c.claimed, webhook_receivers.c.receiver).limit(1)
+    if answering_only:
+        query = query.where(webhook_receivers.c.silent == 0)
+    turn = connection.execute(query).first()
+    if turn is None:
+        return None
     row = connection.execute(
         select(webhooks.c.job_id, webhooks.c.uri, webhooks.c.attempts)
-        .where(_ready(now))
+        .where(webhooks.c.receiver == turn.receiver, _ready(now))
         .order_by(webhooks.c.due, webhooks.c.job_id)
         .limit(1)
         .with_for_update(skip_locked=True)
     ).first()
+    # Also if the row is locked: the next receiver gets its turn.
+    connection.execute(
+        update(webhook_receivers).where(webhook_receivers.c.receiver == turn.receiver).values(claimed=now)
+    )
     if row is None:
         return None
     attempt = row.attempts + 1
@@ -73,7 +130,51 @@ def claim(connection: Connection, now: float, lease_seconds: float) -> Claimed |
         .values(attempts=attempt, lease_until=now + lease_seconds)
     )
     ended = connection.execute(select(jobs.c.finished).where(jobs.c.job_id == row.job_id)).scalar_one()
-    return Claimed(job_id=row.job_id, uri=row.uri, attempt=attempt, ended=ended)
+    return Claimed(
+        job_id=row.job_id,
+        uri=row.uri,
+        attempt=attempt,
+        ended=ended,
+        receiver=turn.receiver,
+        was_silent=turn.silent > 0,
+    )
+
+
+def note_answer(connection: Connection, receiver: str) -> None:
+    """Record that a receiver answered."""
+    connection.execute(
+        update(webhook_receivers)
+        .where(webhook_receivers.c.receiver == receiver, webhook_receivers.c.silent > 0)
+        .values(silent=0, due=0.0)
+    )
+
+
+def note_silence(connection: Connection, receiver: str, due: Callable[[int], float]) -> None:
+    """Record that a receiver did not answer.
+
+    Args:
+        connection: of the transaction.
+        receiver: the receiver.
+        due: returns when it is tried next, from the number of tries without an answer.
+    """
+    query = select(webhook_receivers.c.silent).where(webhook_receivers.c.receiver == receiver)
+    silent = int(connection.execute(query.with_for_update()).scalar_one_or_none() or 0) + 1
+    connection.execute(
+        update(webhook_receivers)
+        .where(webhook_receivers.c.receiver == receiver)
+        .values(silent=silent, due=due(silent))
+    )
+
+
+def give_up_old(connection: Connection, receiver: str, ended_before: float, error: str, now: float) -> int:
+    """Give up the POSTs of a receiver whose jobs ended before a time; return their number."""
+    old = select(jobs.c.job_id).where(jobs.c.job_id == webhooks.c.job_id, jobs.c.finished < ended_before)
+    found = connection.execute(
+        update(webhooks)
+        .where(webhooks.c.receiver == receiver, webhooks.c.state == _PENDING, old.exists())
+        .values(state=WebhookState.GIVEN_UP.value, error=error[:_MAX_ERROR], finished=now, lease_until=None)
+    )
+    return found.rowcount
 
 
 def deliver(connection: Connection, claimed: Claimed, now: float) -> None:
@@ -109,6 +210,23 @@ def _end(connection: Connection, claimed: Claimed, **values: object) -> None:
             webhooks.c.state == _PENDING,
         )
         .values(lease_until=None, **values)
+    )
+
+
+def _receivers(now: float) -> Select[tuple[str, int]]:
+    """Return the receivers whose turn may come: one that does not answer gets one try at a time."""
+    mine = webhooks.c.receiver == webhook_receivers.c.receiver
+    under_way = (
+        select(func.count())
+        .select_from(webhooks)
+        .where(mine, webhooks.c.state == _PENDING, webhooks.c.lease_until >= now)
+        .correlate(webhook_receivers)
+        .scalar_subquery()
+    )
+    most = case((webhook_receivers.c.silent > 0, 1), else_=MOST_PER_RECEIVER)
+    ready = select(webhooks.c.job_id).where(mine, _ready(now)).correlate(webhook_receivers)
+    return select(webhook_receivers.c.receiver, webhook_receivers.c.silent).where(
+        webhook_receivers.c.due <= now, ready.exists(), under_way < most
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import structlog
 
+from headstart_server.access.tenants import tenant_of
 from headstart_server.database.database import Database
 from headstart_server.database.locks import Lock
 from headstart_server.errors import DatabaseAway
@@ -21,13 +22,16 @@ log = structlog.get_logger(__name__)
 
 #: Seconds between two looks for POSTs to send.
 POLL_SECONDS = 1.0
-#: POSTs that one replica sends at once.
-SENDERS = 4
+#: POSTs that one replica sends at once, and those of them to receivers that did not answer the last try.
+SENDERS = 8
+SENDERS_TO_SILENT = 2
 #: Seconds that a claimed POST is left to whoever claimed it: more than sending can take.
 LEASE_SECONDS = 60.0
 #: Seconds until the second try; each further wait is twice as long, an hour at most.
 FIRST_WAIT_SECONDS = 5.0
 MAX_WAIT_SECONDS = 3600.0
+#: Most seconds until a receiver that does not answer is tried again with any POST.
+MAX_SILENT_SECONDS = 300.0
 #: Seconds after a job's end from which on no further try is made.
 GIVE_UP_SECONDS = 86_400.0
 #: Seconds that a stopping server waits for POSTs on their way.
@@ -70,6 +74,7 @@ class WebhookSender:
         self._chance = chance or random.Random()  # noqa: S311 - no secret
         self._stopped = threading.Event()
         self._free = threading.BoundedSemaphore(SENDERS)
+        self._free_for_silent = threading.BoundedSemaphore(SENDERS_TO_SILENT)
         self._thread = threading.Thread(target=self._run, name="webhooks", daemon=True)
 
     def start(self) -> None:
@@ -88,8 +93,11 @@ class WebhookSender:
         for _ in range(SENDERS):
             self._free.acquire(timeout=_STOP_SECONDS / SENDERS)
 
-    def claim(self) -> Claimed | None:
+    def claim(self, *, answering_only: bool = False) -> Claimed | None:
         """Take a POST to send; None if there is none.
+
+        Args:
+            answering_only: as in `webhook_rows.claim`.
 
         Raises:
             DatabaseAway: the database does not answer.
@@ -99,7 +107,8 @@ class WebhookSender:
                 return None
         with self._database.write("webhooks.claim") as connection:
             self._database.lock(connection, Lock.WEBHOOKS)
-            return webhook_rows.claim(connection, self._database.now(connection), LEASE_SECONDS)
+            now = self._database.now(connection)
+            return webhook_rows.claim(connection, now, LEASE_SECONDS, answering_only=answering_only)
 
     def send(self, claimed: Claimed) -> None:
         """Send a POST once, and write down what came of it.
@@ -110,40 +119,57 @@ class WebhookSender:
         with self._database.snapshot() as connection:
             job = rows.get(connection, claimed.job_id)
             now = self._database.now(connection)
-        body = body_of(job)
+        body, tenant = body_of(job), tenant_of(job.spec.model)
         try:
-            target = self._policy.target(claimed.uri)
-            self._post(
-                target, headers_of(f"job_{job.job_id}", int(now), body, read_secrets(self._secrets)), body
-            )
+            secrets = read_secrets(self._secrets).of("" if self._policy.is_own(claimed.uri) else tenant)
+            target = self._policy.target(claimed.uri, tenant)
+            self._post(target, headers_of(f"job_{job.job_id}", int(now), body, secrets), body)
         except Refused as error:
-            self._failed(claimed, str(error), is_gone=False)
+            self._failed(claimed, PostFailed(str(error)))
         except PostFailed as error:
-            self._failed(claimed, error.why, is_gone=error.is_gone)
-        except (OSError, ValueError) as error:
-            # A host without an address, or a file without a secret.
-            self._failed(claimed, f"It cannot be sent: {type(error).__name__}.", is_gone=False)
+            self._failed(claimed, error)
+        except ValueError as error:
+            self._failed(claimed, PostFailed(f"It cannot be signed: {type(error).__name__}."))
+        except OSError as error:
+            # A host without an address, or a file that cannot be read.
+            why = f"It cannot be sent: {type(error).__name__}."
+            self._failed(claimed, PostFailed(why, answered=False))
         else:
             with self._database.write("webhooks.deliver") as connection:
                 webhook_rows.deliver(connection, claimed, self._database.now(connection))
+                webhook_rows.note_answer(connection, claimed.receiver)
             self._observer("delivered")
             log.info("webhook_delivered", job_id=claimed.job_id, attempt=claimed.attempt)
 
-    def _failed(self, claimed: Claimed, why: str, *, is_gone: bool) -> None:
+    def _failed(self, claimed: Claimed, failure: PostFailed) -> None:
+        old = 0
         with self._database.write("webhooks.record_failure") as connection:
             now = self._database.now(connection)
             due = now + wait_before(claimed.attempt) * self._chance.uniform(0.8, 1.2)
-            is_over = is_gone or due >= claimed.ended + GIVE_UP_SECONDS
+            is_over = failure.is_gone or due >= claimed.ended + GIVE_UP_SECONDS
             if is_over:
-                webhook_rows.give_up(connection, claimed, why, now)
+                webhook_rows.give_up(connection, claimed, failure.why, now)
             else:
-                webhook_rows.put_off(connection, claimed, why, due)
+                webhook_rows.put_off(connection, claimed, failure.why, due)
+            if failure.answered:
+                webhook_rows.note_answer(connection, claimed.receiver)
+            else:
+                webhook_rows.note_silence(
+                    connection,
+                    claimed.receiver,
+                    lambda count: now + 0.8 * min(wait_before(count), MAX_SILENT_SECONDS),
+                )
+                # Those whose turn did not come, because the receiver did not answer others.
+                end = now - GIVE_UP_SECONDS
+                old = webhook_rows.give_up_old(connection, claimed.receiver, end, failure.why, now)
         self._observer("given_up" if is_over else "failed")
+        for _ in range(old):
+            self._observer("given_up")
         log.warning(
             "webhook_given_up" if is_over else "webhook_failed",
             job_id=claimed.job_id,
             attempt=claimed.attempt,
-            why=why,
+            why=failure.why,
         )
 
     def _run(self) -> None:
@@ -162,9 +188,12 @@ class WebhookSender:
         if not self._free.acquire(timeout=POLL_SECONDS):
             return False
         claimed = None
+        may_wait = self._free_for_silent.acquire(blocking=False)
         try:
-            claimed = self.claim()
+            claimed = self.claim(answering_only=not may_wait)
         finally:
+            if may_wait and (claimed is None or not claimed.was_silent):
+                self._free_for_silent.release()
             if claimed is None:
                 self._free.release()
         if claimed is None:
@@ -180,4 +209,6 @@ class WebhookSender:
         except Exception:
             log.exception("webhook_not_sent", job_id=claimed.job_id)
         finally:
+            if claimed.was_silent:
+                self._free_for_silent.release()
             self._free.release()

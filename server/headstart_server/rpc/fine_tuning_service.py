@@ -15,7 +15,7 @@ from headstart_server.jobs.intake import Intake, Upload
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.jobs.rebasing import Rebasing
-from headstart_server.rpc.caller import scope, tenant
+from headstart_server.rpc.caller import caller, scope, tenant
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.choosing_messages import rebase_spec_of
 from headstart_server.rpc.example_stream import stream_parts
@@ -87,6 +87,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
                         message.request_id,
                         validate_only=validate_only,
                         tenant=tenant(),
+                        principal=caller().principal.name,
                     ),
                     message.ByteSize,
                 )
@@ -115,7 +116,9 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         async def accept() -> Job:
             # Shielded: as above.
             return await asyncio.shield(
-                asyncio.to_thread(self._rebasing.accept, spec, request.request_id, tenant())
+                asyncio.to_thread(
+                    self._rebasing.accept, spec, request.request_id, tenant(), caller().principal.name
+                )
             )
 
         job = await self._when_ready(accept, request.ByteSize)

@@ -1,14 +1,18 @@
 """The messages of jobs, their events and findings."""
 
+from dataclasses import replace
+
 from google.rpc import status_pb2
 
 from headstart.v1 import fine_tuning_service_pb2, job_pb2
-from headstart_server.access.tenants import tenant_of, without_tenant
+from headstart_server.access.rights import EVERYBODY, Right
+from headstart_server.access.tenants import own_name, tenant_of, without_tenant
 from headstart_server.jobs.forecast import Times
 from headstart_server.jobs.intake import Validation
 from headstart_server.jobs.job import Job, JobError, JobEvent, JobState, JobStep, Progress
 from headstart_server.jobs.webhook import Webhook, WebhookState
 from headstart_server.learning.dataset import ExampleFault
+from headstart_server.rpc.caller import caller
 from headstart_server.rpc.comparison_messages import promotion_message
 from headstart_server.rpc.energy_messages import energy_message
 from headstart_server.rpc.evaluation_messages import evaluation_message
@@ -44,7 +48,7 @@ def job_message(job: Job, likely: Times | None = None) -> job_pb2.Job:
     return job_pb2.Job(
         job_id=job.job_id,
         state=STATES[job.state],
-        spec=spec_message(job.spec),
+        spec=spec_message(job.spec if _may_see_webhook(job) else replace(job.spec, webhook=None)),
         progress=_progress_message(job.progress),
         version=job.version,
         error=_error_message(job.error, tenant_of(job.spec.model)),
@@ -107,6 +111,14 @@ def _progress_message(progress: Progress | None) -> job_pb2.Progress | None:
         accuracy=progress.accuracy,
         message=progress.message,
     )
+
+
+def _may_see_webhook(job: Job) -> bool:
+    """Return whether the caller sent the job or administers its model: a webhook's URL may be a secret."""
+    principal = caller().principal
+    if principal is EVERYBODY or (principal.name and principal.name == job.principal):
+        return True
+    return principal.may(Right.ADMIN, own_name(job.spec.model))
 
 
 def _webhook_message(webhook: Webhook | None) -> job_pb2.WebhookDelivery | None:

@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from certificates import identity
 from headstart import (
     Client,
+    InvalidArgument,
     JobFailed,
     NotFound,
     PermissionDenied,
@@ -88,6 +89,8 @@ def access(folder: Path, red: str = "red") -> str:
         + principal("few", f'token_sha256 = ["{token_hash("few")}"]', "few")
         + principal("small", f'token_sha256 = ["{token_hash("small")}"]', "small")
         + '[[tenants]]\nname = "few"\nmax_versions = 1\n[[tenants]]\nname = "small"\nmax_stored_mib = 1\n'
+        + principal("trainer", f'token_sha256 = ["{token_hash("trainer")}"]', "red", rights="train")
+        + principal("other", f'token_sha256 = ["{token_hash("other")}"]', "red", rights="train")
         + principal("people", f'issuer = "{ISSUER}"\nclaims = {{ team = "blue" }}', "blue", rights="train")
     )
 
@@ -109,7 +112,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         "--audit-log": "audit.jsonl",
     }
     paths = [part for flag, name in flags.items() for part in (flag, str(folder / name))]
+    put(folder / "secrets", "whsec_" + "YWJj" * 8)
     further = ("--max-queued-jobs-per-tenant", "5", "--feature-cache-per-tenant", "--http-port", "0")
+    further += ("--webhook-allow", "https://hooks.example/{tenant}", "--webhook-secret-file")
+    further += (str(folder / "secrets"),)
     with running(folder / "data", *paths, *further) as server:
         server.event("listening")
         place = Place(folder, server)
@@ -327,6 +333,27 @@ def test_strangers_do_not_fill_the_audit_log(place: Place) -> None:
         eventually(accounted, 90.0, "a line about those left out")
 
 
+def test_the_url_of_a_webhook_is_for_its_sender_and_admins(place: Place, tmp_path: Path) -> None:
+    secret = "https://hooks.example/red/in?token=planted-token"
+    with place.client("trainer") as sender:
+        job = sender.fine_tune(examples(1.0), model="hooked", webhook=secret)
+        assert job.status().spec.webhook == secret
+        with pytest.raises(InvalidArgument, match="--webhook-allow"):
+            sender.fine_tune(examples(1.0), model="hooked", webhook="https://hooks.example/blue/in")
+        job.wait()
+    with place.client("other") as other:
+        seen = [other.job(job.id).status(), *(each for each in other.jobs() if each.id == job.id)]
+        assert len(seen) == 2
+        assert "planted-token" not in repr(seen)
+        assert not any(each.spec.webhook for each in seen)
+    with place.client("red") as admin:
+        assert admin.job(job.id).status().spec.webhook == secret
+    for token, found in (("other", False), ("trainer", True)):
+        for path in (f"v1/jobs/{job.id}", "v1/jobs"):
+            with over_https(place, path, CLIENT, tmp_path, token) as answer:
+                assert (b"planted-token" in answer.read()) == found
+
+
 def test_a_new_authority_of_clients_holds_on_the_port_of_http_too(place: Place, tmp_path: Path) -> None:
     next_authority = identity("next clients")
     newcomer = identity("newcomer", next_authority)
@@ -341,15 +368,21 @@ def test_a_new_authority_of_clients_holds_on_the_port_of_http_too(place: Place, 
 
 def over_http(place: Place, shown: Any, folder: Path) -> int:
     """The code that a call without a token is answered with, once TLS lets it through."""
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        over_https(place, "v1/models", shown, folder)
+    caught.value.close()
+    return caught.value.code
+
+
+def over_https(place: Place, path: str, shown: Any, folder: Path, token: str | None = None) -> Any:
+    """The answer to a GET."""
     pair = folder / "pair.pem"
     pair.write_bytes(shown.chain + shown.private)
     context = ssl.create_default_context(cadata=AUTHORITY.chain.decode())
     context.load_cert_chain(pair)
-    url = f"https://{place.server.event('http')}/v1/models"
-    with pytest.raises(urllib.error.HTTPError) as caught:
-        urllib.request.urlopen(url, timeout=60, context=context)
-    caught.value.close()
-    return caught.value.code
+    headers = {} if token is None else {"authorization": f"Bearer {token}"}
+    request = urllib.request.Request(f"https://{place.server.event('http')}/{path}", headers=headers)
+    return urllib.request.urlopen(request, timeout=60, context=context)
 
 
 def test_tokens_and_certificates_change_while_a_connection_is_open(place: Place) -> None:

@@ -132,3 +132,32 @@ def test_what_was_checked_is_what_is_connected_to() -> None:
 def test_a_prefix_that_is_no_url_is_told_at_the_start() -> None:
     with pytest.raises(ValueError, match="Expected an http or https URL as a webhook"):
         WebhookPolicy(["hooks.example.com"])
+
+
+def test_a_tenant_may_name_urls_of_its_own_alone() -> None:
+    each = policy("https://hooks.example.com/{tenant}/in", "https://all.example.com/")
+    mine = "https://hooks.example.com/shop/in/a"
+    assert each.check(mine, "shop") == mine
+    assert each.target(mine, "shop").path == "/shop/in/a"
+    assert each.check("https://all.example.com/x", "farm")
+    for tenant in ("farm", "", "shop2"):
+        with pytest.raises(InvalidField, match="--webhook-allow"):
+            each.check(mine, tenant)
+        with pytest.raises(Refused):
+            each.target(mine, tenant)
+    with pytest.raises(InvalidField):
+        each.check("https://hooks.example.com/{tenant}/in/a", "shop")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "https://{tenant}.example.com/",
+        "https://hooks.example.com/x-{tenant}/",
+        "https://hooks.example.com/?tenant={tenant}",
+        "https://{tenant}/{tenant}",
+    ],
+)
+def test_a_tenant_is_a_whole_step_of_a_path(pattern: str) -> None:
+    with pytest.raises(ValueError, match="whole step"):
+        policy(pattern)

@@ -1,9 +1,12 @@
 """POSTs that tell of jobs' ends: at least once, by one process at a time, and given up in the end."""
 
 import base64
+import hashlib
+import hmac
 import json
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,8 +24,16 @@ from headstart_server.jobs.webhook import WebhookState
 from headstart_server.jobs.webhook_message import body_of, headers_of, read_secrets
 from headstart_server.jobs.webhook_policy import WebhookPolicy
 from headstart_server.jobs.webhook_post import PostFailed
-from headstart_server.jobs.webhook_sender import GIVE_UP_SECONDS, LEASE_SECONDS, WebhookSender, wait_before
+from headstart_server.jobs.webhook_sender import (
+    GIVE_UP_SECONDS,
+    LEASE_SECONDS,
+    MAX_SILENT_SECONDS,
+    WebhookSender,
+    wait_before,
+)
+from headstart_server.secret import Secret
 from postgres import on_both_databases
+from server_process import eventually
 
 URI = "https://hooks.example.com/in?token=t"
 SECRET = "whsec_" + base64.b64encode(b"s" * 32).decode()
@@ -54,22 +65,23 @@ class Office:
         self.desk = desk
         self._receiver = receiver
         self.outcomes: list[str] = []
-        self._secrets = folder / "secrets"
-        self._secrets.write_text(f"{SECRET}\n")
+        self.secrets = folder / "secrets"
+        self.secrets.write_text(f"{SECRET}\n")
         self.sender = self.another()
 
     def another(self, at: str = "93.184.216.34") -> WebhookSender:
-        policy = WebhookPolicy(["https://hooks.example.com"], resolve=lambda host, port: [at])
+        allowed = ["https://hooks.example.com", "https://hooks.example.com:8443"]
+        policy = WebhookPolicy(allowed, resolve=lambda host, port: [at])
         return WebhookSender(
             self.desk.shelf.database,
             policy,
-            self._secrets,
+            self.secrets,
             self.outcomes.append,
             post=self._receiver,
         )
 
     def ended(self, **spec: Any) -> Job:
-        job = self.desk.running(webhook=URI, **spec)
+        job = self.desk.running(**{"webhook": URI, **spec})
         self.desk.succeed(job)
         return job
 
@@ -233,7 +245,7 @@ def test_a_job_is_remembered_until_its_end_is_told(office: Office, desk: Desk, c
 def test_signatures_are_those_of_the_specification(office: Office, tmp_path: Path) -> None:
     job = office.desk.ledger.get(office.ended().job_id)
     body, old, new = body_of(job), b"o" * 32, b"n" * 32
-    headers = headers_of("job_1", int(time.time()), body, [new, old])
+    headers = headers_of("job_1", int(time.time()), body, [Secret(new), Secret(old)])
     for secret in (old, new):
         # Whoever has one of the two secrets finds its own signature.
         assert Verifier(base64.b64encode(secret).decode()).verify(body, headers) == json.loads(body)
@@ -254,4 +266,181 @@ def test_a_file_without_a_secret_is_told(tmp_path: Path, text: str) -> None:
 def test_secrets_are_read_one_a_line(tmp_path: Path) -> None:
     path = tmp_path / "secrets"
     path.write_text(f"# new\n{SECRET}\n\n{SECRET.removeprefix('whsec_')}\n")
-    assert read_secrets(path) == [b"s" * 32, b"s" * 32]
+    secrets = read_secrets(path).of("")
+    assert [secret.reveal() for secret in secrets] == [b"s" * 32, b"s" * 32]
+    assert base64.b64encode(b"s" * 32).decode() not in repr(secrets)
+
+
+TENANT_SECRET = "whsec_" + base64.b64encode(b"t" * 32).decode()
+
+
+def verified(secret: str, headers: dict[str, str], body: dict[str, Any]) -> bool:
+    content = json.dumps(body, ensure_ascii=False).encode()
+    # The time of the sender is a manual clock's.
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + content
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    expected = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+    return f"v1,{expected}" in headers["webhook-signature"].split()
+
+
+def test_a_post_names_the_tenant_and_is_signed_with_its_own_secret(
+    office: Office, receiver: Receiver
+) -> None:
+    office.secrets.write_text(f"{SECRET}\nshop {TENANT_SECRET}\n")
+    office.ended(model="shop/pets", tenant="shop")
+    office.ended(model="farm/pets", tenant="farm")
+    office.ended()
+    while office.send_one():
+        pass
+
+    bodies = {body["tenant"]: (headers, body) for _, headers, body in receiver.posts}
+    assert {name: body["model"] for name, (_, body) in bodies.items()} == dict.fromkeys(
+        ("shop", "farm", None), "pets"
+    )
+    assert verified(TENANT_SECRET, *bodies["shop"])
+    assert not verified(SECRET, *bodies["shop"])
+    assert verified(SECRET, *bodies["farm"])
+    assert verified(SECRET, *bodies[None])
+
+
+def test_the_servers_own_url_gets_the_servers_signature(
+    office: Office, desk: Desk, receiver: Receiver
+) -> None:
+    office.secrets.write_text(f"{SECRET}\nshop {TENANT_SECRET}\n")
+    policy = WebhookPolicy((), own=URI, resolve=lambda host, port: ["93.184.216.34"])
+    office.sender = WebhookSender(
+        desk.shelf.database, policy, office.secrets, office.outcomes.append, post=receiver
+    )
+    office.ended(model="shop/pets", tenant="shop")
+    assert office.send_one()
+    ((_, headers, body),) = receiver.posts
+    assert verified(SECRET, headers, body)
+    assert not verified(TENANT_SECRET, headers, body)
+
+
+def test_a_tenant_without_a_secret_gets_no_post(office: Office, receiver: Receiver) -> None:
+    office.secrets.write_text(f"shop {TENANT_SECRET}\n")
+    job = office.ended(model="farm/pets", tenant="farm")
+    assert office.send_one()
+    assert receiver.posts == []
+    assert "cannot be signed" in office.told(job).error
+
+
+def test_the_servers_own_url_needs_a_secret_of_the_server(tmp_path: Path) -> None:
+    path = tmp_path / "secrets"
+    path.write_text(f"shop {TENANT_SECRET}\n")
+    assert len(read_secrets(path)) == 1
+    with pytest.raises(ValueError, match="--webhook needs a secret"):
+        read_secrets(path, own=URI)
+
+
+@on_both_databases
+def test_receivers_take_turns(office: Office, receiver: Receiver) -> None:
+    for _ in range(3):
+        office.ended()
+    office.ended(model="shop/pets", tenant="shop")
+    other = office.ended(webhook="https://hooks.example.com:8443/x")
+    assert other.spec.webhook is not None
+    while office.send_one():
+        pass
+    first = {(body["tenant"], target.port) for target, _, body in receiver.posts[:3]}
+    assert first == {(None, 443), (None, 8443), ("shop", 443)}
+
+
+@on_both_databases
+def test_a_receiver_that_does_not_answer_is_tried_once_at_a_time_and_less_and_less(
+    office: Office, receiver: Receiver, clock: ManualClock
+) -> None:
+    for _ in range(20):
+        office.ended()
+    first, second = office.sender.claim(), office.sender.claim()
+    assert first is not None
+    assert second is not None
+    # Two are on their way at most, whatever else waits.
+    assert office.sender.claim() is None
+    receiver.fault = PostFailed("No answer.", answered=False)
+    office.sender.send(first)
+    office.sender.send(second)
+    assert office.sender.claim() is None
+    tries = len(receiver.posts)
+    for _ in range(60):
+        clock.advance(10)
+        while office.send_one():
+            pass
+    # 600 seconds: every 5, 10, 20, ... seconds instead of 20 POSTs each time.
+    assert tries < len(receiver.posts) <= tries + 10
+    # Posts of others go on meanwhile.
+    receiver.fault = None
+    office.ended(model="shop/pets", tenant="shop")
+    assert office.send_one()
+    assert receiver.posts[-1][2]["tenant"] == "shop"
+
+
+@on_both_databases
+def test_a_receiver_that_answers_again_gets_what_waits(
+    office: Office, receiver: Receiver, clock: ManualClock
+) -> None:
+    waiting = [office.ended() for _ in range(6)]
+    receiver.fault = PostFailed("No answer.", answered=False)
+    while office.send_one():
+        pass
+    receiver.fault = None
+    clock.advance(MAX_SILENT_SECONDS)
+    while office.send_one():
+        pass
+    assert {office.told(job).state for job in waiting} == {WebhookState.DELIVERED}
+
+
+@on_both_databases
+def test_what_waits_for_a_receiver_that_is_silent_for_a_day_is_given_up(
+    office: Office, receiver: Receiver, clock: ManualClock
+) -> None:
+    waiting = [office.ended() for _ in range(6)]
+    receiver.fault = PostFailed("No answer.", answered=False)
+    assert office.send_one()
+    clock.advance(GIVE_UP_SECONDS + 1)
+    assert office.send_one()
+    assert {office.told(job).state for job in waiting} == {WebhookState.GIVEN_UP}
+    assert office.outcomes.count("given_up") == len(waiting)
+
+
+def test_an_error_of_a_receiver_does_not_delay_its_other_posts(office: Office, receiver: Receiver) -> None:
+    for _ in range(3):
+        office.ended()
+    receiver.fault = PostFailed("Received: 500.")
+    while office.send_one():
+        pass
+    assert len(receiver.posts) == 3
+
+
+@on_both_databases
+@pytest.mark.timeout(120)
+def test_a_dead_receiver_delays_no_live_one_under_load(office: Office, desk: Desk) -> None:
+    ended, arrived, dead_tries = threading.Event(), [], []
+    lock = threading.Lock()
+
+    def post(target: Target, headers: Mapping[str, str], body: bytes) -> None:
+        if target.port == 8443:
+            with lock:
+                dead_tries.append(target)
+            # As a host that takes connections and answers nothing.
+            ended.wait(60)
+            raise PostFailed("No answer.", answered=False)
+        with lock:
+            arrived.append(json.loads(body)["job"])
+
+    # Older than the others, so that first come, first served would try them all before.
+    for _ in range(40):
+        office.ended(webhook="https://dead.example.com:8443/in")
+    live = {office.ended().job_id for _ in range(40)}
+    policy = WebhookPolicy(
+        ["https://hooks.example.com", "https://dead.example.com:8443"], resolve=lambda *_: ["93.184.216.34"]
+    )
+    sender = WebhookSender(desk.shelf.database, policy, office.secrets, office.outcomes.append, post=post)
+    sender.start()
+    try:
+        eventually(lambda: live <= set(arrived) or None, 60, "the POSTs of the live receiver")
+        assert len(dead_tries) <= 2
+    finally:
+        ended.set()
+        sender.stop()
