@@ -1,56 +1,52 @@
-"""What callers do while servers die: they submit, cancel, watch and predict, and note what they were told."""
+"""Clients that submit, cancel, watch, predict, move aliases and delete versions while servers die.
+
+They record every call in a history.
+"""
 
 import random
 import threading
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import grpc
 
 from headstart.v1 import fine_tuning_service_pb2 as tuning
-from headstart.v1 import input_pb2, job_pb2
-from integration.server.calls import TERMINAL, Api, example, stream
+from headstart.v1 import input_pb2, job_pb2, model_pb2, model_service_pb2
+from headstart.v1 import prediction_service_pb2 as predicting
+from histories.history import History, Operation, Outcome
+from integration.server.calls import TERMINAL, Api, example, prediction_request, refusal_of, stream
 
 Answer = TypeVar("Answer")
 
-#: What a call to a server that dies, stops, starts or has no database may end with; callers try these again.
-EXPECTED = {grpc.StatusCode.UNAVAILABLE}
-#: Seconds of one call; a paused server does not answer.
+#: Codes of a call to a server that dies, stops, starts or has no database; clients repeat these calls.
+#: A paused server does not answer, so the deadline of its caller passes.
+REPEATED = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+#: Codes of a call that certainly had no effect, and that a race between clients explains.
+REFUSED = {
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.FAILED_PRECONDITION,
+    grpc.StatusCode.ABORTED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
+}
+#: Seconds of one call, and until a client gives up.
 CALL_SECONDS = 20.0
+GIVE_UP_SECONDS = 120.0
 CLASSES = ("cat", "dog", "emu")
-#: Different datasets; jobs of the same one must come to the same head.
+#: Different datasets; jobs of the same one must produce the same head.
 DATASETS = 6
+ALIASES = ("stable", "next")
+#: Share of the calls of a traffic split that its second version answers.
+SPLIT = 0.4
+#: The server of a call that moves from server to server.
+SEVERAL = "several"
+#: Stands for the version of an alias whose version is missing.
+MISSING = -1
 
 
-@dataclass(kw_only=True)
-class Told:
-    """What callers were told, of which every word must hold.
-
-    Attributes:
-        accepted: the dataset of each job that was accepted, by its id.
-        deadly: the jobs that kill their server.
-        cancelled: the jobs whose cancel was accepted before they had ended.
-        watched: the numbers and states of the events of each watched job.
-        predicted: predictions answered.
-        queue_full: submissions refused because the queue was full.
-        violations: what must not happen.
-    """
-
-    accepted: dict[str, int] = field(default_factory=dict)
-    deadly: set[str] = field(default_factory=set)
-    cancelled: set[str] = field(default_factory=set)
-    watched: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
-    predicted: int = 0
-    queue_full: int = 0
-    violations: list[str] = field(default_factory=list)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def violation(self, what: str) -> None:
-        with self.lock:
-            self.violations.append(what)
+class GivenUpError(Exception):
+    """No server has answered for far too long."""
 
 
 class Clients:
@@ -58,19 +54,31 @@ class Clients:
 
     Args:
         targets: addresses of the servers.
-        told: takes their notes.
+        history: records their calls.
         seed: of their choices.
     """
 
-    def __init__(self, targets: Sequence[str], told: Told, seed: int) -> None:
+    def __init__(self, targets: Sequence[str], history: History, seed: int) -> None:
         self._targets = targets
-        self._told = told
+        self._history = history
         self._seed = seed
         self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._accepted: list[str] = []
         self._watchers: list[threading.Thread] = []
+        self.deadly: set[str] = set()
+        self.violations: list[str] = []
+        works = [self._submit, self._submit, self._cancel, self._predict, self._read_status]
+        works += [
+            self._move_aliases,
+            self._move_aliases,
+            self._read_aliases,
+            self._read_aliases,
+            self._delete,
+        ]
         self._threads = [
             threading.Thread(target=self._run, args=(work, place), name=work.__name__, daemon=True)
-            for place, work in enumerate((self._submit, self._submit, self._cancel, self._predict))
+            for place, work in enumerate(works)
         ]
 
     def start(self) -> None:
@@ -88,141 +96,267 @@ class Clients:
         for watcher in self._watchers:
             watcher.join(max(0.0, deadline - time.monotonic()))
             if watcher.is_alive():
-                self._told.violation(f"{watcher.name} has not seen its job's end")
+                self._violation(f"{watcher.name} has not received its job's end")
 
-    def _run(self, work: Callable[[list[Api], random.Random], None], place: int) -> None:
-        chance = random.Random(f"{self._seed} {place}")
-        apis = [Api.connect(target) for target in self._targets]
+    def _violation(self, what: str) -> None:
+        with self._lock:
+            self.violations.append(what)
+
+    def _run(self, work: Callable[["Caller"], None], place: int) -> None:
+        caller = Caller(self._targets, self._history, random.Random(f"{self._seed} {place}"))
         while not self._over.is_set():
             try:
-                work(apis, chance)
-            except GivenUpError:
+                work(caller)
+            except GivenUpError as error:
+                self._violation(f"{work.__name__}: {error}")
                 break
             except grpc.RpcError as error:
-                self._told.violation(f"{work.__name__}: {error.code().name}: {error.details()}")
-        for api in apis:
-            api.channel.close()
+                self._violation(f"{work.__name__}: {error.code().name}: {error.details()}")
+        caller.close()
 
-    def _submit(self, apis: list[Api], chance: random.Random) -> None:
-        dataset, request_id = chance.randrange(DATASETS), uuid.uuid4().hex
-        deadly = chance.random() < 0.02 and len(self._told.deadly) < 2
-        examples = deadly_examples() if deadly else examples_of(dataset)
+    # Jobs
 
-        def send(api: Api) -> job_pb2.Job:
-            requests = stream(
-                examples,
-                model=f"m{dataset}",
-                seed=7,
-                request_id=request_id,
-                priority=chance.choice((0, 0, 3)),
+    def _submit(self, caller: "Caller") -> None:
+        chance = caller.chance
+        dataset, request_id, priority = chance.randrange(DATASETS), uuid.uuid4().hex, chance.choice((0, 0, 3))
+        with self._lock:
+            is_deadly = chance.random() < 0.02 and len(self.deadly) < 2
+        examples = deadly_examples() if is_deadly else examples_of(dataset)
+
+        def send(api: Api) -> str:
+            requests = stream(examples, model=f"m{dataset}", seed=7, request_id=request_id, priority=priority)
+            return str(api.fine_tuning.FineTune(requests, timeout=CALL_SECONDS).job.job_id)
+
+        sent = {"request_id": request_id, "dataset": dataset}
+        for _ in range(1 + (chance.random() < 0.2)):
+            job_id = caller.insist("FineTune", f"m{dataset}", sent, send)
+        if job_id is not None:
+            with self._lock:
+                self._accepted.append(job_id)
+                if is_deadly:
+                    self.deadly.add(job_id)
+            if chance.random() < 0.2 and len(self._watchers) < 40:
+                self._start_watcher(job_id)
+        # A full queue needs time.
+        self._over.wait(0.5 if job_id is None else chance.uniform(0.05, 0.4))
+
+    def _recent_job(self, chance: random.Random) -> str | None:
+        with self._lock:
+            known = self._accepted[-15:]
+        return chance.choice(known) if known else None
+
+    def _cancel(self, caller: "Caller") -> None:
+        self._over.wait(caller.chance.uniform(0.3, 1.5))
+        if (job_id := self._recent_job(caller.chance)) is not None:
+            request = tuning.CancelRequest(job_id=job_id)
+            caller.insist(
+                "Cancel",
+                job_id,
+                {},
+                lambda api: state_name(api.fine_tuning.Cancel(request, timeout=CALL_SECONDS).job.state),
             )
-            return api.fine_tuning.FineTune(requests, timeout=CALL_SECONDS).job
 
-        state = chance.getstate()
+    def _read_status(self, caller: "Caller") -> None:
+        self._over.wait(caller.chance.uniform(0.02, 0.2))
+        if (job_id := self._recent_job(caller.chance)) is not None:
+            request = tuning.StatusRequest(job_id=job_id)
 
-        def send_again(api: Api) -> job_pb2.Job:
-            # The same content each time: the priority is part of it.
-            chance.setstate(state)
-            return send(api)
+            def send(api: Api) -> tuple[str, int]:
+                job = api.fine_tuning.Status(request, timeout=CALL_SECONDS).job
+                return state_name(job.state), int(job.version)
 
-        job = self._insist(apis, random.Random(request_id), send_again)
-        if job is None:
-            return
-        with self._told.lock:
-            self._told.accepted[job.job_id] = dataset
-            if deadly:
-                self._told.deadly.add(job.job_id)
-        if chance.random() < 0.2:
-            again = self._insist(apis, random.Random(request_id), send_again)
-            if again is not None and again.job_id != job.job_id:
-                self._told.violation(f"request {request_id} made jobs {job.job_id} and {again.job_id}")
-        if chance.random() < 0.2 and len(self._watchers) < 40:
-            watcher = threading.Thread(
-                target=self._watch, args=(job.job_id,), name=f"watch {job.job_id}", daemon=True
-            )
-            self._watchers.append(watcher)
-            watcher.start()
-        self._over.wait(chance.uniform(0.05, 0.4))
+            caller.insist("Status", job_id, {}, send)
 
-    def _cancel(self, apis: list[Api], chance: random.Random) -> None:
-        self._over.wait(chance.uniform(0.3, 1.5))
-        with self._told.lock:
-            known = list(self._told.accepted)[-15:]
-        if not known:
-            return
-        request = tuning.CancelRequest(job_id=chance.choice(known))
-        job = self._insist(
-            apis, chance, lambda api: api.fine_tuning.Cancel(request, timeout=CALL_SECONDS).job
-        )
-        if job is not None and job.state not in (job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED):
-            with self._told.lock:
-                self._told.cancelled.add(job.job_id)
-
-    def _predict(self, apis: list[Api], chance: random.Random) -> None:
-        model = f"m{chance.randrange(DATASETS)}"
-        try:
-            self._insist(apis, chance, lambda api: api.predict(model, b"quick", timeout=CALL_SECONDS))
-        except grpc.RpcError as error:
-            # The first version of the model is not there yet.
-            if error.code() not in (grpc.StatusCode.NOT_FOUND, grpc.StatusCode.FAILED_PRECONDITION):
-                raise
-        else:
-            self._told.predicted += 1
-        self._over.wait(0.02)
+    def _start_watcher(self, job_id: str) -> None:
+        watcher = threading.Thread(target=self._watch, args=(job_id,), name=f"watch {job_id}", daemon=True)
+        self._watchers.append(watcher)
+        watcher.start()
 
     def _watch(self, job_id: str) -> None:
+        """Receive all events of a job, on new connections after lost ones."""
         chance = random.Random(job_id)
         apis = [Api.connect(target) for target in self._targets]
-        seen: list[tuple[int, int]] = []
+        called, seen = self._history.now(), list[tuple[int, int]]()
         while not seen or seen[-1][1] not in TERMINAL:
             request = tuning.WatchRequest(job_id=job_id, after_event=seen[-1][0] if seen else 0)
             try:
                 responses = chance.choice(apis).fine_tuning.Watch(request, timeout=CALL_SECONDS / 2)
-                # One by one: what came before a connection was lost has been seen.
+                # One by one: events before a lost connection have been received.
                 seen.extend(
                     (response.event.number, response.event.state)
                     for response in responses
                     if response.HasField("event")
                 )
             except grpc.RpcError as error:
-                if error.code() not in (*EXPECTED, grpc.StatusCode.DEADLINE_EXCEEDED):
-                    self._told.violation(f"watch: {error.code().name}: {error.details()}")
+                if error.code() not in REPEATED:
+                    self._violation(f"watch: {error.code().name}: {error.details()}")
                     break
                 time.sleep(0.2)
-        with self._told.lock:
-            self._told.watched[job_id] = seen
+        else:
+            self._history.add(
+                Operation(
+                    kind="Watch",
+                    key=job_id,
+                    server=SEVERAL,
+                    result=[(number, state_name(state)) for number, state in seen],
+                    called=called,
+                    returned=self._history.now(),
+                )
+            )
         for api in apis:
             api.channel.close()
 
-    def _insist(self, apis: list[Api], chance: random.Random, call: Callable[[Api], Answer]) -> Answer | None:
-        """Call until a server answers; None if the queue is full."""
-        give_up = time.monotonic() + 120
+    # Versions
+
+    def _predict(self, caller: "Caller") -> None:
+        model = f"m{caller.chance.randrange(DATASETS)}"
+        caller.insist("Predict", model, {}, lambda api: predicted(api, model))
+        self._over.wait(0.02)
+
+    def _numbers(self, caller: "Caller", model: str) -> list[int]:
+        """Return the numbers of a model's newest versions."""
+        request = model_service_pb2.GetModelRequest(model=model, page_size=6)
+
+        def send(api: Api) -> list[int]:
+            return [version.number for version in api.models.GetModel(request, timeout=CALL_SECONDS).versions]
+
+        return caller.insist("GetModel", model, {}, send) or []
+
+    def _move_aliases(self, caller: "Caller") -> None:
+        chance = caller.chance
+        self._over.wait(chance.uniform(0.1, 0.8))
+        # Few models, so that moves meet.
+        model, alias = f"m{chance.randrange(2)}", chance.choice(ALIASES)
+        numbers = self._numbers(caller, model)
+        if not numbers:
+            return
+        version = chance.choice(numbers)
+        shares = [other for other in numbers[:1] if other != version and chance.random() < 0.4]
+        request = model_service_pb2.SetAliasRequest(
+            model=model,
+            alias=alias,
+            version=version,
+            shares=[model_pb2.VersionShare(version=other, share=SPLIT) for other in shares],
+        )
+        versions = [version, *shares]
+        if chance.random() < 0.1:
+            request, versions = model_service_pb2.SetAliasRequest(model=model, alias=alias), []
+
+        def send(api: Api) -> None:
+            api.models.SetAlias(request, timeout=CALL_SECONDS)
+
+        caller.insist("SetAlias", model, {"alias": alias, "versions": versions}, send)
+
+    def _read_aliases(self, caller: "Caller") -> None:
+        chance = caller.chance
+        self._over.wait(chance.uniform(0.02, 0.15))
+        model, alias = f"m{chance.randrange(2)}", chance.choice(ALIASES)
+        caller.insist("ReadAlias", model, {"alias": alias}, lambda api: predicted(api, model, alias))
+
+    def _delete(self, caller: "Caller") -> None:
+        chance = caller.chance
+        self._over.wait(chance.uniform(0.3, 1.2))
+        model = f"m{chance.randrange(3)}"
+        # The newest stay, so that aliases have versions to name.
+        for number in self._numbers(caller, model)[3:4]:
+            request = model_service_pb2.DeleteVersionRequest(model=model, version=number)
+
+            def send(api: Api, request: model_service_pb2.DeleteVersionRequest = request) -> None:
+                api.models.DeleteVersion(request, timeout=CALL_SECONDS)
+
+            caller.insist("DeleteVersion", model, {"version": number}, send)
+
+
+class Caller:
+    """The connections of one thread, which record what they carry.
+
+    Args:
+        targets: addresses of the servers.
+        history: records the calls.
+        chance: of the choices.
+    """
+
+    def __init__(self, targets: Sequence[str], history: History, chance: random.Random) -> None:
+        self._apis = {target: Api.connect(target) for target in targets}
+        self._history = history
+        self.chance = chance
+
+    def close(self) -> None:
+        for api in self._apis.values():
+            api.channel.close()
+
+    def insist(
+        self, kind: str, key: str, sent: Mapping[str, Any], call: Callable[[Api], Answer]
+    ) -> Answer | None:
+        """Call servers until one answers; returns None if it refused.
+
+        Raises:
+            GivenUpError: no server has answered for far too long.
+            grpc.RpcError: a server answered with an error that no client should receive.
+        """
+        give_up = time.monotonic() + GIVE_UP_SECONDS
         while True:
+            server = self.chance.choice(list(self._apis))
+            called = self._history.now()
+            outcome, result, error = Outcome.OK, None, None
             try:
-                return call(chance.choice(apis))
-            except grpc.RpcError as error:
-                if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
-                    self._told.queue_full += 1
-                    self._over.wait(0.5)
+                result = call(self._apis[server])
+            except grpc.RpcError as failed:
+                error = failed
+                is_certain = failed.code() not in REPEATED
+                outcome = Outcome.FAILED if is_certain else Outcome.UNKNOWN
+                result_of_error = failed.code().name
+            self._history.add(
+                Operation(
+                    kind=kind,
+                    key=key,
+                    server=server,
+                    sent=sent,
+                    result=result if error is None else result_of_error,
+                    outcome=outcome,
+                    called=called,
+                    returned=self._history.now(),
+                )
+            )
+            if error is None:
+                return result
+            if outcome is Outcome.FAILED:
+                if error.code() in REFUSED:
                     return None
-                # A paused server answers nobody; its caller's deadline passes.
-                if error.code() not in (*EXPECTED, grpc.StatusCode.DEADLINE_EXCEEDED):
-                    raise
-                if time.monotonic() > give_up:
-                    self._told.violation(f"no answer in 120 s: {error.details()}")
-                    raise GivenUpError from None
-                time.sleep(0.1)
+                raise error
+            if time.monotonic() > give_up:
+                raise GivenUpError(f"no answer in {GIVE_UP_SECONDS:g} s: {error.details()}")
+            time.sleep(0.1)
 
 
-class GivenUpError(Exception):
-    """No server has answered for far too long."""
+def predicted(api: Api, model: str, alias: str | None = None) -> int | None:
+    """Return the number of the version that answers; None if there is no such alias.
+
+    Raises:
+        grpc.RpcError: the call failed for another reason; an alias never names a version that is missing.
+    """
+    request: predicting.PredictRequest = prediction_request(model, b"quick", alias=alias)
+    try:
+        response = api.prediction.Predict(request, timeout=CALL_SECONDS)
+    except grpc.RpcError as error:
+        if alias is None or error.code() is not grpc.StatusCode.NOT_FOUND:
+            raise
+        if refusal_of(error).reason in ("ALIAS_NOT_FOUND", "MODEL_NOT_FOUND"):
+            return None
+        return MISSING
+    return int(response.result.version)
+
+
+def state_name(state: int) -> str:
+    """Return the state as the database has it."""
+    return job_pb2.JobState.Name(state).removeprefix("JOB_STATE_").lower()
 
 
 def examples_of(dataset: int) -> list[input_pb2.Example]:
-    """The examples of a dataset: 30, that take some tenths of a second."""
+    """Return the examples of a dataset: 30, which take some tenths of a second."""
     return [example(f"{label}:{dataset}:{place}".encode(), label) for place in range(10) for label in CLASSES]
 
 
 def deadly_examples() -> list[input_pb2.Example]:
-    """Examples of which one kills the server that decodes it."""
+    """Return examples of which one kills the server that decodes it."""
     return [example(b"deadly", "cat"), example(b"quick:dog", "dog"), example(b"quick:cat", "cat")]

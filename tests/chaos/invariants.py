@@ -1,32 +1,38 @@
-"""What must hold of the rows and files that chaos leaves behind."""
+"""Invariants of the rows and files that chaos leaves behind."""
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from sqlalchemy import select
 
-from chaos.clients import Told
 from headstart_server.database.database import Database
 from headstart_server.database.tables import job_events, jobs, models, versions
 from headstart_server.errors import ArtifactDamaged
 from headstart_server.jobs.job import TRANSITIONS, JobState
 from headstart_server.models.store import VersionStore
 from headstart_server.models.version import Manifest
+from histories import checkers
+from histories.checkers import FinalJob
+from histories.history import History, Outcome
 
 
 class Leftovers:
-    """Everything in the database, once nobody writes any more.
+    """Everything in the database after the last write.
 
     Args:
         database: of the servers.
         artifacts: folder of their files.
-        told: what callers were told.
+        history: the calls of all clients.
+        deadly: the jobs that kill their server.
     """
 
-    def __init__(self, database: Database, artifacts: Path, told: Told) -> None:
-        self._told = told
+    def __init__(
+        self, database: Database, artifacts: Path, history: History, deadly: Collection[str] = ()
+    ) -> None:
+        self._history = history
+        self._deadly = deadly
         self._store = VersionStore(artifacts / "versions")
         with database.snapshot() as connection:
             self.jobs = {row.job_id: row for row in connection.execute(select(jobs)).all()}
@@ -34,9 +40,14 @@ class Leftovers:
             self.next_numbers = {
                 row.name: row.next_number for row in connection.execute(select(models)).all()
             }
-            self.events: dict[str, list[tuple[int, str]]] = defaultdict(list)
+            self._events: dict[str, list[tuple[int, str]]] = defaultdict(list)
             for row in connection.execute(select(job_events).order_by(job_events.c.seq)).all():
-                self.events[row.job_id].append((row.seq, row.data["state"]))
+                self._events[row.job_id].append((row.seq, row.data["state"]))
+        self._deleted = {
+            (op.key, op.sent["version"])
+            for op in history.of("DeleteVersion")
+            if op.outcome is not Outcome.FAILED
+        }
 
     @property
     def take_overs(self) -> int:
@@ -46,56 +57,52 @@ class Leftovers:
     def states(self) -> Counter[str]:
         return Counter(row.state for row in self.jobs.values())
 
+    def final(self) -> dict[str, FinalJob]:
+        """Return the jobs, with the versions that they published, deleted ones included."""
+        published = defaultdict(set)
+        for row in self.versions:
+            published[row.job_id].add(int(row.number))
+        for job_id, row in self.jobs.items():
+            if row.result and (row.model, row.result["version"]) in self._deleted:
+                published[job_id].add(row.result["version"])
+        return {
+            job_id: FinalJob(state=row.state, versions=sorted(published[job_id]), events=self._events[job_id])
+            for job_id, row in self.jobs.items()
+        }
+
     def violations(self) -> Iterator[str]:
-        """Everything that is not as it must be."""
+        """Yield every broken promise and every inconsistency."""
+        yield from checkers.violations(self._history, self.final())
         yield from self._of_jobs()
         yield from self._of_events()
         yield from self._of_versions()
 
     def _of_jobs(self) -> Iterator[str]:
-        for job_id in self._told.accepted:
-            row = self.jobs.get(job_id)
-            if row is None:
-                yield f"accepted job {job_id} is lost"
-            elif not JobState(row.state).is_terminal:
-                yield f"job {job_id} is {row.state} for ever (attempt {row.attempt}, owner {row.owner})"
-            elif row.state == "failed" and row.error["reason"] != "CRASHED_REPEATEDLY":
+        for job_id, row in self.jobs.items():
+            if row.state == "failed" and row.error["reason"] != "CRASHED_REPEATEDLY":
                 yield f"job {job_id} failed: {row.error}"
             elif row.state == "failed" and row.crashes < 3:
                 yield f"job {job_id} failed after {row.crashes} crashes"
-        for job_id in self._told.cancelled:
-            if job_id in self.jobs and self.jobs[job_id].state != "cancelled":
-                yield f"job {job_id} was cancelled and is {self.jobs[job_id].state}"
-        for job_id in self._told.deadly:
+        for job_id in self._deadly:
             if job_id in self.jobs and self.jobs[job_id].state == "succeeded":
                 yield f"deadly job {job_id} succeeded"
 
     def _of_events(self) -> Iterator[str]:
         for job_id, row in self.jobs.items():
-            events = self.events[job_id]
-            if [number for number, _ in events] != list(range(1, row.seq + 1)):
-                yield f"events of job {job_id} have gaps: {events}, last is {row.seq}"
-            states = [JobState(state) for _, state in events]
+            if len(self._events[job_id]) != row.seq:
+                yield f"job {job_id} has {len(self._events[job_id])} events; the last one should be {row.seq}"
+            states = [JobState(state) for _, state in self._events[job_id]]
             for one, other in itertools.pairwise(states):
                 if other not in TRANSITIONS[one]:
                     yield f"job {job_id} went from {one} to {other}"
-            if states and states[-1].value != row.state:
-                yield f"job {job_id} is {row.state}, and its last event says {states[-1]}"
-        for job_id, seen in self._told.watched.items():
-            if [number for number, _ in seen] != list(range(1, len(seen) + 1)):
-                yield f"a watch of job {job_id} saw {seen}"
 
     def _of_versions(self) -> Iterator[str]:
-        by_job = Counter(row.job_id for row in self.versions)
-        for job_id, row in self.jobs.items():
-            if by_job[job_id] != (row.state == "succeeded"):
-                yield f"job {job_id} is {row.state} and has {by_job[job_id]} versions"
-        for job_id in by_job.keys() - self.jobs.keys():
-            yield f"a version is of an unknown job {job_id}"
-        numbers = defaultdict(list)
-        digests = defaultdict(set)
+        numbers: dict[str, set[int]] = defaultdict(set)
+        digests: dict[str, set[str]] = defaultdict(set)
         for row in self.versions:
-            numbers[row.model].append(int(row.number))
+            if row.job_id not in self.jobs:
+                yield f"version {row.number} of {row.model} belongs to an unknown job {row.job_id}"
+            numbers[row.model].add(int(row.number))
             manifest = Manifest.from_json(row.manifest)
             digests[manifest.dataset_digest].add(manifest.head_digest)
             try:
@@ -103,8 +110,10 @@ class Leftovers:
             except ArtifactDamaged as error:
                 yield f"version {row.number} of {row.model}: {error}"
         for model, found in numbers.items():
-            if sorted(found) != list(range(1, self.next_numbers[model])):
-                yield f"versions of {model} have numbers {sorted(found)}"
+            lost = set(range(1, self.next_numbers[model])) - found
+            lost -= {number for name, number in self._deleted if name == model}
+            if lost:
+                yield f"versions {sorted(lost)} of {model} are missing"
         for dataset, heads in digests.items():
             if len(heads) > 1:
-                yield f"dataset {dataset[:8]} came to {len(heads)} different heads"
+                yield f"dataset {dataset[:8]} produced {len(heads)} different heads"

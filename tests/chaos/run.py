@@ -9,13 +9,14 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from chaos.clients import Clients, Told
+from chaos.clients import Clients
 from chaos.invariants import Leftovers
 from chaos.replica import Replica
 from chaos.trouble import BEAT_SECONDS, LEASE_SECONDS, OUTAGE_SECONDS, Trouble
 from headstart_server.database.database import Database
 from headstart_server.errors import DatabaseAway
 from headstart_server.jobs.job import JobState
+from histories.history import History
 from postgres import PostgresServer
 from programs import POSTGRESQL
 
@@ -31,22 +32,23 @@ class Outcome:
         trouble: what was done, by kind.
         states: jobs by the state that they ended in.
         take_overs: jobs taken from dead owners.
-        predicted: predictions answered meanwhile.
+        operations: calls by kind and outcome, which were checked.
         violations: what must not have happened.
     """
 
     trouble: Counter[str]
     states: Counter[str]
     take_overs: int
-    predicted: int
+    operations: Counter[str]
     violations: list[str]
 
     def __str__(self) -> str:
         done = ", ".join(f"{count} {kind}" for kind, count in sorted(self.trouble.items()))
         ends = ", ".join(f"{count} {state}" for state, count in sorted(self.states.items()))
+        calls = ", ".join(f"{count} {kind}" for kind, count in sorted(self.operations.items()))
         return (
             f"{done}; {self.take_overs} take-overs; {sum(self.states.values())} jobs: {ends}; "
-            f"{self.predicted} predictions; {len(self.violations)} violations"
+            f"checked history: {calls}; {len(self.violations)} violations"
         )
 
 
@@ -88,8 +90,9 @@ def run(
         )
         for place in range(replicas)
     ]
-    told, trouble = Told(), Trouble(servers, postgres, seed, outage_seconds)
-    clients = Clients([server.target for server in servers], told, seed)
+    history = History(time.monotonic)
+    trouble = Trouble(servers, postgres, seed, history, outage_seconds)
+    clients = Clients([server.target for server in servers], history, seed)
     try:
         for server in servers:
             server.start()
@@ -102,15 +105,16 @@ def run(
     finally:
         for server in servers:
             server.kill()
+    history.save(folder / "history.jsonl")
     database = Database(address)
-    leftovers = Leftovers(database, artifacts, told)
+    leftovers = Leftovers(database, artifacts, history, clients.deadly)
     database.close()
-    violations = [*told.violations, *leftovers.violations(), *left]
+    violations = [*clients.violations, *leftovers.violations(), *left]
     return Outcome(
         trouble=trouble.done,
         states=leftovers.states,
         take_overs=leftovers.take_overs,
-        predicted=told.predicted,
+        operations=Counter(f"{op.kind} {op.outcome}" for op in history.of()),
         violations=violations,
     )
 

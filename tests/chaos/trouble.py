@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from chaos.replica import Replica
+from histories.history import History
 from postgres import PostgresServer
 
 #: Seconds that a database is away at the most: longer than a lease, so that everybody looks dead after it.
@@ -14,6 +15,10 @@ OUTAGE_SECONDS = 6.0
 #: Seconds of a lease, and between beats: as short as a busy machine allows.
 LEASE_SECONDS = 4.0
 BEAT_SECONDS = 0.5
+#: Seconds until a process that was stopped, or whose database was away, learns of changes again: statements that
+#: hang are given up after five seconds, and then a connection is made.
+WAKE_SECONDS = 1.0
+RECONNECT_SECONDS = 7.0
 
 
 class Trouble:
@@ -23,6 +28,7 @@ class Trouble:
         replicas: the servers.
         postgres: their database's server; None for SQLite.
         seed: of its choices.
+        history: records when servers could not learn of changes.
         outage_seconds: for how long the database is away at the most.
     """
 
@@ -31,10 +37,12 @@ class Trouble:
         replicas: Sequence[Replica],
         postgres: PostgresServer | None,
         seed: int,
+        history: History,
         outage_seconds: float = OUTAGE_SECONDS,
     ) -> None:
         self._replicas = replicas
         self._postgres = postgres
+        self._history = history
         self._outage_seconds = outage_seconds
         self._chance = random.Random(seed)
         self._over = threading.Event()
@@ -76,9 +84,10 @@ class Trouble:
         self._hold(replica, LEASE_SECONDS * self._chance.uniform(0.2, 0.6))
 
     def _hold(self, replica: Replica, seconds: float) -> None:
-        replica.send(signal.SIGSTOP)
-        threading.Event().wait(seconds)
-        replica.send(signal.SIGCONT)
+        with self._history.disturbance(replica.target, WAKE_SECONDS):
+            replica.send(signal.SIGSTOP)
+            threading.Event().wait(seconds)
+            replica.send(signal.SIGCONT)
 
     def _drain(self, replica: Replica) -> None:
         if replica.is_running:
@@ -87,13 +96,15 @@ class Trouble:
 
     def _restart_database(self, _: Replica) -> None:
         assert self._postgres is not None
-        self._postgres.stop(self._chance.choice((signal.SIGINT, signal.SIGQUIT)))
-        threading.Event().wait(self._chance.uniform(0.2, self._outage_seconds))
-        self._postgres.start()
+        with self._history.disturbance(recovery_seconds=RECONNECT_SECONDS):
+            self._postgres.stop(self._chance.choice((signal.SIGINT, signal.SIGQUIT)))
+            threading.Event().wait(self._chance.uniform(0.2, self._outage_seconds))
+            self._postgres.start()
 
     def _pause_database(self, _: Replica) -> None:
         """It takes connections and answers nobody, as when its machine hangs."""
         assert self._postgres is not None
-        self._postgres.pause()
-        threading.Event().wait(self._chance.uniform(LEASE_SECONDS, self._outage_seconds))
-        self._postgres.resume()
+        with self._history.disturbance(recovery_seconds=RECONNECT_SECONDS):
+            self._postgres.pause()
+            threading.Event().wait(self._chance.uniform(LEASE_SECONDS, self._outage_seconds))
+            self._postgres.resume()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import headstart
 from headstart import Client
-from headstart.v1 import job_pb2
+from histories.history import Operation
 
 CLASSES = ("cat", "dog", "emu")
 #: Models that are predicted with, each of which has a version before the rehearsal begins.
@@ -24,17 +24,15 @@ class Seen:
     Attributes:
         calls: calls that were answered, by kind.
         failures: calls that failed, with what they said.
-        accepted: the dataset of each job, by its id.
-        published: the version that each job's own caller was told it came to.
-        watched: the numbers and states of the events of each watched job.
+        accepted: the IDs of the jobs.
+        operations: the calls about jobs that checkers verify.
         longest: seconds of the longest call, by kind.
     """
 
     calls: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
-    accepted: dict[str, int] = field(default_factory=dict)
-    published: dict[str, int] = field(default_factory=dict)
-    watched: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    accepted: list[str] = field(default_factory=list)
+    operations: list[Operation] = field(default_factory=list)
     longest: dict[str, float] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -122,28 +120,40 @@ class Callers:
         job = client.fine_tune(examples, model=f"m{dataset}", seed=7)
         self._answered("FineTune", since)
         with self._seen.lock:
-            self._seen.accepted[job.id] = dataset
+            self._seen.accepted.append(job.id)
+        self._record("FineTune", f"m{dataset}", since, job.id, request_id=job.id)
         return job
 
+    def _record(self, kind: str, key: str, since: float, result: object, **sent: str) -> None:
+        operation = Operation(
+            kind=kind,
+            key=key,
+            server="balancer",
+            sent=sent,
+            result=result,
+            called=since,
+            returned=time.monotonic(),
+        )
+        with self._seen.lock:
+            self._seen.operations.append(operation)
+
     def _tune(self, client: Client, turn: int) -> None:
-        job = self._submitted(client, turn)
+        job, since = self._submitted(client, turn), time.monotonic()
         version = job.wait()
         with self._seen.lock:
             self._seen.calls["wait"] += 1
-            self._seen.published[job.id] = version.number
+        self._record("Status", job.id, since, ("succeeded", version.number))
 
     def _watch(self, client: Client, turn: int) -> None:
-        job = self._submitted(client, turn)
-        events = list(job.watch())
+        job, since = self._submitted(client, turn), time.monotonic()
+        events = [(event.number, event.state.name.lower()) for event in job.watch()]
         with self._seen.lock:
             self._seen.calls["watch"] += 1
-            self._seen.watched[job.id] = [
-                (event.number, job_pb2.JobState.Value(f"JOB_STATE_{event.state.name}")) for event in events
-            ]
+        self._record("Watch", job.id, since, events)
 
     def _ask(self, client: Client, turn: int) -> None:
         with self._seen.lock:
-            known = list(self._seen.accepted)
+            known = self._seen.accepted.copy()
         for ask, kind in (
             (lambda: client.job(known[turn % len(known)]).status(), "Status"),
             (lambda: list(client.jobs()), "ListJobs"),

@@ -14,13 +14,11 @@ from pathlib import Path
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from sqlalchemy import select
 
-from chaos.clients import Told
 from chaos.invariants import Leftovers
 from chaos.replica import Replica
 from headstart_server.database.database import Database
-from headstart_server.database.tables import versions
+from histories.history import History
 from postgres import PostgresServer
 from rehearsal.balancers import PROGRAMS, Balancer
 from rehearsal.callers import Callers, Seen
@@ -121,16 +119,16 @@ def run(folder: Path, *, balancers: Sequence[str], postgres: PostgresServer, sec
             each.stop(PATIENCE)
         passed = {name: balancer.statuses() for name, balancer in middle.items()}
     database = Database(address)
-    told = Told()
+    history = History(time.monotonic)
     for part in seen.values():
-        told.accepted |= part.accepted
-        told.watched |= part.watched
-    leftovers = Leftovers(database, artifacts, told)
-    published = {job_id: number for part in seen.values() for job_id, number in part.published.items()}
-    violations = [*leftovers.violations(), *_wrongly_told(database, published)]
+        for operation in part.operations:
+            history.add(operation)
+    leftovers = Leftovers(database, artifacts, history)
+    violations = list(leftovers.violations())
     database.close()
-    if len(leftovers.jobs) != len(told.accepted):
-        violations.append(f"{len(told.accepted)} jobs were asked for, and there are {len(leftovers.jobs)}")
+    accepted = len(history.of("FineTune"))
+    if len(leftovers.jobs) != accepted:
+        violations.append(f"{accepted} jobs were submitted, and there are {len(leftovers.jobs)}")
     return Outcome(
         replaced=replaced,
         seen=seen,
@@ -176,16 +174,6 @@ def wait_until_serving(server: Replica) -> None:
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     eventually(serves, PATIENCE, f"a server on {server.target} that serves")
-
-
-def _wrongly_told(database: Database, published: dict[str, int]) -> Sequence[str]:
-    with database.snapshot() as connection:
-        numbers = {row.job_id: int(row.number) for row in connection.execute(select(versions)).all()}
-    return [
-        f"job {job_id} was told to have made version {told} and made {numbers.get(job_id)}"
-        for job_id, told in published.items()
-        if numbers.get(job_id) != told
-    ]
 
 
 def main() -> int:
