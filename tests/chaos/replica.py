@@ -51,6 +51,12 @@ class Replica:
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    def listens(self) -> bool:
+        """Return whether it accepts connections."""
+        with closing(socket.socket()) as connection:
+            connection.settimeout(1)
+            return connection.connect_ex((HOST, self.port)) == 0
+
     @property
     def log(self) -> str:
         return self._log.read_text(errors="replace") if self._log.exists() else ""

@@ -3,8 +3,9 @@
 import random
 import signal
 import threading
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from chaos.replica import Replica
 from histories.history import History
@@ -15,10 +16,12 @@ OUTAGE_SECONDS = 6.0
 #: Seconds of a lease, and between beats: as short as a busy machine allows.
 LEASE_SECONDS = 4.0
 BEAT_SECONDS = 0.5
-#: Seconds until a process that was stopped, or whose database was away, learns of changes again: statements that
-#: hang are given up after five seconds, and then a connection is made.
+#: Seconds until a process that was stopped, or whose database was unavailable, learns of changes again. It
+#: gives up a hanging statement after five seconds, and then connects.
 WAKE_SECONDS = 1.0
 RECONNECT_SECONDS = 7.0
+#: Seconds that servers get to start: on a busy machine they would otherwise never live to be disturbed.
+START_SECONDS = 60.0
 
 
 class Trouble:
@@ -56,6 +59,8 @@ class Trouble:
         while not self._over.is_set():
             for replica in self._replicas:
                 replica.start()
+            # Now and then a server is disturbed while others start.
+            self._await_start(all if self._chance.random() < 0.7 else any)
             self._over.wait(self._chance.uniform(0.5, 2.5))
             kind = self._next()
             getattr(self, f"_{kind}")(self._chance.choice(self._replicas))
@@ -64,6 +69,16 @@ class Trouble:
         for replica in self._replicas:
             replica.send(signal.SIGCONT)
             replica.start()
+
+    def _await_start(self, enough: Callable[[Iterable[bool]], bool]) -> None:
+        """Wait until enough servers listen, or have had their time."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and not self._over.is_set():
+            if enough(replica.listens() for replica in self._replicas):
+                return
+            for replica in self._replicas:
+                replica.start()
+            self._over.wait(0.1)
 
     def _next(self) -> str:
         """Every kind comes once before one comes again: a short run shall meet them all."""
