@@ -32,7 +32,7 @@ REFUSED = {
 }
 #: Seconds of one call, and until a client gives up.
 CALL_SECONDS = 20.0
-GIVE_UP_SECONDS = 120.0
+GIVE_UP_SECONDS = 240.0
 CLASSES = ("cat", "dog", "emu")
 #: Different datasets; jobs of the same one must produce the same head.
 DATASETS = 6
