@@ -303,16 +303,14 @@ class Caller:
                 result = call(self._apis[server])
             except grpc.RpcError as failed:
                 error = failed
-                is_certain = failed.code() not in REPEATED
-                outcome = Outcome.FAILED if is_certain else Outcome.UNKNOWN
-                result_of_error = failed.code().name
+                outcome = Outcome.UNKNOWN if may_have_happened(failed) else Outcome.FAILED
             self._history.add(
                 Operation(
                     kind=kind,
                     key=key,
                     server=server,
                     sent=sent,
-                    result=result if error is None else result_of_error,
+                    result=result if error is None else error.code().name,
                     outcome=outcome,
                     called=called,
                     returned=self._history.now(),
@@ -320,9 +318,9 @@ class Caller:
             )
             if error is None:
                 return result
-            if outcome is Outcome.FAILED:
-                if error.code() in REFUSED:
-                    return None
+            if error.code() in REFUSED:
+                return None
+            if error.code() not in REPEATED:
                 raise error
             if time.monotonic() > give_up:
                 raise GivenUpError(f"no answer in {GIVE_UP_SECONDS:g} s: {error.details()}")
@@ -345,6 +343,14 @@ def predicted(api: Api, model: str, alias: str | None = None) -> int | None:
             return None
         return MISSING
     return int(response.result.version)
+
+
+def may_have_happened(error: grpc.RpcError) -> bool:
+    """Return whether a failed call may have had an effect: it may, once a server has received it."""
+    if error.code() not in REPEATED:
+        return False
+    details = error.details() or ""
+    return "failed to connect" not in details and refusal_of(error).metadata.get("begun") != "false"
 
 
 def state_name(state: int) -> str:

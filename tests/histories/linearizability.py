@@ -1,17 +1,16 @@
 """Decides whether reads and writes of one register can be ordered so that each read returns the last write.
 
-The algorithm is the just-in-time linearization of Lowe, "Testing for linearizability" (2017), which follows
-Wing and Gong (1993). Reads have no effect, so each is linearized as soon as its state occurs. A
-configuration is dropped if another one has the same state and writes, and fewer reads that still wait.
+The algorithm is the just-in-time linearization of Lowe, "Testing for linearizability" (2017), which
+follows Wing and Gong (1993). Reads have no effect, so each is linearized as soon as its state occurs. A
+configuration is dropped if another one with the same state can do at least as much, so that the many
+calls of unknown outcome around a failure do not multiply.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 State = frozenset[int]
-#: The state, the writes that have not taken effect, and the reads whose state has not occurred.
-_Configuration = tuple[State, frozenset[int], frozenset[int]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,77 +49,131 @@ class Read:
         return self.value in state if self.value is not None else not state
 
 
+@dataclass(frozen=True, slots=True)
+class _Configuration:
+    """One way in which the operations so far may have happened; numbers are places in the list of operations.
+
+    Attributes:
+        state: of the register.
+        due: the writes under way that must still take effect.
+        possible: the writes of unknown outcome that may still take effect.
+        waiting: the reads under way whose state has not occurred.
+    """
+
+    state: State
+    due: frozenset[int] = frozenset()
+    possible: frozenset[int] = frozenset()
+    waiting: frozenset[int] = frozenset()
+
+    def pending(self) -> frozenset[int]:
+        return self.due | self.possible | self.waiting
+
+    def can_do_as_much_as(self, other: "_Configuration") -> bool:
+        """Return whether all that another one of the same state explains is explained by this one."""
+        return self.due == other.due and self.possible >= other.possible and self.waiting <= other.waiting
+
+
+class _Configurations:
+    """Configurations of which none can do as much as another one."""
+
+    def __init__(self, found: Iterable[_Configuration] = ()) -> None:
+        self._by_state: dict[State, list[_Configuration]] = defaultdict(list)
+        for configuration in found:
+            self.add(configuration)
+
+    def __iter__(self) -> Iterator[_Configuration]:
+        for found in self._by_state.values():
+            yield from found
+
+    def __bool__(self) -> bool:
+        return any(self._by_state.values())
+
+    def add(self, configuration: _Configuration) -> bool:
+        """Add a configuration unless another one can do as much; return whether it was added."""
+        kept = self._by_state[configuration.state]
+        if any(other.can_do_as_much_as(configuration) for other in kept):
+            return False
+        kept[:] = [other for other in kept if not configuration.can_do_as_much_as(other)]
+        kept.append(configuration)
+        return True
+
+
 def first_violation(operations: Iterable[Write | Read], initial: State = frozenset()) -> str | None:
     """Return a description of the first operation that no order explains; None if an order explains all."""
     known = list(operations)
     # A call that begins when another one returns may come before it.
     starts = ((operation.start, 0, place) for place, operation in enumerate(known))
     ends = ((operation.end, 1, place) for place, operation in enumerate(known))
-    configurations: set[_Configuration] = {(initial, frozenset(), frozenset())}
+    configurations = _Configurations([_Configuration(initial)])
     for _, is_end, place in sorted((*starts, *ends)):
         operation = known[place]
         if not is_end:
-            configurations = {_with(known, configuration, place) for configuration in configurations}
+            configurations = _Configurations(_with(each, place, operation) for each in configurations)
             continue
-        explained = {
-            configuration
-            for configuration in _reachable(known, configurations)
-            if place not in _pending(configuration)
-        }
+        explained = _Configurations(
+            each for each in _reachable(known, configurations) if place not in each.pending()
+        )
         if isinstance(operation, Write) and not operation.is_certain:
             # It may never have taken effect.
-            explained |= {(state, writes - {place}, reads) for state, writes, reads in configurations}
+            for each in configurations:
+                explained.add(replace(each, possible=each.possible - {place}))
         if not explained:
             return _describe(operation, known, configurations)
-        configurations = _smallest(explained)
+        configurations = explained
     return None
 
 
-def _pending(configuration: _Configuration) -> frozenset[int]:
-    return configuration[1] | configuration[2]
-
-
-def _with(known: list[Write | Read], configuration: _Configuration, place: int) -> _Configuration:
+def _with(configuration: _Configuration, place: int, operation: Write | Read) -> _Configuration:
     """Return the configuration after a call has begun."""
-    state, writes, reads = configuration
-    operation = known[place]
-    if isinstance(operation, Write):
-        return state, writes | {place}, reads
-    return state, writes, reads if operation.agrees(state) else reads | {place}
+    if isinstance(operation, Read):
+        if operation.agrees(configuration.state):
+            return configuration
+        return replace(configuration, waiting=configuration.waiting | {place})
+    if operation.is_certain:
+        return replace(configuration, due=configuration.due | {place})
+    return replace(configuration, possible=configuration.possible | {place})
 
 
-def _reachable(known: list[Write | Read], configurations: set[_Configuration]) -> set[_Configuration]:
+def _reachable(known: list[Write | Read], configurations: _Configurations) -> _Configurations:
     """Return the configurations with any of the pending writes carried out, in any order."""
-    found, todo = set(configurations), list(configurations)
+    found = _Configurations(configurations)
+    todo = list(configurations)
     while todo:
-        _, writes, reads = todo.pop()
-        for place in writes:
-            write = known[place]
-            assert isinstance(write, Write)
-            left = frozenset(read for read in reads if not _agrees(known[read], write.state))
-            after = (write.state, writes - {place}, left)
-            if after not in found:
-                found.add(after)
+        each = todo.pop()
+        for place, write in _next_writes(known, each):
+            after = _Configuration(
+                state=write.state,
+                due=each.due - {place},
+                possible=each.possible - {place},
+                waiting=frozenset(read for read in each.waiting if not _agrees(known[read], write.state)),
+            )
+            if found.add(after):
                 todo.append(after)
     return found
+
+
+def _next_writes(known: list[Write | Read], configuration: _Configuration) -> Iterator[tuple[int, Write]]:
+    """Yield the pending writes, of equal ones of unknown outcome the one that ends first."""
+    possible: dict[State, tuple[int, Write]] = {}
+    for place in configuration.due | configuration.possible:
+        write = known[place]
+        assert isinstance(write, Write)
+        if place in configuration.due:
+            yield place, write
+        elif write.state not in possible or (write.end, place) < (
+            possible[write.state][1].end,
+            possible[write.state][0],
+        ):
+            possible[write.state] = place, write
+    yield from possible.values()
 
 
 def _agrees(operation: Write | Read, state: State) -> bool:
     return isinstance(operation, Read) and operation.agrees(state)
 
 
-def _smallest(configurations: set[_Configuration]) -> set[_Configuration]:
-    """Drop configurations that can do no more than another one."""
-    by_state: dict[tuple[State, frozenset[int]], list[frozenset[int]]] = defaultdict(list)
-    for state, writes, reads in sorted(configurations, key=lambda configuration: len(configuration[2])):
-        kept = by_state[state, writes]
-        if not any(other <= reads for other in kept):
-            kept.append(reads)
-    return {(state, writes, reads) for (state, writes), kept in by_state.items() for reads in kept}
-
-
-def _describe(operation: Write | Read, known: list[Write | Read], configurations: set[_Configuration]) -> str:
-    states = sorted({tuple(sorted(state)) for state, _, _ in configurations})
+def _describe(operation: Write | Read, known: list[Write | Read], configurations: _Configurations) -> str:
+    states = sorted({tuple(sorted(each.state)) for each in configurations})
     near = [other for other in known if isinstance(other, Write) and other.end > operation.start - 5]
     what = f"{operation} cannot be explained; possible states before: {states}"
     return what + "".join(f"\n    {write}" for write in near[:8] if write.start < operation.end)

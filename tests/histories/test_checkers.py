@@ -196,3 +196,18 @@ def test_a_read_of_a_value_that_was_overwritten_before_is_found(seed: int) -> No
         first_violation([*operations, overwritten, last, Read(value=100, start=late + 4, end=late + 5)])
         is not None
     )
+
+
+def test_hundreds_of_calls_of_unknown_outcome_take_no_time() -> None:
+    chance = random.Random(1)
+    unknown = [
+        Write(state=frozenset({place % 3}), start=place / 10, end=60 + place / 10, is_certain=False)
+        for place in range(600)
+    ]
+    reads = [
+        Read(value=chance.choice((0, 0, 0, 1)), start=20 + place / 10, end=21.3 + place / 10)
+        for place in range(300)
+    ]
+
+    assert first_violation([*unknown, *reads]) is None
+    assert first_violation([*unknown, *reads, Read(value=9, start=30, end=31)]) is not None
