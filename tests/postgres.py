@@ -11,24 +11,38 @@ import tempfile
 import time
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
-import pg8000.dbapi
 import psutil
+import psycopg
 import pytest
 
+from certificates import Identity
 from programs import POSTGRESQL
 
 HOST = "127.0.0.1"
 USER = "headstart"
 
 
+#: The role that has to give a password; `PostgresServer.guarded` creates it.
+GUARDED = "guarded"
+_ACCOUNTS = f"""
+host all {GUARDED} {HOST}/32 scram-sha-256
+host all all {HOST}/32 trust
+local all all trust
+"""
+
+
 class PostgresServer:
     """One server with its data folder; `fsync` is on, as in production.
 
     Where PostgreSQL is not installed, it skips the test.
+
+    Args:
+        certificate: of the server, which then accepts TLS; None for a server without TLS.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: Identity | None = None) -> None:
         self._programs = POSTGRESQL.need().parent
         self._folder = Path(tempfile.mkdtemp(prefix="headstart-postgres-"))
         # PostgreSQL refuses to run as root; containers often run tests as root. `setpriv` changes the
@@ -43,6 +57,12 @@ class PostgresServer:
         self._names = itertools.count(1)
         self._shared: str | None = None
         self._run("initdb", "--username", USER, "--auth", "trust", "--encoding", "UTF8", "--locale", "C")
+        self._keep("pg_hba.conf", _ACCOUNTS.encode())
+        self._settings: tuple[str, ...] = ()
+        if certificate is not None:
+            self._settings = ("-c", "ssl=on")
+            self._keep("server.crt", certificate.chain)
+            self._keep("server.key", certificate.private)
         self.start()
 
     @property
@@ -57,9 +77,9 @@ class PostgresServer:
             if self._process is None or self._process.poll() is not None:
                 self._process = self._started()
             try:
-                self._execute("SELECT 1")
+                self.execute("SELECT 1")
                 return
-            except pg8000.dbapi.Error:
+            except psycopg.Error:
                 assert time.monotonic() < deadline, self.log
                 time.sleep(0.05)
 
@@ -69,6 +89,7 @@ class PostgresServer:
             str(self._programs / "postgres"),
             *("-D", str(self._data), "-p", str(self.port), "-h", HOST, "-k", str(self._folder)),
             *("-c", "shared_buffers=32MB", "-c", "max_connections=100"),
+            *self._settings,
         ]
         with (self._folder / "log").open("ab") as log:
             return subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder)
@@ -91,10 +112,26 @@ class PostgresServer:
     def database(self, **settings: str) -> str:
         """The address of a new, empty database, with settings of its own."""
         name = f"test_{next(self._names)}"
-        self._execute(f"CREATE DATABASE {name}")
+        self.execute(f"CREATE DATABASE {name}")
         for setting, value in settings.items():
-            self._execute(f"ALTER DATABASE {name} SET {setting} = '{value}'")
+            self.execute(f"ALTER DATABASE {name} SET {setting} = '{value}'")
         return f"postgresql://{USER}@{HOST}:{self.port}/{name}"
+
+    def guarded(self, password: str) -> str:
+        """The address of a new database, without the password, whose owner has to give one."""
+        address = self.database()
+        with suppress(psycopg.errors.DuplicateObject):
+            self.execute(f"CREATE ROLE {GUARDED} LOGIN")
+        self.execute(f"ALTER ROLE {GUARDED} PASSWORD '{password}'")
+        self.execute(f"ALTER DATABASE {address.rpartition('/')[2]} OWNER TO {GUARDED}")
+        return address.replace(f"{USER}@", f"{GUARDED}@")
+
+    def end_sessions(self) -> None:
+        """End every session, as a restart does."""
+        self.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE backend_type = 'client backend' "
+            "AND pid <> pg_backend_pid()"
+        )
 
     def empty_database(self) -> str:
         """The address of a database whose tables are empty: always the same, for that is quicker."""
@@ -119,6 +156,14 @@ class PostgresServer:
     def _data(self) -> Path:
         return self._folder / "data"
 
+    def _keep(self, name: str, content: bytes) -> None:
+        """Write a file that only the server's account may read."""
+        path = self._data / name
+        path.write_bytes(content)
+        path.chmod(0o600)
+        owner = self._folder.stat()
+        os.chown(path, owner.st_uid, owner.st_gid)
+
     def _signal_all(self, number: signal.Signals) -> None:
         if self._process is None or self._process.poll() is not None:
             return
@@ -133,14 +178,15 @@ class PostgresServer:
         done = subprocess.run(command, check=False, capture_output=True, cwd=self._folder, text=True)
         assert done.returncode == 0, done.stderr
 
-    def _execute(self, statement: str) -> None:
-        with closing(self._connect("postgres")) as connection:
-            connection.cursor().execute(statement)
+    def execute(self, statement: str, database: str = "postgres") -> None:
+        """Execute a statement as the administrator."""
+        with closing(self._connect(database)) as connection:
+            connection.execute(statement.encode())
 
-    def _connect(self, database: str) -> pg8000.dbapi.Connection:
-        connection = pg8000.dbapi.connect(user=USER, host=HOST, port=self.port, database=database, timeout=10)
-        connection.autocommit = True
-        return connection
+    def _connect(self, database: str) -> "psycopg.Connection[tuple[Any, ...]]":
+        return psycopg.connect(
+            user=USER, host=HOST, port=self.port, dbname=database, connect_timeout=10, autocommit=True
+        )
 
 
 #: A mark of modules and tests that run on both databases; they use the fixture `address`.

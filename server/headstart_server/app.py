@@ -389,7 +389,7 @@ class App:
             self.archives.sweep()
             self._ask_usage()
         except Away as error:
-            log.warning("archives_not_swept", why=error.message)
+            log.warning("archives_not_swept", error=error.detail)
         except Exception:
             log.exception("archives_not_swept")
 
@@ -419,10 +419,10 @@ class App:
                 # Whoever starts database and server together must not have to start them in order.
                 if time.monotonic() > deadline:
                     raise OSError(
-                        f"{error.message.partition(' Try again')[0]} Waited {DATABASE_WAIT_SECONDS:.0f} "
-                        "seconds. Start the database, or correct --database."
+                        f"The database does not answer: {error.detail.rstrip('.')}. Waited "
+                        f"{DATABASE_WAIT_SECONDS:.0f} seconds. Start the database, or correct --database."
                     ) from error
-                log.warning("waiting_for_database", why=error.message)
+                log.warning("waiting_for_database", error=error.detail)
                 time.sleep(1.0)
 
     def _take_over_at_once(self) -> None:
@@ -438,7 +438,7 @@ class App:
         try:
             self._remove_leftovers(older_than=0.0)
         except StorageAway as error:
-            log.warning("cleaning_put_off", why=error.message)
+            log.warning("cleaning_put_off", error=error.detail)
 
     async def _warm(self, server: Server) -> None:
         # The engine loads in a daemon thread: a download may take minutes, and the server can stop meanwhile.
@@ -461,7 +461,7 @@ class App:
             try:
                 await asyncio.to_thread(self._clean)
             except Away as error:
-                log.warning("cleaning_put_off", why=error.message)
+                log.warning("cleaning_put_off", error=error.detail)
             except Exception:
                 log.exception("cleaning_failed")
 
@@ -783,7 +783,7 @@ def _check(places: Places, database: str) -> None:
     try:
         places.check(database)
     except StorageAway as error:
-        log.warning("storage_away_at_start", why=error.message)
+        log.warning("storage_away_at_start", error=error.detail)
 
 
 def _emptied(folder: Path) -> Path:

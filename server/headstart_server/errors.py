@@ -333,44 +333,82 @@ class DataUnreadable(HeadstartError):
 
 
 class Away(HeadstartError):
-    """Something that the server leans on does not answer; that is no fault of a job.
+    """Something that the server depends on does not answer; that is no fault of a job.
+
+    Its message is the same for every cause: hosts, buckets, paths and the words of a driver are for the log.
 
     Args:
-        message: what is known of it.
+        detail: the cause, for logs and operators.
         is_busy: whether it does answer, but could not do this now.
         metadata: facts for programs.
     """
 
+    unavailable = "A service that the server depends on does not answer."
+    busy = "A service that the server depends on is busy."
+
     def __init__(
-        self, message: str, *, is_busy: bool = False, metadata: Mapping[str, str] | None = None
+        self, detail: str = "", *, is_busy: bool = False, metadata: Mapping[str, str] | None = None
     ) -> None:
+        summary = self.busy if is_busy else self.unavailable
         self.is_busy = is_busy
+        self.detail = detail or summary
         super().__init__(
-            f"{message} Try again in {AWAY_RETRY_SECONDS:.0f} seconds.",
+            f"{summary} Try again in {AWAY_RETRY_SECONDS:.0f} seconds.",
             metadata=metadata,
             retry_after=AWAY_RETRY_SECONDS,
         )
 
 
 class DatabaseAway(Away):
-    """The database does not answer; what it was asked to write may be there all the same."""
+    """The database does not answer; a write that was sent to it may still have happened.
+
+    Args:
+        detail: the cause, for logs and operators.
+        is_busy: whether it does answer, but could not do this now.
+        is_refused: whether it, or the driver, refuses the address: user, password, name, rights or TLS.
+    """
 
     reason = "DATABASE_UNAVAILABLE"
+    unavailable = "The database does not answer."
+    busy = "The database is busy."
+
+    def __init__(self, detail: str = "", *, is_busy: bool = False, is_refused: bool = False) -> None:
+        super().__init__(detail, is_busy=is_busy)
+        self.is_refused = is_refused
 
 
 class StorageAway(Away):
-    """The bucket of artifacts does not answer; what it was asked to keep may be there all the same."""
+    """The bucket of artifacts does not answer; a write that was sent to it may still have happened."""
 
     reason = "STORAGE_UNAVAILABLE"
+    unavailable = "The artifact storage does not answer."
+    busy = "The artifact storage is busy."
 
 
 class StorageFailed(Away):
-    """The disk, the memory or the rights of this server fail; that says nothing about stored files."""
+    """The disk, the memory or the rights of this server fail; that says nothing about stored files.
+
+    Args:
+        summary: the fault and its remedy, without paths.
+        metadata: facts for programs.
+    """
 
     reason = "STORAGE_UNAVAILABLE"
 
+    def __init__(self, summary: str, *, metadata: Mapping[str, str] | None = None) -> None:
+        self.unavailable = summary
+        super().__init__(metadata=metadata)
+
 
 class DataAway(Away):
-    """What keeps a dataset that a URI names does not answer."""
+    """The service behind a dataset's URI does not answer.
+
+    Args:
+        place: the URI's host or bucket, which the caller named.
+    """
 
     reason = "DATA_UNAVAILABLE"
+
+    def __init__(self, place: str) -> None:
+        self.unavailable = f"{place} does not answer."
+        super().__init__()

@@ -25,13 +25,11 @@ class Outage:
     to calls that need none.
 
     Args:
-        away: the error that tells of it.
-        message: what it says to the calls that are not let through.
+        away: the error of the calls that are not let through.
     """
 
-    def __init__(self, away: type[Away], message: str) -> None:
+    def __init__(self, away: type[Away]) -> None:
         self._error = away
-        self._message = message
         self._away = False
         self._probe = threading.Lock()
 
@@ -49,7 +47,7 @@ class Outage:
         """
         probing = self._away
         if probing and not self._probe.acquire(blocking=False):
-            raise self._error(self._message)
+            raise self._error
         try:
             yield
         except Away as error:

@@ -29,6 +29,7 @@ INSTALLED_AS = {
 OWNERS = {
     "headstart.cli": "cli",
     "headstart_server": "serving",
+    "headstart_server.database.driver": "postgres",
     "headstart_server.dataset_uris.web": "http",
     "headstart_server.internet.connection": "http",
     "headstart_server.jobs.webhook_post": "http",

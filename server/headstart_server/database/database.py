@@ -43,7 +43,7 @@ class Database:
         address = address_of(target)
         self._backend = Sqlite(address) if address.get_backend_name() == "sqlite" else Postgres(address)
         self._clock = clock
-        self._outage = Outage(DatabaseAway, "The database does not answer.")
+        self._outage = Outage(DatabaseAway)
         try:
             with self.write("schema.migrate") as connection:
                 self._backend.lock(connection, Lock.SCHEMA)
@@ -52,13 +52,20 @@ class Database:
                 self.identity: str = connection.execute(select(identity.c.id)).scalar_one()
         except SQLAlchemyError as error:
             self.close()
-            raise SchemaError(
-                f"Cannot use the database {self.name}: {self._backend.words(error)}. Correct --database, or "
-                "what is wrong there."
-            ) from error
+            raise self._unusable(self._backend.words(error)) from error
+        except DatabaseAway as error:
+            self.close()
+            if error.is_refused:
+                raise self._unusable(error.detail) from error
+            raise
         except BaseException:
             self.close()
             raise
+
+    def _unusable(self, detail: str) -> SchemaError:
+        return SchemaError(
+            f"Cannot use the database {self.name}: {detail}. Correct --database, or what is wrong there."
+        )
 
     @property
     def name(self) -> str:
@@ -131,12 +138,7 @@ class Database:
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
-        try:
-            opened = self._backend.engine.connect()
-        except OSError as error:
-            # The driver's own, from asking an idle connection whether it lives.
-            raise DatabaseAway(f"The database does not answer: {error}.") from error
-        with opened:
+        with self._backend.engine.connect() as opened:
             yield opened
 
     @contextmanager

@@ -1,13 +1,16 @@
 """PostgreSQL: one database, many replicas."""
 
+import re
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
 from sqlalchemy import URL, Connection, create_engine, event, func, select
-from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from headstart_server.database.address import hosts, shown
 from headstart_server.database.locks import Lock
 from headstart_server.errors import DatabaseAway, HeadstartError, InvalidField, StorageFull
 
@@ -15,6 +18,8 @@ from headstart_server.errors import DatabaseAway, HeadstartError, InvalidField, 
 #: after that, on a new connection, must fit into a lease of 10 s, or one pause costs all jobs their claims.
 STATEMENT_SECONDS = 4
 SOCKET_SECONDS = 5
+#: libpq waits at least so many seconds for a connection.
+_LEAST_CONNECT_SECONDS = 2
 #: Seconds that a statement waits for a lock, and a transaction for its next statement.
 LOCK_SECONDS = 3
 IDLE_SECONDS = 10
@@ -24,9 +29,23 @@ CONNECTIONS = 8
 #: First numbers of Headstart's locks: they must not meet those of other software in the same database.
 _LOCKS = 0x48454144
 #: SQLSTATE classes and codes of a database that is away, starting, stopping, overloaded or a mere standby.
-_AWAY = ("08", "53", "57", "58", "25P03", "25006")
-#: Of transactions that can be tried again: serialization, deadlock, no lock in time.
-_BUSY = ("40001", "40P01", "55P03")
+_AWAY = ("08", "53", "57", "58", "25006")
+#: Of a database that refuses the user, the name or the rights; an operator may change that at any time.
+REFUSED = ("28", "3D", "42501", "TLS")
+#: Of calls that can be tried again: serialization, deadlock, no lock in time, a statement that was too slow
+#: or cancelled, a transaction that was idle for too long.
+_BUSY = ("40001", "40P01", "55P03", "57014", "25P03")
+#: libpq does not report the SQLSTATE of a refused connection. These are the words of libpq and of a server
+#: whose `lc_messages` is English. "TLS" stands for a connection that is less secure than the address demands.
+_WORDS: Mapping[str, str] = {
+    r"authentication failed|no password supplied|no pg_hba\.conf entry": "28000",
+    r'role ".*" does not exist|not permitted to log in': "28000",
+    r'database ".*" does not exist': "3D000",
+    r"permission denied for database": "42501",
+    r"too many (clients|connections)|connection slots": "53300",
+    r"starting up|shutting down|accepting connections": "57P03",
+    r"SSL|certificate": "TLS",
+}
 _DISK_FULL = "53100"
 _NO_TEXT = "22021"
 
@@ -46,8 +65,10 @@ class Postgres:
     begin_snapshot = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
     def __init__(self, address: URL) -> None:
-        self.name = address.render_as_string(hide_password=True).replace("+pg8000", "")
+        self.name = shown(address)
         try:
+            from headstart_server.database.driver import TimedConnection  # noqa: PLC0415 - of an extra
+
             self.engine = create_engine(
                 address,
                 isolation_level="AUTOCOMMIT",
@@ -55,19 +76,22 @@ class Postgres:
                 max_overflow=CONNECTIONS,
                 pool_timeout=POOL_SECONDS,
                 pool_pre_ping=True,
-                # Its answers come within this or the connection is given up: no thread waits for a dead host.
-                connect_args={
-                    "timeout": SOCKET_SECONDS,
-                    "tcp_keepalive": True,
-                    "application_name": "headstart",
-                },
+                use_native_hstore=False,
+                connect_args=_settings(address),
             )
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
                 f"PostgreSQL needs the driver {error.name}: pip install 'headstart[postgres]'."
             ) from error
+
+        def connect(*which: Any) -> TimedConnection:
+            *_, options = which
+            connection = TimedConnection.connect(**options)
+            connection.answer_seconds = SOCKET_SECONDS
+            return connection
+
+        event.listen(self.engine, "do_connect", connect)
         event.listen(self.engine, "connect", _configure)
-        event.listen(self.engine, "handle_error", _treat_as_lost)
         self.turn = nullcontext()
 
     def lock(self, connection: Connection, lock: Lock) -> None:
@@ -85,46 +109,59 @@ class Postgres:
     def fault(self, error: SQLAlchemyError) -> HeadstartError | None:
         """What an error means; None if it is a fault of the server."""
         if isinstance(error, PoolTimeoutError):
-            return DatabaseAway("The database is busy: no connection to it became free.", is_busy=True)
+            return DatabaseAway("no connection became free", is_busy=True)
         return _fault(error) if isinstance(error, DBAPIError) else None
+
+
+def _settings(address: URL) -> dict[str, Any]:
+    """Return libpq's parameters that bound every wait for the network.
+
+    A connection to each of several hosts is tried in turn; together they may take as long as one answer.
+    """
+    seconds = max(SOCKET_SECONDS // max(len(hosts(address)), 1), _LEAST_CONNECT_SECONDS)
+    return {
+        "application_name": "headstart",
+        "client_encoding": "utf-8",
+        "connect_timeout": seconds,
+        "tcp_user_timeout": SOCKET_SECONDS * 1000,
+        "keepalives_idle": SOCKET_SECONDS,
+        "keepalives_interval": SOCKET_SECONDS,
+        "keepalives_count": 3,
+        # Prepared statements would not survive a pooler between server and database.
+        "prepare_threshold": None,
+    }
 
 
 def _fault(error: DBAPIError) -> HeadstartError | None:
     state, said = state_and_message(error.orig)
     if state == _DISK_FULL:
         return StorageFull()
-    if state == _NO_TEXT:
+    if state == _NO_TEXT or (isinstance(error, DataError) and "NUL" in said):
         return InvalidField("Expected text without the character NUL. Received: text with it.")
     if state in _BUSY:
-        return DatabaseAway(f"The database is busy: {said}.", is_busy=True)
-    if error.connection_invalidated or state.startswith(_AWAY) or not state:
-        return DatabaseAway(f"The database does not answer: {said.rstrip('.')}.")
+        return DatabaseAway(said, is_busy=True)
+    # The driver's own errors have no state.
+    is_lost = error.connection_invalidated or (
+        not state and isinstance(error, OperationalError | InterfaceError)
+    )
+    if is_lost or state.startswith((*_AWAY, *REFUSED)):
+        return DatabaseAway(said, is_refused=state.startswith(REFUSED))
     return None
 
 
-def _treat_as_lost(context: ExceptionContext) -> DatabaseAway | None:
-    """Give up a connection whose answer did not come in time: pg8000 lets the socket's own error through."""
-    error = context.original_exception
-    if not isinstance(error, OSError):
-        return None
-    context.is_disconnect = True
-    return DatabaseAway(f"The database does not answer: {error}.")
-
-
 def state_and_message(error: BaseException | None) -> tuple[str, str]:
-    """Return the SQLSTATE and message of a driver's error; the state is empty if the connection failed."""
-    fields = error.args[0] if error is not None and error.args else ""
-    if isinstance(fields, dict):
-        return str(fields.get("C", "")), str(fields.get("M", ""))
-    return "", str(error)
+    """Return the SQLSTATE of a driver's error, empty if it is unknown, and its message in one line."""
+    said = " ".join(str(error).split())
+    known = (state for words, state in _WORDS.items() if re.search(words, said))
+    return getattr(error, "sqlstate", None) or next(known, ""), said
 
 
 def _configure(connection: DBAPIConnection, _: Any) -> None:
     cursor = connection.cursor()
-    for setting, seconds in (
-        ("statement_timeout", STATEMENT_SECONDS),
-        ("lock_timeout", LOCK_SECONDS),
-        ("idle_in_transaction_session_timeout", IDLE_SECONDS),
-    ):
-        cursor.execute(f"SET {setting} = '{seconds}s'")
+    limits = {
+        "statement_timeout": STATEMENT_SECONDS,
+        "lock_timeout": LOCK_SECONDS,
+        "idle_in_transaction_session_timeout": IDLE_SECONDS,
+    }
+    cursor.execute("; ".join(f"SET {name} = '{seconds}s'" for name, seconds in limits.items()))
     cursor.close()

@@ -2,14 +2,13 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import URL, Column, Connection, Engine, NullPool, create_engine, func, inspect, select, text
+from sqlalchemy import URL, Column, Connection, NullPool, create_engine, func, inspect, select, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from headstart_server.database.address import address_of
@@ -81,7 +80,7 @@ def examine(target: Path | str, clock: Callable[[], float] = time.time) -> Datab
             return _examine_sqlite(Path(str(address.database)))
         return _examine_postgres(address, clock)
     except DatabaseAway as error:
-        raise ProbeError(_message(error)) from error
+        raise ProbeError(error.detail) from error
     except SQLAlchemyError as error:
         original = getattr(error, "orig", None) or error
         state, message = state_and_message(original)
@@ -125,7 +124,7 @@ def _examine_sqlite(path: Path) -> DatabaseFacts:
 def _examine_postgres(address: URL, clock: Callable[[], float]) -> DatabaseFacts:
     backend = Postgres(address)
     try:
-        with _connected(backend.engine) as connection:
+        with backend.engine.connect() as connection:
             # The first query also opens the transaction.
             version = str(connection.execute(text("SHOW server_version")).scalar_one())
             sent, started = clock(), time.monotonic()
@@ -151,17 +150,6 @@ def _examine_postgres(address: URL, clock: Callable[[], float]) -> DatabaseFacts
         may_create=bool(may_create),
         is_read_only=bool(in_recovery) or read_only,
     )
-
-
-@contextmanager
-def _connected(engine: Engine) -> Iterator[Connection]:
-    try:
-        opened = engine.connect()
-    except OSError as error:
-        # The driver's own, when the answer to the first message does not come in time.
-        raise ProbeError(f"no answer: {error}") from error
-    with opened:
-        yield opened
 
 
 def _tables(connection: Connection) -> tuple[int | None, str | None, tuple[str, ...]]:

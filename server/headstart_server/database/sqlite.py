@@ -53,7 +53,7 @@ class Sqlite:
         if "disk is full" in said:
             return StorageFull()
         if any(sign in said for sign in ("is locked", "disk I/O error", "unable to open")):
-            return DatabaseAway(f"The database file cannot be used: {said}.")
+            return DatabaseAway(f"the file cannot be used: {said}")
         return None
 
 

@@ -185,7 +185,7 @@ class DatasetReader:
         except (ObjectUnreadable, Refused) as error:
             raise Unreadable(str(error).rstrip(".")) from None
         except (SourceAway, BucketAway, OSError):
-            raise DataAway(f"{place.kind.value}://{place.root} does not answer.") from None
+            raise DataAway(f"{place.kind.value}://{place.root}") from None
 
     def _file(self, place: Place, tenant: str, max_bytes: int) -> bytes:
         prefix = self._policy.prefix(place, tenant)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from headstart_server.config import Config
-from headstart_server.database.address import address_of, sqlite_file
+from headstart_server.database.address import address_of, shown, sqlite_file
 from headstart_server.database.probe import DatabaseFacts, ProbeError, examine
 from headstart_server.doctor.finding import Finding, failed, ok, skipped, warning
 
@@ -22,6 +22,7 @@ _REMEDIES = {
     "42501": "Grant the user the right to use the schema and its tables.",
     "53": "Raise max_connections of PostgreSQL, or end other clients.",
     "57": "Wait until the database has started, then try again.",
+    "TLS": "Correct sslmode and sslrootcert in --database, or the certificate of the database.",
     "": "Start the database, and check host, port and firewall; --database names them.",
 }
 
@@ -37,7 +38,7 @@ def check_database(config: Config, clock: Callable[[], float] = time.time) -> It
     try:
         file = sqlite_file(target)
         # A path need not be UTF-8, as the text of a URL must.
-        name = str(file) if file is not None else _without_password(target)
+        name = str(file) if file is not None else shown(address_of(target))
     except ValueError as error:
         yield failed("database", str(error), "Correct --database (HEADSTART_DATABASE).")
         return
@@ -64,10 +65,6 @@ def check_database(config: Config, clock: Callable[[], float] = time.time) -> It
         yield clock_finding(facts)
     else:
         yield skipped("clock skew", "SQLite uses this machine's clock.")
-
-
-def _without_password(target: Path | str) -> str:
-    return address_of(target).render_as_string(hide_password=True).replace("+pg8000", "")
 
 
 def _unreachable(name: str, file: Path | None, error: ProbeError) -> Finding:

@@ -196,7 +196,7 @@ class Heart:
         if not isinstance(error, DatabaseAway):
             log.exception("beat_failed")
         elif not self._is_away:
-            log.warning("database_away", why=error.message)
+            log.warning("database_away", error=error.detail)
         self._is_away = True
 
     def _run(self) -> None:

@@ -60,7 +60,7 @@ class Bucket:
     def __init__(self, files: AbstractFileSystem, name: str) -> None:
         self._files = files
         self.name = name
-        self._outage = Outage(StorageAway, f"The bucket {name} does not answer.")
+        self._outage = Outage(StorageAway)
 
     def check(self, path: str) -> None:
         """Check that it can be read.
@@ -113,7 +113,7 @@ class Bucket:
         )
         found = int(self._facts(path)["size"])
         if found != sent:
-            raise StorageAway(f"The bucket {self.name} has {found} of {sent} bytes of {path}.")
+            raise StorageAway(f"{self.name} has {found} of {sent} bytes of {path}")
 
     def download(self, path: str, file: Path) -> None:
         """Get an object into a file, and onto the disk.
@@ -202,16 +202,16 @@ class Bucket:
                 raise
             except FSTimeoutError as error:
                 log.warning("storage_away", bucket=self.name, error=repr(error))
-                raise StorageAway(f"The bucket {self.name} does not answer in time.") from error
+                raise StorageAway(f"{self.name} does not answer in time") from error
             except FileNotFoundError as error:
                 if writes or _is_of_the_bucket(error):
-                    raise StorageAway(f"There is no bucket {self.name}.") from error
+                    raise StorageAway(f"there is no bucket {self.name}") from error
                 missing = error
             except Exception as error:
                 # Each library has errors of its own, and none of them is the fault of a job.
                 log.warning("storage_away", bucket=self.name, error=repr(error))
                 # And what it says, of endpoints and accounts, is for the log and not for callers.
-                raise StorageAway(f"The bucket {self.name} does not answer.") from error
+                raise StorageAway(f"{self.name}: {error!r}") from error
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from missing
 
 

@@ -7,12 +7,11 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pg8000.dbapi
+import psycopg
 import pytest
 
 from headstart_server.config import Config
@@ -269,11 +268,9 @@ def test_a_database_that_refuses_names_the_remedy(postgres: PostgresServer):
 def test_a_user_who_may_not_create_tables_is_found(postgres: PostgresServer):
     url = postgres.database()
     name = url.rpartition("/")[2]
-    connection = pg8000.dbapi.connect(user="headstart", host=HOST, port=postgres.port, database=name)
-    with closing(connection):
-        connection.autocommit = True
-        connection.cursor().execute(f"CREATE ROLE role_{name} LOGIN")
-        connection.cursor().execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE role_{name} LOGIN")
+        connection.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
     found = database(url.replace("headstart@", f"role_{name}@"))["database"]
     assert found.status is Status.FAILED
     assert "GRANT CREATE" in found.remedy
@@ -287,7 +284,7 @@ def test_unreachable_and_silent_databases_end_in_time(tmp_path: Path):
         # The subprocess has a time limit.
         found = findings(*settings(tmp_path), "--database", url, code=1)
     assert found["database"]["status"] == "failed"
-    assert "no answer: timed out" in found["database"]["summary"]
+    assert "timeout expired" in found["database"]["summary"]
     assert "firewall" in found["database"]["remedy"]
     assert SECRET not in str(found)
 

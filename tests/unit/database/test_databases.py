@@ -1,6 +1,5 @@
 """What holds of both databases: one Headstart cannot tell them apart."""
 
-import gc
 import sqlite3
 import threading
 import time
@@ -13,7 +12,7 @@ from sqlalchemy import Connection, func, insert, inspect, select, update
 from sqlalchemy.exc import IntegrityError
 
 from fakes import PATIENCE, ManualClock
-from headstart_server.database.address import address_of, sqlite_file
+from headstart_server.database.address import address_of, hosts, shown, sqlite_file
 from headstart_server.database.database import Database, SchemaError
 from headstart_server.database.locks import Lock
 from headstart_server.database.tables import (
@@ -245,7 +244,6 @@ def test_a_database_that_stops_is_told_and_used_again_when_it_is_back(own_postgr
     database.close()
 
 
-@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 def test_a_database_that_hangs_costs_one_caller_seconds_and_the_others_none(
     own_postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -277,8 +275,6 @@ def test_a_database_that_hangs_costs_one_caller_seconds_and_the_others_none(
     own_postgres.resume()
     touch(database)
     database.close()
-    # pg8000 leaves a socket that no server greets to it, and warns of that in whatever test it comes.
-    gc.collect()
 
 
 def test_a_lock_that_does_not_come_is_told_and_is_no_outage(
@@ -304,7 +300,7 @@ def test_the_character_that_postgresql_cannot_hold_is_the_callers_fault(postgres
 
 
 def test_only_one_call_at_a_time_looks_whether_the_database_is_back() -> None:
-    outage, entered, go_on = Outage(DatabaseAway, "Away."), threading.Event(), threading.Event()
+    outage, entered, go_on = Outage(DatabaseAway), threading.Event(), threading.Event()
     with pytest.raises(DatabaseAway), outage.watched():
         raise DatabaseAway("gone")
 
@@ -328,10 +324,10 @@ def test_only_one_call_at_a_time_looks_whether_the_database_is_back() -> None:
 
 
 @pytest.mark.parametrize(
-    "given", ["postgresql://u:p@h:1/n", "postgres://u:p@h:1/n", "postgresql+pg8000://u:p@h:1/n"]
+    "given", ["postgresql://u:p@h:1/n", "postgres://u:p@h:1/n", "postgresql+psycopg://u:p@h:1/n"]
 )
 def test_an_address_of_postgresql_takes_the_one_driver(given: str) -> None:
-    assert address_of(given).render_as_string(hide_password=False) == "postgresql+pg8000://u:p@h:1/n"
+    assert address_of(given).render_as_string(hide_password=False) == "postgresql+psycopg://u:p@h:1/n"
     assert sqlite_file(given) is None
 
 
@@ -359,6 +355,35 @@ def test_what_is_no_address_is_told_without_its_password(given: str) -> None:
     with pytest.raises(ValueError, match="Expected a database of sqlite:///FILE or postgresql://") as caught:
         address_of(given)
     assert "secret" not in str(caught.value)
+
+
+def test_several_hosts_become_parameters_of_libpq() -> None:
+    several = address_of("postgres://u:p%2C@a:1,[::1]:2,c/n?target_session_attrs=primary")
+    assert (several.query["host"], several.query["port"], several.password) == ("a,::1,c", "1,2,5432", "p,")
+    assert hosts(several) == ("a", "::1", "c")
+    assert hosts(address_of("postgresql:///n?host=/run/postgresql")) == ("/run/postgresql",)
+    assert shown(several).startswith("postgresql://u:***@/n?host=a%2C%3A%3A1%2Cc&port=")
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ("options=-c%20statement_timeout%3D0", "unknown parameter: 'options'"),
+        ("connect_timeout=900", "unknown parameter: 'connect_timeout'"),
+        ("sslmode=verify", "Expected one of: disable, allow, .*verify-full. Received: 'verify'"),
+        ("target_session_attrs=standby", "Expected one of: any, read-write, primary"),
+        ("sslmode=&target_session_attrs=any", "exactly one value of 'sslmode'"),
+        ("sslmode", "exactly one value of 'sslmode'"),
+        ("sslmode=require&sslmode=disable", "exactly one value of 'sslmode'"),
+        ("host=a,b&port=1,2,3", "invalid hosts or ports"),
+        ("host=a&port=b", "invalid hosts or ports"),
+    ],
+)
+def test_a_parameter_of_the_address_that_cannot_be_used_is_named(given: str, named: str) -> None:
+    with pytest.raises(ValueError, match=named) as caught:
+        address_of(f"postgresql://u:secret@h/n?{given}")
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_database_is_called_by_its_address_without_the_password(postgres: PostgresServer) -> None:
