@@ -102,8 +102,8 @@ class MethodMetrics:
         self._find = handled
         self._handled = {"OK": handled("OK")}
         self._observe = handling.observe
-        self._received, self._sent = received.inc, sent.inc
-        self.started = started.inc
+        self._sent = sent.inc
+        self.started, self.received = started.inc, received.inc
 
     def ended(self, code: str, seconds: float, exemplar: Mapping[str, str] | None = None) -> None:
         """A call ended with a gRPC code after some seconds.
@@ -118,17 +118,6 @@ class MethodMetrics:
             counter = self._handled[code] = self._find(code)
         counter.inc()
         self._observe(seconds, None if exemplar is None else dict(exemplar))
-
-    def reading(self, parse: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
-        """A deserializer of requests that counts what it has read; None hands bytes on."""
-        received = self._received
-
-        def read(data: Any) -> Any:
-            message = data if parse is None else parse(data)
-            received()
-            return message
-
-        return read
 
     def writing(self, serialize: Callable[[Any], Any] | None) -> Callable[[Any], Any]:
         """A serializer of responses that counts what it has written; None hands bytes on."""

@@ -38,13 +38,10 @@ class Uncounted(MethodMetrics):
     """Counts nothing: the interceptor without its metrics."""
 
     def __init__(self) -> None:
-        self.started = lambda: None
+        self.started = self.received = lambda: None
 
     def ended(self, code: str, seconds: float, exemplar: Any = None) -> None:
         pass
-
-    def reading(self, parse: Any) -> Any:
-        return parse or (lambda data: data)
 
     def writing(self, serialize: Any) -> Any:
         return serialize

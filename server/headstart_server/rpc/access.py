@@ -29,6 +29,7 @@ from headstart_server.rpc.caller import set_caller
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.handlers import behaviour_of, changed
 from headstart_server.rpc.model_names import model_names, rename_models
+from headstart_server.rpc.request_parsing import read_request
 from headstart_server.rpc.rules import RULES, Rule, Subject
 from headstart_server.rpc.status import CODES
 
@@ -273,7 +274,7 @@ def _unread(content: bytes) -> bytes:
 
 
 async def _one(parse: Callable[[bytes], Message], call: _Call, content: bytes) -> Message:
-    return await call.admit(parse(content))
+    return await call.admit(await read_request(parse, content))
 
 
 async def _each(call: _Call, requests: AsyncIterator[Message]) -> AsyncIterator[Message]:

@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from inspect import isasyncgenfunction
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from grpc_status import rpc_status
 
 from headstart_server.call_metrics import MethodMetrics
 from headstart_server.errors import Draining, InvalidField
+from headstart_server.rpc.handlers import behaviour_of, replaced
+from headstart_server.rpc.request_parsing import read_request
 from headstart_server.rpc.status import status_of
 from headstart_server.telemetry import Telemetry
 from headstart_server.tracing import NO_TRACING, Tracing
@@ -84,44 +87,38 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         if method.startswith(_REFLECTION):
             # It reports its errors in its answers.
             return handler
+        parse: Any = handler.request_deserializer
         metrics = self._methods[method] = self._telemetry.calls.method(
             method,
             request_streaming=handler.request_streaming,
             response_streaming=handler.response_streaming,
         )
-        # Messages are counted where they are read and written: that adds no turn of the event loop.
-        parse: Any = metrics.reading(handler.request_deserializer)
-        serializer: Any = {"response_serializer": metrics.writing(handler.response_serializer)}
-        if handler.request_streaming and handler.response_streaming:
-            make_both = grpc.stream_stream_rpc_method_handler
-            both = self._streaming(method, handler.stream_stream)
-            return make_both(both, request_deserializer=parse, **serializer)
-        if handler.request_streaming:
-            make = grpc.stream_unary_rpc_method_handler
-            return make(self._unary(method, handler.stream_unary), request_deserializer=parse, **serializer)
-        # A single request is parsed below, where errors are turned into statuses: bytes that are no message
+        # Requests are parsed in the calls below, where errors become statuses: bytes that are no message
         # would else end the call as UNKNOWN, and uncounted.
-        if handler.response_streaming:
-            make = grpc.unary_stream_rpc_method_handler
-            # grpc.aio takes generators and, as health's Watch is, coroutines that write to the context.
-            wrap = self._streaming if isasyncgenfunction(handler.unary_stream) else self._unary
-            return make(wrap(method, handler.unary_stream, parse), **serializer)
-        make = grpc.unary_unary_rpc_method_handler
-        return make(self._unary(method, handler.unary_unary, parse), **serializer)
+        inner = behaviour_of(handler)
+        # grpc.aio takes generators and, as health's Watch is, coroutines that write to the context.
+        is_stream = handler.response_streaming and isasyncgenfunction(inner)
+        if handler.request_streaming:
+            read: Any = partial(_read_each, parse, metrics)
+            is_stream = bool(handler.response_streaming)
+        else:
+            read = partial(_read_one, parse, metrics)
+        wrap = self._streaming if is_stream else self._unary
+        return replaced(
+            handler, wrap(method, inner, read), serializer=metrics.writing(handler.response_serializer)
+        )
 
-    def _unary(self, method: str, inner: Any, parse: Callable[[Any], Any] = lambda request: request) -> Any:
+    def _unary(self, method: str, inner: Any, read: Any) -> Any:
         async def call(request: Any, context: Context) -> Any:
             async with self._watched(method, context):
-                return await inner(parse(request), context)
+                return await inner(await read(request), context)
 
         return call
 
-    def _streaming(
-        self, method: str, inner: Any, parse: Callable[[Any], Any] = lambda requests: requests
-    ) -> Any:
+    def _streaming(self, method: str, inner: Any, read: Any) -> Any:
         async def call(request: Any, context: Context) -> AsyncIterator[Any]:
             async with self._watched(method, context):
-                async for response in inner(parse(request), context):
+                async for response in inner(await read(request), context):
                     yield response
 
         return call
@@ -180,6 +177,24 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         finally:
             self._running.discard(task)
             self._ended.discard(task)
+
+
+async def _read_one(parse: Any, metrics: MethodMetrics, content: bytes) -> Any:
+    request = await read_request(parse, content)
+    metrics.received()
+    return request
+
+
+async def _read_each(
+    parse: Any, metrics: MethodMetrics, contents: AsyncIterator[bytes]
+) -> AsyncIterator[Any]:
+    """Return the requests of a stream, each parsed when the method reads it."""
+
+    async def requests() -> AsyncIterator[Any]:
+        async for content in contents:
+            yield await _read_one(parse, metrics, content)
+
+    return requests()
 
 
 def _draining(*, begun: bool) -> Draining:

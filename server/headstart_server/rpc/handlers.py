@@ -32,3 +32,12 @@ def changed(
         response_serializer=handler.response_serializer,
     )
     return made
+
+
+def replaced(
+    handler: grpc.RpcMethodHandler[Any, Any], behaviour: Any, *, serializer: Any
+) -> grpc.RpcMethodHandler[Any, Any]:
+    """Return a handler of the same form whose behaviour takes the bytes of requests."""
+    make, _ = _MAKE[bool(handler.request_streaming), bool(handler.response_streaming)]
+    made: grpc.RpcMethodHandler[Any, Any] = make(behaviour, response_serializer=serializer)
+    return made

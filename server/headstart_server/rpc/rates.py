@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import partial
 from inspect import isasyncgenfunction
 from typing import Any
@@ -20,6 +19,7 @@ from headstart_server.config import Config
 from headstart_server.errors import RateExceeded
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.handlers import behaviour_of, changed
+from headstart_server.rpc.request_parsing import REQUEST_BYTES
 
 #: Callers that are known at once before those are forgotten who have been quiet for long enough.
 MOST_KNOWN = 1024
@@ -27,9 +27,6 @@ MOST_KNOWN = 1024
 #: reflection tells is the same for all and lies in memory.
 _FREE = ("/grpc.health.", "/grpc.reflection.")
 _MIB = 1 << 20
-
-# Bytes of the message that was read last, in the task that reads it: a message knows them no more.
-_READ: ContextVar[int] = ContextVar("bytes_read", default=0)
 
 
 class Rates:
@@ -125,8 +122,7 @@ class RateInterceptor(grpc.aio.ServerInterceptor):
         begin: Any = self._check
         if handler.request_streaming:
             begin = partial(self._begin, counts_messages=bool(handler.response_streaming))
-        parse = None if self._bytes is None else _measured(handler.request_deserializer)
-        return changed(handler, behaviour=wrap(inner, begin), parse=parse)
+        return changed(handler, behaviour=wrap(inner, begin))
 
     def _unary(self, inner: Any, begin: Any) -> Any:
         async def call(request: Any, context: Context) -> Any:
@@ -168,7 +164,7 @@ class RateInterceptor(grpc.aio.ServerInterceptor):
     def _check(self, request: Any, who: str) -> Any:
         """Take what a call with one request takes, or refuse it."""
         if self._bytes is not None:
-            _refuse(self._bytes.take(who, _READ.get()), "bytes")
+            _refuse(self._bytes.take(who, REQUEST_BYTES.get()), "bytes")
         if self._calls is not None:
             _refuse(self._calls.take(who), "calls")
         return request
@@ -185,7 +181,7 @@ class RateInterceptor(grpc.aio.ServerInterceptor):
     async def _paced(self, requests: AsyncIterator[Any], who: str, calls: Rates | None) -> AsyncIterator[Any]:
         is_first = True
         async for request in requests:
-            nbytes = _READ.get()
+            nbytes = REQUEST_BYTES.get()
             if self._bytes is not None:
                 await self._turn(self._bytes, who, nbytes)
             # The first was paid for when the stream began.
@@ -226,13 +222,3 @@ def _refuse(wait: float, what: str) -> None:
             metadata={"subject": what},
             retry_after=wait,
         )
-
-
-def _measured(parse: Any) -> Any:
-    """A deserializer that notes how long a message was; None hands bytes on."""
-
-    def read(data: bytes) -> Any:
-        _READ.set(len(data))
-        return data if parse is None else parse(data)
-
-    return read

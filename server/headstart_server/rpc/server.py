@@ -24,7 +24,7 @@ from headstart_server.rpc.calls import CallInterceptor
 from headstart_server.rpc.dialects.binding import BoundService
 from headstart_server.rpc.dialects.described import DescribedPools
 from headstart_server.rpc.http.methods import Methods
-from headstart_server.rpc.texts import TextInterceptor
+from headstart_server.rpc.request_parsing import LimitInterceptor
 from headstart_server.rpc.tls import TlsFiles, server_credentials
 
 #: Seconds in which a stopping server takes calls in before it closes their connections: until
@@ -103,7 +103,7 @@ class Server:
         self._names = (*SERVICE_NAMES, *(service.name for service in further))
         self._health = health_aio.HealthServicer()
         self._interceptor = interceptor
-        interceptors = [each for each in (interceptor, access, rates, TextInterceptor()) if each is not None]
+        interceptors = [each for each in (interceptor, access, rates, LimitInterceptor()) if each is not None]
         self._server = grpc.aio.server(
             interceptors=interceptors,
             options=_options(settings),

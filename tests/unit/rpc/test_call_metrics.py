@@ -135,8 +135,7 @@ async def test_each_message_of_a_stream_to_the_caller_is_counted(calls: Calls):
 
 async def test_each_message_of_a_stream_from_the_caller_is_counted(calls: Calls):
     handler = await calls.handler("/a.B/Collect")
-    requests = [handler.request_deserializer(text(letter)) for letter in "ab"]
-    response = await handler.stream_unary(one_by_one(*requests), Context())
+    response = await handler.stream_unary(one_by_one(*map(text, "ab")), Context())
 
     assert handler.response_serializer(response) == text("ab")
     assert calls.samples.value("grpc_server_msg_received_total", **COLLECT) == 2

@@ -260,16 +260,13 @@ class _Request:
         if not handler.request_streaming:
             # An interceptor's own, that refuses the call whatever comes.
             return await _answer_of(asked.rule, await handler.unary_unary(b"", context))
-        read = handler.request_deserializer
-        async with aclosing(self._requests(asked, context, read)) as requests:
+        async with aclosing(self._requests(asked, context)) as requests:
             return await _answer_of(asked.rule, await handler.stream_unary(requests, context))
 
-    async def _requests(
-        self, asked: Asked, context: HttpContext, read: Callable[[bytes], Any]
-    ) -> AsyncGenerator[Any, None]:
+    async def _requests(self, asked: Asked, context: HttpContext) -> AsyncGenerator[bytes, None]:
         """The messages of a stream; what is wrong with them is raised in its handler, as with gRPC.
 
-        Each is read by the handler's deserializer, where interceptors check, measure and count messages.
+        They are serialized, and parsed in the handler, where messages are checked, measured and counted.
         """
         request: Any = GetMessageClass(asked.rule.descriptor.input_type)
         spec: Any = GetMessageClass(asked.rule.asked)()
@@ -286,7 +283,7 @@ class _Request:
                 stream_of(examples, request, completed, media_type=asked.media_type)
             ) as messages:
                 async for message in messages:
-                    yield read(message.SerializeToString())
+                    yield message.SerializeToString()
         except CallerLeft:
             context.broke_off = True
             raise
@@ -350,10 +347,9 @@ class _Request:
         return answers
 
     async def _ready(self, message: Message, details: CallDetails) -> tuple[Any, Any]:
-        """The handler of a call with one message, and what it takes for that."""
+        """The handler of a call with one message, and the message as bytes, which the handler parses."""
         handler = await self._gateway.methods.find(details)
-        # Interceptors may have taken the parsing of the message over.
-        return handler, message if handler.request_deserializer else message.SerializeToString()
+        return handler, message.SerializeToString()
 
     async def _begin_events(self) -> None:
         self._begun = True

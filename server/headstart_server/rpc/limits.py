@@ -1,0 +1,364 @@
+"""The limit of each request field of every RPC: parsing, the protos and the tests follow this one table.
+
+Fields of Boolean, enum and single message types need no entry: their type limits them, and a message's own
+fields have entries. A server with any other request field that has no entry does not start.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from headstart_server.errors import HeadstartError, InvalidField, InvalidLabel
+from headstart_server.jobs.spec import (
+    MAX_CANDIDATES,
+    MAX_REMOVED_IDS,
+    PRIORITIES,
+    REGULARIZATIONS,
+    TEMPERATURES,
+)
+from headstart_server.learning.example_checks import (
+    MAX_LABEL_BYTES,
+    MAX_VALUE,
+    MAX_WEIGHT,
+    SHARES_TOLERANCE,
+)
+from headstart_server.models.names import MAX_MODEL_NAME
+from headstart_server.models.shares import MAX_SHARES
+from headstart_server.prediction.asked import MAX_FALSE_ALARM_RATE, MAX_NEIGHBORS
+from headstart_server.prediction.predictor import MAX_TARGETS
+
+#: Inputs of one call, whatever `--max-inputs` says.
+MAX_INPUTS = 4096
+#: Bytes of one input, whatever `--max-input-mib` says.
+MAX_INPUT_BYTES = 256 << 20
+#: Examples of one message of a stream.
+MAX_BATCH_EXAMPLES = 10_000
+#: Classes of one example.
+MAX_CLASSES = 10_000
+#: Characters of a text to learn from or to predict.
+MAX_TEXT = 1 << 20
+#: Views of a backbone that one request names.
+MAX_VIEWS = 64
+MAX_RECIPE_VIEWS = 16
+MAX_ROUTING_KEY = 256
+#: Seconds of a `google.protobuf.Duration`: 10,000 years.
+MAX_DURATION = 315_576_000_000
+MAX_URI_BYTES = 2048
+#: Numbers of a tensor in a typed field of another protocol. Integers of 64 bits may take eight times their
+#: bytes on the wire.
+MAX_NUMBERS, MAX_LONG_NUMBERS = 16 << 20, 8 << 20
+_INT32, _INT64 = (1 << 31) - 1, (1 << 63) - 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limit:
+    """How much one field may hold.
+
+    Attributes:
+        entries: most entries of a repeated field or a map; None for a single value.
+        unique: whether each entry may come once only.
+        characters: most characters of each text.
+        nbytes: most bytes of each value of bytes, or of each text in UTF-8.
+        lines: whether a text may have line breaks, tabs and other control characters than NUL.
+        low: least number; None for that of the type.
+        high: greatest number; None for that of the type.
+        or_zero: whether 0 is accepted below `low`, where it means the default.
+        model: whether the text is the name of a model.
+        error: what a text is rejected with.
+    """
+
+    entries: int | None = None
+    unique: bool = False
+    characters: int | None = None
+    nbytes: int | None = None
+    lines: bool = False
+    low: float | None = None
+    high: float | None = None
+    or_zero: bool = False
+    model: bool = False
+    error: type[HeadstartError] = InvalidField
+
+    def __str__(self) -> str:
+        """Return the limit in words, as the protos state it."""
+        parts = []
+        if self.entries is not None:
+            parts.append(f"at most {self.entries} entries{', each once' if self.unique else ''}")
+        each = "each at most" if parts else "at most"
+        if self.characters is not None:
+            parts.append(f"{each} {self.characters} characters")
+        if self.nbytes is not None:
+            parts.append(f"{each} {size(self.nbytes)}")
+        if self.characters is not None or (self.nbytes is not None and not self.lines):
+            parts.append("no NUL" if self.lines else "no control characters")
+        if self.low is not None and self.high is not None:
+            numbers = f"{number(self.low)} to {number(self.high)}"
+            if self.high >= _INT32:
+                numbers = f"{number(self.low)} or more"
+            parts.append(f"{numbers}{', or 0' if self.or_zero else ''}")
+        return ", ".join(parts)
+
+
+def size(nbytes: int) -> str:
+    """Return a number of bytes in words."""
+    return f"{nbytes >> 20} MiB" if nbytes and nbytes % (1 << 20) == 0 else f"{nbytes} bytes"
+
+
+def number(value: float) -> str:
+    """Return a number as it is written in errors and comments."""
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+def _many(entries: int, *, unique: bool = False) -> Limit:
+    return Limit(entries=entries, unique=unique)
+
+
+def _name(characters: int, entries: int | None = None, *, unique: bool = False) -> Limit:
+    return Limit(characters=characters, entries=entries, unique=unique)
+
+
+def _bytes_name(nbytes: int, entries: int | None = None, error: type[HeadstartError] = InvalidField) -> Limit:
+    return Limit(nbytes=nbytes, entries=entries, error=error)
+
+
+def _model(characters: int = MAX_MODEL_NAME) -> Limit:
+    return Limit(characters=characters, model=True)
+
+
+def _data(entries: int | None = None) -> Limit:
+    return Limit(nbytes=MAX_INPUT_BYTES, entries=entries, lines=True)
+
+
+def _range(low: float, high: float, *, or_zero: bool = False) -> Limit:
+    return Limit(low=low, high=high, or_zero=or_zero)
+
+
+#: Any number of the field's type.
+_ANY = Limit()
+_ALIAS = _name(128)
+#: A model's name in other protocols, where an alias may follow after an @.
+_MODEL_AT = _model(MAX_MODEL_NAME + 1 + 128)
+_BACKBONE = _name(512)
+_CANDIDATES = _name(512, MAX_CANDIDATES)
+_JOB_ID = _name(128)
+_LABEL = _bytes_name(MAX_LABEL_BYTES, error=InvalidLabel)
+_LABELS = _bytes_name(MAX_LABEL_BYTES, MAX_CLASSES, InvalidLabel)
+_EXAMPLE_ID = _bytes_name(MAX_LABEL_BYTES)
+_PAGE_SIZE, _PAGE_TOKEN = _range(0, _INT32), _name(2048)
+_REQUEST_ID, _URI = _bytes_name(128), _bytes_name(MAX_URI_BYTES)
+_PRIORITY, _REGULARIZATION, _TEMPERATURE = (
+    _range(*PRIORITIES),
+    _range(*REGULARIZATIONS),
+    _range(*TEMPERATURES),
+)
+_FOLDS, _PATIENCE = _range(2, 20, or_zero=True), _range(0, 1000)
+_RECIPE_VIEWS = _name(128, MAX_RECIPE_VIEWS, unique=True)
+_SHAPE = _many(32)
+_NUMBERS, _LONG_NUMBERS = _many(MAX_NUMBERS), _many(MAX_LONG_NUMBERS)
+_PARAMETERS, _PARAMETER_NAME = _many(64), _name(256)
+_VERSION_TEXT = _name(128)
+_FEATURE_NUMBERS = _many(1 << 16)
+
+_TABLE: Mapping[str, Mapping[str, Limit]] = {
+    "headstart.v1.Abstention": {
+        "false_alarm_rate": _range(0.0, MAX_FALSE_ALARM_RATE),
+        "min_probability": _range(0.0, 1.0),
+    },
+    "headstart.v1.CancelRequest": {"job_id": _JOB_ID},
+    "headstart.v1.DeleteExampleRequest": {"example_id": _EXAMPLE_ID, "model": _model()},
+    "headstart.v1.DeleteModelRequest": {"model": _model()},
+    "headstart.v1.DeleteVersionRequest": {"model": _model(), "version": _ANY},
+    "headstart.v1.EmbedRequest": {
+        "backbone": _BACKBONE,
+        "inputs": _many(MAX_INPUTS),
+        "views": _name(128, MAX_VIEWS, unique=True),
+    },
+    "headstart.v1.Example": {
+        "label": _LABEL,
+        "id": _EXAMPLE_ID,
+        "value": _range(-MAX_VALUE, MAX_VALUE),
+        "weight": _range(0.0, MAX_WEIGHT),
+    },
+    "headstart.v1.ExampleBatch": {"examples": _many(MAX_BATCH_EXAMPLES)},
+    "headstart.v1.FineTuneSpec": {
+        "model": _model(),
+        "backbone": _BACKBONE,
+        "held_out_share": _range(0.0, 0.9),
+        "seed": _ANY,
+        "display_name": _bytes_name(256),
+        "labels": _many(64),
+        "alias": _ALIAS,
+        "request_id": _REQUEST_ID,
+        "max_dropped_share": _range(0.0, 1.0),
+        "parent_version": _range(1, _INT64),
+        "parent_alias": _ALIAS,
+        "removed_example_ids": _bytes_name(MAX_LABEL_BYTES, MAX_REMOVED_IDS),
+        "priority": _PRIORITY,
+        "backbone_candidates": _CANDIDATES,
+        "webhook": _URI,
+        "dataset_uri": _URI,
+    },
+    "headstart.v1.FineTuneSpec.LabelsEntry": {"key": _bytes_name(63), "value": _bytes_name(256)},
+    "headstart.v1.GetModelRequest": {"model": _model(), "page_size": _PAGE_SIZE, "page_token": _PAGE_TOKEN},
+    "headstart.v1.Input": {"image": _data(), "text": Limit(characters=MAX_TEXT, lines=True)},
+    "headstart.v1.LabelSet": {"labels": _LABELS},
+    "headstart.v1.ListBackbonesRequest": {"page_size": _PAGE_SIZE, "page_token": _PAGE_TOKEN},
+    "headstart.v1.ListJobsRequest": {
+        "model": _model(),
+        "states": _many(16),
+        "page_size": _PAGE_SIZE,
+        "page_token": _PAGE_TOKEN,
+    },
+    "headstart.v1.ListModelsRequest": {"page_size": _PAGE_SIZE, "page_token": _PAGE_TOKEN},
+    "headstart.v1.LogisticRecipe": {
+        "regularization": _REGULARIZATION,
+        "temperature": _TEMPERATURE,
+        "folds": _FOLDS,
+        "views": _RECIPE_VIEWS,
+    },
+    "headstart.v1.MlpRecipe": {
+        "hidden_units": _range(0, 4096),
+        "dropout": _range(0.0, 0.9),
+        "weight_decay": _range(0.0, 1.0),
+        "learning_rate": _range(1e-6, 1.0),
+        "max_epochs": _range(0, 10_000),
+        "patience": _PATIENCE,
+        "temperature": _TEMPERATURE,
+        "folds": _FOLDS,
+        "views": _RECIPE_VIEWS,
+    },
+    "headstart.v1.PartialRecipe": {
+        "blocks": _range(0, 3),
+        "learning_rate": _range(1e-7, 0.1),
+        "max_epochs": _range(0, 1000),
+        "patience": _PATIENCE,
+        "temperature": _TEMPERATURE,
+    },
+    "headstart.v1.PredictRequest": {
+        "inputs": _many(MAX_INPUTS),
+        "top_k": _range(0, _INT32),
+        "additional_targets": _many(MAX_TARGETS - 1),
+        "neighbors": _range(0, MAX_NEIGHBORS),
+        "routing_key": _name(MAX_ROUTING_KEY),
+    },
+    "headstart.v1.PromotionGate": {
+        "max_drop": _range(0.0, 1.0),
+        "max_class_drop": _range(0.0, 1.0),
+        "min_class_examples": _range(0, _INT32),
+    },
+    "headstart.v1.RebaseRequest": {
+        "model": _model(),
+        "version": _ANY,
+        "alias": _ALIAS,
+        "backbone": _BACKBONE,
+        "backbone_candidates": _CANDIDATES,
+        "request_id": _REQUEST_ID,
+        "priority": _PRIORITY,
+        "webhook": _URI,
+    },
+    "headstart.v1.RidgeRecipe": {
+        "regularization": _REGULARIZATION,
+        "temperature": _TEMPERATURE,
+        "folds": _FOLDS,
+        "view": _name(128),
+        "views": _RECIPE_VIEWS,
+    },
+    "headstart.v1.SaliencyRequest": {"class_name": _bytes_name(MAX_LABEL_BYTES)},
+    "headstart.v1.SetAliasRequest": {
+        "model": _model(),
+        "alias": _ALIAS,
+        "version": _ANY,
+        "etag": _name(128),
+        "shares": _many(MAX_SHARES),
+    },
+    "headstart.v1.SoftLabel": {"probabilities": _many(MAX_CLASSES)},
+    "headstart.v1.SoftLabel.ProbabilitiesEntry": {
+        "key": _LABEL,
+        "value": _range(0.0, 1.0 + SHARES_TOLERANCE),
+    },
+    "headstart.v1.StatusRequest": {"job_id": _JOB_ID},
+    "headstart.v1.Tensor": {"shape": _SHAPE, "data": _data()},
+    "headstart.v1.VersionSelector": {"model": _model(), "version": _ANY, "alias": _ALIAS},
+    "headstart.v1.VersionShare": {"version": _ANY, "share": _range(0.0, 1.0)},
+    "headstart.v1.WatchRequest": {"job_id": _JOB_ID, "after_event": _ANY},
+    # The range of the type; each field has a narrower one.
+    "google.protobuf.Duration": {
+        "seconds": _range(-MAX_DURATION, MAX_DURATION),
+        "nanos": _range(-999_999_999, 999_999_999),
+    },
+    "google.protobuf.Int64Value": {"value": _ANY},
+    "grpc.health.v1.HealthCheckRequest": {"service": _name(256)},
+    "inference.InferParameter": {
+        "int64_param": _ANY,
+        "string_param": _name(2048),
+        "double_param": _ANY,
+        "uint64_param": _ANY,
+    },
+    "inference.InferTensorContents": {
+        "bool_contents": _NUMBERS,
+        "int_contents": _NUMBERS,
+        "int64_contents": _LONG_NUMBERS,
+        "uint_contents": _NUMBERS,
+        "uint64_contents": _LONG_NUMBERS,
+        "fp32_contents": _NUMBERS,
+        "fp64_contents": _LONG_NUMBERS,
+        "bytes_contents": _data(MAX_INPUTS),
+    },
+    "inference.ModelConfigRequest": {"name": _MODEL_AT, "version": _VERSION_TEXT},
+    "inference.ModelInferRequest": {
+        "model_name": _MODEL_AT,
+        "model_version": _VERSION_TEXT,
+        "id": _name(1024),
+        "parameters": _PARAMETERS,
+        "inputs": _many(16),
+        "outputs": _many(16),
+        "raw_input_contents": _data(16),
+    },
+    "inference.ModelInferRequest.InferInputTensor": {
+        "name": _name(256),
+        "datatype": _name(64),
+        "shape": _SHAPE,
+        "parameters": _PARAMETERS,
+    },
+    "inference.ModelInferRequest.InferInputTensor.ParametersEntry": {"key": _PARAMETER_NAME},
+    "inference.ModelInferRequest.InferRequestedOutputTensor": {"name": _name(256), "parameters": _PARAMETERS},
+    "inference.ModelInferRequest.InferRequestedOutputTensor.ParametersEntry": {"key": _PARAMETER_NAME},
+    "inference.ModelInferRequest.ParametersEntry": {"key": _PARAMETER_NAME},
+    "inference.ModelMetadataRequest": {"name": _MODEL_AT, "version": _VERSION_TEXT},
+    "inference.ModelReadyRequest": {"name": _MODEL_AT, "version": _VERSION_TEXT},
+    "inference.ModelStatisticsRequest": {"name": _MODEL_AT, "version": _VERSION_TEXT},
+    "inference.RepositoryIndexRequest": {"repository_name": _name(256)},
+    "inference.RepositoryModelLoadRequest": {"repository_name": _name(256), "model_name": _MODEL_AT},
+    "inference.RepositoryModelUnloadRequest": {"repository_name": _name(256), "model_name": _MODEL_AT},
+    "inference.SharedMemoryRequest": {"name": _name(256)},
+    "tensorflow.BytesList": {"value": _data(16)},
+    "tensorflow.Features": {"feature": _many(16)},
+    "tensorflow.Features.FeatureEntry": {"key": _name(256)},
+    "tensorflow.FloatList": {"value": _FEATURE_NUMBERS},
+    "tensorflow.Int64List": {"value": _FEATURE_NUMBERS},
+    "tensorflow.TensorProto": {
+        "version_number": _ANY,
+        "tensor_content": _data(),
+        "float_val": _NUMBERS,
+        "double_val": _LONG_NUMBERS,
+        "int_val": _NUMBERS,
+        "string_val": _data(MAX_INPUTS),
+        "int64_val": _LONG_NUMBERS,
+        "bool_val": _NUMBERS,
+        "uint32_val": _NUMBERS,
+        "uint64_val": _LONG_NUMBERS,
+    },
+    "tensorflow.TensorShapeProto": {"dim": _SHAPE},
+    "tensorflow.TensorShapeProto.Dim": {"size": _ANY, "name": _name(256)},
+    "tensorflow.serving.ExampleList": {"examples": _many(MAX_INPUTS)},
+    "tensorflow.serving.ExampleListWithContext": {"examples": _many(MAX_INPUTS)},
+    "tensorflow.serving.GetModelMetadataRequest": {"metadata_field": _name(128, 16)},
+    "tensorflow.serving.InferenceTask": {"method_name": _name(128)},
+    "tensorflow.serving.ModelSpec": {"name": _model(), "version_label": _ALIAS, "signature_name": _name(128)},
+    "tensorflow.serving.MultiInferenceRequest": {"tasks": _many(MAX_TARGETS)},
+    "tensorflow.serving.PredictRequest": {"inputs": _many(16), "output_filter": _name(128, 16)},
+    "tensorflow.serving.PredictRequest.InputsEntry": {"key": _name(256)},
+}
+
+#: The limit of each field by its full name.
+LIMITS: Mapping[str, Limit] = {
+    f"{message}.{field}": limit for message, fields in _TABLE.items() for field, limit in fields.items()
+}
