@@ -151,7 +151,7 @@ class Predictor:
             HeadstartError: names what cannot be found, read or answered.
         """
         started = self._clock()
-        self._check_inputs(contents)
+        self.check_count(len(contents))
         if len(selectors) > MAX_TARGETS:
             raise InvalidField(
                 f"Expected at most {MAX_TARGETS - 1} additional targets. Received: {len(selectors) - 1}.",
@@ -257,7 +257,7 @@ class Predictor:
             HeadstartError: names what cannot be found or read.
         """
         started = self._clock()
-        self._check_inputs(contents)
+        self.check_count(len(contents))
         nbytes = partial(_nbytes, contents)
         look = partial(self._engine.info, backbone) if backbone else partial(self._engine.usual, contents[0])
         info = await self._engine.ready(look, nbytes)
@@ -281,11 +281,14 @@ class Predictor:
             total=self._clock() - started, decode=times.decode, queue=times.queue, backbone=times.backbone
         )
 
-    def _check_inputs(self, contents: Sequence[Content]) -> None:
-        if not 1 <= len(contents) <= self.max_inputs:
-            raise InvalidField(
-                f"Expected 1 to {self.max_inputs} inputs. Received: {len(contents)}.", field="inputs"
-            )
+    def check_count(self, inputs: int) -> None:
+        """Check the number of inputs of a call.
+
+        Raises:
+            InvalidField: there are none, or too many.
+        """
+        if not 1 <= inputs <= self.max_inputs:
+            raise InvalidField(f"Expected 1 to {self.max_inputs} inputs. Received: {inputs}.", field="inputs")
 
     async def _resolve(
         self, selector: Selector, files: Collection[str], choice: Choice | None

@@ -1,13 +1,17 @@
 """Streams of a spec and examples: FineTune, Evaluate and Compare take them alike."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import grpc
 
-from headstart_server.errors import InvalidStream
+from headstart_server.errors import HeadstartError, InvalidField, InvalidLabel, InvalidStream
 from headstart_server.rpc.calls import Context
+
+# As the path of a field names an example of one message.
+_EXAMPLE = re.compile(r"\bexamples\.examples\[([0-9]+)\]")
 
 
 async def stream_parts(
@@ -24,20 +28,33 @@ async def stream_parts(
         InvalidStream: the first message has no spec, or a later one no examples.
         CancelledError: the stream broke off.
     """
-    begun = False
-    async for request in requests:
-        part = request.WhichOneof("part")
-        if part != ("examples" if begun else "spec"):
-            where = "every message after the first" if begun else "the first message"
-            raise InvalidStream(
-                f"Expected {'examples' if begun else 'the spec'} in {where} of a {method} stream. "
-                f"Received: {part or 'an empty message'}."
-            )
-        yield request.examples.examples if begun else request.spec
-        begun = True
+    begun, count = False, 0
+    try:
+        async for request in requests:
+            part = request.WhichOneof("part")
+            if part != ("examples" if begun else "spec"):
+                where = "every message after the first" if begun else "the first message"
+                raise InvalidStream(
+                    f"Expected {'examples' if begun else 'the spec'} in {where} of a {method} stream. "
+                    f"Received: {part or 'an empty message'}."
+                )
+            yield request.examples.examples if begun else request.spec
+            count += len(request.examples.examples)
+            begun = True
+    except (InvalidField, InvalidLabel) as error:
+        raise _located(error, count) from None
     if not begun:
         raise InvalidStream(f"Expected a spec and examples in a {method} stream. Received: an empty stream.")
     await _check_complete(context)
+
+
+def _located(error: HeadstartError, before: int) -> HeadstartError:
+    """Return the error of a message, with the index that an example of it has in the whole stream."""
+
+    def located(text: str) -> str:
+        return _EXAMPLE.sub(lambda found: f"examples[{int(found[1]) + before}]", text)
+
+    return type(error)(located(error.message), field=located(error.field or "") or None)
 
 
 async def _check_complete(context: Context) -> None:

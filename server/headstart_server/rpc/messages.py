@@ -259,17 +259,8 @@ def timestamp(seconds: float | None) -> Timestamp | None:
 
 
 def page_size_of(size: int) -> int:
-    """The page size that is meant.
-
-    Raises:
-        InvalidField: it is not in its range.
-    """
-    if not 0 <= size <= MAX_PAGE:
-        raise InvalidField(
-            f"Expected a page_size of 1 to {MAX_PAGE}, or 0 for {DEFAULT_PAGE}. Received: {size}.",
-            field="page_size",
-        )
-    return size or DEFAULT_PAGE
+    """Return the size of a page: the default for 0, and at most the maximum."""
+    return min(size, MAX_PAGE) or DEFAULT_PAGE
 
 
 def page_token(*key: Any) -> str:

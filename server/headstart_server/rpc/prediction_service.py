@@ -1,10 +1,12 @@
 """PredictionService: answers and features."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from headstart.v1 import prediction_service_pb2 as pb
 from headstart.v1 import prediction_service_pb2_grpc as stubs
+from headstart.v1.input_pb2 import Input
+from headstart_server.backbones.backbone import Content
 from headstart_server.prediction.predictor import Predictor
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.messages import contents_of, selector_of
@@ -16,6 +18,7 @@ from headstart_server.rpc.prediction_messages import (
     predictions_message,
     times_message,
 )
+from headstart_server.rpc.request_parsing import in_thread_if_large
 from headstart_server.rpc.shared_call import SharedCall
 from headstart_server.telemetry import Telemetry
 from headstart_server.tracing import NO_TRACING, Tracing
@@ -47,10 +50,11 @@ class PredictionService(stubs.PredictionServiceServicer):
         selectors = [selector_of(request.target, "target")]
         for place, message in enumerate(request.additional_targets):
             selectors.append(selector_of(message, f"additional_targets[{place}]"))
+        contents = await self._contents(request.inputs)
         with SharedCall(self._telemetry, context, request.routing_key) as choice:
             predicted = await self._predictor.predict(
                 selectors,
-                contents_of(request.inputs),
+                contents,
                 asked_of(request),
                 deadline=deadline_of(context, self._clock),
                 choice=choice,
@@ -67,7 +71,7 @@ class PredictionService(stubs.PredictionServiceServicer):
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:
         features, times = await self._predictor.embed(
             request.backbone,
-            contents_of(request.inputs),
+            await self._contents(request.inputs),
             views=request.views,
             deadline=deadline_of(context, self._clock),
         )
@@ -76,3 +80,8 @@ class PredictionService(stubs.PredictionServiceServicer):
             times=times_message(times),
             cut_short={place: cut_short_message(cut) for place, cut in features.cut_short.items()},
         )
+
+    async def _contents(self, messages: Sequence[Input]) -> list[Content]:
+        # Counted before each is converted.
+        self._predictor.check_count(len(messages))
+        return await in_thread_if_large(contents_of, messages)

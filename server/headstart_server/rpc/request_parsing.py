@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.descriptor import Descriptor
@@ -31,6 +31,8 @@ _EXEMPT = "/grpc.reflection."
 
 #: Bytes of the request that was read last, in the task that reads it: a message does not know them.
 REQUEST_BYTES: ContextVar[int] = ContextVar("request_bytes", default=0)
+
+_Result = TypeVar("_Result")
 
 _POOL = ThreadPoolExecutor(_THREADS, "parse")
 
@@ -97,7 +99,7 @@ async def read_request(parse: Callable[[bytes], Any] | None, content: bytes) -> 
     return parse(content)
 
 
-async def in_thread_if_large(work: Callable[..., Any], *arguments: Any) -> Any:
+async def in_thread_if_large(work: Callable[..., _Result], *arguments: Any) -> _Result:
     """Run some work on the request that was read last, in a thread if the request is large."""
     if REQUEST_BYTES.get() > THREAD_BYTES:
         return await asyncio.get_running_loop().run_in_executor(_POOL, work, *arguments)

@@ -51,6 +51,10 @@ _FIXED_NUMBERS = {
 }
 
 
+class GroupError(DecodeError):
+    """The message holds a group, or bytes of a type that there is not."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Field:
     """What the scan knows of a field.
@@ -142,7 +146,7 @@ def _scan(  # noqa: PLR0912 - one loop: calls for each tag would double its time
         elif kind in _FIXED:
             place += _FIXED[kind]
         else:
-            raise DecodeError(f"Wire type {kind} is not used by this contract.")
+            raise GroupError(f"Wire type {kind} is not used by this contract.")
         if (known := fields.get(number)) is None:
             unknown += 1
             if unknown > MAX_UNKNOWN:

@@ -215,7 +215,7 @@ def test_an_unknown_view_is_refused_with_those_there_are(api: Api):
     assert "last, taps" in refusal.message
 
 
-@pytest.mark.parametrize("name", ["nobody", "../digits", "x" * 2000, "ü" * 2000, "a\nb\tc", ""])
+@pytest.mark.parametrize("name", ["nobody", "../digits", "x" * 128, "ü" * 128, "a b", ""])
 def test_what_is_not_there_is_not_found_whatever_its_name(api: Api, digits_model: str, name: str):
     picture = input_pb2.Input(image=digit(0, 0))
     calls: dict[str, Callable[[], object]] = {
@@ -318,8 +318,10 @@ def test_a_version_that_is_not_there_is_not_found(api: Api, digits_model: str, n
         ({"time_to_live": duration(10_000 * 365 * 86400)}, "spec.time_to_live"),
         ({"display_name": "x" * 257}, "spec.display_name"),
         ({"labels": {"": "x"}}, "spec.labels"),
-        ({"labels": {"k" * 64: "x"}}, "spec.labels"),
+        ({"labels": {"k" * 64: "x"}}, "spec.labels.key"),
+        ({"labels": {"k\x1b]0;": "x"}}, "spec.labels.key"),
         ({"labels": {"k": "x" * 257}}, "spec.labels['k']"),
+        ({"labels": {"k": "\x1b[31mred"}}, "spec.labels['k']"),
         ({"labels": {str(number): "" for number in range(65)}}, "spec.labels"),
         ({"request_id": "x" * 129}, "spec.request_id"),
         ({"recipe": {"ridge": {"regularization": float("nan")}}}, "spec.recipe.ridge.regularization"),
@@ -420,8 +422,8 @@ def test_a_class_with_one_example_is_learned(api: Api, model: str):
         (" \u2003", "a blank label"),
         ("x" * 10_000, "10000"),
         ("ü" * 129, "258"),
-        ("a\nb", r"'a\nb'"),
-        ("\0", r"'\x00'"),
+        ("a\nb", "U+000A as character 1"),
+        ("\0", "U+0000 as character 0"),
     ],
     ids=["empty", "blank", "10 kB", "too long in UTF-8", "newline", "NUL"],
 )
@@ -479,15 +481,14 @@ def test_a_hundred_thousand_classes_are_refused_at_the_first_too_many(
 
 
 @pytest.mark.usefixtures("no_trace")
-def test_a_hundred_thousand_classes_in_one_message_are_refused_too(
-    api: Api, server: ServerProcess, model: str
-):
+def test_a_hundred_thousand_examples_in_one_message_are_refused(api: Api, server: ServerProcess, model: str):
     message = examples_message([example(b"x", f"class {number}") for number in range(100_000)])
     before = server.rss
     refusal = refused(lambda: api.fine_tuning.FineTune(iter([*stream([], model=model), message])))
 
-    assert refusal.reason == "TOO_MANY_CLASSES"
-    assert server.rss - before < 150 << 20
+    assert (refusal.code, list(refusal.fields)) == (INVALID, ["examples.examples"])
+    assert "at most 10000 entries" in refusal.message
+    assert server.rss - before < 64 << 20
 
 
 def test_the_same_content_with_different_labels_fails_the_job_by_its_places(api: Api, model: str):
@@ -652,8 +653,6 @@ def token(*key: object) -> str:
     "fields",
     [
         {"page_size": -1},
-        {"page_size": 1001},
-        {"page_size": 2**31 - 1},
         {"page_token": "garbage"},
         {"page_token": "ü" * 5000},
         {"page_token": token({})},
