@@ -1,5 +1,6 @@
-"""Turns the protos beside this file into Python stubs, and checks both.
+"""Turns the protos in this folder into Python stubs, and checks both.
 
+The comment of each request field ends with its limit, from the server's table of limits.
 ``generate`` writes the stubs into the client, and those of other servers' protocols into the server, with
 the comments of the protos, which the OpenAPI document tells; ``compare`` tells whether the committed ones are
 what the protos give, ``lint`` and ``breaking`` run buf. A command that finds a promise broken says so and
@@ -26,6 +27,8 @@ from google.protobuf.descriptor_pb2 import (
 )
 from grpc_tools import protoc
 
+from headstart_server.rpc.limits import LIMITS
+
 PROTOS = Path(__file__).resolve().parent
 ROOT = PROTOS.parent
 CLIENT = ROOT / "client"
@@ -36,6 +39,9 @@ ROOM = ROOT / "server" / "headstart_server" / "rpc"
 #: The comments of the protos, by the full names of what they are about: stubs have none at run time.
 COMMENTS = Path("http/comments.json")
 
+#: What the line of a comment that states a limit begins with.
+_LIMIT = "// Limit:"
+
 #: Where the imports of the protos live: google/protobuf/*.proto and google/rpc/*.proto.
 INCLUDES = (str(files("grpc_tools") / "_proto"), str(Path(next(iter(rpc.__path__))).parents[1]))
 
@@ -44,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="contract.py", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    commands.add_parser("generate", help="write the stubs").set_defaults(run=lambda _: generate(CLIENT, ROOM))
+    commands.add_parser("generate", help="write limits and stubs").set_defaults(run=lambda _: _generate())
     commands.add_parser("compare", help="compare the stubs").set_defaults(run=lambda _: compare())
     commands.add_parser("lint", help="lint the protos").set_defaults(run=lambda _: lint())
     against = commands.add_parser("breaking", help="find changes that break callers")
@@ -65,6 +71,12 @@ class ContractError(Exception):
     """The protos or their stubs are not as they should be."""
 
 
+def write_limits() -> None:
+    """Writes the limit of each request field at the end of its comment in the protos."""
+    for proto, text in _with_limits().items():
+        proto.write_text(text, encoding="utf-8")
+
+
 def generate(target: Path, room: Path) -> None:
     """Writes messages, types and gRPC stubs of the protos below ``target``, those of dialects in ``room``."""
     _generate_dialects(room)
@@ -76,8 +88,20 @@ def generate(target: Path, room: Path) -> None:
     _generate_comments(room)
 
 
+def _generate() -> None:
+    write_limits()
+    generate(CLIENT, ROOM)
+
+
 def compare() -> None:
-    """Raises ContractError unless the committed stubs are exactly what the protos give."""
+    """Raises ContractError unless limits and stubs are those of the server's table and of the protos."""
+    expected = _with_limits()
+    stale = [proto.name for proto in expected if proto.read_text(encoding="utf-8") != expected[proto]]
+    if stale:
+        raise ContractError(
+            "Expected the limits of rpc/limits.py in the comments of the protos. Received other ones in: "
+            f"{', '.join(stale)}. Run `make protos` and commit the result."
+        )
     with tempfile.TemporaryDirectory() as folder:
         generate(Path(folder), Path(folder))
         expected = _stubs(Path(folder), Path(folder))
@@ -156,6 +180,44 @@ def _generate_comments(room: Path) -> None:
     (room / COMMENTS).parent.mkdir(exist_ok=True)
     text = json.dumps(comments, indent=1, ensure_ascii=False, sort_keys=True)
     (room / COMMENTS).write_text(f"{text}\n", encoding="utf-8")
+
+
+def _with_limits() -> dict[Path, str]:
+    """Returns each proto of the contract with the limits of its fields."""
+    with tempfile.TemporaryDirectory() as folder:
+        image = FileDescriptorSet.FromString(_image(PROTOS, Path(folder) / "now.binpb").read_bytes())
+    texts: dict[Path, str] = {}
+    for file in image.file:
+        proto = PROTOS / file.name
+        if proto.parent == PROTOS / PACKAGE:
+            lines = proto.read_text(encoding="utf-8").splitlines()
+            starts = {tuple(each.path): each.span[0] for each in file.source_code_info.location}
+            named = [(starts[path], name) for path, name in _names(file) if path in starts]
+            # From the end: a line that is added moves those below it.
+            for line, name in sorted(named, reverse=True):
+                _set_limit(lines, line, _limit(f"{file.package}.{name}"))
+            texts[proto] = "\n".join([*lines, ""])
+    return texts
+
+
+def _set_limit(lines: list[str], line: int, limit: str) -> None:
+    """Ends the comment before a line with a limit, in place of the one that was there."""
+    start = line
+    while lines[start - 1].lstrip().startswith("//"):
+        start -= 1
+    comment = [text for text in lines[start:line] if not text.lstrip().startswith(_LIMIT)]
+    if limit:
+        indent = lines[line][: len(lines[line]) - len(lines[line].lstrip())]
+        comment.append(f"{indent}{_LIMIT} {limit}.")
+    lines[start:line] = comment
+
+
+def _limit(name: str) -> str:
+    """Returns the limit of a field in words, those of a map's keys and values included; empty for none."""
+    message, _, field = name.rpartition(".")
+    entry = f"{message}.{''.join(part.capitalize() for part in field.split('_'))}Entry"
+    parts = [("", name), ("keys ", f"{entry}.key"), ("values ", f"{entry}.value")]
+    return "; ".join(f"{what}{LIMITS[part]}" for what, part in parts if part in LIMITS and str(LIMITS[part]))
 
 
 def _unwrapped(comment: str) -> str:
