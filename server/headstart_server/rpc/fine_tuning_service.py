@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
+from typing import Any
 
 from headstart.v1 import fine_tuning_service_pb2 as pb
 from headstart.v1 import fine_tuning_service_pb2_grpc as stubs
@@ -25,11 +26,11 @@ from headstart_server.rpc.long_work import LongWork
 from headstart_server.rpc.messages import (
     examples_of,
     page_key,
-    page_size_of,
     page_token,
     seconds_of,
     spec_of,
 )
+from headstart_server.rpc.pages import page_of, page_size_of
 
 #: Most seconds of one Status call; a caller that waits longer asks again.
 MAX_WAIT_SECONDS = 3600.0
@@ -142,26 +143,36 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         return pb.CancelResponse(job=job_message(await asyncio.to_thread(self._cancel, request.job_id)))
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
-        size = page_size_of(request.page_size)
-        key = page_key(request.page_token, float, str)
-        found = await asyncio.to_thread(
-            self._ledger.list,
-            model=request.model,
-            scope=scope(Right.TRAIN),
-            states=[_state_of(number) for number in request.states],
-            before=None if key is None else (key[0], key[1]),
-            limit=size + 1,
+        states = [_state_of(number) for number in request.states]
+        among = scope(Right.TRAIN)
+
+        def fetch(before: list[Any] | None, limit: int) -> Sequence[Job]:
+            place = None if before is None else (before[0], before[1])
+            return self._ledger.list(
+                model=request.model, scope=among, states=states, before=place, limit=limit
+            )
+
+        jobs, last = await asyncio.to_thread(
+            page_of,
+            fetch,
+            self._forecast_message,
+            lambda job: [job.created, job.job_id],
+            after=page_key(request.page_token, float, str),
+            size=page_size_of(request.page_size),
         )
-        jobs = found[:size]
-        token = page_token(jobs[-1].created, jobs[-1].job_id) if len(found) > size else ""
-        return pb.ListJobsResponse(jobs=[await self._message(job) for job in jobs], next_page_token=token)
+        return pb.ListJobsResponse(jobs=jobs, next_page_token=page_token(last))
 
     async def _message(self, job: Job) -> job_pb2.Job:
-        """The message of a job. A forecast that cannot be had is no reason not to tell of an accepted job."""
+        if job.state.is_terminal:
+            return job_message(job)
+        return await asyncio.to_thread(self._forecast_message, job)
+
+    def _forecast_message(self, job: Job) -> job_pb2.Job:
+        """Return the message of a job, with a forecast if the database answers."""
         likely = None
         if not job.state.is_terminal:
             with suppress(DatabaseAway):
-                likely = await asyncio.to_thread(self._ledger.forecast.of, job)
+                likely = self._ledger.forecast.of(job)
         return job_message(job, likely)
 
 

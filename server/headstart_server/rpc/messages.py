@@ -25,9 +25,6 @@ from headstart_server.models.version import Selector
 from headstart_server.rpc.comparison_messages import gate_message, gate_of
 from headstart_server.rpc.network_recipes import mlp_message, mlp_of, partial_message, partial_of
 
-MAX_PAGE = 1000
-DEFAULT_PAGE = 50
-MAX_VIEWS = 16
 SCALINGS = {
     Scaling.UNIT: job_pb2.FEATURE_SCALING_UNIT,
     Scaling.ROOT: job_pb2.FEATURE_SCALING_ROOT,
@@ -258,14 +255,9 @@ def timestamp(seconds: float | None) -> Timestamp | None:
     return message
 
 
-def page_size_of(size: int) -> int:
-    """Return the size of a page: the default for 0, and at most the maximum."""
-    return min(size, MAX_PAGE) or DEFAULT_PAGE
-
-
-def page_token(*key: Any) -> str:
-    """The token of the page that follows a key."""
-    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode()
+def page_token(key: Sequence[Any] | None) -> str:
+    """Return the token of the page that follows a key; empty for None."""
+    return "" if key is None else base64.urlsafe_b64encode(json.dumps(key).encode()).decode()
 
 
 def page_key(token: str, *types: type) -> list[Any] | None:
@@ -330,11 +322,6 @@ def _views_of(view: str, views: Sequence[str], field: str) -> tuple[str, ...]:
     if view and views:
         raise InvalidField(
             f"Expected either view or views. Received: view {view!r} and {len(views)} views.",
-            field=f"{field}.views",
-        )
-    if len(views) > MAX_VIEWS or len(set(views)) < len(views):
-        raise InvalidField(
-            f"Expected at most {MAX_VIEWS} views, each once. Received: {', '.join(views)[:200]}.",
             field=f"{field}.views",
         )
     return tuple(views) or (view or LAST,)

@@ -1,13 +1,16 @@
 """ModelService: models, versions, aliases and backbones."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
+from typing import Any
 
+from headstart.v1 import model_pb2
 from headstart.v1 import model_service_pb2 as pb
 from headstart.v1 import model_service_pb2_grpc as stubs
 from headstart_server.access.rights import Right, Scope
 from headstart_server.access.tenants import full_name, own_name
+from headstart_server.backbones.backbone import BackboneInfo
 from headstart_server.embedding.engine import Engine
 from headstart_server.export.exporter import Exporter
 from headstart_server.jobs.forgetting import Forgotten
@@ -15,7 +18,7 @@ from headstart_server.jobs.limits import TenantLimits
 from headstart_server.jobs.stored import Stored
 from headstart_server.models.names import check_alias_name
 from headstart_server.models.registry import Registry
-from headstart_server.models.version import Selector
+from headstart_server.models.version import Model, Selector, Version
 from headstart_server.report.reporter import Reporter
 from headstart_server.rpc.caller import scope, tenant
 from headstart_server.rpc.calls import Context
@@ -23,7 +26,7 @@ from headstart_server.rpc.evaluation_messages import evaluation_message
 from headstart_server.rpc.export_messages import export_form_of, export_messages
 from headstart_server.rpc.finding_messages import findings_message
 from headstart_server.rpc.long_work import LongWork
-from headstart_server.rpc.messages import page_key, page_size_of, page_token, selector_of
+from headstart_server.rpc.messages import page_key, page_token, selector_of
 from headstart_server.rpc.model_messages import (
     alias_message,
     backbone_message,
@@ -32,6 +35,7 @@ from headstart_server.rpc.model_messages import (
     usage_message,
     version_message,
 )
+from headstart_server.rpc.pages import page_of, page_size_of
 from headstart_server.rpc.report_messages import report_format_of, report_message
 
 
@@ -68,31 +72,43 @@ class ModelService(stubs.ModelServiceServicer):
         self._exporter = exporter
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
-        size = page_size_of(request.page_size)
         key = page_key(request.page_token, str)
-        # Tokens are the caller's to read: they name models as the caller does.
-        after = full_name(tenant(), key[0]) if key else ""
-        found = await asyncio.to_thread(self._registry.models, after=after, limit=size + 1, scope=scope())
-        models = found[:size]
-        usage = await asyncio.to_thread(self._usage, tenant()) if key is None else None
+        owner, among = tenant(), scope()
+
+        def fetch(after: list[Any] | None, limit: int) -> Sequence[Model]:
+            # Tokens are the caller's to read: they name models as the caller does.
+            name = full_name(owner, after[0]) if after else ""
+            return self._registry.models(after=name, limit=limit, scope=among)
+
+        models, last = await asyncio.to_thread(
+            page_of,
+            fetch,
+            model_message,
+            lambda model: [own_name(model.name)],
+            after=key,
+            size=page_size_of(request.page_size),
+        )
+        usage = await asyncio.to_thread(self._usage, owner) if key is None else None
         return pb.ListModelsResponse(
-            models=[model_message(model) for model in models],
-            usage=usage_message(usage),
-            next_page_token=page_token(own_name(models[-1].name)) if len(found) > size else "",
+            models=models, usage=usage_message(usage), next_page_token=page_token(last)
         )
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
-        size = page_size_of(request.page_size)
+        def fetch(before: list[Any] | None, limit: int) -> Sequence[Version]:
+            return self._registry.versions(request.model, before=before[0] if before else None, limit=limit)
+
         key = page_key(request.page_token, int)
         model = await asyncio.to_thread(self._registry.model, request.model)
-        found = await asyncio.to_thread(
-            self._registry.versions, request.model, before=key[0] if key else None, limit=size + 1
+        versions, last = await asyncio.to_thread(
+            page_of,
+            fetch,
+            version_message,
+            lambda version: [version.number],
+            after=key,
+            size=page_size_of(request.page_size),
         )
-        versions = found[:size]
         return pb.GetModelResponse(
-            model=model_message(model),
-            versions=[version_message(version) for version in versions],
-            next_page_token=page_token(versions[-1].number) if len(found) > size else "",
+            model=model_message(model), versions=versions, next_page_token=page_token(last)
         )
 
     async def SetAlias(self, request: pb.SetAliasRequest, context: Context) -> pb.SetAliasResponse:
@@ -159,18 +175,24 @@ class ModelService(stubs.ModelServiceServicer):
     async def ListBackbones(
         self, request: pb.ListBackbonesRequest, context: Context
     ) -> pb.ListBackbonesResponse:
-        size = page_size_of(request.page_size)
-        key = page_key(request.page_token, str)
-        found = [info for info in self._engine.infos() if key is None or info.name > key[0]]
-        page = found[:size]
-        backbones = [
-            backbone_message(
-                info,
-                loaded=self._engine.loaded(info.name),
-                is_default=info.name == self._engine.default,
-                problem=self._engine.problem(info.name),
-            )
-            for info in page
-        ]
-        token = page_token(page[-1].name) if len(found) > size else ""
-        return pb.ListBackbonesResponse(backbones=backbones, next_page_token=token)
+        infos = self._engine.infos()
+
+        def fetch(after: list[Any] | None, limit: int) -> Sequence[BackboneInfo]:
+            return [info for info in infos if after is None or info.name > after[0]][:limit]
+
+        backbones, last = page_of(
+            fetch,
+            self._backbone_message,
+            lambda info: [info.name],
+            after=page_key(request.page_token, str),
+            size=page_size_of(request.page_size),
+        )
+        return pb.ListBackbonesResponse(backbones=backbones, next_page_token=page_token(last))
+
+    def _backbone_message(self, info: BackboneInfo) -> model_pb2.Backbone:
+        return backbone_message(
+            info,
+            loaded=self._engine.loaded(info.name),
+            is_default=info.name == self._engine.default,
+            problem=self._engine.problem(info.name),
+        )

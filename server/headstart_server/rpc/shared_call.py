@@ -8,12 +8,12 @@ from types import TracebackType
 from headstart_server.errors import HeadstartError, InvalidField
 from headstart_server.models.shares import Choice
 from headstart_server.rpc.calls import Context
+from headstart_server.rpc.limits import MAX_ROUTING_KEY
 from headstart_server.rpc.status import CODES
 from headstart_server.telemetry import Telemetry
 
 #: The call's metadata, and header over HTTP, that has the key where the message has none.
 ROUTING_KEY = "headstart-routing-key"
-MAX_ROUTING_KEY = 256
 
 
 class SharedCall:

@@ -111,6 +111,9 @@ def test_what_is_said_is_the_protos_comment_with_the_names_of_the_json() -> None
     assert "- `JOB_STATE_QUEUED`: Accepted and stored; waits for a worker." in state
     page = found["paths"]["/v1/models"]["get"]["parameters"]
     told = {one["name"]: one["description"] for one in page}
-    assert told["pageToken"] == "`nextPageToken` of the page before. Default: the first page."
+    assert told["pageToken"] == (
+        "`nextPageToken` of the page before. Default: the first page. "
+        "Limit: at most 2048 characters, no control characters."
+    )
     status = found["paths"]["/v1/jobs/{job_id}"]["get"]
     assert status["summary"] == "Tells where a job stands, at once or when it has ended"
