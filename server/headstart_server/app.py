@@ -411,7 +411,7 @@ class App:
         if file is not None and self._config.database is not None:
             # One server for each SQLite file, whatever the data folders.
             self._open.enter_context(_lock(file.parent, "database", f"{file.name}.lock"))
-        deadline = time.monotonic() + DATABASE_WAIT_SECONDS
+        deadline, cause = time.monotonic() + DATABASE_WAIT_SECONDS, ""
         while True:
             try:
                 return Database(target)
@@ -422,7 +422,9 @@ class App:
                         f"The database does not answer: {error.detail.rstrip('.')}. Waited "
                         f"{DATABASE_WAIT_SECONDS:.0f} seconds. Start the database, or correct --database."
                     ) from error
-                log.warning("waiting_for_database", error=error.detail)
+                if error.detail != cause:
+                    cause = error.detail
+                    log.warning("waiting_for_database", error=cause)
                 time.sleep(1.0)
 
     def _take_over_at_once(self) -> None:
@@ -676,6 +678,18 @@ class App:
             "state",
             lambda: {state.value: count for state, count in self.ledger.count().items()},
         )
+        self.telemetry.flag(
+            "headstart_database_available",
+            "1 while the database answers, 0 during an outage.",
+            lambda: self._database.is_available,
+        )
+        if self._places.bucket is not None:
+            bucket, _ = self._places.bucket
+            self.telemetry.flag(
+                "headstart_storage_available",
+                "1 while the bucket of artifacts answers, 0 during an outage.",
+                lambda: bucket.is_available,
+            )
         gauge(
             "headstart_disk_full",
             "1 while writes fail because the disk, or the quota on it, is full.",

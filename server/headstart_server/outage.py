@@ -16,48 +16,89 @@ REPEAT_SECONDS = 60.0
 #: Seconds without an error after which a successful write shows that a disk has space again: small writes
 #: succeed now and then on a full one.
 STEADY_SECONDS = 10.0
+#: Seconds between two log lines about outages, or about busy calls.
+QUIET_SECONDS = 10.0
 
 
 class Outage:
-    """Lets one call at a time through while something is away, and fails the others at once.
+    """A circuit breaker: while something is away, it lets one call at a time through and fails the others.
 
     A connection to a host that is gone takes seconds to fail; threads that all wait for that would be missing
-    to calls that need none.
+    to calls that need none. The start and the end of each outage are logged once.
 
     Args:
+        subject: `database` or `storage`, the beginning of the log events.
         away: the error of the calls that are not let through.
+        clock: seconds that only go up.
     """
 
-    def __init__(self, away: type[Away]) -> None:
+    def __init__(
+        self, subject: str, away: type[Away], *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._subject = subject
         self._error = away
-        self._away = False
+        self._clock = clock
+        self._since: float | None = None
+        self._is_logged = False
+        self._quiet_until: dict[str, float] = {}
+        self._lock = threading.Lock()
         self._probe = threading.Lock()
 
     @property
     def is_away(self) -> bool:
         """Whether the last call found it away."""
-        return self._away
+        return self._since is not None
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
+    def watched(self, *, always: bool = False) -> Iterator[None]:
         """Run a call.
+
+        Args:
+            always: whether to run it even while another call finds out whether the outage is over.
 
         Raises:
             Away: it, or another one at this moment, finds it away.
         """
-        probing = self._away
+        probing = self.is_away and not always
         if probing and not self._probe.acquire(blocking=False):
             raise self._error
         try:
             yield
-        except Away as error:
-            self._away = not error.is_busy
+        except self._error as error:
+            self._failed(error)
             raise
         else:
-            self._away = False
+            self._answered()
         finally:
             if probing:
                 self._probe.release()
+
+    def _failed(self, error: Away) -> None:
+        with self._lock:
+            if error.is_busy:
+                # It answers, but not to this call.
+                if self._may_log("busy"):
+                    log.warning(f"{self._subject}_busy", error=error.detail)
+            elif self._since is None:
+                self._since = self._clock()
+                self._is_logged = self._may_log("away")
+                if self._is_logged:
+                    log.warning(f"{self._subject}_away", error=error.detail)
+
+    def _answered(self) -> None:
+        if self._since is None:
+            return
+        with self._lock:
+            since, self._since = self._since, None
+            if since is not None and self._is_logged:
+                log.info(f"{self._subject}_recovered", seconds=round(self._clock() - since, 3))
+
+    def _may_log(self, event: str) -> bool:
+        now = self._clock()
+        if now < self._quiet_until.get(event, now):
+            return False
+        self._quiet_until[event] = now + QUIET_SECONDS
+        return True
 
 
 class FullDisks:

@@ -208,6 +208,10 @@ class Telemetry:
         """
         self.registry.register(_Read(GaugeMetricFamily, name, description, label, read))
 
+    def flag(self, name: str, description: str, read: Callable[[], bool]) -> None:
+        """Show a fact that is read whenever the metrics are scraped, as 1 or 0."""
+        Gauge(name, description, registry=self.registry).set_function(lambda: float(read()))
+
     def counter(
         self, name: str, description: str, label: str, read: Callable[[], Mapping[str, float]]
     ) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from headstart_server.database.address import address_of
@@ -43,9 +43,10 @@ class Database:
         address = address_of(target)
         self._backend = Sqlite(address) if address.get_backend_name() == "sqlite" else Postgres(address)
         self._clock = clock
-        self._outage = Outage(DatabaseAway)
+        self._outage = Outage("database", DatabaseAway)
         try:
-            with self.write("schema.migrate") as connection:
+            # Not watched: whoever waits for a database logs that by itself.
+            with self._translated(), self._transaction(self._backend.engine, "schema.migrate") as connection:
                 self._backend.lock(connection, Lock.SCHEMA)
                 migrate(connection, self.name)
                 #: What tells this database from every other one but its copies.
@@ -73,6 +74,11 @@ class Database:
         return self._backend.name
 
     @property
+    def is_available(self) -> bool:
+        """Whether the last call was answered."""
+        return not self._outage.is_away
+
+    @property
     def is_shared(self) -> bool:
         """Whether other replicas may use it at the same time."""
         return self._backend.is_shared
@@ -84,7 +90,7 @@ class Database:
         Raises:
             DatabaseAway: it does not answer.
         """
-        with self._told(), self._connection() as connection:
+        with self._watched(), self._backend.engine.connect() as connection:
             yield connection
 
     @contextmanager
@@ -94,7 +100,7 @@ class Database:
         Raises:
             DatabaseAway: it does not answer.
         """
-        with self._told(), self._connection() as connection:
+        with self._watched(), self._backend.engine.connect() as connection:
             connection.exec_driver_sql(self._backend.begin_snapshot)
             try:
                 yield connection
@@ -102,27 +108,22 @@ class Database:
                 _undo(connection)
 
     @contextmanager
-    def write(self, name: str = "unnamed") -> Iterator[Connection]:
+    def write(self, name: str = "unnamed", *, is_heartbeat: bool = False) -> Iterator[Connection]:
         """One transaction: on disk when the block ends, undone if it raises.
 
         Args:
             name: the name of the failpoint at its commit; each transaction of the server has one.
+            is_heartbeat: whether to use the connection that is kept for the heartbeat. Slow statements and a
+                rush of calls leave it free, and it is tried even while others are failed immediately.
 
         Raises:
             StorageFull: the disk is full.
             DatabaseAway: it does not answer. At the end of the block what was written may be there all the
                 same.
         """
-        with self._told(), self._backend.turn, self._connection() as connection:
-            connection.exec_driver_sql(self._backend.begin_write)
-            try:
-                yield connection
-                with failpoint(name):
-                    connection.exec_driver_sql("COMMIT")
-                FULL_DISKS.wrote(PLACE)
-            except BaseException:
-                _undo(connection)
-                raise
+        engine = self._backend.reserve if is_heartbeat else self._backend.engine
+        with self._watched(always=is_heartbeat), self._transaction(engine, name) as connection:
+            yield connection
 
     def now(self, connection: Connection) -> float:
         """The time in seconds since 1970, by the database's clock."""
@@ -135,25 +136,38 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self._backend.engine.dispose()
+        self._backend.reserve.dispose()
 
     @contextmanager
-    def _connection(self) -> Iterator[Connection]:
-        with self._backend.engine.connect() as opened:
-            yield opened
-
-    @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Turn what the driver raises into errors of the domain."""
-        with self._outage.watched():
+    def _transaction(self, engine: Engine, name: str) -> Iterator[Connection]:
+        with self._backend.turn, engine.connect() as connection:
+            connection.exec_driver_sql(self._backend.begin_write)
             try:
-                yield
-            except SQLAlchemyError as error:
-                fault = self._backend.fault(error)
-                if fault is None:
-                    raise
-                if isinstance(fault, StorageFull):
-                    FULL_DISKS.found_full(PLACE)
-                raise fault from error
+                yield connection
+                with failpoint(name):
+                    connection.exec_driver_sql("COMMIT")
+                FULL_DISKS.wrote(PLACE)
+            except BaseException:
+                _undo(connection)
+                raise
+
+    @contextmanager
+    def _watched(self, *, always: bool = False) -> Iterator[None]:
+        with self._outage.watched(always=always), self._translated():
+            yield
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        """Turn what the driver raises into errors of the domain."""
+        try:
+            yield
+        except SQLAlchemyError as error:
+            fault = self._backend.fault(error)
+            if fault is None:
+                raise
+            if isinstance(fault, StorageFull):
+                FULL_DISKS.found_full(PLACE)
+            raise fault from error
 
 
 def _undo(connection: Connection) -> None:

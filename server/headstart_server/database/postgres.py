@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
-from sqlalchemy import URL, Connection, create_engine, event, func, select
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DataError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -67,31 +67,13 @@ class Postgres:
     def __init__(self, address: URL) -> None:
         self.name = shown(address)
         try:
-            from headstart_server.database.driver import TimedConnection  # noqa: PLC0415 - of an extra
-
-            self.engine = create_engine(
-                address,
-                isolation_level="AUTOCOMMIT",
-                pool_size=CONNECTIONS,
-                max_overflow=CONNECTIONS,
-                pool_timeout=POOL_SECONDS,
-                pool_pre_ping=True,
-                use_native_hstore=False,
-                connect_args=_settings(address),
-            )
+            self.engine = _engine(address, connections=CONNECTIONS, more=CONNECTIONS)
+            #: One connection for the heartbeat, which neither a slow statement nor a rush can take.
+            self.reserve = _engine(address, connections=1, more=0)
         except ModuleNotFoundError as error:
             raise ModuleNotFoundError(
                 f"PostgreSQL needs the driver {error.name}: pip install 'headstart[postgres]'."
             ) from error
-
-        def connect(*which: Any) -> TimedConnection:
-            *_, options = which
-            connection = TimedConnection.connect(**options)
-            connection.answer_seconds = SOCKET_SECONDS
-            return connection
-
-        event.listen(self.engine, "do_connect", connect)
-        event.listen(self.engine, "connect", _configure)
         self.turn = nullcontext()
 
     def lock(self, connection: Connection, lock: Lock) -> None:
@@ -111,6 +93,31 @@ class Postgres:
         if isinstance(error, PoolTimeoutError):
             return DatabaseAway("no connection became free", is_busy=True)
         return _fault(error) if isinstance(error, DBAPIError) else None
+
+
+def _engine(address: URL, *, connections: int, more: int) -> Engine:
+    from headstart_server.database.driver import TimedConnection  # noqa: PLC0415 - of an extra
+
+    engine = create_engine(
+        address,
+        isolation_level="AUTOCOMMIT",
+        pool_size=connections,
+        max_overflow=more,
+        pool_timeout=POOL_SECONDS,
+        pool_pre_ping=True,
+        use_native_hstore=False,
+        connect_args=_settings(address),
+    )
+
+    def connect(*which: Any) -> TimedConnection:
+        *_, options = which
+        connection = TimedConnection.connect(**options)
+        connection.answer_seconds = SOCKET_SECONDS
+        return connection
+
+    event.listen(engine, "do_connect", connect)
+    event.listen(engine, "connect", _configure)
+    return engine
 
 
 def _settings(address: URL) -> dict[str, Any]:

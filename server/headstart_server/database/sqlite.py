@@ -30,6 +30,8 @@ class Sqlite:
         self.name = str(address.database)
         # Transactions are begun by hand: the driver would begin them late, and reads need none.
         self.engine = create_engine(address, isolation_level="AUTOCOMMIT")
+        #: Connections for the heartbeat; a file has enough of them.
+        self.reserve = self.engine
         event.listen(self.engine, "connect", _configure)
         self.turn = threading.Lock()
 

@@ -92,7 +92,7 @@ class Heart:
         self._holds: dict[str, Hold] = {}
         self._stopped = threading.Event()
         self._wait = wait or self._stopped.wait
-        self._is_away = False
+        self._is_failing = False
         self._thread = threading.Thread(target=self._run, name="heart", daemon=True)
 
     def start(self) -> None:
@@ -179,9 +179,7 @@ class Heart:
         except Exception as error:  # noqa: BLE001 - told to the log, and asked again with the next beat
             self._note_failure(error)
             return False
-        if self._is_away:
-            self._is_away = False
-            log.info("database_back")
+        self._is_failing = False
         self._contact.made()
         for job_id, hold in sent.items():
             if job_id not in renewed:
@@ -193,11 +191,10 @@ class Heart:
         return True
 
     def _note_failure(self, error: Exception) -> None:
-        if not isinstance(error, DatabaseAway):
+        # An outage is logged where it is found.
+        if not isinstance(error, DatabaseAway) and not self._is_failing:
             log.exception("beat_failed")
-        elif not self._is_away:
-            log.warning("database_away", error=error.detail)
-        self._is_away = True
+        self._is_failing = True
 
     def _run(self) -> None:
         while not self._stopped.wait(self._lease.beat):

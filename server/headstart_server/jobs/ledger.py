@@ -326,7 +326,7 @@ class Ledger:
             with self._database.read() as connection:
                 connection.execute(select(1)).scalar()
             return {}
-        with self._database.write("jobs.heartbeat") as connection:
+        with self._database.write("jobs.heartbeat", is_heartbeat=True) as connection:
             now = self._database.now(connection)
             if self._database.is_shared:
                 claiming.show_presence(connection, self._owner, self._slots, now, self._lease_seconds)

@@ -60,7 +60,12 @@ class Bucket:
     def __init__(self, files: AbstractFileSystem, name: str) -> None:
         self._files = files
         self.name = name
-        self._outage = Outage(StorageAway)
+        self._outage = Outage("storage", StorageAway)
+
+    @property
+    def is_available(self) -> bool:
+        """Whether the last call was answered."""
+        return not self._outage.is_away
 
     def check(self, path: str) -> None:
         """Check that it can be read.
@@ -201,7 +206,6 @@ class Bucket:
             except HeadstartError:
                 raise
             except FSTimeoutError as error:
-                log.warning("storage_away", bucket=self.name, error=repr(error))
                 raise StorageAway(f"{self.name} does not answer in time") from error
             except FileNotFoundError as error:
                 if writes or _is_of_the_bucket(error):
@@ -209,8 +213,7 @@ class Bucket:
                 missing = error
             except Exception as error:
                 # Each library has errors of its own, and none of them is the fault of a job.
-                log.warning("storage_away", bucket=self.name, error=repr(error))
-                # And what it says, of endpoints and accounts, is for the log and not for callers.
+                # What it says, of endpoints and accounts, is for the log and not for callers.
                 raise StorageAway(f"{self.name}: {error!r}") from error
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)) from missing
 

@@ -8,6 +8,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+import structlog
 from sqlalchemy import Connection, func, insert, inspect, select, update
 from sqlalchemy.exc import IntegrityError
 
@@ -24,10 +25,10 @@ from headstart_server.database.tables import (
     models,
     schema_version,
 )
-from headstart_server.errors import DatabaseAway, InvalidField
+from headstart_server.errors import DatabaseAway, InvalidField, StorageAway
 from headstart_server.models import rows
 from headstart_server.outage import Outage
-from postgres import PostgresServer, on_both_databases
+from postgres import GUARDED, PostgresServer, on_both_databases
 
 OLD_SCHEMA = Path(__file__).with_name("schema_of_0_1.sql")
 
@@ -291,6 +292,103 @@ def test_a_lock_that_does_not_come_is_told_and_is_no_outage(
     database.close()
 
 
+def test_a_slow_statement_is_busy_for_its_own_call_and_for_no_other(postgres: PostgresServer) -> None:
+    database = Database(postgres.database(statement_timeout="1s"))
+    database.close()
+    with structlog.testing.capture_logs() as events:
+        for _ in range(2):
+            with pytest.raises(DatabaseAway, match="busy") as caught, database.write() as connection:
+                connection.exec_driver_sql("SET LOCAL statement_timeout = '200ms'")
+                connection.exec_driver_sql("SELECT pg_sleep(30)")
+            assert caught.value.is_busy
+            assert database.is_available
+            touch(database)
+    # Logged once in ten seconds, with the server's words.
+    assert [event["event"] for event in events] == ["database_busy"]
+    assert "statement timeout" in events[0]["error"]
+    database.close()
+
+
+def test_slow_statements_in_all_connections_leave_the_heartbeat_its_own(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("headstart_server.database.postgres.CONNECTIONS", 1)
+    monkeypatch.setattr("headstart_server.database.postgres.POOL_SECONDS", 0.2)
+    database = Database(postgres.database())
+    asleep, end = threading.Barrier(3), threading.Event()
+
+    def sleep() -> None:
+        with database.write() as connection:
+            connection.exec_driver_sql("SELECT 1")
+            asleep.wait(PATIENCE)
+            while not end.is_set():
+                connection.exec_driver_sql("SELECT pg_sleep(0.5)")
+
+    sleepers = [threading.Thread(target=sleep) for _ in range(2)]
+    for sleeper in sleepers:
+        sleeper.start()
+    asleep.wait(PATIENCE)
+    try:
+        with pytest.raises(DatabaseAway, match="busy"):
+            touch(database)
+        for _ in range(3):
+            with database.write(is_heartbeat=True) as connection:
+                connection.execute(select(func.count()).select_from(models)).scalar_one()
+    finally:
+        end.set()
+        for sleeper in sleepers:
+            sleeper.join(PATIENCE)
+    touch(database)
+    database.close()
+
+
+def test_a_changed_password_is_an_outage_that_ends_when_it_is_changed_back(postgres: PostgresServer) -> None:
+    database = Database(postgres.guarded("first").replace("@", ":first@"))
+    touch(database)
+    postgres.execute(f"ALTER ROLE {GUARDED} PASSWORD 'second'")
+    postgres.end_sessions()
+    with structlog.testing.capture_logs() as events:
+        for _ in range(5):
+            with pytest.raises(DatabaseAway) as caught:
+                touch(database)
+            assert (caught.value.is_busy, caught.value.retry_after) == (False, 2.0)
+        assert not database.is_available
+        postgres.execute(f"ALTER ROLE {GUARDED} PASSWORD 'first'")
+        touch(database)
+    assert database.is_available
+    assert [event["event"] for event in events] == ["database_away", "database_recovered"]
+    assert "password authentication failed" in events[0]["error"]
+    assert events[1]["seconds"] > 0
+    database.close()
+
+
+def test_revoked_rights_are_an_outage_that_ends_when_they_are_granted(postgres: PostgresServer) -> None:
+    address = postgres.guarded("first")
+    database = Database(address.replace("@", ":first@"))
+    name = address.rpartition("/")[2]
+    postgres.execute(f"ALTER TABLE models OWNER TO headstart; REVOKE ALL ON models FROM {GUARDED}", name)
+    with structlog.testing.capture_logs() as events:
+        for _ in range(5):
+            with pytest.raises(DatabaseAway) as caught:
+                touch(database)
+            assert caught.value.is_refused
+        postgres.execute(f"GRANT ALL ON models TO {GUARDED}", name)
+        touch(database)
+    assert [event["event"] for event in events] == ["database_away", "database_recovered"]
+    assert "permission denied for table models" in events[0]["error"]
+    database.close()
+
+
+def test_a_database_that_is_removed_is_an_outage(postgres: PostgresServer) -> None:
+    address = postgres.database()
+    database = Database(address)
+    postgres.execute(f"DROP DATABASE {address.rpartition('/')[2]} WITH (FORCE)")
+    for _ in range(2):
+        with pytest.raises(DatabaseAway):
+            touch(database)
+    database.close()
+
+
 def test_the_character_that_postgresql_cannot_hold_is_the_callers_fault(postgres: PostgresServer) -> None:
     database = Database(postgres.database())
     with pytest.raises(InvalidField, match="NUL"), database.write() as connection:
@@ -300,7 +398,7 @@ def test_the_character_that_postgresql_cannot_hold_is_the_callers_fault(postgres
 
 
 def test_only_one_call_at_a_time_looks_whether_the_database_is_back() -> None:
-    outage, entered, go_on = Outage(DatabaseAway), threading.Event(), threading.Event()
+    outage, entered, go_on = Outage("database", DatabaseAway), threading.Event(), threading.Event()
     with pytest.raises(DatabaseAway), outage.watched():
         raise DatabaseAway("gone")
 
@@ -318,6 +416,40 @@ def test_only_one_call_at_a_time_looks_whether_the_database_is_back() -> None:
     thread.join(PATIENCE)
     with outage.watched(), outage.watched():
         pass
+
+
+def test_outages_in_quick_succession_are_logged_once_in_ten_seconds() -> None:
+    clock = ManualClock(0.0)
+    outage = Outage("storage", StorageAway, clock=clock)
+    with structlog.testing.capture_logs() as events:
+        for _ in range(2):
+            for seconds in (1.0, 2.0, 1.0):
+                with pytest.raises(StorageAway), outage.watched():
+                    raise StorageAway("s3://canary: refused")
+                clock.advance(seconds)
+                with outage.watched():
+                    pass
+            clock.advance(10.0)
+    told = [(event["event"], event.get("error"), event.get("seconds")) for event in events]
+    once = [("storage_away", "s3://canary: refused", None), ("storage_recovered", None, 1.0)]
+    assert told == once * 2
+
+
+def test_an_error_of_another_service_is_no_outage_of_this_one() -> None:
+    outage = Outage("database", DatabaseAway)
+    with pytest.raises(StorageAway), outage.watched():
+        raise StorageAway
+    assert not outage.is_away
+
+
+def test_the_heartbeat_is_tried_while_another_call_probes() -> None:
+    outage = Outage("database", DatabaseAway)
+    with pytest.raises(DatabaseAway), outage.watched():
+        raise DatabaseAway
+    with pytest.raises(DatabaseAway, match="answer"), outage.watched():
+        with outage.watched(always=True):
+            pass
+        raise DatabaseAway
 
 
 # Addresses
