@@ -683,13 +683,11 @@ class App:
             "1 while the database answers, 0 during an outage.",
             lambda: self._database.is_available,
         )
-        if self._places.bucket is not None:
-            bucket, _ = self._places.bucket
-            self.telemetry.flag(
-                "headstart_storage_available",
-                "1 while the bucket of artifacts answers, 0 during an outage.",
-                lambda: bucket.is_available,
-            )
+        self.telemetry.flag(
+            "headstart_storage_available",
+            "1 while the bucket of artifacts answers, 0 during an outage; always 1 for a folder.",
+            lambda: self._places.is_available,
+        )
         gauge(
             "headstart_disk_full",
             "1 while writes fail because the disk, or the quota on it, is full.",

@@ -32,6 +32,11 @@ class Places:
     note: Note | None = None
     folders: tuple[Path, ...] = ()
 
+    @property
+    def is_available(self) -> bool:
+        """Whether the bucket answered the last call; a folder always does."""
+        return self.bucket is None or self.bucket[0].is_available
+
     def check(self, database: str) -> None:
         """Check that what keeps the artifacts can be used, and by this database.
 

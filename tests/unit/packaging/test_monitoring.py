@@ -17,6 +17,8 @@ from prometheus import MONITORING, dashboard, dashboard_queries, rules, write_ru
 ADDED = {
     "headstart_queue_rows",
     "headstart_jobs",
+    "headstart_database_available",
+    "headstart_storage_available",
     "headstart_disk_full",
     "headstart_memory_held_bytes",
     "headstart_disk_held_bytes",
