@@ -157,6 +157,17 @@ def _config_of(
     http_host: Annotated[
         str, _option("http_host", "Address to listen on for HTTP; 0.0.0.0 for all.", _CALLS)
     ] = Config.http_host,
+    http_allowed_hosts: Annotated[
+        list[str] | None,
+        _option(
+            "http_allowed_hosts",
+            "Host name that HTTP requests may use, such as api.example.com or *.example.com; may be given "
+            "several times. Addresses and localhost are always accepted. The default with TLS or --access is "
+            "any name.",
+            _CALLS,
+            metavar="NAME",
+        ),
+    ] = None,
     plaintext: Annotated[
         bool,
         _switch("plaintext", "Allow --host and --http-host beyond this machine without TLS.", _CALLS),
@@ -188,6 +199,10 @@ def _config_of(
         int, _option("max_message_mib", "Most MiB of one message.", _CALLS, min=1, max=1024)
     ] = Config.max_message_mib,
     max_calls: Annotated[int, _option("max_calls", "Most calls at once.", _CALLS, min=1)] = Config.max_calls,
+    max_connections: Annotated[
+        int,
+        _option("max_connections", "Maximum connections of each port for calls.", _CALLS, min=4),
+    ] = Config.max_connections,
     keepalive_seconds: Annotated[
         float, _option("keepalive_seconds", "Quiet connections are probed this often.", _CALLS, min=10)
     ] = Config.keepalive_seconds,
@@ -578,6 +593,7 @@ def _config_of(
     settings["backbone_allow"] = backbone_allow or ()
     settings["webhook_allow"] = webhook_allow or ()
     settings["allow_data"] = allow_data or ()
+    settings["http_allowed_hosts"] = http_allowed_hosts or ()
     settings["http_port"] = None if http_port < 0 else http_port
     if metrics_port is None:
         settings["metrics_port"] = usual_metrics_port(host)

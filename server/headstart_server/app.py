@@ -537,6 +537,7 @@ class App:
             tls=tls_files(config),
             max_message_bytes=config.max_message_mib * _MIB,
             max_concurrent_calls=config.max_calls,
+            max_connections=config.max_connections,
             keepalive_seconds=config.keepalive_seconds,
             max_connection_age_seconds=config.max_connection_age_seconds,
             reflection=config.reflection,

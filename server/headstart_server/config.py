@@ -36,6 +36,8 @@ class Config:
         port: port of the gRPC services; 0 takes a free one.
         http_port: port of the same calls over HTTP; None serves none, 0 takes a free one.
         http_host: address to listen on for them.
+        http_allowed_hosts: further host names that HTTP requests may be for. Without TLS and `access`, only
+            these are accepted, addresses, `localhost` and `http_host`.
         metrics_port: port of the Prometheus metrics; None serves none, 0 takes a free one.
         data: folder of all that this server keeps for itself, and of whatever has no place of its own.
         database: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST:PORT/NAME`, which several replicas may
@@ -79,6 +81,8 @@ class Config:
             gets all.
         max_message_mib: MiB of one gRPC message.
         max_calls: calls at once.
+        max_connections: connections of each port for calls; on the HTTP port one address may hold a quarter
+            of them. Never more than half of the files that the process may open.
         max_examples: examples of one fine-tune.
         max_dataset_mib: MiB of the examples of one fine-tune.
         max_input_mib: MiB of one input.
@@ -131,6 +135,7 @@ class Config:
     port: int = 8765
     http_port: int | None = None
     http_host: str = "127.0.0.1"
+    http_allowed_hosts: Sequence[str] = ()
     metrics_port: int | None = METRICS_PORT
     data: Path = Path("headstart-data")
     database: str | None = None
@@ -167,6 +172,7 @@ class Config:
     train_share: float = 0.2
     max_message_mib: int = 64
     max_calls: int = 1024
+    max_connections: int = 4096
     max_examples: int = 50_000
     max_dataset_mib: int = 4096
     max_input_mib: int = 32

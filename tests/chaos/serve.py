@@ -50,7 +50,8 @@ if __name__ == "__main__":
     bucket.PROBE_SECONDS = min(bucket.PROBE_SECONDS, bucket.CALL_SECONDS)
     skewed_clock.ahead = settings.pop("clock_ahead_seconds", 0.0)
     backbone.before_run = lambda rows: time.sleep(batch_seconds)
-    settings["data"] = Path(settings["data"])
+    for name in {"data", "access", "tls_cert", "tls_key"} & settings.keys():
+        settings[name] = Path(settings[name])
     disk = FullDisk(Path(settings.pop("disk", os.devnull)))
     disk.full_while = (disk.folder / "full").exists
     with disk:

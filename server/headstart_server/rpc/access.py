@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
 from inspect import isasyncgenfunction
@@ -43,6 +44,9 @@ _MAX_MODELS = 20
 _MAX_CHARACTERS = 128
 #: Threads that check tokens of issuers.
 _THREADS = 4
+
+#: The call that runs here, and its caller once identified: checking a token twice would take twice the time.
+_IDENTIFIED: ContextVar[tuple[Any, Caller | None]] = ContextVar("identified", default=(None, None))
 
 
 class AccessInterceptor(grpc.aio.ServerInterceptor):
@@ -110,14 +114,20 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
         Raises:
             Unauthenticated or KeysUnavailable: as `Authenticator.identify`.
         """
+        known, caller = _IDENTIFIED.get()
+        if known is context and caller is not None:
+            return caller
         shown = Shown() if self._authenticator.is_open else _shown(context)
         if self._authenticator.may_wait(shown):
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, self._authenticator.identify, shown)
-        return self._authenticator.identify(shown)
+            caller = await loop.run_in_executor(self._threads, self._authenticator.identify, shown)
+        else:
+            caller = self._authenticator.identify(shown)
+        _IDENTIFIED.set((context, caller))
+        return caller
 
     async def knows(self, method: str, context: Context) -> bool:
-        """Whether a caller of a method is known, or need not be; asked before a request is read over HTTP."""
+        """Whether a caller of a method is known, or need not be; asked before a request is read."""
         rule = self._rules.get(method)
         if self._authenticator.is_open or (rule is not None and rule.on is Subject.NONE):
             return True

@@ -20,10 +20,12 @@ from headstart.v1 import (
     prediction_service_pb2,
     prediction_service_pb2_grpc,
 )
+from headstart_server.rpc.call_slots import CHECKS_PER_ADDRESS, STREAMS, CallSlots
 from headstart_server.rpc.calls import CallInterceptor
+from headstart_server.rpc.connections import usable_connections
 from headstart_server.rpc.dialects.binding import BoundService
 from headstart_server.rpc.dialects.described import DescribedPools
-from headstart_server.rpc.http.methods import Methods
+from headstart_server.rpc.http.methods import Door, Methods
 from headstart_server.rpc.request_parsing import LimitInterceptor
 from headstart_server.rpc.tls import TlsFiles, server_credentials
 
@@ -34,6 +36,8 @@ MIN_HOLD_SECONDS = 0.5
 MAX_HOLD_SECONDS = 2.0
 #: Seconds before the end of the grace in which the calls that still run are ended.
 END_SECONDS = 1.0
+#: Seconds in which a new connection must be ready for calls, and without a call after which it is closed.
+HANDSHAKE_SECONDS, IDLE_SECONDS = 10, 300
 
 SERVICE_NAMES = tuple(
     module.DESCRIPTOR.services_by_name[name].full_name
@@ -54,7 +58,9 @@ class ServerSettings:
         address: host and port; port 0 takes a free one.
         tls: None for a plain port.
         max_message_bytes: most bytes of one message, in either direction.
-        max_concurrent_calls: most calls at once; further ones are refused with RESOURCE_EXHAUSTED.
+        max_concurrent_calls: most concurrent calls; further ones are rejected with RESOURCE_EXHAUSTED. Health
+            checks have their own limits.
+        max_connections: most connections; further ones are closed.
         keepalive_seconds: a quiet connection is asked this often whether it still lives.
         max_connection_age_seconds: a connection is closed, gracefully, at this age; 0 for never.
         reflection: whether the contract can be read from the server.
@@ -64,6 +70,7 @@ class ServerSettings:
     tls: TlsFiles | None
     max_message_bytes: int
     max_concurrent_calls: int
+    max_connections: int
     keepalive_seconds: float
     max_connection_age_seconds: float
     reflection: bool
@@ -104,11 +111,9 @@ class Server:
         self._health = health_aio.HealthServicer()
         self._interceptor = interceptor
         interceptors = [each for each in (interceptor, access, rates, LimitInterceptor()) if each is not None]
-        self._server = grpc.aio.server(
-            interceptors=interceptors,
-            options=_options(settings),
-            maximum_concurrent_rpcs=settings.max_concurrent_calls,
-        )
+        # gRPC's own limit of concurrent calls would count health checks with all others.
+        slots = CallSlots(settings.max_concurrent_calls, access.knows if isinstance(access, Door) else None)
+        self._server = grpc.aio.server(interceptors=[slots, *interceptors], options=_options(settings))
         #: The same handlers, behind the same interceptors, for the port of HTTP.
         self.methods = Methods(interceptors)
         for server in (self._server, self.methods.server):
@@ -196,6 +201,11 @@ def _options(settings: ServerSettings) -> list[tuple[str, int]]:
     options = [
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
+        ("grpc.max_allowed_incoming_connections", usable_connections(settings.max_connections)),
+        ("grpc.max_concurrent_streams", settings.max_concurrent_calls + STREAMS + CHECKS_PER_ADDRESS),
+        # A connection takes part in the limit above from its first byte on: one that says nothing must go.
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
+        ("grpc.max_connection_idle_ms", IDLE_SECONDS * 1000),
         ("grpc.keepalive_time_ms", int(settings.keepalive_seconds * 1000)),
         ("grpc.keepalive_timeout_ms", 10_000),
         # Clients may ask as often as the server does, with no call open, too.

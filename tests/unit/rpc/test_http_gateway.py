@@ -19,6 +19,7 @@ from headstart_server.errors import ArtifactDamaged, JobNotFound, ModelNotFound
 from headstart_server.rpc.calls import CallInterceptor
 from headstart_server.rpc.example_stream import stream_parts
 from headstart_server.rpc.http.gateway import Gateway
+from headstart_server.rpc.http.hosts import KnownHosts
 from headstart_server.rpc.http.inputs import UploadLimits
 from headstart_server.rpc.http.methods import Methods
 from headstart_server.telemetry import Telemetry
@@ -188,7 +189,7 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
-    return Site(tmp_path, hosts=frozenset({"localhost"}))
+    return Site(tmp_path, hosts=KnownHosts(["localhost"]))
 
 
 async def test_a_call_gets_what_came_with_it_and_is_counted_as_grpc_counts_it(site: Site) -> None:

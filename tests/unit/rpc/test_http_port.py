@@ -1,9 +1,12 @@
 """What a client's certificate is told as, and which names requests may be for."""
 
+from pathlib import Path
+
 import pytest
 
-from headstart_server.rpc.http.opening import known_hosts
-from headstart_server.rpc.http.port import auth_of
+from headstart_server.config import Config
+from headstart_server.rpc.http.hosts import known_hosts
+from headstart_server.rpc.http.protocol import auth_of
 
 
 def test_names_in_a_certificate_are_told_as_grpc_tells_them() -> None:
@@ -18,11 +21,69 @@ def test_names_in_a_certificate_are_told_as_grpc_tells_them() -> None:
     }
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.0.0.2"])
-def test_on_loopback_the_names_of_requests_are_known(host: str) -> None:
-    assert known_hosts(host) == {"localhost", "127.0.0.1", "::1", host}
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "localhost.",
+        "LOCALHOST:8080",
+        "pets.localhost:1",
+        "127.0.0.1:8080",
+        "10.1.2.3",
+        "[::1]",
+        "[fd00::1]:8080",
+        "server.example:8080",
+        "api.example.com",
+        "a.b.example.org:1",
+    ],
+)
+def test_addresses_and_names_of_this_server_are_known(host: str) -> None:
+    config = Config(
+        http_host="server.example",
+        plaintext=True,
+        http_port=0,
+        http_allowed_hosts=("api.example.com", "*.example.org"),
+    )
+    hosts = known_hosts(config)
+    assert hosts is not None
+    assert host in hosts
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "10.0.0.1", "server.example"])
-def test_elsewhere_they_are_not(host: str) -> None:
-    assert known_hosts(host) is None
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        "evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "example.org",
+        "evilexample.org",
+        "api.example.com.evil",
+        "::1",
+        "[evil.example]",
+        "[::1",
+        "0x7f000001",
+        "localhost:80:80",
+    ],
+)
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
+def test_names_of_other_sites_are_not_known_wherever_the_port_listens(host: str, address: str) -> None:
+    """A page can point its own name at this machine; on all addresses as on the loopback."""
+    config = Config(
+        http_host=address,
+        plaintext=True,
+        http_port=0,
+        http_allowed_hosts=("api.example.com", "*.example.org"),
+    )
+    hosts = known_hosts(config)
+    assert hosts is not None
+    assert host not in hosts
+
+
+def test_by_default_any_name_is_accepted_with_tls_or_tokens(tmp_path: Path) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    assert known_hosts(Config(tls_cert=cert, tls_key=key)) is None
+    assert known_hosts(Config(access=tmp_path / "access.toml")) is None
+    hosts = known_hosts(Config(tls_cert=cert, tls_key=key, http_allowed_hosts=("api.example.com",)))
+    assert hosts is not None
+    assert "evil.example" not in hosts

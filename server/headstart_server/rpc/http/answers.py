@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from google.protobuf.json_format import MessageToJson
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
+from headstart_server.rpc.http.body import SLOW_BODY
+
 JSON = "application/json"
 #: The HTTP code of each gRPC code, as `google.rpc.Code` tells them.
 HTTP_CODES: Mapping[int, int] = {
@@ -77,8 +79,11 @@ def error_answer(
         if packed.Unpack(retry):
             seconds = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
             told["retry-after"] = str(max(1, math.ceil(seconds)))
-        elif code is None and packed.Unpack(info) and info.reason in _TOO_LARGE:
-            code = 413
+        elif code is None and packed.Unpack(info):
+            if info.reason in _TOO_LARGE:
+                code = 413
+            elif info.metadata.get("subject") == SLOW_BODY:
+                code = 408
     if status.code == code_pb2.UNAVAILABLE:
         told.setdefault("retry-after", "1")
     if status.code == code_pb2.UNAUTHENTICATED:

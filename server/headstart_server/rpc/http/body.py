@@ -8,8 +8,12 @@ from headstart_server.errors import DeadlineExceeded, MessageTooLarge
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
-#: Seconds without a byte after which a caller is taken for gone.
-IDLE_SECONDS = 60.0
+#: Seconds that a body may be waited for altogether, and the bytes that add a second each: a caller that sends
+#: less is too slow.
+IDLE_SECONDS = 30.0
+MIN_BYTES_PER_SECOND = 4096
+#: The subject of the error of such a caller.
+SLOW_BODY = "request body"
 #: What is still read of a body that is refused, so that its caller gets to read why.
 _DRAINED_BYTES = 256 << 20
 _DRAIN_SECONDS = 0.5
@@ -24,12 +28,13 @@ class RequestBody:
 
     Args:
         receive: gives the next piece, as ASGI servers do.
-        idle_seconds: without a byte, after which reading ends.
+        idle_seconds: time that may be waited for a body that never comes.
     """
 
     def __init__(self, receive: Receive, *, idle_seconds: float = IDLE_SECONDS) -> None:
         self._receive = receive
         self._idle_seconds = idle_seconds
+        self._seconds_left = idle_seconds
         self._whole = asyncio.Event()
         self._is_gone = False
 
@@ -43,15 +48,10 @@ class RequestBody:
 
         Raises:
             CallerLeft: the caller left before the end.
-            DeadlineExceeded: nothing came for long.
+            DeadlineExceeded: it comes too slowly.
         """
         while not self._whole.is_set():
-            try:
-                event = await asyncio.wait_for(self._receive(), self._idle_seconds)
-            except TimeoutError:
-                raise DeadlineExceeded(
-                    f"Expected the rest of the body. Received: nothing for {self._idle_seconds:g} s."
-                ) from None
+            event = await self._next()
             if event["type"] == "http.disconnect":
                 self._is_gone = True
                 raise CallerLeft
@@ -59,6 +59,22 @@ class RequestBody:
                 self._whole.set()
             if event.get("body"):
                 yield event["body"]
+
+    async def _next(self) -> MutableMapping[str, Any]:
+        # Only the time spent here counts: a slow reader is not the caller's fault.
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        try:
+            event = await asyncio.wait_for(self._receive(), max(0.0, self._seconds_left))
+        except TimeoutError:
+            raise DeadlineExceeded(
+                f"The body of the request comes too slowly. Send at least {MIN_BYTES_PER_SECOND} bytes a "
+                f"second, with pauses of at most {self._idle_seconds:g} s.",
+                metadata={"subject": SLOW_BODY},
+            ) from None
+        earned = len(event.get("body", b"")) / MIN_BYTES_PER_SECOND
+        self._seconds_left = min(self._idle_seconds, self._seconds_left - (clock() - began) + earned)
+        return event
 
     async def gone(self) -> None:
         """Return when the caller leaves, once the body is whole."""

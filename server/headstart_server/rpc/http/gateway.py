@@ -22,12 +22,14 @@ from google.rpc import code_pb2
 from grpc_health.v1 import health_pb2
 
 from headstart_server.errors import DeadlineExceeded, InvalidField
+from headstart_server.rpc.call_slots import OPEN_METHODS
 from headstart_server.rpc.http.answers import Answer, HttpError, error_answer
 from headstart_server.rpc.http.asking import Asked, message_of
 from headstart_server.rpc.http.body import CallerLeft, Receive, RequestBody
 from headstart_server.rpc.http.context import HttpContext
 from headstart_server.rpc.http.downloads import Download
 from headstart_server.rpc.http.forms import options_of
+from headstart_server.rpc.http.hosts import KnownHosts, check_origin
 from headstart_server.rpc.http.inputs import UploadLimits
 from headstart_server.rpc.http.messages import check_same, fill, json_of, line_of
 from headstart_server.rpc.http.methods import CallDetails, Metadatum, Methods
@@ -57,8 +59,7 @@ class Gateway:
         limits: how much a request may hold.
         max_calls: calls at once; further ones are refused.
         version: of this software.
-        hosts: names that requests may be for; None for any. A page of another site that has its own name
-            point at this machine is kept out by it.
+        hosts: names that requests may be for; None for any.
     """
 
     def __init__(
@@ -68,12 +69,12 @@ class Gateway:
         *,
         max_calls: int,
         version: str,
-        hosts: frozenset[str] | None = None,
+        hosts: KnownHosts | None = None,
     ) -> None:
         self._methods = methods
         self._limits = limits
         self._max_calls = max_calls
-        self._hosts = hosts
+        self.hosts = hosts
         self._calls = 0
         self._documents = {
             "/openapi.json": Answer(content=openapi(version)),
@@ -89,22 +90,6 @@ class Gateway:
         if scope["type"] != "http":
             raise ValueError(f"Expected http. Received: {scope['type']}.")
         await _Request(self, scope, RequestBody(receive), send).answer()
-
-    def check_caller(self, headers: Mapping[str, str]) -> None:
-        """Check that a request does not come from another site's page in somebody's browser.
-
-        Raises:
-            HttpError: it does.
-        """
-        host = headers.get("host", "")
-        name = re.sub(r":[0-9]+$", "", host).strip("[]").lower()
-        if self._hosts is not None and name not in self._hosts:
-            raise _forbidden(
-                f"Expected a request for {', '.join(sorted(self._hosts))}. Received: {name[:80]!r}."
-            )
-        origin = headers.get("origin")
-        if origin is not None and origin.partition("://")[2] != host:
-            raise _forbidden(f"Expected requests of this site's pages. Received: one of {origin[:80]!r}.")
 
     def document(self, verb: str, path: str) -> Answer | None:
         """What a path gives that is no call."""
@@ -196,11 +181,14 @@ class _Request:
             await self._send(answer)
 
     async def _answered(self) -> Answer | None:
-        self._gateway.check_caller(self._headers)
+        check_origin(self._headers, self._gateway.hosts)
         document = self._gateway.document(self._verb, self._path)
         if document is not None:
             return document
         rule, path = self._gateway.rule(self._verb, self._path)
+        if rule.method in OPEN_METHODS:
+            # Health is told under any load; connections are limited by themselves.
+            return await self._called(rule, path)
         self._gateway.begin()
         try:
             return await self._called(rule, path)
@@ -437,7 +425,3 @@ def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     return [
         (name.encode("latin-1"), value.encode("latin-1", errors="replace")) for name, value in headers.items()
     ]
-
-
-def _forbidden(message: str) -> HttpError:
-    return HttpError(403, code_pb2.PERMISSION_DENIED, message)

@@ -2,12 +2,13 @@
 
 from importlib.metadata import version as package_version
 
-from headstart_server.config import Config, is_loopback
+from headstart_server.config import Config
 from headstart_server.rpc.http.methods import Methods
 from headstart_server.rpc.tls import tls_files
 
 try:
     from headstart_server.rpc.http.gateway import Gateway
+    from headstart_server.rpc.http.hosts import known_hosts
     from headstart_server.rpc.http.inputs import UploadLimits
     from headstart_server.rpc.http.port import HttpPort
 except ModuleNotFoundError as error:
@@ -37,11 +38,12 @@ def open_http(config: Config, methods: Methods) -> HttpPort:
         limits,
         max_calls=config.max_calls,
         version=package_version("headstart"),
-        hosts=known_hosts(config.http_host),
+        hosts=known_hosts(config),
     )
-    return HttpPort(gateway, config.http_host, config.http_port or 0, tls_files(config))
-
-
-def known_hosts(host: str) -> frozenset[str] | None:
-    """The names that requests are for on an address: on loopback they are known."""
-    return frozenset({"localhost", "127.0.0.1", "::1", host}) if is_loopback(host) else None
+    return HttpPort(
+        gateway,
+        config.http_host,
+        config.http_port or 0,
+        tls_files(config),
+        max_connections=config.max_connections,
+    )

@@ -1,0 +1,77 @@
+"""Limits of connections, so that clients cannot use up the files that a process may open."""
+
+import resource
+import socket
+from collections import Counter
+from typing import Any, Self
+
+#: The part of the connections that one address may hold.
+ADDRESS_SHARE = 4
+#: The part of the files of this process that the connections of one port may take.
+_FILES_SHARE = 2
+
+
+def usable_connections(most: int) -> int:
+    """Return the most connections of one port that the limit of open files leaves."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return most if soft == resource.RLIM_INFINITY else max(1, min(most, soft // _FILES_SHARE))
+
+
+class GuardedSocket(socket.socket):
+    """A listening socket that closes connections above its limits as soon as it accepts them.
+
+    Connections count from here until they are closed, those in a TLS handshake too.
+
+    Args:
+        family: AF_INET or AF_INET6.
+        most: most connections; of one address a quarter of them.
+    """
+
+    def __init__(self, family: socket.AddressFamily, most: int) -> None:
+        super().__init__(family)
+        self._most = most
+        self._most_of_one = max(1, most // ADDRESS_SHARE)
+        self._counts: Counter[str] = Counter()
+        #: Connections that were closed because of the limits.
+        self.refused = 0
+
+    @property
+    def connections(self) -> int:
+        """The number of open connections."""
+        return self._counts.total()
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        """Accept the next connection within the limits."""
+        while True:
+            accepted, address = super().accept()
+            host = address[0]
+            if self._counts[host] < self._most_of_one and self.connections < self._most:
+                self._counts[host] += 1
+                return _Counted(accepted, self, host), address
+            accepted.close()
+            self.refused += 1
+
+    def release(self, host: str) -> None:
+        """Note that a connection was closed."""
+        self._counts[host] -= 1
+        if not self._counts[host]:
+            del self._counts[host]
+
+
+class _Counted(socket.socket):
+    """A connection that counts until it is closed."""
+
+    def __init__(self, accepted: socket.socket, guard: GuardedSocket, host: str) -> None:
+        super().__init__(accepted.family, accepted.type, accepted.proto, fileno=accepted.detach())
+        self._guard: GuardedSocket | None = guard
+        self._host = host
+
+    def close(self) -> None:
+        """Close the connection, and count it no more."""
+        super().close()
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.release(self._host)
+
+    def __enter__(self) -> Self:
+        return self
