@@ -20,7 +20,7 @@ _PREDICT, _LIMITS, _LOGS, _BACKBONE = "Prediction", "Limits of input", "Logs", "
 
 
 #: Settings that hold several values.
-_REPEATABLE = {"add_backbone", "backbone_allow", "webhook_allow", "allow_data"}
+_REPEATABLE = {"add_backbone", "backbone_allow", "webhook_allow", "allow_data", "http_allowed_hosts"}
 
 
 def main() -> None:
@@ -161,9 +161,8 @@ def _config_of(
         list[str] | None,
         _option(
             "http_allowed_hosts",
-            "Host name that HTTP requests may use, such as api.example.com or *.example.com; may be given "
-            "several times. Addresses and localhost are always accepted. The default with TLS or --access is "
-            "any name.",
+            "Host name that HTTP requests may use, such as api.example.com or *.example.com; repeatable. "
+            "Addresses and localhost are always accepted, and with TLS or --access any name is.",
             _CALLS,
             metavar="NAME",
         ),

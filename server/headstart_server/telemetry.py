@@ -16,6 +16,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from headstart_server.call_metrics import SECONDS, CallMetrics
+from headstart_server.library_logs import LibraryLogs
 from headstart_server.series import BoundedSeries
 
 log = structlog.get_logger(__name__)
@@ -362,7 +363,8 @@ def configure_logs(*, level: str, json: bool) -> None:
     )
     # It reports, with a traceback each, connections that break while it closes them; calls tell of those.
     logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
-    logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr, format="%(name)s: %(message)s")
+    logging.basicConfig(level=max(number, logging.WARNING), handlers=[LibraryLogs()], force=True)
+    logging.captureWarnings(True)
 
 
 def _tracebacks() -> Any:

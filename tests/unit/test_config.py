@@ -162,6 +162,7 @@ REPEATABLE = {
     "backbone_allow": (["onnx:/my networks/", "hf:my-org/"], ","),
     "webhook_allow": (["https://a.example.com/one two", "https://b.example.com"], ","),
     "allow_data": (["/data/with spaces/{tenant}", "s3://bucket/pre fix"], ","),
+    "http_allowed_hosts": (["headstart", "*.svc"], ","),
 }
 
 

@@ -1,10 +1,12 @@
 """TLS on the port: who may talk to whom."""
 
 import json
+import socket
 import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,10 +17,11 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from typer.testing import CliRunner
 
 from certificates import Identity, identity
+from chaos.replica import Replica, free_port
 from headstart_server.__main__ import command
 from headstart_server.rpc.server import SERVICE_NAMES
 from integration.server.calls import TIMEOUT, refused
-from server_process import ServerProcess, running
+from server_process import START_SECONDS, ServerProcess, eventually, running
 
 AUTHORITY = identity("authority")
 STRANGER = identity("stranger")
@@ -143,3 +146,41 @@ def test_the_port_of_http_refuses_clients_without_a_certificate(ports: Ports, tm
     # Told in the handshake, or when the first byte is read.
     with pytest.raises((urllib.error.URLError, ConnectionError, ssl.SSLError)):
         health_over_http(ports.mutual, tmp_path, shown=None)
+
+
+def test_failed_handshakes_and_garbage_leave_a_few_lines_of_json(tmp_path: Path) -> None:
+    authority = identity("authority")
+    (tmp_path / "cert.pem").write_bytes(authority.chain)
+    (tmp_path / "key.pem").write_bytes(authority.private)
+    files = {"tls_cert": str(tmp_path / "cert.pem"), "tls_key": str(tmp_path / "key.pem")}
+    for settings in (files, {}):
+        http_port = free_port()
+        server = Replica(tmp_path / str(len(settings)), http_port=http_port, **settings)
+        server.start()
+        try:
+            eventually(lambda server=server: server.events("serving") or None, START_SECONDS, "a server")
+            before = len(server.log.splitlines())
+            for place in range(500):
+                _send_garbage(server.port, place)
+                _send_garbage(http_port, place)
+        finally:
+            server.kill()
+        lines = server.log.splitlines()
+        assert len(lines) - before <= 5, lines[before:][:20]
+        assert all(isinstance(json.loads(line), dict) for line in lines)
+
+
+def _send_garbage(port: int, place: int) -> None:
+    words = [
+        b"GET / HTTP/1.0\r\n\r\n",
+        b"garbage\r\n\r\n",
+        bytes(range(256)),
+        b"\x16\x03\x01\x00\xff\x01",
+        b"",
+    ]
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+        connection.sendall(words[place % len(words)])
+        if place % 2:
+            connection.shutdown(socket.SHUT_WR)
+            with suppress(OSError):
+                connection.recv(100)

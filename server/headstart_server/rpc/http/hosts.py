@@ -40,10 +40,10 @@ class KnownHosts:
 def known_hosts(config: Config) -> KnownHosts | None:
     """Return the hosts of a server's settings; None for any.
 
-    By default any host is accepted with TLS, where a browser rejects the other name's certificate, and with
-    an access file, whose tokens the other page does not have.
+    Any host is accepted with TLS, where a browser rejects the other name's certificate, and with an access
+    file, whose tokens the other page does not have.
     """
-    if not config.http_allowed_hosts and (config.tls_cert is not None or config.access is not None):
+    if config.tls_cert is not None or config.access is not None:
         return None
     return KnownHosts([*_LOCAL, config.http_host, *config.http_allowed_hosts])
 

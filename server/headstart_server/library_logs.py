@@ -1,0 +1,59 @@
+"""Log records of libraries, as events of this server's log.
+
+Some of them follow from what strangers send, such as a line for each request that is not HTTP. So the same
+record is written once in a while, with the number of those that were left out.
+"""
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+#: Seconds between two records of the same text of the same logger.
+QUIET_SECONDS = 10.0
+#: Texts that are remembered.
+_MOST_KNOWN = 256
+
+
+class LibraryLogs(logging.Handler):
+    """Writes records of the standard library's loggers to the structured log.
+
+    Args:
+        quiet_seconds: time between two records of the same text.
+        clock: seconds that only go up.
+    """
+
+    def __init__(
+        self, quiet_seconds: float = QUIET_SECONDS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__()
+        self._quiet_seconds = quiet_seconds
+        self._clock = clock
+        #: When a text was last written, and how many of it were left out since.
+        self._known: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, unless the same one was written a moment ago."""
+        key = (record.name, str(record.msg)[:200])
+        now = self._clock()
+        written, left_out = self._known.get(key, (float("-inf"), 0))
+        if now - written < self._quiet_seconds:
+            self._known[key] = (written, left_out + 1)
+            return
+        self._known[key] = (now, 0)
+        self._known.move_to_end(key)
+        while len(self._known) > _MOST_KNOWN:
+            self._known.popitem(last=False)
+        try:
+            message = record.getMessage()
+        except Exception:  # noqa: BLE001 - a record whose arguments do not fit its text
+            message = str(record.msg)
+        fields: dict[str, Any] = {"logger": record.name, "message": message}
+        if left_out:
+            fields["repeated"] = left_out
+        log.log(record.levelno, "library_log", exc_info=record.exc_info or None, **fields)
