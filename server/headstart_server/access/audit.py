@@ -15,6 +15,8 @@ from headstart_server.access.crowd import Crowd, LeftOut
 
 log = structlog.get_logger(__name__)
 
+#: The outcomes of callers that are refused; other outcomes, such as an outage, decide nothing about them.
+_REFUSALS = ("UNAUTHENTICATED", "PERMISSION_DENIED")
 #: Lines a second about callers that are not known, of each kind.
 STRANGERS_PER_SECOND = 10
 
@@ -82,7 +84,7 @@ class AuditLog:
                     "models": [],
                     "job_id": None,
                     "request": {},
-                    "refused": True,
+                    "refused": outcome in _REFUSALS,
                     "outcome": outcome,
                     "reason": reason or None,
                     "seconds": None,

@@ -21,7 +21,14 @@ from headstart_server.access.audit import AuditLog
 from headstart_server.access.authenticator import Authenticator, Caller, Shown
 from headstart_server.access.rights import Principal
 from headstart_server.access.tenants import SEPARATOR, full_name, own_name, tenant_of, without_tenant
-from headstart_server.errors import HeadstartError, InvalidField, PermissionDenied, Unauthenticated
+from headstart_server.errors import (
+    HeadstartError,
+    InvalidField,
+    JobNotFound,
+    ModelNotFound,
+    PermissionDenied,
+    Unauthenticated,
+)
 from headstart_server.jobs.rows import no_job
 from headstart_server.models.names import MAX_MODEL_NAME, check_model_name
 from headstart_server.models.rows import no_model
@@ -42,6 +49,8 @@ _TOLD = ("version", "alias", "force", "request_id")
 _MAX_MODELS = 20
 #: Most characters of a name, or of another text, that it has.
 _MAX_CHARACTERS = 128
+#: The errors of calls whose caller is unknown or has no right; a model without a right does not exist to it.
+_REFUSALS = (Unauthenticated, PermissionDenied, ModelNotFound, JobNotFound)
 #: Threads that check tokens of issuers.
 _THREADS = 4
 
@@ -174,8 +183,10 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
         """Write a call down, if it is one that is."""
         if self._audit is None:
             return
-        refused = call.caller is None or (not call.was_let_in and isinstance(error, HeadstartError))
-        if not (refused or self._audits_all or (call.rule is not None and call.rule.changes)):
+        # A call may also end before it was admitted because the database or an issuer's keys are unavailable.
+        refused = not call.was_let_in and isinstance(error, _REFUSALS)
+        ended_early = call.caller is None or (not call.was_let_in and isinstance(error, HeadstartError))
+        if not (ended_early or self._audits_all or (call.rule is not None and call.rule.changes)):
             return
         principal, outcome = call.caller.principal if call.caller else None, _outcome(error)
         line = {

@@ -87,3 +87,12 @@ def test_without_a_limit_every_stranger_has_a_line(tmp_path: Path) -> None:
 
 def lines_of(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_callers_that_nobody_could_check_are_counted_as_not_refused(tmp_path: Path) -> None:
+    log = AuditLog(tmp_path / "audit", clock=ManualClock(), strangers_per_second=1)
+    for _ in range(3):
+        log.write_of_stranger("UNAVAILABLE ISSUER_KEYS_UNAVAILABLE", {"principal": None, "refused": False})
+    log.close()
+    told = lines_of(tmp_path / "audit")[-1]
+    assert (told["left_out"], told["outcome"], told["refused"]) == (2, "UNAVAILABLE", False)

@@ -27,7 +27,7 @@ from headstart_server.access.audit import AuditLog
 from headstart_server.access.authenticator import Authenticator
 from headstart_server.access.rights import Right
 from headstart_server.access.tokens import token_hash
-from headstart_server.errors import ModelNotReady
+from headstart_server.errors import DatabaseAway, ModelNotReady
 from headstart_server.jobs.rows import no_job
 from headstart_server.models.rows import no_model
 from headstart_server.rpc.access import AccessInterceptor
@@ -104,8 +104,11 @@ class Port:
         self.predicting, self.tuning = Predicting(), Tuning()
         authenticator = Authenticator(None if is_open else self.access)
         audit = AuditLog(self.log)
-        access = AccessInterceptor(authenticator, _model_of, audit, audits_all=audits_all, **rules)
-        self.server = grpc.aio.server(interceptors=[CallInterceptor(Telemetry("0")), access])
+        self.access_interceptor = AccessInterceptor(
+            authenticator, _model_of, audit, audits_all=audits_all, **rules
+        )
+        interceptors = [CallInterceptor(Telemetry("0")), self.access_interceptor]
+        self.server = grpc.aio.server(interceptors=interceptors)
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(self.predicting, self.server)
         fine_tuning_service_pb2_grpc.add_FineTuningServiceServicer_to_server(self.tuning, self.server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(Keeping(), self.server)
@@ -379,6 +382,20 @@ async def test_the_log_has_what_changes_something_and_what_is_refused(
     assert tuned["request"] == {"request_id": "r"}
     assert [each["refused"] for each in (deleted, tuned, hidden, unknown)] == [False, False, True, True]
     assert all(each["peer"].startswith("ipv4:127.0.0.1:") for each in port.lines())
+
+
+async def test_a_call_that_ends_in_an_outage_is_not_logged_as_refused(
+    port: Port, channel: grpc.aio.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unavailable(job_id: str) -> str:
+        raise DatabaseAway(f"connection to server at db.canary failed for {job_id}")
+
+    monkeypatch.setattr(port.access_interceptor, "_model_of_job", unavailable)
+    assert (await refused(Caller(channel, "trainer").status("mine")))[1] == "DATABASE_UNAVAILABLE"
+    [line] = port.lines()
+    assert (line["principal"], line["refused"]) == ("trainer", False)
+    assert (line["outcome"], line["reason"]) == ("UNAVAILABLE", "DATABASE_UNAVAILABLE")
+    assert "canary" not in port.log.read_text()
 
 
 async def test_the_log_has_faults_without_what_they_say_and_never_a_token(
