@@ -36,7 +36,8 @@ from headstart_server.backbones.installed import has_keras
 from headstart_server.backbones.keras_matrices import KerasMatrices
 from headstart_server.backbones.runtimes import RuntimeKind, has_gpu, runtime_settings
 from headstart_server.config import Config
-from headstart_server.database.address import sqlite_file
+from headstart_server.database.address import address_of as database_address
+from headstart_server.database.address import hosts, sqlite_file
 from headstart_server.database.database import PLACE as DATABASE_PLACE
 from headstart_server.database.database import Database
 from headstart_server.dataset_uris.own import data_policy
@@ -100,6 +101,7 @@ from headstart_server.rpc.model_service import ModelService
 from headstart_server.rpc.prediction_service import PredictionService
 from headstart_server.rpc.rates import address_of, rates_of
 from headstart_server.rpc.server import Server, ServerSettings
+from headstart_server.rpc.server_places import PLACES
 from headstart_server.rpc.tls import tls_files
 from headstart_server.storage.disk import PLACE as ARTIFACTS_PLACE
 from headstart_server.storage.disk import probe
@@ -180,6 +182,7 @@ class App:
         )
         self._authenticator = Authenticator(config.access)
         self._open.enter_context(_lock(config.data, "data"))
+        PLACES.add(config, hosts(database_address(config.database_target)))
         self._database = self._open_database()
         self._open.callback(self._database.close)
         places = open_places(config.artifacts, config.data, copies_bytes=config.artifact_copies_mib * _MIB)

@@ -7,6 +7,7 @@ from headstart_server.learning.backbone_choice import BackboneCandidate, Backbon
 from headstart_server.learning.promotion import Gate
 from headstart_server.rpc.comparison_messages import gate_of
 from headstart_server.rpc.messages import duration, optional_seconds, recipe_of
+from headstart_server.rpc.server_places import PLACES
 
 OUTCOMES = {
     CandidateOutcome.TRIED: choosing_pb2.CANDIDATE_OUTCOME_TRIED,
@@ -32,7 +33,7 @@ def _candidate_message(candidate: BackboneCandidate) -> choosing_pb2.BackboneCan
     return choosing_pb2.BackboneCandidate(
         backbone=candidate.backbone,
         outcome=OUTCOMES[candidate.outcome],
-        message=candidate.message,
+        message=PLACES.hidden(candidate.message),
         accuracy=candidate.accuracy,
         mean_absolute_error=candidate.mean_absolute_error,
         standard_error=candidate.standard_error,

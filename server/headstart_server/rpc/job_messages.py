@@ -18,6 +18,7 @@ from headstart_server.rpc.energy_messages import energy_message
 from headstart_server.rpc.evaluation_messages import evaluation_message
 from headstart_server.rpc.finding_messages import findings_message
 from headstart_server.rpc.messages import TASKS, spec_message, timestamp
+from headstart_server.rpc.server_places import PLACES
 from headstart_server.rpc.status import reason_status
 
 STATES = {
@@ -128,7 +129,7 @@ def _webhook_message(webhook: Webhook | None) -> job_pb2.WebhookDelivery | None:
         uri=webhook.origin,
         state=_WEBHOOK_STATES[webhook.state],
         attempt_count=webhook.attempts,
-        error=webhook.error,
+        error=PLACES.hidden(webhook.error),
         next_attempt_time=timestamp(webhook.due),
         finish_time=timestamp(webhook.finished),
     )

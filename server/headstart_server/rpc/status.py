@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from headstart_server.errors import HeadstartError
+from headstart_server.rpc.server_places import PLACES
 
 log = structlog.get_logger(__name__)
 
@@ -90,15 +91,15 @@ def status_of(error: Exception) -> status_pb2.Status:
     details: list[Message] = []
     if error.field is not None:
         violation = error_details_pb2.BadRequest.FieldViolation(
-            field=_shortened(error.field, MAX_METADATA_BYTES),
-            description=_shortened(error.message, MAX_MESSAGE_BYTES),
+            field=_for_callers(error.field, MAX_METADATA_BYTES),
+            description=_for_callers(error.message, MAX_MESSAGE_BYTES),
             reason=error.reason,
         )
         details.append(error_details_pb2.BadRequest(field_violations=[violation]))
     if CODES[error.reason] is _FULL:
         limit = error_details_pb2.QuotaFailure.Violation(
-            subject=error.metadata.get("subject", error.reason.lower()),
-            description=_shortened(error.message, MAX_MESSAGE_BYTES),
+            subject=_for_callers(error.metadata.get("subject", error.reason.lower()), MAX_METADATA_BYTES),
+            description=_for_callers(error.message, MAX_MESSAGE_BYTES),
         )
         details.append(error_details_pb2.QuotaFailure(violations=[limit]))
     if error.retry_after is not None:
@@ -112,7 +113,7 @@ def reason_status(
     reason: str, message: str, metadata: dict[str, str], *details: Message
 ) -> status_pb2.Status:
     """The status of a reason, with its `ErrorInfo` and further details."""
-    short = {name: _shortened(value, MAX_METADATA_BYTES) for name, value in metadata.items()}
+    short = {name: _for_callers(value, MAX_METADATA_BYTES) for name, value in metadata.items()}
     info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=short)
     packed = []
     for detail in (info, *details):
@@ -121,12 +122,14 @@ def reason_status(
         packed.append(wrapped)
     return status_pb2.Status(
         code=code_pb2.Code.Value(CODES[reason].name),
-        message=_shortened(message, MAX_MESSAGE_BYTES),
+        message=_for_callers(message, MAX_MESSAGE_BYTES),
         details=packed,
     )
 
 
-def _shortened(text: str, most: int) -> str:
+def _for_callers(text: str, most: int) -> str:
+    """Return a text without the places of the server, and no longer than a status may be."""
+    text = PLACES.hidden(text)
     encoded = text.encode()
     if len(encoded) <= most:
         return text
