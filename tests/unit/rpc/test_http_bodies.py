@@ -18,7 +18,7 @@ from headstart_server.errors import (
     InvalidField,
     MessageTooLarge,
 )
-from headstart_server.rpc.http.asking import Asked
+from headstart_server.rpc.http.asking import Asked, message_of
 from headstart_server.rpc.http.body import CallerLeft, RequestBody
 from headstart_server.rpc.http.forms import options_of
 from headstart_server.rpc.http.inputs import UploadLimits
@@ -42,7 +42,7 @@ async def pieces(body: bytes, size: int = 1 << 20) -> AsyncIterator[bytes]:
 
 
 def limits(folder: Path, **given: int) -> UploadLimits:
-    usual = {"message_bytes": 1000, "input_bytes": 500, "dataset_bytes": 10_000, "examples": 10}
+    usual = {"message_bytes": 1000, "input_bytes": 500, "dataset_bytes": 10_000, "examples": 10, "inputs": 3}
     return UploadLimits(scratch=folder, **{**usual, **given})
 
 
@@ -115,6 +115,41 @@ async def test_lines_may_begin_with_the_spec(tmp_path: Path) -> None:
 async def test_a_line_without_an_end_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MessageTooLarge):
         await read(b"a" * 200_000, "application/jsonl", tmp_path, size=1000)
+
+
+async def test_a_line_that_is_wrong_is_named_however_many_come_at_once(tmp_path: Path) -> None:
+    lines = [b'{"label": "a"}'] * 5000 + [b'{"label": 3}']
+    with pytest.raises(InvalidField, match="line 5001"):
+        await read(b"\n".join(lines), "application/jsonl", tmp_path, size=1 << 16)
+
+
+async def test_json_that_is_too_large_is_refused_with_other_forms_to_use(tmp_path: Path) -> None:
+    body = b'{"examples": [{"label": "' + b"a" * (17 << 20) + b'"}]}'
+    with pytest.raises(MessageTooLarge, match="ZIP archive"):
+        await read(body, "application/json", tmp_path, message_bytes=64 << 20)
+
+
+async def predicted(body: bytes, content_type: str, folder: Path, **given: int) -> Any:
+    media_type, options = options_of(content_type)
+    rule = next(rule for rule in RULES if rule.call == "PredictionService/Predict")
+    asked = Asked(rule=rule, path={}, query={}, media_type=media_type, options=options)
+    events = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+    async def receive() -> dict[str, Any]:
+        return next(events)
+
+    return await message_of(asked, RequestBody(receive), limits(folder, **given))
+
+
+@pytest.mark.parametrize("count", [3, 4])
+async def test_a_form_has_no_more_inputs_than_a_call_may_have(tmp_path: Path, count: int) -> None:
+    part = b'--x\r\nContent-Disposition: form-data; name="a"; filename="b"\r\n\r\nA\r\n'
+    work = predicted(part * count + b"--x--\r\n", "multipart/form-data; boundary=x", tmp_path)
+    if count == 3:
+        assert len((await work).inputs) == 3
+    else:
+        with pytest.raises(InvalidField, match="at most 3 inputs"):
+            await work
 
 
 async def test_json_has_spec_and_examples(tmp_path: Path) -> None:

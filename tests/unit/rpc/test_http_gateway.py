@@ -130,7 +130,7 @@ class Site:
         model_stubs.add_ModelServiceServicer_to_server(self.models, methods.server)
         stubs.add_FineTuningServiceServicer_to_server(self.service, methods.server)
         limits = UploadLimits(
-            message_bytes=1000, input_bytes=500, dataset_bytes=9000, examples=10, scratch=folder
+            message_bytes=1000, input_bytes=500, dataset_bytes=9000, examples=10, inputs=3, scratch=folder
         )
         self.gateway = Gateway(methods, limits, **{"max_calls": 4, "version": "1", **settings})
 
@@ -394,6 +394,13 @@ async def test_the_page_lists_the_calls(site: Site) -> None:
     code, headers, body = await site.ask("GET", "/")
     assert (code, headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert b"/v1/models/{model}:fineTune" in body
+
+
+async def test_a_body_in_an_encoding_is_refused_instead_of_read_as_it_is(site: Site) -> None:
+    kind = {"content-encoding": "gzip"}
+    code, headers, content = await site.ask("POST", "/v1/models/pets:rebase", body=b"\x1f\x8b", **kind)
+    assert (code, headers["accept-encoding"]) == (415, "identity")
+    assert "gzip" in json.loads(content)["message"]
 
 
 class Guarded(Gate):

@@ -1,6 +1,5 @@
 """The message of a call that takes one, from an HTTP request."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -13,12 +12,17 @@ from headstart.v1 import input_pb2
 from headstart_server.errors import InvalidField, MessageTooLarge
 from headstart_server.rpc.http.body import RequestBody, read_within
 from headstart_server.rpc.http.forms import parts_of
-from headstart_server.rpc.http.inputs import FORM, UploadLimits, check_json, input_of, text_input
-from headstart_server.rpc.http.messages import check_same, fill, parse_json
+from headstart_server.rpc.http.inputs import (
+    FORM,
+    UploadLimits,
+    check_json,
+    check_json_size,
+    input_of,
+    read_json_body,
+    text_input,
+)
+from headstart_server.rpc.http.messages import check_same, fill, read_json
 from headstart_server.rpc.http.rules import Body, Rule
-
-#: From which on JSON is read in a thread: a small one takes less than going there.
-_THREAD_BYTES = 32 << 10
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,11 +64,9 @@ async def message_of(asked: Asked, body: RequestBody, limits: UploadLimits) -> M
         elif rule.body is not Body.NONE:
             if rule.body is Body.INPUTS:
                 check_json(asked.media_type, "image/..., text/plain, application/octet-stream")
-            text = await read_within(pieces, limits.json_bytes)
-            if len(text) > _THREAD_BYTES:
-                await asyncio.to_thread(parse_json, text, message)
-            elif text.strip():
-                parse_json(text, message)
+            text = await read_json_body(pieces, limits)
+            if text.strip():
+                await read_json(text, message)
         else:
             await read_within(pieces, limits.json_bytes)
     check_same(message, asked.path)
@@ -114,6 +116,12 @@ async def _add_inputs(message: Any, pieces: Any, asked: Asked, limits: UploadLim
             if part.filename is None and part.name == "request":
                 if message.inputs:
                     raise InvalidField("Expected the field 'request' before all others. Received: it later.")
-                parse_json(part.content, message, "the field 'request'")
+                check_json_size(part.content, limits)
+                await read_json(part.content, message, "the field 'request'")
+            elif len(message.inputs) >= limits.inputs:
+                raise InvalidField(
+                    f"Expected at most {limits.inputs} inputs. Received: more. Send several requests.",
+                    field="inputs",
+                )
             else:
                 message.inputs.append(input_of(part))

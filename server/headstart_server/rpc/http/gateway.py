@@ -31,6 +31,7 @@ from headstart_server.rpc.http.downloads import Download
 from headstart_server.rpc.http.forms import options_of
 from headstart_server.rpc.http.hosts import KnownHosts, check_origin
 from headstart_server.rpc.http.inputs import UploadLimits
+from headstart_server.rpc.http.json_text import in_json_thread
 from headstart_server.rpc.http.messages import check_same, fill, json_of, line_of
 from headstart_server.rpc.http.methods import CallDetails, Metadatum, Methods
 from headstart_server.rpc.http.openapi import openapi
@@ -196,6 +197,14 @@ class _Request:
             self._gateway.end()
 
     async def _called(self, rule: Rule, path: dict[str, list[str]]) -> Answer | None:
+        coding = self._headers.get("content-encoding", "identity")
+        if coding != "identity":
+            raise HttpError(
+                415,
+                code_pb2.INVALID_ARGUMENT,
+                f"Bodies with Content-Encoding {coding[:80]!r} are not accepted. Send the body as it is.",
+                {"accept-encoding": "identity"},
+            )
         context = self._context()
         details = CallDetails(rule.method, context.invocation_metadata())
         media_type, options = options_of(self._headers.get("content-type", ""))
@@ -415,7 +424,7 @@ async def _answer_of(rule: Rule, response: Any) -> Answer:
             headers={"content-disposition": "inline", "referrer-policy": "no-referrer"},
         )
     large = response.ByteSize() > _THREAD_BYTES
-    content = await asyncio.to_thread(json_of, response) if large else json_of(response)
+    content = await in_json_thread(json_of, response) if large else json_of(response)
     serving = health_pb2.HealthCheckResponse.SERVING
     away = isinstance(response, health_pb2.HealthCheckResponse) and response.status != serving
     return Answer(code=503 if away else 200, content=content)

@@ -1,12 +1,16 @@
 """What requests may hold, and inputs as they come."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from headstart.v1 import input_pb2
-from headstart_server.errors import InvalidField
+from headstart_server.errors import InvalidField, MessageTooLarge
+from headstart_server.rpc.http.body import read_within
 from headstart_server.rpc.http.forms import Part
 
+#: Bytes of one JSON text: reading it takes some times its size in memory.
+MAX_JSON_BYTES = 16 << 20
 FORM = "multipart/form-data"
 #: Media types of JSON, and those that clients name of themselves where they are told none.
 _JSON = frozenset({"", "application/json", "text/json", "text/plain", "application/x-www-form-urlencoded"})
@@ -21,6 +25,7 @@ class UploadLimits:
         input_bytes: of one input.
         dataset_bytes: of all examples.
         examples: how many.
+        inputs: how many inputs one call may have.
         scratch: folder for archives on their way.
     """
 
@@ -28,12 +33,13 @@ class UploadLimits:
     input_bytes: int
     dataset_bytes: int
     examples: int
+    inputs: int
     scratch: Path
 
     @property
     def json_bytes(self) -> int:
-        """Of a message as JSON, where bytes are written in base64."""
-        return self.message_bytes * 4 // 3 + (64 << 10)
+        """Of a message as JSON, where bytes are written in base64: larger ones come in other forms."""
+        return min(self.message_bytes * 4 // 3 + (64 << 10), MAX_JSON_BYTES)
 
 
 def check_json(media_type: str, others: str) -> None:
@@ -50,6 +56,36 @@ def check_json(media_type: str, others: str) -> None:
         raise InvalidField(
             f"Expected a content-type of {others}, {FORM} or application/json. Received: {media_type[:80]!r}."
         )
+
+
+def check_json_size(text: bytes, limits: UploadLimits) -> None:
+    """Check that a text of JSON inside a body is not too large.
+
+    Raises:
+        MessageTooLarge: it is.
+    """
+    if len(text) > limits.json_bytes:
+        raise json_too_large(limits.json_bytes)
+
+
+async def read_json_body(pieces: AsyncIterator[bytes], limits: UploadLimits) -> bytes:
+    """Return a body of JSON.
+
+    Raises:
+        MessageTooLarge: it is too large.
+    """
+    try:
+        return await read_within(pieces, limits.json_bytes)
+    except MessageTooLarge:
+        raise json_too_large(limits.json_bytes) from None
+
+
+def json_too_large(most: int) -> MessageTooLarge:
+    """Return the error of JSON that has more bytes."""
+    return MessageTooLarge(
+        f"Expected JSON of at most {most} bytes. Received: more. Send inputs as files of a form or as raw "
+        "bodies, and examples as JSON lines, a form or a ZIP archive."
+    )
 
 
 def input_of(part: Part) -> input_pb2.Input:

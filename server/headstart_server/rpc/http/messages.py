@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.json_format import MessageToJson, Parse, ParseDict, ParseError
+from google.protobuf.json_format import MessageToJson, ParseDict, ParseError
 from google.protobuf.message import Message
 
 from headstart_server.errors import InvalidField
+from headstart_server.rpc.http.json_text import SMALL_BYTES, in_json_thread, load_json
 
 #: Messages that have a text of their own in JSON, so that a query can hold them.
 _WRITTEN = frozenset({"google.protobuf.Duration", "google.protobuf.Timestamp"})
@@ -31,11 +32,23 @@ def parse_json(text: bytes, message: Message, where: str = "the body") -> None:
         InvalidField: it is no JSON of such a message.
     """
     try:
-        Parse(text, message)
+        ParseDict(load_json(text), message)
     except (ParseError, UnicodeError, RecursionError, ValueError, TypeError, AttributeError) as error:
         raise InvalidField(
             f"Expected the JSON of {_a(message)} in {where}. Received: {_told(error)}"
         ) from None
+
+
+async def read_json(text: bytes, message: Message, where: str = "the body") -> None:
+    """Fill a message from JSON; a large text is read in a thread.
+
+    Raises:
+        InvalidField: it is no JSON of such a message.
+    """
+    if len(text) > SMALL_BYTES:
+        await in_json_thread(parse_json, text, message, where)
+    else:
+        parse_json(text, message, where)
 
 
 def parse_values(values: Any, message: Message, where: str) -> None:

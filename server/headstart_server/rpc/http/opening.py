@@ -31,6 +31,7 @@ def open_http(config: Config, methods: Methods) -> HttpPort:
         input_bytes=config.max_input_mib * _MIB,
         dataset_bytes=config.max_dataset_mib * _MIB,
         examples=config.max_examples,
+        inputs=config.max_inputs,
         scratch=config.data / "scratch",
     )
     gateway = Gateway(

@@ -1,7 +1,6 @@
 """Examples that come over HTTP, as the messages of a stream: the spec, then batches."""
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import PurePosixPath
@@ -10,18 +9,28 @@ from typing import Any
 from google.protobuf.message import Message
 
 from headstart.v1 import fine_tuning_service_pb2, input_pb2
-from headstart_server.errors import InvalidField, MessageTooLarge
+from headstart_server.errors import InvalidField
 from headstart_server.rpc.http.archives import files_of, stored
 from headstart_server.rpc.http.asking import Asked
-from headstart_server.rpc.http.body import read_within
 from headstart_server.rpc.http.forms import Part, parts_of
-from headstart_server.rpc.http.inputs import FORM, UploadLimits, check_json, input_of
-from headstart_server.rpc.http.messages import parse_json, parse_values
+from headstart_server.rpc.http.inputs import (
+    FORM,
+    UploadLimits,
+    check_json,
+    check_json_size,
+    input_of,
+    json_too_large,
+    read_json_body,
+)
+from headstart_server.rpc.http.json_text import in_json_thread, load_json
+from headstart_server.rpc.http.messages import parse_values, read_json
 
 #: Of a batch that is handed on at once; one example may be larger.
 _BATCH_BYTES = 1 << 20
 _BATCH_EXAMPLES = 256
 _MAX_ID_BYTES = 256
+#: Lines of so few bytes take less time than going to a thread.
+_FEW_BYTES = 4096
 
 JSON_LINES = frozenset(
     {"application/jsonl", "application/x-jsonlines", "application/x-ndjson", "application/json-lines"}
@@ -105,7 +114,8 @@ async def _of_form(
             if part.name == "spec" and part.filename is None:
                 if begun:
                     raise InvalidField("Expected the field 'spec' before all others. Received: it later.")
-                parse_json(part.content, spec, "the field 'spec'")
+                check_json_size(part.content, limits)
+                await read_json(part.content, spec, "the field 'spec'")
             else:
                 yield _labelled(part)
             begun = True
@@ -135,14 +145,21 @@ async def _of_archive(pieces: AsyncIterator[bytes], limits: UploadLimits) -> Exa
 
 async def _of_lines(pieces: AsyncIterator[bytes], spec: Message, limits: UploadLimits) -> Examples:
     number = 0
-    async with aclosing(_lines(pieces, limits.json_bytes)) as lines:
-        async for line in lines:
-            if not line.strip():
-                continue
-            number += 1
-            example = _of_line(line, number, spec)
-            if example is not None:
+    async with aclosing(_lines(pieces, limits.json_bytes)) as found:
+        async for lines in found:
+            if sum(map(len, lines)) > _FEW_BYTES:
+                examples = await in_json_thread(_of_several, lines, number, spec)
+            else:
+                examples = _of_several(lines, number, spec)
+            number += len(lines)
+            for example in examples:
                 yield example
+
+
+def _of_several(lines: list[bytes], before: int, spec: Message) -> list[input_pb2.Example]:
+    """Return the examples of lines, of which the first comes after some that have been read."""
+    found = [_of_line(line, number, spec) for number, line in enumerate(lines, before + 1)]
+    return [example for example in found if example is not None]
 
 
 def _of_line(line: bytes, number: int, spec: Message) -> input_pb2.Example | None:
@@ -157,23 +174,27 @@ def _of_line(line: bytes, number: int, spec: Message) -> input_pb2.Example | Non
     return example
 
 
-async def _lines(pieces: AsyncIterator[bytes], most: int) -> AsyncGenerator[bytes, None]:
+async def _lines(pieces: AsyncIterator[bytes], most: int) -> AsyncGenerator[list[bytes], None]:
+    """Yield the lines that end in each piece, without empty ones."""
     rest = bytearray()
     async for piece in pieces:
         # Only what is new is looked through: a line may come in thousands of pieces.
         first, *others = piece.split(b"\n")
         rest += first
-        for other in others:
-            yield bytes(rest)
-            rest = bytearray(other)
         if len(rest) > most:
-            raise MessageTooLarge(f"Expected lines of at most {most} bytes. Received: a longer one.")
-    yield bytes(rest)
+            raise json_too_large(most)
+        if others:
+            lines = [bytes(rest), *others[:-1]]
+            rest = bytearray(others[-1])
+            if lines := [line for line in lines if line.strip()]:
+                yield lines
+    if rest.strip():
+        yield [bytes(rest)]
 
 
 async def _of_json(pieces: AsyncIterator[bytes], spec: Message, limits: UploadLimits) -> Examples:
-    text = await read_within(pieces, limits.json_bytes)
-    for example in await asyncio.to_thread(_of_document, text, spec):
+    text = await read_json_body(pieces, limits)
+    for example in await in_json_thread(_of_document, text, spec):
         yield example
 
 
@@ -194,8 +215,8 @@ def _of_document(text: bytes, spec: Message) -> list[input_pb2.Example]:
 
 def _loaded(text: bytes, where: str) -> dict[str, Any]:
     try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        values = load_json(text)
+    except ValueError as error:
         raise InvalidField(f"Expected JSON in {where}. Received: {error}.") from None
     if not isinstance(values, dict):
         raise InvalidField(f"Expected a JSON object in {where}. Received: {type(values).__name__}.")
