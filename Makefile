@@ -144,6 +144,10 @@ bench-insight: $(VENV)/.stamp-bench ## Measure unknown inputs, label suspects an
 bench-dialects: $(VENV)/.stamp-demo ## Measure the protocols of other servers beside Predict.
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/dialects.py $(ARGS)
 
+.PHONY: bench-ledger
+bench-ledger: $(VENV)/.stamp-dev ## Time and explain every SQL statement with a million jobs; fails above 100 ms.
+	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/ledger.py $(ARGS)
+
 .PHONY: bench-durability
 bench-durability: $(VENV)/.stamp-dev ## Measure jobs, take-overs and replicas on both databases.
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/durability.py $(ARGS)

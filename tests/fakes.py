@@ -375,8 +375,10 @@ class FakeArchives:
     def remove(self, job_id: str) -> None:
         self.files.pop(job_id, None)
 
-    def remove_all_but(self, job_ids: Collection[str], *, older_than: float = 0.0) -> int:
-        gone = [job_id for job_id in self.files if job_id not in job_ids]
+    def remove_all_but(
+        self, needed: Callable[[Collection[str]], Collection[str]], *, older_than: float = 0.0
+    ) -> int:
+        gone = sorted(set(self.files) - set(needed(self.files)))
         for job_id in gone:
             del self.files[job_id]
         return len(gone)

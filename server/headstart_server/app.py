@@ -53,11 +53,12 @@ from headstart_server.embedding.queue import Lane, LaneQueue
 from headstart_server.embedding.sqlite_file import delete
 from headstart_server.embedding.waiters import Waiters
 from headstart_server.energy import EnergyMeter
-from headstart_server.errors import Away, DatabaseAway, ExportUnavailable, StorageAway, StorageFull
+from headstart_server.errors import Away, DatabaseAway, ExportUnavailable, StorageAway
 from headstart_server.export.cache import ExportCache
 from headstart_server.export.exporter import Exporter, ExportNetwork
 from headstart_server.jobs.archives import Archives
 from headstart_server.jobs.changes import Changes
+from headstart_server.jobs.cleaning import run_steps
 from headstart_server.jobs.contents import archive_name
 from headstart_server.jobs.datasets import DatasetStore
 from headstart_server.jobs.fine_tune import FineTuneRun, FineTuneTools
@@ -66,6 +67,7 @@ from headstart_server.jobs.gate import GateKeeper
 from headstart_server.jobs.heart import Heart
 from headstart_server.jobs.intake import Intake
 from headstart_server.jobs.job import Job, JobState
+from headstart_server.jobs.job_counts import JobCounts
 from headstart_server.jobs.kept_examples import KeptExamples
 from headstart_server.jobs.lease import Lease
 from headstart_server.jobs.ledger import Ledger
@@ -220,6 +222,8 @@ class App:
             trains_networks=names is None or has_keras(),
             tenant_limits=tenant_limits(config, self._authenticator),
         )
+        self._usage = TenantUsage(self.ledger.usage)
+        self._job_counts = JobCounts(self._database)
         lease = Lease(seconds=config.lease_seconds, beat=config.beat_seconds)
         self._heart = Heart(self.ledger, lease, is_shared=self._database.is_shared)
         self._poller = Poller(self.ledger, self.changes, self.registry.catch_up)
@@ -390,16 +394,11 @@ class App:
         """Remove the examples that are needed no more; what fails is left to the next cleaning."""
         try:
             self.archives.sweep()
-            self._ask_usage()
+            self._usage.refresh()
         except Away as error:
             log.warning("archives_not_swept", error=error.detail)
         except Exception:
             log.exception("archives_not_swept")
-
-    def _ask_usage(self) -> None:
-        """Ask what tenants store, for the metrics; without an access file there are none."""
-        if self._config.access is not None:
-            self._usage.refresh()
 
     def _drop_contents(self, digests: Collection[str], archives: Collection[str]) -> None:
         """Remove what this machine keeps of deleted examples."""
@@ -440,6 +439,7 @@ class App:
         left = self.ledger.expire_leases()
         if left:
             log.warning("jobs_left_running", jobs=left)
+        self.ledger.recount_usage()
         try:
             self._remove_leftovers(older_than=0.0)
         except StorageAway as error:
@@ -463,36 +463,50 @@ class App:
     async def _clean_repeatedly(self) -> None:
         while True:
             await asyncio.sleep(CLEAN_SECONDS)
-            try:
-                await asyncio.to_thread(self._clean)
-            except Away as error:
-                log.warning("cleaning_put_off", error=error.detail)
-            except Exception:
-                log.exception("cleaning_failed")
+            await asyncio.to_thread(self._clean)
 
     def _clean(self) -> None:
-        self._energy.update()
-        for folder in {self._config.data, *self._places.folders}:
-            probe(folder)
-        if self._audit is not None:
-            self._audit.catch_up()
-        self._forgetting.drop_here()
-        self.exporter.sweep()
-        self._ask_usage()
+        """Clean up what is this process's own, and what is all replicas' if it is its turn."""
+        run_steps(
+            {
+                "energy": self._energy.update,
+                "disks": self._probe_disks,
+                "audit_log": self._audit.catch_up if self._audit is not None else None,
+                "erased_examples": self._forgetting.drop_here,
+                "exports": self.exporter.sweep,
+                "usage": self._usage.refresh,
+                "jobs": self._job_counts.refresh,
+                "rows": self._clean_rows,
+                "files": self._clean_files,
+            }
+        )
+
+    def _clean_rows(self) -> None:
         if not self.ledger.may_clean("rows", CLEAN_SECONDS):
             return
-        expired = self.registry.delete_expired()
-        try:
-            self._forgetting.carry_out()
-        except StorageFull as error:
-            # An archive without an example is written before the old one goes. What follows makes room.
-            log.warning("examples_not_forgotten_yet", why=error.message)
-        self._sweep_archives()
-        forgotten = self.ledger.forget(self._config.job_retention_hours * 3600)
-        if expired or forgotten:
-            log.info("cleaned", expired_versions=expired, forgotten_jobs=forgotten)
-        if self.ledger.may_clean("files", LEFTOVER_SECONDS):
-            self._remove_leftovers(older_than=LEFTOVER_SECONDS)
+        run_steps(
+            {
+                "expired_versions": self.registry.delete_expired,
+                # An archive without an example is written before the old one goes. What follows makes room.
+                "erased_examples": self._forgetting.carry_out,
+                "archives": self.archives.sweep,
+                "old_jobs": partial(self.ledger.forget, self._config.job_retention_hours * 3600),
+            }
+        )
+
+    def _clean_files(self) -> None:
+        if not self.ledger.may_clean("files", LEFTOVER_SECONDS):
+            return
+        run_steps(
+            {
+                "usage": self.ledger.recount_usage,
+                "leftovers": partial(self._remove_leftovers, older_than=LEFTOVER_SECONDS),
+            }
+        )
+
+    def _probe_disks(self) -> None:
+        for folder in {self._config.data, *self._places.folders}:
+            probe(folder)
 
     def _remove_leftovers(self, *, older_than: float) -> None:
         # Again, for it could not be looked at if the bucket was away at the start.
@@ -646,7 +660,7 @@ class App:
 
     def _add_gauges(self, gpus: Gpus | None) -> None:
         gauge = self.telemetry.gauge
-        usage = self._usage = TenantUsage(self.ledger.usage)
+        usage = self._usage
         if self._config.access is not None:
             gauge(
                 "headstart_tenant_stored_bytes",
@@ -680,7 +694,7 @@ class App:
             "headstart_jobs",
             "Jobs, by state.",
             "state",
-            lambda: {state.value: count for state, count in self.ledger.count().items()},
+            self._job_counts,
         )
         self.telemetry.flag(
             "headstart_database_available",
@@ -710,7 +724,7 @@ class App:
             "holder",
             lambda: {
                 "feature_cache": self._cache.disk_nbytes,
-                "examples": self._examples_bytes(),
+                "examples": self._usage.example_bytes,
             },
         )
         gauge(
@@ -719,10 +733,6 @@ class App:
             "holder",
             lambda: {"resident_heads": len(self._resident)},
         )
-
-    def _examples_bytes(self) -> float:
-        # A scrape must not wait for a bucket.
-        return sum(self.datasets.sizes().values()) if self._copies is None else self.datasets.last_nbytes
 
     def _queued_rows(self) -> dict[str, float]:
         embedders = self.engine.all_loaded()

@@ -80,7 +80,11 @@ jobs = Table(
     UniqueConstraint("tenant", "request_id", name="jobs_request"),
     Index("jobs_queue", "state", "priority", "created"),
     Index("jobs_suspected", "state", "isolation"),
-    Index("jobs_by_time", "created", "job_id"),
+    # Lists go through the states one by one, the newest jobs first. With the last column a list is narrowed
+    # to some models without reading the jobs.
+    Index("jobs_by_state", "state", "created", "job_id", "model"),
+    Index("jobs_by_tenant", "tenant", "state", "created", "job_id", "model"),
+    Index("jobs_by_model", "model", "state", "created", "job_id"),
     Index("jobs_by_end", "finished"),
 )
 
@@ -126,6 +130,9 @@ versions = Table(
     Column("promotion", JSON(none_as_null=True)),
     Index("versions_expiry", "expires"),
     Index("versions_by_artifact", "artifact"),
+    Index("versions_by_time", "created", "job_id"),
+    # For the sums of what tenants store.
+    Index("versions_by_model", "model", "size_bytes"),
 )
 
 aliases = Table(
@@ -154,9 +161,9 @@ alias_shares = Table(
     Index("alias_shares_by_version", "model", "number"),
 )
 
-# Which archives of examples a job's dataset lies in: its own, and those of the versions it goes on from. A
-# row counts as long as the job has not ended, or its version is there, unless it was let go; an archive that
-# no such row names is removed.
+# Which archives of examples a job's dataset lies in: its own, and those of the versions it goes on from. The
+# transaction that ends the job without a version, or deletes the version, lets the rows go; a sweep removes
+# them, and the archives that no row names.
 archive_uses = Table(
     "archive_uses",
     metadata,
@@ -164,9 +171,10 @@ archive_uses = Table(
     Column("holder", String(64), primary_key=True),
     # The job whose examples are in the archive.
     Column("archive", String(64), primary_key=True),
-    # 1 where the version shall be without its examples.
+    # 1 once the job, or its version, needs the archive no longer.
     Column("let_go", Integer, nullable=False, default=0, server_default="0"),
     Index("archive_uses_by_archive", "archive"),
+    Index("archive_uses_by_let_go", "let_go"),
 )
 
 # Bytes of each archive, so that what a tenant stores is told without asking a bucket. A row counts as long as
@@ -179,6 +187,19 @@ archive_sizes = Table(
     Column("tenant", String(128), nullable=False),
     Column("nbytes", BigInteger, nullable=False),
     Index("archive_sizes_by_tenant", "tenant"),
+)
+
+# What each tenant stores: changed in the transactions that change versions and uses of archives, so that no
+# limit needs a sum over them.
+tenant_usage = Table(
+    "tenant_usage",
+    metadata,
+    # Empty for models that have no tenant.
+    Column("tenant", String(128), primary_key=True),
+    Column("version_count", BigInteger, nullable=False),
+    Column("version_bytes", BigInteger, nullable=False),
+    # Bytes of the archives that a job or version needs.
+    Column("example_bytes", BigInteger, nullable=False),
 )
 
 # Examples whose data was deleted. Lists of versions name them still, for a version never changes: who reads a

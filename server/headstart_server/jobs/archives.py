@@ -5,21 +5,23 @@ written down in the transactions that accept a job, end it and delete a version,
 leaves at most files that are needed no more, and the next start removes them.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
-from sqlalchemy import Connection, delete, exists, insert, not_, or_, select, update
+from sqlalchemy import Connection, delete, exists, func, insert, not_, or_, select, tuple_
 
+from headstart_server.database.batches import batched
 from headstart_server.database.database import Database
 from headstart_server.database.locks import Lock
-from headstart_server.database.tables import aliases, archive_uses, versions
+from headstart_server.database.tables import aliases, archive_sizes, archive_uses, jobs, versions
 from headstart_server.errors import ExamplesNotKept
 from headstart_server.jobs import stored
-from headstart_server.jobs.needs import is_living
+from headstart_server.jobs.rows import under_way
+from headstart_server.models import usage
 from headstart_server.models.alias_rows import has_share
 
-#: Archives that one query asks about: SQLite bounds the values of a statement.
-CHUNK = 1000
+#: Rows that one transaction of a sweep looks at: those who accept jobs wait for it.
+CHUNK = 500
 
 
 class ArchiveFiles(Protocol):
@@ -31,8 +33,18 @@ class ArchiveFiles(Protocol):
     def remove(self, job_id: str) -> None:
         """Remove an archive; nothing happens if there is none."""
 
-    def remove_all_but(self, job_ids: Collection[str], *, older_than: float = 0.0) -> int:
-        """Remove every file that is no archive of these and older than some seconds; returns their number."""
+    def remove_all_but(
+        self, needed: Callable[[Collection[str]], Collection[str]], *, older_than: float = 0.0
+    ) -> int:
+        """Remove each file that is older than some seconds and no archive that is needed.
+
+        Args:
+            needed: gives those of some jobs whose archives are needed.
+            older_than: the seconds.
+
+        Returns:
+            The number of files removed.
+        """
 
 
 def hold(connection: Connection, holder: str, archives: Collection[str]) -> None:
@@ -42,9 +54,15 @@ def hold(connection: Connection, holder: str, archives: Collection[str]) -> None
         ExamplesNotKept: one that is not its own is needed by nobody any more, and so may be gone: the version
             that it goes on from was deleted meanwhile.
     """
-    others = set(archives) - {holder}
-    query = select(archive_uses.c.archive).where(archive_uses.c.archive.in_(others), is_living())
-    if others - set(connection.execute(query).scalars()):
+    others = sorted(set(archives) - {holder})
+    found: set[str] = set()
+    usage.lock(connection, others)
+    for part in batched(others, CHUNK):
+        query = select(archive_uses.c.archive).where(
+            archive_uses.c.archive.in_(part), archive_uses.c.let_go == 0
+        )
+        found.update(connection.execute(query).scalars())
+    if set(others) - found:
         raise ExamplesNotKept(
             "The version that the fine-tune goes on from was deleted, or its examples were, while new ones "
             "came. Send all examples again without a parent."
@@ -52,12 +70,6 @@ def hold(connection: Connection, holder: str, archives: Collection[str]) -> None
     connection.execute(
         insert(archive_uses), [{"holder": holder, "archive": archive} for archive in {*others, holder}]
     )
-
-
-def let_go(connection: Connection, holder: str) -> None:
-    """Note that a job, and the version it made, need no examples any more."""
-    # The row stays until the sweep, which would not know of the archive without it.
-    connection.execute(update(archive_uses).where(archive_uses.c.holder == holder).values(let_go=1))
 
 
 class Archives:
@@ -78,10 +90,10 @@ class Archives:
     def are_kept(self, job_id: str) -> bool:
         """Whether the examples of the version that a job made are kept."""
         with self._database.read() as connection:
-            query = (
-                select(archive_uses.c.archive).where(archive_uses.c.holder == job_id, is_living()).limit(1)
+            query = select(archive_uses.c.archive).where(
+                archive_uses.c.holder == job_id, archive_uses.c.let_go == 0
             )
-            return connection.execute(query).one_or_none() is not None
+            return connection.execute(query.limit(1)).one_or_none() is not None
 
     def sweep(self) -> int:
         """Remove what was needed until a while ago, and what is beyond the bound.
@@ -94,15 +106,14 @@ class Archives:
         Raises:
             StorageAway: the bucket does not answer; what is left then goes with `recover`.
         """
-        sizes, found = self._sizes()
-        with self._database.write("archives.sweep") as connection:
-            # Shared with whoever accepts a job: it must not come to need what is just released.
-            self._database.lock(connection, Lock.QUEUE)
-            released = self._release(connection, sizes, found)
-        # After the commit: an archive without a row that counts can be found by nobody any more.
-        for archive in released:
-            self._files.remove(archive)
-        return len(released)
+        self._release_beyond_bound()
+        count = 0
+        while (removed := self._forget_some()) is not None:
+            # After the commit: an archive without a row can be found by nobody any more.
+            for archive in removed:
+                self._files.remove(archive)
+            count += len(removed)
+        return count
 
     def recover(self, *, older_than: float = 0.0) -> int:
         """Remove everything that is not needed, what is left of broken-off uploads too.
@@ -111,75 +122,137 @@ class Archives:
             older_than: leave files that were written to in so many seconds: fine-tunes that are coming in.
 
         Returns:
-            The number of files removed.
+            The number of archives and files removed.
         """
-        sizes, found = self._sizes()
-        with self._database.write("archives.recover") as connection:
-            self._database.lock(connection, Lock.QUEUE)
-            self._release(connection, sizes, found)
-            needed = set(connection.execute(select(archive_uses.c.archive)).scalars())
-        return self._files.remove_all_but(needed, older_than=older_than)
+        self._measure()
+        self._release_orphans()
+        return self.sweep() + self._files.remove_all_but(self._needed, older_than=older_than)
 
-    def _sizes(self) -> tuple[Mapping[str, int], Mapping[str, int]]:
-        """Bytes of each archive, and of those whose size is not written down.
-
-        Asked for before any transaction: a bucket may be slow, or away.
-        """
-        sizes = self._files.sizes() if self._max_bytes else {}
+    def _measure(self) -> None:
+        """Write down the sizes that archives have by now."""
+        # Asked for before any transaction: a bucket may be slow, or away.
+        sizes = self._files.sizes()
         with self._database.read() as connection:
-            return sizes, stored.unmeasured(connection, sizes)
+            found = stored.unmeasured(connection, sizes)
+        for part in batched(sorted(found.items()), CHUNK):
+            with self._database.write("archives.measure") as connection:
+                self._database.lock(connection, Lock.QUEUE)
+                for archive, nbytes in part:
+                    stored.measure(connection, archive, nbytes)
 
-    def _release(
-        self, connection: Connection, sizes: Mapping[str, int], found: Mapping[str, int]
-    ) -> set[str]:
-        """Delete the rows that count no more or are beyond the bound; returns what none names now."""
-        dead = delete(archive_uses).where(not_(is_living())).returning(archive_uses.c.archive)
-        dropped = set(connection.execute(dead).scalars())
-        for holder in self._beyond_bound(connection, sizes):
-            query = delete(archive_uses).where(archive_uses.c.holder == holder)
-            dropped.update(connection.execute(query.returning(archive_uses.c.archive)).scalars())
-        stored.measure(connection, found)
-        return dropped - _named(connection, sorted(dropped))
+    def _release_orphans(self) -> None:
+        """Release what is held by jobs that ended without a version, and by none that is known."""
+        after = ""
+        holders = select(archive_uses.c.holder).where(archive_uses.c.let_go == 0).distinct()
+        while True:
+            with self._database.write("archives.release") as connection:
+                query = holders.where(archive_uses.c.holder > after).order_by(archive_uses.c.holder)
+                page = list(connection.execute(query.limit(CHUNK)).scalars())
+                if not page:
+                    return
+                # Jobs first: one that ends after the look has a version when versions are looked at.
+                running = select(jobs.c.job_id).where(jobs.c.job_id.in_(page), under_way())
+                living = set(connection.execute(running).scalars())
+                published = select(versions.c.job_id).where(versions.c.job_id.in_(page))
+                living.update(connection.execute(published).scalars())
+                usage.release(connection, sorted(set(page) - living))
+                after = page[-1]
 
-    def _beyond_bound(self, connection: Connection, sizes: Mapping[str, int]) -> Iterable[str]:
-        """The jobs whose versions lose their examples, so that the others' are within the bound."""
-        if self._max_bytes and sum(sizes.values()) <= self._max_bytes:
-            return []
-        named = exists().where(aliases.c.model == versions.c.model, aliases.c.number == versions.c.number)
-        aliased = or_(named, has_share())
-        rows = connection.execute(
-            select(versions.c.job_id, archive_uses.c.archive)
-            .join(archive_uses, archive_uses.c.holder == versions.c.job_id)
-            .order_by(aliased, versions.c.created, versions.c.job_id)
-        ).all()
-        held: dict[str, set[str]] = {}
-        for row in rows:
-            held.setdefault(row.job_id, set()).add(row.archive)
-        return _first_to_go(held, sizes, self._max_bytes)
+    def _forget_some(self) -> set[str] | None:
+        """Delete some rows that were released; returns the archives that none names now, None at the end."""
+        with self._database.write("archives.sweep") as connection:
+            # Shared with whoever accepts a job: it must not come to need what is just removed.
+            self._database.lock(connection, Lock.QUEUE)
+            released = select(archive_uses.c.holder).where(archive_uses.c.let_go == 1)
+            holders = set(connection.execute(released.limit(CHUNK)).scalars())
+            if not holders:
+                return None
+            gone = delete(archive_uses).where(archive_uses.c.holder.in_(holders), archive_uses.c.let_go == 1)
+            dropped = set(connection.execute(gone.returning(archive_uses.c.archive)).scalars())
+            dropped -= _named(connection, dropped)
+            for part in batched(sorted(dropped), CHUNK):
+                connection.execute(delete(archive_sizes).where(archive_sizes.c.archive.in_(part)))
+            return dropped
+
+    def _release_beyond_bound(self) -> None:
+        """Let versions lose their examples, so that the others' are within the bound."""
+        if not self._max_bytes:
+            while self._release_some(None, aliased=None) is not None:
+                pass
+            return
+        for aliased in (False, True):
+            after: _Place | None = (0.0, "")
+            while after is not None:
+                with self._database.read() as connection:
+                    if _kept_bytes(connection) <= self._max_bytes:
+                        return
+                after = self._release_some(after, aliased=aliased)
+
+    def _release_some(self, after: "_Place | None", *, aliased: bool | None) -> "_Place | None":
+        """Release the examples of the next versions while they are beyond the bound.
+
+        Returns:
+            The place of the last one; None if there is none.
+        """
+        with self._database.write("archives.release") as connection:
+            self._database.lock(connection, Lock.QUEUE)
+            page = _oldest_kept(connection) if after is None else _kept(connection, after, bool(aliased))
+            for _, job_id in page:
+                if self._max_bytes and _kept_bytes(connection) <= self._max_bytes:
+                    break
+                usage.release(connection, [job_id])
+        return page[-1] if page else None
+
+    def _needed(self, archives: Collection[str]) -> set[str]:
+        with self._database.read() as connection:
+            return _named(connection, archives)
 
 
-def _named(connection: Connection, archives: Sequence[str]) -> set[str]:
+#: When a version was published, and the job that made it.
+_Place = tuple[float, str]
+
+
+def _kept_bytes(connection: Connection) -> int:
+    """Return the bytes of the archives that versions need; those of unfinished jobs never count."""
+    unfinished = (
+        select(func.sum(archive_sizes.c.nbytes))
+        .select_from(jobs)
+        .join(archive_sizes, archive_sizes.c.archive == jobs.c.job_id)
+        .where(under_way())
+    )
+    return stored.example_bytes(connection) - int(connection.execute(unfinished).scalar() or 0)
+
+
+def _kept(connection: Connection, after: _Place, aliased: bool) -> Sequence[_Place]:
+    """Return the next versions that have examples, those published longest ago first."""
+    named = exists().where(aliases.c.model == versions.c.model, aliases.c.number == versions.c.number)
+    is_aliased = or_(named, has_share())
+    query = (
+        select(versions.c.created, versions.c.job_id)
+        .where(
+            tuple_(versions.c.created, versions.c.job_id) > after,
+            exists().where(archive_uses.c.holder == versions.c.job_id, archive_uses.c.let_go == 0),
+            is_aliased if aliased else not_(is_aliased),
+        )
+        .order_by(versions.c.created, versions.c.job_id)
+    )
+    return [(row.created, row.job_id) for row in connection.execute(query.limit(CHUNK))]
+
+
+def _oldest_kept(connection: Connection) -> Sequence[_Place]:
+    """Return some versions that have examples, where none shall have any."""
+    query = (
+        select(versions.c.created, versions.c.job_id)
+        .join(archive_uses, archive_uses.c.holder == versions.c.job_id)
+        .where(archive_uses.c.let_go == 0)
+    )
+    return [(row.created, row.job_id) for row in connection.execute(query.limit(CHUNK))]
+
+
+def _named(connection: Connection, archives: Collection[str]) -> set[str]:
     """Those of some archives that a row names."""
     found: set[str] = set()
-    for start in range(0, len(archives), CHUNK):
-        part = archives[start : start + CHUNK]
+    for part in batched(sorted(archives), CHUNK):
         query = select(archive_uses.c.archive).where(archive_uses.c.archive.in_(part)).distinct()
         found.update(connection.execute(query).scalars())
     return found
-
-
-def _first_to_go(held: Mapping[str, set[str]], sizes: Mapping[str, int], max_bytes: int) -> list[str]:
-    holders: dict[str, int] = {}
-    for archives in held.values():
-        for archive in archives:
-            holders[archive] = holders.get(archive, 0) + 1
-    total = sum(sizes.get(archive, 0) for archive in holders)
-    gone = []
-    for holder, archives in held.items():
-        if total <= max_bytes and max_bytes:
-            break
-        gone.append(holder)
-        for archive in archives:
-            holders[archive] -= 1
-            total -= 0 if holders[archive] else sizes.get(archive, 0)
-    return gone

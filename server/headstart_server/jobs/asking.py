@@ -2,9 +2,10 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from sqlalchemy import Connection, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, func, select, tuple_, union_all
 
 from headstart_server.access.rights import Scope
+from headstart_server.database.batches import batched
 from headstart_server.database.scoped import within
 from headstart_server.database.tables import job_events, jobs
 from headstart_server.jobs import rows
@@ -24,17 +25,39 @@ def listed(
     limit: int,
 ) -> Sequence[Job]:
     """Jobs, the newest first, as `Ledger.list` says."""
-    query = select(jobs)
-    if model:
-        query = query.where(jobs.c.model == model)
-    if scope is not None:
-        query = query.where(within(jobs.c.model, scope))
-    if states:
-        query = query.where(jobs.c.state.in_([state.value for state in states]))
+    narrowed = _narrowed(model, scope)
     if before is not None:
-        query = query.where(tuple_(jobs.c.created, jobs.c.job_id) < before)
-    query = query.order_by(jobs.c.created.desc(), jobs.c.job_id.desc()).limit(limit)
-    return [rows.job(connection, row) for row in connection.execute(query).all()]
+        narrowed.append(tuple_(jobs.c.created, jobs.c.job_id) < before)
+    newest = (jobs.c.created.desc(), jobs.c.job_id.desc())
+    # State by state, for so each part is a piece of an index, however rare a state is.
+    parts = [
+        select(jobs.c.created, jobs.c.job_id)
+        .where(jobs.c.state == state.value, *narrowed)
+        .order_by(*newest)
+        .limit(limit)
+        .subquery()
+        for state in dict.fromkeys(states or JobState)
+    ]
+    found = union_all(*(select(part.c.created, part.c.job_id) for part in parts)).subquery()
+    chosen = select(found.c.job_id).order_by(found.c.created.desc(), found.c.job_id.desc()).limit(limit)
+    job_ids = list(connection.execute(chosen).scalars())
+    return [
+        rows.job(connection, row)
+        for part in batched(job_ids, _AT_ONCE)
+        for row in connection.execute(select(jobs).where(jobs.c.job_id.in_(part)).order_by(*newest))
+    ]
+
+
+def _narrowed(model: str, scope: Scope | None) -> list[ColumnElement[bool]]:
+    """Return the conditions that jobs are of a model and within a scope; indexes begin with the first."""
+    found: list[ColumnElement[bool]] = []
+    if model:
+        found.append(jobs.c.model == model)
+    if scope is not None:
+        if not model:
+            found.append(jobs.c.tenant == scope.tenant)
+        found.append(within(jobs.c.model, scope))
+    return found
 
 
 def events(connection: Connection, job_id: str, after: int) -> Sequence[JobEvent]:

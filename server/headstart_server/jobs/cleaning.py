@@ -1,9 +1,40 @@
 """What is removed in time, and whose turn that is."""
 
+from collections.abc import Callable, Mapping
+
+import structlog
 from sqlalchemy import Connection, delete, insert, not_, select, update
 
 from headstart_server.database.tables import jobs, turns
+from headstart_server.errors import Away, StorageFull
 from headstart_server.jobs import webhook_rows
+
+log = structlog.get_logger(__name__)
+
+#: Jobs that one transaction removes, each with its events and webhook.
+_AT_ONCE = 200
+
+
+def run_steps(steps: Mapping[str, Callable[[], object] | None]) -> None:
+    """Run each step of a cleaning, whatever becomes of the others; log which failed, and what was removed.
+
+    Args:
+        steps: the steps by name, None for no step. A number that one returns is how much it removed.
+    """
+    for name, step in steps.items():
+        if step is None:
+            continue
+        try:
+            removed = step()
+        except Away as error:
+            log.warning("cleaning_put_off", step=name, error=error.detail)
+        except StorageFull as error:
+            log.warning("cleaning_put_off", step=name, error=error.message)
+        except Exception:
+            log.exception("cleaning_failed", step=name)
+        else:
+            if removed and isinstance(removed, int):
+                log.info("cleaned", step=name, removed=removed)
 
 
 def take_turn(connection: Connection, name: str, *, now: float, seconds: float) -> bool:
@@ -22,9 +53,17 @@ def take_turn(connection: Connection, name: str, *, now: float, seconds: float) 
 
 
 def forget(connection: Connection, before: float) -> int:
-    """Remove the jobs that ended before a time, with their events; returns their number.
+    """Remove some of the jobs that ended before a time, with their events; returns their number.
 
     Those whose end is still to be told somewhere stay.
     """
-    told = not_(webhook_rows.is_pending())
-    return connection.execute(delete(jobs).where(jobs.c.finished < before, told)).rowcount
+    query = (
+        select(jobs.c.job_id)
+        .where(jobs.c.finished < before, not_(webhook_rows.is_pending()))
+        .order_by(jobs.c.finished)
+        .limit(_AT_ONCE)
+    )
+    found = list(connection.execute(query).scalars())
+    if found:
+        connection.execute(delete(jobs).where(jobs.c.job_id.in_(found)))
+    return len(found)

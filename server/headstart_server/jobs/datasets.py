@@ -240,7 +240,6 @@ class DatasetStore:
         self._folder: Folder = DirectoryFolder(root) if isinstance(root, Path) else root
         self.limits = limits
         self.forgotten = forgotten
-        self._last_nbytes = 0
 
     def writer(self, job_id: str, task: Task | None = None, parent: Parent | None = None) -> DatasetWriter:
         """A writer for the dataset of a job to be.
@@ -333,13 +332,7 @@ class DatasetStore:
             job_id, suffix = os.path.splitext(entry.name)
             if suffix == _SUFFIX:
                 sizes[job_id] = entry.nbytes
-        self._last_nbytes = sum(sizes.values())
         return sizes
-
-    @property
-    def last_nbytes(self) -> int:
-        """Bytes of all archives when they were last asked for: nothing waits for a bucket to tell it."""
-        return self._last_nbytes
 
     def remove(self, job_id: str) -> None:
         """Remove the archive of a job; nothing happens if there is none.
@@ -349,11 +342,13 @@ class DatasetStore:
         """
         self._folder.remove(archive_name(job_id))
 
-    def remove_all_but(self, job_ids: Collection[str], *, older_than: float = 0.0) -> int:
-        """Remove what is no archive of these jobs, broken-off uploads among it.
+    def remove_all_but(
+        self, needed: Callable[[Collection[str]], Collection[str]], *, older_than: float = 0.0
+    ) -> int:
+        """Remove what is no archive that is needed, broken-off uploads among it.
 
         Args:
-            job_ids: the jobs.
+            needed: gives those of some jobs whose archives are needed.
             older_than: leave what was written to in so many seconds: it may be an upload at another
                 replica, or have just become a job.
 
@@ -363,8 +358,10 @@ class DatasetStore:
         Raises:
             StorageAway: the bucket does not answer.
         """
-        kept = {archive_name(job_id) for job_id in job_ids}
-        leftovers = [entry.name for entry in old_entries(self._folder, older_than) if entry.name not in kept]
+        names = [entry.name for entry in old_entries(self._folder, older_than)]
+        jobs = {name: job_id for name in names if archive_name(job_id := os.path.splitext(name)[0]) == name}
+        kept = set(needed(jobs.values()))
+        leftovers = [name for name in names if jobs.get(name) not in kept]
         for name in leftovers:
             self._folder.remove(name)
         return len(leftovers)

@@ -19,7 +19,6 @@ from headstart_server.database.locks import Lock
 from headstart_server.database.tables import jobs
 from headstart_server.errors import DatabaseAway, JobQueueFull, TenantQuotaExceeded
 from headstart_server.jobs import (
-    archives,
     asking,
     claiming,
     cleaning,
@@ -39,6 +38,7 @@ from headstart_server.jobs.running import JobCancelledError, JobLostError
 from headstart_server.jobs.stored import Stored
 from headstart_server.jobs.submitting import Full, Submission
 from headstart_server.learning.promotion import Promotion
+from headstart_server.models import usage
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Manifest
 
@@ -444,14 +444,13 @@ class Ledger:
                     expires=None if spec.time_to_live is None else now + spec.time_to_live,
                     alias=spec.alias,
                     promotion=promotion,
+                    discards_examples=spec.discard_examples,
                 )
                 result = {
                     "version": number,
                     "promotion": None if promotion is None else promotion.to_json(),
                 }
                 connection.execute(update(jobs).where(jobs.c.job_id == job.job_id).values(result=result))
-                if spec.discard_examples:
-                    archives.let_go(connection, job.job_id)
                 stored.check_published(connection, limits, tenant, spec.model)
         self._registry.refresh(manifest.model)
         self._changes.publish(job.job_id)
@@ -628,10 +627,29 @@ class Ledger:
             return cleaning.take_turn(connection, what, now=now, seconds=seconds)
 
     def forget(self, older_than: float) -> int:
-        """Remove the jobs that ended more than so many seconds ago, with their events.
+        """Remove the jobs that ended more than so many seconds ago, with their events, in parts.
 
         Returns:
             The number of jobs removed.
         """
-        with self._database.write("jobs.forget") as connection:
-            return cleaning.forget(connection, self._database.now(connection) - older_than)
+        count = 0
+        while True:
+            with self._database.write("jobs.forget") as connection:
+                removed = cleaning.forget(connection, self._database.now(connection) - older_than)
+            if not removed:
+                return count
+            count += removed
+
+    def recount_usage(self) -> int:
+        """Correct the sums of what tenants store, should they be wrong.
+
+        Returns:
+            The number of tenants whose sums were wrong.
+        """
+        with self._database.snapshot() as connection:
+            wrong = usage.wrong_sums(connection)
+        if wrong:
+            with self._database.write("usage.correct") as connection:
+                usage.correct(connection, wrong)
+            log.error("usage_corrected", tenants=sorted(each.tenant for each in wrong))
+        return len(wrong)

@@ -15,11 +15,12 @@ from headstart_server.jobs.spec import FineTuneSpec, known
 from headstart_server.learning.dataset import ExampleFault
 from headstart_server.learning.promotion import Promotion
 from headstart_server.learning.task import Task
+from headstart_server.models import usage
 
 
 def under_way() -> ColumnElement[bool]:
     """The condition that a job has not ended."""
-    return or_(jobs.c.state == JobState.QUEUED.value, jobs.c.state == JobState.RUNNING.value)
+    return jobs.c.state.in_((JobState.QUEUED.value, JobState.RUNNING.value))
 
 
 def count(connection: Connection, state: JobState) -> int:
@@ -38,11 +39,13 @@ def add_event(
     state: JobState,
     progress: Progress | None,
 ) -> None:
-    """Write one event."""
+    """Write one event; with an end without a version the job's archives are released."""
     data = {"state": state.value, "progress": _progress_json(progress)}
     connection.execute(
         insert(job_events).values(job_id=job_id, seq=number, time=now, attempt=attempt, data=data)
     )
+    if state in (JobState.FAILED, JobState.CANCELLED):
+        usage.release(connection, [job_id])
 
 
 def checkpoint(progress: Progress | None, findings: Findings, staged: str | None = None) -> dict[str, Any]:

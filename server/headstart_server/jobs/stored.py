@@ -1,23 +1,23 @@
 """What each tenant stores: its versions, and the archives of examples that its jobs and versions need.
 
-Versions have their size in their rows. Archives have theirs in a table of its own, written with the job;
-those that an earlier release accepted are measured by the next sweep, as are those that were written anew.
+The sums are kept by `models.usage`. Archives have their sizes in a table that is written with the job. Those
+that were written again without an example are measured by the hourly cleaning.
 What is of a moment only is not counted: uploads until they are accepted, activations, fits put aside.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, delete, exists, func, insert, not_, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
-from headstart_server.access.rights import Scope
 from headstart_server.access.tenants import tenant_of
-from headstart_server.database.scoped import within
-from headstart_server.database.tables import archive_sizes, archive_uses, jobs, versions
+from headstart_server.database.batches import batched
+from headstart_server.database.tables import archive_sizes, archive_uses, jobs, tenant_usage, versions
 from headstart_server.errors import TenantQuotaExceeded
 from headstart_server.jobs.limits import TenantLimits
-from headstart_server.jobs.needs import is_living
 from headstart_server.jobs.rows import under_way
+from headstart_server.models import usage
 
 _MIB = 1 << 20
 
@@ -43,43 +43,35 @@ class Stored:
 
 
 def note_archive(connection: Connection, archive: str, tenant: str, nbytes: int) -> None:
-    """Note the size of an archive, in the transaction that accepts its job."""
+    """Note the size of an archive that is needed, in the transaction that accepts its job."""
     connection.execute(insert(archive_sizes).values(archive=archive, tenant=tenant, nbytes=nbytes))
+    usage.add_examples(connection, {tenant: nbytes})
 
 
 def stored(connection: Connection, tenant: str) -> Stored:
-    """What a tenant stores; with an empty name whoever has no tenant."""
-    count, nbytes = connection.execute(
-        select(func.count(), func.sum(versions.c.size_bytes)).where(
-            within(versions.c.model, Scope(tenant=tenant))
-        )
-    ).one()
-    examples = select(func.sum(archive_sizes.c.nbytes)).where(archive_sizes.c.tenant == tenant, _is_needed())
-    return Stored(
-        version_count=int(count),
-        version_bytes=int(nbytes or 0),
-        example_bytes=int(connection.execute(examples).scalar() or 0),
-    )
+    """Return what a tenant stores; an empty name stands for models that have no tenant."""
+    query = select(tenant_usage).where(tenant_usage.c.tenant == tenant)
+    row = connection.execute(query).one_or_none()
+    return Stored() if row is None else _stored(row)
 
 
 def by_tenant(connection: Connection) -> dict[str, Stored]:
-    """What each tenant stores that stores something."""
-    found: dict[str, list[int]] = {}
-    for row in connection.execute(
-        select(versions.c.model, func.count().label("count"), func.sum(versions.c.size_bytes).label("nbytes"))
-        .group_by(versions.c.model)
-        .order_by(versions.c.model)
-    ):
-        here = found.setdefault(tenant_of(row.model), [0, 0, 0])
-        here[0] += int(row[1])
-        here[1] += int(row.nbytes or 0)
-    query = select(archive_sizes.c.tenant, func.sum(archive_sizes.c.nbytes)).where(_is_needed())
-    for tenant, nbytes in connection.execute(query.group_by(archive_sizes.c.tenant)):
-        found.setdefault(tenant, [0, 0, 0])[2] += int(nbytes or 0)
-    return {
-        tenant: Stored(version_count=count, version_bytes=nbytes, example_bytes=examples)
-        for tenant, (count, nbytes, examples) in found.items()
-    }
+    """Return what each tenant stores that stores something."""
+    found = {row.tenant: _stored(row) for row in connection.execute(select(tenant_usage))}
+    return {tenant: stored for tenant, stored in found.items() if stored != Stored()}
+
+
+def example_bytes(connection: Connection) -> int:
+    """Return the bytes of all archives that are needed."""
+    return int(connection.execute(select(func.sum(tenant_usage.c.example_bytes))).scalar() or 0)
+
+
+def _stored(row: Row[Any]) -> Stored:
+    return Stored(
+        version_count=int(row.version_count),
+        version_bytes=int(row.version_bytes),
+        example_bytes=int(row.example_bytes),
+    )
 
 
 def check_room(
@@ -163,46 +155,45 @@ def over_bytes(
 
 
 def unmeasured(connection: Connection, sizes: Mapping[str, int]) -> dict[str, int]:
-    """The archives whose size is not written down, or is another one by now.
-
-    Asked before any lock is held, for it reads a row of each archive.
+    """Return the archives whose size is not written down, or has changed.
 
     Args:
         connection: for reading.
         sizes: bytes of each archive by its job.
     """
-    if not sizes:
-        return {}
-    known = {row.archive: int(row.nbytes) for row in connection.execute(select(archive_sizes))}
+    known: dict[str, int] = {}
+    for part in batched(sizes, usage.AT_ONCE):
+        query = select(archive_sizes.c.archive, archive_sizes.c.nbytes).where(
+            archive_sizes.c.archive.in_(part)
+        )
+        known.update((row.archive, int(row.nbytes)) for row in connection.execute(query))
     return {archive: nbytes for archive, nbytes in sizes.items() if known.get(archive) != nbytes}
 
 
-def measure(connection: Connection, found: Mapping[str, int]) -> None:
-    """Write sizes of archives down, and forget those of archives that nobody needs.
-
-    Args:
-        connection: of a transaction under the queue's lock.
-        found: what `unmeasured` found. Archives that nobody needs by now are left out.
-    """
-    connection.execute(delete(archive_sizes).where(not_(_is_needed())))
-    for archive, nbytes in found.items():
-        here = update(archive_sizes).where(archive_sizes.c.archive == archive).values(nbytes=nbytes)
-        if connection.execute(here).rowcount:
-            continue
+def measure(connection: Connection, archive: str, nbytes: int) -> None:
+    """Write down the size of an archive that `unmeasured` returned; one that nobody needs is left out."""
+    usage.lock(connection, [archive])
+    query = select(archive_sizes.c.tenant, archive_sizes.c.nbytes, usage.is_needed().label("is_needed"))
+    row = connection.execute(query.where(archive_sizes.c.archive == archive)).one_or_none()
+    if row is None:
         tenant = _tenant_of(connection, archive)
         if tenant is not None:
             note_archive(connection, archive, tenant, nbytes)
+        return
+    connection.execute(update(archive_sizes).where(archive_sizes.c.archive == archive).values(nbytes=nbytes))
+    if row.is_needed:
+        usage.add_examples(connection, {row.tenant: nbytes - int(row.nbytes)})
 
 
 def _tenant_of(connection: Connection, archive: str) -> str | None:
-    """The tenant of those who need an archive: that of the job that brought it; None if nobody does."""
-    held = archive_uses.c.archive == archive
+    """Return the tenant of those who need an archive; None if nobody does."""
+    held = (archive_uses.c.archive == archive, archive_uses.c.let_go == 0)
     job = select(jobs.c.tenant).join(archive_uses, archive_uses.c.holder == jobs.c.job_id)
     version = select(versions.c.model).join(archive_uses, archive_uses.c.holder == versions.c.job_id)
-    tenant: str | None = connection.execute(job.where(held, is_living()).limit(1)).scalar()
+    tenant: str | None = connection.execute(job.where(*held).limit(1)).scalar()
     if tenant is not None:
         return tenant
-    model: str | None = connection.execute(version.where(held, is_living()).limit(1)).scalar()
+    model: str | None = connection.execute(version.where(*held).limit(1)).scalar()
     return None if model is None else tenant_of(model)
 
 
@@ -215,8 +206,3 @@ def _of_model(connection: Connection, model: str) -> str:
 
 def _mib(nbytes: int) -> str:
     return f"{nbytes / _MIB:.2f} MiB"
-
-
-def _is_needed() -> ColumnElement[bool]:
-    """The condition that somebody needs an archive: one that is only about to be removed counts no more."""
-    return exists().where(archive_uses.c.archive == archive_sizes.c.archive, is_living())

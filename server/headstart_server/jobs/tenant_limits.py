@@ -37,6 +37,8 @@ class TenantUsage:
     def __init__(self, read: Callable[[], Mapping[str, Stored]]) -> None:
         self._read = read
         self._largest: Mapping[str, Stored] = {}
+        #: Bytes of the examples of all tenants.
+        self.example_bytes = 0.0
 
     def refresh(self) -> None:
         """Ask anew.
@@ -45,6 +47,7 @@ class TenantUsage:
             DatabaseAway: the database does not answer.
         """
         found = self._read()
+        self.example_bytes = float(sum(stored.example_bytes for stored in found.values()))
         largest = heapq.nlargest(MOST_SHOWN, found, key=lambda tenant: (found[tenant].nbytes, tenant))
         self._largest = {tenant: found[tenant] for tenant in largest}
 

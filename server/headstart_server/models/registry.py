@@ -5,11 +5,12 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import Connection, and_, delete, insert, not_, or_, select, update
+from sqlalchemy import Connection, Row, and_, delete, insert, not_, or_, select, update
 
 from headstart_server.access.rights import Scope
+from headstart_server.database.batches import batched
 from headstart_server.database.clock import DatabaseClock
 from headstart_server.database.database import Database
 from headstart_server.database.scoped import within
@@ -28,7 +29,7 @@ from headstart_server.learning.evaluation import Evaluation
 from headstart_server.learning.example_list import ExampleList, outcomes_of
 from headstart_server.learning.outcome import Outcome
 from headstart_server.learning.promotion import Promotion
-from headstart_server.models import alias_rows, evaluation_file, rows
+from headstart_server.models import alias_rows, evaluation_file, rows, usage
 from headstart_server.models.evidence import NEIGHBORS_FILE
 from headstart_server.models.resident import ResidentVersion, ResidentVersions
 from headstart_server.models.routes import Route, read_routes
@@ -38,6 +39,10 @@ from headstart_server.models.version import Alias, Manifest, Model, Selector, Ve
 
 #: Models whose routes are read in one statement.
 _MODELS_AT_ONCE = 500
+#: Expired versions that one transaction deletes: others wait for it to change a model.
+_EXPIRED_AT_ONCE = 100
+#: Models whose versions are looked for in one statement.
+_MODELS_OF_VERSIONS = 50
 #: Versions that are read in one statement.
 _VERSIONS_AT_ONCE = 200
 
@@ -273,22 +278,39 @@ class Registry:
             model: only those of this model; empty for all.
             scope: only those of models within it; None for all.
         """
-        after = ("", 0)
+        names = [model] if model else self._names(scope)
+        for part in batched(
+            (name for name in names if scope is None or scope.covers(name)), _MODELS_OF_VERSIONS
+        ):
+            after = ("", 0)
+            while found := self._some_versions(part, after):
+                yield from (rows.version_of(row, ()) for row in found)
+                after = (found[-1].model, int(found[-1].number))
+
+    def _names(self, scope: Scope | None) -> Iterator[str]:
+        """Return the names of the models that have or had versions."""
+        after = ""
         while True:
-            here = or_(
-                versions.c.model > after[0], and_(versions.c.model == after[0], versions.c.number > after[1])
-            )
-            query = rows.select_versions().where(here).order_by(versions.c.model, versions.c.number)
-            if model:
-                query = query.where(versions.c.model == model)
+            query = select(models.c.name).where(models.c.name > after, models.c.deleted.is_(None))
             if scope is not None:
-                query = query.where(within(versions.c.model, scope))
-            with self._database.snapshot() as connection:
-                found = connection.execute(query.limit(_VERSIONS_AT_ONCE)).all()
-            if not found:
+                query = query.where(within(models.c.name, scope))
+            with self._database.read() as connection:
+                some = query.order_by(models.c.name).limit(_MODELS_AT_ONCE)
+                page = list(connection.execute(some).scalars())
+            if not page:
                 return
-            yield from (rows.version_of(row, ()) for row in found)
-            after = (found[-1].model, int(found[-1].number))
+            yield from page
+            after = page[-1]
+
+    def _some_versions(self, names: Sequence[str], after: tuple[str, int]) -> Sequence[Row[Any]]:
+        later = or_(
+            versions.c.model > after[0], and_(versions.c.model == after[0], versions.c.number > after[1])
+        )
+        query = rows.select_versions().where(versions.c.model.in_(names), later)
+        with self._database.read() as connection:
+            return connection.execute(
+                query.order_by(versions.c.model, versions.c.number).limit(_VERSIONS_AT_ONCE)
+            ).all()
 
     def examples(self, version: Version) -> ExampleList | None:
         """The list of a version's examples with what it told about each; None for versions of 0.1.
@@ -374,6 +396,7 @@ class Registry:
         expires: float | None,
         alias: str | None,
         promotion: Promotion | None = None,
+        discards_examples: bool = False,
     ) -> int:
         """Add a version within the transaction that ends its job; call `refresh` after the commit.
 
@@ -385,6 +408,7 @@ class Registry:
             expires: when it will be deleted; None for never.
             alias: the alias to move to it; None for none.
             promotion: what was decided about the alias; None moves it anyway.
+            discards_examples: whether it keeps no examples.
 
         Returns:
             Its number.
@@ -421,6 +445,9 @@ class Registry:
                 promotion=None if promotion is None else promotion.to_json(),
             )
         )
+        if discards_examples:
+            usage.release(connection, [manifest.job_id])
+        usage.add_version(connection, manifest.model, size_bytes)
         if alias is not None:
             alias_rows.move_alias(connection, manifest.model, alias, number, now=now)
         return number
@@ -534,7 +561,8 @@ class Registry:
                     "Move these aliases first, or delete with force.",
                     metadata={"model": model, "version": str(number)},
                 )
-            rows.delete_version(connection, model, number, self._database.now(connection))
+            deleted = rows.delete_version(connection, model, number, self._database.now(connection))
+            usage.remove_versions(connection, [deleted])
         self._forget([(model, number, artifact)])
 
     def delete_model(self, model: str) -> int:
@@ -549,11 +577,8 @@ class Registry:
         with self._database.write("models.delete") as connection:
             rows.touch(connection, [model])
             rows.require_model(connection, model)
-            found = connection.execute(
-                select(versions.c.number, versions.c.artifact).where(versions.c.model == model)
-            ).all()
             connection.execute(delete(aliases).where(aliases.c.model == model))
-            connection.execute(delete(versions).where(versions.c.model == model))
+            found = rows.delete_versions(connection, model)
             now = self._database.now(connection)
             connection.execute(update(models).where(models.c.name == model).values(deleted=now))
         self._forget([(model, row.number, row.artifact) for row in found])
@@ -564,21 +589,33 @@ class Registry:
 
         Those that have a share of another version's alias stay.
 
+        They are deleted in parts, each in a transaction.
+
         Returns:
             The number of versions deleted.
         """
+        count = 0
+        while deleted := self._delete_some_expired():
+            count += deleted
+        return count
+
+    def _delete_some_expired(self) -> int:
         with self._database.write("versions.delete_expired") as connection:
             now = self._database.now(connection)
-            query = select(versions.c.model, versions.c.number, versions.c.artifact).where(
-                versions.c.expires <= now, not_(alias_rows.has_share())
+            query = (
+                select(versions.c.model, versions.c.number, versions.c.artifact)
+                .where(versions.c.expires <= now, not_(alias_rows.has_share()))
+                .order_by(versions.c.expires)
+                .limit(_EXPIRED_AT_ONCE)
             )
             found = connection.execute(query).all()
             if found:
                 rows.touch(connection, {row.model for row in found})
                 # From here on alone; another replica may have been at them until now.
                 found = connection.execute(query).all()
-            for row in found:
-                rows.delete_version(connection, row.model, row.number, now)
+            usage.remove_versions(
+                connection, [rows.delete_version(connection, row.model, row.number, now) for row in found]
+            )
         self._forget([(row.model, row.number, row.artifact) for row in found])
         return len(found)
 

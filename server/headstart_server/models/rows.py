@@ -3,17 +3,26 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, delete, exists, func, select, update
+from sqlalchemy import Column, Connection, Row, Select, delete, exists, func, select, update
 
 from headstart_server.database.batches import batched
 from headstart_server.database.tables import REGISTRY, archive_uses, counters, models, versions
 from headstart_server.errors import ModelNotFound, ModelNotReady, VersionNotFound
 from headstart_server.learning.promotion import Promotion
+from headstart_server.models import usage
 from headstart_server.models.alias_rows import aliases_of, drop_version
 from headstart_server.models.version import Alias, Manifest, Model, Version
 
 #: Rows that one statement looks for by their names.
 _AT_ONCE = 500
+#: What is left to do for a version whose row was deleted.
+_DELETED: tuple[Column[Any], ...] = (
+    versions.c.model,
+    versions.c.number,
+    versions.c.artifact,
+    versions.c.job_id,
+    versions.c.size_bytes,
+)
 
 
 def no_model(name: str) -> ModelNotFound:
@@ -106,10 +115,27 @@ def known_artifacts(connection: Connection, artifacts: Sequence[str]) -> set[str
     return found
 
 
-def delete_version(connection: Connection, model: str, number: int, now: float) -> None:
-    """Delete the rows of a version, of the aliases that name it, and of its shares of others."""
+def delete_version(connection: Connection, model: str, number: int, now: float) -> Row[Any]:
+    """Delete the rows of a version, of the aliases that name it, and of its shares of others.
+
+    Returns:
+        The deleted row, for `usage.remove_versions`.
+    """
     drop_version(connection, model, number, now)
-    connection.execute(delete(versions).where(versions.c.model == model, versions.c.number == number))
+    here = delete(versions).where(versions.c.model == model, versions.c.number == number)
+    deleted: Row[Any] = connection.execute(here.returning(*_DELETED)).one()
+    return deleted
+
+
+def delete_versions(connection: Connection, model: str) -> list[Row[Any]]:
+    """Delete the rows of all versions of a model, in parts, and return them."""
+    found: list[Row[Any]] = []
+    some = select(versions.c.number).where(versions.c.model == model).limit(usage.AT_ONCE)
+    here = delete(versions).where(versions.c.model == model, versions.c.number.in_(some))
+    while len(deleted := connection.execute(here.returning(*_DELETED)).all()):
+        found.extend(deleted)
+    usage.remove_versions(connection, found)
+    return found
 
 
 def model_of(connection: Connection, row: Row[Any]) -> Model:

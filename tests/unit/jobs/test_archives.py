@@ -24,7 +24,7 @@ class Shop:
 
     def queued(self, job_id: str, *parents: str, size: int = 1, **spec: object) -> None:
         self.files.files[job_id] = size
-        self.desk.submit(job_id, archives=parents, **spec)
+        self.desk.submit(job_id, archives=parents, nbytes=size, **spec)
         self.desk.clock.advance(1)
 
     def published(self, job_id: str, *parents: str, size: int = 1, **spec: object) -> int:

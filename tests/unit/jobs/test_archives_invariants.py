@@ -65,7 +65,7 @@ class ArchivesMachine(RuleBasedStateMachine):
         try:
             if leaves:
                 raise ExamplesNotKept("The caller left.")
-            self.desk.submit(job_id, archives=wanted)
+            self.desk.submit(job_id, archives=wanted, nbytes=len(self.datasets) + 1)
             assert wanted - {job_id} <= needed
             self.datasets[job_id] = wanted
         except ExamplesNotKept:
@@ -129,6 +129,10 @@ class ArchivesMachine(RuleBasedStateMachine):
         self.archives.recover()
         needed = set().union(*(self.datasets[job] for job in self.living()))
         assert set(self.files.files) == needed
+
+    @invariant()
+    def what_is_stored_is_what_a_recount_finds(self) -> None:
+        assert self.desk.ledger.recount_usage() == 0
 
     @invariant()
     def what_is_needed_is_there(self) -> None:

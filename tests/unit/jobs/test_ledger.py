@@ -8,6 +8,7 @@ import pytest
 
 from fakes import PATIENCE, Desk, ManualClock, Shelf
 from headstart_server.access.rights import Scope
+from headstart_server.access.tenants import tenant_of
 from headstart_server.errors import JobNotFound, JobQueueFull, ModelNotFound, QuotaExceeded, RequestIdReused
 from headstart_server.jobs.job import Findings, Job, JobError, JobState, JobStep, Progress
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
@@ -431,7 +432,7 @@ def test_a_list_holds_what_was_asked_for(desk: Desk) -> None:
 
 def test_a_list_holds_the_jobs_of_a_scope(desk: Desk) -> None:
     for place, model in enumerate(("pets", "cars", "red/pets", "red/cars")):
-        desk.submit(str(place), model=model)
+        desk.submit(str(place), model=model, tenant=tenant_of(model))
 
     def listed(scope: Scope | None, model: str = "") -> list[str]:
         found = desk.ledger.list(model=model, scope=scope, states=[], before=None, limit=9)

@@ -56,7 +56,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def submit(self, priority: int) -> None:
         queued = self.desk.ledger.count()[JobState.QUEUED]
         try:
-            self.ids.append(self.desk.submit(priority=priority).job_id)
+            self.ids.append(self.desk.submit(priority=priority, nbytes=len(self.ids) + 1).job_id)
             assert queued < 4
         except JobQueueFull:
             assert queued >= 4
@@ -168,6 +168,10 @@ class LedgerMachine(RuleBasedStateMachine):
             self.crashes[job_id] = job.crashes
             if job.error is not None and job.error.reason == "CRASHED_REPEATEDLY":
                 assert job.crashes == MAX_CRASHES
+
+    @invariant()
+    def what_is_stored_is_what_a_recount_finds(self) -> None:
+        assert self.desk.ledger.recount_usage() == 0
 
     @invariant()
     def an_end_is_final_and_a_cancel_is_kept(self) -> None:

@@ -1,5 +1,7 @@
 """What a tenant stores is counted with the rows that say it is there, and bounded where it is accepted."""
 
+import threading
+
 import pytest
 from sqlalchemy import delete, select
 
@@ -10,6 +12,7 @@ from headstart_server.jobs.archives import Archives
 from headstart_server.jobs.job import Findings, JobError, JobState
 from headstart_server.jobs.limits import TenantLimits
 from headstart_server.jobs.stored import Stored
+from headstart_server.models import usage
 from postgres import on_both_databases
 
 pytestmark = on_both_databases
@@ -102,7 +105,7 @@ def test_examples_that_do_not_stay_with_the_version_do_not_keep_it_from_being_pu
 
 
 @pytest.mark.parametrize("ends", [False, True], ids=["of a job under way", "of a version"])
-def test_archives_of_an_earlier_release_are_measured_by_a_sweep(shelf: Shelf, ends: bool) -> None:
+def test_archives_of_an_earlier_release_are_measured_by_a_cleaning(shelf: Shelf, ends: bool) -> None:
     desk, files = Desk(shelf), FakeArchives()
     job = desk.running("old", tenant="red", model="red/pets", nbytes=5)
     if ends:
@@ -113,13 +116,67 @@ def test_archives_of_an_earlier_release_are_measured_by_a_sweep(shelf: Shelf, en
         connection.execute(delete(archive_sizes))
     files.files["old"] = 70
     archives = Archives(shelf.database, files, max_bytes=1 << 40)
+    assert desk.ledger.recount_usage() == 1
     assert desk.ledger.usage().get("red", Stored()).example_bytes == 0
-    archives.sweep()
+    archives.recover()
     assert desk.ledger.usage()["red"].example_bytes == 70
     # And when one was written anew without an example.
     files.files["old"] = 60
-    archives.sweep()
+    archives.recover()
     assert desk.ledger.usage()["red"].example_bytes == 60
+    assert desk.ledger.recount_usage() == 0
+
+
+def test_what_no_job_and_no_version_holds_is_released_by_a_cleaning(shelf: Shelf) -> None:
+    desk, files = Desk(shelf), FakeArchives()
+    for name in ("gone", "stays"):
+        desk.submit(name, tenant="red", model="red/pets", nbytes=5)
+        desk.succeed(desk.claim())
+        files.files[name] = 5
+    with shelf.database.write() as connection:
+        connection.exec_driver_sql("DELETE FROM versions WHERE job_id = 'gone'")
+    assert desk.ledger.recount_usage() == 1
+    assert desk.ledger.usage()["red"] == Stored(
+        version_count=1, version_bytes=size_of(shelf, "red/pets", 2), example_bytes=10
+    )
+    Archives(shelf.database, files, max_bytes=1 << 40).recover()
+    assert set(files.files) == {"stays"}
+    assert desk.ledger.usage()["red"].example_bytes == 5
+
+
+def test_two_who_release_the_last_uses_of_an_archive_at_once_count_it_out_once(shelf: Shelf) -> None:
+    desk = Desk(shelf)
+    desk.submit("parent", tenant="red", model="red/pets", nbytes=100)
+    first = desk.succeed(desk.claim())
+    desk.submit("child", tenant="red", model="red/pets", archives=["parent"], nbytes=1)
+    second = desk.succeed(desk.claim())
+    threads = [
+        threading.Thread(
+            target=shelf.registry.delete_version, args=("red/pets", number), kwargs={"force": True}
+        )
+        for number in (first, second)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert desk.ledger.usage() == {}
+    assert desk.ledger.recount_usage() == 0
+
+
+def test_a_correction_leaves_alone_what_changed_meanwhile(shelf: Shelf) -> None:
+    desk = Desk(shelf)
+    desk.submit(tenant="red", model="red/pets", nbytes=5)
+    with shelf.database.write() as connection:
+        connection.exec_driver_sql("UPDATE tenant_usage SET example_bytes = 9")
+    with shelf.database.snapshot() as connection:
+        wrong = usage.wrong_sums(connection)
+    desk.submit(tenant="red", model="red/pets", nbytes=1)
+    with shelf.database.write() as connection:
+        usage.correct(connection, wrong)
+    assert desk.ledger.usage()["red"].example_bytes == 10
+    assert desk.ledger.recount_usage() == 1
+    assert desk.ledger.usage()["red"].example_bytes == 6
 
 
 def test_rows_of_archives_that_are_gone_go(shelf: Shelf) -> None:

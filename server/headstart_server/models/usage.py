@@ -1,0 +1,184 @@
+"""What each tenant stores, kept as sums, and who needs which archive of examples.
+
+A job needs its archives until it ends without a version, and a version until it is deleted. The transaction
+that ends the job or deletes the version releases the archives, and changes the sums. So nothing has to be
+found by looking through jobs and versions.
+
+Transactions lock rows in this order, so that two never wait for each other: the counter of the registry,
+rows of `archive_sizes` by archive, rows of `tenant_usage` by tenant.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, exists, func, select, text, update
+
+from headstart_server.access.tenants import tenant_of
+from headstart_server.database.batches import batched
+from headstart_server.database.tables import archive_sizes, archive_uses, tenant_usage, versions
+
+#: Rows that one statement changes at most.
+AT_ONCE = 500
+_SUMS = ("version_count", "version_bytes", "example_bytes")
+
+_ADD = text(
+    "INSERT INTO tenant_usage (tenant, version_count, version_bytes, example_bytes) "
+    "VALUES (:tenant, :version_count, :version_bytes, :example_bytes) ON CONFLICT (tenant) DO UPDATE SET "
+    "version_count = tenant_usage.version_count + excluded.version_count, "
+    "version_bytes = tenant_usage.version_bytes + excluded.version_bytes, "
+    "example_bytes = tenant_usage.example_bytes + excluded.example_bytes"
+)
+
+
+def add_examples(connection: Connection, nbytes: Mapping[str, int]) -> None:
+    """Add bytes of archives, by tenant; fewer are negative."""
+    # In one order, so that two transactions never wait for each other.
+    for tenant in sorted(nbytes):
+        _add(connection, tenant, example_bytes=nbytes[tenant])
+
+
+def add_version(connection: Connection, model: str, nbytes: int) -> None:
+    """Count a version that was published."""
+    _add(connection, tenant_of(model), version_count=1, version_bytes=nbytes)
+
+
+def remove_versions(connection: Connection, removed: Iterable[Row[Any]]) -> None:
+    """Count versions out, and release their archives.
+
+    Args:
+        connection: of the transaction that deletes them.
+        removed: the deleted rows, with `model`, `job_id` and `size_bytes`.
+    """
+    by_tenant: dict[str, list[Row[Any]]] = {}
+    for row in removed:
+        by_tenant.setdefault(tenant_of(row.model), []).append(row)
+    release(connection, [row.job_id for rows in by_tenant.values() for row in rows])
+    for tenant, rows in sorted(by_tenant.items()):
+        nbytes = sum(int(row.size_bytes) for row in rows)
+        _add(connection, tenant, version_count=-len(rows), version_bytes=-nbytes)
+
+
+def release(connection: Connection, holders: Iterable[str]) -> None:
+    """Note that jobs, and the versions they made, need their archives no longer.
+
+    The rows stay until a sweep removes the archives that no row names.
+    """
+    archives: set[str] = set()
+    for part in batched(holders, AT_ONCE):
+        released = (
+            update(archive_uses)
+            .where(archive_uses.c.holder.in_(part), archive_uses.c.let_go == 0)
+            .values(let_go=1)
+            .returning(archive_uses.c.archive)
+        )
+        archives.update(connection.execute(released).scalars())
+    # Of two that release the last two uses of an archive at once, the second sees what the first did.
+    lock(connection, archives)
+    nbytes: dict[str, int] = {}
+    sizes = select(archive_sizes.c.tenant, archive_sizes.c.nbytes)
+    for part in batched(sorted(archives), AT_ONCE):
+        for row in connection.execute(sizes.where(archive_sizes.c.archive.in_(part), ~is_needed())):
+            nbytes[row.tenant] = nbytes.get(row.tenant, 0) - int(row.nbytes)
+    add_examples(connection, nbytes)
+
+
+def lock(connection: Connection, archives: Collection[str]) -> None:
+    """Let no other transaction decide whether archives are needed, to the end of this one."""
+    for part in batched(sorted(archives), AT_ONCE):
+        connection.execute(
+            select(archive_sizes.c.archive)
+            .where(archive_sizes.c.archive.in_(part))
+            .order_by(archive_sizes.c.archive)
+            .with_for_update()
+        ).all()
+
+
+def is_needed() -> ColumnElement[bool]:
+    """Return the condition that an archive of `archive_sizes` is needed by a job or version."""
+    return exists().where(archive_uses.c.archive == archive_sizes.c.archive, archive_uses.c.let_go == 0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sums:
+    """What a tenant stores.
+
+    Attributes:
+        tenant: the tenant; empty for models that have none.
+        recorded: number of versions, their bytes, and bytes of archives, as they are recorded.
+        counted: the same, as they are.
+    """
+
+    tenant: str
+    recorded: tuple[int, int, int]
+    counted: tuple[int, int, int]
+
+
+def wrong_sums(connection: Connection) -> list[Sums]:
+    """Count what is stored, and return the sums that are wrong.
+
+    Args:
+        connection: whose statements all see the same commit.
+    """
+    counted: dict[str, list[int]] = {}
+    of_models = select(
+        versions.c.model, func.count().label("number"), func.sum(versions.c.size_bytes).label("nbytes")
+    )
+    for row in connection.execute(of_models.group_by(versions.c.model)):
+        here = counted.setdefault(tenant_of(row.model), [0, 0, 0])
+        here[0] += int(row.number)
+        here[1] += int(row.nbytes)
+    examples = select(archive_sizes.c.tenant, func.sum(archive_sizes.c.nbytes).label("nbytes"))
+    for row in connection.execute(examples.where(is_needed()).group_by(archive_sizes.c.tenant)):
+        counted.setdefault(row.tenant, [0, 0, 0])[2] = int(row.nbytes)
+    recorded = {
+        row.tenant: (int(row.version_count), int(row.version_bytes), int(row.example_bytes))
+        for row in connection.execute(select(tenant_usage))
+    }
+    found = []
+    for tenant in sorted(counted.keys() | recorded.keys()):
+        count, version_bytes, example_bytes = counted.get(tenant, [0, 0, 0])
+        sums = Sums(
+            tenant=tenant,
+            recorded=recorded.get(tenant, (0, 0, 0)),
+            counted=(count, version_bytes, example_bytes),
+        )
+        if sums.recorded != sums.counted:
+            found.append(sums)
+    return found
+
+
+def correct(connection: Connection, wrong: Iterable[Sums]) -> None:
+    """Correct sums that have not changed since they were found to be wrong."""
+    for sums in wrong:
+        _add(connection, sums.tenant)
+        count, version_bytes, example_bytes = sums.recorded
+        connection.execute(
+            update(tenant_usage)
+            .where(
+                tenant_usage.c.tenant == sums.tenant,
+                tenant_usage.c.version_count == count,
+                tenant_usage.c.version_bytes == version_bytes,
+                tenant_usage.c.example_bytes == example_bytes,
+            )
+            .values(dict(zip(_SUMS, sums.counted, strict=True)))
+        )
+
+
+def _add(
+    connection: Connection,
+    tenant: str,
+    *,
+    version_count: int = 0,
+    version_bytes: int = 0,
+    example_bytes: int = 0,
+) -> None:
+    connection.execute(
+        _ADD,
+        {
+            "tenant": tenant,
+            "version_count": version_count,
+            "version_bytes": version_bytes,
+            "example_bytes": example_bytes,
+        },
+    )

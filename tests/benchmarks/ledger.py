@@ -1,0 +1,97 @@
+"""Every SQL statement of the server with a million jobs: its time and its plan, on both databases.
+
+`make bench-ledger` prints a table for each database. It exits with 1 if a statement takes more than 100 ms or
+reads a whole large table, except for the reports that `scale.reports` names.
+"""
+
+import argparse
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from fakes import ManualClock, Shelf
+from postgres import PostgresServer
+from programs import POSTGRESQL
+from report import machine, print_table, software
+from scale.check import Measured, measured
+from scale.dataset import Sizes, fill
+from scale.recorder import Recorder
+from scale.workload import Workload
+
+
+def main() -> int:
+    """Measure and print; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--jobs", type=int, default=1_000_000, help="jobs; a multiple of 1,000")
+    parser.add_argument("--times", type=int, default=30, help="runs of each operation")
+    parser.add_argument("--only", choices=["sqlite", "postgresql"], help="one of the databases")
+    asked = parser.parse_args()
+    sizes = Sizes(jobs=asked.jobs)
+    print(f"Machine: {machine()}  \nSoftware: {software()}\n")
+    print(
+        f"{sizes.jobs:,} jobs, {sizes.versions:,} versions, {sizes.models:,} models and archives. "
+        f"Each operation ran {asked.times} times.\n"
+    )
+    faults = 0
+    folder = Path(tempfile.mkdtemp(prefix="headstart-ledger-"))
+    try:
+        if asked.only != "postgresql":
+            faults += _measure("SQLite", folder, None, sizes, asked.times)
+        if asked.only != "sqlite" and POSTGRESQL.find():
+            server = PostgresServer()
+            try:
+                faults += _measure("PostgreSQL", folder, server.database(), sizes, asked.times)
+            finally:
+                server.close()
+    finally:
+        shutil.rmtree(folder)
+    return 1 if faults else 0
+
+
+def _measure(name: str, folder: Path, address: str | None, sizes: Sizes, times: int) -> int:
+    began = time.perf_counter()
+    (folder / name).mkdir()
+    shelf = Shelf(folder / name, ManualClock(sizes.now), address=address)
+    fill(shelf, sizes)
+    filled = time.perf_counter() - began
+    recorder = Recorder()
+    with recorder.listening():
+        workload = Workload(shelf, sizes, times)
+        workload.run()
+    found = measured(shelf.database, recorder.statements)
+    shelf.close()
+    shutil.rmtree(folder / name)
+    print(f"Filled in {filled:.0f} s; {time.perf_counter() - began:.0f} s in all.\n")
+    _print(name, found, workload)
+    return sum(1 for each in found if each.fault)
+
+
+def _print(name: str, found: Sequence[Measured], workload: Workload) -> None:
+    slowest = sorted(found, key=lambda each: -each.p99)
+    head = ["statement", "runs", "median ms", "p99 ms", "rows", "plan", "verdict"]
+    rows = [
+        (
+            each.name,
+            each.runs,
+            f"{each.median * 1e3:.2f}",
+            f"{each.p99 * 1e3:.2f}",
+            each.rows,
+            f"reads all of {', '.join(each.tables)}" if each.tables else "by index",
+            each.fault or ("report" if each.is_report else "ok"),
+        )
+        for each in slowest
+    ]
+    print_table(f"{name}: {len(found)} statements", head, rows)
+    slow = sorted(workload.seconds.items(), key=lambda one: -one[1])[:20]
+    print_table(
+        f"{name}: slowest operations",
+        ["operation", "slowest run in ms", "error"],
+        [(what, f"{seconds * 1e3:.1f}", workload.errors.get(what, "")[:100]) for what, seconds in slow],
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""Which statements are too slow, or read a whole large table."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from headstart_server.database import tables
+from headstart_server.database.database import Database
+from scale.plans import whole_tables
+from scale.recorder import Statement
+
+#: Seconds that a statement may take.
+MOST_SECONDS = 0.1
+#: Tables that grow with use.
+LARGE = frozenset(
+    table.name
+    for table in tables.metadata.sorted_tables
+    if table.name not in ("schema_version", "identity", "counters", "replicas", "turns")
+)
+#: Statements that may take longer and read whole tables, each with the reason.
+REPORTS: dict[str, str] = {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A statement with its times, in seconds, and what is wrong with it.
+
+    Attributes:
+        tables: large tables that it reads as a whole.
+        is_report: whether it may.
+        fault: what is wrong; empty if nothing is.
+    """
+
+    name: str
+    text: str
+    runs: int
+    median: float
+    p99: float
+    rows: int
+    tables: Sequence[str]
+    is_report: bool
+    fault: str
+
+
+def measured(
+    database: Database,
+    statements: Iterable[Statement],
+    *,
+    seconds: float = MOST_SECONDS,
+    strict: bool = False,
+) -> list[Measured]:
+    """Measure statements by their recorded times, and by their plans on a database.
+
+    Args:
+        database: the database, as full as it was.
+        statements: the statements.
+        seconds: what each may take.
+        strict: whether plans without an index count where a table is small.
+    """
+    found = []
+    with database.read() as connection:
+        if strict and connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET enable_seqscan = off")
+        for each in statements:
+            whole = whole_tables(connection, *each.example, LARGE)
+            is_report = each.name.partition(" ")[0] in REPORTS
+            p99 = each.quantile(0.99)
+            faults = [f"reads all of {table}" for table in whole]
+            if p99 > seconds:
+                faults.append(f"takes {p99 * 1e3:.0f} ms")
+            found.append(
+                Measured(
+                    name=each.name,
+                    text=each.text,
+                    runs=len(each.seconds),
+                    median=each.quantile(0.5),
+                    p99=p99,
+                    rows=max(each.rows),
+                    tables=whole,
+                    is_report=is_report,
+                    fault="" if is_report else "; ".join(faults),
+                )
+            )
+        if strict and connection.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET enable_seqscan = on")
+    return found

@@ -1,0 +1,203 @@
+"""Fills a database with jobs, versions, models and archives, by statements that the database runs itself."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Table, text
+
+from fakes import Desk, Shelf
+from headstart_server.database import tables
+from headstart_server.jobs.limits import QueueLimits
+
+#: The job that the others are copies of.
+TEMPLATE = "template"
+QUEUED, RUNNING = 100, 16
+#: Seconds since 1970 of the first job; each further one comes a second later.
+BEGIN = 1_700_000_000
+EVENTS = 3
+
+# A tenth of the models belongs to no tenant, and two tenths to one tenant.
+_TENANT = "CASE WHEN {k} % 10 < 2 THEN 'big' WHEN {k} % 10 = 2 THEN '' ELSE 't' || ({k} % 997) END"
+_MODEL = (
+    "CASE WHEN {k} % 10 < 2 THEN 'big/' WHEN {k} % 10 = 2 THEN '' ELSE 't' || ({k} % 997) || '/' END"
+    " || 'm' || {k}"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """How many rows there are.
+
+    Attributes:
+        jobs: jobs; a multiple of 1,000.
+    """
+
+    jobs: int
+
+    @property
+    def versions(self) -> int:
+        """Versions, of the newest jobs; one in a hundred is of the model `big/heavy`."""
+        return self.jobs // 2
+
+    @property
+    def models(self) -> int:
+        """Models, and as many archives, webhooks and erased examples."""
+        return self.jobs // 10
+
+    @property
+    def now(self) -> float:
+        """The time when the last job has ended."""
+        return float(BEGIN + self.jobs + 1000)
+
+    def job_id(self, place: int) -> str:
+        """The job at a place; the newest has the highest."""
+        return f"job-{place:09d}"
+
+    def model(self, place: int) -> str:
+        """The name of a model at a place."""
+        tenant = "big/" if place % 10 < 2 else "" if place % 10 == 2 else f"t{place % 997}/"
+        return f"{tenant}m{place}"
+
+
+def fill(shelf: Shelf, sizes: Sizes) -> None:
+    """Fill an empty database, and have it count its rows."""
+    desk = Desk(shelf, limits=QueueLimits(queued=1000))
+    desk.submit(TEMPLATE, webhook="https://example.com/ended", nbytes=1000)
+    desk.succeed(desk.claim())
+    shelf.registry.set_alias("pets", "live", 1)
+    if shelf.database.is_shared:
+        # What a statement of the server may take does not count here.
+        with shelf.database.read() as connection:
+            connection.exec_driver_sql("SET statement_timeout = 0")
+            _fill_all(connection, sizes)
+            connection.exec_driver_sql("VACUUM ANALYZE")
+            connection.invalidate()
+    else:
+        with shelf.database.write() as connection:
+            _fill_all(connection, sizes)
+
+
+def _fill_all(connection: Connection, sizes: Sizes) -> None:
+    job = "'job-' || substr('000000000' || {i}, length('' || {i}) + 1)"
+    newest = f"({sizes.jobs - 1} - i)"
+    of_job = {"k": f"(i % {sizes.models})"}
+    of_version = {"k": f"({newest} % {sizes.models})"}
+    heavy, heavy_version = "i % 100 = 0", f"{newest} % 100 = 0"
+    state = (
+        f"CASE WHEN i < {QUEUED} THEN 'queued' WHEN i < {QUEUED + RUNNING} THEN 'running' "
+        "WHEN (i / 7) % 20 = 0 THEN 'failed' WHEN (i / 7) % 20 = 1 THEN 'cancelled' ELSE 'succeeded' END"
+    )
+    has_ended = f"i >= {QUEUED + RUNNING}"
+    _copy(
+        connection,
+        tables.jobs,
+        sizes.jobs,
+        {
+            "job_id": job.format(i="i"),
+            "tenant": f"CASE WHEN {heavy} THEN 'big' ELSE {_TENANT.format(**of_job)} END",
+            "model": f"CASE WHEN {heavy} THEN 'big/heavy' ELSE {_MODEL.format(**of_job)} END",
+            "state": state,
+            "request_id": "CASE WHEN i % 10 = 0 THEN 'r' || i END",
+            "owner": f"CASE WHEN {state} = 'running' THEN 'host/0' END",
+            "lease_until": f"CASE WHEN {state} = 'running' THEN {sizes.now + 1e6} END",
+            "seq": f"{EVENTS}",
+            "created": f"{BEGIN} + i",
+            "started": f"CASE WHEN i >= {QUEUED} THEN {BEGIN} + i + 1 END",
+            "finished": f"CASE WHEN {has_ended} THEN {BEGIN} + i + 60 END",
+        },
+    )
+    _copy(
+        connection,
+        tables.job_events,
+        sizes.jobs * EVENTS,
+        {"job_id": job.format(i=f"(i / {EVENTS})"), "seq": f"i % {EVENTS} + 1"},
+        where="t.seq = 2",
+    )
+    _copy(connection, tables.models, sizes.models, {"name": _MODEL.format(k="i"), "next_number": "1000000"})
+    _copy(connection, tables.models, sizes.models // 10, {"name": "'big/gone' || i", "deleted": f"{BEGIN}"})
+    _copy(connection, tables.models, 1, {"name": "'big/heavy'", "next_number": "1000000"})
+    _copy(
+        connection,
+        tables.versions,
+        sizes.versions,
+        {
+            "model": f"CASE WHEN {heavy_version} THEN 'big/heavy' ELSE {_MODEL.format(**of_version)} END",
+            "number": f"CASE WHEN {heavy_version} THEN i / 100 + 1 ELSE i / {sizes.models} + 1 END",
+            "job_id": job.format(i=newest),
+            "artifact": f"{job.format(i=newest)} || '.1'",
+            "created": f"{BEGIN} + {newest} + 60",
+            "expires": f"CASE WHEN i % 100 = 51 THEN {sizes.now - 500} "
+            f"WHEN i % 100 = 53 THEN {sizes.now + 1e6} END",
+        },
+    )
+    _copy(connection, tables.aliases, sizes.models, {"model": _MODEL.format(k="i")})
+    connection.execute(
+        text(
+            "INSERT INTO alias_shares (model, alias, number, share, moves) SELECT model, name, 2, 0.05, "
+            "moves FROM aliases WHERE model LIKE '%07'"
+        )
+    )
+    _copy(
+        connection,
+        tables.archive_uses,
+        sizes.versions,
+        {
+            "holder": job.format(i=newest),
+            "archive": job.format(i=f"({sizes.jobs - 1} - i % {sizes.models})"),
+        },
+    )
+    own = {"holder": job.format(i="i"), "archive": job.format(i="i")}
+    _copy(connection, tables.archive_uses, QUEUED + RUNNING, own)
+    tenant = f"CASE WHEN {heavy_version} THEN 'big' ELSE {_TENANT.format(**of_version)} END"
+    archives = {"archive": job.format(i=newest), "tenant": tenant, "nbytes": "1000000"}
+    _copy(connection, tables.archive_sizes, sizes.models, archives)
+    own = {"archive": job.format(i="i"), "tenant": _TENANT.format(**of_job), "nbytes": "1000000"}
+    _copy(connection, tables.archive_sizes, QUEUED + RUNNING, own)
+    _copy(
+        connection,
+        tables.webhooks,
+        sizes.models,
+        {
+            "job_id": job.format(i=newest),
+            "state": "CASE WHEN i < 100 THEN 'pending' ELSE 'delivered' END",
+            "due": f"{BEGIN} + i",
+            "finished": f"CASE WHEN i >= 100 THEN {BEGIN} + i END",
+        },
+    )
+    connection.execute(
+        text(
+            "INSERT INTO forgotten_examples (archive, member, number, digest, time, removed, rewritten) "
+            f"{_series(connection, sizes.models)} SELECT {job.format(i=newest)}, 0, i + 1, 'd' || i, "
+            f"{BEGIN}, CASE WHEN i % 1000 = 0 THEN 1 ELSE 2 END, {BEGIN} FROM series"
+        )
+    )
+    connection.execute(text(f"UPDATE counters SET value = {sizes.models + 10} WHERE name = 'registry'"))
+
+
+def _copy(
+    connection: Connection, table: Table, count: int, values: Mapping[str, str], where: str | None = None
+) -> None:
+    """Insert copies of the template's row, with other values of some columns."""
+    wanted = where or {
+        "models": "t.name = 'pets'",
+        "versions": f"t.job_id = '{TEMPLATE}'",
+        "aliases": "t.model = 'pets'",
+        "archive_uses": f"t.holder = '{TEMPLATE}'",
+        "archive_sizes": f"t.archive = '{TEMPLATE}'",
+    }.get(table.name, f"t.job_id = '{TEMPLATE}'")
+    columns = [column.name for column in table.columns]
+    chosen = ", ".join(values.get(name, f't."{name}"') for name in columns)
+    connection.execute(
+        text(
+            f"INSERT INTO {table.name} ({', '.join(columns)}) {_series(connection, count)} "
+            f"SELECT {chosen} FROM series CROSS JOIN {table.name} t WHERE {wanted}"
+        )
+    )
+
+
+def _series(connection: Connection, count: int) -> str:
+    if connection.dialect.name == "sqlite":
+        return (
+            f"WITH RECURSIVE series(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM series WHERE i < {count - 1})"
+        )
+    return f"WITH series(i) AS (SELECT generate_series(0, {count - 1}))"

@@ -1,0 +1,378 @@
+"""Calls everything of the server that executes SQL, as callers, jobs, replicas and cleaning do."""
+
+import random
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+from fakes import Desk, FakeArchives, Shelf
+from headstart_server.access.rights import Scope
+from headstart_server.errors import ArtifactDamaged, HeadstartError
+from headstart_server.jobs import webhook_rows
+from headstart_server.jobs.archives import Archives
+from headstart_server.jobs.forgetting import Forgetting, ForgottenPlaces
+from headstart_server.jobs.job import Findings, Job, JobError, JobState
+from headstart_server.jobs.limits import QueueLimits, TenantLimits
+from headstart_server.learning.promotion import Decision, Promotion
+from headstart_server.models.registry import AliasMovedError
+from headstart_server.models.version import Selector, VersionShare
+from scale.dataset import QUEUED, RUNNING, Sizes
+
+Operation = Callable[[], object]
+
+#: Seconds after which an operation is not repeated.
+MOST_SECONDS = 10.0
+_LIMITS = TenantLimits(versions=1 << 30, stored_bytes=1 << 60)
+_ERROR = JobError(reason="INTERNAL", message="no")
+
+
+class NoFiles:
+    """Stands in for the archives of a database of which only the rows are there."""
+
+    def rewrite(self, archive: str, members: Collection[int]) -> int:
+        return 0
+
+    def listed(self, job_id: str) -> Any:
+        raise ArtifactDamaged(f"There is no archive {job_id}.")
+
+
+class Workload:
+    """All operations on a database that `fill` filled.
+
+    Args:
+        shelf: the database, and files of new versions.
+        sizes: how large it is.
+        times: how often each operation is repeated.
+    """
+
+    def __init__(self, shelf: Shelf, sizes: Sizes, times: int) -> None:
+        self._shelf = shelf
+        self._sizes = sizes
+        self._times = times
+        self._random = random.Random(1)
+        limits = QueueLimits(
+            queued=10_000,
+            queued_per_tenant=9_000,
+            running=5_000,
+            running_per_tenant=4_000,
+            versions_per_model=10**8,
+        )
+        self._desk = Desk(shelf, limits=limits, tenant_limits=lambda _: _LIMITS)
+        self.ledger = self._desk.ledger
+        self._archives = Archives(shelf.database, FakeArchives(), max_bytes=1 << 60)
+        self._forgetting = Forgetting(
+            shelf.database,
+            shelf.registry,
+            NoFiles(),
+            lambda *_: None,  # type: ignore[arg-type]
+        )
+        self._promotes = True
+        #: Errors of operations, by their names.
+        self.errors: dict[str, str] = {}
+        #: Seconds of each operation's slowest run, by name.
+        self.seconds: dict[str, float] = {}
+
+    def run(self) -> None:
+        """Do everything, the cheap first."""
+        for name, operation in self._operations():
+            began = time.perf_counter()
+            for _ in range(self._times):
+                started = time.perf_counter()
+                try:
+                    operation()
+                except (HeadstartError, AliasMovedError) as error:
+                    self.errors[name] = str(error)
+                self.seconds[name] = max(self.seconds.get(name, 0.0), time.perf_counter() - started)
+                if time.perf_counter() - began > MOST_SECONDS:
+                    break
+
+    def _operations(self) -> Iterator[tuple[str, Operation]]:
+        yield from self._reads()
+        yield from self._writes()
+        yield from self._models()
+        yield from self._erasing()
+        yield from self._cleaning()
+
+    # What callers read
+
+    def _reads(self) -> Iterator[tuple[str, Operation]]:
+        ledger = self.ledger
+        yield "get a job", lambda: ledger.get(self._any_job())
+        yield "get a queued job", lambda: ledger.get(self._job(self._random.randrange(QUEUED)))
+        yield "events", lambda: ledger.events(self._any_job(), 0)
+        yield "events of no job", lambda: ledger.events("none", 0)
+        yield "newest events", lambda: ledger.last_events([self._any_job() for _ in range(50)])
+        yield "count", ledger.count
+        yield "under way", lambda: ledger.is_under_way(self._any_model())
+        yield "unfinished", ledger.unfinished
+        yield "check for room", lambda: ledger.check_room("big")
+        yield "room", lambda: ledger.room_for("big", "big/heavy")
+        yield "usage of a tenant", lambda: ledger.usage_of("big")
+        yield "usage of all", ledger.usage
+        yield "refusal", lambda: ledger.refusal("big", "big/heavy", 5)
+        yield "replayed", lambda: ledger.replayed(f"r{self._random.randrange(1000) * 10}", tenant="big")
+        yield "forecast", self._forecast
+        for name, arguments in self._lists().items():
+            yield f"list {name}", lambda arguments=arguments: self._list(**arguments)
+
+    def _lists(self) -> dict[str, dict[str, Any]]:
+        ended = [JobState.FAILED]
+        middle = (self._sizes.now - self._sizes.jobs / 2, "")
+        none = Scope(tenant="nobody")
+        prefix = Scope(tenant="big", models=("m1*",))
+        return {
+            "all": {},
+            "from the middle": {"before": middle},
+            "of a model": {"model": "big/heavy"},
+            "of no model": {"model": "none"},
+            "in a state": {"states": ended, "before": middle},
+            "in states": {"states": [JobState.QUEUED, JobState.CANCELLED]},
+            "of a model in a state": {"model": "big/heavy", "states": ended},
+            "of a tenant": {"scope": Scope(tenant="big")},
+            "of a tenant from the middle": {"scope": Scope(tenant="big"), "before": middle},
+            "of a small tenant in a state": {"scope": Scope(tenant="t5"), "states": ended},
+            "of an unknown tenant": {"scope": none},
+            "of an unknown tenant in a state": {"scope": none, "states": ended},
+            "of no tenant": {"scope": Scope()},
+            "of a prefix": {"scope": prefix, "states": ended},
+            "of an unknown prefix": {"scope": Scope(tenant="big", models=("zebra*",))},
+            "of an unknown prefix without a tenant": {"scope": Scope(models=("zebra*",))},
+            "of a named model": {"scope": Scope(tenant="big", models=("heavy", "none"))},
+            "of nothing": {"scope": Scope(tenant="big", models=())},
+            "in a state that no job has": {"states": [JobState.QUEUED], "before": (0.0, "")},
+        }
+
+    def _list(self, **arguments: Any) -> Sequence[Job]:
+        fields = {"model": "", "states": (), "before": None, "limit": 101, **arguments}
+        return self.ledger.list(**fields)
+
+    def _forecast(self) -> None:
+        forecast = self._desk.restarted().forecast
+        forecast.seconds_to_next_start()
+        forecast.of(self.ledger.get(self._job(0)))
+
+    # What jobs and replicas write
+
+    def _writes(self) -> Iterator[tuple[str, Operation]]:
+        desk, ledger = self._desk, self.ledger
+        yield "submit", self._submit
+        yield "submit with a parent", self._submit_child
+        yield "submit again", lambda: desk.submit(self._new(), request_id="r0", tenant="big", model="big/m0")
+        yield "claim", ledger.claim
+        yield "claim as another", lambda: desk.restarted(["fake"], trains_networks=False).claim()
+        yield "beat", lambda: ledger.beat([ledger.get(self._job(QUEUED + 1)), *self._running(3)])
+        yield "leave", lambda: (desk.restarted().beat([]), desk.restarted().leave())
+        yield "report", lambda: desk.report(self._running(1)[0])
+        yield "publish", self._publish
+        yield "publish under a condition", self._publish_promoted
+        yield "publish again", self._publish_again
+        yield "fail", lambda: ledger.fail(self._running(1)[0], _ERROR, Findings())
+        yield "fail again", self._fail_again
+        yield "give back", lambda: ledger.give_back(self._running(1)[0])
+        yield "cancel a queued job", lambda: ledger.cancel(self._submit().job_id)
+        yield "cancel a running job", self._cancel_running
+        yield "write without a claim", self._write_lost
+        yield "take over the dead", self._take_over
+
+    def _submit(self, **fields: Any) -> Job:
+        values = {
+            "tenant": "big",
+            "model": "big/heavy",
+            "nbytes": 1000,
+            "priority": 5,
+            "webhook": "https://example.com",
+        }
+        return self._desk.submit(self._new(), **values | fields)
+
+    def _submit_child(self) -> Job:
+        parent = self._job(self._sizes.jobs - 1 - self._random.randrange(self._sizes.models))
+        return self._submit(archives=[parent], request_id=f"new-{self._random.random()}")
+
+    def _running(self, count: int, **fields: Any) -> list[Job]:
+        """So many jobs that are claimed."""
+        found = []
+        for _ in range(count):
+            self._submit(**{"priority": 10, **fields})
+            found.append(self._desk.claim())
+        return found
+
+    def _publish(self) -> int:
+        return self._desk.succeed(self._running(1, alias="live", discard_examples=self._coin())[0])
+
+    def _publish_promoted(self) -> int:
+        number = self._shelf.registry.alias_number("big/heavy", "live")
+        self._promotes = not self._promotes
+        baseline = number if self._coin() else number + 1
+        decision = Decision.PROMOTED if self._promotes else Decision.KEPT
+        promotion = Promotion(alias="live", decision=decision, baseline=baseline, reasons=())
+        return self._desk.succeed(self._running(1, alias="live")[0], promotion)
+
+    def _publish_again(self) -> None:
+        job = self._running(1)[0]
+        self._desk.succeed(job)
+        self._desk.succeed(job)
+
+    def _fail_again(self) -> None:
+        job = self._running(1)[0]
+        self.ledger.fail(job, _ERROR, Findings())
+        self.ledger.fail(job, _ERROR, Findings())
+
+    def _cancel_running(self) -> None:
+        job = self._running(1)[0]
+        self.ledger.cancel(job.job_id)
+        with suppress(Exception):
+            self._desk.report(job)
+        self.ledger.end_cancelled(job)
+
+    def _write_lost(self) -> None:
+        job = self._running(1)[0]
+        self.ledger.give_back(job)
+        with suppress(Exception):
+            self._desk.report(job)
+
+    def _take_over(self) -> None:
+        job = self._running(1)[0]
+        self._desk.clock.advance(11.0)
+        other = self._desk.restarted()
+        for _ in range(3):
+            taken = other.claim()
+            if taken is not None:
+                other.fail(taken, _ERROR, Findings())
+        del job
+
+    # Models, versions and aliases
+
+    def _models(self) -> Iterator[tuple[str, Operation]]:
+        registry = self._shelf.registry
+        yield "start the registry", self._shelf.reopened
+        yield "catch up", registry.catch_up
+        yield "a model", lambda: registry.model("big/heavy")
+        for scope in (None, Scope(tenant="big"), Scope(), Scope(tenant="t5"), Scope(tenant="nobody")):
+            yield f"models {scope}", lambda scope=scope: registry.models(after="", limit=101, scope=scope)
+        yield "a version", lambda: registry.version("big/heavy", self._random.randrange(1, 500))
+        yield "versions", lambda: registry.versions("big/heavy", before=None, limit=101)
+        yield "older versions", lambda: registry.versions("big/heavy", before=50, limit=101)
+        yield "find a version that there is none of", lambda: registry.find(Selector(model="none"))
+        for scope in (None, Scope(tenant="t5"), Scope(tenant="nobody")):
+            yield f"all versions {scope}", lambda scope=scope: self._some_versions("", scope)
+        yield "all versions of a model", lambda: self._some_versions("big/heavy", None)
+        yield "alias number", lambda: registry.alias_number("big/heavy", "live")
+        yield "set an alias", self._set_alias
+        yield "aliases' shares", lambda: registry.model(self._model(7))
+        yield "delete a version", lambda: self._delete_version(self._any_model())
+        yield "delete a version with a share", lambda: self._delete_version(self._model(self._share()), 2)
+        yield "delete a model", self._delete_model
+        yield "no such model", lambda: registry.set_alias("none", "live", 1)
+        yield "no such version", lambda: registry.set_alias("big/heavy", "live", 10**9)
+
+    def _some_versions(self, model: str, scope: Scope | None) -> None:
+        for place, _ in enumerate(self._shelf.registry.all_versions(model, scope)):
+            if place > 1000:
+                break
+
+    def _set_alias(self) -> None:
+        registry, model = self._shelf.registry, self._any_model()
+        with suppress(HeadstartError):
+            shares = [VersionShare(number=2, share=0.1)]
+            registry.set_alias(model, "new", 3, shares=shares)
+            registry.set_alias(model, "new", 2)
+            registry.set_alias(model, "new", None)
+
+    def _delete_version(self, model: str, number: int = 0) -> None:
+        registry = self._shelf.registry
+        with suppress(HeadstartError):
+            number = number or registry.model(model).newest
+            registry.delete_version(model, number, force=True)
+
+    def _delete_model(self) -> None:
+        self._shelf.registry.delete_model(self._any_model())
+
+    # Examples that are erased
+
+    def _erasing(self) -> Iterator[tuple[str, Operation]]:
+        forgetting = self._forgetting
+        yield (
+            "erased places",
+            lambda: ForgottenPlaces(self._shelf.database).among([self._any_job() for _ in range(10)]),
+        )
+        yield "drop what was erased", forgetting.drop_here
+        yield "carry out", forgetting.carry_out
+        yield "erase of a tenant", lambda: forgetting.forget("none", scope=Scope(tenant="t5"))
+        yield "erase of a model", lambda: forgetting.forget("none", "big/m1")
+        yield "note what is to be erased", self._note
+
+    def _note(self) -> None:
+        job = self._any_job()
+        found = type(
+            "Found", (), {"places": {(job, 1): "digest", (job, 2): "other"}, "versions": (), "job_ids": ()}
+        )()
+        self._forgetting._note(found)
+        self._forgetting._rewrite(job)
+
+    # Cleaning, webhooks and a stop
+
+    def _cleaning(self) -> Iterator[tuple[str, Operation]]:
+        ledger, registry = self.ledger, self._shelf.registry
+        yield "webhook", self._webhook
+        yield "turn to clean", lambda: ledger.may_clean("rows", self._random.choice([-1.0, 1.0]))
+        yield "are kept", lambda: self._archives.are_kept(self._any_job())
+        yield "sweep", self._archives.sweep
+        yield (
+            "sweep beyond the bound",
+            Archives(self._shelf.database, _sized(self._sizes), max_bytes=self._sizes.models * 900_000).sweep,
+        )
+        yield "recover", self._archives.recover
+        yield "leftovers", lambda: registry.remove_leftovers(ledger.unfinished)
+        yield "expire leases", ledger.expire_leases
+        yield "expired versions", registry.delete_expired
+        yield "old jobs", lambda: ledger.forget(self._sizes.jobs * 0.7)
+
+    def _webhook(self) -> None:
+        database = self._shelf.database
+        with database.read() as connection:
+            webhook_rows.is_any(connection, database.now(connection))
+        for end in ("deliver", "put_off", "give_up", "expire"):
+            with database.write() as connection:
+                now = database.now(connection)
+                claimed = webhook_rows.claim(connection, now, 60.0)
+                if claimed is None:
+                    continue
+                if end == "deliver":
+                    webhook_rows.deliver(connection, claimed, now)
+                elif end == "put_off":
+                    webhook_rows.put_off(connection, claimed, "no", now + 5)
+                elif end == "give_up":
+                    webhook_rows.give_up(connection, claimed, "no", now)
+                else:
+                    webhook_rows.expire(connection)
+
+    # Arguments
+
+    def _coin(self) -> bool:
+        return self._random.random() < 0.5
+
+    def _new(self) -> str:
+        return f"new-{self._random.randrange(1 << 60):x}"
+
+    def _job(self, place: int) -> str:
+        return self._sizes.job_id(place)
+
+    def _any_job(self) -> str:
+        return self._job(self._random.randrange(QUEUED + RUNNING, self._sizes.jobs))
+
+    def _share(self) -> int:
+        return self._random.randrange(self._sizes.models // 100) * 100 + 7
+
+    def _model(self, place: int) -> str:
+        return self._sizes.model(place)
+
+    def _any_model(self) -> str:
+        return self._model(self._random.randrange(self._sizes.models))
+
+
+def _sized(sizes: Sizes) -> FakeArchives:
+    files = FakeArchives()
+    for place in range(sizes.models):
+        files.files[sizes.job_id(sizes.jobs - 1 - place)] = 1_000_000
+    return files

@@ -1,0 +1,87 @@
+"""Cleaning: in parts, and each step whatever becomes of the others."""
+
+import pytest
+from sqlalchemy import func, select
+from structlog.testing import capture_logs
+
+from fakes import Desk, ManualClock, Shelf
+from headstart_server.database.tables import job_events, jobs, versions
+from headstart_server.errors import StorageAway, StorageFull
+from headstart_server.jobs import cleaning
+from headstart_server.jobs.job import JobState
+from headstart_server.jobs.job_counts import JobCounts
+from headstart_server.models import registry as registry_module
+from postgres import on_both_databases
+
+pytestmark = on_both_databases
+
+
+def count(shelf: Shelf, table: object) -> int:
+    with shelf.database.read() as connection:
+        return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+
+
+@pytest.mark.usefixtures("address")
+def test_a_step_that_fails_does_not_keep_the_others_from_being_done() -> None:
+    done: list[str] = []
+
+    def fails(error: Exception) -> None:
+        raise error
+
+    with capture_logs() as logs:
+        cleaning.run_steps(
+            {
+                "away": lambda: fails(StorageAway("The bucket does not answer.")),
+                "full": lambda: fails(StorageFull()),
+                "broken": lambda: fails(RuntimeError("no")),
+                "none": None,
+                "last": lambda: done.append("last") or 3,
+            }
+        )
+    assert done == ["last"]
+    assert [(entry["event"], entry["step"]) for entry in logs] == [
+        ("cleaning_put_off", "away"),
+        ("cleaning_put_off", "full"),
+        ("cleaning_failed", "broken"),
+        ("cleaned", "last"),
+    ]
+
+
+def test_old_jobs_go_in_parts_with_all_that_is_theirs(
+    desk: Desk, shelf: Shelf, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cleaning, "_AT_ONCE", 2)
+    for place in range(5):
+        desk.submit(f"job-{place}")
+        desk.ledger.cancel(f"job-{place}")
+    clock.advance(100)
+    desk.submit("new")
+    assert desk.ledger.forget(50) == 5
+    assert count(shelf, jobs) == count(shelf, job_events) == 1
+
+
+def test_expired_versions_go_in_parts(
+    shelf: Shelf, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry_module, "_EXPIRED_AT_ONCE", 2)
+    for place in range(5):
+        shelf.publish(f"model-{place % 2}", expires=clock() + 10)
+    shelf.publish()
+    clock.advance(11)
+    assert shelf.registry.delete_expired() == 5
+    assert count(shelf, versions) == 1
+
+
+def test_jobs_are_counted_without_counting_those_that_ended_long_ago(desk: Desk, shelf: Shelf) -> None:
+    counts = JobCounts(shelf.database)
+    desk.submit("one")
+    assert counts() == {state.value: float(state is JobState.QUEUED) for state in JobState}
+    desk.succeed(desk.claim())
+    desk.submit("two")
+    desk.submit("three")
+    desk.ledger.cancel("two")
+    for _ in range(2):
+        found = {state: number for state, number in counts().items() if number}
+        assert found == {"succeeded": 1.0, "cancelled": 1.0, "queued": 1.0}
+        desk.clock.advance(1)
+        counts.refresh()
