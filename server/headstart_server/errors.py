@@ -326,6 +326,24 @@ class ExportQueueFull(HeadstartError):
     reason = "EXPORT_QUEUE_FULL"
 
 
+class WrittenByNewerRelease(HeadstartError):
+    """A row has a form that this release does not know.
+
+    Args:
+        what: the job or version.
+        metadata: its name.
+    """
+
+    reason = "WRITTEN_BY_NEWER_RELEASE"
+
+    def __init__(self, what: str, metadata: Mapping[str, str]) -> None:
+        super().__init__(
+            f"{what} cannot be read by this release of the server: a newer one wrote it, or it is damaged. "
+            "Upgrade the server, or call a replica of the newer release.",
+            metadata=metadata,
+        )
+
+
 class DataUnreadable(HeadstartError):
     """What a dataset's URI, or a line of it, names is not there, or the server may not read it."""
 

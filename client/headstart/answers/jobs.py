@@ -59,6 +59,7 @@ def read_job(job: job_pb2.Job) -> JobStatus:
         estimated_finish_time=_moment_of(job, "estimated_finish_time"),
         energy=read_energy(job),
         webhook=_webhook(job.webhook) if job.HasField("webhook") else None,
+        replica=job.replica,
     )
 
 

@@ -48,6 +48,7 @@ def job_facts(job: JobStatus) -> RenderableType:
         ("likely to start", moment(job.estimated_start_time) if job.estimated_start_time else None),
         ("likely to end", moment(job.estimated_finish_time) if job.estimated_finish_time else None),
         ("step", f"{job.progress.step.lower()}, {job.progress.fraction:.0%}" if job.progress else None),
+        ("replica", job.replica or None),
         ("alias", promotion_line(job.promotion) if job.promotion else None),
         ("examples", _examples(job)),
         ("dropped", job.dropped_count or None),

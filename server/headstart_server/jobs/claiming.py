@@ -130,7 +130,7 @@ def claim(connection: Connection, claimant: Claimant, now: float, *, only: str |
         except SQLAlchemyError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever the row holds, the jobs behind it go on
-            cause = f"{type(error).__name__}: {error}"
+            cause = f"{type(error.__cause__ or error).__name__}: {error.__cause__ or error}"
             fail(connection, row.job_id, cause, now)
             failed.append((row.job_id, cause))
 

@@ -154,6 +154,7 @@ class Job:
         memory_bytes: estimated bytes of memory while it runs; 0 if unknown.
         storage_retries: runs that storage errors ended.
         principal: the name of the principal who sent it; empty without an access file.
+        replica: the replica that runs it: host name and a uuid; empty unless it runs.
     """
 
     job_id: str
@@ -186,6 +187,7 @@ class Job:
     memory_bytes: int = 0
     storage_retries: int = 0
     principal: str = ""
+    replica: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -93,7 +93,8 @@ class Ledger:
         self._database = database
         self._registry = registry
         self._changes = changes
-        self._owner = owner
+        #: This replica: host name and a uuid of the process.
+        self.owner = owner
         self._limits = limits or QueueLimits()
         self._slots = slots
         self._lease_seconds = lease_seconds
@@ -241,7 +242,7 @@ class Ledger:
             used_bytes: estimated bytes of the jobs that this process is at work on.
         """
         claimant = Claimant(
-            owner=self._owner,
+            owner=self.owner,
             lease_seconds=self._lease_seconds,
             limits=self._limits,
             held=held,
@@ -306,6 +307,7 @@ class Ledger:
         for lost in found.recovered:
             log.warning(
                 "job_taken_over",
+                replica=self.owner,
                 job_id=lost.job_id,
                 crashes=lost.crashes,
                 owner_before=lost.owner,
@@ -329,10 +331,10 @@ class Ledger:
         with self._database.write("jobs.heartbeat", is_heartbeat=True) as connection:
             now = self._database.now(connection)
             if self._database.is_shared:
-                claiming.show_presence(connection, self._owner, self._slots, now, self._lease_seconds)
+                claiming.show_presence(connection, self.owner, self._slots, now, self._lease_seconds)
             if not held:
                 return {}
-            return claiming.renew(connection, held, self._owner, now + self._lease_seconds)
+            return claiming.renew(connection, held, self.owner, now + self._lease_seconds)
 
     def expire_leases(self) -> int:
         """Let every running job be taken over at once; only where no other process can be at work on one.
@@ -347,7 +349,7 @@ class Ledger:
         """Tell the other replicas that this process claims nothing any more."""
         if self._database.is_shared:
             with self._database.write("replicas.leave") as connection:
-                claiming.leave(connection, self._owner)
+                claiming.leave(connection, self.owner)
 
     def report(
         self,

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, 
 
 from headstart_server.database.tables import job_events, jobs
 from headstart_server.energy import Energy
-from headstart_server.errors import JobNotFound
+from headstart_server.errors import JobNotFound, WrittenByNewerRelease
 from headstart_server.jobs import webhook_rows
 from headstart_server.jobs.job import Findings, Isolation, Job, JobError, JobState, JobStep, Progress
 from headstart_server.jobs.spec import FineTuneSpec, known
@@ -104,7 +104,18 @@ def no_job(job_id: str) -> JobNotFound:
 
 
 def job(connection: Connection, row: Row[Any]) -> Job:
-    """The job of a row."""
+    """Return the job of a row.
+
+    Raises:
+        WrittenByNewerRelease: the row has a form that this release does not know.
+    """
+    try:
+        return _job(connection, row)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise WrittenByNewerRelease(f"Job '{row.job_id}'", {"job_id": row.job_id}) from error
+
+
+def _job(connection: Connection, row: Row[Any]) -> Job:
     state = JobState(row.state)
     return Job(
         job_id=row.job_id,
@@ -139,6 +150,7 @@ def job(connection: Connection, row: Row[Any]) -> Job:
         if row.payload.get("webhook")
         else None,
         principal=row.payload.get("principal", ""),
+        replica=(row.owner or "") if state is JobState.RUNNING else "",
     )
 
 

@@ -170,7 +170,17 @@ class WorkerPool:
             except Exception:
                 log.exception("claim_failed")
                 return None
-            return None if job is None else self._heart.hold(job, asked)
+            if job is None:
+                return None
+            self._log(job).info("job_claimed", attempt=job.attempt)
+            return self._heart.hold(job, asked)
+
+    def _log(self, job: Job) -> structlog.typing.FilteringBoundLogger:
+        """Return a logger whose events name the job and this replica."""
+        bound: structlog.typing.FilteringBoundLogger = log.bind(
+            replica=self._ledger.owner, job_id=job.job_id, model=job.spec.model
+        )
+        return bound
 
     def _attempt(self, hold: Hold) -> None:
         job = hold.job
@@ -188,9 +198,9 @@ class WorkerPool:
         try:
             run = self._make_run(job, checkpoint)
             outcome = self._outcome(job, run)
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged with its stack trace
             # The end could not be written. Its lease ends, and then some replica takes the job over.
-            log.exception("job_end_not_written", job_id=job.job_id)
+            self._log(job).exception("job_end_not_written")
             outcome = "lost"
         finally:
             self._heart.let_go(hold)
@@ -199,9 +209,9 @@ class WorkerPool:
             self._observer.job_ended(outcome)
             if outcome in ("succeeded", "failed", "cancelled"):
                 self._on_end(job.job_id)
-        except Exception:
+        except Exception:  # noqa: BLE001 - logged with its stack trace
             # What it left behind goes with the next cleaning.
-            log.exception("job_not_cleared_away", job_id=job.job_id)
+            self._log(job).exception("job_not_cleared_away")
 
     def _outcome(self, job: Job, run: Run) -> str:
         try:
@@ -212,35 +222,33 @@ class WorkerPool:
                 return "failed"
             except (JobCancelledError, JobLostError, InterruptedRunError, StorageRetryError):
                 raise
-            except Exception:
+            except Exception:  # noqa: BLE001 - logged with its stack trace
                 fault = uuid.uuid4().hex
-                log.exception("job_failed", job_id=job.job_id, model=job.spec.model, fault=fault)
+                self._log(job).exception("job_failed", fault=fault)
                 self._fail(job, run, "INTERNAL", f"A fault of the server; its log has id {fault}.", {})
                 return "failed"
-            log.info("job_succeeded", job_id=job.job_id, model=job.spec.model, version=number)
+            self._log(job).info("job_succeeded", version=number)
             return "succeeded"
         except JobCancelledError:
             self._persist(lambda: self._ledger.end_cancelled(job))
-            log.info("job_cancelled", job_id=job.job_id, model=job.spec.model)
+            self._log(job).info("job_cancelled")
             return "cancelled"
         except (InterruptedRunError, StorageRetryError) as error:
             return self._requeue(job, error)
         except JobLostError:
-            log.warning("job_lost", job_id=job.job_id, model=job.spec.model)
+            self._log(job).warning("job_lost")
             return "lost"
 
     def _requeue(self, job: Job, error: InterruptedRunError | StorageRetryError) -> str:
         """Put a job back into the queue; after a failure of the storage its next run begins later."""
         if isinstance(error, InterruptedRunError):
             self._persist(lambda: self._ledger.give_back(job))
-            log.info("job_given_back", job_id=job.job_id, model=job.spec.model)
+            self._log(job).info("job_given_back")
             return "given_back"
         seconds = retry_seconds(job.storage_retries)
         self._persist(lambda: self._ledger.put_off(job, seconds))
-        log.warning(
+        self._log(job).warning(
             "job_put_off",
-            job_id=job.job_id,
-            model=job.spec.model,
             retry_seconds=seconds,
             error=str(error.__cause__),
         )
@@ -268,7 +276,7 @@ class WorkerPool:
     def _fail(self, job: Job, run: Run, reason: str, message: str, metadata: dict[str, str]) -> None:
         error = JobError(reason=reason, message=message, metadata=metadata)
         self._persist(lambda: self._ledger.fail(job, error, run.findings))
-        log.warning("job_refused", job_id=job.job_id, model=job.spec.model, reason=reason, message=message)
+        self._log(job).warning("job_refused", reason=reason, message=message)
 
     def _persist(self, write: Callable[[], None]) -> None:
         """Write until the database has answered. The fence knows whether the job is still this run's."""

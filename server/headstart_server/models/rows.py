@@ -7,7 +7,7 @@ from sqlalchemy import Column, Connection, Row, Select, delete, exists, func, se
 
 from headstart_server.database.batches import batched
 from headstart_server.database.tables import REGISTRY, archive_uses, counters, models, versions
-from headstart_server.errors import ModelNotFound, ModelNotReady, VersionNotFound
+from headstart_server.errors import ModelNotFound, ModelNotReady, VersionNotFound, WrittenByNewerRelease
 from headstart_server.learning.promotion import Promotion
 from headstart_server.models import usage
 from headstart_server.models.alias_rows import aliases_of, drop_version
@@ -159,7 +159,19 @@ def select_versions() -> Select[Any]:
 
 
 def version_of(row: Row[Any], named: tuple[Alias, ...]) -> Version:
-    """The version of a row of `select_versions`, given the aliases of its model."""
+    """Return the version of a row of `select_versions`, given the aliases of its model.
+
+    Raises:
+        WrittenByNewerRelease: the row has a form that this release does not know.
+    """
+    try:
+        return _version_of(row, named)
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        name = {"model": row.model, "version": str(row.number)}
+        raise WrittenByNewerRelease(f"Version {row.number} of model '{row.model}'", name) from error
+
+
+def _version_of(row: Row[Any], named: tuple[Alias, ...]) -> Version:
     return Version(
         model=row.model,
         number=int(row.number),

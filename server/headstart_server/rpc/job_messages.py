@@ -70,6 +70,7 @@ def job_message(job: Job, likely: Times | None = None) -> job_pb2.Job:
         estimated_finish_time=timestamp(likely.finish),
         energy=energy_message(job.findings.energy),
         webhook=_webhook_message(job.webhook),
+        replica=job.replica if _administers(job) else "",
     )
 
 
@@ -117,9 +118,12 @@ def _progress_message(progress: Progress | None) -> job_pb2.Progress | None:
 def _may_see_webhook(job: Job) -> bool:
     """Return whether the caller sent the job or administers its model: a webhook's URL may be a secret."""
     principal = caller().principal
-    if principal is EVERYBODY or (principal.name and principal.name == job.principal):
-        return True
-    return principal.may(Right.ADMIN, own_name(job.spec.model))
+    return bool(principal.name and principal.name == job.principal) or _administers(job)
+
+
+def _administers(job: Job) -> bool:
+    principal = caller().principal
+    return principal is EVERYBODY or principal.may(Right.ADMIN, own_name(job.spec.model))
 
 
 def _webhook_message(webhook: Webhook | None) -> job_pb2.WebhookDelivery | None:

@@ -79,6 +79,7 @@ CODES: dict[str, grpc.StatusCode] = {
     "EXPORT_QUEUE_FULL": _FULL,
     "DATA_UNREADABLE": _UNREADY,
     "DATA_UNAVAILABLE": _AWAY,
+    "WRITTEN_BY_NEWER_RELEASE": _UNREADY,
 }
 
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 
+import grpc
 import pytest
 import structlog
 from sqlalchemy import insert, select, text
@@ -10,8 +11,10 @@ from sqlalchemy import insert, select, text
 from fakes import Desk
 from headstart_server.database.database import Database
 from headstart_server.database.tables import jobs
+from headstart_server.errors import WrittenByNewerRelease
 from headstart_server.jobs.job import JobState
 from headstart_server.jobs.ledger import Ledger
+from headstart_server.rpc.status import status_of
 from postgres import on_both_databases
 
 pytestmark = on_both_databases
@@ -88,6 +91,32 @@ def test_a_row_that_cannot_be_read_fails_and_the_next_job_runs(
     assert "cannot be read" in row.error["message"]
     assert failures == ["one"]
     assert [event["job_id"] for event in logs if event["event"] == "job_failed"] == ["bad"]
+
+
+def test_a_job_of_a_newer_release_is_named_to_its_caller(desk: Desk) -> None:
+    desk.submit("good")
+    payload = payload_of(desk)
+    spec = payload["spec"]
+    assert isinstance(spec, dict)
+    insert_before(desk, {**payload, "spec": {**spec, "recipe": {"quantum": {"depth": 3}}}}, "newer")
+    for read in (lambda: desk.ledger.get("newer"), lambda: list_all(desk)):
+        with pytest.raises(WrittenByNewerRelease, match=r"Job 'newer'.* Upgrade the server") as caught:
+            read()
+        assert status_of(caught.value).code == grpc.StatusCode.FAILED_PRECONDITION.value[0]
+    assert desk.ledger.get("good").job_id == "good"
+
+
+def list_all(desk: Desk) -> object:
+    return desk.ledger.list(model="", states=(), before=None, limit=10)
+
+
+def test_a_running_job_names_its_replica(desk: Desk) -> None:
+    desk.submit("one")
+    assert desk.ledger.get("one").replica == ""
+    running = desk.claim()
+    assert running.replica == desk.ledger.get("one").replica == desk.ledger.owner
+    desk.succeed(running)
+    assert desk.ledger.get("one").replica == ""
 
 
 def test_a_row_that_the_database_refuses_to_claim_fails_and_the_next_job_runs(

@@ -565,3 +565,14 @@ def test_a_job_that_the_storage_stops_goes_back_to_the_queue_and_waits_longer_ea
     put_off = [event for event in logs if event["event"] == "job_put_off"]
     assert [event["retry_seconds"] for event in put_off] == [5.0, 10.0]
     assert "EMFILE" in str(put_off[0]["error"])
+
+
+def test_the_log_names_the_replica_at_the_claim_and_the_end_of_a_job(
+    shop: Shop, logs: list[dict[str, object]]
+) -> None:
+    job = shop.submit()
+    assert shop.outcomes(1) == ["succeeded"]
+    shop.stop()
+    named = [(event["event"], event["replica"]) for event in logs if event.get("job_id") == job.job_id]
+    owner = shop.desk.ledger.owner
+    assert named == [("job_claimed", owner), ("job_succeeded", owner)]
