@@ -5,9 +5,12 @@ in ``rpc``. A job that fails stores reason and message, so an error reads the sa
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 #: Seconds after which a call may find the database, or the bucket, back.
 AWAY_RETRY_SECONDS = 2.0
+#: Metadata of an error of a call that has changed nothing, so that it may be repeated whatever it is.
+NOT_BEGUN = ("begun", "false")
 
 
 class HeadstartError(Exception):
@@ -35,6 +38,13 @@ class HeadstartError(Exception):
         self.field = field
         self.metadata = dict(metadata or {})
         self.retry_after = retry_after
+
+
+def without_details(reason: str, message: str, metadata: Mapping[str, str]) -> str:
+    """Return the message of an error for callers who must not see paths and URLs of the server."""
+    if reason != BackboneUnavailable.reason:
+        return message
+    return f"Backbone '{metadata.get('backbone', '')}' is unavailable. The log of the server has the reason."
 
 
 class InvalidField(HeadstartError):
@@ -208,9 +218,13 @@ class TenantQuotaExceeded(HeadstartError):
 
 
 class Loading(HeadstartError):
-    """The backbone is still being loaded."""
+    """The backbone is still being loaded, and the call has changed nothing: any call may be repeated."""
 
     reason = "LOADING"
+
+    def __init__(self, message: str, **more: Any) -> None:
+        super().__init__(message, **more)
+        self.metadata.setdefault(*NOT_BEGUN)
 
 
 class Draining(HeadstartError):

@@ -5,7 +5,7 @@ from typing import Any
 
 from headstart_server.access.key_set import KeysAwayError, KeySet
 from headstart_server.access.policy import IssuerSettings
-from headstart_server.errors import KeysUnavailable, Unauthenticated
+from headstart_server.errors import NOT_BEGUN, KeysUnavailable, Unauthenticated
 
 try:
     import jwt
@@ -62,6 +62,7 @@ class Issuer:
         except KeysAwayError:
             raise KeysUnavailable(
                 f"The keys of the issuer {settings.issuer} cannot be had. Try again in a moment.",
+                metadata=dict([NOT_BEGUN]),
                 retry_after=10.0,
             ) from None
         except jwt.PyJWTError as error:

@@ -13,7 +13,14 @@ from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.modality import first_taking, usual_backbone
 from headstart_server.embedding.queue import Lane
 from headstart_server.embedding.waiters import Waiters
-from headstart_server.errors import BackboneNotFound, BackboneUnavailable, Draining, HeadstartError, Loading
+from headstart_server.errors import (
+    NOT_BEGUN,
+    BackboneNotFound,
+    BackboneUnavailable,
+    Draining,
+    HeadstartError,
+    Loading,
+)
 
 T = TypeVar("T")
 
@@ -248,7 +255,10 @@ class Engine:
         if failed and self._clock() - failed[1] < FAILED_RETRY_SECONDS:
             raise BackboneUnavailable(_words(failed[0]), metadata={"backbone": name}) from failed[0]
         if self._stopped:
-            raise Draining("The server is stopping and loads no backbones. Try again at another replica.")
+            raise Draining(
+                "The server is stopping and loads no backbones. Try again at another replica.",
+                metadata=dict([NOT_BEGUN]),
+            )
         if not self._loading_lock(name).locked():
             threading.Thread(
                 target=self._load_quietly, args=(name,), name=f"load-{name}", daemon=True

@@ -13,7 +13,13 @@ import structlog
 
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
-from headstart_server.errors import BackboneNotFound, Draining, HeadstartError, UnusableExamples
+from headstart_server.errors import (
+    BackboneNotFound,
+    Draining,
+    HeadstartError,
+    UnusableExamples,
+    without_details,
+)
 from headstart_server.jobs.candidates import check_recipe, megabytes
 from headstart_server.jobs.choosing_notes import Notes, Trial
 from headstart_server.jobs.datasets import Dataset, DatasetStore
@@ -150,7 +156,7 @@ class Choosing:
             # The server stops: another attempt tries it.
             raise
         except HeadstartError as error:
-            raise _UnfitError(error.message) from error
+            raise _UnfitError(without_details(error.reason, error.message, error.metadata)) from error
         except Exception as error:
             raise _UnfitError(self._broken(name)) from error
         return embedder

@@ -16,6 +16,7 @@ from headstart_server.embedding.embedder import CHECK_SECONDS
 from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.modality import check_modality, kind_of
 from headstart_server.errors import (
+    NOT_BEGUN,
     BackboneNotFound,
     Cancelled,
     DatabaseAway,
@@ -574,7 +575,10 @@ class Intake:
             Draining: the server is stopping.
         """
         if self._closed.is_set():
-            raise Draining("The server is stopping and takes no new jobs. Try again at another replica.")
+            raise Draining(
+                "The server is stopping and takes no new jobs. Try again at another replica.",
+                metadata=dict([NOT_BEGUN]),
+            )
 
     @contextmanager
     def looking(self, checkpoint: Callable[[], None]) -> Iterator[None]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from headstart_server.access.tenants import own_name, tenant_of, without_tenant
+from headstart_server.errors import without_details
 from headstart_server.jobs.job import Job
 from headstart_server.secret import Secret
 
@@ -106,7 +107,8 @@ def body_of(job: Job) -> bytes:
         "error": None,
     }
     if job.error is not None:
-        message = without_tenant(tenant_of(job.spec.model), job.error.message)
+        message = without_details(job.error.reason, job.error.message, job.error.metadata)
+        message = without_tenant(tenant_of(job.spec.model), message)
         values["error"] = {"reason": job.error.reason, "message": message}
     if job.promotion is not None:
         values["promotion"] = job.promotion.decision.value

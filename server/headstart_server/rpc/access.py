@@ -28,12 +28,13 @@ from headstart_server.errors import (
     ModelNotFound,
     PermissionDenied,
     Unauthenticated,
+    without_details,
 )
 from headstart_server.jobs.rows import no_job
 from headstart_server.models.names import MAX_MODEL_NAME, check_model_name
 from headstart_server.models.rows import no_model
 from headstart_server.models.shares import MAX_SHARES
-from headstart_server.rpc.caller import set_caller
+from headstart_server.rpc.caller import is_operator, set_caller
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.handlers import behaviour_of, changed
 from headstart_server.rpc.model_names import model_names, rename_models
@@ -266,6 +267,8 @@ class _Call:
             yield
         except HeadstartError as raised:
             error = raised
+            if self.caller is None or not is_operator(self.caller.principal):
+                raised.message = without_details(raised.reason, raised.message, raised.metadata)
             raised.message = without_tenant(self.tenant, raised.message)
             raised.metadata = {
                 name: without_tenant(self.tenant, value) for name, value in raised.metadata.items()

@@ -3,7 +3,7 @@
 from contextvars import ContextVar
 
 from headstart_server.access.authenticator import Caller
-from headstart_server.access.rights import EVERYBODY, Right, Scope
+from headstart_server.access.rights import EVERYBODY, Principal, Right, Scope
 from headstart_server.embedding.cache_scope import work_for
 
 # Each call is a task of its own, and threads that work for it get a copy.
@@ -25,6 +25,12 @@ def caller() -> Caller:
 def tenant() -> str:
     """The tenant on whose behalf it is made; empty for none."""
     return caller().principal.tenant
+
+
+def is_operator(principal: Principal | None = None) -> bool:
+    """Return whether a principal, by default the caller, may see paths and URLs of the server."""
+    principal = principal or caller().principal
+    return principal is EVERYBODY or (not principal.tenant and principal.has(Right.ADMIN))
 
 
 def scope(*rights: Right) -> Scope | None:

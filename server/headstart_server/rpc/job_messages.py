@@ -7,12 +7,13 @@ from google.rpc import status_pb2
 from headstart.v1 import fine_tuning_service_pb2, job_pb2
 from headstart_server.access.rights import EVERYBODY, Right
 from headstart_server.access.tenants import own_name, tenant_of, without_tenant
+from headstart_server.errors import without_details
 from headstart_server.jobs.forecast import Times
 from headstart_server.jobs.intake import Validation
 from headstart_server.jobs.job import Job, JobError, JobEvent, JobState, JobStep, Progress
 from headstart_server.jobs.webhook import Webhook, WebhookState
 from headstart_server.learning.dataset import ExampleFault
-from headstart_server.rpc.caller import caller
+from headstart_server.rpc.caller import caller, is_operator
 from headstart_server.rpc.comparison_messages import promotion_message
 from headstart_server.rpc.energy_messages import energy_message
 from headstart_server.rpc.evaluation_messages import evaluation_message
@@ -143,7 +144,10 @@ def _error_message(error: JobError | None, tenant: str) -> status_pb2.Status | N
     if error is None:
         return None
     metadata = {name: without_tenant(tenant, value) for name, value in error.metadata.items()}
-    return reason_status(error.reason, without_tenant(tenant, error.message), metadata)
+    message = error.message
+    if not is_operator():
+        message = without_details(error.reason, message, error.metadata)
+    return reason_status(error.reason, without_tenant(tenant, message), metadata)
 
 
 def fault_message(fault: ExampleFault) -> job_pb2.ExampleFault:

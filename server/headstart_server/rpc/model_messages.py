@@ -9,6 +9,7 @@ from headstart_server.jobs.limits import TenantLimits
 from headstart_server.jobs.stored import Stored
 from headstart_server.learning.lbfgs import StopReason
 from headstart_server.models.version import Alias, Model, Version, VersionShare
+from headstart_server.rpc.caller import is_operator
 from headstart_server.rpc.choosing_messages import choice_message
 from headstart_server.rpc.comparison_messages import promotion_message
 from headstart_server.rpc.energy_messages import energy_message
@@ -26,6 +27,10 @@ STOP_REASONS = {
     StopReason.STEPS: model_pb2.STOP_REASON_STEPS,
     StopReason.TIME: model_pb2.STOP_REASON_TIME,
 }
+
+#: Schemes of backbones whose locations are names of public networks.
+_PUBLIC_SCHEMES = {"keras", "kerashub", "hf", "timm", "features"}
+_PROBLEM = "The backbone could not be prepared or loaded. The operator finds the reason in the log."
 
 
 def model_message(model: Model) -> model_pb2.Model:
@@ -110,13 +115,22 @@ def backbone_message(
         views=info.views,
         input_size=info.input_size,
         parameter_count=info.parameter_count,
-        source=info.source,
+        source=info.source if is_operator() else _public_source(info.source),
         license=info.license,
         ready=loaded is not None,
         default=is_default,
         description=info.description,
-        problem=problem,
+        problem=problem if is_operator() or not problem else _PROBLEM,
     )
+
+
+def _public_source(source: str) -> str:
+    """Return a source without paths and URLs: the scheme, unless it names a public network."""
+    scheme, colon, location = source.partition(":")
+    is_public = (
+        scheme in _PUBLIC_SCHEMES and not location.startswith(("/", ".", "~")) and "//" not in location
+    )
+    return source if not colon or is_public else scheme
 
 
 def usage_message(usage: tuple[Stored, TenantLimits] | None) -> model_service_pb2.StoredUsage | None:
