@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
@@ -56,7 +56,7 @@ class TlsConfig:
 
     ca: str | os.PathLike[str] | bytes | None = None
     cert: str | os.PathLike[str] | bytes | None = None
-    key: str | os.PathLike[str] | bytes | None = None
+    key: str | os.PathLike[str] | bytes | None = field(default=None, repr=False)
 
 
 def credentials(tls: bool | TlsConfig | None) -> grpc.ChannelCredentials | None:

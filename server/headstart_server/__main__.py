@@ -263,7 +263,7 @@ def _config_of(
     ] = None,
     audit_log: Annotated[
         Path | None,
-        _option("audit_log", "File of who did what, one line of JSON for each call.", _ACCESS),
+        _option("audit_log", "File of who did what, one line of JSON for each call; - for stdout.", _ACCESS),
     ] = None,
     audit_all: Annotated[
         bool, _switch("audit_all", "Write down calls that change nothing, too.", _ACCESS)
@@ -700,7 +700,7 @@ def _check_files(config: Config) -> None:
     if config.webhook_secret_file is not None:
         from headstart_server.jobs.webhook_message import read_secrets
 
-        read_secrets(config.webhook_secret_file, config.webhook)
+        read_secrets(config.webhook_secret_file, config.webhook_url)
     if config.access is not None:
         from headstart_server.access.authenticator import Authenticator
 
@@ -715,14 +715,14 @@ def _check_places(config: Config) -> None:
     """
     if config.backbones or config.add_backbone:
         _catalog(config.backbones, list(config.add_backbone), list(config.backbone_allow), None, None)
-    if config.database is not None:
+    if config.database_url is not None:
         from headstart_server.database.address import address_of
 
-        address_of(config.database)
+        address_of(config.database_url)
     if config.webhook_secret_file is not None:
         from headstart_server.jobs.webhook_policy import WebhookPolicy
 
-        WebhookPolicy(config.webhook_allow, own=config.webhook)
+        WebhookPolicy(config.webhook_allow, own=config.webhook_url)
     if config.artifacts is not None:
         from headstart_server.storage.address import artifacts_address
 
@@ -731,7 +731,7 @@ def _check_places(config: Config) -> None:
         from headstart_server.database.address import sqlite_file
         from headstart_server.dataset_uris.own import data_policy
 
-        data_policy(config, sqlite_file(config.database) if config.database else None)
+        data_policy(config, sqlite_file(config.database_url) if config.database_url else None)
 
 
 _LEVELS = ("debug", "info", "warning", "error")

@@ -176,7 +176,7 @@ class App:
         threadpool_limits(1, user_api="blas")
         software = package_version("headstart")
         self.telemetry = Telemetry(software)
-        self.tracing = open_tracing(config.trace_endpoint, os.environ, software)
+        self.tracing = open_tracing(config.trace_url, os.environ, software)
         gpus = open_gpus()
         self._energy = EnergyMeter(
             counters(gpus, watts_per_core=config.cpu_watts_per_core),
@@ -217,7 +217,7 @@ class App:
             lease_seconds=config.lease_seconds,
             on_taken_over=self.telemetry.job_taken_over,
             on_claim_failed=self.telemetry.claim_failed,
-            webhook=config.webhook,
+            webhook=config.webhook_url,
             backbones=names,
             trains_networks=names is None or has_keras(),
             tenant_limits=tenant_limits(config, self._authenticator),
@@ -263,7 +263,7 @@ class App:
             tracing=self.tracing,
         )
         webhooks = WebhookPolicy(
-            config.webhook_allow, own=config.webhook, allow_private=config.webhook_allow_private
+            config.webhook_allow, own=config.webhook_url, allow_private=config.webhook_allow_private
         )
         self.intake = Intake(
             self.ledger,
@@ -410,7 +410,7 @@ class App:
     def _open_database(self) -> Database:
         target = self._config.database_target
         file = sqlite_file(target)
-        if file is not None and self._config.database is not None:
+        if file is not None and self._config.database_url is not None:
             # One server for each SQLite file, whatever the data folders.
             self._open.enter_context(_lock(file.parent, "database", f"{file.name}.lock"))
         deadline, cause = time.monotonic() + DATABASE_WAIT_SECONDS, ""
@@ -833,7 +833,7 @@ def _data(config: Config) -> DatasetReader | None:
     """What reads datasets at URIs; None where none is allowed."""
     if not config.allow_data:
         return None
-    policy = data_policy(config, sqlite_file(config.database) if config.database else None)
+    policy = data_policy(config, sqlite_file(config.database_url) if config.database_url else None)
     if Kind.WEB in policy.kinds and find_spec("urllib3") is None:
         raise ModuleNotFoundError(
             "--allow-data https:// needs the package urllib3: pip install 'headstart[http]'."

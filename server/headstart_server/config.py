@@ -6,11 +6,14 @@ from ipaddress import ip_address
 from pathlib import Path
 
 from headstart_server.energy import GRID_GCO2E_PER_KWH, WATTS_PER_CORE
+from headstart_server.secret import Secret
 
 #: The protocols of other model servers.
 DIALECTS = ("oip", "tfserving")
 #: The usual port of the metrics.
 METRICS_PORT = 9090
+#: In place of the file of the audit log.
+STDOUT = Path("-")
 
 
 def is_loopback(host: str) -> bool:
@@ -24,6 +27,14 @@ def is_loopback(host: str) -> bool:
 def usual_metrics_port(host: str) -> int | None:
     """Where metrics are served if no setting says it: they tell of models' names, so only on the loopback."""
     return METRICS_PORT if is_loopback(host) else None
+
+
+#: Settings that may hold a password or a token. They are never printed.
+SECRET_SETTINGS = ("database", "webhook", "trace_endpoint")
+
+
+def _revealed(secret: Secret[str] | str | None) -> str | None:
+    return secret.reveal() if isinstance(secret, Secret) else secret
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +113,7 @@ class Config:
         tls_key: its private key.
         tls_client_ca: certificates that sign clients'; clients must then show one.
         access: file of who may do what; None lets everybody do everything.
-        audit_log: file of who did what; None keeps none.
+        audit_log: file of who did what, `-` for stdout; None keeps none.
         audit_all: whether it has calls that change nothing, too.
         audit_strangers_per_second: lines a second that it has of callers that are not known, of each kind of
             refusal; the others are counted. 0 for no limit.
@@ -138,7 +149,7 @@ class Config:
     http_allowed_hosts: Sequence[str] = ()
     metrics_port: int | None = METRICS_PORT
     data: Path = Path("headstart-data")
-    database: str | None = None
+    database: Secret[str] | str | None = None
     artifacts: str | None = None
     artifact_copies_mib: int = 4096
     backbone: str = "efficientnet-lite0"
@@ -202,8 +213,8 @@ class Config:
     shadow_alias: str = "shadow"
     grid_gco2_per_kwh: float = GRID_GCO2E_PER_KWH
     cpu_watts_per_core: float = WATTS_PER_CORE
-    trace_endpoint: str | None = None
-    webhook: str | None = None
+    trace_endpoint: Secret[str] | str | None = None
+    webhook: Secret[str] | str | None = None
     webhook_allow: Sequence[str] = ()
     webhook_allow_private: bool = False
     webhook_secret_file: Path | None = None
@@ -214,8 +225,28 @@ class Config:
 
     @property
     def database_target(self) -> Path | str:
-        """The URL of the database, or its SQLite file in the data folder."""
-        return self.database or self.data / "headstart.sqlite3"
+        """The URL of the database, which may hold a password, or its SQLite file in the data folder."""
+        return self.database_url or self.data / "headstart.sqlite3"
+
+    @property
+    def database_url(self) -> str | None:
+        """The URL of the database, which may hold a password."""
+        return _revealed(self.database)
+
+    @property
+    def webhook_url(self) -> str | None:
+        """The server's own URL for webhooks, which may hold a token."""
+        return _revealed(self.webhook)
+
+    @property
+    def trace_url(self) -> str | None:
+        """The URL of the collector of traces, which may hold a password."""
+        return _revealed(self.trace_endpoint)
+
+    @property
+    def audit_file(self) -> Path | None:
+        """The file of the audit log; None without one, and where it goes to stdout."""
+        return None if self.audit_log == STDOUT else self.audit_log
 
     @property
     def sends_webhooks(self) -> bool:
@@ -223,6 +254,7 @@ class Config:
         return self.webhook is not None or bool(self.webhook_allow)
 
     def __post_init__(self) -> None:
+        self._hide_secrets()
         if self.sends_webhooks != (self.webhook_secret_file is not None):
             raise ValueError(
                 "Expected --webhook-secret-file with --webhook or --webhook-allow, or none of them. "
@@ -241,11 +273,8 @@ class Config:
             raise ValueError(
                 f"Expected a --train-share of 0 or more and below 1. Received: {self.train_share:g}."
             )
-        if self.trace_endpoint is not None and not self.trace_endpoint.startswith(("http://", "https://")):
-            raise ValueError(
-                "Expected a --trace-endpoint like http://HOST:4317, or https. "
-                f"Received: {self.trace_endpoint!r}."
-            )
+        if self.trace_url is not None and not self.trace_url.startswith(("http://", "https://")):
+            raise ValueError("Expected a --trace-endpoint like http://HOST:4317, or https.")
         if unknown := self.spoken_dialects - set(DIALECTS):
             raise ValueError(
                 f"Expected --dialects of {', '.join(DIALECTS)}, with commas between them, or none. "
@@ -267,6 +296,10 @@ class Config:
                 f"{flag} {host} needs --tls-cert and --tls-key, or --plaintext to accept that anyone on the "
                 "network path can read and change the traffic."
             )
+
+    def _hide_secrets(self) -> None:
+        for name in SECRET_SETTINGS:
+            object.__setattr__(self, name, Secret.of(getattr(self, name)))
 
     @property
     def exposed_hosts(self) -> dict[str, str]:

@@ -25,6 +25,13 @@ class Secret(Generic[Value]):
         # In a closure: tools that print the attributes of an object print no value.
         self._reveal: Callable[[], Value] = lambda: value
 
+    @staticmethod
+    def of(value: "Secret[str] | str | None") -> "Secret[str] | None":
+        """Return a text as a secret; None for None and for an empty text."""
+        if value is None or isinstance(value, Secret):
+            return value
+        return Secret(value) if value else None
+
     def reveal(self) -> Value:
         """Return the value, to use it and not to print it."""
         return self._reveal()

@@ -39,7 +39,7 @@ class Session:
 
     server: str
     tls: bool | TlsConfig | None
-    token: str | None
+    token: str | None = field(repr=False)
     timeout: float
     as_json: bool
     out: Console = field(default_factory=lambda: _console(stderr=False))

@@ -18,6 +18,7 @@ from headstart_server.access.policy import (
 from headstart_server.access.rights import EVERYBODY, Principal
 from headstart_server.access.tokens import token_hash
 from headstart_server.errors import Unauthenticated
+from headstart_server.secret import Secret
 
 log = structlog.get_logger(__name__)
 
@@ -34,8 +35,16 @@ class Shown:
         certificate_names: the names in their certificate, which was checked by the port.
     """
 
-    token: str | None = None
+    token: Secret[str] | str | None = None
     certificate_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "token", Secret.of(self.token))
+
+    @property
+    def bearer(self) -> str | None:
+        """The token, to check it."""
+        return self.token.reveal() if isinstance(self.token, Secret) else self.token
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,7 +93,7 @@ class Authenticator:
 
     def may_wait(self, shown: Shown) -> bool:
         """Whether to tell who is calling may take a while: then it is for a thread."""
-        return shown.token is not None and shown.token.count(".") == 2
+        return shown.bearer is not None and shown.bearer.count(".") == 2
 
     def identify(self, shown: Shown) -> Caller:
         """Who is calling. A token goes before a certificate.
@@ -96,8 +105,8 @@ class Authenticator:
         if self._path is None:
             return Caller(principal=EVERYBODY)
         self._renew(self._path)
-        if shown.token is not None:
-            return self._of_token(shown.token)
+        if shown.bearer is not None:
+            return self._of_token(shown.bearer)
         for name in shown.certificate_names:
             if name in self._policy.by_certificate:
                 return Caller(principal=self._policy.by_certificate[name])

@@ -32,7 +32,7 @@ def check_packages(config: Config) -> Iterator[Finding]:
 def needed_extras(config: Config) -> Mapping[str, str]:
     """Return the extras that the settings need, each with the setting that needs it."""
     found: dict[str, str] = {}
-    if str(config.database or "").startswith("postgres"):
+    if str(config.database_url or "").startswith("postgres"):
         found["postgres"] = "--database postgresql://"
     places = [("--artifacts", config.artifacts or ""), *(("--allow-data", one) for one in config.allow_data)]
     for setting, place in places:
@@ -43,7 +43,7 @@ def needed_extras(config: Config) -> Mapping[str, str]:
         found.setdefault("http", "--webhook")
     if config.http_port is not None:
         found["http"] = "--http-port"
-    if wants_traces(config.trace_endpoint, os.environ):
+    if wants_traces(config.trace_url, os.environ):
         found["otel"] = "--trace-endpoint or OTEL_..."
     for declaration in declarations(config):
         if declaration.scheme in _OF_SCHEMES:

@@ -41,12 +41,12 @@ def _hidden(text: str, secrets: set[str]) -> str:
 def secrets_of(config: Config) -> set[str]:
     """Return the passwords in the URLs of a server's settings."""
     found: set[str] = set()
-    for url in (config.database, config.webhook, config.trace_endpoint):
+    for url in (config.database_url, config.webhook_url, config.trace_url):
         with suppress(ValueError):
             found.add(urlsplit(url or "").password or "")
     with suppress(ValueError):
         # It allows signs in a password that end one elsewhere.
-        found.add(str(address_of(config.database or "").password or ""))
+        found.add(str(address_of(config.database_url or "").password or ""))
     found |= {form(secret) for secret in found for form in (unquote, quote_plus)}
     # A shorter one would also hide parts of words.
     return {secret for secret in found if len(secret) >= 4}

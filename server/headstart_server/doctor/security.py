@@ -56,8 +56,8 @@ def _webhooks(config: Config) -> Finding:
     if reason := unreadable(path):
         return failed("webhooks", reason, remedy_of(path))
     try:
-        WebhookPolicy(config.webhook_allow, own=config.webhook)
-        count = len(read_secrets(path, config.webhook))
+        WebhookPolicy(config.webhook_allow, own=config.webhook_url)
+        count = len(read_secrets(path, config.webhook_url))
     except (OSError, ValueError) as error:
         return failed("webhooks", str(error), f"Correct --webhook, --webhook-allow or {path}.")
     return ok("webhooks", f"{path} holds {count} secret(s)", secrets=count)
@@ -67,7 +67,7 @@ def _allowed_data(config: Config) -> Finding:
     if not config.allow_data:
         return skipped("dataset URIs", "off (--allow-data)")
     try:
-        data_policy(config, sqlite_file(config.database) if config.database else None)
+        data_policy(config, sqlite_file(config.database_url) if config.database_url else None)
     except (OSError, ValueError) as error:
         return failed("dataset URIs", str(error), "Correct --allow-data.")
     return ok("dataset URIs", ", ".join(config.allow_data))

@@ -41,6 +41,7 @@ from headstart_server.learning.promotion import Promotion
 from headstart_server.models import usage
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Manifest
+from headstart_server.secret import Secret
 
 __all__ = ["MAX_CRASHES", "JobCancelledError", "JobLostError", "Ledger", "Submission"]
 
@@ -101,7 +102,7 @@ class Ledger:
         self._on_taken_over = on_taken_over
         self._on_claim_failed = on_claim_failed
         self._memory_bytes = memory_bytes
-        self._webhook = webhook
+        self._webhook = Secret.of(webhook)
         self._backbones = backbones
         self._trains_networks = trains_networks
         self.forecast = Forecast(database, slots=slots, most=self._limits.running)
@@ -137,7 +138,9 @@ class Ledger:
                 limits = self._tenant_limits(tenant)
                 stored.check_room(connection, limits, tenant, model, more_bytes=submission.nbytes)
                 now = self._database.now(connection)
-                job = submitting.add(connection, submission, now, self._webhook)
+                job = submitting.add(
+                    connection, submission, now, self._webhook.reveal() if self._webhook else None
+                )
         if full is not None:
             raise self._queue_full(full)
         self._changes.publish(job.job_id)

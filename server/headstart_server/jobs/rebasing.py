@@ -46,7 +46,7 @@ class RebaseSpec:
     gate: Gate = field(default_factory=Gate)
     gate_given: bool = False
     priority: int = 0
-    webhook: str | None = None
+    webhook: str | None = field(default=None, repr=False)
 
     @property
     def selector(self) -> Selector:

@@ -82,7 +82,7 @@ class FineTuneSpec:
     discard_examples: bool = False
     backbone_candidates: tuple[str, ...] = ()
     backbone_time_budget: float | None = None
-    webhook: str | None = None
+    webhook: str | None = field(default=None, repr=False)
     dataset_uri: str | None = None
 
     @property

@@ -1,6 +1,6 @@
 """The POST that tells of a job's end, and what became of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from urllib.parse import urlsplit
 
@@ -26,7 +26,7 @@ class Webhook:
         finished: when it arrived or was given up; None before.
     """
 
-    uri: str
+    uri: str = field(repr=False)
     state: WebhookState
     attempts: int
     error: str

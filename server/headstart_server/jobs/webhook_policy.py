@@ -7,6 +7,7 @@ from headstart_server.errors import InvalidField
 from headstart_server.internet.addresses import resolved
 from headstart_server.internet.target import Refused, Target, target_of
 from headstart_server.internet.urls import is_within, split_url
+from headstart_server.secret import Secret
 
 #: Stands for the name of a job's tenant in an allowed URL.
 TENANT = "{tenant}"
@@ -39,7 +40,7 @@ class WebhookPolicy:
         for prefix in prefixes:
             _check_pattern(prefix)
         self._prefixes = list(prefixes)
-        self._own = own
+        self._own = Secret.of(own)
         if own is not None:
             _prefix(own)
         self._allow_private = allow_private
@@ -70,7 +71,7 @@ class WebhookPolicy:
 
     def is_own(self, uri: str) -> bool:
         """Return whether a URL is the server's own, which receives the ends of all tenants' jobs."""
-        return uri == self._own
+        return self._own is not None and uri == self._own.reveal()
 
     def target(self, uri: str, tenant: str = "") -> Target:
         """Where a URL of a job of a tenant leads now.

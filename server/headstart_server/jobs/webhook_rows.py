@@ -1,7 +1,7 @@
 """The rows of POSTs that tell of jobs' ends: written with their job, claimed when it has ended."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from sqlalchemy import (
@@ -43,7 +43,7 @@ class Claimed:
     """
 
     job_id: str
-    uri: str
+    uri: str = field(repr=False)
     attempt: int
     ended: float
     receiver: str = ""

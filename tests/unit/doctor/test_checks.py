@@ -54,7 +54,7 @@ def test_passwords_appear_nowhere(password: str):
     config = Config(database=f"postgresql://me:{password}@db:5432/x")
 
     def leaking(config: Config) -> Iterator[Finding]:
-        yield failed("a", f"no {config.database}", f"use {config.database}", url=config.database)
+        yield failed("a", f"no {config.database_url}", f"use {config.database_url}", url=config.database_url)
         yield ok("b", f"password {password}", words=[f"{password}!", "plain"])
 
     found = run_checks(config, {"leaking": leaking})
