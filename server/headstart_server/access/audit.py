@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from typing import Any
 import structlog
 
 from headstart_server.access.crowd import Crowd, LeftOut
+from headstart_server.config import STDOUT
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +31,7 @@ class AuditLog:
     user may read it.
 
     Args:
-        path: the file; made if it is not there.
+        path: the file, created if it is missing; `-` means stdout.
         clock: seconds since 1970.
         strangers_per_second: lines a second about callers that are not known, of each kind; 0 for no limit.
 
@@ -125,6 +127,8 @@ class AuditLog:
             os.close(self._file)
 
     def _opened(self) -> int:
+        if self._path == STDOUT:
+            return os.dup(sys.stdout.fileno())
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 

@@ -30,7 +30,7 @@ def _own(config: Config, database: Path | None) -> Iterator[Place]:
         database,
         config.tls_key,
         config.access,
-        config.audit_log,
+        config.audit_file,
         config.webhook_secret_file,
     ]
     artifacts = artifacts_address(config.artifacts) if config.artifacts is not None else None

@@ -94,9 +94,9 @@ def _folders(config: Config) -> Iterator[_Folder]:
         need_mib=_BACKBONE_MIB,
         is_kept=False,
     )
-    if config.audit_log is not None:
+    if config.audit_file is not None:
         yield _Folder(
-            name="audit log", setting="--audit-log", path=config.audit_log.parent, need_mib=_FULL_MIB
+            name="audit log", setting="--audit-log", path=config.audit_file.parent, need_mib=_FULL_MIB
         )
     file = _sqlite_file(config)
     if file is not None:
@@ -243,7 +243,7 @@ def _foreign_files(config: Config) -> Iterator[Finding]:
     """Yield a failure if files of an earlier server, perhaps of another user, cannot be written."""
     names = ("headstart.sqlite3", "features.sqlite3", "lock", "versions", "datasets", "scratch", "exports")
     files = [config.data / name for name in names]
-    files += [config.audit_log] if config.audit_log is not None else []
+    files += [config.audit_file] if config.audit_file is not None else []
     files += [file] if (file := _sqlite_file(config)) is not None else []
     locked = [str(file) for file in files if os.path.lexists(file) and not os.access(file, os.W_OK)]
     if locked:
@@ -259,7 +259,7 @@ def _foreign_files(config: Config) -> Iterator[Finding]:
 def _sqlite_file(config: Config) -> Path | None:
     """Return the SQLite file that the settings name; None if they name none, or an invalid one."""
     try:
-        return sqlite_file(config.database) if config.database else None
+        return sqlite_file(config.database_url) if config.database_url else None
     except ValueError:
         return None
 

@@ -187,4 +187,13 @@ def copied(root: Path, folder: Path) -> Path:
 
 def with_http(text: str) -> str:
     """Uncomment the components of HTTP in the kustomization.yaml of an overlay."""
-    return re.sub(r"^  # (- \.\./\.\./components/http(-route)?)$", r"  \1", text, flags=re.MULTILINE)
+    return _uncommented(text, r"http(-route)?")
+
+
+def with_all(text: str) -> str:
+    """Uncomment every component in the kustomization.yaml of an overlay."""
+    return _uncommented(text, r"[-a-z]+")
+
+
+def _uncommented(text: str, name: str) -> str:
+    return re.sub(rf"^  # (- \.\./\.\./components/{name})$", r"  \1", text, flags=re.MULTILINE)

@@ -1,6 +1,7 @@
 """Every component can be taken or left, and does what docs/kubernetes.md says."""
 
 from collections.abc import Callable
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,10 @@ import pytest
 import yaml
 
 from headstart_server.__main__ import command
+from headstart_server.backbones.child_process import child_environment
 from headstart_server.backbones.declaration import declared
 from headstart_server.rpc.server import SERVICE_NAMES
-from unit.packaging.manifests import LABELS, Document, copied, validate, with_http
+from unit.packaging.manifests import LABELS, Document, copied, validate, with_all
 
 Build = Callable[[Path], list[Document]]
 
@@ -32,7 +34,7 @@ COMPONENTS = {
     "backbones",
 }
 #: Components in a comment of the overlay.
-OFF = {"http", "http-route"}
+OFF = {"http", "http-route", "backbones"}
 #: Kinds that no component but this one brings.
 BRINGS = {
     "network-policy": "NetworkPolicy",
@@ -74,10 +76,10 @@ def only(production: list[Document]) -> Callable[..., Document]:
     return find
 
 
-def test_production_has_every_component_with_http_in_a_comment(root: Path) -> None:
+def test_production_has_every_component_some_in_a_comment(root: Path) -> None:
     text = (root / "k8s/overlays/production/kustomization.yaml").read_text()
     assert {Path(each).name for each in yaml.safe_load(text)["components"]} == COMPONENTS - OFF
-    taken = yaml.safe_load(with_http(text))["components"]
+    taken = yaml.safe_load(with_all(text))["components"]
     assert {Path(each).name for each in taken} == COMPONENTS
     assert {folder.name for folder in (root / "k8s/components").iterdir()} == COMPONENTS
 
@@ -102,14 +104,14 @@ def test_a_field_that_the_gateway_api_has_not_there_is_found(
         validate({**route, "spec": {**route["spec"], "rules": [rule]}})
 
 
-@pytest.mark.parametrize("off", [set(), OFF], ids=["http", "no http"])
+@pytest.mark.parametrize("off", [set(), OFF], ids=["all", "default"])
 @pytest.mark.parametrize("left", sorted(COMPONENTS))
 def test_each_component_can_be_left_out(
     left: str, off: set[str], root: Path, tmp_path: Path, kustomize: Build
 ) -> None:
     out = {left, *NEEDS.get(left, ()), *off}
     file = copied(root, tmp_path) / "overlays/production/kustomization.yaml"
-    content = yaml.safe_load(with_http(file.read_text()))
+    content = yaml.safe_load(with_all(file.read_text()))
     content["components"] = [each for each in content["components"] if Path(each).name not in out]
     file.write_text(yaml.safe_dump(content))
 
@@ -152,13 +154,53 @@ def test_pods_reach_names_database_and_bucket_and_no_credentials_of_their_node(
 ) -> None:
     rules = only("NetworkPolicy")["spec"]["egress"]
     assert all(rule["to"] for rule in rules)
-    assert [[port["port"] for port in rule["ports"]] for rule in rules] == [[53, 53], [5432], [443]]
-    for rule in rules:
-        for block in (each["ipBlock"] for each in rule["to"] if "ipBlock" in each):
-            if block["cidr"] == "0.0.0.0/0":
-                assert "169.254.0.0/16" in block["except"]
-            if block["cidr"] == "::/0":
-                assert {"fe80::/10", "fd00:ec2::254/128"} <= set(block["except"])
+    ports = [[port["port"] for port in rule["ports"]] for rule in rules]
+    assert ports == [[53, 53], [5432], [9000, 443], [443]]
+    assert reached("169.254.20.10", 53, rules)  # NodeLocal DNSCache
+    assert reached("203.0.113.7", 443, rules)
+    # The metadata of clouds, the API of the cluster, and other services inside.
+    for address in ("169.254.169.254", "fd00:ec2::254", "fe80::1", "10.96.0.1", "192.168.1.1", "127.0.0.1"):
+        assert not reached(address, 443, rules)
+        assert not reached(address, 53, rules)
+    [bucket] = rules[2]["to"]
+    assert bucket == {"namespaceSelector": {"matchLabels": {"headstart-bucket": "true"}}}
+
+
+def reached(address: str, port: int, rules: list[Document]) -> bool:
+    """Whether a policy lets a pod reach an address outside the cluster."""
+    place = ip_address(address)
+    blocks = [
+        each["ipBlock"]
+        for rule in rules
+        if port in {each["port"] for each in rule["ports"]}
+        for each in rule["to"]
+        if "ipBlock" in each
+    ]
+    return any(
+        place in ip_network(block["cidr"])
+        and not any(place in ip_network(each) for each in block.get("except", ()))
+        for block in blocks
+    )
+
+
+def test_the_patch_in_a_comment_leaves_the_addresses_of_the_bucket(
+    root: Path, tmp_path: Path, kustomize: Build
+) -> None:
+    file = copied(root, tmp_path) / "overlays/production/kustomization.yaml"
+    lines = file.read_text().splitlines()
+    start = lines.index("  # - target:")
+    end = next(place for place in range(start, len(lines)) if not lines[place].startswith("  #"))
+    lines[start:end] = [line.replace("# ", "", 1) for line in lines[start:end]]
+    file.write_text("\n".join(lines))
+
+    [policy] = [each for each in kustomize(file.parent) if each["kind"] == "NetworkPolicy"]
+
+    validate(policy)
+    rules = policy["spec"]["egress"]
+    assert reached("203.0.113.7", 443, rules)
+    assert not reached("198.51.100.7", 443, rules)
+    assert not reached("2001:db8::1", 443, rules)
+    assert reached("169.254.20.10", 53, rules)
 
 
 def test_the_autoscaler_goes_by_processors_and_by_jobs_that_wait(only: Callable[..., Document]) -> None:
@@ -195,15 +237,28 @@ def test_the_route_passes_on_exactly_the_services_of_the_contract(only: Callable
 
 
 def test_declared_backbones_are_prepared_where_the_server_looks_for_them(
-    only: Callable[..., Document], stages: dict[str, Any], tmp_path: Path
+    root: Path, kustomize: Build, stages: dict[str, Any], tmp_path: Path
 ) -> None:
-    pod = only("Deployment")["spec"]["template"]["spec"]
+    file = copied(root, tmp_path) / "overlays/production/kustomization.yaml"
+    file.write_text(with_all(file.read_text()))
+    built = kustomize(file.parent)
+    [pod] = [each["spec"]["template"]["spec"] for each in built if each["kind"] == "Deployment"]
     [preparing] = pod["initContainers"]
     [serving] = pod["containers"]
     # What the image has prepared is looked into as well, and is not copied.
     assert "HEADSTART_PREPARED_BACKBONES=/opt/headstart-networks" in stages["cpu"].all("ENV")
     assert preparing["args"] == ["prepare"]
-    settings = {each["name"]: each["value"] for each in preparing["env"]}
+    settings = {each["name"]: each["value"] for each in preparing["env"] if "value" in each}
+    threads = {
+        each["name"]: each["valueFrom"]["resourceFieldRef"]
+        for each in preparing["env"]
+        if "valueFrom" in each
+    }
+    limit = {"containerName": "prepare", "resource": "limits.cpu"}
+    assert threads == {"OMP_NUM_THREADS": limit, "TF_NUM_INTRAOP_THREADS": limit}
+    assert set(threads) <= set(child_environment(dict.fromkeys(threads, "4")))
+    # Tokens of hubs, and not the database's password and the bucket's keys.
+    assert preparing["envFrom"] == [{"secretRef": {"name": "headstart-hub", "optional": True}}]
     assert settings.items() <= {each["name"]: each.get("value") for each in serving["env"]}.items()
     for container in (preparing, serving):
         mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
@@ -212,7 +267,11 @@ def test_declared_backbones_are_prepared_where_the_server_looks_for_them(
     assert preparing["image"] == serving["image"]
     assert preparing["securityContext"] == serving["securityContext"]
     # A ConfigMap is mounted as links into a hidden folder, which is no second declaration.
-    content = only("ConfigMap", "headstart-backbones")["data"]["backbones.toml"]
+    [content] = [
+        each["data"]["backbones.toml"]
+        for each in built
+        if each["metadata"]["name"].startswith("headstart-backbones")
+    ]
     (tmp_path / "..data").mkdir()
     (tmp_path / "..data/backbones.toml").write_text(content)
     (tmp_path / "backbones.toml").symlink_to("..data/backbones.toml")

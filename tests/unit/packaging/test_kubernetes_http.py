@@ -1,5 +1,6 @@
 """HTTP in the manifests: off by default; with the component it is reachable in every overlay."""
 
+import dataclasses
 import io
 import itertools
 import json
@@ -62,17 +63,19 @@ class Manifests:
         maps = {each["metadata"]["name"]: each["data"] for each in self.of("ConfigMap")}
         found = {}
         for source in self.container["envFrom"]:
-            found |= maps[source["configMapRef"]["name"]]
+            if "secretRef" in source:
+                assert source["secretRef"] == {"name": "headstart-cluster"}
+                found |= secrets
+            else:
+                found |= maps[source["configMapRef"]["name"]]
         for each in self.container["env"]:
             source = each.get("valueFrom", {})
             if "value" in each:
                 found[each["name"]] = each["value"]
             elif field := source.get("resourceFieldRef"):
                 found[each["name"]] = self.container["resources"]["limits"][field["resource"].split(".")[1]]
-            elif (key := source["secretKeyRef"]["key"]) in secrets:
-                found[each["name"]] = secrets[key]
             else:
-                assert source["secretKeyRef"]["optional"]
+                found[each["name"]] = secrets[source["secretKeyRef"]["key"]]
         return found
 
 
@@ -280,6 +283,34 @@ def image(stages: dict[str, Any]) -> dict[str, str]:
     return {name: value for name, value in pairs if name.startswith("HEADSTART_")}
 
 
+@pytest.mark.parametrize("overlay", ["cluster", "production"])
+def test_every_key_of_the_secret_is_a_variable_of_the_server(
+    overlay: str, build: Callable[..., Manifests]
+) -> None:
+    secrets = {
+        "HEADSTART_DATABASE": "postgresql://user:password@db/headstart",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_SESSION_TOKEN": "token",
+        "AWS_REGION": "eu-central-1",
+        "AWS_ENDPOINT_URL_S3": "http://minio.minio:9000",
+    }
+    manifests = build(overlay, http=False)
+    assert secrets.items() <= manifests.settings(secrets).items()
+    # Without a database of its own a pod must not start.
+    with pytest.raises(KeyError, match="HEADSTART_DATABASE"):
+        manifests.settings({})
+
+
+def test_production_limits_each_tenant(build: Callable[..., Manifests]) -> None:
+    settings = build("production", http=False).settings({"HEADSTART_DATABASE": ""})
+    limits = [field.name for field in dataclasses.fields(Config) if field.name.endswith("_per_tenant")]
+    limits = [name for name in limits if name.startswith("max_")]
+    assert limits
+    for name in (*limits, "max_calls_per_caller", "max_calls_per_second", "max_mib_per_second"):
+        assert float(settings[f"HEADSTART_{name.upper()}"]) > 0, name
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("overlay", ["cluster", "production"])
@@ -310,6 +341,9 @@ def test_a_pod_with_the_component_answers_at_the_port_of_the_service(
         job = call("/models/digits:fineTune", zipped(), "application/zip")["job"]
         assert call(f"/jobs/{job['jobId']}?wait=60s")["job"]["state"] == "JOB_STATE_SUCCEEDED"
         assert [each["name"] for each in call("/models")["models"]] == ["digits"]
+        if overlay == "production":
+            audited = [json.loads(line) for line in server.log.splitlines() if '"principal"' in line]
+            assert [(each["principal"], each["outcome"]) for each in audited] == [("test", "OK")]
         result = call("/models/digits:predict?topK=1", digit(1, 40), "image/png")["result"]
         assert len(result["predictions"][0]["classes"]) == 1
 

@@ -243,10 +243,12 @@ def test_it_has_no_token_of_the_cluster(documents: dict[str, Document], pod: Doc
 
 
 def test_names_of_services_do_not_become_settings(
-    documents: dict[str, Document], pod: Document, container: Document
+    overlay: str, documents: dict[str, Document], pod: Document, container: Document
 ) -> None:
     assert pod["enableServiceLinks"] is False
-    assert container["envFrom"] == [{"configMapRef": {"name": documents["ConfigMap"]["metadata"]["name"]}}]
+    settings = {"configMapRef": {"name": documents["ConfigMap"]["metadata"]["name"]}}
+    secrets = [] if overlay in ALONE else [{"secretRef": {"name": "headstart-cluster"}}]
+    assert container["envFrom"] == [settings, *secrets]
 
 
 def test_memory_and_processors_are_requested_and_limited(container: Document) -> None:
