@@ -156,7 +156,9 @@ class Choosing:
             # The server stops: another attempt tries it.
             raise
         except HeadstartError as error:
-            raise _UnfitError(without_details(error.reason, error.message, error.metadata)) from error
+            # Every caller who may train reads it.
+            message = without_details(error.reason, error.message, {"backbone": name})
+            raise _UnfitError(message) from error
         except Exception as error:
             raise _UnfitError(self._broken(name)) from error
         return embedder

@@ -5,6 +5,8 @@ import stat
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from fakes import ManualClock
 from headstart_server.access.audit import AuditLog
 
@@ -96,3 +98,14 @@ def test_callers_that_nobody_could_check_are_counted_as_not_refused(tmp_path: Pa
     log.close()
     told = lines_of(tmp_path / "audit")[-1]
     assert (told["left_out"], told["outcome"], told["refused"]) == (2, "UNAVAILABLE", False)
+
+
+def test_a_dash_writes_to_stdout_also_after_a_reopening(capfd: pytest.CaptureFixture[str]) -> None:
+    audit = AuditLog(Path("-"), clock=ManualClock(0.0))
+    audit.write({"method": "Delete"})
+    audit.reopen()
+    audit.write({"method": "SetAlias"})
+    audit.close()
+    lines = [line for line in capfd.readouterr().out.splitlines() if line.startswith("{")]
+    assert [json.loads(line)["method"] for line in lines] == ["Delete", "SetAlias"]
+    assert not Path("-").exists()

@@ -453,7 +453,7 @@ def test_a_candidate_that_is_not_to_be_had_is_told_and_the_others_are_tried(benc
     found = outcomes(choice_of(version))
     assert (version.manifest.backbone, found["good"]) == ("large", CandidateOutcome.FAILED)
     told = {each.backbone: each.message for each in choice_of(version).candidates}
-    assert told["good"] == "Backbone 'good' is unavailable: it is lost."
+    assert told["good"] == "Backbone 'good' is unavailable. The log of the server has the reason."
 
 
 def test_a_candidate_that_was_being_prepared_when_the_server_stops_is_not_to_blame(bench: Workbench) -> None:
