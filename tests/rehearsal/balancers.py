@@ -8,6 +8,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from socket import create_connection
 from types import TracebackType
@@ -15,6 +16,7 @@ from typing import Self
 
 import grpc
 
+from certificates import Identity
 from chaos.replica import HOST, free_port
 from postgres import unprivileged
 from programs import HAPROXY, NGINX
@@ -46,11 +48,13 @@ http {{
     keepalive 32;
   }}
   server {{
-    listen {host}:{port} http2;
+    listen {host}:{port} {listen};
+    {certificate}
     # Datasets are streams of any length.
     client_max_body_size 0;
     location / {{
-      grpc_pass grpc://headstart;
+      grpc_pass {scheme}://headstart;
+      {trust}
       # Watch and a long Status are quiet for minutes.
       grpc_read_timeout 1h;
       grpc_send_timeout 1h;
@@ -67,13 +71,15 @@ defaults
   mode http
   log global
   timeout connect 2s
+  # A check has until then, and not until the next one: handshakes of TLS take longer on a busy machine.
+  timeout check 5s
   timeout client 1h
   timeout server 1h
   retries 3
   option redispatch 1
   retry-on conn-failure empty-response
 frontend calls
-  bind {host}:{port} proto h2
+  bind {host}:{port} {listen}
   declare capture response len 3
   http-response capture res.hdr(grpc-status) id 0
   log-format "%ST %[capture.res.hdr(0)] %HPO %s %ts"
@@ -81,13 +87,46 @@ frontend calls
 backend headstart
   balance roundrobin
   option tcp-check
-  tcp-check connect
+  # `default`: as the line of the server says, with TLS if it has it.
+  tcp-check connect default
   tcp-check send-binary {health_check}
   # A message of two bytes, `08 01`: SERVING.
   tcp-check expect binary 00000000020801
-  default-server proto h2 check inter 200ms fall 1 rise 1
+  default-server proto h2 check inter 200ms fall 1 rise 1 {trust}
 {servers}
 """
+
+#: What the templates have in their gaps without TLS, and with it: to callers and to servers, whose
+#: certificates are checked for the name `headstart`. HAProxy's check uses TLS and HTTP/2, too: one in plain
+#: text marks every server with TLS as down.
+GAPS = {
+    ("nginx", False): {"listen": "http2", "certificate": "", "scheme": "grpc", "trust": ""},
+    ("nginx", True): {
+        "listen": "ssl http2",
+        "certificate": "ssl_certificate {folder}/pair.pem; ssl_certificate_key {folder}/pair.pem;",
+        "scheme": "grpcs",
+        "trust": "grpc_ssl_verify on; grpc_ssl_trusted_certificate {folder}/ca.pem; grpc_ssl_name headstart;",
+    },
+    ("haproxy", False): {"listen": "proto h2", "trust": ""},
+    ("haproxy", True): {
+        "listen": "ssl crt {folder}/pair.pem alpn h2",
+        "trust": "ssl alpn h2 verify required ca-file {folder}/ca.pem sni str(headstart) "
+        "verifyhost headstart check-ssl check-alpn h2 check-sni headstart",
+    },
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tls:
+    """What a balancer shows to callers, and whom it trusts as servers.
+
+    Attributes:
+        shown: its certificate and key.
+        trusted: the authority of the servers.
+    """
+
+    shown: Identity
+    trusted: Identity
 
 
 def health_check() -> bytes:
@@ -121,9 +160,10 @@ class Balancer:
     Args:
         name: ``nginx`` or ``haproxy``.
         ports: of the servers.
+        tls: speaks TLS to callers and servers; None speaks plain text.
     """
 
-    def __init__(self, name: str, ports: Sequence[int]) -> None:
+    def __init__(self, name: str, ports: Sequence[int], tls: Tls | None = None) -> None:
         self.name = name
         self.port = free_port()
         self._folder = Path(tempfile.mkdtemp(prefix=f"headstart-{name}-"))
@@ -136,8 +176,18 @@ class Balancer:
         else:
             servers = "\n".join(f"  server s{port} {HOST}:{port}" for port in ports)
             template, command = HAPROXY, [program, "-db", "-f", str(config)]
+        gaps = {key: text.format(folder=self._folder) for key, text in GAPS[name, tls is not None].items()}
+        files = [self._folder, config]
+        if tls is not None:
+            for file, content in (
+                ("pair.pem", tls.shown.chain + tls.shown.private),
+                ("ca.pem", tls.trusted.chain),
+            ):
+                files.append(self._folder / file)
+                files[-1].write_bytes(content)
         config.write_text(
             template.format(
+                **gaps,
                 folder=self._folder,
                 host=HOST,
                 port=self.port,
@@ -149,7 +199,7 @@ class Balancer:
         if os.geteuid() == 0:
             user = unprivileged()
             account = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-            for path in (self._folder, config):
+            for path in files:
                 os.chown(path, user.pw_uid, user.pw_gid)
         with (self._folder / "output").open("wb") as output:
             self._process = subprocess.Popen(
