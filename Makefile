@@ -16,6 +16,11 @@ WORKERS ?= 2
 MINUTES ?= 1
 # What fuzz feeds with: hypothesis, or atheris, which looks for what reaches new lines of the parsers.
 ENGINE ?= hypothesis
+# How many simulations to run, and the first seed; SEED replays one, BUG plants one of the bugs of tests/simulation.
+SEEDS ?= 1000
+FROM ?= 0
+SEED ?=
+BUG ?=
 # How long fuzz feeds in all.
 SECONDS := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)
 
@@ -63,6 +68,11 @@ test-fresh: ## Run README's commands in bare Debian 12 and 13, as a new user (ne
 .PHONY: chaos
 chaos: $(VENV)/.stamp-dev ## Kill, pause and stop servers and their database: make chaos MINUTES=10.
 	@PYTHONPATH=tests $(BIN)/python -m chaos.run --minutes $(MINUTES) $(ARGS)
+
+.PHONY: simulate
+simulate: $(VENV)/.stamp-dev ## Simulate replicas on a simulated clock: make simulate SEEDS=10000, or SEED=123 to replay.
+	@PYTHONPATH=tests $(BIN)/python -m simulation.run $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) --from $(FROM)) \
+		$(if $(BUG),--bug $(BUG)) $(ARGS)
 
 .PHONY: rehearsal
 rehearsal: $(VENV)/.stamp-dev ## Replace servers behind a load balancer under load: make rehearsal MINUTES=10.

@@ -164,6 +164,7 @@ class App:
     def __init__(self, config: Config, source: BackboneSource | None = None) -> None:
         #: What is open, to be closed in the reverse order.
         self._open = ExitStack()
+        _arm_failpoints()
         try:
             self._build(config, source)
         except BaseException:
@@ -306,7 +307,6 @@ class App:
         if self._audit is not None:
             loop.add_signal_handler(signal.SIGHUP, self._audit.reopen)
         _warn(self._config)
-        _warn_of_failpoints()
         self._http: HttpPort | None = None
         try:
             self._take_over_at_once()
@@ -798,10 +798,16 @@ def _warn(config: Config) -> None:
         )
 
 
-def _warn_of_failpoints() -> None:
-    """Log that this process kills itself at a durable write, which only tests want."""
-    if points := failpoints.armed():
-        log.warning("failpoints_armed", points=sorted(points), remedy=f"Unset {failpoints.VARIABLE}.")
+def _arm_failpoints() -> None:
+    """Arm the failpoints of the environment, and warn that the process will kill itself: only tests want it.
+
+    Raises:
+        ValueError: the variable has another form.
+    """
+    points = os.environ.get(failpoints.VARIABLE, "")
+    failpoints.arm(points)
+    if points:
+        log.warning("failpoints_armed", points=points, remedy=f"Unset {failpoints.VARIABLE}.")
 
 
 def _check(places: Places, database: str) -> None:

@@ -1,6 +1,6 @@
 """Named points around durable writes at which a test can kill the process.
 
-A test sets `HEADSTART_FAILPOINTS` to `NAME:before` or `NAME:after`, several separated by commas. The process
+A test sets `HEADSTART_FAILPOINTS` to `NAME:before` or `NAME:after`, several separated by commas. The server
 then kills itself, as `kill -9` does, immediately before or after the write of that name. Without the variable
 a failpoint costs one look at an empty set. It is for tests only: a server that finds it set logs a warning.
 """
@@ -34,11 +34,6 @@ def arm(points: str) -> None:
     _armed = frozenset(entries)
 
 
-def armed() -> frozenset[str]:
-    """Return the armed failpoints."""
-    return _armed
-
-
 def failpoint(name: str) -> AbstractContextManager[None]:
     """Return a block around one durable write; it may kill the process at its start or its successful end."""
     return _Armed(name) if _armed else _OFF
@@ -60,6 +55,3 @@ class _Armed:
     def _pass(self, moment: str) -> None:
         if f"{self._name}:{moment}" in _armed:
             os.kill(os.getpid(), signal.SIGKILL)
-
-
-arm(os.environ.get(VARIABLE, ""))

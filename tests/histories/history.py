@@ -92,8 +92,12 @@ class History:
         try:
             yield
         finally:
-            with self._lock:
-                self._windows.append(Window(start=start, end=self.now() + recovery_seconds, server=server))
+            self.add_window(Window(start=start, end=self.now() + recovery_seconds, server=server))
+
+    def add_window(self, window: Window) -> None:
+        """Add a time in which servers cannot learn of changes."""
+        with self._lock:
+            self._windows.append(window)
 
     def of(self, *kinds: str) -> list[Operation]:
         """Return the operations of these kinds by the time of the call; all without kinds."""

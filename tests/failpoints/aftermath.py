@@ -1,0 +1,120 @@
+"""What must be true after a process was killed: immediately, and once another one has done the rest."""
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from zipfile import BadZipFile, ZipFile
+
+from sqlalchemy import select, text
+
+from failpoints.life import ENDS, Life, life
+from headstart_server.database.tables import aliases, archive_uses, job_events, jobs, versions, webhooks
+from headstart_server.errors import ArtifactDamaged
+from headstart_server.jobs.job import TRANSITIONS, JobState
+from headstart_server.models.version import Manifest
+
+
+def recover(folder: Path, address: str | None, report: Path) -> None:
+    """Look at what a killed process left, do the rest, look again; the report has all that is broken."""
+    with life(folder, address, 1) as made:
+        broken = [f"after the kill: {each}" for each in _whole(made)]
+        made.run()
+        broken += [f"after the recovery: {each}" for each in (*_whole(made), *_complete(made))]
+    report.write_text(json.dumps(broken))
+
+
+def _whole(made: Life) -> Iterator[str]:
+    """What must be true at any moment: nothing is half there."""
+    with made.database.snapshot() as connection:
+        found = {row.job_id: row for row in connection.execute(select(jobs))}
+        events = connection.execute(select(job_events).order_by(job_events.c.job_id, job_events.c.seq)).all()
+        published = connection.execute(select(versions)).all()
+        named = connection.execute(select(aliases.c.model, aliases.c.number)).all()
+        if not made.database.is_shared:
+            (said,) = connection.execute(text("PRAGMA integrity_check")).one()
+            if said != "ok":
+                yield f"SQLite says: {said}"
+    for job_id, row in found.items():
+        mine = [event for event in events if event.job_id == job_id]
+        states = [JobState(event.data["state"]) for event in mine]
+        if [event.seq for event in mine] != list(range(1, row.seq + 1)) or states[-1].value != row.state:
+            yield f"job {job_id} is {row.state} at event {row.seq}, and its events are {mine}"
+        if any(after not in TRANSITIONS[before] for before, after in itertools.pairwise(states)):
+            yield f"job {job_id} went through {states}"
+        if not states[-1].is_terminal and not _is_archive(made.bench.folder / f"{job_id}.zip"):
+            yield f"job {job_id} is {row.state} and has no examples"
+    if twice := [job for job, count in Counter(row.job_id for row in published).items() if count > 1]:
+        yield f"jobs with several versions: {twice}"
+    for row in published:
+        if found[row.job_id].state != "succeeded":
+            yield f"version {row.number} of {row.model} is of a job that is {found[row.job_id].state}"
+        try:
+            made.shelf.store.read(row.artifact, Manifest.from_json(row.manifest))
+        except ArtifactDamaged as error:
+            yield str(error)
+    there = {(row.model, row.number) for row in published}
+    if lost := [each for each in named if tuple(each) not in there]:
+        yield f"aliases of versions that are not there: {lost}"
+
+
+def _complete(made: Life) -> Iterator[str]:
+    """What must be true once everything was done."""
+    with made.database.snapshot() as connection:
+        found = connection.execute(select(jobs)).all()
+        published = connection.execute(select(versions)).all()
+        named = {(row.model, row.name): row.number for row in connection.execute(select(aliases))}
+        kept = set(connection.execute(select(archive_uses.c.archive)).scalars())
+        hooks = connection.execute(select(webhooks)).all()
+    requests = Counter(row.request_id for row in found)
+    if len(requests) != 8 or set(requests.values()) != {1}:
+        yield f"requests made so many jobs: {requests}"
+    for row in found:
+        if row.state != ENDS[row.model].value:
+            yield f"the job of {row.request_id} is {row.state}: {row.error}"
+    if (numbers := sorted((row.model, row.number) for row in published)) != [
+        ("pets", 1),
+        ("pets", 2),
+        ("returned", 1),
+    ]:
+        yield f"versions: {numbers}"
+    if named != {("pets", "stable"): 2, ("pets", "old"): 1}:
+        yield f"aliases: {named}"
+    if undelivered := [hook for hook in hooks if hook.state != "delivered"]:
+        yield f"webhooks that were not delivered: {undelivered}"
+    told = set((made.folder / "received").read_text().splitlines())
+    if untold := {f"{row.job_id} {row.state.upper()}" for row in found} - told:
+        yield f"ends that nobody was told: {untold}"
+    yield from _of_files(made, {row.artifact for row in published}, kept)
+
+
+def _of_files(made: Life, artifacts: set[str], kept: set[str]) -> Iterator[str]:
+    on_disk = {path.name for path in (made.folder / "versions").iterdir()} - {".staging"}
+    if on_disk != artifacts:
+        yield f"files of versions: {on_disk}, expected {artifacts}"
+    if left := list((made.folder / "versions" / ".staging").glob("*")):
+        yield f"left aside: {left}"
+    archives = {path.name for path in made.bench.folder.iterdir()}
+    if archives != {f"{archive}.zip" for archive in kept}:
+        yield f"archives: {archives}, expected {kept}"
+    erased = [
+        name
+        for name in archives
+        for member in ZipFile(made.bench.folder / name).infolist()
+        if ZipFile(made.bench.folder / name).read(member) == b"cat:0" and _is_of_pets(made, name)
+    ]
+    if erased:
+        yield f"erased examples are still in {erased}"
+
+
+def _is_of_pets(made: Life, archive: str) -> bool:
+    return made.ledger.get(archive.removesuffix(".zip")).spec.model == "pets"
+
+
+def _is_archive(path: Path) -> bool:
+    try:
+        with ZipFile(path) as archive:
+            return archive.testzip() is None
+    except (OSError, BadZipFile):
+        return False

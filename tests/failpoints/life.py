@@ -1,0 +1,206 @@
+"""A server's life that passes every failpoint, as a script that can be run again wherever it was killed."""
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from fsspec.implementations.local import LocalFileSystem
+
+from fakes import Desk, ManualClock, Shelf
+from headstart_server import failpoints
+from headstart_server.backbones.aside import file_aside, made_aside
+from headstart_server.errors import ModelNotFound, VersionNotFound
+from headstart_server.internet.target import Target
+from headstart_server.jobs.job import Findings, Job, JobError, JobState
+from headstart_server.jobs.webhook_policy import WebhookPolicy
+from headstart_server.jobs.webhook_post import PostFailed
+from headstart_server.jobs.webhook_sender import WebhookSender
+from headstart_server.storage.bucket import Bucket
+from headstart_server.storage.bucket_folder import BucketFolder
+from headstart_server.storage.copies import LocalCopies
+from headstart_server.storage.ownership import BucketNote, FileNote, claim
+from workbench import Workbench, pets
+
+BEGIN = 1_700_000_000.0
+#: How each request ends, by its model.
+ENDS = {
+    "pets": JobState.SUCCEEDED,
+    "returned": JobState.SUCCEEDED,
+    "failing": JobState.FAILED,
+    "cancelled": JobState.CANCELLED,
+    "gone": JobState.SUCCEEDED,
+    "short": JobState.SUCCEEDED,
+}
+HOOK = "https://hooks.example.com/in"
+
+
+class Life:
+    """One process of a server on a folder and a database.
+
+    Args:
+        folder: its data.
+        address: of the database; None for a file in the folder.
+        hour: how late it is: leases of an earlier process have ended an hour later.
+    """
+
+    def __init__(self, folder: Path, address: str | None, hour: int) -> None:
+        self.folder = folder
+        self.clock = ManualClock(BEGIN + 3600 * hour)
+        self.shelf = Shelf(folder, self.clock, address=address)
+        self.database = self.shelf.database
+        self.desk = Desk(self.shelf)
+        self.ledger = self.desk.ledger = self.desk.restarted(owner=uuid.uuid4().hex, webhook=HOOK)
+        self.bench = Workbench(folder, self.desk)
+        secrets = folder / "secrets"
+        secrets.write_text("whsec_" + "c2VjcmV0" * 5 + "\n")
+        policy = WebhookPolicy([], own=HOOK, resolve=lambda host, port: ["93.184.216.34"])
+        self.sender = WebhookSender(self.database, policy, secrets, lambda outcome: None, post=self._post)
+
+    def close(self) -> None:
+        self.bench.close()
+        self.shelf.close()
+
+    def run(self) -> None:
+        """Do everything once; what an earlier process has done stays as it is."""
+        claim(FileNote(self.folder), self.database.identity)
+        self._use_bucket()
+        self._use_caches()
+        if not self.database.is_shared:
+            self.ledger.expire_leases()
+            self.sender.start()
+            self.sender.stop()
+        self.bench.archives.recover()
+        self._fine_tune("pets", alias="stable")
+        self._fine_tune("pets", start=3, each=1, parent_version=1, alias="stable")
+        self.bench.registry.set_alias("pets", "old", 1)
+        self.bench.forgetting.forget("cat0", "pets")
+        self._fine_tune("failing")
+        self._fine_tune("returned")
+        self._cancel()
+        self._delete()
+        self._send_webhooks()
+        self._clean()
+        self.ledger.leave()
+
+    def _fine_tune(self, model: str, *, each: int = 3, start: int = 0, **spec: Any) -> Job:
+        examples = pets(each, start=start)
+        job = self.bench.accept(examples, request_id=f"{model} {start}", model=model, **spec)
+        while not self.ledger.get(job.job_id).state.is_terminal:
+            claimed = self.ledger.claim()
+            if claimed is None:
+                # After a crash a job may have to wait.
+                self.clock.advance(30.0)
+            else:
+                self._attempt(claimed)
+        return self.ledger.get(job.job_id)
+
+    def _attempt(self, job: Job) -> None:
+        self.ledger.beat([job])
+        model = job.spec.model
+        if model == "failing":
+            self.ledger.fail(job, JobError(reason="INTERNAL", message="It fails."), Findings())
+        elif model == "cancelled":
+            self.ledger.cancel(job.job_id)
+            self.ledger.end_cancelled(job)
+        elif model == "returned" and job.attempt == 1:
+            self.ledger.give_back(job)
+        else:
+            self.bench.run(job)
+
+    def _cancel(self) -> None:
+        job = self.bench.accept(pets(3), request_id="cancelled 0", model="cancelled")
+        if not job.state.is_terminal:
+            self.ledger.cancel(job.job_id)
+
+    def _delete(self) -> None:
+        registry = self.bench.registry
+        self._fine_tune("pets", start=5)
+        with suppress(VersionNotFound):
+            registry.delete_version("pets", 3, force=True)
+        self._fine_tune("gone")
+        with suppress(ModelNotFound):
+            registry.delete_model("gone")
+        self._fine_tune("short", time_to_live=60.0)
+        self.clock.advance(120.0)
+        registry.delete_expired()
+
+    def _post(self, target: Target, headers: Mapping[str, str], body: bytes) -> None:
+        told = json.loads(body)
+        with (self.folder / "received").open("a") as file:
+            file.write(f"{told['job']} {told['state']}\n")
+        if told["state"] == "FAILED" and not (self.folder / "refused").exists():
+            (self.folder / "refused").touch()
+            raise PostFailed("Expected an answer of 200 to 299. Received: 500.")
+
+    def _send_webhooks(self) -> None:
+        for _ in range(4):
+            while (claimed := self.sender.claim()) is not None:
+                self.sender.send(claimed)
+            # Until the next try, or until the lease of a process that was killed has ended.
+            self.clock.advance(100.0)
+
+    def _clean(self) -> None:
+        self.ledger.may_clean("rows", 1.0)
+        # An archive that nobody knows, as an upload that broke off leaves it.
+        self.bench.archives.sweep()
+        self.bench.archives.recover()
+        self.bench.registry.remove_leftovers(self.ledger.unfinished)
+        self.bench.forgetting.carry_out()
+        self.ledger.forget(1e6)
+
+    def _use_bucket(self) -> None:
+        root = self.folder / "bucket"
+        root.mkdir(exist_ok=True)
+        bucket = Bucket(_LocalBucket(auto_mkdir=True), "local")
+        claim(BucketNote(bucket, str(root)), self.database.identity)
+        copies = LocalCopies(self.folder / "copies", 1 << 20)
+        folder = BucketFolder(bucket, f"{root}/versions", self.folder / "scratch", copies)
+        folder.write("one", {"head": b"head", "manifest": b"manifest"})
+        folder.aside("archive").write_bytes(b"examples")
+        folder.take("archive")
+        with folder.open("archive") as file:
+            assert file.read() == b"examples"
+        assert folder.read("one", "head") == b"head"
+        folder.write("gone", {"head": b"head"})
+        folder.remove("gone")
+
+    def _use_caches(self) -> None:
+        network, facts = self.folder / "cache" / "network", self.folder / "cache" / "facts"
+        if not network.is_dir():
+            with made_aside(network) as aside:
+                (aside / "weights").write_bytes(b"weights")
+        with file_aside(facts) as aside:
+            aside.write_bytes(b"facts")
+        assert (network / "weights").read_bytes() == b"weights"
+        assert facts.read_bytes() == b"facts"
+
+
+class _LocalBucket(LocalFileSystem):
+    """A bucket on a disk: it takes the timeouts that those over a network take."""
+
+    def rm(self, path: Any, recursive: bool = False, maxdepth: int | None = None, **_: Any) -> None:
+        super().rm(path, recursive=recursive, maxdepth=maxdepth)
+
+    def find(self, path: str, **options: Any) -> Any:
+        options.pop("timeout", None)
+        return super().find(path, **options)
+
+
+@contextmanager
+def life(folder: Path, address: str | None, hour: int) -> Iterator[Life]:
+    """A process that is closed at the end."""
+    made = Life(folder, address, hour)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def be_killed(folder: Path, address: str | None, point: str) -> None:
+    """Live until a failpoint kills this process."""
+    failpoints.arm(point)
+    with life(folder, address, 0) as made:
+        made.run()

@@ -1,0 +1,163 @@
+"""What happens in one simulation, drawn from its seed: what callers do, and what goes wrong when."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+#: Seconds in which callers act and things go wrong; afterwards everything heals.
+ACTIVE_SECONDS = 9.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """One thing that happens.
+
+    Attributes:
+        at: when, in seconds.
+        kind: what.
+        replica: place of the replica that it concerns.
+        number: which job or version it concerns.
+        seconds: how long it goes on.
+        flags: what else is chosen.
+    """
+
+    at: float
+    kind: str
+    replica: int = 0
+    number: int = 0
+    seconds: float = 0.0
+    flags: frozenset[str] = frozenset()
+
+    def __str__(self) -> str:
+        more = f" {'+'.join(sorted(self.flags))}" if self.flags else ""
+        return (
+            f"{self.at:6.2f} s {self.kind} at replica {self.replica}, number {self.number}, "
+            f"{self.seconds:.2f} s{more}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """One simulation.
+
+    Attributes:
+        seed: where it comes from; the schedule is drawn from it, too.
+        replicas: how many there are.
+        steps: what happens, by time.
+        faults: most transactions that fail, or kill their replica.
+        fault_share: how likely each transaction fails, as long as there are faults left.
+        slow_share: how likely each transaction is slow.
+        loss_share: how likely a notification within a process is lost.
+        versions: how many versions there are from the beginning.
+    """
+
+    seed: int
+    replicas: int
+    steps: tuple[Step, ...]
+    faults: int
+    fault_share: float
+    slow_share: float
+    loss_share: float
+    versions: int
+
+    @property
+    def size(self) -> int:
+        """How much happens in it."""
+        return len(self.steps) + self.replicas + self.faults + (self.slow_share > 0) + (self.loss_share > 0)
+
+    def smaller(self) -> Iterator["Plan"]:
+        """Plans in which less happens, the smallest first."""
+        for length in (len(self.steps) // 2, len(self.steps) // 4):
+            if length > 1:
+                for start in range(0, len(self.steps), length):
+                    yield replace(self, steps=self.steps[:start] + self.steps[start + length :])
+        if self.replicas > 1:
+            kept = tuple(step for step in self.steps if step.replica < self.replicas - 1)
+            yield replace(self, replicas=self.replicas - 1, steps=kept)
+        for faults in {0, self.faults - 1} - {self.faults, -1}:
+            yield replace(self, faults=faults)
+        if self.slow_share:
+            yield replace(self, slow_share=0.0)
+        if self.loss_share:
+            yield replace(self, loss_share=0.0)
+        for place in range(len(self.steps)):
+            yield replace(self, steps=self.steps[:place] + self.steps[place + 1 :])
+
+
+#: What may go wrong; each plan has some of them only, so that rare ones meet undisturbed.
+_TROUBLE = ("pause", "crash", "stop", "outage", "partition", "jump", "clean", "receiver", "storage")
+
+
+def plan_of(seed: int) -> Plan:
+    """Draw a plan."""
+    chance = random.Random(seed)
+    replicas = chance.choice((1, 2, 2, 2, 2, 2, 3))
+    jobs = chance.choice((0, 1, 1, 1, 1, 2, 2, 3))
+    versions = chance.choice((0, 1, 2, 2)) if jobs else 2
+    steps: list[Step] = []
+    for job in range(jobs):
+        steps += _job(chance, job, replicas)
+    if versions or chance.random() < 0.7:
+        steps += _models(chance, replicas, versions + jobs)
+    if chance.random() < 0.85:
+        kinds = chance.sample(_TROUBLE, chance.randint(1, 3))
+        for _ in range(chance.randint(1, 4)):
+            steps.append(_trouble(chance, chance.choice(kinds), replicas, steps))
+    return Plan(
+        seed=seed,
+        replicas=replicas,
+        steps=tuple(sorted(steps, key=lambda step: step.at)),
+        faults=chance.choice((0, 0, 1, 2, 3)),
+        fault_share=chance.choice((0.01, 0.04, 0.1)),
+        slow_share=chance.choice((0.0, 0.0, 0.02, 0.1)),
+        loss_share=chance.choice((0.0, 0.0, 0.3)),
+        versions=versions,
+    )
+
+
+def _job(chance: random.Random, job: int, replicas: int) -> Iterator[Step]:
+    begins = chance.uniform(0.0, 3.0)
+    flags = {
+        flag
+        for flag, share in (("alias", 0.4), ("webhook", 0.5), ("discard", 0.2), ("storage", 0.1))
+        if chance.random() < share
+    }
+    yield Step(
+        at=begins,
+        kind="submit",
+        replica=chance.randrange(replicas),
+        number=job,
+        seconds=chance.choice((0.2, 1.0, 1.0, 3.0, 6.0)),
+        flags=frozenset(flags),
+    )
+    for kind, share in (("watch", 0.6), ("cancel", 0.35), ("status", 0.4), ("submit_again", 0.1)):
+        if chance.random() < share:
+            at = begins + chance.expovariate(0.6)
+            yield Step(at=at, kind=kind, replica=chance.randrange(replicas), number=job)
+
+
+def _models(chance: random.Random, replicas: int, numbers: int) -> Iterator[Step]:
+    for _ in range(chance.choice((1, 2, 3, 4, 6))):
+        kind = chance.choice(("read", "read", "read", "set_alias", "set_alias", "predict", "delete"))
+        yield Step(
+            at=chance.uniform(0.0, ACTIVE_SECONDS),
+            kind=kind,
+            replica=chance.randrange(replicas),
+            number=chance.randint(1, max(1, numbers)),
+            flags=frozenset({"etag"} if chance.random() < 0.3 else ()),
+        )
+
+
+def _trouble(chance: random.Random, kind: str, replicas: int, steps: list[Step]) -> Step:
+    at = chance.uniform(0.0, ACTIVE_SECONDS - 2.0)
+    submits = [step for step in steps if step.kind == "submit"]
+    if submits and chance.random() < 0.5:
+        # While a job is likely to run.
+        job = chance.choice(submits)
+        at = job.at + chance.uniform(0.05, job.seconds + 0.3)
+    return Step(
+        at=at,
+        kind=kind,
+        replica=chance.randrange(replicas),
+        seconds=chance.choice((0.3, 1.0, 3.0, 6.0, 6.0)),
+    )

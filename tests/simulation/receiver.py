@@ -1,0 +1,39 @@
+"""Who receives the webhooks: late, not at all, or without an answer, for a while."""
+
+import json
+import random
+from collections.abc import Callable
+
+from headstart_server.jobs.webhook_post import PostFailed
+
+
+class Receiver:
+    """Takes POSTs.
+
+    Args:
+        chance: of what goes wrong.
+        sleep: waits.
+        is_troubled: whether things go wrong now.
+
+    Attributes:
+        received: the states of each job that were told, by its id.
+    """
+
+    def __init__(
+        self, chance: random.Random, sleep: Callable[[float], None], is_troubled: Callable[[], bool]
+    ) -> None:
+        self._chance = chance
+        self._sleep = sleep
+        self._is_troubled = is_troubled
+        self.received: dict[str, list[str]] = {}
+
+    def take(self, body: bytes) -> None:
+        """Take one POST."""
+        told = json.loads(body)
+        trouble = self._chance.random() if self._is_troubled() else 1.0
+        self._sleep(self._chance.uniform(0.5, 8.0) if trouble < 0.3 else 0.02)
+        if trouble < 0.6:
+            raise PostFailed("No answer: it is down.")
+        self.received.setdefault(told["job"], []).append(told["state"].lower())
+        if trouble < 0.8:
+            raise PostFailed("No answer: it was lost.")

@@ -1,0 +1,289 @@
+"""One simulated server: the real ledger, heart, workers, poller, registry and webhooks, without threads."""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from fakes import make_manifest
+from headstart_server.errors import Away, DatabaseAway, StorageAway
+from headstart_server.internet.target import Target
+from headstart_server.jobs.archives import Archives
+from headstart_server.jobs.changes import Changes
+from headstart_server.jobs.heart import Heart
+from headstart_server.jobs.job import Findings, Job, JobState, JobStep
+from headstart_server.jobs.lease import Lease
+from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger, Submission
+from headstart_server.jobs.poller import Poller
+from headstart_server.jobs.telling import Telling
+from headstart_server.jobs.webhook_policy import WebhookPolicy
+from headstart_server.jobs.webhook_rows import Claimed
+from headstart_server.jobs.webhook_sender import WebhookSender
+from headstart_server.jobs.workers import WorkerPool
+from headstart_server.models.registry import Registry
+from headstart_server.models.resident import ResidentVersions
+from headstart_server.models.store import VersionStore
+from simulation.database import SimulatedDatabase
+from simulation.scheduler import Host, Signal, TurnLock
+from simulation.storage import SimulatedArchives, SimulatedFolder
+
+if TYPE_CHECKING:
+    from simulation.world import World
+
+#: Short ones: what matters is how they compare with pauses and outages.
+LEASE = Lease(seconds=4.0, beat=1.5)
+#: Seconds between two looks, in the mean.
+POLL_SECONDS = 0.5
+CLAIM_SECONDS = 0.75
+WEBHOOK_SECONDS = 1.0
+#: Seconds after which files that belong to nothing are removed.
+LEFTOVER_SECONDS = 40.0
+ORIGIN = "https://hooks.example.com"
+
+
+class LossyChanges(Changes):
+    """Forgets to wake followers now and then: what they miss, the poller must find."""
+
+    def __init__(self, changes: Changes, is_lost: Callable[[], bool]) -> None:
+        super().__init__()
+        self._changes = changes
+        self._is_lost = is_lost
+
+    def publish(self, job_id: str) -> None:
+        if not self._is_lost():
+            self._changes.publish(job_id)
+
+
+class Replica:
+    """One process; it is started by `run` in a task of its host, and gone when that dies.
+
+    Args:
+        world: what it shares with others.
+        place: its place among the replicas.
+        number: how often a replica was started, so that each process has a name of its own.
+    """
+
+    def __init__(self, world: "World", place: int, number: int) -> None:
+        self.world = world
+        self.place = place
+        self.host = Host(f"r{place}.{number}")
+        chance = world.chance
+        # A clock that only goes up, from anywhere, and a little too fast or too slow.
+        self._ahead, self._rate = chance.uniform(0, 1e4), chance.uniform(0.98, 1.02)
+        self.is_serving = False
+        self.changes = Changes()
+        self.database = SimulatedDatabase(world.tables, world.around(self))
+        self.folder = SimulatedFolder(world.bucket, lambda what: world.touch_storage(self, what), world.clock)
+        self.files = SimulatedArchives(
+            world.bucket, lambda what: world.touch_storage(self, what), world.clock
+        )
+        self.archives = Archives(self.database, self.files, max_bytes=1 << 20)
+
+    def clock(self) -> float:
+        """Seconds that only go up."""
+        return self._ahead + self._rate * self.world.scheduler.now
+
+    def run(self) -> None:
+        """Start, as the server does; then serve in tasks."""
+        world = self.world
+        while True:
+            try:
+                self._build()
+                break
+            except DatabaseAway:
+                world.scheduler.sleep(0.5)
+        self.is_serving = True
+        spawn = world.scheduler.spawn
+        spawn(self._beat, "heart", self.host)
+        spawn(self._poll, "poller", self.host)
+        spawn(self._work, "worker", self.host)
+        spawn(self._send, "webhooks", self.host)
+
+    def _build(self) -> None:
+        world = self.world
+        self.registry = Registry(
+            self.database,
+            VersionStore(self.folder),
+            ResidentVersions(1 << 20),
+            on_deleted=self.sweep,
+            clock=self.clock,
+            refreshing=TurnLock(world.scheduler),
+        )
+        changes = LossyChanges(self.changes, lambda: world.happens(world.plan.loss_share))
+        self.ledger = Ledger(
+            self.database, self.registry, changes, owner=self.host.name, lease_seconds=LEASE.seconds
+        )
+        self.heart = Heart(self.ledger, LEASE, clock=self.clock, wait=world.scheduler.sleep)
+        self.workers = WorkerPool(
+            self.ledger,
+            self.heart,
+            lambda job, checkpoint: SimulatedRun(self, job, checkpoint),
+            lambda _: self.sweep(),
+            self,
+            size=0,
+            clock=self.clock,
+            sleep=world.scheduler.sleep,
+        )
+        self.poller = Poller(self.ledger, self.changes, self.registry.catch_up)
+        policy = WebhookPolicy([ORIGIN], resolve=lambda host, port: ["93.184.216.34"])
+        self.sender = WebhookSender(
+            self.database, policy, world.secrets, self._tried, post=self._post, chance=world.chance
+        )
+        self.woken = Signal(world.scheduler)
+
+    # What the threads of the server do
+
+    def _beat(self) -> None:
+        while True:
+            self.world.scheduler.sleep(LEASE.beat)
+            if self.world.has_running():
+                self.heart.beat()
+
+    def _poll(self) -> None:
+        seen = -1
+        while True:
+            self.world.scheduler.sleep(POLL_SECONDS * self.world.chance.uniform(0.8, 1.2))
+            changes = self.world.changes
+            if changes == seen:
+                # It would find what it found the last time.
+                continue
+            try:
+                self.poller.poll()
+                seen = changes
+            except DatabaseAway:
+                self.world.note_trouble(self, until=self.world.scheduler.now + 0.8)
+
+    def _work(self) -> None:
+        while True:
+            self.woken.clear()
+            if (self.world.has_claimable() or self.world.happens(0.1)) and self.workers.step():
+                continue
+            self.woken.wait(CLAIM_SECONDS * self.world.chance.uniform(0.67, 1.33))
+
+    def _send(self) -> None:
+        while True:
+            self.world.scheduler.sleep(WEBHOOK_SECONDS * self.world.chance.uniform(0.8, 1.2))
+            if not self.world.has_due_webhooks():
+                continue
+            with suppress(DatabaseAway):
+                while (claimed := self.sender.claim()) is not None:
+                    self.world.scheduler.spawn(
+                        lambda each=claimed: self._send_one(each), "webhook", self.host
+                    )
+
+    def _send_one(self, claimed: Claimed) -> None:
+        with suppress(DatabaseAway):
+            self.sender.send(claimed)
+
+    def _post(self, target: Target, headers: Mapping[str, str], body: bytes) -> None:
+        self.world.receiver.take(body)
+
+    def _tried(self, outcome: str) -> None:
+        self.world.scheduler.note(f"webhook {outcome}")
+
+    def job_ended(self, outcome: str) -> None:
+        self.world.scheduler.note(f"run ended as {outcome}")
+
+    def step_finished(self, step: str, seconds: float) -> None:
+        del step, seconds
+
+    # What calls do
+
+    def submit(self, submission: Submission) -> str:
+        """Take in a fine-tune, as the intake does: examples first, then the row."""
+        self.files.put(submission.job_id)
+        job = self.ledger.submit(submission)
+        if job.job_id != submission.job_id:
+            with suppress(StorageAway):
+                self.files.remove(submission.job_id)
+        self.woken.set()
+        return job.job_id
+
+    def cancel(self, job_id: str) -> Job:
+        job = self.ledger.cancel(job_id)
+        if job.state is JobState.RUNNING:
+            self.heart.cancel(job_id)
+        else:
+            self.sweep()
+        return job
+
+    def sweep(self) -> None:
+        with suppress(Away):
+            self.archives.sweep()
+
+    def clean(self) -> None:
+        """What a server does every half minute."""
+        if not self.ledger.may_clean("rows", 1.0):
+            return
+        self.registry.delete_expired()
+        self.sweep()
+        self.ledger.forget(1e6)
+        if self.ledger.may_clean("files", 1.0):
+            self.archives.recover(older_than=LEFTOVER_SECONDS)
+            self.registry.remove_leftovers(self.ledger.unfinished, older_than=LEFTOVER_SECONDS)
+
+    def stop(self) -> None:
+        """Stop as a server does whose grace is over: jobs go back into the queue."""
+        self.workers.stop(0.0)
+        with suppress(DatabaseAway):
+            self.ledger.leave()
+
+
+class SimulatedRun:
+    """An attempt at a job that takes the time its plan says and publishes a version, as a fine-tune does."""
+
+    def __init__(self, replica: Replica, job: Job, checkpoint: Callable[[], None]) -> None:
+        self._replica = replica
+        self._job = job
+        self._checkpoint = checkpoint
+        self._telling = Telling(
+            job,
+            replica.ledger,
+            replica,
+            checkpoint,
+            clock=replica.clock,
+            sleep=replica.world.scheduler.sleep,
+        )
+
+    @property
+    def findings(self) -> Findings:
+        return self._telling.findings
+
+    def execute(self) -> int:
+        seconds = self._replica.world.seconds_of(self._job)
+        for step in (JobStep.FEATURES, JobStep.FIT):
+            with self._telling.step(step):
+                self._telling.report(step, 0, 2, force=True)
+                for _ in range(2):
+                    self._replica.world.scheduler.sleep(seconds / 4)
+                    self._checkpoint()
+        if self._replica.world.is_storage_away(self._job):
+            raise StorageAway("The bucket does not answer.")
+        artifact = f"{self._job.job_id}.{self._job.attempt}"
+        with self._telling.step(JobStep.PUBLISH):
+            self._telling.patiently(
+                lambda: self._replica.folder.write(artifact, {"head": b"h", "manifest": b"m"})
+            )
+        try:
+            return self._publish(artifact)
+        except (JobCancelledError, JobLostError):
+            with suppress(StorageAway):
+                self._replica.folder.remove(artifact)
+            raise
+
+    def _publish(self, artifact: str) -> int:
+        job = self._job
+        manifest = make_manifest(job.spec.model, job.job_id)
+        while True:
+            try:
+                return self._replica.ledger.succeed(
+                    job,
+                    self._telling.progress(JobStep.PUBLISH, 1, 1),
+                    self.findings,
+                    artifact=artifact,
+                    size_bytes=2,
+                    manifest=manifest,
+                )
+            except DatabaseAway:
+                self._replica.world.scheduler.sleep(0.25)
+                with suppress(JobCancelledError, JobLostError):
+                    self._checkpoint()

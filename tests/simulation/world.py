@@ -1,0 +1,409 @@
+"""One simulation: replicas on one database and one bucket, callers, and what goes wrong."""
+
+import json
+import random
+import traceback
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import structlog
+
+from fakes import make_manifest
+from headstart_server.errors import DatabaseAway, StorageAway
+from headstart_server.jobs.job import Job
+from histories.history import History, Window
+from simulation.callers import Callers
+from simulation.database import Tables, Transactions
+from simulation.invariants import violations
+from simulation.plan import ACTIVE_SECONDS, Plan, Step
+from simulation.receiver import Receiver
+from simulation.replica import POLL_SECONDS, Replica
+from simulation.scheduler import Scheduler
+from simulation.storage import SimulatedBucket
+
+#: Seconds since 1970 when a simulation begins, by the database's clock.
+BEGIN = 1_700_000_000.0
+#: Seconds after which everything must have come to rest once nothing goes wrong any more.
+SETTLE_SECONDS = 400.0
+MODEL, ALIAS = "m", "live"
+#: Transactions after which a poller finds what it found before.
+_UNSEEN_BY_POLLERS = {
+    "jobs.heartbeat",
+    "replicas.leave",
+    "webhooks.claim",
+    "webhooks.deliver",
+    "webhooks.record_failure",
+    "cleaning.take_turn",
+    "archives.sweep",
+    "archives.recover",
+}
+
+
+class World:
+    """Everything that the replicas of a simulation share.
+
+    Args:
+        plan: what happens.
+        tables: the database.
+        secrets: file of the secrets of webhooks.
+        trace: is given a line for every step; None for nothing.
+
+    Attributes:
+        changes: transactions that changed what pollers look at.
+        faults: what went wrong in the server that must not, such as unexpected exceptions.
+    """
+
+    def __init__(
+        self, plan: Plan, tables: Tables, secrets: Path, trace: Callable[[str], None] | None = None
+    ) -> None:
+        self.plan = plan
+        self.tables = tables
+        self.secrets = secrets
+        self.chance = random.Random(f"{plan.seed} schedule")
+        self.scheduler = Scheduler(trace)
+        self.bucket = SimulatedBucket()
+        self.history = History(self.clock)
+        self.callers = Callers(self)
+        self.receiver = Receiver(self.chance, self.scheduler.sleep, lambda: self.is_receiver_away)
+        self.replicas: list[Replica] = []
+        self.changes = 0
+        self.faults: list[str] = []
+        self.is_receiver_away = False
+        self._is_healed = False
+        self._faults_left = plan.faults
+        self._ahead = 0.0
+        self._down_until = 0.0
+        self._storage_down_until = 0.0
+        self._cut_off_until = [0.0] * plan.replicas
+        self._starts = 0
+        self._is_over = False
+
+    def run(self) -> list[str]:
+        """Let it happen; returns what is wrong."""
+        self.tables.empty()
+        self._publish_first()
+        with _Captured(self._logged):
+            for place in range(self.plan.replicas):
+                self.replicas.append(self._started(place))
+            for step in self.plan.steps:
+                self.scheduler.spawn(lambda each=step: self._carry_out(each), step.kind, delay=step.at)
+            self.scheduler.spawn(self._referee, "referee")
+            try:
+                self.scheduler.run(lambda: self._is_over)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding about this seed
+                self.scheduler.note(traceback.format_exc())
+                self.faults.append(f"unexpected error: {error!r}")
+            finally:
+                self.scheduler.close()
+        if not self._is_over and not self.faults:
+            self.faults.append("the simulation stopped before its end")
+        return [*self.faults, *violations(self)]
+
+    # What replicas need
+
+    def clock(self) -> float:
+        """The time of the world."""
+        return self.scheduler.now
+
+    def database_now(self) -> float:
+        """The database's time."""
+        return BEGIN + self._ahead + self.scheduler.now
+
+    def happens(self, share: float) -> bool:
+        """Whether something of this likelihood happens now."""
+        return share > 0 and not self._is_healed and self.chance.random() < share
+
+    def around(self, replica: Replica) -> "Around":
+        """The world's part in the transactions of a replica."""
+        return Around(self, replica)
+
+    def touch_storage(self, replica: Replica, what: str) -> None:
+        """A replica is about to use the bucket."""
+        self.scheduler.sleep(self.chance.uniform(0.001, 0.05))
+        if self.scheduler.now < self._storage_down_until:
+            raise StorageAway("The bucket does not answer.")
+        if self.takes_fault():
+            self.scheduler.note(f"storage fails: {what}")
+            if self.chance.random() < 0.5:
+                self.crash(replica)
+            raise StorageAway("The bucket does not answer.")
+        if self.scheduler.is_traced:
+            self.scheduler.note(what)
+
+    def has_claimable(self) -> bool:
+        """Whether a look into the queue may find a job."""
+        query = "SELECT 1 FROM jobs WHERE state = 'queued' OR state = 'running' AND lease_until < ? LIMIT 1"
+        return bool(self.tables.rows(query, self.database_now()))
+
+    def has_running(self) -> bool:
+        """Whether a job is running, so that the silence of its owner matters."""
+        return bool(self.tables.rows("SELECT 1 FROM jobs WHERE state = 'running' LIMIT 1"))
+
+    def has_pending_webhooks(self) -> bool:
+        """Whether a webhook is yet to be delivered."""
+        return bool(self.tables.rows("SELECT 1 FROM webhooks WHERE state = 'pending' LIMIT 1"))
+
+    def has_due_webhooks(self) -> bool:
+        """Whether a look at the webhooks may find one."""
+        query = (
+            "SELECT 1 FROM webhooks w JOIN jobs j ON j.job_id = w.job_id WHERE w.state = 'pending' "
+            "AND j.finished IS NOT NULL AND w.due <= ?1 AND coalesce(w.lease_until, 0) < ?1 LIMIT 1"
+        )
+        return bool(self.tables.rows(query, self.database_now()))
+
+    def seconds_of(self, job: Job) -> float:
+        """How long a job takes."""
+        return self.callers.step_of(job.job_id).seconds
+
+    def is_storage_away(self, job: Job) -> bool:
+        """Whether the first attempt at a job finds the bucket away."""
+        return job.attempt == 1 and "storage" in self.callers.step_of(job.job_id).flags
+
+    # What goes wrong
+
+    def takes_fault(self) -> bool:
+        """Whether one of the faults of the plan happens now."""
+        if self._faults_left and self.happens(self.plan.fault_share):
+            self._faults_left -= 1
+            return True
+        return False
+
+    def is_cut_off(self, replica: Replica) -> bool:
+        """Whether a replica reaches no database."""
+        return self.scheduler.now < max(self._down_until, self._cut_off_until[replica.place])
+
+    def note_trouble(self, replica: Replica, until: float) -> None:
+        """A replica may miss what others change, from now on."""
+        self.history.add_window(Window(start=self.clock(), end=until, server=replica.host.name))
+
+    def crash(self, replica: Replica, seconds: float | None = None) -> None:
+        """Let a replica die, and start another process in its place after some seconds."""
+        if not replica.host.is_alive:
+            return
+        place = replica.place
+        delay = self.chance.uniform(0.2, 2.0) if seconds is None else seconds
+        self.scheduler.spawn(lambda: self._restart(place), f"restart {place}", delay=delay)
+        self.scheduler.kill(replica.host)
+
+    def _restart(self, place: int) -> None:
+        if not self.replicas[place].host.is_alive:
+            self.replicas[place] = self._started(place)
+
+    def _started(self, place: int) -> Replica:
+        self._starts += 1
+        replica = Replica(self, place, self._starts)
+        self.scheduler.spawn(replica.run, "start", replica.host, self.chance.uniform(0.0, 0.3))
+        return replica
+
+    def _carry_out(self, step: Step) -> None:
+        trouble = {
+            "pause": self._pause,
+            "crash": lambda step: self.crash(self._replica(step), step.seconds),
+            "stop": self._stop,
+            "outage": self._outage,
+            "partition": self._partition,
+            "jump": self._jump,
+            "clean": self._clean,
+            "receiver": self._receiver_away,
+            "storage": self._storage_away,
+        }.get(step.kind)
+        if trouble is None:
+            self.callers.carry_out(step)
+        elif not self._is_healed:
+            self.scheduler.note(f"TROUBLE {step}")
+            trouble(step)
+        self.callers.waiting -= 1
+
+    def _replica(self, step: Step) -> Replica:
+        return self.replicas[step.replica]
+
+    def _pause(self, step: Step) -> None:
+        replica = self._replica(step)
+        replica.host.paused_until = self.scheduler.now + step.seconds
+        self.note_trouble(replica, replica.host.paused_until + POLL_SECONDS)
+
+    def _stop(self, step: Step) -> None:
+        replica = self._replica(step)
+        if replica.is_serving and replica.host.is_alive:
+            self.callers.attempt(step.replica, Replica.stop, "stop")
+            self.crash(replica, step.seconds)
+
+    def _outage(self, step: Step) -> None:
+        self._down_until = self.scheduler.now + step.seconds
+        for replica in self.replicas:
+            self.note_trouble(replica, self._down_until + 2 * POLL_SECONDS)
+
+    def _partition(self, step: Step) -> None:
+        until = self._cut_off_until[step.replica] = self.scheduler.now + step.seconds
+        self.note_trouble(self._replica(step), until + 2 * POLL_SECONDS)
+
+    def _jump(self, step: Step) -> None:
+        self._ahead += step.seconds
+
+    def _clean(self, step: Step) -> None:
+        self.callers.attempt(step.replica, Replica.clean, "clean")
+
+    def _receiver_away(self, step: Step) -> None:
+        self.is_receiver_away = True
+        self.scheduler.sleep(4 * step.seconds)
+        self.is_receiver_away = False
+
+    def _storage_away(self, step: Step) -> None:
+        self._storage_down_until = self.scheduler.now + step.seconds
+
+    # The end
+
+    def _referee(self) -> None:
+        self.scheduler.sleep(ACTIVE_SECONDS)
+        self._heal()
+        deadline = self.scheduler.now + SETTLE_SECONDS
+        while not self._has_settled():
+            if self.scheduler.now > deadline:
+                self.faults.append(f"no rest after {SETTLE_SECONDS:.0f} s: {self._unsettled()}")
+                self._is_over = True
+                return
+            self.scheduler.sleep(1.0)
+        # Long enough for every replica to know everything.
+        self.scheduler.sleep(1.5)
+        self.callers.look_at_everything()
+        self.callers.attempt(0, _remove_leftovers, "final cleaning")
+        self._is_over = True
+
+    def _heal(self) -> None:
+        self.scheduler.note("everything heals")
+        self._is_healed = True
+        self.is_receiver_away = False
+        self._down_until = self._storage_down_until = 0.0
+        self._cut_off_until = [0.0] * self.plan.replicas
+        for replica in self.replicas:
+            # Its tasks are in the queue for the end of the pause; they come then.
+            self.note_trouble(replica, max(self.scheduler.now, replica.host.paused_until) + 2 * POLL_SECONDS)
+            self._restart(replica.place)
+
+    def _has_settled(self) -> bool:
+        return (
+            self.callers.are_done
+            and all(replica.is_serving and replica.host.is_alive for replica in self.replicas)
+            and not self.has_pending_webhooks()
+            and not self.tables.rows("SELECT 1 FROM jobs WHERE state IN ('queued', 'running') LIMIT 1")
+        )
+
+    def _unsettled(self) -> str:
+        jobs = self.tables.rows("SELECT job_id, state, owner, lease_until FROM jobs WHERE finished IS NULL")
+        hooks = self.tables.rows("SELECT job_id, attempts, error FROM webhooks WHERE state = 'pending'")
+        return f"jobs {jobs}, webhooks {hooks}, {self.callers.waiting} callers"
+
+    def _publish_first(self) -> None:
+        execute = self.tables.raw.execute
+        if not self.plan.versions:
+            return
+        execute("UPDATE counters SET value = 1")
+        execute(
+            "INSERT INTO models (name, created, next_number, changed) VALUES (?, ?, ?, 1)",
+            (MODEL, BEGIN, self.plan.versions + 1),
+        )
+        for number in range(1, self.plan.versions + 1):
+            artifact = f"first{number}.1"
+            execute(
+                "INSERT INTO versions (model, number, job_id, artifact, size_bytes, created, manifest) "
+                "VALUES (?, ?, ?, ?, 2, ?, ?)",
+                (MODEL, number, f"first{number}", artifact, BEGIN, _manifest(number)),
+            )
+            self.bucket.versions[artifact] = {"head": b"h", "manifest": b"m"}
+            self.bucket.written[artifact] = 0.0
+        execute("INSERT INTO aliases VALUES (?, ?, 1, 1, ?)", (MODEL, ALIAS, BEGIN))
+
+    def _logged(self, level: str, event: dict[str, object]) -> None:
+        if self.scheduler.is_traced:
+            self.scheduler.note(f"log {level} {event}")
+        if level == "error" or "exc_info" in event:
+            self.faults.append(f"the server logged an error: {event}")
+
+
+class Around(Transactions):
+    """The world's part in the transactions of one replica."""
+
+    def __init__(self, world: World, replica: Replica) -> None:
+        self._world = world
+        self._replica = replica
+        self._dies = False
+
+    def begin(self, name: str) -> None:
+        world, scheduler = self._world, self._world.scheduler
+        if world.happens(world.plan.slow_share):
+            seconds = world.chance.uniform(0.1, 0.6)
+            world.note_trouble(self._replica, scheduler.now + seconds + POLL_SECONDS)
+        else:
+            seconds = 0.001 + 0.004 * world.chance.random()
+        scheduler.sleep(seconds)
+        if world.is_cut_off(self._replica):
+            scheduler.note(f"{name}: no database")
+            scheduler.sleep(world.chance.uniform(0.02, 0.1))
+            raise DatabaseAway("The database does not answer.")
+        if world.takes_fault():
+            self._fail_before(name)
+        if scheduler.is_traced:
+            scheduler.note(name)
+
+    def _fail_before(self, name: str) -> None:
+        world = self._world
+        if world.chance.random() < 0.5:
+            world.scheduler.note(f"{name}: the replica dies before it")
+            world.crash(self._replica)
+        world.scheduler.note(f"{name}: fails before it began")
+        world.note_trouble(self._replica, world.scheduler.now + 2 * POLL_SECONDS)
+        raise DatabaseAway("The connection was lost.")
+
+    def commit(self, name: str) -> bool:
+        world = self._world
+        if not world.takes_fault():
+            return False
+        what = world.chance.choice(("undone", "dies before", "dies after", "answer lost", "answer lost"))
+        world.scheduler.note(f"{name}: commit: {what}")
+        world.note_trouble(self._replica, world.scheduler.now + 2 * POLL_SECONDS)
+        if what == "undone":
+            raise DatabaseAway("The connection was lost at the commit.")
+        if what == "dies before":
+            world.crash(self._replica)
+        self._dies = what == "dies after"
+        return what == "answer lost"
+
+    def committed(self, name: str) -> None:
+        world = self._world
+        world.changes += name not in _UNSEEN_BY_POLLERS
+        if self._dies:
+            world.crash(self._replica)
+        if world.chance.random() < 0.3:
+            world.scheduler.sleep(world.chance.uniform(0.001, 0.05))
+
+    def now(self) -> float:
+        return self._world.database_now()
+
+
+def _remove_leftovers(replica: Replica) -> None:
+    replica.archives.recover()
+    replica.registry.remove_leftovers(replica.ledger.unfinished)
+
+
+@cache
+def _manifest(number: int) -> str:
+    return json.dumps(make_manifest(MODEL, f"first{number}").to_json())
+
+
+class _Captured:
+    """A block in which the server's logs go to a function."""
+
+    def __init__(self, logged: Callable[[str, dict[str, object]], None]) -> None:
+        self._logged = logged
+
+    def __enter__(self) -> None:
+        self._before = structlog.get_config()
+        structlog.configure(processors=[self._take], cache_logger_on_first_use=False)
+
+    def __exit__(self, *_: object) -> None:
+        structlog.configure(**self._before)
+
+    def _take(self, logger: object, level: str, event: dict[str, object]) -> dict[str, object]:
+        self._logged(level, dict(event))
+        raise structlog.DropEvent
