@@ -30,13 +30,16 @@ def _calls() -> Iterator[tuple[str, str | None]]:
 def _of(expression: ast.expr, place: str) -> Iterator[tuple[str, str | None]]:
     if not isinstance(expression, ast.Call):
         return
-    called, given = expression.func, expression.args
-    name = given[0].value if given and isinstance(given[0], ast.Constant) else None
+    called = expression.func
+    texts = [each.value for each in expression.args if isinstance(each, ast.Constant)]
+    name = texts[0] if texts else None
     if isinstance(called, ast.Name) and called.id == "failpoint":
         # In `Database.write` the name is a variable: its callers give it.
         if isinstance(name, str):
             yield place, name
-    elif isinstance(called, ast.Attribute) and called.attr == "write" and _is_database(called.value):
+    elif not isinstance(called, ast.Attribute) or not _is_database(called.value):
+        return
+    elif called.attr == "write" or (called.attr == "_transaction" and isinstance(name, str)):
         yield place, name if isinstance(name, str) else None
 
 

@@ -117,7 +117,7 @@ class SimulatedDatabase(Database):
         yield self._tables.connection
 
     @contextmanager
-    def write(self, name: str = "unnamed") -> Iterator[Connection]:
+    def write(self, name: str = "unnamed", *, is_heartbeat: bool = False) -> Iterator[Connection]:
         self._around.begin(name)
         raw = self._tables.raw
         raw.execute("BEGIN IMMEDIATE")

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from headstart_server.jobs.job import TRANSITIONS, JobState
+from headstart_server.models import usage
 from histories import checkers
 from histories.checkers import TERMINAL, FinalJob
 from histories.history import Operation, Outcome
@@ -30,6 +31,10 @@ def violations(world: "World") -> list[str]:
         *_of_versions(world),
         *_of_webhooks(world),
         *_of_files(world),
+        *(
+            f"the sum of what is stored is wrong: {each}"
+            for each in usage.wrong_sums(world.tables.connection)
+        ),
     ]
 
 

@@ -9,6 +9,7 @@ from headstart_server.errors import Away, DatabaseAway, StorageAway
 from headstart_server.internet.target import Target
 from headstart_server.jobs.archives import Archives
 from headstart_server.jobs.changes import Changes
+from headstart_server.jobs.cleaning import run_steps
 from headstart_server.jobs.heart import Heart
 from headstart_server.jobs.job import Findings, Job, JobState, JobStep
 from headstart_server.jobs.lease import Lease
@@ -211,15 +212,26 @@ class Replica:
             self.archives.sweep()
 
     def clean(self) -> None:
-        """What a server does every half minute."""
-        if not self.ledger.may_clean("rows", 1.0):
-            return
-        self.registry.delete_expired()
-        self.sweep()
-        self.ledger.forget(1e6)
+        """Clean up as a server does every half minute."""
+        if self.ledger.may_clean("rows", 1.0):
+            run_steps(
+                {
+                    "expired_versions": self.registry.delete_expired,
+                    "archives": self.archives.sweep,
+                    "old_jobs": lambda: self.ledger.forget(1e6),
+                }
+            )
         if self.ledger.may_clean("files", 1.0):
-            self.archives.recover(older_than=LEFTOVER_SECONDS)
-            self.registry.remove_leftovers(self.ledger.unfinished, older_than=LEFTOVER_SECONDS)
+            run_steps(
+                {
+                    "usage": self.ledger.recount_usage,
+                    "leftovers": lambda: self.remove_leftovers(older_than=LEFTOVER_SECONDS),
+                }
+            )
+
+    def remove_leftovers(self, *, older_than: float = 0.0) -> None:
+        self.archives.recover(older_than=older_than)
+        self.registry.remove_leftovers(self.ledger.unfinished, older_than=older_than)
 
     def stop(self) -> None:
         """Stop as a server does whose grace is over: jobs go back into the queue."""

@@ -101,14 +101,14 @@ class SimulatedArchives:
         self._before(f"remove archive {job_id}")
         self._bucket.archives.pop(job_id, None)
 
-    def remove_all_but(self, job_ids: Collection[str], *, older_than: float = 0.0) -> int:
+    def remove_all_but(
+        self, needed: Callable[[Collection[str]], Collection[str]], *, older_than: float = 0.0
+    ) -> int:
         self._before("list archives")
         before = self._clock() - older_than
-        gone = [
-            job_id
-            for job_id, written in self._bucket.archives.items()
-            if job_id not in job_ids and (not older_than or written <= before)
-        ]
+        old = [job for job, at in self._bucket.archives.items() if not older_than or at <= before]
+        kept = set(needed(old))
+        gone = [job_id for job_id in old if job_id not in kept]
         for job_id in gone:
             self.remove(job_id)
         return len(gone)

@@ -36,7 +36,8 @@ _UNSEEN_BY_POLLERS = {
     "webhooks.record_failure",
     "cleaning.take_turn",
     "archives.sweep",
-    "archives.recover",
+    "archives.measure",
+    "archives.release",
 }
 
 
@@ -267,7 +268,7 @@ class World:
         # Long enough for every replica to know everything.
         self.scheduler.sleep(1.5)
         self.callers.look_at_everything()
-        self.callers.attempt(0, _remove_leftovers, "final cleaning")
+        self.callers.attempt(0, Replica.remove_leftovers, "final cleaning")
         self._is_over = True
 
     def _heal(self) -> None:
@@ -312,6 +313,8 @@ class World:
             )
             self.bucket.versions[artifact] = {"head": b"h", "manifest": b"m"}
             self.bucket.written[artifact] = 0.0
+        count = self.plan.versions
+        execute("INSERT INTO tenant_usage VALUES ('', ?, ?, 0)", (count, 2 * count))
         execute("INSERT INTO aliases VALUES (?, ?, 1, 1, ?)", (MODEL, ALIAS, BEGIN))
 
     def _logged(self, level: str, event: dict[str, object]) -> None:
@@ -379,11 +382,6 @@ class Around(Transactions):
 
     def now(self) -> float:
         return self._world.database_now()
-
-
-def _remove_leftovers(replica: Replica) -> None:
-    replica.archives.recover()
-    replica.registry.remove_leftovers(replica.ledger.unfinished)
 
 
 @cache
