@@ -85,7 +85,7 @@ class Plan:
 
 
 #: What may go wrong; each plan has some of them only, so that rare ones meet undisturbed.
-_TROUBLE = ("pause", "crash", "stop", "outage", "partition", "jump", "clean", "receiver", "storage")
+_TROUBLE = ("pause", "pause", "crash", "stop", "outage", "partition", "jump", "clean", "receiver", "storage")
 
 
 def plan_of(seed: int) -> Plan:
@@ -137,7 +137,17 @@ def _job(chance: random.Random, job: int, replicas: int) -> Iterator[Step]:
 
 
 def _models(chance: random.Random, replicas: int, numbers: int) -> Iterator[Step]:
-    for _ in range(chance.choice((1, 2, 3, 4, 6))):
+    if chance.random() < 0.35:
+        # Moves in quick succession, of which a replica may miss one.
+        begins = chance.uniform(0.0, ACTIVE_SECONDS - 1.0)
+        for _ in range(chance.randint(2, 3)):
+            yield Step(
+                at=begins + chance.uniform(0.0, 0.6),
+                kind="set_alias",
+                replica=chance.randrange(replicas),
+                number=chance.randint(1, max(1, numbers)),
+            )
+    for _ in range(chance.choice((1, 2, 3, 4))):
         kind = chance.choice(("read", "read", "read", "set_alias", "set_alias", "predict", "delete"))
         yield Step(
             at=chance.uniform(0.0, ACTIVE_SECONDS),
@@ -151,7 +161,7 @@ def _models(chance: random.Random, replicas: int, numbers: int) -> Iterator[Step
 def _trouble(chance: random.Random, kind: str, replicas: int, steps: list[Step]) -> Step:
     at = chance.uniform(0.0, ACTIVE_SECONDS - 2.0)
     submits = [step for step in steps if step.kind == "submit"]
-    if submits and chance.random() < 0.5:
+    if submits and (kind == "pause" or chance.random() < 0.5):
         # While a job is likely to run.
         job = chance.choice(submits)
         at = job.at + chance.uniform(0.05, job.seconds + 0.3)
@@ -159,5 +169,5 @@ def _trouble(chance: random.Random, kind: str, replicas: int, steps: list[Step])
         at=at,
         kind=kind,
         replica=chance.randrange(replicas),
-        seconds=chance.choice((0.3, 1.0, 3.0, 6.0, 6.0)),
+        seconds=chance.choice((0.3, 1.0, 3.0, 6.0, 7.0)),
     )
