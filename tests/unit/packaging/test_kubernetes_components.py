@@ -1,5 +1,6 @@
 """Every component can be taken or left, and does what docs/kubernetes.md says."""
 
+import re
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -213,6 +214,18 @@ def test_the_autoscaler_goes_by_processors_and_by_jobs_that_wait(only: Callable[
     assert processors["containerResource"]["container"] == container["name"]
     assert container["resources"]["requests"]["cpu"]
     assert waiting["external"]["metric"] == {"name": "headstart_jobs_queued"}
+
+
+def test_the_first_apply_is_followed_by_as_many_pods_as_the_autoscaler_keeps(
+    root: Path, only: Callable[..., Document]
+) -> None:
+    commands = (root / "docs/kubernetes.md").read_text().splitlines()
+    applied = next(
+        place for place, line in enumerate(commands) if "--kustomize k8s/overlays/production" in line
+    )
+    scaled = re.search(r"kubectl scale .*--replicas=(\d+) deployment/headstart", commands[applied + 1])
+    assert scaled is not None
+    assert int(scaled[1]) == only("HorizontalPodAutoscaler")["spec"]["minReplicas"]
 
 
 def test_the_monitor_finds_one_service_with_the_port_it_scrapes(
