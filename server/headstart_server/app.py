@@ -98,7 +98,7 @@ from headstart_server.rpc.dialects.services import services_of
 from headstart_server.rpc.evaluation_service import EvaluationService
 from headstart_server.rpc.fine_tuning_service import FineTuningService
 from headstart_server.rpc.follow import Follower
-from headstart_server.rpc.long_work import LongWork
+from headstart_server.rpc.long_work import LOAD_THREADS, REMOVAL_THREADS, UPLOAD_THREADS, LongWork
 from headstart_server.rpc.model_service import ModelService
 from headstart_server.rpc.prediction_service import PredictionService
 from headstart_server.rpc.rates import address_of, rates_of
@@ -188,7 +188,13 @@ class App:
         PLACES.add(config, hosts(database_address(config.database_target)))
         self._database = self._open_database()
         self._open.callback(self._database.close)
-        places = open_places(config.artifacts, config.data, copies_bytes=config.artifact_copies_mib * _MIB)
+        places = open_places(
+            config.artifacts,
+            config.data,
+            copies_bytes=config.artifact_copies_mib * _MIB,
+            own_database=config.database is None,
+        )
+        places.check_recorded(self._database)
         _check(places, self._database.identity)
         self._places = places
         self._versions = VersionStore(places.versions)
@@ -565,6 +571,7 @@ class App:
             self.ledger.is_under_way,
             max_inputs=config.max_inputs,
             onlooker=self._onlooker(),
+            load=LongWork(LOAD_THREADS).run,
         )
         bench = MeasuringBench(
             self.registry,
@@ -576,7 +583,7 @@ class App:
         )
         kept = KeptExamples(self.registry, self.datasets.reader)
         reporter = Reporter(self.registry, kept.contents, max_pixels=config.max_pixels)
-        long_work = LongWork()
+        long_work, removals = LongWork(), LongWork(REMOVAL_THREADS)
         return Server(
             settings,
             CallInterceptor(self.telemetry, self.tracing),
@@ -594,6 +601,8 @@ class App:
                 cancel=self.cancel,
                 long_work=long_work,
                 gathering=LongWork(GATHERINGS),
+                uploads=LongWork(UPLOAD_THREADS),
+                removals=removals,
             ),
             prediction=PredictionService(predictor, self.telemetry, tracing=self.tracing),
             models=ModelService(
@@ -603,6 +612,7 @@ class App:
                 self._forgetting.forget,
                 long_work,
                 exporter=self.exporter,
+                removals=removals,
                 usage=self.ledger.usage_of,
             ),
             evaluation=EvaluationService(bench, long_work),

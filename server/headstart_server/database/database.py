@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from headstart_server.database.address import address_of
@@ -124,6 +124,28 @@ class Database:
         engine = self._backend.reserve if is_heartbeat else self._backend.engine
         with self._watched(always=is_heartbeat), self._transaction(engine, name) as connection:
             yield connection
+
+    def artifacts(self, mark: str, name: str) -> tuple[str, str]:
+        """Record where the artifacts are unless that is recorded already.
+
+        Args:
+            mark: what tells the place from others.
+            name: what it is called in messages.
+
+        Returns:
+            The recorded mark and name.
+
+        Raises:
+            DatabaseAway: the database does not answer.
+        """
+        with self.write("database.artifacts") as connection:
+            connection.execute(
+                update(identity)
+                .where(identity.c.artifacts.is_(None))
+                .values(artifacts=mark, artifacts_name=name)
+            )
+            row = connection.execute(select(identity.c.artifacts, identity.c.artifacts_name)).one()
+        return row.artifacts, row.artifacts_name
 
     def now(self, connection: Connection) -> float:
         """The time in seconds since 1970, by the database's clock."""

@@ -30,7 +30,15 @@ metadata = MetaData()
 schema_version = Table("schema_version", metadata, Column("version", Integer, primary_key=True))
 
 # One row: what tells this database from every other one; its backups have it too.
-identity = Table("identity", metadata, Column("id", String(32), primary_key=True))
+identity = Table(
+    "identity",
+    metadata,
+    Column("id", String(32), primary_key=True),
+    # Where its artifacts are, recorded by the first server: a server that looks elsewhere would take every
+    # archive for missing. The URL of a bucket or the mark of a folder, and how messages call it.
+    Column("artifacts", String(2048)),
+    Column("artifacts_name", String(2048)),
+)
 
 jobs = Table(
     "jobs",

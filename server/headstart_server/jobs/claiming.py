@@ -182,6 +182,12 @@ def show_presence(connection: Connection, owner: str, slots: int, now: float, le
         connection.execute(delete(replicas).where(replicas.c.seen < long_ago))
 
 
+def has_others(connection: Connection, owner: str, now: float, lease_seconds: float) -> bool:
+    """Return whether a replica other than this one was seen within a lease."""
+    alive = (replicas.c.owner != owner) & (replicas.c.seen > now - lease_seconds)
+    return connection.execute(select(replicas.c.owner).where(alive).limit(1)).first() is not None
+
+
 def leave(connection: Connection, owner: str) -> None:
     """Tell the other replicas that this one stops."""
     connection.execute(delete(replicas).where(replicas.c.owner == owner))

@@ -9,7 +9,14 @@ from typing import Protocol
 
 import structlog
 
-from headstart_server.errors import Away, DatabaseAway, Draining, HeadstartError, StorageFailed
+from headstart_server.errors import (
+    ArtifactDamaged,
+    Away,
+    DatabaseAway,
+    Draining,
+    HeadstartError,
+    StorageFailed,
+)
 from headstart_server.jobs.heart import Heart, Hold
 from headstart_server.jobs.job import Findings, Job, JobError
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
@@ -26,8 +33,15 @@ RETRY_SECONDS = 0.25
 #: Seconds before a job runs again after the storage failed: the first time, and at most.
 FIRST_RETRY_SECONDS = 5.0
 MAX_RETRY_SECONDS = 300.0
+#: Runs of a job whose archive is missing, while other replicas are alive that may find it.
+MISSING_TRIES = 3
 #: A job fails after this many runs that the storage ended, an hour or more after the first.
 MAX_STORAGE_RETRIES = 20
+
+
+def is_missing(error: ArtifactDamaged) -> bool:
+    """Return whether a file is missing, and not only damaged."""
+    return isinstance(error.__cause__, FileNotFoundError)
 
 
 def retry_seconds(retries: int) -> float:
@@ -258,6 +272,11 @@ class WorkerPool:
         try:
             return run.execute()
         except (JobCancelledError, JobLostError):
+            raise
+        except ArtifactDamaged as error:
+            if job.storage_retries < MISSING_TRIES and is_missing(error) and self._ledger.has_others():
+                # Another replica may have it: this one cannot be sure that it looks in the right place.
+                raise StorageRetryError(job.job_id) from error
             raise
         except StorageFailed as error:
             if job.storage_retries >= MAX_STORAGE_RETRIES:

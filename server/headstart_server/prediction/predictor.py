@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -108,6 +108,7 @@ class Predictor:
         clock: seconds that only go up; the embedders'.
         onlooker: looks at some of the answers afterwards; None for nobody.
         statistics: counts calls by version.
+        load: runs in a thread what reads a version's files, which may wait for a bucket.
     """
 
     def __init__(
@@ -120,7 +121,9 @@ class Predictor:
         clock: Callable[[], float] = time.monotonic,
         onlooker: Onlooker | None = None,
         statistics: Statistics | None = None,
+        load: Callable[..., Awaitable[ResidentVersion]] = asyncio.to_thread,
     ) -> None:
+        self._load = load
         self.statistics = statistics or Statistics()
         self._onlooker = onlooker
         self._registry = registry
@@ -301,9 +304,9 @@ class Predictor:
             raise
         version = self._registry.resident(selector.model, number)
         if version is None:
-            version = await asyncio.to_thread(self._registry.load, selector.model, number)
+            version = await self._load(self._registry.load, selector.model, number)
         if not version.evidence.files.issuperset(files):
-            version = await asyncio.to_thread(self._registry.with_evidence, version, files)
+            version = await self._load(self._registry.with_evidence, version, files)
         return version
 
     async def number(self, selector: Selector, choice: Choice | None = None) -> int:

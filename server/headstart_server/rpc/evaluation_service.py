@@ -39,7 +39,7 @@ class EvaluationService(stubs.EvaluationServiceServicer):
         async with aclosing(stream_parts(request_iterator, "Evaluate", context)) as parts:
             spec = await anext(parts)
             open_run = partial(
-                asyncio.to_thread, self._bench.evaluation, selector_of(spec.target, "spec.target")
+                self._long_work.run, self._bench.evaluation, selector_of(spec.target, "spec.target")
             )
             run = await self._bench.engine.when_ready(open_run, spec.ByteSize)
             await self._fed(run, parts)
@@ -59,7 +59,7 @@ class EvaluationService(stubs.EvaluationServiceServicer):
         async with aclosing(stream_parts(request_iterator, "Compare", context)) as parts:
             spec = await anext(parts)
             first, second = selector_of(spec.first, "spec.first"), selector_of(spec.second, "spec.second")
-            open_run = partial(asyncio.to_thread, self._bench.comparison, first, second)
+            open_run = partial(self._long_work.run, self._bench.comparison, first, second)
             run = await self._bench.engine.when_ready(open_run, spec.ByteSize)
             await self._fed(run, parts)
         comparison = await self._ended(run, lambda: comparison_message(run.comparison()))

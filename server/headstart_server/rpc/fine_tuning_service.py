@@ -50,6 +50,8 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         long_work: where examples are looked at without a job.
         gathering: where examples are read that lie elsewhere, apart from the other long work: it waits most
             of the time, and may wait for long.
+        uploads: where datasets are opened, accepted and discarded: a bucket may take its time.
+        removals: where jobs are canceled, which removes their archives.
     """
 
     def __init__(
@@ -62,6 +64,8 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         cancel: Callable[[str], Job],
         long_work: LongWork,
         gathering: LongWork,
+        uploads: LongWork,
+        removals: LongWork,
     ) -> None:
         self._intake = intake
         self._rebasing = rebasing
@@ -70,6 +74,8 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         self._cancel = cancel
         self._long_work = long_work
         self._gathering = gathering
+        self._uploads = uploads
+        self._removals = removals
         self._when_ready = intake.engine.when_ready
 
     async def FineTune(
@@ -82,13 +88,15 @@ class FineTuningService(stubs.FineTuningServiceServicer):
                 validate_only = message.validate_only
                 upload = await self._when_ready(
                     partial(
-                        asyncio.to_thread,
-                        self._intake.open,
+                        self._uploads.run,
+                        partial(
+                            self._intake.open,
+                            validate_only=validate_only,
+                            tenant=tenant(),
+                            principal=caller().principal.name,
+                        ),
                         spec_of(message),
                         message.request_id,
-                        validate_only=validate_only,
-                        tenant=tenant(),
-                        principal=caller().principal.name,
                     ),
                     message.ByteSize,
                 )
@@ -105,11 +113,11 @@ class FineTuningService(stubs.FineTuningServiceServicer):
                 validation = await self._long_work.run(upload.validate)
                 return pb.FineTuneResponse(validation=validation_message(validation))
             # Shielded: a caller that leaves now must not tear the acceptance apart.
-            job = await asyncio.shield(asyncio.to_thread(upload.accept))
+            job = await asyncio.shield(self._uploads.run(upload.accept))
             return pb.FineTuneResponse(job=await self._message(job))
         finally:
             if upload is not None:
-                await asyncio.shield(asyncio.to_thread(upload.close))
+                await asyncio.shield(self._uploads.run(upload.close))
 
     async def Rebase(self, request: pb.RebaseRequest, context: Context) -> pb.RebaseResponse:
         spec = rebase_spec_of(request)
@@ -117,7 +125,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         async def accept() -> Job:
             # Shielded: as above.
             return await asyncio.shield(
-                asyncio.to_thread(
+                self._uploads.run(
                     self._rebasing.accept, spec, request.request_id, tenant(), caller().principal.name
                 )
             )
@@ -140,7 +148,7 @@ class FineTuningService(stubs.FineTuningServiceServicer):
                 yield pb.WatchResponse(event=None if event is None else event_message(event))
 
     async def Cancel(self, request: pb.CancelRequest, context: Context) -> pb.CancelResponse:
-        return pb.CancelResponse(job=job_message(await asyncio.to_thread(self._cancel, request.job_id)))
+        return pb.CancelResponse(job=job_message(await self._removals.run(self._cancel, request.job_id)))
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         states = [_state_of(number) for number in request.states]

@@ -1,4 +1,8 @@
-"""Threads for calls that work for seconds or minutes, apart from those in which others look things up."""
+"""Threads for calls that work for seconds or minutes, apart from those in which others look things up.
+
+Calls that wait for a bucket have separate threads, by kind. The event loop's own threads read only the
+database and the local disk, so a slow bucket holds up neither Status nor Watch nor lists.
+"""
 
 import asyncio
 import contextvars
@@ -11,6 +15,12 @@ T = TypeVar("T")
 
 #: Pieces of long work at once; further ones wait their turn.
 THREADS = 8
+#: Uploads and other calls that write artifacts, or read whole datasets of them, at once.
+UPLOAD_THREADS = 16
+#: Versions that are read for Predict at once.
+LOAD_THREADS = 16
+#: Deletions and cancels at once, each of which may remove artifacts.
+REMOVAL_THREADS = 4
 
 
 class LongWork:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from headstart.v1 import model_pb2
@@ -49,6 +50,7 @@ class ModelService(stubs.ModelServiceServicer):
         forget: deletes the data of an example, by its id and model, within a scope.
         long_work: where reports are written and examples forgotten.
         exporter: has versions exported.
+        removals: where versions and models are deleted, with their artifacts.
         usage: tells what a tenant stores and how much it may; None where that is not limited.
     """
 
@@ -61,6 +63,7 @@ class ModelService(stubs.ModelServiceServicer):
         long_work: LongWork,
         *,
         exporter: Exporter,
+        removals: LongWork,
         usage: Callable[[str], tuple[Stored, TenantLimits] | None] = lambda _: None,
     ) -> None:
         self._usage = usage
@@ -70,6 +73,7 @@ class ModelService(stubs.ModelServiceServicer):
         self._forget = forget
         self._long_work = long_work
         self._exporter = exporter
+        self._removals = removals
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         key = page_key(request.page_token, str)
@@ -125,13 +129,13 @@ class ModelService(stubs.ModelServiceServicer):
     async def DeleteVersion(
         self, request: pb.DeleteVersionRequest, context: Context
     ) -> pb.DeleteVersionResponse:
-        await asyncio.to_thread(
-            self._registry.delete_version, request.model, request.version, force=request.force
+        await self._removals.run(
+            partial(self._registry.delete_version, request.model, request.version, force=request.force)
         )
         return pb.DeleteVersionResponse()
 
     async def DeleteModel(self, request: pb.DeleteModelRequest, context: Context) -> pb.DeleteModelResponse:
-        deleted = await asyncio.to_thread(self._registry.delete_model, request.model)
+        deleted = await self._removals.run(self._registry.delete_model, request.model)
         return pb.DeleteModelResponse(deleted_versions=deleted)
 
     async def DeleteExample(

@@ -2,8 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -19,10 +19,12 @@ class DirectoryFolder:
 
     Args:
         root: the directory; made if need be.
+        check: called when a file is missing; raises if the whole directory is.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, check: Callable[[], None] = lambda: None) -> None:
         self._root = root
+        self._check = check
         root.mkdir(parents=True, exist_ok=True)
         # Never emptied as a whole: other replicas may be writing.
         self._staging = root / _STAGING
@@ -54,7 +56,7 @@ class DirectoryFolder:
 
     def read(self, name: str, file: str) -> bytes:
         """As `Folder.read`."""
-        with storage_errors(writes=False):
+        with self._missing_checked(), storage_errors(writes=False):
             return (self._root / name / file).read_bytes()
 
     def aside(self, name: str) -> Path:
@@ -75,7 +77,7 @@ class DirectoryFolder:
 
     def open(self, name: str) -> BinaryIO:
         """As `Folder.open`."""
-        with storage_errors(writes=False):
+        with self._missing_checked(), storage_errors(writes=False):
             return (self._root / name).open("rb")
 
     def remove(self, name: str) -> None:
@@ -112,6 +114,14 @@ class DirectoryFolder:
         # Without a time, so it is the file system's own clock that says it: over a network the server's.
         os.utime(self._root)
         return self._root.stat().st_mtime
+
+    @contextmanager
+    def _missing_checked(self) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            self._check()
+            raise
 
     def _paths(self) -> Iterator[Path]:
         with suppress(FileNotFoundError):

@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+from headstart_server.errors import StorageFailed
 from headstart_server.failpoints import failpoint
 from headstart_server.storage.bucket import Bucket
 from headstart_server.storage.disk import storage_errors
@@ -14,8 +15,12 @@ from headstart_server.storage.disk import storage_errors
 NOTE = "owner"
 
 
+#: The name of the mark that tells a folder from others, wherever it is mounted.
+MARK = "place"
+
+
 class NotOursError(OSError):
-    """The artifacts of another database lie there."""
+    """The artifacts of another database lie there, or those of this one lie elsewhere."""
 
 
 class Note(Protocol):
@@ -60,21 +65,22 @@ class FileNote:
 
     Args:
         root: where the artifacts lie.
+        file: the name of the note.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._path = root / NOTE
+    def __init__(self, root: Path, file: str = NOTE) -> None:
+        self._path = root / file
         self.name = f"file {self._path}"
 
     def read(self) -> bytes | None:
         """As `Note.read`."""
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError), storage_errors(writes=False):
             return self._path.read_bytes()
         return None
 
     def write(self, content: bytes) -> None:
         """As `Note.write`."""
-        aside = self._path.with_name(f"{NOTE}.{uuid.uuid4().hex}.part")
+        aside = self._path.with_name(f"{self._path.name}.{uuid.uuid4().hex}.part")
         try:
             with storage_errors():
                 with failpoint("owner.write"):
@@ -94,6 +100,45 @@ def _name(aside: Path, path: Path) -> None:
     except OSError:
         # Not every file system has links.
         os.replace(aside, path)
+
+
+class FolderMark:
+    """The mark of a folder of artifacts, by which its replicas know that it is the same, and mounted.
+
+    Args:
+        root: the folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._note = FileNote(root, MARK)
+        self._known: bytes | None = None
+
+    def read(self) -> str:
+        """Return the mark; a folder without one gets one.
+
+        Raises:
+            StorageFull or StorageFailed: it cannot be written.
+        """
+        found = self._note.read()
+        if found is None:
+            self._note.write(f"{uuid.uuid4().hex}\n".encode())
+            # Of two that write one at the same time, one finds the other's.
+            found = self._note.read() or b""
+        self._known = found
+        return found.decode(errors="replace").strip()
+
+    def check(self) -> None:
+        """Check that the folder is still there: while it is not, no file of it is damaged.
+
+        Raises:
+            StorageFailed: its mark is missing or another one.
+        """
+        if self._known is not None and self._note.read() != self._known:
+            raise StorageFailed(
+                f"The folder of artifacts lacks its mark, the file '{MARK}': it is not mounted, or another "
+                "one is in its place. Mount it again."
+            )
 
 
 def owned_by(database: str) -> bytes:
@@ -126,4 +171,24 @@ def claim(note: Note, database: str) -> None:
             "Give each database a bucket, a prefix or a folder of its own with --artifacts: the cleaning of "
             "one would remove the files of the other. If that database is no more, remove what it left with "
             f"this {note.name.partition(' ')[0]}."
+        )
+
+
+def check_place(mark: str, name: str, recorded: tuple[str, str], database: str) -> None:
+    """Check that the artifacts of a database are where this server looks for them.
+
+    Args:
+        mark: what tells the place of this server from others.
+        name: what it is called.
+        recorded: mark and name of the place that the database recorded.
+        database: its name.
+
+    Raises:
+        NotOursError: they are elsewhere.
+    """
+    if recorded[0] != mark:
+        raise NotOursError(
+            f"The artifacts of the database {database} are in {recorded[1]}, not in {name}. "
+            "Give every replica the same --artifacts. If you have moved the artifacts, see 'Moving "
+            "artifacts' in docs/operations.md."
         )

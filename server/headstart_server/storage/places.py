@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from headstart_server.storage.address import BucketAddress, artifacts_address
 from headstart_server.storage.bucket import Bucket, open_bucket
@@ -9,7 +10,25 @@ from headstart_server.storage.bucket_folder import BucketFolder
 from headstart_server.storage.copies import LocalCopies
 from headstart_server.storage.directory import DirectoryFolder
 from headstart_server.storage.folder import Folder
-from headstart_server.storage.ownership import BucketNote, FileNote, Note, claim
+from headstart_server.storage.ownership import (
+    BucketNote,
+    FileNote,
+    FolderMark,
+    Note,
+    check_place,
+    claim,
+)
+
+
+class Database(Protocol):
+    """What records where artifacts are."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+
+    def artifacts(self, mark: str, name: str) -> tuple[str, str]:
+        """Record a place unless one is recorded; return the recorded mark and name."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,6 +41,8 @@ class Places:
         copies: copies of archives on this machine; None where they lie on its disk anyway.
         bucket: the bucket of both, and the path within it; None for a directory.
         note: says whose artifacts they are; None in a server's own folder.
+        mark: tells the folder from others; None for a bucket, and in the folder of the server's own database.
+        name: what the place is called.
         folders: directories of artifacts outside the server's own folder.
     """
 
@@ -30,6 +51,8 @@ class Places:
     copies: LocalCopies | None = None
     bucket: tuple[Bucket, str] | None = None
     note: Note | None = None
+    mark: FolderMark | None = None
+    name: str = ""
     folders: tuple[Path, ...] = ()
 
     @property
@@ -53,6 +76,18 @@ class Places:
             bucket.check(root)
         self.claim(database)
 
+    def check_recorded(self, database: Database) -> None:
+        """Check that this is the place that the database recorded, before anything is read or removed.
+
+        Raises:
+            NotOursError: the database has its artifacts elsewhere.
+            StorageFailed: the folder cannot be used.
+        """
+        if self.mark is None and self.bucket is None:
+            return
+        mark = self.name if self.mark is None else f"folder {self.mark.read()}"
+        check_place(mark, self.name, database.artifacts(mark, self.name), database.name)
+
     def claim(self, database: str) -> None:
         """Check, before anything is removed, that the artifacts are those of this database.
 
@@ -64,13 +99,14 @@ class Places:
             claim(self.note, database)
 
 
-def open_places(artifacts: str | None, data: Path, *, copies_bytes: int) -> Places:
+def open_places(artifacts: str | None, data: Path, *, copies_bytes: int, own_database: bool = True) -> Places:
     """The places of artifacts.
 
     Args:
         artifacts: a directory or the address of a bucket; None takes the data folder.
         data: the server's own folder.
         copies_bytes: most bytes of copies of a bucket's archives.
+        own_database: whether the database lies in the server's own folder, so that both are always together.
 
     Raises:
         ValueError: the address is none.
@@ -78,9 +114,14 @@ def open_places(artifacts: str | None, data: Path, *, copies_bytes: int) -> Plac
     """
     address = artifacts_address(artifacts) if artifacts is not None else data
     if not isinstance(address, BucketAddress):
+        is_own = artifacts is None and own_database
+        mark = None if is_own else FolderMark(address)
+        check = (lambda: None) if mark is None else mark.check
         return Places(
-            versions=DirectoryFolder(address / "versions"),
-            datasets=DirectoryFolder(address / "datasets"),
+            versions=DirectoryFolder(address / "versions", check),
+            datasets=DirectoryFolder(address / "datasets", check),
+            mark=mark,
+            name=f"the folder {address.resolve()}",
             note=FileNote(address) if artifacts is not None else None,
             folders=(address,) if artifacts is not None else (),
         )
@@ -91,5 +132,6 @@ def open_places(artifacts: str | None, data: Path, *, copies_bytes: int) -> Plac
         datasets=BucketFolder(bucket, f"{root}/datasets", data / "uploads", copies),
         copies=copies,
         bucket=(bucket, root),
+        name=f"{address.protocol}://{root}",
         note=BucketNote(bucket, root),
     )

@@ -1,5 +1,6 @@
 """Two servers that share a PostgreSQL and a bucket, and nothing else, on good days and on bad ones."""
 
+import statistics
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -214,6 +215,44 @@ def test_resident_versions_answer_and_jobs_wait_while_the_bucket_is_away(service
     assert (ended.state, ended.version) == (SUCCEEDED, 1)
     assert again.version == 1
     assert second.predict("unread", b"quick1:x")
+
+
+def test_uploads_to_a_bucket_that_hangs_hold_up_neither_status_nor_watch_nor_lists(service: Service):
+    first = service.apis[0]
+    job = publish(first, "looked-up")
+    refusals: list[str] = []
+
+    def upload(place: int) -> None:
+        refusals.append(refused(lambda: first.fine_tune(quick(), model=f"stuck-{place}")).reason)
+
+    # More than there are threads for calls that look something up.
+    uploads = [threading.Thread(target=upload, args=(place,)) for place in range(40)]
+    look_ups = (
+        lambda: first.status(job.job_id),
+        lambda: list(first.watch(job.job_id)),
+        lambda: first.models.ListModels(keeping.ListModelsRequest(), timeout=10),
+    )
+
+    def timed(look_up: Callable[[], object]) -> float:
+        began = time.monotonic()
+        look_up()
+        return time.monotonic() - began
+
+    usual = [timed(look_up) for look_up in look_ups * 10]
+    times: list[float] = []
+    with service.s3.proxy.failing(Fault.HANGING):
+        for each in uploads:
+            each.start()
+        while any(each.is_alive() for each in uploads):
+            times += [timed(look_up) for look_up in look_ups]
+            time.sleep(0.02)
+    within(10.0, lambda: publish(first, "looked-up"))
+
+    assert set(refusals) == {"STORAGE_UNAVAILABLE"}
+    assert len(times) > 20
+    # This machine may be busy with other work: then the same calls are slow without the fault, too.
+    assert statistics.median(times) < max(0.1, 3 * statistics.median(usual))
+    assert sum(seconds > BUCKET_SECONDS / 2 for seconds in times) <= len(times) / 10
 
 
 def test_a_bucket_that_hangs_holds_up_no_resident_version_and_nothing_for_longer_than_its_bound(

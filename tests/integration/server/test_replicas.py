@@ -42,6 +42,7 @@ class Service:
     apis: list[Api]
     postgres: PostgresServer
     folder: Path
+    address: str
 
     def wait_until_all_serve(self) -> None:
         for replica, api in zip(self.replicas, self.apis, strict=True):
@@ -72,7 +73,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         for place, ahead in enumerate(CLOCKS)
     ]
     apis = [Api.connect(replica.target) for replica in replicas]
-    service = Service(replicas=replicas, apis=apis, postgres=postgres, folder=folder)
+    service = Service(replicas=replicas, apis=apis, postgres=postgres, folder=folder, address=address)
     try:
         service.wait_until_all_serve()
         yield service
@@ -435,3 +436,25 @@ def test_a_second_server_on_one_file_or_with_another_database_on_one_folder_is_r
     finally:
         for replica in (one, other, third):
             replica.kill()
+
+
+def test_a_replica_with_other_artifacts_or_none_does_not_start_and_no_job_fails(service: Service):
+    job = service.apis[0].fine_tune(quick(), model="unharmed")
+    others = [
+        Replica(
+            service.folder / "elsewhere", database=service.address, artifacts=str(service.folder / "other")
+        ),
+        Replica(service.folder / "nowhere", database=service.address),
+    ]
+    try:
+        for replica in others:
+            replica.start()
+        for replica in others:
+            assert replica.wait(60) != 0
+            last = replica.log.strip().splitlines()[-1]
+            assert "Give every replica the same --artifacts" in last
+    finally:
+        for replica in others:
+            replica.kill()
+
+    assert ended(service.apis[0], job.job_id).state == SUCCEEDED

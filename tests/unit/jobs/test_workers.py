@@ -8,12 +8,13 @@ import pytest
 import structlog
 
 from fakes import LEASE, PATIENCE, Desk, ManualClock, Recorder, Shelf
-from headstart_server.errors import DatabaseAway, Draining, StorageFailed, TooFewClasses
+from headstart_server.errors import ArtifactDamaged, DatabaseAway, Draining, StorageFailed, TooFewClasses
 from headstart_server.jobs.changes import Changes
+from headstart_server.jobs.claiming import show_presence
 from headstart_server.jobs.heart import Heart
 from headstart_server.jobs.job import Findings, Job, JobState
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
-from headstart_server.jobs.workers import WorkerPool
+from headstart_server.jobs.workers import MISSING_TRIES, WorkerPool
 
 Checkpoint = Callable[[], None]
 
@@ -576,3 +577,37 @@ def test_the_log_names_the_replica_at_the_claim_and_the_end_of_a_job(
     named = [(event["event"], event["replica"]) for event in logs if event.get("job_id") == job.job_id]
     owner = shop.desk.ledger.owner
     assert named == [("job_claimed", owner), ("job_succeeded", owner)]
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_a_job_whose_archive_is_missing_fails_once_no_replica_has_found_it(desk: Desk, others: bool) -> None:
+    shop = Shop(desk)
+    tries = 0
+
+    def work(job: Job, _: Checkpoint) -> int:
+        nonlocal tries
+        tries += 1
+        error = ArtifactDamaged("The stored examples of job a are damaged or missing.")
+        raise error from FileNotFoundError()
+
+    shop.work = work
+    shop.pool.start()
+    expected = (["put_off"] * MISSING_TRIES if others else []) + ["failed"]
+    try:
+        shop.submit("a")
+        for count in range(1, len(expected) + 1):
+            if others:
+                with desk.shelf.database.write() as connection:
+                    show_presence(connection, "host/other", 1, desk.clock(), LEASE.seconds)
+            assert shop.outcomes(count) == expected[:count]
+            desk.clock.advance(60)
+            if others:
+                with desk.shelf.database.write() as connection:
+                    show_presence(connection, "host/other", 1, desk.clock(), LEASE.seconds)
+            shop.pool.wake()
+    finally:
+        shop.stop()
+    job = desk.ledger.get("a")
+    assert job.error is not None
+    assert (job.state, job.error.reason) == (JobState.FAILED, "ARTIFACT_DAMAGED")
+    assert tries == len(expected)

@@ -1,14 +1,19 @@
 """A place of artifacts is one database's, and tells so to the servers of all others."""
 
+import shutil
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from fakes import PATIENCE
-from headstart_server.errors import StorageAway
+from headstart_server.database.database import Database
+from headstart_server.errors import StorageAway, StorageFailed
 from headstart_server.storage.ownership import NOTE, NotOursError
 from headstart_server.storage.places import Places, open_places
+from postgres import on_both_databases
 from s3 import Fault, S3Server
 
 
@@ -102,3 +107,73 @@ def test_a_bucket_that_is_away_is_no_other_s(
     with s3.proxy.failing(Fault.AWAY), pytest.raises(StorageAway):
         place.check("a")
     place.check("a")
+
+
+# Where the artifacts of a database are
+
+
+@pytest.fixture
+def database(tmp_path: Path, address: str | None) -> Iterator[Database]:
+    database = Database(address or tmp_path / "shared.sqlite3")
+    forget_place(database)
+    yield database
+    database.close()
+
+
+def forget_place(database: Database) -> None:
+    """Do what docs/operations.md says for artifacts that were moved."""
+    with database.write() as connection:
+        connection.execute(text("UPDATE identity SET artifacts = NULL"))
+
+
+@on_both_databases
+def test_a_server_with_other_artifacts_than_the_database_recorded_does_not_start(
+    artifacts: str, tmp_path: Path, database: Database
+) -> None:
+    place = places(artifacts, tmp_path)
+    place.check_recorded(database)
+    places(artifacts, tmp_path, "other").check_recorded(database)
+    own = open_places(None, tmp_path / "third", copies_bytes=0, own_database=False)
+    for wrong in (places(f"{artifacts}-other", tmp_path, "fourth"), own):
+        with pytest.raises(NotOursError) as raised:
+            wrong.check_recorded(database)
+        assert place.name in str(raised.value)
+        assert wrong.name in str(raised.value)
+        assert "Give every replica the same --artifacts" in str(raised.value)
+        assert "\n" not in str(raised.value)
+    # As documented, once they were moved on purpose.
+    forget_place(database)
+    own.check_recorded(database)
+    with pytest.raises(NotOursError):
+        place.check_recorded(database)
+
+
+def test_a_folder_is_the_same_wherever_it_is_mounted(tmp_path: Path, database: Database) -> None:
+    places(str(tmp_path / "artifacts"), tmp_path).check_recorded(database)
+    (tmp_path / "mounted").symlink_to(tmp_path / "artifacts")
+    places(str(tmp_path / "mounted"), tmp_path).check_recorded(database)
+    shutil.copytree(tmp_path / "artifacts", tmp_path / "copied")
+    places(str(tmp_path / "copied"), tmp_path).check_recorded(database)
+
+
+def test_the_folder_of_a_servers_own_database_needs_no_mark(tmp_path: Path, database: Database) -> None:
+    own = open_places(None, tmp_path / "data", copies_bytes=0)
+    own.check_recorded(database)
+    places(str(tmp_path / "artifacts"), tmp_path).check_recorded(database)
+
+
+def test_nothing_is_damaged_while_the_folder_is_not_mounted(tmp_path: Path, database: Database) -> None:
+    place = places(str(tmp_path / "artifacts"), tmp_path)
+    place.check_recorded(database)
+    place.versions.write("v", {"file": b"content"})
+    with pytest.raises(FileNotFoundError):
+        place.versions.read("v", "other")
+    (tmp_path / "artifacts").rename(tmp_path / "elsewhere")
+    (tmp_path / "artifacts").mkdir()
+    with pytest.raises(StorageFailed, match="lacks its mark"):
+        place.versions.read("v", "file")
+    with pytest.raises(StorageFailed, match="lacks its mark"):
+        place.datasets.open("job.zip")
+    (tmp_path / "artifacts").rmdir()
+    (tmp_path / "elsewhere").rename(tmp_path / "artifacts")
+    assert place.versions.read("v", "file") == b"content"
