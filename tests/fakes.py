@@ -437,9 +437,11 @@ class Desk:
         archives: Collection[str] = (),
         tenant: str = "",
         nbytes: int = 0,
+        memory_bytes: int | None = None,
         **spec: Any,
     ) -> Submission:
         return Submission(
+            memory_bytes=memory_bytes,
             tenant=tenant,
             nbytes=nbytes,
             job_id=job_id or f"job-{next(self._ids)}",

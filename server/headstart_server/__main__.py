@@ -343,6 +343,25 @@ def _config_of(
             min=0,
         ),
     ] = Config.max_running_jobs_per_tenant,
+    job_memory_mib: Annotated[
+        int,
+        _option(
+            "job_memory_mib",
+            "MiB of memory that all jobs of this server may take together, by their estimates; 0: what the "
+            "machine or container leaves next to caches and backbones.",
+            _JOBS,
+            min=0,
+        ),
+    ] = Config.job_memory_mib,
+    job_time_limit_hours: Annotated[
+        float,
+        _option(
+            "job_time_limit_hours",
+            "Hours that one run of a job may take before the job fails; 0: no limit.",
+            _JOBS,
+            min=0.0,
+        ),
+    ] = Config.job_time_limit_hours,
     max_versions_per_model: Annotated[
         int,
         _option("max_versions_per_model", "Most versions of one model; 0: no limit.", _JOBS, min=0),

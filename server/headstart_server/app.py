@@ -73,6 +73,7 @@ from headstart_server.jobs.lease import Lease
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.measurement import MeasuringBench
+from headstart_server.jobs.memory import memory_budget
 from headstart_server.jobs.poller import Poller
 from headstart_server.jobs.rebasing import Rebasing
 from headstart_server.jobs.tenant_limits import TenantUsage, tenant_limits
@@ -188,15 +189,7 @@ class App:
         PLACES.add(config, hosts(database_address(config.database_target)))
         self._database = self._open_database()
         self._open.callback(self._database.close)
-        places = open_places(
-            config.artifacts,
-            config.data,
-            copies_bytes=config.artifact_copies_mib * _MIB,
-            own_database=config.database is None,
-        )
-        places.check_recorded(self._database)
-        _check(places, self._database.identity)
-        self._places = places
+        places = self._places = self._checked_places()
         self._versions = VersionStore(places.versions)
         self._resident = ResidentVersions(config.resident_heads_mib * _MIB)
         self.datasets = DatasetStore(
@@ -214,6 +207,7 @@ class App:
         )
         # Where others may have what this one has not, a job waits for one of them.
         names = [info.name for info in source.list()] if self._database.is_shared else None
+        memory_bytes = self._memory_bytes = _memory_bytes(config)
         self.ledger = Ledger(
             self._database,
             self.registry,
@@ -225,6 +219,7 @@ class App:
             on_taken_over=self.telemetry.job_taken_over,
             on_claim_failed=self.telemetry.claim_failed,
             webhook=config.webhook_url,
+            memory_bytes=memory_bytes,
             backbones=names,
             trains_networks=names is None or has_keras(),
             tenant_limits=tenant_limits(config, self._authenticator),
@@ -255,6 +250,7 @@ class App:
             window=TRAIN_WINDOW,
             scratch=_emptied(config.data / "scratch"),
             max_activation_bytes=config.activations_mib * _MIB,
+            memory_bytes=memory_bytes,
             software=f"headstart {software}",
             matrices=_matrices(config),
             tracing=self.tracing,
@@ -267,6 +263,7 @@ class App:
             lambda _: self._sweep_archives(),
             self.telemetry,
             size=config.workers,
+            time_limit=config.job_time_limit_hours * 3600 or float("inf"),
             tracing=self.tracing,
         )
         webhooks = WebhookPolicy(
@@ -279,6 +276,7 @@ class App:
             self.registry,
             self.workers.wake,
             max_activation_bytes=tools.max_activation_bytes,
+            memory_bytes=memory_bytes,
             tracing=self.tracing,
             webhooks=webhooks,
             data=_data(config),
@@ -297,6 +295,18 @@ class App:
             self._audit = AuditLog(config.audit_log, strangers_per_second=config.audit_strangers_per_second)
             self._open.callback(self._audit.close)
         self._add_gauges(gpus)
+
+    def _checked_places(self) -> Places:
+        config = self._config
+        places = open_places(
+            config.artifacts,
+            config.data,
+            copies_bytes=config.artifact_copies_mib * _MIB,
+            own_database=config.database is None,
+        )
+        places.check_recorded(self._database)
+        _check(places, self._database.identity)
+        return places
 
     async def run(self, stop: asyncio.Event | None = None) -> None:
         """Serve until told to stop by SIGTERM, SIGINT or the event; then stop gracefully.
@@ -717,6 +727,12 @@ class App:
             lambda: self._places.is_available,
         )
         gauge(
+            "headstart_job_memory_bytes",
+            "Bytes of memory of jobs: those of the running ones by their estimates, and those of the budget.",
+            "kind",
+            lambda: {"estimated": self._heart.used_bytes, "budget": self._memory_bytes or 0},
+        )
+        gauge(
             "headstart_disk_full",
             "1 while writes fail because the disk, or the quota on it, is full.",
             "place",
@@ -881,6 +897,11 @@ def _matrices(config: Config) -> Matrices:
     """Keras' device where it is a GPU: on a CPU numpy is as fast, and leaves the cores to the backbones."""
     on_gpu = has_gpu() and runtime_settings(config).settled().kind is RuntimeKind.KERAS
     return KerasMatrices(DeviceFailed) if on_gpu else NUMPY
+
+
+def _memory_bytes(config: Config) -> int | None:
+    """Return the bytes of memory of all jobs; None if unknown."""
+    return memory_budget(config.job_memory_mib, (config.feature_cache_mib + config.resident_heads_mib) * _MIB)
 
 
 def _queue_limits(config: Config) -> QueueLimits:

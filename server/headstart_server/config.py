@@ -75,6 +75,9 @@ class Config:
         max_queued_jobs_per_tenant: of them, those of one tenant; 0 for no further limit.
         max_running_jobs: jobs that run at once over all replicas; 0 for as many as their workers can.
         max_running_jobs_per_tenant: of them, those of one tenant; 0 for no further limit.
+        job_memory_mib: MiB of memory of all jobs of this server together, by their estimates; 0 takes what
+            the machine or container leaves next to caches and backbones.
+        job_time_limit_hours: hours after which a run of a job fails; 0 for no limit.
         max_versions_per_model: most versions of a model; 0 for no limit.
         max_versions_per_tenant: most versions of all models of one tenant; 0 for no limit.
         max_stored_mib_per_tenant: MiB of versions and examples that one tenant may store; 0 for no limit.
@@ -167,6 +170,8 @@ class Config:
     max_queued_jobs_per_tenant: int = 0
     max_running_jobs: int = 0
     max_running_jobs_per_tenant: int = 0
+    job_memory_mib: int = 0
+    job_time_limit_hours: float = 24.0
     max_versions_per_model: int = 0
     max_versions_per_tenant: int = 0
     max_stored_mib_per_tenant: int = 0

@@ -298,6 +298,18 @@ class NoCommonExamples(HeadstartError):
     reason = "NO_COMMON_EXAMPLES"
 
 
+class JobTimeLimit(HeadstartError):
+    """A job ran longer than the server allows."""
+
+    reason = "JOB_TIME_LIMIT"
+
+
+class JobMemoryLimit(HeadstartError):
+    """A job needs more memory than the server gives to jobs."""
+
+    reason = "JOB_MEMORY_LIMIT"
+
+
 class TrainerDied(HeadstartError):
     """The process that trained a head ended by itself."""
 

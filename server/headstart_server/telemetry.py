@@ -152,6 +152,14 @@ class Telemetry:
             "Claims of jobs that failed, and jobs that failed because their rows cannot be read.",
             registry=registry,
         )
+        self._limited = Counter(
+            "headstart_job_limits_total",
+            "Runs of jobs that failed because they reached a limit of time or memory, by reason.",
+            ["reason"],
+            registry=registry,
+        )
+        for reason in ("JOB_TIME_LIMIT", "JOB_MEMORY_LIMIT"):
+            self._series(self._limited, reason)
         self._job_ends = Counter(
             "headstart_job_runs_total", "Runs of jobs that ended, by outcome.", ["outcome"], registry=registry
         )
@@ -276,6 +284,10 @@ class Telemetry:
     def claim_failed(self) -> None:
         """Count a claim that failed."""
         self._claims_failed.inc()
+
+    def job_limited(self, reason: str) -> None:
+        """Count a run that reached a limit of time or memory."""
+        self._series(self._limited, reason).inc()
 
     def job_ended(self, outcome: str) -> None:
         """A run of a job ended."""

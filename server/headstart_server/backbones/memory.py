@@ -1,5 +1,7 @@
 """The memory that this process may use."""
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 #: Where Linux (cgroup v2) says how many bytes a container may have, and has.
@@ -7,6 +9,8 @@ LIMIT = Path("/sys/fs/cgroup/memory.max")
 USED = Path("/sys/fs/cgroup/memory.current")
 #: Where Linux tells how much of the machine's memory is free or can be freed.
 MACHINE = Path("/proc/meminfo")
+#: Where Linux shows what each process holds.
+PROCESSES = Path("/proc")
 
 
 def available_bytes(limit: Path = LIMIT, used: Path = USED, machine: Path = MACHINE) -> int | None:
@@ -19,6 +23,21 @@ def available_bytes(limit: Path = LIMIT, used: Path = USED, machine: Path = MACH
     """
     found = (machine_bytes("MemAvailable", machine), _of_container(limit, used))
     return min((bytes_ for bytes_ in found if bytes_ is not None), default=None)
+
+
+def limit_bytes(limit: Path = LIMIT, machine: Path = MACHINE) -> int | None:
+    """Return the bytes of memory of the machine, or of the container if they are fewer; None if unknown."""
+    found = [machine_bytes("MemTotal", machine)]
+    with suppress(OSError, ValueError):
+        found.append(int(limit.read_text()))
+    return min((bytes_ for bytes_ in found if bytes_ is not None), default=None)
+
+
+def resident_bytes(process: int, folder: Path = PROCESSES) -> int:
+    """Return the bytes of memory that a process holds; 0 if it has ended or that is unknown."""
+    with suppress(OSError, ValueError, IndexError):
+        return int((folder / str(process) / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
 
 
 def machine_bytes(entry: str, machine: Path = MACHINE) -> int | None:

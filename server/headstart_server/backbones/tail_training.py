@@ -64,6 +64,7 @@ class TailRequest:
         batch: examples of a step.
         seed: seeds the order of the examples.
         seconds: time after which the epoch under way is given up; None for no limit.
+        memory_bytes: most bytes of the process that trains, if it is a process; None for no limit.
     """
 
     blocks: int
@@ -81,6 +82,7 @@ class TailRequest:
     batch: int
     seed: int
     seconds: float | None = None
+    memory_bytes: int | None = None
 
     def save(self, folder: Path) -> None:
         """Write it into a folder; the activations stay where they are."""

@@ -4,13 +4,15 @@ import json
 import selectors
 import subprocess
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
 
 from headstart_server.backbones.child_process import death, start_child
+from headstart_server.backbones.memory import resident_bytes
 from headstart_server.backbones.tail_training import TailEpoch, TailRequest, TailResult
-from headstart_server.errors import TrainerDied
+from headstart_server.errors import JobMemoryLimit, TrainerDied
 
 #: Seconds between two looks at the checkpoint.
 CHECK_SECONDS = 0.1
@@ -35,6 +37,7 @@ def train_in_process(
 
     Raises:
         TrainerDied: the process ended by itself without a result.
+        JobMemoryLimit: it took more memory than the request allows.
     """
     with TemporaryDirectory(dir=request.activations.parent) as name:
         folder = Path(name)
@@ -50,7 +53,8 @@ def train_in_process(
         with process:
             try:
                 assert process.stdout is not None  # noqa: S101 - for the type checker
-                for line in _lines(process.stdout, checkpoint):
+                watched = partial(_check, checkpoint, process.pid, request.memory_bytes)
+                for line in _lines(process.stdout, watched):
                     progress(TailEpoch(**json.loads(line)))
                 code = process.wait()
             finally:
@@ -62,6 +66,21 @@ def train_in_process(
             pass
         how = death(code, (folder / "log").read_text(errors="replace"))
         raise TrainerDied(f"Expected the process that trains to end with a result. Received: {how}")
+
+
+def _check(checkpoint: Callable[[], None], process: int, memory_bytes: int | None) -> None:
+    """Stop if the checkpoint says so, or the process that trains takes too much memory."""
+    checkpoint()
+    if memory_bytes is None:
+        return
+    held = resident_bytes(process)
+    if held > memory_bytes:
+        raise JobMemoryLimit(
+            f"The process that trains took {held / 2**20:,.0f} MiB of memory, and this server gives "
+            f"{memory_bytes / 2**20:,.0f} MiB to jobs (--job-memory-mib). Use fewer blocks, or a smaller "
+            "backbone.",
+            metadata={"limit": str(memory_bytes), "estimate": str(held)},
+        )
 
 
 def _lines(stream: IO[bytes], checkpoint: Callable[[], None]) -> Iterator[bytes]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
@@ -106,9 +107,11 @@ class JobActivations:
     Args:
         recipe: the job's.
         max_bytes: most bytes of them.
+        memory_bytes: most bytes of memory of a process that trains on them; None for no limit.
     """
 
-    def __init__(self, recipe: Recipe, max_bytes: int) -> None:
+    def __init__(self, recipe: Recipe, max_bytes: int, memory_bytes: int | None = None) -> None:
+        self._memory_bytes = memory_bytes
         self._blocks = recipe.blocks if isinstance(recipe, Partial) else 0
         self._max_bytes = max_bytes
         self._folder = Path()
@@ -176,7 +179,9 @@ class JobActivations:
         return TailTools(
             activations=file.path,
             rows=self._rows(file, digests),
-            train=lambda request: embedder.train_tail(request, told, checkpoint),
+            train=lambda request: embedder.train_tail(
+                replace(request, memory_bytes=self._memory_bytes), told, checkpoint
+            ),
         )
 
     def tail(self, weights: TailWeights | None, model: str) -> VersionTail | None:

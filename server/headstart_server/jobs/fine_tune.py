@@ -77,6 +77,7 @@ class FineTuneTools:
         window: most examples under way between archive and backbone at once.
         scratch: folder for the files of running jobs; what is left in it may be removed at any start.
         max_activation_bytes: most bytes of one job's activations there.
+        memory_bytes: most bytes of memory of all jobs; None for no limit.
         software: name and version of this software, for manifests.
         matrices: where large heads are solved.
         clock: seconds that only go up.
@@ -96,6 +97,7 @@ class FineTuneTools:
     scratch: Path
     max_activation_bytes: int
     software: str
+    memory_bytes: int | None = None
     matrices: Matrices = NUMPY
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
@@ -126,7 +128,7 @@ class FineTuneRun:
             sleep=tools.sleep,
             tracing=tools.tracing,
         )
-        self._activations = JobActivations(job.spec.recipe, tools.max_activation_bytes)
+        self._activations = JobActivations(job.spec.recipe, tools.max_activation_bytes, tools.memory_bytes)
         self._staged_fits = StagedFits(tools.versions)
         # What an earlier attempt's fit took.
         self._fit_seconds = 0.0

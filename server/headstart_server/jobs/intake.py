@@ -33,6 +33,7 @@ from headstart_server.jobs.candidates import Candidates, can, check_recipe, chec
 from headstart_server.jobs.datasets import DatasetStore, DatasetWriter
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.ledger import Ledger, Submission
+from headstart_server.jobs.memory import check_memory
 from headstart_server.jobs.parents import Parent, find_parent
 from headstart_server.jobs.preview import Preview, Previewed
 from headstart_server.jobs.spec import AUTO, FineTuneSpec
@@ -221,6 +222,7 @@ class Upload:
                 self._take_candidates(self._candidates, kind, self._like_parent(self._parent, kind))
             summary = writer.finish()
             check_task(self._spec.recipe, summary.task)
+            memory_bytes = self._check_memory(summary)
             submission = Submission(
                 job_id=self._job_id,
                 spec=self._spec,
@@ -229,6 +231,7 @@ class Upload:
                 request_hash=request_hash,
                 archives=writer.archives,
                 nbytes=writer.nbytes,
+                memory_bytes=memory_bytes,
                 trace_context=self._intake.tracing.context(),
                 tenant=self._tenant,
                 principal=self._principal,
@@ -275,6 +278,7 @@ class Upload:
         with self._working() as writer:
             summary = writer.finish(shared=False)
             check_task(self._spec.recipe, summary.task)
+            self._check_memory(summary)
             return self._validate(summary)
 
     def _validate(self, summary: DatasetSummary) -> Validation:
@@ -383,6 +387,26 @@ class Upload:
         self._info = found[0]
         self._spec = replace(self._spec, backbone_candidates=tuple(info.name for info in found))
 
+    def _check_memory(self, summary: DatasetSummary) -> int | None:
+        """Estimate the memory that a job takes, and check that this server has it.
+
+        Returns:
+            Bytes; None if the sizes of the backbone are not known yet.
+
+        Raises:
+            JobMemoryLimit: the job would take more than all jobs together may.
+        """
+        engine = self._intake.engine
+        names = self._spec.backbone_candidates if self._spec.chooses_backbone else ()
+        infos = [engine.facts(name) for name in names] or ([] if self._info is None else [self._info])
+        return check_memory(
+            self._spec.recipe,
+            [info.views for info in infos],
+            examples=summary.example_count,
+            outputs=max(1, len(summary.class_counts)),
+            limit=self._intake.memory_bytes,
+        )
+
     def _check_room(self, content_count: int) -> None:
         """Check that so many different contents are not too many for what the job has to keep of each."""
         recipe = self._spec.recipe
@@ -411,6 +435,7 @@ class Intake:
         registry: which versions there are to go on from.
         on_accepted: called after each job that was accepted.
         max_activation_bytes: most bytes of one job's activations.
+        memory_bytes: most bytes of memory of all jobs of this server; None for no limit.
         available_memory: tells how many bytes of memory can be had; None if unknown.
         tracing: knows the call that asks for a job.
         webhooks: tells which URLs may be told of ends; None for none.
@@ -426,6 +451,7 @@ class Intake:
         on_accepted: Callable[[], None],
         *,
         max_activation_bytes: int,
+        memory_bytes: int | None = None,
         available_memory: Callable[[], int | None] = available_bytes,
         tracing: Tracing = NO_TRACING,
         webhooks: WebhookPolicy | None = None,
@@ -437,6 +463,7 @@ class Intake:
         self._webhooks = webhooks or WebhookPolicy(())
         self._available_memory = available_memory
         self.max_activation_bytes = max_activation_bytes
+        self.memory_bytes = memory_bytes
         self._registry = registry
         self.datasets = datasets
         self.engine = engine

@@ -343,7 +343,7 @@ class Ledger:
         """Return whether other replicas are alive."""
         with self._database.read() as connection:
             now = self._database.now(connection)
-            return claiming.has_others(connection, self._owner, now, self._lease_seconds)
+            return claiming.has_others(connection, self.owner, now, self._lease_seconds)
 
     def expire_leases(self) -> int:
         """Let every running job be taken over at once; only where no other process can be at work on one.

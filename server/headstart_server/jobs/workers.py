@@ -15,6 +15,8 @@ from headstart_server.errors import (
     DatabaseAway,
     Draining,
     HeadstartError,
+    JobMemoryLimit,
+    JobTimeLimit,
     StorageFailed,
 )
 from headstart_server.jobs.heart import Heart, Hold
@@ -71,6 +73,9 @@ class StorageRetryError(Exception):
 class JobObserver(Protocol):
     """Who is told of ended runs."""
 
+    def job_limited(self, reason: str) -> None:
+        """A run failed because it reached a limit of time or memory."""
+
     def job_ended(self, outcome: str) -> None:
         """A run ended as succeeded, failed, cancelled, given_back, put_off or lost."""
 
@@ -87,6 +92,7 @@ class WorkerPool:
         on_end: called with the id of each job that reached its end.
         observer: is told how runs ended.
         size: number of threads, and so of jobs that run at once.
+        time_limit: seconds after which a run fails.
         clock: seconds that only go up; the heart's.
         sleep: waits so many seconds.
         tracing: makes a span of each run.
@@ -101,6 +107,7 @@ class WorkerPool:
         observer: JobObserver,
         *,
         size: int,
+        time_limit: float = float("inf"),
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         tracing: Tracing = NO_TRACING,
@@ -112,6 +119,7 @@ class WorkerPool:
         self._on_end = on_end
         self._observer = observer
         self._clock = clock
+        self._time_limit = time_limit
         self._sleep = sleep
         self._changed = threading.Condition()
         self._claiming = threading.Lock()
@@ -198,10 +206,18 @@ class WorkerPool:
 
     def _attempt(self, hold: Hold) -> None:
         job = hold.job
+        late = self._clock() + self._time_limit
 
         def checkpoint() -> None:
             while True:
                 hold.check()
+                if self._clock() >= late:
+                    raise JobTimeLimit(
+                        f"The job ran for {self._time_limit / 3600:g} hours, as long as this server allows "
+                        "(--job-time-limit-hours). Use fewer examples, a smaller backbone, or a time_budget "
+                        "of the recipe.",
+                        metadata={"limit_seconds": f"{self._time_limit:g}"},
+                    )
                 if self._stopping:
                     raise InterruptedRunError(job.job_id)
                 if not hold.is_in_doubt:
@@ -273,6 +289,12 @@ class WorkerPool:
             return run.execute()
         except (JobCancelledError, JobLostError):
             raise
+        except MemoryError as error:
+            raise JobMemoryLimit(
+                f"The job ran out of memory; it was estimated to take {job.memory_bytes / 2**20:,.0f} MiB. "
+                "Use fewer examples, or a backbone with fewer features.",
+                metadata={"estimate": str(job.memory_bytes)},
+            ) from error
         except ArtifactDamaged as error:
             if job.storage_retries < MISSING_TRIES and is_missing(error) and self._ledger.has_others():
                 # Another replica may have it: this one cannot be sure that it looks in the right place.
@@ -293,6 +315,8 @@ class WorkerPool:
             raise
 
     def _fail(self, job: Job, run: Run, reason: str, message: str, metadata: dict[str, str]) -> None:
+        if reason in (JobTimeLimit.reason, JobMemoryLimit.reason):
+            self._observer.job_limited(reason)
         error = JobError(reason=reason, message=message, metadata=metadata)
         self._persist(lambda: self._ledger.fail(job, error, run.findings))
         self._log(job).warning("job_refused", reason=reason, message=message)

@@ -4,9 +4,12 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from headstart_server.backbones.tail import TailWeights
@@ -18,7 +21,7 @@ from headstart_server.backbones.tail_training import (
     TrainingStop,
 )
 from headstart_server.backbones.training_process import train_in_process
-from headstart_server.errors import TrainerDied
+from headstart_server.errors import JobMemoryLimit, TrainerDied
 
 #: A program that trains nothing: it tells two epochs and gives back the heads it began with.
 HONEST = """
@@ -141,3 +144,19 @@ def test_a_process_that_is_not_wanted_any_more_is_ended_at_once(tmp_path: Path) 
     with pytest.raises(ProcessLookupError):
         os.kill(int(born.read_text()), signal.SIGTERM)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_process_that_takes_too_much_memory_ends_at_once_and_its_server_lives(tmp_path: Path) -> None:
+    greedy = "import time\nheld = bytearray(400 << 20)\nheld[::4096] = held[::4096]\ntime.sleep(600)"
+    asked = replace(request(tmp_path), memory_bytes=200 << 20)
+    with pytest.raises(JobMemoryLimit, match="this server gives 200 MiB to jobs") as raised:
+        train_in_process(["-c", greedy], asked, lambda _: None, lambda: None)
+    assert int(raised.value.metadata["estimate"]) > 200 << 20
+    assert not any(is_waiting(child) for child in psutil.Process().children())
+    assert list(tmp_path.iterdir()) == []
+
+
+def is_waiting(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return "held" in " ".join(process.cmdline())
+    return False

@@ -40,8 +40,10 @@ class Shop:
         *,
         size: int = 1,
         clock: Callable[[], float] = time.monotonic,
+        time_limit: float = float("inf"),
     ) -> None:
         self.desk = desk
+        self.limited: list[str] = []
         self.seen = Recorder()
         self.ended: list[str] = []
         self.work: Callable[[Job, Checkpoint], int] = lambda job, _: desk.succeed(job)
@@ -57,7 +59,11 @@ class Shop:
             self,
             size=size,
             clock=clock,
+            time_limit=time_limit,
         )
+
+    def job_limited(self, reason: str) -> None:
+        self.limited.append(reason)
 
     def job_ended(self, outcome: str) -> None:
         with self._told:
@@ -611,3 +617,48 @@ def test_a_job_whose_archive_is_missing_fails_once_no_replica_has_found_it(desk:
     assert job.error is not None
     assert (job.state, job.error.reason) == (JobState.FAILED, "ARTIFACT_DAMAGED")
     assert tries == len(expected)
+
+
+def test_a_run_that_takes_too_long_fails_at_its_next_checkpoint(desk: Desk) -> None:
+    clock = ManualClock(0.0)
+    shop = Shop(desk, clock=clock, time_limit=7200.0)
+
+    def work(job: Job, checkpoint: Checkpoint) -> int:
+        clock.advance(7199)
+        shop.heart.beat()
+        checkpoint()
+        clock.advance(1)
+        checkpoint()
+        raise AssertionError("it went on")
+
+    shop.work = work
+    shop.pool.start()
+    try:
+        shop.submit("a")
+        assert shop.outcomes(1) == ["failed"]
+    finally:
+        shop.stop()
+    error = desk.ledger.get("a").error
+    assert error is not None
+    assert error.reason == "JOB_TIME_LIMIT"
+    assert error.message.startswith("The job ran for 2 hours, as long as this server allows")
+    assert shop.limited == ["JOB_TIME_LIMIT"]
+
+
+def test_a_run_without_memory_fails_with_its_estimate(desk: Desk) -> None:
+    shop = Shop(desk)
+
+    def work(job: Job, _: Checkpoint) -> int:
+        raise MemoryError
+
+    shop.work = work
+    shop.pool.start()
+    try:
+        shop.submit("a")
+        assert shop.outcomes(1) == ["failed"]
+    finally:
+        shop.stop()
+    error = desk.ledger.get("a").error
+    assert error is not None
+    assert error.reason == "JOB_MEMORY_LIMIT"
+    assert shop.limited == ["JOB_MEMORY_LIMIT"]

@@ -1,0 +1,133 @@
+"""Estimates of the memory that a fine-tune takes, from the sizes of its arrays.
+
+Each function adds up the arrays that a step holds at its peak. The tests measure real runs of the recipes: an
+estimate is at least what a run takes, and at most three times as much.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from headstart_server.backbones.backbone import LAST
+from headstart_server.learning.mlp import HIDDEN_UNITS, MOST_AXES
+from headstart_server.learning.recipe import Auto, Logistic, Mlp, Partial, Recipe, views_of
+from headstart_server.learning.rows import BLOCK
+
+#: Bytes of numbers as features are kept, and as solvers compute.
+_SINGLE, _DOUBLE = 4, 8
+#: Bytes of what a run holds whatever its examples: code, small arrays, products that are made in parts.
+_BASE = 64 << 20
+#: Bytes of an example without its features: its entries in lists, its digests and its outcome.
+_EXAMPLE = 4096
+#: Folds where a recipe leaves their number open, at most.
+_FOLDS = 5
+#: Bytes of the process that trains a network, before its networks: TensorFlow and Keras.
+_TRAINER = 1 << 30
+#: Examples up to which near-duplicates are looked for in the features, and numbers of their projection.
+_UNPROJECTED, _PROJECTED = 2000, 128
+#: Examples of which the learning curve is made.
+_CURVE = 2000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sizes:
+    """The sizes that the memory of a fine-tune follows from.
+
+    Attributes:
+        examples: number of examples.
+        views: numbers of each view of the backbone, by name.
+        outputs: number of classes, or 1 for numbers.
+    """
+
+    examples: int
+    views: Mapping[str, int]
+    outputs: int
+
+
+def estimated_bytes(recipe: Recipe, sizes: Sizes) -> int:
+    """Return the estimated bytes of memory that a fine-tune takes at its peak, besides the backbone."""
+    names = views_of(recipe, sizes.views)
+    features = sizes.examples * _width(sizes, names) * _SINGLE
+    # Rows as they come, and the matrices that are made of them.
+    gathered = 2 * features
+    # The matrices, and those of the examples that are trained on where others are held out.
+    kept = 2 * features
+    step = max(_alike(sizes, names), _fit(recipe, sizes), _assessment(sizes, names))
+    return int(_BASE + sizes.examples * _EXAMPLE + max(gathered, kept + step))
+
+
+def _fit(recipe: Recipe, sizes: Sizes) -> float:
+    if isinstance(recipe, Auto):
+        names = views_of(recipe, sizes.views)
+        return max(
+            _ridge(sizes, _width(sizes, names[:1]), _FOLDS), _ridge(sizes, _width(sizes, names), _FOLDS)
+        )
+    width = _width(sizes, views_of(recipe, sizes.views))
+    folds = recipe.folds or _FOLDS
+    if isinstance(recipe, Logistic):
+        return _logistic(sizes, width)
+    if isinstance(recipe, Mlp):
+        return _mlp(sizes, width, folds, recipe.hidden_units or HIDDEN_UNITS)
+    if isinstance(recipe, Partial):
+        return _ridge(sizes, width, folds) + _TRAINER
+    return _ridge(sizes, width, folds)
+
+
+def _ridge(sizes: Sizes, width: int, folds: int) -> float:
+    """Ridge: eigenvectors [N, N] of N examples, or if they are more than D features, sums [D, D] by fold."""
+    count, outputs = sizes.examples, sizes.outputs
+    scores = 8 * count * outputs
+    solution = 4 * width * outputs
+    if count <= width:
+        # The rows, centered and weighted, with a copy; the product, its eigenvectors and their workspace.
+        rows = max(3 * _DOUBLE * count * width, _DOUBLE * count * width + _block(sizes, width))
+        return rows + _DOUBLE * (4 * count * count + scores + solution)
+    system = width * width
+    return _DOUBLE * ((folds + 6) * system + scores + (folds + 4) * solution) + _block(sizes, width)
+
+
+def _logistic(sizes: Sizes, width: int) -> float:
+    """Logistic regression: all rows, a copy without a fold, and the span of the rows where they are fewer."""
+    count, outputs = sizes.examples, sizes.outputs
+    rows = count * min(count, width)
+    span = count * width * 2 + 4 * count * count if count < width else count * width
+    steps = 28 * min(count, width) * outputs
+    made = max(_DOUBLE * span, _DOUBLE * rows + _block(sizes, width))
+    return max(made, 2 * _DOUBLE * rows) + _DOUBLE * (rows + steps + 8 * count * outputs)
+
+
+def _mlp(sizes: Sizes, width: int, folds: int, units: int) -> float:
+    """A network for each fold and one for all: axes, features on them, and weights with Adam's means."""
+    count, outputs = sizes.examples, sizes.outputs
+    axes = min(count, width, MOST_AXES)
+    least = min(count, width)
+    whitening = 4 * count * width + 5 * least * least
+    member = width * axes + count * axes + 5 * (axes * units + units * outputs)
+    return _SINGLE * (whitening + (folds + 1) * member) + _DOUBLE * 4 * count * outputs + _block(sizes, width)
+
+
+def _alike(sizes: Sizes, names: tuple[str, ...]) -> float:
+    """The search for near-duplicates: rows of length 1 and two matrices for their distances."""
+    width = sizes.views[LAST] if LAST in names else _width(sizes, names[:1])
+    searched = width if sizes.examples <= _UNPROJECTED or width <= _PROJECTED else _PROJECTED
+    sums = _DOUBLE * sizes.outputs * width
+    return _SINGLE * 5 * sizes.examples * searched + sums + 2 * _block(sizes, width)
+
+
+def _assessment(sizes: Sizes, names: tuple[str, ...]) -> float:
+    """What a version keeps of its examples: matrices of those trained on, and a byte for each number."""
+    width = _width(sizes, names)
+    index = 3 * sizes.examples * width
+    curve = Sizes(examples=min(sizes.examples, _CURVE), views=sizes.views, outputs=sizes.outputs)
+    return max(
+        _SINGLE * sizes.examples * width + index + _block(sizes, width),
+        _SINGLE * curve.examples * width + _ridge(curve, width, 0),
+    )
+
+
+def _block(sizes: Sizes, width: int) -> float:
+    """The rows of a block in double precision, with the copies that bring them to a common scale."""
+    return _DOUBLE * 3 * min(sizes.examples, BLOCK) * width
+
+
+def _width(sizes: Sizes, names: tuple[str, ...]) -> int:
+    return sum(sizes.views.get(name, 0) for name in names)
