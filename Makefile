@@ -84,6 +84,10 @@ fuzz: $(VENV)/.stamp-dev ## Feed parsers and a server with nonsense: make fuzz S
 		|| $(BIN)/python -m $(PIP_INSTALL) --quiet --editable '.[fuzz]'; fi
 	@PYTHONPATH=tests $(BIN)/python -m fuzz.run --seconds $(SECONDS) --engine $(ENGINE) $(ARGS)
 
+.PHONY: cost
+cost: $(VENV)/.stamp-dev ## Send the most expensive requests, and measure pauses, memory and health: make cost ARGS='--mib 8'.
+	@PYTHONPATH=tests $(BIN)/python -m cost.run $(ARGS)
+
 .PHONY: sbom
 sbom: $(VENV)/.stamp-dev ## Write the bill of materials of .venv (CycloneDX) to build/sbom.json.
 	@mkdir -p build

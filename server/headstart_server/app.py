@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import gc
 import math
 import os
 import shutil
@@ -464,6 +465,10 @@ class App:
     async def _warm(self, server: Server) -> None:
         # The engine loads in a daemon thread: a download may take minutes, and the server can stop meanwhile.
         embedder = await self.engine.ready(partial(self.engine.get, ""), None)
+        # What is there by now stays: a full collection would look through all of it, for a tenth of a second,
+        # whenever a request makes many objects.
+        gc.collect()
+        gc.freeze()
         await server.set_serving(True)
         seconds = round(process_age(), 2)
         self.telemetry.began_to_serve(seconds)

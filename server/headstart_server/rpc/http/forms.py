@@ -1,5 +1,6 @@
 """Forms of files (`multipart/form-data`), a part at a time as they come."""
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from headstart_server.errors import InputTooLarge, InvalidField
 
 _MAX_HEADER_BYTES = 8192
+#: Bytes that are parsed before others get a turn: if parts end in them, and at most.
+_STEP_BYTES, _LARGE_STEP_BYTES = 1024, 65536
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,14 +53,20 @@ async def parts_of(pieces: AsyncIterator[bytes], boundary: str, most: int) -> As
         InvalidField: it is no form.
         InputTooLarge: a part has more bytes.
     """
-    reader = _Reader(most)
+    reader, step = _Reader(most), _STEP_BYTES
     try:
         parser = MultipartParser(boundary.encode("latin-1", errors="replace"), reader.callbacks())
         async for piece in pieces:
-            # A bounded step at a time: a piece may hold thousands of parts.
-            parser.write(piece)
-            for part in reader.taken():
-                yield part
+            # A piece may hold thousands of parts, or a part of a large one: then larger steps are faster.
+            start = 0
+            while start < len(piece):
+                parser.write(piece[start : start + step])
+                start += step
+                done = reader.taken()
+                for part in done:
+                    yield part
+                step = _STEP_BYTES if done else min(2 * step, _LARGE_STEP_BYTES)
+                await asyncio.sleep(0)
         parser.finalize()
     except MultipartParseError as error:
         raise InvalidField(f"Expected a form of multipart/form-data. Received: {error}.") from None

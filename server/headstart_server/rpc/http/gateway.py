@@ -49,6 +49,8 @@ PASSED = frozenset({"authorization", "traceparent", "tracestate", "user-agent", 
 _TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
 _UNITS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _THREAD_BYTES = 32 << 10
+#: Messages of which bytes are made in a thread.
+_LARGE_BYTES = 1 << 20
 _SAFE = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 
 
@@ -280,7 +282,17 @@ class _Request:
                 stream_of(examples, request, completed, media_type=asked.media_type)
             ) as messages:
                 async for message in messages:
-                    yield message.SerializeToString()
+                    large = message.ByteSize() > _LARGE_BYTES
+                    content = (
+                        await in_json_thread(message.SerializeToString)
+                        if large
+                        else message.SerializeToString()
+                    )
+                    # Freed before the content is read: it is as large.
+                    message.Clear()
+                    yield content
+                    # Bodies that are here already would leave others no turn.
+                    await asyncio.sleep(0)
         except CallerLeft:
             context.broke_off = True
             raise

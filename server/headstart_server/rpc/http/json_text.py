@@ -11,6 +11,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from headstart_server.rpc.limits import MAX_TEXT
+
 #: Larger texts are read in a thread, and a token at a time.
 SMALL_BYTES = 32 << 10
 #: Values of one text, and how deep they may lie in each other.
@@ -134,6 +136,8 @@ class _Reader:
         if token != b'"':
             raise self._wrong("a name in quotes")
         key = self._string()
+        if not isinstance(key, str):
+            raise ValueError(f"a key of more than {MAX_TEXT} characters")
         if self._token() != b":":
             raise self._wrong("a colon")
         if key in self._around[-1]:
@@ -147,8 +151,11 @@ class _Reader:
         else:
             container.append(value)
 
-    def _string(self) -> str:
-        """Return the string whose opening quote was read."""
+    def _string(self) -> Any:
+        """Return the string whose opening quote was read; one that is too long for a text as bytes.
+
+        Only base64 may be that long: protobuf decodes it from bytes, and rejects them where a text belongs.
+        """
         text, start = self._text, self._place
         end = start
         while True:
@@ -163,7 +170,10 @@ class _Reader:
             self._count()
             end += 1
         self._place = end + 1
-        return json.loads(text[start - 1 : end + 1].decode())  # type: ignore[no-any-return]
+        if end - start > 4 * MAX_TEXT and text.find(b"\\", start, end) < 0:
+            return text[start:end]
+        value = json.loads(text[start - 1 : end + 1].decode())
+        return value if len(value) <= MAX_TEXT else value.encode(errors="surrogatepass")
 
     def _count(self) -> None:
         self._values += 1

@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 
 from headstart_server.errors import InvalidField
 from headstart_server.rpc.http.json_text import SMALL_BYTES, in_json_thread, load_json
+from headstart_server.rpc.limits import MAX_TEXT
 
 #: Messages that have a text of their own in JSON, so that a query can hold them.
 _WRITTEN = frozenset({"google.protobuf.Duration", "google.protobuf.Timestamp"})
@@ -119,6 +120,8 @@ def _article(name: str) -> str:
 
 def _told(error: Exception) -> str:
     text = str(error) or type(error).__name__
+    if "bytes-like object" in text:
+        text = f"a text of more than {MAX_TEXT} characters"
     if isinstance(error, json.JSONDecodeError):
         text = f"no JSON, {error}"
     return text if text.endswith(".") else f"{text}."

@@ -1,14 +1,14 @@
 """Examples that come over HTTP, as the messages of a stream: the spec, then batches."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from pathlib import PurePosixPath
 from typing import Any
 
 from google.protobuf.message import Message
 
-from headstart.v1 import fine_tuning_service_pb2, input_pb2
+from headstart.v1 import input_pb2
 from headstart_server.errors import InvalidField
 from headstart_server.rpc.http.archives import files_of, stored
 from headstart_server.rpc.http.asking import Asked
@@ -27,7 +27,7 @@ from headstart_server.rpc.http.messages import parse_values, read_json
 
 #: Of a batch that is handed on at once; one example may be larger.
 _BATCH_BYTES = 1 << 20
-_BATCH_EXAMPLES = 256
+_BATCH_EXAMPLES = 64
 _MAX_ID_BYTES = 256
 #: Lines of so few bytes take less time than going to a thread.
 _FEW_BYTES = 4096
@@ -93,8 +93,12 @@ async def stream_of(
             batch.append(example)
             size += example.ByteSize()
             if size >= _BATCH_BYTES or len(batch) >= _BATCH_EXAMPLES:
-                yield _batch(request, batch)
-                batch, size = [], 0
+                if size >= _BATCH_BYTES:
+                    # Copying megabytes takes a while.
+                    yield await in_json_thread(_batch, request, batch)
+                else:
+                    yield _batch(request, batch)
+                size = 0
     if not begun:
         yield request(spec=spec())
     if batch:
@@ -102,7 +106,13 @@ async def stream_of(
 
 
 def _batch(request: type[Any], examples: list[input_pb2.Example]) -> Any:
-    return request(examples=fine_tuning_service_pb2.ExampleBatch(examples=examples))
+    """Return a message of examples; they are emptied, which frees what they hold."""
+    message = request()
+    for example in examples:
+        message.examples.examples.add().MergeFrom(example)
+        example.Clear()
+    examples.clear()
+    return message
 
 
 async def _of_form(
@@ -138,9 +148,14 @@ def _id(path: str) -> str:
 async def _of_archive(pieces: AsyncIterator[bytes], limits: UploadLimits) -> Examples:
     with await stored(pieces, limits.scratch, limits.dataset_bytes) as file:
         files = files_of(file, max_files=limits.examples, max_bytes=limits.input_bytes)
-        while (found := await asyncio.to_thread(next, files, None)) is not None:
-            label, path, content = found
-            yield input_pb2.Example(input=input_pb2.Input(image=content), label=label, id=_id(path))
+        while (example := await asyncio.to_thread(_next_example, files)) is not None:
+            yield example
+
+
+def _next_example(files: Iterator[tuple[str, str, bytes]]) -> input_pb2.Example | None:
+    for label, path, content in files:
+        return input_pb2.Example(input={"image": content}, label=label, id=_id(path))
+    return None
 
 
 async def _of_lines(pieces: AsyncIterator[bytes], spec: Message, limits: UploadLimits) -> Examples:

@@ -1,0 +1,1 @@
+"""What the most expensive request within the limits costs a server: `make cost`."""

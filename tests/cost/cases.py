@@ -1,0 +1,181 @@
+"""Requests of every RPC, over every protocol, that cost as much as they can within the limits."""
+
+import io
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from google.protobuf.json_format import MessageToJson
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from cost.messages import fillings
+from headstart.v1 import evaluation_service_pb2 as evaluating
+from headstart.v1 import fine_tuning_service_pb2 as tuning
+from headstart.v1 import input_pb2
+from headstart.v1 import model_service_pb2 as keeping
+from headstart.v1 import prediction_service_pb2 as predicting
+from headstart_server.rpc.dialects import open_inference_pb2 as oip
+from headstart_server.rpc.dialects import tensorflow_serving_pb2 as tfs
+
+#: A model that the server has; its backbone takes any bytes for an image.
+MODEL = "pets"
+_JSON_BYTES = 15 << 20
+
+
+@dataclass(frozen=True)
+class Case:
+    """One request.
+
+    Attributes:
+        name: of the method and the field that is filled.
+        path: of the method over gRPC, or of the URL over HTTP.
+        messages: over gRPC; a stream has several.
+        streams: whether the method takes a stream.
+        body: over HTTP; None over gRPC.
+        media_type: of the body.
+        inflated: bytes of the largest file of an archive.
+    """
+
+    name: str
+    path: str
+    messages: Sequence[bytes] = ()
+    streams: bool = False
+    body: bytes | None = None
+    media_type: str = ""
+    inflated: int = 0
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the request, as they are once unpacked."""
+        return self.inflated + sum(map(len, self.messages)) + len(self.body or b"")
+
+
+_TARGET = predicting.VersionSelector(model=MODEL)
+#: Requests that are as valid as they can be, for the fields that are not filled.
+_VALID: dict[str, Message] = {
+    "headstart.v1.PredictRequest": predicting.PredictRequest(target=_TARGET),
+    "headstart.v1.EmbedRequest": predicting.EmbedRequest(backbone="fake"),
+    "headstart.v1.GetEvaluationRequest": keeping.GetEvaluationRequest(target=_TARGET),
+    "headstart.v1.GetReportRequest": keeping.GetReportRequest(target=_TARGET),
+    "headstart.v1.GetModelRequest": keeping.GetModelRequest(model=MODEL),
+    "inference.ModelInferRequest": oip.ModelInferRequest(model_name=MODEL),
+}
+#: Streams: their first message, and the one whose fields are filled.
+_SPECS: dict[str, tuple[Message, type[Any]]] = {
+    "FineTuneRequest": (
+        tuning.FineTuneRequest(spec={"model": "costly", "validate_only": True}),
+        tuning.FineTuneRequest,
+    ),
+    "EvaluateRequest": (evaluating.EvaluateRequest(spec={"target": _TARGET}), evaluating.EvaluateRequest),
+}
+
+
+def grpc_cases(budget: int) -> Iterator[Case]:
+    """Yield requests of every method of every service."""
+    for file in (predicting, tuning, keeping, evaluating, oip, tfs):
+        for service in file.DESCRIPTOR.services_by_name.values():
+            for method in service.methods:
+                yield from _of_method(f"/{service.full_name}/{method.name}", method, budget)
+
+
+def _of_method(path: str, method: Any, budget: int) -> Iterator[Case]:
+    kind = method.input_type
+    base = _VALID.get(kind.full_name) or GetMessageClass(kind)()
+    first = _SPECS.get(kind.name)
+    for field, message in fillings(base, budget):
+        content = message.SerializeToString()
+        before = [] if first is None or field.startswith("spec") else [first[0].SerializeToString()]
+        yield Case(f"{path} {field}", path, [*before, content], streams=method.client_streaming)
+
+
+def http_cases(budget: int) -> Iterator[Case]:
+    """Yield requests over HTTP in every form: JSON, JSON lines, forms and archives."""
+    predict, tune = f"/v1/models/{MODEL}:predict", "/v1/models/costly:fineTune?validateOnly=true"
+    size = min(budget, _JSON_BYTES)
+    texts: dict[str, bytes] = {
+        "one string": b'{"inputs": [{"image": "' + b"A" * size + b'"}]}',
+        "escapes": b'{"inputs": [{"text": "' + b"\\n" * (size // 2) + b'"}]}',
+        "empty objects": b'{"inputs": [' + b"{}," * (size // 3) + b"{}]}",
+        "empty lists": b'{"inputs": [' + b"[]," * (size // 3) + b"[]]}",
+        "numbers": b'{"topK": [' + b"1e1," * (size // 4) + b"0]}",
+        "depth": b"[" * size,
+        "spaces": b" " * size + b"{}",
+    }
+    for name, text in texts.items():
+        yield Case(f"HTTP JSON, {name}", predict, body=text, media_type="application/json")
+        listed = text.replace(b"inputs", b"examples")
+        yield Case(f"HTTP JSON examples, {name}", tune, body=listed, media_type="application/json")
+    for path, base in (
+        (predict, _VALID["headstart.v1.PredictRequest"]),
+        ("/v1/backbones/fake:embed", _VALID["headstart.v1.EmbedRequest"]),
+    ):
+        for field, message in fillings(base, size // 2):
+            body = MessageToJson(message).encode()
+            if len(body) <= size:
+                yield Case(f"HTTP {path} {field}", path, body=body, media_type="application/json")
+    lines = {
+        "empty": b"\n" * budget,
+        "examples": b'{"label":"a","input":{"image":"QQ=="}}\n' * (budget // 40),
+        "objects": b"{}\n" * (budget // 3),
+        "one": b'{"label":"' + b"a" * size + b'"}',
+    }
+    for name, body in lines.items():
+        yield Case(f"HTTP JSON lines, {name}", tune, body=body, media_type="application/jsonl")
+    yield from _forms(predict, tune, budget)
+    yield from _archives(tune, budget)
+
+
+def _forms(predict: str, tune: str, budget: int) -> Iterator[Case]:
+    media_type = "multipart/form-data; boundary=x"
+    part = b'--x\r\nContent-Disposition: form-data; name="a"; filename="b"\r\n\r\n\r\n'
+    header = b"--x\r\n" + b"a: b\r\n" * 1300 + b"\r\n"
+    request = b'--x\r\nContent-Disposition: form-data; name="request"\r\n\r\n' + b"[" * budget + b"\r\n"
+    bodies = {
+        "empty parts": part * (budget // len(part)),
+        "headers": header * (budget // len(header)),
+        "one part": part[:-2] + bytes(budget - 1000) + b"\r\n",
+        "no boundary": b"\r\n--" * (budget // 4),
+        "request": request,
+    }
+    for name, body in bodies.items():
+        for kind, path in (("inputs", predict), ("examples", tune)):
+            yield Case(f"HTTP form, {kind}, {name}", path, body=body + b"--x--\r\n", media_type=media_type)
+
+
+def _archives(tune: str, budget: int) -> Iterator[Case]:
+    files = {
+        "bomb": [("a/1.jpg", 31 << 20)],
+        "many": [(f"a/{place}", 0) for place in range(budget // 120)],
+    }
+    for name, entries in files.items():
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+            for file, size in entries:
+                archive.writestr(file, bytes(size))
+        with zipfile.ZipFile(out) as archive:
+            inflated = max(entry.file_size for entry in archive.infolist())
+        yield Case(
+            f"HTTP archive, {name}",
+            tune,
+            body=out.getvalue(),
+            media_type="application/zip",
+            inflated=inflated,
+        )
+
+
+def examples() -> list[bytes]:
+    """Return the messages of the fine-tune that makes the model."""
+    return [
+        tuning.FineTuneRequest(spec={"model": MODEL}).SerializeToString(),
+        tuning.FineTuneRequest(
+            examples=tuning.ExampleBatch(
+                examples=[
+                    input_pb2.Example(input=input_pb2.Input(image=f"{label}:{place}".encode()), label=label)
+                    for label in ("cat", "dog")
+                    for place in range(5)
+                ]
+            )
+        ).SerializeToString(),
+    ]

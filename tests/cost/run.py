@@ -1,0 +1,81 @@
+"""Sends a server the most expensive requests within its limits, and prints what they cost: `make cost`."""
+
+import argparse
+import itertools
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from cost.cases import grpc_cases, http_cases
+from cost.measure import Limits, Server, calibrated, cost_of
+
+
+def main() -> None:
+    """Run, and end with 1 if there is a finding."""
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("--mib", type=int, default=63, help="size of the largest requests")
+    asked.add_argument("--only", default="", help="requests whose name contains this")
+    asked.add_argument("--seconds", type=float, default=3600.0, help="begin no request after this time")
+    asked.add_argument("--every", action="store_true", help="print each request, not only findings")
+    options = asked.parse_args()
+    findings = measured(options.mib << 20, options.seconds, [options.only], every=options.every)
+    for finding in findings:
+        print(finding)
+    sys.exit(bool(findings))
+
+
+def measured(
+    budget: int,
+    seconds: float,
+    only: Sequence[str] = ("",),
+    *,
+    every: bool = False,
+    tolerance: float = 1.0,
+) -> list[str]:
+    """Send requests; returns the findings.
+
+    Args:
+        budget: bytes of the largest requests.
+        seconds: after which no further request begins.
+        only: parts of the names of those that are sent.
+        every: whether each request is printed.
+        tolerance: by which the limits of time are multiplied.
+    """
+    findings, count = [], 0
+    with tempfile.TemporaryDirectory() as folder:
+        server = Server(Path(folder))
+        try:
+            server.start()
+            limits = calibrated(server)
+            limits = Limits(limits.pause * tolerance, limits.health * tolerance)
+            print(f"limits: pause {limits.pause * 1000:.0f} ms, health {limits.health * 1000:.0f} ms")
+            began = time.monotonic()
+            for case in itertools.chain(http_cases(budget), grpc_cases(budget)):
+                if not any(part in case.name for part in only) or time.monotonic() - began > seconds:
+                    continue
+                for gzip in (False, True) if case.body is None else (False,):
+                    count += 1
+                    cost = cost_of(server, case, gzip=gzip)
+                    broken = limits.broken_by(cost, case.nbytes)
+                    if broken:
+                        # Once is noise of the machine.
+                        cost = cost_of(server, case, gzip=gzip)
+                        broken = limits.broken_by(cost, case.nbytes)
+                    name = f"{case.name}{', gzip' if gzip else ''} ({case.nbytes >> 10} KiB)"
+                    if every:
+                        print(
+                            f"{cost.pause * 1000:7.1f} ms {cost.memory / (1 << 20):7.1f} MiB "
+                            f"{cost.health * 1000:7.1f} ms {cost.code:>18}  {name}",
+                            flush=True,
+                        )
+                    findings += [f"{name}: {each}" for each in broken]
+        finally:
+            server.kill()
+    print(f"{count} requests, {len(findings)} findings")
+    return findings
+
+
+if __name__ == "__main__":
+    main()

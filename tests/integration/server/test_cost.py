@@ -1,0 +1,30 @@
+"""The most expensive requests within the limits, at a small size; `make cost` sends larger ones."""
+
+from cost.cases import grpc_cases, http_cases
+from cost.run import measured
+from headstart_server.rpc.rules import RULES
+
+BUDGET = 1 << 20
+
+
+def test_every_method_with_fields_that_can_be_large_has_requests() -> None:
+    sent = {case.path for case in grpc_cases(1 << 16)}
+    # Requests without a field that can be large.
+    missing = {method for method in RULES if method not in sent and "grpc." not in method}
+    assert {method.rpartition("/")[2] for method in missing} <= {
+        "ServerLive",
+        "ServerReady",
+        "ServerMetadata",
+        "HandleReloadConfigRequest",
+    }, missing
+    assert {case.media_type for case in http_cases(1 << 16)} == {
+        "application/json",
+        "application/jsonl",
+        "application/zip",
+        "multipart/form-data; boundary=x",
+    }
+
+
+def test_requests_cost_the_event_loop_memory_and_health_no_more_than_they_may() -> None:
+    # Other tests run beside it: `make cost` has no such tolerance.
+    assert measured(BUDGET, 60.0, ("HTTP", "headstart.v1.PredictionService"), tolerance=4.0) == []
