@@ -13,6 +13,7 @@ from failpoints.life import ENDS, Life, life
 from headstart_server.database.tables import aliases, archive_uses, job_events, jobs, versions, webhooks
 from headstart_server.errors import ArtifactDamaged
 from headstart_server.jobs.job import TRANSITIONS, JobState
+from headstart_server.models import usage
 from headstart_server.models.version import Manifest
 
 
@@ -67,6 +68,7 @@ def _complete(made: Life) -> Iterator[str]:
         named = {(row.model, row.name): row.number for row in connection.execute(select(aliases))}
         kept = set(connection.execute(select(archive_uses.c.archive)).scalars())
         hooks = connection.execute(select(webhooks)).all()
+        wrong = usage.wrong_sums(connection)
     requests = Counter(row.request_id for row in found)
     if len(requests) != 8 or set(requests.values()) != {1}:
         yield f"requests made so many jobs: {requests}"
@@ -81,6 +83,8 @@ def _complete(made: Life) -> Iterator[str]:
         yield f"versions: {numbers}"
     if named != {("pets", "stable"): 2, ("pets", "old"): 1}:
         yield f"aliases: {named}"
+    if wrong:
+        yield f"sums of what is stored are wrong: {wrong}"
     if undelivered := [hook for hook in hooks if hook.state != "delivered"]:
         yield f"webhooks that were not delivered: {undelivered}"
     told = set((made.folder / "received").read_text().splitlines())

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
+from sqlalchemy import update
 
 from fakes import Desk, ManualClock, Shelf
 from headstart_server import failpoints
 from headstart_server.backbones.aside import file_aside, made_aside
+from headstart_server.database.tables import tenant_usage
 from headstart_server.errors import ModelNotFound, VersionNotFound
 from headstart_server.internet.target import Target
 from headstart_server.jobs.job import Findings, Job, JobError, JobState
@@ -144,12 +146,14 @@ class Life:
 
     def _clean(self) -> None:
         self.ledger.may_clean("rows", 1.0)
-        # An archive that nobody knows, as an upload that broke off leaves it.
         self.bench.archives.sweep()
         self.bench.archives.recover()
         self.bench.registry.remove_leftovers(self.ledger.unfinished)
         self.bench.forgetting.carry_out()
         self.ledger.forget(1e6)
+        with self.database.write() as connection:
+            connection.execute(update(tenant_usage).values(version_count=tenant_usage.c.version_count + 1))
+        self.ledger.recount_usage()
 
     def _use_bucket(self) -> None:
         root = self.folder / "bucket"
