@@ -180,7 +180,7 @@ class Client:
         Args:
             model: the model.
             backbone: the backbone's name, or ``auto``, as in `SpecSettings`.
-            version: the number of the version. None: that of the alias, without one the newest.
+            version: the number of the version. None: that of the alias, without one the newest not rejected.
             alias: moved to the new version if that is not worse than the version it names. None: none is.
             request_id: as in `fine_tune`.
             **settings: ``backbone_candidates``, ``backbone_time_budget``, ``recipe``, ``promote_if``,
@@ -235,7 +235,7 @@ class Client:
         Args:
             examples: as in `fine_tune`. Labels that the version does not know count as wrong.
             model: the model to measure.
-            version: the number of its version. None: by the alias, or the newest.
+            version: the number of its version. None: by the alias, or the newest not rejected by a gate.
             alias: an alias of the version.
             on_upload: as in `fine_tune`.
 
@@ -282,7 +282,7 @@ class Client:
 
         Args:
             model: the model.
-            version: the number of its version. None: by the alias, or the newest.
+            version: the number of its version. None: by the alias, or the newest not rejected by a gate.
             alias: an alias of the version.
 
         Raises:
@@ -302,7 +302,7 @@ class Client:
 
         Args:
             model: the model.
-            version: the number of its version. None: by the alias, or the newest.
+            version: the number of its version. None: by the alias, or the newest not rejected by a gate.
             alias: an alias of the version.
             format: ``html`` for a browser, one page that loads nothing from elsewhere; ``json``; or ``text``.
 
@@ -330,7 +330,7 @@ class Client:
 
         Args:
             model: the model.
-            version: the number of its version. None: by the alias, or the newest.
+            version: the number of its version. None: by the alias, or the newest not rejected by a gate.
             alias: an alias of the version.
             form: ``keras``, ``savedmodel``, ``onnx``, ``openvino`` or ``litert``.
             path: the file; of several files (SavedModel, OpenVINO, and any with a tokenizer) the folder,
@@ -421,7 +421,7 @@ class Client:
             inputs: a path, the bytes of a picture's file, an array, a `Text`; or a list or tuple of these. An
                 array is always one input.
             model: the model to ask.
-            version: the number of its version. None: by the alias, or the newest.
+            version: the number of its version. None: by the alias, or the newest not rejected by a gate.
             alias: an alias of the version, such as ``stable``.
             top_k: the most classes for each input, the likeliest first. None: all.
             abstain: tells inputs that are unlike the training examples to be unknown: True, the share of

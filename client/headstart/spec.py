@@ -158,11 +158,14 @@ class PromotionGate:
             error may rise. None: 0.01.
         max_class_drop: by how much the recall of any class may fall, 0 to 1. None: 0.1.
         min_class_examples: classes with fewer examples to compare on are not judged by themselves. 0: 10.
+        significance: a fall counts only if chance explains it with at most this probability, above 0 to 1;
+            1 counts every fall. None: 0.05.
     """
 
     max_drop: float | None = None
     max_class_drop: float | None = None
     min_class_examples: int = 0
+    significance: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -262,7 +265,13 @@ def make_spec(model: str, settings: SpecSettings, *, request_id: str = "") -> Fi
     if unknown:
         known = ", ".join(SpecSettings.__annotations__)
         raise TypeError(f"A fine-tune's settings are {known}. Received: {', '.join(sorted(unknown))}")
-    for key, value in (settings.get("labels") or {}).items():
+    labels = settings.get("labels")
+    if labels is not None and not isinstance(labels, Mapping):
+        raise TypeError(
+            "labels must be a mapping from str to str, which is kept with the version. Received: "
+            f"{type(labels).__qualname__}. To give each example its class, pair them: zip(inputs, classes)"
+        )
+    for key, value in (labels or {}).items():
         if not isinstance(key, str) or not isinstance(value, str):
             raise TypeError(f"labels[{key!r}] must be a str, and so must its key. Received: {value!r}")
     given: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}

@@ -183,6 +183,7 @@ def gate_message(gate: PromotionGate | None) -> comparison_pb2.PromotionGate | N
         max_drop=gate.max_drop,
         max_class_drop=gate.max_class_drop,
         min_class_examples=gate.min_class_examples,
+        significance=gate.significance,
     )
 
 
@@ -191,4 +192,5 @@ def _read_gate(message: comparison_pb2.PromotionGate) -> PromotionGate:
         max_drop=message.max_drop if message.HasField("max_drop") else None,
         max_class_drop=message.max_class_drop if message.HasField("max_class_drop") else None,
         min_class_examples=message.min_class_examples,
+        significance=message.significance if message.HasField("significance") else None,
     )

@@ -12,12 +12,14 @@ _NUMBER = re.compile(r"[0-9]+")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A version of a model: the newest, or one by its number or by an alias.
+    """A version of a model: the default, or one by its number or by an alias.
+
+    The default is the newest version, without those that a promotion gate rejected and no alias names.
 
     Attributes:
         model: the model.
-        version: the version's number. None: by the alias, or the newest.
-        alias: an alias of the version. None: by the number, or the newest.
+        version: the version's number. None: by the alias, or the default.
+        alias: an alias of the version. None: by the number, or the default.
 
     Raises:
         ValueError: both a version and an alias are given.
@@ -36,7 +38,7 @@ class Target:
 
 
 def parse_target(target: Target | str) -> Target:
-    """Reads ``pets`` (the newest version), ``pets@3`` (a number) and ``pets@stable`` (an alias)."""
+    """Reads ``pets`` (the default version), ``pets@3`` (a number) and ``pets@stable`` (an alias)."""
     if isinstance(target, Target):
         return target
     model, _, which = target.partition("@")

@@ -66,6 +66,7 @@ def fine_tune(
     promote_if_not_worse: options.PromoteOption = False,
     max_drop: options.MaxDropOption = None,
     max_class_drop: options.MaxClassDropOption = None,
+    significance: options.SignificanceOption = None,
     parent: options.ParentOption = None,
     remove: options.RemoveOption = None,
     discard_examples: options.DiscardOption = False,
@@ -139,7 +140,7 @@ def fine_tune(
         time_to_live=options.lifetime_of(time_to_live),
         max_dropped_share=max_dropped_share,
         task=parse_task(task) if task else None,
-        promote_if=options.gate_of(promote_if_not_worse, max_drop, max_class_drop, alias),
+        promote_if=options.gate_of(promote_if_not_worse, max_drop, max_class_drop, significance, alias),
         parent=options.parent_of(parent, remove),
         remove=remove,
         discard_examples=discard_examples,
@@ -204,7 +205,18 @@ def show_job(
         session.note(f"Follow it: {session.command(f'watch {job.id}')}")
         return
     session.show({"job": status, "version": version}, version_summary(version, status, upload))
-    session.note(f"Try it: {session.command(f'predict {version.model} {_input_of(client, version)}')}")
+    inputs = _input_of(client, version)
+    promotion = version.promotion
+    if promotion is None or promotion.promoted:
+        session.note(f"Try it: {session.command(f'predict {version.model} {inputs}')}")
+        return
+    # A command that names the model alone must not reach the version that was rejected.
+    served = f"{version.model}@{promotion.alias}" if promotion.baseline_version else version.model
+    session.note(
+        f"Version {version.number} is not served. Try the one that is: "
+        f"{session.command(f'predict {served} {inputs}')}"
+    )
+    session.note(f"Or the new one: {session.command(f'predict {version.model}@{version.number} {inputs}')}")
 
 
 def _input_of(client: Client, version: Version) -> str:

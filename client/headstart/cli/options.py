@@ -52,7 +52,12 @@ IdColumn: TypeAlias = Annotated[
 ]
 
 VersionSelector: TypeAlias = Annotated[
-    int | None, typer.Option("--version", "-v", help="The number of its version. Default: the newest.")
+    int | None,
+    typer.Option(
+        "--version",
+        "-v",
+        help="The number of its version. Default: the newest that no promotion gate rejected.",
+    ),
 ]
 AliasSelector: TypeAlias = Annotated[
     str | None, typer.Option("--alias", "-a", help="An alias of its version.")

@@ -47,6 +47,7 @@ def rebase(
     ] = None,
     max_drop: options.MaxDropOption = None,
     max_class_drop: options.MaxClassDropOption = None,
+    significance: options.SignificanceOption = None,
     priority: options.PriorityOption = 0,
     webhook: options.WebhookOption = "",
     request_id: options.RequestIdOption = None,
@@ -65,7 +66,7 @@ def rebase(
         backbone_candidates=candidate,
         backbone_time_budget=options.lifetime_of(choose_within, "--choose-within"),
         recipe=recipe.value if recipe else None,
-        promote_if=options.gate_of(False, max_drop, max_class_drop, alias),
+        promote_if=options.gate_of(False, max_drop, max_class_drop, significance, alias),
         priority=priority,
         webhook=webhook,
     )

@@ -41,6 +41,7 @@ __all__ = [
     "ScalingChoice",
     "ScalingOption",
     "SeedOption",
+    "SignificanceOption",
     "TaskChoice",
     "TaskOption",
     "TemperatureOption",
@@ -154,6 +155,16 @@ MaxClassDropOption: TypeAlias = Annotated[
         min=0,
         max=1,
         help="By how much the recall of any class may fall; means --promote-if-not-worse. Default: 0.1.",
+        rich_help_panel=_LATER,
+    ),
+]
+SignificanceOption: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="Keep the alias only if chance explains a fall with at most this probability; 1 counts every "
+        "fall; means --promote-if-not-worse. Default: 0.05.",
         rich_help_panel=_LATER,
     ),
 ]
@@ -322,18 +333,22 @@ def _refusal(choice: RecipeChoice | None, given: dict[str, Any]) -> typer.BadPar
 
 
 def gate_of(
-    wanted: bool, max_drop: float | None, max_class_drop: float | None, alias: str | None
+    wanted: bool,
+    max_drop: float | None,
+    max_class_drop: float | None,
+    significance: float | None,
+    alias: str | None,
 ) -> PromotionGate | None:
     """The gate; a margin means that one is wanted.
 
     Raises:
         typer.BadParameter: there is no alias that it could be about.
     """
-    if not wanted and max_drop is None and max_class_drop is None:
+    if not wanted and max_drop is None and max_class_drop is None and significance is None:
         return None
     if alias is None:
         raise typer.BadParameter("name the alias to move, with --alias", param_hint="--promote-if-not-worse")
-    return PromotionGate(max_drop=max_drop, max_class_drop=max_class_drop)
+    return PromotionGate(max_drop=max_drop, max_class_drop=max_class_drop, significance=significance)
 
 
 def parent_of(version: str | None, removed: list[str] | None) -> int | str | None:

@@ -17,14 +17,16 @@ PROMOTION_DECISION_PROMOTED: PromotionDecision
 PROMOTION_DECISION_KEPT: PromotionDecision
 
 class PromotionGate(_message.Message):
-    __slots__ = ("max_drop", "max_class_drop", "min_class_examples")
+    __slots__ = ("max_drop", "max_class_drop", "min_class_examples", "significance")
     MAX_DROP_FIELD_NUMBER: _ClassVar[int]
     MAX_CLASS_DROP_FIELD_NUMBER: _ClassVar[int]
     MIN_CLASS_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    SIGNIFICANCE_FIELD_NUMBER: _ClassVar[int]
     max_drop: float
     max_class_drop: float
     min_class_examples: int
-    def __init__(self, max_drop: _Optional[float] = ..., max_class_drop: _Optional[float] = ..., min_class_examples: _Optional[int] = ...) -> None: ...
+    significance: float
+    def __init__(self, max_drop: _Optional[float] = ..., max_class_drop: _Optional[float] = ..., min_class_examples: _Optional[int] = ..., significance: _Optional[float] = ...) -> None: ...
 
 class Promotion(_message.Message):
     __slots__ = ("alias", "decision", "baseline_version", "comparison", "reasons")

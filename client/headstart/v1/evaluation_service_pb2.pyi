@@ -26,18 +26,20 @@ class EvaluateSpec(_message.Message):
     def __init__(self, target: _Optional[_Union[_prediction_service_pb2.VersionSelector, _Mapping]] = ...) -> None: ...
 
 class EvaluateResponse(_message.Message):
-    __slots__ = ("model", "version", "evaluation", "faults", "fault_count")
+    __slots__ = ("model", "version", "evaluation", "faults", "fault_count", "trained_count")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     EVALUATION_FIELD_NUMBER: _ClassVar[int]
     FAULTS_FIELD_NUMBER: _ClassVar[int]
     FAULT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    TRAINED_COUNT_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
     evaluation: _evaluation_pb2.Evaluation
     faults: _containers.RepeatedCompositeFieldContainer[_job_pb2.ExampleFault]
     fault_count: int
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., evaluation: _Optional[_Union[_evaluation_pb2.Evaluation, _Mapping]] = ..., faults: _Optional[_Iterable[_Union[_job_pb2.ExampleFault, _Mapping]]] = ..., fault_count: _Optional[int] = ...) -> None: ...
+    trained_count: int
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., evaluation: _Optional[_Union[_evaluation_pb2.Evaluation, _Mapping]] = ..., faults: _Optional[_Iterable[_Union[_job_pb2.ExampleFault, _Mapping]]] = ..., fault_count: _Optional[int] = ..., trained_count: _Optional[int] = ...) -> None: ...
 
 class CompareRequest(_message.Message):
     __slots__ = ("spec", "examples")

@@ -62,7 +62,8 @@ class EvaluationServiceServicer(object):
     def Compare(self, request_iterator, context):
         """Puts two versions of any models side by side on the same examples: those that follow the spec or, without any,
         those that both versions know the answers to: examples that either was trained on or tested with. A version answers
-        its own by a head that was fitted without them. Examples that are labelled differently in the two are left out.
+        its own by a head that was fitted without them. Examples that are labelled differently in the two count with the
+        label of the second.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

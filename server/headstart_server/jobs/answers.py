@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import nan
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from headstart_server.learning.example_list import ExampleList
 from headstart_server.learning.head import Float32, Head
 from headstart_server.learning.outcome import Answered, Outcome
 from headstart_server.learning.stored_example import StoredExample
+from headstart_server.learning.target import Target
 
 #: Examples whose features are held at once.
 BLOCK = 1024
@@ -60,8 +62,8 @@ def paired(
     """What two heads answer to the examples that either of them knows.
 
     A head answers an example of its own by what it told when it was not fitted on it, and any other by
-    itself. Left out are examples that one of them cannot answer, and those that show one thing to the first
-    and another to the second.
+    itself. Examples that one of them cannot answer are left out. Where the labels of an example differ, the
+    label of the second counts for both: labels change when they are corrected.
 
     Args:
         first: one head.
@@ -74,12 +76,17 @@ def paired(
     shared = {
         digest: example
         for digest, (example, _) in (theirs | mine).items()
-        if _agree(theirs.get(digest), mine.get(digest)) and (digest in mine or digest not in out)
+        if digest in mine or digest not in out
     }
     before = _answers(first, theirs, shared, reading)
     after = _answers(second, mine, shared, reading)
     return [
-        Pair(target=example.target, weight=example.weight, first=before[digest], second=after[digest])
+        Pair(
+            target=example.target,
+            weight=example.weight,
+            first=_judged(before[digest], theirs.get(digest), example.target),
+            second=after[digest],
+        )
         for digest, example in shared.items()
         if digest in before and digest in after
     ]
@@ -96,10 +103,13 @@ def _by_digest(known: ExampleList) -> dict[str, tuple[StoredExample, Outcome | N
     return found
 
 
-def _agree(
-    one: tuple[StoredExample, Outcome | None] | None, other: tuple[StoredExample, Outcome | None] | None
-) -> bool:
-    return one is None or other is None or one[0].target == other[0].target
+def _judged(outcome: Outcome, known: tuple[StoredExample, Outcome | None] | None, target: Target) -> Outcome:
+    """Return an outcome as it is under a corrected target; the log loss of another label was not stored."""
+    if known is None or known[0].target == target:
+        return outcome
+    if target.value is not None and outcome.value is not None:
+        return replace(outcome, loss=abs(outcome.value - target.value))
+    return replace(outcome, loss=nan, probability=None)
 
 
 def _answers(

@@ -12,9 +12,11 @@ from headstart_server.errors import NoCommonExamples
 from headstart_server.learning.outcome import Outcome
 from headstart_server.learning.paired_tests import (
     mcnemar_p,
+    mcnemar_worse_p,
     mean_interval,
     share_difference_interval,
     signed_rank_p,
+    signed_rank_worse_p,
 )
 from headstart_server.learning.rows import Float64
 from headstart_server.learning.target import Target
@@ -67,12 +69,15 @@ class ComparedClass:
         example_count: number of its examples.
         first_recall: share of them that the first told to be of it.
         second_recall: that of the second.
+        worse_p_value: how probable it is that the second recognizes so many fewer of them than the first
+            if both are equally good: McNemar's exact test, one-sided.
     """
 
     name: str
     example_count: int
     first_recall: float
     second_recall: float
+    worse_p_value: float = 1.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,6 +97,7 @@ class Comparison:
         only_second_right: examples that only the second got right.
         p_value: of McNemar's exact test, of numbers of the Wilcoxon signed-rank test.
         significant: whether the p-value is below 0.05.
+        worse_p_value: of the same test against the second being worse, one-sided.
         classes: class by class, by name.
         verdict: what it comes to, in a sentence.
     """
@@ -107,6 +113,7 @@ class Comparison:
     only_second_right: int = 0
     p_value: float
     significant: bool
+    worse_p_value: float = 1.0
     classes: tuple[ComparedClass, ...] = ()
     verdict: str
 
@@ -165,15 +172,17 @@ def _compare_labels(pairs: Sequence[Pair], weights: Float64) -> Comparison:
         [[is_right(pair.target, told) for told in (pair.first, pair.second)] for pair in pairs], np.bool_
     )
     losses = np.array([[pair.first.loss, pair.second.loss] for pair in pairs], np.float64)
+    known = np.isfinite(losses).all(axis=1)
     classes = _compare_classes(pairs)
     recalls = [[one.first_recall, one.second_recall] for one in classes]
     # Divided last: all right is exactly 1.
-    accuracies, log_losses = weights @ right / weights.sum(), weights @ losses / weights.sum()
+    accuracies = weights @ right / weights.sum()
+    log_losses = weights[known] @ losses[known] / weights[known].sum() if known.any() else None
     metrics = [
         ComparedMetrics(
             accuracy=float(accuracies[side]),
             balanced_accuracy=float(np.mean([both[side] for both in recalls])) if classes else None,
-            log_loss=float(log_losses[side]),
+            log_loss=None if log_losses is None else float(log_losses[side]),
         )
         for side in (0, 1)
     ]
@@ -197,6 +206,7 @@ def _compare_labels(pairs: Sequence[Pair], weights: Float64) -> Comparison:
         only_second_right=only_second,
         p_value=p_value,
         significant=p_value < SIGNIFICANT,
+        worse_p_value=mcnemar_worse_p(only_first, only_second),
         classes=classes,
         verdict=_verdict(
             only_second - only_first,
@@ -214,20 +224,27 @@ def _apart(count: int, total: int) -> str:
 
 
 def _compare_classes(pairs: Sequence[Pair]) -> tuple[ComparedClass, ...]:
-    # By class: examples, their weight, and the weight of those that each told to be of it.
-    sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0, 0.0])
+    # By class: examples, their weight, the weight of those that each recognized, and those that only one did.
+    sums: dict[str, list[float]] = defaultdict(lambda: [0.0] * 6)
     for pair in pairs:
         for name in _classes(pair.target):
             total = sums[name]
             total[0] += 1
             total[1] += pair.weight
-            total[2] += pair.weight * (name in pair.first.labels)
-            total[3] += pair.weight * (name in pair.second.labels)
+            first, second = name in pair.first.labels, name in pair.second.labels
+            total[2] += pair.weight * first
+            total[3] += pair.weight * second
+            total[4] += first and not second
+            total[5] += second and not first
     return tuple(
         ComparedClass(
-            name=name, example_count=int(count), first_recall=first / weight, second_recall=second / weight
+            name=name,
+            example_count=int(count),
+            first_recall=first / weight,
+            second_recall=second / weight,
+            worse_p_value=mcnemar_worse_p(int(only_first), int(only_second)),
         )
-        for name, (count, weight, first, second) in sorted(sums.items())
+        for name, (count, weight, first, second, only_first, only_second) in sorted(sums.items())
     )
 
 
@@ -247,6 +264,7 @@ def _compare_numbers(pairs: Sequence[Pair], weights: Float64) -> Comparison:
         difference_high=high,
         p_value=p_value,
         significant=p_value < SIGNIFICANT,
+        worse_p_value=signed_rank_worse_p(gains),
         verdict=_verdict(
             float(sizes[0] - sizes[1]),
             p_value,

@@ -28,6 +28,19 @@ def mcnemar_p(only_first: int, only_second: int) -> float:
     return float(min(1.0, 2 * np.exp(logs).sum()))
 
 
+def mcnemar_worse_p(only_first: int, only_second: int) -> float:
+    """Return the p-value of McNemar's exact test against the second being worse, one-sided.
+
+    Args:
+        only_first: examples that only the first got right.
+        only_second: examples that only the second got right.
+    """
+    count = only_first + only_second
+    places = np.arange(1, only_second + 1)
+    logs = np.concatenate([[0.0], np.cumsum(np.log((count - places + 1) / places))]) - count * np.log(2)
+    return float(min(1.0, np.exp(logs).sum()))
+
+
 def share_difference_interval(only_first: int, only_second: int, count: int) -> tuple[float, float]:
     """The 95 % interval of the second's share less the first's, of the same examples.
 
@@ -89,7 +102,12 @@ def t_quantile(freedom: int) -> float:
 
 
 def signed_rank_p(differences: Float64) -> float:
-    """The p-value of the Wilcoxon signed-rank test, two-sided (Wilcoxon 1945).
+    """The p-value of the Wilcoxon signed-rank test, two-sided (Wilcoxon 1945); see `signed_rank_worse_p`."""
+    return min(1.0, 2 * min(signed_rank_worse_p(differences), signed_rank_worse_p(-differences)))
+
+
+def signed_rank_worse_p(differences: Float64) -> float:
+    """The p-value of the Wilcoxon signed-rank test against differences below 0, one-sided (Wilcoxon 1945).
 
     Differences of zero are left out. Up to `EXACT_UP_TO` others all assignments of signs to their ranks are
     counted, ties included; beyond, the normal approximation with its variance corrected for ties is used.
@@ -106,7 +124,7 @@ def signed_rank_p(differences: Float64) -> float:
         return _exact_rank_p(ranks, positive)
     mean = ranks.sum() / 2
     deviation = sqrt(float(np.square(ranks).sum()) / 4)
-    return float(erfc(abs(positive - mean) / deviation / sqrt(2)))
+    return float(erfc((mean - positive) / deviation / sqrt(2)) / 2)
 
 
 def _exact_rank_p(ranks: Float64, positive: float) -> float:
@@ -117,9 +135,7 @@ def _exact_rank_p(ranks: Float64, positive: float) -> float:
     for rank in doubled.tolist():
         ways[rank:] = ways[rank:] + ways[:-rank]
     ways /= ways.sum()
-    place = round(2 * positive)
-    tail = min(float(ways[: place + 1].sum()), float(ways[place:].sum()))
-    return min(1.0, 2 * tail)
+    return min(1.0, float(ways[: round(2 * positive) + 1].sum()))
 
 
 def _midranks(values: Float64) -> Float64:

@@ -1,4 +1,4 @@
-"""Whether an alias may be moved to a new version: only if that is not worse than the one it names."""
+"""Whether an alias may be moved to a new version: unless that is worse than the one it names."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -24,11 +24,15 @@ class Gate:
             may rise.
         max_class_drop: by how much the recall of any class may fall, 0 to 1.
         min_class_examples: classes with fewer examples to compare on are not judged by themselves.
+        significance: a fall beyond a margin counts only if chance explains it with at most this probability,
+            above 0 to 1. So a version as good as the baseline is kept back for its accuracy in at most this
+            share of cases, and for any of its classes in at most this share. 1 counts every fall.
     """
 
     max_drop: float = 0.01
     max_class_drop: float = 0.1
     min_class_examples: int = 10
+    significance: float = 0.05
 
     def check(self, field: str) -> "Gate":
         """Return the gate if each of its parts is in its range.
@@ -43,6 +47,11 @@ class Gate:
                 raise InvalidField(
                     f"Expected {field}.{name} from 0 to 1. Received: {value}.", field=f"{field}.{name}"
                 )
+        if not 0 < self.significance <= 1:
+            raise InvalidField(
+                f"Expected {field}.significance above 0 and at most 1. Received: {self.significance}.",
+                field=f"{field}.significance",
+            )
         if self.min_class_examples < 1:
             raise InvalidField(
                 f"Expected {field}.min_class_examples of 1 or more, or 0 for the default. "
@@ -120,8 +129,9 @@ def kept(alias: str, baseline: int, reason: str, comparison: Comparison | None =
 def judge(gate: Gate, alias: str, baseline: int, comparison: Comparison) -> Promotion:
     """Decide whether an alias moves from its baseline, the comparison's first, to the second.
 
-    Figures are taken as they are, not by their significance: with few examples hardly any drop is
-    significant, and the margins are what the caller is ready to lose.
+    It stays if a figure falls by more than its margin, and by more than chance explains: a one-sided McNemar
+    test for accuracy and for each class, a signed-rank test for numbers. The significance is divided by the
+    number of classes that are judged (Bonferroni), so many classes do not make a false rejection more likely.
     """
     worse = (
         _worse_numbers(gate, comparison) if comparison.task is Task.REGRESSION else _worse(gate, comparison)
@@ -139,27 +149,33 @@ def judge(gate: Gate, alias: str, baseline: int, comparison: Comparison) -> Prom
         decision=Decision.PROMOTED,
         baseline=baseline,
         comparison=comparison,
-        reasons=(f"Not worse than version {baseline} within the margins. {comparison.verdict}",),
+        reasons=(
+            f"Not worse than version {baseline} by more than margins and chance allow. {comparison.verdict}",
+        ),
     )
 
 
 def _worse(gate: Gate, comparison: Comparison) -> list[str]:
     reasons = []
-    if comparison.difference < -gate.max_drop - _ROUNDING:
+    is_beyond_margin = comparison.difference < -gate.max_drop - _ROUNDING
+    if is_beyond_margin and comparison.worse_p_value <= gate.significance:
         reasons.append(
-            f"The accuracy falls by {-comparison.difference:.2%} on {comparison.example_count} examples; "
-            f"{gate.max_drop:.2%} is allowed."
+            f"The accuracy falls by {-comparison.difference:.2%} on {comparison.example_count} examples "
+            f"(p = {comparison.worse_p_value:.2g}); {gate.max_drop:.2%} is allowed."
         )
+    judged = [one for one in comparison.classes if one.example_count >= gate.min_class_examples]
+    # A significance of 1 asks for no test at all, however many classes there are.
+    significance = gate.significance / len(judged) if judged and gate.significance < 1 else gate.significance
     fallen = [
         (one.first_recall - one.second_recall, one)
-        for one in comparison.classes
-        if one.example_count >= gate.min_class_examples
-        and one.first_recall - one.second_recall > gate.max_class_drop + _ROUNDING
+        for one in judged
+        if one.first_recall - one.second_recall > gate.max_class_drop + _ROUNDING
+        and one.worse_p_value <= significance
     ]
     fallen.sort(key=lambda drop: -drop[0])
     reasons += [
-        f"The recall of class {one.name!r} falls by {drop:.2%} on {one.example_count} examples; "
-        f"{gate.max_class_drop:.2%} is allowed."
+        f"The recall of class {one.name!r} falls by {drop:.2%} on {one.example_count} examples "
+        f"(p = {one.worse_p_value:.2g}); {gate.max_class_drop:.2%} is allowed."
         for drop, one in fallen[:MAX_NAMED]
     ]
     if len(fallen) > MAX_NAMED:
@@ -172,9 +188,9 @@ def _worse(gate: Gate, comparison: Comparison) -> list[str]:
 def _worse_numbers(gate: Gate, comparison: Comparison) -> list[str]:
     before = comparison.first.mean_absolute_error or 0.0
     after = comparison.second.mean_absolute_error or 0.0
-    if after <= before * (1 + gate.max_drop + _ROUNDING):
+    if after <= before * (1 + gate.max_drop + _ROUNDING) or comparison.worse_p_value > gate.significance:
         return []
     return [
         f"The mean absolute error rises from {before:.4g} to {after:.4g} on {comparison.example_count} "
-        f"examples; a rise by {gate.max_drop:.2%} is allowed."
+        f"examples (p = {comparison.worse_p_value:.2g}); a rise by {gate.max_drop:.2%} is allowed."
     ]

@@ -105,8 +105,8 @@ class Registry:
             VersionNotFound: the model has no such version, or it has expired.
         """
         route = self._routes.get(selector.model)
-        newest = self._newest(route) if route is not None else None
-        if route is None or newest is None:
+        default = route.default(self._is_live) if route is not None else None
+        if route is None or default is None:
             raise rows.no_model(selector.model)
         number = selector.number
         if selector.alias is not None:
@@ -120,9 +120,9 @@ class Registry:
             if choice is not None and (shares := route.shares.get(selector.alias)):
                 number = choice.of(selector.model, number, shares)
         if number is None:
-            return newest
+            return default
         if number not in route.numbers or not self._is_live(route.numbers[number]):
-            raise rows.no_version(selector.model, number, newest=newest)
+            raise rows.no_version(selector.model, number, newest=max(self.numbers(selector.model)))
         return number
 
     def find(self, selector: Selector, choice: Choice | None = None) -> int:
@@ -659,11 +659,6 @@ class Registry:
 
     def _seen_here(self, model: Model) -> Model:
         return replace(model, resident_count=len(self._resident.numbers(model.name)))
-
-    def _newest(self, route: Route) -> int | None:
-        return next(
-            (number for number in reversed(route.numbers) if self._is_live(route.numbers[number])), None
-        )
 
     def _is_live(self, expires: float | None) -> bool:
         return expires is None or expires > self._now()

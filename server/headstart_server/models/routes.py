@@ -1,11 +1,12 @@
 """What is needed to find a version of a model without the database."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
 from headstart_server.database.tables import aliases, versions
+from headstart_server.learning.promotion import Decision
 from headstart_server.models import alias_rows
 from headstart_server.models.version import VersionShare
 
@@ -18,11 +19,27 @@ class Route:
         numbers: expiry by number, ascending; None for never, and while a version has a share of an alias.
         aliases: the numbers that aliases name.
         shares: what others have of an alias's calls, by alias; only of those of which they have some.
+        rejected: numbers of the versions that a promotion gate rejected and that no alias names.
     """
 
     numbers: dict[int, float | None]
     aliases: Mapping[str, int]
     shares: Mapping[str, tuple[VersionShare, ...]]
+    rejected: Collection[int] = frozenset()
+
+    def default(self, is_live: Callable[[float | None], bool]) -> int | None:
+        """Return the newest live version that is not rejected, or else the newest; None without a live one.
+
+        Args:
+            is_live: returns whether a version of some expiry is there.
+        """
+        newest = None
+        for number in reversed(self.numbers):
+            if is_live(self.numbers[number]):
+                if number not in self.rejected:
+                    return number
+                newest = newest or number
+        return newest
 
 
 def read_routes(connection: Connection, names: Sequence[str]) -> dict[str, Route]:
@@ -35,12 +52,16 @@ def read_routes(connection: Connection, names: Sequence[str]) -> dict[str, Route
     numbers: dict[str, dict[int, float | None]] = {name: {} for name in names}
     named: dict[str, dict[str, int]] = {name: {} for name in names}
     shares: dict[str, dict[str, tuple[VersionShare, ...]]] = {name: {} for name in names}
+    rejected: dict[str, set[int]] = {name: set() for name in names}
+    decision = versions.c.promotion["decision"].as_string()
     for row in connection.execute(
-        select(versions.c.model, versions.c.number, versions.c.expires)
+        select(versions.c.model, versions.c.number, versions.c.expires, decision.label("decision"))
         .where(versions.c.model.in_(names))
         .order_by(versions.c.model, versions.c.number)
     ):
         numbers[row.model][int(row.number)] = row.expires
+        if row.decision == Decision.KEPT:
+            rejected[row.model].add(int(row.number))
     for row in connection.execute(
         select(aliases.c.model, aliases.c.name, aliases.c.number).where(aliases.c.model.in_(names))
     ):
@@ -48,4 +69,12 @@ def read_routes(connection: Connection, names: Sequence[str]) -> dict[str, Route
     for (model, alias), given in alias_rows.shares_of(connection, names).items():
         shares[model][alias] = given
         numbers[model].update(dict.fromkeys((each.number for each in given), None))
-    return {name: Route(numbers=numbers[name], aliases=named[name], shares=shares[name]) for name in names}
+    return {
+        name: Route(
+            numbers=numbers[name],
+            aliases=named[name],
+            shares=shares[name],
+            rejected=rejected[name].difference(named[name].values()),
+        )
+        for name in names
+    }

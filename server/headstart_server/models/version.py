@@ -220,7 +220,7 @@ class Model:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Selector:
-    """Names a version: by number, by alias, or, with neither, the newest.
+    """Names a version: by number, by alias, or, with neither, the default: the newest not rejected by a gate.
 
     Attributes:
         model: the model.

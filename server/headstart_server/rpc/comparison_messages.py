@@ -57,6 +57,7 @@ def gate_message(gate: Gate | None) -> comparison_pb2.PromotionGate | None:
         max_drop=gate.max_drop,
         max_class_drop=gate.max_class_drop,
         min_class_examples=gate.min_class_examples,
+        significance=gate.significance,
     )
 
 
@@ -67,6 +68,7 @@ def gate_of(message: comparison_pb2.PromotionGate) -> Gate:
         max_drop=message.max_drop if message.HasField("max_drop") else usual.max_drop,
         max_class_drop=message.max_class_drop if message.HasField("max_class_drop") else usual.max_class_drop,
         min_class_examples=message.min_class_examples or usual.min_class_examples,
+        significance=message.significance if message.HasField("significance") else usual.significance,
     )
 
 

@@ -243,6 +243,7 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
         "max_drop": _range(0.0, 1.0),
         "max_class_drop": _range(0.0, 1.0),
         "min_class_examples": _range(0, _INT32),
+        "significance": _range(0.0, 1.0),
     },
     "headstart.v1.RebaseRequest": {
         "model": _model(),

@@ -1,6 +1,7 @@
 from dataclasses import fields
 from datetime import timedelta
 
+import numpy as np
 import pytest
 
 from headstart.spec import (
@@ -186,3 +187,11 @@ def test_a_target_may_be_written_in_one_word(text, target):
 def test_a_label_that_is_no_text_is_named():
     with pytest.raises(TypeError, match=r"labels\['a'\] must be a str.* Received: 1"):
         make_spec("m", {"labels": {"b": "c", "a": 1}})
+
+
+@pytest.mark.parametrize(
+    "labels", [["cat", "dog"], ("cat",), np.array(["cat", "dog"]), np.zeros(3, int), iter(["cat"]), "cat"]
+)
+def test_classes_in_place_of_key_values_are_named_with_the_remedy(labels):
+    with pytest.raises(TypeError, match=r"labels must be a mapping .* Received: .*zip\(inputs, classes\)"):
+        make_spec("pets", {"labels": labels})

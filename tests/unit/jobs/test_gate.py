@@ -12,7 +12,7 @@ from headstart_server.jobs.job import JobState
 from headstart_server.learning.dataset import Example
 from headstart_server.learning.promotion import Decision, Gate, Promotion
 from headstart_server.learning.target import Target
-from headstart_server.models.version import Version, VersionShare
+from headstart_server.models.version import Selector, Version, VersionShare
 from workbench import Workbench, pet, pets
 
 
@@ -76,6 +76,20 @@ def test_a_worse_version_is_published_but_the_alias_stays(bench: Workbench, desk
     assert desk.ledger.get(version.manifest.job_id).state is JobState.SUCCEEDED
 
 
+def test_a_rejected_version_is_no_default_until_an_alias_names_it(bench: Workbench, desk: Desk) -> None:
+    gated(bench, pets(12))
+    assert not promotion_of(gated(bench, muddled(12))).is_promoted
+    default = Selector(model="pets")
+    assert bench.registry.find(default) == desk.shelf.reopened().find(default) == 1
+    assert bench.registry.find(Selector(model="pets", number=2)) == 2
+    bench.registry.set_alias("pets", "trial", 2)
+    assert bench.registry.find(default) == 2
+    bench.registry.set_alias("pets", "trial", None)
+    bench.registry.delete_version("pets", 1, force=True)
+    # Better than no version at all.
+    assert bench.registry.find(default) == desk.shelf.reopened().find(default) == 2
+
+
 @pytest.mark.parametrize("error", [BackboneNotFound, BackboneUnavailable])
 def test_a_baseline_whose_backbone_is_gone_is_compared_on_what_it_was_trained_on(
     tmp_path: Path, desk: Desk, bench: Workbench, error: type[HeadstartError]
@@ -126,11 +140,38 @@ def test_what_was_left_out_of_the_parents_is_not_held_against_the_new_version(be
     assert {one.name for one in promotion.comparison.classes} == {"cat", "dog"}
 
 
-def test_examples_labelled_anew_are_not_judged_on(bench: Workbench) -> None:
-    gated(bench, [*pets(6), pet("cat", 9, label="dog")])
-    promotion = promotion_of(gated(bench, [pet("cat", 9)], parent_version=1))
-    assert promotion.comparison is not None
-    assert promotion.comparison.example_count == 18
+def test_corrected_examples_count_with_their_new_label_for_both_versions(bench: Workbench) -> None:
+    corrected = [pet("cat", place) for place in range(30, 39)]
+    gated(bench, [*pets(30), *(pet("cat", place, label="dog") for place in range(30, 39))])
+    promotion = promotion_of(gated(bench, corrected, parent_version=1))
+    comparison = promotion.comparison
+    assert promotion.is_promoted
+    assert comparison is not None
+    assert comparison.example_count == 99
+    # By the old labels the first version was wrong about the nine; they were wrong, not the version.
+    assert comparison.first.accuracy is not None
+    assert comparison.first.accuracy > 0.95
+    assert comparison.first.log_loss is not None
+
+
+def test_spoiled_labels_of_known_examples_do_not_make_the_old_version_right(bench: Workbench) -> None:
+    gated(bench, pets(12))
+    spoiled = [pet("cat", place, label="dog") for place in range(12)]
+    comparison = promotion_of(gated(bench, spoiled, parent_version=1)).comparison
+    assert comparison is not None
+    assert comparison.example_count == 36
+    assert comparison.first.accuracy == pytest.approx(24 / 36)
+
+
+def test_corrected_numbers_count_with_their_new_value_for_both_versions(bench: Workbench) -> None:
+    def number(place: int, value: float) -> Example:
+        return Example(content=b"cat:%d" % place, target=Target.of_value(value), id=f"cat{place}")
+
+    gated(bench, [number(place, 5.0 + place % 2) for place in range(12)])
+    comparison = promotion_of(gated(bench, [number(0, 1005.0)], parent_version=1)).comparison
+    assert comparison is not None
+    assert comparison.example_count == 12
+    assert comparison.first.mean_absolute_error == pytest.approx(1000 / 12, rel=0.02)
 
 
 def test_held_out_examples_are_judged_on_if_there_are_any(bench: Workbench) -> None:
