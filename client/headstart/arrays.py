@@ -22,7 +22,7 @@ _FEATURES, _LABELS, _VALUES, _IDS = "features", "labels", "values", "ids"
 class Arrays:
     """The rows of an ``.npz`` file, in their order.
 
-    Its arrays are ``features``, numbers of shape [n, size]; one of ``labels``, texts or whole numbers of
+    Its arrays are ``features``, numbers of shape [n, size]; one of ``labels``, texts, integers or bools of
     shape [n], and ``values``, numbers of shape [n]; and if wanted ``ids``, texts of shape [n]. Others are
     ignored.
 
@@ -46,6 +46,12 @@ class Arrays:
         self._target = targets[0]
         self._targets = _column(path, arrays, self._target, len(self._features))
         self._ids = _column(path, arrays, _IDS, len(self._features)) if _IDS in arrays else None
+        if self._target == _LABELS and self._targets.dtype.kind not in "Uiub":
+            raise ValueError(
+                f"{path}: texts, integers or bools are expected in {_LABELS}. "
+                f"Received: {self._targets.dtype}. "
+                f"Call the array {_VALUES} if its numbers are to be predicted"
+            )
         if self._target == _VALUES and self._targets.dtype.kind not in "fiu":
             raise ValueError(f"{path}: numbers are expected in {_VALUES}. Received: {self._targets.dtype}")
 

@@ -9,7 +9,7 @@ from typing import TypeAlias, cast
 
 from headstart.arrays import ARRAYS_SUFFIX, Arrays
 from headstart.folders import Folder
-from headstart.inputs import Content, Example, ExampleTarget, example_message
+from headstart.inputs import Content, Example, ExampleTarget, example_message, is_class_number
 from headstart.spool import Spool
 from headstart.tables import TABLE_SUFFIXES, Table
 from headstart.v1 import input_pb2
@@ -37,8 +37,8 @@ arrays ``features`` [n, size], ``labels`` or ``values`` [n], and if you like ``i
 file whose columns have other names. A `str` that begins with ``s3://``, ``gs://``, ``https://`` or
 ``file://``, for fine-tunes only: such a ``.csv``, ``.tsv`` or ``.jsonl`` file that the server reads, if it
 allows the URI. A mapping from labels to contents. Or any iterable of `Example` or ``(content, target)``,
-where the target is a label, a list or set of labels, a number, or a mapping from classes to their
-probabilities; one that can be iterated only once will do.
+where the target is a label (a text, an integer or a bool, also of numpy), a list or set of labels, a float
+for regression, or a mapping from classes to their probabilities; one that can be iterated only once will do.
 """
 
 
@@ -156,6 +156,8 @@ def _example(item: Example | tuple[Content, ExampleTarget]) -> Example:
             return item
         case (content, str(label)):
             return Example(content, label)
+        case (content, label) if is_class_number(label):
+            return Example(content, cast(int, label))
         case (content, Mapping() as probabilities):
             return Example(content, probabilities=probabilities)
         case (content, list() | tuple() | set() | frozenset() as labels):
@@ -163,8 +165,8 @@ def _example(item: Example | tuple[Content, ExampleTarget]) -> Example:
         case (content, Real() as value):
             return Example(content, value=cast(float, value))
     raise TypeError(
-        "Expected an Example or (content, target), the target a str, a list or set of them, a number or a "
-        f"mapping to probabilities. Received: {_kinds(item)}"
+        "Expected an Example or (content, target), the target a label (str, integer or bool), a list or set "
+        f"of labels, a float or a mapping to probabilities. Received: {_kinds(item)}"
     )
 
 

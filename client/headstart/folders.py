@@ -1,15 +1,31 @@
 """Examples in a folder: one sub-folder for each class, named like it."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePath
 
 from headstart.inputs import Example
 
-__all__ = ["Folder", "path_id"]
+__all__ = ["Folder", "check_class_folders", "path_id"]
 
 _MAX_ID_BYTES = 256
 _MAX_NAMED = 5
+_TRAINING = frozenset({"train", "training", "trainset", "train_set", "train-set"})
+_MEASURING = frozenset(
+    {
+        "test",
+        "testing",
+        "val",
+        "valid",
+        "validation",
+        "dev",
+        "eval",
+        "evaluation",
+        "holdout",
+        "hold_out",
+        "held_out",
+    }
+)
 _CLUTTER = frozenset({"thumbs.db", "desktop.ini"})  # Windows leaves these where somebody looked at pictures
 
 
@@ -24,7 +40,7 @@ class Folder:
         path: the folder.
 
     Raises:
-        ValueError: it has no sub-folders, or no file is in them.
+        ValueError: it has no sub-folders, they are the parts of a data set, or no file is in them.
     """
 
     def __init__(self, path: Path) -> None:
@@ -33,6 +49,7 @@ class Folder:
             raise ValueError(
                 f"A folder of examples must have one sub-folder for each class. Received: {path}"
             )
+        check_class_folders(classes, f"{path}")
         self._path = path
         # Names only: a million of them take less room than one batch of pictures.
         self._files = [(file, label) for label in classes for file in _files(path / label)]
@@ -48,6 +65,29 @@ class Folder:
     def __iter__(self) -> Iterator[Example]:
         for file, label in self._files:
             yield Example(file, label, id=path_id(file.relative_to(self._path)))
+
+
+def check_class_folders(names: Collection[str], place: str) -> None:
+    """Check that sub-folders are classes and not the parts of a data set, such as train and test.
+
+    Args:
+        names: of the sub-folders.
+        place: what they are in, for the message.
+
+    Raises:
+        ValueError: they are parts.
+    """
+    if not names:
+        return
+    lowered = {name.lower() for name in names}
+    parts = sorted(name for name in names if name.lower() in _TRAINING | _MEASURING)
+    if lowered - _TRAINING - _MEASURING and not (lowered & _TRAINING and lowered & _MEASURING):
+        return
+    raise ValueError(
+        f"Expected one sub-folder for each class in {place}. Received the parts of a data set: "
+        f"{', '.join(parts)}. Fine-tune on the training part alone, and evaluate the version on the other. "
+        "If these are classes, list the examples in a CSV file with the columns path and label."
+    )
 
 
 def _files(folder: Path) -> list[Path]:

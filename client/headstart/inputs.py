@@ -4,7 +4,7 @@ import math
 import os
 from collections.abc import Collection, Mapping, Set
 from dataclasses import KW_ONLY, dataclass
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -39,8 +39,8 @@ backbone's features.
 """
 
 
-ExampleTarget: TypeAlias = str | Collection[str] | float | Mapping[str, float]
-"""What an input shows: a label, a list or set of labels, a number, or classes with their probabilities."""
+ExampleTarget: TypeAlias = str | int | Collection[str] | Collection[int] | float | Mapping[str, float]
+"""The target: a label, a list or set of labels, a float for regression, or classes with probabilities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Example:
 
     Attributes:
         content: what is learned from.
-        label: the name of its class, 1 to 256 bytes of UTF-8.
+        label: the name of its class, 1 to 256 bytes of UTF-8; an integer or a bool counts as its text.
         id: your name for it, at most 256 bytes, used in reports and errors. Default: none.
         held_out: True keeps it out of training; accuracy is then measured on these examples alone.
         labels: the names of its classes, for a multi-label version; an empty list where none applies.
@@ -62,13 +62,13 @@ class Example:
     """
 
     content: Content
-    label: str | None = None
+    label: str | int | None = None
     id: str = ""
     held_out: bool = False
     _: KW_ONLY
-    labels: Collection[str] | None = None
+    labels: Collection[str | int] | None = None
     value: float | None = None
-    probabilities: Mapping[str, float] | None = None
+    probabilities: Mapping[str, float] | Mapping[int, float] | None = None
     weight: float | None = None
 
 
@@ -100,7 +100,8 @@ def example_message(example: Example) -> input_pb2.Example:
         OSError: a file cannot be read.
         ValueError: an array does not fit the contract, it shows nothing or several things, or a number is
             out of its range.
-        TypeError: the content is none of the kinds there are, or a label is no `str`, or a number none.
+        TypeError: the content is none of the kinds there are, a label is no `str`, integer or bool, or a
+            number is none.
     """
     message = input_pb2.Example(id=example.id, held_out=example.held_out)
     write_target(message, example)
@@ -112,12 +113,20 @@ def example_message(example: Example) -> input_pb2.Example:
     return message
 
 
+def is_class_number(label: object) -> bool:
+    """Return whether a label is an integer or a bool, of Python or numpy, whose text names a class.
+
+    A float never names a class: it is the value of a regression.
+    """
+    return isinstance(label, Integral | np.bool_)
+
+
 def write_target(message: input_pb2.Example, example: Example) -> None:
     """Writes what an example shows into its message.
 
     Raises:
         ValueError: it shows nothing or several things, or a number is out of its range.
-        TypeError: a label is no `str`, or a number none.
+        TypeError: a label is no `str`, integer or bool, or a number none.
     """
     given = [name for name in _TARGETS if getattr(example, name) is not None]
     if len(given) != 1:
@@ -138,17 +147,22 @@ def write_target(message: input_pb2.Example, example: Example) -> None:
             message.soft_label.probabilities[key] = _number(probability, f"probabilities[{key!r}]")
 
 
-def _labels(labels: Collection[str]) -> list[str]:
+def _labels(labels: Collection[str | int]) -> list[str]:
     if isinstance(labels, str) or not isinstance(labels, Collection):
-        raise TypeError(f"labels must be a list or a set of str. Received: {labels!r}")
-    # A set has no order of its own, and the same examples shall be the same bytes.
-    return [_label(label) for label in (sorted(labels) if isinstance(labels, Set) else labels)]
+        raise TypeError(f"labels must be a list or a set of labels. Received: {labels!r}")
+    names = [_label(label) for label in labels]
+    # A set is unordered, and the same examples must give the same bytes.
+    return sorted(names) if isinstance(labels, Set) else names
 
 
 def _label(label: object) -> str:
-    if not isinstance(label, str):
-        raise TypeError(f"A label must be a str. Received: {label!r}")
-    return label
+    if isinstance(label, str):
+        return str(label)
+    if is_class_number(label):
+        return str(label)
+    raise TypeError(
+        f"A label must be a str, an integer or a bool. Received: {label!r}. For regression, pass a value"
+    )
 
 
 def _number(value: object, name: str) -> float:

@@ -180,6 +180,8 @@ def _target(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _label(value: object) -> str:
+    if isinstance(value, int):
+        return str(value)
     if not isinstance(value, str) or not value:
         raise ValueError(f"a label is expected in the column `label`. Received: {value!r}")
     return value
@@ -190,9 +192,11 @@ def _labels(value: object) -> list[str]:
     labels = [label.strip() for label in value.split(_SEPARATOR)] if isinstance(value, str) else value
     if labels == [""]:
         return []
-    if not isinstance(labels, list) or not all(isinstance(label, str) and label for label in labels):
+    if not isinstance(labels, list) or not all(
+        isinstance(label, str | int) and label != "" for label in labels
+    ):
         raise ValueError(f"`labels` must be labels separated by {_SEPARATOR}, or a list. Received: {value!r}")
-    return labels
+    return [str(label) for label in labels]
 
 
 def _number(value: object, name: str) -> float:

@@ -166,7 +166,7 @@ def test_a_jsonl_has_an_object_in_each_line(tmp_path):
         ("l.csv", "text,label\n" + "x" * 200_000 + ",a\n", "line 2: field larger than field limit"),
         ("l.jsonl", '{"path": "a"\n', r"l\.jsonl, line 1: a JSON object is expected"),
         ("l.jsonl", "\n[1]\n", r"line 2: a JSON object is expected\. Received: \[1\]"),
-        ("l.jsonl", '{"path": "a", "label": 3}\n', "line 1: a label is expected.*Received: 3"),
+        ("l.jsonl", '{"path": "a", "label": 3.5}\n', "line 1: a label is expected.*Received: 3.5"),
         ("l.csv", "path,label,value\na,cat,1\n", "columns path, label, value. Expected path"),
         ("l.csv", "path,value\na,three\n", r"l\.csv, line 2: `value` must be a number\. Received: 'three'"),
         ("l.csv", "path,value\na,\n", "line 2: `value` must be a number. Received: ''"),
@@ -178,7 +178,11 @@ def test_a_jsonl_has_an_object_in_each_line(tmp_path):
             '{"path": "a", "labels": "", "value": 1}\n',
             "line 1: only one of labels, value is expected",
         ),
-        ("l.jsonl", '{"path": "a", "labels": [3]}\n', r"line 1: `labels` must be labels.*Received: \[3\]"),
+        (
+            "l.jsonl",
+            '{"path": "a", "labels": [3.5]}\n',
+            r"line 1: `labels` must be labels.*Received: \[3.5\]",
+        ),
         ("l.jsonl", '{"path": "a", "value": true}\n', "line 1: `value` must be a number. Received: True"),
         ("l.jsonl", '{"path": "a", "probabilities": 1}\n', "line 1: `probabilities` must be an object"),
     ],
@@ -253,20 +257,81 @@ def test_an_iterator_can_be_read_again_and_is_read_only_once():
             r"examples\[1\]: An input must be a path, bytes, a numpy array or a Text\. Received: int",
         ),
         ((b"x", None), r"examples\[1\]: Expected an Example or .* Received: \(bytes, NoneType\)"),
-        ((b"x", True), r"examples\[1\]: value must be a number\. Received: True"),
-        ((b"x", ["a", 3]), r"examples\[1\]: A label must be a str\. Received: 3"),
+        ((b"x", 1j), r"examples\[1\]: Expected an Example or .* Received: \(bytes, complex\)"),
+        ((b"x", ["a", 3.5]), r"examples\[1\]: A label must be a str, an integer or a bool\. Received: 3.5"),
         ((b"x", {"a": "much"}), r"examples\[1\]: probabilities\['a'\] must be a number\. Received: 'much'"),
         (
             Example(b"x", labels="ab"),
-            r"examples\[1\]: labels must be a list or a set of str\. Received: 'ab'",
+            r"examples\[1\]: labels must be a list or a set of labels\. Received: 'ab'",
         ),
         (b"x", r"examples\[1\]: Expected an Example or .* Received: bytes"),
-        (Example(b"x", 3), r"examples\[1\]: A label must be a str\. Received: 3"),
+        (Example(b"x", 3.5), r"examples\[1\]: A label must be a str, .* For regression, pass a value"),
     ],
 )
 def test_an_example_of_the_wrong_kind_is_named(item, message):
     with pytest.raises(TypeError, match=message):
         list(open_examples([(b"x", "a"), item]))
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [
+        (3, "3"),
+        (np.int64(3), "3"),
+        (np.uint8(3), "3"),
+        (True, "True"),
+        (np.bool_(True), "True"),
+        (np.str_("a"), "a"),
+    ],
+)
+def test_an_integer_and_a_bool_name_a_class_on_every_path(tmp_path, target, name):
+    ways = [
+        [(b"x", target)],
+        [Example(b"x", target)],
+        {target: [b"x"]},
+    ]
+    assert [[one.label for one in open_examples(way)] for way in ways] == [[name]] * 3
+    (several,) = open_examples([(b"x", [target])])
+    assert list(several.label_set.labels) == [name]
+    (soft,) = open_examples([(b"x", {target: 1.0})])
+    assert dict(soft.soft_label.probabilities) == {name: 1.0}
+    np.savez(tmp_path / "x.npz", features=np.zeros((1, 2)), labels=np.array([target]))
+    assert [one.label for one in open_examples(tmp_path / "x.npz")] == [name]
+
+
+def test_a_json_list_takes_integers_and_bools_as_classes(tmp_path):
+    (tmp_path / "l.jsonl").write_text('{"text": "a", "label": 3}\n{"text": "b", "label": true}\n')
+    assert [one.label for one in open_examples(tmp_path / "l.jsonl")] == ["3", "True"]
+
+
+@pytest.mark.parametrize("value", [3.0, np.float32(3), np.float64(3)])
+def test_a_float_is_a_value_and_never_a_class(tmp_path, value):
+    (message,) = open_examples([(b"x", value)])
+    assert (message.WhichOneof("target"), message.value) == ("value", 3.0)
+    np.savez(tmp_path / "x.npz", features=np.zeros((1, 2)), labels=np.array([value]))
+    with pytest.raises(ValueError, match="texts, integers or bools are expected in labels"):
+        open_examples(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("train", "test"), ("Train", "VAL", "test"), ("training", "validation", "notes"), ("train",), ("test",)],
+)
+def test_the_parts_of_a_data_set_are_no_classes(tmp_path, names):
+    for name in names:
+        (tmp_path / name / "cat").mkdir(parents=True)
+        (tmp_path / name / "cat" / "1.jpg").write_bytes(b"1")
+    with pytest.raises(
+        ValueError, match=r"Received the parts of a data set: .*Fine-tune on the training part"
+    ):
+        open_examples(tmp_path)
+
+
+def test_a_class_may_be_called_train_where_others_are_no_parts(tmp_path):
+    for name in ("train", "plane"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.jpg").write_bytes(b"1")
+    assert sorted(one.label for one in open_examples(tmp_path)) == ["plane", "train"]
 
 
 def test_an_array_that_does_not_fit_is_named():
@@ -308,7 +373,7 @@ def test_a_pair_s_target_says_what_is_learned():
 
 
 def test_the_value_zero_is_a_value():
-    (example,) = open_examples([(b"1", 0)])
+    (example,) = open_examples([(b"1", 0.0)])
 
     assert example.WhichOneof("target") == "value"
 

@@ -189,6 +189,15 @@ async def test_a_file_outside_of_a_folder_is_refused(tmp_path: Path) -> None:
         await zipped(tmp_path, "1.jpg")
 
 
+async def test_the_parts_of_a_data_set_in_an_archive_are_no_classes(tmp_path: Path) -> None:
+    with pytest.raises(InvalidField, match="Received the parts of a data set: test, train"):
+        await zipped(tmp_path, "train/cat/1.jpg", "train/dog/2.jpg", "test/cat/3.jpg")
+    assert [label for label, _ in await zipped(tmp_path, "train/cat/1.jpg", "train/dog/2.jpg")] == [
+        "cat",
+        "dog",
+    ]
+
+
 async def test_an_archive_of_too_many_files_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetTooLarge):
         await zipped(tmp_path, *(f"cat/{place}" for place in range(11)))

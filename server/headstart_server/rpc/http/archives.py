@@ -4,10 +4,11 @@ import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+from headstart.folders import check_class_folders
 from headstart_server.errors import DatasetTooLarge, InputTooLarge, InvalidField
 from headstart_server.storage.disk import storage_errors
 from headstart_server.zip_entries import check_methods, read_entry
@@ -69,6 +70,7 @@ def files_of(file: IO[bytes], *, max_files: int, max_bytes: int) -> Iterator[tup
             if len(entries) > max_files:
                 raise _too_many(max_files)
             paths = _without_common([tuple(each.filename.split("/")) for each in entries])
+            _check_classes(paths)
             for place, (entry, path) in enumerate(zip(entries, paths, strict=True)):
                 if len(path) < 2:
                     raise InvalidField(
@@ -79,6 +81,13 @@ def files_of(file: IO[bytes], *, max_files: int, max_bytes: int) -> Iterator[tup
                 yield path[0], "/".join(path), _read(archive, entry, place, max_bytes)
     except (zipfile.BadZipFile, struct.error, NotImplementedError) as error:
         raise InvalidField(f"Expected a ZIP archive. Received: {error}.") from None
+
+
+def _check_classes(paths: Sequence[tuple[str, ...]]) -> None:
+    try:
+        check_class_folders({path[0] for path in paths if len(path) > 1}, "the archive")
+    except ValueError as error:
+        raise InvalidField(str(error), field="examples") from None
 
 
 def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, place: int, most: int) -> bytes:
