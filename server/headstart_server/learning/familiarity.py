@@ -6,10 +6,9 @@ from math import ceil, sqrt
 
 import numpy as np
 
-from headstart_server.learning.compact_rows import CompactRows
-from headstart_server.learning.likeness import likeness_rows
-from headstart_server.learning.projection import projected
-from headstart_server.learning.rows import BLOCK, Float32, Float64, Ints
+from headstart_server.backbones.backbone import Modality
+from headstart_server.learning.references import References, references_of
+from headstart_server.learning.rows import BLOCK, Float32, Float64
 
 #: Examples that inputs are compared with, and examples whose own distances are kept. More of them say little
 #: more, and a version has to stay small.
@@ -32,15 +31,18 @@ class Familiarity:
     1978), so that 19 examples are not needed to speak of 5 %.
 
     Attributes:
-        views: the backbone's views that inputs are compared by.
-        references: projected rows of training examples, at most `REFERENCES`.
+        references: training examples, at most `REFERENCES`.
         distances: of training examples from the nearest reference that is not their own nor all but the same,
             ascending, [K].
     """
 
-    views: tuple[str, ...]
-    references: CompactRows
+    references: References
     distances: Float32
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """The backbone's views that inputs are compared by."""
+        return self.references.views
 
     @property
     def nbytes(self) -> int:
@@ -50,11 +52,11 @@ class Familiarity:
     @property
     def work(self) -> int:
         """Multiplications for one input, its projection aside."""
-        return self.references.values.size
+        return self.references.work
 
     def typicality(self, views: Mapping[str, Float32]) -> Float32:
         """How typical inputs are, from their features [n, D of the view] by view: [n], above 0, at most 1."""
-        far = self.references.nearest(projected(likeness_rows(views, self.views))).astype(np.float64)
+        far = self.references.nearest(self.references.prepared(views)).astype(np.float64)
         count = len(self.distances)
         as_far = count - np.searchsorted(self.distances, far, side="left")
         share = (1 + as_far) / (count + 1)
@@ -82,6 +84,7 @@ def learn_familiarity(
     digests: Sequence[str],
     groups: Sequence[str],
     *,
+    modality: Modality = Modality.IMAGE,
     checkpoint: Callable[[], None] = lambda: None,
 ) -> Familiarity | None:
     """What to keep of the features of N training examples; the order of the examples does not matter.
@@ -91,6 +94,7 @@ def learn_familiarity(
         names: the views to compare by.
         digests: content digest of each, [N]; their order is as good as random, and chooses among many.
         groups: names what is the same or all but the same, [N].
+        modality: the kind of input: feature rows are compared by their magnitude, others by direction.
         checkpoint: called between blocks; may raise to stop.
 
     Returns:
@@ -101,23 +105,14 @@ def learn_familiarity(
         return None
     order = np.array(sorted(range(len(digests)), key=digests.__getitem__), np.int64)
     kept, measured = order[:REFERENCES], order[-REFERENCES:]
-    references = CompactRows.of(_blocks(views, names, kept, checkpoint))
+    references = references_of(views, names, kept, modality, checkpoint)
 
     def own(part: slice) -> np.ndarray:
         return np.asarray(group[measured[part], None] == group[None, kept])
 
-    rows = np.concatenate(_blocks(views, names, measured, checkpoint))
-    distances = references.nearest(rows, own, checkpoint)
-    return Familiarity(
-        views=tuple(names), references=references, distances=np.sort(distances[np.isfinite(distances)])
-    )
-
-
-def _blocks(
-    views: Mapping[str, Float32], names: Sequence[str], places: Ints, checkpoint: Callable[[], None]
-) -> list[Float32]:
-    blocks = []
-    for start in range(0, len(places), BLOCK):
+    parts = []
+    for start in range(0, len(measured), BLOCK):
         checkpoint()
-        blocks.append(projected(likeness_rows(views, names, places[start : start + BLOCK])))
-    return blocks
+        parts.append(references.prepared(views, measured[start : start + BLOCK]))
+    distances = references.nearest(np.concatenate(parts), own, checkpoint)
+    return Familiarity(references=references, distances=np.sort(distances[np.isfinite(distances)]))

@@ -1,17 +1,26 @@
-"""Examples that are all but the same, told by their features: they must not stand in two folds."""
+"""Groups of examples that are nearly equal, found by their features: a group must not stand in two folds."""
 
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from headstart_server.learning.rows import BLOCK, Float32, Ints, Scaling, prepared
+from headstart_server.backbones.backbone import Modality
+from headstart_server.learning.rows import BLOCK, Float32, Float64, Ints, Scaling, prepared, robust_scale
 
 #: Squared distance of near-duplicates, as a share of the mean squared distance of two examples of one class.
-#: A picture saved again at another size lies within 0.01 to 0.1 of it; of 5,000 different handwritten digits
-#: less than 1 in 100 have such a neighbour.
-SHARE = 0.05
-#: Squared distance that float32's rounding gives to equal rows of length 1.
+#: An image saved again at another size lies within 0.01 to 0.1 of it; different handwritten digits rarely
+#: have such a neighbor.
+SHARE = 0.1
+#: The same for feature rows: the root mean square of the differences, each in deviations of its feature.
+#: Rounding or converting a row again changes it less. Rows have few dimensions, so different rows can be much
+#: nearer than two images ever are.
+ROW_DEVIATIONS = 0.005
+#: Deviations from the median beyond which a feature of a row counts as this far.
+_FARTHEST = 1e6
+#: Squared distance that float32's rounding gives to equal rows, as a share of their squared length.
 _ROUNDING = 1e-10
+#: The same of products of matrices, which are subtracted from each other.
+_PRODUCT_ROUNDING = 1e-5
 #: Distances that are held at once: 16 MB of them.
 _DISTANCES = 1 << 22
 #: Above so many different contents, pairs are first looked for in random projections of this size, where
@@ -24,18 +33,25 @@ def group_near_duplicates(
     labels: Ints,
     groups: Sequence[str],
     *,
+    modality: Modality = Modality.IMAGE,
     order: Ints | None = None,
     checkpoint: Callable[[], None] = lambda: None,
 ) -> list[str]:
-    """Join groups whose examples are near-duplicates of each other, and those they are linked through.
+    """Join groups of examples whose contents are near-duplicates.
 
-    What is near is measured against how far apart examples of one class are, so tight classes do not fall
-    into one group each.
+    Every joined content is a near-duplicate of the one that represents its group, so a dense cloud of
+    examples, in which each has a near neighbor, does not chain into one group. Contents with the most
+    near-duplicates represent groups first (star clustering, Aslam, Pelekhov and Rus 2004).
+
+    Images and texts are compared in direction, and near is relative to the distance of two examples of one
+    class, so tight classes do not fall into one group each. Feature rows are compared in deviations of each
+    feature, by a fixed distance.
 
     Args:
-        features: [N, D] as the backbone gave them.
+        features: [N, D] as the backbone returned them.
         labels: class index of each example, [N].
         groups: the content digest of each example, [N]; sorted, so that nothing depends on their order.
+        modality: the kind of input.
         order: the row of `features` that belongs to each label and group, [N]; None for the same one.
         checkpoint: called between blocks; may raise to stop.
 
@@ -43,37 +59,43 @@ def group_near_duplicates(
         For each example the first name, in order, of the groups that were joined, [N].
     """
     names, first, members = np.unique(np.array(groups), return_index=True, return_inverse=True)
-    contents = _Contents(features, first if order is None else order[first], checkpoint)
-    limit = max(SHARE * contents.spread(labels[first]), _ROUNDING)
-    search, slack = contents.searched()
-    squares = np.square(search).sum(axis=1, keepdims=True)
-    ones = np.ones_like(squares)
-    # |a|^2 - 2 a b + |b|^2 as one product of matrices.
-    left, right = np.hstack([-2 * search, squares, ones]), np.hstack([search, ones, squares])
-    root = np.arange(len(names))
-    size = max(_DISTANCES // len(names), 1)
-    for start in range(0, len(names), size):
-        checkpoint()
-        distances = left[start : start + size] @ right[: start + size].T
-        for place, near in _neighbours(distances, start, slack * limit):
-            apart = np.square(contents.rows(near) - contents.rows(np.array([place]))).sum(axis=1)
-            joined = np.unique(root[np.append(near[apart <= limit], place)])
-            if len(joined) > 1:
-                root[np.isin(root, joined)] = joined[0]
-    found: list[str] = names[root[members]].tolist()
+    contents = _Contents(features, first if order is None else order[first], modality, checkpoint)
+    if modality is Modality.TENSOR:
+        limit = contents.varying * ROW_DEVIATIONS**2
+    else:
+        limit = SHARE * contents.spread(labels[first])
+    representative = _Search(contents, max(limit, _ROUNDING), checkpoint).representatives()
+    earliest = np.full(len(names), len(names))
+    np.minimum.at(earliest, representative, np.arange(len(names)))
+    found: list[str] = names[earliest[representative][members]].tolist()
     return found
 
 
 class _Contents:
-    """The different contents as rows of length 1, made from their features when they are needed."""
+    """The different contents as rows in which near-duplicates are compared, made when they are needed."""
 
-    def __init__(self, features: Float32, places: Ints, checkpoint: Callable[[], None]) -> None:
+    def __init__(
+        self, features: Float32, places: Ints, modality: Modality, checkpoint: Callable[[], None]
+    ) -> None:
         self._features = features
         self._places = places
         self._checkpoint = checkpoint
+        self._centre: Float64 | None = None
+        #: Features that differ between contents.
+        self.varying = features.shape[1]
+        if modality is Modality.TENSOR:
+            self._centre, self._scale = robust_scale(features[places])
+            self.varying = int(np.isfinite(self._scale).sum())
+
+    def __len__(self) -> int:
+        return len(self._places)
 
     def rows(self, chosen: slice | Ints) -> Float32:
-        return prepared(self._features[self._places[chosen]], Scaling.ROOT)
+        """Rows [n, D]: of length 1, or in deviations around the median."""
+        rows = self._features[self._places[chosen]]
+        if self._centre is None:
+            return prepared(rows, Scaling.ROOT)
+        return np.clip((rows - self._centre) / self._scale, -_FARTHEST, _FARTHEST).astype(np.float32)
 
     def spread(self, labels: Ints) -> float:
         """Mean squared distance of two different rows of one class; 0 where no class has two."""
@@ -103,13 +125,45 @@ class _Contents:
             yield slice(start, start + BLOCK)
 
 
-def _neighbours(distances: Float32, start: int, bound: float) -> list[tuple[int, Ints]]:
-    """For each row of a block from `start` on the others within a squared distance, where there are any."""
-    own = np.arange(len(distances))
-    distances[own, start + own] = np.inf
-    # Products of float32 rows are exact to about 1e-6 of their size: what is equal must not be missed.
-    bound = bound + 1e-5
-    return [
-        (start + offset, np.flatnonzero(distances[offset] <= bound))
-        for offset in np.flatnonzero(distances.min(axis=1) <= bound).tolist()
-    ]
+class _Search:
+    """Finds the groups of contents within a squared distance of one of them."""
+
+    def __init__(self, contents: _Contents, limit: float, checkpoint: Callable[[], None]) -> None:
+        self._contents, self._limit, self._checkpoint = contents, limit, checkpoint
+        search, slack = contents.searched()
+        squares = np.square(search).sum(axis=1, keepdims=True)
+        ones = np.ones_like(squares)
+        # |a|^2 - 2 a b + |b|^2 as one product of matrices.
+        self._left, self._right = np.hstack([-2 * search, squares, ones]), np.hstack([search, ones, squares])
+        self._bounds = slack * limit + _PRODUCT_ROUNDING * np.maximum(squares, 1)
+        self._at_once = max(_DISTANCES // max(len(contents), 1), 1)
+
+    def representatives(self) -> Ints:
+        """The place of the content that represents each one's group, [N]; its own where it is alone."""
+        representative = np.arange(len(self._contents))
+        free = np.ones(len(self._contents), np.bool_)
+        near_count = np.concatenate([near.sum(axis=1) for _, near in self._blocks(representative)])
+        candidates = np.flatnonzero(near_count > 1)
+        candidates = candidates[np.argsort(-near_count[candidates], kind="stable")]
+        for places, near in self._blocks(candidates):
+            for place, row in zip(places.tolist(), near, strict=True):
+                if not free[place]:
+                    continue
+                others = np.flatnonzero(row & free)
+                taken = others[self._distances(place, others) <= self._limit]
+                if len(taken) > 1:
+                    free[taken] = False
+                    representative[taken] = place
+        return representative
+
+    def _blocks(self, places: Ints) -> Iterator[tuple[Ints, np.ndarray]]:
+        """For blocks of places which contents may be near each, [n, N]."""
+        for start in range(0, len(places), self._at_once):
+            self._checkpoint()
+            part = places[start : start + self._at_once]
+            yield part, self._left[part] @ self._right.T <= self._bounds[part]
+
+    def _distances(self, place: int, others: Ints) -> Float32:
+        apart = self._contents.rows(others) - self._contents.rows(np.array([place]))
+        squares: Float32 = np.square(apart).sum(axis=1)
+        return squares

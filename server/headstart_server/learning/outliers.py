@@ -4,12 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from headstart_server.learning.compact_rows import CompactRows
 from headstart_server.learning.dataset_findings import Outlier
 from headstart_server.learning.examined import Examined
 from headstart_server.learning.familiarity import REFERENCES
-from headstart_server.learning.likeness import likeness_rows
-from headstart_server.learning.projection import projected
+from headstart_server.learning.references import references_of
 from headstart_server.learning.rows import BLOCK
 
 #: Outliers that are listed.
@@ -34,11 +32,11 @@ def find_outliers(examined: Examined, groups: Sequence[str]) -> tuple[list[Outli
         return [], 0
     count, names = len(group), sorted(examined.views)
     kept = np.sort(np.array(sorted(range(count), key=examined.digests.__getitem__)[:REFERENCES], np.int64))
-    references = CompactRows.of([projected(likeness_rows(examined.views, names, kept))])
+    references = references_of(examined.views, names, kept, examined.modality, examined.checkpoint)
     far = np.empty(count, np.float32)
     for start in range(0, count, BLOCK):
         part = slice(start, start + BLOCK)
-        rows = projected(likeness_rows(examined.views, names, part))
+        rows = references.prepared(examined.views, part)
         own = group[part, None] == group[None, kept]
         far[part] = references.nearest(rows, own.__getitem__, examined.checkpoint)
     ratios = far / max(float(np.median(far)), float(np.finfo(np.float32).tiny))

@@ -20,6 +20,12 @@ def projected(rows: Float32) -> Float32:
     return rows if size <= PROJECTED else normalized(rows @ _signs(size))
 
 
+def shortened(rows: Float32) -> Float32:
+    """Rows [n, D] in at most `PROJECTED` dimensions, their lengths and distances kept in the mean: [n, d]."""
+    size = rows.shape[1]
+    return rows if size <= PROJECTED else rows @ _signs(size) / np.float32(np.sqrt(PROJECTED))
+
+
 @lru_cache(maxsize=8)
 def _signs(size: int) -> Float32:
     """Signs [size, PROJECTED], drawn from a hash: NumPy's generators may change from release to release."""

@@ -15,6 +15,9 @@ T = TypeVar("T", np.float32, np.float64)
 #: Rows that are turned into float64 at once: 2,064 features of them are 34 MB.
 BLOCK = 2048
 
+#: Factor from the median absolute deviation to the standard deviation of a normal distribution.
+_MAD = 1.4826
+
 
 class Scaling(StrEnum):
     """How features are brought to a common scale.
@@ -56,6 +59,19 @@ def signed_root(features: NDArray[T]) -> NDArray[T]:
 def side_by_side(views: Mapping[str, NDArray[T]], names: Sequence[str]) -> NDArray[T]:
     """The named views of n inputs as one matrix [n, D]."""
     return views[names[0]] if len(names) == 1 else np.concatenate([views[name] for name in names], axis=1)
+
+
+def robust_scale(features: NDArray[np.floating]) -> tuple[Float64, Float64]:
+    """Median and deviation of each feature, [D]; the deviation of one that never differs is infinite.
+
+    A single outlier makes a standard deviation so large that all other values would count as equal, so the
+    median absolute deviation is used where it is smaller.
+    """
+    exact = features.astype(np.float64)
+    centre = np.median(exact, axis=0)
+    robust, deviation = _MAD * np.median(np.abs(exact - centre), axis=0), exact.std(axis=0)
+    scale = np.where(robust > 0, np.minimum(robust, deviation), deviation)
+    return centre, np.where(scale > 0, scale, np.inf)
 
 
 class Rows:

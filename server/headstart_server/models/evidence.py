@@ -14,6 +14,7 @@ from safetensors.numpy import save as save_tensors
 from headstart_server.learning.compact_rows import CompactRows
 from headstart_server.learning.familiarity import Familiarity
 from headstart_server.learning.neighbors import Indexed, NeighborIndex
+from headstart_server.learning.references import Directions, Magnitudes
 from headstart_server.learning.target import Target
 
 FAMILIARITY_FILE = "familiarity.safetensors"
@@ -28,14 +29,13 @@ class NotEvidence(ValueError):
 
 def familiarity_bytes(familiarity: Familiarity) -> bytes:
     """As the content of a file. Equal values give equal bytes."""
-    return _saved(
-        {
-            "references": familiarity.references.values,
-            "scales": familiarity.references.scales,
-            "distances": familiarity.distances,
-        },
-        {"views": familiarity.views},
-    )
+    references = familiarity.references
+    tensors: dict[str, NDArray[Any]] = {"distances": familiarity.distances}
+    if isinstance(references, Magnitudes):
+        tensors |= {"values": references.values, "centre": references.centre, "scale": references.scale}
+    elif isinstance(references, Directions):
+        tensors |= {"references": references.rows.values, "scales": references.rows.scales}
+    return _saved(tensors, {"views": familiarity.views})
 
 
 def familiarity_of(content: bytes) -> Familiarity:
@@ -44,13 +44,21 @@ def familiarity_of(content: bytes) -> Familiarity:
     Raises:
         NotEvidence: it did not.
     """
-    with _reading("references", "scales", "distances") as names:
-        tensors, facts = _loaded(content, *names)
-        return Familiarity(
-            views=tuple(facts["views"]),
-            references=CompactRows(values=tensors["references"], scales=tensors["scales"]),
-            distances=tensors["distances"],
-        )
+    with _reading("references", "scales", "distances"):
+        tensors, facts = _all(content)
+        views = tuple(facts["views"])
+        if "values" in tensors:
+            return Familiarity(
+                references=Magnitudes(
+                    views=views,
+                    values=tensors["values"],
+                    centre=tensors["centre"],
+                    scale=tensors["scale"],
+                ),
+                distances=tensors["distances"],
+            )
+        rows = CompactRows(values=tensors["references"], scales=tensors["scales"])
+        return Familiarity(references=Directions(views=views, rows=rows), distances=tensors["distances"])
 
 
 def neighbors_bytes(index: NeighborIndex) -> bytes:
@@ -106,6 +114,10 @@ def _reading(*names: str) -> Iterator[tuple[str, ...]]:
 
 
 def _loaded(content: bytes, *names: str) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    tensors = load_tensors(content)
-    facts = json.loads(tensors[_FACTS].tobytes())
+    tensors, facts = _all(content)
     return {name: tensors[name] for name in names}, facts
+
+
+def _all(content: bytes) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    tensors = load_tensors(content)
+    return tensors, json.loads(tensors[_FACTS].tobytes())

@@ -15,8 +15,6 @@ import structlog
 from headstart_server.embedding.queue import RowFeatures, stacked
 from headstart_server.errors import AliasNotFound, Away, VersionNotFound
 from headstart_server.learning.familiarity import Familiarity
-from headstart_server.learning.likeness import likeness_rows
-from headstart_server.learning.projection import projected
 from headstart_server.learning.rows import Float64
 from headstart_server.models.evidence import FAMILIARITY_FILE
 from headstart_server.models.registry import Registry
@@ -61,8 +59,8 @@ class Drift:
     """
 
     def __init__(self, familiarity: Familiarity) -> None:
-        rows = familiarity.references.values.astype(np.float64)
-        rows *= familiarity.references.scales[:, np.newaxis]
+        self._space = familiarity.references
+        rows = self._space.exact()
         self._views = familiarity.views
         self._trained: Float64 = rows.mean(axis=0)
         self._spread = max(float(((rows - self._trained) ** 2).sum(axis=1).mean()), 1e-12)
@@ -77,7 +75,7 @@ class Drift:
 
     def add(self, rows: Sequence[RowFeatures]) -> None:
         """Take in some inputs."""
-        for row in projected(likeness_rows(stacked(rows, self._views), self._views)):
+        for row in self._space.prepared(stacked(rows, self._views)):
             self.count += 1
             self._mean += (row - self._mean) / min(self.count, HORIZON)
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from headstart_server.backbones.backbone import Modality
 from headstart_server.learning.familiarity import REFERENCES, Familiarity, learn_familiarity
 from headstart_server.learning.projection import PROJECTED, projected
 from headstart_server.learning.rows import Float32
@@ -93,7 +94,7 @@ def test_the_order_of_the_examples_changes_nothing(seed: int) -> None:
     other = learn_familiarity({name: rows[order] for name, rows in views.items()}, VIEWS, shuffled, shuffled)
     assert one is not None
     assert other is not None
-    np.testing.assert_array_equal(one.references.values, other.references.values)
+    np.testing.assert_array_equal(one.references.exact(), other.references.exact())
     np.testing.assert_array_equal(one.distances, other.distances)
 
 
@@ -125,3 +126,52 @@ def test_features_of_zeros_are_told_to_be_far() -> None:
     familiarity = learned(features(40, 1))
     none = {"last": np.zeros((1, 40), np.float32), "taps": np.zeros((1, 10), np.float32)}
     assert 0 < familiarity.typicality(none)[0] < 0.05
+
+
+# Feature rows
+
+
+@pytest.mark.parametrize("size", [2, 10, 30, 60])
+@pytest.mark.parametrize("count", [40, 400])
+def test_rows_far_outside_of_the_training_range_are_unknown_and_others_rarely(size: int, count: int) -> None:
+    alarms, caught = [], []
+    for seed in range(10):
+        rng = np.random.default_rng([size, seed])
+        mixed = rng.normal(size=(size, size)) * rng.lognormal(sigma=2, size=size)
+        middle = 3 * np.abs(mixed).sum(axis=0)
+
+        def rows(number: int, rng=rng, mixed=mixed, middle=middle) -> dict[str, Float32]:
+            drawn = rng.normal(size=(number, size)) @ mixed + middle
+            return {"last": drawn.astype(np.float32)}
+
+        digests = names(count)
+        known = learn_familiarity(rows(count), ("last",), digests, digests, modality=Modality.TENSOR)
+        assert known is not None
+        fresh = rows(300)["last"]
+        alarms.append(known.typicality({"last": fresh}) < 0.05)
+        far = np.concatenate([fresh[:20] * 5, fresh[:20] / 5, -fresh[:20], np.zeros((1, size), np.float32)])
+        caught.append(known.typicality({"last": far}) < 0.05)
+    assert np.mean(alarms) <= 0.05 + 0.02
+    assert np.mean(caught) > 0.95
+
+
+def test_rows_of_extreme_size_are_unknown_and_a_feature_that_never_changed_may_not_change() -> None:
+    rows = np.random.default_rng(0).normal(size=(100, 3)).astype(np.float32)
+    rows[:, 2] = 7.0
+    digests = names(100)
+    known = learn_familiarity({"last": rows}, ("last",), digests, digests, modality=Modality.TENSOR)
+    assert known is not None
+    largest = np.finfo(np.float32).max
+    far = np.array([[largest, -largest, 7], [0, 0, -largest], [0, 0, 70]], np.float32)
+    assert (known.typicality({"last": far}) < 0.05).all()
+    assert known.typicality({"last": rows}).min() == pytest.approx(1.0)
+
+
+def test_wide_rows_are_compared_by_magnitude_too() -> None:
+    rows = np.random.default_rng(0).normal(2, 1, size=(300, 600)).astype(np.float32)
+    digests = names(200)
+    known = learn_familiarity({"last": rows[:200]}, ("last",), digests, digests, modality=Modality.TENSOR)
+    assert known is not None
+    assert known.references.exact().shape == (200, PROJECTED)
+    assert (known.typicality({"last": rows[200:]}) < 0.05).mean() < 0.12
+    assert (known.typicality({"last": 3 * rows[200:]}) < 0.05).all()

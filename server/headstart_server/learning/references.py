@@ -1,0 +1,196 @@
+"""Training examples that other inputs are compared with, in the space that suits their modality."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from headstart_server.backbones.backbone import Modality
+from headstart_server.learning.compact_rows import CompactRows
+from headstart_server.learning.likeness import likeness_rows
+from headstart_server.learning.projection import projected, shortened
+from headstart_server.learning.rows import BLOCK, Float32, Float64, Ints, robust_scale, side_by_side
+
+#: Deviations beyond which a feature counts as this far: squares of more would overflow.
+_FARTHEST = 1e6
+#: Distances that are held at once: 32 MB of them.
+_DISTANCES = 1 << 22
+Views = Mapping[str, Float32]
+Own = Callable[[slice], NDArray[np.bool_]]
+
+
+class References(Protocol):
+    """Reference examples."""
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """The backbone's views that inputs are compared by."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+
+    @property
+    def work(self) -> int:
+        """Multiplications for one input."""
+
+    def __len__(self) -> int:
+        """Number of reference examples."""
+
+    def exact(self) -> Float64:
+        """Return the reference examples as `prepared` returns inputs, [N, d]."""
+
+    def prepared(self, views: Views, places: Ints | slice = slice(None)) -> Float32:
+        """Return inputs as rows that can be compared, [n, d], from their features by view."""
+
+    def nearest(
+        self, rows: Float32, own: Own | None = None, checkpoint: Callable[[], None] = lambda: None
+    ) -> Float32:
+        """Return the distance of each prepared row from the nearest reference example, [n].
+
+        Args:
+            rows: prepared, [n, d].
+            own: for a slice of the rows, which references are their own and do not count, [n, N].
+            checkpoint: called between blocks; may raise to stop.
+        """
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Directions:
+    """Images and texts, compared by the direction of their features.
+
+    Attributes:
+        views: the backbone's views that inputs are compared by.
+        rows: projected rows of length 1, [N, d].
+    """
+
+    views: tuple[str, ...]
+    rows: CompactRows
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return self.rows.nbytes
+
+    @property
+    def work(self) -> int:
+        """Multiplications for one input, its projection excluded."""
+        return self.rows.values.size
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def exact(self) -> Float64:
+        """Return the reference examples as `prepared` returns inputs, [N, d]."""
+        return self.rows.values.astype(np.float64) * self.rows.scales[:, np.newaxis]
+
+    def prepared(self, views: Views, places: Ints | slice = slice(None)) -> Float32:
+        """Return inputs as rows of length 1, [n, d]."""
+        return projected(likeness_rows(views, self.views, places))
+
+    def nearest(
+        self, rows: Float32, own: Own | None = None, checkpoint: Callable[[], None] = lambda: None
+    ) -> Float32:
+        """Return 1 less the cosine of the angle to the nearest reference example, [n]; see `References`."""
+        return self.rows.nearest(rows, own, checkpoint)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Magnitudes:
+    """Feature rows, compared in deviations of each feature: five times a row is another row.
+
+    Attributes:
+        views: the views that inputs are compared by.
+        values: projected rows, [N, d].
+        centre: median of each feature, [D].
+        scale: its deviation, above 0, [D].
+    """
+
+    views: tuple[str, ...]
+    values: Float32
+    centre: Float64
+    scale: Float64
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return self.values.nbytes + self.centre.nbytes + self.scale.nbytes
+
+    @property
+    def work(self) -> int:
+        """Multiplications for one input, its projection excluded."""
+        return self.values.size
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def exact(self) -> Float64:
+        """Return the reference examples as `prepared` returns inputs, [N, d]."""
+        return self.values.astype(np.float64)
+
+    def prepared(self, views: Views, places: Ints | slice = slice(None)) -> Float32:
+        """Return inputs in deviations around the median, [n, d]."""
+        features = side_by_side({name: views[name][places] for name in self.views}, self.views)
+        rows = np.clip((features - self.centre) / self.scale, -_FARTHEST, _FARTHEST)
+        return shortened(rows.astype(np.float32))
+
+    def nearest(
+        self, rows: Float32, own: Own | None = None, checkpoint: Callable[[], None] = lambda: None
+    ) -> Float32:
+        """Return the Euclidean distance to the nearest reference example, [n]; see `References`."""
+        # In float32 the difference of squares would not tell near rows apart.
+        references = self.exact()
+        squares = np.square(references).sum(axis=1)
+        nearest = np.empty(len(rows), np.float32)
+        size = max(_DISTANCES // max(len(self), 1), 1)
+        for start in range(0, len(rows), size):
+            checkpoint()
+            part = slice(start, start + size)
+            block = rows[part].astype(np.float64)
+            distances = squares - 2 * (block @ references.T) + np.square(block).sum(axis=1, keepdims=True)
+            if own is not None:
+                distances[own(part)] = np.inf
+            nearest[part] = np.sqrt(np.maximum(distances.min(axis=1), 0.0))
+        return nearest
+
+
+def references_of(
+    views: Views,
+    names: Sequence[str],
+    places: Ints,
+    modality: Modality,
+    checkpoint: Callable[[], None] = lambda: None,
+) -> References:
+    """Return some examples as references.
+
+    Args:
+        views: features [N, D of the view] by view.
+        names: the views to compare by.
+        places: the examples to take; at least one.
+        modality: the kind of input.
+        checkpoint: called between blocks; may raise to stop.
+    """
+    blocks = [places[start : start + BLOCK] for start in range(0, len(places), BLOCK)]
+    if modality is Modality.TENSOR:
+        centre, scale = robust_scale(side_by_side({name: views[name][places] for name in names}, names))
+        # A feature that was always the same is far away if it changes by as much as it is large.
+        scale = np.where(np.isfinite(scale), scale, np.where(centre == 0, 1.0, np.abs(centre)))
+        space = Magnitudes(
+            views=tuple(names), values=np.zeros((0, 0), np.float32), centre=centre, scale=scale
+        )
+        rows = []
+        for block in blocks:
+            checkpoint()
+            rows.append(space.prepared(views, block))
+        return Magnitudes(views=tuple(names), values=np.concatenate(rows), centre=centre, scale=scale)
+
+    def compared() -> list[Float32]:
+        parts = []
+        for block in blocks:
+            checkpoint()
+            parts.append(projected(likeness_rows(views, names, block)))
+        return parts
+
+    return Directions(views=tuple(names), rows=CompactRows.of(compared()))
