@@ -149,6 +149,10 @@ bench-choosing: $(VENV)/.stamp-demo ## Measure the choice between backbones.
 bench-insight: $(VENV)/.stamp-bench ## Measure unknown inputs, label suspects and learning curves.
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/insight.py $(ARGS)
 
+.PHONY: bench-figures
+bench-figures: $(VENV)/.stamp-bench ## Check accuracy, interval and calibration against fresh examples.
+	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/figures.py $(ARGS)
+
 .PHONY: bench-dialects
 bench-dialects: $(VENV)/.stamp-demo ## Measure the protocols of other servers beside Predict.
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/dialects.py $(ARGS)

@@ -98,7 +98,10 @@ def test_a_fine_tune_tells_what_became_of_the_alias(run, server, pets, decision,
     done = job("SUCCEEDED", version=3, promotion=promotion(decision))
     server.standing["Status"] = tuning.StatusResponse(job=done)
 
-    assert told in " ".join(run("fine-tune", pets, "-m", "pets", "--alias", "stable").stdout.split())
+    result = run("fine-tune", pets, "-m", "pets", "--alias", "stable")
+    assert told in " ".join(result.stdout.split())
+    assert ("predict pets@stable" in result.stderr) is (decision == "KEPT")
+    assert ("predict pets PICTURE.jpg" in result.stderr) is (decision == "PROMOTED")
     assert told in " ".join(run("status", "job-1").stdout.split())
 
 
@@ -141,6 +144,15 @@ def test_an_evaluation_begins_with_the_verdict(run, server, pets):
     assert "upload: 2 of 2 examples" in result.stderr
     document = json.loads(run("evaluate", "pets", pets, "--version", 3, "--json").stdout)
     assert document["evaluation"]["metrics"]["accuracy"] == 0.9
+
+
+def test_an_evaluation_on_training_examples_says_so(run, server, pets):
+    server.standing["Evaluate"] = evaluating.EvaluateResponse(
+        model="pets", version=3, evaluation=evaluation(), trained_count=40
+    )
+    output = " ".join(run("evaluate", "pets", pets).stdout.split())
+    assert "This version was trained on 40 examples of these" in output
+    assert "headstart report pets@3" in output
 
 
 def test_an_evaluation_of_numbers_has_figures_of_its_own(run, server, pets):

@@ -54,6 +54,7 @@ def read_evaluation_result(response: evaluation_service_pb2.EvaluateResponse) ->
         evaluation=read_evaluation(response.evaluation),
         faults=tuple(read_fault(fault) for fault in response.faults),
         fault_count=response.fault_count,
+        trained_count=response.trained_count,
     )
 
 

@@ -30,6 +30,7 @@ def evaluation_view(result: EvaluationResult) -> RenderableType:
     verdict = f"{result.model}, version {result.version}: {_quality(evaluation.metrics)}"
     return Group(
         Text(f"{verdict} on {plural(evaluation.metrics.example_count, 'example')}"),
+        *_trained(result),
         facts_grid(_facts(evaluation)),
         *_never_told(evaluation.classes),
         *_classes(evaluation.classes),
@@ -37,6 +38,17 @@ def evaluation_view(result: EvaluationResult) -> RenderableType:
         *_worst(evaluation.worst),
         *_faults(result),
     )
+
+
+def _trained(result: EvaluationResult) -> Iterable[RenderableType]:
+    """The warning that a version was measured on its own training examples."""
+    if result.trained_count:
+        version = f"{result.model}@{result.version}"
+        yield Text(
+            f"This version was trained on {plural(result.trained_count, 'example')} of these, so the figures "
+            "are better than they would be on new examples. Read its held-out figures: "
+            f"headstart report {version}"
+        )
 
 
 def measured(metrics: Metrics) -> str:

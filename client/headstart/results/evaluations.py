@@ -165,6 +165,8 @@ class EvaluationResult:
         evaluation: how good it is.
         faults: examples that could not be used, at most 100 of them.
         fault_count: how many could not be used.
+        trained_count: how many the version was trained on. If it is above 0, the figures are better than they
+            would be on new examples.
     """
 
     model: str
@@ -172,6 +174,7 @@ class EvaluationResult:
     evaluation: Evaluation
     faults: tuple[ExampleFault, ...]
     fault_count: int
+    trained_count: int = 0
 
     @property
     def metrics(self) -> Metrics:

@@ -40,11 +40,13 @@ class Batch:
 
     Attributes:
         examples: as they are counted: shares of soft labels sum up to 1, [n].
+        digests: content digest of each, [n].
         usable: whether each could be answered by all versions, [n].
         outputs: of each version, [n, C]; rows of 0 where an example is not usable.
     """
 
     examples: Sequence[Example]
+    digests: Sequence[str]
     usable: NDArray[np.bool_]
     outputs: Sequence[Float32]
 
@@ -106,7 +108,7 @@ class Answering:
                 )
                 answered[usable] = version.head.outputs(views)
             outputs.append(answered)
-        return Batch(examples=counted, usable=usable, outputs=outputs)
+        return Batch(examples=counted, digests=digests, usable=usable, outputs=outputs)
 
     def leave(self) -> None:
         """Stop what is under way: the caller left."""

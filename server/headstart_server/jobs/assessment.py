@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart_server.backbones.backbone import Modality
 from headstart_server.learning.dataset_findings import DatasetFindings
 from headstart_server.learning.duplicates import near_groups
 from headstart_server.learning.examination import examine
@@ -33,6 +34,7 @@ class Assessment:
         targets: what each shows, [N].
         held_out: whether each is kept out of training, [N].
         fitted: the head.
+        modality: the kind of input.
         checkpoint: called between pieces of work; may raise to stop.
         cut_short: content digests of the examples of which the backbone does not see the end.
     """
@@ -46,6 +48,7 @@ class Assessment:
         targets: Targets,
         held_out: NDArray[np.bool_],
         fitted: Fitted,
+        modality: Modality,
         checkpoint: Callable[[], None],
         cut_short: Collection[str] = frozenset(),
     ) -> None:
@@ -58,6 +61,7 @@ class Assessment:
             indexes=indexes,
             held_out=held_out,
             fitted=fitted,
+            modality=modality,
             checkpoint=checkpoint,
             cut_short=cut_short,
         )
@@ -97,7 +101,9 @@ class Assessment:
         check = examined.checkpoint
         index = index_neighbors(views, names, indexed, digests, checkpoint=check)
         files = {NEIGHBORS_FILE: neighbors_bytes(index)}
-        familiarity = learn_familiarity(views, names, digests, groups, checkpoint=check)
+        familiarity = learn_familiarity(
+            views, names, digests, groups, modality=examined.modality, checkpoint=check
+        )
         if familiarity is not None:
             files[FAMILIARITY_FILE] = familiarity_bytes(familiarity)
         return files

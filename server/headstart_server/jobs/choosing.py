@@ -182,6 +182,7 @@ class Choosing:
             trained.targets,
             trained.digests,
             seed=self._spec.seed,
+            modality=table.modality,
             checkpoint=self._check,
             matrices=self._matrices,
         )

@@ -32,6 +32,7 @@ class Table:
         views: features [N, D of the view] by view.
         targets: what each shows, [N].
         digests: content digest of each, [N].
+        modality: the kind of input.
         cut_short: content digests of those of which the backbone does not see the end.
     """
 
@@ -40,6 +41,7 @@ class Table:
     views: Mapping[str, Float32]
     targets: Targets
     digests: Sequence[str]
+    modality: Modality
     cut_short: Collection[str] = frozenset()
 
     @property
@@ -58,6 +60,7 @@ class Table:
             views={name: matrix[chosen] for name, matrix in self.views.items()},
             targets=self.targets.take(chosen),
             digests=[self.digests[place] for place in places],
+            modality=self.modality,
             cut_short=self.cut_short,
         )
 
@@ -67,7 +70,9 @@ class Table:
             return np.array([example.held_out for example in self.examples], np.bool_)
         alike = self.views[LAST] if LAST in self.views else next(iter(self.views.values()))
         # All but equal examples on both sides would flatter the accuracy.
-        groups = group_near_duplicates(alike, strata(self.targets), self.digests, checkpoint=checkpoint)
+        groups = group_near_duplicates(
+            alike, strata(self.targets), self.digests, modality=self.modality, checkpoint=checkpoint
+        )
         return held_out_for(self.targets, groups, share=spec.held_out_share, seed=spec.seed)
 
 
@@ -93,6 +98,7 @@ class Extraction:
         self.content_count = len(self._places)
         self._rows: dict[str, Mapping[str, Float32]] = {}
         self._cut_short: set[str] = set()
+        self._modality = Modality.IMAGE
 
     @property
     def usable(self) -> list[int]:
@@ -119,6 +125,7 @@ class Extraction:
             taken: is given each content's digest and its features with the activations.
             progress: told of how many examples are done, of how many.
         """
+        self._modality = embedder.info.modality
         first = [indexes[0] for indexes in self._places.values()]
 
         def read(place: int) -> Content:
@@ -167,6 +174,7 @@ class Extraction:
                 [example.target for example in examples], [example.weight for example in examples]
             ),
             digests=digests,
+            modality=self._modality,
             cut_short=frozenset(self._cut_short),
         )
 

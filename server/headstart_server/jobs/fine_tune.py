@@ -266,6 +266,7 @@ class FineTuneRun:
             table.targets,
             table.digests,
             seed=spec.seed,
+            modality=table.modality,
             tails=tails,
             checkpoint=self._checkpoint,
             matrices=self._tools.matrices,
@@ -310,7 +311,16 @@ class FineTuneRun:
         kept_out: NDArray[np.bool_],
         own: Mapping[str, Float32],
     ) -> Measured:
-        found = measured(fitted, table.views, table.targets, table.ids, kept_out, own=own)
+        found = measured(
+            fitted,
+            table.views,
+            table.targets,
+            table.ids,
+            kept_out,
+            digests=table.digests,
+            modality=table.modality,
+            own=own,
+        )
         metrics = found.evaluation.metrics
         self._telling.report(
             JobStep.EVALUATE, metrics.example_count, metrics.example_count, metrics, force=True
@@ -331,6 +341,7 @@ class FineTuneRun:
             targets=table.targets,
             held_out=kept_out,
             fitted=fitted,
+            modality=table.modality,
             checkpoint=self._checkpoint,
             cut_short=table.cut_short,
         )

@@ -6,10 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart_server.backbones.backbone import LAST, Modality
 from headstart_server.learning.evaluation import Evaluation, MetricsSource, evaluate
 from headstart_server.learning.fitting import Fitted
 from headstart_server.learning.head import Float32
+from headstart_server.learning.near_duplicates import group_near_duplicates
 from headstart_server.learning.outcome import Answered, Outcome
+from headstart_server.learning.split import strata
 from headstart_server.learning.targets import Targets
 
 
@@ -33,6 +36,8 @@ def measured(
     ids: Sequence[str],
     kept_out: NDArray[np.bool_],
     *,
+    digests: Sequence[str],
+    modality: Modality,
     own: Mapping[str, Float32] | None = None,
 ) -> Measured:
     """Measure a fitted head.
@@ -43,6 +48,8 @@ def measured(
         targets: what they show, [N].
         ids: the caller's names for them, [N].
         kept_out: whether each was kept out of training, [N].
+        digests: content digest of each, [N].
+        modality: the kind of input.
         own: the views of those that were, as the head takes them; None for the backbone's.
     """
     head = fitted.head
@@ -59,6 +66,7 @@ def measured(
         head.thresholds,
         ids,
         source=MetricsSource.HELD_OUT if kept_out.any() else MetricsSource.OUT_OF_FOLD,
+        groups=_groups(views, targets, digests, kept_out, modality),
         counted=kept_out if kept_out.any() else counted,
         interval=head.interval,
     )
@@ -71,3 +79,25 @@ def measured(
         evaluation=evaluation,
         outcomes=[outcome if was else None for outcome, was in zip(outcomes, told.tolist(), strict=True)],
     )
+
+
+def _groups(
+    views: Mapping[str, Float32],
+    targets: Targets,
+    digests: Sequence[str],
+    kept_out: NDArray[np.bool_],
+    modality: Modality,
+) -> Sequence[str]:
+    """Return the group of near-duplicates of each held-out example, [N]; of others their digest."""
+    places = np.flatnonzero(kept_out)
+    groups = list(digests)
+    if len(places):
+        held_out = group_near_duplicates(
+            (views[LAST] if LAST in views else next(iter(views.values())))[places],
+            strata(targets.take(places)),
+            [digests[place] for place in places.tolist()],
+            modality=modality,
+        )
+        for place, group in zip(places.tolist(), held_out, strict=True):
+            groups[place] = group
+    return groups

@@ -1,6 +1,6 @@
 """Measures versions on labelled examples: one by itself, or two side by side. Nothing is stored."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 
@@ -32,10 +32,17 @@ class EvaluationRun:
 
     Args:
         answering: has them answered by the version.
+        trained: content digests of the examples that the version was trained on.
+
+    Attributes:
+        trained_count: number of the caller's examples that the version was trained on.
     """
 
-    def __init__(self, answering: Answering) -> None:
+    def __init__(self, answering: Answering, trained: Collection[str] = frozenset()) -> None:
         self.answering = answering
+        self.trained_count = 0
+        self._trained = trained
+        self._digests: list[str] = []
         self._targets: list[Target] = []
         self._weights: list[float] = []
         self._ids: list[str] = []
@@ -52,6 +59,9 @@ class EvaluationRun:
         self._targets += [example.target for example in batch.examples]
         self._weights += [example.weight for example in batch.examples]
         self._ids += [example.id for example in batch.examples]
+        self._digests += batch.digests
+        usable = np.flatnonzero(batch.usable).tolist()
+        self.trained_count += sum(batch.digests[place] in self._trained for place in usable)
         self._usable.append(batch.usable)
         self._outputs.append(batch.outputs[0])
 
@@ -73,6 +83,7 @@ class EvaluationRun:
             answered.thresholds,
             self._ids,
             source=MetricsSource.HELD_OUT,
+            groups=self._digests,
             counted=np.concatenate(self._usable),
             interval=head.interval,
         )
@@ -171,7 +182,11 @@ class MeasuringBench:
         Raises:
             HeadstartError: it cannot be found, or not be answered by.
         """
-        return EvaluationRun(self._answering([self._respondent(target)]))
+        respondent = self._respondent(target)
+        version = self._registry.version(respondent.version.model, respondent.version.number)
+        known = self._registry.examples(version)
+        trained = {one.digest for one in known.examples if not one.held_out} if known is not None else set()
+        return EvaluationRun(self._answering([respondent]), trained)
 
     def comparison(self, first: Selector, second: Selector) -> ComparisonRun:
         """Open the comparison of two versions.

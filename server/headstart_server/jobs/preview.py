@@ -91,9 +91,18 @@ class Preview:
             trained.targets,
             trained.digests,
             seed=self._spec.seed,
+            modality=table.modality,
             checkpoint=self._checkpoint,
         )
-        found = measured(fitted, table.views, table.targets, table.ids, kept_out)
+        found = measured(
+            fitted,
+            table.views,
+            table.targets,
+            table.ids,
+            kept_out,
+            digests=table.digests,
+            modality=table.modality,
+        )
         assessment = Assessment(
             examples=table.examples,
             indexes=table.indexes,
@@ -101,6 +110,7 @@ class Preview:
             targets=table.targets,
             held_out=kept_out,
             fitted=fitted,
+            modality=table.modality,
             checkpoint=self._checkpoint,
             cut_short=table.cut_short,
         )

@@ -16,8 +16,6 @@ from headstart_server.learning.task import Task
 MAX_GROUPS, MAX_MEMBERS = 100, 20
 #: Examples above which equal contents alone are found: every example would be held against every other.
 NEAR_UP_TO = 20_000
-#: Numbers of near-duplicates that differ by more than this share of all numbers' deviation contradict.
-_CONTRADICTING = 0.5
 
 
 def near_groups(examined: Examined) -> list[str]:
@@ -26,7 +24,11 @@ def near_groups(examined: Examined) -> list[str]:
         return list(examined.digests)
     view = LAST if LAST in examined.views else next(iter(examined.views))
     return group_near_duplicates(
-        examined.views[view], strata(examined.targets), examined.digests, checkpoint=examined.checkpoint
+        examined.views[view],
+        strata(examined.targets),
+        examined.digests,
+        modality=examined.modality,
+        checkpoint=examined.checkpoint,
     )
 
 
@@ -64,10 +66,11 @@ def _group(examined: Examined, places: Ints) -> DuplicateGroup:
 
 
 def _contradict(examined: Examined, places: Ints) -> bool:
+    """Return whether examples have different labels; numbers differ by noise and never contradict."""
     targets = examined.targets
     shown = targets.matrix[places]
     if targets.task is Task.REGRESSION:
-        return bool(np.ptp(shown) > _CONTRADICTING * targets.matrix.std())
+        return False
     if targets.task is Task.SINGLE_LABEL:
         shown = shown.argmax(axis=1, keepdims=True)
     return bool((shown != shown[0]).any())

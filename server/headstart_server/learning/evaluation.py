@@ -122,6 +122,7 @@ def evaluate(
     ids: Sequence[str],
     *,
     source: MetricsSource,
+    groups: Sequence[str] | None = None,
     counted: NDArray[np.bool_] | None = None,
     interval: tuple[float, float] | None = None,
 ) -> Evaluation:
@@ -134,12 +135,14 @@ def evaluate(
         thresholds: of several labels, [C]; empty for 0.5.
         ids: the caller's name for each example, [N].
         source: how the outputs came about.
+        groups: names the near-duplicates of each example, [N]; None if all differ.
         counted: whether each example says something, [N]; None for all.
         interval: of a regression, the head's.
     """
     places = np.arange(len(targets)) if counted is None else np.flatnonzero(counted)
     targets, outputs = targets.take(places), outputs[places]
-    metrics = measure(targets, outputs, thresholds, source=source)
+    groups = None if groups is None else [groups[place] for place in places.tolist()]
+    metrics = measure(targets, outputs, thresholds, source=source, groups=groups)
     if not len(targets):
         return Evaluation(metrics=metrics)
     if targets.task is Task.REGRESSION:

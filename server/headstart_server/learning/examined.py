@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart_server.backbones.backbone import Modality
 from headstart_server.learning.dataset_findings import ExampleReference
 from headstart_server.learning.fitting import Fitted
 from headstart_server.learning.rows import Float32, Ints
@@ -26,6 +27,7 @@ class Examined:
         held_out: whether each is kept out of training, [N].
         fitted: the head fitted on those that are not held out, in their order.
         checkpoint: called between pieces of work; may raise to stop.
+        modality: the kind of input.
         cut_short: content digests of those of which the backbone does not see the end.
     """
 
@@ -37,6 +39,7 @@ class Examined:
     held_out: NDArray[np.bool_]
     fitted: Fitted
     checkpoint: Callable[[], None] = lambda: None
+    modality: Modality = Modality.IMAGE
     cut_short: Collection[str] = frozenset()
 
     @property

@@ -8,8 +8,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.backbones.backbone import LAST
+from headstart_server.backbones.backbone import LAST, Modality
 from headstart_server.backbones.tail import TailWeights
+from headstart_server.learning.cross_fitting import CrossFitted
 from headstart_server.learning.evaluation import Metrics, MetricsSource, measure
 from headstart_server.learning.head import Head
 from headstart_server.learning.lbfgs import StopReason
@@ -116,6 +117,7 @@ def fit(
     groups: Sequence[str],
     *,
     seed: int,
+    modality: Modality = Modality.IMAGE,
     tails: TailTools | None = None,
     checkpoint: Callable[[], None] = lambda: None,
     matrices: Matrices = NUMPY,
@@ -131,6 +133,7 @@ def fit(
         groups: names what must not straddle folds: the content digest of each example, [N]. Groups whose
             features are all but the same are joined.
         seed: seeds the folds.
+        modality: the kind of input, by which near-duplicates are found.
         tails: trains tails; needed by the recipe `partial` only.
         checkpoint: called between pieces of work; may raise to stop.
         matrices: where large products and solves are done.
@@ -142,19 +145,28 @@ def fit(
         InvalidField: the recipe is not for this task.
     """
     check_task(recipe, targets.task)
-    examples = _sorted(views, targets, groups, seed, checkpoint)
+    others: list[CrossFitted | None] = []
+    examples = _sorted(views, targets, groups, seed=seed, modality=modality, checkpoint=checkpoint)
     if isinstance(recipe, Partial):
         best = _fine_tuned(recipe, examples, tails, checkpoint, matrices)
     else:
-        candidates = _candidates(recipe, examples)
-        best = _lowest([_try(candidate, examples, checkpoint, matrices) for candidate in candidates])
+        tried = [_try(one, examples, checkpoint, matrices) for one in _candidates(recipe, examples)]
+        best = _lowest(tried)
+        others = [one.solved.cross_fitted for one in tried if one is not best]
     solved, counted = best.solved, best.folds.counted
     calibration, outputs, metrics = solved.calibration, None, Metrics()
-    if solved.scores is not None:
+    if solved.cross_fitted is not None:
         shown = examples.targets.take(counted)
-        calibration = decided(calibration, solved.scores[counted], shown, best.weights[counted])
-        answered = calibration.outputs(solved.scores).astype(np.float32)
-        metrics = measure(shown, answered[counted], calibration.thresholds, source=MetricsSource.OUT_OF_FOLD)
+        exact = solved.cross_fitted.outputs([one for one in others if one is not None])
+        calibration = decided(calibration, exact[counted], shown, best.weights[counted])
+        answered = exact.astype(np.float32)
+        metrics = measure(
+            shown,
+            answered[counted],
+            calibration.thresholds,
+            source=MetricsSource.OUT_OF_FOLD,
+            groups=[examples.groups[place] for place in np.flatnonzero(counted).tolist()],
+        )
         outputs = _as_given(answered, examples.order)
     head = Head(
         views=best.recipe.views,
@@ -181,7 +193,9 @@ def _sorted(
     views: Mapping[str, Float32],
     targets: Targets,
     groups: Sequence[str],
+    *,
     seed: int,
+    modality: Modality,
     checkpoint: Callable[[], None],
 ) -> Examples:
     often = Counter(groups)
@@ -199,7 +213,9 @@ def _sorted(
         views=views,
         order=order,
         targets=shown,
-        groups=group_near_duplicates(views[alike], strata(shown), names, order=order, checkpoint=checkpoint),
+        groups=group_near_duplicates(
+            views[alike], strata(shown), names, modality=modality, order=order, checkpoint=checkpoint
+        ),
         seed=seed,
     )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headstart_server.learning.calibration import Calibration, sigmoid
+from headstart_server.learning.cross_fitting import CrossFitted
 from headstart_server.learning.lbfgs import Minimum, minimize
 from headstart_server.learning.out_of_fold import calibrate, uncalibrated
 from headstart_server.learning.rows import Float64, Rows
@@ -62,15 +63,18 @@ def fit_logistic(
     late = clock() + time_budget if time_budget is not None else float("inf")
     tried = REGULARIZATIONS if regularization is None else (regularization,)
     best: _Trial | None = None
+    cross_fitted = CrossFitted(targets, task.judged, folds, temperature=temperature)
     if folds.count and folds.counted.any():
         for one in tried:
             if best is not None and clock() >= late:
                 break
             trial = task.at(one, temperature, lambda: clock() >= late)
+            cross_fitted.offer(trial.scores, trial.calibration)
             if best is not None and trial.loss >= best.loss:
                 # Less and less regularised, it would only get worse.
                 break
             best = trial
+            cross_fitted.choose(trial.scores, trial.calibration)
     if regularization is None:
         regularization = best.regularization if best else SINGLE_SHOT_REGULARIZATION
     found = task.whole(regularization, best.whole if best else None, lambda: clock() >= late)
@@ -85,6 +89,7 @@ def fit_logistic(
         regularization=regularization,
         loss=best.loss if best else None,
         scores=best.scores if best else None,
+        cross_fitted=cross_fitted if best else None,
         stop_reason=found.reason,
     )
 
@@ -118,7 +123,7 @@ class _Path:
         shares = self._weights @ self._targets / self._weights.sum()
         shares = np.maximum(shares, np.finfo(np.float64).tiny)
         self._shift = np.log(shares) if balanced else 0.0 * shares
-        self._judged = self._weights * (self._targets @ (1 / shares) if balanced else 1.0)
+        self.judged = self._weights * (self._targets @ (1 / shares) if balanced else 1.0)
         matrix = np.concatenate([block for _, block in rows.blocks()])
         # The optimum lies in the span of the rows: with fewer rows than features, their coordinates do.
         self._basis: Float64 | None = None
@@ -141,7 +146,7 @@ class _Path:
             inside = self._folds.of == fold
             solution = self._solve(fold, regularization, is_late).point
             scores[inside] = self._matrix[inside] @ solution.reshape(-1, scores.shape[1]) - self._shift
-        counted, judged = self._folds.counted, self._judged[self._folds.counted]
+        counted, judged = self._folds.counted, self.judged[self._folds.counted]
         calibration, loss = calibrate(
             scores[counted], self._shown.take(counted), judged, temperature=temperature
         )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from headstart_server.learning.calibration import Calibration, sigmoid, softmax
+from headstart_server.learning.cross_fitting import CrossFitted
 from headstart_server.learning.head import Hidden
 from headstart_server.learning.lbfgs import StopReason
 from headstart_server.learning.out_of_fold import calibrate, uncalibrated
@@ -30,6 +31,9 @@ MOST_AXES, _ROUNDING = 1024, 1e-6
 UNVALIDATED_EPOCHS = 30
 #: Steps of an epoch that are aimed at, and the examples that a step may have for it.
 _STEPS, _LEAST, _MOST = 16, 8, 128
+#: A network whose training loss is at least this share of its out-of-fold loss does not overfit yet. It may
+#: stand on a plateau, such as the one at which a hidden layer is linear, and gets so many further steps.
+_UNDERFITTED, _PLATEAU_STEPS = 0.5, 800
 #: Examples of a forward pass.
 _FORWARD = 1024
 #: Decay of Adam's two means, and what keeps the division whole.
@@ -113,7 +117,7 @@ def fit_mlp(
         now = task.judged(epoch)
         if best is None or now.loss < best.loss:
             best = now
-        elif epoch - best.epoch >= settings.patience:
+        elif epoch - best.epoch >= task.patience(settings.patience, now.loss):
             reason = StopReason.CONVERGED
             break
         if clock() >= late:
@@ -143,6 +147,7 @@ class _Training:
         self._multiplier, self._mean = rows.multiplier, rows.mean
         self._centre, self._spread = _standard(targets, weights)
         self._shown = ((targets.matrix - self._centre) / self._spread).astype(np.float32)
+        self._cross_fitted = CrossFitted(targets, weights, folds, temperature=settings.temperature)
         self._counts = (weights / weights.mean()).astype(np.float32)
         self._batch = int(np.clip(2 ** round(np.log2(max(len(rows) / _STEPS, 1))), _LEAST, _MOST))
         matrix = np.concatenate([block.astype(np.float32) for _, block in rows.blocks()])
@@ -167,14 +172,22 @@ class _Training:
         for seen, features, network, rng in zip(
             self._seen, self._features, self._networks, self._rngs, strict=True
         ):
+            network.loss = 0.0
             for batch in _parts(rng.permutation(seen), self._batch):
                 self._checkpoint()
                 if epoch > 1 and is_late():
                     return False
-                network.step(
+                lost = network.step(
                     features[batch], self._shown[batch], self._counts[batch], rng, self._targets.task
                 )
+                network.loss += lost * len(batch) / len(seen)
         return True
+
+    def patience(self, epochs: int, loss: float) -> int:
+        """Return after how many epochs without a lower out-of-fold loss training ends; `loss` is the last."""
+        if self._networks[-1].loss < _UNDERFITTED * loss / float(self._spread[0]) ** 2:
+            return epochs
+        return max(epochs, _PLATEAU_STEPS * self._batch // len(self._shown))
 
     def judged(self, epoch: int) -> _Best:
         """What the networks are worth now, on the examples that they did not see."""
@@ -195,10 +208,12 @@ class _Training:
             self._weights[counted],
             temperature=self._settings.temperature,
         )
+        self._cross_fitted.offer(scores, calibration)
         return _Best(epoch=epoch, loss=loss, calibration=calibration, scores=scores, network=network)
 
     def solved(self, best: _Best, reason: StopReason) -> Solved:
         """The network of all examples as it was at the best epoch, for prepared features."""
+        self._cross_fitted.choose(best.scores, best.calibration)
         first, first_bias, second, second_bias = (part.astype(np.float64) for part in best.network.parts)
         first = self._multiplier[:, None] * (self._axes[-1] @ first)
         return Solved(
@@ -207,6 +222,7 @@ class _Training:
             calibration=best.calibration,
             loss=best.loss if self.validates else None,
             scores=best.scores if self.validates else None,
+            cross_fitted=self._cross_fitted if self.validates else None,
             stop_reason=reason,
             hidden=Hidden(
                 weights=first.astype(np.float32),
@@ -231,6 +247,8 @@ class _Network:
         ]
         self._means = [[np.zeros_like(part) for part in self.parts] for _ in range(2)]
         self._steps = 0
+        #: Mean training loss in the last epoch, with dropout.
+        self.loss = 0.0
 
     def copy(self) -> "_Network":
         """Its weights as they are now, without what further training needs."""
@@ -246,8 +264,8 @@ class _Network:
 
     def step(
         self, features: Float32, shown: Float32, counts: Float32, rng: np.random.Generator, task: Task
-    ) -> None:
-        """One step of AdamW on a batch."""
+    ) -> float:
+        """Take one step of AdamW on a batch and return its mean loss before the step."""
         first, first_bias, second, second_bias = self.parts
         units = np.maximum(features @ first + first_bias, 0)
         if self._settings.dropout:
@@ -261,6 +279,7 @@ class _Network:
         if self._settings.dropout:
             below *= np.float32(1 / (1 - self._settings.dropout))
         self._descend([features.T @ below, below.sum(axis=0), units.T @ errors, errors.sum(axis=0)])
+        return _mean_loss(answered, shown, task)
 
     def _descend(self, slopes: list[Float32]) -> None:
         self._steps += 1
@@ -268,6 +287,17 @@ class _Network:
         kept = np.float32(1 - self._settings.learning_rate * self._settings.weight_decay)
         for part, slope, mean, square in zip(self.parts, slopes, *self._means, strict=True):
             _descend(part, slope, mean, square, rate=np.float32(rate), kept=kept if part.ndim == 2 else None)
+
+
+def _mean_loss(answered: Float32, shown: Float32, task: Task) -> float:
+    if task is Task.REGRESSION:
+        return float(np.square(answered - shown).mean())
+    likely = np.maximum(answered, np.finfo(np.float32).tiny)
+    lost = -(shown * np.log(likely)).sum(axis=1)
+    if task is Task.MULTI_LABEL:
+        unlikely = np.maximum(1 - answered, np.finfo(np.float32).epsneg)
+        lost = -(shown * np.log(likely) + (1 - shown) * np.log(unlikely)).mean(axis=1)
+    return float(lost.mean())
 
 
 def _descend(

@@ -41,20 +41,20 @@ def calibrate(
     return Calibration(temperature=temperature), loss
 
 
-def decided(calibration: Calibration, scores: Float64, targets: Targets, weights: Float64) -> Calibration:
+def decided(calibration: Calibration, outputs: Float64, targets: Targets, weights: Float64) -> Calibration:
     """The calibration with what only the chosen head needs: thresholds, or the interval of its answers.
 
     Args:
-        calibration: of these scores.
-        scores: out-of-fold scores, [n, C].
+        calibration: of the head.
+        outputs: calibrated out-of-fold outputs, [n, C].
         targets: what the examples show, [n].
         weights: how much each counts here, [n].
     """
     if targets.task is Task.MULTI_LABEL:
-        thresholds = fit_thresholds(calibration.outputs(scores), targets.matrix, weights)
+        thresholds = fit_thresholds(outputs, targets.matrix, weights)
         return replace(calibration, thresholds=thresholds.astype(np.float32))
     if targets.task is Task.REGRESSION:
-        interval = prediction_interval((targets.matrix - scores)[:, 0], weights)
+        interval = prediction_interval((targets.matrix - outputs)[:, 0], weights)
         return replace(calibration, interval=interval)
     return calibration
 

@@ -13,6 +13,7 @@ import numpy as np
 from headstart_server.backbones.backbone import LAST
 from headstart_server.backbones.tail_training import Loss, TailRequest, TailResult
 from headstart_server.learning.calibration import Calibration
+from headstart_server.learning.cross_fitting import CrossFitted
 from headstart_server.learning.lbfgs import StopReason
 from headstart_server.learning.metrics import losses
 from headstart_server.learning.out_of_fold import calibrate
@@ -115,12 +116,18 @@ def fit_partial(
     figures = f"out-of-fold loss {loss:.4g}, and {to_beat.loss:.4g} with the backbone as it is"
     if result.epoch == 0 or not _is_better(scores, calibration, to_beat, examples):
         return _kept(to_beat, f"training the last blocks did not help ({figures})")
+    cross_fitted = CrossFitted(
+        examples.targets, examples.weights, examples.folds, temperature=recipe.temperature
+    )
+    cross_fitted.offer(scores, calibration)
+    cross_fitted.choose(scores, calibration)
     return Solved(
         weights=result.head[:-1].astype(np.float64) * scale.spread,
         bias=result.head[-1].astype(np.float64) * scale.spread + scale.centre,
         calibration=calibration,
         loss=loss,
         scores=scores,
+        cross_fitted=cross_fitted,
         stop_reason=StopReason(result.stop.value),
         epochs=result.epoch,
         tail=result.tail,
@@ -137,6 +144,7 @@ def _kept(solved: Solved, why: str) -> Solved:
         regularization=solved.regularization,
         loss=solved.loss,
         scores=solved.scores,
+        cross_fitted=solved.cross_fitted,
         remark=f"No blocks of its own: {why}.",
     )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from headstart_server.learning.calibration import Calibration
+from headstart_server.learning.cross_fitting import CrossFitted
 from headstart_server.learning.matrices import DeviceFailed, Matrices, NumpyMatrices
 from headstart_server.learning.out_of_fold import calibrate, uncalibrated
 from headstart_server.learning.ridge_forms import DualForm, PrimalForm, RidgeTask
@@ -72,7 +73,12 @@ def fit_ridge(
         checkpoint=checkpoint,
         matrices=matrices if len(rows) * rows.size * min(len(rows), rows.size) >= LARGE else NUMPY,
     )
-    choice = _Choice(targets=targets, regularization=regularization, temperature=temperature)
+    cross_fitted = CrossFitted(
+        targets, weights, folds, temperature=temperature, shift=unit.shift, scale=unit.scale
+    )
+    choice = _Choice(
+        targets=targets, regularization=regularization, temperature=temperature, cross_fitted=cross_fitted
+    )
     try:
         with task.matrices.session():
             trial, solved = choice.made(task)
@@ -87,6 +93,7 @@ def fit_ridge(
         regularization=solved.regularization,
         loss=trial.loss if trial else None,
         scores=trial.scores * unit.scale + unit.shift if trial else None,
+        cross_fitted=choice.cross_fitted if trial else None,
     )
 
 
@@ -144,13 +151,14 @@ class _Choice:
     targets: Targets
     regularization: float | None
     temperature: float | None
+    cross_fitted: CrossFitted
 
     def made(self, task: RidgeTask) -> tuple[_Trial | None, _Solution]:
         """Choose what is left to choose, and solve on all examples."""
         system = DualForm(task) if len(task.rows) <= task.rows.size else PrimalForm(task)
         trial, regularization = None, self.regularization
         if task.folds.count and task.folds.counted.any():
-            search = _Search(system, task, self.targets, self.temperature)
+            search = _Search(system, task, self)
             if regularization is not None:
                 trial = search.at(regularization)
             elif len(task.rows) <= WALK_ABOVE:
@@ -158,6 +166,7 @@ class _Choice:
             else:
                 trial = search.walk(REGULARIZATIONS)
             regularization = trial.regularization
+            self.cross_fitted.choose(trial.scores, trial.calibration)
         if regularization is None:
             regularization = SINGLE_SHOT_REGULARIZATION
         solution, target_mean, row_mean = system.solve(regularization)
@@ -169,13 +178,10 @@ class _Choice:
 class _Search:
     """Looks for the regularisation, each with its best temperature, of the lowest out-of-fold loss."""
 
-    def __init__(
-        self, system: DualForm | PrimalForm, task: RidgeTask, targets: Targets, temperature: float | None
-    ) -> None:
+    def __init__(self, system: DualForm | PrimalForm, task: RidgeTask, choice: _Choice) -> None:
         self._system = system
         self._task = task
-        self._targets = targets
-        self._temperature = temperature
+        self._choice = choice
 
     def at(self, regularization: float, folds: int | None = None) -> _Trial:
         """Try one on all folds, or on the first ones."""
@@ -185,10 +191,12 @@ class _Search:
         inside = task.folds.counted & (task.folds.of < folds)
         calibration, loss = calibrate(
             scores[inside],
-            self._targets.take(inside),
+            self._choice.targets.take(inside),
             task.weights[inside],
-            temperature=self._temperature,
+            temperature=self._choice.temperature,
         )
+        if folds == task.folds.count:
+            self._choice.cross_fitted.offer(scores, calibration)
         return _Trial(regularization=regularization, calibration=calibration, loss=loss, scores=scores)
 
     def walk(self, tried: Sequence[float]) -> _Trial:

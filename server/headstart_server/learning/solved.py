@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from headstart_server.backbones.tail import TailWeights
 from headstart_server.learning.calibration import Calibration
+from headstart_server.learning.cross_fitting import CrossFitted
 from headstart_server.learning.head import Hidden
 from headstart_server.learning.lbfgs import StopReason
 from headstart_server.learning.rows import Float64
@@ -22,6 +23,7 @@ class Solved:
             smoothed labels, or the squared error as a share of the variance; None where nothing could be
             validated.
         scores: out-of-fold scores of each example in the order of its rows, [N, C]; None likewise.
+        cross_fitted: gives the out-of-fold outputs that the head is measured by; None likewise.
         stop_reason: why it ended; None for a closed form.
         hidden: the hidden layer; None for a linear head.
         epochs: epochs that the head was trained for; 0 for a solver without.
@@ -35,6 +37,7 @@ class Solved:
     regularization: float | None = None
     loss: float | None = None
     scores: Float64 | None = None
+    cross_fitted: CrossFitted | None = None
     stop_reason: StopReason | None = None
     hidden: Hidden | None = None
     epochs: int = 0

@@ -56,6 +56,15 @@ def smoothed_log_loss(scores: Float64, shares: Float64, weights: Float64, temper
     return _slopes(scores, shares, weights, 1.0 / temperature)[0]
 
 
+def smoothed_losses(scores: Float64, shares: Float64, temperature: float) -> Float64:
+    """Return the smoothed log loss of each example at a given temperature, [n]."""
+    smoothing = SMOOTHING / (len(shares) + SMOOTHING)
+    shifted = (scores - scores.max(axis=1, keepdims=True)) / temperature
+    wanted = (1 - smoothing) * np.einsum("nc,nc->n", shares, shifted) + smoothing * shifted.mean(axis=1)
+    lost: Float64 = np.log(np.exp(shifted).sum(axis=1)) - wanted
+    return lost
+
+
 def mean_log_loss(scores: Float64, shares: Float64, temperature: float) -> float:
     """Mean negative log-likelihood of the labels, in nats."""
     shifted = (scores - scores.max(axis=1, keepdims=True)) / temperature

@@ -51,6 +51,7 @@ class EvaluationService(stubs.EvaluationServiceServicer):
             evaluation=evaluation,
             faults=[fault_message(fault) for fault in run.answering.faults],
             fault_count=run.answering.fault_count,
+            trained_count=run.trained_count,
         )
 
     async def Compare(

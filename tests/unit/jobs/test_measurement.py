@@ -116,6 +116,24 @@ def test_the_same_content_twice_counts_twice(bench: Workbench) -> None:
     assert evaluated(bench, [pet("cat", 20)] * 3, [pet("cat", 20)]).metrics.example_count == 4
 
 
+def test_examples_that_the_version_was_trained_on_are_counted(bench: Workbench) -> None:
+    held_out = [pet(word, 20, held_out=True) for word in ("cat", "dog", "emu")]
+    bench.published([*pets(6), *held_out])
+    run = bench.bench.evaluation(version())
+    run.add([*pets(2), *held_out])
+    run.add(pets(3, start=40))
+    run.evaluation()
+    assert run.trained_count == 6
+
+
+def test_copies_of_an_example_do_not_narrow_the_interval(bench: Workbench) -> None:
+    bench.published(pets(6))
+    once = evaluated(bench, pets(4, start=30)).metrics
+    often = evaluated(bench, pets(4, start=30) * 10).metrics
+    assert once.accuracy == often.accuracy == 1.0
+    assert often.accuracy_low == pytest.approx(once.accuracy_low)
+
+
 def test_numbers_are_measured_with_the_coverage_of_their_interval(bench: Workbench) -> None:
     numbers = [
         Example(content=f"{word}:{place}".encode(), target=Target.of_value(float(value)))

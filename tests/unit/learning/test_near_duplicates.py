@@ -1,9 +1,15 @@
 """Near-duplicates: found whatever their number, joined, and never in two folds."""
 
+from collections import Counter
+from hashlib import sha256
+
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn import datasets
 
+from headstart_server.backbones.backbone import Modality
 from headstart_server.learning.near_duplicates import group_near_duplicates
 from headstart_server.learning.rows import Float32, Ints
 from headstart_server.learning.split import assign_folds
@@ -38,17 +44,84 @@ def test_near_duplicates_share_a_group_and_a_fold_and_others_do_not(
     assert folds.of[len(features) :].tolist() == folds.of[again].tolist()
 
 
-def test_a_chain_of_near_duplicates_is_one_group() -> None:
+def test_a_chain_of_near_duplicates_is_several_groups_that_stay_near_their_representative() -> None:
     features, labels = pictures(1, each=10)
-    step = 0.02 * (features[1] - features[0])
-    chain = np.stack([features[0] + place * step for place in range(4)])
+    step = 0.1 * (features[1] - features[0])
+    chain = np.stack([features[0] + place * step for place in range(11)])
     joined = group_near_duplicates(
-        np.concatenate([chain[[2, 0, 3, 1]], features[1:]]).astype(np.float32),
-        np.append([0, 0, 0], labels),
-        names(len(labels) + 3),
+        np.concatenate([chain, features[2:]]).astype(np.float32), np.append([0] * 9, labels), names(39)
     )
-    assert len(set(joined[:4])) == 1
-    assert len(set(joined[4:])) == len(labels) - 1
+    assert len(set(joined[11:])) == len(labels) - 2
+    places = {name: [place for place in range(11) if joined[place] == name] for name in set(joined[:11])}
+    assert 2 <= len(places) < 11
+    # The chain leads from one example to another; no group reaches that far.
+    assert max(max(group) - min(group) for group in places.values()) < 10
+
+
+def test_copies_of_an_example_join_it_and_not_each_other_by_chance() -> None:
+    features, labels = pictures(4, each=20)
+    rng = np.random.default_rng(5)
+    copies = features[[0] * 6] * (1 + 0.05 * rng.normal(size=(6, features.shape[1])))
+    both = np.concatenate([copies.astype(np.float32), features])
+    joined = group_near_duplicates(both, np.append([0] * 6, labels), names(len(both)))
+    assert len(set(joined[:7])) == 1
+    assert len(set(joined[7:])) == len(labels) - 1
+
+
+# Feature rows
+
+
+def row_names(rows: Float32) -> list[str]:
+    return [sha256(row.tobytes()).hexdigest() for row in rows]
+
+
+def grouped_rows(rows: Float32, labels: Ints) -> list[str]:
+    return group_near_duplicates(rows, labels, row_names(rows), modality=Modality.TENSOR)
+
+
+def largest(groups: list[str]) -> int:
+    return max(Counter(groups).values())
+
+
+def test_dense_rows_of_two_half_moons_are_no_duplicates() -> None:
+    rows, labels = datasets.make_moons(400, noise=0.2, random_state=0)
+    groups = grouped_rows(rows.astype(np.float32), labels)
+    assert len(set(groups)) > 390
+    assert largest(groups) <= 2
+
+
+def test_rows_of_breast_cancer_are_no_duplicates() -> None:
+    rows, labels = datasets.load_breast_cancer(return_X_y=True)
+    assert len(set(grouped_rows(rows.astype(np.float32), labels))) == 569
+
+
+@pytest.mark.parametrize("size", [2, 3, 5, 10, 30, 60])
+@pytest.mark.parametrize("spread", [1e-6, 1.0, 1e6])
+def test_a_dense_cloud_of_rows_stays_apart_in_any_unit(size: int, spread: float) -> None:
+    rows = (np.random.default_rng(size).normal(size=(2000, size)) * spread + spread).astype(np.float32)
+    groups = grouped_rows(rows, np.zeros(2000, np.int64))
+    assert len(set(groups)) > 1900
+    assert largest(groups) <= 4
+
+
+def test_an_outlier_does_not_make_all_other_rows_equal() -> None:
+    rows = np.random.default_rng(0).normal(size=(300, 3)).astype(np.float32)
+    rows[0] = [1e30, 1e30, -1e30]
+    assert len(set(grouped_rows(rows, np.zeros(300, np.int64)))) > 290
+
+
+def test_rows_that_were_rounded_or_converted_are_near_duplicates() -> None:
+    rows = np.random.default_rng(0).lognormal(size=(200, 20)).astype(np.float32)
+    again = rows[:50].astype(np.float16).astype(np.float32)
+    groups = grouped_rows(np.concatenate([rows, again]), np.zeros(250, np.int64))
+    assert groups[200:] == groups[:50]
+    assert len(set(groups)) == 200
+
+
+def test_equal_rows_of_different_contents_are_one_group() -> None:
+    rows = np.ones((40, 3), np.float32)
+    found = group_near_duplicates(rows, np.zeros(40, np.int64), names(40), modality=Modality.TENSOR)
+    assert set(found) == {"000000"}
 
 
 def test_classes_that_are_tight_and_far_apart_stay_apart_within() -> None:
