@@ -4,7 +4,7 @@ Each class is one reason of the contract's ``ErrorReason``; the gRPC code of eac
 in ``rpc``. A job that fails stores reason and message, so an error reads the same from a call and from a job.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 #: Seconds after which a call may find the database, or the bucket, back.
@@ -21,6 +21,7 @@ class HeadstartError(Exception):
         field: the path of the request field at fault, such as ``inputs[3].image``; None where there is none.
         metadata: facts for programs, such as the limit that was passed.
         retry_after: seconds after which another try may succeed; None where waiting does not help.
+        further: errors of other fields of the same request.
     """
 
     reason: str = "INTERNAL"
@@ -32,12 +33,14 @@ class HeadstartError(Exception):
         field: str | None = None,
         metadata: Mapping[str, str] | None = None,
         retry_after: float | None = None,
+        further: Sequence["HeadstartError"] = (),
     ) -> None:
         super().__init__(message)
         self.message = message
         self.field = field
         self.metadata = dict(metadata or {})
         self.retry_after = retry_after
+        self.further = tuple(further)
 
 
 def without_details(reason: str, message: str, metadata: Mapping[str, str]) -> str:

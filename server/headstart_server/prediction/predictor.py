@@ -333,8 +333,7 @@ class Predictor:
     ) -> dict[str, list[RowFeatures]]:
         rows = {}
         for embedder in embedders:
-            for place, content in enumerate(contents):
-                check_modality(embedder.info, content, f"inputs[{place}]")
+            _check_modalities(embedder, contents)
             wanted = cuts.get(embedder.info.name, frozenset())
             rows[embedder.info.name] = await _gathered(embedder.predict(contents, deadline, wanted))
         return rows
@@ -428,6 +427,19 @@ def _cuts(versions: Sequence[ResidentVersion]) -> dict[str, frozenset[str]]:
     return cuts
 
 
+def _check_modalities(embedder: Embedder, contents: Sequence[Content]) -> None:
+    """Check that a backbone takes all contents; the error names each that it does not take."""
+    found = []
+    for place, content in enumerate(contents):
+        try:
+            check_modality(embedder.info, content, f"inputs[{place}]")
+        except WrongModality as error:
+            found.append(error)
+    if found:
+        found[0].further = tuple(found[1:])
+        raise found[0]
+
+
 async def _gathered(futures: Sequence["Future[RowFeatures]"]) -> list[RowFeatures]:
     """The features of all inputs, or one error that names every input at fault."""
     try:
@@ -471,10 +483,17 @@ def _fault(faults: Mapping[int, BaseException], count: int) -> BaseException:
     if not isinstance(first, _FAULTS_OF_INPUTS):
         # A deadline, a stop of the server or a fault of the runtime: no input is to blame.
         return first
-    faulty = sum(isinstance(fault, _FAULTS_OF_INPUTS) for fault in faults.values())
-    others = f" ({faulty} of {count} inputs are at fault.)" if faulty > 1 else ""
+    named = [
+        type(fault)(f"Input {at}: {fault.message}", field=f"inputs[{at}]", metadata=fault.metadata)
+        for at, fault in faults.items()
+        if isinstance(fault, _FAULTS_OF_INPUTS)
+    ]
+    others = f" ({len(named)} of {count} inputs are at fault.)" if len(named) > 1 else ""
     return type(first)(
-        f"Input {place}: {first.message}{others}", field=f"inputs[{place}]", metadata=first.metadata
+        f"{named[0].message}{others}",
+        field=f"inputs[{place}]",
+        metadata=first.metadata,
+        further=named[1:],
     )
 
 

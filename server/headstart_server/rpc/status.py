@@ -17,6 +17,8 @@ log = structlog.get_logger(__name__)
 #: Statuses travel in trailers, which hold a message up to three times and should stay below 8 KiB.
 MAX_MESSAGE_BYTES = 1024
 MAX_METADATA_BYTES = 256
+#: Fields of a request that an error names, and bytes of the message of each after the first.
+MAX_VIOLATIONS, MAX_FURTHER_BYTES = 16, 128
 #: The domain of every `ErrorInfo`.
 DOMAIN = "headstart"
 
@@ -93,12 +95,13 @@ def status_of(error: Exception) -> status_pb2.Status:
         return reason_status("INTERNAL", f"A fault of the server; its log has id {fault}.", {"fault": fault})
     details: list[Message] = []
     if error.field is not None:
-        violation = error_details_pb2.BadRequest.FieldViolation(
-            field=_for_callers(error.field, MAX_METADATA_BYTES),
-            description=_for_callers(error.message, MAX_MESSAGE_BYTES),
-            reason=error.reason,
-        )
-        details.append(error_details_pb2.BadRequest(field_violations=[violation]))
+        violations = [_violation(error.field, error, MAX_MESSAGE_BYTES)]
+        violations += [
+            _violation(each.field, each, MAX_FURTHER_BYTES)
+            for each in error.further[: MAX_VIOLATIONS - 1]
+            if each.field is not None
+        ]
+        details.append(error_details_pb2.BadRequest(field_violations=violations))
     if CODES[error.reason] is _FULL:
         limit = error_details_pb2.QuotaFailure.Violation(
             subject=_for_callers(error.metadata.get("subject", error.reason.lower()), MAX_METADATA_BYTES),
@@ -110,6 +113,14 @@ def status_of(error: Exception) -> status_pb2.Status:
         delay.FromMilliseconds(int(error.retry_after * 1000))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
     return reason_status(error.reason, error.message, error.metadata, *details)
+
+
+def _violation(field: str, error: HeadstartError, most: int) -> error_details_pb2.BadRequest.FieldViolation:
+    return error_details_pb2.BadRequest.FieldViolation(
+        field=_for_callers(field, MAX_METADATA_BYTES),
+        description=_for_callers(error.message, most),
+        reason=error.reason,
+    )
 
 
 def reason_status(

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
@@ -300,6 +301,43 @@ async def test_of_several_faulty_inputs_the_first_is_named_and_the_others_counte
     assert error.message == (
         "Input 1: Expected a picture. Received: b'broken1'. (2 of 4 inputs are at fault.)"
     )
+    assert [(each.field, each.message) for each in error.further] == [
+        ("inputs[3]", "Input 3: Expected a picture. Received: b'broken2'.")
+    ]
+
+
+async def test_every_input_of_another_kind_is_named(stall: Stall) -> None:
+    stall.load()
+    stall.shelf.publish()
+    error = await refusal(stall, WrongModality, [b"a", "a text", b"b", "another"])
+    assert [error.field, *(each.field for each in error.further)] == ["inputs[1]", "inputs[3]"]
+
+
+async def test_bad_inputs_of_one_caller_leave_others_in_the_same_batch_their_answers(tmp_path: Path) -> None:
+    stall = Stall(tmp_path, threads=3)
+    backbone = stall.backbones["fake"]
+    stall.load("fake")
+    stall.shelf.publish()
+    all_decoded = threading.Event()
+
+    def wait_for_others(_: object) -> None:
+        assert all_decoded.wait(60)
+
+    backbone.before_run = wait_for_others
+    contents = [[b"broken", b"b"] if place == 2 else [b"a%d" % place, b"b"] for place in range(5)]
+    calls = [
+        asyncio.create_task(stall.predictor.predict(PETS, each, Asked(), deadline=None)) for each in contents
+    ]
+    async with asyncio.timeout(60):
+        while backbone.decoded.total() < 10:
+            await asyncio.sleep(0.01)
+    all_decoded.set()
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    stall.shelf.close()
+    stall.engine.close()
+    assert max(backbone.batches) > 2, "inputs of several callers are in one batch"
+    for place, answer in enumerate(answers):
+        assert isinstance(answer, UndecodableInput) == (place == 2), answer
 
 
 async def test_an_input_too_large_is_named_with_its_limits(stall: Stall) -> None:
