@@ -13,8 +13,8 @@ from simulation.bugs import BUGS
 from simulation.plan import plan_of
 from simulation.runner import Failure, Simulator, simulator
 
-#: Simulations that a process runs before it reports.
-CHUNK = 100
+#: Simulations that a process runs before it reports; few where the first failure ends all.
+CHUNK, SMALL_CHUNK = 100, 20
 #: Seconds between two reports of how far it is.
 REPORT_SECONDS = 60.0
 
@@ -67,7 +67,8 @@ def run_many(seeds: range, *, bug: str = "", processes: int = 1, stop_at_failure
 
 
 def _results(seeds: range, bug: str, processes: int, stop: bool) -> Iterator[tuple[int, list[Failure]]]:
-    chunks = (seeds[start : start + CHUNK] for start in range(0, len(seeds), CHUNK))
+    size = SMALL_CHUNK if stop else CHUNK
+    chunks = (seeds[start : start + size] for start in range(0, len(seeds), size))
     # New processes, for the simulator patches the one it is in.
     pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
     try:

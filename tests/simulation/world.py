@@ -7,15 +7,15 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-import structlog
-
 from fakes import make_manifest
-from headstart_server.errors import DatabaseAway, StorageAway
+from headstart_server.errors import StorageAway
 from headstart_server.jobs.job import Job
 from histories.history import History, Window
+from simulation.around import Around
 from simulation.callers import Callers
-from simulation.database import Tables, Transactions
+from simulation.database import Tables
 from simulation.invariants import violations
+from simulation.logs import LogsTo
 from simulation.plan import ACTIVE_SECONDS, Plan, Step
 from simulation.receiver import Receiver
 from simulation.replica import POLL_SECONDS, Replica
@@ -27,18 +27,6 @@ BEGIN = 1_700_000_000.0
 #: Seconds after which everything must have come to rest once nothing goes wrong any more.
 SETTLE_SECONDS = 400.0
 MODEL, ALIAS = "m", "live"
-#: Transactions after which a poller finds what it found before.
-_UNSEEN_BY_POLLERS = {
-    "jobs.heartbeat",
-    "replicas.leave",
-    "webhooks.claim",
-    "webhooks.deliver",
-    "webhooks.record_failure",
-    "cleaning.take_turn",
-    "archives.sweep",
-    "archives.measure",
-    "archives.release",
-}
 
 
 class World:
@@ -84,7 +72,7 @@ class World:
         """Let it happen; returns what is wrong."""
         self.tables.empty()
         self._publish_first()
-        with _Captured(self._logged):
+        with LogsTo(self._logged):
             for place in range(self.plan.replicas):
                 self.replicas.append(self._started(place))
             for step in self.plan.steps:
@@ -115,7 +103,7 @@ class World:
         """Whether something of this likelihood happens now."""
         return share > 0 and not self._is_healed and self.chance.random() < share
 
-    def around(self, replica: Replica) -> "Around":
+    def around(self, replica: Replica) -> Around:
         """The world's part in the transactions of a replica."""
         return Around(self, replica)
 
@@ -324,84 +312,6 @@ class World:
             self.faults.append(f"the server logged an error: {event}")
 
 
-class Around(Transactions):
-    """The world's part in the transactions of one replica."""
-
-    def __init__(self, world: World, replica: Replica) -> None:
-        self._world = world
-        self._replica = replica
-        self._dies = False
-
-    def begin(self, name: str) -> None:
-        world, scheduler = self._world, self._world.scheduler
-        if world.happens(world.plan.slow_share):
-            seconds = world.chance.uniform(0.1, 0.6)
-            world.note_trouble(self._replica, scheduler.now + seconds + POLL_SECONDS)
-        else:
-            seconds = 0.001 + 0.004 * world.chance.random()
-        scheduler.sleep(seconds)
-        if world.is_cut_off(self._replica):
-            scheduler.note(f"{name}: no database")
-            scheduler.sleep(world.chance.uniform(0.02, 0.1))
-            raise DatabaseAway("The database does not answer.")
-        if world.takes_fault():
-            self._fail_before(name)
-        if scheduler.is_traced:
-            scheduler.note(name)
-
-    def _fail_before(self, name: str) -> None:
-        world = self._world
-        if world.chance.random() < 0.5:
-            world.scheduler.note(f"{name}: the replica dies before it")
-            world.crash(self._replica)
-        world.scheduler.note(f"{name}: fails before it began")
-        world.note_trouble(self._replica, world.scheduler.now + 2 * POLL_SECONDS)
-        raise DatabaseAway("The connection was lost.")
-
-    def commit(self, name: str) -> bool:
-        world = self._world
-        if not world.takes_fault():
-            return False
-        what = world.chance.choice(("undone", "dies before", "dies after", "answer lost", "answer lost"))
-        world.scheduler.note(f"{name}: commit: {what}")
-        world.note_trouble(self._replica, world.scheduler.now + 2 * POLL_SECONDS)
-        if what == "undone":
-            raise DatabaseAway("The connection was lost at the commit.")
-        if what == "dies before":
-            world.crash(self._replica)
-        self._dies = what == "dies after"
-        return what == "answer lost"
-
-    def committed(self, name: str) -> None:
-        world = self._world
-        world.changes += name not in _UNSEEN_BY_POLLERS
-        if self._dies:
-            world.crash(self._replica)
-        if world.chance.random() < 0.3:
-            world.scheduler.sleep(world.chance.uniform(0.001, 0.05))
-
-    def now(self) -> float:
-        return self._world.database_now()
-
-
 @cache
 def _manifest(number: int) -> str:
     return json.dumps(make_manifest(MODEL, f"first{number}").to_json())
-
-
-class _Captured:
-    """A block in which the server's logs go to a function."""
-
-    def __init__(self, logged: Callable[[str, dict[str, object]], None]) -> None:
-        self._logged = logged
-
-    def __enter__(self) -> None:
-        self._before = structlog.get_config()
-        structlog.configure(processors=[self._take], cache_logger_on_first_use=False)
-
-    def __exit__(self, *_: object) -> None:
-        structlog.configure(**self._before)
-
-    def _take(self, logger: object, level: str, event: dict[str, object]) -> dict[str, object]:
-        self._logged(level, dict(event))
-        raise structlog.DropEvent

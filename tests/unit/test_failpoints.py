@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from structlog.testing import capture_logs
 
 from failpoints import names as failpoint_names
 from headstart_server import failpoints
@@ -66,3 +67,19 @@ def test_a_write_that_fails_does_not_kill_at_its_end() -> None:
 def test_every_transaction_of_the_server_has_a_failpoint_of_its_name() -> None:
     assert failpoint_names.unnamed() == []
     assert {"jobs.succeed", "aliases.set", "folder.rename", "bucket.put_file"} <= set(failpoint_names.names())
+
+
+def test_a_server_that_finds_the_variable_set_arms_it_and_warns(monkeypatch: pytest.MonkeyPatch) -> None:
+    from headstart_server import app
+
+    monkeypatch.setenv(failpoints.VARIABLE, "one.write:after")
+    with capture_logs() as logged:
+        app._arm_failpoints()
+
+    assert failpoint("one.write") is not failpoint("one.write")
+    assert [(entry["event"], entry["log_level"]) for entry in logged] == [("failpoints_armed", "warning")]
+    monkeypatch.delenv(failpoints.VARIABLE)
+    with capture_logs() as logged:
+        app._arm_failpoints()
+    assert logged == []
+    assert failpoint("one.write") is failpoint("other.write")

@@ -1,0 +1,83 @@
+"""What may happen around a transaction of a replica: others come first, it fails, or its replica dies."""
+
+from typing import TYPE_CHECKING
+
+from headstart_server.errors import DatabaseAway
+from simulation.database import Transactions
+from simulation.replica import POLL_SECONDS, Replica
+
+if TYPE_CHECKING:
+    from simulation.world import World
+
+#: Transactions after which a poller finds what it found before.
+_UNSEEN_BY_POLLERS = {
+    "jobs.heartbeat",
+    "replicas.leave",
+    "webhooks.claim",
+    "webhooks.deliver",
+    "webhooks.record_failure",
+    "cleaning.take_turn",
+    "archives.sweep",
+    "archives.measure",
+    "archives.release",
+}
+
+
+class Around(Transactions):
+    """The world's part in the transactions of one replica."""
+
+    def __init__(self, world: "World", replica: Replica) -> None:
+        self._world = world
+        self._replica = replica
+        self._dies = False
+
+    def begin(self, name: str) -> None:
+        world, scheduler = self._world, self._world.scheduler
+        if world.happens(world.plan.slow_share):
+            seconds = world.chance.uniform(0.1, 0.6)
+            world.note_trouble(self._replica, scheduler.now + seconds + POLL_SECONDS)
+        else:
+            seconds = 0.001 + 0.004 * world.chance.random()
+        scheduler.sleep(seconds)
+        if world.is_cut_off(self._replica):
+            scheduler.note(f"{name}: no database")
+            scheduler.sleep(world.chance.uniform(0.02, 0.1))
+            raise DatabaseAway("The database does not answer.")
+        if world.takes_fault():
+            self._fail_before(name)
+        if scheduler.is_traced:
+            scheduler.note(name)
+
+    def _fail_before(self, name: str) -> None:
+        world = self._world
+        if world.chance.random() < 0.5:
+            world.scheduler.note(f"{name}: the replica dies before it")
+            world.crash(self._replica)
+        world.scheduler.note(f"{name}: fails before it began")
+        world.note_trouble(self._replica, world.scheduler.now + 2 * POLL_SECONDS)
+        raise DatabaseAway("The connection was lost.")
+
+    def commit(self, name: str) -> bool:
+        world = self._world
+        if not world.takes_fault():
+            return False
+        what = world.chance.choice(("undone", "dies before", "dies after", "answer lost", "answer lost"))
+        world.scheduler.note(f"{name}: commit: {what}")
+        world.note_trouble(self._replica, world.scheduler.now + 2 * POLL_SECONDS)
+        if what == "undone":
+            raise DatabaseAway("The connection was lost at the commit.")
+        if what == "dies before":
+            world.crash(self._replica)
+        self._dies = what == "dies after"
+        return what == "answer lost"
+
+    def committed(self, name: str) -> None:
+        world = self._world
+        world.changes += name not in _UNSEEN_BY_POLLERS
+        if self._dies:
+            world.crash(self._replica)
+        if world.chance.random() < 0.3:
+            world.scheduler.sleep(world.chance.uniform(0.001, 0.05))
+
+    def now(self) -> float:
+        return self._world.database_now()
