@@ -497,7 +497,7 @@ def _config_of(
         bool, _switch("allow_data_private", "Let https ones be at loopback and private addresses.", _JOBS)
     ] = False,
     max_inputs: Annotated[
-        int, _option("max_inputs", "Most inputs of one call.", _PREDICT, min=1)
+        int, _option("max_inputs", "Most inputs of one call.", _PREDICT, min=1, max=4096)
     ] = Config.max_inputs,
     max_pending_inputs: Annotated[
         int,
@@ -543,7 +543,7 @@ def _config_of(
         int, _option("max_dataset_mib", "Most MiB of the examples of one fine-tune.", _LIMITS, min=1)
     ] = Config.max_dataset_mib,
     max_input_mib: Annotated[
-        int, _option("max_input_mib", "Most MiB of one input.", _LIMITS, min=1)
+        int, _option("max_input_mib", "Most MiB of one input.", _LIMITS, min=1, max=256)
     ] = Config.max_input_mib,
     max_classes: Annotated[
         int, _option("max_classes", "Most classes of one fine-tune.", _LIMITS, min=2)

@@ -260,6 +260,7 @@ class Config:
 
     def __post_init__(self) -> None:
         self._hide_secrets()
+        self._check_sizes()
         if self.sends_webhooks != (self.webhook_secret_file is not None):
             raise ValueError(
                 "Expected --webhook-secret-file with --webhook or --webhook-allow, or none of them. "
@@ -305,6 +306,13 @@ class Config:
     def _hide_secrets(self) -> None:
         for name in SECRET_SETTINGS:
             object.__setattr__(self, name, Secret.of(getattr(self, name)))
+
+    def _check_sizes(self) -> None:
+        if self.max_message_mib < self.max_input_mib:
+            raise ValueError(
+                f"--max-message-mib {self.max_message_mib} is below --max-input-mib {self.max_input_mib}, so "
+                "the largest inputs cannot be sent. Raise the first or lower the second."
+            )
 
     @property
     def exposed_hosts(self) -> dict[str, str]:

@@ -124,6 +124,13 @@ def test_the_http_host_does_not_matter_without_an_http_port(settings: Command) -
     assert settings.serve("--http-host", "0.0.0.0").exposed_hosts == {}
 
 
+def test_inputs_must_fit_into_messages(settings: Command) -> None:
+    code, said = settings.invoke("--max-message-mib", "1", "--max-input-mib", "32")
+    assert code != 0
+    assert "--max-message-mib 1 is below --max-input-mib 32" in said
+    assert settings.serve("--max-message-mib", "32", "--max-input-mib", "32").max_message_mib == 32
+
+
 def test_another_host_has_metrics_only_when_asked_for(settings: Command) -> None:
     open_port = ("--host", "0.0.0.0", "--plaintext")
     assert settings.serve(*open_port).metrics_port is None

@@ -73,6 +73,8 @@ jobs = Table(
     # stop every claim.
     Column("backbone", String(256)),
     Column("trains_network", Integer, nullable=False, default=0, server_default="0"),
+    # The alias that its version gets; null for none.
+    Column("alias", String(128)),
     # Estimated bytes of memory while it runs; null if unknown.
     Column("memory_bytes", BigInteger),
     # Runs that storage errors ended, and the time before which the next one does not begin.

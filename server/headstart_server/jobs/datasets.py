@@ -17,7 +17,7 @@ from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 from headstart_server.backbones.backbone import Content
 from headstart_server.embedding.cache import content_digest
-from headstart_server.errors import ArtifactDamaged, HeadstartError, StorageAway
+from headstart_server.errors import ArtifactDamaged, HeadstartError, InvalidField, StorageAway
 from headstart_server.jobs.contents import (
     ArchiveReader,
     OpenArchive,
@@ -75,6 +75,8 @@ class DatasetWriter:
         self._count = DatasetCount(limits=limits, task=task)
         self._parent = parent
         self._added: list[StoredExample] = []
+        #: The index of the example with each ID.
+        self._ids: dict[str, int] = {}
         #: Bytes of the contents that have come; of the whole archive, once it is finished.
         self.nbytes = 0
         #: The jobs in whose archives examples lie beside the own one, once it is finished.
@@ -87,9 +89,11 @@ class DatasetWriter:
 
         Raises:
             HeadstartError: as `DatasetCount.add`.
+            InvalidField: an ID came before.
             StorageFull: the disk is full.
         """
         for sent in examples:
+            self._check_id(sent.id)
             digest = content_digest(sent.content)
             example = self._count.add(sent, digest)
             kind, content = encode(example.content)
@@ -108,6 +112,16 @@ class DatasetWriter:
                     archive=self._job_id,
                     member=member,
                 )
+            )
+
+    def _check_id(self, example_id: str) -> None:
+        index = len(self._added)
+        first = self._ids.setdefault(example_id, index) if example_id else index
+        if first != index:
+            raise InvalidField(
+                f"Expected each example ID once in one upload. Received: {example_id!r} for example {first} "
+                f"and example {index}. Remove one of them, or give it another ID.",
+                field=f"examples[{index}].id",
             )
 
     def digest_of_added(self, *, with_ids: bool) -> str:

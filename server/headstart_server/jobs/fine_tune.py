@@ -17,7 +17,7 @@ from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
 from headstart_server.embedding.queue import RowFeatures
 from headstart_server.energy import EnergyMeter, Measurement
-from headstart_server.errors import DatabaseAway, StorageAway, TenantQuotaExceeded
+from headstart_server.errors import DatabaseAway, QuotaExceeded, StorageAway, TenantQuotaExceeded
 from headstart_server.jobs.activations import JobActivations
 from headstart_server.jobs.answering import MAX_LISTED_FAULTS
 from headstart_server.jobs.answers import Answerer
@@ -391,7 +391,7 @@ class FineTuneRun:
                     promotion = self._judge(candidate)
             baseline = 0 if promotion is None else promotion.baseline
             return succeed(moved_too_often(job.spec.alias or "", baseline))
-        except (JobCancelledError, JobLostError, TenantQuotaExceeded):
+        except (JobCancelledError, JobLostError, QuotaExceeded, TenantQuotaExceeded):
             # After any other error the version may be published; if not, a cleaning removes its files.
             self._remove(artifact)
             raise

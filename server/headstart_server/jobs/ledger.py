@@ -135,6 +135,7 @@ class Ledger:
             if full is None:
                 model, tenant = submission.spec.model, submission.tenant
                 quotas.check_versions(connection, self._limits.versions_per_model, model)
+                quotas.check_aliases(connection, model, submission.spec.alias)
                 limits = self._tenant_limits(tenant)
                 stored.check_room(connection, limits, tenant, model, more_bytes=submission.nbytes)
                 now = self._database.now(connection)

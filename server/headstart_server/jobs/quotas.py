@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, func, select, union
 
-from headstart_server.database.tables import jobs, versions
+from headstart_server.database.tables import aliases, jobs, versions
 from headstart_server.errors import QuotaExceeded
 from headstart_server.jobs.rows import under_way
+from headstart_server.models import alias_rows
 
 
 def check_versions(connection: Connection, limit: int, model: str) -> None:
@@ -38,6 +39,26 @@ def check_versions(connection: Connection, limit: int, model: str) -> None:
                 "jobs": str(to_come),
             },
         )
+
+
+def check_aliases(connection: Connection, model: str, alias: str | None) -> None:
+    """Check that a model may have the alias of one more job; aliases that unfinished jobs will make count.
+
+    Args:
+        connection: of the transaction that accepts the job.
+        model: the model.
+        alias: the alias that the job moves; None for none.
+
+    Raises:
+        QuotaExceeded: the model has too many aliases for a new one.
+    """
+    if alias is None:
+        return
+    there = select(aliases.c.name).where(aliases.c.model == model)
+    to_come = select(jobs.c.alias).where(jobs.c.model == model, jobs.c.alias.is_not(None), under_way())
+    names = connection.execute(union(there, to_come).limit(alias_rows.MAX_ALIASES + 1)).scalars().all()
+    if alias not in names:
+        alias_rows.check_count(model, len(names))
 
 
 def _count(connection: Connection, query: Select[Any]) -> int:

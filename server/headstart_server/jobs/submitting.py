@@ -137,6 +137,7 @@ def add(connection: Connection, submission: Submission, now: float, webhook: str
             state=JobState.QUEUED.value,
             model=submission.spec.model,
             backbone=submission.spec.backbone,
+            alias=submission.spec.alias,
             trains_network=int(isinstance(submission.spec.recipe, Partial)),
             memory_bytes=submission.memory_bytes,
             payload={

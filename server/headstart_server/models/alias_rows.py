@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, select, update
 
 from headstart_server.database.tables import alias_shares, aliases, versions
 from headstart_server.errors import QuotaExceeded
 from headstart_server.models.version import Alias, VersionShare
 
-#: Aliases of a model that SetAlias makes: every replica holds all of them in memory, and lists tell them.
+#: Aliases of a model: every replica holds all of them in memory, and lists contain them.
 MAX_ALIASES = 1000
 
 # A server of an earlier release moves an alias without a look at its shares: those have ended then.
@@ -41,10 +41,16 @@ def move_alias(
     now: float,
     shares: Sequence[VersionShare] = (),
 ) -> Alias:
-    """Set or move an alias, with all the shares it is to give."""
+    """Set or move an alias, with all the shares it is to give.
+
+    Raises:
+        QuotaExceeded: the alias is new, and the model may have no further one.
+    """
     here = (aliases.c.model == model, aliases.c.name == alias)
     moves = connection.execute(select(aliases.c.moves).where(*here)).scalar()
     if moves is None:
+        count = select(func.count()).select_from(aliases).where(aliases.c.model == model)
+        check_count(model, int(connection.execute(count).scalar_one()))
         moves = 1
         connection.execute(
             insert(aliases).values(model=model, name=alias, number=number, moves=moves, updated=now)

@@ -416,6 +416,7 @@ class Registry:
         Raises:
             AliasMovedError: the alias was to be moved, but names another version than the one that was
                 judged.
+            QuotaExceeded: the alias is new, and the model may have no further one.
         """
         change, now = rows.count_change(connection), self._database.now(connection)
         if alias is not None and promotion is not None:
@@ -533,8 +534,6 @@ class Registry:
             else:
                 for each in (number, *(share.number for share in shares)):
                     rows.artifact_of(connection, model, each)
-                if current is None:
-                    alias_rows.check_count(model, len(there))
                 now = self._database.now(connection)
                 moved = alias_rows.move_alias(connection, model, alias, number, now=now, shares=shares)
         self.refresh(model)

@@ -37,6 +37,8 @@ def read_dataset_list(name: str, content: bytes) -> Iterator[Listed]:
             write_target(message, Example("", **row.settings))
             # Half a character cannot be stored.
             row.text.encode()
+            if "\0" in row.text:
+                raise ValueError("a text with a NUL character.")
         except (TypeError, ValueError) as error:
             raise ValueError(f"{name}, line {row.line}: {str(error)[:200]}") from None
         weight = row.settings["weight"]

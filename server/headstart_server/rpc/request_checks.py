@@ -81,6 +81,18 @@ def check_request(message: Message, nbytes: int | None = None) -> None:
         raise exceeded.error() from None
 
 
+def check_text(text: str, field: str) -> None:
+    """Check a text to predict that came as bytes, against the limit of `Input.text`.
+
+    Raises:
+        InvalidField: it is too long, or has a NUL character.
+    """
+    try:
+        _INPUT_TEXT(text)
+    except LimitExceededError as exceeded:
+        raise exceeded.within(field).error() from None
+
+
 def run(steps: Sequence[Step], message: Any, nbytes: int) -> None:
     """Run the checks of one message.
 
@@ -304,3 +316,6 @@ def _repeated(limit: Limit, values: Sequence[Any]) -> LimitExceededError:
     twice, _ = Counter(values).most_common(1)[0]
     shown = repr(twice[:_SHOWN]) if isinstance(twice, str) else repr(twice)
     return LimitExceededError(limit, "each entry once", f"{shown} twice", "Name each once.")
+
+
+_INPUT_TEXT = _text_check(LIMITS["headstart.v1.Input.text"])

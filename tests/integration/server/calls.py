@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2
-from grpc_health.v1 import health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 from PIL import Image
 from sklearn.datasets import load_digits
@@ -180,6 +180,15 @@ def examples_message(examples: Sequence[input_pb2.Example]) -> tuning.FineTuneRe
 def batches(examples: Sequence[input_pb2.Example], size: int) -> Iterator[tuning.ExampleBatch]:
     for start in range(0, len(examples), size):
         yield tuning.ExampleBatch(examples=examples[start : start + size])
+
+
+def serves(api: Api) -> bool:
+    """Return whether a server answers and serves."""
+    try:
+        status = api.health.Check(health_pb2.HealthCheckRequest(), timeout=5).status
+    except grpc.RpcError:
+        return False
+    return status == health_pb2.HealthCheckResponse.SERVING
 
 
 def example(image: bytes, label: str, **fields: Any) -> input_pb2.Example:

@@ -31,7 +31,17 @@ def started(
     tmp_path_factory: pytest.TempPathFactory, receiver: Receiver, sets: Path
 ) -> Iterator[tuple[ServerProcess, Start]]:
     data = tmp_path_factory.mktemp("server") / "data"
-    flags = ("--reflection", "--max-message-mib", "16", "--max-pending-inputs", "64", "--workers", "2")
+    flags = (
+        "--reflection",
+        "--max-message-mib",
+        "16",
+        "--max-input-mib",
+        "16",
+        "--max-pending-inputs",
+        "64",
+        "--workers",
+        "2",
+    )
     flags += ("--http-port", "0", "--webhook-allow", receiver.url, "--webhook-allow-private")
     flags += ("--webhook-secret-file", str(secret_file(data.parent)))
     flags += ("--allow-data", str(sets))

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import grpc
 import pytest
-from grpc_health.v1 import health_pb2
 
 from chaos.clients import deadly_examples
 from chaos.replica import Replica
@@ -20,7 +19,7 @@ from headstart import Client, Prediction
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import input_pb2, job_pb2
 from headstart.v1 import model_service_pb2 as keeping
-from integration.server.calls import TERMINAL, Api, Refusal, duration, example, refused
+from integration.server.calls import TERMINAL, Api, Refusal, duration, example, refused, serves
 from postgres import PostgresServer
 from s3 import Fault, Proxy
 from server_process import SECOND, eventually
@@ -83,14 +82,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         for api in apis:
             api.channel.close()
         postgres.close()
-
-
-def serves(api: Api) -> bool:
-    try:
-        status = api.health.Check(health_pb2.HealthCheckRequest(), timeout=5).status
-    except grpc.RpcError:
-        return False
-    return status == health_pb2.HealthCheckResponse.SERVING
 
 
 def quick(count: int = 12) -> list[input_pb2.Example]:

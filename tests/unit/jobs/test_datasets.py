@@ -17,7 +17,14 @@ from hypothesis import strategies as st
 
 from headstart_server.backbones.backbone import Content
 from headstart_server.embedding.cache import content_digest
-from headstart_server.errors import ArtifactDamaged, InvalidLabel, StorageFailed, StorageFull, TooFewClasses
+from headstart_server.errors import (
+    ArtifactDamaged,
+    InvalidField,
+    InvalidLabel,
+    StorageFailed,
+    StorageFull,
+    TooFewClasses,
+)
 from headstart_server.jobs.datasets import INDEX, DatasetStore
 from headstart_server.learning.dataset import DatasetLimits, DatasetSummary, Example
 from headstart_server.learning.stored_example import StoredExample
@@ -76,6 +83,15 @@ def test_each_kind_of_content_comes_back_as_it_came(store: DatasetStore) -> None
             assert (stored.target, stored.id) == (example.target, example.id)
             assert (stored.held_out, stored.weight) == (example.held_out, example.weight)
             assert stored.digest == content_digest(example.content)
+
+
+def test_an_id_that_comes_twice_in_one_upload_is_named(store: DatasetStore) -> None:
+    writer = store.writer("job")
+    writer.add([CAT, DOG, CAT])
+    with pytest.raises(InvalidField) as caught:
+        writer.add([CAT, Example(content="three", target=Target.of_label("cat"), id="d")])
+    assert caught.value.field == "examples[4].id"
+    assert "'d' for example 1 and example 4. Remove one of them" in caught.value.message
 
 
 def test_examples_may_come_in_several_parts(store: DatasetStore) -> None:

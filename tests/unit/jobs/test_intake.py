@@ -4,6 +4,7 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -115,12 +116,17 @@ def counter(tmp_path: Path, desk: Desk) -> Iterator[Counter]:
     counter.engine.close()
 
 
+_IDS = count()
+
+
 def examples(*contents: bytes, label: str = "") -> list[Example]:
     return [
         Example(
-            content=content, target=Target.of_label(label or content.split(b":")[0].decode()), id=f"id{place}"
+            content=content,
+            target=Target.of_label(label or content.split(b":")[0].decode()),
+            id=f"id{next(_IDS)}",
         )
-        for place, content in enumerate(contents)
+        for content in contents
     ]
 
 
@@ -393,7 +399,8 @@ def validated(counter: Counter, sent: Sequence[Example], **spec: object) -> Vali
 
 def test_more_activations_than_a_job_may_keep_are_told_before_there_is_a_job(counter: Counter) -> None:
     sent = examples(*[f"{word}:{place}".encode() for place in range(3) for word in ("cat", "dog")])
-    assert validated(counter, [*sent, *sent], recipe=Partial()).valid
+    again = [replace(example, id="") for example in sent]
+    assert validated(counter, [*sent, *again], recipe=Partial()).valid
     more = [*sent, *examples(b"cat:9")]
     found = validated(counter, more, recipe=Partial())
     assert not found.valid
@@ -477,7 +484,7 @@ def test_many_faults_are_counted_and_the_first_hundred_listed(counter: Counter) 
     found = validated(counter, sent)
     assert found.fault_count == 130
     assert [fault.index for fault in found.faults] == list(range(4, 104))
-    assert found.faults[0].id == "id0"
+    assert found.faults[0].id == sent[4].id != ""
 
 
 def test_classes_of_a_single_example_are_remarked_on(counter: Counter) -> None:

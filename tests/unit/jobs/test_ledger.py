@@ -14,6 +14,7 @@ from headstart_server.jobs.job import Findings, Job, JobError, JobState, JobStep
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
 from headstart_server.jobs.limits import QueueLimits
 from headstart_server.learning.dataset import ExampleFault
+from headstart_server.models import alias_rows
 from headstart_server.models.version import Selector
 from postgres import on_both_databases
 
@@ -100,6 +101,37 @@ def test_a_model_has_no_more_versions_than_it_may_with_those_to_come(shelf: Shel
     desk.submit()
     with pytest.raises(QuotaExceeded):
         desk.submit()
+
+
+def test_an_alias_that_a_job_will_make_counts_as_one_of_its_model(
+    shelf: Shelf, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alias_rows, "MAX_ALIASES", 2)
+    desk.succeed(desk.running(alias="one"))
+    second = desk.submit(alias="two")
+    with pytest.raises(QuotaExceeded, match="at most 2 aliases of model 'pets'"):
+        desk.submit(alias="three")
+    # Aliases that are there or will be, no alias, and other models take nothing.
+    for spec in ({"alias": "one"}, {"alias": "two"}, {}, {"alias": "three", "model": "cars"}):
+        desk.submit(**spec)
+    desk.ledger.cancel(second.job_id)
+    with pytest.raises(QuotaExceeded):
+        desk.submit(alias="three")
+
+
+def test_a_job_whose_alias_has_no_place_any_more_publishes_nothing(
+    shelf: Shelf, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(alias_rows, "MAX_ALIASES", 2)
+    desk.succeed(desk.running(alias="one"))
+    job = desk.running(alias="two")
+    shelf.registry.set_alias("pets", "other", 1)
+    with pytest.raises(QuotaExceeded):
+        desk.succeed(job)
+    assert shelf.registry.numbers("pets") == [1]
+    assert {alias.name for alias in shelf.registry.model("pets").aliases} == {"one", "other"}
+    shelf.registry.set_alias("pets", "other", None)
+    assert desk.succeed(job) == 2
 
 
 def test_a_full_queue_refuses_and_takes_again_when_a_job_is_claimed(shelf: Shelf) -> None:

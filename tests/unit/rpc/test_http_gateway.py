@@ -304,6 +304,29 @@ async def test_a_body_of_a_kind_that_is_not_taken_is_refused_by_its_kind(site: S
     assert message.endswith("Received: 'application/pdf'.")
 
 
+async def test_a_query_that_contradicts_the_path_is_refused_and_one_that_repeats_it_is_not(
+    site: Site,
+) -> None:
+    assert (await site.ask("GET", "/v1/jobs/here?job_id=here"))[0] == 200
+    for query in ("job_id=there", "jobId=there"):
+        code, _, answer = await site.ask("GET", f"/v1/jobs/here?{query}")
+        assert code == 400
+        assert "Expected job_id 'here' from the path" in json.loads(answer)["message"]
+        assert json.loads(answer)["details"][1]["fieldViolations"][0]["field"] == "job_id"
+    for path, query in [
+        ("/v1/models/pets/aliases/stable?version=2", "&model=cars"),
+        ("/v1/models/pets/aliases/stable?version=2", "&alias=canary"),
+    ]:
+        assert (await site.ask("PUT", path + query))[0] == 400
+    assert site.models.aliases == []
+
+
+async def test_a_query_does_not_name_an_alias_where_the_path_names_a_version(site: Site) -> None:
+    code, _, answer = await site.ask("GET", "/v1/models/pets/versions/3/export?form=onnx&target.alias=stable")
+    assert code == 400
+    assert json.loads(answer)["details"][1]["fieldViolations"][0]["field"] == "target.alias"
+
+
 async def test_names_in_paths_may_be_escaped(site: Site) -> None:
     assert (await site.ask("GET", "/v1/jobs/h%65re"))[0] == 200
     assert (await site.ask("GET", "/v1/jobs/here%2Fevents"))[0] == 404

@@ -1,9 +1,6 @@
 """Every field of every request has a limit, and a request beyond it is rejected by the field's name."""
 
 import asyncio
-import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -11,132 +8,38 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool
-from google.protobuf.descriptor import Descriptor, FieldDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import DecodeError
 from google.protobuf.message_factory import GetMessageClass
-from grpc_health.v1 import health_pb2
 
 from headstart.v1 import (
-    evaluation_service_pb2,
     fine_tuning_service_pb2,
-    model_service_pb2,
     prediction_service_pb2,
 )
 from headstart_server.errors import HeadstartError, InvalidField, InvalidLabel
 from headstart_server.rpc import request_parsing
-from headstart_server.rpc.dialects import open_inference_pb2, tensorflow_serving_pb2
-from headstart_server.rpc.limits import LIMITS, Limit
-from headstart_server.rpc.request_checks import check_request, limit_of
+from headstart_server.rpc.limits import LIMITS
+from headstart_server.rpc.request_checks import check_request
 from headstart_server.rpc.request_parsing import SCAN_BYTES, LimitInterceptor, RequestParser, read_request
 from headstart_server.rpc.wire_scan import MAX_REPEATS, MAX_UNKNOWN, scan
+from request_fields import (
+    ALL,
+    BYTES,
+    COUNTED,
+    LIMITED,
+    RANGES,
+    TEXTS,
+    VARINT,
+    Place,
+    entries,
+    number_of,
+    requests,
+    sized,
+    tag,
+    text_of,
+    varint,
+)
 
-MODULES = [
-    evaluation_service_pb2,
-    fine_tuning_service_pb2,
-    model_service_pb2,
-    prediction_service_pb2,
-    health_pb2,
-    open_inference_pb2,
-    tensorflow_serving_pb2,
-]
-VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
-SIGNED = {FieldDescriptor.TYPE_INT32, FieldDescriptor.TYPE_INT64}
-
-
-def varint(value: int) -> bytes:
-    """Write a number as protobuf does; a negative one as that of 64 bits."""
-    value &= (1 << 64) - 1
-    written = bytearray()
-    while value >= 0x80:
-        written.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*written, value])
-
-
-def tag(field: FieldDescriptor, kind: int) -> bytes:
-    return varint(field.number << 3 | kind)
-
-
-def sized(field: FieldDescriptor, content: bytes) -> bytes:
-    return tag(field, BYTES) + varint(len(content)) + content
-
-
-@dataclass(frozen=True)
-class Place:
-    """A field of a request, and the fields on the way to it."""
-
-    root: Descriptor
-    above: tuple[FieldDescriptor, ...]
-    field: FieldDescriptor
-
-    @property
-    def limit(self) -> Limit:
-        limit = limit_of(self.field)
-        assert limit is not None
-        return limit
-
-    @property
-    def is_text(self) -> bool:
-        return self.field.type == FieldDescriptor.TYPE_STRING
-
-    @property
-    def is_map(self) -> bool:
-        return self.field.message_type is not None and self.field.message_type.GetOptions().map_entry
-
-    def holding(self, content: bytes) -> bytes:
-        """Write a request that holds this content where the field is."""
-        for field in reversed(self.above):
-            content = sized(field, content)
-        return content
-
-    def path(self, index: int | None = None, *, scanned: bool = False) -> str:
-        """Return how an error names the field, or an entry of it; the scan does not know keys."""
-        parts: list[str] = []
-        for field in (*self.above, self.field):
-            if parts and field.containing_type.GetOptions().map_entry:
-                if field.name == "key" or scanned:
-                    parts.append(field.name)
-                else:
-                    parts[-1] += "['']"
-            elif field is self.field and field.is_repeated:
-                parts.append(field.name if index is None else f"{field.name}[{index}]")
-            else:
-                parts.append(f"{field.name}[0]" if field.is_repeated and not _is_map(field) else field.name)
-        return ".".join(parts)
-
-    def __str__(self) -> str:
-        return f"{self.root.full_name}:{self.path()}"
-
-
-def _is_map(field: FieldDescriptor) -> bool:
-    return field.message_type is not None and field.message_type.GetOptions().map_entry
-
-
-def requests() -> dict[str, Descriptor]:
-    services: list[ServiceDescriptor] = [
-        service for module in MODULES for service in module.DESCRIPTOR.services_by_name.values()
-    ]
-    kinds = [method.input_type for service in services for method in service.methods]
-    return {kind.full_name: kind for kind in kinds}
-
-
-def places(root: Descriptor) -> Iterator[Place]:
-    """Return every field of a type of request, those of the messages in it included."""
-
-    def walk(kind: Descriptor, above: tuple[FieldDescriptor, ...]) -> Iterator[Place]:
-        for field in kind.fields:
-            yield Place(root, above, field)
-            if field.message_type is not None:
-                yield from walk(field.message_type, (*above, field))
-
-    return walk(root, ())
-
-
-ALL = [place for kind in requests().values() for place in places(kind)]
-LIMITED = [place for place in ALL if limit_of(place.field) is not None]
-COUNTED = [place for place in LIMITED if place.limit.entries is not None]
-TEXTS = [place for place in LIMITED if place.is_text]
-RANGES = [place for place in LIMITED if place.limit.low is not None]
 PARSERS = {name: RequestParser(kind, GetMessageClass(kind).FromString) for name, kind in requests().items()}
 
 
@@ -149,33 +52,6 @@ def refused(place: Place, content: bytes) -> HeadstartError:
         parsed(place, content)
     assert len(caught.value.message) < 1000
     return caught.value
-
-
-def entries(place: Place, count: int) -> bytes:
-    """Write so many entries of a repeated field or map, each small and each different."""
-    field = place.field
-    if place.is_map:
-        key = field.message_type.fields_by_name["key"]
-        return b"".join(sized(field, sized(key, b"%d" % number)) for number in range(count))
-    if field.message_type is not None:
-        return sized(field, b"") * count
-    if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
-        return b"".join(sized(field, b"%d" % number) for number in range(count))
-    width = {FieldDescriptor.TYPE_FLOAT: 4, FieldDescriptor.TYPE_DOUBLE: 8}.get(field.type, 1)
-    return sized(field, bytes(count * width))
-
-
-def text_of(place: Place, value: bytes) -> bytes:
-    return place.holding(sized(place.field, value))
-
-
-def number_of(place: Place, value: float) -> bytes:
-    field = place.field
-    if field.type == FieldDescriptor.TYPE_DOUBLE:
-        return place.holding(tag(field, FIXED64) + struct.pack("<d", value))
-    if field.type == FieldDescriptor.TYPE_FLOAT:
-        return place.holding(tag(field, FIXED32) + struct.pack("<f", value))
-    return place.holding(tag(field, VARINT) + varint(int(value)))
 
 
 def test_every_field_of_every_request_has_a_limit_and_no_limit_is_of_another_field() -> None:

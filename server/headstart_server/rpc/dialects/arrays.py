@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from headstart_server.backbones.backbone import BackboneInfo, Content, Modality
 from headstart_server.errors import InvalidField, UndecodableInput
+from headstart_server.rpc.request_checks import check_text
 
 #: Values that are turned into an array in the event loop; more are in a thread, this many at a time, so that
 #: other threads get the interpreter in between.
@@ -136,19 +137,22 @@ def contents_of(strings: Iterable[bytes], backbone: BackboneInfo, name: str) -> 
 
     Raises:
         UndecodableInput: one is to be a text, and is not UTF-8.
+        InvalidField: a text exceeds the contract's limit.
     """
     if backbone.modality is not Modality.TEXT:
         return list(strings)
     texts: list[Content] = []
     for place, string in enumerate(strings):
         try:
-            texts.append(string.decode())
+            text = string.decode()
         except UnicodeDecodeError as error:
             raise UndecodableInput(
                 f"Input {place} of '{name}': Expected a text in UTF-8. Received: byte "
                 f"{string[error.start]:#04x} at {error.start}.",
                 field=f"inputs[{place}]",
             ) from None
+        check_text(text, f"inputs[{place}]")
+        texts.append(text)
     return texts
 
 

@@ -21,7 +21,7 @@ from headstart_server.rpc.http.inputs import (
     read_json_body,
     text_input,
 )
-from headstart_server.rpc.http.messages import check_same, fill, read_json
+from headstart_server.rpc.http.messages import fill_parameters, read_json
 from headstart_server.rpc.http.rules import Body, Rule
 
 
@@ -69,9 +69,7 @@ async def message_of(asked: Asked, body: RequestBody, limits: UploadLimits) -> M
                 await read_json(text, message)
         else:
             await read_within(pieces, limits.json_bytes)
-    check_same(message, asked.path)
-    fill(message, asked.path, "the path")
-    fill(message, asked.query, "the query")
+    fill_parameters(message, asked.path, asked.query)
     _check_fields(rule, message)
     if message.ByteSize() > limits.message_bytes:
         raise MessageTooLarge(

@@ -32,7 +32,7 @@ from headstart_server.rpc.http.forms import options_of
 from headstart_server.rpc.http.hosts import KnownHosts, check_origin
 from headstart_server.rpc.http.inputs import UploadLimits
 from headstart_server.rpc.http.json_text import in_json_thread
-from headstart_server.rpc.http.messages import check_same, fill, json_of, line_of
+from headstart_server.rpc.http.messages import fill, fill_parameters, json_of, line_of
 from headstart_server.rpc.http.methods import CallDetails, Metadatum, Methods
 from headstart_server.rpc.http.openapi import openapi
 from headstart_server.rpc.http.page import page
@@ -271,9 +271,7 @@ class _Request:
         spec: Any = GetMessageClass(asked.rule.asked)()
 
         def completed() -> Message:
-            check_same(spec, asked.path)
-            fill(spec, asked.path, "the path")
-            fill(spec, asked.query, "the query")
+            fill_parameters(spec, asked.path, asked.query)
             return spec  # type: ignore[no-any-return]
 
         try:

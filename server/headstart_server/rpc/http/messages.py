@@ -80,23 +80,35 @@ def fill(message: Message, values: Mapping[str, Sequence[str]], where: str) -> N
         raise InvalidField(f"Expected values of {_a(message)} in {where}. Received: {_told(error)}") from None
 
 
-def check_same(message: Message, values: Mapping[str, Sequence[str]]) -> None:
-    """Check that a body says nothing else than the path about what the path names.
+def fill_parameters(
+    message: Message, path: Mapping[str, Sequence[str]], query: Mapping[str, Sequence[str]]
+) -> None:
+    """Set the fields of a message, which has those of the body, from the query and the path of its request.
 
     Raises:
-        InvalidField: it does.
+        InvalidField: a field does not exist, a text is none of its values, or the body or the query
+            contradicts the path.
     """
-    for path, (text,) in ((path, texts) for path, texts in values.items()):
+    fill(message, query, "the query")
+    _check_same(message, path)
+    fill(message, path, "the path")
+
+
+def _check_same(message: Message, values: Mapping[str, Sequence[str]]) -> None:
+    """Check that body and query do not contradict the path about the fields that the path names."""
+    for path, (text,) in values.items():
         part: Any = message
-        for name in path.split(".")[:-1]:
-            part = getattr(part, name)
-        name = path.rsplit(".", maxsplit=1)[-1]
-        given = getattr(part, name)
-        if given and str(given) != text:
+        *above, name = path.split(".")
+        for each in above:
+            part = getattr(part, each)
+        group = part.DESCRIPTOR.fields_by_name[name].containing_oneof
+        given = name if group is None else part.WhichOneof(group.name) or name
+        value = getattr(part, given)
+        if value and (given != name or str(value) != text):
             raise InvalidField(
-                f"Expected in the body the {name} of the path, {text[:80]!r}, or none. "
-                f"Received: {str(given)[:80]!r}.",
-                field=path,
+                f"Expected {name} {text[:80]!r} from the path, and nothing else in the body or the query. "
+                f"Received: {given} {str(value)[:80]!r}. Leave it out.",
+                field=".".join([*above, given]),
             )
 
 
