@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 
 import grpc
 from google.protobuf.descriptor import Descriptor
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
+from headstart_server.errors import HeadstartError
 from headstart_server.rpc.handlers import changed
 from headstart_server.rpc.request_checks import check_request, limit_of, steps_of
-from headstart_server.rpc.wire_scan import fields_of, scan
+from headstart_server.rpc.wire_scan import TooManyElements, fields_of, scan
 
 #: Larger requests are scanned before they are parsed: smaller ones cannot hold many elements.
 SCAN_BYTES = 128 << 10
@@ -24,6 +25,8 @@ SCAN_BYTES = 128 << 10
 THREAD_BYTES = 1 << 20
 #: Messages in one field up to which checking a request takes less than going to a thread.
 _FEW = 4096
+#: Tags up to which the scan takes less than going to a thread.
+_FEW_TAGS = 2000
 #: Threads that parse: one request at a time, and one that does not wait for it.
 _THREADS = 2
 #: Reflection answers from descriptors in memory, reports errors in its answers, and is off by default.
@@ -53,7 +56,22 @@ class RequestParser:
         self._parse = parse
         steps_of(kind)
         fields_of(kind)
-        self.thread_bytes = SCAN_BYTES if _most_messages(kind) > _FEW else THREAD_BYTES
+        self._thread_bytes = SCAN_BYTES if _most_messages(kind) > _FEW else THREAD_BYTES
+
+    def takes_long(self, content: bytes) -> bool:
+        """Return whether a request takes too long to be parsed in the event loop."""
+        if len(content) <= SCAN_BYTES:
+            return False
+        if len(content) > self._thread_bytes:
+            return True
+        try:
+            scan(content, self._kind, _FEW_TAGS)
+        except TooManyElements:
+            return True
+        except (HeadstartError, DecodeError):
+            # Parsing ends in the same way.
+            return False
+        return False
 
     def __call__(self, content: bytes) -> Message:
         """Return the request.
@@ -94,7 +112,7 @@ async def read_request(parse: Callable[[bytes], Any] | None, content: bytes) -> 
     REQUEST_BYTES.set(len(content))
     if parse is None:
         return content
-    if isinstance(parse, RequestParser) and len(content) > parse.thread_bytes:
+    if isinstance(parse, RequestParser) and parse.takes_long(content):
         return await asyncio.get_running_loop().run_in_executor(_POOL, parse, content)
     return parse(content)
 

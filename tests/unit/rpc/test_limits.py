@@ -230,7 +230,7 @@ async def test_large_requests_are_parsed_in_a_thread_while_the_event_loop_goes_o
     waiting = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def slow_scan(content: bytes, kind: Descriptor) -> None:
+    def slow_scan(content: bytes, kind: Descriptor, *_: int) -> None:
         asyncio.run_coroutine_threadsafe(_set(waiting), loop).result(timeout=60)
         scan(content, kind)
 
@@ -239,6 +239,21 @@ async def test_large_requests_are_parsed_in_a_thread_while_the_event_loop_goes_o
     assert waiting.is_set()
     assert len(message.inputs[0].image) == 2 << 20
     assert request_parsing.REQUEST_BYTES.get() == len(content)
+
+
+async def test_many_elements_in_few_bytes_are_parsed_in_a_thread_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    parser = PARSERS["headstart.v1.FineTuneRequest"]
+    few = fine_tuning_service_pb2.FineTuneRequest(
+        examples={"examples": [{"input": {"image": b"x" * 120_000}}]}
+    )
+    assert not parser.takes_long(few.SerializeToString())
+    parser = PARSERS["inference.ModelInferRequest"]
+    image = GetMessageClass(requests()["inference.ModelInferRequest"])(raw_input_contents=[b"x" * 900_000])
+    assert not parser.takes_long(image.SerializeToString())
+    # Single numbers, each with a tag.
+    contents = b"\x10\0" * 200_000
+    (field,) = [each for each in LIMITED if each.path() == "inputs[0].contents.int_contents"]
+    assert parser.takes_long(field.holding(contents))
 
 
 async def _set(event: asyncio.Event) -> None:
