@@ -16,8 +16,10 @@ from typing import Any
 SILENT_SECONDS = 60.0
 #: Bytes that memory may grow by in the second half of the time, beyond which it is a leak.
 LEAK_BYTES = 48 << 20
-#: What part of the time the server gets.
-SERVER_SHARE = 0.4
+#: What part of the time the server gets, and the most expensive requests.
+SERVER_SHARE, COST_SHARE = 0.3, 0.2
+#: Bytes of these requests.
+COST_BYTES = 8 << 20
 _COLUMNS = ("inputs", "taken", "crashes", "hangs")
 
 
@@ -35,15 +37,16 @@ def main() -> None:
     )
     options = asked.parse_args()
     # Here: processes that begin by importing this file shall instrument what they import first.
+    from cost.run import measured
     from fuzz import server
     from fuzz.targets import targets
 
     print(f"seed {options.seed}, {options.engine}")
     names = [name for name in targets() if options.only is None or options.only in name]
     has_server = options.only is None and options.engine == "hypothesis"
-    share = 1 - SERVER_SHARE if has_server else 1.0
+    share = 1 - SERVER_SHARE - COST_SHARE if has_server else 1.0
     print(f"{'target':<26}" + "".join(f"{column:>10}" for column in _COLUMNS) + f"{'grown MiB':>11}")
-    results = {}
+    results, costs = {}, []
     with tempfile.TemporaryDirectory() as folder:
         for name in names:
             seconds = options.seconds * share / len(names)
@@ -51,6 +54,7 @@ def main() -> None:
         if has_server:
             fed = server.feed(options.seconds * SERVER_SHARE, options.seed, Path(folder))
             results["a real server"] = _told("a real server", fed)
+            costs = measured(COST_BYTES, options.seconds * COST_SHARE)
     total = {
         column: sum(result["counts"].get(column, 0) for result in results.values()) for column in _COLUMNS
     }
@@ -61,7 +65,9 @@ def main() -> None:
     for name, result in results.items():
         for fault, example in result["faults"].items():
             print(f"  {name}: {fault}: {example}")
-    sys.exit(bool(total["crashes"] or total["hangs"] or leaks))
+    for finding in costs:
+        print(f"  cost: {finding}")
+    sys.exit(bool(total["crashes"] or total["hangs"] or leaks or costs))
 
 
 def _fed(engine: str, name: str, seconds: float, number: int, folder: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from google.protobuf.message_factory import GetMessageClass
 from headstart.v1 import input_pb2
 from headstart_server.errors import InvalidField, MessageTooLarge
 from headstart_server.rpc.http.body import RequestBody, read_within
-from headstart_server.rpc.http.forms import parts_of
+from headstart_server.rpc.http.forms import Part, parts_of
 from headstart_server.rpc.http.inputs import (
     FORM,
     UploadLimits,
@@ -21,8 +21,12 @@ from headstart_server.rpc.http.inputs import (
     read_json_body,
     text_input,
 )
+from headstart_server.rpc.http.json_text import in_json_thread
 from headstart_server.rpc.http.messages import fill_parameters, read_json
 from headstart_server.rpc.http.rules import Body, Rule
+
+#: Contents that are copied in a thread.
+_LARGE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,6 +101,14 @@ def _holds_inputs(media_type: str) -> bool:
     return media_type.startswith(("image/", "text/")) or media_type in ("application/octet-stream", FORM)
 
 
+async def _add_input(message: Any, part: Part) -> None:
+    if len(part.content) > _LARGE_BYTES:
+        # Copying megabytes takes a while.
+        await in_json_thread(lambda: message.inputs.append(input_of(part)))
+    else:
+        message.inputs.append(input_of(part))
+
+
 async def _add_inputs(message: Any, pieces: Any, asked: Asked, limits: UploadLimits) -> None:
     if asked.media_type != FORM:
         content = await read_within(pieces, limits.message_bytes)
@@ -122,4 +134,4 @@ async def _add_inputs(message: Any, pieces: Any, asked: Asked, limits: UploadLim
                     field="inputs",
                 )
             else:
-                message.inputs.append(input_of(part))
+                await _add_input(message, part)

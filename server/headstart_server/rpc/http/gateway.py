@@ -280,15 +280,7 @@ class _Request:
                 stream_of(examples, request, completed, media_type=asked.media_type)
             ) as messages:
                 async for message in messages:
-                    large = message.ByteSize() > _LARGE_BYTES
-                    content = (
-                        await in_json_thread(message.SerializeToString)
-                        if large
-                        else message.SerializeToString()
-                    )
-                    # Freed before the content is read: it is as large.
-                    message.Clear()
-                    yield content
+                    yield await _bytes_of(message)
                     # Bodies that are here already would leave others no turn.
                     await asyncio.sleep(0)
         except CallerLeft:
@@ -356,7 +348,7 @@ class _Request:
     async def _ready(self, message: Message, details: CallDetails) -> tuple[Any, Any]:
         """The handler of a call with one message, and the message as bytes, which the handler parses."""
         handler = await self._gateway.methods.find(details)
-        return handler, message.SerializeToString()
+        return handler, await _bytes_of(message)
 
     async def _begin_events(self) -> None:
         self._begun = True
@@ -418,6 +410,14 @@ class _Request:
                 field="Grpc-Timeout",
             )
         return int(match[1]) * _UNITS[match[2]]
+
+
+async def _bytes_of(message: Message) -> bytes:
+    """Return the bytes of a message, which is emptied: it is as large as they are."""
+    work = message.SerializeToString
+    content = await in_json_thread(work) if message.ByteSize() > _LARGE_BYTES else work()
+    message.Clear()
+    return content
 
 
 async def _close(stream: AsyncIterator[Any]) -> None:
