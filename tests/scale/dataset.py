@@ -65,6 +65,11 @@ def fill(shelf: Shelf, sizes: Sizes) -> None:
     desk.submit(TEMPLATE, webhook="https://example.com/ended", nbytes=1000)
     desk.succeed(desk.claim())
     shelf.registry.set_alias("pets", "live", 1)
+    _fill(shelf, sizes)
+    desk.ledger.recount_usage()
+
+
+def _fill(shelf: Shelf, sizes: Sizes) -> None:
     if shelf.database.is_shared:
         # What a statement of the server may take does not count here.
         with shelf.database.read() as connection:

@@ -11,13 +11,14 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Connection, Engine, event
 
 import headstart_server
 
 SERVER = Path(headstart_server.__file__).parent
 #: Statements of which each transaction and connection consists, whatever it is for.
 _FRAME = re.compile(r"\s*(BEGIN|COMMIT|ROLLBACK|PRAGMA|SET)\b", re.IGNORECASE)
+_PROCESS = "recorder_process"
 _VALUE = r"(?:\?|%s|\$\d+|%\(\w+\)s)(?:::\w+)?"
 _LIST = re.compile(rf"\({_VALUE}(?:, {_VALUE})*\)")
 _LISTS = re.compile(r"\(…\)(?:, \(…\))+")
@@ -32,6 +33,7 @@ class Statement:
         text: the statement, with lists of values shortened.
         example: the text and parameters of its slowest execution.
         seconds: the time of each execution, with the reading of its rows.
+        busy: the processor time of the database in each execution: other load on the machine does not count.
         rows: rows that each execution returned or changed.
     """
 
@@ -39,12 +41,14 @@ class Statement:
     text: str
     example: tuple[str, Any] = ("", ())
     seconds: list[float] = field(default_factory=list)
+    busy: list[float] = field(default_factory=list)
     rows: list[int] = field(default_factory=list)
 
-    def quantile(self, part: float) -> float:
-        """The time that a part of the executions did not exceed."""
-        ordered = sorted(self.seconds)
-        return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
+
+def quantile(values: Sequence[float], part: float) -> float:
+    """Return the value that a part of the values do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
 
 
 class Recorder:
@@ -76,28 +80,31 @@ class Recorder:
             event.remove(Engine, "handle_error", self._failed)
 
     def _before(self, *arguments: Any) -> None:
-        context = arguments[4]
-        context.recorder_begin = time.perf_counter()
+        connection, context = arguments[0], arguments[4]
+        context.recorder_begin = (time.perf_counter(), _busy_seconds(connection))
 
     def _after(
         self, connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
     ) -> None:
-        seconds = time.perf_counter() - context.recorder_begin
+        began, busy = context.recorder_begin
+        seconds, busy = time.perf_counter() - began, _busy_seconds(connection) - busy
         rows = cursor.rowcount
         if isinstance(cursor, sqlite3.Cursor) and statement.lstrip().startswith(("SELECT", "WITH")):
             # SQLite looks for the rows while they are read, so they are read here once more.
             again = cursor.connection.cursor()
-            began = time.perf_counter()
+            began, busy = time.perf_counter(), _busy_seconds(connection)
             rows = len(again.execute(statement, parameters).fetchall())
-            seconds = time.perf_counter() - began
-        self._note(statement, parameters[0] if many else parameters, seconds, rows)
+            seconds, busy = time.perf_counter() - began, _busy_seconds(connection) - busy
+        self._note(statement, parameters[0] if many else parameters, (seconds, busy), rows)
 
     def _failed(self, context: Any) -> None:
         if context.statement and context.execution_context is not None:
-            seconds = time.perf_counter() - context.execution_context.recorder_begin
-            self._note(context.statement, context.parameters, seconds, -1)
+            began, _ = context.execution_context.recorder_begin
+            seconds = time.perf_counter() - began
+            self._note(context.statement, context.parameters, (seconds, seconds), -1)
 
-    def _note(self, statement: str, parameters: Any, seconds: float, rows: int) -> None:
+    def _note(self, statement: str, parameters: Any, times: tuple[float, float], rows: int) -> None:
+        seconds, busy = times
         frame = _caller(sys._getframe(2))
         if frame is None or _FRAME.match(statement):
             return
@@ -113,10 +120,24 @@ class Recorder:
             number = 1 + sum(1 for other, _ in self._by_text if other == site)
             name = site if number == 1 else f"{site} ({number})"
             found = self._by_text[site, text] = Statement(name=name, text=text)
-        if not found.seconds or seconds >= max(found.seconds):
+        if not found.busy or busy >= max(found.busy):
             found.example = (statement, parameters)
         found.seconds.append(seconds)
+        found.busy.append(busy)
         found.rows.append(rows)
+
+
+def _busy_seconds(connection: Connection) -> float:
+    """Return the processor time that the database has used on behalf of a connection."""
+    if connection.dialect.name == "sqlite":
+        return time.thread_time()
+    if _PROCESS not in connection.info:
+        cursor = connection.connection.cursor()
+        cursor.execute("SELECT pg_backend_pid()")
+        connection.info[_PROCESS] = cursor.fetchone()[0]
+        cursor.close()
+    # Of the process alone: it is Linux that counts, in nanoseconds.
+    return int(Path(f"/proc/{connection.info[_PROCESS]}/schedstat").read_text().split()[0]) / 1e9
 
 
 def _caller(frame: FrameType | None) -> FrameType | None:

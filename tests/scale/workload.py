@@ -6,15 +6,20 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
+from sqlalchemy import delete, select
+
 from fakes import Desk, FakeArchives, Shelf
 from headstart_server.access.rights import Scope
+from headstart_server.database.tables import archive_sizes, archive_uses, jobs
 from headstart_server.errors import ArtifactDamaged, HeadstartError
-from headstart_server.jobs import webhook_rows
+from headstart_server.jobs import claiming, webhook_rows
 from headstart_server.jobs.archives import Archives
 from headstart_server.jobs.forgetting import Forgetting, ForgottenPlaces
 from headstart_server.jobs.job import Findings, Job, JobError, JobState
+from headstart_server.jobs.job_counts import JobCounts
 from headstart_server.jobs.limits import QueueLimits, TenantLimits
 from headstart_server.learning.promotion import Decision, Promotion
+from headstart_server.models import usage
 from headstart_server.models.registry import AliasMovedError
 from headstart_server.models.version import Selector, VersionShare
 from scale.dataset import QUEUED, RUNNING, Sizes
@@ -68,6 +73,7 @@ class Workload:
             lambda *_: None,  # type: ignore[arg-type]
         )
         self._promotes = True
+        self._counts = JobCounts(shelf.database)
         #: Errors of operations, by their names.
         self.errors: dict[str, str] = {}
         #: Seconds of each operation's slowest run, by name.
@@ -160,11 +166,13 @@ class Workload:
         yield "submit with a parent", self._submit_child
         yield "submit again", lambda: desk.submit(self._new(), request_id="r0", tenant="big", model="big/m0")
         yield "claim", ledger.claim
+        yield "claim one by one", self._claim_one
         yield "claim as another", lambda: desk.restarted(["fake"], trains_networks=False).claim()
         yield "beat", lambda: ledger.beat([ledger.get(self._job(QUEUED + 1)), *self._running(3)])
         yield "leave", lambda: (desk.restarted().beat([]), desk.restarted().leave())
         yield "report", lambda: desk.report(self._running(1)[0])
         yield "publish", self._publish
+        yield "publish a new model", self._publish_new
         yield "publish under a condition", self._publish_promoted
         yield "publish again", self._publish_again
         yield "fail", lambda: ledger.fail(self._running(1)[0], _ERROR, Findings())
@@ -189,6 +197,25 @@ class Workload:
         parent = self._job(self._sizes.jobs - 1 - self._random.randrange(self._sizes.models))
         return self._submit(archives=[parent], request_id=f"new-{self._random.random()}")
 
+    def _claim_one(self) -> None:
+        database, claimant = self._shelf.database, self._claimant()
+        job_id = self._submit().job_id
+        with database.write() as connection:
+            claiming.to_try(connection, claimant, database.now(connection))
+            claiming.claim(connection, claimant, database.now(connection), only=job_id)
+            claiming.fail(connection, job_id, "no", database.now(connection))
+
+    def _claimant(self) -> claiming.Claimant:
+        return claiming.Claimant(
+            owner="host/other",
+            lease_seconds=10.0,
+            limits=QueueLimits(),
+            held=["none"],
+            may_take_over=True,
+            backbones=["fake"],
+            memory_bytes=1 << 30,
+        )
+
     def _running(self, count: int, **fields: Any) -> list[Job]:
         """So many jobs that are claimed."""
         found = []
@@ -199,6 +226,9 @@ class Workload:
 
     def _publish(self) -> int:
         return self._desk.succeed(self._running(1, alias="live", discard_examples=self._coin())[0])
+
+    def _publish_new(self) -> int:
+        return self._desk.succeed(self._running(1, model=f"big/{self._new()}")[0])
 
     def _publish_promoted(self) -> int:
         number = self._shelf.registry.alias_number("big/heavy", "live")
@@ -308,30 +338,63 @@ class Workload:
             "Found", (), {"places": {(job, 1): "digest", (job, 2): "other"}, "versions": (), "job_ids": ()}
         )()
         self._forgetting._note(found)
-        self._forgetting._rewrite(job)
+        for _ in range(2):
+            # The second time nothing of it is there, and it is done with.
+            self._forgetting._rewrite(job)
 
     # Cleaning, webhooks and a stop
 
     def _cleaning(self) -> Iterator[tuple[str, Operation]]:
         ledger, registry = self.ledger, self._shelf.registry
         yield "webhook", self._webhook
-        yield "turn to clean", lambda: ledger.may_clean("rows", self._random.choice([-1.0, 1.0]))
+        yield "turn to clean", lambda: [ledger.may_clean("rows", -1.0) for _ in range(2)]
         yield "are kept", lambda: self._archives.are_kept(self._any_job())
+        yield "a turn of a new name", lambda: ledger.may_clean(self._new()[:32], 1.0)
+        yield "count jobs", JobCounts(self._shelf.database)
+        yield "count jobs once more", self._counts
+        yield "correct sums", self._correct
         yield "sweep", self._archives.sweep
-        yield (
-            "sweep beyond the bound",
-            Archives(self._shelf.database, _sized(self._sizes), max_bytes=self._sizes.models * 900_000).sweep,
-        )
+        yield "measure archives", self._measure
+        yield "release beyond the bound", self._release
         yield "recover", self._archives.recover
         yield "leftovers", lambda: registry.remove_leftovers(ledger.unfinished)
         yield "expire leases", ledger.expire_leases
         yield "expired versions", registry.delete_expired
         yield "old jobs", lambda: ledger.forget(self._sizes.jobs * 0.7)
 
+    def _correct(self) -> None:
+        with self._shelf.database.write() as connection:
+            usage.add_examples(connection, {"big": 1})
+        self.ledger.recount_usage()
+
+    def _measure(self) -> None:
+        files = FakeArchives()
+        newest = self._sizes.jobs - 1
+        files.files = {self._job(newest - place): self._random.randrange(1 << 20) for place in range(20)}
+        with self._shelf.database.write() as connection:
+            # One of which only versions are left, and some whose size is not known.
+            some = sorted(files.files)[:5]
+            holders = select(archive_uses.c.holder).where(archive_uses.c.archive == some[0])
+            connection.execute(delete(jobs).where(jobs.c.job_id.in_(holders)))
+            connection.execute(delete(archive_sizes).where(archive_sizes.c.archive.in_(some)))
+        Archives(self._shelf.database, files, max_bytes=1 << 60).recover()
+
+    def _release(self) -> None:
+        # A page of each kind: a whole sweep is thousands of them.
+        archives = Archives(self._shelf.database, FakeArchives(), max_bytes=1)
+        for aliased in (False, True):
+            archives._release_some((0.0, ""), aliased=aliased)
+        none = Archives(self._shelf.database, FakeArchives(), max_bytes=0)
+        none._release_some(None, aliased=None)
+
     def _webhook(self) -> None:
         database = self._shelf.database
-        with database.read() as connection:
+        receiver = webhook_rows.receiver_of("", "https://example.com/ended")
+        with database.write() as connection:
             webhook_rows.is_any(connection, database.now(connection))
+            webhook_rows.note_silence(connection, receiver, lambda _: 0.0)
+            webhook_rows.note_answer(connection, receiver)
+            webhook_rows.give_up_old(connection, receiver, 0.0, "no", 0.0)
         for end in ("deliver", "put_off", "give_up", "expire"):
             with database.write() as connection:
                 now = database.now(connection)
@@ -369,10 +432,3 @@ class Workload:
 
     def _any_model(self) -> str:
         return self._model(self._random.randrange(self._sizes.models))
-
-
-def _sized(sizes: Sizes) -> FakeArchives:
-    files = FakeArchives()
-    for place in range(sizes.models):
-        files.files[sizes.job_id(sizes.jobs - 1 - place)] = 1_000_000
-    return files

@@ -196,9 +196,13 @@ class Archives:
         """
         with self._database.write("archives.release") as connection:
             self._database.lock(connection, Lock.QUEUE)
-            page = _oldest_kept(connection) if after is None else _kept(connection, after, bool(aliased))
+            if after is None:
+                page = _oldest_kept(connection)
+                usage.release(connection, [job_id for _, job_id in page])
+                return page[-1] if page else None
+            page = _kept(connection, after, bool(aliased))
             for _, job_id in page:
-                if self._max_bytes and _kept_bytes(connection) <= self._max_bytes:
+                if _kept_bytes(connection) <= self._max_bytes:
                     break
                 usage.release(connection, [job_id])
         return page[-1] if page else None

@@ -1,0 +1,55 @@
+"""Every statement of the server finds its rows by an index, on a small version of `make bench-ledger`."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from fakes import ManualClock, Shelf
+from postgres import PostgresServer
+from scale.check import REPORTS, measured
+from scale.dataset import Sizes, fill
+from scale.recorder import SERVER, Recorder
+from scale.sites import sites
+from scale.workload import Workload
+
+SIZES = Sizes(jobs=1000)
+#: Functions that do not execute all their statements on a database: with a file there are no other replicas.
+ELSEWHERE = {"sqlite": {"show_presence", "leave"}, "postgresql": {"beat"}}
+
+
+def executed(path: Path, call: ast.Call, recorder: Recorder) -> bool:
+    lines = range(call.lineno, (call.end_lineno or call.lineno) + 1)
+    return any(there == path and line in lines for there, line in recorder.sites)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_every_statement_finds_its_rows_by_an_index(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    address = None
+    if kind == "postgresql":
+        server: PostgresServer = request.getfixturevalue("postgres")
+        address = server.database()
+    shelf = Shelf(tmp_path, ManualClock(SIZES.now), address=address)
+    fill(shelf, SIZES)
+    recorder = Recorder()
+    with recorder.listening():
+        workload = Workload(shelf, SIZES, 1)
+        workload.run()
+    found = measured(shelf.database, recorder.statements, seconds=float("inf"), strict=True)
+    shelf.close()
+    # What the benchmark does not execute, it does not measure.
+    missed = [
+        f"{path.relative_to(SERVER)}:{call.lineno}"
+        for path, function, call in sites()
+        if function.name not in ELSEWHERE[kind]
+        and not any(
+            there == path and call.lineno <= line <= call.end_lineno for there, line in recorder.sites
+        )
+    ]
+    assert missed == []
+    assert {each.name: each.fault for each in found if each.fault} == {}
+    names = {each.name.partition(" ")[0] for each in found}
+    assert set(REPORTS) <= names
