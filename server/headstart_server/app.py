@@ -451,6 +451,8 @@ class App:
 
         With a shared database it is told from what the living are at work on by its lease.
         """
+        with suppress(DatabaseAway):
+            self._usage.refresh()
         if self._database.is_shared:
             return
         left = self.ledger.expire_leases()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Table, text
+from sqlalchemy import Connection, NullPool, Table, create_engine, text
 
 from fakes import Desk, Shelf
 from headstart_server.database import tables
@@ -71,12 +71,13 @@ def fill(shelf: Shelf, sizes: Sizes) -> None:
 
 def _fill(shelf: Shelf, sizes: Sizes) -> None:
     if shelf.database.is_shared:
-        # What a statement of the server may take does not count here.
+        # On a connection of its own, whose statements may take longer than the server's.
         with shelf.database.read() as connection:
-            connection.exec_driver_sql("SET statement_timeout = 0")
+            url = connection.engine.url
+        engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
+        with engine.connect() as connection:
             _fill_all(connection, sizes)
             connection.exec_driver_sql("VACUUM ANALYZE")
-            connection.invalidate()
     else:
         with shelf.database.write() as connection:
             _fill_all(connection, sizes)
