@@ -9,11 +9,15 @@ from sqlalchemy import Connection
 
 _SCAN = re.compile(r"^SCAN (\w+)")
 #: Nodes of a plan that PostgreSQL runs once for a table, and reads all of it.
-_WHOLE = ("Seq Scan", "Index Scan", "Index Only Scan", "Bitmap Heap Scan")
+WHOLE: tuple[str, ...] = ("Seq Scan", "Index Scan", "Index Only Scan", "Bitmap Heap Scan")
 
 
 def whole_tables(
-    connection: Connection, statement: str, parameters: Any, tables: Collection[str]
+    connection: Connection,
+    statement: str,
+    parameters: Any,
+    tables: Collection[str],
+    kinds: Collection[str] = WHOLE,
 ) -> list[str]:
     """Return those of some tables that a statement reads as a whole.
 
@@ -22,6 +26,7 @@ def whole_tables(
         statement: the statement, as the driver gets it.
         parameters: its parameters.
         tables: the tables that must not be read as a whole.
+        kinds: nodes of PostgreSQL's plans that count.
     """
     if not statement.lstrip().upper().startswith(("SELECT", "UPDATE", "DELETE", "INSERT", "WITH")):
         return []
@@ -30,7 +35,7 @@ def whole_tables(
         return sorted(set(_of_sqlite([row[3] for row in found], statement, tables)))
     plan = connection.exec_driver_sql(f"EXPLAIN (FORMAT JSON) {statement}", parameters).scalar_one()
     plan = json.loads(plan) if isinstance(plan, str) else plan
-    return sorted(set(_of_postgresql(plan[0]["Plan"], tables, limited=False)))
+    return sorted(set(_of_postgresql(plan[0]["Plan"], tables, kinds, limited=False)))
 
 
 def _of_sqlite(details: list[str], statement: str, tables: Collection[str]) -> Iterator[str]:
@@ -45,19 +50,21 @@ def _of_sqlite(details: list[str], statement: str, tables: Collection[str]) -> I
             yield names[scan.group(1)]
 
 
-def _of_postgresql(node: Any, tables: Collection[str], *, limited: bool) -> Iterator[str]:
+def _of_postgresql(
+    node: Any, tables: Collection[str], kinds: Collection[str], *, limited: bool
+) -> Iterator[str]:
     kind = node["Node Type"]
     if kind == "Limit":
         limited = True
     elif kind in ("Sort", "Aggregate", "Hash", "Materialize"):
         limited = False
     table = node.get("Relation Name")
-    if table in tables and kind in _WHOLE and not _is_narrow(node):
+    if table in tables and kind in kinds and not _is_narrow(node):
         ordered = limited and kind != "Seq Scan"
         if not ordered:
             yield table
     for child in node.get("Plans", ()):
-        yield from _of_postgresql(child, tables, limited=limited)
+        yield from _of_postgresql(child, tables, kinds, limited=limited)
 
 
 def _is_narrow(node: Any) -> bool:

@@ -146,11 +146,17 @@ def schedule(under_way: Iterable[Row[Any]], rates: Rates, *, slots: int, now: fl
 
 def measured(connection: Connection) -> Rates:
     """How fast the newest jobs that succeeded were."""
-    found = connection.execute(
-        select(jobs.c.payload, jobs.c.checkpoint)
-        .where(jobs.c.state == JobState.SUCCEEDED.value, jobs.c.finished.is_not(None))
+    # In two steps, for a database may rather sort all jobs that succeeded.
+    newest = (
+        select(jobs.c.job_id, jobs.c.state)
+        .where(jobs.c.finished.is_not(None))
         .order_by(jobs.c.finished.desc())
-        .limit(LOOKED_AT)
+        .limit(10 * LOOKED_AT)
+    )
+    ended = connection.execute(newest).all()
+    succeeded = [row.job_id for row in ended if row.state == JobState.SUCCEEDED.value][:LOOKED_AT]
+    found = connection.execute(
+        select(jobs.c.payload, jobs.c.checkpoint).where(jobs.c.job_id.in_(succeeded))
     ).all()
     features: dict[str, list[tuple[float, int]]] = defaultdict(list)
     solves: dict[tuple[str, str], list[float]] = defaultdict(list)
