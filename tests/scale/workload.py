@@ -201,6 +201,7 @@ class Workload:
         database, claimant = self._shelf.database, self._claimant()
         job_id = self._submit().job_id
         with database.write() as connection:
+            claiming.has_others(connection, claimant.owner, database.now(connection), 10.0)
             claiming.to_try(connection, claimant, database.now(connection))
             claiming.claim(connection, claimant, database.now(connection), only=job_id)
             claiming.fail(connection, job_id, "no", database.now(connection))
