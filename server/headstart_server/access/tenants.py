@@ -4,6 +4,8 @@ So two tenants may have models of one name, and whatever finds a model by its na
 tenant who asks. A name that a caller sends never holds the separator.
 """
 
+import re
+
 SEPARATOR = "/"
 
 
@@ -23,5 +25,10 @@ def own_name(full: str) -> str:
 
 
 def without_tenant(tenant: str, text: str) -> str:
-    """A text for a tenant, with the names of its models as it knows them."""
-    return text.replace(f"{tenant}{SEPARATOR}", "") if tenant else text
+    """Return a text with the names of a tenant's models as the tenant knows them.
+
+    Paths and URIs stay as they are, also those with the tenant as one of their steps.
+    """
+    if not tenant:
+        return text
+    return re.sub(rf"(?<![\w./-]){re.escape(tenant + SEPARATOR)}", "", text)

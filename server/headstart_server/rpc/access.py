@@ -244,7 +244,7 @@ class _Call:
             raise Unauthenticated("Expected a caller that is known.")
         self._tell(request)
         found = await self.access.check(self.caller, self.rule, request)
-        self.models = list(dict.fromkeys([*self.models, *found]))
+        self.models = list(dict.fromkeys([*self.models, *filter(None, found)]))
         self.was_let_in = True
         if self.tenant:
             rename_models(request, partial(_full, self.tenant, self.rule))

@@ -13,7 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,8 +38,10 @@ from headstart import (
     Unauthenticated,
 )
 from headstart.v1 import model_service_pb2
+from headstart_server.access.rights import Right
 from headstart_server.access.tokens import token_hash
 from headstart_server.rpc.dialects import open_inference_pb2 as oip
+from headstart_server.rpc.rules import RULES, Subject
 from server_process import START_SECONDS, ServerProcess, eventually, running
 
 AUTHORITY = identity("authority")
@@ -204,6 +206,48 @@ def test_rights_are_on_models_by_what_their_names_begin_with(place: Place) -> No
             reader.delete_model("flowers")
         with pytest.raises(NotFound):
             reader.predict(feature(1.0), model="secret")
+
+
+def codes(place: Place, methods: Iterable[str], token: str | None) -> dict[str, str]:
+    """The code of a call of each method with an empty message; a method of one message takes a stream too."""
+    metadata = () if token is None else (("authorization", f"Bearer {token}"),)
+    found = {}
+    with secure_channel(place) as channel:
+        for method in methods:
+            call = channel.stream_stream(method)(iter([b""]), metadata=metadata, timeout=START_SECONDS)
+            # A stream of Health.Watch does not end.
+            with suppress(grpc.RpcError):
+                next(call, None)
+            call.cancel()
+            found[method] = call.code().name
+    return found
+
+
+def test_every_method_but_health_needs_a_known_token(place: Place) -> None:
+    closed = {method for method, rule in RULES.items() if rule.on is not Subject.NONE}
+    assert len(closed) > 40
+    for token in (None, "stranger"):
+        assert set(codes(place, closed, token).values()) == {"UNAUTHENTICATED"}
+
+
+def test_every_method_denies_callers_that_lack_its_right(place: Place) -> None:
+    for token, right in (("reader", Right.PREDICT), ("other", Right.TRAIN)):
+        denied = {
+            method
+            for method, rule in RULES.items()
+            if rule.on is not Subject.NONE and right not in rule.rights
+        }
+        assert len(denied) > 5
+        assert set(codes(place, denied, token).values()) == {"PERMISSION_DENIED"}
+
+
+def test_reflection_and_unknown_methods_are_unimplemented_with_and_without_a_token(place: Place) -> None:
+    absent = [
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        "/headstart.v1.ModelService/ListTenants",
+    ]
+    for token in (None, "red"):
+        assert set(codes(place, absent, token).values()) == {"UNIMPLEMENTED"}
 
 
 def test_a_certificate_or_an_issuers_token_says_who_it_is(place: Place) -> None:

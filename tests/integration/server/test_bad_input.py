@@ -491,6 +491,21 @@ def test_a_hundred_thousand_examples_in_one_message_are_refused(api: Api, server
     assert server.rss - before < 64 << 20
 
 
+def test_a_message_that_unpacks_beyond_the_limit_is_refused_and_takes_no_memory(
+    server: ServerProcess,
+):
+    options = [("grpc.max_send_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+    with grpc.insecure_channel(server.target, options) as channel:
+        predict = channel.unary_unary("/headstart.v1.PredictionService/Predict")
+        before = server.rss
+        for _ in range(4):
+            # 256 MiB that gzip packs into 256 KiB.
+            with pytest.raises(grpc.RpcError) as caught:
+                predict(bytes(256 << 20), compression=grpc.Compression.Gzip, timeout=60)
+            assert caught.value.code() is EXHAUSTED
+    assert server.rss - before < 128 << 20
+
+
 def test_the_same_content_with_different_labels_fails_the_job_by_its_places(api: Api, model: str):
     examples = [*digits((0, 1), 3), example(digit(0, 1), "1", id="twin")]
     job = api.ended(api.fine_tune(examples, model=model).job_id)

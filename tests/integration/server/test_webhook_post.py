@@ -69,6 +69,23 @@ def test_the_name_is_told_though_the_address_is_connected_to(listen: Callable[[H
     assert b"webhook-id: 1\r\n" in seen[0]
 
 
+def test_proxies_of_the_environment_are_not_used(
+    listen: Callable[[Handle], int], monkeypatch: pytest.MonkeyPatch
+):
+    seen: list[bytes] = []
+    by_proxy: list[bytes] = []
+    port, proxy = listen(answering("204 No Content", seen)), listen(answering("204 No Content", by_proxy))
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{proxy}")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+    post(target(port), {}, b"{}")
+
+    assert len(seen) == 1
+    assert by_proxy == []
+
+
 @pytest.mark.parametrize(
     ("status", "is_gone"),
     [("500 No", False), ("307 Elsewhere", False), ("410 Gone", True)],

@@ -2,10 +2,12 @@
 
 import hmac
 import json
+import threading
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +235,31 @@ class Address:
 
     def key_set(self) -> KeySet:
         return KeySet("https://id.example/keys", dict, fetch=self.fetch, clock=lambda: self.now)
+
+
+def test_a_redirect_of_the_keys_address_is_not_followed() -> None:
+    paths = []
+
+    class Redirecting(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            paths.append(self.path)
+            self.send_response(302 if self.path == "/keys" else 200)
+            self.send_header("location", "/elsewhere")
+            self.end_headers()
+            self.wfile.write(json.dumps({"keys": [jwk(KEY, "one")]}).encode())
+
+        def log_message(self, *_: Any) -> None:
+            """Keep quiet."""
+
+    with HTTPServer(("127.0.0.1", 0), Redirecting) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            with pytest.raises(KeysAwayError):
+                KeySet(f"http://127.0.0.1:{server.server_port}/keys", dict).key("one")
+            assert KeySet(f"http://127.0.0.1:{server.server_port}/direct", dict).key("one")
+        finally:
+            server.shutdown()
+    assert paths == ["/keys", "/direct"]
 
 
 def test_fetched_keys_are_used_until_they_are_old() -> None:

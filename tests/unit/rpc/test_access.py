@@ -27,7 +27,7 @@ from headstart_server.access.audit import AuditLog
 from headstart_server.access.authenticator import Authenticator
 from headstart_server.access.rights import Right
 from headstart_server.access.tokens import token_hash
-from headstart_server.errors import DatabaseAway, ModelNotReady
+from headstart_server.errors import DatabaseAway, DataUnreadable, ModelNotReady
 from headstart_server.jobs.rows import no_job
 from headstart_server.models.rows import no_model
 from headstart_server.rpc.access import AccessInterceptor
@@ -53,6 +53,8 @@ class Predicting(prediction_service_pb2_grpc.PredictionServiceServicer):
         if request.target.model.endswith("pets-raw"):
             name = request.target.model
             raise ModelNotReady(f"Model '{name}' has no version yet.", metadata={"model": name})
+        if request.target.model.endswith("pets-uri"):
+            raise DataUnreadable("The list s3://sets/red/pets.csv cannot be read: it is not there.")
         result = prediction_service_pb2.VersionPredictions(model=request.target.model, version=1)
         return prediction_service_pb2.PredictResponse(result=result)
 
@@ -280,6 +282,26 @@ async def test_a_tenant_uses_its_own_names_and_never_sees_the_servers(
 async def test_errors_name_the_models_as_the_tenant_does(channel: grpc.aio.Channel) -> None:
     code, _, message = await refused(Caller(channel, "red").predict("pets-raw"))
     assert (code, message) == ("FAILED_PRECONDITION", "Model 'pets-raw' has no version yet.")
+
+
+async def test_errors_keep_the_tenant_where_it_is_a_step_of_a_uri(channel: grpc.aio.Channel) -> None:
+    _, _, message = await refused(Caller(channel, "red").predict("pets-uri"))
+    assert message == "The list s3://sets/red/pets.csv cannot be read: it is not there."
+
+
+@pytest.mark.parametrize(
+    ("tokens", "is_known"), [(["reader", "nobody"], False), (["nobody", "reader"], True)]
+)
+async def test_of_two_tokens_the_last_one_counts(
+    channel: grpc.aio.Channel, tokens: list[str], is_known: bool
+) -> None:
+    stub = model_service_pb2_grpc.ModelServiceStub(channel)
+    metadata = tuple(("authorization", f"Bearer {name}-token") for name in tokens)
+    call = stub.ListModels(model_service_pb2.ListModelsRequest(), metadata=metadata)
+    if is_known:
+        assert [each.name for each in (await call).models] == ["pets-*"]
+    else:
+        assert (await refused(call))[0] == "UNAUTHENTICATED"
 
 
 async def test_a_message_is_not_read_before_it_is_known_who_sent_it(
