@@ -29,6 +29,16 @@ REPORTS: dict[str, str] = {
     "jobs.webhook_rows.expire": "runs only when a server with SQLite starts",
 }
 
+#: Statements that may read a whole table where that is the quickest way, but in the same time as all others.
+READS_ALL = {
+    "models.rows.changed_models": "a server that starts reads all models",
+    "models.routes.read_routes": "reads hundreds of models at once when a server starts",
+    "models.alias_rows.shares_of": "reads hundreds of models at once when a server starts",
+    "models.registry.Registry.models": "looks for the few models of a tenant among all names",
+    "models.registry.Registry._names": "looks for the few models of a tenant among all names",
+    "jobs.archives._aliased": "looks for hundreds of versions among all aliases",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
@@ -77,9 +87,10 @@ def measured(
             connection.exec_driver_sql("SET enable_seqscan = off")
         for each in statements:
             whole = whole_tables(connection, *each.example, LARGE, ("Seq Scan",) if strict else WHOLE)
-            is_report = each.name.partition(" ")[0] in REPORTS
+            site = each.name.partition(" ")[0]
+            is_report = site in REPORTS
             busy = quantile(each.busy, 0.99)
-            faults = [f"reads all of {table}" for table in whole]
+            faults = [] if site in READS_ALL else [f"reads all of {table}" for table in whole]
             if busy > seconds:
                 faults.append(f"takes {busy * 1e3:.0f} ms")
             found.append(

@@ -8,7 +8,7 @@ leaves at most files that are needed no more, and the next start removes them.
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
-from sqlalchemy import Connection, delete, exists, func, insert, not_, or_, select, tuple_
+from sqlalchemy import Connection, delete, exists, func, insert, or_, select, tuple_
 
 from headstart_server.database.batches import batched
 from headstart_server.database.database import Database
@@ -200,8 +200,9 @@ class Archives:
                 page = _oldest_kept(connection)
                 usage.release(connection, [job_id for _, job_id in page])
                 return page[-1] if page else None
-            page = _kept(connection, after, bool(aliased))
-            for _, job_id in page:
+            page = _kept(connection, after)
+            named = _aliased(connection, page)
+            for job_id in [job_id for _, job_id in page if (job_id in named) == bool(aliased)]:
                 if _kept_bytes(connection) <= self._max_bytes:
                     break
                 usage.release(connection, [job_id])
@@ -227,20 +228,26 @@ def _kept_bytes(connection: Connection) -> int:
     return stored.example_bytes(connection) - int(connection.execute(unfinished).scalar() or 0)
 
 
-def _kept(connection: Connection, after: _Place, aliased: bool) -> Sequence[_Place]:
+def _kept(connection: Connection, after: _Place) -> Sequence[_Place]:
     """Return the next versions that have examples, those published longest ago first."""
-    named = exists().where(aliases.c.model == versions.c.model, aliases.c.number == versions.c.number)
-    is_aliased = or_(named, has_share())
     query = (
         select(versions.c.created, versions.c.job_id)
         .where(
             tuple_(versions.c.created, versions.c.job_id) > after,
             exists().where(archive_uses.c.holder == versions.c.job_id, archive_uses.c.let_go == 0),
-            is_aliased if aliased else not_(is_aliased),
         )
         .order_by(versions.c.created, versions.c.job_id)
     )
     return [(row.created, row.job_id) for row in connection.execute(query.limit(CHUNK))]
+
+
+def _aliased(connection: Connection, page: Sequence[_Place]) -> set[str]:
+    """Return the jobs of those versions that an alias names, or gives a share."""
+    named = exists().where(aliases.c.model == versions.c.model, aliases.c.number == versions.c.number)
+    query = select(versions.c.job_id).where(
+        versions.c.job_id.in_([job_id for _, job_id in page]), or_(named, has_share())
+    )
+    return set(connection.execute(query).scalars())
 
 
 def _oldest_kept(connection: Connection) -> Sequence[_Place]:
