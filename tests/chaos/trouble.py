@@ -2,7 +2,6 @@
 
 import random
 import signal
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -48,40 +47,35 @@ class Trouble:
         self._history = history
         self._outage_seconds = outage_seconds
         self._chance = random.Random(seed)
-        self._over = threading.Event()
         self._deck: list[str] = []
         self.done: Counter[str] = Counter()
 
     def make(self, seconds: float) -> None:
-        """Make trouble for so long; at the end every server runs."""
-        timer = threading.Timer(seconds, self._over.set)
-        timer.start()
-        while not self._over.is_set():
-            for replica in self._replicas:
-                replica.start()
+        """Make trouble for so long, and until each kind has come once; at the end every server runs."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end or self._deck or not self.done:
             # Now and then a server is disturbed while others start.
             self._await_start(all if self._chance.random() < 0.7 else any)
-            self._over.wait(self._chance.uniform(0.5, 2.5))
+            time.sleep(self._chance.uniform(0.5, 2.5))
             kind = self._next()
             getattr(self, f"_{kind}")(self._chance.choice(self._replicas))
             self.done[kind] += 1
-        timer.cancel()
         for replica in self._replicas:
             replica.send(signal.SIGCONT)
             replica.start()
 
     def _await_start(self, enough: Callable[[Iterable[bool]], bool]) -> None:
-        """Wait until enough servers listen, or have had their time."""
+        """Start the servers, and wait until enough of them listen or have had their time."""
         deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and not self._over.is_set():
-            if enough(replica.listens() for replica in self._replicas):
-                return
+        while time.monotonic() < deadline:
             for replica in self._replicas:
                 replica.start()
-            self._over.wait(0.1)
+            if enough(replica.listens() for replica in self._replicas):
+                return
+            time.sleep(0.1)
 
     def _next(self) -> str:
-        """Every kind comes once before one comes again: a short run shall meet them all."""
+        """Return the next kind: each comes once before one comes again."""
         if not self._deck:
             self._deck = ["kill", "kill", "pause", "drain", "short_pause"]
             self._deck += ["restart_database", "pause_database"] if self._postgres else []
@@ -101,7 +95,7 @@ class Trouble:
     def _hold(self, replica: Replica, seconds: float) -> None:
         with self._history.disturbance(replica.target, WAKE_SECONDS):
             replica.send(signal.SIGSTOP)
-            threading.Event().wait(seconds)
+            time.sleep(seconds)
             replica.send(signal.SIGCONT)
 
     def _drain(self, replica: Replica) -> None:
@@ -113,7 +107,7 @@ class Trouble:
         assert self._postgres is not None
         with self._history.disturbance(recovery_seconds=RECONNECT_SECONDS):
             self._postgres.stop(self._chance.choice((signal.SIGINT, signal.SIGQUIT)))
-            threading.Event().wait(self._chance.uniform(0.2, self._outage_seconds))
+            time.sleep(self._chance.uniform(0.2, self._outage_seconds))
             self._postgres.start()
 
     def _pause_database(self, _: Replica) -> None:
@@ -121,5 +115,5 @@ class Trouble:
         assert self._postgres is not None
         with self._history.disturbance(recovery_seconds=RECONNECT_SECONDS):
             self._postgres.pause()
-            threading.Event().wait(self._chance.uniform(LEASE_SECONDS, self._outage_seconds))
+            time.sleep(self._chance.uniform(LEASE_SECONDS, self._outage_seconds))
             self._postgres.resume()
