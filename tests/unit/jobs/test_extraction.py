@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from fakes import Desk
+from headstart_server.backbones.backbone import Modality
 from headstart_server.jobs.extraction import Table
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import Example
@@ -50,6 +51,7 @@ def table_of(target: Callable[[int], Target], *, seed: int) -> Table:
         views={"last": rows[order].astype(np.float32)},
         targets=Targets.of([example.target for example in examples]),
         digests=[example.digest for example in examples],
+        modality=Modality.IMAGE,
     )
 
 
