@@ -36,6 +36,7 @@ READS_ALL = {
     "models.alias_rows.shares_of": "reads hundreds of models at once when a server starts",
     "models.registry.Registry.models": "looks for the few models of a tenant among all names",
     "models.registry.Registry._names": "looks for the few models of a tenant among all names",
+    "jobs.archives._oldest_kept": "takes the first uses there are, where a server keeps no examples",
     "jobs.archives._aliased": "looks for hundreds of versions among all aliases",
 }
 

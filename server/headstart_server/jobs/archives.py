@@ -8,7 +8,7 @@ leaves at most files that are needed no more, and the next start removes them.
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
-from sqlalchemy import Connection, delete, exists, func, insert, or_, select, tuple_
+from sqlalchemy import Connection, delete, exists, func, insert, literal_column, or_, select, tuple_
 
 from headstart_server.database.batches import batched
 from headstart_server.database.database import Database
@@ -163,7 +163,8 @@ class Archives:
         with self._database.write("archives.sweep") as connection:
             # Shared with whoever accepts a job: it must not come to need what is just removed.
             self._database.lock(connection, Lock.QUEUE)
-            released = select(archive_uses.c.holder).where(archive_uses.c.let_go == 1)
+            # Written out, or no database knows that its index of such rows fits.
+            released = select(archive_uses.c.holder).where(archive_uses.c.let_go == literal_column("1"))
             holders = set(connection.execute(released.limit(CHUNK)).scalars())
             if not holders:
                 return None
