@@ -1,11 +1,15 @@
 """What a client's certificate is told as, and which names requests may be for."""
 
+import asyncio
+import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from headstart_server.config import Config
 from headstart_server.rpc.http.hosts import known_hosts
+from headstart_server.rpc.http.port import HttpPort
 from headstart_server.rpc.http.protocol import auth_of
 
 
@@ -84,3 +88,36 @@ def test_any_name_is_accepted_with_tls_or_tokens(tmp_path: Path) -> None:
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     assert known_hosts(Config(tls_cert=cert, tls_key=key)) is None
     assert known_hosts(Config(access=tmp_path / "access.toml")) is None
+
+
+async def test_a_client_that_reads_nothing_of_its_response_ends_and_others_get_theirs() -> None:
+    ended: list[str] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(32):
+            await send({"type": "http.response.body", "body": bytes(1 << 20), "more_body": True})
+        await send({"type": "http.response.body", "body": b"end"})
+        ended.append((await receive())["type"])
+
+    port = HttpPort(application, "127.0.0.1", 0, None, max_connections=8, unread_seconds=5.0)
+    port.start()
+    request = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
+    try:
+        with socket.socket() as silent:
+            silent.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            silent.connect(("127.0.0.1", port.port))
+            silent.sendall(request)
+            reader, writer = await asyncio.open_connection("127.0.0.1", port.port)
+            writer.write(request.replace(b"host:", b"connection: close\r\nhost:"))
+            # A pause that is shorter than the limit harms nothing.
+            await asyncio.sleep(0.3)
+            assert b"end" in (await reader.read())[-64:]
+            writer.close()
+            async with asyncio.timeout(60):
+                while len(ended) < 2:
+                    await asyncio.sleep(0.05)
+    finally:
+        await port.stop(1.0)
+    assert set(ended) == {"http.disconnect"}

@@ -16,6 +16,8 @@ from headstart_server.rpc.tls import TlsFiles
 
 #: Seconds that an idle connection is kept.
 _KEEP_ALIVE_SECONDS = 30
+#: Seconds after which a connection ends whose client accepts nothing of a response.
+UNREAD_SECONDS = 60.0
 #: Connections that wait to be accepted.
 _BACKLOG = 2048
 
@@ -30,6 +32,7 @@ class HttpPort:
         tls: None for a plain port.
         max_connections: most connections; one address may hold a quarter of them.
         header_seconds: time limit for the headers of a request.
+        unread_seconds: time limit for a client to accept more of a response.
 
     Raises:
         OSError: the port cannot be had, or a TLS file cannot be read.
@@ -44,6 +47,7 @@ class HttpPort:
         *,
         max_connections: int,
         header_seconds: float = HEADER_SECONDS,
+        unread_seconds: float = UNREAD_SECONDS,
     ) -> None:
         contexts = None if tls is None else Contexts(tls)
         config = uvicorn.Config(
@@ -63,6 +67,8 @@ class HttpPort:
         self._config = config
         self._server = _Server(config)
         self._socket = _listening(host, port, usable_connections(max_connections))
+        # Connections inherit it. The kernel keeps the time, also after this process has closed its end.
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(unread_seconds * 1000))
         self.port: int = self._socket.getsockname()[1]
         self._serving: asyncio.Task[None] | None = None
 
