@@ -1,4 +1,6 @@
-"""Prints the bytes that a fine-tune takes at its peak: ``measure_memory.py RECIPE EXAMPLES VIEWS CLASSES``.
+"""Prints the bytes that a fine-tune takes at its peak.
+
+Its arguments are RECIPE EXAMPLES VIEWS CLASSES MODALITY.
 
 It does with made-up features what a job does with those of a backbone. VIEWS is JSON: sizes by name.
 """
@@ -11,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from headstart_server.backbones.backbone import Modality
 from headstart_server.jobs.assessment import Assessment
 from headstart_server.jobs.extraction import Table
 from headstart_server.jobs.measured import measured
@@ -28,7 +31,7 @@ RECIPES: dict[str, Recipe] = {
 }
 
 
-def table_of(recipe: Recipe, count: int, sizes: dict[str, int], classes: int) -> Table:
+def table_of(recipe: Recipe, count: int, sizes: dict[str, int], classes: int, modality: Modality) -> Table:
     """Examples of classes that overlap, with their features as rows first, as they come from a backbone."""
     rng = np.random.default_rng(0)
     names = views_of(recipe, sizes)
@@ -47,7 +50,7 @@ def table_of(recipe: Recipe, count: int, sizes: dict[str, int], classes: int) ->
                 id=f"{place}.jpg",
                 held_out=False,
                 digest=digest,
-                kind="tensor",
+                kind=modality.value,
                 weight=1.0,
                 archive="job",
                 member=place,
@@ -58,16 +61,25 @@ def table_of(recipe: Recipe, count: int, sizes: dict[str, int], classes: int) ->
         views={name: np.stack([row[name] for row in rows]) for name in names},
         targets=Targets.of(targets, [1.0] * count),
         digests=digests,
+        modality=modality,
     )
 
 
-def run(recipe: Recipe, count: int, sizes: dict[str, int], classes: int) -> None:
+def run(recipe: Recipe, count: int, sizes: dict[str, int], classes: int, modality: Modality) -> None:
     """Fit, measure and assess, as a job does, with a tenth held out."""
-    table = table_of(recipe, count, sizes, classes)
+    table = table_of(recipe, count, sizes, classes, modality)
     kept_out = np.arange(count) % 10 == 9
     trained = table.part(~kept_out)
-    fitted = fit(recipe, trained.views, trained.targets, trained.digests, seed=0)
-    measured(fitted, table.views, table.targets, table.ids, kept_out)
+    fitted = fit(recipe, trained.views, trained.targets, trained.digests, seed=0, modality=modality)
+    measured(
+        fitted,
+        table.views,
+        table.targets,
+        table.ids,
+        kept_out,
+        digests=table.digests,
+        modality=modality,
+    )
     assessment = Assessment(
         examples=table.examples,
         indexes=table.indexes,
@@ -75,6 +87,7 @@ def run(recipe: Recipe, count: int, sizes: dict[str, int], classes: int) -> None
         targets=table.targets,
         held_out=kept_out,
         fitted=fitted,
+        modality=modality,
         checkpoint=lambda: None,
     )
     assessment.files()
@@ -89,14 +102,14 @@ def status(entry: str) -> int:
     raise ValueError(entry)
 
 
-def main(recipe: str, count: str, sizes: str, classes: str) -> None:
+def main(recipe: str, count: str, sizes: str, classes: str, modality: str) -> None:
     """Measure one run."""
     threadpool_limits(1, user_api="blas")
     # Whatever is imported late, or made once, is not the run's.
-    run(RECIPES[recipe], 60, dict.fromkeys(json.loads(sizes), 16), 3)
+    run(RECIPES[recipe], 60, dict.fromkeys(json.loads(sizes), 16), 3, Modality(modality))
     Path("/proc/self/clear_refs").write_text("5")
     before = status("VmRSS")
-    run(RECIPES[recipe], int(count), json.loads(sizes), int(classes))
+    run(RECIPES[recipe], int(count), json.loads(sizes), int(classes), Modality(modality))
     print(status("VmHWM") - before)
 
 

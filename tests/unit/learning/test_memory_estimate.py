@@ -12,26 +12,26 @@ from unit.learning.measure_memory import RECIPES
 
 PROGRAM = Path(__file__).with_name("measure_memory.py")
 CASES = [
-    ("ridge", 6000, {"last": 1536}, 10),
-    ("ridge", 500, {"last": 16384}, 3),
-    ("auto", 4000, {"last": 1280, "taps": 784}, 20),
-    ("auto", 700, {"last": 8192, "taps": 4096}, 5),
-    ("logistic", 3000, {"last": 1536}, 10),
-    ("logistic", 500, {"last": 8192}, 3),
-    ("mlp", 3000, {"last": 1280, "taps": 784}, 10),
-    ("mlp", 500, {"last": 8192}, 3),
+    ("ridge", 6000, {"last": 1536}, 10, "image"),
+    ("ridge", 500, {"last": 16384}, 3, "tensor"),
+    ("auto", 4000, {"last": 1280, "taps": 784}, 20, "image"),
+    ("auto", 700, {"last": 8192, "taps": 4096}, 5, "tensor"),
+    ("logistic", 3000, {"last": 1536}, 10, "image"),
+    ("logistic", 500, {"last": 8192}, 3, "tensor"),
+    ("mlp", 3000, {"last": 1280, "taps": 784}, 10, "image"),
+    ("mlp", 500, {"last": 8192}, 3, "tensor"),
 ]
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("recipe", "examples", "views", "classes"), CASES)
+@pytest.mark.parametrize(("recipe", "examples", "views", "classes", "modality"), CASES)
 def test_an_estimate_is_at_least_the_peak_and_at_most_three_times_it(
-    recipe: str, examples: int, views: dict[str, int], classes: int
+    recipe: str, examples: int, views: dict[str, int], classes: int, modality: str
 ) -> None:
     if not Path("/proc/self/clear_refs").exists():
         pytest.skip("The peak of a run can be measured on Linux only.")
     done = subprocess.run(
-        [sys.executable, str(PROGRAM), recipe, str(examples), json.dumps(views), str(classes)],
+        [sys.executable, str(PROGRAM), recipe, str(examples), json.dumps(views), str(classes), modality],
         check=True,
         capture_output=True,
         text=True,

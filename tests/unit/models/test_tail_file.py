@@ -52,7 +52,7 @@ def test_a_version_is_loaded_with_its_tail_and_a_plain_one_without(shelf: Shelf)
 def test_a_missing_tail_is_damage(shelf: Shelf) -> None:
     number = shelf.publish(tail=make_tail(), job_id="job")
     (shelf.folder / "versions" / "job.1" / TAIL_FILE).unlink()
-    with pytest.raises(ArtifactDamaged, match=r"its tail.safetensors cannot be read"):
+    with pytest.raises(ArtifactDamaged, match=r"its tail.safetensors is missing"):
         shelf.registry.load("pets", number)
 
 
