@@ -27,6 +27,7 @@ from headstart_server.errors import (
     JobNotFound,
     ModelNotFound,
     PermissionDenied,
+    RateExceeded,
     Unauthenticated,
     without_details,
 )
@@ -52,8 +53,8 @@ _MAX_MODELS = 20
 _MAX_CHARACTERS = 128
 #: The errors of calls whose caller is unknown or has no right; a model without a right does not exist to it.
 _REFUSALS = (Unauthenticated, PermissionDenied, ModelNotFound, JobNotFound)
-#: Threads that check tokens of issuers.
-_THREADS = 4
+#: Threads that check tokens of issuers, and checks that run or wait for one of them.
+_THREADS, _MAX_CHECKS = 4, 1024
 
 #: The call that runs here, and its caller once identified: checking a token twice would take twice the time.
 _IDENTIFIED: ContextVar[tuple[Any, Caller | None]] = ContextVar("identified", default=(None, None))
@@ -86,6 +87,7 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
         self._rules = rules
         # Their own, so that nobody else waits for a thread behind callers who wait for an issuer's keys.
         self._threads = ThreadPoolExecutor(_THREADS, "identify")
+        self._checks = 0
 
     async def intercept_service(
         self,
@@ -123,18 +125,32 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
 
         Raises:
             Unauthenticated or KeysUnavailable: as `Authenticator.identify`.
+            RateExceeded: too many tokens of issuers are being checked.
         """
         known, caller = _IDENTIFIED.get()
         if known is context and caller is not None:
             return caller
         shown = Shown() if self._authenticator.is_open else _shown(context)
         if self._authenticator.may_wait(shown):
-            loop = asyncio.get_running_loop()
-            caller = await loop.run_in_executor(self._threads, self._authenticator.identify, shown)
+            caller = await self._checked(shown)
         else:
             caller = self._authenticator.identify(shown)
         _IDENTIFIED.set((context, caller))
         return caller
+
+    async def _checked(self, shown: Shown) -> Caller:
+        if self._checks >= _MAX_CHECKS:
+            raise RateExceeded(
+                f"{_MAX_CHECKS} calls wait for a check of their token. Try again in a moment.",
+                metadata={"subject": "checks of tokens", "limit": str(_MAX_CHECKS)},
+                retry_after=1.0,
+            )
+        self._checks += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, self._authenticator.identify, shown)
+        finally:
+            self._checks -= 1
 
     async def knows(self, method: str, context: Context) -> bool:
         """Whether a caller of a method is known, or need not be; asked before a request is read."""

@@ -110,10 +110,12 @@ class CallSlots(grpc.aio.ServerInterceptor):
     ) -> AsyncIterator[Any]:
         """Count a call while it runs; gives what its handler takes."""
         try:
+            # First, because a check of a token may wait for its issuer: until then the call holds no slot.
+            is_known = self._knows is None or await self._knows(method, context)
             with self._counted(handler, method, context):
                 if handler.request_streaming:
                     yield requests
-                elif self._knows is None or await self._knows(method, context):
+                elif is_known:
                     yield await self._only(requests, method)
                 else:
                     # The handler rejects the caller before it parses this.

@@ -3,7 +3,9 @@
 # A servicer's methods are named by the contract.
 # ruff: noqa: N802
 
+import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,12 +26,13 @@ from headstart.v1 import (
     prediction_service_pb2_grpc,
 )
 from headstart_server.access.audit import AuditLog
-from headstart_server.access.authenticator import Authenticator
+from headstart_server.access.authenticator import Authenticator, Shown
 from headstart_server.access.rights import Right
 from headstart_server.access.tokens import token_hash
 from headstart_server.errors import DatabaseAway, DataUnreadable, ModelNotReady
 from headstart_server.jobs.rows import no_job
 from headstart_server.models.rows import no_model
+from headstart_server.rpc import access
 from headstart_server.rpc.access import AccessInterceptor
 from headstart_server.rpc.caller import scope, tenant
 from headstart_server.rpc.calls import CallInterceptor
@@ -321,6 +324,36 @@ async def test_a_call_with_an_issuers_token_is_told_apart_in_a_thread(channel: g
         model_service_pb2.ListModelsRequest(), metadata=(("authorization", "Bearer a.b.c"),)
     )
     assert (await refused(call))[0] == "UNAUTHENTICATED"
+
+
+async def test_checks_of_issuers_tokens_that_wait_are_limited_and_other_tokens_go_first(
+    channel: grpc.aio.Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when an issuer does not answer: its keys are waited for."""
+    monkeypatch.setattr(access, "_MAX_CHECKS", 6)
+    begun, ended = threading.Semaphore(0), threading.Event()
+    identify = Authenticator.identify
+
+    def slowly(self: Authenticator, shown: Shown) -> Any:
+        if self.may_wait(shown):
+            begun.release()
+            ended.wait(60)
+        return identify(self, shown)
+
+    monkeypatch.setattr(Authenticator, "identify", slowly)
+    stub = model_service_pb2_grpc.ModelServiceStub(channel)
+    metadata = (("authorization", "Bearer a.b.c"),)
+    calls = [stub.ListModels(model_service_pb2.ListModelsRequest(), metadata=metadata) for _ in range(7)]
+    done, waiting = await asyncio.wait(
+        [asyncio.ensure_future(refused(call)) for call in calls], return_when=asyncio.FIRST_COMPLETED
+    )
+    try:
+        assert [task.result()[:2] for task in done] == [("RESOURCE_EXHAUSTED", "RATE_EXCEEDED")]
+        assert await asyncio.to_thread(begun.acquire, True, 30)
+        assert (await Caller(channel, "admin").list()) == ["*"]
+    finally:
+        ended.set()
+    assert {code for code, _, _ in await asyncio.gather(*waiting)} == {"UNAUTHENTICATED"}
 
 
 @pytest.mark.parametrize("name", ["admin", "red"])

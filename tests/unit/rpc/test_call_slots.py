@@ -135,6 +135,27 @@ async def test_a_call_that_works_for_longer_than_its_message_may_take_goes_on() 
         assert await call == b"wait"
 
 
+async def test_calls_whose_token_is_being_checked_hold_no_slot() -> None:
+    checked, waiting = asyncio.Event(), asyncio.Semaphore(0)
+
+    async def knows(method: str, context: Any) -> bool:
+        if ("who", "waits") in [tuple(each) for each in context.invocation_metadata()]:
+            waiting.release()
+            await checked.wait()
+        return True
+
+    async with site(knows=knows) as (server, channel):
+        metadata = [("who", "waits")]
+        calls = [channel.unary_unary(PREDICT)(b"a", metadata=metadata) for _ in range(SLOTS)]
+        async with asyncio.timeout(30):
+            for _ in calls:
+                await waiting.acquire()
+        assert server.slots.held == 0
+        assert await channel.unary_unary(PREDICT)(b"b") == b"b"
+        checked.set()
+        assert [await call for call in calls] == [b"a"] * SLOTS
+
+
 @pytest.mark.parametrize("known", [True, False])
 async def test_a_caller_that_is_not_known_is_answered_before_its_message_is_read(known: bool) -> None:
     async def knows(method: str, context: Any) -> bool:

@@ -448,3 +448,22 @@ async def test_nothing_is_held_of_the_request_of_a_caller_that_nobody_knows(tmp_
     # What came is read to be thrown away, so that the caller gets to read the answer.
     assert len(read) <= 2
     assert (await site.ask("GET", "/v1/jobs/here", authorization="Bearer word"))[0] == 200
+
+
+async def test_a_request_whose_token_is_being_checked_is_no_call_under_way(tmp_path: Path) -> None:
+    guarded, begun, checked = Guarded(), asyncio.Event(), asyncio.Event()
+    knows = guarded.knows
+
+    async def slowly(method: str, context: Any) -> bool:
+        if ("authorization", "Bearer slow") in [tuple(each) for each in context.invocation_metadata()]:
+            begun.set()
+            await checked.wait()
+        return await knows(method, context)
+
+    guarded.knows = slowly  # type: ignore[method-assign]
+    site = Site(tmp_path, guarded, max_calls=1)
+    waiting = asyncio.ensure_future(site.ask("GET", "/v1/jobs/here", authorization="Bearer slow"))
+    await begun.wait()
+    assert (await site.ask("GET", "/v1/jobs/here", authorization="Bearer word"))[0] == 200
+    checked.set()
+    assert (await waiting)[0] == 401

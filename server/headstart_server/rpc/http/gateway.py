@@ -189,16 +189,28 @@ class _Request:
         if document is not None:
             return document
         rule, path = self._gateway.rule(self._verb, self._path)
+        context = self._context()
+        details = CallDetails(rule.method, context.invocation_metadata())
+        # First, because a check of a token may wait for its issuer: until then it is no call under way.
+        is_known = await self._gateway.methods.knows(details, context)
         if rule.method in OPEN_METHODS:
             # Health is told under any load; connections are limited by themselves.
-            return await self._called(rule, path)
+            return await self._called(rule, path, context, details, is_known=is_known)
         self._gateway.begin()
         try:
-            return await self._called(rule, path)
+            return await self._called(rule, path, context, details, is_known=is_known)
         finally:
             self._gateway.end()
 
-    async def _called(self, rule: Rule, path: dict[str, list[str]]) -> Answer | None:
+    async def _called(
+        self,
+        rule: Rule,
+        path: dict[str, list[str]],
+        context: HttpContext,
+        details: CallDetails,
+        *,
+        is_known: bool,
+    ) -> Answer | None:
         coding = self._headers.get("content-encoding", "identity")
         if coding != "identity":
             raise HttpError(
@@ -207,14 +219,12 @@ class _Request:
                 f"Bodies with Content-Encoding {coding[:80]!r} are not accepted. Send the body as it is.",
                 {"accept-encoding": "identity"},
             )
-        context = self._context()
-        details = CallDetails(rule.method, context.invocation_metadata())
         media_type, options = options_of(self._headers.get("content-type", ""))
         asked = Asked(rule=rule, path=path, query=self._query(rule), media_type=media_type, options=options)
         if rule.body is Body.EXAMPLES:
             work: Any = self._upload(asked, details, context)
         else:
-            if await self._gateway.methods.knows(details, context):
+            if is_known:
                 message = await message_of(asked, self._body, self._gateway.limits)
             else:
                 # The call's own refusal, counted and written down, before megabytes of a stranger are held.
