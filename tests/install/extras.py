@@ -40,6 +40,7 @@ OWNERS = {
     "headstart_server.rpc.http.inputs": "http",
     "headstart_server.rpc.http.opening": "http",
     "headstart_server.rpc.http.port": "http",
+    "headstart_server.rpc.http.protocol": "http",
     "headstart_server.rpc.http.uploads": "http",
     "headstart_server.open_telemetry": "otel",
     "headstart_server.backbones.onnx_export": "export",
