@@ -2,7 +2,11 @@
 
 For each recipe, with and without duplicates, and each number of examples of a class: how often the 95 %
 interval of the reported accuracy covers the true accuracy, the mean error of the reported accuracy, and the
-expected calibration error on fresh examples. Exits with 1 if a target is missed.
+expected calibration error (ECE) on fresh examples. Exits with 1 if a target is missed.
+
+The ECE of few examples is too large: chance moves the accuracy of each bin away from its confidence. So the
+ECE that is judged is debiased bin by bin: see `debiased_ece`. Next to it stand the plain ECE, and its floor:
+the plain ECE of a head whose probabilities are exact, with the same confidences and as many examples.
 """
 
 import argparse
@@ -16,6 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from itertools import product
+from math import erfc, exp, pi, sqrt
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +32,10 @@ from benchmarks.report import machine, print_table, software
 from headstart_server.learning.fitting import fit
 from headstart_server.learning.metrics import MetricsSource, measure
 from headstart_server.learning.recipe import Auto, Logistic, Mlp, Recipe, Ridge
+from headstart_server.learning.reliability import Reliability, reliability
 from headstart_server.learning.rows import Ints
 from headstart_server.learning.targets import Targets
+from headstart_server.learning.told import Told
 
 CACHE = Path(__file__).parents[2] / ".cache" / "recipes"
 RECIPES: Mapping[str, Recipe] = {"auto": Auto(), "ridge": Ridge(), "logistic": Logistic(), "mlp": Mlp()}
@@ -72,8 +79,9 @@ class Checked:
         low: lower end of its interval.
         high: upper end.
         true: accuracy on fresh examples.
-        calibration_error: expected calibration error on fresh examples.
-        chance: what that error is on average if all probabilities are exact, because fresh examples are few.
+        calibration_error: debiased ECE on fresh examples.
+        plain_calibration_error: ECE on fresh examples as it is.
+        floor: plain ECE of a head whose probabilities are exact.
         reported_calibration_error: as reported.
     """
 
@@ -83,7 +91,8 @@ class Checked:
     high: float
     true: float
     calibration_error: float
-    chance: float
+    plain_calibration_error: float
+    floor: float
     reported_calibration_error: float
 
 
@@ -153,17 +162,37 @@ def checked(pools: Sequence[Pool], trial: Trial) -> Checked | None:
     true = measure(shown, outputs, fitted.head.thresholds, source=MetricsSource.HELD_OUT)
     drawn = (rng.random((len(outputs), 1)) > np.cumsum(outputs, axis=1)).sum(axis=1)
     as_told = Targets.of_labels(np.minimum(drawn, pool.classes - 1), names)
-    chance = measure(as_told, outputs, fitted.head.thresholds, source=MetricsSource.HELD_OUT)
+    floor = measure(as_told, outputs, fitted.head.thresholds, source=MetricsSource.HELD_OUT)
+    found = reliability(shown, outputs, Told.of(shown, outputs, fitted.head.thresholds))
     return Checked(
         trial=trial,
         reported=told.accuracy,
         low=told.accuracy_low,
         high=told.accuracy_high,
         true=true.accuracy or 0.0,
-        calibration_error=true.calibration_error or 0.0,
-        chance=chance.calibration_error or 0.0,
+        calibration_error=debiased_ece(found),
+        plain_calibration_error=found.calibration_error,
+        floor=floor.calibration_error or 0.0,
         reported_calibration_error=told.calibration_error or 0.0,
     )
+
+
+def debiased_ece(found: Reliability) -> float:
+    """Return the ECE less what chance adds to it (after Kumar, Liang and Ma 2019).
+
+    The accuracy of a bin deviates from the true one by a normal error, so the expected distance of accuracy
+    and confidence is the mean of a folded normal distribution. What that exceeds the distance by is taken off.
+    """
+    total = 0.0
+    for one in found.bins:
+        distance = abs(one.confidence - one.accuracy)
+        # Half an example each way: a bin whose answers are all right has an error too.
+        accuracy = (one.accuracy * one.count + 0.5) / (one.count + 1)
+        error = sqrt(accuracy * (1 - accuracy) / one.count)
+        z = distance / error
+        expected = error * sqrt(2 / pi) * exp(-z * z / 2) + distance * (1 - erfc(z / sqrt(2)))
+        total += one.count * (2 * distance - expected)
+    return max(total / sum(one.count for one in found.bins), 0.0)
 
 
 def _single_threaded() -> None:
@@ -190,8 +219,9 @@ class Row:
         bias_error: standard error of that mean.
         width: mean width of the interval.
         true: mean true accuracy.
-        calibration_error: mean error on fresh examples.
-        chance: the part of it that is chance.
+        calibration_error: mean debiased ECE on fresh examples.
+        plain_calibration_error: mean ECE on fresh examples as it is.
+        floor: mean ECE if all probabilities were exact.
         reported_calibration_error: mean as reported.
     """
 
@@ -202,7 +232,8 @@ class Row:
     width: float
     true: float
     calibration_error: float
-    chance: float
+    plain_calibration_error: float
+    floor: float
     reported_calibration_error: float
 
     @classmethod
@@ -217,7 +248,8 @@ class Row:
             width=float(np.mean([one.high - one.low for one in found])),
             true=float(np.mean([one.true for one in found])),
             calibration_error=float(np.mean([one.calibration_error for one in found])),
-            chance=float(np.mean([one.chance for one in found])),
+            plain_calibration_error=float(np.mean([one.plain_calibration_error for one in found])),
+            floor=float(np.mean([one.floor for one in found])),
             reported_calibration_error=float(np.mean([one.reported_calibration_error for one in found])),
         )
 
@@ -243,7 +275,8 @@ class Row:
             f"{100 * self.width:.1f}",
             f"{100 * self.bias:+.2f} ± {100 * self.bias_error:.2f}",
             f"{100 * self.calibration_error:.1f}",
-            f"{100 * self.chance:.1f}",
+            f"{100 * self.plain_calibration_error:.1f}",
+            f"{100 * self.floor:.1f}",
             f"{100 * self.reported_calibration_error:.1f}",
             ", ".join(self.missed),
         )
@@ -256,7 +289,8 @@ COLUMNS = (
     "interval width",
     "mean error",
     "ECE",
-    "of it chance",
+    "plain ECE",
+    "its floor",
     "reported ECE",
     "missed",
 )

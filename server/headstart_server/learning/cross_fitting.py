@@ -28,7 +28,7 @@ class CrossFitted:
 
     Args:
         targets: labels of N examples.
-        weights: how much each counts in choices, [N].
+        weights: how much each counts in choices, [N]; their sum is the number of different examples.
         folds: the cross-validation partition.
         temperature: single label: given; None chooses it.
         shift: regression: what is added to scaled scores, to have them in the unit of the examples.
@@ -94,7 +94,8 @@ class CrossFitted:
 
     def _losses(self, scores: Float64, calibration: Calibration) -> Float64:
         if self._targets.task is Task.SINGLE_LABEL:
-            return smoothed_losses(scores, self._targets.matrix, calibration.temperature)
+            count = float(self._weights.sum())
+            return smoothed_losses(scores, self._targets.matrix, calibration.temperature, count)
         return losses(self._targets, calibration.outputs(scores).astype(np.float32))
 
     def _sums(self, values: Float64) -> Float64:

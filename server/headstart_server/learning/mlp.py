@@ -142,12 +142,14 @@ class _Training:
         checkpoint: Callable[[], None],
     ) -> None:
         self._targets, self._folds, self._settings = targets, folds, settings
-        self._weights, self._checkpoint = weights, checkpoint
+        self._judged, self._checkpoint = folds.once(weights), checkpoint
         self.validates = bool(folds.count and folds.counted.any())
         self._multiplier, self._mean = rows.multiplier, rows.mean
         self._centre, self._spread = _standard(targets, weights)
         self._shown = ((targets.matrix - self._centre) / self._spread).astype(np.float32)
-        self._cross_fitted = CrossFitted(targets, weights, folds, temperature=settings.temperature)
+        self._cross_fitted = CrossFitted(
+            targets, self._judged, folds, temperature=settings.temperature
+        )
         self._counts = (weights / weights.mean()).astype(np.float32)
         self._batch = int(np.clip(2 ** round(np.log2(max(len(rows) / _STEPS, 1))), _LEAST, _MOST))
         matrix = np.concatenate([block.astype(np.float32) for _, block in rows.blocks()])
@@ -205,7 +207,7 @@ class _Training:
         calibration, loss = calibrate(
             scores[counted],
             self._targets.take(counted),
-            self._weights[counted],
+            self._judged[counted],
             temperature=self._settings.temperature,
         )
         self._cross_fitted.offer(scores, calibration)

@@ -22,7 +22,7 @@ def calibrate(
     Args:
         scores: out-of-fold scores, [n, C].
         targets: what the examples show, [n].
-        weights: how much each counts here, [n].
+        weights: how much each counts here, [n]; their sum is the number of different examples.
         temperature: single label: given; None chooses it.
     """
     task, matrix = targets.task, targets.matrix

@@ -106,19 +106,17 @@ def fit_partial(
     heads = [scale.head(one, begun[-1].calibration) for one in begun]
     result = tools.train(_request(recipe, examples, np.stack(heads), scale, tools))
     scores = result.outputs.astype(np.float64) * scale.spread + scale.centre
-    counted = examples.folds.counted
+    counted, judged = examples.folds.counted, examples.folds.once(examples.weights)
     calibration, loss = calibrate(
         scores[counted],
         examples.targets.take(counted),
-        examples.weights[counted],
+        judged[counted],
         temperature=recipe.temperature,
     )
     figures = f"out-of-fold loss {loss:.4g}, and {to_beat.loss:.4g} with the backbone as it is"
     if result.epoch == 0 or not _is_better(scores, calibration, to_beat, examples):
         return _kept(to_beat, f"training the last blocks did not help ({figures})")
-    cross_fitted = CrossFitted(
-        examples.targets, examples.weights, examples.folds, temperature=recipe.temperature
-    )
+    cross_fitted = CrossFitted(examples.targets, judged, examples.folds, temperature=recipe.temperature)
     cross_fitted.offer(scores, calibration)
     cross_fitted.choose(scores, calibration)
     return Solved(

@@ -65,6 +65,7 @@ def fit_ridge(
     weights = targets.weights if weights is None else weights
     unit = _Unit.of(targets, weights)
     targets = unit.scaled(targets)
+    judged = folds.once(weights)
     task = RidgeTask(
         rows=rows,
         targets=targets.matrix,
@@ -74,10 +75,14 @@ def fit_ridge(
         matrices=matrices if len(rows) * rows.size * min(len(rows), rows.size) >= LARGE else NUMPY,
     )
     cross_fitted = CrossFitted(
-        targets, weights, folds, temperature=temperature, shift=unit.shift, scale=unit.scale
+        targets, judged, folds, temperature=temperature, shift=unit.shift, scale=unit.scale
     )
     choice = _Choice(
-        targets=targets, regularization=regularization, temperature=temperature, cross_fitted=cross_fitted
+        targets=targets,
+        judged=judged,
+        regularization=regularization,
+        temperature=temperature,
+        cross_fitted=cross_fitted,
     )
     try:
         with task.matrices.session():
@@ -149,6 +154,7 @@ class _Choice:
     """What is given, and what is left to choose."""
 
     targets: Targets
+    judged: Float64
     regularization: float | None
     temperature: float | None
     cross_fitted: CrossFitted
@@ -192,7 +198,7 @@ class _Search:
         calibration, loss = calibrate(
             scores[inside],
             self._choice.targets.take(inside),
-            task.weights[inside],
+            self._choice.judged[inside],
             temperature=self._choice.temperature,
         )
         if folds == task.folds.count:

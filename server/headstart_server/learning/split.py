@@ -29,11 +29,18 @@ class Folds:
         counted: False for examples whose class has no example in any other fold, [N]: a head fitted without
             their fold cannot know their class, so they say nothing about the head fitted on all. Of several
             labels and of numbers each example counts.
+        shares: 1 divided by the number of near-duplicates of each example, itself included, [N]; None if all
+            examples differ.
     """
 
     count: int
     of: Ints
     counted: NDArray[np.bool_]
+    shares: Float64 | None = None
+
+    def once(self, weights: Float64) -> Float64:
+        """Return weights by which each group of near-duplicates counts as one example, [N]."""
+        return weights if self.shares is None else weights * self.shares
 
 
 def strata(targets: Targets) -> Ints:
@@ -82,7 +89,8 @@ def folds_for(targets: Targets, groups: Sequence[str], *, folds: int, seed: int)
         dealt = deal_label_sets(summed, [1 / count] * count, rng)
     else:
         dealt = deal_numbers(summed[:, 0], count, rng)
-    return Folds(count=count, of=dealt[members], counted=np.ones(len(groups), np.bool_))
+    counted = np.ones(len(groups), np.bool_)
+    return Folds(count=count, of=dealt[members], counted=counted, shares=_shares(groups))
 
 
 def held_out_for(targets: Targets, groups: Sequence[str], *, share: float, seed: int) -> NDArray[np.bool_]:
@@ -149,7 +157,7 @@ def assign_folds(labels: Ints, groups: Sequence[str], *, folds: int, seed: int) 
             dealt[names[place]] = position % count
             position += 1
     of = np.array([dealt[group] for group in groups], np.int64)
-    return Folds(count=int(of.max()) + 1, of=of, counted=_counted(labels, of))
+    return Folds(count=int(of.max()) + 1, of=of, counted=_counted(labels, of), shares=_shares(groups))
 
 
 def held_out(labels: Ints, groups: Sequence[str], *, share: float, seed: int) -> NDArray[np.bool_]:
@@ -189,6 +197,12 @@ def _groups_by_class(labels: Ints, groups: Sequence[str]) -> dict[int, list[str]
         members.setdefault(label, set()).add(group)
     names = {label: sorted(of_class) for label, of_class in members.items()}
     return {label: names[label] for label in sorted(names, key=lambda label: (names[label], label))}
+
+
+def _shares(groups: Sequence[str]) -> Float64:
+    _, members, sizes = np.unique(np.array(groups), return_inverse=True, return_counts=True)
+    shares: Float64 = 1.0 / sizes[members]
+    return shares
 
 
 def _counted(labels: Ints, of: Ints) -> NDArray[np.bool_]:

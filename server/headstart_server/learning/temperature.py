@@ -8,6 +8,9 @@ from headstart_server.learning.rows import BLOCK, Float64
 LOWEST, HIGHEST = 0.01, 10.0
 #: Examples of no known class that smooth the labels of all others.
 SMOOTHING = 0.5
+#: Mean of the prior of the margin between the two likeliest classes, in nats: a head is most likely unsure, and
+#: rarely surer than that of e^4 to 1. Chosen on data sets that `make bench-figures` does not have.
+PRIOR_MARGIN = 4.0
 #: Where every class has a single example and nothing can be validated.
 SINGLE_SHOT_TEMPERATURE = 0.1
 _STEPS = 40
@@ -22,25 +25,31 @@ def fit_temperature(scores: Float64, shares: Float64, weights: Float64) -> tuple
     Platt 1999 does for two classes, the labels are smoothed: by half an example that could be of any class
     (Krichevsky and Trofimov 1981), of which each takes its part. It says little where there are many.
 
+    Few examples say little about how good a head is. So the margin of two classes has a prior, as the slopes
+    of a logistic regression have (Gelman et al. 2008): exponential, with the mean `PRIOR_MARGIN`. It is worth
+    `margin / PRIOR_MARGIN` nats in all, whatever the number of examples, so it matters below a hundred.
+
     Args:
         scores: out-of-fold scores, [n, C].
         shares: probability of each class, [n, C]; one-hot where labels are certain.
-        weights: of each example, [n].
+        weights: of each example, [n]; their sum is the number of different examples.
 
     Returns:
         The temperature from `LOWEST` to `HIGHEST`, and the mean smoothed log loss in nats.
     """
+    prior = typical_margin(scores, weights) / PRIOR_MARGIN / float(weights.sum())
     # The loss is convex in 1 / temperature: Newton's method, kept within a bracket that only shrinks.
     low, high = 1.0 / HIGHEST, 1.0 / LOWEST
-    if _slopes(scores, shares, weights, high)[1] <= 0:
+    if _slopes(scores, shares, weights, high)[1] + prior <= 0:
         low = high
-    elif _slopes(scores, shares, weights, low)[1] >= 0:
+    elif _slopes(scores, shares, weights, low)[1] + prior >= 0:
         high = low
     inverse = np.sqrt(low * high)
     for _ in range(_STEPS):
         if high - low <= _CLOSE * low:
             break
         _, slope, curvature = _slopes(scores, shares, weights, inverse)
+        slope += prior
         low, high = (inverse, high) if slope < 0 else (low, inverse)
         step = inverse - slope / curvature if curvature > 0 else high
         moved = step if low < step < high else np.sqrt(low * high)
@@ -56,9 +65,21 @@ def smoothed_log_loss(scores: Float64, shares: Float64, weights: Float64, temper
     return _slopes(scores, shares, weights, 1.0 / temperature)[0]
 
 
-def smoothed_losses(scores: Float64, shares: Float64, temperature: float) -> Float64:
-    """Return the smoothed log loss of each example at a given temperature, [n]."""
-    smoothing = SMOOTHING / (len(shares) + SMOOTHING)
+def typical_margin(scores: Float64, weights: Float64) -> float:
+    """Return the root mean square of the margin between the two highest scores of an example."""
+    if scores.shape[1] < 2:
+        return 0.0
+    total = 0.0
+    for start in range(0, len(scores), BLOCK):
+        part = slice(start, start + BLOCK)
+        highest = np.partition(scores[part].astype(np.float64, copy=False), -2, axis=1)[:, -2:]
+        total += float(weights[part] @ np.square(highest[:, 1] - highest[:, 0]))
+    return float(np.sqrt(total / weights.sum()))
+
+
+def smoothed_losses(scores: Float64, shares: Float64, temperature: float, count: float) -> Float64:
+    """Return the smoothed log loss of each of so many different examples at a given temperature, [n]."""
+    smoothing = SMOOTHING / (count + SMOOTHING)
     shifted = (scores - scores.max(axis=1, keepdims=True)) / temperature
     wanted = (1 - smoothing) * np.einsum("nc,nc->n", shares, shifted) + smoothing * shifted.mean(axis=1)
     lost: Float64 = np.log(np.exp(shifted).sum(axis=1)) - wanted
@@ -73,7 +94,7 @@ def mean_log_loss(scores: Float64, shares: Float64, temperature: float) -> float
 
 def _slopes(scores: Float64, shares: Float64, weights: Float64, inverse: float) -> tuple[float, float, float]:
     """Mean smoothed log loss at 1 / temperature, and its first two derivatives."""
-    smoothing = SMOOTHING / (len(shares) + SMOOTHING)
+    smoothing = SMOOTHING / (float(weights.sum()) + SMOOTHING)
     totals = np.zeros(3)
     for start in range(0, len(shares), BLOCK):
         part = slice(start, start + BLOCK)
