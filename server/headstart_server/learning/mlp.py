@@ -147,9 +147,7 @@ class _Training:
         self._multiplier, self._mean = rows.multiplier, rows.mean
         self._centre, self._spread = _standard(targets, weights)
         self._shown = ((targets.matrix - self._centre) / self._spread).astype(np.float32)
-        self._cross_fitted = CrossFitted(
-            targets, self._judged, folds, temperature=settings.temperature
-        )
+        self._cross_fitted = CrossFitted(targets, self._judged, folds, temperature=settings.temperature)
         self._counts = (weights / weights.mean()).astype(np.float32)
         self._batch = int(np.clip(2 ** round(np.log2(max(len(rows) / _STEPS, 1))), _LEAST, _MOST))
         matrix = np.concatenate([block.astype(np.float32) for _, block in rows.blocks()])

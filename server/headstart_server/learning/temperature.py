@@ -8,8 +8,8 @@ from headstart_server.learning.rows import BLOCK, Float64
 LOWEST, HIGHEST = 0.01, 10.0
 #: Examples of no known class that smooth the labels of all others.
 SMOOTHING = 0.5
-#: Mean of the prior of the margin between the two likeliest classes, in nats: a head is most likely unsure, and
-#: rarely surer than that of e^4 to 1. Chosen on data sets that `make bench-figures` does not have.
+#: Mean of the prior of the margin between the two likeliest classes, in nats; chosen on data sets that
+#: `make bench-figures` does not have.
 PRIOR_MARGIN = 4.0
 #: Where every class has a single example and nothing can be validated.
 SINGLE_SHOT_TEMPERATURE = 0.1
