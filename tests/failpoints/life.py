@@ -23,7 +23,7 @@ from headstart_server.jobs.webhook_sender import WebhookSender
 from headstart_server.storage.bucket import Bucket
 from headstart_server.storage.bucket_folder import BucketFolder
 from headstart_server.storage.copies import LocalCopies
-from headstart_server.storage.ownership import BucketNote, FileNote, claim
+from headstart_server.storage.ownership import BucketNote, FileNote, FolderMark, claim
 from workbench import Workbench, pets
 
 BEGIN = 1_700_000_000.0
@@ -68,6 +68,8 @@ class Life:
     def run(self) -> None:
         """Do everything once; what an earlier process has done stays as it is."""
         claim(FileNote(self.folder), self.database.identity)
+        mark = FolderMark(self.folder).read()
+        assert self.database.artifacts(mark, str(self.folder)) == (mark, str(self.folder))
         self._use_bucket()
         self._use_caches()
         if not self.database.is_shared:
