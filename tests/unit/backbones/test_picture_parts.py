@@ -25,7 +25,7 @@ def between(content: bytes, place: int, more: bytes) -> bytes:
     return content[:place] + more + content[place:]
 
 
-GREY = made._segment(0xFE, b"c")
+GREY = made.segment(0xFE, b"c")
 
 
 @pytest.mark.parametrize(
@@ -73,4 +73,4 @@ def test_pictures_of_many_parts_are_decoded(content: bytes) -> None:
 
 def test_a_picture_within_a_picture_is_no_part_of_it() -> None:
     thumbnail = b"Exif\0\0" + made.scans(MAX_SCANS, 8)[:60_000]
-    check_jpeg_parts(between(saved("JPEG", progressive=True), 2, made._segment(0xE1, thumbnail)))
+    check_jpeg_parts(between(saved("JPEG", progressive=True), 2, made.segment(0xE1, thumbnail)))
