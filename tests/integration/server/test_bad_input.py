@@ -106,10 +106,10 @@ def test_bytes_that_are_no_whole_picture_are_refused_by_their_place(
     assert "Received: " in refusal.message
 
 
-def test_a_refusal_counts_all_inputs_at_fault(api: Api, digits_model: str):
+def test_a_refusal_names_all_inputs_at_fault(api: Api, digits_model: str):
     refusal = refused(lambda: api.predict(digits_model, b"a", digit(0, 0), b"b"))
 
-    assert list(refusal.fields) == ["inputs[0]"]
+    assert list(refusal.fields) == ["inputs[0]", "inputs[2]"]
     assert "2 of 3 inputs" in refusal.message
 
 
