@@ -11,7 +11,7 @@ MAX_SERIES = 200
 #: Versions of these that are canaries, whose series exist whatever others do.
 MAX_CANARIES = 50
 #: Seconds without a use after which a series may give its place to another one: several scrapes.
-IDLE_SECONDS = 600.0
+IDLE_SECONDS = 120.0
 
 #: A model and a version; the version is empty in metrics of a model.
 Labels = tuple[str, str]

@@ -53,10 +53,11 @@ def test_training_goes_on_under_constant_predictions(
 def test_a_predict_does_not_wait_for_a_large_upload(
     api: Api, server: ServerProcess, digits_model: str, model: str
 ):
-    message = examples_message([example(b"x", "label")] * 200_000)
+    # More examples than a dataset may have, in messages of as many as one may have.
+    messages = [examples_message([example(b"x", "label")] * 10_000)] * 20
     with constant_predictions(server.target, digits_model, digit(0, 30), threads=1) as seconds:
         refusal = refused(
-            lambda: api.fine_tuning.FineTune(iter([*stream([], model=model), message]), timeout=60)
+            lambda: api.fine_tuning.FineTune(iter([*stream([], model=model), *messages]), timeout=60)
         )
         during = list(seconds)
 
