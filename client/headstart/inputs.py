@@ -78,7 +78,7 @@ def input_message(content: Content) -> input_pb2.Input:
     Raises:
         OSError: a file cannot be read.
         ValueError: an array or a file of one does not fit the contract.
-        TypeError: the content is none of the kinds there are.
+        TypeError: the content has an unknown type.
     """
     if isinstance(content, Text):
         return input_pb2.Input(text=content.text)
@@ -100,8 +100,8 @@ def example_message(example: Example) -> input_pb2.Example:
         OSError: a file cannot be read.
         ValueError: an array does not fit the contract, it shows nothing or several things, or a number is
             out of its range.
-        TypeError: the content is none of the kinds there are, a label is no `str`, integer or bool, or a
-            number is none.
+        TypeError: the content has an unknown type, a label is not a `str`, integer or bool, or a value is not
+            a number.
     """
     message = input_pb2.Example(id=example.id, held_out=example.held_out)
     write_target(message, example)

@@ -12,7 +12,7 @@ from headstart_server.errors import ArtifactDamaged, DatabaseAway, Draining, Sto
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.claiming import show_presence
 from headstart_server.jobs.heart import Heart
-from headstart_server.jobs.job import Findings, Job, JobState
+from headstart_server.jobs.job import Findings, Job, JobError, JobState
 from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
 from headstart_server.jobs.workers import MISSING_TRIES, WorkerPool
 
@@ -631,15 +631,7 @@ def test_a_run_that_takes_too_long_fails_at_its_next_checkpoint(desk: Desk) -> N
         checkpoint()
         raise AssertionError("it went on")
 
-    shop.work = work
-    shop.pool.start()
-    try:
-        shop.submit("a")
-        assert shop.outcomes(1) == ["failed"]
-    finally:
-        shop.stop()
-    error = desk.ledger.get("a").error
-    assert error is not None
+    error = error_of_failed(desk, shop, work)
     assert error.reason == "JOB_TIME_LIMIT"
     assert error.message.startswith("The job ran for 2 hours, as long as this server allows")
     assert shop.limited == ["JOB_TIME_LIMIT"]
@@ -651,6 +643,13 @@ def test_a_run_without_memory_fails_with_its_estimate(desk: Desk) -> None:
     def work(job: Job, _: Checkpoint) -> int:
         raise MemoryError
 
+    error = error_of_failed(desk, shop, work)
+    assert error.reason == "JOB_MEMORY_LIMIT"
+    assert shop.limited == ["JOB_MEMORY_LIMIT"]
+
+
+def error_of_failed(desk: Desk, shop: Shop, work: Callable[[Job, Checkpoint], int]) -> JobError:
+    """Run one job that fails, and return its error."""
     shop.work = work
     shop.pool.start()
     try:
@@ -660,5 +659,4 @@ def test_a_run_without_memory_fails_with_its_estimate(desk: Desk) -> None:
         shop.stop()
     error = desk.ledger.get("a").error
     assert error is not None
-    assert error.reason == "JOB_MEMORY_LIMIT"
-    assert shop.limited == ["JOB_MEMORY_LIMIT"]
+    return error

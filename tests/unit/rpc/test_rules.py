@@ -3,31 +3,19 @@
 import pytest
 from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor, ServiceDescriptor
-from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
+import request_fields
 from headstart.v1 import (
-    evaluation_service_pb2,
     fine_tuning_service_pb2,
     job_pb2,
-    model_service_pb2,
     prediction_service_pb2,
 )
-from headstart_server.rpc.dialects import open_inference_pb2, tensorflow_serving_pb2
 from headstart_server.rpc.model_names import MODEL_FIELDS, model_names, rename_models
 from headstart_server.rpc.rules import RULES, Subject
 from headstart_server.rpc.server import SERVICE_NAMES
 
-MODULES = [
-    evaluation_service_pb2,
-    fine_tuning_service_pb2,
-    model_service_pb2,
-    prediction_service_pb2,
-    health_pb2,
-    reflection_pb2,
-    open_inference_pb2,
-    tensorflow_serving_pb2,
-]
+MODULES = [*request_fields.MODULES, reflection_pb2]
 DIALECTS = {
     "inference.GRPCInferenceService",
     "tensorflow.serving.ModelService",
