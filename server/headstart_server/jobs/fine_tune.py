@@ -311,16 +311,7 @@ class FineTuneRun:
         kept_out: NDArray[np.bool_],
         own: Mapping[str, Float32],
     ) -> Measured:
-        found = measured(
-            fitted,
-            table.views,
-            table.targets,
-            table.ids,
-            kept_out,
-            digests=table.digests,
-            modality=table.modality,
-            own=own,
-        )
+        found = measured(fitted, table, kept_out, own=own)
         metrics = found.evaluation.metrics
         self._telling.report(
             JobStep.EVALUATE, metrics.example_count, metrics.example_count, metrics, force=True

@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.backbones.backbone import LAST, Modality
+from headstart_server.backbones.backbone import LAST
+from headstart_server.jobs.extraction import Table
 from headstart_server.learning.evaluation import Evaluation, MetricsSource, evaluate
 from headstart_server.learning.fitting import Fitted
 from headstart_server.learning.head import Float32
 from headstart_server.learning.near_duplicates import group_near_duplicates
 from headstart_server.learning.outcome import Answered, Outcome
 from headstart_server.learning.split import strata
-from headstart_server.learning.targets import Targets
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -31,42 +31,34 @@ class Measured:
 
 def measured(
     fitted: Fitted,
-    views: Mapping[str, Float32],
-    targets: Targets,
-    ids: Sequence[str],
+    table: Table,
     kept_out: NDArray[np.bool_],
     *,
-    digests: Sequence[str],
-    modality: Modality,
     own: Mapping[str, Float32] | None = None,
 ) -> Measured:
     """Measure a fitted head.
 
     Args:
         fitted: fitted on the examples that were not kept out, in their order.
-        views: features [N, D] of all examples by view.
-        targets: what they show, [N].
-        ids: the caller's names for them, [N].
+        table: all examples.
         kept_out: whether each was kept out of training, [N].
-        digests: content digest of each, [N].
-        modality: the kind of input.
         own: the views of those that were, as the head takes them; None for the backbone's.
     """
-    head = fitted.head
+    head, targets = fitted.head, table.targets
     outputs = np.zeros((len(targets), head.bias.shape[0]), np.float32)
     told, counted = kept_out.copy(), kept_out.copy()
     if fitted.outputs is not None:
         outputs[~kept_out], told[:] = fitted.outputs, True
         counted[~kept_out] = fitted.counted
     if kept_out.any():
-        outputs[kept_out] = head.outputs(own or {name: views[name][kept_out] for name in head.views})
+        outputs[kept_out] = head.outputs(own or {name: table.views[name][kept_out] for name in head.views})
     evaluation = evaluate(
         targets,
         outputs,
         head.thresholds,
-        ids,
+        table.ids,
         source=MetricsSource.HELD_OUT if kept_out.any() else MetricsSource.OUT_OF_FOLD,
-        groups=_groups(views, targets, digests, kept_out, modality),
+        groups=_groups(table, kept_out),
         counted=kept_out if kept_out.any() else counted,
         interval=head.interval,
     )
@@ -81,22 +73,16 @@ def measured(
     )
 
 
-def _groups(
-    views: Mapping[str, Float32],
-    targets: Targets,
-    digests: Sequence[str],
-    kept_out: NDArray[np.bool_],
-    modality: Modality,
-) -> Sequence[str]:
+def _groups(table: Table, kept_out: NDArray[np.bool_]) -> Sequence[str]:
     """Return the group of near-duplicates of each held-out example, [N]; of others their digest."""
     places = np.flatnonzero(kept_out)
-    groups = list(digests)
+    groups = list(table.digests)
     if len(places):
         held_out = group_near_duplicates(
-            (views[LAST] if LAST in views else next(iter(views.values())))[places],
-            strata(targets.take(places)),
-            [digests[place] for place in places.tolist()],
-            modality=modality,
+            (table.views[LAST] if LAST in table.views else next(iter(table.views.values())))[places],
+            strata(table.targets.take(places)),
+            [table.digests[place] for place in places.tolist()],
+            modality=table.modality,
         )
         for place, group in zip(places.tolist(), held_out, strict=True):
             groups[place] = group

@@ -94,15 +94,7 @@ class Preview:
             modality=table.modality,
             checkpoint=self._checkpoint,
         )
-        found = measured(
-            fitted,
-            table.views,
-            table.targets,
-            table.ids,
-            kept_out,
-            digests=table.digests,
-            modality=table.modality,
-        )
+        found = measured(fitted, table, kept_out)
         assessment = Assessment(
             examples=table.examples,
             indexes=table.indexes,

@@ -71,15 +71,7 @@ def run(recipe: Recipe, count: int, sizes: dict[str, int], classes: int, modalit
     kept_out = np.arange(count) % 10 == 9
     trained = table.part(~kept_out)
     fitted = fit(recipe, trained.views, trained.targets, trained.digests, seed=0, modality=modality)
-    measured(
-        fitted,
-        table.views,
-        table.targets,
-        table.ids,
-        kept_out,
-        digests=table.digests,
-        modality=modality,
-    )
+    measured(fitted, table, kept_out)
     assessment = Assessment(
         examples=table.examples,
         indexes=table.indexes,
