@@ -169,6 +169,10 @@ bench-durability: $(VENV)/.stamp-dev ## Measure jobs, take-overs and replicas on
 protos: $(VENV)/.stamp-dev ## Write the stubs anew from protos/.
 	$(BIN)/python protos/contract.py generate
 
+.PHONY: baseline
+baseline: $(VENV)/.stamp-dev ## Accept the protos as the contract that later changes must keep.
+	$(BIN)/python protos/contract.py baseline
+
 .PHONY: format
 format: $(VENV)/.stamp-dev ## Format the code and mend what ruff can.
 	$(BIN)/ruff check --fix .

@@ -3,7 +3,8 @@
 The comment of each request field ends with its limit, from the server's table of limits.
 ``generate`` writes the stubs into the client, and those of other servers' protocols into the server, with
 the comments of the protos, which the OpenAPI document tells; ``compare`` tells whether the committed ones are
-what the protos give, ``lint`` and ``breaking`` run buf. A command that finds a promise broken says so and
+what the protos give, ``lint`` and ``breaking`` run buf, ``baseline`` writes the descriptors that ``breaking``
+compares with. A command that finds a promise broken says so and
 ends with status 1.
 """
 
@@ -32,6 +33,8 @@ from headstart_server.rpc.limits import LIMITS
 PROTOS = Path(__file__).resolve().parent
 ROOT = PROTOS.parent
 CLIENT = ROOT / "client"
+#: Descriptors of the contract as released: `breaking` compares the protos with them.
+BASELINE = PROTOS / "baseline.binpb"
 PACKAGE = Path("headstart/v1")
 #: Protocols of other servers: their names are not ours to choose, so buf does not look at them.
 DIALECTS = Path("dialects")
@@ -53,11 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("generate", help="write limits and stubs").set_defaults(run=lambda _: _generate())
     commands.add_parser("compare", help="compare the stubs").set_defaults(run=lambda _: compare())
     commands.add_parser("lint", help="lint the protos").set_defaults(run=lambda _: lint())
-    against = commands.add_parser("breaking", help="find changes that break callers")
-    against.add_argument(
-        "--against", metavar="REF", help="default: origin/main where there is one, else main"
-    )
-    against.set_defaults(run=lambda options: breaking(options.against))
+    commands.add_parser("breaking", help="compare with the baseline").set_defaults(run=lambda _: breaking())
+    commands.add_parser("baseline", help="write the baseline").set_defaults(run=lambda _: write_baseline())
     options = parser.parse_args(arguments)
     try:
         options.run(options)
@@ -122,22 +122,19 @@ def lint() -> None:
         _buf("lint", str(_image(PROTOS, Path(folder) / "now.binpb")))
 
 
-def breaking(ref: str | None) -> None:
-    """Raises ContractError if callers built on the protos of a git reference would break."""
-    ref = ref or next((name for name in ("origin/main", "main") if _commit(name)), None)
-    if ref is None or not _commit(ref):
-        sys.stdout.write(f"breaking: skipped, there is no commit {ref or 'on main'} to compare with\n")
+def write_baseline(target: Path = BASELINE) -> None:
+    """Write the descriptors of the protos as the contract that later changes must keep."""
+    _image(PROTOS, target, "--include_imports")
+
+
+def breaking(baseline: Path = BASELINE) -> None:
+    """Raise ContractError if a change of the protos breaks programs built on the baseline."""
+    if not baseline.exists():
+        sys.stdout.write(f"breaking: skipped, {baseline.name} is missing. Run `make baseline` to write it.\n")
         return
     with tempfile.TemporaryDirectory() as folder:
-        before = Path(folder) / "before"
-        _check_out(ref, before)
-        if not _protos(before / "protos"):
-            sys.stdout.write(f"breaking: skipped, {ref} has no protos yet\n")
-            return
         image = _image(PROTOS, Path(folder) / "now.binpb")
-        _buf(
-            "breaking", str(image), "--against", str(_image(before / "protos", Path(folder) / "before.binpb"))
-        )
+        _buf("breaking", str(image), "--against", str(baseline))
 
 
 def _protos(root: Path) -> list[str]:
@@ -258,11 +255,10 @@ def _protoc(root: Path, protos: Sequence[str], *outputs: str) -> None:
         raise ContractError("Expected protoc to accept the protos. Received the errors above.")
 
 
-def _image(root: Path, target: Path) -> Path:
-    """Compiles the protos below ``root`` into one descriptor set, which buf reads as an image."""
-    _protoc(
-        root, _protos(root), "--include_imports", "--include_source_info", f"--descriptor_set_out={target}"
-    )
+def _image(root: Path, target: Path, *content: str) -> Path:
+    """Compile the protos below ``root`` into one descriptor set, which buf reads as an image."""
+    content = content or ("--include_imports", "--include_source_info")
+    _protoc(root, _protos(root), *content, f"--descriptor_set_out={target}")
     return target
 
 
@@ -271,26 +267,6 @@ def _buf(*arguments: str) -> None:
     command = [str(buf), *arguments, "--config", str(PROTOS / "buf.yaml")]
     if subprocess.run(command, check=False).returncode != 0:  # noqa: S603 (our own arguments)
         raise ContractError(f"Expected `buf {arguments[0]}` to find nothing. Received the findings above.")
-
-
-def _commit(ref: str) -> str:
-    """Returns the hash of the commit that ``ref`` names, or an empty string."""
-    answer = _git("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}", check=False)
-    return answer.stdout.decode().strip()
-
-
-def _check_out(ref: str, target: Path) -> None:
-    """Writes the protos of a commit below ``target``; nothing if it has none."""
-    listed = _git("ls-tree", "-r", "--name-only", ref, "--", f"protos/{PACKAGE}").stdout.decode()
-    for name in listed.splitlines():
-        path = target / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(_git("show", f"{ref}:{name}").stdout)
-
-
-def _git(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[bytes]:
-    command = ["git", "-C", str(ROOT), *arguments]
-    return subprocess.run(command, check=check, capture_output=True)  # noqa: S603 (our own arguments)
 
 
 if __name__ == "__main__":

@@ -24,13 +24,14 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19headstart/v1/energy.proto\x12\x0cheadstart.v1\"\xd1\x01\n\x06\x45nergy\x12\x0e\n\x06joules\x18\x01 \x01(\x01\x12\r\n\x05gco2e\x18\x02 \x01(\x01\x12\x11\n\testimated\x18\x03 \x01(\x08\x12\x42\n\x10joules_by_source\x18\x04 \x03(\x0b\x32(.headstart.v1.Energy.JoulesBySourceEntry\x12\x1a\n\x12grid_gco2e_per_kwh\x18\x05 \x01(\x01\x1a\x35\n\x13JoulesBySourceEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19headstart/v1/energy.proto\x12\x0cheadstart.v1\"\xd1\x01\n\x06\x45nergy\x12\x0e\n\x06joules\x18\x01 \x01(\x01\x12\r\n\x05gco2e\x18\x02 \x01(\x01\x12\x11\n\testimated\x18\x03 \x01(\x08\x12\x42\n\x10joules_by_source\x18\x04 \x03(\x0b\x32(.headstart.v1.Energy.JoulesBySourceEntry\x12\x1a\n\x12grid_gco2e_per_kwh\x18\x05 \x01(\x01\x1a\x35\n\x13JoulesBySourceEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42=\n\x10\x63om.headstart.v1P\x01Z\x18headstart/v1;headstartv1\xaa\x02\x0cHeadstart.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headstart.v1.energy_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\020com.headstart.v1P\001Z\030headstart/v1;headstartv1\252\002\014Headstart.V1'
   _globals['_ENERGY_JOULESBYSOURCEENTRY']._loaded_options = None
   _globals['_ENERGY_JOULESBYSOURCEENTRY']._serialized_options = b'8\001'
   _globals['_ENERGY']._serialized_start=44

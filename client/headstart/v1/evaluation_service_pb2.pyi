@@ -1,3 +1,4 @@
+from google.api import field_behavior_pb2 as _field_behavior_pb2
 from headstart.v1 import comparison_pb2 as _comparison_pb2
 from headstart.v1 import evaluation_pb2 as _evaluation_pb2
 from headstart.v1 import fine_tuning_service_pb2 as _fine_tuning_service_pb2

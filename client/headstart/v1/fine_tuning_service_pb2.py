@@ -22,6 +22,8 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from headstart.v1 import comparison_pb2 as headstart_dot_v1_dot_comparison__pb2
 from headstart.v1 import evaluation_pb2 as headstart_dot_v1_dot_evaluation__pb2
@@ -29,45 +31,66 @@ from headstart.v1 import input_pb2 as headstart_dot_v1_dot_input__pb2
 from headstart.v1 import job_pb2 as headstart_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&headstart/v1/fine_tuning_service.proto\x12\x0cheadstart.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dheadstart/v1/comparison.proto\x1a\x1dheadstart/v1/evaluation.proto\x1a\x18headstart/v1/input.proto\x1a\x16headstart/v1/job.proto\"u\n\x0f\x46ineTuneRequest\x12*\n\x04spec\x18\x01 \x01(\x0b\x32\x1a.headstart.v1.FineTuneSpecH\x00\x12.\n\x08\x65xamples\x18\x02 \x01(\x0b\x32\x1a.headstart.v1.ExampleBatchH\x00\x42\x06\n\x04part\"7\n\x0c\x45xampleBatch\x12\'\n\x08\x65xamples\x18\x01 \x03(\x0b\x32\x15.headstart.v1.Example\"`\n\x10\x46ineTuneResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\x12,\n\nvalidation\x18\x02 \x01(\x0b\x32\x18.headstart.v1.Validation\"\xea\x02\n\nValidation\x12\r\n\x05valid\x18\x01 \x01(\x08\x12\x15\n\rexample_count\x18\x02 \x01(\x03\x12?\n\x0c\x63lass_counts\x18\x03 \x03(\x0b\x32).headstart.v1.Validation.ClassCountsEntry\x12*\n\x06\x66\x61ults\x18\x04 \x03(\x0b\x32\x1a.headstart.v1.ExampleFault\x12\x13\n\x0b\x66\x61ult_count\x18\x05 \x01(\x03\x12\x10\n\x08warnings\x18\x06 \x03(\t\x12\x0f\n\x07message\x18\x07 \x01(\t\x12/\n\x08\x66indings\x18\x08 \x01(\x0b\x32\x1d.headstart.v1.DatasetFindings\x12,\n\nevaluation\x18\t \x01(\x0b\x32\x18.headstart.v1.Evaluation\x1a\x32\n\x10\x43lassCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xb4\x02\n\rRebaseRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05\x61lias\x18\x03 \x01(\t\x12\x10\n\x08\x62\x61\x63kbone\x18\x04 \x01(\t\x12\x1b\n\x13\x62\x61\x63kbone_candidates\x18\x05 \x03(\t\x12\x37\n\x14\x62\x61\x63kbone_time_budget\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12$\n\x06recipe\x18\x07 \x01(\x0b\x32\x14.headstart.v1.Recipe\x12/\n\npromote_if\x18\x08 \x01(\x0b\x32\x1b.headstart.v1.PromotionGate\x12\x12\n\nrequest_id\x18\t \x01(\t\x12\x10\n\x08priority\x18\n \x01(\x05\x12\x0f\n\x07webhook\x18\x0b \x01(\t\"0\n\x0eRebaseResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\"H\n\rStatusRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\'\n\x04wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"0\n\x0eStatusResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\"3\n\x0cWatchRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\x12\x13\n\x0b\x61\x66ter_event\x18\x02 \x01(\x03\"6\n\rWatchResponse\x12%\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x16.headstart.v1.JobEvent\"\x1f\n\rCancelRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\t\"0\n\x0e\x43\x61ncelResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\"o\n\x0fListJobsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12&\n\x06states\x18\x02 \x03(\x0e\x32\x16.headstart.v1.JobState\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"L\n\x10ListJobsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.headstart.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xbe\x03\n\x11\x46ineTuningService\x12K\n\x08\x46ineTune\x12\x1d.headstart.v1.FineTuneRequest\x1a\x1e.headstart.v1.FineTuneResponse(\x01\x12\x43\n\x06Rebase\x12\x1b.headstart.v1.RebaseRequest\x1a\x1c.headstart.v1.RebaseResponse\x12\x43\n\x06Status\x12\x1b.headstart.v1.StatusRequest\x1a\x1c.headstart.v1.StatusResponse\x12\x42\n\x05Watch\x12\x1a.headstart.v1.WatchRequest\x1a\x1b.headstart.v1.WatchResponse0\x01\x12\x43\n\x06\x43\x61ncel\x12\x1b.headstart.v1.CancelRequest\x1a\x1c.headstart.v1.CancelResponse\x12I\n\x08ListJobs\x12\x1d.headstart.v1.ListJobsRequest\x1a\x1e.headstart.v1.ListJobsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&headstart/v1/fine_tuning_service.proto\x12\x0cheadstart.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dheadstart/v1/comparison.proto\x1a\x1dheadstart/v1/evaluation.proto\x1a\x18headstart/v1/input.proto\x1a\x16headstart/v1/job.proto\"u\n\x0f\x46ineTuneRequest\x12*\n\x04spec\x18\x01 \x01(\x0b\x32\x1a.headstart.v1.FineTuneSpecH\x00\x12.\n\x08\x65xamples\x18\x02 \x01(\x0b\x32\x1a.headstart.v1.ExampleBatchH\x00\x42\x06\n\x04part\"7\n\x0c\x45xampleBatch\x12\'\n\x08\x65xamples\x18\x01 \x03(\x0b\x32\x15.headstart.v1.Example\"`\n\x10\x46ineTuneResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\x12,\n\nvalidation\x18\x02 \x01(\x0b\x32\x18.headstart.v1.Validation\"\xea\x02\n\nValidation\x12\r\n\x05valid\x18\x01 \x01(\x08\x12\x15\n\rexample_count\x18\x02 \x01(\x03\x12?\n\x0c\x63lass_counts\x18\x03 \x03(\x0b\x32).headstart.v1.Validation.ClassCountsEntry\x12*\n\x06\x66\x61ults\x18\x04 \x03(\x0b\x32\x1a.headstart.v1.ExampleFault\x12\x13\n\x0b\x66\x61ult_count\x18\x05 \x01(\x03\x12\x10\n\x08warnings\x18\x06 \x03(\t\x12\x0f\n\x07message\x18\x07 \x01(\t\x12/\n\x08\x66indings\x18\x08 \x01(\x0b\x32\x1d.headstart.v1.DatasetFindings\x12,\n\nevaluation\x18\t \x01(\x0b\x32\x18.headstart.v1.Evaluation\x1a\x32\n\x10\x43lassCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xc0\x02\n\rRebaseRequest\x12\x13\n\x05model\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05\x61lias\x18\x03 \x01(\t\x12\x16\n\x08\x62\x61\x63kbone\x18\x04 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1b\n\x13\x62\x61\x63kbone_candidates\x18\x05 \x03(\t\x12\x37\n\x14\x62\x61\x63kbone_time_budget\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12$\n\x06recipe\x18\x07 \x01(\x0b\x32\x14.headstart.v1.Recipe\x12/\n\npromote_if\x18\x08 \x01(\x0b\x32\x1b.headstart.v1.PromotionGate\x12\x12\n\nrequest_id\x18\t \x01(\t\x12\x10\n\x08priority\x18\n \x01(\x05\x12\x0f\n\x07webhook\x18\x0b \x01(\t\"0\n\x0eRebaseResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\"N\n\rStatusRequest\x12\x14\n\x06job_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\'\n\x04wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"0\n\x0eStatusResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\"9\n\x0cWatchRequest\x12\x14\n\x06job_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x0b\x61\x66ter_event\x18\x02 \x01(\x03\"6\n\rWatchResponse\x12%\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x16.headstart.v1.JobEvent\"%\n\rCancelRequest\x12\x14\n\x06job_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"0\n\x0e\x43\x61ncelResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\"o\n\x0fListJobsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12&\n\x06states\x18\x02 \x03(\x0e\x32\x16.headstart.v1.JobState\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"L\n\x10ListJobsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.headstart.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t2\xd5\x04\n\x11\x46ineTuningService\x12K\n\x08\x46ineTune\x12\x1d.headstart.v1.FineTuneRequest\x1a\x1e.headstart.v1.FineTuneResponse(\x01\x12i\n\x06Rebase\x12\x1b.headstart.v1.RebaseRequest\x1a\x1c.headstart.v1.RebaseResponse\"$\x82\xd3\xe4\x93\x02\x1e\"\x19/v1/models/{model}:rebase:\x01*\x12^\n\x06Status\x12\x1b.headstart.v1.StatusRequest\x1a\x1c.headstart.v1.StatusResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/jobs/{job_id}\x12\x64\n\x05Watch\x12\x1a.headstart.v1.WatchRequest\x1a\x1b.headstart.v1.WatchResponse\" \x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/jobs/{job_id}/events0\x01\x12\x65\n\x06\x43\x61ncel\x12\x1b.headstart.v1.CancelRequest\x1a\x1c.headstart.v1.CancelResponse\" \x82\xd3\xe4\x93\x02\x1a\"\x18/v1/jobs/{job_id}:cancel\x12[\n\x08ListJobs\x12\x1d.headstart.v1.ListJobsRequest\x1a\x1e.headstart.v1.ListJobsResponse\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/v1/jobsB=\n\x10\x63om.headstart.v1P\x01Z\x18headstart/v1;headstartv1\xaa\x02\x0cHeadstart.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headstart.v1.fine_tuning_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\020com.headstart.v1P\001Z\030headstart/v1;headstartv1\252\002\014Headstart.V1'
   _globals['_VALIDATION_CLASSCOUNTSENTRY']._loaded_options = None
   _globals['_VALIDATION_CLASSCOUNTSENTRY']._serialized_options = b'8\001'
-  _globals['_FINETUNEREQUEST']._serialized_start=200
-  _globals['_FINETUNEREQUEST']._serialized_end=317
-  _globals['_EXAMPLEBATCH']._serialized_start=319
-  _globals['_EXAMPLEBATCH']._serialized_end=374
-  _globals['_FINETUNERESPONSE']._serialized_start=376
-  _globals['_FINETUNERESPONSE']._serialized_end=472
-  _globals['_VALIDATION']._serialized_start=475
-  _globals['_VALIDATION']._serialized_end=837
-  _globals['_VALIDATION_CLASSCOUNTSENTRY']._serialized_start=787
-  _globals['_VALIDATION_CLASSCOUNTSENTRY']._serialized_end=837
-  _globals['_REBASEREQUEST']._serialized_start=840
-  _globals['_REBASEREQUEST']._serialized_end=1148
-  _globals['_REBASERESPONSE']._serialized_start=1150
-  _globals['_REBASERESPONSE']._serialized_end=1198
-  _globals['_STATUSREQUEST']._serialized_start=1200
-  _globals['_STATUSREQUEST']._serialized_end=1272
-  _globals['_STATUSRESPONSE']._serialized_start=1274
-  _globals['_STATUSRESPONSE']._serialized_end=1322
-  _globals['_WATCHREQUEST']._serialized_start=1324
-  _globals['_WATCHREQUEST']._serialized_end=1375
-  _globals['_WATCHRESPONSE']._serialized_start=1377
-  _globals['_WATCHRESPONSE']._serialized_end=1431
-  _globals['_CANCELREQUEST']._serialized_start=1433
-  _globals['_CANCELREQUEST']._serialized_end=1464
-  _globals['_CANCELRESPONSE']._serialized_start=1466
-  _globals['_CANCELRESPONSE']._serialized_end=1514
-  _globals['_LISTJOBSREQUEST']._serialized_start=1516
-  _globals['_LISTJOBSREQUEST']._serialized_end=1627
-  _globals['_LISTJOBSRESPONSE']._serialized_start=1629
-  _globals['_LISTJOBSRESPONSE']._serialized_end=1705
-  _globals['_FINETUNINGSERVICE']._serialized_start=1708
-  _globals['_FINETUNINGSERVICE']._serialized_end=2154
+  _globals['_REBASEREQUEST'].fields_by_name['model']._loaded_options = None
+  _globals['_REBASEREQUEST'].fields_by_name['model']._serialized_options = b'\342A\001\002'
+  _globals['_REBASEREQUEST'].fields_by_name['backbone']._loaded_options = None
+  _globals['_REBASEREQUEST'].fields_by_name['backbone']._serialized_options = b'\342A\001\002'
+  _globals['_STATUSREQUEST'].fields_by_name['job_id']._loaded_options = None
+  _globals['_STATUSREQUEST'].fields_by_name['job_id']._serialized_options = b'\342A\001\002'
+  _globals['_WATCHREQUEST'].fields_by_name['job_id']._loaded_options = None
+  _globals['_WATCHREQUEST'].fields_by_name['job_id']._serialized_options = b'\342A\001\002'
+  _globals['_CANCELREQUEST'].fields_by_name['job_id']._loaded_options = None
+  _globals['_CANCELREQUEST'].fields_by_name['job_id']._serialized_options = b'\342A\001\002'
+  _globals['_FINETUNINGSERVICE'].methods_by_name['Rebase']._loaded_options = None
+  _globals['_FINETUNINGSERVICE'].methods_by_name['Rebase']._serialized_options = b'\202\323\344\223\002\036\"\031/v1/models/{model}:rebase:\001*'
+  _globals['_FINETUNINGSERVICE'].methods_by_name['Status']._loaded_options = None
+  _globals['_FINETUNINGSERVICE'].methods_by_name['Status']._serialized_options = b'\202\323\344\223\002\023\022\021/v1/jobs/{job_id}'
+  _globals['_FINETUNINGSERVICE'].methods_by_name['Watch']._loaded_options = None
+  _globals['_FINETUNINGSERVICE'].methods_by_name['Watch']._serialized_options = b'\202\323\344\223\002\032\022\030/v1/jobs/{job_id}/events'
+  _globals['_FINETUNINGSERVICE'].methods_by_name['Cancel']._loaded_options = None
+  _globals['_FINETUNINGSERVICE'].methods_by_name['Cancel']._serialized_options = b'\202\323\344\223\002\032\"\030/v1/jobs/{job_id}:cancel'
+  _globals['_FINETUNINGSERVICE'].methods_by_name['ListJobs']._loaded_options = None
+  _globals['_FINETUNINGSERVICE'].methods_by_name['ListJobs']._serialized_options = b'\202\323\344\223\002\n\022\010/v1/jobs'
+  _globals['_FINETUNEREQUEST']._serialized_start=263
+  _globals['_FINETUNEREQUEST']._serialized_end=380
+  _globals['_EXAMPLEBATCH']._serialized_start=382
+  _globals['_EXAMPLEBATCH']._serialized_end=437
+  _globals['_FINETUNERESPONSE']._serialized_start=439
+  _globals['_FINETUNERESPONSE']._serialized_end=535
+  _globals['_VALIDATION']._serialized_start=538
+  _globals['_VALIDATION']._serialized_end=900
+  _globals['_VALIDATION_CLASSCOUNTSENTRY']._serialized_start=850
+  _globals['_VALIDATION_CLASSCOUNTSENTRY']._serialized_end=900
+  _globals['_REBASEREQUEST']._serialized_start=903
+  _globals['_REBASEREQUEST']._serialized_end=1223
+  _globals['_REBASERESPONSE']._serialized_start=1225
+  _globals['_REBASERESPONSE']._serialized_end=1273
+  _globals['_STATUSREQUEST']._serialized_start=1275
+  _globals['_STATUSREQUEST']._serialized_end=1353
+  _globals['_STATUSRESPONSE']._serialized_start=1355
+  _globals['_STATUSRESPONSE']._serialized_end=1403
+  _globals['_WATCHREQUEST']._serialized_start=1405
+  _globals['_WATCHREQUEST']._serialized_end=1462
+  _globals['_WATCHRESPONSE']._serialized_start=1464
+  _globals['_WATCHRESPONSE']._serialized_end=1518
+  _globals['_CANCELREQUEST']._serialized_start=1520
+  _globals['_CANCELREQUEST']._serialized_end=1557
+  _globals['_CANCELRESPONSE']._serialized_start=1559
+  _globals['_CANCELRESPONSE']._serialized_end=1607
+  _globals['_LISTJOBSREQUEST']._serialized_start=1609
+  _globals['_LISTJOBSREQUEST']._serialized_end=1720
+  _globals['_LISTJOBSRESPONSE']._serialized_start=1722
+  _globals['_LISTJOBSRESPONSE']._serialized_end=1798
+  _globals['_FINETUNINGSERVICE']._serialized_start=1801
+  _globals['_FINETUNINGSERVICE']._serialized_end=2398
 # @@protoc_insertion_point(module_scope)

@@ -1,5 +1,7 @@
 import datetime
 
+from google.api import annotations_pb2 as _annotations_pb2
+from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from headstart.v1 import comparison_pb2 as _comparison_pb2
 from headstart.v1 import evaluation_pb2 as _evaluation_pb2

@@ -22,72 +22,117 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import annotations_pb2 as google_dot_api_dot_annotations__pb2
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from headstart.v1 import evaluation_pb2 as headstart_dot_v1_dot_evaluation__pb2
 from headstart.v1 import model_pb2 as headstart_dot_v1_dot_model__pb2
 from headstart.v1 import prediction_service_pb2 as headstart_dot_v1_dot_prediction__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n headstart/v1/model_service.proto\x12\x0cheadstart.v1\x1a\x1dheadstart/v1/evaluation.proto\x1a\x18headstart/v1/model.proto\x1a%headstart/v1/prediction_service.proto\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"|\n\x12ListModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.headstart.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12(\n\x05usage\x18\x03 \x01(\x0b\x32\x19.headstart.v1.StoredUsage\"m\n\x0bStoredUsage\x12\x15\n\rversion_count\x18\x01 \x01(\x03\x12\x15\n\rversion_limit\x18\x02 \x01(\x03\x12\x14\n\x0cstored_bytes\x18\x03 \x01(\x03\x12\x1a\n\x12stored_bytes_limit\x18\x04 \x01(\x03\"G\n\x0fGetModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"x\n\x10GetModelResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.headstart.v1.Model\x12\'\n\x08versions\x18\x02 \x03(\x0b\x32\x15.headstart.v1.Version\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"\x8b\x01\n\x0fSetAliasRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05\x61lias\x18\x02 \x01(\t\x12\x14\n\x07version\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12*\n\x06shares\x18\x05 \x03(\x0b\x32\x1a.headstart.v1.VersionShareB\n\n\x08_version\"6\n\x10SetAliasResponse\x12\"\n\x05\x61lias\x18\x01 \x01(\x0b\x32\x13.headstart.v1.Alias\"E\n\x14\x44\x65leteVersionRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\"\x17\n\x15\x44\x65leteVersionResponse\"#\n\x12\x44\x65leteModelRequest\x12\r\n\x05model\x18\x01 \x01(\t\"/\n\x13\x44\x65leteModelResponse\x12\x18\n\x10\x64\x65leted_versions\x18\x01 \x01(\x03\"9\n\x14\x44\x65leteExampleRequest\x12\x12\n\nexample_id\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\"\xa3\x01\n\x15\x44\x65leteExampleResponse\x12+\n\x08versions\x18\x01 \x03(\x0b\x32\x19.headstart.v1.VersionName\x12\x32\n\x0funread_versions\x18\x02 \x03(\x0b\x32\x19.headstart.v1.VersionName\x12\x0f\n\x07job_ids\x18\x03 \x03(\t\x12\x18\n\x10\x64\x65leted_contents\x18\x04 \x01(\x03\"-\n\x0bVersionName\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"E\n\x14GetEvaluationRequest\x12-\n\x06target\x18\x01 \x01(\x0b\x32\x1d.headstart.v1.VersionSelector\"\x9e\x01\n\x15GetEvaluationResponse\x12&\n\x07version\x18\x01 \x01(\x0b\x32\x15.headstart.v1.Version\x12,\n\nevaluation\x18\x02 \x01(\x0b\x32\x18.headstart.v1.Evaluation\x12/\n\x08\x66indings\x18\x03 \x01(\x0b\x32\x1d.headstart.v1.DatasetFindings\"m\n\x10GetReportRequest\x12-\n\x06target\x18\x01 \x01(\x0b\x32\x1d.headstart.v1.VersionSelector\x12*\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x1a.headstart.v1.ReportFormat\"I\n\x11GetReportResponse\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\"m\n\x14\x45xportVersionRequest\x12-\n\x06target\x18\x01 \x01(\x0b\x32\x1d.headstart.v1.VersionSelector\x12&\n\x04\x66orm\x18\x02 \x01(\x0e\x32\x18.headstart.v1.ExportForm\"y\n\x15\x45xportVersionResponse\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.headstart.v1.ExportHeaderH\x00\x12*\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x19.headstart.v1.ExportChunkH\x00\x42\x06\n\x04part\"\x81\x01\n\x0c\x45xportHeader\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12&\n\x04\x66orm\x18\x03 \x01(\x0e\x32\x18.headstart.v1.ExportForm\x12)\n\x05\x66iles\x18\x04 \x03(\x0b\x32\x1a.headstart.v1.ExportedFile\"@\n\x0c\x45xportedFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\",\n\x0b\x45xportChunk\x12\x0c\n\x04\x66ile\x18\x01 \x01(\x05\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"=\n\x14ListBackbonesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"[\n\x15ListBackbonesResponse\x12)\n\tbackbones\x18\x01 \x03(\x0b\x32\x16.headstart.v1.Backbone\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*u\n\x0cReportFormat\x12\x1d\n\x19REPORT_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12REPORT_FORMAT_HTML\x10\x01\x12\x16\n\x12REPORT_FORMAT_JSON\x10\x02\x12\x16\n\x12REPORT_FORMAT_TEXT\x10\x03*\xa4\x01\n\nExportForm\x12\x1b\n\x17\x45XPORT_FORM_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45XPORT_FORM_KERAS\x10\x01\x12\x1a\n\x16\x45XPORT_FORM_SAVEDMODEL\x10\x02\x12\x14\n\x10\x45XPORT_FORM_ONNX\x10\x03\x12\x18\n\x14\x45XPORT_FORM_OPENVINO\x10\x04\x12\x16\n\x12\x45XPORT_FORM_LITERT\x10\x05\x32\xdb\x06\n\x0cModelService\x12O\n\nListModels\x12\x1f.headstart.v1.ListModelsRequest\x1a .headstart.v1.ListModelsResponse\x12I\n\x08GetModel\x12\x1d.headstart.v1.GetModelRequest\x1a\x1e.headstart.v1.GetModelResponse\x12I\n\x08SetAlias\x12\x1d.headstart.v1.SetAliasRequest\x1a\x1e.headstart.v1.SetAliasResponse\x12X\n\rDeleteVersion\x12\".headstart.v1.DeleteVersionRequest\x1a#.headstart.v1.DeleteVersionResponse\x12R\n\x0b\x44\x65leteModel\x12 .headstart.v1.DeleteModelRequest\x1a!.headstart.v1.DeleteModelResponse\x12X\n\rDeleteExample\x12\".headstart.v1.DeleteExampleRequest\x1a#.headstart.v1.DeleteExampleResponse\x12X\n\rGetEvaluation\x12\".headstart.v1.GetEvaluationRequest\x1a#.headstart.v1.GetEvaluationResponse\x12L\n\tGetReport\x12\x1e.headstart.v1.GetReportRequest\x1a\x1f.headstart.v1.GetReportResponse\x12Z\n\rExportVersion\x12\".headstart.v1.ExportVersionRequest\x1a#.headstart.v1.ExportVersionResponse0\x01\x12X\n\rListBackbones\x12\".headstart.v1.ListBackbonesRequest\x1a#.headstart.v1.ListBackbonesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n headstart/v1/model_service.proto\x12\x0cheadstart.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dheadstart/v1/evaluation.proto\x1a\x18headstart/v1/model.proto\x1a%headstart/v1/prediction_service.proto\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"|\n\x12ListModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.headstart.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12(\n\x05usage\x18\x03 \x01(\x0b\x32\x19.headstart.v1.StoredUsage\"m\n\x0bStoredUsage\x12\x15\n\rversion_count\x18\x01 \x01(\x03\x12\x15\n\rversion_limit\x18\x02 \x01(\x03\x12\x14\n\x0cstored_bytes\x18\x03 \x01(\x03\x12\x1a\n\x12stored_bytes_limit\x18\x04 \x01(\x03\"M\n\x0fGetModelRequest\x12\x13\n\x05model\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"x\n\x10GetModelResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.headstart.v1.Model\x12\'\n\x08versions\x18\x02 \x03(\x0b\x32\x15.headstart.v1.Version\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"\x97\x01\n\x0fSetAliasRequest\x12\x13\n\x05model\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05\x61lias\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x07version\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12*\n\x06shares\x18\x05 \x03(\x0b\x32\x1a.headstart.v1.VersionShareB\n\n\x08_version\"6\n\x10SetAliasResponse\x12\"\n\x05\x61lias\x18\x01 \x01(\x0b\x32\x13.headstart.v1.Alias\"Q\n\x14\x44\x65leteVersionRequest\x12\x13\n\x05model\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07version\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\"\x17\n\x15\x44\x65leteVersionResponse\")\n\x12\x44\x65leteModelRequest\x12\x13\n\x05model\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"/\n\x13\x44\x65leteModelResponse\x12\x18\n\x10\x64\x65leted_versions\x18\x01 \x01(\x03\"?\n\x14\x44\x65leteExampleRequest\x12\x18\n\nexample_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\r\n\x05model\x18\x02 \x01(\t\"\xa3\x01\n\x15\x44\x65leteExampleResponse\x12+\n\x08versions\x18\x01 \x03(\x0b\x32\x19.headstart.v1.VersionName\x12\x32\n\x0funread_versions\x18\x02 \x03(\x0b\x32\x19.headstart.v1.VersionName\x12\x0f\n\x07job_ids\x18\x03 \x03(\t\x12\x18\n\x10\x64\x65leted_contents\x18\x04 \x01(\x03\"-\n\x0bVersionName\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"K\n\x14GetEvaluationRequest\x12\x33\n\x06target\x18\x01 \x01(\x0b\x32\x1d.headstart.v1.VersionSelectorB\x04\xe2\x41\x01\x02\"\x9e\x01\n\x15GetEvaluationResponse\x12&\n\x07version\x18\x01 \x01(\x0b\x32\x15.headstart.v1.Version\x12,\n\nevaluation\x18\x02 \x01(\x0b\x32\x18.headstart.v1.Evaluation\x12/\n\x08\x66indings\x18\x03 \x01(\x0b\x32\x1d.headstart.v1.DatasetFindings\"s\n\x10GetReportRequest\x12\x33\n\x06target\x18\x01 \x01(\x0b\x32\x1d.headstart.v1.VersionSelectorB\x04\xe2\x41\x01\x02\x12*\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x1a.headstart.v1.ReportFormat\"I\n\x11GetReportResponse\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\"y\n\x14\x45xportVersionRequest\x12\x33\n\x06target\x18\x01 \x01(\x0b\x32\x1d.headstart.v1.VersionSelectorB\x04\xe2\x41\x01\x02\x12,\n\x04\x66orm\x18\x02 \x01(\x0e\x32\x18.headstart.v1.ExportFormB\x04\xe2\x41\x01\x02\"y\n\x15\x45xportVersionResponse\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.headstart.v1.ExportHeaderH\x00\x12*\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x19.headstart.v1.ExportChunkH\x00\x42\x06\n\x04part\"\x81\x01\n\x0c\x45xportHeader\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12&\n\x04\x66orm\x18\x03 \x01(\x0e\x32\x18.headstart.v1.ExportForm\x12)\n\x05\x66iles\x18\x04 \x03(\x0b\x32\x1a.headstart.v1.ExportedFile\"@\n\x0c\x45xportedFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\",\n\x0b\x45xportChunk\x12\x0c\n\x04\x66ile\x18\x01 \x01(\x05\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"=\n\x14ListBackbonesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"[\n\x15ListBackbonesResponse\x12)\n\tbackbones\x18\x01 \x03(\x0b\x32\x16.headstart.v1.Backbone\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*u\n\x0cReportFormat\x12\x1d\n\x19REPORT_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12REPORT_FORMAT_HTML\x10\x01\x12\x16\n\x12REPORT_FORMAT_JSON\x10\x02\x12\x16\n\x12REPORT_FORMAT_TEXT\x10\x03*\xa4\x01\n\nExportForm\x12\x1b\n\x17\x45XPORT_FORM_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45XPORT_FORM_KERAS\x10\x01\x12\x1a\n\x16\x45XPORT_FORM_SAVEDMODEL\x10\x02\x12\x14\n\x10\x45XPORT_FORM_ONNX\x10\x03\x12\x18\n\x14\x45XPORT_FORM_OPENVINO\x10\x04\x12\x16\n\x12\x45XPORT_FORM_LITERT\x10\x05\x32\xc1\x0c\n\x0cModelService\x12\x63\n\nListModels\x12\x1f.headstart.v1.ListModelsRequest\x1a .headstart.v1.ListModelsResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/models\x12\x65\n\x08GetModel\x12\x1d.headstart.v1.GetModelRequest\x1a\x1e.headstart.v1.GetModelResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/models/{model}\x12x\n\x08SetAlias\x12\x1d.headstart.v1.SetAliasRequest\x1a\x1e.headstart.v1.SetAliasResponse\"-\x82\xd3\xe4\x93\x02\'\x1a\"/v1/models/{model}/aliases/{alias}:\x01*\x12\x87\x01\n\rDeleteVersion\x12\".headstart.v1.DeleteVersionRequest\x1a#.headstart.v1.DeleteVersionResponse\"-\x82\xd3\xe4\x93\x02\'*%/v1/models/{model}/versions/{version}\x12n\n\x0b\x44\x65leteModel\x12 .headstart.v1.DeleteModelRequest\x1a!.headstart.v1.DeleteModelResponse\"\x1a\x82\xd3\xe4\x93\x02\x14*\x12/v1/models/{model}\x12~\n\rDeleteExample\x12\".headstart.v1.DeleteExampleRequest\x1a#.headstart.v1.DeleteExampleResponse\"$\x82\xd3\xe4\x93\x02\x1e*\x1c/v1/examples/{example_id=**}\x12\x89\x02\n\rGetEvaluation\x12\".headstart.v1.GetEvaluationRequest\x1a#.headstart.v1.GetEvaluationResponse\"\xae\x01\x82\xd3\xe4\x93\x02\xa7\x01\x12$/v1/models/{target.model}/evaluationZ@\x12>/v1/models/{target.model}/versions/{target.version}/evaluationZ=\x12;/v1/models/{target.model}/aliases/{target.alias}/evaluation\x12\xf1\x01\n\tGetReport\x12\x1e.headstart.v1.GetReportRequest\x1a\x1f.headstart.v1.GetReportResponse\"\xa2\x01\x82\xd3\xe4\x93\x02\x9b\x01\x12 /v1/models/{target.model}/reportZ<\x12:/v1/models/{target.model}/versions/{target.version}/reportZ9\x12\x37/v1/models/{target.model}/aliases/{target.alias}/report\x12\xff\x01\n\rExportVersion\x12\".headstart.v1.ExportVersionRequest\x1a#.headstart.v1.ExportVersionResponse\"\xa2\x01\x82\xd3\xe4\x93\x02\x9b\x01\x12 /v1/models/{target.model}/exportZ<\x12:/v1/models/{target.model}/versions/{target.version}/exportZ9\x12\x37/v1/models/{target.model}/aliases/{target.alias}/export0\x01\x12o\n\rListBackbones\x12\".headstart.v1.ListBackbonesRequest\x1a#.headstart.v1.ListBackbonesResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/backbonesB=\n\x10\x63om.headstart.v1P\x01Z\x18headstart/v1;headstartv1\xaa\x02\x0cHeadstart.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headstart.v1.model_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-  DESCRIPTOR._loaded_options = None
-  _globals['_REPORTFORMAT']._serialized_start=2342
-  _globals['_REPORTFORMAT']._serialized_end=2459
-  _globals['_EXPORTFORM']._serialized_start=2462
-  _globals['_EXPORTFORM']._serialized_end=2626
-  _globals['_LISTMODELSREQUEST']._serialized_start=146
-  _globals['_LISTMODELSREQUEST']._serialized_end=204
-  _globals['_LISTMODELSRESPONSE']._serialized_start=206
-  _globals['_LISTMODELSRESPONSE']._serialized_end=330
-  _globals['_STOREDUSAGE']._serialized_start=332
-  _globals['_STOREDUSAGE']._serialized_end=441
-  _globals['_GETMODELREQUEST']._serialized_start=443
-  _globals['_GETMODELREQUEST']._serialized_end=514
-  _globals['_GETMODELRESPONSE']._serialized_start=516
-  _globals['_GETMODELRESPONSE']._serialized_end=636
-  _globals['_SETALIASREQUEST']._serialized_start=639
-  _globals['_SETALIASREQUEST']._serialized_end=778
-  _globals['_SETALIASRESPONSE']._serialized_start=780
-  _globals['_SETALIASRESPONSE']._serialized_end=834
-  _globals['_DELETEVERSIONREQUEST']._serialized_start=836
-  _globals['_DELETEVERSIONREQUEST']._serialized_end=905
-  _globals['_DELETEVERSIONRESPONSE']._serialized_start=907
-  _globals['_DELETEVERSIONRESPONSE']._serialized_end=930
-  _globals['_DELETEMODELREQUEST']._serialized_start=932
-  _globals['_DELETEMODELREQUEST']._serialized_end=967
-  _globals['_DELETEMODELRESPONSE']._serialized_start=969
-  _globals['_DELETEMODELRESPONSE']._serialized_end=1016
-  _globals['_DELETEEXAMPLEREQUEST']._serialized_start=1018
-  _globals['_DELETEEXAMPLEREQUEST']._serialized_end=1075
-  _globals['_DELETEEXAMPLERESPONSE']._serialized_start=1078
-  _globals['_DELETEEXAMPLERESPONSE']._serialized_end=1241
-  _globals['_VERSIONNAME']._serialized_start=1243
-  _globals['_VERSIONNAME']._serialized_end=1288
-  _globals['_GETEVALUATIONREQUEST']._serialized_start=1290
-  _globals['_GETEVALUATIONREQUEST']._serialized_end=1359
-  _globals['_GETEVALUATIONRESPONSE']._serialized_start=1362
-  _globals['_GETEVALUATIONRESPONSE']._serialized_end=1520
-  _globals['_GETREPORTREQUEST']._serialized_start=1522
-  _globals['_GETREPORTREQUEST']._serialized_end=1631
-  _globals['_GETREPORTRESPONSE']._serialized_start=1633
-  _globals['_GETREPORTRESPONSE']._serialized_end=1706
-  _globals['_EXPORTVERSIONREQUEST']._serialized_start=1708
-  _globals['_EXPORTVERSIONREQUEST']._serialized_end=1817
-  _globals['_EXPORTVERSIONRESPONSE']._serialized_start=1819
-  _globals['_EXPORTVERSIONRESPONSE']._serialized_end=1940
-  _globals['_EXPORTHEADER']._serialized_start=1943
-  _globals['_EXPORTHEADER']._serialized_end=2072
-  _globals['_EXPORTEDFILE']._serialized_start=2074
-  _globals['_EXPORTEDFILE']._serialized_end=2138
-  _globals['_EXPORTCHUNK']._serialized_start=2140
-  _globals['_EXPORTCHUNK']._serialized_end=2184
-  _globals['_LISTBACKBONESREQUEST']._serialized_start=2186
-  _globals['_LISTBACKBONESREQUEST']._serialized_end=2247
-  _globals['_LISTBACKBONESRESPONSE']._serialized_start=2249
-  _globals['_LISTBACKBONESRESPONSE']._serialized_end=2340
-  _globals['_MODELSERVICE']._serialized_start=2629
-  _globals['_MODELSERVICE']._serialized_end=3488
+  _globals['DESCRIPTOR']._loaded_options = None
+  _globals['DESCRIPTOR']._serialized_options = b'\n\020com.headstart.v1P\001Z\030headstart/v1;headstartv1\252\002\014Headstart.V1'
+  _globals['_GETMODELREQUEST'].fields_by_name['model']._loaded_options = None
+  _globals['_GETMODELREQUEST'].fields_by_name['model']._serialized_options = b'\342A\001\002'
+  _globals['_SETALIASREQUEST'].fields_by_name['model']._loaded_options = None
+  _globals['_SETALIASREQUEST'].fields_by_name['model']._serialized_options = b'\342A\001\002'
+  _globals['_SETALIASREQUEST'].fields_by_name['alias']._loaded_options = None
+  _globals['_SETALIASREQUEST'].fields_by_name['alias']._serialized_options = b'\342A\001\002'
+  _globals['_DELETEVERSIONREQUEST'].fields_by_name['model']._loaded_options = None
+  _globals['_DELETEVERSIONREQUEST'].fields_by_name['model']._serialized_options = b'\342A\001\002'
+  _globals['_DELETEVERSIONREQUEST'].fields_by_name['version']._loaded_options = None
+  _globals['_DELETEVERSIONREQUEST'].fields_by_name['version']._serialized_options = b'\342A\001\002'
+  _globals['_DELETEMODELREQUEST'].fields_by_name['model']._loaded_options = None
+  _globals['_DELETEMODELREQUEST'].fields_by_name['model']._serialized_options = b'\342A\001\002'
+  _globals['_DELETEEXAMPLEREQUEST'].fields_by_name['example_id']._loaded_options = None
+  _globals['_DELETEEXAMPLEREQUEST'].fields_by_name['example_id']._serialized_options = b'\342A\001\002'
+  _globals['_GETEVALUATIONREQUEST'].fields_by_name['target']._loaded_options = None
+  _globals['_GETEVALUATIONREQUEST'].fields_by_name['target']._serialized_options = b'\342A\001\002'
+  _globals['_GETREPORTREQUEST'].fields_by_name['target']._loaded_options = None
+  _globals['_GETREPORTREQUEST'].fields_by_name['target']._serialized_options = b'\342A\001\002'
+  _globals['_EXPORTVERSIONREQUEST'].fields_by_name['target']._loaded_options = None
+  _globals['_EXPORTVERSIONREQUEST'].fields_by_name['target']._serialized_options = b'\342A\001\002'
+  _globals['_EXPORTVERSIONREQUEST'].fields_by_name['form']._loaded_options = None
+  _globals['_EXPORTVERSIONREQUEST'].fields_by_name['form']._serialized_options = b'\342A\001\002'
+  _globals['_MODELSERVICE'].methods_by_name['ListModels']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['ListModels']._serialized_options = b'\202\323\344\223\002\014\022\n/v1/models'
+  _globals['_MODELSERVICE'].methods_by_name['GetModel']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['GetModel']._serialized_options = b'\202\323\344\223\002\024\022\022/v1/models/{model}'
+  _globals['_MODELSERVICE'].methods_by_name['SetAlias']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['SetAlias']._serialized_options = b'\202\323\344\223\002\'\032\"/v1/models/{model}/aliases/{alias}:\001*'
+  _globals['_MODELSERVICE'].methods_by_name['DeleteVersion']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['DeleteVersion']._serialized_options = b'\202\323\344\223\002\'*%/v1/models/{model}/versions/{version}'
+  _globals['_MODELSERVICE'].methods_by_name['DeleteModel']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['DeleteModel']._serialized_options = b'\202\323\344\223\002\024*\022/v1/models/{model}'
+  _globals['_MODELSERVICE'].methods_by_name['DeleteExample']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['DeleteExample']._serialized_options = b'\202\323\344\223\002\036*\034/v1/examples/{example_id=**}'
+  _globals['_MODELSERVICE'].methods_by_name['GetEvaluation']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['GetEvaluation']._serialized_options = b'\202\323\344\223\002\247\001\022$/v1/models/{target.model}/evaluationZ@\022>/v1/models/{target.model}/versions/{target.version}/evaluationZ=\022;/v1/models/{target.model}/aliases/{target.alias}/evaluation'
+  _globals['_MODELSERVICE'].methods_by_name['GetReport']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['GetReport']._serialized_options = b'\202\323\344\223\002\233\001\022 /v1/models/{target.model}/reportZ<\022:/v1/models/{target.model}/versions/{target.version}/reportZ9\0227/v1/models/{target.model}/aliases/{target.alias}/report'
+  _globals['_MODELSERVICE'].methods_by_name['ExportVersion']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['ExportVersion']._serialized_options = b'\202\323\344\223\002\233\001\022 /v1/models/{target.model}/exportZ<\022:/v1/models/{target.model}/versions/{target.version}/exportZ9\0227/v1/models/{target.model}/aliases/{target.alias}/export'
+  _globals['_MODELSERVICE'].methods_by_name['ListBackbones']._loaded_options = None
+  _globals['_MODELSERVICE'].methods_by_name['ListBackbones']._serialized_options = b'\202\323\344\223\002\017\022\r/v1/backbones'
+  _globals['_REPORTFORMAT']._serialized_start=2471
+  _globals['_REPORTFORMAT']._serialized_end=2588
+  _globals['_EXPORTFORM']._serialized_start=2591
+  _globals['_EXPORTFORM']._serialized_end=2755
+  _globals['_LISTMODELSREQUEST']._serialized_start=209
+  _globals['_LISTMODELSREQUEST']._serialized_end=267
+  _globals['_LISTMODELSRESPONSE']._serialized_start=269
+  _globals['_LISTMODELSRESPONSE']._serialized_end=393
+  _globals['_STOREDUSAGE']._serialized_start=395
+  _globals['_STOREDUSAGE']._serialized_end=504
+  _globals['_GETMODELREQUEST']._serialized_start=506
+  _globals['_GETMODELREQUEST']._serialized_end=583
+  _globals['_GETMODELRESPONSE']._serialized_start=585
+  _globals['_GETMODELRESPONSE']._serialized_end=705
+  _globals['_SETALIASREQUEST']._serialized_start=708
+  _globals['_SETALIASREQUEST']._serialized_end=859
+  _globals['_SETALIASRESPONSE']._serialized_start=861
+  _globals['_SETALIASRESPONSE']._serialized_end=915
+  _globals['_DELETEVERSIONREQUEST']._serialized_start=917
+  _globals['_DELETEVERSIONREQUEST']._serialized_end=998
+  _globals['_DELETEVERSIONRESPONSE']._serialized_start=1000
+  _globals['_DELETEVERSIONRESPONSE']._serialized_end=1023
+  _globals['_DELETEMODELREQUEST']._serialized_start=1025
+  _globals['_DELETEMODELREQUEST']._serialized_end=1066
+  _globals['_DELETEMODELRESPONSE']._serialized_start=1068
+  _globals['_DELETEMODELRESPONSE']._serialized_end=1115
+  _globals['_DELETEEXAMPLEREQUEST']._serialized_start=1117
+  _globals['_DELETEEXAMPLEREQUEST']._serialized_end=1180
+  _globals['_DELETEEXAMPLERESPONSE']._serialized_start=1183
+  _globals['_DELETEEXAMPLERESPONSE']._serialized_end=1346
+  _globals['_VERSIONNAME']._serialized_start=1348
+  _globals['_VERSIONNAME']._serialized_end=1393
+  _globals['_GETEVALUATIONREQUEST']._serialized_start=1395
+  _globals['_GETEVALUATIONREQUEST']._serialized_end=1470
+  _globals['_GETEVALUATIONRESPONSE']._serialized_start=1473
+  _globals['_GETEVALUATIONRESPONSE']._serialized_end=1631
+  _globals['_GETREPORTREQUEST']._serialized_start=1633
+  _globals['_GETREPORTREQUEST']._serialized_end=1748
+  _globals['_GETREPORTRESPONSE']._serialized_start=1750
+  _globals['_GETREPORTRESPONSE']._serialized_end=1823
+  _globals['_EXPORTVERSIONREQUEST']._serialized_start=1825
+  _globals['_EXPORTVERSIONREQUEST']._serialized_end=1946
+  _globals['_EXPORTVERSIONRESPONSE']._serialized_start=1948
+  _globals['_EXPORTVERSIONRESPONSE']._serialized_end=2069
+  _globals['_EXPORTHEADER']._serialized_start=2072
+  _globals['_EXPORTHEADER']._serialized_end=2201
+  _globals['_EXPORTEDFILE']._serialized_start=2203
+  _globals['_EXPORTEDFILE']._serialized_end=2267
+  _globals['_EXPORTCHUNK']._serialized_start=2269
+  _globals['_EXPORTCHUNK']._serialized_end=2313
+  _globals['_LISTBACKBONESREQUEST']._serialized_start=2315
+  _globals['_LISTBACKBONESREQUEST']._serialized_end=2376
+  _globals['_LISTBACKBONESRESPONSE']._serialized_start=2378
+  _globals['_LISTBACKBONESRESPONSE']._serialized_end=2469
+  _globals['_MODELSERVICE']._serialized_start=2758
+  _globals['_MODELSERVICE']._serialized_end=4359
 # @@protoc_insertion_point(module_scope)

@@ -1,3 +1,5 @@
+from google.api import annotations_pb2 as _annotations_pb2
+from google.api import field_behavior_pb2 as _field_behavior_pb2
 from headstart.v1 import evaluation_pb2 as _evaluation_pb2
 from headstart.v1 import model_pb2 as _model_pb2
 from headstart.v1 import prediction_service_pb2 as _prediction_service_pb2
