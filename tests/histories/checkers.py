@@ -51,25 +51,37 @@ def violations(history: History, final: Mapping[str, FinalJob]) -> Iterator[str]
 def alias_violations(history: History) -> Iterator[str]:
     """Each alias is linearizable, with reads that may be as old as the promise allows."""
     knowledge = _Knowledge(history)
-    by_alias: dict[tuple[str, str], list[Write | Read]] = defaultdict(list)
-    for op in history.of("SetAlias", "ReadAlias"):
-        if op.outcome is Outcome.FAILED:
-            continue
-        operations = by_alias[op.key, op.sent["alias"]]
-        if op.kind == "SetAlias":
-            operations.append(
-                Write(
-                    state=frozenset(op.sent["versions"]),
-                    start=op.called,
-                    end=op.returned if op.is_ok else op.returned + EFFECT_SECONDS,
-                    is_certain=op.is_ok,
-                )
+    writes: dict[tuple[str, str], list[tuple[Operation, Write]]] = defaultdict(list)
+    for op in history.of("SetAlias"):
+        if op.outcome is not Outcome.FAILED:
+            write = Write(
+                state=frozenset(op.sent["versions"]),
+                start=op.called,
+                end=op.returned if op.is_ok else op.returned + EFFECT_SECONDS,
+                is_certain=op.is_ok,
             )
-        elif op.is_ok:
-            operations.append(Read(value=op.result, start=knowledge.since(op), end=op.returned))
-    for (model, alias), operations in by_alias.items():
-        if (found := first_violation(operations)) is not None:
-            yield f"alias {alias} of {model} is not linearizable: {found}"
+            writes[op.key, op.sent["alias"]].append((op, write))
+    reads: dict[tuple[str, str], list[Read]] = defaultdict(list)
+    for op in history.of("ReadAlias"):
+        if op.is_ok:
+            since = knowledge.since(op)
+            own = [
+                write
+                for sent, write in writes[op.key, op.sent["alias"]]
+                if sent.is_ok and _is_known(sent, op) and write.end >= since
+            ]
+            reads[op.key, op.sent["alias"]].append(
+                Read(value=op.result, start=since, end=op.returned, after=own)
+            )
+    for (model, alias), found in reads.items():
+        sent = [write for _, write in writes[model, alias]]
+        if (violation := first_violation([*sent, *found])) is not None:
+            yield f"alias {alias} of {model} is not linearizable: {violation}"
+
+
+def _is_known(change: Operation, read: Operation) -> bool:
+    """Return whether a server had acknowledged a change of a model before it was called to read it."""
+    return change.server == read.server and change.key == read.key and change.returned < read.called
 
 
 class _Knowledge:
@@ -83,14 +95,10 @@ class _Knowledge:
     def since(self, read: Operation) -> float:
         """Return the earliest time for which the answer of a read may have been right.
 
-        A server knows what others changed a promised second ago, not counting disturbances, and every change
-        that it acknowledged itself.
+        A server knows what others changed a promised second ago, not counting disturbances, and what they had
+        changed when it committed a change that it acknowledged: not before that call began.
         """
-        own = [
-            math.nextafter(change.returned, math.inf)
-            for change in self._changes
-            if change.server == read.server and change.key == read.key and change.returned < read.called
-        ]
+        own = [math.nextafter(change.called, math.inf) for change in self._changes if _is_known(change, read)]
         return max(self.undisturbed_before(read.server, read.called, PROMISED_SECONDS), *own, 0.0)
 
     def undisturbed_before(self, server: str, moment: float, seconds: float) -> float:
@@ -116,7 +124,7 @@ def deletion_violations(history: History) -> Iterator[str]:
     deleted = {(op.key, op.sent["version"]): op for op in reversed(history.of("DeleteVersion")) if op.is_ok}
     for read in history.of("ReadAlias", "Predict"):
         gone = deleted.get((read.key, read.result)) if read.is_ok else None
-        if gone is not None and gone.returned < knowledge.since(read):
+        if gone is not None and (_is_known(gone, read) or gone.returned < knowledge.since(read)):
             yield (
                 f"{read.server} answered {read.kind} from version {read.result} of {read.key} "
                 f"{read.called - gone.returned:.2f} s after {gone.server} had deleted it"

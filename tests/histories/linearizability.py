@@ -7,7 +7,7 @@ calls of unknown outcome around a failure do not multiply.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 State = frozenset[int]
@@ -38,14 +38,18 @@ class Read:
         value: the version that it returned; None if it found nothing.
         start: earliest time for which the value may have been right.
         end: latest time.
+        after: writes that must have taken effect before.
     """
 
     value: int | None
     start: float
     end: float
+    after: Sequence[Write] = ()
 
-    def agrees(self, state: State) -> bool:
-        """Return whether a register in this state may have given the value."""
+    def agrees(self, state: State, due: Iterable[Write]) -> bool:
+        """Return whether a register in this state, with these writes still due, may have given the value."""
+        if any(write is other for write in due for other in self.after):
+            return False
         return self.value in state if self.value is not None else not state
 
 
@@ -108,7 +112,7 @@ def first_violation(operations: Iterable[Write | Read], initial: State = frozens
     for _, is_end, place in sorted((*starts, *ends)):
         operation = known[place]
         if not is_end:
-            configurations = _Configurations(_with(each, place, operation) for each in configurations)
+            configurations = _Configurations(_with(known, each, place) for each in configurations)
             continue
         explained = _Configurations(
             each for each in _reachable(known, configurations) if place not in each.pending()
@@ -123,10 +127,11 @@ def first_violation(operations: Iterable[Write | Read], initial: State = frozens
     return None
 
 
-def _with(configuration: _Configuration, place: int, operation: Write | Read) -> _Configuration:
+def _with(known: list[Write | Read], configuration: _Configuration, place: int) -> _Configuration:
     """Return the configuration after a call has begun."""
+    operation = known[place]
     if isinstance(operation, Read):
-        if operation.agrees(configuration.state):
+        if _agrees(known, place, configuration.state, configuration.due):
             return configuration
         return replace(configuration, waiting=configuration.waiting | {place})
     if operation.is_certain:
@@ -141,11 +146,14 @@ def _reachable(known: list[Write | Read], configurations: _Configurations) -> _C
     while todo:
         each = todo.pop()
         for place, write in _next_writes(known, each):
+            due = each.due - {place}
             after = _Configuration(
                 state=write.state,
-                due=each.due - {place},
+                due=due,
                 possible=each.possible - {place},
-                waiting=frozenset(read for read in each.waiting if not _agrees(known[read], write.state)),
+                waiting=frozenset(
+                    read for read in each.waiting if not _agrees(known, read, write.state, due)
+                ),
             )
             if found.add(after):
                 todo.append(after)
@@ -168,8 +176,12 @@ def _next_writes(known: list[Write | Read], configuration: _Configuration) -> It
     yield from possible.values()
 
 
-def _agrees(operation: Write | Read, state: State) -> bool:
-    return isinstance(operation, Read) and operation.agrees(state)
+def _agrees(known: list[Write | Read], place: int, state: State, due: Iterable[int]) -> bool:
+    operation = known[place]
+    writes = (known[other] for other in due)
+    return isinstance(operation, Read) and operation.agrees(
+        state, (write for write in writes if isinstance(write, Write))
+    )
 
 
 def _describe(operation: Write | Read, known: list[Write | Read], configurations: _Configurations) -> str:

@@ -49,6 +49,21 @@ def test_a_server_knows_at_once_what_it_acknowledged() -> None:
     assert "not linearizable" in found(move(1, 0, 0.1), move(2, 5, 5.1), read(1, 5.2, 5.3))[0]
 
 
+def test_a_server_that_acknowledges_a_change_knows_what_others_had_changed_when_that_call_began() -> None:
+    other = op("SetAlias", 5.0, 5.3, sent={"alias": "beta", "versions": [1]}, server="b")
+
+    assert found(move(1, 0, 0.1), move(2, 5.05, 5.2), other, read(1, 5.4, 5.45, server="b")) == []
+    assert found(move(1, 0, 0.1), move(2, 4.5, 4.9), other, read(1, 5.4, 5.45, server="b")) != []
+
+
+def test_of_two_moves_at_the_same_time_a_server_may_know_either_but_not_what_was_before() -> None:
+    first, others = move(2, 5, 5.3), move(3, 5.1, 5.2, server="b")
+
+    assert found(move(1, 0, 0.1), first, others, read(2, 5.4, 5.45)) == []
+    assert found(move(1, 0, 0.1), first, others, read(3, 5.4, 5.45)) == []
+    assert "not linearizable" in found(move(1, 0, 0.1), first, others, read(1, 5.4, 5.45))[0]
+
+
 def test_a_disturbed_server_has_its_second_afterwards() -> None:
     recorded = history(move(1, 0, 0.1), move(2, 5, 5.1), read(1, 9.5, 9.6, server="b"))
     times = iter([5.0, 9.0])
