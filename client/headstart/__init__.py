@@ -25,7 +25,7 @@ from headstart.errors import (
     Unavailable,
 )
 from headstart.evidence import Abstention
-from headstart.inputs import Example, Text
+from headstart.inputs import URL, Example, Text
 from headstart.job import Job
 from headstart.rebasing import RebaseSettings
 from headstart.release import installed_version
@@ -96,6 +96,7 @@ from headstart.targets import Target
 from headstart.task import Task
 
 __all__ = [
+    "URL",
     "Aborted",
     "Abstention",
     "AbstentionReason",

@@ -1,43 +1,20 @@
 """Things to learn from or to predict, and how they become messages of the contract."""
 
 import math
-import os
 from collections.abc import Collection, Mapping, Set
 from dataclasses import KW_ONLY, dataclass
 from numbers import Integral, Real
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
-from headstart import tensors
+from headstart.contents import URL, Content, Text, input_message
 from headstart.v1 import input_pb2
 
-__all__ = ["Content", "Example", "ExampleTarget", "Text", "example_message", "input_message"]
-
-
-@dataclass(frozen=True, slots=True)
-class Text:
-    """A text, as opposed to a plain `str`, which is a path.
-
-    Attributes:
-        text: the text itself.
-    """
-
-    text: str
+__all__ = ["URL", "Content", "Example", "ExampleTarget", "Text", "example_message", "input_message"]
 
 
 _TARGETS = ("label", "labels", "value", "probabilities")
-
-Content: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | NDArray[Any] | Text
-"""One input: the path of a file, the bytes of a picture's file, an array, or a `Text`.
-
-A file's ending tells what it holds: ``.txt`` a UTF-8 text, ``.npy`` an array, any other a picture. An array
-is one decoded picture, uint8 of shape [height, width, 3], [height, width, 1] or [height, width], or a tensor
-backbone's features.
-"""
-
 
 ExampleTarget: TypeAlias = str | int | Collection[str] | Collection[int] | float | Mapping[str, float]
 """The target: a label, a list or set of labels, a float for regression, or classes with probabilities."""
@@ -70,27 +47,6 @@ class Example:
     value: float | None = None
     probabilities: Mapping[str, float] | Mapping[int, float] | None = None
     weight: float | None = None
-
-
-def input_message(content: Content) -> input_pb2.Input:
-    """Makes a content a message, reading it if it is a path.
-
-    Raises:
-        OSError: a file cannot be read.
-        ValueError: an array or a file of one does not fit the contract.
-        TypeError: the content has an unknown type.
-    """
-    if isinstance(content, Text):
-        return input_pb2.Input(text=content.text)
-    if isinstance(content, bytes | bytearray | memoryview):
-        return input_pb2.Input(image=bytes(content))
-    if isinstance(content, np.ndarray):
-        return input_pb2.Input(tensor=tensors.encode(content))
-    if isinstance(content, str | os.PathLike):
-        return _file_message(Path(content), is_text=isinstance(content, str))
-    raise TypeError(
-        f"An input must be a path, bytes, a numpy array or a Text. Received: {type(content).__qualname__}"
-    )
 
 
 def example_message(example: Example) -> input_pb2.Example:
@@ -171,15 +127,3 @@ def _number(value: object, name: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{name} must be a finite number. Received: {value!r}")
     return float(value)
-
-
-def _file_message(path: Path, *, is_text: bool) -> input_pb2.Input:
-    try:
-        if path.suffix == ".npy":
-            return input_pb2.Input(tensor=tensors.encode(np.load(path, allow_pickle=False)))
-        if path.suffix == ".txt":
-            return input_pb2.Input(text=path.read_text(encoding="utf-8"))
-        return input_pb2.Input(image=path.read_bytes())
-    except FileNotFoundError as error:
-        hint = " (a str is a path; wrap a text as headstart.Text)" if is_text else ""
-        raise FileNotFoundError(error.errno, f"No such file{hint}", str(path)) from None

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from headstart.v1 import input_pb2
 
-__all__ = ["MAX_DIMENSIONS", "decode", "encode"]
+__all__ = ["MAX_DIMENSIONS", "decode", "encode", "is_encodable"]
 
 MAX_DIMENSIONS = 32
 """The most dimensions of a tensor: what every numpy can hold."""
@@ -47,6 +47,11 @@ def encode(array: NDArray[Any]) -> input_pb2.Tensor:
         raise ValueError(f"A tensor must have at most {MAX_DIMENSIONS} dimensions. Received: {array.ndim}")
     data = array.astype(dtype, copy=False).tobytes(order="C")
     return input_pb2.Tensor(data_type=data_type, shape=array.shape, data=data)
+
+
+def is_encodable(dtype: np.dtype[Any]) -> bool:
+    """Return whether `encode` takes arrays of an element type."""
+    return dtype.newbyteorder("<") in _DATA_TYPES
 
 
 def decode(tensor: input_pb2.Tensor) -> NDArray[Any]:

@@ -52,7 +52,8 @@ class PictureDecoder:
 
         Args:
             content: the bytes of a JPEG, PNG, WebP, GIF (its first frame) or BMP file, or an array of uint8
-                pixels [height, width, 3] (RGB), [height, width, 1] or [height, width] (grey).
+                pixels [height, width, 3] (RGB), [height, width, 4] (RGBA), [height, width, 1] or
+                [height, width] (gray).
 
         Returns:
             RGB pixels, uint8 [side, side, 3].
@@ -108,13 +109,14 @@ class PictureDecoder:
 
 def _from_pixels(pixels: NDArray[np.generic], *, max_pixels: int) -> Image.Image:
     match pixels.shape:
-        case (height, width) | (height, width, 1 | 3) if pixels.dtype == np.uint8:
+        case (height, width) | (height, width, 1 | 3 | 4) if pixels.dtype == np.uint8:
             check_size((width, height), max_pixels=max_pixels)
-            plane = pixels if pixels.shape[-1] == 3 and pixels.ndim == 3 else pixels.reshape(height, width)
-            return _from_array(plane)
+            is_color = pixels.ndim == 3 and pixels.shape[-1] > 1
+            return _from_array(pixels if is_color else pixels.reshape(height, width))
+    hint = " Scale floats from 0 to 1 by 255, and convert them to uint8." if pixels.dtype.kind == "f" else ""
     raise WrongModality(
-        "Expected pixels: uint8 of shape [height, width, 3], [height, width, 1] or [height, width]. "
-        f"Received: {pixels.dtype} of shape {list(pixels.shape)}."
+        "Expected pixels: uint8 of shape [height, width, 3], [height, width, 4], [height, width, 1] or "
+        f"[height, width]. Received: {pixels.dtype} of shape {list(pixels.shape)}.{hint}"
     )
 
 

@@ -202,10 +202,24 @@ def test_a_large_photograph_is_decoded_scaled_with_nearly_the_same_pixels() -> N
     )
 
 
-@pytest.mark.parametrize("shape", [(50, 40, 3), (50, 40, 1), (50, 40), (1, 1), (3, 3), (1, 3), (5, 3, 1)])
+@pytest.mark.parametrize(
+    "shape", [(50, 40, 3), (50, 40, 1), (50, 40), (1, 1), (3, 3), (4, 4), (3, 4), (1, 3), (5, 3, 1)]
+)
 def test_pixels_are_taken_as_an_array(shape: tuple[int, ...]) -> None:
     pixels = np.full(shape, 77, np.uint8)
     assert (DECODER.decode(pixels) == 77).all()
+
+
+def test_pixels_with_alpha_are_laid_over_white_like_those_of_a_file() -> None:
+    pixels = np.full((4, 6, 4), 77, np.uint8)
+    pixels[..., 3] = 100
+    file = encode(Image.fromarray(pixels))
+    np.testing.assert_array_equal(DECODER.decode(pixels), DECODER.decode(file))
+
+
+def test_pixels_that_are_floats_are_refused_with_the_remedy() -> None:
+    with pytest.raises(WrongModality, match="Scale floats from 0 to 1 by 255, and convert them to uint8"):
+        DECODER.decode(np.zeros((4, 4, 3), np.float32))
 
 
 def test_pixels_may_be_a_view_with_strides() -> None:
@@ -217,7 +231,7 @@ def test_pixels_may_be_a_view_with_strides() -> None:
     "content",
     [
         np.zeros((4, 4, 3), np.float32),
-        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 5), np.uint8),
         np.zeros((1, 4, 4, 3), np.uint8),
         np.zeros(784, np.uint8),
         np.zeros((), np.uint8),

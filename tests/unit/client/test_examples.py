@@ -254,7 +254,7 @@ def test_an_iterator_can_be_read_again_and_is_read_only_once():
     [
         (
             (3, "cat"),
-            r"examples\[1\]: An input must be a path, bytes, a numpy array or a Text\. Received: int",
+            r"examples\[1\]: An input must be a path, bytes, a numpy array, .* Received: int",
         ),
         ((b"x", None), r"examples\[1\]: Expected an Example or .* Received: \(bytes, NoneType\)"),
         ((b"x", 1j), r"examples\[1\]: Expected an Example or .* Received: \(bytes, complex\)"),
@@ -336,7 +336,7 @@ def test_a_class_may_be_called_train_where_others_are_no_parts(tmp_path):
 
 def test_an_array_that_does_not_fit_is_named():
     with pytest.raises(ValueError, match=r"examples\[0\]: A tensor's elements must be one of"):
-        list(open_examples([(np.zeros(3, bool), "a")]))
+        list(open_examples([(np.zeros(3, complex), "a")]))
 
 
 @pytest.mark.parametrize("examples", [3, b"x", None])

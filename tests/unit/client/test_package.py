@@ -21,7 +21,7 @@ PUBLIC = """
     Partial PermissionDenied Prediction Predictions Progress Promotion PromotionDecision
     PromotionGate QuotaViolation RebaseSettings ReliabilityBin Remark RemarkKind Report ResourceExhausted
     RetryPolicy Ridge Saliency SpecSettings StageTimes StopReason StoredUsage Table Target Task Text
-    ThresholdPoint TlsConfig Unauthenticated Unavailable Validation ValuePair Version VersionEvaluation
+    ThresholdPoint TlsConfig URL Unauthenticated Unavailable Validation ValuePair Version VersionEvaluation
     WebhookDelivery WebhookState
 """
 
