@@ -112,6 +112,11 @@ check: $(VENV)/.stamp-dev ## Check format, lint, types, rooms, imports, contract
 	$(BIN)/python protos/contract.py compare
 	$(BIN)/hadolint Dockerfile
 	@PYTHONPATH=tests $(BIN)/python -m images.locks check
+	@PYTHONPATH=tests $(BIN)/python -m wording
+
+.PHONY: wording
+wording: $(BIN)/python ## Count the words that this project avoids: make wording ARGS='--list --area docs'.
+	@PYTHONPATH=tests $(BIN)/python -m wording $(ARGS)
 
 .PHONY: images
 images: $(BIN)/python ## Build the images with docker, podman or buildah: make images ARGS='--target slim'.
