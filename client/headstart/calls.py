@@ -8,10 +8,8 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import Int32Value
 
-from headstart.answers.evaluations import read_version_evaluation
-from headstart.answers.jobs import read_event, read_job
-from headstart.answers.models import read_alias, read_backbone, read_model, read_usage, read_version
 from headstart.channel import is_repeated
+from headstart.decode import decode
 from headstart.errors import Unavailable
 from headstart.results import (
     Alias,
@@ -25,6 +23,7 @@ from headstart.results import (
     Report,
     ReportFormat,
     StoredUsage,
+    Version,
     VersionEvaluation,
 )
 from headstart.targets import Target, selector
@@ -112,7 +111,7 @@ def job_status(job_id: str, wait: float = 0.0) -> Call[JobStatus]:
         path=_TUNING + "Status",
         request=request,
         response=tuning.StatusResponse,
-        read=lambda response: read_job(response.job),
+        read=lambda response: decode(response.job, JobStatus),
         extra_seconds=wait,
     )
 
@@ -123,7 +122,7 @@ def job_events(job_id: str, after: int) -> Call[JobEvent]:
         path=_TUNING + "Watch",
         request=tuning.WatchRequest(job_id=job_id, after_event=after),
         response=tuning.WatchResponse,
-        read=lambda response: read_event(response.event),
+        read=lambda response: decode(response.event, JobEvent),
     )
 
 
@@ -133,7 +132,7 @@ def job_cancellation(job_id: str) -> Call[JobStatus]:
         path=_TUNING + "Cancel",
         request=tuning.CancelRequest(job_id=job_id),
         response=tuning.CancelResponse,
-        read=lambda response: read_job(response.job),
+        read=lambda response: decode(response.job, JobStatus),
     )
 
 
@@ -156,7 +155,8 @@ def job_page(
         ),
         response=tuning.ListJobsResponse,
         read=lambda response: Page(
-            items=tuple(read_job(job) for job in response.jobs), next_token=response.next_page_token
+            items=tuple(decode(job, JobStatus) for job in response.jobs),
+            next_token=response.next_page_token,
         ),
     )
 
@@ -168,7 +168,8 @@ def model_page(token: str) -> Call[Page[Model]]:
         request=keeping.ListModelsRequest(page_size=_PAGE_SIZE, page_token=token),
         response=keeping.ListModelsResponse,
         read=lambda response: Page(
-            items=tuple(read_model(model) for model in response.models), next_token=response.next_page_token
+            items=tuple(decode(model, Model) for model in response.models),
+            next_token=response.next_page_token,
         ),
     )
 
@@ -179,7 +180,7 @@ def usage() -> Call[StoredUsage | None]:
         path=_KEEPING + "ListModels",
         request=keeping.ListModelsRequest(page_size=1),
         response=keeping.ListModelsResponse,
-        read=lambda response: read_usage(response.usage) if response.HasField("usage") else None,
+        read=lambda response: decode(response.usage, StoredUsage) if response.HasField("usage") else None,
     )
 
 
@@ -190,7 +191,13 @@ def version_page(model: str, token: str, size: int = _PAGE_SIZE) -> Call[Page[Mo
         request=keeping.GetModelRequest(model=model, page_size=size, page_token=token),
         response=keeping.GetModelResponse,
         read=lambda response: Page(
-            items=(read_model(response.model, map(read_version, response.versions)),),
+            items=(
+                decode(
+                    response.model,
+                    Model,
+                    versions=tuple(decode(version, Version) for version in response.versions),
+                ),
+            ),
             next_token=response.next_page_token,
         ),
     )
@@ -203,7 +210,7 @@ def backbone_page(token: str) -> Call[Page[Backbone]]:
         request=keeping.ListBackbonesRequest(page_size=_PAGE_SIZE, page_token=token),
         response=keeping.ListBackbonesResponse,
         read=lambda response: Page(
-            items=tuple(read_backbone(backbone) for backbone in response.backbones),
+            items=tuple(decode(backbone, Backbone) for backbone in response.backbones),
             next_token=response.next_page_token,
         ),
     )
@@ -220,7 +227,7 @@ def alias_setting(
             model=model, alias=alias, version=version, etag=etag or "", shares=given
         ),
         response=keeping.SetAliasResponse,
-        read=lambda response: read_alias(response.alias),
+        read=lambda response: decode(response.alias, Alias),
         # With an etag the second one would hear that somebody has moved the alias: the first one.
         repeatable=not etag,
     )
@@ -262,12 +269,7 @@ def example_deletion(example_id: str, model: str | None) -> Call[DeletedExample]
         path=_KEEPING + "DeleteExample",
         request=keeping.DeleteExampleRequest(example_id=example_id, model=model or ""),
         response=keeping.DeleteExampleResponse,
-        read=lambda response: DeletedExample(
-            versions=tuple((each.model, each.version) for each in response.versions),
-            unread_versions=tuple((each.model, each.version) for each in response.unread_versions),
-            job_ids=tuple(response.job_ids),
-            deleted_contents=response.deleted_contents,
-        ),
+        read=lambda response: decode(response, DeletedExample),
     )
 
 
@@ -277,7 +279,7 @@ def version_evaluation(target: Target) -> Call[VersionEvaluation]:
         path=_KEEPING + "GetEvaluation",
         request=keeping.GetEvaluationRequest(target=selector(target)),
         response=keeping.GetEvaluationResponse,
-        read=read_version_evaluation,
+        read=lambda response: decode(response, VersionEvaluation),
     )
 
 
@@ -293,12 +295,7 @@ def version_report(target: Target, form: ReportFormat) -> Call[Report]:
         path=_KEEPING + "GetReport",
         request=keeping.GetReportRequest(target=selector(target), format=f"REPORT_FORMAT_{form.upper()}"),
         response=keeping.GetReportResponse,
-        read=lambda response: Report(
-            model=target.model,
-            version=response.version,
-            media_type=response.media_type,
-            content=response.content,
-        ),
+        read=lambda response: decode(response, Report, model=target.model),
     )
 
 

@@ -5,8 +5,8 @@ from datetime import timedelta
 from typing import TypedDict
 
 from headstart.calls import Call
+from headstart.encode import gate_message, recipe_message
 from headstart.spec import PromotionGate, Recipe, RecipeName, parse_budget, parse_candidates, parse_recipe
-from headstart.spec_message import gate_message, recipe_message
 from headstart.v1 import fine_tuning_service_pb2 as pb
 
 __all__ = ["RebaseSettings", "rebase"]

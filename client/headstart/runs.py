@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from datetime import timedelta
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.answers.predictions import read_features, read_predictions
 from headstart.calls import Call
 from headstart.chunks import MAX_CALL_INPUTS, Chunk
+from headstart.decode import decode, decode_features
 from headstart.evidence import MAX_SALIENCY_INPUTS, Evidence
 from headstart.inputs import Content
 from headstart.results import ModelPredictions, Prediction, Predictions, StageTimes
@@ -97,7 +98,7 @@ class PredictionRun:
             path="/headstart.v1.PredictionService/Predict",
             request=request,
             response=pb.PredictResponse,
-            read=read_predictions,
+            read=lambda response: decode(response, Predictions),
         )
 
     def take(self, answer: Predictions) -> None:
@@ -148,7 +149,7 @@ class EmbeddingRun:
 
     def _read(self, response: pb.EmbedResponse) -> dict[str, NDArray[Any]]:
         self._backbone = response.features.backbone or self._backbone
-        return read_features(response.features)
+        return decode_features(response.features)
 
     def take(self, answer: dict[str, NDArray[Any]]) -> None:
         """Takes the answer of the last call."""
@@ -186,9 +187,8 @@ def _stacked(parts: Sequence[Any]) -> dict[str, NDArray[Any]]:
     return {view: np.concatenate([part[view] for part in parts]) for view in parts[0]}
 
 
-def _summed(times: Sequence[StageTimes]) -> StageTimes:
-    total = times[0]
-    for each in times[1:]:
-        names = [field.name for field in fields(StageTimes)]
-        total = StageTimes(**{name: getattr(total, name) + getattr(each, name) for name in names})
-    return total
+def _summed(times: Sequence[StageTimes]) -> StageTimes | None:
+    if not times:
+        return None
+    names = [field.name for field in fields(StageTimes)]
+    return StageTimes(**{name: sum((getattr(each, name) for each in times), timedelta()) for name in names})

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias, TypedDict
 from headstart.task import Task, TaskName, parse_task
 
 __all__ = [
+    "RECIPES",
     "Auto",
     "FineTuneSpec",
     "Logistic",
@@ -140,7 +141,7 @@ class Partial:
 Recipe: TypeAlias = Auto | Ridge | Logistic | Mlp | Partial
 RecipeName: TypeAlias = Literal["auto", "ridge", "logistic", "mlp", "partial"]
 
-_RECIPES: dict[str, type[Recipe]] = {
+RECIPES: dict[str, type[Recipe]] = {
     "auto": Auto,
     "ridge": Ridge,
     "logistic": Logistic,
@@ -309,9 +310,9 @@ def parse_recipe(recipe: Recipe | str | None) -> Recipe:
     """
     if not isinstance(recipe, str | None):
         return recipe
-    kind = _RECIPES.get(recipe or "auto")
+    kind = RECIPES.get(recipe or "auto")
     if kind is None:
-        raise ValueError(f"recipe must be one of {', '.join(_RECIPES)}. Received: {recipe!r}")
+        raise ValueError(f"recipe must be one of {', '.join(RECIPES)}. Received: {recipe!r}")
     return kind()
 
 

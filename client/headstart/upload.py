@@ -7,13 +7,11 @@ from typing import Any, Final, Generic, TypeVar
 
 from google.protobuf.message import Message
 
-from headstart.answers.comparisons import read_comparison
-from headstart.answers.evaluations import read_evaluation_result
-from headstart.answers.jobs import read_validation
+from headstart.decode import decode, decode_comparison
+from headstart.encode import spec_message
 from headstart.examples import ExampleSource
 from headstart.results import Comparison, EvaluationResult, Validation
 from headstart.spec import FineTuneSpec
-from headstart.spec_message import spec_message
 from headstart.targets import Target, selector
 from headstart.v1 import evaluation_service_pb2 as evaluating
 from headstart.v1 import fine_tuning_service_pb2 as pb
@@ -101,7 +99,7 @@ def fine_tune(spec: FineTuneSpec, source: ExampleSource) -> Upload[str]:
 def validation(spec: FineTuneSpec, source: ExampleSource) -> Upload[Validation]:
     """FineTune that checks only."""
     message = spec_message(replace(spec, dataset_uri=source.uri), validate_only=True)
-    return _fine_tuning(message, source, lambda response: read_validation(response.validation))
+    return _fine_tuning(message, source, lambda response: decode(response.validation, Validation))
 
 
 def evaluation(target: Target, source: ExampleSource) -> Upload[EvaluationResult]:
@@ -117,7 +115,7 @@ def evaluation(target: Target, source: ExampleSource) -> Upload[EvaluationResult
         spec=evaluating.EvaluateSpec(target=selector(target)),
         source=source,
         response=evaluating.EvaluateResponse,
-        read=read_evaluation_result,
+        read=lambda response: decode(response, EvaluationResult),
     )
 
 
@@ -134,7 +132,7 @@ def comparison(first: Target, second: Target, source: ExampleSource) -> Upload[C
         spec=evaluating.CompareSpec(first=selector(first), second=selector(second)),
         source=source,
         response=evaluating.CompareResponse,
-        read=read_comparison,
+        read=decode_comparison,
     )
 
 

@@ -68,8 +68,6 @@ class Comparison:
         fault_count: how many could not be used.
     """
 
-    first_version: Target | None
-    second_version: Target | None
     example_count: int
     first: ComparedMetrics
     second: ComparedMetrics
@@ -82,6 +80,8 @@ class Comparison:
     significant: bool
     classes: tuple[ComparedClass, ...]
     verdict: str
+    first_version: Target | None = None
+    second_version: Target | None = None
     faults: tuple[ExampleFault, ...] = ()
     fault_count: int = 0
 

@@ -4,6 +4,8 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from headstart.decode import decode
+from headstart.encode import spec_message
 from headstart.spec import (
     Auto,
     FineTuneSpec,
@@ -15,7 +17,6 @@ from headstart.spec import (
     SpecSettings,
     make_spec,
 )
-from headstart.spec_message import read_spec, spec_message
 from headstart.targets import Target, parse_target
 from headstart.task import Task
 
@@ -80,7 +81,7 @@ def test_a_spec_comes_back_from_its_message():
         request_id="r",
     )
 
-    assert read_spec(spec_message(spec)) == spec
+    assert decode(spec_message(spec), FineTuneSpec) == spec
 
 
 @pytest.mark.parametrize("parent", [7, "stable", None])
@@ -88,7 +89,7 @@ def test_a_spec_comes_back_from_its_message():
 def test_a_parent_and_a_gate_come_back_from_their_message(parent, gate):
     spec = make_spec("m", {"parent": parent, "alias": "stable", "promote_if": gate})
 
-    assert read_spec(spec_message(spec)) == spec
+    assert decode(spec_message(spec), FineTuneSpec) == spec
 
 
 @pytest.mark.parametrize("task", ["multi_label", "MULTI_LABEL", "multi-label", Task.MULTI_LABEL])
@@ -129,7 +130,7 @@ def test_a_recipe_comes_back_from_its_message(scaling, balanced):
         ),
     ):
         spec = make_spec("m", {"recipe": recipe})
-        assert read_spec(spec_message(spec)) == spec
+        assert decode(spec_message(spec), FineTuneSpec) == spec
 
 
 @pytest.mark.parametrize(
@@ -163,7 +164,7 @@ def test_a_recipe_comes_back_from_its_message(scaling, balanced):
 )
 def test_a_recipe_that_trains_a_network_comes_back_from_its_message(recipe):
     spec = make_spec("m", {"recipe": recipe})
-    assert read_spec(spec_message(spec)) == spec
+    assert decode(spec_message(spec), FineTuneSpec) == spec
 
 
 def test_an_unknown_scaling_is_refused_with_those_there_are():

@@ -1,1 +1,0 @@
-"""Reads the contract's messages into results."""

@@ -1,0 +1,160 @@
+"""Decode the contract's messages into this package's results, by their descriptors.
+
+A new field of the contract needs a field of the same name in a dataclass, and nothing here. This module lists
+the exceptions.
+"""
+
+from dataclasses import fields
+from datetime import timedelta
+from typing import Any, Final, TypeVar
+
+from google.protobuf.message import Message
+from numpy.typing import NDArray
+
+from headstart import tensors
+from headstart.decode.decoder import Decoder, Reader, enum_converter
+from headstart.results import (
+    Alias,
+    Comparison,
+    DeletedExample,
+    ExampleFault,
+    JobEvent,
+    JobStatus,
+    ModelPredictions,
+    Prediction,
+    Predictions,
+    Promotion,
+    StageTimes,
+    Version,
+)
+from headstart.spec import RECIPES, Auto, FineTuneSpec, Recipe
+from headstart.status import details_from_status
+from headstart.targets import Target
+from headstart.task import Task
+from headstart.v1 import evaluation_service_pb2, input_pb2, job_pb2
+from headstart.v1 import prediction_service_pb2 as predicting
+
+__all__ = ["decode", "decode_comparison", "decode_features"]
+
+Result = TypeVar("Result")
+
+_STEPS: Final = ("decode", "backbone", "features", "fit", "evaluate", "publish")
+
+
+def decode(message: Message, kind: type[Result], /, **context: Any) -> Result:
+    """Return a message as a dataclass of this package, as `Decoder.decode`.
+
+    Raises:
+        ValueError: a tensor's shape and data contradict each other.
+    """
+    return _DECODER.decode(message, kind, **context)
+
+
+def decode_features(features: predicting.Features) -> dict[str, NDArray[Any]]:
+    """Return features by view, each of shape [inputs, size of the view].
+
+    Raises:
+        ValueError: a tensor's shape and data contradict each other.
+    """
+    return {view: tensors.decode(tensor) for view, tensor in features.views.items()}
+
+
+def _decode_recipe(message: job_pb2.Recipe) -> Recipe:
+    """Return a recipe; `Auto` for one that is newer than this client."""
+    name = message.WhichOneof("recipe")
+    return decode(getattr(message, name), RECIPES[name]) if name in RECIPES else Auto()
+
+
+def _step_times(job: job_pb2.Job) -> dict[str, timedelta]:
+    """Return the steps in their order; those that are newer than this client come last."""
+
+    def order(step: str) -> tuple[int, str]:
+        return (_STEPS.index(step) if step in _STEPS else len(_STEPS), step)
+
+    return {
+        step: timedelta(milliseconds=job.step_milliseconds[step])
+        for step in sorted(job.step_milliseconds, key=order)
+    }
+
+
+def _promotion(version_field: str) -> Reader:
+    """Return a reader of the promotion of a job or a version, whose number is in this field."""
+
+    def read(message: Any) -> Promotion | None:
+        if not message.HasField("promotion"):
+            return None
+        promotion = message.promotion
+        model = message.spec.model if isinstance(message, job_pb2.Job) else message.model
+        comparison = decode(
+            promotion.comparison,
+            Comparison,
+            first_version=_target(model, promotion.baseline_version),
+            second_version=_target(model, getattr(message, version_field)),
+        )
+        return decode(
+            promotion, Promotion, comparison=comparison if promotion.HasField("comparison") else None
+        )
+
+    return read
+
+
+def decode_comparison(response: evaluation_service_pb2.CompareResponse) -> Comparison:
+    """Return how two versions compare."""
+    return decode(
+        response.comparison,
+        Comparison,
+        first_version=_target(response.first_model, response.first_version),
+        second_version=_target(response.second_model, response.second_version),
+        faults=tuple(decode(fault, ExampleFault) for fault in response.faults),
+        fault_count=response.fault_count,
+    )
+
+
+def _target(model: str, number: int) -> Target | None:
+    return Target(model, version=number) if model and number else None
+
+
+def _version_names(field: str) -> Reader:
+    return lambda message: tuple((each.model, each.version) for each in getattr(message, field))
+
+
+def _predictions(result: predicting.VersionPredictions) -> tuple[Prediction, ...]:
+    context = {"model": result.model, "version": result.version, "task": _decode_task(result.task)}
+    return tuple(decode(each, Prediction, **context) for each in result.predictions)
+
+
+def _results(response: predicting.PredictResponse) -> tuple[ModelPredictions, ...]:
+    return tuple(
+        decode(result, ModelPredictions) for result in (response.result, *response.additional_results)
+    )
+
+
+_decode_task = enum_converter(input_pb2.Task.DESCRIPTOR, Task)
+
+_DECODER: Final = Decoder(
+    messages={
+        "google.rpc.Status": details_from_status,
+        "headstart.v1.Recipe": _decode_recipe,
+        "headstart.v1.Tensor": tensors.decode,
+    },
+    exceptions={
+        Alias: {"shares": lambda alias: {each.version: each.share for each in alias.shares}},
+        DeletedExample: {
+            "versions": _version_names("versions"),
+            "unread_versions": _version_names("unread_versions"),
+        },
+        FineTuneSpec: {"remove": "removed_example_ids"},
+        JobEvent: {"time": "event_time"},
+        JobStatus: {"id": "job_id", "promotion": _promotion("version"), "step_times": _step_times},
+        ModelPredictions: {"predictions": _predictions},
+        Predictions: {
+            "results": _results,
+            "features": lambda response: {each.backbone: decode_features(each) for each in response.features},
+        },
+        StageTimes: {field.name: f"{field.name}_milliseconds" for field in fields(StageTimes)},
+        Version: {
+            "promotion": _promotion("number"),
+            "thresholds": lambda version: dict(zip(version.class_names, version.thresholds, strict=False)),
+        },
+    },
+)

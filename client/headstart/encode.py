@@ -1,0 +1,99 @@
+"""Encode settings as the contract's messages, by the messages' descriptors."""
+
+from dataclasses import fields
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from google.protobuf.descriptor import EnumDescriptor
+from google.protobuf.message import Message
+
+from headstart.spec import RECIPES, FineTuneSpec, PromotionGate, Recipe
+from headstart.v1 import comparison_pb2
+from headstart.v1 import job_pb2 as pb
+
+__all__ = ["encode", "gate_message", "recipe_message", "spec_message"]
+
+Filled = TypeVar("Filled", bound=Message)
+
+
+def spec_message(spec: FineTuneSpec, *, validate_only: bool = False) -> pb.FineTuneSpec:
+    """Return the message of a spec.
+
+    Raises:
+        ValueError: an enumerated setting has an unknown value.
+    """
+    message = encode(spec, pb.FineTuneSpec(validate_only=validate_only, removed_example_ids=spec.remove))
+    if isinstance(spec.parent, int):
+        message.parent_version = spec.parent
+    elif spec.parent is not None:
+        message.parent_alias = spec.parent
+    return message
+
+
+def recipe_message(recipe: Recipe) -> pb.Recipe:
+    """Return the message of a recipe.
+
+    Raises:
+        ValueError: an enumerated setting has an unknown value.
+    """
+    (name,) = (name for name, kind in RECIPES.items() if isinstance(recipe, kind))
+    message = pb.Recipe()
+    chosen = getattr(message, name)
+    chosen.SetInParent()
+    encode(recipe, chosen)
+    return message
+
+
+def gate_message(gate: PromotionGate | None) -> comparison_pb2.PromotionGate | None:
+    """Return the message of a gate; None for None."""
+    return None if gate is None else encode(gate, comparison_pb2.PromotionGate())
+
+
+def encode(value: Any, message: Filled) -> Filled:
+    """Fill a message's fields from a dataclass's fields of the same names; None leaves them unset.
+
+    Args:
+        value: the dataclass; fields that the message lacks are passed over.
+        message: the message.
+
+    Returns:
+        The same message.
+
+    Raises:
+        ValueError: an enumerated field has an unknown value.
+    """
+    for each in fields(value):
+        item = getattr(value, each.name)
+        field = message.DESCRIPTOR.fields_by_name.get(each.name)
+        if field is not None and item is not None:
+            _set(message, field, item)
+    return message
+
+
+def _set(message: Message, field: Any, item: Any) -> None:
+    if field.enum_type is not None:
+        setattr(message, field.name, _number(field.name, field.enum_type, item))
+    elif field.message_type is None:
+        if field.is_repeated:
+            getattr(message, field.name).extend(item)
+        else:
+            setattr(message, field.name, item)
+    elif field.message_type.GetOptions().map_entry:
+        getattr(message, field.name).update(item)
+    elif isinstance(item, timedelta):
+        getattr(message, field.name).FromTimedelta(item)
+    elif isinstance(item, Recipe):
+        getattr(message, field.name).CopyFrom(recipe_message(item))
+    else:
+        nested = getattr(message, field.name)
+        nested.SetInParent()
+        encode(item, nested)
+
+
+def _number(field: str, descriptor: EnumDescriptor, name: str) -> int:
+    prefix = descriptor.values_by_number[0].name.removesuffix("UNSPECIFIED")
+    value = descriptor.values_by_name.get(prefix + name.upper())
+    if value is None:
+        known = ", ".join(each.name.removeprefix(prefix).lower() for each in descriptor.values[1:])
+        raise ValueError(f"{field} must be one of {known}. Received: {name!r}")
+    return value.number
