@@ -12,6 +12,7 @@ from headstart.v1 import (
     fine_tuning_service_pb2,
     model_service_pb2,
     prediction_service_pb2,
+    server_service_pb2,
 )
 from headstart_server.rpc.dialects import open_inference_pb2, tensorflow_serving_pb2
 from headstart_server.rpc.limits import Limit
@@ -22,6 +23,7 @@ MODULES = [
     fine_tuning_service_pb2,
     model_service_pb2,
     prediction_service_pb2,
+    server_service_pb2,
     health_pb2,
     open_inference_pb2,
     tensorflow_serving_pb2,

@@ -105,7 +105,9 @@ from headstart_server.rpc.model_service import ModelService
 from headstart_server.rpc.prediction_service import PredictionService
 from headstart_server.rpc.rates import address_of, rates_of
 from headstart_server.rpc.server import Server, ServerSettings
+from headstart_server.rpc.server_info import server_info
 from headstart_server.rpc.server_places import PLACES
+from headstart_server.rpc.server_service import ServerService
 from headstart_server.rpc.tls import tls_files
 from headstart_server.storage.disk import PLACE as ARTIFACTS_PLACE
 from headstart_server.storage.disk import probe
@@ -633,6 +635,12 @@ class App:
                 usage=self.ledger.usage_of,
             ),
             evaluation=EvaluationService(bench, long_work),
+            about=ServerService(
+                server_info(config, package_version("headstart")),
+                self.engine,
+                self.ledger.usage_of,
+                authenticates=config.access is not None,
+            ),
             rates=rates_of(config, _who),
             further=services_of(
                 config.spoken_dialects,

@@ -16,6 +16,7 @@ from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import input_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from headstart.v1 import prediction_service_pb2 as predicting
+from headstart.v1 import server_service_pb2 as about
 from headstart_server.rpc.dialects import open_inference_pb2 as oip
 from headstart_server.rpc.dialects import tensorflow_serving_pb2 as tfs
 
@@ -74,7 +75,7 @@ _SPECS: dict[str, tuple[Message, type[Any]]] = {
 
 def grpc_cases(budget: int) -> Iterator[Case]:
     """Yield requests of every method of every service."""
-    for file in (predicting, tuning, keeping, evaluating, oip, tfs):
+    for file in (predicting, tuning, keeping, evaluating, about, oip, tfs):
         for service in file.DESCRIPTOR.services_by_name.values():
             for method in service.methods:
                 yield from _of_method(f"/{service.full_name}/{method.name}", method, budget)

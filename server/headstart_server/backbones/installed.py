@@ -1,9 +1,20 @@
 """Which optional packages this installation has."""
 
 import importlib.util
+from collections.abc import Iterable
+
+from headstart_server.backbones.export_request import ExportForm
 
 #: Packages that the extra `server` adds to `serving`, and the slim image lacks.
 _KERAS = ("keras", "tensorflow")
+#: Packages that each form of an export needs besides those of Keras.
+_OF_FORMS = {
+    ExportForm.KERAS: _KERAS,
+    ExportForm.SAVED_MODEL: _KERAS,
+    ExportForm.ONNX: (*_KERAS, "onnx", "tf2onnx"),
+    ExportForm.OPENVINO: ("openvino",),
+    ExportForm.LITERT: _KERAS,
+}
 
 
 def has_keras() -> bool:
@@ -26,6 +37,11 @@ def keras_missing(purpose: str) -> str | None:
     )
 
 
-def missing_packages() -> list[str]:
-    """Return the packages of Keras that are not installed."""
-    return [package for package in _KERAS if importlib.util.find_spec(package) is None]
+def missing_packages(packages: Iterable[str] = _KERAS) -> list[str]:
+    """Return the packages, by default those of Keras, that are not installed."""
+    return [package for package in packages if importlib.util.find_spec(package) is None]
+
+
+def export_forms() -> set[ExportForm]:
+    """Return the forms of exports whose packages are installed."""
+    return {form for form, packages in _OF_FORMS.items() if not missing_packages(packages)}

@@ -8,7 +8,7 @@ from typing import NoReturn, Protocol, TypeVar
 
 import structlog
 
-from headstart_server.backbones.backbone import Backbone, BackboneInfo, Content
+from headstart_server.backbones.backbone import Backbone, BackboneInfo, Content, Modality
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.modality import first_taking, usual_backbone
 from headstart_server.embedding.queue import Lane
@@ -151,6 +151,14 @@ class Engine:
             kind: image, text or tensor.
         """
         return first_taking(self.facts(self.default), self._source.list(), kind)
+
+    def defaults(self) -> dict[Modality, str]:
+        """Return the name of the backbone of each modality that is used where none is named."""
+        default = self.facts(self.default)
+        found: dict[Modality, str] = {}
+        for info in (default, *self._source.list()):
+            found.setdefault(info.modality, info.name)
+        return {modality: found[modality] for modality in Modality if modality in found}
 
     def problem(self, name: str) -> str:
         """Why the last try to prepare or load a backbone failed; empty if none did."""

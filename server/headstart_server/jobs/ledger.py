@@ -27,6 +27,7 @@ from headstart_server.jobs import (
     running,
     stored,
     submitting,
+    usage_report,
 )
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.claiming import Claim, Claimant
@@ -37,6 +38,7 @@ from headstart_server.jobs.recovery import MAX_CRASHES
 from headstart_server.jobs.running import JobCancelledError, JobLostError
 from headstart_server.jobs.stored import Stored
 from headstart_server.jobs.submitting import Full, Submission
+from headstart_server.jobs.usage_report import Usage
 from headstart_server.learning.promotion import Promotion
 from headstart_server.models import usage
 from headstart_server.models.registry import Registry
@@ -200,13 +202,11 @@ class Ledger:
             there = stored.stored(connection, tenant)
             return stored.over_bytes(connection, self._tenant_limits(tenant), there, model, more_bytes)
 
-    def usage_of(self, tenant: str) -> tuple[Stored, TenantLimits] | None:
-        """What a tenant stores and how much it may; None where that is not limited."""
+    def usage_of(self, tenant: str) -> Usage:
+        """Return what a tenant stores and runs, and how much it may."""
         limits = self._tenant_limits(tenant)
-        if limits == TenantLimits():
-            return None
         with self._database.snapshot() as connection:
-            return stored.stored(connection, tenant), limits
+            return usage_report.usage_of(connection, tenant, limits, self._limits)
 
     def usage(self) -> Mapping[str, Stored]:
         """What each tenant stores that stores something."""

@@ -15,8 +15,7 @@ from headstart_server.backbones.backbone import BackboneInfo
 from headstart_server.embedding.engine import Engine
 from headstart_server.export.exporter import Exporter
 from headstart_server.jobs.forgetting import Forgotten
-from headstart_server.jobs.limits import TenantLimits
-from headstart_server.jobs.stored import Stored
+from headstart_server.jobs.usage_report import Usage
 from headstart_server.models.names import check_alias_name
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Model, Selector, Version
@@ -64,7 +63,7 @@ class ModelService(stubs.ModelServiceServicer):
         *,
         exporter: Exporter,
         removals: LongWork,
-        usage: Callable[[str], tuple[Stored, TenantLimits] | None] = lambda _: None,
+        usage: Callable[[str], Usage | None] = lambda _: None,
     ) -> None:
         self._usage = usage
         self._registry = registry

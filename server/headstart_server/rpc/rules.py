@@ -81,6 +81,10 @@ RULES: Mapping[str, Rule] = {
     # All that a version has learnt.
     f"{_V1}ModelService/ExportVersion": Rule(on=Subject.MODEL, rights=_TRAIN),
     f"{_V1}ModelService/ListBackbones": Rule(on=Subject.ANY, rights=_SOME),
+    # About the server and its caller.
+    f"{_V1}ServerService/GetServerInfo": Rule(on=Subject.ANY, rights=_SOME),
+    f"{_V1}ServerService/WhoAmI": Rule(on=Subject.ANY, rights=_SOME),
+    f"{_V1}ServerService/GetUsage": Rule(on=Subject.ANY, rights=_SOME),
     # Health, by another name, and which protocol this is.
     f"{_OIP}ServerLive": _OPEN,
     f"{_OIP}ServerReady": _OPEN,

@@ -19,6 +19,8 @@ from headstart.v1 import (
     model_service_pb2_grpc,
     prediction_service_pb2,
     prediction_service_pb2_grpc,
+    server_service_pb2,
+    server_service_pb2_grpc,
 )
 from headstart_server.rpc.call_slots import CHECKS_PER_ADDRESS, STREAMS, CallSlots
 from headstart_server.rpc.calls import CallInterceptor
@@ -46,6 +48,7 @@ SERVICE_NAMES = tuple(
         (prediction_service_pb2, "PredictionService"),
         (model_service_pb2, "ModelService"),
         (evaluation_service_pb2, "EvaluationService"),
+        (server_service_pb2, "ServerService"),
     )
 )
 
@@ -77,7 +80,7 @@ class ServerSettings:
 
 
 class Server:
-    """Serves the four services, those of other protocols, and their health.
+    """Serves the services of the contract, those of other protocols, and their health.
 
     Args:
         settings: how the port behaves.
@@ -87,6 +90,7 @@ class Server:
         prediction: the PredictionService.
         models: the ModelService.
         evaluation: the EvaluationService.
+        about: the ServerService.
         rates: refuses calls of those who call too often; None takes all.
         further: services of other protocols.
 
@@ -104,6 +108,7 @@ class Server:
         prediction: prediction_service_pb2_grpc.PredictionServiceServicer,
         models: model_service_pb2_grpc.ModelServiceServicer,
         evaluation: evaluation_service_pb2_grpc.EvaluationServiceServicer,
+        about: server_service_pb2_grpc.ServerServiceServicer,
         rates: grpc.aio.ServerInterceptor | None = None,
         further: Sequence[BoundService] = (),
     ) -> None:
@@ -121,6 +126,7 @@ class Server:
             prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(prediction, server)
             model_service_pb2_grpc.add_ModelServiceServicer_to_server(models, server)
             evaluation_service_pb2_grpc.add_EvaluationServiceServicer_to_server(evaluation, server)
+            server_service_pb2_grpc.add_ServerServiceServicer_to_server(about, server)
             health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         self._server.add_generic_rpc_handlers([service.handler for service in further])
         if settings.reflection:

@@ -30,6 +30,7 @@ from headstart.v1 import (
     model_service_pb2,
     model_service_pb2_grpc,
     prediction_service_pb2_grpc,
+    server_service_pb2_grpc,
 )
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import prediction_service_pb2 as predicting
@@ -42,6 +43,7 @@ SERVICES = (
     "headstart.v1.PredictionService",
     "headstart.v1.ModelService",
     "headstart.v1.EvaluationService",
+    "headstart.v1.ServerService",
 )
 TERMINAL = {job_pb2.JOB_STATE_SUCCEEDED, job_pb2.JOB_STATE_FAILED, job_pb2.JOB_STATE_CANCELLED}
 
@@ -59,6 +61,7 @@ class Api:
         self.prediction = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         self.models = model_service_pb2_grpc.ModelServiceStub(channel)
         self.evaluation = evaluation_service_pb2_grpc.EvaluationServiceStub(channel)
+        self.about = server_service_pb2_grpc.ServerServiceStub(channel)
         self.health = health_pb2_grpc.HealthStub(channel)
 
     @classmethod

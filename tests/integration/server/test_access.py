@@ -37,7 +37,7 @@ from headstart import (
     TlsConfig,
     Unauthenticated,
 )
-from headstart.v1 import model_service_pb2
+from headstart.v1 import model_service_pb2, server_service_pb2, server_service_pb2_grpc
 from headstart_server.access.rights import Right
 from headstart_server.access.tokens import token_hash
 from headstart_server.rpc.dialects import open_inference_pb2 as oip
@@ -274,7 +274,8 @@ def test_a_tenant_has_no_more_versions_and_bytes_than_it_may(place: Place) -> No
         assert caught.value.retry_after is None
         assert [each.subject for each in caught.value.quota_violations] == ["versions of the tenant"]
         usage = usage_of(place, "few")
-        assert (usage.version_count, usage.version_limit, usage.stored_bytes_limit) == (1, 1, 0)
+        assert (usage.tenant, usage.version_count, usage.version_limit) == ("few", 1, 1)
+        assert not usage.HasField("stored_bytes_limit")
         few.delete_model("one")
         few.fine_tune(examples(1.0), model="two").wait()
     with place.client("small") as small:
@@ -289,7 +290,8 @@ def test_a_tenant_has_no_more_versions_and_bytes_than_it_may(place: Place) -> No
         assert list(small.models()) == []
         # Nothing of it is left that would count.
         usage = usage_of(place, "small")
-        assert (usage.version_count, usage.stored_bytes, usage.stored_bytes_limit) == (0, 0, 1 << 20)
+        assert (usage.version_count, usage.version_bytes + usage.example_bytes) == (0, 0)
+        assert usage.stored_bytes_limit == 1 << 20
         small.fine_tune(large(4, 10_000), model="thin").wait()
     eventually(
         lambda: place.server.metrics().value("headstart_tenant_stored_bytes", tenant="small") or None,
@@ -298,14 +300,33 @@ def test_a_tenant_has_no_more_versions_and_bytes_than_it_may(place: Place) -> No
     )
 
 
-def usage_of(place: Place, name: str) -> model_service_pb2.StoredUsage:
+def usage_of(place: Place, name: str) -> server_service_pb2.Usage:
     with secure_channel(place) as channel:
-        list_models = channel.unary_unary(
-            "/headstart.v1.ModelService/ListModels",
-            response_deserializer=model_service_pb2.ListModelsResponse.FromString,
-        )
-        answer = list_models(b"", metadata=(("authorization", f"Bearer {name}"),), timeout=60)
-    return answer.usage
+        about = server_service_pb2_grpc.ServerServiceStub(channel)
+        request = server_service_pb2.GetUsageRequest()
+        return about.GetUsage(request, metadata=(("authorization", f"Bearer {name}"),), timeout=60).usage
+
+
+def test_callers_learn_who_they_are_and_what_they_may_do(place: Place) -> None:
+    with secure_channel(place) as channel:
+        about = server_service_pb2_grpc.ServerServiceStub(channel)
+
+        def who(token: str) -> server_service_pb2.Caller:
+            metadata = (("authorization", f"Bearer {token}"),)
+            return about.WhoAmI(server_service_pb2.WhoAmIRequest(), metadata=metadata, timeout=60).caller
+
+        reader = who("reader")
+        assert (reader.authenticated, reader.principal, reader.tenant) == (True, "reader", "red")
+        assert not reader.operator_access
+        (permission,) = reader.permissions
+        assert list(permission.models) == ["flow*"]
+        assert list(permission.rights) == [server_service_pb2.RIGHT_PREDICT]
+        claims = {"iss": ISSUER, "aud": "headstart", "exp": time.time() + 60, "sub": "alice", "team": "blue"}
+        alice = who(jwt.encode(claims, KEY, "ES256", {"kid": "one"}))
+        assert (alice.principal, alice.subject, alice.tenant) == ("people", "alice", "blue")
+        with pytest.raises(grpc.RpcError) as refused:
+            who("stranger")
+        assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
 def large(count: int, size: int) -> list[tuple[np.ndarray, str]]:

@@ -53,6 +53,7 @@ def outcome(call: Callable[[], Any]) -> Any:
 
 
 METHODS = {
+    "ServerService": ("GetServerInfo", "WhoAmI", "GetUsage"),
     "PredictionService": ("Predict", "Embed"),
     "FineTuningService": ("Status", "Cancel", "ListJobs"),
     "ModelService": (

@@ -45,6 +45,22 @@ def test_versions_and_archives_are_counted_for_their_tenant(shelf: Shelf) -> Non
     assert desk.ledger.usage()["redder"].example_bytes == 4
 
 
+def test_the_usage_of_a_tenant_counts_its_versions_examples_and_jobs(shelf: Shelf) -> None:
+    desk = limited(shelf, versions=5)
+    desk.submit(tenant="red", model="red/pets", nbytes=100)
+    desk.succeed(desk.claim())
+    for tenant in ("red", "red", "blue"):
+        desk.submit(tenant=tenant, model=f"{tenant}/cars", nbytes=1)
+    desk.claim()
+    usage = desk.ledger.usage_of("red")
+    assert usage.stored == Stored(
+        version_count=1, version_bytes=size_of(shelf, "red/pets", 1), example_bytes=102
+    )
+    assert usage.limits == TenantLimits(versions=5)
+    assert (usage.queued, usage.running) == (1, 1)
+    assert desk.ledger.usage_of("nobody-yet").stored == Stored()
+
+
 def test_a_fine_tune_beyond_the_bytes_is_refused_and_told_what_is_there(shelf: Shelf) -> None:
     desk = limited(shelf, stored_bytes=1 << 20)
     desk.submit(tenant="red", model="red/pets", nbytes=500_000)

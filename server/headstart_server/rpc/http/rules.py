@@ -18,6 +18,7 @@ from headstart.v1 import (
     fine_tuning_service_pb2,
     model_service_pb2,
     prediction_service_pb2,
+    server_service_pb2,
 )
 
 _MODULES = (
@@ -25,6 +26,7 @@ _MODULES = (
     prediction_service_pb2,
     model_service_pb2,
     evaluation_service_pb2,
+    server_service_pb2,
     health_pb2,
 )
 _SERVICES = {
@@ -148,5 +150,8 @@ RULES = (
     Rule("POST", "/v1/models:compare", "EvaluationService/Compare", Body.EXAMPLES),
     Rule("DELETE", "/v1/examples/{example_id=**}", "ModelService/DeleteExample"),
     Rule("GET", "/v1/backbones", "ModelService/ListBackbones"),
+    Rule("GET", "/v1/server", "ServerService/GetServerInfo"),
+    Rule("GET", "/v1/whoami", "ServerService/WhoAmI"),
+    Rule("GET", "/v1/usage", "ServerService/GetUsage"),
     Rule("GET", "/v1/health", "Health/Check"),
 )
