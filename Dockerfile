@@ -98,7 +98,7 @@ LABEL org.opencontainers.image.title="Headstart" \
 # not be in the read-only root.
 ENV HEADSTART_HOST=0.0.0.0 \
     HEADSTART_HTTP_HOST=0.0.0.0 \
-    HEADSTART_DATA=/var/lib/headstart \
+    HEADSTART_DATA_DIR=/var/lib/headstart \
     HEADSTART_BACKBONE_CACHE=/var/lib/headstart/backbones \
     KERAS_HOME=/tmp/keras \
     TF_CPP_MIN_LOG_LEVEL=1

@@ -158,7 +158,7 @@ def serve_command(data: Path, *flags: str, port: int = 0) -> list[str]:
     ports = (
         ["--port", str(port)] if "--metrics-port" in flags else ["--port", str(port), "--metrics-port", "0"]
     )
-    fixed = ["--host", HOST, "--data", str(data), "--log-format", "json"]
+    fixed = ["--host", HOST, "--data-dir", str(data), "--log-format", "json"]
     return [*_COMMAND, "serve", *fixed, *ports, *flags]
 
 

@@ -20,7 +20,27 @@ _PREDICT, _LIMITS, _LOGS, _BACKBONE = "Prediction", "Limits of input", "Logs", "
 
 
 #: Settings that hold several values.
-_REPEATABLE = {"add_backbone", "backbone_allow", "webhook_allow", "allow_data", "http_allowed_hosts"}
+_REPEATABLE = {"backbone", "allow_backbone", "allow_webhook", "allow_dataset_uri", "allow_http_host"}
+
+#: The fields of `Config` that a flag has another name for.
+_NAMES = {
+    "dialects": "compat_protocols",
+    "feature_cache_per_tenant": "isolate_feature_cache",
+    "look_share": "monitor_sample_rate",
+    "audit_strangers_per_second": "audit_unauthenticated_rate",
+    "allow_data": "allow_dataset_uri",
+    "webhook_allow": "allow_webhook",
+    "backbone_allow": "allow_backbone",
+    "max_calls": "max_concurrent_requests",
+    "max_calls_per_caller": "max_concurrent_requests_per_caller",
+    "http_allowed_hosts": "allow_http_host",
+    "access": "access_file",
+    "data": "data_dir",
+    "workers": "job_workers",
+    "backbones": "backbones_file",
+    "add_backbone": "backbone",
+    "backbone": "default_backbone",
+}
 
 
 def main() -> None:
@@ -69,7 +89,7 @@ def _read_config(context: typer.Context, path: Path | None) -> Path | None:
     for name in _REPEATABLE & set(settings):
         if isinstance(settings[name], str):
             settings[name] = [settings[name]]
-    known = {field.name for field in dataclasses.fields(Config)}
+    known = {_NAMES.get(field.name, field.name) for field in dataclasses.fields(Config)}
     unknown = sorted(set(settings) - known)
     if unknown:
         _fail(f"{path} has the unknown setting {unknown[0]!r}. Known settings: {', '.join(sorted(known))}.")
@@ -88,12 +108,12 @@ def _command(
 
 _Backbones = Annotated[
     Path | None,
-    _option("backbones", "TOML file of further backbones, or a folder of such files.", _BACKBONE),
+    _option("backbones_file", "TOML file of further backbones, or a folder of such files.", _BACKBONE),
 ]
 _AddBackbone = Annotated[
     list[str] | None,
     _option(
-        "add_backbone",
+        "backbone",
         "A further backbone, such as keras:MobileNetV3Small; repeatable, in the variable one a line.",
         _BACKBONE,
         metavar="[NAME=]SOURCE[,SETTING=VALUE]",
@@ -102,7 +122,7 @@ _AddBackbone = Annotated[
 _BackboneAllow = Annotated[
     list[str] | None,
     _option(
-        "backbone_allow",
+        "allow_backbone",
         "What sources of declared backbones may begin with, such as keras:, hf:ORG or a folder; may be given "
         "several times. By default anything.",
         _BACKBONE,
@@ -157,12 +177,12 @@ def _config_of(
     http_host: Annotated[
         str, _option("http_host", "Address to listen on for HTTP; 0.0.0.0 for all.", _CALLS)
     ] = Config.http_host,
-    http_allowed_hosts: Annotated[
+    allow_http_host: Annotated[
         list[str] | None,
         _option(
-            "http_allowed_hosts",
+            "allow_http_host",
             "Host name that HTTP requests may use, such as api.example.com or *.example.com; repeatable. "
-            "Addresses and localhost are always accepted, and with TLS or --access any name is.",
+            "Addresses and localhost are always accepted, and with TLS or --access-file any name is.",
             _CALLS,
             metavar="NAME",
         ),
@@ -185,10 +205,10 @@ def _config_of(
     reflection: Annotated[
         bool, _switch("reflection", "Let clients read the contract from the server.", _CALLS)
     ] = Config.reflection,
-    dialects: Annotated[
+    compat_protocols: Annotated[
         str,
         _option(
-            "dialects",
+            "compat_protocols",
             "Protocols of other model servers that the port speaks too: oip (Open Inference Protocol), "
             "tfserving (TensorFlow Serving), with commas between them, or none.",
             _CALLS,
@@ -197,7 +217,9 @@ def _config_of(
     max_message_mib: Annotated[
         int, _option("max_message_mib", "Most MiB of one message.", _CALLS, min=1, max=1024)
     ] = Config.max_message_mib,
-    max_calls: Annotated[int, _option("max_calls", "Most calls at once.", _CALLS, min=1)] = Config.max_calls,
+    max_concurrent_requests: Annotated[
+        int, _option("max_concurrent_requests", "Most calls at once.", _CALLS, min=1)
+    ] = Config.max_calls,
     max_connections: Annotated[
         int,
         _option("max_connections", "Maximum connections of each port for calls.", _CALLS, min=4),
@@ -218,8 +240,8 @@ def _config_of(
         float,
         _option("grace_seconds", "What running calls get to end after SIGTERM.", _CALLS, min=0),
     ] = Config.grace_seconds,
-    data: Annotated[
-        Path, _option("data", "Folder of database, datasets and versions; for one server only.", _FILES)
+    data_dir: Annotated[
+        Path, _option("data_dir", "Folder of database, datasets and versions; for one server only.", _FILES)
     ] = Config.data,
     database: Annotated[
         str | None,
@@ -257,9 +279,9 @@ def _config_of(
         Path | None,
         _option("tls_client_ca", "Certificates that sign clients' (PEM): clients must show one.", _FILES),
     ] = None,
-    access: Annotated[
+    access_file: Annotated[
         Path | None,
-        _option("access", "TOML file of who may do what; without one everybody everything.", _ACCESS),
+        _option("access_file", "TOML file of who may do what; without one everybody everything.", _ACCESS),
     ] = None,
     audit_log: Annotated[
         Path | None,
@@ -268,22 +290,26 @@ def _config_of(
     audit_all: Annotated[
         bool, _switch("audit_all", "Write down calls that change nothing, too.", _ACCESS)
     ] = Config.audit_all,
-    audit_strangers_per_second: Annotated[
+    audit_unauthenticated_rate: Annotated[
         int,
         _option(
-            "audit_strangers_per_second",
+            "audit_unauthenticated_rate",
             "Lines a second about callers that are not known, of each kind; 0: no limit.",
             _ACCESS,
             min=0,
         ),
     ] = Config.audit_strangers_per_second,
-    backbone: Annotated[
+    default_backbone: Annotated[
         str,
-        _option("backbone", "Default backbone, loaded at start. See: headstart-server backbones.", _BACKBONE),
+        _option(
+            "default_backbone",
+            "Default backbone, loaded at start. See: headstart-server backbones.",
+            _BACKBONE,
+        ),
     ] = Config.backbone,
-    backbones: _Backbones = None,
-    add_backbone: _AddBackbone = None,
-    backbone_allow: _BackboneAllow = None,
+    backbones_file: _Backbones = None,
+    backbone: _AddBackbone = None,
+    allow_backbone: _BackboneAllow = None,
     runtime: Annotated[
         str, _option("runtime", "keras, openvino, or auto: OpenVINO on CPU, Keras on a GPU.", _BACKBONE)
     ] = Config.runtime,
@@ -300,7 +326,9 @@ def _config_of(
     ] = Config.streams,
     backbone_cache: _BackboneCache = None,
     prepared_backbones: _PreparedBackbones = None,
-    workers: Annotated[int, _option("workers", "Jobs that run at once.", _JOBS, min=1)] = Config.workers,
+    job_workers: Annotated[
+        int, _option("job_workers", "Jobs that run at once.", _JOBS, min=1)
+    ] = Config.workers,
     train_slice: Annotated[
         int,
         _option(
@@ -390,10 +418,13 @@ def _config_of(
             min=0,
         ),
     ] = Config.max_calls_per_second,
-    max_calls_per_caller: Annotated[
+    max_concurrent_requests_per_caller: Annotated[
         int,
         _option(
-            "max_calls_per_caller", "Most concurrent requests of each caller; 0: no limit.", _CALLS, min=0
+            "max_concurrent_requests_per_caller",
+            "Most concurrent requests of each caller; 0: no limit.",
+            _CALLS,
+            min=0,
         ),
     ] = Config.max_calls_per_caller,
     max_mib_per_second: Annotated[
@@ -433,10 +464,10 @@ def _config_of(
             min=0,
         ),
     ] = Config.feature_cache_disk_mib,
-    feature_cache_per_tenant: Annotated[
+    isolate_feature_cache: Annotated[
         bool,
         _switch(
-            "feature_cache_per_tenant",
+            "isolate_feature_cache",
             "Keep each tenant's features apart, at the price of more passes.",
             _JOBS,
         ),
@@ -462,18 +493,22 @@ def _config_of(
     webhook: Annotated[
         str | None, _option("webhook", "URL that is told of the ends of jobs that name none.", _WEBHOOKS)
     ] = None,
-    webhook_allow: Annotated[
+    allow_webhook: Annotated[
         list[str] | None,
         _option(
-            "webhook_allow",
+            "allow_webhook",
             "Prefix of the URLs that jobs may name, {tenant} in it for the tenant of the job; repeatable.",
             _WEBHOOKS,
             metavar="PREFIX",
         ),
     ] = None,
-    webhook_allow_private: Annotated[
+    allow_private_addresses: Annotated[
         bool,
-        _switch("webhook_allow_private", "Let them be at loopback and private addresses.", _WEBHOOKS),
+        _switch(
+            "allow_private_addresses",
+            "Let webhooks and dataset URIs use loopback and private addresses.",
+            _WEBHOOKS,
+        ),
     ] = False,
     webhook_secret_file: Annotated[
         Path | None,
@@ -483,19 +518,16 @@ def _config_of(
             _WEBHOOKS,
         ),
     ] = None,
-    allow_data: Annotated[
+    allow_dataset_uri: Annotated[
         list[str] | None,
         _option(
-            "allow_data",
+            "allow_dataset_uri",
             "Folder, s3://BUCKET/PREFIX, gs://BUCKET/PREFIX or https://HOST/PREFIX that fine-tunes may read "
             "examples from, {tenant} in it for the caller's; repeatable. By default none.",
             _JOBS,
             metavar="PREFIX",
         ),
     ] = None,
-    allow_data_private: Annotated[
-        bool, _switch("allow_data_private", "Let https ones be at loopback and private addresses.", _JOBS)
-    ] = False,
     max_inputs: Annotated[
         int, _option("max_inputs", "Most inputs of one call.", _PREDICT, min=1, max=4096)
     ] = Config.max_inputs,
@@ -551,10 +583,10 @@ def _config_of(
     max_pixels: Annotated[
         int, _option("max_pixels", "Most pixels of one picture.", _LIMITS, min=1)
     ] = Config.max_pixels,
-    look_share: Annotated[
+    monitor_sample_rate: Annotated[
         float,
         _option(
-            "look_share",
+            "monitor_sample_rate",
             "Share of Predicts that are looked at afterwards, for drift of their inputs and answers and what "
             "a shadow would have answered; 0: none.",
             _PREDICT,
@@ -607,11 +639,8 @@ def _config_of(
         BadParameter: a value is not allowed, or settings contradict each other.
     """
     settings = {name: value for name, value in locals().items() if name != "config"}
-    settings["add_backbone"] = add_backbone or ()
-    settings["backbone_allow"] = backbone_allow or ()
-    settings["webhook_allow"] = webhook_allow or ()
-    settings["allow_data"] = allow_data or ()
-    settings["http_allowed_hosts"] = http_allowed_hosts or ()
+    for name in _REPEATABLE:
+        settings[name] = settings[name] or ()
     settings["http_port"] = None if http_port < 0 else http_port
     if metrics_port is None:
         settings["metrics_port"] = usual_metrics_port(host)
@@ -629,7 +658,8 @@ def _config_of(
                 param_hint=f"--{name.replace('_', '-')}",
             )
     try:
-        return Config(**settings)
+        fields = {new: old for old, new in _NAMES.items()}
+        return Config(**{fields.get(name, name): value for name, value in settings.items()})
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 

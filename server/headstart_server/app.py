@@ -188,7 +188,7 @@ class App:
             grid_gco2e_per_kwh=config.grid_gco2_per_kwh,
         )
         self._authenticator = Authenticator(config.access)
-        self._open.enter_context(_lock(config.data, "data"))
+        self._open.enter_context(_lock(config.data, "data", "--data-dir"))
         PLACES.add(config, hosts(database_address(config.database_target)))
         self._database = self._open_database()
         self._open.callback(self._database.close)
@@ -270,7 +270,7 @@ class App:
             tracing=self.tracing,
         )
         webhooks = WebhookPolicy(
-            config.webhook_allow, own=config.webhook_url, allow_private=config.webhook_allow_private
+            config.webhook_allow, own=config.webhook_url, allow_private=config.allow_private_addresses
         )
         self.intake = Intake(
             self.ledger,
@@ -431,7 +431,7 @@ class App:
         file = sqlite_file(target)
         if file is not None and self._config.database_url is not None:
             # One server for each SQLite file, whatever the data folders.
-            self._open.enter_context(_lock(file.parent, "database", f"{file.name}.lock"))
+            self._open.enter_context(_lock(file.parent, "database", "--database", f"{file.name}.lock"))
         deadline, cause = time.monotonic() + DATABASE_WAIT_SECONDS, ""
         while True:
             try:
@@ -800,23 +800,22 @@ def serve(config: Config, source: BackboneSource | None = None) -> None:
     asyncio.run(App(config, source).run())
 
 
-def _lock(data: Path, setting: str, name: str = "lock") -> IO[str]:
+def _lock(data: Path, kind: str, flag: str, name: str = "lock") -> IO[str]:
     """Hold a folder for this process: SQLite takes one server only, and so does the file of features."""
     try:
         data.mkdir(parents=True, exist_ok=True)
         file = (data / name).open("w")
     except OSError as error:
         raise OSError(
-            f"Cannot use {data} as the {setting} folder: {error.strerror}. Choose another with "
-            f"--{setting}, or give this user the right to write there."
+            f"Cannot use {data} as the {kind} folder: {error.strerror}. Choose another with "
+            f"{flag}, or give this user the right to write there."
         ) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
         raise BlockingIOError(
-            f"Another headstart-server uses the {setting} folder {data}. Stop it, or choose another with "
-            f"--{setting}."
+            f"Another headstart-server uses the {kind} folder {data}. Stop it, or choose another with {flag}."
         ) from None
     return file
 
@@ -829,7 +828,7 @@ def _warn(config: Config) -> None:
     if config.access is None:
         log.warning(
             "authentication_disabled",
-            reason=f"Without --access, every caller that reaches {exposed} may do everything.",
+            reason=f"Without --access-file, every caller that reaches {exposed} may do everything.",
         )
     elif config.tls_cert is None:
         log.warning(
@@ -883,7 +882,7 @@ def _data(config: Config) -> DatasetReader | None:
     policy = data_policy(config, sqlite_file(config.database_url) if config.database_url else None)
     if Kind.WEB in policy.kinds and find_spec("urllib3") is None:
         raise ModuleNotFoundError(
-            "--allow-data https:// needs the package urllib3: pip install 'headstart[http]'."
+            "--allow-dataset-uri https:// needs the package urllib3: pip install 'headstart[http]'."
         )
     return DatasetReader(policy, read_dataset_list, max_input_bytes=config.max_input_mib * _MIB)
 

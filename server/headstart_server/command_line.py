@@ -6,7 +6,7 @@ from typing import Any
 from typer.core import TyperCommand
 
 #: Repeatable settings whose values contain commas.
-_WITH_COMMAS = {"add_backbone"}
+_WITH_COMMAS = {"backbone", "add_backbone"}
 
 
 class ServerCommand(TyperCommand):

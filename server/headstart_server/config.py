@@ -136,10 +136,9 @@ class Config:
             that of OpenTelemetry's environment variables, and no traces without them.
         webhook: URL that is told of the ends of jobs that name none; None for none.
         webhook_allow: URLs that those which jobs may name begin with.
-        webhook_allow_private: whether they may be at addresses that are not of the internet.
         webhook_secret_file: file of the secrets that they are signed with, `whsec_` and base64, one a line.
         allow_data: folders, and URIs taken for folders, that datasets may be read from when a call names one.
-        allow_data_private: whether https ones may be at addresses that are not of the internet.
+        allow_private_addresses: whether webhooks and dataset URIs may use addresses outside the internet.
         log_level: lowest level logged.
         log_format: `text`, `json`, or `auto`: text on a terminal, else JSON.
     """
@@ -221,10 +220,9 @@ class Config:
     trace_endpoint: Secret[str] | str | None = None
     webhook: Secret[str] | str | None = None
     webhook_allow: Sequence[str] = ()
-    webhook_allow_private: bool = False
     webhook_secret_file: Path | None = None
     allow_data: Sequence[str] = ()
-    allow_data_private: bool = False
+    allow_private_addresses: bool = False
     log_level: str = "info"
     log_format: str = "auto"
 
@@ -263,12 +261,12 @@ class Config:
         self._check_sizes()
         if self.sends_webhooks != (self.webhook_secret_file is not None):
             raise ValueError(
-                "Expected --webhook-secret-file with --webhook or --webhook-allow, or none of them. "
+                "Expected --webhook-secret-file with --webhook or --allow-webhook, or none of them. "
                 f"Received: {'no file' if self.sends_webhooks else 'a file alone'}."
             )
-        if self.webhook_allow_private and not self.sends_webhooks:
+        if self.allow_private_addresses and not self.sends_webhooks and not self.allow_data:
             raise ValueError(
-                "Expected --webhook-allow-private with --webhook or --webhook-allow. Received: it alone."
+                "--allow-private-addresses requires --webhook, --allow-webhook or --allow-dataset-uri."
             )
         if not 0 < self.beat_seconds <= self.lease_seconds / 2:
             raise ValueError(
@@ -283,7 +281,7 @@ class Config:
             raise ValueError("Expected a --trace-endpoint like http://HOST:4317, or https.")
         if unknown := self.spoken_dialects - set(DIALECTS):
             raise ValueError(
-                f"Expected --dialects of {', '.join(DIALECTS)}, with commas between them, or none. "
+                f"Expected --compat-protocols of {', '.join(DIALECTS)}, with commas between them, or none. "
                 f"Received: {', '.join(map(repr, sorted(unknown)))}."
             )
         if (self.tls_cert is None) != (self.tls_key is None):
@@ -293,7 +291,7 @@ class Config:
         if self.audit_all and self.audit_log is None:
             raise ValueError("Expected --audit-log with --audit-all. Received: none.")
         if self.feature_cache_per_tenant and self.access is None:
-            raise ValueError("Expected --access with --feature-cache-per-tenant. Received: none.")
+            raise ValueError("Expected --access-file with --isolate-feature-cache. Received: none.")
         if self.plaintext and self.tls_cert is not None:
             raise ValueError("Expected --plaintext or --tls-cert. Received: both.")
         if self.tls_cert is None and not self.plaintext and self.exposed_hosts:

@@ -4,7 +4,7 @@ from headstart_server.errors import HeadstartError, StorageFull
 
 #: Where to find out more; the end of each line about the machine.
 _DOCTOR = "Run 'headstart-server doctor' with the same settings to check this machine."
-_FULL = "The disk is full{where}. Free space, or choose another folder with --data."
+_FULL = "The disk is full{where}. Free space, or choose another folder with --data-dir."
 _DISK_FULL = ("No space left on device", "Disk quota exceeded")
 
 

@@ -165,7 +165,7 @@ def test_calls_on_versions_from_before_wait_for_a_conversion_after_an_update(
     shutil.copytree(folder, sets)
     lines = [f"{path.relative_to(sets)},{path.parent.name}" for path in sets.glob("*/*")]
     (sets / "listed.csv").write_text("\n".join(["path,label", *lines]))
-    flags = ("--backbone-cache", str(tmp_path / "cache"), "--allow-data", f"file://{sets}")
+    flags = ("--backbone-cache", str(tmp_path / "cache"), "--allow-dataset-uri", f"file://{sets}")
     image = test[0].png
     with running(tmp_path / "data", *flags) as server:
         server.event("listening")

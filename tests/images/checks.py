@@ -119,7 +119,7 @@ class ImageChecks:
                     expect(container.command("python", "-c", f"import {name}").code, 1)
             with self._check("names the full image for a Keras source"):
                 done = container.command(
-                    "headstart-server", "prepare", "--add-backbone", "keras:MobileNetV3Small"
+                    "headstart-server", "prepare", "--backbone", "keras:MobileNetV3Small"
                 )
                 expect(done.code, 1)
                 expect_full_image(done.output)

@@ -96,10 +96,10 @@ def http(case: Case) -> Times:
             answers = [post(f"{url}:predict", path.read_bytes(), "image/png") for path in case.images.files]
             expect_labels(case, [find(find(each, "classes")[0], "name") for each in answers])
 
-        flags = ("--http-port", "0", "--webhook", receiver.url, "--webhook-allow", receiver.url)
+        flags = ("--http-port", "0", "--webhook", receiver.url, "--allow-webhook", receiver.url)
         return main_job(
             case,
-            *(*case.prepared, *flags, "--webhook-allow-private", "--webhook-secret-file", secrets),
+            *(*case.prepared, *flags, "--allow-private-addresses", "--webhook-secret-file", secrets),
             also=over_http,
         )
 
@@ -185,9 +185,9 @@ def made(case: Case, script: str) -> None:
 
 def declared(case: Case, source: str) -> Times:
     """Prepare a declared backbone with the command, and do the main job on it."""
-    flag = ("--add-backbone", f"small={source}")
+    flag = ("--backbone", f"small={source}")
     case.environment.run("headstart-server", "prepare", "small", *flag)
-    return main_job(case, *flag, "--backbone", "small", backbone="small")
+    return main_job(case, *flag, "--default-backbone", "small", backbone="small")
 
 
 def demo(case: Case) -> Times:

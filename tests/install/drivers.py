@@ -101,7 +101,7 @@ def oidc(case: Case) -> Times:
         "exp": time.time() + 600,
         "groups": ["vision"],
     }
-    flags = (*case.prepared, "--access", access)
+    flags = (*case.prepared, "--access-file", access)
     token = ("--token", jwt.encode(claims, key, algorithm="ES256", headers={"kid": "one"}))
 
     with serving(case.environment, case.scratch / "data", *flags) as server:

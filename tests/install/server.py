@@ -30,7 +30,7 @@ class InstalledServer:
         self._environment = environment
         self._log = environment.new_log("server")
         command = [
-            *(environment.program("headstart-server"), "serve", "--data", data, "--port", "0"),
+            *(environment.program("headstart-server"), "serve", "--data-dir", data, "--port", "0"),
             *("--metrics-port", "-1", "--log-format", "json", *flags),
         ]
         self.began = time.perf_counter()

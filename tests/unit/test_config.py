@@ -8,7 +8,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from headstart_server.__main__ import command
+from headstart_server.__main__ import _NAMES, command
 from headstart_server.config import METRICS_PORT, Config
 
 
@@ -53,12 +53,14 @@ def test_without_flags_every_setting_has_its_documented_default(settings: Comman
 
 def test_every_setting_has_a_flag() -> None:
     flags = {option.name for option in get_command(command).commands["serve"].params}
-    assert flags == {field.name for field in dataclasses.fields(Config)} | {"config"}
+    assert flags == {_NAMES.get(field.name, field.name) for field in dataclasses.fields(Config)} | {"config"}
 
 
 def test_flags_go_before_variables_and_these_before_the_file(settings: Command) -> None:
-    toml = "train-share = 0.1\nworkers = 7\nmax_batch = 3"
-    chosen = settings.serve("--workers", "9", toml=toml, HEADSTART_WORKERS="8", HEADSTART_MAX_BATCH="4")
+    toml = "train-share = 0.1\njob-workers = 7\nmax_batch = 3"
+    chosen = settings.serve(
+        "--job-workers", "9", toml=toml, HEADSTART_JOB_WORKERS="8", HEADSTART_MAX_BATCH="4"
+    )
     assert (chosen.train_share, chosen.workers, chosen.max_batch) == (0.1, 9, 4)
 
 
@@ -91,14 +93,14 @@ def test_a_share_that_cannot_be_kept_is_refused_without_flags_too(share: float) 
     [("oip, tfserving", {"oip", "tfserving"}), ("tfserving", {"tfserving"}), ("none", set())],
 )
 def test_dialects_are_named_with_commas_between_them(settings: Command, told: str, spoken: set[str]) -> None:
-    assert settings.serve("--dialects", told).spoken_dialects == spoken
+    assert settings.serve("--compat-protocols", told).spoken_dialects == spoken
 
 
 @pytest.mark.parametrize("told", ["", "http", "oip,none"])
 def test_other_dialects_are_refused(settings: Command, told: str) -> None:
-    code, message = settings.invoke("--dialects", told)
+    code, message = settings.invoke("--compat-protocols", told)
     assert code == 2
-    assert "Expected --dialects of oip, tfserving" in message
+    assert "Expected --compat-protocols of oip, tfserving" in message
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.9.1", "::1", "[::1]", "localhost"])
@@ -146,7 +148,7 @@ def test_another_host_has_metrics_only_when_asked_for(settings: Command) -> None
         ("--tls-key", "key"),
         ("--tls-client-ca", "ca"),
         ("--audit-all",),
-        ("--feature-cache-per-tenant",),
+        ("--isolate-feature-cache",),
     ],
 )
 def test_no_flag_is_taken_that_would_have_no_effect(settings: Command, flags: tuple[str, ...]) -> None:
@@ -155,7 +157,7 @@ def test_no_flag_is_taken_that_would_have_no_effect(settings: Command, flags: tu
 
 
 def test_a_file_that_is_not_there_is_named(settings: Command) -> None:
-    code, said = settings.invoke("--access", "nowhere.toml")
+    code, said = settings.invoke("--access-file", "nowhere.toml")
     assert code == 1
     assert said == (
         "headstart-server: Cannot read nowhere.toml: No such file or directory. Correct the path, or the "
@@ -165,11 +167,11 @@ def test_a_file_that_is_not_there_is_named(settings: Command) -> None:
 
 #: Repeatable settings, with two values and how one line of an environment variable separates them.
 REPEATABLE = {
-    "add_backbone": (["b=onnx:/my networks/b.onnx,pooling=mean", "keras:MobileNetV3Small"], None),
-    "backbone_allow": (["onnx:/my networks/", "hf:my-org/"], ","),
-    "webhook_allow": (["https://a.example.com/one two", "https://b.example.com"], ","),
-    "allow_data": (["/data/with spaces/{tenant}", "s3://bucket/pre fix"], ","),
-    "http_allowed_hosts": (["headstart", "*.svc"], ","),
+    "backbone": (["b=onnx:/my networks/b.onnx,pooling=mean", "keras:MobileNetV3Small"], None),
+    "allow_backbone": (["onnx:/my networks/", "hf:my-org/"], ","),
+    "allow_webhook": (["https://a.example.com/one two", "https://b.example.com"], ","),
+    "allow_dataset_uri": (["/data/with spaces/{tenant}", "s3://bucket/pre fix"], ","),
+    "allow_http_host": (["headstart", "*.svc"], ","),
 }
 
 
@@ -186,12 +188,13 @@ def test_a_repeatable_setting_is_the_same_from_flags_variable_and_file(
     monkeypatch.setattr("headstart_server.__main__._check_places", lambda _: None)
     secret = tmp_path / "secret"
     secret.write_text("whsec_" + "YWJj" * 8)
-    base = ("--webhook-secret-file", str(secret)) if name == "webhook_allow" else ()
+    base = ("--webhook-secret-file", str(secret)) if name == "allow_webhook" else ()
     values, separator = REPEATABLE[name]
     flag, variable = f"--{name.replace('_', '-')}", f"HEADSTART_{name.upper()}"
 
     def read(*flags: str, toml: str = "", **variables: str) -> list[str]:
-        return list(getattr(settings.serve(*base, *flags, toml=toml, **variables), name))
+        chosen = settings.serve(*base, *flags, toml=toml, **variables)
+        return list(getattr(chosen, {new: old for old, new in _NAMES.items()}[name]))
 
     assert read(*(part for value in values for part in (flag, value))) == values
     assert read(**{variable: "\n".join(values)}) == values

@@ -32,7 +32,7 @@ def check_sources(declarations: Iterable[Declaration], allowed: Sequence[str]) -
 
 def _refuse(one: Declaration, what: str, received: str) -> None:
     raise DeclarationError(
-        f"Backbone {one.name!r}, {what}: Expected one that --backbone-allow allows. Received: {received}."
+        f"Backbone {one.name!r}, {what}: Expected one that --allow-backbone allows. Received: {received}."
     )
 
 

@@ -19,7 +19,7 @@ def data_policy(config: Config, database: Path | None) -> DataPolicy:
     Raises:
         ValueError: an allowed place is none, or holds what the server keeps for itself.
     """
-    policy = DataPolicy(config.allow_data, allow_private=config.allow_data_private)
+    policy = DataPolicy(config.allow_data, allow_private=config.allow_private_addresses)
     policy.check_apart(_own(config, database))
     return policy
 

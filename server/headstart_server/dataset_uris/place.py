@@ -130,7 +130,7 @@ def prefix_of(text: str) -> Place:
             raise ValueError(f"{TENANT} as a part of a name.")
     except ValueError as error:
         raise ValueError(
-            "Expected --allow-data as the absolute path of a folder, or as s3://BUCKET/PREFIX, "
+            "Expected --allow-dataset-uri as the absolute path of a folder, or as s3://BUCKET/PREFIX, "
             f"gs://BUCKET/PREFIX or https://HOST/PREFIX. Received: {error}"
         ) from None
     return replace(place, parts=parts)

@@ -68,7 +68,7 @@ class DataPolicy:
             if place.parts and place.is_within(prefix):
                 return prefix
         raise InvalidField(
-            "Expected a URI within those that the server allows (--allow-data). "
+            "Expected a URI within those that the server allows (--allow-dataset-uri). "
             f"Received: {str(place)[:200]!r}, which is not.",
             field=FIELD,
         )
@@ -93,7 +93,7 @@ class DataPolicy:
             for allowed, prefix in real:
                 if mine.is_within(prefix) or prefix.is_within(mine):
                     raise ValueError(
-                        f"Expected --allow-data apart from what the server keeps in {mine}. "
+                        f"Expected --allow-dataset-uri apart from what the server keeps in {mine}. "
                         f"Received: {allowed}."
                     )
 

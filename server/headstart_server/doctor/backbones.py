@@ -58,7 +58,7 @@ def check_backbones(config: Config) -> Sequence[Finding]:
     except (OSError, ValueError) as error:
         known = [*BUILT_IN, MINILM]
         findings.append(
-            failed("declarations", str(error), "Correct --backbones, --add-backbone or --backbone-allow.")
+            failed("declarations", str(error), "Correct --backbones-file, --backbone or --allow-backbone.")
         )
     settings = runtime_settings(config)
     by_name = {one.name: one for one in known}
@@ -72,7 +72,7 @@ def check_backbones(config: Config) -> Sequence[Finding]:
             failed(
                 "backbone",
                 f"The default backbone {config.backbone!r} is unknown.",
-                f"Choose one of {', '.join(by_name)} with --backbone, or declare it with --add-backbone.",
+                f"Choose one of {', '.join(by_name)} with --default-backbone, or declare it with --backbone.",
             )
         )
     others = [one for one in known if one.name != config.backbone]

@@ -75,7 +75,7 @@ def _folders(config: Config) -> Iterator[_Folder]:
         needs_all += kept
     yield _Folder(
         name="data folder",
-        setting="--data",
+        setting="--data-dir",
         path=data,
         need_mib=max(0, needs_all - _used_mib(data)),
         is_local=True,
@@ -280,7 +280,7 @@ def _lock(config: Config) -> Iterator[Finding]:
     yield warning(
         "data lock",
         f"A running headstart-server uses the data folder ({process}).",
-        "Do nothing if you are checking that server. Otherwise stop it, or choose another --data.",
+        "Do nothing if you are checking that server. Otherwise stop it, or choose another --data-dir.",
         running=True,
         pid=holder.pid,
     )

@@ -34,7 +34,10 @@ def needed_extras(config: Config) -> Mapping[str, str]:
     found: dict[str, str] = {}
     if str(config.database_url or "").startswith("postgres"):
         found["postgres"] = "--database postgresql://"
-    places = [("--artifacts", config.artifacts or ""), *(("--allow-data", one) for one in config.allow_data)]
+    places = [
+        ("--artifacts", config.artifacts or ""),
+        *(("--allow-dataset-uri", one) for one in config.allow_data),
+    ]
     for setting, place in places:
         for scheme, extra in (("s3://", "s3"), ("gs://", "gcs"), ("gcs://", "gcs"), ("https://", "http")):
             if place.startswith(scheme):

@@ -99,8 +99,8 @@ def files_finding(limits: tuple[int, int], max_calls: int) -> Finding:
     remedy = f"Raise the limit (ulimit -n {need}; systemd: LimitNOFILE={need})"
     return warning(
         "open files",
-        f"up to {soft:,}; {max_calls:,} concurrent calls (--max-calls), each on its own connection, may need "
-        f"{need:,}.",
-        f"{remedy}, or lower --max-calls to {max(1, soft - OWN_FILES)}.",
+        f"up to {soft:,}; {max_calls:,} concurrent calls (--max-concurrent-requests), each on its own "
+        f"connection, may need {need:,}.",
+        f"{remedy}, or lower --max-concurrent-requests to {max(1, soft - OWN_FILES)}.",
         **details,
     )

@@ -35,7 +35,7 @@ def _access(config: Config) -> Finding:
         return warning(
             "access file",
             f"none: every caller that reaches {config.host} may do everything.",
-            "Set --access; docs/security.md describes the file.",
+            "Set --access-file; docs/security.md describes the file.",
         )
     if reason := unreadable(path):
         return failed("access file", reason, remedy_of(path))
@@ -59,17 +59,17 @@ def _webhooks(config: Config) -> Finding:
         WebhookPolicy(config.webhook_allow, own=config.webhook_url)
         count = len(read_secrets(path, config.webhook_url))
     except (OSError, ValueError) as error:
-        return failed("webhooks", str(error), f"Correct --webhook, --webhook-allow or {path}.")
+        return failed("webhooks", str(error), f"Correct --webhook, --allow-webhook or {path}.")
     return ok("webhooks", f"{path} holds {count} secret(s)", secrets=count)
 
 
 def _allowed_data(config: Config) -> Finding:
     if not config.allow_data:
-        return skipped("dataset URIs", "off (--allow-data)")
+        return skipped("dataset URIs", "off (--allow-dataset-uri)")
     try:
         data_policy(config, sqlite_file(config.database_url) if config.database_url else None)
     except (OSError, ValueError) as error:
-        return failed("dataset URIs", str(error), "Correct --allow-data.")
+        return failed("dataset URIs", str(error), "Correct --allow-dataset-uri.")
     return ok("dataset URIs", ", ".join(config.allow_data))
 
 

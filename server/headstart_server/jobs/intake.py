@@ -634,7 +634,7 @@ class NoData:
         del uri, tenant
         raise InvalidField(
             "Expected examples in the stream: this server reads no datasets by their URI, for none is "
-            "allowed (--allow-data). Received: a URI.",
+            "allowed (--allow-dataset-uri). Received: a URI.",
             field="spec.dataset_uri",
         )
 

@@ -63,7 +63,7 @@ class WebhookPolicy:
             raise InvalidField(f"Expected an http or https URL. Received: {error}", field=field) from None
         if not any(is_within(url, prefix) for prefix in self._prefixes_of(tenant)):
             raise InvalidField(
-                "Expected a webhook that the server allows (--webhook-allow). "
+                "Expected a webhook that the server allows (--allow-webhook). "
                 f"Received: {url.scheme}://{url.hostname}, which is not among them.",
                 field=field,
             )

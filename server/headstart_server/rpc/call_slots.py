@@ -171,7 +171,7 @@ async def _write(responses: Any, context: Context) -> None:
 def _no_slot(slots: int) -> RateExceeded:
     return RateExceeded(
         f"All {slots} concurrent calls of this server are in use. Try again in a moment, or raise "
-        "--max-calls.",
+        "--max-concurrent-requests.",
         metadata={"subject": "calls at once", "limit": str(slots)},
         retry_after=1.0,
     )

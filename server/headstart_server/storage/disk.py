@@ -20,7 +20,7 @@ _OF_FILES = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, e
 _REMEDIES = {
     errno.EMFILE: "Raise the open-file limit of the server (ulimit -n, LimitNOFILE).",
     errno.ENFILE: "Raise the open-file limit of the machine (sysctl fs.file-max).",
-    errno.ENOMEM: "Give the server more memory, or run fewer jobs at a time with --workers.",
+    errno.ENOMEM: "Give the server more memory, or run fewer jobs at a time with --job-workers.",
     errno.EACCES: "Give the server's user the right to read and write the folder.",
     errno.EPERM: "Give the server's user the right to read and write the folder.",
     errno.EROFS: "Mount the folder writable.",

@@ -87,8 +87,8 @@ class Contender:
     def command(self, job: Job) -> list[str]:
         """What starts it."""
         if self.name == "headstart":
-            declared = ["--backbones", str(_declaration(job)), "--backbone", "mobilenet-v2"]
-            places = ["--backbone-cache", str(job.networks / "cache"), "--data", str(job.folder / "data")]
+            declared = ["--backbones-file", str(_declaration(job)), "--default-backbone", "mobilenet-v2"]
+            places = ["--backbone-cache", str(job.networks / "cache"), "--data-dir", str(job.folder / "data")]
             ports = ["--port", str(job.ports[0]), "--metrics-port", "-1"]
             return [sys.executable, "-m", "headstart_server", "serve", *declared, *places, *ports]
         python = ENVIRONMENTS / self.name / "bin" / "python"

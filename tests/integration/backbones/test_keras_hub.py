@@ -165,7 +165,14 @@ source = "hf:./hf-bert"
 @pytest.fixture(scope="module")
 def api(folder: Path, declared: Path) -> Iterator[Api]:
     """Of a server that has prepared them."""
-    flags = ["--backbones", str(declared), "--backbone", "vit", "--backbone-cache", str(folder / "prepared")]
+    flags = [
+        "--backbones-file",
+        str(declared),
+        "--default-backbone",
+        "vit",
+        "--backbone-cache",
+        str(folder / "prepared"),
+    ]
     with running(folder / "data", *flags) as server, Api.connect(server.target) as api:
         server.wait_until_serving()
 

@@ -39,12 +39,12 @@ def started(
         "16",
         "--max-pending-inputs",
         "64",
-        "--workers",
+        "--job-workers",
         "2",
     )
-    flags += ("--http-port", "0", "--webhook-allow", receiver.url, "--webhook-allow-private")
+    flags += ("--http-port", "0", "--allow-webhook", receiver.url, "--allow-private-addresses")
     flags += ("--webhook-secret-file", str(secret_file(data.parent)))
-    flags += ("--allow-data", str(sets))
+    flags += ("--allow-dataset-uri", str(sets))
     with running(data, *flags) as server:
         server.event("listening")
         with Api.connect(server.target) as api:

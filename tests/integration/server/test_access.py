@@ -110,13 +110,13 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         "--tls-cert": "cert.pem",
         "--tls-key": "key.pem",
         "--tls-client-ca": "ca.pem",
-        "--access": "access.toml",
+        "--access-file": "access.toml",
         "--audit-log": "audit.jsonl",
     }
     paths = [part for flag, name in flags.items() for part in (flag, str(folder / name))]
     put(folder / "secrets", "whsec_" + "YWJj" * 8)
-    further = ("--max-queued-jobs-per-tenant", "5", "--feature-cache-per-tenant", "--http-port", "0")
-    further += ("--webhook-allow", "https://hooks.example/{tenant}", "--webhook-secret-file")
+    further = ("--max-queued-jobs-per-tenant", "5", "--isolate-feature-cache", "--http-port", "0")
+    further += ("--allow-webhook", "https://hooks.example/{tenant}", "--webhook-secret-file")
     further += (str(folder / "secrets"),)
     with running(folder / "data", *paths, *further) as server:
         server.event("listening")
@@ -403,7 +403,7 @@ def test_the_url_of_a_webhook_is_for_its_sender_and_admins(place: Place, tmp_pat
     with place.client("trainer") as sender:
         job = sender.fine_tune(examples(1.0), model="hooked", webhook=secret)
         assert job.status().spec.webhook == secret
-        with pytest.raises(InvalidArgument, match="--webhook-allow"):
+        with pytest.raises(InvalidArgument, match="--allow-webhook"):
             sender.fine_tune(examples(1.0), model="hooked", webhook="https://hooks.example/blue/in")
         job.wait()
     with place.client("other") as other:

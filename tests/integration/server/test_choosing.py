@@ -190,7 +190,7 @@ def test_with_a_parent_the_backbone_is_not_left_open(api: Api, chosen: job_pb2.J
 
 def test_killed_between_two_candidates_it_goes_on_with_the_second(tmp_path: Path):
     """A server of its own: it is killed as by the kernel, which no other test's could bear."""
-    data, flags = tmp_path / "data", ("--workers", "1")
+    data, flags = tmp_path / "data", ("--job-workers", "1")
     with running(data, *flags) as server, Api.connect(server.target) as api:
         server.wait_until_serving()
         job = api.fine_tune(noise(60, seed=3), model="m", backbone="auto", backbone_candidates=NAMES)

@@ -66,7 +66,7 @@ size = 64
 source = "keras-file:./lost.keras"
 """
     )
-    return ["--backbones", str(folder / "backbones.toml"), "--backbone-cache", str(folder / "cache")]
+    return ["--backbones-file", str(folder / "backbones.toml"), "--backbone-cache", str(folder / "cache")]
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ def test_other_weights_under_the_name_are_refused_where_pinned_and_told_of_by_ol
 def test_a_declaration_that_cannot_be_stops_the_server_before_it_starts(
     tmp_path: Path, flag: str, message: str
 ) -> None:
-    command = [sys.executable, "-m", "headstart_server", "serve", "--data", str(tmp_path / "data")]
-    done = subprocess.run([*command, "--add-backbone", flag], capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "headstart_server", "serve", "--data-dir", str(tmp_path / "data")]
+    done = subprocess.run([*command, "--backbone", flag], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert message in " ".join(done.stderr.replace("│", " ").split())

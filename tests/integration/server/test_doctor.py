@@ -56,7 +56,7 @@ def findings(*flags: object, code: int, **more: Any) -> dict[str, dict[str, Any]
 
 
 def settings(data: Path) -> list[object]:
-    return ["--data", data, "--port", 0, "--metrics-port", -1]
+    return ["--data-dir", data, "--port", 0, "--metrics-port", -1]
 
 
 def database(url: str, **more: Any) -> dict[str, Finding]:
@@ -89,16 +89,18 @@ def test_it_never_imports_keras(tmp_path: Path):
 
 
 def test_warnings_fail_only_if_strict(tmp_path: Path):
-    flags = [*settings(tmp_path), "--max-calls", 100_000_000]
+    flags = [*settings(tmp_path), "--max-concurrent-requests", 100_000_000]
     assert findings(*flags, code=0)["open files"]["status"] == "warning"
     findings(*flags, "--strict", code=1)
 
 
 def test_settings_come_from_the_same_places_as_those_of_serve(tmp_path: Path):
     file = tmp_path / "settings.toml"
-    file.write_text(f'data = "{tmp_path / "data"}"\nport = 0\nmetrics-port = -1\nbackbone = "missing"\n')
+    file.write_text(
+        f'data-dir = "{tmp_path / "data"}"\nport = 0\nmetrics-port = -1\ndefault-backbone = "missing"\n'
+    )
     assert findings("--config", file, code=1)["backbone"]["status"] == "failed"
-    found = findings("--config", file, code=0, HEADSTART_BACKBONE="features:8")
+    found = findings("--config", file, code=0, HEADSTART_DEFAULT_BACKBONE="features:8")
     assert found["data folder"]["details"]["path"] == str(tmp_path / "data")
 
 
@@ -116,15 +118,15 @@ def test_a_file_of_settings_with_a_password_is_a_secret(tmp_path: Path):
     file = tmp_path / "settings.toml"
     file.write_text(f'database = "postgresql://me:{SECRET}@127.0.0.1:1/x"\nport = 0\nmetrics-port = -1\n')
     file.chmod(0o644)
-    found = findings("--config", file, "--data", tmp_path, code=1)["secret files"]
+    found = findings("--config", file, "--data-dir", tmp_path, code=1)["secret files"]
     assert found["status"] == "warning"
     assert str(file) in found["summary"]
     file.chmod(0o640)
-    assert findings("--config", file, "--data", tmp_path, code=1)["secret files"]["status"] == "ok"
+    assert findings("--config", file, "--data-dir", tmp_path, code=1)["secret files"]["status"] == "ok"
 
 
 def test_settings_that_serve_refuses_are_findings_without_secrets(tmp_path: Path):
-    flags = [*settings(tmp_path), "--access", tmp_path / "none", "--artifacts", "ftp://x/y"]
+    flags = [*settings(tmp_path), "--access-file", tmp_path / "none", "--artifacts", "ftp://x/y"]
     done = doctor("--json", *flags, "--database", f"mysql://me:{SECRET}@host/x")
     assert SECRET not in done.stdout + done.stderr
     found = {one["name"]: one["status"] for one in json.loads(done.stdout)}
@@ -132,11 +134,11 @@ def test_settings_that_serve_refuses_are_findings_without_secrets(tmp_path: Path
 
 
 def test_it_runs_next_to_a_server_and_finds_it(tmp_path: Path):
-    with running(tmp_path / "data", "--backbone", "features:8", "--metrics-port", "-1") as server:
+    with running(tmp_path / "data", "--default-backbone", "features:8", "--metrics-port", "-1") as server:
         server.wait_until_serving()
         before = {path: path.stat().st_mtime_ns for path in (tmp_path / "data").rglob("*") if path.is_file()}
-        flags = ["--data", tmp_path / "data", "--metrics-port", -1, "--port", server.port]
-        found = findings(*flags, "--backbone", "features:8", code=0)
+        flags = ["--data-dir", tmp_path / "data", "--metrics-port", -1, "--port", server.port]
+        found = findings(*flags, "--default-backbone", "features:8", code=0)
         assert found["gRPC port"]["status"] == "ok"
         assert found["gRPC port"]["details"]["pid"] == server.pid
         assert found["data lock"]["status"] == "warning"
@@ -146,7 +148,9 @@ def test_it_runs_next_to_a_server_and_finds_it(tmp_path: Path):
         assert {path for path in after if "-shm" not in path.name} == {
             path for path in before if "-shm" not in path.name
         }
-        other = findings("--data", tmp_path / "other", "--metrics-port", -1, "--port", server.port, code=1)
+        other = findings(
+            "--data-dir", tmp_path / "other", "--metrics-port", -1, "--port", server.port, code=1
+        )
         assert other["gRPC port"]["status"] == "failed"
         assert server.is_running
         assert server.terminate() == 0
@@ -156,9 +160,9 @@ def test_it_runs_next_to_a_server_and_finds_it(tmp_path: Path):
 def test_a_start_that_fails_names_the_command(tmp_path: Path):
     with socket.create_server((HOST, 0)) as listener:
         port = listener.getsockname()[1]
-        flags = ["--data", str(tmp_path), "--port", str(port), "--metrics-port", "-1"]
+        flags = ["--data-dir", str(tmp_path), "--port", str(port), "--metrics-port", "-1"]
         done = subprocess.run(
-            [PROGRAM, "serve", *flags, "--backbone", "features:8"],
+            [PROGRAM, "serve", *flags, "--default-backbone", "features:8"],
             capture_output=True,
             text=True,
             timeout=60,

@@ -74,7 +74,7 @@ class Story:
 
 @contextmanager
 def serving(data: Path, *flags: str) -> Iterator[tuple[ServerProcess, Api]]:
-    with running(data, "--workers", "1", *flags) as server:
+    with running(data, "--job-workers", "1", *flags) as server:
         server.wait_until_serving()
         with Api.connect(server.target) as api:
             yield server, api

@@ -105,7 +105,7 @@ def test_a_data_folder_that_cannot_be_used_is_named(fail: Fail, tmp_path: Path) 
     (tmp_path / "file").write_text("")
     failed = fail(data=tmp_path / "file")
     assert f"Cannot use {tmp_path / 'file'} as the data folder: " in failed.line
-    assert "Choose another with --data" in failed.line
+    assert "Choose another with --data-dir" in failed.line
     has_no_stack(failed)
 
 
@@ -144,7 +144,7 @@ def test_files_that_settings_name_are_named(fail: Fail, tmp_path: Path) -> None:
     key = ("--tls-key", str(broken))
     for flags, said in (
         (("--config", str(broken)), f"{broken} cannot be read as TOML"),
-        (("--access", str(broken)), str(broken)),
+        (("--access-file", str(broken)), str(broken)),
         (("--tls-cert", str(broken), *key), f"Expected a PEM certificate in {broken}"),
         (("--tls-cert", str(tmp_path / "none"), *key), f"Cannot use {tmp_path / 'none'}: No such file"),
     ):

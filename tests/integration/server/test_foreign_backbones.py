@@ -88,7 +88,14 @@ def settings(folder: Path) -> RuntimeSettings:
 
 @pytest.fixture(scope="module")
 def api(folder: Path, declared: Path) -> Iterator[Api]:
-    flags = ["--backbones", str(declared), "--backbone-cache", str(folder / "cache"), "--backbone", "onnx"]
+    flags = [
+        "--backbones-file",
+        str(declared),
+        "--backbone-cache",
+        str(folder / "cache"),
+        "--default-backbone",
+        "onnx",
+    ]
     with running(folder / "data", *flags, "--precision", "float32") as server:
         server.wait_until_serving()
         with Api.connect(server.target) as api:

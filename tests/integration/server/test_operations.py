@@ -174,7 +174,7 @@ def test_a_metrics_port_in_use_is_refused(server: ServerProcess, tmp_path: Path)
 
 
 def test_an_unknown_backbone_is_refused_at_start(tmp_path: Path):
-    said = failed_start(tmp_path / "data", "--backbone", "resnet")
+    said = failed_start(tmp_path / "data", "--default-backbone", "resnet")
 
     assert "'resnet'" in said
     assert "efficientnet-lite0" in said

@@ -44,7 +44,14 @@ class Watched:
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     folder = tmp_path_factory.mktemp("watched")
     with receiving() as receiver:
-        flags = ("--trace-endpoint", receiver.endpoint, "--grid-gco2-per-kwh", "100", "--look-share", "1")
+        flags = (
+            "--trace-endpoint",
+            receiver.endpoint,
+            "--grid-gco2-per-kwh",
+            "100",
+            "--monitor-sample-rate",
+            "1",
+        )
         with running(folder / "data", *flags) as server:
             server.wait_until_serving()
             home = folder / "prometheus"

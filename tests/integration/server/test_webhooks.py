@@ -99,7 +99,7 @@ def test_a_url_that_is_not_allowed_is_refused_before_any_example_is_sent(api: Ap
     refusal = refused(lambda: submitted(api, model, "http://169.254.169.254/latest"))
 
     assert refusal.reason == "INVALID_FIELD"
-    assert "--webhook-allow" in refusal.message
+    assert "--allow-webhook" in refusal.message
 
 
 @pytest.mark.timeout(300)  # Two servers start one after the other.
@@ -110,7 +110,7 @@ def test_what_was_not_told_before_a_crash_is_told_after_it(tmp_path: Path):
 
 def crash_and_tell(tmp_path: Path, receiver: Receiver) -> None:
     data, receiver.status = tmp_path / "data", 500
-    flags = ("--webhook", f"{receiver.url}/all", "--webhook-allow-private")
+    flags = ("--webhook", f"{receiver.url}/all", "--allow-private-addresses")
     flags += ("--webhook-secret-file", str(secret_file(tmp_path)))
     with running(data, *flags) as server:
         server.wait_until_serving()

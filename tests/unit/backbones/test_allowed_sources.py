@@ -48,7 +48,7 @@ def test_sources_that_begin_so_are_allowed(prefix: str, source: str) -> None:
     ],
 )
 def test_all_others_are_refused_by_name(prefix: str, source: str) -> None:
-    with pytest.raises(DeclarationError, match=r"'mine', source: .*--backbone-allow"):
+    with pytest.raises(DeclarationError, match=r"'mine', source: .*--allow-backbone"):
         check_sources(declared(source), [prefix])
 
 

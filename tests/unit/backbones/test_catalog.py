@@ -94,7 +94,7 @@ def test_the_command_tells_what_is_wrong_with_one_and_goes_on_with_the_next(tmp_
     (tmp_path / "cache").write_text("no folder")
     (tmp_path / "own.onnx").write_bytes(b"\x3a\x00")
     flags = [
-        "--add-backbone",
+        "--backbone",
         f"own=onnx:{tmp_path / 'own.onnx'}",
         "--backbone-cache",
         str(tmp_path / "cache"),

@@ -169,7 +169,7 @@ def test_a_setting_that_its_source_does_not_heed_is_refused() -> None:
 
 
 def test_every_source_that_readme_shows_is_one_and_none_is_left_out() -> None:
-    table = README.read_text().partition("`--add-backbone` |")[2].partition("\n\n")[0]
+    table = README.read_text().partition("`--backbone` |")[2].partition("\n\n")[0]
     shown = [Declaration.of_flag(flag) for flag in re.findall(r"\| `([^`]+:[^`]+)`", table)]
     assert all(source_of(declaration) for declaration in shown)
     assert {declaration.scheme for declaration in shown} == set(SOURCES)

@@ -156,7 +156,7 @@ def test_hosts_that_lead_within_are_refused_at_each_reading(address: str) -> Non
     "prefix", ["", "/", "//", "sets", "./sets", "file:///", "ftp://a/b", "s3://", "https://", "s3://a"]
 )
 def test_an_operator_allows_places_only(prefix: str) -> None:
-    with pytest.raises(ValueError, match="--allow-data"):
+    with pytest.raises(ValueError, match="--allow-dataset-uri"):
         prefix_of(prefix)
 
 
@@ -180,7 +180,7 @@ def test_each_tenant_may_read_what_is_its_own(prefix: str, uri: str) -> None:
     mine = policy(prefix)
     assert mine.place(uri, "red").name == "a.csv"
     for other in ("blue", "re", "", "{tenant}"):
-        with pytest.raises(InvalidField, match="--allow-data"):
+        with pytest.raises(InvalidField, match="--allow-dataset-uri"):
             mine.place(uri, other)
 
 

@@ -81,9 +81,9 @@ def test_lists_of_json_name_uris_texts_and_every_kind_of_target(shelf: Shelf) ->
     [
         ("../elsewhere.jpg,a", InvalidField, r"labels.csv, line 2: .*'\.\.'"),
         ("/etc/passwd,a", InvalidField, "line 2: .*empty"),
-        ("file:///etc/passwd,a", InvalidField, "line 2: .*--allow-data"),
-        ("https://169.254.169.254/latest,a", InvalidField, "line 2: .*--allow-data"),
-        ("s3://bucket/a.jpg,a", InvalidField, "line 2: .*--allow-data"),
+        ("file:///etc/passwd,a", InvalidField, "line 2: .*--allow-dataset-uri"),
+        ("https://169.254.169.254/latest,a", InvalidField, "line 2: .*--allow-dataset-uri"),
+        ("s3://bucket/a.jpg,a", InvalidField, "line 2: .*--allow-dataset-uri"),
         ("http://localhost/,a", InvalidField, "line 2: .*begins otherwise"),
         ("pictures/none.jpg,a", DataUnreadable, "line 2: .*none.jpg cannot be read: it is not there"),
         ("pictures,a", DataUnreadable, "line 2: .*no file"),

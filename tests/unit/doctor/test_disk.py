@@ -48,7 +48,7 @@ def test_what_is_no_folder_fails(tmp_path: Path, kind: str):
         path = path / "inside"
     found = checked(Config(data=path, backbone_cache=tmp_path))["data folder"]
     assert found.status is Status.FAILED
-    assert "--data" in found.remedy
+    assert "--data-dir" in found.remedy
 
 
 def test_a_path_that_is_not_utf8_can_be_reported(tmp_path: Path):

@@ -141,7 +141,7 @@ def test_a_tenant_may_name_urls_of_its_own_alone() -> None:
     assert each.target(mine, "shop").path == "/shop/in/a"
     assert each.check("https://all.example.com/x", "farm")
     for tenant in ("farm", "", "shop2"):
-        with pytest.raises(InvalidField, match="--webhook-allow"):
+        with pytest.raises(InvalidField, match="--allow-webhook"):
             each.check(mine, tenant)
         with pytest.raises(Refused):
             each.target(mine, tenant)

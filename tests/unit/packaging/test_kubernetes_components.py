@@ -275,7 +275,7 @@ def test_declared_backbones_are_prepared_where_the_server_looks_for_them(
     assert settings.items() <= {each["name"]: each.get("value") for each in serving["env"]}.items()
     for container in (preparing, serving):
         mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
-        assert mounts[settings["HEADSTART_BACKBONES"]] == "backbones"
+        assert mounts[settings["HEADSTART_BACKBONES_FILE"]] == "backbones"
         assert mounts[settings["HEADSTART_BACKBONE_CACHE"]] == "networks"
     assert preparing["image"] == serving["image"]
     assert preparing["securityContext"] == serving["securityContext"]
@@ -332,7 +332,7 @@ def test_callers_are_told_apart_by_a_file_of_a_secret(
     ]
     [mount] = [each for each in pod["containers"][0]["volumeMounts"] if each["name"] == "access"]
     [volume] = [each for each in pod["volumes"] if each["name"] == "access"]
-    assert settings["HEADSTART_ACCESS"] == f"{mount['mountPath']}/access.toml"
+    assert settings["HEADSTART_ACCESS_FILE"] == f"{mount['mountPath']}/access.toml"
     assert volume["secret"] == {"secretName": "headstart-access", "defaultMode": 0o440}
     # A folder: what is mounted by a subPath never changes.
     assert mount.keys() == {"name", "mountPath", "readOnly"}

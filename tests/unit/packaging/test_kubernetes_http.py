@@ -251,7 +251,9 @@ def mount_secrets(manifests: Manifests, folder: Path, host: str) -> ssl.SSLConte
 @contextmanager
 def pod(settings: dict[str, str], manifests: Manifests) -> Iterator[ServerProcess]:
     """Run a server with the arguments of the container until the end of the block."""
-    server = ServerProcess(Path(settings["HEADSTART_DATA"]), *manifests.container["args"], settings=settings)
+    server = ServerProcess(
+        Path(settings["HEADSTART_DATA_DIR"]), *manifests.container["args"], settings=settings
+    )
     try:
         server.event("listening")
         yield server
@@ -307,7 +309,7 @@ def test_production_limits_each_tenant(build: Callable[..., Manifests]) -> None:
     limits = [field.name for field in dataclasses.fields(Config) if field.name.endswith("_per_tenant")]
     limits = [name for name in limits if name.startswith("max_")]
     assert limits
-    for name in (*limits, "max_calls_per_caller", "max_calls_per_second", "max_mib_per_second"):
+    for name in (*limits, "max_concurrent_requests_per_caller", "max_calls_per_second", "max_mib_per_second"):
         assert float(settings[f"HEADSTART_{name.upper()}"]) > 0, name
 
 

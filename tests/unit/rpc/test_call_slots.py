@@ -80,7 +80,7 @@ async def test_calls_above_the_slots_are_refused_with_the_reason_and_slots_come_
         await server.until_held(SLOTS)
         further = channel.unary_unary(PREDICT)(b"")
         assert await code_of(further) is FULL
-        assert "raise --max-calls" in await further.details()
+        assert "raise --max-concurrent-requests" in await further.details()
         server.end.set()
         assert [await call for call in running] == [b"wait"] * SLOTS
         await server.until_held(0)

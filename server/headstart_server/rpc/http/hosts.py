@@ -58,7 +58,7 @@ def check_origin(headers: Mapping[str, str], hosts: KnownHosts | None) -> None:
     if hosts is not None and host not in hosts:
         raise _forbidden(
             f"The host {host[:80]!r} is not known as a name of this server. If it is one, add it with "
-            "--http-allowed-hosts."
+            "--allow-http-host."
         )
     origin = headers.get("origin")
     if origin is not None and origin.partition("://")[2] != host:
