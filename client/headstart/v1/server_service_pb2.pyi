@@ -1,5 +1,6 @@
 import datetime
 
+from google.api import annotations_pb2 as _annotations_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from headstart.v1 import model_pb2 as _model_pb2
 from headstart.v1 import model_service_pb2 as _model_service_pb2

@@ -23,10 +23,10 @@ from headstart_server.rpc.http.body import CallerLeft, RequestBody
 from headstart_server.rpc.http.forms import options_of
 from headstart_server.rpc.http.inputs import UploadLimits
 from headstart_server.rpc.http.messages import fill, fill_parameters, parse_json
-from headstart_server.rpc.http.rules import RULES
+from headstart_server.rpc.http.routes import ROUTES
 from headstart_server.rpc.http.uploads import examples_of, stream_of
 
-RULE = next(rule for rule in RULES if rule.call == "FineTuningService/FineTune")
+ROUTE = next(route for route in ROUTES if route.descriptor.name == "FineTune")
 FORM_OF_TWO = (
     b'--x\r\nContent-Disposition: form-data; name="spec"\r\n\r\n{"alias": "stable"}\r\n'
     b'--x\r\nContent-Disposition: form-data; name="cat"; filename="1.jpg"\r\n'
@@ -50,7 +50,7 @@ async def read(
     body: bytes, content_type: str, folder: Path, *, size: int = 1 << 20, **given: int
 ) -> tuple[job_pb2.FineTuneSpec, list[Any]]:
     media_type, options = options_of(content_type)
-    asked = Asked(rule=RULE, path={}, query={}, media_type=media_type, options=options)
+    asked = Asked(route=ROUTE, path={}, query={}, media_type=media_type, options=options)
     spec = job_pb2.FineTuneSpec(model="pets")
     examples = examples_of(pieces(body, size), asked, spec, limits(folder, **given))
     messages = [message async for message in stream_of(examples, pb.FineTuneRequest, lambda: spec)]
@@ -131,8 +131,8 @@ async def test_json_that_is_too_large_is_refused_with_other_forms_to_use(tmp_pat
 
 async def predicted(body: bytes, content_type: str, folder: Path, **given: int) -> Any:
     media_type, options = options_of(content_type)
-    rule = next(rule for rule in RULES if rule.call == "PredictionService/Predict")
-    asked = Asked(rule=rule, path={}, query={}, media_type=media_type, options=options)
+    route = next(route for route in ROUTES if route.descriptor.name == "Predict")
+    asked = Asked(route=route, path={}, query={}, media_type=media_type, options=options)
     events = iter([{"type": "http.request", "body": body, "more_body": False}])
 
     async def receive() -> dict[str, Any]:

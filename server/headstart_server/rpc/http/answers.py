@@ -4,10 +4,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from google.protobuf.json_format import MessageToJson
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from headstart_server.rpc.http.body import SLOW_BODY
+from headstart_server.rpc.http.messages import json_of
 
 JSON = "application/json"
 #: The HTTP code of each gRPC code, as `google.rpc.Code` tells them.
@@ -88,5 +88,4 @@ def error_answer(
         told.setdefault("retry-after", "1")
     if status.code == code_pb2.UNAUTHENTICATED:
         told["www-authenticate"] = "Bearer"
-    content = MessageToJson(status, indent=2, ensure_ascii=False).encode() + b"\n"
-    return Answer(code=code or HTTP_CODES.get(status.code, 500), content=content, headers=told)
+    return Answer(code=code or HTTP_CODES.get(status.code, 500), content=json_of(status), headers=told)

@@ -23,7 +23,7 @@ from headstart_server.rpc.http.inputs import (
 )
 from headstart_server.rpc.http.json_text import in_json_thread
 from headstart_server.rpc.http.messages import fill_parameters, read_json
-from headstart_server.rpc.http.rules import Body, Rule
+from headstart_server.rpc.http.routes import Body, Route
 
 #: Contents that are copied in a thread.
 _LARGE_BYTES = 1 << 20
@@ -34,14 +34,14 @@ class Asked:
     """What a request says beside its body.
 
     Attributes:
-        rule: of the request.
+        route: of the request.
         path: the fields in its path.
         query: those in its query.
         media_type: of the body.
         options: of the media type.
     """
 
-    rule: Rule
+    route: Route
     path: Mapping[str, Sequence[str]]
     query: Mapping[str, Sequence[str]]
     media_type: str
@@ -60,21 +60,21 @@ async def message_of(asked: Asked, body: RequestBody, limits: UploadLimits) -> M
         HeadstartError: the body, the path or the query are none of such a message.
         CallerLeft: the caller left before the end.
     """
-    rule = asked.rule
-    message: Any = GetMessageClass(rule.descriptor.input_type)()
+    route = asked.route
+    message: Any = GetMessageClass(route.descriptor.input_type)()
     async with aclosing(body.pieces()) as pieces:
-        if rule.body is Body.INPUTS and _holds_inputs(asked.media_type):
+        if route.body is Body.INPUTS and _holds_inputs(asked.media_type):
             await _add_inputs(message, pieces, asked, limits)
-        elif rule.body is not Body.NONE:
-            if rule.body is Body.INPUTS:
+        elif route.body is not Body.NONE:
+            if route.body is Body.INPUTS:
                 check_json(asked.media_type, "image/..., text/plain, application/octet-stream")
             text = await read_json_body(pieces, limits)
             if text.strip():
-                await read_json(text, message)
+                await read_json(text, _body_of(route, message))
         else:
             await read_within(pieces, limits.json_bytes)
     fill_parameters(message, asked.path, asked.query)
-    _check_fields(rule, message)
+    _check_alias(route, message)
     if message.ByteSize() > limits.message_bytes:
         raise MessageTooLarge(
             f"Expected a message of at most {limits.message_bytes} bytes. Received: {message.ByteSize()}."
@@ -82,19 +82,27 @@ async def message_of(asked: Asked, body: RequestBody, limits: UploadLimits) -> M
     return message  # type: ignore[no-any-return]
 
 
-def _check_fields(rule: Rule, message: Message) -> None:
-    """Check that a request does what its verb says.
+def _check_alias(route: Route, message: Any) -> None:
+    """Raise InvalidField unless `PUT` sets an alias and `DELETE` removes one."""
+    if route.descriptor.name != "SetAlias":
+        return
+    if route.verb == "PUT" and not message.HasField("version"):
+        raise InvalidField(
+            "The request has no version. Send the version that the alias is to name.", field="version"
+        )
+    if route.verb == "DELETE" and message.HasField("version"):
+        raise InvalidField("DELETE removes the alias. Use PUT to set its version.", field="version")
+    if route.verb == "DELETE" and message.shares:
+        raise InvalidField("DELETE removes the alias. Use PUT to set its shares.", field="shares")
 
-    Raises:
-        InvalidField: it has not what the verb needs, or has what would make another call of it.
-    """
-    given = {field.name for field, _ in message.ListFields()}
-    for name in rule.needs:
-        if name not in given:
-            raise InvalidField(f"Expected a {name} with {rule.verb}. Received: none.", field=name)
-    for name in rule.bans:
-        if name in given:
-            raise InvalidField(f"Expected no {name} with {rule.verb}. Received: one.", field=name)
+
+def _body_of(route: Route, message: Message) -> Message:
+    """Return the part of a message that the body is."""
+    if route.field == "*":
+        return message
+    part: Message = getattr(message, route.field)
+    part.SetInParent()
+    return part
 
 
 def _holds_inputs(media_type: str) -> bool:

@@ -1,4 +1,4 @@
-"""The ASGI application: finds the rule of a request, calls its method, and answers."""
+"""The ASGI application: finds the route of a request, calls its method, and answers."""
 
 import asyncio
 import re
@@ -36,7 +36,7 @@ from headstart_server.rpc.http.messages import fill, fill_parameters, json_of, l
 from headstart_server.rpc.http.methods import CallDetails, Metadatum, Methods
 from headstart_server.rpc.http.openapi import openapi
 from headstart_server.rpc.http.page import page
-from headstart_server.rpc.http.rules import RULES, Body, Rule
+from headstart_server.rpc.http.routes import ROUTES, Body, Route
 from headstart_server.rpc.http.uploads import examples_of, stream_of
 from headstart_server.rpc.shared_call import ROUTING_KEY
 from headstart_server.rpc.status import status_of
@@ -99,20 +99,20 @@ class Gateway:
         return self._documents.get(path) if verb in ("GET", "HEAD") else None
 
     @staticmethod
-    def rule(verb: str, path: str) -> tuple[Rule, dict[str, list[str]]]:
-        """The rule of a request, and what its path says.
+    def route_of(verb: str, path: str) -> tuple[Route, dict[str, list[str]]]:
+        """The route of a request, and what its path says.
 
         Raises:
             HttpError: there is none.
         """
-        found = [(rule, match) for rule in RULES if (match := rule.pattern.fullmatch(path))]
-        for rule, match in found:
-            if rule.verb == ("GET" if verb == "HEAD" else verb):
-                return rule, {
-                    name: [unquote(text)] for name, text in zip(rule.variables, match.groups(), strict=True)
+        found = [(route, match) for route in ROUTES if (match := route.pattern.fullmatch(path))]
+        for route, match in found:
+            if route.verb == ("GET" if verb == "HEAD" else verb):
+                return route, {
+                    name: [unquote(text)] for name, text in zip(route.variables, match.groups(), strict=True)
                 }
         if found:
-            allowed = ", ".join(sorted({rule.verb for rule, _ in found}))
+            allowed = ", ".join(sorted({route.verb for route, _ in found}))
             raise HttpError(
                 405,
                 code_pb2.UNIMPLEMENTED,
@@ -188,23 +188,23 @@ class _Request:
         document = self._gateway.document(self._verb, self._path)
         if document is not None:
             return document
-        rule, path = self._gateway.rule(self._verb, self._path)
+        route, path = self._gateway.route_of(self._verb, self._path)
         context = self._context()
-        details = CallDetails(rule.method, context.invocation_metadata())
+        details = CallDetails(route.method, context.invocation_metadata())
         # First, because a check of a token may wait for its issuer: until then it is no call under way.
         is_known = await self._gateway.methods.knows(details, context)
-        if rule.method in OPEN_METHODS:
+        if route.method in OPEN_METHODS:
             # Health is told under any load; connections are limited by themselves.
-            return await self._called(rule, path, context, details, is_known=is_known)
+            return await self._called(route, path, context, details, is_known=is_known)
         self._gateway.begin()
         try:
-            return await self._called(rule, path, context, details, is_known=is_known)
+            return await self._called(route, path, context, details, is_known=is_known)
         finally:
             self._gateway.end()
 
     async def _called(
         self,
-        rule: Rule,
+        route: Route,
         path: dict[str, list[str]],
         context: HttpContext,
         details: CallDetails,
@@ -220,21 +220,23 @@ class _Request:
                 {"accept-encoding": "identity"},
             )
         media_type, options = options_of(self._headers.get("content-type", ""))
-        asked = Asked(rule=rule, path=path, query=self._query(rule), media_type=media_type, options=options)
-        if rule.body is Body.EXAMPLES:
+        asked = Asked(
+            route=route, path=path, query=self._query(route), media_type=media_type, options=options
+        )
+        if route.body is Body.EXAMPLES:
             work: Any = self._upload(asked, details, context)
         else:
             if is_known:
                 message = await message_of(asked, self._body, self._gateway.limits)
             else:
                 # The call's own refusal, counted and written down, before megabytes of a stranger are held.
-                message = GetMessageClass(rule.descriptor.input_type)()
-            if rule.files:
+                message = GetMessageClass(route.descriptor.input_type)()
+            if route.is_files:
                 work = self._downloaded(message, details, context)
-            elif rule.events:
+            elif route.is_events:
                 work = self._watched(message, details, context)
             else:
-                work = self._asked(rule, message, details, context)
+                work = self._asked(route, message, details, context)
         return await self._ended(asyncio.ensure_future(work), context)
 
     async def _ended(self, task: "asyncio.Task[Answer | None]", context: HttpContext) -> Answer | None:
@@ -259,26 +261,26 @@ class _Request:
                 each.cancel()
 
     async def _asked(
-        self, rule: Rule, message: Message, details: CallDetails, context: HttpContext
+        self, route: Route, message: Message, details: CallDetails, context: HttpContext
     ) -> Answer | None:
         handler, request = await self._ready(message, details)
-        return await _answer_of(rule, await handler.unary_unary(request, context))
+        return await _answer_of(route, await handler.unary_unary(request, context))
 
     async def _upload(self, asked: Asked, details: CallDetails, context: HttpContext) -> Answer | None:
         handler = await self._gateway.methods.find(details)
         if not handler.request_streaming:
             # An interceptor's own, that refuses the call whatever comes.
-            return await _answer_of(asked.rule, await handler.unary_unary(b"", context))
+            return await _answer_of(asked.route, await handler.unary_unary(b"", context))
         async with aclosing(self._requests(asked, context)) as requests:
-            return await _answer_of(asked.rule, await handler.stream_unary(requests, context))
+            return await _answer_of(asked.route, await handler.stream_unary(requests, context))
 
     async def _requests(self, asked: Asked, context: HttpContext) -> AsyncGenerator[bytes, None]:
         """The messages of a stream; what is wrong with them is raised in its handler, as with gRPC.
 
         They are serialized, and parsed in the handler, where messages are checked, measured and counted.
         """
-        request: Any = GetMessageClass(asked.rule.descriptor.input_type)
-        spec: Any = GetMessageClass(asked.rule.asked)()
+        request: Any = GetMessageClass(asked.route.descriptor.input_type)
+        spec: Any = GetMessageClass(asked.route.message)()
 
         def completed() -> Message:
             fill_parameters(spec, asked.path, asked.query)
@@ -391,14 +393,14 @@ class _Request:
             body = b""
         await self._send_event({"type": "http.response.body", "body": body})
 
-    def _query(self, rule: Rule) -> dict[str, list[str]]:
+    def _query(self, route: Route) -> dict[str, list[str]]:
         text = self._scope["query_string"].decode("latin-1")
         try:
             query = parse_qs(text, keep_blank_values=True, strict_parsing=bool(text), max_num_fields=1000)
         except ValueError as error:
             raise InvalidField(f"Expected a query of NAME=VALUE&… Received: {error}.") from None
         # A stream's spec is all that a query can be about.
-        prefix = "spec." if rule.body is Body.EXAMPLES else ""
+        prefix = "spec." if route.body is Body.EXAMPLES else ""
         return {name.removeprefix(prefix): values for name, values in query.items()}
 
     def _context(self) -> HttpContext:
@@ -436,8 +438,8 @@ async def _close(stream: AsyncIterator[Any]) -> None:
         await close()
 
 
-async def _answer_of(rule: Rule, response: Any) -> Answer:
-    if rule.document:
+async def _answer_of(route: Route, response: Any) -> Answer:
+    if route.is_document:
         return Answer(
             content=response.content,
             media_type=response.media_type,

@@ -14,7 +14,7 @@ from headstart_server.rpc.http.json_text import SMALL_BYTES, in_json_thread, loa
 from headstart_server.rpc.limits import MAX_TEXT
 
 #: Messages that have a text of their own in JSON, so that a query can hold them.
-_WRITTEN = frozenset({"google.protobuf.Duration", "google.protobuf.Timestamp"})
+_WRITTEN = frozenset({"google.protobuf.Duration", "google.protobuf.FieldMask", "google.protobuf.Timestamp"})
 _INTEGERS = frozenset(
     {
         FieldDescriptor.CPPTYPE_INT32,
@@ -101,6 +101,14 @@ def _check_same(message: Message, values: Mapping[str, Sequence[str]]) -> None:
         *above, name = path.split(".")
         for each in above:
             part = getattr(part, each)
+        if isinstance(part, Sequence):
+            # The path names the only element of the list.
+            if part:
+                raise InvalidField(
+                    f"The path and the body or the query both set {above[-1]}. Set it in one of them.",
+                    field=".".join(above),
+                )
+            continue
         group = part.DESCRIPTOR.fields_by_name[name].containing_oneof
         given = name if group is None else part.WhichOneof(group.name) or name
         value = getattr(part, given)
@@ -113,13 +121,19 @@ def _check_same(message: Message, values: Mapping[str, Sequence[str]]) -> None:
 
 
 def json_of(message: Message) -> bytes:
-    """A message as JSON; fields with their default are left out."""
-    return MessageToJson(message, indent=2, ensure_ascii=False).encode() + b"\n"
+    """Return a message as JSON; fields without presence are written with their default, too."""
+    return _json(message, indent=2).encode() + b"\n"
 
 
 def line_of(message: Message) -> str:
-    """A message as JSON in one line."""
-    return MessageToJson(message, indent=None, ensure_ascii=False)
+    """Return a message as JSON in one line."""
+    return _json(message, indent=None)
+
+
+def _json(message: Message, indent: int | None) -> str:
+    return MessageToJson(
+        message, indent=indent, ensure_ascii=False, always_print_fields_with_no_presence=True
+    )
 
 
 def _a(message: Message) -> str:
@@ -151,8 +165,9 @@ def _set(tree: dict[str, Any], kind: Descriptor, path: str, texts: Sequence[str]
     nested = field.message_type
     if rest and nested is not None and nested.GetOptions().map_entry:
         tree.setdefault(field.json_name, {})[rest] = texts[-1]
-    elif rest and nested is not None and not field.is_repeated:
-        _set(tree.setdefault(field.json_name, {}), nested, rest, texts, where)
+    elif rest and nested is not None and (not field.is_repeated or where == "the path"):
+        part = tree.setdefault(field.json_name, [{}] if field.is_repeated else {})
+        _set(part[0] if field.is_repeated else part, nested, rest, texts, where)
     elif rest or (nested is not None and nested.full_name not in _WRITTEN):
         raise InvalidField(
             f"Expected {name!r} in a JSON body, for it is no single value. Received: it in {where}.",

@@ -1,9 +1,11 @@
 """The OpenAPI 3.1 document, from the rules and the descriptors and comments of the contract's messages."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
+from google.api import field_behavior_pb2
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.rpc import status_pb2
 
@@ -11,7 +13,7 @@ from headstart.v1 import input_pb2
 from headstart_server.rpc.http.answers import JSON
 from headstart_server.rpc.http.comments import comment, first_sentence
 from headstart_server.rpc.http.downloads import FILE, TAR
-from headstart_server.rpc.http.rules import RULES, Body, Rule
+from headstart_server.rpc.http.routes import ROUTES, Body, Route
 
 _Schema = dict[str, Any]
 
@@ -36,6 +38,7 @@ _KNOWN: Mapping[str, _Schema] = {
         "examples": ["1.5s"],
     },
     "google.protobuf.Timestamp": {"type": "string", "format": "date-time"},
+    "google.protobuf.FieldMask": {"type": "string", "examples": ["displayName,tags"]},
     "google.protobuf.Any": {
         "type": "object",
         "properties": {"@type": {"type": "string"}},
@@ -58,13 +61,14 @@ def openapi(version: str) -> bytes:
     schemas.reference(status_pb2.Status.DESCRIPTOR)
     paths: dict[str, dict[str, Any]] = {}
     names: set[str] = set()
-    for rule in RULES:
-        operation = _operation(rule, schemas)
-        name = operation["operationId"]
-        if name in names:
-            operation["operationId"] = f"{name}_{rule.verb.lower()}"
+    for route in ROUTES:
+        operation = _operation(route, schemas)
+        if operation["operationId"] in names:
+            operation["operationId"] += f"By{_last_variable(route).capitalize()}"
+        if operation["operationId"] in names:
+            operation["operationId"] += route.verb.capitalize()
         names.add(operation["operationId"])
-        paths.setdefault(shown(rule.path), {})[rule.verb.lower()] = operation
+        paths.setdefault(route.shown_path, {})[route.verb.lower()] = operation
     document = {
         "openapi": "3.1.0",
         "info": {
@@ -74,7 +78,7 @@ def openapi(version: str) -> bytes:
         },
         "tags": [
             {"name": service.name, "description": comment(service.full_name)}
-            for service in dict.fromkeys(rule.descriptor.containing_service for rule in RULES)
+            for service in dict.fromkeys(route.descriptor.containing_service for route in ROUTES)
         ],
         "paths": paths,
         "components": {
@@ -97,17 +101,6 @@ def openapi(version: str) -> bytes:
         "security": [{}, {"bearer": []}],
     }
     return json.dumps(document, indent=1).encode() + b"\n"
-
-
-def shown(path: str) -> str:
-    """A path with the short names of its variables."""
-    parts = path.split("{")
-    return "{".join([parts[0], *(_short(part) for part in parts[1:])])
-
-
-def _short(part: str) -> str:
-    name, _, rest = part.partition("}")
-    return f"{name.removesuffix('=**').rsplit('.', maxsplit=1)[-1]}}}{rest}"
 
 
 class _Schemas:
@@ -137,8 +130,10 @@ class _Schemas:
         else:
             schema = self._single(field)
         text = comment(field.full_name)
-        # Beside a reference as well: OpenAPI 3.1 takes what stands there.
-        return {**schema, "description": text} if text else schema
+        if text:
+            # OpenAPI 3.1 accepts more keys next to a reference.
+            schema = {**schema, "description": text}
+        return {**schema, "readOnly": True} if field_behavior_pb2.OUTPUT_ONLY in _behavior(field) else schema
 
     def _single(self, field: FieldDescriptor) -> _Schema:
         if field.message_type is not None:
@@ -164,6 +159,13 @@ class _Schemas:
             "properties": {field.json_name: self.of_field(field) for field in message.fields},
             "additionalProperties": False,
         }
+        required = [
+            field.json_name
+            for field in message.fields
+            if field_behavior_pb2.REQUIRED in _behavior(field) and field.full_name not in _in_paths()
+        ]
+        if required:
+            schema["required"] = required
         groups = [
             ", ".join(field.json_name for field in group.fields)
             for group in message.oneofs
@@ -173,43 +175,56 @@ class _Schemas:
         return {"description": " ".join(part for part in told if part), **schema}
 
 
-def _operation(rule: Rule, schemas: _Schemas) -> dict[str, Any]:
-    service, method = rule.call.split("/")
-    by = rule.variables[-1].rpartition(".")[2] if rule.variables else ""
-    suffix = f"By{by.capitalize()}" if rule.variables[-1:] in (("target.version",), ("target.alias",)) else ""
+def _behavior(field: FieldDescriptor) -> Sequence[int]:
+    found: Sequence[int] = field.GetOptions().Extensions[field_behavior_pb2.field_behavior]
+    return found
+
+
+@cache
+def _in_paths() -> frozenset[str]:
+    """Return the full names of the fields that paths bind: a body may leave them out."""
+    return frozenset(_at(route.message, path).full_name for route in ROUTES for path in route.variables)
+
+
+def _operation(route: Route, schemas: _Schemas) -> dict[str, Any]:
+    service, method = route.descriptor.containing_service.name, route.descriptor.name
     operation: dict[str, Any] = {
-        "operationId": f"{method}{suffix}",
+        "operationId": method,
         "tags": [service],
-        "summary": first_sentence(comment(rule.descriptor.full_name)),
-        "description": f"{comment(rule.descriptor.full_name)}\n\n{service}.{method} of the contract.",
-        "parameters": [*_path_parameters(rule, schemas), *_query_parameters(rule, schemas)],
-        "responses": {"200": _answer(rule, schemas), "default": {"$ref": "#/components/responses/Error"}},
+        "summary": first_sentence(comment(route.descriptor.full_name)),
+        "description": f"{comment(route.descriptor.full_name)}\n\n{service}.{method} of the contract.",
+        "parameters": [*_path_parameters(route, schemas), *_query_parameters(route, schemas)],
+        "responses": {"200": _answer(route, schemas), "default": {"$ref": "#/components/responses/Error"}},
     }
-    if rule.events:
+    if route.is_events:
         operation["responses"]["204"] = {"description": "It has ended, and nothing new has happened."}
-    if rule.body is not Body.NONE:
+    if route.body is not Body.NONE:
         operation["requestBody"] = {
-            "content": _contents(rule, schemas),
-            "required": rule.body is not Body.MESSAGE,
+            "content": _contents(route, schemas),
+            "required": route.body is not Body.MESSAGE,
         }
     return operation
 
 
-def _path_parameters(rule: Rule, schemas: _Schemas) -> Iterable[dict[str, Any]]:
-    for path in rule.variables:
-        field = _at(rule.asked, path)
+def _last_variable(route: Route) -> str:
+    return route.variables[-1].rpartition(".")[2] if route.variables else ""
+
+
+def _path_parameters(route: Route, schemas: _Schemas) -> Iterable[dict[str, Any]]:
+    for path in route.variables:
+        field = _at(route.message, path)
         yield {"name": field.name, "in": "path", "required": True, **_parameter(field, schemas)}
 
 
-def _query_parameters(rule: Rule, schemas: _Schemas) -> Iterable[dict[str, Any]]:
-    if rule.body is Body.MESSAGE:
+def _query_parameters(route: Route, schemas: _Schemas) -> Iterable[dict[str, Any]]:
+    if route.field == "*" and route.body is Body.MESSAGE:
         return
-    for field in rule.asked.fields:
+    for field in route.message.fields:
         known = field.message_type is None or field.message_type.full_name in _KNOWN
-        is_free = field.name not in (*rule.variables, *rule.bans)
+        is_free = field.name not in (*route.variables, route.field)
         if is_free and known and field.type != FieldDescriptor.TYPE_BYTES:
             yield {"name": field.json_name, "in": "query", **_parameter(field, schemas)}
-    if rule.events:
+    if route.is_events:
         text = "The number of the last event that was seen; a browser sends it by itself."
         yield {"name": "Last-Event-ID", "in": "header", "description": text, "schema": _INT64}
 
@@ -228,10 +243,10 @@ def _at(message: Any, path: str) -> FieldDescriptor:
     return field
 
 
-def _contents(rule: Rule, schemas: _Schemas) -> dict[str, Any]:
-    if rule.body is Body.EXAMPLES:
+def _contents(route: Route, schemas: _Schemas) -> dict[str, Any]:
+    if route.body is Body.EXAMPLES:
         example = schemas.reference(input_pb2.Example.DESCRIPTOR)
-        spec = schemas.reference(rule.asked)
+        spec = schemas.reference(route.message)
         whole = {
             "type": "object",
             "properties": {"spec": spec, "examples": {"type": "array", "items": example}},
@@ -243,8 +258,9 @@ def _contents(rule: Rule, schemas: _Schemas) -> dict[str, Any]:
             "application/zip": {"schema": {"type": "string", "contentMediaType": "application/zip"}},
             "multipart/form-data": {"schema": {**_FILES, "properties": {"spec": spec}}},
         }
-    message = {JSON: {"schema": schemas.reference(rule.descriptor.input_type)}}
-    if rule.body is Body.MESSAGE:
+    part = route.message if route.field == "*" else route.message.fields_by_name[route.field].message_type
+    message = {JSON: {"schema": schemas.reference(part)}}
+    if route.body is Body.MESSAGE:
         return message
     return {
         **message,
@@ -252,21 +268,21 @@ def _contents(rule: Rule, schemas: _Schemas) -> dict[str, Any]:
         FILE: {"schema": {"type": "string", "contentMediaType": FILE}},
         "text/plain": {"schema": {"type": "string"}},
         "multipart/form-data": {
-            "schema": {**_FILES, "properties": {"request": schemas.reference(rule.descriptor.input_type)}}
+            "schema": {**_FILES, "properties": {"request": schemas.reference(route.descriptor.input_type)}}
         },
     }
 
 
-def _answer(rule: Rule, schemas: _Schemas) -> dict[str, Any]:
-    answered = rule.descriptor.output_type
-    if rule.document:
+def _answer(route: Route, schemas: _Schemas) -> dict[str, Any]:
+    answered = route.descriptor.output_type
+    if route.is_document:
         kinds = ("text/html", JSON, "text/plain")
         content = {kind: {"schema": {"type": ["string", "object"]}} for kind in kinds}
         return {"description": "The document.", "content": content}
-    if rule.files:
+    if route.is_files:
         contents = {kind: {"schema": {"type": "string", "contentMediaType": kind}} for kind in (FILE, TAR)}
         return {"description": "The export's one file, or a tar of several.", "content": contents}
-    if rule.events:
+    if route.is_events:
         event = schemas.reference(answered.fields_by_name["event"].message_type)
         return {
             "description": "Server-sent events, the data of each in JSON.",

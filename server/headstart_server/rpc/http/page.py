@@ -2,8 +2,7 @@
 
 from html import escape
 
-from headstart_server.rpc.http.openapi import shown
-from headstart_server.rpc.http.rules import RULES
+from headstart_server.rpc.http.routes import ROUTES
 
 _STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
@@ -20,9 +19,9 @@ def page(version: str) -> bytes:
         version: of this software.
     """
     rows = "\n".join(
-        f"<tr><td><code>{rule.verb}</code></td><td><code>{_path(rule.verb, shown(rule.path))}</code></td>"
-        f"<td>{escape(rule.call.replace('/', '.'))}</td></tr>"
-        for rule in RULES
+        f"<tr><td><code>{route.verb}</code></td><td><code>{_path(route.verb, route.shown_path)}</code></td>"
+        f"<td>{escape(route.descriptor.full_name.removeprefix('headstart.v1.'))}</td></tr>"
+        for route in ROUTES
     )
     return f"""<!doctype html>
 <html lang="en">

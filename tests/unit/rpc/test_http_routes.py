@@ -1,42 +1,66 @@
 """What HTTP requests stand for, and the document that describes them."""
 
 import json
+import re
 from typing import Any
 
 import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool
+from google.protobuf.message_factory import GetMessageClass
 from google.rpc import code_pb2
 from openapi_spec_validator import validate
 
 from headstart_server.errors import JobQueueFull, MessageTooLarge, ModelNotFound
 from headstart_server.rpc.http.answers import HTTP_CODES, error_answer
 from headstart_server.rpc.http.comments import comment
-from headstart_server.rpc.http.openapi import openapi, shown
-from headstart_server.rpc.http.rules import _SERVICES, RULES, Body, Rule
+from headstart_server.rpc.http.messages import fill_parameters
+from headstart_server.rpc.http.openapi import openapi
+from headstart_server.rpc.http.routes import _SHORT_FORMS, ROUTES, SERVICES, Body, Route
 from headstart_server.rpc.status import CODES, status_of
 
 
-def test_every_call_of_the_contract_has_a_rule() -> None:
-    calls = {
-        f"{name}/{method}"
-        for name, service in _SERVICES.items()
-        for method in service.methods_by_name
-        if name != "Health"
-    }
-    assert {rule.call for rule in RULES} == calls | {"Health/Check"}
+def test_every_method_of_the_contract_has_a_route() -> None:
+    methods = {method for service in SERVICES for method in service.methods if service.name != "Health"}
+    routed = {route.descriptor for route in ROUTES if route.descriptor.containing_service.name != "Health"}
+    assert routed == methods
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.verb} {rule.path}")
-def test_a_rule_is_found_by_its_own_path_alone(rule: Rule) -> None:
-    path = shown(rule.path)
-    for name in ("{model}", "{version}", "{alias}", "{job_id}", "{backbone}", "{example_id}"):
-        path = path.replace(name, "1")
-    same = [each for each in RULES if each.verb == rule.verb and each.pattern.fullmatch(path)]
-    assert same == [rule]
+def test_every_short_form_is_of_a_method_that_exists() -> None:
+    known = {method.full_name for service in SERVICES for method in service.methods}
+    assert _SHORT_FORMS.keys() <= known
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.verb} {route.path}")
+def test_a_route_is_found_by_its_own_path_alone(route: Route) -> None:
+    path = re.sub(r"\{[a-z_]+\}", "1", route.shown_path)
+    same = [each for each in ROUTES if each.verb == route.verb and each.pattern.fullmatch(path)]
+    assert same == [route]
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: f"{route.verb} {route.path}")
+def test_the_variables_of_a_route_are_fields_of_its_message(route: Route) -> None:
+    assert "{" not in route.shown_path.replace("{", "", len(route.variables))
+    message = GetMessageClass(route.message)()
+    fill_parameters(message, {name: ["1"] for name in route.variables}, {})
+    assert len(message.ListFields()) == len({name.partition(".")[0] for name in route.variables})
+
+
+def test_a_body_may_be_one_field_of_the_message() -> None:
+    file = descriptor_pb2.FileDescriptorProto(name="field.proto", package="t", syntax="proto3")
+    for name in ("Request", "Response"):
+        file.message_type.add(name=name)
+    field = file.message_type[0].field.add(name="thing", number=1, type=11, label=1, type_name=".t.Response")
+    assert field.name == "thing"
+    file.service.add(name="S").method.add(name="M", input_type=".t.Request", output_type=".t.Response")
+    service = descriptor_pool.DescriptorPool().AddSerializedFile(file.SerializeToString())
+    method = service.services_by_name["S"].methods_by_name["M"]
+    assert Route("PATCH", "/v1/things", method, "thing").body is Body.MESSAGE
+    assert Route("GET", "/v1/things", method).body is Body.NONE
 
 
 def test_streams_take_examples_and_only_they() -> None:
-    streams = {rule.call for rule in RULES if rule.descriptor.client_streaming}
-    assert streams == {rule.call for rule in RULES if rule.body is Body.EXAMPLES}
+    streams = {route for route in ROUTES if route.descriptor.client_streaming}
+    assert streams == {route for route in ROUTES if route.body is Body.EXAMPLES}
 
 
 def test_every_code_of_grpc_has_one_of_http() -> None:
@@ -69,7 +93,7 @@ def test_the_document_is_valid_openapi() -> None:
 def test_the_document_has_each_rule_once_and_each_operation_its_own_name() -> None:
     paths = document()["paths"]
     operations = [(verb.upper(), path) for path, verbs in paths.items() for verb in verbs]
-    assert sorted(operations) == sorted((rule.verb, shown(rule.path)) for rule in RULES)
+    assert sorted(operations) == sorted((route.verb, route.shown_path) for route in ROUTES)
     names = [operation["operationId"] for verbs in paths.values() for operation in verbs.values()]
     assert len(set(names)) == len(names)
 
