@@ -12,7 +12,7 @@ from typing import Any, TypeVar, Unpack, overload
 
 from numpy.typing import NDArray
 
-from headstart import calls, upload
+from headstart import calls, server_calls, upload
 from headstart.async_connection import AsyncConnection
 from headstart.async_job import AsyncJob
 from headstart.channel import TlsConfig
@@ -27,6 +27,7 @@ from headstart.rebasing import RebaseSettings, rebase
 from headstart.results import (
     Alias,
     Backbone,
+    Caller,
     Comparison,
     DeletedExample,
     EvaluationResult,
@@ -39,7 +40,8 @@ from headstart.results import (
     Predictions,
     Report,
     ReportFormat,
-    StoredUsage,
+    ServerInfo,
+    Usage,
     Validation,
     VersionEvaluation,
 )
@@ -342,9 +344,17 @@ class AsyncClient:
         """Lists all models by name, without their versions."""
         return [model async for model in self._connection.pages(calls.model_page)]
 
-    async def usage(self) -> StoredUsage | None:
-        """Gets what the caller's tenant stores; None where that is not limited."""
-        return await self._connection.send(calls.usage())
+    async def server_info(self) -> ServerInfo:
+        """Returns the release, limits, features and default backbones of the server."""
+        return await self._connection.send(server_calls.server_info())
+
+    async def who_am_i(self) -> Caller:
+        """Returns who the caller is and what it may do."""
+        return await self._connection.send(server_calls.who_am_i())
+
+    async def usage(self) -> Usage:
+        """Returns what the caller's tenant stores and how much it may store."""
+        return await self._connection.send(server_calls.usage())
 
     async def model(self, name: str, *, max_versions: int | None = None) -> Model:
         """Gets a model with its versions, the newest first; as `Client.model`."""

@@ -22,7 +22,6 @@ from headstart.results import (
     Model,
     Report,
     ReportFormat,
-    StoredUsage,
     Version,
     VersionEvaluation,
 )
@@ -44,7 +43,6 @@ __all__ = [
     "job_status",
     "model_deletion",
     "model_page",
-    "usage",
     "version_deletion",
     "version_evaluation",
     "version_export",
@@ -171,16 +169,6 @@ def model_page(token: str) -> Call[Page[Model]]:
             items=tuple(decode(model, Model) for model in response.models),
             next_token=response.next_page_token,
         ),
-    )
-
-
-def usage() -> Call[StoredUsage | None]:
-    """ListModels, of which the first page tells it."""
-    return Call(
-        path=_KEEPING + "ListModels",
-        request=keeping.ListModelsRequest(page_size=1),
-        response=keeping.ListModelsResponse,
-        read=lambda response: decode(response.usage, StoredUsage) if response.HasField("usage") else None,
     )
 
 

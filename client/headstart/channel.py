@@ -36,6 +36,7 @@ _REPEATABLE: Final = {
     "headstart.v1.PredictionService": ("Predict", "Embed"),
     "headstart.v1.FineTuningService": ("Rebase", "Status", "Cancel", "ListJobs"),
     "headstart.v1.ModelService": ("ListModels", "GetModel", "ListBackbones", "GetEvaluation", "GetReport"),
+    "headstart.v1.ServerService": ("GetServerInfo", "WhoAmI", "GetUsage"),
 }
 _UPLOAD: Final = {"service": "headstart.v1.FineTuningService", "method": "FineTune"}
 _MAX_GRPC_ATTEMPTS: Final = 5

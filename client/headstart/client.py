@@ -10,7 +10,7 @@ from typing import Any, TypeVar, Unpack, overload
 
 from numpy.typing import NDArray
 
-from headstart import calls, upload
+from headstart import calls, server_calls, upload
 from headstart.channel import TlsConfig
 from headstart.chunks import listed
 from headstart.connection import Connection, UploadReport
@@ -24,6 +24,7 @@ from headstart.rebasing import RebaseSettings, rebase
 from headstart.results import (
     Alias,
     Backbone,
+    Caller,
     Comparison,
     DeletedExample,
     EvaluationResult,
@@ -36,7 +37,8 @@ from headstart.results import (
     Predictions,
     Report,
     ReportFormat,
-    StoredUsage,
+    ServerInfo,
+    Usage,
     Validation,
     VersionEvaluation,
 )
@@ -532,9 +534,17 @@ class Client:
         """Lists all models by name, without their versions."""
         return list(self._connection.pages(calls.model_page))
 
-    def usage(self) -> StoredUsage | None:
-        """Gets what the caller's tenant stores; None where that is not limited."""
-        return self._connection.send(calls.usage())
+    def server_info(self) -> ServerInfo:
+        """Returns the release, limits, features and default backbones of the server."""
+        return self._connection.send(server_calls.server_info())
+
+    def who_am_i(self) -> Caller:
+        """Returns who the caller is and what it may do."""
+        return self._connection.send(server_calls.who_am_i())
+
+    def usage(self) -> Usage:
+        """Returns what the caller's tenant stores and how much it may store."""
+        return self._connection.send(server_calls.usage())
 
     def model(self, name: str, *, max_versions: int | None = None) -> Model:
         """Gets a model with its versions, the newest first.

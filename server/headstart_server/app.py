@@ -632,7 +632,6 @@ class App:
                 long_work,
                 exporter=self.exporter,
                 removals=removals,
-                usage=self.ledger.usage_of,
             ),
             evaluation=EvaluationService(bench, long_work),
             about=ServerService(

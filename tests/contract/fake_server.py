@@ -10,6 +10,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable
 from concurrent import futures
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import grpc
@@ -28,6 +29,8 @@ from headstart.v1 import model_service_pb2 as keeping
 from headstart.v1 import model_service_pb2_grpc as keeping_grpc
 from headstart.v1 import prediction_service_pb2 as predicting
 from headstart.v1 import prediction_service_pb2_grpc as predicting_grpc
+from headstart.v1 import server_service_pb2 as about
+from headstart.v1 import server_service_pb2_grpc as about_grpc
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +141,7 @@ class FakeServer:
         keeping_grpc.add_ModelServiceServicer_to_server(_Models(self), server)
         predicting_grpc.add_PredictionServiceServicer_to_server(_Prediction(self), server)
         evaluating_grpc.add_EvaluationServiceServicer_to_server(_Evaluation(self), server)
+        about_grpc.add_ServerServiceServicer_to_server(_About(self), server)
         health_pb2_grpc.add_HealthServicer_to_server(_Health(self), server)
         return server
 
@@ -216,6 +220,20 @@ class _Models(keeping_grpc.ModelServiceServicer):
 
     def ListBackbones(self, request, context):
         return self._fake.answer("ListBackbones", request, context)
+
+
+class _About(about_grpc.ServerServiceServicer):
+    def __init__(self, fake: FakeServer) -> None:
+        self._fake = fake
+
+    def GetServerInfo(self, request, context):
+        return self._fake.answer("GetServerInfo", request, context)
+
+    def WhoAmI(self, request, context):
+        return self._fake.answer("WhoAmI", request, context)
+
+    def GetUsage(self, request, context):
+        return self._fake.answer("GetUsage", request, context)
 
 
 class _Prediction(predicting_grpc.PredictionServiceServicer):
@@ -543,6 +561,27 @@ _STANDING: dict[str, Any] = {
                 runtime="openvino bfloat16",
             )
         ]
+    ),
+    "GetServerInfo": about.GetServerInfoResponse(
+        info=about.ServerInfo(
+            release="1.0",
+            limits={"inputs": 256, "run_duration": timedelta(hours=24)},
+            features=[about.FEATURE_HTTP, 999],
+            export_forms=["EXPORT_FORM_ONNX"],
+            default_backbones=[{"modality": "MODALITY_TEXT", "backbone": "minilm"}],
+        )
+    ),
+    "WhoAmI": about.WhoAmIResponse(
+        caller=about.Caller(
+            authenticated=True,
+            principal="reader",
+            permissions=[{"rights": ["RIGHT_PREDICT"], "models": ["pets-*"]}],
+        )
+    ),
+    "GetUsage": about.GetUsageResponse(
+        usage=about.Usage(
+            version_count=3, version_bytes=1 << 20, example_bytes=4 << 20, stored_bytes_limit=10 << 20
+        )
     ),
     "Predict": predicted,
     "GetEvaluation": keeping.GetEvaluationResponse(

@@ -144,7 +144,9 @@ async def test_features_come_by_view(client: AsyncClient, server: FakeServer):
 async def test_the_rest_of_the_service_is_there(client: AsyncClient, server: FakeServer):
     assert await client.ready()
     assert [each.name for each in await client.models()] == ["pets"]
-    assert await client.usage() is None
+    assert (await client.usage()).version_count == 3
+    assert (await client.server_info()).release == "1.0"
+    assert (await client.who_am_i()).principal == "reader"
     assert (await client.model("pets", max_versions=2)).versions[-1].number == 2
     assert (await client.set_alias("pets", "stable", 2)).version == 2
     await client.remove_alias("pets", "stable")

@@ -373,9 +373,6 @@ def test_a_model_shows_its_versions_and_aliases(run, server):
 
 def test_models_are_a_table_and_backbones_a_list(run, server):
     assert "pets" in run("models").stdout
-    usage = {"version_count": 3, "stored_bytes": 5 << 20, "stored_bytes_limit": 10 << 20}
-    listed = keeping.ListModelsResponse(models=[model()], usage=usage)
-    server.script("ListModels", listed, listed)
     assert "Stored in all: 3 versions, 5.0 MiB of 10.0 MiB\n" in run("models").stdout
     output = run("backbones").stdout
     assert "efficientnet-lite0 (default, ready)\n" in output

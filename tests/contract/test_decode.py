@@ -12,7 +12,7 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from headstart import calls, upload
+from headstart import calls, server_calls, upload
 from headstart.chunks import Chunk
 from headstart.decode import decode
 from headstart.examples import open_examples
@@ -29,6 +29,7 @@ from headstart.v1 import (
     model_pb2,
     model_service_pb2,
     prediction_service_pb2,
+    server_service_pb2,
 )
 
 SERVICES = (
@@ -36,6 +37,7 @@ SERVICES = (
     evaluation_service_pb2.DESCRIPTOR.services_by_name["EvaluationService"],
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"],
     prediction_service_pb2.DESCRIPTOR.services_by_name["PredictionService"],
+    server_service_pb2.DESCRIPTOR.services_by_name["ServerService"],
 )
 
 NOT_DECODED = {
@@ -71,7 +73,7 @@ def _readers() -> dict[str, list[Any]]:
         "ListJobs": [calls.job_page(None, None, "")],
         "Evaluate": [upload.evaluation(TARGET, source)],
         "Compare": [upload.comparison(TARGET, TARGET, source)],
-        "ListModels": [calls.model_page(""), calls.usage()],
+        "ListModels": [calls.model_page("")],
         "GetModel": [calls.version_page("m", "")],
         "SetAlias": [calls.alias_setting("m", "a", 1, None)],
         "DeleteModel": [calls.model_deletion("m")],
@@ -79,6 +81,9 @@ def _readers() -> dict[str, list[Any]]:
         "GetEvaluation": [calls.version_evaluation(TARGET)],
         "GetReport": [calls.version_report(TARGET, "html")],
         "ListBackbones": [calls.backbone_page("")],
+        "GetServerInfo": [server_calls.server_info()],
+        "WhoAmI": [server_calls.who_am_i()],
+        "GetUsage": [server_calls.usage()],
         "Predict": [PredictionRun([TARGET], top_k=1).call(CHUNK)],
         "Embed": [EmbeddingRun("b", ()).call(CHUNK)],
     }

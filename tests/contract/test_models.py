@@ -1,4 +1,5 @@
 import gc
+from datetime import timedelta
 
 import grpc
 import pytest
@@ -12,15 +13,17 @@ from headstart import (
     Client,
     DataLoss,
     FailedPrecondition,
+    Feature,
     HeadstartError,
     Internal,
     InvalidArgument,
     MetricsSource,
     Modality,
     NotFound,
+    Permission,
     PermissionDenied,
     ResourceExhausted,
-    StoredUsage,
+    Right,
     Unauthenticated,
     Unavailable,
 )
@@ -46,14 +49,22 @@ def test_models_are_listed_through_all_pages(client: Client, server: FakeServer)
     assert models[0].versions == ()
 
 
-def test_what_is_stored_is_told_where_it_is_limited(client: Client, server: FakeServer):
-    usage = {"version_count": 3, "version_limit": 10, "stored_bytes": 5 << 20}
-    server.script("ListModels", keeping.ListModelsResponse(), keeping.ListModelsResponse(usage=usage))
+def test_usage_counts_what_is_stored_and_names_the_limits(client: Client):
+    usage = client.usage()
 
-    assert client.usage() is None
-    assert client.usage() == StoredUsage(
-        version_count=3, version_limit=10, stored_bytes=5 << 20, stored_bytes_limit=None
-    )
+    assert (usage.version_count, usage.version_limit, usage.stored_bytes_limit) == (3, None, 10 << 20)
+    assert usage.stored_bytes == usage.version_bytes + usage.example_bytes == 5 << 20
+
+
+def test_the_server_and_the_caller_are_described(client: Client):
+    info, caller = client.server_info(), client.who_am_i()
+
+    assert (info.release, info.limits.inputs, info.limits.run_duration) == ("1.0", 256, timedelta(hours=24))
+    assert info.limits.versions_per_model is None
+    assert info.features == (Feature.HTTP, Feature.UNSPECIFIED)
+    assert info.export_forms == ("onnx",)
+    assert info.default_backbones == {Modality.TEXT: "minilm"}
+    assert caller.permissions == (Permission(rights=(Right.PREDICT,), models=("pets-*",)),)
 
 
 def test_a_model_comes_with_the_versions_of_all_pages(client: Client, server: FakeServer):

@@ -29,7 +29,7 @@ from headstart.results import (
     MetricsSource,
     Modality,
     Model,
-    StoredUsage,
+    Usage,
     Version,
 )
 from headstart.task import Task
@@ -49,7 +49,7 @@ _MIB = 1 << 20
 _ACCURACY = "accuracy\n(95% interval)"
 
 
-def model_table(models: Sequence[Model], usage: StoredUsage | None = None) -> RenderableType:
+def model_table(models: Sequence[Model], usage: Usage | None = None) -> RenderableType:
     """A row for each model; below, what all of them may store, if that is limited."""
     if not models:
         return Text("No models yet. Make one: headstart fine-tune FOLDER --model NAME")
@@ -59,10 +59,12 @@ def model_table(models: Sequence[Model], usage: StoredUsage | None = None) -> Re
         add_row(
             table, model.name, newest, model.version_count, _aliases(model), short_moment(model.create_time)
         )
-    return table if usage is None else Group(table, Text(_stored(usage)))
+    if usage is None or (usage.version_limit is None and usage.stored_bytes_limit is None):
+        return table
+    return Group(table, Text(_stored(usage)))
 
 
-def _stored(usage: StoredUsage) -> str:
+def _stored(usage: Usage) -> str:
     versions = str(usage.version_count)
     if usage.version_limit is not None:
         versions += f" of {usage.version_limit}"

@@ -20,10 +20,12 @@ from headstart.results import (
     ExampleFault,
     JobEvent,
     JobStatus,
+    Modality,
     ModelPredictions,
     Prediction,
     Predictions,
     Promotion,
+    ServerInfo,
     StageTimes,
     Version,
 )
@@ -31,7 +33,7 @@ from headstart.spec import RECIPES, Auto, FineTuneSpec, Recipe
 from headstart.status import details_from_status
 from headstart.targets import Target
 from headstart.task import Task
-from headstart.v1 import evaluation_service_pb2, input_pb2, job_pb2
+from headstart.v1 import evaluation_service_pb2, input_pb2, job_pb2, model_pb2
 from headstart.v1 import prediction_service_pb2 as predicting
 
 __all__ = ["decode", "decode_comparison", "decode_features"]
@@ -130,6 +132,7 @@ def _results(response: predicting.PredictResponse) -> tuple[ModelPredictions, ..
 
 
 _decode_task = enum_converter(input_pb2.Task.DESCRIPTOR, Task)
+_decode_modality = enum_converter(model_pb2.Modality.DESCRIPTOR, Modality)
 
 _DECODER: Final = Decoder(
     messages={
@@ -150,6 +153,11 @@ _DECODER: Final = Decoder(
         Predictions: {
             "results": _results,
             "features": lambda response: {each.backbone: decode_features(each) for each in response.features},
+        },
+        ServerInfo: {
+            "default_backbones": lambda info: {
+                _decode_modality(each.modality): each.backbone for each in info.default_backbones
+            }
         },
         StageTimes: {field.name: f"{field.name}_milliseconds" for field in fields(StageTimes)},
         Version: {

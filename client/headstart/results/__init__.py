@@ -53,7 +53,6 @@ from headstart.results.models import (
     Modality,
     Model,
     StopReason,
-    StoredUsage,
     Version,
 )
 from headstart.results.predictions import (
@@ -68,6 +67,7 @@ from headstart.results.predictions import (
     StageTimes,
 )
 from headstart.results.reports import Report, ReportFormat
+from headstart.results.server import Caller, Feature, Permission, Right, ServerInfo, ServerLimits, Usage
 
 __all__ = [
     "AbstentionReason",
@@ -75,6 +75,7 @@ __all__ = [
     "Backbone",
     "BackboneCandidate",
     "BackboneChoice",
+    "Caller",
     "CandidateOutcome",
     "ClassMetrics",
     "ClassProbability",
@@ -95,6 +96,7 @@ __all__ = [
     "ExampleReference",
     "Export",
     "ExportForm",
+    "Feature",
     "JobEvent",
     "JobState",
     "JobStatus",
@@ -109,6 +111,7 @@ __all__ = [
     "ModelPredictions",
     "Neighbor",
     "Outlier",
+    "Permission",
     "Prediction",
     "Predictions",
     "Progress",
@@ -119,11 +122,14 @@ __all__ = [
     "RemarkKind",
     "Report",
     "ReportFormat",
+    "Right",
     "Saliency",
+    "ServerInfo",
+    "ServerLimits",
     "StageTimes",
     "StopReason",
-    "StoredUsage",
     "ThresholdPoint",
+    "Usage",
     "Validation",
     "ValuePair",
     "Version",

@@ -49,23 +49,6 @@ class Alias:
     shares: Mapping[int, float] = field(default_factory=dict, hash=False)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StoredUsage:
-    """What a tenant stores, over all its models, and how much it may.
-
-    Attributes:
-        version_count: number of versions.
-        version_limit: the most versions, those that jobs are about to make included. None: any number.
-        stored_bytes: bytes of versions, and of examples that versions and jobs need.
-        stored_bytes_limit: the most bytes. None: any number.
-    """
-
-    version_count: int
-    version_limit: int | None
-    stored_bytes: int
-    stored_bytes_limit: int | None
-
-
 class MetricsSource(StrEnum):
     """The examples that metrics were measured on. UNSPECIFIED: not measured."""
 

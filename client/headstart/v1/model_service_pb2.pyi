@@ -47,26 +47,12 @@ class ListModelsRequest(_message.Message):
     def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class ListModelsResponse(_message.Message):
-    __slots__ = ("models", "next_page_token", "usage")
+    __slots__ = ("models", "next_page_token")
     MODELS_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
-    USAGE_FIELD_NUMBER: _ClassVar[int]
     models: _containers.RepeatedCompositeFieldContainer[_model_pb2.Model]
     next_page_token: str
-    usage: StoredUsage
-    def __init__(self, models: _Optional[_Iterable[_Union[_model_pb2.Model, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., usage: _Optional[_Union[StoredUsage, _Mapping]] = ...) -> None: ...
-
-class StoredUsage(_message.Message):
-    __slots__ = ("version_count", "version_limit", "stored_bytes", "stored_bytes_limit")
-    VERSION_COUNT_FIELD_NUMBER: _ClassVar[int]
-    VERSION_LIMIT_FIELD_NUMBER: _ClassVar[int]
-    STORED_BYTES_FIELD_NUMBER: _ClassVar[int]
-    STORED_BYTES_LIMIT_FIELD_NUMBER: _ClassVar[int]
-    version_count: int
-    version_limit: int
-    stored_bytes: int
-    stored_bytes_limit: int
-    def __init__(self, version_count: _Optional[int] = ..., version_limit: _Optional[int] = ..., stored_bytes: _Optional[int] = ..., stored_bytes_limit: _Optional[int] = ...) -> None: ...
+    def __init__(self, models: _Optional[_Iterable[_Union[_model_pb2.Model, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class GetModelRequest(_message.Message):
     __slots__ = ("model", "page_size", "page_token")

@@ -2,11 +2,9 @@
 
 from collections.abc import Iterable
 
-from headstart.v1 import model_pb2, model_service_pb2
+from headstart.v1 import model_pb2
 from headstart_server.backbones.backbone import BackboneInfo, Modality
 from headstart_server.embedding.embedder import Embedder
-from headstart_server.jobs.limits import TenantLimits
-from headstart_server.jobs.usage_report import Usage
 from headstart_server.learning.lbfgs import StopReason
 from headstart_server.models.version import Alias, Model, Version, VersionShare
 from headstart_server.rpc.caller import is_operator
@@ -131,16 +129,3 @@ def _public_source(source: str) -> str:
         scheme in _PUBLIC_SCHEMES and not location.startswith(("/", ".", "~")) and "//" not in location
     )
     return source if not colon or is_public else scheme
-
-
-def usage_message(usage: Usage | None) -> model_service_pb2.StoredUsage | None:
-    """The message of what a tenant stores, and how much it may; None where that is not limited."""
-    if usage is None or usage.limits == TenantLimits():
-        return None
-    stored, limits = usage.stored, usage.limits
-    return model_service_pb2.StoredUsage(
-        version_count=stored.version_count,
-        version_limit=limits.versions,
-        stored_bytes=stored.nbytes,
-        stored_bytes_limit=limits.stored_bytes,
-    )

@@ -15,7 +15,6 @@ from headstart_server.backbones.backbone import BackboneInfo
 from headstart_server.embedding.engine import Engine
 from headstart_server.export.exporter import Exporter
 from headstart_server.jobs.forgetting import Forgotten
-from headstart_server.jobs.usage_report import Usage
 from headstart_server.models.names import check_alias_name
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Model, Selector, Version
@@ -32,7 +31,6 @@ from headstart_server.rpc.model_messages import (
     backbone_message,
     model_message,
     shares_of,
-    usage_message,
     version_message,
 )
 from headstart_server.rpc.pages import page_of, page_size_of
@@ -50,7 +48,6 @@ class ModelService(stubs.ModelServiceServicer):
         long_work: where reports are written and examples forgotten.
         exporter: has versions exported.
         removals: where versions and models are deleted, with their artifacts.
-        usage: tells what a tenant stores and how much it may; None where that is not limited.
     """
 
     def __init__(
@@ -63,9 +60,7 @@ class ModelService(stubs.ModelServiceServicer):
         *,
         exporter: Exporter,
         removals: LongWork,
-        usage: Callable[[str], Usage | None] = lambda _: None,
     ) -> None:
-        self._usage = usage
         self._registry = registry
         self._engine = engine
         self._reporter = reporter
@@ -91,10 +86,7 @@ class ModelService(stubs.ModelServiceServicer):
             after=key,
             size=page_size_of(request.page_size),
         )
-        usage = await asyncio.to_thread(self._usage, owner) if key is None else None
-        return pb.ListModelsResponse(
-            models=models, usage=usage_message(usage), next_page_token=page_token(last)
-        )
+        return pb.ListModelsResponse(models=models, next_page_token=page_token(last))
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
         def fetch(before: list[Any] | None, limit: int) -> Sequence[Version]:

@@ -6,11 +6,16 @@ import pytest
 from headstart.channel import TlsConfig, channel_options, credentials, service_config, target_uri
 from headstart.retries import RetryPolicy
 from headstart.settings import connection_settings
-from headstart.v1 import fine_tuning_service_pb2, model_service_pb2, prediction_service_pb2
+from headstart.v1 import (
+    fine_tuning_service_pb2,
+    model_service_pb2,
+    prediction_service_pb2,
+    server_service_pb2,
+)
 
 SERVICES = {
     service.full_name: service
-    for file in (fine_tuning_service_pb2, model_service_pb2, prediction_service_pb2)
+    for file in (fine_tuning_service_pb2, model_service_pb2, prediction_service_pb2, server_service_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
 }
 
@@ -55,6 +60,9 @@ def test_only_what_may_be_repeated_is_retried():
         "ListBackbones",
         "GetEvaluation",
         "GetReport",
+        "GetServerInfo",
+        "WhoAmI",
+        "GetUsage",
     }
     assert retried["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE", "CANCELLED"]
     assert "retryPolicy" not in upload

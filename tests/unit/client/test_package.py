@@ -20,9 +20,10 @@ PUBLIC = """
     Logistic Metrics MetricsSource Mlp Modality Model ModelPredictions Neighbor NotFound Outlier
     Partial PermissionDenied Prediction Predictions Progress Promotion PromotionDecision
     PromotionGate QuotaViolation RebaseSettings ReliabilityBin Remark RemarkKind Report ResourceExhausted
-    RetryPolicy Ridge Saliency SpecSettings StageTimes StopReason StoredUsage Table Target Task Text
+    RetryPolicy Ridge Saliency SpecSettings StageTimes StopReason Table Target Task Text
     ThresholdPoint TlsConfig URL Unauthenticated Unavailable Validation ValuePair Version VersionEvaluation
     WebhookDelivery WebhookState
+    Caller Feature Permission Right ServerInfo ServerLimits Usage
 """
 
 

@@ -58,7 +58,7 @@ def test_the_usage_of_a_tenant_counts_its_versions_examples_and_jobs(shelf: Shel
     )
     assert usage.limits == TenantLimits(versions=5)
     assert (usage.queued, usage.running) == (1, 1)
-    assert desk.ledger.usage_of("nobody-yet").stored == Stored()
+    assert desk.ledger.usage_of("empty").stored == Stored()
 
 
 def test_a_fine_tune_beyond_the_bytes_is_refused_and_told_what_is_there(shelf: Shelf) -> None:
