@@ -98,8 +98,8 @@ from headstart.results import (
 from headstart.retries import RetryPolicy
 from headstart.spec import Auto, FineTuneSpec, Logistic, Mlp, Partial, PromotionGate, Ridge, SpecSettings
 from headstart.tables import Table
-from headstart.targets import Target
 from headstart.task import Task
+from headstart.version_ref import VersionRef
 
 __all__ = [
     "URL",
@@ -192,7 +192,6 @@ __all__ = [
     "StageTimes",
     "StopReason",
     "Table",
-    "Target",
     "Task",
     "Text",
     "ThresholdPoint",
@@ -204,6 +203,7 @@ __all__ = [
     "ValuePair",
     "Version",
     "VersionEvaluation",
+    "VersionRef",
     "WebhookDelivery",
     "WebhookState",
 ]

@@ -47,9 +47,9 @@ from headstart.results import (
 )
 from headstart.retries import RetryPolicy
 from headstart.runs import EmbeddingRun, PredictionRun, features_of, predictions_of
-from headstart.settings import DEFAULT_TARGET, connection_settings, seconds
+from headstart.settings import DEFAULT_SERVER, connection_settings, seconds
 from headstart.spec import SpecSettings, make_spec
-from headstart.targets import Target, parse_target
+from headstart.version_ref import VersionRef, parse_version, version_ref
 from headstart.versions import joined_model
 
 __all__ = ["AsyncClient"]
@@ -64,7 +64,7 @@ class AsyncClient:
     are called on the event loop.
 
     Args:
-        target: ``host:port``, or a gRPC target such as ``dns:///headstart:8765``.
+        server: ``host:port``, or a gRPC target such as ``dns:///headstart:8765``.
         tls: True or a `TlsConfig` for a secured connection. None: plain text.
         timeout: seconds each call may take, 60 by default. None: no limit. Uploads are not bound by it.
         metadata: sent along with each call.
@@ -85,7 +85,7 @@ class AsyncClient:
 
     def __init__(
         self,
-        target: str = DEFAULT_TARGET,
+        server: str = DEFAULT_SERVER,
         *,
         tls: bool | TlsConfig | None = None,
         timeout: float | timedelta | None = 60.0,
@@ -94,12 +94,12 @@ class AsyncClient:
         retries: int | RetryPolicy = RetryPolicy(),  # noqa: B008  # frozen
     ) -> None:
         settings = connection_settings(
-            target, tls=tls, timeout=timeout, metadata=metadata, token=token, retries=retries
+            server, tls=tls, timeout=timeout, metadata=metadata, token=token, retries=retries
         )
         self._connection = AsyncConnection(settings)
 
     def __repr__(self) -> str:
-        return f"AsyncClient({self._connection.settings.target!r})"
+        return f"AsyncClient({self._connection.settings.server!r})"
 
     async def __aenter__(self) -> "AsyncClient":
         return self
@@ -181,28 +181,28 @@ class AsyncClient:
         on_upload: UploadReport | None = None,
     ) -> EvaluationResult:
         """Measures a version on labelled examples; as `Client.evaluate`."""
-        target = Target(model, version=version, alias=alias)
+        target = version_ref(model, version, alias)
         source = await asyncio.to_thread(open_examples, examples)
         return await self._connection.upload(upload.evaluation(target, source), on_upload)
 
     async def compare(
         self,
-        first: Target | str,
-        second: Target | str,
+        first: VersionRef | str,
+        second: VersionRef | str,
         examples: Examples | None = None,
         *,
         on_upload: UploadReport | None = None,
     ) -> Comparison:
         """Puts two versions side by side on the same examples; as `Client.compare`."""
         source = await asyncio.to_thread(open_examples, () if examples is None else examples)
-        sent = upload.comparison(parse_target(first), parse_target(second), source)
+        sent = upload.comparison(parse_version(first), parse_version(second), source)
         return await self._connection.upload(sent, on_upload)
 
     async def evaluation(
         self, model: str, version: int | None = None, alias: str | None = None
     ) -> VersionEvaluation:
         """Gets what was found out about a version when it was made; as `Client.evaluation`."""
-        target = Target(model, version=version, alias=alias)
+        target = version_ref(model, version, alias)
         return await self._connection.send(calls.version_evaluation(target))
 
     async def report(
@@ -214,7 +214,7 @@ class AsyncClient:
         format: ReportFormat = "html",
     ) -> Report:
         """Gets all that is known about a version as a document; as `Client.report`."""
-        target = Target(model, version=version, alias=alias)
+        target = version_ref(model, version, alias)
         return await self._connection.send(calls.version_report(target, format))
 
     async def export(
@@ -228,7 +228,7 @@ class AsyncClient:
         timeout: float | timedelta | None = None,
     ) -> Export:
         """Gets a version as one network, with its backbone, for other runtimes; as `Client.export`."""
-        call = calls.version_export(Target(model, version=version, alias=alias), form)
+        call = calls.version_export(version_ref(model, version, alias), form)
         limit = None if timeout is None else seconds(timeout)
         with ExportFiles(path) as files:
             async with aclosing(self._connection.receive(call, limit)) as messages:
@@ -293,7 +293,7 @@ class AsyncClient:
         """Classifies one input, or a list or tuple of them; as `Client.predict`."""
         answered = await self.predict_many(
             inputs,
-            [Target(model, version=version, alias=alias)],
+            [version_ref(model, version, alias)],
             top_k=top_k,
             abstain=abstain,
             neighbors=neighbors,
@@ -306,7 +306,7 @@ class AsyncClient:
     async def predict_many(
         self,
         inputs: Content | Sequence[Content],
-        targets: Sequence[Target | str],
+        targets: Sequence[VersionRef | str],
         *,
         top_k: int | None = 5,
         return_features: bool = False,
@@ -318,7 +318,7 @@ class AsyncClient:
     ) -> Predictions:
         """Classifies inputs by versions of several models; as `Client.predict_many`."""
         run = PredictionRun(
-            [parse_target(target) for target in targets],
+            [parse_version(target) for target in targets],
             top_k=top_k,
             return_features=return_features,
             evidence=make_evidence(abstain, neighbors, saliency),

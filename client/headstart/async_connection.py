@@ -157,7 +157,7 @@ class AsyncConnection:
     @cached_property
     def _channel(self) -> aio.Channel:
         options = channel_options(self.settings.retries)
-        target = target_uri(self.settings.target)
+        target = target_uri(self.settings.server)
         if self.settings.credentials is None:
             return aio.insecure_channel(target, options)
         return aio.secure_channel(target, self.settings.credentials, options)
@@ -167,7 +167,7 @@ class AsyncConnection:
         return None if limit is None else limit + call.extra_seconds
 
     def _error(self, error: grpc.RpcError) -> HeadstartError:
-        return error_from_rpc(cast(RpcFailure, error), self.settings.target, is_closed=self._is_closed)
+        return error_from_rpc(cast(RpcFailure, error), self.settings.server, is_closed=self._is_closed)
 
 
 async def _in_thread(items: Iterator[Item]) -> AsyncIterator[Item]:

@@ -25,10 +25,10 @@ from headstart.results import (
     Version,
     VersionEvaluation,
 )
-from headstart.targets import Target, selector
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import model_pb2
 from headstart.v1 import model_service_pb2 as keeping
+from headstart.version_ref import VersionRef, selector
 
 __all__ = [
     "Call",
@@ -261,7 +261,7 @@ def example_deletion(example_id: str, model: str | None) -> Call[DeletedExample]
     )
 
 
-def version_evaluation(target: Target) -> Call[VersionEvaluation]:
+def version_evaluation(target: VersionRef) -> Call[VersionEvaluation]:
     """GetEvaluation."""
     return Call(
         path=_KEEPING + "GetEvaluation",
@@ -271,7 +271,7 @@ def version_evaluation(target: Target) -> Call[VersionEvaluation]:
     )
 
 
-def version_report(target: Target, form: ReportFormat) -> Call[Report]:
+def version_report(target: VersionRef, form: ReportFormat) -> Call[Report]:
     """GetReport.
 
     Raises:
@@ -287,7 +287,7 @@ def version_report(target: Target, form: ReportFormat) -> Call[Report]:
     )
 
 
-def version_export(target: Target, form: ExportForm) -> Call[Message]:
+def version_export(target: VersionRef, form: ExportForm) -> Call[Message]:
     """ExportVersion; its messages as they come.
 
     Raises:

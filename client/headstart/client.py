@@ -44,9 +44,9 @@ from headstart.results import (
 )
 from headstart.retries import RetryPolicy
 from headstart.runs import EmbeddingRun, PredictionRun, features_of, predictions_of
-from headstart.settings import DEFAULT_TARGET, connection_settings, seconds
+from headstart.settings import DEFAULT_SERVER, connection_settings, seconds
 from headstart.spec import SpecSettings, make_spec
-from headstart.targets import Target, parse_target
+from headstart.version_ref import VersionRef, parse_version, version_ref
 from headstart.versions import joined_model
 
 __all__ = ["Client"]
@@ -61,7 +61,7 @@ class Client:
     `HeadstartError` of the kind that fits what went wrong.
 
     Args:
-        target: ``host:port``, or a gRPC target such as ``dns:///headstart:8765``. All addresses of the name
+        server: ``host:port``, or a gRPC target such as ``dns:///headstart:8765``. All addresses of the name
             take turns.
         tls: True or a `TlsConfig` for a secured connection. None: plain text.
         timeout: seconds each call may take, 60 by default. None: no limit. Uploads are not bound by it.
@@ -82,7 +82,7 @@ class Client:
 
     def __init__(
         self,
-        target: str = DEFAULT_TARGET,
+        server: str = DEFAULT_SERVER,
         *,
         tls: bool | TlsConfig | None = None,
         timeout: float | timedelta | None = 60.0,
@@ -91,12 +91,12 @@ class Client:
         retries: int | RetryPolicy = RetryPolicy(),  # noqa: B008  # frozen
     ) -> None:
         settings = connection_settings(
-            target, tls=tls, timeout=timeout, metadata=metadata, token=token, retries=retries
+            server, tls=tls, timeout=timeout, metadata=metadata, token=token, retries=retries
         )
         self._connection = Connection(settings)
 
     def __repr__(self) -> str:
-        return f"Client({self._connection.settings.target!r})"
+        return f"Client({self._connection.settings.server!r})"
 
     def __enter__(self) -> "Client":
         return self
@@ -247,13 +247,13 @@ class Client:
                 used.
             OSError, TypeError or ValueError: as in `fine_tune`.
         """
-        target = Target(model, version=version, alias=alias)
+        target = version_ref(model, version, alias)
         return self._connection.upload(upload.evaluation(target, open_examples(examples)), on_upload)
 
     def compare(
         self,
-        first: Target | str,
-        second: Target | str,
+        first: VersionRef | str,
+        second: VersionRef | str,
         examples: Examples | None = None,
         *,
         on_upload: UploadReport | None = None,
@@ -261,7 +261,7 @@ class Client:
         """Puts two versions of any models side by side on the same examples.
 
         Args:
-            first: a `Target`, or ``pets``, ``pets@3``, ``pets@stable``.
+            first: a `VersionRef`, or ``pets``, ``pets@3``, ``pets@stable``.
             second: the other one.
             examples: as in `fine_tune`. None: those that both versions know the answers to; each answers
                 those it was trained on by a head that was fitted without them.
@@ -274,7 +274,7 @@ class Client:
             OSError, TypeError or ValueError: as in `fine_tune`.
         """
         source = open_examples(() if examples is None else examples)
-        sent = upload.comparison(parse_target(first), parse_target(second), source)
+        sent = upload.comparison(parse_version(first), parse_version(second), source)
         return self._connection.upload(sent, on_upload)
 
     def evaluation(
@@ -290,7 +290,7 @@ class Client:
         Raises:
             NotFound: there is no such model, version or alias.
         """
-        return self._connection.send(calls.version_evaluation(Target(model, version=version, alias=alias)))
+        return self._connection.send(calls.version_evaluation(version_ref(model, version, alias)))
 
     def report(
         self,
@@ -312,9 +312,7 @@ class Client:
             NotFound: there is no such model, version or alias.
             ValueError: there is no such format.
         """
-        return self._connection.send(
-            calls.version_report(Target(model, version=version, alias=alias), format)
-        )
+        return self._connection.send(calls.version_report(version_ref(model, version, alias), format))
 
     def export(
         self,
@@ -348,7 +346,7 @@ class Client:
             OSError: the files cannot be written there.
             ValueError: there is no such form.
         """
-        call = calls.version_export(Target(model, version=version, alias=alias), form)
+        call = calls.version_export(version_ref(model, version, alias), form)
         limit = None if timeout is None else seconds(timeout)
         with ExportFiles(path) as files:
             for message in self._connection.receive(call, limit):
@@ -449,7 +447,7 @@ class Client:
         """
         answered = self.predict_many(
             inputs,
-            [Target(model, version=version, alias=alias)],
+            [version_ref(model, version, alias)],
             top_k=top_k,
             abstain=abstain,
             neighbors=neighbors,
@@ -462,7 +460,7 @@ class Client:
     def predict_many(
         self,
         inputs: Content | Sequence[Content],
-        targets: Sequence[Target | str],
+        targets: Sequence[VersionRef | str],
         *,
         top_k: int | None = 5,
         return_features: bool = False,
@@ -476,7 +474,7 @@ class Client:
 
         Args:
             inputs: as in `predict`.
-            targets: a `Target` for each version, or ``pets``, ``pets@3``, ``pets@stable``.
+            targets: a `VersionRef` for each version, or ``pets``, ``pets@3``, ``pets@stable``.
             top_k: the most classes for each input. None: all.
             return_features: True returns the features too, every view of each backbone that was run.
             abstain: as in `predict`.
@@ -493,7 +491,7 @@ class Client:
             ValueError: there is no target.
         """
         run = PredictionRun(
-            [parse_target(target) for target in targets],
+            [parse_version(target) for target in targets],
             top_k=top_k,
             return_features=return_features,
             evidence=make_evidence(abstain, neighbors, saliency),

@@ -40,7 +40,7 @@ class Connection:
         self.settings = settings
         self._is_closed = False
         options = channel_options(settings.retries)
-        target = target_uri(settings.target)
+        target = target_uri(settings.server)
         if settings.credentials is None:
             self._channel = grpc.insecure_channel(target, options)
         else:
@@ -167,7 +167,7 @@ class Connection:
         return None if limit is None else limit + call.extra_seconds
 
     def _error(self, error: grpc.RpcError) -> HeadstartError:
-        return error_from_rpc(cast(RpcFailure, error), self.settings.target, is_closed=self._is_closed)
+        return error_from_rpc(cast(RpcFailure, error), self.settings.server, is_closed=self._is_closed)
 
 
 def _fill(pipe: Pipe[Message], upload: Upload[Any], report: UploadReport | None) -> None:

@@ -14,8 +14,8 @@ from headstart.decode import decode, decode_features
 from headstart.evidence import MAX_SALIENCY_INPUTS, Evidence
 from headstart.inputs import Content
 from headstart.results import ModelPredictions, Prediction, Predictions, StageTimes
-from headstart.targets import Target, selector
 from headstart.v1 import prediction_service_pb2 as pb
+from headstart.version_ref import VersionRef, selector
 
 __all__ = [
     "EmbeddingRun",
@@ -61,7 +61,7 @@ class PredictionRun:
 
     def __init__(
         self,
-        targets: Sequence[Target],
+        targets: Sequence[VersionRef],
         *,
         top_k: int | None,
         return_features: bool = False,
@@ -104,7 +104,7 @@ class PredictionRun:
     def take(self, answer: Predictions) -> None:
         """Takes the answer of the last call."""
         self._answers.append(answer)
-        self._targets = tuple(Target(result.model, version=result.version) for result in answer.results)
+        self._targets = tuple(VersionRef(result.model, version=result.version) for result in answer.results)
 
     def result(self) -> Predictions:
         """All answers as one."""

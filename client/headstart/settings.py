@@ -9,9 +9,9 @@ import grpc
 from headstart.channel import TlsConfig, credentials, is_local
 from headstart.retries import RetryPolicy
 
-__all__ = ["DEFAULT_TARGET", "ConnectionSettings", "connection_settings", "seconds"]
+__all__ = ["DEFAULT_SERVER", "ConnectionSettings", "connection_settings", "seconds"]
 
-DEFAULT_TARGET = "localhost:8765"
+DEFAULT_SERVER = "localhost:8765"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,14 +19,14 @@ class ConnectionSettings:
     """How a server is reached.
 
     Attributes:
-        target: the server as the caller named it.
+        server: the server as the caller named it.
         credentials: of a secured connection. None: plain text.
         timeout: the seconds a call may take. None: for ever.
         metadata: what is sent along with each call.
         retries: what happens when no server answers.
     """
 
-    target: str
+    server: str
     credentials: grpc.ChannelCredentials | None
     timeout: float | None
     metadata: tuple[tuple[str, str | bytes], ...]
@@ -34,7 +34,7 @@ class ConnectionSettings:
 
 
 def connection_settings(
-    target: str,
+    server: str,
     *,
     tls: bool | TlsConfig | None,
     timeout: float | timedelta | None,
@@ -49,17 +49,17 @@ def connection_settings(
         ValueError: a certificate came without its key, or a key without its certificate; or a token would go
             over the network in plain text.
     """
-    if token is not None and not tls and not is_local(target):
+    if token is not None and not tls and not is_local(server):
         raise ValueError(
             "Expected tls with a token: in plain text everybody on the way can read it. "
-            f"Received: neither tls nor a target on this machine, but {target!r}"
+            f"Received: neither tls nor a server on this machine, but {server!r}"
         )
     sent = [(key.lower(), value) for key, value in (metadata or {}).items()]  # HTTP/2 has no upper case
     if token is not None:
         sent.append(("authorization", f"Bearer {token}"))
     policy = retries if isinstance(retries, RetryPolicy) else replace(RetryPolicy(), attempts=retries + 1)
     return ConnectionSettings(
-        target=target,
+        server=server,
         credentials=credentials(tls),
         timeout=None if timeout is None else seconds(timeout),
         metadata=tuple(sent),

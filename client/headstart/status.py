@@ -47,12 +47,12 @@ class RpcFailure(Protocol):
         """The metadata that came with the status."""
 
 
-def error_from_rpc(failure: RpcFailure, target: str, *, is_closed: bool = False) -> errors.HeadstartError:
+def error_from_rpc(failure: RpcFailure, server: str, *, is_closed: bool = False) -> errors.HeadstartError:
     """Makes a caught gRPC failure an error of this package.
 
     Args:
         failure: the caught `grpc.RpcError`, which is a call too.
-        target: the server as the caller named it, for the message where no server answered.
+        server: the server as the caller named it, for the message where no server answered.
         is_closed: whether this side has closed its channel, and so cancelled the calls on it. Else one that
             was cancelled without a reason met a server, or a proxy, that stops: that is unavailable.
     """
@@ -61,12 +61,12 @@ def error_from_rpc(failure: RpcFailure, target: str, *, is_closed: bool = False)
         return error_from_status(status)
     message = failure.details() or failure.code().name
     if failure.code() is grpc.StatusCode.CANCELLED and not is_closed:
-        message = f"The server at {target} ended the call without an answer, as one that stops may"
+        message = f"The server at {server} ended the call without an answer, as one that stops may"
         return _error(errors.ErrorDetails(code=grpc.StatusCode.UNAVAILABLE, message=message))
     if failure.code() is grpc.StatusCode.UNAVAILABLE:
-        message = f"No server answers at {target}: {message}"
+        message = f"No server answers at {server}: {message}"
     elif failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-        message = f"No answer from {target} within the time allowed. Raise the timeout, if the server runs"
+        message = f"No answer from {server} within the time allowed. Raise the timeout, if the server runs"
     return _error(errors.ErrorDetails(code=failure.code(), message=message))
 
 

@@ -12,10 +12,10 @@ from headstart.encode import spec_message
 from headstart.examples import ExampleSource
 from headstart.results import Comparison, EvaluationResult, Validation
 from headstart.spec import FineTuneSpec
-from headstart.targets import Target, selector
 from headstart.v1 import evaluation_service_pb2 as evaluating
 from headstart.v1 import fine_tuning_service_pb2 as pb
 from headstart.v1 import input_pb2
+from headstart.version_ref import VersionRef, selector
 
 __all__ = [
     "MAX_BATCH_BYTES",
@@ -102,7 +102,7 @@ def validation(spec: FineTuneSpec, source: ExampleSource) -> Upload[Validation]:
     return _fine_tuning(message, source, lambda response: decode(response.validation, Validation))
 
 
-def evaluation(target: Target, source: ExampleSource) -> Upload[EvaluationResult]:
+def evaluation(target: VersionRef, source: ExampleSource) -> Upload[EvaluationResult]:
     """Evaluate.
 
     Raises:
@@ -119,7 +119,7 @@ def evaluation(target: Target, source: ExampleSource) -> Upload[EvaluationResult
     )
 
 
-def comparison(first: Target, second: Target, source: ExampleSource) -> Upload[Comparison]:
+def comparison(first: VersionRef, second: VersionRef, source: ExampleSource) -> Upload[Comparison]:
     """Compare; without any examples on those that both versions know.
 
     Raises:

@@ -42,7 +42,7 @@ LEAST_SECONDS = 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class VersionRef:
     """A line of the table of targets.
 
     Attributes:
@@ -128,7 +128,7 @@ def main() -> None:
     )
 
 
-def fine_tune_targets(client: Client) -> list[Target]:
+def fine_tune_targets(client: Client) -> list[VersionRef]:
     """How soon a model answers, for two sizes, and for pictures seen before."""
 
     # Of two classes, as different as the cuts of one photograph are.
@@ -141,19 +141,19 @@ def fine_tune_targets(client: Client) -> list[Target]:
     many, many_again = timed_fine_tune(client, thousand), timed_fine_tune(client, thousand, alias="before")
     added = timed_fine_tune(client, examples(10, 1100), parent="before")
     return [
-        Target(
+        VersionRef(
             what="FineTune call to first Predict, 100 photographs of 500 x 400 / the same again",
             target="≤ 1.0 s / ≤ 0.2 s",
             measured=f"{first:.2f} s / {again:.2f} s",
             reached=first <= 1.0 and again <= 0.2,
         ),
-        Target(
+        VersionRef(
             what="the same for 1,000 photographs (and again)",
             target="≤ 6 s",
             measured=f"{many:.2f} s ({many_again:.2f} s)",
             reached=many <= 6.0,
         ),
-        Target(
+        VersionRef(
             what="the same for 10 photographs added to a version of 1,000",
             target="≤ 1.5 s",
             measured=f"{added:.2f} s",
@@ -201,11 +201,11 @@ def decoded(pictures: Sequence[Picture]) -> np.ndarray:
     return np.stack([decoder.decode(picture.png) for picture in pictures])
 
 
-def keras_targets(ours: Mapping[str, float], keras: Mapping[str, float]) -> list[Target]:
+def keras_targets(ours: Mapping[str, float], keras: Mapping[str, float]) -> list[VersionRef]:
     """Against the usual recipe."""
     ratio, gain = keras["seconds"] / ours["seconds"], 100 * (ours["accuracy"] - keras["accuracy"])
     return [
-        Target(
+        VersionRef(
             what="against the usual Keras recipe, 200 digits / accuracy",
             target="≥ 50 times faster / not lower",
             measured=f"{ratio:.0f} times / {gain:+.1f} points",
@@ -214,7 +214,7 @@ def keras_targets(ours: Mapping[str, float], keras: Mapping[str, float]) -> list
     ]
 
 
-def predict_part(server: ServerProcess, seconds: float) -> tuple[list[tuple[str, ...]], list[Target]]:
+def predict_part(server: ServerProcess, seconds: float) -> tuple[list[tuple[str, ...]], list[VersionRef]]:
     """Throughput and latency of Predict, and what share that is of what is possible."""
     network = program("limits.py", "network", "--seconds", str(2 * seconds))
     share = network["engine"] / network["alone"]
@@ -232,13 +232,13 @@ def predict_part(server: ServerProcess, seconds: float) -> tuple[list[tuple[str,
         rate, p50, p99 = (measured[name] for name in ("per_second", "p50_ms", "p99_ms"))
         rows.append((str(callers), f"{rate:.0f}", f"{p50:.0f} ms", f"{p99:.0f} ms"))
     return rows, [
-        Target(
+        VersionRef(
             what="features: share of what OpenVINO alone does in process on the same batch",
             target="≥ 90 %",
             measured=f"{share:.0%} ({network['engine']:.0f} of {network['alone']:.0f} rows/s)",
             reached=share >= 0.9,
         ),
-        Target(
+        VersionRef(
             what="Predict at 32 callers: share of decoding and network alone, or of an empty method if less",
             target="≥ 80 %",
             measured=f"{reached:.0%} ({statistics.median(ours):.0f} of {statistics.median(best):.0f}/s; "
@@ -248,7 +248,7 @@ def predict_part(server: ServerProcess, seconds: float) -> tuple[list[tuple[str,
     ]
 
 
-def beside_targets(server: ServerProcess, client: Client, seconds: float) -> list[Target]:
+def beside_targets(server: ServerProcess, client: Client, seconds: float) -> list[VersionRef]:
     """Predict at four callers while a fine-tune runs, and what the fine-tune gets meanwhile."""
 
     def job(start: int) -> Any:
@@ -279,7 +279,7 @@ def beside_targets(server: ServerProcess, client: Client, seconds: float) -> lis
     ratio, share = beside["p99_ms"] / idle["p99_ms"], busy("train") / left
     rate = (done - done_before) / took
     return [
-        Target(
+        VersionRef(
             what="p99 of Predict at 4 callers while a fine-tune of 2,000 pictures runs, against idle / "
             "the job's share of the device time that Predict leaves",
             target="≤ 1.5 times / ≥ 50 %",
@@ -291,7 +291,7 @@ def beside_targets(server: ServerProcess, client: Client, seconds: float) -> lis
     ]
 
 
-def version_targets(data: Path, seconds: float) -> list[Target]:
+def version_targets(data: Path, seconds: float) -> list[VersionRef]:
     """Many versions at random against one."""
     versions.publish(data, MODEL, VERSIONS, _digest())
     loaded = program("versions.py", str(data), MODEL, str(VERSIONS))
@@ -307,7 +307,7 @@ def version_targets(data: Path, seconds: float) -> list[Target]:
     # Of neighbours in time, for the same reason.
     share = statistics.median(more / alone for more, alone in zip(many, one, strict=True))
     return [
-        Target(
+        VersionRef(
             what="1,000 versions at random against one: throughput / memory above one / time to load them",
             target="≥ 95 % / ≤ 150 MB / ≤ 2 s",
             measured=f"{share:.0%} / {loaded['mib'] * 1.048576:.0f} MB / {loaded['seconds']:.2f} s",
@@ -329,10 +329,10 @@ def many_versions(data: Path) -> tuple[str, str]:
     )
 
 
-def start_targets(seconds: float, rss: int) -> list[Target]:
+def start_targets(seconds: float, rss: int) -> list[VersionRef]:
     """How soon a server serves, and what it holds then."""
     return [
-        Target(
+        VersionRef(
             what="process start to SERVING, network converted / resident memory then",
             target="≤ 1.5 s / ≤ 300 MB",
             measured=f"{seconds:.1f} s / {rss / 1e6:.0f} MB",

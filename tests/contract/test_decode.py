@@ -20,7 +20,6 @@ from headstart.rebasing import rebase
 from headstart.results import Alias, ExampleFault, Promotion, PromotionDecision
 from headstart.runs import EmbeddingRun, PredictionRun
 from headstart.spec import FineTuneSpec
-from headstart.targets import Target
 from headstart.v1 import (
     comparison_pb2,
     evaluation_service_pb2,
@@ -31,6 +30,7 @@ from headstart.v1 import (
     prediction_service_pb2,
     server_service_pb2,
 )
+from headstart.version_ref import VersionRef
 
 SERVICES = (
     fine_tuning_service_pb2.DESCRIPTOR.services_by_name["FineTuningService"],
@@ -57,7 +57,7 @@ LEFT_OUT = {
 }
 """Patterns of fields that change no result, with all below them; and why."""
 
-TARGET = Target("m")
+TARGET = VersionRef("m")
 CHUNK = Chunk(first=0, inputs=[])
 
 

@@ -18,8 +18,8 @@ from headstart import (
     MetricsSource,
     PromotionDecision,
     RemarkKind,
-    Target,
     Task,
+    VersionRef,
 )
 from headstart.v1 import evaluation_service_pb2 as evaluating
 from headstart.v1 import fine_tuning_service_pb2 as tuning
@@ -78,12 +78,12 @@ def test_examples_that_cannot_be_measured_on_are_listed(client: Client, server: 
 
 
 def test_two_versions_are_compared_on_what_both_know(client: Client, server: FakeServer):
-    found = client.compare("pets@1", Target("pets", version=2))
+    found = client.compare("pets@1", VersionRef("pets", version=2))
 
     (messages,) = server.requests["Compare"]
     assert len(messages) == 1
     assert messages[0].spec.first.version == 1
-    assert found.first_version == Target("pets", version=1)
+    assert found.first_version == VersionRef("pets", version=1)
     assert (found.first.accuracy, found.second.accuracy) == (0.9, 0.94)
     assert found.first.mean_absolute_error is None
     assert found.significant
@@ -181,8 +181,8 @@ def test_a_job_and_its_version_tell_what_became_of_the_alias(client: Client, ser
     assert status.promotion == found.promotion
     assert found.promotion.decision is PromotionDecision.KEPT
     assert not found.promotion.promoted
-    assert found.promotion.comparison.first_version == Target("pets", version=2)
-    assert found.promotion.comparison.second_version == Target("pets", version=3)
+    assert found.promotion.comparison.first_version == VersionRef("pets", version=2)
+    assert found.promotion.comparison.second_version == VersionRef("pets", version=3)
     assert found.promotion.reasons == ("The accuracy rises by 4 points.",)
     assert found.has_examples
 

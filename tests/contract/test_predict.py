@@ -11,10 +11,10 @@ from headstart import (
     FailedPrecondition,
     InvalidArgument,
     StageTimes,
-    Target,
     Task,
     Text,
     Unavailable,
+    VersionRef,
     tensors,
 )
 from headstart.v1 import prediction_service_pb2 as predicting
@@ -161,7 +161,9 @@ def test_a_model_without_a_version_is_told_apart(client: Client, server: FakeSer
 
 
 def test_several_models_answer_the_same_inputs(client: Client, server: FakeServer):
-    answer = client.predict_many([b"a", b"b"], ["pets", "pets@2", "breeds@stable", Target("x", version=4)])
+    answer = client.predict_many(
+        [b"a", b"b"], ["pets", "pets@2", "breeds@stable", VersionRef("x", version=4)]
+    )
 
     assert [(each.model, each.version) for each in answer.results] == [
         ("pets", 3),

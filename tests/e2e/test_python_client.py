@@ -18,10 +18,10 @@ from headstart import (
     JobState,
     JobStep,
     NotFound,
-    Target,
     Task,
     Unavailable,
     Version,
+    VersionRef,
 )
 
 Split = tuple[list[Picture], list[Picture]]
@@ -92,7 +92,7 @@ def test_validating_names_what_cannot_be_used(client: Client, folder: Path, tmp_
 
 def test_several_versions_are_asked_with_one_pass(client: Client, version: Version, asked: list[Path]):
     found = client.predict_many(
-        asked[:2], ["letters", Target("letters", alias="stable")], return_features=True
+        asked[:2], ["letters", VersionRef("letters", alias="stable")], return_features=True
     )
 
     assert found.results[0] == found.results[1]
@@ -137,7 +137,7 @@ def test_a_version_goes_on_from_another_and_takes_its_place_if_it_is_not_worse(
 
     assert (newer.lineage.parent_version, newer.lineage.added_example_count) == (1, len(more))
     assert newer.promotion.reasons
-    assert newer.promotion.comparison.second_version == Target("growing", version=2)
+    assert newer.promotion.comparison.second_version == VersionRef("growing", version=2)
     assert fewer.lineage.removed_example_count == 1
     assert fewer.lineage.example_count == newer.lineage.example_count - 1
     measured = client.evaluate(more, model="growing", version=1)

@@ -10,7 +10,7 @@ from headstart.cli import evaluation, export, fine_tune, jobs, models, predictio
 from headstart.cli.root import RootGroup
 from headstart.cli.session import Session, checked_server
 from headstart.release import installed_version
-from headstart.settings import DEFAULT_TARGET
+from headstart.settings import DEFAULT_SERVER
 
 __all__ = ["app"]
 
@@ -43,7 +43,7 @@ def root(
     *,
     server: Annotated[
         str, typer.Option(envvar="HEADSTART_SERVER", help="The server, as host:port.")
-    ] = DEFAULT_TARGET,
+    ] = DEFAULT_SERVER,
     tls: Annotated[bool, typer.Option("--tls", help="Secure the connection with TLS.")] = False,
     ca: Annotated[
         Path | None,

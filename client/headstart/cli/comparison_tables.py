@@ -7,7 +7,7 @@ from rich.text import Text
 
 from headstart.cli.layout import add_row, facts_grid, figure, new_table, percent, plural
 from headstart.results import ComparedClass, ComparedMetrics, Comparison, Promotion
-from headstart.targets import Target
+from headstart.version_ref import VersionRef
 
 __all__ = ["comparison_view", "promotion_line"]
 
@@ -80,5 +80,5 @@ def _change(compared: ComparedClass) -> float:
     return -abs(compared.second_recall - compared.first_recall)
 
 
-def _name(target: Target | None, otherwise: str) -> str:
+def _name(target: VersionRef | None, otherwise: str) -> str:
     return f"{target.model}@{target.version}" if target else otherwise

@@ -16,10 +16,10 @@ from headstart.cli.options import (
     ValueColumn,
     VersionSelector,
     listed_examples,
-    selected,
 )
 from headstart.cli.progress import progress_view
 from headstart.cli.session import session_of
+from headstart.version_ref import version_ref
 
 __all__ = ["compare", "evaluate"]
 
@@ -46,7 +46,7 @@ def evaluate(
     Example: `headstart evaluate pets ./test-folder`
     """
     session = session_of(context)
-    target = selected(model, version, alias)
+    target = version_ref(model, version, alias)
     columns = {"text": text_column, "label": label_column, "value": value_column, "id": id_column}
     examples = listed_examples(source, **columns)
     with session.client() as client, progress_view(session.err) as view:

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from headstart.cli.options import AliasSelector, VersionSelector, selected
+from headstart.cli.options import AliasSelector, VersionSelector
 from headstart.cli.session import session_of
+from headstart.version_ref import version_ref
 
 __all__ = ["export"]
 
@@ -44,7 +45,7 @@ def export(
     Example: `headstart export pets --form onnx --out pets.onnx`
     """
     session = session_of(context)
-    target = selected(model, version, alias)
+    target = version_ref(model, version, alias)
     with session.client() as client:
         found = client.export(target.model, target.version, target.alias, form=form.value, path=out)
     if session.as_json:

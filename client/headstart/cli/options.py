@@ -7,7 +7,6 @@ import typer
 
 from headstart.examples import URI_BEGINNINGS
 from headstart.tables import TABLE_SUFFIXES, Table
-from headstart.targets import Target, parse_target
 
 __all__ = [
     "SOURCE_HELP",
@@ -18,7 +17,6 @@ __all__ = [
     "ValueColumn",
     "VersionSelector",
     "listed_examples",
-    "selected",
 ]
 
 SOURCE_HELP = (
@@ -89,14 +87,3 @@ def listed_examples(path: Path | str, **columns: str | None) -> Path | Table | s
     if not source.exists():
         raise FileNotFoundError(f"There is no folder or file {source}")
     return Table(source, named)
-
-
-def selected(model: str, version: int | None, alias: str | None) -> Target:
-    """The version that is meant; without an option the model's name may tell, as in ``pets@3``.
-
-    Raises:
-        ValueError: both a version and an alias are given.
-    """
-    if version is None and alias is None:
-        return parse_target(model)
-    return Target(model, version=version, alias=alias)

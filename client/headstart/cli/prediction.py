@@ -15,13 +15,14 @@ from rich.text import Text as Line
 from headstart.arrays import ARRAYS_SUFFIX, feature_rows
 from headstart.cli.documents import document
 from headstart.cli.layout import plural
-from headstart.cli.options import AliasSelector, VersionSelector, selected
+from headstart.cli.options import AliasSelector, VersionSelector
 from headstart.cli.prediction_tables import prediction_view
 from headstart.cli.session import session_of
 from headstart.errors import HeadstartError
 from headstart.evidence import Abstention
 from headstart.inputs import Content, Text
 from headstart.results import Prediction
+from headstart.version_ref import version_ref
 
 __all__ = ["embed", "predict"]
 
@@ -109,7 +110,7 @@ def predict(
     Of texts: `headstart predict reviews --text "A joy from the first minute to the last."`
     """
     session = session_of(context)
-    target = selected(model, version, alias)
+    target = version_ref(model, version, alias)
     if saliency_class and saliency is None:
         raise typer.BadParameter(
             "needs the file to write to, --saliency FILE.png", param_hint="--saliency-class"

@@ -12,7 +12,7 @@ from headstart.cli.progress import progress_view
 from headstart.cli.session import session_of
 from headstart.job import Job
 from headstart.rebasing import RebaseSettings
-from headstart.targets import parse_target
+from headstart.version_ref import parse_version
 
 __all__ = ["rebase"]
 
@@ -60,7 +60,7 @@ def rebase(
     Example: `headstart rebase pets --alias stable --backbone auto`
     """
     session = session_of(context)
-    target = parse_target(model)
+    target = parse_version(model)
     version, alias = version or target.version, alias or target.alias
     settings = RebaseSettings(
         backbone_candidates=candidate,

@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from headstart.cli.options import AliasSelector, VersionSelector, selected
+from headstart.cli.options import AliasSelector, VersionSelector
 from headstart.cli.session import Session, session_of
 from headstart.results import Report
+from headstart.version_ref import version_ref
 
 __all__ = ["report"]
 
@@ -59,7 +60,7 @@ def report(
     Example: `headstart report pets --open`
     """
     session = session_of(context)
-    target = selected(model, version, alias)
+    target = version_ref(model, version, alias)
     if show and form not in (None, FormatChoice.HTML):
         raise typer.BadParameter("only html can be opened in the browser", param_hint="--format")
     chosen = form or _default_form(session, show=show, output=output)

@@ -16,7 +16,7 @@ from rich.console import Console, RenderableType
 from headstart.channel import TARGET_SCHEMES, TlsConfig
 from headstart.cli.documents import document
 from headstart.client import Client
-from headstart.settings import DEFAULT_TARGET
+from headstart.settings import DEFAULT_SERVER
 
 __all__ = ["Session", "checked_server", "session_of"]
 
@@ -68,7 +68,7 @@ class Session:
 
     def command(self, arguments: str) -> str:
         """A command line to try next on the same server."""
-        server = "" if self.server == DEFAULT_TARGET else f"--server {self.server} "
+        server = "" if self.server == DEFAULT_SERVER else f"--server {self.server} "
         tls = "--tls " if self.tls else ""
         if isinstance(self.tls, TlsConfig):
             files = {"--ca": self.tls.ca, "--cert": self.tls.cert, "--key": self.tls.key}
@@ -85,7 +85,7 @@ def checked_server(server: str) -> str:
     found = _HOST_PORT.fullmatch(server)
     known = server.startswith(TARGET_SCHEMES) and not server.endswith(":")
     if not known and (found is None or not 0 < int(found[1]) <= _LAST_PORT):
-        raise ValueError(f"Expected host:port, such as {DEFAULT_TARGET}. Received: {server!r}")
+        raise ValueError(f"Expected host:port, such as {DEFAULT_SERVER}. Received: {server!r}")
     return server
 
 

@@ -31,10 +31,10 @@ from headstart.results import (
 )
 from headstart.spec import RECIPES, Auto, FineTuneSpec, Recipe
 from headstart.status import details_from_status
-from headstart.targets import Target
 from headstart.task import Task
 from headstart.v1 import evaluation_service_pb2, input_pb2, job_pb2, model_pb2
 from headstart.v1 import prediction_service_pb2 as predicting
+from headstart.version_ref import VersionRef
 
 __all__ = ["decode", "decode_comparison", "decode_features"]
 
@@ -112,8 +112,8 @@ def decode_comparison(response: evaluation_service_pb2.CompareResponse) -> Compa
     )
 
 
-def _target(model: str, number: int) -> Target | None:
-    return Target(model, version=number) if model and number else None
+def _target(model: str, number: int) -> VersionRef | None:
+    return VersionRef(model, version=number) if model and number else None
 
 
 def _version_names(field: str) -> Reader:

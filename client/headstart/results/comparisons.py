@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from headstart.results.faults import ExampleFault
-from headstart.targets import Target
+from headstart.version_ref import VersionRef
 
 __all__ = ["ComparedClass", "ComparedMetrics", "Comparison", "Promotion", "PromotionDecision"]
 
@@ -80,8 +80,8 @@ class Comparison:
     significant: bool
     classes: tuple[ComparedClass, ...]
     verdict: str
-    first_version: Target | None = None
-    second_version: Target | None = None
+    first_version: VersionRef | None = None
+    second_version: VersionRef | None = None
     faults: tuple[ExampleFault, ...] = ()
     fault_count: int = 0
 

@@ -20,7 +20,7 @@ PUBLIC = """
     Logistic Metrics MetricsSource Mlp Modality Model ModelPredictions Neighbor NotFound Outlier
     Partial PermissionDenied Prediction Predictions Progress Promotion PromotionDecision
     PromotionGate QuotaViolation RebaseSettings ReliabilityBin Remark RemarkKind Report ResourceExhausted
-    RetryPolicy Ridge Saliency SpecSettings StageTimes StopReason Table Target Task Text
+    RetryPolicy Ridge Saliency SpecSettings StageTimes StopReason Table VersionRef Task Text
     ThresholdPoint TlsConfig URL Unauthenticated Unavailable Validation ValuePair Version VersionEvaluation
     WebhookDelivery WebhookState
     Caller Feature Permission Right ServerInfo ServerLimits Usage

@@ -1,3 +1,4 @@
+import re
 from dataclasses import fields
 from datetime import timedelta
 
@@ -17,8 +18,8 @@ from headstart.spec import (
     SpecSettings,
     make_spec,
 )
-from headstart.targets import Target, parse_target
 from headstart.task import Task
+from headstart.version_ref import VersionRef, parse_version, version_ref
 
 
 def test_every_field_of_a_spec_is_a_setting_or_an_argument():
@@ -175,14 +176,14 @@ def test_an_unknown_scaling_is_refused_with_those_there_are():
 @pytest.mark.parametrize(
     ("text", "target"),
     [
-        ("pets", Target("pets")),
-        ("pets@12", Target("pets", version=12)),
-        ("pets@stable", Target("pets", alias="stable")),
-        ("pets@v2", Target("pets", alias="v2")),
+        ("pets", VersionRef("pets")),
+        ("pets@12", VersionRef("pets", version=12)),
+        ("pets@stable", VersionRef("pets", alias="stable")),
+        ("pets@v2", VersionRef("pets", alias="v2")),
     ],
 )
 def test_a_target_may_be_written_in_one_word(text, target):
-    assert parse_target(text) == target
+    assert parse_version(text) == target
 
 
 def test_a_label_that_is_no_text_is_named():
@@ -196,3 +197,32 @@ def test_a_label_that_is_no_text_is_named():
 def test_classes_in_place_of_key_values_are_named_with_the_remedy(labels):
     with pytest.raises(TypeError, match=r"labels must be a mapping .* Received: .*zip\(inputs, classes\)"):
         make_spec("pets", {"labels": labels})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ref"),
+    [
+        (("pets",), VersionRef("pets")),
+        (("pets@3",), VersionRef("pets", 3)),
+        (("pets@stable",), VersionRef("pets", alias="stable")),
+        (("pets", 3), VersionRef("pets", 3)),
+        (("pets", None, "stable"), VersionRef("pets", alias="stable")),
+    ],
+)
+def test_a_version_may_be_part_of_the_model_s_name(arguments, ref):
+    assert version_ref(*arguments) == ref
+    assert str(ref) == str(version_ref(str(ref)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("pets@3", 2), "The version is named twice. Remove one. Received: 'pets@3' and version=2"),
+        (("pets@3", None, "stable"), "Received: 'pets@3' and alias='stable'"),
+        (("pets@",), "Expected a number or an alias after '@'. Received: 'pets@'"),
+        (("pets", 2, "stable"), "Give a version or an alias, not both"),
+    ],
+)
+def test_a_version_that_is_named_twice_or_not_at_all_is_an_error(arguments, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        version_ref(*arguments)
