@@ -882,6 +882,22 @@ def prepare(
 
 
 @command.command(cls=ServerCommand)
+def protos(
+    out: Annotated[
+        Path, typer.Option(help="Folder to write into; it is created if it is missing.", metavar="DIR")
+    ],
+) -> None:
+    """Write the contract as .proto files with all imports, for compilers of other languages."""
+    from headstart_server.rpc.http.proto_files import DESCRIPTORS, write_protos
+
+    try:
+        count = write_protos(out)
+    except OSError as error:
+        _fail(f"The protos cannot be written to {out}: {error.strerror}. Choose another folder with --out.")
+    typer.echo(f"{count} protos and their descriptors ({DESCRIPTORS}) are in {out}.")
+
+
+@command.command(cls=ServerCommand)
 def token(
     name: Annotated[str, typer.Argument(help="Whom it is for.", metavar="NAME")],
 ) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import tarfile
+import zipfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from io import BytesIO
 from pathlib import Path
@@ -468,3 +469,10 @@ async def test_a_request_whose_token_is_being_checked_is_no_call_under_way(tmp_p
     assert (await site.ask("GET", "/v1/jobs/here", authorization="Bearer word"))[0] == 200
     checked.set()
     assert (await waiting)[0] == 401
+
+
+async def test_the_protos_can_be_downloaded(site: Site) -> None:
+    code, headers, content = await site.ask("GET", "/v1/protos")
+    assert (code, headers["content-type"]) == (200, "application/zip")
+    with zipfile.ZipFile(BytesIO(content)) as archive:
+        assert {"headstart/v1/job.proto", "google/rpc/status.proto"} <= set(archive.namelist())

@@ -34,8 +34,13 @@ def comment(name: str) -> str:
     Args:
         name: the full name, such as `headstart.v1.Job.job_id`.
     """
-    text = _OTHERS.get(name) or _comments().get(name, "")
+    text = _OTHERS.get(name) or proto_comment(name)
     return _CODE.sub(lambda match: f"`{_in_json(match[1])}`", text)
+
+
+def proto_comment(name: str) -> str:
+    """Return the comment of a part of the contract as it is in the protos; empty if it has none."""
+    return _comments().get(name, "")
 
 
 def first_sentence(text: str) -> str:

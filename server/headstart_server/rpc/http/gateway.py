@@ -36,6 +36,7 @@ from headstart_server.rpc.http.messages import fill, fill_parameters, json_of, l
 from headstart_server.rpc.http.methods import CallDetails, Metadatum, Methods
 from headstart_server.rpc.http.openapi import openapi
 from headstart_server.rpc.http.page import page
+from headstart_server.rpc.http.proto_files import protos_archive
 from headstart_server.rpc.http.routes import ROUTES, Body, Route
 from headstart_server.rpc.http.uploads import examples_of, stream_of
 from headstart_server.rpc.shared_call import ROUTING_KEY
@@ -81,6 +82,11 @@ class Gateway:
         self._calls = 0
         self._documents = {
             "/openapi.json": Answer(content=openapi(version)),
+            "/v1/protos": Answer(
+                content=protos_archive(),
+                media_type="application/zip",
+                headers={"content-disposition": 'attachment; filename="headstart-protos.zip"'},
+            ),
             "/": Answer(
                 content=page(version),
                 media_type="text/html; charset=utf-8",

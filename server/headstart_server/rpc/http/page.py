@@ -31,7 +31,8 @@ def page(version: str) -> bytes:
 <style>{_STYLE}</style>
 <h1>Headstart {escape(version)}</h1>
 <p>The calls of the gRPC contract over HTTP.
-<a href="/openapi.json">/openapi.json</a> describes them for programs.</p>
+<a href="/openapi.json">/openapi.json</a> describes them for programs;
+<a href="/v1/protos">/v1/protos</a> is the contract itself, for compilers of other languages.</p>
 <table>
 {rows}
 </table>
