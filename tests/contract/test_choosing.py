@@ -193,7 +193,7 @@ def test_a_fine_tune_shows_each_candidate_and_why_the_backbone_was_taken(run, se
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "1.jpg").write_bytes(b"1")
     result = run(
-        "fine-tune", tmp_path, "-m", "pets", "--backbone", "auto", "--candidate", "small",
+        "fine-tune", "pets", tmp_path, "--backbone", "auto", "--candidate", "small",
         "--candidate", "large", "--choose-within", "2m",
     )  # fmt: skip
 
@@ -210,7 +210,7 @@ def test_a_fine_tune_shows_each_candidate_and_why_the_backbone_was_taken(run, se
 
 @pytest.mark.usefixtures("chosen")
 def test_a_model_names_the_backbone_that_was_chosen(run):
-    told = " ".join(run("model", "pets").stdout.split())
+    told = " ".join(run("model", "show", "pets").stdout.split())
     assert "small, chosen from 3 backbones" in told
 
 
@@ -228,7 +228,7 @@ def test_errors_of_numbers_are_no_shares(run, server):
 @pytest.mark.usefixtures("chosen")
 def test_a_rebase_shows_the_new_version_and_what_became_of_the_alias(run, server):
     result = run(
-        "rebase", "pets", "--backbone", "auto", "--alias", "stable", "--version", "2", "--candidate",
+        "rebase", "pets@2", "--backbone", "auto", "--alias", "stable", "--candidate",
         "small", "--choose-within", "90s", "--recipe", "logistic", "--max-drop", "0.05", "--priority", "3",
         "--request-id", "r",
     )  # fmt: skip

@@ -21,7 +21,13 @@ from headstart.v1 import job_pb2, model_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from headstart.v1 import prediction_service_pb2 as predicting
 
-COMMANDS = [command.name or command.callback.__name__ for command in app.registered_commands]
+COMMANDS = [[command.name or command.callback.__name__] for command in app.registered_commands]
+NOUNS = [group.typer_instance for group in app.registered_groups]
+COMMANDS += [
+    [noun.info.name, command.name or command.callback.__name__]
+    for noun in NOUNS
+    for command in noun.registered_commands
+]
 COMMAND = [sys.executable, "-c", "from headstart.cli import main; main()"]
 
 
@@ -49,20 +55,20 @@ def pets(tmp_path):
 def test_help_names_every_command_and_the_exit_codes(run):
     output = run("--help").stdout
 
-    assert all(name in output for name in COMMANDS)
+    assert all(name in output for name, *_ in COMMANDS)
     assert "Exit codes: 0" in output
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_each_command_s_help_has_an_example(run, name):
-    assert f"Example: headstart {name}" in " ".join(run(name, "--help").stdout.split())
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_each_command_s_help_has_an_example(run, command):
+    assert f"Example: headstart {' '.join(command)}" in " ".join(run(*command, "--help").stdout.split())
 
 
 def test_a_fine_tune_shows_its_way_and_then_the_version(run, server, pets):
     finished = job("SUCCEEDED", version=3, last_event=3, step_milliseconds={"features": 1500, "fit": 20})
     server.standing["Status"] = tuning.StatusResponse(job=finished)
 
-    result = run("fine-tune", pets, "--model", "pets")
+    result = run("fine-tune", "pets", pets)
 
     assert "pets, version 3 is ready." in result.stdout
     assert "95.0% (95% interval 84-99%), measured out of fold on 40 examples" in result.stdout
@@ -82,12 +88,12 @@ def test_what_to_try_is_of_the_kind_that_the_version_takes(run, server, pets, mo
         backbones=[model_pb2.Backbone(name=backbone, modality=f"MODALITY_{modality}")]
     )
 
-    assert run("fine-tune", pets, "--model", "pets").stderr.rstrip().endswith(f"predict pets {asked}")
+    assert run("fine-tune", "pets", pets).stderr.rstrip().endswith(f"predict pets {asked}")
 
 
 def test_every_setting_of_a_fine_tune_is_an_option(run, server, pets):
     run(
-        "fine-tune", pets, "-m", "pets", "--backbone", "b", "--held-out-share", "0.2", "--seed", "7",
+        "fine-tune", "pets", pets, "--backbone", "b", "--held-out-share", "0.2", "--seed", "7",
         "--display-name", "Pets", "--label", "team=vision", "--label", "a=b=c", "--alias", "stable",
         "--time-to-live", "1.5h", "--max-dropped-share", "0.1", "--request-id", "r", "--view", "taps",
         "--regularization", "0.5", "--temperature", "2", "--folds", "3", "--priority", "-3", "--no-wait",
@@ -106,7 +112,7 @@ def test_every_setting_of_a_fine_tune_is_an_option(run, server, pets):
 
 def test_every_setting_of_a_logistic_recipe_is_an_option(run, server, pets):
     run(
-        "fine-tune", pets, "-m", "pets", "--recipe", "logistic", "--view", "taps", "--view", "last",
+        "fine-tune", "pets", pets, "--recipe", "logistic", "--view", "taps", "--view", "last",
         "--scaling", "standard", "--not-balanced", "--time-budget", "1.5m", "--regularization", "0.01",
         "--no-wait",
     )  # fmt: skip
@@ -122,8 +128,8 @@ def test_every_setting_of_a_logistic_recipe_is_an_option(run, server, pets):
 
 
 def test_a_time_budget_alone_means_logistic_and_several_views_ridge(run, server, pets):
-    run("fine-tune", pets, "-m", "pets", "--time-budget", "5s", "--no-wait")
-    run("fine-tune", pets, "-m", "pets", "--view", "taps", "--view", "last", "--balanced", "--no-wait")
+    run("fine-tune", "pets", pets, "--time-budget", "5s", "--no-wait")
+    run("fine-tune", "pets", pets, "--view", "taps", "--view", "last", "--balanced", "--no-wait")
 
     recipes = [messages[0].spec.recipe for messages in server.requests["FineTune"]]
     assert recipes[0].logistic.time_budget.seconds == 5
@@ -133,7 +139,7 @@ def test_a_time_budget_alone_means_logistic_and_several_views_ridge(run, server,
 def test_without_waiting_it_says_how_to_follow_the_job(run, server, pets):
     server.standing["Status"] = tuning.StatusResponse(job=job("QUEUED", queue_position=2))
 
-    result = run("fine-tune", pets, "-m", "pets", "--no-wait")
+    result = run("fine-tune", "pets", pets, "--no-wait")
 
     assert "job-1" in result.stdout
     assert "queued" in result.stdout
@@ -142,8 +148,8 @@ def test_without_waiting_it_says_how_to_follow_the_job(run, server, pets):
 
 
 def test_a_uri_is_left_to_the_server_to_read(run, server):
-    run("fine-tune", "s3://bucket/pets/labels.csv", "-m", "pets", "--no-wait")
-    result = run("fine-tune", "s3://b/a.csv", "-m", "pets", "--text-column", "t", code=2)
+    run("fine-tune", "pets", "s3://bucket/pets/labels.csv", "--no-wait")
+    result = run("fine-tune", "pets", "s3://b/a.csv", "--text-column", "t", code=2)
 
     (first, *others), *further = server.requests["FineTune"]
     assert first.spec.dataset_uri == "s3://bucket/pets/labels.csv"
@@ -153,7 +159,7 @@ def test_a_uri_is_left_to_the_server_to_read(run, server):
 
 
 def test_a_fine_tune_as_json_is_one_document(run, pets):
-    document = json.loads(run("fine-tune", pets, "-m", "pets", "--json").stdout)
+    document = json.loads(run("fine-tune", "pets", pets, "--json").stdout)
 
     assert document["job"]["state"] == "SUCCEEDED"
     assert document["job"]["create_time"] == "2023-11-14T22:13:20+00:00"
@@ -165,7 +171,7 @@ def test_a_failed_job_is_told_in_a_line(run, server, pets):
     error = status_pb2.Status(code=3, message="Example 3 (dog/1.jpg): no picture.")
     server.standing["Status"] = tuning.StatusResponse(job=job("FAILED", error=error))
 
-    result = run("fine-tune", pets, "-m", "pets", code=1)
+    result = run("fine-tune", "pets", pets, code=1)
 
     assert result.stderr.endswith(
         "error: The job failed: Example 3 (dog/1.jpg): no picture. (INVALID_ARGUMENT)\n"
@@ -185,7 +191,7 @@ def test_validation_shows_the_findings_and_fails_if_they_stop_a_fine_tune(run, s
     )
     server.standing["FineTune"] = tuning.FineTuneResponse(validation=validation)
 
-    result = run("fine-tune", pets, "-m", "pets", "--validate-only", code=1)
+    result = run("fine-tune", "pets", pets, "--validate-only", code=1)
 
     assert "Not usable: 3 examples cannot be used." in result.stdout
     assert "  example 1 (cat/1.jpg):\n    no picture" in result.stdout
@@ -196,19 +202,19 @@ def test_validation_shows_the_findings_and_fails_if_they_stop_a_fine_tune(run, s
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nowhere", "-m", "m"], "There is no folder or file nowhere"),
-        ([".", "-m", "m", "--label", "x"], "expected KEY=VALUE. Received: x"),
-        ([".", "-m", "m", "--time-to-live", "soon"], "expected a number with s, m, h or d. Received: soon"),
-        ([".", "-m", "m", "--recipe", "auto", "--folds", "3"], "use ridge to set them"),
+        (["m", "nowhere"], "There is no folder or file nowhere"),
+        (["m", ".", "--label", "x"], "expected KEY=VALUE. Received: x"),
+        (["m", ".", "--time-to-live", "soon"], "expected a number with s, m, h or d. Received: soon"),
+        (["m", ".", "--recipe", "auto", "--folds", "3"], "use ridge to set them"),
         (
-            [".", "-m", "m", "--recipe", "ridge", "--time-budget", "3s"],
+            ["m", ".", "--recipe", "ridge", "--time-budget", "3s"],
             "only logistic, mlp and partial take it",
         ),
-        ([".", "-m", "m", "--recipe", "mlp", "--blocks", "2"], "only partial takes it"),
-        ([".", "-m", "m", "--blocks", "2", "--dropout", "0.1"], "no recipe takes all of --dropout, --blocks"),
-        ([".", "-m", "m", "--time-budget", "soon"], "--time-budget"),
-        ([".", "-m", "m", "--held-out-share", "2"], "--held-out-share"),
-        (["."], "--model"),
+        (["m", ".", "--recipe", "mlp", "--blocks", "2"], "only partial takes it"),
+        (["m", ".", "--blocks", "2", "--dropout", "0.1"], "no recipe takes all of --dropout, --blocks"),
+        (["m", ".", "--time-budget", "soon"], "--time-budget"),
+        (["m", ".", "--held-out-share", "2"], "--held-out-share"),
+        ([], "MODEL"),
     ],
 )
 def test_wrong_usage_ends_with_2_and_says_what_was_expected(run, tmp_path, monkeypatch, arguments, message):
@@ -232,7 +238,7 @@ def test_predictions_are_a_table(run, pets, monkeypatch):
 def test_predictions_as_json_name_their_inputs(run, pets):
     path = pets / "cat" / "0.jpg"
 
-    document = json.loads(run("predict", "pets", path, "--alias", "stable", "--json").stdout)
+    document = json.loads(run("predict", "pets@stable", path, "--json").stdout)
 
     (prediction,) = document["predictions"]
     assert prediction["input"] == str(path)
@@ -279,8 +285,8 @@ def test_columns_of_other_names_are_learned_from_and_measured_on(run, server, tm
     path = tmp_path / "reviews.tsv"
     path.write_text("review\tverdict\nfine\tgood\npoor\tbad\n")
     columns = ("--text-column", "review", "--label-column", "verdict")
-    run("fine-tune", path, "--model", "reviews", "--no-wait", *columns)
-    run("evaluate", "reviews", path, *columns)
+    run("fine-tune", "reviews", path, "--no-wait", *columns)
+    run("version", "evaluate", "reviews", path, *columns)
 
     for method in ("FineTune", "Evaluate"):
         (sent,) = [list(each.examples.examples) for each in server.requests[method][0][1:]]
@@ -288,7 +294,7 @@ def test_columns_of_other_names_are_learned_from_and_measured_on(run, server, tm
 
 
 def test_columns_can_be_named_of_a_list_only(run, pets):
-    said = run("fine-tune", pets, "--model", "pets", "--text-column", "review", code=2).stderr
+    said = run("fine-tune", "pets", pets, "--text-column", "review", code=2).stderr
     assert "--text-column" in said
     assert ".csv" in said
 
@@ -317,11 +323,11 @@ def test_a_status_tells_why_a_job_failed(run, server):
     error = status_pb2.Status(code=13, message="It broke.")
     server.standing["Status"] = tuning.StatusResponse(job=job("FAILED", error=error))
 
-    assert "It broke. (INTERNAL)" in run("status", "job-1").stdout
+    assert "It broke. (INTERNAL)" in run("job", "show", "job-1").stdout
 
 
 def test_watching_as_json_is_a_line_for_each_event(run):
-    lines = run("--json", "watch", "job-1").stdout.splitlines()
+    lines = run("--json", "job", "watch", "job-1").stdout.splitlines()
 
     assert [json.loads(line)["number"] for line in lines] == [1, 2, 3]
 
@@ -331,7 +337,7 @@ def test_watching_a_job_that_fails_ends_with_1(run, server):
     server.standing["Watch"] = [event(1, step="FEATURES", done=5, total=9), event(2, "FAILED")]
     server.standing["Status"] = tuning.StatusResponse(job=job("FAILED", error=error))
 
-    result = run("watch", "job-1", code=1)
+    result = run("job", "watch", "job-1", code=1)
 
     assert "features, 5 of 9" in result.stdout
     assert "It broke." in result.stderr
@@ -343,7 +349,7 @@ def test_jobs_are_a_table_of_the_newest(run, server):
     ]
     server.standing["ListJobs"] = tuning.ListJobsResponse(jobs=jobs)
 
-    output = run("jobs", "--model", "pets", "--state", "running", "--limit", "3").stdout
+    output = run("job", "list", "pets", "--state", "running", "--limit", "3").stdout
 
     assert "j2" in output
     assert "j3" not in output
@@ -354,17 +360,20 @@ def test_jobs_are_a_table_of_the_newest(run, server):
 def test_an_unknown_state_names_those_there_are(run, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
 
-    assert "queued, running, succeeded, failed, cancelled" in run("jobs", "--state", "done", code=2).stderr
+    assert (
+        "queued, running, succeeded, failed, cancelled"
+        in run("job", "list", "--state", "done", code=2).stderr
+    )
 
 
 def test_a_job_is_cancelled(run):
-    assert "cancelled" in run("cancel", "job-1").stdout
+    assert "cancelled" in run("job", "cancel", "job-1").stdout
 
 
 def test_a_model_shows_its_versions_and_aliases(run, server):
     server.standing["GetModel"].MergeFrom(keeping.GetModelResponse(versions=[version(0, aliases=["canary"])]))
 
-    output = run("model", "pets").stdout
+    output = run("model", "show", "pets").stdout
 
     assert "stable → 2" in output
     assert "95.0% (84-99)" in output
@@ -372,9 +381,9 @@ def test_a_model_shows_its_versions_and_aliases(run, server):
 
 
 def test_models_are_a_table_and_backbones_a_list(run, server):
-    assert "pets" in run("models").stdout
-    assert "Stored in all: 3 versions, 5.0 MiB of 10.0 MiB\n" in run("models").stdout
-    output = run("backbones").stdout
+    assert "pets" in run("model", "list").stdout
+    assert "Stored in all: 3 versions, 5.0 MiB of 10.0 MiB\n" in run("model", "list").stdout
+    output = run("backbone", "list").stdout
     assert "efficientnet-lite0 (default, ready)\n" in output
     assert "openvino bfloat16" in output
     assert "image 224 x 224" in output
@@ -382,57 +391,57 @@ def test_models_are_a_table_and_backbones_a_list(run, server):
 
 
 def test_an_alias_is_moved_or_removed(run, server):
-    assert "pets@stable is version 2 now." in run("alias", "pets", "stable", 2).stdout
-    assert json.loads(run("alias", "pets", "stable", "--remove", "--json").stdout) == {"removed": "stable"}
+    assert "pets@stable is version 2 now." in run("alias", "set", "pets", "stable", 2).stdout
+    assert json.loads(run("alias", "delete", "pets", "stable", "--json").stdout) == {"removed": "stable"}
     assert not server.requests["SetAlias"][1].HasField("version")
-    run("alias", "pets", "stable", code=2)
-    run("alias", "pets", "stable", 2, "--remove", code=2)
+    run("alias", "set", "pets", "stable", code=2)
 
 
 def test_an_alias_gives_other_versions_a_share(run, server):
-    output = run("alias", "pets", "stable", 2, "--share", "3=5%", "--share", "4=0.125").stdout
+    output = run("alias", "set", "pets", "stable", 2, "--traffic", "3=5%", "--traffic", "4=0.125").stdout
 
-    assert "pets@stable is version 2 now. Of its calls to predict: 5% → 3, 12.5% → 4." in output
+    assert "pets@stable is version 2 now. Traffic: 5% → 3, 12.5% → 4." in output
     (request,) = server.requests["SetAlias"]
     assert [(each.version, each.share) for each in request.shares] == [(3, 0.05), (4, 0.125)]
-    twice = run("alias", "pets", "stable", 2, "--share", "3=5%", "--share", "3=6%", code=2)
-    assert "version 3 again" in twice.stderr
+    twice = run("alias", "set", "pets", "stable", 2, "--traffic", "3=5%", "--traffic", "3=6%", code=2)
+    assert "version 3 twice" in twice.stderr
     told = model_pb2.Alias(name="stable", version=2, shares=request.shares)
     server.standing["GetModel"].model.aliases[0].CopyFrom(told)
-    assert "stable → 2 (5% → 3, 12.5% → 4)" in run("model", "pets").stdout
-    document = json.loads(run("alias", "pets", "stable", 2, "--share", "3=5%", "--json").stdout)
+    assert "stable → 2 (5% → 3, 12.5% → 4)" in run("model", "show", "pets").stdout
+    document = json.loads(run("alias", "set", "pets", "stable", 2, "--traffic", "3=5%", "--json").stdout)
     assert document["shares"] == {"3": 0.05}
-    assert "such as 8=5%" in run("alias", "pets", "stable", 2, "--share", "3", code=2).stderr
-    run("alias", "pets", "stable", "--remove", "--share", "3=5%", code=2)
+    assert "such as 8=5%" in run("alias", "set", "pets", "stable", 2, "--traffic", "3", code=2).stderr
 
 
 def test_nothing_is_deleted_unless_somebody_confirms_it(run, server):
-    result = run("delete", "pets", code=2)
+    result = run("model", "delete", "pets", code=2)
 
     assert "Confirm it with --yes" in result.stderr
     assert not server.requests["DeleteModel"]
-    assert "Deleted model pets with all its versions." in run("delete", "pets", "--yes").stdout
-    assert json.loads(run("delete", "pets", 2, "--force", "-y", "--json").stdout) == {"deleted_versions": 1}
+    assert "Deleted model pets with all its versions." in run("model", "delete", "pets", "--yes").stdout
+    assert json.loads(run("version", "delete", "pets@2", "--force", "-y", "--json").stdout) == {
+        "deleted_versions": 1
+    }
     assert server.requests["DeleteVersion"][0].force
 
 
 def test_the_data_of_an_example_is_deleted_and_the_versions_trained_on_it_are_named(run, server):
-    assert "Confirm it with --yes" in run("forget-example", "cat-17", code=2).stderr
+    assert "Confirm it with --yes" in run("example", "erase", "-", "cat-17", code=2).stderr
     assert not server.requests["DeleteExample"]
-    said = run("forget-example", "cat-17", "--model", "pets", "--yes").stdout
+    said = run("example", "erase", "pets", "cat-17", "--yes").stdout
     assert "Deleted 2 contents of example cat-17" in said
     assert "pets@2, pets@3" in said
     assert "old@1" in said
     assert "job-9" in said
     request = server.requests["DeleteExample"][0]
     assert (request.example_id, request.model) == ("cat-17", "pets")
-    assert json.loads(run("forget-example", "cat-17", "-y", "--json").stdout)["deleted_contents"] == 2
+    assert json.loads(run("example", "erase", "-", "cat-17", "-y", "--json").stdout)["deleted_contents"] == 2
 
 
 @pytest.mark.parametrize(("answer", "deleted"), [(b"y\n", 1), (b"n\n", 0)])
 def test_on_a_terminal_it_asks_before_it_deletes(server, answer, deleted):
     ours, theirs = pty.openpty()
-    arguments = [*COMMAND, "--server", server.target, "delete", "pets", "2"]
+    arguments = [*COMMAND, "--server", server.target, "version", "delete", "pets@2"]
     with subprocess.Popen(arguments, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         os.write(ours, answer)
         _, errors = process.communicate(timeout=60)
@@ -448,7 +457,7 @@ def test_on_a_terminal_it_asks_before_it_deletes(server, answer, deleted):
     ("fault", "code", "message"),
     [
         (Fault(code=grpc.StatusCode.NOT_FOUND, message="No model pets.", reason="MODEL_NOT_FOUND"), 4,
-         "error: No model pets. (MODEL_NOT_FOUND)\nList them with: headstart --server SERVER models\n"),
+         "error: No model pets. (MODEL_NOT_FOUND)\nList them with: headstart --server SERVER model list\n"),
         (Fault(code=grpc.StatusCode.INTERNAL, message="Fault 7.", reason="INTERNAL"), 1,
          "error: Fault 7. (INTERNAL)\n"),
         (Fault(code=grpc.StatusCode.UNAVAILABLE, message="Stopping.", reason="DRAINING", retry_after=2), 3,
@@ -460,7 +469,7 @@ def test_on_a_terminal_it_asks_before_it_deletes(server, answer, deleted):
 def test_each_kind_of_failure_has_an_exit_code_and_a_line(run, server, fault, code, message):
     server.standing["DeleteModel"] = fault
 
-    result = run("delete", "pets", "--yes", "--json", code=code)
+    result = run("model", "delete", "pets", "--yes", "--json", code=code)
 
     assert result.stderr == message.replace("SERVER", server.target)
     assert json.loads(result.stdout) == {
@@ -469,7 +478,7 @@ def test_each_kind_of_failure_has_an_exit_code_and_a_line(run, server, fault, co
 
 
 def test_where_no_server_is_it_says_what_to_do():
-    result = CliRunner().invoke(app, ["models", "--server", "127.0.0.1:1", "--timeout=30"])
+    result = CliRunner().invoke(app, ["model", "list", "--server", "127.0.0.1:1", "--timeout=30"])
 
     assert result.exit_code == 3
     assert result.stderr.startswith("error: No server answers at 127.0.0.1:1")
@@ -490,7 +499,7 @@ def test_interrupting_leaves_the_job_running_and_says_how_to_come_back(server, p
     server.standing["Watch"] = hang
     # What runs the tests may have it ignored, which children inherit; a shell's child has the usual handler.
     script = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler); {COMMAND[-1]}"
-    command = [*COMMAND[:-1], script, "--server", server.target, "fine-tune", str(pets), "--model", "pets"]
+    command = [*COMMAND[:-1], script, "--server", server.target, "fine-tune", "pets", str(pets)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert watching.wait(60)
         process.send_signal(signal.SIGINT)
@@ -498,7 +507,7 @@ def test_interrupting_leaves_the_job_running_and_says_how_to_come_back(server, p
     over.set()
 
     assert process.returncode == 130
-    assert f"The job goes on. Come back to it: headstart --server {server.target} watch job-1" in errors
+    assert f"The job goes on. Come back to it: headstart --server {server.target} job watch job-1" in errors
     assert "Traceback" not in errors
     assert output == ""
     assert not server.requests["Cancel"]
@@ -514,7 +523,7 @@ def test_without_its_extra_it_says_how_to_install_it():
 
 def test_live_bars_show_the_upload_and_each_step(server, pets):
     ours, theirs = pty.openpty()
-    arguments = [*COMMAND, "--server", server.target, "fine-tune", str(pets), "--model", "pets"]
+    arguments = [*COMMAND, "--server", server.target, "fine-tune", "pets", str(pets)]
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "120"}
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=theirs, env=environment) as process:
         output, _ = process.communicate(timeout=60)
@@ -540,14 +549,14 @@ def test_on_a_narrow_terminal_the_id_of_a_job_stays_whole(run, server, narrow):
     running.spec.model = "a-model-with-a-long-name"
     server.standing["ListJobs"] = tuning.ListJobsResponse(jobs=[running])
 
-    lines = run("jobs").stdout.splitlines()
+    lines = run("job", "list").stdout.splitlines()
 
     assert any(job_id in line for line in lines)
     assert max(map(len, lines)) <= 80
 
 
 def test_on_a_narrow_terminal_a_version_has_one_line(run, server, narrow):
-    lines = run("model", "pets").stdout.splitlines()
+    lines = run("model", "show", "pets").stdout.splitlines()
 
     assert [line.split()[:7] for line in lines if "95.0" in line] == [
         [str(number), "95.0%", "(84-99)", "by", "folds", "40", "2"] for number in (3, 2, 1)
@@ -556,7 +565,7 @@ def test_on_a_narrow_terminal_a_version_has_one_line(run, server, narrow):
 
 
 def test_on_a_narrow_terminal_backbones_can_be_read(run, narrow):
-    lines = run("backbones").stdout.splitlines()
+    lines = run("backbone", "list").stdout.splitlines()
 
     assert [line.split()[0] for line in lines] == [
         "efficientnet-lite0", "takes", "views", "parameters", "source", "licence", "runtime", "description",
@@ -567,7 +576,7 @@ def test_a_model_shows_the_titles_labels_and_lifetimes_of_its_versions(run, serv
     kept = version(3, display_name="Nice pets", labels={"team": "a"}, expire_time={"seconds": 1_700_100_000})
     server.standing["GetModel"] = keeping.GetModelResponse(model=model(), versions=[kept])
 
-    assert "version 3: Nice pets; team=a; kept until 2023-11-1" in run("model", "pets").stdout
+    assert "version 3: Nice pets; team=a; kept until 2023-11-1" in run("model", "show", "pets").stdout
 
 
 @pytest.mark.parametrize(
@@ -588,7 +597,7 @@ def test_it_tells_on_what_a_version_was_measured(run, server, pets, source, coun
     made.metrics.example_count = counted
     server.standing["GetModel"] = keeping.GetModelResponse(model=model(), versions=[made])
 
-    output = run("fine-tune", pets, "-m", "pets").stdout
+    output = run("fine-tune", "pets", pets).stdout
 
     assert [words for words in told if words not in output] == []
     assert ("counted" in output) == (source == "OUT_OF_FOLD")
@@ -598,7 +607,7 @@ def test_what_features_took_holds_what_decoding_and_the_backbone_took(run, serve
     times = {"decode": 500, "backbone": 900, "features": 1500, "fit": 20}
     server.standing["Status"] = tuning.StatusResponse(job=job("SUCCEEDED", step_milliseconds=times))
 
-    output = " ".join(run("status", "job-1").stdout.split())
+    output = " ".join(run("job", "show", "job-1").stdout.split())
 
     assert "features 1.5 s (in all threads decode 0.5 s, backbone 0.9 s), fit 0.02 s" in output
 
@@ -607,7 +616,7 @@ def test_what_features_took_holds_what_decoding_and_the_backbone_took(run, serve
     "address", ["", "localhost", "localhost:", "h:0", "h:65536", "http://h:80", "h:80/x"]
 )
 def test_an_address_that_is_none_is_refused_before_anything_is_sent(address):
-    result = CliRunner().invoke(app, ["models", "--json", "--server", address])
+    result = CliRunner().invoke(app, ["model", "list", "--json", "--server", address])
 
     message = f"Expected host:port, such as localhost:8765. Received: {address!r}"
     assert result.exit_code == 2
@@ -621,12 +630,12 @@ def test_an_address_that_is_none_is_refused_before_anything_is_sent(address):
 
 @pytest.mark.parametrize("form", ["{}", "dns:///{}", "ipv4:{}"])
 def test_an_address_may_be_a_target_of_grpc(server, form):
-    assert CliRunner().invoke(app, ["models", "--server", form.format(server.target)]).exit_code == 0
+    assert CliRunner().invoke(app, ["model", "list", "--server", form.format(server.target)]).exit_code == 0
 
 
 def test_where_tls_is_not_spoken_it_says_so_without_the_lines_of_grpc_s_core(server):
     environment = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
-    arguments = [*COMMAND, "--server", server.target, "--tls", "models"]
+    arguments = [*COMMAND, "--server", server.target, "--tls", "model", "list"]
     process = subprocess.run(arguments, capture_output=True, text=True, env=environment, check=False)
 
     first, second = process.stderr.splitlines()
@@ -671,7 +680,7 @@ def test_broken_pictures_come_with_a_way_out(run, server, pets):
     broken = Fault(code=grpc.StatusCode.INVALID_ARGUMENT, message="No picture.", reason="UNDECODABLE_INPUT")
     server.standing["Status"] = tuning.StatusResponse(job=job("FAILED", error=broken.status()))
 
-    assert run("fine-tune", pets, "-m", "pets", code=1).stderr.endswith(
+    assert run("fine-tune", "pets", pets, code=1).stderr.endswith(
         "error: The job failed: No picture. (UNDECODABLE_INPUT)\n"
         "Leave them out with --max-dropped-share 0.2, or list all with --validate-only.\n"
     )
@@ -681,25 +690,25 @@ def test_a_missing_file_is_told_in_plain_words(run, tmp_path):
     (tmp_path / "list.csv").write_text("path,label\nno.jpg,cat\n")
 
     assert run("predict", "pets", "no.jpg", code=2).stderr == "error: No such file: no.jpg\n"
-    said = run("fine-tune", tmp_path / "list.csv", "-m", "pets", code=2).stderr
+    said = run("fine-tune", "pets", tmp_path / "list.csv", code=2).stderr
     assert said.endswith(f"error: {tmp_path / 'list.csv'}, line 2: No such file: {tmp_path / 'no.jpg'}\n")
 
 
 def test_wrong_usage_is_told_to_programs_too(run):
-    result = run("jobs", "--state", "done", "--json", code=2)
+    result = run("job", "list", "--state", "done", "--json", code=2)
 
     assert json.loads(result.stdout)["error"]["code"] == "INVALID_ARGUMENT"
 
 
 def test_a_document_has_no_request_id(run):
-    assert "request_id" not in json.loads(run("status", "job-1", "--json").stdout)["spec"]
+    assert "request_id" not in json.loads(run("job", "show", "job-1", "--json").stdout)["spec"]
 
 
 def test_a_call_without_an_answer_in_time_says_what_to_raise(run, server):
     over = threading.Event()
     server.standing["ListModels"] = lambda _: over.wait(20) and None
 
-    said = run("models", "--timeout", "0.2", code=1).stderr
+    said = run("model", "list", "--timeout", "0.2", code=1).stderr
     over.set()
 
     assert said == "error: No answer within 0.2 s. Raise --timeout. (DEADLINE_EXCEEDED)\n"
@@ -709,14 +718,14 @@ def test_empty_lists_say_so(run, server):
     server.standing["ListModels"] = keeping.ListModelsResponse()
     server.standing["ListJobs"] = tuning.ListJobsResponse()
 
-    assert run("jobs").stdout == "No jobs.\n"
-    assert run("models").stdout.startswith("No models yet. Make one: headstart fine-tune FOLDER --model NAME")
+    assert run("job", "list").stdout == "No jobs.\n"
+    assert run("model", "list").stdout.startswith("No models yet. Make one: headstart fine-tune NAME FOLDER")
 
 
 def test_a_running_job_ends_a_little_after_it_was_cancelled(run, server):
     server.standing["Cancel"] = tuning.CancelResponse(job=job("RUNNING"))
 
-    assert run("cancel", "job-1").stdout == "Cancel accepted; the job ends at its next batch.\n"
+    assert run("job", "cancel", "job-1").stdout == "Cancel accepted; the job ends at its next batch.\n"
 
 
 @pytest.mark.parametrize("command", [COMMAND, [sys.executable, "-m", "headstart"]])

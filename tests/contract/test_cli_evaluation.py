@@ -42,7 +42,7 @@ def spec_of(server: FakeServer):
 
 def test_every_setting_of_later_versions_is_an_option(run, server):
     run(
-        "fine-tune", "-m", "pets", "--parent", "3", "--remove", "cat/1.jpg", "--remove", "cat/2.jpg",
+        "fine-tune", "pets", "--parent", "3", "--remove", "cat/1.jpg", "--remove", "cat/2.jpg",
         "--alias", "stable", "--max-drop", "0", "--max-class-drop", "0.2", "--task", "single-label",
         "--discard-examples", "--no-wait",
     )  # fmt: skip
@@ -56,7 +56,7 @@ def test_every_setting_of_later_versions_is_an_option(run, server):
 
 
 def test_examples_are_added_to_a_version_named_by_an_alias(run, server, pets):
-    run("fine-tune", pets, "-m", "pets", "--parent", "stable", "--no-wait")
+    run("fine-tune", "pets", pets, "--parent", "stable", "--no-wait")
 
     assert spec_of(server).parent_alias == "stable"
     assert not spec_of(server).HasField("promote_if")
@@ -64,7 +64,7 @@ def test_examples_are_added_to_a_version_named_by_an_alias(run, server, pets):
 
 
 def test_the_gate_has_defaults_of_its_own(run, server, pets):
-    run("fine-tune", pets, "-m", "pets", "--alias", "stable", "--promote-if-not-worse", "--no-wait")
+    run("fine-tune", "pets", pets, "--alias", "stable", "--promote-if-not-worse", "--no-wait")
 
     assert spec_of(server).HasField("promote_if")
     assert not spec_of(server).promote_if.HasField("max_drop")
@@ -73,10 +73,10 @@ def test_the_gate_has_defaults_of_its_own(run, server, pets):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-m", "pets"], "is needed without --parent"),
-        ([".", "-m", "pets", "--promote-if-not-worse"], "name the alias to move"),
-        ([".", "-m", "pets", "--remove", "x"], "name the version they are left out of"),
-        ([".", "-m", "pets", "--task", "ranking"], "'single-label', 'multi-label', 'regression'"),
+        (["pets"], "is needed without --parent"),
+        (["pets", ".", "--promote-if-not-worse"], "name the alias to move"),
+        (["pets", ".", "--remove", "x"], "name the version they are left out of"),
+        (["pets", ".", "--task", "ranking"], "'single-label', 'multi-label', 'regression'"),
     ],
 )
 def test_options_that_do_not_go_together_are_told(run, monkeypatch, arguments, message):
@@ -98,11 +98,11 @@ def test_a_fine_tune_tells_what_became_of_the_alias(run, server, pets, decision,
     done = job("SUCCEEDED", version=3, promotion=promotion(decision))
     server.standing["Status"] = tuning.StatusResponse(job=done)
 
-    result = run("fine-tune", pets, "-m", "pets", "--alias", "stable")
+    result = run("fine-tune", "pets", pets, "--alias", "stable")
     assert told in " ".join(result.stdout.split())
     assert ("predict pets@stable" in result.stderr) is (decision == "KEPT")
     assert ("predict pets PICTURE.jpg" in result.stderr) is (decision == "PROMOTED")
-    assert told in " ".join(run("status", "job-1").stdout.split())
+    assert told in " ".join(run("job", "show", "job-1").stdout.split())
 
 
 def test_findings_say_what_to_do_first_and_then_name_the_examples(run, server, pets):
@@ -115,7 +115,7 @@ def test_findings_say_what_to_do_first_and_then_name_the_examples(run, server, p
     )
     server.standing["FineTune"] = tuning.FineTuneResponse(validation=validation)
 
-    lines = run("fine-tune", pets, "-m", "pets", "--validate-only").stdout.splitlines()
+    lines = run("fine-tune", "pets", pets, "--validate-only").stdout.splitlines()
 
     assert lines[0] == "These examples can be used."
     text = "\n".join(lines)
@@ -127,12 +127,12 @@ def test_findings_say_what_to_do_first_and_then_name_the_examples(run, server, p
     assert "  cat/4.jpg (cat), 2.5 times as far" in lines
     assert lines.index("• 1 example looks mislabelled: look at it.") < lines.index("Labels to look at:")
     assert max(map(len, lines)) <= 80
-    document = json.loads(run("fine-tune", pets, "-m", "pets", "--validate-only", "--json").stdout)
+    document = json.loads(run("fine-tune", "pets", pets, "--validate-only", "--json").stdout)
     assert document["findings"]["remarks"][0]["kind"] == "SUSPECTS"
 
 
 def test_an_evaluation_begins_with_the_verdict(run, server, pets):
-    result = run("evaluate", "pets@stable", pets)
+    result = run("version", "evaluate", "pets@stable", pets)
 
     lines = result.stdout.splitlines()
     assert lines[0] == "pets, version 3: 90.0% right (95% interval 77-96%) on 40 examples"
@@ -142,7 +142,7 @@ def test_an_evaluation_begins_with_the_verdict(run, server, pets):
     assert max(map(len, lines)) <= 80
     assert server.requests["Evaluate"][0][0].spec.target.alias == "stable"
     assert "upload: 2 of 2 examples" in result.stderr
-    document = json.loads(run("evaluate", "pets", pets, "--version", 3, "--json").stdout)
+    document = json.loads(run("version", "evaluate", "pets@3", pets, "--json").stdout)
     assert document["evaluation"]["metrics"]["accuracy"] == 0.9
 
 
@@ -150,9 +150,9 @@ def test_an_evaluation_on_training_examples_says_so(run, server, pets):
     server.standing["Evaluate"] = evaluating.EvaluateResponse(
         model="pets", version=3, evaluation=evaluation(), trained_count=40
     )
-    output = " ".join(run("evaluate", "pets", pets).stdout.split())
+    output = " ".join(run("version", "evaluate", "pets", pets).stdout.split())
     assert "This version was trained on 40 examples of these" in output
-    assert "headstart report pets@3" in output
+    assert "headstart version report pets@3" in output
 
 
 def test_an_evaluation_of_numbers_has_figures_of_its_own(run, server, pets):
@@ -167,7 +167,7 @@ def test_an_evaluation_of_numbers_has_figures_of_its_own(run, server, pets):
     found.worst.add(example={"index": 4, "label": "3.5"}, value=5, loss=1.5)
     server.standing["Evaluate"] = evaluating.EvaluateResponse(model="ages", version=1, evaluation=found)
 
-    lines = run("evaluate", "ages", pets).stdout.splitlines()
+    lines = run("version", "evaluate", "ages", pets).stdout.splitlines()
 
     assert lines[0] == "ages, version 1: mean absolute error 0.25 on 1 example"
     assert ["R", "squared", "0.75"] in [line.split() for line in lines]
@@ -182,7 +182,7 @@ def test_with_many_classes_those_that_are_told_worst_are_listed(run, server, pet
         found.classes.add(name=f"class {number}", support=5, f1=number / 100)
     server.standing["Evaluate"] = evaluating.EvaluateResponse(model="m", version=1, evaluation=found)
 
-    output = run("evaluate", "m", pets).stdout
+    output = run("version", "evaluate", "m", pets).stdout
 
     assert "class 29" in output
     assert "class 30" not in output
@@ -190,7 +190,7 @@ def test_with_many_classes_those_that_are_told_worst_are_listed(run, server, pet
 
 
 def test_a_comparison_begins_with_the_verdict(run, server):
-    lines = run("compare", "pets@1", "pets@2").stdout.splitlines()
+    lines = run("version", "compare", "pets@1", "pets@2").stdout.splitlines()
 
     words = [line.split() for line in lines]
     assert lines[0] == "The second is better, by more than chance."
@@ -198,7 +198,7 @@ def test_a_comparison_begins_with_the_verdict(run, server):
     assert ["cat", "100", "95.0%", "90.0%"] in words
     assert "+4.0 points (95% interval +1.0 to +7.0)" in "\n".join(lines)
     assert max(map(len, lines)) <= 80
-    assert json.loads(run("compare", "pets@1", "pets@2", "--json").stdout)["significant"]
+    assert json.loads(run("version", "compare", "pets@1", "pets@2", "--json").stdout)["significant"]
 
 
 def test_a_comparison_of_numbers_has_no_points(run, server, pets):
@@ -206,7 +206,7 @@ def test_a_comparison_of_numbers_has_no_points(run, server, pets):
     found = comparison(first=figures, second=figures, difference=0.25, only_first_right=0, classes=[])
     server.standing["Compare"] = evaluating.CompareResponse(comparison=found)
 
-    output = run("compare", "ages@1", "ages@2", pets).stdout
+    output = run("version", "compare", "ages@1", "ages@2", pets).stdout
 
     assert "+0.25 (95% interval +0.01 to +0.07)" in output
     assert "points" not in output
@@ -214,17 +214,17 @@ def test_a_comparison_of_numbers_has_no_points(run, server, pets):
 
 
 def test_a_report_is_text_in_the_terminal(run, server):
-    assert run("report", "pets@2").stdout == "pets, version 3: 95 % right\n"
+    assert run("version", "report", "pets@2").stdout == "pets, version 3: 95 % right\n"
     assert server.requests["GetReport"][0].target.version == 2
-    assert json.loads(run("report", "pets", "--json").stdout) == {"model": "pets"}
-    assert run("report", "pets", "--format", "html").stdout.startswith("<!doctype html>")
+    assert json.loads(run("version", "report", "pets", "--json").stdout) == {"model": "pets"}
+    assert run("version", "report", "pets", "--format", "html").stdout.startswith("<!doctype html>")
 
 
 def test_a_report_is_opened_in_the_browser(run, monkeypatch):
     opened = []
     monkeypatch.setattr(webbrowser, "open", opened.append)
 
-    output = run("report", "pets", "--open").stdout
+    output = run("version", "report", "pets", "--open").stdout
 
     (uri,) = opened
     assert uri.startswith("file:///")
@@ -237,13 +237,16 @@ def test_a_report_is_opened_in_the_browser(run, monkeypatch):
     [("r.html", "<!doctype"), ("r.json", "{"), ("r.txt", "pets, "), ("r", "<!doctype")],
 )
 def test_a_report_is_written_to_a_file_in_the_form_of_its_name(run, tmp_path, name, begins):
-    run("report", "pets", "--output", tmp_path / name)
+    run("version", "report", "pets", "--output", tmp_path / name)
 
     assert (tmp_path / name).read_text().startswith(begins)
 
 
 def test_only_a_page_can_be_opened(run):
-    assert "only html can be opened" in run("report", "pets", "--open", "--format", "text", code=2).stderr
+    assert (
+        "only html can be opened"
+        in run("version", "report", "pets", "--open", "--format", "text", code=2).stderr
+    )
 
 
 def predicted(task: str, prediction: predicting.Prediction) -> predicting.PredictResponse:

@@ -46,7 +46,7 @@ def document(command):
 @pytest.fixture(scope="module")
 def made(document, folder: Path) -> dict[str, Any]:
     """What fine-tuning a folder printed."""
-    return document("fine-tune", folder, "--model", "shell", "--alias", "stable", "--label", "team=post")
+    return document("fine-tune", "shell", folder, "--alias", "stable", "--label", "team=post")
 
 
 def test_fine_tuning_prints_the_job_and_the_version(made: dict[str, Any]):
@@ -61,7 +61,7 @@ def test_fine_tuning_prints_the_job_and_the_version(made: dict[str, Any]):
 
 
 def test_predicting_prints_an_answer_for_each_file(document, made: dict[str, Any], asked: list[Path]):
-    found = document("predict", "shell", *asked[:3], "--alias", "stable", "--top-k", "2")["predictions"]
+    found = document("predict", "shell@stable", *asked[:3], "--top-k", "2")["predictions"]
 
     assert [each["input"] for each in found] == [str(path) for path in asked[:3]]
     for each in found:
@@ -73,12 +73,12 @@ def test_predicting_prints_an_answer_for_each_file(document, made: dict[str, Any
 def test_the_status_and_the_list_of_jobs_tell_of_the_job(document, made: dict[str, Any]):
     job_id = made["job"]["id"]
 
-    assert document("status", job_id) == made["job"]
-    assert [job["id"] for job in document("jobs", "--model", "shell")["jobs"]] == [job_id]
+    assert document("job", "show", job_id) == made["job"]
+    assert [job["id"] for job in document("job", "list", "shell")["jobs"]] == [job_id]
 
 
 def test_watching_prints_a_line_for_each_event(command, made: dict[str, Any]):
-    code, printed, _ = command("--json", "watch", made["job"]["id"])
+    code, printed, _ = command("--json", "job", "watch", made["job"]["id"])
     events = [json.loads(line) for line in printed.splitlines()]
 
     assert code == 0
@@ -87,19 +87,19 @@ def test_watching_prints_a_line_for_each_event(command, made: dict[str, Any]):
 
 
 def test_models_aliases_and_deletion(document, command, folder: Path, made: dict[str, Any]):
-    waited = document("fine-tune", folder, "--model", "brief", "--seed", "3")
-    document("fine-tune", folder, "--model", "brief", "--seed", "4")
+    waited = document("fine-tune", "brief", folder, "--seed", "3")
+    document("fine-tune", "brief", folder, "--seed", "4")
     number = waited["version"]["number"]
 
-    assert {model["name"] for model in document("models")["models"]} >= {"shell", "brief"}
-    assert document("alias", "brief", "old", number)["version"] == number
-    assert [each["number"] for each in document("model", "brief")["versions"]] == [number + 1, number]
-    code, _, said = command("delete", "brief", number, "--yes")
+    assert {model["name"] for model in document("model", "list")["models"]} >= {"shell", "brief"}
+    assert document("alias", "set", "brief", "old", number)["version"] == number
+    assert [each["number"] for each in document("model", "show", "brief")["versions"]] == [number + 1, number]
+    code, _, said = command("version", "delete", f"brief@{number}", "--yes")
     assert code == 1
     assert "old" in said
-    assert document("delete", "brief", number, "--yes", "--force") == {"deleted_versions": 1}
-    assert document("delete", "brief", "--yes") == {"deleted_versions": 1}
-    assert "brief" not in {model["name"] for model in document("models")["models"]}
+    assert document("version", "delete", f"brief@{number}", "--yes", "--force") == {"deleted_versions": 1}
+    assert document("model", "delete", "brief", "--yes") == {"deleted_versions": 1}
+    assert "brief" not in {model["name"] for model in document("model", "list")["models"]}
 
 
 def test_without_json_people_can_read_it(command, made: dict[str, Any], asked: list[Path]):
@@ -118,7 +118,7 @@ def test_exit_codes_tell_what_kind_of_thing_went_wrong(
         4: command("predict", "nobody", asked[0]),
         1: command("predict", "shell", tmp_path / "text.png"),
         2: command("predict", "shell", tmp_path / "missing.png"),
-        3: command("models", server="127.0.0.1:1"),
+        3: command("model", "list", server="127.0.0.1:1"),
     }
 
     for expected, (code, _, said) in codes.items():

@@ -84,7 +84,7 @@ def test_calls_of_every_kind_wait_for_the_first_conversion(
             return client.predict(test[0].png, model="python").label
 
     def command() -> str:
-        run_command(fresh, "fine-tune", str(folder), "--model", "command")
+        run_command(fresh, "fine-tune", "command", str(folder))
         return run_command(fresh, "predict", "command", str(asked[0]))["predictions"][0]["label"]
 
     def over_http() -> str:

@@ -58,9 +58,9 @@ def command(case: Case) -> Times:
         began = time.perf_counter()
         expect(predict(case, server.target) == first, "the second prediction differs from the first")
         warm = time.perf_counter() - began
-        models = headstart(case, server.target, "models")["models"]
+        models = headstart(case, server.target, "model", "list")["models"]
         expect([each["name"] for each in models] == [MODEL], f"models lists {models}")
-        report = headstart(case, server.target, "report", MODEL)
+        report = headstart(case, server.target, "version", "report", MODEL)
         expect(report["metrics"]["accuracy"] > 0.5, f"report says {report['metrics']}")
     return Times(cold, warm)
 
@@ -138,7 +138,18 @@ def export(case: Case) -> Times:
         for form, name in FORMS.items():
             path = case.scratch / name
             case.environment.run(
-                *("headstart", "--server", server.target, "export", MODEL, "--form", form, "--out", path)
+                *(
+                    "headstart",
+                    "--server",
+                    server.target,
+                    "version",
+                    "export",
+                    MODEL,
+                    "--form",
+                    form,
+                    "--output",
+                    path,
+                )
             )
             # Runtimes that the extra does not install run in the environment of the tests.
             found = case.environment.script("exported", form, path, rows) or elsewhere(form, path, rows)

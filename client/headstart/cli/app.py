@@ -6,9 +6,17 @@ from typing import Annotated
 import typer
 
 from headstart.channel import TlsConfig
-from headstart.cli import evaluation, export, fine_tune, jobs, models, prediction, rebase, report
+from headstart.cli.aliases import aliases
+from headstart.cli.backbones import backbones
+from headstart.cli.fine_tune import fine_tune
+from headstart.cli.jobs import jobs
+from headstart.cli.models import models
+from headstart.cli.prediction import embed, predict
+from headstart.cli.rebase import rebase
 from headstart.cli.root import RootGroup
 from headstart.cli.session import Session, checked_server
+from headstart.cli.stored_examples import stored_examples
+from headstart.cli.versions import versions
 from headstart.release import installed_version
 from headstart.settings import DEFAULT_SERVER
 
@@ -84,7 +92,7 @@ def root(
 ) -> None:
     """Fine-tunes models on a few labelled examples, and asks them.
 
-    Example: `headstart fine-tune pets/ --model pets`, where `pets/` has one sub-folder of pictures for each
+    Example: `headstart fine-tune pets photos/`, where `photos/` has one sub-folder of pictures for each
     class; then `headstart predict pets cat.jpg`.
     """
     context.obj = Session(
@@ -96,21 +104,10 @@ def root(
     )
 
 
-app.command("fine-tune")(fine_tune.fine_tune)
-app.command()(rebase.rebase)
-app.command()(prediction.predict)
-app.command()(prediction.embed)
-app.command()(evaluation.evaluate)
-app.command()(evaluation.compare)
-app.command()(report.report)
-app.command()(export.export)
-app.command()(jobs.status)
-app.command()(jobs.watch)
-app.command("jobs")(jobs.list_jobs)
-app.command()(jobs.cancel)
-app.command("models")(models.list_models)
-app.command()(models.model)
-app.command()(models.alias)
-app.command()(models.delete)
-app.command("forget-example")(models.forget_example)
-app.command()(models.backbones)
+_TRAIN, _STORED = "Train and predict", "Stored things"
+app.command("fine-tune", rich_help_panel=_TRAIN)(fine_tune)
+app.command(rich_help_panel=_TRAIN)(rebase)
+app.command(rich_help_panel=_TRAIN)(predict)
+app.command(rich_help_panel=_TRAIN)(embed)
+for _noun in (models, versions, aliases, jobs, stored_examples, backbones):
+    app.add_typer(_noun, rich_help_panel=_STORED)

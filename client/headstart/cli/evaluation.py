@@ -9,17 +9,16 @@ from headstart.cli.comparison_tables import comparison_view
 from headstart.cli.evaluation_tables import evaluation_view
 from headstart.cli.options import (
     SOURCE_HELP,
-    AliasSelector,
     IdColumn,
     LabelColumn,
     TextColumn,
     ValueColumn,
-    VersionSelector,
+    VersionArgument,
     listed_examples,
 )
 from headstart.cli.progress import progress_view
 from headstart.cli.session import session_of
-from headstart.version_ref import version_ref
+from headstart.version_ref import parse_version
 
 __all__ = ["compare", "evaluate"]
 
@@ -27,15 +26,8 @@ __all__ = ["compare", "evaluate"]
 def evaluate(
     context: typer.Context,
     *,
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="The model to measure; pets@3 or pets@stable names its version too.", show_default=False
-        ),
-    ],
+    model: VersionArgument,
     source: Annotated[Path, typer.Argument(help=SOURCE_HELP, show_default=False)],
-    version: VersionSelector = None,
-    alias: AliasSelector = None,
     text_column: TextColumn = None,
     label_column: LabelColumn = None,
     value_column: ValueColumn = None,
@@ -43,10 +35,10 @@ def evaluate(
 ) -> None:
     """Measures a version on labelled examples. Nothing of them is stored.
 
-    Example: `headstart evaluate pets ./test-folder`
+    Example: `headstart version evaluate pets ./test-folder`
     """
     session = session_of(context)
-    target = version_ref(model, version, alias)
+    target = parse_version(model)
     columns = {"text": text_column, "label": label_column, "value": value_column, "id": id_column}
     examples = listed_examples(source, **columns)
     with session.client() as client, progress_view(session.err) as view:
@@ -70,7 +62,7 @@ def compare(
 
     Without examples each answers those it was trained on by a head that was fitted without them.
 
-    Example: `headstart compare pets@1 pets@2`
+    Example: `headstart version compare pets@1 pets@2`
     """
     session = session_of(context)
     with session.client() as client, progress_view(session.err) as view:

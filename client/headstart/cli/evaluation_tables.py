@@ -47,7 +47,7 @@ def _trained(result: EvaluationResult) -> Iterable[RenderableType]:
         yield Text(
             f"This version was trained on {plural(result.trained_count, 'example')} of these, so the figures "
             "are better than they would be on new examples. Read its held-out figures: "
-            f"headstart report {version}"
+            f"headstart version report {version}"
         )
 
 

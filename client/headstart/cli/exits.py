@@ -16,7 +16,11 @@ from headstart.errors import (
 __all__ = ["ExitCode", "Failure", "exit_code", "explain"]
 
 _BROKEN_EXAMPLES = frozenset({"UNDECODABLE_INPUT", "INPUT_TOO_LARGE", "CONTRADICTING_LABELS"})
-_LISTS = {"JOB_NOT_FOUND": "jobs", "MODEL_NOT_FOUND": "models", "BACKBONE_NOT_FOUND": "backbones"}
+_LISTS = {
+    "JOB_NOT_FOUND": "job list",
+    "MODEL_NOT_FOUND": "model list",
+    "BACKBONE_NOT_FOUND": "backbone list",
+}
 
 
 class ExitCode(IntEnum):

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from headstart.cli.options import AliasSelector, VersionSelector
+from headstart.cli.options import VersionArgument
 from headstart.cli.session import session_of
-from headstart.version_ref import version_ref
+from headstart.version_ref import parse_version
 
 __all__ = ["export"]
 
@@ -26,28 +26,23 @@ class FormOption(StrEnum):
 def export(
     context: typer.Context,
     *,
-    model: Annotated[
-        str,
-        typer.Argument(help="The model; pets@3 or pets@stable names its version too.", show_default=False),
-    ],
+    model: VersionArgument,
     form: Annotated[FormOption, typer.Option("--form", help="What it is to be.", show_default=False)],
-    out: Annotated[
+    output: Annotated[
         Path,
         typer.Option(
-            "--out", "-o", help="The file, or the folder of a form of several files.", show_default=False
+            "--output", "-o", help="The file, or the folder of a form of several files.", show_default=False
         ),
     ],
-    version: VersionSelector = None,
-    alias: AliasSelector = None,
 ) -> None:
     """Gets a version as one network, backbone and all, for runtimes other than this service.
 
-    Example: `headstart export pets --form onnx --out pets.onnx`
+    Example: `headstart version export pets --form onnx --output pets.onnx`
     """
     session = session_of(context)
-    target = version_ref(model, version, alias)
+    target = parse_version(model)
     with session.client() as client:
-        found = client.export(target.model, target.version, target.alias, form=form.value, path=out)
+        found = client.export(target.model, target.version, target.alias, form=form.value, path=output)
     if session.as_json:
         session.print_json(
             {

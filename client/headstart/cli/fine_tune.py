@@ -14,6 +14,7 @@ from headstart.cli.options import (
     SOURCE_HELP,
     IdColumn,
     LabelColumn,
+    ModelArgument,
     TextColumn,
     ValueColumn,
     listed_examples,
@@ -41,6 +42,7 @@ _INPUTS = {
 def fine_tune(
     context: typer.Context,
     *,
+    model: ModelArgument,
     source: Annotated[
         str | None,
         typer.Argument(
@@ -49,9 +51,6 @@ def fine_tune(
             show_default=False,
         ),
     ] = None,
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="The model that gets a new version.", show_default=False)
-    ],
     backbone: options.BackboneOption = None,
     candidate: options.CandidateOption = None,
     choose_within: options.ChooseWithinOption = None,
@@ -104,13 +103,13 @@ def fine_tune(
 
     Ctrl-C while it waits leaves the job running on the server.
 
-    Example: `headstart fine-tune pets/ --model pets --alias stable --promote-if-not-worse`
+    Example: `headstart fine-tune pets photos/ --alias stable --promote-if-not-worse`
 
-    Of texts: `headstart fine-tune reviews.csv --text-column review --label-column verdict --model reviews`
+    Of texts: `headstart fine-tune reviews reviews.csv --text-column review --label-column verdict`
 
-    Of what a bucket holds: `headstart fine-tune s3://bucket/pets/labels.csv --model pets`
+    Of what a bucket holds: `headstart fine-tune pets s3://bucket/pets/labels.csv`
 
-    To add examples to a version: `headstart fine-tune more-pets/ --model pets --parent stable`
+    To add examples to a version: `headstart fine-tune pets more-photos/ --parent stable`
     """
     session = session_of(context)
     settings = SpecSettings(
@@ -202,7 +201,7 @@ def show_job(
     status = job.status()
     if version is None:
         session.show({"job": status}, job_facts(status))
-        session.note(f"Follow it: {session.command(f'watch {job.id}')}")
+        session.note(f"Follow it: {session.command(f'job watch {job.id}')}")
         return
     session.show({"job": status, "version": version}, version_summary(version, status, upload))
     inputs = _input_of(client, version)
@@ -233,5 +232,5 @@ def say_what_goes_on(session: Session, job: Job | None) -> None:
     if job is None:
         session.note("Interrupted before the server took the job. Nothing was started.")
         return
-    session.note(f"The job goes on. Come back to it: {session.command(f'watch {job.id}')}")
-    session.note(f"Or end it: {session.command(f'cancel {job.id}')}")
+    session.note(f"The job goes on. Come back to it: {session.command(f'job watch {job.id}')}")
+    session.note(f"Or end it: {session.command(f'job cancel {job.id}')}")

@@ -1,4 +1,4 @@
-"""Commands about jobs."""
+"""The command `headstart job`."""
 
 from itertools import islice
 from typing import Annotated
@@ -7,20 +7,47 @@ import typer
 from rich.text import Text
 
 from headstart.cli.progress import describe
-from headstart.cli.session import session_of
+from headstart.cli.session import noun, session_of
 from headstart.cli.tables import job_facts, job_table
 from headstart.following import finished_version
 from headstart.results import JobState
 
-__all__ = ["cancel", "list_jobs", "status", "watch"]
+__all__ = ["jobs"]
 
-JobArgument = Annotated[str, typer.Argument(help="The job's id.", show_default=False)]
+jobs = noun("job", "List, watch and cancel jobs.")
+
+JobArgument = Annotated[str, typer.Argument(help="The job's ID.", show_default=False)]
 
 
-def status(context: typer.Context, job: JobArgument) -> None:
-    """Tells where a job stands.
+@jobs.command("list")
+def list_jobs(
+    context: typer.Context,
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="[MODEL]", help="Only jobs of this model.", show_default=False),
+    ] = None,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(help="Only jobs in this state, such as running. Repeatable."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The maximum number of jobs.")] = 20,
+) -> None:
+    """List jobs, the newest first.
 
-    Example: `headstart status JOB`
+    Example: `headstart job list pets --state running`
+    """
+    session = session_of(context)
+    states = [_state(each) for each in state or ()]
+    with session.client() as client:
+        found = list(islice(client.jobs(model=model, states=states), limit))
+    session.show({"jobs": found}, job_table(found))
+
+
+@jobs.command("show")
+def show_job(context: typer.Context, job: JobArgument) -> None:
+    """Show a job's state, progress and result.
+
+    Example: `headstart job show JOB`
     """
     session = session_of(context)
     with session.client() as client:
@@ -28,10 +55,11 @@ def status(context: typer.Context, job: JobArgument) -> None:
     session.show(found, job_facts(found))
 
 
-def watch(context: typer.Context, job: JobArgument) -> None:
-    """Follows a job until it has ended; with --json one line for each event.
+@jobs.command("watch")
+def watch_job(context: typer.Context, job: JobArgument) -> None:
+    """Print a job's events until it has ended; with --json, one document per line.
 
-    Example: `headstart watch JOB`
+    Example: `headstart job watch JOB`
     """
     session = session_of(context)
     with session.client() as client:
@@ -45,30 +73,11 @@ def watch(context: typer.Context, job: JobArgument) -> None:
     session.note(f"{ended.spec.model}, version {version} is ready.")
 
 
-def list_jobs(
-    context: typer.Context,
-    model: Annotated[str | None, typer.Option("--model", "-m", help="Only jobs of this model.")] = None,
-    state: Annotated[
-        list[str] | None,
-        typer.Option(help="Only jobs in this state, such as running; may be given more than once."),
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="The most jobs to list.")] = 20,
-) -> None:
-    """Lists jobs, the newest first.
+@jobs.command("cancel")
+def cancel_job(context: typer.Context, job: JobArgument) -> None:
+    """Cancel a job. A queued job ends immediately, a running job at its next batch.
 
-    Example: `headstart jobs --model pets --state running`
-    """
-    session = session_of(context)
-    states = [_state(each) for each in state or ()]
-    with session.client() as client:
-        found = list(islice(client.jobs(model=model, states=states), limit))
-    session.show({"jobs": found}, job_table(found))
-
-
-def cancel(context: typer.Context, job: JobArgument) -> None:
-    """Cancels a job. A queued one ends at once, a running one at its next batch.
-
-    Example: `headstart cancel JOB`
+    Example: `headstart job cancel JOB`
     """
     session = session_of(context)
     with session.client() as client:

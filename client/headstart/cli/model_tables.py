@@ -35,12 +35,14 @@ from headstart.results import (
 from headstart.task import Task
 
 __all__ = [
+    "alias_table",
     "backbone_list",
-    "deleted_example_view",
+    "erased_example_view",
     "model_table",
     "model_view",
     "shares_text",
     "version_summary",
+    "version_table",
 ]
 
 _SHORT_SOURCES = {MetricsSource.OUT_OF_FOLD: "by folds", MetricsSource.HELD_OUT: "held out"}
@@ -52,7 +54,7 @@ _ACCURACY = "accuracy\n(95% interval)"
 def model_table(models: Sequence[Model], usage: Usage | None = None) -> RenderableType:
     """A row for each model; below, what all of them may store, if that is limited."""
     if not models:
-        return Text("No models yet. Make one: headstart fine-tune FOLDER --model NAME")
+        return Text("No models yet. Make one: headstart fine-tune NAME FOLDER")
     table = new_table("model", "newest", "versions", "aliases", "created", whole=("created",))
     for model in models:
         newest = model.newest_version or "none"
@@ -88,12 +90,12 @@ def model_view(model: Model) -> RenderableType:
     return Group(
         Text(model.name),
         facts_grid(facts),
-        _version_table(model.versions, with_backbone=common is None),
+        version_table(model.versions, with_backbone=common is None),
         *_remarks(model.versions),
     )
 
 
-def deleted_example_view(example_id: str, deleted: DeletedExample) -> RenderableType:
+def erased_example_view(example_id: str, deleted: DeletedExample) -> RenderableType:
     """What was deleted, and what remains to be done."""
     count = deleted.deleted_contents
     lines = [f"Deleted {count} content{'' if count == 1 else 's'} of example {example_id}, and its features."]
@@ -157,7 +159,19 @@ def version_summary(version: Version, job: JobStatus, upload: timedelta | None) 
     )
 
 
-def _version_table(versions: Iterable[Version], *, with_backbone: bool) -> RenderableType:
+def alias_table(model: str, aliases: Sequence[Alias]) -> RenderableType:
+    """A row for each alias of a model."""
+    if not aliases:
+        return Text(f"Model {model} has no aliases. Set one: headstart alias set {model} stable VERSION")
+    table = new_table("alias", "version", "traffic", "moved", "etag", whole=("alias", "moved", "etag"))
+    for alias in aliases:
+        moved = short_moment(alias.update_time)
+        add_row(table, alias.name, alias.version, shares_text(alias), moved, alias.etag)
+    return table
+
+
+def version_table(versions: Iterable[Version], *, with_backbone: bool = True) -> RenderableType:
+    """A row for each version."""
     backbone = ["backbone"] if with_backbone else []
     columns = ["version", _ACCURACY, "measured", "trained\non", "classes", *backbone, "created", "aliases"]
     table = new_table(*columns, whole=[*columns[:5], "created"])

@@ -7,16 +7,20 @@ import typer
 
 from headstart.examples import URI_BEGINNINGS
 from headstart.tables import TABLE_SUFFIXES, Table
+from headstart.version_ref import parse_version
 
 __all__ = [
     "SOURCE_HELP",
-    "AliasSelector",
+    "AliasArgument",
     "IdColumn",
     "LabelColumn",
+    "ModelArgument",
+    "NumberedVersionArgument",
     "TextColumn",
     "ValueColumn",
-    "VersionSelector",
+    "VersionArgument",
     "listed_examples",
+    "numbered_version",
 ]
 
 SOURCE_HELP = (
@@ -49,16 +53,26 @@ IdColumn: TypeAlias = Annotated[
     typer.Option("--id-column", metavar="NAME", help="What the column `id` is called.", show_default=False),
 ]
 
-VersionSelector: TypeAlias = Annotated[
-    int | None,
-    typer.Option(
-        "--version",
-        "-v",
-        help="The number of its version. Default: the newest that no promotion gate rejected.",
+ModelArgument: TypeAlias = Annotated[
+    str, typer.Argument(metavar="MODEL", help="The model.", show_default=False)
+]
+VersionArgument: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL[@VERSION]",
+        help="The model, or one of its versions: pets@3 by number, pets@stable by alias. Default: the newest "
+        "version that no promotion gate rejected.",
+        show_default=False,
     ),
 ]
-AliasSelector: TypeAlias = Annotated[
-    str | None, typer.Option("--alias", "-a", help="An alias of its version.")
+NumberedVersionArgument: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="MODEL@VERSION", help="The version by its number, such as pets@3.", show_default=False
+    ),
+]
+AliasArgument: TypeAlias = Annotated[
+    str, typer.Argument(metavar="ALIAS", help="The alias, such as stable.", show_default=False)
 ]
 
 
@@ -87,3 +101,15 @@ def listed_examples(path: Path | str, **columns: str | None) -> Path | Table | s
     if not source.exists():
         raise FileNotFoundError(f"There is no folder or file {source}")
     return Table(source, named)
+
+
+def numbered_version(text: str) -> tuple[str, int]:
+    """The model and the number of a version.
+
+    Raises:
+        ValueError: the text names no version by its number.
+    """
+    target = parse_version(text)
+    if target.version is None:
+        raise ValueError(f"Expected a version by its number, such as {target.model}@3. Received: {text}")
+    return target.model, target.version

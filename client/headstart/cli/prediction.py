@@ -15,14 +15,14 @@ from rich.text import Text as Line
 from headstart.arrays import ARRAYS_SUFFIX, feature_rows
 from headstart.cli.documents import document
 from headstart.cli.layout import plural
-from headstart.cli.options import AliasSelector, VersionSelector
+from headstart.cli.options import VersionArgument
 from headstart.cli.prediction_tables import prediction_view
 from headstart.cli.session import session_of
 from headstart.errors import HeadstartError
 from headstart.evidence import Abstention
 from headstart.inputs import Content, Text
 from headstart.results import Prediction
-from headstart.version_ref import version_ref
+from headstart.version_ref import parse_version
 
 __all__ = ["embed", "predict"]
 
@@ -45,15 +45,8 @@ TextOption = Annotated[bool, typer.Option("--text", help="The inputs are texts t
 def predict(
     context: typer.Context,
     *,
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="The model to ask; pets@3 or pets@stable names its version too.", show_default=False
-        ),
-    ],
+    model: VersionArgument,
     inputs: InputsArgument,
-    version: VersionSelector = None,
-    alias: AliasSelector = None,
     top_k: Annotated[
         int, typer.Option("--top-k", "-k", min=0, help="The most classes for each input; 0: all.")
     ] = 5,
@@ -105,12 +98,12 @@ def predict(
 ) -> None:
     """Classifies files or texts.
 
-    Example: `headstart predict pets cat.jpg dog.jpg --alias stable`
+    Example: `headstart predict pets@stable cat.jpg dog.jpg`
 
     Of texts: `headstart predict reviews --text "A joy from the first minute to the last."`
     """
     session = session_of(context)
-    target = version_ref(model, version, alias)
+    target = parse_version(model)
     if saliency_class and saliency is None:
         raise typer.BadParameter(
             "needs the file to write to, --saliency FILE.png", param_hint="--saliency-class"

@@ -7,7 +7,7 @@ import typer
 from headstart.cli import spec_options as options
 from headstart.cli.exits import ExitCode
 from headstart.cli.fine_tune import say_what_goes_on, show_job
-from headstart.cli.options import VersionSelector
+from headstart.cli.options import VersionArgument
 from headstart.cli.progress import progress_view
 from headstart.cli.session import session_of
 from headstart.job import Job
@@ -20,24 +20,17 @@ __all__ = ["rebase"]
 def rebase(
     context: typer.Context,
     *,
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="The model; pets@3 or pets@stable names the version too, as the options do.",
-            show_default=False,
-        ),
-    ],
+    model: VersionArgument,
     backbone: Annotated[
         str,
         typer.Option("--backbone", "-b", help="The other backbone, or auto.", show_default=False),
     ],
-    version: VersionSelector = None,
     alias: Annotated[
         str | None,
         typer.Option(
             "--alias",
             "-a",
-            help="Moved if the new version is not worse. Without --version it tells which is fitted anew.",
+            help="Moved if the new version is not worse. Without @VERSION, also the version to fit again.",
         ),
     ] = None,
     candidate: options.CandidateOption = None,
@@ -61,7 +54,7 @@ def rebase(
     """
     session = session_of(context)
     target = parse_version(model)
-    version, alias = version or target.version, alias or target.alias
+    alias = alias or target.alias
     settings = RebaseSettings(
         backbone_candidates=candidate,
         backbone_time_budget=options.lifetime_of(choose_within, "--choose-within"),
@@ -77,7 +70,7 @@ def rebase(
                 job = client.rebase(
                     target.model,
                     backbone=backbone,
-                    version=version,
+                    version=target.version,
                     alias=alias,
                     request_id=request_id,
                     **settings,

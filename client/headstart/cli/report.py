@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from headstart.cli.options import AliasSelector, VersionSelector
+from headstart.cli.options import VersionArgument
 from headstart.cli.session import Session, session_of
 from headstart.results import Report
-from headstart.version_ref import version_ref
+from headstart.version_ref import parse_version
 
 __all__ = ["report"]
 
@@ -36,12 +36,7 @@ _BY_ENDING = {
 def report(
     context: typer.Context,
     *,
-    model: Annotated[
-        str,
-        typer.Argument(help="The model; pets@3 or pets@stable names its version too.", show_default=False),
-    ],
-    version: VersionSelector = None,
-    alias: AliasSelector = None,
+    model: VersionArgument,
     show: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the report to this file.", show_default=False)
@@ -57,10 +52,10 @@ def report(
 ) -> None:
     """Tells all that is known about a version: how good it is, what its examples hold, where it came from.
 
-    Example: `headstart report pets --open`
+    Example: `headstart version report pets --open`
     """
     session = session_of(context)
-    target = version_ref(model, version, alias)
+    target = parse_version(model)
     if show and form not in (None, FormatChoice.HTML):
         raise typer.BadParameter("only html can be opened in the browser", param_hint="--format")
     chosen = form or _default_form(session, show=show, output=output)

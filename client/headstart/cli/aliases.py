@@ -1,0 +1,101 @@
+"""The command `headstart alias`."""
+
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from headstart.cli.model_tables import alias_table, shares_text
+from headstart.cli.options import AliasArgument, ModelArgument
+from headstart.cli.session import noun, session_of
+
+__all__ = ["aliases"]
+
+aliases = noun("alias", "List, move and delete aliases, and split their traffic.")
+
+EtagOption = Annotated[
+    str | None, typer.Option(help="Fail unless the alias has this etag.", show_default=False)
+]
+
+
+@aliases.command("list")
+def list_aliases(context: typer.Context, model: ModelArgument) -> None:
+    """List the aliases of a model.
+
+    Example: `headstart alias list pets`
+    """
+    session = session_of(context)
+    with session.client() as client:
+        found = client.model(model, max_versions=1).aliases
+    session.show({"aliases": found}, alias_table(model, found))
+
+
+@aliases.command("set")
+def set_alias(
+    context: typer.Context,
+    *,
+    model: ModelArgument,
+    alias: AliasArgument,
+    version: Annotated[
+        int, typer.Argument(metavar="VERSION", help="The number of the version to name.", show_default=False)
+    ],
+    traffic: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="VERSION=FRACTION",
+            help="Let another version answer a fraction of the predictions, such as 8=5%. Repeatable. "
+            "Without it, VERSION answers all of them.",
+            show_default=False,
+        ),
+    ] = None,
+    etag: EtagOption = None,
+) -> None:
+    """Make an alias name a version, now.
+
+    Example: `headstart alias set pets stable 3`
+
+    Send 5 % of the predictions to version 4: `headstart alias set pets stable 3 --traffic 4=5%`
+    """
+    fractions = _fractions(traffic or ())
+    session = session_of(context)
+    with session.client() as client:
+        moved = client.set_alias(model, alias, version, etag, shares=fractions)
+    split = f" Traffic: {shares_text(moved)}." if moved.shares else ""
+    session.show(moved, Text(f"{model}@{moved.name} is version {moved.version} now.{split}"))
+
+
+@aliases.command("delete")
+def delete_alias(
+    context: typer.Context, model: ModelArgument, alias: AliasArgument, etag: EtagOption = None
+) -> None:
+    """Delete an alias. Its version stays.
+
+    Example: `headstart alias delete pets canary`
+    """
+    session = session_of(context)
+    with session.client() as client:
+        client.remove_alias(model, alias, etag)
+    session.show({"removed": alias}, Text(f"Deleted alias {alias} of model {model}."))
+
+
+def _fractions(texts: list[str] | tuple[()]) -> dict[int, float]:
+    fractions: dict[int, float] = {}
+    for number, fraction in map(_fraction, texts):
+        if number in fractions:
+            raise typer.BadParameter(
+                f"Expected one fraction for each version. Received: version {number} twice.",
+                param_hint="--traffic",
+            )
+        fractions[number] = fraction
+    return fractions
+
+
+def _fraction(text: str) -> tuple[int, float]:
+    """Read ``8=5%`` and ``8=0.05``; the server checks the range."""
+    number, _, fraction = text.partition("=")
+    try:
+        return int(number), float(fraction[:-1]) / 100 if fraction.endswith("%") else float(fraction)
+    except ValueError:
+        raise typer.BadParameter(
+            f"Expected VERSION=FRACTION, such as 8=5%. Received: {text}", param_hint="--traffic"
+        ) from None

@@ -1,0 +1,39 @@
+"""The command `headstart example`."""
+
+from typing import Annotated
+
+import typer
+
+from headstart.cli.confirmation import confirm
+from headstart.cli.model_tables import erased_example_view
+from headstart.cli.session import noun, session_of
+
+__all__ = ["stored_examples"]
+
+stored_examples = noun("example", "Erase stored examples.")
+_ALL_MODELS = "-"
+
+
+@stored_examples.command("erase")
+def erase_example(
+    context: typer.Context,
+    *,
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="The model, or - for all models.", show_default=False),
+    ],
+    example_id: Annotated[
+        str, typer.Argument(metavar="ID", help="The ID that the example was sent with.", show_default=False)
+    ],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Skip the question.")] = False,
+) -> None:
+    """Erase the content and features of an example, and list the versions that were trained on it.
+
+    Example: `headstart example erase pets cat/17.jpg`
+    """
+    where = "all models" if model == _ALL_MODELS else f"model {model}"
+    confirm(f"erase example {example_id} of {where}", skip=yes)
+    session = session_of(context)
+    with session.client() as client:
+        erased = client.delete_example(example_id, None if model == _ALL_MODELS else model)
+    session.show(erased, erased_example_view(example_id, erased))
