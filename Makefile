@@ -151,7 +151,7 @@ bench-choosing: $(VENV)/.stamp-demo ## Measure the choice between backbones.
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/choosing.py $(ARGS)
 
 .PHONY: bench-insight
-bench-insight: $(VENV)/.stamp-bench ## Measure unknown inputs, label suspects and learning curves.
+bench-insight: $(VENV)/.stamp-bench ## Measure unknown inputs, label label_issues and learning curves.
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/insight.py $(ARGS)
 
 .PHONY: bench-figures

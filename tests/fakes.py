@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.backbones.backbone import BackboneInfo, Content, CutShort, Modality
+from headstart_server.backbones.backbone import BackboneInfo, Content, Modality, Truncation
 from headstart_server.backbones.tail import Cut, TailMismatch, TailPlan, TailWeights
 from headstart_server.backbones.tail_training import Loss, TailEpoch, TailRequest, TailResult, TrainingStop
 from headstart_server.database.database import Database
@@ -127,10 +127,10 @@ class FakeBackbone:
     def most_rows(self, shape: tuple[int, ...]) -> int | None:
         return None
 
-    def cut_short(self, content: Content) -> CutShort | None:
+    def truncation(self, content: Content) -> Truncation | None:
         """Texts are cut after 20 characters."""
         long = isinstance(content, str) and len(content) > 20
-        return CutShort(kept=20, length=len(content)) if long else None
+        return Truncation(kept=20, length=len(content)) if long else None
 
     def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> dict[str, NDArray[np.float32]]:
         self.before_run(rows)

@@ -7,17 +7,21 @@ import numpy as np
 from PIL import Image
 
 from headstart_server.energy import Energy
-from headstart_server.learning.backbone_choice import BackboneCandidate, BackboneChoice, CandidateOutcome
+from headstart_server.learning.backbone_selection import (
+    BackboneCandidate,
+    BackboneSelection,
+    CandidateOutcome,
+)
 from headstart_server.learning.comparison import ComparedClass, ComparedMetrics, Comparison
 from headstart_server.learning.dataset_findings import (
     DatasetFindings,
     DuplicateGroup,
     ExampleReference,
-    LabelSuspect,
+    LabelIssue,
     LearningPoint,
     Outlier,
-    Remark,
-    RemarkKind,
+    Recommendation,
+    RecommendationKind,
 )
 from headstart_server.learning.evaluation import Evaluation, MetricsSource, evaluate
 from headstart_server.learning.metrics import Metrics
@@ -228,8 +232,8 @@ def _findings(names: list[str], ids: list[str]) -> DatasetFindings:
             ),
         ),
         duplicate_count=9,
-        suspects=tuple(
-            LabelSuspect(
+        label_issues=tuple(
+            LabelIssue(
                 example=reference(index),
                 suggested_label=names[(index + 1) % len(names)],
                 suggested_probability=0.97 - 0.01 * place,
@@ -237,7 +241,7 @@ def _findings(names: list[str], ids: list[str]) -> DatasetFindings:
             )
             for place, index in enumerate(range(2, 2 + 7 * 5, 5))
         ),
-        suspect_count=7,
+        label_issue_count=7,
         outliers=tuple(
             Outlier(example=reference(index), distance_ratio=3.4 - index / 40) for index in (3, 13, 33)
         ),
@@ -250,14 +254,19 @@ def _findings(names: list[str], ids: list[str]) -> DatasetFindings:
         ),
         imbalance=1.7,
         estimated_seconds=1.2,
-        remarks=(
-            Remark(
-                kind=RemarkKind.LEAKAGE,
+        recommendations=(
+            Recommendation(
+                kind=RecommendationKind.LEAKAGE,
                 message="1 group of equal examples is trained on and held out, which flatters the accuracy: "
                 "leave one side out.",
             ),
-            Remark(kind=RemarkKind.SUSPECTS, message="7 labels look wrong: look at them first."),
-            Remark(kind=RemarkKind.MORE_DATA, message="Twice as many examples would bring about 1.4 points."),
+            Recommendation(
+                kind=RecommendationKind.LABEL_ISSUES, message="7 labels look wrong: look at them first."
+            ),
+            Recommendation(
+                kind=RecommendationKind.MORE_DATA,
+                message="Twice as many examples would bring about 1.4 points.",
+            ),
         ),
     )
 
@@ -276,7 +285,7 @@ def picture(index: int) -> bytes:
 
 def with_choice(facts: ReportFacts, backbone: str = "efficientnet-lite0") -> ReportFacts:
     """A version whose backbone was chosen: two were tried, one did not load, for one the time was over."""
-    choice = BackboneChoice(
+    choice = BackboneSelection(
         backbone=backbone,
         reason="It is the cheapest of those within one standard error of the best, efficientnet-lite1: "
         "behind by 1.2% ± 1.3% on 60 examples.",
@@ -286,8 +295,8 @@ def with_choice(facts: ReportFacts, backbone: str = "efficientnet-lite0") -> Rep
                 outcome=CandidateOutcome.TRIED,
                 accuracy=0.95,
                 standard_error=0.028,
-                behind=0.0125,
-                behind_error=0.0128,
+                gap=0.0125,
+                gap_standard_error=0.0128,
                 milliseconds=4.81,
                 megabytes=13.5,
                 seconds=0.71,
@@ -297,8 +306,8 @@ def with_choice(facts: ReportFacts, backbone: str = "efficientnet-lite0") -> Rep
                 outcome=CandidateOutcome.TRIED,
                 accuracy=0.9625,
                 standard_error=0.025,
-                behind=0.0,
-                behind_error=0.0,
+                gap=0.0,
+                gap_standard_error=0.0,
                 milliseconds=7.2,
                 megabytes=16.5,
                 seconds=1.3,
@@ -319,7 +328,7 @@ def with_choice(facts: ReportFacts, backbone: str = "efficientnet-lite0") -> Rep
         time_budget=2.0,
         example_count=60,
     )
-    manifest = replace(facts.manifest, backbone_choice=choice)
+    manifest = replace(facts.manifest, backbone_selection=choice)
     return replace(facts, version=replace(facts.version, manifest=manifest))
 
 

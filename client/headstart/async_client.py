@@ -29,7 +29,7 @@ from headstart.results import (
     Backbone,
     Caller,
     Comparison,
-    DeletedExample,
+    ErasedExample,
     EvaluationResult,
     Export,
     ExportForm,
@@ -385,8 +385,8 @@ class AsyncClient:
         """Deletes a version; as `Client.delete_version`."""
         await self._connection.send(calls.version_deletion(model, version, force))
 
-    async def delete_example(self, example_id: str, model: str | None = None) -> DeletedExample:
-        """Deletes the data of an example; as `Client.delete_example`."""
+    async def erase_example(self, example_id: str, model: str | None = None) -> ErasedExample:
+        """Deletes the data of an example; as `Client.erase_example`."""
         return await self._connection.send(calls.example_deletion(example_id, model))
 
     async def delete_model(self, model: str) -> int:

@@ -14,7 +14,7 @@ from headstart.errors import Unavailable
 from headstart.results import (
     Alias,
     Backbone,
-    DeletedExample,
+    ErasedExample,
     ExportForm,
     JobEvent,
     JobState,
@@ -251,13 +251,13 @@ def model_deletion(model: str) -> Call[int]:
     )
 
 
-def example_deletion(example_id: str, model: str | None) -> Call[DeletedExample]:
-    """DeleteExample."""
+def example_deletion(example_id: str, model: str | None) -> Call[ErasedExample]:
+    """EraseExample."""
     return Call(
-        path=_KEEPING + "DeleteExample",
-        request=keeping.DeleteExampleRequest(example_id=example_id, model=model or ""),
-        response=keeping.DeleteExampleResponse,
-        read=lambda response: decode(response, DeletedExample),
+        path=_KEEPING + "EraseExample",
+        request=keeping.EraseExampleRequest(example_id=example_id, model=model or ""),
+        response=keeping.EraseExampleResponse,
+        read=lambda response: decode(response, ErasedExample),
     )
 
 

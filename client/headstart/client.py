@@ -26,7 +26,7 @@ from headstart.results import (
     Backbone,
     Caller,
     Comparison,
-    DeletedExample,
+    ErasedExample,
     EvaluationResult,
     Export,
     ExportForm,
@@ -146,9 +146,9 @@ class Client:
                 new one, which covers what this call itself repeats.
             on_upload: called with the examples sent so far and how many there are, None where unknown. After
                 a lost connection the count begins anew.
-            **settings: ``backbone``, ``recipe``, ``held_out_share``, ``seed``, ``display_name``, ``labels``,
-                ``alias``, ``time_to_live``, ``max_dropped_share``, ``task``, ``promote_if``, ``parent``,
-                ``remove``, ``discard_examples``, ``priority``, ``backbone_candidates``,
+            **settings: ``backbone``, ``recipe``, ``held_out_fraction``, ``seed``, ``display_name``,
+                ``labels``, ``alias``, ``ttl``, ``max_excluded_fraction``, ``task``, ``promote_if``,
+                ``parent``, ``remove``, ``discard_examples``, ``priority``, ``backbone_candidates``,
                 ``backbone_time_budget``, ``webhook``; see `SpecSettings`.
 
         Returns:
@@ -605,7 +605,7 @@ class Client:
         """
         self._connection.send(calls.version_deletion(model, version, force))
 
-    def delete_example(self, example_id: str, model: str | None = None) -> DeletedExample:
+    def erase_example(self, example_id: str, model: str | None = None) -> ErasedExample:
         """Deletes the data of an example: its content and its features, wherever it was sent with this id.
 
         Versions that were trained on it are not changed; they are told, and new ones do not go on from it.

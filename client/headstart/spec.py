@@ -182,13 +182,13 @@ class FineTuneSpec:
     model: str
     backbone: str = ""
     recipe: Recipe = field(default_factory=Auto)
-    held_out_share: float = 0.0
+    held_out_fraction: float = 0.0
     seed: int = 0
     display_name: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     alias: str = ""
-    time_to_live: timedelta | None = None
-    max_dropped_share: float = 0.0
+    ttl: timedelta | None = None
+    max_excluded_fraction: float = 0.0
     task: Task = Task.UNSPECIFIED
     promote_if: PromotionGate | None = None
     parent: int | str | None = None
@@ -209,15 +209,15 @@ class SpecSettings(TypedDict, total=False):
         backbone: its name; or ``auto``, which tries several and takes the cheapest that is not behind the
             best by more than one standard error. None: the server's default backbone.
         recipe: an `Auto`, `Ridge`, `Logistic`, `Mlp` or `Partial`, or the name of one. None: ``auto``.
-        held_out_share: the share of the examples, 0 to 0.9, kept out of training to measure accuracy. Default
-            0: all are trained on, and accuracy is estimated out of fold.
+        held_out_fraction: the share of the examples, 0 to 0.9, held out of training to measure accuracy.
+            Default 0: all are trained on, and accuracy is estimated out of fold.
         seed: of every random choice. Default 0.
         display_name: a title for people, at most 256 bytes.
         labels: free key-value pairs, kept with the version.
         alias: moved to the new version when the job succeeds. None: none.
-        time_to_live: how long the version is kept, a timedelta or seconds. None: for ever.
-        max_dropped_share: the share of the examples, 0 to 1, that may be dropped as unusable. Default 0: one
-            unusable example fails the job.
+        ttl: how long the version is kept, a timedelta or seconds. None: for ever.
+        max_excluded_fraction: the share of the examples, 0 to 1, that may be excluded as unusable. Default 0:
+            one unusable example fails the job.
         task: what is learned: ``single_label``, ``multi_label`` or ``regression``. None: what the first
             example shows.
         promote_if: moves `alias` only if the new version is not worse than the one it names: True, or a
@@ -237,13 +237,13 @@ class SpecSettings(TypedDict, total=False):
 
     backbone: str | None
     recipe: Recipe | RecipeName | None
-    held_out_share: float
+    held_out_fraction: float
     seed: int
     display_name: str
     labels: Mapping[str, str] | None
     alias: str | None
-    time_to_live: timedelta | float | None
-    max_dropped_share: float
+    ttl: timedelta | float | None
+    max_excluded_fraction: float
     task: Task | TaskName | None
     promote_if: PromotionGate | bool | None
     parent: int | str | None
@@ -279,9 +279,9 @@ def make_spec(model: str, settings: SpecSettings, *, request_id: str = "") -> Fi
     given["recipe"] = parse_recipe(settings.get("recipe"))
     given["backbone_candidates"] = parse_candidates(settings.get("backbone_candidates"))
     given["backbone_time_budget"] = parse_budget(settings.get("backbone_time_budget"))
-    lifetime = settings.get("time_to_live")
+    lifetime = settings.get("ttl")
     if lifetime is not None and not isinstance(lifetime, timedelta):
-        given["time_to_live"] = timedelta(seconds=lifetime)
+        given["ttl"] = timedelta(seconds=lifetime)
     given |= _task(settings) | _gate(settings) | _parent(settings)
     return FineTuneSpec(model=model, request_id=request_id, **given)
 

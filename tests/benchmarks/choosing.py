@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from headstart import BackboneChoice, CandidateOutcome, Client, Version
+from headstart import BackboneSelection, CandidateOutcome, Client, Version
 from pictures import Picture, digits, split
 from server_process import running
 
@@ -70,7 +70,7 @@ def _measured(
 ) -> Table:
     name = f"digits-{shots}"
     version, seconds = _version(client, train, name, _auto(candidates))
-    choice = version.backbone_choice
+    choice = version.backbone_selection
     assert choice is not None
     table = Table(
         "backbone", "by folds", "behind the best", "ms/input", "MB", "tried in", "fine-tune", "held back",
@@ -83,7 +83,7 @@ def _measured(
 
 
 def _rows(
-    client: Client, choice: BackboneChoice, train: Sequence[Picture], test: Sequence[Picture], name: str
+    client: Client, choice: BackboneSelection, train: Sequence[Picture], test: Sequence[Picture], name: str
 ) -> list[list[str]]:
     rows = []
     for each in choice.candidates:
@@ -97,10 +97,10 @@ def _rows(
             [
                 ("> " if each.backbone == choice.backbone else "  ") + each.backbone,
                 f"{each.accuracy:.1%} ± {each.standard_error:.1%}",
-                f"{each.behind:.1%} ± {each.behind_error:.1%}" if each.behind else "best",
+                f"{each.gap:.1%} ± {each.gap_standard_error:.1%}" if each.gap else "best",
                 f"{each.milliseconds:.1f}",
                 f"{each.megabytes:.0f}",
-                f"{each.spent_time.total_seconds():.2f} s" if each.spent_time else "",
+                f"{each.spent_duration.total_seconds():.2f} s" if each.spent_duration else "",
                 f"{again:.2f} s",
                 f"{result.metrics.accuracy:.1%}",
             ]

@@ -116,7 +116,7 @@ def _jobs_per_second(api: Api, count: int) -> float:
     for job in long:
         api.fine_tuning.Cancel(tuning.CancelRequest(job_id=job.job_id))
     ended = [api.ended(job.job_id, 300) for job in jobs]
-    ends = sorted(job.finish_time.ToNanoseconds() / 1e9 for job in ended)
+    ends = sorted(job.end_time.ToNanoseconds() / 1e9 for job in ended)
     return (count - 1) / (ends[-1] - ends[0])
 
 

@@ -1,4 +1,4 @@
-"""Measures what is told beside answers: unknown inputs, label suspects, the learning curve, and its costs.
+"""Measures what is told with answers: unknown inputs, label issues, the learning curve, and its costs.
 
 Tables in Markdown that docs/findings.md and docs/design.md quote. Sets and features are those of recipes.py.
 """
@@ -26,11 +26,11 @@ from headstart_server.learning.examined import Examined
 from headstart_server.learning.familiarity import learn_familiarity
 from headstart_server.learning.fitting import Fitted, fit
 from headstart_server.learning.head import Float32
+from headstart_server.learning.label_issues import find_label_issues
 from headstart_server.learning.learning_curve import learning_curve
 from headstart_server.learning.neighbors import Indexed, index_neighbors
 from headstart_server.learning.recipe import Auto
 from headstart_server.learning.split import Ints
-from headstart_server.learning.suspects import find_suspects
 from headstart_server.learning.target import Target
 from headstart_server.learning.targets import Targets
 from recipe_sets import FeatureSet, feature_sets
@@ -55,7 +55,7 @@ def main() -> None:
     sets = feature_sets(backbone, options.cache)
     with threadpool_limits(1, user_api="blas"):
         print_familiarity(sets, photographs(backbone), options.seeds)
-        print_suspects(sets, options.seeds)
+        print_label_issues(sets, options.seeds)
         print_curves(sets, options.seeds)
         print_costs(sets)
 
@@ -149,34 +149,34 @@ def auroc(known: Float32, unknown: Float32) -> float:
     return float(roc_auc_score(truth, np.concatenate([known, unknown])))
 
 
-# Label suspects
+# Label issues
 
 
-def print_suspects(sets: Sequence[FeatureSet], seeds: int) -> None:
-    """Labels are changed to another class at random; suspects are compared with those that were."""
+def print_label_issues(sets: Sequence[FeatureSet], seeds: int) -> None:
+    """Labels are changed to another class at random; label_issues are compared with those that were."""
     rows = []
     for one in sets:
         for shots in (10, 40):
             for share in (0.05, 0.1, 0.2):
-                measured = [suspects_of(one, shots, share, seed) for seed in range(seeds)]
+                measured = [label_issues_of(one, shots, share, seed) for seed in range(seeds)]
                 precision, recall, ranking = np.mean(measured, axis=0)
                 title = f"{one.name} {shots}, {share:.0%} changed"
                 rows.append((title, f"{precision:.2f}", f"{recall:.2f}", f"{ranking:.2f}"))
     print_table(
-        "Label suspects against the labels that were changed",
+        "Label issues against the labels that were changed",
         ("set, shots for each class", "precision", "recall", "average precision of all, ranked by odds"),
         rows,
     )
 
 
-def suspects_of(one: FeatureSet, shots: int, share: float, seed: int) -> tuple[float, float, float]:
+def label_issues_of(one: FeatureSet, shots: int, share: float, seed: int) -> tuple[float, float, float]:
     rng = np.random.default_rng(seed)
     places = chosen_of(one, shots, rng)
     labels, classes = one.labels[places].copy(), int(one.labels.max()) + 1
     changed = rng.random(len(labels)) < share
     labels[changed] = (labels[changed] + rng.integers(1, classes, int(changed.sum()))) % classes
     looked_at = examined_of(one, places, labels)
-    found, _ = find_suspects(looked_at)
+    found, _ = find_label_issues(looked_at)
     named = np.zeros(len(labels), np.bool_)
     named[[suspect.example.index for suspect in found]] = True
     outputs = looked_at.fitted.outputs

@@ -20,7 +20,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from headstart.v1 import choosing_pb2, comparison_pb2, evaluation_pb2, job_pb2, model_pb2
+from headstart.v1 import backbone_selection_pb2, comparison_pb2, evaluation_pb2, job_pb2, model_pb2
 from headstart.v1 import evaluation_service_pb2 as evaluating
 from headstart.v1 import evaluation_service_pb2_grpc as evaluating_grpc
 from headstart.v1 import fine_tuning_service_pb2 as tuning
@@ -206,8 +206,8 @@ class _Models(keeping_grpc.ModelServiceServicer):
     def DeleteVersion(self, request, context):
         return self._fake.answer("DeleteVersion", request, context)
 
-    def DeleteExample(self, request, context):
-        return self._fake.answer("DeleteExample", request, context)
+    def EraseExample(self, request, context):
+        return self._fake.answer("EraseExample", request, context)
 
     def DeleteModel(self, request, context):
         return self._fake.answer("DeleteModel", request, context)
@@ -381,15 +381,15 @@ def findings(**fields: Any) -> evaluation_pb2.DatasetFindings:
             )
         ],
         duplicate_count=1,
-        suspects=[
-            evaluation_pb2.LabelSuspect(
+        label_issues=[
+            evaluation_pb2.LabelIssue(
                 example=reference(3),
                 suggested_label="dog",
                 suggested_probability=0.875,
                 given_probability=0.125,
             )
         ],
-        suspect_count=1,
+        label_issue_count=1,
         outliers=[evaluation_pb2.Outlier(example=reference(4), distance_ratio=2.5)],
         outlier_count=1,
         learning_curve=[
@@ -399,9 +399,9 @@ def findings(**fields: Any) -> evaluation_pb2.DatasetFindings:
         ],
         imbalance=1.5,
         estimated_seconds=0.5,
-        remarks=[
-            evaluation_pb2.Remark(
-                kind="REMARK_KIND_SUSPECTS", message="1 example looks mislabelled: look at it."
+        recommendations=[
+            evaluation_pb2.Recommendation(
+                kind="RECOMMENDATION_KIND_LABEL_ISSUES", message="1 example looks mislabelled: look at it."
             )
         ],
         **fields,
@@ -441,35 +441,35 @@ def promotion(decision: str = "PROMOTED", **fields: Any) -> comparison_pb2.Promo
     )
 
 
-def choice(**fields: Any) -> choosing_pb2.BackboneChoice:
-    return choosing_pb2.BackboneChoice(
+def choice(**fields: Any) -> backbone_selection_pb2.BackboneSelection:
+    return backbone_selection_pb2.BackboneSelection(
         **{
             "backbone": "small",
             "reason": "It is the cheapest of those within one standard error of the best, large.",
             "candidates": [
-                choosing_pb2.BackboneCandidate(
+                backbone_selection_pb2.BackboneCandidate(
                     backbone="small",
                     outcome="CANDIDATE_OUTCOME_TRIED",
                     accuracy=0.9375,
                     standard_error=0.0125,
-                    behind=0.03125,
-                    behind_error=0.0625,
+                    gap=0.03125,
+                    gap_standard_error=0.0625,
                     milliseconds=4.5,
                     megabytes=13.5,
-                    spent_time=Duration(seconds=2),
+                    spent_duration=Duration(seconds=2),
                 ),
-                choosing_pb2.BackboneCandidate(
+                backbone_selection_pb2.BackboneCandidate(
                     backbone="large",
                     outcome="CANDIDATE_OUTCOME_TRIED",
                     accuracy=0.96875,
                     standard_error=0.01,
-                    behind=0,
-                    behind_error=0,
+                    gap=0,
+                    gap_standard_error=0,
                     milliseconds=45,
                     megabytes=90,
-                    spent_time=Duration(seconds=8),
+                    spent_duration=Duration(seconds=8),
                 ),
-                choosing_pb2.BackboneCandidate(
+                backbone_selection_pb2.BackboneCandidate(
                     backbone="huge",
                     outcome="CANDIDATE_OUTCOME_NOT_TRIED",
                     message="The time budget of 10 s was used up.",
@@ -539,7 +539,7 @@ _STANDING: dict[str, Any] = {
         alias=alias(request.alias, request.version, request.shares)
     ),
     "DeleteVersion": keeping.DeleteVersionResponse(),
-    "DeleteExample": keeping.DeleteExampleResponse(
+    "EraseExample": keeping.EraseExampleResponse(
         versions=[{"model": "pets", "version": 2}, {"model": "pets", "version": 3}],
         unread_versions=[{"model": "old", "version": 1}],
         job_ids=["job-9"],

@@ -151,7 +151,7 @@ async def test_the_rest_of_the_service_is_there(client: AsyncClient, server: Fak
     assert (await client.set_alias("pets", "stable", 2)).version == 2
     await client.remove_alias("pets", "stable")
     await client.delete_version("pets", 1)
-    assert (await client.delete_example("cat-17")).deleted_contents == 2
+    assert (await client.erase_example("cat-17")).deleted_contents == 2
     assert await client.delete_model("pets") == 3
     assert (await client.backbones())[0].default
     assert [each.id async for each in client.jobs(states=["QUEUED"])] == ["job-1"]
@@ -165,7 +165,7 @@ async def test_versions_are_measured_compared_and_reported(client: AsyncClient, 
     assert (await client.evaluate(examples, model="pets", version=3)).metrics.accuracy == 0.9
     assert (await client.compare("pets@1", "pets@2")).significant
     assert (await client.compare("pets@1", "pets@2", examples)).example_count == 200
-    assert (await client.evaluation("pets", alias="stable")).findings.suspect_count == 1
+    assert (await client.evaluation("pets", alias="stable")).findings.label_issue_count == 1
     assert (await client.report("pets", format="json")).json() == {"model": "pets"}
     assert server.requests["Evaluate"][0][0].spec.target.version == 3
     assert [len(messages) for messages in server.requests["Compare"]] == [1, 2]

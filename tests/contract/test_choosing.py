@@ -19,7 +19,7 @@ from headstart import (
     PromotionGate,
 )
 from headstart.cli.app import app
-from headstart.v1 import choosing_pb2, job_pb2
+from headstart.v1 import backbone_selection_pb2, job_pb2
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import model_service_pb2 as keeping
 
@@ -39,11 +39,11 @@ def run(server: FakeServer):
 @pytest.fixture
 def chosen(server: FakeServer) -> None:
     """The version that jobs publish has a chosen backbone, and an alias that moved."""
-    made = version(3, backbone_choice=choice(), promotion=promotion())
+    made = version(3, backbone_selection=choice(), promotion=promotion())
     server.standing["GetModel"] = keeping.GetModelResponse(versions=[made], model={"name": "pets"})
     server.standing["Watch"] = [
         event(1, "QUEUED"),
-        event(2, step="CHOOSE", done=1, total=3, message="large: 40 of 64 examples."),
+        event(2, step="SELECT_BACKBONE", done=1, total=3, message="large: 40 of 64 examples."),
         event(3, "SUCCEEDED"),
     ]
 
@@ -85,7 +85,7 @@ def test_a_string_is_no_list_of_candidates(client: Client):
 def test_a_version_tells_how_its_backbone_was_chosen(client: Client):
     events = []
     made = client.job("job-1").wait(on_event=events.append)
-    found = made.backbone_choice
+    found = made.backbone_selection
     assert found is not None
     assert (found.backbone, found.example_count) == ("small", 64)
     assert found.time_budget == timedelta(seconds=10)
@@ -94,20 +94,20 @@ def test_a_version_tells_how_its_backbone_was_chosen(client: Client):
         outcome=CandidateOutcome.TRIED,
         accuracy=0.9375,
         standard_error=0.0125,
-        behind=0.03125,
-        behind_error=0.0625,
+        gap=0.03125,
+        gap_standard_error=0.0625,
         milliseconds=4.5,
         megabytes=13.5,
-        spent_time=timedelta(seconds=2),
+        spent_duration=timedelta(seconds=2),
     )
     huge = found.candidates[2]
-    assert (huge.outcome, huge.accuracy, huge.spent_time) == (CandidateOutcome.NOT_TRIED, None, None)
-    assert events[1].progress.step is JobStep.CHOOSE
-    assert repr(found) == "BackboneChoice(small of 3 candidates)"
+    assert (huge.outcome, huge.accuracy, huge.spent_duration) == (CandidateOutcome.NOT_TRIED, None, None)
+    assert events[1].progress.step is JobStep.SELECT_BACKBONE
+    assert repr(found) == "BackboneSelection(small of 3 candidates)"
 
 
 def test_a_version_whose_backbone_was_named_has_no_choice(client: Client):
-    assert client.model("pets").versions[0].backbone_choice is None
+    assert client.model("pets").versions[0].backbone_selection is None
 
 
 def test_every_setting_of_a_rebase_is_sent(client: Client, server: FakeServer):
@@ -205,7 +205,7 @@ def test_a_fine_tune_shows_each_candidate_and_why_the_backbone_was_taken(run, se
     assert "→ small 93.8% ± 1.2% 3.1% ± 6.2% 4.5 14 2 s" in told
     assert "large 96.9% ± 1.0% best 45.0 90 8 s" in told
     assert "huge: The time budget of 10 s was used up." in told
-    assert "choose, 1 of 3, large: 40 of 64 examples." in result.stderr
+    assert "select backbone, 1 of 3, large: 40 of 64 examples." in result.stderr
 
 
 @pytest.mark.usefixtures("chosen")
@@ -215,10 +215,10 @@ def test_a_model_names_the_backbone_that_was_chosen(run):
 
 
 def test_errors_of_numbers_are_no_shares(run, server):
-    candidate = choosing_pb2.BackboneCandidate(
+    candidate = backbone_selection_pb2.BackboneCandidate(
         backbone="small", outcome="CANDIDATE_OUTCOME_TRIED", mean_absolute_error=2.5, standard_error=0.25
     )
-    made = version(3, backbone_choice=choice(candidates=[candidate]))
+    made = version(3, backbone_selection=choice(candidates=[candidate]))
     server.standing["GetModel"] = keeping.GetModelResponse(versions=[made], model={"name": "pets"})
     told = " ".join(run("rebase", "pets", "--backbone", "auto").stdout.split())
     assert "backbone error behind" in told
@@ -257,10 +257,10 @@ def test_the_name_may_tell_the_version_to_rebase(run, server, name, expected):
 
 
 def test_a_rebase_as_json_is_one_document_with_the_choice(run, server):
-    made = version(3, backbone_choice=choice())
+    made = version(3, backbone_selection=choice())
     server.standing["GetModel"] = keeping.GetModelResponse(versions=[made], model={"name": "pets"})
     told = run("--json", "rebase", "pets", "-b", "auto").stdout
-    assert '"backbone_choice"' in told
+    assert '"backbone_selection"' in told
     assert '"TRIED"' in told
 
 

@@ -93,20 +93,20 @@ def test_what_to_try_is_of_the_kind_that_the_version_takes(run, server, pets, mo
 
 def test_every_setting_of_a_fine_tune_is_an_option(run, server, pets):
     run(
-        "fine-tune", "pets", pets, "--backbone", "b", "--held-out-share", "0.2", "--seed", "7",
+        "fine-tune", "pets", pets, "--backbone", "b", "--held-out-fraction", "0.2", "--seed", "7",
         "--display-name", "Pets", "--label", "team=vision", "--label", "a=b=c", "--alias", "stable",
-        "--time-to-live", "1.5h", "--max-dropped-share", "0.1", "--request-id", "r", "--view", "taps",
+        "--ttl", "1.5h", "--max-excluded-fraction", "0.1", "--request-id", "r", "--view", "taps",
         "--regularization", "0.5", "--temperature", "2", "--folds", "3", "--priority", "-3", "--no-wait",
     )  # fmt: skip
 
     spec = server.requests["FineTune"][0][0].spec
     ridge = job_pb2.RidgeRecipe(regularization=0.5, temperature=2, folds=3, view="taps")
     expected = job_pb2.FineTuneSpec(
-        model="pets", backbone="b", recipe=job_pb2.Recipe(ridge=ridge), held_out_share=0.2, seed=7,
-        display_name="Pets", labels={"team": "vision", "a": "b=c"}, alias="stable", max_dropped_share=0.1,
+        model="pets", backbone="b", recipe=job_pb2.Recipe(ridge=ridge), held_out_fraction=0.2, seed=7,
+        display_name="Pets", labels={"team": "vision", "a": "b=c"}, alias="stable", max_excluded_fraction=0.1,
         request_id="r", priority=-3,
     )  # fmt: skip
-    expected.time_to_live.seconds = 5400
+    expected.ttl.seconds = 5400
     assert spec == expected
 
 
@@ -195,7 +195,7 @@ def test_validation_shows_the_findings_and_fails_if_they_stop_a_fine_tune(run, s
 
     assert "Not usable: 3 examples cannot be used." in result.stdout
     assert "  example 1 (cat/1.jpg):\n    no picture" in result.stdout
-    assert "\n  and 2 more\nMend them; or leave them out with --max-dropped-share" in result.stdout
+    assert "\n  and 2 more\nMend them; or leave them out with --max-excluded-fraction" in result.stdout
     assert "warning: Few examples." in result.stdout
 
 
@@ -204,7 +204,7 @@ def test_validation_shows_the_findings_and_fails_if_they_stop_a_fine_tune(run, s
     [
         (["m", "nowhere"], "There is no folder or file nowhere"),
         (["m", ".", "--label", "x"], "expected KEY=VALUE. Received: x"),
-        (["m", ".", "--time-to-live", "soon"], "expected a number with s, m, h or d. Received: soon"),
+        (["m", ".", "--ttl", "soon"], "expected a number with s, m, h or d. Received: soon"),
         (["m", ".", "--recipe", "auto", "--folds", "3"], "use ridge to set them"),
         (
             ["m", ".", "--recipe", "ridge", "--time-budget", "3s"],
@@ -213,7 +213,7 @@ def test_validation_shows_the_findings_and_fails_if_they_stop_a_fine_tune(run, s
         (["m", ".", "--recipe", "mlp", "--blocks", "2"], "only partial takes it"),
         (["m", ".", "--blocks", "2", "--dropout", "0.1"], "no recipe takes all of --dropout, --blocks"),
         (["m", ".", "--time-budget", "soon"], "--time-budget"),
-        (["m", ".", "--held-out-share", "2"], "--held-out-share"),
+        (["m", ".", "--held-out-fraction", "2"], "--held-out-fraction"),
         ([], "MODEL"),
     ],
 )
@@ -260,8 +260,8 @@ def test_texts_may_be_given_as_they_are(run, server):
 def test_a_text_whose_end_was_not_seen_is_told_below_the_table(run, server):
     def cut(request: predicting.PredictRequest) -> predicting.PredictResponse:
         response = predicted(request)
-        response.result.predictions[1].cut_short.kept_characters = 1200
-        response.result.predictions[1].cut_short.characters = 34567
+        response.result.predictions[1].truncation.kept_characters = 1200
+        response.result.predictions[1].truncation.characters = 34567
         return response
 
     server.standing["Predict"] = cut
@@ -427,13 +427,13 @@ def test_nothing_is_deleted_unless_somebody_confirms_it(run, server):
 
 def test_the_data_of_an_example_is_deleted_and_the_versions_trained_on_it_are_named(run, server):
     assert "Confirm it with --yes" in run("example", "erase", "-", "cat-17", code=2).stderr
-    assert not server.requests["DeleteExample"]
+    assert not server.requests["EraseExample"]
     said = run("example", "erase", "pets", "cat-17", "--yes").stdout
     assert "Deleted 2 contents of example cat-17" in said
     assert "pets@2, pets@3" in said
     assert "old@1" in said
     assert "job-9" in said
-    request = server.requests["DeleteExample"][0]
+    request = server.requests["EraseExample"][0]
     assert (request.example_id, request.model) == ("cat-17", "pets")
     assert json.loads(run("example", "erase", "-", "cat-17", "-y", "--json").stdout)["deleted_contents"] == 2
 
@@ -682,7 +682,7 @@ def test_broken_pictures_come_with_a_way_out(run, server, pets):
 
     assert run("fine-tune", "pets", pets, code=1).stderr.endswith(
         "error: The job failed: No picture. (UNDECODABLE_INPUT)\n"
-        "Leave them out with --max-dropped-share 0.2, or list all with --validate-only.\n"
+        "Leave them out with --max-excluded-fraction 0.2, or list all with --validate-only.\n"
     )
 
 

@@ -128,7 +128,7 @@ def test_findings_say_what_to_do_first_and_then_name_the_examples(run, server, p
     assert lines.index("• 1 example looks mislabelled: look at it.") < lines.index("Labels to look at:")
     assert max(map(len, lines)) <= 80
     document = json.loads(run("fine-tune", "pets", pets, "--validate-only", "--json").stdout)
-    assert document["findings"]["remarks"][0]["kind"] == "SUSPECTS"
+    assert document["findings"]["recommendations"][0]["kind"] == "SUSPECTS"
 
 
 def test_an_evaluation_begins_with_the_verdict(run, server, pets):

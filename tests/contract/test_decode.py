@@ -53,7 +53,7 @@ LEFT_OUT = {
     "*.recipe.auto": "an unset recipe is automatic, too",
     "Embed.features.backbone": "names the backbone of the next call",
     "Embed.times": "not returned by embed",
-    "Embed.cut_short": "not returned by embed",
+    "Embed.truncation": "not returned by embed",
 }
 """Patterns of fields that change no result, with all below them; and why."""
 
@@ -77,7 +77,7 @@ def _readers() -> dict[str, list[Any]]:
         "GetModel": [calls.version_page("m", "")],
         "SetAlias": [calls.alias_setting("m", "a", 1, None)],
         "DeleteModel": [calls.model_deletion("m")],
-        "DeleteExample": [calls.example_deletion("e", None)],
+        "EraseExample": [calls.example_deletion("e", None)],
         "GetEvaluation": [calls.version_evaluation(TARGET)],
         "GetReport": [calls.version_report(TARGET, "html")],
         "ListBackbones": [calls.backbone_page("")],

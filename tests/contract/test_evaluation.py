@@ -17,7 +17,7 @@ from headstart import (
     FailedPrecondition,
     MetricsSource,
     PromotionDecision,
-    RemarkKind,
+    RecommendationKind,
     Task,
     VersionRef,
 )
@@ -120,10 +120,10 @@ def test_what_was_found_out_when_a_version_was_made_can_be_read(client: Client, 
     assert found.evaluation.interval_coverage is None
     group = found.findings.duplicates[0]
     assert ([each.id for each in group.examples], group.contradicting) == (["cat/1.jpg", "dog/2.jpg"], True)
-    assert found.findings.suspects[0].suggested_probability == 0.875
+    assert found.findings.label_issues[0].suggested_probability == 0.875
     assert found.findings.outliers[0].distance_ratio == 2.5
     assert found.findings.learning_curve[-1].extrapolated
-    assert found.findings.remarks[0].kind is RemarkKind.SUSPECTS
+    assert found.findings.recommendations[0].kind is RecommendationKind.LABEL_ISSUES
     assert found.findings.estimated_seconds == 0.5
 
 
@@ -164,7 +164,7 @@ def test_a_validation_brings_findings_and_an_estimate(client: Client, server: Fa
 
     found = client.validate([(b"1", "cat"), (b"2", "dog")], model="pets")
 
-    assert found.findings.suspect_count == 1
+    assert found.findings.label_issue_count == 1
     assert found.evaluation.metrics.accuracy == 0.9
 
 

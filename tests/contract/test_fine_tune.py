@@ -32,13 +32,13 @@ def test_the_spec_comes_first_and_carries_every_setting(client: Client, server: 
         model="pets",
         backbone="efficientnet-lite0",
         recipe=Ridge(regularization=0.5, folds=3),
-        held_out_share=0.25,
+        held_out_fraction=0.25,
         seed=7,
         display_name="Pets",
         labels={"team": "vision"},
         alias="stable",
-        time_to_live=timedelta(minutes=5),
-        max_dropped_share=0.1,
+        ttl=timedelta(minutes=5),
+        max_excluded_fraction=0.1,
         priority=3,
         request_id="r-1",
     )
@@ -50,13 +50,13 @@ def test_the_spec_comes_first_and_carries_every_setting(client: Client, server: 
     assert first.spec.recipe.ridge.regularization == 0.5
     assert first.spec.recipe.ridge.folds == 3
     assert not first.spec.recipe.ridge.HasField("temperature")
-    assert first.spec.held_out_share == 0.25
+    assert first.spec.held_out_fraction == 0.25
     assert first.spec.seed == 7
     assert first.spec.display_name == "Pets"
     assert first.spec.labels == {"team": "vision"}
     assert first.spec.alias == "stable"
-    assert first.spec.time_to_live.seconds == 300
-    assert first.spec.max_dropped_share == 0.1
+    assert first.spec.ttl.seconds == 300
+    assert first.spec.max_excluded_fraction == 0.1
     assert first.spec.priority == 3
     assert first.spec.request_id == "r-1"
     assert not first.spec.validate_only

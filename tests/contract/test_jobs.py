@@ -37,14 +37,14 @@ def test_a_status_has_times_durations_and_the_spec(client: Client, server: FakeS
     spec = job_pb2.FineTuneSpec(
         model="pets", seed=7, recipe=job_pb2.Recipe(ridge=job_pb2.RidgeRecipe(temperature=0.5))
     )
-    spec.time_to_live.FromTimedelta(timedelta(days=1))
+    spec.ttl.FromTimedelta(timedelta(days=1))
     message = job(
         "RUNNING",
         spec=spec,
         progress=job_pb2.Progress(step="JOB_STEP_FEATURES", fraction=0.25, done=5, total=20),
         step_milliseconds={"publish": 1, "features": 1500.0, "newer": 2},
-        dropped=[job_pb2.ExampleFault(index=2, reason="UNDECODABLE_INPUT", message="no")],
-        dropped_count=1,
+        excluded=[job_pb2.ExampleFault(index=2, reason="UNDECODABLE_INPUT", message="no")],
+        excluded_count=1,
     )
     message.start_time.seconds = 1_700_000_001
     server.script("Status", tuning.StatusResponse(job=message))
@@ -55,16 +55,16 @@ def test_a_status_has_times_durations_and_the_spec(client: Client, server: FakeS
     assert not status.state.ended
     assert status.create_time == datetime.fromtimestamp(1_700_000_000, UTC)
     assert status.start_time - status.create_time == timedelta(seconds=1)
-    assert status.finish_time is None
+    assert status.end_time is None
     assert status.version is None
     assert status.error is None
     assert status.spec.recipe == Ridge(temperature=0.5)
-    assert status.spec.time_to_live == timedelta(days=1)
+    assert status.spec.ttl == timedelta(days=1)
     assert status.progress.step is JobStep.FEATURES
     assert status.progress.accuracy is None
     assert status.step_times["features"] == timedelta(seconds=1.5)
     assert list(status.step_times) == ["features", "publish", "newer"]
-    assert status.dropped[0].index == 2
+    assert status.excluded[0].index == 2
 
 
 def test_a_state_that_is_newer_than_the_client_reads_as_unspecified(client: Client, server: FakeServer):

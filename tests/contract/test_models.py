@@ -164,13 +164,13 @@ def test_versions_and_models_are_deleted(client: Client, server: FakeServer):
 
 
 def test_deleting_an_example_tells_what_was_made_of_it(client: Client, server: FakeServer):
-    deleted = client.delete_example("cat-17", "pets")
+    deleted = client.erase_example("cat-17", "pets")
 
     assert deleted.versions == (("pets", 2), ("pets", 3))
     assert (deleted.unread_versions, deleted.job_ids) == ((("old", 1),), ("job-9",))
     assert deleted.deleted_contents == 2
-    client.delete_example("cat-17")
-    assert [request.model for request in server.requests["DeleteExample"]] == ["pets", ""]
+    client.erase_example("cat-17")
+    assert [request.model for request in server.requests["EraseExample"]] == ["pets", ""]
 
 
 def test_backbones_have_views_and_sizes(client: Client):

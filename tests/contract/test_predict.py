@@ -6,13 +6,13 @@ from contract.fake_server import UNAVAILABLE, FakeServer, Fault, predicted
 from headstart import (
     AbstentionReason,
     Client,
-    CutShort,
     DeadlineExceeded,
     FailedPrecondition,
     InvalidArgument,
     StageTimes,
     Task,
     Text,
+    Truncation,
     Unavailable,
     VersionRef,
     tensors,
@@ -313,15 +313,15 @@ def test_evidence_is_asked_for_by_several_versions_too(client: Client, server: F
 def test_a_text_whose_end_was_not_seen_says_so(client: Client, server: FakeServer):
     def half(request: predicting.PredictRequest) -> predicting.PredictResponse:
         response = predicted(request)
-        response.result.predictions[1].cut_short.kept_characters = 4
-        response.result.predictions[1].cut_short.characters = 9
+        response.result.predictions[1].truncation.kept_characters = 4
+        response.result.predictions[1].truncation.characters = 9
         return response
 
     server.standing["Predict"] = half
     whole, cut = client.predict([Text("all"), Text("too long.")], model="reviews")
 
-    assert whole.cut_short is None
-    assert cut.cut_short == CutShort(kept_characters=4, characters=9)
+    assert whole.truncation is None
+    assert cut.truncation == Truncation(kept_characters=4, characters=9)
 
 
 def test_all_inputs_of_one_embed_go_to_the_backbone_that_the_first_ones_got(

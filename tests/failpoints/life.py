@@ -127,7 +127,7 @@ class Life:
         self._fine_tune("gone")
         with suppress(ModelNotFound):
             registry.delete_model("gone")
-        self._fine_tune("short", time_to_live=60.0)
+        self._fine_tune("short", ttl=60.0)
         self.clock.advance(120.0)
         registry.delete_expired()
 

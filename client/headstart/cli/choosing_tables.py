@@ -4,17 +4,17 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from headstart.cli.layout import add_row, duration, figure, new_table, percent, plural
-from headstart.results import BackboneCandidate, BackboneChoice, CandidateOutcome
+from headstart.results import BackboneCandidate, BackboneSelection, CandidateOutcome
 
 __all__ = ["choice_line", "choice_view"]
 
 
-def choice_line(choice: BackboneChoice) -> str:
+def choice_line(choice: BackboneSelection) -> str:
     """The choice in a sentence."""
     return f"{choice.backbone}, chosen from {plural(len(choice.candidates), 'backbone')}"
 
 
-def choice_view(choice: BackboneChoice) -> RenderableType:
+def choice_view(choice: BackboneSelection) -> RenderableType:
     """A row for each candidate, the one that was taken marked, and why the others were not tried."""
     numbers = any(each.mean_absolute_error is not None for each in choice.candidates)
     quality = "error" if numbers else "accuracy"
@@ -29,7 +29,7 @@ def choice_view(choice: BackboneChoice) -> RenderableType:
             _behind(each),
             f"{each.milliseconds:.1f}" if each.outcome is CandidateOutcome.TRIED else "",
             f"{each.megabytes:.0f}",
-            duration(each.spent_time) if each.spent_time else "",
+            duration(each.spent_duration) if each.spent_duration else "",
         )
     untried = [Text(f"  {each.backbone}: {each.message}") for each in choice.candidates if each.message]
     return Group(Text(f"  {choice_line(choice)}. {choice.reason}"), table, *untried)
@@ -42,10 +42,10 @@ def _quality(each: BackboneCandidate) -> str:
 
 
 def _behind(each: BackboneCandidate) -> str:
-    if each.behind is None or each.behind_error is None:
+    if each.gap is None or each.gap_standard_error is None:
         return ""
-    if not each.behind:
+    if not each.gap:
         return "best"
     if each.mean_absolute_error is not None:
-        return f"{figure(each.behind)} ± {figure(each.behind_error)}"
-    return f"{percent(each.behind)} ± {percent(each.behind_error)}"
+        return f"{figure(each.gap)} ± {figure(each.gap_standard_error)}"
+    return f"{percent(each.gap)} ± {percent(each.gap_standard_error)}"

@@ -13,7 +13,7 @@ from headstart.results import (
     DuplicateGroup,
     Evaluation,
     ExampleReference,
-    LabelSuspect,
+    LabelIssue,
     LearningPoint,
     Validation,
 )
@@ -21,7 +21,9 @@ from headstart.results import (
 __all__ = ["validation_view"]
 
 _MAX_LISTED = 10
-_ADVICE = "Mend them; or leave them out with --max-dropped-share 0.2, which also tells what else is found."
+_ADVICE = (
+    "Mend them; or leave them out with --max-excluded-fraction 0.2, which also tells what else is found."
+)
 
 
 def validation_view(validation: Validation) -> RenderableType:
@@ -37,13 +39,17 @@ def validation_view(validation: Validation) -> RenderableType:
         ("takes about", _seconds(findings)),
         ("unusable", validation.fault_count or None),
     ]
-    remarks = [Text(f"• {remark.message}") for remark in findings.remarks] if findings else []
-    told = {remark.message for remark in findings.remarks} if findings else set()
+    recommendations = (
+        [Text(f"• {recommendation.message}") for recommendation in findings.recommendations]
+        if findings
+        else []
+    )
+    told = {recommendation.message for recommendation in findings.recommendations} if findings else set()
     warnings = [Text(f"warning: {warning}") for warning in validation.warnings if warning not in told]
     faults = fault_lines(validation.faults, validation.fault_count)
     advice = [Text(_ADVICE)] if validation.fault_count and not validation.valid else []
     lists = _lists(findings) if findings else ()
-    return Group(Text(verdict), facts_grid(facts), *remarks, *warnings, *faults, *advice, *lists)
+    return Group(Text(verdict), facts_grid(facts), *recommendations, *warnings, *faults, *advice, *lists)
 
 
 def _seconds(findings: DatasetFindings | None) -> str | None:
@@ -65,8 +71,8 @@ def _curve(points: tuple[LearningPoint, ...], evaluation: Evaluation | None) -> 
 def _lists(findings: DatasetFindings) -> Iterable[Text]:
     yield from _list(
         "Labels to look at:",
-        [_suspect(each) for each in findings.suspects],
-        findings.suspect_count,
+        [_issue(each) for each in findings.label_issues],
+        findings.label_issue_count,
     )
     yield from _list(
         "Duplicates:", [_group(group) for group in findings.duplicates], len(findings.duplicates)
@@ -92,9 +98,9 @@ def _named(example: ExampleReference) -> str:
     return f"{example.name} ({example.label})" if example.label else example.name
 
 
-def _suspect(suspect: LabelSuspect) -> str:
-    like = f"{suspect.suggested_label or 'no class'} ({percent(suspect.suggested_probability)})"
-    return f"{_named(suspect.example)} looks like {like}"
+def _issue(issue: LabelIssue) -> str:
+    like = f"{issue.suggested_label or 'no class'} ({percent(issue.suggested_probability)})"
+    return f"{_named(issue.example)} looks like {like}"
 
 
 def _group(group: DuplicateGroup) -> str:

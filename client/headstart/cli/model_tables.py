@@ -23,7 +23,7 @@ from headstart.cli.tables import class_list, fault_lines, step_list
 from headstart.results import (
     Alias,
     Backbone,
-    DeletedExample,
+    ErasedExample,
     JobStatus,
     Metrics,
     MetricsSource,
@@ -91,11 +91,11 @@ def model_view(model: Model) -> RenderableType:
         Text(model.name),
         facts_grid(facts),
         version_table(model.versions, with_backbone=common is None),
-        *_remarks(model.versions),
+        *_recommendations(model.versions),
     )
 
 
-def erased_example_view(example_id: str, deleted: DeletedExample) -> RenderableType:
+def erased_example_view(example_id: str, deleted: ErasedExample) -> RenderableType:
     """What was deleted, and what remains to be done."""
     count = deleted.deleted_contents
     lines = [f"Deleted {count} content{'' if count == 1 else 's'} of example {example_id}, and its features."]
@@ -149,13 +149,13 @@ def version_summary(version: Version, job: JobStatus, upload: timedelta | None) 
         ("classes", class_list(version.class_names) if version.class_names else None),
         ("parent", _parent(version)),
         ("took", ", ".join(filter(None, [f"upload {duration(upload)}" if upload else "", steps])) or None),
-        ("dropped", job.dropped_count or None),
+        ("excluded", job.excluded_count or None),
     ]
     return Group(
         Text(f"{version.model}, version {version.number} is ready."),
         facts_grid(facts),
-        *([choice_view(version.backbone_choice)] if version.backbone_choice else []),
-        *fault_lines(job.dropped, job.dropped_count),
+        *([choice_view(version.backbone_selection)] if version.backbone_selection else []),
+        *fault_lines(job.excluded, job.excluded_count),
     )
 
 
@@ -190,7 +190,7 @@ def version_table(versions: Iterable[Version], *, with_backbone: bool = True) ->
     return table
 
 
-def _remarks(versions: Iterable[Version]) -> Iterable[Text]:
+def _recommendations(versions: Iterable[Version]) -> Iterable[Text]:
     for version in versions:
         labels = ", ".join(f"{key}={value}" for key, value in sorted(version.labels.items()))
         kept = f"kept until {moment(version.expire_time)}" if version.expire_time else ""
@@ -200,14 +200,14 @@ def _remarks(versions: Iterable[Version]) -> Iterable[Text]:
             labels,
             kept,
             moved,
-            choice_line(version.backbone_choice) if version.backbone_choice else "",
+            choice_line(version.backbone_selection) if version.backbone_selection else "",
             _parent(version),
-            version.lineage.remark,
+            version.lineage.note,
             _uncounted(version),
         )
-        remarks = [remark.rstrip(".") for remark in told if remark]
-        if remarks:
-            yield Text(f"version {version.number}: {'; '.join(remarks)}")
+        recommendations = [recommendation.rstrip(".") for recommendation in told if recommendation]
+        if recommendations:
+            yield Text(f"version {version.number}: {'; '.join(recommendations)}")
 
 
 def shares_text(alias: Alias) -> str:

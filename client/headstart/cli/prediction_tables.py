@@ -25,7 +25,7 @@ def prediction_view(names: Sequence[str], predictions: Sequence[Prediction]) -> 
     first = predictions[0]
     answers = Text(f"{first.model}, version {first.version}")
     table = _Table(names=names, predictions=predictions)
-    return Group(table, answers, *_cut_short(names, predictions), *_neighbors(names, predictions))
+    return Group(table, answers, *_truncation(names, predictions), *_neighbors(names, predictions))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,9 +82,9 @@ def _listed(classes: Iterable[ClassProbability]) -> str:
     return ", ".join(f"{each.name} {each.probability:.1%}" for each in classes if each.probability >= 0.0005)
 
 
-def _cut_short(names: Sequence[str], predictions: Sequence[Prediction]) -> Iterable[Text]:
+def _truncation(names: Sequence[str], predictions: Sequence[Prediction]) -> Iterable[Text]:
     for name, prediction in zip(names, predictions, strict=True):
-        if (cut := prediction.cut_short) is not None:
+        if (cut := prediction.truncation) is not None:
             yield Text(
                 f"Of {shortened(name, _MAX_NAME)} the first {cut.kept_characters:,} of "
                 f"{cut.characters:,} characters were read."

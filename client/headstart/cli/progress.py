@@ -32,7 +32,7 @@ def describe(event: JobEvent) -> str:
     progress = event.progress
     if progress is None or event.state is not JobState.RUNNING:
         return event.state.lower()
-    words = [progress.step.lower()]
+    words = [progress.step.lower().replace("_", " ")]
     if progress.total:
         words.append(f"{progress.done} of {progress.total}")
     if progress.accuracy is not None:
@@ -77,13 +77,13 @@ class _Bars:
             name, done, total = "queued", 0, 0
         else:
             progress = event.progress
-            name, done, total = progress.step.lower(), progress.done, progress.total
+            name, done, total = progress.step.lower().replace("_", " "), progress.done, progress.total
         if event.state.ended:
             self._finish_others("")
             return
         self._finish_others(name)
         note = f"{done} of {total}" if total else ""
-        if event.progress and event.progress.step is JobStep.CHOOSE and event.progress.message:
+        if event.progress and event.progress.step is JobStep.SELECT_BACKBONE and event.progress.message:
             note = f"{note}, {event.progress.message}"
         self._bars.update(self._task(name), completed=done, total=total or None, note=note)
 

@@ -379,7 +379,7 @@ def labels_of(pairs: list[str] | None) -> dict[str, str]:
     return labels
 
 
-def lifetime_of(text: str | None, option: str = "--time-to-live") -> timedelta | None:
+def lifetime_of(text: str | None, option: str = "--ttl") -> timedelta | None:
     """A duration from a number with a unit; seconds without one.
 
     Raises:

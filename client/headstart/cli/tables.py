@@ -46,18 +46,18 @@ def job_facts(job: JobStatus) -> RenderableType:
         ("error", f"{job.error.message} ({job.error.reason or job.error.code.name})" if job.error else None),
         ("queued before it", job.queue_position or None),
         ("likely to start", moment(job.estimated_start_time) if job.estimated_start_time else None),
-        ("likely to end", moment(job.estimated_finish_time) if job.estimated_finish_time else None),
+        ("likely to end", moment(job.estimated_end_time) if job.estimated_end_time else None),
         ("step", f"{job.progress.step.lower()}, {job.progress.fraction:.0%}" if job.progress else None),
         ("replica", job.replica or None),
         ("alias", promotion_line(job.promotion) if job.promotion else None),
         ("examples", _examples(job)),
-        ("dropped", job.dropped_count or None),
+        ("excluded", job.excluded_count or None),
         ("created", moment(job.create_time)),
-        ("took", duration(job.finish_time - job.start_time) if job.finish_time and job.start_time else None),
+        ("took", duration(job.end_time - job.start_time) if job.end_time and job.start_time else None),
         ("steps", step_list(job) or None),
         ("energy", job.energy),
     ]
-    return Group(facts_grid(facts), *fault_lines(job.dropped, job.dropped_count))
+    return Group(facts_grid(facts), *fault_lines(job.excluded, job.excluded_count))
 
 
 def _examples(job: JobStatus) -> str:

@@ -16,7 +16,7 @@ from headstart.decode.decoder import Decoder, Reader, enum_converter
 from headstart.results import (
     Alias,
     Comparison,
-    DeletedExample,
+    ErasedExample,
     ExampleFault,
     JobEvent,
     JobStatus,
@@ -142,7 +142,7 @@ _DECODER: Final = Decoder(
     },
     exceptions={
         Alias: {"shares": lambda alias: {each.version: each.share for each in alias.shares}},
-        DeletedExample: {
+        ErasedExample: {
             "versions": _version_names("versions"),
             "unread_versions": _version_names("unread_versions"),
         },

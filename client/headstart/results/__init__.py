@@ -1,6 +1,6 @@
 """What calls give back: frozen values with times, shares and arrays, and no protobuf."""
 
-from headstart.results.choosing import BackboneCandidate, BackboneChoice, CandidateOutcome
+from headstart.results.choosing import BackboneCandidate, BackboneSelection, CandidateOutcome
 from headstart.results.comparisons import (
     ComparedClass,
     ComparedMetrics,
@@ -26,11 +26,11 @@ from headstart.results.findings import (
     DatasetFindings,
     DuplicateGroup,
     ExampleReference,
-    LabelSuspect,
+    LabelIssue,
     LearningPoint,
     Outlier,
-    Remark,
-    RemarkKind,
+    Recommendation,
+    RecommendationKind,
 )
 from headstart.results.jobs import (
     JobEvent,
@@ -46,7 +46,7 @@ from headstart.results.models import (
     Alias,
     Backbone,
     ConfusionCell,
-    DeletedExample,
+    ErasedExample,
     Lineage,
     Metrics,
     MetricsSource,
@@ -58,13 +58,13 @@ from headstart.results.models import (
 from headstart.results.predictions import (
     AbstentionReason,
     ClassProbability,
-    CutShort,
     ModelPredictions,
     Neighbor,
     Prediction,
     Predictions,
     Saliency,
     StageTimes,
+    Truncation,
 )
 from headstart.results.reports import Report, ReportFormat
 from headstart.results.server import Caller, Feature, Permission, Right, ServerInfo, ServerLimits, Usage
@@ -74,7 +74,7 @@ __all__ = [
     "Alias",
     "Backbone",
     "BackboneCandidate",
-    "BackboneChoice",
+    "BackboneSelection",
     "Caller",
     "CandidateOutcome",
     "ClassMetrics",
@@ -84,11 +84,10 @@ __all__ = [
     "Comparison",
     "ConfusedPair",
     "ConfusionCell",
-    "CutShort",
     "DatasetFindings",
-    "DeletedExample",
     "DuplicateGroup",
     "Energy",
+    "ErasedExample",
     "Evaluation",
     "EvaluationResult",
     "ExampleFault",
@@ -101,7 +100,7 @@ __all__ = [
     "JobState",
     "JobStatus",
     "JobStep",
-    "LabelSuspect",
+    "LabelIssue",
     "LearningPoint",
     "Lineage",
     "Metrics",
@@ -117,9 +116,9 @@ __all__ = [
     "Progress",
     "Promotion",
     "PromotionDecision",
+    "Recommendation",
+    "RecommendationKind",
     "ReliabilityBin",
-    "Remark",
-    "RemarkKind",
     "Report",
     "ReportFormat",
     "Right",
@@ -129,6 +128,7 @@ __all__ = [
     "StageTimes",
     "StopReason",
     "ThresholdPoint",
+    "Truncation",
     "Usage",
     "Validation",
     "ValuePair",

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-__all__ = ["BackboneCandidate", "BackboneChoice", "CandidateOutcome"]
+__all__ = ["BackboneCandidate", "BackboneSelection", "CandidateOutcome"]
 
 
 class CandidateOutcome(StrEnum):
@@ -28,11 +28,11 @@ class BackboneCandidate:
             class right. None for numbers, and where nothing could be measured.
         mean_absolute_error: of numbers.
         standard_error: of that figure.
-        behind: by how much it is behind the best on the same examples; 0 for the best.
-        behind_error: the standard error of that difference.
+        gap: by how much it is behind the best on the same examples; 0 for the best.
+        gap_standard_error: the standard error of that difference.
         milliseconds: that one input takes at serving, decoding and pass, on the machine that ran the job.
         megabytes: the size of its weights in float32, in millions of bytes.
-        spent_time: how long trying it took; None if it was not tried.
+        spent_duration: how long trying it took; None if it was not tried.
     """
 
     backbone: str
@@ -41,15 +41,15 @@ class BackboneCandidate:
     accuracy: float | None = None
     mean_absolute_error: float | None = None
     standard_error: float | None = None
-    behind: float | None = None
-    behind_error: float | None = None
+    gap: float | None = None
+    gap_standard_error: float | None = None
     milliseconds: float = 0.0
     megabytes: float = 0.0
-    spent_time: timedelta | None = None
+    spent_duration: timedelta | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BackboneChoice:
+class BackboneSelection:
     """What was chosen, and from what.
 
     Attributes:
@@ -68,4 +68,4 @@ class BackboneChoice:
     example_count: int = 0
 
     def __repr__(self) -> str:
-        return f"BackboneChoice({self.backbone} of {len(self.candidates)} candidates)"
+        return f"BackboneSelection({self.backbone} of {len(self.candidates)} candidates)"

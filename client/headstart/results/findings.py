@@ -7,11 +7,11 @@ __all__ = [
     "DatasetFindings",
     "DuplicateGroup",
     "ExampleReference",
-    "LabelSuspect",
+    "LabelIssue",
     "LearningPoint",
     "Outlier",
-    "Remark",
-    "RemarkKind",
+    "Recommendation",
+    "RecommendationKind",
 ]
 
 
@@ -55,7 +55,7 @@ class DuplicateGroup:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LabelSuspect:
+class LabelIssue:
     """An example whose label is probably wrong.
 
     Attributes:
@@ -99,8 +99,8 @@ class LearningPoint:
     extrapolated: bool
 
 
-class RemarkKind(StrEnum):
-    """What a remark is about. UNSPECIFIED: anything else."""
+class RecommendationKind(StrEnum):
+    """What a recommendation is about. UNSPECIFIED: anything else."""
 
     UNSPECIFIED = "UNSPECIFIED"
     TOO_FEW_EXAMPLES = "TOO_FEW_EXAMPLES"
@@ -108,15 +108,15 @@ class RemarkKind(StrEnum):
     DUPLICATES = "DUPLICATES"
     LEAKAGE = "LEAKAGE"
     CONTRADICTIONS = "CONTRADICTIONS"
-    SUSPECTS = "SUSPECTS"
+    LABEL_ISSUES = "LABEL_ISSUES"
     OUTLIERS = "OUTLIERS"
     MORE_DATA = "MORE_DATA"
     FAULTS = "FAULTS"
-    CUT_SHORT = "CUT_SHORT"
+    TRUNCATION = "TRUNCATION"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Remark:
+class Recommendation:
     """Something that a person should know about a dataset.
 
     Attributes:
@@ -124,7 +124,7 @@ class Remark:
         message: in a sentence or two, with what to do.
     """
 
-    kind: RemarkKind
+    kind: RecommendationKind
     message: str
 
 
@@ -135,29 +135,29 @@ class DatasetFindings:
     Attributes:
         duplicates: examples of nearly the same content, at most 100 groups, contradicting ones first.
         duplicate_count: the examples that are a duplicate of another.
-        suspects: examples whose label is probably wrong, at most 100, the most probable first.
-        suspect_count: how many there are.
+        label_issues: examples whose label is probably wrong, at most 100, the most probable first.
+        label_issue_count: how many there are.
         outliers: examples that lie far from all others, at most 100, the farthest first.
         outlier_count: how many there are.
         learning_curve: how good a version is by the number of examples; the last is extrapolated to twice as
             many.
         imbalance: the largest class's number of examples by that of the smallest; 0 for a number.
         estimated_seconds: how long a fine-tune of these examples would take on the server; None if unknown.
-        remarks: what to do about it, the most important first.
-        cut_short: examples of which the backbone did not see the end, such as texts of more tokens than it
+        recommendations: what to do about it, the most important first.
+        truncated: examples of which the backbone did not see the end, such as texts of more tokens than it
             takes; at most 100, in their order.
-        cut_short_count: how many there are.
+        truncated_count: how many there are.
     """
 
     duplicates: tuple[DuplicateGroup, ...]
     duplicate_count: int
-    suspects: tuple[LabelSuspect, ...]
-    suspect_count: int
+    label_issues: tuple[LabelIssue, ...]
+    label_issue_count: int
     outliers: tuple[Outlier, ...]
     outlier_count: int
     learning_curve: tuple[LearningPoint, ...]
     imbalance: float
     estimated_seconds: float | None
-    remarks: tuple[Remark, ...]
-    cut_short: tuple[ExampleReference, ...] = ()
-    cut_short_count: int = 0
+    recommendations: tuple[Recommendation, ...]
+    truncated: tuple[ExampleReference, ...] = ()
+    truncated_count: int = 0

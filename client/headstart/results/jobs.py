@@ -46,7 +46,7 @@ class JobStep(StrEnum):
     """The step a running job is on."""
 
     UNSPECIFIED = "UNSPECIFIED"
-    CHOOSE = "CHOOSE"
+    SELECT_BACKBONE = "SELECT_BACKBONE"
     FEATURES = "FEATURES"
     FIT = "FIT"
     EVALUATE = "EVALUATE"
@@ -60,11 +60,11 @@ class Progress:
     Attributes:
         step: the step it is on.
         fraction: the part of the whole job that is done, 0 to 1.
-        done: items of this step that are done; examples for FEATURES, backbones for CHOOSE.
+        done: items of this step that are done; examples for FEATURES, backbones for SELECT_BACKBONE.
         total: items of this step in all; 0 where it cannot be counted.
         loss: out-of-fold or held-out log loss in nats; None until known.
         accuracy: out-of-fold or held-out accuracy, 0 to 1; None until known.
-        message: a remark for people; may be empty.
+        message: a message for people; may be empty.
     """
 
     step: JobStep
@@ -102,7 +102,7 @@ class WebhookDelivery:
         attempt_count: how often it was tried.
         error: why the last try failed; empty if it did not.
         next_attempt_time: when it is tried next; None once it is not, and before the job has ended.
-        finish_time: when it arrived or was given up; None before.
+        end_time: when it arrived or was given up; None before.
     """
 
     uri: str
@@ -110,7 +110,7 @@ class WebhookDelivery:
     attempt_count: int
     error: str
     next_attempt_time: datetime | None
-    finish_time: datetime | None
+    end_time: datetime | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -127,18 +127,18 @@ class JobStatus:
         example_count: the examples received.
         class_count: the classes received.
         dataset_digest: SHA-256 of examples and labels, hexadecimal.
-        dropped: examples that were left out, at most 100 of them.
-        dropped_count: how many were left out.
+        excluded: examples that were left out, at most 100 of them.
+        excluded_count: how many were left out.
         create_time: when it was accepted.
         start_time: when a worker first took it; None while QUEUED.
-        finish_time: when it ended; None before.
+        end_time: when it ended; None before.
         step_times: wall time of each finished step, by name.
         last_event: the number of its newest event.
         queue_position: the jobs queued before it; 0 unless QUEUED.
         task: the kind of thing that is learned.
         promotion: what became of the alias; None without ``promote_if`` and before the job has succeeded.
         estimated_start_time: when it is likely to start; None unless QUEUED, or where that is not known.
-        estimated_finish_time: when it is likely to end; None once it has, or where that is not known.
+        estimated_end_time: when it is likely to end; None once it has, or where that is not known.
         energy: what the run that ended it cost; None before, and where nothing can be told.
         webhook: what became of the POST that tells of its end; None if none is sent.
         replica: the replica that runs it; empty unless it runs, and without the right `admin` on its model.
@@ -153,18 +153,18 @@ class JobStatus:
     example_count: int
     class_count: int
     dataset_digest: str
-    dropped: tuple[ExampleFault, ...]
-    dropped_count: int
+    excluded: tuple[ExampleFault, ...]
+    excluded_count: int
     create_time: datetime
     start_time: datetime | None
-    finish_time: datetime | None
+    end_time: datetime | None
     step_times: Mapping[str, timedelta]
     last_event: int
     queue_position: int
     task: Task = Task.UNSPECIFIED
     promotion: Promotion | None = None
     estimated_start_time: datetime | None = None
-    estimated_finish_time: datetime | None = None
+    estimated_end_time: datetime | None = None
     energy: Energy | None = None
     webhook: WebhookDelivery | None = None
     replica: str = ""
@@ -199,7 +199,7 @@ class Validation:
         class_counts: the examples of each class, by name; empty for numbers.
         faults: examples that cannot be used, at most 100 of them.
         fault_count: how many cannot be used.
-        warnings: remarks that do not stop a fine-tune.
+        warnings: conditions that do not stop a fine-tune.
         message: why it is not valid, in a sentence; empty if it is.
         findings: what was found in the examples that can be used; None if it is not valid.
         evaluation: how good a version trained on them would be, by cross-validation; None if it is not valid.

@@ -8,7 +8,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart.results.choosing import BackboneChoice
+from headstart.results.choosing import BackboneSelection
 from headstart.results.comparisons import Promotion
 from headstart.results.energy import Energy
 from headstart.spec import Recipe
@@ -18,7 +18,7 @@ __all__ = [
     "Alias",
     "Backbone",
     "ConfusionCell",
-    "DeletedExample",
+    "ErasedExample",
     "Lineage",
     "Metrics",
     "MetricsSource",
@@ -147,12 +147,12 @@ class Lineage:
         software: the version of Headstart that made it.
         runtime: what executed the backbone and in which precision, such as ``openvino bfloat16``.
         stop_reason: why the solver ended.
-        fit_time: how long it took to fit the head. None for versions of 0.1.
+        fit_duration: how long it took to fit the head. None for versions of 0.1.
         parent_version: the version whose examples it was trained on too; None: none.
         added_example_count: the examples that came with the fine-tune itself.
         removed_example_count: the parent's examples that were left out or replaced.
-        own_blocks: the backbone's last blocks that are the version's own.
-        remark: what a person should know of how the head came about; may be empty.
+        trained_blocks: the backbone's last blocks that are the version's own.
+        note: what a person should know of how the head came about; may be empty.
     """
 
     job_id: str
@@ -165,12 +165,12 @@ class Lineage:
     software: str
     runtime: str
     stop_reason: StopReason = StopReason.UNSPECIFIED
-    fit_time: timedelta | None = None
+    fit_duration: timedelta | None = None
     parent_version: int | None = None
     added_example_count: int = 0
     removed_example_count: int = 0
-    own_blocks: int = 0
-    remark: str = ""
+    trained_blocks: int = 0
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -194,7 +194,7 @@ class Version:
         promotion: whether and why an alias was moved to it; None without ``promote_if``.
         has_examples: whether its examples are kept, so that it can be a parent.
         resident: whether it is in the memory of the replica that answered.
-        backbone_choice: how its backbone was chosen; None unless the fine-tune asked for ``auto``.
+        backbone_selection: how its backbone was chosen; None unless the fine-tune asked for ``auto``.
         energy: what the run that made it cost; None where nothing was told.
     """
 
@@ -214,7 +214,7 @@ class Version:
     promotion: Promotion | None = None
     has_examples: bool = False
     resident: bool = False
-    backbone_choice: BackboneChoice | None = None
+    backbone_selection: BackboneSelection | None = None
     energy: Energy | None = None
 
     def __repr__(self) -> str:
@@ -252,7 +252,7 @@ class Model:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DeletedExample:
+class ErasedExample:
     """What became of an example whose data was deleted.
 
     Attributes:

@@ -13,13 +13,13 @@ from headstart.task import Task
 __all__ = [
     "AbstentionReason",
     "ClassProbability",
-    "CutShort",
     "ModelPredictions",
     "Neighbor",
     "Prediction",
     "Predictions",
     "Saliency",
     "StageTimes",
+    "Truncation",
 ]
 
 
@@ -87,7 +87,7 @@ class Saliency:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CutShort:
+class Truncation:
     """That a backbone did not see the end of an input.
 
     Attributes:
@@ -119,7 +119,7 @@ class Prediction:
             for versions that cannot tell.
         neighbors: the nearest training examples. Only with ``neighbors``.
         saliency: which parts of the picture speak for the answer. Only with ``saliency``.
-        cut_short: how much of the input the version's backbone saw, if it did not see its end, as of a text
+        truncation: how much of the input the version's backbone saw, if it did not see its end, as of a text
             of more tokens than it takes; else None.
     """
 
@@ -135,7 +135,7 @@ class Prediction:
     typicality: float | None = None
     neighbors: tuple[Neighbor, ...] = ()
     saliency: Saliency | None = None
-    cut_short: CutShort | None = None
+    truncation: Truncation | None = None
 
     def __repr__(self) -> str:
         doubt = f", abstained: {self.abstention_reason.lower()}" if self.abstained else ""

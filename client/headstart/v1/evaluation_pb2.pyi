@@ -8,30 +8,30 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class RemarkKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+class RecommendationKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
-    REMARK_KIND_UNSPECIFIED: _ClassVar[RemarkKind]
-    REMARK_KIND_TOO_FEW_EXAMPLES: _ClassVar[RemarkKind]
-    REMARK_KIND_IMBALANCE: _ClassVar[RemarkKind]
-    REMARK_KIND_DUPLICATES: _ClassVar[RemarkKind]
-    REMARK_KIND_LEAKAGE: _ClassVar[RemarkKind]
-    REMARK_KIND_CONTRADICTIONS: _ClassVar[RemarkKind]
-    REMARK_KIND_SUSPECTS: _ClassVar[RemarkKind]
-    REMARK_KIND_OUTLIERS: _ClassVar[RemarkKind]
-    REMARK_KIND_MORE_DATA: _ClassVar[RemarkKind]
-    REMARK_KIND_FAULTS: _ClassVar[RemarkKind]
-    REMARK_KIND_CUT_SHORT: _ClassVar[RemarkKind]
-REMARK_KIND_UNSPECIFIED: RemarkKind
-REMARK_KIND_TOO_FEW_EXAMPLES: RemarkKind
-REMARK_KIND_IMBALANCE: RemarkKind
-REMARK_KIND_DUPLICATES: RemarkKind
-REMARK_KIND_LEAKAGE: RemarkKind
-REMARK_KIND_CONTRADICTIONS: RemarkKind
-REMARK_KIND_SUSPECTS: RemarkKind
-REMARK_KIND_OUTLIERS: RemarkKind
-REMARK_KIND_MORE_DATA: RemarkKind
-REMARK_KIND_FAULTS: RemarkKind
-REMARK_KIND_CUT_SHORT: RemarkKind
+    RECOMMENDATION_KIND_UNSPECIFIED: _ClassVar[RecommendationKind]
+    RECOMMENDATION_KIND_TOO_FEW_EXAMPLES: _ClassVar[RecommendationKind]
+    RECOMMENDATION_KIND_IMBALANCE: _ClassVar[RecommendationKind]
+    RECOMMENDATION_KIND_DUPLICATES: _ClassVar[RecommendationKind]
+    RECOMMENDATION_KIND_LEAKAGE: _ClassVar[RecommendationKind]
+    RECOMMENDATION_KIND_CONTRADICTIONS: _ClassVar[RecommendationKind]
+    RECOMMENDATION_KIND_LABEL_ISSUES: _ClassVar[RecommendationKind]
+    RECOMMENDATION_KIND_OUTLIERS: _ClassVar[RecommendationKind]
+    RECOMMENDATION_KIND_MORE_DATA: _ClassVar[RecommendationKind]
+    RECOMMENDATION_KIND_FAULTS: _ClassVar[RecommendationKind]
+    RECOMMENDATION_KIND_TRUNCATION: _ClassVar[RecommendationKind]
+RECOMMENDATION_KIND_UNSPECIFIED: RecommendationKind
+RECOMMENDATION_KIND_TOO_FEW_EXAMPLES: RecommendationKind
+RECOMMENDATION_KIND_IMBALANCE: RecommendationKind
+RECOMMENDATION_KIND_DUPLICATES: RecommendationKind
+RECOMMENDATION_KIND_LEAKAGE: RecommendationKind
+RECOMMENDATION_KIND_CONTRADICTIONS: RecommendationKind
+RECOMMENDATION_KIND_LABEL_ISSUES: RecommendationKind
+RECOMMENDATION_KIND_OUTLIERS: RecommendationKind
+RECOMMENDATION_KIND_MORE_DATA: RecommendationKind
+RECOMMENDATION_KIND_FAULTS: RecommendationKind
+RECOMMENDATION_KIND_TRUNCATION: RecommendationKind
 
 class Evaluation(_message.Message):
     __slots__ = ("metrics", "classes", "reliability", "confused", "worst", "interval_coverage", "values", "median_absolute_error")
@@ -140,32 +140,32 @@ class ExampleOutcome(_message.Message):
     def __init__(self, example: _Optional[_Union[ExampleReference, _Mapping]] = ..., predicted: _Optional[str] = ..., probability: _Optional[float] = ..., value: _Optional[float] = ..., loss: _Optional[float] = ...) -> None: ...
 
 class DatasetFindings(_message.Message):
-    __slots__ = ("duplicates", "duplicate_count", "suspects", "suspect_count", "outliers", "outlier_count", "learning_curve", "imbalance", "estimated_seconds", "remarks", "cut_short", "cut_short_count")
+    __slots__ = ("duplicates", "duplicate_count", "label_issues", "label_issue_count", "outliers", "outlier_count", "learning_curve", "imbalance", "estimated_seconds", "recommendations", "truncated", "truncated_count")
     DUPLICATES_FIELD_NUMBER: _ClassVar[int]
     DUPLICATE_COUNT_FIELD_NUMBER: _ClassVar[int]
-    SUSPECTS_FIELD_NUMBER: _ClassVar[int]
-    SUSPECT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    LABEL_ISSUES_FIELD_NUMBER: _ClassVar[int]
+    LABEL_ISSUE_COUNT_FIELD_NUMBER: _ClassVar[int]
     OUTLIERS_FIELD_NUMBER: _ClassVar[int]
     OUTLIER_COUNT_FIELD_NUMBER: _ClassVar[int]
     LEARNING_CURVE_FIELD_NUMBER: _ClassVar[int]
     IMBALANCE_FIELD_NUMBER: _ClassVar[int]
     ESTIMATED_SECONDS_FIELD_NUMBER: _ClassVar[int]
-    REMARKS_FIELD_NUMBER: _ClassVar[int]
-    CUT_SHORT_FIELD_NUMBER: _ClassVar[int]
-    CUT_SHORT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    RECOMMENDATIONS_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_COUNT_FIELD_NUMBER: _ClassVar[int]
     duplicates: _containers.RepeatedCompositeFieldContainer[DuplicateGroup]
     duplicate_count: int
-    suspects: _containers.RepeatedCompositeFieldContainer[LabelSuspect]
-    suspect_count: int
+    label_issues: _containers.RepeatedCompositeFieldContainer[LabelIssue]
+    label_issue_count: int
     outliers: _containers.RepeatedCompositeFieldContainer[Outlier]
     outlier_count: int
     learning_curve: _containers.RepeatedCompositeFieldContainer[LearningPoint]
     imbalance: float
     estimated_seconds: float
-    remarks: _containers.RepeatedCompositeFieldContainer[Remark]
-    cut_short: _containers.RepeatedCompositeFieldContainer[ExampleReference]
-    cut_short_count: int
-    def __init__(self, duplicates: _Optional[_Iterable[_Union[DuplicateGroup, _Mapping]]] = ..., duplicate_count: _Optional[int] = ..., suspects: _Optional[_Iterable[_Union[LabelSuspect, _Mapping]]] = ..., suspect_count: _Optional[int] = ..., outliers: _Optional[_Iterable[_Union[Outlier, _Mapping]]] = ..., outlier_count: _Optional[int] = ..., learning_curve: _Optional[_Iterable[_Union[LearningPoint, _Mapping]]] = ..., imbalance: _Optional[float] = ..., estimated_seconds: _Optional[float] = ..., remarks: _Optional[_Iterable[_Union[Remark, _Mapping]]] = ..., cut_short: _Optional[_Iterable[_Union[ExampleReference, _Mapping]]] = ..., cut_short_count: _Optional[int] = ...) -> None: ...
+    recommendations: _containers.RepeatedCompositeFieldContainer[Recommendation]
+    truncated: _containers.RepeatedCompositeFieldContainer[ExampleReference]
+    truncated_count: int
+    def __init__(self, duplicates: _Optional[_Iterable[_Union[DuplicateGroup, _Mapping]]] = ..., duplicate_count: _Optional[int] = ..., label_issues: _Optional[_Iterable[_Union[LabelIssue, _Mapping]]] = ..., label_issue_count: _Optional[int] = ..., outliers: _Optional[_Iterable[_Union[Outlier, _Mapping]]] = ..., outlier_count: _Optional[int] = ..., learning_curve: _Optional[_Iterable[_Union[LearningPoint, _Mapping]]] = ..., imbalance: _Optional[float] = ..., estimated_seconds: _Optional[float] = ..., recommendations: _Optional[_Iterable[_Union[Recommendation, _Mapping]]] = ..., truncated: _Optional[_Iterable[_Union[ExampleReference, _Mapping]]] = ..., truncated_count: _Optional[int] = ...) -> None: ...
 
 class DuplicateGroup(_message.Message):
     __slots__ = ("examples", "count", "exact", "contradicting", "across_held_out")
@@ -181,7 +181,7 @@ class DuplicateGroup(_message.Message):
     across_held_out: bool
     def __init__(self, examples: _Optional[_Iterable[_Union[ExampleReference, _Mapping]]] = ..., count: _Optional[int] = ..., exact: bool = ..., contradicting: bool = ..., across_held_out: bool = ...) -> None: ...
 
-class LabelSuspect(_message.Message):
+class LabelIssue(_message.Message):
     __slots__ = ("example", "suggested_label", "suggested_probability", "given_probability")
     EXAMPLE_FIELD_NUMBER: _ClassVar[int]
     SUGGESTED_LABEL_FIELD_NUMBER: _ClassVar[int]
@@ -211,10 +211,10 @@ class LearningPoint(_message.Message):
     extrapolated: bool
     def __init__(self, example_count: _Optional[int] = ..., score: _Optional[float] = ..., extrapolated: bool = ...) -> None: ...
 
-class Remark(_message.Message):
+class Recommendation(_message.Message):
     __slots__ = ("kind", "message")
     KIND_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
-    kind: RemarkKind
+    kind: RecommendationKind
     message: str
-    def __init__(self, kind: _Optional[_Union[RemarkKind, str]] = ..., message: _Optional[str] = ...) -> None: ...
+    def __init__(self, kind: _Optional[_Union[RecommendationKind, str]] = ..., message: _Optional[str] = ...) -> None: ...

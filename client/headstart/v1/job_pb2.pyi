@@ -39,7 +39,7 @@ class JobStep(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     JOB_STEP_FIT: _ClassVar[JobStep]
     JOB_STEP_EVALUATE: _ClassVar[JobStep]
     JOB_STEP_PUBLISH: _ClassVar[JobStep]
-    JOB_STEP_CHOOSE: _ClassVar[JobStep]
+    JOB_STEP_SELECT_BACKBONE: _ClassVar[JobStep]
 
 class WebhookState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -62,14 +62,14 @@ JOB_STEP_FEATURES: JobStep
 JOB_STEP_FIT: JobStep
 JOB_STEP_EVALUATE: JobStep
 JOB_STEP_PUBLISH: JobStep
-JOB_STEP_CHOOSE: JobStep
+JOB_STEP_SELECT_BACKBONE: JobStep
 WEBHOOK_STATE_UNSPECIFIED: WebhookState
 WEBHOOK_STATE_PENDING: WebhookState
 WEBHOOK_STATE_DELIVERED: WebhookState
 WEBHOOK_STATE_GIVEN_UP: WebhookState
 
 class FineTuneSpec(_message.Message):
-    __slots__ = ("model", "backbone", "recipe", "held_out_share", "seed", "display_name", "labels", "alias", "time_to_live", "request_id", "validate_only", "max_dropped_share", "task", "promote_if", "parent_version", "parent_alias", "removed_example_ids", "discard_examples", "priority", "backbone_candidates", "backbone_time_budget", "webhook", "dataset_uri")
+    __slots__ = ("model", "backbone", "recipe", "held_out_fraction", "seed", "display_name", "labels", "alias", "ttl", "request_id", "validate_only", "max_excluded_fraction", "task", "promote_if", "parent_version", "parent_alias", "removed_example_ids", "discard_examples", "priority", "backbone_candidates", "backbone_time_budget", "webhook", "dataset_uri")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -80,15 +80,15 @@ class FineTuneSpec(_message.Message):
     MODEL_FIELD_NUMBER: _ClassVar[int]
     BACKBONE_FIELD_NUMBER: _ClassVar[int]
     RECIPE_FIELD_NUMBER: _ClassVar[int]
-    HELD_OUT_SHARE_FIELD_NUMBER: _ClassVar[int]
+    HELD_OUT_FRACTION_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     ALIAS_FIELD_NUMBER: _ClassVar[int]
-    TIME_TO_LIVE_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     VALIDATE_ONLY_FIELD_NUMBER: _ClassVar[int]
-    MAX_DROPPED_SHARE_FIELD_NUMBER: _ClassVar[int]
+    MAX_EXCLUDED_FRACTION_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     PROMOTE_IF_FIELD_NUMBER: _ClassVar[int]
     PARENT_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -103,15 +103,15 @@ class FineTuneSpec(_message.Message):
     model: str
     backbone: str
     recipe: Recipe
-    held_out_share: float
+    held_out_fraction: float
     seed: int
     display_name: str
     labels: _containers.ScalarMap[str, str]
     alias: str
-    time_to_live: _duration_pb2.Duration
+    ttl: _duration_pb2.Duration
     request_id: str
     validate_only: bool
-    max_dropped_share: float
+    max_excluded_fraction: float
     task: _input_pb2.Task
     promote_if: _comparison_pb2.PromotionGate
     parent_version: int
@@ -123,7 +123,7 @@ class FineTuneSpec(_message.Message):
     backbone_time_budget: _duration_pb2.Duration
     webhook: str
     dataset_uri: str
-    def __init__(self, model: _Optional[str] = ..., backbone: _Optional[str] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., held_out_share: _Optional[float] = ..., seed: _Optional[int] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., alias: _Optional[str] = ..., time_to_live: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: bool = ..., max_dropped_share: _Optional[float] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., promote_if: _Optional[_Union[_comparison_pb2.PromotionGate, _Mapping]] = ..., parent_version: _Optional[int] = ..., parent_alias: _Optional[str] = ..., removed_example_ids: _Optional[_Iterable[str]] = ..., discard_examples: bool = ..., priority: _Optional[int] = ..., backbone_candidates: _Optional[_Iterable[str]] = ..., backbone_time_budget: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., webhook: _Optional[str] = ..., dataset_uri: _Optional[str] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., backbone: _Optional[str] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., held_out_fraction: _Optional[float] = ..., seed: _Optional[int] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., alias: _Optional[str] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: bool = ..., max_excluded_fraction: _Optional[float] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., promote_if: _Optional[_Union[_comparison_pb2.PromotionGate, _Mapping]] = ..., parent_version: _Optional[int] = ..., parent_alias: _Optional[str] = ..., removed_example_ids: _Optional[_Iterable[str]] = ..., discard_examples: bool = ..., priority: _Optional[int] = ..., backbone_candidates: _Optional[_Iterable[str]] = ..., backbone_time_budget: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., webhook: _Optional[str] = ..., dataset_uri: _Optional[str] = ...) -> None: ...
 
 class Recipe(_message.Message):
     __slots__ = ("auto", "ridge", "logistic", "mlp", "partial")
@@ -224,7 +224,7 @@ class PartialRecipe(_message.Message):
     def __init__(self, blocks: _Optional[int] = ..., learning_rate: _Optional[float] = ..., max_epochs: _Optional[int] = ..., patience: _Optional[int] = ..., temperature: _Optional[float] = ..., balanced: bool = ..., time_budget: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("job_id", "state", "spec", "progress", "version", "error", "example_count", "class_count", "dataset_digest", "dropped", "dropped_count", "create_time", "start_time", "finish_time", "step_milliseconds", "last_event", "queue_position", "task", "promotion", "estimated_start_time", "estimated_finish_time", "energy", "webhook", "replica")
+    __slots__ = ("job_id", "state", "spec", "progress", "version", "error", "example_count", "class_count", "dataset_digest", "excluded", "excluded_count", "create_time", "start_time", "end_time", "step_milliseconds", "last_event", "queue_position", "task", "promotion", "estimated_start_time", "estimated_end_time", "energy", "webhook", "replica")
     class StepMillisecondsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -241,18 +241,18 @@ class Job(_message.Message):
     EXAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
     CLASS_COUNT_FIELD_NUMBER: _ClassVar[int]
     DATASET_DIGEST_FIELD_NUMBER: _ClassVar[int]
-    DROPPED_FIELD_NUMBER: _ClassVar[int]
-    DROPPED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    EXCLUDED_FIELD_NUMBER: _ClassVar[int]
+    EXCLUDED_COUNT_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     START_TIME_FIELD_NUMBER: _ClassVar[int]
-    FINISH_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
     STEP_MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
     LAST_EVENT_FIELD_NUMBER: _ClassVar[int]
     QUEUE_POSITION_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     PROMOTION_FIELD_NUMBER: _ClassVar[int]
     ESTIMATED_START_TIME_FIELD_NUMBER: _ClassVar[int]
-    ESTIMATED_FINISH_TIME_FIELD_NUMBER: _ClassVar[int]
+    ESTIMATED_END_TIME_FIELD_NUMBER: _ClassVar[int]
     ENERGY_FIELD_NUMBER: _ClassVar[int]
     WEBHOOK_FIELD_NUMBER: _ClassVar[int]
     REPLICA_FIELD_NUMBER: _ClassVar[int]
@@ -265,38 +265,38 @@ class Job(_message.Message):
     example_count: int
     class_count: int
     dataset_digest: str
-    dropped: _containers.RepeatedCompositeFieldContainer[ExampleFault]
-    dropped_count: int
+    excluded: _containers.RepeatedCompositeFieldContainer[ExampleFault]
+    excluded_count: int
     create_time: _timestamp_pb2.Timestamp
     start_time: _timestamp_pb2.Timestamp
-    finish_time: _timestamp_pb2.Timestamp
+    end_time: _timestamp_pb2.Timestamp
     step_milliseconds: _containers.ScalarMap[str, float]
     last_event: int
     queue_position: int
     task: _input_pb2.Task
     promotion: _comparison_pb2.Promotion
     estimated_start_time: _timestamp_pb2.Timestamp
-    estimated_finish_time: _timestamp_pb2.Timestamp
+    estimated_end_time: _timestamp_pb2.Timestamp
     energy: _energy_pb2.Energy
     webhook: WebhookDelivery
     replica: str
-    def __init__(self, job_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., spec: _Optional[_Union[FineTuneSpec, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., version: _Optional[int] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., example_count: _Optional[int] = ..., class_count: _Optional[int] = ..., dataset_digest: _Optional[str] = ..., dropped: _Optional[_Iterable[_Union[ExampleFault, _Mapping]]] = ..., dropped_count: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finish_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., step_milliseconds: _Optional[_Mapping[str, float]] = ..., last_event: _Optional[int] = ..., queue_position: _Optional[int] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., promotion: _Optional[_Union[_comparison_pb2.Promotion, _Mapping]] = ..., estimated_start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., estimated_finish_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., energy: _Optional[_Union[_energy_pb2.Energy, _Mapping]] = ..., webhook: _Optional[_Union[WebhookDelivery, _Mapping]] = ..., replica: _Optional[str] = ...) -> None: ...
+    def __init__(self, job_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., spec: _Optional[_Union[FineTuneSpec, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., version: _Optional[int] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., example_count: _Optional[int] = ..., class_count: _Optional[int] = ..., dataset_digest: _Optional[str] = ..., excluded: _Optional[_Iterable[_Union[ExampleFault, _Mapping]]] = ..., excluded_count: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., step_milliseconds: _Optional[_Mapping[str, float]] = ..., last_event: _Optional[int] = ..., queue_position: _Optional[int] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., promotion: _Optional[_Union[_comparison_pb2.Promotion, _Mapping]] = ..., estimated_start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., estimated_end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., energy: _Optional[_Union[_energy_pb2.Energy, _Mapping]] = ..., webhook: _Optional[_Union[WebhookDelivery, _Mapping]] = ..., replica: _Optional[str] = ...) -> None: ...
 
 class WebhookDelivery(_message.Message):
-    __slots__ = ("uri", "state", "attempt_count", "error", "next_attempt_time", "finish_time")
+    __slots__ = ("uri", "state", "attempt_count", "error", "next_attempt_time", "end_time")
     URI_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_COUNT_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     NEXT_ATTEMPT_TIME_FIELD_NUMBER: _ClassVar[int]
-    FINISH_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
     uri: str
     state: WebhookState
     attempt_count: int
     error: str
     next_attempt_time: _timestamp_pb2.Timestamp
-    finish_time: _timestamp_pb2.Timestamp
-    def __init__(self, uri: _Optional[str] = ..., state: _Optional[_Union[WebhookState, str]] = ..., attempt_count: _Optional[int] = ..., error: _Optional[str] = ..., next_attempt_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., finish_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    end_time: _timestamp_pb2.Timestamp
+    def __init__(self, uri: _Optional[str] = ..., state: _Optional[_Union[WebhookState, str]] = ..., attempt_count: _Optional[int] = ..., error: _Optional[str] = ..., next_attempt_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Progress(_message.Message):
     __slots__ = ("step", "fraction", "done", "total", "loss", "accuracy", "message")

@@ -2,7 +2,7 @@ import datetime
 
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
-from headstart.v1 import choosing_pb2 as _choosing_pb2
+from headstart.v1 import backbone_selection_pb2 as _backbone_selection_pb2
 from headstart.v1 import comparison_pb2 as _comparison_pb2
 from headstart.v1 import energy_pb2 as _energy_pb2
 from headstart.v1 import input_pb2 as _input_pb2
@@ -86,7 +86,7 @@ class VersionShare(_message.Message):
     def __init__(self, version: _Optional[int] = ..., share: _Optional[float] = ...) -> None: ...
 
 class Version(_message.Message):
-    __slots__ = ("model", "number", "create_time", "expire_time", "display_name", "labels", "class_names", "metrics", "lineage", "size_bytes", "aliases", "task", "thresholds", "promotion", "has_examples", "resident", "backbone_choice", "energy")
+    __slots__ = ("model", "number", "create_time", "expire_time", "display_name", "labels", "class_names", "metrics", "lineage", "size_bytes", "aliases", "task", "thresholds", "promotion", "has_examples", "resident", "backbone_selection", "energy")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -110,7 +110,7 @@ class Version(_message.Message):
     PROMOTION_FIELD_NUMBER: _ClassVar[int]
     HAS_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     RESIDENT_FIELD_NUMBER: _ClassVar[int]
-    BACKBONE_CHOICE_FIELD_NUMBER: _ClassVar[int]
+    BACKBONE_SELECTION_FIELD_NUMBER: _ClassVar[int]
     ENERGY_FIELD_NUMBER: _ClassVar[int]
     model: str
     number: int
@@ -128,9 +128,9 @@ class Version(_message.Message):
     promotion: _comparison_pb2.Promotion
     has_examples: bool
     resident: bool
-    backbone_choice: _choosing_pb2.BackboneChoice
+    backbone_selection: _backbone_selection_pb2.BackboneSelection
     energy: _energy_pb2.Energy
-    def __init__(self, model: _Optional[str] = ..., number: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., class_names: _Optional[_Iterable[str]] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., lineage: _Optional[_Union[Lineage, _Mapping]] = ..., size_bytes: _Optional[int] = ..., aliases: _Optional[_Iterable[str]] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., thresholds: _Optional[_Iterable[float]] = ..., promotion: _Optional[_Union[_comparison_pb2.Promotion, _Mapping]] = ..., has_examples: bool = ..., resident: bool = ..., backbone_choice: _Optional[_Union[_choosing_pb2.BackboneChoice, _Mapping]] = ..., energy: _Optional[_Union[_energy_pb2.Energy, _Mapping]] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., number: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., class_names: _Optional[_Iterable[str]] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., lineage: _Optional[_Union[Lineage, _Mapping]] = ..., size_bytes: _Optional[int] = ..., aliases: _Optional[_Iterable[str]] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., thresholds: _Optional[_Iterable[float]] = ..., promotion: _Optional[_Union[_comparison_pb2.Promotion, _Mapping]] = ..., has_examples: bool = ..., resident: bool = ..., backbone_selection: _Optional[_Union[_backbone_selection_pb2.BackboneSelection, _Mapping]] = ..., energy: _Optional[_Union[_energy_pb2.Energy, _Mapping]] = ...) -> None: ...
 
 class Metrics(_message.Message):
     __slots__ = ("source", "example_count", "accuracy", "accuracy_low", "accuracy_high", "log_loss", "confusion", "balanced_accuracy", "macro_f1", "micro_f1", "calibration_error", "mean_absolute_error", "root_mean_squared_error", "r_squared")
@@ -175,7 +175,7 @@ class ConfusionCell(_message.Message):
     def __init__(self, actual: _Optional[int] = ..., predicted: _Optional[int] = ..., count: _Optional[int] = ...) -> None: ...
 
 class Lineage(_message.Message):
-    __slots__ = ("job_id", "backbone", "backbone_digest", "dataset_digest", "recipe", "seed", "example_count", "software", "runtime", "stop_reason", "fit_time", "parent_version", "added_example_count", "removed_example_count", "own_blocks", "remark")
+    __slots__ = ("job_id", "backbone", "backbone_digest", "dataset_digest", "recipe", "seed", "example_count", "software", "runtime", "stop_reason", "fit_duration", "parent_version", "added_example_count", "removed_example_count", "trained_blocks", "note")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     BACKBONE_FIELD_NUMBER: _ClassVar[int]
     BACKBONE_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -186,12 +186,12 @@ class Lineage(_message.Message):
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
     RUNTIME_FIELD_NUMBER: _ClassVar[int]
     STOP_REASON_FIELD_NUMBER: _ClassVar[int]
-    FIT_TIME_FIELD_NUMBER: _ClassVar[int]
+    FIT_DURATION_FIELD_NUMBER: _ClassVar[int]
     PARENT_VERSION_FIELD_NUMBER: _ClassVar[int]
     ADDED_EXAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
     REMOVED_EXAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
-    OWN_BLOCKS_FIELD_NUMBER: _ClassVar[int]
-    REMARK_FIELD_NUMBER: _ClassVar[int]
+    TRAINED_BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    NOTE_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     backbone: str
     backbone_digest: str
@@ -202,13 +202,13 @@ class Lineage(_message.Message):
     software: str
     runtime: str
     stop_reason: StopReason
-    fit_time: _duration_pb2.Duration
+    fit_duration: _duration_pb2.Duration
     parent_version: int
     added_example_count: int
     removed_example_count: int
-    own_blocks: int
-    remark: str
-    def __init__(self, job_id: _Optional[str] = ..., backbone: _Optional[str] = ..., backbone_digest: _Optional[str] = ..., dataset_digest: _Optional[str] = ..., recipe: _Optional[_Union[_job_pb2.Recipe, _Mapping]] = ..., seed: _Optional[int] = ..., example_count: _Optional[int] = ..., software: _Optional[str] = ..., runtime: _Optional[str] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., fit_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., parent_version: _Optional[int] = ..., added_example_count: _Optional[int] = ..., removed_example_count: _Optional[int] = ..., own_blocks: _Optional[int] = ..., remark: _Optional[str] = ...) -> None: ...
+    trained_blocks: int
+    note: str
+    def __init__(self, job_id: _Optional[str] = ..., backbone: _Optional[str] = ..., backbone_digest: _Optional[str] = ..., dataset_digest: _Optional[str] = ..., recipe: _Optional[_Union[_job_pb2.Recipe, _Mapping]] = ..., seed: _Optional[int] = ..., example_count: _Optional[int] = ..., software: _Optional[str] = ..., runtime: _Optional[str] = ..., stop_reason: _Optional[_Union[StopReason, str]] = ..., fit_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., parent_version: _Optional[int] = ..., added_example_count: _Optional[int] = ..., removed_example_count: _Optional[int] = ..., trained_blocks: _Optional[int] = ..., note: _Optional[str] = ...) -> None: ...
 
 class Backbone(_message.Message):
     __slots__ = ("name", "modality", "digest", "views", "input_size", "parameter_count", "source", "license", "ready", "default", "description", "runtime", "problem")

@@ -120,7 +120,7 @@ class DeleteModelResponse(_message.Message):
     deleted_versions: int
     def __init__(self, deleted_versions: _Optional[int] = ...) -> None: ...
 
-class DeleteExampleRequest(_message.Message):
+class EraseExampleRequest(_message.Message):
     __slots__ = ("example_id", "model")
     EXAMPLE_ID_FIELD_NUMBER: _ClassVar[int]
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -128,19 +128,19 @@ class DeleteExampleRequest(_message.Message):
     model: str
     def __init__(self, example_id: _Optional[str] = ..., model: _Optional[str] = ...) -> None: ...
 
-class DeleteExampleResponse(_message.Message):
+class EraseExampleResponse(_message.Message):
     __slots__ = ("versions", "unread_versions", "job_ids", "deleted_contents")
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
     UNREAD_VERSIONS_FIELD_NUMBER: _ClassVar[int]
     JOB_IDS_FIELD_NUMBER: _ClassVar[int]
     DELETED_CONTENTS_FIELD_NUMBER: _ClassVar[int]
-    versions: _containers.RepeatedCompositeFieldContainer[VersionName]
-    unread_versions: _containers.RepeatedCompositeFieldContainer[VersionName]
+    versions: _containers.RepeatedCompositeFieldContainer[VersionRef]
+    unread_versions: _containers.RepeatedCompositeFieldContainer[VersionRef]
     job_ids: _containers.RepeatedScalarFieldContainer[str]
     deleted_contents: int
-    def __init__(self, versions: _Optional[_Iterable[_Union[VersionName, _Mapping]]] = ..., unread_versions: _Optional[_Iterable[_Union[VersionName, _Mapping]]] = ..., job_ids: _Optional[_Iterable[str]] = ..., deleted_contents: _Optional[int] = ...) -> None: ...
+    def __init__(self, versions: _Optional[_Iterable[_Union[VersionRef, _Mapping]]] = ..., unread_versions: _Optional[_Iterable[_Union[VersionRef, _Mapping]]] = ..., job_ids: _Optional[_Iterable[str]] = ..., deleted_contents: _Optional[int] = ...) -> None: ...
 
-class VersionName(_message.Message):
+class VersionRef(_message.Message):
     __slots__ = ("model", "version")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]

@@ -60,10 +60,10 @@ class ModelServiceStub(object):
                 request_serializer=headstart_dot_v1_dot_model__service__pb2.DeleteModelRequest.SerializeToString,
                 response_deserializer=headstart_dot_v1_dot_model__service__pb2.DeleteModelResponse.FromString,
                 _registered_method=True)
-        self.DeleteExample = channel.unary_unary(
-                '/headstart.v1.ModelService/DeleteExample',
-                request_serializer=headstart_dot_v1_dot_model__service__pb2.DeleteExampleRequest.SerializeToString,
-                response_deserializer=headstart_dot_v1_dot_model__service__pb2.DeleteExampleResponse.FromString,
+        self.EraseExample = channel.unary_unary(
+                '/headstart.v1.ModelService/EraseExample',
+                request_serializer=headstart_dot_v1_dot_model__service__pb2.EraseExampleRequest.SerializeToString,
+                response_deserializer=headstart_dot_v1_dot_model__service__pb2.EraseExampleResponse.FromString,
                 _registered_method=True)
         self.GetEvaluation = channel.unary_unary(
                 '/headstart.v1.ModelService/GetEvaluation',
@@ -126,7 +126,7 @@ class ModelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def DeleteExample(self, request, context):
+    def EraseExample(self, request, context):
         """Deletes the data of an example, its content and its features, wherever it was sent with this id. Versions that
         were trained on it are not changed, and told; new ones do not go on from it.
         """
@@ -192,10 +192,10 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     request_deserializer=headstart_dot_v1_dot_model__service__pb2.DeleteModelRequest.FromString,
                     response_serializer=headstart_dot_v1_dot_model__service__pb2.DeleteModelResponse.SerializeToString,
             ),
-            'DeleteExample': grpc.unary_unary_rpc_method_handler(
-                    servicer.DeleteExample,
-                    request_deserializer=headstart_dot_v1_dot_model__service__pb2.DeleteExampleRequest.FromString,
-                    response_serializer=headstart_dot_v1_dot_model__service__pb2.DeleteExampleResponse.SerializeToString,
+            'EraseExample': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseExample,
+                    request_deserializer=headstart_dot_v1_dot_model__service__pb2.EraseExampleRequest.FromString,
+                    response_serializer=headstart_dot_v1_dot_model__service__pb2.EraseExampleResponse.SerializeToString,
             ),
             'GetEvaluation': grpc.unary_unary_rpc_method_handler(
                     servicer.GetEvaluation,
@@ -365,7 +365,7 @@ class ModelService(object):
             _registered_method=True)
 
     @staticmethod
-    def DeleteExample(request,
+    def EraseExample(request,
             target,
             options=(),
             channel_credentials=None,
@@ -378,9 +378,9 @@ class ModelService(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/headstart.v1.ModelService/DeleteExample',
-            headstart_dot_v1_dot_model__service__pb2.DeleteExampleRequest.SerializeToString,
-            headstart_dot_v1_dot_model__service__pb2.DeleteExampleResponse.FromString,
+            '/headstart.v1.ModelService/EraseExample',
+            headstart_dot_v1_dot_model__service__pb2.EraseExampleRequest.SerializeToString,
+            headstart_dot_v1_dot_model__service__pb2.EraseExampleResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -79,7 +79,7 @@ class PredictResponse(_message.Message):
     times: StageTimes
     def __init__(self, result: _Optional[_Union[VersionPredictions, _Mapping]] = ..., additional_results: _Optional[_Iterable[_Union[VersionPredictions, _Mapping]]] = ..., features: _Optional[_Iterable[_Union[Features, _Mapping]]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ...) -> None: ...
 
-class CutShort(_message.Message):
+class Truncation(_message.Message):
     __slots__ = ("kept_characters", "characters")
     KEPT_CHARACTERS_FIELD_NUMBER: _ClassVar[int]
     CHARACTERS_FIELD_NUMBER: _ClassVar[int]
@@ -100,7 +100,7 @@ class VersionPredictions(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ...) -> None: ...
 
 class Prediction(_message.Message):
-    __slots__ = ("classes", "value", "value_low", "value_high", "abstained", "abstention_reason", "typicality", "neighbors", "saliency", "cut_short")
+    __slots__ = ("classes", "value", "value_low", "value_high", "abstained", "abstention_reason", "typicality", "neighbors", "saliency", "truncation")
     CLASSES_FIELD_NUMBER: _ClassVar[int]
     VALUE_FIELD_NUMBER: _ClassVar[int]
     VALUE_LOW_FIELD_NUMBER: _ClassVar[int]
@@ -110,7 +110,7 @@ class Prediction(_message.Message):
     TYPICALITY_FIELD_NUMBER: _ClassVar[int]
     NEIGHBORS_FIELD_NUMBER: _ClassVar[int]
     SALIENCY_FIELD_NUMBER: _ClassVar[int]
-    CUT_SHORT_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATION_FIELD_NUMBER: _ClassVar[int]
     classes: _containers.RepeatedCompositeFieldContainer[ClassProbability]
     value: float
     value_low: float
@@ -120,8 +120,8 @@ class Prediction(_message.Message):
     typicality: float
     neighbors: _containers.RepeatedCompositeFieldContainer[Neighbor]
     saliency: Saliency
-    cut_short: CutShort
-    def __init__(self, classes: _Optional[_Iterable[_Union[ClassProbability, _Mapping]]] = ..., value: _Optional[float] = ..., value_low: _Optional[float] = ..., value_high: _Optional[float] = ..., abstained: bool = ..., abstention_reason: _Optional[_Union[AbstentionReason, str]] = ..., typicality: _Optional[float] = ..., neighbors: _Optional[_Iterable[_Union[Neighbor, _Mapping]]] = ..., saliency: _Optional[_Union[Saliency, _Mapping]] = ..., cut_short: _Optional[_Union[CutShort, _Mapping]] = ...) -> None: ...
+    truncation: Truncation
+    def __init__(self, classes: _Optional[_Iterable[_Union[ClassProbability, _Mapping]]] = ..., value: _Optional[float] = ..., value_low: _Optional[float] = ..., value_high: _Optional[float] = ..., abstained: bool = ..., abstention_reason: _Optional[_Union[AbstentionReason, str]] = ..., typicality: _Optional[float] = ..., neighbors: _Optional[_Iterable[_Union[Neighbor, _Mapping]]] = ..., saliency: _Optional[_Union[Saliency, _Mapping]] = ..., truncation: _Optional[_Union[Truncation, _Mapping]] = ...) -> None: ...
 
 class Neighbor(_message.Message):
     __slots__ = ("id", "index", "labels", "value", "distance")
@@ -186,21 +186,21 @@ class EmbedRequest(_message.Message):
     def __init__(self, backbone: _Optional[str] = ..., inputs: _Optional[_Iterable[_Union[_input_pb2.Input, _Mapping]]] = ..., views: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class EmbedResponse(_message.Message):
-    __slots__ = ("features", "times", "cut_short")
-    class CutShortEntry(_message.Message):
+    __slots__ = ("features", "times", "truncation")
+    class TruncationEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
         key: int
-        value: CutShort
-        def __init__(self, key: _Optional[int] = ..., value: _Optional[_Union[CutShort, _Mapping]] = ...) -> None: ...
+        value: Truncation
+        def __init__(self, key: _Optional[int] = ..., value: _Optional[_Union[Truncation, _Mapping]] = ...) -> None: ...
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     TIMES_FIELD_NUMBER: _ClassVar[int]
-    CUT_SHORT_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATION_FIELD_NUMBER: _ClassVar[int]
     features: Features
     times: StageTimes
-    cut_short: _containers.MessageMap[int, CutShort]
-    def __init__(self, features: _Optional[_Union[Features, _Mapping]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ..., cut_short: _Optional[_Mapping[int, CutShort]] = ...) -> None: ...
+    truncation: _containers.MessageMap[int, Truncation]
+    def __init__(self, features: _Optional[_Union[Features, _Mapping]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ..., truncation: _Optional[_Mapping[int, Truncation]] = ...) -> None: ...
 
 class Features(_message.Message):
     __slots__ = ("backbone", "views")

@@ -68,7 +68,7 @@ class BackboneInfo:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CutShort:
+class Truncation:
     """That a backbone does not see the end of an input.
 
     Attributes:
@@ -119,7 +119,7 @@ class Backbone(Protocol):
             InputTooLarge: it has too many pixels.
         """
 
-    def cut_short(self, content: Content) -> CutShort | None:
+    def truncation(self, content: Content) -> Truncation | None:
         """How much of an input that can be decoded its row holds; None if all of it."""
 
     def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> Views:

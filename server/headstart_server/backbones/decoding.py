@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from headstart_server.backbones import pictures, texts, vectors
-from headstart_server.backbones.backbone import Content, CutShort, Modality
+from headstart_server.backbones.backbone import Content, Modality, Truncation
 from headstart_server.backbones.pictures import CROP, PictureDecoder
 from headstart_server.backbones.texts import TextDecoder
 from headstart_server.backbones.vectors import TensorDecoder
@@ -20,8 +20,8 @@ class Decoder(Protocol):
     def decode(self, content: Content) -> NDArray[np.generic]:
         """See `Backbone.decode`."""
 
-    def cut_short(self, content: Content) -> CutShort | None:
-        """See `Backbone.cut_short`."""
+    def truncation(self, content: Content) -> Truncation | None:
+        """See `Backbone.truncation`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.backbones.backbone import BackboneInfo, Content, CutShort, Views
+from headstart_server.backbones.backbone import BackboneInfo, Content, Truncation, Views
 from headstart_server.backbones.decoding import Decoder
 from headstart_server.backbones.golden import Golden, check_golden, golden_content
 from headstart_server.backbones.runtimes import Precision
@@ -105,9 +105,9 @@ class LoadedBackbone:
         """Turn one input into one row; see `Backbone.decode`."""
         return self._decoder.decode(content)
 
-    def cut_short(self, content: Content) -> CutShort | None:
-        """How much of an input its row holds; see `Backbone.cut_short`."""
-        return self._decoder.cut_short(content)
+    def truncation(self, content: Content) -> Truncation | None:
+        """How much of an input its row holds; see `Backbone.truncation`."""
+        return self._decoder.truncation(content)
 
     def run(self, rows: NDArray[np.generic], cuts: Collection[str] = ()) -> Views:
         """Features of rows [n, ...]. Called from `streams` threads at once at most."""

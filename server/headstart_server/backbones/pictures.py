@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from headstart_server.backbones.backbone import Content, CutShort
+from headstart_server.backbones.backbone import Content, Truncation
 from headstart_server.backbones.exif import turn_upright
 from headstart_server.backbones.jpeg import JpegHeader
 from headstart_server.backbones.loaded_picture import load_picture
@@ -80,7 +80,7 @@ class PictureDecoder:
                 f"decoded: {error or type(error).__name__}"
             ) from error
 
-    def cut_short(self, content: Content) -> CutShort | None:
+    def truncation(self, content: Content) -> Truncation | None:
         """Nothing is cut short of a picture."""
 
     def _decode_file(self, data: bytes) -> NDArray[np.uint8]:

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from headstart_server.backbones.backbone import Content, CutShort
+from headstart_server.backbones.backbone import Content, Truncation
 from headstart_server.errors import UndecodableInput, WrongModality
 
 #: Tokens of a text that is decoded, unless a decoder says otherwise, those that begin and end it among them.
@@ -47,7 +47,7 @@ class TextDecoder:
         """Turn one text into ids.
 
         Args:
-            content: the text. What follows its first `max_tokens` tokens is left out; see `cut_short`.
+            content: the text. What follows its first `max_tokens` tokens is left out; see `truncation`.
 
         Returns:
             int32 [length], the length being one of `lengths`, the least that holds the text.
@@ -62,7 +62,7 @@ class TextDecoder:
         row[: len(ids)] = ids
         return row
 
-    def cut_short(self, content: Content) -> CutShort | None:
+    def truncation(self, content: Content) -> Truncation | None:
         """How much of a text its row holds; None if all of it.
 
         Raises:
@@ -76,7 +76,7 @@ class TextDecoder:
         encoding = self._encode(content)
         if not encoding.overflowing and len(content) <= self._max_characters:
             return None
-        return CutShort(kept=max(end for _, end in encoding.offsets), length=len(content))
+        return Truncation(kept=max(end for _, end in encoding.offsets), length=len(content))
 
     def _encode(self, content: Content):  # type: ignore[no-untyped-def]  # the package has no types
         if not isinstance(content, str):

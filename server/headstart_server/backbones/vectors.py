@@ -5,7 +5,7 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.backbones.backbone import LAST, BackboneInfo, Content, CutShort, Modality, Views
+from headstart_server.backbones.backbone import LAST, BackboneInfo, Content, Modality, Truncation, Views
 from headstart_server.backbones.runtimes import Precision
 from headstart_server.backbones.tail import Tail, TailMismatch, TailPlan, TailWeights
 from headstart_server.errors import UndecodableInput, WrongModality
@@ -63,7 +63,7 @@ class TensorDecoder:
             )
         return row
 
-    def cut_short(self, content: Content) -> CutShort | None:
+    def truncation(self, content: Content) -> Truncation | None:
         """Nothing is cut short of an array."""
 
     def _expected(self) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from functools import partial
 
-from headstart_server.backbones.backbone import LAST, Backbone, BackboneInfo, Content, CutShort
+from headstart_server.backbones.backbone import LAST, Backbone, BackboneInfo, Content, Truncation
 from headstart_server.backbones.tail import Float32, Tail, TailWeights
 from headstart_server.backbones.tail_training import TailEpoch, TailRequest, TailResult
 from headstart_server.embedding.batcher import Batcher
@@ -252,9 +252,9 @@ class Embedder:
         """
         return self._backbone.decode(content)
 
-    def cut_short(self, content: Content) -> CutShort | None:
+    def truncation(self, content: Content) -> Truncation | None:
         """How much of an input that can be decoded its row holds; None if all of it."""
-        return self._backbone.cut_short(content)
+        return self._backbone.truncation(content)
 
     def close(self) -> None:
         """Stop the batcher; inputs that wait fail with `Draining`."""

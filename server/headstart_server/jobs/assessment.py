@@ -36,7 +36,7 @@ class Assessment:
         fitted: the head.
         modality: the kind of input.
         checkpoint: called between pieces of work; may raise to stop.
-        cut_short: content digests of the examples of which the backbone does not see the end.
+        truncated: content digests of the examples of which the backbone does not see the end.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Assessment:
         fitted: Fitted,
         modality: Modality,
         checkpoint: Callable[[], None],
-        cut_short: Collection[str] = frozenset(),
+        truncated: Collection[str] = frozenset(),
     ) -> None:
         self._examples = examples
         self._examined = Examined(
@@ -63,7 +63,7 @@ class Assessment:
             fitted=fitted,
             modality=modality,
             checkpoint=checkpoint,
-            cut_short=cut_short,
+            truncated=truncated,
         )
         self._groups = near_groups(self._examined)
 

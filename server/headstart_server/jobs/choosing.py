@@ -26,7 +26,11 @@ from headstart_server.jobs.datasets import Dataset, DatasetStore
 from headstart_server.jobs.extraction import Extraction, Table, check_faults
 from headstart_server.jobs.job import Job, JobStep
 from headstart_server.jobs.telling import Telling
-from headstart_server.learning.backbone_choice import BackboneCandidate, BackboneChoice, CandidateOutcome
+from headstart_server.learning.backbone_selection import (
+    BackboneCandidate,
+    BackboneSelection,
+    CandidateOutcome,
+)
 from headstart_server.learning.choosing import Ranking, rank
 from headstart_server.learning.comparison import is_right
 from headstart_server.learning.fitting import Fitted, fit
@@ -90,7 +94,7 @@ class Choosing:
         self._notes = Notes(dataset="")
         self._began = clock()
 
-    def choice(self) -> BackboneChoice:
+    def choice(self) -> BackboneSelection:
         """Try the candidates that no earlier attempt has tried, and choose; what one has chosen stays.
 
         Raises:
@@ -224,7 +228,7 @@ class Choosing:
         runs = [embedder.serving_seconds(contents, self._check) for _ in range(PROBE_RUNS)]
         return float(np.min(runs, axis=0).mean())
 
-    def _decided(self, dataset: Dataset) -> BackboneChoice:
+    def _decided(self, dataset: Dataset) -> BackboneSelection:
         trials = self._notes.trials
         tried = self._scored
         if not tried:
@@ -242,7 +246,7 @@ class Choosing:
             for place, trial in enumerate(tried)
         }
         names = [trial.candidate.backbone for trial in tried]
-        return BackboneChoice(
+        return BackboneSelection(
             backbone=names[ranking.chosen],
             reason=_reason(ranking, names, self._job.task),
             candidates=tuple(told.get(each.candidate.backbone, each.candidate) for each in trials),
@@ -295,7 +299,7 @@ class Choosing:
         if write:
             choosing = replace(self._notes, seconds=self._seconds).to_json()
         self._telling.report(
-            JobStep.CHOOSE,
+            JobStep.SELECT_BACKBONE,
             done,
             count,
             message=message,
@@ -353,8 +357,8 @@ def _standing(told: BackboneCandidate, ranking: Ranking, place: int, task: Task)
         accuracy=None if is_number else standing.score,
         mean_absolute_error=-standing.score if is_number else None,
         standard_error=standing.error,
-        behind=standing.behind,
-        behind_error=standing.behind_error,
+        gap=standing.gap,
+        gap_standard_error=standing.gap_standard_error,
     )
 
 
@@ -367,7 +371,7 @@ def _reason(ranking: Ranking, names: Sequence[str], task: Task) -> str:
     if ranking.chosen == ranking.best:
         return "It is the best, and no cheaper one is within one standard error of it."
     form = ".3g" if task is Task.REGRESSION else ".1%"
-    gap = f"{standing.behind:{form}} ± {standing.behind_error:{form}} on {ranking.example_count} examples"
+    gap = f"{standing.gap:{form}} ± {standing.gap_standard_error:{form}} on {ranking.example_count} examples"
     return (
         "It is the cheapest of those within one standard error of the best, "
         f"{names[ranking.best]}: behind by {gap}."

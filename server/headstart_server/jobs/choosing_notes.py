@@ -8,7 +8,11 @@ from zlib import compress, decompress
 
 import numpy as np
 
-from headstart_server.learning.backbone_choice import BackboneCandidate, BackboneChoice, CandidateOutcome
+from headstart_server.learning.backbone_selection import (
+    BackboneCandidate,
+    BackboneSelection,
+    CandidateOutcome,
+)
 from headstart_server.learning.rows import Float32
 
 
@@ -42,7 +46,7 @@ class Notes:
     dataset: str
     trials: tuple[Trial, ...] = ()
     seconds: float = 0.0
-    choice: BackboneChoice | None = None
+    choice: BackboneSelection | None = None
     trying: str = ""
     crashes: int = 0
 
@@ -77,7 +81,7 @@ class Notes:
             dataset=fields["dataset"],
             trials=tuple(trials),
             seconds=fields["seconds"],
-            choice=None if choice is None else BackboneChoice.from_json(choice),
+            choice=None if choice is None else BackboneSelection.from_json(choice),
             trying=fields["trying"],
             crashes=fields["crashes"],
         )

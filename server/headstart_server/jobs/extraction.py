@@ -33,7 +33,7 @@ class Table:
         targets: what each shows, [N].
         digests: content digest of each, [N].
         modality: the kind of input.
-        cut_short: content digests of those of which the backbone does not see the end.
+        truncated: content digests of those of which the backbone does not see the end.
     """
 
     examples: Sequence[StoredExample]
@@ -42,7 +42,7 @@ class Table:
     targets: Targets
     digests: Sequence[str]
     modality: Modality
-    cut_short: Collection[str] = frozenset()
+    truncated: Collection[str] = frozenset()
 
     @property
     def ids(self) -> Sequence[str]:
@@ -61,19 +61,19 @@ class Table:
             targets=self.targets.take(chosen),
             digests=[self.digests[place] for place in places],
             modality=self.modality,
-            cut_short=self.cut_short,
+            truncated=self.truncated,
         )
 
     def kept_out(self, spec: FineTuneSpec, checkpoint: Callable[[], None]) -> NDArray[np.bool_]:
         """Whether each example is kept out of training, [N]: those marked, or a share with its duplicates."""
-        if spec.held_out_share <= 0:
+        if spec.held_out_fraction <= 0:
             return np.array([example.held_out for example in self.examples], np.bool_)
         alike = self.views[LAST] if LAST in self.views else next(iter(self.views.values()))
         # All but equal examples on both sides would flatter the accuracy.
         groups = group_near_duplicates(
             alike, strata(self.targets), self.digests, modality=self.modality, checkpoint=checkpoint
         )
-        return held_out_for(self.targets, groups, share=spec.held_out_share, seed=spec.seed)
+        return held_out_for(self.targets, groups, share=spec.held_out_fraction, seed=spec.seed)
 
 
 class Extraction:
@@ -97,7 +97,7 @@ class Extraction:
             self._places.setdefault(dataset.examples[index].digest, []).append(index)
         self.content_count = len(self._places)
         self._rows: dict[str, Mapping[str, Float32]] = {}
-        self._cut_short: set[str] = set()
+        self._truncated: set[str] = set()
         self._modality = Modality.IMAGE
 
     @property
@@ -153,8 +153,8 @@ class Extraction:
         """Find the contents whose end the backbone does not see. Those in the cache are not decoded."""
         for digest in self._rows:
             checkpoint()
-            if embedder.cut_short(self._dataset.read(self._places[digest][0])) is not None:
-                self._cut_short.add(digest)
+            if embedder.truncation(self._dataset.read(self._places[digest][0])) is not None:
+                self._truncated.add(digest)
 
     def table(self) -> Table:
         """The usable examples, once it has run.
@@ -175,7 +175,7 @@ class Extraction:
             ),
             digests=digests,
             modality=self._modality,
-            cut_short=frozenset(self._cut_short),
+            truncated=frozenset(self._truncated),
         )
 
 
@@ -196,7 +196,7 @@ def check_faults(spec: FineTuneSpec, faults: Mapping[int, ExampleFault], count: 
     first = faults[min(faults)]
     name = f" ({first.id!r})" if first.id else ""
     raise UnusableExamples(
-        f"{len(faults)} of {count} examples cannot be used, and max_dropped_share allows {allowed}. "
+        f"{len(faults)} of {count} examples cannot be used, and max_excluded_fraction allows {allowed}. "
         f"The first is example {first.index}{name}: {first.message}",
         reason=first.reason,
     )

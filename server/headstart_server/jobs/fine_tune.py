@@ -32,7 +32,7 @@ from headstart_server.jobs.ledger import JobCancelledError, JobLostError, Ledger
 from headstart_server.jobs.measured import Measured, measured
 from headstart_server.jobs.staged_fit import StagedFits
 from headstart_server.jobs.telling import RETRY_SECONDS, Telling
-from headstart_server.learning.backbone_choice import BackboneChoice
+from headstart_server.learning.backbone_selection import BackboneSelection
 from headstart_server.learning.dataset import ExampleFault
 from headstart_server.learning.evaluation import Metrics
 from headstart_server.learning.example_list import ExampleList
@@ -132,7 +132,7 @@ class FineTuneRun:
         self._staged_fits = StagedFits(tools.versions)
         # What an earlier attempt's fit took.
         self._fit_seconds = 0.0
-        self._choice: BackboneChoice | None = None
+        self._choice: BackboneSelection | None = None
         self._measurement = Measurement()
 
     @property
@@ -183,7 +183,7 @@ class FineTuneRun:
             findings = assessment.findings(
                 seed=self._job.spec.seed,
                 estimated_seconds=self._telling.seconds_so_far(),
-                fault_count=self.findings.dropped_count,
+                fault_count=self.findings.excluded_count,
             )
         metrics = found.evaluation.metrics
         manifest = self._manifest(embedder, fitted, metrics, trained)
@@ -218,7 +218,7 @@ class FineTuneRun:
             checkpoint=self._checkpoint,
             clock=tools.clock,
         )
-        with self._telling.step(JobStep.CHOOSE):
+        with self._telling.step(JobStep.SELECT_BACKBONE):
             self._choice = choosing.choice()
         return self._choice.backbone
 
@@ -252,7 +252,7 @@ class FineTuneRun:
         """Note faulty examples, and fail if there are more of them than the spec allows."""
         listed = [faults[index] for index in sorted(faults)]
         self._telling.findings = replace(
-            self.findings, dropped=tuple(listed[:MAX_LISTED_FAULTS]), dropped_count=len(listed)
+            self.findings, excluded=tuple(listed[:MAX_LISTED_FAULTS]), excluded_count=len(listed)
         )
         check_faults(self._job.spec, faults, count)
 
@@ -271,8 +271,8 @@ class FineTuneRun:
             checkpoint=self._checkpoint,
             matrices=self._tools.matrices,
         )
-        if fitted.remark:
-            self._telling.report(JobStep.FIT, 1, 1, message=fitted.remark, force=True)
+        if fitted.note:
+            self._telling.report(JobStep.FIT, 1, 1, message=fitted.note, force=True)
         return fitted
 
     def _fitted_before(self, table: Table) -> Fitted | None:
@@ -295,7 +295,7 @@ class FineTuneRun:
         manifest = self._manifest(embedder, fitted, fitted.metrics, table)
         self._telling.patiently(lambda: self._staged_fits.write(artifact, fitted, manifest))
         self._telling.staged = artifact
-        self._telling.report(JobStep.FIT, 1, 1, message=fitted.remark, force=True)
+        self._telling.report(JobStep.FIT, 1, 1, message=fitted.note, force=True)
 
     def _tell_epoch(self, epoch: TailEpoch) -> None:
         recipe = self._job.spec.recipe
@@ -334,7 +334,7 @@ class FineTuneRun:
             fitted=fitted,
             modality=table.modality,
             checkpoint=self._checkpoint,
-            cut_short=table.cut_short,
+            truncated=table.truncated,
         )
 
     def _judge(self, candidate: Answerer) -> Promotion | None:
@@ -418,8 +418,8 @@ class FineTuneRun:
             parent=spec.parent_version or 0,
             added_count=self._job.example_count if self._job.added_count is None else self._job.added_count,
             removed_count=self._job.removed_count,
-            remark=fitted.remark,
+            note=fitted.note,
             asked_recipe=None if isinstance(spec.recipe, Auto) else spec.recipe,
-            backbone_choice=self._choice,
+            backbone_selection=self._choice,
             energy=self._tools.energy.so_far(self._measurement),
         )

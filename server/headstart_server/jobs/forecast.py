@@ -21,7 +21,7 @@ FRESH_SECONDS = 1.0
 #: Seconds after which a replica that was not seen is not counted on.
 SEEN_SECONDS = 15.0
 #: Steps whose time goes with the number of examples.
-_PASSES = (JobStep.CHOOSE, JobStep.FEATURES)
+_PASSES = (JobStep.SELECT_BACKBONE, JobStep.FEATURES)
 _STATES = (JobState.QUEUED.value, JobState.RUNNING.value)
 
 

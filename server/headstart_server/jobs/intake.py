@@ -85,7 +85,7 @@ class Validation:
         class_counts: number of examples of each class, by name.
         faults: examples that cannot be used, at most 100.
         fault_count: number of examples that cannot be used.
-        warnings: remarks that do not stop it.
+        warnings: conditions that do not stop it.
         message: why it is not valid; empty if it is.
         previewed: what was found in the examples, and how good a version of them would be; None if it is not
             valid.
@@ -334,8 +334,8 @@ class Upload:
         message = ""
         if len(faults) > allowed:
             message = (
-                f"{len(faults)} of {summary.example_count} examples cannot be used, and max_dropped_share "
-                f"allows {allowed}."
+                f"{len(faults)} of {summary.example_count} examples cannot be used, and "
+                f"max_excluded_fraction allows {allowed}."
             )
         else:
             try:
@@ -417,10 +417,10 @@ class Upload:
 
     def _check(self, example: Example, index: int) -> None:
         check_modality(self._backbone, example.content, f"examples[{index}].input", example.id)
-        if example.held_out and self._spec.held_out_share > 0:
+        if example.held_out and self._spec.held_out_fraction > 0:
             raise InvalidField(
-                f"Expected held_out_share or examples marked held_out, not both. Received: held_out_share "
-                f"{self._spec.held_out_share} and example {index} marked.",
+                f"Expected held_out_fraction or examples marked held_out, not both. Received: "
+                f"held_out_fraction {self._spec.held_out_fraction} and example {index} marked.",
                 field=f"examples[{index}].held_out",
             )
 
@@ -682,11 +682,11 @@ def _check_inherited(spec: FineTuneSpec, parent: Parent) -> None:
             field="spec.task",
         )
     held_out = sum(example.held_out for example in parent.examples)
-    if held_out and spec.held_out_share > 0:
+    if held_out and spec.held_out_fraction > 0:
         raise InvalidField(
-            "Expected held_out_share or examples marked held_out, not both. Received: held_out_share "
-            f"{spec.held_out_share}, and {held_out} examples of the parent are marked.",
-            field="spec.held_out_share",
+            "Expected held_out_fraction or examples marked held_out, not both. Received: held_out_fraction "
+            f"{spec.held_out_fraction}, and {held_out} examples of the parent are marked.",
+            field="spec.held_out_fraction",
         )
 
 

@@ -53,9 +53,9 @@ class Isolation(IntEnum):
 
 
 class JobStep(Enum):
-    """The steps of a job, in order; `CHOOSE` only where the backbone is left open."""
+    """The steps of a job, in order; `SELECT_BACKBONE` only where the backbone is left open."""
 
-    CHOOSE = "choose"
+    SELECT_BACKBONE = "select_backbone"
     FEATURES = "features"
     FIT = "fit"
     EVALUATE = "evaluate"
@@ -73,7 +73,7 @@ class Progress:
         total: items of this step in all; 0 where they cannot be counted.
         loss: log loss in nats, once known.
         accuracy: accuracy, once known.
-        message: a remark for people.
+        message: a message for people.
     """
 
     step: JobStep
@@ -105,14 +105,14 @@ class Findings:
     """What a run found, whether or not it succeeded.
 
     Attributes:
-        dropped: examples left out, at most 100.
-        dropped_count: number of examples left out.
+        excluded: examples left out, at most 100.
+        excluded_count: number of examples left out.
         step_seconds: seconds of each finished step, and of `decode` and `backbone` summed over threads.
         energy: what the run cost until then; None if nothing can be told of it.
     """
 
-    dropped: tuple[ExampleFault, ...] = ()
-    dropped_count: int = 0
+    excluded: tuple[ExampleFault, ...] = ()
+    excluded_count: int = 0
     step_seconds: Mapping[str, float] = field(default_factory=dict)
     energy: Energy | None = None
 

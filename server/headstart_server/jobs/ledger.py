@@ -453,7 +453,7 @@ class Ledger:
                     artifact=artifact,
                     size_bytes=size_bytes,
                     manifest=manifest,
-                    expires=None if spec.time_to_live is None else now + spec.time_to_live,
+                    expires=None if spec.ttl is None else now + spec.ttl,
                     alias=spec.alias,
                     promotion=promotion,
                     discards_examples=spec.discard_examples,

@@ -104,7 +104,7 @@ class Preview:
             fitted=fitted,
             modality=table.modality,
             checkpoint=self._checkpoint,
-            cut_short=table.cut_short,
+            truncated=table.truncated,
         )
         findings = assessment.findings(
             seed=self._spec.seed, estimated_seconds=self._clock() - self._began, fault_count=len(self.faults)

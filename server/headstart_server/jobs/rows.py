@@ -67,12 +67,12 @@ def progress_of(fields: Mapping[str, Any] | None) -> Progress | None:
 def _findings(fields: Mapping[str, Any] | None) -> Findings:
     if fields is None:
         return Findings()
-    dropped = tuple(ExampleFault(**fault) for fault in fields["dropped"])
+    excluded = tuple(ExampleFault(**fault) for fault in fields["excluded"])
     energy = fields.get("energy")
     return Findings(
         **{
             **known(Findings, fields),
-            "dropped": dropped,
+            "excluded": excluded,
             "energy": Energy.from_json(energy) if energy else None,
         }
     )

@@ -26,7 +26,7 @@ MAX_CANDIDATES = 16
 #: Ids of examples that one fine-tune may leave out.
 MAX_REMOVED_IDS = 100_000
 #: Seconds of a hundred years. The times of the contract end with the year 9999.
-MAX_TIME_TO_LIVE = 3_155_760_000.0
+MAX_TTL = 3_155_760_000.0
 #: Beyond these the solver's or the softmax's numbers overflow, and probabilities are none.
 REGULARIZATIONS = (1e-9, 1e9)
 TEMPERATURES = (1e-6, 1e6)
@@ -43,13 +43,13 @@ class FineTuneSpec:
         model: the model that gets a new version.
         backbone: name of the backbone; `auto` for one of the candidates.
         recipe: how the head is fitted.
-        held_out_share: share of the examples kept out of training to measure accuracy, 0 to 0.9.
+        held_out_fraction: share of the examples kept out of training to measure accuracy, 0 to 0.9.
         seed: seeds every random choice.
         display_name: a title for people.
         labels: free key-value pairs.
         alias: the alias to move on success; None for none.
-        time_to_live: seconds the version is kept; None for ever.
-        max_dropped_share: share of the examples that may be dropped for faults, 0 to 1.
+        ttl: seconds the version is kept; None for ever.
+        max_excluded_fraction: share of the examples that may be dropped for faults, 0 to 1.
         task: the kind of task; None for that of the first example.
         promote_if: when the alias is moved; None for always.
         parent_version: number of the version of the model whose examples are trained on too; None for none.
@@ -66,13 +66,13 @@ class FineTuneSpec:
     model: str
     backbone: str
     recipe: Recipe = field(default_factory=Auto)
-    held_out_share: float = 0.0
+    held_out_fraction: float = 0.0
     seed: int = 0
     display_name: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     alias: str | None = None
-    time_to_live: float | None = None
-    max_dropped_share: float = 0.0
+    ttl: float | None = None
+    max_excluded_fraction: float = 0.0
     priority: int = 0
     task: Task | None = None
     promote_if: Gate | None = None
@@ -104,11 +104,11 @@ class FineTuneSpec:
         check_full_name(self.model, "spec.model")
         if self.alias is not None:
             check_alias_name(self.alias, "spec.alias")
-        _check_range("spec.held_out_share", self.held_out_share, 0.0, 0.9)
-        _check_range("spec.max_dropped_share", self.max_dropped_share, 0.0, 1.0)
+        _check_range("spec.held_out_fraction", self.held_out_fraction, 0.0, 0.9)
+        _check_range("spec.max_excluded_fraction", self.max_excluded_fraction, 0.0, 1.0)
         _check_range("spec.priority", self.priority, *PRIORITIES)
-        if self.time_to_live is not None:
-            _check_range("spec.time_to_live", self.time_to_live, 1.0, MAX_TIME_TO_LIVE)
+        if self.ttl is not None:
+            _check_range("spec.ttl", self.ttl, 1.0, MAX_TTL)
         _check_bytes("spec.display_name", self.display_name, 0, 256)
         if has_control_characters(self.display_name):
             raise InvalidField(
@@ -189,7 +189,7 @@ class FineTuneSpec:
     def droppable(self, count: int) -> int:
         """How many of so many examples may be dropped for faults."""
         # 0.29 * 100 falls short of 29 by a rounding error.
-        return int(self.max_dropped_share * count + 1e-9)
+        return int(self.max_excluded_fraction * count + 1e-9)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values; what came with later releases only where it is set: digests of specs last."""

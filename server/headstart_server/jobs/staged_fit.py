@@ -90,6 +90,6 @@ class StagedFits:
             outputs=outputs,
             counted=counted,
             tail=tail,
-            remark=manifest.remark,
+            note=manifest.note,
         )
         return StagedFit(fitted=fitted, seconds=manifest.fit_seconds)

@@ -19,9 +19,9 @@ RETRY_SECONDS = 0.25
 #: The part of a job that is done when each step begins.
 _BEGINS = {JobStep.FEATURES: 0.0, JobStep.FIT: 0.85, JobStep.EVALUATE: 0.95, JobStep.PUBLISH: 0.97}
 #: That of a job that chooses its backbone: the features are there when it has.
-_BEGINS_CHOOSING = {**_BEGINS, JobStep.CHOOSE: 0.0, JobStep.FEATURES: 0.75}
+_BEGINS_CHOOSING = {**_BEGINS, JobStep.SELECT_BACKBONE: 0.0, JobStep.FEATURES: 0.75}
 _FOLLOWING = {
-    JobStep.CHOOSE: JobStep.FEATURES,
+    JobStep.SELECT_BACKBONE: JobStep.FEATURES,
     JobStep.FEATURES: JobStep.FIT,
     JobStep.FIT: JobStep.EVALUATE,
 }
@@ -120,7 +120,7 @@ class Telling:
             done: items of it that are done.
             total: items of it in all; 0 where they cannot be counted.
             metrics: how good it is, once known.
-            message: a remark for people.
+            message: a message for people.
             part: the part of the step that is done; None for that of its items.
             force: whether to write it in any case.
             choosing: what was found of backbones so far; None for what was written last.

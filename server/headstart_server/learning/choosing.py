@@ -26,19 +26,19 @@ class Standing:
     Attributes:
         score: its mean, higher is better.
         error: the standard error of that.
-        behind: by how much it is behind the best on the same examples; 0 for the best.
-        behind_error: the standard error of that difference.
+        gap: by how much it is behind the best on the same examples; 0 for the best.
+        gap_standard_error: the standard error of that difference.
     """
 
     score: float
     error: float
-    behind: float
-    behind_error: float
+    gap: float
+    gap_standard_error: float
 
     @property
     def is_as_good(self) -> bool:
         """Whether it is within one standard error of the best."""
-        return self.behind <= self.behind_error + _ROUNDING
+        return self.gap <= self.gap_standard_error + _ROUNDING
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,8 +88,8 @@ def rank(scores: Sequence[Float64], costs: Sequence[float], weights: Float64) ->
 
 def _standing(scores: Float64, best: Float64, weights: Float64) -> Standing:
     score, error = _mean(scores, weights)
-    behind, behind_error = _mean(best - scores, weights)
-    return Standing(score=score, error=error, behind=max(0.0, behind), behind_error=behind_error)
+    behind, gap_standard_error = _mean(best - scores, weights)
+    return Standing(score=score, error=error, gap=max(0.0, behind), gap_standard_error=gap_standard_error)
 
 
 def _mean(values: Float64, weights: Float64) -> tuple[float, float]:

@@ -6,19 +6,19 @@ from enum import StrEnum
 from typing import Any
 
 
-class RemarkKind(StrEnum):
-    """What a remark is about."""
+class RecommendationKind(StrEnum):
+    """What a recommendation is about."""
 
     TOO_FEW_EXAMPLES = "too_few_examples"
     IMBALANCE = "imbalance"
     DUPLICATES = "duplicates"
     LEAKAGE = "leakage"
     CONTRADICTIONS = "contradictions"
-    SUSPECTS = "suspects"
+    LABEL_ISSUES = "label_issues"
     OUTLIERS = "outliers"
     MORE_DATA = "more_data"
     FAULTS = "faults"
-    CUT_SHORT = "cut_short"
+    TRUNCATION = "truncated"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +56,7 @@ class DuplicateGroup:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LabelSuspect:
+class LabelIssue:
     """An example whose label is probably wrong.
 
     Attributes:
@@ -101,7 +101,7 @@ class LearningPoint:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Remark:
+class Recommendation:
     """Something that a person should know about a dataset.
 
     Attributes:
@@ -109,7 +109,7 @@ class Remark:
         message: in a sentence or two, with what to do.
     """
 
-    kind: RemarkKind
+    kind: RecommendationKind
     message: str
 
 
@@ -120,30 +120,30 @@ class DatasetFindings:
     Attributes:
         duplicates: groups, contradicting ones first.
         duplicate_count: number of examples that have a duplicate.
-        suspects: examples whose label is probably wrong, the most probable first.
-        suspect_count: number of suspects.
+        label_issues: examples whose label is probably wrong, the most probable first.
+        label_issue_count: number of label_issues.
         outliers: examples far from all others, the farthest first.
         outlier_count: number of outliers.
         learning_curve: by the number of examples, ascending.
         imbalance: the largest class's number of examples by that of the smallest; 0 for regression.
         estimated_seconds: of a fine-tune of these examples; 0 if unknown.
-        remarks: what to do about it, the most important first.
-        cut_short: examples of which the backbone does not see the end, in their order.
-        cut_short_count: number of such examples.
+        recommendations: what to do about it, the most important first.
+        truncated: examples of which the backbone does not see the end, in their order.
+        truncated_count: number of such examples.
     """
 
     duplicates: tuple[DuplicateGroup, ...] = ()
     duplicate_count: int = 0
-    suspects: tuple[LabelSuspect, ...] = ()
-    suspect_count: int = 0
+    label_issues: tuple[LabelIssue, ...] = ()
+    label_issue_count: int = 0
     outliers: tuple[Outlier, ...] = ()
     outlier_count: int = 0
     learning_curve: tuple[LearningPoint, ...] = ()
     imbalance: float = 0.0
     estimated_seconds: float = 0.0
-    remarks: tuple[Remark, ...] = ()
-    cut_short: tuple[ExampleReference, ...] = ()
-    cut_short_count: int = 0
+    recommendations: tuple[Recommendation, ...] = ()
+    truncated: tuple[ExampleReference, ...] = ()
+    truncated_count: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -161,13 +161,14 @@ class DatasetFindings:
             DuplicateGroup(**{**group, "examples": tuple(map(_reference, group["examples"]))})
             for group in fields["duplicates"]
         )
-        for name, kind in (("suspects", LabelSuspect), ("outliers", Outlier)):
+        for name, kind in (("label_issues", LabelIssue), ("outliers", Outlier)):
             read[name] = tuple(kind(**{**one, "example": _reference(one["example"])}) for one in fields[name])
         read["learning_curve"] = tuple(LearningPoint(**point) for point in fields["learning_curve"])
-        read["remarks"] = tuple(
-            Remark(kind=RemarkKind(remark["kind"]), message=remark["message"]) for remark in fields["remarks"]
+        read["recommendations"] = tuple(
+            Recommendation(kind=RecommendationKind(recommendation["kind"]), message=recommendation["message"])
+            for recommendation in fields["recommendations"]
         )
-        read["cut_short"] = tuple(map(_reference, fields.get("cut_short", ())))
+        read["truncated"] = tuple(map(_reference, fields.get("truncated", ())))
         return cls(**read)
 
 

@@ -6,14 +6,14 @@ from dataclasses import replace
 from headstart_server.learning.dataset_findings import DatasetFindings
 from headstart_server.learning.duplicates import MAX_GROUPS, find_duplicates
 from headstart_server.learning.examined import Examined
+from headstart_server.learning.label_issues import find_label_issues
 from headstart_server.learning.learning_curve import learning_curve
 from headstart_server.learning.outliers import find_outliers
-from headstart_server.learning.remarks import class_counts, remarks_of
-from headstart_server.learning.suspects import find_suspects
+from headstart_server.learning.recommendations import class_counts, recommendations_of
 from headstart_server.learning.task import Task
 
 #: Examples that are named of those whose end is not seen.
-MAX_CUT_SHORT = 100
+MAX_TRUNCATED = 100
 
 
 def examine(
@@ -40,23 +40,23 @@ def examine(
         Exception: whatever the checkpoint raises.
     """
     duplicates, duplicate_count = find_duplicates(examined, groups)
-    suspects, suspect_count = find_suspects(examined)
+    label_issues, label_issue_count = find_label_issues(examined)
     outliers, outlier_count = find_outliers(examined, groups)
-    cut_short = [place for place, digest in enumerate(examined.digests) if digest in examined.cut_short]
+    truncated = [place for place, digest in enumerate(examined.digests) if digest in examined.truncated]
     findings = DatasetFindings(
         duplicates=tuple(duplicates[:MAX_GROUPS]),
         duplicate_count=duplicate_count,
-        suspects=tuple(suspects),
-        suspect_count=suspect_count,
+        label_issues=tuple(label_issues),
+        label_issue_count=label_issue_count,
         outliers=tuple(outliers),
         outlier_count=outlier_count,
         learning_curve=tuple(learning_curve(examined, groups, seed=seed)),
         imbalance=_imbalance(examined),
         estimated_seconds=estimated_seconds,
-        cut_short=tuple(map(examined.reference, cut_short[:MAX_CUT_SHORT])),
-        cut_short_count=len(cut_short),
+        truncated=tuple(map(examined.reference, truncated[:MAX_TRUNCATED])),
+        truncated_count=len(truncated),
     )
-    return replace(findings, remarks=remarks_of(findings, examined, fault_count))
+    return replace(findings, recommendations=recommendations_of(findings, examined, fault_count))
 
 
 def _imbalance(examined: Examined) -> float:

@@ -28,7 +28,7 @@ class Examined:
         fitted: the head fitted on those that are not held out, in their order.
         checkpoint: called between pieces of work; may raise to stop.
         modality: the kind of input.
-        cut_short: content digests of those of which the backbone does not see the end.
+        truncated: content digests of those of which the backbone does not see the end.
     """
 
     views: Mapping[str, Float32]
@@ -40,7 +40,7 @@ class Examined:
     fitted: Fitted
     checkpoint: Callable[[], None] = lambda: None
     modality: Modality = Modality.IMAGE
-    cut_short: Collection[str] = frozenset()
+    truncated: Collection[str] = frozenset()
 
     @property
     def trained(self) -> Ints:

@@ -61,7 +61,7 @@ class Fitted:
             where nothing could be validated.
         counted: whether the output of each says something about the head, [N].
         tail: the weights of the head's own tail; None if it takes the backbone's `last`.
-        remark: what a person should know of how it came about; may be empty.
+        note: what a person should know of how it came about; may be empty.
     """
 
     head: Head
@@ -71,7 +71,7 @@ class Fitted:
     outputs: Float32 | None
     counted: NDArray[np.bool_]
     tail: TailWeights | None = None
-    remark: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -185,7 +185,7 @@ def fit(
         outputs=outputs,
         counted=_as_given(counted, examples.order),
         tail=solved.tail,
-        remark=solved.remark,
+        note=solved.note,
     )
 
 

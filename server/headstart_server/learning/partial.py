@@ -96,7 +96,7 @@ def fit_partial(
         checkpoint: called between pieces of work; may raise to stop.
 
     Returns:
-        The head with its tail; or `to_beat`, with a remark, where its out-of-fold loss is not beaten or
+        The head with its tail; or `to_beat`, with a note, where its out-of-fold loss is not beaten or
         nothing can be validated.
     """
     if to_beat.loss is None or start.regularization is None:
@@ -129,7 +129,7 @@ def fit_partial(
         stop_reason=StopReason(result.stop.value),
         epochs=result.epoch,
         tail=result.tail,
-        remark=f"Blocks of its own, trained for {result.epoch} epochs ({figures}).",
+        note=f"Blocks of its own, trained for {result.epoch} epochs ({figures}).",
     )
 
 
@@ -143,7 +143,7 @@ def _kept(solved: Solved, why: str) -> Solved:
         loss=solved.loss,
         scores=solved.scores,
         cross_fitted=solved.cross_fitted,
-        remark=f"No blocks of its own: {why}.",
+        note=f"No blocks of its own: {why}.",
     )
 
 

@@ -28,7 +28,7 @@ class Solved:
         hidden: the hidden layer; None for a linear head.
         epochs: epochs that the head was trained for; 0 for a solver without.
         tail: the weights of a tail that gives the `last` view of this head; None for the backbone's own.
-        remark: what a person should know of how it came about; may be empty.
+        note: what a person should know of how it came about; may be empty.
     """
 
     weights: Float64
@@ -42,4 +42,4 @@ class Solved:
     hidden: Hidden | None = None
     epochs: int = 0
     tail: TailWeights | None = None
-    remark: str = ""
+    note: str = ""

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from headstart_server.energy import Energy
-from headstart_server.learning.backbone_choice import BackboneChoice
+from headstart_server.learning.backbone_selection import BackboneSelection
 from headstart_server.learning.evaluation import Metrics
 from headstart_server.learning.promotion import Promotion
 from headstart_server.learning.recipe import Auto, CarriedOut, Recipe, recipe_from_json, recipe_json
@@ -55,10 +55,10 @@ class Manifest:
         removed_count: number of the parent's examples that were left out or replaced.
         task: the kind of task.
         tail: what the version's own tail is; None if it takes the backbone's last view.
-        remark: what a person should know of how the head came about; may be empty.
+        note: what a person should know of how the head came about; may be empty.
         asked_recipe: as the fine-tune asked for it, before choices were made; None for `auto`, and for
             versions of releases that did not keep it.
-        backbone_choice: how the backbone was chosen; None if the fine-tune named it.
+        backbone_selection: how the backbone was chosen; None if the fine-tune named it.
         energy: what the run that made it cost; None if nothing was told of it.
     """
 
@@ -87,9 +87,9 @@ class Manifest:
     thresholds: tuple[float, ...] = ()
     task: Task = Task.SINGLE_LABEL
     tail: TailFacts | None = None
-    remark: str = ""
+    note: str = ""
     asked_recipe: Recipe | None = None
-    backbone_choice: BackboneChoice | None = None
+    backbone_selection: BackboneSelection | None = None
     energy: Energy | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class Manifest:
         recipe = recipe_from_json(values["recipe"])
         if isinstance(recipe, Auto):
             raise ValueError("Expected a recipe as it was carried out. Received: auto.")
-        asked, choice = values.get("asked_recipe"), values.get("backbone_choice")
+        asked, choice = values.get("asked_recipe"), values.get("backbone_selection")
         energy = values.get("energy")
         known = {each.name for each in fields(cls)}
         return cls(
@@ -124,14 +124,14 @@ class Manifest:
                 "task": Task(values.get("task", Task.SINGLE_LABEL)),
                 "tail": TailFacts(**values["tail"]) if values.get("tail") else None,
                 "asked_recipe": recipe_from_json(asked) if asked else None,
-                "backbone_choice": BackboneChoice.from_json(choice) if choice else None,
+                "backbone_selection": BackboneSelection.from_json(choice) if choice else None,
                 "energy": Energy.from_json(energy) if energy else None,
             }
         )
 
 
 #: Fields that manifests of earlier releases do not have.
-_LATER = ("asked_recipe", "backbone_choice", "energy")
+_LATER = ("asked_recipe", "backbone_selection", "energy")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

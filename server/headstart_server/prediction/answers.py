@@ -7,7 +7,7 @@ from enum import Enum
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.backbones.backbone import CutShort
+from headstart_server.backbones.backbone import Truncation
 from headstart_server.learning.head import Float32
 from headstart_server.learning.neighbors import Neighbor
 from headstart_server.learning.task import Task
@@ -50,7 +50,7 @@ class Answer:
         judged: whether the inputs are known; None unless asked for.
         neighbors: the nearest training examples of each input; empty unless asked for.
         saliency: which parts of each input speak for the answer; empty unless asked for.
-        cut_short: of each input whose end the backbone did not see, how much it saw, by place.
+        truncation: of each input whose end the backbone did not see, how much it saw, by place.
     """
 
     version: ResidentVersion
@@ -62,7 +62,7 @@ class Answer:
     judged: Judged | None = None
     neighbors: Sequence[Sequence[Neighbor]] = ()
     saliency: Sequence[Saliency] = ()
-    cut_short: Mapping[int, CutShort] = field(default_factory=dict)
+    truncation: Mapping[int, Truncation] = field(default_factory=dict)
 
 
 def answer(

@@ -10,7 +10,7 @@ from itertools import count
 
 import numpy as np
 
-from headstart_server.backbones.backbone import LAST, BackboneInfo, Content, CutShort, Modality
+from headstart_server.backbones.backbone import LAST, BackboneInfo, Content, Modality, Truncation
 from headstart_server.backbones.occlusion import Pixels
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
@@ -53,12 +53,12 @@ class BackboneFeatures:
     Attributes:
         backbone: its name.
         views: by view, [n, D].
-        cut_short: of each input whose end it did not see, how much it saw, by place.
+        truncation: of each input whose end it did not see, how much it saw, by place.
     """
 
     backbone: str
     views: Mapping[str, Float32]
-    cut_short: Mapping[int, CutShort] = field(default_factory=dict)
+    truncation: Mapping[int, Truncation] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -204,8 +204,8 @@ class Predictor:
             embedder = embedders[versions[0].backbone]
             maps = await self._saliency(asked.saliency, versions[0], embedder, contents, deadline)
             answers[0] = replace(answers[0], saliency=maps)
-        cut_short = {name: await _cut_short(one, contents) for name, one in embedders.items()}
-        answers = [replace(each, cut_short=cut_short[each.version.backbone]) for each in answers]
+        truncation = {name: await _truncation(one, contents) for name, one in embedders.items()}
+        answers = [replace(each, truncation=truncation[each.version.backbone]) for each in answers]
         finished = self._clock()
         times = _times([row for of_backbone in rows.values() for row in of_backbone])
         if self._onlooker is not None:
@@ -278,7 +278,7 @@ class Predictor:
         features = BackboneFeatures(
             backbone=info.name,
             views=stacked(rows, wanted),
-            cut_short=await _cut_short(embedder, contents),
+            truncation=await _truncation(embedder, contents),
         )
         return features, StageTimes(
             total=self._clock() - started, decode=times.decode, queue=times.queue, backbone=times.backbone
@@ -396,13 +396,13 @@ def _nbytes(contents: Sequence[Content]) -> int:
     return sum(len(each) if isinstance(each, bytes | str) else each.nbytes for each in contents)
 
 
-async def _cut_short(embedder: Embedder, contents: Sequence[Content]) -> dict[int, CutShort]:
+async def _truncation(embedder: Embedder, contents: Sequence[Content]) -> dict[int, Truncation]:
     """Of each input whose end the backbone did not see, how much it saw, by place."""
     if embedder.info.modality is not Modality.TEXT:
         return {}
 
-    def look() -> dict[int, CutShort]:
-        seen = {place: embedder.cut_short(content) for place, content in enumerate(contents)}
+    def look() -> dict[int, Truncation]:
+        seen = {place: embedder.truncation(content) for place, content in enumerate(contents)}
         return {place: cut for place, cut in seen.items() if cut is not None}
 
     return await asyncio.to_thread(look)

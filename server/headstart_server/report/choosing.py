@@ -2,7 +2,11 @@
 
 from collections.abc import Sequence
 
-from headstart_server.learning.backbone_choice import BackboneCandidate, BackboneChoice, CandidateOutcome
+from headstart_server.learning.backbone_selection import (
+    BackboneCandidate,
+    BackboneSelection,
+    CandidateOutcome,
+)
 from headstart_server.report.layout import Section, note, section, table
 from headstart_server.report.markup import named, tag
 from headstart_server.report.words import DASH, figure, percent, plural
@@ -10,7 +14,7 @@ from headstart_server.report.words import DASH, figure, percent, plural
 __all__ = ["candidate_columns", "candidate_row", "choice_line", "choosing_section", "untried"]
 
 
-def choosing_section(choice: BackboneChoice | None) -> Section | None:
+def choosing_section(choice: BackboneSelection | None) -> Section | None:
     """The candidates and what was found of each."""
     if choice is None:
         return None
@@ -35,12 +39,12 @@ def choosing_section(choice: BackboneChoice | None) -> Section | None:
     )
 
 
-def choice_line(choice: BackboneChoice) -> str:
+def choice_line(choice: BackboneSelection) -> str:
     """What was chosen, and why."""
     return f"{choice.backbone} was chosen from {plural(len(choice.candidates), 'backbone')}. {choice.reason}"
 
 
-def candidate_columns(choice: BackboneChoice) -> Sequence[str]:
+def candidate_columns(choice: BackboneSelection) -> Sequence[str]:
     """The names of the columns of `candidate_row`."""
     numbers = any(each.mean_absolute_error is not None for each in choice.candidates)
     return ["backbone", "error" if numbers else "accuracy", "behind", "ms/input", "MB", "seconds"]
@@ -51,22 +55,22 @@ def candidate_row(candidate: BackboneCandidate) -> list[str]:
     is_tried = candidate.outcome is CandidateOutcome.TRIED
     if candidate.mean_absolute_error is not None:
         quality = f"{figure(candidate.mean_absolute_error)} ± {figure(candidate.standard_error)}"
-        behind = f"{figure(candidate.behind)} ± {figure(candidate.behind_error)}"
+        behind = f"{figure(candidate.gap)} ± {figure(candidate.gap_standard_error)}"
     elif candidate.accuracy is not None:
         quality = f"{percent(candidate.accuracy)} ± {percent(candidate.standard_error)}"
-        behind = f"{percent(candidate.behind)} ± {percent(candidate.behind_error)}"
+        behind = f"{percent(candidate.gap)} ± {percent(candidate.gap_standard_error)}"
     else:
         quality = behind = DASH
     return [
         candidate.backbone,
         quality,
-        behind if candidate.behind else DASH,
+        behind if candidate.gap else DASH,
         f"{candidate.milliseconds:.1f}" if is_tried else DASH,
         f"{candidate.megabytes:.0f}",
         figure(candidate.seconds) if is_tried else DASH,
     ]
 
 
-def untried(choice: BackboneChoice) -> list[str]:
+def untried(choice: BackboneSelection) -> list[str]:
     """Why each of the others was not tried."""
     return [f"{each.backbone}: {each.message}" for each in choice.candidates if each.message]

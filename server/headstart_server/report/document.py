@@ -19,14 +19,14 @@ def document(facts: ReportFacts) -> str:
     Its keys are ``format`` (1), ``model``, ``version``, ``aliases``, ``task``, ``created``, ``expires`` (null
     for never), ``size_bytes``, ``display_name``, ``labels``, ``class_names``, ``thresholds`` (several labels:
     by class); ``metrics``, ``evaluation`` and ``findings`` with the fields of the contract's messages of
-    these names (null for versions of 0.1), ``promotion`` (null without a condition), ``backbone_choice``
+    these names (null for versions of 0.1), ``promotion`` (null without a condition), ``backbone_selection``
     (null unless the backbone was left open: ``backbone``, ``reason``, ``candidates``, ``time_budget`` in
     seconds, ``example_count``), ``energy`` (null where nothing was told, or ``joules``, ``gco2e``,
     ``estimated``, ``joules_by_source`` and ``grid_gco2e_per_kwh``), and ``lineage``: ``job_id``,
     ``backbone``, ``backbone_digest``, ``dataset_digest``, ``head_digest``, ``recipe`` (its name with its
     settings), ``asked_recipe`` (likewise; only if another one than auto was asked for), ``seed``,
     ``example_count``, ``software``, ``runtime``, ``stop_reason``, ``fit_seconds``, ``parent`` (0 for
-    none), ``added_count``, ``removed_count``, ``remark`` (how the head came about; may be empty) and
+    none), ``added_count``, ``removed_count``, ``note`` (how the head came about; may be empty) and
     ``tail`` (null, or ``blocks`` and ``cut`` of blocks of its own).
     """
     version, evaluation, findings = facts.version, facts.evaluation, facts.findings
@@ -52,7 +52,7 @@ def document(facts: ReportFacts) -> str:
         "evaluation": evaluation.to_json() if evaluation else None,
         "findings": findings.to_json() if findings else None,
         "promotion": facts.promotion.to_json() if facts.promotion else None,
-        "backbone_choice": fields.pop("backbone_choice", None),
+        "backbone_selection": fields.pop("backbone_selection", None),
         "energy": _energy(facts.manifest.energy),
         "lineage": fields,
     }

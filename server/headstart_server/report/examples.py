@@ -6,7 +6,7 @@ from headstart_server.learning.dataset_findings import (
     DatasetFindings,
     DuplicateGroup,
     ExampleReference,
-    LabelSuspect,
+    LabelIssue,
     LearningPoint,
 )
 from headstart_server.learning.evaluation import ExampleOutcome
@@ -16,8 +16,8 @@ from headstart_server.report.facts import ReportFacts, Sample
 from headstart_server.report.gallery import (
     MAX_GROUPED,
     MAX_GROUPS,
+    MAX_LABEL_ISSUES,
     MAX_OUTLIERS,
-    MAX_SUSPECTS,
     MAX_WORST,
     card,
     cards,
@@ -35,7 +35,7 @@ from headstart_server.report.words import (
     written,
 )
 
-__all__ = ["data_section", "mistakes_section", "more_section", "suspects_section"]
+__all__ = ["data_section", "label_issues_section", "mistakes_section", "more_section"]
 
 
 def mistakes_section(facts: ReportFacts) -> Section | None:
@@ -52,18 +52,18 @@ def mistakes_section(facts: ReportFacts) -> Section | None:
     )
 
 
-def suspects_section(facts: ReportFacts) -> Section | None:
+def label_issues_section(facts: ReportFacts) -> Section | None:
     """Examples whose label is probably wrong."""
     findings = facts.findings
-    if findings is None or not findings.suspects:
+    if findings is None or not findings.label_issues:
         return None
-    shown = findings.suspects[:MAX_SUSPECTS]
+    shown = findings.label_issues[:MAX_LABEL_ISSUES]
     return section(
-        "Suspect labels",
+        "Label issues",
         "Labels to look at",
         note(f"{_WHY_SUSPECT[facts.task]} They were trained on as they are."),
-        cards(_suspect(facts.samples, each, facts.task) for each in shown),
-        _more(findings.suspect_count - len(shown)),
+        cards(_issue(facts.samples, each, facts.task) for each in shown),
+        _more(findings.label_issue_count - len(shown)),
     )
 
 
@@ -119,7 +119,7 @@ def _outcome(samples: Mapping[int, Sample], each: ExampleOutcome) -> Markup:
     )
 
 
-def _suspect(samples: Mapping[int, Sample], each: LabelSuspect, task: Task) -> Markup:
+def _issue(samples: Mapping[int, Sample], each: LabelIssue, task: Task) -> Markup:
     label, like = looked_like(each, task)
     given, suggested = (
         ("", "")

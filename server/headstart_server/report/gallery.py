@@ -12,8 +12,8 @@ from headstart_server.report.words import shortened
 __all__ = [
     "MAX_GROUPED",
     "MAX_GROUPS",
+    "MAX_LABEL_ISSUES",
     "MAX_OUTLIERS",
-    "MAX_SUSPECTS",
     "MAX_WORST",
     "card",
     "cards",
@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 #: How many of each kind are shown; together they are at most a hundred pictures or texts.
-MAX_SUSPECTS, MAX_WORST, MAX_OUTLIERS, MAX_GROUPS, MAX_GROUPED = 24, 24, 16, 12, 3
+MAX_LABEL_ISSUES, MAX_WORST, MAX_OUTLIERS, MAX_GROUPS, MAX_GROUPED = 24, 24, 16, 12, 3
 _MAX_NAME = 60
 
 
@@ -29,7 +29,7 @@ def pictured(evaluation: Evaluation | None, findings: DatasetFindings | None) ->
     """The indexes of the examples that the page shows, each once, the most telling first."""
     indexes: list[int] = []
     if findings is not None:
-        indexes += [each.example.index for each in findings.suspects[:MAX_SUSPECTS]]
+        indexes += [each.example.index for each in findings.label_issues[:MAX_LABEL_ISSUES]]
     if evaluation is not None:
         indexes += [each.index for each in evaluation.worst[:MAX_WORST]]
     if findings is not None:

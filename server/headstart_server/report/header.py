@@ -1,6 +1,6 @@
 """The head of the page: what it is about, the verdict, the figures, what was decided and what to do."""
 
-from headstart_server.learning.dataset_findings import RemarkKind
+from headstart_server.learning.dataset_findings import RecommendationKind
 from headstart_server.learning.evaluation import Metrics
 from headstart_server.report.facts import ReportFacts
 from headstart_server.report.markup import Markup, named, tag
@@ -17,8 +17,10 @@ from headstart_server.report.words import (
 
 __all__ = ["header"]
 
-#: Remarks that say that the figures cannot be trusted as they stand.
-_ALARMING = frozenset({RemarkKind.LEAKAGE, RemarkKind.CONTRADICTIONS, RemarkKind.FAULTS})
+#: Recommendations that say that the figures cannot be trusted as they stand.
+_ALARMING = frozenset(
+    {RecommendationKind.LEAKAGE, RecommendationKind.CONTRADICTIONS, RecommendationKind.FAULTS}
+)
 
 
 def header(facts: ReportFacts) -> Markup:
@@ -39,7 +41,7 @@ def header(facts: ReportFacts) -> Markup:
         _verdict(facts),
         _tiles(facts),
         _decision(facts),
-        _remarks(facts),
+        _recommendations(facts),
     )
 
 
@@ -104,11 +106,11 @@ def _decision(facts: ReportFacts) -> Markup | None:
     )
 
 
-def _remarks(facts: ReportFacts) -> Markup | None:
-    if facts.findings is None or not facts.findings.remarks:
+def _recommendations(facts: ReportFacts) -> Markup | None:
+    if facts.findings is None or not facts.findings.recommendations:
         return None
     items = [
-        tag("li", named(remark.message), class_="alarm" if remark.kind in _ALARMING else None)
-        for remark in facts.findings.remarks
+        tag("li", named(recommendation.message), class_="alarm" if recommendation.kind in _ALARMING else None)
+        for recommendation in facts.findings.recommendations
     ]
-    return tag("div", tag("h2", "What to do"), tag("ul", items), class_="remarks")
+    return tag("div", tag("h2", "What to do"), tag("ul", items), class_="recommendations")

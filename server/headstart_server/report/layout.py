@@ -22,7 +22,7 @@ def panel(title: str, *children: Child, class_: str = "") -> Markup:
 
 
 def note(*children: Child) -> Markup:
-    """A remark in small print."""
+    """A recommendation in small print."""
     return tag("p", children, class_="note")
 
 

@@ -32,7 +32,7 @@ def lineage_section(facts: ReportFacts) -> Section:
                     plural(len(manifest.class_names), "class", "classes") if manifest.class_names else None,
                 ),
                 ("recipe", [tag("span", line, class_="line") for line in recipe_lines(facts)]),
-                ("how it came about", named(manifest.remark) if manifest.remark else None),
+                ("how it came about", named(manifest.note) if manifest.note else None),
                 ("blocks of its own", _tail(manifest)),
                 ("seed", str(manifest.seed)),
                 ("fitting took", f"{figure(manifest.fit_seconds)} s" if manifest.fit_seconds else None),

@@ -6,7 +6,12 @@ from importlib.resources import files
 
 from headstart_server.report.choosing import choosing_section
 from headstart_server.report.classes import class_section
-from headstart_server.report.examples import data_section, mistakes_section, more_section, suspects_section
+from headstart_server.report.examples import (
+    data_section,
+    label_issues_section,
+    mistakes_section,
+    more_section,
+)
 from headstart_server.report.facts import ReportFacts
 from headstart_server.report.header import header
 from headstart_server.report.layout import Section, note
@@ -59,13 +64,13 @@ def _sections(facts: ReportFacts) -> list[Section]:
         comparison_section(facts.promotion),
         confusion_section(facts),
         number_section(evaluation) if evaluation else None,
-        suspects_section(facts),
+        label_issues_section(facts),
         mistakes_section(facts),
         class_section(evaluation, facts.thresholds) if evaluation else None,
         reliability_section(evaluation) if evaluation else None,
         more_section(facts),
         data_section(facts),
-        choosing_section(facts.manifest.backbone_choice),
+        choosing_section(facts.manifest.backbone_selection),
         lineage_section(facts),
     ]
     return [each for each in found if each is not None]

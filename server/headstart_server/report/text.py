@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from textwrap import wrap
 
-from headstart_server.learning.dataset_findings import LabelSuspect
+from headstart_server.learning.dataset_findings import LabelIssue
 from headstart_server.learning.evaluation import ExampleOutcome
 from headstart_server.learning.task import Task
 from headstart_server.report.choosing import candidate_columns, candidate_row, choice_line, untried
@@ -45,10 +45,10 @@ def text(facts: ReportFacts) -> str:
     parts = [
         _head(facts),
         _promotion(facts),
-        _remarks(facts),
+        _recommendations(facts),
         _classes(facts),
         _pairs(facts),
-        _suspects(facts),
+        _label_issues(facts),
         _worst(facts),
         _duplicates(facts),
         _curve(facts),
@@ -77,10 +77,10 @@ def _promotion(facts: ReportFacts) -> Iterable[str]:
     return _wrapped(" ".join([f"{decision(facts.promotion)}.", *facts.promotion.reasons]))
 
 
-def _remarks(facts: ReportFacts) -> Iterable[str]:
-    if facts.findings is None or not facts.findings.remarks:
+def _recommendations(facts: ReportFacts) -> Iterable[str]:
+    if facts.findings is None or not facts.findings.recommendations:
         return []
-    return ["What to do", *(line for each in facts.findings.remarks for line in _item(each.message))]
+    return ["What to do", *(line for each in facts.findings.recommendations for line in _item(each.message))]
 
 
 def _classes(facts: ReportFacts) -> Iterable[str]:
@@ -108,18 +108,18 @@ def _pairs(facts: ReportFacts) -> Iterable[str]:
     return _list("Most often mixed up", lines, len(lines))
 
 
-def _suspects(facts: ReportFacts) -> Iterable[str]:
+def _label_issues(facts: ReportFacts) -> Iterable[str]:
     findings = facts.findings
     if findings is None:
         return []
-    lines = [_suspect(each, facts.task) for each in findings.suspects]
-    return _list("Labels to look at", lines, findings.suspect_count)
+    lines = [_issue(each, facts.task) for each in findings.label_issues]
+    return _list("Labels to look at", lines, findings.label_issue_count)
 
 
-def _suspect(suspect: LabelSuspect, task: Task) -> str:
-    label, like = looked_like(suspect, task)
-    chance = "" if task is Task.REGRESSION else f" ({percent(suspect.suggested_probability)})"
-    return f"{suspect.example.id or suspect.example.index}: labelled {label}, looks like {like}{chance}"
+def _issue(issue: LabelIssue, task: Task) -> str:
+    label, like = looked_like(issue, task)
+    chance = "" if task is Task.REGRESSION else f" ({percent(issue.suggested_probability)})"
+    return f"{issue.example.id or issue.example.index}: labelled {label}, looks like {like}{chance}"
 
 
 def _worst(facts: ReportFacts) -> Iterable[str]:
@@ -165,7 +165,7 @@ def _curve(facts: ReportFacts) -> Iterable[str]:
 
 
 def _choice(facts: ReportFacts) -> Iterable[str]:
-    choice = facts.manifest.backbone_choice
+    choice = facts.manifest.backbone_selection
     if choice is None:
         return
     yield from _wrapped(choice_line(choice))
@@ -182,8 +182,8 @@ def _lineage(facts: ReportFacts) -> Iterable[str]:
         f"{plural(manifest.example_count, 'example')}, seed {manifest.seed}."
     )
     yield from _wrapped(f"Recipe: {', '.join(recipe_lines(facts))}.")
-    if manifest.remark:
-        yield from _wrapped(manifest.remark)
+    if manifest.note:
+        yield from _wrapped(manifest.note)
     energy = energy_line(manifest.energy)
     if energy:
         yield from _wrapped(f"Energy: {energy}")

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from headstart_server.energy import Energy, EnergySource
-from headstart_server.learning.dataset_findings import LabelSuspect
+from headstart_server.learning.dataset_findings import LabelIssue
 from headstart_server.learning.evaluation import ExampleOutcome, Metrics, MetricsSource
 from headstart_server.learning.promotion import Promotion
 from headstart_server.learning.task import Task
@@ -47,11 +47,11 @@ def score(share: float, task: Task) -> str:
     return f"{share:.3f}" if task is Task.REGRESSION else percent(share)
 
 
-def looked_like(suspect: LabelSuspect, task: Task) -> tuple[str, str]:
-    """The label of a suspect and what it looks like; numbers have no probability and few digits."""
+def looked_like(issue: LabelIssue, task: Task) -> tuple[str, str]:
+    """The label of an issue and what it looks like; numbers have no probability and few digits."""
     if task is Task.REGRESSION:
-        return f"{float(suspect.example.label):.4g}", f"{float(suspect.suggested_label):.4g}"
-    return written(suspect.example.label), written(suspect.suggested_label)
+        return f"{float(issue.example.label):.4g}", f"{float(issue.suggested_label):.4g}"
+    return written(issue.example.label), written(issue.suggested_label)
 
 
 def written(label: str) -> str:

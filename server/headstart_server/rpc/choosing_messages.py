@@ -1,26 +1,30 @@
 """The messages of backbones that are chosen, and of rebases."""
 
-from headstart.v1 import choosing_pb2
+from headstart.v1 import backbone_selection_pb2
 from headstart.v1 import fine_tuning_service_pb2 as pb
 from headstart_server.jobs.rebasing import RebaseSpec
-from headstart_server.learning.backbone_choice import BackboneCandidate, BackboneChoice, CandidateOutcome
+from headstart_server.learning.backbone_selection import (
+    BackboneCandidate,
+    BackboneSelection,
+    CandidateOutcome,
+)
 from headstart_server.learning.promotion import Gate
 from headstart_server.rpc.comparison_messages import gate_of
 from headstart_server.rpc.messages import duration, optional_seconds, recipe_of
 from headstart_server.rpc.server_places import PLACES
 
 OUTCOMES = {
-    CandidateOutcome.TRIED: choosing_pb2.CANDIDATE_OUTCOME_TRIED,
-    CandidateOutcome.NOT_TRIED: choosing_pb2.CANDIDATE_OUTCOME_NOT_TRIED,
-    CandidateOutcome.FAILED: choosing_pb2.CANDIDATE_OUTCOME_FAILED,
+    CandidateOutcome.TRIED: backbone_selection_pb2.CANDIDATE_OUTCOME_TRIED,
+    CandidateOutcome.NOT_TRIED: backbone_selection_pb2.CANDIDATE_OUTCOME_NOT_TRIED,
+    CandidateOutcome.FAILED: backbone_selection_pb2.CANDIDATE_OUTCOME_FAILED,
 }
 
 
-def choice_message(choice: BackboneChoice | None) -> choosing_pb2.BackboneChoice | None:
+def choice_message(choice: BackboneSelection | None) -> backbone_selection_pb2.BackboneSelection | None:
     """The message of how a backbone was chosen; None for None."""
     if choice is None:
         return None
-    return choosing_pb2.BackboneChoice(
+    return backbone_selection_pb2.BackboneSelection(
         backbone=choice.backbone,
         reason=choice.reason,
         candidates=[_candidate_message(candidate) for candidate in choice.candidates],
@@ -29,19 +33,19 @@ def choice_message(choice: BackboneChoice | None) -> choosing_pb2.BackboneChoice
     )
 
 
-def _candidate_message(candidate: BackboneCandidate) -> choosing_pb2.BackboneCandidate:
-    return choosing_pb2.BackboneCandidate(
+def _candidate_message(candidate: BackboneCandidate) -> backbone_selection_pb2.BackboneCandidate:
+    return backbone_selection_pb2.BackboneCandidate(
         backbone=candidate.backbone,
         outcome=OUTCOMES[candidate.outcome],
         message=PLACES.hidden(candidate.message),
         accuracy=candidate.accuracy,
         mean_absolute_error=candidate.mean_absolute_error,
         standard_error=candidate.standard_error,
-        behind=candidate.behind,
-        behind_error=candidate.behind_error,
+        gap=candidate.gap,
+        gap_standard_error=candidate.gap_standard_error,
         milliseconds=candidate.milliseconds,
         megabytes=candidate.megabytes,
-        spent_time=duration(candidate.seconds),
+        spent_duration=duration(candidate.seconds),
     )
 
 

@@ -5,24 +5,24 @@ from headstart_server.learning.dataset_findings import (
     DatasetFindings,
     DuplicateGroup,
     ExampleReference,
-    LabelSuspect,
+    LabelIssue,
     LearningPoint,
     Outlier,
-    Remark,
-    RemarkKind,
+    Recommendation,
+    RecommendationKind,
 )
 
-REMARK_KINDS = {
-    RemarkKind.TOO_FEW_EXAMPLES: pb.REMARK_KIND_TOO_FEW_EXAMPLES,
-    RemarkKind.IMBALANCE: pb.REMARK_KIND_IMBALANCE,
-    RemarkKind.DUPLICATES: pb.REMARK_KIND_DUPLICATES,
-    RemarkKind.LEAKAGE: pb.REMARK_KIND_LEAKAGE,
-    RemarkKind.CONTRADICTIONS: pb.REMARK_KIND_CONTRADICTIONS,
-    RemarkKind.SUSPECTS: pb.REMARK_KIND_SUSPECTS,
-    RemarkKind.OUTLIERS: pb.REMARK_KIND_OUTLIERS,
-    RemarkKind.MORE_DATA: pb.REMARK_KIND_MORE_DATA,
-    RemarkKind.FAULTS: pb.REMARK_KIND_FAULTS,
-    RemarkKind.CUT_SHORT: pb.REMARK_KIND_CUT_SHORT,
+RECOMMENDATION_KINDS = {
+    RecommendationKind.TOO_FEW_EXAMPLES: pb.RECOMMENDATION_KIND_TOO_FEW_EXAMPLES,
+    RecommendationKind.IMBALANCE: pb.RECOMMENDATION_KIND_IMBALANCE,
+    RecommendationKind.DUPLICATES: pb.RECOMMENDATION_KIND_DUPLICATES,
+    RecommendationKind.LEAKAGE: pb.RECOMMENDATION_KIND_LEAKAGE,
+    RecommendationKind.CONTRADICTIONS: pb.RECOMMENDATION_KIND_CONTRADICTIONS,
+    RecommendationKind.LABEL_ISSUES: pb.RECOMMENDATION_KIND_LABEL_ISSUES,
+    RecommendationKind.OUTLIERS: pb.RECOMMENDATION_KIND_OUTLIERS,
+    RecommendationKind.MORE_DATA: pb.RECOMMENDATION_KIND_MORE_DATA,
+    RecommendationKind.FAULTS: pb.RECOMMENDATION_KIND_FAULTS,
+    RecommendationKind.TRUNCATION: pb.RECOMMENDATION_KIND_TRUNCATION,
 }
 
 
@@ -31,16 +31,16 @@ def findings_message(findings: DatasetFindings) -> pb.DatasetFindings:
     return pb.DatasetFindings(
         duplicates=map(_duplicates_message, findings.duplicates),
         duplicate_count=findings.duplicate_count,
-        suspects=map(_suspect_message, findings.suspects),
-        suspect_count=findings.suspect_count,
+        label_issues=map(_issue_message, findings.label_issues),
+        label_issue_count=findings.label_issue_count,
         outliers=map(_outlier_message, findings.outliers),
         outlier_count=findings.outlier_count,
         learning_curve=map(_point_message, findings.learning_curve),
         imbalance=findings.imbalance,
         estimated_seconds=findings.estimated_seconds,
-        remarks=map(_remark_message, findings.remarks),
-        cut_short=map(_reference_message, findings.cut_short),
-        cut_short_count=findings.cut_short_count,
+        recommendations=map(_recommendation_message, findings.recommendations),
+        truncated=map(_reference_message, findings.truncated),
+        truncated_count=findings.truncated_count,
     )
 
 
@@ -58,12 +58,12 @@ def _duplicates_message(group: DuplicateGroup) -> pb.DuplicateGroup:
     )
 
 
-def _suspect_message(suspect: LabelSuspect) -> pb.LabelSuspect:
-    return pb.LabelSuspect(
-        example=_reference_message(suspect.example),
-        suggested_label=suspect.suggested_label,
-        suggested_probability=suspect.suggested_probability,
-        given_probability=suspect.given_probability,
+def _issue_message(issue: LabelIssue) -> pb.LabelIssue:
+    return pb.LabelIssue(
+        example=_reference_message(issue.example),
+        suggested_label=issue.suggested_label,
+        suggested_probability=issue.suggested_probability,
+        given_probability=issue.given_probability,
     )
 
 
@@ -77,5 +77,5 @@ def _point_message(point: LearningPoint) -> pb.LearningPoint:
     )
 
 
-def _remark_message(remark: Remark) -> pb.Remark:
-    return pb.Remark(kind=REMARK_KINDS[remark.kind], message=remark.message)
+def _recommendation_message(recommendation: Recommendation) -> pb.Recommendation:
+    return pb.Recommendation(kind=RECOMMENDATION_KINDS[recommendation.kind], message=recommendation.message)

@@ -30,7 +30,7 @@ STATES = {
     JobState.CANCELLED: job_pb2.JOB_STATE_CANCELLED,
 }
 STEPS = {
-    JobStep.CHOOSE: job_pb2.JOB_STEP_CHOOSE,
+    JobStep.SELECT_BACKBONE: job_pb2.JOB_STEP_SELECT_BACKBONE,
     JobStep.FEATURES: job_pb2.JOB_STEP_FEATURES,
     JobStep.FIT: job_pb2.JOB_STEP_FIT,
     JobStep.EVALUATE: job_pb2.JOB_STEP_EVALUATE,
@@ -57,18 +57,18 @@ def job_message(job: Job, likely: Times | None = None) -> job_pb2.Job:
         example_count=job.example_count,
         class_count=job.class_count,
         dataset_digest=job.dataset_digest,
-        dropped=[fault_message(fault) for fault in job.findings.dropped],
-        dropped_count=job.findings.dropped_count,
+        excluded=[fault_message(fault) for fault in job.findings.excluded],
+        excluded_count=job.findings.excluded_count,
         create_time=timestamp(job.created),
         start_time=timestamp(job.started),
-        finish_time=timestamp(job.finished),
+        end_time=timestamp(job.finished),
         step_milliseconds={step: seconds * 1e3 for step, seconds in job.findings.step_seconds.items()},
         last_event=job.last_event,
         queue_position=job.queue_position,
         task=TASKS[job.task],
         promotion=promotion_message(job.promotion),
         estimated_start_time=timestamp(likely.start),
-        estimated_finish_time=timestamp(likely.finish),
+        estimated_end_time=timestamp(likely.finish),
         energy=energy_message(job.findings.energy),
         webhook=_webhook_message(job.webhook),
         replica=job.replica if _administers(job) else "",
@@ -136,7 +136,7 @@ def _webhook_message(webhook: Webhook | None) -> job_pb2.WebhookDelivery | None:
         attempt_count=webhook.attempts,
         error=PLACES.hidden(webhook.error),
         next_attempt_time=timestamp(webhook.due),
-        finish_time=timestamp(webhook.finished),
+        end_time=timestamp(webhook.finished),
     )
 
 

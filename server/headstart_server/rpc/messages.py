@@ -136,13 +136,13 @@ def spec_of(message: job_pb2.FineTuneSpec) -> FineTuneSpec:
         model=message.model,
         backbone=message.backbone,
         recipe=recipe_of(message.recipe),
-        held_out_share=message.held_out_share,
+        held_out_fraction=message.held_out_fraction,
         seed=message.seed,
         display_name=message.display_name,
         labels=dict(message.labels),
         alias=message.alias or None,
-        time_to_live=optional_seconds(message, "time_to_live"),
-        max_dropped_share=message.max_dropped_share,
+        ttl=optional_seconds(message, "ttl"),
+        max_excluded_fraction=message.max_excluded_fraction,
         task=task_of(message.task, "spec.task"),
         promote_if=gate_of(message.promote_if) if message.HasField("promote_if") else None,
         parent_version=message.parent_version if parent == "parent_version" else None,
@@ -163,12 +163,12 @@ def spec_message(spec: FineTuneSpec) -> job_pb2.FineTuneSpec:
         model=spec.model,
         backbone=spec.backbone,
         recipe=recipe_message(spec.recipe),
-        held_out_share=spec.held_out_share,
+        held_out_fraction=spec.held_out_fraction,
         seed=spec.seed,
         display_name=spec.display_name,
         labels=spec.labels,
         alias=spec.alias or "",
-        max_dropped_share=spec.max_dropped_share,
+        max_excluded_fraction=spec.max_excluded_fraction,
         task=TASKS[spec.task] if spec.task else input_pb2.TASK_UNSPECIFIED,
         promote_if=gate_message(spec.promote_if),
         parent_version=spec.parent_version,
@@ -179,8 +179,8 @@ def spec_message(spec: FineTuneSpec) -> job_pb2.FineTuneSpec:
         webhook=spec.webhook or "",
         dataset_uri=spec.dataset_uri or "",
     )
-    if spec.time_to_live is not None:
-        message.time_to_live.FromNanoseconds(int(spec.time_to_live * 1e9))
+    if spec.ttl is not None:
+        message.ttl.FromNanoseconds(int(spec.ttl * 1e9))
     if spec.backbone_time_budget is not None:
         message.backbone_time_budget.FromNanoseconds(round(spec.backbone_time_budget * 1e9))
     return message

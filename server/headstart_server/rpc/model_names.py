@@ -20,7 +20,7 @@ _RESPONSE_FIELDS = frozenset(
         "headstart.v1.ExportHeader.model",
         "headstart.v1.Model.name",
         "headstart.v1.Version.model",
-        "headstart.v1.VersionName.model",
+        "headstart.v1.VersionRef.model",
         "headstart.v1.VersionPredictions.model",
         "inference.ModelConfig.name",
         "inference.ModelInferResponse.model_name",

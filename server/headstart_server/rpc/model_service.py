@@ -129,13 +129,13 @@ class ModelService(stubs.ModelServiceServicer):
         deleted = await self._removals.run(self._registry.delete_model, request.model)
         return pb.DeleteModelResponse(deleted_versions=deleted)
 
-    async def DeleteExample(
-        self, request: pb.DeleteExampleRequest, context: Context
-    ) -> pb.DeleteExampleResponse:
+    async def EraseExample(
+        self, request: pb.EraseExampleRequest, context: Context
+    ) -> pb.EraseExampleResponse:
         found = await self._long_work.run(self._forget, request.example_id, request.model, scope(Right.ADMIN))
-        return pb.DeleteExampleResponse(
-            versions=[pb.VersionName(model=model, version=number) for model, number in found.versions],
-            unread_versions=[pb.VersionName(model=model, version=number) for model, number in found.unread],
+        return pb.EraseExampleResponse(
+            versions=[pb.VersionRef(model=model, version=number) for model, number in found.versions],
+            unread_versions=[pb.VersionRef(model=model, version=number) for model, number in found.unread],
             job_ids=found.job_ids,
             deleted_contents=found.contents,
         )

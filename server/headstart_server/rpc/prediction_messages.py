@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from headstart import tensors
 from headstart.v1 import prediction_service_pb2 as pb
-from headstart_server.backbones.backbone import CutShort
+from headstart_server.backbones.backbone import Truncation
 from headstart_server.learning.head import Head
 from headstart_server.learning.neighbors import Neighbor
 from headstart_server.prediction.answers import AbstentionReason, Answer
@@ -62,9 +62,9 @@ def times_message(times: StageTimes) -> pb.StageTimes:
     )
 
 
-def cut_short_message(cut: CutShort) -> pb.CutShort:
+def truncation_message(cut: Truncation) -> pb.Truncation:
     """The message of how much of an input was seen."""
-    return pb.CutShort(kept_characters=cut.kept, characters=cut.length)
+    return pb.Truncation(kept_characters=cut.kept, characters=cut.length)
 
 
 def _abstention_of(message: pb.Abstention) -> Abstention:
@@ -92,8 +92,8 @@ def _predictions(answer: Answer) -> Iterator[pb.Prediction]:
             _add_value(message, answer.version.head, float(answer.values[place]))
         if has_evidence:
             _add_evidence(message, answer, place)
-        if (cut := answer.cut_short.get(place)) is not None:
-            message.cut_short.CopyFrom(cut_short_message(cut))
+        if (cut := answer.truncation.get(place)) is not None:
+            message.truncation.CopyFrom(truncation_message(cut))
         yield message
 
 

@@ -13,10 +13,10 @@ from headstart_server.rpc.messages import contents_of, selector_of
 from headstart_server.rpc.prediction_calls import deadline_of, tell
 from headstart_server.rpc.prediction_messages import (
     asked_of,
-    cut_short_message,
     features_message,
     predictions_message,
     times_message,
+    truncation_message,
 )
 from headstart_server.rpc.request_parsing import in_thread_if_large
 from headstart_server.rpc.shared_call import SharedCall
@@ -78,7 +78,7 @@ class PredictionService(stubs.PredictionServiceServicer):
         return pb.EmbedResponse(
             features=features_message(features),
             times=times_message(times),
-            cut_short={place: cut_short_message(cut) for place, cut in features.cut_short.items()},
+            truncation={place: truncation_message(cut) for place, cut in features.truncation.items()},
         )
 
     async def _contents(self, messages: Sequence[Input]) -> list[Content]:

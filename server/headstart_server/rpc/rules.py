@@ -72,7 +72,7 @@ RULES: Mapping[str, Rule] = {
     f"{_V1}ModelService/SetAlias": Rule(on=Subject.MODEL, rights=_TRAIN, changes=True),
     f"{_V1}ModelService/DeleteVersion": Rule(on=Subject.MODEL, rights=_ADMIN, changes=True),
     f"{_V1}ModelService/DeleteModel": Rule(on=Subject.MODEL, rights=_ADMIN, changes=True),
-    f"{_V1}ModelService/DeleteExample": Rule(
+    f"{_V1}ModelService/EraseExample": Rule(
         on=Subject.MODEL, rights=_ADMIN, changes=True, all_without_model=True
     ),
     # Both show what was trained on: ids and labels, and pictures.

@@ -253,7 +253,7 @@ def test_a_name_that_none_can_have_is_refused_before_it_is_looked_for(api: Api, 
         "backbone": lambda: api.prediction.Embed(predicting.EmbedRequest(backbone=name, inputs=[picture])),
         "spec.request_id": lambda: api.fine_tune(digits((0, 1), 2), model="new", request_id=name),
         "page_token": lambda: api.models.ListModels(keeping.ListModelsRequest(page_token=name)),
-        "example_id": lambda: api.models.DeleteExample(keeping.DeleteExampleRequest(example_id=name)),
+        "example_id": lambda: api.models.EraseExample(keeping.EraseExampleRequest(example_id=name)),
     }
     for field, call in calls.items():
         refusal = refused(call)
@@ -308,14 +308,14 @@ def test_a_version_that_is_not_there_is_not_found(api: Api, digits_model: str, n
         ({"model": "x" * 1_000_000}, "spec.model"),
         ({"alias": "7"}, "spec.alias"),
         ({"alias": "a b"}, "spec.alias"),
-        ({"held_out_share": float("nan")}, "spec.held_out_share"),
-        ({"held_out_share": -0.1}, "spec.held_out_share"),
-        ({"held_out_share": 0.91}, "spec.held_out_share"),
-        ({"max_dropped_share": float("nan")}, "spec.max_dropped_share"),
-        ({"max_dropped_share": float("inf")}, "spec.max_dropped_share"),
-        ({"time_to_live": duration(0)}, "spec.time_to_live"),
-        ({"time_to_live": duration(-5)}, "spec.time_to_live"),
-        ({"time_to_live": duration(10_000 * 365 * 86400)}, "spec.time_to_live"),
+        ({"held_out_fraction": float("nan")}, "spec.held_out_fraction"),
+        ({"held_out_fraction": -0.1}, "spec.held_out_fraction"),
+        ({"held_out_fraction": 0.91}, "spec.held_out_fraction"),
+        ({"max_excluded_fraction": float("nan")}, "spec.max_excluded_fraction"),
+        ({"max_excluded_fraction": float("inf")}, "spec.max_excluded_fraction"),
+        ({"ttl": duration(0)}, "spec.ttl"),
+        ({"ttl": duration(-5)}, "spec.ttl"),
+        ({"ttl": duration(10_000 * 365 * 86400)}, "spec.ttl"),
         ({"display_name": "x" * 257}, "spec.display_name"),
         ({"labels": {"": "x"}}, "spec.labels"),
         ({"labels": {"k" * 64: "x"}}, "spec.labels.key"),
@@ -403,8 +403,8 @@ def test_a_class_with_held_out_examples_only_is_refused(api: Api, model: str):
 
 
 @pytest.mark.usefixtures("no_trace")
-def test_a_held_out_share_and_marked_examples_are_refused_together(api: Api, model: str):
-    refusal = refused_examples(api, model, example(digit(0, 9), "0", held_out=True), held_out_share=0.2)
+def test_a_held_out_fraction_and_marked_examples_are_refused_together(api: Api, model: str):
+    refusal = refused_examples(api, model, example(digit(0, 9), "0", held_out=True), held_out_fraction=0.2)
 
     assert (refusal.code, list(refusal.fields)) == (INVALID, ["examples[4].held_out"])
 
@@ -509,13 +509,13 @@ def test_a_message_that_unpacks_beyond_the_limit_is_refused_and_takes_no_memory(
 def test_the_same_content_with_different_labels_fails_the_job_by_its_places(api: Api, model: str):
     examples = [*digits((0, 1), 3), example(digit(0, 1), "1", id="twin")]
     job = api.ended(api.fine_tune(examples, model=model).job_id)
-    kept = api.published(examples, model=model, max_dropped_share=0.4)
+    kept = api.published(examples, model=model, max_excluded_fraction=0.4)
 
     assert job.state == FAILED
     assert "example 2: Expected one label for the same content. Received: '0' here and '1' at example 6" in (
         job.error.message
     )
-    assert [(fault.index, fault.id, fault.reason) for fault in kept.dropped] == [
+    assert [(fault.index, fault.id, fault.reason) for fault in kept.excluded] == [
         (2, "", "CONTRADICTING_LABELS"),
         (6, "twin", "CONTRADICTING_LABELS"),
     ]
@@ -524,7 +524,7 @@ def test_the_same_content_with_different_labels_fails_the_job_by_its_places(api:
 def test_the_same_content_with_the_same_label_is_no_fault(api: Api, model: str):
     job = api.published([*digits((0, 1), 3), *digits((0, 1), 3)], model=model)
 
-    assert (job.example_count, job.dropped_count) == (12, 0)
+    assert (job.example_count, job.excluded_count) == (12, 0)
 
 
 def test_without_leave_one_example_that_cannot_be_read_fails_the_job(api: Api, model: str):
@@ -533,10 +533,10 @@ def test_without_leave_one_example_that_cannot_be_read_fails_the_job(api: Api, m
 
     assert job.state == FAILED
     assert job.error.code == INVALID.value[0]
-    assert "1 of 7 examples cannot be used, and max_dropped_share allows 0" in job.error.message
+    assert "1 of 7 examples cannot be used, and max_excluded_fraction allows 0" in job.error.message
     assert "example 6 ('notes/readme.txt'): Expected a JPEG" in job.error.message
     assert job.version == 0
-    assert [(fault.index, fault.id) for fault in job.dropped] == [(6, "notes/readme.txt")]
+    assert [(fault.index, fault.id) for fault in job.excluded] == [(6, "notes/readme.txt")]
     assert refused(lambda: api.predict(model, digit(0, 0))).reason == "MODEL_NOT_FOUND"
 
 
@@ -546,22 +546,22 @@ def test_with_leave_examples_that_cannot_be_read_are_left_out_and_listed(api: Ap
         example(cut(photograph("china"), 0.3), "1", id="b"),
         example(bomb(), "1", id="c"),
     ]
-    job = api.published([*broken, *digits((0, 1), 3)], model=model, max_dropped_share=0.5)
+    job = api.published([*broken, *digits((0, 1), 3)], model=model, max_excluded_fraction=0.5)
 
-    assert [(fault.index, fault.id, fault.reason) for fault in job.dropped] == [
+    assert [(fault.index, fault.id, fault.reason) for fault in job.excluded] == [
         (0, "a", "UNDECODABLE_INPUT"),
         (1, "b", "UNDECODABLE_INPUT"),
         (2, "c", "INPUT_TOO_LARGE"),
     ]
-    assert all("Received: " in fault.message for fault in job.dropped)
-    assert job.dropped_count == 3
+    assert all("Received: " in fault.message for fault in job.excluded)
+    assert job.excluded_count == 3
     version = api.models.GetModel(keeping.GetModelRequest(model=model)).versions[0]
     assert version.lineage.example_count == 6
 
 
 def test_a_job_whose_last_good_class_is_dropped_fails_for_it(api: Api, model: str):
     examples = [*digits((0,), 3), *[example(b"broken %d" % place, "1") for place in range(3)]]
-    job = api.ended(api.fine_tune(examples, model=model, max_dropped_share=1.0).job_id)
+    job = api.ended(api.fine_tune(examples, model=model, max_excluded_fraction=1.0).job_id)
 
     assert job.state == FAILED
     assert "all of class '0'" in job.error.message

@@ -385,8 +385,8 @@ def test_an_example_that_is_forgotten_is_nowhere_in_the_bucket_and_in_no_child(s
     job = first.ended(first.fine_tune(sent, model="forgetting").job_id, 60)
     assert job.state == SUCCEEDED
     within(SECOND, lambda: second.predict("forgetting", b"quick1:x"))
-    request = keeping.DeleteExampleRequest(example_id="s4", model="forgetting")
-    told = second.models.DeleteExample(request, timeout=30)
+    request = keeping.EraseExampleRequest(example_id="s4", model="forgetting")
+    told = second.models.EraseExample(request, timeout=30)
     [archive] = [key for key in service.s3.keys(service.bucket) if key.endswith(f"{job.job_id}.zip")]
     content = service.s3.get(service.bucket, archive)
     copies = [path.read_bytes() for path in service.replicas[1].folder.glob("data/copies/*")]
@@ -433,7 +433,7 @@ def test_what_is_resident_is_told_by_each_server_of_itself(service: Service):
 def test_what_is_past_its_time_is_cleaned_out_of_the_bucket_too_and_by_one_server_alone(service: Service):
     first, second = service.apis
     lasting = publish(first, "lasting")
-    passing = [publish(first, "passing", time_to_live=duration(3600)) for _ in range(2)]
+    passing = [publish(first, "passing", ttl=duration(3600)) for _ in range(2)]
     jobs_of = {job.job_id for job in (lasting, *passing)}
     there = [key for key in service.s3.keys(service.bucket) if any(job in key for job in jobs_of)]
     database = Database(service.database)

@@ -11,14 +11,14 @@ import grpc
 import pytest
 
 from headstart import Client
-from headstart.v1 import choosing_pb2, comparison_pb2, job_pb2, model_pb2
+from headstart.v1 import backbone_selection_pb2, comparison_pb2, job_pb2, model_pb2
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import prediction_service_pb2 as predicting
 from integration.server.calls import TIMEOUT, Api, digit, digits, noise, refused
 from server_process import ServerProcess, running
 
 NAMES = ("efficientnet-lite0", "efficientnet-lite1")
-TRIED = choosing_pb2.CANDIDATE_OUTCOME_TRIED
+TRIED = backbone_selection_pb2.CANDIDATE_OUTCOME_TRIED
 LABELS = (0, 1, 7)
 
 
@@ -53,26 +53,26 @@ def version(api: Api, chosen: job_pb2.Job) -> model_pb2.Version:
 def test_both_are_measured_and_the_cheapest_within_a_standard_error_is_taken(
     chosen: job_pb2.Job, version: model_pb2.Version
 ):
-    choice = version.backbone_choice
+    choice = version.backbone_selection
     assert tuple(each.backbone for each in choice.candidates) == NAMES
     assert {each.outcome for each in choice.candidates} == {TRIED}
     assert choice.example_count == 24
     for each in choice.candidates:
         assert each.accuracy > 0.8
         assert each.milliseconds > 0.5
-        assert each.spent_time.ToTimedelta().total_seconds() > 0
+        assert each.spent_duration.ToTimedelta().total_seconds() > 0
     assert [round(each.megabytes) for each in choice.candidates] == [13, 17]
-    good = [each for each in choice.candidates if each.behind <= each.behind_error + 1e-9]
+    good = [each for each in choice.candidates if each.gap <= each.gap_standard_error + 1e-9]
     cheapest = min(good, key=lambda each: each.milliseconds)
     assert choice.backbone == version.lineage.backbone == cheapest.backbone
     assert chosen.spec.backbone == "auto"
     assert tuple(chosen.spec.backbone_candidates) == NAMES
-    assert "choose" in chosen.step_milliseconds
+    assert "select_backbone" in chosen.step_milliseconds
 
 
 def test_the_events_tell_each_candidate(api: Api, chosen: job_pb2.Job):
     told = [event.progress for event in api.watch(chosen.job_id)]
-    choosing = [each for each in told if each.step == job_pb2.JOB_STEP_CHOOSE]
+    choosing = [each for each in told if each.step == job_pb2.JOB_STEP_SELECT_BACKBONE]
     assert {each.total for each in choosing} == {2}
     assert all(any(each.message.startswith(f"{name}: ") for each in choosing) for name in NAMES)
     fractions = [each.fraction for each in told]
@@ -95,8 +95,8 @@ def test_report_and_client_tell_the_choice(server: ServerProcess, version: model
         (made, *_) = client.model("chosen").versions[::-1]
         text = client.report("chosen", version=1, format="text").content.decode()
         page = client.report("chosen", version=1).content.decode()
-    assert made.backbone_choice is not None
-    assert made.backbone_choice.backbone == version.lineage.backbone
+    assert made.backbone_selection is not None
+    assert made.backbone_selection.backbone == version.lineage.backbone
     assert f"{version.lineage.backbone} was chosen from 2 backbones." in text
     assert "How its backbone was chosen" in page
 
@@ -105,10 +105,10 @@ def test_without_candidates_those_of_the_server_are_tried_within_the_time(api: A
     job = api.published(
         digits(LABELS, 4), model=model, backbone="auto", backbone_time_budget={"nanos": 1_000_000}
     )
-    choice = api.version(model, 1).backbone_choice
+    choice = api.version(model, 1).backbone_selection
     # One is tried whatever the time, and it is the one that is taken.
     assert [each.backbone for each in choice.candidates if each.outcome == TRIED] == [choice.backbone]
-    assert choice.candidates[-1].outcome == choosing_pb2.CANDIDATE_OUTCOME_NOT_TRIED
+    assert choice.candidates[-1].outcome == backbone_selection_pb2.CANDIDATE_OUTCOME_NOT_TRIED
     assert choice.time_budget.nanos == 1_000_000
     assert len(job.spec.backbone_candidates) > 1
 
@@ -149,7 +149,7 @@ def test_a_chosen_version_is_rebased_to_auto_without_a_pass(api: Api, chosen: jo
     assert job.version == chosen.version + 1
     assert job.step_milliseconds["backbone"] == 0
     version = api.version("chosen", job.version)
-    assert version.backbone_choice.example_count == 24
+    assert version.backbone_selection.example_count == 24
     assert version.lineage.parent_version == chosen.version
 
 
@@ -204,6 +204,6 @@ def test_killed_between_two_candidates_it_goes_on_with_the_second(tmp_path: Path
         told = [event.progress.message for event in api.watch(job.job_id)]
         assert sum(each == f"{NAMES[0]} is being loaded." for each in told) == 1
         assert sum(each == f"{NAMES[1]} is being loaded." for each in told) == 2
-        choice = api.version("m", 1).backbone_choice
+        choice = api.version("m", 1).backbone_selection
         assert [each.outcome for each in choice.candidates] == [TRIED, TRIED]
         assert choice.example_count == 60

@@ -57,9 +57,7 @@ def test_a_fine_tune_is_accepted_watched_awaited_and_then_answers(api: Api, mode
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1
     assert (job.state, job.version, job.last_event) == (SUCCEEDED, 1, events[-1].number)
-    assert (
-        job.create_time.ToNanoseconds() <= job.start_time.ToNanoseconds() <= job.finish_time.ToNanoseconds()
-    )
+    assert job.create_time.ToNanoseconds() <= job.start_time.ToNanoseconds() <= job.end_time.ToNanoseconds()
     assert set(job.step_milliseconds) >= {"features", "fit", "evaluate"}
     right = sum(name == label for name, label in zip(names, "000001111177777", strict=True))
     assert right >= 9  # by chance 5
@@ -161,7 +159,7 @@ def test_validating_names_each_example_that_cannot_be_used(api: Api, model: str)
         example(digit(0, 0), "1", id="twice"),
     ]
     strict = api.validate(examples, model=model)
-    lenient = api.validate(examples, model=model, max_dropped_share=0.5)
+    lenient = api.validate(examples, model=model, max_excluded_fraction=0.5)
 
     assert not strict.valid
     assert "3 of 6 examples" in strict.message
@@ -177,7 +175,7 @@ def test_validating_names_each_example_that_cannot_be_used(api: Api, model: str)
 
 
 def test_a_share_of_the_examples_is_held_out_class_by_class(api: Api, model: str):
-    job = api.published(digits((0, 1), 8), model=model, held_out_share=0.25)
+    job = api.published(digits((0, 1), 8), model=model, held_out_fraction=0.25)
     version = version_of(api, job)
 
     assert version.metrics.source == model_pb2.METRICS_SOURCE_HELD_OUT
@@ -211,7 +209,7 @@ def test_a_version_keeps_what_it_was_made_with(api: Api, model: str):
         labels={"team": "post", "run": ""},
         alias="stable",
         seed=7,
-        time_to_live=duration(3600),
+        ttl=duration(3600),
         recipe=job_pb2.Recipe(ridge=job_pb2.RidgeRecipe(regularization=0.1, view="taps", folds=2)),
     )
     version = version_of(api, job)
@@ -241,7 +239,7 @@ def test_auto_tells_what_it_chose_and_it_can_be_carried_out_again(api: Api, mode
     assert ridge.HasField("balanced")
     assert ridge.scaling in {job_pb2.FEATURE_SCALING_ROOT, job_pb2.FEATURE_SCALING_STANDARD}
     assert first.lineage.stop_reason == model_pb2.STOP_REASON_UNSPECIFIED
-    assert first.lineage.fit_time.ToMilliseconds() >= 0
+    assert first.lineage.fit_duration.ToMilliseconds() >= 0
     again = api.published(digits((0, 1, 2), 7), model=model, recipe=first.lineage.recipe)
     assert version_of(api, again).lineage.recipe == first.lineage.recipe
     one, other = (api.predict(model, digit(0, 9), version=number).result for number in (1, 2))
@@ -252,16 +250,16 @@ def test_a_logistic_head_says_why_its_solver_ended(api: Api, model: str):
     recipe = job_pb2.Recipe(logistic=job_pb2.LogisticRecipe(views=["taps", "last"]))
     lineage = version_of(api, api.published(digits((0, 1), 5), model=model, recipe=recipe)).lineage
     assert lineage.stop_reason == model_pb2.STOP_REASON_CONVERGED
-    assert lineage.fit_time.ToMicroseconds() > 0
+    assert lineage.fit_duration.ToMicroseconds() > 0
     assert lineage.recipe.logistic.views == ["taps", "last"]
     assert lineage.recipe.logistic.scaling == job_pb2.FEATURE_SCALING_ROOT
     assert lineage.recipe.logistic.regularization > 0
     assert api.predict(model, digit(1, 9)).result.predictions[0].classes[0].name == "1"
 
 
-def test_a_version_is_not_found_once_its_time_to_live_has_passed(api: Api, model: str):
+def test_a_version_is_not_found_once_its_ttl_has_passed(api: Api, model: str):
     api.published(digits((0, 1), 3), model=model)
-    job = api.published(digits((0, 1), 4), model=model, time_to_live=duration(1), alias="brief")
+    job = api.published(digits((0, 1), 4), model=model, ttl=duration(1), alias="brief")
     assert api.predict(model, digit(0, 9)).result.version == job.version
 
     def refusal():

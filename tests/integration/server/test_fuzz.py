@@ -207,12 +207,12 @@ spec = st.builds(
     model=st.one_of(st.just("fuzzed"), st.text(max_size=6)),
     backbone=st.sampled_from(["", "", "efficientnet-lite0", "other"]),
     recipe=st.one_of(st.just(job_pb2.Recipe()), recipe, logistic),
-    held_out_share=st.one_of(st.floats(0, 0.9), floats),
+    held_out_fraction=st.one_of(st.floats(0, 0.9), floats),
     seed=st.integers(0, 2**64 - 1),
     labels=st.dictionaries(st.text(max_size=4), st.text(max_size=4), max_size=2),
     alias=st.one_of(st.just(""), st.text(max_size=4)),
     validate_only=st.booleans(),
-    max_dropped_share=st.one_of(st.floats(0, 1), floats),
+    max_excluded_fraction=st.one_of(st.floats(0, 1), floats),
 )
 labelled = st.builds(
     input_pb2.Example,

@@ -213,10 +213,10 @@ def check_planted(findings: evaluation_pb2.DatasetFindings, sent: Sequence[input
     assert ["leaked" in [one.id for one in group.examples] for group in leaked] == [True]
     assert leaked[0].exact
     assert findings.duplicate_count == 4
-    suspects = [suspect.example.id for suspect in findings.suspects]
-    assert {"flipped", "flipped too"} <= set(suspects[:4])
-    assert findings.suspect_count == len(suspects) < 12
-    suggested = {suspect.example.id: suspect.suggested_label for suspect in findings.suspects}
+    label_issues = [suspect.example.id for suspect in findings.label_issues]
+    assert {"flipped", "flipped too"} <= set(label_issues[:4])
+    assert findings.label_issue_count == len(label_issues) < 12
+    suggested = {suspect.example.id: suspect.suggested_label for suspect in findings.label_issues}
     assert (suggested["flipped"], suggested["flipped too"]) == ("0", "7")
     assert findings.outliers[0].example.id == "odd one"
     assert findings.outliers[0].distance_ratio > 3
@@ -226,17 +226,17 @@ def check_planted(findings: evaluation_pb2.DatasetFindings, sent: Sequence[input
     points = findings.learning_curve
     assert [point.extrapolated for point in points] == [False] * (len(points) - 1) + [True]
     assert points[-1].example_count == 2 * 96
-    kinds = [remark.kind for remark in findings.remarks]
+    kinds = [recommendation.kind for recommendation in findings.recommendations]
     assert kinds[:2] == [
-        evaluation_pb2.REMARK_KIND_CONTRADICTIONS,
-        evaluation_pb2.REMARK_KIND_LEAKAGE,
+        evaluation_pb2.RECOMMENDATION_KIND_CONTRADICTIONS,
+        evaluation_pb2.RECOMMENDATION_KIND_LEAKAGE,
     ]
     assert {
-        evaluation_pb2.REMARK_KIND_TOO_FEW_EXAMPLES,
-        evaluation_pb2.REMARK_KIND_SUSPECTS,
-        evaluation_pb2.REMARK_KIND_IMBALANCE,
-        evaluation_pb2.REMARK_KIND_OUTLIERS,
-        evaluation_pb2.REMARK_KIND_MORE_DATA,
+        evaluation_pb2.RECOMMENDATION_KIND_TOO_FEW_EXAMPLES,
+        evaluation_pb2.RECOMMENDATION_KIND_LABEL_ISSUES,
+        evaluation_pb2.RECOMMENDATION_KIND_IMBALANCE,
+        evaluation_pb2.RECOMMENDATION_KIND_OUTLIERS,
+        evaluation_pb2.RECOMMENDATION_KIND_MORE_DATA,
     } <= set(kinds)
 
 
@@ -253,7 +253,7 @@ def test_every_planted_fault_is_found_before_and_with_training(api: Api, model: 
     check_planted(before.findings, sent)
     check_planted(after.findings, sent)
     assert before.evaluation == after.evaluation
-    assert before.findings.suspects == after.findings.suspects
+    assert before.findings.label_issues == after.findings.label_issues
 
 
 def test_several_labels_and_numbers_have_their_answers_and_findings(api: Api, model: str):

@@ -144,7 +144,7 @@ def test_an_alias_that_moves_is_followed_everywhere_within_a_second(service: Ser
 def test_a_version_lives_for_its_time_at_replicas_whose_clocks_are_an_hour_apart(service: Service):
     first, *_ = service.apis
     for model, seconds in (("lasting", 1800), ("passing", 4)):
-        spec = {"time_to_live": duration(seconds)}
+        spec = {"ttl": duration(seconds)}
         assert ended(first, first.fine_tune(quick(), model=model, **spec).job_id).state == SUCCEEDED
     for api in service.apis:
         within(2.0, lambda api=api: api.predict("lasting", b"quick1:x"))
@@ -194,7 +194,7 @@ def test_jobs_run_at_all_replicas_and_a_full_queue_says_when_to_come_again(servi
     assert refusal.metadata["queue_position"] == "6"
     assert refusal.retry_after is not None
     assert 1 <= refusal.retry_after <= 60
-    assert waiting.estimated_finish_time.seconds >= waiting.estimated_start_time.seconds > time.time() - 60
+    assert waiting.estimated_end_time.seconds >= waiting.estimated_start_time.seconds > time.time() - 60
     assert states == [SUCCEEDED] * 9
 
 

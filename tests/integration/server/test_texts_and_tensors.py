@@ -93,22 +93,24 @@ def test_a_second_fine_tune_of_the_same_texts_runs_no_pass(
     assert server.metrics().value("headstart_batch_rows_sum", lane="train") == before
 
 
-def test_a_text_that_is_cut_short_is_told_wherever_it_goes(api: Api, text_job: job_pb2.Job) -> None:
+def test_a_text_that_is_truncated_is_told_wherever_it_goes(api: Api, text_job: job_pb2.Job) -> None:
     short, long = ask(api, "reviews", texts("Short enough.", LONG))
-    assert not short.HasField("cut_short")
-    assert long.cut_short.characters == len(LONG)
-    assert 0 < long.cut_short.kept_characters < len(LONG)
+    assert not short.HasField("truncation")
+    assert long.truncation.characters == len(LONG)
+    assert 0 < long.truncation.kept_characters < len(LONG)
 
     answer = api.prediction.Embed(
         predicting.EmbedRequest(inputs=texts("Short enough.", LONG)), timeout=TIMEOUT
     )
     assert answer.features.backbone == MINILM
-    assert dict(answer.cut_short) == {1: long.cut_short}
+    assert dict(answer.truncation) == {1: long.truncation}
 
     findings = api.models.GetEvaluation(evaluation_request(), timeout=TIMEOUT).findings
-    assert [each.id for each in findings.cut_short] == ["long"]
-    assert findings.cut_short_count == 1
-    assert evaluation_pb2.REMARK_KIND_CUT_SHORT in {remark.kind for remark in findings.remarks}
+    assert [each.id for each in findings.truncated] == ["long"]
+    assert findings.truncated_count == 1
+    assert evaluation_pb2.RECOMMENDATION_KIND_TRUNCATION in {
+        recommendation.kind for recommendation in findings.recommendations
+    }
 
 
 def evaluation_request() -> model_service_pb2.GetEvaluationRequest:

@@ -89,4 +89,4 @@ async def test_under_load_every_answer_is_to_the_bit_that_of_a_lonely_call(
     assert answers == [expected[question] for question in asked]
     ended = api.ended(job.job_id)
     assert ended.state == job_pb2.JOB_STATE_SUCCEEDED
-    assert ended.finish_time.ToNanoseconds() > began * 1e9
+    assert ended.end_time.ToNanoseconds() > began * 1e9

@@ -74,7 +74,7 @@ def test_the_client_sets_one_and_reads_what_became_of_it(
         job = client.fine_tune(rows, model=model, webhook=f"{receiver.url}/client")
         receiver.wait(job.id)
         told = eventually(
-            lambda: found if (found := job.status().webhook) and found.finish_time else None,
+            lambda: found if (found := job.status().webhook) and found.end_time else None,
             30,
             "the outcome",
         )

@@ -73,16 +73,16 @@ def test_lengths_are_powers_of_two_up_to_the_most_tokens(most: int, expected: tu
 
 
 def test_what_is_cut_off_is_told_in_characters(decoder: TextDecoder) -> None:
-    assert decoder.cut_short("red " * 22) is None
-    cut = decoder.cut_short("red " * 23)
+    assert decoder.truncation("red " * 22) is None
+    cut = decoder.truncation("red " * 23)
     assert cut is not None
     assert (cut.kept, cut.length) == (4 * 22 - 1, 4 * 23)
 
 
 def test_characters_beyond_what_is_looked_at_are_told_though_they_may_be_spaces(decoder: TextDecoder) -> None:
     looked_at = MOST * CHARACTERS_PER_TOKEN
-    assert decoder.cut_short("red" + " " * (looked_at - 3)) is None
-    cut = decoder.cut_short("red" + " " * looked_at)
+    assert decoder.truncation("red" + " " * (looked_at - 3)) is None
+    cut = decoder.truncation("red" + " " * looked_at)
     assert cut is not None
     assert (cut.kept, cut.length) == (3, looked_at + 3)
 
@@ -96,7 +96,7 @@ def test_a_text_of_megabytes_costs_what_its_beginning_does(decoder: TextDecoder)
 
 @pytest.mark.parametrize("text", ["", " ", "\n\t  "])
 def test_a_text_with_nothing_to_read_is_refused(decoder: TextDecoder, text: str) -> None:
-    for look in (decoder.decode, decoder.cut_short):
+    for look in (decoder.decode, decoder.truncation):
         if look is decoder.decode or len(text) > MOST - 2:
             with pytest.raises(
                 UndecodableInput, match=r"Expected a text with something to read\. Received: "
@@ -131,7 +131,7 @@ def test_any_text_is_decoded_alike_each_time_or_refused(text: str) -> None:
     # Padding is at the end alone: the network tells it from text by the id.
     assert row[: len(ids)].tolist() == ids
     assert np.array_equal(decoder.decode(text), row)
-    cut = decoder.cut_short(text)
+    cut = decoder.truncation(text)
     if cut is not None:
         assert len(ids) == MOST
         assert 0 < cut.kept < cut.length == len(text)
@@ -163,7 +163,7 @@ def test_a_tokenizer_that_works_on_bytes_makes_several_tokens_of_a_character() -
     decoder = TextDecoder(tokenizer.to_str(), max_tokens=16)
     text = "\N{GRINNING FACE}" * 10
     assert len(decoder.decode(text)) == 16
-    cut = decoder.cut_short(text)
+    cut = decoder.truncation(text)
     assert cut is not None
     assert (cut.kept, cut.length) == (4, 10)
-    assert decoder.cut_short("a" * 14) is None
+    assert decoder.truncation("a" * 14) is None

@@ -10,19 +10,19 @@ from headstart import AsyncClient, AsyncJob, Client, Job
 
 PUBLIC = """
     Aborted Abstention AbstentionReason Alias AsyncClient AsyncJob Auto Backbone BackboneCandidate
-    BackboneChoice Cancelled CandidateOutcome ClassMetrics ClassProbability Client ComparedClass
+    BackboneSelection Cancelled CandidateOutcome ClassMetrics ClassProbability Client ComparedClass
     ComparedMetrics Comparison ConfusedPair
-    ConfusionCell CutShort DataLoss DatasetFindings DeadlineExceeded DeletedExample DuplicateGroup
+    ConfusionCell Truncation DataLoss DatasetFindings DeadlineExceeded ErasedExample DuplicateGroup
     Energy ErrorDetails Evaluation EvaluationResult Example ExampleFault ExampleOutcome ExampleReference
     Export
     FailedPrecondition FieldViolation FineTuneSpec HeadstartError Internal InvalidArgument Job
-    JobCancelled JobEvent JobFailed JobState JobStatus JobStep LabelSuspect LearningPoint Lineage
+    JobCancelled JobEvent JobFailed JobState JobStatus JobStep LabelIssue LearningPoint Lineage
     Logistic Metrics MetricsSource Mlp Modality Model ModelPredictions Neighbor NotFound Outlier
     Partial PermissionDenied Prediction Predictions Progress Promotion PromotionDecision
-    PromotionGate QuotaViolation RebaseSettings ReliabilityBin Remark RemarkKind Report ResourceExhausted
-    RetryPolicy Ridge Saliency SpecSettings StageTimes StopReason Table VersionRef Task Text
-    ThresholdPoint TlsConfig URL Unauthenticated Unavailable Validation ValuePair Version VersionEvaluation
-    WebhookDelivery WebhookState
+    PromotionGate QuotaViolation RebaseSettings ReliabilityBin Recommendation RecommendationKind Report
+    ResourceExhausted RetryPolicy Ridge Saliency SpecSettings StageTimes StopReason Table
+    VersionRef Task Text ThresholdPoint TlsConfig URL Unauthenticated Unavailable Validation ValuePair Version
+    VersionEvaluation WebhookDelivery WebhookState
     Caller Feature Permission Right ServerInfo ServerLimits Usage
 """
 

@@ -29,13 +29,13 @@ def test_every_field_of_a_spec_is_a_setting_or_an_argument():
 
 
 def test_none_means_the_default():
-    settings = dict.fromkeys(("backbone", "recipe", "labels", "alias", "time_to_live"))
+    settings = dict.fromkeys(("backbone", "recipe", "labels", "alias", "ttl"))
 
     assert make_spec("m", settings) == FineTuneSpec(model="m")
 
 
 def test_a_lifetime_may_be_given_in_seconds():
-    assert make_spec("m", {"time_to_live": 90}).time_to_live == timedelta(seconds=90)
+    assert make_spec("m", {"ttl": 90}).ttl == timedelta(seconds=90)
 
 
 @pytest.mark.parametrize(
@@ -66,13 +66,13 @@ def test_a_spec_comes_back_from_its_message():
         {
             "backbone": "b",
             "recipe": Ridge(regularization=0.5, temperature=2.0, folds=4, view="taps"),
-            "held_out_share": 0.2,
+            "held_out_fraction": 0.2,
             "seed": 2**64 - 1,
             "display_name": "D",
             "labels": {"a": "b"},
             "alias": "stable",
-            "time_to_live": timedelta(hours=1),
-            "max_dropped_share": 0.5,
+            "ttl": timedelta(hours=1),
+            "max_excluded_fraction": 0.5,
             "task": "multi_label",
             "promote_if": PromotionGate(max_drop=0.0, max_class_drop=0.5, min_class_examples=3),
             "parent": 4,

@@ -21,7 +21,7 @@ from headstart_server.errors import (
 )
 from headstart_server.jobs.fine_tune import FineTuneRun
 from headstart_server.jobs.job import Job, JobEvent, JobStep
-from headstart_server.learning.backbone_choice import BackboneChoice, CandidateOutcome
+from headstart_server.learning.backbone_selection import BackboneSelection, CandidateOutcome
 from headstart_server.learning.dataset import Example
 from headstart_server.learning.recipe import Logistic, Partial
 from headstart_server.learning.target import Target
@@ -68,13 +68,13 @@ def chosen(bench: Workbench, examples: list[Example] | None = None, **spec: obje
     return bench.published(examples or pets(8), backbone="auto", backbone_candidates=names, **spec)
 
 
-def choice_of(version: Version) -> BackboneChoice:
-    choice = version.manifest.backbone_choice
+def choice_of(version: Version) -> BackboneSelection:
+    choice = version.manifest.backbone_selection
     assert choice is not None
     return choice
 
 
-def outcomes(choice: BackboneChoice) -> dict[str, CandidateOutcome]:
+def outcomes(choice: BackboneSelection) -> dict[str, CandidateOutcome]:
     return {each.backbone: each.outcome for each in choice.candidates}
 
 
@@ -122,7 +122,7 @@ def test_with_a_parent_the_backbone_is_named_or_that_of_the_parent(bench: Workbe
     assert caught.value.field == "spec.backbone"
     assert "Rebase tries other backbones for a version." in caught.value.message
     child = bench.published(pets(2, start=8), parent_version=1)
-    assert (child.manifest.backbone, child.manifest.backbone_choice) == ("good", None)
+    assert (child.manifest.backbone, child.manifest.backbone_selection) == ("good", None)
 
 
 def test_without_a_job_the_likely_cheapest_looks_at_the_examples(bench: Workbench) -> None:
@@ -151,11 +151,11 @@ def test_the_cheapest_that_is_as_good_as_the_best_is_taken_and_the_table_says_wh
     assert [each.backbone for each in choice.candidates] == ["poor", "good", "large"]
     assert set(outcomes(choice).values()) == {CandidateOutcome.TRIED}
     poor, good, large = choice.candidates
-    assert (good.accuracy, large.accuracy, large.behind, large.behind_error) == (1, 1, 0, 0)
+    assert (good.accuracy, large.accuracy, large.gap, large.gap_standard_error) == (1, 1, 0, 0)
     assert poor.accuracy is not None
-    assert poor.behind == pytest.approx(1 - poor.accuracy)
-    assert poor.behind_error is not None
-    assert poor.behind > poor.behind_error > 0
+    assert poor.gap == pytest.approx(1 - poor.accuracy)
+    assert poor.gap_standard_error is not None
+    assert poor.gap > poor.gap_standard_error > 0
     assert [each.milliseconds for each in choice.candidates] == pytest.approx([2, 5, 100])
     assert [each.megabytes for each in choice.candidates] == [4, 8, 120]
     assert large.seconds >= 0.1 * 8
@@ -171,7 +171,7 @@ def test_the_fine_tune_runs_no_pass_and_is_that_of_the_named_backbone_to_the_bit
     # The second ran the five inputs that tell what serving takes, three times each, and nothing else.
     assert passes(bench) == {**after, "good": after["good"] + 15}
     assert first.manifest.head_digest == second.manifest.head_digest == third.manifest.head_digest
-    assert third.manifest.backbone_choice is None
+    assert third.manifest.backbone_selection is None
 
 
 def test_a_cheaper_backbone_within_a_standard_error_is_taken(make_bench: MakeBench) -> None:
@@ -200,14 +200,14 @@ def test_numbers_are_compared_by_the_size_of_their_errors(bench: Workbench) -> N
     assert poor.mean_absolute_error is not None
     assert good.mean_absolute_error is not None
     assert poor.mean_absolute_error > 4 * good.mean_absolute_error
-    assert poor.behind == pytest.approx(
+    assert poor.gap == pytest.approx(
         poor.mean_absolute_error - min(each.mean_absolute_error or 0 for each in choice.candidates)
     )
     assert choice.backbone != "poor"
 
 
 def test_held_out_examples_have_no_part_in_the_choice(bench: Workbench) -> None:
-    version = chosen(bench, pets(8), held_out_share=0.25)
+    version = chosen(bench, pets(8), held_out_fraction=0.25)
     assert version.manifest.metrics.example_count == 6
     assert choice_of(version).example_count == 18
 
@@ -313,7 +313,7 @@ def test_faulty_examples_fail_the_job_with_the_first_backbone(bench: Workbench) 
     with pytest.raises(UnusableExamples):
         chosen(bench, [*pets(8), broken])
     assert bench.source.loads == ["poor"]
-    assert choice_of(chosen(bench, [*pets(8), broken], max_dropped_share=0.1)).backbone == "good"
+    assert choice_of(chosen(bench, [*pets(8), broken], max_excluded_fraction=0.1)).backbone == "good"
 
 
 def test_faults_of_a_later_backbone_alone_are_its_own(bench: Workbench) -> None:
@@ -350,7 +350,7 @@ def killed_in(bench: Workbench, step: str, words: str, budget: float = 900.0) ->
 
 
 def test_the_next_attempt_does_not_try_again_what_was_tried(bench: Workbench) -> None:
-    job = killed_in(bench, "choose", "large is being loaded.")
+    job = killed_in(bench, "select_backbone", "large is being loaded.")
     before = passes(bench)
     bench.cache.remove({example.digest for example in bench.datasets.listed(job.job_id).examples})
     choice = choice_of(bench.registry.version("pets", _run_again(bench, job)))
@@ -398,7 +398,7 @@ def test_a_server_that_stops_for_other_reasons_is_no_fault_of_a_candidate(bench:
 
 
 def test_a_choice_stays_whatever_a_next_attempt_would_find(bench: Workbench) -> None:
-    job = killed_in(bench, "choose", "Took good.")
+    job = killed_in(bench, "select_backbone", "Took good.")
     loads = list(bench.source.loads)
     bench.source.backbones["good"].seconds = 99.0
     version = bench.registry.version("pets", _run_again(bench, job))
@@ -410,7 +410,7 @@ def test_a_choice_stays_whatever_a_next_attempt_would_find(bench: Workbench) -> 
 
 
 def test_what_was_found_of_examples_that_are_deleted_since_is_found_anew(bench: Workbench) -> None:
-    job = killed_in(bench, "choose", "large is being loaded.")
+    job = killed_in(bench, "select_backbone", "large is being loaded.")
     bench.forgetting.forget("cat0", "")
     before = passes(bench)
     choice = choice_of(bench.registry.version("pets", _run_again(bench, job)))
@@ -422,7 +422,7 @@ def test_the_time_of_earlier_attempts_counts_and_that_between_them_does_not(benc
     bench.source.backbones["poor"].seconds = 1.0
     # Each of these two takes 23 to 39 s, by how the batches fall.
     bench.source.backbones["good"].seconds = 1.0
-    job = killed_in(bench, "choose", "good is being loaded.", budget=42.0)
+    job = killed_in(bench, "select_backbone", "good is being loaded.", budget=42.0)
     bench.clock.advance(5000.0)
     choice = choice_of(bench.registry.version("pets", _run_again(bench, job)))
     assert choice.candidates[1].message == "The time budget of 42 s ended while it was tried."
@@ -488,7 +488,7 @@ def test_events_tell_each_candidate_and_the_fraction_only_grows(bench: Workbench
     job = bench.accept(pets(8), backbone="auto", backbone_candidates=("good", "large"))
     bench.run()
     told = [each.progress for each in events(bench, job.job_id) if each.progress]
-    choosing = [each for each in told if each.step is JobStep.CHOOSE]
+    choosing = [each for each in told if each.step is JobStep.SELECT_BACKBONE]
     assert {each.total for each in choosing} == {2}
     assert [each.done for each in choosing] == sorted(each.done for each in choosing)
     messages = [each.message for each in choosing]
@@ -498,5 +498,5 @@ def test_events_tell_each_candidate_and_the_fraction_only_grows(bench: Workbench
     fractions = [each.fraction for each in told]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1
-    assert bench.seen.steps == ["choose", "features", "fit", "evaluate", "publish"]
-    assert "choose" in bench.desk.ledger.get(job.job_id).findings.step_seconds
+    assert bench.seen.steps == ["select_backbone", "features", "fit", "evaluate", "publish"]
+    assert "select_backbone" in bench.desk.ledger.get(job.job_id).findings.step_seconds

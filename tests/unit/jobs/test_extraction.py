@@ -59,7 +59,7 @@ def table_of(target: Callable[[int], Target], *, seed: int) -> Table:
 @pytest.mark.parametrize("seed", range(5))
 def test_all_but_equal_examples_are_held_out_together(target: Callable[[int], Target], seed: int) -> None:
     table = table_of(target, seed=seed)
-    spec = FineTuneSpec(model="pets", backbone="fake", held_out_share=0.3, seed=seed)
+    spec = FineTuneSpec(model="pets", backbone="fake", held_out_fraction=0.3, seed=seed)
     out = {
         digest
         for digest, is_out in zip(table.digests, table.kept_out(spec, lambda: None), strict=True)
@@ -83,8 +83,8 @@ def test_a_preview_holds_out_what_the_job_does(bench: Workbench, target: Callabl
         Example(content=f"{words[place % 3]}:{place}".encode(), target=target(place), id=f"p{place}")
         for place in range(30)
     ]
-    found = bench.validate(examples, held_out_share=0.3, seed=5).previewed
+    found = bench.validate(examples, held_out_fraction=0.3, seed=5).previewed
     assert found is not None
-    bench.published(examples, held_out_share=0.3, seed=5)
+    bench.published(examples, held_out_fraction=0.3, seed=5)
     _, evaluation, _ = bench.registry.evaluation(Selector(model="pets"))
     assert evaluation == found.evaluation

@@ -164,8 +164,8 @@ def test_labelled_examples_become_a_version_that_knows_new_ones(rig: Rig, desk: 
     assert {"features", "fit", "evaluate", "decode", "backbone"} <= set(job.findings.step_seconds)
 
 
-def test_the_next_fine_tune_moves_the_alias_and_a_time_to_live_ends_a_version(rig: Rig, desk: Desk) -> None:
-    rig.fine_tune(pets(), "one", alias="stable", time_to_live=60.0)
+def test_the_next_fine_tune_moves_the_alias_and_a_ttl_ends_a_version(rig: Rig, desk: Desk) -> None:
+    rig.fine_tune(pets(), "one", alias="stable", ttl=60.0)
     rig.fine_tune(pets(), "two", alias="stable")
     registry = desk.shelf.registry
     assert registry.resolve(Selector(model="pets", alias="stable")) == 2
@@ -179,14 +179,14 @@ def test_the_same_examples_in_any_order_give_the_same_head_to_the_bit(tmp_path: 
     for place, order in enumerate((examples, examples[::-1], examples[7:] + examples[:7])):
         # Each with a cold cache, so that batches differ as well.
         rig = Rig(tmp_path, Desk(shelf))
-        digests.append(rig.fine_tune(order, f"job-{place}", seed=3, held_out_share=0.2).head_digest)
+        digests.append(rig.fine_tune(order, f"job-{place}", seed=3, held_out_fraction=0.2).head_digest)
         rig.batcher.close()
     assert len(digests) == 3
     assert len(set(digests)) == 1
 
 
 def test_another_seed_deals_otherwise(rig: Rig) -> None:
-    manifests = [rig.fine_tune(pets(), f"job-{seed}", seed=seed, held_out_share=0.3) for seed in (1, 2)]
+    manifests = [rig.fine_tune(pets(), f"job-{seed}", seed=seed, held_out_fraction=0.3) for seed in (1, 2)]
     assert manifests[0].head_digest != manifests[1].head_digest
 
 
@@ -207,7 +207,7 @@ def test_an_example_whose_features_are_no_numbers_is_a_faulty_one(rig: Rig) -> N
         rig.fine_tune(examples)
     assert caught.value.reason == "UNDECODABLE_INPUT"
     assert "Received: features with NaN or infinity." in caught.value.message
-    manifest = rig.fine_tune(examples, "second", max_dropped_share=0.1)
+    manifest = rig.fine_tune(examples, "second", max_excluded_fraction=0.1)
     assert manifest.example_count == len(examples) - 1
 
 
@@ -247,7 +247,7 @@ def test_marked_examples_are_measured_on_and_not_trained_on(rig: Rig) -> None:
 
 
 def test_a_share_is_held_out_class_by_class(rig: Rig) -> None:
-    manifest = rig.fine_tune(pets(10), held_out_share=0.2)
+    manifest = rig.fine_tune(pets(10), held_out_fraction=0.2)
     assert (manifest.metrics.source, manifest.metrics.example_count) == (MetricsSource.HELD_OUT, 6)
     assert manifest.example_count == 24
     assert {actual: count for actual, _, count in manifest.metrics.confusion} == {0: 2, 1: 2, 2: 2}
@@ -264,35 +264,35 @@ def test_one_example_of_each_class_is_enough_and_claims_no_accuracy(rig: Rig) ->
 
 
 def test_faulty_examples_within_the_share_are_dropped_and_listed(rig: Rig, desk: Desk) -> None:
-    manifest = rig.fine_tune([*pets()[:9], *BROKEN, *pets()[9:]], max_dropped_share=0.1)
+    manifest = rig.fine_tune([*pets()[:9], *BROKEN, *pets()[9:]], max_excluded_fraction=0.1)
     assert manifest.example_count == 18
     findings = desk.ledger.get("job").findings
-    assert findings.dropped_count == 2
-    assert [(fault.index, fault.id, fault.reason) for fault in findings.dropped] == [
+    assert findings.excluded_count == 2
+    assert [(fault.index, fault.id, fault.reason) for fault in findings.excluded] == [
         (9, "b0", "UNDECODABLE_INPUT"),
         (10, "b1", "UNDECODABLE_INPUT"),
     ]
-    assert findings.dropped[0].message == "Expected a picture. Received: b'broken:0'."
+    assert findings.excluded[0].message == "Expected a picture. Received: b'broken:0'."
 
 
 def test_dropped_examples_leave_no_trace_in_the_head(rig: Rig) -> None:
     clean = rig.fine_tune(pets(), "one")
-    dropped = rig.fine_tune([*BROKEN, *pets()], "two", max_dropped_share=0.1)
+    dropped = rig.fine_tune([*BROKEN, *pets()], "two", max_excluded_fraction=0.1)
     assert dropped.head_digest == clean.head_digest
     assert dropped.dataset_digest != clean.dataset_digest
 
 
 def test_more_faulty_examples_than_allowed_fail_with_the_first_of_them(rig: Rig, desk: Desk) -> None:
-    run = rig.run(rig.job([*pets()[:3], *BROKEN, *pets()[3:]], max_dropped_share=0.05))
+    run = rig.run(rig.job([*pets()[:3], *BROKEN, *pets()[3:]], max_excluded_fraction=0.05))
     with pytest.raises(UnusableExamples) as caught:
         run.execute()
     assert caught.value.reason == "UNDECODABLE_INPUT"
     assert caught.value.message == (
-        "2 of 20 examples cannot be used, and max_dropped_share allows 1. The first is example 3 ('b0'): "
+        "2 of 20 examples cannot be used, and max_excluded_fraction allows 1. The first is example 3 ('b0'): "
         "Expected a picture. Received: b'broken:0'."
     )
-    assert run.findings.dropped_count == 2
-    assert [fault.index for fault in run.findings.dropped] == [3, 4]
+    assert run.findings.excluded_count == 2
+    assert [fault.index for fault in run.findings.excluded] == [3, 4]
     assert list(desk.shelf.store.artifacts()) == []
 
 
@@ -306,17 +306,17 @@ def test_contradicting_labels_fail_or_are_dropped_on_every_side_and_never_decode
         rig.run(rig.job(sent, "one")).execute()
     assert caught.value.reason == "CONTRADICTING_LABELS"
     assert caught.value.message == (
-        "2 of 20 examples cannot be used, and max_dropped_share allows 0. The first is example 18: Expected "
-        "one label for the same content. Received: 'cat' here and 'dog' at example 19."
+        "2 of 20 examples cannot be used, and max_excluded_fraction allows 0. The first is example 18: "
+        "Expected one label for the same content. Received: 'cat' here and 'dog' at example 19."
     )
-    assert rig.fine_tune(sent, "two", max_dropped_share=0.1).example_count == 18
+    assert rig.fine_tune(sent, "two", max_excluded_fraction=0.1).example_count == 18
     assert rig.backbone.decoded[b"cat:x"] == 0
 
 
 def test_every_copy_of_a_faulty_content_is_dropped(rig: Rig, desk: Desk) -> None:
     copies = [Example(content=b"broken", target=Target.of_label("cat"), id=str(place)) for place in range(3)]
-    rig.fine_tune([*copies, *pets()], max_dropped_share=0.2)
-    assert [fault.id for fault in desk.ledger.get("job").findings.dropped] == ["0", "1", "2"]
+    rig.fine_tune([*copies, *pets()], max_excluded_fraction=0.2)
+    assert [fault.id for fault in desk.ledger.get("job").findings.excluded] == ["0", "1", "2"]
     assert rig.backbone.decoded[b"broken"] == 1
 
 
@@ -325,8 +325,8 @@ def test_many_faults_are_counted_and_the_first_hundred_listed(rig: Rig) -> None:
     run = rig.run(rig.job([*pets(), *broken]))
     with pytest.raises(UnusableExamples, match="120 of 138"):
         run.execute()
-    assert len(run.findings.dropped) == 100
-    assert run.findings.dropped_count == 120
+    assert len(run.findings.excluded) == 100
+    assert run.findings.excluded_count == 120
 
 
 def test_a_class_that_loses_all_its_examples_may_leave_too_few(rig: Rig) -> None:
@@ -335,7 +335,7 @@ def test_a_class_that_loses_all_its_examples_may_leave_too_few(rig: Rig) -> None
         Example(content=b"broken", target=Target.of_label("dog")),
     ]
     with pytest.raises(TooFewClasses) as caught:
-        rig.run(rig.job(sent, max_dropped_share=1.0)).execute()
+        rig.run(rig.job(sent, max_excluded_fraction=1.0)).execute()
     assert caught.value.message == (
         "Expected examples of at least two classes to train on. Received: 3 examples, all of class 'cat'."
     )
@@ -348,7 +348,7 @@ def test_a_class_that_is_left_with_held_out_examples_only_fails(rig: Rig) -> Non
         Example(content=b"fox:1", target=Target.of_label("fox"), held_out=True),
     ]
     with pytest.raises(InvalidField, match="Received: class 'fox' with held-out examples only"):
-        rig.run(rig.job(sent, max_dropped_share=1.0)).execute()
+        rig.run(rig.job(sent, max_excluded_fraction=1.0)).execute()
 
 
 def test_a_dataset_that_is_gone_is_told(rig: Rig) -> None:
@@ -478,11 +478,11 @@ TRAITS = {
 LEGS = {"cat": Target.of_value(4.0), "dog": Target.of_value(4.5), "emu": Target.of_value(2.0)}
 
 
-@pytest.mark.parametrize("held_out_share", [0.0, 0.3])
+@pytest.mark.parametrize("held_out_fraction", [0.0, 0.3])
 def test_examples_of_several_labels_become_a_version_that_tells_each(
-    rig: Rig, desk: Desk, held_out_share: float
+    rig: Rig, desk: Desk, held_out_fraction: float
 ) -> None:
-    manifest = rig.fine_tune(retargeted(TRAITS), held_out_share=held_out_share, task=Task.MULTI_LABEL)
+    manifest = rig.fine_tune(retargeted(TRAITS), held_out_fraction=held_out_fraction, task=Task.MULTI_LABEL)
     assert manifest.task is Task.MULTI_LABEL
     assert manifest.class_names == ("furry", "small")
     assert manifest.metrics.micro_f1 > 0.9
@@ -494,11 +494,11 @@ def test_examples_of_several_labels_become_a_version_that_tells_each(
     assert told == [[True, True], [True, False], [False, False]]
 
 
-@pytest.mark.parametrize("held_out_share", [0.0, 0.3])
+@pytest.mark.parametrize("held_out_fraction", [0.0, 0.3])
 def test_examples_with_numbers_become_a_version_that_tells_the_number(
-    rig: Rig, desk: Desk, held_out_share: float
+    rig: Rig, desk: Desk, held_out_fraction: float
 ) -> None:
-    manifest = rig.fine_tune(retargeted(LEGS), held_out_share=held_out_share)
+    manifest = rig.fine_tune(retargeted(LEGS), held_out_fraction=held_out_fraction)
     assert manifest.task is Task.REGRESSION
     assert manifest.class_names == ()
     assert manifest.metrics.r_squared > 0.8
@@ -541,7 +541,7 @@ def test_a_version_with_blocks_of_its_own_is_published_with_them(rig: Rig) -> No
     manifest = rig.fine_tune(tangled(), recipe=Partial())
     assert manifest.tail == TailFacts(blocks=1, cut="cut1")
     assert TAIL_FILE in manifest.files
-    assert manifest.remark.startswith("Blocks of its own")
+    assert manifest.note.startswith("Blocks of its own")
     assert manifest.metrics.source is MetricsSource.OUT_OF_FOLD
     version = rig.desk.shelf.registry.load("pets", 1)
     assert version.tail is not None
@@ -561,7 +561,7 @@ def test_each_example_is_trained_on_by_its_own_activations(rig: Rig) -> None:
     rig.backbone.train = train
     # One content is there twice, and one cannot be decoded.
     examples = [*pets(6), *unnamed(pets(6)[:1]), *BROKEN]
-    rig.fine_tune(examples, recipe=Partial(), max_dropped_share=0.5)
+    rig.fine_tune(examples, recipe=Partial(), max_excluded_fraction=0.5)
     activations, targets = seen
     expected = {tuple(np.round(rig.backbone.decode(one.content), 2)): one for one in pets(6)}
     for row, target in zip(activations, targets, strict=True):
@@ -570,7 +570,7 @@ def test_each_example_is_trained_on_by_its_own_activations(rig: Rig) -> None:
         assert expected[example].target.label == names[int(target.argmax())]
 
 
-def test_held_out_examples_are_judged_through_the_versions_own_blocks(rig: Rig) -> None:
+def test_held_out_examples_are_judged_through_the_versions_trained_blocks(rig: Rig) -> None:
     manifest = rig.fine_tune(tangled(8, held_out=2), recipe=Partial())
     assert manifest.tail is not None
     assert manifest.metrics.source is MetricsSource.HELD_OUT
@@ -593,9 +593,9 @@ def test_where_training_does_not_help_the_version_is_plain_and_says_so(rig: Rig)
     manifest = rig.desk.shelf.registry.version("pets", number).manifest
     assert manifest.tail is None
     assert TAIL_FILE not in manifest.files
-    assert manifest.remark.startswith("No blocks of its own: ")
-    remarks = [event.progress.message for event in rig.desk.events(job.job_id) if event.progress]
-    assert manifest.remark in remarks
+    assert manifest.note.startswith("No blocks of its own: ")
+    recommendations = [event.progress.message for event in rig.desk.events(job.job_id) if event.progress]
+    assert manifest.note in recommendations
 
 
 def test_nothing_of_a_training_is_left_behind(rig: Rig, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from headstart_server.jobs.ledger import Ledger, Submission
 from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.learning.dataset import DatasetLimits, Example
-from headstart_server.learning.dataset_findings import DatasetFindings, RemarkKind
+from headstart_server.learning.dataset_findings import DatasetFindings, RecommendationKind
 from headstart_server.learning.metrics import MetricsSource
 from headstart_server.learning.recipe import Partial, Ridge
 from headstart_server.learning.target import Target
@@ -299,7 +299,7 @@ def test_limits_and_request_ids_are_each_tenants_own(tmp_path: Path, shelf: Shel
     ("spec", "kind", "field"),
     [
         ({"model": "../x"}, InvalidField, "spec.model"),
-        ({"held_out_share": 2.0}, InvalidField, "spec.held_out_share"),
+        ({"held_out_fraction": 2.0}, InvalidField, "spec.held_out_fraction"),
         ({"backbone": "huge"}, BackboneNotFound, None),
         ({"recipe": Ridge(views=("last", "nose"))}, InvalidField, "spec.recipe.ridge.view"),
     ],
@@ -372,14 +372,14 @@ def test_a_wrong_kind_of_input_is_refused_with_its_place_in_the_whole_stream(cou
 
 
 def test_a_share_to_hold_out_and_marked_examples_are_refused_together(counter: Counter) -> None:
-    upload = counter.open(held_out_share=0.2)
+    upload = counter.open(held_out_fraction=0.2)
     upload.add(PETS)
     with pytest.raises(InvalidField) as caught:
         upload.add([Example(content=b"cat:3", target=Target.of_label("cat"), held_out=True)])
     assert caught.value.field == "examples[4].held_out"
     assert caught.value.message == (
-        "Expected held_out_share or examples marked held_out, not both. Received: held_out_share 0.2 and "
-        "example 4 marked."
+        "Expected held_out_fraction or examples marked held_out, not both. Received: held_out_fraction 0.2 "
+        "and example 4 marked."
     )
     upload.close()
 
@@ -440,26 +440,26 @@ def test_faults_and_contradictions_are_listed_in_order(counter: Counter) -> None
     ]
     assert found.fault_count == 4
     assert not found.valid
-    assert found.message == "4 of 8 examples cannot be used, and max_dropped_share allows 0."
+    assert found.message == "4 of 8 examples cannot be used, and max_excluded_fraction allows 0."
 
 
 def test_faults_that_may_be_dropped_leave_it_valid(counter: Counter) -> None:
-    assert validated(counter, FAULTY, max_dropped_share=0.5).valid
-    refused = validated(counter, FAULTY, max_dropped_share=0.49)
+    assert validated(counter, FAULTY, max_excluded_fraction=0.5).valid
+    refused = validated(counter, FAULTY, max_excluded_fraction=0.49)
     assert not refused.valid
-    assert refused.message == "4 of 8 examples cannot be used, and max_dropped_share allows 3."
+    assert refused.message == "4 of 8 examples cannot be used, and max_excluded_fraction allows 3."
 
 
 @pytest.mark.parametrize("percent", [7, 14, 28, 29, 55, 57, 58])
 def test_a_share_that_is_no_binary_number_allows_what_it_says(counter: Counter, percent: int) -> None:
     sent = [*examples(*[b"broken:%d" % place for place in range(percent)], label="cat")]
     sent += examples(*[b"%s:%d" % ([b"cat", b"dog"][place % 2], place) for place in range(100 - percent)])
-    assert validated(counter, sent, max_dropped_share=percent / 100).valid
+    assert validated(counter, sent, max_excluded_fraction=percent / 100).valid
 
 
 def test_what_is_left_must_still_be_trainable(counter: Counter) -> None:
     sent = [*examples(b"cat:1", b"cat:2"), *examples(b"broken", label="dog")]
-    found = validated(counter, sent, max_dropped_share=1.0)
+    found = validated(counter, sent, max_excluded_fraction=1.0)
     assert not found.valid
     assert found.message == (
         "Expected examples of at least two classes to train on. Received: 2 examples, all of class 'cat'."
@@ -472,7 +472,7 @@ def test_a_class_that_is_left_with_held_out_examples_only_is_told(counter: Count
         *examples(b"broken", label="emu"),
         Example(content=b"emu:1", target=Target.of_label("emu"), held_out=True),
     ]
-    found = validated(counter, sent, max_dropped_share=1.0)
+    found = validated(counter, sent, max_excluded_fraction=1.0)
     assert not found.valid
     assert found.message == (
         "Every held-out class needs examples to train on. Received: class 'emu' with held-out examples only."
@@ -538,10 +538,13 @@ def test_what_is_not_valid_comes_without(counter: Counter) -> None:
 
 def test_findings_name_examples_by_their_place_in_the_stream(counter: Counter) -> None:
     sent = [shown(b"broken", "cat"), *pets(20), shown(b"dog:99", "cat", id="odd one")]
-    found = findings_of(counter, sent, max_dropped_share=0.5)
-    assert [(one.example.index, one.example.id) for one in found.suspects] == [(41, "odd one")]
-    assert found.suspects[0].suggested_label == "dog"
-    assert [remark.kind for remark in found.remarks][:2] == [RemarkKind.FAULTS, RemarkKind.SUSPECTS]
+    found = findings_of(counter, sent, max_excluded_fraction=0.5)
+    assert [(one.example.index, one.example.id) for one in found.label_issues] == [(41, "odd one")]
+    assert found.label_issues[0].suggested_label == "dog"
+    assert [recommendation.kind for recommendation in found.recommendations][:2] == [
+        RecommendationKind.FAULTS,
+        RecommendationKind.LABEL_ISSUES,
+    ]
 
 
 def test_a_copy_that_is_held_out_is_found(counter: Counter) -> None:
@@ -550,11 +553,11 @@ def test_a_copy_that_is_held_out_is_found(counter: Counter) -> None:
     (group,) = found.duplicates
     assert (group.exact, group.across_held_out, group.contradicting) == (True, True, False)
     assert [example.index for example in group.examples] == [6, 20]
-    assert RemarkKind.LEAKAGE in [remark.kind for remark in found.remarks]
+    assert RecommendationKind.LEAKAGE in [recommendation.kind for recommendation in found.recommendations]
 
 
-def test_a_held_out_share_is_measured_on_as_a_job_would(counter: Counter) -> None:
-    previewed = validated(counter, pets(20), held_out_share=0.25).previewed
+def test_a_held_out_fraction_is_measured_on_as_a_job_would(counter: Counter) -> None:
+    previewed = validated(counter, pets(20), held_out_fraction=0.25).previewed
     assert previewed is not None
     assert previewed.evaluation.metrics.source is MetricsSource.HELD_OUT
     assert previewed.evaluation.metrics.example_count == 10

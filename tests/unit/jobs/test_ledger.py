@@ -217,7 +217,7 @@ def test_progress_is_kept_with_the_job_and_in_its_events(desk: Desk, clock: Manu
     clock.advance(2)
     progress = Progress(step=JobStep.EVALUATE, fraction=0.9, done=3, total=9, loss=0.5, accuracy=0.75)
     fault = ExampleFault(index=3, id="x", reason="UNDECODABLE_INPUT", message="no picture")
-    findings = Findings(dropped=(fault,), dropped_count=1, step_seconds={"fit": 0.25})
+    findings = Findings(excluded=(fault,), excluded_count=1, step_seconds={"fit": 0.25})
     desk.ledger.report(job, progress, findings)
     stored = desk.restarted().get("a")
     assert (stored.progress, stored.findings) == (progress, findings)
@@ -227,7 +227,7 @@ def test_progress_is_kept_with_the_job_and_in_its_events(desk: Desk, clock: Manu
 
 
 def test_success_publishes_the_version_and_moves_the_alias(desk: Desk, clock: ManualClock) -> None:
-    job = desk.running("a", alias="stable", time_to_live=60.0)
+    job = desk.running("a", alias="stable", ttl=60.0)
     clock.advance(5)
     assert desk.succeed(job) == 1
     ended = desk.ledger.get("a")
@@ -244,10 +244,10 @@ def test_failure_keeps_its_reason_its_findings_and_the_last_progress(desk: Desk,
     job = desk.running("a")
     desk.report(job, 0.4)
     clock.advance(1)
-    desk.ledger.fail(job, ERROR, Findings(dropped_count=3))
+    desk.ledger.fail(job, ERROR, Findings(excluded_count=3))
     ended = desk.ledger.get("a")
     assert (ended.state, ended.error, ended.finished) == (JobState.FAILED, ERROR, clock())
-    assert (ended.findings.dropped_count, ended.version) == (3, 0)
+    assert (ended.findings.excluded_count, ended.version) == (3, 0)
     assert ended.progress is not None
     assert ended.progress.fraction == 0.4
 

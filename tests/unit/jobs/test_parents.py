@@ -148,7 +148,7 @@ def test_weights_and_kinds_of_task_are_handed_down(bench: Workbench) -> None:
 
 def test_faulty_examples_that_were_dropped_are_not_handed_down(bench: Workbench) -> None:
     broken = Example(content=b"broken:1", target=Target.of_label("cat"), id="b")
-    bench.published([*pets(3), broken], max_dropped_share=0.5)
+    bench.published([*pets(3), broken], max_excluded_fraction=0.5)
     child = bench.published(pets(1, start=3), parent_version=1)
     assert len(bench.examples(child).examples) == 12
 
@@ -303,8 +303,8 @@ def test_ids_to_remove_that_cannot_be_meant_are_refused(bench: Workbench, spec: 
 def test_a_share_to_hold_out_does_not_go_with_held_out_examples_of_the_parent(bench: Workbench) -> None:
     bench.published([*pets(3), *[pet(word, 8, held_out=True) for word in ("cat", "dog", "emu")]])
     with pytest.raises(InvalidField, match="parent") as caught:
-        bench.accept(parent_version=1, held_out_share=0.2)
-    assert caught.value.field == "spec.held_out_share"
+        bench.accept(parent_version=1, held_out_fraction=0.2)
+    assert caught.value.field == "spec.held_out_fraction"
 
 
 def test_a_task_other_than_the_parents_is_refused_at_once(bench: Workbench) -> None:

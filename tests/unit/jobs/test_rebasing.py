@@ -104,7 +104,7 @@ def test_a_version_by_its_number_may_take_over_an_alias_of_another(bench: Workbe
 
 
 def test_old_and_new_are_measured_on_the_same_held_out_examples(bench: Workbench) -> None:
-    old = bench.published(pets(10), held_out_share=0.2, alias="stable")
+    old = bench.published(pets(10), held_out_fraction=0.2, alias="stable")
     new = bench.rebased(backbone="other", alias="stable")
     assert new.manifest.metrics.source is MetricsSource.HELD_OUT
     held_out = [
@@ -156,7 +156,7 @@ def test_auto_tries_those_that_take_the_examples(bench: Workbench) -> None:
     # All but the one for texts; in the order of their sizes.
     assert job.spec.backbone_candidates == ("fake", "poor", "other")
     new = bench.registry.version("pets", bench.run())
-    assert new.manifest.backbone_choice is not None
+    assert new.manifest.backbone_selection is not None
     assert new.manifest.backbone == "fake"
     assert (new.manifest.parent, named(bench)) == (1, 2)
 

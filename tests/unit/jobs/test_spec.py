@@ -17,12 +17,12 @@ SPEC = FineTuneSpec(model="pets", backbone="fake")
 NAN, INFINITY = float("nan"), float("inf")
 
 GOOD: list[dict[str, Any]] = [
-    {"held_out_share": 0.0},
-    {"held_out_share": 0.9},
-    {"max_dropped_share": 1.0},
-    {"time_to_live": None},
-    {"time_to_live": 1.0},
-    {"time_to_live": 3_155_760_000.0},
+    {"held_out_fraction": 0.0},
+    {"held_out_fraction": 0.9},
+    {"max_excluded_fraction": 1.0},
+    {"ttl": None},
+    {"ttl": 1.0},
+    {"ttl": 3_155_760_000.0},
     {"display_name": "ä" * 128},
     {"labels": {f"{number}": "v" * 256 for number in range(64)}},
     {"labels": {"k" * 63: ""}},
@@ -40,9 +40,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"model": "../x"}, "spec.model"),
     ({"alias": ""}, "spec.alias"),
     ({"alias": "9"}, "spec.alias"),
-    *[({"held_out_share": share}, "spec.held_out_share") for share in (-0.1, 0.91, NAN, INFINITY)],
-    *[({"max_dropped_share": share}, "spec.max_dropped_share") for share in (-0.1, 1.01, NAN)],
-    *[({"time_to_live": value}, "spec.time_to_live") for value in (0.0, 0.99, -1.0, 3.2e9, NAN, INFINITY)],
+    *[({"held_out_fraction": share}, "spec.held_out_fraction") for share in (-0.1, 0.91, NAN, INFINITY)],
+    *[({"max_excluded_fraction": share}, "spec.max_excluded_fraction") for share in (-0.1, 1.01, NAN)],
+    *[({"ttl": value}, "spec.ttl") for value in (0.0, 0.99, -1.0, 3.2e9, NAN, INFINITY)],
     *[({"priority": priority}, "spec.priority") for priority in (-11, 11)],
     ({"display_name": "ä" * 129}, "spec.display_name"),
     ({"labels": {f"{number}": "" for number in range(65)}}, "spec.labels"),
@@ -85,8 +85,8 @@ def test_what_is_out_of_its_range_is_refused_by_name(changes: dict[str, Any], fi
 
 def test_a_refusal_tells_the_range_and_what_came() -> None:
     with pytest.raises(InvalidField) as caught:
-        replace(SPEC, held_out_share=1.5).check()
-    assert caught.value.message == "Expected spec.held_out_share from 0 to 0.9. Received: 1.5."
+        replace(SPEC, held_out_fraction=1.5).check()
+    assert caught.value.message == "Expected spec.held_out_fraction from 0 to 0.9. Received: 1.5."
 
 
 NUMBERS = st.none() | st.floats(1e-6, 1e6)
@@ -104,13 +104,13 @@ SPECS = st.builds(
         balanced=st.none() | st.booleans(),
         scaling=st.sampled_from(Scaling),
     ),
-    held_out_share=st.floats(0, 0.9),
+    held_out_fraction=st.floats(0, 0.9),
     seed=st.integers(0, 2**64 - 1),
     display_name=st.text(),
     labels=st.dictionaries(st.text(), st.text(), max_size=3),
     alias=st.none() | st.text(),
-    time_to_live=st.none() | st.floats(1, 1e9),
-    max_dropped_share=st.floats(0, 1),
+    ttl=st.none() | st.floats(1, 1e9),
+    max_excluded_fraction=st.floats(0, 1),
     backbone_candidates=st.lists(st.text(), max_size=3).map(tuple),
     backbone_time_budget=st.none() | st.floats(0.001, 86_400),
 )
@@ -124,7 +124,7 @@ def test_a_spec_comes_back_from_json_as_it_was(spec: FineTuneSpec) -> None:
 
 def test_a_spec_of_an_older_server_gets_the_defaults() -> None:
     fields = SPEC.to_json()
-    del fields["max_dropped_share"]
+    del fields["max_excluded_fraction"]
     assert FineTuneSpec.from_json(fields) == SPEC
 
 

@@ -23,7 +23,7 @@ class FakeRun:
     """Does what its factory tells it to, once for each attempt."""
 
     def __init__(self, job: Job, checkpoint: Checkpoint, work: Callable[[Job, Checkpoint], int]) -> None:
-        self.findings = Findings(dropped_count=7)
+        self.findings = Findings(excluded_count=7)
         self._work = lambda: work(job, checkpoint)
 
     def execute(self) -> int:
@@ -156,7 +156,7 @@ def test_a_job_that_cannot_succeed_fails_with_its_reason_and_findings(shop: Shop
     assert job.error is not None
     assert (job.error.reason, job.error.message) == ("TOO_FEW_CLASSES", "one class")
     assert job.error.metadata == {"class": "cat"}
-    assert job.findings.dropped_count == 7
+    assert job.findings.excluded_count == 7
     shop.stop()
     assert shop.ended == ["a"]
 

@@ -53,7 +53,7 @@ def test_no_candidate_is_taken_that_is_more_than_a_standard_error_behind_the_bes
     count = int(shared.sum())
     spread = np.square(shares * (differences - behind)).sum() * count / max(count - 1, 1)
     assert behind <= np.sqrt(spread) + 1e-8 or count == 1
-    assert behind == pytest.approx(found.standings[found.chosen].behind, abs=1e-9)
+    assert behind == pytest.approx(found.standings[found.chosen].gap, abs=1e-9)
     assert found.example_count == count
 
 
@@ -67,10 +67,10 @@ def test_none_is_cheaper_than_the_one_taken_and_as_good(
         if standing is not None and standing.is_as_good:
             assert costs[found.chosen] <= cost
         if standing is not None:
-            assert standing.behind >= 0
+            assert standing.gap >= 0
             assert standing.score <= found.standings[found.best].score + 1e-9
     best = found.standings[found.best]
-    assert best is None or (best.behind, best.behind_error) == (0, 0)
+    assert best is None or (best.gap, best.gap_standard_error) == (0, 0)
 
 
 @given(candidates(), st.randoms())
@@ -89,7 +89,7 @@ def test_the_order_of_the_candidates_decides_only_between_equal_costs(
 def test_of_equals_the_cheapest_is_taken_and_of_equally_cheap_ones_the_first(costs: list[float]) -> None:
     found = ranked(right("1101", "1101", "1101"), costs)
     assert found.chosen == costs.index(min(costs))
-    assert [each.behind for each in found.standings] == [0, 0, 0]
+    assert [each.gap for each in found.standings] == [0, 0, 0]
 
 
 def test_one_example_of_many_is_no_evidence_and_several_are() -> None:
@@ -104,8 +104,8 @@ def test_errors_that_are_shared_do_not_excuse_a_worse_candidate() -> None:
     worse, best = "000" + "1" * 17 + "0" * 20, "1" * 20 + "0" * 20
     found = ranked(right(worse, best), [1.0, 9.0])
     assert found.chosen == 1
-    assert found.standings[0].behind == pytest.approx(0.075)
-    assert found.standings[0].behind_error < 0.05 < found.standings[1].error
+    assert found.standings[0].gap == pytest.approx(0.075)
+    assert found.standings[0].gap_standard_error < 0.05 < found.standings[1].error
 
 
 def test_a_heavy_example_counts_as_it_weighs() -> None:

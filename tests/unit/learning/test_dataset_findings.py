@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headstart_server.learning import duplicates, learning_curve
-from headstart_server.learning.dataset_findings import DatasetFindings, RemarkKind
+from headstart_server.learning.dataset_findings import DatasetFindings, RecommendationKind
 from headstart_server.learning.duplicates import find_duplicates, near_groups
 from headstart_server.learning.examination import examine
 from headstart_server.learning.examined import Examined
+from headstart_server.learning.label_issues import find_label_issues
 from headstart_server.learning.outliers import find_outliers
-from headstart_server.learning.suspects import find_suspects
 from unit.learning.examples import examined, features, labels_of, of_labels, of_numbers, of_several
 
 
@@ -22,8 +22,8 @@ def found(looked_at: Examined) -> DatasetFindings:
     return examine(looked_at, near_groups(looked_at), seed=0)
 
 
-def kinds(findings: DatasetFindings) -> list[RemarkKind]:
-    return [remark.kind for remark in findings.remarks]
+def kinds(findings: DatasetFindings) -> list[RecommendationKind]:
+    return [recommendation.kind for recommendation in findings.recommendations]
 
 
 def plain(count: int = 80) -> Examined:
@@ -62,7 +62,7 @@ def test_copies_on_both_sides_of_the_held_out_split_are_told() -> None:
         rows[41] = rows[5]
     findings = found(examined(views, of_labels(labels), held_out=[40]))
     assert [group.across_held_out for group in findings.duplicates] == [True, False]
-    assert RemarkKind.LEAKAGE in kinds(findings)
+    assert RecommendationKind.LEAKAGE in kinds(findings)
 
 
 def test_only_so_many_members_of_a_group_are_listed_and_all_are_counted() -> None:
@@ -105,16 +105,16 @@ def test_wrong_labels_are_ranked_first_with_what_they_look_like() -> None:
     views = features(labels)
     given = labels.copy()
     given[[3, 10, 21]] = [0, 1, 3]
-    suspects, count = find_suspects(examined(views, of_labels(given)))
-    assert {suspect.example.index for suspect in suspects[:3]} == {3, 10, 21}
-    assert count == len(suspects) <= 5
-    looks = {suspect.example.index: suspect.suggested_label for suspect in suspects[:3]}
+    label_issues, count = find_label_issues(examined(views, of_labels(given)))
+    assert {issue.example.index for issue in label_issues[:3]} == {3, 10, 21}
+    assert count == len(label_issues) <= 5
+    looks = {issue.example.index: issue.suggested_label for issue in label_issues[:3]}
     assert looks == {3: "class 3", 10: "class 2", 21: "class 1"}
-    assert all(suspect.suggested_probability >= 5 * suspect.given_probability for suspect in suspects)
+    assert all(issue.suggested_probability >= 5 * issue.given_probability for issue in label_issues)
 
 
 def test_right_labels_are_hardly_suspected() -> None:
-    assert find_suspects(plain(200))[1] <= 1
+    assert find_label_issues(plain(200))[1] <= 1
 
 
 def test_a_wrong_one_of_several_labels_is_told_once_with_all_it_looks_like() -> None:
@@ -124,28 +124,28 @@ def test_a_wrong_one_of_several_labels_is_told_once_with_all_it_looks_like() -> 
     rows = (matrix @ directions + 0.2 * rng.normal(size=(120, 40))).astype(np.float32)
     given = matrix.copy()
     given[7, 1] = 1 - given[7, 1]
-    suspects, _ = find_suspects(examined({"last": rows, "taps": rows[:, :9]}, of_several(given)))
-    assert suspects[0].example.index == 7
+    label_issues, _ = find_label_issues(examined({"last": rows, "taps": rows[:, :9]}, of_several(given)))
+    assert label_issues[0].example.index == 7
     looks = [f"class {place}" for place in np.flatnonzero(matrix[7])]
-    assert suspects[0].suggested_label == ", ".join(looks)
+    assert label_issues[0].suggested_label == ", ".join(looks)
 
 
-def test_a_number_far_from_what_it_looks_like_is_a_suspect() -> None:
+def test_a_number_far_from_what_it_looks_like_is_a_issue() -> None:
     rng = np.random.default_rng(3)
     rows = rng.normal(size=(120, 40)).astype(np.float32)
     values = rows[:, 0] + 0.3 * rows[:, 1] + 5
     given = values.copy()
     given[17] += 6
-    suspects, count = find_suspects(examined({"last": rows, "taps": rows[:, :9]}, of_numbers(given)))
-    assert suspects[0].example.index == 17
-    assert suspects[0].given_probability < 0.001 < 0.99 < suspects[0].suggested_probability
-    assert abs(float(suspects[0].suggested_label) - values[17]) < 3
+    label_issues, count = find_label_issues(examined({"last": rows, "taps": rows[:, :9]}, of_numbers(given)))
+    assert label_issues[0].example.index == 17
+    assert label_issues[0].given_probability < 0.001 < 0.99 < label_issues[0].suggested_probability
+    assert abs(float(label_issues[0].suggested_label) - values[17]) < 3
     assert count < 6
 
 
 def test_where_nothing_could_be_validated_nobody_is_suspected() -> None:
     labels = np.arange(4)
-    assert find_suspects(examined(features(labels), of_labels(labels))) == ([], 0)
+    assert find_label_issues(examined(features(labels), of_labels(labels))) == ([], 0)
 
 
 def test_held_out_examples_are_not_suspected_but_counted_in_the_places() -> None:
@@ -153,8 +153,8 @@ def test_held_out_examples_are_not_suspected_but_counted_in_the_places() -> None
     views = features(labels)
     given = labels.copy()
     given[60] = (given[60] + 1) % 4
-    suspects, _ = find_suspects(examined(views, of_labels(given), held_out=[0, 1, 2, 3, 4]))
-    assert suspects[0].example.index == 60
+    label_issues, _ = find_label_issues(examined(views, of_labels(given), held_out=[0, 1, 2, 3, 4]))
+    assert label_issues[0].example.index == 60
 
 
 # Outliers
@@ -199,11 +199,11 @@ def test_the_curve_rises_and_ends_with_twice_as_many() -> None:
     assert 0.25 < scores[0] < scores[2] < scores[3] < 1
 
 
-def test_with_too_few_examples_no_curve_is_told_and_a_remark_says_so() -> None:
+def test_with_too_few_examples_no_curve_is_told_and_a_recommendation_says_so() -> None:
     labels = labels_of(20)
     findings = found(examined(features(labels), of_labels(labels)))
     assert findings.learning_curve == ()
-    assert "too few examples to tell" in findings.remarks[-1].message
+    assert "too few examples to tell" in findings.recommendations[-1].message
 
 
 def test_numbers_have_a_curve_of_r_squared() -> None:
@@ -227,7 +227,7 @@ def test_of_many_examples_parts_of_a_sample_are_learned(monkeypatch: pytest.Monk
 
 def test_a_dataset_in_order_is_told_little_of() -> None:
     findings = found(plain(200))
-    assert kinds(findings) == [RemarkKind.MORE_DATA]
+    assert kinds(findings) == [RecommendationKind.MORE_DATA]
     assert findings.imbalance == 1.0
 
 
@@ -235,9 +235,12 @@ def test_small_classes_and_imbalance_are_remarked_on() -> None:
     labels = np.append(np.zeros(60, int), [1] * 20 + [2] * 20 + [3])
     findings = found(examined(features(labels), of_labels(labels)))
     assert findings.imbalance == 60
-    by_kind = {remark.kind: remark.message for remark in findings.remarks}
-    assert "1 of 4 classes have fewer than 5 examples: 'class 3' 1" in by_kind[RemarkKind.TOO_FEW_EXAMPLES]
-    assert "'class 0' has 60 times" in by_kind[RemarkKind.IMBALANCE]
+    by_kind = {recommendation.kind: recommendation.message for recommendation in findings.recommendations}
+    assert (
+        "1 of 4 classes have fewer than 5 examples: 'class 3' 1"
+        in by_kind[RecommendationKind.TOO_FEW_EXAMPLES]
+    )
+    assert "'class 0' has 60 times" in by_kind[RecommendationKind.IMBALANCE]
 
 
 @settings(max_examples=8, deadline=None)
@@ -256,8 +259,8 @@ def test_the_order_of_the_examples_changes_nothing(seed: int) -> None:
         indexes=order,
     )
     first, second = found(one), found(other)
-    assert [suspect.example.id for suspect in first.suspects] == [
-        suspect.example.id for suspect in second.suspects
+    assert [issue.example.id for issue in first.label_issues] == [
+        issue.example.id for issue in second.label_issues
     ]
     assert [outlier.example for outlier in first.outliers] == [outlier.example for outlier in second.outliers]
     np.testing.assert_allclose(
@@ -277,7 +280,7 @@ def test_findings_survive_being_written_as_json() -> None:
         rows[13] = 3 * np.random.default_rng(1).normal(size=rows.shape[1])
     findings = found(examined(views, of_labels(given)))
     assert findings.duplicates
-    assert findings.suspects
+    assert findings.label_issues
     assert findings.outliers
     assert DatasetFindings.from_json(json.loads(json.dumps(findings.to_json()))) == findings
 
@@ -301,26 +304,26 @@ def test_a_checkpoint_stops_it() -> None:
 
 def test_examples_whose_end_is_not_seen_are_counted_and_the_first_are_named() -> None:
     looked_at = plain()
-    assert RemarkKind.CUT_SHORT not in kinds(found(looked_at))
+    assert RecommendationKind.TRUNCATION not in kinds(found(looked_at))
 
     places = (3, 7, 20, 21)
-    cut = replace(looked_at, cut_short={looked_at.digests[place] for place in places})
+    cut = replace(looked_at, truncated={looked_at.digests[place] for place in places})
     findings = found(cut)
-    assert [one.index for one in findings.cut_short] == [int(cut.indexes[place]) for place in places]
-    assert findings.cut_short_count == 4
-    (remark,) = [one for one in findings.remarks if one.kind is RemarkKind.CUT_SHORT]
-    assert remark.message.startswith("Of 4 examples only the beginning was learned from")
-    assert "and 1 more" in remark.message
+    assert [one.index for one in findings.truncated] == [int(cut.indexes[place]) for place in places]
+    assert findings.truncated_count == 4
+    (recommendation,) = [one for one in findings.recommendations if one.kind is RecommendationKind.TRUNCATION]
+    assert recommendation.message.startswith("Of 4 examples only the beginning was learned from")
+    assert "and 1 more" in recommendation.message
     assert DatasetFindings.from_json(json.loads(json.dumps(findings.to_json()))) == findings
 
 
 def test_findings_of_releases_that_knew_no_ends_are_read() -> None:
     written = found(plain()).to_json()
-    del written["cut_short"], written["cut_short_count"]
+    del written["truncated"], written["truncated_count"]
     assert DatasetFindings.from_json(written) == found(plain())
 
 
 def test_of_many_ends_that_are_not_seen_a_hundred_are_listed() -> None:
     looked_at = plain(240)
-    findings = found(replace(looked_at, cut_short=set(looked_at.digests)))
-    assert (len(findings.cut_short), findings.cut_short_count) == (100, 240)
+    findings = found(replace(looked_at, truncated=set(looked_at.digests)))
+    assert (len(findings.truncated), findings.truncated_count) == (100, 240)

@@ -7,7 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes import make_manifest
-from headstart_server.learning.backbone_choice import BackboneCandidate, BackboneChoice, CandidateOutcome
+from headstart_server.learning.backbone_selection import (
+    BackboneCandidate,
+    BackboneSelection,
+    CandidateOutcome,
+)
 from headstart_server.learning.evaluation import Metrics, MetricsSource
 from headstart_server.learning.recipe import Logistic, Mlp, Partial, Ridge
 from headstart_server.learning.rows import Scaling
@@ -54,13 +58,13 @@ def test_the_choice_of_a_backbone_and_the_recipe_asked_for_come_back(
 ) -> None:
     tried = BackboneCandidate(backbone="a", outcome=CandidateOutcome.TRIED, accuracy=0.5, milliseconds=2.5)
     failed = BackboneCandidate(backbone="b", outcome=CandidateOutcome.FAILED, message="No weights.")
-    choice = BackboneChoice(backbone="a", reason="So.", candidates=(tried, failed), time_budget=3.5)
-    manifest = make_manifest(asked_recipe=recipe, backbone_choice=choice)
+    choice = BackboneSelection(backbone="a", reason="So.", candidates=(tried, failed), time_budget=3.5)
+    manifest = make_manifest(asked_recipe=recipe, backbone_selection=choice)
     assert Manifest.from_json(json.loads(json.dumps(manifest.to_json()))) == manifest
 
 
 def test_without_a_choice_a_manifest_has_no_fields_that_an_older_server_would_refuse() -> None:
-    assert not {"asked_recipe", "backbone_choice"} & make_manifest().to_json().keys()
+    assert not {"asked_recipe", "backbone_selection"} & make_manifest().to_json().keys()
 
 
 def test_fields_of_a_newer_server_are_left_aside() -> None:

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from headstart_server.learning.backbone_choice import BackboneChoice
+from headstart_server.learning.backbone_selection import BackboneSelection
 from headstart_server.learning.dataset_findings import DatasetFindings
 from headstart_server.learning.evaluation import Evaluation
 from headstart_server.learning.recipe import Logistic
@@ -12,11 +12,11 @@ from report_samples import HOSTILE, SAMPLES
 
 KEYS = """
     format model version aliases task created expires size_bytes display_name labels class_names thresholds
-    metrics evaluation findings promotion backbone_choice energy lineage
+    metrics evaluation findings promotion backbone_selection energy lineage
 """
 LINEAGE = """
     job_id backbone backbone_digest dataset_digest recipe seed example_count software runtime stop_reason
-    fit_seconds head_digest parent added_count removed_count remark tail
+    fit_seconds head_digest parent added_count removed_count note tail
 """
 
 
@@ -33,8 +33,8 @@ def test_how_the_backbone_was_chosen_and_what_recipe_was_asked_for_is_told():
     facts = SAMPLES["chosen"]()
     read = json.loads(document(facts))
 
-    assert BackboneChoice.from_json(read["backbone_choice"]) == facts.manifest.backbone_choice
-    assert "backbone_choice" not in read["lineage"]
+    assert BackboneSelection.from_json(read["backbone_selection"]) == facts.manifest.backbone_selection
+    assert "backbone_selection" not in read["lineage"]
     asked = replace(facts.manifest, asked_recipe=Logistic(regularization=0.5))
     told = json.loads(document(replace(facts, version=replace(facts.version, manifest=asked))))
     assert told["lineage"]["asked_recipe"]["logistic"]["regularization"] == 0.5

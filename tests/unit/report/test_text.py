@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from headstart_server.learning.dataset_findings import DatasetFindings, Remark, RemarkKind
+from headstart_server.learning.dataset_findings import DatasetFindings, Recommendation, RecommendationKind
 from headstart_server.report.text import text
 from report_samples import SAMPLES, of_classes
 
@@ -46,7 +46,9 @@ def test_it_says_the_verdict_and_what_to_do(name, lines):
 
 def test_a_name_cannot_move_the_terminal_s_cursor():
     facts = of_classes(2, 40, names=["\x1b[2Jcat", "\u202edog"])
-    remark = Remark(kind=RemarkKind.FAULTS, message="\x1b]0;title\x07 and\nanother line")
-    made = text(replace(facts, findings=DatasetFindings(remarks=(remark,))))
+    recommendation = Recommendation(
+        kind=RecommendationKind.FAULTS, message="\x1b]0;title\x07 and\nanother line"
+    )
+    made = text(replace(facts, findings=DatasetFindings(recommendations=(recommendation,))))
 
     assert [each for each in made if unicodedata.category(each) in ("Cc", "Cf", "Cs") and each != "\n"] == []

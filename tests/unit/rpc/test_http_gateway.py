@@ -242,7 +242,9 @@ async def test_an_export_of_several_files_is_a_tar(site: Site) -> None:
     assert (code, headers["content-length"], nothing) == (200, str(len(body)), b"")
 
 
-async def test_an_export_that_fails_is_an_error_before_it_begins_and_cut_short_afterwards(site: Site) -> None:
+async def test_an_export_that_fails_is_an_error_before_it_begins_and_cut_off_afterwards(
+    site: Site,
+) -> None:
     assert (await site.ask("GET", EXPORT.replace("pets", "nix")))[0] == 404
     code, headers, body = await site.ask("GET", EXPORT.replace("pets", "breaks"))
     assert (code, site.is_whole) == (200, False)

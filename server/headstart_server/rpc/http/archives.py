@@ -15,7 +15,7 @@ from headstart_server.zip_entries import check_methods, read_entry
 
 #: The end of an archive's directory, its form for large archives, and what tells where that is.
 _END, _END64, _LOCATOR64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
-#: An archive's remark may follow its end.
+#: An archive's comment may follow its end.
 _MAX_TAIL = 22 + 65_535
 #: Bytes of the directory for each file that may be there: names are at most some hundreds.
 _ENTRY_BYTES = 1024

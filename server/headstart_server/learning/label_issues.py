@@ -5,13 +5,13 @@ from math import erfc, sqrt
 import numpy as np
 from numpy.typing import NDArray
 
-from headstart_server.learning.dataset_findings import LabelSuspect
+from headstart_server.learning.dataset_findings import LabelIssue
 from headstart_server.learning.examined import Examined
 from headstart_server.learning.rows import BLOCK, Float64, Ints
 from headstart_server.learning.task import Task
 
-#: Suspects that are listed.
-MAX_SUSPECTS = 100
+#: Label issues that are listed.
+MAX_LABEL_ISSUES = 100
 #: The part of a class's usual probability that an example must have to count for it, and how many times as
 #: probable as its own label another one must be. With 1 and 1, as published, more of the wrong labels are
 #: missed where classes are told apart well, and more examples named that are merely hard where they are not.
@@ -25,12 +25,12 @@ _MAD = 1.4826
 _LEAST = 1e-12
 
 
-def find_suspects(examined: Examined) -> tuple[list[LabelSuspect], int]:
-    """Suspects, the most probable first, and their number.
+def find_label_issues(examined: Examined) -> tuple[list[LabelIssue], int]:
+    """Label issues, the most probable first, and their number.
 
     Classes by confident learning (Northcutt, Jiang and Chuang 2021): an example counts for a class that is
     about as probable as it is on average for the examples labelled with it. One that counts for another
-    class than its own, which is also its likeliest one and far more probable, is a suspect. Several labels
+    class than its own, which is also its likeliest one and far more probable, is a issue. Several labels
     are looked at class by class, each against its absence. Numbers by their error, against those of all.
     """
     fitted, targets = examined.fitted, examined.targets.take(examined.trained)
@@ -46,13 +46,13 @@ def find_suspects(examined: Examined) -> tuple[list[LabelSuspect], int]:
         found = _of_one(shown.argmax(axis=1), answers, targets.class_names)
     places = examined.trained[counted]
     listed = [
-        LabelSuspect(
+        LabelIssue(
             example=examined.reference(int(places[place])),
             suggested_label=label,
             suggested_probability=suggested,
             given_probability=given,
         )
-        for place, label, suggested, given in found[:MAX_SUSPECTS]
+        for place, label, suggested, given in found[:MAX_LABEL_ISSUES]
     ]
     return listed, len(found)
 
@@ -69,10 +69,10 @@ def _of_one(labels: Ints, answers: Float64, names: tuple[str, ...]) -> _Found:
         usual[label] = given[labels == label].mean()
     likeliest = answers.argmax(axis=1)
     best = answers[every, likeliest]
-    suspect = (likeliest != labels) & (best >= USUAL * usual[likeliest]) & (best >= LEAST_ODDS * given)
+    issue = (likeliest != labels) & (best >= USUAL * usual[likeliest]) & (best >= LEAST_ODDS * given)
     return [
         (place, names[likeliest[place]], float(best[place]), float(given[place]))
-        for place in _ranked(suspect, best, given)
+        for place in _ranked(issue, best, given)
     ]
 
 
@@ -107,7 +107,7 @@ def _of_block(shown: Float64, answers: Float64, usual: Float64, names: tuple[str
     applies = shown > 0
     given = np.where(applies, answers, 1 - answers)
     other = 1 - given
-    # Suspect if the other state is as probable as it is where it is given.
+    # An issue if the other state is as probable as it is where it is given.
     doubts = (other >= USUAL * np.where(applies, usual[0], usual[1])) & (other >= LEAST_ODDS * given)
     odds = np.where(doubts, other / np.maximum(given, _LEAST), 0.0)
     worst = odds.argmax(axis=1)
@@ -139,9 +139,9 @@ def _of_numbers(values: Float64, answers: Float64) -> _Found:
     ]
 
 
-def _ranked(suspect: NDArray[np.bool_], best: Float64, given: Float64) -> list[int]:
-    """The places of suspects by the odds of the other label; the first of equals."""
-    places = np.flatnonzero(suspect)
+def _ranked(issue: NDArray[np.bool_], best: Float64, given: Float64) -> list[int]:
+    """The places of label_issues by the odds of the other label; the first of equals."""
+    places = np.flatnonzero(issue)
     odds = best[places] / np.maximum(given[places], _LEAST)
     ranked: list[int] = places[np.argsort(-odds, kind="stable")].tolist()
     return ranked

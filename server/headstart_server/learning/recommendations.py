@@ -8,8 +8,8 @@ from headstart_server.learning.dataset_findings import (
     DatasetFindings,
     ExampleReference,
     LearningPoint,
-    Remark,
-    RemarkKind,
+    Recommendation,
+    RecommendationKind,
 )
 from headstart_server.learning.duplicates import NEAR_UP_TO
 from headstart_server.learning.examined import Examined
@@ -25,66 +25,68 @@ FEW_NUMBERS = 30
 WORTHWHILE = 0.02
 #: Part of the mistakes that more examples must spare to be worth it where few are left.
 WORTHWHILE_PART = 0.3
-#: Classes or examples that a remark names.
+#: Classes or examples that a recommendation names.
 _NAMED = 3
 
 
-def remarks_of(findings: DatasetFindings, examined: Examined, fault_count: int) -> tuple[Remark, ...]:
-    """Remarks on findings, which have none yet, and on examples that cannot be used."""
+def recommendations_of(
+    findings: DatasetFindings, examined: Examined, fault_count: int
+) -> tuple[Recommendation, ...]:
+    """Recommendations on findings, which have none yet, and on examples that cannot be used."""
     told = [
         *_on_faults(fault_count),
         *_on_contradictions(findings),
         *_on_leakage(findings),
         *_on_too_few(examined),
-        *_on_suspects(findings, examined),
+        *_on_label_issues(findings, examined),
         *_on_imbalance(findings, examined),
         *_on_outliers(findings),
-        *_on_cut_short(findings),
+        *_on_truncated(findings),
         *_on_more_data(findings, examined),
         *_on_duplicates(findings, examined),
     ]
     return tuple(told)
 
 
-def _on_faults(count: int) -> Iterator[Remark]:
+def _on_faults(count: int) -> Iterator[Recommendation]:
     if count:
-        yield Remark(
-            kind=RemarkKind.FAULTS,
+        yield Recommendation(
+            kind=RecommendationKind.FAULTS,
             message=f"{count} {_plural('example', 'examples', count)} cannot be used, and "
             f"{_plural('is', 'are', count)} left out of all that is told here. Mend them: the check, or the "
             "job's status, tells what is wrong with each.",
         )
 
 
-def _on_contradictions(findings: DatasetFindings) -> Iterator[Remark]:
+def _on_contradictions(findings: DatasetFindings) -> Iterator[Recommendation]:
     groups = [group for group in findings.duplicates if group.contradicting]
     if groups:
         first, second = groups[0].examples[0], _other_label(groups[0].examples)
-        yield Remark(
-            kind=RemarkKind.CONTRADICTIONS,
+        yield Recommendation(
+            kind=RecommendationKind.CONTRADICTIONS,
             message=f"{_groups(len(groups))} of all but equal examples are labelled differently, such as "
             f"{_named(first)} as {first.label!r} and {_named(second)} as {second.label!r}. Give each group "
             "one label, or leave it out.",
         )
 
 
-def _on_leakage(findings: DatasetFindings) -> Iterator[Remark]:
+def _on_leakage(findings: DatasetFindings) -> Iterator[Recommendation]:
     groups = [group for group in findings.duplicates if group.across_held_out]
     if groups:
-        yield Remark(
-            kind=RemarkKind.LEAKAGE,
+        yield Recommendation(
+            kind=RecommendationKind.LEAKAGE,
             message=f"{_groups(len(groups))} of equal or all but equal examples stand on both sides of the "
             f"held-out split, the first with {_named(groups[0].examples[0])}. The accuracy is measured on "
             "examples that were trained on: hold out whole groups.",
         )
 
 
-def _on_too_few(examined: Examined) -> Iterator[Remark]:
+def _on_too_few(examined: Examined) -> Iterator[Recommendation]:
     trained = examined.targets.take(examined.trained)
     if trained.task is Task.REGRESSION:
         if len(trained) < FEW_NUMBERS:
-            yield Remark(
-                kind=RemarkKind.TOO_FEW_EXAMPLES,
+            yield Recommendation(
+                kind=RecommendationKind.TOO_FEW_EXAMPLES,
                 message=f"{len(trained)} examples are few to learn a number from. Add some: at least "
                 f"{FEW_NUMBERS}.",
             )
@@ -96,19 +98,19 @@ def _on_too_few(examined: Examined) -> Iterator[Remark]:
         listed = ", ".join(f"{name!r} {count}" for count, name in small[:_NAMED])
         more = f" and {len(small) - _NAMED} more" if len(small) > _NAMED else ""
         single = " What is told of classes with a single example is not measured." if small[0][0] < 2 else ""
-        yield Remark(
-            kind=RemarkKind.TOO_FEW_EXAMPLES,
+        yield Recommendation(
+            kind=RecommendationKind.TOO_FEW_EXAMPLES,
             message=f"{len(small)} of {len(trained.class_names)} classes have fewer than {FEW} examples: "
             f"{listed}{more}. Add examples to these first.{single}",
         )
 
 
-def _on_suspects(findings: DatasetFindings, examined: Examined) -> Iterator[Remark]:
-    if findings.suspects:
-        first, count = findings.suspects[0], findings.suspect_count
+def _on_label_issues(findings: DatasetFindings, examined: Examined) -> Iterator[Recommendation]:
+    if findings.label_issues:
+        first, count = findings.label_issues[0], findings.label_issue_count
         told = _rounded if examined.targets.task is Task.REGRESSION else repr
-        yield Remark(
-            kind=RemarkKind.SUSPECTS,
+        yield Recommendation(
+            kind=RecommendationKind.LABEL_ISSUES,
             message=f"{count} {_plural('label looks', 'labels look', count)} wrong, first of all that of "
             f"{_named(first.example)}: {told(first.example.label)}, which looks like "
             f"{told(first.suggested_label)}. "
@@ -116,48 +118,48 @@ def _on_suspects(findings: DatasetFindings, examined: Examined) -> Iterator[Rema
         )
 
 
-def _on_imbalance(findings: DatasetFindings, examined: Examined) -> Iterator[Remark]:
+def _on_imbalance(findings: DatasetFindings, examined: Examined) -> Iterator[Recommendation]:
     if findings.imbalance > IMBALANCE:
         task = examined.targets.task
         counts = class_counts(examined.targets.take(examined.trained).matrix)
         names = examined.targets.class_names
         least, most = names[int(counts.argmin())], names[int(counts.argmax())]
         helped = " Classes were made to count alike;" if task is Task.SINGLE_LABEL else ""
-        yield Remark(
-            kind=RemarkKind.IMBALANCE,
+        yield Recommendation(
+            kind=RecommendationKind.IMBALANCE,
             message=f"Class {most!r} has {findings.imbalance:.3g} times the examples of {least!r}.{helped} "
             f"More examples of {least!r} help more than any others.",
         )
 
 
-def _on_outliers(findings: DatasetFindings) -> Iterator[Remark]:
+def _on_outliers(findings: DatasetFindings) -> Iterator[Recommendation]:
     if findings.outliers:
         first = findings.outliers[0]
         count = findings.outlier_count
-        yield Remark(
-            kind=RemarkKind.OUTLIERS,
+        yield Recommendation(
+            kind=RecommendationKind.OUTLIERS,
             message=f"{count} {_plural('example is', 'examples are', count)} unlike all others, first of all "
             f"{_named(first.example)}. Look whether they belong here.",
         )
 
 
-def _on_cut_short(findings: DatasetFindings) -> Iterator[Remark]:
-    if findings.cut_short:
-        count, named = findings.cut_short_count, findings.cut_short[:_NAMED]
+def _on_truncated(findings: DatasetFindings) -> Iterator[Recommendation]:
+    if findings.truncated:
+        count, named = findings.truncated_count, findings.truncated[:_NAMED]
         more = f" and {count - len(named)} more" if count > len(named) else ""
-        yield Remark(
-            kind=RemarkKind.CUT_SHORT,
+        yield Recommendation(
+            kind=RecommendationKind.TRUNCATION,
             message=f"Of {count} {_plural('example', 'examples', count)} only the beginning was learned "
             f"from, because the backbone takes no more: {', '.join(map(_named, named))}{more}. If what "
             "matters comes later, send that part alone.",
         )
 
 
-def _on_more_data(findings: DatasetFindings, examined: Examined) -> Iterator[Remark]:
+def _on_more_data(findings: DatasetFindings, examined: Examined) -> Iterator[Recommendation]:
     curve = findings.learning_curve
     if not curve or not curve[-1].extrapolated:
-        yield Remark(
-            kind=RemarkKind.MORE_DATA,
+        yield Recommendation(
+            kind=RecommendationKind.MORE_DATA,
             message="There are too few examples to tell how much more of them would help.",
         )
         return
@@ -169,19 +171,19 @@ def _on_more_data(findings: DatasetFindings, examined: Examined) -> Iterator[Rem
         message = f"Twice as many examples would raise {what} {values}, if the trend goes on."
     else:
         message = f"Twice as many examples of the same kind would hardly help: {what} would go {values}."
-    yield Remark(kind=RemarkKind.MORE_DATA, message=message)
+    yield Recommendation(kind=RecommendationKind.MORE_DATA, message=message)
 
 
-def _on_duplicates(findings: DatasetFindings, examined: Examined) -> Iterator[Remark]:
+def _on_duplicates(findings: DatasetFindings, examined: Examined) -> Iterator[Recommendation]:
     if findings.duplicate_count:
-        yield Remark(
-            kind=RemarkKind.DUPLICATES,
+        yield Recommendation(
+            kind=RecommendationKind.DUPLICATES,
             message=f"{findings.duplicate_count} examples have an equal or all but equal one. They do no "
             "harm to the estimate, which keeps them together, and say little that is new.",
         )
     if len(examined.targets) > NEAR_UP_TO:
-        yield Remark(
-            kind=RemarkKind.DUPLICATES,
+        yield Recommendation(
+            kind=RecommendationKind.DUPLICATES,
             message=f"Above {NEAR_UP_TO} examples only equal contents are listed as duplicates.",
         )
 

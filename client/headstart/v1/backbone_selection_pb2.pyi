@@ -21,7 +21,7 @@ CANDIDATE_OUTCOME_TRIED: CandidateOutcome
 CANDIDATE_OUTCOME_NOT_TRIED: CandidateOutcome
 CANDIDATE_OUTCOME_FAILED: CandidateOutcome
 
-class BackboneChoice(_message.Message):
+class BackboneSelection(_message.Message):
     __slots__ = ("backbone", "reason", "candidates", "time_budget", "example_count")
     BACKBONE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -36,27 +36,27 @@ class BackboneChoice(_message.Message):
     def __init__(self, backbone: _Optional[str] = ..., reason: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[BackboneCandidate, _Mapping]]] = ..., time_budget: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., example_count: _Optional[int] = ...) -> None: ...
 
 class BackboneCandidate(_message.Message):
-    __slots__ = ("backbone", "outcome", "message", "accuracy", "mean_absolute_error", "standard_error", "behind", "behind_error", "milliseconds", "megabytes", "spent_time")
+    __slots__ = ("backbone", "outcome", "message", "accuracy", "mean_absolute_error", "standard_error", "gap", "gap_standard_error", "milliseconds", "megabytes", "spent_duration")
     BACKBONE_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     ACCURACY_FIELD_NUMBER: _ClassVar[int]
     MEAN_ABSOLUTE_ERROR_FIELD_NUMBER: _ClassVar[int]
     STANDARD_ERROR_FIELD_NUMBER: _ClassVar[int]
-    BEHIND_FIELD_NUMBER: _ClassVar[int]
-    BEHIND_ERROR_FIELD_NUMBER: _ClassVar[int]
+    GAP_FIELD_NUMBER: _ClassVar[int]
+    GAP_STANDARD_ERROR_FIELD_NUMBER: _ClassVar[int]
     MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
     MEGABYTES_FIELD_NUMBER: _ClassVar[int]
-    SPENT_TIME_FIELD_NUMBER: _ClassVar[int]
+    SPENT_DURATION_FIELD_NUMBER: _ClassVar[int]
     backbone: str
     outcome: CandidateOutcome
     message: str
     accuracy: float
     mean_absolute_error: float
     standard_error: float
-    behind: float
-    behind_error: float
+    gap: float
+    gap_standard_error: float
     milliseconds: float
     megabytes: float
-    spent_time: _duration_pb2.Duration
-    def __init__(self, backbone: _Optional[str] = ..., outcome: _Optional[_Union[CandidateOutcome, str]] = ..., message: _Optional[str] = ..., accuracy: _Optional[float] = ..., mean_absolute_error: _Optional[float] = ..., standard_error: _Optional[float] = ..., behind: _Optional[float] = ..., behind_error: _Optional[float] = ..., milliseconds: _Optional[float] = ..., megabytes: _Optional[float] = ..., spent_time: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    spent_duration: _duration_pb2.Duration
+    def __init__(self, backbone: _Optional[str] = ..., outcome: _Optional[_Union[CandidateOutcome, str]] = ..., message: _Optional[str] = ..., accuracy: _Optional[float] = ..., mean_absolute_error: _Optional[float] = ..., standard_error: _Optional[float] = ..., gap: _Optional[float] = ..., gap_standard_error: _Optional[float] = ..., milliseconds: _Optional[float] = ..., megabytes: _Optional[float] = ..., spent_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...

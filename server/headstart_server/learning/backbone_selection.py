@@ -26,9 +26,9 @@ class BackboneCandidate:
             None for numbers, and where nothing could be measured.
         mean_absolute_error: of numbers; else None.
         standard_error: of that figure; None without one.
-        behind: by how much it is behind the best on the same examples, in the unit of that figure; None
+        gap: by how much it is behind the best on the same examples, in the unit of that figure; None
             without one.
-        behind_error: the standard error of that difference.
+        gap_standard_error: the standard error of that difference.
         milliseconds: that one input takes at serving, on the machine that ran the job; 0 if it was not tried.
         megabytes: size of its weights in float32, in millions of bytes.
         seconds: that trying it took; 0 if it was not tried.
@@ -40,15 +40,15 @@ class BackboneCandidate:
     accuracy: float | None = None
     mean_absolute_error: float | None = None
     standard_error: float | None = None
-    behind: float | None = None
-    behind_error: float | None = None
+    gap: float | None = None
+    gap_standard_error: float | None = None
     milliseconds: float = 0.0
     megabytes: float = 0.0
     seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BackboneChoice:
+class BackboneSelection:
     """What was chosen, and from what.
 
     Attributes:
@@ -70,7 +70,7 @@ class BackboneChoice:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> "BackboneChoice":
+    def from_json(cls, fields: Mapping[str, Any]) -> "BackboneSelection":
         """The choice that `to_json` wrote.
 
         Raises:
