@@ -2,6 +2,7 @@
 
 import io
 import json
+import struct
 import zipfile
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from pathlib import Path
@@ -95,7 +96,7 @@ async def test_a_form_gives_files_their_folder_or_field_as_class_however_it_is_c
     ],
 )
 async def test_a_body_that_is_not_what_it_says_is_refused(tmp_path: Path, body: bytes, kind: str) -> None:
-    with pytest.raises(InvalidField, match=r"Expected .* Received"):
+    with pytest.raises(InvalidField, match=r"Expected .* Received|Cannot read [^:]+: "):
         await read(body, kind, tmp_path, message_bytes=1 << 20)
 
 
@@ -139,6 +140,73 @@ async def predicted(body: bytes, content_type: str, folder: Path, **given: int) 
         return next(events)
 
     return await message_of(asked, RequestBody(receive), limits(folder, **given))
+
+
+def tensor(*numbers: float) -> input_pb2.Tensor:
+    data = struct.pack(f"<{len(numbers)}d", *numbers)
+    return input_pb2.Tensor(data_type=input_pb2.DATA_TYPE_FLOAT64, shape=[len(numbers)], data=data)
+
+
+async def test_a_row_of_numbers_in_json_is_a_tensor(tmp_path: Path) -> None:
+    body = b'{"inputs": [{"features": [5.1, 3]}, {"text": "a"}, {"features": []}]}'
+    request = await predicted(body, "application/json", tmp_path)
+    assert request.inputs[0].tensor == tensor(5.1, 3)
+    assert request.inputs[1].text == "a"
+    assert request.inputs[2].tensor == tensor()
+
+
+async def test_examples_in_json_may_have_rows_of_numbers(tmp_path: Path) -> None:
+    example = {"input": {"features": [1, 2.5]}}
+    _, [found] = await read(json.dumps({"examples": [example]}).encode(), "application/json", tmp_path)
+    assert found.input.tensor == tensor(1, 2.5)
+    _, [found] = await read(json.dumps(example).encode(), "application/jsonl", tmp_path)
+    assert found.input.tensor == tensor(1, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("row", "named"),
+    [
+        ('["a"]', r"inputs\[1\]\.features\[0\] must be a finite number. Received: 'a'"),
+        ("[1, true]", r"inputs\[1\]\.features\[1\] must be a finite number. Received: 'True'"),
+        ("[1, NaN]", r"features\[1\] must be a finite number"),
+        (f"[1{'0' * 400}]", r"features\[0\] must be a finite number"),
+        ("[[1]]", r"features\[0\] must be a finite number"),
+        ("3", r"inputs\[1\]\.features must be a list of numbers"),
+        ('[1], "text": "a"', r"inputs\[1\] has features and other keys"),
+    ],
+)
+async def test_a_row_that_is_not_of_numbers_is_refused_by_its_path(
+    tmp_path: Path, row: str, named: str
+) -> None:
+    body = f'{{"inputs": [{{"text": "a"}}, {{"features": {row}}}]}}'.encode()
+    with pytest.raises(InvalidField, match=named):
+        await predicted(body, "application/json", tmp_path)
+
+
+@pytest.mark.parametrize("media_type", ["application/x-www-form-urlencoded", "", "application/json"])
+@pytest.mark.parametrize(
+    ("body", "kind", "remedy"),
+    [
+        (b"\xff\xd8\xff\xe0" + bytes(2000), "a JPEG image", "image/jpeg"),
+        (b"\x89PNG\r\n", "a PNG image", "image/png"),
+        (b"PK\x03\x04", "a ZIP archive", "application/zip"),
+    ],
+)
+async def test_a_file_without_its_content_type_is_refused_with_the_one_to_send(
+    tmp_path: Path, media_type: str, body: bytes, kind: str, remedy: str
+) -> None:
+    expected = f"The content type is {media_type or 'missing'}, and the body is {kind}. "
+    for work in (predicted(body, media_type, tmp_path), read(body, media_type, tmp_path)):
+        with pytest.raises(InvalidField) as caught:
+            await work
+        assert caught.value.message == f"{expected}Send it with the content type {remedy}."
+
+
+async def test_a_body_that_is_not_json_is_named_with_its_content_type(tmp_path: Path) -> None:
+    form = "application/x-www-form-urlencoded"
+    for work in (predicted(b"topK=1", form, tmp_path), read(b"topK=1", form, tmp_path)):
+        with pytest.raises(InvalidField, match=rf"Cannot read the body \(content type: {form}\) as"):
+            await work
 
 
 @pytest.mark.parametrize("count", [3, 4])
@@ -289,7 +357,7 @@ def test_fields_are_filled_from_texts() -> None:
     ],
 )
 def test_fields_there_are_not_and_values_they_cannot_have_are_refused(values: dict[str, list[str]]) -> None:
-    with pytest.raises(InvalidField, match="Expected"):
+    with pytest.raises(InvalidField, match=r"Expected|unknown field|Cannot read|cannot set|Send it once"):
         fill(prediction_service_pb2.PredictRequest(), values, "the query")
 
 

@@ -315,7 +315,7 @@ async def test_a_query_that_contradicts_the_path_is_refused_and_one_that_repeats
     for query in ("job_id=there", "jobId=there"):
         code, _, answer = await site.ask("GET", f"/v1/jobs/here?{query}")
         assert code == 400
-        assert "Expected job_id 'here' from the path" in json.loads(answer)["message"]
+        assert "The path has job_id 'here'" in json.loads(answer)["message"]
         assert json.loads(answer)["details"][1]["fieldViolations"][0]["field"] == "job_id"
     for path, query in [
         ("/v1/models/pets/aliases/stable?version=2", "&model=cars"),

@@ -18,6 +18,7 @@ from headstart_server.rpc.http.inputs import (
     check_json,
     check_json_size,
     input_of,
+    json_body,
     read_json_body,
     text_input,
 )
@@ -68,9 +69,9 @@ async def message_of(asked: Asked, body: RequestBody, limits: UploadLimits) -> M
         elif route.body is not Body.NONE:
             if route.body is Body.INPUTS:
                 check_json(asked.media_type, "image/..., text/plain, application/octet-stream")
-            text = await read_json_body(pieces, limits)
+            text = await read_json_body(pieces, asked.media_type, limits)
             if text.strip():
-                await read_json(text, _body_of(route, message))
+                await read_json(text, _body_of(route, message), json_body(asked.media_type))
         else:
             await read_within(pieces, limits.json_bytes)
     fill_parameters(message, asked.path, asked.query)

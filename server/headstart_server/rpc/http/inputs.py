@@ -14,6 +14,15 @@ MAX_JSON_BYTES = 16 << 20
 FORM = "multipart/form-data"
 #: Media types of JSON, and those that clients name of themselves where they are told none.
 _JSON = frozenset({"", "application/json", "text/json", "text/plain", "application/x-www-form-urlencoded"})
+#: How files begin that are sent with the content type of JSON by mistake, and their own content types.
+_BEGINNINGS = (
+    (b"\xff\xd8\xff", "a JPEG image", "image/jpeg"),
+    (b"\x89PNG", "a PNG image", "image/png"),
+    (b"GIF8", "a GIF image", "image/gif"),
+    (b"RIFF", "a WebP image", "image/webp"),
+    (b"BM", "a BMP image", "image/bmp"),
+    (b"PK\x03\x04", "a ZIP archive", "application/zip"),
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,6 +67,13 @@ def check_json(media_type: str, others: str) -> None:
         )
 
 
+def json_body(media_type: str) -> str:
+    """Return what a body that is read as JSON is called in errors."""
+    if media_type == "application/json":
+        return "the body"
+    return f"the body (content type: {media_type[:80] or 'missing'})"
+
+
 def check_json_size(text: bytes, limits: UploadLimits) -> None:
     """Check that a text of JSON inside a body is not too large.
 
@@ -68,16 +84,34 @@ def check_json_size(text: bytes, limits: UploadLimits) -> None:
         raise json_too_large(limits.json_bytes)
 
 
-async def read_json_body(pieces: AsyncIterator[bytes], limits: UploadLimits) -> bytes:
+async def read_json_body(pieces: AsyncIterator[bytes], media_type: str, limits: UploadLimits) -> bytes:
     """Return a body of JSON.
 
     Raises:
+        InvalidField: it is a file of another kind.
         MessageTooLarge: it is too large.
     """
     try:
-        return await read_within(pieces, limits.json_bytes)
+        return await read_within(_checked(pieces, media_type), limits.json_bytes)
     except MessageTooLarge:
         raise json_too_large(limits.json_bytes) from None
+
+
+async def _checked(pieces: AsyncIterator[bytes], media_type: str) -> AsyncIterator[bytes]:
+    is_first = True
+    async for piece in pieces:
+        if is_first:
+            _check_beginning(piece, media_type)
+        is_first = False
+        yield piece
+
+
+def _check_beginning(piece: bytes, media_type: str) -> None:
+    """Raise InvalidField if a body is a file whose content type is missing or wrong."""
+    for beginning, kind, expected in _BEGINNINGS:
+        if piece.startswith(beginning):
+            given = f"The content type is {media_type[:80]}" if media_type else "The content type is missing"
+            raise InvalidField(f"{given}, and the body is {kind}. Send it with the content type {expected}.")
 
 
 def json_too_large(most: int) -> MessageTooLarge:

@@ -10,6 +10,7 @@ from google.protobuf.json_format import MessageToJson, ParseDict, ParseError
 from google.protobuf.message import Message
 
 from headstart_server.errors import InvalidField
+from headstart_server.rpc.http.json_forms import expand
 from headstart_server.rpc.http.json_text import SMALL_BYTES, in_json_thread, load_json
 from headstart_server.rpc.limits import MAX_TEXT
 
@@ -33,11 +34,9 @@ def parse_json(text: bytes, message: Message, where: str = "the body") -> None:
         InvalidField: it is no JSON of such a message.
     """
     try:
-        ParseDict(load_json(text), message)
+        ParseDict(expand(load_json(text), message.DESCRIPTOR), message)
     except (ParseError, UnicodeError, RecursionError, ValueError, TypeError, AttributeError) as error:
-        raise InvalidField(
-            f"Expected the JSON of {_a(message)} in {where}. Received: {_told(error)}"
-        ) from None
+        raise _unreadable(message, where, error) from None
 
 
 async def read_json(text: bytes, message: Message, where: str = "the body") -> None:
@@ -59,9 +58,9 @@ def parse_values(values: Any, message: Message, where: str) -> None:
         InvalidField: they are none of such a message.
     """
     try:
-        ParseDict(values, message)
+        ParseDict(expand(values, message.DESCRIPTOR), message)
     except (ParseError, UnicodeError, RecursionError, ValueError, TypeError, AttributeError) as error:
-        raise InvalidField(f"Expected {_a(message)} in {where}. Received: {_told(error)}") from None
+        raise _unreadable(message, where, error) from None
 
 
 def fill(message: Message, values: Mapping[str, Sequence[str]], where: str) -> None:
@@ -77,7 +76,7 @@ def fill(message: Message, values: Mapping[str, Sequence[str]], where: str) -> N
     try:
         ParseDict(tree, message)
     except (ParseError, ValueError, TypeError, AttributeError) as error:
-        raise InvalidField(f"Expected values of {_a(message)} in {where}. Received: {_told(error)}") from None
+        raise _unreadable(message, where, error) from None
 
 
 def fill_parameters(
@@ -114,8 +113,8 @@ def _check_same(message: Message, values: Mapping[str, Sequence[str]]) -> None:
         value = getattr(part, given)
         if value and (given != name or str(value) != text):
             raise InvalidField(
-                f"Expected {name} {text[:80]!r} from the path, and nothing else in the body or the query. "
-                f"Received: {given} {str(value)[:80]!r}. Leave it out.",
+                f"The path has {name} {text[:80]!r}, and the body or the query has {given} "
+                f"{str(value)[:80]!r}. Leave {given} out of the body and the query.",
                 field=".".join([*above, given]),
             )
 
@@ -136,21 +135,18 @@ def _json(message: Message, indent: int | None) -> str:
     )
 
 
-def _a(message: Message) -> str:
-    return _article(message.DESCRIPTOR.name)
+def _unreadable(message: Message, where: str, error: Exception) -> InvalidField:
+    """Return the error of values that are not a message's."""
+    text = str(error) or type(error).__name__
+    if "bytes-like object" in text:
+        text = f"a text has more than {MAX_TEXT} characters"
+    if isinstance(error, json.JSONDecodeError):
+        text = f"it is not JSON, {error}"
+    return InvalidField(f"Cannot read {where} as {_article(message.DESCRIPTOR.name)}: {text.rstrip('.')}.")
 
 
 def _article(name: str) -> str:
     return f"{'an' if name[0] in 'AEIO' else 'a'} {name}"
-
-
-def _told(error: Exception) -> str:
-    text = str(error) or type(error).__name__
-    if "bytes-like object" in text:
-        text = f"a text of more than {MAX_TEXT} characters"
-    if isinstance(error, json.JSONDecodeError):
-        text = f"no JSON, {error}"
-    return text if text.endswith(".") else f"{text}."
 
 
 def _set(tree: dict[str, Any], kind: Descriptor, path: str, texts: Sequence[str], where: str) -> None:
@@ -158,8 +154,8 @@ def _set(tree: dict[str, Any], kind: Descriptor, path: str, texts: Sequence[str]
     field = _field(kind, name)
     if field is None:
         raise InvalidField(
-            f"Expected in {where} fields of {_article(kind.name)}: {', '.join(_names(kind.fields))}. "
-            f"Received: {name[:80]!r}.",
+            f"{_start(where)} has the unknown field {name[:80]!r}. "
+            f"{_start(_article(kind.name))} has the fields {', '.join(_names(kind.fields))}.",
             field=name[:80],
         )
     nested = field.message_type
@@ -170,14 +166,14 @@ def _set(tree: dict[str, Any], kind: Descriptor, path: str, texts: Sequence[str]
         _set(part[0] if field.is_repeated else part, nested, rest, texts, where)
     elif rest or (nested is not None and nested.full_name not in _WRITTEN):
         raise InvalidField(
-            f"Expected {name!r} in a JSON body, for it is no single value. Received: it in {where}.",
+            f"{_start(where)} cannot set {name}, which is not a single value. Send it in a JSON body.",
             field=field.name,
         )
     else:
         values = [_value(field, text, where) for text in texts]
         if len(values) > 1 and not field.is_repeated:
             raise InvalidField(
-                f"Expected one {name!r} in {where}. Received: {len(values)}.", field=field.name
+                f"{_start(where)} has {name!r} {len(values)} times. Send it once.", field=field.name
             )
         tree[field.json_name] = values if field.is_repeated else values[0]
 
@@ -185,6 +181,11 @@ def _set(tree: dict[str, Any], kind: Descriptor, path: str, texts: Sequence[str]
 def _field(kind: Descriptor, name: str) -> FieldDescriptor | None:
     found: FieldDescriptor | None = kind.fields_by_name.get(name) or kind.fields_by_camelcase_name.get(name)
     return found
+
+
+def _start(words: str) -> str:
+    """Return words as the start of a sentence."""
+    return words[0].upper() + words[1:]
 
 
 def _names(fields: Iterable[FieldDescriptor]) -> list[str]:

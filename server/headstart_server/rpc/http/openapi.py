@@ -13,6 +13,7 @@ from headstart.v1 import input_pb2
 from headstart_server.rpc.http.answers import JSON
 from headstart_server.rpc.http.comments import comment, first_sentence
 from headstart_server.rpc.http.downloads import FILE, TAR
+from headstart_server.rpc.http.json_forms import FEATURES, FEATURES_SCHEMA
 from headstart_server.rpc.http.routes import ROUTES, Body, Route
 
 _Schema = dict[str, Any]
@@ -166,6 +167,8 @@ class _Schemas:
         ]
         if required:
             schema["required"] = required
+        if message is input_pb2.Input.DESCRIPTOR:
+            schema["properties"][FEATURES] = FEATURES_SCHEMA
         groups = [
             ", ".join(field.json_name for field in group.fields)
             for group in message.oneofs

@@ -19,6 +19,7 @@ from headstart_server.rpc.http.inputs import (
     check_json,
     check_json_size,
     input_of,
+    json_body,
     json_too_large,
     read_json_body,
 )
@@ -63,7 +64,7 @@ async def examples_of(
         found = _of_archive(pieces, limits)
     else:
         check_json(asked.media_type, "application/zip, application/jsonl")
-        found = _of_json(pieces, spec, limits)
+        found = _of_json(pieces, asked.media_type, spec, limits)
     async with aclosing(found) as examples:
         async for example in examples:
             yield example
@@ -207,14 +208,16 @@ async def _lines(pieces: AsyncIterator[bytes], most: int) -> AsyncGenerator[list
         yield [bytes(rest)]
 
 
-async def _of_json(pieces: AsyncIterator[bytes], spec: Message, limits: UploadLimits) -> Examples:
-    text = await read_json_body(pieces, limits)
-    for example in await in_json_thread(_of_document, text, spec):
+async def _of_json(
+    pieces: AsyncIterator[bytes], media_type: str, spec: Message, limits: UploadLimits
+) -> Examples:
+    text = await read_json_body(pieces, media_type, limits)
+    for example in await in_json_thread(_of_document, text, json_body(media_type), spec):
         yield example
 
 
-def _of_document(text: bytes, spec: Message) -> list[input_pb2.Example]:
-    values = _loaded(text, "the body")
+def _of_document(text: bytes, where: str, spec: Message) -> list[input_pb2.Example]:
+    values = _loaded(text, where)
     unknown = sorted(values.keys() - {"spec", "examples"})
     listed = values.get("examples", [])
     if unknown or not isinstance(listed, list):
@@ -232,7 +235,7 @@ def _loaded(text: bytes, where: str) -> dict[str, Any]:
     try:
         values = load_json(text)
     except ValueError as error:
-        raise InvalidField(f"Expected JSON in {where}. Received: {error}.") from None
+        raise InvalidField(f"Cannot read {where} as JSON: {error}.") from None
     if not isinstance(values, dict):
-        raise InvalidField(f"Expected a JSON object in {where}. Received: {type(values).__name__}.")
+        raise InvalidField(f"Cannot read {where}: it must be a JSON object. Received: {str(values)[:80]}.")
     return values

@@ -1,0 +1,87 @@
+"""Short forms in JSON: rows of numbers in place of the bytes of a tensor."""
+
+import base64
+import math
+import struct
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from google.protobuf.descriptor import Descriptor
+
+from headstart.v1 import input_pb2
+
+_INPUT = input_pb2.Input.DESCRIPTOR
+#: The name of the short form, which stands for `tensor`.
+FEATURES = "features"
+#: Its schema in OpenAPI.
+FEATURES_SCHEMA: Mapping[str, Any] = {
+    "type": "array",
+    "items": {"type": "number"},
+    "description": (
+        "A row of numbers in place of `tensor`, such as `[5.1, 3.5, 1.4, 0.2]`. It is a FLOAT64 tensor."
+    ),
+}
+
+
+def expand(values: Any, message: Any, path: str = "") -> Any:
+    """Return JSON values of a message with the short forms of its inputs written out.
+
+    Args:
+        values: of the JSON.
+        message: the kind of message that they are of.
+        path: of the message, for errors.
+
+    Raises:
+        ValueError: a row is invalid; its path is named.
+    """
+    if not isinstance(values, dict) or not _has_input(message):
+        return values
+    if message is _INPUT:
+        return _tensor(values, path)
+    expanded = {}
+    for name, value in values.items():
+        field: Any = message.fields_by_name.get(name) or message.fields_by_camelcase_name.get(name)
+        inner = None if field is None else field.message_type
+        place = f"{path}.{name}" if path else name
+        if inner is None or not _has_input(inner):
+            expanded[name] = value
+        elif isinstance(value, list):
+            expanded[name] = [expand(each, inner, f"{place}[{i}]") for i, each in enumerate(value)]
+        else:
+            expanded[name] = expand(value, inner, place)
+    return expanded
+
+
+@cache
+def _has_input(message: Descriptor) -> bool:
+    """Return whether a message is an `Input` or contains one."""
+    known, found = {message}, [message]
+    while found:
+        inner: Any = [field.message_type for field in found.pop().fields if field.message_type is not None]
+        found += set(inner) - known
+        known |= set(inner)
+    return _INPUT in known
+
+
+def _tensor(values: dict[str, Any], path: str) -> dict[str, Any]:
+    if FEATURES not in values:
+        return values
+    if len(values) > 1:
+        raise ValueError(f"{path} has {FEATURES} and other keys. Send one of them")
+    row = values[FEATURES]
+    where = f"{path}.{FEATURES}"
+    if not isinstance(row, list):
+        raise ValueError(f"{where} must be a list of numbers")
+    for number, each in enumerate(row):
+        if isinstance(each, bool) or not isinstance(each, int | float) or not _is_finite(each):
+            raise ValueError(f"{where}[{number}] must be a finite number. Received: {str(each)[:80]!r}")
+    data = base64.b64encode(struct.pack(f"<{len(row)}d", *row)).decode()
+    return {"tensor": {"dataType": "DATA_TYPE_FLOAT64", "shape": [str(len(row))], "data": data}}
+
+
+def _is_finite(number: float) -> bool:
+    try:
+        return math.isfinite(number)
+    except OverflowError:
+        return False
