@@ -5,9 +5,10 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from headstart.cli.help import noun
 from headstart.cli.model_tables import alias_table, shares_text
 from headstart.cli.options import AliasArgument, ModelArgument
-from headstart.cli.session import noun, session_of
+from headstart.cli.session import session_of
 
 __all__ = ["aliases"]
 

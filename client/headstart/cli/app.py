@@ -8,7 +8,9 @@ import typer
 from headstart.channel import TlsConfig
 from headstart.cli.aliases import aliases
 from headstart.cli.backbones import backbones
+from headstart.cli.exits import EXIT_CODES_HELP
 from headstart.cli.fine_tune import fine_tune
+from headstart.cli.help import ADVANCED, Commands
 from headstart.cli.jobs import jobs
 from headstart.cli.models import models
 from headstart.cli.prediction import embed, predict
@@ -22,19 +24,13 @@ from headstart.settings import DEFAULT_SERVER
 
 __all__ = ["app"]
 
-_EPILOG = (
-    "The global options may stand anywhere.\n\n"
-    "Exit codes: 0 all went well, 1 the call or the job failed, 2 wrong usage or an unreadable file, "
-    "3 no server answers, 4 there is no such thing, 130 interrupted."
-)
-
-app = typer.Typer(
+app = Commands(
     cls=RootGroup,
     name="headstart",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-    epilog=_EPILOG,
+    rich_markup_mode=None,
+    epilog=EXIT_CODES_HELP,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -50,50 +46,65 @@ def root(
     context: typer.Context,
     *,
     server: Annotated[
-        str, typer.Option(envvar="HEADSTART_SERVER", help="The server, as host:port.")
+        str,
+        typer.Option(metavar="HOST:PORT", envvar="HEADSTART_SERVER", help="The server's gRPC address."),
     ] = DEFAULT_SERVER,
-    tls: Annotated[bool, typer.Option("--tls", help="Secure the connection with TLS.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help='Print one JSON document on stdout; an error is {"error": {"code", "reason", "message"}}.',
+        ),
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.001, help="The maximum duration of a call.")
+    ] = 60.0,
+    tls: Annotated[bool, typer.Option("--tls", help="Connect with TLS.", rich_help_panel=ADVANCED)] = False,
     ca: Annotated[
         Path | None,
         typer.Option(
+            metavar="FILE",
             envvar="HEADSTART_CA",
-            help="Certificates that the server's is signed by, a PEM file. Means --tls.",
+            help="PEM file of the certificate authorities to trust. Implies --tls.",
+            rich_help_panel=ADVANCED,
         ),
     ] = None,
     cert: Annotated[
         Path | None,
         typer.Option(
-            envvar="HEADSTART_CERT", help="A certificate to show to the server, a PEM file. With --key."
+            metavar="FILE",
+            envvar="HEADSTART_CERT",
+            help="PEM file of the client certificate, for mutual TLS. Requires --key.",
+            rich_help_panel=ADVANCED,
         ),
     ] = None,
     key: Annotated[
-        Path | None, typer.Option(envvar="HEADSTART_KEY", help="The private key of --cert, a PEM file.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            envvar="HEADSTART_KEY",
+            help="PEM file of the private key of --cert.",
+            rich_help_panel=ADVANCED,
+        ),
     ] = None,
     token: Annotated[
         str | None,
         typer.Option(
             envvar="HEADSTART_TOKEN",
-            help="A bearer token, sent with each call: over TLS, or to this machine.",
+            help="The bearer token of each call. Sent over TLS or within this machine only.",
             show_default=False,
+            rich_help_panel=ADVANCED,
         ),
     ] = None,
-    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds a call may take.")] = 60.0,
-    as_json: Annotated[
-        bool,
-        typer.Option(
-            "--json",
-            help="Print one JSON document on stdout and nothing else there; of a failure "
-            '{"error": {"code", "reason", "message"}}.',
-        ),
-    ] = False,
-    version: Annotated[  # noqa: ARG001  # its callback has done all there is to do
-        bool, typer.Option("--version", help="Print the version and end.", callback=_version, is_eager=True)
+    version: Annotated[  # noqa: ARG001  # its callback has printed it
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Fine-tunes models on a few labelled examples, and asks them.
+    """Fine-tune models on a few labeled examples, and predict with them.
 
-    Example: `headstart fine-tune pets photos/`, where `photos/` has one sub-folder of pictures for each
-    class; then `headstart predict pets cat.jpg`.
+    Train: `headstart fine-tune pets photos/`, where `photos/` has one folder of images per class.
+
+    Predict: `headstart predict pets cat.jpg`
     """
     context.obj = Session(
         server=checked_server(server),

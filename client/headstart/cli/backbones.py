@@ -2,8 +2,9 @@
 
 import typer
 
+from headstart.cli.help import noun
 from headstart.cli.model_tables import backbone_list
-from headstart.cli.session import noun, session_of
+from headstart.cli.session import session_of
 
 __all__ = ["backbones"]
 

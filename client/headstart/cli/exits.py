@@ -13,7 +13,7 @@ from headstart.errors import (
     Unavailable,
 )
 
-__all__ = ["ExitCode", "Failure", "exit_code", "explain"]
+__all__ = ["EXIT_CODES_HELP", "ExitCode", "Failure", "exit_code", "explain"]
 
 _BROKEN_EXAMPLES = frozenset({"UNDECODABLE_INPUT", "INPUT_TOO_LARGE", "CONTRADICTING_LABELS"})
 _LISTS = {
@@ -24,14 +24,29 @@ _LISTS = {
 
 
 class ExitCode(IntEnum):
-    """What the command's exit code means."""
+    """Exit codes of the command; `EXIT_CODES_HELP` documents them."""
 
     OK = 0
     FAILED = 1
     USAGE = 2
     UNAVAILABLE = 3
     NOT_FOUND = 4
+    NOT_PROMOTED = 5
+    INCOMPLETE = 6
     INTERRUPTED = 130
+
+
+_MEANINGS = {
+    ExitCode.OK: "Success.",
+    ExitCode.FAILED: "The call or the job failed.",
+    ExitCode.USAGE: "The command line, a file or an environment variable is invalid.",
+    ExitCode.UNAVAILABLE: "No server answers.",
+    ExitCode.NOT_FOUND: "The model, version, alias, job or backbone does not exist.",
+    ExitCode.NOT_PROMOTED: "The alias stayed on its version, and --require-promotion was given.",
+    ExitCode.INCOMPLETE: "Some inputs could not be used; the results are those of the others.",
+    ExitCode.INTERRUPTED: "Interrupted by Ctrl-C. Jobs continue on the server.",
+}
+EXIT_CODES_HELP = "\n".join(["Exit codes:", *(f"  {code:<4} {text}" for code, text in _MEANINGS.items())])
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

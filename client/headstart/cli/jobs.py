@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from headstart.cli.help import noun
 from headstart.cli.progress import describe
-from headstart.cli.session import noun, session_of
+from headstart.cli.session import session_of
 from headstart.cli.tables import job_facts, job_table
 from headstart.following import finished_version
 from headstart.results import JobState

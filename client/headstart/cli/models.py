@@ -6,9 +6,10 @@ import typer
 from rich.text import Text
 
 from headstart.cli.confirmation import confirm
+from headstart.cli.help import noun
 from headstart.cli.model_tables import model_table, model_view
 from headstart.cli.options import ModelArgument
-from headstart.cli.session import noun, session_of
+from headstart.cli.session import session_of
 
 __all__ = ["models"]
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from typer.core import TyperGroup
 
 from headstart.cli.exits import ExitCode, Failure, exit_code, explain
+from headstart.cli.help import NounGroup
 from headstart.errors import HeadstartError
 
 __all__ = ["RootGroup"]
@@ -16,7 +16,7 @@ _FLAGS = frozenset({"--json", "--tls"})
 _VALUES = frozenset({"--server", "--ca", "--cert", "--key", "--token", "--timeout"})
 
 
-class RootGroup(TyperGroup):
+class RootGroup(NounGroup):
     """Takes global options wherever they stand, and turns errors into exit codes."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -18,7 +18,7 @@ from headstart.cli.documents import document
 from headstart.client import Client
 from headstart.settings import DEFAULT_SERVER
 
-__all__ = ["Session", "checked_server", "noun", "session_of"]
+__all__ = ["Session", "checked_server", "session_of"]
 
 _HOST_PORT = re.compile(r"(?:\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]@]+):(\d{1,5})")
 _LAST_PORT = 65_535
@@ -87,11 +87,6 @@ def checked_server(server: str) -> str:
     if not known and (found is None or not 0 < int(found[1]) <= _LAST_PORT):
         raise ValueError(f"Expected host:port, such as {DEFAULT_SERVER}. Received: {server!r}")
     return server
-
-
-def noun(name: str, help: str) -> typer.Typer:
-    """A group of commands about one kind of stored thing."""
-    return typer.Typer(name=name, help=help, no_args_is_help=True, rich_markup_mode="markdown")
 
 
 def session_of(context: typer.Context) -> Session:

@@ -5,8 +5,9 @@ from typing import Annotated
 import typer
 
 from headstart.cli.confirmation import confirm
+from headstart.cli.help import noun
 from headstart.cli.model_tables import erased_example_view
-from headstart.cli.session import noun, session_of
+from headstart.cli.session import session_of
 
 __all__ = ["stored_examples"]
 

@@ -8,10 +8,11 @@ from rich.text import Text
 from headstart.cli.confirmation import confirm
 from headstart.cli.evaluation import compare, evaluate
 from headstart.cli.export import export
+from headstart.cli.help import noun
 from headstart.cli.model_tables import version_table
 from headstart.cli.options import ModelArgument, NumberedVersionArgument, numbered_version
 from headstart.cli.report import report
-from headstart.cli.session import noun, session_of
+from headstart.cli.session import session_of
 
 __all__ = ["versions"]
 
