@@ -21,8 +21,13 @@ from integration.server.calls import TERMINAL, Api, example, prediction_request,
 Answer = TypeVar("Answer")
 
 #: Codes of a call to a server that dies, stops, starts or has no database; clients repeat these calls.
-#: A paused server does not answer, so the deadline of its caller passes.
-REPEATED = {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+#: A paused server does not answer, so the deadline of its caller passes. A call that arrives while a stopping
+#: server closes its connection is CANCELLED (see `rpc.server.Server.stop`); clients repeat it.
+REPEATED = {
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED,
+}
 #: Codes of a call that certainly had no effect, and that a race between clients explains.
 REFUSED = {
     grpc.StatusCode.NOT_FOUND,
