@@ -62,7 +62,7 @@ class Arrays:
         for place, row in enumerate(self._features):
             target = self._targets[place]
             shown: dict[str, Any] = (
-                {"label": str(target)} if self._target == _LABELS else {"value": float(target)}
+                {"label": target.item()} if self._target == _LABELS else {"value": float(target)}
             )
             yield Example(row, id="" if self._ids is None else str(self._ids[place]), **shown)
 

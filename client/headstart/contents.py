@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Final, Protocol, TypeAlias, cast
 from urllib.parse import urlsplit
 
@@ -19,12 +19,22 @@ from numpy.typing import NDArray
 from headstart import tensors
 from headstart.v1 import input_pb2
 
-__all__ = ["MAX_INPUT_BYTES", "URL", "Content", "Text", "content_name", "input_message", "text_message"]
+__all__ = [
+    "MAX_INPUT_BYTES",
+    "URL",
+    "Content",
+    "Text",
+    "content_name",
+    "input_message",
+    "path_id",
+    "text_message",
+]
 
 MAX_INPUT_BYTES: Final = 64 * 2**20 - 4096
 """Largest input that fits into one message, with its frame."""
 
 _SHOWN: Final = 60  # characters of a text in an error
+_MAX_ID_BYTES: Final = 256
 _URL_SECONDS: Final = 60.0
 _PNG_MODES: Final = frozenset({"1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16"})
 _EXPECTED: Final = (
@@ -152,6 +162,12 @@ def content_name(content: object) -> str:
     if isinstance(content, str | os.PathLike):
         return os.fspath(content)
     return content.url if isinstance(content, URL) else ""
+
+
+def path_id(path: PurePath, before: str = "") -> str:
+    """Return the ID of an example at a path: the path, or its end if it is too long."""
+    encoded = f"{before}{path.as_posix()}".encode(errors="replace")
+    return encoded[-_MAX_ID_BYTES:].decode(errors="ignore")
 
 
 def _foreign_message(content: object) -> input_pb2.Input:

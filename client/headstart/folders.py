@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Collection, Iterator
-from pathlib import Path, PurePath
+from pathlib import Path
 
+from headstart.contents import path_id
 from headstart.inputs import Example
 
-__all__ = ["Folder", "check_class_folders", "path_id"]
+__all__ = ["Folder", "check_class_folders"]
 
-_MAX_ID_BYTES = 256
 _MAX_NAMED = 5
 _TRAINING = frozenset({"train", "training", "trainset", "train_set", "train-set"})
 _MEASURING = frozenset(
@@ -104,9 +104,3 @@ def _stop(error: OSError) -> None:
 
 def _visible(name: str) -> bool:
     return not name.startswith(".") and name.lower() not in _CLUTTER
-
-
-def path_id(path: PurePath, before: str = "") -> str:
-    """The path, or where it is too long its end, which tells files apart better than its beginning."""
-    encoded = f"{before}{path.as_posix()}".encode(errors="replace")
-    return encoded[-_MAX_ID_BYTES:].decode(errors="ignore")

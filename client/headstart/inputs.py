@@ -1,17 +1,31 @@
 """Things to learn from or to predict, and how they become messages of the contract."""
 
 import math
+import os
 from collections.abc import Collection, Mapping, Set
 from dataclasses import KW_ONLY, dataclass
 from numbers import Integral, Real
-from typing import TypeAlias
+from pathlib import PurePath
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from headstart.contents import URL, Content, Text, input_message
+from headstart.contents import URL, Content, Text, input_message, path_id
 from headstart.v1 import input_pb2
 
-__all__ = ["URL", "Content", "Example", "ExampleTarget", "Text", "example_message", "input_message"]
+__all__ = [
+    "URL",
+    "Content",
+    "Example",
+    "ExampleTarget",
+    "Text",
+    "as_example",
+    "example_message",
+    "input_message",
+    "is_array",
+    "is_class_number",
+    "write_target",
+]
 
 
 _TARGETS = ("label", "labels", "value", "probabilities")
@@ -29,7 +43,8 @@ class Example:
     Attributes:
         content: what is learned from.
         label: the name of its class, 1 to 256 bytes of UTF-8; an integer or a bool counts as its text.
-        id: your name for it, at most 256 bytes, used in reports and errors. Default: none.
+        id: your name for it, at most 256 bytes, used in reports and errors. Default: the path, if the
+            content is one.
         held_out: True keeps it out of training; accuracy is then measured on these examples alone.
         labels: the names of its classes, for a multi-label version; an empty list where none applies.
         value: its number, for a version that tells numbers.
@@ -59,7 +74,7 @@ def example_message(example: Example) -> input_pb2.Example:
         TypeError: the content has an unknown type, a label is not a `str`, integer or bool, or a value is not
             a number.
     """
-    message = input_pb2.Example(id=example.id, held_out=example.held_out)
+    message = input_pb2.Example(id=example.id or _path_id(example.content), held_out=example.held_out)
     write_target(message, example)
     if example.weight is not None:
         message.weight = _number(example.weight, "weight")
@@ -69,12 +84,71 @@ def example_message(example: Example) -> input_pb2.Example:
     return message
 
 
+def _path_id(content: Content) -> str:
+    return path_id(PurePath(content)) if isinstance(content, str | os.PathLike) else ""
+
+
 def is_class_number(label: object) -> bool:
     """Return whether a label is an integer or a bool, of Python or numpy, whose text names a class.
 
     A float never names a class: it is the value of a regression.
     """
     return isinstance(label, Integral | np.bool_)
+
+
+def as_example(item: Example | tuple[Content, ExampleTarget]) -> Example:
+    """Return an item of an iterable as an example.
+
+    Raises:
+        TypeError: it is no example, no pair, or its target has an unknown type.
+        ValueError: its target is NaN.
+    """
+    match item:
+        case Example():
+            return item
+        case (content, target):
+            return _pair(content, _plain(target), item)
+    raise _unknown(item)
+
+
+def _pair(content: Content, target: object, item: object) -> Example:
+    match target:
+        case str():
+            return Example(content, str(target))
+        case _ if is_class_number(target):
+            return Example(content, cast(int, target))
+        case Mapping():
+            return Example(content, probabilities=target)
+        case list() | tuple() | set() | frozenset():
+            return Example(content, labels=target)
+        case Real() if target != target:  # noqa: PLR0124  # NaN differs from itself
+            raise ValueError("the target is NaN, an empty cell. Drop such rows first")
+        case Real():
+            return Example(content, value=cast(float, target))
+    raise _unknown(item)
+
+
+def _plain(target: Any) -> Any:
+    """Return a tensor of one number as a number."""
+    return target.item() if hasattr(target, "detach") and target.ndim == 0 else target
+
+
+def _unknown(item: object) -> TypeError:
+    hint = "; scikit-learn's X needs its y, as in fine_tune(X, y, model=...)" if is_array(item) else ""
+    return TypeError(
+        "Expected an Example or (content, target), the target a label (str, integer or bool), a list or set "
+        f"of labels, a float or a mapping to probabilities; or a dict{hint}. Received: {_kinds(item)}"
+    )
+
+
+def is_array(value: object) -> bool:
+    """Return whether a value is an array, a Series or a tensor, of at least one dimension."""
+    return hasattr(value, "__array__") and getattr(value, "ndim", 0) > 0
+
+
+def _kinds(item: object) -> str:
+    kind = type(item).__qualname__
+    return f"({', '.join(map(_kinds, item))})" if isinstance(item, tuple) else kind
 
 
 def write_target(message: input_pb2.Example, example: Example) -> None:

@@ -4,7 +4,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from headstart_server.learning.target import Target
+from headstart_server.learning.task import Task
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -13,8 +17,9 @@ class Listed:
 
     Attributes:
         line: the number of its last line, from 1.
-        path: where its content lies, from the list's own folder, or a URI; empty if it has a text.
-        text: its content; empty if it has a path.
+        path: where its content lies, from the list's own folder, or a URI; empty if it has another content.
+        text: its content; empty if it has another.
+        features: its content; None if it has another.
         target: what it shows.
         id: its name; may be empty.
         held_out: whether it is kept out of training.
@@ -24,11 +29,12 @@ class Listed:
     line: int
     path: str
     text: str
+    features: NDArray[np.float64] | None
     target: Target
     id: str
     held_out: bool
     weight: float
 
 
-#: Reads a list by its name and content; raises ValueError, naming the line, where it is none.
-ReadList: TypeAlias = Callable[[str, bytes], Iterator[Listed]]
+#: Reads a list by its name, content and task; raises ValueError, naming the line, where it is none.
+ReadList: TypeAlias = Callable[[str, bytes, Task | None], Iterator[Listed]]

@@ -23,6 +23,7 @@ from headstart_server.errors import (
 )
 from headstart_server.internet.target import Refused
 from headstart_server.learning.dataset import Example
+from headstart_server.learning.task import Task
 from headstart_server.storage.address import Scheme
 from headstart_server.storage.objects import (
     BucketAway,
@@ -87,7 +88,7 @@ class DatasetReader:
         self._policy.place(uri, tenant)
 
     def examples(
-        self, uri: str, checkpoint: Callable[[], None], tenant: str = ""
+        self, uri: str, checkpoint: Callable[[], None], tenant: str = "", task: Task | None = None
     ) -> Generator[Example, None, None]:
         """The examples that a list names, in its order.
 
@@ -95,6 +96,7 @@ class DatasetReader:
             uri: of the list.
             checkpoint: called before each of them; may raise to stop.
             tenant: on whose behalf; empty for nobody's.
+            task: what is learned; None if the caller does not say.
 
         Raises:
             InvalidField: a URI may not be read, or the list is none; the line is named.
@@ -106,7 +108,7 @@ class DatasetReader:
         until = self._clock() + READ_SECONDS
         place = self._policy.place(uri, tenant)
         under_way: deque[_Reading] = deque()
-        listed = self._listed(place, tenant)
+        listed = self._listed(place, tenant, task)
         try:
             while True:
                 while len(under_way) < WINDOW and (entry := next(listed, None)) is not None:
@@ -125,7 +127,7 @@ class DatasetReader:
             for reading in under_way:
                 reading.content.cancel()
 
-    def _listed(self, place: Place, tenant: str) -> Iterator[Listed]:
+    def _listed(self, place: Place, tenant: str, task: Task | None) -> Iterator[Listed]:
         try:
             content = self._content(place, tenant, MAX_LIST_BYTES)
         except TooLarge as error:
@@ -136,14 +138,14 @@ class DatasetReader:
         except Unreadable as error:
             raise DataUnreadable(f"The list {place} cannot be read: {error}.", field=FIELD) from None
         try:
-            yield from self._read_list(place.name, content)
+            yield from self._read_list(place.name, content, task)
         except ValueError as error:
             raise InvalidField(f"Expected a list of examples. Received: {error}", field=FIELD) from None
 
     def _begin(self, beside: Place, entry: Listed, tenant: str) -> "Future[Content]":
         if not entry.path:
             known: Future[Content] = Future()
-            known.set_result(entry.text)
+            known.set_result(entry.text if entry.features is None else entry.features)
             return known
         try:
             place = self._named(beside, entry.path, tenant)

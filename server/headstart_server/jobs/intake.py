@@ -43,6 +43,7 @@ from headstart_server.learning.dataset import DatasetSummary, Example, ExampleFa
 from headstart_server.learning.recipe import Partial, check_task
 from headstart_server.learning.stored_example import StoredExample
 from headstart_server.learning.target_count import check_trainable
+from headstart_server.learning.task import Task
 from headstart_server.models.registry import Registry
 from headstart_server.tracing import NO_TRACING, Tracing
 
@@ -61,7 +62,7 @@ class Data(Protocol):
         """
 
     def examples(
-        self, uri: str, checkpoint: Callable[[], None], tenant: str
+        self, uri: str, checkpoint: Callable[[], None], tenant: str, task: Task | None
     ) -> Generator[Example, None, None]:
         """The examples of the list at a URI, in its order.
 
@@ -69,6 +70,7 @@ class Data(Protocol):
             uri: it.
             checkpoint: called before each; may raise to stop.
             tenant: on whose behalf; empty for nobody's.
+            task: what is learned; None if the caller does not say.
 
         Raises:
             HeadstartError: names what cannot be read, and why.
@@ -182,7 +184,8 @@ class Upload:
         uri = self._spec.dataset_uri
         if uri is None or self._repeated:
             return
-        with closing(self._intake.data.examples(uri, self._check_awaited, self._tenant)) as found:
+        data, task = self._intake.data, self._spec.task
+        with closing(data.examples(uri, self._check_awaited, self._tenant, task)) as found:
             # One by one: each may be large.
             for example in found:
                 self._add([example])
@@ -639,10 +642,10 @@ class NoData:
         )
 
     def examples(
-        self, uri: str, checkpoint: Callable[[], None], tenant: str
+        self, uri: str, checkpoint: Callable[[], None], tenant: str, task: Task | None
     ) -> Generator[Example, None, None]:
         """As `Data.examples`."""
-        del checkpoint
+        del checkpoint, task
         self.check(uri, tenant)
         yield from ()
 

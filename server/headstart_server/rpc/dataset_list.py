@@ -6,20 +6,30 @@ from pathlib import PurePosixPath
 
 from headstart.inputs import Example, write_target
 from headstart.listing import LIST_SUFFIXES, read_list
+from headstart.records import Layout
+from headstart.task import Task as ListTask
 from headstart.v1 import input_pb2
 from headstart_server.dataset_uris.listed import Listed
+from headstart_server.learning.task import Task
 from headstart_server.rpc.messages import target_of
+
+_TASKS = {
+    Task.SINGLE_LABEL: ListTask.SINGLE_LABEL,
+    Task.MULTI_LABEL: ListTask.MULTI_LABEL,
+    Task.REGRESSION: ListTask.REGRESSION,
+}
 
 #: Characters of one example in a list, which may go over several lines.
 MAX_ROW = 1 << 20
 
 
-def read_dataset_list(name: str, content: bytes) -> Iterator[Listed]:
-    """The examples of a list.
+def read_dataset_list(name: str, content: bytes, task: Task | None = None) -> Iterator[Listed]:
+    """Return the examples of a list.
 
     Args:
-        name: of the list; its ending tells its form.
+        name: of the list; its ending says which form it has.
         content: of it.
+        task: says whether numbers in its column of labels are classes. None: integers are.
 
     Raises:
         ValueError: it is no list; the line is named.
@@ -30,8 +40,9 @@ def read_dataset_list(name: str, content: bytes) -> Iterator[Listed]:
         raise ValueError(f"{name[-80:]!r}, which does not end in {', '.join(LIST_SUFFIXES)}.")
     text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="")
     lines = _Lines(text, name)
-    for index, row in enumerate(read_list(lines, name=name, suffix=suffix)):
-        lines.row_ended()
+    layout = Layout(task=None if task is None else _TASKS[task])
+    rows = read_list(lines, name=name, suffix=suffix, layout=layout, row_ended=lines.row_ended)
+    for index, row in enumerate(rows):
         try:
             message = input_pb2.Example(id=row.settings["id"])
             write_target(message, Example("", **row.settings))
@@ -46,6 +57,7 @@ def read_dataset_list(name: str, content: bytes) -> Iterator[Listed]:
             line=row.line,
             path=row.path,
             text=row.text,
+            features=row.features,
             target=target_of(message, index),
             id=message.id,
             held_out=row.settings["held_out"],

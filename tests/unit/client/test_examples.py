@@ -155,19 +155,19 @@ def test_a_jsonl_has_an_object_in_each_line(tmp_path):
         (
             "l.csv",
             "path,class\na.jpg,cat\n",
-            r"l\.csv has the columns path, class\. Expected path \(or text\) and one of label, labels and",
+            r"l\.csv has the columns path, class\. Expected one of label, labels and value; name the",
         ),
-        ("l.csv", "file,label\na.jpg,cat\n", "columns file, label. Expected path"),
+        ("l.csv", "file,label\na.jpg,cat\n", r"columns file, label. Expected path.*\(--text-column\)"),
         ("l.csv", "path;label\na;b\n", r"columns path;label\..* Is the separator a comma\?"),
         ("l.csv", "", "has no columns"),
         ("l.csv", "path,label\na.jpg,\n", r"l\.csv, line 2: a label is expected in the column `label`"),
-        ("l.csv", "path,text,label\na,b,cat\n", "line 2: either a `path` or a `text`"),
+        ("l.csv", "path,text,label\na,b,cat\n", "line 2: exactly one of .* Received path and text"),
         ("l.csv", "path,label,held_out\na,cat,maybe\n", "line 2: `held_out` must be true or false.*'maybe'"),
         ("l.csv", "text,label\n" + "x" * 200_000 + ",a\n", "line 2: field larger than field limit"),
         ("l.jsonl", '{"path": "a"\n', r"l\.jsonl, line 1: a JSON object is expected"),
         ("l.jsonl", "\n[1]\n", r"line 2: a JSON object is expected\. Received: \[1\]"),
-        ("l.jsonl", '{"path": "a", "label": 3.5}\n', "line 1: a label is expected.*Received: 3.5"),
-        ("l.csv", "path,label,value\na,cat,1\n", "columns path, label, value. Expected path"),
+        ("l.jsonl", '{"path": "a", "label": 3.5}\n', "line 1: .* Received the number 3.5. Set the task to"),
+        ("l.csv", "path,label,value\na,cat,1\n", "columns path, label, value. Expected one of label"),
         ("l.csv", "path,value\na,three\n", r"l\.csv, line 2: `value` must be a number\. Received: 'three'"),
         ("l.csv", "path,value\na,\n", "line 2: `value` must be a number. Received: ''"),
         ("l.csv", "path,value\na,nan\n", "line 2: `value` must be a finite number. Received: 'nan'"),
@@ -341,7 +341,7 @@ def test_an_array_that_does_not_fit_is_named():
 
 @pytest.mark.parametrize("examples", [3, b"x", None])
 def test_what_is_no_examples_at_all_is_refused(examples):
-    with pytest.raises(TypeError, match="examples must be a path, a mapping"):
+    with pytest.raises(TypeError, match="examples must be a path, a DataFrame, a mapping"):
         open_examples(examples)
 
 
