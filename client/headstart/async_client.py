@@ -13,6 +13,7 @@ from typing import Any, TypeVar, Unpack, overload
 from numpy.typing import NDArray
 
 from headstart import calls, server_calls, upload
+from headstart.arguments import FineTuneSettings, open_fine_tune
 from headstart.async_connection import AsyncConnection
 from headstart.async_job import AsyncJob
 from headstart.channel import TlsConfig
@@ -20,7 +21,7 @@ from headstart.chunks import listed
 from headstart.connection import UploadReport
 from headstart.errors import DeadlineExceeded, Unavailable
 from headstart.evidence import Abstention, make_evidence
-from headstart.examples import Examples, open_examples
+from headstart.examples import Examples, ExampleSettings, open_examples
 from headstart.exports import ExportFiles
 from headstart.inputs import Content
 from headstart.rebasing import RebaseSettings, rebase
@@ -48,7 +49,7 @@ from headstart.results import (
 from headstart.retries import RetryPolicy
 from headstart.runs import EmbeddingRun, PredictionRun, features_of, predictions_of
 from headstart.settings import DEFAULT_SERVER, connection_settings, seconds
-from headstart.spec import SpecSettings, make_spec
+from headstart.task import Task, TaskName
 from headstart.version_ref import VersionRef, parse_version, version_ref
 from headstart.versions import joined_model
 
@@ -125,16 +126,17 @@ class AsyncClient:
 
     async def fine_tune(
         self,
-        examples: Examples,
+        examples: Examples | None = None,
+        y: Any = None,
         *,
         model: str,
         request_id: str | None = None,
         on_upload: UploadReport | None = None,
-        **settings: Unpack[SpecSettings],
+        **settings: Unpack[FineTuneSettings],
     ) -> AsyncJob:
         """Sends examples and starts a job; as `Client.fine_tune`."""
-        spec = make_spec(model, settings, request_id=request_id or str(uuid.uuid4()))
-        source = await asyncio.to_thread(open_examples, examples)
+        request_id = request_id or str(uuid.uuid4())
+        spec, source = await asyncio.to_thread(open_fine_tune, model, examples, y, settings, request_id)
         return self.job(await self._connection.upload(upload.fine_tune(spec, source), on_upload))
 
     async def rebase(
@@ -160,29 +162,32 @@ class AsyncClient:
 
     async def validate(
         self,
-        examples: Examples,
+        examples: Examples | None = None,
+        y: Any = None,
         *,
         model: str,
         on_upload: UploadReport | None = None,
-        **settings: Unpack[SpecSettings],
+        **settings: Unpack[FineTuneSettings],
     ) -> Validation:
         """Sends examples to be checked only; as `Client.validate`."""
-        spec = make_spec(model, settings)
-        source = await asyncio.to_thread(open_examples, examples)
+        spec, source = await asyncio.to_thread(open_fine_tune, model, examples, y, settings)
         return await self._connection.upload(upload.validation(spec, source), on_upload)
 
     async def evaluate(
         self,
-        examples: Examples,
+        examples: Examples | None = None,
+        y: Any = None,
         *,
         model: str,
         version: int | None = None,
         alias: str | None = None,
+        task: Task | TaskName | None = None,
         on_upload: UploadReport | None = None,
+        **settings: Unpack[ExampleSettings],
     ) -> EvaluationResult:
         """Measures a version on labelled examples; as `Client.evaluate`."""
         target = version_ref(model, version, alias)
-        source = await asyncio.to_thread(open_examples, examples)
+        source = await asyncio.to_thread(open_examples, examples, y, task=task, settings=settings)
         return await self._connection.upload(upload.evaluation(target, source), on_upload)
 
     async def compare(
@@ -190,11 +195,15 @@ class AsyncClient:
         first: VersionRef | str,
         second: VersionRef | str,
         examples: Examples | None = None,
+        y: Any = None,
         *,
+        task: Task | TaskName | None = None,
         on_upload: UploadReport | None = None,
+        **settings: Unpack[ExampleSettings],
     ) -> Comparison:
         """Puts two versions side by side on the same examples; as `Client.compare`."""
-        source = await asyncio.to_thread(open_examples, () if examples is None else examples)
+        given = () if examples is None and y is None and not settings else examples
+        source = await asyncio.to_thread(open_examples, given, y, task=task, settings=settings)
         sent = upload.comparison(parse_version(first), parse_version(second), source)
         return await self._connection.upload(sent, on_upload)
 

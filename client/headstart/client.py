@@ -11,12 +11,13 @@ from typing import Any, TypeVar, Unpack, overload
 from numpy.typing import NDArray
 
 from headstart import calls, server_calls, upload
+from headstart.arguments import FineTuneSettings, open_fine_tune
 from headstart.channel import TlsConfig
 from headstart.chunks import listed
 from headstart.connection import Connection, UploadReport
 from headstart.errors import DeadlineExceeded, Unavailable
 from headstart.evidence import Abstention, make_evidence
-from headstart.examples import Examples, open_examples
+from headstart.examples import Examples, ExampleSettings, open_examples
 from headstart.exports import ExportFiles
 from headstart.inputs import Content
 from headstart.job import Job
@@ -45,7 +46,7 @@ from headstart.results import (
 from headstart.retries import RetryPolicy
 from headstart.runs import EmbeddingRun, PredictionRun, features_of, predictions_of
 from headstart.settings import DEFAULT_SERVER, connection_settings, seconds
-from headstart.spec import SpecSettings, make_spec
+from headstart.task import Task, TaskName
 from headstart.version_ref import VersionRef, parse_version, version_ref
 from headstart.versions import joined_model
 
@@ -122,34 +123,31 @@ class Client:
 
     def fine_tune(
         self,
-        examples: Examples,
+        examples: Examples | None = None,
+        y: Any = None,
         *,
         model: str,
         request_id: str | None = None,
         on_upload: UploadReport | None = None,
-        **settings: Unpack[SpecSettings],
+        **settings: Unpack[FineTuneSettings],
     ) -> Job:
         """Sends examples and starts a job that makes a new version of a model.
 
         Args:
-            examples: a folder with one sub-folder for each class, whose files all count, those of its
-                sub-folders too, but no hidden ones; a ``.csv`` or ``.jsonl`` file with the columns ``path``
-                (from the file's own folder) or ``text``, one of ``label``, ``labels`` (separated by ``|``, in
-                JSONL a list) and ``value`` (a number), and if you like ``id``, ``held_out`` (true or false)
-                and ``weight``; a mapping from labels to contents; or any iterable of `Example` or
-                ``(content, target)``, where the target is a label, a list or set of labels, a number, or a
-                mapping from classes to their probabilities. Files are read while they are sent. May be empty
-                with a ``parent``. Or the URI of such a ``.csv`` or ``.jsonl`` file, ``s3://…``, ``gs://…``,
-                ``https://…`` or ``file://…``, that the server reads itself if it allows it.
+            examples: a folder with one sub-folder for each class; a ``.csv``, ``.tsv``, ``.jsonl`` or
+                ``.npz`` file; a DataFrame; a dataset of Hugging Face or PyTorch; a mapping from labels to
+                inputs; an iterable of `Example`, ``(content, target)`` or dicts; the URI of a list that the
+                server reads; or, with `y`, the inputs alone, such as scikit-learn's `X`. See `Examples`. May
+                be left out with a ``parent``. Files are read while they are sent.
+            y: the targets of the inputs: classes (texts, integers or bools), or floats for a regression.
             model: the model that gets the version; made if there is none of that name.
             request_id: makes it safe to call again: the same id and examples give the same job. Default: a
                 new one, which covers what this call itself repeats.
             on_upload: called with the examples sent so far and how many there are, None where unknown. After
                 a lost connection the count begins anew.
-            **settings: ``backbone``, ``recipe``, ``held_out_fraction``, ``seed``, ``display_name``,
-                ``labels``, ``alias``, ``ttl``, ``max_excluded_fraction``, ``task``, ``promote_if``,
-                ``parent``, ``remove``, ``discard_examples``, ``priority``, ``backbone_candidates``,
-                ``backbone_time_budget``, ``webhook``; see `SpecSettings`.
+            **settings: see `SpecSettings`, and for what the examples are `ExampleSettings`: ``texts``,
+                ``images`` or ``features`` instead of `examples`, ``label_column``, ``text_column``,
+                ``image_column``, ``value_column``, ``id_column`` and ``feature_columns``.
 
         Returns:
             The accepted job.
@@ -162,8 +160,8 @@ class Client:
             TypeError: a setting is unknown, or an example is none of the kinds there are.
             ValueError: an example or a table is malformed.
         """
-        spec = make_spec(model, settings, request_id=request_id or str(uuid.uuid4()))
-        return self.job(self._connection.upload(upload.fine_tune(spec, open_examples(examples)), on_upload))
+        spec, source = open_fine_tune(model, examples, y, settings, request_id or str(uuid.uuid4()))
+        return self.job(self._connection.upload(upload.fine_tune(spec, source), on_upload))
 
     def rebase(
         self,
@@ -209,37 +207,44 @@ class Client:
 
     def validate(
         self,
-        examples: Examples,
+        examples: Examples | None = None,
+        y: Any = None,
         *,
         model: str,
         on_upload: UploadReport | None = None,
-        **settings: Unpack[SpecSettings],
+        **settings: Unpack[FineTuneSettings],
     ) -> Validation:
         """Sends examples to be checked only; arguments and errors as in `fine_tune`.
 
         Returns:
             What was found in them, and how good a version trained on them would be.
         """
-        spec = make_spec(model, settings)
-        return self._connection.upload(upload.validation(spec, open_examples(examples)), on_upload)
+        spec, source = open_fine_tune(model, examples, y, settings)
+        return self._connection.upload(upload.validation(spec, source), on_upload)
 
     def evaluate(
         self,
-        examples: Examples,
+        examples: Examples | None = None,
+        y: Any = None,
         *,
         model: str,
         version: int | None = None,
         alias: str | None = None,
+        task: Task | TaskName | None = None,
         on_upload: UploadReport | None = None,
+        **settings: Unpack[ExampleSettings],
     ) -> EvaluationResult:
         """Measures a version on labelled examples; nothing of them is stored.
 
         Args:
             examples: as in `fine_tune`. Labels that the version does not know count as wrong.
+            y: as in `fine_tune`.
             model: the model to measure.
             version: the number of its version. None: by the alias, or the newest not rejected by a gate.
             alias: an alias of the version.
+            task: says whether integers are classes or numbers, as in `SpecSettings`.
             on_upload: as in `fine_tune`.
+            **settings: see `ExampleSettings`.
 
         Raises:
             NotFound: there is no such model, version or alias.
@@ -248,15 +253,19 @@ class Client:
             OSError, TypeError or ValueError: as in `fine_tune`.
         """
         target = version_ref(model, version, alias)
-        return self._connection.upload(upload.evaluation(target, open_examples(examples)), on_upload)
+        source = open_examples(examples, y, task=task, settings=settings)
+        return self._connection.upload(upload.evaluation(target, source), on_upload)
 
     def compare(
         self,
         first: VersionRef | str,
         second: VersionRef | str,
         examples: Examples | None = None,
+        y: Any = None,
         *,
+        task: Task | TaskName | None = None,
         on_upload: UploadReport | None = None,
+        **settings: Unpack[ExampleSettings],
     ) -> Comparison:
         """Puts two versions of any models side by side on the same examples.
 
@@ -265,7 +274,10 @@ class Client:
             second: the other one.
             examples: as in `fine_tune`. None: those that both versions know the answers to; each answers
                 those it was trained on by a head that was fitted without them.
+            y: as in `fine_tune`.
+            task: as in `evaluate`.
             on_upload: as in `fine_tune`.
+            **settings: see `ExampleSettings`.
 
         Raises:
             NotFound: there is no such model, version or alias.
@@ -273,7 +285,8 @@ class Client:
             InvalidArgument: the versions tell different kinds of things, or no example can be used.
             OSError, TypeError or ValueError: as in `fine_tune`.
         """
-        source = open_examples(() if examples is None else examples)
+        given = () if examples is None and y is None and not settings else examples
+        source = open_examples(given, y, task=task, settings=settings)
         sent = upload.comparison(parse_version(first), parse_version(second), source)
         return self._connection.upload(sent, on_upload)
 

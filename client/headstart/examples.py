@@ -158,6 +158,9 @@ def open_examples(
         TypeError: the examples have none of the forms above, or arguments contradict each other.
     """
     given = settings or {}
+    if unknown := given.keys() - ExampleSettings.__annotations__.keys():
+        known_names = ", ".join(ExampleSettings.__annotations__)
+        raise TypeError(f"Examples are described by {known_names}. Received: {', '.join(sorted(unknown))}")
     known = None if task is None or task is Task.UNSPECIFIED else parse_task(task)
     inputs = _inputs(given)
     if inputs is not None and examples is not None:
@@ -241,16 +244,28 @@ def _open_stored(
     """Open a file, a folder or a URI."""
     names, features = _names(settings, is_file=True)
     if isinstance(source, str) and source.startswith(URI_BEGINNINGS):
-        if names or features is not None:
-            raise ValueError(f"Columns can be named of a file of this machine. Received: {source}")
+        _check_unnamed(settings, source)
         return ExampleSource(messages=(), total=None, uri=source)
     stored = source if isinstance(source, Table) else _open_path(Path(source), names, features)
     if not isinstance(stored, Table):
-        if names or features is not None:
-            raise ValueError(f"Columns can be named of a table. Received: {source}")
+        _check_unnamed(settings, source)
         return ExampleSource(messages=_Encoded(lambda: _numbered(stored), task), total=len(stored))
     table = stored.for_task(task)
     return ExampleSource(messages=_Encoded(table.rows, task), total=len(table))
+
+
+def _check_unnamed(settings: ExampleSettings, source: object) -> None:
+    """Check that no column is named.
+
+    Raises:
+        ValueError: one is.
+    """
+    named = [name for name, column in settings.items() if column is not None]
+    if named:
+        raise ValueError(
+            f"{named[0]} (--{named[0].replace('_', '-')}) names a column of a file of this machine that ends "
+            f"in {', '.join(TABLE_SUFFIXES)}. Received: {source}"
+        )
 
 
 def _open_path(

@@ -9,15 +9,19 @@ from headstart.cli.comparison_tables import comparison_view
 from headstart.cli.evaluation_tables import evaluation_view
 from headstart.cli.options import (
     SOURCE_HELP,
+    FeatureColumns,
     IdColumn,
+    ImageColumn,
     LabelColumn,
     TextColumn,
     ValueColumn,
     VersionArgument,
-    listed_examples,
+    example_settings,
 )
 from headstart.cli.progress import progress_view
 from headstart.cli.session import session_of
+from headstart.cli.spec_options import TaskOption
+from headstart.task import parse_task
 from headstart.version_ref import parse_version
 
 __all__ = ["compare", "evaluate"]
@@ -28,10 +32,13 @@ def evaluate(
     *,
     model: VersionArgument,
     source: Annotated[Path, typer.Argument(help=SOURCE_HELP, show_default=False)],
-    text_column: TextColumn = None,
     label_column: LabelColumn = None,
+    text_column: TextColumn = None,
+    image_column: ImageColumn = None,
+    feature_columns: FeatureColumns = None,
     value_column: ValueColumn = None,
     id_column: IdColumn = None,
+    task: TaskOption = None,
 ) -> None:
     """Measures a version on labelled examples. Nothing of them is stored.
 
@@ -39,11 +46,23 @@ def evaluate(
     """
     session = session_of(context)
     target = parse_version(model)
-    columns = {"text": text_column, "label": label_column, "value": value_column, "id": id_column}
-    examples = listed_examples(source, **columns)
+    columns = example_settings(
+        label=label_column,
+        text=text_column,
+        image=image_column,
+        value=value_column,
+        id=id_column,
+        features=feature_columns,
+    )
     with session.client() as client, progress_view(session.err) as view:
         found = client.evaluate(
-            examples, model=target.model, version=target.version, alias=target.alias, on_upload=view.upload
+            source,
+            model=target.model,
+            version=target.version,
+            alias=target.alias,
+            task=parse_task(task) if task else None,
+            on_upload=view.upload,
+            **columns,
         )
     session.show(found, evaluation_view(found))
 

@@ -6,28 +6,29 @@ from typing import Annotated
 
 import typer
 
+from headstart.arguments import FineTuneSettings
 from headstart.cli import spec_options as options
 from headstart.cli.exits import ExitCode
 from headstart.cli.finding_tables import validation_view
 from headstart.cli.model_tables import version_summary
 from headstart.cli.options import (
     SOURCE_HELP,
+    FeatureColumns,
     IdColumn,
+    ImageColumn,
     LabelColumn,
     ModelArgument,
     TextColumn,
     ValueColumn,
-    listed_examples,
+    example_settings,
 )
 from headstart.cli.progress import progress_view
 from headstart.cli.session import Session, session_of
 from headstart.cli.tables import job_facts
 from headstart.client import Client
 from headstart.errors import HeadstartError
-from headstart.examples import Examples
 from headstart.job import Job
 from headstart.results import Modality, Version
-from headstart.spec import SpecSettings
 from headstart.task import parse_task
 
 __all__ = ["fine_tune", "say_what_goes_on", "show_job"]
@@ -72,8 +73,10 @@ def fine_tune(
     priority: options.PriorityOption = 0,
     webhook: options.WebhookOption = "",
     request_id: options.RequestIdOption = None,
-    text_column: TextColumn = None,
     label_column: LabelColumn = None,
+    text_column: TextColumn = None,
+    image_column: ImageColumn = None,
+    feature_columns: FeatureColumns = None,
     value_column: ValueColumn = None,
     id_column: IdColumn = None,
     recipe: options.RecipeOption = None,
@@ -112,7 +115,15 @@ def fine_tune(
     To add examples to a version: `headstart fine-tune pets more-photos/ --parent stable`
     """
     session = session_of(context)
-    settings = SpecSettings(
+    columns = example_settings(
+        label=label_column,
+        text=text_column,
+        image=image_column,
+        value=value_column,
+        id=id_column,
+        features=feature_columns,
+    )
+    settings = FineTuneSettings(
         backbone=backbone,
         recipe=options.recipe_of(
             recipe,
@@ -147,23 +158,22 @@ def fine_tune(
         webhook=webhook,
         backbone_candidates=candidate,
         backbone_time_budget=options.lifetime_of(choose_within, "--choose-within"),
+        **columns,
     )
     if source is None and parent is None:
         raise typer.BadParameter("is needed without --parent", param_hint="SOURCE")
-    columns = {"text": text_column, "label": label_column, "value": value_column, "id": id_column}
-    examples: Examples = listed_examples(source, **columns) if source is not None else ()
     with session.client() as client:
         if validate_only:
-            _validate(session, client, examples, model, settings)
+            _validate(session, client, source, model, settings)
         else:
-            _run(session, client, examples, model, settings, request_id=request_id, wait=wait)
+            _run(session, client, source, model, settings, request_id=request_id, wait=wait)
 
 
 def _validate(
-    session: Session, client: Client, examples: Examples, model: str, settings: SpecSettings
+    session: Session, client: Client, source: str | None, model: str, settings: FineTuneSettings
 ) -> None:
     with progress_view(session.err) as view:
-        found = client.validate(examples, model=model, on_upload=view.upload, **settings)
+        found = client.validate(source, model=model, on_upload=view.upload, **settings)
     session.show(found, validation_view(found))
     if not found.valid:
         raise typer.Exit(ExitCode.FAILED)
@@ -172,9 +182,9 @@ def _validate(
 def _run(
     session: Session,
     client: Client,
-    examples: Examples,
+    source: str | None,
     model: str,
-    settings: SpecSettings,
+    settings: FineTuneSettings,
     *,
     request_id: str | None,
     wait: bool,
@@ -184,7 +194,7 @@ def _run(
         with progress_view(session.err) as view:
             begin = time.monotonic()
             job = client.fine_tune(
-                examples, model=model, request_id=request_id, on_upload=view.upload, **settings
+                source, model=model, request_id=request_id, on_upload=view.upload, **settings
             )
             upload = timedelta(seconds=time.monotonic() - begin)
             version = job.wait(on_event=view.event) if wait else None

@@ -1,56 +1,64 @@
 """What several commands ask for in the same words: examples, and which version is meant."""
 
-from pathlib import Path
-from typing import Annotated, TypeAlias
+import csv
+from typing import Annotated, Any, TypeAlias, cast
 
 import typer
 
-from headstart.examples import URI_BEGINNINGS
-from headstart.tables import TABLE_SUFFIXES, Table
+from headstart.examples import ExampleSettings
 from headstart.version_ref import parse_version
 
 __all__ = [
     "SOURCE_HELP",
     "AliasArgument",
+    "FeatureColumns",
     "IdColumn",
+    "ImageColumn",
     "LabelColumn",
     "ModelArgument",
     "NumberedVersionArgument",
     "TextColumn",
     "ValueColumn",
     "VersionArgument",
-    "listed_examples",
+    "example_settings",
     "numbered_version",
 ]
 
 SOURCE_HELP = (
-    "A folder with one sub-folder for each class; or a .csv, .tsv or .jsonl file with the columns path (or "
-    "text) and label, labels or value, and if you like id, held_out (true or false) and weight; JSONL also "
-    "probabilities of classes; or an .npz file with the arrays features, labels or values, and if you like "
-    "ids."
+    "A folder with one sub-folder for each class; or a .csv, .tsv or .jsonl file with the columns path, text "
+    "or features, or with columns of numbers; and label, labels or value; and optionally id, held_out and "
+    "weight; or an .npz file with the arrays features, and labels or values."
 )
 
-TextColumn: TypeAlias = Annotated[
+_COLUMNS = "Columns of a table"
+
+
+def _column(name: str, more: str = "") -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(
+        f"--{name}-column",
+        metavar="NAME",
+        help=f"What the column `{name}` is called.{more}",
+        show_default=False,
+        rich_help_panel=_COLUMNS,
+    )
+    return option
+
+
+TextColumn: TypeAlias = Annotated[str | None, _column("text")]
+LabelColumn: TypeAlias = Annotated[str | None, _column("label")]
+ImageColumn: TypeAlias = Annotated[str | None, _column("image", " It holds paths.")]
+ValueColumn: TypeAlias = Annotated[str | None, _column("value", " It holds numbers to predict.")]
+IdColumn: TypeAlias = Annotated[str | None, _column("id")]
+FeatureColumns: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        "--text-column", metavar="NAME", help="What the column `text` is called.", show_default=False
+        "--feature-columns",
+        metavar="NAME,...",
+        help="The columns of numbers to learn from. Default: all that hold numbers, if there are neither "
+        "texts nor images.",
+        show_default=False,
+        rich_help_panel=_COLUMNS,
     ),
-]
-LabelColumn: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--label-column", metavar="NAME", help="What the column `label` is called.", show_default=False
-    ),
-]
-ValueColumn: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--value-column", metavar="NAME", help="What the column `value` is called.", show_default=False
-    ),
-]
-IdColumn: TypeAlias = Annotated[
-    str | None,
-    typer.Option("--id-column", metavar="NAME", help="What the column `id` is called.", show_default=False),
 ]
 
 ModelArgument: TypeAlias = Annotated[
@@ -76,31 +84,21 @@ AliasArgument: TypeAlias = Annotated[
 ]
 
 
-def listed_examples(path: Path | str, **columns: str | None) -> Path | Table | str:
-    """Examples of a path, or of a URI; with the names of columns of a file that lists them.
-
-    Raises:
-        BadParameter: columns are named, but the path is no file of this machine that lists examples.
-    """
-    named = {name: column for name, column in columns.items() if column is not None}
-    if isinstance(path, str) and path.startswith(URI_BEGINNINGS):
-        if named:
-            raise typer.BadParameter(
-                f"columns can be named of a file of this machine. Received: {path}",
-                param_hint=f"--{next(iter(named))}-column",
-            )
-        return path
-    source = Path(path)
-    if not named:
-        return source
-    if source.suffix not in TABLE_SUFFIXES:
-        raise typer.BadParameter(
-            f"columns can be named of a file that ends in {', '.join(TABLE_SUFFIXES)}. Received: {source}",
-            param_hint=f"--{next(iter(named))}-column",
-        )
-    if not source.exists():
-        raise FileNotFoundError(f"There is no folder or file {source}")
-    return Table(source, named)
+def example_settings(
+    *,
+    label: str | None,
+    text: str | None,
+    image: str | None,
+    value: str | None,
+    id: str | None,
+    features: str | None,
+) -> ExampleSettings:
+    """Return the settings that say which columns mean what."""
+    columns = {"label": label, "text": text, "image": image, "value": value, "id": id}
+    given: dict[str, Any] = {f"{name}_column": each for name, each in columns.items() if each is not None}
+    if features is not None:
+        given["feature_columns"] = next(csv.reader([features], skipinitialspace=True), [])
+    return cast(ExampleSettings, given)
 
 
 def numbered_version(text: str) -> tuple[str, int]:

@@ -1,0 +1,42 @@
+"""The arguments of methods that take examples, sorted into what to do and what to do it with."""
+
+from typing import Any, cast
+
+from headstart.examples import Examples, ExampleSettings, ExampleSource, open_examples
+from headstart.spec import FineTuneSpec, SpecSettings, make_spec
+
+__all__ = ["FineTuneSettings", "open_fine_tune"]
+
+
+class FineTuneSettings(SpecSettings, ExampleSettings, total=False):
+    """Everything that can be set for a fine-tune, besides its model: `SpecSettings` and `ExampleSettings`."""
+
+
+def open_fine_tune(
+    model: str,
+    examples: Examples | None,
+    y: Any,
+    settings: FineTuneSettings,
+    request_id: str = "",
+) -> tuple[FineTuneSpec, ExampleSource]:
+    """Return what a fine-tune does, and its examples.
+
+    Args:
+        model: the model that gets a version.
+        examples: see `Examples`. None: none, or the inputs are in the settings.
+        y: the targets, if the examples are inputs only.
+        settings: what can be set.
+        request_id: names the request. Empty: nothing is submitted.
+
+    Raises:
+        OSError, TypeError or ValueError: as `make_spec` and `open_examples`.
+    """
+    about_examples = ExampleSettings.__annotations__
+    of_spec = {name: value for name, value in settings.items() if name not in about_examples}
+    of_examples = {name: value for name, value in settings.items() if name in about_examples}
+    spec = make_spec(model, cast(SpecSettings, of_spec), request_id=request_id)
+    is_empty = examples is None and y is None and not of_examples and spec.parent is not None
+    source = open_examples(
+        () if is_empty else examples, y, task=spec.task, settings=cast(ExampleSettings, of_examples)
+    )
+    return spec, source
