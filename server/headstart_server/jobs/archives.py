@@ -8,7 +8,18 @@ leaves at most files that are needed no more, and the next start removes them.
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
-from sqlalchemy import Connection, delete, exists, func, insert, literal_column, or_, select, tuple_
+from sqlalchemy import (
+    BindParameter,
+    Connection,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+)
 
 from headstart_server.database.batches import batched
 from headstart_server.database.database import Database
@@ -22,6 +33,34 @@ from headstart_server.models.alias_rows import has_share
 
 #: Rows that one transaction of a sweep looks at: those who accept jobs wait for it.
 CHUNK = 500
+_ARCHIVES: BindParameter[str] = bindparam("archives", expanding=True)
+_HOLDERS: BindParameter[str] = bindparam("holders", expanding=True)
+# Built once: building a statement takes longer than executing it.
+_HOLD = insert(archive_uses)
+_HELD = select(archive_uses.c.archive).where(archive_uses.c.archive.in_(_ARCHIVES), usage.is_held())
+_NAMED = select(archive_uses.c.archive).where(archive_uses.c.archive.in_(_ARCHIVES)).distinct()
+_HOLDERS_AFTER = (
+    select(archive_uses.c.holder)
+    .where(usage.is_held(), archive_uses.c.holder > bindparam("after"))
+    .distinct()
+    .order_by(archive_uses.c.holder)
+    .limit(CHUNK)
+)
+_UNFINISHED = select(jobs.c.job_id).where(jobs.c.job_id.in_(_HOLDERS), under_way())
+_PUBLISHED = select(versions.c.job_id).where(versions.c.job_id.in_(_HOLDERS))
+_RELEASED = select(archive_uses.c.holder).where(usage.is_released()).limit(CHUNK)
+_FORGET_USES = (
+    delete(archive_uses)
+    .where(archive_uses.c.holder.in_(_HOLDERS), usage.is_released())
+    .returning(archive_uses.c.archive)
+)
+_FORGET_SIZES = delete(archive_sizes).where(archive_sizes.c.archive.in_(_ARCHIVES))
+_UNFINISHED_BYTES = (
+    select(func.sum(archive_sizes.c.nbytes))
+    .select_from(jobs)
+    .join(archive_sizes, archive_sizes.c.archive == jobs.c.job_id)
+    .where(under_way())
+)
 
 
 class ArchiveFiles(Protocol):
@@ -58,18 +97,13 @@ def hold(connection: Connection, holder: str, archives: Collection[str]) -> None
     found: set[str] = set()
     usage.lock(connection, others)
     for part in batched(others, CHUNK):
-        query = select(archive_uses.c.archive).where(
-            archive_uses.c.archive.in_(part), archive_uses.c.let_go == 0
-        )
-        found.update(connection.execute(query).scalars())
+        found.update(connection.execute(_HELD, {"archives": part}).scalars())
     if set(others) - found:
         raise ExamplesNotKept(
             "The version that the fine-tune goes on from was deleted, or its examples were, while new ones "
             "came. Send all examples again without a parent."
         )
-    connection.execute(
-        insert(archive_uses), [{"holder": holder, "archive": archive} for archive in {*others, holder}]
-    )
+    connection.execute(_HOLD, [{"holder": holder, "archive": archive} for archive in {*others, holder}])
 
 
 class Archives:
@@ -90,9 +124,7 @@ class Archives:
     def are_kept(self, job_id: str) -> bool:
         """Whether the examples of the version that a job made are kept."""
         with self._database.read() as connection:
-            query = select(archive_uses.c.archive).where(
-                archive_uses.c.holder == job_id, archive_uses.c.let_go == 0
-            )
+            query = select(archive_uses.c.archive).where(archive_uses.c.holder == job_id, usage.is_held())
             return connection.execute(query.limit(1)).one_or_none() is not None
 
     def sweep(self) -> int:
@@ -143,18 +175,14 @@ class Archives:
     def _release_orphans(self) -> None:
         """Release what is held by jobs that ended without a version, and by none that is known."""
         after = ""
-        holders = select(archive_uses.c.holder).where(archive_uses.c.let_go == 0).distinct()
         while True:
             with self._database.write("archives.release") as connection:
-                query = holders.where(archive_uses.c.holder > after).order_by(archive_uses.c.holder)
-                page = list(connection.execute(query.limit(CHUNK)).scalars())
+                page = list(connection.execute(_HOLDERS_AFTER, {"after": after}).scalars())
                 if not page:
                     return
                 # Jobs first: one that ends after the look has a version when versions are looked at.
-                running = select(jobs.c.job_id).where(jobs.c.job_id.in_(page), under_way())
-                living = set(connection.execute(running).scalars())
-                published = select(versions.c.job_id).where(versions.c.job_id.in_(page))
-                living.update(connection.execute(published).scalars())
+                living = set(connection.execute(_UNFINISHED, {"holders": page}).scalars())
+                living.update(connection.execute(_PUBLISHED, {"holders": page}).scalars())
                 usage.release(connection, sorted(set(page) - living))
                 after = page[-1]
 
@@ -163,16 +191,13 @@ class Archives:
         with self._database.write("archives.sweep") as connection:
             # Shared with whoever accepts a job: it must not come to need what is just removed.
             self._database.lock(connection, Lock.QUEUE)
-            # Written out, or no database knows that its index of such rows fits.
-            released = select(archive_uses.c.holder).where(archive_uses.c.let_go == literal_column("1"))
-            holders = set(connection.execute(released.limit(CHUNK)).scalars())
+            holders = list(connection.execute(_RELEASED).scalars())
             if not holders:
                 return None
-            gone = delete(archive_uses).where(archive_uses.c.holder.in_(holders), archive_uses.c.let_go == 1)
-            dropped = set(connection.execute(gone.returning(archive_uses.c.archive)).scalars())
+            dropped = set(connection.execute(_FORGET_USES, {"holders": holders}).scalars())
             dropped -= _named(connection, dropped)
             for part in batched(sorted(dropped), CHUNK):
-                connection.execute(delete(archive_sizes).where(archive_sizes.c.archive.in_(part)))
+                connection.execute(_FORGET_SIZES, {"archives": part})
             return dropped
 
     def _release_beyond_bound(self) -> None:
@@ -220,13 +245,7 @@ _Place = tuple[float, str]
 
 def _kept_bytes(connection: Connection) -> int:
     """Return the bytes of the archives that versions need; those of unfinished jobs never count."""
-    unfinished = (
-        select(func.sum(archive_sizes.c.nbytes))
-        .select_from(jobs)
-        .join(archive_sizes, archive_sizes.c.archive == jobs.c.job_id)
-        .where(under_way())
-    )
-    return stored.example_bytes(connection) - int(connection.execute(unfinished).scalar() or 0)
+    return stored.example_bytes(connection) - int(connection.execute(_UNFINISHED_BYTES).scalar() or 0)
 
 
 def _kept(connection: Connection, after: _Place) -> Sequence[_Place]:
@@ -235,7 +254,7 @@ def _kept(connection: Connection, after: _Place) -> Sequence[_Place]:
         select(versions.c.created, versions.c.job_id)
         .where(
             tuple_(versions.c.created, versions.c.job_id) > after,
-            exists().where(archive_uses.c.holder == versions.c.job_id, archive_uses.c.let_go == 0),
+            exists().where(archive_uses.c.holder == versions.c.job_id, usage.is_held()),
         )
         .order_by(versions.c.created, versions.c.job_id)
     )
@@ -256,7 +275,7 @@ def _oldest_kept(connection: Connection) -> Sequence[_Place]:
     query = (
         select(versions.c.created, versions.c.job_id)
         .join(archive_uses, archive_uses.c.holder == versions.c.job_id)
-        .where(archive_uses.c.let_go == 0)
+        .where(usage.is_held())
     )
     return [(row.created, row.job_id) for row in connection.execute(query.limit(CHUNK))]
 
@@ -265,6 +284,5 @@ def _named(connection: Connection, archives: Collection[str]) -> set[str]:
     """Those of some archives that a row names."""
     found: set[str] = set()
     for part in batched(sorted(archives), CHUNK):
-        query = select(archive_uses.c.archive).where(archive_uses.c.archive.in_(part)).distinct()
-        found.update(connection.execute(query).scalars())
+        found.update(connection.execute(_NAMED, {"archives": part}).scalars())
     return found

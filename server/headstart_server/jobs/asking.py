@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from sqlalchemy import ColumnElement, Connection, func, select, tuple_, union_all
+from sqlalchemy import ColumnElement, Connection, bindparam, func, select, tuple_, union_all
 
 from headstart_server.access.rights import Scope
 from headstart_server.database.batches import batched
@@ -13,6 +13,15 @@ from headstart_server.jobs.job import Job, JobEvent, JobState
 
 #: Ids in one statement.
 _AT_ONCE = 500
+# Built once: building a statement takes longer than executing it.
+_EVENTS = (
+    select(job_events)
+    .where(job_events.c.job_id == bindparam("job_id"), job_events.c.seq > bindparam("after"))
+    .order_by(job_events.c.seq)
+)
+_LAST_EVENTS = select(jobs.c.job_id, jobs.c.seq).where(
+    jobs.c.job_id.in_(bindparam("job_ids", expanding=True))
+)
 
 
 def listed(
@@ -66,11 +75,7 @@ def events(connection: Connection, job_id: str, after: int) -> Sequence[JobEvent
     Raises:
         JobNotFound: there is no such job.
     """
-    found = connection.execute(
-        select(job_events)
-        .where(job_events.c.job_id == job_id, job_events.c.seq > after)
-        .order_by(job_events.c.seq)
-    ).all()
+    found = connection.execute(_EVENTS, {"job_id": job_id, "after": after}).all()
     if not found:
         rows.get(connection, job_id)
     return [
@@ -90,8 +95,8 @@ def last_events(connection: Connection, job_ids: Collection[str]) -> Mapping[str
     ids = list(job_ids)
     found: dict[str, int] = {}
     for start in range(0, len(ids), _AT_ONCE):
-        query = select(jobs.c.job_id, jobs.c.seq).where(jobs.c.job_id.in_(ids[start : start + _AT_ONCE]))
-        found.update((row.job_id, row.seq) for row in connection.execute(query))
+        part = connection.execute(_LAST_EVENTS, {"job_ids": ids[start : start + _AT_ONCE]})
+        found.update((row.job_id, row.seq) for row in part)
     return found
 
 

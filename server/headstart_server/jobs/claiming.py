@@ -6,6 +6,7 @@ only, and no JSON: a row that cannot be read must not keep others from being cla
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -14,13 +15,12 @@ from sqlalchemy import (
     Row,
     Select,
     and_,
+    bindparam,
     delete,
-    false,
     func,
     insert,
     or_,
     select,
-    true,
     update,
 )
 from sqlalchemy.exc import SQLAlchemyError
@@ -51,6 +51,39 @@ _COLUMNS: tuple[ColumnElement[Any], ...] = (
     jobs.c.memory_bytes,
     jobs.c.started,
 )
+# Statements are built once: building one takes longer than executing it.
+# The conditions that a job's process is dead: of any process, and of this one.
+_DEAD = and_(
+    jobs.c.state == _RUNNING,
+    jobs.c.kind.in_((FINE_TUNE, CHOOSING)),
+    func.coalesce(jobs.c.lease_until, 0.0) < bindparam("now"),
+    jobs.c.job_id.not_in(bindparam("held", expanding=True)),
+)
+_OWN_DEAD = and_(_DEAD, jobs.c.owner == bindparam("me"))
+_ANY_DEAD, _ANY_OWN_DEAD = (select(jobs.c.job_id).where(dead).limit(1) for dead in (_DEAD, _OWN_DEAD))
+_DEAD_ROWS, _OWN_DEAD_ROWS = (
+    select(*_COLUMNS).where(dead).with_for_update(skip_locked=True) for dead in (_DEAD, _OWN_DEAD)
+)
+_SUSPECTED = jobs.c.isolation > Isolation.SHARED.value
+_RENEW = (
+    update(jobs)
+    .where(
+        jobs.c.job_id.in_(bindparam("held", expanding=True)),
+        jobs.c.owner == bindparam("me"),
+        jobs.c.state == _RUNNING,
+    )
+    .returning(jobs.c.job_id, jobs.c.attempt, jobs.c.cancel)
+)
+_TAKE = update(jobs).where(jobs.c.job_id == bindparam("taken")).values(state=_RUNNING)
+_SEEN = update(replicas).where(replicas.c.owner == bindparam("me"))
+_APPEAR = insert(replicas)
+_FORGET = delete(replicas).where(replicas.c.seen < bindparam("long_ago"))
+_OTHERS = (
+    select(replicas.c.owner)
+    .where(replicas.c.owner != bindparam("me"), replicas.c.seen > bindparam("since"))
+    .limit(1)
+)
+_LEAVE = delete(replicas).where(replicas.c.owner == bindparam("me"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +113,43 @@ class Claimant:
     memory_bytes: int | None = None
     used_bytes: int = 0
 
+    @property
+    def needs(self) -> "Needs":
+        """What a job may need of it."""
+        return Needs(
+            takes_any_backbone=self.backbones is None,
+            trains_networks=self.trains_networks,
+            has_memory_limit=self.memory_bytes is not None,
+            per_tenant=self.limits.running_per_tenant,
+        )
+
+    def values(self, now: float) -> dict[str, Any]:
+        """Return the values of the conditions `_dead` and `_runnable` by their names."""
+        return {
+            "now": now,
+            "held": list(self.held),
+            "me": self.owner,
+            "backbones": [*(self.backbones or ()), AUTO],
+            "memory_bytes": self.memory_bytes,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Needs:
+    """The part of a claimant on which the condition of a runnable job depends.
+
+    Attributes:
+        takes_any_backbone: whether the backbone does not matter.
+        trains_networks: as in `Claimant`.
+        has_memory_limit: whether jobs may be too large.
+        per_tenant: most jobs of a tenant that run at once; 0 for any number.
+    """
+
+    takes_any_backbone: bool
+    trains_networks: bool
+    has_memory_limit: bool
+    per_tenant: int
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
@@ -98,13 +168,14 @@ class Claim:
 
 def is_any(connection: Connection, claimant: Claimant, now: float) -> bool:
     """Return whether a claim would change anything; takes no lock."""
-    if connection.execute(select(jobs.c.job_id).where(_dead(claimant, now)).limit(1)).first() is not None:
+    values = claimant.values(now)
+    if _finds(connection, _ANY_DEAD if claimant.may_take_over else _ANY_OWN_DEAD, values):
         return True
-    waiting = _waiting(connection, claimant, now)
-    if claimant.held and _exists(connection, waiting, jobs.c.isolation > Isolation.SHARED.value):
+    if _is_full(connection, claimant):
         return False
-    # The order does not matter here, and sorting a long queue takes its time.
-    return _exists(connection, waiting)
+    if claimant.held and _finds(connection, _any_of(claimant.needs, is_suspected=True), values):
+        return False
+    return _finds(connection, _any_of(claimant.needs, is_suspected=False), values)
 
 
 def claim(connection: Connection, claimant: Claimant, now: float, *, only: str | None = None) -> Claim:
@@ -116,8 +187,8 @@ def claim(connection: Connection, claimant: Claimant, now: float, *, only: str |
         now: the time.
         only: the one job to consider; None for all.
     """
-    query = select(*_COLUMNS).where(_dead(claimant, now)).with_for_update(skip_locked=True)
-    dead = connection.execute(_narrowed(query, only)).all()
+    query = _DEAD_ROWS if claimant.may_take_over else _OWN_DEAD_ROWS
+    dead = connection.execute(_narrowed(query, only), claimant.values(now)).all()
     recovered = recovery.recover(connection, dead, claimant.owner, now)
     failed: list[tuple[str, str]] = []
     while True:
@@ -137,9 +208,13 @@ def claim(connection: Connection, claimant: Claimant, now: float, *, only: str |
 
 def to_try(connection: Connection, claimant: Claimant, now: float) -> Sequence[str]:
     """Return the jobs that a claim would consider, to be claimed one by one after it failed."""
-    dead = connection.execute(select(jobs.c.job_id).where(_dead(claimant, now)).limit(_ROW_BY_ROW))
-    waiting = select(jobs.c.job_id).where(_waiting(connection, claimant, now))
-    return [*dead.scalars(), *connection.execute(_ordered(waiting).limit(_ROW_BY_ROW)).scalars()]
+    values = claimant.values(now)
+    dead = select(jobs.c.job_id).where(_DEAD if claimant.may_take_over else _OWN_DEAD).limit(_ROW_BY_ROW)
+    found = list(connection.execute(dead, values).scalars())
+    if not _is_full(connection, claimant):
+        waiting = _ordered(select(jobs.c.job_id).where(_waiting(claimant.needs))).limit(_ROW_BY_ROW)
+        found += connection.execute(waiting, values).scalars()
+    return found
 
 
 def fail(connection: Connection, job_id: str, cause: str, now: float) -> None:
@@ -164,49 +239,31 @@ def renew(connection: Connection, held: Collection[Job], owner: str, until: floa
         For each job that is still this claim's, whether it was asked to cancel.
     """
     attempts = {job.job_id: job.attempt for job in held}
-    found = connection.execute(
-        update(jobs)
-        .where(jobs.c.job_id.in_(attempts), jobs.c.owner == owner, jobs.c.state == _RUNNING)
-        .values(lease_until=until)
-        .returning(jobs.c.job_id, jobs.c.attempt, jobs.c.cancel)
-    ).all()
+    values = {"held": list(attempts), "me": owner, "lease_until": until}
+    found = connection.execute(_RENEW, values).all()
     return {row.job_id: bool(row.cancel) for row in found if row.attempt == attempts[row.job_id]}
 
 
 def show_presence(connection: Connection, owner: str, slots: int, now: float, lease_seconds: float) -> None:
     """Tell the other replicas of this one, and forget those that were silent for long."""
-    here = update(replicas).where(replicas.c.owner == owner).values(slots=slots, seen=now)
-    if not connection.execute(here).rowcount:
-        connection.execute(insert(replicas).values(owner=owner, slots=slots, seen=now))
-        long_ago = now - _FORGOTTEN_LEASES * lease_seconds
-        connection.execute(delete(replicas).where(replicas.c.seen < long_ago))
+    if not connection.execute(_SEEN, {"me": owner, "slots": slots, "seen": now}).rowcount:
+        connection.execute(_APPEAR, {"owner": owner, "slots": slots, "seen": now})
+        connection.execute(_FORGET, {"long_ago": now - _FORGOTTEN_LEASES * lease_seconds})
 
 
 def has_others(connection: Connection, owner: str, now: float, lease_seconds: float) -> bool:
     """Return whether a replica other than this one was seen within a lease."""
-    alive = (replicas.c.owner != owner) & (replicas.c.seen > now - lease_seconds)
-    return connection.execute(select(replicas.c.owner).where(alive).limit(1)).first() is not None
+    return connection.execute(_OTHERS, {"me": owner, "since": now - lease_seconds}).first() is not None
 
 
 def leave(connection: Connection, owner: str) -> None:
     """Tell the other replicas that this one stops."""
-    connection.execute(delete(replicas).where(replicas.c.owner == owner))
+    connection.execute(_LEAVE, {"me": owner})
 
 
 def expire(connection: Connection) -> int:
     """End every lease at once; only while no other process can be at work on this database."""
     return connection.execute(update(jobs).where(jobs.c.state == _RUNNING).values(lease_until=0.0)).rowcount
-
-
-def _dead(claimant: Claimant, now: float) -> ColumnElement[bool]:
-    """Return the condition that a job's process is dead, and that this one may say so."""
-    dead = and_(
-        jobs.c.state == _RUNNING,
-        jobs.c.kind.in_((FINE_TUNE, CHOOSING)),
-        func.coalesce(jobs.c.lease_until, 0.0) < now,
-        jobs.c.job_id.not_in(claimant.held),
-    )
-    return dead if claimant.may_take_over else and_(dead, jobs.c.owner == claimant.owner)
 
 
 def _next(connection: Connection, claimant: Claimant, now: float, only: str | None) -> Row[Any] | None:
@@ -215,19 +272,42 @@ def _next(connection: Connection, claimant: Claimant, now: float, only: str | No
     A job that must run alone, or does not fit next to the running ones, waits until it can start, and later
     jobs wait behind it: small jobs must not keep a large one waiting forever.
     """
-    query = _narrowed(select(*_COLUMNS).where(_waiting(connection, claimant, now)), only)
-    suspected = query.where(jobs.c.isolation > Isolation.SHARED.value).order_by(jobs.c.crashes)
-    row = _first(connection, suspected)
+    if _is_full(connection, claimant):
+        return None
+    values = claimant.values(now)
+    suspected = _narrowed(_next_of(claimant.needs, is_suspected=True), only)
+    row = connection.execute(suspected, values).first()
     if row is not None:
         return None if claimant.held else row
-    row = _first(connection, query)
+    row = connection.execute(_narrowed(_next_of(claimant.needs, is_suspected=False), only), values).first()
     if row is None or not claimant.held or claimant.memory_bytes is None:
         return row
     return row if claimant.used_bytes + (row.memory_bytes or 0) <= claimant.memory_bytes else None
 
 
-def _first(connection: Connection, query: Select[Any]) -> Row[Any] | None:
-    return connection.execute(_ordered(query).limit(1).with_for_update(skip_locked=True)).first()
+def _is_full(connection: Connection, claimant: Claimant) -> bool:
+    """Return whether as many jobs run as all replicas together may run."""
+    most = claimant.limits.running
+    return bool(most) and rows.count(connection, JobState.RUNNING) >= most
+
+
+def _finds(connection: Connection, query: Select[Any], values: Mapping[str, Any]) -> bool:
+    return connection.execute(query, values).first() is not None
+
+
+@cache
+def _next_of(needs: Needs, *, is_suspected: bool) -> Select[Any]:
+    query = select(*_COLUMNS).where(_waiting(needs))
+    if is_suspected:
+        query = query.where(_SUSPECTED).order_by(jobs.c.crashes)
+    return _ordered(query).limit(1).with_for_update(skip_locked=True)
+
+
+@cache
+def _any_of(needs: Needs, *, is_suspected: bool) -> Select[Any]:
+    # The order does not matter here, and sorting a long queue takes its time.
+    query = select(jobs.c.job_id).where(_waiting(needs)).limit(1)
+    return query.where(_SUSPECTED) if is_suspected else query
 
 
 def _ordered(query: Select[Any]) -> Select[Any]:
@@ -238,63 +318,49 @@ def _narrowed(query: Select[Any], only: str | None) -> Select[Any]:
     return query if only is None else query.where(jobs.c.job_id == only)
 
 
-def _exists(connection: Connection, *conditions: ColumnElement[bool]) -> bool:
-    return connection.execute(select(jobs.c.job_id).where(*conditions).limit(1)).first() is not None
-
-
-def _runnable(claimant: Claimant) -> ColumnElement[bool]:
-    """Return the condition that the claimant has what a job needs."""
-    able: list[ColumnElement[bool]] = [true()]
-    if claimant.backbones is not None:
-        name = jobs.c.backbone
-        known = or_(name.in_([*claimant.backbones, AUTO]), name.startswith(FAMILY, autoescape=True))
-        # A row without a name cannot be read; a claim finds out.
-        able.append(or_(name.is_(None), known))
-    if not claimant.trains_networks:
-        able.append(jobs.c.trains_network == 0)
-    if claimant.memory_bytes is not None:
-        able.append(func.coalesce(jobs.c.memory_bytes, 0) <= claimant.memory_bytes)
-    return and_(*able)
-
-
-def _waiting(connection: Connection, claimant: Claimant, now: float) -> ColumnElement[bool]:
+@cache
+def _waiting(needs: Needs) -> ColumnElement[bool]:
     """Return the condition that a job waits, its turn may come, and the claimant can run it."""
-    limits = claimant.limits
-    if limits.running and rows.count(connection, JobState.RUNNING) >= limits.running:
-        return false()
-    waiting = and_(
+    conditions = [
         jobs.c.state == _QUEUED,
         jobs.c.kind.in_((FINE_TUNE, CHOOSING)),
-        func.coalesce(jobs.c.not_before, 0.0) <= now,
-        _runnable(claimant),
-    )
-    if limits.running_per_tenant:
+        func.coalesce(jobs.c.not_before, 0.0) <= bindparam("now"),
+    ]
+    if not needs.takes_any_backbone:
+        name = jobs.c.backbone
+        known = or_(
+            name.in_(bindparam("backbones", expanding=True)), name.startswith(FAMILY, autoescape=True)
+        )
+        # A row without a name cannot be read; a claim finds out.
+        conditions.append(or_(name.is_(None), known))
+    if not needs.trains_networks:
+        conditions.append(jobs.c.trains_network == 0)
+    if needs.has_memory_limit:
+        conditions.append(func.coalesce(jobs.c.memory_bytes, 0) <= bindparam("memory_bytes"))
+    if needs.per_tenant:
         running = jobs.alias()
         busy = (
             select(running.c.tenant)
             .where(running.c.state == _RUNNING)
             .group_by(running.c.tenant)
-            .having(func.count() >= limits.running_per_tenant)
+            .having(func.count() >= needs.per_tenant)
         )
-        return and_(waiting, jobs.c.tenant.not_in(busy))
-    return waiting
+        conditions.append(jobs.c.tenant.not_in(busy))
+    return and_(*conditions)
 
 
 def _take(connection: Connection, row: Row[Any], claimant: Claimant, now: float) -> None:
     suspected = row.isolation > Isolation.SHARED
-    connection.execute(
-        update(jobs)
-        .where(jobs.c.job_id == row.job_id)
-        .values(
-            state=_RUNNING,
-            attempt=row.attempt + 1,
-            seq=row.seq + 1,
-            owner=claimant.owner,
-            lease_until=now + claimant.lease_seconds,
-            started=row.started or now,
-            isolation=Isolation.ALONE.value if suspected else Isolation.SHARED.value,
-        )
-    )
+    values = {
+        "taken": row.job_id,
+        "attempt": row.attempt + 1,
+        "seq": row.seq + 1,
+        "owner": claimant.owner,
+        "lease_until": now + claimant.lease_seconds,
+        "started": row.started or now,
+        "isolation": Isolation.ALONE.value if suspected else Isolation.SHARED.value,
+    }
+    connection.execute(_TAKE, values)
     rows.add_event(
         connection,
         row.job_id,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 
 import structlog
-from sqlalchemy import Connection, delete, insert, not_, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, not_, select, update
 
 from headstart_server.database.tables import jobs, turns
 from headstart_server.errors import Away, StorageFull
@@ -13,6 +13,10 @@ log = structlog.get_logger(__name__)
 
 #: Jobs that one transaction removes, each with its events and webhook.
 _AT_ONCE = 200
+# Built once: building a statement takes longer than executing it.
+_UNTIL = select(turns.c.until).where(turns.c.name == bindparam("turn"))
+_FIRST_TURN = insert(turns)
+_TAKE_TURN = update(turns).where(turns.c.name == bindparam("turn"))
 
 
 def run_steps(steps: Mapping[str, Callable[[], object] | None]) -> None:
@@ -42,13 +46,13 @@ def take_turn(connection: Connection, name: str, *, now: float, seconds: float) 
 
     If it is, it is nobody else's for some seconds. The caller holds the lock of cleaning.
     """
-    until = connection.execute(select(turns.c.until).where(turns.c.name == name)).scalar()
+    until = connection.execute(_UNTIL, {"turn": name}).scalar()
     if until is not None and until > now:
         return False
     if until is None:
-        connection.execute(insert(turns).values(name=name, until=now + seconds))
+        connection.execute(_FIRST_TURN, {"name": name, "until": now + seconds})
     else:
-        connection.execute(update(turns).where(turns.c.name == name).values(until=now + seconds))
+        connection.execute(_TAKE_TURN, {"turn": name, "until": now + seconds})
     return True
 
 

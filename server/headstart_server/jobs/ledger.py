@@ -462,7 +462,7 @@ class Ledger:
                     "version": number,
                     "promotion": None if promotion is None else promotion.to_json(),
                 }
-                connection.execute(update(jobs).where(jobs.c.job_id == job.job_id).values(result=result))
+                rows.set_result(connection, job.job_id, result)
                 stored.check_published(connection, limits, tenant, spec.model)
         self._registry.refresh(manifest.model)
         self._changes.publish(job.job_id)
@@ -627,7 +627,7 @@ class Ledger:
     def unfinished(self) -> set[str]:
         """The ids of all jobs that are queued or running."""
         with self._database.read() as connection:
-            return set(connection.execute(select(jobs.c.job_id).where(rows.under_way())).scalars())
+            return rows.unfinished(connection)
 
     # Cleaning
 

@@ -4,7 +4,19 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, func, insert, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+    update,
+)
 
 from headstart_server.database.tables import job_events, jobs
 from headstart_server.energy import Energy
@@ -23,10 +35,37 @@ def under_way() -> ColumnElement[bool]:
     return jobs.c.state.in_((JobState.QUEUED.value, JobState.RUNNING.value))
 
 
+# Built once: building a statement takes longer than executing it.
+_UNFINISHED = select(jobs.c.job_id).where(under_way())
+_JOB = select(jobs).where(jobs.c.job_id == bindparam("job_id"))
+_LOCKED_JOB = _JOB.with_for_update()
+_CHANGE = update(jobs).where(jobs.c.job_id == bindparam("which"))
+_ADD_EVENT = insert(job_events)
+_COUNT = select(func.count()).select_from(jobs).where(jobs.c.state == bindparam("state"))
+_COUNT_EARLIER = _COUNT.where(
+    or_(
+        jobs.c.priority > bindparam("priority"),
+        and_(
+            jobs.c.priority == bindparam("priority"),
+            tuple_(jobs.c.created, jobs.c.job_id) < tuple_(bindparam("created"), bindparam("job_id")),
+        ),
+    )
+)
+
+
 def count(connection: Connection, state: JobState) -> int:
     """Number of jobs in a state."""
-    query = select(func.count()).select_from(jobs).where(jobs.c.state == state.value)
-    return int(connection.execute(query).scalar_one())
+    return int(connection.execute(_COUNT, {"state": state.value}).scalar_one())
+
+
+def unfinished(connection: Connection) -> set[str]:
+    """Return the ids of all jobs that are queued or running."""
+    return set(connection.execute(_UNFINISHED).scalars())
+
+
+def set_result(connection: Connection, job_id: str, result: Mapping[str, Any]) -> None:
+    """Record what a job came to."""
+    connection.execute(_CHANGE, {"which": job_id, "result": result})
 
 
 def add_event(
@@ -41,9 +80,8 @@ def add_event(
 ) -> None:
     """Write one event; with an end without a version the job's archives are released."""
     data = {"state": state.value, "progress": _progress_json(progress)}
-    connection.execute(
-        insert(job_events).values(job_id=job_id, seq=number, time=now, attempt=attempt, data=data)
-    )
+    event = {"job_id": job_id, "seq": number, "time": now, "attempt": attempt, "data": data}
+    connection.execute(_ADD_EVENT, event)
     if state in (JobState.FAILED, JobState.CANCELLED):
         usage.release(connection, [job_id])
 
@@ -89,8 +127,7 @@ def get(connection: Connection, job_id: str, *, lock: bool = False) -> Job:
     Raises:
         JobNotFound: there is no such job.
     """
-    query = select(jobs).where(jobs.c.job_id == job_id)
-    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    row = connection.execute(_LOCKED_JOB if lock else _JOB, {"job_id": job_id}).one_or_none()
     if row is None:
         raise no_job(job_id)
     return job(connection, row)
@@ -171,12 +208,5 @@ def _sanitized_values(value: Any) -> Any:
 
 
 def _position(connection: Connection, row: Row[Any]) -> int:
-    earlier = or_(
-        jobs.c.priority > row.priority,
-        and_(
-            jobs.c.priority == row.priority,
-            tuple_(jobs.c.created, jobs.c.job_id) < (row.created, row.job_id),
-        ),
-    )
-    query = select(func.count()).select_from(jobs).where(jobs.c.state == JobState.QUEUED.value, earlier)
-    return int(connection.execute(query).scalar_one())
+    place = {"priority": row.priority, "created": row.created, "job_id": row.job_id}
+    return int(connection.execute(_COUNT_EARLIER, {"state": JobState.QUEUED.value, **place}).scalar_one())

@@ -2,11 +2,29 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, and_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, select, update
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from headstart_server.database.tables import jobs
 from headstart_server.jobs import rows
 from headstart_server.jobs.job import Job, JobState, Progress
+
+# The condition that a job is this attempt's.
+_MINE = and_(
+    jobs.c.job_id == bindparam("mine"),
+    jobs.c.attempt == bindparam("my_attempt"),
+    jobs.c.state == bindparam("my_state"),
+)
+# Built once: building a statement takes longer than executing it.
+_CANCEL = select(jobs.c.cancel).where(_MINE)
+_WRITTEN = select(jobs.c.job_id).where(_MINE)
+
+
+def _write_if(*conditions: ColumnElement[bool]) -> ReturningUpdate[Any]:
+    return update(jobs).where(_MINE, *conditions).values(seq=jobs.c.seq + 1).returning(jobs.c.seq)
+
+
+_WRITE, _WRITE_UNLESS_CANCELLED = _write_if(), _write_if(jobs.c.cancel == 0)
 
 
 class JobLostError(Exception):
@@ -33,26 +51,17 @@ def write(
         JobCancelledError: it was asked to cancel.
         JobLostError: it belongs to another attempt.
     """
-    mine = and_(
-        jobs.c.job_id == job.job_id,
-        jobs.c.attempt == job.attempt,
-        jobs.c.state == JobState.RUNNING.value,
-    )
-    allowed = and_(mine, jobs.c.cancel == 0) if unless_cancelled else mine
     if state.is_terminal:
         values["finished"] = now
         # Only for a next attempt: what was found goes with the version.
         values["choosing"] = None
     if state is not JobState.RUNNING:
         values |= {"owner": None, "lease_until": None}
-    row = connection.execute(
-        update(jobs)
-        .where(allowed)
-        .values(state=state.value, seq=jobs.c.seq + 1, **values)
-        .returning(jobs.c.seq)
-    ).one_or_none()
+    mine = {"mine": job.job_id, "my_attempt": job.attempt, "my_state": JobState.RUNNING.value}
+    statement = _WRITE_UNLESS_CANCELLED if unless_cancelled else _WRITE
+    row = connection.execute(statement, {**mine, "state": state.value, **values}).one_or_none()
     if row is None:
-        still_mine = connection.execute(select(jobs.c.cancel).where(mine)).scalar()
+        still_mine = connection.execute(_CANCEL, mine).scalar()
         raise JobCancelledError(job.job_id) if still_mine else JobLostError(job.job_id)
     rows.add_event(
         connection, job.job_id, row.seq, now=now, attempt=job.attempt, state=state, progress=progress
@@ -64,7 +73,5 @@ def is_written(connection: Connection, job: Job, state: JobState) -> bool:
 
     The answer to a commit can be lost with the connection. No other attempt has this number.
     """
-    query = select(jobs.c.job_id).where(
-        jobs.c.job_id == job.job_id, jobs.c.attempt == job.attempt, jobs.c.state == state.value
-    )
-    return connection.execute(query).first() is not None
+    mine = {"mine": job.job_id, "my_attempt": job.attempt, "my_state": state.value}
+    return connection.execute(_WRITTEN, mine).first() is not None

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, func, insert, select, update
 
 from headstart_server.access.tenants import tenant_of
 from headstart_server.database.batches import batched
@@ -20,6 +20,26 @@ from headstart_server.jobs.rows import under_way
 from headstart_server.models import usage
 
 _MIB = 1 << 20
+
+# Built once: building a statement takes longer than executing it.
+_NOTE_ARCHIVE = insert(archive_sizes)
+_EXAMPLE_BYTES = select(func.sum(tenant_usage.c.example_bytes))
+_SIZES = select(archive_sizes.c.archive, archive_sizes.c.nbytes).where(
+    archive_sizes.c.archive.in_(bindparam("archives", expanding=True))
+)
+_SIZE = select(archive_sizes.c.tenant, archive_sizes.c.nbytes, usage.is_needed().label("is_needed")).where(
+    archive_sizes.c.archive == bindparam("archive")
+)
+_HELD = and_(archive_uses.c.archive == bindparam("archive"), usage.is_held())
+_TENANT_OF_JOB = (
+    select(jobs.c.tenant).join(archive_uses, archive_uses.c.holder == jobs.c.job_id).where(_HELD).limit(1)
+)
+_MODEL_OF_VERSION = (
+    select(versions.c.model)
+    .join(archive_uses, archive_uses.c.holder == versions.c.job_id)
+    .where(_HELD)
+    .limit(1)
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +64,7 @@ class Stored:
 
 def note_archive(connection: Connection, archive: str, tenant: str, nbytes: int) -> None:
     """Note the size of an archive that is needed, in the transaction that accepts its job."""
-    connection.execute(insert(archive_sizes).values(archive=archive, tenant=tenant, nbytes=nbytes))
+    connection.execute(_NOTE_ARCHIVE, {"archive": archive, "tenant": tenant, "nbytes": nbytes})
     usage.add_examples(connection, {tenant: nbytes})
 
 
@@ -63,7 +83,7 @@ def by_tenant(connection: Connection) -> dict[str, Stored]:
 
 def example_bytes(connection: Connection) -> int:
     """Return the bytes of all archives that are needed."""
-    return int(connection.execute(select(func.sum(tenant_usage.c.example_bytes))).scalar() or 0)
+    return int(connection.execute(_EXAMPLE_BYTES).scalar() or 0)
 
 
 def _stored(row: Row[Any]) -> Stored:
@@ -163,18 +183,15 @@ def unmeasured(connection: Connection, sizes: Mapping[str, int]) -> dict[str, in
     """
     known: dict[str, int] = {}
     for part in batched(sizes, usage.AT_ONCE):
-        query = select(archive_sizes.c.archive, archive_sizes.c.nbytes).where(
-            archive_sizes.c.archive.in_(part)
-        )
-        known.update((row.archive, int(row.nbytes)) for row in connection.execute(query))
+        found = connection.execute(_SIZES, {"archives": part})
+        known.update((row.archive, int(row.nbytes)) for row in found)
     return {archive: nbytes for archive, nbytes in sizes.items() if known.get(archive) != nbytes}
 
 
 def measure(connection: Connection, archive: str, nbytes: int) -> None:
     """Write down the size of an archive that `unmeasured` returned; one that nobody needs is left out."""
     usage.lock(connection, [archive])
-    query = select(archive_sizes.c.tenant, archive_sizes.c.nbytes, usage.is_needed().label("is_needed"))
-    row = connection.execute(query.where(archive_sizes.c.archive == archive)).one_or_none()
+    row = connection.execute(_SIZE, {"archive": archive}).one_or_none()
     if row is None:
         tenant = _tenant_of(connection, archive)
         if tenant is not None:
@@ -187,13 +204,10 @@ def measure(connection: Connection, archive: str, nbytes: int) -> None:
 
 def _tenant_of(connection: Connection, archive: str) -> str | None:
     """Return the tenant of those who need an archive; None if nobody does."""
-    held = (archive_uses.c.archive == archive, archive_uses.c.let_go == 0)
-    job = select(jobs.c.tenant).join(archive_uses, archive_uses.c.holder == jobs.c.job_id)
-    version = select(versions.c.model).join(archive_uses, archive_uses.c.holder == versions.c.job_id)
-    tenant: str | None = connection.execute(job.where(*held).limit(1)).scalar()
+    tenant: str | None = connection.execute(_TENANT_OF_JOB, {"archive": archive}).scalar()
     if tenant is not None:
         return tenant
-    model: str | None = connection.execute(version.where(*held).limit(1)).scalar()
+    model: str | None = connection.execute(_MODEL_OF_VERSION, {"archive": archive}).scalar()
     return None if model is None else tenant_of(model)
 
 

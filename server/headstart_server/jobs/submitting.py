@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, bindparam, func, insert, select
 
 from headstart_server.database.tables import jobs
 from headstart_server.errors import RequestIdReused
@@ -18,6 +18,13 @@ from headstart_server.learning.recipe import Partial
 FINE_TUNE, CHOOSING = "fine_tune", "choosing_fine_tune"
 #: Ids of examples left out that are told with a job; there may be megabytes of them.
 MAX_TOLD_IDS = 100
+# Built once: building a statement takes longer than executing it.
+_EARLIER = select(jobs.c.job_id, jobs.c.request_hash).where(
+    jobs.c.tenant == bindparam("tenant"), jobs.c.request_id == bindparam("request_id")
+)
+_COUNT_QUEUED = select(func.count()).select_from(jobs).where(jobs.c.state == JobState.QUEUED.value)
+_COUNT_QUEUED_OF = _COUNT_QUEUED.where(jobs.c.tenant == bindparam("tenant"))
+_ADD = insert(jobs)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,11 +90,7 @@ def replayed(
     """
     if request_id is None:
         return None
-    row = connection.execute(
-        select(jobs.c.job_id, jobs.c.request_hash).where(
-            jobs.c.tenant == tenant, jobs.c.request_id == request_id
-        )
-    ).one_or_none()
+    row = connection.execute(_EARLIER, {"tenant": tenant, "request_id": request_id}).one_or_none()
     if row is None:
         return None
     if request_hash is not None and row.request_hash != request_hash:
@@ -105,10 +108,8 @@ def fullness(connection: Connection, limits: QueueLimits, tenant: str) -> Full |
     for limit, whose in ((limits.queued, None), (limits.queued_per_tenant, tenant)):
         if not limit:
             continue
-        query = select(func.count()).select_from(jobs).where(jobs.c.state == JobState.QUEUED.value)
-        if whose is not None:
-            query = query.where(jobs.c.tenant == whose)
-        queued = int(connection.execute(query).scalar_one())
+        query = _COUNT_QUEUED if whose is None else _COUNT_QUEUED_OF
+        queued = int(connection.execute(query, {"tenant": whose}).scalar_one())
         if queued >= limit:
             return Full(queued=queued, limit=limit, whose=whose)
     return None
@@ -128,37 +129,36 @@ def add(connection: Connection, submission: Submission, now: float, webhook: str
     """
     summary = submission.summary
     webhook = submission.spec.webhook or webhook
-    connection.execute(
-        insert(jobs).values(
-            job_id=submission.job_id,
-            kind=CHOOSING if submission.spec.chooses_backbone else FINE_TUNE,
-            tenant=submission.tenant,
-            priority=submission.spec.priority,
-            state=JobState.QUEUED.value,
-            model=submission.spec.model,
-            backbone=submission.spec.backbone,
-            alias=submission.spec.alias,
-            trains_network=int(isinstance(submission.spec.recipe, Partial)),
-            memory_bytes=submission.memory_bytes,
-            payload={
-                "spec": _shortened(submission.spec).to_json(),
-                "example_count": summary.example_count,
-                "class_count": len(summary.class_counts),
-                "dataset_digest": summary.digest,
-                "task": summary.task,
-                "added_count": summary.added_count,
-                "removed_count": summary.removed_count,
-                # Jobs of a server without traces have none.
-                **({} if submission.trace_context is None else {"trace_context": submission.trace_context}),
-                **({"webhook": webhook} if webhook else {}),
-                **({"principal": submission.principal} if submission.principal else {}),
-            },
-            request_id=submission.request_id,
-            request_hash=submission.request_hash,
-            seq=1,
-            created=now,
-        )
-    )
+    values = {
+        "job_id": submission.job_id,
+        "kind": CHOOSING if submission.spec.chooses_backbone else FINE_TUNE,
+        "tenant": submission.tenant,
+        "priority": submission.spec.priority,
+        "state": JobState.QUEUED.value,
+        "model": submission.spec.model,
+        "backbone": submission.spec.backbone,
+        "alias": submission.spec.alias,
+        "trains_network": int(isinstance(submission.spec.recipe, Partial)),
+        "memory_bytes": submission.memory_bytes,
+        "payload": {
+            "spec": _shortened(submission.spec).to_json(),
+            "example_count": summary.example_count,
+            "class_count": len(summary.class_counts),
+            "dataset_digest": summary.digest,
+            "task": summary.task,
+            "added_count": summary.added_count,
+            "removed_count": summary.removed_count,
+            # Jobs of a server without traces have none.
+            **({} if submission.trace_context is None else {"trace_context": submission.trace_context}),
+            **({"webhook": webhook} if webhook else {}),
+            **({"principal": submission.principal} if submission.principal else {}),
+        },
+        "request_id": submission.request_id,
+        "request_hash": submission.request_hash,
+        "seq": 1,
+        "created": now,
+    }
+    connection.execute(_ADD, values)
     archives.hold(connection, submission.job_id, submission.archives)
     stored.note_archive(connection, submission.job_id, submission.tenant, submission.nbytes)
     if webhook:

@@ -9,6 +9,7 @@ from sqlalchemy import (
     Connection,
     Select,
     and_,
+    bindparam,
     case,
     exists,
     func,
@@ -27,6 +28,68 @@ _MAX_ERROR = 500
 _MAX_RECEIVER = 320
 #: POSTs that are on their way to one receiver at once, over all replicas.
 MOST_PER_RECEIVER = 2
+
+
+def _ready() -> ColumnElement[bool]:
+    """The condition that a POST is to be sent: its job has ended, its time has come, and nobody is at it."""
+    ended = select(jobs.c.job_id).where(jobs.c.job_id == webhooks.c.job_id, jobs.c.finished.is_not(None))
+    return and_(
+        webhooks.c.state == _PENDING,
+        webhooks.c.due <= bindparam("now"),
+        or_(webhooks.c.lease_until.is_(None), webhooks.c.lease_until < bindparam("now")),
+        ended.exists(),
+    )
+
+
+def _receivers() -> Select[tuple[str, int]]:
+    """Return the receivers whose turn may come: one that does not answer gets one try at a time."""
+    mine = webhooks.c.receiver == webhook_receivers.c.receiver
+    under_way = (
+        select(func.count())
+        .select_from(webhooks)
+        .where(mine, webhooks.c.state == _PENDING, webhooks.c.lease_until >= bindparam("now"))
+        .correlate(webhook_receivers)
+        .scalar_subquery()
+    )
+    most = case((webhook_receivers.c.silent > 0, 1), else_=MOST_PER_RECEIVER)
+    ready = select(webhooks.c.job_id).where(mine, _ready()).correlate(webhook_receivers)
+    return select(webhook_receivers.c.receiver, webhook_receivers.c.silent).where(
+        webhook_receivers.c.due <= bindparam("now"), ready.exists(), under_way < most
+    )
+
+
+# Built once: building a statement takes longer than executing it.
+_KNOW_RECEIVER = {
+    dialect.dialect.name: dialect.insert(webhook_receivers).on_conflict_do_nothing()
+    for dialect in (postgresql, sqlite)
+}
+_ADD = insert(webhooks).values(state=_PENDING, attempts=0, due=0.0)
+_OF_JOB = select(webhooks).where(webhooks.c.job_id == bindparam("job_id"))
+_ANY = _receivers().limit(1)
+_TURN = _receivers().order_by(webhook_receivers.c.claimed, webhook_receivers.c.receiver).limit(1)
+_ANSWERING_TURN = _TURN.where(webhook_receivers.c.silent == 0)
+_NEXT = (
+    select(webhooks.c.job_id, webhooks.c.uri, webhooks.c.attempts)
+    .where(webhooks.c.receiver == bindparam("of"), _ready())
+    .order_by(webhooks.c.due, webhooks.c.job_id)
+    .limit(1)
+    .with_for_update(skip_locked=True)
+)
+_RECEIVER = update(webhook_receivers).where(webhook_receivers.c.receiver == bindparam("of"))
+_ANSWERED = _RECEIVER.where(webhook_receivers.c.silent > 0).values(silent=0, due=0.0)
+_SILENT = (
+    select(webhook_receivers.c.silent)
+    .where(webhook_receivers.c.receiver == bindparam("of"))
+    .with_for_update()
+)
+_CLAIM = update(webhooks).where(webhooks.c.job_id == bindparam("mine"))
+_END_OF_JOB = select(jobs.c.finished).where(jobs.c.job_id == bindparam("mine"))
+_DELIVER = _CLAIM.where(webhooks.c.state == _PENDING).values(
+    state=WebhookState.DELIVERED.value, error=None, lease_until=None
+)
+_END = _CLAIM.where(webhooks.c.attempts == bindparam("attempt"), webhooks.c.state == _PENDING).values(
+    lease_until=None
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,18 +122,13 @@ def receiver_of(tenant: str, uri: str) -> str:
 def add(connection: Connection, job_id: str, uri: str, tenant: str = "") -> None:
     """Write the POST of a job that has just been accepted."""
     receiver = receiver_of(tenant, uri)
-    upsert = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    connection.execute(upsert(webhook_receivers).values(receiver=receiver).on_conflict_do_nothing())
-    connection.execute(
-        insert(webhooks).values(
-            job_id=job_id, uri=uri, state=_PENDING, attempts=0, due=0.0, receiver=receiver
-        )
-    )
+    connection.execute(_KNOW_RECEIVER[connection.dialect.name], {"receiver": receiver})
+    connection.execute(_ADD, {"job_id": job_id, "uri": uri, "receiver": receiver})
 
 
 def of_job(connection: Connection, job_id: str, *, has_ended: bool) -> Webhook | None:
     """What became of the POST of a job; None if there is none."""
-    row = connection.execute(select(webhooks).where(webhooks.c.job_id == job_id)).one_or_none()
+    row = connection.execute(_OF_JOB, {"job_id": job_id}).one_or_none()
     if row is None:
         return None
     state = WebhookState(row.state)
@@ -87,7 +145,7 @@ def of_job(connection: Connection, job_id: str, *, has_ended: bool) -> Webhook |
 
 def is_any(connection: Connection, now: float) -> bool:
     """Whether a claim would find one; takes no lock."""
-    return connection.execute(_receivers(now).limit(1)).first() is not None
+    return connection.execute(_ANY, {"now": now}).first() is not None
 
 
 def claim(
@@ -104,32 +162,18 @@ def claim(
     Returns:
         The POST; None if none is to be sent now.
     """
-    query = _receivers(now).order_by(webhook_receivers.c.claimed, webhook_receivers.c.receiver).limit(1)
-    if answering_only:
-        query = query.where(webhook_receivers.c.silent == 0)
-    turn = connection.execute(query).first()
+    turn = connection.execute(_ANSWERING_TURN if answering_only else _TURN, {"now": now}).first()
     if turn is None:
         return None
-    row = connection.execute(
-        select(webhooks.c.job_id, webhooks.c.uri, webhooks.c.attempts)
-        .where(webhooks.c.receiver == turn.receiver, _ready(now))
-        .order_by(webhooks.c.due, webhooks.c.job_id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    ).first()
+    row = connection.execute(_NEXT, {"of": turn.receiver, "now": now}).first()
     # Also if the row is locked: the next receiver gets its turn.
-    connection.execute(
-        update(webhook_receivers).where(webhook_receivers.c.receiver == turn.receiver).values(claimed=now)
-    )
+    connection.execute(_RECEIVER, {"of": turn.receiver, "claimed": now})
     if row is None:
         return None
     attempt = row.attempts + 1
-    connection.execute(
-        update(webhooks)
-        .where(webhooks.c.job_id == row.job_id)
-        .values(attempts=attempt, lease_until=now + lease_seconds)
-    )
-    ended = connection.execute(select(jobs.c.finished).where(jobs.c.job_id == row.job_id)).scalar_one()
+    mine = {"mine": row.job_id}
+    connection.execute(_CLAIM, {**mine, "attempts": attempt, "lease_until": now + lease_seconds})
+    ended = connection.execute(_END_OF_JOB, mine).scalar_one()
     return Claimed(
         job_id=row.job_id,
         uri=row.uri,
@@ -142,11 +186,7 @@ def claim(
 
 def note_answer(connection: Connection, receiver: str) -> None:
     """Record that a receiver answered."""
-    connection.execute(
-        update(webhook_receivers)
-        .where(webhook_receivers.c.receiver == receiver, webhook_receivers.c.silent > 0)
-        .values(silent=0, due=0.0)
-    )
+    connection.execute(_ANSWERED, {"of": receiver})
 
 
 def note_silence(connection: Connection, receiver: str, due: Callable[[int], float]) -> None:
@@ -157,13 +197,8 @@ def note_silence(connection: Connection, receiver: str, due: Callable[[int], flo
         receiver: the receiver.
         due: returns when it is tried next, from the number of tries without an answer.
     """
-    query = select(webhook_receivers.c.silent).where(webhook_receivers.c.receiver == receiver)
-    silent = int(connection.execute(query.with_for_update()).scalar_one_or_none() or 0) + 1
-    connection.execute(
-        update(webhook_receivers)
-        .where(webhook_receivers.c.receiver == receiver)
-        .values(silent=silent, due=due(silent))
-    )
+    silent = int(connection.execute(_SILENT, {"of": receiver}).scalar_one_or_none() or 0) + 1
+    connection.execute(_RECEIVER, {"of": receiver, "silent": silent, "due": due(silent)})
 
 
 def give_up_old(connection: Connection, receiver: str, ended_before: float, error: str, now: float) -> int:
@@ -179,11 +214,7 @@ def give_up_old(connection: Connection, receiver: str, ended_before: float, erro
 
 def deliver(connection: Connection, claimed: Claimed, now: float) -> None:
     """It arrived, whoever is at work on it by now."""
-    connection.execute(
-        update(webhooks)
-        .where(webhooks.c.job_id == claimed.job_id, webhooks.c.state == _PENDING)
-        .values(state=WebhookState.DELIVERED.value, error=None, finished=now, lease_until=None)
-    )
+    connection.execute(_DELIVER, {"mine": claimed.job_id, "finished": now})
 
 
 def put_off(connection: Connection, claimed: Claimed, error: str, due: float) -> None:
@@ -202,43 +233,7 @@ def expire(connection: Connection) -> None:
 
 
 def _end(connection: Connection, claimed: Claimed, **values: object) -> None:
-    connection.execute(
-        update(webhooks)
-        .where(
-            webhooks.c.job_id == claimed.job_id,
-            webhooks.c.attempts == claimed.attempt,
-            webhooks.c.state == _PENDING,
-        )
-        .values(lease_until=None, **values)
-    )
-
-
-def _receivers(now: float) -> Select[tuple[str, int]]:
-    """Return the receivers whose turn may come: one that does not answer gets one try at a time."""
-    mine = webhooks.c.receiver == webhook_receivers.c.receiver
-    under_way = (
-        select(func.count())
-        .select_from(webhooks)
-        .where(mine, webhooks.c.state == _PENDING, webhooks.c.lease_until >= now)
-        .correlate(webhook_receivers)
-        .scalar_subquery()
-    )
-    most = case((webhook_receivers.c.silent > 0, 1), else_=MOST_PER_RECEIVER)
-    ready = select(webhooks.c.job_id).where(mine, _ready(now)).correlate(webhook_receivers)
-    return select(webhook_receivers.c.receiver, webhook_receivers.c.silent).where(
-        webhook_receivers.c.due <= now, ready.exists(), under_way < most
-    )
-
-
-def _ready(now: float) -> ColumnElement[bool]:
-    """The condition that a POST is to be sent: its job has ended, its time has come, and nobody is at it."""
-    ended = select(jobs.c.job_id).where(jobs.c.job_id == webhooks.c.job_id, jobs.c.finished.is_not(None))
-    return and_(
-        webhooks.c.state == _PENDING,
-        webhooks.c.due <= now,
-        or_(webhooks.c.lease_until.is_(None), webhooks.c.lease_until < now),
-        ended.exists(),
-    )
+    connection.execute(_END, {"mine": claimed.job_id, "attempt": claimed.attempt, **values})
 
 
 def is_pending() -> ColumnElement[bool]:

@@ -1,8 +1,20 @@
 """Between the rows of aliases, with the shares that other versions have of their calls, and their values."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from headstart_server.database.tables import alias_shares, aliases, versions
 from headstart_server.errors import QuotaExceeded
@@ -16,6 +28,22 @@ _COUNTS = and_(
     alias_shares.c.model == aliases.c.model,
     alias_shares.c.alias == aliases.c.name,
     alias_shares.c.moves == aliases.c.moves,
+)
+# Built once: building a statement takes longer than executing it.
+_HERE = and_(aliases.c.model == bindparam("of_model"), aliases.c.name == bindparam("alias"))
+_MOVES = select(aliases.c.moves).where(_HERE)
+_NUMBER = select(aliases.c.number).where(_HERE)
+_COUNT = select(func.count()).select_from(aliases).where(aliases.c.model == bindparam("of_model"))
+_MOVE = update(aliases).where(_HERE)
+_DELETE_SHARES = delete(alias_shares).where(
+    alias_shares.c.model == bindparam("of_model"), alias_shares.c.alias == bindparam("alias")
+)
+_ALIASES = select(aliases).where(aliases.c.model == bindparam("of_model")).order_by(aliases.c.name)
+_SHARES = (
+    select(alias_shares)
+    .join(aliases, _COUNTS)
+    .where(alias_shares.c.model.in_(bindparam("models", expanding=True)))
+    .order_by(alias_shares.c.number)
 )
 
 
@@ -46,36 +74,36 @@ def move_alias(
     Raises:
         QuotaExceeded: the alias is new, and the model may have no further one.
     """
-    here = (aliases.c.model == model, aliases.c.name == alias)
-    moves = connection.execute(select(aliases.c.moves).where(*here)).scalar()
+    here = {"of_model": model, "alias": alias}
+    moves = connection.execute(_MOVES, here).scalar()
+    moved: dict[str, Any] = {"number": number, "moves": 1 if moves is None else moves + 1, "updated": now}
     if moves is None:
-        count = select(func.count()).select_from(aliases).where(aliases.c.model == model)
-        check_count(model, int(connection.execute(count).scalar_one()))
-        moves = 1
-        connection.execute(
-            insert(aliases).values(model=model, name=alias, number=number, moves=moves, updated=now)
-        )
+        check_count(model, int(connection.execute(_COUNT, {"of_model": model}).scalar_one()))
+        connection.execute(insert(aliases), {"model": model, "name": alias, **moved})
     else:
-        moves += 1
-        connection.execute(update(aliases).where(*here).values(number=number, moves=moves, updated=now))
-        connection.execute(
-            delete(alias_shares).where(alias_shares.c.model == model, alias_shares.c.alias == alias)
-        )
+        connection.execute(_MOVE, {**here, **moved})
+        connection.execute(_DELETE_SHARES, here)
     given = tuple(sorted(shares, key=lambda each: each.number))
     if given:
         connection.execute(
             insert(alias_shares),
             [
-                {"model": model, "alias": alias, "number": each.number, "share": each.share, "moves": moves}
+                {
+                    "model": model,
+                    "alias": alias,
+                    "number": each.number,
+                    "share": each.share,
+                    "moves": moved["moves"],
+                }
                 for each in given
             ],
         )
-    return Alias(name=alias, number=number, etag=_etag(moves, now), updated=now, shares=given)
+    return Alias(name=alias, number=number, etag=_etag(moved["moves"], now), updated=now, shares=given)
 
 
 def aliases_of(connection: Connection, model: str) -> tuple[Alias, ...]:
     """The aliases of a model, by name."""
-    rows = connection.execute(select(aliases).where(aliases.c.model == model).order_by(aliases.c.name)).all()
+    rows = connection.execute(_ALIASES, {"of_model": model}).all()
     shares = shares_of(connection, [model]) if rows else {}
     return tuple(
         Alias(
@@ -91,8 +119,7 @@ def aliases_of(connection: Connection, model: str) -> tuple[Alias, ...]:
 
 def alias_number(connection: Connection, model: str, alias: str) -> int:
     """The number of the version that an alias names; 0 if there is no such alias."""
-    query = select(aliases.c.number).where(aliases.c.model == model, aliases.c.name == alias)
-    return int(connection.execute(query).scalar() or 0)
+    return int(connection.execute(_NUMBER, {"of_model": model, "alias": alias}).scalar() or 0)
 
 
 def shares_of(
@@ -100,12 +127,7 @@ def shares_of(
 ) -> dict[tuple[str, str], tuple[VersionShare, ...]]:
     """What other versions have of aliases' calls, by model and alias, where they have some."""
     found: dict[tuple[str, str], list[VersionShare]] = {}
-    for row in connection.execute(
-        select(alias_shares)
-        .join(aliases, _COUNTS)
-        .where(alias_shares.c.model.in_(models))
-        .order_by(alias_shares.c.number)
-    ):
+    for row in connection.execute(_SHARES, {"models": list(models)}):
         given = VersionShare(number=int(row.number), share=row.share)
         found.setdefault((row.model, row.alias), []).append(given)
     return {key: tuple(shares) for key, shares in found.items()}

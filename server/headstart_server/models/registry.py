@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, and_, delete, insert, not_, or_, select, update
+from sqlalchemy import Connection, Row, and_, delete, not_, or_, select, update
 
 from headstart_server.access.rights import Scope
 from headstart_server.database.batches import batched
@@ -424,27 +424,18 @@ class Registry:
             if moves and alias_rows.alias_number(connection, manifest.model, alias) != promotion.baseline:
                 raise AliasMovedError(alias)
             alias = alias if moves else None
-        row = connection.execute(select(models).where(models.c.name == manifest.model)).one_or_none()
-        if row is None:
-            connection.execute(insert(models).values(name=manifest.model, created=now, next_number=1))
-        number = 1 if row is None else int(row.next_number)
-        connection.execute(
-            update(models)
-            .where(models.c.name == manifest.model)
-            .values(next_number=number + 1, deleted=None, changed=change)
-        )
-        connection.execute(
-            insert(versions).values(
-                model=manifest.model,
-                number=number,
-                job_id=manifest.job_id,
-                artifact=artifact,
-                size_bytes=size_bytes,
-                created=now,
-                expires=expires,
-                manifest=manifest.to_json(),
-                promotion=None if promotion is None else promotion.to_json(),
-            )
+        number = rows.next_number(connection, manifest.model, now=now, change=change)
+        rows.insert_version(
+            connection,
+            model=manifest.model,
+            number=number,
+            job_id=manifest.job_id,
+            artifact=artifact,
+            size_bytes=size_bytes,
+            created=now,
+            expires=expires,
+            manifest=manifest.to_json(),
+            promotion=None if promotion is None else promotion.to_json(),
         )
         if discards_examples:
             usage.release(connection, [manifest.job_id])

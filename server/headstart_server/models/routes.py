@@ -3,12 +3,26 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import BindParameter, Connection, bindparam, select
 
 from headstart_server.database.tables import aliases, versions
 from headstart_server.learning.promotion import Decision
 from headstart_server.models import alias_rows
 from headstart_server.models.version import VersionShare
+
+_NAMES: BindParameter[str] = bindparam("names", expanding=True)
+# Built once: building a statement takes longer than executing it.
+_VERSIONS = (
+    select(
+        versions.c.model,
+        versions.c.number,
+        versions.c.expires,
+        versions.c.promotion["decision"].as_string().label("decision"),
+    )
+    .where(versions.c.model.in_(_NAMES))
+    .order_by(versions.c.model, versions.c.number)
+)
+_ALIASES = select(aliases.c.model, aliases.c.name, aliases.c.number).where(aliases.c.model.in_(_NAMES))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,18 +67,12 @@ def read_routes(connection: Connection, names: Sequence[str]) -> dict[str, Route
     named: dict[str, dict[str, int]] = {name: {} for name in names}
     shares: dict[str, dict[str, tuple[VersionShare, ...]]] = {name: {} for name in names}
     rejected: dict[str, set[int]] = {name: set() for name in names}
-    decision = versions.c.promotion["decision"].as_string()
-    for row in connection.execute(
-        select(versions.c.model, versions.c.number, versions.c.expires, decision.label("decision"))
-        .where(versions.c.model.in_(names))
-        .order_by(versions.c.model, versions.c.number)
-    ):
+    those = {"names": list(names)}
+    for row in connection.execute(_VERSIONS, those):
         numbers[row.model][int(row.number)] = row.expires
         if row.decision == Decision.KEPT:
             rejected[row.model].add(int(row.number))
-    for row in connection.execute(
-        select(aliases.c.model, aliases.c.name, aliases.c.number).where(aliases.c.model.in_(names))
-    ):
+    for row in connection.execute(_ALIASES, those):
         named[row.model][row.name] = int(row.number)
     for (model, alias), given in alias_rows.shares_of(connection, names).items():
         shares[model][alias] = given

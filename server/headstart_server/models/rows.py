@@ -3,7 +3,19 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Column, Connection, Row, Select, delete, exists, func, select, update
+from sqlalchemy import (
+    Column,
+    Connection,
+    Row,
+    Select,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from headstart_server.database.batches import batched
 from headstart_server.database.tables import REGISTRY, archive_uses, counters, models, versions
@@ -22,6 +34,35 @@ _DELETED: tuple[Column[Any], ...] = (
     versions.c.artifact,
     versions.c.job_id,
     versions.c.size_bytes,
+)
+# Built once: building a statement takes longer than executing it.
+_COUNT_CHANGE = (
+    update(counters)
+    .where(counters.c.name == REGISTRY)
+    .values(value=counters.c.value + 1)
+    .returning(counters.c.value)
+)
+_TOUCH = (
+    update(models)
+    .where(models.c.name.in_(bindparam("names", expanding=True)))
+    .values(changed=bindparam("number"))
+)
+_LAST_CHANGE = select(counters.c.value).where(counters.c.name == REGISTRY)
+_CHANGED_MODELS = select(models.c.name).where(models.c.changed > bindparam("since"))
+_MODEL = select(models.c.name).where(models.c.name == bindparam("model"), models.c.deleted.is_(None))
+_ARTIFACT = select(versions.c.artifact).where(
+    versions.c.model == bindparam("model"), versions.c.number == bindparam("number")
+)
+_KNOWN_ARTIFACTS = select(versions.c.artifact).where(
+    versions.c.artifact.in_(bindparam("artifacts", expanding=True))
+)
+_NEXT_NUMBER = select(models.c.next_number).where(models.c.name == bindparam("model"))
+_INSERT_MODEL, _INSERT_VERSION = insert(models), insert(versions)
+_CHANGE_MODEL = update(models).where(models.c.name == bindparam("model")).values(deleted=None)
+_DELETE_VERSION = (
+    delete(versions)
+    .where(versions.c.model == bindparam("model"), versions.c.number == bindparam("number"))
+    .returning(*_DELETED)
 )
 
 
@@ -55,30 +96,23 @@ def count_change(connection: Connection) -> int:
     Called before anything is changed: the counter's lock lets one such transaction through at a time, so who
     sees a number sees all changes up to it.
     """
-    return int(
-        connection.execute(
-            update(counters)
-            .where(counters.c.name == REGISTRY)
-            .values(value=counters.c.value + 1)
-            .returning(counters.c.value)
-        ).scalar_one()
-    )
+    return int(connection.execute(_COUNT_CHANGE).scalar_one())
 
 
 def touch(connection: Connection, names: Iterable[str]) -> None:
     """Count a change of the versions or aliases of models; see `count_change`."""
     number = count_change(connection)
-    connection.execute(update(models).where(models.c.name.in_(list(names))).values(changed=number))
+    connection.execute(_TOUCH, {"names": list(names), "number": number})
 
 
 def last_change(connection: Connection) -> int:
     """The number of the last change to models, versions or aliases."""
-    return int(connection.execute(select(counters.c.value).where(counters.c.name == REGISTRY)).scalar_one())
+    return int(connection.execute(_LAST_CHANGE).scalar_one())
 
 
 def changed_models(connection: Connection, since: int) -> list[str]:
     """The models that changed after a number."""
-    return list(connection.execute(select(models.c.name).where(models.c.changed > since)).scalars())
+    return list(connection.execute(_CHANGED_MODELS, {"since": since}).scalars())
 
 
 def require_model(connection: Connection, name: str) -> None:
@@ -87,8 +121,7 @@ def require_model(connection: Connection, name: str) -> None:
     Raises:
         ModelNotFound: there is none of this name.
     """
-    query = select(models.c.name).where(models.c.name == name, models.c.deleted.is_(None))
-    if connection.execute(query).one_or_none() is None:
+    if connection.execute(_MODEL, {"model": name}).one_or_none() is None:
         raise no_model(name)
 
 
@@ -99,8 +132,7 @@ def artifact_of(connection: Connection, model: str, number: int) -> str:
         ModelNotFound or VersionNotFound: there is none.
     """
     require_model(connection, model)
-    query = select(versions.c.artifact).where(versions.c.model == model, versions.c.number == number)
-    artifact: str | None = connection.execute(query).scalar()
+    artifact: str | None = connection.execute(_ARTIFACT, {"model": model, "number": number}).scalar()
     if artifact is None:
         raise no_version(model, number)
     return artifact
@@ -110,9 +142,30 @@ def known_artifacts(connection: Connection, artifacts: Sequence[str]) -> set[str
     """Return those of some artifacts that are versions'."""
     found: set[str] = set()
     for part in batched(artifacts, _AT_ONCE):
-        query = select(versions.c.artifact).where(versions.c.artifact.in_(part))
-        found.update(connection.execute(query).scalars())
+        found.update(connection.execute(_KNOWN_ARTIFACTS, {"artifacts": part}).scalars())
     return found
+
+
+def next_number(connection: Connection, model: str, *, now: float, change: int) -> int:
+    """Return the number of a model's next version, and count it; a new or deleted model comes into being.
+
+    Args:
+        connection: of the transaction that publishes the version.
+        model: the model.
+        now: the time.
+        change: the number of the change, see `count_change`.
+    """
+    number: int | None = connection.execute(_NEXT_NUMBER, {"model": model}).scalar()
+    if number is None:
+        number = 1
+        connection.execute(_INSERT_MODEL, {"name": model, "created": now, "next_number": number})
+    connection.execute(_CHANGE_MODEL, {"model": model, "next_number": number + 1, "changed": change})
+    return int(number)
+
+
+def insert_version(connection: Connection, **values: Any) -> None:
+    """Insert the row of a version."""
+    connection.execute(_INSERT_VERSION, values)
 
 
 def delete_version(connection: Connection, model: str, number: int, now: float) -> Row[Any]:
@@ -122,8 +175,7 @@ def delete_version(connection: Connection, model: str, number: int, now: float) 
         The deleted row, for `usage.remove_versions`.
     """
     drop_version(connection, model, number, now)
-    here = delete(versions).where(versions.c.model == model, versions.c.number == number)
-    deleted: Row[Any] = connection.execute(here.returning(*_DELETED)).one()
+    deleted: Row[Any] = connection.execute(_DELETE_VERSION, {"model": model, "number": number}).one()
     return deleted
 
 
@@ -154,7 +206,7 @@ def model_of(connection: Connection, row: Row[Any]) -> Model:
 
 def select_versions() -> Select[Any]:
     """The query of the rows that `version_of` takes."""
-    kept = exists().where(archive_uses.c.holder == versions.c.job_id, archive_uses.c.let_go == 0)
+    kept = exists().where(archive_uses.c.holder == versions.c.job_id, usage.is_held())
     return select(versions, kept.label("has_examples"))
 
 

@@ -12,7 +12,19 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, exists, func, select, text, update
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Row,
+    bindparam,
+    exists,
+    func,
+    literal_column,
+    select,
+    text,
+    update,
+)
 
 from headstart_server.access.tenants import tenant_of
 from headstart_server.database.batches import batched
@@ -29,6 +41,54 @@ _ADD = text(
     "version_bytes = tenant_usage.version_bytes + excluded.version_bytes, "
     "example_bytes = tenant_usage.example_bytes + excluded.example_bytes"
 )
+
+_ARCHIVES: BindParameter[str] = bindparam("archives", expanding=True)
+
+
+def is_held() -> ColumnElement[bool]:
+    """Return the condition that a row of `archive_uses` counts: its holder needs the archive.
+
+    The number is part of the statement instead of a parameter: a partial index depends on it. With a
+    parameter SQLite prepares the statement again at each execution, and PostgreSQL does not use the index.
+    """
+    return archive_uses.c.let_go == literal_column("0")
+
+
+def is_released() -> ColumnElement[bool]:
+    """Return the condition that the holder of a row of `archive_uses` needs the archive no longer."""
+    return archive_uses.c.let_go == literal_column("1")
+
+
+def is_needed() -> ColumnElement[bool]:
+    """Return the condition that an archive of `archive_sizes` is needed by a job or version."""
+    return exists().where(archive_uses.c.archive == archive_sizes.c.archive, is_held())
+
+
+# Built once: building a statement takes longer than executing it.
+_RELEASE = (
+    update(archive_uses)
+    .where(archive_uses.c.holder.in_(bindparam("holders", expanding=True)), is_held())
+    .values(let_go=1)
+    .returning(archive_uses.c.archive)
+)
+_NEEDLESS = select(archive_sizes.c.tenant, archive_sizes.c.nbytes).where(
+    archive_sizes.c.archive.in_(_ARCHIVES), ~is_needed()
+)
+_LOCK = (
+    select(archive_sizes.c.archive)
+    .where(archive_sizes.c.archive.in_(_ARCHIVES))
+    .order_by(archive_sizes.c.archive)
+    .with_for_update()
+)
+_VERSIONS = select(
+    versions.c.model, func.count().label("number"), func.sum(versions.c.size_bytes).label("nbytes")
+).group_by(versions.c.model)
+_EXAMPLES = (
+    select(archive_sizes.c.tenant, func.sum(archive_sizes.c.nbytes).label("nbytes"))
+    .where(is_needed())
+    .group_by(archive_sizes.c.tenant)
+)
+_RECORDED = select(tenant_usage)
 
 
 def add_examples(connection: Connection, nbytes: Mapping[str, int]) -> None:
@@ -66,19 +126,12 @@ def release(connection: Connection, holders: Iterable[str]) -> None:
     """
     archives: set[str] = set()
     for part in batched(holders, AT_ONCE):
-        released = (
-            update(archive_uses)
-            .where(archive_uses.c.holder.in_(part), archive_uses.c.let_go == 0)
-            .values(let_go=1)
-            .returning(archive_uses.c.archive)
-        )
-        archives.update(connection.execute(released).scalars())
+        archives.update(connection.execute(_RELEASE, {"holders": part}).scalars())
     # Of two that release the last two uses of an archive at once, the second sees what the first did.
     lock(connection, archives)
     nbytes: dict[str, int] = {}
-    sizes = select(archive_sizes.c.tenant, archive_sizes.c.nbytes)
     for part in batched(sorted(archives), AT_ONCE):
-        for row in connection.execute(sizes.where(archive_sizes.c.archive.in_(part), ~is_needed())):
+        for row in connection.execute(_NEEDLESS, {"archives": part}):
             nbytes[row.tenant] = nbytes.get(row.tenant, 0) - int(row.nbytes)
     add_examples(connection, nbytes)
 
@@ -86,17 +139,7 @@ def release(connection: Connection, holders: Iterable[str]) -> None:
 def lock(connection: Connection, archives: Collection[str]) -> None:
     """Let no other transaction decide whether archives are needed, to the end of this one."""
     for part in batched(sorted(archives), AT_ONCE):
-        connection.execute(
-            select(archive_sizes.c.archive)
-            .where(archive_sizes.c.archive.in_(part))
-            .order_by(archive_sizes.c.archive)
-            .with_for_update()
-        ).all()
-
-
-def is_needed() -> ColumnElement[bool]:
-    """Return the condition that an archive of `archive_sizes` is needed by a job or version."""
-    return exists().where(archive_uses.c.archive == archive_sizes.c.archive, archive_uses.c.let_go == 0)
+        connection.execute(_LOCK, {"archives": part}).all()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,19 +164,15 @@ def wrong_sums(connection: Connection) -> list[Sums]:
         connection: whose statements all see the same commit.
     """
     counted: dict[str, list[int]] = {}
-    of_models = select(
-        versions.c.model, func.count().label("number"), func.sum(versions.c.size_bytes).label("nbytes")
-    )
-    for row in connection.execute(of_models.group_by(versions.c.model)):
+    for row in connection.execute(_VERSIONS):
         here = counted.setdefault(tenant_of(row.model), [0, 0, 0])
         here[0] += int(row.number)
         here[1] += int(row.nbytes)
-    examples = select(archive_sizes.c.tenant, func.sum(archive_sizes.c.nbytes).label("nbytes"))
-    for row in connection.execute(examples.where(is_needed()).group_by(archive_sizes.c.tenant)):
+    for row in connection.execute(_EXAMPLES):
         counted.setdefault(row.tenant, [0, 0, 0])[2] = int(row.nbytes)
     recorded = {
         row.tenant: (int(row.version_count), int(row.version_bytes), int(row.example_bytes))
-        for row in connection.execute(select(tenant_usage))
+        for row in connection.execute(_RECORDED)
     }
     found = []
     for tenant in sorted(counted.keys() | recorded.keys()):
