@@ -5,17 +5,49 @@ transactions everything may happen.
 """
 
 import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, cast
 
 from sqlalchemy import Connection, StaticPool, create_engine, event
 
 from headstart_server.database.database import Database
 from headstart_server.database.locks import Lock
 from headstart_server.database.migrations import migrate
-from headstart_server.database.tables import REGISTRY, counters, identity, metadata
 from headstart_server.errors import DatabaseAway
+from simulation.statements import Statements
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What there is to do.
+
+    Attributes:
+        unfinished: number of jobs that have not ended.
+        running: number of jobs that run.
+        claimable: the time from which a job can be claimed, or taken over.
+        pending: number of webhooks that are not delivered yet.
+        due: the time from which one of them can be sent.
+    """
+
+    unfinished: int
+    running: int
+    claimable: float
+    pending: int
+    due: float
+
+
+_OUTLOOK = """
+SELECT j.unfinished, j.running, coalesce(j.claimable, 1e18), w.pending, coalesce(w.due, 1e18) FROM (
+    SELECT count(*) AS unfinished, count(lease_until) AS running, min(coalesce(lease_until, 0)) AS claimable
+    FROM jobs WHERE state IN ('queued', 'running')
+) AS j, (
+    SELECT count(*) AS pending,
+        min(CASE WHEN jobs.finished > 0 THEN max(w.due, coalesce(w.lease_until, 0)) END) AS due
+    FROM webhooks AS w JOIN jobs USING (job_id) WHERE w.state = 'pending'
+) AS w
+"""
 
 
 class Tables:
@@ -26,11 +58,17 @@ class Tables:
     """
 
     def __init__(self, change: Callable[[sqlite3.Connection], None] | None = None) -> None:
-        self._engine = create_engine("sqlite://", isolation_level="AUTOCOMMIT", poolclass=StaticPool)
+        self._engine = create_engine(
+            "sqlite://",
+            isolation_level="AUTOCOMMIT",
+            poolclass=StaticPool,
+            connect_args={"cached_statements": 1000},
+        )
         event.listen(self._engine, "connect", _configure)
-        self.connection: Connection = self._engine.connect()
-        migrate(self.connection, "simulation")
-        self.raw: sqlite3.Connection = self.connection.connection.dbapi_connection  # type: ignore[assignment]
+        connection = self._engine.connect()
+        migrate(connection, "simulation")
+        self.connection = cast(Connection, Statements(connection))
+        self.raw: sqlite3.Connection = connection.connection.dbapi_connection  # type: ignore[assignment]
         # Every version that was ever published, for some are deleted again.
         self.raw.execute("CREATE TABLE published (job_id TEXT, number INTEGER)")
         self.raw.execute(
@@ -44,17 +82,40 @@ class Tables:
         )
         if change is not None:
             change(self.raw)
-        kept = ("schema_version", identity.name, counters.name)
-        self._emptied = [table.name for table in reversed(metadata.sorted_tables) if table.name not in kept]
-        self._emptied += ["published", "dropped"]
+        # Rows are few here: an index only makes changes slower.
+        for (name,) in self.rows("SELECT name FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL"):
+            self.raw.execute(f"DROP INDEX {name}")
+        # All transactions of a simulation are within one of SQLite, which is undone in the end.
+        self._outlook: Outlook | None = None
+        self.raw.execute("BEGIN")
+
+    @property
+    def outlook(self) -> Outlook:
+        """What there is to do now."""
+        if self._outlook is None:
+            self._outlook = Outlook(*self.raw.execute(_OUTLOOK).fetchone())
+        return self._outlook
 
     def empty(self) -> None:
         """Make them as they were in the beginning."""
+        self._outlook = None
         if self.raw.in_transaction:
             self.raw.execute("ROLLBACK")
-        for name in self._emptied:
-            self.raw.execute(f"DELETE FROM {name}")
-        self.raw.execute(f"UPDATE {counters.name} SET value = 0 WHERE name = ?", (REGISTRY,))
+        self.raw.execute("BEGIN")
+
+    def begin(self) -> None:
+        """Begin a transaction."""
+        self.raw.execute("SAVEPOINT transaction_of_a_replica")
+
+    def commit(self) -> None:
+        """End it."""
+        self._outlook = None
+        self.raw.execute("RELEASE transaction_of_a_replica")
+
+    def undo(self) -> None:
+        """Undo it."""
+        self.raw.execute("ROLLBACK TO transaction_of_a_replica")
+        self.raw.execute("RELEASE transaction_of_a_replica")
 
     def rows(self, query: str, *values: Any) -> list[Any]:
         """What a query gives, without the simulation noticing."""
@@ -84,6 +145,55 @@ class Transactions:
         return 0.0
 
 
+class Reading:
+    """A block that reads.
+
+    Args:
+        tables: the tables.
+        around: the simulation's part in it.
+        name: of what is done in it.
+    """
+
+    __slots__ = ("_around", "_name", "_tables")
+
+    def __init__(self, tables: Tables, around: Transactions, name: str) -> None:
+        self._tables = tables
+        self._around = around
+        self._name = name
+
+    def __enter__(self) -> Connection:
+        self._around.begin(self._name)
+        return self._tables.connection
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        """Nothing to do: nothing was changed."""
+
+
+class Writing(Reading):
+    """A transaction; arguments as for `Reading`."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> Connection:
+        self._around.begin(self._name)
+        self._tables.begin()
+        return self._tables.connection
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is not None:
+            self._tables.undo()
+            return
+        try:
+            is_lost = self._around.commit(self._name)
+        except BaseException:
+            self._tables.undo()
+            raise
+        self._tables.commit()
+        self._around.committed(self._name)
+        if is_lost:
+            raise DatabaseAway("The answer to the commit was lost.")
+
+
 class SimulatedDatabase(Database):
     """The database as one replica sees it.
 
@@ -106,31 +216,16 @@ class SimulatedDatabase(Database):
     def is_shared(self) -> bool:
         return True
 
-    @contextmanager
-    def read(self) -> Iterator[Connection]:
-        self._around.begin("read")
-        yield self._tables.connection
+    def read(self) -> AbstractContextManager[Connection]:
+        return Reading(self._tables, self._around, "read")
 
-    @contextmanager
-    def snapshot(self) -> Iterator[Connection]:
-        self._around.begin("snapshot")
-        yield self._tables.connection
+    def snapshot(self) -> AbstractContextManager[Connection]:
+        return Reading(self._tables, self._around, "snapshot")
 
-    @contextmanager
-    def write(self, name: str = "unnamed", *, is_heartbeat: bool = False) -> Iterator[Connection]:
-        self._around.begin(name)
-        raw = self._tables.raw
-        raw.execute("BEGIN IMMEDIATE")
-        try:
-            yield self._tables.connection
-            is_lost = self._around.commit(name)
-            raw.execute("COMMIT")
-        except BaseException:
-            raw.execute("ROLLBACK")
-            raise
-        self._around.committed(name)
-        if is_lost:
-            raise DatabaseAway("The answer to the commit was lost.")
+    def write(
+        self, name: str = "unnamed", *, is_heartbeat: bool = False
+    ) -> AbstractContextManager[Connection]:
+        return Writing(self._tables, self._around, name)
 
     def now(self, connection: Connection) -> float:
         return self._around.now()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from simulation.world import World
 
 #: Short ones: what matters is how they compare with pauses and outages.
-LEASE = Lease(seconds=4.0, beat=1.5)
+LEASE = Lease(seconds=2.0, beat=0.75)
 #: Seconds between two looks, in the mean.
 POLL_SECONDS = 0.5
 CLAIM_SECONDS = 0.75

@@ -145,7 +145,8 @@ class Scheduler:
             if task.host.paused_until > moment:
                 self._push(task, task.host.paused_until)
                 continue
-            self.now = max(self.now, moment)
+            if moment > self.now:
+                self.now = moment
             self._switch(task, task.greenlet.switch)
             while self._dying:
                 self._bury(self._dying.pop())

@@ -122,24 +122,15 @@ class World:
 
     def has_claimable(self) -> bool:
         """Whether a look into the queue may find a job."""
-        query = "SELECT 1 FROM jobs WHERE state = 'queued' OR state = 'running' AND lease_until < ? LIMIT 1"
-        return bool(self.tables.rows(query, self.database_now()))
+        return self.database_now() > self.tables.outlook.claimable
 
     def has_running(self) -> bool:
         """Whether a job is running, so that the silence of its owner matters."""
-        return bool(self.tables.rows("SELECT 1 FROM jobs WHERE state = 'running' LIMIT 1"))
-
-    def has_pending_webhooks(self) -> bool:
-        """Whether a webhook is yet to be delivered."""
-        return bool(self.tables.rows("SELECT 1 FROM webhooks WHERE state = 'pending' LIMIT 1"))
+        return self.tables.outlook.running > 0
 
     def has_due_webhooks(self) -> bool:
         """Whether a look at the webhooks may find one."""
-        query = (
-            "SELECT 1 FROM webhooks w JOIN jobs j ON j.job_id = w.job_id WHERE w.state = 'pending' "
-            "AND j.finished IS NOT NULL AND w.due <= ?1 AND coalesce(w.lease_until, 0) < ?1 LIMIT 1"
-        )
-        return bool(self.tables.rows(query, self.database_now()))
+        return self.database_now() >= self.tables.outlook.due
 
     def seconds_of(self, job: Job) -> float:
         """How long a job takes."""
@@ -274,8 +265,8 @@ class World:
         return (
             self.callers.are_done
             and all(replica.is_serving and replica.host.is_alive for replica in self.replicas)
-            and not self.has_pending_webhooks()
-            and not self.tables.rows("SELECT 1 FROM jobs WHERE state IN ('queued', 'running') LIMIT 1")
+            and not self.tables.outlook.unfinished
+            and not self.tables.outlook.pending
         )
 
     def _unsettled(self) -> str:
