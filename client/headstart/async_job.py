@@ -9,9 +9,9 @@ from typing import TypeVar
 from headstart import calls
 from headstart.async_connection import AsyncConnection
 from headstart.errors import DeadlineExceeded, Unavailable
-from headstart.following import STATUS_SLICE_SECONDS, Deadline, EventCursor, finished_version, still_going
+from headstart.following import STATUS_SLICE_SECONDS, EventCursor, finished_version, still_going
 from headstart.results import JobEvent, JobStatus, Version
-from headstart.retries import Backoff
+from headstart.retries import Backoff, Deadline
 from headstart.settings import seconds
 from headstart.versions import found_version
 

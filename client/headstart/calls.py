@@ -8,7 +8,7 @@ from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import Int32Value
 
-from headstart.channel import is_repeated
+from headstart.channel import is_repeatable
 from headstart.decode import decode
 from headstart.errors import Unavailable
 from headstart.results import (
@@ -80,11 +80,9 @@ class Call(Generic[Result]):
     repeatable: bool = False
 
     def may_follow(self, error: Unavailable) -> bool:
-        """Whether it may be sent again after this error, where gRPC itself does not do so."""
-        if is_repeated(self.path):
-            return False
-        # A server that stops says so of calls that it has turned away without a look at them.
-        return self.repeatable or error.metadata.get("begun") == "false"
+        """Return whether the call may be sent again after this error."""
+        # A stopping server says so of calls that it rejected without reading them.
+        return self.repeatable or is_repeatable(self.path) or error.metadata.get("begun") == "false"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

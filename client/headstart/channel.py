@@ -11,16 +11,15 @@ from typing import Any, Final
 import grpc
 
 from headstart.release import installed_version
-from headstart.retries import RetryPolicy
 
 __all__ = [
     "MAX_MESSAGE_BYTES",
-    "TARGET_SCHEMES",
+    "SERVER_SCHEMES",
     "TlsConfig",
     "channel_options",
     "credentials",
     "is_local",
-    "is_repeated",
+    "is_repeatable",
     "service_config",
     "target_uri",
 ]
@@ -28,10 +27,10 @@ __all__ = [
 MAX_MESSAGE_BYTES: Final = 64 * 2**20
 """The largest message that is sent or received."""
 
-TARGET_SCHEMES: Final = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:", "xds:")
-"""What a target begins with that is no ``host:port`` but says itself how it is resolved."""
+SERVER_SCHEMES: Final = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "vsock:", "xds:")
+"""Prefixes of gRPC targets, which name how they are resolved. Other addresses are ``host:port``."""
 
-# Repeating one of these does no harm (Rebase has a request id): gRPC itself tries them again.
+# Repeating one of these does no harm (Rebase has a request ID).
 _REPEATABLE: Final = {
     "headstart.v1.PredictionService": ("Predict", "Embed"),
     "headstart.v1.FineTuningService": ("Rebase", "Status", "Cancel", "ListJobs"),
@@ -39,10 +38,6 @@ _REPEATABLE: Final = {
     "headstart.v1.ServerService": ("GetServerInfo", "WhoAmI", "GetUsage"),
 }
 _UPLOAD: Final = {"service": "headstart.v1.FineTuningService", "method": "FineTune"}
-_MAX_GRPC_ATTEMPTS: Final = 5
-# Seen with grpcio 1.85: a call whose backoff, spread at random, comes to less than 1 ms is never tried again
-# and hangs until its deadline.
-_MIN_GRPC_BACKOFF: Final = 0.01
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,11 +82,11 @@ def credentials(tls: bool | TlsConfig | None) -> grpc.ChannelCredentials | None:
 
 def target_uri(target: str) -> str:
     """The target as gRPC resolves it: ``host:port`` by DNS, so that all addresses of a name are used."""
-    return target if target.startswith(TARGET_SCHEMES) else f"dns:///{target}"
+    return target if target.startswith(SERVER_SCHEMES) else f"dns:///{target}"
 
 
-def is_repeated(path: str) -> bool:
-    """Whether gRPC itself tries the method of this full name again."""
+def is_repeatable(path: str) -> bool:
+    """Return whether a call of the method of this full name may be carried out twice."""
     service, _, method = path.strip("/").partition("/")
     return method in _REPEATABLE.get(service, ())
 
@@ -100,7 +95,7 @@ def is_local(target: str) -> bool:
     """True if what is sent to a target does not leave this machine."""
     if target.startswith(("unix:", "unix-abstract:")):
         return True
-    for scheme in TARGET_SCHEMES:
+    for scheme in SERVER_SCHEMES:
         target = target.removeprefix(scheme)
     # Several addresses, as gRPC takes them; what stands before the last `/` names a DNS server.
     addresses = target.rpartition("/")[2].split(",")
@@ -119,13 +114,10 @@ def _is_loopback(address: str) -> bool:
         return host == "localhost"
 
 
-def channel_options(policy: RetryPolicy) -> Sequence[tuple[str, Any]]:
+def channel_options() -> Sequence[tuple[str, Any]]:
     """The options of every channel, synchronous or not."""
     return [
-        ("grpc.service_config", json.dumps(service_config(policy))),
-        ("grpc.enable_retries", int(policy.attempts > 1)),
-        # gRPC keeps what it may have to send again; the default of 256 KiB would give up on most pictures.
-        ("grpc.per_rpc_retry_buffer_size", MAX_MESSAGE_BYTES),
+        ("grpc.service_config", json.dumps(service_config())),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         # Finds out within 80 s that a peer vanished without a word, as with a power cut or a lost NAT entry.
@@ -139,28 +131,11 @@ def channel_options(policy: RetryPolicy) -> Sequence[tuple[str, Any]]:
     ]
 
 
-def service_config(policy: RetryPolicy) -> dict[str, Any]:
-    """The gRPC service config: round robin, retries of what may be repeated, a bound for uploads."""
-    retried: dict[str, Any] = {
-        "name": [
-            {"service": service, "method": method}
-            for service, methods in _REPEATABLE.items()
-            for method in methods
-        ],
-    }
-    if policy.attempts > 1:
-        retried["retryPolicy"] = {
-            "maxAttempts": min(policy.attempts, _MAX_GRPC_ATTEMPTS),
-            "initialBackoff": f"{max(policy.initial_seconds, _MIN_GRPC_BACKOFF):f}s",
-            "maxBackoff": f"{max(policy.maximum_seconds, _MIN_GRPC_BACKOFF):f}s",
-            "backoffMultiplier": policy.multiplier,
-            # gRPC ends calls as CANCELLED that come while a stopping server tells their connection to go; no
-            # code of the server has seen them. What this side cancels is never tried again.
-            "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
-        }
+def service_config() -> dict[str, Any]:
+    """Return the gRPC service config: round robin, and a bound for uploads."""
     return {
         "loadBalancingConfig": [{"round_robin": {}}],
-        "methodConfig": [retried, {"name": [_UPLOAD], "timeout": "3600s"}],
+        "methodConfig": [{"name": [_UPLOAD], "timeout": "3600s"}],
     }
 
 

@@ -8,13 +8,14 @@ from functools import partial
 from types import TracebackType
 from typing import Any, TypeVar, Unpack, overload
 
+import grpc
 from numpy.typing import NDArray
 
 from headstart import calls, server_calls, upload
 from headstart.arguments import FineTuneSettings, open_fine_tune
 from headstart.channel import TlsConfig
 from headstart.chunks import listed
-from headstart.connection import Connection, UploadReport
+from headstart.connection import Connection, SharedChannel, UploadReport
 from headstart.errors import DeadlineExceeded, Unavailable
 from headstart.evidence import Abstention, make_evidence
 from headstart.examples import Examples, ExampleSettings, open_examples
@@ -45,8 +46,9 @@ from headstart.results import (
 )
 from headstart.retries import RetryPolicy
 from headstart.runs import EmbeddingRun, PredictionRun, features_of, predictions_of
-from headstart.settings import DEFAULT_SERVER, connection_settings, seconds
+from headstart.settings import changed_settings, channel_settings, connection_settings, seconds
 from headstart.task import Task, TaskName
+from headstart.tokens import Token
 from headstart.version_ref import VersionRef, parse_version, version_ref
 from headstart.versions import joined_model
 
@@ -63,17 +65,22 @@ class Client:
 
     Args:
         server: ``host:port``, or a gRPC target such as ``dns:///headstart:8765``. All addresses of the name
-            take turns.
-        tls: True or a `TlsConfig` for a secured connection. None: plain text.
-        timeout: seconds each call may take, 60 by default. None: no limit. Uploads are not bound by it.
+            take turns. None: ``HEADSTART_SERVER``, or ``localhost:8765``.
+        tls: True or a `TlsConfig` for a secured connection, False for plain text. None: TLS with the files of
+            ``HEADSTART_CA``, ``HEADSTART_CERT`` and ``HEADSTART_KEY``, or plain text if none is set.
+        timeout: seconds each call may take with all its retries, except uploads; `math.inf` for no limit.
+            None: ``HEADSTART_TIMEOUT``, or 60.
         metadata: sent along with each call.
-        token: sent along as ``authorization: Bearer``, over TLS or within this machine only.
+        token: the bearer token of each call, sent over TLS or within this machine only; or a function that
+            returns one, called again when the server rejects it as UNAUTHENTICATED. None:
+            ``HEADSTART_TOKEN``, or no token.
         retries: how often a call that no server answered is repeated, or a whole `RetryPolicy`. 0: never.
+        interceptors: gRPC interceptors, the first outermost.
 
     Raises:
         OSError: a certificate or key cannot be read.
-        ValueError: a certificate came without its key, or a key without its certificate; or a token without
-            TLS would leave this machine.
+        ValueError: an argument or an environment variable is invalid, a certificate or its key is missing, or
+            a token would leave this machine in plain text.
 
     Example:
         >>> with Client("localhost:8765") as client:
@@ -83,18 +90,75 @@ class Client:
 
     def __init__(
         self,
-        server: str = DEFAULT_SERVER,
+        server: str | None = None,
         *,
         tls: bool | TlsConfig | None = None,
-        timeout: float | timedelta | None = 60.0,
+        timeout: float | timedelta | None = None,
         metadata: Mapping[str, str] | None = None,
-        token: str | None = None,
+        token: Token | None = None,
         retries: int | RetryPolicy = RetryPolicy(),  # noqa: B008  # frozen
+        interceptors: Sequence[Any] = (),
     ) -> None:
         settings = connection_settings(
-            server, tls=tls, timeout=timeout, metadata=metadata, token=token, retries=retries
+            server,
+            tls=tls,
+            timeout=timeout,
+            metadata=metadata,
+            token=token,
+            retries=retries,
+            interceptors=interceptors,
         )
         self._connection = Connection(settings)
+
+    @classmethod
+    def from_channel(
+        cls,
+        channel: grpc.Channel,
+        *,
+        timeout: float | timedelta | None = None,
+        metadata: Mapping[str, str] | None = None,
+        token: Token | None = None,
+        retries: int | RetryPolicy = RetryPolicy(),  # noqa: B008  # frozen
+    ) -> "Client":
+        """Return a client that uses a channel of yours; closing the client leaves it open.
+
+        Args:
+            channel: the channel. Allow it messages of 64 MiB (``grpc.max_receive_message_length``).
+            timeout: as for `Client`.
+            metadata: as for `Client`.
+            token: as for `Client`; whether the channel is secured is up to you. None: no token.
+            retries: as for `Client`.
+        """
+        settings = channel_settings(timeout=timeout, metadata=metadata, token=token, retries=retries)
+        return cls._over(Connection(settings, SharedChannel(channel, is_owned=False)))
+
+    @classmethod
+    def _over(cls, connection: Connection) -> "Client":
+        client = cls.__new__(cls)
+        client._connection = connection
+        return client
+
+    def with_options(
+        self,
+        *,
+        timeout: float | timedelta | None = None,
+        retries: int | RetryPolicy | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> "Client":
+        """Return a client with other options over the same connection. Closing it leaves the connection open.
+
+        Args:
+            timeout: as for `Client`. None: unchanged.
+            retries: as for `Client`. None: unchanged.
+            metadata: added to the metadata of each call; replaces equal keys. None: unchanged.
+
+        Example:
+            >>> client.with_options(timeout=5, retries=0).predict("cat.jpg", model="pets")
+        """
+        settings = changed_settings(
+            self._connection.settings, timeout=timeout, retries=retries, metadata=metadata
+        )
+        return self._over(self._connection.with_settings(settings))
 
     def __repr__(self) -> str:
         return f"Client({self._connection.settings.server!r})"

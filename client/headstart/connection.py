@@ -2,107 +2,144 @@
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from functools import partial
 from typing import Any, TypeVar, cast
 
 import grpc
 from google.protobuf.message import Message
 
+from headstart.call_log import LOGGER, logged
 from headstart.calls import Call, Page
 from headstart.channel import channel_options, target_uri
 from headstart.chunks import chunks, relocated
-from headstart.errors import Cancelled, ErrorDetails, HeadstartError, Unavailable
-from headstart.following import Deadline
+from headstart.errors import Cancelled, ErrorDetails, HeadstartError, Unauthenticated, Unavailable
 from headstart.inputs import Content
 from headstart.interrupts import uninterrupted
 from headstart.pipe import Pipe
-from headstart.retries import LOADING_SECONDS, Backoff, loading_delay
+from headstart.retries import LOADING_SECONDS, Attempts, Backoff, Deadline, loading_delay
 from headstart.runs import Run
-from headstart.settings import ConnectionSettings
+from headstart.settings import ConnectionSettings, Metadata
 from headstart.status import RpcFailure, deadline_passed, error_from_rpc
 from headstart.upload import Upload
 
-__all__ = ["Connection", "UploadReport"]
+__all__ = ["Connection", "SharedChannel", "UploadReport"]
 
 Result = TypeVar("Result")
 UploadReport = Callable[[int, int | None], object]
 """Called with the examples sent so far and how many there are, or None where that is not known beforehand."""
 
 
+class SharedChannel:
+    """A channel that several connections may use.
+
+    Args:
+        channel: the channel.
+        is_owned: whether closing it is up to this package.
+    """
+
+    def __init__(self, channel: grpc.Channel, *, is_owned: bool = True) -> None:
+        self.channel = channel
+        self.is_closed = False
+        self._is_owned = is_owned
+
+    def close(self) -> None:
+        """End all calls and the channel, unless the channel belongs to the caller."""
+        self.is_closed = True
+        if self._is_owned:
+            self.channel.close()
+
+
 class Connection:
-    """A channel to a server. Safe to use from many threads.
+    """Sends calls to a server. Safe to use from many threads.
 
     Args:
         settings: how the server is reached.
+        shared: the channel. None: a new one.
+        is_derived: True leaves the channel open when the connection is closed.
     """
 
-    def __init__(self, settings: ConnectionSettings) -> None:
+    def __init__(
+        self, settings: ConnectionSettings, shared: SharedChannel | None = None, *, is_derived: bool = False
+    ) -> None:
         self.settings = settings
-        self._is_closed = False
-        options = channel_options(settings.retries)
-        target = target_uri(settings.server)
-        if settings.credentials is None:
-            self._channel = grpc.insecure_channel(target, options)
-        else:
-            self._channel = grpc.secure_channel(target, settings.credentials, options)
+        self._is_derived = is_derived
+        self._shared = shared or SharedChannel(_open_channel(settings))
 
     def close(self) -> None:
-        """Ends all calls and the connection."""
-        self._is_closed = True
-        self._channel.close()
+        """End all calls and the connection; one that was derived from another leaves it open."""
+        if not self._is_derived:
+            self._shared.close()
+
+    def with_settings(self, settings: ConnectionSettings) -> "Connection":
+        """Return a connection over the same channel."""
+        return Connection(settings, self._shared, is_derived=True)
 
     def send(self, call: Call[Result], timeout: float | None = None) -> Result:
-        """Sends a call and reads its answer; again, where that does no harm and no server answers.
+        """Send a call and return its result; repeat it where that does no harm and no server answers.
 
         Args:
             call: the call.
-            timeout: seconds of each try, and of all tries while a backbone is being loaded. None: as the
-                settings say.
+            timeout: seconds of all attempts together. None: as the settings say.
         """
-        backoff = Backoff(self.settings.retries, tries=self.settings.retries.attempts)
         limit = self._timeout(call, timeout)
-        deadline = Deadline(limit)
+        attempts = Attempts(call.path, self.settings.retries, limit)
+        return self._authenticated(lambda metadata: self._persist(call, attempts, metadata))
+
+    def _persist(self, call: Call[Result], attempts: Attempts, metadata: Metadata) -> Result:
         while True:
             try:
-                return self._send(call, limit)
+                return self._send(call, attempts.remaining(), metadata)
             except Unavailable as error:
-                delay = loading_delay(error, self.settings.retries, deadline.remaining())
-                if delay is not None:
-                    time.sleep(delay)
-                    limit = deadline.remaining()
-                    continue
-                if not call.may_follow(error):
-                    raise
-                time.sleep(backoff.delay_after(error))
+                time.sleep(attempts.delay_after(error, repeatable=call.may_follow(error)))
 
-    def _send(self, call: Call[Result], timeout: float | None) -> Result:
-        method = self._channel.unary_unary(
+    def _send(self, call: Call[Result], timeout: float | None, metadata: Metadata) -> Result:
+        method = self._shared.channel.unary_unary(
             call.path,
             request_serializer=type(call.request).SerializeToString,
             response_deserializer=call.response.FromString,
         )
-        try:
-            response = method(call.request, timeout=timeout, metadata=self.settings.metadata)
-        except grpc.RpcError as error:
-            raise self._error(error) from None
+        with logged(call.path):
+            try:
+                response = method(call.request, timeout=timeout, metadata=metadata)
+            except grpc.RpcError as error:
+                raise self._error(error) from None
         return call.read(response)
 
     def receive(self, call: Call[Result], timeout: float | None = None) -> Generator[Result, None, None]:
-        """Sends a call and reads its answers as they come. Timeout in seconds, None: no limit."""
-        method = self._channel.unary_stream(
+        """Send a call and yield its results as they come. Timeout in seconds, None: no limit."""
+        token = self.settings.tokens.get()
+        for is_last in (False, True):
+            is_answered = False
+            try:
+                with closing(self._receive(call, timeout, self.settings.metadata_with(token))) as results:
+                    for result in results:
+                        is_answered = True
+                        yield result
+            except Unauthenticated:
+                if is_last or is_answered or not self.settings.tokens.renew(token):
+                    raise
+                token = self.settings.tokens.get()
+            else:
+                return
+
+    def _receive(
+        self, call: Call[Result], timeout: float | None, metadata: Metadata
+    ) -> Generator[Result, None, None]:
+        method = self._shared.channel.unary_stream(
             call.path,
             request_serializer=type(call.request).SerializeToString,
             response_deserializer=call.response.FromString,
         )
-        start = partial(method, call.request, timeout=timeout, metadata=self.settings.metadata)
-        responses = uninterrupted(start)
-        try:
-            for response in responses:
-                yield call.read(response)
-        except grpc.RpcError as error:
-            raise self._error(error) from None
-        finally:
-            responses.cancel()
+        responses = uninterrupted(partial(method, call.request, timeout=timeout, metadata=metadata))
+        with logged(call.path):
+            try:
+                for response in responses:
+                    yield call.read(response)
+            except grpc.RpcError as error:
+                raise self._error(error) from None
+            finally:
+                responses.cancel()
 
     def send_all(self, run: Run[Any], contents: Iterable[Content], timeout: float | None) -> None:
         """Sends inputs through as many calls as they need, within so many seconds in all."""
@@ -126,27 +163,32 @@ class Connection:
                 return
 
     def upload(self, upload: Upload[Result], report: UploadReport | None) -> Result:
-        """Sends a stream of examples, again from its beginning as long as no server answers."""
+        """Send a stream of examples, again from its beginning as long as no server answers."""
+        return self._authenticated(lambda metadata: self.deliver(upload, report, metadata))
+
+    def deliver(self, upload: Upload[Result], report: UploadReport | None, metadata: Metadata) -> Result:
+        """Send a stream of examples as `upload`, with the metadata given."""
         backoff = Backoff(self.settings.retries, tries=self.settings.retries.attempts)
         deadline = Deadline(LOADING_SECONDS)
         while True:
             try:
-                return self._upload(upload, report)
+                with logged(upload.path):
+                    return self._upload(upload, report, metadata)
             except Unavailable as error:
                 delay = loading_delay(error, self.settings.retries, deadline.remaining())
-                if delay is not None:
-                    upload.abandoned.wait(delay)
-                    continue
-                upload.abandoned.wait(backoff.delay_after(error))
+                if delay is None:
+                    delay = backoff.delay_after(error)
+                LOGGER.info("%s is sent again in %.2f s: %s", upload.path, delay, error)
+                upload.abandoned.wait(delay)
 
-    def _upload(self, upload: Upload[Result], report: UploadReport | None) -> Result:
-        method: Any = self._channel.stream_unary(
+    def _upload(self, upload: Upload[Result], report: UploadReport | None, metadata: Metadata) -> Result:
+        method: Any = self._shared.channel.stream_unary(
             upload.path,
             request_serializer=lambda message: message.SerializeToString(),
             response_deserializer=upload.response.FromString,
         )
         pipe = Pipe[Message]()
-        future = uninterrupted(partial(method.future, pipe, metadata=self.settings.metadata))
+        future = uninterrupted(partial(method.future, pipe, metadata=metadata))
         future.add_done_callback(lambda _: pipe.close())
         try:
             _fill(pipe, upload, report)
@@ -162,12 +204,32 @@ class Connection:
             raise
         return upload.read(response)
 
+    def _authenticated(self, send: Callable[[Metadata], Result]) -> Result:
+        """Send with the current token, and once more if the server rejects it and there can be another."""
+        tokens = self.settings.tokens
+        token = tokens.get()
+        try:
+            return send(self.settings.metadata_with(token))
+        except Unauthenticated:
+            if not tokens.renew(token):
+                raise
+        return send(self.settings.metadata_with(tokens.get()))
+
     def _timeout(self, call: Call[Any], timeout: float | None) -> float | None:
         limit = self.settings.timeout if timeout is None else timeout
         return None if limit is None else limit + call.extra_seconds
 
     def _error(self, error: grpc.RpcError) -> HeadstartError:
-        return error_from_rpc(cast(RpcFailure, error), self.settings.server, is_closed=self._is_closed)
+        return error_from_rpc(cast(RpcFailure, error), self.settings.server, is_closed=self._shared.is_closed)
+
+
+def _open_channel(settings: ConnectionSettings) -> grpc.Channel:
+    target, options = target_uri(settings.server), channel_options()
+    if settings.credentials is None:
+        channel = grpc.insecure_channel(target, options)
+    else:
+        channel = grpc.secure_channel(target, settings.credentials, options)
+    return grpc.intercept_channel(channel, *settings.interceptors) if settings.interceptors else channel
 
 
 def _fill(pipe: Pipe[Message], upload: Upload[Any], report: UploadReport | None) -> None:

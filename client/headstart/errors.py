@@ -133,7 +133,7 @@ class InvalidArgument(HeadstartError):
     """The request is wrong and will be wrong again; ``field_violations`` says where."""
 
 
-class NotFound(HeadstartError):
+class NotFound(HeadstartError, LookupError):
     """No such model, version, alias, job or backbone."""
 
 
@@ -145,11 +145,11 @@ class ResourceExhausted(HeadstartError):
     """A limit of the server; ``retry_after`` is set where waiting helps."""
 
 
-class Unavailable(HeadstartError):
+class Unavailable(HeadstartError, ConnectionError):
     """No server answered, or it is loading or stopping."""
 
 
-class DeadlineExceeded(HeadstartError):
+class DeadlineExceeded(HeadstartError, TimeoutError):
     """The call's deadline passed before its answer came."""
 
 

@@ -1,46 +1,17 @@
 """How a job is followed to its end through lost connections: the decisions, without the waiting."""
 
-import time
-from collections.abc import Callable
-
 import grpc
 
+from headstart.call_log import LOGGER
 from headstart.calls import Call, job_events
 from headstart.errors import ErrorDetails, HeadstartError, JobCancelled, JobFailed, Unavailable
 from headstart.results import JobEvent, JobState, JobStatus
 from headstart.retries import Backoff, RetryPolicy
 
-__all__ = ["STATUS_SLICE_SECONDS", "Deadline", "EventCursor", "finished_version", "still_going"]
+__all__ = ["STATUS_SLICE_SECONDS", "EventCursor", "finished_version", "still_going"]
 
 STATUS_SLICE_SECONDS = 30.0
 """How long one Status call waits. Proxies end calls that are silent for a minute."""
-
-
-class Deadline:
-    """A moment until which something may take.
-
-    Args:
-        seconds: from now. None: for ever.
-        clock: seconds that only grow.
-    """
-
-    def __init__(self, seconds: float | None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._end = None if seconds is None else clock() + seconds
-
-    @property
-    def passed(self) -> bool:
-        """True if there is no time left."""
-        return self.remaining() == 0.0
-
-    def remaining(self) -> float | None:
-        """The seconds left, 0 or more. None: for ever."""
-        return None if self._end is None else max(self._end - self._clock(), 0.0)
-
-    def within(self, seconds: float) -> float:
-        """So many seconds, or what is left if that is less."""
-        remaining = self.remaining()
-        return seconds if remaining is None else min(seconds, remaining)
 
 
 class EventCursor:
@@ -90,7 +61,9 @@ class EventCursor:
         Raises:
             Unavailable: the error itself, if no server has answered for too long.
         """
-        return self._backoff.delay_after(error)
+        delay = self._backoff.delay_after(error)
+        LOGGER.info("Watching job %s goes on in %.2f s: %s", self._job_id, delay, error)
+        return delay
 
 
 def finished_version(status: JobStatus) -> int:

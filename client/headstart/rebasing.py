@@ -6,7 +6,15 @@ from typing import TypedDict
 
 from headstart.calls import Call
 from headstart.encode import gate_message, recipe_message
-from headstart.spec import PromotionGate, Recipe, RecipeName, parse_budget, parse_candidates, parse_recipe
+from headstart.spec import (
+    PromotionGate,
+    Recipe,
+    RecipeName,
+    check_names,
+    parse_budget,
+    parse_candidates,
+    parse_recipe,
+)
 from headstart.v1 import fine_tuning_service_pb2 as pb
 
 __all__ = ["RebaseSettings", "rebase"]
@@ -48,10 +56,7 @@ def rebase(
         TypeError: a setting is unknown.
         ValueError: the recipe is unknown, or there is a gate and no alias.
     """
-    unknown = settings.keys() - RebaseSettings.__annotations__.keys()
-    if unknown:
-        known = ", ".join(RebaseSettings.__annotations__)
-        raise TypeError(f"A rebase's settings are {known}. Received: {', '.join(sorted(unknown))}")
+    check_names("rebase", settings, RebaseSettings)
     recipe, gate = settings.get("recipe"), settings.get("promote_if")
     if gate is not None and alias is None:
         raise ValueError("promote_if needs the alias that it is about. Received: no alias")

@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from headstart.call_log import LOGGER
 from headstart.errors import Unavailable
 
-__all__ = ["LOADING_SECONDS", "Backoff", "RetryPolicy", "loading_delay"]
+__all__ = ["LOADING_SECONDS", "Attempts", "Backoff", "Deadline", "RetryPolicy", "loading_delay"]
 
 #: Seconds for which an upload is repeated while the server loads its backbone.
 LOADING_SECONDS = 600.0
@@ -19,8 +20,7 @@ class RetryPolicy:
     """How a client repeats what fails as UNAVAILABLE. Delays grow exponentially and are spread at random.
 
     Attributes:
-        attempts: how often a call is tried in all; 1 turns repeating off. gRPC takes at most 5 for unary
-            calls.
+        attempts: how often a call is sent in all; 1 turns repeating off.
         initial_seconds: the delay before the second try, at most.
         maximum_seconds: no delay is longer, unless the server asks for it.
         multiplier: how much longer each delay is than the one before.
@@ -62,6 +62,33 @@ def loading_delay(
     base = error.retry_after.total_seconds() if error.retry_after else policy.maximum_seconds
     delay = base * (1.0 + 0.25 * spread())
     return delay if left is None or delay < left else None
+
+
+class Deadline:
+    """The moment when something times out.
+
+    Args:
+        seconds: from now. None: never.
+        clock: returns seconds that never decrease.
+    """
+
+    def __init__(self, seconds: float | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._end = None if seconds is None else clock() + seconds
+
+    @property
+    def passed(self) -> bool:
+        """True if there is no time left."""
+        return self.remaining() == 0.0
+
+    def remaining(self) -> float | None:
+        """Return the seconds left, 0 or more. None: no limit."""
+        return None if self._end is None else max(self._end - self._clock(), 0.0)
+
+    def within(self, seconds: float) -> float:
+        """Return so many seconds, or what is left if that is less."""
+        remaining = self.remaining()
+        return seconds if remaining is None else min(seconds, remaining)
 
 
 class Backoff:
@@ -114,3 +141,45 @@ class Backoff:
         delay = self._policy.delay(self._failures) * (0.5 + 0.5 * self._spread())
         asked = error.retry_after.total_seconds() if error.retry_after else 0.0
         return max(delay, asked)
+
+
+class Attempts:
+    """The attempts of one call.
+
+    Args:
+        path: the full name of the method, for the log.
+        policy: how often the call is repeated.
+        seconds: of all attempts together. None: no limit.
+    """
+
+    def __init__(self, path: str, policy: RetryPolicy, seconds: float | None) -> None:
+        self._path = path
+        self._policy = policy
+        self._deadline = Deadline(seconds)
+        self._backoff = Backoff(policy, tries=policy.attempts)
+
+    def remaining(self) -> float | None:
+        """Return the seconds left, 0 or more. None: no limit."""
+        return self._deadline.remaining()
+
+    def delay_after(self, error: Unavailable, *, repeatable: bool) -> float:
+        """Return the seconds until the next attempt.
+
+        Args:
+            error: how the last attempt failed.
+            repeatable: whether the call may be carried out twice.
+
+        Raises:
+            Unavailable: the error itself, if there is no further attempt: none is allowed, or the time left
+                is shorter than the delay.
+        """
+        left = self.remaining()
+        delay = loading_delay(error, self._policy, left)
+        if delay is None:
+            if not repeatable:
+                raise error
+            delay = self._backoff.delay_after(error)
+            if left is not None and delay >= left:
+                raise error
+        LOGGER.info("%s is sent again in %.2f s: %s", self._path, delay, error)
+        return delay

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from difflib import get_close_matches
 from typing import Any, Literal, TypeAlias, TypedDict
 
 from headstart.task import Task, TaskName, parse_task
@@ -20,6 +21,7 @@ __all__ = [
     "Ridge",
     "ScalingName",
     "SpecSettings",
+    "check_names",
     "make_spec",
     "parse_budget",
     "parse_candidates",
@@ -262,10 +264,7 @@ def make_spec(model: str, settings: SpecSettings, *, request_id: str = "") -> Fi
         ValueError: the name of the recipe or the task is unknown, or a setting lacks the one it is about.
         TypeError: a setting is unknown, or a label's key or value or an id is no `str`.
     """
-    unknown = settings.keys() - SpecSettings.__annotations__.keys()
-    if unknown:
-        known = ", ".join(SpecSettings.__annotations__)
-        raise TypeError(f"A fine-tune's settings are {known}. Received: {', '.join(sorted(unknown))}")
+    check_names("fine_tune", settings, SpecSettings)
     labels = settings.get("labels")
     if labels is not None and not isinstance(labels, Mapping):
         raise TypeError(
@@ -284,6 +283,24 @@ def make_spec(model: str, settings: SpecSettings, *, request_id: str = "") -> Fi
         given["ttl"] = timedelta(seconds=lifetime)
     given |= _task(settings) | _gate(settings) | _parent(settings)
     return FineTuneSpec(model=model, request_id=request_id, **given)
+
+
+def check_names(method: str, settings: Mapping[str, Any], known: type) -> None:
+    """Check that a method has settings of these names.
+
+    Args:
+        method: the method, for the message.
+        settings: the settings given.
+        known: the `TypedDict` of the settings that exist.
+
+    Raises:
+        TypeError: one does not exist; the message names the most similar ones.
+    """
+    names = list(known.__annotations__)
+    for unknown in sorted(settings.keys() - set(names)):
+        similar = get_close_matches(unknown, names, 1)
+        remedy = f"Did you mean {similar[0]!r}?" if similar else f"There are {', '.join(names)}."
+        raise TypeError(f"{method} has no setting {unknown!r}. {remedy}")
 
 
 def parse_candidates(names: Collection[str] | None) -> tuple[str, ...]:

@@ -8,7 +8,14 @@ from google.rpc import error_details_pb2, status_pb2
 
 from headstart import errors
 
-__all__ = ["RpcFailure", "deadline_passed", "details_from_status", "error_from_rpc", "error_from_status"]
+__all__ = [
+    "RpcFailure",
+    "deadline_passed",
+    "details_from_status",
+    "error_from_rpc",
+    "error_from_status",
+    "has_remedy",
+]
 
 Detail = TypeVar("Detail", bound=Message)
 
@@ -30,6 +37,17 @@ _KINDS: Final[dict[grpc.StatusCode, type[errors.HeadstartError]]] = {
     grpc.StatusCode.INTERNAL: errors.Internal,
     grpc.StatusCode.CANCELLED: errors.Cancelled,
 }
+
+_HINTS: Final = {
+    "Expected SETTINGS frame": "the port does not speak gRPC. Is it the HTTP port? Use the gRPC port.",
+    "WRONG_VERSION_NUMBER": "the port has no TLS. Connect without tls, or use the port that has it.",
+    "CERTIFICATE_VERIFY_FAILED": "no known authority signed its certificate. Pass the certificate of the "
+    "authority as TlsConfig(ca=...), or --ca.",
+    "Hostname Verification Check failed": "its certificate is for another host name. Use a name in the "
+    "certificate.",
+    "Socket closed": "it closed the connection. If it uses TLS, pass tls=True or --tls.",
+}
+"""Remedies, by parts of gRPC's messages."""
 
 _Metadata: TypeAlias = "tuple[tuple[str, str | bytes], ...] | grpc.aio.Metadata | None"
 
@@ -64,10 +82,23 @@ def error_from_rpc(failure: RpcFailure, server: str, *, is_closed: bool = False)
         message = f"The server at {server} ended the call without an answer, as one that stops may"
         return _error(errors.ErrorDetails(code=grpc.StatusCode.UNAVAILABLE, message=message))
     if failure.code() is grpc.StatusCode.UNAVAILABLE:
-        message = f"No server answers at {server}: {message}"
+        message = f"No server answers at {server}: {_hint(message) or message}"
     elif failure.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
         message = f"No answer from {server} within the time allowed. Raise the timeout, if the server runs"
     return _error(errors.ErrorDetails(code=failure.code(), message=message))
+
+
+def _hint(message: str) -> str:
+    """Return what to do about a connection that failed, if gRPC's message gives a reason."""
+    for part, hint in _HINTS.items():
+        if part in message:
+            return hint
+    return ""
+
+
+def has_remedy(message: str) -> bool:
+    """Return whether an error's message says what to do about a connection that failed."""
+    return any(hint in message for hint in _HINTS.values())
 
 
 def deadline_passed() -> errors.DeadlineExceeded:

@@ -165,7 +165,7 @@ def test_examples_that_are_gone_are_an_error_of_the_call(client: Client, server:
     [
         ({"promote_if": PromotionGate()}, ValueError, "promote_if needs the alias"),
         ({"recipe": "magic"}, ValueError, "recipe must be one of"),
-        ({"seed": 3}, TypeError, "A rebase's settings are backbone_candidates, "),
+        ({"seed": 3}, TypeError, "rebase has no setting 'seed'. There are backbone_candidates, "),
     ],
 )
 def test_wrong_settings_of_a_rebase_are_refused_before_anything_is_sent(

@@ -599,14 +599,12 @@ def test_what_features_took_holds_what_decoding_and_the_backbone_took(run, serve
 def test_an_address_that_is_none_is_refused_before_anything_is_sent(address):
     result = CliRunner().invoke(app, ["model", "list", "--json", "--server", address])
 
-    message = f"Expected host:port, such as localhost:8765. Received: {address!r}"
+    error = json.loads(result.stdout)["error"]
     assert result.exit_code == 2
-    assert result.stderr == f"error: {message}\n"
-    assert json.loads(result.stdout)["error"] == {
-        "code": "INVALID_ARGUMENT",
-        "reason": "",
-        "message": message,
-    }
+    assert result.stderr == f"error: {error['message']}\n"
+    assert (error["code"], error["reason"]) == ("INVALID_ARGUMENT", "")
+    assert "host:port" in error["message"]
+    assert f"Received: {address!r}" in error["message"]
 
 
 @pytest.mark.parametrize("form", ["{}", "dns:///{}", "ipv4:{}"])
@@ -619,9 +617,8 @@ def test_where_tls_is_not_spoken_it_says_so_without_the_lines_of_grpc_s_core(ser
     arguments = [*COMMAND, "--server", server.target, "--tls", "model", "list"]
     process = subprocess.run(arguments, capture_output=True, text=True, env=environment, check=False)
 
-    first, second = process.stderr.splitlines()
-    assert first.startswith("error: No server answers at ")
-    assert second == "Perhaps the server does not speak TLS, or its certificate needs --ca."
+    (line,) = process.stderr.splitlines()
+    assert line.startswith(f"error: No server answers at {server.target}: the port has no TLS.")
     assert process.returncode == 3
 
 

@@ -272,7 +272,7 @@ def test_validation_asks_for_findings_and_makes_no_job(client: Client, server: F
 
 
 def test_an_unknown_setting_is_refused_with_those_there_are(client: Client):
-    with pytest.raises(TypeError, match=r"settings are backbone, .*Received: sede"):
+    with pytest.raises(TypeError, match=r"fine_tune has no setting 'sede'. Did you mean 'seed'?"):
         client.fine_tune([], model="m", sede=1)
 
 

@@ -16,11 +16,11 @@ from headstart.cli.models import models
 from headstart.cli.prediction import embed, predict
 from headstart.cli.rebase import rebase
 from headstart.cli.root import RootGroup
-from headstart.cli.session import Session, checked_server
+from headstart.cli.session import Session
 from headstart.cli.stored_examples import stored_examples
 from headstart.cli.versions import versions
 from headstart.release import installed_version
-from headstart.settings import DEFAULT_SERVER
+from headstart.settings import DEFAULT_SERVER, checked_server
 
 __all__ = ["app"]
 

@@ -12,6 +12,7 @@ from headstart.errors import (
     NotFound,
     Unavailable,
 )
+from headstart.status import has_remedy
 
 __all__ = ["EXIT_CODES_HELP", "ExitCode", "Failure", "exit_code", "explain"]
 
@@ -132,8 +133,8 @@ def _advice(error: HeadstartError, session: Session | None) -> str:
 
 
 def _reaching_a_server(error: Unavailable, session: Session | None) -> str:
-    if "handshake" in error.message.lower():  # gRPC tells this in words only
-        return "Perhaps the server does not speak TLS, or its certificate needs --ca."
+    if has_remedy(error.message):
+        return ""
     advice = (
         "Is the server running? Start it with `headstart-server serve`, or name another one with --server."
     )

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,15 +12,13 @@ from typing import Any, cast
 import typer
 from rich.console import Console, RenderableType
 
-from headstart.channel import TARGET_SCHEMES, TlsConfig
+from headstart.channel import TlsConfig
 from headstart.cli.documents import document
 from headstart.client import Client
 from headstart.settings import DEFAULT_SERVER
 
-__all__ = ["Session", "checked_server", "session_of"]
+__all__ = ["Session", "session_of"]
 
-_HOST_PORT = re.compile(r"(?:\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]@]+):(\d{1,5})")
-_LAST_PORT = 65_535
 _PIPE_WIDTH = 240  # a table in a pipe shall not be cut to the 80 columns of a terminal that is not there
 
 
@@ -74,19 +71,6 @@ class Session:
             files = {"--ca": self.tls.ca, "--cert": self.tls.cert, "--key": self.tls.key}
             tls = "".join(f"{flag} {path} " for flag, path in files.items() if isinstance(path, Path))
         return f"headstart {server}{tls}{arguments}"
-
-
-def checked_server(server: str) -> str:
-    """The address of a server.
-
-    Raises:
-        ValueError: it is neither host:port nor a target of gRPC's own form.
-    """
-    found = _HOST_PORT.fullmatch(server)
-    known = server.startswith(TARGET_SCHEMES) and not server.endswith(":")
-    if not known and (found is None or not 0 < int(found[1]) <= _LAST_PORT):
-        raise ValueError(f"Expected host:port, such as {DEFAULT_SERVER}. Received: {server!r}")
-    return server
 
 
 def session_of(context: typer.Context) -> Session:

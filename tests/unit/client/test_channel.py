@@ -1,10 +1,8 @@
-import json
 from datetime import timedelta
 
 import pytest
 
-from headstart.channel import TlsConfig, channel_options, credentials, service_config, target_uri
-from headstart.retries import RetryPolicy
+from headstart.channel import TlsConfig, credentials, is_repeatable, service_config, target_uri
 from headstart.settings import connection_settings
 from headstart.v1 import (
     fine_tuning_service_pb2,
@@ -35,19 +33,23 @@ def test_a_plain_target_is_resolved_by_dns(target, uri):
 
 
 def test_the_addresses_of_a_name_take_turns():
-    assert service_config(RetryPolicy())["loadBalancingConfig"] == [{"round_robin": {}}]
+    assert service_config()["loadBalancingConfig"] == [{"round_robin": {}}]
 
 
 def test_each_method_that_the_service_config_names_is_one_of_the_contract_s():
-    for config in service_config(RetryPolicy())["methodConfig"]:
+    for config in service_config()["methodConfig"]:
         for name in config["name"]:
             assert name["method"] in SERVICES[name["service"]].methods_by_name
 
 
-def test_only_what_may_be_repeated_is_retried():
-    (retried, upload) = service_config(RetryPolicy())["methodConfig"]
+def test_only_what_may_be_carried_out_twice_is_repeatable():
+    names = {
+        method.name
+        for service in SERVICES.values()
+        for method in service.methods
+        if is_repeatable(f"/{service.full_name}/{method.name}")
+    }
 
-    names = {name["method"] for name in retried["name"]}
     assert names == {
         "Predict",
         "Embed",
@@ -64,31 +66,6 @@ def test_only_what_may_be_repeated_is_retried():
         "WhoAmI",
         "GetUsage",
     }
-    assert retried["retryPolicy"]["retryableStatusCodes"] == ["UNAVAILABLE", "CANCELLED"]
-    assert "retryPolicy" not in upload
-
-
-@pytest.mark.parametrize(("attempts", "sent"), [(2, 2), (5, 5), (50, 5)])
-def test_grpc_s_own_attempts_stay_within_its_limit(attempts, sent):
-    (retried, _) = service_config(RetryPolicy(attempts=attempts))["methodConfig"]
-
-    assert retried["retryPolicy"]["maxAttempts"] == sent
-
-
-def test_one_attempt_turns_retries_off():
-    options = dict(channel_options(RetryPolicy(attempts=1)))
-
-    assert options["grpc.enable_retries"] == 0
-    assert "retryPolicy" not in options["grpc.service_config"]
-
-
-def test_a_backoff_is_never_so_short_that_grpc_stumbles_over_it():
-    config = json.loads(
-        dict(channel_options(RetryPolicy(initial_seconds=0.0, maximum_seconds=1e-9)))["grpc.service_config"]
-    )
-
-    policy = config["methodConfig"][0]["retryPolicy"]
-    assert (policy["initialBackoff"], policy["maxBackoff"]) == ("0.010000s", "0.010000s")
 
 
 def test_without_tls_there_are_no_credentials():
@@ -119,7 +96,7 @@ def test_settings_come_in_many_forms():
 
     assert settings.timeout == 60
     assert settings.retries.attempts == 3
-    assert settings.metadata == (("x-a", "b"), ("authorization", "Bearer t"))
+    assert settings.metadata_with(settings.tokens.get()) == (("x-a", "b"), ("authorization", "Bearer t"))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +113,7 @@ def test_settings_come_in_many_forms():
 )
 def test_a_token_may_go_to_this_machine_in_plain_text(target):
     sent = connection_settings(target, tls=None, timeout=None, metadata=None, token="t", retries=0)
-    assert ("authorization", "Bearer t") in sent.metadata
+    assert sent.tokens.get() == "t"
 
 
 @pytest.mark.parametrize(
@@ -155,6 +132,6 @@ def test_a_token_may_go_to_this_machine_in_plain_text(target):
 )
 def test_a_token_leaves_this_machine_over_tls_only(target):
     arguments = {"timeout": None, "metadata": None, "token": "t", "retries": 0}
-    with pytest.raises(ValueError, match="Expected tls with a token"):
+    with pytest.raises(ValueError, match="A token requires TLS"):
         connection_settings(target, tls=None, **arguments)
     assert connection_settings(target, tls=True, **arguments).credentials is not None

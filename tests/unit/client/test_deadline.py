@@ -1,4 +1,4 @@
-from headstart.following import Deadline
+from headstart.retries import Deadline
 
 
 class Clock:
