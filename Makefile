@@ -170,6 +170,10 @@ bench-ledger: $(VENV)/.stamp-dev ## Time and explain every SQL statement with a 
 bench-durability: $(VENV)/.stamp-dev ## Measure jobs, take-overs and replicas on both databases.
 	@PYTHONPATH=tests $(BIN)/python tests/benchmarks/durability.py $(ARGS)
 
+.PHONY: screens
+screens: $(VENV)/.stamp-dev ## Make the images of README and docs from a real run.
+	@PYTHONPATH=tests:tests/benchmarks $(BIN)/python -m screens.run $(ARGS)
+
 .PHONY: protos
 protos: $(VENV)/.stamp-dev ## Write the stubs anew from protos/.
 	$(BIN)/python protos/contract.py generate

@@ -1,0 +1,105 @@
+"""Makes the images of README and docs from a real run: `make screens`."""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import programs
+from pictures import Picture, digits, split
+from screens.recording import Recording
+from server_process import FIRST_START_SECONDS, running
+
+IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
+#: Pixels of a picture of a page; twice as many are stored, for sharp displays.
+PAGE_WIDTH, PAGE_HEIGHT = 1000, 1250
+#: Labels that are made wrong in the report, so that it has something to find: what is shown as what.
+WRONG = {"3": "8", "5": "9", "1": "7"}
+
+
+def main() -> None:
+    """Record the terminal, and take pictures of the report in both color schemes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=IMAGES, help="where the images go")
+    target = parser.parse_args().folder
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="headstart-screens-") as folder:
+        work = Path(folder)
+        train, test = split(digits(), train=10, test=1)
+        write(train, work / "digits")
+        write(mislabeled(train), work / "doubtful")
+        (work / "new.png").write_bytes(test[4].png)
+        with running(work / "data", "--metrics-port", "-1") as server:
+            server.wait_until_serving(FIRST_START_SECONDS)
+            environment = {
+                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+                "HOME": folder,
+                "LANG": "C.UTF-8",
+                "HEADSTART_SERVER": server.target,
+            }
+            (target / "demo.svg").write_text(terminal(work, environment), encoding="utf-8")
+            report(work, environment, target)
+            server.terminate()
+    for image in sorted(target.iterdir()):
+        print(f"{image.name}: {image.stat().st_size / 1000:.0f} kB")
+
+
+def terminal(work: Path, environment: Mapping[str, str]) -> str:
+    """Return a recording of the main job."""
+    recording = Recording(environment, str(work))
+    for command in (
+        "headstart fine-tune digits digits/ --alias stable",
+        "headstart predict digits@stable new.png",
+    ):
+        recording.run(command, command.split())
+    return recording.svg("A folder of images becomes a model, which then predicts another image.")
+
+
+def report(work: Path, environment: Mapping[str, str], target: Path) -> None:
+    """Take pictures of the report of a version that was trained on some wrong labels."""
+    for command in (
+        "headstart fine-tune doubtful doubtful/",
+        "headstart version report doubtful --output report.html",
+    ):
+        subprocess.run(command.split(), cwd=work, env=dict(environment), check=True, capture_output=True)
+    for scheme, setting in {"light": 1, "dark": 0}.items():
+        subprocess.run(
+            [
+                programs.CHROMIUM.find() or "chromium",
+                "--headless",
+                "--no-sandbox",
+                "--hide-scrollbars",
+                "--force-device-scale-factor=2",
+                f"--window-size={PAGE_WIDTH},{PAGE_HEIGHT}",
+                f"--blink-settings=preferredColorScheme={setting}",
+                f"--user-data-dir={work / 'chromium'}",
+                f"--screenshot={target / f'report-{scheme}.png'}",
+                (work / "report.html").as_uri(),
+            ],
+            check=True,
+            capture_output=True,
+        )
+
+
+def write(pictures: list[Picture], folder: Path) -> None:
+    """Write images into one folder for each class."""
+    for picture in pictures:
+        path = folder / picture.label / f"{picture.id}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture.png)
+
+
+def mislabeled(pictures: list[Picture]) -> list[Picture]:
+    """Return the images with one wrong label in each class of `WRONG`."""
+    first = {label: next(each.id for each in pictures if each.label == label) for label in WRONG}
+    return [
+        Picture(png=each.png, label=WRONG[each.label], id=each.id) if each.id in first.values() else each
+        for each in pictures
+    ]
+
+
+if __name__ == "__main__":
+    main()
