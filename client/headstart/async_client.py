@@ -90,7 +90,7 @@ class AsyncClient:
     Example:
         >>> async with AsyncClient("localhost:8765") as client:
         ...     job = await client.fine_tune("pets/", model="pets")
-        ...     version = await job.wait()
+        ...     version = await job.result()
         ...     prediction = await client.predict("cat.jpg", model="pets")
     """
 
@@ -432,8 +432,8 @@ class AsyncClient:
         """Returns what the caller's tenant stores and how much it may store."""
         return await self._connection.send(server_calls.usage())
 
-    async def model(self, name: str, *, max_versions: int | None = None) -> Model:
-        """Gets a model with its versions, the newest first; as `Client.model`."""
+    async def get_model(self, name: str, *, max_versions: int | None = None) -> Model:
+        """Gets a model with its versions, the newest first; as `Client.get_model`."""
         pages: list[Model] = []
         async for page in self._connection.pages(lambda token: calls.version_page(name, token)):
             pages.append(page)

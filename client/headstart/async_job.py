@@ -44,12 +44,12 @@ class AsyncJob:
         """Asks where the job stands; as `Job.status`."""
         return await self._connection.send(calls.job_status(self._id, seconds(wait or 0.0)))
 
-    async def wait(
+    async def result(
         self,
         timeout: float | timedelta | None = None,
         on_event: Callable[[JobEvent], object] | None = None,
     ) -> Version:
-        """Waits until the job has ended and gives its version; as `Job.wait`.
+        """Waits until the job has ended and gives its version; as `Job.result`.
 
         Args:
             timeout: seconds. None: as long as it takes.

@@ -84,7 +84,7 @@ class Client:
 
     Example:
         >>> with Client("localhost:8765") as client:
-        ...     client.fine_tune("pets/", model="pets").wait()
+        ...     client.fine_tune("pets/", model="pets").result()
         ...     client.predict("cat.jpg", model="pets").label
     """
 
@@ -621,7 +621,7 @@ class Client:
         """Returns what the caller's tenant stores and how much it may store."""
         return self._connection.send(server_calls.usage())
 
-    def model(self, name: str, *, max_versions: int | None = None) -> Model:
+    def get_model(self, name: str, *, max_versions: int | None = None) -> Model:
         """Gets a model with its versions, the newest first.
 
         Args:

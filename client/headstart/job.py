@@ -51,7 +51,7 @@ class Job:
         """
         return self._connection.send(calls.job_status(self._id, seconds(wait or 0.0)))
 
-    def wait(
+    def result(
         self,
         timeout: float | timedelta | None = None,
         on_event: Callable[[JobEvent], object] | None = None,

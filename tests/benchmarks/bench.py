@@ -165,7 +165,7 @@ def fine_tune_targets(client: Client) -> list[VersionRef]:
 def timed_fine_tune(client: Client, examples: Sequence[tuple[bytes, str]], **settings: Any) -> float:
     """Seconds from the FineTune call to the first answer of the new version."""
     began = time.perf_counter()
-    version = client.fine_tune(examples, model="pets", **settings).wait()
+    version = client.fine_tune(examples, model="pets", **settings).result()
     prediction = client.predict(examples[0][0], model="pets")
     assert prediction.version == version.number
     return time.perf_counter() - began
@@ -175,7 +175,7 @@ def digits_job(client: Client, train: Sequence[Picture], test: Sequence[Picture]
     """Seconds and accuracy of a fine-tune on digits, and the seconds of its steps."""
     began = time.perf_counter()
     job = client.fine_tune([(picture.png, picture.label) for picture in train], model=MODEL)
-    job.wait()
+    job.result()
     seconds = time.perf_counter() - began
     steps = {step: spent.total_seconds() for step, spent in job.status().step_times.items()}
     predictions = client.predict([picture.png for picture in test], model=MODEL)
@@ -258,7 +258,7 @@ def beside_targets(server: ServerProcess, client: Client, seconds: float) -> lis
         )
 
     alone = job(2000)
-    alone.wait()
+    alone.result()
     rate_alone = BESIDE / alone.status().step_times["features"].total_seconds()
     idle = load(server.target, MODEL, 4, 2 * seconds)
     running_job = job(4000)

@@ -43,7 +43,7 @@ def main() -> None:
         (warming, *trained), test = _sets([2, *arguments.shots], arguments.held_out)
         with Client(server.target) as client:
             # So that no table tells how long it takes to load a backbone the first time.
-            client.fine_tune(_examples(warming), model="warm", **_auto(arguments.candidates)).wait()
+            client.fine_tune(_examples(warming), model="warm", **_auto(arguments.candidates)).result()
             for shots, train in zip(arguments.shots, trained, strict=True):
                 console.print(_measured(client, train, test, arguments.candidates, shots))
 
@@ -112,7 +112,7 @@ def _version(
     client: Client, pictures: Sequence[Picture], model: str, settings: dict[str, object]
 ) -> tuple[Version, float]:
     began = time.perf_counter()
-    version = client.fine_tune(_examples(pictures), model=model, **settings).wait()
+    version = client.fine_tune(_examples(pictures), model=model, **settings).result()
     return version, time.perf_counter() - began
 
 

@@ -54,7 +54,7 @@ def run(console: Console, client: Client, train: Sequence[Picture], test: Sequen
     seconds = time.perf_counter() - began
     labels = [picture.label for picture in test]
     right = sum(prediction.label == label for prediction, label in zip(predictions, labels, strict=True))
-    version = client.model("digits").versions[0]
+    version = client.get_model("digits").versions[0]
 
     console.print(f"\n[bold]Predicted[/] {len(test)} pictures that were held back:")
     console.print(f"  accuracy {right / len(test):.1%}  ({right} of {len(test)})")
@@ -77,7 +77,7 @@ def follow(console: Console, job: Job) -> None:
             if event.progress is not None:
                 step = event.progress.step.value.lower()
                 bars.update(bar, description=step, completed=event.progress.fraction)
-    job.wait()
+    job.result()
 
 
 def confusion_table(

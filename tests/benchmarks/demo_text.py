@@ -65,7 +65,7 @@ def run(console: Console, client: Client, train: Sequence[Review], test: Sequenc
     seconds = time.perf_counter() - began
     labels = [review.label for review in test]
     right = sum(prediction.label == label for prediction, label in zip(predictions, labels, strict=True))
-    metrics = client.model("reviews").versions[0].metrics
+    metrics = client.get_model("reviews").versions[0].metrics
 
     console.print(f"\n[bold]Predicted[/] {len(test)} sentences that were held back:")
     console.print(f"  accuracy {right / len(test):.1%}  ({right} of {len(test)})")

@@ -112,7 +112,7 @@ def main() -> None:
         with Client(server.target) as client:
             for model, inputs in (("pictures", files), ("rows", list(rows))):
                 examples = [Example(each, str(place % 2)) for place, each in enumerate(inputs)]
-                client.fine_tune(examples, model=model).wait(120)
+                client.fine_tune(examples, model=model).result(120)
         lines = []
         for what, requests in (
             ("one picture", picture_requests("pictures", files[0])),

@@ -28,7 +28,7 @@ async def test_a_folder_is_fine_tuned_and_waited_for(client: AsyncClient, server
     reports, numbers = [], []
 
     job = await client.fine_tune(tmp_path, model="pets", on_upload=lambda *report: reports.append(report))
-    version = await job.wait(on_event=lambda each: numbers.append(each.number))
+    version = await job.result(on_event=lambda each: numbers.append(each.number))
 
     spec, batch = server.requests["FineTune"][0]
     assert spec.spec.model == "pets"
@@ -111,14 +111,14 @@ async def test_waiting_bears_with_an_outage_and_raises_the_job_s_error(
     server.script("Status", *[UNAVAILABLE] * 12, tuning.StatusResponse(job=job("RUNNING")), failed)
 
     with pytest.raises(JobFailed, match="broke"):
-        await client.job("job-1").wait()
+        await client.job("job-1").result()
 
 
 async def test_waiting_too_long_is_a_timeout(client: AsyncClient, server: FakeServer):
     server.standing["Status"] = tuning.StatusResponse(job=job("RUNNING"))
 
     with pytest.raises(TimeoutError, match="goes on"):
-        await client.job("job-1").wait(timeout=0.01)
+        await client.job("job-1").result(timeout=0.01)
 
 
 async def test_many_inputs_go_in_several_calls(client: AsyncClient, server: FakeServer):
@@ -147,7 +147,7 @@ async def test_the_rest_of_the_service_is_there(client: AsyncClient, server: Fak
     assert (await client.usage()).version_count == 3
     assert (await client.server_info()).release == "1.0"
     assert (await client.who_am_i()).principal == "reader"
-    assert (await client.model("pets", max_versions=2)).versions[-1].number == 2
+    assert (await client.get_model("pets", max_versions=2)).versions[-1].number == 2
     assert (await client.set_alias("pets", "stable", 2)).version == 2
     await client.remove_alias("pets", "stable")
     await client.delete_version("pets", 1)

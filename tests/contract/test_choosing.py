@@ -84,7 +84,7 @@ def test_a_string_is_no_list_of_candidates(client: Client):
 @pytest.mark.usefixtures("chosen")
 def test_a_version_tells_how_its_backbone_was_chosen(client: Client):
     events = []
-    made = client.job("job-1").wait(on_event=events.append)
+    made = client.job("job-1").result(on_event=events.append)
     found = made.backbone_selection
     assert found is not None
     assert (found.backbone, found.example_count) == ("small", 64)
@@ -107,7 +107,7 @@ def test_a_version_tells_how_its_backbone_was_chosen(client: Client):
 
 
 def test_a_version_whose_backbone_was_named_has_no_choice(client: Client):
-    assert client.model("pets").versions[0].backbone_selection is None
+    assert client.get_model("pets").versions[0].backbone_selection is None
 
 
 def test_every_setting_of_a_rebase_is_sent(client: Client, server: FakeServer):
@@ -179,7 +179,7 @@ def test_wrong_settings_of_a_rebase_are_refused_before_anything_is_sent(
 async def test_the_asynchronous_client_rebases_and_waits(server: FakeServer):
     async with AsyncClient(server.target, retries=QUICK, timeout=20) as client:
         found = await client.rebase("pets", backbone="large", alias="stable")
-        assert (await found.wait()).number == 3
+        assert (await found.result()).number == 3
     (request,) = server.requests["Rebase"]
     expected = tuning.RebaseRequest(model="pets", backbone="large", alias="stable")
     assert settings_of_rebase(request) == expected

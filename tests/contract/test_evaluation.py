@@ -175,7 +175,7 @@ def test_a_job_and_its_version_tell_what_became_of_the_alias(client: Client, ser
     server.standing["GetModel"] = keeping.GetModelResponse(versions=[made])
 
     status = client.job("job-1").status()
-    found = client.job("job-1").wait()
+    found = client.job("job-1").result()
 
     assert status.task is Task.SINGLE_LABEL
     assert status.promotion == found.promotion
@@ -194,7 +194,7 @@ def test_a_version_tells_its_task_thresholds_and_parent(client: Client, server: 
     )
     server.standing["GetModel"] = keeping.GetModelResponse(versions=[made, version(1)])
 
-    newer, older = client.model("pets").versions
+    newer, older = client.get_model("pets").versions
 
     assert newer.thresholds == {"cat": 0.25, "dog": 0.5}
     assert newer.lineage.parent_version == 2

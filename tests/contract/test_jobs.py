@@ -83,7 +83,7 @@ def test_the_server_is_asked_to_wait_and_the_deadline_is_longer(client: Client, 
 def test_waiting_asks_again_until_the_job_has_ended_and_gives_its_version(client: Client, server: FakeServer):
     server.script("Status", *[tuning.StatusResponse(job=job("RUNNING"))] * 3)
 
-    found = client.job("job-1").wait()
+    found = client.job("job-1").result()
 
     assert found.number == 3
     assert found.metrics.accuracy == 0.95
@@ -95,7 +95,7 @@ def test_waiting_asks_again_until_the_job_has_ended_and_gives_its_version(client
 def test_waiting_bears_with_an_outage_longer_than_grpc_s_own_retries(client: Client, server: FakeServer):
     server.script("Status", *[UNAVAILABLE] * 12)
 
-    assert client.job("job-1").wait().number == 3
+    assert client.job("job-1").result().number == 3
 
 
 def test_waiting_gives_up_after_the_policy_s_outage(server: FakeServer):
@@ -103,7 +103,7 @@ def test_waiting_gives_up_after_the_policy_s_outage(server: FakeServer):
     policy = RetryPolicy(attempts=1, initial_seconds=0.001, outage_seconds=0.02)
 
     with Client(server.target, retries=policy) as client, pytest.raises(Unavailable):
-        client.job("job-1").wait()
+        client.job("job-1").result()
 
 
 def test_waiting_survives_a_restart_of_the_server(client: Client, server: FakeServer):
@@ -116,7 +116,7 @@ def test_waiting_survives_a_restart_of_the_server(client: Client, server: FakeSe
 
     server.script("Status", hang)
     results = []
-    thread = threading.Thread(target=lambda: results.append(client.job("job-1").wait()))
+    thread = threading.Thread(target=lambda: results.append(client.job("job-1").result()))
     thread.start()
     assert waiting.wait(10)
     server.restart()
@@ -129,7 +129,7 @@ def test_waiting_too_long_says_that_the_job_goes_on(client: Client, server: Fake
     server.standing["Status"] = tuning.StatusResponse(job=job("RUNNING"))
 
     with pytest.raises(TimeoutError, match="Job job-1 is RUNNING and goes on"):
-        client.job("job-1").wait(timeout=0.01)
+        client.job("job-1").result(timeout=0.01)
 
 
 def test_waiting_too_long_for_events_says_so_too(client: Client, server: FakeServer):
@@ -140,14 +140,14 @@ def test_waiting_too_long_for_events_says_so_too(client: Client, server: FakeSer
     server.standing["Watch"] = silent
 
     with pytest.raises(TimeoutError, match="goes on"):
-        client.job("job-1").wait(timeout=0.05, on_event=print)
+        client.job("job-1").result(timeout=0.05, on_event=print)
 
 
 def test_a_failed_job_raises_its_own_error(client: Client, server: FakeServer):
     server.script("Status", tuning.StatusResponse(job=failed_job()))
 
     with pytest.raises(JobFailed) as caught:
-        client.job("job-1").wait()
+        client.job("job-1").result()
 
     assert caught.value.reason == "UNDECODABLE_INPUT"
     assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
@@ -160,14 +160,14 @@ def test_a_cancelled_job_raises_that(client: Client, server: FakeServer):
     server.script("Status", tuning.StatusResponse(job=job("CANCELLED")))
 
     with pytest.raises(JobCancelled, match="job-1 was cancelled"):
-        client.job("job-1").wait()
+        client.job("job-1").result()
 
 
 def test_an_unknown_job_is_not_found(client: Client, server: FakeServer):
     server.script("Status", Fault(code=grpc.StatusCode.NOT_FOUND, reason="JOB_NOT_FOUND"))
 
     with pytest.raises(NotFound):
-        client.job("nope").wait()
+        client.job("nope").result()
 
 
 def test_the_version_is_looked_for_in_further_pages(client: Client, server: FakeServer):
@@ -177,7 +177,7 @@ def test_the_version_is_looked_for_in_further_pages(client: Client, server: Fake
     ]
     server.script("GetModel", *pages)
 
-    assert client.job("job-1").wait().number == 3
+    assert client.job("job-1").result().number == 3
     assert [request.page_token for request in server.requests["GetModel"]] == ["", "p2"]
 
 
@@ -188,7 +188,7 @@ def test_a_version_that_is_deleted_already_is_not_found(client: Client, server: 
     )
 
     with pytest.raises(NotFound, match="Version 3 of model pets is deleted"):
-        client.job("job-1").wait()
+        client.job("job-1").result()
 
 
 def test_events_come_in_order_and_end_with_the_last(client: Client):
@@ -240,7 +240,7 @@ def test_a_watcher_may_stop_early(client: Client):
 def test_waiting_with_events_reports_each(client: Client):
     numbers = []
 
-    client.job("job-1").wait(on_event=lambda each: numbers.append(each.number))
+    client.job("job-1").result(on_event=lambda each: numbers.append(each.number))
 
     assert numbers == [1, 2, 3]
 

@@ -74,7 +74,7 @@ def test_a_model_comes_with_the_versions_of_all_pages(client: Client, server: Fa
         keeping.GetModelResponse(model=model(), versions=[version(2, aliases=["stable"]), version(1)]),
     )
 
-    found = client.model("pets")
+    found = client.get_model("pets")
 
     assert [each.number for each in found.versions] == [3, 2, 1]
     assert found.versions[1].aliases == ("stable",)
@@ -88,7 +88,7 @@ def test_no_more_pages_are_asked_for_than_the_versions_that_are_wanted(client: C
         keeping.GetModelResponse(model=model(), versions=[version(3), version(2)], next_page_token="p2"),
     )
 
-    assert [each.number for each in client.model("pets", max_versions=1).versions] == [3]
+    assert [each.number for each in client.get_model("pets", max_versions=1).versions] == [3]
     assert len(server.requests["GetModel"]) == 1
 
 
@@ -183,7 +183,7 @@ def test_backbones_have_views_and_sizes(client: Client):
 
 def test_backbones_and_versions_tell_what_executed_them(client: Client):
     assert client.backbones()[0].runtime == "openvino bfloat16"
-    assert client.model("pets").versions[0].lineage.runtime == "openvino bfloat16"
+    assert client.get_model("pets").versions[0].lineage.runtime == "openvino bfloat16"
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_calls_of_every_kind_wait_for_the_first_conversion(
 
     def python() -> str:
         with Client(fresh.target, retries=ONCE, timeout=PATIENCE) as client:
-            client.fine_tune([(each.png, each.label) for each in train], model="python").wait()
+            client.fine_tune([(each.png, each.label) for each in train], model="python").result()
             return client.predict(test[0].png, model="python").label
 
     def command() -> str:
@@ -159,7 +159,7 @@ def test_calls_on_versions_from_before_wait_for_a_conversion_after_an_update(
     examples = [(each.png, each.label) for each in train]
     with running(tmp_path / "data") as before, Client(before.target, timeout=PATIENCE) as client:
         for _ in range(2):
-            client.fine_tune(examples, model="pets").wait()
+            client.fine_tune(examples, model="pets").result()
         assert before.terminate() == 0
     sets = tmp_path / "sets"
     shutil.copytree(folder, sets)
@@ -174,10 +174,10 @@ def test_calls_on_versions_from_before_wait_for_a_conversion_after_an_update(
                 "predict": lambda: client.predict(image, model="pets", version=1).label,
                 "evaluate": lambda: client.evaluate(examples, model="pets").metrics.accuracy,
                 "compare": lambda: client.compare("pets@1", "pets@2", examples).example_count,
-                "rebase": lambda: client.rebase("pets", backbone="efficientnet-lite0").wait().number,
+                "rebase": lambda: client.rebase("pets", backbone="efficientnet-lite0").result().number,
                 "validate": lambda: client.validate(examples, model="pets").valid,
                 "at a URI": lambda: (
-                    client.fine_tune(f"file://{sets}/listed.csv", model="listed").wait().number
+                    client.fine_tune(f"file://{sets}/listed.csv", model="listed").result().number
                 ),
                 "Open Inference Protocol": lambda: infer(server, image)[0],
                 "TensorFlow Serving": lambda: classify(server, image),
@@ -221,7 +221,7 @@ def test_while_another_backbone_is_converted_the_first_one_answers(
 ) -> None:
     train, test = pictures
     with Client(fresh.target, retries=ONCE, timeout=PATIENCE) as client, ThreadPoolExecutor(1) as pool:
-        client.fine_tune([(each.png, each.label) for each in train], model="first").wait()
+        client.fine_tune([(each.png, each.label) for each in train], model="first").result()
         other = pool.submit(client.embed, test[0].png, backbone="efficientnet-lite2")
         answers = 0
         while not other.done():

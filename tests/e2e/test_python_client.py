@@ -30,7 +30,7 @@ Split = tuple[list[Picture], list[Picture]]
 @pytest.fixture(scope="module")
 def version(client: Client, folder: Path) -> Version:
     """The first version of `letters`, which the alias `stable` names."""
-    return client.fine_tune(folder, model="letters", alias="stable", labels={"team": "post"}).wait(60)
+    return client.fine_tune(folder, model="letters", alias="stable", labels={"team": "post"}).result(60)
 
 
 def test_a_folder_of_pictures_becomes_a_model_that_names_others(
@@ -55,7 +55,7 @@ def test_a_job_tells_how_far_it_is(client: Client, folder: Path):
     events: list[JobEvent] = []
     uploads: list[tuple[int, int | None]] = []
     job = client.fine_tune(folder, model="followed", on_upload=lambda *counts: uploads.append(counts))
-    job.wait(60, on_event=events.append)
+    job.result(60, on_event=events.append)
 
     assert uploads[-1] == (24, 24)
     assert [event.number for event in events] == list(range(1, len(events) + 1))
@@ -74,7 +74,7 @@ def test_examples_come_from_anywhere(client: Client, pictures: Split):
     for picture in pictures[0]:
         by_label.setdefault(picture.label, []).append(picture.png)
     jobs = [client.fine_tune(source, model="anywhere") for source in (once(), by_label)]
-    versions = [job.wait(60) for job in jobs]
+    versions = [job.result(60) for job in jobs]
 
     assert versions[0].lineage.dataset_digest == versions[1].lineage.dataset_digest
     assert client.predict(pictures[0][0].png, model="anywhere").label == pictures[0][0].label
@@ -87,7 +87,7 @@ def test_validating_names_what_cannot_be_used(client: Client, folder: Path, tmp_
     assert not found.valid
     assert [(fault.index, fault.reason) for fault in found.faults] == [(24, "UNDECODABLE_INPUT")]
     with pytest.raises(NotFound):
-        client.model("never")
+        client.get_model("never")
 
 
 def test_several_versions_are_asked_with_one_pass(client: Client, version: Version, asked: list[Path]):
@@ -111,8 +111,8 @@ def test_more_inputs_than_a_call_takes_go_in_several(client: Client, version: Ve
 
 
 def test_aliases_move_and_versions_go(client: Client, version: Version, folder: Path, asked: list[Path]):
-    second = client.fine_tune(folder, model="moved", seed=1).wait(60)
-    third = client.fine_tune(folder, model="moved", seed=2, alias="stable").wait(60)
+    second = client.fine_tune(folder, model="moved", seed=1).result(60)
+    third = client.fine_tune(folder, model="moved", seed=2, alias="stable").result(60)
     first = client.set_alias("moved", "stable", second.number)
 
     assert client.predict(asked[0], model="moved", alias="stable").version == second.number
@@ -120,7 +120,7 @@ def test_aliases_move_and_versions_go(client: Client, version: Version, folder: 
         client.delete_version("moved", second.number)
     client.set_alias("moved", "stable", third.number, etag=first.etag)
     client.delete_version("moved", second.number)
-    assert [each.number for each in client.model("moved").versions] == [third.number]
+    assert [each.number for each in client.get_model("moved").versions] == [third.number]
     assert client.delete_model("moved") == 1
     assert "moved" not in [model.name for model in client.models()]
 
@@ -128,12 +128,14 @@ def test_aliases_move_and_versions_go(client: Client, version: Version, folder: 
 def test_a_version_goes_on_from_another_and_takes_its_place_if_it_is_not_worse(
     client: Client, folder: Path, pictures: Split
 ):
-    client.fine_tune(folder, model="growing", alias="stable").wait(60)
+    client.fine_tune(folder, model="growing", alias="stable").result(60)
     names = {"0": "zero", "1": "one", "7": "seven"}
     more = [Example(each.png, names[each.label], each.id) for each in pictures[1]]
 
-    newer = client.fine_tune(more, model="growing", parent="stable", alias="stable", promote_if=True).wait(60)
-    fewer = client.fine_tune([], model="growing", parent=newer.number, remove=[more[0].id]).wait(60)
+    newer = client.fine_tune(more, model="growing", parent="stable", alias="stable", promote_if=True).result(
+        60
+    )
+    fewer = client.fine_tune([], model="growing", parent=newer.number, remove=[more[0].id]).result(60)
 
     assert (newer.lineage.parent_version, newer.lineage.added_example_count) == (1, len(more))
     assert newer.promotion.reasons
@@ -171,8 +173,8 @@ def test_examples_may_show_several_labels_or_numbers(client: Client, pictures: S
     tagged += [(each.png, ["round"]) for each in pictures[1] if each.label == "0"]
     numbers = [(each.png, float(each.label)) for each in pictures[0]]
 
-    tags = client.fine_tune(tagged, model="tags").wait(60)
-    values = client.fine_tune(numbers, model="values").wait(60)
+    tags = client.fine_tune(tagged, model="tags").result(60)
+    values = client.fine_tune(numbers, model="values").result(60)
 
     assert tags.task is Task.MULTI_LABEL
     assert tags.thresholds.keys() == {"round", "thin"}
@@ -201,14 +203,14 @@ def test_a_job_that_fails_raises_why(client: Client, pictures: Split):
     job = client.fine_tune(examples, model="failing")
 
     with pytest.raises(JobFailed, match=r"bad\.png") as failed:
-        job.wait(60)
+        job.result(60)
     assert failed.value.reason == "UNDECODABLE_INPUT"
     assert job.status().state is JobState.FAILED
 
 
 def test_a_request_id_makes_a_fine_tune_safe_to_repeat(client: Client, folder: Path):
     first = client.fine_tune(folder, model="repeated", request_id="once")
-    first.wait(60)
+    first.result(60)
 
     assert client.fine_tune(folder, model="repeated", request_id="once").id == first.id
 
@@ -224,7 +226,7 @@ def test_a_client_tells_whether_its_server_is_ready(client: Client):
 async def test_the_asynchronous_client_does_the_same(target: str, folder: Path, asked: list[Path]):
     async with AsyncClient(target) as client:
         job = await client.fine_tune(folder, model="asynchronous")
-        version = await job.wait(60)
+        version = await job.result(60)
         answers = await client.predict(asked, model="asynchronous")
 
     assert version.number == 1

@@ -69,7 +69,7 @@ class Callers:
     def prepare(self) -> None:
         """Make the first version of each model."""
         for place in range(MODELS):
-            self._submitted(self._clients[0], place).wait()
+            self._submitted(self._clients[0], place).result()
 
     def start(self) -> None:
         for thread in self._threads:
@@ -139,7 +139,7 @@ class Callers:
 
     def _tune(self, client: Client, turn: int) -> None:
         job, since = self._submitted(client, turn), time.monotonic()
-        version = job.wait()
+        version = job.result()
         with self._seen.lock:
             self._seen.calls["wait"] += 1
         self._record("Status", job.id, since, ("succeeded", version.number))

@@ -27,7 +27,7 @@ def list_aliases(context: typer.Context, model: ModelArgument) -> None:
     """
     session = session_of(context)
     with session.client() as client:
-        found = client.model(model, max_versions=1).aliases
+        found = client.get_model(model, max_versions=1).aliases
     session.show({"aliases": found}, alias_table(model, found))
 
 

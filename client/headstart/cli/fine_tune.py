@@ -197,7 +197,7 @@ def _run(
                 source, model=model, request_id=request_id, on_upload=view.upload, **settings
             )
             upload = timedelta(seconds=time.monotonic() - begin)
-            version = job.wait(on_event=view.event) if wait else None
+            version = job.result(on_event=view.event) if wait else None
     except KeyboardInterrupt:
         say_what_goes_on(session, job)
         raise typer.Exit(ExitCode.INTERRUPTED) from None

@@ -40,7 +40,7 @@ def show_model(
     """
     session = session_of(context)
     with session.client() as client:
-        found = client.model(model, max_versions=limit)
+        found = client.get_model(model, max_versions=limit)
     session.show(found, model_view(found))
 
 

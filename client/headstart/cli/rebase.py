@@ -75,7 +75,7 @@ def rebase(
                     request_id=request_id,
                     **settings,
                 )
-                published = job.wait(on_event=view.event) if wait else None
+                published = job.result(on_event=view.event) if wait else None
         except KeyboardInterrupt:
             say_what_goes_on(session, job)
             raise typer.Exit(ExitCode.INTERRUPTED) from None

@@ -31,7 +31,7 @@ def list_versions(
     """
     session = session_of(context)
     with session.client() as client:
-        found = client.model(model, max_versions=limit).versions
+        found = client.get_model(model, max_versions=limit).versions
     session.show({"versions": found}, version_table(found))
 
 

@@ -39,4 +39,6 @@ def publish(job: Job) -> None:
         with Client(f"127.0.0.1:{job.ports[0]}", timeout=START_SECONDS) as client:
             for seed, variant in enumerate(job.variants):
                 pictures, _ = split(every, train=EXAMPLES, test=0, seed=seed)
-                client.fine_tune([(picture.png, picture.label) for picture in pictures], model=variant).wait()
+                client.fine_tune(
+                    [(picture.png, picture.label) for picture in pictures], model=variant
+                ).result()

@@ -11,7 +11,7 @@ def main(target: str, folder: str, *files: str) -> None:
     """Fine-tune on a folder, and predict files twice."""
     began = time.perf_counter()
     with Client(target) as client:
-        version = client.fine_tune(folder, model="client").wait()
+        version = client.fine_tune(folder, model="client").result()
         predictions = [(each.label, each.probability) for each in client.predict(list(files), model="client")]
         cold = time.perf_counter() - began
         began = time.perf_counter()

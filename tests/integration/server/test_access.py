@@ -124,7 +124,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         for name, sign in (("red", 1.0), ("blue", -1.0)):
             with place.client(name) as client:
                 job = client.fine_tune(examples(sign), model="flowers", request_id="same")
-                assert job.wait().number == 1
+                assert job.result().number == 1
         yield place
 
 
@@ -143,7 +143,7 @@ def test_two_tenants_have_models_request_ids_and_jobs_of_the_same_names(place: P
             assert client.predict(feature(2.5), model="flowers").label == told
             assert [model.name for model in client.models()] == ["flowers"]
             assert [job.spec.model for job in client.jobs()] == ["flowers"]
-            [version] = client.model("flowers").versions
+            [version] = client.get_model("flowers").versions
             assert version.model == "flowers"
             report = client.report("flowers").content.decode()
             assert "flowers" in report
@@ -169,7 +169,7 @@ def test_statistics_of_no_model_are_of_the_tenants_own(place: Place) -> None:
 
 def test_what_is_another_tenants_is_told_like_what_is_not_there(place: Place) -> None:
     with place.client("red") as red, place.client("blue") as blue:
-        red.fine_tune(examples(1.0), model="secret").wait()
+        red.fine_tune(examples(1.0), model="secret").result()
         [theirs] = [job for job in red.jobs() if job.spec.model == "secret"]
         told = []
         for model, job_id in (("secret", theirs.id), ("nothing", "0" * 32)):
@@ -187,7 +187,7 @@ def test_what_is_another_tenants_is_told_like_what_is_not_there(place: Place) ->
         assert "secret" not in {model.name for model in blue.models()}
         assert "secret" not in {job.spec.model for job in blue.jobs()}
         assert list(blue.jobs("secret")) == []
-        assert red.model("secret").name == "secret"
+        assert red.get_model("secret").name == "secret"
 
 
 def failure(ask: Callable[[], object]) -> str:
@@ -267,7 +267,7 @@ def test_a_certificate_or_an_issuers_token_says_who_it_is(place: Place) -> None:
 
 def test_a_tenant_has_no_more_versions_and_bytes_than_it_may(place: Place) -> None:
     with place.client("few") as few:
-        few.fine_tune(examples(1.0), model="one").wait()
+        few.fine_tune(examples(1.0), model="one").result()
         with pytest.raises(ResourceExhausted) as caught:
             few.fine_tune(examples(1.0), model="two")
         assert caught.value.reason == "TENANT_QUOTA_EXCEEDED"
@@ -277,7 +277,7 @@ def test_a_tenant_has_no_more_versions_and_bytes_than_it_may(place: Place) -> No
         assert (usage.tenant, usage.version_count, usage.version_limit) == ("few", 1, 1)
         assert not usage.HasField("stored_bytes_limit")
         few.delete_model("one")
-        few.fine_tune(examples(1.0), model="two").wait()
+        few.fine_tune(examples(1.0), model="two").result()
     with place.client("small") as small:
         with pytest.raises(ResourceExhausted) as caught:
             small.fine_tune(large(8, 50_000), model="fat")
@@ -285,14 +285,14 @@ def test_a_tenant_has_no_more_versions_and_bytes_than_it_may(place: Place) -> No
         assert "Delete versions or models" in caught.value.message
         # There is room for the examples, and none for what is learned from them.
         with pytest.raises(JobFailed) as failed:
-            small.fine_tune(large(4, 50_000), model="fat").wait()
+            small.fine_tune(large(4, 50_000), model="fat").result()
         assert failed.value.reason == "TENANT_QUOTA_EXCEEDED"
         assert list(small.models()) == []
         # Nothing of it is left that would count.
         usage = usage_of(place, "small")
         assert (usage.version_count, usage.version_bytes + usage.example_bytes) == (0, 0)
         assert usage.stored_bytes_limit == 1 << 20
-        small.fine_tune(large(4, 10_000), model="thin").wait()
+        small.fine_tune(large(4, 10_000), model="thin").result()
     eventually(
         lambda: place.server.metrics().value("headstart_tenant_stored_bytes", tenant="small") or None,
         90.0,
@@ -359,7 +359,7 @@ def test_nothing_that_is_told_has_the_tenants_name_in_it(place: Place) -> None:
                 told += infer(iter([oip.ModelInferRequest(model_name=name)]), metadata=shown, timeout=60)
         call(f"{inference}/RepositoryIndex", oip.RepositoryIndexRequest())
         with place.client("blue") as blue:
-            blue.fine_tune(examples(-1.0), model="trees").wait()
+            blue.fine_tune(examples(-1.0), model="trees").result()
         pages = model_service_pb2.ListModelsRequest(page_size=1)
         call("/headstart.v1.ModelService/ListModels", pages)
         token = model_service_pb2.ListModelsResponse.FromString(told[-1]).next_page_token
@@ -405,7 +405,7 @@ def test_the_url_of_a_webhook_is_for_its_sender_and_admins(place: Place, tmp_pat
         assert job.status().spec.webhook == secret
         with pytest.raises(InvalidArgument, match="--allow-webhook"):
             sender.fine_tune(examples(1.0), model="hooked", webhook="https://hooks.example/blue/in")
-        job.wait()
+        job.result()
     with place.client("other") as other:
         seen = [other.job(job.id).status(), *(each for each in other.jobs() if each.id == job.id)]
         assert len(seen) == 2
@@ -473,7 +473,7 @@ def test_tokens_and_certificates_change_while_a_connection_is_open(place: Place)
 
 def test_the_audit_log_has_who_did_what_and_goes_on_in_a_new_file(place: Place) -> None:
     with place.client("red") as red, place.client("wrong") as wrong:
-        red.fine_tune(examples(1.0), model="audited").wait()
+        red.fine_tune(examples(1.0), model="audited").result()
         red.delete_model("audited")
         with pytest.raises(Unauthenticated):
             wrong.delete_model("audited")

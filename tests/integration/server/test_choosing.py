@@ -92,7 +92,7 @@ def test_a_fine_tune_on_either_afterwards_runs_no_pass_and_has_the_same_head(
 
 def test_report_and_client_tell_the_choice(server: ServerProcess, version: model_pb2.Version):
     with Client(server.target) as client:
-        (made, *_) = client.model("chosen").versions[::-1]
+        (made, *_) = client.get_model("chosen").versions[::-1]
         text = client.report("chosen", version=1, format="text").content.decode()
         page = client.report("chosen", version=1).content.decode()
     assert made.backbone_selection is not None

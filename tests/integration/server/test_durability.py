@@ -171,7 +171,7 @@ def watch_on(story: Story, api: Api, watching: threading.Event) -> None:
 
 def wait_with_client(story: Story, target: str) -> None:
     with Client(target) as client:
-        story.waited_for.append(client.job(story.given_back[0].job_id).wait(timeout=120))
+        story.waited_for.append(client.job(story.given_back[0].job_id).result(timeout=120))
 
 
 def third_server(story: Story, server: ServerProcess, api: Api) -> None:

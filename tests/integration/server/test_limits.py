@@ -39,14 +39,14 @@ def client(server: Replica) -> Iterator[Client]:
 
 
 def test_a_model_gets_no_version_more_than_it_may_have(client: Client) -> None:
-    client.fine_tune(EXAMPLES, model="pets").wait()
+    client.fine_tune(EXAMPLES, model="pets").result()
     with pytest.raises(headstart.ResourceExhausted) as caught:
         client.fine_tune(EXAMPLES, model="pets")
     assert caught.value.reason == "QUOTA_EXCEEDED"
     assert caught.value.retry_after is None
     assert [limit.subject for limit in caught.value.quota_violations] == ["model pets"]
     client.delete_version("pets", 1)
-    assert client.fine_tune(EXAMPLES, model="pets").wait().number == 2
+    assert client.fine_tune(EXAMPLES, model="pets").result().number == 2
 
 
 def test_who_calls_too_often_is_told_when_to_come_again_and_health_is_free(client: Client) -> None:

@@ -154,7 +154,7 @@ def test_whoever_does_not_predict_means_the_version_that_is_named(shared: Shared
     evaluation = shared.api.models.GetEvaluation(keeping.GetEvaluationRequest(target=target), timeout=TIMEOUT)
     assert evaluation.version.number == 1
     with Client(shared.server.target) as client:
-        (alias,) = client.model(shared.model).aliases
+        (alias,) = client.get_model(shared.model).aliases
         assert (alias.version, alias.shares) == (1, {2: 0.4})
 
 
