@@ -193,8 +193,8 @@ def test_a_fine_tune_shows_each_candidate_and_why_the_backbone_was_taken(run, se
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "1.jpg").write_bytes(b"1")
     result = run(
-        "fine-tune", "pets", tmp_path, "--backbone", "auto", "--candidate", "small",
-        "--candidate", "large", "--choose-within", "2m",
+        "fine-tune", "pets", tmp_path, "--backbone", "auto", "--backbone-candidate", "small",
+        "--backbone-candidate", "large", "--backbone-time-budget", "2m",
     )  # fmt: skip
 
     spec = server.requests["FineTune"][0][0].spec
@@ -228,9 +228,9 @@ def test_errors_of_numbers_are_no_shares(run, server):
 @pytest.mark.usefixtures("chosen")
 def test_a_rebase_shows_the_new_version_and_what_became_of_the_alias(run, server):
     result = run(
-        "rebase", "pets@2", "--backbone", "auto", "--alias", "stable", "--candidate",
-        "small", "--choose-within", "90s", "--recipe", "logistic", "--max-drop", "0.05", "--priority", "3",
-        "--request-id", "r",
+        "rebase", "pets@2", "--backbone", "auto", "--alias", "stable", "--backbone-candidate",
+        "small", "--backbone-time-budget", "90s", "--recipe", "logistic", "--max-drop", "0.05",
+        "--priority", "3", "--request-id", "r",
     )  # fmt: skip
 
     expected = tuning.RebaseRequest(

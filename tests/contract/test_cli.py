@@ -75,9 +75,10 @@ def test_what_to_try_is_of_the_kind_that_the_version_takes(run, server, pets, mo
 def test_every_setting_of_a_fine_tune_is_an_option(run, server, pets):
     run(
         "fine-tune", "pets", pets, "--backbone", "b", "--held-out-fraction", "0.2", "--seed", "7",
-        "--display-name", "Pets", "--label", "team=vision", "--label", "a=b=c", "--alias", "stable",
-        "--ttl", "1.5h", "--max-excluded-fraction", "0.1", "--request-id", "r", "--view", "taps",
-        "--regularization", "0.5", "--temperature", "2", "--folds", "3", "--priority", "-3", "--no-wait",
+        "--display-name", "Pets", "--tag", "team=vision", "--tag", "a=b=c", "--alias", "stable",
+        "--ttl", "1.5h", "--max-excluded-fraction", "0.1", "--request-id", "r", "--set", "views=taps",
+        "--set", "regularization=0.5", "--set", "temperature=2", "--set", "folds=3", "--priority", "-3",
+        "--no-wait",
     )  # fmt: skip
 
     spec = server.requests["FineTune"][0][0].spec
@@ -93,9 +94,9 @@ def test_every_setting_of_a_fine_tune_is_an_option(run, server, pets):
 
 def test_every_setting_of_a_logistic_recipe_is_an_option(run, server, pets):
     run(
-        "fine-tune", "pets", pets, "--recipe", "logistic", "--view", "taps", "--view", "last",
-        "--scaling", "standard", "--not-balanced", "--time-budget", "1.5m", "--regularization", "0.01",
-        "--no-wait",
+        "fine-tune", "pets", pets, "--recipe", "logistic", "--set", "views=taps,last", "--no-wait",
+        "--set", "scaling=standard", "--set", "balanced=false", "--set", "time-budget=1.5m", "--set",
+        "regularization=0.01",
     )  # fmt: skip
 
     logistic = job_pb2.LogisticRecipe(
@@ -109,8 +110,8 @@ def test_every_setting_of_a_logistic_recipe_is_an_option(run, server, pets):
 
 
 def test_a_time_budget_alone_means_logistic_and_several_views_ridge(run, server, pets):
-    run("fine-tune", "pets", pets, "--time-budget", "5s", "--no-wait")
-    run("fine-tune", "pets", pets, "--view", "taps", "--view", "last", "--balanced", "--no-wait")
+    run("fine-tune", "pets", pets, "--set", "time_budget=5s", "--no-wait")
+    run("fine-tune", "pets", pets, "--set", "views=taps,last", "--set", "balanced=yes", "--no-wait")
 
     recipes = [messages[0].spec.recipe for messages in server.requests["FineTune"]]
     assert recipes[0].logistic.time_budget.seconds == 5
@@ -172,7 +173,7 @@ def test_validation_shows_the_findings_and_fails_if_they_stop_a_fine_tune(run, s
     )
     server.standing["FineTune"] = tuning.FineTuneResponse(validation=validation)
 
-    result = run("fine-tune", "pets", pets, "--validate-only", code=1)
+    result = run("check", "pets", pets, code=1)
 
     assert "Not usable: 3 examples cannot be used." in result.stdout
     assert "  example 1 (cat/1.jpg):\n    no picture" in result.stdout
@@ -184,16 +185,25 @@ def test_validation_shows_the_findings_and_fails_if_they_stop_a_fine_tune(run, s
     ("arguments", "message"),
     [
         (["m", "nowhere"], "There is no folder or file nowhere"),
-        (["m", ".", "--label", "x"], "expected KEY=VALUE. Received: x"),
+        (["m", ".", "--tag", "x"], "expected KEY=VALUE. Received: x"),
         (["m", ".", "--ttl", "soon"], "expected a number with s, m, h or d. Received: soon"),
-        (["m", ".", "--recipe", "auto", "--folds", "3"], "use ridge to set them"),
+        (["m", ".", "--recipe", "auto", "--set", "folds=3"], "Name another recipe, such as --recipe ridge"),
         (
-            ["m", ".", "--recipe", "ridge", "--time-budget", "3s"],
-            "only logistic, mlp and partial take it",
+            ["m", ".", "--recipe", "ridge", "--set", "time_budget=3s"],
+            "ridge does not have the setting time_budget; logistic, mlp, partial do",
         ),
-        (["m", ".", "--recipe", "mlp", "--blocks", "2"], "only partial takes it"),
-        (["m", ".", "--blocks", "2", "--dropout", "0.1"], "no recipe takes all of --dropout, --blocks"),
-        (["m", ".", "--time-budget", "soon"], "--time-budget"),
+        (["m", ".", "--recipe", "mlp", "--set", "blocks=2"], "blocks; partial does"),
+        (["m", ".", "--set", "blocks=2", "--set", "dropout=0.1"], "no recipe has all of blocks, dropout"),
+        (["m", ".", "--set", "time_budget=soon"], "expected a number with s, m, h or d. Received: soon"),
+        (["m", ".", "--set", "fold=3"], "no recipe has the setting fold. Did you mean folds?"),
+        (["m", ".", "--set", "x=3"], "no recipe has the setting x. The settings are regularization, temper"),
+        (["m", ".", "--set", "folds"], "expected NAME=VALUE, such as folds=5. Received: folds"),
+        (["m", ".", "--set", "folds=2.5"], "folds must be a whole number. Received: '2.5'"),
+        (["m", ".", "--set", "dropout=a"], "dropout must be a number. Received: 'a'"),
+        (["m", ".", "--set", "balanced=perhaps"], "balanced must be true or false. Received: 'perhaps'"),
+        (["m", ".", "--set", "scaling=log"], "scaling must be one of unit, root, standard. Received: 'log'"),
+        (["m", ".", "--set", "views=last,,taps"], "views must be names with commas between them"),
+        (["m", ".", "--set", "folds=3", "--set", "folds=4"], "folds is set twice. Give it once"),
         (["m", ".", "--held-out-fraction", "2"], "--held-out-fraction"),
         ([], "MODEL"),
     ],
@@ -660,7 +670,7 @@ def test_broken_pictures_come_with_a_way_out(run, server, pets):
 
     assert run("fine-tune", "pets", pets, code=1).stderr.endswith(
         "error: The job failed: No picture. (UNDECODABLE_INPUT)\n"
-        "Leave them out with --max-excluded-fraction 0.2, or list all with --validate-only.\n"
+        "Leave them out with --max-excluded-fraction 0.2, or list all with headstart check.\n"
     )
 
 

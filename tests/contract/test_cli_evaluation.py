@@ -75,7 +75,7 @@ def test_the_gate_has_defaults_of_its_own(run, server, pets):
     [
         (["pets"], "is needed without --parent"),
         (["pets", ".", "--promote-if-not-worse"], "name the alias to move"),
-        (["pets", ".", "--remove", "x"], "name the version they are left out of"),
+        (["pets", ".", "--remove", "x"], "name the version of the example, with --parent"),
         (["pets", ".", "--task", "ranking"], "'single-label', 'multi-label', 'regression'"),
     ],
 )
@@ -105,6 +105,20 @@ def test_a_fine_tune_tells_what_became_of_the_alias(run, server, pets, decision,
     assert told in " ".join(run("job", "show", "job-1").stdout.split())
 
 
+@pytest.mark.parametrize(("decision", "code"), [("PROMOTED", 0), ("KEPT", 5)])
+def test_a_required_promotion_has_an_exit_code_of_its_own(run, server, pets, decision, code):
+    made = version(3, promotion=promotion(decision))
+    server.standing["GetModel"] = keeping.GetModelResponse(versions=[made])
+    required = ("--alias", "stable", "--require-promotion")
+
+    result = run("fine-tune", "pets", pets, *required, code=code)
+    assert "pets, version 3 is ready." in result.stdout
+    assert spec_of(server).HasField("promote_if")
+    run("rebase", "pets", "-b", "large", *required, code=code)
+    run("fine-tune", "pets", pets, *required, "--no-wait")
+    assert "name the alias to move" in run("fine-tune", "pets", pets, required[-1], code=2).stderr
+
+
 def test_findings_say_what_to_do_first_and_then_name_the_examples(run, server, pets):
     validation = tuning.Validation(
         valid=True,
@@ -115,7 +129,7 @@ def test_findings_say_what_to_do_first_and_then_name_the_examples(run, server, p
     )
     server.standing["FineTune"] = tuning.FineTuneResponse(validation=validation)
 
-    lines = run("fine-tune", "pets", pets, "--validate-only").stdout.splitlines()
+    lines = run("check", "pets", pets).stdout.splitlines()
 
     assert lines[0] == "These examples can be used."
     text = "\n".join(lines)
@@ -127,8 +141,8 @@ def test_findings_say_what_to_do_first_and_then_name_the_examples(run, server, p
     assert "  cat/4.jpg (cat), 2.5 times as far" in lines
     assert lines.index("• 1 example looks mislabelled: look at it.") < lines.index("Labels to look at:")
     assert max(map(len, lines)) <= 80
-    document = json.loads(run("fine-tune", "pets", pets, "--validate-only", "--json").stdout)
-    assert document["findings"]["recommendations"][0]["kind"] == "SUSPECTS"
+    document = json.loads(run("check", "pets", pets, "--json").stdout)
+    assert document["findings"]["recommendations"][0]["kind"] == "LABEL_ISSUES"
 
 
 def test_an_evaluation_begins_with_the_verdict(run, server, pets):

@@ -1,12 +1,14 @@
 """The help of the command: golden files of what a new user reads first, and one screen for each command."""
 
 import os
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from headstart.cli.app import app
+from headstart.spec import RECIPES
 
 GOLDEN = Path(__file__).with_name("golden")
 NOUNS = {group.typer_instance.info.name: group.typer_instance for group in app.registered_groups}
@@ -57,12 +59,22 @@ def test_no_help_truncates_an_option(command):
         assert "\nGlobal options:\n  --server HOST:PORT" in text
 
 
-@pytest.mark.parametrize("command", [[], *([name] for name in NOUNS), *COMMANDS[1:]], ids=" ".join)
+@pytest.mark.parametrize("command", [[], *([name] for name in NOUNS), *COMMANDS], ids=" ".join)
 def test_each_help_fits_one_screen(command):
     lines = shown(*command, "--help").splitlines()
 
     assert len(lines) <= SCREEN
     assert [line for line in lines if len(line) > 100] == []
+
+
+def test_the_complete_help_lists_each_setting_of_each_recipe():
+    text = shown("fine-tune", "--help-all")
+    recipes = {name: {each.name for each in fields(kind)} - {"view"} for name, kind in RECIPES.items()}
+
+    for setting in set().union(*recipes.values()):
+        having = ", ".join(name for name, settings in recipes.items() if setting in settings)
+        (line,) = [line for line in text.splitlines() if line.startswith(f"  {setting} ")]
+        assert line.endswith(f"({having})")
 
 
 def test_help_has_a_short_option():

@@ -46,7 +46,7 @@ def document(command):
 @pytest.fixture(scope="module")
 def made(document, folder: Path) -> dict[str, Any]:
     """What fine-tuning a folder printed."""
-    return document("fine-tune", "shell", folder, "--alias", "stable", "--label", "team=post")
+    return document("fine-tune", "shell", folder, "--alias", "stable", "--tag", "team=post")
 
 
 def test_fine_tuning_prints_the_job_and_the_version(made: dict[str, Any]):

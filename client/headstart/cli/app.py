@@ -8,6 +8,7 @@ import typer
 from headstart.channel import TlsConfig
 from headstart.cli.aliases import aliases
 from headstart.cli.backbones import backbones
+from headstart.cli.check import check
 from headstart.cli.exits import EXIT_CODES_HELP
 from headstart.cli.fine_tune import fine_tune
 from headstart.cli.help import ADVANCED, Commands
@@ -15,6 +16,7 @@ from headstart.cli.jobs import jobs
 from headstart.cli.models import models
 from headstart.cli.prediction import embed, predict
 from headstart.cli.rebase import rebase
+from headstart.cli.recipe_settings import settings_help
 from headstart.cli.root import RootGroup
 from headstart.cli.session import Session
 from headstart.cli.stored_examples import stored_examples
@@ -116,7 +118,9 @@ def root(
 
 
 _TRAIN, _STORED = "Train and predict", "Stored things"
-app.command("fine-tune", rich_help_panel=_TRAIN)(fine_tune)
+_SETTINGS = f"Settings of recipes, for --set:\n{settings_help()}"
+app.command("fine-tune", rich_help_panel=_TRAIN, epilog=_SETTINGS)(fine_tune)
+app.command(rich_help_panel=_TRAIN, epilog=_SETTINGS)(check)
 app.command(rich_help_panel=_TRAIN)(rebase)
 app.command(rich_help_panel=_TRAIN)(predict)
 app.command(rich_help_panel=_TRAIN)(embed)

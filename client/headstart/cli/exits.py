@@ -119,7 +119,7 @@ def _message(error: HeadstartError, session: Session | None) -> str:
 def _advice(error: HeadstartError, session: Session | None) -> str:
     match error:
         case JobFailed() if error.reason in _BROKEN_EXAMPLES:
-            return "Leave them out with --max-excluded-fraction 0.2, or list all with --validate-only."
+            return "Leave them out with --max-excluded-fraction 0.2, or list all with headstart check."
         case JobFailed() | JobCancelled():
             return ""
         case NotFound() if session is not None and error.reason in _LISTS:

@@ -2,27 +2,26 @@
 
 import time
 from datetime import timedelta
-from typing import Annotated
 
 import typer
 
 from headstart.arguments import FineTuneSettings
 from headstart.cli import spec_options as options
 from headstart.cli.exits import ExitCode
-from headstart.cli.finding_tables import validation_view
 from headstart.cli.model_tables import version_summary
 from headstart.cli.options import (
-    SOURCE_HELP,
     FeatureColumns,
     IdColumn,
     ImageColumn,
     LabelColumn,
     ModelArgument,
+    SourceArgument,
     TextColumn,
     ValueColumn,
     example_settings,
 )
 from headstart.cli.progress import progress_view
+from headstart.cli.recipe_settings import duration_of, recipe_of
 from headstart.cli.session import Session, session_of
 from headstart.cli.tables import job_facts
 from headstart.client import Client
@@ -31,7 +30,7 @@ from headstart.job import Job
 from headstart.results import Modality, Version
 from headstart.task import parse_task
 
-__all__ = ["fine_tune", "say_what_goes_on", "show_job"]
+__all__ = ["fine_tune", "require_promoted", "say_what_goes_on", "show_job"]
 
 _INPUTS = {
     Modality.IMAGE: "PICTURE.jpg",
@@ -44,75 +43,48 @@ def fine_tune(
     context: typer.Context,
     *,
     model: ModelArgument,
-    source: Annotated[
-        str | None,
-        typer.Argument(
-            help=f"{SOURCE_HELP} Or the URI of such a list, s3://, gs://, https:// or file://, that the "
-            "server reads itself if it allows it. May be left out with --parent.",
-            show_default=False,
-        ),
-    ] = None,
+    source: SourceArgument = None,
     backbone: options.BackboneOption = None,
-    candidate: options.CandidateOption = None,
-    choose_within: options.ChooseWithinOption = None,
-    held_out_fraction: options.HeldOutOption = 0.0,
-    seed: options.SeedOption = 0,
-    display_name: options.DisplayNameOption = "",
-    label: options.LabelOption = None,
+    backbone_candidate: options.CandidateOption = None,
+    backbone_time_budget: options.BackboneBudgetOption = None,
     alias: options.AliasOption = None,
-    ttl: options.LifetimeOption = None,
-    max_excluded_fraction: options.MaxDroppedOption = 0.0,
-    task: options.TaskOption = None,
     promote_if_not_worse: options.PromoteOption = False,
+    require_promotion: options.RequirePromotionOption = False,
     max_drop: options.MaxDropOption = None,
     max_class_drop: options.MaxClassDropOption = None,
     significance: options.SignificanceOption = None,
     parent: options.ParentOption = None,
     remove: options.RemoveOption = None,
-    discard_examples: options.DiscardOption = False,
-    priority: options.PriorityOption = 0,
-    webhook: options.WebhookOption = "",
-    request_id: options.RequestIdOption = None,
     label_column: LabelColumn = None,
     text_column: TextColumn = None,
     image_column: ImageColumn = None,
     feature_columns: FeatureColumns = None,
     value_column: ValueColumn = None,
     id_column: IdColumn = None,
+    task: options.TaskOption = None,
     recipe: options.RecipeOption = None,
-    regularization: options.RegularizationOption = None,
-    temperature: options.TemperatureOption = None,
-    folds: options.FoldsOption = None,
-    view: options.ViewOption = None,
-    scaling: options.ScalingOption = None,
-    balanced: options.BalancedOption = None,
-    time_budget: options.TimeBudgetOption = None,
-    hidden_units: options.HiddenUnitsOption = None,
-    dropout: options.DropoutOption = None,
-    weight_decay: options.WeightDecayOption = None,
-    blocks: options.BlocksOption = None,
-    learning_rate: options.LearningRateOption = None,
-    max_epochs: options.MaxEpochsOption = None,
-    patience: options.PatienceOption = None,
-    wait: Annotated[bool, typer.Option(help="Wait until the job has ended.")] = True,
-    validate_only: Annotated[
-        bool, typer.Option("--validate-only", help="Check the examples and make no job.")
-    ] = False,
+    settings: options.SetOption = None,
+    held_out_fraction: options.HeldOutOption = 0.0,
+    max_excluded_fraction: options.MaxExcludedOption = 0.0,
+    seed: options.SeedOption = 0,
+    tag: options.TagOption = None,
+    display_name: options.DisplayNameOption = "",
+    ttl: options.TtlOption = None,
+    discard_examples: options.DiscardOption = False,
+    priority: options.PriorityOption = 0,
+    webhook: options.WebhookOption = "",
+    request_id: options.RequestIdOption = None,
+    wait: options.WaitOption = True,
 ) -> None:
-    """Makes a new version of a model from labelled examples.
+    """Train a new version of a model on labeled examples.
 
-    In a folder all files of a class's sub-folder count, those of its own sub-folders too; hidden ones are
-    skipped. In a file that lists examples, paths are relative to that file.
-
-    Ctrl-C while it waits leaves the job running on the server.
+    Ctrl-C leaves the job running on the server.
 
     Example: `headstart fine-tune pets photos/ --alias stable --promote-if-not-worse`
 
-    Of texts: `headstart fine-tune reviews reviews.csv --text-column review --label-column verdict`
+    Texts: `headstart fine-tune reviews reviews.csv --text-column review --label-column verdict`
 
-    Of what a bucket holds: `headstart fine-tune pets s3://bucket/pets/labels.csv`
-
-    To add examples to a version: `headstart fine-tune pets more-photos/ --parent stable`
+    More examples: `headstart fine-tune pets more-photos/ --parent stable`
     """
     session = session_of(context)
     columns = example_settings(
@@ -123,60 +95,33 @@ def fine_tune(
         id=id_column,
         features=feature_columns,
     )
-    settings = FineTuneSettings(
+    is_gated = promote_if_not_worse or require_promotion
+    spec = FineTuneSettings(
         backbone=backbone,
-        recipe=options.recipe_of(
-            recipe,
-            regularization=regularization,
-            temperature=temperature,
-            folds=folds,
-            view=view,
-            scaling=scaling,
-            balanced=balanced,
-            time_budget=time_budget,
-            hidden_units=hidden_units,
-            dropout=dropout,
-            weight_decay=weight_decay,
-            blocks=blocks,
-            learning_rate=learning_rate,
-            max_epochs=max_epochs,
-            patience=patience,
-        ),
+        recipe=recipe_of(recipe, settings),
         held_out_fraction=held_out_fraction,
         seed=seed,
         display_name=display_name,
-        labels=options.labels_of(label),
+        labels=options.tags_of(tag),
         alias=alias,
-        ttl=options.lifetime_of(ttl),
+        ttl=duration_of(ttl, "--ttl"),
         max_excluded_fraction=max_excluded_fraction,
         task=parse_task(task) if task else None,
-        promote_if=options.gate_of(promote_if_not_worse, max_drop, max_class_drop, significance, alias),
+        promote_if=options.gate_of(is_gated, max_drop, max_class_drop, significance, alias),
         parent=options.parent_of(parent, remove),
         remove=remove,
         discard_examples=discard_examples,
         priority=priority,
         webhook=webhook,
-        backbone_candidates=candidate,
-        backbone_time_budget=options.lifetime_of(choose_within, "--choose-within"),
+        backbone_candidates=backbone_candidate,
+        backbone_time_budget=duration_of(backbone_time_budget, "--backbone-time-budget"),
         **columns,
     )
     if source is None and parent is None:
         raise typer.BadParameter("is needed without --parent", param_hint="SOURCE")
     with session.client() as client:
-        if validate_only:
-            _validate(session, client, source, model, settings)
-        else:
-            _run(session, client, source, model, settings, request_id=request_id, wait=wait)
-
-
-def _validate(
-    session: Session, client: Client, source: str | None, model: str, settings: FineTuneSettings
-) -> None:
-    with progress_view(session.err) as view:
-        found = client.validate(source, model=model, on_upload=view.upload, **settings)
-    session.show(found, validation_view(found))
-    if not found.valid:
-        raise typer.Exit(ExitCode.FAILED)
+        version = _run(session, client, source, model, spec, request_id=request_id, wait=wait)
+    require_promoted(version, wanted=require_promotion)
 
 
 def _run(
@@ -188,7 +133,7 @@ def _run(
     *,
     request_id: str | None,
     wait: bool,
-) -> None:
+) -> Version | None:
     job: Job | None = None
     try:
         with progress_view(session.err) as view:
@@ -202,6 +147,7 @@ def _run(
         say_what_goes_on(session, job)
         raise typer.Exit(ExitCode.INTERRUPTED) from None
     show_job(session, client, job, version, upload)
+    return version
 
 
 def show_job(
@@ -235,6 +181,20 @@ def _input_of(client: Client, version: Version) -> str:
     except HeadstartError:
         found = {}
     return _INPUTS.get(found.get(version.lineage.backbone, Modality.IMAGE), _INPUTS[Modality.IMAGE])
+
+
+def require_promoted(version: Version | None, *, wanted: bool) -> None:
+    """Exit with its own code if the gate kept the alias on its version.
+
+    Args:
+        version: the new version. None: the job was not waited for.
+        wanted: False never exits.
+
+    Raises:
+        typer.Exit: the alias stayed.
+    """
+    if wanted and version is not None and version.promotion is not None and not version.promotion.promoted:
+        raise typer.Exit(ExitCode.NOT_PROMOTED)
 
 
 def say_what_goes_on(session: Session, job: Job | None) -> None:

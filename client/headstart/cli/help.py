@@ -174,7 +174,7 @@ def _paragraphs(text: str, width: int) -> Iterator[str]:
         if ": headstart" in line:
             examples.append(line)
         elif line:
-            yield textwrap.fill(line, width)
+            yield "\n".join(_wrapped(line, width))
     if examples:
         yield "\n".join(examples)  # never wrapped, so that they can be copied
 
@@ -186,7 +186,7 @@ def _section(name: str, records: Iterable[tuple[str, str]], width: int) -> list[
     column = min(max(len(left) for left, _ in rows), _MAX_NAME) + _INDENT + _GAP
     lines = [f"{name}:"]
     for left, right in rows:
-        wrapped = textwrap.wrap(right.replace("`", ""), max(width - column, 20)) or [""]
+        wrapped = _wrapped(right.replace("`", ""), max(width - column, 20)) or [""]
         if len(left) + _INDENT + _GAP > column:
             lines.append(" " * _INDENT + left)
         else:
@@ -204,4 +204,8 @@ def _last_lines(command: Any, ctx: Any, left_out: int, width: int, *, everything
         lines.append(f"{ctx.command_path} {_HELP_ALL} lists {count}.")
     if ctx.parent is not None:
         lines.append(f"Global options, such as --server and --json: {ctx.find_root().command_path} --help")
-    return "\n".join(textwrap.fill(line, width) for line in lines)
+    return "\n".join(each for line in lines for each in _wrapped(line, width))
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(text, width, break_on_hyphens=False)

@@ -17,6 +17,7 @@ __all__ = [
     "LabelColumn",
     "ModelArgument",
     "NumberedVersionArgument",
+    "SourceArgument",
     "TextColumn",
     "ValueColumn",
     "VersionArgument",
@@ -77,6 +78,15 @@ NumberedVersionArgument: TypeAlias = Annotated[
     str,
     typer.Argument(
         metavar="MODEL@VERSION", help="The version by its number, such as pets@3.", show_default=False
+    ),
+]
+SourceArgument: TypeAlias = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[SOURCE]",
+        help="A folder with one sub-folder for each class; a .csv, .tsv or .jsonl table; an .npz file of "
+        "features; or a URI that the server reads. Optional with --parent.",
+        show_default=False,
     ),
 ]
 AliasArgument: TypeAlias = Annotated[

@@ -6,9 +6,10 @@ import typer
 
 from headstart.cli import spec_options as options
 from headstart.cli.exits import ExitCode
-from headstart.cli.fine_tune import say_what_goes_on, show_job
+from headstart.cli.fine_tune import require_promoted, say_what_goes_on, show_job
 from headstart.cli.options import VersionArgument
 from headstart.cli.progress import progress_view
+from headstart.cli.recipe_settings import RecipeChoice, duration_of
 from headstart.cli.session import session_of
 from headstart.job import Job
 from headstart.rebasing import RebaseSettings
@@ -23,32 +24,36 @@ def rebase(
     model: VersionArgument,
     backbone: Annotated[
         str,
-        typer.Option("--backbone", "-b", help="The other backbone, or auto.", show_default=False),
+        typer.Option("--backbone", "-b", help="The new backbone, or auto to select one.", show_default=False),
     ],
     alias: Annotated[
         str | None,
         typer.Option(
             "--alias",
             "-a",
-            help="Moved if the new version is not worse. Without @VERSION, also the version to fit again.",
+            help="Move this alias if the new version is not worse. Without @VERSION, its version is used.",
         ),
     ] = None,
-    candidate: options.CandidateOption = None,
-    choose_within: options.ChooseWithinOption = None,
+    backbone_candidate: options.CandidateOption = None,
+    backbone_time_budget: options.BackboneBudgetOption = None,
     recipe: Annotated[
-        options.RecipeChoice | None, typer.Option(help="Default: as the old version was asked to be fitted.")
+        RecipeChoice | None,
+        typer.Option(
+            metavar="RECIPE", help="auto, ridge, logistic, mlp or partial. Default: that of the old version."
+        ),
     ] = None,
+    require_promotion: options.RequirePromotionOption = False,
     max_drop: options.MaxDropOption = None,
     max_class_drop: options.MaxClassDropOption = None,
     significance: options.SignificanceOption = None,
     priority: options.PriorityOption = 0,
     webhook: options.WebhookOption = "",
     request_id: options.RequestIdOption = None,
-    wait: Annotated[bool, typer.Option(help="Wait until the job has ended.")] = True,
+    wait: options.WaitOption = True,
 ) -> None:
-    """Fits a version of a model anew on another backbone, from the examples that the server keeps.
+    """Train a version again on another backbone, from the examples that the server stores.
 
-    The old version stays. Ctrl-C while it waits leaves the job running on the server.
+    The old version stays. Ctrl-C leaves the job running on the server.
 
     Example: `headstart rebase pets --alias stable --backbone auto`
     """
@@ -56,8 +61,8 @@ def rebase(
     target = parse_version(model)
     alias = alias or target.alias
     settings = RebaseSettings(
-        backbone_candidates=candidate,
-        backbone_time_budget=options.lifetime_of(choose_within, "--choose-within"),
+        backbone_candidates=backbone_candidate,
+        backbone_time_budget=duration_of(backbone_time_budget, "--backbone-time-budget"),
         recipe=recipe.value if recipe else None,
         promote_if=options.gate_of(False, max_drop, max_class_drop, significance, alias),
         priority=priority,
@@ -80,3 +85,4 @@ def rebase(
             say_what_goes_on(session, job)
             raise typer.Exit(ExitCode.INTERRUPTED) from None
         show_job(session, client, job, published)
+    require_promoted(published, wanted=require_promotion)

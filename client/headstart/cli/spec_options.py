@@ -1,128 +1,112 @@
-"""The options of a fine-tune's spec, and what they are made into."""
+"""The options of fine-tunes, checks and rebases."""
 
-import re
-from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, TypeAlias
 
 import typer
 
-from headstart.spec import Auto, Logistic, Mlp, Partial, PromotionGate, Recipe, Ridge
+from headstart.cli.help import ADVANCED
+from headstart.cli.recipe_settings import RecipeChoice
+from headstart.spec import PromotionGate
 
 __all__ = [
     "AliasOption",
+    "BackboneBudgetOption",
     "BackboneOption",
-    "BalancedOption",
-    "BlocksOption",
     "CandidateOption",
-    "ChooseWithinOption",
     "DiscardOption",
     "DisplayNameOption",
-    "DropoutOption",
-    "FoldsOption",
     "HeldOutOption",
-    "HiddenUnitsOption",
-    "LabelOption",
-    "LearningRateOption",
-    "LifetimeOption",
     "MaxClassDropOption",
     "MaxDropOption",
-    "MaxDroppedOption",
-    "MaxEpochsOption",
+    "MaxExcludedOption",
     "ParentOption",
-    "PatienceOption",
     "PriorityOption",
     "PromoteOption",
-    "RecipeChoice",
     "RecipeOption",
-    "RegularizationOption",
     "RemoveOption",
     "RequestIdOption",
-    "ScalingChoice",
-    "ScalingOption",
+    "RequirePromotionOption",
     "SeedOption",
+    "SetOption",
     "SignificanceOption",
-    "TaskChoice",
+    "TagOption",
     "TaskOption",
-    "TemperatureOption",
-    "TimeBudgetOption",
-    "ViewOption",
-    "WeightDecayOption",
+    "TtlOption",
+    "WaitOption",
     "gate_of",
-    "labels_of",
-    "lifetime_of",
     "parent_of",
-    "recipe_of",
+    "tags_of",
 ]
 
 
-class RecipeChoice(StrEnum):
-    """The recipes there are."""
-
-    AUTO = "auto"
-    RIDGE = "ridge"
-    LOGISTIC = "logistic"
-    MLP = "mlp"
-    PARTIAL = "partial"
-
-
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
-_SETTINGS = "Settings of recipes"
-_KINDS: dict[RecipeChoice, type[Recipe]] = {
-    RecipeChoice.AUTO: Auto,
-    RecipeChoice.RIDGE: Ridge,
-    RecipeChoice.LOGISTIC: Logistic,
-    RecipeChoice.MLP: Mlp,
-    RecipeChoice.PARTIAL: Partial,
-}
-
 BackboneOption: TypeAlias = Annotated[
     str | None,
-    typer.Option(
-        "--backbone", "-b", help="The backbone, or auto to have it chosen. Default: the server's default."
-    ),
+    typer.Option("--backbone", "-b", help="The backbone, or auto to select one. Default: the server's."),
 ]
 CandidateOption: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
+        "--backbone-candidate",
         metavar="BACKBONE",
-        help="One of those that --backbone auto tries; may be given more than once. Default: up to 4.",
+        help="A backbone that --backbone auto tries. Repeatable. Default: up to 4 of the server's.",
+        rich_help_panel=ADVANCED,
     ),
 ]
-ChooseWithinOption: TypeAlias = Annotated[
+BackboneBudgetOption: TypeAlias = Annotated[
     str | None,
-    typer.Option(metavar="DURATION", help="When --backbone auto tries no further one. Default: no limit."),
+    typer.Option(
+        metavar="DURATION",
+        help="After this time --backbone auto tries no further backbone. Default: no limit.",
+        rich_help_panel=ADVANCED,
+    ),
 ]
 HeldOutOption: TypeAlias = Annotated[
     float,
     typer.Option(
-        min=0, max=0.9, help="The share kept out of training to measure accuracy; 0: measured out of fold."
+        metavar="FRACTION",
+        min=0,
+        max=0.9,
+        help="Hold this fraction of the examples out of training and measure on it; 0 measures out of fold.",
+        rich_help_panel=ADVANCED,
     ),
 ]
-SeedOption: TypeAlias = Annotated[int, typer.Option(min=0, help="Seeds every random choice.")]
-DisplayNameOption: TypeAlias = Annotated[str, typer.Option(help="A title for people.", show_default=False)]
-LabelOption: TypeAlias = Annotated[
+SeedOption: TypeAlias = Annotated[
+    int, typer.Option(min=0, help="The seed of every random choice.", rich_help_panel=ADVANCED)
+]
+DisplayNameOption: TypeAlias = Annotated[
+    str,
+    typer.Option(metavar="TEXT", help="A title for people.", show_default=False, rich_help_panel=ADVANCED),
+]
+TagOption: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(metavar="KEY=VALUE", help="Kept with the version; may be given more than once."),
+    typer.Option(metavar="KEY=VALUE", help="A tag to store with the version. Repeatable."),
 ]
 AliasOption: TypeAlias = Annotated[
-    str | None, typer.Option("--alias", "-a", help="An alias to move to the new version.")
+    str | None, typer.Option("--alias", "-a", help="Move this alias to the new version.")
 ]
-LifetimeOption: TypeAlias = Annotated[
+TtlOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="DURATION",
-        help="How long the version is kept, such as 90s, 15m, 12h or 30d. Default: for ever.",
+        help="Delete the version after this time, such as 12h or 30d. Default: never.",
+        rich_help_panel=ADVANCED,
     ),
 ]
-MaxDroppedOption: TypeAlias = Annotated[
-    float, typer.Option(min=0, max=1, help="The share of unusable examples that may be dropped.")
+MaxExcludedOption: TypeAlias = Annotated[
+    float,
+    typer.Option(
+        metavar="FRACTION",
+        min=0,
+        max=1,
+        help="Exclude unusable examples, up to this fraction of all. By default one fails the job.",
+        rich_help_panel=ADVANCED,
+    ),
 ]
-_LATER = "Later versions"
 
 
 class TaskChoice(StrEnum):
-    """The kinds of thing that can be learned."""
+    """The kinds of label that a model can predict."""
 
     SINGLE_LABEL = "single-label"
     MULTI_LABEL = "multi-label"
@@ -130,206 +114,114 @@ class TaskChoice(StrEnum):
 
 
 TaskOption: TypeAlias = Annotated[
-    TaskChoice | None, typer.Option(help="What is learned. Default: what the first example shows.")
+    TaskChoice | None,
+    typer.Option(
+        metavar="TASK",
+        help="single-label, multi-label or regression. Default: from the labels.",
+    ),
 ]
 PromoteOption: TypeAlias = Annotated[
     bool,
     typer.Option(
         "--promote-if-not-worse",
-        help="Move --alias only if the new version is not worse than the one it names, on the same examples.",
-        rich_help_panel=_LATER,
+        help="Move --alias only if the new version is not worse than the old one.",
+    ),
+]
+RequirePromotionOption: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--require-promotion",
+        help="The same, and exit with 5 if the alias stays on the old version.",
     ),
 ]
 MaxDropOption: TypeAlias = Annotated[
     float | None,
     typer.Option(
+        metavar="FRACTION",
         min=0,
         max=1,
-        help="By how much the accuracy may fall for that; means --promote-if-not-worse. Default: 0.01.",
-        rich_help_panel=_LATER,
+        help="The tolerated drop in accuracy. Implies --promote-if-not-worse. Default: 0.01.",
+        rich_help_panel=ADVANCED,
     ),
 ]
 MaxClassDropOption: TypeAlias = Annotated[
     float | None,
     typer.Option(
+        metavar="FRACTION",
         min=0,
         max=1,
-        help="By how much the recall of any class may fall; means --promote-if-not-worse. Default: 0.1.",
-        rich_help_panel=_LATER,
+        help="The tolerated drop in the recall of a class. Implies --promote-if-not-worse. Default: 0.1.",
+        rich_help_panel=ADVANCED,
     ),
 ]
 SignificanceOption: TypeAlias = Annotated[
     float | None,
     typer.Option(
+        metavar="P",
         min=0,
         max=1,
-        help="Keep the alias only if chance explains a fall with at most this probability; 1 counts every "
-        "fall; means --promote-if-not-worse. Default: 0.05.",
-        rich_help_panel=_LATER,
+        help="Keep the alias only if a drop has at most this p-value; 1 counts every drop. Implies "
+        "--promote-if-not-worse. Default: 0.05.",
+        rich_help_panel=ADVANCED,
     ),
 ]
 ParentOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
         metavar="VERSION",
-        help="A version by its number or alias, whose examples are trained on too without being sent again.",
-        rich_help_panel=_LATER,
+        help="Also train on the stored examples of this version (number or alias).",
     ),
 ]
 RemoveOption: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(
-        metavar="ID",
-        help="An example of the parent to leave out; may be given more than once.",
-        rich_help_panel=_LATER,
-    ),
+    typer.Option(metavar="ID", help="Leave out this example of --parent. Repeatable."),
 ]
 DiscardOption: TypeAlias = Annotated[
     bool,
     typer.Option(
         "--discard-examples",
-        help="Keep no examples: the version can be no parent, and its report has no pictures.",
-        rich_help_panel=_LATER,
+        help="Store no examples: the version cannot be a parent, and its report has no images.",
+        rich_help_panel=ADVANCED,
     ),
 ]
 PriorityOption: TypeAlias = Annotated[
-    int, typer.Option(min=-10, max=10, help="Queued jobs of a higher priority run first.")
+    int,
+    typer.Option(
+        min=-10, max=10, help="Queued jobs with a higher priority run first.", rich_help_panel=ADVANCED
+    ),
 ]
 WebhookOption: TypeAlias = Annotated[
-    str, typer.Option(metavar="URL", help="Told of the job's end; one that the server allows.")
+    str,
+    typer.Option(
+        metavar="URL",
+        help="Call this URL when the job ends. The server must allow it.",
+        show_default=False,
+        rich_help_panel=ADVANCED,
+    ),
 ]
 RequestIdOption: TypeAlias = Annotated[
-    str | None, typer.Option(help="Makes it safe to repeat: the same id gives the same job.")
-]
-
-
-class ScalingChoice(StrEnum):
-    """How features may be scaled."""
-
-    UNIT = "unit"
-    ROOT = "root"
-    STANDARD = "standard"
-
-
-RecipeOption: TypeAlias = Annotated[
-    RecipeChoice | None, typer.Option(help="How the head is fitted. Default: auto.")
-]
-RegularizationOption: TypeAlias = Annotated[
-    float | None, typer.Option(help="Above 0. Default: chosen.", rich_help_panel=_SETTINGS)
-]
-TemperatureOption: TypeAlias = Annotated[
-    float | None, typer.Option(help="Above 0. Default: chosen.", rich_help_panel=_SETTINGS)
-]
-FoldsOption: TypeAlias = Annotated[
-    int | None, typer.Option(help="2 to 20. Default: by the number of examples.", rich_help_panel=_SETTINGS)
-]
-ViewOption: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="The backbone's view; may be given more than once. Default: last.", rich_help_panel=_SETTINGS
-    ),
-]
-ScalingOption: TypeAlias = Annotated[
-    ScalingChoice | None,
-    typer.Option(
-        help="How features are scaled. Default: unit for ridge, root for logistic.", rich_help_panel=_SETTINGS
-    ),
-]
-BalancedOption: TypeAlias = Annotated[
-    bool | None,
-    typer.Option(
-        "--balanced/--not-balanced",
-        help="Whether each class counts the same. Default: if sizes differ more than threefold.",
-        rich_help_panel=_SETTINGS,
-    ),
-]
-TimeBudgetOption: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        metavar="DURATION",
-        help="When to take the best so far; logistic, mlp and partial. Default: no limit.",
-        rich_help_panel=_SETTINGS,
+        metavar="ID",
+        help="Makes a repetition safe: the same ID returns the same job.",
+        rich_help_panel=ADVANCED,
     ),
 ]
-HiddenUnitsOption: TypeAlias = Annotated[
-    int | None, typer.Option(help="mlp: 1 to 4096. Default: chosen.", rich_help_panel=_SETTINGS)
+WaitOption: TypeAlias = Annotated[
+    bool, typer.Option("--wait/--no-wait", help="Wait until the job has ended. --no-wait prints the job.")
 ]
-DropoutOption: TypeAlias = Annotated[
-    float | None, typer.Option(help="mlp: 0 to 0.9. Default: chosen.", rich_help_panel=_SETTINGS)
+RecipeOption: TypeAlias = Annotated[
+    RecipeChoice | None,
+    typer.Option(metavar="RECIPE", help="Train with auto, ridge, logistic, mlp or partial. Default: auto."),
 ]
-WeightDecayOption: TypeAlias = Annotated[
-    float | None, typer.Option(help="mlp: 0 to 1. Default: chosen.", rich_help_panel=_SETTINGS)
-]
-BlocksOption: TypeAlias = Annotated[
-    int | None,
+SetOption: TypeAlias = Annotated[
+    list[str] | None,
     typer.Option(
-        help="partial: last blocks that are trained, 1 to 3. Default: 1.", rich_help_panel=_SETTINGS
+        "--set",
+        metavar="NAME=VALUE",
+        help="A setting of the recipe, such as folds=5. Repeatable.",
     ),
 ]
-LearningRateOption: TypeAlias = Annotated[
-    float | None,
-    typer.Option(help="mlp and partial. Default: 1e-3 and 1e-4.", rich_help_panel=_SETTINGS),
-]
-MaxEpochsOption: TypeAlias = Annotated[
-    int | None, typer.Option(help="mlp and partial. Default: 200 and 10.", rich_help_panel=_SETTINGS)
-]
-PatienceOption: TypeAlias = Annotated[
-    int | None,
-    typer.Option(
-        help="mlp and partial: epochs without a better loss after which it ends. Default: 10 and 3.",
-        rich_help_panel=_SETTINGS,
-    ),
-]
-
-
-def recipe_of(choice: RecipeChoice | None, **settings: Any) -> Recipe:
-    """The recipe; without a name the first that takes the settings given, auto if there are none.
-
-    Args:
-        choice: its name.
-        settings: by their names; None for what is not given.
-
-    Raises:
-        typer.BadParameter: the recipe named has no such setting, or no recipe has all of them.
-    """
-    given = _given(**settings)
-    if choice is RecipeChoice.AUTO and given:
-        raise typer.BadParameter(
-            "auto chooses its settings by itself; use ridge to set them", param_hint="--recipe"
-        )
-    takers = [one for one in RecipeChoice if given.keys() <= _KINDS[one].__dataclass_fields__.keys()]
-    if choice is None and takers:
-        choice = takers[0]
-    if choice not in takers:
-        raise _refusal(choice, given)
-    if choice is RecipeChoice.RIDGE and len(given.get("views", ())) == 1:
-        (given["view"],) = given.pop("views")
-    return _KINDS[choice](**given)
-
-
-def _given(**settings: Any) -> dict[str, Any]:
-    """The settings that are there, as the recipes name and take them."""
-    view, scaling = settings.pop("view", None), settings.pop("scaling", None)
-    settings |= {
-        "views": tuple(view) if view else None,
-        "scaling": scaling.value if scaling else None,
-        "time_budget": lifetime_of(settings.get("time_budget"), "--time-budget"),
-    }
-    return {name: value for name, value in settings.items() if value is not None}
-
-
-def _refusal(choice: RecipeChoice | None, given: dict[str, Any]) -> typer.BadParameter:
-    if choice is None:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        return typer.BadParameter(f"no recipe takes all of {options}", param_hint="--recipe")
-    wrong = next(name for name in given if name not in _KINDS[choice].__dataclass_fields__)
-    takers = [one.value for one in RecipeChoice if wrong in _KINDS[one].__dataclass_fields__]
-    option = "view" if wrong == "views" else wrong.replace("_", "-")
-    only = " and ".join(", ".join(takers).rsplit(", ", 1))
-    return typer.BadParameter(
-        f"{choice.value} has no such setting; only {only} {'takes' if len(takers) == 1 else 'take'} it",
-        param_hint=f"--{option}",
-    )
 
 
 def gate_of(
@@ -339,10 +231,10 @@ def gate_of(
     significance: float | None,
     alias: str | None,
 ) -> PromotionGate | None:
-    """The gate; a margin means that one is wanted.
+    """Return the gate; a margin implies it.
 
     Raises:
-        typer.BadParameter: there is no alias that it could be about.
+        typer.BadParameter: no alias is given.
     """
     if not wanted and max_drop is None and max_class_drop is None and significance is None:
         return None
@@ -352,42 +244,26 @@ def gate_of(
 
 
 def parent_of(version: str | None, removed: list[str] | None) -> int | str | None:
-    """A version by its number or alias.
+    """Return a parent by its number or alias.
 
     Raises:
-        typer.BadParameter: examples are to be left out of no parent.
+        typer.BadParameter: examples are removed without a parent.
     """
     if version is None and removed:
-        raise typer.BadParameter(
-            "name the version they are left out of, with --parent", param_hint="--remove"
-        )
+        raise typer.BadParameter("name the version of the example, with --parent", param_hint="--remove")
     return int(version) if version is not None and version.isdecimal() else version
 
 
-def labels_of(pairs: list[str] | None) -> dict[str, str]:
-    """Key-value pairs from KEY=VALUE.
+def tags_of(pairs: list[str] | None) -> dict[str, str]:
+    """Return tags from KEY=VALUE.
 
     Raises:
-        typer.BadParameter: one has no key or no equals sign.
+        typer.BadParameter: a tag lacks its key or the equals sign.
     """
-    labels = {}
+    tags = {}
     for pair in pairs or ():
         key, equals, value = pair.partition("=")
         if not key or not equals:
-            raise typer.BadParameter(f"expected KEY=VALUE. Received: {pair}", param_hint="--label")
-        labels[key] = value
-    return labels
-
-
-def lifetime_of(text: str | None, option: str = "--ttl") -> timedelta | None:
-    """A duration from a number with a unit; seconds without one.
-
-    Raises:
-        typer.BadParameter: it is none.
-    """
-    if text is None:
-        return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", text)
-    if found is None:
-        raise typer.BadParameter(f"expected a number with s, m, h or d. Received: {text}", param_hint=option)
-    return timedelta(seconds=float(found[1]) * _SECONDS[found[2]])
+            raise typer.BadParameter(f"expected KEY=VALUE. Received: {pair}", param_hint="--tag")
+        tags[key] = value
+    return tags
