@@ -3,12 +3,12 @@
 import asyncio
 import os
 import uuid
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
-from typing import Any, TypeVar, Unpack, overload
+from typing import Any, Literal, TypeVar, Unpack, overload
 
 import grpc
 from grpc import aio
@@ -19,13 +19,14 @@ from headstart.arguments import FineTuneSettings, open_fine_tune
 from headstart.async_connection import AsyncChannels, AsyncConnection
 from headstart.async_job import AsyncJob
 from headstart.channel import TlsConfig
-from headstart.chunks import listed
 from headstart.connection import UploadReport
-from headstart.errors import DeadlineExceeded, Unavailable
+from headstart.errors import DeadlineExceeded, PredictionError, Unavailable
 from headstart.evidence import Abstention, make_evidence
 from headstart.examples import Examples, ExampleSettings, open_examples
 from headstart.exports import ExportFiles
 from headstart.inputs import Content
+from headstart.prediction_inputs import Inputs, open_inputs
+from headstart.prediction_settings import PredictArguments, keeps_errors, prediction_run, split_settings
 from headstart.rebasing import RebaseSettings, rebase
 from headstart.results import (
     Alias,
@@ -39,6 +40,7 @@ from headstart.results import (
     JobState,
     JobStatus,
     Model,
+    PredictedInput,
     Prediction,
     Predictions,
     Report,
@@ -49,7 +51,7 @@ from headstart.results import (
     VersionEvaluation,
 )
 from headstart.retries import RetryPolicy
-from headstart.runs import EmbeddingRun, PredictionRun, features_of, predictions_of
+from headstart.runs import EmbeddingRun, PredictionRun, predicted_inputs
 from headstart.settings import changed_settings, channel_settings, connection_settings, seconds
 from headstart.task import Task, TaskName
 from headstart.tokens import Token
@@ -58,7 +60,7 @@ from headstart.versions import joined_model
 
 __all__ = ["AsyncClient"]
 
-Many = TypeVar("Many", bound=Content)
+Many = TypeVar("Many", bound=Content | Sequence[float])
 
 
 class AsyncClient:
@@ -328,60 +330,58 @@ class AsyncClient:
         inputs: Content,
         *,
         model: str,
-        version: int | None = None,
-        alias: str | None = None,
-        top_k: int | None = 5,
-        abstain: bool | float | Abstention | None = None,
-        neighbors: int = 0,
-        saliency: bool | str = False,
-        routing_key: str = "",
-        timeout: float | timedelta | None = None,
+        errors: Literal["raise"] = "raise",
+        **settings: Unpack[PredictArguments],
     ) -> Prediction: ...
     @overload
     async def predict(
         self,
-        inputs: list[Many] | tuple[Many, ...],
+        inputs: list[Many] | tuple[Many, ...] | Iterator[Many] | None = None,
         *,
         model: str,
-        version: int | None = None,
-        alias: str | None = None,
-        top_k: int | None = 5,
-        abstain: bool | float | Abstention | None = None,
-        neighbors: int = 0,
-        saliency: bool | str = False,
-        routing_key: str = "",
-        timeout: float | timedelta | None = None,
+        errors: Literal["raise"] = "raise",
+        **settings: Unpack[PredictArguments],
     ) -> list[Prediction]: ...
+    @overload
     async def predict(
         self,
-        inputs: Content | Sequence[Content],
+        inputs: Inputs | None = None,
         *,
         model: str,
-        version: int | None = None,
-        alias: str | None = None,
-        top_k: int | None = 5,
-        abstain: bool | float | Abstention | None = None,
-        neighbors: int = 0,
-        saliency: bool | str = False,
-        routing_key: str = "",
-        timeout: float | timedelta | None = None,
-    ) -> Prediction | list[Prediction]:
-        """Classifies one input, or a list or tuple of them; as `Client.predict`."""
-        answered = await self.predict_many(
-            inputs,
-            [version_ref(model, version, alias)],
-            top_k=top_k,
-            abstain=abstain,
-            neighbors=neighbors,
-            saliency=saliency,
-            routing_key=routing_key,
-            timeout=timeout,
-        )
-        return predictions_of(inputs, answered)
+        errors: Literal["return"],
+        **settings: Unpack[PredictArguments],
+    ) -> list[Prediction | PredictionError]: ...
+    async def predict(
+        self,
+        inputs: Inputs | None = None,
+        *,
+        model: str,
+        errors: Literal["raise", "return"] = "raise",
+        **settings: Unpack[PredictArguments],
+    ) -> Any:
+        """Predict one input or many; as `Client.predict`."""
+        how, what = split_settings(settings)
+        target = version_ref(model, how.get("version"), how.get("alias"))
+        run, limit = prediction_run([target], how, keep_errors=keeps_errors(errors))
+        found = await asyncio.to_thread(open_inputs, inputs, what)
+        await self._connection.send_all(run, found.items, limit)
+        return run.outcomes()[0] if found.is_one else run.outcomes()
+
+    async def predict_stream(
+        self, inputs: Inputs | None = None, *, model: str, **settings: Unpack[PredictArguments]
+    ) -> AsyncIterator[PredictedInput]:
+        """Predict many inputs one batch after another; as `Client.predict_stream`."""
+        how, what = split_settings(settings)
+        target = version_ref(model, how.get("version"), how.get("alias"))
+        run, limit = prediction_run([target], how, keep_errors=True)
+        found = await asyncio.to_thread(open_inputs, inputs, what)
+        async for chunk, answer in self._connection.stream(run, found.items, limit):
+            for each in predicted_inputs(chunk, answer):
+                yield each
 
     async def predict_many(
         self,
-        inputs: Content | Sequence[Content],
+        inputs: Inputs,
         targets: Sequence[VersionRef | str],
         *,
         top_k: int | None = 5,
@@ -400,12 +400,14 @@ class AsyncClient:
             evidence=make_evidence(abstain, neighbors, saliency),
             routing_key=routing_key,
         )
-        await self._connection.send_all(run, listed(inputs), None if timeout is None else seconds(timeout))
+        await self._connection.send_all(
+            run, open_inputs(inputs).items, None if timeout is None else seconds(timeout)
+        )
         return run.result()
 
     async def embed(
         self,
-        inputs: Content | Sequence[Content],
+        inputs: Inputs,
         *,
         backbone: str | None = None,
         views: Sequence[str] = ("last",),
@@ -413,8 +415,10 @@ class AsyncClient:
     ) -> dict[str, NDArray[Any]]:
         """Gives the features of inputs; as `Client.embed`."""
         run = EmbeddingRun(backbone, views)
-        await self._connection.send_all(run, listed(inputs), None if timeout is None else seconds(timeout))
-        return features_of(inputs, run.result())
+        found = open_inputs(inputs)
+        await self._connection.send_all(run, found.items, None if timeout is None else seconds(timeout))
+        features = run.result()
+        return {view: array[0] for view, array in features.items()} if found.is_one else features
 
     async def models(self) -> list[Model]:
         """Lists all models by name, without their versions."""

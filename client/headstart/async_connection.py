@@ -14,10 +14,10 @@ from grpc import aio
 from headstart.call_log import logged
 from headstart.calls import Call, Page
 from headstart.channel import channel_options, target_uri
-from headstart.chunks import chunks, relocated
+from headstart.chunks import Chunk, chunks, relocated, without_invalid
 from headstart.connection import Connection, SharedChannel, UploadReport
 from headstart.errors import HeadstartError, Unauthenticated, Unavailable
-from headstart.inputs import Content
+from headstart.prediction_inputs import NamedInput
 from headstart.retries import Attempts, Deadline
 from headstart.runs import Run
 from headstart.settings import ConnectionSettings, Metadata
@@ -192,16 +192,36 @@ class AsyncConnection:
             finally:
                 responses.cancel()
 
-    async def send_all(self, run: Run[Any], contents: Iterable[Content], timeout: float | None) -> None:
-        """Sends inputs through as many calls as they need, within so many seconds in all."""
+    async def send_all(self, run: Run[Any], items: Iterable[NamedInput], timeout: float | None) -> None:
+        """Send inputs through as many calls as they need, within so many seconds in all."""
+        async for chunk, answer in self.stream(run, items, timeout):
+            run.collect(chunk, answer)
+
+    async def stream(
+        self, run: Run[Result], items: Iterable[NamedInput], timeout: float | None
+    ) -> AsyncIterator[tuple[Chunk, Result | None]]:
+        """Send inputs as in `send_all`; return each portion with its answer, None if it has no input left."""
         deadline = Deadline(timeout)
-        async for chunk in _in_thread(chunks(contents, max_inputs=run.max_inputs)):
+        async for chunk in _in_thread(chunks(items, max_inputs=run.max_inputs, keep_errors=run.keep_errors)):
+            sent = await self._send_chunk(run, chunk, deadline)
+            yield sent
+
+    async def _send_chunk(
+        self, run: Run[Result], chunk: Chunk, deadline: Deadline
+    ) -> tuple[Chunk, Result | None]:
+        while chunk.inputs:
             if deadline.passed:  # gRPC may still send a call with no time left
                 raise deadline_passed()
             try:
-                run.take(await self.send(run.call(chunk), deadline.remaining()))
+                answer = await self.send(run.call(chunk), deadline.remaining())
             except HeadstartError as error:
-                raise relocated(error, chunk.first) from None
+                if not run.keep_errors:
+                    raise relocated(error, chunk) from None
+                chunk = without_invalid(chunk, error)
+            else:
+                run.take(answer)
+                return chunk, answer
+        return chunk, None
 
     async def pages(self, page: Callable[[str], Call[Page[Result]]]) -> AsyncIterator[Result]:
         """Gives the items of all pages, asking for a page when it is needed."""

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
-from typing import Any, TypeVar, Unpack, overload
+from typing import Any, Literal, TypeVar, Unpack, overload
 
 import grpc
 from numpy.typing import NDArray
@@ -14,14 +14,15 @@ from numpy.typing import NDArray
 from headstart import calls, server_calls, upload
 from headstart.arguments import FineTuneSettings, open_fine_tune
 from headstart.channel import TlsConfig
-from headstart.chunks import listed
 from headstart.connection import Connection, SharedChannel, UploadReport
-from headstart.errors import DeadlineExceeded, Unavailable
+from headstart.errors import DeadlineExceeded, PredictionError, Unavailable
 from headstart.evidence import Abstention, make_evidence
 from headstart.examples import Examples, ExampleSettings, open_examples
 from headstart.exports import ExportFiles
 from headstart.inputs import Content
 from headstart.job import Job
+from headstart.prediction_inputs import Inputs, open_inputs
+from headstart.prediction_settings import PredictArguments, keeps_errors, prediction_run, split_settings
 from headstart.rebasing import RebaseSettings, rebase
 from headstart.results import (
     Alias,
@@ -35,6 +36,7 @@ from headstart.results import (
     JobState,
     JobStatus,
     Model,
+    PredictedInput,
     Prediction,
     Predictions,
     Report,
@@ -45,7 +47,7 @@ from headstart.results import (
     VersionEvaluation,
 )
 from headstart.retries import RetryPolicy
-from headstart.runs import EmbeddingRun, PredictionRun, features_of, predictions_of
+from headstart.runs import EmbeddingRun, PredictionRun, predicted_inputs
 from headstart.settings import changed_settings, channel_settings, connection_settings, seconds
 from headstart.task import Task, TaskName
 from headstart.tokens import Token
@@ -54,7 +56,7 @@ from headstart.versions import joined_model
 
 __all__ = ["Client"]
 
-Many = TypeVar("Many", bound=Content)
+Many = TypeVar("Many", bound=Content | Sequence[float])
 
 
 class Client:
@@ -454,64 +456,49 @@ class Client:
         inputs: Content,
         *,
         model: str,
-        version: int | None = None,
-        alias: str | None = None,
-        top_k: int | None = 5,
-        abstain: bool | float | Abstention | None = None,
-        neighbors: int = 0,
-        saliency: bool | str = False,
-        routing_key: str = "",
-        timeout: float | timedelta | None = None,
+        errors: Literal["raise"] = "raise",
+        **settings: Unpack[PredictArguments],
     ) -> Prediction: ...
     @overload
     def predict(
         self,
-        inputs: list[Many] | tuple[Many, ...],
+        inputs: list[Many] | tuple[Many, ...] | Iterator[Many] | None = None,
         *,
         model: str,
-        version: int | None = None,
-        alias: str | None = None,
-        top_k: int | None = 5,
-        abstain: bool | float | Abstention | None = None,
-        neighbors: int = 0,
-        saliency: bool | str = False,
-        routing_key: str = "",
-        timeout: float | timedelta | None = None,
+        errors: Literal["raise"] = "raise",
+        **settings: Unpack[PredictArguments],
     ) -> list[Prediction]: ...
+    @overload
     def predict(
         self,
-        inputs: Content | Sequence[Content],
+        inputs: Inputs | None = None,
         *,
         model: str,
-        version: int | None = None,
-        alias: str | None = None,
-        top_k: int | None = 5,
-        abstain: bool | float | Abstention | None = None,
-        neighbors: int = 0,
-        saliency: bool | str = False,
-        routing_key: str = "",
-        timeout: float | timedelta | None = None,
-    ) -> Prediction | list[Prediction]:
-        """Classifies one input, or a list or tuple of them; long lists go in several calls.
+        errors: Literal["return"],
+        **settings: Unpack[PredictArguments],
+    ) -> list[Prediction | PredictionError]: ...
+    def predict(
+        self,
+        inputs: Inputs | None = None,
+        *,
+        model: str,
+        errors: Literal["raise", "return"] = "raise",
+        **settings: Unpack[PredictArguments],
+    ) -> Any:
+        """Predict one input or many; many go in several calls.
 
         Args:
-            inputs: a path, the bytes of a picture's file, an array, a `Text`; or a list or tuple of these. An
-                array is always one input.
-            model: the model to ask.
-            version: the number of its version. None: by the alias, or the newest not rejected by a gate.
-            alias: an alias of the version, such as ``stable``.
-            top_k: the most classes for each input, the likeliest first. None: all.
-            abstain: tells inputs that are unlike the training examples to be unknown: True, the share of
-                false alarms, 0 to 0.5 (True: 0.05), or an `Abstention`. None: every input is answered.
-            neighbors: the most training examples to return for each input, the nearest first, 0 to 100.
-            saliency: shows which parts of each picture speak for the answer: True for the likeliest class, or
-                a class. It takes some 50 passes of the backbone for each input.
-            routing_key: where the alias gives other versions a share of its calls, calls with the same key
-                get the same version, such as those of one user; at most 256 characters. Empty: by chance.
-            timeout: seconds for all inputs together. None: the client's timeout for each call.
+            inputs: one input: a path, the bytes of an image's file, an image of Pillow, an array, an open
+                file, a `Text` or a `URL`. Or many, see `Inputs`: a list, a generator, an array or DataFrame
+                of rows, a folder, a table. Or None, with ``texts``, ``images`` or ``features`` instead.
+            model: the model; ``pets@3`` or ``pets@stable`` names its version, too.
+            errors: ``return`` puts a `PredictionError` in the place of each input that cannot be used and
+                predicts the others; ``raise`` fails with an error that names all of them.
+            **settings: see `PredictSettings` (``version``, ``alias``, ``top_k``, ``abstain``, ``neighbors``,
+                ``saliency``, ``routing_key``, ``timeout``), and for what the inputs are `InputSettings`.
 
         Returns:
-            For one input its prediction, for a list or tuple a list in its order. All come from one version.
+            The prediction of one input, or the list of those of many, in order. All come from one version.
 
         Raises:
             NotFound: there is no such model, version or alias.
@@ -519,24 +506,41 @@ class Client:
             InvalidArgument: an input cannot be used; ``field_violations`` names it.
             ResourceExhausted: too many inputs wait for the backbone; try again after ``retry_after``.
             OSError: a file cannot be read.
-            TypeError: an input is none of the kinds there are.
+            TypeError: an input has an unknown type, or a setting is unknown.
             ValueError: both a version and an alias are given, or an array does not fit the contract.
         """
-        answered = self.predict_many(
-            inputs,
-            [version_ref(model, version, alias)],
-            top_k=top_k,
-            abstain=abstain,
-            neighbors=neighbors,
-            saliency=saliency,
-            routing_key=routing_key,
-            timeout=timeout,
-        )
-        return predictions_of(inputs, answered)
+        how, what = split_settings(settings)
+        target = version_ref(model, how.get("version"), how.get("alias"))
+        run, limit = prediction_run([target], how, keep_errors=keeps_errors(errors))
+        found = open_inputs(inputs, what)
+        self._connection.send_all(run, found.items, limit)
+        return run.outcomes()[0] if found.is_one else run.outcomes()
+
+    def predict_stream(
+        self, inputs: Inputs | None = None, *, model: str, **settings: Unpack[PredictArguments]
+    ) -> Iterator[PredictedInput]:
+        """Predict many inputs one batch after another, with bounded memory.
+
+        Args:
+            inputs: as in `predict`.
+            model: as in `predict`.
+            **settings: as in `predict`.
+
+        Returns:
+            Each input with its name and its prediction, or the `PredictionError` of one that cannot be used.
+
+        Raises:
+            HeadstartError, TypeError or ValueError: as in `predict`, except for single inputs.
+        """
+        how, what = split_settings(settings)
+        target = version_ref(model, how.get("version"), how.get("alias"))
+        run, limit = prediction_run([target], how, keep_errors=True)
+        for chunk, answer in self._connection.stream(run, open_inputs(inputs, what).items, limit):
+            yield from predicted_inputs(chunk, answer)
 
     def predict_many(
         self,
-        inputs: Content | Sequence[Content],
+        inputs: Inputs,
         targets: Sequence[VersionRef | str],
         *,
         top_k: int | None = 5,
@@ -574,12 +578,14 @@ class Client:
             evidence=make_evidence(abstain, neighbors, saliency),
             routing_key=routing_key,
         )
-        self._connection.send_all(run, listed(inputs), None if timeout is None else seconds(timeout))
+        self._connection.send_all(
+            run, open_inputs(inputs).items, None if timeout is None else seconds(timeout)
+        )
         return run.result()
 
     def embed(
         self,
-        inputs: Content | Sequence[Content],
+        inputs: Inputs,
         *,
         backbone: str | None = None,
         views: Sequence[str] = ("last",),
@@ -602,8 +608,10 @@ class Client:
             InvalidArgument: an input cannot be used, or the backbone has no such view.
         """
         run = EmbeddingRun(backbone, views)
-        self._connection.send_all(run, listed(inputs), None if timeout is None else seconds(timeout))
-        return features_of(inputs, run.result())
+        found = open_inputs(inputs)
+        self._connection.send_all(run, found.items, None if timeout is None else seconds(timeout))
+        features = run.result()
+        return {view: array[0] for view, array in features.items()} if found.is_one else features
 
     def models(self) -> list[Model]:
         """Lists all models by name, without their versions."""

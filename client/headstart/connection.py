@@ -12,11 +12,11 @@ from google.protobuf.message import Message
 from headstart.call_log import LOGGER, logged
 from headstart.calls import Call, Page
 from headstart.channel import channel_options, target_uri
-from headstart.chunks import chunks, relocated
+from headstart.chunks import Chunk, chunks, relocated, without_invalid
 from headstart.errors import Cancelled, ErrorDetails, HeadstartError, Unauthenticated, Unavailable
-from headstart.inputs import Content
 from headstart.interrupts import uninterrupted
 from headstart.pipe import Pipe
+from headstart.prediction_inputs import NamedInput
 from headstart.retries import LOADING_SECONDS, Attempts, Backoff, Deadline, loading_delay
 from headstart.runs import Run
 from headstart.settings import ConnectionSettings, Metadata
@@ -141,16 +141,34 @@ class Connection:
             finally:
                 responses.cancel()
 
-    def send_all(self, run: Run[Any], contents: Iterable[Content], timeout: float | None) -> None:
-        """Sends inputs through as many calls as they need, within so many seconds in all."""
+    def send_all(self, run: Run[Any], items: Iterable[NamedInput], timeout: float | None) -> None:
+        """Send inputs through as many calls as they need, within so many seconds in all."""
+        for chunk, answer in self.stream(run, items, timeout):
+            run.collect(chunk, answer)
+
+    def stream(
+        self, run: Run[Result], items: Iterable[NamedInput], timeout: float | None
+    ) -> Iterator[tuple[Chunk, Result | None]]:
+        """Send inputs as in `send_all`; return each portion with its answer, None if it has no input left."""
         deadline = Deadline(timeout)
-        for chunk in chunks(contents, max_inputs=run.max_inputs):
+        for chunk in chunks(items, max_inputs=run.max_inputs, keep_errors=run.keep_errors):
+            sent = self._send_chunk(run, chunk, deadline)
+            yield sent
+
+    def _send_chunk(self, run: Run[Result], chunk: Chunk, deadline: Deadline) -> tuple[Chunk, Result | None]:
+        while chunk.inputs:
             if deadline.passed:  # gRPC may still send a call with no time left
                 raise deadline_passed()
             try:
-                run.take(self.send(run.call(chunk), deadline.remaining()))
+                answer = self.send(run.call(chunk), deadline.remaining())
             except HeadstartError as error:
-                raise relocated(error, chunk.first) from None
+                if not run.keep_errors:
+                    raise relocated(error, chunk) from None
+                chunk = without_invalid(chunk, error)
+            else:
+                run.take(answer)
+                return chunk, answer
+        return chunk, None
 
     def pages(self, page: Callable[[str], Call[Page[Result]]]) -> Iterator[Result]:
         """Gives the items of all pages, asking for a page when it is needed."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import grpc
 
@@ -21,6 +22,7 @@ __all__ = [
     "JobFailed",
     "NotFound",
     "PermissionDenied",
+    "PredictionError",
     "QuotaViolation",
     "ResourceExhausted",
     "Unauthenticated",
@@ -183,3 +185,31 @@ class JobFailed(HeadstartError):
 
 class JobCancelled(HeadstartError):
     """The job ended as CANCELLED."""
+
+
+class PredictionError(Exception):
+    """One input that could not be predicted; with ``errors="return"`` it takes the prediction's place.
+
+    Attributes:
+        message: what is wrong with the input.
+        index: its place among all inputs, from 0.
+        name: its path, or its row; empty if it has no name.
+        reason: the contract's reason, such as ``UNDECODABLE_INPUT``; ``INVALID_INPUT`` if it was not sent.
+    """
+
+    def __init__(self, message: str, *, index: int, name: str = "", reason: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.index = index
+        self.name = name
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (_prediction_error, (self.message, self.index, self.name, self.reason))
+
+    def __repr__(self) -> str:
+        return f"PredictionError({self.message!r})"
+
+
+def _prediction_error(message: str, index: int, name: str, reason: str) -> PredictionError:
+    return PredictionError(message, index=index, name=name, reason=reason)

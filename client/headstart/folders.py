@@ -7,7 +7,7 @@ from pathlib import Path
 from headstart.contents import path_id
 from headstart.inputs import Example
 
-__all__ = ["Folder", "check_class_folders"]
+__all__ = ["Folder", "check_class_folders", "files_of"]
 
 _MAX_NAMED = 5
 _TRAINING = frozenset({"train", "training", "trainset", "train_set", "train-set"})
@@ -52,7 +52,7 @@ class Folder:
         check_class_folders(classes, f"{path}")
         self._path = path
         # Names only: a million of them take less room than one batch of pictures.
-        self._files = [(file, label) for label in classes for file in _files(path / label)]
+        self._files = [(file, label) for label in classes for file in files_of(path / label)]
         if not self._files:
             raise ValueError(
                 f"Expected files in the sub-folders of {path}, one for each class. Received: "
@@ -90,7 +90,12 @@ def check_class_folders(names: Collection[str], place: str) -> None:
     )
 
 
-def _files(folder: Path) -> list[Path]:
+def files_of(folder: Path) -> list[Path]:
+    """Return the files of a folder and its sub-folders, sorted, without hidden ones.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
     found: list[Path] = []
     for where, folders, files in os.walk(folder, onerror=_stop):
         folders[:] = filter(_visible, folders)

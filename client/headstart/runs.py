@@ -1,6 +1,6 @@
 """What is asked about many inputs, and one result out of the answers of several calls."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar
@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from headstart.calls import Call
 from headstart.chunks import MAX_CALL_INPUTS, Chunk
 from headstart.decode import decode, decode_features
+from headstart.errors import PredictionError
 from headstart.evidence import MAX_SALIENCY_INPUTS, Evidence
-from headstart.inputs import Content
-from headstart.results import ModelPredictions, Prediction, Predictions, StageTimes
+from headstart.results import ModelPredictions, PredictedInput, Prediction, Predictions, StageTimes
 from headstart.v1 import prediction_service_pb2 as pb
 from headstart.version_ref import VersionRef, selector
 
@@ -21,8 +21,8 @@ __all__ = [
     "EmbeddingRun",
     "PredictionRun",
     "Run",
-    "features_of",
-    "predictions_of",
+    "outcomes",
+    "predicted_inputs",
 ]
 
 Answer = TypeVar("Answer")
@@ -38,8 +38,15 @@ class Run(Protocol[Answer]):
     def call(self, chunk: Chunk) -> Call[Answer]:
         """The call for some of the inputs."""
 
+    @property
+    def keep_errors(self) -> bool:
+        """Whether inputs that cannot be used are kept as errors, and the others answered."""
+
     def take(self, answer: Answer) -> None:
-        """Takes the answer of the last call."""
+        """Take the answer of the last call."""
+
+    def collect(self, chunk: Chunk, answer: Answer | None) -> None:
+        """Keep the answer of a portion for the result; None if none of its inputs could be used."""
 
 
 class PredictionRun:
@@ -54,6 +61,7 @@ class PredictionRun:
         return_features: True asks for the backbones' features too.
         evidence: what is asked for beside the answers.
         routing_key: where an alias gives others a share of its calls, the same key gets the same version.
+        keep_errors: whether inputs that cannot be used are kept as errors, and the others answered.
 
     Raises:
         ValueError: there is no target.
@@ -67,6 +75,7 @@ class PredictionRun:
         return_features: bool = False,
         evidence: Evidence = Evidence(),  # noqa: B008  # frozen
         routing_key: str = "",
+        keep_errors: bool = False,
     ) -> None:
         if not targets:
             raise ValueError("targets must name at least one model. Received: none")
@@ -75,7 +84,9 @@ class PredictionRun:
         self._return_features = return_features
         self._evidence = evidence
         self._routing_key = routing_key
+        self.keep_errors = keep_errors
         self._answers: list[Predictions] = []
+        self._outcomes: list[Prediction | PredictionError] = []
 
     @property
     def max_inputs(self) -> int:
@@ -102,9 +113,18 @@ class PredictionRun:
         )
 
     def take(self, answer: Predictions) -> None:
-        """Takes the answer of the last call."""
-        self._answers.append(answer)
+        """Take the answer of the last call: the versions that the next calls are about."""
         self._targets = tuple(VersionRef(result.model, version=result.version) for result in answer.results)
+
+    def collect(self, chunk: Chunk, answer: Predictions | None) -> None:
+        """Keep the answer of a portion for the result; None if none of its inputs could be used."""
+        if answer is not None:
+            self._answers.append(answer)
+        self._outcomes.extend(outcomes(chunk, answer))
+
+    def outcomes(self) -> list[Prediction | PredictionError]:
+        """Return the prediction or error of each input, by the first target."""
+        return self._outcomes
 
     def result(self) -> Predictions:
         """All answers as one."""
@@ -120,6 +140,21 @@ class PredictionRun:
         )
 
 
+def outcomes(chunk: Chunk, answer: Predictions | None) -> list[Prediction | PredictionError]:
+    """Return the prediction or error of each item of a portion, by the first target."""
+    predictions = iter(answer.results[0].predictions if answer is not None else ())
+    return [
+        error if (error := chunk.errors.get(place)) is not None else next(predictions)
+        for place in range(len(chunk.items))
+    ]
+
+
+def predicted_inputs(chunk: Chunk, answer: Predictions | None) -> Iterator[PredictedInput]:
+    """Return the items of a portion with their predictions or errors."""
+    for item, outcome in zip(chunk.items, outcomes(chunk, answer), strict=True):
+        yield PredictedInput(name=item.name, cells=item.cells, outcome=outcome)
+
+
 class EmbeddingRun:
     """Embed, by one backbone.
 
@@ -131,6 +166,7 @@ class EmbeddingRun:
     def __init__(self, backbone: str | None, views: Sequence[str]) -> None:
         self._backbone = backbone or ""
         self._views = tuple(views)
+        self.keep_errors = False
         self._answers: list[dict[str, NDArray[Any]]] = []
 
     @property
@@ -152,29 +188,17 @@ class EmbeddingRun:
         return decode_features(response.features)
 
     def take(self, answer: dict[str, NDArray[Any]]) -> None:
-        """Takes the answer of the last call."""
-        self._answers.append(answer)
+        """Take the answer of the last call; `call` has read the backbone from it."""
+
+    def collect(self, chunk: Chunk, answer: dict[str, NDArray[Any]] | None) -> None:
+        """Keep the answer of a portion for the result."""
+        del chunk
+        if answer is not None:
+            self._answers.append(answer)
 
     def result(self) -> dict[str, NDArray[Any]]:
         """The features of all inputs by view, each of shape [inputs, size of the view]; or nothing."""
         return _stacked(self._answers) if self._answers else {}
-
-
-def predictions_of(
-    inputs: Content | Sequence[Content], predictions: Predictions
-) -> Prediction | list[Prediction]:
-    """What one version said: a prediction for one input, a list for a list or a tuple."""
-    found = [each for result in predictions.results for each in result.predictions]
-    return found if isinstance(inputs, list | tuple) else found[0]
-
-
-def features_of(
-    inputs: Content | Sequence[Content], features: dict[str, NDArray[Any]]
-) -> dict[str, NDArray[Any]]:
-    """Features by view: of shape [size] for one input, [inputs, size] for a list or a tuple."""
-    if isinstance(inputs, list | tuple):
-        return features
-    return {view: array[0] for view, array in features.items()}
 
 
 def _joined(parts: Sequence[ModelPredictions]) -> ModelPredictions:

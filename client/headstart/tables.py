@@ -57,6 +57,11 @@ class Table:
             )
         self._layout = Layout(names=names, features=None if features is None else tuple(features), task=task)
 
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._path
+
     def __len__(self) -> int:
         return self._count
 

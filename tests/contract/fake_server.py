@@ -526,6 +526,23 @@ def predicted(request: predicting.PredictRequest) -> predicting.PredictResponse:
     )
 
 
+def predicted_unless_bad(request: predicting.PredictRequest) -> predicting.PredictResponse | Fault:
+    """Answer as `predicted`; or name all inputs that begin with ``bad``, as the server does."""
+    bad = [
+        place for place, each in enumerate(request.inputs) if (each.text or each.image)[:3] in ("bad", b"bad")
+    ]
+    if not bad:
+        return predicted(request)
+    violations = {f"inputs[{place}]": f"Input {place}: Expected an image. Received: bytes." for place in bad}
+    others = f" ({len(bad)} of {len(request.inputs)} inputs are at fault.)" if len(bad) > 1 else ""
+    return Fault(
+        code=grpc.StatusCode.INVALID_ARGUMENT,
+        message=violations[f"inputs[{bad[0]}]"] + others,
+        reason="UNDECODABLE_INPUT",
+        violations=violations,
+    )
+
+
 _STANDING: dict[str, Any] = {
     "FineTune": tuning.FineTuneResponse(job=job()),
     "Rebase": tuning.RebaseResponse(job=job()),

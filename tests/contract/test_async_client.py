@@ -7,8 +7,19 @@ import numpy as np
 import pytest
 
 from contract.conftest import QUICK
-from contract.fake_server import UNAVAILABLE, FakeServer, Fault, event, job
-from headstart import AsyncClient, InvalidArgument, JobFailed, JobState, NotFound, Unavailable, tensors
+from contract.fake_server import UNAVAILABLE, FakeServer, Fault, event, job, predicted_unless_bad
+from headstart import (
+    AsyncClient,
+    InvalidArgument,
+    JobFailed,
+    JobState,
+    NotFound,
+    Prediction,
+    PredictionError,
+    Text,
+    Unavailable,
+    tensors,
+)
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import prediction_service_pb2 as predicting
 
@@ -250,3 +261,23 @@ async def test_what_a_stopping_server_has_not_begun_is_sent_again(client: AsyncC
         await client.delete_version("pets", 2)
 
     assert (len(server.requests["DeleteModel"]), len(server.requests["DeleteVersion"])) == (2, 1)
+
+
+async def test_errors_of_inputs_are_returned_and_streamed(client: AsyncClient, server: FakeServer):
+    server.standing["Predict"] = predicted_unless_bad
+
+    found = await client.predict([b"cat", b"bad", Text("dog")], model="pets", errors="return")
+    streamed = [each async for each in client.predict_stream([b"cat", b"bad"], model="pets")]
+
+    assert [type(each) for each in found] == [Prediction, PredictionError, Prediction]
+    assert [type(each.outcome) for each in streamed] == [Prediction, PredictionError]
+
+
+async def test_inputs_and_targets_come_apart(client: AsyncClient, server: FakeServer):
+    await client.fine_tune(texts=["good", "bad"], y=["yes", "no"], model="reviews")
+
+    _, batch = server.requests["FineTune"][0]
+    assert [(each.input.text, each.label) for each in batch.examples.examples] == [
+        ("good", "yes"),
+        ("bad", "no"),
+    ]

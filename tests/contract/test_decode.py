@@ -58,7 +58,7 @@ LEFT_OUT = {
 """Patterns of fields that change no result, with all below them; and why."""
 
 TARGET = VersionRef("m")
-CHUNK = Chunk(first=0, inputs=[])
+CHUNK = Chunk(first=0, items=[], inputs=[], places=[])
 
 
 def _readers() -> dict[str, list[Any]]:

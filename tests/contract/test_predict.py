@@ -1,14 +1,18 @@
+import pickle
+
 import grpc
 import numpy as np
 import pytest
 
-from contract.fake_server import UNAVAILABLE, FakeServer, Fault, predicted
+from contract.fake_server import UNAVAILABLE, FakeServer, Fault, predicted, predicted_unless_bad
 from headstart import (
     AbstentionReason,
     Client,
     DeadlineExceeded,
     FailedPrecondition,
     InvalidArgument,
+    Prediction,
+    PredictionError,
     StageTimes,
     Task,
     Text,
@@ -45,9 +49,133 @@ def test_a_list_gives_a_list_in_its_order(client: Client, tmp_path):
     assert [each.label for each in predictions] == ["cat", "dog", "a fox"]
 
 
-def test_an_array_is_one_input_however_long(client: Client, server: FakeServer):
-    assert client.predict(np.zeros((300, 4), np.float32), model="m").label == "array"
+@pytest.mark.parametrize("shape", [(300,), (4, 5, 3), (4, 5)])
+def test_a_row_or_an_image_is_one_input_however_long(client: Client, server: FakeServer, shape):
+    array = np.zeros(shape, np.uint8 if len(shape) > 1 else np.float32)
+    assert client.predict(array, model="m").label == "array"
     assert len(server.requests["Predict"][0].inputs) == 1
+
+
+def test_an_array_of_rows_is_many_inputs(client: Client, server: FakeServer):
+    assert len(client.predict(np.zeros((300, 4), np.float32), model="m")) == 300
+    assert [len(request.inputs) for request in server.requests["Predict"]] == [256, 44]
+    assert len(client.predict(features=[[1, 2], [3, 4]], model="m")) == 2
+    assert client.predict(texts=["a", "b"], model="m")[1].label == "b"
+
+
+def test_a_folder_a_table_and_a_generator_are_many_inputs(client: Client, tmp_path):
+    for name in ("b.jpg", "a.jpg", "deep/c.jpg", ".hidden.jpg", "Thumbs.db"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / name).write_bytes(name.encode())
+    (tmp_path / "rows.csv").write_text("said,label\nhello,\nbye,x\n")
+    (tmp_path / "rows.jsonl").write_text('{"text": "hello"}\n{"features": [1, 2]}\n')
+
+    def labels(inputs, **settings):
+        return [each.label for each in client.predict(inputs, model="m", **settings)]
+
+    assert labels(tmp_path / "photos") == ["a.jpg", "b.jpg", "deep/c.jpg"]
+    assert labels(str(tmp_path / "rows.csv"), text_column="said") == ["hello", "bye"]
+    assert labels(tmp_path / "rows.jsonl") == ["hello", "array"]
+    assert labels(Text(word) for word in "ab") == ["a", "b"]
+    assert labels([{"text": "a"}, {"text": "b"}]) == ["a", "b"]
+
+
+def test_errors_of_inputs_take_the_places_of_their_predictions(client: Client, server: FakeServer, tmp_path):
+    server.standing["Predict"] = predicted_unless_bad
+    (tmp_path / "ok.jpg").write_bytes(b"ok")
+    (tmp_path / "bad.jpg").write_bytes(b"bad")
+    inputs = [
+        b"cat",
+        b"bad 1",
+        tmp_path / "bad.jpg",
+        tmp_path / "missing.jpg",
+        tmp_path / "ok.jpg",
+        *[b"dog"] * 255,
+        b"bad 2",
+        3,
+    ]
+
+    found = client.predict(inputs, model="pets@stable", errors="return")
+
+    errors = [each for each in found if isinstance(each, PredictionError)]
+    assert len(found) == len(inputs)
+    assert [each.label for each in found if isinstance(each, Prediction)] == ["cat", "ok", *["dog"] * 255]
+    assert [each.index for each in errors] == [1, 2, 3, 260, 261]
+    assert all(found[each.index] is each for each in errors)
+    missing = str(tmp_path / "missing.jpg")
+    assert [each.name for each in errors] == ["", str(tmp_path / "bad.jpg"), missing, "", ""]
+    assert errors[0].message == "Input 1: Expected an image. Received: bytes."
+    assert errors[1].message == f"{tmp_path / 'bad.jpg'}: Expected an image. Received: bytes."
+    assert errors[2].message == f"{missing}: No such file"
+    assert errors[3].message == "Input 260: Expected an image. Received: bytes."
+    assert [each.reason for each in errors] == [
+        "UNDECODABLE_INPUT",
+        "UNDECODABLE_INPUT",
+        "INVALID_INPUT",
+        "UNDECODABLE_INPUT",
+        "INVALID_INPUT",
+    ]
+    assert pickle.loads(pickle.dumps(errors[1])).name == errors[1].name
+
+
+def test_only_bad_inputs_are_all_errors(client: Client, server: FakeServer, tmp_path):
+    server.standing["Predict"] = predicted_unless_bad
+    assert [type(each) for each in client.predict([b"bad"] * 2, model="m", errors="return")] == [
+        PredictionError
+    ] * 2
+    one = client.predict(tmp_path / "missing.jpg", model="m", errors="return")
+    assert isinstance(one, PredictionError)
+    assert client.predict([], model="m", errors="return") == []
+
+
+def test_an_error_that_is_about_no_input_is_raised(client: Client, server: FakeServer):
+    server.standing["Predict"] = Fault(code=grpc.StatusCode.INVALID_ARGUMENT, violations={"top_k": "no"})
+    with pytest.raises(InvalidArgument):
+        client.predict([b"x"], model="m", errors="return")
+    with pytest.raises(ValueError, match="errors must be 'raise' or 'return'"):
+        client.predict([b"x"], model="m", errors="ignore")
+
+
+def test_an_input_at_fault_is_named_by_its_path(client: Client, server: FakeServer, tmp_path):
+    server.standing["Predict"] = predicted_unless_bad
+    (tmp_path / "bad.jpg").write_bytes(b"bad")
+    with pytest.raises(InvalidArgument) as caught:
+        client.predict([b"x", tmp_path / "bad.jpg", b"bad"], model="m")
+    assert caught.value.message == (
+        f"{tmp_path / 'bad.jpg'}: Expected an image. Received: bytes. (2 of 3 inputs are at fault.)"
+    )
+    assert [each.field for each in caught.value.field_violations] == ["inputs[1]", "inputs[2]"]
+
+
+def test_many_inputs_are_predicted_as_a_stream(client: Client, server: FakeServer, tmp_path):
+    server.standing["Predict"] = predicted_unless_bad
+    path = tmp_path / "rows.csv"
+    path.write_text("text,key\n" + "".join(f"{'bad' if n == 3 else 'good'} {n},k{n}\n" for n in range(300)))
+
+    stream = client.predict_stream(path, model="pets")
+    first = next(stream)
+    assert len(server.requests["Predict"]) == 2  # with the bad one, and without
+    rest = list(stream)
+
+    assert (first.name, first.cells["key"]) == (f"{path}, line 2", "k0")
+    assert first.outcome.label == "good 0"
+    assert isinstance(rest[2].outcome, PredictionError)
+    assert [each.cells["key"] for each in rest] == [f"k{n}" for n in range(1, 300)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, "Give one of inputs, texts, images and features. Received: nothing"),
+        ({"texts": ["a"], "features": [[1]]}, "Received: texts and features"),
+        ({"texts": "a"}, "texts must be several"),
+        ({"inputs": [b"x"], "abstian": True}, "The settings of a prediction are .*Received: abstian"),
+        ({"inputs": [1.0, 2.0]}, r"inputs\[0\]: .*One row of features is a numpy array"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_named(client: Client, arguments, message):
+    with pytest.raises(TypeError, match=message):
+        client.predict(model="m", **arguments)
 
 
 def test_an_empty_list_gives_an_empty_one_without_asking(client: Client, server: FakeServer):

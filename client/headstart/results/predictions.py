@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.errors import PredictionError
 from headstart.task import Task
 
 __all__ = [
@@ -15,6 +17,7 @@ __all__ = [
     "ClassProbability",
     "ModelPredictions",
     "Neighbor",
+    "PredictedInput",
     "Prediction",
     "Predictions",
     "Saliency",
@@ -190,6 +193,21 @@ class Prediction:
             chosen = [each for each in self.classes if each.selected]
             return ", ".join(f"{each.name} {each.probability:.1%}" for each in chosen) or "no class"
         return f"{self.classes[0].name} {self.classes[0].probability:.1%}" if self.classes else "nothing"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PredictedInput:
+    """One input of many, and its prediction.
+
+    Attributes:
+        name: its path, or the line of its file; empty if it has no name.
+        cells: the cells of its row, by the file's columns; empty if it is no row of a file.
+        outcome: the prediction, or the error of an input that cannot be used.
+    """
+
+    name: str
+    cells: Mapping[str, Any]
+    outcome: Prediction | PredictionError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

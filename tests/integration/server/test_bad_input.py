@@ -133,7 +133,7 @@ def test_a_picture_of_too_many_pixels_is_refused_and_takes_no_memory(
     ("tensor", "reason", "field"),
     [
         (tensors.encode(np.zeros((4, 4, 3), np.float32)), "WRONG_MODALITY", "inputs[0]"),
-        (tensors.encode(np.zeros((4, 4, 4), np.uint8)), "WRONG_MODALITY", "inputs[0]"),
+        (tensors.encode(np.zeros((4, 4, 5), np.uint8)), "WRONG_MODALITY", "inputs[0]"),
         (tensors.encode(np.zeros((0, 4, 3), np.uint8)), "UNDECODABLE_INPUT", "inputs[0]"),
         (input_pb2.Tensor(data_type=1, shape=[4, 4, 3], data=b"short"), "INVALID_FIELD", "inputs[0].tensor"),
         (input_pb2.Tensor(data_type=1, shape=[-4, -4], data=b"x" * 16), "INVALID_FIELD", "inputs[0].tensor"),

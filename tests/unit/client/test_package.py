@@ -18,8 +18,9 @@ PUBLIC = """
     FailedPrecondition FieldViolation FineTuneSpec HeadstartError Internal InvalidArgument Job
     JobCancelled JobEvent JobFailed JobState JobStatus JobStep LabelIssue LearningPoint Lineage
     Logistic Metrics MetricsSource Mlp Modality Model ModelPredictions Neighbor NotFound Outlier
-    Partial PermissionDenied Prediction Predictions Progress Promotion PromotionDecision
-    PromotionGate QuotaViolation RebaseSettings ReliabilityBin Recommendation RecommendationKind Report
+    Partial PermissionDenied PredictedInput Prediction PredictionError Predictions Progress Promotion
+    PromotionDecision PromotionGate QuotaViolation RebaseSettings ReliabilityBin Recommendation
+    RecommendationKind Report
     ResourceExhausted RetryPolicy Ridge Saliency SpecSettings StageTimes StopReason Table
     VersionRef Task Text ThresholdPoint TlsConfig URL Unauthenticated Unavailable Validation ValuePair Version
     VersionEvaluation WebhookDelivery WebhookState

@@ -1,0 +1,91 @@
+"""What can be set for a prediction, besides its model and its inputs."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, TypedDict, cast
+
+from headstart.evidence import Abstention, make_evidence
+from headstart.prediction_inputs import InputSettings
+from headstart.runs import PredictionRun
+from headstart.settings import seconds
+from headstart.version_ref import VersionRef
+
+__all__ = ["PredictArguments", "PredictSettings", "keeps_errors", "prediction_run", "split_settings"]
+
+
+class PredictSettings(TypedDict, total=False):
+    """Settings of a prediction; all of them may be left out.
+
+    Attributes:
+        version: the number of the version. None: by the alias, or the newest not rejected by a gate.
+        alias: an alias of the version, such as ``stable``.
+        top_k: the most classes for each input, the most probable first. None: all. Default: 5.
+        abstain: reports inputs unlike the training examples as unknown: True, the rate of false alarms, 0 to
+            0.5 (True: 0.05), or an `Abstention`. None: every input gets an answer.
+        neighbors: the most training examples to return for each input, the nearest first, 0 to 100.
+        saliency: shows which parts of each image speak for the answer: True for the most probable class, or
+            a class. It takes some 50 passes of the backbone for each input.
+        routing_key: where the alias splits traffic between versions, calls with the same key get the same
+            version, such as those of one user; at most 256 characters. Empty: by chance.
+        timeout: seconds for all inputs together. None: the client's timeout for each call.
+    """
+
+    version: int | None
+    alias: str | None
+    top_k: int | None
+    abstain: bool | float | Abstention | None
+    neighbors: int
+    saliency: bool | str
+    routing_key: str
+    timeout: float | timedelta | None
+
+
+class PredictArguments(PredictSettings, InputSettings, total=False):
+    """Everything that `predict` takes by name, besides the model."""
+
+
+def split_settings(settings: PredictArguments) -> tuple[PredictSettings, InputSettings]:
+    """Return what is predicted how, and what the inputs are.
+
+    Raises:
+        TypeError: a setting is unknown.
+    """
+    if unknown := settings.keys() - PredictArguments.__annotations__.keys():
+        known = ", ".join(PredictArguments.__annotations__)
+        raise TypeError(f"The settings of a prediction are {known}. Received: {', '.join(sorted(unknown))}")
+    about_inputs = InputSettings.__annotations__
+    how: dict[str, Any] = {name: value for name, value in settings.items() if name not in about_inputs}
+    inputs = {name: value for name, value in settings.items() if name in about_inputs}
+    return cast(PredictSettings, how), cast(InputSettings, inputs)
+
+
+def keeps_errors(errors: str) -> bool:
+    """Return whether inputs that cannot be used are kept as errors.
+
+    Raises:
+        ValueError: the argument is neither ``raise`` nor ``return``.
+    """
+    if errors not in ("raise", "return"):
+        raise ValueError(f"errors must be 'raise' or 'return'. Received: {errors!r}")
+    return errors == "return"
+
+
+def prediction_run(
+    targets: Sequence[VersionRef], settings: PredictSettings, *, keep_errors: bool = False
+) -> tuple[PredictionRun, float | None]:
+    """Return the calls of a prediction, and the seconds for all of them.
+
+    Raises:
+        ValueError: a setting is out of its range, or there is no target.
+    """
+    timeout = settings.get("timeout")
+    run = PredictionRun(
+        targets,
+        top_k=settings.get("top_k", 5),
+        evidence=make_evidence(
+            settings.get("abstain"), settings.get("neighbors", 0), settings.get("saliency", False)
+        ),
+        routing_key=settings.get("routing_key", ""),
+        keep_errors=keep_errors,
+    )
+    return run, None if timeout is None else seconds(timeout)
