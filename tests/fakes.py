@@ -295,7 +295,7 @@ def make_manifest(model: str = "pets", job_id: str = "job-1", **changes: Any) ->
         "class_names": ("class 0", "class 1", "class 2"),
         "metrics": Metrics(),
         "display_name": "",
-        "labels": {},
+        "tags": {},
         "created": 1_700_000_000.0,
         "software": "headstart test",
     }

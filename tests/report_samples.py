@@ -52,7 +52,7 @@ def version(task: Task, class_names: list[str], metrics: Metrics, **fields) -> V
         class_names=tuple(class_names),
         metrics=metrics,
         display_name=fields.pop("display_name", ""),
-        labels=fields.pop("labels", {"team": "vision"}),
+        tags=fields.pop("tags", {"team": "vision"}),
         created=1_800_000_000.0,
         software="headstart 0.2.0",
         runtime="openvino bfloat16",
@@ -176,7 +176,7 @@ def of_0_1() -> ReportFacts:
         log_loss=0.21,
         confusion=((0, 0, 20), (1, 0, 2), (1, 1, 18)),
     )
-    return ReportFacts(version=version(Task.SINGLE_LABEL, ["cat", "dog"], metrics, labels={}))
+    return ReportFacts(version=version(Task.SINGLE_LABEL, ["cat", "dog"], metrics, tags={}))
 
 
 def unmeasured() -> ReportFacts:
@@ -197,7 +197,7 @@ def hostile() -> ReportFacts:
         names,
         facts.metrics,
         display_name=HOSTILE,
-        labels={HOSTILE: HOSTILE, "\u202eright to left": "</style><style>*{display:none}"},
+        tags={HOSTILE: HOSTILE, "\u202eright to left": "</style><style>*{display:none}"},
     )
     return replace(facts, version=made)
 

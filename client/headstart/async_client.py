@@ -452,10 +452,10 @@ class AsyncClient:
         version: int,
         etag: str | None = None,
         *,
-        shares: Mapping[int, float] | None = None,
+        traffic: Mapping[int, float] | None = None,
     ) -> Alias:
         """Sets or moves an alias, in one step for all readers; as `Client.set_alias`."""
-        return await self._connection.send(calls.alias_setting(model, alias, version, etag, shares))
+        return await self._connection.send(calls.alias_setting(model, alias, version, etag, traffic))
 
     async def remove_alias(self, model: str, alias: str, etag: str | None = None) -> None:
         """Removes an alias."""

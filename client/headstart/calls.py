@@ -203,14 +203,16 @@ def backbone_page(token: str) -> Call[Page[Backbone]]:
 
 
 def alias_setting(
-    model: str, alias: str, version: int, etag: str | None, shares: Mapping[int, float] | None = None
+    model: str, alias: str, version: int, etag: str | None, traffic: Mapping[int, float] | None = None
 ) -> Call[Alias]:
     """SetAlias, which sets or moves it."""
-    given = [model_pb2.VersionShare(version=other, share=share) for other, share in (shares or {}).items()]
+    given = [
+        model_pb2.TrafficSplit(version=other, fraction=share) for other, share in (traffic or {}).items()
+    ]
     return Call(
         path=_KEEPING + "SetAlias",
         request=keeping.SetAliasRequest(
-            model=model, alias=alias, version=version, etag=etag or "", shares=given
+            model=model, alias=alias, version=version, etag=etag or "", traffic=given
         ),
         response=keeping.SetAliasResponse,
         read=lambda response: decode(response.alias, Alias),

@@ -653,7 +653,7 @@ class Client:
         version: int,
         etag: str | None = None,
         *,
-        shares: Mapping[int, float] | None = None,
+        traffic: Mapping[int, float] | None = None,
     ) -> Alias:
         """Sets or moves an alias, in one step for all readers.
 
@@ -662,15 +662,15 @@ class Client:
             alias: the alias, such as ``stable``.
             version: the number of the version it shall name.
             etag: act only if the alias has this etag now. None: act anyway.
-            shares: by number the share of the calls to predict that other versions shall answer, such as
+            traffic: by number the share of the calls to predict that other versions shall answer, such as
                 ``{8: 0.05}``; `version` answers the rest. None: it answers all. Shares it had before end.
 
         Raises:
             NotFound: there is no such model or version.
-            InvalidArgument: the shares are none that there can be.
+            InvalidArgument: the fractions are out of range or their sum exceeds 1.
             Aborted: someone else moved the alias since its etag was read.
         """
-        return self._connection.send(calls.alias_setting(model, alias, version, etag, shares))
+        return self._connection.send(calls.alias_setting(model, alias, version, etag, traffic))
 
     def remove_alias(self, model: str, alias: str, etag: str | None = None) -> None:
         """Removes an alias; arguments and errors as in `set_alias`."""
@@ -682,7 +682,7 @@ class Client:
         Args:
             model: the model.
             version: the number of the version.
-            force: True removes the aliases that name it too, and the shares that it has of others.
+            force: True removes the aliases that name it too, and ends its traffic from other aliases.
 
         Raises:
             NotFound: there is no such model or version.

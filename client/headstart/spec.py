@@ -187,7 +187,7 @@ class FineTuneSpec:
     held_out_fraction: float = 0.0
     seed: int = 0
     display_name: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
     alias: str = ""
     ttl: timedelta | None = None
     max_excluded_fraction: float = 0.0
@@ -215,7 +215,7 @@ class SpecSettings(TypedDict, total=False):
             Default 0: all are trained on, and accuracy is estimated out of fold.
         seed: of every random choice. Default 0.
         display_name: a title for people, at most 256 bytes.
-        labels: free key-value pairs, kept with the version.
+        tags: free key-value pairs, kept with the version.
         alias: moved to the new version when the job succeeds. None: none.
         ttl: how long the version is kept, a timedelta or seconds. None: for ever.
         max_excluded_fraction: the share of the examples, 0 to 1, that may be excluded as unusable. Default 0:
@@ -242,7 +242,7 @@ class SpecSettings(TypedDict, total=False):
     held_out_fraction: float
     seed: int
     display_name: str
-    labels: Mapping[str, str] | None
+    tags: Mapping[str, str] | None
     alias: str | None
     ttl: timedelta | float | None
     max_excluded_fraction: float
@@ -265,15 +265,15 @@ def make_spec(model: str, settings: SpecSettings, *, request_id: str = "") -> Fi
         TypeError: a setting is unknown, or a label's key or value or an id is no `str`.
     """
     check_names("fine_tune", settings, SpecSettings)
-    labels = settings.get("labels")
-    if labels is not None and not isinstance(labels, Mapping):
+    tags = settings.get("tags")
+    if tags is not None and not isinstance(tags, Mapping):
         raise TypeError(
-            "labels must be a mapping from str to str, which is kept with the version. Received: "
-            f"{type(labels).__qualname__}. To give each example its class, pair them: zip(inputs, classes)"
+            "tags must be a mapping from str to str, which is kept with the version. Received: "
+            f"{type(tags).__qualname__}. To give each example its class, pair them: zip(inputs, classes)"
         )
-    for key, value in (labels or {}).items():
+    for key, value in (tags or {}).items():
         if not isinstance(key, str) or not isinstance(value, str):
-            raise TypeError(f"labels[{key!r}] must be a str, and so must its key. Received: {value!r}")
+            raise TypeError(f"tags[{key!r}] must be a str, and so must its key. Received: {value!r}")
     given: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
     given["recipe"] = parse_recipe(settings.get("recipe"))
     given["backbone_candidates"] = parse_candidates(settings.get("backbone_candidates"))
@@ -300,6 +300,8 @@ def check_names(method: str, settings: Mapping[str, Any], known: type) -> None:
     for unknown in sorted(settings.keys() - set(names)):
         similar = get_close_matches(unknown, names, 1)
         remedy = f"Did you mean {similar[0]!r}?" if similar else f"There are {', '.join(names)}."
+        if unknown == "labels":
+            remedy = "To give each example its class, pair them: zip(inputs, classes)"
         raise TypeError(f"{method} has no setting {unknown!r}. {remedy}")
 
 

@@ -127,7 +127,7 @@ def _manifest(model: str, class_names: tuple[str, ...], backbone_digest: str) ->
         class_names=class_names,
         metrics=Metrics(),
         display_name="",
-        labels={},
+        tags={},
         created=time.time(),
         software="benchmark",
     )

@@ -241,7 +241,7 @@ class Clients:
             model=model,
             alias=alias,
             version=version,
-            shares=[model_pb2.VersionShare(version=other, share=SPLIT) for other in shares],
+            shares=[model_pb2.TrafficSplit(version=other, fraction=SPLIT) for other in shares],
         )
         versions = [version, *shares]
         if chance.random() < 0.1:

@@ -492,9 +492,9 @@ def reported(request: keeping.GetReportRequest) -> keeping.GetReportResponse:
     return keeping.GetReportResponse(content=content, media_type=media_type, version=3)
 
 
-def alias(name: str, number: int, shares: Iterable[model_pb2.VersionShare] = ()) -> model_pb2.Alias:
+def alias(name: str, number: int, shares: Iterable[model_pb2.TrafficSplit] = ()) -> model_pb2.Alias:
     moved = Timestamp(seconds=1_700_000_000)
-    return model_pb2.Alias(name=name, version=number, etag="e1", update_time=moved, shares=shares)
+    return model_pb2.Alias(name=name, version=number, etag="e1", update_time=moved, traffic=shares)
 
 
 def predicted(request: predicting.PredictRequest) -> predicting.PredictResponse:
@@ -553,7 +553,7 @@ _STANDING: dict[str, Any] = {
     "ListModels": keeping.ListModelsResponse(models=[model()]),
     "GetModel": keeping.GetModelResponse(model=model(), versions=[version(n) for n in (3, 2, 1)]),
     "SetAlias": lambda request: keeping.SetAliasResponse(
-        alias=alias(request.alias, request.version, request.shares)
+        alias=alias(request.alias, request.version, request.traffic)
     ),
     "DeleteVersion": keeping.DeleteVersionResponse(),
     "EraseExample": keeping.EraseExampleResponse(

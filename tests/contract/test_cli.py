@@ -85,7 +85,7 @@ def test_every_setting_of_a_fine_tune_is_an_option(run, server, pets):
     ridge = job_pb2.RidgeRecipe(regularization=0.5, temperature=2, folds=3, view="taps")
     expected = job_pb2.FineTuneSpec(
         model="pets", backbone="b", recipe=job_pb2.Recipe(ridge=ridge), held_out_fraction=0.2, seed=7,
-        display_name="Pets", labels={"team": "vision", "a": "b=c"}, alias="stable", max_excluded_fraction=0.1,
+        display_name="Pets", tags={"team": "vision", "a": "b=c"}, alias="stable", max_excluded_fraction=0.1,
         request_id="r", priority=-3,
     )  # fmt: skip
     expected.ttl.seconds = 5400
@@ -393,14 +393,14 @@ def test_an_alias_gives_other_versions_a_share(run, server):
 
     assert "pets@stable is version 2 now. Traffic: 5% → 3, 12.5% → 4." in output
     (request,) = server.requests["SetAlias"]
-    assert [(each.version, each.share) for each in request.shares] == [(3, 0.05), (4, 0.125)]
+    assert [(each.version, each.fraction) for each in request.traffic] == [(3, 0.05), (4, 0.125)]
     twice = run("alias", "set", "pets", "stable", 2, "--traffic", "3=5%", "--traffic", "3=6%", code=2)
     assert "version 3 twice" in twice.stderr
-    told = model_pb2.Alias(name="stable", version=2, shares=request.shares)
+    told = model_pb2.Alias(name="stable", version=2, traffic=request.traffic)
     server.standing["GetModel"].model.aliases[0].CopyFrom(told)
     assert "stable → 2 (5% → 3, 12.5% → 4)" in run("model", "show", "pets").stdout
     document = json.loads(run("alias", "set", "pets", "stable", 2, "--traffic", "3=5%", "--json").stdout)
-    assert document["shares"] == {"3": 0.05}
+    assert document["traffic"] == {"3": 0.05}
     assert "such as 8=5%" in run("alias", "set", "pets", "stable", 2, "--traffic", "3", code=2).stderr
 
 
@@ -564,7 +564,7 @@ def test_on_a_narrow_terminal_backbones_can_be_read(run, narrow):
 
 
 def test_a_model_shows_the_titles_labels_and_lifetimes_of_its_versions(run, server):
-    kept = version(3, display_name="Nice pets", labels={"team": "a"}, expire_time={"seconds": 1_700_100_000})
+    kept = version(3, display_name="Nice pets", tags={"team": "a"}, expire_time={"seconds": 1_700_100_000})
     server.standing["GetModel"] = keeping.GetModelResponse(model=model(), versions=[kept])
 
     assert "version 3: Nice pets; team=a; kept until 2023-11-1" in run("model", "show", "pets").stdout

@@ -35,7 +35,7 @@ def test_the_spec_comes_first_and_carries_every_setting(client: Client, server: 
         held_out_fraction=0.25,
         seed=7,
         display_name="Pets",
-        labels={"team": "vision"},
+        tags={"team": "vision"},
         alias="stable",
         ttl=timedelta(minutes=5),
         max_excluded_fraction=0.1,
@@ -53,7 +53,7 @@ def test_the_spec_comes_first_and_carries_every_setting(client: Client, server: 
     assert first.spec.held_out_fraction == 0.25
     assert first.spec.seed == 7
     assert first.spec.display_name == "Pets"
-    assert first.spec.labels == {"team": "vision"}
+    assert first.spec.tags == {"team": "vision"}
     assert first.spec.alias == "stable"
     assert first.spec.ttl.seconds == 300
     assert first.spec.max_excluded_fraction == 0.1

@@ -102,12 +102,12 @@ def test_an_alias_is_set_and_removed(client: Client, server: FakeServer):
 
 
 def test_an_alias_gives_other_versions_a_share(client: Client, server: FakeServer):
-    alias = client.set_alias("pets", "stable", 2, shares={3: 0.05, 4: 0.1})
+    alias = client.set_alias("pets", "stable", 2, traffic={3: 0.05, 4: 0.1})
 
-    assert alias.shares == {3: 0.05, 4: 0.1}
+    assert alias.traffic == {3: 0.05, 4: 0.1}
     assert hash(alias)
     (request,) = server.requests["SetAlias"]
-    assert [(each.version, each.share) for each in request.shares] == [(3, 0.05), (4, 0.1)]
+    assert [(each.version, each.fraction) for each in request.traffic] == [(3, 0.05), (4, 0.1)]
 
 
 def test_an_alias_is_set_again_where_no_server_answered(client: Client, server: FakeServer):

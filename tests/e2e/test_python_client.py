@@ -45,7 +45,7 @@ def test_a_folder_of_pictures_becomes_a_model_that_names_others(
 
     assert (version.model, version.number) == ("letters", 1)
     assert version.class_names == ("one", "seven", "zero")
-    assert version.labels == {"team": "post"}
+    assert version.tags == {"team": "post"}
     assert version.metrics.accuracy is not None
     assert right >= 9  # of 12
     assert {(answer.model, answer.version) for answer in answers} == {("letters", 1)}

@@ -121,7 +121,7 @@ def stream() -> list[bytes]:
         for place, picture in enumerate(pictures()[:4])
     ]
     recipe = job_pb2.Recipe(ridge=job_pb2.RidgeRecipe())
-    spec = job_pb2.FineTuneSpec(model="fuzzed", seed=3, labels={"a": "b"}, recipe=recipe)
+    spec = job_pb2.FineTuneSpec(model="fuzzed", seed=3, tags={"a": "b"}, recipe=recipe)
     return [
         tuning.FineTuneRequest(spec=spec).SerializeToString(),
         tuning.FineTuneRequest(examples=tuning.ExampleBatch(examples=examples)).SerializeToString(),

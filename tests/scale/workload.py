@@ -21,7 +21,7 @@ from headstart_server.jobs.limits import QueueLimits, TenantLimits
 from headstart_server.learning.promotion import Decision, Promotion
 from headstart_server.models import usage
 from headstart_server.models.registry import AliasMovedError
-from headstart_server.models.version import Selector, VersionShare
+from headstart_server.models.version import Selector, TrafficSplit
 from scale.dataset import QUEUED, RUNNING, Sizes
 
 Operation = Callable[[], object]
@@ -305,7 +305,7 @@ class Workload:
     def _set_alias(self) -> None:
         registry, model = self._shelf.registry, self._any_model()
         with suppress(HeadstartError):
-            shares = [VersionShare(number=2, share=0.1)]
+            shares = [TrafficSplit(number=2, fraction=0.1)]
             registry.set_alias(model, "new", 3, shares=shares)
             registry.set_alias(model, "new", 2)
             registry.set_alias(model, "new", None)

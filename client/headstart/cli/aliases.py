@@ -6,7 +6,7 @@ import typer
 from rich.text import Text
 
 from headstart.cli.help import noun
-from headstart.cli.model_tables import alias_table, shares_text
+from headstart.cli.model_tables import alias_table, traffic_text
 from headstart.cli.options import AliasArgument, ModelArgument
 from headstart.cli.session import session_of
 
@@ -60,8 +60,8 @@ def set_alias(
     fractions = _fractions(traffic or ())
     session = session_of(context)
     with session.client() as client:
-        moved = client.set_alias(model, alias, version, etag, shares=fractions)
-    split = f" Traffic: {shares_text(moved)}." if moved.shares else ""
+        moved = client.set_alias(model, alias, version, etag, traffic=fractions)
+    split = f" Traffic: {traffic_text(moved)}." if moved.traffic else ""
     session.show(moved, Text(f"{model}@{moved.name} is version {moved.version} now.{split}"))
 
 

@@ -102,7 +102,7 @@ def fine_tune(
         held_out_fraction=held_out_fraction,
         seed=seed,
         display_name=display_name,
-        labels=options.tags_of(tag),
+        tags=options.tags_of(tag),
         alias=alias,
         ttl=duration_of(ttl, "--ttl"),
         max_excluded_fraction=max_excluded_fraction,

@@ -40,7 +40,7 @@ __all__ = [
     "erased_example_view",
     "model_table",
     "model_view",
-    "shares_text",
+    "traffic_text",
     "version_summary",
     "version_table",
 ]
@@ -166,7 +166,7 @@ def alias_table(model: str, aliases: Sequence[Alias]) -> RenderableType:
     table = new_table("alias", "version", "traffic", "moved", "etag", whole=("alias", "moved", "etag"))
     for alias in aliases:
         moved = short_moment(alias.update_time)
-        add_row(table, alias.name, alias.version, shares_text(alias), moved, alias.etag)
+        add_row(table, alias.name, alias.version, traffic_text(alias), moved, alias.etag)
     return table
 
 
@@ -192,12 +192,12 @@ def version_table(versions: Iterable[Version], *, with_backbone: bool = True) ->
 
 def _recommendations(versions: Iterable[Version]) -> Iterable[Text]:
     for version in versions:
-        labels = ", ".join(f"{key}={value}" for key, value in sorted(version.labels.items()))
+        tags = ", ".join(f"{key}={value}" for key, value in sorted(version.tags.items()))
         kept = f"kept until {moment(version.expire_time)}" if version.expire_time else ""
         moved = promotion_line(version.promotion) if version.promotion else ""
         told = (
             version.display_name,
-            labels,
+            tags,
             kept,
             moved,
             choice_line(version.backbone_selection) if version.backbone_selection else "",
@@ -210,14 +210,14 @@ def _recommendations(versions: Iterable[Version]) -> Iterable[Text]:
             yield Text(f"version {version.number}: {'; '.join(recommendations)}")
 
 
-def shares_text(alias: Alias) -> str:
+def traffic_text(alias: Alias) -> str:
     """What other versions have of an alias's calls, such as ``5% → 8``."""
-    return ", ".join(f"{share * 100:.3g}% → {number}" for number, share in alias.shares.items())
+    return ", ".join(f"{share * 100:.3g}% → {number}" for number, share in alias.traffic.items())
 
 
 def _aliases(model: Model) -> str:
     return ", ".join(
-        f"{alias.name} → {alias.version}" + (f" ({shares_text(alias)})" if alias.shares else "")
+        f"{alias.name} → {alias.version}" + (f" ({traffic_text(alias)})" if alias.traffic else "")
         for alias in model.aliases
     )
 

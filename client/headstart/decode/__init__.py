@@ -141,7 +141,7 @@ _DECODER: Final = Decoder(
         "headstart.v1.Tensor": tensors.decode,
     },
     exceptions={
-        Alias: {"shares": lambda alias: {each.version: each.share for each in alias.shares}},
+        Alias: {"traffic": lambda alias: {each.version: each.fraction for each in alias.traffic}},
         ErasedExample: {
             "versions": _version_names("versions"),
             "unread_versions": _version_names("unread_versions"),

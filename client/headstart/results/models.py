@@ -39,14 +39,14 @@ class Alias:
         etag: changes with every move and with the shares; give it to `set_alias` to move it only if nobody
             else did.
         update_time: when it was last moved.
-        shares: by number the share of the calls to predict that other versions answer.
+        traffic: by number the share of the calls to predict that other versions answer.
     """
 
     name: str
     version: int
     etag: str
     update_time: datetime
-    shares: Mapping[int, float] = field(default_factory=dict, hash=False)
+    traffic: Mapping[int, float] = field(default_factory=dict, hash=False)
 
 
 class MetricsSource(StrEnum):
@@ -183,7 +183,7 @@ class Version:
         create_time: when it was published.
         expire_time: when it will be deleted; None: never.
         display_name: a title for people.
-        labels: key-value pairs given with the fine-tune.
+        tags: key-value pairs given with the fine-tune.
         class_names: in the order of `ClassProbability.index`.
         metrics: how good it is.
         lineage: where it came from.
@@ -203,7 +203,7 @@ class Version:
     create_time: datetime
     expire_time: datetime | None
     display_name: str
-    labels: Mapping[str, str]
+    tags: Mapping[str, str]
     class_names: tuple[str, ...]
     metrics: Metrics
     lineage: Lineage

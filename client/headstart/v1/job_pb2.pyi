@@ -69,8 +69,8 @@ WEBHOOK_STATE_DELIVERED: WebhookState
 WEBHOOK_STATE_GIVEN_UP: WebhookState
 
 class FineTuneSpec(_message.Message):
-    __slots__ = ("model", "backbone", "recipe", "held_out_fraction", "seed", "display_name", "labels", "alias", "ttl", "request_id", "validate_only", "max_excluded_fraction", "task", "promote_if", "parent_version", "parent_alias", "removed_example_ids", "discard_examples", "priority", "backbone_candidates", "backbone_time_budget", "webhook", "dataset_uri")
-    class LabelsEntry(_message.Message):
+    __slots__ = ("model", "backbone", "recipe", "held_out_fraction", "seed", "display_name", "tags", "alias", "ttl", "request_id", "validate_only", "max_excluded_fraction", "task", "promote_if", "parent_version", "parent_alias", "removed_example_ids", "discard_examples", "priority", "backbone_candidates", "backbone_time_budget", "webhook", "dataset_uri")
+    class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -83,7 +83,7 @@ class FineTuneSpec(_message.Message):
     HELD_OUT_FRACTION_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
-    LABELS_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
     ALIAS_FIELD_NUMBER: _ClassVar[int]
     TTL_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
@@ -106,7 +106,7 @@ class FineTuneSpec(_message.Message):
     held_out_fraction: float
     seed: int
     display_name: str
-    labels: _containers.ScalarMap[str, str]
+    tags: _containers.ScalarMap[str, str]
     alias: str
     ttl: _duration_pb2.Duration
     request_id: str
@@ -123,7 +123,7 @@ class FineTuneSpec(_message.Message):
     backbone_time_budget: _duration_pb2.Duration
     webhook: str
     dataset_uri: str
-    def __init__(self, model: _Optional[str] = ..., backbone: _Optional[str] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., held_out_fraction: _Optional[float] = ..., seed: _Optional[int] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., alias: _Optional[str] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: bool = ..., max_excluded_fraction: _Optional[float] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., promote_if: _Optional[_Union[_comparison_pb2.PromotionGate, _Mapping]] = ..., parent_version: _Optional[int] = ..., parent_alias: _Optional[str] = ..., removed_example_ids: _Optional[_Iterable[str]] = ..., discard_examples: bool = ..., priority: _Optional[int] = ..., backbone_candidates: _Optional[_Iterable[str]] = ..., backbone_time_budget: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., webhook: _Optional[str] = ..., dataset_uri: _Optional[str] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., backbone: _Optional[str] = ..., recipe: _Optional[_Union[Recipe, _Mapping]] = ..., held_out_fraction: _Optional[float] = ..., seed: _Optional[int] = ..., display_name: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., alias: _Optional[str] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: bool = ..., max_excluded_fraction: _Optional[float] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., promote_if: _Optional[_Union[_comparison_pb2.PromotionGate, _Mapping]] = ..., parent_version: _Optional[int] = ..., parent_alias: _Optional[str] = ..., removed_example_ids: _Optional[_Iterable[str]] = ..., discard_examples: bool = ..., priority: _Optional[int] = ..., backbone_candidates: _Optional[_Iterable[str]] = ..., backbone_time_budget: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., webhook: _Optional[str] = ..., dataset_uri: _Optional[str] = ...) -> None: ...
 
 class Recipe(_message.Message):
     __slots__ = ("auto", "ridge", "logistic", "mlp", "partial")

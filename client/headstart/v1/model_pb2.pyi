@@ -64,30 +64,30 @@ class Model(_message.Message):
     def __init__(self, name: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., newest_version: _Optional[int] = ..., version_count: _Optional[int] = ..., aliases: _Optional[_Iterable[_Union[Alias, _Mapping]]] = ..., resident_versions: _Optional[int] = ...) -> None: ...
 
 class Alias(_message.Message):
-    __slots__ = ("name", "version", "etag", "update_time", "shares")
+    __slots__ = ("name", "version", "etag", "update_time", "traffic")
     NAME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ETAG_FIELD_NUMBER: _ClassVar[int]
     UPDATE_TIME_FIELD_NUMBER: _ClassVar[int]
-    SHARES_FIELD_NUMBER: _ClassVar[int]
+    TRAFFIC_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: int
     etag: str
     update_time: _timestamp_pb2.Timestamp
-    shares: _containers.RepeatedCompositeFieldContainer[VersionShare]
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., etag: _Optional[str] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., shares: _Optional[_Iterable[_Union[VersionShare, _Mapping]]] = ...) -> None: ...
+    traffic: _containers.RepeatedCompositeFieldContainer[TrafficSplit]
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[int] = ..., etag: _Optional[str] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., traffic: _Optional[_Iterable[_Union[TrafficSplit, _Mapping]]] = ...) -> None: ...
 
-class VersionShare(_message.Message):
-    __slots__ = ("version", "share")
+class TrafficSplit(_message.Message):
+    __slots__ = ("version", "fraction")
     VERSION_FIELD_NUMBER: _ClassVar[int]
-    SHARE_FIELD_NUMBER: _ClassVar[int]
+    FRACTION_FIELD_NUMBER: _ClassVar[int]
     version: int
-    share: float
-    def __init__(self, version: _Optional[int] = ..., share: _Optional[float] = ...) -> None: ...
+    fraction: float
+    def __init__(self, version: _Optional[int] = ..., fraction: _Optional[float] = ...) -> None: ...
 
 class Version(_message.Message):
-    __slots__ = ("model", "number", "create_time", "expire_time", "display_name", "labels", "class_names", "metrics", "lineage", "size_bytes", "aliases", "task", "thresholds", "promotion", "has_examples", "resident", "backbone_selection", "energy")
-    class LabelsEntry(_message.Message):
+    __slots__ = ("model", "number", "create_time", "expire_time", "display_name", "tags", "class_names", "metrics", "lineage", "size_bytes", "aliases", "task", "thresholds", "promotion", "has_examples", "resident", "backbone_selection", "energy")
+    class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
         VALUE_FIELD_NUMBER: _ClassVar[int]
@@ -99,7 +99,7 @@ class Version(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
-    LABELS_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
     CLASS_NAMES_FIELD_NUMBER: _ClassVar[int]
     METRICS_FIELD_NUMBER: _ClassVar[int]
     LINEAGE_FIELD_NUMBER: _ClassVar[int]
@@ -117,7 +117,7 @@ class Version(_message.Message):
     create_time: _timestamp_pb2.Timestamp
     expire_time: _timestamp_pb2.Timestamp
     display_name: str
-    labels: _containers.ScalarMap[str, str]
+    tags: _containers.ScalarMap[str, str]
     class_names: _containers.RepeatedScalarFieldContainer[str]
     metrics: Metrics
     lineage: Lineage
@@ -130,7 +130,7 @@ class Version(_message.Message):
     resident: bool
     backbone_selection: _backbone_selection_pb2.BackboneSelection
     energy: _energy_pb2.Energy
-    def __init__(self, model: _Optional[str] = ..., number: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., class_names: _Optional[_Iterable[str]] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., lineage: _Optional[_Union[Lineage, _Mapping]] = ..., size_bytes: _Optional[int] = ..., aliases: _Optional[_Iterable[str]] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., thresholds: _Optional[_Iterable[float]] = ..., promotion: _Optional[_Union[_comparison_pb2.Promotion, _Mapping]] = ..., has_examples: bool = ..., resident: bool = ..., backbone_selection: _Optional[_Union[_backbone_selection_pb2.BackboneSelection, _Mapping]] = ..., energy: _Optional[_Union[_energy_pb2.Energy, _Mapping]] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., number: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., display_name: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., class_names: _Optional[_Iterable[str]] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., lineage: _Optional[_Union[Lineage, _Mapping]] = ..., size_bytes: _Optional[int] = ..., aliases: _Optional[_Iterable[str]] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., thresholds: _Optional[_Iterable[float]] = ..., promotion: _Optional[_Union[_comparison_pb2.Promotion, _Mapping]] = ..., has_examples: bool = ..., resident: bool = ..., backbone_selection: _Optional[_Union[_backbone_selection_pb2.BackboneSelection, _Mapping]] = ..., energy: _Optional[_Union[_energy_pb2.Energy, _Mapping]] = ...) -> None: ...
 
 class Metrics(_message.Message):
     __slots__ = ("source", "example_count", "accuracy", "accuracy_low", "accuracy_high", "log_loss", "confusion", "balanced_accuracy", "macro_f1", "micro_f1", "calibration_error", "mean_absolute_error", "root_mean_squared_error", "r_squared")

@@ -29,7 +29,7 @@ from headstart.v1 import model_pb2 as headstart_dot_v1_dot_model__pb2
 from headstart.v1 import prediction_service_pb2 as headstart_dot_v1_dot_prediction__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n headstart/v1/model_service.proto\x12\x0cheadstart.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dheadstart/v1/evaluation.proto\x1a\x18headstart/v1/model.proto\x1a%headstart/v1/prediction_service.proto\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"R\n\x12ListModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.headstart.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"M\n\x0fGetModelRequest\x12\x13\n\x05model\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"x\n\x10GetModelResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.headstart.v1.Model\x12\'\n\x08versions\x18\x02 \x03(\x0b\x32\x15.headstart.v1.Version\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"\x97\x01\n\x0fSetAliasRequest\x12\x13\n\x05model\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05\x61lias\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x07version\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12*\n\x06shares\x18\x05 \x03(\x0b\x32\x1a.headstart.v1.VersionShareB\n\n\x08_version\"6\n\x10SetAliasResponse\x12\"\n\x05\x61lias\x18\x01 \x01(\x0b\x32\x13.headstart.v1.Alias\"Q\n\x14\x44\x65leteVersionRequest\x12\x13\n\x05model\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07version\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\"\x17\n\x15\x44\x65leteVersionResponse\")\n\x12\x44\x65leteModelRequest\x12\x13\n\x05model\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"/\n\x13\x44\x65leteModelResponse\x12\x18\n\x10\x64\x65leted_versions\x18\x01 \x01(\x03\">\n\x13\x45raseExampleRequest\x12\x18\n\nexample_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\r\n\x05model\x18\x02 \x01(\t\"\xa0\x01\n\x14\x45raseExampleResponse\x12*\n\x08versions\x18\x01 \x03(\x0b\x32\x18.headstart.v1.VersionRef\x12\x31\n\x0funread_versions\x18\x02 \x03(\x0b\x32\x18.headstart.v1.VersionRef\x12\x0f\n\x07job_ids\x18\x03 \x03(\t\x12\x18\n\x10\x64\x65leted_contents\x18\x04 \x01(\x03\",\n\nVersionRef\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"K\n\x14GetEvaluationRequest\x12\x33\n\x06target\x18\x01 \x01(\x0b\x32\x1d.headstart.v1.VersionSelectorB\x04\xe2\x41\x01\x02\"\x9e\x01\n\x15GetEvaluationResponse\x12&\n\x07version\x18\x01 \x01(\x0b\x32\x15.headstart.v1.Version\x12,\n\nevaluation\x18\x02 \x01(\x0b\x32\x18.headstart.v1.Evaluation\x12/\n\x08\x66indings\x18\x03 \x01(\x0b\x32\x1d.headstart.v1.DatasetFindings\"s\n\x10GetReportRequest\x12\x33\n\x06target\x18\x01 \x01(\x0b\x32\x1d.headstart.v1.VersionSelectorB\x04\xe2\x41\x01\x02\x12*\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x1a.headstart.v1.ReportFormat\"I\n\x11GetReportResponse\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\"y\n\x14\x45xportVersionRequest\x12\x33\n\x06target\x18\x01 \x01(\x0b\x32\x1d.headstart.v1.VersionSelectorB\x04\xe2\x41\x01\x02\x12,\n\x04\x66orm\x18\x02 \x01(\x0e\x32\x18.headstart.v1.ExportFormB\x04\xe2\x41\x01\x02\"y\n\x15\x45xportVersionResponse\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.headstart.v1.ExportHeaderH\x00\x12*\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x19.headstart.v1.ExportChunkH\x00\x42\x06\n\x04part\"\x81\x01\n\x0c\x45xportHeader\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12&\n\x04\x66orm\x18\x03 \x01(\x0e\x32\x18.headstart.v1.ExportForm\x12)\n\x05\x66iles\x18\x04 \x03(\x0b\x32\x1a.headstart.v1.ExportedFile\"@\n\x0c\x45xportedFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\",\n\x0b\x45xportChunk\x12\x0c\n\x04\x66ile\x18\x01 \x01(\x05\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"=\n\x14ListBackbonesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"[\n\x15ListBackbonesResponse\x12)\n\tbackbones\x18\x01 \x03(\x0b\x32\x16.headstart.v1.Backbone\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*u\n\x0cReportFormat\x12\x1d\n\x19REPORT_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12REPORT_FORMAT_HTML\x10\x01\x12\x16\n\x12REPORT_FORMAT_JSON\x10\x02\x12\x16\n\x12REPORT_FORMAT_TEXT\x10\x03*\xa4\x01\n\nExportForm\x12\x1b\n\x17\x45XPORT_FORM_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45XPORT_FORM_KERAS\x10\x01\x12\x1a\n\x16\x45XPORT_FORM_SAVEDMODEL\x10\x02\x12\x14\n\x10\x45XPORT_FORM_ONNX\x10\x03\x12\x18\n\x14\x45XPORT_FORM_OPENVINO\x10\x04\x12\x16\n\x12\x45XPORT_FORM_LITERT\x10\x05\x32\xbe\x0c\n\x0cModelService\x12\x63\n\nListModels\x12\x1f.headstart.v1.ListModelsRequest\x1a .headstart.v1.ListModelsResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/models\x12\x65\n\x08GetModel\x12\x1d.headstart.v1.GetModelRequest\x1a\x1e.headstart.v1.GetModelResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/models/{model}\x12x\n\x08SetAlias\x12\x1d.headstart.v1.SetAliasRequest\x1a\x1e.headstart.v1.SetAliasResponse\"-\x82\xd3\xe4\x93\x02\'\x1a\"/v1/models/{model}/aliases/{alias}:\x01*\x12\x87\x01\n\rDeleteVersion\x12\".headstart.v1.DeleteVersionRequest\x1a#.headstart.v1.DeleteVersionResponse\"-\x82\xd3\xe4\x93\x02\'*%/v1/models/{model}/versions/{version}\x12n\n\x0b\x44\x65leteModel\x12 .headstart.v1.DeleteModelRequest\x1a!.headstart.v1.DeleteModelResponse\"\x1a\x82\xd3\xe4\x93\x02\x14*\x12/v1/models/{model}\x12{\n\x0c\x45raseExample\x12!.headstart.v1.EraseExampleRequest\x1a\".headstart.v1.EraseExampleResponse\"$\x82\xd3\xe4\x93\x02\x1e*\x1c/v1/examples/{example_id=**}\x12\x89\x02\n\rGetEvaluation\x12\".headstart.v1.GetEvaluationRequest\x1a#.headstart.v1.GetEvaluationResponse\"\xae\x01\x82\xd3\xe4\x93\x02\xa7\x01\x12$/v1/models/{target.model}/evaluationZ@\x12>/v1/models/{target.model}/versions/{target.version}/evaluationZ=\x12;/v1/models/{target.model}/aliases/{target.alias}/evaluation\x12\xf1\x01\n\tGetReport\x12\x1e.headstart.v1.GetReportRequest\x1a\x1f.headstart.v1.GetReportResponse\"\xa2\x01\x82\xd3\xe4\x93\x02\x9b\x01\x12 /v1/models/{target.model}/reportZ<\x12:/v1/models/{target.model}/versions/{target.version}/reportZ9\x12\x37/v1/models/{target.model}/aliases/{target.alias}/report\x12\xff\x01\n\rExportVersion\x12\".headstart.v1.ExportVersionRequest\x1a#.headstart.v1.ExportVersionResponse\"\xa2\x01\x82\xd3\xe4\x93\x02\x9b\x01\x12 /v1/models/{target.model}/exportZ<\x12:/v1/models/{target.model}/versions/{target.version}/exportZ9\x12\x37/v1/models/{target.model}/aliases/{target.alias}/export0\x01\x12o\n\rListBackbones\x12\".headstart.v1.ListBackbonesRequest\x1a#.headstart.v1.ListBackbonesResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/backbonesB=\n\x10\x63om.headstart.v1P\x01Z\x18headstart/v1;headstartv1\xaa\x02\x0cHeadstart.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n headstart/v1/model_service.proto\x12\x0cheadstart.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1dheadstart/v1/evaluation.proto\x1a\x18headstart/v1/model.proto\x1a%headstart/v1/prediction_service.proto\":\n\x11ListModelsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"R\n\x12ListModelsResponse\x12#\n\x06models\x18\x01 \x03(\x0b\x32\x13.headstart.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"M\n\x0fGetModelRequest\x12\x13\n\x05model\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"x\n\x10GetModelResponse\x12\"\n\x05model\x18\x01 \x01(\x0b\x32\x13.headstart.v1.Model\x12\'\n\x08versions\x18\x02 \x03(\x0b\x32\x15.headstart.v1.Version\x12\x17\n\x0fnext_page_token\x18\x03 \x01(\t\"\x98\x01\n\x0fSetAliasRequest\x12\x13\n\x05model\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x05\x61lias\x18\x02 \x01(\tB\x04\xe2\x41\x01\x02\x12\x14\n\x07version\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x0c\n\x04\x65tag\x18\x04 \x01(\t\x12+\n\x07traffic\x18\x05 \x03(\x0b\x32\x1a.headstart.v1.TrafficSplitB\n\n\x08_version\"6\n\x10SetAliasResponse\x12\"\n\x05\x61lias\x18\x01 \x01(\x0b\x32\x13.headstart.v1.Alias\"Q\n\x14\x44\x65leteVersionRequest\x12\x13\n\x05model\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x15\n\x07version\x18\x02 \x01(\x03\x42\x04\xe2\x41\x01\x02\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\"\x17\n\x15\x44\x65leteVersionResponse\")\n\x12\x44\x65leteModelRequest\x12\x13\n\x05model\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"/\n\x13\x44\x65leteModelResponse\x12\x18\n\x10\x64\x65leted_versions\x18\x01 \x01(\x03\">\n\x13\x45raseExampleRequest\x12\x18\n\nexample_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\r\n\x05model\x18\x02 \x01(\t\"\xa0\x01\n\x14\x45raseExampleResponse\x12*\n\x08versions\x18\x01 \x03(\x0b\x32\x18.headstart.v1.VersionRef\x12\x31\n\x0funread_versions\x18\x02 \x03(\x0b\x32\x18.headstart.v1.VersionRef\x12\x0f\n\x07job_ids\x18\x03 \x03(\t\x12\x18\n\x10\x64\x65leted_contents\x18\x04 \x01(\x03\",\n\nVersionRef\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\"K\n\x14GetEvaluationRequest\x12\x33\n\x06target\x18\x01 \x01(\x0b\x32\x1d.headstart.v1.VersionSelectorB\x04\xe2\x41\x01\x02\"\x9e\x01\n\x15GetEvaluationResponse\x12&\n\x07version\x18\x01 \x01(\x0b\x32\x15.headstart.v1.Version\x12,\n\nevaluation\x18\x02 \x01(\x0b\x32\x18.headstart.v1.Evaluation\x12/\n\x08\x66indings\x18\x03 \x01(\x0b\x32\x1d.headstart.v1.DatasetFindings\"s\n\x10GetReportRequest\x12\x33\n\x06target\x18\x01 \x01(\x0b\x32\x1d.headstart.v1.VersionSelectorB\x04\xe2\x41\x01\x02\x12*\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x1a.headstart.v1.ReportFormat\"I\n\x11GetReportResponse\x12\x0f\n\x07\x63ontent\x18\x01 \x01(\x0c\x12\x12\n\nmedia_type\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\"y\n\x14\x45xportVersionRequest\x12\x33\n\x06target\x18\x01 \x01(\x0b\x32\x1d.headstart.v1.VersionSelectorB\x04\xe2\x41\x01\x02\x12,\n\x04\x66orm\x18\x02 \x01(\x0e\x32\x18.headstart.v1.ExportFormB\x04\xe2\x41\x01\x02\"y\n\x15\x45xportVersionResponse\x12,\n\x06header\x18\x01 \x01(\x0b\x32\x1a.headstart.v1.ExportHeaderH\x00\x12*\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x19.headstart.v1.ExportChunkH\x00\x42\x06\n\x04part\"\x81\x01\n\x0c\x45xportHeader\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12&\n\x04\x66orm\x18\x03 \x01(\x0e\x32\x18.headstart.v1.ExportForm\x12)\n\x05\x66iles\x18\x04 \x03(\x0b\x32\x1a.headstart.v1.ExportedFile\"@\n\x0c\x45xportedFile\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nsize_bytes\x18\x02 \x01(\x03\x12\x0e\n\x06sha256\x18\x03 \x01(\t\",\n\x0b\x45xportChunk\x12\x0c\n\x04\x66ile\x18\x01 \x01(\x05\x12\x0f\n\x07\x63ontent\x18\x02 \x01(\x0c\"=\n\x14ListBackbonesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"[\n\x15ListBackbonesResponse\x12)\n\tbackbones\x18\x01 \x03(\x0b\x32\x16.headstart.v1.Backbone\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t*u\n\x0cReportFormat\x12\x1d\n\x19REPORT_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12REPORT_FORMAT_HTML\x10\x01\x12\x16\n\x12REPORT_FORMAT_JSON\x10\x02\x12\x16\n\x12REPORT_FORMAT_TEXT\x10\x03*\xa4\x01\n\nExportForm\x12\x1b\n\x17\x45XPORT_FORM_UNSPECIFIED\x10\x00\x12\x15\n\x11\x45XPORT_FORM_KERAS\x10\x01\x12\x1a\n\x16\x45XPORT_FORM_SAVEDMODEL\x10\x02\x12\x14\n\x10\x45XPORT_FORM_ONNX\x10\x03\x12\x18\n\x14\x45XPORT_FORM_OPENVINO\x10\x04\x12\x16\n\x12\x45XPORT_FORM_LITERT\x10\x05\x32\xbe\x0c\n\x0cModelService\x12\x63\n\nListModels\x12\x1f.headstart.v1.ListModelsRequest\x1a .headstart.v1.ListModelsResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/models\x12\x65\n\x08GetModel\x12\x1d.headstart.v1.GetModelRequest\x1a\x1e.headstart.v1.GetModelResponse\"\x1a\x82\xd3\xe4\x93\x02\x14\x12\x12/v1/models/{model}\x12x\n\x08SetAlias\x12\x1d.headstart.v1.SetAliasRequest\x1a\x1e.headstart.v1.SetAliasResponse\"-\x82\xd3\xe4\x93\x02\'\x1a\"/v1/models/{model}/aliases/{alias}:\x01*\x12\x87\x01\n\rDeleteVersion\x12\".headstart.v1.DeleteVersionRequest\x1a#.headstart.v1.DeleteVersionResponse\"-\x82\xd3\xe4\x93\x02\'*%/v1/models/{model}/versions/{version}\x12n\n\x0b\x44\x65leteModel\x12 .headstart.v1.DeleteModelRequest\x1a!.headstart.v1.DeleteModelResponse\"\x1a\x82\xd3\xe4\x93\x02\x14*\x12/v1/models/{model}\x12{\n\x0c\x45raseExample\x12!.headstart.v1.EraseExampleRequest\x1a\".headstart.v1.EraseExampleResponse\"$\x82\xd3\xe4\x93\x02\x1e*\x1c/v1/examples/{example_id=**}\x12\x89\x02\n\rGetEvaluation\x12\".headstart.v1.GetEvaluationRequest\x1a#.headstart.v1.GetEvaluationResponse\"\xae\x01\x82\xd3\xe4\x93\x02\xa7\x01\x12$/v1/models/{target.model}/evaluationZ@\x12>/v1/models/{target.model}/versions/{target.version}/evaluationZ=\x12;/v1/models/{target.model}/aliases/{target.alias}/evaluation\x12\xf1\x01\n\tGetReport\x12\x1e.headstart.v1.GetReportRequest\x1a\x1f.headstart.v1.GetReportResponse\"\xa2\x01\x82\xd3\xe4\x93\x02\x9b\x01\x12 /v1/models/{target.model}/reportZ<\x12:/v1/models/{target.model}/versions/{target.version}/reportZ9\x12\x37/v1/models/{target.model}/aliases/{target.alias}/report\x12\xff\x01\n\rExportVersion\x12\".headstart.v1.ExportVersionRequest\x1a#.headstart.v1.ExportVersionResponse\"\xa2\x01\x82\xd3\xe4\x93\x02\x9b\x01\x12 /v1/models/{target.model}/exportZ<\x12:/v1/models/{target.model}/versions/{target.version}/exportZ9\x12\x37/v1/models/{target.model}/aliases/{target.alias}/export0\x01\x12o\n\rListBackbones\x12\".headstart.v1.ListBackbonesRequest\x1a#.headstart.v1.ListBackbonesResponse\"\x15\x82\xd3\xe4\x93\x02\x0f\x12\r/v1/backbonesB=\n\x10\x63om.headstart.v1P\x01Z\x18headstart/v1;headstartv1\xaa\x02\x0cHeadstart.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -79,10 +79,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODELSERVICE'].methods_by_name['ExportVersion']._serialized_options = b'\202\323\344\223\002\233\001\022 /v1/models/{target.model}/exportZ<\022:/v1/models/{target.model}/versions/{target.version}/exportZ9\0227/v1/models/{target.model}/aliases/{target.alias}/export'
   _globals['_MODELSERVICE'].methods_by_name['ListBackbones']._loaded_options = None
   _globals['_MODELSERVICE'].methods_by_name['ListBackbones']._serialized_options = b'\202\323\344\223\002\017\022\r/v1/backbones'
-  _globals['_REPORTFORMAT']._serialized_start=2313
-  _globals['_REPORTFORMAT']._serialized_end=2430
-  _globals['_EXPORTFORM']._serialized_start=2433
-  _globals['_EXPORTFORM']._serialized_end=2597
+  _globals['_REPORTFORMAT']._serialized_start=2314
+  _globals['_REPORTFORMAT']._serialized_end=2431
+  _globals['_EXPORTFORM']._serialized_start=2434
+  _globals['_EXPORTFORM']._serialized_end=2598
   _globals['_LISTMODELSREQUEST']._serialized_start=209
   _globals['_LISTMODELSREQUEST']._serialized_end=267
   _globals['_LISTMODELSRESPONSE']._serialized_start=269
@@ -92,45 +92,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETMODELRESPONSE']._serialized_start=432
   _globals['_GETMODELRESPONSE']._serialized_end=552
   _globals['_SETALIASREQUEST']._serialized_start=555
-  _globals['_SETALIASREQUEST']._serialized_end=706
-  _globals['_SETALIASRESPONSE']._serialized_start=708
-  _globals['_SETALIASRESPONSE']._serialized_end=762
-  _globals['_DELETEVERSIONREQUEST']._serialized_start=764
-  _globals['_DELETEVERSIONREQUEST']._serialized_end=845
-  _globals['_DELETEVERSIONRESPONSE']._serialized_start=847
-  _globals['_DELETEVERSIONRESPONSE']._serialized_end=870
-  _globals['_DELETEMODELREQUEST']._serialized_start=872
-  _globals['_DELETEMODELREQUEST']._serialized_end=913
-  _globals['_DELETEMODELRESPONSE']._serialized_start=915
-  _globals['_DELETEMODELRESPONSE']._serialized_end=962
-  _globals['_ERASEEXAMPLEREQUEST']._serialized_start=964
-  _globals['_ERASEEXAMPLEREQUEST']._serialized_end=1026
-  _globals['_ERASEEXAMPLERESPONSE']._serialized_start=1029
-  _globals['_ERASEEXAMPLERESPONSE']._serialized_end=1189
-  _globals['_VERSIONREF']._serialized_start=1191
-  _globals['_VERSIONREF']._serialized_end=1235
-  _globals['_GETEVALUATIONREQUEST']._serialized_start=1237
-  _globals['_GETEVALUATIONREQUEST']._serialized_end=1312
-  _globals['_GETEVALUATIONRESPONSE']._serialized_start=1315
-  _globals['_GETEVALUATIONRESPONSE']._serialized_end=1473
-  _globals['_GETREPORTREQUEST']._serialized_start=1475
-  _globals['_GETREPORTREQUEST']._serialized_end=1590
-  _globals['_GETREPORTRESPONSE']._serialized_start=1592
-  _globals['_GETREPORTRESPONSE']._serialized_end=1665
-  _globals['_EXPORTVERSIONREQUEST']._serialized_start=1667
-  _globals['_EXPORTVERSIONREQUEST']._serialized_end=1788
-  _globals['_EXPORTVERSIONRESPONSE']._serialized_start=1790
-  _globals['_EXPORTVERSIONRESPONSE']._serialized_end=1911
-  _globals['_EXPORTHEADER']._serialized_start=1914
-  _globals['_EXPORTHEADER']._serialized_end=2043
-  _globals['_EXPORTEDFILE']._serialized_start=2045
-  _globals['_EXPORTEDFILE']._serialized_end=2109
-  _globals['_EXPORTCHUNK']._serialized_start=2111
-  _globals['_EXPORTCHUNK']._serialized_end=2155
-  _globals['_LISTBACKBONESREQUEST']._serialized_start=2157
-  _globals['_LISTBACKBONESREQUEST']._serialized_end=2218
-  _globals['_LISTBACKBONESRESPONSE']._serialized_start=2220
-  _globals['_LISTBACKBONESRESPONSE']._serialized_end=2311
-  _globals['_MODELSERVICE']._serialized_start=2600
-  _globals['_MODELSERVICE']._serialized_end=4198
+  _globals['_SETALIASREQUEST']._serialized_end=707
+  _globals['_SETALIASRESPONSE']._serialized_start=709
+  _globals['_SETALIASRESPONSE']._serialized_end=763
+  _globals['_DELETEVERSIONREQUEST']._serialized_start=765
+  _globals['_DELETEVERSIONREQUEST']._serialized_end=846
+  _globals['_DELETEVERSIONRESPONSE']._serialized_start=848
+  _globals['_DELETEVERSIONRESPONSE']._serialized_end=871
+  _globals['_DELETEMODELREQUEST']._serialized_start=873
+  _globals['_DELETEMODELREQUEST']._serialized_end=914
+  _globals['_DELETEMODELRESPONSE']._serialized_start=916
+  _globals['_DELETEMODELRESPONSE']._serialized_end=963
+  _globals['_ERASEEXAMPLEREQUEST']._serialized_start=965
+  _globals['_ERASEEXAMPLEREQUEST']._serialized_end=1027
+  _globals['_ERASEEXAMPLERESPONSE']._serialized_start=1030
+  _globals['_ERASEEXAMPLERESPONSE']._serialized_end=1190
+  _globals['_VERSIONREF']._serialized_start=1192
+  _globals['_VERSIONREF']._serialized_end=1236
+  _globals['_GETEVALUATIONREQUEST']._serialized_start=1238
+  _globals['_GETEVALUATIONREQUEST']._serialized_end=1313
+  _globals['_GETEVALUATIONRESPONSE']._serialized_start=1316
+  _globals['_GETEVALUATIONRESPONSE']._serialized_end=1474
+  _globals['_GETREPORTREQUEST']._serialized_start=1476
+  _globals['_GETREPORTREQUEST']._serialized_end=1591
+  _globals['_GETREPORTRESPONSE']._serialized_start=1593
+  _globals['_GETREPORTRESPONSE']._serialized_end=1666
+  _globals['_EXPORTVERSIONREQUEST']._serialized_start=1668
+  _globals['_EXPORTVERSIONREQUEST']._serialized_end=1789
+  _globals['_EXPORTVERSIONRESPONSE']._serialized_start=1791
+  _globals['_EXPORTVERSIONRESPONSE']._serialized_end=1912
+  _globals['_EXPORTHEADER']._serialized_start=1915
+  _globals['_EXPORTHEADER']._serialized_end=2044
+  _globals['_EXPORTEDFILE']._serialized_start=2046
+  _globals['_EXPORTEDFILE']._serialized_end=2110
+  _globals['_EXPORTCHUNK']._serialized_start=2112
+  _globals['_EXPORTCHUNK']._serialized_end=2156
+  _globals['_LISTBACKBONESREQUEST']._serialized_start=2158
+  _globals['_LISTBACKBONESREQUEST']._serialized_end=2219
+  _globals['_LISTBACKBONESRESPONSE']._serialized_start=2221
+  _globals['_LISTBACKBONESRESPONSE']._serialized_end=2312
+  _globals['_MODELSERVICE']._serialized_start=2601
+  _globals['_MODELSERVICE']._serialized_end=4199
 # @@protoc_insertion_point(module_scope)

@@ -407,7 +407,7 @@ class FineTuneRun:
             class_names=table.targets.class_names,
             metrics=metrics,
             display_name=spec.display_name,
-            labels=spec.labels,
+            tags=spec.tags,
             created=self._tools.now(),
             software=self._tools.software,
             runtime=embedder.runtime,

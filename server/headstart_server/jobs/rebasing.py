@@ -171,7 +171,7 @@ def _like(asked: FineTuneSpec, version: Version, *, keeps_recipe: bool) -> FineT
         recipe=recipe,
         seed=manifest.seed,
         display_name=manifest.display_name,
-        labels=manifest.labels,
+        tags=manifest.tags,
         task=manifest.task,
         parent_version=version.number,
     )

@@ -46,7 +46,7 @@ class FineTuneSpec:
         held_out_fraction: share of the examples kept out of training to measure accuracy, 0 to 0.9.
         seed: seeds every random choice.
         display_name: a title for people.
-        labels: free key-value pairs.
+        tags: free key-value pairs.
         alias: the alias to move on success; None for none.
         ttl: seconds the version is kept; None for ever.
         max_excluded_fraction: share of the examples that may be dropped for faults, 0 to 1.
@@ -69,7 +69,7 @@ class FineTuneSpec:
     held_out_fraction: float = 0.0
     seed: int = 0
     display_name: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = field(default_factory=dict)
     alias: str | None = None
     ttl: float | None = None
     max_excluded_fraction: float = 0.0
@@ -115,13 +115,11 @@ class FineTuneSpec:
                 f"Expected a display_name without control characters. Received: {self.display_name!r}.",
                 field="spec.display_name",
             )
-        if len(self.labels) > 64:
-            raise InvalidField(
-                f"Expected at most 64 labels. Received: {len(self.labels)}.", field="spec.labels"
-            )
-        for key, value in self.labels.items():
-            _check_bytes("spec.labels", key, 1, 63)
-            _check_bytes(f"spec.labels[{key!r}]", value, 0, 256)
+        if len(self.tags) > 64:
+            raise InvalidField(f"Expected at most 64 tags. Received: {len(self.tags)}.", field="spec.tags")
+        for key, value in self.tags.items():
+            _check_bytes("spec.tags", key, 1, 63)
+            _check_bytes(f"spec.tags[{key!r}]", value, 0, 256)
         _check_recipe(self.recipe)
         if self.task is not None:
             check_task(self.recipe, self.task)

@@ -103,7 +103,7 @@ def body_of(job: Job) -> bytes:
         "state": job.state.name,
         "alias": job.spec.alias,
         "display_name": job.spec.display_name,
-        "labels": dict(job.spec.labels),
+        "tags": dict(job.spec.tags),
         "error": None,
     }
     if job.error is not None:

@@ -18,7 +18,7 @@ from sqlalchemy import (
 
 from headstart_server.database.tables import alias_shares, aliases, versions
 from headstart_server.errors import QuotaExceeded
-from headstart_server.models.version import Alias, VersionShare
+from headstart_server.models.version import Alias, TrafficSplit
 
 #: Aliases of a model: every replica holds all of them in memory, and lists contain them.
 MAX_ALIASES = 1000
@@ -67,7 +67,7 @@ def move_alias(
     number: int,
     *,
     now: float,
-    shares: Sequence[VersionShare] = (),
+    shares: Sequence[TrafficSplit] = (),
 ) -> Alias:
     """Set or move an alias, with all the shares it is to give.
 
@@ -92,13 +92,13 @@ def move_alias(
                     "model": model,
                     "alias": alias,
                     "number": each.number,
-                    "share": each.share,
+                    "share": each.fraction,
                     "moves": moved["moves"],
                 }
                 for each in given
             ],
         )
-    return Alias(name=alias, number=number, etag=_etag(moved["moves"], now), updated=now, shares=given)
+    return Alias(name=alias, number=number, etag=_etag(moved["moves"], now), updated=now, traffic=given)
 
 
 def aliases_of(connection: Connection, model: str) -> tuple[Alias, ...]:
@@ -111,7 +111,7 @@ def aliases_of(connection: Connection, model: str) -> tuple[Alias, ...]:
             number=int(row.number),
             etag=_etag(row.moves, row.updated),
             updated=row.updated,
-            shares=shares.get((model, row.name), ()),
+            traffic=shares.get((model, row.name), ()),
         )
         for row in rows
     )
@@ -124,11 +124,11 @@ def alias_number(connection: Connection, model: str, alias: str) -> int:
 
 def shares_of(
     connection: Connection, models: Sequence[str]
-) -> dict[tuple[str, str], tuple[VersionShare, ...]]:
+) -> dict[tuple[str, str], tuple[TrafficSplit, ...]]:
     """What other versions have of aliases' calls, by model and alias, where they have some."""
-    found: dict[tuple[str, str], list[VersionShare]] = {}
+    found: dict[tuple[str, str], list[TrafficSplit]] = {}
     for row in connection.execute(_SHARES, {"models": list(models)}):
-        given = VersionShare(number=int(row.number), share=row.share)
+        given = TrafficSplit(number=int(row.number), fraction=row.share)
         found.setdefault((row.model, row.alias), []).append(given)
     return {key: tuple(shares) for key, shares in found.items()}
 
@@ -149,8 +149,8 @@ def drop_version(connection: Connection, model: str, number: int, now: float) ->
     if connection.execute(shared.limit(1)).first() is None:
         return
     for alias in aliases_of(connection, model):
-        others = [each for each in alias.shares if each.number != number]
-        if len(others) < len(alias.shares):
+        others = [each for each in alias.traffic if each.number != number]
+        if len(others) < len(alias.traffic):
             move_alias(connection, model, alias.name, alias.number, now=now, shares=others)
 
 

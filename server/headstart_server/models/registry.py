@@ -35,7 +35,7 @@ from headstart_server.models.resident import ResidentVersion, ResidentVersions
 from headstart_server.models.routes import Route, read_routes
 from headstart_server.models.shares import Choice, check_shares
 from headstart_server.models.store import EXAMPLES_FILE, VersionStore
-from headstart_server.models.version import Alias, Manifest, Model, Selector, Version, VersionShare
+from headstart_server.models.version import Alias, Manifest, Model, Selector, TrafficSplit, Version
 
 #: Models whose routes are read in one statement.
 _MODELS_AT_ONCE = 500
@@ -483,7 +483,7 @@ class Registry:
         number: int | None,
         *,
         etag: str = "",
-        shares: Sequence[VersionShare] = (),
+        shares: Sequence[TrafficSplit] = (),
     ) -> Alias | None:
         """Set, move or remove an alias.
 
@@ -543,7 +543,7 @@ class Registry:
             named = [
                 alias.name if number == alias.number else f"{alias.name} (a share)"
                 for alias in alias_rows.aliases_of(connection, model)
-                if number in (alias.number, *(each.number for each in alias.shares))
+                if number in (alias.number, *(each.number for each in alias.traffic))
             ]
             if named and not force:
                 raise VersionInUse(

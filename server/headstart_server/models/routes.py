@@ -8,7 +8,7 @@ from sqlalchemy import BindParameter, Connection, bindparam, select
 from headstart_server.database.tables import aliases, versions
 from headstart_server.learning.promotion import Decision
 from headstart_server.models import alias_rows
-from headstart_server.models.version import VersionShare
+from headstart_server.models.version import TrafficSplit
 
 _NAMES: BindParameter[str] = bindparam("names", expanding=True)
 # Built once: building a statement takes longer than executing it.
@@ -38,7 +38,7 @@ class Route:
 
     numbers: dict[int, float | None]
     aliases: Mapping[str, int]
-    shares: Mapping[str, tuple[VersionShare, ...]]
+    shares: Mapping[str, tuple[TrafficSplit, ...]]
     rejected: Collection[int] = frozenset()
 
     def default(self, is_live: Callable[[float | None], bool]) -> int | None:
@@ -65,7 +65,7 @@ def read_routes(connection: Connection, names: Sequence[str]) -> dict[str, Route
     """
     numbers: dict[str, dict[int, float | None]] = {name: {} for name in names}
     named: dict[str, dict[str, int]] = {name: {} for name in names}
-    shares: dict[str, dict[str, tuple[VersionShare, ...]]] = {name: {} for name in names}
+    shares: dict[str, dict[str, tuple[TrafficSplit, ...]]] = {name: {} for name in names}
     rejected: dict[str, set[int]] = {name: set() for name in names}
     those = {"names": list(names)}
     for row in connection.execute(_VERSIONS, those):

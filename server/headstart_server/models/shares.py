@@ -6,7 +6,7 @@ from math import fsum, log
 from secrets import token_hex
 
 from headstart_server.errors import InvalidField
-from headstart_server.models.version import VersionShare
+from headstart_server.models.version import TrafficSplit
 
 #: Versions beside the one that an alias names.
 MAX_SHARES = 10
@@ -30,7 +30,7 @@ class Choice:
         #: Model and number of each version that was chosen.
         self.made: set[tuple[str, int]] = set()
 
-    def of(self, model: str, named: int, shares: Sequence[VersionShare]) -> int:
+    def of(self, model: str, named: int, shares: Sequence[TrafficSplit]) -> int:
         """Choose the version that answers for an alias.
 
         Args:
@@ -45,7 +45,7 @@ class Choice:
         return number
 
 
-def chosen(key: str, model: str, named: int, shares: Sequence[VersionShare]) -> int:
+def chosen(key: str, model: str, named: int, shares: Sequence[TrafficSplit]) -> int:
     """The number of the version that answers the calls of a key.
 
     Weighted rendezvous hashing (Thaler and Ravishankar 1998; with logarithms Schindelhauer and Schomaker
@@ -53,14 +53,14 @@ def chosen(key: str, model: str, named: int, shares: Sequence[VersionShare]) -> 
     first one answers. So a version whose share grows keeps the keys it had, and each version is tried out on
     other keys.
     """
-    rest = 1 - fsum(each.share for each in shares)
-    weights = {each.number: each.share for each in shares}
+    rest = 1 - fsum(each.fraction for each in shares)
+    weights = {each.number: each.fraction for each in shares}
     if rest > _ROUNDING:
         weights[named] = rest
     return min(weights, key=lambda number: (-log(_uniform(key, model, number)) / weights[number], number))
 
 
-def check_shares(named: int | None, shares: Sequence[VersionShare]) -> None:
+def check_shares(named: int | None, shares: Sequence[TrafficSplit]) -> None:
     """Check what an alias shall give others.
 
     Args:
@@ -72,29 +72,32 @@ def check_shares(named: int | None, shares: Sequence[VersionShare]) -> None:
     """
     if shares and named is None:
         raise InvalidField(
-            "Expected shares only with the version that the alias shall name. Received: no version.",
-            field="shares",
+            "Traffic can only be split when the alias names a version. Set version too.",
+            field="traffic",
         )
     if len(shares) > MAX_SHARES:
-        raise InvalidField(f"Expected at most {MAX_SHARES} shares. Received: {len(shares)}.", field="shares")
+        raise InvalidField(
+            f"Expected at most {MAX_SHARES} versions in traffic. Received: {len(shares)}.", field="traffic"
+        )
     seen = {named}
     for place, each in enumerate(shares):
         if each.number in seen:
             raise InvalidField(
-                "Expected shares for other versions than the alias names, each once. "
+                "Expected each version in traffic once, without the one that the alias names. "
                 f"Received: version {each.number} again.",
-                field=f"shares[{place}].version",
+                field=f"traffic[{place}].version",
             )
         seen.add(each.number)
         # Written so that NaN fails.
-        if not 0 < each.share <= 1:
+        if not 0 < each.fraction <= 1:
             raise InvalidField(
-                f"Expected a share above 0 and at most 1 for version {each.number}. Received: {each.share}.",
-                field=f"shares[{place}].share",
+                f"Expected a fraction above 0 and at most 1 for version {each.number}. "
+                f"Received: {each.fraction}.",
+                field=f"traffic[{place}].fraction",
             )
-    total = fsum(each.share for each in shares)
+    total = fsum(each.fraction for each in shares)
     if total > 1 + _ROUNDING:
-        raise InvalidField(f"Expected shares that sum to at most 1. Received: {total:g}.", field="shares")
+        raise InvalidField(f"Expected fractions that sum to at most 1. Received: {total:g}.", field="traffic")
 
 
 def _uniform(key: str, model: str, number: int) -> float:

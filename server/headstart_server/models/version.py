@@ -41,7 +41,7 @@ class Manifest:
         class_names: the classes, in the order of the head's columns.
         metrics: how good it is.
         display_name: a title for people.
-        labels: the caller's key-value pairs.
+        tags: the caller's key-value pairs.
         created: when it was made, in seconds since 1970.
         software: the Headstart that made it.
         runtime: what executed the backbone, and in which precision.
@@ -73,7 +73,7 @@ class Manifest:
     class_names: tuple[str, ...]
     metrics: Metrics
     display_name: str
-    labels: Mapping[str, str]
+    tags: Mapping[str, str]
     created: float
     software: str
     runtime: str = ""
@@ -166,16 +166,16 @@ class Version:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class VersionShare:
+class TrafficSplit:
     """A version that answers a share of the Predicts that ask for an alias.
 
     Attributes:
         number: the version's number.
-        share: above 0, at most 1.
+        fraction: above 0, at most 1.
     """
 
     number: int
-    share: float
+    fraction: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -187,14 +187,14 @@ class Alias:
         number: the version's number.
         etag: changes with every move, and with the shares.
         updated: when it was last moved, in seconds since 1970.
-        shares: other versions that answer a share of the Predicts that ask for it, by number.
+        traffic: other versions that answer a share of the Predicts that ask for it, by number.
     """
 
     name: str
     number: int
     etag: str
     updated: float
-    shares: tuple[VersionShare, ...] = ()
+    traffic: tuple[TrafficSplit, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,7 +17,7 @@ def document(facts: ReportFacts) -> str:
     """The facts as one JSON object; times are seconds since 1970, shares 0 to 1.
 
     Its keys are ``format`` (1), ``model``, ``version``, ``aliases``, ``task``, ``created``, ``expires`` (null
-    for never), ``size_bytes``, ``display_name``, ``labels``, ``class_names``, ``thresholds`` (several labels:
+    for never), ``size_bytes``, ``display_name``, ``tags``, ``class_names``, ``thresholds`` (several labels:
     by class); ``metrics``, ``evaluation`` and ``findings`` with the fields of the contract's messages of
     these names (null for versions of 0.1), ``promotion`` (null without a condition), ``backbone_selection``
     (null unless the backbone was left open: ``backbone``, ``reason``, ``candidates``, ``time_budget`` in
@@ -45,7 +45,7 @@ def document(facts: ReportFacts) -> str:
         "expires": version.expires,
         "size_bytes": version.size_bytes,
         "display_name": fields.pop("display_name"),
-        "labels": fields.pop("labels"),
+        "tags": fields.pop("tags"),
         "class_names": list(facts.manifest.class_names),
         "thresholds": facts.thresholds,
         "metrics": facts.metrics.to_json(),

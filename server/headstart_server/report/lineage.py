@@ -15,8 +15,8 @@ __all__ = ["lineage_section", "recipe_lines"]
 def lineage_section(facts: ReportFacts) -> Section:
     """All that is needed to make the version again."""
     version, manifest = facts.version, facts.manifest
-    labels = [
-        tag("span", named(f"{key}={value}"), class_="chip") for key, value in sorted(manifest.labels.items())
+    tags = [
+        tag("span", named(f"{key}={value}"), class_="chip") for key, value in sorted(manifest.tags.items())
     ]
     return section(
         "Lineage",
@@ -40,7 +40,7 @@ def lineage_section(facts: ReportFacts) -> Section:
                 ("ended because", manifest.stop_reason or None),
                 ("backbone", named(manifest.backbone)),
                 ("runs on", named(manifest.runtime) if manifest.runtime else None),
-                ("labels", labels or None),
+                ("tags", tags or None),
                 ("job", _code(manifest.job_id)),
                 ("backbone digest", _code(manifest.backbone_digest)),
                 ("dataset digest", _code(manifest.dataset_digest)),

@@ -302,8 +302,8 @@ class _Call:
         for name in _TOLD:
             if name in fields and (value := getattr(part, name)):
                 self.told[name] = value
-        if "shares" in fields and (shares := part.shares[:MAX_SHARES]):
-            self.told["shares"] = {str(each.version): each.share for each in shares}
+        if "traffic" in fields and (shares := part.traffic[:MAX_SHARES]):
+            self.told["traffic"] = {str(each.version): each.fraction for each in shares}
         self.models = list(dict.fromkeys([*self.models, *filter(None, model_names(request))]))
         if "job_id" in request.DESCRIPTOR.fields_by_name:
             self.job_id = request.job_id  # type: ignore[attr-defined]

@@ -184,7 +184,7 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
         "held_out_fraction": _range(0.0, 0.9),
         "seed": _ANY,
         "display_name": _bytes_name(256),
-        "labels": _many(64),
+        "tags": _many(64),
         "alias": _ALIAS,
         "request_id": _REQUEST_ID,
         "max_excluded_fraction": _range(0.0, 1.0),
@@ -268,7 +268,7 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
         "alias": _ALIAS,
         "version": _ANY,
         "etag": _name(128),
-        "shares": _many(MAX_SHARES),
+        "traffic": _many(MAX_SHARES),
     },
     "headstart.v1.SoftLabel": {"probabilities": _many(MAX_CLASSES)},
     "headstart.v1.SoftLabel.ProbabilitiesEntry": {
@@ -278,7 +278,7 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
     "headstart.v1.StatusRequest": {"job_id": _JOB_ID},
     "headstart.v1.Tensor": {"shape": _SHAPE, "data": _data()},
     "headstart.v1.VersionSelector": {"model": _model(), "version": _ANY, "alias": _ALIAS},
-    "headstart.v1.VersionShare": {"version": _ANY, "share": _range(0.0, 1.0)},
+    "headstart.v1.TrafficSplit": {"version": _ANY, "fraction": _range(0.0, 1.0)},
     "headstart.v1.WatchRequest": {"job_id": _JOB_ID, "after_event": _ANY},
     # The range of the type; each field has a narrower one.
     "google.protobuf.Duration": {

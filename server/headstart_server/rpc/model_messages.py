@@ -6,7 +6,7 @@ from headstart.v1 import model_pb2
 from headstart_server.backbones.backbone import BackboneInfo, Modality
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.learning.lbfgs import StopReason
-from headstart_server.models.version import Alias, Model, Version, VersionShare
+from headstart_server.models.version import Alias, Model, TrafficSplit, Version
 from headstart_server.rpc.caller import is_operator
 from headstart_server.rpc.choosing_messages import choice_message
 from headstart_server.rpc.comparison_messages import promotion_message
@@ -50,13 +50,15 @@ def alias_message(alias: Alias) -> model_pb2.Alias:
         version=alias.number,
         etag=alias.etag,
         update_time=timestamp(alias.updated),
-        shares=[model_pb2.VersionShare(version=each.number, share=each.share) for each in alias.shares],
+        traffic=[
+            model_pb2.TrafficSplit(version=each.number, fraction=each.fraction) for each in alias.traffic
+        ],
     )
 
 
-def shares_of(messages: Iterable[model_pb2.VersionShare]) -> list[VersionShare]:
+def shares_of(messages: Iterable[model_pb2.TrafficSplit]) -> list[TrafficSplit]:
     """The shares of messages; their ranges are checked where they are set."""
-    return [VersionShare(number=message.version, share=message.share) for message in messages]
+    return [TrafficSplit(number=message.version, fraction=message.fraction) for message in messages]
 
 
 def version_message(version: Version) -> model_pb2.Version:
@@ -68,7 +70,7 @@ def version_message(version: Version) -> model_pb2.Version:
         create_time=timestamp(version.created),
         expire_time=timestamp(version.expires),
         display_name=manifest.display_name,
-        labels=manifest.labels,
+        tags=manifest.tags,
         class_names=manifest.class_names,
         metrics=metrics_message(manifest.metrics),
         lineage=model_pb2.Lineage(

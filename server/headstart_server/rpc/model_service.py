@@ -113,7 +113,7 @@ class ModelService(stubs.ModelServiceServicer):
             check_alias_name(request.alias),
             request.version if request.HasField("version") else None,
             etag=request.etag,
-            shares=shares_of(request.shares),
+            shares=shares_of(request.traffic),
         )
         return pb.SetAliasResponse(alias=None if alias is None else alias_message(alias))
 

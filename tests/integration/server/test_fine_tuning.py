@@ -206,7 +206,7 @@ def test_a_version_keeps_what_it_was_made_with(api: Api, model: str):
         digits((0, 1), 4),
         model=model,
         display_name="Ziffern ✓",
-        labels={"team": "post", "run": ""},
+        tags={"team": "post", "run": ""},
         alias="stable",
         seed=7,
         ttl=duration(3600),
@@ -215,7 +215,7 @@ def test_a_version_keeps_what_it_was_made_with(api: Api, model: str):
     version = version_of(api, job)
 
     assert version.display_name == "Ziffern ✓"
-    assert dict(version.labels) == {"team": "post", "run": ""} == dict(job.spec.labels)
+    assert dict(version.tags) == {"team": "post", "run": ""} == dict(job.spec.tags)
     assert list(version.aliases) == ["stable"]
     assert list(version.class_names) == ["0", "1"]
     lived = version.expire_time.ToSeconds() - version.create_time.ToSeconds()

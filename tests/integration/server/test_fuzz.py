@@ -109,7 +109,7 @@ def damaged(original: bytes) -> st.SearchStrategy[bytes]:
 GOOD_PREDICT = prediction_request("digits", digit(0, 0), top_k=3).SerializeToString()
 GOOD_STREAM = [
     tuning.FineTuneRequest(
-        spec=job_pb2.FineTuneSpec(model="fuzzed", seed=3, labels={"a": "b"}, request_id="")
+        spec=job_pb2.FineTuneSpec(model="fuzzed", seed=3, tags={"a": "b"}, request_id="")
     ).SerializeToString(),
     examples_message(digits((0, 1), 2)).SerializeToString(),
 ]

@@ -101,7 +101,7 @@ def test_every_other_character_is_kept_as_it_came(service: Service) -> None:
     spec = {
         "model": "m" * 128,
         "display_name": odd,
-        "labels": {odd[:40]: odd, "k" * 63: "💥" * 64},
+        "tags": {odd[:40]: odd, "k" * 63: "💥" * 64},
         "alias": "a" * 128,
         "request_id": odd,
     }
@@ -109,7 +109,7 @@ def test_every_other_character_is_kept_as_it_came(service: Service) -> None:
     sent = [tuning.FineTuneRequest(spec=spec), *_batch(example)]
     job = service.api.ended(service.api.fine_tuning.FineTune(iter(sent)).job.job_id)
     assert job.state == job_pb2.JOB_STATE_SUCCEEDED, job.error
-    assert (job.spec.display_name, dict(job.spec.labels)) == (odd, spec["labels"])
+    assert (job.spec.display_name, dict(job.spec.tags)) == (odd, spec["tags"])
     assert service.api.fine_tuning.FineTune(iter(sent)).job.job_id == job.job_id
 
 

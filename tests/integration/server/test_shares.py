@@ -19,7 +19,7 @@ from headstart.v1 import input_pb2, model_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from headstart.v1 import prediction_service_pb2 as predicting
 from headstart_server.models.shares import chosen
-from headstart_server.models.version import VersionShare
+from headstart_server.models.version import TrafficSplit
 from headstart_server.rpc.dialects import open_inference_pb2 as oip
 from headstart_server.rpc.dialects import tensorflow_pb2 as tf
 from headstart_server.rpc.dialects import tensorflow_serving_pb2 as serving
@@ -28,7 +28,7 @@ from server_process import ServerProcess
 
 KEYS = [f"user {place}" for place in range(40)]
 ROW = np.ones(4, np.float32)
-SHARES = [VersionShare(number=2, share=0.4)]
+SHARES = [TrafficSplit(number=2, fraction=0.4)]
 
 
 @dataclass
@@ -108,10 +108,10 @@ def shared(server: ServerProcess, api: Api) -> Shared:
     ]
     for _ in range(2):
         api.published(examples, model=model)
-    given = [model_pb2.VersionShare(version=2, share=0.4)]
-    request = keeping.SetAliasRequest(model=model, alias="stable", version=1, shares=given)
+    given = [model_pb2.TrafficSplit(version=2, fraction=0.4)]
+    request = keeping.SetAliasRequest(model=model, alias="stable", version=1, traffic=given)
     alias = api.models.SetAlias(request, timeout=TIMEOUT).alias
-    assert list(alias.shares) == given
+    assert list(alias.traffic) == given
     return Shared(server, api, model)
 
 
@@ -155,7 +155,7 @@ def test_whoever_does_not_predict_means_the_version_that_is_named(shared: Shared
     assert evaluation.version.number == 1
     with Client(shared.server.target) as client:
         (alias,) = client.get_model(shared.model).aliases
-        assert (alias.version, alias.shares) == (1, {2: 0.4})
+        assert (alias.version, alias.traffic) == (1, {2: 0.4})
 
 
 def test_the_calls_of_each_version_are_counted_and_timed(shared: Shared):
@@ -191,7 +191,7 @@ def test_keys_that_are_too_long_and_versions_that_are_needed_are_refused(shared:
     delete = keeping.DeleteVersionRequest(model=shared.model, version=2)
     refusal = refused(lambda: shared.api.models.DeleteVersion(delete, timeout=TIMEOUT))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "VERSION_IN_USE")
-    given = [model_pb2.VersionShare(version=2, share=1.5)]
-    request = keeping.SetAliasRequest(model=shared.model, alias="stable", version=1, shares=given)
+    given = [model_pb2.TrafficSplit(version=2, fraction=1.5)]
+    request = keeping.SetAliasRequest(model=shared.model, alias="stable", version=1, traffic=given)
     refusal = refused(lambda: shared.api.models.SetAlias(request, timeout=TIMEOUT))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")

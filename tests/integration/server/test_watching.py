@@ -79,8 +79,8 @@ def exercise(api: Api) -> job_pb2.Job:
     refused(lambda: api.predict("nobody", digit(0, 30)))
     # As many inputs as drift is told from.
     api.predict("digits", *(digit(label, place) for label in (0, 1, 7) for place in range(30, 42)))
-    given = [model_pb2.VersionShare(version=job.version, share=0.5)]
-    request = model_service_pb2.SetAliasRequest(model="digits", alias="stable", version=1, shares=given)
+    given = [model_pb2.TrafficSplit(version=job.version, fraction=0.5)]
+    request = model_service_pb2.SetAliasRequest(model="digits", alias="stable", version=1, traffic=given)
     api.models.SetAlias(request)
     return job
 

@@ -8,7 +8,7 @@ from fakes import Desk, FakeArchives
 from headstart_server.errors import ExamplesNotKept
 from headstart_server.jobs.archives import Archives
 from headstart_server.jobs.job import Findings, JobError
-from headstart_server.models.version import VersionShare
+from headstart_server.models.version import TrafficSplit
 
 ERROR = JobError(reason="INTERNAL", message="no")
 MIB = 1 << 20
@@ -142,7 +142,7 @@ def test_beyond_the_bound_a_version_with_a_share_of_an_alias_is_kept_as_one_with
     shop = Shop(desk, max_bytes=25)
     shop.published("canary", size=10)
     number = shop.published("aliased", size=5)
-    share = VersionShare(number=number - 1, share=0.1)
+    share = TrafficSplit(number=number - 1, fraction=0.1)
     desk.shelf.registry.set_alias("pets", "stable", number, shares=[share])
     shop.published("old", size=10)
     shop.published("new", size=10)

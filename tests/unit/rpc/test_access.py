@@ -456,14 +456,14 @@ async def test_a_call_that_ends_in_an_outage_is_not_logged_as_refused(
 async def test_the_log_has_faults_without_what_they_say_and_never_a_token(
     port: Port, channel: grpc.aio.Channel
 ) -> None:
-    shares = [model_pb2.VersionShare(version=4, share=0.05)]
-    request = model_service_pb2.SetAliasRequest(model="cars", alias="stable", version=3, shares=shares)
+    traffic = [model_pb2.TrafficSplit(version=4, fraction=0.05)]
+    request = model_service_pb2.SetAliasRequest(model="cars", alias="stable", version=3, traffic=traffic)
     stub = model_service_pb2_grpc.ModelServiceStub(channel)
     assert (await refused(stub.SetAlias(request, metadata=(("authorization", "Bearer admin-token"),))))[
         0
     ] == ("INTERNAL")
     [line] = port.lines()
-    told = {"alias": "stable", "version": 3, "shares": {"4": 0.05}}
+    told = {"alias": "stable", "version": 3, "traffic": {"4": 0.05}}
     assert (line["outcome"], line["request"]) == ("INTERNAL", told)
     assert "token" not in port.log.read_text()
     assert "secret" not in port.log.read_text()

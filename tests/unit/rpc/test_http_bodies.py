@@ -337,7 +337,7 @@ def test_fields_are_filled_from_texts() -> None:
     assert status.wait.ToMilliseconds() == 1500
     spec = job_pb2.FineTuneSpec()
     fill(spec, {"labels.team": ["x"]}, "the query")
-    assert dict(spec.labels) == {"team": "x"}
+    assert dict(spec.tags) == {"team": "x"}
 
 
 @pytest.mark.parametrize(

@@ -8,11 +8,11 @@ import pytest
 
 from headstart_server.errors import ArtifactDamaged, InvalidField
 from headstart_server.models.shares import chosen
-from headstart_server.models.version import VersionShare
+from headstart_server.models.version import TrafficSplit
 from headstart_server.rpc.shared_call import SharedCall
 from headstart_server.telemetry import Telemetry
 
-HALF = (VersionShare(number=8, share=0.5),)
+HALF = (TrafficSplit(number=8, fraction=0.5),)
 
 
 class Call:

@@ -93,8 +93,8 @@ def _check_alias(route: Route, message: Any) -> None:
         )
     if route.verb == "DELETE" and message.HasField("version"):
         raise InvalidField("DELETE removes the alias. Use PUT to set its version.", field="version")
-    if route.verb == "DELETE" and message.shares:
-        raise InvalidField("DELETE removes the alias. Use PUT to set its shares.", field="shares")
+    if route.verb == "DELETE" and message.traffic:
+        raise InvalidField("DELETE removes the alias. Use PUT to set its traffic.", field="traffic")
 
 
 def _body_of(route: Route, message: Message) -> Message:
