@@ -196,7 +196,7 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
         "webhook": _URI,
         "dataset_uri": _URI,
     },
-    "headstart.v1.FineTuneSpec.LabelsEntry": {"key": _bytes_name(63), "value": _bytes_name(256)},
+    "headstart.v1.FineTuneSpec.TagsEntry": {"key": _bytes_name(63), "value": _bytes_name(256)},
     "headstart.v1.GetModelRequest": {"model": _model(), "page_size": _PAGE_SIZE, "page_token": _PAGE_TOKEN},
     "headstart.v1.Input": {"image": _data(), "text": Limit(characters=MAX_TEXT, lines=True)},
     "headstart.v1.LabelSet": {"labels": _LABELS},

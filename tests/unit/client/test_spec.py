@@ -29,7 +29,7 @@ def test_every_field_of_a_spec_is_a_setting_or_an_argument():
 
 
 def test_none_means_the_default():
-    settings = dict.fromkeys(("backbone", "recipe", "labels", "alias", "ttl"))
+    settings = dict.fromkeys(("backbone", "recipe", "tags", "alias", "ttl"))
 
     assert make_spec("m", settings) == FineTuneSpec(model="m")
 
@@ -69,7 +69,7 @@ def test_a_spec_comes_back_from_its_message():
             "held_out_fraction": 0.2,
             "seed": 2**64 - 1,
             "display_name": "D",
-            "labels": {"a": "b"},
+            "tags": {"a": "b"},
             "alias": "stable",
             "ttl": timedelta(hours=1),
             "max_excluded_fraction": 0.5,
