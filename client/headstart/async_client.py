@@ -38,7 +38,6 @@ from headstart.results import (
     Export,
     ExportForm,
     JobState,
-    JobStatus,
     Model,
     PredictedInput,
     Prediction,
@@ -320,9 +319,10 @@ class AsyncClient:
 
     def jobs(
         self, model: str | None = None, states: Collection[JobState | str] | str | None = None
-    ) -> AsyncIterator[JobStatus]:
-        """Lists jobs, the newest first, a page at a time; as `Client.jobs`."""
-        return self._connection.pages(partial(calls.job_page, model, states))
+    ) -> AsyncIterator[AsyncJob]:
+        """Return jobs, the newest first, a page at a time; as `Client.jobs`."""
+        listed_jobs = self._connection.pages(partial(calls.job_page, model, states))
+        return (AsyncJob(each.id, self._connection, each) async for each in listed_jobs)
 
     @overload
     async def predict(

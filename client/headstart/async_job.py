@@ -2,14 +2,21 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from datetime import timedelta
 from typing import TypeVar
 
 from headstart import calls
 from headstart.async_connection import AsyncConnection
 from headstart.errors import DeadlineExceeded, Unavailable
-from headstart.following import STATUS_SLICE_SECONDS, EventCursor, finished_version, still_going
+from headstart.following import (
+    STATUS_SLICE_SECONDS,
+    EventCursor,
+    described_job,
+    finished_version,
+    still_going,
+)
+from headstart.progress import ProgressBar
 from headstart.results import JobEvent, JobStatus, Version
 from headstart.retries import Backoff, Deadline
 from headstart.settings import seconds
@@ -26,34 +33,44 @@ class AsyncJob:
     Args:
         job_id: its name, given by the server.
         connection: to the server.
+        status: the job as it was listed. None: unknown.
     """
 
-    def __init__(self, job_id: str, connection: AsyncConnection) -> None:
+    def __init__(self, job_id: str, connection: AsyncConnection, status: JobStatus | None = None) -> None:
         self._id = job_id
         self._connection = connection
+        self._status = status
 
     def __repr__(self) -> str:
-        return f"AsyncJob({self._id!r})"
+        return f"AsyncJob({described_job(self._id, self._status)})"
 
     @property
     def id(self) -> str:
         """Its name; `AsyncClient.job` takes it up again."""
         return self._id
 
+    @property
+    def last_status(self) -> JobStatus | None:
+        """The job as the server last described it, without another call; None if it has not."""
+        return self._status
+
     async def status(self, wait: float | timedelta | None = None) -> JobStatus:
         """Asks where the job stands; as `Job.status`."""
-        return await self._connection.send(calls.job_status(self._id, seconds(wait or 0.0)))
+        return self._note(await self._connection.send(calls.job_status(self._id, seconds(wait or 0.0))))
 
     async def result(
         self,
         timeout: float | timedelta | None = None,
         on_event: Callable[[JobEvent], object] | None = None,
+        *,
+        progress: bool = False,
     ) -> Version:
         """Waits until the job has ended and gives its version; as `Job.result`.
 
         Args:
             timeout: seconds. None: as long as it takes.
             on_event: called with each event of the job, the past ones first.
+            progress: True shows a progress bar, in terminals (on standard error) and notebooks.
 
         Raises:
             JobFailed: it failed; reason and message are its own.
@@ -63,9 +80,12 @@ class AsyncJob:
             Unavailable: no server has answered for too long.
         """
         deadline = Deadline(None if timeout is None else seconds(timeout))
-        if on_event is not None:
-            async for event in self._events(0, deadline):
-                on_event(event)
+        with ProgressBar() if progress else nullcontext() as bar:
+            listeners = [each for each in (on_event, bar) if each is not None]
+            if listeners:
+                async for event in self._events(0, deadline):
+                    for listener in listeners:
+                        listener(event)
         status = await self._end(deadline)
         number = finished_version(status)
         token = ""
@@ -81,7 +101,11 @@ class AsyncJob:
 
     async def cancel(self) -> JobStatus:
         """Asks to cancel the job; as `Job.cancel`."""
-        return await self._connection.send(calls.job_cancellation(self._id))
+        return self._note(await self._connection.send(calls.job_cancellation(self._id)))
+
+    def _note(self, status: JobStatus) -> JobStatus:
+        self._status = status
+        return status
 
     async def _events(self, after: int, deadline: Deadline) -> AsyncIterator[JobEvent]:
         cursor = EventCursor(self._id, after, self._connection.settings.retries)
@@ -104,7 +128,7 @@ class AsyncJob:
     async def _end(self, deadline: Deadline) -> JobStatus:
         while True:
             call = calls.job_status(self._id, deadline.within(STATUS_SLICE_SECONDS))
-            status = await self._persist(call, deadline)
+            status = self._note(await self._persist(call, deadline))
             if status.state.ended:
                 return status
             if deadline.passed:

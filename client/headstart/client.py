@@ -34,7 +34,6 @@ from headstart.results import (
     Export,
     ExportForm,
     JobState,
-    JobStatus,
     Model,
     PredictedInput,
     Prediction,
@@ -438,8 +437,8 @@ class Client:
 
     def jobs(
         self, model: str | None = None, states: Collection[JobState | str] | str | None = None
-    ) -> Iterator[JobStatus]:
-        """Lists jobs, the newest first, a page at a time.
+    ) -> Iterator[Job]:
+        """Return jobs, the newest first, a page at a time. Each knows its `Job.last_status`.
 
         Args:
             model: only jobs of this model. None: of all.
@@ -448,7 +447,8 @@ class Client:
         Raises:
             ValueError: a state is unknown.
         """
-        return self._connection.pages(partial(calls.job_page, model, states))
+        listed_jobs = self._connection.pages(partial(calls.job_page, model, states))
+        return (Job(each.id, self._connection, each) for each in listed_jobs)
 
     @overload
     def predict(

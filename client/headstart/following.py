@@ -8,7 +8,7 @@ from headstart.errors import ErrorDetails, HeadstartError, JobCancelled, JobFail
 from headstart.results import JobEvent, JobState, JobStatus
 from headstart.retries import Backoff, RetryPolicy
 
-__all__ = ["STATUS_SLICE_SECONDS", "EventCursor", "finished_version", "still_going"]
+__all__ = ["STATUS_SLICE_SECONDS", "EventCursor", "described_job", "finished_version", "still_going"]
 
 STATUS_SLICE_SECONDS = 30.0
 """How long one Status call waits. Proxies end calls that are silent for a minute."""
@@ -64,6 +64,14 @@ class EventCursor:
         delay = self._backoff.delay_after(error)
         LOGGER.info("Watching job %s goes on in %.2f s: %s", self._job_id, delay, error)
         return delay
+
+
+def described_job(job_id: str, status: JobStatus | None) -> str:
+    """Return a job's ID and what is known about it, for a repr."""
+    if status is None:
+        return repr(job_id)
+    version = "" if status.version is None else f"@{status.version}"
+    return f"{job_id!r}, {status.spec.model}{version}, {status.state}"
 
 
 def finished_version(status: JobStatus) -> int:

@@ -2,14 +2,21 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from datetime import timedelta
 from typing import TypeVar
 
 from headstart import calls
 from headstart.connection import Connection
 from headstart.errors import DeadlineExceeded, Unavailable
-from headstart.following import STATUS_SLICE_SECONDS, EventCursor, finished_version, still_going
+from headstart.following import (
+    STATUS_SLICE_SECONDS,
+    EventCursor,
+    described_job,
+    finished_version,
+    still_going,
+)
+from headstart.progress import ProgressBar
 from headstart.results import JobEvent, JobStatus, Version
 from headstart.retries import Backoff, Deadline
 from headstart.settings import seconds
@@ -26,19 +33,26 @@ class Job:
     Args:
         job_id: its name, given by the server.
         connection: to the server.
+        status: the job as it was listed. None: unknown.
     """
 
-    def __init__(self, job_id: str, connection: Connection) -> None:
+    def __init__(self, job_id: str, connection: Connection, status: JobStatus | None = None) -> None:
         self._id = job_id
         self._connection = connection
+        self._status = status
 
     def __repr__(self) -> str:
-        return f"Job({self._id!r})"
+        return f"Job({described_job(self._id, self._status)})"
 
     @property
     def id(self) -> str:
         """Its name; `Client.job` takes it up again."""
         return self._id
+
+    @property
+    def last_status(self) -> JobStatus | None:
+        """The job as the server last described it, without another call; None if it has not."""
+        return self._status
 
     def status(self, wait: float | timedelta | None = None) -> JobStatus:
         """Asks where the job stands.
@@ -49,18 +63,21 @@ class Job:
         Raises:
             NotFound: there is no such job.
         """
-        return self._connection.send(calls.job_status(self._id, seconds(wait or 0.0)))
+        return self._note(self._connection.send(calls.job_status(self._id, seconds(wait or 0.0))))
 
     def result(
         self,
         timeout: float | timedelta | None = None,
         on_event: Callable[[JobEvent], object] | None = None,
+        *,
+        progress: bool = False,
     ) -> Version:
         """Waits until the job has ended, also through lost connections and restarts of the server.
 
         Args:
             timeout: seconds. None: as long as it takes.
             on_event: called with each event of the job, the past ones first.
+            progress: True shows a progress bar, in terminals (on standard error) and notebooks.
 
         Returns:
             The version it published.
@@ -73,9 +90,12 @@ class Job:
             Unavailable: no server has answered for too long.
         """
         deadline = Deadline(None if timeout is None else seconds(timeout))
-        if on_event is not None:
-            for event in self._events(0, deadline):
-                on_event(event)
+        with ProgressBar() if progress else nullcontext() as bar:
+            listeners = [each for each in (on_event, bar) if each is not None]
+            if listeners:
+                for event in self._events(0, deadline):
+                    for listener in listeners:
+                        listener(event)
         status = self._end(deadline)
         number = finished_version(status)
         token = ""
@@ -105,7 +125,11 @@ class Job:
         Raises:
             NotFound: there is no such job.
         """
-        return self._connection.send(calls.job_cancellation(self._id))
+        return self._note(self._connection.send(calls.job_cancellation(self._id)))
+
+    def _note(self, status: JobStatus) -> JobStatus:
+        self._status = status
+        return status
 
     def _events(self, after: int, deadline: Deadline) -> Iterator[JobEvent]:
         cursor = EventCursor(self._id, after, self._connection.settings.retries)
@@ -126,7 +150,7 @@ class Job:
     def _end(self, deadline: Deadline) -> JobStatus:
         while True:
             call = calls.job_status(self._id, deadline.within(STATUS_SLICE_SECONDS))
-            status = self._persist(call, deadline)
+            status = self._note(self._persist(call, deadline))
             if status.state.ended:
                 return status
             if deadline.passed:

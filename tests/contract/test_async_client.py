@@ -281,3 +281,12 @@ async def test_inputs_and_targets_come_apart(client: AsyncClient, server: FakeSe
         ("good", "yes"),
         ("bad", "no"),
     ]
+
+
+async def test_listed_jobs_can_be_awaited(client: AsyncClient, capsys):
+    (listed,) = [each async for each in client.jobs()]
+
+    assert repr(listed) == "AsyncJob('job-1', pets, QUEUED)"
+    assert (await listed.result(progress=True)).number == 3
+    assert repr(listed) == "AsyncJob('job-1', pets@3, SUCCEEDED)"
+    assert capsys.readouterr().err.splitlines()[-1].split() == ["100%", "succeeded"]

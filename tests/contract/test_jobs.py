@@ -277,3 +277,20 @@ def test_a_single_state_needs_no_list(client, server):
     list(client.jobs(states="RUNNING"))
 
     assert list(server.requests["ListJobs"][0].states) == [job_pb2.JOB_STATE_RUNNING]
+
+
+def test_listed_jobs_can_be_waited_for(client: Client, server: FakeServer, capsys):
+    (listed,) = client.jobs()
+
+    assert listed.last_status is not None
+    assert repr(listed) == "Job('job-1', pets, QUEUED)"
+    assert listed.result(progress=True).number == 3
+    assert repr(listed) == "Job('job-1', pets@3, SUCCEEDED)"
+    assert capsys.readouterr().err.splitlines()[-1].split() == ["100%", "succeeded"]
+
+
+def test_a_job_that_was_not_described_yet_is_only_an_id(client: Client):
+    job = client.job("job-1")
+    assert (repr(job), job.last_status) == ("Job('job-1')", None)
+    job.status()
+    assert repr(job) == "Job('job-1', pets@3, SUCCEEDED)"

@@ -40,7 +40,8 @@ def list_jobs(
     session = session_of(context)
     states = [_state(each) for each in state or ()]
     with session.client() as client:
-        found = list(islice(client.jobs(model=model, states=states), limit))
+        listed = islice(client.jobs(model=model, states=states), limit)
+        found = [job.last_status for job in listed if job.last_status is not None]
     session.show({"jobs": found}, job_table(found))
 
 

@@ -142,7 +142,7 @@ def test_two_tenants_have_models_request_ids_and_jobs_of_the_same_names(place: P
         with place.client(name) as client:
             assert client.predict(feature(2.5), model="flowers").label == told
             assert [model.name for model in client.models()] == ["flowers"]
-            assert [job.spec.model for job in client.jobs()] == ["flowers"]
+            assert [job.last_status.spec.model for job in client.jobs()] == ["flowers"]
             [version] = client.get_model("flowers").versions
             assert version.model == "flowers"
             report = client.report("flowers").content.decode()
@@ -170,12 +170,12 @@ def test_statistics_of_no_model_are_of_the_tenants_own(place: Place) -> None:
 def test_what_is_another_tenants_is_told_like_what_is_not_there(place: Place) -> None:
     with place.client("red") as red, place.client("blue") as blue:
         red.fine_tune(examples(1.0), model="secret").result()
-        [theirs] = [job for job in red.jobs() if job.spec.model == "secret"]
+        [theirs] = [job for job in red.jobs() if job.last_status.spec.model == "secret"]
         told = []
         for model, job_id in (("secret", theirs.id), ("nothing", "0" * 32)):
             asks: list[Callable[[], object]] = [
                 lambda model=model: blue.predict(feature(1.0), model=model),
-                lambda model=model: blue.model(model),
+                lambda model=model: blue.get_model(model),
                 lambda model=model: blue.delete_model(model),
                 lambda model=model: blue.set_alias(model, "stable", 1),
                 lambda job_id=job_id: blue.job(job_id).status(),
@@ -185,7 +185,7 @@ def test_what_is_another_tenants_is_told_like_what_is_not_there(place: Place) ->
             told.append([failure(ask).replace(model, "NAME").replace(job_id, "ID") for ask in asks])
         assert told[0] == told[1]
         assert "secret" not in {model.name for model in blue.models()}
-        assert "secret" not in {job.spec.model for job in blue.jobs()}
+        assert "secret" not in {job.last_status.spec.model for job in blue.jobs()}
         assert list(blue.jobs("secret")) == []
         assert red.get_model("secret").name == "secret"
 
@@ -262,7 +262,7 @@ def test_a_certificate_or_an_issuers_token_says_who_it_is(place: Place) -> None:
         eventually(nobody.ready, START_SECONDS, "a server that says it serves")
     claims = {"iss": ISSUER, "aud": "headstart", "exp": time.time() + 60, "sub": "alice", "team": "blue"}
     with place.client(jwt.encode(claims, KEY, "ES256", {"kid": "one"})) as alice:
-        assert [job.spec.model for job in alice.jobs()] == ["flowers"]
+        assert [job.last_status.spec.model for job in alice.jobs()] == ["flowers"]
 
 
 def test_a_tenant_has_no_more_versions_and_bytes_than_it_may(place: Place) -> None:
@@ -407,7 +407,7 @@ def test_the_url_of_a_webhook_is_for_its_sender_and_admins(place: Place, tmp_pat
             sender.fine_tune(examples(1.0), model="hooked", webhook="https://hooks.example/blue/in")
         job.result()
     with place.client("other") as other:
-        seen = [other.job(job.id).status(), *(each for each in other.jobs() if each.id == job.id)]
+        seen = [other.job(job.id).status(), *(each.last_status for each in other.jobs() if each.id == job.id)]
         assert len(seen) == 2
         assert "planted-token" not in repr(seen)
         assert not any(each.spec.webhook for each in seen)
