@@ -9,8 +9,8 @@ from simulation.replica import POLL_SECONDS, Replica
 if TYPE_CHECKING:
     from simulation.world import World
 
-#: Transactions after which a poller finds what it found before.
-_UNSEEN_BY_POLLERS = {
+#: Transactions that add no event of a job and change no version or alias.
+_UNSEEN = {
     "jobs.heartbeat",
     "replicas.leave",
     "webhooks.claim",
@@ -21,6 +21,8 @@ _UNSEEN_BY_POLLERS = {
     "archives.measure",
     "archives.release",
 }
+#: Transactions of jobs that change versions or aliases, too.
+_PUBLISHING = {"jobs.succeed", "jobs.publish"}
 
 
 class Around(Transactions):
@@ -50,6 +52,7 @@ class Around(Transactions):
 
     def _fail_before(self, name: str) -> None:
         world = self._world
+        world.coverage["failed transactions"] += 1
         if world.chance.random() < 0.5:
             world.scheduler.note(f"{name}: the replica dies before it")
             world.crash(self._replica)
@@ -64,6 +67,8 @@ class Around(Transactions):
         what = world.chance.choice(("undone", "dies before", "dies after", "answer lost", "answer lost"))
         world.scheduler.note(f"{name}: commit: {what}")
         world.note_trouble(self._replica, world.scheduler.now + 2 * POLL_SECONDS)
+        is_ambiguous = what in ("dies after", "answer lost")
+        world.coverage["ambiguous commits" if is_ambiguous else "undone commits"] += 1
         if what == "undone":
             raise DatabaseAway("The connection was lost at the commit.")
         if what == "dies before":
@@ -73,7 +78,9 @@ class Around(Transactions):
 
     def committed(self, name: str) -> None:
         world = self._world
-        world.changes += name not in _UNSEEN_BY_POLLERS
+        if name not in _UNSEEN:
+            world.changes += 1
+            world.registry_changes += name in _PUBLISHING or not name.startswith("jobs.")
         if self._dies:
             world.crash(self._replica)
         if world.chance.random() < 0.3:

@@ -170,5 +170,5 @@ def _trouble(chance: random.Random, kind: str, replicas: int, steps: list[Step])
         at=at,
         kind=kind,
         replica=chance.randrange(replicas),
-        seconds=chance.choice((0.2, 0.5, 1.5, 3.0, 3.5)),
+        seconds=chance.choice((0.2, 0.5, 1.5, 3.5, 4.5)),
     )

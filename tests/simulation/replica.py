@@ -109,7 +109,7 @@ class Replica:
             clock=self.clock,
             refreshing=TurnLock(world.scheduler),
         )
-        changes = LossyChanges(self.changes, lambda: world.happens(world.plan.loss_share))
+        changes = LossyChanges(self.changes, self._loses_notification)
         self.ledger = Ledger(
             self.database, self.registry, changes, owner=self.host.name, lease_seconds=LEASE.seconds
         )
@@ -131,45 +131,62 @@ class Replica:
         )
         self.woken = Signal(world.scheduler)
 
+    def _loses_notification(self) -> bool:
+        is_lost = self.world.happens(self.world.plan.loss_share)
+        self.world.coverage["lost notifications"] += is_lost
+        return is_lost
+
     # What the threads of the server do
 
     def _beat(self) -> None:
         while True:
-            self.world.scheduler.sleep(LEASE.beat)
-            if self.world.has_running():
-                self.heart.beat()
+            self.world.scheduler.doze(lambda: LEASE.beat, self.world.has_running)
+            self.heart.beat()
 
     def _poll(self) -> None:
-        seen = -1
+        world, seen = self.world, None
+
+        def seconds() -> float:
+            return POLL_SECONDS * world.chance.uniform(0.8, 1.2)
+
         while True:
-            self.world.scheduler.sleep(POLL_SECONDS * self.world.chance.uniform(0.8, 1.2))
-            changes = self.world.changes
-            if changes == seen:
-                # It would find what it found the last time.
-                continue
+            # Without a change it would find what it found the last time.
+            world.scheduler.doze(seconds, lambda known=seen: self._visible() != known)
+            visible = self._visible()
             try:
                 self.poller.poll()
-                seen = changes
+                seen = visible
             except DatabaseAway:
-                self.world.note_trouble(self, until=self.world.scheduler.now + 0.8)
+                world.note_trouble(self, until=world.scheduler.now + 0.8)
+
+    def _visible(self) -> object:
+        """Return a value that changes with everything that a poll may find."""
+        if not (followed := self.changes.followed()):
+            return self.world.registry_changes
+        return self.world.changes, frozenset(followed)
 
     def _work(self) -> None:
+        world = self.world
+
+        def seconds() -> float:
+            return CLAIM_SECONDS * world.chance.uniform(0.67, 1.33)
+
         while True:
             self.woken.clear()
-            if (self.world.has_claimable() or self.world.happens(0.1)) and self.workers.step():
-                continue
-            self.woken.wait(CLAIM_SECONDS * self.world.chance.uniform(0.67, 1.33))
+            if not self.workers.step():
+                self.woken.doze(seconds, lambda: world.has_claimable() or world.happens(0.1))
 
     def _send(self) -> None:
+        world = self.world
+
+        def seconds() -> float:
+            return WEBHOOK_SECONDS * world.chance.uniform(0.8, 1.2)
+
         while True:
-            self.world.scheduler.sleep(WEBHOOK_SECONDS * self.world.chance.uniform(0.8, 1.2))
-            if not self.world.has_due_webhooks():
-                continue
+            world.scheduler.doze(seconds, world.has_due_webhooks)
             with suppress(DatabaseAway):
                 while (claimed := self.sender.claim()) is not None:
-                    self.world.scheduler.spawn(
-                        lambda each=claimed: self._send_one(each), "webhook", self.host
-                    )
+                    world.scheduler.spawn(lambda each=claimed: self._send_one(each), "webhook", self.host)
 
     def _send_one(self, claimed: Claimed) -> None:
         with suppress(DatabaseAway):

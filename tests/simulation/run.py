@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 
 from simulation.bugs import BUGS
+from simulation.coverage import Coverage, described
 from simulation.plan import plan_of
 from simulation.runner import Failure, Simulator, simulator
 
 #: Simulations that a process runs before it reports; few where the first failure ends all.
-CHUNK, SMALL_CHUNK = 100, 20
+CHUNK, SMALL_CHUNK = 1000, 20
+#: How many were run, those that failed, and how often each kind of trouble occurred.
+_Result = tuple[int, list[Failure], Coverage]
 #: Seconds between two reports of how far it is.
 REPORT_SECONDS = 60.0
 
@@ -27,17 +30,19 @@ class Outcome:
         count: how many were run.
         seconds: how long that took.
         failures: those in which something was broken, by seed.
+        coverage: how often each kind of trouble occurred.
     """
 
     count: int
     seconds: float
     failures: tuple[Failure, ...]
+    coverage: Coverage
 
     def __str__(self) -> str:
         rate = self.count / max(self.seconds, 1e-9)
         return (
             f"{self.count} simulations in {self.seconds:.1f} s ({rate:.1f} a second), "
-            f"{len(self.failures)} with violations"
+            f"{len(self.failures)} with violations. Troubles: {described(self.coverage)}."
         )
 
 
@@ -51,28 +56,38 @@ def run_many(seeds: range, *, bug: str = "", processes: int = 1, stop_at_failure
         stop_at_failure: whether the first failure is enough.
     """
     started = reported = time.monotonic()
-    count, failures = 0, list[Failure]()
-    for done, found in _results(seeds, bug, processes, stop_at_failure):
+    count, failures, coverage = 0, list[Failure](), Coverage()
+    for done, found, troubles in _results(seeds, bug, processes, stop_at_failure):
         count += done
         failures += found
+        coverage += troubles
         if time.monotonic() - reported > REPORT_SECONDS:
             reported = time.monotonic()
-            print(Outcome(count=count, seconds=reported - started, failures=tuple(failures)), flush=True)
+            print(
+                Outcome(
+                    count=count,
+                    seconds=reported - started,
+                    failures=tuple(failures),
+                    coverage=coverage,
+                ),
+                flush=True,
+            )
         for failure in found:
             print(f"seed {failure.plan.seed}: {'; '.join(failure.violations)[:600]}", flush=True)
         if failures and stop_at_failure:
             break
     failures.sort(key=lambda each: each.plan.seed)
-    return Outcome(count=count, seconds=time.monotonic() - started, failures=tuple(failures))
+    seconds = time.monotonic() - started
+    return Outcome(count=count, seconds=seconds, failures=tuple(failures), coverage=coverage)
 
 
-def _results(seeds: range, bug: str, processes: int, stop: bool) -> Iterator[tuple[int, list[Failure]]]:
+def _results(seeds: range, bug: str, processes: int, stop: bool) -> Iterator[_Result]:
     size = SMALL_CHUNK if stop else CHUNK
     chunks = (seeds[start : start + size] for start in range(0, len(seeds), size))
     # New processes, for the simulator patches the one it is in.
     pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"))
     try:
-        pending: set[Future[tuple[int, list[Failure]]]] = set()
+        pending: set[Future[_Result]] = set()
         for chunk in chunks:
             pending.add(pool.submit(_run_chunk, chunk, bug, stop))
             if len(pending) > processes:
@@ -83,7 +98,7 @@ def _results(seeds: range, bug: str, processes: int, stop: bool) -> Iterator[tup
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _run_chunk(seeds: range, bug: str, stop: bool) -> tuple[int, list[Failure]]:
+def _run_chunk(seeds: range, bug: str, stop: bool) -> _Result:
     found: list[Failure] = []
     count = 0
     with simulator(bug) as simulations:
@@ -93,7 +108,7 @@ def _run_chunk(seeds: range, bug: str, stop: bool) -> tuple[int, list[Failure]]:
                 found.append(failure)
                 if stop:
                     break
-    return count, found
+    return count, found, simulations.coverage
 
 
 def replay(simulations: Simulator, seed: int) -> list[str]:

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from simulation.bugs import BUGS, CHANGES
+from simulation.coverage import Coverage
 from simulation.database import Tables
 from simulation.plan import Plan, plan_of
 from simulation.world import World
 
 #: Simulations between two collections of garbage.
-_COLLECT_EVERY = 100
+_COLLECT_EVERY = 200
 #: Most simulations that are tried to make a failing one smaller.
 _SMALLER_TRIES = 300
 
@@ -38,15 +39,22 @@ class Simulator:
     Args:
         tables: the database.
         secrets: file of the secrets of webhooks.
+
+    Attributes:
+        coverage: how often each kind of trouble occurred in all of them.
     """
 
     def __init__(self, tables: Tables, secrets: Path) -> None:
         self._tables = tables
         self._secrets = secrets
+        self.coverage = Coverage()
 
     def run(self, plan: Plan, trace: Callable[[str], None] | None = None) -> list[str]:
         """Run one simulation; returns what is broken."""
-        return World(plan, self._tables, self._secrets, trace).run()
+        world = World(plan, self._tables, self._secrets, trace)
+        broken = world.run()
+        self.coverage.update(world.coverage)
+        return broken
 
     def failures(self, seeds: Iterable[int]) -> Iterator[Failure | None]:
         """Run one simulation after another, and give for each what failed in it, or None."""
@@ -88,10 +96,14 @@ def simulator(bug: str = "") -> Iterator[Simulator]:
         secrets.write_text(f"whsec_{base64.b64encode(b's' * 32).decode()}\n")
         # Collected between simulations: their tasks and errors refer to each other.
         gc.disable()
+        # What is there before would be looked through each time.
+        gc.collect()
+        gc.freeze()
         try:
             with BUGS[bug]() if bug else nullcontext():
                 yield Simulator(tables, secrets)
         finally:
+            gc.unfreeze()
             gc.enable()
             tables.close()
 

@@ -32,13 +32,15 @@ class Host:
 class Task:
     """One line of work; ends quietly when its host dies."""
 
-    __slots__ = ("_work", "greenlet", "host", "is_over", "is_parked", "name", "turns")
+    __slots__ = ("_work", "doze", "greenlet", "host", "is_over", "is_parked", "name", "turns")
 
     def __init__(self, work: Callable[[], object], host: Host, name: str, hub: greenlet) -> None:
         self.host = host
         self.name = name
         self.is_over = False
         self.is_parked = False
+        #: While it dozes: the seconds to the next look, and whether there is something to do.
+        self.doze: tuple[Callable[[], float], Callable[[], bool]] | None = None
         #: How often it ran: an entry of the queue from before its last turn is out of date.
         self.turns = 0
         self._work = work
@@ -107,6 +109,13 @@ class Scheduler:
         self._push(task, self.now + seconds)
         self._hub.switch()
 
+    def doze(self, seconds: Callable[[], float], is_needed: Callable[[], bool]) -> None:
+        """Sleep as often as it takes until there is something to do; the task does not run between."""
+        task = self._living()
+        task.doze = (seconds, is_needed)
+        self._push(task, self.now + seconds())
+        self._hub.switch()
+
     def park(self, seconds: float | None = None) -> None:
         """Wait until somebody wakes this task, at most for some seconds."""
         task = self._living()
@@ -119,6 +128,7 @@ class Scheduler:
         """Let a parked task go on."""
         if task.is_parked:
             task.is_parked = False
+            task.doze = None
             self._push(task, self.now)
 
     def current(self) -> Task:
@@ -147,6 +157,9 @@ class Scheduler:
                 continue
             if moment > self.now:
                 self.now = moment
+            if task.doze is not None and not task.doze[1]():
+                self._push(task, self.now + task.doze[0]())
+                continue
             self._switch(task, task.greenlet.switch)
             while self._dying:
                 self._bury(self._dying.pop())
@@ -201,6 +214,7 @@ class Scheduler:
     def _switch(self, task: Task, switch: Callable[[], object]) -> None:
         task.turns += 1
         task.is_parked = False
+        task.doze = None
         self._current = task
         switch()
         self._current = None
@@ -258,4 +272,12 @@ class Signal:
         if not self._is_set:
             self._waiting = self._scheduler.current()
             self._scheduler.park(seconds)
+            self._waiting = None
+
+    def doze(self, seconds: Callable[[], float], is_needed: Callable[[], bool]) -> None:
+        """Wait until it is set, or there is something to do."""
+        if not self._is_set:
+            self._waiting = self._scheduler.current()
+            self._waiting.is_parked = True
+            self._scheduler.doze(seconds, is_needed)
             self._waiting = None

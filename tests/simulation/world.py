@@ -13,12 +13,13 @@ from headstart_server.jobs.job import Job
 from histories.history import History, Window
 from simulation.around import Around
 from simulation.callers import Callers
+from simulation.coverage import LOGGED, Coverage
 from simulation.database import Tables
 from simulation.invariants import violations
 from simulation.logs import LogsTo
 from simulation.plan import ACTIVE_SECONDS, Plan, Step
 from simulation.receiver import Receiver
-from simulation.replica import POLL_SECONDS, Replica
+from simulation.replica import LEASE, POLL_SECONDS, Replica
 from simulation.scheduler import Scheduler
 from simulation.storage import SimulatedBucket
 
@@ -40,6 +41,8 @@ class World:
 
     Attributes:
         changes: transactions that changed what pollers look at.
+        registry_changes: those that may have changed versions or aliases.
+        coverage: how often each kind of trouble occurred.
         faults: what went wrong in the server that must not, such as unexpected exceptions.
     """
 
@@ -56,7 +59,8 @@ class World:
         self.callers = Callers(self)
         self.receiver = Receiver(self.chance, self.scheduler.sleep, lambda: self.is_receiver_away)
         self.replicas: list[Replica] = []
-        self.changes = 0
+        self.changes = self.registry_changes = 0
+        self.coverage = Coverage()
         self.faults: list[str] = []
         self.is_receiver_away = False
         self._is_healed = False
@@ -111,9 +115,11 @@ class World:
         """A replica is about to use the bucket."""
         self.scheduler.sleep(self.chance.uniform(0.001, 0.05))
         if self.scheduler.now < self._storage_down_until:
+            self.coverage["storage outages"] += 1
             raise StorageAway("The bucket does not answer.")
         if self.takes_fault():
             self.scheduler.note(f"storage fails: {what}")
+            self.coverage["storage failures"] += 1
             if self.chance.random() < 0.5:
                 self.crash(replica)
             raise StorageAway("The bucket does not answer.")
@@ -161,6 +167,7 @@ class World:
         """Let a replica die, and start another process in its place after some seconds."""
         if not replica.host.is_alive:
             return
+        self.coverage["crashes"] += 1
         place = replica.place
         delay = self.chance.uniform(0.2, 2.0) if seconds is None else seconds
         self.scheduler.spawn(lambda: self._restart(place), f"restart {place}", delay=delay)
@@ -201,27 +208,33 @@ class World:
     def _pause(self, step: Step) -> None:
         replica = self._replica(step)
         replica.host.paused_until = self.scheduler.now + step.seconds
+        self.coverage["pauses beyond a lease"] += step.seconds > LEASE.seconds
         self.note_trouble(replica, replica.host.paused_until + POLL_SECONDS)
 
     def _stop(self, step: Step) -> None:
         replica = self._replica(step)
         if replica.is_serving and replica.host.is_alive:
+            self.coverage["graceful stops"] += 1
             self.callers.attempt(step.replica, Replica.stop, "stop")
             self.crash(replica, step.seconds)
 
     def _outage(self, step: Step) -> None:
+        self.coverage["outages"] += 1
         self._down_until = self.scheduler.now + step.seconds
         for replica in self.replicas:
             self.note_trouble(replica, self._down_until + 2 * POLL_SECONDS)
 
     def _partition(self, step: Step) -> None:
+        self.coverage["partitions"] += 1
         until = self._cut_off_until[step.replica] = self.scheduler.now + step.seconds
         self.note_trouble(self._replica(step), until + 2 * POLL_SECONDS)
 
     def _jump(self, step: Step) -> None:
+        self.coverage["clock jumps"] += 1
         self._ahead += step.seconds
 
     def _clean(self, step: Step) -> None:
+        self.coverage["cleanings"] += 1
         self.callers.attempt(step.replica, Replica.clean, "clean")
 
     def _receiver_away(self, step: Step) -> None:
@@ -299,6 +312,8 @@ class World:
     def _logged(self, level: str, event: dict[str, object]) -> None:
         if self.scheduler.is_traced:
             self.scheduler.note(f"log {level} {event}")
+        if (trouble := LOGGED.get(str(event["event"]))) is not None:
+            self.coverage[trouble] += 1
         if level == "error" or "exc_info" in event:
             self.faults.append(f"the server logged an error: {event}")
 

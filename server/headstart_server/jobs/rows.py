@@ -23,7 +23,7 @@ from headstart_server.energy import Energy
 from headstart_server.errors import JobNotFound, WrittenByNewerRelease
 from headstart_server.jobs import webhook_rows
 from headstart_server.jobs.job import Findings, Isolation, Job, JobError, JobState, JobStep, Progress
-from headstart_server.jobs.spec import FineTuneSpec, known
+from headstart_server.jobs.spec import FineTuneSpec, known, names_of
 from headstart_server.learning.dataset import ExampleFault
 from headstart_server.learning.promotion import Promotion
 from headstart_server.learning.task import Task
@@ -92,7 +92,11 @@ def checkpoint(progress: Progress | None, findings: Findings, staged: str | None
 
 
 def _progress_json(progress: Progress | None) -> dict[str, Any] | None:
-    return None if progress is None else {**asdict(progress), "step": progress.step.value}
+    if progress is None:
+        return None
+    # Not `asdict`, which takes ten times as long: no field has fields itself.
+    values = {name: getattr(progress, name) for name in names_of(Progress)}
+    return {**values, "step": progress.step.value}
 
 
 def progress_of(fields: Mapping[str, Any] | None) -> Progress | None:

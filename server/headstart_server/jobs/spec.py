@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from typing import Any
 
 from headstart_server.errors import InvalidField
@@ -215,8 +216,14 @@ def known(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
 
     A server of a newer release beside this one may write further ones.
     """
-    names = {each.name for each in fields(kind)}
+    names = names_of(kind)
     return {name: value for name, value in values.items() if name in names}
+
+
+@cache
+def names_of(kind: type) -> tuple[str, ...]:
+    """Return the names of a dataclass's fields."""
+    return tuple(each.name for each in fields(kind))
 
 
 #: Fields that specs of the first release do not have.

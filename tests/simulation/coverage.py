@@ -1,0 +1,42 @@
+"""What went wrong in simulations, and how often: without this "nothing is broken" would mean little."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+#: Each kind of trouble that must occur in many simulations.
+TROUBLES = (
+    "take-overs",
+    "crashes",
+    "pauses beyond a lease",
+    "graceful stops",
+    "outages",
+    "partitions",
+    "clock jumps",
+    "failed transactions",
+    "undone commits",
+    "ambiguous commits",
+    "storage failures",
+    "storage outages",
+    "lost jobs",
+    "requeued jobs",
+    "cancelled jobs",
+    "lost notifications",
+    "webhook failures",
+    "cleanings",
+)
+#: What a log event of the server counts as.
+LOGGED = {
+    "job_taken_over": "take-overs",
+    "job_lost": "lost jobs",
+    "job_put_off": "requeued jobs",
+    "job_given_back": "requeued jobs",
+    "job_cancelled": "cancelled jobs",
+    "webhook_failed": "webhook failures",
+}
+
+Coverage = Counter[str]
+
+
+def described(coverage: Mapping[str, int]) -> str:
+    """Return how often each kind of trouble occurred."""
+    return ", ".join(f"{coverage.get(trouble, 0):,} {trouble}" for trouble in TROUBLES)
