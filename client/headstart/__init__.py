@@ -94,6 +94,7 @@ from headstart.results import (
     ValuePair,
     Version,
     VersionEvaluation,
+    WatchedJobs,
     WebhookDelivery,
     WebhookState,
 )
@@ -208,6 +209,7 @@ __all__ = [
     "Version",
     "VersionEvaluation",
     "VersionRef",
+    "WatchedJobs",
     "WebhookDelivery",
     "WebhookState",
 ]

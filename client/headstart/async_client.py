@@ -25,6 +25,7 @@ from headstart.evidence import Abstention, make_evidence
 from headstart.examples import Examples, ExampleSettings, open_examples
 from headstart.exports import ExportFiles
 from headstart.inputs import Content
+from headstart.job_calls import JobsCursor, job_deletion
 from headstart.prediction_inputs import Inputs, open_inputs
 from headstart.prediction_settings import PredictArguments, keeps_errors, prediction_run, split_settings
 from headstart.rebasing import RebaseSettings, rebase
@@ -37,6 +38,7 @@ from headstart.results import (
     EvaluationResult,
     Export,
     ExportForm,
+    JobEvent,
     JobState,
     Model,
     PredictedInput,
@@ -323,6 +325,26 @@ class AsyncClient:
         """Return jobs, the newest first, a page at a time; as `Client.jobs`."""
         listed_jobs = self._connection.pages(partial(calls.job_page, model, states))
         return (AsyncJob(each.id, self._connection, each) async for each in listed_jobs)
+
+    async def watch_jobs(
+        self, model: str | None = None, *, resume_token: str = ""
+    ) -> AsyncIterator[JobEvent]:
+        """Yields the events of all jobs as they happen, until you stop; as `Client.watch_jobs`."""
+        cursor = JobsCursor(model, resume_token, self._connection.settings.retries)
+        while True:
+            try:
+                async with aclosing(self._connection.receive(cursor.call())) as responses:
+                    async for response in responses:
+                        if (event := cursor.accept(response)) is not None:
+                            yield event
+                pause = cursor.ended()
+            except Unavailable as error:
+                pause = cursor.interrupted(error)
+            await asyncio.sleep(pause)
+
+    async def delete_job(self, job_id: str) -> None:
+        """Deletes a job that has ended; as `Client.delete_job`."""
+        await self._connection.send(job_deletion(job_id))
 
     @overload
     async def predict(

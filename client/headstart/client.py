@@ -1,8 +1,10 @@
 """The synchronous client: the whole service in a few methods."""
 
 import os
+import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import timedelta
 from functools import partial
 from types import TracebackType
@@ -21,6 +23,7 @@ from headstart.examples import Examples, ExampleSettings, open_examples
 from headstart.exports import ExportFiles
 from headstart.inputs import Content
 from headstart.job import Job
+from headstart.job_calls import JobsCursor, job_deletion
 from headstart.prediction_inputs import Inputs, open_inputs
 from headstart.prediction_settings import PredictArguments, keeps_errors, prediction_run, split_settings
 from headstart.rebasing import RebaseSettings, rebase
@@ -33,6 +36,7 @@ from headstart.results import (
     EvaluationResult,
     Export,
     ExportForm,
+    JobEvent,
     JobState,
     Model,
     PredictedInput,
@@ -449,6 +453,37 @@ class Client:
         """
         listed_jobs = self._connection.pages(partial(calls.job_page, model, states))
         return (Job(each.id, self._connection, each) for each in listed_jobs)
+
+    def watch_jobs(self, model: str | None = None, *, resume_token: str = "") -> Iterator[JobEvent]:
+        """Yields the events of all jobs as they happen, also through lost connections, until you stop.
+
+        Args:
+            model: only jobs of this model. None: of all models.
+            resume_token: where to begin. Empty: with all events of the jobs that have not ended.
+
+        Raises:
+            Unavailable: no server has answered for too long.
+        """
+        cursor = JobsCursor(model, resume_token, self._connection.settings.retries)
+        while True:
+            try:
+                with closing(self._connection.receive(cursor.call())) as responses:
+                    for response in responses:
+                        if (event := cursor.accept(response)) is not None:
+                            yield event
+                pause = cursor.ended()
+            except Unavailable as error:
+                pause = cursor.interrupted(error)
+            time.sleep(pause)
+
+    def delete_job(self, job_id: str) -> None:
+        """Deletes a job that has ended, with its events. Its version stays.
+
+        Raises:
+            NotFound: there is no such job.
+            FailedPrecondition: it is queued or running, or its webhook is not delivered yet.
+        """
+        self._connection.send(job_deletion(job_id))
 
     @overload
     def predict(

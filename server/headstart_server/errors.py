@@ -172,6 +172,12 @@ class ModelNotReady(HeadstartError):
     reason = "MODEL_NOT_READY"
 
 
+class JobNotFinished(HeadstartError):
+    """The job is queued or running, or its webhook is not delivered yet."""
+
+    reason = "JOB_NOT_FINISHED"
+
+
 class VersionInUse(HeadstartError):
     """Aliases name the version."""
 

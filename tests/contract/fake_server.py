@@ -186,6 +186,15 @@ class _FineTuning(tuning_grpc.FineTuningServiceServicer):
     def Cancel(self, request, context):
         return self._fake.answer("Cancel", request, context)
 
+    def DeleteJob(self, request, context):
+        return self._fake.answer("DeleteJob", request, context)
+
+    def WatchJobs(self, request, context):
+        for response in self._fake.answer("WatchJobs", request, context):
+            if isinstance(response, Fault):
+                response.end(context)
+            yield response
+
     def ListJobs(self, request, context):
         return self._fake.answer("ListJobs", request, context)
 
@@ -549,6 +558,7 @@ _STANDING: dict[str, Any] = {
     "Status": tuning.StatusResponse(job=job("SUCCEEDED", version=3, last_event=3)),
     "Watch": [event(1, "QUEUED"), event(2, step="FIT", fraction=0.5), event(3, "SUCCEEDED")],
     "Cancel": tuning.CancelResponse(job=job("CANCELLED")),
+    "DeleteJob": tuning.DeleteJobResponse(),
     "ListJobs": tuning.ListJobsResponse(jobs=[job()]),
     "ListModels": keeping.ListModelsResponse(models=[model()]),
     "GetModel": keeping.GetModelResponse(model=model(), versions=[version(n) for n in (3, 2, 1)]),

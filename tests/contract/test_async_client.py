@@ -1,6 +1,7 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 
 import grpc
 import numpy as np
@@ -113,6 +114,28 @@ async def test_watching_takes_up_where_the_connection_was_lost(client: AsyncClie
     server.script("Status", tuning.StatusResponse(job=job("RUNNING", last_event=2)))
 
     assert [each.number async for each in client.job("job-1").watch()] == [1, 2, 3]
+
+
+async def test_watching_all_jobs_continues_from_the_last_token_without_repeating_events(
+    client: AsyncClient, server: FakeServer
+):
+    def watched(number: int, token: str = "") -> tuning.WatchJobsResponse:
+        return tuning.WatchJobsResponse(event=event(number), resume_token=token)
+
+    life = tuning.WatchJobsResponse(resume_token="t2")
+    server.script(
+        "WatchJobs", [watched(1, "t1"), watched(2), LOST], [watched(2), watched(3), life], [watched(4)]
+    )
+    seen = []
+    async with aclosing(client.watch_jobs("pets")) as events:
+        async for each in events:
+            seen.append(each.number)
+            if each.number == 4:
+                break
+
+    assert seen == [1, 2, 3, 4]
+    assert [request.resume_token for request in server.requests["WatchJobs"]] == ["", "t1", "t2"]
+    assert {request.model for request in server.requests["WatchJobs"]} == {"pets"}
 
 
 async def test_waiting_bears_with_an_outage_and_raises_the_job_s_error(

@@ -12,7 +12,7 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from headstart import calls, server_calls, upload
+from headstart import calls, job_calls, server_calls, upload
 from headstart.chunks import Chunk
 from headstart.decode import decode
 from headstart.examples import open_examples
@@ -41,6 +41,7 @@ SERVICES = (
 )
 
 NOT_DECODED = {
+    "DeleteJob": "it contains nothing",
     "DeleteVersion": "it contains nothing",
     "ExportVersion": "its stream is written to files",
 }
@@ -69,6 +70,7 @@ def _readers() -> dict[str, list[Any]]:
         "Rebase": [rebase("m", {}, backbone="b", version=None, alias=None, request_id="r")],
         "Status": [calls.job_status("j")],
         "Watch": [calls.job_events("j", 0)],
+        "WatchJobs": [job_calls.watched_jobs(None, "")],
         "Cancel": [calls.job_cancellation("j")],
         "ListJobs": [calls.job_page(None, None, "")],
         "Evaluate": [upload.evaluation(TARGET, source)],

@@ -1,5 +1,6 @@
 import pickle
 import threading
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import grpc
@@ -248,6 +249,22 @@ def test_waiting_with_events_reports_each(client: Client):
 def test_cancelling_gives_the_job_as_it_then_stands(client: Client, server: FakeServer):
     assert client.job("job-1").cancel().state is JobState.CANCELLED
     assert server.requests["Cancel"][0].job_id == "job-1"
+
+
+def test_watching_all_jobs_survives_an_outage_and_a_stream_that_ends(client: Client, server: FakeServer):
+    def watched(number: int, token: str = "") -> tuning.WatchJobsResponse:
+        return tuning.WatchJobsResponse(event=event(number), resume_token=token)
+
+    server.script("WatchJobs", [watched(1, "t1"), LOST], [UNAVAILABLE], [watched(2, "t2")], [watched(3)])
+    with closing(client.watch_jobs()) as events:
+        assert [next(events).number for _ in range(3)] == [1, 2, 3]
+    assert [request.resume_token for request in server.requests["WatchJobs"]] == ["", "t1", "t1", "t2"]
+
+
+def test_a_job_is_deleted(client: Client, server: FakeServer):
+    client.delete_job("job-1")
+
+    assert server.requests["DeleteJob"][0].job_id == "job-1"
 
 
 def test_jobs_are_listed_page_by_page_as_they_are_wanted(client: Client, server: FakeServer):

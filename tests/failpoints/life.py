@@ -86,6 +86,7 @@ class Life:
         self._cancel()
         self._delete()
         self._send_webhooks()
+        self._delete_job()
         self._clean()
         self.ledger.leave()
 
@@ -104,7 +105,7 @@ class Life:
     def _attempt(self, job: Job) -> None:
         self.ledger.beat([job])
         model = job.spec.model
-        if model == "failing":
+        if model in ("failing", "deleted"):
             self.ledger.fail(job, JobError(reason="INTERNAL", message="It fails."), Findings())
         elif model == "cancelled":
             self.ledger.cancel(job.job_id)
@@ -130,6 +131,11 @@ class Life:
         self._fine_tune("short", ttl=60.0)
         self.clock.advance(120.0)
         registry.delete_expired()
+
+    def _delete_job(self) -> None:
+        job = self._fine_tune("deleted")
+        self._send_webhooks()
+        self.ledger.delete(job.job_id)
 
     def _post(self, target: Target, headers: Mapping[str, str], body: bytes) -> None:
         told = json.loads(body)

@@ -39,6 +39,7 @@ from headstart.results.jobs import (
     JobStep,
     Progress,
     Validation,
+    WatchedJobs,
     WebhookDelivery,
     WebhookState,
 )
@@ -136,6 +137,7 @@ __all__ = [
     "ValuePair",
     "Version",
     "VersionEvaluation",
+    "WatchedJobs",
     "WebhookDelivery",
     "WebhookState",
 ]

@@ -21,6 +21,7 @@ __all__ = [
     "JobStep",
     "Progress",
     "Validation",
+    "WatchedJobs",
     "WebhookDelivery",
     "WebhookState",
 ]
@@ -180,6 +181,7 @@ class JobEvent:
         time: when it happened.
         state: the job's state from this event on.
         progress: how far the job was; None for events of a queued job.
+        model: the model that the job makes a version of.
     """
 
     job_id: str
@@ -187,6 +189,20 @@ class JobEvent:
     time: datetime
     state: JobState
     progress: Progress | None
+    model: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WatchedJobs:
+    """One response of a stream of all jobs.
+
+    Attributes:
+        event: the event; None for a sign of life.
+        resume_token: continues the stream after this response; empty if more events follow at once.
+    """
+
+    event: JobEvent | None
+    resume_token: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -60,6 +60,16 @@ class FineTuningServiceStub(object):
                 request_serializer=headstart_dot_v1_dot_fine__tuning__service__pb2.CancelRequest.SerializeToString,
                 response_deserializer=headstart_dot_v1_dot_fine__tuning__service__pb2.CancelResponse.FromString,
                 _registered_method=True)
+        self.DeleteJob = channel.unary_unary(
+                '/headstart.v1.FineTuningService/DeleteJob',
+                request_serializer=headstart_dot_v1_dot_fine__tuning__service__pb2.DeleteJobRequest.SerializeToString,
+                response_deserializer=headstart_dot_v1_dot_fine__tuning__service__pb2.DeleteJobResponse.FromString,
+                _registered_method=True)
+        self.WatchJobs = channel.unary_stream(
+                '/headstart.v1.FineTuningService/WatchJobs',
+                request_serializer=headstart_dot_v1_dot_fine__tuning__service__pb2.WatchJobsRequest.SerializeToString,
+                response_deserializer=headstart_dot_v1_dot_fine__tuning__service__pb2.WatchJobsResponse.FromString,
+                _registered_method=True)
         self.ListJobs = channel.unary_unary(
                 '/headstart.v1.FineTuningService/ListJobs',
                 request_serializer=headstart_dot_v1_dot_fine__tuning__service__pb2.ListJobsRequest.SerializeToString,
@@ -109,6 +119,23 @@ class FineTuningServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteJob(self, request, context):
+        """Deletes a job that has ended, with its events. The version that the job published stays. A job that is queued or
+        running, or whose webhook is not delivered yet, is not deleted, and the call fails with FAILED_PRECONDITION.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchJobs(self, request, context):
+        """Streams the events of all jobs that `ListJobs` lists, until the caller leaves. Without a resume token the stream
+        begins with all events of the jobs that have not ended. With the last token that was received it continues, on any
+        replica, where the caller left: no event is lost, and an event may come twice.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListJobs(self, request, context):
         """Lists jobs, the newest first.
         """
@@ -143,6 +170,16 @@ def add_FineTuningServiceServicer_to_server(servicer, server):
                     servicer.Cancel,
                     request_deserializer=headstart_dot_v1_dot_fine__tuning__service__pb2.CancelRequest.FromString,
                     response_serializer=headstart_dot_v1_dot_fine__tuning__service__pb2.CancelResponse.SerializeToString,
+            ),
+            'DeleteJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteJob,
+                    request_deserializer=headstart_dot_v1_dot_fine__tuning__service__pb2.DeleteJobRequest.FromString,
+                    response_serializer=headstart_dot_v1_dot_fine__tuning__service__pb2.DeleteJobResponse.SerializeToString,
+            ),
+            'WatchJobs': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchJobs,
+                    request_deserializer=headstart_dot_v1_dot_fine__tuning__service__pb2.WatchJobsRequest.FromString,
+                    response_serializer=headstart_dot_v1_dot_fine__tuning__service__pb2.WatchJobsResponse.SerializeToString,
             ),
             'ListJobs': grpc.unary_unary_rpc_method_handler(
                     servicer.ListJobs,
@@ -286,6 +323,60 @@ class FineTuningService(object):
             '/headstart.v1.FineTuningService/Cancel',
             headstart_dot_v1_dot_fine__tuning__service__pb2.CancelRequest.SerializeToString,
             headstart_dot_v1_dot_fine__tuning__service__pb2.CancelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headstart.v1.FineTuningService/DeleteJob',
+            headstart_dot_v1_dot_fine__tuning__service__pb2.DeleteJobRequest.SerializeToString,
+            headstart_dot_v1_dot_fine__tuning__service__pb2.DeleteJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/headstart.v1.FineTuningService/WatchJobs',
+            headstart_dot_v1_dot_fine__tuning__service__pb2.WatchJobsRequest.SerializeToString,
+            headstart_dot_v1_dot_fine__tuning__service__pb2.WatchJobsResponse.FromString,
             options,
             channel_credentials,
             insecure,

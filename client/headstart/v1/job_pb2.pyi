@@ -317,18 +317,20 @@ class Progress(_message.Message):
     def __init__(self, step: _Optional[_Union[JobStep, str]] = ..., fraction: _Optional[float] = ..., done: _Optional[int] = ..., total: _Optional[int] = ..., loss: _Optional[float] = ..., accuracy: _Optional[float] = ..., message: _Optional[str] = ...) -> None: ...
 
 class JobEvent(_message.Message):
-    __slots__ = ("job_id", "number", "event_time", "state", "progress")
+    __slots__ = ("job_id", "number", "event_time", "state", "progress", "model")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     EVENT_TIME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
     job_id: str
     number: int
     event_time: _timestamp_pb2.Timestamp
     state: JobState
     progress: Progress
-    def __init__(self, job_id: _Optional[str] = ..., number: _Optional[int] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state: _Optional[_Union[JobState, str]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ...) -> None: ...
+    model: str
+    def __init__(self, job_id: _Optional[str] = ..., number: _Optional[int] = ..., event_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., state: _Optional[_Union[JobState, str]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., model: _Optional[str] = ...) -> None: ...
 
 class ExampleFault(_message.Message):
     __slots__ = ("index", "id", "reason", "message")

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Table, insert, inspect, select, update
 from sqlalchemy.schema import CreateColumn
 
 from headstart_server.database.tables import (
+    JOBS,
     REGISTRY,
     SCHEMA_VERSION,
     archive_uses,
@@ -57,8 +58,9 @@ def migrate(connection: Connection, name: str) -> None:
     metadata.create_all(connection, checkfirst=True)
     if connection.execute(select(schema_version.c.version)).first() is None:
         connection.execute(insert(schema_version).values(version=SCHEMA_VERSION))
-    if connection.execute(select(counters.c.value).where(counters.c.name == REGISTRY)).first() is None:
-        connection.execute(insert(counters).values(name=REGISTRY, value=0))
+    for counter in (REGISTRY, JOBS):
+        if connection.execute(select(counters.c.value).where(counters.c.name == counter)).first() is None:
+            connection.execute(insert(counters).values(name=counter, value=0))
     if connection.execute(select(identity.c.id)).first() is None:
         connection.execute(insert(identity).values(id=uuid.uuid4().hex))
     for table in metadata.sorted_tables:

@@ -25,6 +25,8 @@ SCHEMA_VERSION = 2
 
 #: The counter of changes to models, versions and aliases.
 REGISTRY = "registry"
+#: The counter of accepted jobs.
+JOBS = "jobs"
 
 metadata = MetaData()
 
@@ -88,6 +90,9 @@ jobs = Table(
     Column("created", Float, nullable=False),
     Column("started", Float),
     Column("finished", Float),
+    # Counts up from 1 in the order of commits, so that a reader knows which jobs are new. Null for jobs of an
+    # earlier release.
+    Column("number", BigInteger),
     UniqueConstraint("tenant", "request_id", name="jobs_request"),
     Index("jobs_queue", "state", "priority", "created"),
     Index("jobs_suspected", "state", "isolation"),
@@ -97,6 +102,7 @@ jobs = Table(
     Index("jobs_by_tenant", "tenant", "state", "created", "job_id", "model"),
     Index("jobs_by_model", "model", "state", "created", "job_id"),
     Index("jobs_by_end", "finished"),
+    Index("jobs_by_number", "number"),
 )
 
 job_events = Table(

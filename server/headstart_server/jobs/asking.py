@@ -15,10 +15,14 @@ from headstart_server.jobs.job import Job, JobEvent, JobState
 _AT_ONCE = 500
 # Built once: building a statement takes longer than executing it.
 _EVENTS = (
-    select(job_events)
+    select(job_events, jobs.c.model)
+    .join(jobs, jobs.c.job_id == job_events.c.job_id)
     .where(job_events.c.job_id == bindparam("job_id"), job_events.c.seq > bindparam("after"))
     .order_by(job_events.c.seq)
+    .limit(bindparam("limit"))
 )
+#: More than a job has.
+_ALL_EVENTS = 1 << 31
 _LAST_EVENTS = select(jobs.c.job_id, jobs.c.seq).where(
     jobs.c.job_id.in_(bindparam("job_ids", expanding=True))
 )
@@ -34,14 +38,14 @@ def listed(
     limit: int,
 ) -> Sequence[Job]:
     """Jobs, the newest first, as `Ledger.list` says."""
-    narrowed = _narrowed(model, scope)
+    conditions = narrowed(model, scope)
     if before is not None:
-        narrowed.append(tuple_(jobs.c.created, jobs.c.job_id) < before)
+        conditions.append(tuple_(jobs.c.created, jobs.c.job_id) < before)
     newest = (jobs.c.created.desc(), jobs.c.job_id.desc())
     # State by state, for so each part is a piece of an index, however rare a state is.
     parts = [
         select(jobs.c.created, jobs.c.job_id)
-        .where(jobs.c.state == state.value, *narrowed)
+        .where(jobs.c.state == state.value, *conditions)
         .order_by(*newest)
         .limit(limit)
         .subquery()
@@ -57,7 +61,7 @@ def listed(
     ]
 
 
-def _narrowed(model: str, scope: Scope | None) -> list[ColumnElement[bool]]:
+def narrowed(model: str, scope: Scope | None) -> list[ColumnElement[bool]]:
     """Return the conditions that jobs are of a model and within a scope; indexes begin with the first."""
     found: list[ColumnElement[bool]] = []
     if model:
@@ -75,9 +79,17 @@ def events(connection: Connection, job_id: str, after: int) -> Sequence[JobEvent
     Raises:
         JobNotFound: there is no such job.
     """
-    found = connection.execute(_EVENTS, {"job_id": job_id, "after": after}).all()
+    found = events_of(connection, job_id, after)
     if not found:
         rows.get(connection, job_id)
+    return found
+
+
+def events_of(
+    connection: Connection, job_id: str, after: int, limit: int = _ALL_EVENTS
+) -> Sequence[JobEvent]:
+    """Return at most so many events of a job with a number above `after`, in order."""
+    found = connection.execute(_EVENTS, {"job_id": job_id, "after": after, "limit": limit})
     return [
         JobEvent(
             job_id=job_id,
@@ -85,6 +97,7 @@ def events(connection: Connection, job_id: str, after: int) -> Sequence[JobEvent
             time=row.time,
             state=JobState(row.data["state"]),
             progress=rows.progress_of(row.data.get("progress")),
+            model=row.model,
         )
         for row in found
     ]

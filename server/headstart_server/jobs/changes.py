@@ -11,11 +11,12 @@ class Changes:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._followers: dict[str, list[Callable[[], None]]] = {}
+        self._followers_of_all: list[Callable[[], None]] = []
 
     def publish(self, job_id: str) -> None:
         """Wake the followers of a job; called after the commit, so that they find it."""
         with self._lock:
-            followers = list(self._followers.get(job_id, ()))
+            followers = [*self._followers.get(job_id, ()), *self._followers_of_all]
         for wake in followers:
             wake()
 
@@ -23,6 +24,29 @@ class Changes:
         """The jobs that somebody follows."""
         with self._lock:
             return list(self._followers)
+
+    @property
+    def is_all_followed(self) -> bool:
+        """Whether a caller follows all jobs."""
+        return bool(self._followers_of_all)
+
+    def publish_all(self) -> None:
+        """Wake the followers of all jobs."""
+        with self._lock:
+            followers = list(self._followers_of_all)
+        for wake in followers:
+            wake()
+
+    @contextmanager
+    def follow_all(self, wake: Callable[[], None]) -> Iterator[None]:
+        """Call `wake` for each change of any job while the block runs, as `follow` does for one job."""
+        with self._lock:
+            self._followers_of_all.append(wake)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._followers_of_all.remove(wake)
 
     @contextmanager
     def follow(self, job_id: str, wake: Callable[[], None]) -> Iterator[None]:

@@ -6,8 +6,10 @@ import structlog
 from sqlalchemy import Connection, bindparam, delete, insert, not_, select, update
 
 from headstart_server.database.tables import jobs, turns
-from headstart_server.errors import Away, StorageFull
+from headstart_server.errors import Away, JobNotFinished, StorageFull
 from headstart_server.jobs import webhook_rows
+from headstart_server.jobs.job import Job
+from headstart_server.jobs.webhook import WebhookState
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +56,26 @@ def take_turn(connection: Connection, name: str, *, now: float, seconds: float) 
     else:
         connection.execute(_TAKE_TURN, {"turn": name, "until": now + seconds})
     return True
+
+
+def check_deletable(job: Job) -> None:
+    """Check that a caller may delete a job.
+
+    Raises:
+        JobNotFinished: it is queued or running, or its webhook is not delivered yet.
+    """
+    metadata = {"job_id": job.job_id}
+    if not job.state.is_terminal:
+        raise JobNotFinished(
+            f"Job '{job.job_id}' is {job.state.value}. Cancel it, or wait for its end, before you delete it.",
+            metadata=metadata,
+        )
+    if job.webhook is not None and job.webhook.state is WebhookState.PENDING:
+        raise JobNotFinished(
+            f"The webhook of job '{job.job_id}' is not delivered yet. Delete the job once it is delivered or "
+            "given up.",
+            metadata=metadata,
+        )
 
 
 def forget(connection: Connection, before: float) -> int:

@@ -200,6 +200,7 @@ class JobEvent:
         time: when, in seconds since 1970.
         state: its state from then on.
         progress: how far it was; None while queued.
+        model: the model that the job makes a version of.
     """
 
     job_id: str
@@ -207,3 +208,4 @@ class JobEvent:
     time: float
     state: JobState
     progress: Progress | None
+    model: str

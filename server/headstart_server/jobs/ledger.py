@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 import structlog
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 
 from headstart_server.access.rights import Scope
 from headstart_server.access.tenants import tenant_of
@@ -28,6 +28,7 @@ from headstart_server.jobs import (
     stored,
     submitting,
     usage_report,
+    watching,
 )
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.claiming import Claim, Claimant
@@ -39,6 +40,7 @@ from headstart_server.jobs.running import JobCancelledError, JobLostError
 from headstart_server.jobs.stored import Stored
 from headstart_server.jobs.submitting import Full, Submission
 from headstart_server.jobs.usage_report import Usage
+from headstart_server.jobs.watching import Position, Watched
 from headstart_server.learning.promotion import Promotion
 from headstart_server.models import usage
 from headstart_server.models.registry import Registry
@@ -567,6 +569,19 @@ class Ledger:
         self._changes.publish(job_id)
         return job
 
+    def delete(self, job_id: str) -> None:
+        """Delete a job that has ended, with its events; its version stays.
+
+        Raises:
+            JobNotFound: there is no such job.
+            JobNotFinished: it is queued or running, or its webhook is not delivered yet.
+        """
+        with self._database.write("jobs.delete") as connection:
+            job = rows.get(connection, job_id, lock=True)
+            cleaning.check_deletable(job)
+            connection.execute(delete(jobs).where(jobs.c.job_id == job_id))
+        self._changes.publish(job_id)
+
     def get(self, job_id: str) -> Job:
         """A job.
 
@@ -607,6 +622,27 @@ class Ledger:
         """
         with self._database.snapshot() as connection:
             return asking.events(connection, job_id, after)
+
+    def position(self) -> Position:
+        """Return where a watcher of all jobs begins: with those that have not ended."""
+        with self._database.read() as connection:
+            return watching.current(connection)
+
+    def watched(self, position: Position, *, model: str, scope: Scope | None) -> Watched:
+        """Return the events of all jobs after a position.
+
+        Args:
+            position: of the watcher.
+            model: only jobs of this model; empty for all.
+            scope: only jobs of models within it; None for all.
+        """
+        with self._database.snapshot() as connection:
+            return watching.step(connection, position, model=model, scope=scope)
+
+    def unfinished_events(self) -> tuple[int, Mapping[str, int]]:
+        """Return the number of the newest job, and the last event of each job that has not ended."""
+        with self._database.snapshot() as connection:
+            return watching.unfinished(connection)
 
     def last_events(self, job_ids: Collection[str]) -> Mapping[str, int]:
         """The number of the newest event of each job that there is."""

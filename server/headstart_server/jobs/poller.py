@@ -39,6 +39,7 @@ class Poller:
         self._catch_up = catch_up
         self._seconds = seconds
         self._seen: dict[str, int] = {}
+        self._seen_of_all: object = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="poller", daemon=True)
 
@@ -66,6 +67,10 @@ class Poller:
         self._seen = {job_id: newest.get(job_id, -1) for job_id in followed}
         for job_id in changed:
             self._changes.publish(job_id)
+        of_all = self._ledger.unfinished_events() if self._changes.is_all_followed else None
+        if of_all != self._seen_of_all:
+            self._seen_of_all = of_all
+            self._changes.publish_all()
 
     def _run(self) -> None:
         while not self._stopped.wait(self._seconds * random.uniform(0.8, 1.2)):  # noqa: S311 - no secret

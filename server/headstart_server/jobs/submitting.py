@@ -3,9 +3,9 @@
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from sqlalchemy import Connection, bindparam, func, insert, select
+from sqlalchemy import Connection, bindparam, func, insert, select, update
 
-from headstart_server.database.tables import jobs
+from headstart_server.database.tables import JOBS, counters, jobs
 from headstart_server.errors import RequestIdReused
 from headstart_server.jobs import archives, rows, stored, webhook_rows
 from headstart_server.jobs.job import Job, JobState
@@ -25,6 +25,13 @@ _EARLIER = select(jobs.c.job_id, jobs.c.request_hash).where(
 _COUNT_QUEUED = select(func.count()).select_from(jobs).where(jobs.c.state == JobState.QUEUED.value)
 _COUNT_QUEUED_OF = _COUNT_QUEUED.where(jobs.c.tenant == bindparam("tenant"))
 _ADD = insert(jobs)
+# The counter's lock makes numbers follow the order of commits.
+_NEXT_NUMBER = (
+    update(counters)
+    .where(counters.c.name == JOBS)
+    .values(value=counters.c.value + 1)
+    .returning(counters.c.value)
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,6 +164,7 @@ def add(connection: Connection, submission: Submission, now: float, webhook: str
         "request_hash": submission.request_hash,
         "seq": 1,
         "created": now,
+        "number": int(connection.execute(_NEXT_NUMBER).scalar_one()),
     }
     connection.execute(_ADD, values)
     archives.hold(connection, submission.job_id, submission.archives)

@@ -16,6 +16,7 @@ from headstart_server.jobs.intake import Intake, Upload
 from headstart_server.jobs.job import Job, JobState
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.jobs.rebasing import Rebasing
+from headstart_server.jobs.watching import Position
 from headstart_server.rpc.caller import caller, scope, tenant
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.choosing_messages import rebase_spec_of
@@ -149,6 +150,26 @@ class FineTuningService(stubs.FineTuningServiceServicer):
 
     async def Cancel(self, request: pb.CancelRequest, context: Context) -> pb.CancelResponse:
         return pb.CancelResponse(job=job_message(await self._removals.run(self._cancel, request.job_id)))
+
+    async def DeleteJob(self, request: pb.DeleteJobRequest, context: Context) -> pb.DeleteJobResponse:
+        await asyncio.to_thread(self._ledger.delete, request.job_id)
+        return pb.DeleteJobResponse()
+
+    async def WatchJobs(
+        self, request: pb.WatchJobsRequest, context: Context
+    ) -> AsyncIterator[pb.WatchJobsResponse]:
+        if request.resume_token:
+            position = await asyncio.to_thread(Position.of_token, request.resume_token)
+        else:
+            position = await asyncio.to_thread(self._ledger.position)
+        steps = self._follower.all_events(position, model=request.model, scope=scope(Right.TRAIN))
+        async with aclosing(steps):
+            async for watched in steps:
+                responses = [pb.WatchJobsResponse(event=event_message(event)) for event in watched.events]
+                responses = responses or [pb.WatchJobsResponse()]
+                responses[-1].resume_token = await asyncio.to_thread(watched.position.token)
+                for response in responses:
+                    yield response
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         states = [_state_of(number) for number in request.states]

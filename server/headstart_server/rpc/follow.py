@@ -1,13 +1,16 @@
 """Waiting, in the event loop, for what happens to a job or to the server."""
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator
 
+from headstart_server.access.rights import Scope
 from headstart_server.errors import Draining
 from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.event_cursor import EventCursor
 from headstart_server.jobs.job import Job, JobEvent
 from headstart_server.jobs.ledger import Ledger
+from headstart_server.jobs.watching import Position, Watched
 
 #: Seconds after which a job is read again though nobody told of a change.
 POLL_SECONDS = 15.0
@@ -63,6 +66,34 @@ class Follower:
                     yield None
                     told = loop.time()
                 await self._wait(wake, min(POLL_SECONDS, self._quiet_seconds))
+
+    async def all_events(
+        self, position: Position, *, model: str, scope: Scope | None
+    ) -> AsyncGenerator[Watched, None]:
+        """Return the events of all jobs after a position, as they come.
+
+        A first answer comes at once, and others without an event as signs of life.
+
+        Args:
+            position: of the watcher.
+            model: only jobs of this model; empty for all.
+            scope: only jobs of models within it; None for all.
+
+        Raises:
+            Draining: the server stops.
+        """
+        loop = asyncio.get_running_loop()
+        wake, sent = asyncio.Event(), -math.inf
+        with self._changes.follow_all(_waker(wake)):
+            while True:
+                wake.clear()
+                watched = await asyncio.to_thread(self._ledger.watched, position, model=model, scope=scope)
+                position = watched.position
+                if watched.events or loop.time() - sent >= self._quiet_seconds:
+                    yield watched
+                    sent = loop.time()
+                if not watched.has_more:
+                    await self._wait(wake, min(POLL_SECONDS, self._quiet_seconds))
 
     async def ended(self, job_id: str, seconds: float) -> Job:
         """The job as it stands once it has ended, or after some seconds.

@@ -83,6 +83,7 @@ def event_message(event: JobEvent) -> job_pb2.JobEvent:
         event_time=timestamp(event.time),
         state=STATES[event.state],
         progress=_progress_message(event.progress),
+        model=event.model,
     )
 
 

@@ -15,6 +15,7 @@ from headstart_server.jobs.spec import (
     REGULARIZATIONS,
     TEMPERATURES,
 )
+from headstart_server.jobs.watching import MAX_TOKEN
 from headstart_server.learning.example_checks import (
     MAX_LABEL_BYTES,
     MAX_VALUE,
@@ -163,6 +164,7 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
         "min_probability": _range(0.0, 1.0),
     },
     "headstart.v1.CancelRequest": {"job_id": _JOB_ID},
+    "headstart.v1.DeleteJobRequest": {"job_id": _JOB_ID},
     "headstart.v1.EraseExampleRequest": {"example_id": _EXAMPLE_ID, "model": _model()},
     "headstart.v1.DeleteModelRequest": {"model": _model()},
     "headstart.v1.DeleteVersionRequest": {"model": _model(), "version": _ANY},
@@ -279,6 +281,7 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
     "headstart.v1.Tensor": {"shape": _SHAPE, "data": _data()},
     "headstart.v1.VersionSelector": {"model": _model(), "version": _ANY, "alias": _ALIAS},
     "headstart.v1.TrafficSplit": {"version": _ANY, "fraction": _range(0.0, 1.0)},
+    "headstart.v1.WatchJobsRequest": {"model": _model(), "resume_token": _name(MAX_TOKEN)},
     "headstart.v1.WatchRequest": {"job_id": _JOB_ID, "after_event": _ANY},
     # The range of the type; each field has a narrower one.
     "google.protobuf.Duration": {

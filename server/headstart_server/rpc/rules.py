@@ -66,6 +66,8 @@ RULES: Mapping[str, Rule] = {
     f"{_V1}FineTuningService/Status": Rule(on=Subject.JOB, rights=_TRAIN),
     f"{_V1}FineTuningService/Watch": Rule(on=Subject.JOB, rights=_TRAIN),
     f"{_V1}FineTuningService/Cancel": Rule(on=Subject.JOB, rights=_TRAIN, changes=True),
+    f"{_V1}FineTuningService/DeleteJob": Rule(on=Subject.JOB, rights=_ADMIN, changes=True),
+    f"{_V1}FineTuningService/WatchJobs": Rule(on=Subject.LISTED, rights=_TRAIN),
     f"{_V1}FineTuningService/ListJobs": Rule(on=Subject.LISTED, rights=_TRAIN),
     f"{_V1}ModelService/ListModels": Rule(on=Subject.LISTED, rights=_SOME),
     f"{_V1}ModelService/GetModel": Rule(on=Subject.MODEL, rights=_SOME),

@@ -84,6 +84,7 @@ CODES: dict[str, grpc.StatusCode] = {
     "DATA_UNREADABLE": _UNREADY,
     "DATA_UNAVAILABLE": _AWAY,
     "WRITTEN_BY_NEWER_RELEASE": _UNREADY,
+    "JOB_NOT_FINISHED": _UNREADY,
 }
 
 

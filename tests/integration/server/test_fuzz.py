@@ -55,7 +55,7 @@ def outcome(call: Callable[[], Any]) -> Any:
 METHODS = {
     "ServerService": ("GetServerInfo", "WhoAmI", "GetUsage"),
     "PredictionService": ("Predict", "Embed"),
-    "FineTuningService": ("Status", "Cancel", "ListJobs"),
+    "FineTuningService": ("Status", "Cancel", "DeleteJob", "ListJobs"),
     "ModelService": (
         "ListModels",
         "GetModel",

@@ -23,7 +23,7 @@ PUBLIC = """
     RecommendationKind Report
     ResourceExhausted RetryPolicy Ridge Saliency SpecSettings StageTimes StopReason Table
     VersionRef Task Text ThresholdPoint TlsConfig URL Unauthenticated Unavailable Validation ValuePair Version
-    VersionEvaluation WebhookDelivery WebhookState
+    VersionEvaluation WatchedJobs WebhookDelivery WebhookState
     Caller Feature Permission Right ServerInfo ServerLimits Usage
 """
 

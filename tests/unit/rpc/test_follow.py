@@ -91,3 +91,28 @@ async def test_the_end_of_a_job_is_waited_for_no_longer_than_asked(desk: Desk) -
     assert (await asyncio.wait_for(waiting, PATIENCE)).state is JobState.CANCELLED
     with pytest.raises(JobNotFound):
         await follower(desk).ended("unknown", 0)
+
+
+async def test_all_jobs_are_followed_with_an_answer_at_once_and_signs_of_life(desk: Desk) -> None:
+    desk.submit("a")
+    steps = follower(desk, quiet_seconds=0.01).all_events(desk.ledger.position(), model="", scope=None)
+    async with aclosing(steps):
+        first = await anext(steps)
+        assert [(event.job_id, event.model, event.number) for event in first.events] == [("a", "pets", 1)]
+        assert (await anext(steps)).events == []
+        await asyncio.to_thread(desk.submit, "b", model="cars")
+        async for step in steps:
+            if step.events:
+                break
+        assert [(event.job_id, event.model) for event in step.events] == [("b", "cars")]
+
+
+async def test_a_stop_ends_those_who_follow_all_jobs(desk: Desk) -> None:
+    follows = follower(desk)
+    steps = follows.all_events(desk.ledger.position(), model="", scope=None)
+    assert (await anext(steps)).events == []
+    waiting = asyncio.create_task(anext(steps))
+    await asyncio.sleep(0)
+    follows.drain()
+    with pytest.raises(Draining):
+        await asyncio.wait_for(waiting, PATIENCE)

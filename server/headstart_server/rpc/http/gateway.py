@@ -309,7 +309,12 @@ class _Request:
         """Send the answers of a stream as events; None once they are sent."""
         seen = self._headers.get("last-event-id", "")
         if seen:
-            fill(message, {"after_event": [seen]}, "the header Last-Event-ID")
+            resumes = "resume_token" in message.DESCRIPTOR.fields_by_name
+            fill(
+                message,
+                {"resume_token" if resumes else "after_event": [seen]},
+                "the header Last-Event-ID",
+            )
         events = await self._stream(message, details, context)
         try:
             first = await anext(events, None)
@@ -374,10 +379,15 @@ class _Request:
         await self._send_event({"type": "http.response.start", "status": 200, "headers": _encoded(headers)})
 
     async def _send_event_of(self, response: Any) -> None:
-        if response.HasField("event"):
-            await self._write(f"id: {response.event.number}\ndata: {line_of(response.event)}\n\n")
-        else:
-            await self._write(": still there\n\n")
+        token = getattr(response, "resume_token", "")
+        if not response.HasField("event"):
+            await self._write(f"id: {token}\n\n" if token else ": still there\n\n")
+            return
+        # A stream of several jobs is continued by a token, which not all of its events have.
+        is_of_one_job = "resume_token" not in response.DESCRIPTOR.fields_by_name
+        last = response.event.number if is_of_one_job else token
+        line = f"id: {last}\n" if last else ""
+        await self._write(f"{line}data: {line_of(response.event)}\n\n")
 
     async def _write(self, text: str) -> None:
         await self._send_event({"type": "http.response.body", "body": text.encode(), "more_body": True})

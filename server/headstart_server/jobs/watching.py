@@ -1,0 +1,147 @@
+"""The events of all jobs within a scope, each job's in order, continued from a token."""
+
+import base64
+import binascii
+import json
+import zlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from headstart_server.access.rights import Scope
+from headstart_server.database.batches import batched
+from headstart_server.database.tables import JOBS, counters, jobs
+from headstart_server.errors import InvalidField
+from headstart_server.jobs import rows
+from headstart_server.jobs.asking import events_of, narrowed
+from headstart_server.jobs.job import JobEvent, JobState
+
+#: Characters of a token, bytes of its content, and jobs in it.
+MAX_TOKEN, _MAX_TOKEN_BYTES, _MAX_JOBS = 1 << 20, 4 << 20, 20_000
+#: New jobs and events that one step reads at most.
+_NEW_JOBS, _EVENTS = 500, 1000
+#: IDs in one statement.
+_AT_ONCE = 500
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Position:
+    """How far a watcher has read.
+
+    Every event of every job up to a number was read, except later ones of the jobs that are named.
+
+    Attributes:
+        number: of the last job that was seen.
+        read: the last event that was read of each job that has not ended, or that is newer than `number`.
+    """
+
+    number: int
+    read: Mapping[str, int] = field(default_factory=dict)
+
+    def token(self) -> str:
+        """Return the position as a text."""
+        content = json.dumps([self.number, self.read]).encode()
+        return base64.urlsafe_b64encode(zlib.compress(content)).decode()
+
+    @classmethod
+    def of_token(cls, token: str) -> "Position":
+        """Return the position of a token.
+
+        Raises:
+            InvalidField: it is no token of `token`.
+        """
+        try:
+            unpack = zlib.decompressobj()
+            content = unpack.decompress(base64.urlsafe_b64decode(token.encode()), _MAX_TOKEN_BYTES)
+            number, read = json.loads(content)
+            if (
+                not (_is_number(number) and isinstance(read, dict) and all(map(_is_number, read.values())))
+                or len(read) > _MAX_JOBS
+            ):
+                raise ValueError
+            return cls(number=number, read={_job_id(name): last for name, last in read.items()})
+        except (ValueError, TypeError, RecursionError, binascii.Error, zlib.error):
+            raise InvalidField(
+                f"The resume token is invalid: {token[:80]!r}. Send the last resume_token that was received, "
+                "or none.",
+                field="resume_token",
+            ) from None
+
+
+def current(connection: Connection) -> Position:
+    """Return the position of a watcher who begins with the jobs that have not ended."""
+    query = select(counters.c.value).where(counters.c.name == JOBS)
+    return Position(number=int(connection.execute(query).scalar_one()))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Watched:
+    """What a step read.
+
+    Attributes:
+        events: the events.
+        position: the position behind them.
+        has_more: whether the next step finds more without waiting.
+    """
+
+    events: Sequence[JobEvent]
+    position: Position
+    has_more: bool
+
+
+def step(connection: Connection, position: Position, *, model: str, scope: Scope | None) -> Watched:
+    """Read the events after a position.
+
+    Args:
+        connection: whose statements all see the same commit.
+        position: of the watcher.
+        model: only jobs of this model; empty for all.
+        scope: only jobs of models within it; None for all.
+    """
+    conditions = narrowed(model, scope)
+    query = select(jobs.c.job_id, jobs.c.number, jobs.c.seq, jobs.c.state, jobs.c.model).where(*conditions)
+    new = connection.execute(
+        query.where(jobs.c.number > position.number).order_by(jobs.c.number).limit(_NEW_JOBS + 1)
+    ).all()
+    has_more = len(new) > _NEW_JOBS
+    found = {row.job_id: row for row in (*new[:_NEW_JOBS], *_unfinished(connection, query, position.read))}
+    number = int(new[:_NEW_JOBS][-1].number) if new else position.number
+    events: list[JobEvent] = []
+    read: dict[str, int] = {}
+    for row in found.values():
+        last = position.read.get(row.job_id, 0)
+        if row.seq > last and len(events) < _EVENTS:
+            part = events_of(connection, row.job_id, last, _EVENTS - len(events))
+            events.extend(part)
+            last = part[-1].number if part else row.seq
+        has_more |= last < row.seq
+        # A job that has ended is done with, unless it comes again with the jobs after `number`.
+        if last < row.seq or not JobState(row.state).is_terminal or (row.number or 0) > number:
+            read[row.job_id] = last
+    events.sort(key=lambda event: (event.time, event.job_id, event.number))
+    return Watched(events=events, position=Position(number=number, read=read), has_more=has_more)
+
+
+def unfinished(connection: Connection) -> tuple[int, Mapping[str, int]]:
+    """Return the number of the newest job, and the last event of each job that has not ended."""
+    found = connection.execute(select(jobs.c.job_id, jobs.c.seq).where(rows.under_way()))
+    return current(connection).number, {row.job_id: row.seq for row in found}
+
+
+def _unfinished(connection: Connection, query: Any, known: Collection[str]) -> Iterator[Row[Any]]:
+    """Return the jobs that have not ended, and those that had not when a watcher last looked."""
+    yield from connection.execute(query.where(rows.under_way()))
+    for part in batched(known, _AT_ONCE):
+        yield from connection.execute(query.where(jobs.c.job_id.in_(part)))
+
+
+def _is_number(value: object) -> bool:
+    return type(value) is int and 0 <= value < 2**62
+
+
+def _job_id(name: str) -> str:
+    if len(name) > 64 or not name.isascii() or not name.isprintable():
+        raise ValueError(name)
+    return name
