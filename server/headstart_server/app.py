@@ -109,6 +109,7 @@ from headstart_server.rpc.server_info import server_info
 from headstart_server.rpc.server_places import PLACES
 from headstart_server.rpc.server_service import ServerService
 from headstart_server.rpc.tls import tls_files
+from headstart_server.rpc.webhook_body import webhook_body
 from headstart_server.storage.disk import PLACE as ARTIFACTS_PLACE
 from headstart_server.storage.disk import probe
 from headstart_server.storage.places import Places, open_places
@@ -667,7 +668,7 @@ class App:
             raise ModuleNotFoundError(
                 f"--webhook needs the package {error.name}: pip install 'headstart[http]'."
             ) from error
-        return WebhookSender(self._database, policy, secrets, self.telemetry.webhook_tried)
+        return WebhookSender(self._database, policy, secrets, self.telemetry.webhook_tried, body=webhook_body)
 
     def _http_port(self, server: Server) -> "HttpPort | None":
         config = self._config

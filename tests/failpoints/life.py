@@ -20,6 +20,7 @@ from headstart_server.jobs.job import Findings, Job, JobError, JobState
 from headstart_server.jobs.webhook_policy import WebhookPolicy
 from headstart_server.jobs.webhook_post import PostFailed
 from headstart_server.jobs.webhook_sender import WebhookSender
+from headstart_server.rpc.webhook_body import webhook_body
 from headstart_server.storage.bucket import Bucket
 from headstart_server.storage.bucket_folder import BucketFolder
 from headstart_server.storage.copies import LocalCopies
@@ -59,7 +60,9 @@ class Life:
         secrets = folder / "secrets"
         secrets.write_text("whsec_" + "c2VjcmV0" * 5 + "\n")
         policy = WebhookPolicy([], own=HOOK, resolve=lambda host, port: ["93.184.216.34"])
-        self.sender = WebhookSender(self.database, policy, secrets, lambda outcome: None, post=self._post)
+        self.sender = WebhookSender(
+            self.database, policy, secrets, lambda outcome: None, body=webhook_body, post=self._post
+        )
 
     def close(self) -> None:
         self.bench.close()
@@ -138,10 +141,11 @@ class Life:
         self.ledger.delete(job.job_id)
 
     def _post(self, target: Target, headers: Mapping[str, str], body: bytes) -> None:
-        told = json.loads(body)
+        job = json.loads(body)["data"]
+        state = job["state"].removeprefix("JOB_STATE_")
         with (self.folder / "received").open("a") as file:
-            file.write(f"{told['job']} {told['state']}\n")
-        if told["state"] == "FAILED" and not (self.folder / "refused").exists():
+            file.write(f"{job['jobId']} {state}\n")
+        if state == "FAILED" and not (self.folder / "refused").exists():
             (self.folder / "refused").touch()
             raise PostFailed("Expected an answer of 200 to 299. Received: 500.")
 

@@ -13,7 +13,7 @@ from headstart_server.database.tables import jobs
 from headstart_server.jobs import rows, running, webhook_rows
 from headstart_server.jobs.job import Findings, Job, JobState, Progress
 from headstart_server.jobs.ledger import Ledger
-from headstart_server.jobs.webhook_message import body_of, headers_of, read_secrets
+from headstart_server.jobs.webhook_message import headers_of, read_secrets
 from headstart_server.jobs.webhook_post import PostFailed
 from headstart_server.jobs.webhook_rows import Claimed
 from headstart_server.jobs.webhook_sender import WebhookSender
@@ -130,7 +130,7 @@ def _lost_webhook() -> Iterator[None]:
         with self._database.write("webhooks.deliver") as connection:
             job, now = rows.get(connection, claimed.job_id), self._database.now(connection)
             webhook_rows.deliver(connection, claimed, now)
-        body = body_of(job)
+        body = self._body(job)
         headers = headers_of(job.job_id, int(now), body, read_secrets(self._secrets).of(""))
         try:
             self._post(self._policy.target(claimed.uri, ""), headers, body)

@@ -29,11 +29,11 @@ class Receiver:
 
     def take(self, body: bytes) -> None:
         """Take one POST."""
-        told = json.loads(body)
+        job = json.loads(body)["data"]
         trouble = self._chance.random() if self._is_troubled() else 1.0
         self._sleep(self._chance.uniform(0.5, 8.0) if trouble < 0.3 else 0.02)
         if trouble < 0.6:
             raise PostFailed("No answer: it is down.")
-        self.received.setdefault(told["job"], []).append(told["state"].lower())
+        self.received.setdefault(job["jobId"], []).append(job["state"].removeprefix("JOB_STATE_").lower())
         if trouble < 0.8:
             raise PostFailed("No answer: it was lost.")

@@ -23,6 +23,7 @@ from headstart_server.jobs.workers import WorkerPool
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore
+from headstart_server.rpc.webhook_body import webhook_body
 from simulation.database import SimulatedDatabase
 from simulation.scheduler import Host, Signal, TurnLock
 from simulation.storage import SimulatedArchives, SimulatedFolder
@@ -127,7 +128,13 @@ class Replica:
         self.poller = Poller(self.ledger, self.changes, self.registry.catch_up)
         policy = WebhookPolicy([ORIGIN], resolve=lambda host, port: ["93.184.216.34"])
         self.sender = WebhookSender(
-            self.database, policy, world.secrets, self._tried, post=self._post, chance=world.chance
+            self.database,
+            policy,
+            world.secrets,
+            self._tried,
+            body=webhook_body,
+            post=self._post,
+            chance=world.chance,
         )
         self.woken = Signal(world.scheduler)
 

@@ -1,19 +1,13 @@
-"""What a POST says, and its signature after the Standard Webhooks specification (`v1`, symmetric keys)."""
+"""The headers of a POST, signed after the Standard Webhooks specification (`v1`, symmetric keys)."""
 
 import base64
 import binascii
 import hashlib
 import hmac
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from headstart_server.access.tenants import own_name, tenant_of, without_tenant
-from headstart_server.errors import without_details
-from headstart_server.jobs.job import Job
 from headstart_server.secret import Secret
 
 _PREFIX = "whsec_"
@@ -89,30 +83,6 @@ def _secret(line: str, path: Path) -> bytes:
     if not low <= len(secret) <= high:
         raise ValueError(f"{expected} Received: {len(secret)} bytes.")
     return secret
-
-
-def body_of(job: Job) -> bytes:
-    """What is told of an ended job, in JSON."""
-    values: dict[str, Any] = {
-        "type": f"job.{job.state.value}",
-        "timestamp": datetime.fromtimestamp(job.finished or 0.0, UTC).isoformat(),
-        "job": job.job_id,
-        "tenant": tenant_of(job.spec.model) or None,
-        "model": own_name(job.spec.model),
-        "version": job.version or None,
-        "state": job.state.name,
-        "alias": job.spec.alias,
-        "display_name": job.spec.display_name,
-        "tags": dict(job.spec.tags),
-        "error": None,
-    }
-    if job.error is not None:
-        message = without_details(job.error.reason, job.error.message, job.error.metadata)
-        message = without_tenant(tenant_of(job.spec.model), message)
-        values["error"] = {"reason": job.error.reason, "message": message}
-    if job.promotion is not None:
-        values["promotion"] = job.promotion.decision.value
-    return json.dumps(values, ensure_ascii=False).encode()
 
 
 def headers_of(

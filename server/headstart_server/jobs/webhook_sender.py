@@ -13,7 +13,8 @@ from headstart_server.database.locks import Lock
 from headstart_server.errors import DatabaseAway
 from headstart_server.internet.target import Refused, Target
 from headstart_server.jobs import rows, webhook_rows
-from headstart_server.jobs.webhook_message import body_of, headers_of, read_secrets
+from headstart_server.jobs.job import Job
+from headstart_server.jobs.webhook_message import headers_of, read_secrets
 from headstart_server.jobs.webhook_policy import WebhookPolicy
 from headstart_server.jobs.webhook_post import PostFailed, post
 from headstart_server.jobs.webhook_rows import Claimed
@@ -51,6 +52,7 @@ class WebhookSender:
         policy: tells where they may go.
         secrets: file of the secrets that they are signed with, read for each: a changed one takes effect.
         observer: is told what became of each try: `delivered`, `failed` or `given_up`.
+        body: returns the body of the POST for an ended job.
         post: sends headers and a body to a target; raises `PostFailed`.
         chance: spreads the tries.
     """
@@ -62,6 +64,7 @@ class WebhookSender:
         secrets: Path,
         observer: Callable[[str], None],
         *,
+        body: Callable[[Job], bytes],
         post: Callable[[Target, Mapping[str, str], bytes], None] = post,
         chance: random.Random | None = None,
     ) -> None:
@@ -69,6 +72,7 @@ class WebhookSender:
         self._policy = policy
         self._secrets = secrets
         self._observer = observer
+        self._body = body
         self._post = post
         # Apart from each other: replicas, and jobs that ended together.
         self._chance = chance or random.Random()  # noqa: S311 - no secret
@@ -119,7 +123,7 @@ class WebhookSender:
         with self._database.snapshot() as connection:
             job = rows.get(connection, claimed.job_id)
             now = self._database.now(connection)
-        body, tenant = body_of(job), tenant_of(job.spec.model)
+        body, tenant = self._body(job), tenant_of(job.spec.model)
         try:
             secrets = read_secrets(self._secrets).of("" if self._policy.is_own(claimed.uri) else tenant)
             target = self._policy.target(claimed.uri, tenant)

@@ -1,5 +1,7 @@
 """Who makes the call that is being answered, for the services that answer it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 from headstart_server.access.authenticator import Caller
@@ -15,6 +17,16 @@ def set_caller(caller: Caller) -> None:
     """Tell who makes the call of this task."""
     _CALLER.set(caller)
     work_for(caller.principal.tenant)
+
+
+@contextmanager
+def calling(principal: Principal) -> Iterator[None]:
+    """Let a principal be the caller, for messages that are made outside of a call."""
+    before = _CALLER.set(Caller(principal=principal))
+    try:
+        yield
+    finally:
+        _CALLER.reset(before)
 
 
 def caller() -> Caller:

@@ -65,7 +65,7 @@ class Receiver:
         """The POSTs about a job, once there are so many."""
 
         def found() -> list[tuple[str, Any, Any]]:
-            return [post for post in self.posts if post[1]["job"] == job_id]
+            return [post for post in self.posts if post[1]["data"]["jobId"] == job_id]
 
         with self._came:
             assert self._came.wait_for(lambda: len(found()) >= count, timeout), self.posts

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from google.protobuf.json_format import ParseDict
 
 from headstart import Client, WebhookState
 from headstart.v1 import fine_tuning_service_pb2 as tuning
-from headstart.v1 import input_pb2, job_pb2
+from headstart.v1 import input_pb2, job_pb2, webhook_pb2
 from integration.server.calls import Api, refused
 from integration.server.receiver import SECRET, Receiver, receiving, secret_file
 from server_process import ServerProcess, eventually, running
@@ -52,12 +53,9 @@ def test_the_end_of_a_job_is_told_signed_and_shown_in_status(api: Api, model: st
     ((path, body, headers),) = receiver.wait(job_id)
 
     assert path == "/ended?token=t"
-    assert (body["type"], body["model"], body["version"], body["state"]) == (
-        "job.succeeded",
-        model,
-        1,
-        "SUCCEEDED",
-    )
+    data = body["data"]
+    assert (body["type"], data["spec"]["model"], data["version"]) == ("job.succeeded", model, "1")
+    assert ParseDict(body, webhook_pb2.WebhookEvent()).data.state == job_pb2.JOB_STATE_SUCCEEDED
     assert headers["webhook-id"] == f"job_{job_id}"
     told = eventually(
         lambda: found if (found := delivery(api, job_id)).state == DELIVERED else None, 30, "the outcome"

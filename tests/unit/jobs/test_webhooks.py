@@ -21,7 +21,7 @@ from headstart_server.jobs.changes import Changes
 from headstart_server.jobs.job import Findings, Job, JobError
 from headstart_server.jobs.ledger import Ledger
 from headstart_server.jobs.webhook import WebhookState
-from headstart_server.jobs.webhook_message import body_of, headers_of, read_secrets
+from headstart_server.jobs.webhook_message import headers_of, read_secrets
 from headstart_server.jobs.webhook_policy import WebhookPolicy
 from headstart_server.jobs.webhook_post import PostFailed
 from headstart_server.jobs.webhook_sender import (
@@ -31,6 +31,7 @@ from headstart_server.jobs.webhook_sender import (
     WebhookSender,
     wait_before,
 )
+from headstart_server.rpc.webhook_body import webhook_body
 from headstart_server.secret import Secret
 from postgres import on_both_databases
 from server_process import eventually
@@ -77,6 +78,7 @@ class Office:
             policy,
             self.secrets,
             self.outcomes.append,
+            body=webhook_body,
             post=self._receiver,
         )
 
@@ -109,13 +111,16 @@ def test_the_end_of_a_job_is_told_once(office: Office, receiver: Receiver) -> No
     ((target, headers, body),) = receiver.posts
     assert (target.host, target.path) == ("hooks.example.com", "/in?token=t")
     assert headers["webhook-id"] == f"job_{job.job_id}"
-    assert (body["type"], body["job"], body["model"], body["version"]) == (
-        "job.succeeded",
-        job.job_id,
+    data = body["data"]
+    assert (body["type"], data["jobId"], data["version"]) == ("job.succeeded", job.job_id, "1")
+    assert (data["state"], data["spec"]["model"], data["spec"]["alias"]) == (
+        "JOB_STATE_SUCCEEDED",
         "pets",
-        1,
+        "stable",
     )
-    assert (body["state"], body["alias"], body["error"]) == ("SUCCEEDED", "stable", None)
+    # The receiver is not a caller: the URL, which may be a secret, stays here.
+    assert data["spec"]["webhook"] == ""
+    assert "error" not in data
     told = office.told(job)
     assert (told.state, told.attempts, told.error) == (WebhookState.DELIVERED, 1, "")
     assert told.finished is not None
@@ -137,9 +142,10 @@ def test_failures_and_cancels_are_ends_too(office: Office, receiver: Receiver) -
     office.desk.ledger.cancel(cancelled.job_id)
     while office.send_one():
         pass
-    bodies = {body["job"]: body for _, _, body in receiver.posts}
-    assert bodies[failed.job_id]["error"] == {"reason": "EMPTY_DATASET", "message": "None."}
-    assert bodies[failed.job_id]["version"] is None
+    bodies = {body["data"]["jobId"]: body for _, _, body in receiver.posts}
+    error = bodies[failed.job_id]["data"]["error"]
+    assert (error["message"], error["details"][0]["reason"]) == ("None.", "EMPTY_DATASET")
+    assert bodies[failed.job_id]["data"]["version"] == "0"
     assert bodies[cancelled.job_id]["type"] == "job.cancelled"
 
 
@@ -244,7 +250,7 @@ def test_a_job_is_remembered_until_its_end_is_told(office: Office, desk: Desk, c
 
 def test_signatures_are_those_of_the_specification(office: Office, tmp_path: Path) -> None:
     job = office.desk.ledger.get(office.ended().job_id)
-    body, old, new = body_of(job), b"o" * 32, b"n" * 32
+    body, old, new = webhook_body(job), b"o" * 32, b"n" * 32
     headers = headers_of("job_1", int(time.time()), body, [Secret(new), Secret(old)])
     for secret in (old, new):
         # Whoever has one of the two secrets finds its own signature.
@@ -294,13 +300,13 @@ def test_a_post_names_the_tenant_and_is_signed_with_its_own_secret(
         pass
 
     bodies = {body["tenant"]: (headers, body) for _, headers, body in receiver.posts}
-    assert {name: body["model"] for name, (_, body) in bodies.items()} == dict.fromkeys(
-        ("shop", "farm", None), "pets"
+    assert {name: body["data"]["spec"]["model"] for name, (_, body) in bodies.items()} == dict.fromkeys(
+        ("shop", "farm", ""), "pets"
     )
     assert verified(TENANT_SECRET, *bodies["shop"])
     assert not verified(SECRET, *bodies["shop"])
     assert verified(SECRET, *bodies["farm"])
-    assert verified(SECRET, *bodies[None])
+    assert verified(SECRET, *bodies[""])
 
 
 def test_the_servers_own_url_gets_the_servers_signature(
@@ -309,7 +315,7 @@ def test_the_servers_own_url_gets_the_servers_signature(
     office.secrets.write_text(f"{SECRET}\nshop {TENANT_SECRET}\n")
     policy = WebhookPolicy((), own=URI, resolve=lambda host, port: ["93.184.216.34"])
     office.sender = WebhookSender(
-        desk.shelf.database, policy, office.secrets, office.outcomes.append, post=receiver
+        desk.shelf.database, policy, office.secrets, office.outcomes.append, body=webhook_body, post=receiver
     )
     office.ended(model="shop/pets", tenant="shop")
     assert office.send_one()
@@ -344,7 +350,7 @@ def test_receivers_take_turns(office: Office, receiver: Receiver) -> None:
     while office.send_one():
         pass
     first = {(body["tenant"], target.port) for target, _, body in receiver.posts[:3]}
-    assert first == {(None, 443), (None, 8443), ("shop", 443)}
+    assert first == {("", 443), ("", 8443), ("shop", 443)}
 
 
 @on_both_databases
@@ -427,7 +433,7 @@ def test_a_dead_receiver_delays_no_live_one_under_load(office: Office, desk: Des
             ended.wait(60)
             raise PostFailed("No answer.", answered=False)
         with lock:
-            arrived.append(json.loads(body)["job"])
+            arrived.append(json.loads(body)["data"]["jobId"])
 
     # Older than the others, so that first come, first served would try them all before.
     for _ in range(40):
@@ -436,7 +442,9 @@ def test_a_dead_receiver_delays_no_live_one_under_load(office: Office, desk: Des
     policy = WebhookPolicy(
         ["https://hooks.example.com", "https://dead.example.com:8443"], resolve=lambda *_: ["93.184.216.34"]
     )
-    sender = WebhookSender(desk.shelf.database, policy, office.secrets, office.outcomes.append, post=post)
+    sender = WebhookSender(
+        desk.shelf.database, policy, office.secrets, office.outcomes.append, body=webhook_body, post=post
+    )
     sender.start()
     try:
         eventually(lambda: live <= set(arrived) or None, 60, "the POSTs of the live receiver")

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from google.protobuf.json_format import MessageToJson, ParseDict, ParseError
+from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import Message
 
+from headstart.protojson import to_json
 from headstart_server.errors import InvalidField
 from headstart_server.rpc.http.json_forms import expand
 from headstart_server.rpc.http.json_text import SMALL_BYTES, in_json_thread, load_json
@@ -121,18 +122,12 @@ def _check_same(message: Message, values: Mapping[str, Sequence[str]]) -> None:
 
 def json_of(message: Message) -> bytes:
     """Return a message as JSON; fields without presence are written with their default, too."""
-    return _json(message, indent=2).encode() + b"\n"
+    return to_json(message, indent=2).encode() + b"\n"
 
 
 def line_of(message: Message) -> str:
     """Return a message as JSON in one line."""
-    return _json(message, indent=None)
-
-
-def _json(message: Message, indent: int | None) -> str:
-    return MessageToJson(
-        message, indent=indent, ensure_ascii=False, always_print_fields_with_no_presence=True
-    )
+    return to_json(message)
 
 
 def _unreadable(message: Message, where: str, error: Exception) -> InvalidField:

@@ -1,0 +1,18 @@
+"""Messages as JSON: the one format of HTTP, webhooks, reports and the command line."""
+
+from google.protobuf.json_format import MessageToJson
+from google.protobuf.message import Message
+
+__all__ = ["to_json"]
+
+
+def to_json(message: Message, indent: int | None = None) -> str:
+    """Return a message in the JSON of protobuf, with every field that always has a value.
+
+    Args:
+        message: the message.
+        indent: spaces of each level; None writes one line.
+    """
+    return MessageToJson(
+        message, indent=indent, ensure_ascii=False, always_print_fields_with_no_presence=True
+    )
