@@ -395,7 +395,7 @@ class AsyncClient:
         """Predict many inputs one batch after another; as `Client.predict_stream`."""
         how, what = split_settings(settings)
         target = version_ref(model, how.get("version"), how.get("alias"))
-        run, limit = prediction_run([target], how, keep_errors=True)
+        run, limit = prediction_run([target], how, keep_errors=True, is_bulk=True)
         found = await asyncio.to_thread(open_inputs, inputs, what)
         async for chunk, answer in self._connection.stream(run, found.items, limit):
             for each in predicted_inputs(chunk, answer):

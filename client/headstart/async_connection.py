@@ -18,7 +18,7 @@ from headstart.chunks import Chunk, chunks, relocated, without_invalid
 from headstart.connection import Connection, SharedChannel, UploadReport
 from headstart.errors import HeadstartError, Unauthenticated, Unavailable
 from headstart.prediction_inputs import NamedInput
-from headstart.retries import Attempts, Deadline
+from headstart.retries import Attempts, Deadline, capacity_delay
 from headstart.runs import Run
 from headstart.settings import ConnectionSettings, Metadata
 from headstart.status import RpcFailure, deadline_passed, error_from_rpc
@@ -209,12 +209,18 @@ class AsyncConnection:
     async def _send_chunk(
         self, run: Run[Result], chunk: Chunk, deadline: Deadline
     ) -> tuple[Chunk, Result | None]:
+        failures = 0
         while chunk.inputs:
             if deadline.passed:  # gRPC may still send a call with no time left
                 raise deadline_passed()
             try:
                 answer = await self.send(run.call(chunk), deadline.remaining())
             except HeadstartError as error:
+                failures += 1
+                delay = capacity_delay(error, failures) if run.is_bulk else None
+                if delay is not None:
+                    await asyncio.sleep(delay)
+                    continue
                 if not run.keep_errors:
                     raise relocated(error, chunk) from None
                 chunk = without_invalid(chunk, error)

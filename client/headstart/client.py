@@ -569,7 +569,7 @@ class Client:
         """
         how, what = split_settings(settings)
         target = version_ref(model, how.get("version"), how.get("alias"))
-        run, limit = prediction_run([target], how, keep_errors=True)
+        run, limit = prediction_run([target], how, keep_errors=True, is_bulk=True)
         for chunk, answer in self._connection.stream(run, open_inputs(inputs, what).items, limit):
             yield from predicted_inputs(chunk, answer)
 

@@ -17,7 +17,7 @@ from headstart.errors import Cancelled, ErrorDetails, HeadstartError, Unauthenti
 from headstart.interrupts import uninterrupted
 from headstart.pipe import Pipe
 from headstart.prediction_inputs import NamedInput
-from headstart.retries import LOADING_SECONDS, Attempts, Backoff, Deadline, loading_delay
+from headstart.retries import LOADING_SECONDS, Attempts, Backoff, Deadline, capacity_delay, loading_delay
 from headstart.runs import Run
 from headstart.settings import ConnectionSettings, Metadata
 from headstart.status import RpcFailure, deadline_passed, error_from_rpc
@@ -156,12 +156,18 @@ class Connection:
             yield sent
 
     def _send_chunk(self, run: Run[Result], chunk: Chunk, deadline: Deadline) -> tuple[Chunk, Result | None]:
+        failures = 0
         while chunk.inputs:
             if deadline.passed:  # gRPC may still send a call with no time left
                 raise deadline_passed()
             try:
                 answer = self.send(run.call(chunk), deadline.remaining())
             except HeadstartError as error:
+                failures += 1
+                delay = capacity_delay(error, failures) if run.is_bulk else None
+                if delay is not None:
+                    time.sleep(delay)
+                    continue
                 if not run.keep_errors:
                     raise relocated(error, chunk) from None
                 chunk = without_invalid(chunk, error)

@@ -17,7 +17,7 @@ from headstart.tables import TABLE_SUFFIXES, Table
 
 __all__ = ["InputSettings", "Inputs", "NamedInput", "OpenInputs", "is_collection", "open_inputs"]
 
-Inputs: TypeAlias = Content | Iterable[Content | Sequence[float] | Mapping[str, Any]]
+Inputs: TypeAlias = Content | Iterable["Content | Sequence[float] | Mapping[str, Any] | NamedInput"]
 """What `predict` and `embed` take.
 
 One input, see `Content`, or many: a list, tuple, generator or other iterable of inputs; an array or tensor of
@@ -204,7 +204,8 @@ def _chained(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
 
 
 def _named(contents: Iterable[Any]) -> Iterator[NamedInput]:
-    return (NamedInput(content_name(content), content) for content in contents)
+    for content in contents:
+        yield content if isinstance(content, NamedInput) else NamedInput(content_name(content), content)
 
 
 def _without_targets(dataset: Any) -> Iterator[Any]:

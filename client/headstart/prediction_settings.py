@@ -71,7 +71,11 @@ def keeps_errors(errors: str) -> bool:
 
 
 def prediction_run(
-    targets: Sequence[VersionRef], settings: PredictSettings, *, keep_errors: bool = False
+    targets: Sequence[VersionRef],
+    settings: PredictSettings,
+    *,
+    keep_errors: bool = False,
+    is_bulk: bool = False,
 ) -> tuple[PredictionRun, float | None]:
     """Return the calls of a prediction, and the seconds for all of them.
 
@@ -87,5 +91,6 @@ def prediction_run(
         ),
         routing_key=settings.get("routing_key", ""),
         keep_errors=keep_errors,
+        is_bulk=is_bulk,
     )
     return run, None if timeout is None else seconds(timeout)

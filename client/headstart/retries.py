@@ -6,13 +6,22 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from headstart.call_log import LOGGER
-from headstart.errors import Unavailable
+from headstart.errors import HeadstartError, ResourceExhausted, Unavailable
 
-__all__ = ["LOADING_SECONDS", "Attempts", "Backoff", "Deadline", "RetryPolicy", "loading_delay"]
+__all__ = [
+    "LOADING_SECONDS",
+    "Attempts",
+    "Backoff",
+    "Deadline",
+    "RetryPolicy",
+    "capacity_delay",
+    "loading_delay",
+]
 
 #: Seconds for which an upload is repeated while the server loads its backbone.
 LOADING_SECONDS = 600.0
 _LOADING = "LOADING"
+_CAPACITY_ATTEMPTS = 30
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +71,21 @@ def loading_delay(
     base = error.retry_after.total_seconds() if error.retry_after else policy.maximum_seconds
     delay = base * (1.0 + 0.25 * spread())
     return delay if left is None or delay < left else None
+
+
+def capacity_delay(
+    error: HeadstartError, failures: int, spread: Callable[[], float] = random.random
+) -> float | None:
+    """Return the seconds until a batch is sent again because the server was busy; None if it is not.
+
+    Args:
+        error: how the last attempt failed.
+        failures: attempts that failed in a row.
+        spread: gives numbers from 0 to 1.
+    """
+    if not isinstance(error, ResourceExhausted) or error.retry_after is None or failures > _CAPACITY_ATTEMPTS:
+        return None
+    return error.retry_after.total_seconds() * (1.0 + spread())
 
 
 class Deadline:

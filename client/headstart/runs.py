@@ -42,6 +42,10 @@ class Run(Protocol[Answer]):
     def keep_errors(self) -> bool:
         """Whether inputs that cannot be used are kept as errors, and the others answered."""
 
+    @property
+    def is_bulk(self) -> bool:
+        """Whether a call that the server has no capacity for is repeated."""
+
     def take(self, answer: Answer) -> None:
         """Take the answer of the last call."""
 
@@ -62,6 +66,7 @@ class PredictionRun:
         evidence: what is asked for beside the answers.
         routing_key: where an alias gives others a share of its calls, the same key gets the same version.
         keep_errors: whether inputs that cannot be used are kept as errors, and the others answered.
+        is_bulk: whether a call that the server has no capacity for is repeated.
 
     Raises:
         ValueError: there is no target.
@@ -76,6 +81,7 @@ class PredictionRun:
         evidence: Evidence = Evidence(),  # noqa: B008  # frozen
         routing_key: str = "",
         keep_errors: bool = False,
+        is_bulk: bool = False,
     ) -> None:
         if not targets:
             raise ValueError("targets must name at least one model. Received: none")
@@ -85,6 +91,7 @@ class PredictionRun:
         self._evidence = evidence
         self._routing_key = routing_key
         self.keep_errors = keep_errors
+        self.is_bulk = is_bulk
         self._answers: list[Predictions] = []
         self._outcomes: list[Prediction | PredictionError] = []
 
@@ -167,6 +174,7 @@ class EmbeddingRun:
         self._backbone = backbone or ""
         self._views = tuple(views)
         self.keep_errors = False
+        self.is_bulk = False
         self._answers: list[dict[str, NDArray[Any]]] = []
 
     @property

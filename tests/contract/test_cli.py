@@ -13,7 +13,16 @@ from google.rpc import status_pb2
 from typer.testing import CliRunner
 
 import headstart
-from contract.fake_server import FakeServer, Fault, event, job, model, predicted, version
+from contract.fake_server import (
+    FakeServer,
+    Fault,
+    event,
+    job,
+    model,
+    predicted,
+    predicted_unless_bad,
+    version,
+)
 from headstart import tensors
 from headstart.cli.app import app
 from headstart.v1 import fine_tuning_service_pb2 as tuning
@@ -633,19 +642,14 @@ def test_where_tls_is_not_spoken_it_says_so_without_the_lines_of_grpc_s_core(ser
 
 
 def test_an_input_at_fault_is_named_by_its_file(run, server, pets):
-    message = "Input 1: Expected a picture."
-    server.standing["Predict"] = Fault(
-        code=grpc.StatusCode.INVALID_ARGUMENT,
-        message=message,
-        reason="UNDECODABLE_INPUT",
-        violations={"inputs[1]": message},
-    )
-    files = [pets / "cat" / "0.jpg", pets / "dog" / "1.jpg"]
+    server.standing["Predict"] = predicted_unless_bad
+    (pets / "cat" / "0.jpg").write_bytes(b"bad")
 
-    result = run("predict", "pets", *files, code=1)
+    result = run("predict", "pets", pets / "cat" / "0.jpg", code=1)
 
-    assert result.stderr == f"error: {files[1]}: Expected a picture. (UNDECODABLE_INPUT)\n"
-    assert "error: Input 1: Expected" in run("predict", "pets", "--text", "a", "b", code=1).stderr
+    expected = f"error: {pets / 'cat' / '0.jpg'}: Expected an image. Received: bytes. (UNDECODABLE_INPUT)\n"
+    assert result.stderr == expected
+    assert "error: bad one: Expected" in run("predict", "pets", "--text", "a", "bad one", code=6).stderr
 
 
 def test_an_array_s_file_at_fault_is_named(run, tmp_path):
@@ -677,7 +681,10 @@ def test_broken_pictures_come_with_a_way_out(run, server, pets):
 def test_a_missing_file_is_told_in_plain_words(run, tmp_path):
     (tmp_path / "list.csv").write_text("path,label\nno.jpg,cat\n")
 
-    assert run("predict", "pets", "no.jpg", code=2).stderr == "error: No such file: no.jpg\n"
+    assert (
+        run("predict", "pets", "no.jpg", code=2).stderr
+        == "error: No such file (give texts with --text): no.jpg\n"
+    )
     said = run("fine-tune", "pets", tmp_path / "list.csv", code=2).stderr
     assert said.endswith(f"error: {tmp_path / 'list.csv'}, line 2: No such file: {tmp_path / 'no.jpg'}\n")
 

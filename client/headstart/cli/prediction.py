@@ -1,41 +1,50 @@
-"""Commands that ask models and backbones."""
+"""Commands that predict, and that return features."""
 
-import re
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import typer
 from rich.text import Text as Line
 
-from headstart.arrays import ARRAYS_SUFFIX, feature_rows
+from headstart.cli.batch_prediction import BatchPrediction, named_inputs
 from headstart.cli.documents import document
+from headstart.cli.help import ADVANCED
 from headstart.cli.layout import plural
-from headstart.cli.options import VersionArgument
+from headstart.cli.options import (
+    FeatureColumns,
+    IdColumn,
+    ImageColumn,
+    LabelColumn,
+    TextColumn,
+    VersionArgument,
+    example_settings,
+)
 from headstart.cli.prediction_tables import prediction_view
 from headstart.cli.session import session_of
-from headstart.errors import HeadstartError
 from headstart.evidence import Abstention
-from headstart.inputs import Content, Text
+from headstart.prediction_inputs import InputSettings
+from headstart.prediction_settings import PredictSettings
 from headstart.results import Prediction
-from headstart.version_ref import parse_version
 
 __all__ = ["embed", "predict"]
 
-_PLACE = re.compile(
-    r"\b(?:[Ii]nput (\d+)|inputs\[(\d+)\])(?=:)"
-)  # how messages begin that are about one input
+
+class ErrorsChoice(StrEnum):
+    """What happens to inputs that cannot be used."""
+
+    SKIP = "skip"
+    FAIL = "fail"
+
 
 InputsArgument = Annotated[
     list[str],
     typer.Argument(
         metavar="INPUT...",
-        help="Files: pictures, .txt, .npy, or .npz with an array features, each row an input; - reads a "
-        "picture from stdin.",
+        help="Files: images, .txt, .npy; folders of them; tables: .csv, .tsv, .jsonl, or .npz with an array "
+        "features. - reads an image from stdin.",
         show_default=False,
     ),
 ]
@@ -51,9 +60,29 @@ def predict(
         int, typer.Option("--top-k", "-k", min=0, help="The most classes for each input; 0: all.")
     ] = 5,
     text: TextOption = False,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write the predictions to this .csv, .tsv or .jsonl file, or as CSV to stdout (-). If the "
+            "command is interrupted, run it again: it continues.",
+            show_default=False,
+        ),
+    ] = None,
+    errors: Annotated[
+        ErrorsChoice,
+        typer.Option(help="Skip inputs that cannot be used and exit with 6, or fail at the first one."),
+    ] = ErrorsChoice.SKIP,
+    label_column: LabelColumn = None,
+    text_column: TextColumn = None,
+    image_column: ImageColumn = None,
+    feature_columns: FeatureColumns = None,
+    id_column: IdColumn = None,
     abstain: Annotated[
         bool,
-        typer.Option("--abstain", help="Tell inputs that are unlike the training examples to be unknown."),
+        typer.Option("--abstain", help="Report inputs unlike the training examples as unknown."),
     ] = False,
     abstain_rate: Annotated[
         float | None,
@@ -61,75 +90,106 @@ def predict(
             min=0,
             max=0.5,
             metavar="RATE",
-            help="The share of ordinary inputs that may be unknown by mistake, instead of 0.05.",
+            rich_help_panel=ADVANCED,
+            help="The fraction of ordinary inputs that may be unknown by mistake, instead of 0.05.",
         ),
     ] = None,
     min_probability: Annotated[
         float | None,
         typer.Option(
-            min=0, max=1, help="Below it the likeliest class is told to be unknown.", show_default=False
+            min=0,
+            max=1,
+            rich_help_panel=ADVANCED,
+            help="Report an input as unknown if its most probable class has a lower probability.",
+            show_default=False,
         ),
     ] = None,
     neighbors: Annotated[
-        int, typer.Option(min=0, max=100, help="Show so many of the nearest training examples.")
+        int, typer.Option(min=0, max=100, help="Show this many of the nearest training examples.")
     ] = 0,
     saliency: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.png",
-            help="Write a picture of what speaks for the answer; of several inputs FILE-1.png and on.",
+            help="Write an image of what supports the prediction; for several inputs FILE-1.png etc.",
         ),
     ] = None,
     saliency_class: Annotated[
         str | None,
         typer.Option(
-            metavar="CLASS", help="The class it is about. Default: the likeliest.", show_default=False
+            metavar="CLASS",
+            rich_help_panel=ADVANCED,
+            help="The class that --saliency explains. Default: the most probable.",
+            show_default=False,
         ),
     ] = None,
     routing_key: Annotated[
         str,
         typer.Option(
             metavar="KEY",
-            help="Where the alias gives other versions a share, the same key gets the same version. "
-            "Default: by chance.",
+            rich_help_panel=ADVANCED,
+            help="Where the alias splits traffic, the same key gets the same version. Default: random.",
             show_default=False,
         ),
     ] = "",
 ) -> None:
-    """Classifies files or texts.
+    """Predict images, texts or rows of numbers, of files, folders and tables.
 
     Example: `headstart predict pets@stable cat.jpg dog.jpg`
 
-    Of texts: `headstart predict reviews --text "A joy from the first minute to the last."`
+    A folder: `headstart predict pets@stable photos/ -o labels.csv`
+
+    A table: `headstart predict reviews reviews.csv --text-column review -o labels.csv`
+
+    Texts: `headstart predict reviews --text "A joy from the first minute to the last."`
     """
     session = session_of(context)
-    target = parse_version(model)
     if saliency_class and saliency is None:
         raise typer.BadParameter(
             "needs the file to write to, --saliency FILE.png", param_hint="--saliency-class"
         )
-    if saliency and saliency.suffix.lower() != ".png":
-        raise typer.BadParameter(f"must end in .png. Received: {saliency}", param_hint="--saliency")
-    inputs, contents = _contents(inputs, text=text)
-    with session.client() as client, _naming(inputs, text=text):
-        found = client.predict(
-            contents,
-            model=target.model,
-            version=target.version,
-            alias=target.alias,
-            top_k=top_k,
-            abstain=_abstention(abstain, abstain_rate, min_probability),
-            neighbors=neighbors,
-            saliency=saliency is not None and (saliency_class or True),
-            routing_key=routing_key,
-        )
-    written = _write_overlays(saliency, found) if saliency else []
+    if saliency and (saliency.suffix.lower() != ".png" or output is not None):
+        problem = "cannot be combined with --output" if output is not None else "must end in .png"
+        raise typer.BadParameter(f"{problem}. Received: {saliency}", param_hint="--saliency")
+    columns = example_settings(
+        label=label_column,
+        text=text_column,
+        image=image_column,
+        value=None,
+        id=id_column,
+        features=feature_columns,
+    )
+    settings = PredictSettings(
+        top_k=top_k,
+        abstain=_abstention(abstain, abstain_rate, min_probability),
+        neighbors=neighbors,
+        saliency=saliency is not None and (saliency_class or True),
+        routing_key=routing_key,
+    )
+    job = BatchPrediction(
+        session=session,
+        model=model,
+        settings=settings,
+        sources=inputs,
+        columns=cast(InputSettings, columns),
+        is_text=text,
+        fails=errors is ErrorsChoice.FAIL,
+    )
+    if output is not None:
+        job.write(output)
+        return
+    found = job.collect()
+    names = [each.name for each, _ in found]
+    predictions = [prediction for _, prediction in found]
+    written = _write_overlays(saliency, predictions) if saliency else []
     named = [
-        {"input": name, **document(_without_overlay(each))} for name, each in zip(inputs, found, strict=True)
+        {"input": name, **document(_without_overlay(each))}
+        for name, each in zip(names, predictions, strict=True)
     ]
-    session.show({"predictions": named}, prediction_view(inputs, found))
+    session.show({"predictions": named, **job.error_document}, prediction_view(names, predictions))
     for path in written:
         session.note(f"Written to {path}.")
+    job.end()
 
 
 def embed(
@@ -151,14 +211,14 @@ def embed(
     ] = None,
     text: TextOption = False,
 ) -> None:
-    """Gives the features of files or texts.
+    """Return the features of files or texts.
 
     Example: `headstart embed *.jpg --output features.npz`
     """
     session = session_of(context)
-    inputs, contents = _contents(inputs, text=text)
-    with session.client() as client, _naming(inputs, text=text):
-        features = client.embed(contents, backbone=backbone, views=view or ["last"])
+    items = list(named_inputs(inputs, {}, is_text=text))
+    with session.client() as client:
+        features = client.embed(items, backbone=backbone, views=view or ["last"])
     if output is not None:
         arrays: dict[str, Any] = features
         with output.open("wb") as file:  # a file, because numpy adds an ending of its own to a path
@@ -170,7 +230,9 @@ def embed(
         f"{name}: {plural(len(array), 'input')}, {array.shape[1]} numbers each"
         for name, array in features.items()
     ]
-    session.show({"inputs": inputs, "features": features}, Line("\n".join([*lines, done])))
+    session.show(
+        {"inputs": [item.name for item in items], "features": features}, Line("\n".join([*lines, done]))
+    )
 
 
 def _abstention(wanted: bool, rate: float | None, min_probability: float | None) -> Abstention | None:
@@ -195,43 +257,3 @@ def _without_overlay(prediction: Prediction) -> Prediction:
     if prediction.saliency is None:
         return prediction
     return replace(prediction, saliency=replace(prediction.saliency, overlay=b""))
-
-
-def _contents(inputs: list[str], *, text: bool) -> tuple[list[str], list[Content]]:
-    """The inputs' names and the inputs themselves; a file of features holds many."""
-    if text:
-        return inputs, [Text(each) for each in inputs]
-    names: list[str] = []
-    contents: list[Content] = []
-    for each in inputs:
-        if Path(each).suffix == ARRAYS_SUFFIX:
-            rows = feature_rows(Path(each))
-            names += [f"{each}[{place}]" for place in range(len(rows))]
-            contents += list(rows)
-        else:
-            names.append(each)
-            contents.append(sys.stdin.buffer.read() if each == "-" else Path(each))
-    return names, contents
-
-
-@contextmanager
-def _naming(inputs: list[str], *, text: bool) -> Iterator[None]:
-    """Lets errors name a file where they name the place of an input."""
-
-    def named(message: str) -> str:
-        def name(found: re.Match[str]) -> str:
-            place = int(found[1] or found[2])
-            return inputs[place] if place < len(inputs) and not text else found[0]
-
-        return _PLACE.sub(name, message)
-
-    try:
-        yield
-    except HeadstartError as error:
-        violations = tuple(
-            replace(each, description=named(each.description)) for each in error.field_violations
-        )
-        details = replace(error.details, message=named(error.message), field_violations=violations)
-        raise type(error)(details) from None
-    except ValueError as error:
-        raise ValueError(named(str(error))) from None

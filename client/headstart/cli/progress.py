@@ -18,6 +18,9 @@ class ProgressView(AbstractContextManager["ProgressView"], Protocol):
     def upload(self, count: int, total: int | None) -> None:
         """So many examples have been sent."""
 
+    def predicted(self, count: int, total: int | None) -> None:
+        """Report how many inputs have been predicted."""
+
     def event(self, event: JobEvent) -> None:
         """Something happened to the job."""
 
@@ -69,8 +72,14 @@ class _Bars:
         self._bars.stop()
 
     def upload(self, count: int, total: int | None) -> None:
+        self._count("upload", count, total)
+
+    def predicted(self, count: int, total: int | None) -> None:
+        self._count("predict", count, total)
+
+    def _count(self, name: str, count: int, total: int | None) -> None:
         note = f"{count} of {total}" if total else f"{count}"
-        self._bars.update(self._task("upload"), completed=count, total=total, note=note)
+        self._bars.update(self._task(name), completed=count, total=total, note=note)
 
     def event(self, event: JobEvent) -> None:
         if event.progress is None or event.progress.step is JobStep.UNSPECIFIED:
@@ -120,9 +129,15 @@ class _Lines:
         pass
 
     def upload(self, count: int, total: int | None) -> None:
+        self._count("upload", count, total, "examples")
+
+    def predicted(self, count: int, total: int | None) -> None:
+        self._count("predict", count, total, "inputs")
+
+    def _count(self, name: str, count: int, total: int | None, noun: str) -> None:
         tenth = count // 1000 if total is None else 10 * count // max(total, 1)
         if tenth != self._tenth and count:
-            self._print(f"upload: {count} of {total} examples" if total else f"upload: {count} examples")
+            self._print(f"{name}: {count} of {total} {noun}" if total else f"{name}: {count} {noun}")
         self._tenth = tenth
 
     def event(self, event: JobEvent) -> None:

@@ -1,0 +1,213 @@
+"""Predictions of files, folders and tables, which go on where single inputs cannot be used."""
+
+import errno
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, cast
+
+import grpc
+import typer
+
+from headstart.cli.exits import ExitCode
+from headstart.cli.layout import plural
+from headstart.cli.prediction_file import PredictionFile, StandardOutput
+from headstart.cli.progress import progress_view
+from headstart.cli.session import Session
+from headstart.errors import ErrorDetails, InvalidArgument, PredictionError
+from headstart.inputs import Text
+from headstart.prediction_inputs import InputSettings, NamedInput, is_collection, open_inputs
+from headstart.prediction_settings import PredictSettings
+from headstart.results import PredictedInput, Prediction
+from headstart.version_ref import VersionRef, parse_version
+
+__all__ = ["BatchPrediction", "named_inputs"]
+
+_SHOWN_ERRORS: Final = 10
+
+
+@dataclass(kw_only=True)
+class BatchPrediction:
+    """One run of the command `predict`.
+
+    Attributes:
+        session: the command's session.
+        model: the model, perhaps with its version.
+        settings: what is predicted.
+        sources: paths, or texts.
+        columns: what the columns of tables mean.
+        is_text: whether the sources are texts.
+        fails: whether the first input that cannot be used ends it.
+        errors: of the inputs that could not be used so far.
+    """
+
+    session: Session
+    model: str
+    settings: PredictSettings
+    sources: Sequence[str]
+    columns: InputSettings
+    is_text: bool
+    fails: bool
+    errors: list[PredictionError] = field(default_factory=list)
+
+    def collect(self) -> list[tuple[PredictedInput, Prediction]]:
+        """Return all predictions.
+
+        Raises:
+            OSError, TypeError, ValueError or HeadstartError: no input could be used, or the first one that
+                cannot be used ends it.
+        """
+        found = list(self._predictions(self._inputs(), parse_version(self.model)))
+        if not found:
+            self._fail()
+        return found
+
+    def write(self, output: str) -> None:
+        """Write the predictions to a file, or to standard output (``-``).
+
+        Raises:
+            OSError, TypeError, ValueError or HeadstartError: as in `collect`.
+        """
+        if output == "-":
+            printed = StandardOutput(as_json=self.session.as_json)
+            for predicted, prediction in self._predictions(self._inputs(), parse_version(self.model)):
+                printed.add(predicted, prediction)
+            is_empty = printed.is_empty
+        else:
+            is_empty = not self._write_file(Path(output))
+        if is_empty:
+            self._fail()
+        self.end()
+
+    def end(self) -> None:
+        """Name the inputs that could not be used.
+
+        Raises:
+            typer.Exit: there are any.
+        """
+        if not self.errors:
+            return
+        for error in self.errors[:_SHOWN_ERRORS]:
+            self.session.note(f"error: {error.message}")
+        if (more := len(self.errors) - _SHOWN_ERRORS) > 0:
+            self.session.note(f"error: {plural(more, 'more input')} cannot be used; --json lists them")
+        raise typer.Exit(ExitCode.INCOMPLETE)
+
+    @property
+    def error_document(self) -> dict[str, Any]:
+        """The errors as JSON; nothing if there are none."""
+        listed = [
+            {"input": error.name, "reason": error.reason, "message": error.message} for error in self.errors
+        ]
+        return {"errors": listed} if listed else {}
+
+    def _write_file(self, path: Path) -> int:
+        with PredictionFile(path, self._command()) as file:
+            target = parse_version(self.model)
+            kept = len(file.names)
+            if kept and file.version is not None:
+                self.session.note(f"Continuing after {plural(kept, 'prediction')} of an interrupted run.")
+                target = VersionRef(target.model, version=file.version)  # all rows are from one version
+            missing = (item for item in self._inputs() if item.name not in file.names)
+            try:
+                for predicted, prediction in self._predictions(missing, target, kept):
+                    file.add(predicted, prediction)
+            except BaseException:
+                if file.names:
+                    self.session.note(
+                        f"{plural(len(file.names), 'prediction')} kept. Run the command again to continue."
+                    )
+                raise
+            if file.names:
+                file.finish()
+            else:
+                file.discard()
+            count = len(file.names)
+        summary = {"output": str(path), "predictions": count, **self.error_document}
+        if self.session.as_json:
+            self.session.print_json(summary, indent=2)
+        elif count:
+            self.session.note(f"Wrote {plural(count, 'prediction')} to {path}.")
+        return count
+
+    def _predictions(
+        self, items: Iterable[NamedInput], target: VersionRef, kept: int = 0
+    ) -> Iterator[tuple[PredictedInput, Prediction]]:
+        arguments = {**self.settings, "version": target.version, "alias": target.alias}
+        total = self._count()
+        with ExitStack() as stack:
+            client = stack.enter_context(self.session.client())
+            # A table of a few inputs needs no progress.
+            view = (
+                stack.enter_context(progress_view(self.session.err)) if total is None or total > 256 else None
+            )
+            stream = client.predict_stream(items, model=target.model, **cast(Any, arguments))
+            for count, predicted in enumerate(stream, start=kept + 1):
+                outcome = predicted.outcome
+                if view is not None:
+                    view.predicted(count, total)
+                if isinstance(outcome, Prediction):
+                    yield predicted, outcome
+                    continue
+                self.errors.append(outcome)
+                if self.fails:
+                    self._fail()
+
+    def _inputs(self) -> Iterator[NamedInput]:
+        return named_inputs(self.sources, self.columns, is_text=self.is_text)
+
+    def _count(self) -> int | None:
+        """Return how many inputs there are; None if that takes reading them."""
+        return None if not self.is_text and any(map(is_collection, self.sources)) else len(self.sources)
+
+    def _command(self) -> dict[str, Any]:
+        """Return what identifies the command, as JSON."""
+        abstain = self.settings.get("abstain")
+        settings = {**self.settings, "abstain": asdict(cast(Any, abstain)) if abstain else None}
+        command = {
+            "server": self.session.server,
+            "model": self.model,
+            "inputs": list(self.sources),
+            "text": self.is_text,
+            "columns": self.columns,
+            "settings": settings,
+        }
+        return cast(dict[str, Any], json.loads(json.dumps(command)))
+
+    def _fail(self) -> None:
+        """Raise the error of the first input that could not be used.
+
+        Raises:
+            OSError, TypeError, ValueError or InvalidArgument: it could not be sent, or not be predicted.
+        """
+        if not self.errors:
+            raise ValueError(f"There are no inputs in {', '.join(self.sources)}")
+        first, count = self.errors[0], len(self.errors)
+        cause = first.__cause__
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOENT, errno.ENAMETOOLONG):
+            raise FileNotFoundError(errno.ENOENT, "No such file (give texts with --text)", cause.filename)
+        if isinstance(cause, OSError | TypeError | ValueError):
+            raise cause
+        others = f" ({count} of {count} inputs cannot be used.)" if count > 1 else ""
+        details = ErrorDetails(
+            code=grpc.StatusCode.INVALID_ARGUMENT, message=f"{first.message}{others}", reason=first.reason
+        )
+        raise InvalidArgument(details)
+
+
+def named_inputs(sources: Sequence[str], columns: InputSettings, *, is_text: bool) -> Iterator[NamedInput]:
+    """Return the inputs of files, folders, tables and standard input, or texts, with their names.
+
+    Raises:
+        OSError or ValueError: a table or folder cannot be read.
+    """
+    for source in sources:
+        if is_text:
+            yield NamedInput(source, Text(source))
+        elif source == "-":
+            yield NamedInput(source, sys.stdin.buffer.read())
+        else:
+            yield from open_inputs(Path(source), columns).items

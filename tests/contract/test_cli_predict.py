@@ -1,0 +1,250 @@
+"""`headstart predict` of files, folders and tables, into a file."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import grpc
+import pytest
+from typer.testing import CliRunner
+
+from contract.fake_server import FakeServer, Fault, predicted, predicted_unless_bad
+from headstart.cli.app import app
+from headstart.v1 import input_pb2
+from headstart.v1 import prediction_service_pb2 as predicting
+
+COMMAND = [sys.executable, "-m", "headstart"]
+BUSY = Fault(code=grpc.StatusCode.RESOURCE_EXHAUSTED, reason="QUEUE_FULL", retry_after=0.01)
+
+
+@pytest.fixture
+def run(server: FakeServer):
+    def run(*arguments, code=0):
+        result = CliRunner().invoke(app, ["--server", server.target, *map(str, arguments)])
+        assert result.exit_code == code, result.stderr
+        return result
+
+    return run
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for name in ("b.jpg", "a.jpg", "deep/bad.jpg"):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(path.stem.encode())
+    return tmp_path / "photos"
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_folder_is_predicted_and_bad_inputs_are_named(run, server, photos, tmp_path):
+    server.standing["Predict"] = predicted_unless_bad
+    out = tmp_path / "out.csv"
+
+    result = run("predict", "pets", photos, "-o", out, code=6)
+
+    assert rows_of(out) == [
+        {"input": str(photos / "a.jpg"), "predicted_label": "a", "probability": "0.75"},
+        {"input": str(photos / "b.jpg"), "predicted_label": "b", "probability": "0.75"},
+    ]
+    assert f"Wrote 2 predictions to {out}." in result.stderr
+    assert f"error: {photos}/deep/bad.jpg: Expected an image. Received: bytes." in result.stderr
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["out.csv", "photos"]
+
+
+def test_a_folder_is_shown_as_a_table_without_a_file(run, server, photos):
+    server.standing["Predict"] = predicted_unless_bad
+    result = run("predict", "pets", photos, photos / "a.jpg", code=6)
+    assert result.stdout.count("a.jpg") == 2
+    document = json.loads(run("predict", "pets", photos, "--json", code=6).stdout)
+    assert [each["label"] for each in document["predictions"]] == ["a", "b"]
+    (error,) = document["errors"]
+    assert (error["input"], error["reason"]) == (str(photos / "deep" / "bad.jpg"), "UNDECODABLE_INPUT")
+
+
+def test_the_first_bad_input_may_end_it(run, server, photos, tmp_path):
+    server.standing["Predict"] = predicted_unless_bad
+    result = run("predict", "pets", photos, "-o", tmp_path / "out.csv", "--errors", "fail", code=1)
+    assert result.stderr.splitlines()[-1].startswith(f"error: {photos}/deep/bad.jpg: Expected an image.")
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_only_bad_inputs_are_a_failure(run, server, photos, tmp_path):
+    server.standing["Predict"] = predicted_unless_bad
+    result = run("predict", "pets", photos / "deep", photos / "deep" / "bad.jpg", "-o", "out.csv", code=1)
+    assert "(2 of 2 inputs cannot be used.)" in result.stderr
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert f"There are no inputs in {empty}" in run("predict", "pets", empty, "-o", "out.csv", code=2).stderr
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl"])
+def test_a_table_keeps_its_columns(run, tmp_path, suffix):
+    table = tmp_path / "rows.csv"
+    table.write_text('review,key\n"good, really",1\nbad,2\n')
+    out = tmp_path / f"out.{suffix}"
+
+    run("predict", "reviews", table, "--text-column", "review", "-o", out)
+
+    if suffix == "jsonl":
+        first = json.loads(out.read_text().splitlines()[0])
+        assert first["row"] == {"review": "good, really", "key": "1"}
+        assert (first["input"], first["label"]) == (f"{table}, line 2", "good, really")
+        return
+    with out.open(newline="") as file:
+        rows = list(csv.DictReader(file, dialect="excel-tab" if suffix == "tsv" else "excel"))
+    assert rows[0] == {
+        "review": "good, really",
+        "key": "1",
+        "predicted_label": "good, really",
+        "probability": "0.75",
+    }
+
+
+def test_rows_of_numbers_without_their_label_are_inputs(run, server, tmp_path):
+    table = tmp_path / "iris.csv"
+    table.write_text("a,b,kind\n1,2.5,x\n3,4,y\n")
+    run("predict", "iris", table, "--label-column", "kind", "-o", tmp_path / "out.csv")
+    run("predict", "iris", table, "--feature-columns", "b, a", "-o", "-")
+    first, second = server.requests["Predict"]
+    assert [list(each.tensor.shape) for each in first.inputs] == [[2], [2]]
+    assert first.inputs[0].tensor.data != second.inputs[0].tensor.data
+    assert [each["kind"] for each in rows_of(tmp_path / "out.csv")] == ["x", "y"]
+
+
+def test_predictions_can_be_piped(run, photos):
+    lines = run("predict", "pets", photos / "a.jpg", "-o", "-").stdout.splitlines()
+    assert lines == ["input,predicted_label,probability", f"{photos / 'a.jpg'},a,0.75"]
+    line = json.loads(run("predict", "pets", photos / "a.jpg", "-o", "-", "--json").stdout)
+    assert line["label"] == "a"
+
+
+def test_a_busy_server_is_waited_for(run, server, photos, tmp_path):
+    server.script("Predict", BUSY, BUSY)
+    run("predict", "pets", photos, "-o", tmp_path / "out.csv")
+    assert len(rows_of(tmp_path / "out.csv")) == 3
+
+
+def test_regressions_and_several_labels_have_columns_of_their_own(run, server, photos, tmp_path):
+    def answer(request: predicting.PredictRequest) -> predicting.PredictResponse:
+        response = predicted(request)
+        response.result.task = input_pb2.TASK_REGRESSION
+        for each in response.result.predictions:
+            del each.classes[:]
+            each.value, each.value_low, each.value_high = 2.5, 1, 4
+        return response
+
+    def several(request: predicting.PredictRequest) -> predicting.PredictResponse:
+        response = predicted(request)
+        response.result.task = input_pb2.TASK_MULTI_LABEL
+        for each in response.result.predictions:
+            for one in each.classes:
+                one.selected = True
+        return response
+
+    out = tmp_path / "out.csv"
+    server.standing["Predict"] = answer
+    run("predict", "pets", photos / "a.jpg", "-o", out)
+    (row,) = rows_of(out)
+    assert (row["predicted_value"], row["value_low"], row["value_high"]) == ("2.5", "1.0", "4.0")
+    server.standing["Predict"] = several
+    run("predict", "pets", photos / "a.jpg", "-o", out)  # replaces what another command wrote
+    assert rows_of(out)[0]["predicted_labels"] == "a|other"
+
+
+def long_table(folder: Path, count: int = 1100) -> Path:
+    table = folder / "rows.csv"
+    table.write_text("text\n" + "".join(f"row {place}\n" for place in range(count)))
+    return table
+
+
+LOST = Fault(code=grpc.StatusCode.INTERNAL, message="lost")
+
+
+def test_an_interrupted_run_continues_with_the_same_version(run, server, tmp_path):
+    table, out = long_table(tmp_path), tmp_path / "out.csv"
+    steps = [server.standing["Predict"]] * 2
+    server.script("Predict", *steps, LOST)
+
+    assert (
+        "512 predictions kept. Run the command again" in run("predict", "m", table, "-o", out, code=1).stderr
+    )
+    assert not out.exists()
+    before = len(server.requests["Predict"])
+    result = run("predict", "m", table, "-o", out)
+
+    assert "Continuing after 512 predictions of an interrupted run." in result.stderr
+    again = server.requests["Predict"][before:]
+    assert sum(len(request.inputs) for request in again) == 1100 - 512
+    assert again[0].target.version == 3
+    assert [row["predicted_label"] for row in rows_of(out)] == [f"row {place}" for place in range(1100)]
+    assert not out.with_name("out.csv.partial").exists()
+
+
+def test_another_command_does_not_continue(run, server, tmp_path):
+    table, out = long_table(tmp_path, 300), tmp_path / "out.csv"
+    server.script("Predict", server.standing["Predict"], LOST)
+    run("predict", "m", table, "-o", out, code=1)
+    result = run("predict", "other", table, "-o", out)
+    assert "Continuing" not in result.stderr
+    assert len(rows_of(out)) == 300
+
+
+def test_a_row_that_was_cut_off_is_predicted_again(run, server, tmp_path):
+    table, out = long_table(tmp_path, 300), tmp_path / "out.csv"
+    partial = out.with_name("out.csv.partial")
+    server.script("Predict", server.standing["Predict"], LOST)
+    run("predict", "m", table, "-o", out, code=1)
+    partial.write_bytes(partial.read_bytes()[:-7])
+
+    result = run("predict", "m", table, "-o", out)
+
+    assert "Continuing after 255 predictions" in result.stderr
+    assert [row["predicted_label"] for row in rows_of(out)] == [f"row {place}" for place in range(300)]
+
+
+def test_a_killed_run_continues(run, server, tmp_path):
+    table, out = long_table(tmp_path), tmp_path / "out.csv"
+    killed: list[subprocess.Popen[bytes]] = []
+
+    def kill(request: predicting.PredictRequest) -> predicting.PredictResponse:
+        os.kill(killed[0].pid, signal.SIGKILL)
+        return predicted(request)
+
+    server.script("Predict", *[server.standing["Predict"]] * 3, kill)
+    server.standing["Predict"] = kill  # should gRPC repeat the call
+    arguments = [*COMMAND, "--server", server.target, "predict", "m", str(table), "-o", str(out)]
+    # The child waits for a line, so that its number is known before it sends anything.
+    child = ["sh", "-c", 'read line; exec "$@"', "sh", *arguments]
+    killed.append(subprocess.Popen(child, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL))
+    killed[0].communicate(b"\n")
+    assert killed[0].returncode == -signal.SIGKILL
+    assert not out.exists()
+    server.standing["Predict"] = predicted
+
+    result = run("predict", "m", table, "-o", out)
+
+    assert "Continuing after 768 predictions" in result.stderr
+    assert [row["predicted_label"] for row in rows_of(out)] == [f"row {place}" for place in range(1100)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["a.jpg", "-o", "out.xlsx"], "a file that ends in .csv, .tsv, .jsonl, or to -"),
+        (["a.jpg", "-o", "out.csv", "--saliency", "a.png"], "cannot be combined with --output"),
+        (["nothing here"], "error: No such file (give texts with --text): nothing here"),
+        (["word " * 100], "No such file (give texts with --text)"),
+        (["a.jpg", "--errors", "ignore"], "'ignore'"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_named(run, arguments, message):
+    assert message in run("predict", "pets", *arguments, code=2).stderr
