@@ -1,9 +1,13 @@
 """The light client of Headstart: fine-tunes models on frozen, shared, pretrained backbones, and asks them."""
 
+from headstart.arguments import FineTuneSettings
 from headstart.async_client import AsyncClient
+from headstart.async_handles import AsyncAliasHandle, AsyncModelHandle, AsyncVersionHandle
 from headstart.async_job import AsyncJob
 from headstart.channel import TlsConfig
 from headstart.client import Client
+from headstart.connection import UploadReport
+from headstart.contents import Content
 from headstart.errors import (
     Aborted,
     Cancelled,
@@ -26,8 +30,12 @@ from headstart.errors import (
     Unavailable,
 )
 from headstart.evidence import Abstention
+from headstart.examples import Examples, ExampleSettings
+from headstart.handles import AliasHandle, ModelHandle, VersionHandle
 from headstart.inputs import URL, Example, Text
 from headstart.job import Job
+from headstart.prediction_inputs import Inputs, InputSettings
+from headstart.prediction_settings import PredictSettings
 from headstart.rebasing import RebaseSettings
 from headstart.release import installed_version
 from headstart.results import (
@@ -55,6 +63,7 @@ from headstart.results import (
     ExampleOutcome,
     ExampleReference,
     Export,
+    ExportForm,
     Feature,
     JobEvent,
     JobState,
@@ -81,6 +90,7 @@ from headstart.results import (
     RecommendationKind,
     ReliabilityBin,
     Report,
+    ReportFormat,
     Right,
     Saliency,
     ServerInfo,
@@ -99,9 +109,22 @@ from headstart.results import (
     WebhookState,
 )
 from headstart.retries import RetryPolicy
-from headstart.spec import Auto, FineTuneSpec, Logistic, Mlp, Partial, PromotionGate, Ridge, SpecSettings
+from headstart.spec import (
+    Auto,
+    FineTuneSpec,
+    Logistic,
+    Mlp,
+    Partial,
+    PromotionGate,
+    Recipe,
+    RecipeName,
+    Ridge,
+    ScalingName,
+    SpecSettings,
+)
 from headstart.tables import Table
-from headstart.task import Task
+from headstart.task import Task, TaskName
+from headstart.tokens import Token
 from headstart.version_ref import VersionRef
 
 __all__ = [
@@ -110,8 +133,12 @@ __all__ = [
     "Abstention",
     "AbstentionReason",
     "Alias",
+    "AliasHandle",
+    "AsyncAliasHandle",
     "AsyncClient",
     "AsyncJob",
+    "AsyncModelHandle",
+    "AsyncVersionHandle",
     "Auto",
     "Backbone",
     "BackboneCandidate",
@@ -127,6 +154,7 @@ __all__ = [
     "Comparison",
     "ConfusedPair",
     "ConfusionCell",
+    "Content",
     "DataLoss",
     "DatasetFindings",
     "DeadlineExceeded",
@@ -140,12 +168,18 @@ __all__ = [
     "ExampleFault",
     "ExampleOutcome",
     "ExampleReference",
+    "ExampleSettings",
+    "Examples",
     "Export",
+    "ExportForm",
     "FailedPrecondition",
     "Feature",
     "FieldViolation",
+    "FineTuneSettings",
     "FineTuneSpec",
     "HeadstartError",
+    "InputSettings",
+    "Inputs",
     "Internal",
     "InvalidArgument",
     "Job",
@@ -164,6 +198,7 @@ __all__ = [
     "Mlp",
     "Modality",
     "Model",
+    "ModelHandle",
     "ModelPredictions",
     "Neighbor",
     "NotFound",
@@ -171,6 +206,7 @@ __all__ = [
     "Partial",
     "Permission",
     "PermissionDenied",
+    "PredictSettings",
     "PredictedInput",
     "Prediction",
     "PredictionError",
@@ -181,15 +217,19 @@ __all__ = [
     "PromotionGate",
     "QuotaViolation",
     "RebaseSettings",
+    "Recipe",
+    "RecipeName",
     "Recommendation",
     "RecommendationKind",
     "ReliabilityBin",
     "Report",
+    "ReportFormat",
     "ResourceExhausted",
     "RetryPolicy",
     "Ridge",
     "Right",
     "Saliency",
+    "ScalingName",
     "ServerInfo",
     "ServerLimits",
     "SpecSettings",
@@ -197,17 +237,21 @@ __all__ = [
     "StopReason",
     "Table",
     "Task",
+    "TaskName",
     "Text",
     "ThresholdPoint",
     "TlsConfig",
+    "Token",
     "Truncation",
     "Unauthenticated",
     "Unavailable",
+    "UploadReport",
     "Usage",
     "Validation",
     "ValuePair",
     "Version",
     "VersionEvaluation",
+    "VersionHandle",
     "VersionRef",
     "WatchedJobs",
     "WebhookDelivery",

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from headstart import calls, server_calls, upload
 from headstart.arguments import FineTuneSettings, open_fine_tune
 from headstart.async_connection import AsyncChannels, AsyncConnection
+from headstart.async_handles import AsyncModelHandle
 from headstart.async_job import AsyncJob
 from headstart.channel import TlsConfig
 from headstart.connection import UploadReport
@@ -457,6 +458,14 @@ class AsyncClient:
     async def usage(self) -> Usage:
         """Returns what the caller's tenant stores and how much it may store."""
         return await self._connection.send(server_calls.usage())
+
+    def model(self, name: str) -> AsyncModelHandle:
+        """Return a handle of a model, without a call: ``client.model("pets")[3].predict("cat.jpg")``.
+
+        Raises:
+            ValueError: the name contains a version.
+        """
+        return AsyncModelHandle(self, name)
 
     async def get_model(self, name: str, *, max_versions: int | None = None) -> Model:
         """Gets a model with its versions, the newest first; as `Client.get_model`."""

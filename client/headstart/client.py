@@ -21,6 +21,7 @@ from headstart.errors import DeadlineExceeded, PredictionError, Unavailable
 from headstart.evidence import Abstention, make_evidence
 from headstart.examples import Examples, ExampleSettings, open_examples
 from headstart.exports import ExportFiles
+from headstart.handles import ModelHandle
 from headstart.inputs import Content
 from headstart.job import Job
 from headstart.job_calls import JobsCursor, job_deletion
@@ -663,6 +664,14 @@ class Client:
     def usage(self) -> Usage:
         """Returns what the caller's tenant stores and how much it may store."""
         return self._connection.send(server_calls.usage())
+
+    def model(self, name: str) -> ModelHandle:
+        """Return a handle of a model, without a call: ``client.model("pets")[3].predict("cat.jpg")``.
+
+        Raises:
+            ValueError: the name contains a version.
+        """
+        return ModelHandle(self, name)
 
     def get_model(self, name: str, *, max_versions: int | None = None) -> Model:
         """Gets a model with its versions, the newest first.

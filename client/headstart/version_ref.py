@@ -2,10 +2,19 @@
 
 import re
 from dataclasses import dataclass
+from operator import index
 
 from headstart.v1 import prediction_service_pb2 as pb
 
-__all__ = ["VersionRef", "parse_version", "selector", "version_ref"]
+__all__ = [
+    "VersionRef",
+    "numbered",
+    "other_version",
+    "parse_version",
+    "plain_model",
+    "selector",
+    "version_ref",
+]
 
 _NUMBER = re.compile(r"[0-9]+")
 
@@ -75,6 +84,51 @@ def version_ref(model: str, version: int | None = None, alias: str | None = None
         second = f"version={version}" if alias is None else f"alias={alias!r}"
         raise ValueError(f"The version is named twice. Remove one. Received: {model!r} and {second}")
     return VersionRef(model, version=version, alias=alias)
+
+
+def plain_model(model: str) -> str:
+    """Return the name of a model that must not contain a version.
+
+    Raises:
+        ValueError: it contains one.
+    """
+    name, separator, which = model.partition("@")
+    if separator:
+        key = which if _NUMBER.fullmatch(which) else repr(which)
+        raise ValueError(f"Expected a model without a version: model({name!r})[{key}]. Received: {model!r}")
+    return name
+
+
+def other_version(ref: VersionRef, version: VersionRef | str | int) -> VersionRef:
+    """Return another version, of the same model if only its number or alias is given.
+
+    Args:
+        ref: a version of the model.
+        version: a number, an alias, ``model@version``, or a reference.
+
+    Raises:
+        ValueError: a number is below 1.
+        TypeError: it is neither.
+    """
+    if isinstance(version, VersionRef):
+        return version
+    if isinstance(version, str):
+        return parse_version(version) if "@" in version else VersionRef(ref.model, alias=version)
+    number = index(version)
+    if isinstance(version, bool) or number < 1:
+        raise ValueError(f"The number of a version is 1 or more. Received: {version}")
+    return VersionRef(ref.model, version=number)
+
+
+def numbered(ref: VersionRef) -> int:
+    """Return the number of a version.
+
+    Raises:
+        ValueError: the reference contains none.
+    """
+    if ref.version is None:
+        raise ValueError(f"Name the version by its number, such as '{ref.model}@3'. Received: {str(ref)!r}")
+    return ref.version
 
 
 def selector(version: VersionRef) -> pb.VersionSelector:

@@ -6,9 +6,9 @@ import grpc
 
 from headstart.calls import Page
 from headstart.errors import ErrorDetails, NotFound
-from headstart.results import Model, Version
+from headstart.results import Alias, Model, Version
 
-__all__ = ["found_version", "joined_model"]
+__all__ = ["found_alias", "found_version", "joined_model"]
 
 
 def found_version(page: Page[Model], number: int) -> tuple[Version | None, str]:
@@ -28,6 +28,20 @@ def found_version(page: Page[Model], number: int) -> tuple[Version | None, str]:
         return None, page.next_token
     message = f"Version {number} of model {model.name} is deleted."
     details = ErrorDetails(code=grpc.StatusCode.NOT_FOUND, message=message, reason="VERSION_NOT_FOUND")
+    raise NotFound(details)
+
+
+def found_alias(model: Model, name: str) -> Alias:
+    """Return an alias of a model.
+
+    Raises:
+        NotFound: the model has no such alias.
+    """
+    for alias in model.aliases:
+        if alias.name == name:
+            return alias
+    message = f"Model '{model.name}' has no alias '{name}'."
+    details = ErrorDetails(code=grpc.StatusCode.NOT_FOUND, message=message, reason="ALIAS_NOT_FOUND")
     raise NotFound(details)
 
 

@@ -2,11 +2,23 @@ import inspect
 import subprocess
 import sys
 from importlib import metadata
+from typing import get_origin
 
 import pytest
 
 import headstart
-from headstart import AsyncClient, AsyncJob, Client, Job
+from headstart import (
+    AliasHandle,
+    AsyncAliasHandle,
+    AsyncClient,
+    AsyncJob,
+    AsyncModelHandle,
+    AsyncVersionHandle,
+    Client,
+    Job,
+    ModelHandle,
+    VersionHandle,
+)
 
 PUBLIC = """
     Aborted Abstention AbstentionReason Alias AsyncClient AsyncJob Auto Backbone BackboneCandidate
@@ -24,6 +36,9 @@ PUBLIC = """
     ResourceExhausted RetryPolicy Ridge Saliency SpecSettings StageTimes StopReason Table
     VersionRef Task Text ThresholdPoint TlsConfig URL Unauthenticated Unavailable Validation ValuePair Version
     VersionEvaluation WatchedJobs WebhookDelivery WebhookState
+    AliasHandle AsyncAliasHandle AsyncModelHandle AsyncVersionHandle ModelHandle VersionHandle
+    Content ExampleSettings Examples ExportForm FineTuneSettings InputSettings Inputs PredictSettings Recipe
+    RecipeName ReportFormat ScalingName TaskName Token UploadReport
     Caller Feature Permission Right ServerInfo ServerLimits Usage
 """
 
@@ -34,14 +49,25 @@ def test_the_public_names_are_these():
 
 @pytest.mark.parametrize("name", headstart.__all__)
 def test_each_public_name_is_there_and_documented(name):
-    assert inspect.getdoc(getattr(headstart, name))
+    value = getattr(headstart, name)
+    # The type of an argument, such as Literal["html", "json", "text"], has no docstring.
+    assert inspect.getdoc(value) or get_origin(value) is not None
 
 
 def test_it_tells_its_version():
     assert headstart.__version__ == metadata.version("headstart")
 
 
-@pytest.mark.parametrize(("one", "other"), [(Client, AsyncClient), (Job, AsyncJob)])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Client, AsyncClient),
+        (Job, AsyncJob),
+        (ModelHandle, AsyncModelHandle),
+        (VersionHandle, AsyncVersionHandle),
+        (AliasHandle, AsyncAliasHandle),
+    ],
+)
 def test_the_asynchronous_twin_has_the_same_methods_and_arguments(one, other):
     def public(kind):
         return {

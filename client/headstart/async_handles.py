@@ -1,0 +1,312 @@
+"""Handles of models, versions and aliases: methods of `AsyncClient` with the name filled in."""
+
+import os
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
+
+from headstart.arguments import FineTuneSettings
+from headstart.async_job import AsyncJob
+from headstart.connection import UploadReport
+from headstart.contents import Content
+from headstart.errors import PredictionError
+from headstart.examples import Examples, ExampleSettings
+from headstart.prediction_inputs import Inputs
+from headstart.prediction_settings import PredictArguments
+from headstart.rebasing import RebaseSettings
+from headstart.results import (
+    Alias,
+    Comparison,
+    EvaluationResult,
+    Export,
+    ExportForm,
+    JobState,
+    Model,
+    PredictedInput,
+    Prediction,
+    Report,
+    ReportFormat,
+    Validation,
+    Version,
+    VersionEvaluation,
+)
+from headstart.task import Task, TaskName
+from headstart.version_ref import VersionRef, numbered, other_version, plain_model
+from headstart.versions import found_alias
+
+if TYPE_CHECKING:
+    from headstart.async_client import AsyncClient
+
+__all__ = ["AsyncAliasHandle", "AsyncModelHandle", "AsyncVersionHandle"]
+
+Many = TypeVar("Many", bound=Content)
+
+
+class AsyncVersionMethods:
+    """The methods that read a version, of handles of models and versions.
+
+    Args:
+        client: the client.
+        ref: the version.
+    """
+
+    def __init__(self, client: "AsyncClient", ref: VersionRef) -> None:
+        self.ref = ref
+        self._client = client
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.ref)!r})"
+
+    @overload
+    async def predict(
+        self,
+        inputs: Content,
+        *,
+        errors: Literal["raise"] = "raise",
+        **settings: Unpack[PredictArguments],
+    ) -> Prediction: ...
+    @overload
+    async def predict(
+        self,
+        inputs: list[Many] | tuple[Many, ...] | Iterator[Many] | None = None,
+        *,
+        errors: Literal["raise"] = "raise",
+        **settings: Unpack[PredictArguments],
+    ) -> list[Prediction]: ...
+    @overload
+    async def predict(
+        self,
+        inputs: Inputs | None = None,
+        *,
+        errors: Literal["return"],
+        **settings: Unpack[PredictArguments],
+    ) -> list[Prediction | PredictionError]: ...
+    async def predict(self, inputs: Any = None, *, errors: Any = "raise", **settings: Any) -> Any:
+        """Predict one input or many; as `Client.predict`."""
+        return await self._client.predict(inputs, model=str(self.ref), errors=errors, **settings)
+
+    def predict_stream(
+        self, inputs: Inputs | None = None, **settings: Unpack[PredictArguments]
+    ) -> AsyncIterator[PredictedInput]:
+        """Predict many inputs one batch after another; as `Client.predict_stream`."""
+        return self._client.predict_stream(inputs, model=str(self.ref), **settings)
+
+    async def evaluate(
+        self,
+        examples: Examples | None = None,
+        y: Any = None,
+        *,
+        task: Task | TaskName | None = None,
+        on_upload: UploadReport | None = None,
+        **settings: Unpack[ExampleSettings],
+    ) -> EvaluationResult:
+        """Measure the version on labeled examples; as `Client.evaluate`."""
+        return await self._client.evaluate(
+            examples, y, model=str(self.ref), task=task, on_upload=on_upload, **settings
+        )
+
+    async def compare(
+        self,
+        baseline: "AsyncVersionMethods | VersionRef | str | int",
+        examples: Examples | None = None,
+        y: Any = None,
+        *,
+        task: Task | TaskName | None = None,
+        on_upload: UploadReport | None = None,
+        **settings: Unpack[ExampleSettings],
+    ) -> Comparison:
+        """Compare the version with a baseline, which comes first in the result; as `Client.compare`.
+
+        Args:
+            baseline: a number of the same model, another handle, or ``model@version``.
+            examples: as in `Client.compare`.
+            y: as in `Client.compare`.
+            task: as in `Client.compare`.
+            on_upload: as in `Client.compare`.
+            **settings: as in `Client.compare`.
+        """
+        first = (
+            baseline.ref if isinstance(baseline, AsyncVersionMethods) else other_version(self.ref, baseline)
+        )
+        return await self._client.compare(
+            first, self.ref, examples, y, task=task, on_upload=on_upload, **settings
+        )
+
+    async def evaluation(self) -> VersionEvaluation:
+        """Return what was found out about the version when it was made; as `Client.evaluation`."""
+        return await self._client.evaluation(str(self.ref))
+
+    async def report(self, *, format: ReportFormat = "html") -> Report:
+        """Return all that is known about the version as a document; as `Client.report`."""
+        return await self._client.report(str(self.ref), format=format)
+
+    async def export(
+        self,
+        *,
+        form: ExportForm,
+        path: str | os.PathLike[str],
+        timeout: float | timedelta | None = None,
+    ) -> Export:
+        """Save the version as one network for other runtimes; as `Client.export`."""
+        return await self._client.export(str(self.ref), form=form, path=path, timeout=timeout)
+
+
+class AsyncVersionHandle(AsyncVersionMethods):
+    """A version on the server, by its number or an alias. Making a handle sends nothing.
+
+    Arguments, results and errors of its methods are those of the methods of `Client`.
+
+    Args:
+        client: the client.
+        ref: the version.
+    """
+
+    async def get(self) -> Version:
+        """Return the version's description."""
+        return (await self.evaluation()).version
+
+    async def delete(self, *, force: bool = False) -> None:
+        """Delete the version; as `Client.delete_version`.
+
+        Raises:
+            ValueError: the handle does not name the version by its number.
+        """
+        await self._client.delete_version(self.ref.model, numbered(self.ref), force=force)
+
+
+class AsyncAliasHandle:
+    """An alias of a model. Making a handle sends nothing.
+
+    Args:
+        client: the client.
+        model: the model.
+        alias: the alias, such as ``stable``.
+    """
+
+    def __init__(self, client: "AsyncClient", model: str, alias: str) -> None:
+        self.model = model
+        self.alias = alias
+        self._client = client
+
+    def __repr__(self) -> str:
+        return f"AsyncAliasHandle({self.model + '@' + self.alias!r})"
+
+    async def get(self) -> Alias:
+        """Return the version that the alias names, and its traffic.
+
+        Raises:
+            NotFound: there is no such model or alias.
+        """
+        return found_alias(await self._client.get_model(self.model, max_versions=1), self.alias)
+
+    async def set(
+        self, version: int, *, traffic: Mapping[int, float] | None = None, etag: str | None = None
+    ) -> Alias:
+        """Set or move the alias; as `Client.set_alias`.
+
+        Example:
+            >>> await client.model("pets").alias("stable").set(7, traffic={8: 0.05})
+        """
+        return await self._client.set_alias(self.model, self.alias, version, etag, traffic=traffic)
+
+    async def delete(self, *, etag: str | None = None) -> None:
+        """Delete the alias; its version stays."""
+        await self._client.remove_alias(self.model, self.alias, etag)
+
+
+class AsyncModelHandle(AsyncVersionMethods):
+    """A model on the server. Making a handle sends nothing.
+
+    Its methods that read a version read the default one: the newest that no promotion gate rejected.
+    ``handle[3]`` and ``handle["stable"]`` are handles of others. Arguments, results and errors of its methods
+    are those of the methods of `Client`.
+
+    Args:
+        client: the client.
+        model: the name.
+
+    Raises:
+        ValueError: the name contains a version.
+
+    Example:
+        >>> pets = client.model("pets")
+        >>> job = await pets.fine_tune("pets/")
+        >>> version = await job.result(progress=True)
+        >>> (await pets[version.number].compare(1)).verdict
+    """
+
+    def __init__(self, client: "AsyncClient", model: str) -> None:
+        super().__init__(client, VersionRef(plain_model(model)))
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.ref.model
+
+    def __getitem__(self, version: int | str) -> AsyncVersionHandle:
+        return AsyncVersionHandle(self._client, other_version(VersionRef(self.name), version))
+
+    __iter__ = None  # __getitem__ does not count from 0
+
+    def alias(self, alias: str) -> AsyncAliasHandle:
+        """Return a handle of an alias."""
+        return AsyncAliasHandle(self._client, self.name, alias)
+
+    async def get(self, *, max_versions: int | None = None) -> Model:
+        """Return the model with its versions, the newest first; as `Client.get_model`."""
+        return await self._client.get_model(self.name, max_versions=max_versions)
+
+    async def versions(self) -> list[Version]:
+        """Return the model's versions, the newest first."""
+        return list((await self.get()).versions)
+
+    async def aliases(self) -> list[Alias]:
+        """Return the model's aliases by name."""
+        return list((await self.get(max_versions=1)).aliases)
+
+    def jobs(self, states: Collection[JobState | str] | str | None = None) -> AsyncIterator[AsyncJob]:
+        """Return the model's jobs, the newest first; as `Client.jobs`."""
+        return self._client.jobs(self.name, states)
+
+    async def fine_tune(
+        self,
+        examples: Examples | None = None,
+        y: Any = None,
+        *,
+        request_id: str | None = None,
+        on_upload: UploadReport | None = None,
+        **settings: Unpack[FineTuneSettings],
+    ) -> AsyncJob:
+        """Send examples and start a job that makes a new version; as `Client.fine_tune`."""
+        return await self._client.fine_tune(
+            examples, y, model=self.name, request_id=request_id, on_upload=on_upload, **settings
+        )
+
+    async def validate(
+        self,
+        examples: Examples | None = None,
+        y: Any = None,
+        *,
+        on_upload: UploadReport | None = None,
+        **settings: Unpack[FineTuneSettings],
+    ) -> Validation:
+        """Send examples to be checked only; as `Client.validate`."""
+        return await self._client.validate(examples, y, model=self.name, on_upload=on_upload, **settings)
+
+    async def rebase(
+        self,
+        *,
+        backbone: str,
+        version: int | None = None,
+        alias: str | None = None,
+        request_id: str | None = None,
+        **settings: Unpack[RebaseSettings],
+    ) -> AsyncJob:
+        """Fit a version again on another backbone; as `Client.rebase`."""
+        return await self._client.rebase(
+            self.name, backbone=backbone, version=version, alias=alias, request_id=request_id, **settings
+        )
+
+    async def delete(self) -> int:
+        """Delete the model with all its versions and aliases; as `Client.delete_model`."""
+        return await self._client.delete_model(self.name)
