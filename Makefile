@@ -58,8 +58,8 @@ test-install: $(VENV)/.stamp-dev ## Check each extra in a fresh environment: mak
 	@PYTHONPATH=tests $(BIN)/python -m install.run $(ARGS)
 
 .PHONY: test-newest
-test-newest: $(VENV)/.stamp-dev ## The same with the newest version of everything; writes the table of README.md.
-	@PYTHONPATH=tests $(BIN)/python -m install.run --newest --quick --write-versions README.md $(ARGS)
+test-newest: $(VENV)/.stamp-dev ## The same with the newest version of everything; writes the table of docs/install.md.
+	@PYTHONPATH=tests $(BIN)/python -m install.run --newest --quick --write-versions docs/install.md $(ARGS)
 
 .PHONY: test-fresh
 test-fresh: ## Run README's commands in bare Debian 12 and 13, as a new user (needs root).

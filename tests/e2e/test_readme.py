@@ -1,4 +1,4 @@
-"""What README tells a newcomer to do, done."""
+"""The code of README and of the tour runs as written."""
 
 import csv
 import json
@@ -20,13 +20,20 @@ from programs import CURL
 # Some commands use a backbone for the first time, which converts it.
 pytestmark = pytest.mark.timeout(900)
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "README.md").read_text() + (ROOT / "docs" / "tour.md").read_text()
+#: Named blocks in the order in which a reader runs them.
+SHELL = ("first-model", "tour-train", "tour-evaluate", "tour-promote", "tour-texts")
+PYTHON = ("first-model", "tour-versions", "tour-stub")
+CURL_BLOCKS = ("curl", "tour-curl")
+#: `make test-fresh` and `make test-install` run these.
+ELSEWHERE = ("demo", "install")
 ADDRESS = "localhost:8765"
 
 
 @pytest.fixture(scope="module", name="folder")
 def files_of_readme(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files that README speaks of: two folders of photos, two pictures more, and a list of texts."""
+    """The files that the documents use: two folders of photos, two images more, and a list of texts."""
     folder = tmp_path_factory.mktemp("newcomer")
     train, test = split([each for each in digits() if each.label in "01"], train=5, test=6)
     cat, dog = test[0], test[6]
@@ -54,18 +61,17 @@ def archive_of_readme(folder: Path) -> Path:
     return archive
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+def block(language: str, name: str) -> str:
+    """Return the code block whose opening fence names it, such as ```sh tour-train."""
+    found = re.findall(rf"^```{language} {name}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+    assert len(found) == 1, f"Expected one block {language} {name}. Received: {len(found)}."
+    return found[0]
 
 
-def commands() -> list[str]:
-    lines = [line.partition("#")[0].strip() for block in blocks("sh") for line in block.splitlines()]
-    return [line for line in lines if line.startswith("headstart ")]
-
-
-def curls() -> list[str]:
-    lines = [line.partition("   #")[0].strip() for block in blocks("sh") for line in block.splitlines()]
-    return [line for line in lines if line.startswith("curl ")]
+def commands(name: str) -> list[list[str]]:
+    """Return the words of each line of a block, without comments."""
+    lines = (re.sub(r"\s{2,}#.*", "", line).strip() for line in block("sh", name).splitlines())
+    return [shlex.split(line) for line in lines if line]
 
 
 def run(command: list[str], folder: Path, target: str) -> str:
@@ -77,52 +83,63 @@ def run(command: list[str], folder: Path, target: str) -> str:
     return done.stdout
 
 
-def test_readme_shows_the_command_and_both_ways_from_python() -> None:
-    assert len(commands()) >= 3
-    assert len(blocks("python")) == 3
+def test_every_block_is_named_and_run_by_a_test() -> None:
+    named = set(re.findall(r"^```(?:sh|python)(.*)$", TEXT, re.MULTILINE))
+    assert named == {f" {name}" for name in (*SHELL, *PYTHON, *CURL_BLOCKS, *ELSEWHERE)}
 
 
-def test_the_commands_of_readme_work_as_written(folder: Path, target: str) -> None:
-    program = str(Path(sys.executable).with_name("headstart"))
-    outputs = [run([program, *shlex.split(command)[1:]], folder, target) for command in commands()]
-    assert "cat" in outputs[1]
-    assert "pets" in outputs[2]
-    assert outputs[3].startswith("These examples can be used.")
-    assert outputs[4].startswith("pets, version 1")
-    assert " right (95% interval " in outputs[5]
-    assert "version 2 is ready." in outputs[6]
-    assert "version 3 is ready." in outputs[9]
-    assert "version 1 is ready." in outputs[10]
-    assert "liked" in outputs[11]
+def test_the_commands_work_as_written(folder: Path, target: str) -> None:
+    outputs: list[str] = []
+    for name in SHELL:
+        for words in commands(name):
+            program = Path(sys.executable).with_name(words[0])
+            outputs.append(run([str(program), *words[1:]], folder, target))
+    trained, predicted, report, checked, again, _, listed, told, evaluated, *later = outputs
+    assert "version 1 is ready." in trained
+    assert "cat" in predicted
+    assert report.startswith("pets, version 1")
+    assert checked.startswith("These examples can be used.")
+    assert "version 2 is ready." in again
+    assert "pets" in listed
+    assert told.startswith("pets, version 2")
+    assert " right (95% interval " in evaluated
+    assert "version 3 is ready." in later[1]
+    assert "version 4 is ready." in later[4]
+    assert "version 1 is ready." in later[5]
+    assert "liked" in later[6]
 
 
-def test_the_python_of_readme_works_as_written(folder: Path, target: str) -> None:
-    outputs = [
-        run([sys.executable, "-c", block.replace(ADDRESS, target)], folder, target)
-        for block in blocks("python")
-    ]
-    assert outputs[0].startswith("version ")
-    assert "is right in" in outputs[0]
-    assert outputs[0].split()[-2:] == ["cat", "dog"]
-    assert outputs[1].startswith(("PROMOTED (", "KEPT ("))
+def test_the_python_works_as_written(folder: Path, target: str) -> None:
+    outputs = {
+        name: run([sys.executable, "-c", block("python", name).replace(ADDRESS, target)], folder, target)
+        for name in PYTHON
+    }
+    lines = outputs["first-model"].splitlines()
+    assert all(0 <= float(number) <= 1 for number in lines[0].split())
+    assert lines[1].startswith("cat ")
+    assert lines[2].split(".")[-1] in {"PROMOTED", "KEPT"}
+    lines = outputs["tour-versions"].splitlines()
+    assert [line.split()[0] for line in lines[:2]] == ["cat", "dog"]
     assert (folder / "pets.html").read_text().startswith("<!doctype html>")
-    assert outputs[2].split()[-1] == "cat"
+    assert outputs["tour-stub"].split()[-1] == "cat"
 
 
 @pytest.mark.usefixtures("archive")
 def test_the_lines_of_curl_work_as_written(folder: Path, http: str) -> None:
-    # Quiet, and under a model of its own: everything else is as it stands there.
+    # With another model; everything else is as written. An archive makes the model's first version.
     answers = []
-    for line in curls():
-        here = line.replace("localhost:8080", http).replace("/pets", "/curled").replace("=pets", "=curled")
-        output = run([str(CURL.need()), "-sS", *shlex.split(here)[1:]], folder, "")
-        answers.append(json.loads(output) if output else {})
-        if "job" in answers[-1]:
-            url = f"http://{http}/v1/jobs/{answers[-1]['job']['jobId']}?wait=60s"
-            with urllib.request.urlopen(url, timeout=90) as answer:
-                assert json.load(answer)["job"]["state"] == "JOB_STATE_SUCCEEDED"
-    assert answers[0]["job"]["exampleCount"] == "10"
-    assert answers[1]["job"]["exampleCount"] == "12"
-    assert len(answers[2]["jobs"]) == 1
-    assert answers[3]["result"]["predictions"][0]["classes"][0]["name"] == "cat"
+    for name in reversed(CURL_BLOCKS):
+        for words in commands(name):
+            here = [each.replace("localhost:8080", http).replace("/pets", "/curled") for each in words[1:]]
+            output = run([str(CURL.need()), "-sS", *here], folder, "")
+            answers.append(json.loads(output) if output else {})
+            if "job" in answers[-1]:
+                url = f"http://{http}/v1/jobs/{answers[-1]['job']['jobId']}?wait=60s"
+                with urllib.request.urlopen(url, timeout=90) as answer:
+                    assert json.load(answer)["job"]["state"] == "JOB_STATE_SUCCEEDED"
+    archive, jobs, _, files, predicted = answers
+    assert archive["job"]["exampleCount"] == "10"
+    assert len(jobs["jobs"]) == 1
+    assert files["job"]["exampleCount"] == "12"
+    assert predicted["result"]["predictions"][0]["classes"][0]["name"] == "cat"
     assert (folder / "pets.html").read_text().startswith("<!doctype html>")
