@@ -6,65 +6,48 @@ only, and no JSON: a row that cannot be read must not keep others from being cla
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Row,
     Select,
-    and_,
     bindparam,
     delete,
-    func,
     insert,
-    or_,
     select,
     update,
 )
 from sqlalchemy.exc import SQLAlchemyError
 
-from headstart_server.backbones.vectors import FAMILY
 from headstart_server.database.tables import jobs, replicas
 from headstart_server.jobs import recovery, rows
+from headstart_server.jobs.claim_queries import (
+    ANY_DEAD,
+    ANY_OWN_DEAD,
+    COLUMNS,
+    DEAD,
+    DEAD_ROWS,
+    OWN_DEAD,
+    OWN_DEAD_ROWS,
+    Needs,
+    any_of,
+    narrowed,
+    next_of,
+    ordered,
+    waiting,
+)
 from headstart_server.jobs.job import Isolation, Job, JobError, JobState
 from headstart_server.jobs.limits import QueueLimits
 from headstart_server.jobs.recovery import Recovered
 from headstart_server.jobs.spec import AUTO
-from headstart_server.jobs.submitting import CHOOSING, FINE_TUNE
 
 #: Leases after which a silent replica is no longer counted on.
 _FORGOTTEN_LEASES = 6
 #: Jobs that are tried one by one after a claim failed.
 _ROW_BY_ROW = 1000
-_RUNNING, _QUEUED = JobState.RUNNING.value, JobState.QUEUED.value
-#: What a claim reads of a row.
-_COLUMNS: tuple[ColumnElement[Any], ...] = (
-    jobs.c.job_id,
-    jobs.c.owner,
-    jobs.c.attempt,
-    jobs.c.seq,
-    jobs.c.cancel,
-    jobs.c.crashes,
-    jobs.c.isolation,
-    jobs.c.memory_bytes,
-    jobs.c.started,
-)
-# Statements are built once: building one takes longer than executing it.
-# The conditions that a job's process is dead: of any process, and of this one.
-_DEAD = and_(
-    jobs.c.state == _RUNNING,
-    jobs.c.kind.in_((FINE_TUNE, CHOOSING)),
-    func.coalesce(jobs.c.lease_until, 0.0) < bindparam("now"),
-    jobs.c.job_id.not_in(bindparam("held", expanding=True)),
-)
-_OWN_DEAD = and_(_DEAD, jobs.c.owner == bindparam("me"))
-_ANY_DEAD, _ANY_OWN_DEAD = (select(jobs.c.job_id).where(dead).limit(1) for dead in (_DEAD, _OWN_DEAD))
-_DEAD_ROWS, _OWN_DEAD_ROWS = (
-    select(*_COLUMNS).where(dead).with_for_update(skip_locked=True) for dead in (_DEAD, _OWN_DEAD)
-)
-_SUSPECTED = jobs.c.isolation > Isolation.SHARED.value
+_RUNNING = JobState.RUNNING.value
+# Built once: building a statement takes longer than executing it.
 _RENEW = (
     update(jobs)
     .where(
@@ -135,23 +118,6 @@ class Claimant:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Needs:
-    """The part of a claimant on which the condition of a runnable job depends.
-
-    Attributes:
-        takes_any_backbone: whether the backbone does not matter.
-        trains_networks: as in `Claimant`.
-        has_memory_limit: whether jobs may be too large.
-        per_tenant: most jobs of a tenant that run at once; 0 for any number.
-    """
-
-    takes_any_backbone: bool
-    trains_networks: bool
-    has_memory_limit: bool
-    per_tenant: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Claim:
     """The result of a look into the queue.
 
@@ -169,13 +135,13 @@ class Claim:
 def is_any(connection: Connection, claimant: Claimant, now: float) -> bool:
     """Return whether a claim would change anything; takes no lock."""
     values = claimant.values(now)
-    if _finds(connection, _ANY_DEAD if claimant.may_take_over else _ANY_OWN_DEAD, values):
+    if _finds(connection, ANY_DEAD if claimant.may_take_over else ANY_OWN_DEAD, values):
         return True
     if _is_full(connection, claimant):
         return False
-    if claimant.held and _finds(connection, _any_of(claimant.needs, is_suspected=True), values):
+    if claimant.held and _finds(connection, any_of(claimant.needs, is_suspected=True), values):
         return False
-    return _finds(connection, _any_of(claimant.needs, is_suspected=False), values)
+    return _finds(connection, any_of(claimant.needs, is_suspected=False), values)
 
 
 def claim(connection: Connection, claimant: Claimant, now: float, *, only: str | None = None) -> Claim:
@@ -187,8 +153,8 @@ def claim(connection: Connection, claimant: Claimant, now: float, *, only: str |
         now: the time.
         only: the one job to consider; None for all.
     """
-    query = _DEAD_ROWS if claimant.may_take_over else _OWN_DEAD_ROWS
-    dead = connection.execute(_narrowed(query, only), claimant.values(now)).all()
+    query = DEAD_ROWS if claimant.may_take_over else OWN_DEAD_ROWS
+    dead = connection.execute(narrowed(query, only), claimant.values(now)).all()
     recovered = recovery.recover(connection, dead, claimant.owner, now)
     failed: list[tuple[str, str]] = []
     while True:
@@ -209,18 +175,18 @@ def claim(connection: Connection, claimant: Claimant, now: float, *, only: str |
 def to_try(connection: Connection, claimant: Claimant, now: float) -> Sequence[str]:
     """Return the jobs that a claim would consider, to be claimed one by one after it failed."""
     values = claimant.values(now)
-    dead = select(jobs.c.job_id).where(_DEAD if claimant.may_take_over else _OWN_DEAD).limit(_ROW_BY_ROW)
+    dead = select(jobs.c.job_id).where(DEAD if claimant.may_take_over else OWN_DEAD).limit(_ROW_BY_ROW)
     found = list(connection.execute(dead, values).scalars())
     if not _is_full(connection, claimant):
-        waiting = _ordered(select(jobs.c.job_id).where(_waiting(claimant.needs))).limit(_ROW_BY_ROW)
-        found += connection.execute(waiting, values).scalars()
+        query = ordered(select(jobs.c.job_id).where(waiting(claimant.needs))).limit(_ROW_BY_ROW)
+        found += connection.execute(query, values).scalars()
     return found
 
 
 def fail(connection: Connection, job_id: str, cause: str, now: float) -> None:
     """Fail a job whose row cannot be claimed."""
     row = connection.execute(
-        select(*_COLUMNS).where(jobs.c.job_id == job_id, jobs.c.finished.is_(None)).with_for_update()
+        select(*COLUMNS).where(jobs.c.job_id == job_id, jobs.c.finished.is_(None)).with_for_update()
     ).one_or_none()
     if row is None:
         return
@@ -275,11 +241,11 @@ def _next(connection: Connection, claimant: Claimant, now: float, only: str | No
     if _is_full(connection, claimant):
         return None
     values = claimant.values(now)
-    suspected = _narrowed(_next_of(claimant.needs, is_suspected=True), only)
+    suspected = narrowed(next_of(claimant.needs, is_suspected=True), only)
     row = connection.execute(suspected, values).first()
     if row is not None:
         return None if claimant.held else row
-    row = connection.execute(_narrowed(_next_of(claimant.needs, is_suspected=False), only), values).first()
+    row = connection.execute(narrowed(next_of(claimant.needs, is_suspected=False), only), values).first()
     if row is None or not claimant.held or claimant.memory_bytes is None:
         return row
     return row if claimant.used_bytes + (row.memory_bytes or 0) <= claimant.memory_bytes else None
@@ -293,60 +259,6 @@ def _is_full(connection: Connection, claimant: Claimant) -> bool:
 
 def _finds(connection: Connection, query: Select[Any], values: Mapping[str, Any]) -> bool:
     return connection.execute(query, values).first() is not None
-
-
-@cache
-def _next_of(needs: Needs, *, is_suspected: bool) -> Select[Any]:
-    query = select(*_COLUMNS).where(_waiting(needs))
-    if is_suspected:
-        query = query.where(_SUSPECTED).order_by(jobs.c.crashes)
-    return _ordered(query).limit(1).with_for_update(skip_locked=True)
-
-
-@cache
-def _any_of(needs: Needs, *, is_suspected: bool) -> Select[Any]:
-    # The order does not matter here, and sorting a long queue takes its time.
-    query = select(jobs.c.job_id).where(_waiting(needs)).limit(1)
-    return query.where(_SUSPECTED) if is_suspected else query
-
-
-def _ordered(query: Select[Any]) -> Select[Any]:
-    return query.order_by(jobs.c.priority.desc(), jobs.c.created, jobs.c.job_id)
-
-
-def _narrowed(query: Select[Any], only: str | None) -> Select[Any]:
-    return query if only is None else query.where(jobs.c.job_id == only)
-
-
-@cache
-def _waiting(needs: Needs) -> ColumnElement[bool]:
-    """Return the condition that a job waits, its turn may come, and the claimant can run it."""
-    conditions = [
-        jobs.c.state == _QUEUED,
-        jobs.c.kind.in_((FINE_TUNE, CHOOSING)),
-        func.coalesce(jobs.c.not_before, 0.0) <= bindparam("now"),
-    ]
-    if not needs.takes_any_backbone:
-        name = jobs.c.backbone
-        known = or_(
-            name.in_(bindparam("backbones", expanding=True)), name.startswith(FAMILY, autoescape=True)
-        )
-        # A row without a name cannot be read; a claim finds out.
-        conditions.append(or_(name.is_(None), known))
-    if not needs.trains_networks:
-        conditions.append(jobs.c.trains_network == 0)
-    if needs.has_memory_limit:
-        conditions.append(func.coalesce(jobs.c.memory_bytes, 0) <= bindparam("memory_bytes"))
-    if needs.per_tenant:
-        running = jobs.alias()
-        busy = (
-            select(running.c.tenant)
-            .where(running.c.state == _RUNNING)
-            .group_by(running.c.tenant)
-            .having(func.count() >= needs.per_tenant)
-        )
-        conditions.append(jobs.c.tenant.not_in(busy))
-    return and_(*conditions)
 
 
 def _take(connection: Connection, row: Row[Any], claimant: Claimant, now: float) -> None:

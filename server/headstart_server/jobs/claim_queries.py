@@ -1,0 +1,117 @@
+"""The statements that look for jobs to claim, built once for each kind of claimant.
+
+Building a statement takes longer than executing it.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select
+
+from headstart_server.backbones.vectors import FAMILY
+from headstart_server.database.tables import jobs
+from headstart_server.jobs.job import Isolation, JobState
+from headstart_server.jobs.submitting import CHOOSING, FINE_TUNE
+
+_RUNNING, _QUEUED = JobState.RUNNING.value, JobState.QUEUED.value
+#: What a claim reads of a row.
+COLUMNS: tuple[ColumnElement[Any], ...] = (
+    jobs.c.job_id,
+    jobs.c.owner,
+    jobs.c.attempt,
+    jobs.c.seq,
+    jobs.c.cancel,
+    jobs.c.crashes,
+    jobs.c.isolation,
+    jobs.c.memory_bytes,
+    jobs.c.started,
+)
+# The conditions that a job's process is dead: of any process, and of this one.
+DEAD = and_(
+    jobs.c.state == _RUNNING,
+    jobs.c.kind.in_((FINE_TUNE, CHOOSING)),
+    func.coalesce(jobs.c.lease_until, 0.0) < bindparam("now"),
+    jobs.c.job_id.not_in(bindparam("held", expanding=True)),
+)
+OWN_DEAD = and_(DEAD, jobs.c.owner == bindparam("me"))
+ANY_DEAD, ANY_OWN_DEAD = (select(jobs.c.job_id).where(dead).limit(1) for dead in (DEAD, OWN_DEAD))
+DEAD_ROWS, OWN_DEAD_ROWS = (
+    select(*COLUMNS).where(dead).with_for_update(skip_locked=True) for dead in (DEAD, OWN_DEAD)
+)
+_SUSPECTED = jobs.c.isolation > Isolation.SHARED.value
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Needs:
+    """The part of a claimant on which the condition of a runnable job depends.
+
+    Attributes:
+        takes_any_backbone: whether the backbone does not matter.
+        trains_networks: as in `Claimant`.
+        has_memory_limit: whether jobs may be too large.
+        per_tenant: most jobs of a tenant that run at once; 0 for any number.
+    """
+
+    takes_any_backbone: bool
+    trains_networks: bool
+    has_memory_limit: bool
+    per_tenant: int
+
+
+@cache
+def next_of(needs: Needs, *, is_suspected: bool) -> Select[Any]:
+    """Return the query of the next job of the queue, or of the suspected ones."""
+    query = select(*COLUMNS).where(waiting(needs))
+    if is_suspected:
+        query = query.where(_SUSPECTED).order_by(jobs.c.crashes)
+    return ordered(query).limit(1).with_for_update(skip_locked=True)
+
+
+@cache
+def any_of(needs: Needs, *, is_suspected: bool) -> Select[Any]:
+    """Return the query that finds a job that waits, or a suspected one."""
+    # The order does not matter here, and sorting a long queue takes its time.
+    query = select(jobs.c.job_id).where(waiting(needs)).limit(1)
+    return query.where(_SUSPECTED) if is_suspected else query
+
+
+def ordered(query: Select[Any]) -> Select[Any]:
+    """Put the jobs of a query into the order of the queue."""
+    return query.order_by(jobs.c.priority.desc(), jobs.c.created, jobs.c.job_id)
+
+
+def narrowed(query: Select[Any], only: str | None) -> Select[Any]:
+    """Narrow a query to one job, if one is named."""
+    return query if only is None else query.where(jobs.c.job_id == only)
+
+
+@cache
+def waiting(needs: Needs) -> ColumnElement[bool]:
+    """Return the condition that a job waits, its turn may come, and the claimant can run it."""
+    conditions = [
+        jobs.c.state == _QUEUED,
+        jobs.c.kind.in_((FINE_TUNE, CHOOSING)),
+        func.coalesce(jobs.c.not_before, 0.0) <= bindparam("now"),
+    ]
+    if not needs.takes_any_backbone:
+        name = jobs.c.backbone
+        known = or_(
+            name.in_(bindparam("backbones", expanding=True)), name.startswith(FAMILY, autoescape=True)
+        )
+        # A row without a name cannot be read; a claim finds out.
+        conditions.append(or_(name.is_(None), known))
+    if not needs.trains_networks:
+        conditions.append(jobs.c.trains_network == 0)
+    if needs.has_memory_limit:
+        conditions.append(func.coalesce(jobs.c.memory_bytes, 0) <= bindparam("memory_bytes"))
+    if needs.per_tenant:
+        running = jobs.alias()
+        busy = (
+            select(running.c.tenant)
+            .where(running.c.state == _RUNNING)
+            .group_by(running.c.tenant)
+            .having(func.count() >= needs.per_tenant)
+        )
+        conditions.append(jobs.c.tenant.not_in(busy))
+    return and_(*conditions)
