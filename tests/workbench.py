@@ -180,7 +180,7 @@ class Workbench:
         """Take all features out of the cache, so that they are computed again."""
         digests = {
             example.digest
-            for version in self.registry.versions("pets", before=None, limit=1000)
+            for version in self.registry.versions("pets", limit=1000)
             for example in self.examples(version).examples
         }
         self.cache.remove(digests)

@@ -5,7 +5,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal, TypeVar, Unpack, overload
@@ -14,7 +14,7 @@ import grpc
 from grpc import aio
 from numpy.typing import NDArray
 
-from headstart import calls, server_calls, upload
+from headstart import calls, model_calls, server_calls, upload
 from headstart.arguments import FineTuneSettings, open_fine_tune
 from headstart.async_connection import AsyncChannels, AsyncConnection
 from headstart.async_handles import AsyncModelHandle
@@ -27,6 +27,7 @@ from headstart.examples import Examples, ExampleSettings, open_examples
 from headstart.exports import ExportFiles
 from headstart.inputs import Content
 from headstart.job_calls import JobsCursor, job_deletion
+from headstart.model_calls import Details, VersionQuery, VersionView, model_change, version_change
 from headstart.prediction_inputs import Inputs, open_inputs
 from headstart.prediction_settings import PredictArguments, keeps_errors, prediction_run, split_settings
 from headstart.rebasing import RebaseSettings, rebase
@@ -50,6 +51,7 @@ from headstart.results import (
     ServerInfo,
     Usage,
     Validation,
+    Version,
     VersionEvaluation,
 )
 from headstart.retries import RetryPolicy
@@ -475,6 +477,53 @@ class AsyncClient:
             if max_versions is not None and sum(len(each.versions) for each in pages) >= max_versions:
                 break
         return joined_model(pages, max_versions)
+
+    async def get_version(
+        self, model: str, *, version: int | None = None, alias: str | None = None
+    ) -> Version:
+        """Returns a version."""
+        return await self._connection.send(model_calls.get_version(version_ref(model, version, alias)))
+
+    def versions(
+        self,
+        model: str,
+        *,
+        tags: Mapping[str, str] | None = None,
+        alias: str | None = None,
+        backbone: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        order_by: str = "version desc",
+        view: VersionView = "basic",
+    ) -> AsyncIterator[Version]:
+        """Lists versions of a model, a page at a time; by default the newest first."""
+        query = VersionQuery(
+            tags=tags or {},
+            alias=alias,
+            backbone=backbone,
+            created_after=created_after,
+            created_before=created_before,
+            order_by=order_by,
+            view=view,
+        )
+        return self._connection.pages(partial(model_calls.version_list, model, query))
+
+    async def update_version(
+        self,
+        model: str,
+        version: int,
+        *,
+        expire_time: datetime | Literal["never"] | None = None,
+        ttl: timedelta | None = None,
+        **details: Unpack[Details],
+    ) -> Version:
+        """Changes what people say about a version, and when it expires. What is not given stays."""
+        call = version_change(model, version, details, expire_time=expire_time, ttl=ttl)
+        return await self._connection.send(call)
+
+    async def update_model(self, model: str, **details: Unpack[Details]) -> Model:
+        """Changes what people say about a model. What is not given stays."""
+        return await self._connection.send(model_change(model, details))
 
     async def set_alias(
         self,

@@ -34,7 +34,15 @@ SERVER_SCHEMES: Final = ("dns:", "ipv4:", "ipv6:", "unix:", "unix-abstract:", "v
 _REPEATABLE: Final = {
     "headstart.v1.PredictionService": ("Predict", "Embed"),
     "headstart.v1.FineTuningService": ("Rebase", "Status", "Cancel", "ListJobs"),
-    "headstart.v1.ModelService": ("ListModels", "GetModel", "ListBackbones", "GetEvaluation", "GetReport"),
+    "headstart.v1.ModelService": (
+        "ListModels",
+        "GetModel",
+        "GetVersion",
+        "ListVersions",
+        "ListBackbones",
+        "GetEvaluation",
+        "GetReport",
+    ),
     "headstart.v1.ServerService": ("GetServerInfo", "WhoAmI", "GetUsage"),
 }
 _UPLOAD: Final = {"service": "headstart.v1.FineTuningService", "method": "FineTune"}

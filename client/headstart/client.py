@@ -5,7 +5,7 @@ import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from types import TracebackType
 from typing import Any, Literal, TypeVar, Unpack, overload
@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, Unpack, overload
 import grpc
 from numpy.typing import NDArray
 
-from headstart import calls, server_calls, upload
+from headstart import calls, model_calls, server_calls, upload
 from headstart.arguments import FineTuneSettings, open_fine_tune
 from headstart.channel import TlsConfig
 from headstart.connection import Connection, SharedChannel, UploadReport
@@ -25,6 +25,7 @@ from headstart.handles import ModelHandle
 from headstart.inputs import Content
 from headstart.job import Job
 from headstart.job_calls import JobsCursor, job_deletion
+from headstart.model_calls import Details, VersionQuery, VersionView, model_change, version_change
 from headstart.prediction_inputs import Inputs, open_inputs
 from headstart.prediction_settings import PredictArguments, keeps_errors, prediction_run, split_settings
 from headstart.rebasing import RebaseSettings, rebase
@@ -48,6 +49,7 @@ from headstart.results import (
     ServerInfo,
     Usage,
     Validation,
+    Version,
     VersionEvaluation,
 )
 from headstart.retries import RetryPolicy
@@ -689,6 +691,97 @@ class Client:
             if max_versions is not None and sum(len(each.versions) for each in pages) >= max_versions:
                 break
         return joined_model(pages, max_versions)
+
+    def get_version(self, model: str, *, version: int | None = None, alias: str | None = None) -> Version:
+        """Returns a version.
+
+        Args:
+            model: the model, or ``pets@3`` or ``pets@stable``.
+            version: the number of its version. None: by the alias, or the newest.
+            alias: an alias of the version.
+
+        Raises:
+            NotFound: there is no such version.
+        """
+        return self._connection.send(model_calls.get_version(version_ref(model, version, alias)))
+
+    def versions(
+        self,
+        model: str,
+        *,
+        tags: Mapping[str, str] | None = None,
+        alias: str | None = None,
+        backbone: str | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        order_by: str = "version desc",
+        view: VersionView = "basic",
+    ) -> Iterator[Version]:
+        """Lists versions of a model, a page at a time; by default the newest first.
+
+        Args:
+            model: the model.
+            tags: tags that a version has, each with this value.
+            alias: an alias that names it.
+            backbone: its backbone.
+            created_after: it was published at this time or later.
+            created_before: it was published before this time.
+            order_by: ``version``, ``create_time`` or ``size_bytes``, with or without `` desc``.
+            view: ``full`` returns confusion matrices, too.
+
+        Raises:
+            NotFound: there is no such model.
+            InvalidArgument: the order is unknown.
+        """
+        query = VersionQuery(
+            tags=tags or {},
+            alias=alias,
+            backbone=backbone,
+            created_after=created_after,
+            created_before=created_before,
+            order_by=order_by,
+            view=view,
+        )
+        return self._connection.pages(partial(model_calls.version_list, model, query))
+
+    def update_version(
+        self,
+        model: str,
+        version: int,
+        *,
+        expire_time: datetime | Literal["never"] | None = None,
+        ttl: timedelta | None = None,
+        **details: Unpack[Details],
+    ) -> Version:
+        """Changes what people say about a version, and when it expires. What is not given stays.
+
+        Args:
+            model: the model.
+            version: the number of the version.
+            expire_time: when it expires, or ``never``.
+            ttl: how long from now until it expires.
+            **details: the new ``display_name``, ``description`` and ``tags``.
+
+        Raises:
+            NotFound: there is no such version.
+            InvalidArgument: a value is out of range.
+            ValueError: nothing is to change, or both a time and a duration are given.
+        """
+        call = version_change(model, version, details, expire_time=expire_time, ttl=ttl)
+        return self._connection.send(call)
+
+    def update_model(self, model: str, **details: Unpack[Details]) -> Model:
+        """Changes what people say about a model. What is not given stays.
+
+        Args:
+            model: the model.
+            **details: the new ``display_name``, ``description`` and ``tags``.
+
+        Raises:
+            NotFound: there is no such model.
+            ValueError: nothing is to change.
+        """
+        return self._connection.send(model_change(model, details))
 
     def set_alias(
         self,

@@ -209,6 +209,18 @@ class _Models(keeping_grpc.ModelServiceServicer):
     def GetModel(self, request, context):
         return self._fake.answer("GetModel", request, context)
 
+    def GetVersion(self, request, context):
+        return self._fake.answer("GetVersion", request, context)
+
+    def ListVersions(self, request, context):
+        return self._fake.answer("ListVersions", request, context)
+
+    def UpdateVersion(self, request, context):
+        return self._fake.answer("UpdateVersion", request, context)
+
+    def UpdateModel(self, request, context):
+        return self._fake.answer("UpdateModel", request, context)
+
     def SetAlias(self, request, context):
         return self._fake.answer("SetAlias", request, context)
 
@@ -562,6 +574,10 @@ _STANDING: dict[str, Any] = {
     "ListJobs": tuning.ListJobsResponse(jobs=[job()]),
     "ListModels": keeping.ListModelsResponse(models=[model()]),
     "GetModel": keeping.GetModelResponse(model=model(), versions=[version(n) for n in (3, 2, 1)]),
+    "GetVersion": keeping.GetVersionResponse(version=version(3)),
+    "ListVersions": keeping.ListVersionsResponse(versions=[version(n) for n in (3, 2, 1)]),
+    "UpdateVersion": keeping.UpdateVersionResponse(version=version(3)),
+    "UpdateModel": keeping.UpdateModelResponse(model=model()),
     "SetAlias": lambda request: keeping.SetAliasResponse(
         alias=alias(request.alias, request.version, request.traffic)
     ),

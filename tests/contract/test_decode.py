@@ -12,7 +12,7 @@ from google.protobuf import message_factory
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
-from headstart import calls, job_calls, server_calls, upload
+from headstart import calls, job_calls, model_calls, server_calls, upload
 from headstart.chunks import Chunk
 from headstart.decode import decode
 from headstart.examples import open_examples
@@ -43,6 +43,7 @@ SERVICES = (
 NOT_DECODED = {
     "DeleteJob": "it contains nothing",
     "DeleteVersion": "it contains nothing",
+    "SubmitFineTune": "for clients that cannot stream",
     "ExportVersion": "its stream is written to files",
 }
 """Methods whose responses are not decoded into results."""
@@ -77,6 +78,12 @@ def _readers() -> dict[str, list[Any]]:
         "Compare": [upload.comparison(TARGET, TARGET, source)],
         "ListModels": [calls.model_page("")],
         "GetModel": [calls.version_page("m", "")],
+        "GetVersion": [model_calls.get_version(TARGET)],
+        "ListVersions": [model_calls.version_list("m", model_calls.VersionQuery(), "")],
+        "UpdateVersion": [
+            model_calls.version_change("m", 1, {"display_name": "x"}, expire_time=None, ttl=None)
+        ],
+        "UpdateModel": [model_calls.model_change("m", {"display_name": "x"})],
         "SetAlias": [calls.alias_setting("m", "a", 1, None)],
         "DeleteModel": [calls.model_deletion("m")],
         "EraseExample": [calls.example_deletion("e", None)],

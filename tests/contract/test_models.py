@@ -264,3 +264,39 @@ def test_a_closed_client_leaves_nothing_behind(server: FakeServer):
         client.models()
     del client
     gc.collect()
+
+
+def test_only_what_is_given_is_changed(client: Client, server: FakeServer):
+    client.update_version("pets", 3, tags={"a": "b"}, ttl=timedelta(hours=1))
+    client.update_version("pets", 3, expire_time="never")
+    client.update_model("pets", description="")
+
+    first, second = server.requests["UpdateVersion"]
+    assert list(first.update_mask.paths) == ["tags", "expiration"]
+    assert (dict(first.tags), first.ttl.seconds) == ({"a": "b"}, 3600)
+    assert list(second.update_mask.paths) == ["expiration"]
+    assert second.WhichOneof("expiration") is None
+    assert list(server.requests["UpdateModel"][0].update_mask.paths) == ["description"]
+
+
+def test_a_change_of_nothing_or_of_two_expirations_is_rejected(client: Client):
+    with pytest.raises(ValueError, match="Nothing is to change"):
+        client.update_version("pets", 3)
+    with pytest.raises(ValueError, match="Nothing is to change"):
+        client.update_model("pets")
+    with pytest.raises(ValueError, match="not both"):
+        client.update_version("pets", 3, expire_time="never", ttl=timedelta(hours=1))
+
+
+def test_versions_are_listed_page_by_page_with_a_filter(client: Client, server: FakeServer):
+    server.script(
+        "ListVersions",
+        keeping.ListVersionsResponse(versions=[version(3)], next_page_token="p2"),
+        keeping.ListVersionsResponse(versions=[version(2)]),
+    )
+    found = list(client.versions("pets", tags={"team": "a"}, backbone="b", order_by="version"))
+
+    assert len(found) == 2
+    first, second = server.requests["ListVersions"]
+    assert (dict(first.filter.tags), first.filter.backbone, first.order_by) == ({"team": "a"}, "b", "version")
+    assert (second.page_token, second.filter) == ("p2", first.filter)

@@ -83,6 +83,8 @@ class Life:
         self._fine_tune("pets", alias="stable")
         self._fine_tune("pets", start=3, each=1, parent_version=1, alias="stable")
         self.bench.registry.set_alias("pets", "old", 1)
+        self.bench.registry.update_version("pets", 1, {"display_name": "first"}, None)
+        self.bench.registry.update_model("pets", {"description": "Pets"})
         self.bench.forgetting.forget("cat0", "pets")
         self._fine_tune("failing")
         self._fine_tune("returned")

@@ -282,8 +282,8 @@ class Workload:
         for scope in (None, Scope(tenant="big"), Scope(), Scope(tenant="t5"), Scope(tenant="nobody")):
             yield f"models {scope}", lambda scope=scope: registry.models(after="", limit=101, scope=scope)
         yield "a version", lambda: registry.version("big/heavy", self._random.randrange(1, 500))
-        yield "versions", lambda: registry.versions("big/heavy", before=None, limit=101)
-        yield "older versions", lambda: registry.versions("big/heavy", before=50, limit=101)
+        yield "versions", lambda: registry.versions("big/heavy", limit=101)
+        yield "older versions", lambda: registry.versions("big/heavy", after=[50, 50], limit=101)
         yield "find a version that there is none of", lambda: registry.find(Selector(model="none"))
         for scope in (None, Scope(tenant="t5"), Scope(tenant="nobody")):
             yield f"all versions {scope}", lambda scope=scope: self._some_versions("", scope)

@@ -195,7 +195,8 @@ class Version:
         has_examples: whether its examples are kept, so that it can be a parent.
         resident: whether it is in the memory of the replica that answered.
         backbone_selection: how its backbone was chosen; None unless the fine-tune asked for ``auto``.
-        energy: what the run that made it cost; None where nothing was told.
+        energy: what the run that made it cost; None if nothing is known of it.
+        description: a description for people.
     """
 
     model: str
@@ -216,6 +217,7 @@ class Version:
     resident: bool = False
     backbone_selection: BackboneSelection | None = None
     energy: Energy | None = None
+    description: str = ""
 
     def __repr__(self) -> str:
         return f"Version({self.model}@{self.number}, {self.metrics.summary}, {len(self.class_names)} classes)"
@@ -240,6 +242,9 @@ class Model:
         aliases: its aliases, by name.
         versions: its versions, the newest first; empty in a list of models.
         resident_versions: how many of its versions are in the memory of the replica that answered.
+        display_name: a title for people.
+        description: a description for people.
+        tags: key-value pairs.
     """
 
     name: str
@@ -249,6 +254,9 @@ class Model:
     aliases: tuple[Alias, ...]
     versions: tuple[Version, ...] = ()
     resident_versions: int = 0
+    display_name: str = ""
+    description: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

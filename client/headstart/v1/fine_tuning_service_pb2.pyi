@@ -183,3 +183,19 @@ class ListJobsResponse(_message.Message):
     jobs: _containers.RepeatedCompositeFieldContainer[_job_pb2.Job]
     next_page_token: str
     def __init__(self, jobs: _Optional[_Iterable[_Union[_job_pb2.Job, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class SubmitFineTuneRequest(_message.Message):
+    __slots__ = ("spec", "examples")
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    spec: _job_pb2.FineTuneSpec
+    examples: _containers.RepeatedCompositeFieldContainer[_input_pb2.Example]
+    def __init__(self, spec: _Optional[_Union[_job_pb2.FineTuneSpec, _Mapping]] = ..., examples: _Optional[_Iterable[_Union[_input_pb2.Example, _Mapping]]] = ...) -> None: ...
+
+class SubmitFineTuneResponse(_message.Message):
+    __slots__ = ("job", "validation")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    VALIDATION_FIELD_NUMBER: _ClassVar[int]
+    job: _job_pb2.Job
+    validation: Validation
+    def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ..., validation: _Optional[_Union[Validation, _Mapping]] = ...) -> None: ...

@@ -40,6 +40,11 @@ class FineTuningServiceStub(object):
                 request_serializer=headstart_dot_v1_dot_fine__tuning__service__pb2.FineTuneRequest.SerializeToString,
                 response_deserializer=headstart_dot_v1_dot_fine__tuning__service__pb2.FineTuneResponse.FromString,
                 _registered_method=True)
+        self.SubmitFineTune = channel.unary_unary(
+                '/headstart.v1.FineTuningService/SubmitFineTune',
+                request_serializer=headstart_dot_v1_dot_fine__tuning__service__pb2.SubmitFineTuneRequest.SerializeToString,
+                response_deserializer=headstart_dot_v1_dot_fine__tuning__service__pb2.SubmitFineTuneResponse.FromString,
+                _registered_method=True)
         self.Rebase = channel.unary_unary(
                 '/headstart.v1.FineTuningService/Rebase',
                 request_serializer=headstart_dot_v1_dot_fine__tuning__service__pb2.RebaseRequest.SerializeToString,
@@ -84,6 +89,13 @@ class FineTuningServiceServicer(object):
     def FineTune(self, request_iterator, context):
         """Takes a spec (first message) and examples (the following ones), stores them and answers at once with the
         accepted job. The job outlives the call and the server's process.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubmitFineTune(self, request, context):
+        """Accepts a fine-tune in a single message, for clients that cannot stream, such as browsers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -151,6 +163,11 @@ def add_FineTuningServiceServicer_to_server(servicer, server):
                     request_deserializer=headstart_dot_v1_dot_fine__tuning__service__pb2.FineTuneRequest.FromString,
                     response_serializer=headstart_dot_v1_dot_fine__tuning__service__pb2.FineTuneResponse.SerializeToString,
             ),
+            'SubmitFineTune': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitFineTune,
+                    request_deserializer=headstart_dot_v1_dot_fine__tuning__service__pb2.SubmitFineTuneRequest.FromString,
+                    response_serializer=headstart_dot_v1_dot_fine__tuning__service__pb2.SubmitFineTuneResponse.SerializeToString,
+            ),
             'Rebase': grpc.unary_unary_rpc_method_handler(
                     servicer.Rebase,
                     request_deserializer=headstart_dot_v1_dot_fine__tuning__service__pb2.RebaseRequest.FromString,
@@ -215,6 +232,33 @@ class FineTuningService(object):
             '/headstart.v1.FineTuningService/FineTune',
             headstart_dot_v1_dot_fine__tuning__service__pb2.FineTuneRequest.SerializeToString,
             headstart_dot_v1_dot_fine__tuning__service__pb2.FineTuneResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitFineTune(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headstart.v1.FineTuningService/SubmitFineTune',
+            headstart_dot_v1_dot_fine__tuning__service__pb2.SubmitFineTuneRequest.SerializeToString,
+            headstart_dot_v1_dot_fine__tuning__service__pb2.SubmitFineTuneResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,5 +1,10 @@
+import datetime
+
 from google.api import annotations_pb2 as _annotations_pb2
 from google.api import field_behavior_pb2 as _field_behavior_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from headstart.v1 import evaluation_pb2 as _evaluation_pb2
 from headstart.v1 import model_pb2 as _model_pb2
 from headstart.v1 import prediction_service_pb2 as _prediction_service_pb2
@@ -27,6 +32,12 @@ class ExportForm(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     EXPORT_FORM_ONNX: _ClassVar[ExportForm]
     EXPORT_FORM_OPENVINO: _ClassVar[ExportForm]
     EXPORT_FORM_LITERT: _ClassVar[ExportForm]
+
+class VersionView(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    VERSION_VIEW_UNSPECIFIED: _ClassVar[VersionView]
+    VERSION_VIEW_BASIC: _ClassVar[VersionView]
+    VERSION_VIEW_FULL: _ClassVar[VersionView]
 REPORT_FORMAT_UNSPECIFIED: ReportFormat
 REPORT_FORMAT_HTML: ReportFormat
 REPORT_FORMAT_JSON: ReportFormat
@@ -37,6 +48,9 @@ EXPORT_FORM_SAVEDMODEL: ExportForm
 EXPORT_FORM_ONNX: ExportForm
 EXPORT_FORM_OPENVINO: ExportForm
 EXPORT_FORM_LITERT: ExportForm
+VERSION_VIEW_UNSPECIFIED: VersionView
+VERSION_VIEW_BASIC: VersionView
+VERSION_VIEW_FULL: VersionView
 
 class ListModelsRequest(_message.Message):
     __slots__ = ("page_size", "page_token")
@@ -243,3 +257,122 @@ class ListBackbonesResponse(_message.Message):
     backbones: _containers.RepeatedCompositeFieldContainer[_model_pb2.Backbone]
     next_page_token: str
     def __init__(self, backbones: _Optional[_Iterable[_Union[_model_pb2.Backbone, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class GetVersionRequest(_message.Message):
+    __slots__ = ("target", "view")
+    TARGET_FIELD_NUMBER: _ClassVar[int]
+    VIEW_FIELD_NUMBER: _ClassVar[int]
+    target: _prediction_service_pb2.VersionSelector
+    view: VersionView
+    def __init__(self, target: _Optional[_Union[_prediction_service_pb2.VersionSelector, _Mapping]] = ..., view: _Optional[_Union[VersionView, str]] = ...) -> None: ...
+
+class GetVersionResponse(_message.Message):
+    __slots__ = ("version",)
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    version: _model_pb2.Version
+    def __init__(self, version: _Optional[_Union[_model_pb2.Version, _Mapping]] = ...) -> None: ...
+
+class ListVersionsRequest(_message.Message):
+    __slots__ = ("model", "page_size", "page_token", "filter", "order_by", "view")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
+    ORDER_BY_FIELD_NUMBER: _ClassVar[int]
+    VIEW_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    page_size: int
+    page_token: str
+    filter: VersionFilter
+    order_by: str
+    view: VersionView
+    def __init__(self, model: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filter: _Optional[_Union[VersionFilter, _Mapping]] = ..., order_by: _Optional[str] = ..., view: _Optional[_Union[VersionView, str]] = ...) -> None: ...
+
+class VersionFilter(_message.Message):
+    __slots__ = ("tags", "alias", "backbone", "created_after", "created_before")
+    class TagsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    ALIAS_FIELD_NUMBER: _ClassVar[int]
+    BACKBONE_FIELD_NUMBER: _ClassVar[int]
+    CREATED_AFTER_FIELD_NUMBER: _ClassVar[int]
+    CREATED_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    tags: _containers.ScalarMap[str, str]
+    alias: str
+    backbone: str
+    created_after: _timestamp_pb2.Timestamp
+    created_before: _timestamp_pb2.Timestamp
+    def __init__(self, tags: _Optional[_Mapping[str, str]] = ..., alias: _Optional[str] = ..., backbone: _Optional[str] = ..., created_after: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., created_before: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class ListVersionsResponse(_message.Message):
+    __slots__ = ("versions", "next_page_token")
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    versions: _containers.RepeatedCompositeFieldContainer[_model_pb2.Version]
+    next_page_token: str
+    def __init__(self, versions: _Optional[_Iterable[_Union[_model_pb2.Version, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class UpdateVersionRequest(_message.Message):
+    __slots__ = ("model", "version", "display_name", "description", "tags", "expire_time", "ttl", "update_mask")
+    class TagsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: int
+    display_name: str
+    description: str
+    tags: _containers.ScalarMap[str, str]
+    expire_time: _timestamp_pb2.Timestamp
+    ttl: _duration_pb2.Duration
+    update_mask: _field_mask_pb2.FieldMask
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., display_name: _Optional[str] = ..., description: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., ttl: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
+
+class UpdateVersionResponse(_message.Message):
+    __slots__ = ("version",)
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    version: _model_pb2.Version
+    def __init__(self, version: _Optional[_Union[_model_pb2.Version, _Mapping]] = ...) -> None: ...
+
+class UpdateModelRequest(_message.Message):
+    __slots__ = ("model", "display_name", "description", "tags", "update_mask")
+    class TagsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
+    DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
+    UPDATE_MASK_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    display_name: str
+    description: str
+    tags: _containers.ScalarMap[str, str]
+    update_mask: _field_mask_pb2.FieldMask
+    def __init__(self, model: _Optional[str] = ..., display_name: _Optional[str] = ..., description: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., update_mask: _Optional[_Union[_field_mask_pb2.FieldMask, _Mapping]] = ...) -> None: ...
+
+class UpdateModelResponse(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: _model_pb2.Model
+    def __init__(self, model: _Optional[_Union[_model_pb2.Model, _Mapping]] = ...) -> None: ...

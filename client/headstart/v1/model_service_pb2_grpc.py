@@ -85,6 +85,26 @@ class ModelServiceStub(object):
                 request_serializer=headstart_dot_v1_dot_model__service__pb2.ListBackbonesRequest.SerializeToString,
                 response_deserializer=headstart_dot_v1_dot_model__service__pb2.ListBackbonesResponse.FromString,
                 _registered_method=True)
+        self.GetVersion = channel.unary_unary(
+                '/headstart.v1.ModelService/GetVersion',
+                request_serializer=headstart_dot_v1_dot_model__service__pb2.GetVersionRequest.SerializeToString,
+                response_deserializer=headstart_dot_v1_dot_model__service__pb2.GetVersionResponse.FromString,
+                _registered_method=True)
+        self.ListVersions = channel.unary_unary(
+                '/headstart.v1.ModelService/ListVersions',
+                request_serializer=headstart_dot_v1_dot_model__service__pb2.ListVersionsRequest.SerializeToString,
+                response_deserializer=headstart_dot_v1_dot_model__service__pb2.ListVersionsResponse.FromString,
+                _registered_method=True)
+        self.UpdateVersion = channel.unary_unary(
+                '/headstart.v1.ModelService/UpdateVersion',
+                request_serializer=headstart_dot_v1_dot_model__service__pb2.UpdateVersionRequest.SerializeToString,
+                response_deserializer=headstart_dot_v1_dot_model__service__pb2.UpdateVersionResponse.FromString,
+                _registered_method=True)
+        self.UpdateModel = channel.unary_unary(
+                '/headstart.v1.ModelService/UpdateModel',
+                request_serializer=headstart_dot_v1_dot_model__service__pb2.UpdateModelRequest.SerializeToString,
+                response_deserializer=headstart_dot_v1_dot_model__service__pb2.UpdateModelResponse.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer(object):
@@ -164,6 +184,34 @@ class ModelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetVersion(self, request, context):
+        """Gets a version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListVersions(self, request, context):
+        """Lists the versions of a model.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateVersion(self, request, context):
+        """Changes what people say about a version, and when it expires. Its head and its lineage never change.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateModel(self, request, context):
+        """Changes what people say about a model.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ModelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -216,6 +264,26 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.ListBackbones,
                     request_deserializer=headstart_dot_v1_dot_model__service__pb2.ListBackbonesRequest.FromString,
                     response_serializer=headstart_dot_v1_dot_model__service__pb2.ListBackbonesResponse.SerializeToString,
+            ),
+            'GetVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetVersion,
+                    request_deserializer=headstart_dot_v1_dot_model__service__pb2.GetVersionRequest.FromString,
+                    response_serializer=headstart_dot_v1_dot_model__service__pb2.GetVersionResponse.SerializeToString,
+            ),
+            'ListVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListVersions,
+                    request_deserializer=headstart_dot_v1_dot_model__service__pb2.ListVersionsRequest.FromString,
+                    response_serializer=headstart_dot_v1_dot_model__service__pb2.ListVersionsResponse.SerializeToString,
+            ),
+            'UpdateVersion': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateVersion,
+                    request_deserializer=headstart_dot_v1_dot_model__service__pb2.UpdateVersionRequest.FromString,
+                    response_serializer=headstart_dot_v1_dot_model__service__pb2.UpdateVersionResponse.SerializeToString,
+            ),
+            'UpdateModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateModel,
+                    request_deserializer=headstart_dot_v1_dot_model__service__pb2.UpdateModelRequest.FromString,
+                    response_serializer=headstart_dot_v1_dot_model__service__pb2.UpdateModelResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -489,6 +557,114 @@ class ModelService(object):
             '/headstart.v1.ModelService/ListBackbones',
             headstart_dot_v1_dot_model__service__pb2.ListBackbonesRequest.SerializeToString,
             headstart_dot_v1_dot_model__service__pb2.ListBackbonesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headstart.v1.ModelService/GetVersion',
+            headstart_dot_v1_dot_model__service__pb2.GetVersionRequest.SerializeToString,
+            headstart_dot_v1_dot_model__service__pb2.GetVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headstart.v1.ModelService/ListVersions',
+            headstart_dot_v1_dot_model__service__pb2.ListVersionsRequest.SerializeToString,
+            headstart_dot_v1_dot_model__service__pb2.ListVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateVersion(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headstart.v1.ModelService/UpdateVersion',
+            headstart_dot_v1_dot_model__service__pb2.UpdateVersionRequest.SerializeToString,
+            headstart_dot_v1_dot_model__service__pb2.UpdateVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headstart.v1.ModelService/UpdateModel',
+            headstart_dot_v1_dot_model__service__pb2.UpdateModelRequest.SerializeToString,
+            headstart_dot_v1_dot_model__service__pb2.UpdateModelResponse.FromString,
             options,
             channel_credentials,
             insecure,

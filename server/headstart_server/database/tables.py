@@ -126,6 +126,10 @@ models = Table(
     Column("deleted", Float),
     # What the counter `registry` showed when its versions or aliases last changed.
     Column("changed", BigInteger, nullable=False, default=0, server_default="0"),
+    # What people say about it; null for nothing.
+    Column("display_name", String(256)),
+    Column("description", String(4096)),
+    Column("tags", JSON(none_as_null=True)),
     Index("models_by_change", "changed"),
 )
 
@@ -145,6 +149,10 @@ versions = Table(
     # What became of an alias that was to be moved under a condition. Not of the manifest: it is decided when
     # the version is published, and the manifest is on disk by then.
     Column("promotion", JSON(none_as_null=True)),
+    # What people say about it. Null: as in the manifest, which never changes.
+    Column("display_name", String(256)),
+    Column("description", String(4096)),
+    Column("tags", JSON(none_as_null=True)),
     Index("versions_expiry", "expires"),
     Index("versions_by_artifact", "artifact"),
     Index("versions_by_time", "created", "job_id"),

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -29,13 +29,15 @@ from headstart_server.learning.evaluation import Evaluation
 from headstart_server.learning.example_list import ExampleList, outcomes_of
 from headstart_server.learning.outcome import Outcome
 from headstart_server.learning.promotion import Promotion
-from headstart_server.models import alias_rows, evaluation_file, rows, usage
+from headstart_server.models import alias_rows, evaluation_file, rows, updates, usage, version_list
 from headstart_server.models.evidence import NEIGHBORS_FILE
 from headstart_server.models.resident import ResidentVersion, ResidentVersions
 from headstart_server.models.routes import Route, read_routes
 from headstart_server.models.shares import Choice, check_shares
 from headstart_server.models.store import EXAMPLES_FILE, VersionStore
+from headstart_server.models.updates import Expiration
 from headstart_server.models.version import Alias, Manifest, Model, Selector, TrafficSplit, Version
+from headstart_server.models.version_list import VersionFilter, VersionOrder
 
 #: Models whose routes are read in one statement.
 _MODELS_AT_ONCE = 500
@@ -258,13 +260,29 @@ class Registry:
                 raise rows.no_version(model, number)
             return rows.version_of(row, alias_rows.aliases_of(connection, model))
 
-    def versions(self, model: str, *, before: int | None, limit: int) -> list[Version]:
-        """Versions of a model, the newest first, those before a number."""
-        query = rows.select_versions().where(versions.c.model == model)
-        if before is not None:
-            query = query.where(versions.c.number < before)
+    def versions(
+        self,
+        model: str,
+        *,
+        limit: int,
+        condition: VersionFilter | None = None,
+        order: VersionOrder | None = None,
+        after: Sequence[Any] | None = None,
+    ) -> list[Version]:
+        """Return versions of a model, by default the newest first.
+
+        Args:
+            model: the model.
+            limit: the most versions.
+            condition: the conditions that they must meet; None for all.
+            order: their order; None for the newest first.
+            after: the key of the order that they follow; None for the first ones.
+        """
+        condition, order = condition or VersionFilter(), order or VersionOrder()
         with self._database.snapshot() as connection:
-            found = connection.execute(query.order_by(versions.c.number.desc()).limit(limit)).all()
+            found = version_list.listed(
+                connection, model, condition=condition, order=order, after=after, limit=limit
+            )
             named = alias_rows.aliases_of(connection, model)
             resident = self._resident.numbers(model)
             return [
@@ -530,6 +548,39 @@ class Registry:
         self.refresh(model)
         return moved
 
+    def update_version(
+        self, model: str, number: int, details: Mapping[str, Any], expiration: Expiration | None
+    ) -> Version:
+        """Change what people say about a version, and when it expires.
+
+        Args:
+            model: its model.
+            number: its number.
+            details: the new `display_name`, `description` and `tags`, those that change.
+            expiration: when it expires from now on; None keeps that.
+
+        Raises:
+            ModelNotFound or VersionNotFound: there is no such version.
+            InvalidField: the expiration is out of range.
+        """
+        with self._database.write("versions.update") as connection:
+            rows.touch(connection, [model])
+            now = self._database.now(connection)
+            updates.update_version(connection, model, number, details, expiration=expiration, now=now)
+        self.refresh(model)
+        return self.version(model, number)
+
+    def update_model(self, model: str, details: Mapping[str, Any]) -> Model:
+        """Change what people say about a model; `details` as in `update_version`.
+
+        Raises:
+            ModelNotFound: there is no such model.
+        """
+        with self._database.write("models.update") as connection:
+            rows.touch(connection, [model])
+            updates.update_model(connection, model, details)
+        return self.model(model)
+
     def delete_version(self, model: str, number: int, *, force: bool) -> None:
         """Delete a version.
 
@@ -570,7 +621,11 @@ class Registry:
             connection.execute(delete(aliases).where(aliases.c.model == model))
             found = rows.delete_versions(connection, model)
             now = self._database.now(connection)
-            connection.execute(update(models).where(models.c.name == model).values(deleted=now))
+            connection.execute(
+                update(models)
+                .where(models.c.name == model)
+                .values(deleted=now, display_name=None, description=None, tags=None)
+            )
         self._forget([(model, row.number, row.artifact) for row in found])
         return len(found)
 

@@ -1,6 +1,7 @@
 """Between rows of the tables and the values of the registry."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import (
@@ -201,6 +202,9 @@ def model_of(connection: Connection, row: Row[Any]) -> Model:
         newest=int(newest or 0),
         version_count=int(count),
         aliases=aliases_of(connection, row.name),
+        display_name=row.display_name or "",
+        description=row.description or "",
+        tags=row.tags or {},
     )
 
 
@@ -224,6 +228,8 @@ def version_of(row: Row[Any], named: tuple[Alias, ...]) -> Version:
 
 
 def _version_of(row: Row[Any], named: tuple[Alias, ...]) -> Version:
+    manifest = Manifest.from_json(row.manifest)
+    changed = {"display_name": row.display_name, "tags": row.tags}
     return Version(
         model=row.model,
         number=int(row.number),
@@ -231,8 +237,9 @@ def _version_of(row: Row[Any], named: tuple[Alias, ...]) -> Version:
         size_bytes=int(row.size_bytes),
         created=row.created,
         expires=row.expires,
-        manifest=Manifest.from_json(row.manifest),
+        manifest=replace(manifest, **{name: value for name, value in changed.items() if value is not None}),
         aliases=tuple(alias.name for alias in named if alias.number == row.number),
         promotion=None if row.promotion is None else Promotion.from_json(row.promotion),
         has_examples=bool(row.has_examples),
+        description=row.description or "",
     )

@@ -150,6 +150,7 @@ class Version:
         promotion: what became of the alias that was to be moved to it under a condition; None without one.
         has_examples: whether its examples are kept, so that others can go on from it.
         is_resident: whether it is in this replica's memory.
+        description: a description for people.
     """
 
     model: str
@@ -163,6 +164,7 @@ class Version:
     promotion: Promotion | None = None
     has_examples: bool = False
     is_resident: bool = False
+    description: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -208,6 +210,9 @@ class Model:
         version_count: number of its versions.
         aliases: its aliases, by name.
         resident_count: number of its versions in this replica's memory.
+        display_name: a title for people.
+        description: a description for people.
+        tags: key-value pairs.
     """
 
     name: str
@@ -216,6 +221,9 @@ class Model:
     version_count: int
     aliases: tuple[Alias, ...]
     resident_count: int = 0
+    display_name: str = ""
+    description: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from headstart.v1 import fine_tuning_service_pb2 as pb
 from headstart.v1 import fine_tuning_service_pb2_grpc as stubs
@@ -35,6 +35,8 @@ from headstart_server.rpc.pages import page_of, page_size_of
 
 #: Most seconds of one Status call; a caller that waits longer asks again.
 MAX_WAIT_SECONDS = 3600.0
+
+_Accepted = TypeVar("_Accepted", pb.FineTuneResponse, pb.SubmitFineTuneResponse)
 
 _STATES_BY_NUMBER: dict[int, JobState] = {number: state for state, number in STATES.items()}
 
@@ -82,40 +84,53 @@ class FineTuningService(stubs.FineTuningServiceServicer):
     async def FineTune(
         self, request_iterator: AsyncIterator[pb.FineTuneRequest], context: Context
     ) -> pb.FineTuneResponse:
+        async with aclosing(stream_parts(request_iterator, "FineTune", context)) as parts:
+            return await self._accepted(await anext(parts), parts, pb.FineTuneResponse)
+
+    async def SubmitFineTune(
+        self, request: pb.SubmitFineTuneRequest, context: Context
+    ) -> pb.SubmitFineTuneResponse:
+        async def parts() -> AsyncIterator[Sequence[Example]]:
+            if request.examples:
+                yield request.examples
+
+        return await self._accepted(request.spec, parts(), pb.SubmitFineTuneResponse)
+
+    async def _accepted(
+        self,
+        message: job_pb2.FineTuneSpec,
+        batches: AsyncIterator[Sequence[Example]],
+        make: Callable[..., _Accepted],
+    ) -> _Accepted:
+        """Accept a fine-tune, or validate its examples; return the response."""
         upload: Upload | None = None
+        validate_only = message.validate_only
         try:
-            async with aclosing(stream_parts(request_iterator, "FineTune", context)) as parts:
-                message = await anext(parts)
-                validate_only = message.validate_only
-                upload = await self._when_ready(
-                    partial(
-                        self._uploads.run,
-                        partial(
-                            self._intake.open,
-                            validate_only=validate_only,
-                            tenant=tenant(),
-                            principal=caller().principal.name,
-                        ),
-                        spec_of(message),
-                        message.request_id,
-                    ),
-                    message.ByteSize,
-                )
-                count = 0
-                async for batch in parts:
-                    # Converted in the thread, too: a large message holds enough of them to hold up the loop.
-                    add = partial(asyncio.to_thread, _add, upload, batch, count)
-                    await self._when_ready(add, partial(_nbytes, batch))
-                    count += len(batch)
+            open_upload = partial(
+                self._intake.open,
+                validate_only=validate_only,
+                tenant=tenant(),
+                principal=caller().principal.name,
+            )
+            upload = await self._when_ready(
+                partial(self._uploads.run, open_upload, spec_of(message), message.request_id),
+                message.ByteSize,
+            )
+            count = 0
+            async for batch in batches:
+                # Converted in the thread, too: a large message holds enough of them to hold up the loop.
+                add = partial(asyncio.to_thread, _add, upload, batch, count)
+                await self._when_ready(add, partial(_nbytes, batch))
+                count += len(batch)
             if message.dataset_uri:
                 await self._when_ready(partial(self._gathering.run, upload.gather), lambda: 0)
             if validate_only:
                 await self._when_ready(partial(asyncio.to_thread, upload.check_backbone), lambda: 0)
                 validation = await self._long_work.run(upload.validate)
-                return pb.FineTuneResponse(validation=validation_message(validation))
+                return make(validation=validation_message(validation))
             # Shielded: a caller that leaves now must not tear the acceptance apart.
             job = await asyncio.shield(self._uploads.run(upload.accept))
-            return pb.FineTuneResponse(job=await self._message(job))
+            return make(job=await self._message(job))
         finally:
             if upload is not None:
                 await asyncio.shield(self._uploads.run(upload.close))

@@ -158,6 +158,10 @@ _PARAMETERS, _PARAMETER_NAME = _many(64), _name(256)
 _VERSION_TEXT = _name(128)
 _FEATURE_NUMBERS = _many(1 << 16)
 
+#: A tag: its key and its value.
+_TAG = {"key": _bytes_name(63), "value": _bytes_name(256)}
+_DESCRIPTION = Limit(nbytes=4096, lines=True)
+
 _TABLE: Mapping[str, Mapping[str, Limit]] = {
     "headstart.v1.Abstention": {
         "false_alarm_rate": _range(0.0, MAX_FALSE_ALARM_RATE),
@@ -198,7 +202,7 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
         "webhook": _URI,
         "dataset_uri": _URI,
     },
-    "headstart.v1.FineTuneSpec.TagsEntry": {"key": _bytes_name(63), "value": _bytes_name(256)},
+    "headstart.v1.FineTuneSpec.TagsEntry": _TAG,
     "headstart.v1.GetModelRequest": {"model": _model(), "page_size": _PAGE_SIZE, "page_token": _PAGE_TOKEN},
     "headstart.v1.Input": {"image": _data(), "text": Limit(characters=MAX_TEXT, lines=True)},
     "headstart.v1.LabelSet": {"labels": _LABELS},
@@ -283,6 +287,35 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
     "headstart.v1.TrafficSplit": {"version": _ANY, "fraction": _range(0.0, 1.0)},
     "headstart.v1.WatchJobsRequest": {"model": _model(), "resume_token": _name(MAX_TOKEN)},
     "headstart.v1.WatchRequest": {"job_id": _JOB_ID, "after_event": _ANY},
+    "headstart.v1.ListVersionsRequest": {
+        "model": _model(),
+        "page_size": _PAGE_SIZE,
+        "page_token": _PAGE_TOKEN,
+        "order_by": _name(64),
+    },
+    "headstart.v1.VersionFilter": {"tags": _many(64), "alias": _ALIAS, "backbone": _BACKBONE},
+    "headstart.v1.VersionFilter.TagsEntry": _TAG,
+    "headstart.v1.UpdateVersionRequest": {
+        "model": _model(),
+        "version": _ANY,
+        "display_name": _bytes_name(256),
+        "description": _DESCRIPTION,
+        "tags": _many(64),
+    },
+    "headstart.v1.UpdateVersionRequest.TagsEntry": _TAG,
+    "headstart.v1.UpdateModelRequest": {
+        "model": _model(),
+        "display_name": _bytes_name(256),
+        "description": _DESCRIPTION,
+        "tags": _many(64),
+    },
+    "headstart.v1.UpdateModelRequest.TagsEntry": _TAG,
+    "headstart.v1.SubmitFineTuneRequest": {"examples": _many(MAX_BATCH_EXAMPLES)},
+    "google.protobuf.FieldMask": {"paths": _name(64, 16, unique=True)},
+    "google.protobuf.Timestamp": {
+        "seconds": _range(-MAX_DURATION, MAX_DURATION),
+        "nanos": _range(0, 999_999_999),
+    },
     # The range of the type; each field has a narrower one.
     "google.protobuf.Duration": {
         "seconds": _range(-MAX_DURATION, MAX_DURATION),

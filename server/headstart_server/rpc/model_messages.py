@@ -40,6 +40,9 @@ def model_message(model: Model) -> model_pb2.Model:
         version_count=model.version_count,
         aliases=[alias_message(alias) for alias in model.aliases],
         resident_versions=model.resident_count,
+        display_name=model.display_name,
+        description=model.description,
+        tags=model.tags,
     )
 
 
@@ -100,6 +103,7 @@ def version_message(version: Version) -> model_pb2.Version:
         resident=version.is_resident,
         backbone_selection=choice_message(manifest.backbone_selection),
         energy=energy_message(manifest.energy),
+        description=version.description,
     )
 
 

@@ -18,6 +18,7 @@ from headstart_server.jobs.forgetting import Forgotten
 from headstart_server.models.names import check_alias_name
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Model, Selector, Version
+from headstart_server.models.version_list import VersionOrder
 from headstart_server.report.reporter import Reporter
 from headstart_server.rpc.caller import scope, tenant
 from headstart_server.rpc.calls import Context
@@ -35,6 +36,13 @@ from headstart_server.rpc.model_messages import (
 )
 from headstart_server.rpc.pages import page_of, page_size_of
 from headstart_server.rpc.report_messages import report_format_of, report_message
+from headstart_server.rpc.version_requests import (
+    details_of,
+    expiration_of,
+    filter_of,
+    is_full,
+    viewed_message,
+)
 
 
 class ModelService(stubs.ModelServiceServicer):
@@ -90,21 +98,66 @@ class ModelService(stubs.ModelServiceServicer):
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
         def fetch(before: list[Any] | None, limit: int) -> Sequence[Version]:
-            return self._registry.versions(request.model, before=before[0] if before else None, limit=limit)
+            return self._registry.versions(request.model, after=before, limit=limit)
 
-        key = page_key(request.page_token, int)
+        key = page_key(request.page_token, int, int)
         model = await asyncio.to_thread(self._registry.model, request.model)
         versions, last = await asyncio.to_thread(
             page_of,
             fetch,
             version_message,
-            lambda version: [version.number],
+            VersionOrder().key,
             after=key,
             size=page_size_of(request.page_size),
         )
         return pb.GetModelResponse(
             model=model_message(model), versions=versions, next_page_token=page_token(last)
         )
+
+    async def GetVersion(self, request: pb.GetVersionRequest, context: Context) -> pb.GetVersionResponse:
+        selector, full = selector_of(request.target, "target"), is_full(request, default=True)
+
+        def get() -> pb.GetVersionResponse:
+            version = self._registry.version(selector.model, self._registry.find(selector))
+            return pb.GetVersionResponse(version=viewed_message(version, full=full))
+
+        return await self._long_work.run(get)
+
+    async def ListVersions(
+        self, request: pb.ListVersionsRequest, context: Context
+    ) -> pb.ListVersionsResponse:
+        order, condition = VersionOrder.of(request.order_by), filter_of(request.filter)
+        full = is_full(request, default=False)
+        key = page_key(request.page_token, *order.key_types)
+        await asyncio.to_thread(self._registry.model, request.model)
+
+        def fetch(after: list[Any] | None, limit: int) -> Sequence[Version]:
+            return self._registry.versions(
+                request.model, limit=limit, condition=condition, order=order, after=after
+            )
+
+        versions, last = await asyncio.to_thread(
+            page_of,
+            fetch,
+            partial(viewed_message, full=full),
+            order.key,
+            after=key,
+            size=page_size_of(request.page_size),
+        )
+        return pb.ListVersionsResponse(versions=versions, next_page_token=page_token(last))
+
+    async def UpdateVersion(
+        self, request: pb.UpdateVersionRequest, context: Context
+    ) -> pb.UpdateVersionResponse:
+        details, expiration = details_of(request), expiration_of(request)
+        version = await asyncio.to_thread(
+            self._registry.update_version, request.model, request.version, details, expiration
+        )
+        return pb.UpdateVersionResponse(version=version_message(version))
+
+    async def UpdateModel(self, request: pb.UpdateModelRequest, context: Context) -> pb.UpdateModelResponse:
+        model = await asyncio.to_thread(self._registry.update_model, request.model, details_of(request))
+        return pb.UpdateModelResponse(model=model_message(model))
 
     async def SetAlias(self, request: pb.SetAliasRequest, context: Context) -> pb.SetAliasResponse:
         alias = await asyncio.to_thread(

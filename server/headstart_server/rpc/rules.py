@@ -62,6 +62,7 @@ RULES: Mapping[str, Rule] = {
     # On the examples that the versions were trained on.
     f"{_V1}EvaluationService/Compare": Rule(on=Subject.MODEL, rights=_TRAIN),
     f"{_V1}FineTuningService/FineTune": Rule(on=Subject.MODEL, rights=_TRAIN, makes=True, changes=True),
+    f"{_V1}FineTuningService/SubmitFineTune": Rule(on=Subject.MODEL, rights=_TRAIN, makes=True, changes=True),
     f"{_V1}FineTuningService/Rebase": Rule(on=Subject.MODEL, rights=_TRAIN, changes=True),
     f"{_V1}FineTuningService/Status": Rule(on=Subject.JOB, rights=_TRAIN),
     f"{_V1}FineTuningService/Watch": Rule(on=Subject.JOB, rights=_TRAIN),
@@ -71,6 +72,10 @@ RULES: Mapping[str, Rule] = {
     f"{_V1}FineTuningService/ListJobs": Rule(on=Subject.LISTED, rights=_TRAIN),
     f"{_V1}ModelService/ListModels": Rule(on=Subject.LISTED, rights=_SOME),
     f"{_V1}ModelService/GetModel": Rule(on=Subject.MODEL, rights=_SOME),
+    f"{_V1}ModelService/GetVersion": Rule(on=Subject.MODEL, rights=_SOME),
+    f"{_V1}ModelService/ListVersions": Rule(on=Subject.MODEL, rights=_SOME),
+    f"{_V1}ModelService/UpdateVersion": Rule(on=Subject.MODEL, rights=_TRAIN, changes=True),
+    f"{_V1}ModelService/UpdateModel": Rule(on=Subject.MODEL, rights=_TRAIN, changes=True),
     f"{_V1}ModelService/SetAlias": Rule(on=Subject.MODEL, rights=_TRAIN, changes=True),
     f"{_V1}ModelService/DeleteVersion": Rule(on=Subject.MODEL, rights=_ADMIN, changes=True),
     f"{_V1}ModelService/DeleteModel": Rule(on=Subject.MODEL, rights=_ADMIN, changes=True),

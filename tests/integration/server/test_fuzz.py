@@ -55,10 +55,14 @@ def outcome(call: Callable[[], Any]) -> Any:
 METHODS = {
     "ServerService": ("GetServerInfo", "WhoAmI", "GetUsage"),
     "PredictionService": ("Predict", "Embed"),
-    "FineTuningService": ("Status", "Cancel", "DeleteJob", "ListJobs"),
+    "FineTuningService": ("SubmitFineTune", "Status", "Cancel", "DeleteJob", "ListJobs"),
     "ModelService": (
         "ListModels",
         "GetModel",
+        "GetVersion",
+        "ListVersions",
+        "UpdateVersion",
+        "UpdateModel",
         "SetAlias",
         "DeleteVersion",
         "DeleteModel",

@@ -59,6 +59,8 @@ def test_only_what_may_be_carried_out_twice_is_repeatable():
         "ListJobs",
         "ListModels",
         "GetModel",
+        "GetVersion",
+        "ListVersions",
         "ListBackbones",
         "GetEvaluation",
         "GetReport",

@@ -159,9 +159,7 @@ def test_beyond_the_bound_the_oldest_versions_lose_their_examples_first_those_wi
     assert shop.left == {"aliased", "new"}
     shop.published("newer", size=15)
     assert shop.left == {"aliased", "newer"}
-    assert [
-        version.has_examples for version in desk.shelf.registry.versions("pets", before=None, limit=9)
-    ] == [
+    assert [version.has_examples for version in desk.shelf.registry.versions("pets", limit=9)] == [
         True,
         False,
         False,

@@ -40,7 +40,7 @@ class ArchivesMachine(RuleBasedStateMachine):
         self._folder.cleanup()
 
     def living(self) -> set[str]:
-        versions = self.desk.shelf.registry.versions("pets", before=None, limit=1000)
+        versions = self.desk.shelf.registry.versions("pets", limit=1000)
         published = {version.manifest.job_id for version in versions}
         return {job for job in self.datasets if job in published or job in self.desk.ledger.unfinished()}
 
@@ -48,7 +48,7 @@ class ArchivesMachine(RuleBasedStateMachine):
     def begin_upload(self, place: int, with_parent: bool) -> None:
         self.count += 1
         job_id = f"upload-{self.count}"
-        versions = self.desk.shelf.registry.versions("pets", before=None, limit=1000)
+        versions = self.desk.shelf.registry.versions("pets", limit=1000)
         parent = set()
         if with_parent and versions:
             parent = self.datasets[versions[place % len(versions)].manifest.job_id]
@@ -105,7 +105,7 @@ class ArchivesMachine(RuleBasedStateMachine):
 
     @rule(place=PLACE)
     def delete_version(self, place: int) -> None:
-        versions = self.desk.shelf.registry.versions("pets", before=None, limit=1000)
+        versions = self.desk.shelf.registry.versions("pets", limit=1000)
         if versions:
             number = versions[place % len(versions)].number
             self.desk.shelf.registry.delete_version("pets", number, force=True)

@@ -446,7 +446,7 @@ class ForgetfulRegistry(Registry):
         super().refresh(model)
 
     def version_is_there(self, model: str) -> bool:
-        return bool(self.versions(model, before=None, limit=1))
+        return bool(self.versions(model, limit=1))
 
 
 def test_a_fault_after_the_commit_does_not_take_the_files_of_the_version(

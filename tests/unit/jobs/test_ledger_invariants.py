@@ -195,8 +195,7 @@ class LedgerMachine(RuleBasedStateMachine):
         except ModelNotFound:
             assert not succeeded
         versions = {
-            version.manifest.job_id: version.number
-            for version in registry.versions("pets", before=None, limit=1000)
+            version.manifest.job_id: version.number for version in registry.versions("pets", limit=1000)
         }
         assert versions == succeeded
 

@@ -176,7 +176,7 @@ def test_expired_versions_are_deleted_with_their_aliases_and_files(shelf: Shelf,
     clock.advance(10)
     assert shelf.registry.delete_expired() == 1
     assert shelf.registry.model("pets").aliases == ()
-    assert [version.number for version in shelf.registry.versions("pets", before=None, limit=9)] == [1]
+    assert [version.number for version in shelf.registry.versions("pets", limit=9)] == [1]
     assert sorted(shelf.store.artifacts()) == ["job-1.1", "job-3.1"]
     clock.advance(10)
     assert shelf.registry.delete_expired() == 1
@@ -293,7 +293,7 @@ def test_a_version_deleted_elsewhere_while_it_is_loaded_does_not_stay_in_memory(
 
 def in_memory(registry: Registry, model: str = "pets") -> tuple[int, list[int]]:
     """How many versions a replica says it has in memory, and which."""
-    found = [one.number for one in registry.versions(model, before=None, limit=9) if one.is_resident]
+    found = [one.number for one in registry.versions(model, limit=9) if one.is_resident]
     assert registry.model(model).resident_count == len(found)
     assert {one.name: one.resident_count for one in registry.models(after="", limit=9)}[model] == len(found)
     return len(found), found

@@ -1,0 +1,94 @@
+"""Changes of what people say about versions and models, and of when versions expire."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, or_, update
+
+from headstart_server.database.tables import models, versions
+from headstart_server.errors import InvalidField
+from headstart_server.models import rows
+
+#: Seconds that a version is kept at least and at most: 100 years.
+MIN_TTL, MAX_TTL = 1.0, 3_155_760_000.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Expiration:
+    """When a version expires; without a time and a duration, never.
+
+    Attributes:
+        time: in seconds since 1970.
+        ttl: in seconds from now.
+    """
+
+    time: float | None = None
+    ttl: float | None = None
+
+    def at(self, now: float) -> float | None:
+        """Return the time of the expiration; None for never.
+
+        Raises:
+            InvalidField: it is too early or too late.
+        """
+        if self.time is None and self.ttl is None:
+            return None
+        ttl = self.ttl if self.time is None else self.time - now
+        # Written so that NaN fails.
+        if ttl is None or not MIN_TTL <= ttl <= MAX_TTL:
+            name = "ttl" if self.time is None else "expire_time"
+            raise InvalidField(
+                f"The {name} is {ttl:g} seconds from now. Choose one of 1 second to 100 years from now.",
+                field=name,
+            )
+        return now + ttl
+
+
+def update_version(
+    connection: Connection,
+    model: str,
+    number: int,
+    details: Mapping[str, Any],
+    *,
+    expiration: Expiration | None,
+    now: float,
+) -> None:
+    """Change a version.
+
+    Args:
+        connection: of a transaction that holds the counter of the registry.
+        model: its model.
+        number: its number.
+        details: the new `display_name`, `description` and `tags`, those that change.
+        expiration: when it expires from now on; None keeps that.
+        now: the time.
+
+    Raises:
+        ModelNotFound or VersionNotFound: there is no such version, or it has expired.
+        InvalidField: the expiration is out of range.
+    """
+    rows.artifact_of(connection, model, number)
+    values = dict(details)
+    if expiration is not None:
+        values["expires"] = expiration.at(now)
+    is_live = or_(versions.c.expires.is_(None), versions.c.expires > now)
+    here = (versions.c.model == model, versions.c.number == number, is_live)
+    if not connection.execute(update(versions).where(*here).values(values or {"model": model})).rowcount:
+        raise rows.no_version(model, number)
+
+
+def update_model(connection: Connection, model: str, details: Mapping[str, Any]) -> None:
+    """Change a model.
+
+    Args:
+        connection: of a transaction that holds the counter of the registry.
+        model: its name.
+        details: the new `display_name`, `description` and `tags`, those that change.
+
+    Raises:
+        ModelNotFound: there is no such model.
+    """
+    rows.require_model(connection, model)
+    if details:
+        connection.execute(update(models).where(models.c.name == model).values(dict(details)))

@@ -1,0 +1,128 @@
+"""Lists of a model's versions: filtered, ordered, and continued after a version."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, or_, select
+
+from headstart_server.database.tables import aliases, versions
+from headstart_server.errors import InvalidField
+from headstart_server.models.rows import select_versions
+
+#: The column of each order.
+_ORDERS: Mapping[str, ColumnElement[Any]] = {
+    "version": versions.c.number,
+    "create_time": versions.c.created,
+    "size_bytes": versions.c.size_bytes,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VersionFilter:
+    """The conditions that a version must meet, all of them.
+
+    Attributes:
+        tags: its tags, each with this value.
+        alias: an alias that names it; empty for any.
+        backbone: its backbone; empty for any.
+        created_after: the time from which on it was published; None for any.
+        created_before: the time before which it was published; None for any.
+    """
+
+    tags: Mapping[str, str] = field(default_factory=dict)
+    alias: str = ""
+    backbone: str = ""
+    created_after: float | None = None
+    created_before: float | None = None
+
+    def conditions(self, connection: Connection) -> list[ColumnElement[bool]]:
+        """Return the conditions as SQL."""
+        found: list[ColumnElement[bool]] = [
+            _has_tag(connection, key, value) for key, value in self.tags.items()
+        ]
+        if self.alias:
+            named = (aliases.c.model == versions.c.model, aliases.c.number == versions.c.number)
+            found.append(exists().where(*named, aliases.c.name == self.alias))
+        if self.backbone:
+            found.append(versions.c.manifest["backbone"].as_string() == self.backbone)
+        if self.created_after is not None:
+            found.append(versions.c.created >= self.created_after)
+        if self.created_before is not None:
+            found.append(versions.c.created < self.created_before)
+        return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VersionOrder:
+    """The order of a list.
+
+    Attributes:
+        name: `version`, `create_time` or `size_bytes`.
+        descending: whether the largest comes first.
+    """
+
+    name: str = "version"
+    descending: bool = True
+
+    @classmethod
+    def of(cls, text: str) -> "VersionOrder":
+        """Return the order of a text such as `create_time desc`; an empty one is the default.
+
+        Raises:
+            InvalidField: there is no such order.
+        """
+        if not text:
+            return cls()
+        name, *rest = text.split() or [""]
+        if name not in _ORDERS or rest not in ([], ["asc"], ["desc"]):
+            raise InvalidField(
+                f"The order {text[:80]!r} is unknown. Use {', '.join(_ORDERS)}, with or without desc.",
+                field="order_by",
+            )
+        return cls(name=name, descending=rest == ["desc"])
+
+    def key(self, version: Any) -> list[Any]:
+        """Return the place of a version in the list, for a page token."""
+        value = {
+            "version": version.number,
+            "create_time": version.created,
+            "size_bytes": version.size_bytes,
+        }
+        return [value[self.name], version.number]
+
+    @property
+    def key_types(self) -> tuple[type, type]:
+        """The types of a key."""
+        return (float if self.name == "create_time" else int), int
+
+
+def listed(
+    connection: Connection,
+    model: str,
+    *,
+    condition: VersionFilter,
+    order: VersionOrder,
+    after: Sequence[Any] | None,
+    limit: int,
+) -> Sequence[Row[Any]]:
+    """Return the rows of some versions of a model, those after a key of the order."""
+    column = _ORDERS[order.name]
+    query = select_versions().where(versions.c.model == model, *condition.conditions(connection))
+    if after is not None:
+        value, number = after
+        if order.descending:
+            later = or_(column < value, and_(column == value, versions.c.number < number))
+        else:
+            later = or_(column > value, and_(column == value, versions.c.number > number))
+        query = query.where(later)
+    columns = (column.desc(), versions.c.number.desc()) if order.descending else (column, versions.c.number)
+    return connection.execute(query.order_by(*columns).limit(limit)).all()
+
+
+def _has_tag(connection: Connection, key: str, value: str) -> ColumnElement[bool]:
+    """Return the condition that a version has a tag, changed since or not. A key may hold any character."""
+    tags = func.coalesce(versions.c.tags, versions.c.manifest["tags"])
+    is_postgres = connection.dialect.name == "postgresql"
+    each = (func.json_each_text if is_postgres else func.json_each)(tags).table_valued("key", "value")
+    return select(each.c.key).where(each.c.key == key, each.c.value == value).exists()
