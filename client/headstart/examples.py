@@ -1,6 +1,7 @@
 """Labeled examples in every form that a caller may have them in."""
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -21,7 +22,7 @@ from headstart.frames import (
     rows_of,
     texts_of,
 )
-from headstart.inputs import Example, ExampleTarget, as_example, example_message, is_array
+from headstart.inputs import Example, ExampleTarget, as_example, default_id, example_message, is_array
 from headstart.labels import IntegerLabels, for_task
 from headstart.records import INPUT_COLUMNS, TARGET_COLUMNS, Layout
 from headstart.spool import Spool
@@ -29,10 +30,22 @@ from headstart.tables import TABLE_SUFFIXES, Table
 from headstart.task import Task, TaskName, parse_task
 from headstart.v1 import input_pb2
 
-__all__ = ["URI_BEGINNINGS", "ExampleSettings", "ExampleSource", "Examples", "open_examples"]
+__all__ = [
+    "URI_BEGINNINGS",
+    "ExampleSettings",
+    "ExampleSource",
+    "ExampleWarning",
+    "Examples",
+    "open_examples",
+]
 
 URI_BEGINNINGS = ("s3://", "gs://", "https://", "file://")
 """How URIs of lists begin that the server reads itself."""
+
+
+class ExampleWarning(UserWarning):
+    """Files that are skipped in a folder of examples."""
+
 
 Examples: TypeAlias = (
     str
@@ -115,13 +128,21 @@ class ExampleSource:
 
 @dataclass(frozen=True, slots=True)
 class _Encoded:
-    """The messages of examples, each of which has the name of its place."""
+    """The messages of examples, each of which has the name of its place.
+
+    Attributes:
+        located: returns the places and the examples, each time it is called.
+        task: what is learned.
+        has_path_ids: whether the path of an example is its ID, if it has no other.
+    """
 
     located: Callable[[], Iterable[tuple[str, Any]]]
     task: Task | None
+    has_path_ids: bool = True
 
     def __iter__(self) -> Iterator[input_pb2.Example]:
         integers = IntegerLabels(self.task)
+        paths: set[str] = set()
         for place, item in self.located():
             try:
                 example = for_task(as_example(item), self.task)
@@ -133,6 +154,10 @@ class _Encoded:
             except ValueError as error:
                 raise ValueError(f"{place}: {error}") from error
             integers.note(example.label)
+            if self.has_path_ids and not message.id:
+                path = default_id(example.content)
+                message.id = "" if path in paths else path
+                paths.add(path)
             yield message
         integers.check()
 
@@ -247,11 +272,13 @@ def _open_stored(
         _check_unnamed(settings, source)
         return ExampleSource(messages=(), total=None, uri=source)
     stored = source if isinstance(source, Table) else _open_path(Path(source), names, features)
+    for warning in stored.warnings if isinstance(stored, Folder) else ():
+        warnings.warn(warning, ExampleWarning, stacklevel=5)
     if not isinstance(stored, Table):
         _check_unnamed(settings, source)
         return ExampleSource(messages=_Encoded(lambda: _numbered(stored), task), total=len(stored))
     table = stored.for_task(task)
-    return ExampleSource(messages=_Encoded(table.rows, task), total=len(table))
+    return ExampleSource(messages=_Encoded(table.rows, task, has_path_ids=False), total=len(table))
 
 
 def _check_unnamed(settings: ExampleSettings, source: object) -> None:

@@ -1,6 +1,7 @@
 """Examples in a folder: one sub-folder for each class, named like it."""
 
 import os
+from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -26,7 +27,29 @@ _MEASURING = frozenset(
         "held_out",
     }
 )
-_CLUTTER = frozenset({"thumbs.db", "desktop.ini"})  # Windows leaves these where somebody looked at pictures
+_CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})  # left by Windows and by ZIP files of macOS
+_KINDS = {".txt": "text", ".npy": "array"}
+_OTHER = "other file"
+_OTHERS = frozenset(
+    {
+        *(
+            ".csv",
+            ".tsv",
+            ".json",
+            ".jsonl",
+            ".xml",
+            ".yaml",
+            ".yml",
+            ".toml",
+            ".ini",
+            ".log",
+            ".db",
+            ".xlsx",
+        ),
+        *(".md", ".rst", ".html", ".pdf", ".doc", ".docx", ".py", ".ipynb", ".zip", ".tar", ".gz"),
+        *(".avi", ".mov", ".mp3", ".mp4", ".wav"),
+    }
+)
 
 
 class Folder:
@@ -34,7 +57,9 @@ class Folder:
 
     Names that begin with a dot are skipped, and so are Thumbs.db and desktop.ini.
 
-    Folders inside a class's folder belong to the class. An example's id is its path from the folder.
+    Folders inside a class's folder belong to the class. An example's id is its path from the folder. Files of
+    another kind than most, such as a text among images, are skipped, and so are files outside of the class
+    folders; `warnings` names them.
 
     Args:
         path: the folder.
@@ -52,7 +77,8 @@ class Folder:
         check_class_folders(classes, f"{path}")
         self._path = path
         # Names only: a million of them take less room than one batch of pictures.
-        self._files = [(file, label) for label in classes for file in files_of(path / label)]
+        found = [(file, label) for label in classes for file in files_of(path / label)]
+        self._files, self.warnings = _without_foreign(path, found)
         if not self._files:
             raise ValueError(
                 f"Expected files in the sub-folders of {path}, one for each class. Received: "
@@ -65,6 +91,34 @@ class Folder:
     def __iter__(self) -> Iterator[Example]:
         for file, label in self._files:
             yield Example(file, label, id=path_id(file.relative_to(self._path)))
+
+
+def _without_foreign(folder: Path, found: list[tuple[Path, str]]) -> tuple[list[tuple[Path, str]], list[str]]:
+    """Return the files of the kind that most have, and what is skipped."""
+    counts = Counter(kind for file, _ in found if (kind := _kind(file)) != _OTHER)
+    main = max(counts, key=lambda kind: (counts[kind], kind == "image"), default="image")
+    kept = [(file, label) for file, label in found if _kind(file) == main]
+    foreign = [str(file.relative_to(folder)) for file, _ in found if _kind(file) != main]
+    loose = sorted(entry.name for entry in folder.iterdir() if entry.is_file() and _visible(entry.name))
+    warnings = []
+    if foreign:
+        are = f"file that is no {main}" if len(foreign) == 1 else f"files that are no {main}s"
+        warnings.append(f"{folder}: skipped {len(foreign)} {are}: {_listed(foreign)}")
+    if loose:
+        files = "file" if len(loose) == 1 else "files"
+        warnings.append(
+            f"{folder}: skipped {len(loose)} {files} outside of the class folders: {_listed(loose)}"
+        )
+    return kept, warnings
+
+
+def _kind(file: Path) -> str:
+    suffix = file.suffix.lower()
+    return _OTHER if suffix in _OTHERS else _KINDS.get(suffix, "image")
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:_MAX_NAMED]) + (", …" if len(names) > _MAX_NAMED else "")
 
 
 def check_class_folders(names: Collection[str], place: str) -> None:

@@ -20,6 +20,7 @@ __all__ = [
     "ExampleTarget",
     "Text",
     "as_example",
+    "default_id",
     "example_message",
     "input_message",
     "is_array",
@@ -44,7 +45,7 @@ class Example:
         content: what is learned from.
         label: the name of its class, 1 to 256 bytes of UTF-8; an integer or a bool counts as its text.
         id: your name for it, at most 256 bytes, used in reports and errors. Default: the path, if the
-            content is one.
+            content is one and no example before has it.
         held_out: True keeps it out of training; accuracy is then measured on these examples alone.
         labels: the names of its classes, for a multi-label version; an empty list where none applies.
         value: its number, for a version that tells numbers.
@@ -65,7 +66,7 @@ class Example:
 
 
 def example_message(example: Example) -> input_pb2.Example:
-    """Makes an example a message, reading its content if it is a path.
+    """Make an example a message; read its content if it is a path.
 
     Raises:
         OSError: a file cannot be read.
@@ -74,7 +75,7 @@ def example_message(example: Example) -> input_pb2.Example:
         TypeError: the content has an unknown type, a label is not a `str`, integer or bool, or a value is not
             a number.
     """
-    message = input_pb2.Example(id=example.id or _path_id(example.content), held_out=example.held_out)
+    message = input_pb2.Example(id=example.id, held_out=example.held_out)
     write_target(message, example)
     if example.weight is not None:
         message.weight = _number(example.weight, "weight")
@@ -84,7 +85,8 @@ def example_message(example: Example) -> input_pb2.Example:
     return message
 
 
-def _path_id(content: Content) -> str:
+def default_id(content: Content) -> str:
+    """Return the ID of an example that has no other: its path; empty if its content is no path."""
     return path_id(PurePath(content)) if isinstance(content, str | os.PathLike) else ""
 
 

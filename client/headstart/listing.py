@@ -88,11 +88,16 @@ def read_list(
 
 
 def _read(rows: Iterable[tuple[int, Row]], name: str, layout: Layout) -> Iterator[ListedRow]:
+    paths: set[str] = set()
     for line, row in rows:
         try:
-            yield _listed(line, row, layout)
+            listed = _listed(line, row, layout)
         except ValueError as error:
             raise ValueError(f"{name}, line {line}: {error}") from None
+        if not listed.settings["id"] and listed.path and listed.path not in paths:
+            paths.add(listed.path)
+            listed = replace(listed, settings={**listed.settings, "id": _path_name(listed.path)})
+        yield listed
 
 
 def _with_features(
@@ -143,16 +148,16 @@ def _listed(line: int, row: Row, layout: Layout) -> ListedRow:
         path=path,
         text=value if kind == "text" else "",
         features=value if kind == "features" else None,
-        settings=settings_of(known, layout, _path_name(path)),
+        settings=settings_of(known, layout),
         row=row,
     )
 
 
 def _path_name(path: str) -> str:
-    """Return what an example without an id is called."""
+    """Return the ID of the first example of a path that has no other ID."""
     # Of a URI the two slashes stay.
     scheme, mark, rest = path.rpartition("://")
-    return path_id(PurePath(rest), before=f"{scheme}{mark}") if path else ""
+    return path_id(PurePath(rest), before=f"{scheme}{mark}")
 
 
 def _csv_rows(

@@ -108,7 +108,7 @@ def input_of(
     return kind, _feature_list(known[kind]) if kind == "features" else known[kind]
 
 
-def settings_of(row: Mapping[str, Any], layout: Layout, default_id: str = "") -> dict[str, Any]:
+def settings_of(row: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
     """Return the arguments of `Example` besides its content.
 
     Raises:
@@ -116,7 +116,7 @@ def settings_of(row: Mapping[str, Any], layout: Layout, default_id: str = "") ->
     """
     number = row.get("id")
     settings = {
-        "id": default_id if is_missing(number) else str(number),
+        "id": "" if is_missing(number) else str(number),
         "held_out": _truth(row.get("held_out")),
         "weight": None if is_missing(row.get("weight")) else _number(row["weight"], "weight"),
     }

@@ -67,6 +67,43 @@ def test_a_fine_tune_shows_its_way_and_then_the_version(run, server, pets):
     assert f"Try it: headstart --server {server.target} predict pets PICTURE.jpg" in result.stderr
 
 
+def test_a_fine_tune_shows_what_was_found_in_its_examples(run, server, pets):
+    server.standing["Status"] = tuning.StatusResponse(job=job("SUCCEEDED", version=3, last_event=3))
+
+    result = run("fine-tune", "pets", pets)
+
+    lines = result.stdout.splitlines()
+    start = lines.index("Found in the examples:")
+    assert lines[start + 1 : start + 3] == [
+        "• 1 example looks mislabelled: look at it.",
+        "  cat/3.jpg (cat) looks like dog (87.5%)",
+    ]
+    assert f"More: headstart --server {server.target} version report pets@3" in result.stderr
+    assert "Found" not in run("fine-tune", "pets", pets, "--json").stdout
+    server.standing["GetEvaluation"] = Fault(code=grpc.StatusCode.NOT_FOUND)
+    assert "Found" not in run("fine-tune", "pets", pets).stdout
+
+
+def test_a_corrected_label_beside_the_old_one_gets_the_advice_to_remove_that(run, server, pets):
+    failed = job("FAILED", last_event=3)
+    failed.error.CopyFrom(
+        Fault(
+            code=grpc.StatusCode.INVALID_ARGUMENT,
+            message="Expected one label.",
+            reason="CONTRADICTING_LABELS",
+        ).status()
+    )
+    server.standing["Status"] = tuning.StatusResponse(job=failed)
+    result = run("fine-tune", "pets", pets, "--parent", "1", code=1)
+    assert "leave out the old example: --remove ID" in result.stderr
+
+
+def test_files_that_are_skipped_in_a_folder_are_named(run, pets):
+    (pets / "cat" / "notes.txt").write_text("notes")
+    result = run("fine-tune", "pets", pets)
+    assert f"warning: {pets}: skipped 1 file that is no image: cat/notes.txt\n" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("modality", "asked"),
     [("TEXT", "--text 'Some words.'"), ("TENSOR", "FEATURES.npz"), ("IMAGE", "PICTURE.jpg")],

@@ -16,7 +16,13 @@ from headstart.status import has_remedy
 
 __all__ = ["EXIT_CODES_HELP", "ExitCode", "Failure", "exit_code", "explain"]
 
-_BROKEN_EXAMPLES = frozenset({"UNDECODABLE_INPUT", "INPUT_TOO_LARGE", "CONTRADICTING_LABELS"})
+_EXCLUDE = "Leave them out with --max-excluded-fraction 0.2, or list all with headstart check."
+_JOB_ADVICE = {
+    "UNDECODABLE_INPUT": _EXCLUDE,
+    "INPUT_TOO_LARGE": _EXCLUDE,
+    "CONTRADICTING_LABELS": "If you corrected the label of an example of the parent, leave out the old "
+    "example: --remove ID. List all with headstart check, or exclude both with --max-excluded-fraction 0.2.",
+}
 _LISTS = {
     "JOB_NOT_FOUND": "job list",
     "MODEL_NOT_FOUND": "model list",
@@ -118,10 +124,8 @@ def _message(error: HeadstartError, session: Session | None) -> str:
 
 def _advice(error: HeadstartError, session: Session | None) -> str:
     match error:
-        case JobFailed() if error.reason in _BROKEN_EXAMPLES:
-            return "Leave them out with --max-excluded-fraction 0.2, or list all with headstart check."
         case JobFailed() | JobCancelled():
-            return ""
+            return _JOB_ADVICE.get(error.reason, "")
         case NotFound() if session is not None and error.reason in _LISTS:
             return f"List them with: {session.command(_LISTS[error.reason])}"
     if error.retry_after is not None:

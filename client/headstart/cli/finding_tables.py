@@ -18,9 +18,10 @@ from headstart.results import (
     Validation,
 )
 
-__all__ = ["validation_view"]
+__all__ = ["findings_lines", "validation_view"]
 
 _MAX_LISTED = 10
+_MAX_SUMMED = 3  # of each kind, after a fine-tune
 _ADVICE = (
     "Mend them; or leave them out with --max-excluded-fraction 0.2, which also tells what else is found."
 )
@@ -50,6 +51,16 @@ def validation_view(validation: Validation) -> RenderableType:
     advice = [Text(_ADVICE)] if validation.fault_count and not validation.valid else []
     lists = _lists(findings) if findings else ()
     return Group(Text(verdict), facts_grid(facts), *recommendations, *warnings, *faults, *advice, *lists)
+
+
+def findings_lines(findings: DatasetFindings) -> list[str]:
+    """Return what was found in the examples of a version, in a few lines."""
+    lines = [f"• {each.message}" for each in findings.recommendations[: 2 * _MAX_SUMMED]]
+    issues = findings.label_issues[:_MAX_SUMMED]
+    lines += [f"  {_issue(each)}" for each in issues]
+    if (more := findings.label_issue_count - len(issues)) > 0 and issues:
+        lines.append(f"  and {more} more")
+    return lines
 
 
 def _seconds(findings: DatasetFindings | None) -> str | None:

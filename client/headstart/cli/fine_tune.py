@@ -8,6 +8,7 @@ import typer
 from headstart.arguments import FineTuneSettings
 from headstart.cli import spec_options as options
 from headstart.cli.exits import ExitCode
+from headstart.cli.finding_tables import findings_lines
 from headstart.cli.model_tables import version_summary
 from headstart.cli.options import (
     FeatureColumns,
@@ -160,6 +161,7 @@ def show_job(
         session.note(f"Follow it: {session.command(f'job watch {job.id}')}")
         return
     session.show({"job": status, "version": version}, version_summary(version, status, upload))
+    _show_findings(session, client, version)
     inputs = _input_of(client, version)
     promotion = version.promotion
     if promotion is None or promotion.promoted:
@@ -172,6 +174,23 @@ def show_job(
         f"{session.command(f'predict {served} {inputs}')}"
     )
     session.note(f"Or the new one: {session.command(f'predict {version.model}@{version.number} {inputs}')}")
+
+
+def _show_findings(session: Session, client: Client, version: Version) -> None:
+    """Show what was found in the examples, and the command that shows more; nothing if there is nothing."""
+    if session.as_json:
+        return
+    try:
+        findings = client.evaluation(version.model, version.number).findings
+    except HeadstartError:  # the version is there, and its findings can be read later
+        return
+    lines = findings_lines(findings) if findings is not None else []
+    if not lines:
+        return
+    session.out.print("Found in the examples:")
+    for line in lines:
+        session.out.print(line)
+    session.note(f"More: {session.command(f'version report {version.model}@{version.number}')}")
 
 
 def _input_of(client: Client, version: Version) -> str:

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from rich.console import Console, RenderableType
 from headstart.channel import TlsConfig
 from headstart.cli.documents import document
 from headstart.client import Client
+from headstart.examples import ExampleWarning
 from headstart.settings import DEFAULT_SERVER
 
 __all__ = ["Session", "session_of"]
@@ -44,7 +46,15 @@ class Session:
 
     @contextmanager
     def client(self) -> Iterator[Client]:
-        """A client for the length of a command."""
+        """A client for the length of a command; its warnings are notes."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", ExampleWarning)
+            warnings.showwarning = lambda message, *_, **__: self.note(f"warning: {message}")
+            with self._connected() as client:
+                yield client
+
+    @contextmanager
+    def _connected(self) -> Iterator[Client]:
         with Client(self.server, tls=self.tls, timeout=self.timeout, token=self.token) as client:
             yield client
 

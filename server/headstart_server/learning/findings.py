@@ -33,7 +33,7 @@ def contradictions(
                     id=ids[index],
                     reason=ContradictingLabels.reason,
                     message=f"Expected one label for the same content. Received: {targets[index]} here and "
-                    f"{targets[against]} at example {against}.",
+                    f"{targets[against]} at example {against}{f' ({ids[against]})' if ids[against] else ''}.",
                 )
             )
     return faults

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from headstart.examples import open_examples
+from headstart.examples import ExampleWarning, open_examples
 from headstart.inputs import Example, Text
 
 
@@ -39,7 +39,6 @@ def test_hidden_files_and_folders_are_skipped(tmp_path):
         "cat/.DS_Store",
         "cat/.thumbs/1.jpg",
         ".git/config",
-        "README",
         "cat/Thumbs.db",
         "cat/desktop.ini",
     ):
@@ -50,7 +49,6 @@ def test_hidden_files_and_folders_are_skipped(tmp_path):
 
 def test_a_folder_whose_class_folders_are_empty_is_refused(tmp_path):
     (tmp_path / "cat").mkdir()
-    write(tmp_path / "1.jpg")
 
     with pytest.raises(ValueError, match=r"Expected files in the sub-folders of .*Received: no file in cat"):
         open_examples(tmp_path)
@@ -398,3 +396,38 @@ def test_numbers_and_probabilities_can_be_listed(tmp_path):
     assert [each.value for each in open_examples(numbers)] == [-1.5, 2]
     assert [dict(each.soft_label.probabilities) for each in open_examples(soft)] == [{"x": 0.5, "y": 0.5}]
     assert [list(each.label_set.labels) for each in open_examples(several)] == [["x|y", "z"]]
+
+
+def test_a_path_that_comes_twice_names_only_its_first_example(tmp_path):
+    picture = write(tmp_path / "a.jpg")
+    assert [each.id for each in open_examples([(picture, "x"), (picture, "x"), (b"1", "y")])] == [
+        picture.as_posix(),
+        "",
+        "",
+    ]
+    table = write(tmp_path / "l.csv", "path,label,id\na.jpg,x,\na.jpg,x,\na.jpg,y,own\n")
+    assert [each.id for each in open_examples(table)] == ["a.jpg", "", "own"]
+
+
+def test_files_of_another_kind_and_outside_of_the_classes_are_skipped_and_named(tmp_path):
+    for name in ("cat/1.jpg", "cat/2.jpg", "cat/notes.txt", "dog/3.jpg", "dog/4.xml", "__MACOSX/cat/1.jpg"):
+        write(tmp_path / name)
+    for name in ("labels.csv", ".hidden"):
+        write(tmp_path / name)
+
+    with pytest.warns(ExampleWarning) as warned:
+        source = open_examples(tmp_path)
+
+    assert [each.id for each in source] == ["cat/1.jpg", "cat/2.jpg", "dog/3.jpg"]
+    assert [str(each.message) for each in warned] == [
+        f"{tmp_path}: skipped 2 files that are no images: cat/notes.txt, dog/4.xml",
+        f"{tmp_path}: skipped 1 file outside of the class folders: labels.csv",
+    ]
+
+
+def test_the_kind_of_a_folder_is_that_of_most_files(tmp_path):
+    for name in ("good/1.txt", "good/2.txt", "bad/3.txt", "bad/scan.png"):
+        write(tmp_path / name)
+    with pytest.warns(ExampleWarning, match=r"skipped 1 file that is no text: bad/scan\.png"):
+        source = open_examples(tmp_path)
+    assert source.total == 3

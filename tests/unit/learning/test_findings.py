@@ -20,9 +20,9 @@ def test_each_side_of_a_contradiction_is_told_with_an_example_of_the_other() -> 
     ]
     expected = "Expected one label for the same content. Received: {} here and {} at example {}."
     assert [fault.message for fault in faults] == [
-        expected.format("'cat'", "'dog'", 2),
-        expected.format("'dog'", "'cat'", 0),
-        expected.format("'cat'", "'dog'", 2),
+        expected.format("'cat'", "'dog'", "2 (c)"),
+        expected.format("'dog'", "'cat'", "0 (a)"),
+        expected.format("'cat'", "'dog'", "2 (c)"),
     ]
 
 
