@@ -11,6 +11,7 @@ from packaging.requirements import Requirement
 INSTALLED_AS = {
     "none": (),
     "cli": ("cli",),
+    "sklearn": ("sklearn",),
     "serving": ("serving",),
     "server": ("server",),
     "http": ("server", "http"),
@@ -28,6 +29,7 @@ INSTALLED_AS = {
 #: client import without any extra.
 OWNERS = {
     "headstart.cli": "cli",
+    "headstart.sklearn": "sklearn",
     "headstart_server": "serving",
     "headstart_server.database.driver": "postgres",
     "headstart_server.dataset_uris.web": "http",
