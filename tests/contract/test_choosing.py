@@ -260,8 +260,8 @@ def test_a_rebase_as_json_is_one_document_with_the_choice(run, server):
     made = version(3, backbone_selection=choice())
     server.standing["GetModel"] = keeping.GetModelResponse(versions=[made], model={"name": "pets"})
     told = run("--json", "rebase", "pets", "-b", "auto").stdout
-    assert '"backbone_selection"' in told
-    assert '"TRIED"' in told
+    assert '"backboneSelection"' in told
+    assert '"CANDIDATE_OUTCOME_TRIED"' in told
 
 
 def test_a_rebase_needs_a_backbone(run):

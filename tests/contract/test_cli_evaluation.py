@@ -142,7 +142,7 @@ def test_findings_say_what_to_do_first_and_then_name_the_examples(run, server, p
     assert lines.index("• 1 example looks mislabelled: look at it.") < lines.index("Labels to look at:")
     assert max(map(len, lines)) <= 80
     document = json.loads(run("check", "pets", pets, "--json").stdout)
-    assert document["findings"]["recommendations"][0]["kind"] == "LABEL_ISSUES"
+    assert document["findings"]["recommendations"][0]["kind"] == "RECOMMENDATION_KIND_LABEL_ISSUES"
 
 
 def test_an_evaluation_begins_with_the_verdict(run, server, pets):
@@ -212,7 +212,9 @@ def test_a_comparison_begins_with_the_verdict(run, server):
     assert ["cat", "100", "95.0%", "90.0%"] in words
     assert "+4.0 points (95% interval +1.0 to +7.0)" in "\n".join(lines)
     assert max(map(len, lines)) <= 80
-    assert json.loads(run("version", "compare", "pets@1", "pets@2", "--json").stdout)["significant"]
+    assert json.loads(run("version", "compare", "pets@1", "pets@2", "--json").stdout)["comparison"][
+        "significant"
+    ]
 
 
 def test_a_comparison_of_numbers_has_no_points(run, server, pets):

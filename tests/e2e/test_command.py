@@ -50,11 +50,11 @@ def made(document, folder: Path) -> dict[str, Any]:
 
 
 def test_fine_tuning_prints_the_job_and_the_version(made: dict[str, Any]):
-    assert made["job"]["state"] == "SUCCEEDED"
-    assert made["job"]["example_count"] == 24
+    assert made["job"]["state"] == "JOB_STATE_SUCCEEDED"
+    assert made["job"]["exampleCount"] == "24"
     assert made["version"]["model"] == "shell"
-    assert made["version"]["number"] == 1
-    assert made["version"]["class_names"] == ["one", "seven", "zero"]
+    assert made["version"]["number"] == "1"
+    assert made["version"]["classNames"] == ["one", "seven", "zero"]
     assert made["version"]["labels"] == {"team": "post"}
     assert made["version"]["aliases"] == ["stable"]
     assert 0 <= made["version"]["metrics"]["accuracy"] <= 1
@@ -71,34 +71,37 @@ def test_predicting_prints_an_answer_for_each_file(document, made: dict[str, Any
 
 
 def test_the_status_and_the_list_of_jobs_tell_of_the_job(document, made: dict[str, Any]):
-    job_id = made["job"]["id"]
+    job_id = made["job"]["jobId"]
 
-    assert document("job", "show", job_id) == made["job"]
-    assert [job["id"] for job in document("job", "list", "shell")["jobs"]] == [job_id]
+    assert document("job", "show", job_id)["job"] == made["job"]
+    assert [job["jobId"] for job in document("job", "list", "shell")["jobs"]] == [job_id]
 
 
 def test_watching_prints_a_line_for_each_event(command, made: dict[str, Any]):
-    code, printed, _ = command("--json", "job", "watch", made["job"]["id"])
+    code, printed, _ = command("--json", "job", "watch", made["job"]["jobId"])
     events = [json.loads(line) for line in printed.splitlines()]
 
     assert code == 0
-    assert [event["number"] for event in events] == list(range(1, len(events) + 1))
-    assert events[-1]["state"] == "SUCCEEDED"
+    assert [each["event"]["number"] for each in events] == [str(n + 1) for n in range(len(events))]
+    assert events[-1]["event"]["state"] == "JOB_STATE_SUCCEEDED"
 
 
 def test_models_aliases_and_deletion(document, command, folder: Path, made: dict[str, Any]):
     waited = document("fine-tune", "brief", folder, "--seed", "3")
     document("fine-tune", "brief", folder, "--seed", "4")
-    number = waited["version"]["number"]
+    number = int(waited["version"]["number"])
 
     assert {model["name"] for model in document("model", "list")["models"]} >= {"shell", "brief"}
-    assert document("alias", "set", "brief", "old", number)["version"] == number
-    assert [each["number"] for each in document("model", "show", "brief")["versions"]] == [number + 1, number]
+    assert document("alias", "set", "brief", "old", number)["alias"]["version"] == str(number)
+    assert [each["number"] for each in document("model", "show", "brief")["versions"]] == [
+        str(number + 1),
+        str(number),
+    ]
     code, _, said = command("version", "delete", f"brief@{number}", "--yes")
     assert code == 1
     assert "old" in said
-    assert document("version", "delete", f"brief@{number}", "--yes", "--force") == {"deleted_versions": 1}
-    assert document("model", "delete", "brief", "--yes") == {"deleted_versions": 1}
+    assert document("version", "delete", f"brief@{number}", "--yes", "--force") == {}
+    assert document("model", "delete", "brief", "--yes") == {"deletedVersions": 1}
     assert "brief" not in {model["name"] for model in document("model", "list")["models"]}
 
 
@@ -137,4 +140,4 @@ def test_a_failure_is_told_to_programs_too(command, made: dict[str, Any], asked:
 def test_an_alias_may_be_named_with_its_model(document, made: dict[str, Any], asked: list[Path]):
     (found,) = document("predict", "shell@stable", asked[0])["predictions"]
 
-    assert found["version"] == made["version"]["number"]
+    assert str(found["version"]) == made["version"]["number"]

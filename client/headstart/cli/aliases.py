@@ -5,7 +5,9 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from headstart.cli.formats import LIST
 from headstart.cli.help import noun
+from headstart.cli.listings import alias_listing
 from headstart.cli.model_tables import alias_table, traffic_text
 from headstart.cli.options import AliasArgument, ModelArgument
 from headstart.cli.session import session_of
@@ -19,7 +21,7 @@ EtagOption = Annotated[
 ]
 
 
-@aliases.command("list")
+@aliases.command("list", formats=LIST)
 def list_aliases(context: typer.Context, model: ModelArgument) -> None:
     """List the aliases of a model.
 
@@ -28,7 +30,8 @@ def list_aliases(context: typer.Context, model: ModelArgument) -> None:
     session = session_of(context)
     with session.client() as client:
         found = client.get_model(model, max_versions=1).aliases
-    session.show({"aliases": found}, alias_table(model, found))
+    document = session.response("GetModel").get("model", {}).get("aliases")
+    session.show({"aliases": document}, alias_table(model, found), alias_listing(model, found))
 
 
 @aliases.command("set")
@@ -62,7 +65,9 @@ def set_alias(
     with session.client() as client:
         moved = client.set_alias(model, alias, version, etag, traffic=fractions)
     split = f" Traffic: {traffic_text(moved)}." if moved.traffic else ""
-    session.show(moved, Text(f"{model}@{moved.name} is version {moved.version} now.{split}"))
+    session.show(
+        session.response("SetAlias"), Text(f"{model}@{moved.name} is version {moved.version} now.{split}")
+    )
 
 
 @aliases.command("delete")
@@ -76,7 +81,7 @@ def delete_alias(
     session = session_of(context)
     with session.client() as client:
         client.remove_alias(model, alias, etag)
-    session.show({"removed": alias}, Text(f"Deleted alias {alias} of model {model}."))
+    session.show(session.response("SetAlias"), Text(f"Deleted alias {alias} of model {model}."))
 
 
 def _fractions(texts: list[str] | tuple[()]) -> dict[int, float]:

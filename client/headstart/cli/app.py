@@ -5,12 +5,13 @@ from typing import Annotated
 
 import typer
 
-from headstart.channel import TlsConfig
 from headstart.cli.aliases import aliases
 from headstart.cli.backbones import backbones
 from headstart.cli.check import check
+from headstart.cli.contexts import contexts, login
 from headstart.cli.exits import EXIT_CODES_HELP
 from headstart.cli.fine_tune import fine_tune
+from headstart.cli.formats import RESULT, Format
 from headstart.cli.help import ADVANCED, Commands
 from headstart.cli.jobs import jobs
 from headstart.cli.models import models
@@ -18,11 +19,12 @@ from headstart.cli.prediction import embed, predict
 from headstart.cli.rebase import rebase
 from headstart.cli.recipe_settings import settings_help
 from headstart.cli.root import RootGroup
-from headstart.cli.session import Session
+from headstart.cli.session import GlobalOptions, Session
 from headstart.cli.stored_examples import stored_examples
 from headstart.cli.versions import versions
+from headstart.cli.waiting import wait
 from headstart.release import installed_version
-from headstart.settings import DEFAULT_SERVER, checked_server
+from headstart.settings import DEFAULT_SERVER
 
 __all__ = ["app"]
 
@@ -48,18 +50,34 @@ def root(
     context: typer.Context,
     *,
     server: Annotated[
-        str,
-        typer.Option(metavar="HOST:PORT", envvar="HEADSTART_SERVER", help="The server's gRPC address."),
-    ] = DEFAULT_SERVER,
-    as_json: Annotated[
-        bool,
+        str | None,
         typer.Option(
-            "--json",
-            help='Print one JSON document on stdout; an error is {"error": {"code", "reason", "message"}}.',
+            metavar="HOST:PORT",
+            envvar="HEADSTART_SERVER",
+            help=f"The server's gRPC address. Default: that of the context, or {DEFAULT_SERVER}.",
         ),
+    ] = None,
+    context_name: Annotated[
+        str | None,
+        typer.Option(
+            "--context",
+            metavar="NAME",
+            envvar="HEADSTART_CONTEXT",
+            help="A stored server. Default: the current one.",
+        ),
+    ] = None,
+    output_format: Annotated[
+        Format | None,
+        typer.Option("-o", metavar="FORMAT", help="Print table, json, name or csv, as the command supports."),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="The same as -o json. Errors are JSON, too.")
     ] = False,
     timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.001, help="The maximum duration of a call.")
+        float,
+        typer.Option(
+            metavar="SECONDS", min=0.001, envvar="HEADSTART_TIMEOUT", help="The maximum duration of a call."
+        ),
     ] = 60.0,
     tls: Annotated[bool, typer.Option("--tls", help="Connect with TLS.", rich_help_panel=ADVANCED)] = False,
     ca: Annotated[
@@ -98,6 +116,15 @@ def root(
             rich_help_panel=ADVANCED,
         ),
     ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            envvar="HEADSTART_TOKEN_FILE",
+            help="A file with the token, read again when the server rejects the token.",
+            rich_help_panel=ADVANCED,
+        ),
+    ] = None,
     version: Annotated[  # noqa: ARG001  # its callback has printed it
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
@@ -108,21 +135,53 @@ def root(
 
     Predict: `headstart predict pets cat.jpg`
     """
+    server, context_name = _destination(context, server, context_name)
+    if as_json and output_format not in (None, Format.JSON):
+        raise typer.BadParameter(f"excludes --json. Received: {output_format}", param_hint="-o")
     context.obj = Session(
-        server=checked_server(server),
-        tls=TlsConfig(ca=ca, cert=cert, key=key) if ca or cert or key else tls,
-        token=token,
-        timeout=timeout,
-        as_json=as_json,
+        GlobalOptions(
+            server=server,
+            context=context_name,
+            tls=tls,
+            ca=ca,
+            cert=cert,
+            key=key,
+            token=token,
+            token_file=token_file,
+            timeout=timeout,
+            format=Format.JSON if as_json else output_format or Format.TABLE,
+        )
     )
 
 
-_TRAIN, _STORED = "Train and predict", "Stored things"
+def _destination(
+    context: typer.Context, server: str | None, name: str | None
+) -> tuple[str | None, str | None]:
+    """Return the server or the context: options win over variables, the server over the context.
+
+    Raises:
+        typer.BadParameter: both are given as options.
+    """
+    if server is None or name is None:
+        return server, name
+    is_option = {
+        each: getattr(context.get_parameter_source(each), "name", "") == "COMMANDLINE"
+        for each in ("server", "context_name")
+    }
+    if all(is_option.values()):
+        raise typer.BadParameter("excludes --context. Give one of them", param_hint="--server")
+    return (None, name) if is_option["context_name"] else (server, None)
+
+
+_TRAIN, _STORED, _SERVER = "Train and predict", "Stored things", "Server"
 _SETTINGS = f"Settings of recipes, for --set:\n{settings_help()}"
-app.command("fine-tune", rich_help_panel=_TRAIN, epilog=_SETTINGS)(fine_tune)
+app.command("fine-tune", formats=RESULT, rich_help_panel=_TRAIN, epilog=_SETTINGS)(fine_tune)
 app.command(rich_help_panel=_TRAIN, epilog=_SETTINGS)(check)
-app.command(rich_help_panel=_TRAIN)(rebase)
+app.command(formats=RESULT, rich_help_panel=_TRAIN)(rebase)
 app.command(rich_help_panel=_TRAIN)(predict)
 app.command(rich_help_panel=_TRAIN)(embed)
 for _noun in (models, versions, aliases, jobs, stored_examples, backbones):
     app.add_typer(_noun, rich_help_panel=_STORED)
+app.command(rich_help_panel=_SERVER)(login)
+app.add_typer(contexts, rich_help_panel=_SERVER)
+app.command(rich_help_panel=_SERVER)(wait)

@@ -2,7 +2,9 @@
 
 import typer
 
+from headstart.cli.formats import LIST
 from headstart.cli.help import noun
+from headstart.cli.listings import backbone_listing
 from headstart.cli.model_tables import backbone_list
 from headstart.cli.session import session_of
 
@@ -11,7 +13,7 @@ __all__ = ["backbones"]
 backbones = noun("backbone", "List the backbones of the server.")
 
 
-@backbones.command("list")
+@backbones.command("list", formats=LIST)
 def list_backbones(context: typer.Context) -> None:
     """List the backbones of the server.
 
@@ -20,4 +22,4 @@ def list_backbones(context: typer.Context) -> None:
     session = session_of(context)
     with session.client() as client:
         found = client.backbones()
-    session.show({"backbones": found}, backbone_list(found))
+    session.show(session.response("ListBackbones"), backbone_list(found), backbone_listing(found))

@@ -168,7 +168,7 @@ class BatchPrediction:
         abstain = self.settings.get("abstain")
         settings = {**self.settings, "abstain": asdict(cast(Any, abstain)) if abstain else None}
         command = {
-            "server": self.session.server,
+            "server": self.session.connection.server,
             "model": self.model,
             "inputs": list(self.sources),
             "text": self.is_text,

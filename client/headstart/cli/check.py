@@ -46,7 +46,7 @@ def check(
     max_excluded_fraction: options.MaxExcludedOption = 0.0,
     seed: options.SeedOption = 0,
 ) -> None:
-    """Check examples without training a version: unusable examples, duplicates, labels that look wrong.
+    """Check examples without training: find unusable ones, duplicates and wrong labels.
 
     Takes the arguments of fine-tune. Exits with 1 if a fine-tune would fail.
 
@@ -75,6 +75,6 @@ def check(
         raise typer.BadParameter("is needed without --parent", param_hint="SOURCE")
     with session.client() as client, progress_view(session.err) as view:
         found = client.validate(source, model=model, on_upload=view.upload, **spec, **columns)
-    session.show(found, validation_view(found))
+    session.show(session.response("FineTune").get("validation"), validation_view(found))
     if not found.valid:
         raise typer.Exit(ExitCode.FAILED)

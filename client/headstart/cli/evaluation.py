@@ -64,7 +64,7 @@ def evaluate(
             on_upload=view.upload,
             **columns,
         )
-    session.show(found, evaluation_view(found))
+    session.show(session.response("Evaluate"), evaluation_view(found))
 
 
 def compare(
@@ -86,4 +86,4 @@ def compare(
     session = session_of(context)
     with session.client() as client, progress_view(session.err) as view:
         found = client.compare(first, second, source, on_upload=view.upload)
-    session.show(found, comparison_view(found))
+    session.show(session.response("Compare"), comparison_view(found))

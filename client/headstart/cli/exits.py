@@ -118,7 +118,7 @@ def _message(error: HeadstartError, session: Session | None) -> str:
         case JobFailed():
             return f"The job failed: {error.message}"
         case DeadlineExceeded() if session is not None:
-            return f"No answer within {session.timeout:g} s. Raise --timeout."
+            return f"No answer within {session.options.timeout:g} s. Raise --timeout."
     return error.message
 
 
@@ -143,8 +143,8 @@ def _reaching_a_server(error: Unavailable, session: Session | None) -> str:
         "Is the server running? Start it with `headstart-server serve`, or name another one with --server."
     )
     # Of a name's addresses gRPC tells about the last one only, so that its words do not show this case.
-    if session is None or not session.tls:
+    if session is None or not session.connection.tls:
         return f"{advice} One that speaks TLS needs --tls."
-    if session.tls is True or session.tls.cert is None:
+    if not session.connection.cert:
         return f"{advice} One that wants clients' certificates needs --cert and --key."
     return advice

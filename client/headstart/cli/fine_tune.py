@@ -9,6 +9,7 @@ from headstart.arguments import FineTuneSettings
 from headstart.cli import spec_options as options
 from headstart.cli.exits import ExitCode
 from headstart.cli.finding_tables import findings_lines
+from headstart.cli.formats import Format, Listing
 from headstart.cli.model_tables import version_summary
 from headstart.cli.options import (
     FeatureColumns,
@@ -157,10 +158,14 @@ def show_job(
     """Shows an accepted job or, if it was waited for, its version, and what to do next."""
     status = job.status()
     if version is None:
-        session.show({"job": status}, job_facts(status))
+        session.show(session.response("Status"), job_facts(status), Listing([status.id]))
         session.note(f"Follow it: {session.command(f'job watch {job.id}')}")
         return
-    session.show({"job": status, "version": version}, version_summary(version, status, upload))
+    versions = session.response("GetModel").get("versions", ())
+    made = [each for each in versions if each["number"] == str(version.number)]
+    document = {**session.response("Status"), "version": next(iter(made), None)}
+    name = f"{version.model}@{version.number}"
+    session.show(document, version_summary(version, status, upload), Listing([name]))
     _show_findings(session, client, version)
     inputs = _input_of(client, version)
     promotion = version.promotion
@@ -178,7 +183,7 @@ def show_job(
 
 def _show_findings(session: Session, client: Client, version: Version) -> None:
     """Show what was found in the examples, and the command that shows more; nothing if there is nothing."""
-    if session.as_json:
+    if session.options.format is not Format.TABLE:
         return
     try:
         findings = client.evaluation(version.model, version.number).findings

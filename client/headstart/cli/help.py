@@ -3,11 +3,13 @@
 import itertools
 import shutil
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+
+from headstart.cli.formats import DOCUMENT, Format
 
 __all__ = ["ADVANCED", "Command", "Commands", "NounGroup", "noun"]
 
@@ -17,6 +19,7 @@ ADVANCED = "Advanced options"
 """The panel whose options only --help-all lists."""
 _GLOBAL = "Global options"
 _HELP_ALL = "--help-all"
+_COMPLETION = ("install_completion", "show_completion")  # added by typer
 _MAX_NAME = 30
 _MAX_WIDTH = 100
 _INDENT = 2
@@ -24,7 +27,13 @@ _GAP = 2
 
 
 class Command(TyperCommand):
-    """A command whose --help fits one screen."""
+    """A command whose --help fits one screen.
+
+    Attributes:
+        formats: the output formats that it supports.
+    """
+
+    formats: Sequence[Format] = DOCUMENT
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:  # noqa: ARG002  # an override
         """Return the arguments as they are written on the command line."""
@@ -34,7 +43,18 @@ class Command(TyperCommand):
         """Parse the arguments, or print the complete help."""
         if _HELP_ALL in _options_of(args) and not ctx.resilient_parsing:
             _print_all(self, ctx)
+        has_output = any("-o" in each.opts for each in self.params)
+        if "-o" in _options_of(args) and not has_output and not ctx.resilient_parsing:
+            received = next(iter(args[args.index("-o") + 1 :]), "nothing")
+            ctx.fail(f"-o takes {_listed(self.formats)} here. Received: {received}")
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command, unless it does not support the output format."""
+        wanted = ctx.obj.options.format
+        if wanted not in self.formats:
+            ctx.fail(f"-o takes {_listed(self.formats)} here. Received: {wanted}")
+        return super().invoke(ctx)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help."""
@@ -63,9 +83,18 @@ class NounGroup(TyperGroup):
 class Commands(typer.Typer):
     """A group of commands of the class `Command`."""
 
-    def command(self, name: str | None = None, **more: Any) -> Callable[[Function], Function]:
-        """Return what adds a function as a command."""
-        return super().command(name, cls=Command, **more)
+    def command(
+        self, name: str | None = None, *, formats: Sequence[Format] = DOCUMENT, **more: Any
+    ) -> Callable[[Function], Function]:
+        """Return what adds a function as a command.
+
+        Args:
+            name: the name. None: that of the function.
+            formats: the output formats that it supports.
+            **more: as for `typer.Typer.command`.
+        """
+        kind = type("Command", (Command,), {"formats": tuple(formats)})
+        return super().command(name, cls=kind, **more)
 
 
 def noun(name: str, help: str) -> Commands:
@@ -126,7 +155,7 @@ def _options(command: Any, *, everything: bool) -> tuple[dict[str, list[tuple[st
     for each in command.params:
         if each.param_type_name != "option" or each.hidden:
             continue
-        panel = each.rich_help_panel or "Options"
+        panel = ADVANCED if each.name in _COMPLETION else each.rich_help_panel or "Options"
         if panel == ADVANCED and not everything:
             left_out += 1
             continue
@@ -202,9 +231,16 @@ def _last_lines(command: Any, ctx: Any, left_out: int, width: int, *, everything
     if left_out:
         count = f"{left_out} more option{'s' if left_out > 1 else ''}"
         lines.append(f"{ctx.command_path} {_HELP_ALL} lists {count}.")
+    if isinstance(command, Command):
+        lines.append(f"Output: -o {_listed(command.formats)}.")
     if ctx.parent is not None:
-        lines.append(f"Global options, such as --server and --json: {ctx.find_root().command_path} --help")
+        lines.append(f"Global options, such as --server: {ctx.find_root().command_path} --help")
     return "\n".join(each for line in lines for each in _wrapped(line, width))
+
+
+def _listed(formats: Sequence[Format]) -> str:
+    *first, last = formats
+    return f"{', '.join(first)} or {last}"
 
 
 def _wrapped(text: str, width: int) -> list[str]:

@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from headstart.cli.formats import LIST
 from headstart.cli.help import noun
+from headstart.cli.listings import job_listing
 from headstart.cli.progress import describe
 from headstart.cli.session import session_of
 from headstart.cli.tables import job_facts, job_table
@@ -20,7 +22,7 @@ jobs = noun("job", "List, watch and cancel jobs.")
 JobArgument = Annotated[str, typer.Argument(help="The job's ID.", show_default=False)]
 
 
-@jobs.command("list")
+@jobs.command("list", formats=LIST)
 def list_jobs(
     context: typer.Context,
     model: Annotated[
@@ -42,7 +44,9 @@ def list_jobs(
     with session.client() as client:
         listed = islice(client.jobs(model=model, states=states), limit)
         found = [job.last_status for job in listed if job.last_status is not None]
-    session.show({"jobs": found}, job_table(found))
+    document = session.response("ListJobs")
+    document["jobs"] = document.get("jobs", [])[:limit]
+    session.show(document, job_table(found), job_listing(found))
 
 
 @jobs.command("show")
@@ -54,7 +58,7 @@ def show_job(context: typer.Context, job: JobArgument) -> None:
     session = session_of(context)
     with session.client() as client:
         found = client.job(job).status()
-    session.show(found, job_facts(found))
+    session.show(session.response("Status"), job_facts(found))
 
 
 @jobs.command("watch")
@@ -67,7 +71,7 @@ def watch_job(context: typer.Context, job: JobArgument) -> None:
     with session.client() as client:
         for event in client.job(job).watch():
             if session.as_json:
-                session.print_json(event)
+                session.print_json(session.response("Watch"))
             else:
                 session.out.print(f"{event.time.astimezone():%H:%M:%S}  {describe(event)}", soft_wrap=True)
         ended = client.job(job).status()
@@ -86,7 +90,8 @@ def cancel_job(context: typer.Context, job: JobArgument) -> None:
         found = client.job(job).cancel()
     running = found.state is JobState.RUNNING
     session.show(
-        found, Text("Cancel accepted; the job ends at its next batch.") if running else job_facts(found)
+        session.response("Cancel"),
+        Text("Cancel accepted; the job ends at its next batch.") if running else job_facts(found),
     )
 
 

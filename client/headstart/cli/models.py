@@ -6,7 +6,9 @@ import typer
 from rich.text import Text
 
 from headstart.cli.confirmation import confirm
+from headstart.cli.formats import LIST
 from headstart.cli.help import noun
+from headstart.cli.listings import model_listing
 from headstart.cli.model_tables import model_table, model_view
 from headstart.cli.options import ModelArgument
 from headstart.cli.session import session_of
@@ -16,7 +18,7 @@ __all__ = ["models"]
 models = noun("model", "List, show and delete models.")
 
 
-@models.command("list")
+@models.command("list", formats=LIST)
 def list_models(context: typer.Context) -> None:
     """List the models and what they store.
 
@@ -25,7 +27,7 @@ def list_models(context: typer.Context) -> None:
     session = session_of(context)
     with session.client() as client:
         found, usage = client.models(), client.usage()
-    session.show({"models": found, "usage": usage}, model_table(found, usage))
+    session.show(session.response("ListModels"), model_table(found, usage), model_listing(found))
 
 
 @models.command("show")
@@ -41,7 +43,7 @@ def show_model(
     session = session_of(context)
     with session.client() as client:
         found = client.get_model(model, max_versions=limit)
-    session.show(found, model_view(found))
+    session.show(session.response("GetModel"), model_view(found))
 
 
 @models.command("delete")
@@ -58,5 +60,5 @@ def delete_model(
     session = session_of(context)
     with session.client() as client:
         confirm(f"delete {what}", skip=yes)
-        count = client.delete_model(model)
-    session.show({"deleted_versions": count}, Text(f"Deleted {what}."))
+        client.delete_model(model)
+    session.show(session.response("DeleteModel"), Text(f"Deleted {what}."))

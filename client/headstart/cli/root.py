@@ -1,4 +1,4 @@
-"""The command's root: global options that may stand anywhere, and the one place where errors end."""
+"""The root of the command: global options, and the handling of all errors."""
 
 import json
 from typing import Any
@@ -7,45 +7,50 @@ import typer
 from rich.console import Console
 
 from headstart.cli.exits import ExitCode, Failure, exit_code, explain
+from headstart.cli.formats import Format
 from headstart.cli.help import NounGroup
 from headstart.errors import HeadstartError
 
 __all__ = ["RootGroup"]
 
+_UsageError: Any = typer.BadParameter.__mro__[1]  # typer exports only its subclass
 _FLAGS = frozenset({"--json", "--tls"})
-_VALUES = frozenset({"--server", "--ca", "--cert", "--key", "--token", "--timeout"})
+_VALUES = frozenset(
+    {"--server", "--context", "--ca", "--cert", "--key", "--token", "--token-file", "--timeout"}
+)
+_FORMATS = frozenset(Format)
 
 
 class RootGroup(NounGroup):
-    """Takes global options wherever they stand, and turns errors into exit codes."""
+    """Accepts global options anywhere, and turns errors into exit codes."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Moves global options to the front."""
+        """Move global options to the front."""
         return super().parse_args(ctx, _fronted(args))
 
     def invoke(self, ctx: Any) -> Any:
-        """Runs the command; what goes wrong is shown in a line or two."""
+        """Run the command; print an error in a line or two."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
-            raise  # the reader of a pipe has seen enough
+            raise  # the reader of the pipe has ended
         except (HeadstartError, OSError, ValueError, TypeError) as error:
             failure = explain(error, ctx.obj)
             for line in failure.lines:
                 _stderr().print(line, soft_wrap=True)
-            _tell_programs(ctx, failure)
+            _print_json(ctx, failure)
             raise typer.Exit(exit_code(error)) from None
-        except typer.BadParameter as error:  # shown by typer itself
-            error.message = error.message.removeprefix("Value error, ")  # put there by typer, and no news
-            _tell_programs(ctx, Failure(code="INVALID_ARGUMENT", reason="", message=error.format_message()))
+        except _UsageError as error:  # printed by typer itself
+            error.message = error.message.removeprefix("Value error, ")  # typer's own words
+            _print_json(ctx, Failure(code="INVALID_ARGUMENT", reason="", message=error.format_message()))
             raise
         except KeyboardInterrupt:
             _stderr().print("interrupted")
             raise typer.Exit(ExitCode.INTERRUPTED) from None
 
 
-def _tell_programs(ctx: Any, failure: Failure) -> None:
-    if ctx.params.get("as_json"):
+def _print_json(ctx: Any, failure: Failure) -> None:
+    if ctx.params.get("as_json") or ctx.params.get("output_format") == Format.JSON:
         print(json.dumps(failure.document, ensure_ascii=False), flush=True)
 
 
@@ -64,6 +69,11 @@ def _fronted(args: list[str]) -> list[str]:
             front.append(arg)
             if arg in _VALUES:
                 front += [value for value in [next(waiting, None)] if value is not None]
+        elif arg == "-o":
+            value = next(waiting, None)
+            # Anything else is a file, which some commands write.
+            into = front if value in _FORMATS else rest
+            into += [arg] if value is None else [arg, value]
         else:
             rest.append(arg)
     return front + rest

@@ -1,12 +1,13 @@
-"""What all commands share: the client, where output goes and in which form."""
+"""What all commands share: the client, and where output goes in which format."""
 
 import json
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,78 +15,188 @@ import typer
 from rich.console import Console, RenderableType
 
 from headstart.channel import TlsConfig
+from headstart.cli.contexts_file import Context, ContextsFile
 from headstart.cli.documents import document
+from headstart.cli.formats import Format, Listing
+from headstart.cli.recorder import Recorder
 from headstart.client import Client
 from headstart.examples import ExampleWarning
-from headstart.settings import DEFAULT_SERVER
+from headstart.retries import RetryPolicy
+from headstart.settings import DEFAULT_SERVER, checked_server
 
-__all__ = ["Session", "session_of"]
+__all__ = ["GlobalOptions", "Session", "session_of"]
 
-_PIPE_WIDTH = 240  # a table in a pipe shall not be cut to the 80 columns of a terminal that is not there
+_RETRIES = RetryPolicy()
+_PIPE_WIDTH = 240  # tables in a pipe are not cut to the 80 columns of a missing terminal
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GlobalOptions:
+    """The global options as given.
+
+    Attributes:
+        server: the address. None: that of the context.
+        context: the name of a context. None: the current one.
+        tls: True connects with TLS.
+        ca: PEM file of the certificate authorities to trust.
+        cert: PEM file of the client certificate.
+        key: PEM file of its private key.
+        token: the bearer token.
+        token_file: a file with the token.
+        timeout: the seconds that a call may take.
+        format: the output format.
+    """
+
+    server: str | None = None
+    context: str | None = None
+    tls: bool = False
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    token: str | None = field(default=None, repr=False)
+    token_file: Path | None = None
+    timeout: float = 60.0
+    format: Format = Format.TABLE
+
+
 class Session:
     """One run of the command.
 
-    Attributes:
-        server: the server's address.
-        tls: how the connection is secured; None for plain text.
-        token: sent with each call, if any.
-        timeout: the seconds a call may take.
-        as_json: True prints JSON on stdout and nothing else there.
+    Args:
+        options: the global options.
     """
 
-    server: str
-    tls: bool | TlsConfig | None
-    token: str | None = field(repr=False)
-    timeout: float
-    as_json: bool
-    out: Console = field(default_factory=lambda: _console(stderr=False))
-    err: Console = field(default_factory=lambda: _console(stderr=True))
+    def __init__(self, options: GlobalOptions) -> None:
+        self.options = options
+        self.out = _console(stderr=False)
+        self.err = _console(stderr=True)
+        self._recorder = Recorder()
+
+    @property
+    def as_json(self) -> bool:
+        """Whether stdout gets JSON and nothing else."""
+        return self.options.format is Format.JSON
+
+    @cached_property
+    def connection(self) -> Context:
+        """How the server is reached: by the options, the context that they name, or the current one.
+
+        A context's credentials are for its own server: with --server no context applies.
+
+        Raises:
+            OSError: the file of contexts cannot be read.
+            ValueError: it is malformed, the context does not exist, or the address is invalid.
+        """
+        options = self.options
+        context = Context(server=DEFAULT_SERVER if options.server is None else options.server)
+        if options.server is None:
+            file = ContextsFile()
+            stored = file.read()
+            name = options.context or stored.current
+            if name:
+                context = stored.get(name)
+                if file.is_exposed():
+                    self.note(f"warning: other users can read {file.path}. Run: chmod 600 {file.path}")
+        ca, cert, key = (
+            str(given or stored_path)
+            for given, stored_path in zip(
+                (options.ca, options.cert, options.key), (context.ca, context.cert, context.key), strict=True
+            )
+        )
+        return Context(
+            server=checked_server(context.server),
+            tls=bool(options.tls or context.tls or ca or cert or key),
+            ca=ca,
+            cert=cert,
+            key=key,
+            token=options.token or ("" if options.token_file else context.token),
+            token_file=str(options.token_file or ("" if options.token else context.token_file)),
+        )
 
     @contextmanager
-    def client(self) -> Iterator[Client]:
-        """A client for the length of a command; its warnings are notes."""
+    def client(
+        self, *, timeout: float | None = None, retries: int | RetryPolicy = _RETRIES
+    ) -> Iterator[Client]:
+        """Open a client for the length of a command; its warnings are notes.
+
+        Args:
+            timeout: seconds of a call. None: as the options say.
+            retries: how often a call is repeated.
+        """
+        found = self.connection
+        files = {name: path for name in ("ca", "cert", "key") if (path := getattr(found, name))}
+        with (
+            self._noting_warnings(),
+            Client(
+                found.server,
+                tls=TlsConfig(**files) if files else found.tls,
+                timeout=timeout or self.options.timeout,
+                token=_reader(found.token_file) if found.token_file else found.token or None,
+                interceptors=[self._recorder] if self.as_json else [],
+                retries=retries,
+            ) as client,
+        ):
+            yield client
+
+    @contextmanager
+    def _noting_warnings(self) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("always", ExampleWarning)
             warnings.showwarning = lambda message, *_, **__: self.note(f"warning: {message}")
-            with self._connected() as client:
-                yield client
+            yield
 
-    @contextmanager
-    def _connected(self) -> Iterator[Client]:
-        with Client(self.server, tls=self.tls, timeout=self.timeout, token=self.token) as client:
-            yield client
+    def response(self, method: str) -> dict[str, Any]:
+        """Return the response of a method as the HTTP port prints it; empty if the format is not JSON."""
+        return self._recorder.response(method) if self.as_json else {}
 
-    def show(self, value: object, rendered: RenderableType) -> None:
-        """Prints a result: as one JSON document, or as it is rendered for people."""
-        if self.as_json:
-            self.print_json(value, indent=2)
-        else:
-            self.out.print(rendered)
+    def show(self, value: object, rendered: RenderableType, listed: Listing | None = None) -> None:
+        """Print a result in the output format.
+
+        Args:
+            value: the JSON document.
+            rendered: the table.
+            listed: the names and rows.
+        """
+        match self.options.format:
+            case Format.JSON:
+                self.print_json(value, indent=2)
+            case Format.NAME if listed is not None:
+                sys.stdout.write("".join(f"{name}\n" for name in listed.names))
+            case Format.CSV if listed is not None:
+                sys.stdout.write(listed.csv())
+            case _:
+                self.out.print(rendered)
 
     def print_json(self, value: object, indent: int | None = None) -> None:
-        """Prints a JSON document on stdout, in one line unless indented."""
+        """Print a JSON document on stdout, in one line unless indented."""
         print(json.dumps(document(value), indent=indent, ensure_ascii=False), flush=True)
 
     def note(self, line: str) -> None:
-        """Tells people something beside the result, on stderr."""
+        """Print a line for people on stderr."""
         self.err.print(line, soft_wrap=True)
 
     def command(self, arguments: str) -> str:
-        """A command line to try next on the same server."""
-        server = "" if self.server == DEFAULT_SERVER else f"--server {self.server} "
-        tls = "--tls " if self.tls else ""
-        if isinstance(self.tls, TlsConfig):
-            files = {"--ca": self.tls.ca, "--cert": self.tls.cert, "--key": self.tls.key}
-            tls = "".join(f"{flag} {path} " for flag, path in files.items() if isinstance(path, Path))
-        return f"headstart {server}{tls}{arguments}"
+        """Return a command line for the same server."""
+        options = self.options
+        flags: list[str] = []
+        if options.server is None and options.context:
+            flags = ["--context", options.context]
+        elif options.server not in (None, DEFAULT_SERVER):
+            flags = ["--server", str(options.server)]
+        files = {"--ca": options.ca, "--cert": options.cert, "--key": options.key}
+        given = [each for flag, path in files.items() if path for each in (flag, str(path))]
+        flags += given or (["--tls"] if options.tls else [])
+        return " ".join(["headstart", *flags, arguments])
 
 
 def session_of(context: typer.Context) -> Session:
-    """The session of a command's context."""
+    """Return the session of a command's context."""
     return cast(Session, context.obj)
+
+
+def _reader(path: str) -> Callable[[], str]:
+    """Return a function that reads a token, so that a renewed one is used."""
+    return lambda: Path(path).expanduser().read_text(encoding="utf-8").strip()
 
 
 def _console(*, stderr: bool) -> Console:

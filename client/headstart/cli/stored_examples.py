@@ -37,4 +37,4 @@ def erase_example(
     session = session_of(context)
     with session.client() as client:
         erased = client.erase_example(example_id, None if model == _ALL_MODELS else model)
-    session.show(erased, erased_example_view(example_id, erased))
+    session.show(session.response("EraseExample"), erased_example_view(example_id, erased))

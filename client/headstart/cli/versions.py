@@ -8,7 +8,9 @@ from rich.text import Text
 from headstart.cli.confirmation import confirm
 from headstart.cli.evaluation import compare, evaluate
 from headstart.cli.export import export
+from headstart.cli.formats import LIST
 from headstart.cli.help import noun
+from headstart.cli.listings import version_listing
 from headstart.cli.model_tables import version_table
 from headstart.cli.options import ModelArgument, NumberedVersionArgument, numbered_version
 from headstart.cli.report import report
@@ -19,7 +21,7 @@ __all__ = ["versions"]
 versions = noun("version", "List, measure, compare, export and delete versions.")
 
 
-@versions.command("list")
+@versions.command("list", formats=LIST)
 def list_versions(
     context: typer.Context,
     model: ModelArgument,
@@ -32,7 +34,11 @@ def list_versions(
     session = session_of(context)
     with session.client() as client:
         found = client.get_model(model, max_versions=limit).versions
-    session.show({"versions": found}, version_table(found))
+    session.show(
+        {"versions": session.response("GetModel").get("versions")},
+        version_table(found),
+        version_listing(found),
+    )
 
 
 versions.command()(compare)
@@ -61,4 +67,4 @@ def delete_version(
     session = session_of(context)
     with session.client() as client:
         client.delete_version(model, number, force=force)
-    session.show({"deleted_versions": 1}, Text(f"Deleted {what}."))
+    session.show(session.response("DeleteVersion"), Text(f"Deleted {what}."))

@@ -1,0 +1,81 @@
+"""Output formats: tables for people; JSON, names and CSV for programs."""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, StrEnum
+from typing import Any, TypeVar
+
+__all__ = ["DOCUMENT", "LIST", "RESULT", "Format", "Listing", "listing"]
+
+Item = TypeVar("Item")
+
+
+class Format(StrEnum):
+    """What -o takes."""
+
+    TABLE = "table"
+    JSON = "json"
+    NAME = "name"
+    CSV = "csv"
+
+
+DOCUMENT = (Format.TABLE, Format.JSON)
+"""The formats of a command that prints one document."""
+RESULT = (*DOCUMENT, Format.NAME)
+"""The formats of a command whose result has a name."""
+LIST = (*RESULT, Format.CSV)
+"""The formats of a command that prints a list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A list as names and as rows.
+
+    Attributes:
+        names: a reference to each item, as other commands take it.
+        columns: the names of the columns.
+        rows: the cells of each item.
+    """
+
+    names: Sequence[str]
+    columns: Sequence[str] = ()
+    rows: Sequence[Sequence[Any]] = ()
+
+    def csv(self) -> str:
+        """Return the rows as CSV with a header."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(self.columns)
+        writer.writerows([_cell(each) for each in row] for row in self.rows)
+        return text.getvalue()
+
+
+def listing(
+    items: Iterable[Item], name: Callable[[Item], str], columns: Mapping[str, Callable[[Item], Any]]
+) -> Listing:
+    """Return a list of items.
+
+    Args:
+        items: the items.
+        name: returns an item's name.
+        columns: return an item's cells, by the column's name.
+    """
+    rows = list(items)
+    cells = [[column(each) for column in columns.values()] for each in rows]
+    return Listing([name(each) for each in rows], list(columns), cells)
+
+
+def _cell(value: Any) -> Any:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case Enum():
+            return value.value
+        case datetime():
+            return value.isoformat()
+    return value

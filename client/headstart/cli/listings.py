@@ -1,0 +1,93 @@
+"""Lists as names and CSV columns."""
+
+from collections.abc import Iterable
+
+from headstart.cli.formats import Listing, listing
+from headstart.results import Alias, Backbone, JobStatus, Model, Version
+
+__all__ = ["alias_listing", "backbone_listing", "job_listing", "model_listing", "version_listing"]
+
+
+def model_listing(models: Iterable[Model]) -> Listing:
+    """Return models."""
+    return listing(
+        models,
+        lambda each: each.name,
+        {
+            "model": lambda each: each.name,
+            "newest_version": lambda each: each.newest_version,
+            "version_count": lambda each: each.version_count,
+            "aliases": lambda each: " ".join(f"{alias.name}={alias.version}" for alias in each.aliases),
+            "create_time": lambda each: each.create_time,
+        },
+    )
+
+
+def version_listing(versions: Iterable[Version]) -> Listing:
+    """Return versions."""
+    return listing(
+        versions,
+        lambda each: f"{each.model}@{each.number}",
+        {
+            "model": lambda each: each.model,
+            "version": lambda each: each.number,
+            "accuracy": lambda each: each.metrics.accuracy,
+            "mean_absolute_error": lambda each: each.metrics.mean_absolute_error,
+            "metrics_source": lambda each: each.metrics.source,
+            "example_count": lambda each: each.lineage.example_count,
+            "class_count": lambda each: len(each.class_names),
+            "backbone": lambda each: each.lineage.backbone,
+            "aliases": lambda each: " ".join(each.aliases),
+            "display_name": lambda each: each.display_name,
+            "create_time": lambda each: each.create_time,
+        },
+    )
+
+
+def alias_listing(model: str, aliases: Iterable[Alias]) -> Listing:
+    """Return the aliases of a model."""
+    return listing(
+        aliases,
+        lambda each: f"{model}@{each.name}",
+        {
+            "model": lambda _: model,
+            "alias": lambda each: each.name,
+            "version": lambda each: each.version,
+            "traffic": lambda each: " ".join(f"{number}={part}" for number, part in each.traffic.items()),
+            "update_time": lambda each: each.update_time,
+            "etag": lambda each: each.etag,
+        },
+    )
+
+
+def job_listing(jobs: Iterable[JobStatus]) -> Listing:
+    """Return jobs."""
+    return listing(
+        jobs,
+        lambda each: each.id,
+        {
+            "job_id": lambda each: each.id,
+            "model": lambda each: each.spec.model,
+            "state": lambda each: each.state,
+            "version": lambda each: each.version,
+            "create_time": lambda each: each.create_time,
+            "end_time": lambda each: each.end_time,
+        },
+    )
+
+
+def backbone_listing(backbones: Iterable[Backbone]) -> Listing:
+    """Return backbones."""
+    return listing(
+        backbones,
+        lambda each: each.name,
+        {
+            "backbone": lambda each: each.name,
+            "modality": lambda each: each.modality,
+            "default": lambda each: each.default,
+            "ready": lambda each: each.ready,
+            "parameter_count": lambda each: each.parameter_count,
+            "source": lambda each: each.source,
+            "license": lambda each: each.license,
+        },
+    )

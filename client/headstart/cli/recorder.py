@@ -1,0 +1,84 @@
+"""Record the responses of calls, so that --json prints the server's own documents."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import grpc
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+
+__all__ = ["Recorder", "protojson"]
+
+
+def protojson(message: Message) -> dict[str, Any]:
+    """Return a message by protobuf's JSON mapping, as the HTTP port prints it."""
+    document: dict[str, Any] = MessageToDict(message, always_print_fields_with_no_presence=True)
+    return document
+
+
+class Recorder(
+    grpc.UnaryUnaryClientInterceptor, grpc.StreamUnaryClientInterceptor, grpc.UnaryStreamClientInterceptor
+):
+    """Keeps the responses by their methods; of a list, the pages joined; of a stream, the last message."""
+
+    def __init__(self) -> None:
+        self._responses: dict[str, Message] = {}
+
+    def response(self, method: str) -> dict[str, Any]:
+        """Return the JSON document of a method's responses.
+
+        Args:
+            method: such as ``ListModels``.
+        """
+        return protojson(self._responses[method])
+
+    def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
+        """Record the response of a call."""
+        return _Observed(continuation(details, request), self._record_of(details, request))
+
+    def intercept_stream_unary(self, continuation: Any, details: Any, request_iterator: Any) -> Any:
+        """Record the response of an upload."""
+        return _Observed(continuation(details, request_iterator), self._record_of(details, None))
+
+    def intercept_unary_stream(self, continuation: Any, details: Any, request: Any) -> Any:
+        """Record the messages of a stream."""
+        return _Observed(continuation(details, request), self._record_of(details, None))
+
+    def _record_of(self, details: Any, request: Any) -> Callable[[Message], None]:
+        method = details.method.rpartition("/")[2]
+        is_further_page = bool(getattr(request, "page_token", ""))
+
+        def record(response: Message) -> None:
+            if is_further_page and method in self._responses:
+                pages: Any = self._responses[method]
+                pages.MergeFrom(response)
+                if not getattr(response, "next_page_token", ""):
+                    pages.ClearField("next_page_token")
+            else:
+                self._responses[method] = response
+
+        return record
+
+
+class _Observed:
+    """A call whose results are recorded before its caller gets them."""
+
+    def __init__(self, call: Any, record: Callable[[Message], None]) -> None:
+        self._call = call
+        self._record = record
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._call, name)
+
+    def result(self, timeout: float | None = None) -> Any:
+        response = self._call.result(timeout)
+        self._record(response)
+        return response
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        response = next(self._call)
+        self._record(response)
+        return response
