@@ -16,6 +16,8 @@ MAX_CALL_BYTES: Final = 16 * 2**20
 MAX_CALL_INPUTS: Final = 256
 # As a field's path names an input, and as a message for people does.
 _FIELD: Final = re.compile(r"\binputs\[(\d+)\]")
+# The server names the number of all invalid inputs in the message of the first one.
+_COUNT: Final = re.compile(r" \(\d+ of \d+ inputs are at fault\.\)$")
 _INPUT: Final = re.compile(r"\b(inputs\[|[Ii]nput )(\d+)\b(\](?:\.\w+)?)?")
 
 
@@ -102,7 +104,7 @@ def without_invalid(chunk: Chunk, error: HeadstartError) -> Chunk:
     for number, description in invalid.items():
         place = chunk.places[number]
         errors[place] = PredictionError(
-            _relocated_text(description, chunk),
+            _COUNT.sub("", _relocated_text(description, chunk)) + chunk.items[place].hint,
             index=chunk.first + place,
             name=chunk.name(place),
             reason=error.reason,
@@ -126,6 +128,9 @@ def relocated(error: HeadstartError, chunk: Chunk) -> HeadstartError:
         for each in error.field_violations
     )
     message = _relocated_text(error.message, chunk)
+    if found := _FIELD.match(violations[0].field if violations else ""):
+        place = int(found[1]) - chunk.first
+        message += chunk.items[place].hint if 0 <= place < len(chunk.items) else ""
     if message == error.message and violations == error.field_violations:
         return error
     return type(error)(replace(error.details, message=message, field_violations=violations))

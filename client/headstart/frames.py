@@ -204,15 +204,15 @@ class Records:
                 raise kind(f"{place}: {error}") from None
             yield place, example
 
-    def inputs(self) -> Iterator[tuple[str, Content]]:
-        """Return the contents alone, each with the name of its row."""
+    def inputs(self) -> Iterator[tuple[str, Mapping[str, Any], Content]]:
+        """Return the name of each row, the row, and its content; what it shows is ignored."""
         for place, row, layout in self._located():
             try:
                 content = _content(*input_of(meanings(row, layout), row, layout.features))
             except (TypeError, ValueError) as error:
                 kind = TypeError if isinstance(error, TypeError) else ValueError
                 raise kind(f"{place}: {error}") from None
-            yield place, content
+            yield place, row, content
 
     def _located(self) -> Iterator[tuple[str, Mapping[str, Any], Layout]]:
         rows = iter(self.rows)

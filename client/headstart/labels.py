@@ -75,12 +75,15 @@ def is_integer_text(text: str) -> bool:
     return _INTEGER.fullmatch(text) is not None
 
 
-def class_or_number(label: object, task: Task | None, *, is_text: bool = False) -> dict[str, Any]:
+def class_or_number(
+    label: object, task: Task | None, *, is_text: bool = False, column: str = "label"
+) -> dict[str, Any]:
     """Return what a label means, as the argument of `Example` that takes it.
 
     Args:
         label: of a column or a key called label.
         task: what the caller says is learned. None: nothing.
+        column: what its column is called.
         is_text: whether every label is a text in its source, as in a CSV file, so that texts may be numbers.
 
     Raises:
@@ -95,7 +98,9 @@ def class_or_number(label: object, task: Task | None, *, is_text: bool = False) 
         return {"value": float(number)}
     if isinstance(number, Integral | np.bool_) or task is Task.SINGLE_LABEL:
         return {"label": label if is_text else _class_name(label)}
-    raise ValueError(f"a label is expected in the column `label`. Received the number {label}. {LABEL_RULE}")
+    raise ValueError(
+        f"a label is expected in the column `{column}`. Received the number {label}. {LABEL_RULE}"
+    )
 
 
 def for_task(example: Example, task: Task | None) -> Example:

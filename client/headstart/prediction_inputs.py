@@ -63,11 +63,13 @@ class NamedInput:
         name: what it is called: its path, or its row; empty if it has no name.
         content: the input.
         cells: of its row of a file, by the file's columns; empty for others.
+        hint: what to do if the server cannot use it; begins with a space unless it is empty.
     """
 
     name: str
     content: Any
     cells: Mapping[str, Any] = field(default_factory=dict)
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +121,7 @@ def is_collection(path: str | os.PathLike[str]) -> bool:
 
 def _open(inputs: Any, settings: InputSettings) -> OpenInputs:
     if isinstance(inputs, Table):
-        return OpenInputs(_rows_of_table(inputs))
+        return OpenInputs(_rows_of_table(inputs, Layout()))
     if isinstance(inputs, str | os.PathLike):
         if is_collection(inputs):
             return OpenInputs(_stored(Path(inputs), settings))
@@ -132,8 +134,7 @@ def _open_value(inputs: Any, settings: InputSettings) -> OpenInputs:
     if is_splits(inputs):
         raise TypeError("These are the splits of a dataset. Give one of them, such as dataset['test']")
     if is_frame(inputs):
-        records = Records(rows=RowSource(inputs), layout=_layout(settings, is_file=False))
-        return OpenInputs(NamedInput(place, content) for place, content in records.inputs())
+        return OpenInputs(_rows_of_records(RowSource(inputs), _layout(settings, is_file=False)))
     if _is_one(inputs):
         return OpenInputs([NamedInput(content_name(inputs), inputs)], is_one=True)
     if not isinstance(inputs, Iterable):
@@ -164,12 +165,26 @@ def _stored(path: Path, settings: InputSettings) -> Iterator[NamedInput]:
             yield NamedInput(f"{path}[{place}]", row)
         return
     layout = _layout(settings, is_file=True)
-    yield from _rows_of_table(Table(path, layout.names, features=layout.features))
+    yield from _rows_of_table(Table(path, layout.names, features=layout.features), layout)
 
 
-def _rows_of_table(table: Table) -> Iterator[NamedInput]:
+def _columns_hint(row: Mapping[str, Any], content: Any, layout: Layout) -> str:
+    """Return what to do about a row whose columns of numbers may not be those of the fine-tune."""
+    if layout.features is not None or not isinstance(content, np.ndarray) or len(row) < len(content):
+        return ""
+    columns = ", ".join(map(str, row))
+    return f" The columns are {columns}: name the features with feature_columns (--feature-columns)."
+
+
+def _rows_of_table(table: Table, layout: Layout) -> Iterator[NamedInput]:
     for row, content in table.inputs():
-        yield NamedInput(f"{table.path}, line {row.line}", content, row.row)
+        hint = _columns_hint(row.row, content, layout)
+        yield NamedInput(f"{table.path}, line {row.line}", content, row.row, hint)
+
+
+def _rows_of_records(rows: Iterable[tuple[str, Mapping[str, Any]]], layout: Layout) -> Iterator[NamedInput]:
+    for place, row, content in Records(rows=rows, layout=layout).inputs():
+        yield NamedInput(place, content, hint=_columns_hint(row, content, layout))
 
 
 def _layout(settings: InputSettings, *, is_file: bool) -> Layout:
@@ -188,12 +203,8 @@ def _items(inputs: Iterable[Any], settings: InputSettings) -> Iterator[NamedInpu
     first = next(items, None)
     if isinstance(first, Mapping):
         rows = _chained(first, items)
-        records = Records(
-            rows=((f"inputs[{place}]", row) for place, row in enumerate(rows)),
-            layout=_layout(settings, is_file=False),
-        )
-        for place, content in records.inputs():
-            yield NamedInput(place, content)
+        located = ((f"inputs[{place}]", row) for place, row in enumerate(rows))
+        yield from _rows_of_records(located, _layout(settings, is_file=False))
     elif first is not None:
         yield from _named(_chained(first, items))
 

@@ -182,9 +182,10 @@ def _target(row: Mapping[str, Any], layout: Layout) -> dict[str, Any]:
 
 
 def _label(value: object, layout: Layout) -> dict[str, Any]:
+    column = layout.names.get("label", "label")
     if is_missing(value) or isinstance(value, list | tuple | Mapping):
-        raise ValueError(f"a label is expected in the column `label`. Received: {value!r}")
-    return class_or_number(value, layout.task, is_text=layout.is_text)
+        raise ValueError(f"a label is expected in the column `{column}`. Received: {value!r}")
+    return class_or_number(value, layout.task, is_text=layout.is_text, column=column)
 
 
 def _labels(value: object) -> list[Any]:

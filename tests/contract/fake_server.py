@@ -555,10 +555,11 @@ def predicted_unless_bad(request: predicting.PredictRequest) -> predicting.Predi
     if not bad:
         return predicted(request)
     violations = {f"inputs[{place}]": f"Input {place}: Expected an image. Received: bytes." for place in bad}
-    others = f" ({len(bad)} of {len(request.inputs)} inputs are at fault.)" if len(bad) > 1 else ""
+    if len(bad) > 1:
+        violations[f"inputs[{bad[0]}]"] += f" ({len(bad)} of {len(request.inputs)} inputs are at fault.)"
     return Fault(
         code=grpc.StatusCode.INVALID_ARGUMENT,
-        message=violations[f"inputs[{bad[0]}]"] + others,
+        message=violations[f"inputs[{bad[0]}]"],
         reason="UNDECODABLE_INPUT",
         violations=violations,
     )

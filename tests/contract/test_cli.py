@@ -64,7 +64,7 @@ def test_a_fine_tune_shows_its_way_and_then_the_version(run, server, pets):
     assert "95.0% (95% interval 84-99%), measured out of fold on 40 examples" in result.stdout
     assert "features 1.5 s, fit 0.02 s" in result.stdout
     assert "upload: 4 of 4 examples\nqueued\nfit\nsucceeded\n" in result.stderr
-    assert f"Try it: headstart --server {server.target} predict pets PICTURE.jpg" in result.stderr
+    assert f"Try it: headstart --server {server.target} predict pets IMAGE.jpg" in result.stderr
 
 
 def test_a_fine_tune_shows_what_was_found_in_its_examples(run, server, pets):
@@ -106,7 +106,7 @@ def test_files_that_are_skipped_in_a_folder_are_named(run, pets):
 
 @pytest.mark.parametrize(
     ("modality", "asked"),
-    [("TEXT", "--text 'Some words.'"), ("TENSOR", "FEATURES.npz"), ("IMAGE", "PICTURE.jpg")],
+    [("TEXT", "--text 'Some words.'"), ("TENSOR", "ROWS.csv"), ("IMAGE", "IMAGE.jpg")],
 )
 def test_what_to_try_is_of_the_kind_that_the_version_takes(run, server, pets, modality, asked):
     backbone = keeping.GetModelResponse(versions=[version(3)]).versions[0].lineage.backbone

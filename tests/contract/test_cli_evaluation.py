@@ -101,7 +101,7 @@ def test_a_fine_tune_tells_what_became_of_the_alias(run, server, pets, decision,
     result = run("fine-tune", "pets", pets, "--alias", "stable")
     assert told in " ".join(result.stdout.split())
     assert ("predict pets@stable" in result.stderr) is (decision == "KEPT")
-    assert ("predict pets PICTURE.jpg" in result.stderr) is (decision == "PROMOTED")
+    assert ("predict pets IMAGE.jpg" in result.stderr) is (decision == "PROMOTED")
     assert told in " ".join(run("job", "show", "job-1").stdout.split())
 
 

@@ -147,6 +147,33 @@ def test_an_input_at_fault_is_named_by_its_path(client: Client, server: FakeServ
     assert [each.field for each in caught.value.field_violations] == ["inputs[1]", "inputs[2]"]
 
 
+@pytest.mark.parametrize("form", ["frame", "file"])
+def test_a_row_with_another_number_of_features_gets_the_names_of_its_columns(
+    client: Client, server: FakeServer, tmp_path, form
+):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"a": [1.0], "b": [2.0], "target": [0]})
+    path = tmp_path / "rows.csv"
+    frame.to_csv(path, index=False)
+    rows = path if form == "file" else frame
+    server.standing["Predict"] = Fault(
+        code=grpc.StatusCode.INVALID_ARGUMENT,
+        message="Input 0: Expected 2.",
+        reason="UNDECODABLE_INPUT",
+        violations={"inputs[0]": "Input 0: Expected 2."},
+    )
+    hint = "The columns are a, b, target: name the features with feature_columns (--feature-columns)."
+
+    with pytest.raises(InvalidArgument) as caught:
+        client.predict(rows, model="m")
+    (error,) = client.predict(rows, model="m", errors="return")
+
+    place = f"{path}, line 2" if form == "file" else "row 0"
+    assert caught.value.message == error.message == f"{place}: Expected 2. {hint}"
+    (named,) = client.predict(rows, model="m", errors="return", feature_columns=["a", "b", "target"])
+    assert named.message == f"{place}: Expected 2."
+
+
 def test_many_inputs_are_predicted_as_a_stream(client: Client, server: FakeServer, tmp_path):
     server.standing["Predict"] = predicted_unless_bad
     path = tmp_path / "rows.csv"

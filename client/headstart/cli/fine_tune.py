@@ -35,9 +35,9 @@ from headstart.task import parse_task
 __all__ = ["fine_tune", "require_promoted", "say_what_goes_on", "show_job"]
 
 _INPUTS = {
-    Modality.IMAGE: "PICTURE.jpg",
+    Modality.IMAGE: "IMAGE.jpg",
     Modality.TEXT: "--text 'Some words.'",
-    Modality.TENSOR: "FEATURES.npz",
+    Modality.TENSOR: "ROWS.csv",
 }
 
 
@@ -199,12 +199,15 @@ def _show_findings(session: Session, client: Client, version: Version) -> None:
 
 
 def _input_of(client: Client, version: Version) -> str:
-    """What a version is asked about, as the command takes it; pictures where that is not to be had."""
+    """Return an input of a version as the command takes it; an image if its kind is unknown."""
+    backbone = version.lineage.backbone
+    if backbone.startswith("features:"):  # of any size, and so in no list
+        return _INPUTS[Modality.TENSOR]
     try:
         found = {each.name: each.modality for each in client.backbones()}
     except HeadstartError:
         found = {}
-    return _INPUTS.get(found.get(version.lineage.backbone, Modality.IMAGE), _INPUTS[Modality.IMAGE])
+    return _INPUTS.get(found.get(backbone, Modality.IMAGE), _INPUTS[Modality.IMAGE])
 
 
 def require_promoted(version: Version | None, *, wanted: bool) -> None:
