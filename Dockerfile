@@ -97,7 +97,6 @@ LABEL org.opencontainers.image.title="Headstart" \
 # The container's loopback interface is not reachable from outside. Keras writes its settings into its home, which must
 # not be in the read-only root.
 ENV HEADSTART_HOST=0.0.0.0 \
-    HEADSTART_HTTP_HOST=0.0.0.0 \
     HEADSTART_DATA_DIR=/var/lib/headstart \
     HEADSTART_BACKBONE_CACHE=/var/lib/headstart/backbones \
     KERAS_HOME=/tmp/keras \

@@ -35,6 +35,8 @@ from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore
 from headstart_server.models.tail_file import TAIL_FILE, encode
 from headstart_server.models.version import Manifest, TailFacts
+from headstart_server.settings.settings import SETTINGS, Settings
+from headstart_server.settings.sources import load
 
 #: Seconds after which a test gives up on a thread; never waited for when the code is right.
 PATIENCE = 20.0
@@ -485,3 +487,9 @@ class Desk:
 
     def events(self, job_id: str) -> list[JobEvent]:
         return list(self.ledger.events(job_id, 0))
+
+
+def settings_of(**values: object) -> Settings:
+    """The settings of a server from values that are written as in variables."""
+    texts = {SETTINGS[name].variable: str(value) for name, value in values.items()}
+    return load({}, texts).settings()

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -36,7 +36,6 @@ from headstart_server.backbones.declaration import Declaration, declared
 from headstart_server.backbones.installed import has_keras
 from headstart_server.backbones.keras_matrices import KerasMatrices
 from headstart_server.backbones.runtimes import RuntimeKind, has_gpu, runtime_settings
-from headstart_server.config import Config
 from headstart_server.database.address import address_of as database_address
 from headstart_server.database.address import hosts, sqlite_file
 from headstart_server.database.database import PLACE as DATABASE_PLACE
@@ -110,6 +109,8 @@ from headstart_server.rpc.server_places import PLACES
 from headstart_server.rpc.server_service import ServerService
 from headstart_server.rpc.tls import tls_files
 from headstart_server.rpc.webhook_body import webhook_body
+from headstart_server.settings.groups import BackbonesGroup, LimitsGroup, StorageGroup
+from headstart_server.settings.settings import Settings, is_loopback
 from headstart_server.storage.disk import PLACE as ARTIFACTS_PLACE
 from headstart_server.storage.disk import probe
 from headstart_server.storage.places import Places, open_places
@@ -133,8 +134,10 @@ DATABASE_WAIT_SECONDS = 30.0
 EXPORT_BYTES = 1 << 30
 EXPORT_SECONDS = 3600.0
 
-#: Most rows of a training batch unless a setting says otherwise: some tens of milliseconds on a CPU.
+#: Maximum rows of a training batch. A Predict waits for one at most: some tens of milliseconds on a CPU.
 TRAIN_SLICE = 8
+#: The alias of each model's shadow.
+SHADOW_ALIAS = "shadow"
 #: Of this many concurrent calls one may wait for a backbone: loaded ones stay reachable.
 WAITING_SHARE = 4
 #: Seconds that calls get to end if the server stops before it served.
@@ -150,8 +153,6 @@ GATHERINGS = 4
 #: Training rows on their way from archive to backbone at once.
 TRAIN_WINDOW = 32
 
-_MIB = 1 << 20
-
 
 class App:
     """One server over one data folder.
@@ -166,7 +167,7 @@ class App:
         DeclarationError: a declared backbone's settings are wrong.
     """
 
-    def __init__(self, config: Config, source: BackboneSource | None = None) -> None:
+    def __init__(self, config: Settings, source: BackboneSource | None = None) -> None:
         #: What is open, to be closed in the reverse order.
         self._open = ExitStack()
         _arm_failpoints()
@@ -176,38 +177,38 @@ class App:
             self._open.close()
             raise
 
-    def _build(self, config: Config, source: BackboneSource | None) -> None:
+    def _build(self, config: Settings, source: BackboneSource | None) -> None:
         self._config = config
         # Solvers and heads are small products that many threads make at once: more BLAS threads only contend.
         threadpool_limits(1, user_api="blas")
         software = package_version("headstart")
         self.telemetry = Telemetry(software)
-        self.tracing = open_tracing(config.trace_url, os.environ, software)
+        self.tracing = open_tracing(config.observability.trace_url, os.environ, software)
         gpus = open_gpus()
         self._energy = EnergyMeter(
-            counters(gpus, watts_per_core=config.cpu_watts_per_core),
-            grid_gco2e_per_kwh=config.grid_gco2_per_kwh,
+            counters(gpus, watts_per_core=config.observability.cpu_watts_per_core),
+            grid_gco2e_per_kwh=config.observability.grid_gco2_per_kwh,
         )
-        self._authenticator = Authenticator(config.access)
-        self._open.enter_context(_lock(config.data, "data", "--data-dir"))
-        PLACES.add(config, hosts(database_address(config.database_target)))
+        self._authenticator = Authenticator(config.auth.access_file)
+        self._open.enter_context(_lock(config.storage.data_dir, "data", "--data-dir"))
+        PLACES.add(config, hosts(database_address(config.storage.database_target)))
         self._database = self._open_database()
         self._open.callback(self._database.close)
         places = self._places = self._checked_places()
         self._versions = VersionStore(places.versions)
-        self._resident = ResidentVersions(config.resident_heads_mib * _MIB)
+        self._resident = ResidentVersions(config.storage.version_cache_memory)
         self.datasets = DatasetStore(
-            places.datasets, _dataset_limits(config), ForgottenPlaces(self._database).among
+            places.datasets, _dataset_limits(config.limits), ForgottenPlaces(self._database).among
         )
-        self.archives = Archives(self._database, self.datasets, max_bytes=config.kept_examples_mib * _MIB)
+        self.archives = Archives(self._database, self.datasets, max_bytes=config.storage.example_storage or 0)
         self.registry = Registry(
             self._database, self._versions, self._resident, on_deleted=self._sweep_archives
         )
         self.changes = Changes()
         source = source or Catalog(
-            _declared(config),
-            max_pixels=config.max_pixels,
-            runtimes=runtime_settings(config),
+            _declared(config.backbones),
+            max_pixels=config.limits.max_pixels,
+            runtimes=runtime_settings(config.backbones),
         )
         # Where others may have what this one has not, a job waits for one of them.
         names = [info.name for info in source.list()] if self._database.is_shared else None
@@ -217,32 +218,32 @@ class App:
             self.registry,
             self.changes,
             owner=f"{socket.gethostname()}/{uuid.uuid4().hex}",
-            limits=_queue_limits(config),
-            slots=config.workers,
-            lease_seconds=config.lease_seconds,
+            limits=_queue_limits(config.limits),
+            slots=config.jobs.job_workers,
+            lease_seconds=config.jobs.lease_duration,
             on_taken_over=self.telemetry.job_taken_over,
             on_claim_failed=self.telemetry.claim_failed,
-            webhook=config.webhook_url,
+            webhook=config.jobs.webhook_url,
             memory_bytes=memory_bytes,
             backbones=names,
             trains_networks=names is None or has_keras(),
-            tenant_limits=tenant_limits(config, self._authenticator),
+            tenant_limits=tenant_limits(config.limits, self._authenticator),
         )
         self._usage = TenantUsage(self.ledger.usage)
         self._job_counts = JobCounts(self._database)
-        lease = Lease(seconds=config.lease_seconds, beat=config.beat_seconds)
+        lease = Lease(seconds=config.jobs.lease_duration, beat=config.jobs.heartbeat_interval)
         self._heart = Heart(self.ledger, lease, is_shared=self._database.is_shared)
         self._poller = Poller(self.ledger, self.changes, self.registry.catch_up)
         self._cache = FeatureCache(
-            config.feature_cache_mib * _MIB,
-            _feature_store(config, self.telemetry),
+            config.storage.feature_cache_memory or 0,
+            _feature_store(config.storage, self.telemetry),
             self.telemetry.cache_looked_up,
         )
         self._open.callback(self._cache.close)
         self._copies = places.copies
         self._forgetting = Forgetting(self._database, self.registry, self.datasets, self._drop_contents)
-        waiters = Waiters(max_calls=max(1, config.max_calls // WAITING_SHARE))
-        self.engine = Engine(source, self._embedder, config.backbone, waiters=waiters)
+        waiters = Waiters(max_calls=max(1, config.limits.max_concurrent_requests // WAITING_SHARE))
+        self.engine = Engine(source, self._embedder, config.backbones.default_backbone, waiters=waiters)
         self._open.callback(self.engine.close)
         tools = FineTuneTools(
             ledger=self.ledger,
@@ -252,11 +253,11 @@ class App:
             observer=self.telemetry,
             gate=GateKeeper(self.registry, self.engine, self.datasets.reader, window=TRAIN_WINDOW),
             window=TRAIN_WINDOW,
-            scratch=_emptied(config.data / "scratch"),
-            max_activation_bytes=config.activations_mib * _MIB,
+            scratch=_emptied(config.storage.data_dir / "scratch"),
+            max_activation_bytes=config.limits.max_activation_size,
             memory_bytes=memory_bytes,
             software=f"headstart {software}",
-            matrices=_matrices(config),
+            matrices=_matrices(config.backbones),
             tracing=self.tracing,
             energy=self._energy,
         )
@@ -266,12 +267,14 @@ class App:
             lambda job, checkpoint: FineTuneRun(job, tools, checkpoint),
             lambda _: self._sweep_archives(),
             self.telemetry,
-            size=config.workers,
-            time_limit=config.job_time_limit_hours * 3600 or float("inf"),
+            size=config.jobs.job_workers,
+            time_limit=config.jobs.job_time_limit or float("inf"),
             tracing=self.tracing,
         )
         webhooks = WebhookPolicy(
-            config.webhook_allow, own=config.webhook_url, allow_private=config.allow_private_addresses
+            config.jobs.allow_webhook,
+            own=config.jobs.webhook_url,
+            allow_private=config.jobs.allow_private_addresses,
         )
         self.intake = Intake(
             self.ledger,
@@ -291,22 +294,26 @@ class App:
             self.registry,
             _export_network(source),
             ExportCache(
-                _emptied(config.data / "exports"), max_bytes=EXPORT_BYTES, max_seconds=EXPORT_SECONDS
+                _emptied(config.storage.data_dir / "exports"),
+                max_bytes=EXPORT_BYTES,
+                max_seconds=EXPORT_SECONDS,
             ),
         )
         self._audit = None
-        if config.audit_log:
-            self._audit = AuditLog(config.audit_log, strangers_per_second=config.audit_strangers_per_second)
+        if config.auth.audit_log:
+            self._audit = AuditLog(
+                config.auth.audit_log, strangers_per_second=int(config.auth.audit_unauthenticated_rate or 0)
+            )
             self._open.callback(self._audit.close)
         self._add_gauges(gpus)
 
     def _checked_places(self) -> Places:
         config = self._config
         places = open_places(
-            config.artifacts,
-            config.data,
-            copies_bytes=config.artifact_copies_mib * _MIB,
-            own_database=config.database is None,
+            config.storage.artifacts,
+            config.storage.data_dir,
+            copies_bytes=config.storage.artifact_cache or 0,
+            own_database=config.storage.database is None,
         )
         places.check_recorded(self._database)
         _check(places, self._database.identity)
@@ -336,7 +343,7 @@ class App:
         except BaseException:
             self._open.close()
             raise
-        grace = min(START_GRACE_SECONDS, self._config.grace_seconds)
+        grace = min(START_GRACE_SECONDS, self._config.server.grace_period)
         tasks: list[asyncio.Task[object]] = []
         try:
             await self._start(server)
@@ -346,7 +353,7 @@ class App:
             await asyncio.wait({warming, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if warming.done():
                 warming.result()
-                grace = self._config.grace_seconds
+                grace = self._config.server.grace_period
                 await stopping
         finally:
             for task in tasks:
@@ -358,7 +365,7 @@ class App:
         await server.start()
         if self._http is not None:
             self._http.start()
-            log.info("http", address=f"{self._config.http_host}:{self._http.port}")
+            log.info("http", address=f"{self._config.server.host}:{self._http.port}")
         self._heart.start()
         self._poller.start()
         if self._webhook_sender is not None:
@@ -366,7 +373,11 @@ class App:
         self.workers.start()
         self.port = server.port
         log.info("loading", backbone=self.engine.default)
-        log.info("listening", address=f"{self._config.host}:{server.port}", data=str(self._config.data))
+        log.info(
+            "listening",
+            address=f"{self._config.server.host}:{server.port}",
+            data=str(self._config.storage.data_dir),
+        )
 
     async def _stop(self, server: Server, grace: float) -> None:
         log.info("stopping", grace_seconds=grace)
@@ -428,9 +439,9 @@ class App:
                 self._copies.remove(archive_name(archive))
 
     def _open_database(self) -> Database:
-        target = self._config.database_target
+        target = self._config.storage.database_target
         file = sqlite_file(target)
-        if file is not None and self._config.database_url is not None:
+        if file is not None and self._config.storage.database_url is not None:
             # One server for each SQLite file, whatever the data folders.
             self._open.enter_context(_lock(file.parent, "database", "--database", f"{file.name}.lock"))
         deadline, cause = time.monotonic() + DATABASE_WAIT_SECONDS, ""
@@ -516,7 +527,7 @@ class App:
                 # An archive without an example is written before the old one goes. What follows makes room.
                 "erased_examples": self._forgetting.carry_out,
                 "archives": self.archives.sweep,
-                "old_jobs": partial(self.ledger.forget, self._config.job_retention_hours * 3600),
+                "old_jobs": partial(self.ledger.forget, self._config.jobs.job_retention),
             }
         )
 
@@ -531,7 +542,7 @@ class App:
         )
 
     def _probe_disks(self) -> None:
-        for folder in {self._config.data, *self._places.folders}:
+        for folder in {self._config.storage.data_dir, *self._places.folders}:
             probe(folder)
 
     def _remove_leftovers(self, *, older_than: float) -> None:
@@ -545,22 +556,19 @@ class App:
     def _embedder(self, backbone: Backbone) -> Embedder:
         config, name = self._config, backbone.info.name
         cores = available_cores()
-        if backbone.stream_per_core:
-            # One more than the cores: it goes on while another waits for the interpreter's lock.
-            threads = max(config.decode_threads or cores + 1, backbone.streams)
-        else:
-            threads = (config.decode_threads or cores) + backbone.streams
+        # On a CPU one more than the cores: it goes on while another waits for the interpreter's lock.
+        threads = max(cores + 1, backbone.streams) if backbone.stream_per_core else cores + backbone.streams
+        share = config.jobs.train_share
         queue = LaneQueue(
-            max_batch=config.max_batch or backbone.batch,
-            train_slice=config.train_slice or min(backbone.batch, TRAIN_SLICE),
+            max_batch=backbone.batch,
+            train_slice=min(backbone.batch, TRAIN_SLICE),
             streams=backbone.streams,
-            train_share=config.train_share,
+            train_share=share,
             # Rounded up: fewer turns at once than that could never reach the share.
-            train_turns=max(1, math.ceil(config.train_share * threads)),
-            max_delay=config.batch_delay_ms / 1e3,
+            train_turns=max(1, math.ceil(share * threads)),
+            max_delay=config.backbones.batch_delay,
             pairing=backbone.stream_per_core,
-            # Who says how many rows a batch has means it.
-            most_rows=(lambda _: None) if config.max_batch else backbone.most_rows,
+            most_rows=backbone.most_rows,
         )
         batcher = Batcher(backbone.run, queue, self.telemetry, threads=threads, name=f"backbone-{name}")
         batcher.start()
@@ -568,28 +576,27 @@ class App:
             backbone,
             batcher,
             self._cache,
-            max_pending=config.max_pending_inputs,
-            cache_predictions=config.cache_predictions,
-            cache_key=tenant_key if config.feature_cache_per_tenant else shared_key,
+            max_pending=config.limits.max_pending_inputs,
+            cache_predictions=config.storage.cache_predictions,
+            cache_key=tenant_key if config.storage.isolate_feature_cache else shared_key,
         )
 
     def _server(self) -> Server:
         config = self._config
         settings = ServerSettings(
-            address=f"{config.host}:{config.port}",
-            tls=tls_files(config),
-            max_message_bytes=config.max_message_mib * _MIB,
-            max_concurrent_calls=config.max_calls,
-            max_connections=config.max_connections,
-            keepalive_seconds=config.keepalive_seconds,
-            max_connection_age_seconds=config.max_connection_age_seconds,
-            reflection=config.reflection,
+            address=f"{config.server.host}:{config.server.port}",
+            tls=tls_files(config.tls),
+            max_message_bytes=config.limits.max_message_size,
+            max_concurrent_calls=config.limits.max_concurrent_requests,
+            max_connections=config.limits.max_connections,
+            max_connection_age_seconds=config.server.max_connection_age or 0.0,
+            reflection=config.server.reflection,
         )
         predictor = Predictor(
             self.registry,
             self.engine,
             self.ledger.is_under_way,
-            max_inputs=config.max_inputs,
+            max_inputs=config.limits.max_inputs,
             onlooker=self._onlooker(),
             load=LongWork(LOAD_THREADS).run,
         )
@@ -602,7 +609,7 @@ class App:
             window=TRAIN_WINDOW,
         )
         kept = KeptExamples(self.registry, self.datasets.reader)
-        reporter = Reporter(self.registry, kept.contents, max_pixels=config.max_pixels)
+        reporter = Reporter(self.registry, kept.contents, max_pixels=config.limits.max_pixels)
         long_work, removals = LongWork(), LongWork(REMOVAL_THREADS)
         return Server(
             settings,
@@ -611,7 +618,7 @@ class App:
                 self._authenticator,
                 lambda job_id: self.ledger.get(job_id).spec.model,
                 self._audit,
-                audits_all=config.audit_all,
+                audits_all=config.auth.audit_all,
             ),
             fine_tuning=FineTuningService(
                 self.intake,
@@ -639,11 +646,11 @@ class App:
                 server_info(config, package_version("headstart")),
                 self.engine,
                 self.ledger.usage_of,
-                authenticates=config.access is not None,
+                authenticates=config.auth.access_file is not None,
             ),
-            rates=rates_of(config, _who),
+            rates=rates_of(config.limits, _who),
             further=services_of(
-                config.spoken_dialects,
+                config.server.compat_protocols,
                 Asking(predictor, self.telemetry, tracing=self.tracing),
                 self.registry,
                 self.engine,
@@ -652,13 +659,13 @@ class App:
         )
 
     def _onlooker(self) -> Onlooker | None:
-        share = self._config.look_share
+        share = self._config.observability.monitor_sample_rate
         if not share:
             return None
-        return Onlooker(self.registry, self.telemetry, share=share, shadow_alias=self._config.shadow_alias)
+        return Onlooker(self.registry, self.telemetry, share=share, shadow_alias=SHADOW_ALIAS)
 
     def _sender(self, policy: WebhookPolicy) -> "WebhookSender | None":
-        secrets = self._config.webhook_secret_file
+        secrets = self._config.jobs.webhook_secret_file
         if secrets is None:
             return None
         # Imported here: a server that sends none does without urllib3.
@@ -672,7 +679,7 @@ class App:
 
     def _http_port(self, server: Server) -> "HttpPort | None":
         config = self._config
-        if config.http_port is None:
+        if config.server.http_port is None:
             return None
         # Imported here: a server without the port does without its packages.
         from headstart_server.rpc.http.opening import open_http  # noqa: PLC0415
@@ -680,7 +687,7 @@ class App:
         return open_http(config, server.methods)
 
     def _serve_metrics(self) -> None:
-        host, port = self._config.host, self._config.metrics_port
+        host, port = self._config.server.host, self._config.metrics_port
         if port is None:
             return
         try:
@@ -696,7 +703,7 @@ class App:
     def _add_gauges(self, gpus: Gpus | None) -> None:
         gauge = self.telemetry.gauge
         usage = self._usage
-        if self._config.access is not None:
+        if self._config.auth.access_file is not None:
             gauge(
                 "headstart_tenant_stored_bytes",
                 "Bytes that the tenants store who store most.",
@@ -785,18 +792,22 @@ def _who(context: Context) -> str:
     return caller().principal.name or address_of(context)
 
 
-def serve(config: Config, source: BackboneSource | None = None) -> None:
-    """Run a server in this process until it is told to stop.
+def serve(config: Settings, source: BackboneSource | None = None, *, warnings: Iterable[str] = ()) -> None:
+    """Run a server in this process until it is stopped.
 
     Args:
         config: its settings.
         source: where its backbones come from; None takes the `Catalog`.
+        warnings: about the settings, for the log.
 
     Raises:
         Exception: as `App` and `App.run`.
     """
-    as_json = config.log_format == "json" or (config.log_format == "auto" and not sys.stderr.isatty())
-    configure_logs(level=config.log_level, json=as_json)
+    format = config.observability.log_format
+    as_json = format == "json" or (format == "auto" and not sys.stderr.isatty())
+    configure_logs(level=config.observability.log_level, json=as_json)
+    for warning in warnings:
+        log.warning("unknown_setting", reason=warning)
     asyncio.run(App(config, source).run())
 
 
@@ -820,21 +831,21 @@ def _lock(data: Path, kind: str, flag: str, name: str = "lock") -> IO[str]:
     return file
 
 
-def _warn(config: Config) -> None:
+def _warn(config: Settings) -> None:
     """Log which protection is missing on the ports that other machines reach."""
-    exposed = " and ".join(f"{flag} {host}" for flag, host in config.exposed_hosts.items())
-    if not exposed:
+    host = config.server.host
+    if is_loopback(host):
         return
-    if config.access is None:
+    if config.auth.access_file is None:
         log.warning(
             "authentication_disabled",
-            reason=f"Without --access-file, every caller that reaches {exposed} may do everything.",
+            reason=f"Without --access-file, every caller that reaches --host {host} may do everything.",
         )
-    elif config.tls_cert is None:
+    elif config.tls.tls_cert is None:
         log.warning(
             "plaintext_tokens",
-            reason=f"Callers send tokens to {exposed} without TLS. Use --tls-cert and --tls-key, or a mesh "
-            "that encrypts the traffic.",
+            reason=f"Callers send tokens to --host {host} without TLS. Use --tls-cert and --tls-key, or a "
+            "mesh that encrypts the traffic.",
         )
 
 
@@ -875,24 +886,26 @@ def _export_network(source: BackboneSource) -> ExportNetwork:
     return refuse
 
 
-def _data(config: Config) -> DatasetReader | None:
+def _data(config: Settings) -> DatasetReader | None:
     """What reads datasets at URIs; None where none is allowed."""
-    if not config.allow_data:
+    if not config.jobs.allow_dataset_uri:
         return None
-    policy = data_policy(config, sqlite_file(config.database_url) if config.database_url else None)
+    policy = data_policy(
+        config, sqlite_file(config.storage.database_url) if config.storage.database_url else None
+    )
     if Kind.WEB in policy.kinds and find_spec("urllib3") is None:
         raise ModuleNotFoundError(
             "--allow-dataset-uri https:// needs the package urllib3: pip install 'headstart[http]'."
         )
-    return DatasetReader(policy, read_dataset_list, max_input_bytes=config.max_input_mib * _MIB)
+    return DatasetReader(policy, read_dataset_list, max_input_bytes=config.limits.max_input_size)
 
 
-def _feature_store(config: Config, telemetry: Telemetry) -> FeatureStore | None:
-    path = config.data / "features.sqlite3"
-    if config.feature_cache_disk_mib:
+def _feature_store(storage: StorageGroup, telemetry: Telemetry) -> FeatureStore | None:
+    path = storage.data_dir / "features.sqlite3"
+    if storage.feature_cache_disk:
         return FeatureStore(
             path,
-            config.feature_cache_disk_mib * _MIB,
+            storage.feature_cache_disk,
             telemetry.cache_writes_dropped,
             rest=FEATURE_STORE_REST,
         )
@@ -901,37 +914,38 @@ def _feature_store(config: Config, telemetry: Telemetry) -> FeatureStore | None:
     return None
 
 
-def _declared(config: Config) -> list[Declaration]:
-    found = declared(config.backbones, config.add_backbone)
-    check_sources(found, config.backbone_allow)
+def _declared(backbones: BackbonesGroup) -> list[Declaration]:
+    found = declared(backbones.backbones_file, backbones.backbone)
+    check_sources(found, backbones.allow_backbone)
     return found
 
 
-def _matrices(config: Config) -> Matrices:
+def _matrices(backbones: BackbonesGroup) -> Matrices:
     """Keras' device where it is a GPU: on a CPU numpy is as fast, and leaves the cores to the backbones."""
-    on_gpu = has_gpu() and runtime_settings(config).settled().kind is RuntimeKind.KERAS
+    on_gpu = has_gpu() and runtime_settings(backbones).settled().kind is RuntimeKind.KERAS
     return KerasMatrices(DeviceFailed) if on_gpu else NUMPY
 
 
-def _memory_bytes(config: Config) -> int | None:
+def _memory_bytes(config: Settings) -> int | None:
     """Return the bytes of memory of all jobs; None if unknown."""
-    return memory_budget(config.job_memory_mib, (config.feature_cache_mib + config.resident_heads_mib) * _MIB)
+    caches = (config.storage.feature_cache_memory or 0) + config.storage.version_cache_memory
+    return memory_budget(config.jobs.job_memory, caches)
 
 
-def _queue_limits(config: Config) -> QueueLimits:
+def _queue_limits(limits: LimitsGroup) -> QueueLimits:
     return QueueLimits(
-        queued=config.max_queued_jobs,
-        queued_per_tenant=config.max_queued_jobs_per_tenant,
-        running=config.max_running_jobs,
-        running_per_tenant=config.max_running_jobs_per_tenant,
-        versions_per_model=config.max_versions_per_model,
+        queued=limits.max_queued_jobs,
+        queued_per_tenant=limits.max_queued_jobs_per_tenant or 0,
+        running=limits.max_running_jobs or 0,
+        running_per_tenant=limits.max_running_jobs_per_tenant or 0,
+        versions_per_model=limits.max_versions_per_model or 0,
     )
 
 
-def _dataset_limits(config: Config) -> DatasetLimits:
+def _dataset_limits(limits: LimitsGroup) -> DatasetLimits:
     return DatasetLimits(
-        max_examples=config.max_examples,
-        max_bytes=config.max_dataset_mib * _MIB,
-        max_input_bytes=config.max_input_mib * _MIB,
-        max_classes=config.max_classes,
+        max_examples=limits.max_examples,
+        max_bytes=limits.max_dataset_size,
+        max_input_bytes=limits.max_input_size,
+        max_classes=limits.max_classes,
     )

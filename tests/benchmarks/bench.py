@@ -23,7 +23,7 @@ from headstart import Client
 from headstart_server.backbones.catalog import DEFAULT, Catalog
 from headstart_server.backbones.pictures import PictureDecoder
 from headstart_server.backbones.runtimes import RuntimeKind, RuntimeSettings, default_cache
-from headstart_server.config import Config
+from headstart_server.settings.settings import Settings
 from pictures import Picture, digits, photographs, split
 from report import machine, print_table, software
 from server_process import HOST, ServerProcess, running
@@ -296,7 +296,7 @@ def version_targets(data: Path, seconds: float) -> list[VersionRef]:
     versions.publish(data, MODEL, VERSIONS, _digest())
     loaded = program("versions.py", str(data), MODEL, str(VERSIONS))
     one, many, part = [], [], max(LEAST_SECONDS, seconds / 3)
-    with running(data, "--metrics-port", "-1") as server:
+    with running(data, "--metrics-port", "off") as server:
         server.wait_until_serving()
         load(server.target, MODEL, 8, part, models=1)
         for turn in range(6):
@@ -320,10 +320,10 @@ def version_targets(data: Path, seconds: float) -> list[VersionRef]:
 def many_versions(data: Path) -> tuple[str, str]:
     """What ten thousand versions take, under the bound of a server's heads."""
     versions.publish(data, MODEL, MANY, _digest())
-    bound = Config().resident_heads_mib
+    bound = Settings().storage.version_cache_memory >> 20
     loaded = program("versions.py", str(data), MODEL, str(MANY), "--max-mib", str(bound))
     return (
-        f"{MANY:,} versions loaded in turn, at most {bound} MiB of heads (`--resident-heads-mib`)",
+        f"{MANY:,} versions loaded in turn, at most {bound} MiB of heads (`--version-cache-memory`)",
         f"{loaded['seconds']:.1f} s; {loaded['mib']:.0f} MiB, of the {loaded['resident']:.0f} used last; "
         f"the registry opens in {loaded['opened_seconds']:.1f} s",
     )

@@ -36,7 +36,7 @@ def main() -> None:
     console = Console(width=120)
     with (
         tempfile.TemporaryDirectory(prefix="headstart-choosing-") as folder,
-        running(Path(folder) / "data", "--metrics-port", "-1") as server,
+        running(Path(folder) / "data", "--metrics-port", "off") as server,
     ):
         server.wait_until_serving()
         # No picture is in two sets: features that are cached would make the second one faster.

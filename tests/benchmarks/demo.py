@@ -30,7 +30,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="headstart-demo-") as folder:
         console.print("Starting a server; the first start on a machine converts the pretrained network ...")
         began = time.perf_counter()
-        with running(Path(folder) / "data", "--metrics-port", "-1") as server:
+        with running(Path(folder) / "data", "--metrics-port", "off") as server:
             server.wait_until_serving(FIRST_START_SECONDS)
             console.print(f"Serving on {server.target} after {time.perf_counter() - began:.1f} s.\n")
             with Client(server.target) as client:

@@ -34,7 +34,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="headstart-demo-") as folder:
         console.print("Starting a server; the first start on a machine converts the pretrained network ...")
         began = time.perf_counter()
-        flags = ("--metrics-port", "-1", "--default-backbone", "all-minilm-l6-v2")
+        flags = ("--metrics-port", "off", "--default-backbone", "all-minilm-l6-v2")
         with running(Path(folder) / "data", *flags) as server:
             server.wait_until_serving(FIRST_START_SECONDS)
             console.print(f"Serving on {server.target} after {time.perf_counter() - began:.1f} s.\n")

@@ -236,7 +236,7 @@ def _serving(folder: Path, address: str, count: int) -> Iterator[tuple[list[Repl
         "database": address,
         "artifacts": str(folder / "artifacts"),
         "max_queued_jobs": 2000,
-        "workers": 2 if count == 1 else 8,
+        "job_workers": 2 if count == 1 else 8,
     }
     replicas = [
         Replica(folder / f"server-{place}", batch_seconds=BATCH_SECONDS if count > 1 else 0.0, **settings)

@@ -21,7 +21,7 @@ class Replica:
 
     Args:
         folder: of its data and its log.
-        settings: of its `Config`, besides these.
+        settings: further ones, as in variables.
     """
 
     def __init__(self, folder: Path, **settings: object) -> None:
@@ -31,8 +31,8 @@ class Replica:
         self._log = folder / "log"
         self._settings = {
             "port": self.port,
-            "metrics_port": None,
-            "data": str(folder / "data"),
+            "metrics_port": "off",
+            "data_dir": str(folder / "data"),
             "log_format": "json",
             **settings,
         }
@@ -44,7 +44,7 @@ class Replica:
 
     @property
     def metrics_port(self) -> object:
-        """Where its metrics are; None for nowhere."""
+        """Where its metrics are; "off" for nowhere."""
         return self._settings["metrics_port"]
 
     @property

@@ -12,7 +12,7 @@ from pathlib import Path
 from chaos.clients import Clients
 from chaos.invariants import Leftovers
 from chaos.replica import Replica
-from chaos.trouble import BEAT_SECONDS, LEASE_SECONDS, OUTAGE_SECONDS, Trouble
+from chaos.trouble import LEASE_SECONDS, OUTAGE_SECONDS, Trouble
 from headstart_server.database.database import Database
 from headstart_server.errors import DatabaseAway
 from headstart_server.jobs.job import JobState
@@ -78,12 +78,11 @@ def run(
             folder / f"replica-{place}",
             database=address,
             artifacts=str(artifacts),
-            lease_seconds=LEASE_SECONDS,
-            beat_seconds=BEAT_SECONDS,
-            workers=2,
-            grace_seconds=5.0,
-            feature_cache_mib=0,
-            feature_cache_disk_mib=0,
+            lease_duration=f"{LEASE_SECONDS}s",
+            job_workers=2,
+            grace_period="5s",
+            feature_cache_memory="off",
+            feature_cache_disk="off",
             max_queued_jobs=40,
             # Nothing may rest on the clock of a replica.
             clock_ahead_seconds=3600.0 * place,

@@ -1,6 +1,6 @@
 """A server for chaos: the real one, on a backbone that needs no network and takes its time.
 
-Its settings come as JSON in the first argument. Those that are not of its `Config`:
+Its settings come as JSON in the first argument. Those that are no settings of a server:
 - `batch_seconds`: what each batch takes on the device;
 - `clock_ahead_seconds`: by how much the machine's clock is wrong;
 - `bucket_seconds`: how long a call of the bucket is waited for;
@@ -20,11 +20,10 @@ from typing import Any
 from numpy.typing import NDArray
 
 from chaos import skewed_clock
-from fakes import FakeBackbone, FakeSource
+from fakes import FakeBackbone, FakeSource, settings_of
 from full_disk import FullDisk
 from headstart_server import app
 from headstart_server.backbones.backbone import Content
-from headstart_server.config import Config
 from headstart_server.storage import bucket
 
 #: Seconds that an example takes, so that jobs are seen at work.
@@ -50,9 +49,7 @@ if __name__ == "__main__":
     bucket.PROBE_SECONDS = min(bucket.PROBE_SECONDS, bucket.CALL_SECONDS)
     skewed_clock.ahead = settings.pop("clock_ahead_seconds", 0.0)
     backbone.before_run = lambda rows: time.sleep(batch_seconds)
-    for name in {"data", "access", "tls_cert", "tls_key"} & settings.keys():
-        settings[name] = Path(settings[name])
     disk = FullDisk(Path(settings.pop("disk", os.devnull)))
     disk.full_while = (disk.folder / "full").exists
     with disk:
-        app.serve(Config(backbone="fake", **settings), FakeSource(backbone))
+        app.serve(settings_of(default_backbone="fake", **settings), FakeSource(backbone))

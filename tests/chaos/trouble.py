@@ -14,7 +14,6 @@ from postgres import PostgresServer
 OUTAGE_SECONDS = 6.0
 #: Seconds of a lease, and between beats: as short as a busy machine allows.
 LEASE_SECONDS = 4.0
-BEAT_SECONDS = 0.5
 #: Seconds until a process that was stopped, or whose database was unavailable, learns of changes again. It
 #: gives up a hanging statement after five seconds, and then connects.
 WAKE_SECONDS = 1.0

@@ -8,11 +8,9 @@ import asyncio
 import json
 import sys
 import time
-from pathlib import Path
 
-from fakes import FakeBackbone, FakeSource
+from fakes import FakeBackbone, FakeSource, settings_of
 from headstart_server import app
-from headstart_server.config import Config
 
 _TICK = 0.001
 
@@ -56,6 +54,5 @@ class ProbedApp(app.App):
 if __name__ == "__main__":
     settings = json.loads(sys.argv[1])
     ProbedApp.probe_port = settings.pop("probe")
-    settings["data"] = Path(settings["data"])
     app.App = ProbedApp  # type: ignore[misc]
-    app.serve(Config(backbone="fake", **settings), FakeSource(FakeBackbone()))
+    app.serve(settings_of(default_backbone="fake", **settings), FakeSource(FakeBackbone()))

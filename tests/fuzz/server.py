@@ -33,9 +33,7 @@ def feed(seconds: float, number: int, folder: Path) -> dict[str, object]:
     """Send a server damaged requests for some seconds; the counts, as `fuzz.parsers.feed` tells them."""
     counts: Counter[str] = Counter()
     faults: dict[str, str] = {}
-    with running(
-        folder / "data", "--max-message-mib", "4", "--max-input-mib", "4", "--max-queued-jobs", "20"
-    ) as server:
+    with running(folder / "data", "--max-input-size", "2MiB", "--max-queued-jobs", "20") as server:
         server.event("serving")
         with Api.connect(server.target) as api:
             api.published(digits((0, 1, 7), 4), model="digits")

@@ -31,7 +31,7 @@ class InstalledServer:
         self._log = environment.new_log("server")
         command = [
             *(environment.program("headstart-server"), "serve", "--data-dir", data, "--port", "0"),
-            *("--metrics-port", "-1", "--log-format", "json", *flags),
+            *("--metrics-port", "off", "--log-format", "json", *flags),
         ]
         self.began = time.perf_counter()
         with self._log.open("wb") as log:

@@ -92,11 +92,11 @@ def run(folder: Path, *, balancers: Sequence[str], postgres: PostgresServer, sec
             folder / f"replica-{place}",
             database=address,
             artifacts=str(artifacts),
-            workers=2,
-            grace_seconds=10.0,
+            job_workers=2,
+            grace_period="10s",
             # So that every job has work to do.
-            feature_cache_mib=0,
-            feature_cache_disk_mib=0,
+            feature_cache_memory="off",
+            feature_cache_disk="off",
         )
         for place in range(REPLICAS)
     ]

@@ -20,10 +20,11 @@ from headstart import TlsConfig
 from headstart.cli.session import Session
 from headstart_server.access.authenticator import Shown
 from headstart_server.app import App
-from headstart_server.config import SECRET_SETTINGS, Config
 from headstart_server.jobs.spec import FineTuneSpec
 from headstart_server.jobs.webhook_message import read_secrets
 from headstart_server.secret import Secret
+from headstart_server.settings.setting import Off
+from headstart_server.settings.settings import SETTINGS, Settings
 
 PLANTED = "planted-secret"
 
@@ -101,14 +102,14 @@ def test_a_secret_is_its_value_where_it_is_used() -> None:
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Config:
+def config(tmp_path: Path) -> Settings:
     secrets = tmp_path / "secrets"
     secrets.write_text("whsec_" + "YWJj" * 8)
-    return Config(
-        data=tmp_path / "data",
+    return Settings.of(
+        data_dir=tmp_path / "data",
         port=0,
-        metrics_port=None,
-        backbone="fake",
+        metrics_port=Off.OFF,
+        default_backbone="fake",
         # SQLite takes no password: its file's name stands for one.
         database=f"sqlite:///{tmp_path}/{PLANTED}.sqlite3",
         webhook=f"https://hooks.example.com/in?token={PLANTED}",
@@ -116,15 +117,14 @@ def config(tmp_path: Path) -> Config:
     )
 
 
-def test_the_settings_print_no_secret(config: Config) -> None:
+def test_the_settings_print_no_secret(config: Settings) -> None:
     for shown in (repr(config), str(vars(config)), str(dataclasses.asdict(config))):
         assert PLANTED not in shown
-    assert {name for name in SECRET_SETTINGS if isinstance(getattr(config, name), Secret)} == {
-        "database",
-        "webhook",
-    }
+    secrets = {name for name, one in SETTINGS.items() if one.is_secret}
+    assert secrets == {"database", "webhook", "trace_endpoint"}
+    assert {name for name in SETTINGS if isinstance(config[name], Secret)} == {"database", "webhook"}
     with pytest.raises(ValueError, match="--trace-endpoint") as caught:
-        dataclasses.replace(config, trace_endpoint=f"grpc://user:{PLANTED}@host")
+        config.replace(trace_endpoint=f"grpc://user:{PLANTED}@host")
     assert PLANTED not in str(caught.value)
 
 
@@ -144,12 +144,12 @@ def reachable(start: object) -> Iterator[object]:
             rest.extend(each for each in gc.get_referents(found) if not isinstance(each, type))
 
 
-def test_no_object_of_a_server_prints_a_secret_of_its_settings(config: Config) -> None:
+def test_no_object_of_a_server_prints_a_secret_of_its_settings(config: Settings) -> None:
     # The name of an SQLite file is no secret: that of a webhook is.
-    app = App(dataclasses.replace(config, database=None), FakeSource(FakeBackbone()))
+    app = App(config.replace(database=None), FakeSource(FakeBackbone()))
     try:
         seen = list(reachable(app))
-        assert {"Config", "Ledger", "WebhookPolicy", "WebhookSender"} <= {
+        assert {"Settings", "Ledger", "WebhookPolicy", "WebhookSender"} <= {
             type(each).__name__ for each in seen
         }
         for each in seen:

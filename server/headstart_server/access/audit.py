@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from headstart_server.access.crowd import Crowd, LeftOut
-from headstart_server.config import STDOUT
+from headstart_server.settings.groups import STDOUT
 
 log = structlog.get_logger(__name__)
 

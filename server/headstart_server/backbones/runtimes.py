@@ -7,7 +7,7 @@ from enum import Enum
 from pathlib import Path
 
 from headstart_server.backbones.cores import available_cores
-from headstart_server.config import Config
+from headstart_server.settings.groups import BackbonesGroup
 
 #: Batches in flight on a GPU: measured on an H100, three reach 92 % of the device's own rate and one 53 %.
 GPU_STREAMS = 3
@@ -36,7 +36,7 @@ class RuntimeSettings:
             OpenVINO.
         precision: what it computes in; None chooses bfloat16 where the device multiplies it, else float32.
             Keras on a CPU chooses float32.
-        streams: batches that run at once; 0 takes one for each core, with Keras one, on a GPU three.
+        streams: batches that run at once; set by `settled`: one per core, with Keras one, on a GPU three.
         cache: folder of converted networks; each is made when it is first needed.
         shipped: folder of networks that were converted ahead, which is looked into first and never written;
             None for none.
@@ -61,17 +61,16 @@ class RuntimeSettings:
             fast = gpu if keras else has_bfloat16()
             precision = Precision.BFLOAT16 if fast else Precision.FLOAT32
         chosen = (GPU_STREAMS if gpu else 1) if keras else available_cores()
-        return replace(self, kind=kind, precision=precision, streams=self.streams or chosen)
+        return replace(self, kind=kind, precision=precision, streams=chosen)
 
 
-def runtime_settings(config: Config) -> RuntimeSettings:
+def runtime_settings(backbones: BackbonesGroup) -> RuntimeSettings:
     """Return what a server's settings say of how networks are executed."""
     return RuntimeSettings(
-        kind=None if config.runtime == "auto" else RuntimeKind(config.runtime),
-        precision=None if config.precision == "auto" else Precision(config.precision),
-        streams=config.streams,
-        cache=config.backbone_cache or default_cache(),
-        shipped=config.prepared_backbones,
+        kind=None if backbones.runtime == "auto" else RuntimeKind(backbones.runtime),
+        precision=None if backbones.precision == "auto" else Precision(backbones.precision),
+        cache=backbones.backbone_cache or default_cache(),
+        shipped=backbones.prepared_backbones,
     )
 
 

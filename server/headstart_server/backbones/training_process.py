@@ -77,7 +77,7 @@ def _check(checkpoint: Callable[[], None], process: int, memory_bytes: int | Non
     if held > memory_bytes:
         raise JobMemoryLimit(
             f"The process that trains took {held / 2**20:,.0f} MiB of memory, and this server gives "
-            f"{memory_bytes / 2**20:,.0f} MiB to jobs (--job-memory-mib). Use fewer blocks, or a smaller "
+            f"{memory_bytes / 2**20:,.0f} MiB to jobs (--job-memory). Use fewer blocks, or a smaller "
             "backbone.",
             metadata={"limit": str(memory_bytes), "estimate": str(held)},
         )

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from headstart_server.config import Config
 from headstart_server.dataset_uris.place import Kind, Place, names_of
 from headstart_server.dataset_uris.policy import DataPolicy
+from headstart_server.settings.settings import Settings
 from headstart_server.storage.address import BucketAddress, Scheme, artifacts_address
 
 
-def data_policy(config: Config, database: Path | None) -> DataPolicy:
+def data_policy(config: Settings, database: Path | None) -> DataPolicy:
     """Which places a server may read.
 
     Args:
@@ -19,21 +19,22 @@ def data_policy(config: Config, database: Path | None) -> DataPolicy:
     Raises:
         ValueError: an allowed place is none, or holds what the server keeps for itself.
     """
-    policy = DataPolicy(config.allow_data, allow_private=config.allow_private_addresses)
+    policy = DataPolicy(config.jobs.allow_dataset_uri, allow_private=config.jobs.allow_private_addresses)
     policy.check_apart(_own(config, database))
     return policy
 
 
-def _own(config: Config, database: Path | None) -> Iterator[Place]:
+def _own(config: Settings, database: Path | None) -> Iterator[Place]:
     files = [
-        config.data,
+        config.storage.data_dir,
         database,
-        config.tls_key,
-        config.access,
-        config.audit_file,
-        config.webhook_secret_file,
+        config.tls.tls_key,
+        config.auth.access_file,
+        config.auth.audit_file,
+        config.jobs.webhook_secret_file,
+        *config.files,
     ]
-    artifacts = artifacts_address(config.artifacts) if config.artifacts is not None else None
+    artifacts = artifacts_address(config.storage.artifacts) if config.storage.artifacts is not None else None
     if isinstance(artifacts, BucketAddress):
         kind = Kind.S3 if artifacts.scheme is Scheme.S3 else Kind.GCS
         yield Place(kind=kind, root=artifacts.bucket, parts=names_of(artifacts.prefix))

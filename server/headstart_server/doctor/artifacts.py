@@ -5,10 +5,10 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from headstart_server.config import Config
 from headstart_server.database.probe import examine
 from headstart_server.doctor.finding import Finding, Status, failed, ok, skipped
 from headstart_server.errors import HeadstartError
+from headstart_server.settings.settings import Settings
 from headstart_server.storage.address import BucketAddress, artifacts_address
 from headstart_server.storage.bucket import Bucket, open_bucket
 from headstart_server.storage.ownership import BucketNote, FileNote, Note, owned_by
@@ -22,10 +22,12 @@ _CREDENTIALS = re.compile(
 )
 
 
-def check_artifacts(config: Config) -> Iterator[Finding]:
+def check_artifacts(config: Settings) -> Iterator[Finding]:
     """Check the bucket, if one is configured, and whether the artifacts belong to the database."""
     try:
-        address = artifacts_address(config.artifacts) if config.artifacts is not None else None
+        address = (
+            artifacts_address(config.storage.artifacts) if config.storage.artifacts is not None else None
+        )
     except ValueError as error:
         yield failed("bucket", str(error), "Correct --artifacts (HEADSTART_ARTIFACTS).")
         return
@@ -46,7 +48,7 @@ def check_artifacts(config: Config) -> Iterator[Finding]:
         yield from _owner(config, BucketNote(bucket, address.root))
 
 
-def _owner(config: Config, note: Note) -> Iterator[Finding]:
+def _owner(config: Settings, note: Note) -> Iterator[Finding]:
     """Yield a failure if the artifacts belong to another database: a server would not start."""
     try:
         found, identity = note.read(), _identity(config)
@@ -61,10 +63,10 @@ def _owner(config: Config, note: Note) -> Iterator[Finding]:
         )
 
 
-def _identity(config: Config) -> str | None:
+def _identity(config: Settings) -> str | None:
     """Return the identity of the database; None if it has none yet."""
     try:
-        return examine(config.database_target).identity
+        return examine(config.storage.database_target).identity
     except FileNotFoundError:
         return None
 

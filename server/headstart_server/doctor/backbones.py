@@ -14,9 +14,9 @@ from headstart_server.backbones.sources.efficientnet_lite import BUILT_IN
 from headstart_server.backbones.sources.registry import source_of
 from headstart_server.backbones.sources.sentence_bert import MINILM
 from headstart_server.backbones.vectors import size_of
-from headstart_server.config import Config
 from headstart_server.doctor.finding import Finding, failed, ok, skipped, warning
 from headstart_server.errors import BackboneNotFound, HeadstartError
+from headstart_server.settings.settings import Settings
 
 #: The time of one conversion.
 _DURATION = "about 10 s on two cores, longer for large networks"
@@ -24,20 +24,22 @@ _DURATION = "about 10 s on two cores, longer for large networks"
 _UNKNOWN_PARAMETERS = 5_000_000
 
 
-def declarations(config: Config) -> Sequence[Declaration]:
+def declarations(config: Settings) -> Sequence[Declaration]:
     """Return the backbones of a server, without those whose declaration is invalid."""
     try:
-        return distinct([*BUILT_IN, MINILM, *declared(config.backbones, config.add_backbone)])
+        return distinct(
+            [*BUILT_IN, MINILM, *declared(config.backbones.backbones_file, config.backbones.backbone)]
+        )
     except (OSError, ValueError):
         return [*BUILT_IN, MINILM]
 
 
-def parameter_count(config: Config) -> int:
+def parameter_count(config: Settings) -> int:
     """Return the number of parameters of the default backbone, or a guess if it is unknown."""
-    if size_of(config.backbone) is not None:
+    if size_of(config.backbones.default_backbone) is not None:
         return 0
     for declaration in declarations(config):
-        if declaration.name == config.backbone:
+        if declaration.name == config.backbones.default_backbone:
             try:
                 info = source_of(declaration).info(declaration)
             except ValueError:
@@ -46,12 +48,12 @@ def parameter_count(config: Config) -> int:
     return _UNKNOWN_PARAMETERS
 
 
-def check_backbones(config: Config) -> Sequence[Finding]:
+def check_backbones(config: Settings) -> Sequence[Finding]:
     """Check the declarations, the default backbone and all others."""
     findings = []
     try:
-        own = declared(config.backbones, config.add_backbone)
-        check_sources(own, config.backbone_allow)
+        own = declared(config.backbones.backbones_file, config.backbones.backbone)
+        check_sources(own, config.backbones.allow_backbone)
         known = distinct([*BUILT_IN, MINILM, *own])
         for one in own:
             source_of(one)
@@ -60,22 +62,24 @@ def check_backbones(config: Config) -> Sequence[Finding]:
         findings.append(
             failed("declarations", str(error), "Correct --backbones-file, --backbone or --allow-backbone.")
         )
-    settings = runtime_settings(config)
+    settings = runtime_settings(config.backbones)
     by_name = {one.name: one for one in known}
-    default = by_name.get(config.backbone)
+    default = by_name.get(config.backbones.default_backbone)
     if default is not None:
         findings.append(_Look(default, settings, is_default=True).finding())
-    elif size_of(config.backbone) is not None:
-        findings.append(ok("backbone", f"{config.backbone} (default): feature vectors need no network"))
+    elif size_of(config.backbones.default_backbone) is not None:
+        findings.append(
+            ok("backbone", f"{config.backbones.default_backbone} (default): feature vectors need no network")
+        )
     elif not findings:
         findings.append(
             failed(
                 "backbone",
-                f"The default backbone {config.backbone!r} is unknown.",
+                f"The default backbone {config.backbones.default_backbone!r} is unknown.",
                 f"Choose one of {', '.join(by_name)} with --default-backbone, or declare it with --backbone.",
             )
         )
-    others = [one for one in known if one.name != config.backbone]
+    others = [one for one in known if one.name != config.backbones.default_backbone]
     return [*findings, *(_Look(one, settings).finding() for one in others)]
 
 

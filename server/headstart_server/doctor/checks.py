@@ -4,7 +4,6 @@ import threading
 import time
 from collections.abc import Mapping
 
-from headstart_server.config import Config
 from headstart_server.doctor.artifacts import check_artifacts
 from headstart_server.doctor.backbones import check_backbones
 from headstart_server.doctor.database import check_database
@@ -17,6 +16,7 @@ from headstart_server.doctor.process import check_process
 from headstart_server.doctor.redaction import redacted
 from headstart_server.doctor.security import check_security
 from headstart_server.doctor.tls import check_tls
+from headstart_server.settings.settings import Settings
 
 #: Seconds that one check may take. The database's own limit, 5 s for each answer, comes first.
 CHECK_SECONDS = 10.0
@@ -37,7 +37,7 @@ CHECKS: Mapping[str, Check] = {
 
 
 def run_checks(
-    config: Config, checks: Mapping[str, Check] = CHECKS, *, seconds: float = CHECK_SECONDS
+    config: Settings, checks: Mapping[str, Check] = CHECKS, *, seconds: float = CHECK_SECONDS
 ) -> list[Finding]:
     """Return the findings of all checks, in their order.
 

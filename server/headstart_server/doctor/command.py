@@ -8,16 +8,13 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from functools import partial
-from pathlib import Path
 
 import structlog
 import typer
 
-from headstart_server.config import Config
-from headstart_server.doctor.checks import CHECKS, run_checks
+from headstart_server.doctor.checks import run_checks
 from headstart_server.doctor.finding import Finding, Status
-from headstart_server.doctor.security import check_security
+from headstart_server.settings.settings import Settings
 
 _COLORS = {
     Status.OK: typer.colors.GREEN,
@@ -29,12 +26,11 @@ _COLORS = {
 _WIDTHS = (120, 60)
 
 
-def run_doctor(config: Config, file: Path | None = None, *, as_json: bool, strict: bool) -> int:
+def run_doctor(config: Settings, *, as_json: bool, strict: bool) -> int:
     """Check a server's settings and this machine, and print the findings.
 
     Args:
         config: the settings.
-        file: the file that some of them come from.
         as_json: whether to print JSON instead of text.
         strict: whether warnings count as failures.
 
@@ -44,7 +40,7 @@ def run_doctor(config: Config, file: Path | None = None, *, as_json: bool, stric
     # Errors belong into the findings. Logs of the checked parts would break the output.
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     logging.disable(logging.CRITICAL)
-    findings = run_checks(config, {**CHECKS, "security": partial(check_security, file=file)})
+    findings = run_checks(config)
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:

@@ -5,10 +5,10 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from headstart_server.config import Config
 from headstart_server.database.address import address_of, shown, sqlite_file
 from headstart_server.database.probe import DatabaseFacts, ProbeError, examine
 from headstart_server.doctor.finding import Finding, failed, ok, skipped, warning
+from headstart_server.settings.settings import Settings
 
 #: Seconds between the clocks of machine and database that need an explanation.
 MOST_SKEW = 2.0
@@ -27,14 +27,14 @@ _REMEDIES = {
 }
 
 
-def check_database(config: Config, clock: Callable[[], float] = time.time) -> Iterator[Finding]:
+def check_database(config: Settings, clock: Callable[[], float] = time.time) -> Iterator[Finding]:
     """Check the database, and how far its clock is from this machine's.
 
     Args:
         config: the settings.
         clock: this machine's clock.
     """
-    target = config.database_target
+    target = config.storage.database_target
     try:
         file = sqlite_file(target)
         # A path need not be UTF-8, as the text of a URL must.

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from headstart_server.backbones.runtimes import default_cache
-from headstart_server.config import Config
 from headstart_server.database.address import sqlite_file
 from headstart_server.doctor.finding import Detail, Finding, failed, ok, warning
 from headstart_server.doctor.locks import holder_of
+from headstart_server.settings.settings import Settings
 from headstart_server.storage.address import artifacts_address
 
 _MIB = 1 << 20
@@ -56,7 +56,7 @@ class _Folder:
         return f"or choose another folder with {self.setting}"
 
 
-def check_disk(config: Config) -> Iterator[Finding]:
+def check_disk(config: Settings) -> Iterator[Finding]:
     """Check the data folder, its lock, and all other folders that a server writes to."""
     for folder in _folders(config):
         yield _checked(folder)
@@ -64,20 +64,22 @@ def check_disk(config: Config) -> Iterator[Finding]:
     yield from _lock(config)
 
 
-def _folders(config: Config) -> Iterator[_Folder]:
-    data = config.data
-    needs_all = config.feature_cache_disk_mib + config.activations_mib * config.workers
-    artifacts = artifacts_address(config.artifacts) if config.artifacts is not None else data
-    kept = config.kept_examples_mib + config.max_dataset_mib
+def _folders(config: Settings) -> Iterator[_Folder]:
+    data, storage = config.storage.data_dir, config.storage
+    needs_all = (
+        storage.feature_cache_disk or 0
+    ) + config.limits.max_activation_size * config.jobs.job_workers
+    artifacts = artifacts_address(config.storage.artifacts) if config.storage.artifacts is not None else data
+    kept = (storage.example_storage or 0) + config.limits.max_dataset_size
     if not isinstance(artifacts, Path):
-        needs_all += config.artifact_copies_mib + config.max_dataset_mib
+        needs_all += (storage.artifact_cache or 0) + config.limits.max_dataset_size
     elif artifacts == data:
         needs_all += kept
     yield _Folder(
         name="data folder",
         setting="--data-dir",
         path=data,
-        need_mib=max(0, needs_all - _used_mib(data)),
+        need_mib=max(0, needs_all // _MIB - _used_mib(data)),
         is_local=True,
     )
     if isinstance(artifacts, Path) and artifacts != data:
@@ -85,18 +87,18 @@ def _folders(config: Config) -> Iterator[_Folder]:
             name="artifacts folder",
             setting="--artifacts",
             path=artifacts,
-            need_mib=max(0, kept - _used_mib(artifacts)),
+            need_mib=max(0, kept // _MIB - _used_mib(artifacts)),
         )
     yield _Folder(
         name="backbone cache",
         setting="--backbone-cache",
-        path=config.backbone_cache or default_cache(),
+        path=config.backbones.backbone_cache or default_cache(),
         need_mib=_BACKBONE_MIB,
         is_kept=False,
     )
-    if config.audit_file is not None:
+    if config.auth.audit_file is not None:
         yield _Folder(
-            name="audit log", setting="--audit-log", path=config.audit_file.parent, need_mib=_FULL_MIB
+            name="audit log", setting="--audit-log", path=config.auth.audit_file.parent, need_mib=_FULL_MIB
         )
     file = _sqlite_file(config)
     if file is not None:
@@ -166,7 +168,7 @@ def _weakness(folder: _Folder, kind: str, free: int, inodes: int | None) -> tupl
     if free < folder.need_mib:
         return (
             f"the limits allow {_size(folder.need_mib)} more",
-            "Provide more space, lower limits such as --kept-examples-mib and --feature-cache-disk-mib",
+            "Provide more space, lower limits such as --example-storage and --feature-cache-disk",
         )
     return None
 
@@ -239,11 +241,11 @@ def _size(mib: int) -> str:
     return f"{mib / 1024:,.1f} GiB" if mib >= 1024 else f"{mib:,} MiB"
 
 
-def _foreign_files(config: Config) -> Iterator[Finding]:
+def _foreign_files(config: Settings) -> Iterator[Finding]:
     """Yield a failure if files of an earlier server, perhaps of another user, cannot be written."""
     names = ("headstart.sqlite3", "features.sqlite3", "lock", "versions", "datasets", "scratch", "exports")
-    files = [config.data / name for name in names]
-    files += [config.audit_file] if config.audit_file is not None else []
+    files = [config.storage.data_dir / name for name in names]
+    files += [config.auth.audit_file] if config.auth.audit_file is not None else []
     files += [file] if (file := _sqlite_file(config)) is not None else []
     locked = [str(file) for file in files if os.path.lexists(file) and not os.access(file, os.W_OK)]
     if locked:
@@ -251,26 +253,26 @@ def _foreign_files(config: Config) -> Iterator[Finding]:
         yield failed(
             "data files",
             f"The user ID {user} may not write {', '.join(locked)}.",
-            f"Run the server as the owner of these files, or: chown -R {user} {config.data}",
+            f"Run the server as the owner of these files, or: chown -R {user} {config.storage.data_dir}",
             files=locked,
         )
 
 
-def _sqlite_file(config: Config) -> Path | None:
+def _sqlite_file(config: Settings) -> Path | None:
     """Return the SQLite file that the settings name; None if they name none, or an invalid one."""
     try:
-        return sqlite_file(config.database_url) if config.database_url else None
+        return sqlite_file(config.storage.database_url) if config.storage.database_url else None
     except ValueError:
         return None
 
 
-def _lock(config: Config) -> Iterator[Finding]:
-    lock = config.data / "lock"
+def _lock(config: Settings) -> Iterator[Finding]:
+    lock = config.storage.data_dir / "lock"
     try:
         holder = holder_of(lock)
     except OSError as error:
         # Another finding reports a data folder that is not a folder.
-        if config.data.is_dir():
+        if config.storage.data_dir.is_dir():
             yield failed("data lock", f"{lock}: {_reason(error)}.", f"Make {lock} readable.")
         return
     if holder is None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from headstart_server.config import Config
+from headstart_server.settings.settings import Settings
 
 #: A value that JSON can hold.
 Detail = str | int | float | bool | None | list[str]
@@ -43,7 +43,7 @@ class Finding:
 
 
 #: Checks one family of things. An exception becomes a failure.
-Check = Callable[[Config], Iterable[Finding]]
+Check = Callable[[Settings], Iterable[Finding]]
 
 
 def ok(name: str, summary: str, **details: Detail) -> Finding:

@@ -15,11 +15,11 @@ from headstart_server.backbones.runtimes import (
     has_gpu,
     runtime_settings,
 )
-from headstart_server.config import Config
 from headstart_server.doctor.backbones import parameter_count
 from headstart_server.doctor.cgroup import cpu_quota, memory_limit
 from headstart_server.doctor.finding import Finding, failed, ok, skipped, warning
 from headstart_server.power import open_gpus
+from headstart_server.settings.settings import Settings
 
 #: The features of a processor that decide how fast networks run, as Linux names them, by machine.
 _FEATURES = {
@@ -33,12 +33,12 @@ _SCARCE_MIB = 128
 _MIB = 1 << 20
 
 
-def check_hardware(config: Config) -> Iterator[Finding]:
+def check_hardware(config: Settings) -> Iterator[Finding]:
     """Check processor, runtime, GPU and memory."""
     features = cpu_features(Path("/proc/cpuinfo"))
     yield cpu_finding(platform.machine(), features)
     yield quota_finding(len(os.sched_getaffinity(0)), cpu_quota())
-    settings = runtime_settings(config)
+    settings = runtime_settings(config.backbones)
     yield runtime_finding(settings, has_bfloat16=has_bfloat16())
     yield gpu_finding(settings.settled().kind)
     yield memory_finding(
@@ -162,12 +162,13 @@ def gpu_finding(kind: RuntimeKind | None) -> Finding:
     return ok("GPU", f"NVIDIA, {len(devices)} device(s)", **details)
 
 
-def _memory_need(config: Config, streams: int) -> tuple[int, int]:
+def _memory_need(config: Settings, streams: int) -> tuple[int, int]:
     """Return the bytes that a server needs at least, and with full caches."""
     # Each stream compiles the network, whose weights are four bytes each, in addition to the network itself.
     least = _SERVER_MIB * _MIB + 4 * parameter_count(config) * (1 + streams)
-    caches = config.feature_cache_mib + config.resident_heads_mib + 2 * config.max_message_mib
-    return least, least + caches * _MIB
+    storage = config.storage
+    caches = (storage.feature_cache_memory or 0) + storage.version_cache_memory
+    return least, least + caches + 2 * config.limits.max_message_size
 
 
 def memory_finding(
@@ -195,7 +196,7 @@ def memory_finding(
     summary = f"{_mib(usable)} {source}"
     free = f"{_mib(available)} free; " if available is not None else ""
     summary += f", {free}about {_mib(need[1])} needed with full caches"
-    remedy = "Raise the memory limit, or lower --feature-cache-mib and --resident-heads-mib."
+    remedy = "Raise the memory limit, or lower --feature-cache-memory and --version-cache-memory."
     if usable < need[0]:
         return failed(
             "memory", f"{summary}, {_mib(need[0])} without.", "Give the server more memory.", **details

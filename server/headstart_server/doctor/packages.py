@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, requires
 from importlib.metadata import version as package_version
 
-from headstart_server.config import Config
 from headstart_server.doctor.backbones import declarations
 from headstart_server.doctor.finding import Finding, failed, ok
+from headstart_server.settings.settings import Settings
 from headstart_server.trace_setting import wants_traces
 
 _REQUIREMENT = re.compile(r"""([A-Za-z0-9._-]+).*;\s*extra\s*==\s*['"]([^'"]+)['"]""")
@@ -18,7 +18,7 @@ _OF_SCHEMES = {"kerashub": "kerashub", "hf": "kerashub", "timm": "kerashub", "to
 _KERAS = ("keras", "tensorflow")
 
 
-def check_packages(config: Config) -> Iterator[Finding]:
+def check_packages(config: Settings) -> Iterator[Finding]:
     """Check every extra that the settings need, and whether Keras is there."""
     extras = _required()
     yield _finding("packages", "serving", extras.get("serving", ()), "the server")
@@ -29,24 +29,24 @@ def check_packages(config: Config) -> Iterator[Finding]:
     yield _keras()
 
 
-def needed_extras(config: Config) -> Mapping[str, str]:
+def needed_extras(config: Settings) -> Mapping[str, str]:
     """Return the extras that the settings need, each with the setting that needs it."""
     found: dict[str, str] = {}
-    if str(config.database_url or "").startswith("postgres"):
+    if str(config.storage.database_url or "").startswith("postgres"):
         found["postgres"] = "--database postgresql://"
     places = [
-        ("--artifacts", config.artifacts or ""),
-        *(("--allow-dataset-uri", one) for one in config.allow_data),
+        ("--artifacts", config.storage.artifacts or ""),
+        *(("--allow-dataset-uri", one) for one in config.jobs.allow_dataset_uri),
     ]
     for setting, place in places:
         for scheme, extra in (("s3://", "s3"), ("gs://", "gcs"), ("gcs://", "gcs"), ("https://", "http")):
             if place.startswith(scheme):
                 found.setdefault(extra, f"{setting} {scheme}")
-    if config.sends_webhooks:
+    if config.jobs.sends_webhooks:
         found.setdefault("http", "--webhook")
-    if config.http_port is not None:
+    if config.server.http_port is not None:
         found["http"] = "--http-port"
-    if wants_traces(config.trace_url, os.environ):
+    if wants_traces(config.observability.trace_url, os.environ):
         found["otel"] = "--trace-endpoint or OTEL_..."
     for declaration in declarations(config):
         if declaration.scheme in _OF_SCHEMES:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from headstart_server.config import Config
 from headstart_server.doctor.finding import Finding, failed, ok, skipped, warning
 from headstart_server.doctor.locks import Holder, holder_of
+from headstart_server.settings.settings import Settings
 
 #: The state of a listening socket in Linux's tables.
 _LISTENING = "0A"
@@ -35,17 +35,17 @@ class _Port:
         return self.number == other.number != 0 and (len(hosts) == 1 or bool(hosts & _ALL_ADDRESSES))
 
 
-def check_ports(config: Config) -> Iterator[Finding]:
+def check_ports(config: Settings) -> Iterator[Finding]:
     """Check each configured port."""
     try:
-        server = holder_of(config.data / "lock")
+        server = holder_of(config.storage.data_dir / "lock")
     except OSError:
         server = None
     seen: list[_Port] = []
     for name, setting, host, number in (
-        ("gRPC port", "--port", config.host, config.port),
-        ("HTTP port", "--http-port", config.http_host, config.http_port),
-        ("metrics port", "--metrics-port", config.host, config.metrics_port),
+        ("gRPC port", "--port", config.server.host, config.server.port),
+        ("HTTP port", "--http-port", config.server.host, config.server.http_port),
+        ("metrics port", "--metrics-port", config.server.host, config.metrics_port),
     ):
         if number is None:
             yield skipped(name, f"off ({setting})")

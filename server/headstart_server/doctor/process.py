@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version as package_version
 from pathlib import Path
 
-from headstart_server.config import Config
 from headstart_server.doctor.finding import Finding, failed, ok, warning
+from headstart_server.settings.settings import Settings
 
 #: The oldest and newest Python that the server is tested with.
 OLDEST, NEWEST = (3, 11), (3, 13)
@@ -20,12 +20,12 @@ OWN_FILES = 256
 EARLIEST = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 
 
-def check_process(config: Config) -> Iterator[Finding]:
+def check_process(config: Settings) -> Iterator[Finding]:
     """Check Python, the clock, the umask and the limit of open files."""
     yield _python(sys.version_info[:2])
     yield clock_finding(time.time())
     yield umask_finding(_umask())
-    yield files_finding(resource.getrlimit(resource.RLIMIT_NOFILE), config.max_calls)
+    yield files_finding(resource.getrlimit(resource.RLIMIT_NOFILE), config.limits.max_concurrent_requests)
 
 
 def _python(version: tuple[int, int]) -> Finding:

@@ -5,16 +5,16 @@ from contextlib import suppress
 from dataclasses import replace
 from urllib.parse import quote_plus, unquote, urlsplit
 
-from headstart_server.config import Config
 from headstart_server.database.address import address_of
 from headstart_server.doctor.finding import Detail, Finding
+from headstart_server.settings.settings import Settings
 
 _HIDDEN = "***"
 #: The password of a URL.
 _PASSWORD = re.compile(r"(://[^/\s:@]*:)[^/\s]*@")
 
 
-def redacted(config: Config, finding: Finding) -> Finding:
+def redacted(config: Settings, finding: Finding) -> Finding:
     """Return a finding without the passwords in the settings and in URLs."""
     secrets = secrets_of(config)
 
@@ -38,15 +38,15 @@ def _hidden(text: str, secrets: set[str]) -> str:
     return text
 
 
-def secrets_of(config: Config) -> set[str]:
+def secrets_of(config: Settings) -> set[str]:
     """Return the passwords in the URLs of a server's settings."""
     found: set[str] = set()
-    for url in (config.database_url, config.webhook_url, config.trace_url):
+    for url in (config.storage.database_url, config.jobs.webhook_url, config.observability.trace_url):
         with suppress(ValueError):
             found.add(urlsplit(url or "").password or "")
     with suppress(ValueError):
         # It allows signs in a password that end one elsewhere.
-        found.add(str(address_of(config.database_url or "").password or ""))
+        found.add(str(address_of(config.storage.database_url or "").password or ""))
     found |= {form(secret) for secret in found for form in (unquote, quote_plus)}
     # A shorter one would also hide parts of words.
     return {secret for secret in found if len(secret) >= 4}

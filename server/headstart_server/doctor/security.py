@@ -1,10 +1,8 @@
 """Checks the access file, the secrets of webhooks, the places of data, and who may read secret files."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from headstart_server.access.authenticator import Authenticator
-from headstart_server.config import Config, is_loopback
 from headstart_server.database.address import sqlite_file
 from headstart_server.dataset_uris.own import data_policy
 from headstart_server.doctor.files import open_to_all, remedy_of, unreadable
@@ -12,29 +10,25 @@ from headstart_server.doctor.finding import Finding, failed, ok, skipped, warnin
 from headstart_server.doctor.redaction import secrets_of
 from headstart_server.jobs.webhook_message import read_secrets
 from headstart_server.jobs.webhook_policy import WebhookPolicy
+from headstart_server.settings.settings import Settings, is_loopback
 
 
-def check_security(config: Config, file: Path | None = None) -> Iterator[Finding]:
-    """Check who may do what, and what is kept secret.
-
-    Args:
-        config: the settings.
-        file: the file that some of them come from.
-    """
+def check_security(config: Settings) -> Iterator[Finding]:
+    """Check who may do what, and what is kept secret."""
     yield _access(config)
     yield _webhooks(config)
     yield _allowed_data(config)
-    yield _secret_files(config, file)
+    yield _secret_files(config)
 
 
-def _access(config: Config) -> Finding:
-    path = config.access
+def _access(config: Settings) -> Finding:
+    path = config.auth.access_file
     if path is None:
-        if is_loopback(config.host):
+        if is_loopback(config.server.host):
             return skipped("access file", "none: every caller on this machine may do everything")
         return warning(
             "access file",
-            f"none: every caller that reaches {config.host} may do everything.",
+            f"none: every caller that reaches {config.server.host} may do everything.",
             "Set --access-file; docs/security.md describes the file.",
         )
     if reason := unreadable(path):
@@ -49,34 +43,35 @@ def _access(config: Config) -> Finding:
     return ok("access file", f"{path} is valid")
 
 
-def _webhooks(config: Config) -> Finding:
-    path = config.webhook_secret_file
+def _webhooks(config: Settings) -> Finding:
+    path = config.jobs.webhook_secret_file
     if path is None:
         return skipped("webhooks", "off")
     if reason := unreadable(path):
         return failed("webhooks", reason, remedy_of(path))
     try:
-        WebhookPolicy(config.webhook_allow, own=config.webhook_url)
-        count = len(read_secrets(path, config.webhook_url))
+        WebhookPolicy(config.jobs.allow_webhook, own=config.jobs.webhook_url)
+        count = len(read_secrets(path, config.jobs.webhook_url))
     except (OSError, ValueError) as error:
         return failed("webhooks", str(error), f"Correct --webhook, --allow-webhook or {path}.")
     return ok("webhooks", f"{path} holds {count} secret(s)", secrets=count)
 
 
-def _allowed_data(config: Config) -> Finding:
-    if not config.allow_data:
+def _allowed_data(config: Settings) -> Finding:
+    if not config.jobs.allow_dataset_uri:
         return skipped("dataset URIs", "off (--allow-dataset-uri)")
     try:
-        data_policy(config, sqlite_file(config.database_url) if config.database_url else None)
+        data_policy(config, sqlite_file(config.storage.database_url) if config.storage.database_url else None)
     except (OSError, ValueError) as error:
         return failed("dataset URIs", str(error), "Correct --allow-dataset-uri.")
-    return ok("dataset URIs", ", ".join(config.allow_data))
+    return ok("dataset URIs", ", ".join(config.jobs.allow_dataset_uri))
 
 
-def _secret_files(config: Config, file: Path | None) -> Finding:
-    files = [path for path in (config.tls_key, config.webhook_secret_file) if path is not None]
-    if file is not None and any(secret in file.read_text() for secret in secrets_of(config)):
-        files.append(file)
+def _secret_files(config: Settings) -> Finding:
+    files = [path for path in (config.tls.tls_key, config.jobs.webhook_secret_file) if path is not None]
+    files += [
+        path for path in config.files if any(secret in path.read_text() for secret in secrets_of(config))
+    ]
     problems = []
     for path in files:
         try:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from headstart_server.config import Config, is_loopback
 from headstart_server.doctor.files import remedy_of, unreadable
 from headstart_server.doctor.finding import Finding, failed, ok, skipped, warning
 from headstart_server.rpc.tls import Certificates, TlsFiles, tls_files
+from headstart_server.settings.settings import Settings, is_loopback
 
 #: Seconds before its expiry from which on a certificate needs attention.
 RENEWAL_SECONDS = 30 * 86400.0
@@ -17,14 +17,14 @@ RENEWAL_SECONDS = 30 * 86400.0
 _NO_TIME_CHECK = 0x200000
 
 
-def check_tls(config: Config, clock: Callable[[], float] = time.time) -> Iterator[Finding]:
+def check_tls(config: Settings, clock: Callable[[], float] = time.time) -> Iterator[Finding]:
     """Check certificate, key and client CA.
 
     Args:
         config: the settings.
         clock: seconds since 1970.
     """
-    files = tls_files(config)
+    files = tls_files(config.tls)
     if files is None:
         yield _plain(config)
         return
@@ -44,12 +44,12 @@ def check_tls(config: Config, clock: Callable[[], float] = time.time) -> Iterato
         yield _client_ca(files.client_ca.read_text(errors="replace"), clock())
 
 
-def _plain(config: Config) -> Finding:
-    if is_loopback(config.host):
+def _plain(config: Settings) -> Finding:
+    if is_loopback(config.server.host):
         return skipped("TLS", "off: only this machine can connect")
     return warning(
         "TLS",
-        f"off (--plaintext) on {config.host}: anyone on the way can read and change calls.",
+        f"off (--plaintext) on {config.server.host}: anyone on the way can read and change calls.",
         "Set --tls-cert and --tls-key, unless a mesh or proxy encrypts the connections.",
     )
 

@@ -40,7 +40,7 @@ def check_room(cut: Cut, count: int, max_bytes: int) -> None:
         raise DatasetTooLarge(
             f"Expected at most {max_bytes // each} different examples for the recipe partial: their "
             f"activations of {each / 1024:.0f} KiB each may take {max_bytes / 2**20:.0f} MiB "
-            "(--activations-mib). "
+            "(half of --max-dataset-size). "
             f"Received: {count}, which take {needed / 2**20:.0f} MiB. Use auto or mlp, or fewer blocks.",
             metadata={"limit": str(max_bytes // each)},
         )

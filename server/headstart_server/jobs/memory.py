@@ -10,19 +10,19 @@ from headstart_server.learning.recipe import Recipe, views_of
 #: Bytes left to the server itself and its backbones, and the share of all memory that jobs get in any case.
 RESERVED = 1 << 30
 LEAST_SHARE = 4
-_MIB, _GIB = 1 << 20, 1 << 30
+_GIB = 1 << 30
 
 
-def memory_budget(setting_mib: int, cached_bytes: int, total: int | None = None) -> int | None:
+def memory_budget(setting: int | None, cached_bytes: int, total: int | None = None) -> int | None:
     """Return the bytes of memory that all jobs of a server may take together; None if unknown.
 
     Args:
-        setting_mib: MiB that an operator gave them; 0 takes what the machine or container leaves.
+        setting: bytes that an operator gave them; None takes what the machine or container leaves.
         cached_bytes: most bytes of the server's caches.
         total: bytes of the machine or container; None finds out.
     """
-    if setting_mib:
-        return setting_mib * _MIB
+    if setting is not None:
+        return setting
     total = limit_bytes() if total is None else total
     return None if total is None else max(total - RESERVED - cached_bytes, total // LEAST_SHARE)
 
@@ -61,7 +61,7 @@ def check_memory(
         raise JobMemoryLimit(
             f"The fine-tune would take about {estimate / _GIB:,.1f} GiB of memory for {examples:,} examples "
             f"with {numbers:,} features each, and this server gives {limit / _GIB:,.1f} GiB to jobs "
-            "(--job-memory-mib). Use fewer examples, a backbone with fewer features, or a server with more "
+            "(--job-memory). Use fewer examples, a backbone with fewer features, or a server with more "
             "memory.",
             metadata={"limit": str(limit), "estimate": str(estimate)},
         )

@@ -4,24 +4,24 @@ import heapq
 from collections.abc import Callable, Mapping
 
 from headstart_server.access.authenticator import Authenticator
-from headstart_server.config import Config
 from headstart_server.jobs.limits import TenantLimits
 from headstart_server.jobs.stored import Stored
+from headstart_server.settings.groups import LimitsGroup
 
 _MIB = 1 << 20
 #: Tenants that the metrics tell of by name: of any number of them some hundreds of series would be too many.
 MOST_SHOWN = 20
 
 
-def tenant_limits(config: Config, authenticator: Authenticator) -> Callable[[str], TenantLimits]:
+def tenant_limits(limits: LimitsGroup, authenticator: Authenticator) -> Callable[[str], TenantLimits]:
     """Gives a tenant's limits: those that the access file says now, else those of the server's flags."""
 
     def of(tenant: str) -> TenantLimits:
         said = authenticator.tenant(tenant)
         versions, mib = said.max_versions, said.max_stored_mib
         return TenantLimits(
-            versions=config.max_versions_per_tenant if versions is None else versions,
-            stored_bytes=(config.max_stored_mib_per_tenant if mib is None else mib) * _MIB,
+            versions=limits.max_versions_per_tenant or 0 if versions is None else versions,
+            stored_bytes=limits.max_storage_per_tenant or 0 if mib is None else mib * _MIB,
         )
 
     return of

@@ -214,7 +214,7 @@ class WorkerPool:
                 if self._clock() >= late:
                     raise JobTimeLimit(
                         f"The job ran for {self._time_limit / 3600:g} hours, as long as this server allows "
-                        "(--job-time-limit-hours). Use fewer examples, a smaller backbone, or a time_budget "
+                        "(--job-time-limit). Use fewer examples, a smaller backbone, or a time_budget "
                         "of the recipe.",
                         metadata={"limit_seconds": f"{self._time_limit:g}"},
                     )

@@ -29,7 +29,7 @@ from headstart_server.prediction.predictor import MAX_TARGETS
 
 #: Inputs of one call, whatever `--max-inputs` says.
 MAX_INPUTS = 4096
-#: Bytes of one input, whatever `--max-input-mib` says.
+#: Bytes of one input, whatever `--max-input-size` says.
 MAX_INPUT_BYTES = 256 << 20
 #: Examples of one message of a stream.
 MAX_BATCH_EXAMPLES = 10_000

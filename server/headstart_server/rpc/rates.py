@@ -15,18 +15,17 @@ from typing import Any
 
 import grpc
 
-from headstart_server.config import Config
 from headstart_server.errors import RateExceeded
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.handlers import behaviour_of, changed
 from headstart_server.rpc.request_parsing import REQUEST_BYTES
+from headstart_server.settings.groups import LimitsGroup
 
 #: Callers that are known at once before those are forgotten who have been quiet for long enough.
 MOST_KNOWN = 1024
 #: Never held up: a server must not look dead to those who watch it because a neighbour calls too often. What
 #: reflection tells is the same for all and lies in memory.
 _FREE = ("/grpc.health.", "/grpc.reflection.")
-_MIB = 1 << 20
 
 
 class Rates:
@@ -196,17 +195,17 @@ class RateInterceptor(grpc.aio.ServerInterceptor):
             await self._sleep(wait)
 
 
-def rates_of(config: Config, who: Callable[[Context], str]) -> RateInterceptor | None:
+def rates_of(limits: LimitsGroup, who: Callable[[Context], str]) -> RateInterceptor | None:
     """What the settings say; None where nothing is limited, so that it costs nothing."""
-    calls, nbytes = config.max_calls_per_second, config.max_mib_per_second * _MIB
-    if not calls and not nbytes and not config.max_calls_per_caller:
+    calls, nbytes = limits.rate_limit, limits.bandwidth_limit
+    if not calls and not nbytes and not limits.max_concurrent_requests_per_caller:
         return None
     return RateInterceptor(
         Rates(calls) if calls else None,
         who,
         # A second's worth at once, whatever is in it.
         nbytes=Rates(nbytes, burst=math.ceil(nbytes) + 1) if nbytes else None,
-        at_once=config.max_calls_per_caller,
+        at_once=limits.max_concurrent_requests_per_caller or 0,
     )
 
 

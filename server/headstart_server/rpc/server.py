@@ -38,6 +38,8 @@ MIN_HOLD_SECONDS = 0.5
 MAX_HOLD_SECONDS = 2.0
 #: Seconds before the end of the grace in which the calls that still run are ended.
 END_SECONDS = 1.0
+#: Seconds after which the server probes a connection without traffic.
+KEEPALIVE_SECONDS = 60
 #: Seconds in which a new connection must be ready for calls, and without a call after which it is closed.
 HANDSHAKE_SECONDS, IDLE_SECONDS = 10, 300
 
@@ -64,7 +66,6 @@ class ServerSettings:
         max_concurrent_calls: most concurrent calls; further ones are rejected with RESOURCE_EXHAUSTED. Health
             checks have their own limits.
         max_connections: most connections; further ones are closed.
-        keepalive_seconds: a quiet connection is asked this often whether it still lives.
         max_connection_age_seconds: a connection is closed, gracefully, at this age; 0 for never.
         reflection: whether the contract can be read from the server.
     """
@@ -74,7 +75,6 @@ class ServerSettings:
     max_message_bytes: int
     max_concurrent_calls: int
     max_connections: int
-    keepalive_seconds: float
     max_connection_age_seconds: float
     reflection: bool
 
@@ -212,7 +212,7 @@ def _options(settings: ServerSettings) -> list[tuple[str, int]]:
         # A connection takes part in the limit above from its first byte on: one that says nothing must go.
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * 1000),
         ("grpc.max_connection_idle_ms", IDLE_SECONDS * 1000),
-        ("grpc.keepalive_time_ms", int(settings.keepalive_seconds * 1000)),
+        ("grpc.keepalive_time_ms", KEEPALIVE_SECONDS * 1000),
         ("grpc.keepalive_timeout_ms", 10_000),
         # Clients may ask as often as the server does, with no call open, too.
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),

@@ -2,7 +2,6 @@
 
 from headstart.v1 import server_service_pb2 as pb
 from headstart_server.backbones.installed import export_forms, has_keras
-from headstart_server.config import Config
 from headstart_server.models.alias_rows import MAX_ALIASES
 from headstart_server.prediction.asked import MAX_NEIGHBORS
 from headstart_server.prediction.predictor import MAX_TARGETS
@@ -10,11 +9,10 @@ from headstart_server.rpc.export_messages import EXPORT_FORMS
 from headstart_server.rpc.limits import MAX_BATCH_EXAMPLES, MAX_INPUT_BYTES, MAX_INPUTS, MAX_TEXT
 from headstart_server.rpc.messages import duration
 from headstart_server.rpc.pages import MAX_PAGE
+from headstart_server.settings.settings import Settings
 
-_MIB = 1 << 20
 
-
-def server_info(config: Config, release: str) -> pb.ServerInfo:
+def server_info(config: Settings, release: str) -> pb.ServerInfo:
     """Return what does not change while a server runs."""
     available = export_forms()
     return pb.ServerInfo(
@@ -25,39 +23,39 @@ def server_info(config: Config, release: str) -> pb.ServerInfo:
     )
 
 
-def _limits(config: Config) -> pb.ServerLimits:
+def _limits(config: Settings) -> pb.ServerLimits:
     return pb.ServerLimits(
-        message_bytes=config.max_message_mib * _MIB,
-        inputs=min(config.max_inputs, config.max_pending_inputs, MAX_INPUTS),
-        input_bytes=min(config.max_input_mib * _MIB, MAX_INPUT_BYTES),
-        image_pixels=config.max_pixels,
+        message_bytes=config.limits.max_message_size,
+        inputs=min(config.limits.max_inputs, config.limits.max_pending_inputs, MAX_INPUTS),
+        input_bytes=min(config.limits.max_input_size, MAX_INPUT_BYTES),
+        image_pixels=config.limits.max_pixels,
         text_characters=MAX_TEXT,
         targets=MAX_TARGETS,
         neighbors=MAX_NEIGHBORS,
         page_size=MAX_PAGE,
         batch_examples=MAX_BATCH_EXAMPLES,
-        examples=config.max_examples,
-        dataset_bytes=config.max_dataset_mib * _MIB,
-        classes=config.max_classes,
-        queued_jobs=config.max_queued_jobs,
-        run_duration=duration(config.job_time_limit_hours * 3600),
-        versions_per_model=config.max_versions_per_model or None,
+        examples=config.limits.max_examples,
+        dataset_bytes=config.limits.max_dataset_size,
+        classes=config.limits.max_classes,
+        queued_jobs=config.limits.max_queued_jobs,
+        run_duration=None if config.jobs.job_time_limit is None else duration(config.jobs.job_time_limit),
+        versions_per_model=config.limits.max_versions_per_model or None,
         aliases_per_model=MAX_ALIASES,
-        concurrent_requests_per_caller=config.max_calls_per_caller or None,
-        requests_per_second_per_caller=config.max_calls_per_second or None,
+        concurrent_requests_per_caller=config.limits.max_concurrent_requests_per_caller or None,
+        requests_per_second_per_caller=config.limits.rate_limit or None,
     )
 
 
-def _features(config: Config) -> dict[pb.Feature, bool]:
+def _features(config: Settings) -> dict[pb.Feature, bool]:
     return {
-        pb.FEATURE_HTTP: config.http_port is not None,
-        pb.FEATURE_AUTHENTICATION: config.access is not None,
-        pb.FEATURE_WEBHOOKS: bool(config.webhook_allow),
-        pb.FEATURE_DATASET_URIS: bool(config.allow_data),
+        pb.FEATURE_HTTP: config.server.http_port is not None,
+        pb.FEATURE_AUTHENTICATION: config.auth.access_file is not None,
+        pb.FEATURE_WEBHOOKS: bool(config.jobs.allow_webhook),
+        pb.FEATURE_DATASET_URIS: bool(config.jobs.allow_dataset_uri),
         pb.FEATURE_PARTIAL_RECIPE: has_keras(),
-        pb.FEATURE_KEPT_EXAMPLES: config.kept_examples_mib > 0,
-        pb.FEATURE_MONITORING: config.look_share > 0,
-        pb.FEATURE_OPEN_INFERENCE_PROTOCOL: "oip" in config.spoken_dialects,
-        pb.FEATURE_TENSORFLOW_SERVING: "tfserving" in config.spoken_dialects,
-        pb.FEATURE_REFLECTION: config.reflection,
+        pb.FEATURE_KEPT_EXAMPLES: config.storage.example_storage is not None,
+        pb.FEATURE_MONITORING: config.observability.monitor_sample_rate is not None,
+        pb.FEATURE_OPEN_INFERENCE_PROTOCOL: "oip" in config.server.compat_protocols,
+        pb.FEATURE_TENSORFLOW_SERVING: "tfserving" in config.server.compat_protocols,
+        pb.FEATURE_REFLECTION: config.server.reflection,
     }

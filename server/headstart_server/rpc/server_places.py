@@ -7,10 +7,9 @@ file or an address; the server's log has the whole text.
 import re
 import sys
 from collections.abc import Iterable
-from dataclasses import fields
 from pathlib import Path
 
-from headstart_server.config import Config
+from headstart_server.settings.settings import SETTINGS, Settings
 
 #: What callers read instead.
 FILE, STORAGE, DATABASE = "[a file of the server]", "[artifact storage]", "[database]"
@@ -30,20 +29,20 @@ class ServerPlaces:
         self._compiled: re.Pattern[str] | None = None
         self._words: list[str] = []
 
-    def add(self, config: Config, hosts: Iterable[str] = ()) -> None:
+    def add(self, config: Settings, hosts: Iterable[str] = ()) -> None:
         """Add the places that a configuration names.
 
         Args:
             config: the settings; every path among them is a place.
             hosts: of the database.
         """
-        found = [value for each in fields(config) if isinstance(value := getattr(config, each.name), Path)]
+        found = [value for name in SETTINGS if isinstance(value := config[name], Path)]
         folders = {Path(sys.prefix), Path.home(), *found}
-        if config.artifacts and "://" in config.artifacts:
-            bucket = "/".join(config.artifacts.split("/")[:3])
+        if config.storage.artifacts and "://" in config.storage.artifacts:
+            bucket = "/".join(config.storage.artifacts.split("/")[:3])
             self._patterns[rf"{re.escape(bucket)}{_END}{_REST}"] = STORAGE
-        elif config.artifacts:
-            folders.add(Path(config.artifacts))
+        elif config.storage.artifacts:
+            folders.add(Path(config.storage.artifacts))
         for folder in {str(form) for each in folders for form in (each, each.absolute(), each.resolve())}:
             if len(folder.strip("./")) > 0:
                 self._patterns[rf"(?<![\w/.-]){re.escape(folder)}{_END}{_REST}"] = FILE

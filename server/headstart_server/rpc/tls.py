@@ -9,7 +9,7 @@ from pathlib import Path
 import grpc
 import structlog
 
-from headstart_server.config import Config
+from headstart_server.settings.groups import TlsGroup
 
 log = structlog.get_logger(__name__)
 
@@ -37,11 +37,11 @@ class TlsFiles:
         return (self.cert, self.key, *([self.client_ca] if self.client_ca else ()))
 
 
-def tls_files(config: Config) -> TlsFiles | None:
+def tls_files(tls: TlsGroup) -> TlsFiles | None:
     """The files that a server's settings name, for all of its ports; None for plain ports."""
-    if config.tls_cert is None or config.tls_key is None:
+    if tls.tls_cert is None or tls.tls_key is None:
         return None
-    return TlsFiles(cert=config.tls_cert, key=config.tls_key, client_ca=config.tls_client_ca)
+    return TlsFiles(cert=tls.tls_cert, key=tls.tls_key, client_ca=tls.tls_client_ca)
 
 
 class Certificates:

@@ -89,7 +89,7 @@ class Contender:
         if self.name == "headstart":
             declared = ["--backbones-file", str(_declaration(job)), "--default-backbone", "mobilenet-v2"]
             places = ["--backbone-cache", str(job.networks / "cache"), "--data-dir", str(job.folder / "data")]
-            ports = ["--port", str(job.ports[0]), "--metrics-port", "-1"]
+            ports = ["--port", str(job.ports[0]), "--metrics-port", "off"]
             return [sys.executable, "-m", "headstart_server", "serve", *declared, *places, *ports]
         python = ENVIRONMENTS / self.name / "bin" / "python"
         return [str(python), str(HERE / "servers" / f"serve_{self.name}.py")]

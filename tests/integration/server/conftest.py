@@ -33,10 +33,8 @@ def started(
     data = tmp_path_factory.mktemp("server") / "data"
     flags = (
         "--reflection",
-        "--max-message-mib",
-        "16",
-        "--max-input-mib",
-        "16",
+        "--max-input-size",
+        "8MiB",
         "--max-pending-inputs",
         "64",
         "--job-workers",

@@ -6,13 +6,20 @@ from pathlib import Path
 
 from fakes import PATIENCE, FakeBackbone, FakeSource
 from headstart_server.app import App
-from headstart_server.config import Config
 from headstart_server.errors import Draining
+from headstart_server.settings.setting import Off
+from headstart_server.settings.settings import Settings
+
+
+def settings(folder: Path) -> Settings:
+    return Settings.of(data_dir=folder / "data", default_backbone="mine", port=0, metrics_port=Off.OFF)
 
 
 async def test_an_app_loads_the_backbone_of_the_source_it_is_given(tmp_path: Path):
     source = FakeSource(FakeBackbone("mine"))
-    app = App(Config(data=tmp_path / "data", backbone="mine", port=0, metrics_port=None), source)
+    app = App(
+        Settings.of(data_dir=tmp_path / "data", default_backbone="mine", port=0, metrics_port=Off.OFF), source
+    )
     stop = asyncio.Event()
     # The event is set by the load itself: the app stops once it is warm.
     loop = asyncio.get_running_loop()
@@ -26,7 +33,9 @@ async def test_an_app_loads_the_backbone_of_the_source_it_is_given(tmp_path: Pat
 
 async def test_a_stop_ends_the_first_preparation_of_the_default_backbone(tmp_path: Path):
     source = FakeSource(FakeBackbone("mine"))
-    app = App(Config(data=tmp_path / "data", backbone="mine", port=0, metrics_port=None), source)
+    app = App(
+        Settings.of(data_dir=tmp_path / "data", default_backbone="mine", port=0, metrics_port=Off.OFF), source
+    )
     stop, ended = asyncio.Event(), threading.Event()
     source.on_close = ended.set
     loop = asyncio.get_running_loop()

@@ -69,16 +69,15 @@ def service(
                 folder / f"replica-{place}",
                 database=address,
                 artifacts=f"s3://{bucket}/artifacts",
-                lease_seconds=LEASE_SECONDS,
-                beat_seconds=0.5,
-                workers=1,
+                lease_duration=f"{LEASE_SECONDS}s",
+                job_workers=1,
                 bucket_seconds=BUCKET_SECONDS,
                 clean_seconds=1.0,
                 log_level="debug",
                 disk=str(folder / f"replica-{place}"),
-                metrics_port=free_port() if place else None,
+                metrics_port=free_port() if place else "off",
                 # The second one keeps the version that was used last, and no other.
-                resident_heads_mib=0 if place else 256,
+                version_cache_memory="off" if place else "256MiB",
             )
             for place in range(2)
         ]

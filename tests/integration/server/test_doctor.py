@@ -14,11 +14,11 @@ from typing import Any
 import psycopg
 import pytest
 
-from headstart_server.config import Config
 from headstart_server.database.database import Database
 from headstart_server.doctor.artifacts import check_artifacts
 from headstart_server.doctor.database import check_database
 from headstart_server.doctor.finding import Finding, Status
+from headstart_server.settings.settings import Settings
 from headstart_server.storage.places import open_places
 from postgres import HOST, PostgresServer
 from s3 import Fault, S3Server
@@ -44,6 +44,10 @@ def doctor(
     return done
 
 
+#: Settings of ports that no other server uses.
+PORTS = '[server]\nport = 0\n[observability]\nmetrics_port = "off"\n'
+
+
 def findings(*flags: object, code: int, **more: Any) -> dict[str, dict[str, Any]]:
     done = doctor("--json", *flags, **more)
     assert done.returncode == code, done.stdout + done.stderr
@@ -56,11 +60,11 @@ def findings(*flags: object, code: int, **more: Any) -> dict[str, dict[str, Any]
 
 
 def settings(data: Path) -> list[object]:
-    return ["--data-dir", data, "--port", 0, "--metrics-port", -1]
+    return ["--data-dir", data, "--port", 0, "--metrics-port", "off"]
 
 
 def database(url: str, **more: Any) -> dict[str, Finding]:
-    return {finding.name: finding for finding in check_database(Config(database=url), **more)}
+    return {finding.name: finding for finding in check_database(Settings.of(database=url), **more)}
 
 
 def test_good_settings_exit_with_0_and_make_nothing(tmp_path: Path):
@@ -75,10 +79,10 @@ def test_good_settings_exit_with_0_and_make_nothing(tmp_path: Path):
 
 def test_it_never_imports_keras(tmp_path: Path):
     code = (
-        "import sys\nfrom headstart_server.config import Config\n"
+        "import sys\nfrom headstart_server.settings.settings import Settings\n"
         "from headstart_server.doctor.command import run_doctor\n"
         "from pathlib import Path\n"
-        f"run_doctor(Config(data=Path({str(tmp_path)!r})), as_json=True, strict=False)\n"
+        f"run_doctor(Settings.of(data_dir=Path({str(tmp_path)!r})), as_json=True, strict=False)\n"
         "found = {'keras', 'tensorflow', 'torch', 'jax', 'openvino'} & set(sys.modules)\n"
         "sys.exit(str(found) if found else 0)"
     )
@@ -97,7 +101,7 @@ def test_warnings_fail_only_if_strict(tmp_path: Path):
 def test_settings_come_from_the_same_places_as_those_of_serve(tmp_path: Path):
     file = tmp_path / "settings.toml"
     file.write_text(
-        f'data-dir = "{tmp_path / "data"}"\nport = 0\nmetrics-port = -1\ndefault-backbone = "missing"\n'
+        f'{PORTS}[storage]\ndata_dir = "{tmp_path / "data"}"\n[backbones]\ndefault_backbone = "missing"\n'
     )
     assert findings("--config", file, code=1)["backbone"]["status"] == "failed"
     found = findings("--config", file, code=0, HEADSTART_DEFAULT_BACKBONE="features:8")
@@ -109,14 +113,14 @@ def test_a_broken_file_of_settings_is_named(tmp_path: Path, content: bytes):
     file = tmp_path / "settings.toml"
     file.write_bytes(content)
     done = doctor("--config", file)
-    assert done.returncode == 1
+    assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert str(file) in line
 
 
 def test_a_file_of_settings_with_a_password_is_a_secret(tmp_path: Path):
     file = tmp_path / "settings.toml"
-    file.write_text(f'database = "postgresql://me:{SECRET}@127.0.0.1:1/x"\nport = 0\nmetrics-port = -1\n')
+    file.write_text(f'[storage]\ndatabase = "postgresql://me:{SECRET}@127.0.0.1:1/x"\n{PORTS}')
     file.chmod(0o644)
     found = findings("--config", file, "--data-dir", tmp_path, code=1)["secret files"]
     assert found["status"] == "warning"
@@ -134,10 +138,10 @@ def test_settings_that_serve_refuses_are_findings_without_secrets(tmp_path: Path
 
 
 def test_it_runs_next_to_a_server_and_finds_it(tmp_path: Path):
-    with running(tmp_path / "data", "--default-backbone", "features:8", "--metrics-port", "-1") as server:
+    with running(tmp_path / "data", "--default-backbone", "features:8", "--metrics-port", "off") as server:
         server.wait_until_serving()
         before = {path: path.stat().st_mtime_ns for path in (tmp_path / "data").rglob("*") if path.is_file()}
-        flags = ["--data-dir", tmp_path / "data", "--metrics-port", -1, "--port", server.port]
+        flags = ["--data-dir", tmp_path / "data", "--metrics-port", "off", "--port", server.port]
         found = findings(*flags, "--default-backbone", "features:8", code=0)
         assert found["gRPC port"]["status"] == "ok"
         assert found["gRPC port"]["details"]["pid"] == server.pid
@@ -149,7 +153,7 @@ def test_it_runs_next_to_a_server_and_finds_it(tmp_path: Path):
             path for path in before if "-shm" not in path.name
         }
         other = findings(
-            "--data-dir", tmp_path / "other", "--metrics-port", -1, "--port", server.port, code=1
+            "--data-dir", tmp_path / "other", "--metrics-port", "off", "--port", server.port, code=1
         )
         assert other["gRPC port"]["status"] == "failed"
         assert server.is_running
@@ -160,7 +164,7 @@ def test_it_runs_next_to_a_server_and_finds_it(tmp_path: Path):
 def test_a_start_that_fails_names_the_command(tmp_path: Path):
     with socket.create_server((HOST, 0)) as listener:
         port = listener.getsockname()[1]
-        flags = ["--data-dir", str(tmp_path), "--port", str(port), "--metrics-port", "-1"]
+        flags = ["--data-dir", str(tmp_path), "--port", str(port), "--metrics-port", "off"]
         done = subprocess.run(
             [PROGRAM, "serve", *flags, "--default-backbone", "features:8"],
             capture_output=True,
@@ -209,7 +213,7 @@ def test_an_sqlite_file_is_read_without_leaving_files(tmp_path: Path):
     data = tmp_path / os.fsdecode(b"x y?#%41\xff")
     data.mkdir()
     Database(data / "headstart.sqlite3").close()
-    found = next(iter(check_database(Config(data=data))))
+    found = next(iter(check_database(Settings.of(data_dir=data))))
     assert found.status is Status.OK, found
     assert found.details["schema"] == 2
     assert [path.name for path in data.iterdir()] == ["headstart.sqlite3"]
@@ -229,7 +233,7 @@ def test_an_sqlite_file_that_is_none(tmp_path: Path, kind: str):
         with made.write() as connection:
             connection.exec_driver_sql("UPDATE schema_version SET version = 99")
         made.close()
-    found = next(iter(check_database(Config(data=tmp_path))))
+    found = next(iter(check_database(Settings.of(data_dir=tmp_path))))
     assert found.status is Status.FAILED
     assert ("99" in found.summary) == (kind == "newer")
 
@@ -301,7 +305,7 @@ def bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def check_bucket(name: str) -> Finding:
-    return next(iter(check_artifacts(Config(artifacts=f"s3://{name}/prefix"))))
+    return next(iter(check_artifacts(Settings.of(artifacts=f"s3://{name}/prefix"))))
 
 
 def test_a_bucket_is_tried_and_left_as_it_was(s3: S3Server, bucket: str):
@@ -313,18 +317,20 @@ def test_a_bucket_is_tried_and_left_as_it_was(s3: S3Server, bucket: str):
 def test_artifacts_of_another_database_are_found(tmp_path: Path, s3: S3Server, bucket: str):
     own, other = Database(tmp_path / "headstart.sqlite3"), Database(tmp_path / "other.sqlite3")
     for artifacts in (f"s3://{bucket}/x", str(tmp_path / "artifacts")):
-        config = Config(data=tmp_path, artifacts=artifacts)
+        config = Settings.of(data_dir=tmp_path, artifacts=artifacts)
         if "://" not in artifacts:
             (tmp_path / "artifacts").mkdir()
         places = open_places(artifacts, tmp_path, copies_bytes=1)
         assert "artifacts" not in {one.name for one in check_artifacts(config)}
         places.claim(own.identity)
         assert "artifacts" not in {one.name for one in check_artifacts(config)}
-        theirs = Config(data=tmp_path, artifacts=artifacts, database=f"sqlite:///{tmp_path}/other.sqlite3")
+        theirs = Settings.of(
+            data_dir=tmp_path, artifacts=artifacts, database=f"sqlite:///{tmp_path}/other.sqlite3"
+        )
         found = {one.name: one for one in check_artifacts(theirs)}["artifacts"]
         assert found.status is Status.FAILED
         assert own.identity in found.summary
-        fresh = Config(data=tmp_path / "fresh", artifacts=artifacts)
+        fresh = Settings.of(data_dir=tmp_path / "fresh", artifacts=artifacts)
         assert "artifacts" in {one.name for one in check_artifacts(fresh)}
     own.close()
     other.close()

@@ -198,10 +198,10 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     with serving(data) as (server, api):
         first_server(story, server, api)
     # Without the features that the first server left on disk: it must come to the same ones by itself.
-    with serving(data, "--feature-cache-disk-mib", "0") as (server, api):
+    with serving(data, "--feature-cache-disk", "off") as (server, api):
         port = server.port
         waiting = second_server(story, server, api)
-    with serving(data, "--grace-seconds", "0", "--port", str(port)) as (server, api):
+    with serving(data, "--grace-period", "0s", "--port", str(port)) as (server, api):
         waiting.join(60)
         third_server(story, server, api)
     return story

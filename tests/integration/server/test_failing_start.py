@@ -143,7 +143,6 @@ def test_files_that_settings_name_are_named(fail: Fail, tmp_path: Path) -> None:
     broken.write_text("no = [")
     key = ("--tls-key", str(broken))
     for flags, said in (
-        (("--config", str(broken)), f"{broken} cannot be read as TOML"),
         (("--access-file", str(broken)), str(broken)),
         (("--tls-cert", str(broken), *key), f"Expected a PEM certificate in {broken}"),
         (("--tls-cert", str(tmp_path / "none"), *key), f"Cannot use {tmp_path / 'none'}: No such file"),

@@ -87,7 +87,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     with serving(data) as (server, api):
         story.resumed = api.ended(job_id)
         story.after_kill = server.metrics()
-    with running(data, "--feature-cache-disk-mib", "0") as server:
+    with running(data, "--feature-cache-disk", "off") as server:
         server.event("listening")
         story.files_without = [path.name for path in data.iterdir()]
     return story

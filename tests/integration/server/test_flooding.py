@@ -21,7 +21,7 @@ from headstart_server.rpc.connections import ADDRESS_SHARE
 from server_process import START_SECONDS, eventually
 
 HOST = "127.0.0.1"
-CALLS, CONNECTIONS = 20, 200
+CALLS, CONNECTIONS = 20, 80
 
 
 class Flooded(Replica):
@@ -36,10 +36,9 @@ class Flooded(Replica):
         self.http_port = free_port()
         super().__init__(
             folder,
-            access=str(access),
+            access_file=str(access),
             http_port=self.http_port,
-            max_calls=CALLS,
-            max_connections=CONNECTIONS,
+            max_concurrent_requests=CALLS,
         )
 
     def connect(self) -> socket.socket:

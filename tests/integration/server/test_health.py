@@ -25,7 +25,6 @@ SETTINGS = ServerSettings(
     max_message_bytes=1 << 20,
     max_concurrent_calls=100,
     max_connections=100,
-    keepalive_seconds=60.0,
     max_connection_age_seconds=0.0,
     reflection=False,
 )

@@ -36,7 +36,7 @@ class Service:
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def service(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    settings: dict[str, Any] = {"http_port": None}
+    settings: dict[str, Any] = {}
     if request.param == "postgres":
         server: PostgresServer = request.getfixturevalue("postgres")
         settings["database"] = server.empty_database()

@@ -195,7 +195,7 @@ def test_a_job_is_cancelled(url: str, model: str, api: Api):
 
 
 def test_an_http_host_that_other_machines_reach_is_in_the_warning_at_the_start(tmp_path: Path):
-    flags = ("--http-port", "0", "--http-host", "0.0.0.0", "--plaintext")
+    flags = ("--http-port", "0", "--host", "0.0.0.0", "--plaintext")
     with running(tmp_path / "data", *flags) as server:
         server.event("listening")
         (warning,) = (
@@ -204,4 +204,4 @@ def test_an_http_host_that_other_machines_reach_is_in_the_warning_at_the_start(t
             if entry["event"] == "authentication_disabled"
         )
     assert warning["level"] == "warning"
-    assert "every caller that reaches --http-host 0.0.0.0 may do everything" in warning["reason"]
+    assert "every caller that reaches --host 0.0.0.0 may do everything" in warning["reason"]

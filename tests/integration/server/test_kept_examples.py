@@ -119,7 +119,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Story:
     with serving(data) as (server, api):
         first_server(story, server, api)
     # Without the features on disk: they come from the archives again.
-    with serving(data, "--feature-cache-disk-mib", "0") as (server, api):
+    with serving(data, "--feature-cache-disk", "off") as (server, api):
         second_server(story, server, api)
     with serving(data) as (server, api):
         third_server(story, server, api)

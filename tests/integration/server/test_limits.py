@@ -24,7 +24,7 @@ MIB = 1
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
-    settings = {"max_calls_per_second": RATE, "max_versions_per_model": 1, "max_mib_per_second": MIB}
+    settings = {"rate_limit": f"{RATE:g}/s", "max_versions_per_model": 1, "bandwidth_limit": f"{MIB}MiB/s"}
     server = Replica(tmp_path_factory.mktemp("limits"), **settings)
     server.start()
     yield server

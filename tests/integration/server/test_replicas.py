@@ -60,12 +60,11 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
             folder / f"replica-{place}",
             database=address,
             artifacts=str(folder / "artifacts"),
-            lease_seconds=LEASE_SECONDS,
-            beat_seconds=0.5,
+            lease_duration=f"{LEASE_SECONDS}s",
             # The third one runs no more than it must.
-            workers=1,
+            job_workers=1,
             max_queued_jobs=6,
-            grace_seconds=10.0,
+            grace_period="10s",
             clock_ahead_seconds=ahead,
             disk=str(folder),
         )

@@ -8,9 +8,9 @@ from cryptography.x509 import DNSName
 from sqlalchemy import text
 
 from certificates import Identity, identity
-from headstart_server.config import Config
 from headstart_server.database.database import Database, SchemaError
 from headstart_server.doctor.database import check_database
+from headstart_server.settings.settings import Settings
 from postgres import GUARDED, PostgresServer
 
 
@@ -74,7 +74,7 @@ def test_an_unknown_authority_or_another_host_is_refused_in_one_line(
 def test_the_doctor_names_the_remedy_of_a_refused_certificate(secure: PostgresServer, trusted: Path) -> None:
     address = secure.database().replace("127.0.0.1", "localhost")
     target = f"{address}?sslmode=verify-full&sslrootcert={trusted}"
-    found = next(iter(check_database(Config(database=target))))
+    found = next(iter(check_database(Settings.of(database=target))))
     assert "sslrootcert" in found.remedy
 
 

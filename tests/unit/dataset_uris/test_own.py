@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from headstart_server.config import Config
 from headstart_server.dataset_uris.own import data_policy
+from headstart_server.settings.settings import Settings
 
 
 def allowed(tmp_path: Path, prefix: str, **settings: object) -> None:
-    config = Config(data=tmp_path / "data", allow_data=[prefix], **settings)
+    config = Settings.of(data_dir=tmp_path / "data", allow_dataset_uri=[prefix], **settings)
     data_policy(config, tmp_path / "databases" / "a.sqlite3")
 
 
@@ -19,7 +19,7 @@ def allowed(tmp_path: Path, prefix: str, **settings: object) -> None:
 def test_a_folder_of_the_servers_own_is_refused(tmp_path: Path, prefix: str) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "data")
-    settings = {"access": tmp_path / "keys" / "access.toml", "artifacts": str(tmp_path / "artifacts")}
+    settings = {"access_file": tmp_path / "keys" / "access.toml", "artifacts": str(tmp_path / "artifacts")}
     with pytest.raises(ValueError, match="apart from what the server keeps"):
         allowed(tmp_path, f"{tmp_path}{prefix}", **settings)
     allowed(tmp_path, f"{tmp_path}/sets", **settings)

@@ -12,14 +12,14 @@ from headstart_server.backbones.prepared import folder_of
 from headstart_server.backbones.runtimes import RuntimeKind
 from headstart_server.backbones.sources.efficientnet_lite import BUILT_IN
 from headstart_server.backbones.sources.registry import source_of
-from headstart_server.config import Config
 from headstart_server.doctor.backbones import check_backbones, parameter_count
 from headstart_server.doctor.finding import Finding, Status
+from headstart_server.settings.settings import Settings
 from unit.backbones.test_prepared import CARD
 
 
 def checked(cache: Path, **settings: object) -> dict[str, Finding]:
-    config = Config(backbone_cache=cache, runtime="openvino", **settings)
+    config = Settings.of(backbone_cache=cache, runtime="openvino", **settings)
     return {finding.name: finding for finding in check_backbones(config)}
 
 
@@ -108,7 +108,7 @@ def test_missing_weights_name_the_package(tmp_path: Path, monkeypatch: pytest.Mo
     ],
 )
 def test_wrong_declarations_fail(tmp_path: Path, flag: str, word: str):
-    found = checked(tmp_path, add_backbone=(flag,))
+    found = checked(tmp_path, backbone=(flag,))
     assert [one for one in found.values() if one.status is Status.FAILED and word in one.summary]
     assert "backbone" in found
 
@@ -116,17 +116,17 @@ def test_wrong_declarations_fail(tmp_path: Path, flag: str, word: str):
 @pytest.mark.parametrize("content", [b"[backbones", b"\xff", b"[backbones.x]\nsize = 1"])
 def test_wrong_files_of_declarations_fail(tmp_path: Path, content: bytes):
     (tmp_path / "b.toml").write_bytes(content)
-    found = checked(tmp_path / "cache", backbones=tmp_path / "b.toml")
+    found = checked(tmp_path / "cache", backbones_file=tmp_path / "b.toml")
     assert found["declarations"].status is Status.FAILED
 
 
 def test_an_unknown_default_fails_and_one_of_features_needs_nothing(tmp_path: Path):
-    found = checked(tmp_path, backbone="missing")["backbone"]
+    found = checked(tmp_path, default_backbone="missing")["backbone"]
     assert found.status is Status.FAILED
     assert "efficientnet-lite0" in found.remedy
-    assert checked(tmp_path, backbone="features:32")["backbone"].status is Status.OK
-    assert parameter_count(Config(backbone="features:32")) == 0
-    assert parameter_count(Config()) == 3_371_008
+    assert checked(tmp_path, default_backbone="features:32")["backbone"].status is Status.OK
+    assert parameter_count(Settings.of(default_backbone="features:32")) == 0
+    assert parameter_count(Settings()) == 3_371_008
 
 
 def test_nothing_is_downloaded(tmp_path: Path):
@@ -134,8 +134,8 @@ def test_nothing_is_downloaded(tmp_path: Path):
     started = time.monotonic()
     found = checked(
         tmp_path,
-        add_backbone=(f"own=onnx:https://192.0.2.1/x.onnx,digest={digest}", "hub=hf:org/name"),
-        backbone="own",
+        backbone=(f"own=onnx:https://192.0.2.1/x.onnx,digest={digest}", "hub=hf:org/name"),
+        default_backbone="own",
     )
     assert time.monotonic() - started < 5
     assert found["backbone"].status is Status.WARNING

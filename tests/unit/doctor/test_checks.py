@@ -6,16 +6,17 @@ from collections.abc import Iterator
 
 import pytest
 
-from headstart_server.config import Config
 from headstart_server.doctor.checks import CHECKS, run_checks
 from headstart_server.doctor.command import text_lines
 from headstart_server.doctor.finding import Finding, Status, failed, ok, skipped, warning
+from headstart_server.settings.setting import Off
+from headstart_server.settings.settings import Settings
 
-CONFIG = Config()
+CONFIG = Settings()
 
 
 def test_a_check_that_raises_is_a_failure_with_its_error_and_a_remedy():
-    def broken(config: Config) -> Iterator[Finding]:
+    def broken(config: Settings) -> Iterator[Finding]:
         yield ok("first", "lost")
         raise RuntimeError("the reason")
 
@@ -28,7 +29,7 @@ def test_a_check_that_raises_is_a_failure_with_its_error_and_a_remedy():
 def test_a_check_that_hangs_costs_its_time_limit_and_no_other_finding():
     release = threading.Event()
 
-    def hanging(config: Config) -> Iterator[Finding]:
+    def hanging(config: Settings) -> Iterator[Finding]:
         release.wait(30)
         yield ok("hanging", "late")
 
@@ -51,10 +52,11 @@ def test_a_warning_or_failure_without_a_remedy_cannot_be_made():
 
 @pytest.mark.parametrize("password", ["s3cret-word", "p%40ss%2Fword", "with@at", "with/slash"])
 def test_passwords_appear_nowhere(password: str):
-    config = Config(database=f"postgresql://me:{password}@db:5432/x")
+    config = Settings.of(database=f"postgresql://me:{password}@db:5432/x")
 
-    def leaking(config: Config) -> Iterator[Finding]:
-        yield failed("a", f"no {config.database_url}", f"use {config.database_url}", url=config.database_url)
+    def leaking(config: Settings) -> Iterator[Finding]:
+        url = config.storage.database_url
+        yield failed("a", f"no {url}", f"use {url}", url=url)
         yield ok("b", f"password {password}", words=[f"{password}!", "plain"])
 
     found = run_checks(config, {"leaking": leaking})
@@ -90,7 +92,9 @@ def test_only_terminals_get_colors_and_nothing_of_a_name_controls_them():
 
 
 def test_all_checks_of_a_default_server_have_a_place_in_the_report(tmp_path):
-    found = run_checks(Config(data=tmp_path / "data", port=0, metrics_port=None), CHECKS, seconds=60)
+    found = run_checks(
+        Settings.of(data_dir=tmp_path / "data", port=0, metrics_port=Off.OFF), CHECKS, seconds=60
+    )
     names = [one.name for one in found]
     assert len(names) == len(set(names))
     assert {"Python", "packages", "CPU", "runtime", "memory", "backbone", "data folder", "gRPC port"} <= set(

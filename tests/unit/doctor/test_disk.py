@@ -6,18 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from headstart_server.config import Config
 from headstart_server.doctor import disk
 from headstart_server.doctor.disk import check_disk, file_system
 from headstart_server.doctor.finding import Finding, Status
+from headstart_server.settings.settings import Settings
 
 
-def checked(config: Config) -> dict[str, Finding]:
+def checked(config: Settings) -> dict[str, Finding]:
     return {finding.name: finding for finding in check_disk(config)}
 
 
 def of_data(path: Path) -> Finding:
-    return checked(Config(data=path, backbone_cache=path.parent))["data folder"]
+    return checked(Settings.of(data_dir=path, backbone_cache=path.parent))["data folder"]
 
 
 def test_a_missing_folder_is_not_made(tmp_path: Path):
@@ -46,7 +46,7 @@ def test_what_is_no_folder_fails(tmp_path: Path, kind: str):
     else:
         path.write_text("")
         path = path / "inside"
-    found = checked(Config(data=path, backbone_cache=tmp_path))["data folder"]
+    found = checked(Settings.of(data_dir=path, backbone_cache=tmp_path))["data folder"]
     assert found.status is Status.FAILED
     assert "--data-dir" in found.remedy
 
@@ -60,15 +60,15 @@ def test_a_path_that_is_not_utf8_can_be_reported(tmp_path: Path):
 def test_a_used_folder_names_the_process(tmp_path: Path):
     with (tmp_path / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        found = checked(Config(data=tmp_path, backbone_cache=tmp_path))["data lock"]
+        found = checked(Settings.of(data_dir=tmp_path, backbone_cache=tmp_path))["data lock"]
         assert found.status is Status.WARNING
         assert found.details == {"running": True, "pid": os.getpid()}
-    assert checked(Config(data=tmp_path, backbone_cache=tmp_path))["data lock"].status is Status.OK
+    assert checked(Settings.of(data_dir=tmp_path, backbone_cache=tmp_path))["data lock"].status is Status.OK
 
 
 def test_a_fifo_as_lock_does_not_hang(tmp_path: Path):
     os.mkfifo(tmp_path / "lock")
-    assert checked(Config(data=tmp_path, backbone_cache=tmp_path))["data lock"].status is Status.OK
+    assert checked(Settings.of(data_dir=tmp_path, backbone_cache=tmp_path))["data lock"].status is Status.OK
 
 
 @pytest.mark.parametrize(
@@ -86,13 +86,12 @@ def test_a_fifo_as_lock_does_not_hang(tmp_path: Path):
 )
 def test_file_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, expected: Status):
     monkeypatch.setattr(disk, "file_system", lambda path: kind)
-    settings = Config(
-        data=tmp_path,
+    settings = Settings.of(
+        data_dir=tmp_path,
         backbone_cache=tmp_path,
-        kept_examples_mib=0,
-        max_dataset_mib=0,
-        feature_cache_disk_mib=0,
-        activations_mib=0,
+        example_storage=None,
+        max_dataset_size=1 << 20,
+        feature_cache_disk=None,
     )
     found = checked(settings)
     assert found["data folder"].status is expected
@@ -116,15 +115,15 @@ def test_the_last_mount_above_a_path_counts(tmp_path: Path):
 def test_limits_beyond_the_free_space_are_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     # Files of a tmpfs would be the first concern.
     monkeypatch.setattr("headstart_server.doctor.disk.file_system", lambda *_: "ext4")
-    config = Config(data=tmp_path, backbone_cache=tmp_path, kept_examples_mib=1 << 40)
+    config = Settings.of(data_dir=tmp_path, backbone_cache=tmp_path, example_storage=1 << 50)
     found = checked(config)["data folder"]
     assert found.status is Status.WARNING
-    assert "--kept-examples-mib" in found.remedy
+    assert "--example-storage" in found.remedy
 
 
 def test_every_folder_of_the_settings_is_checked(tmp_path: Path):
-    config = Config(
-        data=tmp_path / "data",
+    config = Settings.of(
+        data_dir=tmp_path / "data",
         backbone_cache=tmp_path / "cache",
         artifacts=str(tmp_path / "artifacts"),
         audit_log=tmp_path / "audit" / "log",

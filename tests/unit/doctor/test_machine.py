@@ -1,13 +1,11 @@
 """Checks of the machine, with the files of other machines."""
 
-import dataclasses
 import resource
 from pathlib import Path
 
 import pytest
 
 from headstart_server.backbones.runtimes import Precision, RuntimeKind, RuntimeSettings
-from headstart_server.config import Config
 from headstart_server.doctor import hardware
 from headstart_server.doctor.cgroup import cpu_quota, memory_limit
 from headstart_server.doctor.finding import Status
@@ -20,6 +18,7 @@ from headstart_server.doctor.hardware import (
 )
 from headstart_server.doctor.packages import check_packages, needed_extras
 from headstart_server.doctor.process import clock_finding, files_finding, umask_finding
+from headstart_server.settings.settings import Settings
 
 MIB = 1 << 20
 
@@ -161,15 +160,15 @@ def test_a_clock_in_the_past_fails_and_an_open_umask_warns():
 
 
 def test_settings_name_the_extras_that_they_need(tmp_path: Path):
-    assert needed_extras(Config()) == {}
+    assert needed_extras(Settings()) == {}
     (tmp_path / "secret").write_text("x")
-    config = Config(
+    config = Settings.of(
         database="postgresql://me@db/x",
         artifacts="gs://bucket",
-        allow_data=("s3://bucket/x", "/srv/data"),
+        allow_dataset_uri=("s3://bucket/x", "/srv/data"),
         http_port=8080,
         trace_endpoint="http://collector:4317",
-        add_backbone=("own=hf:org/name", "other=torch:/x.pt2"),
+        backbone=("own=hf:org/name", "other=torch:/x.pt2"),
     )
     assert set(needed_extras(config)) == {"postgres", "gcs", "s3", "http", "otel", "kerashub", "torch"}
 
@@ -185,7 +184,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatc
         return real(name)
 
     monkeypatch.setattr(packages, "package_version", without)
-    found = {one.name: one for one in check_packages(Config(http_port=8080))}
+    found = {one.name: one for one in check_packages(Settings.of(http_port=8080))}
     assert found["packages"].status is Status.OK
     assert found["extra http"].status is Status.FAILED
     assert "uvicorn" in found["extra http"].summary
@@ -194,5 +193,5 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatc
 
 
 def test_an_invalid_declaration_does_not_hide_other_checks():
-    broken = dataclasses.replace(Config(), add_backbone=("nonsense",))
+    broken = Settings.of(backbone=("nonsense",))
     assert [one.name for one in check_packages(broken)]

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from headstart_server.config import Config
 from headstart_server.doctor.finding import Finding, Status
 from headstart_server.doctor.ports import check_ports
+from headstart_server.settings.setting import Off
+from headstart_server.settings.settings import Settings
 
 
 def checked(data: Path, **settings: object) -> dict[str, Finding]:
-    given = {"port": 0, "metrics_port": None, **settings}
-    return {finding.name: finding for finding in check_ports(Config(data=data, **given))}
+    given = {"port": 0, "metrics_port": Off.OFF, **settings}
+    return {finding.name: finding for finding in check_ports(Settings.of(data_dir=data, **given))}
 
 
 @pytest.fixture
@@ -47,14 +48,15 @@ def test_a_port_of_the_server_of_the_data_folder_is_as_it_should_be(tmp_path: Pa
         assert checked(tmp_path, port=used)["gRPC port"].status is Status.OK
 
 
-def test_one_port_for_two_purposes_fails_unless_the_addresses_differ(tmp_path: Path):
+def test_one_port_for_two_purposes_fails(tmp_path: Path):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     assert checked(tmp_path, port=port, http_port=port)["HTTP port"].status is Status.FAILED
-    every = checked(tmp_path, port=port, http_port=port, http_host="0.0.0.0", plaintext=True)
+    every = checked(tmp_path, port=port, http_port=port, host="0.0.0.0", plaintext=True)
     assert every["HTTP port"].status is Status.FAILED
-    other = checked(tmp_path, port=port, http_port=port, http_host="127.0.0.2")
-    assert other["HTTP port"].status is Status.OK
+    metrics = checked(tmp_path, port=0, http_port=port, metrics_port=port)
+    assert metrics["metrics port"].status is Status.FAILED
+    assert checked(tmp_path, port=0, http_port=port)["HTTP port"].status is Status.OK
 
 
 @pytest.mark.parametrize("host", ["[::1]", "::1"])
@@ -72,5 +74,5 @@ def test_ipv6(tmp_path: Path, host: str):
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid", "a b"])
 def test_a_host_of_another_machine_or_of_none_fails(tmp_path: Path, host: str):
-    found = checked(tmp_path, http_port=0, http_host=host, plaintext=True)["HTTP port"]
+    found = checked(tmp_path, http_port=0, host=host, plaintext=True)["HTTP port"]
     assert found.status is Status.FAILED

@@ -7,21 +7,21 @@ import pytest
 
 from certificates import identity
 from headstart_server.access.tokens import lines_for, make_token
-from headstart_server.config import Config
 from headstart_server.doctor.finding import Finding, Status
 from headstart_server.doctor.security import check_security
+from headstart_server.settings.settings import Settings
 
 SECRET = "whsec_" + "YWJjZGVmZ2hpamtsbW5vcHFyc3R1dnd4eXo="
 
 
-def checked(config: Config) -> dict[str, Finding]:
+def checked(config: Settings) -> dict[str, Finding]:
     return {finding.name: finding for finding in check_security(config)}
 
 
 def test_a_valid_access_file(tmp_path: Path):
     path = tmp_path / "access.toml"
     path.write_text(lines_for("me", make_token()))
-    assert checked(Config(access=path))["access file"].status is Status.OK
+    assert checked(Settings.of(access_file=path))["access file"].status is Status.OK
 
 
 @pytest.mark.parametrize("content", [b"[[principals", b"\xff\xfe", b"x = 1", None, "fifo", "huge"])
@@ -34,21 +34,21 @@ def test_an_access_file_that_is_none(tmp_path: Path, content: bytes | str | None
         os.truncate(path, 1 << 40)
     elif isinstance(content, bytes):
         path.write_bytes(content)
-    found = checked(Config(access=path))["access file"]
+    found = checked(Settings.of(access_file=path))["access file"]
     assert found.status is Status.FAILED
     assert str(path) in found.summary
 
 
 def test_without_an_access_file_others_may_do_everything():
-    assert checked(Config())["access file"].status is Status.SKIPPED
-    assert checked(Config(host="0.0.0.0", plaintext=True))["access file"].status is Status.WARNING
+    assert checked(Settings())["access file"].status is Status.SKIPPED
+    assert checked(Settings.of(host="0.0.0.0", plaintext=True))["access file"].status is Status.WARNING
 
 
 def test_secrets_of_webhooks_are_checked_and_not_printed(tmp_path: Path):
     path = tmp_path / "secrets"
     path.write_text(SECRET)
     path.chmod(0o600)
-    config = Config(webhook="https://example.com/hook", webhook_secret_file=path)
+    config = Settings.of(webhook="https://example.com/hook", webhook_secret_file=path)
     found = checked(config)
     assert found["webhooks"].status is found["secret files"].status is Status.OK
     path.write_text(f"{SECRET}broken!")
@@ -66,12 +66,12 @@ def test_secrets_that_every_user_may_read_or_change(tmp_path: Path, mode: int, s
     (tmp_path / "cert").write_bytes(own.chain)
     (tmp_path / "key").write_bytes(own.private)
     (tmp_path / "key").chmod(mode)
-    found = checked(Config(tls_cert=tmp_path / "cert", tls_key=tmp_path / "key"))["secret files"]
+    found = checked(Settings.of(tls_cert=tmp_path / "cert", tls_key=tmp_path / "key"))["secret files"]
     assert found.status is status
 
 
 def test_places_of_data(tmp_path: Path):
-    config = Config(data=tmp_path / "data", allow_data=(str(tmp_path / "sets"),))
+    config = Settings.of(data_dir=tmp_path / "data", allow_dataset_uri=(str(tmp_path / "sets"),))
     assert checked(config)["dataset URIs"].status is Status.OK
-    own = Config(data=tmp_path / "data", allow_data=(str(tmp_path),))
+    own = Settings.of(data_dir=tmp_path / "data", allow_dataset_uri=(str(tmp_path),))
     assert checked(own)["dataset URIs"].status is Status.FAILED

@@ -11,25 +11,25 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, PrivateFormat
 
 from certificates import PEM, Identity, identity
-from headstart_server.config import Config
 from headstart_server.doctor.finding import Finding, Status
 from headstart_server.doctor.tls import check_tls
+from headstart_server.settings.settings import Settings
 
 AUTHORITY = identity("authority", left=timedelta(days=400))
 YEAR = timedelta(days=365)
 
 
-def files(folder: Path, own: Identity, ca: Identity | None = None) -> Config:
+def files(folder: Path, own: Identity, ca: Identity | None = None) -> Settings:
     (folder / "cert").write_bytes(own.chain)
     (folder / "key").write_bytes(own.private)
     if ca is not None:
         (folder / "ca").write_bytes(ca.chain)
-    return Config(
+    return Settings.of(
         tls_cert=folder / "cert", tls_key=folder / "key", tls_client_ca=folder / "ca" if ca else None
     )
 
 
-def checked(config: Config, now: float | None = None) -> dict[str, Finding]:
+def checked(config: Settings, now: float | None = None) -> dict[str, Finding]:
     return {finding.name: finding for finding in check_tls(config, lambda: now or time.time())}
 
 
@@ -129,8 +129,8 @@ def test_a_chain_is_read_like_a_single_certificate(tmp_path: Path):
 
 
 def test_without_tls():
-    assert checked(Config())["TLS"].status is Status.SKIPPED
-    assert checked(Config(host="0.0.0.0", plaintext=True))["TLS"].status is Status.WARNING
+    assert checked(Settings())["TLS"].status is Status.SKIPPED
+    assert checked(Settings.of(host="0.0.0.0", plaintext=True))["TLS"].status is Status.WARNING
 
 
 def test_dates_are_those_of_the_certificate(tmp_path: Path):

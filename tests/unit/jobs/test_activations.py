@@ -43,7 +43,8 @@ def test_too_many_examples_are_refused_with_the_numbers() -> None:
         check_room(cut, 60, 1 << 20)
     assert caught.value.message == (
         "Expected at most 55 different examples for the recipe partial: their activations of 18 KiB each may "
-        "take 1 MiB (--activations-mib). Received: 60, which take 1 MiB. Use auto or mlp, or fewer blocks."
+        "take 1 MiB (half of --max-dataset-size). Received: 60, which take 1 MiB. Use auto or mlp, or fewer "
+        "blocks."
     )
 
 

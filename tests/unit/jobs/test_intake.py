@@ -406,7 +406,7 @@ def test_more_activations_than_a_job_may_keep_are_told_before_there_is_a_job(cou
     more = [*sent, *examples(b"cat:9")]
     found = validated(counter, more, recipe=Partial())
     assert not found.valid
-    assert "--activations-mib" in found.message
+    assert "--max-dataset-size" in found.message
     assert validated(counter, more).valid
 
 

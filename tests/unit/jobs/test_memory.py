@@ -23,7 +23,7 @@ def test_what_no_machine_like_this_can_hold_is_refused_with_numbers_and_a_remedy
     assert int(error.metadata["estimate"]) > 13e9
     assert error.metadata["limit"] == str(16 * GIB)
     assert "50,000 examples with 65,536 features each" in error.message
-    assert "gives 16.0 GiB to jobs (--job-memory-mib). Use fewer examples" in error.message
+    assert "gives 16.0 GiB to jobs (--job-memory). Use fewer examples" in error.message
 
 
 def test_an_ordinary_fine_tune_fits_a_small_server() -> None:
@@ -43,10 +43,10 @@ def test_of_several_backbones_the_largest_counts_and_of_unknown_ones_nothing_is_
 
 
 def test_the_budget_is_what_the_machine_or_container_leaves(tmp_path: Path) -> None:
-    assert memory_budget(100, 0) == 100 << 20
-    assert memory_budget(0, GIB, total=16 * GIB) == 14 * GIB
+    assert memory_budget(100 << 20, 0) == 100 << 20
+    assert memory_budget(None, GIB, total=16 * GIB) == 14 * GIB
     # However small it is, jobs get some.
-    assert memory_budget(0, GIB, total=2 * GIB) == GIB // 2
+    assert memory_budget(None, GIB, total=2 * GIB) == GIB // 2
     machine, container = tmp_path / "meminfo", tmp_path / "memory.max"
     machine.write_text("MemTotal:       16777216 kB\n")
     container.write_text("max\n")

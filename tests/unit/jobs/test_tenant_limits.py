@@ -3,24 +3,24 @@
 from pathlib import Path
 
 from headstart_server.access.authenticator import Authenticator
-from headstart_server.config import Config
 from headstart_server.jobs.limits import TenantLimits
 from headstart_server.jobs.stored import Stored
 from headstart_server.jobs.tenant_limits import MOST_SHOWN, TenantUsage, tenant_limits
+from headstart_server.settings.settings import Settings
 
-CONFIG = Config(max_versions_per_tenant=7, max_stored_mib_per_tenant=2)
+LIMITS = Settings.of(max_versions_per_tenant=7, max_storage_per_tenant=2 << 20).limits
 
 
 def test_without_an_access_file_the_flags_are_for_all() -> None:
-    limits = tenant_limits(CONFIG, Authenticator(None))
+    limits = tenant_limits(LIMITS, Authenticator(None))
     assert limits("") == limits("red") == TenantLimits(versions=7, stored_bytes=2 << 20)
-    assert tenant_limits(Config(), Authenticator(None))("") == TenantLimits()
+    assert tenant_limits(Settings().limits, Authenticator(None))("") == TenantLimits()
 
 
 def test_the_file_goes_before_the_flags_and_may_change(tmp_path: Path) -> None:
     path = tmp_path / "access.toml"
     path.write_text('[[tenants]]\nname = "red"\nmax_stored_mib = 5\n')
-    limits = tenant_limits(CONFIG, Authenticator(path))
+    limits = tenant_limits(LIMITS, Authenticator(path))
     assert limits("red") == TenantLimits(versions=7, stored_bytes=5 << 20)
     assert limits("blue") == TenantLimits(versions=7, stored_bytes=2 << 20)
     path.write_text('[[tenants]]\nname = "red"\nmax_stored_mib = 0\nmax_versions = 10\n')

@@ -1,6 +1,5 @@
 """HTTP in the manifests: off by default; with the component it is reachable in every overlay."""
 
-import dataclasses
 import io
 import itertools
 import json
@@ -24,8 +23,9 @@ from cryptography import x509
 from certificates import identity
 from headstart_server.access.tokens import token_hash
 from headstart_server.backbones.runtimes import default_cache
-from headstart_server.config import Config
 from headstart_server.rpc.http.routes import ROUTES
+from headstart_server.settings.settings import SETTINGS, Settings
+from headstart_server.settings.sources import load
 from integration.server.calls import digit
 from server_process import ServerProcess
 from unit.packaging.manifests import Document, copied, validate, with_http
@@ -99,7 +99,7 @@ def build(root: Path, tmp_path: Path, kustomize: Build) -> Callable[..., Manifes
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_the_component_opens_the_port_of_the_setting_everywhere(
-    overlay: str, build: Callable[..., Manifests]
+    overlay: str, build: Callable[..., Manifests], image: dict[str, str]
 ) -> None:
     manifests = build(overlay, http=True)
 
@@ -112,13 +112,13 @@ def test_the_component_opens_the_port_of_the_setting_everywhere(
         if overlay == "production"
         else dict.fromkeys(tls)
     )
-    config = Config(
-        http_host=settings["HEADSTART_HTTP_HOST"],
+    config = Settings.of(
+        host=image["HEADSTART_HOST"],
         http_port=int(settings["HEADSTART_HTTP_PORT"]),
         plaintext=settings["HEADSTART_PLAINTEXT"] == "true",
         **{name: Path(path) for name, path in tls.items() if path},
     )
-    assert (config.exposed_hosts, config.http_port) == ({"--http-host": "0.0.0.0"}, 8080)
+    assert (config.server.host, config.server.http_port) == ("0.0.0.0", 8080)
     assert manifests.ports == {"grpc": 8765, "metrics": 9090, "http": 8080}
     services = manifests.of("Service")
     assert len(services) == (2 if overlay == "production" else 1)
@@ -220,7 +220,7 @@ def settings_here(manifests: Manifests, image: dict[str, str], folder: Path, hos
         for start, path in paths.items():
             if value.startswith(f"{start}/") or value == start:
                 settings[name] = f"{path}{value.removeprefix(start)}"
-    for name in {"HEADSTART_HOST", "HEADSTART_HTTP_HOST"} & settings.keys():
+    for name in {"HEADSTART_HOST"} & settings.keys():
         assert settings[name] == "0.0.0.0"
         settings[name] = host
     return settings
@@ -306,11 +306,13 @@ def test_every_key_of_the_secret_is_a_variable_of_the_server(
 
 def test_production_limits_each_tenant(build: Callable[..., Manifests]) -> None:
     settings = build("production", http=False).settings({"HEADSTART_DATABASE": ""})
-    limits = [field.name for field in dataclasses.fields(Config) if field.name.endswith("_per_tenant")]
-    limits = [name for name in limits if name.startswith("max_")]
+    limits = [name for name in SETTINGS if name.endswith(("_per_tenant", "_per_caller", "_limit"))]
+    limits.remove("job_time_limit")
     assert limits
-    for name in (*limits, "max_concurrent_requests_per_caller", "max_calls_per_second", "max_mib_per_second"):
-        assert float(settings[f"HEADSTART_{name.upper()}"]) > 0, name
+    loaded = load({}, settings)
+    assert not loaded.problems
+    for name in limits:
+        assert loaded.values[name].value is not None, name
 
 
 @pytest.mark.slow

@@ -8,7 +8,8 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from headstart_server.config import Config
+from headstart_server.settings.settings import Settings
+from headstart_server.settings.units import parse_duration
 
 OVERLAYS = ["cpu", "gpu", "cluster", "production"]
 #: Those whose pod has all there is on its volume.
@@ -163,12 +164,12 @@ def test_it_starts_on_the_pods_address_without_tls_but_in_production(
     settings = documents["ConfigMap"]["data"]
     image = dict(pair.split("=", 1) for line in stages["cpu"].all("ENV") for pair in line.split())
     paths = {name: settings.get(f"HEADSTART_{name.upper()}") for name in ("tls_cert", "tls_key")}
-    config = Config(
+    config = Settings.of(
         host=image["HEADSTART_HOST"],
         plaintext=settings["HEADSTART_PLAINTEXT"] == "true",
         **{name: Path(path) for name, path in paths.items() if path},
     )
-    assert (config.tls_cert is not None) == (overlay == "production")
+    assert (config.tls.tls_cert is not None) == (overlay == "production")
     assert settings["HEADSTART_METRICS_PORT"] == "9090"
 
 
@@ -187,7 +188,7 @@ def test_a_stopping_server_has_longer_than_its_grace(
     documents: dict[str, Document], pod: Document, container: Document
 ) -> None:
     before = container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
-    grace = float(documents["ConfigMap"]["data"]["HEADSTART_GRACE_SECONDS"])
+    grace = parse_duration(documents["ConfigMap"]["data"]["HEADSTART_GRACE_PERIOD"])
     assert pod["terminationGracePeriodSeconds"] >= before + grace + 10
 
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from headstart_server.config import Config
 from headstart_server.rpc.http.hosts import known_hosts
 from headstart_server.rpc.http.port import HttpPort
 from headstart_server.rpc.http.protocol import auth_of
+from headstart_server.settings.settings import Settings
 
 
 def test_names_in_a_certificate_are_told_as_grpc_tells_them() -> None:
@@ -42,11 +42,11 @@ def test_names_in_a_certificate_are_told_as_grpc_tells_them() -> None:
     ],
 )
 def test_addresses_and_names_of_this_server_are_known(host: str) -> None:
-    config = Config(
-        http_host="server.example",
+    config = Settings.of(
+        host="server.example",
         plaintext=True,
         http_port=0,
-        http_allowed_hosts=("api.example.com", "*.example.org"),
+        allow_http_host=("api.example.com", "*.example.org"),
     )
     hosts = known_hosts(config)
     assert hosts is not None
@@ -73,11 +73,11 @@ def test_addresses_and_names_of_this_server_are_known(host: str) -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
 def test_names_of_other_sites_are_not_known_wherever_the_port_listens(host: str, address: str) -> None:
     """A page can point its own name at this machine; on all addresses as on the loopback."""
-    config = Config(
-        http_host=address,
+    config = Settings.of(
+        host=address,
         plaintext=True,
         http_port=0,
-        http_allowed_hosts=("api.example.com", "*.example.org"),
+        allow_http_host=("api.example.com", "*.example.org"),
     )
     hosts = known_hosts(config)
     assert hosts is not None
@@ -86,8 +86,8 @@ def test_names_of_other_sites_are_not_known_wherever_the_port_listens(host: str,
 
 def test_any_name_is_accepted_with_tls_or_tokens(tmp_path: Path) -> None:
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    assert known_hosts(Config(tls_cert=cert, tls_key=key)) is None
-    assert known_hosts(Config(access=tmp_path / "access.toml")) is None
+    assert known_hosts(Settings.of(tls_cert=cert, tls_key=key)) is None
+    assert known_hosts(Settings.of(access_file=tmp_path / "access.toml")) is None
 
 
 async def test_a_client_that_reads_nothing_of_its_response_ends_and_others_get_theirs() -> None:

@@ -1,21 +1,20 @@
 """Callers never read where the server keeps its data, whatever an error says; the log has all of it."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 
-from headstart_server.config import Config
 from headstart_server.errors import Away, DatabaseAway, HeadstartError, StorageAway
 from headstart_server.rpc import status
 from headstart_server.rpc.server_places import DATABASE, FILE, STORAGE, ServerPlaces
 from headstart_server.rpc.status import CODES, reason_status, status_of
+from headstart_server.settings.settings import Settings
 
-CONFIG = Config(
-    data=Path("/srv/canary/data"),
+CONFIG = Settings.of(
+    data_dir=Path("/srv/canary/data"),
     artifacts="s3://canary-bucket/prefix",
     prepared_backbones=Path("/opt/canary-prepared"),
 )
@@ -99,7 +98,7 @@ def test_what_callers_name_stays(places: ServerPlaces, text: str) -> None:
 
 
 def test_a_relative_folder_and_an_unknown_configuration(places: ServerPlaces) -> None:
-    places.add(replace(CONFIG, data=Path("canary-data"), artifacts=None))
+    places.add(CONFIG.replace(data_dir=Path("canary-data"), artifacts=None))
     assert places.hidden("cannot read canary-data/versions/a") == f"cannot read {FILE}"
     assert places.hidden(f"cannot read {Path.cwd()}/canary-data/versions/a") == f"cannot read {FILE}"
     assert ServerPlaces().hidden("/srv/canary/data/x") == "/srv/canary/data/x"

@@ -10,8 +10,8 @@ from ipaddress import ip_address
 
 from google.rpc import code_pb2
 
-from headstart_server.config import Config
 from headstart_server.rpc.http.answers import HttpError
+from headstart_server.settings.settings import Settings
 
 #: Names of this machine that no other site can have.
 _LOCAL = ("localhost", "*.localhost")
@@ -37,15 +37,15 @@ class KnownHosts:
         return name in self._names or name.endswith(self._endings) or _is_address(name)
 
 
-def known_hosts(config: Config) -> KnownHosts | None:
+def known_hosts(config: Settings) -> KnownHosts | None:
     """Return the hosts of a server's settings; None for any.
 
     Any host is accepted with TLS, where a browser rejects the other name's certificate, and with an access
     file, whose tokens the other page does not have.
     """
-    if config.tls_cert is not None or config.access is not None:
+    if config.tls.tls_cert is not None or config.auth.access_file is not None:
         return None
-    return KnownHosts([*_LOCAL, config.http_host, *config.http_allowed_hosts])
+    return KnownHosts([*_LOCAL, config.server.host, *config.server.allow_http_host])
 
 
 def check_origin(headers: Mapping[str, str], hosts: KnownHosts | None) -> None:

@@ -2,9 +2,9 @@
 
 from importlib.metadata import version as package_version
 
-from headstart_server.config import Config
 from headstart_server.rpc.http.methods import Methods
 from headstart_server.rpc.tls import tls_files
+from headstart_server.settings.settings import Settings
 
 try:
     from headstart_server.rpc.http.gateway import Gateway
@@ -16,10 +16,8 @@ except ModuleNotFoundError as error:
         f"--http-port needs the package {error.name}: pip install 'headstart[http]'."
     ) from error
 
-_MIB = 1 << 20
 
-
-def open_http(config: Config, methods: Methods) -> HttpPort:
+def open_http(config: Settings, methods: Methods) -> HttpPort:
     """The port, listening and not yet served.
 
     Raises:
@@ -27,24 +25,24 @@ def open_http(config: Config, methods: Methods) -> HttpPort:
         ModuleNotFoundError: the extra `http` is not installed.
     """
     limits = UploadLimits(
-        message_bytes=config.max_message_mib * _MIB,
-        input_bytes=config.max_input_mib * _MIB,
-        dataset_bytes=config.max_dataset_mib * _MIB,
-        examples=config.max_examples,
-        inputs=config.max_inputs,
-        scratch=config.data / "scratch",
+        message_bytes=config.limits.max_message_size,
+        input_bytes=config.limits.max_input_size,
+        dataset_bytes=config.limits.max_dataset_size,
+        examples=config.limits.max_examples,
+        inputs=config.limits.max_inputs,
+        scratch=config.storage.data_dir / "scratch",
     )
     gateway = Gateway(
         methods,
         limits,
-        max_calls=config.max_calls,
+        max_calls=config.limits.max_concurrent_requests,
         version=package_version("headstart"),
         hosts=known_hosts(config),
     )
     return HttpPort(
         gateway,
-        config.http_host,
-        config.http_port or 0,
-        tls_files(config),
-        max_connections=config.max_connections,
+        config.server.host,
+        config.server.http_port or 0,
+        tls_files(config.tls),
+        max_connections=config.limits.max_connections,
     )

@@ -1,0 +1,92 @@
+"""What settings name, checked before a server starts: addresses, declared backbones and files.
+
+Modules are imported when they are needed, because a server without a setting needs no package for it.
+"""
+
+from collections.abc import Callable, Iterator
+
+from headstart_server.settings.settings import Settings
+
+
+def address_problems(settings: Settings) -> Iterator[str]:
+    """Yield what is wrong with the addresses, prefixes and backbones in settings."""
+    for check in (_backbones, _database, _webhooks, _artifacts, _datasets):
+        yield from _problems(check, settings)
+
+
+def file_problems(settings: Settings) -> Iterator[str]:
+    """Yield what is wrong with the files that settings name."""
+    for check in (_webhook_secrets, _access_file):
+        yield from _problems(check, settings)
+
+
+def _problems(check: Callable[[Settings], None], settings: Settings) -> Iterator[str]:
+    try:
+        check(settings)
+    except OSError as error:
+        if error.filename is None:
+            yield str(error)
+        else:
+            remedy = "Correct the path, or the rights of the file."
+            yield f"Cannot read {error.filename}: {error.strerror}. {remedy}"
+    except (ValueError, ModuleNotFoundError) as error:
+        yield str(error)
+
+
+def _backbones(settings: Settings) -> None:
+    backbones = settings.backbones
+    if not backbones.backbones_file and not backbones.backbone:
+        return
+    from headstart_server.backbones.allowed_sources import check_sources
+    from headstart_server.backbones.catalog import Catalog
+    from headstart_server.backbones.declaration import declared
+    from headstart_server.backbones.runtimes import RuntimeKind, RuntimeSettings, default_cache
+
+    found = declared(backbones.backbones_file, backbones.backbone)
+    check_sources(found, backbones.allow_backbone)
+    cache = backbones.backbone_cache or default_cache()
+    Catalog(found, runtimes=RuntimeSettings(kind=RuntimeKind.OPENVINO, cache=cache))
+
+
+def _database(settings: Settings) -> None:
+    if (url := settings.storage.database_url) is not None:
+        from headstart_server.database.address import address_of
+
+        address_of(url)
+
+
+def _webhooks(settings: Settings) -> None:
+    if settings.jobs.sends_webhooks:
+        from headstart_server.jobs.webhook_policy import WebhookPolicy
+
+        WebhookPolicy(settings.jobs.allow_webhook, own=settings.jobs.webhook_url)
+
+
+def _artifacts(settings: Settings) -> None:
+    if settings.storage.artifacts is not None:
+        from headstart_server.storage.address import artifacts_address
+
+        artifacts_address(settings.storage.artifacts)
+
+
+def _datasets(settings: Settings) -> None:
+    if settings.jobs.allow_dataset_uri:
+        from headstart_server.database.address import sqlite_file
+        from headstart_server.dataset_uris.own import data_policy
+
+        url = settings.storage.database_url
+        data_policy(settings, sqlite_file(url) if url else None)
+
+
+def _webhook_secrets(settings: Settings) -> None:
+    if settings.jobs.webhook_secret_file is not None:
+        from headstart_server.jobs.webhook_message import read_secrets
+
+        read_secrets(settings.jobs.webhook_secret_file, settings.jobs.webhook_url)
+
+
+def _access_file(settings: Settings) -> None:
+    if settings.auth.access_file is not None:
+        from headstart_server.access.authenticator import Authenticator
+
+        Authenticator(settings.auth.access_file)
