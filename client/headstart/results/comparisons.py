@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from headstart.display import figure, percent, table
 from headstart.results.faults import ExampleFault
 from headstart.version_ref import VersionRef
 
@@ -84,6 +85,27 @@ class Comparison:
     second_version: VersionRef | None = None
     faults: tuple[ExampleFault, ...] = ()
     fault_count: int = 0
+
+    def _repr_html_(self) -> str:
+        first = "first" if self.first_version is None else str(self.first_version)
+        second = "second" if self.second_version is None else str(self.second_version)
+        names = ("accuracy", "balanced_accuracy", "log_loss", "mean_absolute_error")
+        metrics = [
+            (name.replace("_", " "), getattr(self.first, name), getattr(self.second, name))
+            for name in names
+            if getattr(self.first, name) is not None
+        ]
+        classes = [
+            (each.name, each.example_count, percent(each.first_recall), percent(each.second_recall))
+            for each in self.classes[:20]
+        ]
+        chance = f"{self.example_count:,} examples, p = {self.p_value:.3g}"
+        return figure(
+            self.verdict,
+            table(metrics, ("", first, second)),
+            table(classes, ("class", "examples", f"recall of {first}", f"recall of {second}")),
+            note=chance,
+        )
 
     def __repr__(self) -> str:
         return f"Comparison({self.verdict!r}, difference={self.difference:+.4g}, p_value={self.p_value:.3g})"

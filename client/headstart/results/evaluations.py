@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from headstart.display import figure, percent, table
 from headstart.results.faults import ExampleFault
 from headstart.results.findings import DatasetFindings, ExampleReference
 from headstart.results.models import Metrics, Version
@@ -151,6 +152,19 @@ class Evaluation:
     median_absolute_error: float | None
     values: tuple[ValuePair, ...] = ()
 
+    def _repr_html_(self) -> str:
+        rows = [
+            (each.name, each.support, percent(each.precision), percent(each.recall), percent(each.f1))
+            for each in self.classes[:20]
+        ]
+        confused = [(each.actual, each.predicted, each.count) for each in self.confused[:5]]
+        return figure(
+            self.metrics.summary,
+            table(rows, ("class", "examples", "precision", "recall", "F1")),
+            table(confused, ("actual", "predicted", "examples")),
+            note=f"{self.metrics.example_count:,} examples",
+        )
+
     def __repr__(self) -> str:
         return f"Evaluation({self.metrics.summary}, {len(self.classes)} classes, {len(self.worst)} worst)"
 
@@ -176,6 +190,10 @@ class EvaluationResult:
     fault_count: int
     trained_count: int = 0
 
+    def _repr_html_(self) -> str:
+        trained = f"{self.trained_count:,} of the examples were trained on" if self.trained_count else ""
+        return figure(f"{self.model}@{self.version}", self.evaluation._repr_html_(), note=trained)
+
     @property
     def metrics(self) -> Metrics:
         """The figures in short."""
@@ -195,3 +213,8 @@ class VersionEvaluation:
     version: Version
     evaluation: Evaluation | None
     findings: DatasetFindings | None
+
+    def _repr_html_(self) -> str:
+        found = [] if self.findings is None else [(each.message,) for each in self.findings.recommendations]
+        evaluation = "" if self.evaluation is None else self.evaluation._repr_html_()
+        return self.version._repr_html_() + evaluation + table(found, ("What to do",))

@@ -170,6 +170,15 @@ class JobStatus:
     webhook: WebhookDelivery | None = None
     replica: str = ""
 
+    def __repr__(self) -> str:
+        version = "" if self.version is None else f"@{self.version}"
+        parts = [repr(self.id), f"{self.spec.model}{version}", str(self.state)]
+        if self.progress is not None and not self.state.ended:
+            parts.append(f"{self.progress.step.lower()} {self.progress.fraction:.0%}")
+        if self.error is not None:
+            parts.append(self.error.reason or self.error.code.name)
+        return f"JobStatus({', '.join(parts)})"
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobEvent:
@@ -190,6 +199,11 @@ class JobEvent:
     state: JobState
     progress: Progress | None
     model: str = ""
+
+    def __repr__(self) -> str:
+        progress = self.progress
+        done = "" if progress is None else f", {progress.step.lower()} {progress.fraction:.0%}"
+        return f"JobEvent({self.job_id!r}, {self.number}, {self.state}{done})"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

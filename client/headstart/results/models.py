@@ -8,6 +8,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.display import facts, figure, percent, table
 from headstart.results.choosing import BackboneSelection
 from headstart.results.comparisons import Promotion
 from headstart.results.energy import Energy
@@ -219,6 +220,23 @@ class Version:
     energy: Energy | None = None
     description: str = ""
 
+    def _repr_html_(self) -> str:
+        metrics, lineage = self.metrics, self.lineage
+        source = metrics.source.lower().replace("_", " ")
+        rows = (
+            ("accuracy", percent(metrics.accuracy)),
+            ("balanced accuracy", percent(metrics.balanced_accuracy)),
+            ("mean absolute error", metrics.mean_absolute_error),
+            ("measured on", f"{metrics.example_count:,} examples, {source}"),
+            ("classes", _listed(self.class_names)),
+            ("trained on", f"{lineage.example_count:,} examples"),
+            ("backbone", lineage.backbone),
+            ("recipe", type(lineage.recipe).__name__.lower()),
+            ("aliases", ", ".join(self.aliases)),
+            ("created", f"{self.create_time:%Y-%m-%d %H:%M} UTC"),
+        )
+        return figure(f"{self.model}@{self.number}", facts(rows), note=self.display_name)
+
     def __repr__(self) -> str:
         return f"Version({self.model}@{self.number}, {self.metrics.summary}, {len(self.class_names)} classes)"
 
@@ -254,6 +272,26 @@ class Model:
     aliases: tuple[Alias, ...]
     versions: tuple[Version, ...] = ()
     resident_versions: int = 0
+
+    def __repr__(self) -> str:
+        aliases = "".join(f", {each.name}: {each.version}" for each in self.aliases)
+        count = f"{self.version_count} version" + ("" if self.version_count == 1 else "s")
+        return f"Model({self.name!r}, {count}{aliases})"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (
+                each.number,
+                each.metrics.summary,
+                len(each.class_names),
+                each.lineage.backbone,
+                ", ".join(each.aliases),
+            )
+            for each in self.versions
+        ]
+        header = ("version", "quality", "classes", "backbone", "aliases")
+        return figure(self.name, table(rows, header), note=f"{self.version_count:,} versions")
+
     display_name: str = ""
     description: str = ""
     tags: Mapping[str, str] = field(default_factory=dict, hash=False)
@@ -275,6 +313,11 @@ class ErasedExample:
     unread_versions: tuple[tuple[str, int], ...]
     job_ids: tuple[str, ...]
     deleted_contents: int
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:8])
+    return f"{len(names):,}: {shown}" + (", …" if len(names) > 8 else "") if names else ""
 
 
 class Modality(StrEnum):

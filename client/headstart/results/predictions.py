@@ -1,14 +1,17 @@
 """What versions say about inputs."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from headstart.display import bars, figure, heatmap_png, table
 from headstart.errors import PredictionError
 from headstart.task import Task
 
@@ -24,6 +27,9 @@ __all__ = [
     "StageTimes",
     "Truncation",
 ]
+
+
+_SHOWN: Final = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +94,15 @@ class Saliency:
     class_name: str
     overlay: bytes = field(repr=False)
 
+    def _repr_png_(self) -> bytes:
+        return self.overlay or heatmap_png(self.map)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the overlay, or the map alone if there is none, as a PNG file and return its path."""
+        target = Path(path)
+        target.write_bytes(self._repr_png_())
+        return target
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Truncation:
@@ -140,6 +155,12 @@ class Prediction:
     saliency: Saliency | None = None
     truncation: Truncation | None = None
 
+    def _repr_html_(self) -> str:
+        rows = [(each.name, each.probability, each.name in self.labels) for each in self.classes]
+        doubt = f"unknown: {self.abstention_reason.lower().replace('_', ' ')}" if self.abstained else ""
+        value = "" if self.value is None else table([(self._told(),)])
+        return figure(f"{self.model}@{self.version}", bars(rows), value, note=doubt)
+
     def __repr__(self) -> str:
         doubt = f", abstained: {self.abstention_reason.lower()}" if self.abstained else ""
         return f"Prediction({self._told()}{doubt}, {self.model}@{self.version})"
@@ -161,6 +182,11 @@ class Prediction:
             ValueError: as for `label`.
         """
         return self._likeliest("probability").probability
+
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """The probability of each class that was requested, the most probable first."""
+        return {each.name: each.probability for each in self.classes}
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -210,7 +236,7 @@ class PredictedInput:
     outcome: Prediction | PredictionError
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class ModelPredictions:
     """What one version says about all inputs.
 
@@ -223,6 +249,15 @@ class ModelPredictions:
     model: str
     version: int
     predictions: tuple[Prediction, ...]
+
+    def _repr_html_(self) -> str:
+        rows = [(index, each._told()) for index, each in enumerate(self.predictions[:_SHOWN])]
+        more = len(self.predictions) - len(rows)
+        note = f"and {more:,} more" if more else ""
+        return figure(f"{self.model}@{self.version}", table(rows, ("input", "predicted")), note=note)
+
+    def __repr__(self) -> str:
+        return f"ModelPredictions({self.model}@{self.version}, {len(self.predictions)} predictions)"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -259,3 +294,6 @@ class Predictions:
     results: tuple[ModelPredictions, ...]
     features: Mapping[str, Mapping[str, NDArray[np.float32]]]
     times: StageTimes | None
+
+    def _repr_html_(self) -> str:
+        return "".join(each._repr_html_() for each in self.results)

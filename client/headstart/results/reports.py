@@ -1,10 +1,13 @@
 """All that is known about a version, as a document."""
 
+import html
 import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
+
+from headstart.display import document_frame
 
 __all__ = ["Report", "ReportFormat"]
 
@@ -26,6 +29,11 @@ class Report:
     version: int
     media_type: str
     content: bytes = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        if self.media_type.startswith("text/html"):
+            return document_frame(self.text)
+        return f"<pre>{html.escape(self.text)}</pre>"
 
     @property
     def text(self) -> str:

@@ -1,0 +1,119 @@
+"""Building blocks of what notebooks show: HTML fragments in the page's own colors, and PNG images."""
+
+import html
+import re
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["bars", "document_frame", "facts", "figure", "heatmap_png", "percent", "table"]
+
+_CELL = "padding: 1px 10px 1px 0; text-align: left; vertical-align: top"
+_NUMBER = "padding: 1px 10px 1px 0; text-align: right; font-variant-numeric: tabular-nums"
+_PERCENTAGE = re.compile(r"[\d.]+%")
+_WARM, _COLD = (214, 69, 65), (49, 106, 184)
+
+
+def figure(title: str, *parts: str, note: str = "") -> str:
+    """Return a fragment with a title, its parts and a note; empty parts are left out."""
+    remark = f'<div style="opacity: 0.7">{html.escape(note)}</div>' if note else ""
+    body = "".join(part for part in parts if part)
+    name = f"<div><b>{html.escape(title)}</b></div>"
+    return f'<div style="margin: 4px 0; line-height: 1.5">{name}{body}{remark}</div>'
+
+
+def table(rows: Iterable[Sequence[Any]], header: Sequence[str] = ()) -> str:
+    """Return a table; texts are aligned left, numbers and percentages right. Nothing if there are no rows."""
+    lines = ["".join(_cell(each) for each in row) for row in rows]
+    if not lines:
+        return ""
+    top = "".join(f'<th style="{_CELL}; font-weight: 600">{html.escape(each)}</th>' for each in header)
+    return _table(([top] if top else []) + lines)
+
+
+def facts(rows: Iterable[tuple[str, Any]]) -> str:
+    """Return a table of names and values, without those whose value is empty."""
+    return table([row for row in rows if row[1] not in ("", None)])
+
+
+def bars(rows: Iterable[tuple[str, float, bool]]) -> str:
+    """Return a bar of each share from 0 to 1.
+
+    Args:
+        rows: for each bar its name, its share and whether it is highlighted.
+    """
+    lines = []
+    for name, share, is_chosen in rows:
+        width = min(max(share, 0.0), 1.0) * 100
+        weight = "600" if is_chosen else "400"
+        opacity = "0.9" if is_chosen else "0.45"
+        lines.append(
+            f'<td style="{_CELL}; font-weight: {weight}">{html.escape(name)}</td>'
+            f'<td style="width: 160px; padding: 0"><div style="width: {width:.1f}%; height: 0.7em; '
+            f'min-width: 1px; background: #3b7dd8; opacity: {opacity}"></div></td>'
+            f'<td style="{_NUMBER}; padding-left: 10px">{share:.1%}</td>'
+        )
+    return _table(lines) if lines else ""
+
+
+def percent(share: float | None) -> str:
+    """Return a share as a percentage; empty for None."""
+    return "" if share is None else f"{share:.1%}"
+
+
+def document_frame(page: str) -> str:
+    """Return a frame that shows a whole page; its scripts cannot reach the notebook."""
+    return (
+        '<iframe sandbox="allow-scripts" style="width: 100%; height: 640px; border: 1px solid #8884" '
+        f'srcdoc="{html.escape(page, quote=True)}"></iframe>'
+    )
+
+
+def heatmap_png(values: NDArray[np.floating[Any]], scale: int = 16) -> bytes:
+    """Return a map as a PNG image: red where values are above 0, blue below, and clear at 0.
+
+    Args:
+        values: of shape [rows, columns].
+        scale: the pixels of each value in both directions.
+    """
+    finite = np.nan_to_num(np.asarray(values, np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    strength = np.abs(finite) / (np.abs(finite).max() or 1.0)
+    pixels = np.empty((*finite.shape, 4), np.uint8)
+    pixels[..., :3] = np.where(finite[..., None] >= 0, _WARM, _COLD)
+    pixels[..., 3] = np.round(strength * 255)
+    return _png(pixels.repeat(scale, 0).repeat(scale, 1))
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    """Return RGBA pixels of shape [height, width, 4] as a PNG file."""
+    height, width, _ = pixels.shape
+    rows = np.concatenate([np.zeros((height, 1), np.uint8), pixels.reshape(height, -1)], axis=1)  # no filter
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows.tobytes()))
+        + chunk(b"IEND", b"")
+    )
+
+
+def _table(lines: Iterable[str]) -> str:
+    rows = "".join(f"<tr>{line}</tr>" for line in lines)
+    return f'<table style="border-collapse: collapse; margin: 2px 0">{rows}</table>'
+
+
+def _cell(value: Any) -> str:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_right = is_number or (isinstance(value, str) and _PERCENTAGE.fullmatch(value) is not None)
+    text = f"{value:,}" if isinstance(value, int) and is_number else "" if value is None else str(value)
+    text = f"{value:.4g}" if isinstance(value, float) else text
+    style = _NUMBER if is_right else _CELL
+    return f'<td style="{style}">{html.escape(text)}</td>'
