@@ -3,9 +3,10 @@
 import io
 from collections.abc import Iterator
 from pathlib import PurePosixPath
+from typing import IO
 
 from headstart.inputs import Example, write_target
-from headstart.listing import LIST_SUFFIXES, read_list
+from headstart.listing import LIST_SUFFIXES, ListedRow, read_list
 from headstart.records import Layout
 from headstart.task import Task as ListTask
 from headstart.v1 import input_pb2
@@ -38,20 +39,8 @@ def read_dataset_list(name: str, content: bytes, task: Task | None = None) -> It
     suffix = PurePosixPath(name).suffix
     if suffix not in LIST_SUFFIXES:
         raise ValueError(f"{name[-80:]!r}, which does not end in {', '.join(LIST_SUFFIXES)}.")
-    text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", newline="")
-    lines = _Lines(text, name)
-    layout = Layout(task=None if task is None else _TASKS[task])
-    rows = read_list(lines, name=name, suffix=suffix, layout=layout, row_ended=lines.row_ended)
-    for index, row in enumerate(rows):
-        try:
-            message = input_pb2.Example(id=row.settings["id"])
-            write_target(message, Example("", **row.settings))
-            # Half a character cannot be stored.
-            row.text.encode()
-            if "\0" in row.text:
-                raise ValueError("a text with a NUL character.")
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{name}, line {row.line}: {str(error)[:200]}") from None
+    rows = list_rows(io.BytesIO(content), name, suffix, None if task is None else _TASKS[task])
+    for index, (row, message) in enumerate(rows):
         weight = row.settings["weight"]
         yield Listed(
             line=row.line,
@@ -63,6 +52,41 @@ def read_dataset_list(name: str, content: bytes, task: Task | None = None) -> It
             held_out=row.settings["held_out"],
             weight=1.0 if weight is None else weight,
         )
+
+
+def list_rows(
+    content: IO[bytes], name: str, suffix: str, task: ListTask | None
+) -> Iterator[tuple[ListedRow, input_pb2.Example]]:
+    """Yield the rows of a list, each with the message of its example, which has no input yet.
+
+    Args:
+        content: the list, in UTF-8; it is closed.
+        name: what the list is called in errors.
+        suffix: one of `LIST_SUFFIXES`.
+        task: as for `read_dataset_list`.
+
+    Raises:
+        ValueError: the list is invalid; the line is named.
+    """
+    with io.TextIOWrapper(content, encoding="utf-8-sig", newline="") as text:
+        lines = _Lines(text, name)
+        layout = Layout(task=task)
+        for row in read_list(lines, name=name, suffix=suffix, layout=layout, row_ended=lines.row_ended):
+            try:
+                message = _message(row)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{name}, line {row.line}: {str(error)[:200]}") from None
+            yield row, message
+
+
+def _message(row: ListedRow) -> input_pb2.Example:
+    message = input_pb2.Example(id=row.settings["id"])
+    write_target(message, Example("", **row.settings))
+    # Half a character cannot be stored.
+    row.text.encode()
+    if "\0" in row.text:
+        raise ValueError("a text with a NUL character.")
+    return message
 
 
 class _Lines:

@@ -113,6 +113,72 @@ async def test_lines_may_begin_with_the_spec(tmp_path: Path) -> None:
     assert [each.label for each in examples] == ["a", "b"]
 
 
+ROWS = [
+    {"text": "a joy", "label": "good", "id": "1", "weight": 2},
+    {"text": "a bore", "label": "bad", "held_out": True},
+]
+
+
+@pytest.mark.parametrize("size", [3, 1 << 20])
+@pytest.mark.parametrize("spec", [[], [{"spec": {"seed": "3"}}]])
+async def test_lines_may_be_the_rows_of_a_file(tmp_path: Path, size: int, spec: list[dict[str, Any]]) -> None:
+    body = "\n".join(map(json.dumps, [*spec, *ROWS])).encode()
+    found, examples = await read(body, "application/jsonl", tmp_path, size=size)
+    assert found.seed == (3 if spec else 0)
+    assert [(each.input.text, each.label, each.id, each.held_out) for each in examples] == [
+        ("a joy", "good", "1", False),
+        ("a bore", "bad", "", True),
+    ]
+    assert examples[0].weight == 2
+
+
+async def test_lines_may_be_rows_of_features(tmp_path: Path) -> None:
+    rows = [{"features": [1, 2.5], "label": "a"}, {"features": [3, 4], "label": "b"}]
+    _, examples = await read("\n".join(map(json.dumps, rows)).encode(), "application/jsonl", tmp_path)
+    assert [each.input.tensor for each in examples] == [tensor(1, 2.5), tensor(3, 4)]
+
+
+@pytest.mark.parametrize(
+    ("media_type", "separator"), [("text/csv", ","), ("text/tab-separated-values", "\t")]
+)
+async def test_a_table_gives_its_texts_or_columns_of_numbers(
+    tmp_path: Path, media_type: str, separator: str
+) -> None:
+    texts = 'text,label\n"a, joy\nindeed",good\n'.replace(",", separator).encode()
+    _, [example] = await read(texts, media_type, tmp_path, size=5)
+    assert example.input.text == "a, joy\nindeed".replace(",", separator)
+    numbers = "width,height,label\n1,2.5,a\n3,4,b\n".replace(",", separator).encode()
+    _, examples = await read(numbers, media_type, tmp_path)
+    assert [(each.input.tensor, each.label) for each in examples] == [
+        (tensor(1, 2.5), "a"),
+        (tensor(3, 4), "b"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "media_type", "named"),
+    [
+        (b"path,label\na.jpg,b\n", "text/csv", "line 2: a path cannot be read over HTTP"),
+        (b"text,label\na,\n", "text/csv", "line 2"),
+        (b"text,label\n\xff,b\n", "text/csv", "UTF-8"),
+        (b"", "text/csv", "The body"),
+        (b'{"text": "a", "label": "b"}\n{"text": 3, "label": "b"}', "application/jsonl", "line 2"),
+        (b'{"text": "a", "lable": "b"}', "application/jsonl", "line 1"),
+    ],
+)
+async def test_a_wrong_row_is_refused_by_its_line(
+    tmp_path: Path, body: bytes, media_type: str, named: str
+) -> None:
+    with pytest.raises(InvalidField, match=named):
+        await read(body, media_type, tmp_path)
+
+
+async def test_a_table_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetTooLarge):
+        await read(b"text,label\n" + b"a" * (17 << 20), "text/csv", tmp_path, dataset_bytes=1000)
+    assert list(tmp_path.iterdir()) == []
+
+
 async def test_a_line_without_an_end_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MessageTooLarge):
         await read(b"a" * 200_000, "application/jsonl", tmp_path, size=1000)
@@ -336,7 +402,7 @@ def test_fields_are_filled_from_texts() -> None:
     fill(status, {"wait": ["1.5s"]}, "the query")
     assert status.wait.ToMilliseconds() == 1500
     spec = job_pb2.FineTuneSpec()
-    fill(spec, {"labels.team": ["x"]}, "the query")
+    fill(spec, {"tags.team": ["x"]}, "the query")
     assert dict(spec.tags) == {"team": "x"}
 
 

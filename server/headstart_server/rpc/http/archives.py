@@ -25,7 +25,7 @@ _CLUTTER = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
 
 
 async def stored(pieces: AsyncIterator[bytes], folder: Path, most: int) -> IO[bytes]:
-    """An archive as a file without a name, for its directory is at its end.
+    """Return a body as a file without a name.
 
     Raises:
         DatasetTooLarge: it is larger than examples may be.
@@ -40,7 +40,7 @@ async def stored(pieces: AsyncIterator[bytes], folder: Path, most: int) -> IO[by
             size += len(piece)
             if size > most + _SLACK_BYTES:
                 raise DatasetTooLarge(
-                    f"The archive is too large. Expected examples of at most {most} bytes. Received: more.",
+                    f"The body is too large. Expected examples of at most {most} bytes. Received: more.",
                     metadata={"subject": "bytes", "limit": str(most)},
                 )
             with storage_errors():

@@ -8,6 +8,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from headstart.task import Task
 from headstart.v1 import input_pb2
 from headstart_server.errors import InvalidField
 from headstart_server.rpc.http.archives import files_of, stored
@@ -24,7 +25,8 @@ from headstart_server.rpc.http.inputs import (
     read_json_body,
 )
 from headstart_server.rpc.http.json_text import in_json_thread, load_json
-from headstart_server.rpc.http.messages import parse_values, read_json
+from headstart_server.rpc.http.lists import examples_of_list, is_row
+from headstart_server.rpc.http.messages import fill_parameters, parse_values, read_json
 
 #: Of a batch that is handed on at once; one example may be larger.
 _BATCH_BYTES = 1 << 20
@@ -36,6 +38,7 @@ _FEW_BYTES = 4096
 JSON_LINES = frozenset(
     {"application/jsonl", "application/x-jsonlines", "application/x-ndjson", "application/json-lines"}
 )
+TABLES = {"text/csv": ".csv", "text/tab-separated-values": ".tsv"}
 ZIPS = frozenset({"application/zip", "application/x-zip-compressed"})
 
 
@@ -59,11 +62,14 @@ async def examples_of(
     if asked.media_type == FORM:
         found = _of_form(pieces, asked.options.get("boundary", ""), spec, limits)
     elif asked.media_type in JSON_LINES:
-        found = _of_lines(pieces, spec, limits)
+        found = _of_lines(pieces, _task_of(asked, spec), spec, limits)
+    elif asked.media_type in TABLES:
+        file = await stored(pieces, limits.scratch, limits.dataset_bytes)
+        found = examples_of_list(file, TABLES[asked.media_type], _task_of(asked, spec))
     elif asked.media_type in ZIPS:
         found = _of_archive(pieces, limits)
     else:
-        check_json(asked.media_type, "application/zip, application/jsonl")
+        check_json(asked.media_type, "application/zip, application/jsonl, text/csv")
         found = _of_json(pieces, asked.media_type, spec, limits)
     async with aclosing(found) as examples:
         async for example in examples:
@@ -159,35 +165,64 @@ def _next_example(files: Iterator[tuple[str, str, bytes]]) -> input_pb2.Example 
     return None
 
 
-async def _of_lines(pieces: AsyncIterator[bytes], spec: Message, limits: UploadLimits) -> Examples:
-    number = 0
+def _task_of(asked: Asked, spec: Message) -> Task | None:
+    """Return the task of a spec that the query completes; None if it has none."""
+    whole: Any = type(spec)()
+    whole.CopyFrom(spec)
+    fill_parameters(whole, asked.path, asked.query)
+    name = input_pb2.Task.Name(getattr(whole, "task", 0)).removeprefix("TASK_")
+    return None if name == Task.UNSPECIFIED else Task(name)
+
+
+async def _of_lines(
+    pieces: AsyncIterator[bytes], task: Task | None, spec: Message, limits: UploadLimits
+) -> Examples:
+    number, is_begun = 0, False
     async with aclosing(_lines(pieces, limits.json_bytes)) as found:
         async for lines in found:
+            if number == 0 and _is_spec(lines[0], spec):
+                number, lines = 1, lines[1:]  # noqa: PLW2901
+            if not is_begun and lines and is_row(_loaded(lines[0], f"line {number + 1}")):
+                # The format of files, whose rules are about all rows.
+                rest = _rest(number, lines, found)
+                file = await stored(rest, limits.scratch, limits.dataset_bytes)
+                async with aclosing(examples_of_list(file, ".jsonl", task)) as rows:
+                    async for example in rows:
+                        yield example
+                return
+            is_begun = is_begun or bool(lines)
             if sum(map(len, lines)) > _FEW_BYTES:
-                examples = await in_json_thread(_of_several, lines, number, spec)
+                examples = await in_json_thread(_of_several, lines, number)
             else:
-                examples = _of_several(lines, number, spec)
+                examples = _of_several(lines, number)
             number += len(lines)
             for example in examples:
                 yield example
 
 
-def _of_several(lines: list[bytes], before: int, spec: Message) -> list[input_pb2.Example]:
+def _is_spec(line: bytes, spec: Message) -> bool:
+    """Return whether a line is `{"spec": {...}}`, and take it into the spec."""
+    values = _loaded(line, "line 1")
+    if values.keys() != {"spec"}:
+        return False
+    parse_values(values["spec"], spec, "line 1")
+    return True
+
+
+async def _rest(number: int, lines: list[bytes], others: AsyncIterator[list[bytes]]) -> AsyncIterator[bytes]:
+    """Yield the lines from a row on, after as many empty ones as came before it."""
+    yield b"\n" * number + b"\n".join([*lines, b""])
+    async for each in others:
+        yield b"\n".join([*each, b""])
+
+
+def _of_several(lines: list[bytes], before: int) -> list[input_pb2.Example]:
     """Return the examples of lines, of which the first comes after some that have been read."""
-    found = [_of_line(line, number, spec) for number, line in enumerate(lines, before + 1)]
-    return [example for example in found if example is not None]
-
-
-def _of_line(line: bytes, number: int, spec: Message) -> input_pb2.Example | None:
-    """The example of a line; None for the first one if that is `{"spec": {...}}`."""
-    where = f"line {number}"
-    values = _loaded(line, where)
-    if number == 1 and values.keys() == {"spec"}:
-        parse_values(values["spec"], spec, where)
-        return None
-    example = input_pb2.Example()
-    parse_values(values, example, where)
-    return example
+    found = []
+    for number, line in enumerate(lines, before + 1):
+        found.append(input_pb2.Example())
+        parse_values(_loaded(line, f"line {number}"), found[-1], f"line {number}")
+    return found
 
 
 async def _lines(pieces: AsyncIterator[bytes], most: int) -> AsyncGenerator[list[bytes], None]:
