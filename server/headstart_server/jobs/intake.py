@@ -419,7 +419,8 @@ class Upload:
             )
 
     def _check(self, example: Example, index: int) -> None:
-        check_modality(self._backbone, example.content, f"examples[{index}].input", example.id)
+        if self._spec.max_excluded_fraction <= 0:  # else it is excluded like one that cannot be decoded
+            check_modality(self._backbone, example.content, f"examples[{index}].input", example.id)
         if example.held_out and self._spec.held_out_fraction > 0:
             raise InvalidField(
                 f"Expected held_out_fraction or examples marked held_out, not both. Received: "

@@ -521,6 +521,18 @@ def test_the_same_content_with_different_labels_fails_the_job_by_its_places(api:
     ]
 
 
+def test_a_text_among_images_is_excluded_like_an_image_that_cannot_be_read(api: Api, model: str):
+    note = input_pb2.Example(input=input_pb2.Input(text="a note"), label="0", id="0/notes.txt")
+    examples = [*digits((0, 1), 3), note]
+    refusal = refused(lambda: api.fine_tune(examples, model=model))
+    kept = api.published(examples, model=model, max_excluded_fraction=0.4)
+
+    assert (refusal.reason, list(refusal.fields)) == ("WRONG_MODALITY", ["examples[6].input"])
+    assert [(fault.index, fault.id, fault.reason) for fault in kept.excluded] == [
+        (6, "0/notes.txt", "WRONG_MODALITY")
+    ]
+
+
 def test_the_same_content_with_the_same_label_is_no_fault(api: Api, model: str):
     job = api.published([*digits((0, 1), 3), *digits((0, 1), 3)], model=model)
 
