@@ -41,6 +41,8 @@ from headstart.release import installed_version
 from headstart.results import (
     AbstentionReason,
     Alias,
+    AliasEvent,
+    AliasEventCause,
     Backbone,
     BackboneCandidate,
     BackboneSelection,
@@ -133,6 +135,8 @@ __all__ = [
     "Abstention",
     "AbstentionReason",
     "Alias",
+    "AliasEvent",
+    "AliasEventCause",
     "AliasHandle",
     "AsyncAliasHandle",
     "AsyncClient",

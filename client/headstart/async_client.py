@@ -33,6 +33,7 @@ from headstart.prediction_settings import PredictArguments, keeps_errors, predic
 from headstart.rebasing import RebaseSettings, rebase
 from headstart.results import (
     Alias,
+    AliasEvent,
     Backbone,
     Caller,
     Comparison,
@@ -524,6 +525,10 @@ class AsyncClient:
     async def update_model(self, model: str, **details: Unpack[Details]) -> Model:
         """Changes what people say about a model. What is not given stays."""
         return await self._connection.send(model_change(model, details))
+
+    def alias_events(self, model: str, alias: str | None = None) -> AsyncIterator[AliasEvent]:
+        """Lists the moves of a model's aliases, the newest first; as `Client.alias_events`."""
+        return self._connection.pages(partial(model_calls.alias_event_list, model, alias))
 
     async def set_alias(
         self,

@@ -31,6 +31,7 @@ from headstart.prediction_settings import PredictArguments, keeps_errors, predic
 from headstart.rebasing import RebaseSettings, rebase
 from headstart.results import (
     Alias,
+    AliasEvent,
     Backbone,
     Caller,
     Comparison,
@@ -782,6 +783,18 @@ class Client:
             ValueError: nothing is to change.
         """
         return self._connection.send(model_change(model, details))
+
+    def alias_events(self, model: str, alias: str | None = None) -> Iterator[AliasEvent]:
+        """Lists the moves of a model's aliases, the newest first, a page at a time.
+
+        Args:
+            model: the model.
+            alias: only moves of this alias. None: of all aliases.
+
+        Raises:
+            NotFound: there is no such model.
+        """
+        return self._connection.pages(partial(model_calls.alias_event_list, model, alias))
 
     def set_alias(
         self,

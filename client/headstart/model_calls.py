@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias, TypedDict
 
 from headstart.calls import Call, Page
 from headstart.decode import decode
-from headstart.results import Model, Version
+from headstart.results import AliasEvent, Model, Version
 from headstart.v1 import model_service_pb2 as pb
 from headstart.version_ref import VersionRef, selector
 
@@ -15,6 +15,7 @@ __all__ = [
     "Details",
     "VersionQuery",
     "VersionView",
+    "alias_event_list",
     "get_version",
     "model_change",
     "version_change",
@@ -133,6 +134,21 @@ def version_list(model: str, query: VersionQuery, token: str) -> Call[Page[Versi
         response=pb.ListVersionsResponse,
         read=lambda response: Page(
             items=tuple(decode(version, Version) for version in response.versions),
+            next_token=response.next_page_token,
+        ),
+    )
+
+
+def alias_event_list(model: str, alias: str | None, token: str) -> Call[Page[AliasEvent]]:
+    """ListAliasEvents."""
+    return Call(
+        path=_SERVICE + "ListAliasEvents",
+        request=pb.ListAliasEventsRequest(
+            model=model, alias=alias or "", page_size=_PAGE_SIZE, page_token=token
+        ),
+        response=pb.ListAliasEventsResponse,
+        read=lambda response: Page(
+            items=tuple(decode(event, AliasEvent) for event in response.events),
             next_token=response.next_page_token,
         ),
     )

@@ -218,6 +218,9 @@ class _Models(keeping_grpc.ModelServiceServicer):
     def UpdateVersion(self, request, context):
         return self._fake.answer("UpdateVersion", request, context)
 
+    def ListAliasEvents(self, request, context):
+        return self._fake.answer("ListAliasEvents", request, context)
+
     def UpdateModel(self, request, context):
         return self._fake.answer("UpdateModel", request, context)
 
@@ -578,6 +581,9 @@ _STANDING: dict[str, Any] = {
     "GetVersion": keeping.GetVersionResponse(version=version(3)),
     "ListVersions": keeping.ListVersionsResponse(versions=[version(n) for n in (3, 2, 1)]),
     "UpdateVersion": keeping.UpdateVersionResponse(version=version(3)),
+    "ListAliasEvents": keeping.ListAliasEventsResponse(
+        events=[{"model": "pets", "alias": "stable", "version": 3, "previous_version": 2}]
+    ),
     "UpdateModel": keeping.UpdateModelResponse(model=model()),
     "SetAlias": lambda request: keeping.SetAliasResponse(
         alias=alias(request.alias, request.version, request.traffic)

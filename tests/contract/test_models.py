@@ -279,6 +279,13 @@ def test_only_what_is_given_is_changed(client: Client, server: FakeServer):
     assert list(server.requests["UpdateModel"][0].update_mask.paths) == ["description"]
 
 
+def test_moves_of_aliases_are_listed(client: Client, server: FakeServer):
+    (move,) = client.alias_events("pets", "stable")
+
+    assert (move.previous_version, move.version, move.traffic) == (2, 3, {})
+    assert server.requests["ListAliasEvents"][0].alias == "stable"
+
+
 def test_a_change_of_nothing_or_of_two_expirations_is_rejected(client: Client):
     with pytest.raises(ValueError, match="Nothing is to change"):
         client.update_version("pets", 3)

@@ -15,6 +15,7 @@ from headstart import tensors
 from headstart.decode.decoder import Decoder, Reader, enum_converter
 from headstart.results import (
     Alias,
+    AliasEvent,
     Comparison,
     ErasedExample,
     ExampleFault,
@@ -142,6 +143,13 @@ _DECODER: Final = Decoder(
     },
     exceptions={
         Alias: {"traffic": lambda alias: {each.version: each.fraction for each in alias.traffic}},
+        AliasEvent: {
+            "time": "event_time",
+            "traffic": lambda event: {each.version: each.fraction for each in event.traffic},
+            "previous_traffic": lambda event: {
+                each.version: each.fraction for each in event.previous_traffic
+            },
+        },
         ErasedExample: {
             "versions": _version_names("versions"),
             "unread_versions": _version_names("unread_versions"),

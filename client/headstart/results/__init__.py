@@ -45,6 +45,8 @@ from headstart.results.jobs import (
 )
 from headstart.results.models import (
     Alias,
+    AliasEvent,
+    AliasEventCause,
     Backbone,
     ConfusionCell,
     ErasedExample,
@@ -74,6 +76,8 @@ from headstart.results.server import Caller, Feature, Permission, Right, ServerI
 __all__ = [
     "AbstentionReason",
     "Alias",
+    "AliasEvent",
+    "AliasEventCause",
     "Backbone",
     "BackboneCandidate",
     "BackboneSelection",

@@ -17,6 +17,8 @@ from headstart.task import Task
 
 __all__ = [
     "Alias",
+    "AliasEvent",
+    "AliasEventCause",
     "Backbone",
     "ConfusionCell",
     "ErasedExample",
@@ -47,6 +49,45 @@ class Alias:
     version: int
     etag: str
     update_time: datetime
+    traffic: Mapping[int, float] = field(default_factory=dict, hash=False)
+
+
+class AliasEventCause(StrEnum):
+    """Why an alias was moved. UNSPECIFIED: for a cause that this client does not know."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    SET = "SET"
+    PUBLISHED = "PUBLISHED"
+    DELETED = "DELETED"
+    EXPIRED = "EXPIRED"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AliasEvent:
+    """A move of an alias.
+
+    Attributes:
+        model: the model.
+        alias: the alias.
+        time: when it was moved.
+        cause: why it was moved.
+        principal: the caller who moved it, or who sent the job that did; empty without authentication.
+        job_id: the job that moved it; empty for none.
+        previous_version: the version that the alias named before; None if it is new.
+        version: the version that the alias named afterwards; None if it was removed.
+        previous_traffic: by version, the fraction of the calls that other versions answered before.
+        traffic: by version, the fraction of the calls that other versions answered afterwards.
+    """
+
+    model: str
+    alias: str
+    time: datetime
+    cause: AliasEventCause
+    principal: str
+    job_id: str
+    previous_version: int | None
+    version: int | None
+    previous_traffic: Mapping[int, float] = field(default_factory=dict, hash=False)
     traffic: Mapping[int, float] = field(default_factory=dict, hash=False)
 
 

@@ -105,6 +105,11 @@ class ModelServiceStub(object):
                 request_serializer=headstart_dot_v1_dot_model__service__pb2.UpdateModelRequest.SerializeToString,
                 response_deserializer=headstart_dot_v1_dot_model__service__pb2.UpdateModelResponse.FromString,
                 _registered_method=True)
+        self.ListAliasEvents = channel.unary_unary(
+                '/headstart.v1.ModelService/ListAliasEvents',
+                request_serializer=headstart_dot_v1_dot_model__service__pb2.ListAliasEventsRequest.SerializeToString,
+                response_deserializer=headstart_dot_v1_dot_model__service__pb2.ListAliasEventsResponse.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer(object):
@@ -212,6 +217,14 @@ class ModelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAliasEvents(self, request, context):
+        """Lists the moves of a model's aliases, the newest first. To roll an alias back, set it to the `previous_version` of
+        its newest move.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ModelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -284,6 +297,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.UpdateModel,
                     request_deserializer=headstart_dot_v1_dot_model__service__pb2.UpdateModelRequest.FromString,
                     response_serializer=headstart_dot_v1_dot_model__service__pb2.UpdateModelResponse.SerializeToString,
+            ),
+            'ListAliasEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAliasEvents,
+                    request_deserializer=headstart_dot_v1_dot_model__service__pb2.ListAliasEventsRequest.FromString,
+                    response_serializer=headstart_dot_v1_dot_model__service__pb2.ListAliasEventsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -665,6 +683,33 @@ class ModelService(object):
             '/headstart.v1.ModelService/UpdateModel',
             headstart_dot_v1_dot_model__service__pb2.UpdateModelRequest.SerializeToString,
             headstart_dot_v1_dot_model__service__pb2.UpdateModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAliasEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headstart.v1.ModelService/ListAliasEvents',
+            headstart_dot_v1_dot_model__service__pb2.ListAliasEventsRequest.SerializeToString,
+            headstart_dot_v1_dot_model__service__pb2.ListAliasEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

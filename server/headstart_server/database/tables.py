@@ -186,6 +186,29 @@ alias_shares = Table(
     Index("alias_shares_by_version", "model", "number"),
 )
 
+# Moves of aliases, the newest of each model; written in the transactions that move them.
+alias_events = Table(
+    "alias_events",
+    metadata,
+    # Counts up in the order of commits: the counter of the registry lets one move through at a time.
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("model", String(128), nullable=False),
+    Column("alias", String(128), nullable=False),
+    Column("time", Float, nullable=False),
+    # Set, published, deleted or expired.
+    Column("cause", String(16), nullable=False),
+    Column("principal", String(128), nullable=False),
+    Column("job_id", String(64), nullable=False),
+    # The version that it named; null if it was new.
+    Column("before", BigInteger),
+    # The version that it names; null if it was removed.
+    Column("after", BigInteger),
+    # Pairs of a version and its fraction of the calls.
+    Column("traffic_before", JSON, nullable=False),
+    Column("traffic_after", JSON, nullable=False),
+    Index("alias_events_by_model", "model", "id"),
+)
+
 # Which archives of examples a job's dataset lies in: its own, and those of the versions it goes on from. The
 # transaction that ends the job without a version, or deletes the version, lets the rows go; a sweep removes
 # them, and the archives that no row names.

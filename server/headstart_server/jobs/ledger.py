@@ -459,6 +459,7 @@ class Ledger:
                     alias=spec.alias,
                     promotion=promotion,
                     discards_examples=spec.discard_examples,
+                    principal=job.principal,
                 )
                 result = {
                     "version": number,

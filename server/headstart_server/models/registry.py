@@ -29,7 +29,16 @@ from headstart_server.learning.evaluation import Evaluation
 from headstart_server.learning.example_list import ExampleList, outcomes_of
 from headstart_server.learning.outcome import Outcome
 from headstart_server.learning.promotion import Promotion
-from headstart_server.models import alias_rows, evaluation_file, rows, updates, usage, version_list
+from headstart_server.models import (
+    alias_history,
+    alias_rows,
+    evaluation_file,
+    rows,
+    updates,
+    usage,
+    version_list,
+)
+from headstart_server.models.alias_history import AliasEvent, Cause, Mover
 from headstart_server.models.evidence import NEIGHBORS_FILE
 from headstart_server.models.resident import ResidentVersion, ResidentVersions
 from headstart_server.models.routes import Route, read_routes
@@ -402,6 +411,24 @@ class Registry:
         with self._database.read() as connection:
             return alias_rows.alias_number(connection, model, alias)
 
+    def alias_events(
+        self, model: str, alias: str = "", *, before: int | None = None, limit: int
+    ) -> Sequence[AliasEvent]:
+        """Return moves of a model's aliases, the newest first.
+
+        Args:
+            model: the model.
+            alias: only those of this alias; empty for all.
+            before: only those with a smaller id; None for all.
+            limit: the most moves.
+
+        Raises:
+            ModelNotFound: there is no such model.
+        """
+        with self._database.snapshot() as connection:
+            rows.require_model(connection, model)
+            return alias_history.events(connection, model, alias, before=before, limit=limit)
+
     # Changing
 
     def insert(
@@ -415,6 +442,7 @@ class Registry:
         alias: str | None,
         promotion: Promotion | None = None,
         discards_examples: bool = False,
+        principal: str = "",
     ) -> int:
         """Add a version within the transaction that ends its job; call `refresh` after the commit.
 
@@ -427,6 +455,7 @@ class Registry:
             alias: the alias to move to it; None for none.
             promotion: what was decided about the alias; None moves it anyway.
             discards_examples: whether it keeps no examples.
+            principal: name of the caller who sent the job, for the history of the alias.
 
         Returns:
             Its number.
@@ -459,7 +488,9 @@ class Registry:
             usage.release(connection, [manifest.job_id])
         usage.add_version(connection, manifest.model, size_bytes)
         if alias is not None:
-            alias_rows.move_alias(connection, manifest.model, alias, number, now=now)
+            mover = Mover(cause=Cause.PUBLISHED, principal=principal, job_id=manifest.job_id)
+            with alias_history.recorded(connection, [manifest.model], mover, now):
+                alias_rows.move_alias(connection, manifest.model, alias, number, now=now)
         return number
 
     def refresh(self, model: str) -> None:
@@ -502,6 +533,7 @@ class Registry:
         *,
         etag: str = "",
         shares: Sequence[TrafficSplit] = (),
+        principal: str = "",
     ) -> Alias | None:
         """Set, move or remove an alias.
 
@@ -511,6 +543,7 @@ class Registry:
             number: the version it shall name; None removes it.
             etag: act only if the alias has this etag now; empty acts anyway.
             shares: what other versions shall have of its calls; those it had before end.
+            principal: name of the caller, for the history.
 
         Returns:
             The alias as it is now, None if it was removed.
@@ -522,6 +555,7 @@ class Registry:
             QuotaExceeded: the model may have no further alias.
         """
         check_shares(number, shares)
+        mover = Mover(cause=Cause.SET, principal=principal)
         with self._database.write("aliases.set") as connection:
             rows.touch(connection, [model])
             rows.require_model(connection, model)
@@ -538,13 +572,17 @@ class Registry:
                     raise AliasNotFound(
                         f"Model '{model}' has no alias '{alias}'.", metadata={"model": model, "alias": alias}
                     )
-                connection.execute(delete(aliases).where(aliases.c.model == model, aliases.c.name == alias))
+                with alias_history.recorded(connection, [model], mover, self._database.now(connection)):
+                    connection.execute(
+                        delete(aliases).where(aliases.c.model == model, aliases.c.name == alias)
+                    )
                 moved = None
             else:
                 for each in (number, *(share.number for share in shares)):
                     rows.artifact_of(connection, model, each)
                 now = self._database.now(connection)
-                moved = alias_rows.move_alias(connection, model, alias, number, now=now, shares=shares)
+                with alias_history.recorded(connection, [model], mover, now):
+                    moved = alias_rows.move_alias(connection, model, alias, number, now=now, shares=shares)
         self.refresh(model)
         return moved
 
@@ -581,8 +619,8 @@ class Registry:
             updates.update_model(connection, model, details)
         return self.model(model)
 
-    def delete_version(self, model: str, number: int, *, force: bool) -> None:
-        """Delete a version.
+    def delete_version(self, model: str, number: int, *, force: bool, principal: str = "") -> None:
+        """Delete a version; `principal` as in `set_alias`.
 
         Raises:
             VersionNotFound: there is none of this number.
@@ -602,7 +640,11 @@ class Registry:
                     "Move these aliases first, or delete with force.",
                     metadata={"model": model, "version": str(number)},
                 )
-            deleted = rows.delete_version(connection, model, number, self._database.now(connection))
+            now = self._database.now(connection)
+            with alias_history.recorded(
+                connection, [model], Mover(cause=Cause.DELETED, principal=principal), now
+            ):
+                deleted = rows.delete_version(connection, model, number, now)
             usage.remove_versions(connection, [deleted])
         self._forget([(model, number, artifact)])
 
@@ -619,6 +661,7 @@ class Registry:
             rows.touch(connection, [model])
             rows.require_model(connection, model)
             connection.execute(delete(aliases).where(aliases.c.model == model))
+            alias_history.forget(connection, model)
             found = rows.delete_versions(connection, model)
             now = self._database.now(connection)
             connection.execute(
@@ -658,9 +701,10 @@ class Registry:
                 rows.touch(connection, {row.model for row in found})
                 # From here on alone; another replica may have been at them until now.
                 found = connection.execute(query).all()
-            usage.remove_versions(
-                connection, [rows.delete_version(connection, row.model, row.number, now) for row in found]
-            )
+            names = [row.model for row in found]
+            with alias_history.recorded(connection, names, Mover(cause=Cause.EXPIRED), now):
+                deleted = [rows.delete_version(connection, row.model, row.number, now) for row in found]
+            usage.remove_versions(connection, deleted)
         self._forget([(row.model, row.number, row.artifact) for row in found])
         return len(found)
 

@@ -316,6 +316,12 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
         "seconds": _range(-MAX_DURATION, MAX_DURATION),
         "nanos": _range(0, 999_999_999),
     },
+    "headstart.v1.ListAliasEventsRequest": {
+        "model": _model(),
+        "alias": _ALIAS,
+        "page_size": _PAGE_SIZE,
+        "page_token": _PAGE_TOKEN,
+    },
     # The range of the type; each field has a narrower one.
     "google.protobuf.Duration": {
         "seconds": _range(-MAX_DURATION, MAX_DURATION),

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable
 
-from headstart.v1 import model_pb2
+from headstart.v1 import alias_event_pb2, model_pb2
 from headstart_server.backbones.backbone import BackboneInfo, Modality
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.learning.lbfgs import StopReason
+from headstart_server.models.alias_history import AliasEvent, Cause
 from headstart_server.models.version import Alias, Model, TrafficSplit, Version
 from headstart_server.rpc.caller import is_operator
 from headstart_server.rpc.choosing_messages import choice_message
@@ -18,6 +19,12 @@ MODALITIES = {
     Modality.IMAGE: model_pb2.MODALITY_IMAGE,
     Modality.TEXT: model_pb2.MODALITY_TEXT,
     Modality.TENSOR: model_pb2.MODALITY_TENSOR,
+}
+_CAUSES = {
+    Cause.SET: alias_event_pb2.ALIAS_EVENT_CAUSE_SET,
+    Cause.PUBLISHED: alias_event_pb2.ALIAS_EVENT_CAUSE_PUBLISHED,
+    Cause.DELETED: alias_event_pb2.ALIAS_EVENT_CAUSE_DELETED,
+    Cause.EXPIRED: alias_event_pb2.ALIAS_EVENT_CAUSE_EXPIRED,
 }
 STOP_REASONS = {
     "": model_pb2.STOP_REASON_UNSPECIFIED,
@@ -57,6 +64,26 @@ def alias_message(alias: Alias) -> model_pb2.Alias:
             model_pb2.TrafficSplit(version=each.number, fraction=each.fraction) for each in alias.traffic
         ],
     )
+
+
+def alias_event_message(event: AliasEvent) -> alias_event_pb2.AliasEvent:
+    """The message of a move of an alias."""
+    return alias_event_pb2.AliasEvent(
+        model=event.model,
+        alias=event.alias,
+        event_time=timestamp(event.time),
+        cause=_CAUSES[event.mover.cause],
+        principal=event.mover.principal,
+        job_id=event.mover.job_id,
+        previous_version=event.before,
+        version=event.after,
+        previous_traffic=map(_traffic_message, event.traffic_before),
+        traffic=map(_traffic_message, event.traffic_after),
+    )
+
+
+def _traffic_message(split: TrafficSplit) -> model_pb2.TrafficSplit:
+    return model_pb2.TrafficSplit(version=split.number, fraction=split.fraction)
 
 
 def shares_of(messages: Iterable[model_pb2.TrafficSplit]) -> list[TrafficSplit]:

@@ -18,6 +18,7 @@ _RESPONSE_FIELDS = frozenset(
         "headstart.v1.CompareResponse.second_model",
         "headstart.v1.EvaluateResponse.model",
         "headstart.v1.ExportHeader.model",
+        "headstart.v1.AliasEvent.model",
         "headstart.v1.JobEvent.model",
         "headstart.v1.Model.name",
         "headstart.v1.Version.model",

@@ -15,12 +15,13 @@ from headstart_server.backbones.backbone import BackboneInfo
 from headstart_server.embedding.engine import Engine
 from headstart_server.export.exporter import Exporter
 from headstart_server.jobs.forgetting import Forgotten
+from headstart_server.models.alias_history import AliasEvent
 from headstart_server.models.names import check_alias_name
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Model, Selector, Version
 from headstart_server.models.version_list import VersionOrder
 from headstart_server.report.reporter import Reporter
-from headstart_server.rpc.caller import scope, tenant
+from headstart_server.rpc.caller import caller, scope, tenant
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.evaluation_messages import evaluation_message
 from headstart_server.rpc.export_messages import export_form_of, export_messages
@@ -28,6 +29,7 @@ from headstart_server.rpc.finding_messages import findings_message
 from headstart_server.rpc.long_work import LongWork
 from headstart_server.rpc.messages import page_key, page_token, selector_of
 from headstart_server.rpc.model_messages import (
+    alias_event_message,
     alias_message,
     backbone_message,
     model_message,
@@ -159,6 +161,24 @@ class ModelService(stubs.ModelServiceServicer):
         model = await asyncio.to_thread(self._registry.update_model, request.model, details_of(request))
         return pb.UpdateModelResponse(model=model_message(model))
 
+    async def ListAliasEvents(
+        self, request: pb.ListAliasEventsRequest, context: Context
+    ) -> pb.ListAliasEventsResponse:
+        def fetch(before: list[Any] | None, limit: int) -> Sequence[AliasEvent]:
+            return self._registry.alias_events(
+                request.model, request.alias, before=before[0] if before else None, limit=limit
+            )
+
+        events, last = await asyncio.to_thread(
+            page_of,
+            fetch,
+            alias_event_message,
+            lambda event: [event.id],
+            after=page_key(request.page_token, int),
+            size=page_size_of(request.page_size),
+        )
+        return pb.ListAliasEventsResponse(events=events, next_page_token=page_token(last))
+
     async def SetAlias(self, request: pb.SetAliasRequest, context: Context) -> pb.SetAliasResponse:
         alias = await asyncio.to_thread(
             self._registry.set_alias,
@@ -167,6 +187,7 @@ class ModelService(stubs.ModelServiceServicer):
             request.version if request.HasField("version") else None,
             etag=request.etag,
             shares=shares_of(request.traffic),
+            principal=caller().principal.name,
         )
         return pb.SetAliasResponse(alias=None if alias is None else alias_message(alias))
 
@@ -174,7 +195,13 @@ class ModelService(stubs.ModelServiceServicer):
         self, request: pb.DeleteVersionRequest, context: Context
     ) -> pb.DeleteVersionResponse:
         await self._removals.run(
-            partial(self._registry.delete_version, request.model, request.version, force=request.force)
+            partial(
+                self._registry.delete_version,
+                request.model,
+                request.version,
+                force=request.force,
+                principal=caller().principal.name,
+            )
         )
         return pb.DeleteVersionResponse()
 

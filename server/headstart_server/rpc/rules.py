@@ -76,6 +76,8 @@ RULES: Mapping[str, Rule] = {
     f"{_V1}ModelService/ListVersions": Rule(on=Subject.MODEL, rights=_SOME),
     f"{_V1}ModelService/UpdateVersion": Rule(on=Subject.MODEL, rights=_TRAIN, changes=True),
     f"{_V1}ModelService/UpdateModel": Rule(on=Subject.MODEL, rights=_TRAIN, changes=True),
+    # It names those who moved them.
+    f"{_V1}ModelService/ListAliasEvents": Rule(on=Subject.MODEL, rights=_TRAIN | _ADMIN),
     f"{_V1}ModelService/SetAlias": Rule(on=Subject.MODEL, rights=_TRAIN, changes=True),
     f"{_V1}ModelService/DeleteVersion": Rule(on=Subject.MODEL, rights=_ADMIN, changes=True),
     f"{_V1}ModelService/DeleteModel": Rule(on=Subject.MODEL, rights=_ADMIN, changes=True),

@@ -61,6 +61,7 @@ METHODS = {
         "GetModel",
         "GetVersion",
         "ListVersions",
+        "ListAliasEvents",
         "UpdateVersion",
         "UpdateModel",
         "SetAlias",

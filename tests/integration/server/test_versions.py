@@ -157,3 +157,19 @@ def test_a_submission_without_examples_or_with_a_bad_one_is_rejected(api: Api, m
     refusal = refused(lambda: submit(spec={"model": model}, examples=bad))
     assert refusal.reason == "INVALID_FIELD"
     assert list(refusal.fields) == ["examples[4].input"]
+
+
+def test_moves_of_an_alias_are_listed_and_rolling_back_is_one_more(api: Api, url: str, model: str):
+    job = api.published(digits((0, 1), 3), model=model, alias="stable")
+    api.published(digits((0, 1), 4), model=model, alias="stable")
+    last, first = api.models.ListAliasEvents(pb.ListAliasEventsRequest(model=model, alias="stable")).events
+    assert (first.job_id, first.version, first.HasField("previous_version")) == (job.job_id, 1, False)
+    assert (last.previous_version, last.version) == (1, 2)
+    api.models.SetAlias(pb.SetAliasRequest(model=model, alias="stable", version=last.previous_version))
+    (newest, *_) = ask(f"{url}/v1/models/{model}/aliases/stable:history?pageSize=1")["events"]
+    assert (newest["cause"], newest["previousVersion"], newest["version"]) == (
+        "ALIAS_EVENT_CAUSE_SET",
+        "2",
+        "1",
+    )
+    assert len(ask(f"{url}/v1/models/{model}/aliases:history")["events"]) == 3

@@ -21,7 +21,8 @@ from headstart import (
 )
 
 PUBLIC = """
-    Aborted Abstention AbstentionReason Alias AsyncClient AsyncJob Auto Backbone BackboneCandidate
+    Aborted Abstention AbstentionReason Alias
+    AliasEvent AliasEventCause AsyncClient AsyncJob Auto Backbone BackboneCandidate
     BackboneSelection Cancelled CandidateOutcome ClassMetrics ClassProbability Client ComparedClass
     ComparedMetrics Comparison ConfusedPair
     ConfusionCell Truncation DataLoss DatasetFindings DeadlineExceeded ErasedExample DuplicateGroup

@@ -32,6 +32,7 @@ from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.shares import Choice
 from headstart_server.models.store import VersionStore
 from headstart_server.models.version import Alias, Manifest, Selector, TrafficSplit
+from headstart_server.models.version_list import VersionOrder
 from postgres import on_both_databases
 
 pytestmark = on_both_databases
@@ -672,7 +673,7 @@ def test_whatever_moves_an_alias_ends_the_shares_it_gave(shelf: Shelf) -> None:
     shelf.registry.set_alias("pets", "stable", 1, shares=[half(2)])
     moved(shelf.registry, None)
     moved(shelf.registry, 1)
-    assert shelf.registry.model("pets").aliases[0].shares == ()
+    assert shelf.registry.model("pets").aliases[0].traffic == ()
 
 
 def test_an_alias_that_an_earlier_release_moves_gives_no_shares_any_more(shelf: Shelf) -> None:
@@ -684,7 +685,7 @@ def test_an_alias_that_an_earlier_release_moves_gives_no_shares_any_more(shelf: 
         connection.execute(update(aliases).values(number=2, moves=aliases.c.moves + 1))
     shelf.registry.catch_up()
     assert answering(shelf.registry) == {2}
-    assert shelf.registry.model("pets").aliases[0].shares == ()
+    assert shelf.registry.model("pets").aliases[0].traffic == ()
     # And the rows it left are in nobody's way.
     shelf.registry.set_alias("pets", "stable", 2, shares=[half(1)])
     assert answering(shelf.registry) == {1, 2}
@@ -788,10 +789,10 @@ def test_versions_come_newest_first_in_pages(shelf: Shelf) -> None:
     for _ in range(5):
         shelf.publish()
     shelf.publish("cars")
-    pages, before = [], None
-    while page := shelf.registry.versions("pets", before=before, limit=2):
+    pages, after = [], None
+    while page := shelf.registry.versions("pets", after=after, limit=2):
         pages.append([version.number for version in page])
-        before = page[-1].number
+        after = VersionOrder().key(page[-1])
     assert pages == [[5, 4], [3, 2], [1]]
 
 
