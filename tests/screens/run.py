@@ -32,7 +32,7 @@ def main() -> None:
         write(train, work / "digits")
         write(mislabeled(train), work / "doubtful")
         (work / "new.png").write_bytes(test[4].png)
-        with running(work / "data", "--metrics-port", "-1") as server:
+        with running(work / "data", "--metrics-port", "off") as server:
             server.wait_until_serving(FIRST_START_SECONDS)
             environment = {
                 "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

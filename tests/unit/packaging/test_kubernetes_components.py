@@ -14,6 +14,7 @@ from headstart_server.__main__ import command
 from headstart_server.backbones.child_process import child_environment
 from headstart_server.backbones.declaration import declared
 from headstart_server.rpc.server import SERVICE_NAMES
+from headstart_server.settings.sources import with_files
 from unit.packaging.manifests import LABELS, Document, copied, validate, with_all
 
 Build = Callable[[Path], list[Document]]
@@ -349,7 +350,9 @@ def test_every_setting_is_one_that_the_server_has(production: list[Document]) ->
 
     group: Any = get_command(command)
     # The probes' among them.
-    known = {str(each.envvar) for name in ("serve", "health") for each in group.commands[name].params}
+    known = {str(each.envvar) for each in group.commands["health"].params} | {
+        one.variable for one in with_files()
+    }
     for document in production:
         if document["kind"] == "ConfigMap":
             assert {name for name in document["data"] if name.startswith("HEADSTART_")} <= known
