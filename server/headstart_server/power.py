@@ -221,11 +221,11 @@ def gpu_gauges(gpus: Gpus) -> Mapping[str, tuple[str, Callable[[], Mapping[str, 
     """The metrics of devices: a description and what reads them, by name."""
     return {
         "headstart_device_use_ratio": (
-            "Share of the last second in which a device worked, whoever used it.",
+            "Share of the last second in which a device worked, by all processes.",
             gpus.use,
         ),
         "headstart_device_memory_used_bytes": (
-            "Memory of a device in use, whoever uses it.",
+            "Memory of a device in use, by all processes.",
             gpus.memory_used,
         ),
         "headstart_device_memory_bytes": ("Memory of a device.", gpus.memory),

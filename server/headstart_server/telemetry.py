@@ -92,7 +92,7 @@ class Telemetry:
         )
         self._answer_shift = Gauge(
             "headstart_answer_shift",
-            "Population stability index of a version's answers beside those it was evaluated by.",
+            "Population stability index of a version's predictions against those of its evaluation.",
             ["model", "version"],
             registry=registry,
         )
@@ -104,7 +104,7 @@ class Telemetry:
         )
         self._shadow = Counter(
             "headstart_shadow_answers_total",
-            "Inputs that a shadow told the same of as the version that answered, or something else.",
+            "Inputs for which a shadow and the served version predicted the same, or not.",
             ["model", "shadow", "agrees"],
             registry=registry,
         )

@@ -219,9 +219,9 @@ def _bearer(
 ) -> Bearer:
     issuer, claims = entry.get("issuer"), entry.get("claims")
     if not isinstance(issuer, str) or issuer not in issuers:
+        known = ", ".join(issuers) or "the file declares no issuer"
         raise PolicyError(
-            f"Expected one of the file's issuers in {where}.issuer: {', '.join(issuers) or 'there is none'}. "
-            f"Received: {issuer!r}."
+            f"Expected one of the file's issuers in {where}.issuer: {known}. Received: {issuer!r}."
         )
     # Without a claim everybody whom the issuer knows would be this principal.
     if not isinstance(claims, dict) or not claims or not all(isinstance(v, str) for v in claims.values()):

@@ -77,7 +77,7 @@ def export_in_process(
         asked = Path(name)
         request.save(asked)
         arguments = [declaration.as_json(), str(cache), name, str(folder), str(conversion or "")]
-        with (asked / "told").open("wb") as told, (asked / "log").open("wb") as log:
+        with (asked / "result").open("wb") as told, (asked / "log").open("wb") as log:
             process = start_child(
                 [*program, *arguments],
                 stdin=subprocess.PIPE,
@@ -91,7 +91,7 @@ def export_in_process(
             finally:
                 process.kill()
         if code == REFUSED:
-            raise _refusal(json.loads((asked / "told").read_text()), request)
+            raise _refusal(json.loads((asked / "result").read_text()), request)
         if code != 0:
             raise ExportFailed(_death(code, (asked / "log").read_text(errors="replace")))
 

@@ -104,7 +104,7 @@ def place_of(uri: str) -> Place:
         if root:
             raise ValueError("a file of another machine: file:/// has three slashes.")
     elif not _BUCKET.fullmatch(root) or ".." in root:
-        raise ValueError("a bucket whose name is none.")
+        raise ValueError("an invalid bucket name.")
     if _ENCODED.search(path):
         raise ValueError("a name in percent-encoding: names of files and objects are written as they are.")
     return Place(kind=kind, root=root, parts=_parts(path, kind=kind, is_uri=True) if path else ())

@@ -142,17 +142,17 @@ class DatasetReader:
         except ValueError as error:
             raise InvalidField(f"Expected a list of examples. Received: {error}", field=FIELD) from None
 
-    def _begin(self, beside: Place, entry: Listed, tenant: str) -> "Future[Content]":
+    def _begin(self, listing: Place, entry: Listed, tenant: str) -> "Future[Content]":
         if not entry.path:
             known: Future[Content] = Future()
             known.set_result(entry.text if entry.features is None else entry.features)
             return known
         try:
-            place = self._named(beside, entry.path, tenant)
+            place = self._named(listing, entry.path, tenant)
         except (InvalidField, ValueError) as error:
             said = error.message if isinstance(error, InvalidField) else f"Expected a path. Received: {error}"
-            raise InvalidField(f"{beside.name}, line {entry.line}: {said}", field=FIELD) from None
-        return self._pool.submit(self._input, f"{beside.name}, line {entry.line}: {place}", place, tenant)
+            raise InvalidField(f"{listing.name}, line {entry.line}: {said}", field=FIELD) from None
+        return self._pool.submit(self._input, f"{listing.name}, line {entry.line}: {place}", place, tenant)
 
     def _named(self, beside: Place, path: str, tenant: str) -> Place:
         if is_uri(path):

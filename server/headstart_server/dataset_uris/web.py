@@ -57,4 +57,4 @@ def _check(status: int, encoding: str) -> None:
     if status != 200:
         raise Unreadable(f"the answer is {status}")
     if encoding != "identity":
-        raise Unreadable("it came compressed, which was not asked for")
+        raise Unreadable("the response is compressed, although no compression was requested")

@@ -211,7 +211,7 @@ class FeatureStore:
             if self._beginnings < MAX_BEGINNINGS:
                 self._beginnings += 1
                 self._replace_file(FeatureFile(self._path, self._max_bytes))
-                log.warning("feature_store_begun_anew", path=str(self._path), error=described(error))
+                log.warning("feature_store_reset", path=str(self._path), error=described(error))
                 return
         except FAULTS as fault:
             error = fault

@@ -137,7 +137,7 @@ class Exporter:
     def _make(self, key: Key, version: Version, stop: threading.Event) -> None:
         def check() -> None:
             if stop.is_set():
-                raise Cancelled("Nobody waits for the export any more.")
+                raise Cancelled("The caller no longer waits for the export.")
 
         check()
         loaded = self._registry.load(version.model, version.number)

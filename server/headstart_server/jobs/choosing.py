@@ -279,7 +279,7 @@ class Choosing:
         if self._is_over():
             return f"The time budget of {self._spec.backbone_time_budget:g} s was used up."
         if any(trial.scores is not None and not np.isfinite(trial.scores).any() for trial in self._scored):
-            return "The examples are too few to tell it from the one before by cross-validation."
+            return "The examples are too few to distinguish it from the previous one by cross-validation."
         return ""
 
     # Telling
@@ -287,8 +287,8 @@ class Choosing:
     def _note(self, trial: Trial) -> None:
         """Write down what was found of a candidate: the next attempt goes on after it."""
         self._notes = replace(self._notes, trials=(*self._notes.trials, trial))
-        told = trial.candidate
-        message = f"{told.backbone}: {told.message or f'{told.milliseconds:.1f} ms for each input.'}"
+        tried = trial.candidate
+        message = f"{tried.backbone}: {tried.message or f'{tried.milliseconds:.1f} ms for each input.'}"
         self._tell(len(self._notes.trials), message, force=True, write=True)
 
     def _tell(

@@ -419,7 +419,7 @@ class FineTuneRun:
             added_count=self._job.example_count if self._job.added_count is None else self._job.added_count,
             removed_count=self._job.removed_count,
             note=fitted.note,
-            asked_recipe=None if isinstance(spec.recipe, Auto) else spec.recipe,
+            requested_recipe=None if isinstance(spec.recipe, Auto) else spec.recipe,
             backbone_selection=self._choice,
             energy=self._tools.energy.so_far(self._measurement),
         )

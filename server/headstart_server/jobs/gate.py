@@ -89,7 +89,7 @@ class GateKeeper:
             return kept(
                 alias,
                 baseline,
-                f"Version {baseline} tells another kind of thing: {before.head.task} and not "
+                f"Version {baseline} predicts another kind of label: {before.head.task} instead of "
                 f"{candidate.head.task}.",
             )
         known = self._registry.examples(self._registry.version(model, baseline))

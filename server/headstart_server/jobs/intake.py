@@ -359,7 +359,7 @@ class Upload:
     @property
     def _backbone(self) -> BackboneInfo:
         if self._info is None:
-            raise ValueError("Expected an input before its backbone is asked for. Received: none.")
+            raise ValueError("Add an input before you read its backbone.")
         return self._info
 
     def _settle(self, first: Example) -> None:

@@ -94,7 +94,7 @@ def _check_known(removed: Collection[str], examples: Sequence[StoredExample], nu
         more = f" ({len(unknown)} of {len(removed)} ids are unknown.)" if len(unknown) > 1 else ""
         raise ExampleNotFound(
             f"Expected ids of examples of version {number} to leave out. "
-            f"Received: {unknown[0][:80]!r}, which is none of them.{more}",
+            f"Received: {unknown[0][:80]!r}, which is not one of them.{more}",
             field="spec.removed_example_ids",
             metadata={"id": unknown[0], "version": str(number)},
         )

@@ -147,7 +147,7 @@ class Rebasing:
         kept = kept_examples(
             self._registry,
             version,
-            "It cannot be fitted anew: send all examples with a fine-tune on the other backbone.",
+            "It cannot be rebased: send all examples with a fine-tune on the other backbone.",
         )
         gone = set(self._intake.datasets.forgotten(kept.archives))
         marked = _marked(kept)
@@ -165,7 +165,7 @@ def _like(asked: FineTuneSpec, version: Version, *, keeps_recipe: bool) -> FineT
     manifest = version.manifest
     recipe = asked.recipe
     if keeps_recipe:
-        recipe = manifest.asked_recipe or opened(manifest.recipe)
+        recipe = manifest.requested_recipe or opened(manifest.recipe)
     return replace(
         asked,
         recipe=recipe,

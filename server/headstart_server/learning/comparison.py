@@ -219,8 +219,8 @@ def _compare_labels(pairs: Sequence[Pair], weights: Float64) -> Comparison:
 
 def _apart(count: int, total: int) -> str:
     if count == 0:
-        return f"none of {total} examples tells them apart"
-    return f"{count} of {total} examples {'tells' if count == 1 else 'tell'} them apart"
+        return f"no example of {total} distinguishes them"
+    return f"{count} of {total} examples {'distinguishes' if count == 1 else 'distinguish'} them"
 
 
 def _compare_classes(pairs: Sequence[Pair]) -> tuple[ComparedClass, ...]:

@@ -129,7 +129,7 @@ def fit_partial(
         stop_reason=StopReason(result.stop.value),
         epochs=result.epoch,
         tail=result.tail,
-        note=f"Blocks of its own, trained for {result.epoch} epochs ({figures}).",
+        note=f"Trained blocks for {result.epoch} epochs ({figures}).",
     )
 
 
@@ -143,7 +143,7 @@ def _kept(solved: Solved, why: str) -> Solved:
         loss=solved.loss,
         scores=solved.scores,
         cross_fitted=solved.cross_fitted,
-        note=f"No blocks of its own: {why}.",
+        note=f"No trained blocks: {why}.",
     )
 
 

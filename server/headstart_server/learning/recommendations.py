@@ -53,8 +53,8 @@ def _on_faults(count: int) -> Iterator[Recommendation]:
         yield Recommendation(
             kind=RecommendationKind.FAULTS,
             message=f"{count} {_plural('example', 'examples', count)} cannot be used, and "
-            f"{_plural('is', 'are', count)} left out of all that is told here. Mend them: the check, or the "
-            "job's status, tells what is wrong with each.",
+            f"{_plural('is', 'are', count)} excluded from all figures here. Correct them: the check and the "
+            "job's status list what is wrong with each.",
         )
 
 
@@ -97,7 +97,7 @@ def _on_too_few(examined: Examined) -> Iterator[Recommendation]:
     if small:
         listed = ", ".join(f"{name!r} {count}" for count, name in small[:_NAMED])
         more = f" and {len(small) - _NAMED} more" if len(small) > _NAMED else ""
-        single = " What is told of classes with a single example is not measured." if small[0][0] < 2 else ""
+        single = " Figures for classes with a single example are not measured." if small[0][0] < 2 else ""
         yield Recommendation(
             kind=RecommendationKind.TOO_FEW_EXAMPLES,
             message=f"{len(small)} of {len(trained.class_names)} classes have fewer than {FEW} examples: "
@@ -108,13 +108,13 @@ def _on_too_few(examined: Examined) -> Iterator[Recommendation]:
 def _on_label_issues(findings: DatasetFindings, examined: Examined) -> Iterator[Recommendation]:
     if findings.label_issues:
         first, count = findings.label_issues[0], findings.label_issue_count
-        told = _rounded if examined.targets.task is Task.REGRESSION else repr
+        shown = _rounded if examined.targets.task is Task.REGRESSION else repr
         yield Recommendation(
             kind=RecommendationKind.LABEL_ISSUES,
-            message=f"{count} {_plural('label looks', 'labels look', count)} wrong, first of all that of "
-            f"{_named(first.example)}: {told(first.example.label)}, which looks like "
-            f"{told(first.suggested_label)}. "
-            "Look at them in their order, and correct those that are wrong; do not leave out what is hard.",
+            message=f"{count} {_plural('label looks', 'labels look', count)} wrong, most of all "
+            f"{_named(first.example)}: {shown(first.example.label)}, which looks like "
+            f"{shown(first.suggested_label)}. "
+            "Check them in this order, and correct the wrong ones; keep examples that are only difficult.",
         )
 
 

@@ -1,6 +1,7 @@
 """What was told about examples beside what they show, counted class by class."""
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ class Told:
     weights: Float64
 
     @classmethod
-    def of(cls, targets: Targets, outputs: Float32, thresholds: Float32) -> "Told":
+    def of(cls, targets: Targets, outputs: Float32, thresholds: Float32) -> Self:
         """What calibrated outputs [n, C] tell; `thresholds` [C] of several labels."""
         if targets.task is Task.MULTI_LABEL:
             bounds = thresholds if len(thresholds) else np.float32(DEFAULT_THRESHOLD)

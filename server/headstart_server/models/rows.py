@@ -78,7 +78,7 @@ def no_model(name: str) -> ModelNotFound:
 def no_version_yet(model: str) -> ModelNotReady:
     """The error that a model's first version is still being made."""
     return ModelNotReady(
-        f"Model '{model}' has no version yet; a job for it is under way. Wait for it to succeed.",
+        f"Model '{model}' has no version yet; a fine-tune of it is running. Wait for it to succeed.",
         metadata={"model": model},
     )
 

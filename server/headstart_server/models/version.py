@@ -56,7 +56,7 @@ class Manifest:
         task: the kind of task.
         tail: what the version's own tail is; None if it takes the backbone's last view.
         note: what a person should know of how the head came about; may be empty.
-        asked_recipe: as the fine-tune asked for it, before choices were made; None for `auto`, and for
+        requested_recipe: as the fine-tune asked for it, before choices were made; None for `auto`, and for
             versions of releases that did not keep it.
         backbone_selection: how the backbone was chosen; None if the fine-tune named it.
         energy: what the run that made it cost; None if nothing was told of it.
@@ -88,7 +88,7 @@ class Manifest:
     task: Task = Task.SINGLE_LABEL
     tail: TailFacts | None = None
     note: str = ""
-    asked_recipe: Recipe | None = None
+    requested_recipe: Recipe | None = None
     backbone_selection: BackboneSelection | None = None
     energy: Energy | None = None
 
@@ -97,8 +97,8 @@ class Manifest:
         values = asdict(self)
         values["recipe"] = recipe_json(self.recipe)
         values["metrics"] = self.metrics.to_json()
-        if self.asked_recipe is not None:
-            values["asked_recipe"] = recipe_json(self.asked_recipe)
+        if self.requested_recipe is not None:
+            values["requested_recipe"] = recipe_json(self.requested_recipe)
         return {name: value for name, value in values.items() if value is not None or name not in _LATER}
 
     @classmethod
@@ -111,7 +111,7 @@ class Manifest:
         recipe = recipe_from_json(values["recipe"])
         if isinstance(recipe, Auto):
             raise ValueError("Expected a recipe as it was carried out. Received: auto.")
-        asked, choice = values.get("asked_recipe"), values.get("backbone_selection")
+        asked, choice = values.get("requested_recipe"), values.get("backbone_selection")
         energy = values.get("energy")
         known = {each.name for each in fields(cls)}
         return cls(
@@ -123,7 +123,7 @@ class Manifest:
                 "thresholds": tuple(values.get("thresholds", ())),
                 "task": Task(values.get("task", Task.SINGLE_LABEL)),
                 "tail": TailFacts(**values["tail"]) if values.get("tail") else None,
-                "asked_recipe": recipe_from_json(asked) if asked else None,
+                "requested_recipe": recipe_from_json(asked) if asked else None,
                 "backbone_selection": BackboneSelection.from_json(choice) if choice else None,
                 "energy": Energy.from_json(energy) if energy else None,
             }
@@ -131,7 +131,7 @@ class Manifest:
 
 
 #: Fields that manifests of earlier releases do not have.
-_LATER = ("asked_recipe", "backbone_selection", "energy")
+_LATER = ("requested_recipe", "backbone_selection", "energy")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -55,7 +55,7 @@ def class_index(head: Head, name: str) -> int | None:
     if head.task is Task.REGRESSION:
         if name:
             raise InvalidField(
-                f"Expected no class for a version that tells a number. Received: {name[:80]!r}.",
+                f"Expected no class for a version that predicts a number. Received: {name[:80]!r}.",
                 field="saliency.class_name",
             )
         return 0

@@ -37,7 +37,7 @@ def _table(classes: Sequence[ClassMetrics], thresholds: Mapping[str, float]) -> 
     shown = (
         classes if len(classes) <= MAX_ROWS else sorted(classes, key=lambda each: _or_one(each.f1))[:MAX_ROWS]
     )
-    columns = ["class", *_COLUMNS, *(["told from"] if thresholds else [])]
+    columns = ["class", *_COLUMNS, *(["threshold"] if thresholds else [])]
     return table(
         "Each class against all others", columns, [_row(each, thresholds) for each in shown], sortable=True
     )
@@ -60,7 +60,7 @@ def _curves(classes: Sequence[ClassMetrics], thresholds: Mapping[str, float]) ->
     mark = " The mark is the threshold in use." if thresholds else ""
     return [
         tag("h3", "Precision by recall"),
-        note(f"{chosen}Told from a lower probability on, more of a class is found, but more is wrong.{mark}"),
+        note(f"{chosen}A lower threshold finds more of a class, but is wrong more often.{mark}"),
         tag("div", [_curve(each, thresholds.get(each.name)) for each in worst], class_="curves"),
     ]
 
@@ -90,7 +90,7 @@ def _thresholds(points: Sequence[ThresholdPoint]) -> Markup:
                 percent(point.precision),
                 percent(point.recall),
             )
-    return table("Told from a probability on", ["from", "precision", "recall"], list(rows.values()))
+    return table("By threshold", ["threshold", "precision", "recall"], list(rows.values()))
 
 
 def _or_one(share: float | None) -> float:

@@ -77,10 +77,17 @@ def confusion_chart(confusion: Confusion) -> Markup:
     ]
     return chart(
         "Confusion matrix",
-        f"{plural(size, 'class', 'classes')}; rows are true classes, columns told ones.",
+        f"{plural(size, 'class', 'classes')}; rows are true classes, columns predicted ones.",
         width,
         height,
-        tag("text", "told", x=place(gutter + size * side / 2), y="12", text_anchor="middle", class_="axis"),
+        tag(
+            "text",
+            "predicted",
+            x=place(gutter + size * side / 2),
+            y="12",
+            text_anchor="middle",
+            class_="axis",
+        ),
         _true_title(top + size * side / 2),
         tag("g", [_row_name(name, gutter, top + (row + 0.5) * side) for row, name in enumerate(names)]),
         tag(
@@ -104,7 +111,8 @@ def _cell(
     is_mixed = confusion.others and row == column == len(confusion.names) - 1
     kind = "d" if row == column else "e"
     step = sum(share > bound for bound in _STEPS) if count and not is_mixed else 0
-    told = f"{confusion.names[row]} told as {confusion.names[column]}: {count} of {total} ({percent(share)})"
+    mistake = f"{confusion.names[row]} predicted as {confusion.names[column]}"
+    title = f"{mistake}: {count} of {total} ({percent(share)})"
     number = (
         tag("text", _compact(count), x=place(x + side / 2), y=place(y + side / 2 + 4), text_anchor="middle")
         if count
@@ -112,7 +120,7 @@ def _cell(
     )
     return tag(
         "g",
-        tag("title", told),
+        tag("title", title),
         tag(
             "rect",
             x=place(x + 1),

@@ -24,7 +24,7 @@ def precision_recall_chart(metrics: ClassMetrics, threshold: float | None) -> Ma
         nearest = min(metrics.thresholds, key=lambda point: abs(point.threshold - threshold))
         marked = tag(
             "circle",
-            tag("title", f"told from {percent(nearest.threshold)} on"),
+            tag("title", f"threshold {percent(nearest.threshold)}"),
             cx=place(_SMALL.x(nearest.recall)),
             cy=place(_SMALL.y(nearest.precision)),
             r="4",

@@ -24,7 +24,7 @@ def document(facts: ReportFacts) -> str:
     seconds, ``example_count``), ``energy`` (null where nothing was told, or ``joules``, ``gco2e``,
     ``estimated``, ``joules_by_source`` and ``grid_gco2e_per_kwh``), and ``lineage``: ``job_id``,
     ``backbone``, ``backbone_digest``, ``dataset_digest``, ``head_digest``, ``recipe`` (its name with its
-    settings), ``asked_recipe`` (likewise; only if another one than auto was asked for), ``seed``,
+    settings), ``requested_recipe`` (likewise; only if another one than auto was asked for), ``seed``,
     ``example_count``, ``software``, ``runtime``, ``stop_reason``, ``fit_seconds``, ``parent`` (0 for
     none), ``added_count``, ``removed_count``, ``note`` (how the head came about; may be empty) and
     ``tail`` (null, or ``blocks`` and ``cut`` of blocks of its own).

@@ -108,13 +108,13 @@ def _outcome(samples: Mapping[int, Sample], each: ExampleOutcome) -> Markup:
     example = ExampleReference(index=each.index, id=each.id, label="")
     if number is not None and each.value is not None:
         return card(
-            samples, example, f"is {number:.4g}", f"told {each.value:.4g}, off by {figure(each.loss)}"
+            samples, example, f"is {number:.4g}", f"predicted {each.value:.4g}, off by {figure(each.loss)}"
         )
     return card(
         samples,
         example,
         [_TRUE, named(listed(each.labels))],
-        [_TOLD, named(listed(each.predicted)), " (right)" if is_right(each) else ""],
+        [_PREDICTED, named(listed(each.predicted)), " (right)" if is_right(each) else ""],
         f"{percent(each.probability)} for the truth",
     )
 
@@ -202,7 +202,7 @@ _SURER = "Heads that were fitted without these examples are surer of another lab
 _WHY_SUSPECT = {
     Task.SINGLE_LABEL: _SURER,
     Task.MULTI_LABEL: _SURER,
-    Task.REGRESSION: "Heads that were fitted without these examples tell numbers far from theirs.",
+    Task.REGRESSION: "Heads that were fitted without these examples predict numbers far from theirs.",
 }
 _TRUE = tag("span", "is ", class_="what")
-_TOLD = tag("span", "told ", class_="what")
+_PREDICTED = tag("span", "predicted ", class_="what")

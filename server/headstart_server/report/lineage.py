@@ -33,7 +33,7 @@ def lineage_section(facts: ReportFacts) -> Section:
                 ),
                 ("recipe", [tag("span", line, class_="line") for line in recipe_lines(facts)]),
                 ("how it came about", named(manifest.note) if manifest.note else None),
-                ("blocks of its own", _tail(manifest)),
+                ("trained blocks", _tail(manifest)),
                 ("seed", str(manifest.seed)),
                 ("fitting took", f"{figure(manifest.fit_seconds)} s" if manifest.fit_seconds else None),
                 ("energy", energy_line(manifest.energy)),

@@ -17,7 +17,7 @@ _TINY = 1e-300
 
 
 def value_chart(values: Sequence[ValuePair]) -> Markup:
-    """What was told by what is true; on the diagonal both are equal."""
+    """Draw predicted against true numbers; on the diagonal both are equal."""
     numbers = [number for pair in values for number in (pair.actual, pair.predicted)]
     low, high = _around(min(numbers), max(numbers))
     plot = Plot(
@@ -25,8 +25,8 @@ def value_chart(values: Sequence[ValuePair]) -> Markup:
     )
     ticks = nice_ticks(low, high, 5)
     return chart(
-        "Told by true",
-        f"{plural(len(values), 'example')}; on the diagonal the number that was told is the true one.",
+        "Predicted against true",
+        f"{plural(len(values), 'example')}; on the diagonal the predicted number is the true one.",
         396,
         380,
         plot.grid(ticks, ticks, _short, _short),
@@ -39,12 +39,12 @@ def value_chart(values: Sequence[ValuePair]) -> Markup:
             class_="ideal",
         ),
         tag("g", [_dot(plot, pair) for pair in values], class_="cloud"),
-        plot.titles("true", "told"),
+        plot.titles("true", "predicted"),
     )
 
 
 def error_chart(values: Sequence[ValuePair]) -> Markup:
-    """How many errors are of which size: what was told less what is true."""
+    """Draw a histogram of the errors: predicted minus true number."""
     errors = [pair.predicted - pair.actual for pair in values]
     # A few large errors would leave no room for the many others: they are counted in the outermost bars.
     reach = sorted(map(abs, errors))[math.ceil(0.99 * len(errors)) - 1]
@@ -60,20 +60,24 @@ def error_chart(values: Sequence[ValuePair]) -> Markup:
     bars = [_bar(plot, place_, count, -reach + place_ * width, width) for place_, count in enumerate(counts)]
     return chart(
         "Errors",
-        f"{plural(len(values), 'example')} by what was told less what is true.",
+        f"{plural(len(values), 'example')} by prediction minus true number.",
         476,
         380,
         plot.grid(nice_ticks(-reach, reach, 6), nice_ticks(0, max(counts), 4), _short, _short),
         tag("g", bars, class_="bars"),
         tag("line", x1=place(plot.x(0)), x2=place(plot.x(0)), y1="10", y2="330", class_="ideal"),
-        plot.titles("told less true", "examples"),
+        plot.titles("predicted minus true", "examples"),
     )
 
 
 def _dot(plot: Plot, pair: ValuePair) -> Markup:
-    told = f"true {pair.actual:.6g}, told {pair.predicted:.6g}"
+    title = f"true {pair.actual:.6g}, predicted {pair.predicted:.6g}"
     return tag(
-        "circle", tag("title", told), cx=place(plot.x(pair.actual)), cy=place(plot.y(pair.predicted)), r="3.5"
+        "circle",
+        tag("title", title),
+        cx=place(plot.x(pair.actual)),
+        cy=place(plot.y(pair.predicted)),
+        r="3.5",
     )
 
 

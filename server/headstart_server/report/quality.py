@@ -64,8 +64,8 @@ def reliability_section(evaluation: Evaluation) -> Section | None:
                 "div",
                 tag(
                     "p",
-                    "A point on the diagonal: of answers told with 80%, 80% came true. Beneath it the "
-                    "version is too sure of itself, above it not sure enough.",
+                    "On the diagonal, 80% of the predictions with a probability of 80% are right. "
+                    "Below it the version is overconfident, above it underconfident.",
                 ),
                 tag("p", f"On average probabilities are off by {percent(error)}.")
                 if error is not None
@@ -87,11 +87,15 @@ def number_section(evaluation: Evaluation) -> Section | None:
         "How far the numbers are off",
         tag(
             "div",
-            tag("figure", value_chart(evaluation.values), tag("figcaption", "Each example: told by true.")),
+            tag(
+                "figure",
+                value_chart(evaluation.values),
+                tag("figcaption", "Each example: predicted against true."),
+            ),
             tag(
                 "figure",
                 error_chart(evaluation.values),
-                tag("figcaption", "Errors; right of the middle too much was told."),
+                tag("figcaption", "Errors; to the right of the middle the prediction is too large."),
             ),
             class_="columns even",
         ),
@@ -128,7 +132,7 @@ def comparison_section(promotion: Promotion | None) -> Section | None:
     )
     return section(
         "Comparison",
-        "Beside the version before",
+        "Compared with the previous version",
         tag("p", named(found.verdict)),
         tag(
             "div",
@@ -163,7 +167,7 @@ def _pairs(pairs: Sequence[ConfusedPair]) -> Markup | None:
     more = len(pairs) - _MAX_PAIRS
     return panel(
         "Most often mixed up",
-        table("Pairs of classes, the most frequent first", ["true", "told", "examples"], rows, texts=2),
+        table("Pairs of classes, the most frequent first", ["true", "predicted", "examples"], rows, texts=2),
         note(f"and {plural(more, 'pair')} more") if more > 0 else None,
     )
 
@@ -178,7 +182,7 @@ def _bins(bins: Sequence[ReliabilityBin]) -> Markup:
         )
         for each in bins
     ]
-    return table("By range of probability", ["range", "told", "came true", "answers"], rows)
+    return table("By range of probability", ["range", "predicted", "right", "predictions"], rows)
 
 
 def _as_table(content: Markup) -> Markup:

@@ -45,15 +45,15 @@ def _gap(each: ReliabilityBin) -> Markup:
 
 
 def _mark(each: ReliabilityBin, most: int) -> Markup:
-    told = (
-        f"{plural(each.count, 'answer')} of {percent(each.low, 0)} to {percent(each.high, 0)}: told "
-        f"{percent(each.confidence)}, came true {percent(each.accuracy)}"
+    title = (
+        f"{plural(each.count, 'answer')} of {percent(each.low, 0)} to {percent(each.high, 0)}: predicted "
+        f"{percent(each.confidence)}, right {percent(each.accuracy)}"
     )
     # The area, not the radius, is as large as the count.
     radius = 2.5 + 5.5 * (each.count / most) ** 0.5
     return tag(
         "circle",
-        tag("title", told),
+        tag("title", title),
         cx=place(_PLOT.x(each.confidence)),
         cy=place(_PLOT.y(each.accuracy)),
         r=place(radius),

@@ -96,7 +96,7 @@ def _classes(facts: ReportFacts) -> Iterable[str]:
         + ([percent(thresholds.get(each.name))] if thresholds else [])
         for each in shown
     ]
-    columns = ["class", "examples", "precision", "recall", "F1", *(["told from"] if thresholds else [])]
+    columns = ["class", "examples", "precision", "recall", "F1", *(["threshold"] if thresholds else [])]
     yield from _table(columns, rows)
     if len(classes) > len(shown):
         yield f"the {len(shown)} classes with the lowest F1 of {len(classes):,}"
@@ -104,7 +104,7 @@ def _classes(facts: ReportFacts) -> Iterable[str]:
 
 def _pairs(facts: ReportFacts) -> Iterable[str]:
     pairs = facts.evaluation.confused if facts.evaluation else ()
-    lines = [f"{pair.actual} told as {pair.predicted}: {pair.count:,}" for pair in pairs]
+    lines = [f"{pair.actual} predicted as {pair.predicted}: {pair.count:,}" for pair in pairs]
     return _list("Most often mixed up", lines, len(lines))
 
 
@@ -132,9 +132,9 @@ def _worst(facts: ReportFacts) -> Iterable[str]:
 def _outcome(each: ExampleOutcome) -> str:
     name = each.id or each.index
     if each.number is not None and each.value is not None:
-        return f"{name}: is {each.number:.4g}, told {each.value:.4g}"
-    told = "told so" if is_right(each) else f"told {listed(each.predicted)}"
-    return f"{name}: is {listed(each.labels)}, {told} ({percent(each.probability)} for the truth)"
+        return f"{name}: is {each.number:.4g}, predicted {each.value:.4g}"
+    predicted = "predicted so" if is_right(each) else f"predicted {listed(each.predicted)}"
+    return f"{name}: is {listed(each.labels)}, {predicted} ({percent(each.probability)} for the truth)"
 
 
 def _duplicates(facts: ReportFacts) -> Iterable[str]:
@@ -155,13 +155,13 @@ def _curve(facts: ReportFacts) -> Iterable[str]:
     points = facts.findings.learning_curve if facts.findings else ()
     if len(points) < 2:
         return []
-    told = [
+    scores = [
         f"{'perhaps ' if point.extrapolated else ''}{score(point.score, facts.task)} with "
         f"{point.example_count:,}"
         for point in points
     ]
     what = "R squared by" if facts.task is Task.REGRESSION else "By"
-    return _wrapped(f"{what} the number of examples: {', '.join(told)}")
+    return _wrapped(f"{what} the number of examples: {', '.join(scores)}")
 
 
 def _choice(facts: ReportFacts) -> Iterable[str]:

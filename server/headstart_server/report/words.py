@@ -105,9 +105,8 @@ def baseline(facts: ReportFacts) -> str:
     total = sum(counts.values())
     if not total:
         return ""
-    return (
-        f"Always telling the most frequent class would be right on {percent(max(counts.values()) / total)}."
-    )
+    share = percent(max(counts.values()) / total)
+    return f"Always predicting the most frequent class would be right on {share}."
 
 
 def decision(promotion: Promotion) -> str:
@@ -163,7 +162,7 @@ def key_figures(facts: ReportFacts) -> list[tuple[str, str, str]]:
 
 
 _ACCURACY = {
-    Task.SINGLE_LABEL: "share told right",
+    Task.SINGLE_LABEL: "share of right predictions",
     Task.MULTI_LABEL: "share with every class right",
     Task.REGRESSION: "",
 }

@@ -251,7 +251,9 @@ class _Call:
         """Tell who it is, before anything of the request is looked at."""
         self.caller = await self.access.identify(context)
         if self.rule is None:
-            raise PermissionDenied(f"Nobody may call {self.method}: it is in no row of the table of rights.")
+            raise PermissionDenied(
+                f"{self.method} has no entry in the permission table, so every call is denied."
+            )
         set_caller(self.caller)
 
     async def admit(self, request: Message) -> Message:

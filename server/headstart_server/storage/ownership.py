@@ -168,7 +168,7 @@ def claim(note: Note, database: str) -> None:
         said = (found or b"nothing").decode(errors="replace").strip()[:80]
         raise NotOursError(
             f"Expected artifacts of the database {database}. Received: the {note.name} says {said!r}. "
-            "Give each database a bucket, a prefix or a folder of its own with --artifacts: the cleaning of "
+            "Give each database its own bucket, prefix or folder with --artifacts: the cleaning of "
             "one would remove the files of the other. If that database is no more, remove what it left with "
             f"this {note.name.partition(' ')[0]}."
         )

@@ -300,7 +300,7 @@ def test_a_vocabulary_may_have_few_words() -> None:
 @pytest.mark.parametrize(
     ("source", "said", "message"),
     [
-        ("keras-file:/nowhere/own.keras", {}, "Received: /nowhere/own.keras, which is none"),
+        ("keras-file:/nowhere/own.keras", {}, "/nowhere/own.keras is not a file"),
         ("keras:MobileNetV9", {}, "Expected a network of Keras Applications: .*Received: 'MobileNetV9'"),
         ("keras-file:{file}", {"layer": "mops"}, "Expected a layer of the network: .*maps.*Received: 'mops'"),
         ("keras-file:{file}", {"size": 64}, "size is its own, or declared.*declared size 64"),

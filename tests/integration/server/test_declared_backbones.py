@@ -108,7 +108,7 @@ def test_what_is_declared_is_prepared_and_listed_and_what_is_wrong_with_it_is_to
     )
     assert own.parameter_count == 5088
     assert own.problem == ""
-    assert "lost.keras, which is none" in found["lost"].problem
+    assert "lost.keras is not a file" in found["lost"].problem
 
 
 @pytest.mark.parametrize("name", ["own", "zoo"])
@@ -131,7 +131,7 @@ def test_one_that_cannot_be_had_is_refused_with_the_reason_and_hinders_no_other(
         grpc.StatusCode.FAILED_PRECONDITION,
         "BACKBONE_UNAVAILABLE",
     )
-    assert "lost.keras, which is none" in refusal.message
+    assert "lost.keras is not a file" in refusal.message
 
 
 def test_other_weights_under_the_name_are_refused_where_pinned_and_told_of_by_old_versions_elsewhere(

@@ -300,7 +300,7 @@ def test_a_damaged_file_is_refused_in_words(
 @pytest.mark.parametrize(
     ("location", "said", "message"),
     [
-        ("onnx:nothing.onnx", {}, "nothing.onnx, which is none"),
+        ("onnx:nothing.onnx", {}, "nothing.onnx is not a file"),
         (
             "onnx:riddle.onnx",
             {},
@@ -350,7 +350,7 @@ def test_tensors_that_are_not_those_of_an_architecture_are_named() -> None:
     assert str(refusal.value) == (
         "Expected the tensors of the architecture. Received: conv.weight has shape [4, 3, 1, 1], not "
         "[4, 3, 3, 3]; bn.weight is missing; bn.running_mean is missing; bn.running_var is missing; "
-        "gate.weight is none of them."
+        "gate.weight is not one of them."
     )
 
 

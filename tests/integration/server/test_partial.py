@@ -77,7 +77,7 @@ def test_training_tells_its_loss_which_falls(api: Api, published: job_pb2.Job) -
     messages = [event.progress.message for event in api.watch(published.job_id)]
     losses = [float(one.split()[2]) for one in messages if one.startswith("Out-of-fold loss")]
     assert min(losses) < losses[0]
-    assert any(one.startswith("Blocks of its own, trained for ") for one in messages)
+    assert any(one.startswith("Trained blocks for ") for one in messages)
     fractions = [event.progress.fraction for event in api.watch(published.job_id)]
     assert fractions == sorted(fractions)
 

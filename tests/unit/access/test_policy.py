@@ -111,7 +111,7 @@ def test_the_lines_for_a_new_token_let_it_in_and_hold_no_token() -> None:
         ({"principals": [principal(grants=[{"rights": ["train"], "models": []}])]}, "Expected models"),
         ({"principals": [principal(grants=[{"rights": ["train"], "models": ["a*b"]}])]}, "grants[0].models"),
         ({"principals": [principal(grants=[{"rights": ["train"], "models": ["r/a"]}])]}, "grants[0].models"),
-        ({"principals": [principal(issuer="https://id.example", claims={"sub": "x"})]}, "there is none"),
+        ({"principals": [principal(issuer="https://id.example", claims={"sub": "x"})]}, "declares no issuer"),
         ({"principals": [principal(issuer=ISSUER["issuer"])], "issuers": [ISSUER]}, "at least one claim"),
         (
             {"principals": [principal(issuer=ISSUER["issuer"], claims={"sub": 1})], "issuers": [ISSUER]},

@@ -25,7 +25,7 @@ from headstart_server.embedding.sqlite_file import parts
 
 SIZE = 500
 #: What the store may log; each line is a sentence of an operator's log, and stays what it is.
-ANEW, OFF, READ_ONLY = "feature_store_begun_anew", "feature_store_off", "feature_store_read_only"
+RESET, OFF, READ_ONLY = "feature_store_reset", "feature_store_off", "feature_store_read_only"
 
 
 def vectors(number: int, size: int = SIZE) -> Vectors:
@@ -345,7 +345,7 @@ def test_a_damaged_file_gives_no_wrong_features_and_no_error(
     shutil.rmtree(folder)
 
 
-def test_a_file_that_is_overwritten_while_it_is_open_is_begun_anew(
+def test_a_file_that_is_overwritten_while_it_is_open_is_reset(
     bench: Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bench.put(*range(500))
@@ -356,7 +356,7 @@ def test_a_file_that_is_overwritten_while_it_is_open_is_begun_anew(
     assert bench.found(*range(500)) == []
     # Perhaps by the writer, which looks at a file that it opens.
     said, deadline = "", time.monotonic() + PATIENCE
-    while ANEW not in said:
+    while RESET not in said:
         assert time.monotonic() < deadline
         said += capsys.readouterr().out
     bench.put(1, 2)
@@ -415,7 +415,7 @@ def test_when_one_file_after_another_is_damaged_the_store_goes_off(
                 file.write(b"x" * part.stat().st_size)
         bench.found(*range(10))
     said = capsys.readouterr().out
-    assert (said.count(ANEW), said.count(OFF)) == (MAX_BEGINNINGS, 1)
+    assert (said.count(RESET), said.count(OFF)) == (MAX_BEGINNINGS, 1)
     bench.put(1)
     assert bench.found(1) == []
 
@@ -430,13 +430,13 @@ def write_database(path: Path) -> None:
 
 
 @pytest.mark.parametrize("write", [write_text, write_database])
-def test_a_file_of_something_else_is_begun_anew_with_a_warning(
+def test_a_file_of_something_else_is_reset_with_a_warning(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], write: object
 ) -> None:
     assert callable(write)
     write(tmp_path / "features.sqlite3")
     bench = Bench(tmp_path)
-    assert ANEW in capsys.readouterr().out
+    assert RESET in capsys.readouterr().out
     bench.put(1)
     bench.reopen()
     assert bench.found(1) == [1]
@@ -514,7 +514,7 @@ def test_what_cannot_be_removed_is_not_found_again_all_the_same(
     # The log cannot grow, but a new file has room.
     with full_disk(parts(bench.path)[1].stat().st_size):
         bench.store.remove(["7"])
-    assert ANEW in capsys.readouterr().out
+    assert RESET in capsys.readouterr().out
     assert bench.found(7) == []
     bench.reopen()
     assert bench.found(7) == []

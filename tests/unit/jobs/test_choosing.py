@@ -219,7 +219,7 @@ def test_long_recipes_are_compared_by_a_closed_form_and_carried_out_on_the_winne
     version = chosen(bench, recipe=recipe)
     assert version.manifest.backbone == "good"
     assert type(version.manifest.recipe) is type(recipe)
-    assert version.manifest.asked_recipe == recipe
+    assert version.manifest.requested_recipe == recipe
     trained = {name: len(backbone.trained) for name, backbone in bench.source.backbones.items()}
     assert all(count == 0 for name, count in trained.items() if name != "good")
 

@@ -541,7 +541,7 @@ def test_a_version_with_blocks_of_its_own_is_published_with_them(rig: Rig) -> No
     manifest = rig.fine_tune(tangled(), recipe=Partial())
     assert manifest.tail == TailFacts(blocks=1, cut="cut1")
     assert TAIL_FILE in manifest.files
-    assert manifest.note.startswith("Blocks of its own")
+    assert manifest.note.startswith("Trained blocks")
     assert manifest.metrics.source is MetricsSource.OUT_OF_FOLD
     version = rig.desk.shelf.registry.load("pets", 1)
     assert version.tail is not None
@@ -593,7 +593,7 @@ def test_where_training_does_not_help_the_version_is_plain_and_says_so(rig: Rig)
     manifest = rig.desk.shelf.registry.version("pets", number).manifest
     assert manifest.tail is None
     assert TAIL_FILE not in manifest.files
-    assert manifest.note.startswith("No blocks of its own: ")
+    assert manifest.note.startswith("No trained blocks: ")
     recommendations = [event.progress.message for event in rig.desk.events(job.job_id) if event.progress]
     assert manifest.note in recommendations
 

@@ -173,7 +173,7 @@ def test_versions_whose_examples_are_gone_are_refused_before_there_is_a_job(benc
     with pytest.raises(ExamplesNotKept) as caught:
         bench.rebase(backbone="other")
     assert caught.value.message == (
-        "The examples of version 1 of model 'pets' were not kept. It cannot be fitted anew: send all "
+        "The examples of version 1 of model 'pets' were not kept. It cannot be rebased: send all "
         "examples with a fine-tune on the other backbone."
     )
     assert bench.desk.ledger.count().get(JobState.QUEUED, 0) == 0

@@ -67,7 +67,7 @@ def test_a_tail_that_helps_is_published_with_its_head() -> None:
     assert found.tail is not None
     assert found.metrics.accuracy == 1.0
     assert found.stop_reason is StopReason.STEPS
-    assert found.note.startswith("Blocks of its own, trained for 2 epochs (out-of-fold loss ")
+    assert found.note.startswith("Trained blocks for 2 epochs (out-of-fold loss ")
     recipe = found.recipe
     assert isinstance(recipe, Partial)
     assert recipe.scaling is Scaling.STANDARD
@@ -128,7 +128,7 @@ def test_where_training_does_not_help_the_best_head_on_the_backbone_is_kept(
     found = fitted(Trainer(change))
     assert found.tail is None
     assert found.stop_reason is None
-    assert found.note.startswith("No blocks of its own: training the last blocks did not help (out-of-fold")
+    assert found.note.startswith("No trained blocks: training the last blocks did not help (out-of-fold")
     recipe = found.recipe
     assert isinstance(recipe, Partial)
     kept = Ridge(views=recipe.views, scaling=recipe.scaling, folds=3, temperature=recipe.temperature)
@@ -143,7 +143,7 @@ def test_one_example_of_each_class_is_not_trained_on() -> None:
     found = fitted(trainer, labels(3))
     assert trainer.asked == []
     assert found.tail is None
-    assert found.note == ("No blocks of its own: there are too few examples to tell whether training helps.")
+    assert found.note == ("No trained blocks: there are too few examples to tell whether training helps.")
 
 
 def test_settings_and_weights_are_passed_on() -> None:

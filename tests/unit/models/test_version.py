@@ -59,12 +59,12 @@ def test_the_choice_of_a_backbone_and_the_recipe_asked_for_come_back(
     tried = BackboneCandidate(backbone="a", outcome=CandidateOutcome.TRIED, accuracy=0.5, milliseconds=2.5)
     failed = BackboneCandidate(backbone="b", outcome=CandidateOutcome.FAILED, message="No weights.")
     choice = BackboneSelection(backbone="a", reason="So.", candidates=(tried, failed), time_budget=3.5)
-    manifest = make_manifest(asked_recipe=recipe, backbone_selection=choice)
+    manifest = make_manifest(requested_recipe=recipe, backbone_selection=choice)
     assert Manifest.from_json(json.loads(json.dumps(manifest.to_json()))) == manifest
 
 
 def test_without_a_choice_a_manifest_has_no_fields_that_an_older_server_would_refuse() -> None:
-    assert not {"asked_recipe", "backbone_selection"} & make_manifest().to_json().keys()
+    assert not {"requested_recipe", "backbone_selection"} & make_manifest().to_json().keys()
 
 
 def test_fields_of_a_newer_server_are_left_aside() -> None:

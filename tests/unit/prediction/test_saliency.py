@@ -101,7 +101,7 @@ def test_a_class_is_found_by_its_name_and_others_are_refused_with_those_there_ar
     assert class_index(NUMBER, "") == 0
     with pytest.raises(InvalidField, match=r"'class 0', 'class 1'.*'emu'"):
         class_index(HEAD, "emu")
-    with pytest.raises(InvalidField, match="tells a number"):
+    with pytest.raises(InvalidField, match="predicts a number"):
         class_index(NUMBER, "emu")
 
 

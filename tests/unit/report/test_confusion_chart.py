@@ -25,7 +25,7 @@ def test_a_cell_says_what_it_counts_and_long_names_are_shortened():
     long = "x" * 60
     chart = confusion_chart(Confusion.of([long, "b"], [(0, 1, 1), (0, 0, 3)]))
 
-    assert f"<title>{long} told as b: 1 of 4 (25.0%)</title>" in chart
+    assert f"<title>{long} predicted as b: 1 of 4 (25.0%)</title>" in chart
     assert f">{'x' * 17}…</text>" in chart
 
 

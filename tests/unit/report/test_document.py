@@ -35,9 +35,9 @@ def test_how_the_backbone_was_chosen_and_what_recipe_was_asked_for_is_told():
 
     assert BackboneSelection.from_json(read["backbone_selection"]) == facts.manifest.backbone_selection
     assert "backbone_selection" not in read["lineage"]
-    asked = replace(facts.manifest, asked_recipe=Logistic(regularization=0.5))
+    asked = replace(facts.manifest, requested_recipe=Logistic(regularization=0.5))
     told = json.loads(document(replace(facts, version=replace(facts.version, manifest=asked))))
-    assert told["lineage"]["asked_recipe"]["logistic"]["regularization"] == 0.5
+    assert told["lineage"]["requested_recipe"]["logistic"]["regularization"] == 0.5
 
 
 @pytest.mark.parametrize("name", ["ten", "several", "numbers", "hostile"])

@@ -39,7 +39,7 @@ def file_at(location: str, digest: str | None, cache: Path) -> Path:
         return _downloaded(location, digest, cache)
     path = Path(location)
     if not path.is_file():
-        raise SourceError(f"Expected a file. Received: {location}, which is none.")
+        raise SourceError(f"{location} is not a file. Name a file.")
     return path
 
 

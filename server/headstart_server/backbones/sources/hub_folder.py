@@ -134,7 +134,7 @@ def load_keras_hub() -> Any:
         ) from None
 
 
-def told(error: Exception) -> str:
+def summary_of(error: Exception) -> str:
     """What an error of a package says, in a line: they go on to dump weights, pages and addresses."""
     first = next(iter(str(error).splitlines()), "")
     return f"{type(error).__name__}: {first[:300].rstrip('.')}"
@@ -187,7 +187,7 @@ def _download(handle: str, folder: Path) -> None:
         raise
     except Exception as error:  # of networks, rights and names, nearly any
         raise SourceError(
-            f"Expected the files of {handle}. Received: {told(error)}. Look at its "
+            f"Expected the files of {handle}. Received: {summary_of(error)}. Look at its "
             "name, the network and, where it wants a licence accepted, the account; or copy its folder "
             "here and declare that."
         ) from error

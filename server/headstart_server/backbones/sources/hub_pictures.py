@@ -10,7 +10,7 @@ from headstart_server.backbones.declaration import Declaration
 from headstart_server.backbones.keras_import import load_keras
 from headstart_server.backbones.network import Network
 from headstart_server.backbones.pictures import CROP
-from headstart_server.backbones.sources.hub_folder import Format, HubFolder, load_keras_hub, told
+from headstart_server.backbones.sources.hub_folder import Format, HubFolder, load_keras_hub, summary_of
 from headstart_server.backbones.sources.keras_pictures import picture_network
 from headstart_server.backbones.sources.source import SourceError
 
@@ -60,10 +60,10 @@ def hub_pictures(folder: HubFolder, declaration: Declaration) -> Network:
     try:
         backbone = hub.models.Backbone.from_preset(str(folder.path), **resized)
     except Exception as error:  # damaged files end in nearly any
-        also = f" with pictures of {size} pixels instead of its own {own}" if resized else ""
+        also = f" with pictures of {size} pixels instead of {own}" if resized else ""
         raise SourceError(
             f"Expected a network that KerasHub {hub.__version__} loads{also}. Received: {folder.kind}, "
-            f"{told(error)}."
+            f"{summary_of(error)}."
         ) from error
     pooling = _pooling(backbone)
     return picture_network(
@@ -147,7 +147,9 @@ def _of_preset(folder: HubFolder) -> _Converter | None:
     except SourceError:
         raise
     except Exception as error:  # damaged files end in nearly any
-        raise SourceError(f"Expected an image converter in {_CONVERTER}. Received: {told(error)}.") from error
+        raise SourceError(
+            f"Expected an image converter in {_CONVERTER}. Received: {summary_of(error)}."
+        ) from error
     return _Converter(
         size=size,
         crop=1.0,  # it cuts the largest square

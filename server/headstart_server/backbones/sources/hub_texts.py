@@ -12,7 +12,7 @@ from headstart_server.backbones.declaration import Declaration
 from headstart_server.backbones.decoding import Texts
 from headstart_server.backbones.keras_import import load_keras
 from headstart_server.backbones.network import Network
-from headstart_server.backbones.sources.hub_folder import Format, HubFolder, load_keras_hub, told
+from headstart_server.backbones.sources.hub_folder import Format, HubFolder, load_keras_hub, summary_of
 from headstart_server.backbones.sources.hub_tokenizer import tokenizer_of
 from headstart_server.backbones.sources.source import SourceError
 from headstart_server.backbones.texts import MAX_TOKENS
@@ -59,7 +59,7 @@ def hub_texts(folder: HubFolder, declaration: Declaration) -> Network:
     except Exception as error:  # damaged files end in nearly any
         raise SourceError(
             f"Expected a network that KerasHub {hub.__version__} loads. Received: {folder.kind}, "
-            f"{told(error)}."
+            f"{summary_of(error)}."
         ) from error
     _use_exact_gelu(backbone, folder)
     words, said = tokenizer_of(folder), _sentence(folder)
@@ -162,10 +162,10 @@ def _use_exact_gelu(backbone: Any, folder: HubFolder) -> None:
 def _max_tokens(backbone: Any, declaration: Declaration, said: _Sentence) -> int:
     own = getattr(backbone, "max_sequence_length", None)
     usual = said.max_tokens or MAX_TOKENS
-    asked = declaration.max_tokens or min(usual, own or usual)
-    if own is not None and asked > own:
-        raise SourceError(f"Expected at most {own} tokens, as the network takes. Received: {asked}.")
-    return int(asked)
+    tokens = declaration.max_tokens or min(usual, own or usual)
+    if own is not None and tokens > own:
+        raise SourceError(f"Expected at most {own} tokens, as the network takes. Received: {tokens}.")
+    return int(tokens)
 
 
 def _sentence(folder: HubFolder) -> _Sentence:

@@ -5,7 +5,7 @@ from typing import Any
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from headstart_server.backbones.sources.hub_folder import Format, HubFolder, load_keras_hub, told
+from headstart_server.backbones.sources.hub_folder import Format, HubFolder, load_keras_hub, summary_of
 from headstart_server.backbones.sources.sentence_pieces import read_model
 from headstart_server.backbones.sources.source import SourceError
 
@@ -44,7 +44,7 @@ def tokenizer_of(folder: HubFolder) -> Words:
     try:
         made = load_keras_hub().tokenizers.Tokenizer.from_preset(str(folder.path))
     except Exception as error:  # damaged files end in nearly any
-        raise SourceError(f"Expected a tokenizer in {folder.path}. Received: {told(error)}.") from error
+        raise SourceError(f"Expected a tokenizer in {folder.path}. Received: {summary_of(error)}.") from error
     tokenizer = _converted(made, strips=folder.format is Format.TRANSFORMERS)
     return Words(tokenizer=tokenizer.to_str(), pad_id=int(made.pad_token_id))
 

@@ -62,10 +62,10 @@ def onnx_digest(path: Path) -> str:
     for place in places:
         pure = PurePosixPath(place)
         if pure.is_absolute() or ".." in pure.parts or "\\" in place:
-            raise SourceError(f"Expected tensors in files beside {path.name}. Received: {place!r}.")
+            raise SourceError(f"Expected tensors in files next to {path.name}. Received: {place!r}.")
         if not (path.parent / place).is_file():
             raise SourceError(
-                f"Expected {place!r} beside {path.name}, which says that its tensors are there. Received: "
+                f"Expected {place!r} next to {path.name}, which stores its tensors there. Received: "
                 "none. Put it there, or save the network as one file."
             )
     return files_digest(path.parent, [path, *(path.parent / place for place in places)])

@@ -117,5 +117,5 @@ def folder_of(declaration: Declaration) -> BertFolder:
         return BertFolder(file_in_package(_PACKAGE, "model/model.safetensors").parent)
     path = Path(declaration.location)
     if not path.is_dir():
-        raise SourceError(f"Expected a folder. Received: {path}, which is none.")
+        raise SourceError(f"{path} is not a folder. Name a folder.")
     return BertFolder(path)

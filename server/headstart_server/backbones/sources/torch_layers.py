@@ -37,7 +37,7 @@ class TorchLayers:
             SourceError: tensors are missing, have another shape, or are left.
         """
         left = [name for name in self._left if name not in unread and not name.endswith(_COUNTS)]
-        faults = [*self._faults, *(f"{name} is none of them" for name in sorted(left))]
+        faults = [*self._faults, *(f"{name} is not one of them" for name in sorted(left))]
         if faults:
             more = f"; and {len(faults) - 6} more" if len(faults) > 6 else ""
             raise SourceError(

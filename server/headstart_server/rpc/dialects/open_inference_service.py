@@ -243,7 +243,7 @@ class OpenInferenceService:
         await context.abort(
             grpc.StatusCode.UNIMPLEMENTED,
             "Expected no unloading: versions that are not used leave the memory by themselves, and answer "
-            "again when they are asked. To delete them, call DeleteVersion or DeleteModel of "
+            "again when they are used. To delete them, call DeleteVersion or DeleteModel of "
             f"headstart.v1.ModelService. Received: '{own_name(request.model_name)}'.",
         )
         raise AssertionError("abort raises")

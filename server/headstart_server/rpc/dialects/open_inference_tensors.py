@@ -150,7 +150,7 @@ def _raw_of(request: pb.ModelInferRequest, tensor: pb.ModelInferRequest.InferInp
     if not count:
         return None
     if count != 1 or tensor.HasField("contents"):
-        also = " beside typed contents" if tensor.HasField("contents") else ""
+        also = " in addition to typed contents" if tensor.HasField("contents") else ""
         raise InvalidField(
             f"Expected either contents of input '{tensor.name}' or one of raw_input_contents. "
             f"Received: {count} raw{also}.",

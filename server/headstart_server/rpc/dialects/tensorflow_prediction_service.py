@@ -164,7 +164,7 @@ def _check_task(found: Found, *, is_regression: bool) -> None:
     if (task is Task.REGRESSION) != is_regression:
         kind, other = ("numbers", "Classify") if is_regression else ("classes", "Regress")
         raise WrongTask(
-            f"Expected a version that tells {kind}. Received: version {found.version.number} of model "
+            f"Expected a version that predicts {kind}. Received: version {found.version.number} of model "
             f"'{found.version.model}', of task {task.value}. Call {other}, or Predict.",
             field="model_spec",
         )

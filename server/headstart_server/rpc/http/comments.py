@@ -15,8 +15,8 @@ _OTHERS = {
         "More for programs: a `google.rpc.ErrorInfo` with the reason, and where they apply "
         "`google.rpc.BadRequest`, `google.rpc.QuotaFailure` and `google.rpc.RetryInfo`."
     ),
-    "grpc.health.v1.Health": "Tells whether the server serves.",
-    "grpc.health.v1.Health.Check": "Tells whether the server, or one of its services, serves.",
+    "grpc.health.v1.Health": "Reports whether the server serves.",
+    "grpc.health.v1.Health.Check": "Reports whether the server, or one of its services, serves.",
     "grpc.health.v1.HealthCheckRequest.service": (
         "The full name of a service. Default: the server as a whole."
     ),

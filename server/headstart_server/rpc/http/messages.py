@@ -215,9 +215,9 @@ def _enum_name(field: FieldDescriptor, text: str, where: str) -> str:
     if long in names:
         return long
     if text not in names and not text.isdecimal():
-        told = ", ".join(name.removeprefix(prefix).lower() for name in names[1:])
+        choices = ", ".join(name.removeprefix(prefix).lower() for name in names[1:])
         raise InvalidField(
-            f"Expected one of {told} as {field.json_name!r} in {where}. Received: {text[:80]!r}.",
+            f"Expected one of {choices} as {field.json_name!r} in {where}. Received: {text[:80]!r}.",
             field=field.name,
         )
     return text

@@ -36,7 +36,7 @@ def page(version: str) -> bytes:
 <table>
 {rows}
 </table>
-<p>A picture is asked about as it is:</p>
+<p>Send an image as it is:</p>
 <pre><code>curl --data-binary @cat.jpg -H 'content-type: image/jpeg' http://…/v1/models/pets:predict</code></pre>
 </html>
 """.encode()
