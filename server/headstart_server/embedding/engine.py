@@ -113,6 +113,23 @@ class Engine:
         """
         return self._source.info(name or self.default)
 
+    def request(self, name: str) -> BackboneInfo:
+        """Return the facts of a backbone as far as they are known, and start to load it if they are not.
+
+        Args:
+            name: its name; empty for the default.
+
+        Raises:
+            BackboneNotFound: there is none of this name.
+            BackboneUnavailable: it could not be prepared a moment ago.
+            Draining: the server stops.
+        """
+        info = self.facts(name)
+        if not info.is_prepared:
+            with suppress(Loading):
+                self._start_loading(info.name)
+        return info
+
     def info(self, name: str) -> BackboneInfo:
         """The facts of a backbone; an empty name means the default.
 
@@ -137,7 +154,7 @@ class Engine:
         return self.info(usual_backbone(self.info(self.default), self._source.list(), content))
 
     def usual_facts(self, content: Content) -> BackboneInfo:
-        """The same, as far as they are known.
+        """Return the facts of the default backbone for such content, as far as they are known.
 
         Raises:
             BackboneNotFound: there is none that takes it.

@@ -146,6 +146,16 @@ def check_recipe(info: BackboneInfo, recipe: Recipe) -> None:
         )
 
 
+def check_known_recipe(info: BackboneInfo, recipe: Recipe) -> None:
+    """Check a recipe as `check_recipe`, unless the backbone is still being prepared: then its job checks it.
+
+    Raises:
+        InvalidField: the backbone lacks what the recipe needs.
+    """
+    if info.is_prepared:
+        check_recipe(info, recipe)
+
+
 def can(info: BackboneInfo, recipe: Recipe) -> bool:
     """Whether a backbone has what a recipe needs."""
     try:

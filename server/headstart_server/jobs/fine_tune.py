@@ -22,7 +22,7 @@ from headstart_server.jobs.activations import JobActivations
 from headstart_server.jobs.answering import MAX_LISTED_FAULTS
 from headstart_server.jobs.answers import Answerer
 from headstart_server.jobs.assessment import Assessment
-from headstart_server.jobs.candidates import check_trainable_here
+from headstart_server.jobs.candidates import check_recipe, check_trainable_here
 from headstart_server.jobs.choosing import Choosing
 from headstart_server.jobs.datasets import DatasetStore
 from headstart_server.jobs.extraction import Extraction, Table, check_faults
@@ -158,6 +158,8 @@ class FineTuneRun:
         # A server with Keras may have accepted the job before this one took its place.
         check_trainable_here(self._job.spec.recipe)
         embedder = self._tools.engine.load(self._backbone())
+        # The backbone may not have been prepared yet when the job was accepted.
+        check_recipe(embedder.info, self._job.spec.recipe)
         with self._activations.folder(self._tools.scratch, self._job.job_id):
             with self._telling.step(JobStep.FEATURES):
                 dataset, table = self._features(embedder)

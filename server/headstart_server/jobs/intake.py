@@ -29,7 +29,7 @@ from headstart_server.errors import (
 )
 from headstart_server.jobs.activations import check_room
 from headstart_server.jobs.answering import MAX_LISTED_FAULTS
-from headstart_server.jobs.candidates import Candidates, can, check_recipe, check_trainable_here
+from headstart_server.jobs.candidates import Candidates, can, check_known_recipe, check_trainable_here
 from headstart_server.jobs.datasets import DatasetStore, DatasetWriter
 from headstart_server.jobs.job import Job
 from headstart_server.jobs.ledger import Ledger, Submission
@@ -372,8 +372,8 @@ class Upload:
             kind, usual = kind_of(first.content), engine.usual_facts(first.content)
             self._take_candidates(self._candidates, kind, usual)
             return
-        usual = engine.usual(first.content)
-        check_recipe(usual, self._spec.recipe)
+        usual = engine.request(engine.usual_facts(first.content).name)
+        check_known_recipe(usual, self._spec.recipe)
         self._info = usual
         self._spec = replace(self._spec, backbone=usual.name)
         self._asked = {**self._asked, "backbone": usual.name}
@@ -572,11 +572,11 @@ class Intake:
         elif spec.chooses_backbone:
             candidates = Candidates(self.engine, spec, self._available_memory)
         elif spec.backbone:
-            info = self.engine.info(spec.backbone)
-            check_recipe(info, spec.recipe)
+            info = self.engine.request(spec.backbone)
+            check_known_recipe(info, spec.recipe)
         elif not any(can(each, spec.recipe) for each in self.engine.infos()):
             # Told before the examples are sent that decide.
-            check_recipe(self.engine.info(""), spec.recipe)
+            check_known_recipe(self.engine.request(""), spec.recipe)
         if not previews and not request_id:
             # Told before the examples are sent. With a request id the job may be there already.
             self.ledger.check_room(tenant)

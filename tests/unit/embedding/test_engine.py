@@ -82,11 +82,11 @@ def test_an_empty_name_means_the_default(engine: Engine) -> None:
     loaded = engine.load("")
     assert loaded.info.name == "small"
     assert engine.get("") is engine.get("small") is engine.loaded("") is loaded
-    assert engine.info("").name == "small"
+    assert engine.facts("").name == "small"
 
 
 def test_an_unknown_name_is_told_with_those_there_are(engine: Engine, source: FakeSource) -> None:
-    for ask in (engine.get, engine.load, engine.info):
+    for ask in (engine.get, engine.load, engine.request):
         with pytest.raises(BackboneNotFound) as caught:
             ask("huge")
         assert caught.value.message == "There is no backbone 'huge'. Expected one of: large, small."
@@ -198,11 +198,35 @@ def test_a_load_that_failed_in_the_background_is_told_to_who_comes_again_until_i
 def test_of_a_backbone_that_is_not_prepared_yet_the_facts_are_loading(source: FakeSource) -> None:
     engine = Engine(source, make_embedder, "small")
     source.unprepared = {"large"}
-    assert [info.is_prepared for info in engine.infos()] == [False, True]
     with pytest.raises(Loading):
         engine.info("large")
     wait_until(lambda: engine.loaded("large"))
     assert engine.info("large").views
+    engine.close()
+
+
+def test_requesting_a_backbone_that_is_not_prepared_yet_starts_its_preparation(source: FakeSource) -> None:
+    engine = Engine(source, make_embedder, "small")
+    source.unprepared = {"large"}
+    assert [info.is_prepared for info in engine.infos()] == [False, True]
+    assert not engine.request("large").is_prepared
+    wait_until(lambda: engine.loaded("large"))
+    assert engine.request("large").views
+    engine.close()
+
+
+def test_requesting_a_backbone_that_failed_a_moment_ago_says_why(source: FakeSource) -> None:
+    engine = Engine(source, make_embedder, "small")
+    source.unprepared = {"large"}
+
+    def fail(_: str) -> None:
+        raise BackboneUnavailable("It is lost.")
+
+    source.before_load = fail
+    engine.request("large")
+    wait_until(lambda: engine.problem("large"))
+    with pytest.raises(BackboneUnavailable):
+        engine.request("large")
     engine.close()
 
 

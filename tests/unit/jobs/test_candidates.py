@@ -35,7 +35,7 @@ def tried(
 ) -> list[str]:
     spec = FineTuneSpec(model="m", backbone="auto", backbone_candidates=tuple(names), recipe=recipe)
     candidates = Candidates(engine, spec, lambda: free)
-    return [info.name for info in candidates.like(engine.usual(content), kind_of(content))]
+    return [info.name for info in candidates.like(engine.usual_facts(content), kind_of(content))]
 
 
 def test_without_names_those_that_take_the_examples_are_tried_the_cheapest_first() -> None:

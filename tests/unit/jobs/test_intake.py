@@ -82,7 +82,8 @@ class Counter:
         self.datasets = DatasetStore(self.folder, DatasetLimits(max_examples=1000))
         words = FakeBackbone("words", modality=Modality.TEXT)
         self.backbone = FakeBackbone("fake")
-        self.engine = Engine(FakeSource(self.backbone, words), embedder_of, "fake")
+        self.source = FakeSource(self.backbone, words)
+        self.engine = Engine(self.source, embedder_of, "fake")
         self.accepted = 0
         self.elsewhere = Elsewhere()
         cut = self.backbone.info.tails[1].cut
@@ -634,10 +635,26 @@ def test_a_recipe_that_the_first_example_s_backbone_cannot_carry_out_is_told_wit
     counter: Counter,
 ) -> None:
     upload = counter.open(recipe=Partial(blocks=2))
-    counter.engine.info("words").tails.clear()
+    counter.engine.facts("words").tails.clear()
     with pytest.raises(InvalidField, match="'words' can be cut before: it cannot be cut"):
         upload.add([Example(content="a text", target=Target.of_label("cat"))])
     upload.close()
+
+
+def test_examples_are_accepted_while_the_backbone_is_still_being_prepared(counter: Counter) -> None:
+    may_load = threading.Event()
+    counter.source.unprepared.add("words")
+    counter.source.before_load = lambda _: may_load.wait(PATIENCE)
+    texts = [Example(content=f"a {label}", target=Target.of_label(label)) for label in ("cat", "dog")]
+    try:
+        # Whether the backbone has the view is not known yet.
+        for spec in ({"backbone": "words", "recipe": Ridge(views=("nowhere",))}, {}):
+            upload = counter.open(**spec)
+            upload.add(texts)
+            assert upload.accept().spec.backbone == "words"
+            upload.close()
+    finally:
+        may_load.set()
 
 
 def test_a_repeated_request_goes_to_the_first_one_s_backbone(counter: Counter) -> None:
