@@ -475,6 +475,7 @@ def test_the_data_of_an_example_is_deleted_and_the_versions_trained_on_it_are_na
 
 @pytest.mark.parametrize(("answer", "deleted"), [(b"y\n", 1), (b"n\n", 0)])
 def test_on_a_terminal_it_asks_before_it_deletes(server, answer, deleted):
+    server.standing["GetVersion"] = keeping.GetVersionResponse(version=version(2, aliases=["stable"]))
     ours, theirs = pty.openpty()
     arguments = [*COMMAND, "--server", server.target, "version", "delete", "pets@2"]
     with subprocess.Popen(arguments, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
@@ -483,7 +484,7 @@ def test_on_a_terminal_it_asks_before_it_deletes(server, answer, deleted):
     os.close(ours)
     os.close(theirs)
 
-    assert b"Delete version 2 of model pets?" in errors
+    assert b"Delete version 2 of model pets with 1 alias (stable)?" in errors
     assert len(server.requests["DeleteVersion"]) == deleted
     assert process.returncode == (0 if deleted else 1)
 

@@ -5,9 +5,11 @@ from typing import Annotated
 
 import typer
 
+from headstart.cli.about import usage, whoami
 from headstart.cli.aliases import aliases
 from headstart.cli.backbones import backbones
 from headstart.cli.check import check
+from headstart.cli.completion import complete_contexts
 from headstart.cli.contexts import contexts, login
 from headstart.cli.exits import EXIT_CODES_HELP
 from headstart.cli.fine_tune import fine_tune
@@ -63,6 +65,7 @@ def root(
             "--context",
             metavar="NAME",
             envvar="HEADSTART_CONTEXT",
+            autocompletion=complete_contexts,
             help="A stored server. Default: the current one.",
         ),
     ] = None,
@@ -184,4 +187,6 @@ for _noun in (models, versions, aliases, jobs, stored_examples, backbones):
     app.add_typer(_noun, rich_help_panel=_STORED)
 app.command(rich_help_panel=_SERVER)(login)
 app.add_typer(contexts, rich_help_panel=_SERVER)
+app.command(rich_help_panel=_SERVER)(whoami)
+app.command(rich_help_panel=_SERVER)(usage)
 app.command(rich_help_panel=_SERVER)(wait)

@@ -1,10 +1,15 @@
-"""The question before something is deleted."""
+"""The question before something is deleted, and the names of what is deleted."""
 
 import sys
 
 import typer
 
-__all__ = ["confirm"]
+from headstart.cli.layout import plural
+from headstart.results import Model, Version
+
+__all__ = ["confirm", "deleted_model", "deleted_version"]
+
+_MAX_NAMES = 10
 
 
 def confirm(what: str, *, skip: bool) -> None:
@@ -23,3 +28,38 @@ def confirm(what: str, *, skip: bool) -> None:
     if not sys.stdin.isatty():
         raise ValueError(f"Cannot ask whether to {what}: stdin is not a terminal. Confirm it with --yes.")
     typer.confirm(f"{what[0].upper()}{what[1:]}?", abort=True, err=True)
+
+
+def deleted_model(model: Model) -> str:
+    """Return what the deletion of a model deletes, counted."""
+    examples = sum(each.lineage.example_count for each in model.versions if each.has_examples)
+    parts = [
+        _named(len(model.versions), "version", [str(each.number) for each in reversed(model.versions)]),
+        _named(len(model.aliases), "alias", [f"{each.name} → {each.version}" for each in model.aliases]),
+        f"up to {plural(examples, 'stored example')}" if examples else "",
+    ]
+    return f"model {model.name} with {_joined(parts) or 'no version'}"
+
+
+def deleted_version(version: Version) -> str:
+    """Return what the deletion of a version deletes, counted."""
+    examples = version.lineage.example_count if version.has_examples else 0
+    parts = [
+        _named(len(version.aliases), "alias", list(version.aliases)),
+        f"up to {plural(examples, 'stored example')}" if examples else "",
+    ]
+    rest = _joined(parts)
+    return f"version {version.number} of model {version.model}{f' with {rest}' if rest else ''}"
+
+
+def _named(count: int, noun: str, names: list[str]) -> str:
+    if not count:
+        return ""
+    more = ", …" if count > _MAX_NAMES else ""
+    counted = f"1 {noun}" if count == 1 else f"{count} {'aliases' if noun == 'alias' else f'{noun}s'}"
+    return f"{counted} ({', '.join(names[:_MAX_NAMES])}{more})"
+
+
+def _joined(parts: list[str]) -> str:
+    *first, last = [each for each in parts if each] or [""]
+    return f"{', '.join(first)} and {last}" if first else last

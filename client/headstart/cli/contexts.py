@@ -9,6 +9,7 @@ import typer
 from rich.console import RenderableType
 from rich.text import Text
 
+from headstart.cli.completion import complete_contexts
 from headstart.cli.confirmation import confirm
 from headstart.cli.contexts_file import Context, Contexts, ContextsFile
 from headstart.cli.formats import LIST, listing
@@ -22,7 +23,13 @@ __all__ = ["contexts", "login"]
 contexts = noun("context", "List, select, show and delete stored servers.")
 
 NameArgument = Annotated[
-    str, typer.Argument(metavar="NAME", help="The name of the context.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="The name of the context.",
+        show_default=False,
+        autocompletion=complete_contexts,
+    ),
 ]
 
 
@@ -101,7 +108,12 @@ def show_context(
     context: typer.Context,
     name: Annotated[
         str | None,
-        typer.Argument(metavar="[NAME]", help="Default: the current context.", show_default=False),
+        typer.Argument(
+            metavar="[NAME]",
+            help="Default: the current context.",
+            show_default=False,
+            autocompletion=complete_contexts,
+        ),
     ] = None,
 ) -> None:
     """Show a context, without its token.

@@ -6,20 +6,24 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from headstart.cli.completion import complete_jobs, complete_models
+from headstart.cli.confirmation import confirm
 from headstart.cli.formats import LIST
 from headstart.cli.help import noun
 from headstart.cli.listings import job_listing
 from headstart.cli.progress import describe
-from headstart.cli.session import session_of
+from headstart.cli.session import Session, session_of
 from headstart.cli.tables import job_facts, job_table
 from headstart.following import finished_version
-from headstart.results import JobState
+from headstart.results import JobEvent, JobState
 
 __all__ = ["jobs"]
 
-jobs = noun("job", "List, watch and cancel jobs.")
+jobs = noun("job", "List, watch, cancel and delete jobs.")
 
-JobArgument = Annotated[str, typer.Argument(help="The job's ID.", show_default=False)]
+JobArgument = Annotated[
+    str, typer.Argument(help="The job's ID.", show_default=False, autocompletion=complete_jobs)
+]
 
 
 @jobs.command("list", formats=LIST)
@@ -27,7 +31,12 @@ def list_jobs(
     context: typer.Context,
     model: Annotated[
         str | None,
-        typer.Argument(metavar="[MODEL]", help="Only jobs of this model.", show_default=False),
+        typer.Argument(
+            metavar="[MODEL]",
+            help="Only jobs of this model.",
+            show_default=False,
+            autocompletion=complete_models,
+        ),
     ] = None,
     state: Annotated[
         list[str] | None,
@@ -62,21 +71,46 @@ def show_job(context: typer.Context, job: JobArgument) -> None:
 
 
 @jobs.command("watch")
-def watch_job(context: typer.Context, job: JobArgument) -> None:
-    """Print a job's events until it has ended; with --json, one document per line.
+def watch_jobs(
+    context: typer.Context,
+    job: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[JOB]",
+            help="The job's ID. Default: all jobs.",
+            show_default=False,
+            autocompletion=complete_jobs,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Without JOB: only jobs of this model.")
+    ] = None,
+) -> None:
+    """Print the events of a job until it has ended, or those of all jobs until Ctrl-C.
+
+    With --json, each line is a document.
 
     Example: `headstart job watch JOB`
     """
     session = session_of(context)
     with session.client() as client:
+        if job is None:
+            for event in client.watch_jobs(model):
+                _print_event(session, "WatchJobs", event, name=f"{event.job_id}  ")
+            return
         for event in client.job(job).watch():
-            if session.as_json:
-                session.print_json(session.response("Watch"))
-            else:
-                session.out.print(f"{event.time.astimezone():%H:%M:%S}  {describe(event)}", soft_wrap=True)
+            _print_event(session, "Watch", event)
         ended = client.job(job).status()
     version = finished_version(ended)
     session.note(f"{ended.spec.model}, version {version} is ready.")
+
+
+def _print_event(session: Session, method: str, event: JobEvent, name: str = "") -> None:
+    if session.as_json:
+        session.print_json(session.response(method))
+        return
+    line = f"{event.time.astimezone():%H:%M:%S}  {name}{describe(event)}"
+    session.out.print(line, soft_wrap=True)
 
 
 @jobs.command("cancel")
@@ -93,6 +127,26 @@ def cancel_job(context: typer.Context, job: JobArgument) -> None:
         session.response("Cancel"),
         Text("Cancel accepted; the job ends at its next batch.") if running else job_facts(found),
     )
+
+
+@jobs.command("delete")
+def delete_job(
+    context: typer.Context,
+    job: JobArgument,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Skip the question.")] = False,
+) -> None:
+    """Delete a job that has ended, with its events. Its version stays.
+
+    Example: `headstart job delete JOB`
+    """
+    session = session_of(context)
+    with session.client() as client:
+        if not yes:
+            found = client.job(job).status()
+            kept = f"; version {found.version} stays" if found.version else ""
+            confirm(f"delete job {job} of model {found.spec.model} ({found.state.lower()}{kept})", skip=False)
+        client.delete_job(job)
+    session.show(session.response("DeleteJob"), Text(f"Deleted job {job}."))
 
 
 def _state(name: str) -> JobState:

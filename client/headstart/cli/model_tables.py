@@ -43,6 +43,7 @@ __all__ = [
     "traffic_text",
     "version_summary",
     "version_table",
+    "version_view",
 ]
 
 _SHORT_SOURCES = {MetricsSource.OUT_OF_FOLD: "by folds", MetricsSource.HELD_OUT: "held out"}
@@ -168,6 +169,29 @@ def alias_table(model: str, aliases: Sequence[Alias]) -> RenderableType:
         moved = short_moment(alias.update_time)
         add_row(table, alias.name, alias.version, traffic_text(alias), moved, alias.etag)
     return table
+
+
+def version_view(version: Version) -> RenderableType:
+    """A version: how good it is and where it came from."""
+    lineage = version.lineage
+    tags = ", ".join(f"{key}={value}" for key, value in sorted(version.tags.items()))
+    facts = [
+        ("title", version.display_name or None),
+        ("description", version.description or None),
+        (_QUALITY.get(version.task, "accuracy"), measured(version.metrics)),
+        ("note", _uncounted(version)),
+        ("aliases", ", ".join(version.aliases) or None),
+        ("classes", class_list(version.class_names) if version.class_names else None),
+        ("examples", f"{lineage.example_count}{'' if version.has_examples else ', not stored'}"),
+        ("parent", _parent(version)),
+        ("backbone", lineage.backbone),
+        ("recipe", type(lineage.recipe).__name__.lower()),
+        ("tags", tags or None),
+        ("size", f"{version.size_bytes / 1024:,.1f} KiB"),
+        ("created", moment(version.create_time)),
+        ("expires", moment(version.expire_time) if version.expire_time else None),
+    ]
+    return Group(Text(f"{version.model}, version {version.number}"), facts_grid(facts))
 
 
 def version_table(versions: Iterable[Version], *, with_backbone: bool = True) -> RenderableType:

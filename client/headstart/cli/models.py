@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from headstart.cli.confirmation import confirm
+from headstart.cli.confirmation import confirm, deleted_model
 from headstart.cli.formats import LIST
 from headstart.cli.help import noun
 from headstart.cli.listings import model_listing
@@ -52,13 +52,13 @@ def delete_model(
     model: ModelArgument,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Skip the question.")] = False,
 ) -> None:
-    """Delete a model with all its versions.
+    """Delete a model. The question names the versions, aliases and examples that are deleted with it.
 
     Example: `headstart model delete pets`
     """
-    what = f"model {model} with all its versions"
     session = session_of(context)
     with session.client() as client:
-        confirm(f"delete {what}", skip=yes)
+        if not yes:
+            confirm(f"delete {deleted_model(client.get_model(model))}", skip=False)
         client.delete_model(model)
-    session.show(session.response("DeleteModel"), Text(f"Deleted {what}."))
+    session.show(session.response("DeleteModel"), Text(f"Deleted model {model} with all its versions."))

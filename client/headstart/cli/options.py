@@ -5,6 +5,12 @@ from typing import Annotated, Any, TypeAlias, cast
 
 import typer
 
+from headstart.cli.completion import (
+    complete_aliases,
+    complete_models,
+    complete_numbered_versions,
+    complete_versions,
+)
 from headstart.examples import ExampleSettings
 from headstart.version_ref import parse_version
 
@@ -63,7 +69,8 @@ FeatureColumns: TypeAlias = Annotated[
 ]
 
 ModelArgument: TypeAlias = Annotated[
-    str, typer.Argument(metavar="MODEL", help="The model.", show_default=False)
+    str,
+    typer.Argument(metavar="MODEL", help="The model.", show_default=False, autocompletion=complete_models),
 ]
 VersionArgument: TypeAlias = Annotated[
     str,
@@ -72,12 +79,16 @@ VersionArgument: TypeAlias = Annotated[
         help="The model, or one of its versions: pets@3 by number, pets@stable by alias. Default: the newest "
         "version that no promotion gate rejected.",
         show_default=False,
+        autocompletion=complete_versions,
     ),
 ]
 NumberedVersionArgument: TypeAlias = Annotated[
     str,
     typer.Argument(
-        metavar="MODEL@VERSION", help="The version by its number, such as pets@3.", show_default=False
+        metavar="MODEL@VERSION",
+        help="The version by its number, such as pets@3.",
+        show_default=False,
+        autocompletion=complete_numbered_versions,
     ),
 ]
 SourceArgument: TypeAlias = Annotated[
@@ -90,7 +101,13 @@ SourceArgument: TypeAlias = Annotated[
     ),
 ]
 AliasArgument: TypeAlias = Annotated[
-    str, typer.Argument(metavar="ALIAS", help="The alias, such as stable.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="ALIAS",
+        help="The alias, such as stable.",
+        show_default=False,
+        autocompletion=complete_aliases,
+    ),
 ]
 
 

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from headstart.cli import spec_options as options
+from headstart.cli.completion import complete_backbones
 from headstart.cli.exits import ExitCode
 from headstart.cli.fine_tune import require_promoted, say_what_goes_on, show_job
 from headstart.cli.options import VersionArgument
@@ -24,7 +25,13 @@ def rebase(
     model: VersionArgument,
     backbone: Annotated[
         str,
-        typer.Option("--backbone", "-b", help="The new backbone, or auto to select one.", show_default=False),
+        typer.Option(
+            "--backbone",
+            "-b",
+            help="The new backbone, or auto to select one.",
+            show_default=False,
+            autocompletion=complete_backbones,
+        ),
     ],
     alias: Annotated[
         str | None,

@@ -5,6 +5,7 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from headstart.cli.completion import complete_backbones
 from headstart.cli.help import ADVANCED
 from headstart.cli.recipe_settings import RecipeChoice
 from headstart.spec import PromotionGate
@@ -42,13 +43,19 @@ __all__ = [
 
 BackboneOption: TypeAlias = Annotated[
     str | None,
-    typer.Option("--backbone", "-b", help="The backbone, or auto to select one. Default: the server's."),
+    typer.Option(
+        "--backbone",
+        "-b",
+        help="The backbone, or auto to select one. Default: the server's.",
+        autocompletion=complete_backbones,
+    ),
 ]
 CandidateOption: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
         "--backbone-candidate",
         metavar="BACKBONE",
+        autocompletion=complete_backbones,
         help="A backbone that --backbone auto tries. Repeatable. Default: up to 4 of the server's.",
         rich_help_panel=ADVANCED,
     ),

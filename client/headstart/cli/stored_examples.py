@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from headstart.cli.completion import complete_models
 from headstart.cli.confirmation import confirm
 from headstart.cli.help import noun
 from headstart.cli.model_tables import erased_example_view
@@ -21,7 +22,12 @@ def erase_example(
     *,
     model: Annotated[
         str,
-        typer.Argument(metavar="MODEL", help="The model, or - for all models.", show_default=False),
+        typer.Argument(
+            metavar="MODEL",
+            help="The model, or - for all models.",
+            show_default=False,
+            autocompletion=complete_models,
+        ),
     ],
     example_id: Annotated[
         str, typer.Argument(metavar="ID", help="The ID that the example was sent with.", show_default=False)

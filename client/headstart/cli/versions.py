@@ -1,20 +1,22 @@
 """The command `headstart version`."""
 
+from itertools import islice
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
-from headstart.cli.confirmation import confirm
+from headstart.cli.confirmation import confirm, deleted_version
 from headstart.cli.evaluation import compare, evaluate
 from headstart.cli.export import export
 from headstart.cli.formats import LIST
 from headstart.cli.help import noun
 from headstart.cli.listings import version_listing
-from headstart.cli.model_tables import version_table
-from headstart.cli.options import ModelArgument, NumberedVersionArgument, numbered_version
+from headstart.cli.model_tables import version_table, version_view
+from headstart.cli.options import ModelArgument, NumberedVersionArgument, VersionArgument, numbered_version
 from headstart.cli.report import report
 from headstart.cli.session import session_of
+from headstart.model_calls import Details
 
 __all__ = ["versions"]
 
@@ -33,12 +35,22 @@ def list_versions(
     """
     session = session_of(context)
     with session.client() as client:
-        found = client.get_model(model, max_versions=limit).versions
-    session.show(
-        {"versions": session.response("GetModel").get("versions")},
-        version_table(found),
-        version_listing(found),
-    )
+        found = list(islice(client.versions(model), limit))
+    document = session.response("ListVersions")
+    document["versions"] = document.get("versions", [])[:limit]
+    session.show(document, version_table(found), version_listing(found))
+
+
+@versions.command("show")
+def show_version(context: typer.Context, version: VersionArgument) -> None:
+    """Show where a version came from and how good it is.
+
+    Example: `headstart version show pets@stable`
+    """
+    session = session_of(context)
+    with session.client() as client:
+        found = client.get_version(version)
+    session.show(session.response("GetVersion"), version_view(found))
 
 
 versions.command()(compare)
@@ -47,24 +59,54 @@ versions.command()(export)
 versions.command()(evaluate)
 
 
+@versions.command("update")
+def update_version(
+    context: typer.Context,
+    version: NumberedVersionArgument,
+    *,
+    display_name: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="The new title.", show_default=False)
+    ] = None,
+    description: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="The new description.", show_default=False)
+    ] = None,
+) -> None:
+    """Change the title or the description of a version.
+
+    Example: `headstart version update pets@3 --display-name "Autumn collection"`
+    """
+    model, number = numbered_version(version)
+    details = Details()
+    if display_name is not None:
+        details["display_name"] = display_name
+    if description is not None:
+        details["description"] = description
+    session = session_of(context)
+    with session.client() as client:
+        found = client.update_version(model, number, **details)
+    session.show(session.response("UpdateVersion"), version_view(found))
+
+
 @versions.command("delete")
 def delete_version(
     context: typer.Context,
     version: NumberedVersionArgument,
     *,
     force: Annotated[
-        bool, typer.Option("--force", help="Delete the aliases of the version and its traffic, too.")
+        bool, typer.Option("--force", help="With --yes: delete the aliases that name the version, too.")
     ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Skip the question.")] = False,
 ) -> None:
-    """Delete a version.
+    """Delete a version. The question names the aliases that are deleted with it.
 
     Example: `headstart version delete pets@2`
     """
     model, number = numbered_version(version)
-    what = f"version {number} of model {model}"
-    confirm(f"delete {what}", skip=yes)
     session = session_of(context)
     with session.client() as client:
+        if not yes:
+            found = client.get_version(model, version=number)
+            confirm(f"delete {deleted_version(found)}", skip=False)
+            force = force or bool(found.aliases)
         client.delete_version(model, number, force=force)
-    session.show(session.response("DeleteVersion"), Text(f"Deleted {what}."))
+    session.show(session.response("DeleteVersion"), Text(f"Deleted version {number} of model {model}."))

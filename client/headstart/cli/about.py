@@ -1,0 +1,61 @@
+"""The commands `headstart whoami` and `headstart usage`."""
+
+import typer
+from rich.console import Group
+from rich.text import Text
+
+from headstart.cli.layout import add_row, facts_grid, new_table
+from headstart.cli.session import session_of
+
+__all__ = ["usage", "whoami"]
+
+_MIB = 1 << 20
+
+
+def whoami(context: typer.Context) -> None:
+    """Show who the server takes you for, and your permissions.
+
+    Example: `headstart whoami`
+    """
+    session = session_of(context)
+    with session.client() as client:
+        caller = client.who_am_i()
+    if not caller.authenticated:
+        text = Text("This server does not authenticate callers: every caller may do everything.")
+        session.show(session.response("WhoAmI"), text)
+        return
+    table = new_table("models", "rights")
+    for each in caller.permissions:
+        add_row(table, ", ".join(each.models), ", ".join(right.lower() for right in each.rights))
+    facts = [
+        ("principal", caller.principal or None),
+        ("subject", caller.subject or None),
+        ("tenant", caller.tenant or None),
+    ]
+    session.show(session.response("WhoAmI"), Group(facts_grid(facts, indent=""), table))
+
+
+def usage(context: typer.Context) -> None:
+    """Show what your tenant stores and runs, with its limits.
+
+    Example: `headstart usage`
+    """
+    session = session_of(context)
+    with session.client() as client:
+        found = client.usage()
+    stored = found.version_bytes + found.example_bytes
+    facts = [
+        ("tenant", found.tenant or None),
+        ("versions", _of(found.version_count, found.version_limit)),
+        ("stored", _of(stored, found.stored_bytes_limit, unit=_MIB)),
+        ("queued jobs", _of(found.queued_job_count, found.queued_job_limit)),
+        ("running jobs", _of(found.running_job_count, found.running_job_limit)),
+    ]
+    session.show(session.response("GetUsage"), facts_grid(facts, indent=""))
+
+
+def _of(value: int, limit: int | None, unit: int = 1) -> str:
+    def shown(number: int) -> str:
+        return f"{number:,}" if unit == 1 else f"{number / unit:,.1f} MiB"
+
+    return shown(value) if limit is None else f"{shown(value)} of {shown(limit)}"

@@ -1,0 +1,138 @@
+"""Completion of names in the shell: from the server, within a second, silent on failure."""
+
+import threading
+from collections.abc import Callable, Iterable
+from io import StringIO
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import typer
+from rich.console import Console
+
+from headstart.cli.contexts_file import ContextsFile
+from headstart.cli.session import GlobalOptions, Session
+from headstart.client import Client
+
+__all__ = [
+    "complete_aliases",
+    "complete_backbones",
+    "complete_contexts",
+    "complete_jobs",
+    "complete_models",
+    "complete_numbered_versions",
+    "complete_versions",
+]
+
+Names: TypeAlias = list[str] | list[tuple[str, str]]
+
+_SECONDS = 1.0
+_MAX_JOBS = 50
+
+
+def complete_models(context: typer.Context, incomplete: str) -> Names:
+    """Return models."""
+    return _starting(incomplete, _ask(context, lambda client: [each.name for each in client.models()]))
+
+
+def complete_versions(context: typer.Context, incomplete: str) -> Names:
+    """Return models, and after ``@`` the aliases and versions of a model."""
+    model, at, _ = incomplete.partition("@")
+    if not at:
+        return complete_models(context, incomplete)
+
+    def names(client: Client) -> list[str]:
+        found = client.get_model(model, max_versions=_MAX_JOBS)
+        aliases = [each.name for each in found.aliases]
+        return [f"{model}@{each}" for each in (*aliases, *(version.number for version in found.versions))]
+
+    return _starting(incomplete, _ask(context, names))
+
+
+def complete_numbered_versions(context: typer.Context, incomplete: str) -> Names:
+    """Return models followed by ``@``, and after it the versions of a model."""
+    model, at, _ = incomplete.partition("@")
+
+    def names(client: Client) -> list[str]:
+        if not at:
+            return [f"{each.name}@" for each in client.models()]
+        found = client.get_model(model, max_versions=_MAX_JOBS)
+        return [f"{model}@{each.number}" for each in found.versions]
+
+    return _starting(incomplete, _ask(context, names))
+
+
+def complete_aliases(context: typer.Context, incomplete: str) -> Names:
+    """Return the aliases of the model on the command line."""
+    model = context.params.get("model")
+    if not model:
+        return []
+
+    def names(client: Client) -> list[str]:
+        return [each.name for each in client.get_model(model, max_versions=1).aliases]
+
+    return _starting(incomplete, _ask(context, names))
+
+
+def complete_jobs(context: typer.Context, incomplete: str) -> Names:
+    """Return the newest jobs, described by their model and state."""
+
+    def names(client: Client) -> list[tuple[str, str]]:
+        newest = (job.last_status for job in islice(client.jobs(), _MAX_JOBS))
+        return [(job.id, f"{job.spec.model}, {job.state.lower()}") for job in newest if job is not None]
+
+    return [each for each in _ask(context, names) if each[0].startswith(incomplete)]
+
+
+def complete_backbones(context: typer.Context, incomplete: str) -> Names:
+    """Return backbones, and auto."""
+
+    def names(client: Client) -> list[str]:
+        return [each.name for each in client.backbones()]
+
+    return _starting(incomplete, ["auto", *_ask(context, names)])
+
+
+def complete_contexts(incomplete: str) -> Names:
+    """Return the stored contexts."""
+    try:
+        return _starting(incomplete, ContextsFile().read().contexts)
+    except (OSError, ValueError):
+        return []
+
+
+def _starting(incomplete: str, names: Iterable[str]) -> Names:
+    return [each for each in names if each.startswith(incomplete)]
+
+
+def _ask(context: typer.Context, names: Callable[[Client], list[Any]]) -> list[Any]:
+    """Return names from the server; an empty list if it does not answer in time."""
+    found: list[Any] = []
+
+    def ask() -> None:
+        try:
+            session = Session(_options(context))
+            session.err = Console(file=StringIO())
+            with session.client(timeout=_SECONDS, retries=0) as client:
+                found.extend(names(client))
+        except Exception:  # noqa: BLE001, S110  # a shell shows whatever a completion prints
+            pass
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(_SECONDS)
+    return [] if thread.is_alive() else found
+
+
+def _options(context: typer.Context) -> GlobalOptions:
+    given = context.find_root().params
+    paths: dict[str, Any] = {
+        name: Path(given[name]) for name in ("ca", "cert", "key", "token_file") if given.get(name)
+    }
+    return GlobalOptions(
+        server=given.get("server"),
+        context=None if given.get("server") else given.get("context_name"),
+        tls=bool(given.get("tls")),
+        token=given.get("token"),
+        **paths,
+    )
