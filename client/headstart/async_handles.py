@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from headstart.arguments import FineTuneSettings
@@ -11,11 +11,13 @@ from headstart.connection import UploadReport
 from headstart.contents import Content
 from headstart.errors import PredictionError
 from headstart.examples import Examples, ExampleSettings
+from headstart.model_calls import Details
 from headstart.prediction_inputs import Inputs
 from headstart.prediction_settings import PredictArguments
 from headstart.rebasing import RebaseSettings
 from headstart.results import (
     Alias,
+    AliasEvent,
     Comparison,
     EvaluationResult,
     Export,
@@ -163,7 +165,23 @@ class AsyncVersionHandle(AsyncVersionMethods):
 
     async def get(self) -> Version:
         """Return the version's description."""
-        return (await self.evaluation()).version
+        return await self._client.get_version(str(self.ref))
+
+    async def update(
+        self,
+        *,
+        expire_time: datetime | Literal["never"] | None = None,
+        ttl: timedelta | None = None,
+        **details: Unpack[Details],
+    ) -> Version:
+        """Change what people say about the version, and when it expires; as `Client.update_version`.
+
+        Raises:
+            ValueError: the handle does not name the version by its number, or nothing is to change.
+        """
+        return await self._client.update_version(
+            self.ref.model, numbered(self.ref), expire_time=expire_time, ttl=ttl, **details
+        )
 
     async def delete(self, *, force: bool = False) -> None:
         """Delete the version; as `Client.delete_version`.
@@ -208,6 +226,10 @@ class AsyncAliasHandle:
             >>> await client.model("pets").alias("stable").set(7, traffic={8: 0.05})
         """
         return await self._client.set_alias(self.model, self.alias, version, etag, traffic=traffic)
+
+    async def history(self) -> list[AliasEvent]:
+        """Return the moves of the alias, the newest first."""
+        return [each async for each in self._client.alias_events(self.model, self.alias)]
 
     async def delete(self, *, etag: str | None = None) -> None:
         """Delete the alias; its version stays."""
@@ -256,9 +278,9 @@ class AsyncModelHandle(AsyncVersionMethods):
         """Return the model with its versions, the newest first; as `Client.get_model`."""
         return await self._client.get_model(self.name, max_versions=max_versions)
 
-    async def versions(self) -> list[Version]:
-        """Return the model's versions, the newest first."""
-        return list((await self.get()).versions)
+    async def versions(self, **query: Any) -> list[Version]:
+        """Return the model's versions, by default the newest first; arguments as of `Client.versions`."""
+        return [each async for each in self._client.versions(self.name, **query)]
 
     async def aliases(self) -> list[Alias]:
         """Return the model's aliases by name."""
@@ -306,6 +328,10 @@ class AsyncModelHandle(AsyncVersionMethods):
         return await self._client.rebase(
             self.name, backbone=backbone, version=version, alias=alias, request_id=request_id, **settings
         )
+
+    async def update(self, **details: Unpack[Details]) -> Model:
+        """Change what people say about the model; as `Client.update_model`."""
+        return await self._client.update_model(self.name, **details)
 
     async def delete(self) -> int:
         """Delete the model with all its versions and aliases; as `Client.delete_model`."""

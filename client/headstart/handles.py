@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Collection, Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, overload
 
 from headstart.arguments import FineTuneSettings
@@ -11,11 +11,13 @@ from headstart.contents import Content
 from headstart.errors import PredictionError
 from headstart.examples import Examples, ExampleSettings
 from headstart.job import Job
+from headstart.model_calls import Details
 from headstart.prediction_inputs import Inputs
 from headstart.prediction_settings import PredictArguments
 from headstart.rebasing import RebaseSettings
 from headstart.results import (
     Alias,
+    AliasEvent,
     Comparison,
     EvaluationResult,
     Export,
@@ -159,7 +161,23 @@ class VersionHandle(VersionMethods):
 
     def get(self) -> Version:
         """Return the version's description."""
-        return self.evaluation().version
+        return self._client.get_version(str(self.ref))
+
+    def update(
+        self,
+        *,
+        expire_time: datetime | Literal["never"] | None = None,
+        ttl: timedelta | None = None,
+        **details: Unpack[Details],
+    ) -> Version:
+        """Change what people say about the version, and when it expires; as `Client.update_version`.
+
+        Raises:
+            ValueError: the handle does not name the version by its number, or nothing is to change.
+        """
+        return self._client.update_version(
+            self.ref.model, numbered(self.ref), expire_time=expire_time, ttl=ttl, **details
+        )
 
     def delete(self, *, force: bool = False) -> None:
         """Delete the version; as `Client.delete_version`.
@@ -204,6 +222,10 @@ class AliasHandle:
             >>> client.model("pets").alias("stable").set(7, traffic={8: 0.05})
         """
         return self._client.set_alias(self.model, self.alias, version, etag, traffic=traffic)
+
+    def history(self) -> list[AliasEvent]:
+        """Return the moves of the alias, the newest first."""
+        return list(self._client.alias_events(self.model, self.alias))
 
     def delete(self, *, etag: str | None = None) -> None:
         """Delete the alias; its version stays."""
@@ -251,9 +273,9 @@ class ModelHandle(VersionMethods):
         """Return the model with its versions, the newest first; as `Client.get_model`."""
         return self._client.get_model(self.name, max_versions=max_versions)
 
-    def versions(self) -> list[Version]:
-        """Return the model's versions, the newest first."""
-        return list(self.get().versions)
+    def versions(self, **query: Any) -> list[Version]:
+        """Return the model's versions, by default the newest first; arguments as of `Client.versions`."""
+        return list(self._client.versions(self.name, **query))
 
     def aliases(self) -> list[Alias]:
         """Return the model's aliases by name."""
@@ -301,6 +323,10 @@ class ModelHandle(VersionMethods):
         return self._client.rebase(
             self.name, backbone=backbone, version=version, alias=alias, request_id=request_id, **settings
         )
+
+    def update(self, **details: Unpack[Details]) -> Model:
+        """Change what people say about the model; as `Client.update_model`."""
+        return self._client.update_model(self.name, **details)
 
     def delete(self) -> int:
         """Delete the model with all its versions and aliases; as `Client.delete_model`."""

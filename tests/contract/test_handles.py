@@ -57,6 +57,7 @@ def test_a_version_is_described_measured_and_deleted_by_its_handle(client: Clien
     third = client.model("pets")[3]
 
     assert third.get().number == 3
+    assert third.update(display_name="Pets").number == 3
     assert third.evaluation().version.number == 3
     assert third.evaluate(PAIRS).version == 3
     assert third.report(format="json").version == 3
@@ -73,6 +74,7 @@ def test_an_alias_is_set_read_and_deleted_by_its_handle(client: Client, server: 
 
     assert stable.set(7, traffic={8: 0.05}).traffic == {8: 0.05}
     assert stable.get().version == 2
+    assert {each.alias for each in stable.history()} <= {"stable"}
     stable.delete()
     with pytest.raises(NotFound, match="Model 'pets' has no alias 'beta'"):
         client.model("pets").alias("beta").get()

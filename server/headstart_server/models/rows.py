@@ -70,7 +70,7 @@ _DELETE_VERSION = (
 def no_model(name: str) -> ModelNotFound:
     """The error that there is no such model."""
     return ModelNotFound(
-        f"There is no model '{name}'. Fine-tune it first, or list the models there are.",
+        f"There is no model '{name}'. List the models, or make it by a fine-tune.",
         metadata={"model": name},
     )
 

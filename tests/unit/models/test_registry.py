@@ -111,9 +111,7 @@ def test_what_is_not_there_is_told(shelf: Shelf) -> None:
         shelf.registry.resolve(Selector(model="pets", number=7))
     with pytest.raises(AliasNotFound) as no_alias:
         shelf.registry.resolve(Selector(model="pets", alias="prod"))
-    assert no_model.value.message == (
-        "There is no model 'cars'. Fine-tune it first, or list the models there are."
-    )
+    assert no_model.value.message == ("There is no model 'cars'. List the models, or make it by a fine-tune.")
     assert no_version.value.message == "Model 'pets' has no version 7. Its newest is 2."
     assert no_alias.value.message == "Model 'pets' has no alias 'prod'. Its aliases: canary, stable."
 
