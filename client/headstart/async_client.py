@@ -40,7 +40,7 @@ from headstart.results import (
     ErasedExample,
     EvaluationResult,
     Export,
-    ExportForm,
+    ExportFormat,
     JobEvent,
     JobState,
     Model,
@@ -306,7 +306,7 @@ class AsyncClient:
         version: int | None = None,
         alias: str | None = None,
         *,
-        form: ExportForm,
+        form: ExportFormat,
         path: str | os.PathLike[str],
         timeout: float | timedelta | None = None,
     ) -> Export:
@@ -542,21 +542,21 @@ class AsyncClient:
         """Sets or moves an alias, in one step for all readers; as `Client.set_alias`."""
         return await self._connection.send(calls.alias_setting(model, alias, version, etag, traffic))
 
-    async def remove_alias(self, model: str, alias: str, etag: str | None = None) -> None:
-        """Removes an alias."""
+    async def delete_alias(self, model: str, alias: str, etag: str | None = None) -> None:
+        """Delete an alias."""
         await self._connection.send(calls.alias_removal(model, alias, etag))
 
     async def delete_version(self, model: str, version: int, *, force: bool = False) -> None:
         """Deletes a version; as `Client.delete_version`."""
         await self._connection.send(calls.version_deletion(model, version, force))
 
-    async def erase_example(self, example_id: str, model: str | None = None) -> ErasedExample:
+    async def erase_example(self, model: str, example_id: str) -> ErasedExample:
         """Deletes the data of an example; as `Client.erase_example`."""
         return await self._connection.send(calls.example_deletion(example_id, model))
 
-    async def delete_model(self, model: str) -> int:
+    async def delete_model(self, model: str, *, force: bool = False) -> int:
         """Deletes a model and gives the number of versions that were deleted."""
-        return await self._connection.send(calls.model_deletion(model))
+        return await self._connection.send(calls.model_deletion(model, force))
 
     async def backbones(self) -> list[Backbone]:
         """Lists the backbones of the server."""

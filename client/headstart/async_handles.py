@@ -21,7 +21,7 @@ from headstart.results import (
     Comparison,
     EvaluationResult,
     Export,
-    ExportForm,
+    ExportFormat,
     JobState,
     Model,
     PredictedInput,
@@ -145,7 +145,7 @@ class AsyncVersionMethods:
     async def export(
         self,
         *,
-        form: ExportForm,
+        form: ExportFormat,
         path: str | os.PathLike[str],
         timeout: float | timedelta | None = None,
     ) -> Export:
@@ -233,7 +233,7 @@ class AsyncAliasHandle:
 
     async def delete(self, *, etag: str | None = None) -> None:
         """Delete the alias; its version stays."""
-        await self._client.remove_alias(self.model, self.alias, etag)
+        await self._client.delete_alias(self.model, self.alias, etag)
 
 
 class AsyncModelHandle(AsyncVersionMethods):
@@ -333,6 +333,6 @@ class AsyncModelHandle(AsyncVersionMethods):
         """Change what people say about the model; as `Client.update_model`."""
         return await self._client.update_model(self.name, **details)
 
-    async def delete(self) -> int:
-        """Delete the model with all its versions and aliases; as `Client.delete_model`."""
-        return await self._client.delete_model(self.name)
+    async def delete(self, *, force: bool = False) -> int:
+        """Delete the model; as `Client.delete_model`."""
+        return await self._client.delete_model(self.name, force=force)

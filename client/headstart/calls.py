@@ -15,7 +15,7 @@ from headstart.results import (
     Alias,
     Backbone,
     ErasedExample,
-    ExportForm,
+    ExportFormat,
     JobEvent,
     JobState,
     JobStatus,
@@ -102,7 +102,7 @@ def job_status(job_id: str, wait: float = 0.0) -> Call[JobStatus]:
     """Status, answered at once or when the job has ended, `wait` seconds later at most."""
     request = tuning.StatusRequest(job_id=job_id)
     if wait > 0:
-        request.wait.FromNanoseconds(int(wait * 1e9))
+        request.wait_duration.FromNanoseconds(int(wait * 1e9))
     return Call(
         path=_TUNING + "Status",
         request=request,
@@ -222,11 +222,11 @@ def alias_setting(
 
 
 def alias_removal(model: str, alias: str, etag: str | None) -> Call[None]:
-    """SetAlias, which removes it."""
+    """DeleteAlias."""
     return Call(
-        path=_KEEPING + "SetAlias",
-        request=keeping.SetAliasRequest(model=model, alias=alias, etag=etag or ""),
-        response=keeping.SetAliasResponse,
+        path=_KEEPING + "DeleteAlias",
+        request=keeping.DeleteAliasRequest(model=model, alias=alias, etag=etag or ""),
+        response=keeping.DeleteAliasResponse,
         read=lambda _: None,
     )
 
@@ -241,21 +241,21 @@ def version_deletion(model: str, version: int, force: bool) -> Call[None]:
     )
 
 
-def model_deletion(model: str) -> Call[int]:
+def model_deletion(model: str, force: bool = False) -> Call[int]:
     """DeleteModel; gives the number of versions that were deleted."""
     return Call(
         path=_KEEPING + "DeleteModel",
-        request=keeping.DeleteModelRequest(model=model),
+        request=keeping.DeleteModelRequest(model=model, force=force),
         response=keeping.DeleteModelResponse,
         read=lambda response: int(response.deleted_versions),
     )
 
 
-def example_deletion(example_id: str, model: str | None) -> Call[ErasedExample]:
+def example_deletion(example_id: str, model: str) -> Call[ErasedExample]:
     """EraseExample."""
     return Call(
         path=_KEEPING + "EraseExample",
-        request=keeping.EraseExampleRequest(example_id=example_id, model=model or ""),
+        request=keeping.EraseExampleRequest(example_id=example_id, model=model),
         response=keeping.EraseExampleResponse,
         read=lambda response: decode(response, ErasedExample),
     )
@@ -287,17 +287,17 @@ def version_report(target: VersionRef, form: ReportFormat) -> Call[Report]:
     )
 
 
-def version_export(target: VersionRef, form: ExportForm) -> Call[Message]:
+def version_export(target: VersionRef, form: ExportFormat) -> Call[Message]:
     """ExportVersion; its messages as they come.
 
     Raises:
         ValueError: there is no such form.
     """
-    if form not in get_args(ExportForm):
-        raise ValueError(f"form must be one of {', '.join(get_args(ExportForm))}. Received: {form!r}")
+    if form not in get_args(ExportFormat):
+        raise ValueError(f"form must be one of {', '.join(get_args(ExportFormat))}. Received: {form!r}")
     return Call(
         path=_KEEPING + "ExportVersion",
-        request=keeping.ExportVersionRequest(target=selector(target), form=f"EXPORT_FORM_{form.upper()}"),
+        request=keeping.ExportVersionRequest(target=selector(target), format=f"EXPORT_FORMAT_{form.upper()}"),
         response=keeping.ExportVersionResponse,
         read=lambda response: response,
     )

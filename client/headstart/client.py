@@ -38,7 +38,7 @@ from headstart.results import (
     ErasedExample,
     EvaluationResult,
     Export,
-    ExportForm,
+    ExportFormat,
     JobEvent,
     JobState,
     Model,
@@ -406,7 +406,7 @@ class Client:
         version: int | None = None,
         alias: str | None = None,
         *,
-        form: ExportForm,
+        form: ExportFormat,
         path: str | os.PathLike[str],
         timeout: float | timedelta | None = None,
     ) -> Export:
@@ -822,8 +822,8 @@ class Client:
         """
         return self._connection.send(calls.alias_setting(model, alias, version, etag, traffic))
 
-    def remove_alias(self, model: str, alias: str, etag: str | None = None) -> None:
-        """Removes an alias; arguments and errors as in `set_alias`."""
+    def delete_alias(self, model: str, alias: str, etag: str | None = None) -> None:
+        """Delete an alias; arguments and errors as in `set_alias`."""
         self._connection.send(calls.alias_removal(model, alias, etag))
 
     def delete_version(self, model: str, version: int, *, force: bool = False) -> None:
@@ -840,30 +840,35 @@ class Client:
         """
         self._connection.send(calls.version_deletion(model, version, force))
 
-    def erase_example(self, example_id: str, model: str | None = None) -> ErasedExample:
+    def erase_example(self, model: str, example_id: str) -> ErasedExample:
         """Deletes the data of an example: its content and its features, wherever it was sent with this id.
 
         Versions that were trained on it are not changed; they are told, and new ones do not go on from it.
 
         Args:
-            example_id: the id that it was sent with.
-            model: only the examples of this model; None for all models.
+            model: the model whose examples are erased; ``"-"`` for all models.
+            example_id: the ID that it was sent with.
 
         Raises:
             NotFound: no version and no job under way knows such an example.
         """
         return self._connection.send(calls.example_deletion(example_id, model))
 
-    def delete_model(self, model: str) -> int:
-        """Deletes a model with all its versions and aliases.
+    def delete_model(self, model: str, *, force: bool = False) -> int:
+        """Delete a model.
+
+        Args:
+            model: the model.
+            force: whether to delete its versions and aliases, too.
 
         Returns:
             The number of versions that were deleted.
 
         Raises:
-            NotFound: there is no such model.
+            NotFound: the model does not exist.
+            FailedPrecondition: the model has versions, and `force` is not set.
         """
-        return self._connection.send(calls.model_deletion(model))
+        return self._connection.send(calls.model_deletion(model, force))
 
     def backbones(self) -> list[Backbone]:
         """Lists the backbones of the server."""

@@ -1,7 +1,7 @@
 """Encode settings as the contract's messages, by the messages' descriptors."""
 
 from dataclasses import fields
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from google.protobuf.descriptor import EnumDescriptor
@@ -72,6 +72,8 @@ def encode(value: Any, message: Filled) -> Filled:
 
 def _set(message: Message, field: Any, item: Any) -> None:
     if field.enum_type is not None:
+        if item == "UNSPECIFIED":
+            return
         setattr(message, field.name, _number(field.name, field.enum_type, item))
     elif field.message_type is None:
         if field.is_repeated:
@@ -80,6 +82,8 @@ def _set(message: Message, field: Any, item: Any) -> None:
             setattr(message, field.name, item)
     elif field.message_type.GetOptions().map_entry:
         getattr(message, field.name).update(item)
+    elif isinstance(item, datetime):
+        getattr(message, field.name).FromDatetime(item)
     elif isinstance(item, timedelta):
         getattr(message, field.name).FromTimedelta(item)
     elif isinstance(item, Recipe):

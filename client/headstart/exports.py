@@ -13,7 +13,7 @@ import grpc
 from google.protobuf.message import Message
 
 from headstart.errors import DataLoss, ErrorDetails
-from headstart.results import Export, ExportForm
+from headstart.results import Export, ExportFormat
 from headstart.v1 import model_service_pb2 as pb
 
 __all__ = ["ExportFiles"]
@@ -87,11 +87,11 @@ class ExportFiles:
             placed = [path]
         else:
             placed = self._place_folder(names)
-        form = pb.ExportForm.Name(self._header.form).removeprefix("EXPORT_FORM_").lower()
+        form = pb.ExportFormat.Name(self._header.format).removeprefix("EXPORT_FORMAT_").lower()
         return Export(
             model=self._header.model,
             version=self._header.version,
-            form=cast(ExportForm, form),
+            form=cast(ExportFormat, form),
             path=path,
             files=tuple(placed),
         )

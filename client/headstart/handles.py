@@ -21,7 +21,7 @@ from headstart.results import (
     Comparison,
     EvaluationResult,
     Export,
-    ExportForm,
+    ExportFormat,
     JobState,
     Model,
     PredictedInput,
@@ -141,7 +141,7 @@ class VersionMethods:
     def export(
         self,
         *,
-        form: ExportForm,
+        form: ExportFormat,
         path: str | os.PathLike[str],
         timeout: float | timedelta | None = None,
     ) -> Export:
@@ -229,7 +229,7 @@ class AliasHandle:
 
     def delete(self, *, etag: str | None = None) -> None:
         """Delete the alias; its version stays."""
-        self._client.remove_alias(self.model, self.alias, etag)
+        self._client.delete_alias(self.model, self.alias, etag)
 
 
 class ModelHandle(VersionMethods):
@@ -328,6 +328,6 @@ class ModelHandle(VersionMethods):
         """Change what people say about the model; as `Client.update_model`."""
         return self._client.update_model(self.name, **details)
 
-    def delete(self) -> int:
-        """Delete the model with all its versions and aliases; as `Client.delete_model`."""
-        return self._client.delete_model(self.name)
+    def delete(self, *, force: bool = False) -> int:
+        """Delete the model; as `Client.delete_model`."""
+        return self._client.delete_model(self.name, force=force)

@@ -16,6 +16,7 @@ from headstart.spec import (
     parse_recipe,
 )
 from headstart.v1 import fine_tuning_service_pb2 as pb
+from headstart.version_ref import VersionRef, selector
 
 __all__ = ["RebaseSettings", "rebase"]
 
@@ -61,8 +62,7 @@ def rebase(
     if gate is not None and alias is None:
         raise ValueError("promote_if needs the alias that it is about. Received: no alias")
     request = pb.RebaseRequest(
-        model=model,
-        version=version or 0,
+        source=selector(VersionRef(model, version=version, alias=alias if version is None else None)),
         alias=alias or "",
         backbone=backbone,
         backbone_candidates=parse_candidates(settings.get("backbone_candidates")),

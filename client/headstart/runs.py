@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from datetime import timedelta
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,8 @@ __all__ = [
 ]
 
 Answer = TypeVar("Answer")
+
+_ALL_CLASSES: Final = 2**31 - 1
 
 
 class Run(Protocol[Answer]):
@@ -86,7 +88,7 @@ class PredictionRun:
         if not targets:
             raise ValueError("targets must name at least one model. Received: none")
         self._targets = tuple(targets)
-        self._top_k = top_k or 0
+        self._top_k = top_k or _ALL_CLASSES
         self._return_features = return_features
         self._evidence = evidence
         self._routing_key = routing_key
@@ -102,12 +104,10 @@ class PredictionRun:
 
     def call(self, chunk: Chunk) -> Call[Predictions]:
         """The call for some of the inputs."""
-        target, *others = map(selector, self._targets)
         request = pb.PredictRequest(
-            target=target,
+            targets=map(selector, self._targets),
             inputs=chunk.inputs,
             top_k=self._top_k,
-            additional_targets=others,
             return_features=self._return_features,
             routing_key=self._routing_key,
         )

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from difflib import get_close_matches
 from typing import Any, Literal, TypeAlias, TypedDict
 
@@ -44,7 +44,7 @@ class Ridge:
     Attributes:
         regularization: above 0. None: chosen.
         temperature: what scores are divided by before the softmax, above 0. None: chosen.
-        folds: of the cross-validation, 2 to 20. 0: by the number of examples.
+        folds: of the cross-validation, 2 to 20. None: by the number of examples.
         view: the backbone's view the head is fitted on. Empty: ``last``, or `views`.
         views: several views to be fitted on side by side, instead of `view`.
         scaling: how features are brought to a common scale: ``unit`` (each input's to length 1), ``root``
@@ -55,7 +55,7 @@ class Ridge:
 
     regularization: float | None = None
     temperature: float | None = None
-    folds: int = 0
+    folds: int | None = None
     view: str = ""
     views: tuple[str, ...] = ()
     scaling: ScalingName | None = None
@@ -69,7 +69,7 @@ class Logistic:
     Attributes:
         regularization: above 0. None: chosen.
         temperature: what scores are divided by before the softmax, above 0. None: chosen.
-        folds: of the cross-validation, 2 to 20. 0: by the number of examples.
+        folds: of the cross-validation, 2 to 20. None: by the number of examples.
         views: the backbone's views the head is fitted on, side by side. Empty: ``last``.
         scaling: how features are brought to a common scale, as for `Ridge`. None: ``root``.
         balanced: whether classes are told as if all were equally frequent. None: if the largest has more than
@@ -79,7 +79,7 @@ class Logistic:
 
     regularization: float | None = None
     temperature: float | None = None
-    folds: int = 0
+    folds: int | None = None
     views: tuple[str, ...] = ()
     scaling: ScalingName | None = None
     balanced: bool | None = None
@@ -91,27 +91,27 @@ class Mlp:
     """A network of one hidden layer on the backbone's features; its length of training by cross-validation.
 
     Attributes:
-        hidden_units: of the hidden layer, 1 to 4096. 0: chosen.
+        hidden_units: of the hidden layer, 1 to 4096. None: selected by cross-validation.
         dropout: the share of hidden units left out at each step, 0 to 0.9. None: chosen.
         weight_decay: AdamW's, 0 to 1. None: chosen.
         learning_rate: AdamW's, 1e-6 to 1. None: 1e-3.
-        max_epochs: 1 to 10000. 0: 200.
-        patience: epochs without a better loss after which training ends, 1 to 1000. 0: 10.
+        max_epochs: 1 to 10000. None: 200.
+        patience: epochs without a better loss after which training ends, 1 to 1000. None: 10.
         temperature: what scores are divided by before the softmax, above 0. None: chosen.
-        folds: of the cross-validation, 2 to 20. 0: by the number of examples.
+        folds: of the cross-validation, 2 to 20. None: by the number of examples.
         views: the backbone's views the head is fitted on, side by side. Empty: all.
         balanced: as for `Ridge`.
         time_budget: after which the best network so far is taken, at most a day. None: no limit.
     """
 
-    hidden_units: int = 0
+    hidden_units: int | None = None
     dropout: float | None = None
     weight_decay: float | None = None
     learning_rate: float | None = None
-    max_epochs: int = 0
-    patience: int = 0
+    max_epochs: int | None = None
+    patience: int | None = None
     temperature: float | None = None
-    folds: int = 0
+    folds: int | None = None
     views: tuple[str, ...] = ()
     balanced: bool | None = None
     time_budget: timedelta | None = None
@@ -122,19 +122,19 @@ class Partial:
     """A linear head first, then it and the backbone's last blocks trained together.
 
     Attributes:
-        blocks: the number of last blocks that are trained, 1 to 3. 0: 1.
+        blocks: the number of last blocks that are trained, 1 to 3. None: 1.
         learning_rate: Adam's, 1e-7 to 0.1. None: 1e-4.
-        max_epochs: 1 to 1000. 0: 10.
-        patience: epochs without a better loss after which training ends, 1 to 1000. 0: 3.
+        max_epochs: 1 to 1000. None: 10.
+        patience: epochs without a better loss after which training ends, 1 to 1000. None: 3.
         temperature: what scores are divided by before the softmax, above 0. None: chosen.
         balanced: as for `Ridge`.
         time_budget: after which the best found so far is taken, at most a day. None: no limit.
     """
 
-    blocks: int = 0
+    blocks: int | None = None
     learning_rate: float | None = None
-    max_epochs: int = 0
-    patience: int = 0
+    max_epochs: int | None = None
+    patience: int | None = None
     temperature: float | None = None
     balanced: bool | None = None
     time_budget: timedelta | None = None
@@ -160,14 +160,14 @@ class PromotionGate:
         max_drop: by how much the accuracy may fall, 0 to 1; for a number, by what part its mean absolute
             error may rise. None: 0.01.
         max_class_drop: by how much the recall of any class may fall, 0 to 1. None: 0.1.
-        min_class_examples: classes with fewer examples to compare on are not judged by themselves. 0: 10.
+        min_class_examples: classes with fewer examples to compare on are not judged by themselves. None: 10.
         significance: a fall counts only if chance explains it with at most this probability, above 0 to 1;
             1 counts every fall. None: 0.05.
     """
 
     max_drop: float | None = None
     max_class_drop: float | None = None
-    min_class_examples: int = 0
+    min_class_examples: int | None = None
     significance: float | None = None
 
 
@@ -190,6 +190,7 @@ class FineTuneSpec:
     tags: Mapping[str, str] = field(default_factory=dict)
     alias: str = ""
     ttl: timedelta | None = None
+    expire_time: datetime | None = None
     max_excluded_fraction: float = 0.0
     task: Task = Task.UNSPECIFIED
     promote_if: PromotionGate | None = None
@@ -217,7 +218,8 @@ class SpecSettings(TypedDict, total=False):
         display_name: a title for people, at most 256 bytes.
         tags: free key-value pairs, kept with the version.
         alias: moved to the new version when the job succeeds. None: none.
-        ttl: how long the version is kept, a timedelta or seconds. None: for ever.
+        ttl: how long the version is kept, a timedelta or seconds. None: until `expire_time`, or forever.
+        expire_time: when the version is deleted, a datetime with a time zone. None: by `ttl`, or never.
         max_excluded_fraction: the share of the examples, 0 to 1, that may be excluded as unusable. Default 0:
             one unusable example fails the job.
         task: what is learned: ``single_label``, ``multi_label`` or ``regression``. None: what the first
@@ -245,6 +247,7 @@ class SpecSettings(TypedDict, total=False):
     tags: Mapping[str, str] | None
     alias: str | None
     ttl: timedelta | float | None
+    expire_time: datetime | None
     max_excluded_fraction: float
     task: Task | TaskName | None
     promote_if: PromotionGate | bool | None
@@ -278,7 +281,11 @@ def make_spec(model: str, settings: SpecSettings, *, request_id: str = "") -> Fi
     given["recipe"] = parse_recipe(settings.get("recipe"))
     given["backbone_candidates"] = parse_candidates(settings.get("backbone_candidates"))
     given["backbone_time_budget"] = parse_budget(settings.get("backbone_time_budget"))
-    lifetime = settings.get("ttl")
+    lifetime, moment = settings.get("ttl"), settings.get("expire_time")
+    if lifetime is not None and moment is not None:
+        raise ValueError("Give ttl or expire_time, not both.")
+    if moment is not None and moment.tzinfo is None:
+        raise ValueError(f"expire_time must have a time zone, such as UTC. Received: {moment!r}")
     if lifetime is not None and not isinstance(lifetime, timedelta):
         given["ttl"] = timedelta(seconds=lifetime)
     given |= _task(settings) | _gate(settings) | _parent(settings)

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from operator import index
 
-from headstart.v1 import prediction_service_pb2 as pb
+from headstart.v1 import version_selector_pb2
 
 __all__ = [
     "VersionRef",
@@ -131,6 +131,8 @@ def numbered(ref: VersionRef) -> int:
     return ref.version
 
 
-def selector(version: VersionRef) -> pb.VersionSelector:
+def selector(version: VersionRef) -> version_selector_pb2.VersionSelector:
     """Return the message of a reference."""
-    return pb.VersionSelector(model=version.model, version=version.version, alias=version.alias)
+    return version_selector_pb2.VersionSelector(
+        model=version.model, version=version.version, alias=version.alias
+    )

@@ -184,6 +184,12 @@ class VersionInUse(HeadstartError):
     reason = "VERSION_IN_USE"
 
 
+class ModelNotEmpty(HeadstartError):
+    """The model has versions, and its deletion is not forced."""
+
+    reason = "MODEL_NOT_EMPTY"
+
+
 class BackboneMismatch(HeadstartError):
     """The version was fitted on another digest of the backbone than the one loaded."""
 

@@ -16,7 +16,7 @@ import grpc
 import numpy as np
 
 from headstart import Client, Example, tensors
-from headstart.v1 import input_pb2
+from headstart.v1 import input_pb2, version_selector_pb2
 from headstart.v1 import prediction_service_pb2 as predicting
 from headstart_server.rpc.dialects import open_inference_pb2 as oip
 from headstart_server.rpc.dialects import tensorflow_pb2 as tf
@@ -60,8 +60,8 @@ def _requests(
     raw: bytes,
     proto: tf.TensorProto,
 ) -> dict[str, bytes]:
-    target = predicting.VersionSelector(model=model)
-    predict = predicting.PredictRequest(target=target, inputs=[own], top_k=0)
+    target = version_selector_pb2.VersionSelector(model=model)
+    predict = predicting.PredictRequest(targets=[target], inputs=[own], top_k=10_000)
     infer = oip.ModelInferRequest(model_name=model, inputs=[tensor], raw_input_contents=[raw])
     served = serving.PredictRequest(model_spec=serving.ModelSpec(name=model), inputs={"inputs": proto})
     messages = (predict, infer, served)

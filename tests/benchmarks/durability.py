@@ -20,7 +20,7 @@ import numpy as np
 from chaos.replica import Replica
 from fakes import Desk, ManualClock, Shelf
 from headstart.v1 import fine_tuning_service_pb2 as tuning
-from headstart.v1 import input_pb2, job_pb2
+from headstart.v1 import input_pb2, job_pb2, version_selector_pb2
 from headstart.v1 import prediction_service_pb2 as pb
 from headstart.v1 import prediction_service_pb2_grpc as stubs
 from headstart_server.jobs.limits import QueueLimits
@@ -208,7 +208,8 @@ def _seconds_to_take_over(replicas: Sequence[Replica], apis: Sequence[Api], plac
 async def _predictions(targets: Sequence[str], seconds: float) -> float:
     """Predict calls a second with one input each, so many at once over all targets."""
     request = pb.PredictRequest(
-        target=pb.VersionSelector(model="seen-0"), inputs=[input_pb2.Input(image=b"quick1:x")]
+        targets=[version_selector_pb2.VersionSelector(model="seen-0")],
+        inputs=[input_pb2.Input(image=b"quick1:x")],
     )
     channels = [grpc.aio.insecure_channel(target) for target in targets]
     count, begin = 0, time.perf_counter() + 1

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import grpc
 import numpy as np
 
-from headstart.v1 import input_pb2
+from headstart.v1 import input_pb2, version_selector_pb2
 from headstart.v1 import prediction_service_pb2 as pb
 from pictures import photographs
 
@@ -32,7 +32,7 @@ async def measure(
     choice = random.Random(0)
     requests = [
         pb.PredictRequest(
-            target=pb.VersionSelector(model=model),
+            targets=[version_selector_pb2.VersionSelector(model=model)],
             inputs=[input_pb2.Input(image=files[place % len(files)])],
         ).SerializeToString()
         for place, model in enumerate(models * max(1, len(files) // len(models)))

@@ -347,7 +347,7 @@ def predicted(api: Api, model: str, alias: str | None = None) -> int | None:
         if refusal_of(error).reason in ("ALIAS_NOT_FOUND", "MODEL_NOT_FOUND"):
             return None
         return MISSING
-    return int(response.result.version)
+    return int(response.results[0].version)
 
 
 def may_have_happened(error: grpc.RpcError) -> bool:

@@ -20,7 +20,14 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from headstart.v1 import backbone_selection_pb2, comparison_pb2, evaluation_pb2, job_pb2, model_pb2
+from headstart.v1 import (
+    backbone_selection_pb2,
+    comparison_pb2,
+    evaluation_pb2,
+    job_pb2,
+    model_pb2,
+    version_selector_pb2,
+)
 from headstart.v1 import evaluation_service_pb2 as evaluating
 from headstart.v1 import evaluation_service_pb2_grpc as evaluating_grpc
 from headstart.v1 import fine_tuning_service_pb2 as tuning
@@ -227,6 +234,9 @@ class _Models(keeping_grpc.ModelServiceServicer):
     def SetAlias(self, request, context):
         return self._fake.answer("SetAlias", request, context)
 
+    def DeleteAlias(self, request, context):
+        return self._fake.answer("DeleteAlias", request, context)
+
     def DeleteVersion(self, request, context):
         return self._fake.answer("DeleteVersion", request, context)
 
@@ -422,7 +432,7 @@ def findings(**fields: Any) -> evaluation_pb2.DatasetFindings:
             evaluation_pb2.LearningPoint(example_count=40, score=0.9375, extrapolated=True),
         ],
         imbalance=1.5,
-        estimated_seconds=0.5,
+        estimated_duration=timedelta(seconds=0.5),
         recommendations=[
             evaluation_pb2.Recommendation(
                 kind="RECOMMENDATION_KIND_LABEL_ISSUES", message="1 example looks mislabelled: look at it."
@@ -478,8 +488,8 @@ def choice(**fields: Any) -> backbone_selection_pb2.BackboneSelection:
                     standard_error=0.0125,
                     gap=0.03125,
                     gap_standard_error=0.0625,
-                    milliseconds=4.5,
-                    megabytes=13.5,
+                    latency_duration=timedelta(milliseconds=4.5),
+                    size_bytes=13_500_000,
                     spent_duration=Duration(seconds=2),
                 ),
                 backbone_selection_pb2.BackboneCandidate(
@@ -489,15 +499,15 @@ def choice(**fields: Any) -> backbone_selection_pb2.BackboneSelection:
                     standard_error=0.01,
                     gap=0,
                     gap_standard_error=0,
-                    milliseconds=45,
-                    megabytes=90,
+                    latency_duration=timedelta(milliseconds=45),
+                    size_bytes=90_000_000,
                     spent_duration=Duration(seconds=8),
                 ),
                 backbone_selection_pb2.BackboneCandidate(
                     backbone="huge",
                     outcome="CANDIDATE_OUTCOME_NOT_TRIED",
                     message="The time budget of 10 s was used up.",
-                    megabytes=1200,
+                    size_bytes=1_200_000_000,
                 ),
             ],
             "time_budget": Duration(seconds=10),
@@ -524,7 +534,7 @@ def alias(name: str, number: int, shares: Iterable[model_pb2.TrafficSplit] = ())
 def predicted(request: predicting.PredictRequest) -> predicting.PredictResponse:
     """Each input is taken for a class that is named like the input's own text or bytes."""
 
-    def answered(selector: predicting.VersionSelector) -> predicting.VersionPredictions:
+    def answered(selector: version_selector_pb2.VersionSelector) -> predicting.VersionPredictions:
         return predicting.VersionPredictions(
             model=selector.model,
             version=selector.version or 3,
@@ -544,9 +554,10 @@ def predicted(request: predicting.PredictRequest) -> predicting.PredictResponse:
         )
 
     return predicting.PredictResponse(
-        result=answered(request.target),
-        additional_results=[answered(each) for each in request.additional_targets],
-        times=predicting.StageTimes(total_milliseconds=2, backbone_milliseconds=1),
+        results=map(answered, request.targets),
+        times=predicting.StageTimes(
+            total_duration=timedelta(milliseconds=2), backbone_duration=timedelta(milliseconds=1)
+        ),
     )
 
 
@@ -588,6 +599,7 @@ _STANDING: dict[str, Any] = {
     "SetAlias": lambda request: keeping.SetAliasResponse(
         alias=alias(request.alias, request.version, request.traffic)
     ),
+    "DeleteAlias": keeping.DeleteAliasResponse(),
     "DeleteVersion": keeping.DeleteVersionResponse(),
     "EraseExample": keeping.EraseExampleResponse(
         versions=[{"model": "pets", "version": 2}, {"model": "pets", "version": 3}],
@@ -617,7 +629,7 @@ _STANDING: dict[str, Any] = {
             release="1.0",
             limits={"inputs": 256, "run_duration": timedelta(hours=24)},
             features=[about.FEATURE_HTTP, 999],
-            export_forms=["EXPORT_FORM_ONNX"],
+            export_formats=["EXPORT_FORMAT_ONNX"],
             default_backbones=[{"modality": "MODALITY_TEXT", "backbone": "minilm"}],
         )
     ),
@@ -640,7 +652,9 @@ _STANDING: dict[str, Any] = {
     "GetReport": reported,
     "Evaluate": evaluating.EvaluateResponse(model="pets", version=3, evaluation=evaluation()),
     "Compare": evaluating.CompareResponse(
-        first_model="pets", first_version=1, second_model="pets", second_version=2, comparison=comparison()
+        first=version_selector_pb2.VersionRef(model="pets", version=1),
+        second=version_selector_pb2.VersionRef(model="pets", version=2),
+        comparison=comparison(),
     ),
     "Check": health_pb2.HealthCheckResponse(status=health_pb2.HealthCheckResponse.SERVING),
 }

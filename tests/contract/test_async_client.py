@@ -183,9 +183,9 @@ async def test_the_rest_of_the_service_is_there(client: AsyncClient, server: Fak
     assert (await client.who_am_i()).principal == "reader"
     assert (await client.get_model("pets", max_versions=2)).versions[-1].number == 2
     assert (await client.set_alias("pets", "stable", 2)).version == 2
-    await client.remove_alias("pets", "stable")
+    await client.delete_alias("pets", "stable")
     await client.delete_version("pets", 1)
-    assert (await client.erase_example("cat-17")).deleted_contents == 2
+    assert (await client.erase_example("-", "cat-17")).deleted_contents == 2
     assert await client.delete_model("pets") == 3
     assert (await client.backbones())[0].default
     assert [each.id async for each in client.jobs(states=["QUEUED"])] == ["job-1"]

@@ -96,8 +96,8 @@ def test_a_version_tells_how_its_backbone_was_chosen(client: Client):
         standard_error=0.0125,
         gap=0.03125,
         gap_standard_error=0.0625,
-        milliseconds=4.5,
-        megabytes=13.5,
+        latency_duration=timedelta(milliseconds=4.5),
+        size_bytes=13_500_000,
         spent_duration=timedelta(seconds=2),
     )
     huge = found.candidates[2]

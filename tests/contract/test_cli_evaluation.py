@@ -267,7 +267,7 @@ def test_only_a_page_can_be_opened(run):
 
 def predicted(task: str, prediction: predicting.Prediction) -> predicting.PredictResponse:
     result = predicting.VersionPredictions(model="pets", version=3, task=task, predictions=[prediction])
-    return predicting.PredictResponse(result=result)
+    return predicting.PredictResponse(results=[result])
 
 
 def test_an_unknown_input_is_told_with_its_typicality(run, server, pets):
@@ -329,7 +329,7 @@ def test_several_pictures_have_numbers(run, server, pets, tmp_path):
     shown = predicting.Saliency(map=tensors.encode(np.eye(2)), overlay=b"PNG")
     told = predicting.Prediction(classes=[{"name": "cat", "probability": 0.5}], saliency=shown)
     answer = predicted("TASK_SINGLE_LABEL", told)
-    answer.result.predictions.append(told)
+    answer.results[0].predictions.append(told)
     server.standing["Predict"] = answer
 
     run("predict", "pets", pets / "cat" / "1.jpg", pets / "dog" / "1.jpg", "--saliency", tmp_path / "m.png")

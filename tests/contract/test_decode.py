@@ -41,6 +41,7 @@ SERVICES = (
 )
 
 NOT_DECODED = {
+    "DeleteAlias": "it contains nothing",
     "DeleteJob": "it contains nothing",
     "DeleteVersion": "it contains nothing",
     "SubmitFineTune": "for clients that cannot stream",
@@ -145,7 +146,7 @@ def test_context_supplies_what_a_message_lacks():
 
 
 def test_a_required_field_that_is_nowhere_is_named():
-    with pytest.raises(TypeError, match="ExampleFault requires id, index, reason"):
+    with pytest.raises(TypeError, match="ExampleFault requires id, index"):
         decode(model_pb2.Alias(), ExampleFault, message="unreadable")
 
 

@@ -1,3 +1,5 @@
+from datetime import timedelta
+
 import grpc
 import pytest
 
@@ -124,7 +126,7 @@ def test_what_was_found_out_when_a_version_was_made_can_be_read(client: Client, 
     assert found.findings.outliers[0].distance_ratio == 2.5
     assert found.findings.learning_curve[-1].extrapolated
     assert found.findings.recommendations[0].kind is RecommendationKind.LABEL_ISSUES
-    assert found.findings.estimated_seconds == 0.5
+    assert found.findings.estimated_duration == timedelta(seconds=0.5)
 
 
 def test_of_a_version_of_0_1_nothing_more_is_known(client: Client, server: FakeServer):

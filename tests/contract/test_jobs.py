@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import grpc
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
 from contract.fake_server import UNAVAILABLE, FakeServer, Fault, event, job, model, version
@@ -43,8 +44,12 @@ def test_a_status_has_times_durations_and_the_spec(client: Client, server: FakeS
         "RUNNING",
         spec=spec,
         progress=job_pb2.Progress(step="JOB_STEP_FEATURES", fraction=0.25, done=5, total=20),
-        step_milliseconds={"publish": 1, "features": 1500.0, "newer": 2},
-        excluded=[job_pb2.ExampleFault(index=2, reason="UNDECODABLE_INPUT", message="no")],
+        step_durations={
+            "publish": Duration(nanos=1_000_000),
+            "features": Duration(seconds=1, nanos=500_000_000),
+            "newer": Duration(nanos=2_000_000),
+        },
+        excluded=[job_pb2.ExampleFault(index=2, reason="ERROR_REASON_UNDECODABLE_INPUT", message="no")],
         excluded_count=1,
     )
     message.start_time.seconds = 1_700_000_001
@@ -77,7 +82,7 @@ def test_a_state_that_is_newer_than_the_client_reads_as_unspecified(client: Clie
 def test_the_server_is_asked_to_wait_and_the_deadline_is_longer(client: Client, server: FakeServer):
     client.job("job-1").status(wait=timedelta(seconds=5))
 
-    assert server.requests["Status"][0].wait.seconds == 5
+    assert server.requests["Status"][0].wait_duration.seconds == 5
     assert 24 < server.remaining["Status"][0] < 25.1  # the client's 20 s and the wait
 
 
@@ -90,7 +95,7 @@ def test_waiting_asks_again_until_the_job_has_ended_and_gives_its_version(client
     assert found.metrics.accuracy == 0.95
     assert found.lineage.recipe == Ridge(regularization=0.1, folds=5, view="last")
     assert found.confusion_matrix().tolist() == [[20, 0], [2, 18]]
-    assert [request.wait.seconds for request in server.requests["Status"]] == [30] * 4
+    assert [request.wait_duration.seconds for request in server.requests["Status"]] == [30] * 4
 
 
 def test_waiting_bears_with_an_outage_longer_than_grpc_s_own_retries(client: Client, server: FakeServer):

@@ -62,7 +62,7 @@ def test_the_server_and_the_caller_are_described(client: Client):
     assert (info.release, info.limits.inputs, info.limits.run_duration) == ("1.0", 256, timedelta(hours=24))
     assert info.limits.versions_per_model is None
     assert info.features == (Feature.HTTP, Feature.UNSPECIFIED)
-    assert info.export_forms == ("onnx",)
+    assert info.export_formats == ("onnx",)
     assert info.default_backbones == {Modality.TEXT: "minilm"}
     assert caller.permissions == (Permission(rights=(Right.PREDICT,), models=("pets-*",)),)
 
@@ -94,11 +94,11 @@ def test_no_more_pages_are_asked_for_than_the_versions_that_are_wanted(client: C
 
 def test_an_alias_is_set_and_removed(client: Client, server: FakeServer):
     assert client.set_alias("pets", "stable", 2, etag="e0").version == 2
-    client.remove_alias("pets", "stable")
+    client.delete_alias("pets", "stable")
 
-    moved, removed = server.requests["SetAlias"]
+    (moved,), (removed,) = server.requests["SetAlias"], server.requests["DeleteAlias"]
     assert (moved.model, moved.alias, moved.version, moved.etag) == ("pets", "stable", 2, "e0")
-    assert not removed.HasField("version")
+    assert (removed.model, removed.alias, removed.etag) == ("pets", "stable", "")
 
 
 def test_an_alias_gives_other_versions_a_share(client: Client, server: FakeServer):
@@ -164,13 +164,13 @@ def test_versions_and_models_are_deleted(client: Client, server: FakeServer):
 
 
 def test_deleting_an_example_tells_what_was_made_of_it(client: Client, server: FakeServer):
-    deleted = client.erase_example("cat-17", "pets")
+    deleted = client.erase_example("pets", "cat-17")
 
     assert deleted.versions == (("pets", 2), ("pets", 3))
     assert (deleted.unread_versions, deleted.job_ids) == ((("old", 1),), ("job-9",))
     assert deleted.deleted_contents == 2
-    client.erase_example("cat-17")
-    assert [request.model for request in server.requests["EraseExample"]] == ["pets", ""]
+    client.erase_example("-", "cat-17")
+    assert [request.model for request in server.requests["EraseExample"]] == ["pets", "-"]
 
 
 def test_backbones_have_views_and_sizes(client: Client):

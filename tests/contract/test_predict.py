@@ -216,7 +216,7 @@ def test_an_empty_list_gives_an_empty_one_without_asking(client: Client, server:
 def test_a_version_is_named_by_number_alias_or_not_at_all(client: Client, server: FakeServer, which, field):
     client.predict(b"x", model="pets", **which)
 
-    target = server.requests["Predict"][0].target
+    target = server.requests["Predict"][0].targets[0]
     assert target.model == "pets"
     assert target.WhichOneof("selector") == field
 
@@ -226,7 +226,7 @@ def test_a_version_and_an_alias_together_are_refused(client: Client):
         client.predict(b"x", model="pets", version=1, alias="stable")
 
 
-@pytest.mark.parametrize(("asked", "sent"), [(1, 1), (None, 0)])
+@pytest.mark.parametrize(("asked", "sent"), [(1, 1), (None, 2**31 - 1)])
 def test_the_number_of_classes_is_sent_and_none_means_all(client: Client, server: FakeServer, asked, sent):
     client.predict(b"x", model="m", top_k=asked)
 
@@ -241,7 +241,7 @@ def test_a_long_list_goes_in_several_calls_to_one_version(client: Client, server
 
     assert [each.label.encode() for each in predictions] == inputs
     assert [len(request.inputs) for request in server.requests["Predict"]] == [256, 256, 88]
-    selectors = [request.target.WhichOneof("selector") for request in server.requests["Predict"]]
+    selectors = [request.targets[0].WhichOneof("selector") for request in server.requests["Predict"]]
     assert selectors == ["alias", "version", "version"]  # though the alias may be moved meanwhile
 
 
@@ -330,7 +330,7 @@ def test_several_models_answer_the_same_inputs(client: Client, server: FakeServe
     assert isinstance(answer.times, StageTimes)
     assert answer.features == {}
     request = server.requests["Predict"][0]
-    assert [each.WhichOneof("selector") for each in request.additional_targets] == [
+    assert [each.WhichOneof("selector") for each in request.targets[1:]] == [
         "version",
         "alias",
         "version",
@@ -399,7 +399,7 @@ def evident(request: predicting.PredictRequest) -> predicting.PredictResponse:
     result = predicting.VersionPredictions(
         model="pets", version=3, task="TASK_SINGLE_LABEL", predictions=[prediction] * len(request.inputs)
     )
-    return predicting.PredictResponse(result=result)
+    return predicting.PredictResponse(results=[result])
 
 
 def test_a_prediction_tells_that_an_input_is_unknown_and_what_it_rests_on(client: Client, server: FakeServer):
@@ -443,9 +443,9 @@ def test_inputs_whose_saliency_is_asked_for_go_few_in_a_call(client: Client, ser
 def test_a_number_comes_with_its_interval(client: Client, server: FakeServer):
     told = predicting.Prediction(value=2.5, value_low=2, value_high=3)
     server.standing["Predict"] = predicting.PredictResponse(
-        result=predicting.VersionPredictions(
-            model="ages", version=1, task="TASK_REGRESSION", predictions=[told]
-        )
+        results=[
+            predicting.VersionPredictions(model="ages", version=1, task="TASK_REGRESSION", predictions=[told])
+        ]
     )
 
     prediction = client.predict(b"x", model="ages")
@@ -468,8 +468,8 @@ def test_evidence_is_asked_for_by_several_versions_too(client: Client, server: F
 def test_a_text_whose_end_was_not_seen_says_so(client: Client, server: FakeServer):
     def half(request: predicting.PredictRequest) -> predicting.PredictResponse:
         response = predicted(request)
-        response.result.predictions[1].truncation.kept_characters = 4
-        response.result.predictions[1].truncation.characters = 9
+        response.results[0].predictions[1].truncation.kept_characters = 4
+        response.results[0].predictions[1].truncation.characters = 9
         return response
 
     server.standing["Predict"] = half

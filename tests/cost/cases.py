@@ -13,7 +13,7 @@ from google.protobuf.message_factory import GetMessageClass
 from cost.messages import fillings
 from headstart.v1 import evaluation_service_pb2 as evaluating
 from headstart.v1 import fine_tuning_service_pb2 as tuning
-from headstart.v1 import input_pb2
+from headstart.v1 import input_pb2, version_selector_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from headstart.v1 import prediction_service_pb2 as predicting
 from headstart.v1 import server_service_pb2 as about
@@ -53,10 +53,10 @@ class Case:
         return self.inflated + sum(map(len, self.messages)) + len(self.body or b"")
 
 
-_TARGET = predicting.VersionSelector(model=MODEL)
+_TARGET = version_selector_pb2.VersionSelector(model=MODEL)
 #: Requests that are as valid as they can be, for the fields that are not filled.
 _VALID: dict[str, Message] = {
-    "headstart.v1.PredictRequest": predicting.PredictRequest(target=_TARGET),
+    "headstart.v1.PredictRequest": predicting.PredictRequest(targets=[_TARGET]),
     "headstart.v1.EmbedRequest": predicting.EmbedRequest(backbone="fake"),
     "headstart.v1.GetEvaluationRequest": keeping.GetEvaluationRequest(target=_TARGET),
     "headstart.v1.GetReportRequest": keeping.GetReportRequest(target=_TARGET),

@@ -104,7 +104,9 @@ class Server(Replica):
             fine_tune = channel.stream_unary("/headstart.v1.FineTuningService/FineTune")
             job = tuning.FineTuneResponse.FromString(fine_tune(iter(training()), timeout=60)).job
             status = channel.unary_unary("/headstart.v1.FineTuningService/Status")
-            request = tuning.StatusRequest(job_id=job.job_id, wait={"seconds": 60}).SerializeToString()
+            request = tuning.StatusRequest(
+                job_id=job.job_id, wait_duration={"seconds": 60}
+            ).SerializeToString()
             assert tuning.StatusResponse.FromString(status(request, timeout=90)).job.version == 1
 
     def kill(self) -> None:

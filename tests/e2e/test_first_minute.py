@@ -91,7 +91,7 @@ def test_calls_of_every_kind_wait_for_the_first_conversion(
         (zipped,) = Path(folder.parent).glob("http.zip")
         body = ("--data-binary", f"@{zipped}", "-H", "content-type: application/zip")
         job = curl(f"{http}/v1/models/http:fineTune", *body)["job"]
-        curl(f"{http}/v1/jobs/{job['jobId']}?wait={PATIENCE:.0f}s")
+        curl(f"{http}/v1/jobs/{job['jobId']}?waitDuration={PATIENCE:.0f}s")
         return curl(f"{http}/v1/models/http:predict", "-F", f"image=@{asked[0]}")["result"]["model"]
 
     subprocess.run(

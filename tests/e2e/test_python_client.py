@@ -121,7 +121,7 @@ def test_aliases_move_and_versions_go(client: Client, version: Version, folder: 
     client.set_alias("moved", "stable", third.number, etag=first.etag)
     client.delete_version("moved", second.number)
     assert [each.number for each in client.get_model("moved").versions] == [third.number]
-    assert client.delete_model("moved") == 1
+    assert client.delete_model("moved", force=True) == 1
     assert "moved" not in [model.name for model in client.models()]
 
 

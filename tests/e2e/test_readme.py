@@ -134,7 +134,7 @@ def test_the_lines_of_curl_work_as_written(folder: Path, http: str) -> None:
             output = run([str(CURL.need()), "-sS", *here], folder, "")
             answers.append(json.loads(output) if output else {})
             if "job" in answers[-1]:
-                url = f"http://{http}/v1/jobs/{answers[-1]['job']['jobId']}?wait=60s"
+                url = f"http://{http}/v1/jobs/{answers[-1]['job']['jobId']}?waitDuration=60s"
                 with urllib.request.urlopen(url, timeout=90) as answer:
                     assert json.load(answer)["job"]["state"] == "JOB_STATE_SUCCEEDED"
     archive, jobs, _, files, predicted = answers

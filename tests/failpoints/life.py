@@ -132,7 +132,7 @@ class Life:
             registry.delete_version("pets", 3, force=True)
         self._fine_tune("gone")
         with suppress(ModelNotFound):
-            registry.delete_model("gone")
+            registry.delete_model("gone", force=True)
         self._fine_tune("short", ttl=60.0)
         self.clock.advance(120.0)
         registry.delete_expired()

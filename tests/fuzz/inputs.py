@@ -14,7 +14,7 @@ from safetensors.numpy import load, save
 from fakes import make_head, make_manifest, make_tail
 from headstart import tensors
 from headstart.v1 import fine_tuning_service_pb2 as tuning
-from headstart.v1 import input_pb2, job_pb2
+from headstart.v1 import input_pb2, job_pb2, version_selector_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from headstart.v1 import prediction_service_pb2 as predicting
 from headstart_server.learning.calibration import Calibration
@@ -82,7 +82,7 @@ def pictures() -> list[bytes]:
 
 def messages() -> dict[str, list[bytes]]:
     """Good requests of each method, serialized, by the method's path."""
-    target = predicting.VersionSelector(model="digits", version=1)
+    target = version_selector_pb2.VersionSelector(model="digits", version=1)
     inputs = [
         input_pb2.Input(image=pictures()[3]),
         input_pb2.Input(text="a text"),
@@ -91,7 +91,7 @@ def messages() -> dict[str, list[bytes]]:
     service = "/headstart.v1."
     return {
         service + "PredictionService/Predict": [
-            predicting.PredictRequest(target=target, inputs=[each], top_k=3).SerializeToString()
+            predicting.PredictRequest(targets=[target], inputs=[each], top_k=3).SerializeToString()
             for each in inputs
         ],
         service + "PredictionService/Embed": [

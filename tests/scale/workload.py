@@ -308,7 +308,7 @@ class Workload:
             shares = [TrafficSplit(number=2, fraction=0.1)]
             registry.set_alias(model, "new", 3, shares=shares)
             registry.set_alias(model, "new", 2)
-            registry.set_alias(model, "new", None)
+            registry.delete_alias(model, "new")
 
     def _delete_version(self, model: str, number: int = 0) -> None:
         registry = self._shelf.registry
@@ -317,7 +317,7 @@ class Workload:
             registry.delete_version(model, number, force=True)
 
     def _delete_model(self) -> None:
-        self._shelf.registry.delete_model(self._any_model())
+        self._shelf.registry.delete_model(self._any_model(), force=True)
 
     # Examples that are erased
 

@@ -80,8 +80,8 @@ def delete_alias(
     """
     session = session_of(context)
     with session.client() as client:
-        client.remove_alias(model, alias, etag)
-    session.show(session.response("SetAlias"), Text(f"Deleted alias {alias} of model {model}."))
+        client.delete_alias(model, alias, etag)
+    session.show(session.response("DeleteAlias"), Text(f"Deleted alias {alias} of model {model}."))
 
 
 def _fractions(texts: list[str] | tuple[()]) -> dict[int, float]:

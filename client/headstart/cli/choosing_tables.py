@@ -4,7 +4,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from headstart.cli.layout import add_row, duration, figure, new_table, percent, plural
-from headstart.results import BackboneCandidate, BackboneSelection, CandidateOutcome
+from headstart.results import BackboneCandidate, BackboneSelection
 
 __all__ = ["choice_line", "choice_view"]
 
@@ -27,8 +27,8 @@ def choice_view(choice: BackboneSelection) -> RenderableType:
             each.backbone,
             _quality(each),
             _behind(each),
-            f"{each.milliseconds:.1f}" if each.outcome is CandidateOutcome.TRIED else "",
-            f"{each.megabytes:.0f}",
+            f"{each.latency_duration.total_seconds() * 1e3:.1f}" if each.latency_duration else "",
+            f"{each.size_bytes / 1e6:.0f}",
             duration(each.spent_duration) if each.spent_duration else "",
         )
     untried = [Text(f"  {each.backbone}: {each.message}") for each in choice.candidates if each.message]

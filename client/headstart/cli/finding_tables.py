@@ -64,7 +64,9 @@ def findings_lines(findings: DatasetFindings) -> list[str]:
 
 
 def _seconds(findings: DatasetFindings | None) -> str | None:
-    return f"{findings.estimated_seconds:.2g} s" if findings and findings.estimated_seconds else None
+    if findings is None or findings.estimated_duration is None:
+        return None
+    return f"{findings.estimated_duration.total_seconds():.2g} s"
 
 
 def _curve(points: tuple[LearningPoint, ...], evaluation: Evaluation | None) -> str | None:

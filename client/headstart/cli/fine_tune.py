@@ -107,6 +107,7 @@ def fine_tune(
         tags=options.tags_of(tag),
         alias=alias,
         ttl=duration_of(ttl, "--ttl"),
+        expire_time=None,
         max_excluded_fraction=max_excluded_fraction,
         task=parse_task(task) if task else None,
         promote_if=options.gate_of(is_gated, max_drop, max_class_drop, significance, alias),

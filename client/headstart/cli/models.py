@@ -60,5 +60,5 @@ def delete_model(
     with session.client() as client:
         if not yes:
             confirm(f"delete {deleted_model(client.get_model(model))}", skip=False)
-        client.delete_model(model)
+        client.delete_model(model, force=True)
     session.show(session.response("DeleteModel"), Text(f"Deleted model {model} with all its versions."))

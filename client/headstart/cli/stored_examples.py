@@ -42,5 +42,5 @@ def erase_example(
     confirm(f"erase example {example_id} of {where}", skip=yes)
     session = session_of(context)
     with session.client() as client:
-        erased = client.erase_example(example_id, None if model == _ALL_MODELS else model)
+        erased = client.erase_example(model, example_id)
     session.show(session.response("EraseExample"), erased_example_view(example_id, erased))

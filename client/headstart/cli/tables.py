@@ -48,7 +48,6 @@ def job_facts(job: JobStatus) -> RenderableType:
         ("likely to start", moment(job.estimated_start_time) if job.estimated_start_time else None),
         ("likely to end", moment(job.estimated_end_time) if job.estimated_end_time else None),
         ("step", f"{job.progress.step.lower()}, {job.progress.fraction:.0%}" if job.progress else None),
-        ("replica", job.replica or None),
         ("alias", promotion_line(job.promotion) if job.promotion else None),
         ("examples", _examples(job)),
         ("excluded", job.excluded_count or None),

@@ -35,6 +35,7 @@ from headstart.status import details_from_status
 from headstart.task import Task
 from headstart.v1 import evaluation_service_pb2, input_pb2, job_pb2, model_pb2
 from headstart.v1 import prediction_service_pb2 as predicting
+from headstart.v1.errors_pb2 import ErrorReason
 from headstart.version_ref import VersionRef
 
 __all__ = ["decode", "decode_comparison", "decode_features"]
@@ -74,10 +75,7 @@ def _step_times(job: job_pb2.Job) -> dict[str, timedelta]:
     def order(step: str) -> tuple[int, str]:
         return (_STEPS.index(step) if step in _STEPS else len(_STEPS), step)
 
-    return {
-        step: timedelta(milliseconds=job.step_milliseconds[step])
-        for step in sorted(job.step_milliseconds, key=order)
-    }
+    return {step: job.step_durations[step].ToTimedelta() for step in sorted(job.step_durations, key=order)}
 
 
 def _promotion(version_field: str) -> Reader:
@@ -106,8 +104,8 @@ def decode_comparison(response: evaluation_service_pb2.CompareResponse) -> Compa
     return decode(
         response.comparison,
         Comparison,
-        first_version=_target(response.first_model, response.first_version),
-        second_version=_target(response.second_model, response.second_version),
+        first_version=_target(response.first.model, response.first.version),
+        second_version=_target(response.second.model, response.second.version),
         faults=tuple(decode(fault, ExampleFault) for fault in response.faults),
         fault_count=response.fault_count,
     )
@@ -127,9 +125,7 @@ def _predictions(result: predicting.VersionPredictions) -> tuple[Prediction, ...
 
 
 def _results(response: predicting.PredictResponse) -> tuple[ModelPredictions, ...]:
-    return tuple(
-        decode(result, ModelPredictions) for result in (response.result, *response.additional_results)
-    )
+    return tuple(decode(result, ModelPredictions) for result in response.results)
 
 
 _decode_task = enum_converter(input_pb2.Task.DESCRIPTOR, Task)
@@ -154,6 +150,7 @@ _DECODER: Final = Decoder(
             "versions": _version_names("versions"),
             "unread_versions": _version_names("unread_versions"),
         },
+        ExampleFault: {"reason": lambda fault: ErrorReason.Name(fault.reason).removeprefix("ERROR_REASON_")},
         FineTuneSpec: {"remove": "removed_example_ids"},
         JobEvent: {"time": "event_time"},
         JobStatus: {"id": "job_id", "promotion": _promotion("version"), "step_times": _step_times},
@@ -167,7 +164,7 @@ _DECODER: Final = Decoder(
                 _decode_modality(each.modality): each.backbone for each in info.default_backbones
             }
         },
-        StageTimes: {field.name: f"{field.name}_milliseconds" for field in fields(StageTimes)},
+        StageTimes: {field.name: f"{field.name}_duration" for field in fields(StageTimes)},
         Version: {
             "promotion": _promotion("number"),
             "thresholds": lambda version: dict(zip(version.class_names, version.thresholds, strict=False)),

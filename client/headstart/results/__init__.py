@@ -20,7 +20,7 @@ from headstart.results.evaluations import (
     ValuePair,
     VersionEvaluation,
 )
-from headstart.results.exports import Export, ExportForm
+from headstart.results.exports import Export, ExportFormat
 from headstart.results.faults import ExampleFault
 from headstart.results.findings import (
     DatasetFindings,
@@ -100,7 +100,7 @@ __all__ = [
     "ExampleOutcome",
     "ExampleReference",
     "Export",
-    "ExportForm",
+    "ExportFormat",
     "Feature",
     "JobEvent",
     "JobState",

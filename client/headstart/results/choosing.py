@@ -30,8 +30,8 @@ class BackboneCandidate:
         standard_error: of that figure.
         gap: by how much it is behind the best on the same examples; 0 for the best.
         gap_standard_error: the standard error of that difference.
-        milliseconds: that one input takes at serving, decoding and pass, on the machine that ran the job.
-        megabytes: the size of its weights in float32, in millions of bytes.
+        latency_duration: the time to decode one input and to run the backbone on it; None if untried.
+        size_bytes: the size of its weights in float32.
         spent_duration: how long trying it took; None if it was not tried.
     """
 
@@ -43,8 +43,8 @@ class BackboneCandidate:
     standard_error: float | None = None
     gap: float | None = None
     gap_standard_error: float | None = None
-    milliseconds: float = 0.0
-    megabytes: float = 0.0
+    latency_duration: timedelta | None = None
+    size_bytes: int = 0
     spent_duration: timedelta | None = None
 
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-__all__ = ["Export", "ExportForm"]
+__all__ = ["Export", "ExportFormat"]
 
-ExportForm: TypeAlias = Literal["keras", "savedmodel", "onnx", "openvino", "litert"]
+ExportFormat: TypeAlias = Literal["keras", "savedmodel", "onnx", "openvino", "litert"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +23,6 @@ class Export:
 
     model: str
     version: int
-    form: ExportForm
+    form: ExportFormat
     path: Path
     files: tuple[Path, ...]

@@ -1,6 +1,7 @@
 """What was found in examples: duplicates, labels that look wrong, outliers, and what more would bring."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 
 __all__ = [
@@ -100,7 +101,7 @@ class LearningPoint:
 
 
 class RecommendationKind(StrEnum):
-    """What a recommendation is about. UNSPECIFIED: anything else."""
+    """The subject of a recommendation. UNSPECIFIED: one that this client does not know."""
 
     UNSPECIFIED = "UNSPECIFIED"
     TOO_FEW_EXAMPLES = "TOO_FEW_EXAMPLES"
@@ -142,7 +143,7 @@ class DatasetFindings:
         learning_curve: how good a version is by the number of examples; the last is extrapolated to twice as
             many.
         imbalance: the largest class's number of examples by that of the smallest; 0 for a number.
-        estimated_seconds: how long a fine-tune of these examples would take on the server; None if unknown.
+        estimated_duration: how long a fine-tune of these examples would take on the server; None if unknown.
         recommendations: what to do about it, the most important first.
         truncated: examples of which the backbone did not see the end, such as texts of more tokens than it
             takes; at most 100, in their order.
@@ -157,7 +158,7 @@ class DatasetFindings:
     outlier_count: int
     learning_curve: tuple[LearningPoint, ...]
     imbalance: float
-    estimated_seconds: float | None
+    estimated_duration: timedelta | None
     recommendations: tuple[Recommendation, ...]
     truncated: tuple[ExampleReference, ...] = ()
     truncated_count: int = 0

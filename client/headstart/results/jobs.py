@@ -142,7 +142,6 @@ class JobStatus:
         estimated_end_time: when it is likely to end; None once it has, or where that is not known.
         energy: what the run that ended it cost; None before, and where nothing can be told.
         webhook: what became of the POST that tells of its end; None if none is sent.
-        replica: the replica that runs it; empty unless it runs, and without the right `admin` on its model.
     """
 
     id: str
@@ -168,7 +167,6 @@ class JobStatus:
     estimated_end_time: datetime | None = None
     energy: Energy | None = None
     webhook: WebhookDelivery | None = None
-    replica: str = ""
 
     def __repr__(self) -> str:
         version = "" if self.version is None else f"@{self.version}"

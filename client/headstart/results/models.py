@@ -92,9 +92,10 @@ class AliasEvent:
 
 
 class MetricsSource(StrEnum):
-    """The examples that metrics were measured on. UNSPECIFIED: not measured."""
+    """The examples that metrics were measured on. UNSPECIFIED: a value that this client does not know."""
 
     UNSPECIFIED = "UNSPECIFIED"
+    NONE = "NONE"
     OUT_OF_FOLD = "OUT_OF_FOLD"
     HELD_OUT = "HELD_OUT"
 
@@ -166,9 +167,10 @@ class Metrics:
 
 
 class StopReason(StrEnum):
-    """Why a solver ended: at its optimum, or its steps or time used up. UNSPECIFIED: a closed form."""
+    """Why a solver stopped. UNSPECIFIED: a reason that this client does not know."""
 
     UNSPECIFIED = "UNSPECIFIED"
+    CLOSED_FORM = "CLOSED_FORM"
     CONVERGED = "CONVERGED"
     STEPS = "STEPS"
     TIME = "TIME"
@@ -206,7 +208,7 @@ class Lineage:
     example_count: int
     software: str
     runtime: str
-    stop_reason: StopReason = StopReason.UNSPECIFIED
+    stop_reason: StopReason = StopReason.CLOSED_FORM
     fit_duration: timedelta | None = None
     parent_version: int | None = None
     added_example_count: int = 0
@@ -235,7 +237,6 @@ class Version:
         thresholds: for a multi-label version, by class the probability from which on it is taken to apply.
         promotion: whether and why an alias was moved to it; None without ``promote_if``.
         has_examples: whether its examples are kept, so that it can be a parent.
-        resident: whether it is in the memory of the replica that answered.
         backbone_selection: how its backbone was chosen; None unless the fine-tune asked for ``auto``.
         energy: what the run that made it cost; None if nothing is known of it.
         description: a description for people.
@@ -256,7 +257,6 @@ class Version:
     thresholds: Mapping[str, float] = field(default_factory=dict)
     promotion: Promotion | None = None
     has_examples: bool = False
-    resident: bool = False
     backbone_selection: BackboneSelection | None = None
     energy: Energy | None = None
     description: str = ""
@@ -300,7 +300,6 @@ class Model:
         version_count: the number of its versions.
         aliases: its aliases, by name.
         versions: its versions, the newest first; empty in a list of models.
-        resident_versions: how many of its versions are in the memory of the replica that answered.
         display_name: a title for people.
         description: a description for people.
         tags: key-value pairs.
@@ -312,7 +311,9 @@ class Model:
     version_count: int
     aliases: tuple[Alias, ...]
     versions: tuple[Version, ...] = ()
-    resident_versions: int = 0
+    display_name: str = ""
+    description: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __repr__(self) -> str:
         aliases = "".join(f", {each.name}: {each.version}" for each in self.aliases)
@@ -332,10 +333,6 @@ class Model:
         ]
         header = ("version", "quality", "classes", "backbone", "aliases")
         return figure(self.name, table(rows, header), note=f"{self.version_count:,} versions")
-
-    display_name: str = ""
-    description: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

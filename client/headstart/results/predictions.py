@@ -52,9 +52,10 @@ class ClassProbability:
 
 
 class AbstentionReason(StrEnum):
-    """Why an input is told to be unknown. UNSPECIFIED: it is not."""
+    """Why an input is unknown. UNSPECIFIED: a reason that this client does not know."""
 
     UNSPECIFIED = "UNSPECIFIED"
+    NONE = "NONE"
     UNLIKE_TRAINING = "UNLIKE_TRAINING"
     LOW_PROBABILITY = "LOW_PROBABILITY"
 
@@ -149,7 +150,7 @@ class Prediction:
     value_low: float | None = None
     value_high: float | None = None
     abstained: bool = False
-    abstention_reason: AbstentionReason = AbstentionReason.UNSPECIFIED
+    abstention_reason: AbstentionReason = AbstentionReason.NONE
     typicality: float | None = None
     neighbors: tuple[Neighbor, ...] = ()
     saliency: Saliency | None = None

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
 
-from headstart.results.exports import ExportForm
+from headstart.results.exports import ExportFormat
 from headstart.results.models import Modality
 
 __all__ = ["Caller", "Feature", "Permission", "Right", "ServerInfo", "ServerLimits", "Usage"]
@@ -91,14 +91,14 @@ class ServerInfo:
         release: the release of Headstart.
         limits: the limits of requests.
         features: the optional features that are available.
-        export_forms: the forms in which versions can be exported.
+        export_formats: the forms in which versions can be exported.
         default_backbones: the backbone of each modality that is used if a request names no backbone.
     """
 
     release: str
     limits: ServerLimits
     features: tuple[Feature, ...]
-    export_forms: tuple[ExportForm, ...]
+    export_formats: tuple[ExportFormat, ...]
     default_backbones: Mapping[Modality, str] = field(hash=False)
 
 

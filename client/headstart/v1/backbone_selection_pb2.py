@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%headstart/v1/backbone_selection.proto\x12\x0cheadstart.v1\x1a\x1egoogle/protobuf/duration.proto\"\xb1\x01\n\x11\x42\x61\x63kboneSelection\x12\x10\n\x08\x62\x61\x63kbone\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x33\n\ncandidates\x18\x03 \x03(\x0b\x32\x1f.headstart.v1.BackboneCandidate\x12.\n\x0btime_budget\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rexample_count\x18\x05 \x01(\x03\"\xa3\x03\n\x11\x42\x61\x63kboneCandidate\x12\x10\n\x08\x62\x61\x63kbone\x18\x01 \x01(\t\x12/\n\x07outcome\x18\x02 \x01(\x0e\x32\x1e.headstart.v1.CandidateOutcome\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x15\n\x08\x61\x63\x63uracy\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12 \n\x13mean_absolute_error\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x1b\n\x0estandard_error\x18\x06 \x01(\x01H\x02\x88\x01\x01\x12\x10\n\x03gap\x18\x07 \x01(\x01H\x03\x88\x01\x01\x12\x1f\n\x12gap_standard_error\x18\x08 \x01(\x01H\x04\x88\x01\x01\x12\x14\n\x0cmilliseconds\x18\t \x01(\x01\x12\x11\n\tmegabytes\x18\n \x01(\x01\x12\x31\n\x0espent_duration\x18\x0b \x01(\x0b\x32\x19.google.protobuf.DurationB\x0b\n\t_accuracyB\x16\n\x14_mean_absolute_errorB\x11\n\x0f_standard_errorB\x06\n\x04_gapB\x15\n\x13_gap_standard_error*\x91\x01\n\x10\x43\x61ndidateOutcome\x12!\n\x1d\x43\x41NDIDATE_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43\x41NDIDATE_OUTCOME_TRIED\x10\x01\x12\x1f\n\x1b\x43\x41NDIDATE_OUTCOME_NOT_TRIED\x10\x02\x12\x1c\n\x18\x43\x41NDIDATE_OUTCOME_FAILED\x10\x03\x42=\n\x10\x63om.headstart.v1P\x01Z\x18headstart/v1;headstartv1\xaa\x02\x0cHeadstart.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%headstart/v1/backbone_selection.proto\x12\x0cheadstart.v1\x1a\x1egoogle/protobuf/duration.proto\"\xb1\x01\n\x11\x42\x61\x63kboneSelection\x12\x10\n\x08\x62\x61\x63kbone\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x33\n\ncandidates\x18\x03 \x03(\x0b\x32\x1f.headstart.v1.BackboneCandidate\x12.\n\x0btime_budget\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x15\n\rexample_count\x18\x05 \x01(\x03\"\xc3\x03\n\x11\x42\x61\x63kboneCandidate\x12\x10\n\x08\x62\x61\x63kbone\x18\x01 \x01(\t\x12/\n\x07outcome\x18\x02 \x01(\x0e\x32\x1e.headstart.v1.CandidateOutcome\x12\x0f\n\x07message\x18\x03 \x01(\t\x12\x15\n\x08\x61\x63\x63uracy\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12 \n\x13mean_absolute_error\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x1b\n\x0estandard_error\x18\x06 \x01(\x01H\x02\x88\x01\x01\x12\x10\n\x03gap\x18\x07 \x01(\x01H\x03\x88\x01\x01\x12\x1f\n\x12gap_standard_error\x18\x08 \x01(\x01H\x04\x88\x01\x01\x12\x33\n\x10latency_duration\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nsize_bytes\x18\n \x01(\x03\x12\x31\n\x0espent_duration\x18\x0b \x01(\x0b\x32\x19.google.protobuf.DurationB\x0b\n\t_accuracyB\x16\n\x14_mean_absolute_errorB\x11\n\x0f_standard_errorB\x06\n\x04_gapB\x15\n\x13_gap_standard_error*\x91\x01\n\x10\x43\x61ndidateOutcome\x12!\n\x1d\x43\x41NDIDATE_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43\x41NDIDATE_OUTCOME_TRIED\x10\x01\x12\x1f\n\x1b\x43\x41NDIDATE_OUTCOME_NOT_TRIED\x10\x02\x12\x1c\n\x18\x43\x41NDIDATE_OUTCOME_FAILED\x10\x03\x42=\n\x10\x63om.headstart.v1P\x01Z\x18headstart/v1;headstartv1\xaa\x02\x0cHeadstart.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,10 +33,10 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headstart.v1.backbone_selec
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\020com.headstart.v1P\001Z\030headstart/v1;headstartv1\252\002\014Headstart.V1'
-  _globals['_CANDIDATEOUTCOME']._serialized_start=690
-  _globals['_CANDIDATEOUTCOME']._serialized_end=835
+  _globals['_CANDIDATEOUTCOME']._serialized_start=722
+  _globals['_CANDIDATEOUTCOME']._serialized_end=867
   _globals['_BACKBONESELECTION']._serialized_start=88
   _globals['_BACKBONESELECTION']._serialized_end=265
   _globals['_BACKBONECANDIDATE']._serialized_start=268
-  _globals['_BACKBONECANDIDATE']._serialized_end=687
+  _globals['_BACKBONECANDIDATE']._serialized_end=719
 # @@protoc_insertion_point(module_scope)

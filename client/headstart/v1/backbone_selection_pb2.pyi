@@ -36,7 +36,7 @@ class BackboneSelection(_message.Message):
     def __init__(self, backbone: _Optional[str] = ..., reason: _Optional[str] = ..., candidates: _Optional[_Iterable[_Union[BackboneCandidate, _Mapping]]] = ..., time_budget: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., example_count: _Optional[int] = ...) -> None: ...
 
 class BackboneCandidate(_message.Message):
-    __slots__ = ("backbone", "outcome", "message", "accuracy", "mean_absolute_error", "standard_error", "gap", "gap_standard_error", "milliseconds", "megabytes", "spent_duration")
+    __slots__ = ("backbone", "outcome", "message", "accuracy", "mean_absolute_error", "standard_error", "gap", "gap_standard_error", "latency_duration", "size_bytes", "spent_duration")
     BACKBONE_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
@@ -45,8 +45,8 @@ class BackboneCandidate(_message.Message):
     STANDARD_ERROR_FIELD_NUMBER: _ClassVar[int]
     GAP_FIELD_NUMBER: _ClassVar[int]
     GAP_STANDARD_ERROR_FIELD_NUMBER: _ClassVar[int]
-    MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
-    MEGABYTES_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_DURATION_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     SPENT_DURATION_FIELD_NUMBER: _ClassVar[int]
     backbone: str
     outcome: CandidateOutcome
@@ -56,7 +56,7 @@ class BackboneCandidate(_message.Message):
     standard_error: float
     gap: float
     gap_standard_error: float
-    milliseconds: float
-    megabytes: float
+    latency_duration: _duration_pb2.Duration
+    size_bytes: int
     spent_duration: _duration_pb2.Duration
-    def __init__(self, backbone: _Optional[str] = ..., outcome: _Optional[_Union[CandidateOutcome, str]] = ..., message: _Optional[str] = ..., accuracy: _Optional[float] = ..., mean_absolute_error: _Optional[float] = ..., standard_error: _Optional[float] = ..., gap: _Optional[float] = ..., gap_standard_error: _Optional[float] = ..., milliseconds: _Optional[float] = ..., megabytes: _Optional[float] = ..., spent_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    def __init__(self, backbone: _Optional[str] = ..., outcome: _Optional[_Union[CandidateOutcome, str]] = ..., message: _Optional[str] = ..., accuracy: _Optional[float] = ..., mean_absolute_error: _Optional[float] = ..., standard_error: _Optional[float] = ..., gap: _Optional[float] = ..., gap_standard_error: _Optional[float] = ..., latency_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., size_bytes: _Optional[int] = ..., spent_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...

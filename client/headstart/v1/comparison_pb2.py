@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dheadstart/v1/comparison.proto\x12\x0cheadstart.v1\"\xab\x01\n\rPromotionGate\x12\x15\n\x08max_drop\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x0emax_class_drop\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x1a\n\x12min_class_examples\x18\x03 \x01(\x05\x12\x19\n\x0csignificance\x18\x04 \x01(\x01H\x02\x88\x01\x01\x42\x0b\n\t_max_dropB\x11\n\x0f_max_class_dropB\x0f\n\r_significance\"\xa6\x01\n\tPromotion\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x31\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0e\x32\x1f.headstart.v1.PromotionDecision\x12\x18\n\x10\x62\x61seline_version\x18\x03 \x01(\x03\x12,\n\ncomparison\x18\x04 \x01(\x0b\x32\x18.headstart.v1.Comparison\x12\x0f\n\x07reasons\x18\x05 \x03(\t\"\xdf\x02\n\nComparison\x12\x15\n\rexample_count\x18\x01 \x01(\x03\x12,\n\x05\x66irst\x18\x02 \x01(\x0b\x32\x1d.headstart.v1.ComparedMetrics\x12-\n\x06second\x18\x03 \x01(\x0b\x32\x1d.headstart.v1.ComparedMetrics\x12\x12\n\ndifference\x18\x04 \x01(\x01\x12\x16\n\x0e\x64ifference_low\x18\x05 \x01(\x01\x12\x17\n\x0f\x64ifference_high\x18\x06 \x01(\x01\x12\x18\n\x10only_first_right\x18\x07 \x01(\x03\x12\x19\n\x11only_second_right\x18\x08 \x01(\x03\x12\x0f\n\x07p_value\x18\t \x01(\x01\x12\x13\n\x0bsignificant\x18\n \x01(\x08\x12,\n\x07\x63lasses\x18\x0b \x03(\x0b\x32\x1b.headstart.v1.ComparedClass\x12\x0f\n\x07verdict\x18\x0c \x01(\t\"\xc9\x01\n\x0f\x43omparedMetrics\x12\x15\n\x08\x61\x63\x63uracy\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x1e\n\x11\x62\x61lanced_accuracy\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x15\n\x08log_loss\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12 \n\x13mean_absolute_error\x18\x04 \x01(\x01H\x03\x88\x01\x01\x42\x0b\n\t_accuracyB\x14\n\x12_balanced_accuracyB\x0b\n\t_log_lossB\x16\n\x14_mean_absolute_error\"a\n\rComparedClass\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rexample_count\x18\x02 \x01(\x03\x12\x14\n\x0c\x66irst_recall\x18\x03 \x01(\x01\x12\x15\n\rsecond_recall\x18\x04 \x01(\x01*u\n\x11PromotionDecision\x12\"\n\x1ePROMOTION_DECISION_UNSPECIFIED\x10\x00\x12\x1f\n\x1bPROMOTION_DECISION_PROMOTED\x10\x01\x12\x1b\n\x17PROMOTION_DECISION_KEPT\x10\x02\x42=\n\x10\x63om.headstart.v1P\x01Z\x18headstart/v1;headstartv1\xaa\x02\x0cHeadstart.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dheadstart/v1/comparison.proto\x12\x0cheadstart.v1\"\xc7\x01\n\rPromotionGate\x12\x15\n\x08max_drop\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x1b\n\x0emax_class_drop\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x1f\n\x12min_class_examples\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x19\n\x0csignificance\x18\x04 \x01(\x01H\x03\x88\x01\x01\x42\x0b\n\t_max_dropB\x11\n\x0f_max_class_dropB\x15\n\x13_min_class_examplesB\x0f\n\r_significance\"\xc0\x01\n\tPromotion\x12\r\n\x05\x61lias\x18\x01 \x01(\t\x12\x31\n\x08\x64\x65\x63ision\x18\x02 \x01(\x0e\x32\x1f.headstart.v1.PromotionDecision\x12\x1d\n\x10\x62\x61seline_version\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12,\n\ncomparison\x18\x04 \x01(\x0b\x32\x18.headstart.v1.Comparison\x12\x0f\n\x07reasons\x18\x05 \x03(\tB\x13\n\x11_baseline_version\"\xdf\x02\n\nComparison\x12\x15\n\rexample_count\x18\x01 \x01(\x03\x12,\n\x05\x66irst\x18\x02 \x01(\x0b\x32\x1d.headstart.v1.ComparedMetrics\x12-\n\x06second\x18\x03 \x01(\x0b\x32\x1d.headstart.v1.ComparedMetrics\x12\x12\n\ndifference\x18\x04 \x01(\x01\x12\x16\n\x0e\x64ifference_low\x18\x05 \x01(\x01\x12\x17\n\x0f\x64ifference_high\x18\x06 \x01(\x01\x12\x18\n\x10only_first_right\x18\x07 \x01(\x03\x12\x19\n\x11only_second_right\x18\x08 \x01(\x03\x12\x0f\n\x07p_value\x18\t \x01(\x01\x12\x13\n\x0bsignificant\x18\n \x01(\x08\x12,\n\x07\x63lasses\x18\x0b \x03(\x0b\x32\x1b.headstart.v1.ComparedClass\x12\x0f\n\x07verdict\x18\x0c \x01(\t\"\xc9\x01\n\x0f\x43omparedMetrics\x12\x15\n\x08\x61\x63\x63uracy\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x1e\n\x11\x62\x61lanced_accuracy\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x15\n\x08log_loss\x18\x03 \x01(\x01H\x02\x88\x01\x01\x12 \n\x13mean_absolute_error\x18\x04 \x01(\x01H\x03\x88\x01\x01\x42\x0b\n\t_accuracyB\x14\n\x12_balanced_accuracyB\x0b\n\t_log_lossB\x16\n\x14_mean_absolute_error\"a\n\rComparedClass\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rexample_count\x18\x02 \x01(\x03\x12\x14\n\x0c\x66irst_recall\x18\x03 \x01(\x01\x12\x15\n\rsecond_recall\x18\x04 \x01(\x01*u\n\x11PromotionDecision\x12\"\n\x1ePROMOTION_DECISION_UNSPECIFIED\x10\x00\x12\x1f\n\x1bPROMOTION_DECISION_PROMOTED\x10\x01\x12\x1b\n\x17PROMOTION_DECISION_KEPT\x10\x02\x42=\n\x10\x63om.headstart.v1P\x01Z\x18headstart/v1;headstartv1\xaa\x02\x0cHeadstart.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,16 +32,16 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headstart.v1.comparison_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\020com.headstart.v1P\001Z\030headstart/v1;headstartv1\252\002\014Headstart.V1'
-  _globals['_PROMOTIONDECISION']._serialized_start=1047
-  _globals['_PROMOTIONDECISION']._serialized_end=1164
+  _globals['_PROMOTIONDECISION']._serialized_start=1101
+  _globals['_PROMOTIONDECISION']._serialized_end=1218
   _globals['_PROMOTIONGATE']._serialized_start=48
-  _globals['_PROMOTIONGATE']._serialized_end=219
-  _globals['_PROMOTION']._serialized_start=222
-  _globals['_PROMOTION']._serialized_end=388
-  _globals['_COMPARISON']._serialized_start=391
-  _globals['_COMPARISON']._serialized_end=742
-  _globals['_COMPAREDMETRICS']._serialized_start=745
-  _globals['_COMPAREDMETRICS']._serialized_end=946
-  _globals['_COMPAREDCLASS']._serialized_start=948
-  _globals['_COMPAREDCLASS']._serialized_end=1045
+  _globals['_PROMOTIONGATE']._serialized_end=247
+  _globals['_PROMOTION']._serialized_start=250
+  _globals['_PROMOTION']._serialized_end=442
+  _globals['_COMPARISON']._serialized_start=445
+  _globals['_COMPARISON']._serialized_end=796
+  _globals['_COMPAREDMETRICS']._serialized_start=799
+  _globals['_COMPAREDMETRICS']._serialized_end=1000
+  _globals['_COMPAREDCLASS']._serialized_start=1002
+  _globals['_COMPAREDCLASS']._serialized_end=1099
 # @@protoc_insertion_point(module_scope)

@@ -26,6 +26,7 @@ class ErrorReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ERROR_REASON_BACKBONE_NOT_FOUND: _ClassVar[ErrorReason]
     ERROR_REASON_MODEL_NOT_READY: _ClassVar[ErrorReason]
     ERROR_REASON_VERSION_IN_USE: _ClassVar[ErrorReason]
+    ERROR_REASON_MODEL_NOT_EMPTY: _ClassVar[ErrorReason]
     ERROR_REASON_BACKBONE_MISMATCH: _ClassVar[ErrorReason]
     ERROR_REASON_ETAG_MISMATCH: _ClassVar[ErrorReason]
     ERROR_REASON_JOB_QUEUE_FULL: _ClassVar[ErrorReason]
@@ -82,6 +83,7 @@ ERROR_REASON_JOB_NOT_FOUND: ErrorReason
 ERROR_REASON_BACKBONE_NOT_FOUND: ErrorReason
 ERROR_REASON_MODEL_NOT_READY: ErrorReason
 ERROR_REASON_VERSION_IN_USE: ErrorReason
+ERROR_REASON_MODEL_NOT_EMPTY: ErrorReason
 ERROR_REASON_BACKBONE_MISMATCH: ErrorReason
 ERROR_REASON_ETAG_MISMATCH: ErrorReason
 ERROR_REASON_JOB_QUEUE_FULL: ErrorReason

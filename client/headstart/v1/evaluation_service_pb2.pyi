@@ -3,7 +3,7 @@ from headstart.v1 import comparison_pb2 as _comparison_pb2
 from headstart.v1 import evaluation_pb2 as _evaluation_pb2
 from headstart.v1 import fine_tuning_service_pb2 as _fine_tuning_service_pb2
 from headstart.v1 import job_pb2 as _job_pb2
-from headstart.v1 import prediction_service_pb2 as _prediction_service_pb2
+from headstart.v1 import version_selector_pb2 as _version_selector_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -23,8 +23,8 @@ class EvaluateRequest(_message.Message):
 class EvaluateSpec(_message.Message):
     __slots__ = ("target",)
     TARGET_FIELD_NUMBER: _ClassVar[int]
-    target: _prediction_service_pb2.VersionSelector
-    def __init__(self, target: _Optional[_Union[_prediction_service_pb2.VersionSelector, _Mapping]] = ...) -> None: ...
+    target: _version_selector_pb2.VersionSelector
+    def __init__(self, target: _Optional[_Union[_version_selector_pb2.VersionSelector, _Mapping]] = ...) -> None: ...
 
 class EvaluateResponse(_message.Message):
     __slots__ = ("model", "version", "evaluation", "faults", "fault_count", "trained_count")
@@ -54,24 +54,20 @@ class CompareSpec(_message.Message):
     __slots__ = ("first", "second")
     FIRST_FIELD_NUMBER: _ClassVar[int]
     SECOND_FIELD_NUMBER: _ClassVar[int]
-    first: _prediction_service_pb2.VersionSelector
-    second: _prediction_service_pb2.VersionSelector
-    def __init__(self, first: _Optional[_Union[_prediction_service_pb2.VersionSelector, _Mapping]] = ..., second: _Optional[_Union[_prediction_service_pb2.VersionSelector, _Mapping]] = ...) -> None: ...
+    first: _version_selector_pb2.VersionSelector
+    second: _version_selector_pb2.VersionSelector
+    def __init__(self, first: _Optional[_Union[_version_selector_pb2.VersionSelector, _Mapping]] = ..., second: _Optional[_Union[_version_selector_pb2.VersionSelector, _Mapping]] = ...) -> None: ...
 
 class CompareResponse(_message.Message):
-    __slots__ = ("first_model", "first_version", "second_model", "second_version", "comparison", "faults", "fault_count")
-    FIRST_MODEL_FIELD_NUMBER: _ClassVar[int]
-    FIRST_VERSION_FIELD_NUMBER: _ClassVar[int]
-    SECOND_MODEL_FIELD_NUMBER: _ClassVar[int]
-    SECOND_VERSION_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("first", "second", "comparison", "faults", "fault_count")
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    SECOND_FIELD_NUMBER: _ClassVar[int]
     COMPARISON_FIELD_NUMBER: _ClassVar[int]
     FAULTS_FIELD_NUMBER: _ClassVar[int]
     FAULT_COUNT_FIELD_NUMBER: _ClassVar[int]
-    first_model: str
-    first_version: int
-    second_model: str
-    second_version: int
+    first: _version_selector_pb2.VersionRef
+    second: _version_selector_pb2.VersionRef
     comparison: _comparison_pb2.Comparison
     faults: _containers.RepeatedCompositeFieldContainer[_job_pb2.ExampleFault]
     fault_count: int
-    def __init__(self, first_model: _Optional[str] = ..., first_version: _Optional[int] = ..., second_model: _Optional[str] = ..., second_version: _Optional[int] = ..., comparison: _Optional[_Union[_comparison_pb2.Comparison, _Mapping]] = ..., faults: _Optional[_Iterable[_Union[_job_pb2.ExampleFault, _Mapping]]] = ..., fault_count: _Optional[int] = ...) -> None: ...
+    def __init__(self, first: _Optional[_Union[_version_selector_pb2.VersionRef, _Mapping]] = ..., second: _Optional[_Union[_version_selector_pb2.VersionRef, _Mapping]] = ..., comparison: _Optional[_Union[_comparison_pb2.Comparison, _Mapping]] = ..., faults: _Optional[_Iterable[_Union[_job_pb2.ExampleFault, _Mapping]]] = ..., fault_count: _Optional[int] = ...) -> None: ...

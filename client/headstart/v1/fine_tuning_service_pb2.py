@@ -29,9 +29,10 @@ from headstart.v1 import comparison_pb2 as headstart_dot_v1_dot_comparison__pb2
 from headstart.v1 import evaluation_pb2 as headstart_dot_v1_dot_evaluation__pb2
 from headstart.v1 import input_pb2 as headstart_dot_v1_dot_input__pb2
 from headstart.v1 import job_pb2 as headstart_dot_v1_dot_job__pb2
+from headstart.v1 import version_selector_pb2 as headstart_dot_v1_dot_version__selector__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&headstart/v1/fine_tuning_service.proto\x12\x0cheadstart.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dheadstart/v1/comparison.proto\x1a\x1dheadstart/v1/evaluation.proto\x1a\x18headstart/v1/input.proto\x1a\x16headstart/v1/job.proto\"u\n\x0f\x46ineTuneRequest\x12*\n\x04spec\x18\x01 \x01(\x0b\x32\x1a.headstart.v1.FineTuneSpecH\x00\x12.\n\x08\x65xamples\x18\x02 \x01(\x0b\x32\x1a.headstart.v1.ExampleBatchH\x00\x42\x06\n\x04part\"7\n\x0c\x45xampleBatch\x12\'\n\x08\x65xamples\x18\x01 \x03(\x0b\x32\x15.headstart.v1.Example\"`\n\x10\x46ineTuneResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\x12,\n\nvalidation\x18\x02 \x01(\x0b\x32\x18.headstart.v1.Validation\"\xea\x02\n\nValidation\x12\r\n\x05valid\x18\x01 \x01(\x08\x12\x15\n\rexample_count\x18\x02 \x01(\x03\x12?\n\x0c\x63lass_counts\x18\x03 \x03(\x0b\x32).headstart.v1.Validation.ClassCountsEntry\x12*\n\x06\x66\x61ults\x18\x04 \x03(\x0b\x32\x1a.headstart.v1.ExampleFault\x12\x13\n\x0b\x66\x61ult_count\x18\x05 \x01(\x03\x12\x10\n\x08warnings\x18\x06 \x03(\t\x12\x0f\n\x07message\x18\x07 \x01(\t\x12/\n\x08\x66indings\x18\x08 \x01(\x0b\x32\x1d.headstart.v1.DatasetFindings\x12,\n\nevaluation\x18\t \x01(\x0b\x32\x18.headstart.v1.Evaluation\x1a\x32\n\x10\x43lassCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xc0\x02\n\rRebaseRequest\x12\x13\n\x05model\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12\r\n\x05\x61lias\x18\x03 \x01(\t\x12\x16\n\x08\x62\x61\x63kbone\x18\x04 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1b\n\x13\x62\x61\x63kbone_candidates\x18\x05 \x03(\t\x12\x37\n\x14\x62\x61\x63kbone_time_budget\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12$\n\x06recipe\x18\x07 \x01(\x0b\x32\x14.headstart.v1.Recipe\x12/\n\npromote_if\x18\x08 \x01(\x0b\x32\x1b.headstart.v1.PromotionGate\x12\x12\n\nrequest_id\x18\t \x01(\t\x12\x10\n\x08priority\x18\n \x01(\x05\x12\x0f\n\x07webhook\x18\x0b \x01(\t\"0\n\x0eRebaseResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\"N\n\rStatusRequest\x12\x14\n\x06job_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\'\n\x04wait\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"0\n\x0eStatusResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\"9\n\x0cWatchRequest\x12\x14\n\x06job_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x0b\x61\x66ter_event\x18\x02 \x01(\x03\"6\n\rWatchResponse\x12%\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x16.headstart.v1.JobEvent\"%\n\rCancelRequest\x12\x14\n\x06job_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"0\n\x0e\x43\x61ncelResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\"(\n\x10\x44\x65leteJobRequest\x12\x14\n\x06job_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x13\n\x11\x44\x65leteJobResponse\"7\n\x10WatchJobsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\"P\n\x11WatchJobsResponse\x12%\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x16.headstart.v1.JobEvent\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\"o\n\x0fListJobsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12&\n\x06states\x18\x02 \x03(\x0e\x32\x16.headstart.v1.JobState\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"L\n\x10ListJobsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.headstart.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"p\n\x15SubmitFineTuneRequest\x12.\n\x04spec\x18\x01 \x01(\x0b\x32\x1a.headstart.v1.FineTuneSpecB\x04\xe2\x41\x01\x02\x12\'\n\x08\x65xamples\x18\x02 \x03(\x0b\x32\x15.headstart.v1.Example\"f\n\x16SubmitFineTuneResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\x12,\n\nvalidation\x18\x02 \x01(\x0b\x32\x18.headstart.v1.Validation2\x98\x07\n\x11\x46ineTuningService\x12K\n\x08\x46ineTune\x12\x1d.headstart.v1.FineTuneRequest\x1a\x1e.headstart.v1.FineTuneResponse(\x01\x12p\n\x0eSubmitFineTune\x12#.headstart.v1.SubmitFineTuneRequest\x1a$.headstart.v1.SubmitFineTuneResponse\"\x13\x82\xd3\xe4\x93\x02\r\"\x08/v1/jobs:\x01*\x12i\n\x06Rebase\x12\x1b.headstart.v1.RebaseRequest\x1a\x1c.headstart.v1.RebaseResponse\"$\x82\xd3\xe4\x93\x02\x1e\"\x19/v1/models/{model}:rebase:\x01*\x12^\n\x06Status\x12\x1b.headstart.v1.StatusRequest\x1a\x1c.headstart.v1.StatusResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/jobs/{job_id}\x12\x64\n\x05Watch\x12\x1a.headstart.v1.WatchRequest\x1a\x1b.headstart.v1.WatchResponse\" \x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/jobs/{job_id}/events0\x01\x12\x65\n\x06\x43\x61ncel\x12\x1b.headstart.v1.CancelRequest\x1a\x1c.headstart.v1.CancelResponse\" \x82\xd3\xe4\x93\x02\x1a\"\x18/v1/jobs/{job_id}:cancel\x12g\n\tDeleteJob\x12\x1e.headstart.v1.DeleteJobRequest\x1a\x1f.headstart.v1.DeleteJobResponse\"\x19\x82\xd3\xe4\x93\x02\x13*\x11/v1/jobs/{job_id}\x12\x66\n\tWatchJobs\x12\x1e.headstart.v1.WatchJobsRequest\x1a\x1f.headstart.v1.WatchJobsResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/jobs:watch0\x01\x12[\n\x08ListJobs\x12\x1d.headstart.v1.ListJobsRequest\x1a\x1e.headstart.v1.ListJobsResponse\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/v1/jobsB=\n\x10\x63om.headstart.v1P\x01Z\x18headstart/v1;headstartv1\xaa\x02\x0cHeadstart.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&headstart/v1/fine_tuning_service.proto\x12\x0cheadstart.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dheadstart/v1/comparison.proto\x1a\x1dheadstart/v1/evaluation.proto\x1a\x18headstart/v1/input.proto\x1a\x16headstart/v1/job.proto\x1a#headstart/v1/version_selector.proto\"u\n\x0f\x46ineTuneRequest\x12*\n\x04spec\x18\x01 \x01(\x0b\x32\x1a.headstart.v1.FineTuneSpecH\x00\x12.\n\x08\x65xamples\x18\x02 \x01(\x0b\x32\x1a.headstart.v1.ExampleBatchH\x00\x42\x06\n\x04part\"7\n\x0c\x45xampleBatch\x12\'\n\x08\x65xamples\x18\x01 \x03(\x0b\x32\x15.headstart.v1.Example\"`\n\x10\x46ineTuneResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\x12,\n\nvalidation\x18\x02 \x01(\x0b\x32\x18.headstart.v1.Validation\"\xea\x02\n\nValidation\x12\r\n\x05valid\x18\x01 \x01(\x08\x12\x15\n\rexample_count\x18\x02 \x01(\x03\x12?\n\x0c\x63lass_counts\x18\x03 \x03(\x0b\x32).headstart.v1.Validation.ClassCountsEntry\x12*\n\x06\x66\x61ults\x18\x04 \x03(\x0b\x32\x1a.headstart.v1.ExampleFault\x12\x13\n\x0b\x66\x61ult_count\x18\x05 \x01(\x03\x12\x10\n\x08warnings\x18\x06 \x03(\t\x12\x0f\n\x07message\x18\x07 \x01(\t\x12/\n\x08\x66indings\x18\x08 \x01(\x0b\x32\x1d.headstart.v1.DatasetFindings\x12,\n\nevaluation\x18\t \x01(\x0b\x32\x18.headstart.v1.Evaluation\x1a\x32\n\x10\x43lassCountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\xcf\x02\n\rRebaseRequest\x12\x33\n\x06source\x18\x01 \x01(\x0b\x32\x1d.headstart.v1.VersionSelectorB\x04\xe2\x41\x01\x02\x12\r\n\x05\x61lias\x18\x03 \x01(\t\x12\x16\n\x08\x62\x61\x63kbone\x18\x04 \x01(\tB\x04\xe2\x41\x01\x02\x12\x1b\n\x13\x62\x61\x63kbone_candidates\x18\x05 \x03(\t\x12\x37\n\x14\x62\x61\x63kbone_time_budget\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12$\n\x06recipe\x18\x07 \x01(\x0b\x32\x14.headstart.v1.Recipe\x12/\n\npromote_if\x18\x08 \x01(\x0b\x32\x1b.headstart.v1.PromotionGate\x12\x12\n\nrequest_id\x18\t \x01(\t\x12\x10\n\x08priority\x18\n \x01(\x05\x12\x0f\n\x07webhook\x18\x0b \x01(\t\"0\n\x0eRebaseResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\"W\n\rStatusRequest\x12\x14\n\x06job_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x30\n\rwait_duration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"0\n\x0eStatusResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\"9\n\x0cWatchRequest\x12\x14\n\x06job_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\x12\x13\n\x0b\x61\x66ter_event\x18\x02 \x01(\x03\"6\n\rWatchResponse\x12%\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x16.headstart.v1.JobEvent\"%\n\rCancelRequest\x12\x14\n\x06job_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"0\n\x0e\x43\x61ncelResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\"(\n\x10\x44\x65leteJobRequest\x12\x14\n\x06job_id\x18\x01 \x01(\tB\x04\xe2\x41\x01\x02\"\x13\n\x11\x44\x65leteJobResponse\"7\n\x10WatchJobsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\"P\n\x11WatchJobsResponse\x12%\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x16.headstart.v1.JobEvent\x12\x14\n\x0cresume_token\x18\x02 \x01(\t\"o\n\x0fListJobsRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12&\n\x06states\x18\x02 \x03(\x0e\x32\x16.headstart.v1.JobState\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"L\n\x10ListJobsResponse\x12\x1f\n\x04jobs\x18\x01 \x03(\x0b\x32\x11.headstart.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"p\n\x15SubmitFineTuneRequest\x12.\n\x04spec\x18\x01 \x01(\x0b\x32\x1a.headstart.v1.FineTuneSpecB\x04\xe2\x41\x01\x02\x12\'\n\x08\x65xamples\x18\x02 \x03(\x0b\x32\x15.headstart.v1.Example\"f\n\x16SubmitFineTuneResponse\x12\x1e\n\x03job\x18\x01 \x01(\x0b\x32\x11.headstart.v1.Job\x12,\n\nvalidation\x18\x02 \x01(\x0b\x32\x18.headstart.v1.Validation2\x9f\x07\n\x11\x46ineTuningService\x12K\n\x08\x46ineTune\x12\x1d.headstart.v1.FineTuneRequest\x1a\x1e.headstart.v1.FineTuneResponse(\x01\x12p\n\x0eSubmitFineTune\x12#.headstart.v1.SubmitFineTuneRequest\x1a$.headstart.v1.SubmitFineTuneResponse\"\x13\x82\xd3\xe4\x93\x02\r\"\x08/v1/jobs:\x01*\x12p\n\x06Rebase\x12\x1b.headstart.v1.RebaseRequest\x1a\x1c.headstart.v1.RebaseResponse\"+\x82\xd3\xe4\x93\x02%\" /v1/models/{source.model}:rebase:\x01*\x12^\n\x06Status\x12\x1b.headstart.v1.StatusRequest\x1a\x1c.headstart.v1.StatusResponse\"\x19\x82\xd3\xe4\x93\x02\x13\x12\x11/v1/jobs/{job_id}\x12\x64\n\x05Watch\x12\x1a.headstart.v1.WatchRequest\x1a\x1b.headstart.v1.WatchResponse\" \x82\xd3\xe4\x93\x02\x1a\x12\x18/v1/jobs/{job_id}/events0\x01\x12\x65\n\x06\x43\x61ncel\x12\x1b.headstart.v1.CancelRequest\x1a\x1c.headstart.v1.CancelResponse\" \x82\xd3\xe4\x93\x02\x1a\"\x18/v1/jobs/{job_id}:cancel\x12g\n\tDeleteJob\x12\x1e.headstart.v1.DeleteJobRequest\x1a\x1f.headstart.v1.DeleteJobResponse\"\x19\x82\xd3\xe4\x93\x02\x13*\x11/v1/jobs/{job_id}\x12\x66\n\tWatchJobs\x12\x1e.headstart.v1.WatchJobsRequest\x1a\x1f.headstart.v1.WatchJobsResponse\"\x16\x82\xd3\xe4\x93\x02\x10\x12\x0e/v1/jobs:watch0\x01\x12[\n\x08ListJobs\x12\x1d.headstart.v1.ListJobsRequest\x1a\x1e.headstart.v1.ListJobsResponse\"\x10\x82\xd3\xe4\x93\x02\n\x12\x08/v1/jobsB=\n\x10\x63om.headstart.v1P\x01Z\x18headstart/v1;headstartv1\xaa\x02\x0cHeadstart.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,8 +42,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\020com.headstart.v1P\001Z\030headstart/v1;headstartv1\252\002\014Headstart.V1'
   _globals['_VALIDATION_CLASSCOUNTSENTRY']._loaded_options = None
   _globals['_VALIDATION_CLASSCOUNTSENTRY']._serialized_options = b'8\001'
-  _globals['_REBASEREQUEST'].fields_by_name['model']._loaded_options = None
-  _globals['_REBASEREQUEST'].fields_by_name['model']._serialized_options = b'\342A\001\002'
+  _globals['_REBASEREQUEST'].fields_by_name['source']._loaded_options = None
+  _globals['_REBASEREQUEST'].fields_by_name['source']._serialized_options = b'\342A\001\002'
   _globals['_REBASEREQUEST'].fields_by_name['backbone']._loaded_options = None
   _globals['_REBASEREQUEST'].fields_by_name['backbone']._serialized_options = b'\342A\001\002'
   _globals['_STATUSREQUEST'].fields_by_name['job_id']._loaded_options = None
@@ -58,7 +59,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FINETUNINGSERVICE'].methods_by_name['SubmitFineTune']._loaded_options = None
   _globals['_FINETUNINGSERVICE'].methods_by_name['SubmitFineTune']._serialized_options = b'\202\323\344\223\002\r\"\010/v1/jobs:\001*'
   _globals['_FINETUNINGSERVICE'].methods_by_name['Rebase']._loaded_options = None
-  _globals['_FINETUNINGSERVICE'].methods_by_name['Rebase']._serialized_options = b'\202\323\344\223\002\036\"\031/v1/models/{model}:rebase:\001*'
+  _globals['_FINETUNINGSERVICE'].methods_by_name['Rebase']._serialized_options = b'\202\323\344\223\002%\" /v1/models/{source.model}:rebase:\001*'
   _globals['_FINETUNINGSERVICE'].methods_by_name['Status']._loaded_options = None
   _globals['_FINETUNINGSERVICE'].methods_by_name['Status']._serialized_options = b'\202\323\344\223\002\023\022\021/v1/jobs/{job_id}'
   _globals['_FINETUNINGSERVICE'].methods_by_name['Watch']._loaded_options = None
@@ -71,48 +72,48 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_FINETUNINGSERVICE'].methods_by_name['WatchJobs']._serialized_options = b'\202\323\344\223\002\020\022\016/v1/jobs:watch'
   _globals['_FINETUNINGSERVICE'].methods_by_name['ListJobs']._loaded_options = None
   _globals['_FINETUNINGSERVICE'].methods_by_name['ListJobs']._serialized_options = b'\202\323\344\223\002\n\022\010/v1/jobs'
-  _globals['_FINETUNEREQUEST']._serialized_start=263
-  _globals['_FINETUNEREQUEST']._serialized_end=380
-  _globals['_EXAMPLEBATCH']._serialized_start=382
-  _globals['_EXAMPLEBATCH']._serialized_end=437
-  _globals['_FINETUNERESPONSE']._serialized_start=439
-  _globals['_FINETUNERESPONSE']._serialized_end=535
-  _globals['_VALIDATION']._serialized_start=538
-  _globals['_VALIDATION']._serialized_end=900
-  _globals['_VALIDATION_CLASSCOUNTSENTRY']._serialized_start=850
-  _globals['_VALIDATION_CLASSCOUNTSENTRY']._serialized_end=900
-  _globals['_REBASEREQUEST']._serialized_start=903
-  _globals['_REBASEREQUEST']._serialized_end=1223
-  _globals['_REBASERESPONSE']._serialized_start=1225
-  _globals['_REBASERESPONSE']._serialized_end=1273
-  _globals['_STATUSREQUEST']._serialized_start=1275
-  _globals['_STATUSREQUEST']._serialized_end=1353
-  _globals['_STATUSRESPONSE']._serialized_start=1355
-  _globals['_STATUSRESPONSE']._serialized_end=1403
-  _globals['_WATCHREQUEST']._serialized_start=1405
-  _globals['_WATCHREQUEST']._serialized_end=1462
-  _globals['_WATCHRESPONSE']._serialized_start=1464
-  _globals['_WATCHRESPONSE']._serialized_end=1518
-  _globals['_CANCELREQUEST']._serialized_start=1520
-  _globals['_CANCELREQUEST']._serialized_end=1557
-  _globals['_CANCELRESPONSE']._serialized_start=1559
-  _globals['_CANCELRESPONSE']._serialized_end=1607
-  _globals['_DELETEJOBREQUEST']._serialized_start=1609
-  _globals['_DELETEJOBREQUEST']._serialized_end=1649
-  _globals['_DELETEJOBRESPONSE']._serialized_start=1651
-  _globals['_DELETEJOBRESPONSE']._serialized_end=1670
-  _globals['_WATCHJOBSREQUEST']._serialized_start=1672
-  _globals['_WATCHJOBSREQUEST']._serialized_end=1727
-  _globals['_WATCHJOBSRESPONSE']._serialized_start=1729
-  _globals['_WATCHJOBSRESPONSE']._serialized_end=1809
-  _globals['_LISTJOBSREQUEST']._serialized_start=1811
-  _globals['_LISTJOBSREQUEST']._serialized_end=1922
-  _globals['_LISTJOBSRESPONSE']._serialized_start=1924
-  _globals['_LISTJOBSRESPONSE']._serialized_end=2000
-  _globals['_SUBMITFINETUNEREQUEST']._serialized_start=2002
-  _globals['_SUBMITFINETUNEREQUEST']._serialized_end=2114
-  _globals['_SUBMITFINETUNERESPONSE']._serialized_start=2116
-  _globals['_SUBMITFINETUNERESPONSE']._serialized_end=2218
-  _globals['_FINETUNINGSERVICE']._serialized_start=2221
-  _globals['_FINETUNINGSERVICE']._serialized_end=3141
+  _globals['_FINETUNEREQUEST']._serialized_start=300
+  _globals['_FINETUNEREQUEST']._serialized_end=417
+  _globals['_EXAMPLEBATCH']._serialized_start=419
+  _globals['_EXAMPLEBATCH']._serialized_end=474
+  _globals['_FINETUNERESPONSE']._serialized_start=476
+  _globals['_FINETUNERESPONSE']._serialized_end=572
+  _globals['_VALIDATION']._serialized_start=575
+  _globals['_VALIDATION']._serialized_end=937
+  _globals['_VALIDATION_CLASSCOUNTSENTRY']._serialized_start=887
+  _globals['_VALIDATION_CLASSCOUNTSENTRY']._serialized_end=937
+  _globals['_REBASEREQUEST']._serialized_start=940
+  _globals['_REBASEREQUEST']._serialized_end=1275
+  _globals['_REBASERESPONSE']._serialized_start=1277
+  _globals['_REBASERESPONSE']._serialized_end=1325
+  _globals['_STATUSREQUEST']._serialized_start=1327
+  _globals['_STATUSREQUEST']._serialized_end=1414
+  _globals['_STATUSRESPONSE']._serialized_start=1416
+  _globals['_STATUSRESPONSE']._serialized_end=1464
+  _globals['_WATCHREQUEST']._serialized_start=1466
+  _globals['_WATCHREQUEST']._serialized_end=1523
+  _globals['_WATCHRESPONSE']._serialized_start=1525
+  _globals['_WATCHRESPONSE']._serialized_end=1579
+  _globals['_CANCELREQUEST']._serialized_start=1581
+  _globals['_CANCELREQUEST']._serialized_end=1618
+  _globals['_CANCELRESPONSE']._serialized_start=1620
+  _globals['_CANCELRESPONSE']._serialized_end=1668
+  _globals['_DELETEJOBREQUEST']._serialized_start=1670
+  _globals['_DELETEJOBREQUEST']._serialized_end=1710
+  _globals['_DELETEJOBRESPONSE']._serialized_start=1712
+  _globals['_DELETEJOBRESPONSE']._serialized_end=1731
+  _globals['_WATCHJOBSREQUEST']._serialized_start=1733
+  _globals['_WATCHJOBSREQUEST']._serialized_end=1788
+  _globals['_WATCHJOBSRESPONSE']._serialized_start=1790
+  _globals['_WATCHJOBSRESPONSE']._serialized_end=1870
+  _globals['_LISTJOBSREQUEST']._serialized_start=1872
+  _globals['_LISTJOBSREQUEST']._serialized_end=1983
+  _globals['_LISTJOBSRESPONSE']._serialized_start=1985
+  _globals['_LISTJOBSRESPONSE']._serialized_end=2061
+  _globals['_SUBMITFINETUNEREQUEST']._serialized_start=2063
+  _globals['_SUBMITFINETUNEREQUEST']._serialized_end=2175
+  _globals['_SUBMITFINETUNERESPONSE']._serialized_start=2177
+  _globals['_SUBMITFINETUNERESPONSE']._serialized_end=2279
+  _globals['_FINETUNINGSERVICE']._serialized_start=2282
+  _globals['_FINETUNINGSERVICE']._serialized_end=3209
 # @@protoc_insertion_point(module_scope)

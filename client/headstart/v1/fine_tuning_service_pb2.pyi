@@ -7,6 +7,7 @@ from headstart.v1 import comparison_pb2 as _comparison_pb2
 from headstart.v1 import evaluation_pb2 as _evaluation_pb2
 from headstart.v1 import input_pb2 as _input_pb2
 from headstart.v1 import job_pb2 as _job_pb2
+from headstart.v1 import version_selector_pb2 as _version_selector_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -67,9 +68,8 @@ class Validation(_message.Message):
     def __init__(self, valid: bool = ..., example_count: _Optional[int] = ..., class_counts: _Optional[_Mapping[str, int]] = ..., faults: _Optional[_Iterable[_Union[_job_pb2.ExampleFault, _Mapping]]] = ..., fault_count: _Optional[int] = ..., warnings: _Optional[_Iterable[str]] = ..., message: _Optional[str] = ..., findings: _Optional[_Union[_evaluation_pb2.DatasetFindings, _Mapping]] = ..., evaluation: _Optional[_Union[_evaluation_pb2.Evaluation, _Mapping]] = ...) -> None: ...
 
 class RebaseRequest(_message.Message):
-    __slots__ = ("model", "version", "alias", "backbone", "backbone_candidates", "backbone_time_budget", "recipe", "promote_if", "request_id", "priority", "webhook")
-    MODEL_FIELD_NUMBER: _ClassVar[int]
-    VERSION_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("source", "alias", "backbone", "backbone_candidates", "backbone_time_budget", "recipe", "promote_if", "request_id", "priority", "webhook")
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
     ALIAS_FIELD_NUMBER: _ClassVar[int]
     BACKBONE_FIELD_NUMBER: _ClassVar[int]
     BACKBONE_CANDIDATES_FIELD_NUMBER: _ClassVar[int]
@@ -79,8 +79,7 @@ class RebaseRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     WEBHOOK_FIELD_NUMBER: _ClassVar[int]
-    model: str
-    version: int
+    source: _version_selector_pb2.VersionSelector
     alias: str
     backbone: str
     backbone_candidates: _containers.RepeatedScalarFieldContainer[str]
@@ -90,7 +89,7 @@ class RebaseRequest(_message.Message):
     request_id: str
     priority: int
     webhook: str
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., alias: _Optional[str] = ..., backbone: _Optional[str] = ..., backbone_candidates: _Optional[_Iterable[str]] = ..., backbone_time_budget: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., recipe: _Optional[_Union[_job_pb2.Recipe, _Mapping]] = ..., promote_if: _Optional[_Union[_comparison_pb2.PromotionGate, _Mapping]] = ..., request_id: _Optional[str] = ..., priority: _Optional[int] = ..., webhook: _Optional[str] = ...) -> None: ...
+    def __init__(self, source: _Optional[_Union[_version_selector_pb2.VersionSelector, _Mapping]] = ..., alias: _Optional[str] = ..., backbone: _Optional[str] = ..., backbone_candidates: _Optional[_Iterable[str]] = ..., backbone_time_budget: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., recipe: _Optional[_Union[_job_pb2.Recipe, _Mapping]] = ..., promote_if: _Optional[_Union[_comparison_pb2.PromotionGate, _Mapping]] = ..., request_id: _Optional[str] = ..., priority: _Optional[int] = ..., webhook: _Optional[str] = ...) -> None: ...
 
 class RebaseResponse(_message.Message):
     __slots__ = ("job",)
@@ -99,12 +98,12 @@ class RebaseResponse(_message.Message):
     def __init__(self, job: _Optional[_Union[_job_pb2.Job, _Mapping]] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
-    __slots__ = ("job_id", "wait")
+    __slots__ = ("job_id", "wait_duration")
     JOB_ID_FIELD_NUMBER: _ClassVar[int]
-    WAIT_FIELD_NUMBER: _ClassVar[int]
+    WAIT_DURATION_FIELD_NUMBER: _ClassVar[int]
     job_id: str
-    wait: _duration_pb2.Duration
-    def __init__(self, job_id: _Optional[str] = ..., wait: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+    wait_duration: _duration_pb2.Duration
+    def __init__(self, job_id: _Optional[str] = ..., wait_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class StatusResponse(_message.Message):
     __slots__ = ("job",)

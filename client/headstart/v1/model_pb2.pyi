@@ -19,12 +19,14 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class MetricsSource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     METRICS_SOURCE_UNSPECIFIED: _ClassVar[MetricsSource]
+    METRICS_SOURCE_NONE: _ClassVar[MetricsSource]
     METRICS_SOURCE_OUT_OF_FOLD: _ClassVar[MetricsSource]
     METRICS_SOURCE_HELD_OUT: _ClassVar[MetricsSource]
 
 class StopReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     STOP_REASON_UNSPECIFIED: _ClassVar[StopReason]
+    STOP_REASON_CLOSED_FORM: _ClassVar[StopReason]
     STOP_REASON_CONVERGED: _ClassVar[StopReason]
     STOP_REASON_STEPS: _ClassVar[StopReason]
     STOP_REASON_TIME: _ClassVar[StopReason]
@@ -36,9 +38,11 @@ class Modality(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MODALITY_TEXT: _ClassVar[Modality]
     MODALITY_TENSOR: _ClassVar[Modality]
 METRICS_SOURCE_UNSPECIFIED: MetricsSource
+METRICS_SOURCE_NONE: MetricsSource
 METRICS_SOURCE_OUT_OF_FOLD: MetricsSource
 METRICS_SOURCE_HELD_OUT: MetricsSource
 STOP_REASON_UNSPECIFIED: StopReason
+STOP_REASON_CLOSED_FORM: StopReason
 STOP_REASON_CONVERGED: StopReason
 STOP_REASON_STEPS: StopReason
 STOP_REASON_TIME: StopReason
@@ -48,7 +52,7 @@ MODALITY_TEXT: Modality
 MODALITY_TENSOR: Modality
 
 class Model(_message.Message):
-    __slots__ = ("name", "create_time", "newest_version", "version_count", "aliases", "resident_versions", "display_name", "description", "tags")
+    __slots__ = ("name", "create_time", "newest_version", "version_count", "aliases", "display_name", "description", "tags")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -61,7 +65,6 @@ class Model(_message.Message):
     NEWEST_VERSION_FIELD_NUMBER: _ClassVar[int]
     VERSION_COUNT_FIELD_NUMBER: _ClassVar[int]
     ALIASES_FIELD_NUMBER: _ClassVar[int]
-    RESIDENT_VERSIONS_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     TAGS_FIELD_NUMBER: _ClassVar[int]
@@ -70,11 +73,10 @@ class Model(_message.Message):
     newest_version: int
     version_count: int
     aliases: _containers.RepeatedCompositeFieldContainer[Alias]
-    resident_versions: int
     display_name: str
     description: str
     tags: _containers.ScalarMap[str, str]
-    def __init__(self, name: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., newest_version: _Optional[int] = ..., version_count: _Optional[int] = ..., aliases: _Optional[_Iterable[_Union[Alias, _Mapping]]] = ..., resident_versions: _Optional[int] = ..., display_name: _Optional[str] = ..., description: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., newest_version: _Optional[int] = ..., version_count: _Optional[int] = ..., aliases: _Optional[_Iterable[_Union[Alias, _Mapping]]] = ..., display_name: _Optional[str] = ..., description: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Alias(_message.Message):
     __slots__ = ("name", "version", "etag", "update_time", "traffic")
@@ -99,7 +101,7 @@ class TrafficSplit(_message.Message):
     def __init__(self, version: _Optional[int] = ..., fraction: _Optional[float] = ...) -> None: ...
 
 class Version(_message.Message):
-    __slots__ = ("model", "number", "create_time", "expire_time", "display_name", "tags", "class_names", "metrics", "lineage", "size_bytes", "aliases", "task", "thresholds", "promotion", "has_examples", "resident", "backbone_selection", "energy", "description")
+    __slots__ = ("model", "number", "create_time", "expire_time", "display_name", "tags", "class_names", "metrics", "lineage", "size_bytes", "aliases", "task", "thresholds", "promotion", "has_examples", "backbone_selection", "energy", "description")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -122,7 +124,6 @@ class Version(_message.Message):
     THRESHOLDS_FIELD_NUMBER: _ClassVar[int]
     PROMOTION_FIELD_NUMBER: _ClassVar[int]
     HAS_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
-    RESIDENT_FIELD_NUMBER: _ClassVar[int]
     BACKBONE_SELECTION_FIELD_NUMBER: _ClassVar[int]
     ENERGY_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
@@ -141,11 +142,10 @@ class Version(_message.Message):
     thresholds: _containers.RepeatedScalarFieldContainer[float]
     promotion: _comparison_pb2.Promotion
     has_examples: bool
-    resident: bool
     backbone_selection: _backbone_selection_pb2.BackboneSelection
     energy: _energy_pb2.Energy
     description: str
-    def __init__(self, model: _Optional[str] = ..., number: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., display_name: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., class_names: _Optional[_Iterable[str]] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., lineage: _Optional[_Union[Lineage, _Mapping]] = ..., size_bytes: _Optional[int] = ..., aliases: _Optional[_Iterable[str]] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., thresholds: _Optional[_Iterable[float]] = ..., promotion: _Optional[_Union[_comparison_pb2.Promotion, _Mapping]] = ..., has_examples: bool = ..., resident: bool = ..., backbone_selection: _Optional[_Union[_backbone_selection_pb2.BackboneSelection, _Mapping]] = ..., energy: _Optional[_Union[_energy_pb2.Energy, _Mapping]] = ..., description: _Optional[str] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., number: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., display_name: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., class_names: _Optional[_Iterable[str]] = ..., metrics: _Optional[_Union[Metrics, _Mapping]] = ..., lineage: _Optional[_Union[Lineage, _Mapping]] = ..., size_bytes: _Optional[int] = ..., aliases: _Optional[_Iterable[str]] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., thresholds: _Optional[_Iterable[float]] = ..., promotion: _Optional[_Union[_comparison_pb2.Promotion, _Mapping]] = ..., has_examples: bool = ..., backbone_selection: _Optional[_Union[_backbone_selection_pb2.BackboneSelection, _Mapping]] = ..., energy: _Optional[_Union[_energy_pb2.Energy, _Mapping]] = ..., description: _Optional[str] = ...) -> None: ...
 
 class Metrics(_message.Message):
     __slots__ = ("source", "example_count", "accuracy", "accuracy_low", "accuracy_high", "log_loss", "confusion", "balanced_accuracy", "macro_f1", "micro_f1", "calibration_error", "mean_absolute_error", "root_mean_squared_error", "r_squared")

@@ -8,7 +8,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from headstart.v1 import alias_event_pb2 as _alias_event_pb2
 from headstart.v1 import evaluation_pb2 as _evaluation_pb2
 from headstart.v1 import model_pb2 as _model_pb2
-from headstart.v1 import prediction_service_pb2 as _prediction_service_pb2
+from headstart.v1 import version_selector_pb2 as _version_selector_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -25,14 +25,14 @@ class ReportFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REPORT_FORMAT_JSON: _ClassVar[ReportFormat]
     REPORT_FORMAT_TEXT: _ClassVar[ReportFormat]
 
-class ExportForm(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+class ExportFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
-    EXPORT_FORM_UNSPECIFIED: _ClassVar[ExportForm]
-    EXPORT_FORM_KERAS: _ClassVar[ExportForm]
-    EXPORT_FORM_SAVEDMODEL: _ClassVar[ExportForm]
-    EXPORT_FORM_ONNX: _ClassVar[ExportForm]
-    EXPORT_FORM_OPENVINO: _ClassVar[ExportForm]
-    EXPORT_FORM_LITERT: _ClassVar[ExportForm]
+    EXPORT_FORMAT_UNSPECIFIED: _ClassVar[ExportFormat]
+    EXPORT_FORMAT_KERAS: _ClassVar[ExportFormat]
+    EXPORT_FORMAT_SAVEDMODEL: _ClassVar[ExportFormat]
+    EXPORT_FORMAT_ONNX: _ClassVar[ExportFormat]
+    EXPORT_FORMAT_OPENVINO: _ClassVar[ExportFormat]
+    EXPORT_FORMAT_LITERT: _ClassVar[ExportFormat]
 
 class VersionView(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -43,12 +43,12 @@ REPORT_FORMAT_UNSPECIFIED: ReportFormat
 REPORT_FORMAT_HTML: ReportFormat
 REPORT_FORMAT_JSON: ReportFormat
 REPORT_FORMAT_TEXT: ReportFormat
-EXPORT_FORM_UNSPECIFIED: ExportForm
-EXPORT_FORM_KERAS: ExportForm
-EXPORT_FORM_SAVEDMODEL: ExportForm
-EXPORT_FORM_ONNX: ExportForm
-EXPORT_FORM_OPENVINO: ExportForm
-EXPORT_FORM_LITERT: ExportForm
+EXPORT_FORMAT_UNSPECIFIED: ExportFormat
+EXPORT_FORMAT_KERAS: ExportFormat
+EXPORT_FORMAT_SAVEDMODEL: ExportFormat
+EXPORT_FORMAT_ONNX: ExportFormat
+EXPORT_FORMAT_OPENVINO: ExportFormat
+EXPORT_FORMAT_LITERT: ExportFormat
 VERSION_VIEW_UNSPECIFIED: VersionView
 VERSION_VIEW_BASIC: VersionView
 VERSION_VIEW_FULL: VersionView
@@ -109,6 +109,20 @@ class SetAliasResponse(_message.Message):
     alias: _model_pb2.Alias
     def __init__(self, alias: _Optional[_Union[_model_pb2.Alias, _Mapping]] = ...) -> None: ...
 
+class DeleteAliasRequest(_message.Message):
+    __slots__ = ("model", "alias", "etag")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    ALIAS_FIELD_NUMBER: _ClassVar[int]
+    ETAG_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    alias: str
+    etag: str
+    def __init__(self, model: _Optional[str] = ..., alias: _Optional[str] = ..., etag: _Optional[str] = ...) -> None: ...
+
+class DeleteAliasResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class DeleteVersionRequest(_message.Message):
     __slots__ = ("model", "version", "force")
     MODEL_FIELD_NUMBER: _ClassVar[int]
@@ -124,10 +138,12 @@ class DeleteVersionResponse(_message.Message):
     def __init__(self) -> None: ...
 
 class DeleteModelRequest(_message.Message):
-    __slots__ = ("model",)
+    __slots__ = ("model", "force")
     MODEL_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
     model: str
-    def __init__(self, model: _Optional[str] = ...) -> None: ...
+    force: bool
+    def __init__(self, model: _Optional[str] = ..., force: bool = ...) -> None: ...
 
 class DeleteModelResponse(_message.Message):
     __slots__ = ("deleted_versions",)
@@ -149,25 +165,17 @@ class EraseExampleResponse(_message.Message):
     UNREAD_VERSIONS_FIELD_NUMBER: _ClassVar[int]
     JOB_IDS_FIELD_NUMBER: _ClassVar[int]
     DELETED_CONTENTS_FIELD_NUMBER: _ClassVar[int]
-    versions: _containers.RepeatedCompositeFieldContainer[VersionRef]
-    unread_versions: _containers.RepeatedCompositeFieldContainer[VersionRef]
+    versions: _containers.RepeatedCompositeFieldContainer[_version_selector_pb2.VersionRef]
+    unread_versions: _containers.RepeatedCompositeFieldContainer[_version_selector_pb2.VersionRef]
     job_ids: _containers.RepeatedScalarFieldContainer[str]
     deleted_contents: int
-    def __init__(self, versions: _Optional[_Iterable[_Union[VersionRef, _Mapping]]] = ..., unread_versions: _Optional[_Iterable[_Union[VersionRef, _Mapping]]] = ..., job_ids: _Optional[_Iterable[str]] = ..., deleted_contents: _Optional[int] = ...) -> None: ...
-
-class VersionRef(_message.Message):
-    __slots__ = ("model", "version")
-    MODEL_FIELD_NUMBER: _ClassVar[int]
-    VERSION_FIELD_NUMBER: _ClassVar[int]
-    model: str
-    version: int
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
+    def __init__(self, versions: _Optional[_Iterable[_Union[_version_selector_pb2.VersionRef, _Mapping]]] = ..., unread_versions: _Optional[_Iterable[_Union[_version_selector_pb2.VersionRef, _Mapping]]] = ..., job_ids: _Optional[_Iterable[str]] = ..., deleted_contents: _Optional[int] = ...) -> None: ...
 
 class GetEvaluationRequest(_message.Message):
     __slots__ = ("target",)
     TARGET_FIELD_NUMBER: _ClassVar[int]
-    target: _prediction_service_pb2.VersionSelector
-    def __init__(self, target: _Optional[_Union[_prediction_service_pb2.VersionSelector, _Mapping]] = ...) -> None: ...
+    target: _version_selector_pb2.VersionSelector
+    def __init__(self, target: _Optional[_Union[_version_selector_pb2.VersionSelector, _Mapping]] = ...) -> None: ...
 
 class GetEvaluationResponse(_message.Message):
     __slots__ = ("version", "evaluation", "findings")
@@ -183,9 +191,9 @@ class GetReportRequest(_message.Message):
     __slots__ = ("target", "format")
     TARGET_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
-    target: _prediction_service_pb2.VersionSelector
+    target: _version_selector_pb2.VersionSelector
     format: ReportFormat
-    def __init__(self, target: _Optional[_Union[_prediction_service_pb2.VersionSelector, _Mapping]] = ..., format: _Optional[_Union[ReportFormat, str]] = ...) -> None: ...
+    def __init__(self, target: _Optional[_Union[_version_selector_pb2.VersionSelector, _Mapping]] = ..., format: _Optional[_Union[ReportFormat, str]] = ...) -> None: ...
 
 class GetReportResponse(_message.Message):
     __slots__ = ("content", "media_type", "version")
@@ -198,12 +206,12 @@ class GetReportResponse(_message.Message):
     def __init__(self, content: _Optional[bytes] = ..., media_type: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
 
 class ExportVersionRequest(_message.Message):
-    __slots__ = ("target", "form")
+    __slots__ = ("target", "format")
     TARGET_FIELD_NUMBER: _ClassVar[int]
-    FORM_FIELD_NUMBER: _ClassVar[int]
-    target: _prediction_service_pb2.VersionSelector
-    form: ExportForm
-    def __init__(self, target: _Optional[_Union[_prediction_service_pb2.VersionSelector, _Mapping]] = ..., form: _Optional[_Union[ExportForm, str]] = ...) -> None: ...
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    target: _version_selector_pb2.VersionSelector
+    format: ExportFormat
+    def __init__(self, target: _Optional[_Union[_version_selector_pb2.VersionSelector, _Mapping]] = ..., format: _Optional[_Union[ExportFormat, str]] = ...) -> None: ...
 
 class ExportVersionResponse(_message.Message):
     __slots__ = ("header", "chunk")
@@ -214,16 +222,16 @@ class ExportVersionResponse(_message.Message):
     def __init__(self, header: _Optional[_Union[ExportHeader, _Mapping]] = ..., chunk: _Optional[_Union[ExportChunk, _Mapping]] = ...) -> None: ...
 
 class ExportHeader(_message.Message):
-    __slots__ = ("model", "version", "form", "files")
+    __slots__ = ("model", "version", "format", "files")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
-    FORM_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
     FILES_FIELD_NUMBER: _ClassVar[int]
     model: str
     version: int
-    form: ExportForm
+    format: ExportFormat
     files: _containers.RepeatedCompositeFieldContainer[ExportedFile]
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., form: _Optional[_Union[ExportForm, str]] = ..., files: _Optional[_Iterable[_Union[ExportedFile, _Mapping]]] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., format: _Optional[_Union[ExportFormat, str]] = ..., files: _Optional[_Iterable[_Union[ExportedFile, _Mapping]]] = ...) -> None: ...
 
 class ExportedFile(_message.Message):
     __slots__ = ("name", "size_bytes", "sha256")
@@ -263,9 +271,9 @@ class GetVersionRequest(_message.Message):
     __slots__ = ("target", "view")
     TARGET_FIELD_NUMBER: _ClassVar[int]
     VIEW_FIELD_NUMBER: _ClassVar[int]
-    target: _prediction_service_pb2.VersionSelector
+    target: _version_selector_pb2.VersionSelector
     view: VersionView
-    def __init__(self, target: _Optional[_Union[_prediction_service_pb2.VersionSelector, _Mapping]] = ..., view: _Optional[_Union[VersionView, str]] = ...) -> None: ...
+    def __init__(self, target: _Optional[_Union[_version_selector_pb2.VersionSelector, _Mapping]] = ..., view: _Optional[_Union[VersionView, str]] = ...) -> None: ...
 
 class GetVersionResponse(_message.Message):
     __slots__ = ("version",)

@@ -50,6 +50,11 @@ class ModelServiceStub(object):
                 request_serializer=headstart_dot_v1_dot_model__service__pb2.SetAliasRequest.SerializeToString,
                 response_deserializer=headstart_dot_v1_dot_model__service__pb2.SetAliasResponse.FromString,
                 _registered_method=True)
+        self.DeleteAlias = channel.unary_unary(
+                '/headstart.v1.ModelService/DeleteAlias',
+                request_serializer=headstart_dot_v1_dot_model__service__pb2.DeleteAliasRequest.SerializeToString,
+                response_deserializer=headstart_dot_v1_dot_model__service__pb2.DeleteAliasResponse.FromString,
+                _registered_method=True)
         self.DeleteVersion = channel.unary_unary(
                 '/headstart.v1.ModelService/DeleteVersion',
                 request_serializer=headstart_dot_v1_dot_model__service__pb2.DeleteVersionRequest.SerializeToString,
@@ -131,7 +136,14 @@ class ModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SetAlias(self, request, context):
-        """Sets, moves or removes an alias, in one step for all readers.
+        """Sets or moves an alias, in one step for all readers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteAlias(self, request, context):
+        """Deletes an alias. The version that it names is not changed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -145,7 +157,7 @@ class ModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteModel(self, request, context):
-        """Deletes a model with all its versions and aliases.
+        """Deletes a model. A model with versions is deleted only with `force`, with all its versions and aliases.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -242,6 +254,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.SetAlias,
                     request_deserializer=headstart_dot_v1_dot_model__service__pb2.SetAliasRequest.FromString,
                     response_serializer=headstart_dot_v1_dot_model__service__pb2.SetAliasResponse.SerializeToString,
+            ),
+            'DeleteAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteAlias,
+                    request_deserializer=headstart_dot_v1_dot_model__service__pb2.DeleteAliasRequest.FromString,
+                    response_serializer=headstart_dot_v1_dot_model__service__pb2.DeleteAliasResponse.SerializeToString,
             ),
             'DeleteVersion': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteVersion,
@@ -386,6 +403,33 @@ class ModelService(object):
             '/headstart.v1.ModelService/SetAlias',
             headstart_dot_v1_dot_model__service__pb2.SetAliasRequest.SerializeToString,
             headstart_dot_v1_dot_model__service__pb2.SetAliasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headstart.v1.ModelService/DeleteAlias',
+            headstart_dot_v1_dot_model__service__pb2.DeleteAliasRequest.SerializeToString,
+            headstart_dot_v1_dot_model__service__pb2.DeleteAliasResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,6 +1,10 @@
+import datetime
+
 from google.api import annotations_pb2 as _annotations_pb2
 from google.api import field_behavior_pb2 as _field_behavior_pb2
+from google.protobuf import duration_pb2 as _duration_pb2
 from headstart.v1 import input_pb2 as _input_pb2
+from headstart.v1 import version_selector_pb2 as _version_selector_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -13,43 +17,33 @@ DESCRIPTOR: _descriptor.FileDescriptor
 class AbstentionReason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     ABSTENTION_REASON_UNSPECIFIED: _ClassVar[AbstentionReason]
+    ABSTENTION_REASON_NONE: _ClassVar[AbstentionReason]
     ABSTENTION_REASON_UNLIKE_TRAINING: _ClassVar[AbstentionReason]
     ABSTENTION_REASON_LOW_PROBABILITY: _ClassVar[AbstentionReason]
 ABSTENTION_REASON_UNSPECIFIED: AbstentionReason
+ABSTENTION_REASON_NONE: AbstentionReason
 ABSTENTION_REASON_UNLIKE_TRAINING: AbstentionReason
 ABSTENTION_REASON_LOW_PROBABILITY: AbstentionReason
 
-class VersionSelector(_message.Message):
-    __slots__ = ("model", "version", "alias")
-    MODEL_FIELD_NUMBER: _ClassVar[int]
-    VERSION_FIELD_NUMBER: _ClassVar[int]
-    ALIAS_FIELD_NUMBER: _ClassVar[int]
-    model: str
-    version: int
-    alias: str
-    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., alias: _Optional[str] = ...) -> None: ...
-
 class PredictRequest(_message.Message):
-    __slots__ = ("target", "inputs", "top_k", "additional_targets", "return_features", "abstention", "neighbors", "saliency", "routing_key")
-    TARGET_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("targets", "inputs", "top_k", "return_features", "abstention", "neighbors", "saliency", "routing_key")
+    TARGETS_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
-    ADDITIONAL_TARGETS_FIELD_NUMBER: _ClassVar[int]
     RETURN_FEATURES_FIELD_NUMBER: _ClassVar[int]
     ABSTENTION_FIELD_NUMBER: _ClassVar[int]
     NEIGHBORS_FIELD_NUMBER: _ClassVar[int]
     SALIENCY_FIELD_NUMBER: _ClassVar[int]
     ROUTING_KEY_FIELD_NUMBER: _ClassVar[int]
-    target: VersionSelector
+    targets: _containers.RepeatedCompositeFieldContainer[_version_selector_pb2.VersionSelector]
     inputs: _containers.RepeatedCompositeFieldContainer[_input_pb2.Input]
     top_k: int
-    additional_targets: _containers.RepeatedCompositeFieldContainer[VersionSelector]
     return_features: bool
     abstention: Abstention
     neighbors: int
     saliency: SaliencyRequest
     routing_key: str
-    def __init__(self, target: _Optional[_Union[VersionSelector, _Mapping]] = ..., inputs: _Optional[_Iterable[_Union[_input_pb2.Input, _Mapping]]] = ..., top_k: _Optional[int] = ..., additional_targets: _Optional[_Iterable[_Union[VersionSelector, _Mapping]]] = ..., return_features: bool = ..., abstention: _Optional[_Union[Abstention, _Mapping]] = ..., neighbors: _Optional[int] = ..., saliency: _Optional[_Union[SaliencyRequest, _Mapping]] = ..., routing_key: _Optional[str] = ...) -> None: ...
+    def __init__(self, targets: _Optional[_Iterable[_Union[_version_selector_pb2.VersionSelector, _Mapping]]] = ..., inputs: _Optional[_Iterable[_Union[_input_pb2.Input, _Mapping]]] = ..., top_k: _Optional[int] = ..., return_features: bool = ..., abstention: _Optional[_Union[Abstention, _Mapping]] = ..., neighbors: _Optional[int] = ..., saliency: _Optional[_Union[SaliencyRequest, _Mapping]] = ..., routing_key: _Optional[str] = ...) -> None: ...
 
 class Abstention(_message.Message):
     __slots__ = ("false_alarm_rate", "min_probability")
@@ -68,16 +62,14 @@ class SaliencyRequest(_message.Message):
     def __init__(self, class_name: _Optional[str] = ..., overlay: bool = ...) -> None: ...
 
 class PredictResponse(_message.Message):
-    __slots__ = ("result", "additional_results", "features", "times")
-    RESULT_FIELD_NUMBER: _ClassVar[int]
-    ADDITIONAL_RESULTS_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("results", "features", "times")
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     TIMES_FIELD_NUMBER: _ClassVar[int]
-    result: VersionPredictions
-    additional_results: _containers.RepeatedCompositeFieldContainer[VersionPredictions]
+    results: _containers.RepeatedCompositeFieldContainer[VersionPredictions]
     features: _containers.RepeatedCompositeFieldContainer[Features]
     times: StageTimes
-    def __init__(self, result: _Optional[_Union[VersionPredictions, _Mapping]] = ..., additional_results: _Optional[_Iterable[_Union[VersionPredictions, _Mapping]]] = ..., features: _Optional[_Iterable[_Union[Features, _Mapping]]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ...) -> None: ...
+    def __init__(self, results: _Optional[_Iterable[_Union[VersionPredictions, _Mapping]]] = ..., features: _Optional[_Iterable[_Union[Features, _Mapping]]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ...) -> None: ...
 
 class Truncation(_message.Message):
     __slots__ = ("kept_characters", "characters")
@@ -160,20 +152,20 @@ class ClassProbability(_message.Message):
     def __init__(self, name: _Optional[str] = ..., probability: _Optional[float] = ..., index: _Optional[int] = ..., selected: bool = ...) -> None: ...
 
 class StageTimes(_message.Message):
-    __slots__ = ("total_milliseconds", "resolve_milliseconds", "decode_milliseconds", "queue_milliseconds", "backbone_milliseconds", "head_milliseconds")
-    TOTAL_MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
-    RESOLVE_MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
-    DECODE_MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
-    QUEUE_MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
-    BACKBONE_MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
-    HEAD_MILLISECONDS_FIELD_NUMBER: _ClassVar[int]
-    total_milliseconds: float
-    resolve_milliseconds: float
-    decode_milliseconds: float
-    queue_milliseconds: float
-    backbone_milliseconds: float
-    head_milliseconds: float
-    def __init__(self, total_milliseconds: _Optional[float] = ..., resolve_milliseconds: _Optional[float] = ..., decode_milliseconds: _Optional[float] = ..., queue_milliseconds: _Optional[float] = ..., backbone_milliseconds: _Optional[float] = ..., head_milliseconds: _Optional[float] = ...) -> None: ...
+    __slots__ = ("total_duration", "resolve_duration", "decode_duration", "queue_duration", "backbone_duration", "head_duration")
+    TOTAL_DURATION_FIELD_NUMBER: _ClassVar[int]
+    RESOLVE_DURATION_FIELD_NUMBER: _ClassVar[int]
+    DECODE_DURATION_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_DURATION_FIELD_NUMBER: _ClassVar[int]
+    BACKBONE_DURATION_FIELD_NUMBER: _ClassVar[int]
+    HEAD_DURATION_FIELD_NUMBER: _ClassVar[int]
+    total_duration: _duration_pb2.Duration
+    resolve_duration: _duration_pb2.Duration
+    decode_duration: _duration_pb2.Duration
+    queue_duration: _duration_pb2.Duration
+    backbone_duration: _duration_pb2.Duration
+    head_duration: _duration_pb2.Duration
+    def __init__(self, total_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., resolve_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., decode_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., queue_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., backbone_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., head_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class EmbedRequest(_message.Message):
     __slots__ = ("backbone", "inputs", "views")

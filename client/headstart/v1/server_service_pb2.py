@@ -28,7 +28,7 @@ from headstart.v1 import model_pb2 as headstart_dot_v1_dot_model__pb2
 from headstart.v1 import model_service_pb2 as headstart_dot_v1_dot_model__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!headstart/v1/server_service.proto\x12\x0cheadstart.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x18headstart/v1/model.proto\x1a headstart/v1/model_service.proto\"\x16\n\x14GetServerInfoRequest\"?\n\x15GetServerInfoResponse\x12&\n\x04info\x18\x01 \x01(\x0b\x32\x18.headstart.v1.ServerInfo\"\xdc\x01\n\nServerInfo\x12\x0f\n\x07release\x18\x01 \x01(\t\x12*\n\x06limits\x18\x02 \x01(\x0b\x32\x1a.headstart.v1.ServerLimits\x12\'\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0e\x32\x15.headstart.v1.Feature\x12.\n\x0c\x65xport_forms\x18\x04 \x03(\x0e\x32\x18.headstart.v1.ExportForm\x12\x38\n\x11\x64\x65\x66\x61ult_backbones\x18\x05 \x03(\x0b\x32\x1d.headstart.v1.DefaultBackbone\"\xbb\x04\n\x0cServerLimits\x12\x15\n\rmessage_bytes\x18\x01 \x01(\x03\x12\x0e\n\x06inputs\x18\x02 \x01(\x03\x12\x13\n\x0binput_bytes\x18\x03 \x01(\x03\x12\x14\n\x0cimage_pixels\x18\x04 \x01(\x03\x12\x17\n\x0ftext_characters\x18\x05 \x01(\x03\x12\x0f\n\x07targets\x18\x06 \x01(\x03\x12\x11\n\tneighbors\x18\x07 \x01(\x03\x12\x11\n\tpage_size\x18\x08 \x01(\x03\x12\x16\n\x0e\x62\x61tch_examples\x18\t \x01(\x03\x12\x10\n\x08\x65xamples\x18\n \x01(\x03\x12\x15\n\rdataset_bytes\x18\x0b \x01(\x03\x12\x0f\n\x07\x63lasses\x18\x0c \x01(\x03\x12\x13\n\x0bqueued_jobs\x18\r \x01(\x03\x12/\n\x0crun_duration\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1f\n\x12versions_per_model\x18\x0f \x01(\x03H\x00\x88\x01\x01\x12\x19\n\x11\x61liases_per_model\x18\x10 \x01(\x03\x12+\n\x1e\x63oncurrent_requests_per_caller\x18\x11 \x01(\x03H\x01\x88\x01\x01\x12+\n\x1erequests_per_second_per_caller\x18\x12 \x01(\x01H\x02\x88\x01\x01\x42\x15\n\x13_versions_per_modelB!\n\x1f_concurrent_requests_per_callerB!\n\x1f_requests_per_second_per_caller\"M\n\x0f\x44\x65\x66\x61ultBackbone\x12(\n\x08modality\x18\x01 \x01(\x0e\x32\x16.headstart.v1.Modality\x12\x10\n\x08\x62\x61\x63kbone\x18\x02 \x01(\t\"\x0f\n\rWhoAmIRequest\"6\n\x0eWhoAmIResponse\x12$\n\x06\x63\x61ller\x18\x01 \x01(\x0b\x32\x14.headstart.v1.Caller\"\x9b\x01\n\x06\x43\x61ller\x12\x15\n\rauthenticated\x18\x01 \x01(\x08\x12\x11\n\tprincipal\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\x0e\n\x06tenant\x18\x04 \x01(\t\x12-\n\x0bpermissions\x18\x05 \x03(\x0b\x32\x18.headstart.v1.Permission\x12\x17\n\x0foperator_access\x18\x06 \x01(\x08\"A\n\nPermission\x12#\n\x06rights\x18\x01 \x03(\x0e\x32\x13.headstart.v1.Right\x12\x0e\n\x06models\x18\x02 \x03(\t\"\x11\n\x0fGetUsageRequest\"6\n\x10GetUsageResponse\x12\"\n\x05usage\x18\x01 \x01(\x0b\x32\x13.headstart.v1.Usage\"\xe1\x02\n\x05Usage\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x15\n\rversion_count\x18\x02 \x01(\x03\x12\x1a\n\rversion_limit\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\rversion_bytes\x18\x04 \x01(\x03\x12\x15\n\rexample_bytes\x18\x05 \x01(\x03\x12\x1f\n\x12stored_bytes_limit\x18\x06 \x01(\x03H\x01\x88\x01\x01\x12\x18\n\x10queued_job_count\x18\x07 \x01(\x03\x12\x1d\n\x10queued_job_limit\x18\x08 \x01(\x03H\x02\x88\x01\x01\x12\x19\n\x11running_job_count\x18\t \x01(\x03\x12\x1e\n\x11running_job_limit\x18\n \x01(\x03H\x03\x88\x01\x01\x42\x10\n\x0e_version_limitB\x15\n\x13_stored_bytes_limitB\x13\n\x11_queued_job_limitB\x14\n\x12_running_job_limit*\xac\x02\n\x07\x46\x65\x61ture\x12\x17\n\x13\x46\x45\x41TURE_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x46\x45\x41TURE_HTTP\x10\x01\x12\x1a\n\x16\x46\x45\x41TURE_AUTHENTICATION\x10\x02\x12\x14\n\x10\x46\x45\x41TURE_WEBHOOKS\x10\x03\x12\x18\n\x14\x46\x45\x41TURE_DATASET_URIS\x10\x04\x12\x1a\n\x16\x46\x45\x41TURE_PARTIAL_RECIPE\x10\x05\x12\x19\n\x15\x46\x45\x41TURE_KEPT_EXAMPLES\x10\x06\x12\x16\n\x12\x46\x45\x41TURE_MONITORING\x10\x07\x12#\n\x1f\x46\x45\x41TURE_OPEN_INFERENCE_PROTOCOL\x10\x08\x12\x1e\n\x1a\x46\x45\x41TURE_TENSORFLOW_SERVING\x10\t\x12\x16\n\x12\x46\x45\x41TURE_REFLECTION\x10\n*S\n\x05Right\x12\x15\n\x11RIGHT_UNSPECIFIED\x10\x00\x12\x11\n\rRIGHT_PREDICT\x10\x01\x12\x0f\n\x0bRIGHT_TRAIN\x10\x02\x12\x0f\n\x0bRIGHT_ADMIN\x10\x03\x32\xb4\x02\n\rServerService\x12l\n\rGetServerInfo\x12\".headstart.v1.GetServerInfoRequest\x1a#.headstart.v1.GetServerInfoResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/server\x12W\n\x06WhoAmI\x12\x1b.headstart.v1.WhoAmIRequest\x1a\x1c.headstart.v1.WhoAmIResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/whoami\x12\\\n\x08GetUsage\x12\x1d.headstart.v1.GetUsageRequest\x1a\x1e.headstart.v1.GetUsageResponse\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/usageB=\n\x10\x63om.headstart.v1P\x01Z\x18headstart/v1;headstartv1\xaa\x02\x0cHeadstart.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!headstart/v1/server_service.proto\x12\x0cheadstart.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x18headstart/v1/model.proto\x1a headstart/v1/model_service.proto\"\x16\n\x14GetServerInfoRequest\"?\n\x15GetServerInfoResponse\x12&\n\x04info\x18\x01 \x01(\x0b\x32\x18.headstart.v1.ServerInfo\"\xe0\x01\n\nServerInfo\x12\x0f\n\x07release\x18\x01 \x01(\t\x12*\n\x06limits\x18\x02 \x01(\x0b\x32\x1a.headstart.v1.ServerLimits\x12\'\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0e\x32\x15.headstart.v1.Feature\x12\x32\n\x0e\x65xport_formats\x18\x04 \x03(\x0e\x32\x1a.headstart.v1.ExportFormat\x12\x38\n\x11\x64\x65\x66\x61ult_backbones\x18\x05 \x03(\x0b\x32\x1d.headstart.v1.DefaultBackbone\"\xbb\x04\n\x0cServerLimits\x12\x15\n\rmessage_bytes\x18\x01 \x01(\x03\x12\x0e\n\x06inputs\x18\x02 \x01(\x03\x12\x13\n\x0binput_bytes\x18\x03 \x01(\x03\x12\x14\n\x0cimage_pixels\x18\x04 \x01(\x03\x12\x17\n\x0ftext_characters\x18\x05 \x01(\x03\x12\x0f\n\x07targets\x18\x06 \x01(\x03\x12\x11\n\tneighbors\x18\x07 \x01(\x03\x12\x11\n\tpage_size\x18\x08 \x01(\x03\x12\x16\n\x0e\x62\x61tch_examples\x18\t \x01(\x03\x12\x10\n\x08\x65xamples\x18\n \x01(\x03\x12\x15\n\rdataset_bytes\x18\x0b \x01(\x03\x12\x0f\n\x07\x63lasses\x18\x0c \x01(\x03\x12\x13\n\x0bqueued_jobs\x18\r \x01(\x03\x12/\n\x0crun_duration\x18\x0e \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1f\n\x12versions_per_model\x18\x0f \x01(\x03H\x00\x88\x01\x01\x12\x19\n\x11\x61liases_per_model\x18\x10 \x01(\x03\x12+\n\x1e\x63oncurrent_requests_per_caller\x18\x11 \x01(\x03H\x01\x88\x01\x01\x12+\n\x1erequests_per_second_per_caller\x18\x12 \x01(\x01H\x02\x88\x01\x01\x42\x15\n\x13_versions_per_modelB!\n\x1f_concurrent_requests_per_callerB!\n\x1f_requests_per_second_per_caller\"M\n\x0f\x44\x65\x66\x61ultBackbone\x12(\n\x08modality\x18\x01 \x01(\x0e\x32\x16.headstart.v1.Modality\x12\x10\n\x08\x62\x61\x63kbone\x18\x02 \x01(\t\"\x0f\n\rWhoAmIRequest\"6\n\x0eWhoAmIResponse\x12$\n\x06\x63\x61ller\x18\x01 \x01(\x0b\x32\x14.headstart.v1.Caller\"\x9b\x01\n\x06\x43\x61ller\x12\x15\n\rauthenticated\x18\x01 \x01(\x08\x12\x11\n\tprincipal\x18\x02 \x01(\t\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\x0e\n\x06tenant\x18\x04 \x01(\t\x12-\n\x0bpermissions\x18\x05 \x03(\x0b\x32\x18.headstart.v1.Permission\x12\x17\n\x0foperator_access\x18\x06 \x01(\x08\"A\n\nPermission\x12#\n\x06rights\x18\x01 \x03(\x0e\x32\x13.headstart.v1.Right\x12\x0e\n\x06models\x18\x02 \x03(\t\"\x11\n\x0fGetUsageRequest\"6\n\x10GetUsageResponse\x12\"\n\x05usage\x18\x01 \x01(\x0b\x32\x13.headstart.v1.Usage\"\xe1\x02\n\x05Usage\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x15\n\rversion_count\x18\x02 \x01(\x03\x12\x1a\n\rversion_limit\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\x15\n\rversion_bytes\x18\x04 \x01(\x03\x12\x15\n\rexample_bytes\x18\x05 \x01(\x03\x12\x1f\n\x12stored_bytes_limit\x18\x06 \x01(\x03H\x01\x88\x01\x01\x12\x18\n\x10queued_job_count\x18\x07 \x01(\x03\x12\x1d\n\x10queued_job_limit\x18\x08 \x01(\x03H\x02\x88\x01\x01\x12\x19\n\x11running_job_count\x18\t \x01(\x03\x12\x1e\n\x11running_job_limit\x18\n \x01(\x03H\x03\x88\x01\x01\x42\x10\n\x0e_version_limitB\x15\n\x13_stored_bytes_limitB\x13\n\x11_queued_job_limitB\x14\n\x12_running_job_limit*\xac\x02\n\x07\x46\x65\x61ture\x12\x17\n\x13\x46\x45\x41TURE_UNSPECIFIED\x10\x00\x12\x10\n\x0c\x46\x45\x41TURE_HTTP\x10\x01\x12\x1a\n\x16\x46\x45\x41TURE_AUTHENTICATION\x10\x02\x12\x14\n\x10\x46\x45\x41TURE_WEBHOOKS\x10\x03\x12\x18\n\x14\x46\x45\x41TURE_DATASET_URIS\x10\x04\x12\x1a\n\x16\x46\x45\x41TURE_PARTIAL_RECIPE\x10\x05\x12\x19\n\x15\x46\x45\x41TURE_KEPT_EXAMPLES\x10\x06\x12\x16\n\x12\x46\x45\x41TURE_MONITORING\x10\x07\x12#\n\x1f\x46\x45\x41TURE_OPEN_INFERENCE_PROTOCOL\x10\x08\x12\x1e\n\x1a\x46\x45\x41TURE_TENSORFLOW_SERVING\x10\t\x12\x16\n\x12\x46\x45\x41TURE_REFLECTION\x10\n*S\n\x05Right\x12\x15\n\x11RIGHT_UNSPECIFIED\x10\x00\x12\x11\n\rRIGHT_PREDICT\x10\x01\x12\x0f\n\x0bRIGHT_TRAIN\x10\x02\x12\x0f\n\x0bRIGHT_ADMIN\x10\x03\x32\xb4\x02\n\rServerService\x12l\n\rGetServerInfo\x12\".headstart.v1.GetServerInfoRequest\x1a#.headstart.v1.GetServerInfoResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/server\x12W\n\x06WhoAmI\x12\x1b.headstart.v1.WhoAmIRequest\x1a\x1c.headstart.v1.WhoAmIResponse\"\x12\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/whoami\x12\\\n\x08GetUsage\x12\x1d.headstart.v1.GetUsageRequest\x1a\x1e.headstart.v1.GetUsageResponse\"\x11\x82\xd3\xe4\x93\x02\x0b\x12\t/v1/usageB=\n\x10\x63om.headstart.v1P\x01Z\x18headstart/v1;headstartv1\xaa\x02\x0cHeadstart.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -42,34 +42,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SERVERSERVICE'].methods_by_name['WhoAmI']._serialized_options = b'\202\323\344\223\002\014\022\n/v1/whoami'
   _globals['_SERVERSERVICE'].methods_by_name['GetUsage']._loaded_options = None
   _globals['_SERVERSERVICE'].methods_by_name['GetUsage']._serialized_options = b'\202\323\344\223\002\013\022\t/v1/usage'
-  _globals['_FEATURE']._serialized_start=1868
-  _globals['_FEATURE']._serialized_end=2168
-  _globals['_RIGHT']._serialized_start=2170
-  _globals['_RIGHT']._serialized_end=2253
+  _globals['_FEATURE']._serialized_start=1872
+  _globals['_FEATURE']._serialized_end=2172
+  _globals['_RIGHT']._serialized_start=2174
+  _globals['_RIGHT']._serialized_end=2257
   _globals['_GETSERVERINFOREQUEST']._serialized_start=173
   _globals['_GETSERVERINFOREQUEST']._serialized_end=195
   _globals['_GETSERVERINFORESPONSE']._serialized_start=197
   _globals['_GETSERVERINFORESPONSE']._serialized_end=260
   _globals['_SERVERINFO']._serialized_start=263
-  _globals['_SERVERINFO']._serialized_end=483
-  _globals['_SERVERLIMITS']._serialized_start=486
-  _globals['_SERVERLIMITS']._serialized_end=1057
-  _globals['_DEFAULTBACKBONE']._serialized_start=1059
-  _globals['_DEFAULTBACKBONE']._serialized_end=1136
-  _globals['_WHOAMIREQUEST']._serialized_start=1138
-  _globals['_WHOAMIREQUEST']._serialized_end=1153
-  _globals['_WHOAMIRESPONSE']._serialized_start=1155
-  _globals['_WHOAMIRESPONSE']._serialized_end=1209
-  _globals['_CALLER']._serialized_start=1212
-  _globals['_CALLER']._serialized_end=1367
-  _globals['_PERMISSION']._serialized_start=1369
-  _globals['_PERMISSION']._serialized_end=1434
-  _globals['_GETUSAGEREQUEST']._serialized_start=1436
-  _globals['_GETUSAGEREQUEST']._serialized_end=1453
-  _globals['_GETUSAGERESPONSE']._serialized_start=1455
-  _globals['_GETUSAGERESPONSE']._serialized_end=1509
-  _globals['_USAGE']._serialized_start=1512
-  _globals['_USAGE']._serialized_end=1865
-  _globals['_SERVERSERVICE']._serialized_start=2256
-  _globals['_SERVERSERVICE']._serialized_end=2564
+  _globals['_SERVERINFO']._serialized_end=487
+  _globals['_SERVERLIMITS']._serialized_start=490
+  _globals['_SERVERLIMITS']._serialized_end=1061
+  _globals['_DEFAULTBACKBONE']._serialized_start=1063
+  _globals['_DEFAULTBACKBONE']._serialized_end=1140
+  _globals['_WHOAMIREQUEST']._serialized_start=1142
+  _globals['_WHOAMIREQUEST']._serialized_end=1157
+  _globals['_WHOAMIRESPONSE']._serialized_start=1159
+  _globals['_WHOAMIRESPONSE']._serialized_end=1213
+  _globals['_CALLER']._serialized_start=1216
+  _globals['_CALLER']._serialized_end=1371
+  _globals['_PERMISSION']._serialized_start=1373
+  _globals['_PERMISSION']._serialized_end=1438
+  _globals['_GETUSAGEREQUEST']._serialized_start=1440
+  _globals['_GETUSAGEREQUEST']._serialized_end=1457
+  _globals['_GETUSAGERESPONSE']._serialized_start=1459
+  _globals['_GETUSAGERESPONSE']._serialized_end=1513
+  _globals['_USAGE']._serialized_start=1516
+  _globals['_USAGE']._serialized_end=1869
+  _globals['_SERVERSERVICE']._serialized_start=2260
+  _globals['_SERVERSERVICE']._serialized_end=2568
 # @@protoc_insertion_point(module_scope)

@@ -60,18 +60,18 @@ class GetServerInfoResponse(_message.Message):
     def __init__(self, info: _Optional[_Union[ServerInfo, _Mapping]] = ...) -> None: ...
 
 class ServerInfo(_message.Message):
-    __slots__ = ("release", "limits", "features", "export_forms", "default_backbones")
+    __slots__ = ("release", "limits", "features", "export_formats", "default_backbones")
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     LIMITS_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
-    EXPORT_FORMS_FIELD_NUMBER: _ClassVar[int]
+    EXPORT_FORMATS_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_BACKBONES_FIELD_NUMBER: _ClassVar[int]
     release: str
     limits: ServerLimits
     features: _containers.RepeatedScalarFieldContainer[Feature]
-    export_forms: _containers.RepeatedScalarFieldContainer[_model_service_pb2.ExportForm]
+    export_formats: _containers.RepeatedScalarFieldContainer[_model_service_pb2.ExportFormat]
     default_backbones: _containers.RepeatedCompositeFieldContainer[DefaultBackbone]
-    def __init__(self, release: _Optional[str] = ..., limits: _Optional[_Union[ServerLimits, _Mapping]] = ..., features: _Optional[_Iterable[_Union[Feature, str]]] = ..., export_forms: _Optional[_Iterable[_Union[_model_service_pb2.ExportForm, str]]] = ..., default_backbones: _Optional[_Iterable[_Union[DefaultBackbone, _Mapping]]] = ...) -> None: ...
+    def __init__(self, release: _Optional[str] = ..., limits: _Optional[_Union[ServerLimits, _Mapping]] = ..., features: _Optional[_Iterable[_Union[Feature, str]]] = ..., export_formats: _Optional[_Iterable[_Union[_model_service_pb2.ExportFormat, str]]] = ..., default_backbones: _Optional[_Iterable[_Union[DefaultBackbone, _Mapping]]] = ...) -> None: ...
 
 class ServerLimits(_message.Message):
     __slots__ = ("message_bytes", "inputs", "input_bytes", "image_pixels", "text_characters", "targets", "neighbors", "page_size", "batch_examples", "examples", "dataset_bytes", "classes", "queued_jobs", "run_duration", "versions_per_model", "aliases_per_model", "concurrent_requests_per_caller", "requests_per_second_per_caller")

@@ -43,7 +43,7 @@ func main() {
 	check(err)
 	for _, model := range []string{"pets", "missing"} {
 		answer, err := pb.NewPredictionServiceClient(connection).Predict(ctx, &pb.PredictRequest{
-			Target: &pb.VersionSelector{Model: model},
+			Targets: []*pb.VersionSelector{{Model: model}},
 			Inputs: []*pb.Input{{Content: &pb.Input_Image{Image: image}}},
 		})
 		if status.Code(err) == codes.NotFound {
@@ -51,7 +51,7 @@ func main() {
 			continue
 		}
 		check(err)
-		best := answer.Result.Predictions[0].Classes[0]
+		best := answer.Results[0].Predictions[0].Classes[0]
 		fmt.Printf("%s %.3f\n", best.Name, best.Probability)
 	}
 }

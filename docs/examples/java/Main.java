@@ -31,10 +31,10 @@ public final class Main {
     Input image = Input.newBuilder().setImage(ByteString.readFrom(Files.newInputStream(Path.of(args[2])))).build();
     for (String model : List.of("pets", "missing")) {
       VersionSelector target = VersionSelector.newBuilder().setModel(model).build();
-      PredictRequest request = PredictRequest.newBuilder().setTarget(target).addInputs(image).build();
+      PredictRequest request = PredictRequest.newBuilder().addTargets(target).addInputs(image).build();
       try {
         PredictResponse response = PredictionServiceGrpc.newBlockingStub(channel).predict(request);
-        ClassProbability best = response.getResult().getPredictions(0).getClasses(0);
+        ClassProbability best = response.getResults(0).getPredictions(0).getClasses(0);
         System.out.printf("%s %.3f%n", best.getName(), best.getProbability());
       } catch (StatusRuntimeException error) {
         if (error.getStatus().getCode() != Status.Code.NOT_FOUND) throw error;

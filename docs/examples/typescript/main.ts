@@ -38,11 +38,11 @@ for await (const { event } of tuning.watch({ jobId: job!.jobId })) {
 const prediction = createClient(PredictionService, transport);
 for (const model of ["pets", "missing"]) {
   try {
-    const { result } = await prediction.predict({
-      target: { model },
+    const { results } = await prediction.predict({
+      targets: [{ model }],
       inputs: [{ content: { case: "image", value: readFileSync(image) } }],
     });
-    const best = result!.predictions[0].classes[0];
+    const best = results[0].predictions[0].classes[0];
     console.log(best.name, best.probability.toFixed(3));
   } catch (error) {
     const failure = ConnectError.from(error);

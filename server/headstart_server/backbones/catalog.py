@@ -13,7 +13,7 @@ from headstart_server.backbones.card import Card, card_of
 from headstart_server.backbones.conversions import Conversions
 from headstart_server.backbones.declaration import Declaration, distinct
 from headstart_server.backbones.export_process import export_in_process
-from headstart_server.backbones.export_request import ExportForm, ExportRequest
+from headstart_server.backbones.export_request import ExportFormat, ExportRequest
 from headstart_server.backbones.installed import keras_missing
 from headstart_server.backbones.keras_import import computing_in
 from headstart_server.backbones.keras_runtime import KerasRuntime
@@ -175,7 +175,7 @@ class Catalog:
         declaration = self._declaration(name)
         source, has_network = source_of(declaration), size_of(declaration.source) is None
         conversion = None
-        if request.form is ExportForm.OPENVINO:
+        if request.form is ExportFormat.OPENVINO:
             with _unavailable(declaration):
                 conversion = self._prepared(declaration, aside=True)[1] if has_network else None
         elif has_network and not source.in_keras:

@@ -18,7 +18,7 @@ from headstart_server.backbones.child_process import NICE, end_with_stdin
 from headstart_server.backbones.declaration import Declaration
 from headstart_server.backbones.decoding import Decoding, Pictures, Texts
 from headstart_server.backbones.export_process import REFUSED, Refusal
-from headstart_server.backbones.export_request import FACTS_FILE, TOKENIZER_FILE, ExportForm, ExportRequest
+from headstart_server.backbones.export_request import FACTS_FILE, TOKENIZER_FILE, ExportFormat, ExportRequest
 from headstart_server.backbones.openvino_runtime import NETWORK_FILE
 from headstart_server.backbones.sources.registry import source_of
 from headstart_server.backbones.stdout import own_stdout
@@ -27,7 +27,7 @@ from headstart_server.backbones.tail import TailMismatch
 #: The input's name in an exported network.
 INPUTS = {Modality.IMAGE: "pictures", Modality.TEXT: "ids", Modality.TENSOR: "features"}
 #: Forms that are one file by themselves; facts are in it.
-_SINGLE_FILES = {ExportForm.KERAS, ExportForm.ONNX, ExportForm.LITERT}
+_SINGLE_FILES = {ExportFormat.KERAS, ExportFormat.ONNX, ExportFormat.LITERT}
 
 
 def main(declaration: str, cache: str, request: str, folder: str, conversion: str) -> None:
@@ -78,7 +78,7 @@ def export_into(
         TailMismatch: the tail is not one of this backbone.
         ValueError: the network has something that the form has not.
     """
-    if request.form is ExportForm.OPENVINO:
+    if request.form is ExportFormat.OPENVINO:
         _write_openvino(declaration, cache, request, folder, conversion)
     else:
         _write_keras(declaration, cache, request, folder)
@@ -147,7 +147,7 @@ def _facts(request: ExportRequest, info: BackboneInfo, decoding: Decoding) -> di
     return {**request.facts, "input": takes, "output": answers}
 
 
-def _write_beside(folder: Path, form: ExportForm, facts: Mapping[str, Any], decoding: Decoding) -> None:
+def _write_beside(folder: Path, form: ExportFormat, facts: Mapping[str, Any], decoding: Decoding) -> None:
     if form not in _SINGLE_FILES:
         (folder / FACTS_FILE).write_text(json.dumps(facts, indent=1, ensure_ascii=False), encoding="utf-8")
     if isinstance(decoding, Texts):

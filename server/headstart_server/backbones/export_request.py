@@ -16,7 +16,7 @@ _FILE = "request"
 _TENSOR = "tail:"
 
 
-class ExportForm(StrEnum):
+class ExportFormat(StrEnum):
     """The forms that a version can be exported in."""
 
     KERAS = "keras"
@@ -27,12 +27,12 @@ class ExportForm(StrEnum):
 
 
 #: The file of an export that is its network; the others belong to it or stand beside it.
-NETWORK_FILES: Mapping[ExportForm, str] = {
-    ExportForm.KERAS: "model.keras",
-    ExportForm.SAVED_MODEL: "saved_model.pb",
-    ExportForm.ONNX: "model.onnx",
-    ExportForm.OPENVINO: "model.xml",
-    ExportForm.LITERT: "model.tflite",
+NETWORK_FILES: Mapping[ExportFormat, str] = {
+    ExportFormat.KERAS: "model.keras",
+    ExportFormat.SAVED_MODEL: "saved_model.pb",
+    ExportFormat.ONNX: "model.onnx",
+    ExportFormat.OPENVINO: "model.xml",
+    ExportFormat.LITERT: "model.tflite",
 }
 
 #: What is said of an export beside its network: a file of its own in forms that are folders, else an entry
@@ -84,7 +84,7 @@ class ExportRequest:
         facts: what else is written down with it, as JSON values.
     """
 
-    form: ExportForm
+    form: ExportFormat
     digest: str
     views: tuple[str, ...]
     roots: bool
@@ -130,7 +130,7 @@ class ExportRequest:
             own = {name.removeprefix(_TENSOR): tensor for name, tensor in tensors.items()}
             tail = TailWeights(blocks=values["tail"], tensors=own)
         values |= {
-            "form": ExportForm(values["form"]),
+            "form": ExportFormat(values["form"]),
             "answers": Answers(values["answers"]),
             "views": tuple(values["views"]),
             "tail": tail,

@@ -3,17 +3,17 @@
 import importlib.util
 from collections.abc import Iterable
 
-from headstart_server.backbones.export_request import ExportForm
+from headstart_server.backbones.export_request import ExportFormat
 
 #: Packages that the extra `server` adds to `serving`, and the slim image lacks.
 _KERAS = ("keras", "tensorflow")
 #: Packages that each form of an export needs besides those of Keras.
 _OF_FORMS = {
-    ExportForm.KERAS: _KERAS,
-    ExportForm.SAVED_MODEL: _KERAS,
-    ExportForm.ONNX: (*_KERAS, "onnx", "tf2onnx"),
-    ExportForm.OPENVINO: ("openvino",),
-    ExportForm.LITERT: _KERAS,
+    ExportFormat.KERAS: _KERAS,
+    ExportFormat.SAVED_MODEL: _KERAS,
+    ExportFormat.ONNX: (*_KERAS, "onnx", "tf2onnx"),
+    ExportFormat.OPENVINO: ("openvino",),
+    ExportFormat.LITERT: _KERAS,
 }
 
 
@@ -42,6 +42,6 @@ def missing_packages(packages: Iterable[str] = _KERAS) -> list[str]:
     return [package for package in packages if importlib.util.find_spec(package) is None]
 
 
-def export_forms() -> set[ExportForm]:
+def export_formats() -> set[ExportFormat]:
     """Return the forms of exports whose packages are installed."""
     return {form for form, packages in _OF_FORMS.items() if not missing_packages(packages)}

@@ -13,7 +13,7 @@ from headstart_server.backbones.export_request import (
     FACTS_FILE,
     NETWORK_FILES,
     Answers,
-    ExportForm,
+    ExportFormat,
     ExportRequest,
 )
 from headstart_server.backbones.keras_import import load_keras
@@ -50,7 +50,7 @@ def keras_version(network: Network, request: ExportRequest, name: str) -> Any:
     return model
 
 
-def write_keras(model: Any, form: ExportForm, facts: Mapping[str, Any], folder: Path) -> None:
+def write_keras(model: Any, form: ExportFormat, facts: Mapping[str, Any], folder: Path) -> None:
     """Write a Keras model in a form, with its facts, into an empty folder.
 
     Raises:
@@ -59,13 +59,13 @@ def write_keras(model: Any, form: ExportForm, facts: Mapping[str, Any], folder: 
             again.
     """
     path = folder / NETWORK_FILES[form]
-    if form is ExportForm.KERAS:
+    if form is ExportFormat.KERAS:
         model.save(path)
         _check_loads(path)
         _add_entry(path, facts)
-    elif form is ExportForm.SAVED_MODEL:
+    elif form is ExportFormat.SAVED_MODEL:
         model.export(str(folder), format="tf_saved_model", verbose=False)
-    elif form is ExportForm.ONNX:
+    elif form is ExportFormat.ONNX:
         from headstart_server.backbones.onnx_export import write_onnx  # noqa: PLC0415 - an extra
 
         write_onnx(model, facts, path)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from headstart_server.backbones.backbone import LAST, BackboneInfo
-from headstart_server.backbones.export_request import NETWORK_FILES, Answers, ExportForm, ExportRequest
+from headstart_server.backbones.export_request import NETWORK_FILES, Answers, ExportFormat, ExportRequest
 from headstart_server.backbones.openvino_import import load_openvino
 from headstart_server.backbones.openvino_tail import tail_network
 
@@ -52,7 +52,7 @@ def write_openvino(model: Any, facts: Mapping[str, Any], folder: Path) -> None:
     for name, value in facts.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         model.set_rt_info(text, ["headstart", name])
-    load_openvino().save_model(model, folder / NETWORK_FILES[ExportForm.OPENVINO], compress_to_fp16=False)
+    load_openvino().save_model(model, folder / NETWORK_FILES[ExportFormat.OPENVINO], compress_to_fp16=False)
 
 
 def _with_tail(path: Path, info: BackboneInfo, request: ExportRequest, views: Mapping[str, Any]) -> Any:

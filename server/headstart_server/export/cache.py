@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from headstart_server.backbones.export_request import ExportForm
+from headstart_server.backbones.export_request import ExportFormat
 from headstart_server.backbones.torch_checkpoint import file_digest
 
 #: The artifact of a version and a form.
-Key = tuple[str, ExportForm]
+Key = tuple[str, ExportFormat]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from headstart_server.backbones.export_request import ExportForm, ExportRequest
+from headstart_server.backbones.export_request import ExportFormat, ExportRequest
 from headstart_server.errors import Cancelled, ExportQueueFull
 from headstart_server.export.cache import ExportCache, Key, OpenExport
 from headstart_server.export.parts import export_request
@@ -68,7 +68,7 @@ class Exporter:
         """Exports that are being made, or wait for it."""
         return len(self._making)
 
-    async def open(self, selector: Selector, form: ExportForm) -> tuple[Version, OpenExport]:
+    async def open(self, selector: Selector, form: ExportFormat) -> tuple[Version, OpenExport]:
         """An export of a version, made first unless it is kept; the caller closes it.
 
         Cancelled, it stops the making if nobody else waits for it.

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from headstart_server.access.tenants import own_name
-from headstart_server.backbones.export_request import Answers, ExportForm, ExportRequest
+from headstart_server.backbones.export_request import Answers, ExportFormat, ExportRequest
 from headstart_server.learning.head import Float32, Head
 from headstart_server.learning.rows import Scaling
 from headstart_server.learning.task import Task
@@ -19,7 +19,7 @@ _ANSWERS = {
 }
 
 
-def export_request(version: Version, loaded: ResidentVersion, form: ExportForm) -> ExportRequest:
+def export_request(version: Version, loaded: ResidentVersion, form: ExportFormat) -> ExportRequest:
     """The request that has a version exported.
 
     Args:

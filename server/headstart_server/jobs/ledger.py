@@ -455,7 +455,7 @@ class Ledger:
                     artifact=artifact,
                     size_bytes=size_bytes,
                     manifest=manifest,
-                    expires=None if spec.ttl is None else now + spec.ttl,
+                    expires=spec.expire_time if spec.ttl is None else now + spec.ttl,
                     alias=spec.alias,
                     promotion=promotion,
                     discards_examples=spec.discard_examples,

@@ -23,9 +23,8 @@ class RebaseSpec:
     """What a rebase shall do.
 
     Attributes:
-        model: the model.
+        source: selects the version that is fitted again.
         backbone: name of the new backbone; `auto` for one of the candidates.
-        version: number of the version that is fitted anew; None for that of the alias, or the newest.
         alias: moved if the new version is not worse than the one it names; None for none.
         backbone_candidates: as in `FineTuneSpec`.
         backbone_time_budget: as in `FineTuneSpec`.
@@ -36,9 +35,8 @@ class RebaseSpec:
         webhook: as in `FineTuneSpec`.
     """
 
-    model: str
+    source: Selector
     backbone: str
-    version: int | None = None
     alias: str | None = None
     backbone_candidates: tuple[str, ...] = ()
     backbone_time_budget: float | None = None
@@ -47,13 +45,6 @@ class RebaseSpec:
     gate_given: bool = False
     priority: int = 0
     webhook: str | None = field(default=None, repr=False)
-
-    @property
-    def selector(self) -> Selector:
-        """Names the version that is fitted anew."""
-        if self.version is not None:
-            return Selector(model=self.model, number=self.version)
-        return Selector(model=self.model, alias=self.alias)
 
     def fine_tune(self) -> FineTuneSpec:
         """The spec of the job, as far as the request tells it.
@@ -71,12 +62,13 @@ class RebaseSpec:
                 "Expected promote_if with the alias that it is about. Received: no alias.", field="promote_if"
             )
         spec = FineTuneSpec(
-            model=self.model,
+            model=self.source.model,
             backbone=self.backbone,
             recipe=self.recipe or Auto(),
             alias=self.alias,
             promote_if=None if self.alias is None else self.gate,
-            parent_version=self.version,
+            parent_version=self.source.number,
+            parent_alias=self.source.alias,
             backbone_candidates=self.backbone_candidates,
             backbone_time_budget=self.backbone_time_budget,
             priority=self.priority,
@@ -85,8 +77,9 @@ class RebaseSpec:
         try:
             return spec.check()
         except InvalidField as error:
-            # The request has its fields side by side, and calls the parent by another name.
-            error.field = (error.field or "").removeprefix("spec.").removeprefix("parent_")
+            # The request names its fields without a spec, and the parent by another name.
+            field = (error.field or "").removeprefix("spec.")
+            error.field = field.replace("parent_", "source.") if field != "model" else "source.model"
             raise
 
 
@@ -130,7 +123,7 @@ class Rebasing:
         is_named = not asked.chooses_backbone and not repeated
         info = self._intake.engine.request(asked.backbone) if is_named else None
         if not repeated:
-            version = self._registry.version(spec.model, self._registry.find(spec.selector))
+            version = self._registry.version(spec.source.model, self._registry.find(spec.source))
             parent = self._parent(version)
             full = _like(asked, version, keeps_recipe=spec.recipe is None)
             if info is not None and parent.examples:
@@ -174,6 +167,7 @@ def _like(asked: FineTuneSpec, version: Version, *, keeps_recipe: bool) -> FineT
         tags=manifest.tags,
         task=manifest.task,
         parent_version=version.number,
+        parent_alias=None,
     )
 
 

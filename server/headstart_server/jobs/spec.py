@@ -50,6 +50,7 @@ class FineTuneSpec:
         tags: free key-value pairs.
         alias: the alias to move on success; None for none.
         ttl: seconds the version is kept; None for ever.
+        expire_time: when the version is deleted, in seconds since 1970; None for never, or by `ttl`.
         max_excluded_fraction: share of the examples that may be dropped for faults, 0 to 1.
         task: the kind of task; None for that of the first example.
         promote_if: when the alias is moved; None for always.
@@ -73,6 +74,7 @@ class FineTuneSpec:
     tags: Mapping[str, str] = field(default_factory=dict)
     alias: str | None = None
     ttl: float | None = None
+    expire_time: float | None = None
     max_excluded_fraction: float = 0.0
     priority: int = 0
     task: Task | None = None
@@ -239,6 +241,7 @@ _LATER = (
     "backbone_time_budget",
     "webhook",
     "dataset_uri",
+    "expire_time",
 )
 
 

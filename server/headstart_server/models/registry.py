@@ -19,6 +19,7 @@ from headstart_server.errors import (
     AliasNotFound,
     ArtifactDamaged,
     EtagMismatch,
+    ModelNotEmpty,
     ModelNotFound,
     StorageAway,
     VersionInUse,
@@ -529,28 +530,28 @@ class Registry:
         self,
         model: str,
         alias: str,
-        number: int | None,
+        number: int,
         *,
         etag: str = "",
         shares: Sequence[TrafficSplit] = (),
         principal: str = "",
-    ) -> Alias | None:
-        """Set, move or remove an alias.
+    ) -> Alias:
+        """Set or move an alias.
 
         Args:
             model: the model.
             alias: the alias.
-            number: the version it shall name; None removes it.
+            number: the version that it names from now on.
             etag: act only if the alias has this etag now; empty acts anyway.
             shares: what other versions shall have of its calls; those it had before end.
             principal: name of the caller, for the history.
 
         Returns:
-            The alias as it is now, None if it was removed.
+            The alias as it is now.
 
         Raises:
             InvalidField: the shares are none that there can be.
-            ModelNotFound, VersionNotFound or AliasNotFound: what is named is not there.
+            ModelNotFound or VersionNotFound: what is named is not there.
             EtagMismatch: the alias has another etag.
             QuotaExceeded: the model may have no further alias.
         """
@@ -559,32 +560,39 @@ class Registry:
         with self._database.write("aliases.set") as connection:
             rows.touch(connection, [model])
             rows.require_model(connection, model)
-            there = {found.name: found for found in alias_rows.aliases_of(connection, model)}
-            current = there.get(alias)
-            if etag and (current is None or current.etag != etag):
-                raise EtagMismatch(
-                    f"Alias '{alias}' of model '{model}' was changed meanwhile. Expected etag {etag!r}. "
-                    f"Received: {current.etag if current else 'no such alias'!r}. Read it again and retry.",
-                    metadata={"model": model, "alias": alias},
-                )
-            if number is None:
-                if current is None:
-                    raise AliasNotFound(
-                        f"Model '{model}' has no alias '{alias}'.", metadata={"model": model, "alias": alias}
-                    )
-                with alias_history.recorded(connection, [model], mover, self._database.now(connection)):
-                    connection.execute(
-                        delete(aliases).where(aliases.c.model == model, aliases.c.name == alias)
-                    )
-                moved = None
-            else:
-                for each in (number, *(share.number for share in shares)):
-                    rows.artifact_of(connection, model, each)
-                now = self._database.now(connection)
-                with alias_history.recorded(connection, [model], mover, now):
-                    moved = alias_rows.move_alias(connection, model, alias, number, now=now, shares=shares)
+            _check_etag(connection, model, alias, etag)
+            for each in (number, *(share.number for share in shares)):
+                rows.artifact_of(connection, model, each)
+            now = self._database.now(connection)
+            with alias_history.recorded(connection, [model], mover, now):
+                moved = alias_rows.move_alias(connection, model, alias, number, now=now, shares=shares)
         self.refresh(model)
         return moved
+
+    def delete_alias(self, model: str, alias: str, *, etag: str = "", principal: str = "") -> None:
+        """Delete an alias.
+
+        Args:
+            model: the model.
+            alias: the alias.
+            etag: delete it only if this is its etag; empty deletes it in any case.
+            principal: name of the caller, for the history.
+
+        Raises:
+            ModelNotFound or AliasNotFound: it does not exist.
+            EtagMismatch: the alias has another etag.
+        """
+        with self._database.write("aliases.delete") as connection:
+            rows.touch(connection, [model])
+            rows.require_model(connection, model)
+            if _check_etag(connection, model, alias, etag) is None:
+                raise AliasNotFound(
+                    f"Model '{model}' has no alias '{alias}'.", metadata={"model": model, "alias": alias}
+                )
+            mover = Mover(cause=Cause.SET, principal=principal)
+            with alias_history.recorded(connection, [model], mover, self._database.now(connection)):
+                connection.execute(delete(aliases).where(aliases.c.model == model, aliases.c.name == alias))
+        self.refresh(model)
 
     def update_version(
         self, model: str, number: int, details: Mapping[str, Any], expiration: Expiration | None
@@ -648,18 +656,30 @@ class Registry:
             usage.remove_versions(connection, [deleted])
         self._forget([(model, number, artifact)])
 
-    def delete_model(self, model: str) -> int:
-        """Delete a model with its versions and aliases; its version numbers are not used again.
+    def delete_model(self, model: str, *, force: bool) -> int:
+        """Delete a model with its aliases; its version numbers are not used again.
+
+        Args:
+            model: the model.
+            force: whether to delete its versions, too.
 
         Returns:
             The number of versions deleted.
 
         Raises:
-            ModelNotFound: there is none of this name.
+            ModelNotFound: it does not exist.
+            ModelNotEmpty: it has versions, and `force` is not set.
         """
         with self._database.write("models.delete") as connection:
             rows.touch(connection, [model])
             rows.require_model(connection, model)
+            count = 0 if force else rows.version_count(connection, model)
+            if count:
+                raise ModelNotEmpty(
+                    f"Model '{model}' has {count} {'version' if count == 1 else 'versions'}. "
+                    "Delete them first, or delete the model with force.",
+                    metadata={"model": model, "versions": str(count)},
+                )
             connection.execute(delete(aliases).where(aliases.c.model == model))
             alias_history.forget(connection, model)
             found = rows.delete_versions(connection, model)
@@ -751,3 +771,16 @@ class Registry:
 
     def _is_live(self, expires: float | None) -> bool:
         return expires is None or expires > self._now()
+
+
+def _check_etag(connection: Connection, model: str, alias: str, etag: str) -> Alias | None:
+    """Return an alias, None if it does not exist; an etag that is not empty must be its own."""
+    there = {found.name: found for found in alias_rows.aliases_of(connection, model)}
+    current = there.get(alias)
+    if etag and (current is None or current.etag != etag):
+        raise EtagMismatch(
+            f"Alias '{alias}' of model '{model}' was changed in the meantime. Expected etag {etag!r}. "
+            f"Received: {current.etag if current else 'no such alias'!r}. Read the alias again and retry.",
+            metadata={"model": model, "alias": alias},
+        )
+    return current

@@ -169,6 +169,12 @@ def insert_version(connection: Connection, **values: Any) -> None:
     connection.execute(_INSERT_VERSION, values)
 
 
+def version_count(connection: Connection, model: str) -> int:
+    """Return the number of versions of a model."""
+    query = select(func.count()).where(versions.c.model == model)
+    return int(connection.execute(query).scalar_one())
+
+
 def delete_version(connection: Connection, model: str, number: int, now: float) -> Row[Any]:
     """Delete the rows of a version, of the aliases that name it, and of its shares of others.
 

@@ -158,7 +158,7 @@ class Predictor:
         if len(selectors) > MAX_TARGETS:
             raise InvalidField(
                 f"Expected at most {MAX_TARGETS - 1} additional targets. Received: {len(selectors) - 1}.",
-                field="additional_targets",
+                field="targets",
             )
         asked.check(len(contents))
         versions = [await self._resolve(selector, asked.files, choice) for selector in selectors]

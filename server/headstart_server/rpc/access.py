@@ -352,9 +352,9 @@ def _streaming(begin: Callable[[], _Call], inner: Any, admit: Any) -> Any:
 
 
 def _check_model(principal: Principal, rule: Rule, name: str) -> None:
+    if name == rule.all_models:
+        return
     if not name:
-        if rule.all_without_model:
-            return
         raise InvalidField("Expected the name of a model. Received: none.", field="model")
     if rule.makes:
         check_model_name(name, "spec.model")
@@ -371,6 +371,8 @@ def _check_model(principal: Principal, rule: Rule, name: str) -> None:
 
 
 def _full(tenant: str, rule: Rule, name: str) -> str:
+    if name == rule.all_models:
+        return name
     full = full_name(tenant, name)
     if rule.makes and len(full) > MAX_MODEL_NAME:
         raise InvalidField(

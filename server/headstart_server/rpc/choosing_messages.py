@@ -10,7 +10,7 @@ from headstart_server.learning.backbone_selection import (
 )
 from headstart_server.learning.promotion import Gate
 from headstart_server.rpc.comparison_messages import gate_of
-from headstart_server.rpc.messages import duration, optional_seconds, recipe_of
+from headstart_server.rpc.messages import duration, optional_seconds, recipe_of, selector_of
 from headstart_server.rpc.server_places import PLACES
 
 OUTCOMES = {
@@ -43,8 +43,8 @@ def _candidate_message(candidate: BackboneCandidate) -> backbone_selection_pb2.B
         standard_error=candidate.standard_error,
         gap=candidate.gap,
         gap_standard_error=candidate.gap_standard_error,
-        milliseconds=candidate.milliseconds,
-        megabytes=candidate.megabytes,
+        latency_duration=duration(candidate.milliseconds / 1e3) if candidate.milliseconds else None,
+        size_bytes=round(candidate.megabytes * 1e6),
         spent_duration=duration(candidate.seconds),
     )
 
@@ -53,13 +53,12 @@ def rebase_spec_of(message: pb.RebaseRequest) -> RebaseSpec:
     """The spec of a message; its ranges are checked when it is accepted.
 
     Raises:
-        InvalidField: its recipe is none.
+        InvalidField: it names no model, or its recipe is invalid.
     """
     gated = message.HasField("promote_if")
     return RebaseSpec(
-        model=message.model,
+        source=selector_of(message.source, "source"),
         backbone=message.backbone,
-        version=message.version or None,
         alias=message.alias or None,
         backbone_candidates=tuple(message.backbone_candidates),
         backbone_time_budget=optional_seconds(message, "backbone_time_budget"),

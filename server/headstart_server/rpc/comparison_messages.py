@@ -43,7 +43,7 @@ def promotion_message(promotion: Promotion | None) -> comparison_pb2.Promotion |
     return comparison_pb2.Promotion(
         alias=promotion.alias,
         decision=DECISIONS[promotion.decision],
-        baseline_version=promotion.baseline,
+        baseline_version=promotion.baseline or None,
         comparison=comparison_message(promotion.comparison) if promotion.comparison else None,
         reasons=promotion.reasons,
     )
@@ -67,7 +67,9 @@ def gate_of(message: comparison_pb2.PromotionGate) -> Gate:
     return Gate(
         max_drop=message.max_drop if message.HasField("max_drop") else usual.max_drop,
         max_class_drop=message.max_class_drop if message.HasField("max_class_drop") else usual.max_class_drop,
-        min_class_examples=message.min_class_examples or usual.min_class_examples,
+        min_class_examples=(
+            message.min_class_examples if message.HasField("min_class_examples") else usual.min_class_examples
+        ),
         significance=message.significance if message.HasField("significance") else usual.significance,
     )
 

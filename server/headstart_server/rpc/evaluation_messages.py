@@ -10,7 +10,7 @@ from headstart_server.learning.evaluation import (
 )
 
 SOURCES = {
-    MetricsSource.NONE: model_pb2.METRICS_SOURCE_UNSPECIFIED,
+    MetricsSource.NONE: model_pb2.METRICS_SOURCE_NONE,
     MetricsSource.OUT_OF_FOLD: model_pb2.METRICS_SOURCE_OUT_OF_FOLD,
     MetricsSource.HELD_OUT: model_pb2.METRICS_SOURCE_HELD_OUT,
 }

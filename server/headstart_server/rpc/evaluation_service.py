@@ -9,6 +9,7 @@ from typing import TypeVar
 from headstart.v1 import evaluation_service_pb2 as pb
 from headstart.v1 import evaluation_service_pb2_grpc as stubs
 from headstart.v1.input_pb2 import Example
+from headstart.v1.version_selector_pb2 import VersionRef
 from headstart_server.jobs.measurement import ComparisonRun, EvaluationRun, MeasuringBench
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.comparison_messages import comparison_message
@@ -66,10 +67,8 @@ class EvaluationService(stubs.EvaluationServiceServicer):
         comparison = await self._ended(run, lambda: comparison_message(run.comparison()))
         one, other = run.answering.versions
         return pb.CompareResponse(
-            first_model=one.model,
-            first_version=one.number,
-            second_model=other.model,
-            second_version=other.number,
+            first=VersionRef(model=one.model, version=one.number),
+            second=VersionRef(model=other.model, version=other.number),
             comparison=comparison,
             faults=[fault_message(fault) for fault in run.answering.faults],
             fault_count=run.answering.fault_count,

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from headstart.v1 import model_service_pb2 as pb
-from headstart_server.backbones.export_request import ExportForm
+from headstart_server.backbones.export_request import ExportFormat
 from headstart_server.errors import InvalidField
 from headstart_server.export.cache import OpenExport
 from headstart_server.export.exporter import Exporter
@@ -16,15 +16,15 @@ CHUNK_BYTES = 512 << 10
 QUIET_SECONDS = 20.0
 
 EXPORT_FORMS = {
-    pb.EXPORT_FORM_KERAS: ExportForm.KERAS,
-    pb.EXPORT_FORM_SAVEDMODEL: ExportForm.SAVED_MODEL,
-    pb.EXPORT_FORM_ONNX: ExportForm.ONNX,
-    pb.EXPORT_FORM_OPENVINO: ExportForm.OPENVINO,
-    pb.EXPORT_FORM_LITERT: ExportForm.LITERT,
+    pb.EXPORT_FORMAT_KERAS: ExportFormat.KERAS,
+    pb.EXPORT_FORMAT_SAVEDMODEL: ExportFormat.SAVED_MODEL,
+    pb.EXPORT_FORMAT_ONNX: ExportFormat.ONNX,
+    pb.EXPORT_FORMAT_OPENVINO: ExportFormat.OPENVINO,
+    pb.EXPORT_FORMAT_LITERT: ExportFormat.LITERT,
 }
 
 
-def export_form_of(value: int) -> ExportForm:
+def export_format_of(value: int) -> ExportFormat:
     """The form of an export.
 
     Raises:
@@ -40,7 +40,7 @@ def export_form_of(value: int) -> ExportForm:
 
 
 async def export_messages(
-    exporter: Exporter, selector: Selector, form: ExportForm, *, quiet_seconds: float = QUIET_SECONDS
+    exporter: Exporter, selector: Selector, form: ExportFormat, *, quiet_seconds: float = QUIET_SECONDS
 ) -> AsyncGenerator[pb.ExportVersionResponse, None]:
     """The messages of an export: signs of life, its header, and its files.
 
@@ -68,12 +68,12 @@ def _closed(opening: "asyncio.Task[tuple[Version, OpenExport]]") -> None:
         opening.result()[1].close()
 
 
-def _header(version: Version, form: ExportForm, export: OpenExport) -> pb.ExportHeader:
+def _header(version: Version, form: ExportFormat, export: OpenExport) -> pb.ExportHeader:
     (number,) = (number for number, each in EXPORT_FORMS.items() if each is form)
     return pb.ExportHeader(
         model=version.model,
         version=version.number,
-        form=number,
+        format=number,
         files=[
             pb.ExportedFile(name=file.name, size_bytes=file.size, sha256=file.sha256) for file in export.files
         ],

@@ -11,6 +11,7 @@ from headstart_server.learning.dataset_findings import (
     Recommendation,
     RecommendationKind,
 )
+from headstart_server.rpc.messages import duration
 
 RECOMMENDATION_KINDS = {
     RecommendationKind.TOO_FEW_EXAMPLES: pb.RECOMMENDATION_KIND_TOO_FEW_EXAMPLES,
@@ -37,7 +38,7 @@ def findings_message(findings: DatasetFindings) -> pb.DatasetFindings:
         outlier_count=findings.outlier_count,
         learning_curve=map(_point_message, findings.learning_curve),
         imbalance=findings.imbalance,
-        estimated_seconds=findings.estimated_seconds,
+        estimated_duration=duration(findings.estimated_seconds or None),
         recommendations=map(_recommendation_message, findings.recommendations),
         truncated=map(_reference_message, findings.truncated),
         truncated_count=findings.truncated_count,

@@ -150,10 +150,11 @@ class FineTuningService(stubs.FineTuningServiceServicer):
         return pb.RebaseResponse(job=await self._message(job))
 
     async def Status(self, request: pb.StatusRequest, context: Context) -> pb.StatusResponse:
-        wait = seconds_of(request.wait)
+        wait = seconds_of(request.wait_duration)
         if not 0 <= wait <= MAX_WAIT_SECONDS:
             raise InvalidField(
-                f"Expected a wait of 0 to {MAX_WAIT_SECONDS:g} seconds. Received: {wait:g}.", field="wait"
+                f"Expected a wait_duration of 0 to {MAX_WAIT_SECONDS:g} seconds. Received: {wait:g}.",
+                field="wait_duration",
             )
         job = await self._follower.ended(request.job_id, wait)
         return pb.StatusResponse(job=await self._message(job))

@@ -18,7 +18,7 @@ from headstart_server.rpc.comparison_messages import promotion_message
 from headstart_server.rpc.energy_messages import energy_message
 from headstart_server.rpc.evaluation_messages import evaluation_message
 from headstart_server.rpc.finding_messages import findings_message
-from headstart_server.rpc.messages import TASKS, spec_message, timestamp
+from headstart_server.rpc.messages import TASKS, span, spec_message, timestamp
 from headstart_server.rpc.server_places import PLACES
 from headstart_server.rpc.status import reason_status
 
@@ -52,7 +52,7 @@ def job_message(job: Job, likely: Times | None = None) -> job_pb2.Job:
         state=STATES[job.state],
         spec=spec_message(job.spec if _may_see_webhook(job) else replace(job.spec, webhook=None)),
         progress=_progress_message(job.progress),
-        version=job.version,
+        version=job.version or None,
         error=_error_message(job.error, tenant_of(job.spec.model)),
         example_count=job.example_count,
         class_count=job.class_count,
@@ -62,7 +62,7 @@ def job_message(job: Job, likely: Times | None = None) -> job_pb2.Job:
         create_time=timestamp(job.created),
         start_time=timestamp(job.started),
         end_time=timestamp(job.finished),
-        step_milliseconds={step: seconds * 1e3 for step, seconds in job.findings.step_seconds.items()},
+        step_durations={step: span(seconds) for step, seconds in job.findings.step_seconds.items()},
         last_event=job.last_event,
         queue_position=job.queue_position,
         task=TASKS[job.task],
@@ -71,7 +71,6 @@ def job_message(job: Job, likely: Times | None = None) -> job_pb2.Job:
         estimated_end_time=timestamp(likely.finish),
         energy=energy_message(job.findings.energy),
         webhook=_webhook_message(job.webhook),
-        replica=job.replica if _administers(job) else "",
     )
 
 
@@ -153,4 +152,6 @@ def _error_message(error: JobError | None, tenant: str) -> status_pb2.Status | N
 
 def fault_message(fault: ExampleFault) -> job_pb2.ExampleFault:
     """The message of an example that cannot be used."""
-    return job_pb2.ExampleFault(index=fault.index, id=fault.id, reason=fault.reason, message=fault.message)
+    return job_pb2.ExampleFault(
+        index=fault.index, id=fault.id, reason=f"ERROR_REASON_{fault.reason}", message=fault.message
+    )

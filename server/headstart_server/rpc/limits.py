@@ -62,7 +62,6 @@ class Limit:
         lines: whether a text may have line breaks, tabs and other control characters than NUL.
         low: least number; None for that of the type.
         high: greatest number; None for that of the type.
-        or_zero: whether 0 is accepted below `low`, where it means the default.
         model: whether the text is the name of a model.
         error: what a text is rejected with.
     """
@@ -74,7 +73,6 @@ class Limit:
     lines: bool = False
     low: float | None = None
     high: float | None = None
-    or_zero: bool = False
     model: bool = False
     error: type[HeadstartError] = InvalidField
 
@@ -94,7 +92,7 @@ class Limit:
             numbers = f"{number(self.low)} to {number(self.high)}"
             if self.high >= _INT32:
                 numbers = f"{number(self.low)} or more"
-            parts.append(f"{numbers}{', or 0' if self.or_zero else ''}")
+            parts.append(numbers)
         return ", ".join(parts)
 
 
@@ -128,8 +126,8 @@ def _data(entries: int | None = None) -> Limit:
     return Limit(nbytes=MAX_INPUT_BYTES, entries=entries, lines=True)
 
 
-def _range(low: float, high: float, *, or_zero: bool = False) -> Limit:
-    return Limit(low=low, high=high, or_zero=or_zero)
+def _range(low: float, high: float) -> Limit:
+    return Limit(low=low, high=high)
 
 
 #: Any number of the field's type.
@@ -150,7 +148,7 @@ _PRIORITY, _REGULARIZATION, _TEMPERATURE = (
     _range(*REGULARIZATIONS),
     _range(*TEMPERATURES),
 )
-_FOLDS, _PATIENCE = _range(2, 20, or_zero=True), _range(0, 1000)
+_FOLDS, _PATIENCE = _range(2, 20), _range(1, 1000)
 _RECIPE_VIEWS = _name(128, MAX_RECIPE_VIEWS, unique=True)
 _SHAPE = _many(32)
 _NUMBERS, _LONG_NUMBERS = _many(MAX_NUMBERS), _many(MAX_LONG_NUMBERS)
@@ -170,6 +168,7 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
     "headstart.v1.CancelRequest": {"job_id": _JOB_ID},
     "headstart.v1.DeleteJobRequest": {"job_id": _JOB_ID},
     "headstart.v1.EraseExampleRequest": {"example_id": _EXAMPLE_ID, "model": _model()},
+    "headstart.v1.DeleteAliasRequest": {"model": _model(), "alias": _ALIAS, "etag": _name(128)},
     "headstart.v1.DeleteModelRequest": {"model": _model()},
     "headstart.v1.DeleteVersionRequest": {"model": _model(), "version": _ANY},
     "headstart.v1.EmbedRequest": {
@@ -221,39 +220,37 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
         "views": _RECIPE_VIEWS,
     },
     "headstart.v1.MlpRecipe": {
-        "hidden_units": _range(0, 4096),
+        "hidden_units": _range(1, 4096),
         "dropout": _range(0.0, 0.9),
         "weight_decay": _range(0.0, 1.0),
         "learning_rate": _range(1e-6, 1.0),
-        "max_epochs": _range(0, 10_000),
+        "max_epochs": _range(1, 10_000),
         "patience": _PATIENCE,
         "temperature": _TEMPERATURE,
         "folds": _FOLDS,
         "views": _RECIPE_VIEWS,
     },
     "headstart.v1.PartialRecipe": {
-        "blocks": _range(0, 3),
+        "blocks": _range(1, 3),
         "learning_rate": _range(1e-7, 0.1),
-        "max_epochs": _range(0, 1000),
+        "max_epochs": _range(1, 1000),
         "patience": _PATIENCE,
         "temperature": _TEMPERATURE,
     },
     "headstart.v1.PredictRequest": {
         "inputs": _many(MAX_INPUTS),
-        "top_k": _range(0, _INT32),
-        "additional_targets": _many(MAX_TARGETS - 1),
+        "top_k": _range(1, _INT32),
+        "targets": _many(MAX_TARGETS),
         "neighbors": _range(0, MAX_NEIGHBORS),
         "routing_key": _name(MAX_ROUTING_KEY),
     },
     "headstart.v1.PromotionGate": {
         "max_drop": _range(0.0, 1.0),
         "max_class_drop": _range(0.0, 1.0),
-        "min_class_examples": _range(0, _INT32),
+        "min_class_examples": _range(1, _INT32),
         "significance": _range(0.0, 1.0),
     },
     "headstart.v1.RebaseRequest": {
-        "model": _model(),
-        "version": _ANY,
         "alias": _ALIAS,
         "backbone": _BACKBONE,
         "backbone_candidates": _CANDIDATES,

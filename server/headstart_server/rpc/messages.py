@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from headstart import tensors
-from headstart.v1 import input_pb2, job_pb2, prediction_service_pb2
+from headstart.v1 import input_pb2, job_pb2, version_selector_pb2
 from headstart_server.backbones.backbone import LAST, Content
 from headstart_server.errors import InvalidField
 from headstart_server.jobs.spec import FineTuneSpec
@@ -115,14 +115,12 @@ def target_of(message: input_pb2.Example, index: int) -> Target:
     return Target.of_labels(labels)
 
 
-def task_of(value: int, field: str) -> Task | None:
-    """The kind of task of a message; None where it is left to the first example.
+def task_of(value: int, field: str) -> Task:
+    """Return the task of a message's number.
 
     Raises:
-        InvalidField: there is no such kind.
+        InvalidField: there is no such task.
     """
-    if value == input_pb2.TASK_UNSPECIFIED:
-        return None
     for task, number in TASKS.items():
         if number == value:
             return task
@@ -142,8 +140,9 @@ def spec_of(message: job_pb2.FineTuneSpec) -> FineTuneSpec:
         tags=dict(message.tags),
         alias=message.alias or None,
         ttl=optional_seconds(message, "ttl"),
+        expire_time=moment_of(message.expire_time) if message.HasField("expire_time") else None,
         max_excluded_fraction=message.max_excluded_fraction,
-        task=task_of(message.task, "spec.task"),
+        task=task_of(message.task, "spec.task") if message.HasField("task") else None,
         promote_if=gate_of(message.promote_if) if message.HasField("promote_if") else None,
         parent_version=message.parent_version if parent == "parent_version" else None,
         parent_alias=message.parent_alias if parent == "parent_alias" else None,
@@ -169,7 +168,7 @@ def spec_message(spec: FineTuneSpec) -> job_pb2.FineTuneSpec:
         tags=spec.tags,
         alias=spec.alias or "",
         max_excluded_fraction=spec.max_excluded_fraction,
-        task=TASKS[spec.task] if spec.task else input_pb2.TASK_UNSPECIFIED,
+        task=TASKS[spec.task] if spec.task else None,
         promote_if=gate_message(spec.promote_if),
         parent_version=spec.parent_version,
         removed_example_ids=spec.removed_example_ids,
@@ -179,6 +178,8 @@ def spec_message(spec: FineTuneSpec) -> job_pb2.FineTuneSpec:
         webhook=spec.webhook or "",
         dataset_uri=spec.dataset_uri or "",
     )
+    if spec.expire_time is not None:
+        message.expire_time.FromNanoseconds(int(spec.expire_time * 1e6) * 1000)
     if spec.ttl is not None:
         message.ttl.FromNanoseconds(int(spec.ttl * 1e9))
     if spec.backbone_time_budget is not None:
@@ -200,7 +201,7 @@ def recipe_message(recipe: Recipe) -> job_pb2.Recipe:
         ridge=job_pb2.RidgeRecipe(
             regularization=recipe.regularization,
             temperature=recipe.temperature,
-            folds=recipe.folds,
+            folds=recipe.folds or None,
             view=recipe.views[0] if len(recipe.views) == 1 else "",
             views=recipe.views if len(recipe.views) > 1 else (),
             scaling=SCALINGS[recipe.scaling],
@@ -211,7 +212,7 @@ def recipe_message(recipe: Recipe) -> job_pb2.Recipe:
     return message
 
 
-def selector_of(message: prediction_service_pb2.VersionSelector, field: str) -> Selector:
+def selector_of(message: version_selector_pb2.VersionSelector, field: str) -> Selector:
     """The selector of a message.
 
     Raises:
@@ -237,13 +238,21 @@ def optional_seconds(message: Message, name: str) -> float | None:
     return seconds_of(getattr(message, name)) if message.HasField(name) else None
 
 
-def duration(seconds: float | None) -> Duration | None:
-    """The message of a duration in seconds; None for None or 0."""
-    if not seconds:
-        return None
+def span(seconds: float) -> Duration:
+    """Return the message of a number of seconds."""
     message = Duration()
     message.FromNanoseconds(round(seconds * 1e9))
     return message
+
+
+def duration(seconds: float | None) -> Duration | None:
+    """Return the message of a number of seconds; None for None."""
+    return None if seconds is None else span(seconds)
+
+
+def moment_of(message: Timestamp) -> float:
+    """Return a timestamp in seconds since 1970."""
+    return message.seconds + message.nanos / 1e9
 
 
 def timestamp(seconds: float | None) -> Timestamp | None:
@@ -311,9 +320,9 @@ def recipe_of(message: job_pb2.Recipe) -> Recipe:
     return Ridge(
         regularization=ridge.regularization if ridge.HasField("regularization") else None,
         temperature=ridge.temperature if ridge.HasField("temperature") else None,
-        folds=ridge.folds,
+        folds=ridge.folds if ridge.HasField("folds") else 0,
         views=_views_of(ridge.view, ridge.views, "spec.recipe.ridge"),
-        scaling=_scaling_of(ridge.scaling, Scaling.UNIT, "spec.recipe.ridge"),
+        scaling=_scaling_of(ridge, Scaling.UNIT, "spec.recipe.ridge"),
         balanced=ridge.balanced if ridge.HasField("balanced") else None,
     )
 
@@ -327,14 +336,16 @@ def _views_of(view: str, views: Sequence[str], field: str) -> tuple[str, ...]:
     return tuple(views) or (view or LAST,)
 
 
-def _scaling_of(value: int, default: Scaling, field: str) -> Scaling:
-    if value == job_pb2.FEATURE_SCALING_UNSPECIFIED:
+def _scaling_of(
+    message: job_pb2.RidgeRecipe | job_pb2.LogisticRecipe, default: Scaling, field: str
+) -> Scaling:
+    if not message.HasField("scaling"):
         return default
     for scaling, number in SCALINGS.items():
-        if number == value:
+        if number == message.scaling:
             return scaling
     raise InvalidField(
-        f"Expected a scaling of 1 to {len(SCALINGS)}. Received: {value}.", field=f"{field}.scaling"
+        f"Expected a scaling of 1 to {len(SCALINGS)}. Received: {message.scaling}.", field=f"{field}.scaling"
     )
 
 
@@ -343,7 +354,7 @@ def _logistic_message(recipe: Logistic) -> job_pb2.Recipe:
         logistic=job_pb2.LogisticRecipe(
             regularization=recipe.regularization,
             temperature=recipe.temperature,
-            folds=recipe.folds,
+            folds=recipe.folds or None,
             views=recipe.views,
             scaling=SCALINGS[recipe.scaling],
         )
@@ -360,9 +371,9 @@ def _logistic_of(message: job_pb2.LogisticRecipe) -> Logistic:
     return Logistic(
         regularization=message.regularization if message.HasField("regularization") else None,
         temperature=message.temperature if message.HasField("temperature") else None,
-        folds=message.folds,
+        folds=message.folds if message.HasField("folds") else 0,
         views=_views_of("", message.views, field),
-        scaling=_scaling_of(message.scaling, Scaling.ROOT, field),
+        scaling=_scaling_of(message, Scaling.ROOT, field),
         balanced=message.balanced if message.HasField("balanced") else None,
         time_budget=optional_seconds(message, "time_budget"),
     )

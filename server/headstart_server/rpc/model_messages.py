@@ -27,7 +27,7 @@ _CAUSES = {
     Cause.EXPIRED: alias_event_pb2.ALIAS_EVENT_CAUSE_EXPIRED,
 }
 STOP_REASONS = {
-    "": model_pb2.STOP_REASON_UNSPECIFIED,
+    "": model_pb2.STOP_REASON_CLOSED_FORM,
     StopReason.CONVERGED: model_pb2.STOP_REASON_CONVERGED,
     StopReason.STEPS: model_pb2.STOP_REASON_STEPS,
     StopReason.TIME: model_pb2.STOP_REASON_TIME,
@@ -43,10 +43,9 @@ def model_message(model: Model) -> model_pb2.Model:
     return model_pb2.Model(
         name=model.name,
         create_time=timestamp(model.created),
-        newest_version=model.newest,
+        newest_version=model.newest or None,
         version_count=model.version_count,
         aliases=[alias_message(alias) for alias in model.aliases],
-        resident_versions=model.resident_count,
         display_name=model.display_name,
         description=model.description,
         tags=model.tags,
@@ -115,7 +114,7 @@ def version_message(version: Version) -> model_pb2.Version:
             runtime=manifest.runtime,
             stop_reason=STOP_REASONS[manifest.stop_reason],
             fit_duration=duration(manifest.fit_seconds),
-            parent_version=manifest.parent,
+            parent_version=manifest.parent or None,
             added_example_count=manifest.added_count,
             removed_example_count=manifest.removed_count,
             trained_blocks=manifest.tail.blocks if manifest.tail else 0,
@@ -127,7 +126,6 @@ def version_message(version: Version) -> model_pb2.Version:
         thresholds=manifest.thresholds,
         promotion=promotion_message(version.promotion),
         has_examples=version.has_examples,
-        resident=version.is_resident,
         backbone_selection=choice_message(manifest.backbone_selection),
         energy=energy_message(manifest.energy),
         description=version.description,

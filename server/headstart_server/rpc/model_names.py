@@ -14,8 +14,6 @@ from headstart_server.rpc.limits import LIMITS
 #: finds missing ones.
 _RESPONSE_FIELDS = frozenset(
     {
-        "headstart.v1.CompareResponse.first_model",
-        "headstart.v1.CompareResponse.second_model",
         "headstart.v1.EvaluateResponse.model",
         "headstart.v1.ExportHeader.model",
         "headstart.v1.AliasEvent.model",

@@ -6,13 +6,14 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any
 
-from headstart.v1 import model_pb2
+from headstart.v1 import model_pb2, version_selector_pb2
 from headstart.v1 import model_service_pb2 as pb
 from headstart.v1 import model_service_pb2_grpc as stubs
 from headstart_server.access.rights import Right, Scope
 from headstart_server.access.tenants import full_name, own_name
 from headstart_server.backbones.backbone import BackboneInfo
 from headstart_server.embedding.engine import Engine
+from headstart_server.errors import InvalidField
 from headstart_server.export.exporter import Exporter
 from headstart_server.jobs.forgetting import Forgotten
 from headstart_server.models.alias_history import AliasEvent
@@ -24,7 +25,7 @@ from headstart_server.report.reporter import Reporter
 from headstart_server.rpc.caller import caller, scope, tenant
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.evaluation_messages import evaluation_message
-from headstart_server.rpc.export_messages import export_form_of, export_messages
+from headstart_server.rpc.export_messages import export_format_of, export_messages
 from headstart_server.rpc.finding_messages import findings_message
 from headstart_server.rpc.long_work import LongWork
 from headstart_server.rpc.messages import page_key, page_token, selector_of
@@ -38,6 +39,7 @@ from headstart_server.rpc.model_messages import (
 )
 from headstart_server.rpc.pages import page_of, page_size_of
 from headstart_server.rpc.report_messages import report_format_of, report_message
+from headstart_server.rpc.rules import ALL_MODELS
 from headstart_server.rpc.version_requests import (
     details_of,
     expiration_of,
@@ -184,12 +186,22 @@ class ModelService(stubs.ModelServiceServicer):
             self._registry.set_alias,
             request.model,
             check_alias_name(request.alias),
-            request.version if request.HasField("version") else None,
+            request.version,
             etag=request.etag,
             shares=shares_of(request.traffic),
             principal=caller().principal.name,
         )
-        return pb.SetAliasResponse(alias=None if alias is None else alias_message(alias))
+        return pb.SetAliasResponse(alias=alias_message(alias))
+
+    async def DeleteAlias(self, request: pb.DeleteAliasRequest, context: Context) -> pb.DeleteAliasResponse:
+        await asyncio.to_thread(
+            self._registry.delete_alias,
+            request.model,
+            check_alias_name(request.alias),
+            etag=request.etag,
+            principal=caller().principal.name,
+        )
+        return pb.DeleteAliasResponse()
 
     async def DeleteVersion(
         self, request: pb.DeleteVersionRequest, context: Context
@@ -206,16 +218,29 @@ class ModelService(stubs.ModelServiceServicer):
         return pb.DeleteVersionResponse()
 
     async def DeleteModel(self, request: pb.DeleteModelRequest, context: Context) -> pb.DeleteModelResponse:
-        deleted = await self._removals.run(self._registry.delete_model, request.model)
+        deleted = await self._removals.run(
+            partial(self._registry.delete_model, request.model, force=request.force)
+        )
         return pb.DeleteModelResponse(deleted_versions=deleted)
 
     async def EraseExample(
         self, request: pb.EraseExampleRequest, context: Context
     ) -> pb.EraseExampleResponse:
-        found = await self._long_work.run(self._forget, request.example_id, request.model, scope(Right.ADMIN))
+        if not request.model:
+            raise InvalidField(
+                f"The request has no model. Send the name of a model, or {ALL_MODELS!r} for all models.",
+                field="model",
+            )
+        model = "" if request.model == ALL_MODELS else request.model
+        found = await self._long_work.run(self._forget, request.example_id, model, scope(Right.ADMIN))
         return pb.EraseExampleResponse(
-            versions=[pb.VersionRef(model=model, version=number) for model, number in found.versions],
-            unread_versions=[pb.VersionRef(model=model, version=number) for model, number in found.unread],
+            versions=[
+                version_selector_pb2.VersionRef(model=model, version=number)
+                for model, number in found.versions
+            ],
+            unread_versions=[
+                version_selector_pb2.VersionRef(model=model, version=number) for model, number in found.unread
+            ],
             job_ids=found.job_ids,
             deleted_contents=found.contents,
         )
@@ -236,13 +261,13 @@ class ModelService(stubs.ModelServiceServicer):
         )
 
     async def GetReport(self, request: pb.GetReportRequest, context: Context) -> pb.GetReportResponse:
-        selector, form = selector_of(request.target, "target"), report_format_of(request.format)
+        selector, form = selector_of(request.target, "target"), report_format_of(request)
         return report_message(await self._long_work.run(self._reporter.report, selector, form))
 
     async def ExportVersion(
         self, request: pb.ExportVersionRequest, context: Context
     ) -> AsyncIterator[pb.ExportVersionResponse]:
-        selector, form = selector_of(request.target, "target"), export_form_of(request.form)
+        selector, form = selector_of(request.target, "target"), export_format_of(request.format)
         async with aclosing(export_messages(self._exporter, selector, form)) as messages:
             async for message in messages:
                 yield message

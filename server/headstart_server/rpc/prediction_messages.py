@@ -11,7 +11,7 @@ from headstart_server.prediction.answers import AbstentionReason, Answer
 from headstart_server.prediction.asked import Abstention, Asked, SaliencyAsked
 from headstart_server.prediction.predictor import BackboneFeatures, StageTimes
 from headstart_server.prediction.saliency import Saliency
-from headstart_server.rpc.messages import TASKS
+from headstart_server.rpc.messages import TASKS, duration
 
 #: Classes returned for each input where the caller does not say.
 DEFAULT_TOP_K = 5
@@ -53,12 +53,12 @@ def features_message(features: BackboneFeatures) -> pb.Features:
 def times_message(times: StageTimes) -> pb.StageTimes:
     """The message of where the time went."""
     return pb.StageTimes(
-        total_milliseconds=times.total * 1e3,
-        resolve_milliseconds=times.resolve * 1e3,
-        decode_milliseconds=times.decode * 1e3,
-        queue_milliseconds=times.queue * 1e3,
-        backbone_milliseconds=times.backbone * 1e3,
-        head_milliseconds=times.head * 1e3,
+        total_duration=duration(times.total),
+        resolve_duration=duration(times.resolve),
+        decode_duration=duration(times.decode),
+        queue_duration=duration(times.queue),
+        backbone_duration=duration(times.backbone),
+        head_duration=duration(times.head),
     )
 
 
@@ -83,10 +83,11 @@ def _predictions(answer: Answer) -> Iterator[pb.Prediction]:
     has_evidence = answer.judged is not None or bool(answer.neighbors) or bool(answer.saliency)
     for place, (indexes, probabilities, selected) in enumerate(told):
         message = pb.Prediction(
+            abstention_reason=pb.ABSTENTION_REASON_NONE,
             classes=[
                 pb.ClassProbability(name=names[index], probability=probability, index=index, selected=taken)
                 for index, probability, taken in zip(indexes, probabilities, selected, strict=True)
-            ]
+            ],
         )
         if answer.values is not None:
             _add_value(message, answer.version.head, float(answer.values[place]))

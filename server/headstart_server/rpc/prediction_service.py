@@ -7,6 +7,7 @@ from headstart.v1 import prediction_service_pb2 as pb
 from headstart.v1 import prediction_service_pb2_grpc as stubs
 from headstart.v1.input_pb2 import Input
 from headstart_server.backbones.backbone import Content
+from headstart_server.errors import InvalidField
 from headstart_server.prediction.predictor import Predictor
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.messages import contents_of, selector_of
@@ -47,9 +48,11 @@ class PredictionService(stubs.PredictionServiceServicer):
         self._clock = clock
 
     async def Predict(self, request: pb.PredictRequest, context: Context) -> pb.PredictResponse:
-        selectors = [selector_of(request.target, "target")]
-        for place, message in enumerate(request.additional_targets):
-            selectors.append(selector_of(message, f"additional_targets[{place}]"))
+        if not request.targets:
+            raise InvalidField("Expected at least one target. Received: 0 targets.", field="targets")
+        selectors = [
+            selector_of(message, f"targets[{place}]") for place, message in enumerate(request.targets)
+        ]
         contents = await self._contents(request.inputs)
         with SharedCall(self._telemetry, context, request.routing_key) as choice:
             predicted = await self._predictor.predict(
@@ -60,10 +63,8 @@ class PredictionService(stubs.PredictionServiceServicer):
                 choice=choice,
             )
         tell(self._telemetry, predicted, len(request.inputs), self._tracing)
-        results = [predictions_message(answer) for answer in predicted.answers]
         return pb.PredictResponse(
-            result=results[0],
-            additional_results=results[1:],
+            results=map(predictions_message, predicted.answers),
             features=map(features_message, predicted.features),
             times=times_message(predicted.times),
         )

@@ -302,7 +302,7 @@ def _data_check(limit: Limit) -> ValueCheck:
 def _number_check(limit: Limit, low: float, high: float) -> ValueCheck:
     def check(value: float) -> None:
         # Written so that NaN fails.
-        if not low <= value <= high and not (limit.or_zero and value == 0):
+        if not low <= value <= high:
             raise LimitExceededError(limit, str(limit), number(value), "Choose a number in this range.")
 
     return check

@@ -6,6 +6,9 @@ from enum import Enum
 
 from headstart_server.access.rights import Right
 
+#: The name in place of a model that means all models.
+ALL_MODELS = "-"
+
 
 class Subject(Enum):
     """What the right has to be on."""
@@ -31,15 +34,15 @@ class Rule:
         rights: of which one is needed.
         makes: whether it may make the model that it names.
         changes: whether it changes something, so that the audit log has it.
-        all_without_model: whether a request without a model is about all of them; then the method itself
-            keeps to those that the caller has the right on.
+        all_models: the name in place of a model that means all models; then the method itself keeps to those
+            that the caller has the right on. None: every request names its models.
     """
 
     on: Subject
     rights: frozenset[Right] = frozenset()
     makes: bool = False
     changes: bool = False
-    all_without_model: bool = False
+    all_models: str | None = None
 
 
 _PREDICT, _TRAIN, _ADMIN = (frozenset({right}) for right in Right)
@@ -79,10 +82,11 @@ RULES: Mapping[str, Rule] = {
     # It names those who moved them.
     f"{_V1}ModelService/ListAliasEvents": Rule(on=Subject.MODEL, rights=_TRAIN | _ADMIN),
     f"{_V1}ModelService/SetAlias": Rule(on=Subject.MODEL, rights=_TRAIN, changes=True),
+    f"{_V1}ModelService/DeleteAlias": Rule(on=Subject.MODEL, rights=_TRAIN, changes=True),
     f"{_V1}ModelService/DeleteVersion": Rule(on=Subject.MODEL, rights=_ADMIN, changes=True),
     f"{_V1}ModelService/DeleteModel": Rule(on=Subject.MODEL, rights=_ADMIN, changes=True),
     f"{_V1}ModelService/EraseExample": Rule(
-        on=Subject.MODEL, rights=_ADMIN, changes=True, all_without_model=True
+        on=Subject.MODEL, rights=_ADMIN, changes=True, all_models=ALL_MODELS
     ),
     # Both show what was trained on: ids and labels, and pictures.
     f"{_V1}ModelService/GetEvaluation": Rule(on=Subject.MODEL, rights=_TRAIN),
@@ -106,7 +110,7 @@ RULES: Mapping[str, Rule] = {
     f"{_OIP}RepositoryIndex": Rule(on=Subject.LISTED, rights=_SOME),
     f"{_OIP}RepositoryModelLoad": Rule(on=Subject.MODEL, rights=_PREDICT),
     f"{_OIP}RepositoryModelUnload": Rule(on=Subject.MODEL, rights=_PREDICT),
-    f"{_OIP}ModelStatistics": Rule(on=Subject.MODEL, rights=_PREDICT, all_without_model=True),
+    f"{_OIP}ModelStatistics": Rule(on=Subject.MODEL, rights=_PREDICT, all_models=""),
     # There is no shared memory: they say so.
     **{
         f"{_OIP}{kind}SharedMemory{what}": Rule(on=Subject.ANY, rights=_PREDICT)

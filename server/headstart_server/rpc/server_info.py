@@ -1,7 +1,7 @@
 """The description of a server: its release, limits and features."""
 
 from headstart.v1 import server_service_pb2 as pb
-from headstart_server.backbones.installed import export_forms, has_keras
+from headstart_server.backbones.installed import export_formats, has_keras
 from headstart_server.models.alias_rows import MAX_ALIASES
 from headstart_server.prediction.asked import MAX_NEIGHBORS
 from headstart_server.prediction.predictor import MAX_TARGETS
@@ -14,12 +14,12 @@ from headstart_server.settings.settings import Settings
 
 def server_info(config: Settings, release: str) -> pb.ServerInfo:
     """Return what does not change while a server runs."""
-    available = export_forms()
+    available = export_formats()
     return pb.ServerInfo(
         release=release,
         limits=_limits(config),
         features=sorted(number for number, is_on in _features(config).items() if is_on),
-        export_forms=sorted(number for number, form in EXPORT_FORMS.items() if form in available),
+        export_formats=sorted(number for number, form in EXPORT_FORMS.items() if form in available),
     )
 
 

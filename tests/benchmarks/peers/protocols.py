@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from headstart.v1 import input_pb2
+from headstart.v1 import input_pb2, version_selector_pb2
 from headstart.v1 import prediction_service_pb2 as pb
 from peers import inference
 from peers.variants import CLASSES
@@ -40,7 +40,9 @@ class HeadstartAsking:
 
     def __init__(self, variants: Sequence[str], files: Sequence[bytes]) -> None:
         self._targets = {
-            name: pb.PredictRequest(target=pb.VersionSelector(model=name), top_k=CLASSES).SerializeToString()
+            name: pb.PredictRequest(
+                targets=[version_selector_pb2.VersionSelector(model=name)], top_k=CLASSES
+            ).SerializeToString()
             for name in variants
         }
         self._inputs = [
@@ -52,7 +54,7 @@ class HeadstartAsking:
         return self._targets[variant] + self._inputs[picture]
 
     def probabilities(self, answer: bytes) -> Sequence[float]:
-        (prediction,) = pb.PredictResponse.FromString(answer).result.predictions
+        (prediction,) = pb.PredictResponse.FromString(answer).results[0].predictions
         return [entry.probability for entry in prediction.classes]
 
 

@@ -19,7 +19,7 @@ from headstart_server.backbones.catalog import Catalog
 from headstart_server.backbones.declaration import Declaration
 from headstart_server.backbones.decoding import Texts
 from headstart_server.backbones.export import export_into
-from headstart_server.backbones.export_request import ExportForm, ExportRequest
+from headstart_server.backbones.export_request import ExportFormat, ExportRequest
 from headstart_server.backbones.golden import golden_picture
 from headstart_server.backbones.keras_tail import taken
 from headstart_server.backbones.network import Network
@@ -112,7 +112,7 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
 def exported(
     folder: Path,
     head: Head,
-    form: ExportForm,
+    form: ExportFormat,
     catalog: Catalog,
     declaration: Declaration,
     digest: str,
@@ -121,7 +121,7 @@ def exported(
     """The folder of an export."""
     request = request_of(head, form, declaration.name, digest, tail)
     conversion = None
-    if not declaration.name.startswith("features:") and form is ExportForm.OPENVINO:
+    if not declaration.name.startswith("features:") and form is ExportFormat.OPENVINO:
         conversion = catalog.conversion(declaration.name).parent
     target = Path(mkdtemp(dir=folder))
     request.save(folder)
@@ -130,7 +130,7 @@ def exported(
 
 
 def request_of(
-    head: Head, form: ExportForm, backbone: str, digest: str, tail: TailWeights | None = None
+    head: Head, form: ExportFormat, backbone: str, digest: str, tail: TailWeights | None = None
 ) -> ExportRequest:
     """What is asked for of a version with a head and a tail."""
     manifest = make_manifest(backbone=backbone, backbone_digest=digest, task=head.task)
@@ -148,34 +148,34 @@ def request_of(
     return export_request(version, loaded, form)
 
 
-def answers(folder: Path, form: ExportForm, rows: NDArray[np.generic]) -> NDArray[np.float32]:
+def answers(folder: Path, form: ExportFormat, rows: NDArray[np.generic]) -> NDArray[np.float32]:
     """What the form's own runtime gives for rows."""
     match form:
-        case ExportForm.KERAS:
+        case ExportFormat.KERAS:
             import keras
 
             (found,) = keras.models.load_model(folder / "model.keras", safe_mode=True)(rows).values()
             return np.asarray(found)
-        case ExportForm.SAVED_MODEL:
+        case ExportFormat.SAVED_MODEL:
             import tensorflow as tf
 
             signature = tf.saved_model.load(str(folder)).signatures["serving_default"]
             (name,) = signature.structured_input_signature[1]
             (found,) = signature(**{name: tf.constant(rows)}).values()
             return found.numpy()
-        case ExportForm.ONNX:
+        case ExportFormat.ONNX:
             import onnxruntime
 
             session = onnxruntime.InferenceSession(str(folder / "model.onnx"))
             return session.run(None, {session.get_inputs()[0].name: rows})[0]
-        case ExportForm.OPENVINO:
+        case ExportFormat.OPENVINO:
             import openvino
 
             network = openvino.Core().compile_model(
                 folder / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
             )
             return network(rows)[0]
-        case ExportForm.LITERT:
+        case ExportFormat.LITERT:
             from ai_edge_litert.interpreter import Interpreter
 
             interpreter = Interpreter(str(folder / "model.tflite"))
@@ -187,10 +187,10 @@ def answers(folder: Path, form: ExportForm, rows: NDArray[np.generic]) -> NDArra
             return interpreter.get_tensor(given["index"]).copy()
 
 
-@pytest.mark.parametrize("form", ExportForm)
+@pytest.mark.parametrize("form", ExportFormat)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_head_alone_answers_the_same_in_every_form(
-    tmp_path: Path, catalog: Catalog, kind: str, form: ExportForm
+    tmp_path: Path, catalog: Catalog, kind: str, form: ExportFormat
 ) -> None:
     rows = np.random.default_rng(0).normal(size=(5, SIZE)).astype(np.float32)
     rows[3] = 0  # has no length
@@ -205,14 +205,14 @@ def test_a_head_alone_answers_the_same_in_every_form(
 @pytest.mark.parametrize(
     "form",
     [
-        ExportForm.ONNX,
-        ExportForm.OPENVINO,
-        pytest.param(ExportForm.KERAS, marks=pytest.mark.thorough),
-        pytest.param(ExportForm.SAVED_MODEL, marks=pytest.mark.thorough),
-        pytest.param(ExportForm.LITERT, marks=pytest.mark.thorough),
+        ExportFormat.ONNX,
+        ExportFormat.OPENVINO,
+        pytest.param(ExportFormat.KERAS, marks=pytest.mark.thorough),
+        pytest.param(ExportFormat.SAVED_MODEL, marks=pytest.mark.thorough),
+        pytest.param(ExportFormat.LITERT, marks=pytest.mark.thorough),
     ],
 )
-def test_both_views_and_a_tail_of_its_own(tmp_path: Path, catalog: Catalog, form: ExportForm) -> None:
+def test_both_views_and_a_tail_of_its_own(tmp_path: Path, catalog: Catalog, form: ExportFormat) -> None:
     (declaration, *_) = BUILT_IN
     backbone = catalog.load(declaration.name)
     plan = backbone.info.tails[1]
@@ -236,7 +236,7 @@ def test_both_views_and_a_tail_of_its_own(tmp_path: Path, catalog: Catalog, form
 
 
 def test_a_network_of_texts_takes_ids_and_brings_its_tokenizer(tmp_path: Path, catalog: Catalog) -> None:
-    form = ExportForm.OPENVINO
+    form = ExportFormat.OPENVINO
     backbone = catalog.load(MINILM.name)
     texts = ["A cat sat on the mat.", "Never again."]
     rows = np.stack([backbone.decode(text) for text in texts])
@@ -335,9 +335,9 @@ def small_bert() -> Network:
     return Network(info=info, model=build(shape, State()), decoding=decoding, weights="w", identity={})
 
 
-@pytest.mark.parametrize("form", [ExportForm.KERAS, ExportForm.ONNX, ExportForm.LITERT])
+@pytest.mark.parametrize("form", [ExportFormat.KERAS, ExportFormat.ONNX, ExportFormat.LITERT])
 def test_a_network_of_texts_answers_the_same_however_far_rows_are_filled_up(
-    tmp_path: Path, small_bert: Network, form: ExportForm
+    tmp_path: Path, small_bert: Network, form: ExportFormat
 ) -> None:
     """MiniLM itself takes a quarter of a minute as ONNX; its operations are these."""
     from headstart_server.backbones.keras_export import keras_version, write_keras
@@ -371,13 +371,13 @@ def hub_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("name", "form"),
     [
-        ("resnet", ExportForm.KERAS),
-        pytest.param("vit", ExportForm.SAVED_MODEL, marks=pytest.mark.thorough),
-        ("vit", ExportForm.ONNX),
+        ("resnet", ExportFormat.KERAS),
+        pytest.param("vit", ExportFormat.SAVED_MODEL, marks=pytest.mark.thorough),
+        ("vit", ExportFormat.ONNX),
     ],
 )
 def test_a_network_of_keras_hub_answers_as_it_does_there(
-    tmp_path: Path, catalog: Catalog, hub_folder: Path, name: str, form: ExportForm
+    tmp_path: Path, catalog: Catalog, hub_folder: Path, name: str, form: ExportFormat
 ) -> None:
     declaration = Declaration(name=name, source=f"kerashub:{hub_folder / name}")
     network = source_of(declaration).open(declaration, tmp_path)
@@ -397,4 +397,4 @@ def test_what_keras_would_not_load_again_is_refused(
     network = source_of(declaration).open(declaration, tmp_path)
     wanted = head(size=network.info.views["last"])
     with pytest.raises(ValueError, match="Expected layers that Keras loads again"):
-        exported(tmp_path, wanted, ExportForm.KERAS, catalog, declaration, digest_of(network))
+        exported(tmp_path, wanted, ExportFormat.KERAS, catalog, declaration, digest_of(network))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import hub_samples
-from headstart.v1 import input_pb2, model_service_pb2
+from headstart.v1 import input_pb2, model_service_pb2, version_selector_pb2
 from headstart.v1 import prediction_service_pb2 as predicting
 from headstart_server.backbones.backbone import LAST, Modality
 from headstart_server.backbones.catalog import Catalog
@@ -221,7 +221,7 @@ def test_a_server_fine_tunes_on_a_declared_checkpoint_of_texts_and_answers(api: 
     job = api.published(examples, model="words", backbone="hf-bert")
     assert api.version("words", job.version).lineage.backbone == "hf-bert"
     request = predicting.PredictRequest(
-        target=predicting.VersionSelector(model="words"), inputs=[text("dog", 9), text("$", 9)]
+        targets=[version_selector_pb2.VersionSelector(model="words")], inputs=[text("dog", 9), text("$", 9)]
     )
     answer = api.prediction.Predict(request, timeout=TIMEOUT)
-    assert [one.classes[0].name for one in answer.result.predictions] == ["animal", "money"]
+    assert [one.classes[0].name for one in answer.results[0].predictions] == ["animal", "money"]

@@ -31,6 +31,7 @@ from headstart.v1 import (
     model_service_pb2_grpc,
     prediction_service_pb2_grpc,
     server_service_pb2_grpc,
+    version_selector_pb2,
 )
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import prediction_service_pb2 as predicting
@@ -92,7 +93,7 @@ class Api:
         return self.fine_tuning.FineTune(requests, timeout=TIMEOUT).validation
 
     def status(self, job_id: str, wait: float = 0.0) -> job_pb2.Job:
-        request = tuning.StatusRequest(job_id=job_id, wait=duration(wait))
+        request = tuning.StatusRequest(job_id=job_id, wait_duration=duration(wait))
         return self.fine_tuning.Status(request, timeout=wait + TIMEOUT).job
 
     def ended(self, job_id: str, wait: float = TIMEOUT) -> job_pb2.Job:
@@ -131,15 +132,15 @@ class Api:
         batch: int = 50,
     ) -> evaluating.EvaluateResponse:
         """Measure a version on examples."""
-        target = predicting.VersionSelector(model=model, version=version)
+        target = version_selector_pb2.VersionSelector(model=model, version=version)
         first = evaluating.EvaluateRequest(spec=evaluating.EvaluateSpec(target=target))
         rest = [evaluating.EvaluateRequest(examples=part) for part in batches(examples, batch)]
         return self.evaluation.Evaluate(iter([first, *rest]), timeout=TIMEOUT)
 
     def compare(
         self,
-        first: predicting.VersionSelector,
-        second: predicting.VersionSelector,
+        first: version_selector_pb2.VersionSelector,
+        second: version_selector_pb2.VersionSelector,
         examples: Sequence[input_pb2.Example] = (),
     ) -> evaluating.CompareResponse:
         """Put two versions side by side."""
@@ -150,15 +151,20 @@ class Api:
     def names(self, model: str, *images: bytes, **fields: Any) -> list[str]:
         """The likeliest class of each picture."""
         response = self.predict(model, *images, **fields)
-        return [prediction.classes[0].name for prediction in response.result.predictions]
+        return [prediction.classes[0].name for prediction in response.results[0].predictions]
 
 
 def prediction_request(
-    model: str, *images: bytes, version: int | None = None, alias: str | None = None, **fields: Any
+    model: str,
+    *images: bytes,
+    version: int | None = None,
+    alias: str | None = None,
+    further: Sequence[version_selector_pb2.VersionSelector] = (),
+    **fields: Any,
 ) -> predicting.PredictRequest:
-    target = predicting.VersionSelector(model=model, version=version, alias=alias)
+    target = version_selector_pb2.VersionSelector(model=model, version=version, alias=alias)
     inputs = [input_pb2.Input(image=image) for image in images]
-    return predicting.PredictRequest(target=target, inputs=inputs, **fields)
+    return predicting.PredictRequest(targets=[target, *further], inputs=inputs, **fields)
 
 
 def stream(

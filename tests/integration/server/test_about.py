@@ -33,7 +33,7 @@ def test_the_server_describes_its_release_limits_features_and_defaults(api: Api,
     on = {pb.Feature.Name(number) for number in info.features}
     assert {"FEATURE_HTTP", "FEATURE_WEBHOOKS", "FEATURE_DATASET_URIS", "FEATURE_REFLECTION"} <= on
     assert "FEATURE_AUTHENTICATION" not in on
-    assert model_service_pb2.EXPORT_FORM_OPENVINO in info.export_forms
+    assert model_service_pb2.EXPORT_FORMAT_OPENVINO in info.export_formats
     defaults = {each.modality: each.backbone for each in info.default_backbones}
     assert defaults[model_pb2.MODALITY_IMAGE] == "efficientnet-lite0"
     assert get(f"{url}/v1/server")["info"]["release"] == info.release
@@ -43,7 +43,7 @@ def test_a_request_at_a_stated_limit_is_accepted_and_one_above_it_is_not(api: Ap
     limits = api.about.GetServerInfo(pb.GetServerInfoRequest(), timeout=TIMEOUT).info.limits
     image = digit(0, 0)
 
-    assert len(api.predict(digits_model, *[image] * limits.inputs).result.predictions) == limits.inputs
+    assert len(api.predict(digits_model, *[image] * limits.inputs).results[0].predictions) == limits.inputs
     with pytest.raises(grpc.RpcError) as refused:
         api.predict(digits_model, *[image] * (limits.inputs + 1))
     assert refused.value.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED)

@@ -176,7 +176,7 @@ def test_what_is_another_tenants_is_told_like_what_is_not_there(place: Place) ->
             asks: list[Callable[[], object]] = [
                 lambda model=model: blue.predict(feature(1.0), model=model),
                 lambda model=model: blue.get_model(model),
-                lambda model=model: blue.delete_model(model),
+                lambda model=model: blue.delete_model(model, force=True),
                 lambda model=model: blue.set_alias(model, "stable", 1),
                 lambda job_id=job_id: blue.job(job_id).status(),
                 lambda job_id=job_id: blue.job(job_id).cancel(),
@@ -203,7 +203,7 @@ def test_rights_are_on_models_by_what_their_names_begin_with(place: Place) -> No
         with pytest.raises(PermissionDenied):
             reader.fine_tune(examples(1.0), model="flowers")
         with pytest.raises(PermissionDenied):
-            reader.delete_model("flowers")
+            reader.delete_model("flowers", force=True)
         with pytest.raises(NotFound):
             reader.predict(feature(1.0), model="secret")
 
@@ -276,7 +276,7 @@ def test_a_tenant_has_no_more_versions_and_bytes_than_it_may(place: Place) -> No
         usage = usage_of(place, "few")
         assert (usage.tenant, usage.version_count, usage.version_limit) == ("few", 1, 1)
         assert not usage.HasField("stored_bytes_limit")
-        few.delete_model("one")
+        few.delete_model("one", force=True)
         few.fine_tune(examples(1.0), model="two").result()
     with place.client("small") as small:
         with pytest.raises(ResourceExhausted) as caught:
@@ -474,9 +474,9 @@ def test_tokens_and_certificates_change_while_a_connection_is_open(place: Place)
 def test_the_audit_log_has_who_did_what_and_goes_on_in_a_new_file(place: Place) -> None:
     with place.client("red") as red, place.client("wrong") as wrong:
         red.fine_tune(examples(1.0), model="audited").result()
-        red.delete_model("audited")
+        red.delete_model("audited", force=True)
         with pytest.raises(Unauthenticated):
-            wrong.delete_model("audited")
+            wrong.delete_model("audited", force=True)
         found = [line for line in place.audited() if line["models"] == ["audited"]]
         assert [(line["principal"], line["method"].split("/")[-1], line["outcome"]) for line in found] == [
             ("red", "FineTune", "OK"),
@@ -490,7 +490,7 @@ def test_the_audit_log_has_who_did_what_and_goes_on_in_a_new_file(place: Place) 
         os.kill(place.server.pid, signal.SIGHUP)
         eventually(log.exists, 30.0, "a new audit log")
         with pytest.raises(Unauthenticated):
-            wrong.delete_model("audited")
+            wrong.delete_model("audited", force=True)
         assert len(place.audited()) == 1
 
 

@@ -16,9 +16,10 @@ import pytest
 
 from headstart import tensors
 from headstart.v1 import fine_tuning_service_pb2 as tuning
-from headstart.v1 import input_pb2, job_pb2
+from headstart.v1 import input_pb2, job_pb2, version_selector_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from headstart.v1 import prediction_service_pb2 as predicting
+from headstart.v1.errors_pb2 import ErrorReason
 from integration.server.calls import (
     Api,
     Refusal,
@@ -45,7 +46,7 @@ FAILED = job_pb2.JOB_STATE_FAILED
 def still_answers(api: Api, digits_model: str) -> Iterator[None]:
     """After each test a good call is answered as ever."""
     yield
-    assert len(api.predict(digits_model, digit(0, 30)).result.predictions[0].classes) == 3
+    assert len(api.predict(digits_model, digit(0, 30)).results[0].predictions[0].classes) == 3
 
 
 @pytest.fixture
@@ -146,7 +147,8 @@ def test_arrays_that_are_no_picture_are_refused(
     api: Api, digits_model: str, tensor: input_pb2.Tensor, reason: str, field: str
 ):
     request = predicting.PredictRequest(
-        target=predicting.VersionSelector(model=digits_model), inputs=[input_pb2.Input(tensor=tensor)]
+        targets=[version_selector_pb2.VersionSelector(model=digits_model)],
+        inputs=[input_pb2.Input(tensor=tensor)],
     )
     refusal = refused(lambda: api.prediction.Predict(request))
 
@@ -182,10 +184,18 @@ def test_a_text_is_refused_by_a_backbone_for_pictures(api: Api, digits_model: st
 @pytest.mark.parametrize(
     ("change", "field"),
     [
-        ({"target": predicting.VersionSelector()}, "target.model"),
-        ({"additional_targets": [predicting.VersionSelector(version=1)]}, "additional_targets[0].model"),
-        ({"additional_targets": [predicting.VersionSelector(model="m")] * 1000}, "additional_targets"),
+        ({"targets": [version_selector_pb2.VersionSelector()]}, "targets[0].model"),
+        ({"targets": []}, "targets"),
+        (
+            {"targets": [version_selector_pb2.VersionSelector(version=1)]},
+            "targets[0].model",
+        ),
+        (
+            {"targets": [version_selector_pb2.VersionSelector(model="m")] * 1000},
+            "targets",
+        ),
         ({"top_k": -1}, "top_k"),
+        ({"top_k": 0}, "top_k"),
         ({"inputs": []}, "inputs"),
         ({"inputs": [input_pb2.Input(image=b"x")] * 257}, "inputs"),
         ({"inputs": [input_pb2.Input()]}, "inputs[0]"),
@@ -196,7 +206,7 @@ def test_fields_of_a_prediction_that_are_out_of_range_are_named(
     api: Api, digits_model: str, change: dict, field: str
 ):
     good = {
-        "target": predicting.VersionSelector(model=digits_model),
+        "target": version_selector_pb2.VersionSelector(model=digits_model),
         "inputs": [input_pb2.Input(image=digit(0, 0))],
     }
     refusal = refused(lambda: api.prediction.Predict(predicting.PredictRequest(**{**good, **change})))
@@ -359,7 +369,7 @@ def test_the_most_extreme_recipe_still_gives_probabilities(
 ):
     ridge = job_pb2.RidgeRecipe(regularization=regularization, temperature=temperature)
     api.published(digits((0, 1), 4), model=model, recipe=job_pb2.Recipe(ridge=ridge))
-    (prediction,) = api.predict(model, digit(0, 30)).result.predictions
+    (prediction,) = api.predict(model, digit(0, 30)).results[0].predictions
 
     assert sum(each.probability for each in prediction.classes) == pytest.approx(1, abs=1e-5)
 
@@ -515,7 +525,10 @@ def test_the_same_content_with_different_labels_fails_the_job_by_its_places(api:
     assert "example 2: Expected one label for the same content. Received: '0' here and '1' at example 6" in (
         job.error.message
     )
-    assert [(fault.index, fault.id, fault.reason) for fault in kept.excluded] == [
+    assert [
+        (fault.index, fault.id, ErrorReason.Name(fault.reason).removeprefix("ERROR_REASON_"))
+        for fault in kept.excluded
+    ] == [
         (2, "", "CONTRADICTING_LABELS"),
         (6, "twin", "CONTRADICTING_LABELS"),
     ]
@@ -560,7 +573,10 @@ def test_with_leave_examples_that_cannot_be_read_are_left_out_and_listed(api: Ap
     ]
     job = api.published([*broken, *digits((0, 1), 3)], model=model, max_excluded_fraction=0.5)
 
-    assert [(fault.index, fault.id, fault.reason) for fault in job.excluded] == [
+    assert [
+        (fault.index, fault.id, ErrorReason.Name(fault.reason).removeprefix("ERROR_REASON_"))
+        for fault in job.excluded
+    ] == [
         (0, "a", "UNDECODABLE_INPUT"),
         (1, "b", "UNDECODABLE_INPUT"),
         (2, "c", "INPUT_TOO_LARGE"),
@@ -707,7 +723,9 @@ def test_pages_that_no_answer_named_are_refused_by_every_list(api: Api, digits_m
 
 @pytest.mark.parametrize("wait", [-1.0, 3601.0])
 def test_a_wait_out_of_range_is_refused(api: Api, wait: float):
-    refusal = refused(lambda: api.fine_tuning.Status(tuning.StatusRequest(job_id="any", wait=duration(wait))))
+    refusal = refused(
+        lambda: api.fine_tuning.Status(tuning.StatusRequest(job_id="any", wait_duration=duration(wait)))
+    )
 
     assert (refusal.code, list(refusal.fields)) == (INVALID, ["wait"])
 
@@ -757,7 +775,7 @@ def test_callers_that_leave_free_their_place(api: Api, server: ServerProcess, di
     # The server holds 64 inputs at most, so this is answered only if every place is free again.
     def answered() -> bool:
         try:
-            return len(api.predict(digits_model, *[digit(0, 0)] * 64).result.predictions) == 64
+            return len(api.predict(digits_model, *[digit(0, 0)] * 64).results[0].predictions) == 64
         except grpc.RpcError as error:
             if error.code() != EXHAUSTED:
                 raise

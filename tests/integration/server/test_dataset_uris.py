@@ -48,7 +48,7 @@ def test_a_fine_tune_of_a_uri_is_one_of_the_same_examples(api: Api, uri: str, mo
     assert at_uri.example_count == sent.example_count == 12
     first, second = (api.version(model, number) for number in (1, 2))
     assert first.metrics == second.metrics
-    assert api.predict(model, digit(1, 20), version=1).result.predictions[0].classes[0].name == "digit 1"
+    assert api.predict(model, digit(1, 20), version=1).results[0].predictions[0].classes[0].name == "digit 1"
     # The contents are kept with the version, and stand in for the list from then on.
     more = api.published(digits((0, 1), 7)[-1:], model=model, parent_version=1)
     assert more.example_count == 13

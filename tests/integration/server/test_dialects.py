@@ -84,9 +84,9 @@ def clients() -> str:
 
 def ours(api: Api, **selector: Any) -> tuple[list[str], list[list[float]]]:
     """What our own Predict answers: the likeliest labels, and the probabilities by class."""
-    response = api.predict(MODEL, *(digit(*asked) for asked in ASKED), top_k=0, **selector)
-    by_index = [sorted(each.classes, key=lambda one: one.index) for each in response.result.predictions]
-    labels = [each.classes[0].name for each in response.result.predictions]
+    response = api.predict(MODEL, *(digit(*asked) for asked in ASKED), top_k=10_000, **selector)
+    by_index = [sorted(each.classes, key=lambda one: one.index) for each in response.results[0].predictions]
+    labels = [each.classes[0].name for each in response.results[0].predictions]
     return labels, [[one.probability for one in classes] for classes in by_index]
 
 

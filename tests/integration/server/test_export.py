@@ -23,9 +23,9 @@ from typer.testing import CliRunner
 
 from headstart import AsyncClient, Client, NotFound
 from headstart.cli.app import app
-from headstart.results import Export, ExportForm
+from headstart.results import Export, ExportFormat
 from headstart.v1 import model_service_pb2 as pb
-from headstart.v1 import prediction_service_pb2 as predicting
+from headstart.v1 import version_selector_pb2
 from headstart_server.backbones.golden import golden_picture
 from headstart_server.backbones.pictures import PictureDecoder
 from integration.server.calls import TIMEOUT, Api, digit, digits, refused
@@ -162,7 +162,7 @@ def properties(path: Path) -> dict[str, object]:
     return {**found, "class_names": json.loads(found["class_names"])}
 
 
-RUNTIMES: Mapping[ExportForm, tuple[Run, Callable[[Path], dict[str, object]]]] = {
+RUNTIMES: Mapping[ExportFormat, tuple[Run, Callable[[Path], dict[str, object]]]] = {
     "openvino": (openvino, beside),
     "keras": (keras, entries),
     "savedmodel": (savedmodel, beside),
@@ -171,13 +171,13 @@ RUNTIMES: Mapping[ExportForm, tuple[Run, Callable[[Path], dict[str, object]]]] =
 }
 
 
-def by_client(target: str, form: ExportForm, path: Path) -> tuple[str, int | None, str, Path]:
+def by_client(target: str, form: ExportFormat, path: Path) -> tuple[str, int | None, str, Path]:
     with Client(target) as client:
         found = client.export(MODEL, form=form, path=path)
     return found.model, found.version, found.form, found.path
 
 
-def by_async_client(target: str, form: ExportForm, path: Path) -> tuple[str, int | None, str, Path]:
+def by_async_client(target: str, form: ExportFormat, path: Path) -> tuple[str, int | None, str, Path]:
     async def export() -> Export:
         async with AsyncClient(target) as client:
             return await client.export(MODEL, alias="stable", form=form, path=path)
@@ -187,7 +187,7 @@ def by_async_client(target: str, form: ExportForm, path: Path) -> tuple[str, int
     return found.model, found.version, found.form, found.path
 
 
-def by_command(target: str, form: ExportForm, path: Path) -> tuple[str, int | None, str, Path]:
+def by_command(target: str, form: ExportFormat, path: Path) -> tuple[str, int | None, str, Path]:
     arguments = ["--json", "export", f"{MODEL}@1", "--form", form, "--out", str(path)]
     done = CliRunner().invoke(app, arguments, env={"HEADSTART_SERVER": target})
     assert done.exit_code == 0, done.output
@@ -202,7 +202,7 @@ OTHERS = {"savedmodel": by_async_client, "onnx": by_command}
 
 @pytest.mark.parametrize("form", RUNTIMES)
 def test_the_forms_own_runtime_answers_as_predict_does(
-    server: ServerProcess, rows: np.ndarray, predicted: np.ndarray, tmp_path: Path, form: ExportForm
+    server: ServerProcess, rows: np.ndarray, predicted: np.ndarray, tmp_path: Path, form: ExportFormat
 ) -> None:
     wanted = tmp_path / f"exported.{form}"
     ask = OTHERS.get(form, by_client)
@@ -277,8 +277,8 @@ def contents(folder: Path) -> dict[Path, bytes]:
 def test_an_export_ends_when_its_caller_leaves(server: ServerProcess) -> None:
     with Api.connect(server.target) as own:
         own.published(digits((0, 1), 4), model="left")
-        target = predicting.VersionSelector(model="left")
-        request = pb.ExportVersionRequest(target=target, form=pb.EXPORT_FORM_SAVEDMODEL)
+        target = version_selector_pb2.VersionSelector(model="left")
+        request = pb.ExportVersionRequest(target=target, format=pb.EXPORT_FORMAT_SAVEDMODEL)
         call = own.models.ExportVersion(request, timeout=TIMEOUT)
         (process,) = eventually(lambda: exporting(server) or None, TIMEOUT, "the process that exports")
         call.cancel()
@@ -296,7 +296,7 @@ def test_what_is_not_there_is_not_exported(client: Client, tmp_path: Path) -> No
 
 
 def test_a_form_that_is_none_is_refused(server: ServerProcess) -> None:
-    request = pb.ExportVersionRequest(target=predicting.VersionSelector(model=MODEL), form=9)
+    request = pb.ExportVersionRequest(target=version_selector_pb2.VersionSelector(model=MODEL), form=9)
     with Api.connect(server.target) as api:
         error = refused(lambda: list(api.models.ExportVersion(request, timeout=TIMEOUT)))
     assert error.reason == "INVALID_FIELD"

@@ -8,6 +8,7 @@ import pytest
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import job_pb2, model_pb2
 from headstart.v1 import model_service_pb2 as keeping
+from headstart.v1.errors_pb2 import ErrorReason
 from integration.server.calls import (
     TERMINAL,
     Api,
@@ -58,7 +59,7 @@ def test_a_fine_tune_is_accepted_watched_awaited_and_then_answers(api: Api, mode
     assert fractions[-1] == 1
     assert (job.state, job.version, job.last_event) == (SUCCEEDED, 1, events[-1].number)
     assert job.create_time.ToNanoseconds() <= job.start_time.ToNanoseconds() <= job.end_time.ToNanoseconds()
-    assert set(job.step_milliseconds) >= {"features", "fit", "evaluate"}
+    assert set(job.step_durations) >= {"features", "fit", "evaluate"}
     right = sum(name == label for name, label in zip(names, "000001111177777", strict=True))
     assert right >= 9  # by chance 5
 
@@ -163,7 +164,10 @@ def test_validating_names_each_example_that_cannot_be_used(api: Api, model: str)
 
     assert not strict.valid
     assert "3 of 6 examples" in strict.message
-    found = [(fault.index, fault.id, fault.reason) for fault in strict.faults]
+    found = [
+        (fault.index, fault.id, ErrorReason.Name(fault.reason).removeprefix("ERROR_REASON_"))
+        for fault in strict.faults
+    ]
     assert found == [
         (0, "", "CONTRADICTING_LABELS"),
         (4, "notes.txt", "UNDECODABLE_INPUT"),
@@ -238,11 +242,11 @@ def test_auto_tells_what_it_chose_and_it_can_be_carried_out_again(api: Api, mode
     assert ridge.temperature > 0
     assert ridge.HasField("balanced")
     assert ridge.scaling in {job_pb2.FEATURE_SCALING_ROOT, job_pb2.FEATURE_SCALING_STANDARD}
-    assert first.lineage.stop_reason == model_pb2.STOP_REASON_UNSPECIFIED
+    assert first.lineage.stop_reason == model_pb2.STOP_REASON_CLOSED_FORM
     assert first.lineage.fit_duration.ToMilliseconds() >= 0
     again = api.published(digits((0, 1, 2), 7), model=model, recipe=first.lineage.recipe)
     assert version_of(api, again).lineage.recipe == first.lineage.recipe
-    one, other = (api.predict(model, digit(0, 9), version=number).result for number in (1, 2))
+    one, other = (api.predict(model, digit(0, 9), version=number).results[0] for number in (1, 2))
     assert one.predictions == other.predictions
 
 
@@ -254,13 +258,13 @@ def test_a_logistic_head_says_why_its_solver_ended(api: Api, model: str):
     assert lineage.recipe.logistic.views == ["taps", "last"]
     assert lineage.recipe.logistic.scaling == job_pb2.FEATURE_SCALING_ROOT
     assert lineage.recipe.logistic.regularization > 0
-    assert api.predict(model, digit(1, 9)).result.predictions[0].classes[0].name == "1"
+    assert api.predict(model, digit(1, 9)).results[0].predictions[0].classes[0].name == "1"
 
 
 def test_a_version_is_not_found_once_its_ttl_has_passed(api: Api, model: str):
     api.published(digits((0, 1), 3), model=model)
     job = api.published(digits((0, 1), 4), model=model, ttl=duration(1), alias="brief")
-    assert api.predict(model, digit(0, 9)).result.version == job.version
+    assert api.predict(model, digit(0, 9)).results[0].version == job.version
 
     def refusal():
         try:
@@ -273,7 +277,7 @@ def test_a_version_is_not_found_once_its_ttl_has_passed(api: Api, model: str):
     by_number = refused(lambda: api.predict(model, digit(0, 9), version=job.version))
     assert (by_number.reason, by_number.metadata["version"]) == ("VERSION_NOT_FOUND", "2")
     assert refused(lambda: api.predict(model, digit(0, 9), alias="brief")).code == grpc.StatusCode.NOT_FOUND
-    assert api.predict(model, digit(0, 9)).result.version == 1
+    assert api.predict(model, digit(0, 9)).results[0].version == 1
 
 
 def test_jobs_are_listed_by_page_the_newest_first(api: Api, model: str):
@@ -312,7 +316,7 @@ def test_cancelling_an_ended_job_leaves_it_as_it_is(api: Api, model: str):
     after = api.fine_tuning.Cancel(tuning.CancelRequest(job_id=job.job_id)).job
 
     assert after == job
-    assert api.predict(model, digit(0, 9)).result.version == 1
+    assert api.predict(model, digit(0, 9)).results[0].version == 1
 
 
 def test_a_model_whose_first_job_is_on_its_way_is_not_ready(api: Api, model: str):
@@ -331,9 +335,9 @@ def test_jobs_of_one_model_that_end_together_all_give_their_version(api: Api, mo
     ended = [api.ended(job.result(30).job.job_id) for job in jobs]
 
     assert sorted(job.version for job in ended) == list(range(1, 17))
-    assert api.predict(model, digit(0, 40)).result.version == 16
+    assert api.predict(model, digit(0, 40)).results[0].version == 16
     for job in ended:
-        assert api.predict(model, digit(0, 40), version=job.version).result.version == job.version
+        assert api.predict(model, digit(0, 40), version=job.version).results[0].version == job.version
 
 
 def test_the_same_examples_give_the_same_digest_whatever_their_order_and_batches(api: Api, model: str):

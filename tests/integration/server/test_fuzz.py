@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from headstart.v1 import fine_tuning_service_pb2 as tuning
-from headstart.v1 import input_pb2, job_pb2
+from headstart.v1 import input_pb2, job_pb2, version_selector_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from headstart.v1 import prediction_service_pb2 as predicting
 from integration.server.calls import (
@@ -176,16 +176,15 @@ content = st.one_of(
     st.builds(input_pb2.Input),
 )
 selector = st.one_of(
-    st.builds(predicting.VersionSelector, model=st.sampled_from(["digits", "none", ""])),
-    st.builds(predicting.VersionSelector, model=st.text(max_size=8), alias=st.text(max_size=8)),
-    st.builds(predicting.VersionSelector, model=st.just("digits"), version=integers),
+    st.builds(version_selector_pb2.VersionSelector, model=st.sampled_from(["digits", "none", ""])),
+    st.builds(version_selector_pb2.VersionSelector, model=st.text(max_size=8), alias=st.text(max_size=8)),
+    st.builds(version_selector_pb2.VersionSelector, model=st.just("digits"), version=integers),
 )
 prediction = st.builds(
     predicting.PredictRequest,
-    target=selector,
     inputs=st.lists(content, max_size=3),
     top_k=small,
-    additional_targets=st.lists(selector, max_size=2),
+    targets=st.lists(selector, max_size=3),
     return_features=st.booleans(),
 )
 floats = st.floats()
@@ -234,7 +233,7 @@ good = st.sampled_from(digits((0, 1), 6))
 def test_any_fields_of_a_prediction(api: Api, digits_model: str, request: predicting.PredictRequest):
     response = outcome(lambda: api.prediction.Predict(request, timeout=TIMEOUT))
     if response is not None:
-        assert len(response.result.predictions) == len(request.inputs)
+        assert len(response.results[0].predictions) == len(request.inputs)
 
 
 @bounded

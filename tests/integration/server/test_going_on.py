@@ -6,9 +6,9 @@ import time
 import grpc
 import pytest
 
-from headstart.v1 import comparison_pb2, input_pb2, job_pb2
+from headstart.v1 import comparison_pb2, input_pb2, job_pb2, version_selector_pb2
 from headstart.v1 import model_service_pb2 as keeping
-from headstart.v1 import prediction_service_pb2 as predicting
+from headstart.v1.errors_pb2 import ErrorReason
 from integration.server.calls import Api, Refusal, digit, digits, example, refused
 from server_process import ServerProcess, eventually
 
@@ -193,7 +193,7 @@ def test_the_gate_is_told_with_its_defaults_filled_in(api: Api, model: str):
 
 def test_a_version_is_evaluated_in_all_detail(api: Api, model: str):
     job = api.published(named(10), model=model)
-    target = predicting.VersionSelector(model=model)
+    target = version_selector_pb2.VersionSelector(model=model)
     found = api.models.GetEvaluation(keeping.GetEvaluationRequest(target=target))
 
     assert found.version.number == job.version
@@ -205,7 +205,7 @@ def test_a_version_is_evaluated_in_all_detail(api: Api, model: str):
 
 
 def test_an_evaluation_of_nothing_is_refused(api: Api, model: str):
-    target = predicting.VersionSelector(model=model)
+    target = version_selector_pb2.VersionSelector(model=model)
     missing = refused(lambda: api.models.GetEvaluation(keeping.GetEvaluationRequest(target=target)))
     assert (missing.code, missing.reason) == (NOT_FOUND, "MODEL_NOT_FOUND")
     nobody = refused(lambda: api.models.GetEvaluation(keeping.GetEvaluationRequest()))
@@ -213,15 +213,19 @@ def test_an_evaluation_of_nothing_is_refused(api: Api, model: str):
 
 
 @pytest.fixture
-def pair(api: Api, model: str) -> tuple[predicting.VersionSelector, predicting.VersionSelector]:
+def pair(
+    api: Api, model: str
+) -> tuple[version_selector_pb2.VersionSelector, version_selector_pb2.VersionSelector]:
     """Two versions: the second knows a class more."""
     api.published(named(8, labels=(0, 1)), model=model)
     api.published(named(8, labels=(7,)), model=model, parent_version=1)
-    return predicting.VersionSelector(model=model, version=1), predicting.VersionSelector(model=model)
+    return version_selector_pb2.VersionSelector(model=model, version=1), version_selector_pb2.VersionSelector(
+        model=model
+    )
 
 
 def test_two_versions_are_compared_on_what_they_know_and_on_new_examples(
-    api: Api, pair: tuple[predicting.VersionSelector, predicting.VersionSelector]
+    api: Api, pair: tuple[version_selector_pb2.VersionSelector, version_selector_pb2.VersionSelector]
 ):
     known = api.compare(*pair)
     assert (known.first_version, known.second_version) == (1, 2)
@@ -253,7 +257,7 @@ def test_a_version_is_measured_on_a_stream_of_new_examples(api: Api, digits_mode
     assert found.evaluation.metrics.example_count == 61
     assert found.fault_count == 1
     assert (found.faults[0].index, found.faults[0].id) == (60, "broken")
-    assert found.faults[0].reason == "UNDECODABLE_INPUT"
+    assert found.faults[0].reason == ErrorReason.ERROR_REASON_UNDECODABLE_INPUT
     assert [one.name for one in found.evaluation.classes] == ["0", "1", "7", "3"]
     assert found.evaluation.classes[3].recall == 0
 

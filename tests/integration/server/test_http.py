@@ -41,7 +41,7 @@ def _read(answer: Any) -> Any:
 
 
 def ended(url: str, job: dict[str, Any]) -> dict[str, Any]:
-    _, status, _ = ask(f"{url}/v1/jobs/{job['jobId']}?wait=60s")
+    _, status, _ = ask(f"{url}/v1/jobs/{job['jobId']}?waitDuration=60s")
     assert status["job"]["state"] == "JOB_STATE_SUCCEEDED", status
     return status["job"]
 
@@ -65,7 +65,7 @@ def test_a_picture_is_asked_about_as_it_is(url: str, digits_model: str):
 
 
 def test_answers_are_those_of_grpc(url: str, api: Api, digits_model: str):
-    over_grpc = api.predict(digits_model, digit(0, 41)).result.predictions[0].classes
+    over_grpc = api.predict(digits_model, digit(0, 41)).results[0].predictions[0].classes
     _, answer, _ = ask(f"{url}/v1/models/{digits_model}/versions/1:predict", digit(0, 41), "image/png")
 
     over_http = answer["result"]["predictions"][0]["classes"]
@@ -190,7 +190,7 @@ def test_a_job_is_cancelled(url: str, model: str, api: Api):
     job_id = api.fine_tune(digits((0, 1), 8), model=model).job_id
     assert ask(f"{url}/v1/jobs/{job_id}:cancel", b"")[0] == 200
     # It may have ended before.
-    _, answer, _ = ask(f"{url}/v1/jobs/{job_id}?wait=60s")
+    _, answer, _ = ask(f"{url}/v1/jobs/{job_id}?waitDuration=60s")
     assert answer["job"]["state"] in ("JOB_STATE_CANCELLED", "JOB_STATE_SUCCEEDED")
 
 

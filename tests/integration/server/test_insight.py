@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from headstart import tensors
-from headstart.v1 import evaluation_pb2, input_pb2, model_service_pb2
+from headstart.v1 import evaluation_pb2, input_pb2, model_service_pb2, version_selector_pb2
 from headstart.v1 import prediction_service_pb2 as predicting
 from integration.server.calls import Api, digit, digits, example, photograph, png, refused
 
@@ -34,8 +34,8 @@ def test_pictures_of_another_kind_are_unknown_and_those_like_the_examples_are_no
 ):
     known = [digit(label, place) for label in (0, 1, 7) for place in range(60, 80)]
     asked = predicting.Abstention()
-    of_known = api.predict(digits_model, *known, abstention=asked).result.predictions
-    of_unknown = api.predict(digits_model, *crops(5), abstention=asked).result.predictions
+    of_known = api.predict(digits_model, *known, abstention=asked).results[0].predictions
+    of_unknown = api.predict(digits_model, *crops(5), abstention=asked).results[0].predictions
 
     assert [prediction.abstention_reason for prediction in of_unknown] == [UNLIKE] * 10
     assert all(prediction.abstained and prediction.typicality < 0.05 for prediction in of_unknown)
@@ -50,8 +50,8 @@ def test_a_rate_of_0_abstains_from_nothing_and_a_probability_only_from_what_is_u
     never = predicting.Abstention(false_alarm_rate=0)
     sure = predicting.Abstention(false_alarm_rate=0, min_probability=0.999999)
     pictures = [*crops(1), digit(0, 50)]
-    of_never = api.predict(digits_model, *pictures, abstention=never).result.predictions
-    of_sure = api.predict(digits_model, *pictures, abstention=sure).result.predictions
+    of_never = api.predict(digits_model, *pictures, abstention=never).results[0].predictions
+    of_sure = api.predict(digits_model, *pictures, abstention=sure).results[0].predictions
 
     assert not any(prediction.abstained for prediction in of_never)
     assert all(prediction.HasField("typicality") for prediction in of_never)
@@ -59,7 +59,7 @@ def test_a_rate_of_0_abstains_from_nothing_and_a_probability_only_from_what_is_u
 
 
 def test_without_abstention_nothing_is_told_of_it(api: Api, digits_model: str):
-    (prediction,) = api.predict(digits_model, digit(0, 50)).result.predictions
+    (prediction,) = api.predict(digits_model, digit(0, 50)).results[0].predictions
     assert not prediction.HasField("typicality")
     assert not prediction.abstained
     assert [one.selected for one in prediction.classes] == [True, False, False]
@@ -98,7 +98,7 @@ def test_the_nearest_examples_are_named(api: Api, model: str):
         for label in (0, 1, 7)
     ]
     api.published(examples, model=model)
-    (of_known, of_new) = api.predict(model, digit(7, 3), digit(1, 40), neighbors=4).result.predictions
+    (of_known, of_new) = api.predict(model, digit(7, 3), digit(1, 40), neighbors=4).results[0].predictions
 
     first = of_known.neighbors[0]
     assert (first.id, first.index, list(first.labels)) == ("7/3", 11, ["7"])
@@ -114,7 +114,7 @@ def test_the_nearest_examples_are_named(api: Api, model: str):
 def test_held_out_examples_are_no_neighbours(api: Api, model: str):
     kept_out = digits((0, 1), 2, start=20, held_out=True)
     api.published([*digits((0, 1), 6), *kept_out], model=model)
-    (prediction,) = api.predict(model, digit(0, 20), neighbors=100).result.predictions
+    (prediction,) = api.predict(model, digit(0, 20), neighbors=100).results[0].predictions
     assert sorted(neighbor.index for neighbor in prediction.neighbors) == list(range(12))
 
 
@@ -152,7 +152,7 @@ def test_the_part_that_matters_is_where_the_object_is(api: Api, shapes_model: st
     for place, (x, y) in enumerate([(30, 30), (135, 30), (30, 135), (135, 135)]):
         picture = shape(0, x, y, np.random.default_rng(place))
         asked = predicting.SaliencyRequest(class_name="disc")
-        (prediction,) = api.predict(shapes_model, picture, saliency=asked).result.predictions
+        (prediction,) = api.predict(shapes_model, picture, saliency=asked).results[0].predictions
         values = tensors.decode(prediction.saliency.map)
         assert prediction.saliency.class_name == "disc"
         assert not prediction.saliency.overlay
@@ -165,7 +165,7 @@ def test_the_part_that_matters_is_where_the_object_is(api: Api, shapes_model: st
 def test_an_overlay_is_a_picture_of_the_square(api: Api, shapes_model: str):
     asked = predicting.SaliencyRequest(overlay=True)
     picture = shape(1, 30, 30, np.random.default_rng(3))
-    (prediction,) = api.predict(shapes_model, picture, saliency=asked).result.predictions
+    (prediction,) = api.predict(shapes_model, picture, saliency=asked).results[0].predictions
     overlay = Image.open(io.BytesIO(prediction.saliency.overlay))
     assert (overlay.format, overlay.size, overlay.mode) == ("PNG", (448, 448), "RGB")
     assert prediction.saliency.class_name == prediction.classes[0].name
@@ -176,10 +176,10 @@ def test_saliency_is_told_for_the_target_alone(api: Api, shapes_model: str, digi
         shapes_model,
         digit(0, 0),
         saliency=predicting.SaliencyRequest(),
-        additional_targets=[predicting.VersionSelector(model=digits_model)],
+        further=[version_selector_pb2.VersionSelector(model=digits_model)],
     )
-    assert response.result.predictions[0].HasField("saliency")
-    assert not response.additional_results[0].predictions[0].HasField("saliency")
+    assert response.results[0].predictions[0].HasField("saliency")
+    assert not response.results[1].predictions[0].HasField("saliency")
 
 
 # Findings
@@ -245,7 +245,7 @@ def test_every_planted_fault_is_found_before_and_with_training(api: Api, model: 
     before = api.validate(sent, model=model)
     job = api.published(sent, model=model)
     request = model_service_pb2.GetEvaluationRequest(
-        target=predicting.VersionSelector(model=model, version=job.version)
+        target=version_selector_pb2.VersionSelector(model=model, version=job.version)
     )
     after = api.models.GetEvaluation(request)
 
@@ -270,8 +270,8 @@ def test_several_labels_and_numbers_have_their_answers_and_findings(api: Api, mo
     api.published(labelled, model=f"{model}-labels")
     api.published(valued, model=f"{model}-number")
     asked = {"abstention": predicting.Abstention(), "neighbors": 2}
-    (of_labels,) = api.predict(f"{model}-labels", digit(1, 50), **asked).result.predictions
-    (of_number,) = api.predict(f"{model}-number", digit(7, 50), **asked).result.predictions
+    (of_labels,) = api.predict(f"{model}-labels", digit(1, 50), **asked).results[0].predictions
+    (of_number,) = api.predict(f"{model}-number", digit(7, 50), **asked).results[0].predictions
 
     assert {one.name for one in of_labels.classes if one.selected} == {"straight", "tall"}
     assert set(of_labels.neighbors[0].labels) <= {"straight", "tall", "round"}

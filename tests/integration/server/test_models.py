@@ -55,7 +55,7 @@ def test_models_are_listed_by_page_by_name(api: Api, digits_model: str, three: s
 
 def test_an_alias_is_set_moved_and_removed_and_predictions_follow_at_once(api: Api, three: str):
     def answering() -> int:
-        return api.predict(three, digit(0, 20), alias="stable").result.version
+        return api.predict(three, digit(0, 20), alias="stable").results[0].version
 
     alias = set_alias(api, three, 1)
     assert (alias.name, alias.version, answering()) == ("stable", 1, 1)
@@ -77,14 +77,14 @@ def test_an_alias_that_someone_else_moved_is_not_moved_by_etag(api: Api, three: 
 
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.ABORTED, "ETAG_MISMATCH")
     assert second.etag in refusal.message
-    assert api.predict(three, digit(0, 20), alias="stable").result.version == 2
+    assert api.predict(three, digit(0, 20), alias="stable").results[0].version == 2
 
 
 def test_a_fine_tune_moves_the_alias_it_names_when_it_succeeds(api: Api, three: str):
     set_alias(api, three, 1)
     job = api.published(digits((0, 1), 5), model=three, alias="stable")
 
-    assert api.predict(three, digit(0, 20), alias="stable").result.version == job.version == 4
+    assert api.predict(three, digit(0, 20), alias="stable").results[0].version == job.version == 4
 
 
 def test_a_version_with_an_alias_is_deleted_by_force_only(api: Api, three: str):
@@ -101,10 +101,10 @@ def test_a_version_with_an_alias_is_deleted_by_force_only(api: Api, three: str):
 
 
 def test_without_its_newest_version_a_model_answers_by_the_one_before(api: Api, three: str):
-    assert api.predict(three, digit(0, 20)).result.version == 3
+    assert api.predict(three, digit(0, 20)).results[0].version == 3
     delete_version(api, three, 3)
 
-    assert api.predict(three, digit(0, 20)).result.version == 2
+    assert api.predict(three, digit(0, 20)).results[0].version == 2
     assert get(api, three).model.newest_version == 2
 
 

@@ -139,7 +139,7 @@ def test_a_message_over_the_limit_is_refused_with_the_limit(api: Api, digits_mod
 
     assert refusal.code == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert str(16 << 20) in refusal.message
-    assert api.predict(digits_model, digit(0, 30)).result.version == 1
+    assert api.predict(digits_model, digit(0, 30)).results[0].version == 1
 
 
 def failed_start(data: Path, *flags: str, port: int = 0) -> str:

@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from headstart.v1 import fine_tuning_service_pb2 as tuning
-from headstart.v1 import job_pb2
-from headstart.v1 import prediction_service_pb2 as predicting
+from headstart.v1 import job_pb2, version_selector_pb2
 from integration.server.calls import Api, digit, digits, example, png, refused
 from server_process import ServerProcess, eventually, running
 
@@ -94,9 +93,9 @@ def test_a_version_has_its_blocks_beside_its_head_and_answers_with_them(
     names = api.names("blocks", *pictures)
     assert sum(name == ("3 8", "8 3")[place % 2] for place, name in enumerate(names)) >= 20
     # What comes with a picture changes nothing but how the head's product is rounded.
-    together = api.predict("blocks", *pictures).result.predictions
+    together = api.predict("blocks", *pictures).results[0].predictions
     for picture, answer in zip(pictures, together, strict=True):
-        alone = api.predict("blocks", picture).result.predictions[0]
+        alone = api.predict("blocks", picture).results[0].predictions[0]
         assert alone.classes[0].name == answer.classes[0].name
         assert alone.classes[0].probability == pytest.approx(answer.classes[0].probability, abs=1e-5)
 
@@ -112,13 +111,13 @@ def test_plain_and_tailed_versions_of_one_call_share_one_pass(
     assert other.state == job_pb2.JOB_STATE_SUCCEEDED, other.error
     models = ("blocks", "blocks-2", "blocks-plain")
     pictures = [order(place) for place in range(280, 285)]
-    alone = [api.predict(model, *pictures).result.predictions for model in models]
+    alone = [api.predict(model, *pictures).results[0].predictions for model in models]
     rows = "headstart_batch_rows_sum"
     before = server.metrics().value(rows, lane="predict")
-    more = [predicting.VersionSelector(model=model) for model in models[1:]]
-    response = api.predict(models[0], *pictures, additional_targets=more)
+    more = [version_selector_pb2.VersionSelector(model=model) for model in models[1:]]
+    response = api.predict(models[0], *pictures, further=more)
     assert server.metrics().value(rows, lane="predict") - before == len(pictures)
-    together = [response.result, *response.additional_results]
+    together = list(response.results)
     assert [list(result.predictions) for result in together] == [list(result) for result in alone]
     assert plain.version == 1
 

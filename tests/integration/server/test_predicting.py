@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from headstart import tensors
-from headstart.v1 import input_pb2
+from headstart.v1 import input_pb2, version_selector_pb2
 from headstart.v1 import prediction_service_pb2 as predicting
 from integration.server.calls import (
     TIMEOUT,
@@ -37,9 +37,9 @@ def embed(api: Api, *images: bytes, **fields) -> dict[str, np.ndarray]:
 def test_each_input_gets_its_classes_the_likeliest_first(api: Api, digits_model: str):
     response = api.predict(digits_model, digit(0, 30), digit(1, 30), digit(7, 30))
 
-    assert (response.result.model, response.result.version) == (digits_model, 1)
-    assert len(response.result.predictions) == 3
-    for prediction in response.result.predictions:
+    assert (response.results[0].model, response.results[0].version) == (digits_model, 1)
+    assert len(response.results[0].predictions) == 3
+    for prediction in response.results[0].predictions:
         probabilities = [each.probability for each in prediction.classes]
         assert probabilities == sorted(probabilities, reverse=True)
         assert sum(probabilities) == pytest.approx(1, abs=1e-5)
@@ -49,31 +49,31 @@ def test_each_input_gets_its_classes_the_likeliest_first(api: Api, digits_model:
 def test_the_stages_of_a_call_are_timed(api: Api, digits_model: str):
     times = api.predict(digits_model, digit(0, 30)).times
 
-    assert 0 < times.backbone_milliseconds <= times.total_milliseconds
-    assert 0 < times.decode_milliseconds <= times.total_milliseconds
+    assert 0 < times.backbone_duration.ToNanoseconds() <= times.total_duration.ToNanoseconds()
+    assert 0 < times.decode_duration.ToNanoseconds() <= times.total_duration.ToNanoseconds()
 
 
 @pytest.mark.parametrize(("top_k", "count"), [(None, 5), (1, 1), (4, 4), (0, 6), (100, 6)])
 def test_as_many_classes_come_as_were_asked_for(api: Api, colours: str, top_k: int | None, count: int):
     response = api.predict(colours, digit(0, 30), top_k=top_k)
 
-    assert len(response.result.predictions[0].classes) == count
+    assert len(response.results[0].predictions[0].classes) == count
 
 
 def test_a_version_is_chosen_by_number_by_alias_or_as_the_newest(api: Api, colours: str):
-    assert api.predict(colours, digit(0, 30)).result.version == 2
-    assert api.predict(colours, digit(0, 30), version=1).result.version == 1
-    assert api.predict(colours, digit(0, 30), alias="stable").result.version == 1
+    assert api.predict(colours, digit(0, 30)).results[0].version == 2
+    assert api.predict(colours, digit(0, 30), version=1).results[0].version == 1
+    assert api.predict(colours, digit(0, 30), alias="stable").results[0].version == 1
 
 
 def test_several_versions_answer_one_call_and_share_the_pass(api: Api, colours: str, digits_model: str):
     further = [
-        predicting.VersionSelector(model=digits_model),
-        predicting.VersionSelector(model=colours, version=1),
+        version_selector_pb2.VersionSelector(model=digits_model),
+        version_selector_pb2.VersionSelector(model=colours, version=1),
     ]
     pictures = [digit(0, 30), digit(7, 31)]
-    response = api.predict(colours, *pictures, additional_targets=further, return_features=True)
-    results = [response.result, *response.additional_results]
+    response = api.predict(colours, *pictures, further=further, return_features=True)
+    results = list(response.results)
     (features,) = response.features
 
     assert [(each.model, each.version) for each in results] == [
@@ -82,8 +82,8 @@ def test_several_versions_answer_one_call_and_share_the_pass(api: Api, colours: 
         (colours, 1),
     ]
     # Bitwise what each of them answers alone.
-    assert results[1] == api.predict(digits_model, *pictures).result
-    assert results[2] == api.predict(colours, *pictures, version=1).result
+    assert results[1] == api.predict(digits_model, *pictures).results[0]
+    assert results[2] == api.predict(colours, *pictures, version=1).results[0]
     assert features.backbone == "efficientnet-lite0"
     assert {view: tensors.decode(each).shape for view, each in features.views.items()} == {
         view: (2, each.shape[1]) for view, each in embed(api, *pictures, views=["last", "taps"]).items()
@@ -120,7 +120,7 @@ def test_an_array_of_pixels_is_the_picture_with_these_pixels(api: Api, digits_mo
     pixels = np.broadcast_to(grey[..., None], shape) if len(shape) == 3 else grey
     request = prediction_request(digits_model, digit(7, 30))
     request.inputs.add(tensor=tensors.encode(pixels))
-    answers = api.prediction.Predict(request, timeout=TIMEOUT).result.predictions
+    answers = api.prediction.Predict(request, timeout=TIMEOUT).results[0].predictions
 
     assert answers[0] == answers[1]
 
@@ -154,11 +154,11 @@ def test_every_format_of_the_contract_is_read(api: Api, model: str, kind: str):
 def test_as_many_inputs_as_the_server_holds_are_answered_in_order(api: Api, digits_model: str):
     labels = [(0, 1, 7)[place % 3] for place in range(64)]
     pictures = [digit(label, place) for place, label in enumerate(labels)]
-    together = api.predict(digits_model, *pictures).result.predictions
+    together = api.predict(digits_model, *pictures).results[0].predictions
 
     assert len(together) == 64
     for place in (0, 31, 63):
-        (alone,) = api.predict(digits_model, pictures[place]).result.predictions
+        (alone,) = api.predict(digits_model, pictures[place]).results[0].predictions
         assert [each.name for each in together[place].classes] == [each.name for each in alone.classes]
         # The features are bitwise the same; the head's product is one for all inputs of a call.
         assert [each.probability for each in together[place].classes] == pytest.approx(

@@ -121,7 +121,7 @@ def test_a_version_is_found_everywhere_within_a_second_of_its_publication(servic
     assert events[-1].state == SUCCEEDED
     assert seconds < SECOND
     assert {api.status(job.job_id).version for api in service.apis} == {1}
-    assert len({str(api.predict("shared", b"quick1:x").result) for api in service.apis}) == 1
+    assert len({str(api.predict("shared", b"quick1:x").results[0]) for api in service.apis}) == 1
 
 
 def test_an_alias_that_moves_is_followed_everywhere_within_a_second(service: Service):
@@ -133,7 +133,7 @@ def test_an_alias_that_moves_is_followed_everywhere_within_a_second(service: Ser
 
         def follows(number: int = number) -> bool:
             try:
-                return third.predict("aliased", b"quick1:x", alias="live").result.version == number
+                return third.predict("aliased", b"quick1:x", alias="live").results[0].version == number
             except grpc.RpcError:
                 return False
 

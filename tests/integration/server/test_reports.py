@@ -4,12 +4,12 @@ import grpc
 import pytest
 
 from headstart.v1 import model_service_pb2 as keeping
-from headstart.v1 import prediction_service_pb2 as predicting
+from headstart.v1 import version_selector_pb2
 from integration.server.calls import Api, digits, refused
 
 
 def report(api: Api, model: str, form: str, **selector) -> keeping.GetReportResponse:
-    target = predicting.VersionSelector(model=model, **selector)
+    target = version_selector_pb2.VersionSelector(model=model, **selector)
     return api.models.GetReport(
         keeping.GetReportRequest(target=target, format=f"REPORT_FORMAT_{form}"), timeout=60
     )

@@ -7,6 +7,7 @@ import json
 import urllib.request
 from base64 import b64encode
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 from headstart import Client, tensors
-from headstart.v1 import input_pb2, model_pb2
+from headstart.v1 import input_pb2, model_pb2, version_selector_pb2
 from headstart.v1 import model_service_pb2 as keeping
 from headstart.v1 import prediction_service_pb2 as predicting
 from headstart_server.models.shares import chosen
@@ -42,10 +43,15 @@ class Shared:
     def metadata(self, key: str) -> list[tuple[str, str]]:
         return [("headstart-routing-key", key)]
 
-    def predict(self, key: str = "", metadata: Any = (), **fields: Any) -> predicting.PredictResponse:
-        target = predicting.VersionSelector(model=self.model, alias="stable")
+    def predict(
+        self,
+        key: str = "",
+        metadata: Any = (),
+        further: Sequence[version_selector_pb2.VersionSelector] = (),
+    ) -> predicting.PredictResponse:
+        target = version_selector_pb2.VersionSelector(model=self.model, alias="stable")
         inputs = [input_pb2.Input(tensor=tensors.encode(ROW))]
-        request = predicting.PredictRequest(target=target, inputs=inputs, routing_key=key, **fields)
+        request = predicting.PredictRequest(targets=[target, *further], inputs=inputs, routing_key=key)
         return self.api.prediction.Predict(request, metadata=metadata, timeout=TIMEOUT)
 
     def infer(self, key: str = "", metadata: Any = ()) -> int:
@@ -116,12 +122,12 @@ def shared(server: ServerProcess, api: Api) -> Shared:
 
 
 def test_each_key_gets_its_version_and_each_version_its_share(shared: Shared):
-    told = {key: shared.predict(key).result.version for key in KEYS}
+    told = {key: shared.predict(key).results[0].version for key in KEYS}
 
     assert told == {key: shared.expected(key) for key in KEYS}
     counts = Counter(told.values())
     assert 6 <= counts[2] <= 26
-    assert {shared.predict().result.version for _ in range(40)} == {1, 2}
+    assert {shared.predict().results[0].version for _ in range(40)} == {1, 2}
 
 
 @pytest.mark.parametrize("key", KEYS[:6])
@@ -129,8 +135,8 @@ def test_every_way_in_gives_a_key_the_same_version(shared: Shared, key: str):
     metadata, header = shared.metadata(key), {"Headstart-Routing-Key": key}
 
     told = {
-        "metadata": shared.predict(metadata=metadata).result.version,
-        "field first": shared.predict(key, metadata=shared.metadata("another")).result.version,
+        "metadata": shared.predict(metadata=metadata).results[0].version,
+        "field first": shared.predict(key, metadata=shared.metadata("another")).results[0].version,
         "open inference": shared.infer(key),
         "open inference, metadata": shared.infer(metadata=metadata),
         "serving predict": shared.serve("Predict", metadata),
@@ -143,14 +149,14 @@ def test_every_way_in_gives_a_key_the_same_version(shared: Shared, key: str):
 
 
 def test_an_alias_that_is_asked_twice_in_a_call_is_one_version(shared: Shared):
-    again = [predicting.VersionSelector(model=shared.model, alias="stable")] * 3
+    again = [version_selector_pb2.VersionSelector(model=shared.model, alias="stable")] * 3
     for _ in range(20):
-        response = shared.predict(additional_targets=again)
-        assert len({response.result.version, *(each.version for each in response.additional_results)}) == 1
+        response = shared.predict(further=again)
+        assert len({each.version for each in response.results}) == 1
 
 
 def test_whoever_does_not_predict_means_the_version_that_is_named(shared: Shared):
-    target = predicting.VersionSelector(model=shared.model, alias="stable")
+    target = version_selector_pb2.VersionSelector(model=shared.model, alias="stable")
     evaluation = shared.api.models.GetEvaluation(keeping.GetEvaluationRequest(target=target), timeout=TIMEOUT)
     assert evaluation.version.number == 1
     with Client(shared.server.target) as client:
@@ -168,7 +174,7 @@ def test_the_calls_of_each_version_are_counted_and_timed(shared: Shared):
     # By its number nobody has a share.
     shared.api.prediction.Predict(
         predicting.PredictRequest(
-            target=predicting.VersionSelector(model=shared.model, version=2),
+            targets=[version_selector_pb2.VersionSelector(model=shared.model, version=2)],
             inputs=[input_pb2.Input(tensor=tensors.encode(ROW))],
         ),
         timeout=TIMEOUT,

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.reviews import Review, split
 from headstart import tensors
-from headstart.v1 import evaluation_pb2, input_pb2, job_pb2, model_service_pb2
+from headstart.v1 import evaluation_pb2, input_pb2, job_pb2, model_service_pb2, version_selector_pb2
 from headstart.v1 import prediction_service_pb2 as predicting
 from integration.server.calls import TIMEOUT, Api, digits, refused
 from server_process import ServerProcess
@@ -38,9 +38,9 @@ def rows(contents: np.ndarray) -> list[input_pb2.Input]:
 def ask(
     api: Api, model: str, inputs: Sequence[input_pb2.Input], **fields: object
 ) -> list[predicting.Prediction]:
-    target = predicting.VersionSelector(model=model)
-    request = predicting.PredictRequest(target=target, inputs=inputs, **fields)  # type: ignore[arg-type]
-    return list(api.prediction.Predict(request, timeout=TIMEOUT).result.predictions)
+    target = version_selector_pb2.VersionSelector(model=model)
+    request = predicting.PredictRequest(targets=[target], inputs=inputs, **fields)  # type: ignore[arg-type]
+    return list(api.prediction.Predict(request, timeout=TIMEOUT).results[0].predictions)
 
 
 def clouds(count: int, size: int, seed: int) -> tuple[np.ndarray, list[str]]:
@@ -114,7 +114,9 @@ def test_a_text_that_is_truncated_is_told_wherever_it_goes(api: Api, text_job: j
 
 
 def evaluation_request() -> model_service_pb2.GetEvaluationRequest:
-    return model_service_pb2.GetEvaluationRequest(target=predicting.VersionSelector(model="reviews"))
+    return model_service_pb2.GetEvaluationRequest(
+        target=version_selector_pb2.VersionSelector(model="reviews")
+    )
 
 
 def test_texts_are_embedded_at_length_one_and_alike_texts_lie_close(api: Api, text_job: job_pb2.Job) -> None:
@@ -140,7 +142,7 @@ def test_near_duplicates_neighbors_and_the_report_are_of_texts(
     (told,) = ask(api, "reviews", texts(first.text), neighbors=3)
     assert {each.id for each in told.neighbors[:2]} == {"again", first.id}
 
-    request = model_service_pb2.GetReportRequest(target=predicting.VersionSelector(model="reviews"))
+    request = model_service_pb2.GetReportRequest(target=version_selector_pb2.VersionSelector(model="reviews"))
     page = api.models.GetReport(request, timeout=TIMEOUT).content.decode()
     assert page.count('class="sample"') > 10
     assert "<img" not in page

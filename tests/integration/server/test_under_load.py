@@ -10,7 +10,7 @@ from itertools import combinations
 import grpc
 import pytest
 
-from headstart.v1 import job_pb2
+from headstart.v1 import job_pb2, version_selector_pb2
 from headstart.v1 import prediction_service_pb2 as predicting
 from headstart.v1 import prediction_service_pb2_grpc as stubs
 from integration.server.calls import (
@@ -53,10 +53,11 @@ def alone(api: Api, versions: list[Version], picture: bytes) -> Iterator[predict
     """What each version answers about a picture while nobody else asks."""
     for start in range(0, len(versions), TARGETS):
         first, *further = versions[start : start + TARGETS]
-        additional = [predicting.VersionSelector(model=model, version=number) for model, number in further]
-        response = api.predict(first[0], picture, version=first[1], additional_targets=additional)
-        yield response.result
-        yield from response.additional_results
+        additional = [
+            version_selector_pb2.VersionSelector(model=model, version=number) for model, number in further
+        ]
+        response = api.predict(first[0], picture, version=first[1], further=additional)
+        yield from response.results
 
 
 async def test_under_load_every_answer_is_to_the_bit_that_of_a_lonely_call(
@@ -81,7 +82,7 @@ async def test_under_load_every_answer_is_to_the_bit_that_of_a_lonely_call(
         async def ask(version: Version, picture: bytes) -> predicting.VersionPredictions:
             async with room:
                 request = prediction_request(version[0], picture, version=version[1])
-                return (await service.Predict(request, timeout=TIMEOUT)).result
+                return (await service.Predict(request, timeout=TIMEOUT)).results[0]
 
         began = time.time()
         answers = await asyncio.gather(*(ask(version, picture) for version, picture in asked))

@@ -9,7 +9,7 @@ import pytest
 from fakes import make_tail
 from headstart_server.backbones.declaration import Declaration
 from headstart_server.backbones.export_process import export_in_process
-from headstart_server.backbones.export_request import Answers, ExportForm, ExportRequest
+from headstart_server.backbones.export_request import Answers, ExportFormat, ExportRequest
 from headstart_server.errors import (
     ArtifactDamaged,
     BackboneMismatch,
@@ -37,7 +37,7 @@ def request(**changes: object) -> ExportRequest:
         return rng.normal(size=shape).astype(np.float32)
 
     fields: dict[str, object] = {
-        "form": ExportForm.ONNX,
+        "form": ExportFormat.ONNX,
         "digest": "d" * 64,
         "views": ("last", "taps"),
         "roots": True,

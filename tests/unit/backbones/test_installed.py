@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from headstart_server.backbones.catalog import Catalog
-from headstart_server.backbones.export_request import ExportForm
+from headstart_server.backbones.export_request import ExportFormat
 from headstart_server.backbones.installed import has_keras, keras_missing
 from headstart_server.backbones.runtimes import RuntimeKind, RuntimeSettings
 from headstart_server.errors import BackboneUnavailable, ExportUnavailable, InvalidField
@@ -45,8 +45,8 @@ def test_a_backbone_that_was_never_converted_is_unavailable(tmp_path: Path, call
 
 
 @pytest.mark.usefixtures("slim")
-@pytest.mark.parametrize("form", [form for form in ExportForm if form is not ExportForm.OPENVINO])
-def test_exports_of_keras_models_are_unavailable(tmp_path: Path, form: ExportForm) -> None:
+@pytest.mark.parametrize("form", [form for form in ExportFormat if form is not ExportFormat.OPENVINO])
+def test_exports_of_keras_models_are_unavailable(tmp_path: Path, form: ExportFormat) -> None:
     class Request:
         def __init__(self) -> None:
             self.form = form

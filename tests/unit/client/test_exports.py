@@ -16,7 +16,7 @@ def header(files: dict[str, bytes]) -> pb.ExportVersionResponse:
         for name, content in files.items()
     ]
     return pb.ExportVersionResponse(
-        header=pb.ExportHeader(model="pets", version=3, form=pb.EXPORT_FORM_OPENVINO, files=told)
+        header=pb.ExportHeader(model="pets", version=3, form=pb.EXPORT_FORMAT_OPENVINO, files=told)
     )
 
 

@@ -38,7 +38,7 @@ PUBLIC = """
     VersionRef Task Text ThresholdPoint TlsConfig URL Unauthenticated Unavailable Validation ValuePair Version
     VersionEvaluation WatchedJobs WebhookDelivery WebhookState
     AliasHandle AsyncAliasHandle AsyncModelHandle AsyncVersionHandle ModelHandle VersionHandle
-    Content ExampleSettings Examples ExportForm FineTuneSettings InputSettings Inputs PredictSettings Recipe
+    Content ExampleSettings Examples ExportFormat FineTuneSettings InputSettings Inputs PredictSettings Recipe
     RecipeName ReportFormat ScalingName TaskName Token UploadReport
     Caller Feature Permission Right ServerInfo ServerLimits Usage
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fakes import ManualClock, Shelf
-from headstart_server.backbones.export_request import ExportForm, ExportRequest
+from headstart_server.backbones.export_request import ExportFormat, ExportRequest
 from headstart_server.errors import ExportFailed, ExportQueueFull, VersionNotFound
 from headstart_server.export.cache import ExportCache
 from headstart_server.export.exporter import Exporter
@@ -16,7 +16,7 @@ from headstart_server.models.version import Selector
 
 #: Seconds for what takes milliseconds.
 SOON = 30.0
-ONNX, KERAS = ExportForm.ONNX, ExportForm.KERAS
+ONNX, KERAS = ExportFormat.ONNX, ExportFormat.KERAS
 
 
 class Network:
@@ -83,7 +83,7 @@ async def until(event: threading.Event) -> None:
     assert await asyncio.to_thread(event.wait, SOON)
 
 
-async def content(exporter: Exporter, form: ExportForm = ONNX, model: str = "pets") -> list[bytes]:
+async def content(exporter: Exporter, form: ExportFormat = ONNX, model: str = "pets") -> list[bytes]:
     _, found = await exporter.open(Selector(model=model), form)
     pieces = [piece for _, piece in found.chunks(2)]
     found.close()
@@ -97,7 +97,7 @@ async def test_an_export_is_made_once_for_all_who_ask(exporter: Exporter, networ
     assert await asyncio.gather(*asking) == [[b"ab", b"c"]] * 3
     assert await content(exporter) == [b"ab", b"c"]
     (request,) = network.requests
-    assert request.form is ONNX
+    assert request.format is ONNX
     assert request.facts["class_names"] == ["class 0", "class 1", "class 2"]
 
 
@@ -182,7 +182,7 @@ async def test_it_is_made_anew_after_its_time_and_goes_with_its_version(
     assert len(network.requests) == 2
     exporter.sweep()
     assert len(list((tmp_path / "exports").iterdir())) == 1
-    shelf.registry.delete_model("pets")
+    shelf.registry.delete_model("pets", force=True)
     exporter.sweep()
     assert not list((tmp_path / "exports").iterdir())
 
@@ -197,7 +197,7 @@ async def test_beyond_the_bound_the_one_used_longest_ago_goes_and_stays_readable
     assert [piece for _, piece in first.chunks(9)] == [b"abc"]
     first.close()
     await content(exporter, KERAS)
-    assert [request.form for request in network.requests] == [ONNX, KERAS]
+    assert [request.format for request in network.requests] == [ONNX, KERAS]
 
 
 async def test_a_version_that_is_not_there_is_not_found(exporter: Exporter) -> None:

@@ -60,7 +60,7 @@ def test_examples_stay_while_their_job_waits_runs_and_has_a_version(shop: Shop) 
         lambda desk: desk.ledger.fail(desk.claim(), ERROR, Findings()),
         lambda desk: desk.ledger.cancel("one"),
         lambda desk: desk.shelf.registry.delete_version("pets", desk.succeed(desk.claim()), force=True),
-        lambda desk: (desk.succeed(desk.claim()), desk.shelf.registry.delete_model("pets")),
+        lambda desk: (desk.succeed(desk.claim()), desk.shelf.registry.delete_model("pets", force=True)),
     ],
     ids=["failed", "cancelled", "version deleted", "model deleted"],
 )

@@ -84,7 +84,7 @@ def test_a_rejected_version_is_no_default_until_an_alias_names_it(bench: Workben
     assert bench.registry.find(Selector(model="pets", number=2)) == 2
     bench.registry.set_alias("pets", "trial", 2)
     assert bench.registry.find(default) == 2
-    bench.registry.set_alias("pets", "trial", None)
+    bench.registry.delete_alias("pets", "trial")
     bench.registry.delete_version("pets", 1, force=True)
     # Better than no version at all.
     assert bench.registry.find(default) == desk.shelf.reopened().find(default) == 2
@@ -279,7 +279,7 @@ def test_a_version_better_than_the_old_but_not_than_the_new_baseline_is_kept_bac
 
 def test_an_alias_removed_meanwhile_names_the_new_version(bench: Workbench, desk: Desk) -> None:
     gated(bench, pets(6))
-    Meanwhile(desk, lambda: bench.registry.set_alias("pets", "stable", None))
+    Meanwhile(desk, lambda: bench.registry.delete_alias("pets", "stable"))
     promotion = promotion_of(gated(bench, pets(6)))
     assert (promotion.decision, promotion.baseline) == (Decision.PROMOTED, 0)
     assert named(bench) == 2

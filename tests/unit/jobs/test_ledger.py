@@ -130,7 +130,7 @@ def test_a_job_whose_alias_has_no_place_any_more_publishes_nothing(
         desk.succeed(job)
     assert shelf.registry.numbers("pets") == [1]
     assert {alias.name for alias in shelf.registry.model("pets").aliases} == {"one", "other"}
-    shelf.registry.set_alias("pets", "other", None)
+    shelf.registry.delete_alias("pets", "other")
     assert desk.succeed(job) == 2
 
 

@@ -210,7 +210,7 @@ def test_a_job_succeeds_whose_parent_was_deleted_after_it_was_accepted(bench: Wo
     bench.published(pets(3))
     bench.accept(pets(1, start=3), parent_version=1)
     bench.forget_features()
-    bench.registry.delete_model("pets")
+    bench.registry.delete_model("pets", force=True)
     bench.files()
     version = bench.registry.version("pets", bench.run())
     assert head_digest(version) == head_digest(bench.published(pets(4), model="others"))
@@ -240,7 +240,7 @@ def test_archives_go_with_the_last_version_that_needs_them(bench: Workbench) -> 
     bench.registry.delete_version("pets", 1, force=True)
     bench.registry.delete_version("pets", 2, force=True)
     assert bench.files() == {second, third}
-    bench.registry.delete_model("pets")
+    bench.registry.delete_model("pets", force=True)
     assert bench.files() == set()
 
 
@@ -340,7 +340,7 @@ def test_a_repeated_request_is_the_same_though_its_alias_was_moved_meanwhile(ben
     assert job.spec.parent_alias is None
     bench.run()
     assert bench.accept([pet("cat", 5)], request_id="r", **settings).job_id == job.job_id
-    bench.registry.delete_model("pets")
+    bench.registry.delete_model("pets", force=True)
     assert bench.accept([pet("cat", 5)], request_id="r", **settings).job_id == job.job_id
     assert bench.files() == set()
 

@@ -52,7 +52,7 @@ def test_moves_of_callers_are_recorded_with_versions_traffic_and_time(
     registry.set_alias("pets", "other", 1)
     # Nothing changes.
     registry.set_alias("pets", "stable", 2, shares=split, principal="eve")
-    registry.set_alias("pets", "stable", None, principal="ann")
+    registry.delete_alias("pets", "stable", principal="ann")
     assert moves(shelf, "stable") == [
         ("stable", Cause.SET, "ann", None, 1),
         ("stable", Cause.SET, "bob", 1, 2),
@@ -72,7 +72,7 @@ def test_a_move_that_fails_is_not_recorded(shelf: Shelf) -> None:
     with pytest.raises(EtagMismatch):
         shelf.registry.set_alias("pets", "stable", 1, etag="old")
     with pytest.raises(AliasNotFound):
-        shelf.registry.set_alias("pets", "missing", None)
+        shelf.registry.delete_alias("pets", "missing")
     assert moves(shelf) == before == [("stable", Cause.PUBLISHED, "", None, 1)]
 
 
@@ -92,7 +92,7 @@ def test_deletions_and_expirations_are_recorded_and_a_deleted_model_has_no_histo
     clock.advance(10.0)
     registry.delete_expired()
     assert moves(shelf, "c")[-1] == ("c", Cause.EXPIRED, "", 4, None)
-    registry.delete_model("pets")
+    registry.delete_model("pets", force=True)
     with pytest.raises(ModelNotFound):
         registry.alias_events("pets", limit=9)
     shelf.publish()

@@ -19,7 +19,6 @@ from headstart_server.errors import (
     AliasNotFound,
     ArtifactDamaged,
     EtagMismatch,
-    InvalidField,
     ModelNotFound,
     QuotaExceeded,
     VersionInUse,
@@ -77,7 +76,7 @@ def test_the_number_of_a_deleted_version_is_never_used_again(shelf: Shelf) -> No
 def test_the_numbers_of_a_deleted_model_are_never_used_again(shelf: Shelf) -> None:
     shelf.publish()
     shelf.publish()
-    assert shelf.registry.delete_model("pets") == 2
+    assert shelf.registry.delete_model("pets", force=True) == 2
     assert shelf.publish() == 3
     assert newest(shelf.registry) == 3
     assert newest(shelf.reopened()) == 3
@@ -323,7 +322,7 @@ def test_each_replica_tells_what_it_has_in_memory_after_evictions_loads_and_dele
     first.catch_up()
     assert (in_memory(first), in_memory(second)) == ((0, []), (1, [1]))
     assert [(len(one), one.nbytes) for one in kept] == [(1, make_head().nbytes)] * 2
-    second.delete_model("cars")
+    second.delete_model("cars", force=True)
     first.catch_up()
     assert (len(kept[0]), kept[0].nbytes) == (0, 0)
 
@@ -360,7 +359,7 @@ def test_a_deleted_model_is_gone_until_it_is_fine_tuned_again(shelf: Shelf) -> N
     shelf.publish(alias="stable")
     shelf.publish("cars")
     shelf.registry.load("pets", 1)
-    shelf.registry.delete_model("pets")
+    shelf.registry.delete_model("pets", force=True)
     assert shelf.registry.resident("pets", 1) is None
     assert list(shelf.store.artifacts()) == ["job-2.1"]
     for registry in (shelf.registry, shelf.reopened()):
@@ -372,7 +371,7 @@ def test_a_deleted_model_is_gone_until_it_is_fine_tuned_again(shelf: Shelf) -> N
             registry.set_alias("pets", "stable", 1)
         assert [model.name for model in registry.models(after="", limit=9)] == ["cars"]
     with pytest.raises(ModelNotFound):
-        shelf.registry.delete_model("pets")
+        shelf.registry.delete_model("pets", force=True)
     with pytest.raises(ModelNotFound):
         shelf.registry.delete_version("pets", 1, force=True)
     shelf.publish()
@@ -458,7 +457,7 @@ def test_what_another_replica_changes_is_found_by_catching_up(shelf: Shelf) -> N
     shelf.registry.delete_version("pets", 1, force=False)
     other.catch_up()
     assert other.resident("pets", 1) is None
-    shelf.registry.delete_model("pets")
+    shelf.registry.delete_model("pets", force=True)
     other.catch_up()
     with pytest.raises(ModelNotFound):
         other.resolve(Selector(model="pets"))
@@ -730,8 +729,6 @@ def test_shares_are_given_to_versions_there_are(shelf: Shelf) -> None:
     shelf.publish()
     with pytest.raises(VersionNotFound):
         shelf.registry.set_alias("pets", "stable", 1, shares=[half(2)])
-    with pytest.raises(InvalidField):
-        shelf.registry.set_alias("pets", "stable", None, shares=[half(1)])
     assert shelf.registry.model("pets").aliases == ()
 
 
@@ -739,7 +736,7 @@ def test_a_model_is_deleted_with_its_shares(shelf: Shelf) -> None:
     shelf.publish()
     shelf.publish()
     shelf.registry.set_alias("pets", "stable", 1, shares=[half(2)])
-    shelf.registry.delete_model("pets")
+    shelf.registry.delete_model("pets", force=True)
     with shelf.database.read() as connection:
         assert connection.execute(select(alias_shares)).all() == []
 
@@ -859,5 +856,5 @@ def test_a_model_has_so_many_aliases_and_no_more(shelf: Shelf, monkeypatch: pyte
         shelf.registry.set_alias("pets", "three", 1)
     # Those there are can be moved, and room made.
     shelf.registry.set_alias("pets", "one", 1)
-    shelf.registry.set_alias("pets", "two", None)
+    shelf.registry.delete_alias("pets", "two")
     shelf.registry.set_alias("pets", "three", 1)

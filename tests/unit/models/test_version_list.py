@@ -160,7 +160,7 @@ def test_details_of_a_model_are_changed_and_go_with_it(shelf: Shelf) -> None:
     changed = registry.update_model("pets", {"display_name": "Pets", "tags": {"a": "1"}})
     assert (changed.display_name, changed.description, dict(changed.tags)) == ("Pets", "", {"a": "1"})
     assert registry.update_model("pets", {"description": "d"}).display_name == "Pets"
-    registry.delete_model("pets")
+    registry.delete_model("pets", force=True)
     with pytest.raises(ModelNotFound):
         registry.update_model("pets", {"display_name": "x"})
     shelf.publish()

@@ -24,6 +24,7 @@ from headstart.v1 import (
     model_service_pb2_grpc,
     prediction_service_pb2,
     prediction_service_pb2_grpc,
+    version_selector_pb2,
 )
 from headstart_server.access.audit import AuditLog
 from headstart_server.access.authenticator import Authenticator, Shown
@@ -52,14 +53,14 @@ class Predicting(prediction_service_pb2_grpc.PredictionServiceServicer):
         self.seen: list[str] = []
 
     async def Predict(self, request: Any, context: Any) -> Any:
-        self.seen.append(request.target.model)
-        if request.target.model.endswith("pets-raw"):
-            name = request.target.model
+        self.seen.append(request.targets[0].model)
+        if request.targets[0].model.endswith("pets-raw"):
+            name = request.targets[0].model
             raise ModelNotReady(f"Model '{name}' has no version yet.", metadata={"model": name})
-        if request.target.model.endswith("pets-uri"):
+        if request.targets[0].model.endswith("pets-uri"):
             raise DataUnreadable("The list s3://sets/red/pets.csv cannot be read: it is not there.")
-        result = prediction_service_pb2.VersionPredictions(model=request.target.model, version=1)
-        return prediction_service_pb2.PredictResponse(result=result)
+        result = prediction_service_pb2.VersionPredictions(model=request.targets[0].model, version=1)
+        return prediction_service_pb2.PredictResponse(results=[result])
 
 
 class Tuning(fine_tuning_service_pb2_grpc.FineTuningServiceServicer):
@@ -147,8 +148,8 @@ class Caller:
         self.predicting = prediction_service_pb2_grpc.PredictionServiceStub(channel)
 
     async def predict(self, *models: str) -> Any:
-        targets = [prediction_service_pb2.VersionSelector(model=model) for model in models]
-        request = prediction_service_pb2.PredictRequest(target=targets[0], additional_targets=targets[1:])
+        targets = [version_selector_pb2.VersionSelector(model=model) for model in models]
+        request = prediction_service_pb2.PredictRequest(targets=targets)
         return await self.predicting.Predict(request, metadata=self._metadata)
 
     async def fine_tune(self, model: str, batches: int = 1) -> Any:
@@ -229,7 +230,7 @@ async def test_a_model_without_any_right_is_to_the_caller_one_that_is_not_there(
     port: Port, channel: grpc.aio.Channel
 ) -> None:
     reader = Caller(channel, "reader")
-    assert (await reader.predict("pets-1")).result.model == "pets-1"
+    assert (await reader.predict("pets-1")).results[0].model == "pets-1"
     told = await refused(reader.predict("cars"))
     assert told == ("NOT_FOUND", "MODEL_NOT_FOUND", no_model("cars").message)
     # Of several models each one counts.
@@ -274,7 +275,7 @@ async def test_a_tenant_uses_its_own_names_and_never_sees_the_servers(
     port: Port, channel: grpc.aio.Channel
 ) -> None:
     red = Caller(channel, "red")
-    assert (await red.predict("pets-1")).result.model == "pets-1"
+    assert (await red.predict("pets-1")).results[0].model == "pets-1"
     assert port.predicting.seen == ["red/pets-1"]
     response = await red.fine_tune("cars")
     assert (response.job.job_id, response.job.spec.model) == ("job of red", "cars")

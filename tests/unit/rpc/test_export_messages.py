@@ -9,11 +9,11 @@ import pytest
 
 from fakes import make_manifest
 from headstart.v1 import model_service_pb2 as pb
-from headstart_server.backbones.export_request import ExportForm
+from headstart_server.backbones.export_request import ExportFormat
 from headstart_server.errors import InvalidField
 from headstart_server.export.cache import ExportCache, OpenExport
 from headstart_server.models.version import Selector, Version
-from headstart_server.rpc.export_messages import EXPORT_FORMS, export_form_of, export_messages
+from headstart_server.rpc.export_messages import EXPORT_FORMS, export_format_of, export_messages
 
 VERSION = Version(
     model="pets", number=3, artifact="a", size_bytes=1, created=0.0, expires=None, manifest=make_manifest()
@@ -28,7 +28,7 @@ class Exports:
         self.cancelled = asyncio.Event()
         self._export = export
 
-    async def open(self, selector: Selector, form: ExportForm) -> tuple[Version, OpenExport]:
+    async def open(self, selector: Selector, form: ExportFormat) -> tuple[Version, OpenExport]:
         try:
             await self.may_end.wait()
         except asyncio.CancelledError:
@@ -42,8 +42,8 @@ def exports(tmp_path: Path) -> Iterator[Exports]:
     cache = ExportCache(tmp_path, max_bytes=100, max_seconds=60.0)
     folder = cache.new_folder()
     (folder / "model.xml").write_bytes(b"abc")
-    cache.add(("a", ExportForm.OPENVINO), folder)
-    found = cache.open(("a", ExportForm.OPENVINO))
+    cache.add(("a", ExportFormat.OPENVINO), folder)
+    found = cache.open(("a", ExportFormat.OPENVINO))
     assert found is not None
     yield Exports(found)
     found.close()
@@ -52,30 +52,30 @@ def exports(tmp_path: Path) -> Iterator[Exports]:
 async def test_signs_of_life_then_a_header_then_chunks(exports: Exports) -> None:
     messages = []
     async with aclosing(
-        export_messages(exports, Selector(model="pets"), ExportForm.OPENVINO, quiet_seconds=0.001)
+        export_messages(exports, Selector(model="pets"), ExportFormat.OPENVINO, quiet_seconds=0.001)
     ) as stream:
         async for message in stream:
             messages.append(message)
             exports.may_end.set()
     assert messages[0] == pb.ExportVersionResponse()
     (header, chunk) = [message for message in messages if message.WhichOneof("part")]
-    assert (header.header.version, header.header.form) == (3, pb.EXPORT_FORM_OPENVINO)
+    assert (header.header.version, header.header.form) == (3, pb.EXPORT_FORMAT_OPENVINO)
     assert [file.name for file in header.header.files] == ["model.xml"]
     assert chunk.chunk == pb.ExportChunk(file=0, content=b"abc")
 
 
 async def test_who_leaves_waits_no_more(exports: Exports) -> None:
-    stream = export_messages(exports, Selector(model="pets"), ExportForm.ONNX, quiet_seconds=0.001)
+    stream = export_messages(exports, Selector(model="pets"), ExportFormat.ONNX, quiet_seconds=0.001)
     assert await anext(stream) == pb.ExportVersionResponse()
     await stream.aclose()
     await asyncio.wait_for(exports.cancelled.wait(), 30.0)
 
 
 def test_each_form_of_the_contract_is_one() -> None:
-    assert set(EXPORT_FORMS.values()) == set(ExportForm)
-    assert set(EXPORT_FORMS) | {pb.EXPORT_FORM_UNSPECIFIED} == set(pb.ExportForm.values())
-    for value in (pb.EXPORT_FORM_UNSPECIFIED, 6, -1):
+    assert set(EXPORT_FORMS.values()) == set(ExportFormat)
+    assert set(EXPORT_FORMS) | {pb.EXPORT_FORMAT_UNSPECIFIED} == set(pb.ExportFormat.values())
+    for value in (pb.EXPORT_FORMAT_UNSPECIFIED, 6, -1):
         with pytest.raises(
             InvalidField, match="Expected a form of 1 to 5: keras, savedmodel, onnx, openvino, litert"
         ):
-            export_form_of(value)
+            export_format_of(value)

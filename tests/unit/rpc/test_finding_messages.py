@@ -1,5 +1,7 @@
 """Findings as messages: each figure in its field."""
 
+from datetime import timedelta
+
 from headstart.v1 import evaluation_pb2 as pb
 from headstart_server.learning.dataset_findings import (
     DatasetFindings,
@@ -47,7 +49,7 @@ def test_every_figure_stands_in_its_field() -> None:
         outlier_count=6,
         learning_curve=[pb.LearningPoint(example_count=80, score=0.5, extrapolated=True)],
         imbalance=7,
-        estimated_seconds=8,
+        estimated_duration=timedelta(seconds=8),
         recommendations=[
             pb.Recommendation(kind=pb.RECOMMENDATION_KIND_LEAKAGE, message="Hold out whole groups.")
         ],

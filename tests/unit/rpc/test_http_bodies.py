@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from headstart.v1 import fine_tuning_service_pb2 as pb
-from headstart.v1 import input_pb2, job_pb2, prediction_service_pb2
+from headstart.v1 import input_pb2, job_pb2, model_service_pb2, prediction_service_pb2
 from headstart_server.errors import (
     DatasetTooLarge,
     DeadlineExceeded,
@@ -387,20 +387,18 @@ async def test_an_archive_larger_than_a_dataset_is_refused(tmp_path: Path) -> No
 
 def test_fields_are_filled_from_texts() -> None:
     request = prediction_service_pb2.PredictRequest()
-    values = {"target.alias": ["stable"], "topK": ["3"], "return_features": ["true"], "neighbors": ["2"]}
+    values = {"topK": ["3"], "return_features": ["true"], "neighbors": ["2"]}
     fill(request, values, "the query")
-    assert (request.target.alias, request.top_k, request.return_features, request.neighbors) == (
-        "stable",
-        3,
-        True,
-        2,
-    )
+    assert (request.top_k, request.return_features, request.neighbors) == (3, True, 2)
+    report = model_service_pb2.GetReportRequest()
+    fill(report, {"target.alias": ["stable"]}, "the query")
+    assert report.target.alias == "stable"
     jobs = pb.ListJobsRequest()
     fill(jobs, {"states": ["running", "JOB_STATE_QUEUED"]}, "the query")
     assert list(jobs.states) == [job_pb2.JOB_STATE_RUNNING, job_pb2.JOB_STATE_QUEUED]
     status = pb.StatusRequest()
-    fill(status, {"wait": ["1.5s"]}, "the query")
-    assert status.wait.ToMilliseconds() == 1500
+    fill(status, {"waitDuration": ["1.5s"]}, "the query")
+    assert status.wait_duration.ToMilliseconds() == 1500
     spec = job_pb2.FineTuneSpec()
     fill(spec, {"tags.team": ["x"]}, "the query")
     assert dict(spec.tags) == {"team": "x"}
@@ -415,8 +413,8 @@ def test_fields_are_filled_from_texts() -> None:
         {"topK": ["99999999999"]},
         {"returnFeatures": ["perhaps"]},
         {"inputs": ["1"]},
-        {"target": ["1"]},
-        {"target.nix": ["1"]},
+        {"targets": ["1"]},
+        {"targets.model": ["1"]},
         {"topK.a": ["1"]},
         {"": [""]},
         {"inputs.image": ["AA=="]},
@@ -428,7 +426,7 @@ def test_fields_there_are_not_and_values_they_cannot_have_are_refused(values: di
 
 
 def test_a_body_must_not_name_another_thing_than_the_path() -> None:
-    request = prediction_service_pb2.PredictRequest()
+    request = model_service_pb2.GetReportRequest()
     parse_json(b'{"target": {"model": "a"}}', request)
     fill_parameters(request, {"target.model": ["a"]}, {})
     with pytest.raises(InvalidField, match="'b'"):

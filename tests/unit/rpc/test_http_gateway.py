@@ -89,7 +89,7 @@ class Models(model_stubs.ModelServiceServicer):
         answer = model_service_pb2.ExportVersionResponse
         if request.target.model == "nix":
             raise ModelNotFound("None.")
-        assert request.form == model_service_pb2.EXPORT_FORM_OPENVINO
+        assert request.format == model_service_pb2.EXPORT_FORMAT_OPENVINO
         yield answer()
         files = [model_service_pb2.ExportedFile(name=name, size_bytes=3) for name in ("a", "b")]
         yield answer(header=model_service_pb2.ExportHeader(model="pets", version=3, files=files))

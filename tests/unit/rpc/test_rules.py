@@ -10,6 +10,7 @@ from headstart.v1 import (
     fine_tuning_service_pb2,
     job_pb2,
     prediction_service_pb2,
+    version_selector_pb2,
 )
 from headstart_server.rpc.model_names import MODEL_FIELDS, model_names, rename_models
 from headstart_server.rpc.rules import RULES, Subject
@@ -129,16 +130,15 @@ def test_no_message_holds_one_of_its_own_kind_that_names_a_model() -> None:
 
 
 def test_names_are_found_and_changed_wherever_they_are() -> None:
-    selector = prediction_service_pb2.VersionSelector
+    selector = version_selector_pb2.VersionSelector
     request = prediction_service_pb2.PredictRequest(
-        target=selector(model="a", version=1),
-        additional_targets=[selector(model="b"), selector(model="")],
+        targets=[selector(model="a", version=1), selector(model="b"), selector(model="")],
     )
     assert list(model_names(request)) == ["a", "b", ""]
 
     rename_models(request, lambda name: f"t/{name}")
     assert list(model_names(request)) == ["t/a", "t/b", ""]
-    assert request.target.version == 1
+    assert request.targets[0].version == 1
 
 
 def test_nothing_is_found_where_nothing_is_set_and_nothing_is_set_by_looking() -> None:

@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError, Message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from headstart.v1 import fine_tuning_service_pb2, prediction_service_pb2
+from headstart.v1 import fine_tuning_service_pb2, prediction_service_pb2, version_selector_pb2
 from headstart_server.errors import HeadstartError
 from headstart_server.rpc.dialects import open_inference_pb2
 from headstart_server.rpc.limits import LIMITS
@@ -23,18 +23,17 @@ def around(most: int) -> st.SearchStrategy[int]:
 
 
 def selectors(count: int) -> list[Any]:
-    return [prediction_service_pb2.VersionSelector(model="a")] * count
+    return [version_selector_pb2.VersionSelector(model="a")] * count
 
 
 @st.composite
 def predicts(draw: st.DrawFn) -> Message:
     return prediction_service_pb2.PredictRequest(
-        target={"model": "a"},
         inputs=[
             {"tensor": {"shape": [draw(st.sampled_from([1, 300, -1, 2**62]))] * draw(around(LONG))}}
             for _ in range(draw(st.integers(0, 3)))
         ],
-        additional_targets=selectors(draw(around(99))),
+        targets=selectors(draw(around(100))),
     )
 
 
@@ -43,7 +42,7 @@ def fine_tunes(draw: st.DrawFn) -> Message:
     return fine_tuning_service_pb2.FineTuneRequest(
         spec={
             "model": "a",
-            "labels": {str(number): "x" for number in range(draw(around(64)))},
+            "tags": {str(number): "x" for number in range(draw(around(64)))},
             "backbone_candidates": [str(number) for number in range(draw(around(16)))],
             "recipe": {"mlp": {"views": [str(number) for number in range(draw(around(16)))]}},
         }

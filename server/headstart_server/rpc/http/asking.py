@@ -75,26 +75,11 @@ async def message_of(asked: Asked, body: RequestBody, limits: UploadLimits) -> M
         else:
             await read_within(pieces, limits.json_bytes)
     fill_parameters(message, asked.path, asked.query)
-    _check_alias(route, message)
     if message.ByteSize() > limits.message_bytes:
         raise MessageTooLarge(
             f"Expected a message of at most {limits.message_bytes} bytes. Received: {message.ByteSize()}."
         )
     return message  # type: ignore[no-any-return]
-
-
-def _check_alias(route: Route, message: Any) -> None:
-    """Raise InvalidField unless `PUT` sets an alias and `DELETE` removes one."""
-    if route.descriptor.name != "SetAlias":
-        return
-    if route.verb == "PUT" and not message.HasField("version"):
-        raise InvalidField(
-            "The request has no version. Send the version that the alias is to name.", field="version"
-        )
-    if route.verb == "DELETE" and message.HasField("version"):
-        raise InvalidField("DELETE removes the alias. Use PUT to set its version.", field="version")
-    if route.verb == "DELETE" and message.traffic:
-        raise InvalidField("DELETE removes the alias. Use PUT to set its traffic.", field="traffic")
 
 
 def _body_of(route: Route, message: Message) -> Message:

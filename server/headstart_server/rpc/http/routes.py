@@ -22,11 +22,12 @@ _VERSIONS = (_MODEL, f"{_MODEL}/versions/{{target.version}}", f"{_MODEL}/aliases
 #: Paths by method that annotations cannot express: of client streams, of the first of several targets, and of
 #: methods that are not part of the contract.
 _SHORT_FORMS: Mapping[str, tuple[str, ...]] = {
-    "headstart.v1.PredictionService.Predict": tuple(f"POST {path}:predict" for path in _VERSIONS),
+    "headstart.v1.PredictionService.Predict": tuple(
+        f"POST {path.replace('{target.', '{targets.')}:predict" for path in _VERSIONS
+    ),
     "headstart.v1.FineTuningService.FineTune": ("POST /v1/models/{model}:fineTune",),
     "headstart.v1.EvaluationService.Evaluate": tuple(f"POST {path}:evaluate" for path in _VERSIONS),
     "headstart.v1.EvaluationService.Compare": ("POST /v1/models:compare",),
-    "headstart.v1.ModelService.SetAlias": ("DELETE /v1/models/{model}/aliases/{alias}",),
     "grpc.health.v1.Health.Check": ("GET /v1/health",),
 }
 
