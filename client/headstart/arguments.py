@@ -3,7 +3,7 @@
 from typing import Any, cast
 
 from headstart.examples import Examples, ExampleSettings, ExampleSource, open_examples
-from headstart.spec import FineTuneSpec, SpecSettings, make_spec
+from headstart.spec import FineTuneSpec, SpecSettings, check_names, make_spec
 
 __all__ = ["FineTuneSettings", "open_fine_tune"]
 
@@ -31,6 +31,7 @@ def open_fine_tune(
     Raises:
         OSError, TypeError or ValueError: as `make_spec` and `open_examples`.
     """
+    check_names("fine_tune", settings, FineTuneSettings)
     about_examples = ExampleSettings.__annotations__
     of_spec = {name: value for name, value in settings.items() if name not in about_examples}
     of_examples = {name: value for name, value in settings.items() if name in about_examples}

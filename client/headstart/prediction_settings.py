@@ -8,6 +8,7 @@ from headstart.evidence import Abstention, make_evidence
 from headstart.prediction_inputs import InputSettings
 from headstart.runs import PredictionRun
 from headstart.settings import seconds
+from headstart.spec import check_names
 from headstart.version_ref import VersionRef
 
 __all__ = ["PredictArguments", "PredictSettings", "keeps_errors", "prediction_run", "split_settings"]
@@ -50,9 +51,7 @@ def split_settings(settings: PredictArguments) -> tuple[PredictSettings, InputSe
     Raises:
         TypeError: a setting is unknown.
     """
-    if unknown := settings.keys() - PredictArguments.__annotations__.keys():
-        known = ", ".join(PredictArguments.__annotations__)
-        raise TypeError(f"The settings of a prediction are {known}. Received: {', '.join(sorted(unknown))}")
+    check_names("predict", settings, PredictArguments)
     about_inputs = InputSettings.__annotations__
     how: dict[str, Any] = {name: value for name, value in settings.items() if name not in about_inputs}
     inputs = {name: value for name, value in settings.items() if name in about_inputs}

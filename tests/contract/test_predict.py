@@ -196,7 +196,7 @@ def test_many_inputs_are_predicted_as_a_stream(client: Client, server: FakeServe
         ({}, "Give one of inputs, texts, images and features. Received: nothing"),
         ({"texts": ["a"], "features": [[1]]}, "Received: texts and features"),
         ({"texts": "a"}, "texts must be several"),
-        ({"inputs": [b"x"], "abstian": True}, "The settings of a prediction are .*Received: abstian"),
+        ({"inputs": [b"x"], "abstian": True}, "predict has no setting 'abstian'. Did you mean 'abstain'"),
         ({"inputs": [1.0, 2.0]}, r"inputs\[0\]: .*One row of features is a numpy array"),
     ],
 )
