@@ -43,6 +43,15 @@ class Chunk:
         """Return the name of the item at a place of this portion; empty if it has none."""
         return self.items[place].name
 
+    def error(self, number: int, message: str, reason: str) -> PredictionError:
+        """Return the error of a message, by its number among those that are sent."""
+        place = self.places[number]
+        item, index = self.items[place], self.first + place
+        text = _relocated_text(message, self)
+        if text == message and not message.startswith(f"Input {index}: "):
+            text = f"{item.name or f'Input {index}'}: {message}"
+        return PredictionError(text + item.hint, index=index, name=item.name, reason=reason)
+
 
 def chunks(
     items: Iterable[NamedInput],
@@ -75,10 +84,11 @@ def chunks(
             failed.__cause__ = error
             portion.fail(item, failed)
         else:
-            if portion.inputs and portion.size + message.ByteSize() > max_bytes:
+            size = message.ByteSize()
+            if portion.inputs and portion.size + size > max_bytes:
                 yield portion.chunk(first)
                 portion, first = _Portion(), index
-            portion.add(item, message)
+            portion.add(item, message, size)
         if len(portion.items) == max_inputs:
             yield portion.chunk(first)
             portion, first = _Portion(), index + 1
@@ -102,13 +112,7 @@ def without_invalid(chunk: Chunk, error: HeadstartError) -> Chunk:
         raise relocated(error, chunk) from None
     errors = dict(chunk.errors)
     for number, description in invalid.items():
-        place = chunk.places[number]
-        errors[place] = PredictionError(
-            _COUNT.sub("", _relocated_text(description, chunk)) + chunk.items[place].hint,
-            index=chunk.first + place,
-            name=chunk.name(place),
-            reason=error.reason,
-        )
+        errors[chunk.places[number]] = chunk.error(number, _COUNT.sub("", description), error.reason)
     kept = [number for number in range(len(chunk.inputs)) if number not in invalid]
     return replace(
         chunk,
@@ -146,11 +150,11 @@ class _Portion:
         self._places: list[int] = []
         self._errors: dict[int, PredictionError] = {}
 
-    def add(self, item: NamedInput, message: input_pb2.Input) -> None:
+    def add(self, item: NamedInput, message: input_pb2.Input, size: int) -> None:
         self._places.append(len(self.items))
         self.items.append(item)
         self.inputs.append(message)
-        self.size += message.ByteSize()
+        self.size += size
 
     def fail(self, item: NamedInput, error: PredictionError) -> None:
         self._errors[len(self.items)] = error

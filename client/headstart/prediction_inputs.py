@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypedDict, cast
+from typing import Any, Final, NamedTuple, TypeAlias, TypedDict, cast
 
 import numpy as np
 
@@ -55,9 +55,11 @@ _NAMES: Final = ("texts", "images", "features")
 _COLUMNS: Final = ("text", "id", "label")
 
 
-@dataclass(frozen=True, slots=True)
-class NamedInput:
-    """One input.
+_NO_CELLS: Final[Mapping[str, Any]] = {}
+
+
+class NamedInput(NamedTuple):
+    """One input. A tuple, because it is made for each of perhaps millions.
 
     Attributes:
         name: what it is called: its path, or its row; empty if it has no name.
@@ -68,7 +70,7 @@ class NamedInput:
 
     name: str
     content: Any
-    cells: Mapping[str, Any] = field(default_factory=dict)
+    cells: Mapping[str, Any] = _NO_CELLS
     hint: str = ""
 
 

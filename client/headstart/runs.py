@@ -110,6 +110,7 @@ class PredictionRun:
             top_k=self._top_k,
             return_features=self._return_features,
             routing_key=self._routing_key,
+            skip_invalid_inputs=self.keep_errors,
         )
         self._evidence.write(request)
         return Call(
@@ -149,11 +150,15 @@ class PredictionRun:
 
 def outcomes(chunk: Chunk, answer: Predictions | None) -> list[Prediction | PredictionError]:
     """Return the prediction or error of each item of a portion, by the first target."""
-    predictions = iter(answer.results[0].predictions if answer is not None else ())
-    return [
-        error if (error := chunk.errors.get(place)) is not None else next(predictions)
-        for place in range(len(chunk.items))
-    ]
+    if answer is None:
+        return [chunk.errors[place] for place in range(len(chunk.items))]
+    found: list[Any] = list(answer.results[0].predictions)
+    for fault in answer.faults:
+        found[fault.index] = chunk.error(fault.index, fault.message, fault.reason)
+    if not chunk.errors:
+        return found
+    by_place: dict[int, Any] = {**dict(zip(chunk.places, found, strict=True)), **chunk.errors}
+    return [by_place[place] for place in range(len(chunk.items))]
 
 
 def predicted_inputs(chunk: Chunk, answer: Predictions | None) -> Iterator[PredictedInput]:

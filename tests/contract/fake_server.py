@@ -562,12 +562,22 @@ def predicted(request: predicting.PredictRequest) -> predicting.PredictResponse:
 
 
 def predicted_unless_bad(request: predicting.PredictRequest) -> predicting.PredictResponse | Fault:
-    """Answer as `predicted`; or name all inputs that begin with ``bad``, as the server does."""
+    """Answer as `predicted`; skip or name all inputs that begin with ``bad``, as the server does."""
     bad = [
         place for place, each in enumerate(request.inputs) if (each.text or each.image)[:3] in ("bad", b"bad")
     ]
     if not bad:
         return predicted(request)
+    if request.skip_invalid_inputs and len(bad) < len(request.inputs):
+        response = predicted(request)
+        for place in bad:
+            response.results[0].predictions[place].Clear()
+            response.faults.add(
+                index=place,
+                reason="ERROR_REASON_UNDECODABLE_INPUT",
+                message="Expected an image. Received: bytes.",
+            )
+        return response
     violations = {f"inputs[{place}]": f"Input {place}: Expected an image. Received: bytes." for place in bad}
     if len(bad) > 1:
         violations[f"inputs[{bad[0]}]"] += f" ({len(bad)} of {len(request.inputs)} inputs are at fault.)"

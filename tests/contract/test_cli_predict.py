@@ -136,16 +136,16 @@ def test_a_busy_server_is_waited_for(run, server, photos, tmp_path):
 def test_regressions_and_several_labels_have_columns_of_their_own(run, server, photos, tmp_path):
     def answer(request: predicting.PredictRequest) -> predicting.PredictResponse:
         response = predicted(request)
-        response.result.task = input_pb2.TASK_REGRESSION
-        for each in response.result.predictions:
+        response.results[0].task = input_pb2.TASK_REGRESSION
+        for each in response.results[0].predictions:
             del each.classes[:]
             each.value, each.value_low, each.value_high = 2.5, 1, 4
         return response
 
     def several(request: predicting.PredictRequest) -> predicting.PredictResponse:
         response = predicted(request)
-        response.result.task = input_pb2.TASK_MULTI_LABEL
-        for each in response.result.predictions:
+        response.results[0].task = input_pb2.TASK_MULTI_LABEL
+        for each in response.results[0].predictions:
             for one in each.classes:
                 one.selected = True
         return response
@@ -184,7 +184,7 @@ def test_an_interrupted_run_continues_with_the_same_version(run, server, tmp_pat
     assert "Continuing after 512 predictions of an interrupted run." in result.stderr
     again = server.requests["Predict"][before:]
     assert sum(len(request.inputs) for request in again) == 1100 - 512
-    assert again[0].target.version == 3
+    assert again[0].targets[0].version == 3
     assert [row["predicted_label"] for row in rows_of(out)] == [f"row {place}" for place in range(1100)]
     assert not out.with_name("out.csv.partial").exists()
 

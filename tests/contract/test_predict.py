@@ -118,6 +118,22 @@ def test_errors_of_inputs_take_the_places_of_their_predictions(client: Client, s
     assert pickle.loads(pickle.dumps(errors[1])).name == errors[1].name
 
 
+def test_inputs_that_the_server_refuses_whole_calls_for_are_left_out_of_the_next(
+    client: Client, server: FakeServer
+):
+    def refuse(request: predicting.PredictRequest) -> predicting.PredictResponse | Fault:
+        request.skip_invalid_inputs = False
+        return predicted_unless_bad(request)
+
+    server.standing["Predict"] = refuse
+    found = client.predict([b"a", b"bad", b"b", b"bad"], model="m", errors="return")
+    assert [type(each) for each in found] == [Prediction, PredictionError] * 2
+    assert [each.message for each in found[1::2]] == [
+        f"Input {place}: Expected an image. Received: bytes." for place in (1, 3)
+    ]
+    assert [len(request.inputs) for request in server.requests["Predict"]] == [4, 2]
+
+
 def test_only_bad_inputs_are_all_errors(client: Client, server: FakeServer, tmp_path):
     server.standing["Predict"] = predicted_unless_bad
     assert [type(each) for each in client.predict([b"bad"] * 2, model="m", errors="return")] == [
@@ -181,7 +197,7 @@ def test_many_inputs_are_predicted_as_a_stream(client: Client, server: FakeServe
 
     stream = client.predict_stream(path, model="pets")
     first = next(stream)
-    assert len(server.requests["Predict"]) == 2  # with the bad one, and without
+    assert len(server.requests["Predict"]) == 1
     rest = list(stream)
 
     assert (first.name, first.cells["key"]) == (f"{path}, line 2", "k0")

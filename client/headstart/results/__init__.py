@@ -61,6 +61,7 @@ from headstart.results.models import (
 from headstart.results.predictions import (
     AbstentionReason,
     ClassProbability,
+    InputFault,
     ModelPredictions,
     Neighbor,
     PredictedInput,
@@ -102,6 +103,7 @@ __all__ = [
     "Export",
     "ExportFormat",
     "Feature",
+    "InputFault",
     "JobEvent",
     "JobState",
     "JobStatus",

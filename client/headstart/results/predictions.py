@@ -18,6 +18,7 @@ from headstart.task import Task
 __all__ = [
     "AbstentionReason",
     "ClassProbability",
+    "InputFault",
     "ModelPredictions",
     "Neighbor",
     "PredictedInput",
@@ -283,6 +284,21 @@ class StageTimes:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class InputFault:
+    """An input that cannot be used.
+
+    Attributes:
+        index: its place among the inputs of the call, from 0.
+        reason: the contract's reason, such as ``UNDECODABLE_INPUT``.
+        message: what was expected and what was received.
+    """
+
+    index: int
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Predictions:
     """What several versions say about the same inputs.
 
@@ -290,11 +306,13 @@ class Predictions:
         results: one for each target, in order.
         features: by backbone and view, float32 of shape [inputs, size of the view]; empty unless asked for.
         times: where the time went; None if there was no input.
+        faults: the inputs that were skipped, which have empty predictions.
     """
 
     results: tuple[ModelPredictions, ...]
     features: Mapping[str, Mapping[str, NDArray[np.float32]]]
     times: StageTimes | None
+    faults: tuple[InputFault, ...] = ()
 
     def _repr_html_(self) -> str:
         return "".join(each._repr_html_() for each in self.results)

@@ -3,6 +3,7 @@ import datetime
 from google.api import annotations_pb2 as _annotations_pb2
 from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
+from headstart.v1 import errors_pb2 as _errors_pb2
 from headstart.v1 import input_pb2 as _input_pb2
 from headstart.v1 import version_selector_pb2 as _version_selector_pb2
 from google.protobuf.internal import containers as _containers
@@ -26,7 +27,7 @@ ABSTENTION_REASON_UNLIKE_TRAINING: AbstentionReason
 ABSTENTION_REASON_LOW_PROBABILITY: AbstentionReason
 
 class PredictRequest(_message.Message):
-    __slots__ = ("targets", "inputs", "top_k", "return_features", "abstention", "neighbors", "saliency", "routing_key")
+    __slots__ = ("targets", "inputs", "top_k", "return_features", "abstention", "neighbors", "saliency", "routing_key", "skip_invalid_inputs")
     TARGETS_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     TOP_K_FIELD_NUMBER: _ClassVar[int]
@@ -35,6 +36,7 @@ class PredictRequest(_message.Message):
     NEIGHBORS_FIELD_NUMBER: _ClassVar[int]
     SALIENCY_FIELD_NUMBER: _ClassVar[int]
     ROUTING_KEY_FIELD_NUMBER: _ClassVar[int]
+    SKIP_INVALID_INPUTS_FIELD_NUMBER: _ClassVar[int]
     targets: _containers.RepeatedCompositeFieldContainer[_version_selector_pb2.VersionSelector]
     inputs: _containers.RepeatedCompositeFieldContainer[_input_pb2.Input]
     top_k: int
@@ -43,7 +45,8 @@ class PredictRequest(_message.Message):
     neighbors: int
     saliency: SaliencyRequest
     routing_key: str
-    def __init__(self, targets: _Optional[_Iterable[_Union[_version_selector_pb2.VersionSelector, _Mapping]]] = ..., inputs: _Optional[_Iterable[_Union[_input_pb2.Input, _Mapping]]] = ..., top_k: _Optional[int] = ..., return_features: bool = ..., abstention: _Optional[_Union[Abstention, _Mapping]] = ..., neighbors: _Optional[int] = ..., saliency: _Optional[_Union[SaliencyRequest, _Mapping]] = ..., routing_key: _Optional[str] = ...) -> None: ...
+    skip_invalid_inputs: bool
+    def __init__(self, targets: _Optional[_Iterable[_Union[_version_selector_pb2.VersionSelector, _Mapping]]] = ..., inputs: _Optional[_Iterable[_Union[_input_pb2.Input, _Mapping]]] = ..., top_k: _Optional[int] = ..., return_features: bool = ..., abstention: _Optional[_Union[Abstention, _Mapping]] = ..., neighbors: _Optional[int] = ..., saliency: _Optional[_Union[SaliencyRequest, _Mapping]] = ..., routing_key: _Optional[str] = ..., skip_invalid_inputs: bool = ...) -> None: ...
 
 class Abstention(_message.Message):
     __slots__ = ("false_alarm_rate", "min_probability")
@@ -62,14 +65,26 @@ class SaliencyRequest(_message.Message):
     def __init__(self, class_name: _Optional[str] = ..., overlay: bool = ...) -> None: ...
 
 class PredictResponse(_message.Message):
-    __slots__ = ("results", "features", "times")
+    __slots__ = ("results", "features", "times", "faults")
     RESULTS_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     TIMES_FIELD_NUMBER: _ClassVar[int]
+    FAULTS_FIELD_NUMBER: _ClassVar[int]
     results: _containers.RepeatedCompositeFieldContainer[VersionPredictions]
     features: _containers.RepeatedCompositeFieldContainer[Features]
     times: StageTimes
-    def __init__(self, results: _Optional[_Iterable[_Union[VersionPredictions, _Mapping]]] = ..., features: _Optional[_Iterable[_Union[Features, _Mapping]]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ...) -> None: ...
+    faults: _containers.RepeatedCompositeFieldContainer[InputFault]
+    def __init__(self, results: _Optional[_Iterable[_Union[VersionPredictions, _Mapping]]] = ..., features: _Optional[_Iterable[_Union[Features, _Mapping]]] = ..., times: _Optional[_Union[StageTimes, _Mapping]] = ..., faults: _Optional[_Iterable[_Union[InputFault, _Mapping]]] = ...) -> None: ...
+
+class InputFault(_message.Message):
+    __slots__ = ("index", "reason", "message")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    reason: _errors_pb2.ErrorReason
+    message: str
+    def __init__(self, index: _Optional[int] = ..., reason: _Optional[_Union[_errors_pb2.ErrorReason, str]] = ..., message: _Optional[str] = ...) -> None: ...
 
 class Truncation(_message.Message):
     __slots__ = ("kept_characters", "characters")

@@ -65,6 +65,7 @@ class Asked:
         abstention: when an input is unknown; None for never.
         neighbors: most training examples for each input.
         saliency: which parts of pictures speak for the first version's answer; None if not asked.
+        skip_invalid: whether inputs that cannot be used are skipped, as long as others can.
     """
 
     top_k: int = 0
@@ -72,6 +73,7 @@ class Asked:
     abstention: Abstention | None = None
     neighbors: int = 0
     saliency: SaliencyAsked | None = None
+    skip_invalid: bool = False
 
     def check(self, inputs: int) -> None:
         """Check what is asked for so many inputs.

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import count
 
 import numpy as np
 
@@ -14,17 +13,14 @@ from headstart_server.backbones.backbone import LAST, BackboneInfo, Content, Mod
 from headstart_server.backbones.occlusion import Pixels
 from headstart_server.embedding.embedder import Embedder
 from headstart_server.embedding.engine import Engine
-from headstart_server.embedding.modality import check_modality
 from headstart_server.embedding.queue import Lane, RowFeatures, stacked
 from headstart_server.embedding.tails import with_tail
 from headstart_server.errors import (
     AliasNotFound,
-    InputTooLarge,
+    HeadstartError,
     InvalidField,
     ModelNotFound,
-    UndecodableInput,
     VersionNotFound,
-    WrongModality,
 )
 from headstart_server.learning.head import Float32
 from headstart_server.models.registry import Registry
@@ -34,14 +30,13 @@ from headstart_server.models.shares import Choice
 from headstart_server.models.version import Selector
 from headstart_server.prediction.answers import Answer, answer, views_of, work_of
 from headstart_server.prediction.asked import Asked, SaliencyAsked
+from headstart_server.prediction.input_faults import aligned, fault, gathered, of_wrong_kind, settled
 from headstart_server.prediction.onlooker import Onlooker
 from headstart_server.prediction.saliency import Saliency, class_index, saliency_of
 from headstart_server.prediction.statistics import Statistics
 
 #: Multiplications of a head above which it runs in a thread instead of holding up the event loop.
 HEAD_WORK_IN_LOOP = 20_000_000
-#: What `Backbone.decode` raises for an input that is not as it must be.
-_FAULTS_OF_INPUTS = (UndecodableInput, InputTooLarge, WrongModality)
 #: Versions of one call: each is found and answers in the event loop, where every other call waits meanwhile.
 MAX_TARGETS = 100
 
@@ -90,11 +85,13 @@ class Predicted:
         answers: one for each selector, in order.
         features: one for each backbone that was run; none unless asked for.
         times: where the time went.
+        faults: why inputs were skipped, by place; the answers are about the others.
     """
 
     answers: Sequence[Answer]
     features: Sequence[BackboneFeatures]
     times: StageTimes
+    faults: Mapping[int, HeadstartError] = field(default_factory=dict)
 
 
 class Predictor:
@@ -189,7 +186,12 @@ class Predictor:
         if asked.saliency is not None:
             _check_saliency(asked.saliency, versions[0], embedders[versions[0].backbone])
         resolved = self._clock()
-        rows = await self._rows(embedders.values(), contents, deadline, _cuts(versions))
+        count = len(contents)
+        rows, faults = await self._usable_rows(
+            embedders.values(), contents, deadline, _cuts(versions), skip=asked.skip_invalid
+        )
+        if faults:
+            contents = [content for place, content in enumerate(contents) if place not in faults]
         embedded = self._clock()
         # All tails are under way before the first one is waited for.
         passes = [
@@ -214,9 +216,13 @@ class Predictor:
         return Predicted(
             answers=answers,
             features=[
-                BackboneFeatures(backbone=name, views=stacked(rows[name], embedders[name].info.views))
+                BackboneFeatures(
+                    backbone=name,
+                    views=aligned(stacked(rows[name], embedders[name].info.views), faults, count),
+                )
                 for name in wanted
             ],
+            faults=faults,
             times=StageTimes(
                 total=finished - started,
                 resolve=resolved - started,
@@ -331,12 +337,48 @@ class Predictor:
         deadline: float | None,
         cuts: Mapping[str, frozenset[str]],
     ) -> dict[str, list[RowFeatures]]:
-        rows = {}
-        for embedder in embedders:
-            _check_modalities(embedder, contents)
-            wanted = cuts.get(embedder.info.name, frozenset())
-            rows[embedder.info.name] = await _gathered(embedder.predict(contents, deadline, wanted))
+        rows, _ = await self._usable_rows(embedders, contents, deadline, cuts, skip=False)
         return rows
+
+    async def _usable_rows(
+        self,
+        embedders: Iterable[Embedder],
+        contents: Sequence[Content],
+        deadline: float | None,
+        cuts: Mapping[str, frozenset[str]],
+        *,
+        skip: bool,
+    ) -> tuple[dict[str, list[RowFeatures]], dict[int, HeadstartError]]:
+        """Return the features of the inputs that can be used, by backbone, and why the others cannot.
+
+        Args:
+            embedders: give the features.
+            contents: the inputs.
+            deadline: when the caller stops waiting, on the clock; None for never.
+            cuts: the cuts whose activations are wanted, by backbone.
+            skip: whether inputs that cannot be used are skipped, unless none can be used.
+
+        Raises:
+            HeadstartError: names every input that cannot be used.
+        """
+        faults: dict[int, HeadstartError] = {}
+        outcomes: dict[str, dict[int, RowFeatures]] = {}
+        for embedder in embedders:
+            faults |= of_wrong_kind(embedder, contents, raises=not skip)
+            places = [place for place in range(len(contents)) if place not in faults]
+            wanted = cuts.get(embedder.info.name, frozenset())
+            futures = embedder.predict([contents[place] for place in places], deadline, wanted)
+            invalid = await settled(futures)
+            faults |= {places[at]: error for at, error in invalid.items()}
+            if faults and (not skip or len(faults) == len(contents)):
+                raise fault(faults, len(contents))
+            outcomes[embedder.info.name] = {
+                place: futures[at].result() for at, place in enumerate(places) if at not in invalid
+            }
+        return {
+            name: [row for place, row in found.items() if place not in faults]
+            for name, found in outcomes.items()
+        }, faults
 
     async def _begin_tail(
         self,
@@ -362,7 +404,7 @@ class Predictor:
         begun: Sequence["Future[RowFeatures]"],
     ) -> Answer:
         views = stacked(rows, views_of(version, asked))
-        own = with_tail(views, await _gathered(begun)) if begun else None
+        own = with_tail(views, await gathered(begun)) if begun else None
         if len(rows) * work_of(version, asked) > HEAD_WORK_IN_LOOP:
             return await asyncio.to_thread(answer, version, views, asked, own)
         return answer(version, views, asked, own)
@@ -379,10 +421,10 @@ class Predictor:
 
         async def outputs(pictures: Sequence[Pixels]) -> Float32:
             cuts = _cuts([version]).get(version.backbone, frozenset())
-            rows = await _gathered(embedder.predict_rows(pictures, deadline, cuts))
+            rows = await gathered(embedder.predict_rows(pictures, deadline, cuts))
             begun = await self._begin_tail(version, embedder, rows, deadline)
             views = stacked(rows, version.head.views)
-            return version.head.outputs(with_tail(views, await _gathered(begun)) if begun else views)
+            return version.head.outputs(with_tail(views, await gathered(begun)) if begun else views)
 
         maps = []
         for content in contents:
@@ -425,76 +467,6 @@ def _cuts(versions: Sequence[ResidentVersion]) -> dict[str, frozenset[str]]:
         if version.tail is not None:
             cuts[version.backbone] = cuts.get(version.backbone, frozenset()) | {version.tail.cut}
     return cuts
-
-
-def _check_modalities(embedder: Embedder, contents: Sequence[Content]) -> None:
-    """Check that a backbone takes all contents; the error names each that it does not take."""
-    found = []
-    for place, content in enumerate(contents):
-        try:
-            check_modality(embedder.info, content, f"inputs[{place}]")
-        except WrongModality as error:
-            found.append(error)
-    if found:
-        found[0].further = tuple(found[1:])
-        raise found[0]
-
-
-async def _gathered(futures: Sequence["Future[RowFeatures]"]) -> list[RowFeatures]:
-    """The features of all inputs, or one error that names every input at fault."""
-    try:
-        await _all_done(futures)
-    except asyncio.CancelledError:
-        for future in futures:
-            future.cancel()
-        raise
-    faults = {
-        place: error for place, future in enumerate(futures) if (error := future.exception()) is not None
-    }
-    if faults:
-        raise _fault(faults, len(futures))
-    return [future.result() for future in futures]
-
-
-async def _all_done(futures: Sequence["Future[RowFeatures]"]) -> None:
-    """Wait for all, with one waking of the event loop: each takes a system call and a turn of the loop."""
-    loop = asyncio.get_running_loop()
-    all_done = loop.create_future()
-    # `next` of a C iterator is atomic: the futures end in many threads.
-    ended = count(1)
-    # Not the futures: they hold `end`, and would wait for the garbage collector.
-    last = len(futures)
-
-    def wake() -> None:
-        if not all_done.done():
-            all_done.set_result(None)
-
-    def end(_: "Future[RowFeatures]") -> None:
-        if next(ended) == last:
-            loop.call_soon_threadsafe(wake)
-
-    for future in futures:
-        future.add_done_callback(end)
-    await all_done
-
-
-def _fault(faults: Mapping[int, BaseException], count: int) -> BaseException:
-    place, first = next(iter(faults.items()))
-    if not isinstance(first, _FAULTS_OF_INPUTS):
-        # A deadline, a stop of the server or a fault of the runtime: no input is to blame.
-        return first
-    named = [
-        type(fault)(f"Input {at}: {fault.message}", field=f"inputs[{at}]", metadata=fault.metadata)
-        for at, fault in faults.items()
-        if isinstance(fault, _FAULTS_OF_INPUTS)
-    ]
-    others = f" ({len(named)} of {count} inputs are at fault.)" if len(named) > 1 else ""
-    return type(first)(
-        f"{named[0].message}{others}",
-        field=f"inputs[{place}]",
-        metadata=first.metadata,
-        further=named[1:],
-    )
 
 
 def _times(rows: Sequence[RowFeatures]) -> StageTimes:

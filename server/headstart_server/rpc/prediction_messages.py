@@ -1,10 +1,11 @@
 """The messages of a Predict: what is asked for, and what versions answered."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from headstart import tensors
 from headstart.v1 import prediction_service_pb2 as pb
 from headstart_server.backbones.backbone import Truncation
+from headstart_server.errors import HeadstartError
 from headstart_server.learning.head import Head
 from headstart_server.learning.neighbors import Neighbor
 from headstart_server.prediction.answers import AbstentionReason, Answer
@@ -29,17 +30,35 @@ def asked_of(message: pb.PredictRequest) -> Asked:
         abstention=_abstention_of(message.abstention) if message.HasField("abstention") else None,
         neighbors=message.neighbors,
         saliency=_saliency_of(message.saliency) if message.HasField("saliency") else None,
+        skip_invalid=message.skip_invalid_inputs,
     )
 
 
-def predictions_message(answer: Answer) -> pb.VersionPredictions:
-    """The message of what a version answered."""
+def predictions_message(
+    answer: Answer, skipped: Collection[int] = (), inputs: int = 0
+) -> pb.VersionPredictions:
+    """Return the message of what a version predicts.
+
+    Args:
+        answer: what it predicts.
+        skipped: the places of inputs that were skipped, which the answer is not about.
+        inputs: the number of all inputs, if any was skipped.
+    """
+    predictions = _predictions(answer)
+    if skipped:
+        found = predictions
+        predictions = (pb.Prediction() if place in skipped else next(found) for place in range(inputs))
     return pb.VersionPredictions(
         model=answer.version.model,
         version=answer.version.number,
         task=TASKS[answer.version.head.task],
-        predictions=_predictions(answer),
+        predictions=predictions,
     )
+
+
+def fault_message(place: int, fault: HeadstartError) -> pb.InputFault:
+    """Return the message of why an input was skipped."""
+    return pb.InputFault(index=place, reason=f"ERROR_REASON_{fault.reason}", message=fault.message)
 
 
 def features_message(features: BackboneFeatures) -> pb.Features:

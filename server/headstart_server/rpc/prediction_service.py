@@ -14,6 +14,7 @@ from headstart_server.rpc.messages import contents_of, selector_of
 from headstart_server.rpc.prediction_calls import deadline_of, tell
 from headstart_server.rpc.prediction_messages import (
     asked_of,
+    fault_message,
     features_message,
     predictions_message,
     times_message,
@@ -64,9 +65,13 @@ class PredictionService(stubs.PredictionServiceServicer):
             )
         tell(self._telemetry, predicted, len(request.inputs), self._tracing)
         return pb.PredictResponse(
-            results=map(predictions_message, predicted.answers),
+            results=[
+                predictions_message(answer, predicted.faults, len(request.inputs))
+                for answer in predicted.answers
+            ],
             features=map(features_message, predicted.features),
             times=times_message(predicted.times),
+            faults=[fault_message(place, fault) for place, fault in sorted(predicted.faults.items())],
         )
 
     async def Embed(self, request: pb.EmbedRequest, context: Context) -> pb.EmbedResponse:

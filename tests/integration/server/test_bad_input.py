@@ -534,6 +534,31 @@ def test_the_same_content_with_different_labels_fails_the_job_by_its_places(api:
     ]
 
 
+def test_inputs_that_cannot_be_read_are_skipped_on_request(api: Api, digits_model: str):
+    good, other = digit(0, 0), digit(1, 0)
+    request = prediction_request(
+        digits_model, good, b"bad", b"text", other, skip_invalid_inputs=True, return_features=True
+    )
+    request.inputs[2].text = "a text"
+    response = api.prediction.Predict(request)
+
+    assert [(fault.index, fault.reason) for fault in response.faults] == [
+        (1, ErrorReason.ERROR_REASON_UNDECODABLE_INPUT),
+        (2, ErrorReason.ERROR_REASON_WRONG_MODALITY),
+    ]
+    assert response.faults[0].message.startswith("Expected a JPEG, PNG, WebP, GIF or BMP picture. Received:")
+    alone = api.predict(digits_model, good, other)
+    predictions = response.results[0].predictions
+    assert [predictions[0], predictions[3]] == list(alone.results[0].predictions)
+    assert [bool(each.classes) for each in predictions] == [True, False, False, True]
+    features = tensors.decode(response.features[0].views["last"])
+    assert np.isnan(features).any(axis=1).tolist() == [False, True, True, False]
+    request.inputs[0].text = "also a text"
+    request.inputs[3].image = b"bad, too"
+    refusal = refused(lambda: api.prediction.Predict(request))
+    assert list(refusal.fields) == [f"inputs[{place}]" for place in range(4)]
+
+
 def test_a_text_among_images_is_excluded_like_an_image_that_cannot_be_read(api: Api, model: str):
     note = input_pb2.Example(input=input_pb2.Input(text="a note"), label="0", id="0/notes.txt")
     examples = [*digits((0, 1), 3), note]

@@ -727,3 +727,35 @@ async def test_calls_failures_and_callers_that_left_are_counted_once_for_each_ve
         assert (counted("pets", number).calls, counted("pets", number).failed) == (1, 1)
     await refusal(stall, VersionNotFound, [b"a"], [Selector(model="pets", number=9)])
     assert stall.predictor.statistics.asked() == [("pets", 1), ("pets", 2)]
+
+
+async def test_inputs_that_cannot_be_used_are_skipped_on_request(stall: Stall) -> None:
+    stall.load()
+    stall.shelf.publish()
+    asked = {"skip_invalid": True, "with_features": True}
+    mixed = await stall.predict([b"a", b"broken", b"b", "a text"], **asked)
+    alone = await stall.predict([b"a", b"b"], **asked)
+
+    assert {place: type(fault) for place, fault in mixed.faults.items()} == {
+        1: UndecodableInput,
+        3: WrongModality,
+    }
+    assert mixed.faults[1].message == "Expected a picture. Received: b'broken'."
+    np.testing.assert_array_equal(mixed.answers[0].probabilities, alone.answers[0].probabilities)
+    for view, matrix in mixed.features[0].views.items():
+        np.testing.assert_array_equal(matrix[[0, 2]], alone.features[0].views[view])
+        assert np.isnan(matrix[[1, 3]]).all()
+
+
+async def test_only_inputs_that_cannot_be_used_fail_a_call_that_skips_them(stall: Stall) -> None:
+    stall.load()
+    stall.shelf.publish()
+    with pytest.raises(UndecodableInput) as broken:
+        await stall.predict([b"broken", "a text", b"broken"], skip_invalid=True)
+    with pytest.raises(WrongModality) as texts:
+        await stall.predict(["a", "b"], skip_invalid=True)
+    for error in (broken.value, texts.value):
+        assert error.field == "inputs[0]"
+    assert [each.field for each in broken.value.further] == ["inputs[1]", "inputs[2]"]
+    assert [each.field for each in texts.value.further] == ["inputs[1]"]
+    assert "Input 1" not in broken.value.further[0].message  # it names its place itself

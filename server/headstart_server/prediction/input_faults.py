@@ -1,0 +1,127 @@
+"""Inputs of a call that cannot be used, and the features of the others."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from itertools import count
+
+import numpy as np
+
+from headstart_server.backbones.backbone import Content
+from headstart_server.embedding.embedder import Embedder
+from headstart_server.embedding.modality import check_modality
+from headstart_server.embedding.queue import RowFeatures
+from headstart_server.errors import HeadstartError, InputTooLarge, UndecodableInput, WrongModality
+from headstart_server.learning.head import Float32
+
+#: What `Backbone.decode` raises for an input that is not as it must be.
+_FAULTS_OF_INPUTS = (UndecodableInput, InputTooLarge, WrongModality)
+
+
+def of_wrong_kind(
+    embedder: Embedder, contents: Sequence[Content], *, raises: bool
+) -> dict[int, HeadstartError]:
+    """Return the errors of the contents that a backbone does not take, by place.
+
+    Raises:
+        WrongModality: there are any and they are to be raised, or it takes none; names each of them.
+    """
+    found: dict[int, HeadstartError] = {}
+    for place, content in enumerate(contents):
+        try:
+            check_modality(embedder.info, content, f"inputs[{place}]")
+        except WrongModality as error:
+            found[place] = error
+    if found and (raises or len(found) == len(contents)):
+        first, *others = found.values()
+        first.further = tuple(others)
+        raise first
+    return found
+
+
+async def settled(futures: Sequence["Future[RowFeatures]"]) -> dict[int, HeadstartError]:
+    """Wait for the features of inputs; return the errors of those that cannot be used, by place.
+
+    Raises:
+        BaseException: a deadline, a stop of the server or a fault of the runtime: no input is to blame.
+    """
+    if not futures:
+        return {}
+    try:
+        await _all_done(futures)
+    except asyncio.CancelledError:
+        for future in futures:
+            future.cancel()
+        raise
+    faults: dict[int, HeadstartError] = {}
+    for place, future in enumerate(futures):
+        error = future.exception()
+        if error is not None and not isinstance(error, _FAULTS_OF_INPUTS):
+            raise error
+        if error is not None:
+            faults[place] = error
+    return faults
+
+
+async def gathered(futures: Sequence["Future[RowFeatures]"]) -> list[RowFeatures]:
+    """The features of all inputs, or one error that names every input at fault."""
+    if faults := await settled(futures):
+        raise fault(faults, len(futures))
+    return [future.result() for future in futures]
+
+
+async def _all_done(futures: Sequence["Future[RowFeatures]"]) -> None:
+    """Wait for all, with one waking of the event loop: each takes a system call and a turn of the loop."""
+    loop = asyncio.get_running_loop()
+    all_done = loop.create_future()
+    # `next` of a C iterator is atomic: the futures end in many threads.
+    ended = count(1)
+    # Not the futures: they hold `end`, and would wait for the garbage collector.
+    last = len(futures)
+
+    def wake() -> None:
+        if not all_done.done():
+            all_done.set_result(None)
+
+    def end(_: "Future[RowFeatures]") -> None:
+        if next(ended) == last:
+            loop.call_soon_threadsafe(wake)
+
+    for future in futures:
+        future.add_done_callback(end)
+    await all_done
+
+
+def aligned(
+    views: Mapping[str, Float32], faults: Mapping[int, HeadstartError], count: int
+) -> Mapping[str, Float32]:
+    """Return features with a row for each input: NaN for those that cannot be used."""
+    if not faults:
+        return views
+    usable = [place for place in range(count) if place not in faults]
+    aligned = {}
+    for view, matrix in views.items():
+        aligned[view] = np.full((count, matrix.shape[1]), np.nan, np.float32)
+        aligned[view][usable] = matrix
+    return aligned
+
+
+def fault(faults: Mapping[int, HeadstartError], count: int) -> HeadstartError:
+    """Return one error that names every input at fault."""
+    faults = dict(sorted(faults.items()))
+    place, first = next(iter(faults.items()))
+    named = [
+        type(fault)(
+            fault.message if fault.field else f"Input {at}: {fault.message}",  # those of a wrong kind name it
+            field=f"inputs[{at}]",
+            metadata=fault.metadata,
+        )
+        for at, fault in faults.items()
+    ]
+    others = f" ({len(named)} of {count} inputs are at fault.)" if len(named) > 1 else ""
+    return type(first)(
+        f"{named[0].message}{others}",
+        field=f"inputs[{place}]",
+        metadata=first.metadata,
+        further=named[1:],
+    )
