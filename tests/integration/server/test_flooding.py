@@ -41,9 +41,9 @@ class Flooded(Replica):
             max_concurrent_requests=CALLS,
         )
 
-    def connect(self) -> socket.socket:
-        """Open a connection to the HTTP port."""
-        return socket.create_connection((HOST, self.http_port), timeout=60)
+    def connect(self, source: str = HOST) -> socket.socket:
+        """Open a connection to the HTTP port, from an address of this machine."""
+        return socket.create_connection((HOST, self.http_port), timeout=60, source_address=(source, 0))
 
     def works(self) -> None:
         """Fail unless a probe and a known caller are answered."""
@@ -190,7 +190,9 @@ def test_requests_that_dribble_end_with_408_and_leave_others_the_port(server: Fl
         b"content-length: 1000000\r\n\r\n",
     ]
     with ExitStack() as opened:
-        slow = [opened.enter_context(server.connect()) for _ in range(2 * CALLS)]
+        # More than are served concurrently. From other addresses, because each has its own limit.
+        sources = [f"127.0.0.{2 + place % 3}" for place in range(2 * CALLS)]
+        slow = [opened.enter_context(server.connect(source)) for source in sources]
         for place, connection in enumerate(slow):
             connection.sendall(begun[place % 2])
         with dribbling(slow, b"a"):

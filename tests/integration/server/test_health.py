@@ -11,6 +11,7 @@ from headstart.v1 import (
     fine_tuning_service_pb2_grpc,
     model_service_pb2_grpc,
     prediction_service_pb2_grpc,
+    server_service_pb2_grpc,
 )
 from headstart_server.rpc.calls import CallInterceptor
 from headstart_server.rpc.server import Server, ServerSettings
@@ -39,6 +40,7 @@ async def server() -> AsyncIterator[Server]:
         prediction=prediction_service_pb2_grpc.PredictionServiceServicer(),
         models=model_service_pb2_grpc.ModelServiceServicer(),
         evaluation=evaluation_service_pb2_grpc.EvaluationServiceServicer(),
+        about=server_service_pb2_grpc.ServerServiceServicer(),
     )
     await server.start()
     yield server

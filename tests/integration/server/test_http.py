@@ -76,12 +76,12 @@ def test_answers_are_those_of_grpc(url: str, api: Api, digits_model: str):
 def test_curl_sends_a_folder_as_a_form_and_an_archive(url: str, model: str, tmp_path: Path):
     files = photos(tmp_path / "photos")
     form = [part for file in files for part in ("-F", f"{file.parent.name}=@{file}")]
-    target = f"{url}/v1/models/{model}:fineTune?alias=stable&labels.team=a"
+    target = f"{url}/v1/models/{model}:fineTune?alias=stable&tags.team=a"
     output = subprocess.run(
         [CURL.need(), "-sS", *form, target], capture_output=True, check=True, timeout=60
     ).stdout
     job = ended(url, json.loads(output)["job"])
-    assert (job["exampleCount"], job["classCount"], job["spec"]["labels"]) == ("6", 2, {"team": "a"})
+    assert (job["exampleCount"], job["classCount"], job["spec"]["tags"]) == ("6", 2, {"team": "a"})
 
     archive = tmp_path / "photos.zip"
     with zipfile.ZipFile(archive, "w") as opened:
