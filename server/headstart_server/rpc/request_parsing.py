@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError, Message
 from headstart_server.errors import HeadstartError
 from headstart_server.rpc.handlers import changed
 from headstart_server.rpc.request_checks import check_request, limit_of, steps_of
+from headstart_server.rpc.required_fields import check_required
 from headstart_server.rpc.wire_scan import TooManyElements, fields_of, scan
 
 #: Larger requests are scanned before they are parsed: smaller ones cannot hold many elements.
@@ -108,13 +109,20 @@ class LimitInterceptor(grpc.aio.ServerInterceptor):
 
 
 async def read_request(parse: Callable[[bytes], Any] | None, content: bytes) -> Any:
-    """Return a parsed request; a large one is parsed in a thread. None as the parser returns the bytes."""
+    """Return a parsed request; a large one is parsed in a thread. None as the parser returns the bytes.
+
+    Raises:
+        InvalidField: a required field is missing.
+    """
     REQUEST_BYTES.set(len(content))
-    if parse is None:
-        return content
-    if isinstance(parse, RequestParser) and parse.takes_long(content):
-        return await asyncio.get_running_loop().run_in_executor(_POOL, parse, content)
-    return parse(content)
+    if not isinstance(parse, RequestParser):
+        return content if parse is None else parse(content)
+    if parse.takes_long(content):
+        message = await asyncio.get_running_loop().run_in_executor(_POOL, parse, content)
+    else:
+        message = parse(content)
+    check_required(message)
+    return message
 
 
 async def in_thread_if_large(work: Callable[..., _Result], *arguments: Any) -> _Result:

@@ -226,7 +226,9 @@ async def test_large_requests_are_parsed_in_a_thread_while_the_event_loop_goes_o
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     handler = await handler_of(prediction_service_pb2.PredictRequest)
-    content = prediction_service_pb2.PredictRequest(inputs=[{"image": b"x" * (2 << 20)}]).SerializeToString()
+    content = prediction_service_pb2.PredictRequest(
+        targets=[{"model": "m"}], inputs=[{"image": b"x" * (2 << 20)}]
+    ).SerializeToString()
     waiting = asyncio.Event()
     loop = asyncio.get_running_loop()
 
