@@ -122,11 +122,12 @@ class Engine:
         Raises:
             BackboneNotFound: there is none of this name.
             BackboneUnavailable: it could not be prepared a moment ago.
+            Loading: it could not be prepared some time ago, and is prepared again.
             Draining: the server stops.
         """
         info = self.facts(name)
         if not info.is_prepared:
-            with suppress(Loading):
+            with nullcontext() if info.name in self._failed else suppress(Loading):
                 self._start_loading(info.name)
         return info
 

@@ -215,8 +215,9 @@ def test_requesting_a_backbone_that_is_not_prepared_yet_starts_its_preparation(s
     engine.close()
 
 
-def test_requesting_a_backbone_that_failed_a_moment_ago_says_why(source: FakeSource) -> None:
-    engine = Engine(source, make_embedder, "small")
+def test_requesting_a_backbone_that_failed_waits_for_the_next_attempt(source: FakeSource) -> None:
+    clock = ManualClock(0.0)
+    engine = Engine(source, make_embedder, "small", clock=clock)
     source.unprepared = {"large"}
 
     def fail(_: str) -> None:
@@ -226,6 +227,9 @@ def test_requesting_a_backbone_that_failed_a_moment_ago_says_why(source: FakeSou
     engine.request("large")
     wait_until(lambda: engine.problem("large"))
     with pytest.raises(BackboneUnavailable):
+        engine.request("large")
+    clock.advance(FAILED_RETRY_SECONDS)
+    with pytest.raises(Loading):
         engine.request("large")
     engine.close()
 
