@@ -195,7 +195,7 @@ def test_shares_that_an_alias_gives_end_only_when_it_moves_and_are_no_baseline(b
     bench.registry.set_alias("pets", "stable", 1, shares=[share])
     kept = promotion_of(gated(bench, muddled(12, start=300)))
     assert (kept.decision, kept.baseline) == (Decision.KEPT, 1)
-    assert bench.registry.model("pets").aliases[0].shares == (share,)
+    assert bench.registry.model("pets").aliases[0].traffic == (share,)
     assert promotion_of(gated(bench, pets(12))).is_promoted
     (alias,) = bench.registry.model("pets").aliases
     assert (alias.number, alias.traffic) == (4, ())

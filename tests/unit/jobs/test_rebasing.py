@@ -53,7 +53,7 @@ def test_a_rebase_is_of_the_version_that_is_named_and_a_moved_alias_gives_no_sha
     new = bench.rebased(backbone="other", alias="stable")
     assert new.manifest.parent == 1
     assert named(bench) == new.number == 3
-    assert bench.registry.model("pets").aliases[0].shares == ()
+    assert bench.registry.model("pets").aliases[0].traffic == ()
 
 
 def test_the_newest_version_is_fitted_anew_from_its_own_examples(bench: Workbench) -> None:

@@ -700,7 +700,7 @@ def test_a_version_with_a_share_is_deleted_by_force_only(shelf: Shelf) -> None:
     assert "is named by: stable (a share)." in caught.value.message
     shelf.registry.delete_version("pets", 2, force=True)
     (left,) = shelf.registry.model("pets").aliases
-    assert (left.number, left.shares) == (1, (TrafficSplit(number=3, fraction=0.25),))
+    assert (left.number, left.traffic) == (1, (TrafficSplit(number=3, fraction=0.25),))
     assert left.etag != given.etag
     assert answering(shelf.registry) == answering(shelf.reopened()) == {1, 3}
     # The alias goes with the version that it names, and its shares with it.
