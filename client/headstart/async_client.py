@@ -50,6 +50,7 @@ from headstart.results import (
     Report,
     ReportFormat,
     ServerInfo,
+    Traffic,
     Usage,
     Validation,
     Version,
@@ -529,6 +530,12 @@ class AsyncClient:
     def alias_events(self, model: str, alias: str | None = None) -> AsyncIterator[AliasEvent]:
         """Lists the moves of a model's aliases, the newest first; as `Client.alias_events`."""
         return self._connection.pages(partial(model_calls.alias_event_list, model, alias))
+
+    async def traffic(
+        self, model: str, *, version: int | None = None, window: timedelta | None = None
+    ) -> Traffic:
+        """Returns the traffic of a model's versions, as `Client.traffic`."""
+        return await self._connection.send(model_calls.traffic(model, version, window))
 
     async def set_alias(
         self,

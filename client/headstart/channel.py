@@ -39,6 +39,7 @@ _REPEATABLE: Final = {
         "GetModel",
         "GetVersion",
         "ListVersions",
+        "GetTraffic",
         "ListAliasEvents",
         "ListBackbones",
         "GetEvaluation",

@@ -48,6 +48,7 @@ from headstart.results import (
     Report,
     ReportFormat,
     ServerInfo,
+    Traffic,
     Usage,
     Validation,
     Version,
@@ -795,6 +796,19 @@ class Client:
             NotFound: there is no such model.
         """
         return self._connection.pages(partial(model_calls.alias_event_list, model, alias))
+
+    def traffic(self, model: str, *, version: int | None = None, window: timedelta | None = None) -> Traffic:
+        """Returns the traffic of a model's versions, summed over all replicas.
+
+        Args:
+            model: the model.
+            version: only the traffic of this version. None: of all versions.
+            window: the length of the window, which ends now; at most 7 days. None: 1 hour.
+
+        Raises:
+            NotFound: there is no such model.
+        """
+        return self._connection.send(model_calls.traffic(model, version, window))
 
     def set_alias(
         self,

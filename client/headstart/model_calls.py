@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias, TypedDict
 
 from headstart.calls import Call, Page
 from headstart.decode import decode
-from headstart.results import AliasEvent, Model, Version
+from headstart.results import AliasEvent, Model, Traffic, Version
 from headstart.v1 import model_service_pb2 as pb
 from headstart.version_ref import VersionRef, selector
 
@@ -18,6 +18,7 @@ __all__ = [
     "alias_event_list",
     "get_version",
     "model_change",
+    "traffic",
     "version_change",
     "version_list",
 ]
@@ -151,6 +152,16 @@ def alias_event_list(model: str, alias: str | None, token: str) -> Call[Page[Ali
             items=tuple(decode(event, AliasEvent) for event in response.events),
             next_token=response.next_page_token,
         ),
+    )
+
+
+def traffic(model: str, version: int | None, window: timedelta | None) -> Call[Traffic]:
+    """GetTraffic."""
+    return Call(
+        path=_SERVICE + "GetTraffic",
+        request=pb.GetTrafficRequest(model=model, version=version, window_duration=window),
+        response=pb.GetTrafficResponse,
+        read=lambda response: decode(response, Traffic),
     )
 
 

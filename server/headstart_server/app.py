@@ -53,7 +53,7 @@ from headstart_server.embedding.queue import Lane, LaneQueue
 from headstart_server.embedding.sqlite_file import delete
 from headstart_server.embedding.waiters import Waiters
 from headstart_server.energy import EnergyMeter
-from headstart_server.errors import Away, DatabaseAway, ExportUnavailable, StorageAway
+from headstart_server.errors import Away, DatabaseAway, ExportUnavailable, StorageAway, StorageFull
 from headstart_server.export.cache import ExportCache
 from headstart_server.export.exporter import Exporter, ExportNetwork
 from headstart_server.jobs.archives import Archives
@@ -85,6 +85,7 @@ from headstart_server.learning.ridge import NUMPY
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersions
 from headstart_server.models.store import VersionStore
+from headstart_server.models.traffic import Traffic
 from headstart_server.outage import FULL_DISKS
 from headstart_server.power import Gpus, counters, gpu_gauges, open_gpus
 from headstart_server.prediction.onlooker import Onlooker
@@ -123,6 +124,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+#: Seconds between two writes of what was counted of the traffic.
+TRAFFIC_SECONDS = 10.0
 #: Seconds between two rounds of cleaning up.
 CLEAN_SECONDS = 30.0
 #: Seconds between two looks for files that belong to nothing, and the age from which on they go.
@@ -229,6 +232,7 @@ class App:
             trains_networks=names is None or has_keras(),
             tenant_limits=tenant_limits(config.limits, self._authenticator),
         )
+        self._traffic = Traffic(self._database, self.ledger.owner)
         self._usage = TenantUsage(self.ledger.usage)
         self._job_counts = JobCounts(self._database)
         lease = Lease(seconds=config.jobs.lease_duration, beat=config.jobs.heartbeat_interval)
@@ -350,6 +354,7 @@ class App:
             stopping = asyncio.create_task(stop.wait())
             warming = asyncio.create_task(self._warm(server))
             tasks += [stopping, warming, asyncio.create_task(self._clean_repeatedly())]
+            tasks.append(asyncio.create_task(self._write_traffic_repeatedly()))
             await asyncio.wait({warming, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if warming.done():
                 warming.result()
@@ -405,7 +410,8 @@ class App:
             self._webhook_sender.stop()
         self._poller.stop()
         self._heart.stop()
-        with suppress(DatabaseAway):
+        with suppress(DatabaseAway, StorageFull):
+            self._traffic.write()
             self.ledger.leave()
 
     def cancel(self, job_id: str) -> Job:
@@ -497,6 +503,13 @@ class App:
         # Another daemon thread, for the same reason.
         threading.Thread(target=self.engine.prepare_all, name="prepare", daemon=True).start()
 
+    async def _write_traffic_repeatedly(self) -> None:
+        while True:
+            await asyncio.sleep(TRAFFIC_SECONDS)
+            # What cannot be written now is written the next time.
+            with suppress(DatabaseAway, StorageFull):
+                await asyncio.to_thread(self._traffic.write)
+
     async def _clean_repeatedly(self) -> None:
         while True:
             await asyncio.sleep(CLEAN_SECONDS)
@@ -527,6 +540,7 @@ class App:
                 # An archive without an example is written before the old one goes. What follows makes room.
                 "erased_examples": self._forgetting.carry_out,
                 "archives": self.archives.sweep,
+                "traffic": self._traffic.clean,
                 "old_jobs": partial(self.ledger.forget, self._config.jobs.job_retention),
             }
         )
@@ -598,6 +612,7 @@ class App:
             self.ledger.is_under_way,
             max_inputs=config.limits.max_inputs,
             onlooker=self._onlooker(),
+            traffic=self._traffic,
             load=LongWork(LOAD_THREADS).run,
         )
         bench = MeasuringBench(
@@ -640,6 +655,7 @@ class App:
                 long_work,
                 exporter=self.exporter,
                 removals=removals,
+                traffic=self._traffic,
             ),
             evaluation=EvaluationService(bench, long_work),
             about=ServerService(
@@ -662,7 +678,13 @@ class App:
         share = self._config.observability.monitor_sample_rate
         if not share:
             return None
-        return Onlooker(self.registry, self.telemetry, share=share, shadow_alias=SHADOW_ALIAS)
+        return Onlooker(
+            self.registry,
+            self.telemetry,
+            share=share,
+            shadow_alias=SHADOW_ALIAS,
+            traffic=self._traffic,
+        )
 
     def _sender(self, policy: WebhookPolicy) -> "WebhookSender | None":
         secrets = self._config.jobs.webhook_secret_file

@@ -225,6 +225,9 @@ class _Models(keeping_grpc.ModelServiceServicer):
     def UpdateVersion(self, request, context):
         return self._fake.answer("UpdateVersion", request, context)
 
+    def GetTraffic(self, request, context):
+        return self._fake.answer("GetTraffic", request, context)
+
     def ListAliasEvents(self, request, context):
         return self._fake.answer("ListAliasEvents", request, context)
 
@@ -602,6 +605,7 @@ _STANDING: dict[str, Any] = {
     "GetVersion": keeping.GetVersionResponse(version=version(3)),
     "ListVersions": keeping.ListVersionsResponse(versions=[version(n) for n in (3, 2, 1)]),
     "UpdateVersion": keeping.UpdateVersionResponse(version=version(3)),
+    "GetTraffic": keeping.GetTrafficResponse(versions=[{"version": 3, "request_count": 5}]),
     "ListAliasEvents": keeping.ListAliasEventsResponse(
         events=[{"model": "pets", "alias": "stable", "version": 3, "previous_version": 2}]
     ),

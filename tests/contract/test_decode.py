@@ -84,6 +84,7 @@ def _readers() -> dict[str, list[Any]]:
         "UpdateVersion": [
             model_calls.version_change("m", 1, {"display_name": "x"}, expire_time=None, ttl=None)
         ],
+        "GetTraffic": [model_calls.traffic("m", None, None)],
         "ListAliasEvents": [model_calls.alias_event_list("m", None, "")],
         "UpdateModel": [model_calls.model_change("m", {"display_name": "x"})],
         "SetAlias": [calls.alias_setting("m", "a", 1, None)],

@@ -20,6 +20,7 @@ from headstart_server.jobs.job import Findings, Job, JobError, JobState
 from headstart_server.jobs.webhook_policy import WebhookPolicy
 from headstart_server.jobs.webhook_post import PostFailed
 from headstart_server.jobs.webhook_sender import WebhookSender
+from headstart_server.models.traffic import Traffic
 from headstart_server.rpc.webhook_body import webhook_body
 from headstart_server.storage.bucket import Bucket
 from headstart_server.storage.bucket_folder import BucketFolder
@@ -165,6 +166,10 @@ class Life:
         self.bench.registry.remove_leftovers(self.ledger.unfinished)
         self.bench.forgetting.carry_out()
         self.ledger.forget(1e6)
+        traffic = Traffic(self.database, "replica")
+        traffic.answered("pets", 1, inputs=1, unknowns=0, seconds=0.01)
+        traffic.write()
+        traffic.clean()
         with self.database.write() as connection:
             connection.execute(update(tenant_usage).values(version_count=tenant_usage.c.version_count + 1))
         self.ledger.recount_usage()

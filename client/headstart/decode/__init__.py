@@ -30,6 +30,7 @@ from headstart.results import (
     ServerInfo,
     StageTimes,
     Version,
+    VersionTraffic,
 )
 from headstart.spec import RECIPES, Auto, FineTuneSpec, Recipe
 from headstart.status import details_from_status
@@ -140,6 +141,11 @@ _DECODER: Final = Decoder(
     },
     exceptions={
         Alias: {"traffic": lambda alias: {each.version: each.fraction for each in alias.traffic}},
+        VersionTraffic: {
+            "latency_p50": "latency_p50_duration",
+            "latency_p90": "latency_p90_duration",
+            "latency_p99": "latency_p99_duration",
+        },
         AliasEvent: {
             "time": "event_time",
             "traffic": lambda event: {each.version: each.fraction for each in event.traffic},

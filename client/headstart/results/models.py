@@ -28,7 +28,9 @@ __all__ = [
     "Modality",
     "Model",
     "StopReason",
+    "Traffic",
     "Version",
+    "VersionTraffic",
 ]
 
 
@@ -89,6 +91,55 @@ class AliasEvent:
     version: int | None
     previous_traffic: Mapping[int, float] = field(default_factory=dict, hash=False)
     traffic: Mapping[int, float] = field(default_factory=dict, hash=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VersionTraffic:
+    """The traffic of a version in a window of time.
+
+    Attributes:
+        version: the version.
+        request_count: number of calls to predict that reached it.
+        error_count: number of those that failed, or whose caller left.
+        input_count: number of inputs of the calls that were answered.
+        unknown_count: number of inputs that were unknown to it, of calls that asked for abstention.
+        latency_p50: median latency, within 10 %; None without an answered call.
+        latency_p90: latency that 90 % of the calls do not exceed.
+        latency_p99: latency that 99 % of the calls do not exceed.
+        sample_count: number of inputs that were sampled for drift.
+        feature_drift: distance of the mean of the inputs from that of the training examples, in standard
+            deviations of these; None if too few inputs were sampled.
+        prediction_drift: population stability index of the predictions against those of the evaluation.
+        confidence_drift: change of the mean probability of the predicted class since the evaluation.
+    """
+
+    version: int
+    request_count: int
+    error_count: int
+    input_count: int
+    unknown_count: int
+    latency_p50: timedelta | None
+    latency_p90: timedelta | None
+    latency_p99: timedelta | None
+    sample_count: int
+    feature_drift: float | None
+    prediction_drift: float | None
+    confidence_drift: float | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Traffic:
+    """The traffic of a model's versions in a window of time, summed over all replicas.
+
+    Attributes:
+        start_time: the beginning of the window, rounded down to 5 minutes.
+        end_time: the end of the window.
+        versions: the versions that had traffic, by number.
+    """
+
+    start_time: datetime
+    end_time: datetime
+    versions: tuple[VersionTraffic, ...]
 
 
 class MetricsSource(StrEnum):

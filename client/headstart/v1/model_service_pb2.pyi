@@ -405,3 +405,51 @@ class ListAliasEventsResponse(_message.Message):
     events: _containers.RepeatedCompositeFieldContainer[_alias_event_pb2.AliasEvent]
     next_page_token: str
     def __init__(self, events: _Optional[_Iterable[_Union[_alias_event_pb2.AliasEvent, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class GetTrafficRequest(_message.Message):
+    __slots__ = ("model", "version", "window_duration")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    WINDOW_DURATION_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: int
+    window_duration: _duration_pb2.Duration
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., window_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class GetTrafficResponse(_message.Message):
+    __slots__ = ("start_time", "end_time", "versions")
+    START_TIME_FIELD_NUMBER: _ClassVar[int]
+    END_TIME_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    start_time: _timestamp_pb2.Timestamp
+    end_time: _timestamp_pb2.Timestamp
+    versions: _containers.RepeatedCompositeFieldContainer[VersionTraffic]
+    def __init__(self, start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., versions: _Optional[_Iterable[_Union[VersionTraffic, _Mapping]]] = ...) -> None: ...
+
+class VersionTraffic(_message.Message):
+    __slots__ = ("version", "request_count", "error_count", "input_count", "unknown_count", "latency_p50_duration", "latency_p90_duration", "latency_p99_duration", "sample_count", "feature_drift", "prediction_drift", "confidence_drift")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ERROR_COUNT_FIELD_NUMBER: _ClassVar[int]
+    INPUT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_P50_DURATION_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_P90_DURATION_FIELD_NUMBER: _ClassVar[int]
+    LATENCY_P99_DURATION_FIELD_NUMBER: _ClassVar[int]
+    SAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FEATURE_DRIFT_FIELD_NUMBER: _ClassVar[int]
+    PREDICTION_DRIFT_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_DRIFT_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    request_count: int
+    error_count: int
+    input_count: int
+    unknown_count: int
+    latency_p50_duration: _duration_pb2.Duration
+    latency_p90_duration: _duration_pb2.Duration
+    latency_p99_duration: _duration_pb2.Duration
+    sample_count: int
+    feature_drift: float
+    prediction_drift: float
+    confidence_drift: float
+    def __init__(self, version: _Optional[int] = ..., request_count: _Optional[int] = ..., error_count: _Optional[int] = ..., input_count: _Optional[int] = ..., unknown_count: _Optional[int] = ..., latency_p50_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., latency_p90_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., latency_p99_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., sample_count: _Optional[int] = ..., feature_drift: _Optional[float] = ..., prediction_drift: _Optional[float] = ..., confidence_drift: _Optional[float] = ...) -> None: ...

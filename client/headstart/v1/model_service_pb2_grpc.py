@@ -115,6 +115,11 @@ class ModelServiceStub(object):
                 request_serializer=headstart_dot_v1_dot_model__service__pb2.ListAliasEventsRequest.SerializeToString,
                 response_deserializer=headstart_dot_v1_dot_model__service__pb2.ListAliasEventsResponse.FromString,
                 _registered_method=True)
+        self.GetTraffic = channel.unary_unary(
+                '/headstart.v1.ModelService/GetTraffic',
+                request_serializer=headstart_dot_v1_dot_model__service__pb2.GetTrafficRequest.SerializeToString,
+                response_deserializer=headstart_dot_v1_dot_model__service__pb2.GetTrafficResponse.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer(object):
@@ -237,6 +242,14 @@ class ModelServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetTraffic(self, request, context):
+        """Gets the traffic of a model's versions in a window of time, summed over all replicas. Replicas report every 10
+        seconds, and the last 7 days are kept.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ModelServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -319,6 +332,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     servicer.ListAliasEvents,
                     request_deserializer=headstart_dot_v1_dot_model__service__pb2.ListAliasEventsRequest.FromString,
                     response_serializer=headstart_dot_v1_dot_model__service__pb2.ListAliasEventsResponse.SerializeToString,
+            ),
+            'GetTraffic': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTraffic,
+                    request_deserializer=headstart_dot_v1_dot_model__service__pb2.GetTrafficRequest.FromString,
+                    response_serializer=headstart_dot_v1_dot_model__service__pb2.GetTrafficResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -754,6 +772,33 @@ class ModelService(object):
             '/headstart.v1.ModelService/ListAliasEvents',
             headstart_dot_v1_dot_model__service__pb2.ListAliasEventsRequest.SerializeToString,
             headstart_dot_v1_dot_model__service__pb2.ListAliasEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTraffic(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/headstart.v1.ModelService/GetTraffic',
+            headstart_dot_v1_dot_model__service__pb2.GetTrafficRequest.SerializeToString,
+            headstart_dot_v1_dot_model__service__pb2.GetTrafficResponse.FromString,
             options,
             channel_credentials,
             insecure,

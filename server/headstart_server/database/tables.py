@@ -209,6 +209,30 @@ alias_events = Table(
     Index("alias_events_by_model", "model", "id"),
 )
 
+# What each replica counted of each version in a bucket of time: only that replica writes the row.
+traffic = Table(
+    "traffic",
+    metadata,
+    Column("model", String(128), primary_key=True),
+    Column("number", BigInteger, primary_key=True),
+    # Beginning of the bucket, in seconds since 1970.
+    Column("bucket", BigInteger, primary_key=True),
+    # As in `jobs.owner`.
+    Column("replica", String(256), primary_key=True),
+    Column("requests", BigInteger, nullable=False),
+    Column("errors", BigInteger, nullable=False),
+    Column("inputs", BigInteger, nullable=False),
+    Column("unknowns", BigInteger, nullable=False),
+    # Inputs that were sampled for drift.
+    Column("samples", BigInteger, nullable=False),
+    # Pairs of a bin and the number of requests whose latency is in it.
+    Column("latencies", JSON, nullable=False),
+    Column("feature_drift", Float),
+    Column("prediction_drift", Float),
+    Column("confidence_drift", Float),
+    Index("traffic_by_time", "bucket"),
+)
+
 # Which archives of examples a job's dataset lies in: its own, and those of the versions it goes on from. The
 # transaction that ends the job without a version, or deletes the version, lets the rows go; a sweep removes
 # them, and the archives that no row names.

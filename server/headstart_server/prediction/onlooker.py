@@ -19,6 +19,7 @@ from headstart_server.learning.rows import Float64
 from headstart_server.models.evidence import FAMILIARITY_FILE
 from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion
+from headstart_server.models.traffic import Traffic
 from headstart_server.models.version import Selector
 from headstart_server.prediction.answer_drift import AnswerDrift, expected_answers
 from headstart_server.prediction.answers import Answer
@@ -111,11 +112,19 @@ class Onlooker:
         share: of the Predicts that are looked at, above 0, at most 1.
         shadow_alias: the alias that a shadow has: a version of the same model on the same backbone, whose
             head is put on the same features.
+        traffic: notes drift for all replicas; None notes nothing.
     """
 
     def __init__(
-        self, registry: Registry, observer: LookObserver, *, share: float, shadow_alias: str
+        self,
+        registry: Registry,
+        observer: LookObserver,
+        *,
+        share: float,
+        shadow_alias: str,
+        traffic: Traffic | None = None,
     ) -> None:
+        self._traffic = traffic
         self._registry = registry
         self._observer = observer
         self._share = share
@@ -167,16 +176,22 @@ class Onlooker:
         version = look.answer.version
         followed = self._follow(version)
         inputs, answers = followed.inputs, followed.answers
+        drift: dict[str, float] = {}
         if inputs is not None:
             inputs.add(look.rows)
             if inputs.count >= FEWEST:
+                drift["feature_drift"] = inputs.shift
                 self._observer.features_shifted(version.model, version.number, inputs.shift)
         if answers is not None:
             answers.add(look.answer.outputs)
             if answers.is_known:
-                self._observer.answers_shifted(
-                    version.model, version.number, answers.shift, answers.confidence_shift
-                )
+                shift, confidence = answers.shift, answers.confidence_shift
+                drift["prediction_drift"] = shift
+                if confidence is not None:
+                    drift["confidence_drift"] = confidence
+                self._observer.answers_shifted(version.model, version.number, shift, confidence)
+        if self._traffic is not None:
+            self._traffic.drifted(version.model, version.number, len(look.rows), drift)
 
     def _follow(self, version: ResidentVersion) -> _Followed:
         key = (version.model, version.number)

@@ -27,6 +27,7 @@ from headstart_server.models.registry import Registry
 from headstart_server.models.resident import ResidentVersion, embedder_of
 from headstart_server.models.rows import no_version_yet
 from headstart_server.models.shares import Choice
+from headstart_server.models.traffic import Traffic
 from headstart_server.models.version import Selector
 from headstart_server.prediction.answers import Answer, answer, views_of, work_of
 from headstart_server.prediction.asked import Asked, SaliencyAsked
@@ -105,6 +106,7 @@ class Predictor:
         clock: seconds that only go up; the embedders'.
         onlooker: looks at some of the answers afterwards; None for nobody.
         statistics: counts calls by version.
+        traffic: counts the traffic of versions for all replicas; None counts nothing.
         load: runs in a thread what reads a version's files, which may wait for a bucket.
     """
 
@@ -118,10 +120,12 @@ class Predictor:
         clock: Callable[[], float] = time.monotonic,
         onlooker: Onlooker | None = None,
         statistics: Statistics | None = None,
+        traffic: Traffic | None = None,
         load: Callable[..., Awaitable[ResidentVersion]] = asyncio.to_thread,
     ) -> None:
         self._load = load
         self.statistics = statistics or Statistics()
+        self._traffic = traffic
         self._onlooker = onlooker
         self._registry = registry
         self._engine = engine
@@ -166,9 +170,13 @@ class Predictor:
         except (Exception, asyncio.CancelledError):
             for model, number in counted:
                 self.statistics.failed(model, number, self._clock() - started)
+                if self._traffic is not None:
+                    self._traffic.failed(model, number)
             raise
         for model, number in counted:
             self.statistics.answered(model, number, len(contents), predicted.times)
+        if self._traffic is not None:
+            _count(self._traffic, predicted, len(contents))
         return predicted
 
     async def _predicted(
@@ -467,6 +475,16 @@ def _cuts(versions: Sequence[ResidentVersion]) -> dict[str, frozenset[str]]:
         if version.tail is not None:
             cuts[version.backbone] = cuts.get(version.backbone, frozenset()) | {version.tail.cut}
     return cuts
+
+
+def _count(traffic: Traffic, predicted: Predicted, inputs: int) -> None:
+    """Count an answered call for each version, once."""
+    # Also of a version that was asked for twice.
+    answers = {(each.version.model, each.version.number): each for each in predicted.answers}
+    for (model, number), given in answers.items():
+        reasons = () if given.judged is None else given.judged.reasons
+        unknowns = sum(reason is not None for reason in reasons)
+        traffic.answered(model, number, inputs=inputs, unknowns=unknowns, seconds=predicted.times.total)
 
 
 def _times(rows: Sequence[RowFeatures]) -> StageTimes:

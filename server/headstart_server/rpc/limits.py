@@ -319,6 +319,7 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
         "page_size": _PAGE_SIZE,
         "page_token": _PAGE_TOKEN,
     },
+    "headstart.v1.GetTrafficRequest": {"model": _model(), "version": _ANY},
     # The range of the type; each field has a narrower one.
     "google.protobuf.Duration": {
         "seconds": _range(-MAX_DURATION, MAX_DURATION),

@@ -19,6 +19,7 @@ from headstart_server.jobs.forgetting import Forgotten
 from headstart_server.models.alias_history import AliasEvent
 from headstart_server.models.names import check_alias_name
 from headstart_server.models.registry import Registry
+from headstart_server.models.traffic import Traffic
 from headstart_server.models.version import Model, Selector, Version
 from headstart_server.models.version_list import VersionOrder
 from headstart_server.report.reporter import Reporter
@@ -40,6 +41,7 @@ from headstart_server.rpc.model_messages import (
 from headstart_server.rpc.pages import page_of, page_size_of
 from headstart_server.rpc.report_messages import report_format_of, report_message
 from headstart_server.rpc.rules import ALL_MODELS
+from headstart_server.rpc.traffic_messages import traffic_message, window_seconds_of
 from headstart_server.rpc.version_requests import (
     details_of,
     expiration_of,
@@ -60,6 +62,7 @@ class ModelService(stubs.ModelServiceServicer):
         long_work: where reports are written and examples forgotten.
         exporter: has versions exported.
         removals: where versions and models are deleted, with their artifacts.
+        traffic: knows the traffic of versions.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class ModelService(stubs.ModelServiceServicer):
         *,
         exporter: Exporter,
         removals: LongWork,
+        traffic: Traffic,
     ) -> None:
         self._registry = registry
         self._engine = engine
@@ -80,6 +84,7 @@ class ModelService(stubs.ModelServiceServicer):
         self._long_work = long_work
         self._exporter = exporter
         self._removals = removals
+        self._traffic = traffic
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         key = page_key(request.page_token, str)
@@ -162,6 +167,13 @@ class ModelService(stubs.ModelServiceServicer):
     async def UpdateModel(self, request: pb.UpdateModelRequest, context: Context) -> pb.UpdateModelResponse:
         model = await asyncio.to_thread(self._registry.update_model, request.model, details_of(request))
         return pb.UpdateModelResponse(model=model_message(model))
+
+    async def GetTraffic(self, request: pb.GetTrafficRequest, context: Context) -> pb.GetTrafficResponse:
+        number = request.version if request.HasField("version") else None
+        window = await self._long_work.run(
+            self._traffic.window, request.model, window_seconds_of(request), number
+        )
+        return traffic_message(window)
 
     async def ListAliasEvents(
         self, request: pb.ListAliasEventsRequest, context: Context

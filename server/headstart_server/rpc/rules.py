@@ -79,6 +79,7 @@ RULES: Mapping[str, Rule] = {
     f"{_V1}ModelService/ListVersions": Rule(on=Subject.MODEL, rights=_SOME),
     f"{_V1}ModelService/UpdateVersion": Rule(on=Subject.MODEL, rights=_TRAIN, changes=True),
     f"{_V1}ModelService/UpdateModel": Rule(on=Subject.MODEL, rights=_TRAIN, changes=True),
+    f"{_V1}ModelService/GetTraffic": Rule(on=Subject.MODEL, rights=_SOME),
     # It names those who moved them.
     f"{_V1}ModelService/ListAliasEvents": Rule(on=Subject.MODEL, rights=_TRAIN | _ADMIN),
     f"{_V1}ModelService/SetAlias": Rule(on=Subject.MODEL, rights=_TRAIN, changes=True),

@@ -61,6 +61,7 @@ METHODS = {
         "GetModel",
         "GetVersion",
         "ListVersions",
+        "GetTraffic",
         "ListAliasEvents",
         "UpdateVersion",
         "UpdateModel",

@@ -5,6 +5,7 @@ import urllib.error
 import urllib.request
 from base64 import b64encode
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import grpc
@@ -16,7 +17,7 @@ from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import input_pb2
 from headstart.v1 import model_service_pb2 as pb
 from integration.server.calls import TIMEOUT, Api, digit, digits, refused
-from server_process import ServerProcess
+from server_process import ServerProcess, eventually
 
 SPEC = {"tags": {"team": "a"}, "display_name": "first"}
 
@@ -173,3 +174,29 @@ def test_moves_of_an_alias_are_listed_and_rolling_back_is_one_more(api: Api, url
         "1",
     )
     assert len(ask(f"{url}/v1/models/{model}/aliases:history")["events"]) == 3
+
+
+def test_traffic_is_counted_by_version_over_grpc_and_http(
+    api: Api, url: str, server: ServerProcess, model: str
+):
+    api.published(digits((0, 1), 3), model=model)
+    api.published(digits((0, 1), 4), model=model)
+    for place in range(3):
+        api.predict(model, digit(0, place), digit(1, place), version=1)
+    refused(lambda: api.predict(model, b"no image", version=2))
+    assert refused(lambda: api.predict(model, digit(0, 0), version=9)).reason == "VERSION_NOT_FOUND"
+
+    def counted() -> list[Any] | None:
+        found = ask(f"{url}/v1/models/{model}/traffic?windowDuration=600s")["versions"]
+        return found if len(found) == 2 else None
+
+    first, second = eventually(counted, 60.0, "the traffic of both versions")
+    assert (first["version"], first["requestCount"], first["inputCount"]) == ("1", "3", "6")
+    assert (second["version"], second["requestCount"], second["errorCount"]) == ("2", "1", "1")
+    with Client(server.target) as client:
+        (version,) = client.traffic(model, version=1).versions
+    assert version.latency_p50 is not None
+    assert timedelta(0) < version.latency_p50 <= version.latency_p90 <= version.latency_p99
+    for window in ({"seconds": 0}, {"seconds": -1}, {"seconds": 700_000}):
+        get = partial(api.models.GetTraffic, pb.GetTrafficRequest(model=model, window_duration=window))
+        assert list(refused(get).fields) == ["window_duration"]

@@ -61,6 +61,7 @@ def test_only_what_may_be_carried_out_twice_is_repeatable():
         "GetModel",
         "GetVersion",
         "ListVersions",
+        "GetTraffic",
         "ListAliasEvents",
         "ListBackbones",
         "GetEvaluation",

@@ -40,7 +40,7 @@ PUBLIC = """
     AliasHandle AsyncAliasHandle AsyncModelHandle AsyncVersionHandle ModelHandle VersionHandle
     Content ExampleSettings Examples ExportFormat FineTuneSettings InputSettings Inputs PredictSettings Recipe
     RecipeName ReportFormat ScalingName TaskName Token UploadReport
-    Caller Feature Permission Right ServerInfo ServerLimits Usage
+    Caller Traffic VersionTraffic Feature Permission Right ServerInfo ServerLimits Usage
 """
 
 

@@ -1,0 +1,239 @@
+"""The traffic of versions, summed over replicas: requests, errors, latencies, unknown inputs and drift.
+
+Each replica counts in memory, and writes what it counted in a bucket of time into rows that only it writes.
+So writing them again changes nothing. Reading sums the rows.
+"""
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import log2
+from typing import Any
+
+from sqlalchemy import Row, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from headstart_server.database.database import Database
+from headstart_server.database.tables import traffic
+from headstart_server.models import rows
+
+#: Seconds of a bucket, and seconds after which rows are removed.
+BUCKET_SECONDS, KEPT_SECONDS = 300, 7 * 86_400
+#: Versions that a replica counts in a bucket.
+MAX_VERSIONS = 200
+#: Latencies are counted in bins: this is the end of the first one in seconds, and how many double it.
+_FIRST, _BINS_OF_TWO, _LAST_BIN = 1e-4, 4, 80
+_DRIFTS = ("feature_drift", "prediction_drift", "confidence_drift")
+_COUNTS = ("requests", "errors", "inputs", "unknowns", "samples")
+
+
+@dataclass(kw_only=True, slots=True)
+class Counts:
+    """What was counted of a version.
+
+    Attributes:
+        requests: requests, including those that failed.
+        errors: requests that failed, or whose caller left.
+        inputs: inputs of the requests that were answered.
+        unknowns: inputs that were unknown, where the request wanted to know.
+        samples: inputs that were sampled for drift.
+        latencies: number of answered requests, by the bin of their latency.
+        drift: the last known drift of each kind.
+    """
+
+    requests: int = 0
+    errors: int = 0
+    inputs: int = 0
+    unknowns: int = 0
+    samples: int = 0
+    latencies: dict[int, int] = field(default_factory=dict)
+    drift: dict[str, float] = field(default_factory=dict)
+
+    def add(self, other: "Counts") -> None:
+        """Add what was counted later; its drift counts by its samples."""
+        samples = self.samples + other.samples
+        for name, value in other.drift.items():
+            mine = self.drift.get(name)
+            part = other.samples / samples if samples else 1.0
+            self.drift[name] = value if mine is None else mine + (value - mine) * part
+        for name in _COUNTS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for place, count in other.latencies.items():
+            self.latencies[place] = self.latencies.get(place, 0) + count
+
+    def latency(self, quantile: float) -> float | None:
+        """Return a quantile of the latency in seconds, within a tenth; None without an answered request."""
+        total = sum(self.latencies.values())
+        if not total:
+            return None
+        left = quantile * total
+        for place in sorted(self.latencies):
+            count = self.latencies[place]
+            if left <= count:
+                break
+            left -= count
+        return float(_FIRST * 2 ** ((place - 1 + left / count) / _BINS_OF_TWO))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Window:
+    """The traffic of a model in a window of time.
+
+    Attributes:
+        start: the beginning of the first bucket, in seconds since 1970.
+        end: the end of the window.
+        versions: what was counted, by the number of the version.
+    """
+
+    start: float
+    end: float
+    versions: Mapping[int, Counts]
+
+
+class Traffic:
+    """Counts the traffic of this replica, and reads that of all replicas. Safe to use from many threads.
+
+    Args:
+        database: holds the rows.
+        owner: name of this replica.
+    """
+
+    def __init__(self, database: Database, owner: str) -> None:
+        self._database = database
+        self._owner = owner
+        self._lock = threading.Lock()
+        self._pending: dict[tuple[str, int], Counts] = {}
+        # One write at a time: the rows of the bucket, as they were written last.
+        self._writing = threading.Lock()
+        self._bucket = 0
+        self._written: Mapping[tuple[str, int], Counts] = {}
+
+    def answered(self, model: str, number: int, *, inputs: int, unknowns: int, seconds: float) -> None:
+        """Count a request that a version answered."""
+        place = 0 if seconds <= _FIRST else min(int(log2(seconds / _FIRST) * _BINS_OF_TWO) + 1, _LAST_BIN)
+        with self._lock:
+            counts = self._of(model, number)
+            if counts is not None:
+                counts.requests += 1
+                counts.inputs += inputs
+                counts.unknowns += unknowns
+                counts.latencies[place] = counts.latencies.get(place, 0) + 1
+
+    def failed(self, model: str, number: int) -> None:
+        """Count a request that a version did not answer."""
+        with self._lock:
+            counts = self._of(model, number)
+            if counts is not None:
+                counts.requests += 1
+                counts.errors += 1
+
+    def drifted(self, model: str, number: int, inputs: int, drift: Mapping[str, float]) -> None:
+        """Count inputs that were sampled for drift, and note the drift as it is then."""
+        with self._lock:
+            counts = self._of(model, number)
+            if counts is not None:
+                counts.samples += inputs
+                counts.drift.update(drift)
+
+    def write(self) -> None:
+        """Write what was counted since the last time; if that fails, the next time writes it, too.
+
+        Raises:
+            DatabaseAway or StorageFull: it cannot be written now.
+        """
+        with self._writing:
+            with self._lock:
+                pending, self._pending = self._pending, {}
+            if not pending:
+                return
+            try:
+                self._write(pending)
+            except BaseException:
+                with self._lock:
+                    for key, counts in self._pending.items():
+                        pending.setdefault(key, Counts()).add(counts)
+                    self._pending = pending
+                raise
+
+    def clean(self) -> int:
+        """Remove the rows that are too old, and return their number."""
+        with self._database.write("traffic.clean") as connection:
+            before = self._database.now(connection) - KEPT_SECONDS
+            return connection.execute(delete(traffic).where(traffic.c.bucket < before)).rowcount
+
+    def window(self, model: str, seconds: float, number: int | None = None) -> Window:
+        """Return the traffic of the last seconds, from the beginning of a bucket.
+
+        Args:
+            model: the model.
+            seconds: the length of the window.
+            number: only that of this version; None for all.
+
+        Raises:
+            ModelNotFound: there is no such model.
+        """
+        with self._database.snapshot() as connection:
+            rows.require_model(connection, model)
+            now = self._database.now(connection)
+            start = _bucket(now - seconds)
+            query = select(traffic).where(traffic.c.model == model, traffic.c.bucket >= start)
+            if number is not None:
+                query = query.where(traffic.c.number == number)
+            found = connection.execute(query.order_by(traffic.c.bucket)).all()
+        return Window(start=float(start), end=now, versions=_summed(found))
+
+    def _of(self, model: str, number: int) -> Counts | None:
+        counts = self._pending.get((model, number))
+        if counts is None and len(self._pending) < MAX_VERSIONS:
+            counts = self._pending[model, number] = Counts()
+        return counts
+
+    def _write(self, pending: Mapping[tuple[str, int], Counts]) -> None:
+        with self._database.write("traffic.write") as connection:
+            bucket = _bucket(self._database.now(connection))
+            before = self._written if bucket == self._bucket else {}
+            after: dict[tuple[str, int], Counts] = {}
+            for key, counts in pending.items():
+                if key in before or len(before) + len(after) < MAX_VERSIONS:
+                    after[key] = _copied(before.get(key, Counts()))
+                    after[key].add(counts)
+            if after:
+                insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(traffic)
+                changed = {name: insert.excluded[name] for name in (*_COUNTS, *_DRIFTS, "latencies")}
+                here = {"bucket": bucket, "replica": self._owner}
+                connection.execute(
+                    insert.on_conflict_do_update(index_elements=traffic.primary_key.columns, set_=changed),
+                    [{**here, **_values(key, after[key])} for key in sorted(after)],
+                )
+        self._bucket, self._written = bucket, {**before, **after}
+
+
+def _bucket(time: float) -> int:
+    return int(time // BUCKET_SECONDS * BUCKET_SECONDS)
+
+
+def _copied(counts: Counts) -> Counts:
+    return replace(counts, latencies=dict(counts.latencies), drift=dict(counts.drift))
+
+
+def _values(key: tuple[str, int], counts: Counts) -> dict[str, Any]:
+    return {
+        "model": key[0],
+        "number": key[1],
+        **{name: getattr(counts, name) for name in _COUNTS},
+        **{name: counts.drift.get(name) for name in _DRIFTS},
+        "latencies": [[place, count] for place, count in sorted(counts.latencies.items())],
+    }
+
+
+def _summed(found: Iterable[Row[Any]]) -> Mapping[int, Counts]:
+    versions: dict[int, Counts] = {}
+    for row in found:
+        latencies: Sequence[tuple[int, int]] = row.latencies
+        counts = Counts(
+            **{name: int(getattr(row, name)) for name in _COUNTS},
+            latencies=dict(latencies),
+            drift={name: value for name in _DRIFTS if (value := getattr(row, name)) is not None},
+        )
+        versions.setdefault(int(row.number), Counts()).add(counts)
+    return versions

@@ -1,0 +1,178 @@
+"""Traffic is counted by each replica, written in batches, and summed over replicas and buckets."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+
+from fakes import PATIENCE, ManualClock, Shelf
+from headstart_server.database.tables import traffic as table
+from headstart_server.errors import DatabaseAway, ModelNotFound
+from headstart_server.models import traffic
+from headstart_server.models.traffic import BUCKET_SECONDS, KEPT_SECONDS, Counts, Traffic
+from postgres import on_both_databases
+
+pytestmark = on_both_databases
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(1_700_000_250.0)
+
+
+@pytest.fixture
+def shelf(tmp_path: Path, clock: ManualClock, address: str | None) -> Iterator[Shelf]:
+    shelf = Shelf(tmp_path, clock, address=address)
+    shelf.publish("pets")
+    yield shelf
+    shelf.close()
+
+
+def row_count(shelf: Shelf) -> int:
+    with shelf.database.read() as connection:
+        return int(connection.execute(select(func.count()).select_from(table)).scalar_one())
+
+
+def test_requests_of_all_replicas_are_summed_by_version(shelf: Shelf) -> None:
+    one, two = Traffic(shelf.database, "one"), Traffic(shelf.database, "two")
+    one.answered("pets", 1, inputs=3, unknowns=1, seconds=0.01)
+    one.failed("pets", 1)
+    one.answered("cars", 1, inputs=9, unknowns=0, seconds=0.01)
+    one.write()
+    one.answered("pets", 1, inputs=2, unknowns=0, seconds=0.02)
+    two.answered("pets", 1, inputs=1, unknowns=1, seconds=0.04)
+    two.answered("pets", 2, inputs=1, unknowns=0, seconds=0.04)
+    one.write()
+    two.write()
+    two.write()
+    versions = one.window("pets", 3600.0).versions
+    assert set(versions) == {1, 2}
+    counts = versions[1]
+    assert (counts.requests, counts.errors, counts.inputs, counts.unknowns) == (4, 1, 6, 2)
+    assert sum(counts.latencies.values()) == 3
+    assert set(one.window("pets", 3600.0, number=2).versions) == {2}
+    assert row_count(shelf) == 4
+    with pytest.raises(ModelNotFound):
+        one.window("cars", 3600.0)
+
+
+def test_a_window_has_the_buckets_that_it_touches(shelf: Shelf, clock: ManualClock) -> None:
+    replica = Traffic(shelf.database, "one")
+    for _ in range(3):
+        replica.answered("pets", 1, inputs=1, unknowns=0, seconds=0.01)
+        replica.write()
+        clock.advance(BUCKET_SECONDS)
+    assert row_count(shelf) == 3
+    window = replica.window("pets", 2 * BUCKET_SECONDS)
+    assert window.versions[1].requests == 2
+    assert (window.start, window.end) == (clock() - clock() % BUCKET_SECONDS - 2 * BUCKET_SECONDS, clock())
+    assert replica.window("pets", 1.0).versions == {}
+    clock.advance(KEPT_SECONDS - 2 * BUCKET_SECONDS)
+    assert replica.clean() == 2
+    assert replica.clean() == 0
+    assert replica.window("pets", KEPT_SECONDS).versions[1].requests == 1
+
+
+def test_a_write_that_fails_or_whose_commit_is_in_doubt_counts_once(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica = Traffic(shelf.database, "one")
+    replica.answered("pets", 1, inputs=1, unknowns=0, seconds=0.01)
+    replica.write()
+    replica.answered("pets", 1, inputs=1, unknowns=0, seconds=0.01)
+    write = shelf.database.write
+
+    class Lost:
+        """A transaction that is committed, and whose commit is not answered."""
+
+        def __init__(self, name: str) -> None:
+            self.inner = write(name)
+
+        def __enter__(self) -> object:
+            return self.inner.__enter__()
+
+        def __exit__(self, *error: object) -> None:
+            self.inner.__exit__(*error)
+            raise DatabaseAway("The answer was lost.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shelf.database, "write", Lost)
+        with pytest.raises(DatabaseAway):
+            replica.write()
+    replica.answered("pets", 1, inputs=1, unknowns=0, seconds=0.01)
+    replica.write()
+    assert replica.window("pets", 60.0).versions[1].requests == 3
+
+
+def test_no_request_is_lost_between_threads(shelf: Shelf) -> None:
+    replica = Traffic(shelf.database, "one")
+    over = threading.Event()
+
+    def count() -> None:
+        for _ in range(500):
+            replica.answered("pets", 1, inputs=1, unknowns=0, seconds=0.01)
+
+    def write() -> None:
+        while not over.is_set():
+            replica.write()
+
+    writers = [threading.Thread(target=write) for _ in range(2)]
+    counters = [threading.Thread(target=count) for _ in range(4)]
+    for thread in (*writers, *counters):
+        thread.start()
+    for thread in counters:
+        thread.join(PATIENCE)
+    over.set()
+    for thread in writers:
+        thread.join(PATIENCE)
+    replica.write()
+    assert replica.window("pets", 60.0).versions[1].requests == 2000
+    assert row_count(shelf) <= 2
+
+
+def test_only_so_many_versions_are_counted_in_a_bucket(
+    shelf: Shelf, clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(traffic, "MAX_VERSIONS", 3)
+    replica = Traffic(shelf.database, "one")
+    for number in range(1, 6):
+        replica.answered("pets", number, inputs=1, unknowns=0, seconds=0.01)
+    replica.write()
+    for number in range(4, 9):
+        replica.answered("pets", number, inputs=1, unknowns=0, seconds=0.01)
+    replica.write()
+    assert row_count(shelf) == 3
+    clock.advance(BUCKET_SECONDS)
+    replica.answered("pets", 9, inputs=1, unknowns=0, seconds=0.01)
+    replica.write()
+    assert set(replica.window("pets", 3600.0).versions) == {1, 2, 3, 9}
+
+
+def test_drift_is_averaged_over_replicas_by_their_samples(shelf: Shelf) -> None:
+    one, two = Traffic(shelf.database, "one"), Traffic(shelf.database, "two")
+    one.drifted("pets", 1, 10, {})
+    one.drifted("pets", 1, 20, {"feature_drift": 1.0})
+    two.drifted("pets", 1, 10, {"feature_drift": 5.0, "confidence_drift": -0.1})
+    one.write()
+    two.write()
+    counts = one.window("pets", 60.0).versions[1]
+    assert counts.samples == 40
+    assert counts.drift == {"feature_drift": pytest.approx(2.0), "confidence_drift": pytest.approx(-0.1)}
+
+
+def test_quantiles_are_within_a_tenth(shelf: Shelf) -> None:
+    replica = Traffic(shelf.database, "one")
+    seconds = [0.001 * place for place in range(1, 1001)]
+    for each in seconds:
+        replica.answered("pets", 1, inputs=1, unknowns=0, seconds=each)
+    replica.write()
+    counts = replica.window("pets", 60.0).versions[1]
+    for quantile in (0.5, 0.9, 0.99):
+        assert counts.latency(quantile) == pytest.approx(quantile, rel=0.1)
+    assert Counts().latency(0.5) is None
+    for extreme in (0.0, 1e-9, 1e9):
+        replica.answered("pets", 2, inputs=1, unknowns=0, seconds=extreme)
+    replica.write()
+    assert sum(replica.window("pets", 60.0).versions[2].latencies.values()) == 3
