@@ -55,7 +55,7 @@ def test_fine_tuning_prints_the_job_and_the_version(made: dict[str, Any]):
     assert made["version"]["model"] == "shell"
     assert made["version"]["number"] == "1"
     assert made["version"]["classNames"] == ["one", "seven", "zero"]
-    assert made["version"]["labels"] == {"team": "post"}
+    assert made["version"]["tags"] == {"team": "post"}
     assert made["version"]["aliases"] == ["stable"]
     assert 0 <= made["version"]["metrics"]["accuracy"] <= 1
 
@@ -101,7 +101,7 @@ def test_models_aliases_and_deletion(document, command, folder: Path, made: dict
     assert code == 1
     assert "old" in said
     assert document("version", "delete", f"brief@{number}", "--yes", "--force") == {}
-    assert document("model", "delete", "brief", "--yes") == {"deletedVersions": 1}
+    assert document("model", "delete", "brief", "--yes") == {"deletedVersions": "1"}
     assert "brief" not in {model["name"] for model in document("model", "list")["models"]}
 
 

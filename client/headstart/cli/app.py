@@ -23,6 +23,7 @@ from headstart.cli.recipe_settings import settings_help
 from headstart.cli.root import RootGroup
 from headstart.cli.session import GlobalOptions, Session
 from headstart.cli.stored_examples import stored_examples
+from headstart.cli.trying import try_examples
 from headstart.cli.versions import versions
 from headstart.cli.waiting import wait
 from headstart.release import installed_version
@@ -178,6 +179,7 @@ def _destination(
 
 _TRAIN, _STORED, _SERVER = "Train and predict", "Stored things", "Server"
 _SETTINGS = f"Settings of recipes, for --set:\n{settings_help()}"
+app.command("try", rich_help_panel=_TRAIN)(try_examples)
 app.command("fine-tune", formats=RESULT, rich_help_panel=_TRAIN, epilog=_SETTINGS)(fine_tune)
 app.command(rich_help_panel=_TRAIN, epilog=_SETTINGS)(check)
 app.command(formats=RESULT, rich_help_panel=_TRAIN)(rebase)

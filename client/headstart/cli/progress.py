@@ -110,11 +110,12 @@ class _Bars:
 
 
 class _Lines:
-    """A line for each step, and one for each tenth of an upload."""
+    """At most a line for each tenth of an upload and of a step."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._tenth = -1
+        self._reached: tuple[JobStep, int] | None = None
         self._last = ""
 
     def __enter__(self) -> "_Lines":
@@ -142,7 +143,15 @@ class _Lines:
         self._tenth = tenth
 
     def event(self, event: JobEvent) -> None:
-        self._print(describe(event))
+        progress = event.progress
+        if progress is None or event.state is not JobState.RUNNING:
+            self._print(describe(event))
+            return
+        part = 10 * progress.done // progress.total if progress.total else int(10 * progress.fraction)
+        reached = (progress.step, part)
+        if reached != self._reached:
+            self._print(describe(event))
+        self._reached = reached
 
     def _print(self, line: str) -> None:
         if line != self._last:

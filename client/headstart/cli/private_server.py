@@ -1,0 +1,116 @@
+"""A server of the command's own: a process on a free port, with data in a temporary folder."""
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+
+__all__ = ["PrivateServer"]
+
+_HOST = "127.0.0.1"
+_POLL_SECONDS = 0.05
+_STOP_SECONDS = 15.0
+_PR_SET_PDEATHSIG = 1
+
+
+class PrivateServer:
+    """A server that runs as long as its `with` block.
+
+    It reads no settings of the user, except for the cache of backbones, which it shares.
+
+    Args:
+        folder: an empty folder for its data and its log.
+
+    Raises:
+        ValueError: the server is not installed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if find_spec("headstart_server") is None:
+            raise ValueError("This needs the server: pip install 'headstart[server]'")
+        self._log = folder / "server.log"
+        self._data = folder / "data"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "PrivateServer":
+        arguments = ["serve", "--host", _HOST, "--port", "0", "--metrics-port", "off"]
+        arguments += ["--data-dir", str(self._data), "--log-format", "json"]
+        kept = ("HEADSTART_BACKBONE_CACHE", "HEADSTART_PREPARED_BACKBONES")
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("HEADSTART_") or name in kept
+        }
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(  # noqa: S603  # our own module
+                [sys.executable, "-m", "headstart_server", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,  # Ctrl-C is for the command, which then stops the server
+                preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509
+            )
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        process = self._running()
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def address(self) -> str:
+        """Wait until the server accepts connections; return its address.
+
+        Raises:
+            ValueError: the server has ended.
+        """
+        while True:
+            found = self._listening()
+            if found:
+                return found
+            self.check()
+            time.sleep(_POLL_SECONDS)
+
+    def check(self) -> None:
+        """Raise the last line of the server's log if the server has ended.
+
+        Raises:
+            ValueError: the server has ended.
+        """
+        if self._running().poll() is not None:
+            lines = self._log.read_text(errors="replace").split("\n")
+            last = next((line for line in reversed(lines) if line.strip()), "")
+            raise ValueError(f"The server ended with {self._running().returncode}: {last}")
+
+    def _listening(self) -> str:
+        for line in self._log.read_text(errors="replace").splitlines():
+            if line.startswith("{") and line.endswith("}"):
+                entry = json.loads(line)
+                if entry.get("event") == "listening":
+                    return str(entry["address"])
+        return ""
+
+    def _running(self) -> "subprocess.Popen[bytes]":
+        if self._process is None:
+            raise RuntimeError("The server is not started.")
+        return self._process
+
+
+def _end_with_parent() -> None:
+    """Let the kernel stop the server when this command is killed."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,121 @@
+"""The command that trains a model on a private server, to look at."""
+
+import re
+import signal
+import tempfile
+import time
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from headstart.cli.fine_tune import show_job
+from headstart.cli.options import (
+    FeatureColumns,
+    IdColumn,
+    ImageColumn,
+    LabelColumn,
+    TextColumn,
+    ValueColumn,
+    example_settings,
+)
+from headstart.cli.private_server import PrivateServer
+from headstart.cli.progress import progress_view
+from headstart.cli.session import Session, session_of
+from headstart.examples import ExampleSettings
+
+__all__ = ["try_examples"]
+
+_POLL_SECONDS = 0.2
+
+
+def try_examples(
+    context: typer.Context,
+    *,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A folder with one sub-folder for each class, a table, or an .npz file of features.",
+            show_default=False,
+        ),
+    ],
+    label_column: LabelColumn = None,
+    text_column: TextColumn = None,
+    image_column: ImageColumn = None,
+    feature_columns: FeatureColumns = None,
+    value_column: ValueColumn = None,
+    id_column: IdColumn = None,
+    show: Annotated[bool, typer.Option("--open/--no-open", help="Open the report in the browser.")] = True,
+) -> None:
+    """Train on your examples with a private server, and open the report.
+
+    The server listens on a free port of this machine until Ctrl-C, so that you can predict. Then everything
+    that it stored is deleted. The first start downloads and converts a backbone.
+
+    Example: `headstart try photos/`
+    """
+    given = session_of(context)
+    columns = example_settings(
+        label=label_column,
+        text=text_column,
+        image=image_column,
+        value=value_column,
+        id=id_column,
+        features=feature_columns,
+    )
+    model = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source).stem).strip("-._")[:64] or "try"
+    with (
+        _stoppable(),
+        tempfile.TemporaryDirectory(prefix="headstart-try-") as folder,
+        PrivateServer(Path(folder)) as server,
+    ):
+        try:
+            given.note("Starting a private server …")
+            options = replace(given.options, server=server.address(), context=None, tls=False, token=None)
+            session = Session(replace(options, ca=None, cert=None, key=None, token_file=None))
+            _train(session, source, model, columns)
+            if show:
+                _open_report(session, model, Path(folder))
+            session.note("The server runs until you press Ctrl-C.")
+            while True:
+                server.check()
+                time.sleep(_POLL_SECONDS)
+        except KeyboardInterrupt:
+            given.note("Stopping the server and deleting what it stored.")
+
+
+def _train(session: Session, source: str, model: str, columns: ExampleSettings) -> None:
+    with session.client() as client:
+        with progress_view(session.err) as view:
+            begin = time.monotonic()
+            job = client.fine_tune(source, model=model, on_upload=view.upload, **columns)
+            upload = timedelta(seconds=time.monotonic() - begin)
+            version = job.result(on_event=view.event)
+        show_job(session, client, job, version, upload)
+
+
+def _open_report(session: Session, model: str, folder: Path) -> None:
+    with session.client() as client:
+        path = client.report(model).save(folder / f"{model}.html")
+    webbrowser.open(path.absolute().as_uri())
+    session.note(f"Report: {path}")
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, so that the server never outlives it."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
