@@ -30,7 +30,7 @@ from headstart.errors import (
     Unavailable,
 )
 from headstart.evidence import Abstention
-from headstart.examples import Examples, ExampleSettings
+from headstart.examples import Examples, ExampleSettings, ExampleWarning
 from headstart.handles import AliasHandle, ModelHandle, VersionHandle
 from headstart.inputs import URL, Example, Text
 from headstart.job import Job
@@ -176,6 +176,7 @@ __all__ = [
     "ExampleOutcome",
     "ExampleReference",
     "ExampleSettings",
+    "ExampleWarning",
     "Examples",
     "Export",
     "ExportFormat",

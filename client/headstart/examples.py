@@ -17,6 +17,7 @@ from headstart.frames import (
     RowSource,
     is_frame,
     is_indexed,
+    is_sparse,
     is_splits,
     pairs,
     rows_of,
@@ -343,7 +344,7 @@ def _open_iterable(examples: Any, layout: Layout) -> ExampleSource:
         )
     if not isinstance(examples, Iterable):
         items: Iterable[Any] = Indexed(examples)
-    elif is_array(examples):
+    elif is_array(examples) or is_sparse(examples):
         raise TypeError(
             f"An array needs its targets, as in fine_tune(X, y, model=...). Received: X of shape "
             f"{list(examples.shape)} alone"  # type: ignore[attr-defined]

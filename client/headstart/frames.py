@@ -6,6 +6,7 @@ from itertools import chain, islice
 from typing import Any, Final, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from headstart.contents import Content, Text
 from headstart.inputs import Example
@@ -27,6 +28,7 @@ __all__ = [
     "RowSource",
     "is_frame",
     "is_indexed",
+    "is_sparse",
     "is_splits",
     "pairs",
     "rows_of",
@@ -57,9 +59,53 @@ def rows_of(source: Any) -> Any:
     """Return the rows of an array [n, ...], a Series, a DataFrame's numbers or any iterable, one by one."""
     if hasattr(source, "detach"):
         source = source.detach().cpu().numpy()
+    if is_sparse(source):
+        return SparseRows(source)
     if is_frame(source) and not _is_dataset(source):
-        return np.asarray(source)
+        return _numbers_of(source)
     return source.to_list() if hasattr(source, "to_list") else cast(Iterable[Any], source)
+
+
+def is_sparse(source: object) -> bool:
+    """Return whether a value is a sparse matrix of SciPy."""
+    return hasattr(source, "tocsr") and hasattr(source, "toarray")
+
+
+class SparseRows:
+    """The rows of a sparse matrix as arrays, made one by one.
+
+    Args:
+        matrix: the matrix [n, size].
+    """
+
+    def __init__(self, matrix: Any) -> None:
+        self._matrix = matrix.tocsr()
+
+    def __len__(self) -> int:
+        return int(self._matrix.shape[0])
+
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        for place in range(len(self)):
+            yield self._matrix[[place]].toarray()[0]
+
+
+def _numbers_of(frame: Any) -> NDArray[Any]:
+    """Return the numbers of a DataFrame, [n, columns].
+
+    Raises:
+        TypeError: a column holds something else.
+    """
+    array = np.asarray(frame)
+    if array.dtype.kind in "fiub":
+        return array
+    try:
+        return array.astype(np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(
+            "X must hold numbers only. Received: a DataFrame of the columns "
+            f"{', '.join(map(str, frame.columns))}. Give texts as texts=df[column], or leave out y and "
+            "name the columns with label_column and text_column or feature_columns"
+        ) from None
 
 
 def pairs(inputs: Any, targets: Any) -> Iterator[tuple[Any, Any]]:
@@ -216,19 +262,22 @@ class Records:
 
     def _located(self) -> Iterator[tuple[str, Mapping[str, Any], Layout]]:
         rows = iter(self.rows)
-        head = list(islice(rows, _HEAD_ROWS))
-        layout = _with_features([row for _, row in head], self.layout)
+        head = list(islice(rows, 1))
+        if not head:
+            return
+        check_spelling("the first row", meanings(head[0][1], self.layout))
+        layout = self.layout
+        if layout.features is None and not any(
+            name in meanings(head[0][1], layout) for name in INPUT_COLUMNS
+        ):
+            head += islice(rows, _HEAD_ROWS - 1)  # rows of images would not fit into memory
+            layout = _with_features([row for _, row in head], layout)
         for place, row in chain(head, rows):
             check_named(place, row, (*layout.names.values(), *(layout.features or ())))
             yield place, row, layout
 
 
 def _with_features(head: Sequence[Mapping[str, Any]], layout: Layout) -> Layout:
-    if not head:
-        return layout
-    check_spelling("the first row", meanings(head[0], layout))
-    if layout.features is not None or any(name in meanings(head[0], layout) for name in INPUT_COLUMNS):
-        return layout
     features = feature_columns_of(head, layout.names)
     if not features:
         raise ValueError(

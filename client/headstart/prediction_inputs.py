@@ -11,7 +11,17 @@ import numpy as np
 from headstart.arrays import ARRAYS_SUFFIX, feature_rows
 from headstart.contents import Content, content_name
 from headstart.folders import files_of
-from headstart.frames import Indexed, Records, RowSource, is_frame, is_indexed, is_splits, rows_of, texts_of
+from headstart.frames import (
+    Indexed,
+    Records,
+    RowSource,
+    is_frame,
+    is_indexed,
+    is_sparse,
+    is_splits,
+    rows_of,
+    texts_of,
+)
 from headstart.records import Layout
 from headstart.tables import TABLE_SUFFIXES, Table
 
@@ -137,6 +147,8 @@ def _open_value(inputs: Any, settings: InputSettings) -> OpenInputs:
         raise TypeError("These are the splits of a dataset. Give one of them, such as dataset['test']")
     if is_frame(inputs):
         return OpenInputs(_rows_of_records(RowSource(inputs), _layout(settings, is_file=False)))
+    if is_sparse(inputs):
+        return OpenInputs(_named(rows_of(inputs)))
     if _is_one(inputs):
         return OpenInputs([NamedInput(content_name(inputs), inputs)], is_one=True)
     if not isinstance(inputs, Iterable):

@@ -10,6 +10,7 @@ from PIL import Image
 
 from headstart import Example, Text, tensors
 from headstart.examples import open_examples
+from headstart.prediction_inputs import open_inputs
 
 datasets = pytest.importorskip("datasets")
 pandas = pytest.importorskip("pandas")
@@ -221,3 +222,35 @@ def test_an_example_of_a_path_has_its_path_as_id(tmp_path: Any) -> None:
     path.write_text("text")
     messages = [*open_examples([(path, "a")]), *open_examples([Example(path, "a", id="b")])]
     assert [each.id for each in messages] == [path.as_posix(), "b"]
+
+
+def test_rows_with_an_input_are_read_one_by_one() -> None:
+    read = []
+
+    def rows() -> Iterator[dict[str, Any]]:
+        for place in range(5):
+            read.append(place)
+            yield {"image": b"image", "label": "a"}
+
+    messages = iter(open_examples(rows()))
+    next(messages)
+    assert read == [0]
+
+
+def test_sparse_rows() -> None:
+    sparse = pytest.importorskip("scipy.sparse")
+    for matrix in (sparse.csr_matrix(X), sparse.csc_array(X), sparse.coo_matrix(X)):
+        assert learned(matrix, ["a", "b", "a"]) == list(zip(X.tolist(), "aba", strict=True))
+        with pytest.raises(TypeError, match="An array needs its targets"):
+            open_examples(matrix)
+        items = [each.content.tolist() for each in open_inputs(matrix).items]
+        assert items == X.tolist()
+
+
+def test_a_frame_as_x_holds_numbers_only() -> None:
+    assert learned(pandas.DataFrame({"a": pandas.array([1, 2], "Int64")}), ["x", "y"]) == [
+        ([1], "x"),
+        ([2], "y"),
+    ]
+    with pytest.raises(TypeError, match=r"X must hold numbers only.*columns a, b.*texts=df"):
+        open_examples(pandas.DataFrame({"a": [1], "b": ["text"]}), ["x"])

@@ -38,9 +38,9 @@ PUBLIC = """
     VersionRef Task Text ThresholdPoint TlsConfig URL Unauthenticated Unavailable Validation ValuePair Version
     VersionEvaluation WatchedJobs WebhookDelivery WebhookState
     AliasHandle AsyncAliasHandle AsyncModelHandle AsyncVersionHandle ModelHandle VersionHandle
-    Content ExampleSettings Examples ExportFormat FineTuneSettings InputSettings Inputs PredictSettings Recipe
-    RecipeName ReportFormat ScalingName TaskName Token UploadReport
-    Caller Traffic VersionTraffic Feature Permission Right ServerInfo ServerLimits Usage
+    Caller Content ExampleSettings ExampleWarning Examples ExportFormat Feature FineTuneSettings
+    InputSettings Inputs Permission PredictSettings Recipe RecipeName ReportFormat Right ScalingName
+    ServerInfo ServerLimits TaskName Token Traffic UploadReport Usage VersionTraffic
 """
 
 
