@@ -16,7 +16,7 @@ from headstart.spec import (
     parse_recipe,
 )
 from headstart.v1 import fine_tuning_service_pb2 as pb
-from headstart.version_ref import VersionRef, selector
+from headstart.version_ref import VersionRef, parse_version, selector, version_ref
 
 __all__ = ["RebaseSettings", "rebase"]
 
@@ -61,8 +61,11 @@ def rebase(
     recipe, gate = settings.get("recipe"), settings.get("promote_if")
     if gate is not None and alias is None:
         raise ValueError("promote_if needs the alias that it is about. Received: no alias")
+    source = parse_version(model)
+    if version is not None or source == VersionRef(source.model):
+        source = version_ref(model, version, alias if version is None else None)
     request = pb.RebaseRequest(
-        source=selector(VersionRef(model, version=version, alias=alias if version is None else None)),
+        source=selector(source),
         alias=alias or "",
         backbone=backbone,
         backbone_candidates=parse_candidates(settings.get("backbone_candidates")),

@@ -126,8 +126,7 @@ def test_every_setting_of_a_rebase_is_sent(client: Client, server: FakeServer):
 
     assert job_id == "job-1"
     expected = tuning.RebaseRequest(
-        model="pets",
-        version=2,
+        source={"model": "pets", "version": 2},
         alias="stable",
         backbone="auto",
         backbone_candidates=["small", "large"],
@@ -143,7 +142,7 @@ def test_every_setting_of_a_rebase_is_sent(client: Client, server: FakeServer):
 def test_what_is_not_set_is_left_to_the_server(client: Client, server: FakeServer):
     client.rebase("pets", backbone="large")
     (request,) = server.requests["Rebase"]
-    assert settings_of_rebase(request) == tuning.RebaseRequest(model="pets", backbone="large")
+    assert settings_of_rebase(request) == tuning.RebaseRequest(source={"model": "pets"}, backbone="large")
 
 
 def test_a_rebase_that_no_server_answered_is_sent_again_with_its_id(client: Client, server: FakeServer):
@@ -181,7 +180,8 @@ async def test_the_asynchronous_client_rebases_and_waits(server: FakeServer):
         found = await client.rebase("pets", backbone="large", alias="stable")
         assert (await found.result()).number == 3
     (request,) = server.requests["Rebase"]
-    expected = tuning.RebaseRequest(model="pets", backbone="large", alias="stable")
+    source = {"model": "pets", "alias": "stable"}
+    expected = tuning.RebaseRequest(source=source, backbone="large", alias="stable")
     assert settings_of_rebase(request) == expected
 
 
@@ -234,7 +234,8 @@ def test_a_rebase_shows_the_new_version_and_what_became_of_the_alias(run, server
     )  # fmt: skip
 
     expected = tuning.RebaseRequest(
-        model="pets", version=2, alias="stable", backbone="auto", backbone_candidates=["small"],
+        source={"model": "pets", "version": 2}, alias="stable", backbone="auto",
+        backbone_candidates=["small"],
         recipe=job_pb2.Recipe(logistic=job_pb2.LogisticRecipe()), promote_if={"max_drop": 0.05},
         request_id="r", priority=3,
     )  # fmt: skip
@@ -246,13 +247,23 @@ def test_a_rebase_shows_the_new_version_and_what_became_of_the_alias(run, server
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"),
-    [("pets", {}), ("pets@2", {"version": 2}), ("pets@stable", {"alias": "stable"})],
+    ("arguments", "source", "alias"),
+    [
+        (["pets"], {}, ""),
+        (["pets@2"], {"version": 2}, ""),
+        (["pets@stable"], {"alias": "stable"}, ""),
+        (["pets", "--alias", "stable"], {"alias": "stable"}, "stable"),
+        (["pets@canary", "--alias", "stable"], {"alias": "canary"}, "stable"),
+    ],
 )
-def test_the_name_may_tell_the_version_to_rebase(run, server, name, expected):
-    result = run("rebase", name, "-b", "large", "--no-wait")
+def test_the_name_is_the_version_to_rebase_and_the_option_the_alias_to_move(
+    run, server, arguments, source, alias
+):
+    result = run("rebase", *arguments, "-b", "large", "--no-wait")
     (request,) = server.requests["Rebase"]
-    assert settings_of_rebase(request) == tuning.RebaseRequest(model="pets", backbone="large", **expected)
+    assert settings_of_rebase(request) == tuning.RebaseRequest(
+        source={"model": "pets", **source}, alias=alias, backbone="large"
+    )
     assert "watch job-1" in result.stderr
 
 

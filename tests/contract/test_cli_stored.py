@@ -117,3 +117,43 @@ def test_the_caller_and_its_usage_are_shown(run, server: FakeServer):
 def test_jobs_have_no_limit_of_names(run, server: FakeServer):
     server.standing["ListJobs"] = tuning.ListJobsResponse(jobs=[job(job_id=f"job-{n}") for n in range(5)])
     assert run("job", "list", "-o", "name").stdout.count("\n") == 5
+
+
+def test_the_moves_of_an_alias_are_listed(run, server: FakeServer):
+    moves = [
+        {"model": "pets", "alias": "stable", "previous_version": 2, "version": 3, "principal": "ann"},
+        {"model": "pets", "alias": "stable", "version": 2, "job_id": "job-1"},
+        {"model": "pets", "alias": "stable", "previous_version": 3},
+    ]
+    server.standing["ListAliasEvents"] = keeping.ListAliasEventsResponse(
+        events=[{**each, "cause": "ALIAS_EVENT_CAUSE_SET"} for each in moves]
+    )
+
+    lines = [line.split() for line in run("alias", "history", "pets", "stable").stdout.splitlines()]
+
+    assert server.requests["ListAliasEvents"][0].alias == "stable"
+    assert any(line[1:] == ["stable", "2", "3", "set", "ann"] for line in lines), lines
+    assert any(line[1:] == ["stable", "2", "set", "job-1"] for line in lines), lines
+    assert any(line[1:] == ["stable", "3", "deleted", "set"] for line in lines), lines
+    assert run("alias", "history", "pets", "--limit", 1, "-o", "csv").stdout.count("\n") == 2
+    server.standing["ListAliasEvents"] = keeping.ListAliasEventsResponse()
+    assert "No moves" in run("alias", "history", "pets").stdout
+
+
+def test_the_traffic_of_a_model_is_a_table(run, server: FakeServer):
+    used = {"version": 3, "request_count": 200, "error_count": 10, "input_count": 400, "unknown_count": 40}
+    response = keeping.GetTrafficResponse(versions=[used])
+    response.versions[0].latency_p50_duration.FromMilliseconds(6)
+    server.standing["GetTraffic"] = response
+
+    lines = [line.split() for line in run("model", "traffic", "pets", "--window", "2d").stdout.splitlines()]
+
+    assert server.requests["GetTraffic"][0].window_duration.seconds == 2 * 86_400
+    assert ["3", "200", "5.0%", "10.0%", "0.006", "s"] in lines
+    assert run("model", "traffic", "pets", "-o", "name").stdout == "pets@3\n"
+    assert (
+        "expected a number with s, m, h or d"
+        in run("model", "traffic", "pets", "--window", "x", code=2).stderr
+    )
+    server.standing["GetTraffic"] = keeping.GetTrafficResponse()
+    assert "No predictions since" in run("model", "traffic", "pets").stdout

@@ -1,20 +1,22 @@
 """The command `headstart alias`."""
 
+from itertools import islice
 from typing import Annotated
 
 import typer
 from rich.text import Text
 
+from headstart.cli.completion import complete_aliases
 from headstart.cli.formats import LIST
 from headstart.cli.help import noun
-from headstart.cli.listings import alias_listing
-from headstart.cli.model_tables import alias_table, traffic_text
+from headstart.cli.listings import alias_event_listing, alias_listing
+from headstart.cli.model_tables import alias_event_table, alias_table, traffic_text
 from headstart.cli.options import AliasArgument, ModelArgument
 from headstart.cli.session import session_of
 
 __all__ = ["aliases"]
 
-aliases = noun("alias", "List, move and delete aliases, and split their traffic.")
+aliases = noun("alias", "List, move and delete aliases, split their traffic, and list their moves.")
 
 EtagOption = Annotated[
     str | None, typer.Option(help="Fail unless the alias has this etag.", show_default=False)
@@ -32,6 +34,35 @@ def list_aliases(context: typer.Context, model: ModelArgument) -> None:
         found = client.get_model(model, max_versions=1).aliases
     document = session.response("GetModel").get("model", {}).get("aliases")
     session.show({"aliases": document}, alias_table(model, found), alias_listing(model, found))
+
+
+@aliases.command("history", formats=LIST)
+def list_alias_events(
+    context: typer.Context,
+    model: ModelArgument,
+    alias: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[ALIAS]",
+            help="Only this alias.",
+            show_default=False,
+            autocompletion=complete_aliases,
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="The maximum number of moves, newest first.")] = 20,
+) -> None:
+    """List the moves of aliases: who moved them when, from which version to which.
+
+    To roll back, set the alias to the previous version.
+
+    Example: `headstart alias history pets stable`
+    """
+    session = session_of(context)
+    with session.client() as client:
+        found = list(islice(client.alias_events(model, alias), limit))
+    document = session.response("ListAliasEvents")
+    document["events"] = document.get("events", [])[:limit]
+    session.show(document, alias_event_table(model, found), alias_event_listing(found))
 
 
 @aliases.command("set")

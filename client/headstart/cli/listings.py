@@ -1,11 +1,20 @@
 """Lists as names and CSV columns."""
 
 from collections.abc import Iterable
+from datetime import timedelta
 
 from headstart.cli.formats import Listing, listing
-from headstart.results import Alias, Backbone, JobStatus, Model, Version
+from headstart.results import Alias, AliasEvent, Backbone, JobStatus, Model, Traffic, Version
 
-__all__ = ["alias_listing", "backbone_listing", "job_listing", "model_listing", "version_listing"]
+__all__ = [
+    "alias_event_listing",
+    "alias_listing",
+    "backbone_listing",
+    "job_listing",
+    "model_listing",
+    "traffic_listing",
+    "version_listing",
+]
 
 
 def model_listing(models: Iterable[Model]) -> Listing:
@@ -58,6 +67,50 @@ def alias_listing(model: str, aliases: Iterable[Alias]) -> Listing:
             "etag": lambda each: each.etag,
         },
     )
+
+
+def alias_event_listing(events: Iterable[AliasEvent]) -> Listing:
+    """Return moves of aliases."""
+    return listing(
+        events,
+        lambda each: f"{each.model}@{each.alias}",
+        {
+            "model": lambda each: each.model,
+            "alias": lambda each: each.alias,
+            "time": lambda each: each.time,
+            "cause": lambda each: each.cause,
+            "principal": lambda each: each.principal,
+            "job_id": lambda each: each.job_id,
+            "previous_version": lambda each: each.previous_version,
+            "version": lambda each: each.version,
+        },
+    )
+
+
+def traffic_listing(model: str, traffic: Traffic) -> Listing:
+    """Return the traffic of a model's versions."""
+    return listing(
+        traffic.versions,
+        lambda each: f"{model}@{each.version}",
+        {
+            "model": lambda _: model,
+            "version": lambda each: each.version,
+            "request_count": lambda each: each.request_count,
+            "error_count": lambda each: each.error_count,
+            "input_count": lambda each: each.input_count,
+            "unknown_count": lambda each: each.unknown_count,
+            "latency_p50_seconds": lambda each: _seconds(each.latency_p50),
+            "latency_p90_seconds": lambda each: _seconds(each.latency_p90),
+            "latency_p99_seconds": lambda each: _seconds(each.latency_p99),
+            "feature_drift": lambda each: each.feature_drift,
+            "prediction_drift": lambda each: each.prediction_drift,
+            "confidence_drift": lambda each: each.confidence_drift,
+        },
+    )
+
+
+def _seconds(duration: timedelta | None) -> float | None:
+    return None if duration is None else duration.total_seconds()
 
 
 def job_listing(jobs: Iterable[JobStatus]) -> Listing:

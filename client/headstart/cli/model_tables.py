@@ -16,12 +16,14 @@ from headstart.cli.layout import (
     figure,
     moment,
     new_table,
+    percent,
     plural,
     short_moment,
 )
 from headstart.cli.tables import class_list, fault_lines, step_list
 from headstart.results import (
     Alias,
+    AliasEvent,
     Backbone,
     ErasedExample,
     JobStatus,
@@ -29,17 +31,20 @@ from headstart.results import (
     MetricsSource,
     Modality,
     Model,
+    Traffic,
     Usage,
     Version,
 )
 from headstart.task import Task
 
 __all__ = [
+    "alias_event_table",
     "alias_table",
     "backbone_list",
     "erased_example_view",
     "model_table",
     "model_view",
+    "traffic_table",
     "traffic_text",
     "version_summary",
     "version_table",
@@ -169,6 +174,36 @@ def alias_table(model: str, aliases: Sequence[Alias]) -> RenderableType:
         moved = short_moment(alias.update_time)
         add_row(table, alias.name, alias.version, traffic_text(alias), moved, alias.etag)
     return table
+
+
+def alias_event_table(model: str, events: Sequence[AliasEvent]) -> RenderableType:
+    """A row for each move of an alias."""
+    if not events:
+        return Text(f"No moves of aliases of model {model} are recorded.")
+    table = new_table("time", "alias", "from", "to", "traffic", "cause", "by", whole=("time",))
+    for each in events:
+        traffic = ", ".join(f"{part * 100:.3g}% → {number}" for number, part in each.traffic.items())
+        moved = (each.previous_version or "", each.version or "deleted")
+        by = each.principal or each.job_id
+        add_row(table, short_moment(each.time), each.alias, *moved, traffic, each.cause.lower(), by)
+    return table
+
+
+def traffic_table(traffic: Traffic) -> RenderableType:
+    """A row for each version that had traffic."""
+    since = f"since {moment(traffic.start_time)}"
+    if not traffic.versions:
+        return Text(f"No predictions {since}.")
+    numbers = ("version", "calls", "errors", "unknown", "p50", "p99", "drift")
+    table = new_table(*numbers, numbers=numbers)
+    for each in traffic.versions:
+        unknown = percent(each.unknown_count / each.input_count) if each.input_count else ""
+        errors = percent(each.error_count / each.request_count) if each.request_count else ""
+        latencies = [duration(each) if each else "" for each in (each.latency_p50, each.latency_p99)]
+        add_row(
+            table, each.version, each.request_count, errors, unknown, *latencies, figure(each.feature_drift)
+        )
+    return Group(Text(f"Predictions {since}"), table)
 
 
 def version_view(version: Version) -> RenderableType:

@@ -8,14 +8,15 @@ from rich.text import Text
 from headstart.cli.confirmation import confirm, deleted_model
 from headstart.cli.formats import LIST
 from headstart.cli.help import noun
-from headstart.cli.listings import model_listing
-from headstart.cli.model_tables import model_table, model_view
+from headstart.cli.listings import model_listing, traffic_listing
+from headstart.cli.model_tables import model_table, model_view, traffic_table
 from headstart.cli.options import ModelArgument
+from headstart.cli.recipe_settings import duration_of
 from headstart.cli.session import session_of
 
 __all__ = ["models"]
 
-models = noun("model", "List, show and delete models.")
+models = noun("model", "List, show and delete models, and show their traffic.")
 
 
 @models.command("list", formats=LIST)
@@ -44,6 +45,24 @@ def show_model(
     with session.client() as client:
         found = client.get_model(model, max_versions=limit)
     session.show(session.response("GetModel"), model_view(found))
+
+
+@models.command("traffic", formats=LIST)
+def show_traffic(
+    context: typer.Context,
+    model: ModelArgument,
+    window: Annotated[
+        str, typer.Option(metavar="DURATION", help="The length of the window, which ends now.")
+    ] = "1h",
+) -> None:
+    """Show the predictions of each version: calls, errors, unknown inputs, latency and drift.
+
+    Example: `headstart model traffic pets --window 1d`
+    """
+    session = session_of(context)
+    with session.client() as client:
+        found = client.traffic(model, window=duration_of(window, "--window"))
+    session.show(session.response("GetTraffic"), traffic_table(found), traffic_listing(model, found))
 
 
 @models.command("delete")

@@ -14,7 +14,6 @@ from headstart.cli.recipe_settings import RecipeChoice, duration_of
 from headstart.cli.session import session_of
 from headstart.job import Job
 from headstart.rebasing import RebaseSettings
-from headstart.version_ref import parse_version
 
 __all__ = ["rebase"]
 
@@ -65,8 +64,6 @@ def rebase(
     Example: `headstart rebase pets --alias stable --backbone auto`
     """
     session = session_of(context)
-    target = parse_version(model)
-    alias = alias or target.alias
     settings = RebaseSettings(
         backbone_candidates=backbone_candidate,
         backbone_time_budget=duration_of(backbone_time_budget, "--backbone-time-budget"),
@@ -80,9 +77,8 @@ def rebase(
         try:
             with progress_view(session.err) as view:
                 job = client.rebase(
-                    target.model,
+                    model,
                     backbone=backbone,
-                    version=target.version,
                     alias=alias,
                     request_id=request_id,
                     **settings,
