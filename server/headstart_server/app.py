@@ -104,6 +104,7 @@ from headstart_server.rpc.long_work import LOAD_THREADS, REMOVAL_THREADS, UPLOAD
 from headstart_server.rpc.model_service import ModelService
 from headstart_server.rpc.prediction_service import PredictionService
 from headstart_server.rpc.rates import address_of, rates_of
+from headstart_server.rpc.report_messages import report_document
 from headstart_server.rpc.server import Server, ServerSettings
 from headstart_server.rpc.server_info import server_info
 from headstart_server.rpc.server_places import PLACES
@@ -624,7 +625,9 @@ class App:
             window=TRAIN_WINDOW,
         )
         kept = KeptExamples(self.registry, self.datasets.reader)
-        reporter = Reporter(self.registry, kept.contents, max_pixels=config.limits.max_pixels)
+        reporter = Reporter(
+            self.registry, kept.contents, report_document, max_pixels=config.limits.max_pixels
+        )
         long_work, removals = LongWork(), LongWork(REMOVAL_THREADS)
         return Server(
             settings,

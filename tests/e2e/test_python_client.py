@@ -148,7 +148,7 @@ def test_a_version_goes_on_from_another_and_takes_its_place_if_it_is_not_worse(
     assert compared.first.accuracy == pytest.approx(measured.metrics.accuracy)
     page = client.report("growing", newer.number)
     assert page.text.startswith("<!doctype html>")
-    assert client.report("growing", 2, format="json").json()["lineage"]["parent"] == 1
+    assert client.report("growing", 2, format="json").json()["version"]["lineage"]["parentVersion"] == "1"
     assert client.evaluation("growing", 2).evaluation.metrics == newer.metrics
 
 

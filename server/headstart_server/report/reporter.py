@@ -9,7 +9,7 @@ from headstart_server.backbones.backbone import Content
 from headstart_server.backbones.thumbnails import thumbnail
 from headstart_server.models.registry import Registry
 from headstart_server.models.version import Selector, Version
-from headstart_server.report import document, page, text
+from headstart_server.report import page, text
 from headstart_server.report.facts import ReportFacts, Sample
 from headstart_server.report.gallery import pictured
 from headstart_server.report.words import shortened
@@ -59,13 +59,22 @@ class Reporter:
     Args:
         registry: knows versions.
         read_contents: gives the contents of examples that are kept.
+        write_json: writes the facts as a JSON document.
         max_pixels: the largest picture that is decoded to be shown.
     """
 
-    def __init__(self, registry: Registry, read_contents: ReadContents, *, max_pixels: int) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        read_contents: ReadContents,
+        write_json: Callable[[ReportFacts], str],
+        *,
+        max_pixels: int,
+    ) -> None:
         self._registry = registry
         self._read_contents = read_contents
         self._max_pixels = max_pixels
+        self._formats = {**_FORMATS, ReportFormat.JSON: (write_json, "application/json")}
 
     def report(self, selector: Selector, form: ReportFormat) -> Report:
         """The report of a version.
@@ -82,7 +91,7 @@ class Reporter:
             findings=findings,
             samples=self._samples(version, indexes) if indexes else {},
         )
-        write, media_type = _FORMS[form]
+        write, media_type = self._formats[form]
         return Report(number=version.number, content=write(facts).encode(), media_type=media_type)
 
     def _samples(self, version: Version, indexes: Collection[int]) -> dict[int, Sample]:
@@ -97,8 +106,7 @@ class Reporter:
         return thumbnail(content, max_pixels=self._max_pixels)
 
 
-_FORMS: dict[ReportFormat, tuple[Callable[[ReportFacts], str], str]] = {
+_FORMATS: dict[ReportFormat, tuple[Callable[[ReportFacts], str], str]] = {
     ReportFormat.HTML: (page.page, page.MEDIA_TYPE),
-    ReportFormat.JSON: (document.document, document.MEDIA_TYPE),
     ReportFormat.TEXT: (text.text, text.MEDIA_TYPE),
 }

@@ -25,9 +25,7 @@ from headstart_server.models.version_list import VersionOrder
 from headstart_server.report.reporter import Reporter
 from headstart_server.rpc.caller import caller, scope, tenant
 from headstart_server.rpc.calls import Context
-from headstart_server.rpc.evaluation_messages import evaluation_message
 from headstart_server.rpc.export_messages import export_format_of, export_messages
-from headstart_server.rpc.finding_messages import findings_message
 from headstart_server.rpc.long_work import LongWork
 from headstart_server.rpc.messages import page_key, page_token, selector_of
 from headstart_server.rpc.model_messages import (
@@ -39,7 +37,7 @@ from headstart_server.rpc.model_messages import (
     version_message,
 )
 from headstart_server.rpc.pages import page_of, page_size_of
-from headstart_server.rpc.report_messages import report_format_of, report_message
+from headstart_server.rpc.report_messages import evaluation_response, report_format_of, report_message
 from headstart_server.rpc.rules import ALL_MODELS
 from headstart_server.rpc.traffic_messages import traffic_message, window_seconds_of
 from headstart_server.rpc.version_requests import (
@@ -265,12 +263,7 @@ class ModelService(stubs.ModelServiceServicer):
         return await self._long_work.run(self._evaluation, selector)
 
     def _evaluation(self, selector: Selector) -> pb.GetEvaluationResponse:
-        version, evaluation, findings = self._registry.evaluation(selector)
-        return pb.GetEvaluationResponse(
-            version=version_message(version),
-            evaluation=None if evaluation is None else evaluation_message(evaluation),
-            findings=None if findings is None else findings_message(findings),
-        )
+        return evaluation_response(*self._registry.evaluation(selector))
 
     async def GetReport(self, request: pb.GetReportRequest, context: Context) -> pb.GetReportResponse:
         selector, form = selector_of(request.target, "target"), report_format_of(request)

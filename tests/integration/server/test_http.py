@@ -59,16 +59,16 @@ def test_a_picture_is_asked_about_as_it_is(url: str, digits_model: str):
 
     assert code == 200
     assert headers["x-content-type-options"] == "nosniff"
-    (prediction,) = answer["result"]["predictions"]
+    (prediction,) = answer["results"][0]["predictions"]
     assert len(prediction["classes"]) == 1
-    assert answer["result"]["version"] == "1"
+    assert answer["results"][0]["version"] == "1"
 
 
 def test_answers_are_those_of_grpc(url: str, api: Api, digits_model: str):
     over_grpc = api.predict(digits_model, digit(0, 41)).results[0].predictions[0].classes
     _, answer, _ = ask(f"{url}/v1/models/{digits_model}/versions/1:predict", digit(0, 41), "image/png")
 
-    over_http = answer["result"]["predictions"][0]["classes"]
+    over_http = answer["results"][0]["predictions"][0]["classes"]
     assert [each["name"] for each in over_http] == [each.name for each in over_grpc]
     assert over_http[0]["probability"] == pytest.approx(over_grpc[0].probability, rel=1e-6)
 
@@ -93,7 +93,7 @@ def test_curl_sends_a_folder_as_a_form_and_an_archive(url: str, model: str, tmp_
     assert not list((tmp_path / "scratch").glob("*"))
 
     code, answer, _ = ask(f"{url}/v1/models/{model}/aliases/stable:predict", digit(1, 42), "image/png")
-    assert (code, answer["result"]["version"]) == (200, "1")
+    assert (code, answer["results"][0]["version"]) == (200, "1")
 
 
 def test_lines_are_streamed_and_a_job_is_followed_by_events(url: str, model: str):
