@@ -92,7 +92,7 @@ def test_calls_of_every_kind_wait_for_the_first_conversion(
         body = ("--data-binary", f"@{zipped}", "-H", "content-type: application/zip")
         job = curl(f"{http}/v1/models/http:fineTune", *body)["job"]
         curl(f"{http}/v1/jobs/{job['jobId']}?waitDuration={PATIENCE:.0f}s")
-        return curl(f"{http}/v1/models/http:predict", "-F", f"image=@{asked[0]}")["result"]["model"]
+        return curl(f"{http}/v1/models/http:predict", "-F", f"image=@{asked[0]}")["results"][0]["model"]
 
     subprocess.run(
         [sys.executable, "-m", "zipfile", "-c", "http.zip", *(each.name for each in folder.iterdir())],

@@ -141,5 +141,5 @@ def test_the_lines_of_curl_work_as_written(folder: Path, http: str) -> None:
     assert archive["job"]["exampleCount"] == "10"
     assert len(jobs["jobs"]) == 1
     assert files["job"]["exampleCount"] == "12"
-    assert predicted["result"]["predictions"][0]["classes"][0]["name"] == "cat"
+    assert predicted["results"][0]["predictions"][0]["classes"][0]["name"] == "cat"
     assert (folder / "pets.html").read_text().startswith("<!doctype html>")

@@ -97,7 +97,7 @@ class Shared:
         headers = {"content-type": "application/json", **headers}
         request = urllib.request.Request(url, json.dumps(body).encode(), headers)
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
-            return int(json.loads(answer.read())["result"]["version"])
+            return int(json.loads(answer.read())["results"][0]["version"])
 
     def expected(self, key: str) -> int:
         return chosen(key, self.model, 1, SHARES)

@@ -343,7 +343,7 @@ def test_a_pod_with_the_component_answers_at_the_port_of_the_service(
         first = call("/models")
         assert first["models"] == []
         most = settings.get("HEADSTART_MAX_VERSIONS_PER_TENANT")
-        assert first.get("usage", {}).get("versionLimit") == most
+        assert call("/usage")["usage"].get("versionLimit") == most
         server.wait_until_serving()
         job = call("/models/digits:fineTune", zipped(), "application/zip")["job"]
         assert call(f"/jobs/{job['jobId']}?waitDuration=60s")["job"]["state"] == "JOB_STATE_SUCCEEDED"
@@ -351,7 +351,7 @@ def test_a_pod_with_the_component_answers_at_the_port_of_the_service(
         if overlay == "production":
             audited = [json.loads(line) for line in server.log.splitlines() if '"principal"' in line]
             assert [(each["principal"], each["outcome"]) for each in audited] == [("test", "OK")]
-        result = call("/models/digits:predict?topK=1", digit(1, 40), "image/png")["result"]
+        result = call("/models/digits:predict?topK=1", digit(1, 40), "image/png")["results"][0]
         assert len(result["predictions"][0]["classes"]) == 1
 
 
