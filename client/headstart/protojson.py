@@ -1,9 +1,17 @@
 """Messages as JSON: the one format of HTTP, webhooks, reports and the command line."""
 
-from google.protobuf.json_format import MessageToJson
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict, MessageToJson
 from google.protobuf.message import Message
 
-__all__ = ["to_json"]
+__all__ = ["to_dict", "to_json"]
+
+
+def to_dict(message: Message) -> dict[str, Any]:
+    """Return what `to_json` writes, as Python values."""
+    document: dict[str, Any] = MessageToDict(message, always_print_fields_with_no_presence=True)
+    return document
 
 
 def to_json(message: Message, indent: int | None = None) -> str:

@@ -4,16 +4,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
-__all__ = ["Recorder", "protojson"]
+from headstart.protojson import to_dict
 
-
-def protojson(message: Message) -> dict[str, Any]:
-    """Return a message by protobuf's JSON mapping, as the HTTP port prints it."""
-    document: dict[str, Any] = MessageToDict(message, always_print_fields_with_no_presence=True)
-    return document
+__all__ = ["Recorder"]
 
 
 class Recorder(
@@ -30,7 +25,7 @@ class Recorder(
         Args:
             method: such as ``ListModels``.
         """
-        return protojson(self._responses[method])
+        return to_dict(self._responses[method])
 
     def intercept_unary_unary(self, continuation: Any, details: Any, request: Any) -> Any:
         """Record the response of a call."""
