@@ -111,7 +111,8 @@ from headstart_server.rpc.server_places import PLACES
 from headstart_server.rpc.server_service import ServerService
 from headstart_server.rpc.tls import tls_files
 from headstart_server.rpc.webhook_body import webhook_body
-from headstart_server.settings.groups import BackbonesGroup, LimitsGroup, StorageGroup
+from headstart_server.settings.groups import StorageGroup
+from headstart_server.settings.job_groups import BackbonesGroup, LimitsGroup
 from headstart_server.settings.settings import Settings, is_loopback
 from headstart_server.storage.disk import PLACE as ARTIFACTS_PLACE
 from headstart_server.storage.disk import probe

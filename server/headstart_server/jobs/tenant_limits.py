@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from headstart_server.access.authenticator import Authenticator
 from headstart_server.jobs.limits import TenantLimits
 from headstart_server.jobs.stored import Stored
-from headstart_server.settings.groups import LimitsGroup
+from headstart_server.settings.job_groups import LimitsGroup
 
 _MIB = 1 << 20
 #: Tenants that the metrics tell of by name: of any number of them some hundreds of series would be too many.

@@ -19,7 +19,7 @@ from headstart_server.errors import RateExceeded
 from headstart_server.rpc.calls import Context
 from headstart_server.rpc.handlers import behaviour_of, changed
 from headstart_server.rpc.request_parsing import REQUEST_BYTES
-from headstart_server.settings.groups import LimitsGroup
+from headstart_server.settings.job_groups import LimitsGroup
 
 #: Callers that are known at once before those are forgotten who have been quiet for long enough.
 MOST_KNOWN = 1024

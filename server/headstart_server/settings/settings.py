@@ -10,14 +10,12 @@ from typing import Any, get_type_hints
 from headstart_server.settings.groups import (
     METRICS_PORT,
     AuthGroup,
-    BackbonesGroup,
-    JobsGroup,
-    LimitsGroup,
     ObservabilityGroup,
     ServerGroup,
     StorageGroup,
     TlsGroup,
 )
+from headstart_server.settings.job_groups import BackbonesGroup, JobsGroup, LimitsGroup
 from headstart_server.settings.setting import Group, Off, Setting
 
 
