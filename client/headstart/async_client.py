@@ -307,12 +307,12 @@ class AsyncClient:
         version: int | None = None,
         alias: str | None = None,
         *,
-        form: ExportFormat,
+        format: ExportFormat,
         path: str | os.PathLike[str],
         timeout: float | timedelta | None = None,
     ) -> Export:
         """Gets a version as one network, with its backbone, for other runtimes; as `Client.export`."""
-        call = calls.version_export(version_ref(model, version, alias), form)
+        call = calls.version_export(version_ref(model, version, alias), format)
         limit = None if timeout is None else seconds(timeout)
         with ExportFiles(path) as files:
             async with aclosing(self._connection.receive(call, limit)) as messages:

@@ -145,12 +145,12 @@ class AsyncVersionMethods:
     async def export(
         self,
         *,
-        form: ExportFormat,
+        format: ExportFormat,
         path: str | os.PathLike[str],
         timeout: float | timedelta | None = None,
     ) -> Export:
         """Save the version as one network for other runtimes; as `Client.export`."""
-        return await self._client.export(str(self.ref), form=form, path=path, timeout=timeout)
+        return await self._client.export(str(self.ref), format=format, path=path, timeout=timeout)
 
 
 class AsyncVersionHandle(AsyncVersionMethods):

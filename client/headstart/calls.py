@@ -287,17 +287,19 @@ def version_report(target: VersionRef, form: ReportFormat) -> Call[Report]:
     )
 
 
-def version_export(target: VersionRef, form: ExportFormat) -> Call[Message]:
+def version_export(target: VersionRef, format: ExportFormat) -> Call[Message]:
     """ExportVersion; its messages as they come.
 
     Raises:
-        ValueError: there is no such form.
+        ValueError: there is no such format.
     """
-    if form not in get_args(ExportFormat):
-        raise ValueError(f"form must be one of {', '.join(get_args(ExportFormat))}. Received: {form!r}")
+    if format not in get_args(ExportFormat):
+        raise ValueError(f"format must be one of {', '.join(get_args(ExportFormat))}. Received: {format!r}")
     return Call(
         path=_KEEPING + "ExportVersion",
-        request=keeping.ExportVersionRequest(target=selector(target), format=f"EXPORT_FORMAT_{form.upper()}"),
+        request=keeping.ExportVersionRequest(
+            target=selector(target), format=f"EXPORT_FORMAT_{format.upper()}"
+        ),
         response=keeping.ExportVersionResponse,
         read=lambda response: response,
     )

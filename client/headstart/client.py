@@ -407,33 +407,33 @@ class Client:
         version: int | None = None,
         alias: str | None = None,
         *,
-        form: ExportFormat,
+        format: ExportFormat,
         path: str | os.PathLike[str],
         timeout: float | timedelta | None = None,
     ) -> Export:
         """Gets a version as one network, with its backbone, for runtimes other than this service.
 
-        The first export of a version and form takes the server some ten seconds and more.
+        The first export of a version and format takes the server some ten seconds and more.
 
         Args:
             model: the model.
             version: the number of its version. None: by the alias, or the newest not rejected by a gate.
             alias: an alias of the version.
-            form: ``keras``, ``savedmodel``, ``onnx``, ``openvino`` or ``litert``.
+            format: ``keras``, ``savedmodel``, ``onnx``, ``openvino`` or ``litert``.
             path: the file; of several files (SavedModel, OpenVINO, and any with a tokenizer) the folder,
                 new or empty. It is there only when all has come.
             timeout: seconds it may take in all. None: no limit.
 
         Raises:
             NotFound: there is no such model, version or alias.
-            InvalidArgument: the version's network cannot have this form.
-            FailedPrecondition: a package that the form needs is not installed on the server.
+            InvalidArgument: the version's network cannot have this format.
+            FailedPrecondition: a package that the format needs is not installed on the server.
             ResourceExhausted: too many exports wait.
             DataLoss: what came is not what was told.
             OSError: the files cannot be written there.
-            ValueError: there is no such form.
+            ValueError: there is no such format.
         """
-        call = calls.version_export(version_ref(model, version, alias), form)
+        call = calls.version_export(version_ref(model, version, alias), format)
         limit = None if timeout is None else seconds(timeout)
         with ExportFiles(path) as files:
             for message in self._connection.receive(call, limit):

@@ -87,11 +87,11 @@ class ExportFiles:
             placed = [path]
         else:
             placed = self._place_folder(names)
-        form = pb.ExportFormat.Name(self._header.format).removeprefix("EXPORT_FORMAT_").lower()
+        format = pb.ExportFormat.Name(self._header.format).removeprefix("EXPORT_FORMAT_").lower()
         return Export(
             model=self._header.model,
             version=self._header.version,
-            form=cast(ExportFormat, form),
+            format=cast(ExportFormat, format),
             path=path,
             files=tuple(placed),
         )

@@ -141,12 +141,12 @@ class VersionMethods:
     def export(
         self,
         *,
-        form: ExportFormat,
+        format: ExportFormat,
         path: str | os.PathLike[str],
         timeout: float | timedelta | None = None,
     ) -> Export:
         """Save the version as one network for other runtimes; as `Client.export`."""
-        return self._client.export(str(self.ref), form=form, path=path, timeout=timeout)
+        return self._client.export(str(self.ref), format=format, path=path, timeout=timeout)
 
 
 class VersionHandle(VersionMethods):

@@ -30,7 +30,7 @@ def test_a_model_is_fine_tuned_and_predicts_by_its_handle(client: Client, server
     assert server.requests["FineTune"][0][0].spec.model == "pets"
     assert server.requests["FineTune"][0][0].spec.seed == 3
     assert (one.label, [each.label for each in many]) == ("cat", ["cat", "dog"])
-    selectors = [request.target for request in server.requests["Predict"]]
+    selectors = [request.targets[0] for request in server.requests["Predict"]]
     assert [(each.version, each.alias) for each in selectors] == [(3, ""), (0, "stable")]
     assert pets.predict(b"cat").model == "pets"
     assert [each.outcome.label for each in pets[2].predict_stream([b"cat"])] == ["cat"]

@@ -33,17 +33,20 @@ def test_texts_and_images_are_sent_as_such(server: FakeServer, tmp_path):
 def test_probabilities_are_in_the_order_of_the_classes(server: FakeServer):
     classifier = HeadstartClassifier().fit(np.eye(3), [20, 3, 100])
     server.standing["Predict"] = predicting.PredictResponse(
-        result=predicting.VersionPredictions(
-            model="sklearn",
-            version=3,
-            predictions=[
-                {"classes": [{"name": "100", "probability": 0.75}, {"name": "20", "probability": 0.25}]}
-            ],
-        )
+        results=[
+            predicting.VersionPredictions(
+                model="sklearn",
+                version=3,
+                predictions=[
+                    {"classes": [{"name": "100", "probability": 0.75}, {"name": "20", "probability": 0.25}]}
+                ],
+            )
+        ]
     )
 
     np.testing.assert_array_equal(classifier.predict_proba([[0, 0, 1]]), [[0, 0.25, 0.75]])
     assert classifier.predict([[0, 0, 1]]) == [100]
     request = server.requests["Predict"][0]
-    assert (request.target.version, request.top_k) == (3, 0)
+    assert request.targets[0].version == 3
+    assert request.top_k > 1000, "all classes"
     assert server.requests["FineTune"][0][0].spec.backbone == "features:3"

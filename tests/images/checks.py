@@ -146,12 +146,12 @@ class ImageChecks:
 
     def _check_exports(self, client: Client, container: Container) -> None:
         with self._check("exports OpenVINO"), tempfile.TemporaryDirectory() as name:
-            client.export("digits", form="openvino", path=Path(name) / "digits")
+            client.export("digits", format="openvino", path=Path(name) / "digits")
             expect(bool(list(Path(name).rglob("*.xml"))), True)
         title = f"{'names the full image for' if self._is_slim else 'exports'} Keras"
         with self._check(title), tempfile.TemporaryDirectory() as name:
             path = Path(name) / "digits.keras"
-            self._refused_if_slim(lambda: client.export("digits", form="keras", path=path))
+            self._refused_if_slim(lambda: client.export("digits", format="keras", path=path))
 
     def _check_partial(self, client: Client) -> None:
         with self._check(f"{'names the full image for' if self._is_slim else 'trains'} the recipe partial"):

@@ -145,7 +145,7 @@ def export(case: Case) -> Times:
                     "version",
                     "export",
                     MODEL,
-                    "--form",
+                    "--format",
                     form,
                     "--output",
                     path,

@@ -14,7 +14,7 @@ __all__ = ["export"]
 
 
 class FormOption(StrEnum):
-    """The forms of an export."""
+    """The formats of an export."""
 
     KERAS = "keras"
     SAVED_MODEL = "savedmodel"
@@ -27,28 +27,28 @@ def export(
     context: typer.Context,
     *,
     model: VersionArgument,
-    form: Annotated[FormOption, typer.Option("--form", help="What it is to be.", show_default=False)],
+    form: Annotated[FormOption, typer.Option("--format", help="What it is to be.", show_default=False)],
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", help="The file, or the folder of a form of several files.", show_default=False
+            "--output", "-o", help="The file, or the folder of a format of several files.", show_default=False
         ),
     ],
 ) -> None:
     """Gets a version as one network, backbone and all, for runtimes other than this service.
 
-    Example: `headstart version export pets --form onnx --output pets.onnx`
+    Example: `headstart version export pets --format onnx --output pets.onnx`
     """
     session = session_of(context)
     target = parse_version(model)
     with session.client() as client:
-        found = client.export(target.model, target.version, target.alias, form=form.value, path=output)
+        found = client.export(target.model, target.version, target.alias, format=form.value, path=output)
     if session.as_json:
         session.print_json(
             {
                 "model": found.model,
                 "version": found.version,
-                "form": found.form,
+                "format": found.format,
                 "path": str(found.path),
                 "files": [str(file) for file in found.files],
             },

@@ -16,13 +16,13 @@ class Export:
     Attributes:
         model: the model.
         version: the number of its version.
-        form: the form.
+        format: the format.
         path: the file, or the folder where there are several.
         files: all files, the network's own and those beside it.
     """
 
     model: str
     version: int
-    form: ExportFormat
+    format: ExportFormat
     path: Path
     files: tuple[Path, ...]

@@ -173,27 +173,27 @@ RUNTIMES: Mapping[ExportFormat, tuple[Run, Callable[[Path], dict[str, object]]]]
 
 def by_client(target: str, form: ExportFormat, path: Path) -> tuple[str, int | None, str, Path]:
     with Client(target) as client:
-        found = client.export(MODEL, form=form, path=path)
-    return found.model, found.version, found.form, found.path
+        found = client.export(MODEL, format=form, path=path)
+    return found.model, found.version, found.format, found.path
 
 
 def by_async_client(target: str, form: ExportFormat, path: Path) -> tuple[str, int | None, str, Path]:
     async def export() -> Export:
         async with AsyncClient(target) as client:
-            return await client.export(MODEL, alias="stable", form=form, path=path)
+            return await client.export(MODEL, alias="stable", format=form, path=path)
 
     found = asyncio.run(export())
     assert all(file.is_file() for file in found.files)
-    return found.model, found.version, found.form, found.path
+    return found.model, found.version, found.format, found.path
 
 
 def by_command(target: str, form: ExportFormat, path: Path) -> tuple[str, int | None, str, Path]:
-    arguments = ["--json", "export", f"{MODEL}@1", "--form", form, "--out", str(path)]
+    arguments = ["--json", "version", "export", f"{MODEL}@1", "--format", form, "--output", str(path)]
     done = CliRunner().invoke(app, arguments, env={"HEADSTART_SERVER": target})
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
     assert told["files"] == [told["path"]]
-    return told["model"], told["version"], told["form"], Path(told["path"])
+    return told["model"], told["version"], told["format"], Path(told["path"])
 
 
 #: Who asks for a form that `Client` does not ask for.
@@ -217,13 +217,15 @@ def test_the_command_says_where_the_files_are_and_what_it_was_not_given(
     server: ServerProcess, tmp_path: Path
 ) -> None:
     def run(*arguments: str) -> Result:
-        return CliRunner().invoke(app, ["export", *arguments], env={"HEADSTART_SERVER": server.target})
+        return CliRunner().invoke(
+            app, ["version", "export", *arguments], env={"HEADSTART_SERVER": server.target}
+        )
 
     # Kept since another test, so that it takes no process.
-    done = run(MODEL, "--form", "openvino", "--out", str(tmp_path / "digits"))
+    done = run(MODEL, "--format", "openvino", "--output", str(tmp_path / "digits"))
     assert (done.exit_code, done.stdout) == (0, f"{MODEL}, version 1: written to {tmp_path / 'digits'}\n")
     assert (tmp_path / "digits" / "model.xml").is_file()
-    done = run("nobody", "--form", "openvino", "--out", str(tmp_path / "nobody"))
+    done = run("nobody", "--format", "openvino", "--output", str(tmp_path / "nobody"))
     assert done.exit_code != 0
     assert "nobody" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["digits"]
@@ -233,7 +235,7 @@ def test_the_async_client_is_told_what_is_not_there(server: ServerProcess, tmp_p
     async def export() -> None:
         async with AsyncClient(server.target) as client:
             with pytest.raises(NotFound):
-                await client.export("nobody", form="onnx", path=tmp_path / "exported")
+                await client.export("nobody", format="onnx", path=tmp_path / "exported")
 
     asyncio.run(export())
     assert not list(tmp_path.iterdir())
@@ -245,8 +247,8 @@ def exporting(server: ServerProcess) -> list[psutil.Process]:
 
 
 def test_an_export_is_kept_for_the_next_who_asks(client: Client, tmp_path: Path) -> None:
-    first = client.export(MODEL, form="openvino", path=tmp_path / "first")
-    second = client.export(MODEL, version=1, form="openvino", path=tmp_path / "second")
+    first = client.export(MODEL, format="openvino", path=tmp_path / "first")
+    second = client.export(MODEL, version=1, format="openvino", path=tmp_path / "second")
     for one, other in zip(first.files, second.files, strict=True):
         assert one.read_bytes() == other.read_bytes()
 
@@ -256,17 +258,17 @@ def test_over_http_one_file_comes_as_it_is_and_several_as_a_tar(
 ) -> None:
     url = f"http://{server.event('http')}/v1/models/{MODEL}"
     # Kept from the tests above, so that no process runs.
-    file = client.export(MODEL, form="onnx", path=tmp_path / "digits.onnx").path
-    with urllib.request.urlopen(f"{url}/export?form=onnx", timeout=TIMEOUT) as answer:
+    file = client.export(MODEL, format="onnx", path=tmp_path / "digits.onnx").path
+    with urllib.request.urlopen(f"{url}/export?format=onnx", timeout=TIMEOUT) as answer:
         assert answer.headers["content-disposition"] == 'attachment; filename="digits-1.onnx"'
         assert answer.read() == file.read_bytes()
-    folder = client.export(MODEL, form="savedmodel", path=tmp_path / "digits").path
-    with urllib.request.urlopen(f"{url}/aliases/stable/export?form=savedmodel", timeout=TIMEOUT) as answer:
+    folder = client.export(MODEL, format="savedmodel", path=tmp_path / "digits").path
+    with urllib.request.urlopen(f"{url}/aliases/stable/export?format=savedmodel", timeout=TIMEOUT) as answer:
         (tmp_path / "http").mkdir()
         subprocess.run(["tar", "-x", "-C", tmp_path / "http"], input=answer.read(), check=True)
     assert contents(tmp_path / "http") == contents(folder)
     with pytest.raises(urllib.error.HTTPError, match="400") as caught:
-        urllib.request.urlopen(f"{url}/export?form=caffe", timeout=TIMEOUT)
+        urllib.request.urlopen(f"{url}/export?format=caffe", timeout=TIMEOUT)
     caught.value.close()
 
 
@@ -287,16 +289,16 @@ def test_an_export_ends_when_its_caller_leaves(server: ServerProcess) -> None:
 
 def test_what_is_not_there_is_not_exported(client: Client, tmp_path: Path) -> None:
     with pytest.raises(NotFound):
-        client.export("nobody", form="onnx", path=tmp_path / "exported")
+        client.export("nobody", format="onnx", path=tmp_path / "exported")
     with pytest.raises(NotFound):
-        client.export(MODEL, version=9, form="onnx", path=tmp_path / "exported")
-    with pytest.raises(ValueError, match="form must be one of"):
-        client.export(MODEL, form="caffe", path=tmp_path / "exported")
+        client.export(MODEL, version=9, format="onnx", path=tmp_path / "exported")
+    with pytest.raises(ValueError, match="format must be one of"):
+        client.export(MODEL, format="caffe", path=tmp_path / "exported")
     assert not list(tmp_path.iterdir())
 
 
 def test_a_form_that_is_none_is_refused(server: ServerProcess) -> None:
-    request = pb.ExportVersionRequest(target=version_selector_pb2.VersionSelector(model=MODEL), form=9)
+    request = pb.ExportVersionRequest(target=version_selector_pb2.VersionSelector(model=MODEL), format=9)
     with Api.connect(server.target) as api:
         error = refused(lambda: list(api.models.ExportVersion(request, timeout=TIMEOUT)))
     assert error.reason == "INVALID_FIELD"

@@ -16,7 +16,7 @@ def header(files: dict[str, bytes]) -> pb.ExportVersionResponse:
         for name, content in files.items()
     ]
     return pb.ExportVersionResponse(
-        header=pb.ExportHeader(model="pets", version=3, form=pb.EXPORT_FORMAT_OPENVINO, files=told)
+        header=pb.ExportHeader(model="pets", version=3, format=pb.EXPORT_FORMAT_OPENVINO, files=told)
     )
 
 
@@ -35,7 +35,7 @@ def test_one_file_becomes_the_path(tmp_path: Path) -> None:
             files.take(message)
         found = files.finish()
     assert found.path.read_bytes() == b"abc"
-    assert (found.model, found.version, found.form) == ("pets", 3, "openvino")
+    assert (found.model, found.version, found.format) == ("pets", 3, "openvino")
     assert [path.name for path in tmp_path.iterdir()] == ["pets.onnx"]
 
 

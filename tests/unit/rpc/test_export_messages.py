@@ -59,7 +59,7 @@ async def test_signs_of_life_then_a_header_then_chunks(exports: Exports) -> None
             exports.may_end.set()
     assert messages[0] == pb.ExportVersionResponse()
     (header, chunk) = [message for message in messages if message.WhichOneof("part")]
-    assert (header.header.version, header.header.form) == (3, pb.EXPORT_FORMAT_OPENVINO)
+    assert (header.header.version, header.header.format) == (3, pb.EXPORT_FORMAT_OPENVINO)
     assert [file.name for file in header.header.files] == ["model.xml"]
     assert chunk.chunk == pb.ExportChunk(file=0, content=b"abc")
 

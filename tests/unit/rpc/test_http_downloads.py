@@ -17,7 +17,7 @@ def header(files: Mapping[str, bytes]) -> pb.ExportHeader:
         pb.ExportedFile(name=name, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
         for name, content in files.items()
     ]
-    return pb.ExportHeader(model="pets", version=3, form=pb.EXPORT_FORMAT_ONNX, files=told)
+    return pb.ExportHeader(model="pets", version=3, format=pb.EXPORT_FORMAT_ONNX, files=told)
 
 
 async def messages(files: Mapping[str, bytes]) -> AsyncIterator[pb.ExportVersionResponse]:
