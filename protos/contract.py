@@ -119,7 +119,27 @@ def compare() -> None:
 def lint() -> None:
     """Raises ContractError unless the protos keep the rules of buf.yaml."""
     with tempfile.TemporaryDirectory() as folder:
-        _buf("lint", str(_image(PROTOS, Path(folder) / "now.binpb")))
+        image = _image(PROTOS, Path(folder) / "now.binpb")
+        _buf("lint", str(image))
+        clashes = _java_clashes(FileDescriptorSet.FromString(image.read_bytes()))
+    if clashes:
+        raise ContractError(
+            "In Java, the getter of a field X_count is also the size of a list X. "
+            f"Rename one of the fields: {', '.join(clashes)}."
+        )
+
+
+def _java_clashes(image: FileDescriptorSet) -> list[str]:
+    """Return the lists next to which there is a field with their name and `_count`."""
+    return [
+        f"{message.name}.{field.name}"
+        for file in image.file
+        if file.package == "headstart.v1"
+        for message in file.message_type
+        for field in message.field
+        if field.label == field.LABEL_REPEATED
+        and any(each.name == f"{field.name}_count" for each in message.field)
+    ]
 
 
 def write_baseline(target: Path = BASELINE) -> None:

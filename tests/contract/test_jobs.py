@@ -70,7 +70,7 @@ def test_a_status_has_times_durations_and_the_spec(client: Client, server: FakeS
     assert status.progress.accuracy is None
     assert status.step_times["features"] == timedelta(seconds=1.5)
     assert list(status.step_times) == ["features", "publish", "newer"]
-    assert status.excluded[0].index == 2
+    assert status.excluded_examples[0].index == 2
 
 
 def test_a_state_that_is_newer_than_the_client_reads_as_unspecified(client: Client, server: FakeServer):

@@ -161,7 +161,7 @@ def version_summary(version: Version, job: JobStatus, upload: timedelta | None) 
         Text(f"{version.model}, version {version.number} is ready."),
         facts_grid(facts),
         *([choice_view(version.backbone_selection)] if version.backbone_selection else []),
-        *fault_lines(job.excluded, job.excluded_count),
+        *fault_lines(job.excluded_examples, job.excluded_count),
     )
 
 

@@ -56,7 +56,7 @@ def job_facts(job: JobStatus) -> RenderableType:
         ("steps", step_list(job) or None),
         ("energy", job.energy),
     ]
-    return Group(facts_grid(facts), *fault_lines(job.excluded, job.excluded_count))
+    return Group(facts_grid(facts), *fault_lines(job.excluded_examples, job.excluded_count))
 
 
 def _examples(job: JobStatus) -> str:

@@ -145,8 +145,8 @@ class DatasetFindings:
         imbalance: the largest class's number of examples by that of the smallest; 0 for a number.
         estimated_duration: how long a fine-tune of these examples would take on the server; None if unknown.
         recommendations: what to do about it, the most important first.
-        truncated: examples of which the backbone did not see the end, such as texts of more tokens than it
-            takes; at most 100, in their order.
+        truncated_examples: examples of which the backbone did not see the end, such as texts of more tokens
+            than it takes; at most 100, in their order.
         truncated_count: how many there are.
     """
 
@@ -160,5 +160,5 @@ class DatasetFindings:
     imbalance: float
     estimated_duration: timedelta | None
     recommendations: tuple[Recommendation, ...]
-    truncated: tuple[ExampleReference, ...] = ()
+    truncated_examples: tuple[ExampleReference, ...] = ()
     truncated_count: int = 0

@@ -128,7 +128,7 @@ class JobStatus:
         example_count: the examples received.
         class_count: the classes received.
         dataset_digest: SHA-256 of examples and labels, hexadecimal.
-        excluded: examples that were left out, at most 100 of them.
+        excluded_examples: examples that were left out, at most 100 of them.
         excluded_count: how many were left out.
         create_time: when it was accepted.
         start_time: when a worker first took it; None while QUEUED.
@@ -153,7 +153,7 @@ class JobStatus:
     example_count: int
     class_count: int
     dataset_digest: str
-    excluded: tuple[ExampleFault, ...]
+    excluded_examples: tuple[ExampleFault, ...]
     excluded_count: int
     create_time: datetime
     start_time: datetime | None

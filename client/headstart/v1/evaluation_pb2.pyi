@@ -143,7 +143,7 @@ class ExampleOutcome(_message.Message):
     def __init__(self, example: _Optional[_Union[ExampleReference, _Mapping]] = ..., predicted: _Optional[str] = ..., probability: _Optional[float] = ..., value: _Optional[float] = ..., loss: _Optional[float] = ...) -> None: ...
 
 class DatasetFindings(_message.Message):
-    __slots__ = ("duplicates", "duplicate_count", "label_issues", "label_issue_count", "outliers", "outlier_count", "learning_curve", "imbalance", "estimated_duration", "recommendations", "truncated", "truncated_count")
+    __slots__ = ("duplicates", "duplicate_count", "label_issues", "label_issue_count", "outliers", "outlier_count", "learning_curve", "imbalance", "estimated_duration", "recommendations", "truncated_examples", "truncated_count")
     DUPLICATES_FIELD_NUMBER: _ClassVar[int]
     DUPLICATE_COUNT_FIELD_NUMBER: _ClassVar[int]
     LABEL_ISSUES_FIELD_NUMBER: _ClassVar[int]
@@ -154,7 +154,7 @@ class DatasetFindings(_message.Message):
     IMBALANCE_FIELD_NUMBER: _ClassVar[int]
     ESTIMATED_DURATION_FIELD_NUMBER: _ClassVar[int]
     RECOMMENDATIONS_FIELD_NUMBER: _ClassVar[int]
-    TRUNCATED_FIELD_NUMBER: _ClassVar[int]
+    TRUNCATED_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     TRUNCATED_COUNT_FIELD_NUMBER: _ClassVar[int]
     duplicates: _containers.RepeatedCompositeFieldContainer[DuplicateGroup]
     duplicate_count: int
@@ -166,9 +166,9 @@ class DatasetFindings(_message.Message):
     imbalance: float
     estimated_duration: _duration_pb2.Duration
     recommendations: _containers.RepeatedCompositeFieldContainer[Recommendation]
-    truncated: _containers.RepeatedCompositeFieldContainer[ExampleReference]
+    truncated_examples: _containers.RepeatedCompositeFieldContainer[ExampleReference]
     truncated_count: int
-    def __init__(self, duplicates: _Optional[_Iterable[_Union[DuplicateGroup, _Mapping]]] = ..., duplicate_count: _Optional[int] = ..., label_issues: _Optional[_Iterable[_Union[LabelIssue, _Mapping]]] = ..., label_issue_count: _Optional[int] = ..., outliers: _Optional[_Iterable[_Union[Outlier, _Mapping]]] = ..., outlier_count: _Optional[int] = ..., learning_curve: _Optional[_Iterable[_Union[LearningPoint, _Mapping]]] = ..., imbalance: _Optional[float] = ..., estimated_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., recommendations: _Optional[_Iterable[_Union[Recommendation, _Mapping]]] = ..., truncated: _Optional[_Iterable[_Union[ExampleReference, _Mapping]]] = ..., truncated_count: _Optional[int] = ...) -> None: ...
+    def __init__(self, duplicates: _Optional[_Iterable[_Union[DuplicateGroup, _Mapping]]] = ..., duplicate_count: _Optional[int] = ..., label_issues: _Optional[_Iterable[_Union[LabelIssue, _Mapping]]] = ..., label_issue_count: _Optional[int] = ..., outliers: _Optional[_Iterable[_Union[Outlier, _Mapping]]] = ..., outlier_count: _Optional[int] = ..., learning_curve: _Optional[_Iterable[_Union[LearningPoint, _Mapping]]] = ..., imbalance: _Optional[float] = ..., estimated_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., recommendations: _Optional[_Iterable[_Union[Recommendation, _Mapping]]] = ..., truncated_examples: _Optional[_Iterable[_Union[ExampleReference, _Mapping]]] = ..., truncated_count: _Optional[int] = ...) -> None: ...
 
 class DuplicateGroup(_message.Message):
     __slots__ = ("examples", "count", "exact", "contradicting", "across_held_out")

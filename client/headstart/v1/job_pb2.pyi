@@ -227,7 +227,7 @@ class PartialRecipe(_message.Message):
     def __init__(self, blocks: _Optional[int] = ..., learning_rate: _Optional[float] = ..., max_epochs: _Optional[int] = ..., patience: _Optional[int] = ..., temperature: _Optional[float] = ..., balanced: bool = ..., time_budget: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class Job(_message.Message):
-    __slots__ = ("job_id", "state", "spec", "progress", "version", "error", "example_count", "class_count", "dataset_digest", "excluded", "excluded_count", "create_time", "start_time", "end_time", "step_durations", "last_event", "queue_position", "task", "promotion", "estimated_start_time", "estimated_end_time", "energy", "webhook")
+    __slots__ = ("job_id", "state", "spec", "progress", "version", "error", "example_count", "class_count", "dataset_digest", "excluded_examples", "excluded_count", "create_time", "start_time", "end_time", "step_durations", "last_event", "queue_position", "task", "promotion", "estimated_start_time", "estimated_end_time", "energy", "webhook")
     class StepDurationsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -244,7 +244,7 @@ class Job(_message.Message):
     EXAMPLE_COUNT_FIELD_NUMBER: _ClassVar[int]
     CLASS_COUNT_FIELD_NUMBER: _ClassVar[int]
     DATASET_DIGEST_FIELD_NUMBER: _ClassVar[int]
-    EXCLUDED_FIELD_NUMBER: _ClassVar[int]
+    EXCLUDED_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     EXCLUDED_COUNT_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     START_TIME_FIELD_NUMBER: _ClassVar[int]
@@ -267,7 +267,7 @@ class Job(_message.Message):
     example_count: int
     class_count: int
     dataset_digest: str
-    excluded: _containers.RepeatedCompositeFieldContainer[ExampleFault]
+    excluded_examples: _containers.RepeatedCompositeFieldContainer[ExampleFault]
     excluded_count: int
     create_time: _timestamp_pb2.Timestamp
     start_time: _timestamp_pb2.Timestamp
@@ -281,7 +281,7 @@ class Job(_message.Message):
     estimated_end_time: _timestamp_pb2.Timestamp
     energy: _energy_pb2.Energy
     webhook: WebhookDelivery
-    def __init__(self, job_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., spec: _Optional[_Union[FineTuneSpec, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., version: _Optional[int] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., example_count: _Optional[int] = ..., class_count: _Optional[int] = ..., dataset_digest: _Optional[str] = ..., excluded: _Optional[_Iterable[_Union[ExampleFault, _Mapping]]] = ..., excluded_count: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., step_durations: _Optional[_Mapping[str, _duration_pb2.Duration]] = ..., last_event: _Optional[int] = ..., queue_position: _Optional[int] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., promotion: _Optional[_Union[_comparison_pb2.Promotion, _Mapping]] = ..., estimated_start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., estimated_end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., energy: _Optional[_Union[_energy_pb2.Energy, _Mapping]] = ..., webhook: _Optional[_Union[WebhookDelivery, _Mapping]] = ...) -> None: ...
+    def __init__(self, job_id: _Optional[str] = ..., state: _Optional[_Union[JobState, str]] = ..., spec: _Optional[_Union[FineTuneSpec, _Mapping]] = ..., progress: _Optional[_Union[Progress, _Mapping]] = ..., version: _Optional[int] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., example_count: _Optional[int] = ..., class_count: _Optional[int] = ..., dataset_digest: _Optional[str] = ..., excluded_examples: _Optional[_Iterable[_Union[ExampleFault, _Mapping]]] = ..., excluded_count: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., step_durations: _Optional[_Mapping[str, _duration_pb2.Duration]] = ..., last_event: _Optional[int] = ..., queue_position: _Optional[int] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ..., promotion: _Optional[_Union[_comparison_pb2.Promotion, _Mapping]] = ..., estimated_start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., estimated_end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., energy: _Optional[_Union[_energy_pb2.Energy, _Mapping]] = ..., webhook: _Optional[_Union[WebhookDelivery, _Mapping]] = ...) -> None: ...
 
 class WebhookDelivery(_message.Message):
     __slots__ = ("uri", "state", "attempt_count", "error", "next_attempt_time", "end_time")

@@ -40,7 +40,7 @@ def findings_message(findings: DatasetFindings) -> pb.DatasetFindings:
         imbalance=findings.imbalance,
         estimated_duration=duration(findings.estimated_seconds or None),
         recommendations=map(_recommendation_message, findings.recommendations),
-        truncated=map(_reference_message, findings.truncated),
+        truncated_examples=map(_reference_message, findings.truncated),
         truncated_count=findings.truncated_count,
     )
 

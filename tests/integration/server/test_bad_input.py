@@ -527,7 +527,7 @@ def test_the_same_content_with_different_labels_fails_the_job_by_its_places(api:
     )
     assert [
         (fault.index, fault.id, ErrorReason.Name(fault.reason).removeprefix("ERROR_REASON_"))
-        for fault in kept.excluded
+        for fault in kept.excluded_examples
     ] == [
         (2, "", "CONTRADICTING_LABELS"),
         (6, "twin", "CONTRADICTING_LABELS"),
@@ -566,7 +566,7 @@ def test_a_text_among_images_is_excluded_like_an_image_that_cannot_be_read(api: 
     kept = api.published(examples, model=model, max_excluded_fraction=0.4)
 
     assert (refusal.reason, list(refusal.fields)) == ("WRONG_MODALITY", ["examples[6].input"])
-    assert [(fault.index, fault.id, fault.reason) for fault in kept.excluded] == [
+    assert [(fault.index, fault.id, fault.reason) for fault in kept.excluded_examples] == [
         (6, "0/notes.txt", "WRONG_MODALITY")
     ]
 
@@ -586,7 +586,7 @@ def test_without_leave_one_example_that_cannot_be_read_fails_the_job(api: Api, m
     assert "1 of 7 examples cannot be used, and max_excluded_fraction allows 0" in job.error.message
     assert "example 6 ('notes/readme.txt'): Expected a JPEG" in job.error.message
     assert job.version == 0
-    assert [(fault.index, fault.id) for fault in job.excluded] == [(6, "notes/readme.txt")]
+    assert [(fault.index, fault.id) for fault in job.excluded_examples] == [(6, "notes/readme.txt")]
     assert refused(lambda: api.predict(model, digit(0, 0))).reason == "MODEL_NOT_FOUND"
 
 
@@ -600,13 +600,13 @@ def test_with_leave_examples_that_cannot_be_read_are_left_out_and_listed(api: Ap
 
     assert [
         (fault.index, fault.id, ErrorReason.Name(fault.reason).removeprefix("ERROR_REASON_"))
-        for fault in job.excluded
+        for fault in job.excluded_examples
     ] == [
         (0, "a", "UNDECODABLE_INPUT"),
         (1, "b", "UNDECODABLE_INPUT"),
         (2, "c", "INPUT_TOO_LARGE"),
     ]
-    assert all("Received: " in fault.message for fault in job.excluded)
+    assert all("Received: " in fault.message for fault in job.excluded_examples)
     assert job.excluded_count == 3
     version = api.models.GetModel(keeping.GetModelRequest(model=model)).versions[0]
     assert version.lineage.example_count == 6

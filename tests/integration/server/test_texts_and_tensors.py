@@ -106,7 +106,7 @@ def test_a_text_that_is_truncated_is_told_wherever_it_goes(api: Api, text_job: j
     assert dict(answer.truncation) == {1: long.truncation}
 
     findings = api.models.GetEvaluation(evaluation_request(), timeout=TIMEOUT).findings
-    assert [each.id for each in findings.truncated] == ["long"]
+    assert [each.id for each in findings.truncated_examples] == ["long"]
     assert findings.truncated_count == 1
     assert evaluation_pb2.RECOMMENDATION_KIND_TRUNCATION in {
         recommendation.kind for recommendation in findings.recommendations
