@@ -5,6 +5,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from types import TracebackType
@@ -27,7 +28,7 @@ from headstart.examples import Examples, ExampleSettings, open_examples
 from headstart.exports import ExportFiles
 from headstart.inputs import Content
 from headstart.job_calls import JobsCursor, job_deletion
-from headstart.model_calls import Details, VersionQuery, VersionView, model_change, version_change
+from headstart.model_calls import PAGE_SIZE, Details, VersionQuery, VersionView, model_change, version_change
 from headstart.prediction_inputs import Inputs, open_inputs
 from headstart.prediction_settings import PredictArguments, keeps_errors, prediction_run, split_settings
 from headstart.rebasing import RebaseSettings, rebase
@@ -62,7 +63,6 @@ from headstart.settings import changed_settings, channel_settings, connection_se
 from headstart.task import Task, TaskName
 from headstart.tokens import Token
 from headstart.version_ref import VersionRef, parse_version, version_ref
-from headstart.versions import joined_model
 
 __all__ = ["AsyncClient"]
 
@@ -473,12 +473,17 @@ class AsyncClient:
 
     async def get_model(self, name: str, *, max_versions: int | None = None) -> Model:
         """Gets a model with its versions, the newest first; as `Client.get_model`."""
-        pages: list[Model] = []
-        async for page in self._connection.pages(lambda token: calls.version_page(name, token)):
-            pages.append(page)
-            if max_versions is not None and sum(len(each.versions) for each in pages) >= max_versions:
+        found = await self._connection.send(model_calls.get_model(name))
+        if max_versions == 0:
+            return found
+        query, versions = VersionQuery(view="full"), list[Version]()
+        size = PAGE_SIZE if max_versions is None else min(max_versions, PAGE_SIZE)
+        pages = self._connection.pages(partial(model_calls.version_list, name, query, size=size))
+        async for version in pages:
+            versions.append(version)
+            if len(versions) == max_versions:
                 break
-        return joined_model(pages, max_versions)
+        return replace(found, versions=tuple(versions))
 
     async def get_version(
         self, model: str, *, version: int | None = None, alias: str | None = None

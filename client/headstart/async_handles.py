@@ -215,7 +215,7 @@ class AsyncAliasHandle:
         Raises:
             NotFound: there is no such model or alias.
         """
-        return found_alias(await self._client.get_model(self.model, max_versions=1), self.alias)
+        return found_alias(await self._client.get_model(self.model, max_versions=0), self.alias)
 
     async def set(
         self, version: int, *, traffic: Mapping[int, float] | None = None, etag: str | None = None
@@ -284,7 +284,7 @@ class AsyncModelHandle(AsyncVersionMethods):
 
     async def aliases(self) -> list[Alias]:
         """Return the model's aliases by name."""
-        return list((await self.get(max_versions=1)).aliases)
+        return list((await self.get(max_versions=0)).aliases)
 
     def jobs(self, states: Collection[JobState | str] | str | None = None) -> AsyncIterator[AsyncJob]:
         """Return the model's jobs, the newest first; as `Client.jobs`."""

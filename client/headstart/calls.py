@@ -22,7 +22,6 @@ from headstart.results import (
     Model,
     Report,
     ReportFormat,
-    Version,
     VersionEvaluation,
 )
 from headstart.v1 import fine_tuning_service_pb2 as tuning
@@ -46,7 +45,6 @@ __all__ = [
     "version_deletion",
     "version_evaluation",
     "version_export",
-    "version_page",
     "version_report",
 ]
 
@@ -165,25 +163,6 @@ def model_page(token: str) -> Call[Page[Model]]:
         response=keeping.ListModelsResponse,
         read=lambda response: Page(
             items=tuple(decode(model, Model) for model in response.models),
-            next_token=response.next_page_token,
-        ),
-    )
-
-
-def version_page(model: str, token: str, size: int = _PAGE_SIZE) -> Call[Page[Model]]:
-    """GetModel; the page has one item, the model with some of its versions."""
-    return Call(
-        path=_KEEPING + "GetModel",
-        request=keeping.GetModelRequest(model=model, page_size=size, page_token=token),
-        response=keeping.GetModelResponse,
-        read=lambda response: Page(
-            items=(
-                decode(
-                    response.model,
-                    Model,
-                    versions=tuple(decode(version, Version) for version in response.versions),
-                ),
-            ),
             next_token=response.next_page_token,
         ),
     )

@@ -5,8 +5,10 @@ import time
 import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import islice
 from types import TracebackType
 from typing import Any, Literal, TypeVar, Unpack, overload
 
@@ -25,7 +27,7 @@ from headstart.handles import ModelHandle
 from headstart.inputs import Content
 from headstart.job import Job
 from headstart.job_calls import JobsCursor, job_deletion
-from headstart.model_calls import Details, VersionQuery, VersionView, model_change, version_change
+from headstart.model_calls import PAGE_SIZE, Details, VersionQuery, VersionView, model_change, version_change
 from headstart.prediction_inputs import Inputs, open_inputs
 from headstart.prediction_settings import PredictArguments, keeps_errors, prediction_run, split_settings
 from headstart.rebasing import RebaseSettings, rebase
@@ -60,7 +62,6 @@ from headstart.settings import changed_settings, channel_settings, connection_se
 from headstart.task import Task, TaskName
 from headstart.tokens import Token
 from headstart.version_ref import VersionRef, parse_version, version_ref
-from headstart.versions import joined_model
 
 __all__ = ["Client"]
 
@@ -682,17 +683,18 @@ class Client:
 
         Args:
             name: the model.
-            max_versions: the most versions to get. None: all.
+            max_versions: the most versions to get. 0: none. None: all.
 
         Raises:
             NotFound: there is no such model.
         """
-        pages: list[Model] = []
-        for page in self._connection.pages(lambda token: calls.version_page(name, token)):
-            pages.append(page)
-            if max_versions is not None and sum(len(each.versions) for each in pages) >= max_versions:
-                break
-        return joined_model(pages, max_versions)
+        found = self._connection.send(model_calls.get_model(name))
+        if max_versions == 0:
+            return found
+        query = VersionQuery(view="full")
+        size = PAGE_SIZE if max_versions is None else min(max_versions, PAGE_SIZE)
+        versions = self._connection.pages(partial(model_calls.version_list, name, query, size=size))
+        return replace(found, versions=tuple(islice(versions, max_versions)))
 
     def get_version(self, model: str, *, version: int | None = None, alias: str | None = None) -> Version:
         """Returns a version.

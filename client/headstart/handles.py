@@ -211,7 +211,7 @@ class AliasHandle:
         Raises:
             NotFound: there is no such model or alias.
         """
-        return found_alias(self._client.get_model(self.model, max_versions=1), self.alias)
+        return found_alias(self._client.get_model(self.model, max_versions=0), self.alias)
 
     def set(
         self, version: int, *, traffic: Mapping[int, float] | None = None, etag: str | None = None
@@ -279,7 +279,7 @@ class ModelHandle(VersionMethods):
 
     def aliases(self) -> list[Alias]:
         """Return the model's aliases by name."""
-        return list(self.get(max_versions=1).aliases)
+        return list(self.get(max_versions=0).aliases)
 
     def jobs(self, states: Collection[JobState | str] | str | None = None) -> Iterator[Job]:
         """Return the model's jobs, the newest first; as `Client.jobs`."""

@@ -16,11 +16,12 @@ from headstart.following import (
     finished_version,
     still_going,
 )
+from headstart.model_calls import get_version
 from headstart.progress import ProgressBar
 from headstart.results import JobEvent, JobStatus, Version
 from headstart.retries import Backoff, Deadline
 from headstart.settings import seconds
-from headstart.versions import found_version
+from headstart.version_ref import VersionRef
 
 __all__ = ["Job"]
 
@@ -98,12 +99,8 @@ class Job:
                         listener(event)
         status = self._end(deadline)
         number = finished_version(status)
-        token = ""
-        while True:
-            page = self._persist(calls.version_page(status.spec.model, token), deadline)
-            version, token = found_version(page, number)
-            if version is not None:
-                return version
+        ref = VersionRef(status.spec.model, version=number)
+        return self._persist(get_version(ref), deadline)
 
     def watch(self, after: int = 0) -> Iterator[JobEvent]:
         """Gives the job's events as they happen, until it has ended.

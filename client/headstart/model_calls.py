@@ -12,10 +12,12 @@ from headstart.v1 import model_service_pb2 as pb
 from headstart.version_ref import VersionRef, selector
 
 __all__ = [
+    "PAGE_SIZE",
     "Details",
     "VersionQuery",
     "VersionView",
     "alias_event_list",
+    "get_model",
     "get_version",
     "model_change",
     "traffic",
@@ -24,7 +26,7 @@ __all__ = [
 ]
 
 _SERVICE = "/headstart.v1.ModelService/"
-_PAGE_SIZE = 100
+PAGE_SIZE = 100
 
 VersionView: TypeAlias = Literal["basic", "full"]
 """How much of a version is returned: everything, or everything but confusion matrices."""
@@ -110,6 +112,16 @@ def model_change(model: str, details: Details) -> Call[Model]:
     return model_update(model, details)
 
 
+def get_model(model: str) -> Call[Model]:
+    """GetModel."""
+    return Call(
+        path=_SERVICE + "GetModel",
+        request=pb.GetModelRequest(model=model),
+        response=pb.GetModelResponse,
+        read=lambda response: decode(response.model, Model),
+    )
+
+
 def get_version(version: VersionRef) -> Call[Version]:
     """GetVersion."""
     return Call(
@@ -120,7 +132,9 @@ def get_version(version: VersionRef) -> Call[Version]:
     )
 
 
-def version_list(model: str, query: VersionQuery, token: str) -> Call[Page[Version]]:
+def version_list(
+    model: str, query: VersionQuery, token: str, *, size: int = PAGE_SIZE
+) -> Call[Page[Version]]:
     """ListVersions."""
     return Call(
         path=_SERVICE + "ListVersions",
@@ -129,7 +143,7 @@ def version_list(model: str, query: VersionQuery, token: str) -> Call[Page[Versi
             filter=query.filter(),
             order_by=query.order_by,
             view=f"VERSION_VIEW_{query.view.upper()}",
-            page_size=_PAGE_SIZE,
+            page_size=size,
             page_token=token,
         ),
         response=pb.ListVersionsResponse,
@@ -145,7 +159,7 @@ def alias_event_list(model: str, alias: str | None, token: str) -> Call[Page[Ali
     return Call(
         path=_SERVICE + "ListAliasEvents",
         request=pb.ListAliasEventsRequest(
-            model=model, alias=alias or "", page_size=_PAGE_SIZE, page_token=token
+            model=model, alias=alias or "", page_size=PAGE_SIZE, page_token=token
         ),
         response=pb.ListAliasEventsResponse,
         read=lambda response: Page(

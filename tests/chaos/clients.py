@@ -220,12 +220,13 @@ class Clients:
 
     def _numbers(self, caller: "Caller", model: str) -> list[int]:
         """Return the numbers of a model's newest versions."""
-        request = model_service_pb2.GetModelRequest(model=model, page_size=6)
+        request = model_service_pb2.ListVersionsRequest(model=model, page_size=6)
 
         def send(api: Api) -> list[int]:
-            return [version.number for version in api.models.GetModel(request, timeout=CALL_SECONDS).versions]
+            found = api.models.ListVersions(request, timeout=CALL_SECONDS).versions
+            return [version.number for version in found]
 
-        return caller.insist("GetModel", model, {}, send) or []
+        return caller.insist("ListVersions", model, {}, send) or []
 
     def _move_aliases(self, caller: "Caller") -> None:
         chance = caller.chance

@@ -115,6 +115,21 @@ class FakeServer:
     def script(self, method: str, *steps: Any) -> None:
         self._script[method].extend(steps)
 
+    def keep(self, *versions: model_pb2.Version, name: str = "pets") -> None:
+        """Let a model have these versions from now on."""
+        kept = list(versions)
+
+        def get(request: keeping.GetVersionRequest) -> Any:
+            number = request.target.version
+            found = [each for each in kept if number in (0, each.number)]
+            missing = Fault(
+                code=grpc.StatusCode.NOT_FOUND, message=f"Model '{name}' has no version {number}."
+            )
+            return keeping.GetVersionResponse(version=found[0]) if found else missing
+
+        self.standing["GetVersion"] = get
+        self.standing["ListVersions"] = keeping.ListVersionsResponse(versions=kept)
+
     def restart(self) -> None:
         """Drops every connection and comes back on the same port."""
         self._server.stop(None).wait()
@@ -601,7 +616,7 @@ _STANDING: dict[str, Any] = {
     "DeleteJob": tuning.DeleteJobResponse(),
     "ListJobs": tuning.ListJobsResponse(jobs=[job()]),
     "ListModels": keeping.ListModelsResponse(models=[model()]),
-    "GetModel": keeping.GetModelResponse(model=model(), versions=[version(n) for n in (3, 2, 1)]),
+    "GetModel": keeping.GetModelResponse(model=model()),
     "GetVersion": keeping.GetVersionResponse(version=version(3)),
     "ListVersions": keeping.ListVersionsResponse(versions=[version(n) for n in (3, 2, 1)]),
     "UpdateVersion": keeping.UpdateVersionResponse(version=version(3)),

@@ -21,7 +21,6 @@ from headstart import (
 from headstart.cli.app import app
 from headstart.v1 import backbone_selection_pb2, job_pb2
 from headstart.v1 import fine_tuning_service_pb2 as tuning
-from headstart.v1 import model_service_pb2 as keeping
 
 
 @pytest.fixture
@@ -40,7 +39,7 @@ def run(server: FakeServer):
 def chosen(server: FakeServer) -> None:
     """The version that jobs publish has a chosen backbone, and an alias that moved."""
     made = version(3, backbone_selection=choice(), promotion=promotion())
-    server.standing["GetModel"] = keeping.GetModelResponse(versions=[made], model={"name": "pets"})
+    server.keep(made)
     server.standing["Watch"] = [
         event(1, "QUEUED"),
         event(2, step="SELECT_BACKBONE", done=1, total=3, message="large: 40 of 64 examples."),
@@ -219,7 +218,7 @@ def test_errors_of_numbers_are_no_shares(run, server):
         backbone="small", outcome="CANDIDATE_OUTCOME_TRIED", mean_absolute_error=2.5, standard_error=0.25
     )
     made = version(3, backbone_selection=choice(candidates=[candidate]))
-    server.standing["GetModel"] = keeping.GetModelResponse(versions=[made], model={"name": "pets"})
+    server.keep(made)
     told = " ".join(run("rebase", "pets", "--backbone", "auto").stdout.split())
     assert "backbone error behind" in told
     assert "2.5 ± 0.25" in told
@@ -269,7 +268,7 @@ def test_the_name_is_the_version_to_rebase_and_the_option_the_alias_to_move(
 
 def test_a_rebase_as_json_is_one_document_with_the_choice(run, server):
     made = version(3, backbone_selection=choice())
-    server.standing["GetModel"] = keeping.GetModelResponse(versions=[made], model={"name": "pets"})
+    server.keep(made)
     told = run("--json", "rebase", "pets", "-b", "auto").stdout
     assert '"backboneSelection"' in told
     assert '"CANDIDATE_OUTCOME_TRIED"' in told

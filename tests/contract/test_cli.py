@@ -19,7 +19,6 @@ from contract.fake_server import (
     Fault,
     event,
     job,
-    model,
     predicted,
     predicted_unless_bad,
     version,
@@ -118,7 +117,7 @@ def test_files_that_are_skipped_in_a_folder_are_named(run, pets):
     [("TEXT", "--text 'Some words.'"), ("TENSOR", "ROWS.csv"), ("IMAGE", "IMAGE.jpg")],
 )
 def test_what_to_try_is_of_the_kind_that_the_version_takes(run, server, pets, modality, asked):
-    backbone = keeping.GetModelResponse(versions=[version(3)]).versions[0].lineage.backbone
+    backbone = version(3).lineage.backbone
     server.standing["Status"] = tuning.StatusResponse(job=job("SUCCEEDED", version=3, last_event=3))
     server.standing["ListBackbones"] = keeping.ListBackbonesResponse(
         backbones=[model_pb2.Backbone(name=backbone, modality=f"MODALITY_{modality}")]
@@ -417,7 +416,7 @@ def test_a_job_is_cancelled(run):
 
 
 def test_a_model_shows_its_versions_and_aliases(run, server):
-    server.standing["GetModel"].MergeFrom(keeping.GetModelResponse(versions=[version(0, aliases=["canary"])]))
+    server.standing["ListVersions"].versions.append(version(0, aliases=["canary"]))
 
     output = run("model", "show", "pets").stdout
 
@@ -619,7 +618,7 @@ def test_on_a_narrow_terminal_backbones_can_be_read(run, narrow):
 
 def test_a_model_shows_the_titles_labels_and_lifetimes_of_its_versions(run, server):
     kept = version(3, display_name="Nice pets", tags={"team": "a"}, expire_time={"seconds": 1_700_100_000})
-    server.standing["GetModel"] = keeping.GetModelResponse(model=model(), versions=[kept])
+    server.keep(kept)
 
     assert "version 3: Nice pets; team=a; kept until 2023-11-1" in run("model", "show", "pets").stdout
 
@@ -640,7 +639,7 @@ def test_it_tells_on_what_a_version_was_measured(run, server, pets, source, coun
     made = version(3)
     made.metrics.source = f"METRICS_SOURCE_{source}"
     made.metrics.example_count = counted
-    server.standing["GetModel"] = keeping.GetModelResponse(model=model(), versions=[made])
+    server.keep(made)
 
     output = run("fine-tune", "pets", pets).stdout
 

@@ -11,7 +11,6 @@ from headstart.cli.app import app
 from headstart.v1 import evaluation_service_pb2 as evaluating
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import input_pb2
-from headstart.v1 import model_service_pb2 as keeping
 from headstart.v1 import prediction_service_pb2 as predicting
 
 
@@ -94,7 +93,7 @@ def test_options_that_do_not_go_together_are_told(run, monkeypatch, arguments, m
 )
 def test_a_fine_tune_tells_what_became_of_the_alias(run, server, pets, decision, told):
     made = version(3, promotion=promotion(decision))
-    server.standing["GetModel"] = keeping.GetModelResponse(versions=[made])
+    server.keep(made)
     done = job("SUCCEEDED", version=3, promotion=promotion(decision))
     server.standing["Status"] = tuning.StatusResponse(job=done)
 
@@ -108,7 +107,7 @@ def test_a_fine_tune_tells_what_became_of_the_alias(run, server, pets, decision,
 @pytest.mark.parametrize(("decision", "code"), [("PROMOTED", 0), ("KEPT", 5)])
 def test_a_required_promotion_has_an_exit_code_of_its_own(run, server, pets, decision, code):
     made = version(3, promotion=promotion(decision))
-    server.standing["GetModel"] = keeping.GetModelResponse(versions=[made])
+    server.keep(made)
     required = ("--alias", "stable", "--require-promotion")
 
     result = run("fine-tune", "pets", pets, *required, code=code)

@@ -4,7 +4,7 @@ import grpc
 import pytest
 from typer.testing import CliRunner
 
-from contract.fake_server import FakeServer, Fault, event, job, model, version
+from contract.fake_server import FakeServer, Fault, event, job, version
 from headstart.cli.app import app
 from headstart.cli.confirmation import deleted_model, deleted_version
 from headstart.client import Client
@@ -25,7 +25,7 @@ def run(server: FakeServer):
 
 def test_a_deletion_names_the_versions_aliases_and_examples(run, server: FakeServer, client: Client):
     kept = [version(number, has_examples=True) for number in range(12, 0, -1)]
-    server.standing["GetModel"] = keeping.GetModelResponse(model=model(), versions=kept)
+    server.keep(*kept)
 
     said = run("model", "delete", "pets", code=2).stderr
 
@@ -37,6 +37,7 @@ def test_a_deletion_names_the_versions_aliases_and_examples(run, server: FakeSer
     (found,) = [each for each in client.get_model("pets").versions if each.number == 3]
     assert deleted_version(found) == "version 3 of model pets with up to 40 stored examples"
     server.standing["GetModel"] = keeping.GetModelResponse(model={"name": "pets"})
+    server.keep()
     assert deleted_model(client.get_model("pets")) == "model pets with no version"
 
 

@@ -78,7 +78,7 @@ def _readers() -> dict[str, list[Any]]:
         "Evaluate": [upload.evaluation(TARGET, source)],
         "Compare": [upload.comparison(TARGET, TARGET, source)],
         "ListModels": [calls.model_page("")],
-        "GetModel": [calls.version_page("m", "")],
+        "GetModel": [model_calls.get_model("m")],
         "GetVersion": [model_calls.get_version(TARGET)],
         "ListVersions": [model_calls.version_list("m", model_calls.VersionQuery(), "")],
         "UpdateVersion": [

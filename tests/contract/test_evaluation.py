@@ -174,7 +174,7 @@ def test_a_job_and_its_version_tell_what_became_of_the_alias(client: Client, ser
     done = job("SUCCEEDED", version=3, promotion=promotion("KEPT"), task="TASK_SINGLE_LABEL")
     server.standing["Status"] = tuning.StatusResponse(job=done)
     made = version(3, promotion=promotion("KEPT"), task="TASK_SINGLE_LABEL", has_examples=True)
-    server.standing["GetModel"] = keeping.GetModelResponse(versions=[made])
+    server.keep(made)
 
     status = client.job("job-1").status()
     found = client.job("job-1").result()
@@ -194,7 +194,7 @@ def test_a_version_tells_its_task_thresholds_and_parent(client: Client, server: 
     made.lineage.MergeFrom(
         type(made.lineage)(parent_version=2, added_example_count=5, removed_example_count=1)
     )
-    server.standing["GetModel"] = keeping.GetModelResponse(versions=[made, version(1)])
+    server.keep(made, version(1))
 
     newer, older = client.get_model("pets").versions
 

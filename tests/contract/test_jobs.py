@@ -8,7 +8,7 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
-from contract.fake_server import UNAVAILABLE, FakeServer, Fault, event, job, model, version
+from contract.fake_server import UNAVAILABLE, FakeServer, Fault, event, job, version
 from headstart import (
     Client,
     JobCancelled,
@@ -22,7 +22,6 @@ from headstart import (
 )
 from headstart.v1 import fine_tuning_service_pb2 as tuning
 from headstart.v1 import job_pb2
-from headstart.v1 import model_service_pb2 as keeping
 
 LOST = Fault(code=grpc.StatusCode.UNAVAILABLE, message="connection lost")
 
@@ -176,24 +175,17 @@ def test_an_unknown_job_is_not_found(client: Client, server: FakeServer):
         client.job("nope").result()
 
 
-def test_the_version_is_looked_for_in_further_pages(client: Client, server: FakeServer):
-    pages = [
-        keeping.GetModelResponse(versions=[version(9), version(8)], next_page_token="p2"),
-        keeping.GetModelResponse(versions=[version(4), version(3)]),
-    ]
-    server.script("GetModel", *pages)
+def test_the_version_of_a_job_is_read_by_its_number(client: Client, server: FakeServer):
+    server.keep(version(9), version(3))
 
     assert client.job("job-1").result().number == 3
-    assert [request.page_token for request in server.requests["GetModel"]] == ["", "p2"]
+    assert server.requests["GetVersion"][0].target.version == 3
 
 
 def test_a_version_that_is_deleted_already_is_not_found(client: Client, server: FakeServer):
-    server.script(
-        "GetModel",
-        keeping.GetModelResponse(model=model(), versions=[version(9), version(2)], next_page_token="p"),
-    )
+    server.keep(version(9), version(2))
 
-    with pytest.raises(NotFound, match="Version 3 of model pets is deleted"):
+    with pytest.raises(NotFound, match="has no version 3"):
         client.job("job-1").result()
 
 

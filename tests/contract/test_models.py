@@ -69,9 +69,9 @@ def test_the_server_and_the_caller_are_described(client: Client):
 
 def test_a_model_comes_with_the_versions_of_all_pages(client: Client, server: FakeServer):
     server.script(
-        "GetModel",
-        keeping.GetModelResponse(model=model(), versions=[version(3)], next_page_token="p2"),
-        keeping.GetModelResponse(model=model(), versions=[version(2, aliases=["stable"]), version(1)]),
+        "ListVersions",
+        keeping.ListVersionsResponse(versions=[version(3)], next_page_token="p2"),
+        keeping.ListVersionsResponse(versions=[version(2, aliases=["stable"]), version(1)]),
     )
 
     found = client.get_model("pets")
@@ -84,12 +84,14 @@ def test_a_model_comes_with_the_versions_of_all_pages(client: Client, server: Fa
 
 def test_no_more_pages_are_asked_for_than_the_versions_that_are_wanted(client: Client, server: FakeServer):
     server.script(
-        "GetModel",
-        keeping.GetModelResponse(model=model(), versions=[version(3), version(2)], next_page_token="p2"),
+        "ListVersions",
+        keeping.ListVersionsResponse(versions=[version(3), version(2)], next_page_token="p2"),
     )
 
     assert [each.number for each in client.get_model("pets", max_versions=1).versions] == [3]
-    assert len(server.requests["GetModel"]) == 1
+    assert [request.page_size for request in server.requests["ListVersions"]] == [1]
+    assert client.get_model("pets", max_versions=0).versions == ()
+    assert len(server.requests["ListVersions"]) == 1
 
 
 def test_an_alias_is_set_and_removed(client: Client, server: FakeServer):

@@ -101,8 +101,8 @@ def messages() -> dict[str, list[bytes]]:
         service + "FineTuningService/ListJobs": [
             tuning.ListJobsRequest(model="digits", page_size=3, page_token="abc").SerializeToString()
         ],
-        service + "ModelService/GetModel": [
-            keeping.GetModelRequest(model="digits", page_token="WzFd").SerializeToString()
+        service + "ModelService/ListVersions": [
+            keeping.ListVersionsRequest(model="digits", page_token="WzEsMV0=").SerializeToString()
         ],
         service + "ModelService/SetAlias": [
             keeping.SetAliasRequest(model="digits", alias="a", version=1).SerializeToString()

@@ -31,7 +31,7 @@ def list_aliases(context: typer.Context, model: ModelArgument) -> None:
     """
     session = session_of(context)
     with session.client() as client:
-        found = client.get_model(model, max_versions=1).aliases
+        found = client.get_model(model, max_versions=0).aliases
     document = session.response("GetModel").get("model", {}).get("aliases")
     session.show({"aliases": document}, alias_table(model, found), alias_listing(model, found))
 

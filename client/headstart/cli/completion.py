@@ -69,7 +69,7 @@ def complete_aliases(context: typer.Context, incomplete: str) -> Names:
         return []
 
     def names(client: Client) -> list[str]:
-        return [each.name for each in client.get_model(model, max_versions=1).aliases]
+        return [each.name for each in client.get_model(model, max_versions=0).aliases]
 
     return _starting(incomplete, _ask(context, names))
 

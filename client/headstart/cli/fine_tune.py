@@ -162,9 +162,7 @@ def show_job(
         session.show(session.response("Status"), job_facts(status), Listing([status.id]))
         session.note(f"Follow it: {session.command(f'job watch {job.id}')}")
         return
-    versions = session.response("GetModel").get("versions", ())
-    made = [each for each in versions if each["number"] == str(version.number)]
-    document = {**session.response("Status"), "version": next(iter(made), None)}
+    document = {**session.response("Status"), "version": session.response("GetVersion").get("version")}
     name = f"{version.model}@{version.number}"
     session.show(document, version_summary(version, status, upload), Listing([name]))
     _show_findings(session, client, version)

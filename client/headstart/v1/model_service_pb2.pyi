@@ -70,24 +70,16 @@ class ListModelsResponse(_message.Message):
     def __init__(self, models: _Optional[_Iterable[_Union[_model_pb2.Model, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class GetModelRequest(_message.Message):
-    __slots__ = ("model", "page_size", "page_token")
+    __slots__ = ("model",)
     MODEL_FIELD_NUMBER: _ClassVar[int]
-    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
-    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     model: str
-    page_size: int
-    page_token: str
-    def __init__(self, model: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    def __init__(self, model: _Optional[str] = ...) -> None: ...
 
 class GetModelResponse(_message.Message):
-    __slots__ = ("model", "versions", "next_page_token")
+    __slots__ = ("model",)
     MODEL_FIELD_NUMBER: _ClassVar[int]
-    VERSIONS_FIELD_NUMBER: _ClassVar[int]
-    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     model: _model_pb2.Model
-    versions: _containers.RepeatedCompositeFieldContainer[_model_pb2.Version]
-    next_page_token: str
-    def __init__(self, model: _Optional[_Union[_model_pb2.Model, _Mapping]] = ..., versions: _Optional[_Iterable[_Union[_model_pb2.Version, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+    def __init__(self, model: _Optional[_Union[_model_pb2.Model, _Mapping]] = ...) -> None: ...
 
 class SetAliasRequest(_message.Message):
     __slots__ = ("model", "alias", "version", "etag", "traffic")

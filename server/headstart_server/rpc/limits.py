@@ -202,7 +202,7 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
         "dataset_uri": _URI,
     },
     "headstart.v1.FineTuneSpec.TagsEntry": _TAG,
-    "headstart.v1.GetModelRequest": {"model": _model(), "page_size": _PAGE_SIZE, "page_token": _PAGE_TOKEN},
+    "headstart.v1.GetModelRequest": {"model": _model()},
     "headstart.v1.Input": {"image": _data(), "text": Limit(characters=MAX_TEXT, lines=True)},
     "headstart.v1.LabelSet": {"labels": _LABELS},
     "headstart.v1.ListBackbonesRequest": {"page_size": _PAGE_SIZE, "page_token": _PAGE_TOKEN},

@@ -104,22 +104,8 @@ class ModelService(stubs.ModelServiceServicer):
         return pb.ListModelsResponse(models=models, next_page_token=page_token(last))
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
-        def fetch(before: list[Any] | None, limit: int) -> Sequence[Version]:
-            return self._registry.versions(request.model, after=before, limit=limit)
-
-        key = page_key(request.page_token, int, int)
         model = await asyncio.to_thread(self._registry.model, request.model)
-        versions, last = await asyncio.to_thread(
-            page_of,
-            fetch,
-            version_message,
-            VersionOrder().key,
-            after=key,
-            size=page_size_of(request.page_size),
-        )
-        return pb.GetModelResponse(
-            model=model_message(model), versions=versions, next_page_token=page_token(last)
-        )
+        return pb.GetModelResponse(model=model_message(model))
 
     async def GetVersion(self, request: pb.GetVersionRequest, context: Context) -> pb.GetVersionResponse:
         selector, full = selector_of(request.target, "target"), is_full(request, default=True)

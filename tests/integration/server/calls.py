@@ -119,9 +119,14 @@ class Api:
 
     def version(self, model: str, number: int) -> model_pb2.Version:
         """A version of a model."""
-        request = model_service_pb2.GetModelRequest(model=model, page_size=1000)
-        versions = self.models.GetModel(request, timeout=TIMEOUT).versions
+        versions = self.versions(model)
         return next(version for version in versions if version.number == number)
+
+    def versions(self, model: str, **fields: Any) -> Sequence[model_pb2.Version]:
+        """The versions of a model, the newest first."""
+        fields = {"page_size": 1000, "view": model_service_pb2.VERSION_VIEW_FULL, **fields}
+        request = model_service_pb2.ListVersionsRequest(model=model, **fields)
+        return self.models.ListVersions(request, timeout=TIMEOUT).versions
 
     def evaluate(
         self,

@@ -608,7 +608,7 @@ def test_with_leave_examples_that_cannot_be_read_are_left_out_and_listed(api: Ap
     ]
     assert all("Received: " in fault.message for fault in job.excluded_examples)
     assert job.excluded_count == 3
-    version = api.models.GetModel(keeping.GetModelRequest(model=model)).versions[0]
+    version = api.versions(model)[0]
     assert version.lineage.example_count == 6
 
 
@@ -736,7 +736,7 @@ def test_pages_that_no_answer_named_are_refused_by_every_list(api: Api, digits_m
     calls: list[Callable[[], object]] = [
         lambda: api.fine_tuning.ListJobs(tuning.ListJobsRequest(**fields)),
         lambda: api.models.ListModels(keeping.ListModelsRequest(**fields)),
-        lambda: api.models.GetModel(keeping.GetModelRequest(model=digits_model, **fields)),
+        lambda: api.models.ListVersions(keeping.ListVersionsRequest(model=digits_model, **fields)),
         lambda: api.models.ListBackbones(keeping.ListBackbonesRequest(**fields)),
     ]
     for call in calls:

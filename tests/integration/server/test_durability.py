@@ -179,7 +179,7 @@ def third_server(story: Story, server: ServerProcess, api: Api) -> None:
     story.given_back = [api.ended(job.job_id) for job in story.given_back]
     observe(story, api)
     for model in api.models.ListModels(keeping.ListModelsRequest()).models:
-        versions = api.models.GetModel(keeping.GetModelRequest(model=model.name)).versions
+        versions = api.versions(model.name)
         story.version_jobs += [version.lineage.job_id for version in versions]
     archives = {path.stem for path in (server.data / "datasets").iterdir()}
     assert archives == set(story.version_jobs)

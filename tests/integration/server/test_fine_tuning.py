@@ -27,7 +27,7 @@ SUCCEEDED = job_pb2.JOB_STATE_SUCCEEDED
 
 
 def version_of(api: Api, job: job_pb2.Job) -> model_pb2.Version:
-    versions = api.models.GetModel(keeping.GetModelRequest(model=job.spec.model)).versions
+    versions = api.versions(job.spec.model)
     return next(version for version in versions if version.number == job.version)
 
 

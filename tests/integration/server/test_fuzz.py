@@ -257,7 +257,11 @@ def test_any_fields_of_the_calls_on_models(
 ):
     for target in (model, digits_model):
         for call, request in (
-            (api.models.GetModel, keeping.GetModelRequest(model=target, page_size=size, page_token=token)),
+            (api.models.GetModel, keeping.GetModelRequest(model=target)),
+            (
+                api.models.ListVersions,
+                keeping.ListVersionsRequest(model=target, page_size=size, page_token=token, order_by=name),
+            ),
             (
                 api.models.SetAlias,
                 keeping.SetAliasRequest(model=target, alias=name, version=number, etag=token),

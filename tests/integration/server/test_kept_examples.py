@@ -86,7 +86,7 @@ def second_server(story: Story, server: ServerProcess, api: Api) -> None:
         story.heads[job.job_id] = hashlib.sha256(file.read_bytes()).hexdigest()
     models = [model.name for model in api.models.ListModels(keeping.ListModelsRequest()).models]
     for model in models:
-        for version in api.models.GetModel(keeping.GetModelRequest(model=model)).versions:
+        for version in api.versions(model):
             story.needed.add(version.lineage.job_id)
     # The deleted parent has a version no more; its archive is the child's now.
     story.left = archives(server)

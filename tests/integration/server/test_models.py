@@ -7,8 +7,8 @@ from integration.server.calls import Api, digit, digits, refused
 from server_process import ServerProcess
 
 
-def get(api: Api, model: str, **fields) -> keeping.GetModelResponse:
-    return api.models.GetModel(keeping.GetModelRequest(model=model, **fields))
+def get(api: Api, model: str) -> model_pb2.Model:
+    return api.models.GetModel(keeping.GetModelRequest(model=model)).model
 
 
 def set_alias(api: Api, model: str, version: int | None, **fields) -> model_pb2.Alias:
@@ -29,13 +29,15 @@ def three(api: Api, model: str) -> str:
 
 
 def test_a_model_lists_its_versions_by_page_the_newest_first(api: Api, three: str):
-    first = get(api, three, page_size=2)
-    second = get(api, three, page_size=2, page_token=first.next_page_token)
+    model, list_versions = get(api, three), api.models.ListVersions
+    first = list_versions(keeping.ListVersionsRequest(model=three, page_size=2))
+    token = first.next_page_token
+    second = list_versions(keeping.ListVersionsRequest(model=three, page_size=2, page_token=token))
 
     assert [version.number for version in first.versions] == [3, 2]
     assert [version.number for version in second.versions] == [1]
     assert not second.next_page_token
-    assert (first.model.name, first.model.newest_version, first.model.version_count) == (three, 3, 3)
+    assert (model.name, model.newest_version, model.version_count) == (three, 3, 3)
     assert [version.lineage.example_count for version in first.versions] == [8, 6]
     assert not first.versions[0].HasField("expire_time")
 
@@ -62,10 +64,11 @@ def test_an_alias_is_set_moved_and_removed_and_predictions_follow_at_once(api: A
     moved = set_alias(api, three, 3)
     assert (moved.version, answering()) == (3, 3)
     assert moved.etag != alias.etag
-    assert list(get(api, three).model.aliases) == [moved]
-    assert list(get(api, three).versions[0].aliases) == ["stable"]
-    response = api.models.SetAlias(keeping.SetAliasRequest(model=three, alias="stable"))
-    assert not response.HasField("alias")
+    assert list(get(api, three).aliases) == [moved]
+    assert list(api.versions(three)[0].aliases) == ["stable"]
+    refusal = refused(lambda: set_alias(api, three, None))
+    assert (refusal.code, list(refusal.fields)) == (grpc.StatusCode.INVALID_ARGUMENT, ["version"])
+    api.models.DeleteAlias(keeping.DeleteAliasRequest(model=three, alias="stable"))
     refusal = refused(answering)
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "ALIAS_NOT_FOUND")
 
@@ -94,8 +97,8 @@ def test_a_version_with_an_alias_is_deleted_by_force_only(api: Api, three: str):
     assert "stable" in refusal.message
 
     delete_version(api, three, 2, force=True)
-    assert [version.number for version in get(api, three).versions] == [3, 1]
-    assert not get(api, three).model.aliases
+    assert [version.number for version in api.versions(three)] == [3, 1]
+    assert not get(api, three).aliases
     refusal = refused(lambda: api.predict(three, digit(0, 20), version=2))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "VERSION_NOT_FOUND")
 
@@ -105,23 +108,23 @@ def test_without_its_newest_version_a_model_answers_by_the_one_before(api: Api, 
     delete_version(api, three, 3)
 
     assert api.predict(three, digit(0, 20)).results[0].version == 2
-    assert get(api, three).model.newest_version == 2
+    assert get(api, three).newest_version == 2
 
 
 def test_the_number_of_a_deleted_version_is_never_used_again(api: Api, three: str):
     delete_version(api, three, 3)
     assert api.published(digits((0, 1), 5), model=three).version == 4
 
-    response = api.models.DeleteModel(keeping.DeleteModelRequest(model=three))
+    response = api.models.DeleteModel(keeping.DeleteModelRequest(model=three, force=True))
     assert response.deleted_versions == 3
     assert api.published(digits((0, 1), 5), model=three).version == 5
 
 
 def test_a_deleted_model_is_gone_with_its_files(api: Api, server: ServerProcess, three: str):
     set_alias(api, three, 1)
-    ids = [version.lineage.job_id for version in get(api, three).versions]
+    ids = [version.lineage.job_id for version in api.versions(three)]
     assert all(list((server.data / "versions").glob(f"{job_id}.*")) for job_id in ids)
-    api.models.DeleteModel(keeping.DeleteModelRequest(model=three))
+    api.models.DeleteModel(keeping.DeleteModelRequest(model=three, force=True))
 
     for call in (lambda: get(api, three), lambda: api.predict(three, digit(0, 20))):
         refusal = refused(call)
