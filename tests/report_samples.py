@@ -27,6 +27,7 @@ from headstart_server.learning.evaluation import Evaluation, MetricsSource, eval
 from headstart_server.learning.metrics import Metrics
 from headstart_server.learning.promotion import Decision, Promotion
 from headstart_server.learning.recipe import Ridge
+from headstart_server.learning.target import Target
 from headstart_server.learning.targets import Targets
 from headstart_server.learning.task import Task
 from headstart_server.models.version import Manifest, Version
@@ -209,9 +210,18 @@ def _with_data(found: Evaluation, made: Version, names: list[str], ids: list[str
 
 
 def _findings(names: list[str], ids: list[str]) -> DatasetFindings:
+    is_number = names == ["31", "42"]
+
+    def label_of(name: str) -> Target:
+        return Target.of_value(float(name)) if is_number else Target.of_label(name)
+
     def reference(index: int) -> ExampleReference:
         folder, _, _ = ids[index].rpartition("/")
-        return ExampleReference(index=index, id=ids[index], label=folder or names[index % len(names)])
+        return ExampleReference(
+            index=index,
+            id=ids[index],
+            label=label_of(names[index % len(names)] if is_number else folder or names[index % len(names)]),
+        )
 
     sizes = (len(ids) // 8, len(ids) // 4, len(ids) // 2, len(ids))
     return DatasetFindings(
@@ -235,7 +245,7 @@ def _findings(names: list[str], ids: list[str]) -> DatasetFindings:
         label_issues=tuple(
             LabelIssue(
                 example=reference(index),
-                suggested_label=names[(index + 1) % len(names)],
+                suggested_label=label_of(names[(index + 1) % len(names)]),
                 suggested_probability=0.97 - 0.01 * place,
                 given_probability=0.01 + 0.01 * place,
             )

@@ -155,9 +155,9 @@ class _Encoded:
             except ValueError as error:
                 raise ValueError(f"{place}: {error}") from error
             integers.note(example.label)
-            if self.has_path_ids and not message.id:
+            if self.has_path_ids and not message.example_id:
                 path = default_id(example.content)
-                message.id = "" if path in paths else path
+                message.example_id = "" if path in paths else path
                 paths.add(path)
             yield message
         integers.check()

@@ -75,7 +75,7 @@ def example_message(example: Example) -> input_pb2.Example:
         TypeError: the content has an unknown type, a label is not a `str`, integer or bool, or a value is not
             a number.
     """
-    message = input_pb2.Example(id=example.id, held_out=example.held_out)
+    message = input_pb2.Example(example_id=example.id, held_out=example.held_out)
     write_target(message, example)
     if example.weight is not None:
         message.weight = _number(example.weight, "weight")
@@ -167,16 +167,16 @@ def write_target(message: input_pb2.Example, example: Example) -> None:
             f"Received: {', '.join(given) or 'none'}"
         )
     if example.label is not None:
-        message.label = _label(example.label)
+        message.label.class_name = _label(example.label)
     elif example.labels is not None:
-        message.label_set.SetInParent()  # so that it is there without any label, too
-        message.label_set.labels.extend(_labels(example.labels))
+        message.label.classes.SetInParent()  # so that it is set without any class, too
+        message.label.classes.class_names.extend(_labels(example.labels))
     elif example.value is not None:
-        message.value = _number(example.value, "value")
+        message.label.number = _number(example.value, "value")
     elif example.probabilities is not None:
         for name, probability in example.probabilities.items():
             key = _label(name)
-            message.soft_label.probabilities[key] = _number(probability, f"probabilities[{key!r}]")
+            message.label.probabilities.probabilities[key] = _number(probability, f"probabilities[{key!r}]")
 
 
 def _labels(labels: Collection[str | int]) -> list[str]:

@@ -25,6 +25,7 @@ from headstart.v1 import (
     comparison_pb2,
     evaluation_pb2,
     job_pb2,
+    label_pb2,
     model_pb2,
     version_selector_pb2,
 )
@@ -382,8 +383,10 @@ def model(name: str = "pets", **fields: Any) -> model_pb2.Model:
     )
 
 
-def reference(index: int, label: str = "cat") -> evaluation_pb2.ExampleReference:
-    return evaluation_pb2.ExampleReference(index=index, id=f"{label}/{index}.jpg", label=label)
+def reference(index: int, label: str = "cat") -> label_pb2.ExampleReference:
+    return label_pb2.ExampleReference(
+        index=index, example_id=f"{label}/{index}.jpg", label=label_pb2.Label(class_name=label)
+    )
 
 
 def evaluation(**fields: Any) -> evaluation_pb2.Evaluation:
@@ -418,7 +421,10 @@ def evaluation(**fields: Any) -> evaluation_pb2.Evaluation:
         confused=[evaluation_pb2.ConfusedPair(actual="dog", predicted="cat", count=3)],
         worst=[
             evaluation_pb2.ExampleOutcome(
-                example=reference(7, "dog"), predicted="cat", probability=0.03125, loss=3.5
+                example=reference(7, "dog"),
+                predicted=label_pb2.Label(class_name="cat"),
+                probability=0.03125,
+                loss=3.5,
             )
         ],
         **fields,
@@ -436,7 +442,7 @@ def findings(**fields: Any) -> evaluation_pb2.DatasetFindings:
         label_issues=[
             evaluation_pb2.LabelIssue(
                 example=reference(3),
-                suggested_label="dog",
+                suggested_label=label_pb2.Label(class_name="dog"),
                 suggested_probability=0.875,
                 given_probability=0.125,
             )

@@ -177,7 +177,7 @@ def test_an_evaluation_of_numbers_has_figures_of_its_own(run, server, pets):
     }
     found = evaluation(metrics=metrics, interval_coverage=0.875)
     del found.classes[:], found.confused[:], found.worst[:], found.reliability[:]
-    found.worst.add(example={"index": 4, "label": "3.5"}, value=5, loss=1.5)
+    found.worst.add(example={"index": 4, "label": {"number": 3.5}}, predicted={"number": 5}, loss=1.5)
     server.standing["Evaluate"] = evaluating.EvaluateResponse(model="ages", version=1, evaluation=found)
 
     lines = run("version", "evaluate", "ages", pets).stdout.splitlines()
@@ -276,8 +276,11 @@ def test_an_unknown_input_is_told_with_its_typicality(run, server, pets):
         abstention_reason="ABSTENTION_REASON_UNLIKE_TRAINING",
         typicality=0.004,
         neighbors=[
-            {"id": "cat/1.jpg", "labels": ["cat"], "distance": 0.25},
-            {"index": 7, "labels": ["dog"], "distance": 0.5},
+            {
+                "example": {"example_id": "cat/1.jpg", "label": {"class_name": "cat"}},
+                "distance": 0.25,
+            },
+            {"example": {"index": 7, "label": {"class_name": "dog"}}, "distance": 0.5},
         ],
     )
     server.standing["Predict"] = predicted("TASK_SINGLE_LABEL", told)
@@ -342,15 +345,18 @@ def test_several_classes_and_numbers_have_tables_of_their_own(run, server, pets)
         {"name": "red", "probability": 0.9, "selected": True},
         {"name": "big", "probability": 0.2},
     ]
-    server.standing["Predict"] = predicted("TASK_MULTI_LABEL", predicting.Prediction(classes=classes))
+    server.standing["Predict"] = predicted(
+        "TASK_MULTI_LABEL",
+        predicting.Prediction(label={"classes": {"class_names": ["red"]}}, classes=classes),
+    )
     assert "red 90.0%" in run("predict", "pets", picture).stdout
     document = json.loads(run("predict", "pets", picture, "--json").stdout)
     assert document["predictions"][0]["labels"] == ["red"]
 
-    number = predicting.Prediction(value=2.5, value_low=2, value_high=3)
+    number = predicting.Prediction(label={"number": 2.5}, interval_low=2, interval_high=3)
     server.standing["Predict"] = predicted("TASK_REGRESSION", number)
     assert "2 to 3" in run("predict", "ages", picture).stdout
-    assert json.loads(run("predict", "ages", picture, "--json").stdout)["predictions"][0]["value"] == 2.5
+    assert json.loads(run("predict", "ages", picture, "--json").stdout)["predictions"][0]["predicted"] == 2.5
 
 
 def test_a_saliency_file_that_is_no_png_is_refused_before_the_call(run, server, pets):

@@ -139,13 +139,14 @@ def test_regressions_and_several_labels_have_columns_of_their_own(run, server, p
         response.results[0].task = input_pb2.TASK_REGRESSION
         for each in response.results[0].predictions:
             del each.classes[:]
-            each.value, each.value_low, each.value_high = 2.5, 1, 4
+            each.label.number, each.interval_low, each.interval_high = 2.5, 1, 4
         return response
 
     def several(request: predicting.PredictRequest) -> predicting.PredictResponse:
         response = predicted(request)
         response.results[0].task = input_pb2.TASK_MULTI_LABEL
         for each in response.results[0].predictions:
+            each.label.classes.class_names.extend(one.name for one in each.classes)
             for one in each.classes:
                 one.selected = True
         return response
@@ -154,7 +155,7 @@ def test_regressions_and_several_labels_have_columns_of_their_own(run, server, p
     server.standing["Predict"] = answer
     run("predict", "pets", photos / "a.jpg", "-o", out)
     (row,) = rows_of(out)
-    assert (row["predicted_value"], row["value_low"], row["value_high"]) == ("2.5", "1.0", "4.0")
+    assert (row["predicted_value"], row["interval_low"], row["interval_high"]) == ("2.5", "1.0", "4.0")
     server.standing["Predict"] = several
     run("predict", "pets", photos / "a.jpg", "-o", out)  # replaces what another command wrote
     assert rows_of(out)[0]["predicted_labels"] == "a|other"

@@ -21,6 +21,8 @@ from headstart import (
     VersionRef,
     tensors,
 )
+from headstart.results import ExampleReference
+from headstart.v1 import label_pb2
 from headstart.v1 import prediction_service_pb2 as predicting
 
 
@@ -404,12 +406,18 @@ def evident(request: predicting.PredictRequest) -> predicting.PredictResponse:
     shown = predicting.Saliency(
         map=tensors.encode(np.eye(2, dtype=np.float32)), class_name="cat", overlay=b"PNG"
     )
+    cat = label_pb2.Label(class_name="cat")
     prediction = predicting.Prediction(
+        label=cat,
         classes=[predicting.ClassProbability(name="cat", probability=0.5, index=0, selected=True)],
         abstained=True,
         abstention_reason="ABSTENTION_REASON_UNLIKE_TRAINING",
         typicality=0.01,
-        neighbors=[predicting.Neighbor(id="cat/1.jpg", index=4, labels=["cat"], distance=0.25)],
+        neighbors=[
+            predicting.Neighbor(
+                example=label_pb2.ExampleReference(index=4, example_id="cat/1.jpg", label=cat), distance=0.25
+            )
+        ],
         saliency=shown if request.HasField("saliency") else None,
     )
     result = predicting.VersionPredictions(
@@ -432,12 +440,8 @@ def test_a_prediction_tells_that_an_input_is_unknown_and_what_it_rests_on(client
     assert prediction.typicality == pytest.approx(0.01)
     assert prediction.label == "cat"
     (neighbor,) = prediction.neighbors
-    assert (neighbor.id, neighbor.labels, neighbor.value, neighbor.distance) == (
-        "cat/1.jpg",
-        ("cat",),
-        None,
-        0.25,
-    )
+    assert neighbor.example == ExampleReference(index=4, id="cat/1.jpg", label="cat")
+    assert neighbor.distance == 0.25
     assert prediction.saliency.map.tolist() == [[1, 0], [0, 1]]
     assert prediction.saliency.overlay == b"PNG"
 
@@ -457,7 +461,7 @@ def test_inputs_whose_saliency_is_asked_for_go_few_in_a_call(client: Client, ser
 
 
 def test_a_number_comes_with_its_interval(client: Client, server: FakeServer):
-    told = predicting.Prediction(value=2.5, value_low=2, value_high=3)
+    told = predicting.Prediction(label={"number": 2.5}, interval_low=2, interval_high=3)
     server.standing["Predict"] = predicting.PredictResponse(
         results=[
             predicting.VersionPredictions(model="ages", version=1, task="TASK_REGRESSION", predictions=[told])
@@ -467,7 +471,7 @@ def test_a_number_comes_with_its_interval(client: Client, server: FakeServer):
     prediction = client.predict(b"x", model="ages")
 
     assert (prediction.task, prediction.value) == (Task.REGRESSION, 2.5)
-    assert (prediction.value_low, prediction.value_high) == (2, 3)
+    assert (prediction.interval_low, prediction.interval_high) == (2, 3)
     assert prediction.classes == ()
     assert prediction.typicality is None
 

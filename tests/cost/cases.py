@@ -173,7 +173,9 @@ def examples() -> list[bytes]:
         tuning.FineTuneRequest(
             examples=tuning.ExampleBatch(
                 examples=[
-                    input_pb2.Example(input=input_pb2.Input(image=f"{label}:{place}".encode()), label=label)
+                    input_pb2.Example(
+                        input=input_pb2.Input(image=f"{label}:{place}".encode()), label={"class_name": label}
+                    )
                     for label in ("cat", "dog")
                     for place in range(5)
                 ]

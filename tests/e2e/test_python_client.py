@@ -160,7 +160,7 @@ def test_an_answer_comes_with_what_it_rests_on(client: Client, version: Version,
 
     assert usual.task is Task.SINGLE_LABEL
     assert usual.neighbors[0].distance <= usual.neighbors[-1].distance
-    assert all(each.id.startswith(f"{each.labels[0]}/") for each in usual.neighbors)
+    assert all(each.example.id.startswith(f"{each.example.label}/") for each in usual.neighbors)
     assert usual.saliency.class_name == usual.label
     assert usual.saliency.map.ndim == 2
     assert usual.saliency.overlay.startswith(b"\x89PNG")

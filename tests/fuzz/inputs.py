@@ -117,7 +117,7 @@ def messages() -> dict[str, list[bytes]]:
 def stream() -> list[bytes]:
     """The messages of a good fine-tune, serialized."""
     examples = [
-        input_pb2.Example(input=input_pb2.Input(image=picture), label=str(place % 2))
+        input_pb2.Example(input=input_pb2.Input(image=picture), label={"class_name": str(place % 2)})
         for place, picture in enumerate(pictures()[:4])
     ]
     recipe = job_pb2.Recipe(ridge=job_pb2.RidgeRecipe())

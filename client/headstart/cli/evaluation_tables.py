@@ -15,6 +15,7 @@ from headstart.results import (
     Metrics,
     MetricsSource,
 )
+from headstart.results.label_values import label_text
 
 __all__ = ["accuracy_interval", "evaluation_view", "measured"]
 
@@ -140,14 +141,18 @@ def _worst(outcomes: tuple[ExampleOutcome, ...]) -> Iterable[Text]:
         yield Text("Worst examples:")
     for outcome in shown:
         example = outcome.example
-        told = f"{outcome.value:.4g}" if outcome.value is not None else outcome.predicted or "no class"
+        value = outcome.predicted
+        told = f"{value:.4g}" if isinstance(value, float) else label_text(value)
         chance = "" if outcome.probability is None else f", {outcome.probability:.1%} for the truth"
         told = "so" if _is_right(outcome) else told
-        yield Text(f"  {example.name} is {example.label or 'no class'}, told {told}{chance}")
+        yield Text(f"  {example.name} is {label_text(example.label)}, told {told}{chance}")
 
 
 def _is_right(outcome: ExampleOutcome) -> bool:
-    return outcome.value is None and outcome.predicted == outcome.example.label
+    predicted, actual = outcome.predicted, outcome.example.label
+    if isinstance(predicted, tuple) and isinstance(actual, tuple):
+        return sorted(predicted) == sorted(actual)
+    return not isinstance(predicted, float) and predicted == actual
 
 
 def _faults(result: EvaluationResult) -> Iterable[RenderableType]:

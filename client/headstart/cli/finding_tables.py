@@ -17,6 +17,7 @@ from headstart.results import (
     LearningPoint,
     Validation,
 )
+from headstart.results.label_values import label_text
 
 __all__ = ["findings_lines", "validation_view"]
 
@@ -108,11 +109,13 @@ def _list(title: str, lines: list[str], count: int) -> Iterable[Text]:
 
 
 def _named(example: ExampleReference) -> str:
-    return f"{example.name} ({example.label})" if example.label else example.name
+    return (
+        f"{example.name} ({label_text(example.label)})" if example.label not in ("", None) else example.name
+    )
 
 
 def _issue(issue: LabelIssue) -> str:
-    like = f"{issue.suggested_label or 'no class'} ({percent(issue.suggested_probability)})"
+    like = f"{label_text(issue.suggested_label)} ({percent(issue.suggested_probability)})"
     return f"{_named(issue.example)} looks like {like}"
 
 

@@ -146,7 +146,7 @@ def prediction_cells(predicted: PredictedInput, prediction: Prediction) -> dict[
     match prediction.task:
         case Task.REGRESSION:
             cells |= {"predicted_value": prediction.value}
-            cells |= {"value_low": prediction.value_low, "value_high": prediction.value_high}
+            cells |= {"interval_low": prediction.interval_low, "interval_high": prediction.interval_high}
         case Task.MULTI_LABEL:
             cells |= {"predicted_labels": "|".join(prediction.labels)}
         case _:

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from headstart.cli.layout import add_row, new_table, percent, shortened
 from headstart.results import AbstentionReason, ClassProbability, Neighbor, Prediction
+from headstart.results.label_values import label_text
 from headstart.task import Task
 
 __all__ = ["prediction_view"]
@@ -72,9 +73,9 @@ def _unless_unknown(prediction: Prediction, told: str) -> str:
 
 
 def _interval(prediction: Prediction) -> str:
-    if prediction.value_low is None or prediction.value_high is None:
+    if prediction.interval_low is None or prediction.interval_high is None:
         return ""
-    return f"{prediction.value_low:.4g} to {prediction.value_high:.4g}"
+    return f"{prediction.interval_low:.4g} to {prediction.interval_high:.4g}"
 
 
 def _listed(classes: Iterable[ClassProbability]) -> str:
@@ -99,8 +100,7 @@ def _neighbors(names: Sequence[str], predictions: Sequence[Prediction]) -> Itera
 
 
 def _neighbor(neighbor: Neighbor) -> str:
-    told = ", ".join(neighbor.labels) if neighbor.value is None else f"{neighbor.value:.6g}"
-    return f"{told or 'no class'} ({neighbor.id or f'example {neighbor.index}'})"
+    return f"{label_text(neighbor.example.label)} ({neighbor.example.name})"
 
 
 _COLUMNS = {

@@ -19,6 +19,7 @@ from headstart.results import (
     Comparison,
     ErasedExample,
     ExampleFault,
+    ExampleReference,
     InputFault,
     JobEvent,
     JobStatus,
@@ -32,10 +33,11 @@ from headstart.results import (
     Version,
     VersionTraffic,
 )
+from headstart.results.label_values import LabelValue
 from headstart.spec import RECIPES, Auto, FineTuneSpec, Recipe
 from headstart.status import details_from_status
 from headstart.task import Task
-from headstart.v1 import evaluation_service_pb2, input_pb2, job_pb2, model_pb2
+from headstart.v1 import evaluation_service_pb2, input_pb2, job_pb2, label_pb2, model_pb2
 from headstart.v1 import prediction_service_pb2 as predicting
 from headstart.v1.errors_pb2 import ErrorReason
 from headstart.version_ref import VersionRef
@@ -69,6 +71,20 @@ def _decode_recipe(message: job_pb2.Recipe) -> Recipe:
     """Return a recipe; `Auto` for one that is newer than this client."""
     name = message.WhichOneof("recipe")
     return decode(getattr(message, name), RECIPES[name]) if name in RECIPES else Auto()
+
+
+def _decode_label(message: label_pb2.Label) -> LabelValue:
+    """Return a label; None for one that is unset, or newer than this client."""
+    match message.WhichOneof("value"):
+        case "class_name":
+            return message.class_name
+        case "classes":
+            return tuple(message.classes.class_names)
+        case "number":
+            return message.number
+        case "probabilities":
+            return dict(sorted(message.probabilities.probabilities.items()))
+    return None
 
 
 def _step_times(job: job_pb2.Job) -> dict[str, timedelta]:
@@ -136,6 +152,7 @@ _decode_modality = enum_converter(model_pb2.Modality.DESCRIPTOR, Modality)
 _DECODER: Final = Decoder(
     messages={
         "google.rpc.Status": details_from_status,
+        "headstart.v1.Label": _decode_label,
         "headstart.v1.Recipe": _decode_recipe,
         "headstart.v1.Tensor": tensors.decode,
     },
@@ -157,12 +174,17 @@ _DECODER: Final = Decoder(
             "versions": _version_names("versions"),
             "unread_versions": _version_names("unread_versions"),
         },
-        ExampleFault: {"reason": lambda fault: ErrorReason.Name(fault.reason).removeprefix("ERROR_REASON_")},
+        ExampleFault: {
+            "id": "example_id",
+            "reason": lambda fault: ErrorReason.Name(fault.reason).removeprefix("ERROR_REASON_"),
+        },
+        ExampleReference: {"id": "example_id"},
         FineTuneSpec: {"remove": "removed_example_ids"},
         InputFault: {"reason": lambda fault: ErrorReason.Name(fault.reason).removeprefix("ERROR_REASON_")},
         JobEvent: {"time": "event_time"},
         JobStatus: {"id": "job_id", "promotion": _promotion("version"), "step_times": _step_times},
         ModelPredictions: {"predictions": _predictions},
+        Prediction: {"predicted": "label"},
         Predictions: {
             "results": _results,
             "features": lambda response: {each.backbone: decode_features(each) for each in response.features},

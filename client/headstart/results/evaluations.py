@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from headstart.display import figure, percent, table
 from headstart.results.faults import ExampleFault
 from headstart.results.findings import DatasetFindings, ExampleReference
+from headstart.results.label_values import LabelValue
 from headstart.results.models import Metrics, Version
 
 __all__ = [
@@ -100,18 +101,15 @@ class ExampleOutcome:
 
     Attributes:
         example: the example.
-        predicted: the class that was told; of a multi-label version all, joined by a comma; empty for a
-            number.
+        predicted: the label that was predicted.
         probability: of its true class; of a multi-label version the lowest of all right answers; None for a
             number.
-        value: the number that was told; None for classes.
         loss: log loss in nats; for a number the size of the error.
     """
 
     example: ExampleReference
-    predicted: str
+    predicted: LabelValue
     probability: float | None
-    value: float | None
     loss: float
 
 

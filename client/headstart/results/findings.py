@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
+from headstart.results.label_values import LabelValue
+
 __all__ = [
     "DatasetFindings",
     "DuplicateGroup",
@@ -23,12 +25,12 @@ class ExampleReference:
     Attributes:
         index: its place among the examples you sent, or among a version's (a parent's first), from 0.
         id: your name for it; may be empty.
-        label: its class; several are joined by a comma, a number is written out.
+        label: its label; a soft one as its most probable class.
     """
 
     index: int
     id: str
-    label: str
+    label: LabelValue
 
     @property
     def name(self) -> str:
@@ -67,7 +69,7 @@ class LabelIssue:
     """
 
     example: ExampleReference
-    suggested_label: str
+    suggested_label: LabelValue
     suggested_probability: float
     given_probability: float
 

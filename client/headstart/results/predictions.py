@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from headstart.display import bars, figure, heatmap_png, table
 from headstart.errors import PredictionError
+from headstart.results.findings import ExampleReference
+from headstart.results.label_values import LabelValue
 from headstart.task import Task
 
 __all__ = [
@@ -66,17 +68,11 @@ class Neighbor:
     """A training example near an input.
 
     Attributes:
-        id: your name for it; may be empty.
-        index: its place among the version's examples, from 0.
-        labels: its classes; none for a number.
-        value: its number; None for classes.
+        example: the example, by its place among the version's examples.
         distance: 1 less the cosine of the angle between the features as the head sees them, 0 to 2.
     """
 
-    id: str
-    index: int
-    labels: tuple[str, ...]
-    value: float | None
+    example: ExampleReference
     distance: float
 
 
@@ -128,9 +124,9 @@ class Prediction:
         model: the model that answered.
         version: the number of its version that answered.
         task: the kind of thing the version tells.
-        value: the number; None for classes.
-        value_low: lower end of its 90 % interval; None where there was nothing to estimate it from.
-        value_high: upper end of its 90 % interval.
+        predicted: the predicted label: a class, all classes that apply, or a number.
+        interval_low: lower end of the 90 % interval of a number; None if it could not be estimated.
+        interval_high: upper end of the 90 % interval of a number.
         abstained: True if the input is told to be unknown; everything else is what it would get otherwise.
             Only with ``abstain``.
         abstention_reason: why.
@@ -147,9 +143,9 @@ class Prediction:
     model: str
     version: int
     task: Task = Task.UNSPECIFIED
-    value: float | None = None
-    value_low: float | None = None
-    value_high: float | None = None
+    predicted: LabelValue = None
+    interval_low: float | None = None
+    interval_high: float | None = None
     abstained: bool = False
     abstention_reason: AbstentionReason = AbstentionReason.NONE
     typicality: float | None = None
@@ -166,6 +162,11 @@ class Prediction:
     def __repr__(self) -> str:
         doubt = f", abstained: {self.abstention_reason.lower()}" if self.abstained else ""
         return f"Prediction({self._told()}{doubt}, {self.model}@{self.version})"
+
+    @property
+    def value(self) -> float | None:
+        """The predicted number; None for classes."""
+        return self.predicted if isinstance(self.predicted, float) else None
 
     @property
     def label(self) -> str:
@@ -192,11 +193,9 @@ class Prediction:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The classes that are taken to apply, among those that were asked for, the likeliest first.
-
-        For a version that tells one class of several it is the likeliest alone, for one that tells numbers
-        none.
-        """
+        """All classes that apply; for a single-label version the most probable one, for numbers none."""
+        if isinstance(self.predicted, tuple):
+            return self.predicted
         if self.task is Task.MULTI_LABEL:
             return tuple(each.name for each in self.classes if each.selected)
         return tuple(each.name for each in self.classes[:1])
@@ -213,9 +212,9 @@ class Prediction:
 
     def _told(self) -> str:
         if self.value is not None:
-            interval = self.value_low is not None and self.value_high is not None
+            interval = self.interval_low is not None and self.interval_high is not None
             return f"{self.value:.6g}" + (
-                f" ({self.value_low:.6g} to {self.value_high:.6g})" if interval else ""
+                f" ({self.interval_low:.6g} to {self.interval_high:.6g})" if interval else ""
             )
         if self.task is Task.MULTI_LABEL:
             chosen = [each for each in self.classes if each.selected]

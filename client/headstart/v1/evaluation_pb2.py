@@ -23,10 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from headstart.v1 import label_pb2 as headstart_dot_v1_dot_label__pb2
 from headstart.v1 import model_pb2 as headstart_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dheadstart/v1/evaluation.proto\x12\x0cheadstart.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18headstart/v1/model.proto\"\x8c\x03\n\nEvaluation\x12&\n\x07metrics\x18\x01 \x01(\x0b\x32\x15.headstart.v1.Metrics\x12+\n\x07\x63lasses\x18\x02 \x03(\x0b\x32\x1a.headstart.v1.ClassMetrics\x12\x31\n\x0breliability\x18\x03 \x03(\x0b\x32\x1c.headstart.v1.ReliabilityBin\x12,\n\x08\x63onfused\x18\x04 \x03(\x0b\x32\x1a.headstart.v1.ConfusedPair\x12+\n\x05worst\x18\x05 \x03(\x0b\x32\x1c.headstart.v1.ExampleOutcome\x12\x1e\n\x11interval_coverage\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\'\n\x06values\x18\x07 \x03(\x0b\x32\x17.headstart.v1.ValuePair\x12\"\n\x15median_absolute_error\x18\x08 \x01(\x01H\x01\x88\x01\x01\x42\x14\n\x12_interval_coverageB\x18\n\x16_median_absolute_error\".\n\tValuePair\x12\x0e\n\x06\x61\x63tual\x18\x01 \x01(\x01\x12\x11\n\tpredicted\x18\x02 \x01(\x01\"\x95\x02\n\x0c\x43lassMetrics\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07support\x18\x02 \x01(\x03\x12\x16\n\tprecision\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x06recall\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x02\x66\x31\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x1e\n\x11\x61verage_precision\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12\x14\n\x07roc_auc\x18\x07 \x01(\x01H\x04\x88\x01\x01\x12\x30\n\nthresholds\x18\x08 \x03(\x0b\x32\x1c.headstart.v1.ThresholdPointB\x0c\n\n_precisionB\t\n\x07_recallB\x05\n\x03_f1B\x14\n\x12_average_precisionB\n\n\x08_roc_auc\"F\n\x0eThresholdPoint\x12\x11\n\tthreshold\x18\x01 \x01(\x02\x12\x11\n\tprecision\x18\x02 \x01(\x02\x12\x0e\n\x06recall\x18\x03 \x01(\x02\"`\n\x0eReliabilityBin\x12\x0b\n\x03low\x18\x01 \x01(\x02\x12\x0c\n\x04high\x18\x02 \x01(\x02\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x12\x12\n\nconfidence\x18\x04 \x01(\x02\x12\x10\n\x08\x61\x63\x63uracy\x18\x05 \x01(\x02\"@\n\x0c\x43onfusedPair\x12\x0e\n\x06\x61\x63tual\x18\x01 \x01(\t\x12\x11\n\tpredicted\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\"<\n\x10\x45xampleReference\x12\r\n\x05index\x18\x01 \x01(\x03\x12\n\n\x02id\x18\x02 \x01(\t\x12\r\n\x05label\x18\x03 \x01(\t\"\xaa\x01\n\x0e\x45xampleOutcome\x12/\n\x07\x65xample\x18\x01 \x01(\x0b\x32\x1e.headstart.v1.ExampleReference\x12\x11\n\tpredicted\x18\x02 \x01(\t\x12\x18\n\x0bprobability\x18\x03 \x01(\x02H\x00\x88\x01\x01\x12\x12\n\x05value\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x0c\n\x04loss\x18\x05 \x01(\x01\x42\x0e\n\x0c_probabilityB\x08\n\x06_value\"\xf2\x03\n\x0f\x44\x61tasetFindings\x12\x30\n\nduplicates\x18\x01 \x03(\x0b\x32\x1c.headstart.v1.DuplicateGroup\x12\x17\n\x0f\x64uplicate_count\x18\x02 \x01(\x03\x12.\n\x0clabel_issues\x18\x03 \x03(\x0b\x32\x18.headstart.v1.LabelIssue\x12\x19\n\x11label_issue_count\x18\x04 \x01(\x03\x12\'\n\x08outliers\x18\x05 \x03(\x0b\x32\x15.headstart.v1.Outlier\x12\x15\n\routlier_count\x18\x06 \x01(\x03\x12\x33\n\x0elearning_curve\x18\x07 \x03(\x0b\x32\x1b.headstart.v1.LearningPoint\x12\x11\n\timbalance\x18\x08 \x01(\x01\x12\x35\n\x12\x65stimated_duration\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x0frecommendations\x18\n \x03(\x0b\x32\x1c.headstart.v1.Recommendation\x12:\n\x12truncated_examples\x18\x0b \x03(\x0b\x32\x1e.headstart.v1.ExampleReference\x12\x17\n\x0ftruncated_count\x18\x0c \x01(\x03\"\x90\x01\n\x0e\x44uplicateGroup\x12\x30\n\x08\x65xamples\x18\x01 \x03(\x0b\x32\x1e.headstart.v1.ExampleReference\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\r\n\x05\x65xact\x18\x03 \x01(\x08\x12\x15\n\rcontradicting\x18\x04 \x01(\x08\x12\x17\n\x0f\x61\x63ross_held_out\x18\x05 \x01(\x08\"\x90\x01\n\nLabelIssue\x12/\n\x07\x65xample\x18\x01 \x01(\x0b\x32\x1e.headstart.v1.ExampleReference\x12\x17\n\x0fsuggested_label\x18\x02 \x01(\t\x12\x1d\n\x15suggested_probability\x18\x03 \x01(\x02\x12\x19\n\x11given_probability\x18\x04 \x01(\x02\"R\n\x07Outlier\x12/\n\x07\x65xample\x18\x01 \x01(\x0b\x32\x1e.headstart.v1.ExampleReference\x12\x16\n\x0e\x64istance_ratio\x18\x02 \x01(\x02\"K\n\rLearningPoint\x12\x15\n\rexample_count\x18\x01 \x01(\x03\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x14\n\x0c\x65xtrapolated\x18\x03 \x01(\x08\"Q\n\x0eRecommendation\x12.\n\x04kind\x18\x01 \x01(\x0e\x32 .headstart.v1.RecommendationKind\x12\x0f\n\x07message\x18\x02 \x01(\t*\xa2\x03\n\x12RecommendationKind\x12#\n\x1fRECOMMENDATION_KIND_UNSPECIFIED\x10\x00\x12(\n$RECOMMENDATION_KIND_TOO_FEW_EXAMPLES\x10\x01\x12!\n\x1dRECOMMENDATION_KIND_IMBALANCE\x10\x02\x12\"\n\x1eRECOMMENDATION_KIND_DUPLICATES\x10\x03\x12\x1f\n\x1bRECOMMENDATION_KIND_LEAKAGE\x10\x04\x12&\n\"RECOMMENDATION_KIND_CONTRADICTIONS\x10\x05\x12$\n RECOMMENDATION_KIND_LABEL_ISSUES\x10\x06\x12 \n\x1cRECOMMENDATION_KIND_OUTLIERS\x10\x07\x12!\n\x1dRECOMMENDATION_KIND_MORE_DATA\x10\x08\x12\x1e\n\x1aRECOMMENDATION_KIND_FAULTS\x10\t\x12\"\n\x1eRECOMMENDATION_KIND_TRUNCATION\x10\nB=\n\x10\x63om.headstart.v1P\x01Z\x18headstart/v1;headstartv1\xaa\x02\x0cHeadstart.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dheadstart/v1/evaluation.proto\x12\x0cheadstart.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18headstart/v1/label.proto\x1a\x18headstart/v1/model.proto\"\x8c\x03\n\nEvaluation\x12&\n\x07metrics\x18\x01 \x01(\x0b\x32\x15.headstart.v1.Metrics\x12+\n\x07\x63lasses\x18\x02 \x03(\x0b\x32\x1a.headstart.v1.ClassMetrics\x12\x31\n\x0breliability\x18\x03 \x03(\x0b\x32\x1c.headstart.v1.ReliabilityBin\x12,\n\x08\x63onfused\x18\x04 \x03(\x0b\x32\x1a.headstart.v1.ConfusedPair\x12+\n\x05worst\x18\x05 \x03(\x0b\x32\x1c.headstart.v1.ExampleOutcome\x12\x1e\n\x11interval_coverage\x18\x06 \x01(\x01H\x00\x88\x01\x01\x12\'\n\x06values\x18\x07 \x03(\x0b\x32\x17.headstart.v1.ValuePair\x12\"\n\x15median_absolute_error\x18\x08 \x01(\x01H\x01\x88\x01\x01\x42\x14\n\x12_interval_coverageB\x18\n\x16_median_absolute_error\".\n\tValuePair\x12\x0e\n\x06\x61\x63tual\x18\x01 \x01(\x01\x12\x11\n\tpredicted\x18\x02 \x01(\x01\"\x95\x02\n\x0c\x43lassMetrics\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07support\x18\x02 \x01(\x03\x12\x16\n\tprecision\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x06recall\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x02\x66\x31\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x1e\n\x11\x61verage_precision\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12\x14\n\x07roc_auc\x18\x07 \x01(\x01H\x04\x88\x01\x01\x12\x30\n\nthresholds\x18\x08 \x03(\x0b\x32\x1c.headstart.v1.ThresholdPointB\x0c\n\n_precisionB\t\n\x07_recallB\x05\n\x03_f1B\x14\n\x12_average_precisionB\n\n\x08_roc_auc\"F\n\x0eThresholdPoint\x12\x11\n\tthreshold\x18\x01 \x01(\x02\x12\x11\n\tprecision\x18\x02 \x01(\x02\x12\x0e\n\x06recall\x18\x03 \x01(\x02\"`\n\x0eReliabilityBin\x12\x0b\n\x03low\x18\x01 \x01(\x02\x12\x0c\n\x04high\x18\x02 \x01(\x02\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\x12\x12\n\nconfidence\x18\x04 \x01(\x02\x12\x10\n\x08\x61\x63\x63uracy\x18\x05 \x01(\x02\"@\n\x0c\x43onfusedPair\x12\x0e\n\x06\x61\x63tual\x18\x01 \x01(\t\x12\x11\n\tpredicted\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\x03\"\xa1\x01\n\x0e\x45xampleOutcome\x12/\n\x07\x65xample\x18\x01 \x01(\x0b\x32\x1e.headstart.v1.ExampleReference\x12&\n\tpredicted\x18\x02 \x01(\x0b\x32\x13.headstart.v1.Label\x12\x18\n\x0bprobability\x18\x03 \x01(\x02H\x00\x88\x01\x01\x12\x0c\n\x04loss\x18\x04 \x01(\x01\x42\x0e\n\x0c_probability\"\xf2\x03\n\x0f\x44\x61tasetFindings\x12\x30\n\nduplicates\x18\x01 \x03(\x0b\x32\x1c.headstart.v1.DuplicateGroup\x12\x17\n\x0f\x64uplicate_count\x18\x02 \x01(\x03\x12.\n\x0clabel_issues\x18\x03 \x03(\x0b\x32\x18.headstart.v1.LabelIssue\x12\x19\n\x11label_issue_count\x18\x04 \x01(\x03\x12\'\n\x08outliers\x18\x05 \x03(\x0b\x32\x15.headstart.v1.Outlier\x12\x15\n\routlier_count\x18\x06 \x01(\x03\x12\x33\n\x0elearning_curve\x18\x07 \x03(\x0b\x32\x1b.headstart.v1.LearningPoint\x12\x11\n\timbalance\x18\x08 \x01(\x01\x12\x35\n\x12\x65stimated_duration\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x35\n\x0frecommendations\x18\n \x03(\x0b\x32\x1c.headstart.v1.Recommendation\x12:\n\x12truncated_examples\x18\x0b \x03(\x0b\x32\x1e.headstart.v1.ExampleReference\x12\x17\n\x0ftruncated_count\x18\x0c \x01(\x03\"\x90\x01\n\x0e\x44uplicateGroup\x12\x30\n\x08\x65xamples\x18\x01 \x03(\x0b\x32\x1e.headstart.v1.ExampleReference\x12\r\n\x05\x63ount\x18\x02 \x01(\x03\x12\r\n\x05\x65xact\x18\x03 \x01(\x08\x12\x15\n\rcontradicting\x18\x04 \x01(\x08\x12\x17\n\x0f\x61\x63ross_held_out\x18\x05 \x01(\x08\"\xa5\x01\n\nLabelIssue\x12/\n\x07\x65xample\x18\x01 \x01(\x0b\x32\x1e.headstart.v1.ExampleReference\x12,\n\x0fsuggested_label\x18\x02 \x01(\x0b\x32\x13.headstart.v1.Label\x12\x1d\n\x15suggested_probability\x18\x03 \x01(\x02\x12\x19\n\x11given_probability\x18\x04 \x01(\x02\"R\n\x07Outlier\x12/\n\x07\x65xample\x18\x01 \x01(\x0b\x32\x1e.headstart.v1.ExampleReference\x12\x16\n\x0e\x64istance_ratio\x18\x02 \x01(\x02\"K\n\rLearningPoint\x12\x15\n\rexample_count\x18\x01 \x01(\x03\x12\r\n\x05score\x18\x02 \x01(\x01\x12\x14\n\x0c\x65xtrapolated\x18\x03 \x01(\x08\"Q\n\x0eRecommendation\x12.\n\x04kind\x18\x01 \x01(\x0e\x32 .headstart.v1.RecommendationKind\x12\x0f\n\x07message\x18\x02 \x01(\t*\xa2\x03\n\x12RecommendationKind\x12#\n\x1fRECOMMENDATION_KIND_UNSPECIFIED\x10\x00\x12(\n$RECOMMENDATION_KIND_TOO_FEW_EXAMPLES\x10\x01\x12!\n\x1dRECOMMENDATION_KIND_IMBALANCE\x10\x02\x12\"\n\x1eRECOMMENDATION_KIND_DUPLICATES\x10\x03\x12\x1f\n\x1bRECOMMENDATION_KIND_LEAKAGE\x10\x04\x12&\n\"RECOMMENDATION_KIND_CONTRADICTIONS\x10\x05\x12$\n RECOMMENDATION_KIND_LABEL_ISSUES\x10\x06\x12 \n\x1cRECOMMENDATION_KIND_OUTLIERS\x10\x07\x12!\n\x1dRECOMMENDATION_KIND_MORE_DATA\x10\x08\x12\x1e\n\x1aRECOMMENDATION_KIND_FAULTS\x10\t\x12\"\n\x1eRECOMMENDATION_KIND_TRUNCATION\x10\nB=\n\x10\x63om.headstart.v1P\x01Z\x18headstart/v1;headstartv1\xaa\x02\x0cHeadstart.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,34 +35,32 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'headstart.v1.evaluation_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\020com.headstart.v1P\001Z\030headstart/v1;headstartv1\252\002\014Headstart.V1'
-  _globals['_RECOMMENDATIONKIND']._serialized_start=2343
-  _globals['_RECOMMENDATIONKIND']._serialized_end=2761
-  _globals['_EVALUATION']._serialized_start=106
-  _globals['_EVALUATION']._serialized_end=502
-  _globals['_VALUEPAIR']._serialized_start=504
-  _globals['_VALUEPAIR']._serialized_end=550
-  _globals['_CLASSMETRICS']._serialized_start=553
-  _globals['_CLASSMETRICS']._serialized_end=830
-  _globals['_THRESHOLDPOINT']._serialized_start=832
-  _globals['_THRESHOLDPOINT']._serialized_end=902
-  _globals['_RELIABILITYBIN']._serialized_start=904
-  _globals['_RELIABILITYBIN']._serialized_end=1000
-  _globals['_CONFUSEDPAIR']._serialized_start=1002
-  _globals['_CONFUSEDPAIR']._serialized_end=1066
-  _globals['_EXAMPLEREFERENCE']._serialized_start=1068
-  _globals['_EXAMPLEREFERENCE']._serialized_end=1128
-  _globals['_EXAMPLEOUTCOME']._serialized_start=1131
-  _globals['_EXAMPLEOUTCOME']._serialized_end=1301
-  _globals['_DATASETFINDINGS']._serialized_start=1304
-  _globals['_DATASETFINDINGS']._serialized_end=1802
-  _globals['_DUPLICATEGROUP']._serialized_start=1805
-  _globals['_DUPLICATEGROUP']._serialized_end=1949
-  _globals['_LABELISSUE']._serialized_start=1952
-  _globals['_LABELISSUE']._serialized_end=2096
-  _globals['_OUTLIER']._serialized_start=2098
-  _globals['_OUTLIER']._serialized_end=2180
-  _globals['_LEARNINGPOINT']._serialized_start=2182
-  _globals['_LEARNINGPOINT']._serialized_end=2257
-  _globals['_RECOMMENDATION']._serialized_start=2259
-  _globals['_RECOMMENDATION']._serialized_end=2340
+  _globals['_RECOMMENDATIONKIND']._serialized_start=2319
+  _globals['_RECOMMENDATIONKIND']._serialized_end=2737
+  _globals['_EVALUATION']._serialized_start=132
+  _globals['_EVALUATION']._serialized_end=528
+  _globals['_VALUEPAIR']._serialized_start=530
+  _globals['_VALUEPAIR']._serialized_end=576
+  _globals['_CLASSMETRICS']._serialized_start=579
+  _globals['_CLASSMETRICS']._serialized_end=856
+  _globals['_THRESHOLDPOINT']._serialized_start=858
+  _globals['_THRESHOLDPOINT']._serialized_end=928
+  _globals['_RELIABILITYBIN']._serialized_start=930
+  _globals['_RELIABILITYBIN']._serialized_end=1026
+  _globals['_CONFUSEDPAIR']._serialized_start=1028
+  _globals['_CONFUSEDPAIR']._serialized_end=1092
+  _globals['_EXAMPLEOUTCOME']._serialized_start=1095
+  _globals['_EXAMPLEOUTCOME']._serialized_end=1256
+  _globals['_DATASETFINDINGS']._serialized_start=1259
+  _globals['_DATASETFINDINGS']._serialized_end=1757
+  _globals['_DUPLICATEGROUP']._serialized_start=1760
+  _globals['_DUPLICATEGROUP']._serialized_end=1904
+  _globals['_LABELISSUE']._serialized_start=1907
+  _globals['_LABELISSUE']._serialized_end=2072
+  _globals['_OUTLIER']._serialized_start=2074
+  _globals['_OUTLIER']._serialized_end=2156
+  _globals['_LEARNINGPOINT']._serialized_start=2158
+  _globals['_LEARNINGPOINT']._serialized_end=2233
+  _globals['_RECOMMENDATION']._serialized_start=2235
+  _globals['_RECOMMENDATION']._serialized_end=2316
 # @@protoc_insertion_point(module_scope)

@@ -1,6 +1,7 @@
 import datetime
 
 from google.protobuf import duration_pb2 as _duration_pb2
+from headstart.v1 import label_pb2 as _label_pb2
 from headstart.v1 import model_pb2 as _model_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -118,29 +119,17 @@ class ConfusedPair(_message.Message):
     count: int
     def __init__(self, actual: _Optional[str] = ..., predicted: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
 
-class ExampleReference(_message.Message):
-    __slots__ = ("index", "id", "label")
-    INDEX_FIELD_NUMBER: _ClassVar[int]
-    ID_FIELD_NUMBER: _ClassVar[int]
-    LABEL_FIELD_NUMBER: _ClassVar[int]
-    index: int
-    id: str
-    label: str
-    def __init__(self, index: _Optional[int] = ..., id: _Optional[str] = ..., label: _Optional[str] = ...) -> None: ...
-
 class ExampleOutcome(_message.Message):
-    __slots__ = ("example", "predicted", "probability", "value", "loss")
+    __slots__ = ("example", "predicted", "probability", "loss")
     EXAMPLE_FIELD_NUMBER: _ClassVar[int]
     PREDICTED_FIELD_NUMBER: _ClassVar[int]
     PROBABILITY_FIELD_NUMBER: _ClassVar[int]
-    VALUE_FIELD_NUMBER: _ClassVar[int]
     LOSS_FIELD_NUMBER: _ClassVar[int]
-    example: ExampleReference
-    predicted: str
+    example: _label_pb2.ExampleReference
+    predicted: _label_pb2.Label
     probability: float
-    value: float
     loss: float
-    def __init__(self, example: _Optional[_Union[ExampleReference, _Mapping]] = ..., predicted: _Optional[str] = ..., probability: _Optional[float] = ..., value: _Optional[float] = ..., loss: _Optional[float] = ...) -> None: ...
+    def __init__(self, example: _Optional[_Union[_label_pb2.ExampleReference, _Mapping]] = ..., predicted: _Optional[_Union[_label_pb2.Label, _Mapping]] = ..., probability: _Optional[float] = ..., loss: _Optional[float] = ...) -> None: ...
 
 class DatasetFindings(_message.Message):
     __slots__ = ("duplicates", "duplicate_count", "label_issues", "label_issue_count", "outliers", "outlier_count", "learning_curve", "imbalance", "estimated_duration", "recommendations", "truncated_examples", "truncated_count")
@@ -166,9 +155,9 @@ class DatasetFindings(_message.Message):
     imbalance: float
     estimated_duration: _duration_pb2.Duration
     recommendations: _containers.RepeatedCompositeFieldContainer[Recommendation]
-    truncated_examples: _containers.RepeatedCompositeFieldContainer[ExampleReference]
+    truncated_examples: _containers.RepeatedCompositeFieldContainer[_label_pb2.ExampleReference]
     truncated_count: int
-    def __init__(self, duplicates: _Optional[_Iterable[_Union[DuplicateGroup, _Mapping]]] = ..., duplicate_count: _Optional[int] = ..., label_issues: _Optional[_Iterable[_Union[LabelIssue, _Mapping]]] = ..., label_issue_count: _Optional[int] = ..., outliers: _Optional[_Iterable[_Union[Outlier, _Mapping]]] = ..., outlier_count: _Optional[int] = ..., learning_curve: _Optional[_Iterable[_Union[LearningPoint, _Mapping]]] = ..., imbalance: _Optional[float] = ..., estimated_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., recommendations: _Optional[_Iterable[_Union[Recommendation, _Mapping]]] = ..., truncated_examples: _Optional[_Iterable[_Union[ExampleReference, _Mapping]]] = ..., truncated_count: _Optional[int] = ...) -> None: ...
+    def __init__(self, duplicates: _Optional[_Iterable[_Union[DuplicateGroup, _Mapping]]] = ..., duplicate_count: _Optional[int] = ..., label_issues: _Optional[_Iterable[_Union[LabelIssue, _Mapping]]] = ..., label_issue_count: _Optional[int] = ..., outliers: _Optional[_Iterable[_Union[Outlier, _Mapping]]] = ..., outlier_count: _Optional[int] = ..., learning_curve: _Optional[_Iterable[_Union[LearningPoint, _Mapping]]] = ..., imbalance: _Optional[float] = ..., estimated_duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ..., recommendations: _Optional[_Iterable[_Union[Recommendation, _Mapping]]] = ..., truncated_examples: _Optional[_Iterable[_Union[_label_pb2.ExampleReference, _Mapping]]] = ..., truncated_count: _Optional[int] = ...) -> None: ...
 
 class DuplicateGroup(_message.Message):
     __slots__ = ("examples", "count", "exact", "contradicting", "across_held_out")
@@ -177,12 +166,12 @@ class DuplicateGroup(_message.Message):
     EXACT_FIELD_NUMBER: _ClassVar[int]
     CONTRADICTING_FIELD_NUMBER: _ClassVar[int]
     ACROSS_HELD_OUT_FIELD_NUMBER: _ClassVar[int]
-    examples: _containers.RepeatedCompositeFieldContainer[ExampleReference]
+    examples: _containers.RepeatedCompositeFieldContainer[_label_pb2.ExampleReference]
     count: int
     exact: bool
     contradicting: bool
     across_held_out: bool
-    def __init__(self, examples: _Optional[_Iterable[_Union[ExampleReference, _Mapping]]] = ..., count: _Optional[int] = ..., exact: bool = ..., contradicting: bool = ..., across_held_out: bool = ...) -> None: ...
+    def __init__(self, examples: _Optional[_Iterable[_Union[_label_pb2.ExampleReference, _Mapping]]] = ..., count: _Optional[int] = ..., exact: bool = ..., contradicting: bool = ..., across_held_out: bool = ...) -> None: ...
 
 class LabelIssue(_message.Message):
     __slots__ = ("example", "suggested_label", "suggested_probability", "given_probability")
@@ -190,19 +179,19 @@ class LabelIssue(_message.Message):
     SUGGESTED_LABEL_FIELD_NUMBER: _ClassVar[int]
     SUGGESTED_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
     GIVEN_PROBABILITY_FIELD_NUMBER: _ClassVar[int]
-    example: ExampleReference
-    suggested_label: str
+    example: _label_pb2.ExampleReference
+    suggested_label: _label_pb2.Label
     suggested_probability: float
     given_probability: float
-    def __init__(self, example: _Optional[_Union[ExampleReference, _Mapping]] = ..., suggested_label: _Optional[str] = ..., suggested_probability: _Optional[float] = ..., given_probability: _Optional[float] = ...) -> None: ...
+    def __init__(self, example: _Optional[_Union[_label_pb2.ExampleReference, _Mapping]] = ..., suggested_label: _Optional[_Union[_label_pb2.Label, _Mapping]] = ..., suggested_probability: _Optional[float] = ..., given_probability: _Optional[float] = ...) -> None: ...
 
 class Outlier(_message.Message):
     __slots__ = ("example", "distance_ratio")
     EXAMPLE_FIELD_NUMBER: _ClassVar[int]
     DISTANCE_RATIO_FIELD_NUMBER: _ClassVar[int]
-    example: ExampleReference
+    example: _label_pb2.ExampleReference
     distance_ratio: float
-    def __init__(self, example: _Optional[_Union[ExampleReference, _Mapping]] = ..., distance_ratio: _Optional[float] = ...) -> None: ...
+    def __init__(self, example: _Optional[_Union[_label_pb2.ExampleReference, _Mapping]] = ..., distance_ratio: _Optional[float] = ...) -> None: ...
 
 class LearningPoint(_message.Message):
     __slots__ = ("example_count", "score", "extrapolated")

@@ -23,9 +23,10 @@ _sym_db = _symbol_database.Default()
 
 
 from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
+from headstart.v1 import label_pb2 as headstart_dot_v1_dot_label__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18headstart/v1/input.proto\x12\x0cheadstart.v1\x1a\x1fgoogle/api/field_behavior.proto\"[\n\x05Input\x12\x0f\n\x05image\x18\x01 \x01(\x0cH\x00\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12&\n\x06tensor\x18\x03 \x01(\x0b\x32\x14.headstart.v1.TensorH\x00\x42\t\n\x07\x63ontent\"V\n\x06Tensor\x12/\n\tdata_type\x18\x01 \x01(\x0e\x32\x16.headstart.v1.DataTypeB\x04\xe2\x41\x01\x02\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\xf7\x01\n\x07\x45xample\x12(\n\x05input\x18\x01 \x01(\x0b\x32\x13.headstart.v1.InputB\x04\xe2\x41\x01\x02\x12\r\n\x05label\x18\x02 \x01(\t\x12\n\n\x02id\x18\x03 \x01(\t\x12\x10\n\x08held_out\x18\x04 \x01(\x08\x12+\n\tlabel_set\x18\x05 \x01(\x0b\x32\x16.headstart.v1.LabelSetH\x00\x12\x0f\n\x05value\x18\x06 \x01(\x01H\x00\x12-\n\nsoft_label\x18\x07 \x01(\x0b\x32\x17.headstart.v1.SoftLabelH\x00\x12\x13\n\x06weight\x18\x08 \x01(\x01H\x01\x88\x01\x01\x42\x08\n\x06targetB\t\n\x07_weight\"\x1a\n\x08LabelSet\x12\x0e\n\x06labels\x18\x01 \x03(\t\"\x84\x01\n\tSoftLabel\x12\x41\n\rprobabilities\x18\x01 \x03(\x0b\x32*.headstart.v1.SoftLabel.ProbabilitiesEntry\x1a\x34\n\x12ProbabilitiesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01*\xa9\x01\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44\x41TA_TYPE_UINT8\x10\x01\x12\x13\n\x0f\x44\x41TA_TYPE_INT32\x10\x02\x12\x13\n\x0f\x44\x41TA_TYPE_INT64\x10\x03\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT16\x10\x04\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT32\x10\x05\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT64\x10\x06*^\n\x04Task\x12\x14\n\x10TASK_UNSPECIFIED\x10\x00\x12\x15\n\x11TASK_SINGLE_LABEL\x10\x01\x12\x14\n\x10TASK_MULTI_LABEL\x10\x02\x12\x13\n\x0fTASK_REGRESSION\x10\x03\x42=\n\x10\x63om.headstart.v1P\x01Z\x18headstart/v1;headstartv1\xaa\x02\x0cHeadstart.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18headstart/v1/input.proto\x12\x0cheadstart.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x18headstart/v1/label.proto\"[\n\x05Input\x12\x0f\n\x05image\x18\x01 \x01(\x0cH\x00\x12\x0e\n\x04text\x18\x02 \x01(\tH\x00\x12&\n\x06tensor\x18\x03 \x01(\x0b\x32\x14.headstart.v1.TensorH\x00\x42\t\n\x07\x63ontent\"V\n\x06Tensor\x12/\n\tdata_type\x18\x01 \x01(\x0e\x32\x16.headstart.v1.DataTypeB\x04\xe2\x41\x01\x02\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\xa3\x01\n\x07\x45xample\x12(\n\x05input\x18\x01 \x01(\x0b\x32\x13.headstart.v1.InputB\x04\xe2\x41\x01\x02\x12(\n\x05label\x18\x02 \x01(\x0b\x32\x13.headstart.v1.LabelB\x04\xe2\x41\x01\x02\x12\x12\n\nexample_id\x18\x03 \x01(\t\x12\x10\n\x08held_out\x18\x04 \x01(\x08\x12\x13\n\x06weight\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\t\n\x07_weight*\xa9\x01\n\x08\x44\x61taType\x12\x19\n\x15\x44\x41TA_TYPE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x44\x41TA_TYPE_UINT8\x10\x01\x12\x13\n\x0f\x44\x41TA_TYPE_INT32\x10\x02\x12\x13\n\x0f\x44\x41TA_TYPE_INT64\x10\x03\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT16\x10\x04\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT32\x10\x05\x12\x15\n\x11\x44\x41TA_TYPE_FLOAT64\x10\x06*^\n\x04Task\x12\x14\n\x10TASK_UNSPECIFIED\x10\x00\x12\x15\n\x11TASK_SINGLE_LABEL\x10\x01\x12\x14\n\x10TASK_MULTI_LABEL\x10\x02\x12\x13\n\x0fTASK_REGRESSION\x10\x03\x42=\n\x10\x63om.headstart.v1P\x01Z\x18headstart/v1;headstartv1\xaa\x02\x0cHeadstart.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,22 +38,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TENSOR'].fields_by_name['data_type']._serialized_options = b'\342A\001\002'
   _globals['_EXAMPLE'].fields_by_name['input']._loaded_options = None
   _globals['_EXAMPLE'].fields_by_name['input']._serialized_options = b'\342A\001\002'
-  _globals['_SOFTLABEL_PROBABILITIESENTRY']._loaded_options = None
-  _globals['_SOFTLABEL_PROBABILITIESENTRY']._serialized_options = b'8\001'
-  _globals['_DATATYPE']._serialized_start=670
-  _globals['_DATATYPE']._serialized_end=839
-  _globals['_TASK']._serialized_start=841
-  _globals['_TASK']._serialized_end=935
-  _globals['_INPUT']._serialized_start=75
-  _globals['_INPUT']._serialized_end=166
-  _globals['_TENSOR']._serialized_start=168
-  _globals['_TENSOR']._serialized_end=254
-  _globals['_EXAMPLE']._serialized_start=257
-  _globals['_EXAMPLE']._serialized_end=504
-  _globals['_LABELSET']._serialized_start=506
-  _globals['_LABELSET']._serialized_end=532
-  _globals['_SOFTLABEL']._serialized_start=535
-  _globals['_SOFTLABEL']._serialized_end=667
-  _globals['_SOFTLABEL_PROBABILITIESENTRY']._serialized_start=615
-  _globals['_SOFTLABEL_PROBABILITIESENTRY']._serialized_end=667
+  _globals['_EXAMPLE'].fields_by_name['label']._loaded_options = None
+  _globals['_EXAMPLE'].fields_by_name['label']._serialized_options = b'\342A\001\002'
+  _globals['_DATATYPE']._serialized_start=449
+  _globals['_DATATYPE']._serialized_end=618
+  _globals['_TASK']._serialized_start=620
+  _globals['_TASK']._serialized_end=714
+  _globals['_INPUT']._serialized_start=101
+  _globals['_INPUT']._serialized_end=192
+  _globals['_TENSOR']._serialized_start=194
+  _globals['_TENSOR']._serialized_end=280
+  _globals['_EXAMPLE']._serialized_start=283
+  _globals['_EXAMPLE']._serialized_end=446
 # @@protoc_insertion_point(module_scope)

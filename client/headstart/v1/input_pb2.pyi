@@ -1,4 +1,5 @@
 from google.api import field_behavior_pb2 as _field_behavior_pb2
+from headstart.v1 import label_pb2 as _label_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -57,40 +58,15 @@ class Tensor(_message.Message):
     def __init__(self, data_type: _Optional[_Union[DataType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class Example(_message.Message):
-    __slots__ = ("input", "label", "id", "held_out", "label_set", "value", "soft_label", "weight")
+    __slots__ = ("input", "label", "example_id", "held_out", "weight")
     INPUT_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
-    ID_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLE_ID_FIELD_NUMBER: _ClassVar[int]
     HELD_OUT_FIELD_NUMBER: _ClassVar[int]
-    LABEL_SET_FIELD_NUMBER: _ClassVar[int]
-    VALUE_FIELD_NUMBER: _ClassVar[int]
-    SOFT_LABEL_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
     input: Input
-    label: str
-    id: str
+    label: _label_pb2.Label
+    example_id: str
     held_out: bool
-    label_set: LabelSet
-    value: float
-    soft_label: SoftLabel
     weight: float
-    def __init__(self, input: _Optional[_Union[Input, _Mapping]] = ..., label: _Optional[str] = ..., id: _Optional[str] = ..., held_out: bool = ..., label_set: _Optional[_Union[LabelSet, _Mapping]] = ..., value: _Optional[float] = ..., soft_label: _Optional[_Union[SoftLabel, _Mapping]] = ..., weight: _Optional[float] = ...) -> None: ...
-
-class LabelSet(_message.Message):
-    __slots__ = ("labels",)
-    LABELS_FIELD_NUMBER: _ClassVar[int]
-    labels: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, labels: _Optional[_Iterable[str]] = ...) -> None: ...
-
-class SoftLabel(_message.Message):
-    __slots__ = ("probabilities",)
-    class ProbabilitiesEntry(_message.Message):
-        __slots__ = ("key", "value")
-        KEY_FIELD_NUMBER: _ClassVar[int]
-        VALUE_FIELD_NUMBER: _ClassVar[int]
-        key: str
-        value: float
-        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
-    PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
-    probabilities: _containers.ScalarMap[str, float]
-    def __init__(self, probabilities: _Optional[_Mapping[str, float]] = ...) -> None: ...
+    def __init__(self, input: _Optional[_Union[Input, _Mapping]] = ..., label: _Optional[_Union[_label_pb2.Label, _Mapping]] = ..., example_id: _Optional[str] = ..., held_out: bool = ..., weight: _Optional[float] = ...) -> None: ...

@@ -27,10 +27,11 @@ from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior_
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from headstart.v1 import errors_pb2 as headstart_dot_v1_dot_errors__pb2
 from headstart.v1 import input_pb2 as headstart_dot_v1_dot_input__pb2
+from headstart.v1 import label_pb2 as headstart_dot_v1_dot_label__pb2
 from headstart.v1 import version_selector_pb2 as headstart_dot_v1_dot_version__selector__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%headstart/v1/prediction_service.proto\x12\x0cheadstart.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x19headstart/v1/errors.proto\x1a\x18headstart/v1/input.proto\x1a#headstart/v1/version_selector.proto\"\xcc\x02\n\x0ePredictRequest\x12\x34\n\x07targets\x18\x01 \x03(\x0b\x32\x1d.headstart.v1.VersionSelectorB\x04\xe2\x41\x01\x02\x12)\n\x06inputs\x18\x02 \x03(\x0b\x32\x13.headstart.v1.InputB\x04\xe2\x41\x01\x02\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x17\n\x0freturn_features\x18\x05 \x01(\x08\x12,\n\nabstention\x18\x06 \x01(\x0b\x32\x18.headstart.v1.Abstention\x12\x11\n\tneighbors\x18\x07 \x01(\x05\x12/\n\x08saliency\x18\x08 \x01(\x0b\x32\x1d.headstart.v1.SaliencyRequest\x12\x13\n\x0brouting_key\x18\t \x01(\t\x12\x1b\n\x13skip_invalid_inputs\x18\n \x01(\x08\x42\x08\n\x06_top_k\"Y\n\nAbstention\x12\x1d\n\x10\x66\x61lse_alarm_rate\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\x0fmin_probability\x18\x02 \x01(\x01\x42\x13\n\x11_false_alarm_rate\"6\n\x0fSaliencyRequest\x12\x12\n\nclass_name\x18\x01 \x01(\t\x12\x0f\n\x07overlay\x18\x02 \x01(\x08\"\xc1\x01\n\x0fPredictResponse\x12\x31\n\x07results\x18\x01 \x03(\x0b\x32 .headstart.v1.VersionPredictions\x12(\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32\x16.headstart.v1.Features\x12\'\n\x05times\x18\x04 \x01(\x0b\x32\x18.headstart.v1.StageTimes\x12(\n\x06\x66\x61ults\x18\x05 \x03(\x0b\x32\x18.headstart.v1.InputFault\"W\n\nInputFault\x12\r\n\x05index\x18\x01 \x01(\x05\x12)\n\x06reason\x18\x02 \x01(\x0e\x32\x19.headstart.v1.ErrorReason\x12\x0f\n\x07message\x18\x03 \x01(\t\"9\n\nTruncation\x12\x17\n\x0fkept_characters\x18\x01 \x01(\x03\x12\x12\n\ncharacters\x18\x02 \x01(\x03\"\x85\x01\n\x12VersionPredictions\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12-\n\x0bpredictions\x18\x03 \x03(\x0b\x32\x18.headstart.v1.Prediction\x12 \n\x04task\x18\x04 \x01(\x0e\x32\x12.headstart.v1.Task\"\xa2\x03\n\nPrediction\x12/\n\x07\x63lasses\x18\x01 \x03(\x0b\x32\x1e.headstart.v1.ClassProbability\x12\x12\n\x05value\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x16\n\tvalue_low\x18\x03 \x01(\x01H\x01\x88\x01\x01\x12\x17\n\nvalue_high\x18\x04 \x01(\x01H\x02\x88\x01\x01\x12\x11\n\tabstained\x18\x05 \x01(\x08\x12\x39\n\x11\x61\x62stention_reason\x18\x06 \x01(\x0e\x32\x1e.headstart.v1.AbstentionReason\x12\x17\n\ntypicality\x18\x07 \x01(\x02H\x03\x88\x01\x01\x12)\n\tneighbors\x18\x08 \x03(\x0b\x32\x16.headstart.v1.Neighbor\x12(\n\x08saliency\x18\t \x01(\x0b\x32\x16.headstart.v1.Saliency\x12,\n\ntruncation\x18\n \x01(\x0b\x32\x18.headstart.v1.TruncationB\x08\n\x06_valueB\x0c\n\n_value_lowB\r\n\x0b_value_highB\r\n\x0b_typicality\"e\n\x08Neighbor\x12\n\n\x02id\x18\x01 \x01(\t\x12\r\n\x05index\x18\x02 \x01(\x03\x12\x0e\n\x06labels\x18\x03 \x03(\t\x12\x12\n\x05value\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x10\n\x08\x64istance\x18\x05 \x01(\x02\x42\x08\n\x06_value\"R\n\x08Saliency\x12!\n\x03map\x18\x01 \x01(\x0b\x32\x14.headstart.v1.Tensor\x12\x12\n\nclass_name\x18\x02 \x01(\t\x12\x0f\n\x07overlay\x18\x03 \x01(\x0c\"V\n\x10\x43lassProbability\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x02\x12\r\n\x05index\x18\x03 \x01(\x05\x12\x10\n\x08selected\x18\x04 \x01(\x08\"\xc3\x02\n\nStageTimes\x12\x31\n\x0etotal_duration\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x33\n\x10resolve_duration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0f\x64\x65\x63ode_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0equeue_duration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x11\x62\x61\x63kbone_duration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rhead_duration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"Z\n\x0c\x45mbedRequest\x12\x10\n\x08\x62\x61\x63kbone\x18\x01 \x01(\t\x12)\n\x06inputs\x18\x02 \x03(\x0b\x32\x13.headstart.v1.InputB\x04\xe2\x41\x01\x02\x12\r\n\x05views\x18\x03 \x03(\t\"\xf0\x01\n\rEmbedResponse\x12(\n\x08\x66\x65\x61tures\x18\x01 \x01(\x0b\x32\x16.headstart.v1.Features\x12\'\n\x05times\x18\x02 \x01(\x0b\x32\x18.headstart.v1.StageTimes\x12?\n\ntruncation\x18\x03 \x03(\x0b\x32+.headstart.v1.EmbedResponse.TruncationEntry\x1aK\n\x0fTruncationEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.headstart.v1.Truncation:\x02\x38\x01\"\x92\x01\n\x08\x46\x65\x61tures\x12\x10\n\x08\x62\x61\x63kbone\x18\x01 \x01(\t\x12\x30\n\x05views\x18\x02 \x03(\x0b\x32!.headstart.v1.Features.ViewsEntry\x1a\x42\n\nViewsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.headstart.v1.Tensor:\x02\x38\x01*\x9f\x01\n\x10\x41\x62stentionReason\x12!\n\x1d\x41\x42STENTION_REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41\x42STENTION_REASON_NONE\x10\x01\x12%\n!ABSTENTION_REASON_UNLIKE_TRAINING\x10\x02\x12%\n!ABSTENTION_REASON_LOW_PROBABILITY\x10\x03\x32\x82\x02\n\x11PredictionService\x12\x65\n\x07Predict\x12\x1c.headstart.v1.PredictRequest\x1a\x1d.headstart.v1.PredictResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/v1/models:predict:\x01*\x12\x85\x01\n\x05\x45mbed\x12\x1a.headstart.v1.EmbedRequest\x1a\x1b.headstart.v1.EmbedResponse\"C\x82\xd3\xe4\x93\x02=\"\x13/v1/backbones:embed:\x01*Z#\"\x1e/v1/backbones/{backbone}:embed:\x01*B=\n\x10\x63om.headstart.v1P\x01Z\x18headstart/v1;headstartv1\xaa\x02\x0cHeadstart.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n%headstart/v1/prediction_service.proto\x12\x0cheadstart.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x19headstart/v1/errors.proto\x1a\x18headstart/v1/input.proto\x1a\x18headstart/v1/label.proto\x1a#headstart/v1/version_selector.proto\"\xcc\x02\n\x0ePredictRequest\x12\x34\n\x07targets\x18\x01 \x03(\x0b\x32\x1d.headstart.v1.VersionSelectorB\x04\xe2\x41\x01\x02\x12)\n\x06inputs\x18\x02 \x03(\x0b\x32\x13.headstart.v1.InputB\x04\xe2\x41\x01\x02\x12\x12\n\x05top_k\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x17\n\x0freturn_features\x18\x05 \x01(\x08\x12,\n\nabstention\x18\x06 \x01(\x0b\x32\x18.headstart.v1.Abstention\x12\x11\n\tneighbors\x18\x07 \x01(\x05\x12/\n\x08saliency\x18\x08 \x01(\x0b\x32\x1d.headstart.v1.SaliencyRequest\x12\x13\n\x0brouting_key\x18\t \x01(\t\x12\x1b\n\x13skip_invalid_inputs\x18\n \x01(\x08\x42\x08\n\x06_top_k\"Y\n\nAbstention\x12\x1d\n\x10\x66\x61lse_alarm_rate\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\x0fmin_probability\x18\x02 \x01(\x01\x42\x13\n\x11_false_alarm_rate\"6\n\x0fSaliencyRequest\x12\x12\n\nclass_name\x18\x01 \x01(\t\x12\x0f\n\x07overlay\x18\x02 \x01(\x08\"\xc1\x01\n\x0fPredictResponse\x12\x31\n\x07results\x18\x01 \x03(\x0b\x32 .headstart.v1.VersionPredictions\x12(\n\x08\x66\x65\x61tures\x18\x03 \x03(\x0b\x32\x16.headstart.v1.Features\x12\'\n\x05times\x18\x04 \x01(\x0b\x32\x18.headstart.v1.StageTimes\x12(\n\x06\x66\x61ults\x18\x05 \x03(\x0b\x32\x18.headstart.v1.InputFault\"W\n\nInputFault\x12\r\n\x05index\x18\x01 \x01(\x05\x12)\n\x06reason\x18\x02 \x01(\x0e\x32\x19.headstart.v1.ErrorReason\x12\x0f\n\x07message\x18\x03 \x01(\t\"9\n\nTruncation\x12\x17\n\x0fkept_characters\x18\x01 \x01(\x03\x12\x12\n\ncharacters\x18\x02 \x01(\x03\"\x85\x01\n\x12VersionPredictions\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x03\x12-\n\x0bpredictions\x18\x03 \x03(\x0b\x32\x18.headstart.v1.Prediction\x12 \n\x04task\x18\x04 \x01(\x0e\x32\x12.headstart.v1.Task\"\xb4\x03\n\nPrediction\x12\"\n\x05label\x18\x01 \x01(\x0b\x32\x13.headstart.v1.Label\x12/\n\x07\x63lasses\x18\x02 \x03(\x0b\x32\x1e.headstart.v1.ClassProbability\x12\x19\n\x0cinterval_low\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\rinterval_high\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x11\n\tabstained\x18\x05 \x01(\x08\x12\x39\n\x11\x61\x62stention_reason\x18\x06 \x01(\x0e\x32\x1e.headstart.v1.AbstentionReason\x12\x17\n\ntypicality\x18\x07 \x01(\x02H\x02\x88\x01\x01\x12)\n\tneighbors\x18\x08 \x03(\x0b\x32\x16.headstart.v1.Neighbor\x12(\n\x08saliency\x18\t \x01(\x0b\x32\x16.headstart.v1.Saliency\x12,\n\ntruncation\x18\n \x01(\x0b\x32\x18.headstart.v1.TruncationB\x0f\n\r_interval_lowB\x10\n\x0e_interval_highB\r\n\x0b_typicality\"M\n\x08Neighbor\x12/\n\x07\x65xample\x18\x01 \x01(\x0b\x32\x1e.headstart.v1.ExampleReference\x12\x10\n\x08\x64istance\x18\x02 \x01(\x02\"R\n\x08Saliency\x12!\n\x03map\x18\x01 \x01(\x0b\x32\x14.headstart.v1.Tensor\x12\x12\n\nclass_name\x18\x02 \x01(\t\x12\x0f\n\x07overlay\x18\x03 \x01(\x0c\"V\n\x10\x43lassProbability\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x02\x12\r\n\x05index\x18\x03 \x01(\x05\x12\x10\n\x08selected\x18\x04 \x01(\x08\"\xc3\x02\n\nStageTimes\x12\x31\n\x0etotal_duration\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x33\n\x10resolve_duration\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x32\n\x0f\x64\x65\x63ode_duration\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0equeue_duration\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x11\x62\x61\x63kbone_duration\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rhead_duration\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"Z\n\x0c\x45mbedRequest\x12\x10\n\x08\x62\x61\x63kbone\x18\x01 \x01(\t\x12)\n\x06inputs\x18\x02 \x03(\x0b\x32\x13.headstart.v1.InputB\x04\xe2\x41\x01\x02\x12\r\n\x05views\x18\x03 \x03(\t\"\xf0\x01\n\rEmbedResponse\x12(\n\x08\x66\x65\x61tures\x18\x01 \x01(\x0b\x32\x16.headstart.v1.Features\x12\'\n\x05times\x18\x02 \x01(\x0b\x32\x18.headstart.v1.StageTimes\x12?\n\ntruncation\x18\x03 \x03(\x0b\x32+.headstart.v1.EmbedResponse.TruncationEntry\x1aK\n\x0fTruncationEntry\x12\x0b\n\x03key\x18\x01 \x01(\x05\x12\'\n\x05value\x18\x02 \x01(\x0b\x32\x18.headstart.v1.Truncation:\x02\x38\x01\"\x92\x01\n\x08\x46\x65\x61tures\x12\x10\n\x08\x62\x61\x63kbone\x18\x01 \x01(\t\x12\x30\n\x05views\x18\x02 \x03(\x0b\x32!.headstart.v1.Features.ViewsEntry\x1a\x42\n\nViewsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12#\n\x05value\x18\x02 \x01(\x0b\x32\x14.headstart.v1.Tensor:\x02\x38\x01*\x9f\x01\n\x10\x41\x62stentionReason\x12!\n\x1d\x41\x42STENTION_REASON_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41\x42STENTION_REASON_NONE\x10\x01\x12%\n!ABSTENTION_REASON_UNLIKE_TRAINING\x10\x02\x12%\n!ABSTENTION_REASON_LOW_PROBABILITY\x10\x03\x32\x82\x02\n\x11PredictionService\x12\x65\n\x07Predict\x12\x1c.headstart.v1.PredictRequest\x1a\x1d.headstart.v1.PredictResponse\"\x1d\x82\xd3\xe4\x93\x02\x17\"\x12/v1/models:predict:\x01*\x12\x85\x01\n\x05\x45mbed\x12\x1a.headstart.v1.EmbedRequest\x1a\x1b.headstart.v1.EmbedResponse\"C\x82\xd3\xe4\x93\x02=\"\x13/v1/backbones:embed:\x01*Z#\"\x1e/v1/backbones/{backbone}:embed:\x01*B=\n\x10\x63om.headstart.v1P\x01Z\x18headstart/v1;headstartv1\xaa\x02\x0cHeadstart.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,42 +53,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREDICTIONSERVICE'].methods_by_name['Predict']._serialized_options = b'\202\323\344\223\002\027\"\022/v1/models:predict:\001*'
   _globals['_PREDICTIONSERVICE'].methods_by_name['Embed']._loaded_options = None
   _globals['_PREDICTIONSERVICE'].methods_by_name['Embed']._serialized_options = b'\202\323\344\223\002=\"\023/v1/backbones:embed:\001*Z#\"\036/v1/backbones/{backbone}:embed:\001*'
-  _globals['_ABSTENTIONREASON']._serialized_start=2709
-  _globals['_ABSTENTIONREASON']._serialized_end=2868
-  _globals['_PREDICTREQUEST']._serialized_start=241
-  _globals['_PREDICTREQUEST']._serialized_end=573
-  _globals['_ABSTENTION']._serialized_start=575
-  _globals['_ABSTENTION']._serialized_end=664
-  _globals['_SALIENCYREQUEST']._serialized_start=666
-  _globals['_SALIENCYREQUEST']._serialized_end=720
-  _globals['_PREDICTRESPONSE']._serialized_start=723
-  _globals['_PREDICTRESPONSE']._serialized_end=916
-  _globals['_INPUTFAULT']._serialized_start=918
-  _globals['_INPUTFAULT']._serialized_end=1005
-  _globals['_TRUNCATION']._serialized_start=1007
-  _globals['_TRUNCATION']._serialized_end=1064
-  _globals['_VERSIONPREDICTIONS']._serialized_start=1067
-  _globals['_VERSIONPREDICTIONS']._serialized_end=1200
-  _globals['_PREDICTION']._serialized_start=1203
-  _globals['_PREDICTION']._serialized_end=1621
-  _globals['_NEIGHBOR']._serialized_start=1623
-  _globals['_NEIGHBOR']._serialized_end=1724
-  _globals['_SALIENCY']._serialized_start=1726
-  _globals['_SALIENCY']._serialized_end=1808
-  _globals['_CLASSPROBABILITY']._serialized_start=1810
-  _globals['_CLASSPROBABILITY']._serialized_end=1896
-  _globals['_STAGETIMES']._serialized_start=1899
-  _globals['_STAGETIMES']._serialized_end=2222
-  _globals['_EMBEDREQUEST']._serialized_start=2224
-  _globals['_EMBEDREQUEST']._serialized_end=2314
-  _globals['_EMBEDRESPONSE']._serialized_start=2317
-  _globals['_EMBEDRESPONSE']._serialized_end=2557
-  _globals['_EMBEDRESPONSE_TRUNCATIONENTRY']._serialized_start=2482
-  _globals['_EMBEDRESPONSE_TRUNCATIONENTRY']._serialized_end=2557
-  _globals['_FEATURES']._serialized_start=2560
-  _globals['_FEATURES']._serialized_end=2706
-  _globals['_FEATURES_VIEWSENTRY']._serialized_start=2640
-  _globals['_FEATURES_VIEWSENTRY']._serialized_end=2706
-  _globals['_PREDICTIONSERVICE']._serialized_start=2871
-  _globals['_PREDICTIONSERVICE']._serialized_end=3129
+  _globals['_ABSTENTIONREASON']._serialized_start=2729
+  _globals['_ABSTENTIONREASON']._serialized_end=2888
+  _globals['_PREDICTREQUEST']._serialized_start=267
+  _globals['_PREDICTREQUEST']._serialized_end=599
+  _globals['_ABSTENTION']._serialized_start=601
+  _globals['_ABSTENTION']._serialized_end=690
+  _globals['_SALIENCYREQUEST']._serialized_start=692
+  _globals['_SALIENCYREQUEST']._serialized_end=746
+  _globals['_PREDICTRESPONSE']._serialized_start=749
+  _globals['_PREDICTRESPONSE']._serialized_end=942
+  _globals['_INPUTFAULT']._serialized_start=944
+  _globals['_INPUTFAULT']._serialized_end=1031
+  _globals['_TRUNCATION']._serialized_start=1033
+  _globals['_TRUNCATION']._serialized_end=1090
+  _globals['_VERSIONPREDICTIONS']._serialized_start=1093
+  _globals['_VERSIONPREDICTIONS']._serialized_end=1226
+  _globals['_PREDICTION']._serialized_start=1229
+  _globals['_PREDICTION']._serialized_end=1665
+  _globals['_NEIGHBOR']._serialized_start=1667
+  _globals['_NEIGHBOR']._serialized_end=1744
+  _globals['_SALIENCY']._serialized_start=1746
+  _globals['_SALIENCY']._serialized_end=1828
+  _globals['_CLASSPROBABILITY']._serialized_start=1830
+  _globals['_CLASSPROBABILITY']._serialized_end=1916
+  _globals['_STAGETIMES']._serialized_start=1919
+  _globals['_STAGETIMES']._serialized_end=2242
+  _globals['_EMBEDREQUEST']._serialized_start=2244
+  _globals['_EMBEDREQUEST']._serialized_end=2334
+  _globals['_EMBEDRESPONSE']._serialized_start=2337
+  _globals['_EMBEDRESPONSE']._serialized_end=2577
+  _globals['_EMBEDRESPONSE_TRUNCATIONENTRY']._serialized_start=2502
+  _globals['_EMBEDRESPONSE_TRUNCATIONENTRY']._serialized_end=2577
+  _globals['_FEATURES']._serialized_start=2580
+  _globals['_FEATURES']._serialized_end=2726
+  _globals['_FEATURES_VIEWSENTRY']._serialized_start=2660
+  _globals['_FEATURES_VIEWSENTRY']._serialized_end=2726
+  _globals['_PREDICTIONSERVICE']._serialized_start=2891
+  _globals['_PREDICTIONSERVICE']._serialized_end=3149
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ from google.api import field_behavior_pb2 as _field_behavior_pb2
 from google.protobuf import duration_pb2 as _duration_pb2
 from headstart.v1 import errors_pb2 as _errors_pb2
 from headstart.v1 import input_pb2 as _input_pb2
+from headstart.v1 import label_pb2 as _label_pb2
 from headstart.v1 import version_selector_pb2 as _version_selector_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -107,42 +108,36 @@ class VersionPredictions(_message.Message):
     def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., predictions: _Optional[_Iterable[_Union[Prediction, _Mapping]]] = ..., task: _Optional[_Union[_input_pb2.Task, str]] = ...) -> None: ...
 
 class Prediction(_message.Message):
-    __slots__ = ("classes", "value", "value_low", "value_high", "abstained", "abstention_reason", "typicality", "neighbors", "saliency", "truncation")
+    __slots__ = ("label", "classes", "interval_low", "interval_high", "abstained", "abstention_reason", "typicality", "neighbors", "saliency", "truncation")
+    LABEL_FIELD_NUMBER: _ClassVar[int]
     CLASSES_FIELD_NUMBER: _ClassVar[int]
-    VALUE_FIELD_NUMBER: _ClassVar[int]
-    VALUE_LOW_FIELD_NUMBER: _ClassVar[int]
-    VALUE_HIGH_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_LOW_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_HIGH_FIELD_NUMBER: _ClassVar[int]
     ABSTAINED_FIELD_NUMBER: _ClassVar[int]
     ABSTENTION_REASON_FIELD_NUMBER: _ClassVar[int]
     TYPICALITY_FIELD_NUMBER: _ClassVar[int]
     NEIGHBORS_FIELD_NUMBER: _ClassVar[int]
     SALIENCY_FIELD_NUMBER: _ClassVar[int]
     TRUNCATION_FIELD_NUMBER: _ClassVar[int]
+    label: _label_pb2.Label
     classes: _containers.RepeatedCompositeFieldContainer[ClassProbability]
-    value: float
-    value_low: float
-    value_high: float
+    interval_low: float
+    interval_high: float
     abstained: bool
     abstention_reason: AbstentionReason
     typicality: float
     neighbors: _containers.RepeatedCompositeFieldContainer[Neighbor]
     saliency: Saliency
     truncation: Truncation
-    def __init__(self, classes: _Optional[_Iterable[_Union[ClassProbability, _Mapping]]] = ..., value: _Optional[float] = ..., value_low: _Optional[float] = ..., value_high: _Optional[float] = ..., abstained: bool = ..., abstention_reason: _Optional[_Union[AbstentionReason, str]] = ..., typicality: _Optional[float] = ..., neighbors: _Optional[_Iterable[_Union[Neighbor, _Mapping]]] = ..., saliency: _Optional[_Union[Saliency, _Mapping]] = ..., truncation: _Optional[_Union[Truncation, _Mapping]] = ...) -> None: ...
+    def __init__(self, label: _Optional[_Union[_label_pb2.Label, _Mapping]] = ..., classes: _Optional[_Iterable[_Union[ClassProbability, _Mapping]]] = ..., interval_low: _Optional[float] = ..., interval_high: _Optional[float] = ..., abstained: bool = ..., abstention_reason: _Optional[_Union[AbstentionReason, str]] = ..., typicality: _Optional[float] = ..., neighbors: _Optional[_Iterable[_Union[Neighbor, _Mapping]]] = ..., saliency: _Optional[_Union[Saliency, _Mapping]] = ..., truncation: _Optional[_Union[Truncation, _Mapping]] = ...) -> None: ...
 
 class Neighbor(_message.Message):
-    __slots__ = ("id", "index", "labels", "value", "distance")
-    ID_FIELD_NUMBER: _ClassVar[int]
-    INDEX_FIELD_NUMBER: _ClassVar[int]
-    LABELS_FIELD_NUMBER: _ClassVar[int]
-    VALUE_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("example", "distance")
+    EXAMPLE_FIELD_NUMBER: _ClassVar[int]
     DISTANCE_FIELD_NUMBER: _ClassVar[int]
-    id: str
-    index: int
-    labels: _containers.RepeatedScalarFieldContainer[str]
-    value: float
+    example: _label_pb2.ExampleReference
     distance: float
-    def __init__(self, id: _Optional[str] = ..., index: _Optional[int] = ..., labels: _Optional[_Iterable[str]] = ..., value: _Optional[float] = ..., distance: _Optional[float] = ...) -> None: ...
+    def __init__(self, example: _Optional[_Union[_label_pb2.ExampleReference, _Mapping]] = ..., distance: _Optional[float] = ...) -> None: ...
 
 class Saliency(_message.Message):
     __slots__ = ("map", "class_name", "overlay")

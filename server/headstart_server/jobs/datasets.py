@@ -121,7 +121,7 @@ class DatasetWriter:
             raise InvalidField(
                 f"Expected each example ID once in one upload. Received: {example_id!r} for example {first} "
                 f"and example {index}. Remove one of them, or give it another ID.",
-                field=f"examples[{index}].id",
+                field=f"examples[{index}].example_id",
             )
 
     def digest_of_added(self, *, with_ids: bool) -> str:

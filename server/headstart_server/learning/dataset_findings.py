@@ -5,6 +5,9 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from headstart_server.learning.target import Target
+from headstart_server.learning.task import Task
+
 
 class RecommendationKind(StrEnum):
     """What a recommendation is about."""
@@ -28,12 +31,12 @@ class ExampleReference:
     Attributes:
         index: its place in the list of examples.
         id: the caller's name for it; may be empty.
-        label: its class; several are joined by a comma, a number is written out.
+        label: its label; a soft one as its most probable class.
     """
 
     index: int
     id: str
-    label: str
+    label: Target
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,13 +64,13 @@ class LabelIssue:
 
     Attributes:
         example: the example.
-        suggested_label: what it looks like; of several labels all of them, for regression the number.
+        suggested_label: the label that it looks like.
         suggested_probability: how probable that is, by a head fitted without the example.
         given_probability: how probable its own label is.
     """
 
     example: ExampleReference
-    suggested_label: str
+    suggested_label: Target
     suggested_probability: float
     given_probability: float
 
@@ -147,7 +150,7 @@ class DatasetFindings:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
-        return asdict(self)
+        return asdict(self, dict_factory=_json_fields)
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "DatasetFindings":
@@ -161,8 +164,19 @@ class DatasetFindings:
             DuplicateGroup(**{**group, "examples": tuple(map(_reference, group["examples"]))})
             for group in fields["duplicates"]
         )
-        for name, kind in (("label_issues", LabelIssue), ("outliers", Outlier)):
-            read[name] = tuple(kind(**{**one, "example": _reference(one["example"])}) for one in fields[name])
+        read["label_issues"] = tuple(
+            LabelIssue(
+                **{
+                    **one,
+                    "example": _reference(one["example"]),
+                    "suggested_label": _target(one["suggested_label"]),
+                }
+            )
+            for one in fields["label_issues"]
+        )
+        read["outliers"] = tuple(
+            Outlier(**{**one, "example": _reference(one["example"])}) for one in fields["outliers"]
+        )
         read["learning_curve"] = tuple(LearningPoint(**point) for point in fields["learning_curve"])
         read["recommendations"] = tuple(
             Recommendation(kind=RecommendationKind(recommendation["kind"]), message=recommendation["message"])
@@ -173,4 +187,12 @@ class DatasetFindings:
 
 
 def _reference(fields: Mapping[str, Any]) -> ExampleReference:
-    return ExampleReference(**fields)
+    return ExampleReference(**{**fields, "label": _target(fields["label"])})
+
+
+def _target(fields: Mapping[str, Any]) -> Target:
+    return Target(**{**fields, "task": Task(fields["task"])})
+
+
+def _json_fields(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    return {name: str(value) if isinstance(value, StrEnum) else value for name, value in fields}

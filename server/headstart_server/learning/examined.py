@@ -10,6 +10,7 @@ from headstart_server.backbones.backbone import Modality
 from headstart_server.learning.dataset_findings import ExampleReference
 from headstart_server.learning.fitting import Fitted
 from headstart_server.learning.rows import Float32, Ints
+from headstart_server.learning.target import Target
 from headstart_server.learning.targets import Targets
 from headstart_server.learning.task import Task
 
@@ -50,15 +51,15 @@ class Examined:
     def reference(self, place: int) -> ExampleReference:
         """The example at a place."""
         return ExampleReference(
-            index=int(self.indexes[place]), id=self.ids[place], label=written(self.targets, place)
+            index=int(self.indexes[place]), id=self.ids[place], label=target_at(self.targets, place)
         )
 
 
-def written(targets: Targets, place: int) -> str:
-    """What an example shows, for people: its class, its classes joined by a comma, or its number."""
+def target_at(targets: Targets, place: int) -> Target:
+    """Return the target of an example; a soft label as its most probable class."""
     shown, names = targets.matrix[place], targets.class_names
     if targets.task is Task.REGRESSION:
-        return f"{shown[0]:.6g}"
+        return Target.of_value(float(shown[0]))
     if targets.task is Task.SINGLE_LABEL:
-        return names[int(shown.argmax())]
-    return ", ".join(names[column] for column in np.flatnonzero(shown))
+        return Target.of_label(names[int(shown.argmax())])
+    return Target.of_labels(names[column] for column in np.flatnonzero(shown))

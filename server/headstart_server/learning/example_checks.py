@@ -16,7 +16,11 @@ MAX_WEIGHT = 1e6
 #: The largest size of a number to learn: answers are in single precision, which ends at 3.4e38.
 MAX_VALUE = 1e30
 #: The contract's field of a target of each kind.
-FIELDS = {Task.SINGLE_LABEL: "label", Task.MULTI_LABEL: "label_set", Task.REGRESSION: "value"}
+FIELDS = {
+    Task.SINGLE_LABEL: "label.class_name",
+    Task.MULTI_LABEL: "label.classes",
+    Task.REGRESSION: "label.number",
+}
 
 
 def checked_target(target: Target, index: int) -> Target:
@@ -30,11 +34,11 @@ def checked_target(target: Target, index: int) -> Target:
             raise InvalidField(
                 f"Expected a finite number up to {MAX_VALUE:g} as the value of example {index}. "
                 f"Received: {target.value}.",
-                field=f"examples[{index}].value",
+                field=f"examples[{index}].label.number",
             )
         return target
     hard = all(share == 1.0 for share in target.shares.values())
-    field = FIELDS[target.task] if hard else "soft_label"
+    field = FIELDS[target.task] if hard else "label.probabilities"
     if target.task is Task.SINGLE_LABEL and not target.shares:
         check_label("", index)
     for name in target.shares:
@@ -45,7 +49,7 @@ def checked_target(target: Target, index: int) -> Target:
 
 
 def _checked_shares(target: Target, index: int) -> Target:
-    field = f"examples[{index}].soft_label"
+    field = f"examples[{index}].label.probabilities"
     for name, share in target.shares.items():
         # Written so that NaN fails.
         if not 0 <= share < math.inf:
@@ -77,7 +81,7 @@ def check_weight(weight: float, index: int) -> None:
         )
 
 
-def check_label(label: str, index: int, name: str = "label") -> None:
+def check_label(label: str, index: int, name: str = "label.class_name") -> None:
     """Check a label in the field `name` of an example.
 
     Raises:
@@ -113,12 +117,12 @@ def check_id(example_id: str, index: int) -> None:
         raise InvalidField(
             f"The id of example {index} is too long. Expected at most {MAX_LABEL_BYTES} bytes. "
             f"Received: {size}.",
-            field=f"examples[{index}].id",
+            field=f"examples[{index}].example_id",
         )
     if has_control_characters(example_id):
         raise InvalidField(
             f"The id of example {index} has a control character. Received: {example_id!r}.",
-            field=f"examples[{index}].id",
+            field=f"examples[{index}].example_id",
         )
 
 

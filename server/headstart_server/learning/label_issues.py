@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from headstart_server.learning.dataset_findings import LabelIssue
 from headstart_server.learning.examined import Examined
 from headstart_server.learning.rows import BLOCK, Float64, Ints
+from headstart_server.learning.target import Target
 from headstart_server.learning.task import Task
 
 #: Label issues that are listed.
@@ -58,7 +59,7 @@ def find_label_issues(examined: Examined) -> tuple[list[LabelIssue], int]:
 
 
 #: Place, suggested label, its probability and that of the given one.
-_Found = list[tuple[int, str, float, float]]
+_Found = list[tuple[int, Target, float, float]]
 
 
 def _of_one(labels: Ints, answers: Float64, names: tuple[str, ...]) -> _Found:
@@ -71,7 +72,7 @@ def _of_one(labels: Ints, answers: Float64, names: tuple[str, ...]) -> _Found:
     best = answers[every, likeliest]
     issue = (likeliest != labels) & (best >= USUAL * usual[likeliest]) & (best >= LEAST_ODDS * given)
     return [
-        (place, names[likeliest[place]], float(best[place]), float(given[place]))
+        (place, Target.of_label(names[likeliest[place]]), float(best[place]), float(given[place]))
         for place in _ranked(issue, best, given)
     ]
 
@@ -115,7 +116,7 @@ def _of_block(shown: Float64, answers: Float64, usual: Float64, names: tuple[str
     return [
         (
             place,
-            ", ".join(names[column] for column in np.flatnonzero(looks[place])),
+            Target.of_labels(names[column] for column in np.flatnonzero(looks[place])),
             float(other[place, worst[place]]),
             float(given[place, worst[place]]),
         )
@@ -134,7 +135,7 @@ def _of_numbers(values: Float64, answers: Float64) -> _Found:
     far = centred > _FAR * deviation
     order = np.flatnonzero(far)[np.argsort(-centred[far], kind="stable")]
     return [
-        (place, f"{answers[place]:.6g}", float(1 - given[place]), float(given[place]))
+        (place, Target.of_value(float(answers[place])), float(1 - given[place]), float(given[place]))
         for place in order.tolist()
     ]
 

@@ -29,7 +29,8 @@ class ExampleOutcome:
             applies or that it does not; None for regression.
         loss: log loss in nats; for regression the size of the error.
         number: its number; None but for regression.
-        value: the number that was told; None but for regression.
+        value: the predicted number; None unless it is a regression.
+        multi_label: whether any number of classes may apply.
     """
 
     index: int
@@ -40,6 +41,7 @@ class ExampleOutcome:
     loss: float
     number: float | None = None
     value: float | None = None
+    multi_label: bool = False
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> "ExampleOutcome":
@@ -75,6 +77,7 @@ def worst(
             predicted=tuple(names[told.told[row]].tolist()),
             probability=float(likely[row]),
             loss=float(loss[row]),
+            multi_label=targets.task is Task.MULTI_LABEL,
         )
         for row in np.argsort(-loss, kind="stable")[:MAX_WORST].tolist()
     )

@@ -112,8 +112,8 @@ def _on_label_issues(findings: DatasetFindings, examined: Examined) -> Iterator[
         yield Recommendation(
             kind=RecommendationKind.LABEL_ISSUES,
             message=f"{count} {_plural('label looks', 'labels look', count)} wrong, most of all "
-            f"{_named(first.example)}: {shown(first.example.label)}, which looks like "
-            f"{shown(first.suggested_label)}. "
+            f"{_named(first.example)}: {shown(first.example.label.text)}, which looks like "
+            f"{shown(first.suggested_label.text)}. "
             "Check them in this order, and correct the wrong ones; keep examples that are only difficult.",
         )
 

@@ -54,6 +54,13 @@ class Target:
         """Whether it is a single label that leaves no doubt."""
         return self.task is Task.SINGLE_LABEL and list(self.shares.values()) == [1.0]
 
+    @property
+    def text(self) -> str:
+        """The label for people: the most probable class, all classes, or the number; empty for no class."""
+        if self.value is not None:
+            return f"{self.value:.6g}"
+        return self.label if self.task is Task.SINGLE_LABEL else ", ".join(self.shares)
+
     def to_json(self) -> Any:
         """As JSON values; a plain string for a hard single label. Equal targets give equal JSON."""
         if self.is_hard:

@@ -10,6 +10,7 @@ from headstart_server.learning.dataset_findings import (
     LearningPoint,
 )
 from headstart_server.learning.evaluation import ExampleOutcome
+from headstart_server.learning.target import Target
 from headstart_server.learning.task import Task
 from headstart_server.report.curve_charts import learning_chart
 from headstart_server.report.facts import ReportFacts, Sample
@@ -105,7 +106,7 @@ def data_section(facts: ReportFacts) -> Section | None:
 
 def _outcome(samples: Mapping[int, Sample], each: ExampleOutcome) -> Markup:
     number = each.number
-    example = ExampleReference(index=each.index, id=each.id, label="")
+    example = ExampleReference(index=each.index, id=each.id, label=Target.of_labels(each.labels))
     if number is not None and each.value is not None:
         return card(
             samples, example, f"is {number:.4g}", f"predicted {each.value:.4g}, off by {figure(each.loss)}"
@@ -158,7 +159,7 @@ def _group(samples: Mapping[int, Sample], group: DuplicateGroup) -> Markup:
     return tag(
         "div",
         tag("p", "equal" if group.exact else "nearly equal", marks, class_="kind"),
-        cards(card(samples, each, named(written(each.label))) for each in group.examples[:MAX_GROUPED]),
+        cards(card(samples, each, named(written(each.label.text))) for each in group.examples[:MAX_GROUPED]),
         _more(more, "example"),
         class_="group",
     )
@@ -174,7 +175,7 @@ def _outliers(samples: Mapping[int, Sample], findings: DatasetFindings) -> Child
             card(
                 samples,
                 each.example,
-                named(written(each.example.label)),
+                named(written(each.example.label.text)),
                 f"{each.distance_ratio:.1f} times as far as usual",
             )
             for each in shown

@@ -50,8 +50,8 @@ def score(share: float, task: Task) -> str:
 def looked_like(issue: LabelIssue, task: Task) -> tuple[str, str]:
     """The label of an issue and what it looks like; numbers have no probability and few digits."""
     if task is Task.REGRESSION:
-        return f"{float(issue.example.label):.4g}", f"{float(issue.suggested_label):.4g}"
-    return written(issue.example.label), written(issue.suggested_label)
+        return f"{float(issue.example.label.text):.4g}", f"{float(issue.suggested_label.text):.4g}"
+    return written(issue.example.label.text), written(issue.suggested_label.text)
 
 
 def written(label: str) -> str:

@@ -47,8 +47,8 @@ def read_dataset_list(name: str, content: bytes, task: Task | None = None) -> It
             path=row.path,
             text=row.text,
             features=row.features,
-            target=target_of(message, index),
-            id=message.id,
+            target=target_of(message.label, index),
+            id=message.example_id,
             held_out=row.settings["held_out"],
             weight=1.0 if weight is None else weight,
         )
@@ -80,7 +80,7 @@ def list_rows(
 
 
 def _message(row: ListedRow) -> input_pb2.Example:
-    message = input_pb2.Example(id=row.settings["id"])
+    message = input_pb2.Example(example_id=row.settings["id"])
     write_target(message, Example("", **row.settings))
     # Half a character cannot be stored.
     row.text.encode()

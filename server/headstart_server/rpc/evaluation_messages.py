@@ -1,6 +1,7 @@
 """The messages of metrics, and of how good a version is in all detail."""
 
 from headstart.v1 import evaluation_pb2, model_pb2
+from headstart.v1.label_pb2 import ExampleReference, Label, LabelSet
 from headstart_server.learning.evaluation import (
     ClassMetrics,
     Evaluation,
@@ -83,11 +84,18 @@ def _class_message(metrics: ClassMetrics) -> evaluation_pb2.ClassMetrics:
 
 
 def _outcome_message(outcome: ExampleOutcome) -> evaluation_pb2.ExampleOutcome:
-    label = ", ".join(outcome.labels) if outcome.number is None else f"{outcome.number:.6g}"
+    if outcome.number is not None:
+        label, predicted = Label(number=outcome.number), Label(number=outcome.value)
+    elif outcome.multi_label:
+        label = Label(classes=LabelSet(class_names=outcome.labels))
+        predicted = Label(classes=LabelSet(class_names=outcome.predicted))
+    else:
+        # A class that the version does not know has no name here.
+        label = Label(class_name=next(iter(outcome.labels), ""))
+        predicted = Label(class_name=outcome.predicted[0])
     return evaluation_pb2.ExampleOutcome(
-        example=evaluation_pb2.ExampleReference(index=outcome.index, id=outcome.id, label=label),
-        predicted=", ".join(outcome.predicted),
+        example=ExampleReference(index=outcome.index, example_id=outcome.id, label=label),
+        predicted=predicted,
         probability=outcome.probability,
-        value=outcome.value,
         loss=outcome.loss,
     )

@@ -1,6 +1,7 @@
 """The messages of what was found in a dataset."""
 
 from headstart.v1 import evaluation_pb2 as pb
+from headstart.v1 import label_pb2
 from headstart_server.learning.dataset_findings import (
     DatasetFindings,
     DuplicateGroup,
@@ -11,7 +12,7 @@ from headstart_server.learning.dataset_findings import (
     Recommendation,
     RecommendationKind,
 )
-from headstart_server.rpc.messages import duration
+from headstart_server.rpc.messages import duration, label_message
 
 RECOMMENDATION_KINDS = {
     RecommendationKind.TOO_FEW_EXAMPLES: pb.RECOMMENDATION_KIND_TOO_FEW_EXAMPLES,
@@ -45,8 +46,10 @@ def findings_message(findings: DatasetFindings) -> pb.DatasetFindings:
     )
 
 
-def _reference_message(example: ExampleReference) -> pb.ExampleReference:
-    return pb.ExampleReference(index=example.index, id=example.id, label=example.label)
+def _reference_message(example: ExampleReference) -> label_pb2.ExampleReference:
+    return label_pb2.ExampleReference(
+        index=example.index, example_id=example.id, label=label_message(example.label)
+    )
 
 
 def _duplicates_message(group: DuplicateGroup) -> pb.DuplicateGroup:
@@ -62,7 +65,7 @@ def _duplicates_message(group: DuplicateGroup) -> pb.DuplicateGroup:
 def _issue_message(issue: LabelIssue) -> pb.LabelIssue:
     return pb.LabelIssue(
         example=_reference_message(issue.example),
-        suggested_label=issue.suggested_label,
+        suggested_label=label_message(issue.suggested_label),
         suggested_probability=issue.suggested_probability,
         given_probability=issue.given_probability,
     )

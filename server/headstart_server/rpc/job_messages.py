@@ -153,5 +153,5 @@ def _error_message(error: JobError | None, tenant: str) -> status_pb2.Status | N
 def fault_message(fault: ExampleFault) -> job_pb2.ExampleFault:
     """The message of an example that cannot be used."""
     return job_pb2.ExampleFault(
-        index=fault.index, id=fault.id, reason=f"ERROR_REASON_{fault.reason}", message=fault.message
+        index=fault.index, example_id=fault.id, reason=f"ERROR_REASON_{fault.reason}", message=fault.message
     )

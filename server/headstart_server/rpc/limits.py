@@ -177,9 +177,7 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
         "views": _name(128, MAX_VIEWS, unique=True),
     },
     "headstart.v1.Example": {
-        "label": _LABEL,
-        "id": _EXAMPLE_ID,
-        "value": _range(-MAX_VALUE, MAX_VALUE),
+        "example_id": _EXAMPLE_ID,
         "weight": _range(0.0, MAX_WEIGHT),
     },
     "headstart.v1.ExampleBatch": {"examples": _many(MAX_BATCH_EXAMPLES)},
@@ -204,7 +202,8 @@ _TABLE: Mapping[str, Mapping[str, Limit]] = {
     "headstart.v1.FineTuneSpec.TagsEntry": _TAG,
     "headstart.v1.GetModelRequest": {"model": _model()},
     "headstart.v1.Input": {"image": _data(), "text": Limit(characters=MAX_TEXT, lines=True)},
-    "headstart.v1.LabelSet": {"labels": _LABELS},
+    "headstart.v1.Label": {"class_name": _LABEL, "number": _range(-MAX_VALUE, MAX_VALUE)},
+    "headstart.v1.LabelSet": {"class_names": _LABELS},
     "headstart.v1.ListBackbonesRequest": {"page_size": _PAGE_SIZE, "page_token": _PAGE_TOKEN},
     "headstart.v1.ListJobsRequest": {
         "model": _model(),

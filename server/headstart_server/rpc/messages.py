@@ -12,7 +12,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from headstart import tensors
-from headstart.v1 import input_pb2, job_pb2, version_selector_pb2
+from headstart.v1 import input_pb2, job_pb2, label_pb2, version_selector_pb2
 from headstart_server.backbones.backbone import LAST, Content
 from headstart_server.errors import InvalidField
 from headstart_server.jobs.spec import FineTuneSpec
@@ -76,8 +76,8 @@ def examples_of(messages: Sequence[input_pb2.Example], start: int) -> list[Examp
     return [
         Example(
             content=content_of(message.input, f"examples[{index}].input"),
-            target=target_of(message, index),
-            id=message.id,
+            target=target_of(message.label, index),
+            id=message.example_id,
             held_out=message.held_out,
             weight=message.weight if message.HasField("weight") else 1.0,
         )
@@ -85,34 +85,39 @@ def examples_of(messages: Sequence[input_pb2.Example], start: int) -> list[Examp
     ]
 
 
-def target_of(message: input_pb2.Example, index: int) -> Target:
-    """What an example shows; without anything a label without a name, which is refused where it is counted.
+def target_of(message: label_pb2.Label, index: int) -> Target:
+    """Return the target of an example. Without a label it is an empty class name, which is rejected later.
 
     Raises:
-        InvalidField: it shows two things at once, or a label twice.
+        InvalidField: a class is named twice.
     """
-    kind = message.WhichOneof("target")
-    if kind is not None and message.label:
-        raise InvalidField(
-            f"Expected either a label or a {kind} in example {index}. Received: both, "
-            f"with label {message.label[:24]!r}.",
-            field=f"examples[{index}].{kind}",
-        )
-    if kind == "value":
-        return Target.of_value(message.value)
-    if kind == "soft_label":
-        return Target.of_shares(message.soft_label.probabilities)
-    if kind is None:
-        return Target.of_label(message.label)
-    labels = list(message.label_set.labels)
-    if len(set(labels)) < len(labels):
+    kind = message.WhichOneof("value")
+    if kind == "number":
+        return Target.of_value(message.number)
+    if kind == "probabilities":
+        return Target.of_shares(message.probabilities.probabilities)
+    if kind != "classes":
+        return Target.of_label(message.class_name)
+    names = list(message.classes.class_names)
+    if len(set(names)) < len(names):
         # Counted once: there may be a million of them.
-        twice, _ = Counter(labels).most_common(1)[0]
+        twice, _ = Counter(names).most_common(1)[0]
         raise InvalidField(
-            f"Expected each label of example {index} once. Received: {twice[:24]!r} twice.",
-            field=f"examples[{index}].label_set",
+            f"Expected each class of example {index} once. Received: {twice[:24]!r} twice.",
+            field=f"examples[{index}].label.classes",
         )
-    return Target.of_labels(labels)
+    return Target.of_labels(names)
+
+
+def label_message(target: Target) -> label_pb2.Label:
+    """Return the message of a target."""
+    if target.task is Task.REGRESSION:
+        return label_pb2.Label(number=target.value)
+    if target.task is Task.MULTI_LABEL:
+        return label_pb2.Label(classes=label_pb2.LabelSet(class_names=target.shares))
+    if target.is_hard:
+        return label_pb2.Label(class_name=target.label)
+    return label_pb2.Label(probabilities=label_pb2.SoftLabel(probabilities=target.shares))
 
 
 def task_of(value: int, field: str) -> Task:

@@ -4,15 +4,16 @@ from collections.abc import Collection, Iterator
 
 from headstart import tensors
 from headstart.v1 import prediction_service_pb2 as pb
+from headstart.v1.label_pb2 import ExampleReference, Label, LabelSet
 from headstart_server.backbones.backbone import Truncation
 from headstart_server.errors import HeadstartError
-from headstart_server.learning.head import Head
 from headstart_server.learning.neighbors import Neighbor
+from headstart_server.learning.task import Task
 from headstart_server.prediction.answers import AbstentionReason, Answer
 from headstart_server.prediction.asked import Abstention, Asked, SaliencyAsked
 from headstart_server.prediction.predictor import BackboneFeatures, StageTimes
 from headstart_server.prediction.saliency import Saliency
-from headstart_server.rpc.messages import TASKS, duration
+from headstart_server.rpc.messages import TASKS, duration, label_message
 
 #: Classes returned for each input where the caller does not say.
 DEFAULT_TOP_K = 5
@@ -97,19 +98,24 @@ def _saliency_of(message: pb.SaliencyRequest) -> SaliencyAsked:
 
 
 def _predictions(answer: Answer) -> Iterator[pb.Prediction]:
-    names = answer.version.head.class_names
-    told = zip(answer.indexes.tolist(), answer.probabilities.tolist(), answer.selected.tolist(), strict=True)
+    head = answer.version.head
+    names, labels = head.class_names, _labels(answer)
+    predicted = zip(
+        answer.indexes.tolist(), answer.probabilities.tolist(), answer.selected.tolist(), labels, strict=True
+    )
     has_evidence = answer.judged is not None or bool(answer.neighbors) or bool(answer.saliency)
-    for place, (indexes, probabilities, selected) in enumerate(told):
+    for place, (indexes, probabilities, selected, label) in enumerate(predicted):
         message = pb.Prediction(
+            label=label,
             abstention_reason=pb.ABSTENTION_REASON_NONE,
             classes=[
                 pb.ClassProbability(name=names[index], probability=probability, index=index, selected=taken)
                 for index, probability, taken in zip(indexes, probabilities, selected, strict=True)
             ],
         )
-        if answer.values is not None:
-            _add_value(message, answer.version.head, float(answer.values[place]))
+        if answer.values is not None and (interval := head.interval) is not None:
+            value = float(answer.values[place])
+            message.interval_low, message.interval_high = (value + offset for offset in interval)
         if has_evidence:
             _add_evidence(message, answer, place)
         if (cut := answer.truncation.get(place)) is not None:
@@ -117,10 +123,19 @@ def _predictions(answer: Answer) -> Iterator[pb.Prediction]:
         yield message
 
 
-def _add_value(message: pb.Prediction, head: Head, value: float) -> None:
-    message.value = value
-    if (interval := head.interval) is not None:
-        message.value_low, message.value_high = (value + offset for offset in interval)
+def _labels(answer: Answer) -> Iterator[Label]:
+    """Return the predicted label of each input."""
+    head = answer.version.head
+    if answer.values is not None:
+        return (Label(number=value) for value in answer.values.tolist())
+    names = head.class_names
+    if head.task is Task.MULTI_LABEL:
+        reached = answer.outputs >= head.thresholds
+        return (
+            Label(classes=LabelSet(class_names=[names[index] for index in row.nonzero()[0]]))
+            for row in reached
+        )
+    return (Label(class_name=names[index]) for index in answer.indexes[:, 0].tolist())
 
 
 def _add_evidence(message: pb.Prediction, answer: Answer, place: int) -> None:
@@ -136,12 +151,11 @@ def _add_evidence(message: pb.Prediction, answer: Answer, place: int) -> None:
 
 
 def _neighbor_message(neighbor: Neighbor) -> pb.Neighbor:
-    example, shares = neighbor.example, neighbor.example.target.shares
+    example = neighbor.example
     return pb.Neighbor(
-        id=example.id,
-        index=example.index,
-        labels=sorted(shares, key=lambda name: (-shares[name], name)),
-        value=example.target.value,
+        example=ExampleReference(
+            index=example.index, example_id=example.id, label=label_message(example.target)
+        ),
         distance=neighbor.distance,
     )
 

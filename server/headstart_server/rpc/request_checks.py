@@ -152,7 +152,14 @@ def _step(field: FieldDescriptor, above: tuple[str, ...]) -> Step | None:
     check, is_data = _value_check(field, limit), field.type == FieldDescriptor.TYPE_BYTES
     if field.is_repeated:
         return _values_step(field.name, limit, check, is_data=is_data)
-    return None if check is _accept else _value_step(field.name, check, (limit.nbytes or 0) if is_data else 0)
+    return None if check is _accept else _single_step(field, limit, check)
+
+
+def _single_step(field: FieldDescriptor, limit: Limit, check: ValueCheck) -> Step:
+    if field.has_presence and limit.low is not None and limit.low > 0:
+        return _present_value_step(field.name, check)
+    is_data = field.type == FieldDescriptor.TYPE_BYTES
+    return _value_step(field.name, check, (limit.nbytes or 0) if is_data else 0)
 
 
 def _message_step(name: str, steps: Sequence[Step]) -> Step:
@@ -239,6 +246,19 @@ def _values_step(name: str, limit: Limit, check_value: ValueCheck, *, is_data: b
                 check_value(value)
         except LimitExceededError as exceeded:
             raise exceeded.within(f"{name}[{place}]") from None
+
+    return check
+
+
+def _present_value_step(name: str, check_value: ValueCheck) -> Step:
+    """Return the check of a number whose range excludes 0, and which may be unset."""
+
+    def check(part: Any, _: int) -> None:
+        if part.HasField(name):
+            try:
+                check_value(getattr(part, name))
+            except LimitExceededError as exceeded:
+                raise exceeded.within(name) from None
 
     return check
 

@@ -214,7 +214,7 @@ def test_a_server_fine_tunes_on_a_declared_checkpoint_of_texts_and_answers(api: 
     # Of random weights no meaning can be asked: a word is told from another one.
     words = {"animal": "dog", "money": "$"}
     examples = [
-        input_pb2.Example(input=text(word, times), label=label)
+        input_pb2.Example(input=text(word, times), label={"class_name": label})
         for label, word in words.items()
         for times in range(1, 9)
     ]

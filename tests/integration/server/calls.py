@@ -206,7 +206,7 @@ def serves(api: Api) -> bool:
 
 
 def example(image: bytes, label: str, **fields: Any) -> input_pb2.Example:
-    return input_pb2.Example(input=input_pb2.Input(image=image), label=label, **fields)
+    return input_pb2.Example(input=input_pb2.Input(image=image), label={"class_name": label}, **fields)
 
 
 def duration(seconds: float) -> Duration:

@@ -161,7 +161,7 @@ def test_a_text_is_refused_by_a_backbone_for_pictures(api: Api, digits_model: st
     text = input_pb2.Input(text="a cat")
     request = prediction_request(digits_model)
     request.inputs.append(text)
-    examples = [*digits((0, 1), 2), input_pb2.Example(input=text, label="0")]
+    examples = [*digits((0, 1), 2), input_pb2.Example(input=text, label={"class_name": "0"})]
     calls: dict[str, Callable[[], object]] = {
         "inputs[0]": lambda: api.prediction.Predict(request),
         "examples[4].input": lambda: api.fine_tune(examples, model=model),
@@ -442,7 +442,7 @@ def test_a_label_that_is_none_is_refused_by_its_place(api: Api, model: str, labe
     refusal = refused_examples(api, model, example(digit(0, 9), label))
 
     assert (refusal.code, refusal.reason) == (INVALID, "INVALID_LABEL")
-    assert list(refusal.fields) == ["examples[4].label"]
+    assert list(refusal.fields) == ["examples[4].label.class_name"]
     assert f"Received: {received}" in refusal.message
 
 
@@ -457,12 +457,12 @@ def test_any_other_label_is_a_class(api: Api, model: str, label: str):
 def test_an_id_that_is_too_long_is_refused_by_its_place(api: Api, model: str):
     refusal = refused_examples(api, model, example(digit(0, 9), "0", id="x" * 257))
 
-    assert (refusal.code, list(refusal.fields)) == (INVALID, ["examples[4].id"])
+    assert (refusal.code, list(refusal.fields)) == (INVALID, ["examples[4].example_id"])
 
 
 @pytest.mark.usefixtures("no_trace")
 def test_an_example_without_input_is_refused_by_its_place(api: Api, model: str):
-    refusal = refused_examples(api, model, input_pb2.Example(label="0"))
+    refusal = refused_examples(api, model, input_pb2.Example(label={"class_name": "0"}))
 
     assert (refusal.code, list(refusal.fields)) == (INVALID, ["examples[4].input"])
 
@@ -526,7 +526,7 @@ def test_the_same_content_with_different_labels_fails_the_job_by_its_places(api:
         job.error.message
     )
     assert [
-        (fault.index, fault.id, ErrorReason.Name(fault.reason).removeprefix("ERROR_REASON_"))
+        (fault.index, fault.example_id, ErrorReason.Name(fault.reason).removeprefix("ERROR_REASON_"))
         for fault in kept.excluded_examples
     ] == [
         (2, "", "CONTRADICTING_LABELS"),
@@ -560,13 +560,15 @@ def test_inputs_that_cannot_be_read_are_skipped_on_request(api: Api, digits_mode
 
 
 def test_a_text_among_images_is_excluded_like_an_image_that_cannot_be_read(api: Api, model: str):
-    note = input_pb2.Example(input=input_pb2.Input(text="a note"), label="0", id="0/notes.txt")
+    note = input_pb2.Example(
+        input=input_pb2.Input(text="a note"), label={"class_name": "0"}, example_id="0/notes.txt"
+    )
     examples = [*digits((0, 1), 3), note]
     refusal = refused(lambda: api.fine_tune(examples, model=model))
     kept = api.published(examples, model=model, max_excluded_fraction=0.4)
 
     assert (refusal.reason, list(refusal.fields)) == ("WRONG_MODALITY", ["examples[6].input"])
-    assert [(fault.index, fault.id, fault.reason) for fault in kept.excluded_examples] == [
+    assert [(fault.index, fault.example_id, fault.reason) for fault in kept.excluded_examples] == [
         (6, "0/notes.txt", "WRONG_MODALITY")
     ]
 
@@ -586,7 +588,7 @@ def test_without_leave_one_example_that_cannot_be_read_fails_the_job(api: Api, m
     assert "1 of 7 examples cannot be used, and max_excluded_fraction allows 0" in job.error.message
     assert "example 6 ('notes/readme.txt'): Expected a JPEG" in job.error.message
     assert job.version == 0
-    assert [(fault.index, fault.id) for fault in job.excluded_examples] == [(6, "notes/readme.txt")]
+    assert [(fault.index, fault.example_id) for fault in job.excluded_examples] == [(6, "notes/readme.txt")]
     assert refused(lambda: api.predict(model, digit(0, 0))).reason == "MODEL_NOT_FOUND"
 
 
@@ -599,7 +601,7 @@ def test_with_leave_examples_that_cannot_be_read_are_left_out_and_listed(api: Ap
     job = api.published([*broken, *digits((0, 1), 3)], model=model, max_excluded_fraction=0.5)
 
     assert [
-        (fault.index, fault.id, ErrorReason.Name(fault.reason).removeprefix("ERROR_REASON_"))
+        (fault.index, fault.example_id, ErrorReason.Name(fault.reason).removeprefix("ERROR_REASON_"))
         for fault in job.excluded_examples
     ] == [
         (0, "a", "UNDECODABLE_INPUT"),

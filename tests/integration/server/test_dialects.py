@@ -57,7 +57,9 @@ def rows(api: Api) -> np.ndarray:
     """What `SUMS` was fitted on, [40, 6]."""
     rows = np.random.default_rng(0).normal(size=(40, 6)).astype(np.float32)
     examples = [
-        input_pb2.Example(input=input_pb2.Input(tensor=tensors.encode(row)), value=float(row.sum()))
+        input_pb2.Example(
+            input=input_pb2.Input(tensor=tensors.encode(row)), label={"number": float(row.sum())}
+        )
         for row in rows
     ]
     api.published(examples, model=SUMS)

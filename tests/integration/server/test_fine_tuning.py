@@ -165,7 +165,7 @@ def test_validating_names_each_example_that_cannot_be_used(api: Api, model: str)
     assert not strict.valid
     assert "3 of 6 examples" in strict.message
     found = [
-        (fault.index, fault.id, ErrorReason.Name(fault.reason).removeprefix("ERROR_REASON_"))
+        (fault.index, fault.example_id, ErrorReason.Name(fault.reason).removeprefix("ERROR_REASON_"))
         for fault in strict.faults
     ]
     assert found == [

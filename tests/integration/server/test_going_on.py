@@ -111,7 +111,7 @@ def test_what_cannot_be_gone_on_from_is_refused_with_its_reason(api: Api, model:
     assert "'nobody'" in unknown.fields["spec.removed_example_ids"]
     orphan = reason(api, named(3), model=model, removed_example_ids=["0-0"])
     assert (orphan.code, list(orphan.fields)) == (INVALID, ["spec.removed_example_ids"])
-    number = input_pb2.Example(input=input_pb2.Input(image=digit(0, 9)), value=1.0)
+    number = input_pb2.Example(input=input_pb2.Input(image=digit(0, 9)), label={"number": 1.0})
     other = reason(api, [number], model=model, parent_version=1)
     assert (other.code, other.reason) == (INVALID, "WRONG_TASK")
     other = reason(api, model=model, parent_version=1, task=input_pb2.TASK_MULTI_LABEL)
@@ -266,7 +266,7 @@ def test_examples_that_cannot_be_measured_on_are_refused_by_their_place(api: Api
     nameless = example(digit(0, 60), "")
     refusal = refused(lambda: api.evaluate([*digits((0,), 2, start=60), nameless], digits_model))
     assert (refusal.code, refusal.reason) == (INVALID, "INVALID_LABEL")
-    assert list(refusal.fields) == ["examples[2].label"]
-    number = input_pb2.Example(input=input_pb2.Input(image=digit(0, 60)), value=1.0)
+    assert list(refusal.fields) == ["examples[2].label.class_name"]
+    number = input_pb2.Example(input=input_pb2.Input(image=digit(0, 60)), label={"number": 1.0})
     refusal = refused(lambda: api.evaluate([number], digits_model))
     assert (refusal.code, refusal.reason) == (INVALID, "WRONG_TASK")

@@ -20,7 +20,7 @@ from server_process import START_SECONDS, eventually
 #: NUL, an escape sequence of terminals, and half of a character.
 HOSTILE = {"NUL": b"a\0b", "ESC": b"\x1b]0;title\x07", "half": b"a\xed\xa0\x80b"}
 EXAMPLES = [
-    input_pb2.Example(input={"image": f"quick {label}:{place}".encode()}, label=label)
+    input_pb2.Example(input={"image": f"quick {label}:{place}".encode()}, label={"class_name": label})
     for label in ("cat", "dog")
     for place in range(3)
 ]
@@ -105,7 +105,7 @@ def test_every_other_character_is_kept_as_it_came(service: Service) -> None:
         "alias": "a" * 128,
         "request_id": odd,
     }
-    example = input_pb2.Example(input={"image": b"quick cat:9"}, label=odd, id=odd)
+    example = input_pb2.Example(input={"image": b"quick cat:9"}, label={"class_name": odd}, example_id=odd)
     sent = [tuning.FineTuneRequest(spec=spec), *_batch(example)]
     job = service.api.ended(service.api.fine_tuning.FineTune(iter(sent)).job.job_id)
     assert job.state == job_pb2.JOB_STATE_SUCCEEDED, job.error

@@ -107,15 +107,18 @@ def test_the_nearest_examples_are_named(api: Api, model: str):
     far = [neighbor.distance for neighbor in of_new.neighbors]
     assert far == sorted(far)
     assert far[0] > 0.01
-    assert sum(neighbor.labels[0] == "1" for neighbor in of_new.neighbors) >= 3
-    assert all(examples[neighbor.index].id == neighbor.id for neighbor in of_new.neighbors)
+    assert sum(neighbor.example.label.class_name == "1" for neighbor in of_new.neighbors) >= 3
+    assert all(
+        examples[neighbor.example.index].example_id == neighbor.example.example_id
+        for neighbor in of_new.neighbors
+    )
 
 
 def test_held_out_examples_are_no_neighbours(api: Api, model: str):
     kept_out = digits((0, 1), 2, start=20, held_out=True)
     api.published([*digits((0, 1), 6), *kept_out], model=model)
     (prediction,) = api.predict(model, digit(0, 20), neighbors=100).results[0].predictions
-    assert sorted(neighbor.index for neighbor in prediction.neighbors) == list(range(12))
+    assert sorted(neighbor.example.index for neighbor in prediction.neighbors) == list(range(12))
 
 
 # Saliency
@@ -207,16 +210,18 @@ def nearly(picture: bytes) -> bytes:
 def check_planted(findings: evaluation_pb2.DatasetFindings, sent: Sequence[input_pb2.Example]) -> None:
     contradicting = [group for group in findings.duplicates if group.contradicting]
     leaked = [group for group in findings.duplicates if group.across_held_out]
-    assert ["nearly 7/9" in [one.id for one in group.examples] for group in contradicting] == [True]
-    assert {one.label for one in contradicting[0].examples} == {"1", "7"}
+    assert ["nearly 7/9" in [one.example_id for one in group.examples] for group in contradicting] == [True]
+    assert {one.label.class_name for one in contradicting[0].examples} == {"1", "7"}
     assert not contradicting[0].exact
-    assert ["leaked" in [one.id for one in group.examples] for group in leaked] == [True]
+    assert ["leaked" in [one.example_id for one in group.examples] for group in leaked] == [True]
     assert leaked[0].exact
     assert findings.duplicate_count == 4
-    label_issues = [suspect.example.id for suspect in findings.label_issues]
+    label_issues = [issue.example.example_id for issue in findings.label_issues]
     assert {"flipped", "flipped too"} <= set(label_issues[:4])
     assert findings.label_issue_count == len(label_issues) < 12
-    suggested = {suspect.example.id: suspect.suggested_label for suspect in findings.label_issues}
+    suggested = {
+        issue.example.example_id: issue.suggested_label.class_name for issue in findings.label_issues
+    }
     assert (suggested["flipped"], suggested["flipped too"]) == ("0", "7")
     assert findings.outliers[0].example.id == "odd one"
     assert findings.outliers[0].distance_ratio > 3
@@ -262,9 +267,11 @@ def test_several_labels_and_numbers_have_their_answers_and_findings(api: Api, mo
         for label in (0, 1, 7):
             one = example(digit(label, place), "")
             one.ClearField("label")
-            one.label_set.labels.extend(["round"] if label == 0 else ["straight", "tall"][: 1 + (label == 1)])
+            one.label.classes.class_names.extend(
+                ["round"] if label == 0 else ["straight", "tall"][: 1 + (label == 1)]
+            )
             labelled.append(one)
-            other = input_pb2.Example(input=one.input, value=float(label))
+            other = input_pb2.Example(input=one.input, label={"number": float(label)})
             valued.append(other)
     found = api.validate(valued, model=model)
     api.published(labelled, model=f"{model}-labels")
@@ -274,12 +281,11 @@ def test_several_labels_and_numbers_have_their_answers_and_findings(api: Api, mo
     (of_number,) = api.predict(f"{model}-number", digit(7, 50), **asked).results[0].predictions
 
     assert {one.name for one in of_labels.classes if one.selected} == {"straight", "tall"}
-    assert set(of_labels.neighbors[0].labels) <= {"straight", "tall", "round"}
+    assert set(of_labels.neighbors[0].example.label.classes.class_names) <= {"straight", "tall", "round"}
     assert of_labels.typicality > 0.01
     assert not of_number.classes
-    assert of_number.value_low < of_number.value < of_number.value_high
-    assert of_number.value_high > 4
-    assert of_number.neighbors[0].value in {0, 1, 7}
-    assert not of_number.neighbors[0].labels
+    assert of_number.interval_low < of_number.label.number < of_number.interval_high
+    assert of_number.interval_high > 4
+    assert of_number.neighbors[0].example.label.number in {0, 1, 7}
     assert found.findings.imbalance == 0
     assert found.evaluation.metrics.HasField("r_squared")

@@ -109,7 +109,9 @@ def shared(server: ServerProcess, api: Api) -> Shared:
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(12, 4)).astype(np.float32)
     examples = [
-        input_pb2.Example(input=input_pb2.Input(tensor=tensors.encode(row)), label="ab"[int(row[0] > 0)])
+        input_pb2.Example(
+            input=input_pb2.Input(tensor=tensors.encode(row)), label={"class_name": "ab"[int(row[0] > 0)]}
+        )
         for row in rows
     ]
     for _ in range(2):

@@ -23,7 +23,10 @@ LONG = "A film about films, and about those who make them, and so on. " * 40
 
 def text_example(review: Review, **fields: str) -> input_pb2.Example:
     return input_pb2.Example(
-        input=input_pb2.Input(text=review.text), label=review.label, id=review.id, **fields
+        input=input_pb2.Input(text=review.text),
+        label={"class_name": review.label},
+        example_id=review.id,
+        **fields,
     )
 
 
@@ -59,8 +62,10 @@ def reviews() -> tuple[list[Review], list[Review]]:
 def text_job(api: Api, reviews: tuple[list[Review], list[Review]]) -> job_pb2.Job:
     """A job without a backbone's name, of texts: one of them is longer than is read, two are alike."""
     train = [text_example(review) for review in reviews[0]]
-    long = input_pb2.Example(input=texts(LONG)[0], label="liked", id="long")
-    again = input_pb2.Example(input=texts(f"{reviews[0][0].text} ")[0], label=reviews[0][0].label, id="again")
+    long = input_pb2.Example(input=texts(LONG)[0], label={"class_name": "liked"}, example_id="long")
+    again = input_pb2.Example(
+        input=texts(f"{reviews[0][0].text} ")[0], label=reviews[0][0].label, example_id="again"
+    )
     # The conversion takes longer than a call may.
     return api.ended(api.fine_tune([*train, long, again], model="reviews").job_id, wait=200)
 
@@ -106,7 +111,7 @@ def test_a_text_that_is_truncated_is_told_wherever_it_goes(api: Api, text_job: j
     assert dict(answer.truncation) == {1: long.truncation}
 
     findings = api.models.GetEvaluation(evaluation_request(), timeout=TIMEOUT).findings
-    assert [each.id for each in findings.truncated_examples] == ["long"]
+    assert [each.example_id for each in findings.truncated_examples] == ["long"]
     assert findings.truncated_count == 1
     assert evaluation_pb2.RECOMMENDATION_KIND_TRUNCATION in {
         recommendation.kind for recommendation in findings.recommendations
@@ -140,7 +145,7 @@ def test_near_duplicates_neighbors_and_the_report_are_of_texts(
     assert any({"again", first.id} <= {each.id for each in group.examples} for group in findings.duplicates)
 
     (told,) = ask(api, "reviews", texts(first.text), neighbors=3)
-    assert {each.id for each in told.neighbors[:2]} == {"again", first.id}
+    assert {each.example.example_id for each in told.neighbors[:2]} == {"again", first.id}
 
     request = model_service_pb2.GetReportRequest(target=version_selector_pb2.VersionSelector(model="reviews"))
     page = api.models.GetReport(request, timeout=TIMEOUT).content.decode()
@@ -161,7 +166,7 @@ def test_a_text_with_nothing_to_read_and_a_picture_among_texts_are_named(
     assert (refusal.reason, list(refusal.fields)) == ("UNDECODABLE_INPUT", ["inputs[1]"])
     assert "something to read" in refusal.message
 
-    mixed = [input_pb2.Example(input=texts("Good.")[0], label="0"), *digits((0,), 1)]
+    mixed = [input_pb2.Example(input=texts("Good.")[0], label={"class_name": "0"}), *digits((0,), 1)]
     refusal = refused(lambda: api.fine_tune(mixed, model="mixed"))
     assert (refusal.reason, list(refusal.fields)) == ("WRONG_MODALITY", ["examples[1].input"])
 
@@ -181,7 +186,7 @@ def test_features_of_any_size_are_learned_from_without_a_network(api: Api, model
     size = 24
     points, labels = clouds(40, size, seed=1)
     examples = [
-        input_pb2.Example(input=row, label=label)
+        input_pb2.Example(input=row, label={"class_name": label})
         for row, label in zip(rows(points.astype(kind)), labels, strict=True)
     ]
     job = api.published(examples, model=model)
@@ -199,7 +204,8 @@ def test_features_of_any_size_are_learned_from_without_a_network(api: Api, model
 def test_features_of_another_size_or_no_number_are_named(api: Api, model: str) -> None:
     points, labels = clouds(20, 8, seed=3)
     examples = [
-        input_pb2.Example(input=row, label=label) for row, label in zip(rows(points), labels, strict=True)
+        input_pb2.Example(input=row, label={"class_name": label})
+        for row, label in zip(rows(points), labels, strict=True)
     ]
     api.published(examples, model=model)
     refusal = refused(lambda: ask(api, model, rows(np.zeros((1, 9)))))

@@ -28,7 +28,7 @@ def examples(count: int = 4) -> list[input_pb2.Example]:
                     data=(rows[place % 2] + place / 100).astype("<f4").tobytes(),
                 )
             ),
-            label="ab"[place % 2],
+            label={"class_name": "ab"[place % 2]},
         )
         for place in range(count)
     ]

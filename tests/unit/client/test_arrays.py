@@ -21,7 +21,11 @@ def test_rows_are_examples_with_labels_and_ids(tmp_path: Path) -> None:
     source = open_examples(path)
     messages = list(source)
     assert source.total == 3
-    assert [(each.id, each.label) for each in messages] == [("x", "a"), ("y", "b"), ("z", "a")]
+    assert [(each.example_id, each.label.class_name) for each in messages] == [
+        ("x", "a"),
+        ("y", "b"),
+        ("z", "a"),
+    ]
     for message, row in zip(messages, features, strict=True):
         assert np.array_equal(tensors.decode(message.input.tensor), row)
     assert np.array_equal(feature_rows(path), features)
@@ -30,9 +34,9 @@ def test_rows_are_examples_with_labels_and_ids(tmp_path: Path) -> None:
 def test_whole_numbers_are_labels_too_and_values_are_numbers(tmp_path: Path) -> None:
     features = np.zeros((2, 4), np.float32)
     labelled = list(open_examples(saved(tmp_path / "l.npz", features=features, labels=[0, 12])))
-    assert [each.label for each in labelled] == ["0", "12"]
+    assert [each.label.class_name for each in labelled] == ["0", "12"]
     valued = list(open_examples(saved(tmp_path / "v.npz", features=features, values=[0.5, 3])))
-    assert [each.value for each in valued] == [0.5, 3.0]
+    assert [each.label.number for each in valued] == [0.5, 3.0]
 
 
 FEATURES = np.zeros((3, 2))

@@ -62,7 +62,9 @@ def prediction(**fields) -> Prediction:
 RESULTS = {
     "prediction": prediction(),
     "unknown": prediction(abstained=True, abstention_reason="ABSTENTION_REASON_UNLIKE_TRAINING"),
-    "number": Prediction(classes=(), model="p", version=1, value=1.5, value_low=1.0, value_high=2.0),
+    "number": Prediction(
+        classes=(), model="p", version=1, predicted=1.5, interval_low=1.0, interval_high=2.0
+    ),
     "nothing": Prediction(classes=(), model="p", version=1),
     "predictions": Predictions(
         results=(ModelPredictions(model="pets", version=3, predictions=(prediction(),) * 30),),

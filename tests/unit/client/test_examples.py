@@ -15,7 +15,7 @@ def write(path: Path, content: str | bytes = b"x") -> Path:
 
 
 def labels(examples) -> list[tuple[str, str]]:
-    return [(each.id, each.label) for each in open_examples(examples)]
+    return [(each.example_id, each.label.class_name) for each in open_examples(examples)]
 
 
 def test_a_folder_has_one_class_for_each_sub_folder_in_sorted_order(tmp_path):
@@ -25,7 +25,7 @@ def test_a_folder_has_one_class_for_each_sub_folder_in_sorted_order(tmp_path):
     source = open_examples(tmp_path)
 
     assert source.total == 4
-    assert [(each.id, each.label, each.input.image) for each in source] == [
+    assert [(each.example_id, each.label.class_name, each.input.image) for each in source] == [
         ("cat/10.jpg", "cat", b"cat/10.jpg"),
         ("cat/deep/er/9.jpg", "cat", b"cat/deep/er/9.jpg"),
         ("dog/a.jpg", "dog", b"dog/a.jpg"),
@@ -115,8 +115,13 @@ def test_a_csv_lists_paths_from_its_own_folder(tmp_path):
 
     assert source.total == 2
     first, second = source
-    assert (first.input.image, first.label, first.id, first.held_out) == (b"A", "cat", "first", True)
-    assert (second.input.image, second.label, second.id, second.held_out) == (
+    assert (first.input.image, first.label.class_name, first.example_id, first.held_out) == (
+        b"A",
+        "cat",
+        "first",
+        True,
+    )
+    assert (second.input.image, second.label.class_name, second.example_id, second.held_out) == (
         b"B",
         "dog",
         "pictures/b.jpg",
@@ -127,7 +132,7 @@ def test_a_csv_lists_paths_from_its_own_folder(tmp_path):
 def test_a_csv_may_hold_texts_with_line_breaks(tmp_path):
     table = write(tmp_path / "list.csv", 'label,text\ngood,"nice,\nvery"\nbad,awful\n')
 
-    assert [(each.input.text, each.label) for each in open_examples(str(table))] == [
+    assert [(each.input.text, each.label.class_name) for each in open_examples(str(table))] == [
         ("nice,\nvery", "good"),
         ("awful", "bad"),
     ]
@@ -144,7 +149,7 @@ def test_a_jsonl_has_an_object_in_each_line(tmp_path):
     first, second = open_examples(table)
 
     assert (first.input.image, first.held_out) == (b"A", True)
-    assert (second.input.text, second.id, second.held_out) == ("hello", "7", False)
+    assert (second.input.text, second.example_id, second.held_out) == ("hello", "7", False)
 
 
 @pytest.mark.parametrize(
@@ -219,7 +224,7 @@ def test_a_mapping_goes_from_labels_to_contents():
     source = open_examples({"a": [b"1", b"2"], "b": (Text("x"),)})
 
     assert source.total == 3
-    assert [each.label for each in source] == ["a", "a", "b"]
+    assert [each.label.class_name for each in source] == ["a", "a", "b"]
 
 
 def test_a_mapping_of_generators_can_be_read_again():
@@ -239,11 +244,11 @@ def test_an_iterator_can_be_read_again_and_is_read_only_once():
             yield Example(np.full((2, 2), n, np.uint8), "ab"[n % 2], id=str(n))
 
     source = open_examples(examples())
-    half = [message.id for message, _ in zip(source, range(3), strict=False)]
+    half = [message.example_id for message, _ in zip(source, range(3), strict=False)]
 
     assert half == ["0", "1", "2"]
-    assert [message.id for message in source] == ["0", "1", "2", "3", "4"]
-    assert [message.id for message in source] == ["0", "1", "2", "3", "4"]
+    assert [message.example_id for message in source] == ["0", "1", "2", "3", "4"]
+    assert [message.example_id for message in source] == ["0", "1", "2", "3", "4"]
     assert read == [0, 1, 2, 3, 4]
 
 
@@ -288,24 +293,24 @@ def test_an_integer_and_a_bool_name_a_class_on_every_path(tmp_path, target, name
         [Example(b"x", target)],
         {target: [b"x"]},
     ]
-    assert [[one.label for one in open_examples(way)] for way in ways] == [[name]] * 3
+    assert [[one.label.class_name for one in open_examples(way)] for way in ways] == [[name]] * 3
     (several,) = open_examples([(b"x", [target])])
-    assert list(several.label_set.labels) == [name]
+    assert list(several.label.classes.class_names) == [name]
     (soft,) = open_examples([(b"x", {target: 1.0})])
-    assert dict(soft.soft_label.probabilities) == {name: 1.0}
+    assert dict(soft.label.probabilities.probabilities) == {name: 1.0}
     np.savez(tmp_path / "x.npz", features=np.zeros((1, 2)), labels=np.array([target]))
-    assert [one.label for one in open_examples(tmp_path / "x.npz")] == [name]
+    assert [one.label.class_name for one in open_examples(tmp_path / "x.npz")] == [name]
 
 
 def test_a_json_list_takes_integers_and_bools_as_classes(tmp_path):
     (tmp_path / "l.jsonl").write_text('{"text": "a", "label": 3}\n{"text": "b", "label": true}\n')
-    assert [one.label for one in open_examples(tmp_path / "l.jsonl")] == ["3", "True"]
+    assert [one.label.class_name for one in open_examples(tmp_path / "l.jsonl")] == ["3", "True"]
 
 
 @pytest.mark.parametrize("value", [3.0, np.float32(3), np.float64(3)])
 def test_a_float_is_a_value_and_never_a_class(tmp_path, value):
     (message,) = open_examples([(b"x", value)])
-    assert (message.WhichOneof("target"), message.value) == ("value", 3.0)
+    assert (message.label.WhichOneof("value"), message.label.number) == ("number", 3.0)
     np.savez(tmp_path / "x.npz", features=np.zeros((1, 2)), labels=np.array([value]))
     with pytest.raises(ValueError, match="texts, integers or bools are expected in labels"):
         open_examples(tmp_path / "x.npz")
@@ -329,7 +334,7 @@ def test_a_class_may_be_called_train_where_others_are_no_parts(tmp_path):
     for name in ("train", "plane"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "1.jpg").write_bytes(b"1")
-    assert sorted(one.label for one in open_examples(tmp_path)) == ["plane", "train"]
+    assert sorted(one.label.class_name for one in open_examples(tmp_path)) == ["plane", "train"]
 
 
 def test_an_array_that_does_not_fit_is_named():
@@ -362,18 +367,18 @@ def test_a_pair_s_target_says_what_is_learned():
         [(b"1", "a"), (b"2", {"b", "a"}), (b"3", []), (b"4", np.float32(2.5)), (b"5", {"a": 0.75, "b": 0.25})]
     )
 
-    assert one.label == "a"
-    assert list(several.label_set.labels) == ["a", "b"]
-    assert (none.WhichOneof("target"), list(none.label_set.labels)) == ("label_set", [])
-    assert number.value == 2.5
-    assert dict(soft.soft_label.probabilities) == {"a": 0.75, "b": 0.25}
+    assert one.label.class_name == "a"
+    assert list(several.label.classes.class_names) == ["a", "b"]
+    assert (none.label.WhichOneof("value"), list(none.label.classes.class_names)) == ("classes", [])
+    assert number.label.number == 2.5
+    assert dict(soft.label.probabilities.probabilities) == {"a": 0.75, "b": 0.25}
     assert not one.HasField("weight")
 
 
 def test_the_value_zero_is_a_value():
     (example,) = open_examples([(b"1", 0.0)])
 
-    assert example.WhichOneof("target") == "value"
+    assert example.label.WhichOneof("value") == "number"
 
 
 def test_labels_in_a_csv_are_separated_and_may_be_none(tmp_path):
@@ -381,9 +386,9 @@ def test_labels_in_a_csv_are_separated_and_may_be_none(tmp_path):
 
     several, none = open_examples(table)
 
-    assert list(several.label_set.labels) == ["red", "round"]
+    assert list(several.label.classes.class_names) == ["red", "round"]
     assert several.weight == 2
-    assert none.WhichOneof("target") == "label_set"
+    assert none.label.WhichOneof("value") == "classes"
     assert not none.HasField("weight")
 
 
@@ -393,20 +398,22 @@ def test_numbers_and_probabilities_can_be_listed(tmp_path):
     soft = write(tmp_path / "s.jsonl", json.dumps({"text": "a", "probabilities": {"x": 0.5, "y": 0.5}}))
     several = write(tmp_path / "m.jsonl", json.dumps({"text": "a", "labels": ["x|y", "z"]}))
 
-    assert [each.value for each in open_examples(numbers)] == [-1.5, 2]
-    assert [dict(each.soft_label.probabilities) for each in open_examples(soft)] == [{"x": 0.5, "y": 0.5}]
-    assert [list(each.label_set.labels) for each in open_examples(several)] == [["x|y", "z"]]
+    assert [each.label.number for each in open_examples(numbers)] == [-1.5, 2]
+    assert [dict(each.label.probabilities.probabilities) for each in open_examples(soft)] == [
+        {"x": 0.5, "y": 0.5}
+    ]
+    assert [list(each.label.classes.class_names) for each in open_examples(several)] == [["x|y", "z"]]
 
 
 def test_a_path_that_comes_twice_names_only_its_first_example(tmp_path):
     picture = write(tmp_path / "a.jpg")
-    assert [each.id for each in open_examples([(picture, "x"), (picture, "x"), (b"1", "y")])] == [
+    assert [each.example_id for each in open_examples([(picture, "x"), (picture, "x"), (b"1", "y")])] == [
         picture.as_posix(),
         "",
         "",
     ]
     table = write(tmp_path / "l.csv", "path,label,id\na.jpg,x,\na.jpg,x,\na.jpg,y,own\n")
-    assert [each.id for each in open_examples(table)] == ["a.jpg", "", "own"]
+    assert [each.example_id for each in open_examples(table)] == ["a.jpg", "", "own"]
 
 
 def test_files_of_another_kind_and_outside_of_the_classes_are_skipped_and_named(tmp_path):
@@ -418,7 +425,7 @@ def test_files_of_another_kind_and_outside_of_the_classes_are_skipped_and_named(
     with pytest.warns(ExampleWarning) as warned:
         source = open_examples(tmp_path)
 
-    assert [each.id for each in source] == ["cat/1.jpg", "cat/2.jpg", "dog/3.jpg"]
+    assert [each.example_id for each in source] == ["cat/1.jpg", "cat/2.jpg", "dog/3.jpg"]
     assert [str(each.message) for each in warned] == [
         f"{tmp_path}: skipped 2 files that are no images: cat/notes.txt, dog/4.xml",
         f"{tmp_path}: skipped 1 file outside of the class folders: labels.csv",

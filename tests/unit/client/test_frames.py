@@ -31,7 +31,7 @@ def learned(source: Any, y: Any = None, task: str | None = None, **settings: Any
     for each in messages:
         kind = each.input.WhichOneof("content")
         content = getattr(each.input, kind)
-        target = getattr(each, each.WhichOneof("target") or "label")
+        target = getattr(each.label, each.label.WhichOneof("value") or "class_name")
         pairs.append((tensors.decode(content).tolist() if kind == "tensor" else content, target))
     return pairs
 
@@ -57,7 +57,7 @@ def test_texts_of_a_frame(make: Any) -> None:
     (first, _) = open_examples(
         frame, settings={"text_column": "review", "value_column": "stars", "id_column": "key"}
     )
-    assert first.id == "7"
+    assert first.example_id == "7"
 
 
 def test_a_dataset_s_class_names_and_images() -> None:
@@ -133,10 +133,15 @@ def test_dicts_are_examples() -> None:
         yield {"image": b"image", "labels": ["a", "b"], "held_out": True}
 
     first, second, third, fourth = open_examples(rows())
-    assert (first.input.text, first.label, first.weight, first.id) == ("good", "yes", 2, "a")
-    assert (second.input.text, second.label) == ("bad", "no")
-    assert (tensors.decode(third.input.tensor).tolist(), third.label) == ([1, 2], "3")
-    assert (fourth.input.image, list(fourth.label_set.labels), fourth.held_out) == (
+    assert (first.input.text, first.label.class_name, first.weight, first.example_id) == (
+        "good",
+        "yes",
+        2,
+        "a",
+    )
+    assert (second.input.text, second.label.class_name) == ("bad", "no")
+    assert (tensors.decode(third.input.tensor).tolist(), third.label.class_name) == ([1, 2], "3")
+    assert (fourth.input.image, list(fourth.label.classes.class_names), fourth.held_out) == (
         b"image",
         ["a", "b"],
         True,
@@ -221,7 +226,7 @@ def test_an_example_of_a_path_has_its_path_as_id(tmp_path: Any) -> None:
     path = tmp_path / "a.txt"
     path.write_text("text")
     messages = [*open_examples([(path, "a")]), *open_examples([Example(path, "a", id="b")])]
-    assert [each.id for each in messages] == [path.as_posix(), "b"]
+    assert [each.example_id for each in messages] == [path.as_posix(), "b"]
 
 
 def test_rows_with_an_input_are_read_one_by_one() -> None:

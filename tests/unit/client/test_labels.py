@@ -56,7 +56,12 @@ def opened(form: Any, task: str | None = None) -> Any:
 
 @pytest.mark.parametrize("make", FORMS)
 def test_few_integers_name_classes(tmp_path: Path, make: Make) -> None:
-    assert sorted(each.label for each in opened(make(tmp_path, [0, 1, 12, 0]))) == ["0", "0", "1", "12"]
+    assert sorted(each.label.class_name for each in opened(make(tmp_path, [0, 1, 12, 0]))) == [
+        "0",
+        "0",
+        "1",
+        "12",
+    ]
     many = [label % 30 for label in range(300)]
     assert len(list(opened(make(tmp_path, many)))) == 300
 
@@ -66,8 +71,10 @@ def test_many_different_integers_are_refused_unless_the_task_is_given(tmp_path: 
     form = make(tmp_path, list(range(25)) * 2)
     with pytest.raises(ValueError, match=r"25 different integers among 50 examples.*Set the task to regres"):
         list(opened(form))
-    assert {each.label for each in opened(form, "single_label")} == {str(label) for label in range(25)}
-    values = [each.value for each in opened(form, "regression")]
+    assert {each.label.class_name for each in opened(form, "single_label")} == {
+        str(label) for label in range(25)
+    }
+    values = [each.label.number for each in opened(form, "regression")]
     assert sorted(values) == sorted(map(float, list(range(25)) * 2))
 
 
@@ -78,13 +85,16 @@ def test_decimal_numbers_in_a_column_of_labels_are_refused_unless_the_task_is_gi
     form = make(tmp_path, [1.5, 2.25])
     with pytest.raises(ValueError, match=r"Received the number 1\.5\. Set the task to regression"):
         list(opened(form))
-    assert [each.value for each in opened(form, "regression")] == [1.5, 2.25]
+    assert [each.label.number for each in opened(form, "regression")] == [1.5, 2.25]
 
 
 def test_whole_floats_are_classes_if_the_task_says_so() -> None:
     y = np.array([1.0, 2.0])
-    assert [each.value for each in open_examples(np.zeros((2, 2)), y)] == [1, 2]
-    assert [each.label for each in open_examples(np.zeros((2, 2)), y, task="single_label")] == ["1", "2"]
+    assert [each.label.number for each in open_examples(np.zeros((2, 2)), y)] == [1, 2]
+    assert [each.label.class_name for each in open_examples(np.zeros((2, 2)), y, task="single_label")] == [
+        "1",
+        "2",
+    ]
     with pytest.raises(ValueError, match=r"examples\[0\]: The task is single_label.*number 1\.5"):
         list(open_examples([(b"x", 1.5)], task="single_label"))
 
@@ -92,5 +102,5 @@ def test_whole_floats_are_classes_if_the_task_says_so() -> None:
 @pytest.mark.parametrize("text", ["007", "v1.2", "nan", "1_000", "1,5", "inf", "½"])
 def test_texts_are_classes_as_they_are_written(tmp_path: Path, text: str) -> None:
     path = _csv(tmp_path, [f'"{text}"'])
-    assert [each.label for each in open_examples(path)] == [text]
-    assert [each.label for each in open_examples([(b"x", text)], task="single_label")] == [text]
+    assert [each.label.class_name for each in open_examples(path)] == [text]
+    assert [each.label.class_name for each in open_examples([(b"x", text)], task="single_label")] == [text]

@@ -13,7 +13,7 @@ def told(*classes: tuple[str, float, bool], **fields) -> Prediction:
 
 ONE = told(("cat", 0.75, True), ("dog", 0.25, False), task=Task.SINGLE_LABEL)
 SEVERAL = told(("red", 0.9, True), ("round", 0.8, True), ("big", 0.1, False), task=Task.MULTI_LABEL)
-NUMBER = told(task=Task.REGRESSION, value=3.14159, value_low=3, value_high=3.5)
+NUMBER = told(task=Task.REGRESSION, predicted=3.14159, interval_low=3, interval_high=3.5)
 
 
 def test_one_class_of_several_is_a_label_and_the_only_one_of_its_labels():
@@ -45,7 +45,7 @@ def test_a_number_has_no_label_and_says_where_it_is():
         (SEVERAL, "Prediction(red 90.0%, round 80.0%, pets@3)"),
         (told(("red", 0.1, False), task=Task.MULTI_LABEL), "Prediction(no class, pets@3)"),
         (NUMBER, "Prediction(3.14159 (3 to 3.5), pets@3)"),
-        (told(task=Task.REGRESSION, value=2.0), "Prediction(2, pets@3)"),
+        (told(task=Task.REGRESSION, predicted=2.0), "Prediction(2, pets@3)"),
         (
             told(("cat", 0.75, True), abstained=True, abstention_reason=AbstentionReason.UNLIKE_TRAINING),
             "Prediction(cat 75.0%, abstained: unlike_training, pets@3)",

@@ -17,7 +17,7 @@ def written(path: Path, content: str | bytes) -> Path:
 
 def rows(path: Path, **settings: object) -> list[tuple[list[float], str]]:
     found = open_examples(path, settings=settings)  # type: ignore[arg-type]
-    return [(tensors.decode(each.input.tensor).tolist(), each.label) for each in found]
+    return [(tensors.decode(each.input.tensor).tolist(), each.label.class_name) for each in found]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".CSV"])

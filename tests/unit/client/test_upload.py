@@ -8,7 +8,7 @@ from headstart.v1 import input_pb2
 
 
 def example(size: int) -> input_pb2.Example:
-    return input_pb2.Example(input=input_pb2.Input(image=bytes(size)), label="a")
+    return input_pb2.Example(input=input_pb2.Input(image=bytes(size)), label={"class_name": "a"})
 
 
 def sizes(examples, **limits) -> list[int]:

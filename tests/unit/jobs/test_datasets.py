@@ -90,7 +90,7 @@ def test_an_id_that_comes_twice_in_one_upload_is_named(store: DatasetStore) -> N
     writer.add([CAT, DOG, CAT])
     with pytest.raises(InvalidField) as caught:
         writer.add([CAT, Example(content="three", target=Target.of_label("cat"), id="d")])
-    assert caught.value.field == "examples[4].id"
+    assert caught.value.field == "examples[4].example_id"
     assert "'d' for example 1 and example 4. Remove one of them" in caught.value.message
 
 
@@ -128,7 +128,7 @@ def test_what_is_refused_names_its_example_and_can_be_discarded(store: DatasetSt
     writer.add([CAT])
     with pytest.raises(InvalidLabel) as caught:
         writer.add([DOG, Example(content=b"3", target=Target.of_label(""))])
-    assert caught.value.field == "examples[2].label"
+    assert caught.value.field == "examples[2].label.class_name"
     writer.discard()
     assert files(store, tmp_path) == []
 

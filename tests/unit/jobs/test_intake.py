@@ -543,7 +543,7 @@ def test_findings_name_examples_by_their_place_in_the_stream(counter: Counter) -
     sent = [shown(b"broken", "cat"), *pets(20), shown(b"dog:99", "cat", id="odd one")]
     found = findings_of(counter, sent, max_excluded_fraction=0.5)
     assert [(one.example.index, one.example.id) for one in found.label_issues] == [(41, "odd one")]
-    assert found.label_issues[0].suggested_label == "dog"
+    assert found.label_issues[0].suggested_label.text == "dog"
     assert [recommendation.kind for recommendation in found.recommendations][:2] == [
         RecommendationKind.FAULTS,
         RecommendationKind.LABEL_ISSUES,

@@ -157,7 +157,7 @@ def test_an_example_without_a_label_is_named(bench: Workbench) -> None:
     bench.published(pets(8))
     with pytest.raises(InvalidLabel) as caught:
         evaluated(bench, [pet("cat", 20)], [Example(content=b"x", target=Target.of_label(""))])
-    assert caught.value.field == "examples[1].label"
+    assert caught.value.field == "examples[1].label.class_name"
 
 
 def test_a_text_for_pictures_is_refused(bench: Workbench) -> None:

@@ -77,7 +77,7 @@ CAT, DOG = example(b"1", "cat"), example(b"2", "dog")
 def test_a_label_that_cannot_be_is_refused_with_its_example(label: str, message: str) -> None:
     error = refusal(InvalidLabel, CAT, DOG, example(b"3", label))
     assert error.message == message
-    assert error.field == "examples[2].label"
+    assert error.field == "examples[2].label.class_name"
 
 
 @pytest.mark.parametrize("label", ["ä" * 128, "日本語", "a b", "👩‍👩‍👧", "0"])
@@ -88,7 +88,7 @@ def test_any_other_label_passes(label: str) -> None:
 def test_an_id_too_long_is_refused_with_its_example() -> None:
     error = refusal(InvalidField, CAT, example(b"2", "dog", id="i" * 257))
     assert error.message == "The id of example 1 is too long. Expected at most 256 bytes. Received: 257."
-    assert error.field == "examples[1].id"
+    assert error.field == "examples[1].example_id"
 
 
 @pytest.mark.parametrize("content", [bytes(41), "ä" * 21, np.zeros(6, np.float64)])
@@ -204,7 +204,7 @@ def test_a_mix_of_tasks_is_refused_with_the_example_that_differs() -> None:
     assert error.message == (
         "Expected one label for example 1, as for the first example. Received: a set of labels."
     )
-    assert error.field == "examples[1].label_set"
+    assert error.field == "examples[1].label.classes"
     with pytest.raises(WrongTask, match="Expected a number for example 0, as the task is"):
         DatasetCount(limits=SMALL, task=Task.REGRESSION).add(CAT, "d")
 
@@ -212,12 +212,16 @@ def test_a_mix_of_tasks_is_refused_with_the_example_that_differs() -> None:
 @pytest.mark.parametrize(
     ("target", "message", "field"),
     [
-        (Target.of_value(float("nan")), "Expected a finite number", "value"),
-        (Target.of_value(float("inf")), "Expected a finite number", "value"),
-        (Target.of_value(-1.1 * MAX_VALUE), "up to 1e+30", "value"),
-        (Target.of_shares({"a": 0.5, "b": 0.4}), "Expected shares that sum up to 1", "soft_label"),
-        (Target.of_shares({"a": 1.5, "b": -0.5}), "Expected shares of 0 or more", "soft_label"),
-        (Target.of_shares({"a": float("nan"), "b": 0.5}), "Expected shares of 0 or more", "soft_label"),
+        (Target.of_value(float("nan")), "Expected a finite number", "label.number"),
+        (Target.of_value(float("inf")), "Expected a finite number", "label.number"),
+        (Target.of_value(-1.1 * MAX_VALUE), "up to 1e+30", "label.number"),
+        (Target.of_shares({"a": 0.5, "b": 0.4}), "Expected shares that sum up to 1", "label.probabilities"),
+        (Target.of_shares({"a": 1.5, "b": -0.5}), "Expected shares of 0 or more", "label.probabilities"),
+        (
+            Target.of_shares({"a": float("nan"), "b": 0.5}),
+            "Expected shares of 0 or more",
+            "label.probabilities",
+        ),
     ],
 )
 def test_targets_that_cannot_be_are_refused(target: Target, message: str, field: str) -> None:
@@ -233,7 +237,7 @@ def test_each_name_of_a_class_is_checked(target: Target) -> None:
 
 def test_no_share_at_all_is_a_missing_label() -> None:
     assert refusal(InvalidLabel, Example(content=b"1", target=Target.of_shares({}))).field == (
-        "examples[0].label"
+        "examples[0].label.class_name"
     )
 
 

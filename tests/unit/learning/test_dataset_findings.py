@@ -51,7 +51,7 @@ def test_equal_and_all_but_equal_examples_are_grouped_contradicting_ones_first()
     assert [[one.index for one in group.examples] for group in groups] == [[5, 41], [4, 40], [7, 42]]
     assert [group.contradicting for group in groups] == [True, False, False]
     assert [group.exact for group in groups] == [False, True, True]
-    assert [one.label for one in groups[0].examples] == ["class 1", "class 2"]
+    assert [one.label.text for one in groups[0].examples] == ["class 1", "class 2"]
 
 
 def test_copies_on_both_sides_of_the_held_out_split_are_told() -> None:
@@ -108,7 +108,7 @@ def test_wrong_labels_are_ranked_first_with_what_they_look_like() -> None:
     label_issues, count = find_label_issues(examined(views, of_labels(given)))
     assert {issue.example.index for issue in label_issues[:3]} == {3, 10, 21}
     assert count == len(label_issues) <= 5
-    looks = {issue.example.index: issue.suggested_label for issue in label_issues[:3]}
+    looks = {issue.example.index: issue.suggested_label.text for issue in label_issues[:3]}
     assert looks == {3: "class 3", 10: "class 2", 21: "class 1"}
     assert all(issue.suggested_probability >= 5 * issue.given_probability for issue in label_issues)
 
@@ -127,7 +127,7 @@ def test_a_wrong_one_of_several_labels_is_told_once_with_all_it_looks_like() -> 
     label_issues, _ = find_label_issues(examined({"last": rows, "taps": rows[:, :9]}, of_several(given)))
     assert label_issues[0].example.index == 7
     looks = [f"class {place}" for place in np.flatnonzero(matrix[7])]
-    assert label_issues[0].suggested_label == ", ".join(looks)
+    assert label_issues[0].suggested_label.text == ", ".join(looks)
 
 
 def test_a_number_far_from_what_it_looks_like_is_a_issue() -> None:
@@ -139,7 +139,7 @@ def test_a_number_far_from_what_it_looks_like_is_a_issue() -> None:
     label_issues, count = find_label_issues(examined({"last": rows, "taps": rows[:, :9]}, of_numbers(given)))
     assert label_issues[0].example.index == 17
     assert label_issues[0].given_probability < 0.001 < 0.99 < label_issues[0].suggested_probability
-    assert abs(float(label_issues[0].suggested_label) - values[17]) < 3
+    assert abs(float(label_issues[0].suggested_label.text) - values[17]) < 3
     assert count < 6
 
 

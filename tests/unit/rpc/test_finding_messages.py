@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from headstart.v1 import evaluation_pb2 as pb
+from headstart.v1 import label_pb2
 from headstart_server.learning.dataset_findings import (
     DatasetFindings,
     DuplicateGroup,
@@ -13,16 +14,22 @@ from headstart_server.learning.dataset_findings import (
     Recommendation,
     RecommendationKind,
 )
+from headstart_server.learning.target import Target
 from headstart_server.rpc.finding_messages import RECOMMENDATION_KINDS, findings_message
 
-ONE = ExampleReference(index=3, id="three", label="cat")
+ONE = ExampleReference(index=3, id="three", label=Target.of_label("cat"))
 FINDINGS = DatasetFindings(
     duplicates=(
         DuplicateGroup(examples=(ONE,), count=4, exact=True, contradicting=False, across_held_out=True),
     ),
     duplicate_count=4,
     label_issues=(
-        LabelIssue(example=ONE, suggested_label="dog", suggested_probability=0.75, given_probability=0.125),
+        LabelIssue(
+            example=ONE,
+            suggested_label=Target.of_label("dog"),
+            suggested_probability=0.75,
+            given_probability=0.125,
+        ),
     ),
     label_issue_count=5,
     outliers=(Outlier(example=ONE, distance_ratio=2.5),),
@@ -35,13 +42,16 @@ FINDINGS = DatasetFindings(
 
 
 def test_every_figure_stands_in_its_field() -> None:
-    one = pb.ExampleReference(index=3, id="three", label="cat")
+    one = label_pb2.ExampleReference(index=3, example_id="three", label=label_pb2.Label(class_name="cat"))
     assert findings_message(FINDINGS) == pb.DatasetFindings(
         duplicates=[pb.DuplicateGroup(examples=[one], count=4, exact=True, across_held_out=True)],
         duplicate_count=4,
         label_issues=[
             pb.LabelIssue(
-                example=one, suggested_label="dog", suggested_probability=0.75, given_probability=0.125
+                example=one,
+                suggested_label=label_pb2.Label(class_name="dog"),
+                suggested_probability=0.75,
+                given_probability=0.125,
             )
         ],
         label_issue_count=5,

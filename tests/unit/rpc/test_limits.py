@@ -196,7 +196,7 @@ def test_single_and_unknown_fields_are_not_repeated_without_end(root: Descriptor
 def test_many_small_messages_within_the_limits_of_each_field_are_too_many_together() -> None:
     root = fine_tuning_service_pb2.FineTuneRequest
     labels = [str(number) for number in range(1000)]
-    example = {"label_set": {"labels": labels}}
+    example = {"label": {"classes": {"class_names": labels}}}
     content = root(examples={"examples": [example] * 400}).SerializeToString()
     with pytest.raises(InvalidField, match="Split the request"):
         scan(content, root.DESCRIPTOR)
@@ -276,3 +276,10 @@ async def test_reflection_is_left_alone() -> None:
 
 async def _nothing(_: Any) -> None:
     return None
+
+
+def test_a_zero_that_is_sent_is_out_of_a_range_that_begins_above_it() -> None:
+    check_request(prediction_service_pb2.PredictRequest())
+    with pytest.raises(HeadstartError) as caught:
+        check_request(prediction_service_pb2.PredictRequest(top_k=0))
+    assert caught.value.field == "top_k"

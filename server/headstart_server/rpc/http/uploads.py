@@ -144,7 +144,7 @@ def _labelled(part: Part) -> input_pb2.Example:
     folders = [name for name in path.parts[:-1] if name not in (".", "..")]
     label = folders[0] if folders else part.name
     name = "" if part.filename is None else "/".join([*(folders or [label]), path.name])
-    return input_pb2.Example(input=input_of(part), label=label, id=_id(name))
+    return input_pb2.Example(input=input_of(part), label={"class_name": label}, example_id=_id(name))
 
 
 def _id(path: str) -> str:
@@ -161,7 +161,7 @@ async def _of_archive(pieces: AsyncIterator[bytes], limits: UploadLimits) -> Exa
 
 def _next_example(files: Iterator[tuple[str, str, bytes]]) -> input_pb2.Example | None:
     for label, path, content in files:
-        return input_pb2.Example(input={"image": content}, label=label, id=_id(path))
+        return input_pb2.Example(input={"image": content}, label={"class_name": label}, example_id=_id(path))
     return None
 
 
