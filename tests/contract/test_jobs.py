@@ -48,7 +48,9 @@ def test_a_status_has_times_durations_and_the_spec(client: Client, server: FakeS
             "features": Duration(seconds=1, nanos=500_000_000),
             "newer": Duration(nanos=2_000_000),
         },
-        excluded=[job_pb2.ExampleFault(index=2, reason="ERROR_REASON_UNDECODABLE_INPUT", message="no")],
+        excluded_examples=[
+            job_pb2.ExampleFault(index=2, reason="ERROR_REASON_UNDECODABLE_INPUT", message="no")
+        ],
         excluded_count=1,
     )
     message.start_time.seconds = 1_700_000_001
