@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from headstart_server.access.rights import Grant, Principal, Right
+from headstart_server.settings.kinds import Kind, Number
+from headstart_server.settings.measures import Size
 
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}\Z")
@@ -67,12 +69,12 @@ class TenantSettings:
     """What is said of a tenant.
 
     Attributes:
-        max_versions: most versions of all its models, 0 for any number; None leaves it to the server's flag.
-        max_stored_mib: most MiB that it may store, 0 for any amount; None as above.
+        max_versions: maximum versions of all its models, 0 for no limit; None leaves it to the server's flag.
+        max_storage: maximum bytes that it may store, 0 for no limit; None as above.
     """
 
     max_versions: int | None = None
-    max_stored_mib: int | None = None
+    max_storage: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,22 +168,26 @@ def _tenants(document: Mapping[str, Any]) -> Mapping[str, TenantSettings]:
     tenants: dict[str, TenantSettings] = {}
     for place, entry in enumerate(_tables(document, "tenants")):
         where = f"tenants[{place}]"
-        _known(entry, {"name", "max_versions", "max_stored_mib"}, where)
+        _known(entry, {"name", "max_versions", "max_storage"}, where)
         name = _matching(entry.get("name"), _TENANT, f"{where}.name", "1 to 63 of a-z A-Z 0-9 . _ -")
         if name in tenants:
             raise PolicyError(f"Expected each tenant once. Received: {name!r} again.")
         tenants[name] = TenantSettings(
-            max_versions=_amount(entry, "max_versions", where),
-            max_stored_mib=_amount(entry, "max_stored_mib", where),
+            max_versions=_limit(entry, "max_versions", Number(1), where),
+            max_storage=_limit(entry, "max_storage", Size("1MiB"), where),
         )
     return tenants
 
 
-def _amount(entry: Mapping[str, Any], key: str, where: str) -> int | None:
+def _limit(entry: Mapping[str, Any], key: str, kind: Kind, where: str) -> int | None:
+    """Return a limit, 0 for `off`; None if the entry has none."""
     found = entry.get(key)
-    if found is not None and (isinstance(found, bool) or not isinstance(found, int) or found < 0):
-        raise PolicyError(f"Expected a whole number of 0 or more in {where}.{key}. Received: {found!r}.")
-    return found
+    if found is None or found == "off":
+        return None if found is None else 0
+    try:
+        return int(kind.of_toml(found))
+    except ValueError as error:
+        raise PolicyError(f'{where}.{key}: {error} Or use "off".') from None
 
 
 def _principal(entry: Mapping[str, Any], where: str) -> Principal:

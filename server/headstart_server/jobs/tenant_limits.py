@@ -8,7 +8,6 @@ from headstart_server.jobs.limits import TenantLimits
 from headstart_server.jobs.stored import Stored
 from headstart_server.settings.job_groups import LimitsGroup
 
-_MIB = 1 << 20
 #: Tenants that the metrics tell of by name: of any number of them some hundreds of series would be too many.
 MOST_SHOWN = 20
 
@@ -18,10 +17,10 @@ def tenant_limits(limits: LimitsGroup, authenticator: Authenticator) -> Callable
 
     def of(tenant: str) -> TenantLimits:
         said = authenticator.tenant(tenant)
-        versions, mib = said.max_versions, said.max_stored_mib
+        versions, storage = said.max_versions, said.max_storage
         return TenantLimits(
             versions=limits.max_versions_per_tenant or 0 if versions is None else versions,
-            stored_bytes=limits.max_storage_per_tenant or 0 if mib is None else mib * _MIB,
+            stored_bytes=limits.max_storage_per_tenant or 0 if storage is None else storage,
         )
 
     return of

@@ -90,7 +90,7 @@ def access(folder: Path, red: str = "red") -> str:
         + principal("robot", 'certificates = ["robot.example"]', "blue", rights="predict")
         + principal("few", f'token_sha256 = ["{token_hash("few")}"]', "few")
         + principal("small", f'token_sha256 = ["{token_hash("small")}"]', "small")
-        + '[[tenants]]\nname = "few"\nmax_versions = 1\n[[tenants]]\nname = "small"\nmax_stored_mib = 1\n'
+        + '[[tenants]]\nname = "few"\nmax_versions = 1\n[[tenants]]\nname = "small"\nmax_storage = "1MiB"\n'
         + principal("trainer", f'token_sha256 = ["{token_hash("trainer")}"]', "red", rights="train")
         + principal("other", f'token_sha256 = ["{token_hash("other")}"]', "red", rights="train")
         + principal("people", f'issuer = "{ISSUER}"\nclaims = {{ team = "blue" }}', "blue", rights="train")

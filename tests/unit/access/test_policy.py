@@ -145,10 +145,10 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
 
 
 def test_limits_of_tenants_are_read_and_what_is_not_said_is_left_to_the_server() -> None:
-    tenants = [{"name": "red", "max_versions": 5, "max_stored_mib": 0}, {"name": "blue"}]
+    tenants = [{"name": "red", "max_versions": 5, "max_storage": "off"}, {"name": "blue"}]
     found = policy_of({"tenants": tenants}).tenants
-    assert (found["red"].max_versions, found["red"].max_stored_mib) == (5, 0)
-    assert (found["blue"].max_versions, found["blue"].max_stored_mib) == (None, None)
+    assert (found["red"].max_versions, found["red"].max_storage) == (5, 0)
+    assert (found["blue"].max_versions, found["blue"].max_storage) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -159,8 +159,8 @@ def test_limits_of_tenants_are_read_and_what_is_not_said_is_left_to_the_server()
         ([{"name": "a"}, {"name": "a"}], "each tenant once"),
         ([{"name": "a", "max_stored": 1}], "max_stored"),
         ([{"name": "a", "max_versions": -1}], "tenants[0].max_versions"),
-        ([{"name": "a", "max_stored_mib": True}], "tenants[0].max_stored_mib"),
-        ([{"name": "a", "max_stored_mib": 1.5}], "tenants[0].max_stored_mib"),
+        ([{"name": "a", "max_storage": True}], "tenants[0].max_storage: Expected a string with a unit"),
+        ([{"name": "a", "max_storage": "5"}], "tenants[0].max_storage: Expected a size with a unit"),
     ],
 )
 def test_what_is_wrong_with_a_tenant_is_told(tenants: list[dict[str, object]], told: str) -> None:

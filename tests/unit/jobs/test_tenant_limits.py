@@ -19,11 +19,11 @@ def test_without_an_access_file_the_flags_are_for_all() -> None:
 
 def test_the_file_goes_before_the_flags_and_may_change(tmp_path: Path) -> None:
     path = tmp_path / "access.toml"
-    path.write_text('[[tenants]]\nname = "red"\nmax_stored_mib = 5\n')
+    path.write_text('[[tenants]]\nname = "red"\nmax_storage = "5MiB"\n')
     limits = tenant_limits(LIMITS, Authenticator(path))
     assert limits("red") == TenantLimits(versions=7, stored_bytes=5 << 20)
     assert limits("blue") == TenantLimits(versions=7, stored_bytes=2 << 20)
-    path.write_text('[[tenants]]\nname = "red"\nmax_stored_mib = 0\nmax_versions = 10\n')
+    path.write_text('[[tenants]]\nname = "red"\nmax_storage = "off"\nmax_versions = 10\n')
     assert limits("red") == TenantLimits(versions=10, stored_bytes=0)
 
 
