@@ -231,7 +231,7 @@ def test_validation_shows_the_findings_and_fails_if_they_stop_a_fine_tune(run, s
 
     assert "Not usable: 3 examples cannot be used." in result.stdout
     assert "  example 1 (cat/1.jpg):\n    no picture" in result.stdout
-    assert "\n  and 2 more\nMend them; or leave them out with --max-excluded-fraction" in result.stdout
+    assert "\n  and 2 more\nCorrect them, or exclude them with --max-excluded-fraction" in result.stdout
     assert "warning: Few examples." in result.stdout
 
 
@@ -551,7 +551,10 @@ def test_interrupting_leaves_the_job_running_and_says_how_to_come_back(server, p
     over.set()
 
     assert process.returncode == 130
-    assert f"The job goes on. Come back to it: headstart --server {server.target} job watch job-1" in errors
+    assert (
+        f"The job continues on the server. Watch it: headstart --server {server.target} job watch job-1"
+        in errors
+    )
     assert "Traceback" not in errors
     assert output == ""
     assert not server.requests["Cancel"]

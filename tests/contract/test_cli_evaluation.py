@@ -151,7 +151,7 @@ def test_an_evaluation_begins_with_the_verdict(run, server, pets):
     assert lines[0] == "pets, version 3: 90.0% right (95% interval 77-96%) on 40 examples"
     assert ["cat", "20", "95.0%", "90.0%", "92.0%", "95.0%"] in [line.split() for line in lines]
     assert "  dog for cat: 3" in lines
-    assert "  dog/7.jpg is dog, told cat, 3.1% for the truth" in lines
+    assert "  dog/7.jpg is dog, predicted cat, 3.1% for the truth" in lines
     assert max(map(len, lines)) <= 80
     assert server.requests["Evaluate"][0][0].spec.target.alias == "stable"
     assert "upload: 2 of 2 examples" in result.stderr
@@ -184,7 +184,7 @@ def test_an_evaluation_of_numbers_has_figures_of_its_own(run, server, pets):
 
     assert lines[0] == "ages, version 1: mean absolute error 0.25 on 1 example"
     assert ["R", "squared", "0.75"] in [line.split() for line in lines]
-    assert "  example 4 is 3.5, told 5" in lines
+    assert "  example 4 is 3.5, predicted 5" in lines
     assert "accuracy" not in "".join(lines)
 
 

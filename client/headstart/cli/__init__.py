@@ -28,7 +28,7 @@ def _part_from_file_descriptor_2() -> None:
     What gRPC's core logs about connections would stand between the command's own lines. It reads its
     verbosity when it is imported, and `headstart` itself, which imports it, comes before this command.
     """
-    if sys.stderr is None:  # closed by whoever started the command
+    if sys.stderr is None:  # the parent closed it
         return
     own = os.dup(2)
     sys.stderr = os.fdopen(own, "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")

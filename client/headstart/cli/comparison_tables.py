@@ -36,10 +36,10 @@ def promotion_line(promotion: Promotion) -> str:
     kept = promotion.baseline_version
     if promotion.promoted:
         came = f"was on {kept}" if kept else "named none before"
-        told = f"{promotion.alias} moved to the new version ({came})"
+        line = f"{promotion.alias} moved to the new version ({came})"
     else:
-        told = f"{promotion.alias} stays" + (f" on version {kept}" if kept else "")
-    return ": ".join([told, " ".join(promotion.reasons)]) if promotion.reasons else told
+        line = f"{promotion.alias} stays" + (f" on version {kept}" if kept else "")
+    return ": ".join([line, " ".join(promotion.reasons)]) if promotion.reasons else line
 
 
 def _figures(first: ComparedMetrics, second: ComparedMetrics) -> Iterable[tuple[str, str, str]]:

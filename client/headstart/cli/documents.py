@@ -24,12 +24,12 @@ def document(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [document(item) for item in value]
     if is_dataclass(value):
-        told = [each.name for each in fields(value) if _told(value, each.name)]
-        return _head(value) | {name: document(getattr(value, name)) for name in told}
+        names = [each.name for each in fields(value) if _is_shown(value, each.name)]
+        return _head(value) | {name: document(getattr(value, name)) for name in names}
     return _plain(value)
 
 
-def _told(value: object, name: str) -> bool:
+def _is_shown(value: object, name: str) -> bool:
     # The server keeps the id of a request to itself: in its answers it is always empty.
     return not (isinstance(value, FineTuneSpec) and name == "request_id")
 

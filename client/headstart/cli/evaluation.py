@@ -1,4 +1,4 @@
-"""Commands that measure versions and put them side by side."""
+"""Commands that measure and compare versions."""
 
 from pathlib import Path
 from typing import Annotated
@@ -40,7 +40,7 @@ def evaluate(
     id_column: IdColumn = None,
     task: TaskOption = None,
 ) -> None:
-    """Measures a version on labelled examples. Nothing of them is stored.
+    """Measure a version on labeled examples, which are not stored.
 
     Example: `headstart version evaluate pets ./test-folder`
     """
@@ -77,9 +77,9 @@ def compare(
         typer.Argument(help=f"{SOURCE_HELP} Default: what both versions know.", show_default=False),
     ] = None,
 ) -> None:
-    """Puts two versions side by side on the same examples, and says whether they differ by more than chance.
+    """Compare two versions on the same examples, and test whether they differ by more than chance.
 
-    Without examples each answers those it was trained on by a head that was fitted without them.
+    Without examples, uses the out-of-fold predictions of the training examples of both.
 
     Example: `headstart version compare pets@1 pets@2`
     """

@@ -33,7 +33,7 @@ def evaluation_view(result: EvaluationResult) -> RenderableType:
         Text(f"{verdict} on {plural(evaluation.metrics.example_count, 'example')}"),
         *_trained(result),
         facts_grid(_facts(evaluation)),
-        *_never_told(evaluation.classes),
+        *_never_predicted(evaluation.classes),
         *_classes(evaluation.classes),
         *_confused(evaluation),
         *_worst(evaluation.worst),
@@ -64,7 +64,7 @@ def measured(metrics: Metrics) -> str:
 
 
 def accuracy_interval(metrics: Metrics) -> str:
-    """The 95 % interval of the accuracy in percent, such as ``84-99``; nothing if there is none."""
+    """The 95 % interval of the accuracy in percent, such as ``84-99``; empty if it is unknown."""
     if metrics.accuracy_low is None or metrics.accuracy_high is None:
         return ""
     return f"{100 * metrics.accuracy_low:.0f}-{100 * metrics.accuracy_high:.0f}"
@@ -98,7 +98,7 @@ def _classes(classes: tuple[ClassMetrics, ...]) -> Iterable[RenderableType]:
     if not classes:
         return
     table = new_table("class", *_CLASS_COLUMNS, numbers=_CLASS_COLUMNS)
-    # With many classes those that are told worst are what somebody wants to see.
+    # With many classes, the worst ones matter most.
     shown = classes if len(classes) <= _MAX_CLASSES else sorted(classes, key=_by_f1)[:_MAX_CLASSES]
     for each in shown:
         add_row(
@@ -115,11 +115,11 @@ def _classes(classes: tuple[ClassMetrics, ...]) -> Iterable[RenderableType]:
         yield Text(f"  the {_MAX_CLASSES} classes with the lowest F1 of {len(classes)}; --json has all")
 
 
-def _never_told(classes: tuple[ClassMetrics, ...]) -> Iterable[Text]:
+def _never_predicted(classes: tuple[ClassMetrics, ...]) -> Iterable[Text]:
     names = [each.name for each in classes if each.support and each.precision is None]
     if names:
         listed = f"{', '.join(names[:_MAX_LISTED])}{', …' if len(names) > _MAX_LISTED else ''}"
-        yield Text(f"  Never told: {listed}. Was the version trained on examples of that?")
+        yield Text(f"  Never predicted: {listed}. Was the version trained on examples of it?")
 
 
 def _by_f1(metrics: ClassMetrics) -> float:
@@ -142,10 +142,10 @@ def _worst(outcomes: tuple[ExampleOutcome, ...]) -> Iterable[Text]:
     for outcome in shown:
         example = outcome.example
         value = outcome.predicted
-        told = f"{value:.4g}" if isinstance(value, float) else label_text(value)
+        predicted = f"{value:.4g}" if isinstance(value, float) else label_text(value)
         chance = "" if outcome.probability is None else f", {outcome.probability:.1%} for the truth"
-        told = "so" if _is_right(outcome) else told
-        yield Text(f"  {example.name} is {label_text(example.label)}, told {told}{chance}")
+        predicted = "correctly" if _is_right(outcome) else predicted
+        yield Text(f"  {example.name} is {label_text(example.label)}, predicted {predicted}{chance}")
 
 
 def _is_right(outcome: ExampleOutcome) -> bool:

@@ -1,4 +1,4 @@
-"""How the command ends: exit codes, and errors in a line or two that a person can act on."""
+"""Exit codes, and errors in a line or two with their remedy."""
 
 from dataclasses import dataclass
 from enum import IntEnum
@@ -77,8 +77,8 @@ class Failure:
     @property
     def lines(self) -> list[str]:
         """The lines for people."""
-        told = f" ({self.reason or self.code})" if self.is_remote else ""
-        return [f"error: {self.message}{told}", *([self.advice] if self.advice else [])]
+        reason = f" ({self.reason or self.code})" if self.is_remote else ""
+        return [f"error: {self.message}{reason}", *([self.advice] if self.advice else [])]
 
     @property
     def document(self) -> dict[str, dict[str, str]]:
@@ -87,7 +87,7 @@ class Failure:
 
 
 def exit_code(error: Exception) -> ExitCode:
-    """The code that an error ends the command with. What is wrong on this side of the network is usage."""
+    """Return the exit code of an error; errors on this side of the network are usage errors."""
     match error:
         case Unavailable():
             return ExitCode.UNAVAILABLE
@@ -99,7 +99,7 @@ def exit_code(error: Exception) -> ExitCode:
 
 
 def explain(error: Exception, session: Session | None) -> Failure:
-    """What happened, and what to do where that is known; without a session its options were wrong."""
+    """Return what happened, and what to do if that is known."""
     if isinstance(error, HeadstartError):
         return Failure(
             code=error.code.name,
@@ -142,7 +142,7 @@ def _reaching_a_server(error: Unavailable, session: Session | None) -> str:
     advice = (
         "Is the server running? Start it with `headstart-server serve`, or name another one with --server."
     )
-    # Of a name's addresses gRPC tells about the last one only, so that its words do not show this case.
+    # gRPC reports only the last address of a name, so its message does not show this case.
     if session is None or not session.connection.tls:
         return f"{advice} One that speaks TLS needs --tls."
     if not session.connection.cert:

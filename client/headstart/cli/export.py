@@ -1,4 +1,4 @@
-"""The command that gets a version as files for other runtimes."""
+"""The command that exports a version for other runtimes."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -27,15 +27,27 @@ def export(
     context: typer.Context,
     *,
     model: VersionArgument,
-    form: Annotated[FormOption, typer.Option("--format", help="What it is to be.", show_default=False)],
+    form: Annotated[
+        FormOption,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="keras, savedmodel, onnx, openvino or litert.",
+            show_default=False,
+        ),
+    ],
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", help="The file, or the folder of a format of several files.", show_default=False
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="The file, or the folder for a format of several files.",
+            show_default=False,
         ),
     ],
 ) -> None:
-    """Gets a version as one network, backbone and all, for runtimes other than this service.
+    """Export a version with its backbone as one network for other runtimes.
 
     Example: `headstart version export pets --format onnx --output pets.onnx`
     """

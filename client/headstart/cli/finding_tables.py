@@ -24,7 +24,7 @@ __all__ = ["findings_lines", "validation_view"]
 _MAX_LISTED = 10
 _MAX_SUMMED = 3  # of each kind, after a fine-tune
 _ADVICE = (
-    "Mend them; or leave them out with --max-excluded-fraction 0.2, which also tells what else is found."
+    "Correct them, or exclude them with --max-excluded-fraction 0.2, which also shows the other findings."
 )
 
 
@@ -46,8 +46,8 @@ def validation_view(validation: Validation) -> RenderableType:
         if findings
         else []
     )
-    told = {recommendation.message for recommendation in findings.recommendations} if findings else set()
-    warnings = [Text(f"warning: {warning}") for warning in validation.warnings if warning not in told]
+    shown = {recommendation.message for recommendation in findings.recommendations} if findings else set()
+    warnings = [Text(f"warning: {warning}") for warning in validation.warnings if warning not in shown]
     faults = fault_lines(validation.faults, validation.fault_count)
     advice = [Text(_ADVICE)] if validation.fault_count and not validation.valid else []
     lists = _lists(findings) if findings else ()

@@ -1,4 +1,4 @@
-"""The command that makes a new version of a model."""
+"""The command that trains a new version of a model."""
 
 import time
 from datetime import timedelta
@@ -156,7 +156,7 @@ def _run(
 def show_job(
     session: Session, client: Client, job: Job, version: Version | None, upload: timedelta | None = None
 ) -> None:
-    """Shows an accepted job or, if it was waited for, its version, and what to do next."""
+    """Show an accepted job or, after a wait, its version, and what to do next."""
     status = job.status()
     if version is None:
         session.show(session.response("Status"), job_facts(status), Listing([status.id]))
@@ -224,9 +224,9 @@ def require_promoted(version: Version | None, *, wanted: bool) -> None:
 
 
 def say_what_goes_on(session: Session, job: Job | None) -> None:
-    """Tells whoever interrupted what was started."""
+    """Print what was started, and how to continue or cancel it."""
     if job is None:
         session.note("Interrupted before the server took the job. Nothing was started.")
         return
-    session.note(f"The job goes on. Come back to it: {session.command(f'job watch {job.id}')}")
-    session.note(f"Or end it: {session.command(f'job cancel {job.id}')}")
+    session.note(f"The job continues on the server. Watch it: {session.command(f'job watch {job.id}')}")
+    session.note(f"Or cancel it: {session.command(f'job cancel {job.id}')}")

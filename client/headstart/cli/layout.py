@@ -67,7 +67,7 @@ def figure(number: float | None) -> str:
 
 
 def shortened(name: str, most: int) -> str:
-    """A path or another name that fits into so many places: its end, which tells names apart best."""
+    """A path or another name that fits into so many places: its end, where names differ most."""
     return name if len(name) <= most else f"…{name[1 - most :]}"
 
 
@@ -82,7 +82,7 @@ def duration(length: timedelta) -> str:
 
 
 def moment(time: datetime) -> str:
-    """A time of day with its date, in the zone of whoever reads it."""
+    """A time of day with its date, in the local time zone."""
     return time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 

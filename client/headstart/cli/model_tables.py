@@ -106,8 +106,11 @@ def erased_example_view(example_id: str, deleted: ErasedExample) -> RenderableTy
     count = deleted.deleted_contents
     lines = [f"Deleted {count} content{'' if count == 1 else 's'} of example {example_id}, and its features."]
     for heading, names in (
-        ("Trained on it; delete them to be rid of what they learned", _named(deleted.versions)),
-        ("Their lists are damaged, so nobody knows", _named(deleted.unread_versions)),
+        (
+            "Versions trained on it; delete them to remove what they learned",
+            _named(deleted.versions),
+        ),
+        ("Unknown, because their lists are damaged", _named(deleted.unread_versions)),
         ("Jobs under way that had it", ", ".join(deleted.job_ids)),
     ):
         if names:
@@ -254,7 +257,7 @@ def _recommendations(versions: Iterable[Version]) -> Iterable[Text]:
         tags = ", ".join(f"{key}={value}" for key, value in sorted(version.tags.items()))
         kept = f"kept until {moment(version.expire_time)}" if version.expire_time else ""
         moved = promotion_line(version.promotion) if version.promotion else ""
-        told = (
+        parts = (
             version.display_name,
             tags,
             kept,
@@ -264,7 +267,7 @@ def _recommendations(versions: Iterable[Version]) -> Iterable[Text]:
             version.lineage.note,
             _uncounted(version),
         )
-        recommendations = [recommendation.rstrip(".") for recommendation in told if recommendation]
+        recommendations = [recommendation.rstrip(".") for recommendation in parts if recommendation]
         if recommendations:
             yield Text(f"version {version.number}: {'; '.join(recommendations)}")
 

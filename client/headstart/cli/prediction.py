@@ -221,7 +221,7 @@ def embed(
         features = client.embed(items, backbone=backbone, views=view or ["last"])
     if output is not None:
         arrays: dict[str, Any] = features
-        with output.open("wb") as file:  # a file, because numpy adds an ending of its own to a path
+        with output.open("wb") as file:  # numpy would change the name of a path
             np.savez(file, **arrays)
         done = f"Written to {output}."
     else:

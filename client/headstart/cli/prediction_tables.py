@@ -42,9 +42,9 @@ class _Table:
 
 
 def _table(names: Sequence[str], predictions: Sequence[Prediction]) -> RenderableType:
-    told = _COLUMNS.get(predictions[0].task, _COLUMNS[Task.SINGLE_LABEL])
+    columns = _COLUMNS.get(predictions[0].task, _COLUMNS[Task.SINGLE_LABEL])
     typical = ["typicality"] if any(each.typicality is not None for each in predictions) else []
-    table = new_table("input", *told, *typical, whole=("input",), numbers=("probability", "typicality"))
+    table = new_table("input", *columns, *typical, whole=("input",), numbers=("probability", "typicality"))
     for name, prediction in zip(names, predictions, strict=True):
         typicality = [percent(prediction.typicality)] if typical else []
         add_row(table, name, *_cells(prediction), *typicality)
@@ -65,9 +65,9 @@ def _cells(prediction: Prediction) -> Iterable[str]:
     return [likeliest.name, percent(likeliest.probability), _listed(rest)]
 
 
-def _unless_unknown(prediction: Prediction, told: str) -> str:
+def _unless_unknown(prediction: Prediction, text: str) -> str:
     if not prediction.abstained:
-        return told
+        return text
     why = _WHY.get(prediction.abstention_reason, "")
     return f"unknown: {why}" if why else "unknown"
 

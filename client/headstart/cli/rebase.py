@@ -1,4 +1,4 @@
-"""The command that fits a version anew on another backbone."""
+"""The command that trains a version again on another backbone."""
 
 from typing import Annotated
 

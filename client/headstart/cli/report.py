@@ -1,4 +1,4 @@
-"""The command that tells all that is known about a version."""
+"""The command that prints the report of a version."""
 
 import sys
 import tempfile
@@ -50,7 +50,7 @@ def report(
         ),
     ] = None,
 ) -> None:
-    """Tells all that is known about a version: how good it is, what its examples hold, where it came from.
+    """Print a version's report: its quality, findings in its examples, and its lineage.
 
     Example: `headstart version report pets --open`
     """
