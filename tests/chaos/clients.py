@@ -224,7 +224,7 @@ class Clients:
 
         def send(api: Api) -> list[int]:
             found = api.models.ListVersions(request, timeout=CALL_SECONDS).versions
-            return [version.number for version in found]
+            return [version.version for version in found]
 
         return caller.insist("ListVersions", model, {}, send) or []
 

@@ -122,7 +122,7 @@ class FakeServer:
 
         def get(request: keeping.GetVersionRequest) -> Any:
             number = request.target.version
-            found = [each for each in kept if number in (0, each.number)]
+            found = [each for each in kept if number in (0, each.version)]
             missing = Fault(
                 code=grpc.StatusCode.NOT_FOUND, message=f"Model '{name}' has no version {number}."
             )
@@ -343,7 +343,7 @@ def event(number: int, state: str = "RUNNING", step: str | None = None, **progre
 def version(number: int, **fields: Any) -> model_pb2.Version:
     return model_pb2.Version(
         model="pets",
-        number=number,
+        version=number,
         create_time=Timestamp(seconds=1_700_000_000),
         class_names=["cat", "dog"],
         metrics=model_pb2.Metrics(
@@ -374,7 +374,7 @@ def version(number: int, **fields: Any) -> model_pb2.Version:
 
 def model(name: str = "pets", **fields: Any) -> model_pb2.Model:
     return model_pb2.Model(
-        name=name,
+        model=name,
         create_time=Timestamp(seconds=1_700_000_000),
         newest_version=3,
         version_count=3,
@@ -552,7 +552,7 @@ def reported(request: keeping.GetReportRequest) -> keeping.GetReportResponse:
 
 def alias(name: str, number: int, shares: Iterable[model_pb2.TrafficSplit] = ()) -> model_pb2.Alias:
     moved = Timestamp(seconds=1_700_000_000)
-    return model_pb2.Alias(name=name, version=number, etag="e1", update_time=moved, traffic=shares)
+    return model_pb2.Alias(alias=name, version=number, etag="e1", update_time=moved, traffic=shares)
 
 
 def predicted(request: predicting.PredictRequest) -> predicting.PredictResponse:
@@ -646,7 +646,7 @@ _STANDING: dict[str, Any] = {
     "ListBackbones": keeping.ListBackbonesResponse(
         backbones=[
             model_pb2.Backbone(
-                name="efficientnet-lite0",
+                backbone="efficientnet-lite0",
                 modality="MODALITY_IMAGE",
                 views={"last": 1280, "taps": 528},
                 input_size=[224, 224],

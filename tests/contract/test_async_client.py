@@ -44,7 +44,7 @@ async def test_a_folder_is_fine_tuned_and_waited_for(client: AsyncClient, server
 
     spec, batch = server.requests["FineTune"][0]
     assert spec.spec.model == "pets"
-    assert [each.label for each in batch.examples.examples] == ["cat", "dog"]
+    assert [each.label.class_name for each in batch.examples.examples] == ["cat", "dog"]
     assert reports[-1] == (2, 2)
     assert numbers == [1, 2, 3]
     assert version.number == 3
@@ -300,7 +300,7 @@ async def test_inputs_and_targets_come_apart(client: AsyncClient, server: FakeSe
     await client.fine_tune(texts=["good", "bad"], y=["yes", "no"], model="reviews")
 
     _, batch = server.requests["FineTune"][0]
-    assert [(each.input.text, each.label) for each in batch.examples.examples] == [
+    assert [(each.input.text, each.label.class_name) for each in batch.examples.examples] == [
         ("good", "yes"),
         ("bad", "no"),
     ]

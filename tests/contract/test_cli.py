@@ -120,7 +120,7 @@ def test_what_to_try_is_of_the_kind_that_the_version_takes(run, server, pets, mo
     backbone = version(3).lineage.backbone
     server.standing["Status"] = tuning.StatusResponse(job=job("SUCCEEDED", version=3, last_event=3))
     server.standing["ListBackbones"] = keeping.ListBackbonesResponse(
-        backbones=[model_pb2.Backbone(name=backbone, modality=f"MODALITY_{modality}")]
+        backbones=[model_pb2.Backbone(backbone=backbone, modality=f"MODALITY_{modality}")]
     )
 
     assert run("fine-tune", "pets", pets).stderr.rstrip().endswith(f"predict pets {asked}")
@@ -220,7 +220,7 @@ def test_validation_shows_the_findings_and_fails_if_they_stop_a_fine_tune(run, s
         valid=False,
         example_count=4,
         class_counts={"cat": 2, "dog": 2},
-        faults=[{"index": 1, "id": "cat/1.jpg", "message": "no picture"}],
+        faults=[{"index": 1, "example_id": "cat/1.jpg", "message": "no picture"}],
         fault_count=3,
         warnings=["Few examples."],
         message="3 examples cannot be used.",
@@ -335,7 +335,10 @@ def test_columns_of_other_names_are_learned_from_and_measured_on(run, server, tm
 
     for method in ("FineTune", "Evaluate"):
         (sent,) = [list(each.examples.examples) for each in server.requests[method][0][1:]]
-        assert [(each.input.text, each.label) for each in sent] == [("fine", "good"), ("poor", "bad")]
+        assert [(each.input.text, each.label.class_name) for each in sent] == [
+            ("fine", "good"),
+            ("poor", "bad"),
+        ]
 
 
 def test_columns_can_be_named_of_a_list_only(run, pets):
@@ -450,7 +453,7 @@ def test_an_alias_gives_other_versions_a_share(run, server):
     assert [(each.version, each.fraction) for each in request.traffic] == [(3, 0.05), (4, 0.125)]
     twice = run("alias", "set", "pets", "stable", 2, "--traffic", "3=5%", "--traffic", "3=6%", code=2)
     assert "version 3 twice" in twice.stderr
-    told = model_pb2.Alias(name="stable", version=2, traffic=request.traffic)
+    told = model_pb2.Alias(alias="stable", version=2, traffic=request.traffic)
     server.standing["GetModel"].model.aliases[0].CopyFrom(told)
     assert "stable → 2 (5% → 3, 12.5% → 4)" in run("model", "show", "pets").stdout
     document = json.loads(run("alias", "set", "pets", "stable", 2, "--traffic", "3=5%", "--json").stdout)

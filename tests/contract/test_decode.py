@@ -142,7 +142,7 @@ def test_context_supplies_what_a_message_lacks():
     fault = decode(job_pb2.ExampleFault(index=3), ExampleFault, message="unreadable")
     assert (fault.index, fault.message) == (3, "unreadable")
 
-    alias = model_pb2.Alias(name="stable")
+    alias = model_pb2.Alias(alias="stable")
     assert decode(alias, Alias) == decode(alias, Alias, name="stable")
 
 

@@ -44,7 +44,7 @@ def test_a_version_is_measured_on_a_caller_s_examples(client: Client, server: Fa
 
     messages = server.requests["Evaluate"][0]
     assert messages[0].spec.target.alias == "stable"
-    assert [each.label for each in examples_of(messages)] == ["cat", "dog"]
+    assert [each.label.class_name for each in examples_of(messages)] == ["cat", "dog"]
     assert reports[-1] == (2, 2)
     assert (result.model, result.version) == ("pets", 3)
     assert result.metrics.accuracy == 0.9
@@ -56,7 +56,7 @@ def test_a_version_is_measured_on_a_caller_s_examples(client: Client, server: Fa
     assert result.evaluation.reliability[0].confidence == 0.625
     assert result.evaluation.confused[0].predicted == "cat"
     assert result.evaluation.worst[0].example.name == "dog/7.jpg"
-    assert result.evaluation.worst[0].value is None
+    assert result.evaluation.worst[0].predicted == "cat"
     assert result.faults == ()
 
 
@@ -69,7 +69,7 @@ def test_an_evaluation_is_sent_again_where_no_server_answered(client: Client, se
 
 
 def test_examples_that_cannot_be_measured_on_are_listed(client: Client, server: FakeServer):
-    fault = {"index": 1, "reason": "UNDECODABLE_INPUT", "message": "no picture"}
+    fault = {"index": 1, "reason": "ERROR_REASON_UNDECODABLE_INPUT", "message": "no picture"}
     server.standing["Evaluate"] = evaluating.EvaluateResponse(
         model="pets", version=3, evaluation=evaluation(), faults=[fault], fault_count=1
     )

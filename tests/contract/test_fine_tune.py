@@ -105,7 +105,7 @@ def test_each_kind_of_content_goes_into_its_own_field(client: Client, server: Fa
     assert images == [b"jpeg", b"jpeg", b"bytes", b"", b""]
     assert texts == ["", "", "", "", "hello"]
     assert tensors == [[], [], [], [2, 2, 3], []]
-    assert sent(server)[-1].id == "greeting"
+    assert sent(server)[-1].example_id == "greeting"
     assert sent(server)[-1].held_out
 
 
@@ -255,7 +255,14 @@ def test_validation_asks_for_findings_and_makes_no_job(client: Client, server: F
                 valid=False,
                 example_count=2,
                 class_counts={"b": 1, "a": 1},
-                faults=[{"index": 1, "id": "x", "reason": "UNDECODABLE_INPUT", "message": "no picture"}],
+                faults=[
+                    {
+                        "index": 1,
+                        "example_id": "x",
+                        "reason": "ERROR_REASON_UNDECODABLE_INPUT",
+                        "message": "no picture",
+                    }
+                ],
                 fault_count=1,
                 message="One example cannot be used.",
             )

@@ -16,6 +16,7 @@ from headstart.decode.decoder import Decoder, Reader, enum_converter
 from headstart.results import (
     Alias,
     AliasEvent,
+    Backbone,
     Comparison,
     ErasedExample,
     ExampleFault,
@@ -24,6 +25,7 @@ from headstart.results import (
     JobEvent,
     JobStatus,
     Modality,
+    Model,
     ModelPredictions,
     Prediction,
     Predictions,
@@ -157,7 +159,10 @@ _DECODER: Final = Decoder(
         "headstart.v1.Tensor": tensors.decode,
     },
     exceptions={
-        Alias: {"traffic": lambda alias: {each.version: each.fraction for each in alias.traffic}},
+        Alias: {
+            "name": "alias",
+            "traffic": lambda alias: {each.version: each.fraction for each in alias.traffic},
+        },
         VersionTraffic: {
             "latency_p50": "latency_p50_duration",
             "latency_p90": "latency_p90_duration",
@@ -183,6 +188,8 @@ _DECODER: Final = Decoder(
         InputFault: {"reason": lambda fault: ErrorReason.Name(fault.reason).removeprefix("ERROR_REASON_")},
         JobEvent: {"time": "event_time"},
         JobStatus: {"id": "job_id", "promotion": _promotion("version"), "step_times": _step_times},
+        Backbone: {"name": "backbone"},
+        Model: {"name": "model"},
         ModelPredictions: {"predictions": _predictions},
         Prediction: {"predicted": "label"},
         Predictions: {
@@ -196,7 +203,8 @@ _DECODER: Final = Decoder(
         },
         StageTimes: {field.name: f"{field.name}_duration" for field in fields(StageTimes)},
         Version: {
-            "promotion": _promotion("number"),
+            "number": "version",
+            "promotion": _promotion("version"),
             "thresholds": lambda version: dict(zip(version.class_names, version.thresholds, strict=False)),
         },
     },

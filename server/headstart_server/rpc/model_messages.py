@@ -41,7 +41,7 @@ _PROBLEM = "The backbone could not be prepared or loaded. The operator finds the
 def model_message(model: Model) -> model_pb2.Model:
     """The message of a model."""
     return model_pb2.Model(
-        name=model.name,
+        model=model.name,
         create_time=timestamp(model.created),
         newest_version=model.newest or None,
         version_count=model.version_count,
@@ -55,7 +55,7 @@ def model_message(model: Model) -> model_pb2.Model:
 def alias_message(alias: Alias) -> model_pb2.Alias:
     """The message of an alias."""
     return model_pb2.Alias(
-        name=alias.name,
+        alias=alias.name,
         version=alias.number,
         etag=alias.etag,
         update_time=timestamp(alias.updated),
@@ -95,7 +95,7 @@ def version_message(version: Version) -> model_pb2.Version:
     manifest = version.manifest
     return model_pb2.Version(
         model=version.model,
-        number=version.number,
+        version=version.number,
         create_time=timestamp(version.created),
         expire_time=timestamp(version.expires),
         display_name=manifest.display_name,
@@ -137,7 +137,7 @@ def backbone_message(
 ) -> model_pb2.Backbone:
     """The message of a backbone."""
     return model_pb2.Backbone(
-        name=info.name,
+        backbone=info.name,
         modality=MODALITIES[info.modality],
         digest=loaded.digest if loaded else "",
         runtime=loaded.runtime if loaded else "",

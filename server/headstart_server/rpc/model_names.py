@@ -18,7 +18,7 @@ _RESPONSE_FIELDS = frozenset(
         "headstart.v1.ExportHeader.model",
         "headstart.v1.AliasEvent.model",
         "headstart.v1.JobEvent.model",
-        "headstart.v1.Model.name",
+        "headstart.v1.Model.model",
         "headstart.v1.Version.model",
         "headstart.v1.VersionRef.model",
         "headstart.v1.VersionPredictions.model",

@@ -178,7 +178,7 @@ def api(folder: Path, declared: Path) -> Iterator[Api]:
 
         def known() -> bool:
             listed = api.models.ListBackbones(model_service_pb2.ListBackbonesRequest(), timeout=TIMEOUT)
-            facts = {backbone.name: backbone for backbone in listed.backbones}
+            facts = {backbone.backbone: backbone for backbone in listed.backbones}
             assert not facts["hf-bert"].problem
             return bool(facts["hf-bert"].views)
 

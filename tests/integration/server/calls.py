@@ -120,7 +120,7 @@ class Api:
     def version(self, model: str, number: int) -> model_pb2.Version:
         """A version of a model."""
         versions = self.versions(model)
-        return next(version for version in versions if version.number == number)
+        return next(version for version in versions if version.version == number)
 
     def versions(self, model: str, **fields: Any) -> Sequence[model_pb2.Version]:
         """The versions of a model, the newest first."""

@@ -83,7 +83,7 @@ def api(server: ServerProcess) -> Iterator[Api]:
 
 def backbones(api: Api) -> dict[str, model_pb2.Backbone]:
     listed = api.models.ListBackbones(model_service_pb2.ListBackbonesRequest(), timeout=TIMEOUT).backbones
-    return {backbone.name: backbone for backbone in listed}
+    return {backbone.backbone: backbone for backbone in listed}
 
 
 def settled(api: Api) -> dict[str, model_pb2.Backbone]:

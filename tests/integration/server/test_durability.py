@@ -179,7 +179,7 @@ def third_server(story: Story, server: ServerProcess, api: Api) -> None:
     story.given_back = [api.ended(job.job_id) for job in story.given_back]
     observe(story, api)
     for model in api.models.ListModels(keeping.ListModelsRequest()).models:
-        versions = api.versions(model.name)
+        versions = api.versions(model.model)
         story.version_jobs += [version.lineage.job_id for version in versions]
     archives = {path.stem for path in (server.data / "datasets").iterdir()}
     assert archives == set(story.version_jobs)
@@ -222,7 +222,7 @@ def test_each_job_has_exactly_one_version_and_no_file_is_left_over(story: Story)
 
 def test_models_versions_and_aliases_are_as_before_the_kill(story: Story):
     assert story.model_before == story.model_after
-    assert [(alias.name, alias.version) for alias in story.model_after.model.aliases] == [("stable", 1)]
+    assert [(alias.alias, alias.version) for alias in story.model_after.model.aliases] == [("stable", 1)]
 
 
 def test_the_same_inputs_get_bitwise_the_same_answers_from_every_server(story: Story):
@@ -267,5 +267,5 @@ def test_a_watch_goes_on_at_the_next_server_where_it_was(story: Story):
 def test_a_client_that_waits_for_a_job_is_not_bothered_by_the_restart(story: Story):
     (version,) = story.waited_for
 
-    assert (version.model, version.number) == (story.given_back[0].spec.model, 1)
+    assert (version.model, version.version) == (story.given_back[0].spec.model, 1)
     assert version.lineage.job_id == story.given_back[0].job_id

@@ -28,7 +28,7 @@ SUCCEEDED = job_pb2.JOB_STATE_SUCCEEDED
 
 def version_of(api: Api, job: job_pb2.Job) -> model_pb2.Version:
     versions = api.versions(job.spec.model)
-    return next(version for version in versions if version.number == job.version)
+    return next(version for version in versions if version.version == job.version)
 
 
 def listed(api: Api, **fields) -> list[str]:

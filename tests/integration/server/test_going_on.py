@@ -145,7 +145,7 @@ KEPT = comparison_pb2.PROMOTION_DECISION_KEPT
 
 def stable(api: Api, model: str) -> int:
     aliases = api.models.GetModel(keeping.GetModelRequest(model=model)).model.aliases
-    return next(alias.version for alias in aliases if alias.name == "stable")
+    return next(alias.version for alias in aliases if alias.alias == "stable")
 
 
 def test_an_alias_moves_to_what_is_not_worse_and_stays_before_what_is(api: Api, model: str):
@@ -196,7 +196,7 @@ def test_a_version_is_evaluated_in_all_detail(api: Api, model: str):
     target = version_selector_pb2.VersionSelector(model=model)
     found = api.models.GetEvaluation(keeping.GetEvaluationRequest(target=target))
 
-    assert found.version.number == job.version
+    assert found.version.version == job.version
     assert found.evaluation.metrics == found.version.metrics
     assert [one.name for one in found.evaluation.classes] == ["0", "1", "7"]
     assert all(one.support == 10 for one in found.evaluation.classes)

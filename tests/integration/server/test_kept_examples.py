@@ -84,7 +84,7 @@ def second_server(story: Story, server: ServerProcess, api: Api) -> None:
     for job in (story.child, story.at_once):
         (file,) = (server.data / "versions").glob(f"{job.job_id}.*/head.safetensors")
         story.heads[job.job_id] = hashlib.sha256(file.read_bytes()).hexdigest()
-    models = [model.name for model in api.models.ListModels(keeping.ListModelsRequest()).models]
+    models = [model.model for model in api.models.ListModels(keeping.ListModelsRequest()).models]
     for model in models:
         for version in api.versions(model):
             story.needed.add(version.lineage.job_id)
@@ -107,7 +107,7 @@ def third_server(story: Story, server: ServerProcess, api: Api) -> None:
     aliases = api.models.GetModel(keeping.GetModelRequest(model="kept")).model.aliases
     story.stable = aliases[0].version
     for model in api.models.ListModels(keeping.ListModelsRequest()).models:
-        api.models.DeleteModel(keeping.DeleteModelRequest(model=model.name))
+        api.models.DeleteModel(keeping.DeleteModelRequest(model=model.model))
     eventually(lambda: not archives(server), 10, "the archives to go with their models")
     story.emptied = archives(server)
 

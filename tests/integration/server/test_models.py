@@ -34,10 +34,10 @@ def test_a_model_lists_its_versions_by_page_the_newest_first(api: Api, three: st
     token = first.next_page_token
     second = list_versions(keeping.ListVersionsRequest(model=three, page_size=2, page_token=token))
 
-    assert [version.number for version in first.versions] == [3, 2]
-    assert [version.number for version in second.versions] == [1]
+    assert [version.version for version in first.versions] == [3, 2]
+    assert [version.version for version in second.versions] == [1]
     assert not second.next_page_token
-    assert (model.name, model.newest_version, model.version_count) == (three, 3, 3)
+    assert (model.model, model.newest_version, model.version_count) == (three, 3, 3)
     assert [version.lineage.example_count for version in first.versions] == [8, 6]
     assert not first.versions[0].HasField("expire_time")
 
@@ -46,7 +46,7 @@ def test_models_are_listed_by_page_by_name(api: Api, digits_model: str, three: s
     names, token = [], ""
     while True:
         page = api.models.ListModels(keeping.ListModelsRequest(page_size=1, page_token=token))
-        names += [model.name for model in page.models]
+        names += [model.model for model in page.models]
         token = page.next_page_token
         if not token:
             break
@@ -60,7 +60,7 @@ def test_an_alias_is_set_moved_and_removed_and_predictions_follow_at_once(api: A
         return api.predict(three, digit(0, 20), alias="stable").results[0].version
 
     alias = set_alias(api, three, 1)
-    assert (alias.name, alias.version, answering()) == ("stable", 1, 1)
+    assert (alias.alias, alias.version, answering()) == ("stable", 1, 1)
     moved = set_alias(api, three, 3)
     assert (moved.version, answering()) == (3, 3)
     assert moved.etag != alias.etag
@@ -97,7 +97,7 @@ def test_a_version_with_an_alias_is_deleted_by_force_only(api: Api, three: str):
     assert "stable" in refusal.message
 
     delete_version(api, three, 2, force=True)
-    assert [version.number for version in api.versions(three)] == [3, 1]
+    assert [version.version for version in api.versions(three)] == [3, 1]
     assert not get(api, three).aliases
     refusal = refused(lambda: api.predict(three, digit(0, 20), version=2))
     assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "VERSION_NOT_FOUND")
@@ -137,7 +137,9 @@ def test_the_backbones_are_listed_with_their_facts(api: Api):
     backbones = api.models.ListBackbones(keeping.ListBackbonesRequest()).backbones
     default = next(backbone for backbone in backbones if backbone.default)
 
-    assert [backbone.name for backbone in backbones] == sorted(backbone.name for backbone in backbones)
+    assert [backbone.backbone for backbone in backbones] == sorted(
+        backbone.backbone for backbone in backbones
+    )
     assert default.name == "efficientnet-lite0"
     assert default.ready
     assert len(default.digest) == 64

@@ -160,7 +160,7 @@ def test_an_alias_that_is_asked_twice_in_a_call_is_one_version(shared: Shared):
 def test_whoever_does_not_predict_means_the_version_that_is_named(shared: Shared):
     target = version_selector_pb2.VersionSelector(model=shared.model, alias="stable")
     evaluation = shared.api.models.GetEvaluation(keeping.GetEvaluationRequest(target=target), timeout=TIMEOUT)
-    assert evaluation.version.number == 1
+    assert evaluation.version.version == 1
     with Client(shared.server.target) as client:
         (alias,) = client.get_model(shared.model).aliases
         assert (alias.version, alias.traffic) == (1, {2: 0.4})

@@ -89,7 +89,7 @@ class Keeping(model_service_pb2_grpc.ModelServiceServicer):
     async def ListModels(self, request: Any, context: Any) -> Any:
         found = scope(Right.PREDICT)
         names = found.models if found else ("all",)
-        return model_service_pb2.ListModelsResponse(models=[model_pb2.Model(name=name) for name in names])
+        return model_service_pb2.ListModelsResponse(models=[model_pb2.Model(model=name) for name in names])
 
     async def DeleteModel(self, request: Any, context: Any) -> Any:
         return model_service_pb2.DeleteModelResponse(deleted_versions=2)
@@ -171,7 +171,9 @@ class Caller:
 
     async def list(self) -> list[str]:
         request = model_service_pb2.ListModelsRequest()
-        return [each.name for each in (await self.models.ListModels(request, metadata=self._metadata)).models]
+        return [
+            each.model for each in (await self.models.ListModels(request, metadata=self._metadata)).models
+        ]
 
 
 @asynccontextmanager
@@ -303,7 +305,7 @@ async def test_of_two_tokens_the_last_one_counts(
     metadata = tuple(("authorization", f"Bearer {name}-token") for name in tokens)
     call = stub.ListModels(model_service_pb2.ListModelsRequest(), metadata=metadata)
     if is_known:
-        assert [each.name for each in (await call).models] == ["pets-*"]
+        assert [each.model for each in (await call).models] == ["pets-*"]
     else:
         assert (await refused(call))[0] == "UNAUTHENTICATED"
 

@@ -23,7 +23,7 @@ class Versions:
         return found
 
     def message(self, number: int) -> model_pb2.Version:
-        return model_pb2.Version(number=number, class_names=["x" * self.sizes[number]])
+        return model_pb2.Version(version=number, class_names=["x" * self.sizes[number]])
 
     def pages(self, size: int) -> list[list[model_pb2.Version]]:
         found, key = [], None
@@ -35,7 +35,7 @@ class Versions:
 
 
 def numbers(page: list[model_pb2.Version]) -> list[int]:
-    return [version.number for version in page]
+    return [version.version for version in page]
 
 
 @pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 25, 200, 201, 401])
