@@ -68,9 +68,9 @@ func fineTune(ctx context.Context, jobs pb.FineTuningServiceClient, model, folde
 		image, err := os.ReadFile(file)
 		check(err)
 		example := &pb.Example{
-			Id:    file,
-			Label: filepath.Base(filepath.Dir(file)),
-			Input: &pb.Input{Content: &pb.Input_Image{Image: image}},
+			ExampleId: file,
+			Label:     &pb.Label{Value: &pb.Label_ClassName{ClassName: filepath.Base(filepath.Dir(file))}},
+			Input:     &pb.Input{Content: &pb.Input_Image{Image: image}},
 		}
 		batch := &pb.ExampleBatch{Examples: []*pb.Example{example}}
 		err = stream.Send(&pb.FineTuneRequest{Part: &pb.FineTuneRequest_Examples{Examples: batch}})

@@ -64,8 +64,9 @@ public final class Main {
   }
 
   private static Example example(Path file) throws IOException {
-    String label = file.getParent().getFileName().toString();
+    String name = file.getParent().getFileName().toString();
+    Label label = Label.newBuilder().setClassName(name).build();
     Input input = Input.newBuilder().setImage(ByteString.copyFrom(Files.readAllBytes(file))).build();
-    return Example.newBuilder().setId(label + "/" + file.getFileName()).setLabel(label).setInput(input).build();
+    return Example.newBuilder().setExampleId(name + "/" + file.getFileName()).setLabel(label).setInput(input).build();
   }
 }

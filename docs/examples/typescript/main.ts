@@ -19,10 +19,11 @@ const tuning = createClient(FineTuningService, transport);
 /** The spec first, then every image of a folder of classes. */
 async function* requests(model: string) {
   yield create(FineTuneRequestSchema, { part: { case: "spec", value: { model } } });
-  for (const label of readdirSync(folder)) {
-    for (const file of readdirSync(join(folder, label))) {
-      const content = { case: "image" as const, value: readFileSync(join(folder, label, file)) };
-      const example = { id: `${label}/${file}`, label, input: { content } };
+  for (const name of readdirSync(folder)) {
+    for (const file of readdirSync(join(folder, name))) {
+      const content = { case: "image" as const, value: readFileSync(join(folder, name, file)) };
+      const label = { value: { case: "className" as const, value: name } };
+      const example = { exampleId: `${name}/${file}`, label, input: { content } };
       yield create(FineTuneRequestSchema, { part: { case: "examples", value: { examples: [example] } } });
     }
   }

@@ -65,7 +65,7 @@ async def test_a_form_gives_files_their_folder_or_field_as_class_however_it_is_c
 ) -> None:
     spec, examples = await read(FORM_OF_TWO, "multipart/form-data; boundary=x", tmp_path, size=size)
     assert spec.alias == "stable"
-    assert [(each.label, each.id) for each in examples] == [
+    assert [(each.label.class_name, each.example_id) for each in examples] == [
         ("cat", "cat/1.jpg"),
         ("dog", "dog/2.png"),
         ("liked", ""),
@@ -110,7 +110,7 @@ async def test_lines_may_begin_with_the_spec(tmp_path: Path) -> None:
     lines = ['{"spec": {"seed": "3"}}', "", '{"label": "a", "input": {"text": "x"}}', '{"label": "b"}']
     spec, examples = await read("\n".join(lines).encode(), "application/jsonl", tmp_path, size=5)
     assert (spec.model, spec.seed) == ("pets", 3)
-    assert [each.label for each in examples] == ["a", "b"]
+    assert [each.label.class_name for each in examples] == ["a", "b"]
 
 
 ROWS = [
@@ -125,7 +125,9 @@ async def test_lines_may_be_the_rows_of_a_file(tmp_path: Path, size: int, spec: 
     body = "\n".join(map(json.dumps, [*spec, *ROWS])).encode()
     found, examples = await read(body, "application/jsonl", tmp_path, size=size)
     assert found.seed == (3 if spec else 0)
-    assert [(each.input.text, each.label, each.id, each.held_out) for each in examples] == [
+    assert [
+        (each.input.text, each.label.class_name, each.example_id, each.held_out) for each in examples
+    ] == [
         ("a joy", "good", "1", False),
         ("a bore", "bad", "", True),
     ]
@@ -149,7 +151,7 @@ async def test_a_table_gives_its_texts_or_columns_of_numbers(
     assert example.input.text == "a, joy\nindeed".replace(",", separator)
     numbers = "width,height,label\n1,2.5,a\n3,4,b\n".replace(",", separator).encode()
     _, examples = await read(numbers, media_type, tmp_path)
-    assert [(each.input.tensor, each.label) for each in examples] == [
+    assert [(each.input.tensor, each.label.class_name) for each in examples] == [
         (tensor(1, 2.5), "a"),
         (tensor(3, 4), "b"),
     ]
@@ -289,7 +291,7 @@ async def test_a_form_has_no_more_inputs_than_a_call_may_have(tmp_path: Path, co
 async def test_json_has_spec_and_examples(tmp_path: Path) -> None:
     body = {"spec": {"backbone": "b"}, "examples": [{"label": "a"}]}
     spec, examples = await read(json.dumps(body).encode(), "application/json", tmp_path)
-    assert (spec.backbone, examples[0].label) == ("b", "a")
+    assert (spec.backbone, examples[0].label.class_name) == ("b", "a")
 
 
 def archive(files: Sequence[tuple[str, bytes]], method: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -304,7 +306,7 @@ async def zipped(tmp_path: Path, *names: str, **given: int) -> list[tuple[str, s
     _, examples = await read(
         archive([(name, b"picture") for name in names]), "application/zip", tmp_path, **given
     )
-    return [(each.label, each.id) for each in examples]
+    return [(each.label.class_name, each.example_id) for each in examples]
 
 
 async def test_an_archive_gives_files_their_first_folder_as_class(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Short forms in JSON: rows of numbers in place of the bytes of a tensor."""
+"""Short forms in JSON: rows of numbers in place of the bytes of a tensor, and names in place of labels."""
 
 import base64
 import math
@@ -9,9 +9,10 @@ from typing import Any
 
 from google.protobuf.descriptor import Descriptor
 
-from headstart.v1 import input_pb2
+from headstart.v1 import input_pb2, label_pb2
 
 _INPUT = input_pb2.Input.DESCRIPTOR
+_LABEL = label_pb2.Label.DESCRIPTOR
 #: The name of the short form, which stands for `tensor`.
 FEATURES = "features"
 #: Its schema in OpenAPI.
@@ -25,7 +26,7 @@ FEATURES_SCHEMA: Mapping[str, Any] = {
 
 
 def expand(values: Any, message: Any, path: str = "") -> Any:
-    """Return JSON values of a message with the short forms of its inputs written out.
+    """Return JSON values of a message with the short forms of inputs and labels written out.
 
     Args:
         values: of the JSON.
@@ -35,7 +36,9 @@ def expand(values: Any, message: Any, path: str = "") -> Any:
     Raises:
         ValueError: a row is invalid; its path is named.
     """
-    if not isinstance(values, dict) or not _has_input(message):
+    if message is _LABEL and isinstance(values, str):
+        return {"className": values}
+    if not isinstance(values, dict) or not _has_form(message):
         return values
     if message is _INPUT:
         return _tensor(values, path)
@@ -44,7 +47,7 @@ def expand(values: Any, message: Any, path: str = "") -> Any:
         field: Any = message.fields_by_name.get(name) or message.fields_by_camelcase_name.get(name)
         inner = None if field is None else field.message_type
         place = f"{path}.{name}" if path else name
-        if inner is None or not _has_input(inner):
+        if inner is None or not _has_form(inner):
             expanded[name] = value
         elif isinstance(value, list):
             expanded[name] = [expand(each, inner, f"{place}[{i}]") for i, each in enumerate(value)]
@@ -54,14 +57,14 @@ def expand(values: Any, message: Any, path: str = "") -> Any:
 
 
 @cache
-def _has_input(message: Descriptor) -> bool:
-    """Return whether a message is an `Input` or contains one."""
+def _has_form(message: Descriptor) -> bool:
+    """Return whether a message is one with a short form, or contains one."""
     known, found = {message}, [message]
     while found:
         inner: Any = [field.message_type for field in found.pop().fields if field.message_type is not None]
         found += set(inner) - known
         known |= set(inner)
-    return _INPUT in known
+    return not known.isdisjoint({_INPUT, _LABEL})
 
 
 def _tensor(values: dict[str, Any], path: str) -> dict[str, Any]:
